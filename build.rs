@@ -1,0 +1,39 @@
+//! From the contract in `proto/` to Rust: message types, gRPC services, the JSON codec, and the descriptor set that
+//! reflection serves. Needs no `protoc` and no network.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "what is wrong with the contract shall stop the build, and only the build"
+)]
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+#[path = "build/json_codec.rs"]
+mod json_codec;
+
+const PACKAGE: &str = "featherwire.v1";
+const SERVICES: [&str; 2] = ["chat_service", "model_service"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=build");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_source_info(true).include_imports(true);
+    compiler.open_files(SERVICES.map(|service| format!("featherwire/v1/{service}.proto")))?;
+    // The encoded set keeps the `google.api.http` options, which prost's own descriptor types would drop.
+    fs::write(out.join("descriptor_set.bin"), compiler.encode_file_descriptor_set())?;
+
+    let mut contract = compiler.file_descriptor_set();
+    contract.file.retain(|file| file.package() == PACKAGE);
+    fs::write(out.join("json_codec.rs"), json_codec::generate(&contract))?;
+    let mut prost = prost_build::Config::new();
+    prost.btree_map(["."]);
+    tonic_prost_build::configure().compile_fds_with_config(contract, prost)?;
+    Ok(())
+}

@@ -1,0 +1,383 @@
+//! Writes the JSON codec of the contract's messages: `Serialize`, `Deserialize` and `json::Object` for each, by rule
+//! from the descriptors. The rules' exceptions are the constants below; what the generated code calls is in
+//! `src/json.rs`.
+//!
+//! Generated rather than derived, because serde's `flatten` (which `extra` would need) parses what it collects: it
+//! would turn large integers into doubles and lose the text of numbers. Here an unknown member stays the text it was.
+
+use std::fmt::Write;
+
+use prost_types::{
+    DescriptorProto, FieldDescriptorProto, FileDescriptorSet,
+    field_descriptor_proto::{Label, Type},
+};
+
+/// Messages with a constant `object` member, as OpenAI's answers have.
+const OBJECT: &[(&str, &str)] = &[
+    ("CreateChatCompletionResponse", "chat.completion"),
+    ("StreamChatCompletionResponse", "chat.completion.chunk"),
+    ("ListModelsResponse", "list"),
+    ("Model", "model"),
+];
+
+/// Strings that hold JSON text, moved verbatim.
+const JSON_TEXT: &[&str] = &[
+    "AllowedTools.tools",
+    "AudioOptions.voice",
+    "CreateChatCompletionRequest.chat_template_kwargs",
+    "CreateChatCompletionRequest.moderation",
+    "CreateChatCompletionResponse.moderation",
+    "FunctionDefinition.parameters",
+    "JsonSchemaFormat.schema",
+    "Model.pricing",
+    "StreamChatCompletionResponse.moderation",
+];
+
+/// Members that OpenAI's schemas require and let be null: written as null when unset.
+const NULL_WHEN_UNSET: &[&str] = &[
+    "ChatChoice.finish_reason",
+    "ChatChoice.logprobs",
+    "ChatChunkChoice.finish_reason",
+    "ChatMessage.content",
+    "Logprobs.content",
+    "Logprobs.refusal",
+    "TokenLogprob.bytes",
+    "TopLogprob.bytes",
+];
+
+/// The same, for a message in one place only: an answer's message has `refusal`, a request's messages need not.
+const NULL_WHEN_UNSET_IN: &[(&str, &[&str])] = &[("ChatChoice.message", &["content", "refusal"])];
+
+/// Lists that are written when empty, because the member is required.
+const ALWAYS: &[&str] = &[
+    "CreateChatCompletionRequest.messages",
+    "CreateChatCompletionResponse.choices",
+    "ListModelsResponse.models",
+    "StreamChatCompletionResponse.choices",
+    "TokenLogprob.top_logprobs",
+];
+
+/// Lists of strings that in JSON may be a single string.
+const ONE_OR_MANY: &[&str] = &["CreateChatCompletionRequest.stop"];
+
+/// Messages whose one repeated field is the whole JSON value.
+const LIST: &[&str] = &["ContentParts"];
+
+/// Members whose JSON name is not the field's.
+const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data")];
+
+/// Fields that JSON doesn't have.
+const NOT_IN_JSON: &[&str] = &["ListModelsResponse.next_page_token", "ListModelsResponse.total_size"];
+
+/// Messages that never meet JSON: requests whose REST twin is a path or a query.
+const WITHOUT_JSON: &[&str] = &["GetModelRequest", "ListModelsRequest", "ModelFilter"];
+
+/// The codec of every message, as Rust source to be included where the messages are.
+pub fn generate(contract: &FileDescriptorSet) -> String {
+    let messages = contract.file.iter().flat_map(|file| &file.message_type);
+    let mut used = Used::default();
+    let mut code = String::new();
+    for message in messages.filter(|message| !WITHOUT_JSON.contains(&message.name())) {
+        if LIST.contains(&message.name()) {
+            used.see(LIST, message.name());
+            write_list(&mut code, message);
+        } else {
+            write_object(&mut code, message, &mut used);
+        }
+    }
+    used.assert_all();
+    code
+}
+
+/// The rules that matched something: one that matches nothing is a misspelling, and fails the build.
+#[derive(Default)]
+struct Used(Vec<String>);
+
+impl Used {
+    fn see(&mut self, rules: &[&str], path: &str) -> bool {
+        let matches = rules.contains(&path);
+        if matches {
+            self.0.push(path.to_owned());
+        }
+        matches
+    }
+
+    fn assert_all(&self) {
+        let listed = [JSON_TEXT, NULL_WHEN_UNSET, ALWAYS, ONE_OR_MANY, LIST, NOT_IN_JSON].concat();
+        let keyed = OBJECT.iter().chain(RENAMED).map(|(path, _)| *path);
+        let placed = NULL_WHEN_UNSET_IN.iter().map(|(path, _)| *path);
+        for path in listed.into_iter().chain(keyed).chain(placed) {
+            assert!(self.0.iter().any(|used| used == path), "JSON rule for {path}: no such message or field");
+        }
+    }
+}
+
+/// One JSON member: its name, the arm that reads it and the statement that writes it.
+struct Member {
+    name: String,
+    read: String,
+    write: String,
+}
+
+fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
+    let name = message.name();
+    assert!(
+        message.field.iter().any(|field| field.name() == "extra"),
+        "{name}: every object can grow: give it `extra`"
+    );
+    let mut members: Vec<Member> = Vec::new();
+    for field in message.field.iter().filter(|field| field.name() != "extra") {
+        let path = format!("{name}.{}", field.name());
+        let Some(oneof) = real_oneof(field) else {
+            if !used.see(NOT_IN_JSON, &path) {
+                members.push(plain_member(message, field, &path, used));
+            }
+            continue;
+        };
+        let variants: Vec<_> = message.field.iter().filter(|other| real_oneof(other) == Some(oneof)).collect();
+        if variants.first().is_some_and(|first| first.name() == field.name()) {
+            members.push(union_member(code, name, message.oneof_decl[oneof].name(), &variants));
+        }
+    }
+    if let Some((path, object)) = OBJECT.iter().find(|(path, _)| *path == name) {
+        used.0.push((*path).to_owned());
+        let member = Member {
+            name: "object".to_owned(),
+            read: "drop(map.next_value::<serde::de::IgnoredAny>()?),".to_owned(),
+            write: format!("map.serialize_entry(\"object\", \"{object}\")?;"),
+        };
+        members.insert(usize::from(members.first().is_some_and(|first| first.name == "id")), member);
+    }
+    let nulls: Vec<_> = members
+        .iter()
+        .map(|member| member.name.as_str())
+        .filter(|member| used.see(NULL_WHEN_UNSET, &format!("{name}.{member}")))
+        .collect();
+
+    let names: Vec<_> = members.iter().map(|member| member.name.as_str()).collect();
+    let reads: String =
+        members.iter().map(|member| format!("                    {:?} => {}\n", member.name, member.read)).collect();
+    let writes: String = members.iter().map(|member| format!("        {}\n", member.write)).collect();
+    let count = names.len();
+    write!(
+        code,
+        r#"
+impl json::Object for {name} {{
+    const NULLS: &'static [&'static str] = &{nulls:?};
+
+    fn write_members<M: serde::ser::SerializeMap>(&self, map: &mut M, nulls: &[&str]) -> Result<(), M::Error> {{
+        const NAMES: [&str; {count}] = {names:?};
+{writes}        json::write_extra(map, &self.extra, &NAMES)
+    }}
+}}
+
+impl serde::Serialize for {name} {{
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {{
+        json::write_object(self, <Self as json::Object>::NULLS, serializer)
+    }}
+}}
+
+impl<'de> serde::Deserialize<'de> for {name} {{
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {{
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {{
+            type Value = {name};
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{
+                f.write_str("an object")
+            }}
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<{name}, A::Error> {{
+                let mut message = {name}::default();
+                while let Some(key) = map.next_key::<json::Key<'de>>()? {{
+                    match &*key.0 {{
+{reads}                    _ => json::read_extra(&mut map, key, &mut message.extra)?,
+                    }}
+                }}
+                Ok(message)
+            }}
+        }}
+        deserializer.deserialize_map(Visitor)
+    }}
+}}
+"#
+    )
+    .unwrap();
+}
+
+fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &str, used: &mut Used) -> Member {
+    let renamed = RENAMED.iter().find(|(renamed, _)| *renamed == path);
+    let name = match renamed {
+        Some((path, name)) => {
+            used.0.push((*path).to_owned());
+            (*name).to_owned()
+        }
+        None => field.name().to_owned(),
+    };
+    let rust = rust_name(field.name());
+    let read =
+        |function: &str| format!("json::{function}(&mut map, {name:?}, &mut message.extra, &mut message.{rust})?,");
+    let is_text = used.see(JSON_TEXT, path);
+    let is_message = field.r#type() == Type::Message;
+    let is_double = field.r#type() == Type::Double;
+
+    if field.label() == Label::Repeated {
+        let written = match map_value(message, field) {
+            Some(Type::Double) => format!("&json::Numbers(&self.{rust})"),
+            _ => format!("&self.{rust}"),
+        };
+        let write = if used.see(ALWAYS, path) {
+            format!("json::write_plain(map, {name:?}, &self.extra, {written})?;")
+        } else {
+            format!(
+                "json::write_optional(map, {name:?}, (!self.{rust}.is_empty()).then_some({written}), &self.extra, nulls)?;"
+            )
+        };
+        let function = if used.see(ONE_OR_MANY, path) { "read_one_or_many" } else { "read" };
+        return Member { name: name.clone(), read: read(function), write };
+    }
+    if is_message || field.proto3_optional() {
+        let placed = NULL_WHEN_UNSET_IN.iter().find(|(placed, _)| *placed == path);
+        let written = match placed {
+            Some((placed, nulls)) => {
+                used.0.push((*placed).to_owned());
+                format!("self.{rust}.as_ref().map(|value| json::WithNulls(value, &{nulls:?}))")
+            }
+            None if is_text => format!("self.{rust}.as_deref().map(json::Text)"),
+            None if is_double => format!("self.{rust}.map(json::Number)"),
+            None => format!("self.{rust}.as_ref()"),
+        };
+        let write = format!("json::write_optional(map, {name:?}, {written}, &self.extra, nulls)?;");
+        let function = if is_text { "read_optional_text" } else { "read" };
+        return Member { name: name.clone(), read: read(function), write };
+    }
+    let written = match () {
+        () if is_text => format!("&json::Text(&self.{rust})"),
+        () if is_double => format!("&json::Number(self.{rust})"),
+        () => format!("&self.{rust}"),
+    };
+    let write = format!("json::write_plain(map, {name:?}, &self.extra, {written})?;");
+    let function = if is_text { "read_text" } else { "read" };
+    Member { name: name.clone(), read: read(function), write }
+}
+
+/// A oneof is one JSON member whose kind tells the variant: a string for the string variant (which names the
+/// member), a list or an object for the other.
+fn union_member(code: &mut String, message: &str, oneof: &str, variants: &[&FieldDescriptorProto]) -> Member {
+    let [text, other] = variants else { panic!("{message}.{oneof}: a JSON union has two variants") };
+    assert!(
+        text.r#type() == Type::String && other.r#type() == Type::Message,
+        "{message}.{oneof}: string, then message"
+    );
+    let member = text.name().to_owned();
+    let enumeration = format!("{}::{}", snake(message), camel(oneof));
+    let (text, variant) = (camel(text.name()), camel(other.name()));
+    let other = other.type_name().rsplit('.').next().unwrap().to_owned();
+    let is_list = LIST.contains(&other.as_str());
+    let nullable = NULL_WHEN_UNSET.contains(&format!("{message}.{member}").as_str());
+    let expecting = match (is_list, nullable) {
+        (true, true) => "a string, a list of parts, or null",
+        (true, false) => "a string or a list of parts",
+        (false, _) => "a string or an object",
+    };
+    let (access, kind, adapter) = if is_list {
+        ("SeqAccess", "visit_seq", "SeqAccessDeserializer")
+    } else {
+        ("MapAccess", "visit_map", "MapAccessDeserializer")
+    };
+    write!(
+        code,
+        r#"
+impl serde::Serialize for {enumeration} {{
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {{
+        match self {{
+            Self::{text}(text) => serializer.serialize_str(text),
+            Self::{variant}(value) => serde::Serialize::serialize(value, serializer),
+        }}
+    }}
+}}
+
+impl<'de> serde::Deserialize<'de> for {enumeration} {{
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {{
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {{
+            type Value = {enumeration};
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{
+                f.write_str({expecting:?})
+            }}
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {{
+                Ok({enumeration}::{text}(text.to_owned()))
+            }}
+
+            fn {kind}<A: serde::de::{access}<'de>>(self, access: A) -> Result<Self::Value, A::Error> {{
+                <{other} as serde::Deserialize>::deserialize(serde::de::value::{adapter}::new(access)).map({enumeration}::{variant})
+            }}
+        }}
+        deserializer.deserialize_any(Visitor)
+    }}
+}}
+"#
+    )
+    .unwrap();
+    Member {
+        read: format!("json::read(&mut map, {member:?}, &mut message.extra, &mut message.{oneof})?,"),
+        write: format!("json::write_optional(map, {member:?}, self.{oneof}.as_ref(), &self.extra, nulls)?;"),
+        name: member,
+    }
+}
+
+fn write_list(code: &mut String, message: &DescriptorProto) {
+    let name = message.name();
+    let [field] = message.field.as_slice() else { panic!("{name}: a list has one field") };
+    let field = rust_name(field.name());
+    write!(
+        code,
+        r#"
+impl serde::Serialize for {name} {{
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {{
+        serde::Serialize::serialize(&self.{field}, serializer)
+    }}
+}}
+
+impl<'de> serde::Deserialize<'de> for {name} {{
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {{
+        Ok({name} {{ {field}: serde::Deserialize::deserialize(deserializer)? }})
+    }}
+}}
+"#
+    )
+    .unwrap();
+}
+
+/// The oneof that a field is a variant of; proto3's `optional` is declared as a oneof of one, which doesn't count.
+fn real_oneof(field: &FieldDescriptorProto) -> Option<usize> {
+    field.oneof_index.filter(|_| !field.proto3_optional()).and_then(|index| usize::try_from(index).ok())
+}
+
+/// The type of a map's values, if the field is a map.
+fn map_value(message: &DescriptorProto, field: &FieldDescriptorProto) -> Option<Type> {
+    let entry = field.type_name().rsplit('.').next()?;
+    let nested = message.nested_type.iter().find(|nested| nested.name() == entry)?;
+    nested.options.as_ref()?.map_entry().then(|| nested.field.get(1).map(FieldDescriptorProto::r#type))?
+}
+
+fn rust_name(field: &str) -> String {
+    if field == "type" { "r#type".to_owned() } else { field.to_owned() }
+}
+
+fn camel(snake: &str) -> String {
+    snake.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
+}
+
+fn snake(camel: &str) -> String {
+    let mut name = String::new();
+    for letter in camel.chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    name
+}

@@ -1,0 +1,17 @@
+//! The contract as Rust: messages, services, their JSON codec and the descriptor set, all written by `build.rs` from
+//! `proto/`.
+
+/// The messages and services of `featherwire.v1`.
+pub mod v1 {
+    #![allow(clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::indexing_slicing, reason = "generated")]
+    #![allow(unused_variables, reason = "generated: not every message has members that can be null")]
+    #![allow(missing_docs, rustdoc::all, reason = "generated; the contract's comments are written for protobuf")]
+
+    use crate::json;
+
+    tonic::include_proto!("featherwire.v1");
+    include!(concat!(env!("OUT_DIR"), "/json_codec.rs"));
+}
+
+/// Every file of the contract, source comments and options included, as an encoded `FileDescriptorSet`.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
