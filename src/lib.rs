@@ -1,2 +1,5 @@
+pub mod config;
+pub mod error;
 pub mod json;
 pub mod proto;
+pub mod upstream;

@@ -1,0 +1,220 @@
+//! Configuration: every option with its flag, its environment variable and its default. Nothing else reads the
+//! environment; the doc comments here are what `--help` prints.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use bytesize::ByteSize;
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
+
+/// How to reach Featherless, and how long to wait for it.
+#[derive(Args, Clone, Debug)]
+pub struct Upstream {
+    /// The account's API key, from featherless.ai. Prefer the variable (or `.env`): flags show in process lists
+    #[arg(long, env = "FEATHERLESS_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub featherless_api_key: Option<SecretString>,
+
+    /// Where the API is
+    #[arg(
+        long,
+        env = "FEATHERLESS_BASE_URL",
+        value_name = "URL",
+        default_value = "https://api.featherless.ai/v1",
+        value_parser = base_url
+    )]
+    pub featherless_base_url: reqwest::Url,
+
+    /// The name of your application, sent upstream as `X-Title`
+    #[arg(long, env = "FEATHERWIRE_APP_TITLE", value_name = "NAME", default_value = "Featherwire")]
+    pub app_title: String,
+
+    /// The address of your application, sent upstream as `HTTP-Referer`
+    #[arg(long, env = "FEATHERWIRE_APP_URL", value_name = "URL")]
+    pub app_url: Option<String>,
+
+    /// Longest wait for a connection to the upstream
+    #[arg(long, env = "FEATHERWIRE_CONNECT_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub connect_timeout: Duration,
+
+    /// Longest wait for the first piece of an answer, from when the request is sent; for an answer that isn't
+    /// streamed, for its headers
+    #[arg(long, env = "FEATHERWIRE_FIRST_TOKEN_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    pub first_token_timeout: Duration,
+
+    /// Longest silence between two pieces of an answer
+    #[arg(long, env = "FEATHERWIRE_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub idle_timeout: Duration,
+}
+
+/// How to serve.
+#[derive(Args, Clone, Debug)]
+pub struct Serve {
+    /// Address and port of the one listener: gRPC, gRPC-Web and REST
+    #[arg(long, env = "FEATHERWIRE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+
+    /// Answer from the built-in emulator: no key, no network, no cost
+    #[arg(long, env = "FEATHERWIRE_EMULATOR")]
+    pub emulator: bool,
+
+    /// Keys that callers must show, comma-separated, such as `gw_live_…`. Without any, everybody is let in, and
+    /// only a loopback address is listened on. Prefer the variable (or `.env`): flags show in process lists
+    #[arg(long, env = "FEATHERWIRE_API_KEYS", hide_env_values = true, value_name = "KEYS", value_delimiter = ',')]
+    pub api_keys: Vec<SecretString>,
+
+    /// Web pages of these origins may call from a browser, comma-separated, `*` for any. Unset: any if callers need
+    /// a key, else those on this machine
+    #[arg(long, env = "FEATHERWIRE_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+
+    /// Largest request
+    #[arg(long, env = "FEATHERWIRE_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "32MiB")]
+    pub max_request_bytes: ByteSize,
+
+    /// How long running answers may go on after SIGTERM or Ctrl-C
+    #[arg(long, env = "FEATHERWIRE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub drain_timeout: Duration,
+
+    /// The upstream.
+    #[command(flatten)]
+    pub upstream: Upstream,
+
+    /// The built-in emulator.
+    #[command(flatten)]
+    pub pace: EmulatorPace,
+}
+
+/// How the emulator behaves, wherever it runs.
+#[derive(Args, Clone, Debug)]
+pub struct EmulatorPace {
+    /// The emulator's tokens per second; 0 for as fast as possible
+    #[arg(long, env = "FEATHERWIRE_EMULATOR_TOKENS_PER_SECOND", value_name = "RATE", default_value_t = 40.0, value_parser = rate)]
+    pub tokens_per_second: f64,
+
+    /// The emulator's concurrency units; 0 for no limit
+    #[arg(long, env = "FEATHERWIRE_EMULATOR_UNITS", value_name = "N", default_value_t = 8)]
+    pub emulator_units: u32,
+
+    /// The emulator's seed: the same seed and request give the same answer
+    #[arg(long, env = "FEATHERWIRE_EMULATOR_SEED", value_name = "N", default_value_t = 0)]
+    pub emulator_seed: u64,
+
+    /// How many made-up models the emulator's catalogue has besides the well-known ones
+    #[arg(long, env = "FEATHERWIRE_EMULATOR_MODELS", value_name = "N", default_value_t = 0)]
+    pub emulator_models: usize,
+}
+
+/// How to reach a running gateway: for the commands that are its clients.
+#[derive(Args, Clone, Debug)]
+pub struct Gateway {
+    /// Where the gateway is
+    #[arg(long, env = "FEATHERWIRE_GATEWAY", value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    pub gateway: String,
+
+    /// The key to show it. Unset: the first of FEATHERWIRE_API_KEYS
+    #[arg(long, env = "FEATHERWIRE_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub api_key: Option<SecretString>,
+
+    #[arg(long, env = "FEATHERWIRE_API_KEYS", hide_env_values = true, value_delimiter = ',', hide = true)]
+    api_keys: Vec<SecretString>,
+}
+
+impl Serve {
+    /// What can't be seen from one option alone.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and how to mend it.
+    pub fn check(&self) -> Result<(), String> {
+        if let Some(key) = self.api_keys.iter().find(|key| !is_header_token(key.expose_secret())) {
+            let length = key.expose_secret().len();
+            return Err(format!(
+                "FEATHERWIRE_API_KEYS has an empty key, or one with a character that a header can't carry \
+                 (one of {length} bytes): separate keys by commas alone, and use visible ASCII"
+            ));
+        }
+        if self.api_keys.is_empty() && !self.listen.ip().is_loopback() {
+            return Err(format!(
+                "without gateway keys anybody who can reach {} could spend your Featherless units, so only loopback \
+                 addresses are listened on: set FEATHERWIRE_API_KEYS=gw_live_… (any text that is hard to guess), or \
+                 listen on 127.0.0.1",
+                self.listen
+            ));
+        }
+        self.upstream.check()
+    }
+}
+
+impl Upstream {
+    /// What can't be seen from one option alone.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and how to mend it.
+    pub fn check(&self) -> Result<(), String> {
+        match self.api_key() {
+            Some(key) if !is_header_token(key.expose_secret()) => {
+                Err("FEATHERLESS_API_KEY has a character that a header can't carry: copy it again, without spaces or \
+                     line ends"
+                    .to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The API key, if one is set: `FEATHERLESS_API_KEY=` in an unedited `.env` is none.
+    pub fn api_key(&self) -> Option<&SecretString> {
+        self.featherless_api_key.as_ref().filter(|key| !key.expose_secret().trim().is_empty())
+    }
+}
+
+impl Gateway {
+    /// The key to show the gateway, if any.
+    pub fn key(&self) -> Option<&SecretString> {
+        self.api_key.as_ref().or(self.api_keys.first())
+    }
+}
+
+/// Reads `.env` in the working directory, if there is one. What is already in the environment wins.
+///
+/// # Errors
+/// A sentence that names the bad line, without its value.
+pub fn read_dotenv() -> Result<Option<PathBuf>, String> {
+    match dotenvy::from_path(".env") {
+        Ok(()) => Ok(Some(PathBuf::from(".env"))),
+        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(dotenvy::Error::LineParse(_, position)) => {
+            Err(format!(".env has a line that is not NAME=value (at character {position} of the line)"))
+        }
+        Err(error) => Err(format!(".env can't be read: {error}")),
+    }
+}
+
+/// Which log lines to print: `FEATHERWIRE_LOG`, such as `info` or `warn,featherwire=debug`.
+pub fn log_filter() -> Option<String> {
+    std::env::var("FEATHERWIRE_LOG").ok()
+}
+
+fn base_url(text: &str) -> Result<reqwest::Url, String> {
+    let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() && url.query().is_none() && url.fragment().is_none() => Ok(url),
+        _ => Err("not an http(s) address without query".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text).map_err(|error| error.to_string())? {
+        Duration::ZERO => Err("must be longer than nothing".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.0..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("must be between 0 and 1000000".to_owned()),
+    }
+}
+
+fn is_header_token(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic())
+}

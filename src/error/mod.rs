@@ -1,0 +1,158 @@
+//! The one error of the gateway.
+//!
+//! It is made where something fails, knows both its gRPC and its HTTP status, and is put into words of a dialect only
+//! at the door: [`grpc`] makes a `tonic::Status` of it, [`openai`] an OpenAI error body. [`upstream`] makes one of an
+//! upstream's reply. There is no fourth conversion.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+mod grpc;
+mod openai;
+mod table;
+mod upstream;
+
+pub use openai::Body;
+pub use table::{Kind, Row, TABLE};
+pub use upstream::{BODY_BYTES_MAX, Reply};
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// `Result` with the gateway's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, for two readers: [`message`](Self::message) tells the caller what happened and what to do;
+/// `source()` tells the log why. `Display` prints the first only.
+///
+/// Boxed, so that the good way of every `Result` stays small.
+pub struct Error(Box<Parts>);
+
+struct Parts {
+    kind: Kind,
+    code: Cow<'static, str>,
+    message: String,
+    param: Option<String>,
+    retry_after: Option<Duration>,
+    help: Option<String>,
+    upstream_request_id: Option<String>,
+    source: Option<Source>,
+}
+
+impl Error {
+    /// An error of this kind. `code` is its name for programs, in lower snake case; `message` is for people.
+    pub fn new(kind: Kind, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
+            kind,
+            code: code.into(),
+            message: message.into(),
+            param: None,
+            retry_after: None,
+            help: None,
+            upstream_request_id: None,
+            source: None,
+        }))
+    }
+
+    /// A field of the request is bad. `param` is its path.
+    pub fn invalid(param: impl Into<String>, problem: impl fmt::Display) -> Self {
+        let param = param.into();
+        Self::new(Kind::Invalid, "invalid_value", format!("{param}: {problem}")).with_param(param)
+    }
+
+    /// A bug of ours: the caller learns no more than that.
+    pub fn internal(source: impl Into<Source>) -> Self {
+        let message = "internal error of the gateway; its log knows more, under this answer's x-request-id";
+        Self::new(Kind::Internal, "internal_error", message).with_source(source)
+    }
+
+    /// The same error, about this field of the request.
+    #[must_use]
+    pub fn with_param(mut self, param: impl Into<String>) -> Self {
+        self.0.param = Some(param.into());
+        self
+    }
+
+    /// The same error, worth another try after this time.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self
+    }
+
+    /// The same error, with the address of a page that helps.
+    #[must_use]
+    pub fn with_help(mut self, url: impl Into<String>) -> Self {
+        self.0.help = Some(url.into());
+        self
+    }
+
+    /// The same error, of the upstream's answer with this `request-id`.
+    #[must_use]
+    pub fn with_upstream_request_id(mut self, id: Option<String>) -> Self {
+        if id.is_some() {
+            self.0.upstream_request_id = id;
+        }
+        self
+    }
+
+    /// The same error, with what caused it: for the log only.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Its row in the table.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Its name for programs.
+    pub fn code(&self) -> &str {
+        &self.0.code
+    }
+
+    /// What happened and what to do about it, for the caller.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The path of the bad field.
+    pub fn param(&self) -> Option<&str> {
+        self.0.param.as_deref()
+    }
+
+    /// How long to wait before another try makes sense.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The address of a page that helps.
+    pub fn help(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+
+    /// The upstream's `request-id`, if it came from there.
+    pub fn upstream_request_id(&self) -> Option<&str> {
+        self.0.upstream_request_id.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts { kind, code, message, source, .. } = &*self.0;
+        write!(f, "{kind:?} {code}: {message}")?;
+        source.iter().try_for_each(|source| write!(f, " ({source})"))
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,59 @@
+//! The error as OpenAI's body: `{"error":{"message","type","param","code"}}`, from which the official SDKs make their
+//! own exceptions.
+
+use http::{HeaderValue, Response, header};
+use serde::Serialize;
+
+use super::Error;
+
+/// OpenAI's error body.
+#[derive(Serialize)]
+pub struct Body<'a> {
+    error: Members<'a>,
+}
+
+#[derive(Serialize)]
+struct Members<'a> {
+    message: &'a str,
+    r#type: &'static str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+impl Error {
+    /// The error as OpenAI's body.
+    pub fn body(&self) -> Body<'_> {
+        Body {
+            error: Members {
+                message: self.message(),
+                r#type: self.kind().row().openai,
+                param: self.param(),
+                code: self.code(),
+            },
+        }
+    }
+
+    /// The error as a whole HTTP answer of the REST door.
+    pub fn into_response<B: From<Vec<u8>>>(self) -> Response<B> {
+        // Strings and an Option of one: this can't fail to serialise.
+        let body = serde_json::to_vec(&self.body()).unwrap_or_default();
+        let mut response = Response::new(B::from(body));
+        *response.status_mut() = self.kind().row().http;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(wait) = self.retry_after() {
+            // Whole seconds, rounded up: a retry that comes too early fails again.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(Ok(id)) = self.upstream_request_id().map(HeaderValue::from_str) {
+            headers.insert("x-featherless-request-id", id);
+        }
+        if self.kind() == super::Kind::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // The access log wants its kind and its source, which the body doesn't tell.
+        response.extensions_mut().insert(std::sync::Arc::new(self));
+        response
+    }
+}

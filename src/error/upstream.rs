@@ -1,0 +1,232 @@
+//! The error that an upstream's reply means, by the upstream's documentation and by what people have seen of it.
+//!
+//! Three shapes are understood: OpenAI's `{"error":{…}}`, the account endpoints' `{"statusCode","message","code"}`,
+//! and a bare `{"error":"…"}`, which also comes inside a stream that began well.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+
+use super::{Error, Kind};
+use crate::json;
+
+/// How much of an upstream's error body is read. What is longer is no API error.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How much of an upstream's own message is passed on, in characters.
+const MESSAGE_CHARS_MAX: usize = 1000;
+
+/// When to try again if an upstream that is saturated doesn't say: units come back as soon as any request ends.
+const SATURATED_RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// The longest wait that an upstream's `Retry-After` may ask of a caller.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// A reply that is no success.
+pub struct Reply<'a> {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its body, or the beginning of it.
+    pub body: &'a [u8],
+    /// The model that was asked for, if any: part of some advice.
+    pub model: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Shape {
+    OpenAi { error: Members },
+    Bare { error: String },
+    Account(Members),
+}
+
+#[derive(Deserialize, Default)]
+struct Members {
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(default)]
+    param: Option<String>,
+    /// A string, or a number in some engines.
+    #[serde(default)]
+    code: Option<serde_json::Value>,
+}
+
+impl Members {
+    fn code(&self) -> &str {
+        self.code.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default()
+    }
+}
+
+fn members(body: &[u8]) -> Option<Members> {
+    let shape: Shape = json::peek(std::str::from_utf8(body).ok()?).ok()?;
+    Some(match shape {
+        Shape::OpenAi { error } | Shape::Account(error) => error,
+        Shape::Bare { error } => Members { message: Some(error), ..Members::default() },
+    })
+    .filter(|members| members.message.is_some() || members.code.is_some())
+}
+
+impl From<Reply<'_>> for Error {
+    fn from(reply: Reply<'_>) -> Self {
+        let request_id = reply.headers.get("request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let error = match members(reply.body) {
+            Some(members) => from_members(reply.status, &members, reply.model),
+            None => from_status(reply.status),
+        };
+        let error = match retry_after(reply.headers) {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        };
+        error.with_upstream_request_id(request_id)
+    }
+}
+
+impl Error {
+    /// The error that an event of a stream is, if it is one rather than a chunk. Its status was 200, so only the
+    /// words tell what it means.
+    pub fn from_event(data: &[u8], model: Option<&str>) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Probe {
+            error: Option<serde::de::IgnoredAny>,
+        }
+        let probe: Probe = json::peek(std::str::from_utf8(data).ok()?).ok()?;
+        probe.error?;
+        let members = members(data).unwrap_or_default();
+        let status = members.code.as_ref().and_then(serde_json::Value::as_u64);
+        let status = match status.and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok()) {
+            Some(status) => status,
+            None if members.code() == "concurrency_limit_exceeded" => StatusCode::TOO_MANY_REQUESTS,
+            None => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Some(match status {
+            StatusCode::INTERNAL_SERVER_ERROR => Self::new(
+                Kind::Upstream,
+                "upstream_stream_failed",
+                format!("Featherless broke the answer off: {}. What came before is not complete", words(&members)),
+            ),
+            status => from_members(status, &members, model),
+        })
+    }
+}
+
+fn from_members(status: StatusCode, members: &Members, model: Option<&str>) -> Error {
+    let (message, code) = (words(members), members.code());
+    let model = model.unwrap_or("this model");
+    let says = |what: &str| message.to_ascii_lowercase().contains(what);
+    match status.as_u16() {
+        400 if says("not ready for inference") || says("loading") || says(" cold") => Error::new(
+            Kind::NotReady,
+            "model_not_ready",
+            format!(
+                "{model} is cold or still loading at Featherless, which takes from 5 minutes to an hour: \
+                 try again later, or use a model that is warm. Featherless says: {message}"
+            ),
+        ),
+        400 | 422 if code == "context_length_exceeded" || says("maximum context length") => Error::new(
+            Kind::Invalid,
+            "context_length_exceeded",
+            format!("{message}. Shorten the messages, lower max_tokens, or use a model with a larger context"),
+        )
+        .with_param("messages"),
+        400 | 422 => {
+            let code = if code.is_empty() { "invalid_request" } else { code };
+            let error = Error::new(Kind::Invalid, code.to_owned(), format!("Featherless refused the request: {message}"));
+            members.param.iter().fold(error, |error, param| error.with_param(param))
+        }
+        403 if says("api access") => Error::new(
+            Kind::Forbidden,
+            "plan_without_api_access",
+            "The Featherless account's plan has no API access: change the plan, or use another account's key",
+        )
+        .with_help("https://featherless.ai/account/subscription"),
+        403 if code.contains("gated") || says("gated") => Error::new(
+            Kind::Forbidden,
+            "model_gated",
+            format!("{model} is gated: accept its licence on its Hugging Face page, with the account linked to Featherless"),
+        )
+        .with_help(format!("https://huggingface.co/{model}")),
+        403 if says("plan") => Error::new(
+            Kind::Forbidden,
+            "model_not_on_plan",
+            format!("{model} is not part of the Featherless account's plan: change the plan, or use a smaller model"),
+        )
+        .with_help("https://featherless.ai/account/subscription"),
+        403 => Error::new(Kind::Forbidden, "forbidden", format!("Featherless refused access: {message}")),
+        404 => Error::new(
+            Kind::NotFound,
+            "model_not_found",
+            format!("Featherless has no model {model}. Ids are case-sensitive; GET /v1/models?q=… or `featherwire models --search …` finds them"),
+        )
+        .with_param("model"),
+        429 => Error::new(
+            Kind::Saturated,
+            "concurrency_limit_exceeded",
+            format!("All concurrency units of the Featherless account are taken: try again when a request has ended. Featherless says: {message}"),
+        )
+        .with_retry_after(SATURATED_RETRY_AFTER),
+        503 => Error::new(
+            Kind::Unavailable,
+            "no_capacity",
+            format!("Featherless has no capacity for {model} right now: try again, or use another model. Featherless says: {message}"),
+        ),
+        500 => Error::new(Kind::Upstream, "upstream_error", format!("Featherless failed inside: {message}")),
+        _ => from_status(status),
+    }
+    .with_source(format!("upstream status {status}"))
+}
+
+/// An error told by the status alone: the body isn't an API error. A page of a CDN is never passed on.
+fn from_status(status: StatusCode) -> Error {
+    // Not `status` itself, which prints numbers that it has no name for as such.
+    let code = status.as_u16();
+    match code {
+        401 => Error::new(
+            Kind::Misconfigured,
+            "featherless_api_key_rejected",
+            "Featherless rejected the gateway's API key: the gateway's owner must set a valid FEATHERLESS_API_KEY",
+        )
+        .with_help("https://featherless.ai/account/api-keys"),
+        408 | 504 | 522 | 524 => Error::new(
+            Kind::Timeout,
+            "upstream_timeout",
+            format!(
+                "Featherless took too long and its front end gave up (status {code}): \
+                 stream the answer, lower max_tokens, or use a smaller model"
+            ),
+        ),
+        413 => Error::new(Kind::TooLarge, "request_too_large", "Featherless finds the request too large: shorten it"),
+        429 => Error::new(
+            Kind::Saturated,
+            "concurrency_limit_exceeded",
+            "Featherless answers 429, too many requests: try again when a request has ended",
+        )
+        .with_retry_after(SATURATED_RETRY_AFTER),
+        503 => Error::new(Kind::Unavailable, "no_capacity", "Featherless is not available right now: try again"),
+        300..=399 => Error::new(
+            Kind::Upstream,
+            "upstream_redirect",
+            format!("The upstream answered with a redirect (status {code}), which its API never does: check FEATHERLESS_BASE_URL"),
+        ),
+        _ => Error::new(
+            Kind::Upstream,
+            "upstream_bad_answer",
+            format!("The upstream answered with status {code} and no error that its API has: try again, and check FEATHERLESS_BASE_URL"),
+        ),
+    }
+    .with_source(format!("upstream status {status}"))
+}
+
+/// The upstream's own words, shortened to a bound and without their full stop.
+fn words(members: &Members) -> String {
+    let message = members.message.as_deref().unwrap_or("(no message)");
+    message.chars().take(MESSAGE_CHARS_MAX).collect::<String>().trim_end_matches('.').to_owned()
+}
+
+/// The seconds form of `Retry-After`; the date form is not used by this API.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}

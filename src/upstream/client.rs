@@ -1,0 +1,333 @@
+//! The one HTTP client of the upstream.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, header};
+use http_body_util::BodyExt;
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+
+use super::events::{Chunk, Events};
+use crate::{
+    config,
+    error::{self, Error, Kind, Result},
+    json,
+};
+
+/// The largest answer that isn't streamed. The whole catalogue takes several MB.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long an idle connection is kept for the next request: less than the minute or so after which load balancers
+/// drop theirs, so that we seldom write into a connection that is being closed.
+const POOL_IDLE: Duration = Duration::from_secs(50);
+
+/// How often the kernel probes a silent connection, so that a peer that vanished is noticed.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Asks Featherless. Cheap to clone; all clones share one pool of connections.
+///
+/// HTTP/1.1 only: a connection for each request in flight, so that dropping a request closes its connection and no
+/// answer waits behind another.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: reqwest::Url,
+    authorization: Option<HeaderValue>,
+    clocks: Clocks,
+}
+
+/// How long each phase of an answer may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// From sending the request to the first piece of the answer.
+    pub first_token: Duration,
+    /// Between two pieces.
+    pub idle: Duration,
+}
+
+/// What to ask, besides the body.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+    /// The model in question, for advice in errors.
+    pub model: Option<&'a str>,
+}
+
+/// An answer and the upstream's `request-id` for it.
+#[derive(Debug)]
+pub struct Reply<T> {
+    /// The upstream's `request-id`.
+    pub request_id: Option<HeaderValue>,
+    /// The answer.
+    pub answer: T,
+}
+
+impl Client {
+    /// A client for this upstream. A missing API key is no error yet: asking without it is.
+    ///
+    /// # Errors
+    /// Misconfigured, if a header or the TLS set-up can't be made of the configuration.
+    pub fn new(config: &config::Upstream) -> Result<Self> {
+        let misconfigured = |what: &str| Error::new(Kind::Misconfigured, "bad_configuration", what.to_owned());
+        let mut headers = HeaderMap::new();
+        let title = HeaderValue::from_str(&config.app_title);
+        headers.insert("x-title", title.map_err(|_| misconfigured("FEATHERWIRE_APP_TITLE can't be a header"))?);
+        if let Some(url) = &config.app_url {
+            let url = HeaderValue::from_str(url);
+            headers.insert(header::REFERER, url.map_err(|_| misconfigured("FEATHERWIRE_APP_URL can't be a header"))?);
+        }
+        let authorization = config.api_key().map(|key| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))?;
+            value.set_sensitive(true);
+            Ok::<_, header::InvalidHeaderValue>(value)
+        });
+        // Two crates of the tree could each bring a TLS provider; whoever comes first has chosen already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(concat!("featherwire/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .http1_only()
+            .tcp_nodelay(true)
+            .tcp_keepalive(TCP_KEEPALIVE)
+            .pool_idle_timeout(POOL_IDLE)
+            .connect_timeout(config.connect_timeout)
+            .build()
+            .map_err(|error| misconfigured("the HTTP client can't be set up").with_source(error))?;
+        Ok(Self {
+            http,
+            base: config.featherless_base_url.clone(),
+            authorization: authorization
+                .transpose()
+                .map_err(|_| misconfigured("FEATHERLESS_API_KEY can't be a header"))?,
+            clocks: Clocks { first_token: config.first_token_timeout, idle: config.idle_timeout },
+        })
+    }
+
+    /// Whether there is an API key to ask with.
+    pub fn has_key(&self) -> bool {
+        self.authorization.is_some()
+    }
+
+    /// Gets a resource. `segments` are the path below the base URL; the catalogue may be read without a key.
+    ///
+    /// # Errors
+    /// Whatever the upstream's reply means, or why there is none.
+    pub async fn get<M: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        query: &[(&str, &str)],
+        ask: Ask<'_>,
+    ) -> Result<Reply<M>> {
+        let mut url = self.url(segments)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.http.get(url);
+        if let Some(key) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, key.clone());
+        }
+        let sent = Instant::now();
+        let response = self.send(request, sent, ask).await?;
+        self.collect(response, ask).await
+    }
+
+    /// Posts a body and waits for the whole answer.
+    ///
+    /// # Errors
+    /// Whatever the upstream's reply means, or why there is none.
+    pub async fn post<M: DeserializeOwned>(&self, segments: &[&str], body: Vec<u8>, ask: Ask<'_>) -> Result<Reply<M>> {
+        let response = self.send(self.json(segments, body)?, Instant::now(), ask).await?;
+        self.collect(response, ask).await
+    }
+
+    /// Posts a body and hands out the answer as it comes. Dropping the answer closes the upstream connection.
+    ///
+    /// # Errors
+    /// Whatever the upstream's reply means, or why there is none; after that, the stream's own items.
+    pub async fn stream<M: Chunk>(&self, segments: &[&str], body: Vec<u8>, ask: Ask<'_>) -> Result<Reply<Events<M>>> {
+        let request = self.json(segments, body)?.header(header::ACCEPT, "text/event-stream");
+        let sent = Instant::now();
+        let response = self.send(request, sent, ask).await?;
+        let request_id = request_id(response.headers());
+        if !is(&response, "text/event-stream") {
+            let problem = "Featherless answered a streamed request with something else than a stream";
+            return Err(Error::new(Kind::Upstream, "upstream_bad_answer", problem)
+                .with_upstream_request_id(request_id.as_ref().and_then(text)));
+        }
+        let body = http::Response::from(response).into_body();
+        let answer = Events::new(body, self.clocks, sent, ask, request_id.as_ref().and_then(text));
+        Ok(Reply { request_id, answer })
+    }
+
+    fn json(&self, segments: &[&str], body: Vec<u8>) -> Result<reqwest::RequestBuilder> {
+        let Some(key) = self.authorization.clone() else { return Err(no_key()) };
+        Ok(self
+            .http
+            .post(self.url(segments)?)
+            .header(header::AUTHORIZATION, key)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body))
+    }
+
+    fn url(&self, segments: &[&str]) -> Result<reqwest::Url> {
+        let mut url = self.base.clone();
+        // A model's id is the caller's: dots in it must not climb out of the API's path.
+        if segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
+            return Err(Error::invalid("model", "not a model id"));
+        }
+        match url.path_segments_mut() {
+            Ok(mut path) => path.pop_if_empty().extend(segments),
+            Err(()) => return Err(Error::internal("the base URL has no path")),
+        };
+        Ok(url)
+    }
+
+    /// Sends a request and waits for the head of a successful reply.
+    async fn send(&self, request: reqwest::RequestBuilder, sent: Instant, ask: Ask<'_>) -> Result<reqwest::Response> {
+        let (deadline, late) = self.clocks.first(sent, ask.deadline);
+        let response = timeout_at(deadline, request.send()).await.map_err(|_| late.error(self.clocks))?;
+        let response = response.map_err(unreachable)?;
+        if response.status().is_success() {
+            if is(&response, "text/html") {
+                let problem = "The upstream answered with a web page instead of its API: check FEATHERLESS_BASE_URL";
+                return Err(Error::new(Kind::Upstream, "upstream_bad_answer", problem));
+            }
+            return Ok(response);
+        }
+        let (status, headers) = (response.status(), response.headers().clone());
+        // The status is the main thing: a body that is cut, late or too long just has nothing to add.
+        let body = http::Response::from(response).into_body();
+        let body = timeout_at(deadline.min(Instant::now() + self.clocks.idle), read(body, error::BODY_BYTES_MAX)).await;
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
+        Err(error::Reply { status, headers: &headers, body: &body, model: ask.model }.into())
+    }
+
+    async fn collect<M: DeserializeOwned>(&self, response: reqwest::Response, ask: Ask<'_>) -> Result<Reply<M>> {
+        let request_id = request_id(response.headers());
+        let body = http::Response::from(response).into_body();
+        let answer = async {
+            let (deadline, late) = self.clocks.rest(ask.deadline);
+            let body =
+                timeout_at(deadline, read(body, ANSWER_BYTES_MAX)).await.map_err(|_| late.error(self.clocks))??;
+            json::decode_answer(&body).map_err(|problem| {
+                Error::new(Kind::Upstream, "upstream_bad_answer", format!("Featherless's answer is {problem}"))
+            })
+        };
+        match answer.await {
+            Ok(answer) => Ok(Reply { request_id, answer }),
+            Err(error) => Err(error.with_upstream_request_id(request_id.as_ref().and_then(text))),
+        }
+    }
+}
+
+/// Which clock ran out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Late {
+    FirstToken,
+    Idle,
+    Deadline,
+}
+
+impl Clocks {
+    /// When the first piece of an answer is due, and by which clock.
+    pub(super) fn first(&self, sent: Instant, deadline: Option<Instant>) -> (Instant, Late) {
+        earlier((sent + self.first_token, Late::FirstToken), deadline)
+    }
+
+    /// When the next piece is due, counted from now.
+    pub(super) fn rest(&self, deadline: Option<Instant>) -> (Instant, Late) {
+        earlier((Instant::now() + self.idle, Late::Idle), deadline)
+    }
+}
+
+fn earlier(clock: (Instant, Late), deadline: Option<Instant>) -> (Instant, Late) {
+    match deadline {
+        Some(deadline) if deadline < clock.0 => (deadline, Late::Deadline),
+        _ => clock,
+    }
+}
+
+impl Late {
+    pub(super) fn error(self, clocks: Clocks) -> Error {
+        let hint = "Use a smaller model, fewer max_tokens, or a longer timeout";
+        let seconds = |time: Duration| format!("{} s", time.as_secs_f64());
+        let (code, what) = match self {
+            Self::FirstToken => {
+                let limit = seconds(clocks.first_token);
+                ("first_token_timeout", format!("Featherless sent nothing for {limit} (--first-token-timeout)"))
+            }
+            Self::Idle => {
+                let limit = seconds(clocks.idle);
+                ("stream_stalled", format!("The answer stopped for {limit} (--idle-timeout); it is not complete"))
+            }
+            Self::Deadline => {
+                ("deadline_exceeded", "The caller's own deadline passed before the answer was complete".to_owned())
+            }
+        };
+        Error::new(Kind::Timeout, code, format!("{what}. {hint}"))
+    }
+}
+
+fn no_key() -> Error {
+    Error::new(
+        Kind::Misconfigured,
+        "featherless_api_key_not_configured",
+        "Featherless API key not configured: set FEATHERLESS_API_KEY in the gateway's environment or .env, \
+         or start it with --emulator",
+    )
+    .with_help("https://featherless.ai/account/api-keys")
+}
+
+/// Why there is no reply at all. Addresses stay out of it: they may hold a password.
+fn unreachable(error: reqwest::Error) -> Error {
+    let error = error.without_url();
+    if error.is_connect() && error.is_timeout() {
+        let message =
+            "No connection to Featherless within --connect-timeout: check the network and FEATHERLESS_BASE_URL";
+        return Error::new(Kind::Timeout, "connect_timeout", message).with_source(error);
+    }
+    if error.is_connect() {
+        let message = "No connection to Featherless: check the network, proxies and FEATHERLESS_BASE_URL";
+        return Error::new(Kind::Upstream, "upstream_unreachable", message).with_source(error);
+    }
+    if error.is_builder() {
+        return Error::internal(error);
+    }
+    let message = "Featherless closed the connection before it answered: try again";
+    Error::new(Kind::Upstream, "upstream_closed", message).with_source(error)
+}
+
+/// Reads a body to its end, or to the error of one that is cut or longer than the limit.
+async fn read(mut body: reqwest::Body, bytes_max: usize) -> Result<Bytes> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let message = "The connection to Featherless broke in the middle of the answer: try again";
+            Error::new(Kind::Upstream, "upstream_answer_cut", message).with_source(error.without_url())
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > bytes_max {
+            let message = format!("Featherless's answer is larger than {bytes_max} bytes");
+            return Err(Error::new(Kind::Upstream, "upstream_answer_too_large", message));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get("request-id").cloned()
+}
+
+fn text(value: &HeaderValue) -> Option<String> {
+    value.to_str().ok().map(str::to_owned)
+}
+
+fn is(response: &reqwest::Response, media_type: &str) -> bool {
+    let value = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| value.get(..media_type.len()).is_some_and(|head| head.eq_ignore_ascii_case(media_type)))
+}

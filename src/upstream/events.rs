@@ -1,0 +1,258 @@
+//! A streamed answer coming up: bytes of the upstream's body in, chunks out, and exactly one end.
+//!
+//! The end is *finished* only if every choice has said why it finished, and then `[DONE]` or a clean end of the body
+//! came. Everything else is an error: an answer cut short never looks complete.
+
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::Stream;
+use http_body::Body;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    client::{Ask, Clocks, Late},
+    sse::{Decoder, TooLong},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    json,
+};
+
+/// After `[DONE]`, how long to wait for the body's own end, so that the connection can serve the next request.
+const END_OF_BODY_WAIT: Duration = Duration::from_millis(50);
+
+/// How many choices of one answer are watched for their end; OpenAI's API allows no more.
+const CHOICES_MAX: usize = 128;
+
+/// A message that comes as an event of a stream.
+pub trait Chunk: DeserializeOwned {
+    /// The members that the message has no field for.
+    fn extra(&self) -> &BTreeMap<String, String>;
+
+    /// For each choice in this chunk its index, and whether this is its last chunk.
+    fn choices(&self) -> impl Iterator<Item = (i32, bool)>;
+}
+
+/// A streamed answer. Dropping it closes the upstream connection.
+pub struct Events<M> {
+    body: Pin<Box<reqwest::Body>>,
+    decoder: Decoder,
+    choices: Choices,
+    state: State,
+    clocks: Clocks,
+    deadline: Option<Instant>,
+    due: (Instant, Late),
+    alarm: Pin<Box<Sleep>>,
+    model: Option<String>,
+    request_id: Option<String>,
+    message: std::marker::PhantomData<fn() -> M>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    /// Chunks may come.
+    Open,
+    /// The answer is complete; only the end of the body is waited for.
+    Done,
+    /// The end has been told.
+    Ended,
+}
+
+impl<M> std::fmt::Debug for Events<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").field("request_id", &self.request_id).finish_non_exhaustive()
+    }
+}
+
+impl<M: Chunk> Events<M> {
+    pub(super) fn new(
+        body: reqwest::Body,
+        clocks: Clocks,
+        sent: Instant,
+        ask: Ask<'_>,
+        request_id: Option<String>,
+    ) -> Self {
+        let due = clocks.first(sent, ask.deadline);
+        Self {
+            body: Box::pin(body),
+            decoder: Decoder::default(),
+            choices: Choices::default(),
+            state: State::Open,
+            clocks,
+            deadline: ask.deadline,
+            due,
+            alarm: Box::pin(sleep_until(due.0)),
+            model: ask.model.map(str::to_owned),
+            request_id,
+            message: std::marker::PhantomData,
+        }
+    }
+
+    /// What one event says: a chunk, the end, or an error.
+    fn understand(choices: &mut Choices, data: &[u8], model: Option<&str>) -> Result<Option<M>> {
+        if data == b"[DONE]" {
+            return if choices.all_finished() { Ok(None) } else { Err(cut()) };
+        }
+        let chunk: M = json::decode_answer(data).map_err(|problem| {
+            let message = format!("Featherless sent an event that is {problem}; the answer is not complete");
+            Error::new(Kind::Upstream, "upstream_bad_answer", message)
+        })?;
+        if chunk.extra().contains_key("error")
+            && let Some(error) = Error::from_event(data, model)
+        {
+            return Err(error);
+        }
+        for (index, is_last) in chunk.choices() {
+            choices.note(index, is_last);
+        }
+        Ok(Some(chunk))
+    }
+
+    /// The next event that is already here.
+    fn next_decoded(&mut self) -> Option<Result<M>> {
+        loop {
+            let data = match self.decoder.next_event() {
+                Ok(data) => data?,
+                Err(TooLong) => return Some(Err(too_long())),
+            };
+            if data.trim_ascii().is_empty() {
+                continue;
+            }
+            return match Self::understand(&mut self.choices, data, self.model.as_deref()) {
+                Ok(Some(chunk)) => Some(Ok(chunk)),
+                Ok(None) => {
+                    self.state = State::Done;
+                    self.expect((Instant::now() + END_OF_BODY_WAIT, Late::Idle));
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            };
+        }
+    }
+
+    /// The body has ended: what stood in it without its empty line, or nothing, or that it was cut.
+    fn last(&mut self) -> Option<Result<M>> {
+        match self.decoder.finish() {
+            Ok(Some(data)) if !data.trim_ascii().is_empty() => {
+                match Self::understand(&mut self.choices, data, self.model.as_deref()) {
+                    Ok(Some(chunk)) if self.choices.all_finished() => return Some(Ok(chunk)),
+                    Ok(None) => return None,
+                    Err(error) if error.code() != "upstream_bad_answer" => return Some(Err(error)),
+                    // Half an event, or a chunk after which more was to come.
+                    Ok(Some(_)) | Err(_) => return Some(Err(cut())),
+                }
+            }
+            Ok(_) => {}
+            Err(TooLong) => return Some(Err(too_long())),
+        }
+        if self.choices.all_finished() { None } else { Some(Err(cut())) }
+    }
+
+    /// Sets when the next piece is due. The alarm is moved only to ring sooner: usually it is left to ring too early
+    /// and set anew then, which costs less than moving it for every piece.
+    fn expect(&mut self, due: (Instant, Late)) {
+        self.due = due;
+        if due.0 < self.alarm.deadline() {
+            self.alarm.as_mut().reset(due.0);
+        }
+    }
+
+    /// Wakes this task when the next piece is due.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Late> {
+        loop {
+            ready!(self.alarm.as_mut().poll(context));
+            if Instant::now() >= self.due.0 {
+                return Poll::Ready(self.due.1);
+            }
+            self.alarm.as_mut().reset(self.due.0);
+        }
+    }
+
+    fn end(&mut self, item: Option<Result<M>>) -> Poll<Option<Result<M>>> {
+        self.state = State::Ended;
+        // What is held upstream is given back now, not when the caller gets round to dropping the stream.
+        self.body = Box::pin(reqwest::Body::default());
+        Poll::Ready(item.map(|item| item.map_err(|error| error.with_upstream_request_id(self.request_id.take()))))
+    }
+}
+
+impl<M: Chunk> Stream for Events<M> {
+    type Item = Result<M>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            match this.state {
+                State::Open => match this.next_decoded() {
+                    Some(Ok(chunk)) => {
+                        this.expect(this.clocks.rest(this.deadline));
+                        return Poll::Ready(Some(Ok(chunk)));
+                    }
+                    Some(Err(error)) => return this.end(Some(Err(error))),
+                    None => {}
+                },
+                State::Done => {}
+                State::Ended => return Poll::Ready(None),
+            }
+            match (this.body.as_mut().poll_frame(context), this.state) {
+                (Poll::Ready(Some(Ok(frame))), State::Open) => {
+                    if let Some(data) = frame.data_ref() {
+                        this.decoder.feed(data);
+                    }
+                    // A body that always has more to give never gets to the alarm below.
+                    if this.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                        return this.end(Some(Err(Late::Deadline.error(this.clocks))));
+                    }
+                }
+                (Poll::Ready(Some(Ok(_))), _) => {}
+                (Poll::Ready(None), State::Open) => {
+                    let last = this.last();
+                    return this.end(last);
+                }
+                (Poll::Ready(Some(Err(error))), State::Open) => {
+                    return this.end(Some(Err(cut().with_source(error.without_url()))));
+                }
+                (Poll::Ready(_), _) => return this.end(None),
+                (Poll::Pending, state) => {
+                    let late = ready!(this.poll_late(context));
+                    let late = (state == State::Open).then(|| Err(late.error(this.clocks)));
+                    return this.end(late);
+                }
+            }
+        }
+    }
+}
+
+/// Which choices have begun, and which have finished.
+#[derive(Debug, Default)]
+struct Choices(Vec<(i32, bool)>);
+
+impl Choices {
+    fn note(&mut self, index: i32, is_last: bool) {
+        if let Some((_, finished)) = self.0.iter_mut().find(|(seen, _)| *seen == index) {
+            *finished |= is_last;
+        } else if self.0.len() < CHOICES_MAX {
+            self.0.push((index, is_last));
+        }
+    }
+
+    fn all_finished(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|(_, finished)| *finished)
+    }
+}
+
+fn cut() -> Error {
+    let message = "Featherless broke off before the answer was finished; it is not complete: try again";
+    Error::new(Kind::Upstream, "upstream_stream_cut", message)
+}
+
+fn too_long() -> Error {
+    let message = format!("Featherless sent an event of more than {} bytes", super::sse::EVENT_BYTES_MAX);
+    Error::new(Kind::Upstream, "upstream_bad_answer", message)
+}

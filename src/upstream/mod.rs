@@ -1,0 +1,10 @@
+//! Featherless over HTTP: [`client`] asks, [`events`] is a streamed answer coming up, [`sse`] splits its bytes.
+//!
+//! Nothing here knows who asks, or by which door; nothing here knows axum or tonic's server.
+
+pub mod client;
+pub mod events;
+pub mod sse;
+
+pub use client::{Ask, Client, Reply};
+pub use events::{Chunk, Events};

@@ -1,0 +1,265 @@
+//! Server-sent events, as the HTML standard defines them (§ 9.2.6 "Interpreting an event stream"): bytes in, the data
+//! of events out. No I/O and no clock.
+//!
+//! It differs from the standard in one point: what stands before the end of the stream counts as an event even
+//! without its empty line, since upstreams end with a bare `data: [DONE]`. Of the fields, only `data` matters here.
+
+use std::ops::Range;
+
+/// The longest event: its lines together, waiting or complete.
+pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The buffer is given back after an event that made it larger than this.
+const BUFFER_BYTES_KEPT: usize = 64 * 1024;
+
+/// An event that is longer than [`EVENT_BYTES_MAX`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+/// Splits a byte stream into events, however it was cut into segments.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+    /// Where the line that isn't complete yet begins.
+    line: usize,
+    /// Up to where that line has been searched for its end.
+    searched: usize,
+    /// The data of the event that isn't complete yet.
+    data: Data,
+    /// The last line ended with CR at the end of a segment: an LF that comes next belongs to it.
+    after_cr: bool,
+    /// The byte order mark, if there was one, is behind us.
+    begun: bool,
+}
+
+#[derive(Debug, Default)]
+enum Data {
+    #[default]
+    None,
+    /// One line, where it stands in the buffer: the usual case, which copies nothing.
+    Line(Range<usize>),
+    /// Several lines, joined.
+    Lines(Vec<u8>),
+}
+
+impl Decoder {
+    /// Takes the next bytes of the stream.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        let keep = match &self.data {
+            Data::Line(range) => range.start,
+            _ => self.line,
+        };
+        if keep > 0 {
+            self.buffer.drain(..keep);
+            self.line -= keep;
+            self.searched -= keep;
+            if let Data::Line(range) = &mut self.data {
+                *range = range.start - keep..range.end - keep;
+            }
+            if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_BYTES_KEPT {
+                self.buffer = Vec::new();
+            }
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The data of the next complete event; `None` until more bytes are fed.
+    ///
+    /// # Errors
+    /// [`TooLong`]; the stream is then of no use any more.
+    pub fn next_event(&mut self) -> Result<Option<&[u8]>, TooLong> {
+        while let Some((line, next)) = self.next_line() {
+            self.line = next;
+            self.searched = next;
+            if line.is_empty() {
+                match std::mem::take(&mut self.data) {
+                    Data::None => {}
+                    data => return Ok(Some(self.complete(data))),
+                }
+            } else {
+                self.take_line(line)?;
+            }
+        }
+        let waiting = self.buffer.len() - self.line;
+        if waiting > EVENT_BYTES_MAX { Err(TooLong) } else { Ok(None) }
+    }
+
+    /// The stream has ended: the data of what stood before its end without an empty line, if anything did.
+    ///
+    /// # Errors
+    /// [`TooLong`].
+    pub fn finish(&mut self) -> Result<Option<&[u8]>, TooLong> {
+        let line = self.line..self.buffer.len();
+        self.line = line.end;
+        self.searched = line.end;
+        self.take_line(line)?;
+        match std::mem::take(&mut self.data) {
+            Data::None => Ok(None),
+            data => Ok(Some(self.complete(data))),
+        }
+    }
+
+    /// The next complete line without its end, and where the line after it begins.
+    fn next_line(&mut self) -> Option<(Range<usize>, usize)> {
+        const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+        if !self.begun {
+            let head = self.buffer.get(..BYTE_ORDER_MARK.len().min(self.buffer.len()))?;
+            if head.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(head) {
+                return None;
+            }
+            if head == BYTE_ORDER_MARK {
+                self.line = BYTE_ORDER_MARK.len();
+                self.searched = self.line;
+            }
+            self.begun = true;
+        }
+        if self.after_cr {
+            self.line += usize::from(*self.buffer.get(self.line)? == b'\n');
+            self.searched = self.line;
+            self.after_cr = false;
+        }
+        let Some(found) = memchr::memchr2(b'\n', b'\r', self.buffer.get(self.searched..)?) else {
+            self.searched = self.buffer.len();
+            return None;
+        };
+        let end = self.searched + found;
+        let next = match (self.buffer.get(end), self.buffer.get(end + 1)) {
+            (Some(b'\r'), Some(b'\n')) => end + 2,
+            (Some(b'\r'), None) => {
+                self.after_cr = true;
+                end + 1
+            }
+            _ => end + 1,
+        };
+        Some((self.line..end, next))
+    }
+
+    fn take_line(&mut self, line: Range<usize>) -> Result<(), TooLong> {
+        let text = self.buffer.get(line.clone()).unwrap_or_default();
+        let value = match text.strip_prefix(b"data") {
+            Some([]) => line.end..line.end,
+            Some([b':', b' ', ..]) => line.start + 6..line.end,
+            Some([b':', ..]) => line.start + 5..line.end,
+            // A comment, another field, or no field at all.
+            _ => return Ok(()),
+        };
+        if value.len() > EVENT_BYTES_MAX {
+            return Err(TooLong);
+        }
+        self.data = match std::mem::take(&mut self.data) {
+            Data::None => Data::Line(value),
+            Data::Line(first) => {
+                Data::Lines(self.buffer.get(first).unwrap_or_default().to_vec()).and(&self.buffer, value)
+            }
+            lines @ Data::Lines(_) => lines.and(&self.buffer, value),
+        };
+        match &self.data {
+            Data::Lines(lines) if lines.len() > EVENT_BYTES_MAX => Err(TooLong),
+            _ => Ok(()),
+        }
+    }
+
+    fn complete(&mut self, data: Data) -> &[u8] {
+        match data {
+            Data::None => &[],
+            Data::Line(range) => self.buffer.get(range).unwrap_or_default(),
+            Data::Lines(lines) => {
+                // Lent from the decoder like a single line; `data` is taken, so nothing reads it as pending.
+                self.buffer.splice(..self.line, lines.iter().copied());
+                self.line = lines.len();
+                self.searched = self.line;
+                self.buffer.get(..lines.len()).unwrap_or_default()
+            }
+        }
+    }
+}
+
+impl Data {
+    fn and(self, buffer: &[u8], line: Range<usize>) -> Self {
+        let Self::Lines(mut lines) = self else { return self };
+        lines.push(b'\n');
+        lines.extend_from_slice(buffer.get(line).unwrap_or_default());
+        Self::Lines(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a decoder makes of these segments, the end of the stream included.
+    fn decode<'a>(segments: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+        let mut decoder = Decoder::default();
+        let mut events = Vec::new();
+        for segment in segments {
+            decoder.feed(segment);
+            while let Some(data) = decoder.next_event().unwrap() {
+                events.push(String::from_utf8(data.to_vec()).unwrap());
+            }
+        }
+        events.extend(decoder.finish().unwrap().map(|data| String::from_utf8(data.to_vec()).unwrap()));
+        events
+    }
+
+    const FORMS: &[(&str, &[&str])] = &[
+        ("data: a\n\ndata: b\n\n", &["a", "b"]),
+        ("data: a\r\n\r\ndata: b\r\n\r\n", &["a", "b"]),
+        ("data: a\r\rdata: b\r\r", &["a", "b"]),
+        ("\u{feff}data: a\n\n", &["a"]),
+        ("data:a\n\ndata:  b\n\n", &["a", " b"]),
+        (": comment\n\ndata: a\n: comment\n\n", &["a"]),
+        ("data: a\ndata: b\ndata\ndata: c\n\ndata: d\n\n", &["a\nb\n\nc", "d"]),
+        ("event: x\nid: 7\nretry: 5\ndata: a\n\n", &["a"]),
+        ("data\n\n", &[""]),
+        ("database: a\n\n", &[]),
+        ("data: ü€😀\n\n", &["ü€😀"]),
+        ("data: a\n\ndata: [DONE]", &["a", "[DONE]"]),
+        ("data: a\n\ndata: [DONE]\n", &["a", "[DONE]"]),
+        ("\n\n\n", &[]),
+        ("", &[]),
+    ];
+
+    #[test]
+    fn events_are_the_same_however_the_stream_is_cut() {
+        for (stream, expected) in FORMS {
+            let bytes = stream.as_bytes();
+            assert_eq!(decode([bytes]), *expected, "{stream:?} whole");
+            assert_eq!(decode(bytes.chunks(1)), *expected, "{stream:?} byte by byte");
+            for cut in 0..bytes.len() {
+                let (head, tail) = bytes.split_at(cut);
+                assert_eq!(decode([head, tail]), *expected, "{stream:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn ten_thousand_events_in_one_segment_and_one_of_a_megabyte_arrive() {
+        let many = "data: x\n\n".repeat(10_000);
+        assert_eq!(decode([many.as_bytes()]).len(), 10_000);
+        let large = format!("data: {}\n\n", "y".repeat(1_000_000));
+        assert_eq!(decode(large.as_bytes().chunks(1460))[0].len(), 1_000_000);
+    }
+
+    #[test]
+    fn an_event_without_end_is_refused_at_the_limit() {
+        let mut decoder = Decoder::default();
+        decoder.feed(b"data: ");
+        let segment = vec![b'x'; 1024 * 1024];
+        let fed = (0..100).take_while(|_| {
+            decoder.feed(&segment);
+            decoder.next_event() == Ok(None)
+        });
+        assert_eq!(fed.count() * segment.len(), EVENT_BYTES_MAX - segment.len());
+    }
+
+    #[test]
+    fn lines_without_end_are_refused_at_the_limit() {
+        let mut decoder = Decoder::default();
+        let line = [b"data: ".as_slice(), &vec![b'x'; 1024 * 1024], b"\n"].concat();
+        let fed = (0..100).take_while(|_| {
+            decoder.feed(&line);
+            decoder.next_event() == Ok(None)
+        });
+        assert!(fed.count() <= EVENT_BYTES_MAX / (1024 * 1024));
+    }
+}
