@@ -1,4 +1,5 @@
 pub mod config;
+pub mod emulator;
 pub mod error;
 pub mod json;
 pub mod proto;

@@ -1,0 +1,70 @@
+//! Who calls: the bearer key, as an extractor for each kind of endpoint.
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use http::{HeaderMap, header};
+
+use super::refusal::{AccountRefusal, Refusal};
+use super::{EmulatorConfig, Shared};
+
+/// A key of a plan that may not use the API at all.
+const KEY_WITHOUT_ACCESS: &str = "no-plan-access";
+
+/// A caller with a good key, at an endpoint under `/v1`.
+pub struct SignedIn;
+
+/// A caller with a good key, at an endpoint under `/account`.
+pub struct AccountHolder;
+
+/// A caller who may come without a key; a bad key is refused all the same.
+pub struct Visitor {
+    pub is_signed_in: bool,
+}
+
+impl FromRequestParts<Shared> for SignedIn {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, emulator: &Shared) -> Result<Self, Refusal> {
+        match identify(&parts.headers, &emulator.config)? {
+            Visitor { is_signed_in: true } => Ok(Self),
+            Visitor { is_signed_in: false } => Err(Refusal::unauthorized()),
+        }
+    }
+}
+
+impl FromRequestParts<Shared> for AccountHolder {
+    type Rejection = AccountRefusal;
+
+    async fn from_request_parts(parts: &mut Parts, emulator: &Shared) -> Result<Self, AccountRefusal> {
+        let signed_in = SignedIn::from_request_parts(parts, emulator).await;
+        signed_in.map(|_| Self).map_err(AccountRefusal)
+    }
+}
+
+impl FromRequestParts<Shared> for Visitor {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, emulator: &Shared) -> Result<Self, Refusal> {
+        identify(&parts.headers, &emulator.config)
+    }
+}
+
+fn identify(headers: &HeaderMap, config: &EmulatorConfig) -> Result<Visitor, Refusal> {
+    let Some(header) = headers.get(header::AUTHORIZATION) else {
+        return Ok(Visitor { is_signed_in: false });
+    };
+    let key = header
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, key)| key.trim())
+        .unwrap_or_default();
+    let is_known = config.api_key.as_ref().is_none_or(|only| only == key);
+    match key {
+        KEY_WITHOUT_ACCESS => Err(Refusal::no_api_access()),
+        "" => Err(Refusal::unauthorized()),
+        _ if is_known => Ok(Visitor { is_signed_in: true }),
+        _ => Err(Refusal::unauthorized()),
+    }
+}

@@ -1,0 +1,64 @@
+//! The body of a POST: JSON, an object, and not larger than the API takes.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use serde_json::{Map, Value};
+
+use super::Shared;
+use super::dice;
+use super::refusal::Refusal;
+
+const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How much of a body that is too large is still read. Answering at once would reset the connection under a caller that
+/// is still writing, and the caller would never see the answer.
+const DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
+
+pub struct JsonBody {
+    pub members: Map<String, Value>,
+    /// Tells a retry of the same request from a new one.
+    pub fingerprint: u64,
+}
+
+impl FromRequest<Shared> for JsonBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &Shared) -> Result<Self, Refusal> {
+        if !is_json(request.headers()) {
+            return Err(Refusal::not_json());
+        }
+        let bytes = read(request.into_body()).await?;
+        let members = serde_json::from_slice(&bytes).map_err(|error| Refusal::broken_json(&error.to_string()))?;
+        Ok(Self { members, fingerprint: dice::fingerprint(&[&bytes]) })
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    declared
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+async fn read(mut body: Body) -> Result<Bytes, Refusal> {
+    let mut kept = BytesMut::new();
+    let mut seen_bytes = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Refusal::unread_body())?.into_data() else {
+            continue;
+        };
+        seen_bytes += data.len();
+        if seen_bytes <= BODY_BYTES_MAX {
+            kept.extend_from_slice(&data);
+        } else if seen_bytes > DRAIN_BYTES_MAX {
+            break;
+        }
+    }
+    if seen_bytes > BODY_BYTES_MAX {
+        return Err(Refusal::too_large(BODY_BYTES_MAX));
+    }
+    Ok(kept.freeze())
+}

@@ -1,0 +1,179 @@
+//! `POST /v1/chat/completions`: the answer whole, or in chunks.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::admission::Admission;
+use super::auth::SignedIn;
+use super::beats::{Beat, Beats, interleave};
+use super::body::JsonBody;
+use super::chat_answer::{self, Choice};
+use super::chat_request::ChatRequest;
+use super::faults::Trouble;
+use super::logprobs;
+use super::models::Model;
+use super::refusal::Refusal;
+use super::router::RequestId;
+use super::units::unix_s;
+use super::{Emulator, Shared};
+
+pub async fn create(
+    _: SignedIn,
+    State(emulator): State<Shared>,
+    Extension(id): Extension<RequestId>,
+    body: JsonBody,
+) -> Result<Response, Refusal> {
+    let request = ChatRequest::read(&body.members)?;
+    let model = emulator.catalogue.find(&request.model)?;
+    let budget_tokens = budget_tokens(&request, model)?;
+
+    let admitted = emulator.admit(model, model.concurrency_cost, id, body.fingerprint).await?;
+    let delivery = match admitted {
+        Admission::Granted(delivery) => delivery,
+        Admission::Answered(answer) => return Ok(answer),
+    };
+    let thinks = request.thinks || delivery.trouble == Some(Trouble::Think);
+    let choices = chat_answer::choices(&request, model, thinks, budget_tokens, emulator.config.seed);
+    let usage = chat_answer::usage(&request, &choices);
+    let frame = Frame::new(&emulator, model, &request);
+
+    if request.streaming.is_on {
+        let usage = request.streaming.includes_usage.then_some(usage);
+        return Ok(delivery.streamed(stream(frame, choices, usage)));
+    }
+    let slowest = choices.iter().map(Choice::tokens).max().unwrap_or(0);
+    Ok(delivery.whole(frame.whole(&choices, usage), slowest).await)
+}
+
+/// How long an answer may get. A limit above the model's own is clamped; a prompt beyond its context is refused.
+fn budget_tokens(request: &ChatRequest, model: &Model) -> Result<usize, Refusal> {
+    let prompt = request.prompt_tokens();
+    let left = model.context_length.saturating_sub(prompt);
+    if left == 0 {
+        return Err(Refusal::context_length("messages", model.context_length, prompt));
+    }
+    let asked = request.sampling.max_tokens.unwrap_or(usize::MAX);
+    Ok(asked.min(model.max_completion_tokens).min(left))
+}
+
+/// What the chunks of one answer have in common.
+struct Frame {
+    id: String,
+    created: u64,
+    model: String,
+    logprobs: Option<usize>,
+    emulator: Shared,
+}
+
+impl Frame {
+    fn new(emulator: &Shared, model: &Model, request: &ChatRequest) -> Arc<Self> {
+        Arc::new(Self {
+            id: format!("chatcmpl-{}", emulator.unique_hex()),
+            created: unix_s(),
+            model: model.id.clone(),
+            logprobs: request.logprobs,
+            emulator: Arc::clone(emulator),
+        })
+    }
+
+    fn whole(&self, choices: &[Choice], usage: Value) -> Value {
+        let choices: Vec<Value> =
+            choices.iter().enumerate().map(|(index, choice)| self.choice(index, choice)).collect();
+        json!({
+            "id": self.id, "object": "chat.completion", "created": self.created, "model": self.model,
+            "system_fingerprint": "fp_emulator", "choices": choices, "usage": usage,
+        })
+    }
+
+    fn choice(&self, index: usize, choice: &Choice) -> Value {
+        let mut message = json!({"role": "assistant", "content": choice.content.concat(), "refusal": null});
+        if let Some(message) = message.as_object_mut() {
+            if !choice.reasoning.is_empty() {
+                message.insert("reasoning_content".to_owned(), json!(choice.reasoning.concat()));
+            }
+            if !choice.calls.is_empty() {
+                let calls = choice.calls.iter().map(|call| {
+                    let arguments = call.arguments.concat();
+                    json!({
+                        "id": call_id(&self.emulator), "type": "function",
+                        "function": {"name": call.name, "arguments": arguments},
+                    })
+                });
+                message.insert("tool_calls".to_owned(), calls.collect());
+                message.insert("content".to_owned(), Value::Null);
+            }
+        }
+        json!({
+            "index": index, "message": message, "finish_reason": choice.finish,
+            "logprobs": self.logprobs.map(|top| logprobs::chat(&choice.content, top)),
+        })
+    }
+
+    fn event(&self, choices: Value) -> Value {
+        json!({
+            "id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model,
+            "system_fingerprint": "fp_emulator", "choices": choices,
+        })
+    }
+
+    fn delta(&self, index: usize, delta: Value) -> Value {
+        self.event(json!([{"index": index, "delta": delta, "logprobs": null, "finish_reason": null}]))
+    }
+
+    fn content(&self, index: usize, piece: String) -> Value {
+        let logprobs = self.logprobs.map(|top| logprobs::chat(std::slice::from_ref(&piece), top));
+        let delta = json!({ "content": piece });
+        self.event(json!([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null}]))
+    }
+
+    fn finish(&self, index: usize, reason: &str) -> Value {
+        self.event(json!([{"index": index, "delta": {}, "logprobs": null, "finish_reason": reason}]))
+    }
+}
+
+fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Beats {
+    let role = |(index, choice): (usize, &Choice)| {
+        // A choice that only calls tools opens with null, one that speaks with nothing said yet.
+        let content = choice.calls.is_empty().then_some("");
+        Beat::Event(frame.delta(index, json!({"role": "assistant", "content": content})))
+    };
+    let roles: Vec<Beat> = choices.iter().enumerate().map(role).collect();
+    let last = usage.map(|usage| {
+        let mut event = frame.event(json!([]));
+        event.as_object_mut().map(|event| event.insert("usage".to_owned(), usage));
+        Beat::Event(event)
+    });
+    let spoken = choices.into_iter().enumerate().map(|(index, choice)| speak(Arc::clone(&frame), index, choice));
+    let spoken = interleave(spoken.collect());
+    Box::new(roles.into_iter().chain(spoken).chain(last).chain([Beat::Done]))
+}
+
+/// The chunks of one choice, made as they are asked for.
+fn speak(frame: Arc<Frame>, index: usize, choice: Choice) -> Beats {
+    let finish = Beat::Finish(frame.finish(index, choice.finish));
+    let thinking = Arc::clone(&frame);
+    let reasoning =
+        choice.reasoning.into_iter().map(move |piece| thinking.delta(index, json!({ "reasoning_content": piece })));
+    let speaking = Arc::clone(&frame);
+    let content = choice.content.into_iter().map(move |piece| speaking.content(index, piece));
+    let calls = choice.calls.into_iter().enumerate().flat_map(move |(place, call)| {
+        let first = json!({
+            "index": place, "id": call_id(&frame.emulator), "type": "function",
+            "function": {"name": call.name, "arguments": ""},
+        });
+        let rest = call.arguments.into_iter();
+        let rest = rest.map(move |piece| json!({"index": place, "function": {"arguments": piece}}));
+        let frame = Arc::clone(&frame);
+        std::iter::once(first).chain(rest).map(move |call| frame.delta(index, json!({"tool_calls": [call]})))
+    });
+    Box::new(reasoning.chain(content).chain(calls).map(Beat::Token).chain([finish]))
+}
+
+fn call_id(emulator: &Emulator) -> String {
+    let hex = emulator.unique_hex();
+    format!("call_{}", hex.get(8..).unwrap_or(&hex))
+}

@@ -1,0 +1,96 @@
+//! What a chat answer says, decided in full before the first byte goes out: streamed and whole answers cannot differ.
+
+use serde_json::{Value, json};
+
+use super::chat_request::{ChatRequest, Format};
+use super::dice::Dice;
+use super::models::Model;
+use super::schema;
+use super::tokenizer;
+use super::writer::{self, Ask};
+
+/// What naming a tool costs besides its name.
+const CALL_TOKENS: usize = 3;
+
+pub struct Choice {
+    pub reasoning: Vec<String>,
+    pub content: Vec<String>,
+    pub calls: Vec<SpokenCall>,
+    pub finish: &'static str,
+}
+
+pub struct SpokenCall {
+    pub name: String,
+    pub arguments: Vec<String>,
+}
+
+/// All choices of the answer, of at most `budget_tokens` each.
+pub fn choices(request: &ChatRequest, model: &Model, thinks: bool, budget_tokens: usize, seed: u64) -> Vec<Choice> {
+    let ask = Ask {
+        model: &model.id,
+        prompt: request.prompt(),
+        images: request.images(),
+        tool_result: request.tool_result(),
+    };
+    let mut reasoning = if thinks { tokenizer::split(&writer::reasoning(&ask)) } else { Vec::new() };
+    reasoning.truncate(budget_tokens);
+    let left_tokens = budget_tokens - reasoning.len();
+
+    let choice = |index| {
+        let calls = request.toolbox.calls(ask.prompt, ask.tool_result.is_some());
+        if !calls.is_empty() {
+            let calls = calls
+                .into_iter()
+                .map(|call| SpokenCall { arguments: tokenizer::split(&call.arguments), name: call.name });
+            return Choice::calling(reasoning.clone(), calls.collect(), left_tokens);
+        }
+        let mut dice = request.sampling.dice(seed, &request.asked.to_le_bytes(), index);
+        let text = text(request, &ask, &mut dice);
+        let (content, finish) = request.sampling.cut(&text, left_tokens);
+        Choice { reasoning: reasoning.clone(), content, calls: Vec::new(), finish }
+    };
+    (0..request.sampling.choices).map(choice).collect()
+}
+
+impl Choice {
+    /// A limit can cut arguments short like any other text, and the caller has to notice.
+    fn calling(reasoning: Vec<String>, mut calls: Vec<SpokenCall>, budget_tokens: usize) -> Self {
+        let mut left = budget_tokens;
+        let mut finish = "tool_calls";
+        for call in &mut calls {
+            if call.arguments.len() > left {
+                call.arguments.truncate(left);
+                finish = "length";
+            }
+            left -= call.arguments.len();
+        }
+        Self { reasoning, content: Vec::new(), calls, finish }
+    }
+
+    pub fn tokens(&self) -> usize {
+        let calls = self.calls.iter();
+        let call_tokens = calls.map(|call| tokenizer::count(&call.name) + call.arguments.len() + CALL_TOKENS);
+        self.reasoning.len() + self.content.len() + call_tokens.sum::<usize>()
+    }
+}
+
+pub fn usage(request: &ChatRequest, choices: &[Choice]) -> Value {
+    let prompt = request.prompt_tokens();
+    let completion: usize = choices.iter().map(Choice::tokens).sum();
+    let reasoning: usize = choices.iter().map(|choice| choice.reasoning.len()).sum();
+    json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": request.cached_tokens()},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    })
+}
+
+fn text(request: &ChatRequest, ask: &Ask<'_>, dice: &mut Dice) -> String {
+    match &request.format {
+        Format::Text => writer::answer(ask, dice),
+        Format::Object => json!({"answer": writer::answer(ask, dice), "emulated": true}).to_string(),
+        Format::Schema(schema) => schema::example(schema, ask.prompt).to_string(),
+    }
+}

@@ -1,0 +1,104 @@
+//! A text completion request, read as strictly as upstream reads it.
+
+use serde_json::{Map, Value};
+
+use super::members::{Members, wrong_type};
+use super::refusal::Refusal;
+use super::sampling::{Sampling, Streaming};
+use super::tokenizer;
+
+const PROMPTS_MAX: usize = 1024;
+const LOGPROBS_MAX: i64 = 20;
+
+pub struct CompletionRequest {
+    pub model: String,
+    pub prompts: Vec<Passage>,
+    pub sampling: Sampling,
+    pub streaming: Streaming,
+    pub echoes: bool,
+    /// How many alternatives to show beside each token, if log probabilities are wanted at all.
+    pub logprobs: Option<usize>,
+}
+
+impl CompletionRequest {
+    pub fn read(body: &Map<String, Value>) -> Result<Self, Refusal> {
+        let members = Members::of_body(body);
+        if members.text("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
+            return Err(Refusal::invalid("suffix", "invalid_value", "'suffix' is not supported."));
+        }
+        let logprobs = members.integer("logprobs", |top| (0..=LOGPROBS_MAX).contains(&top), "from 0 to 20")?;
+        Ok(Self {
+            model: members.required_text("model")?.to_owned(),
+            prompts: passages(&members, "prompt")?,
+            sampling: Sampling::read(&members)?,
+            streaming: Streaming::read(&members)?,
+            echoes: members.flag("echo")?.unwrap_or(false),
+            logprobs: logprobs.and_then(|top| usize::try_from(top).ok()),
+        })
+    }
+
+    pub fn prompt_tokens(&self) -> usize {
+        self.prompts.iter().map(Passage::tokens).sum()
+    }
+}
+
+/// A text to work on, given as text or as its tokens.
+#[derive(Debug)]
+pub enum Passage {
+    Text(String),
+    Tokens(Vec<u64>),
+}
+
+impl Passage {
+    pub fn tokens(&self) -> usize {
+        match self {
+            Self::Text(text) => tokenizer::count(text),
+            Self::Tokens(ids) => ids.len(),
+        }
+    }
+
+    /// Ids are hashes of their pieces and don't lead back to them, so that tokens have no text.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Tokens(_) => "",
+        }
+    }
+
+    pub fn ids(&self) -> Vec<u64> {
+        match self {
+            Self::Text(text) => tokenizer::ids(text),
+            Self::Tokens(ids) => ids.clone(),
+        }
+    }
+}
+
+/// A string, a list of strings, a list of tokens, or a list of lists of tokens.
+pub fn passages(members: &Members<'_>, name: &str) -> Result<Vec<Passage>, Refusal> {
+    const EXPECTED: &str = "a string, an array of strings, an array of tokens, or an array of token arrays";
+    let path = members.path_of(name);
+    let refused = |value: &Value| wrong_type(&path, EXPECTED, value);
+    let items = match members.get(name) {
+        None => return Err(Refusal::missing(&path)),
+        Some(Value::String(text)) => return Ok(vec![Passage::Text(text.clone())]),
+        Some(Value::Array(items)) => items,
+        Some(other) => return Err(refused(other)),
+    };
+    if items.is_empty() || items.len() > PROMPTS_MAX && !items.iter().all(Value::is_u64) {
+        let message = format!("Invalid value for '{path}': must have from 1 to {PROMPTS_MAX} items.");
+        return Err(Refusal::invalid(&path, "invalid_value", message));
+    }
+    if let Some(tokens) = token_ids(items) {
+        return Ok(vec![Passage::Tokens(tokens)]);
+    }
+    let passage = |item: &Value| match item {
+        Value::String(text) => Ok(Passage::Text(text.clone())),
+        Value::Array(tokens) => token_ids(tokens).map(Passage::Tokens).ok_or_else(|| refused(item)),
+        other => Err(refused(other)),
+    };
+    items.iter().map(passage).collect()
+}
+
+fn token_ids(items: &[Value]) -> Option<Vec<u64>> {
+    items.iter().map(Value::as_u64).collect()
+}

@@ -1,0 +1,153 @@
+//! `POST /v1/completions`: text continued, whole or in chunks.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::admission::Admission;
+use super::auth::SignedIn;
+use super::beats::{Beat, Beats, interleave};
+use super::body::JsonBody;
+use super::completion_request::{CompletionRequest, Passage};
+use super::logprobs;
+use super::models::Model;
+use super::refusal::Refusal;
+use super::router::RequestId;
+use super::tokenizer;
+use super::units::unix_s;
+use super::writer::{self, Ask};
+
+/// This endpoint's own default, which surprises everybody who comes from chat.
+const MAX_TOKENS_DEFAULT: usize = 16;
+
+pub async fn create(
+    _: SignedIn,
+    State(emulator): State<Shared>,
+    Extension(id): Extension<RequestId>,
+    body: JsonBody,
+) -> Result<Response, Refusal> {
+    let request = CompletionRequest::read(&body.members)?;
+    let model = emulator.catalogue.find(&request.model)?;
+    let longest = request.prompts.iter().map(Passage::tokens).max().unwrap_or(0);
+    if longest >= model.context_length {
+        return Err(Refusal::context_length("prompt", model.context_length, longest));
+    }
+
+    let admitted = emulator.admit(model, model.concurrency_cost, id, body.fingerprint).await?;
+    let delivery = match admitted {
+        Admission::Granted(delivery) => delivery,
+        Admission::Answered(answer) => return Ok(answer),
+    };
+    let choices = choices(&request, model, emulator.config.seed);
+    let usage = usage(&request, &choices);
+    let frame = Arc::new(Frame {
+        id: format!("cmpl-{}", emulator.unique_hex()),
+        created: unix_s(),
+        model: model.id.clone(),
+        logprobs: request.logprobs,
+    });
+    if request.streaming.is_on {
+        let usage = request.streaming.includes_usage.then_some(usage);
+        return Ok(delivery.streamed(stream(frame, choices, usage)));
+    }
+    let slowest = choices.iter().map(|choice| choice.generated).max().unwrap_or(0);
+    let shown = choices.iter().enumerate();
+    let shown = shown.map(|(index, choice)| frame.choice(index, &choice.pieces, 0, Some(choice.finish)));
+    let mut answer = frame.answer(shown.collect());
+    add_usage(&mut answer, usage);
+    Ok(delivery.whole(answer, slowest).await)
+}
+
+struct Choice {
+    /// What is shown: the echo of the prompt, if it was asked for, and what was generated.
+    pieces: Vec<String>,
+    generated: usize,
+    finish: &'static str,
+}
+
+/// `n` choices for the first prompt, then `n` for the next.
+fn choices(request: &CompletionRequest, model: &Model, seed: u64) -> Vec<Choice> {
+    let sampling = &request.sampling;
+    let of_prompt = |prompt| (0..sampling.choices).map(move |index| choice(request, model, prompt, index, seed));
+    request.prompts.iter().flat_map(of_prompt).collect()
+}
+
+fn choice(request: &CompletionRequest, model: &Model, prompt: &Passage, index: usize, seed: u64) -> Choice {
+    let left = model.context_length.saturating_sub(prompt.tokens());
+    let asked = request.sampling.max_tokens.unwrap_or(MAX_TOKENS_DEFAULT);
+    let budget_tokens = asked.min(model.max_completion_tokens).min(left);
+
+    let ids: Vec<u8> = prompt.ids().into_iter().flat_map(u64::to_le_bytes).collect();
+    let mut dice = request.sampling.dice(seed, &ids, index);
+    let ask = Ask { model: &model.id, prompt: prompt.text(), images: 0, tool_result: None };
+    let (generated, finish) = request.sampling.cut(&writer::answer(&ask, &mut dice), budget_tokens);
+    let mut pieces = if request.echoes { tokenizer::split(prompt.text()) } else { Vec::new() };
+    let tokens = generated.len();
+    pieces.extend(generated);
+    Choice { pieces, generated: tokens, finish }
+}
+
+fn usage(request: &CompletionRequest, choices: &[Choice]) -> Value {
+    let prompt = request.prompt_tokens();
+    let completion: usize = choices.iter().map(|choice| choice.generated).sum();
+    json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
+}
+
+/// What the chunks of one answer have in common.
+struct Frame {
+    id: String,
+    created: u64,
+    model: String,
+    logprobs: Option<usize>,
+}
+
+impl Frame {
+    fn answer(&self, choices: Vec<Value>) -> Value {
+        json!({
+            "id": self.id, "object": "text_completion", "created": self.created, "model": self.model,
+            "choices": choices,
+        })
+    }
+
+    /// `pieces` of a choice, the first of them `offset` characters into its text.
+    fn choice(&self, index: usize, pieces: &[String], offset: usize, finish: Option<&str>) -> Value {
+        json!({
+            "index": index, "text": pieces.concat(), "finish_reason": finish,
+            "logprobs": self.logprobs.map(|top| logprobs::text(pieces, top, offset)),
+        })
+    }
+}
+
+fn add_usage(answer: &mut Value, usage: Value) {
+    answer.as_object_mut().map(|answer| answer.insert("usage".to_owned(), usage));
+}
+
+fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Beats {
+    let last = usage.map(|usage| {
+        let mut event = frame.answer(Vec::new());
+        add_usage(&mut event, usage);
+        Beat::Event(event)
+    });
+    let continued = choices.into_iter().enumerate();
+    let continued = continued.map(|(index, choice)| unroll(Arc::clone(&frame), index, choice));
+    let continued = interleave(continued.collect());
+    Box::new(continued.chain(last).chain([Beat::Done]))
+}
+
+/// The chunks of one choice, made as they are asked for.
+fn unroll(frame: Arc<Frame>, index: usize, choice: Choice) -> Beats {
+    let finish = frame.choice(index, &[], 0, Some(choice.finish));
+    let finish = Beat::Finish(frame.answer(vec![finish]));
+    let mut offset = 0;
+    let tokens = choice.pieces.into_iter().map(move |piece| {
+        let at = offset;
+        offset += piece.chars().count();
+        let shown = frame.choice(index, std::slice::from_ref(&piece), at, None);
+        Beat::Token(frame.answer(vec![shown]))
+    });
+    Box::new(tokens.chain([finish]))
+}

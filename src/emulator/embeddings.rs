@@ -1,0 +1,121 @@
+//! `POST /v1/embeddings`: unit vectors that follow from the tokens, so that similar texts have similar ones.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::admission::Admission;
+use super::auth::SignedIn;
+use super::body::JsonBody;
+use super::completion_request::{Passage, passages};
+use super::dice::{self, Dice};
+use super::members::Members;
+use super::refusal::Refusal;
+use super::router::RequestId;
+
+const DIMENSIONS_DEFAULT: usize = 384;
+const DIMENSIONS_MAX: i64 = 4096;
+/// Whatever the model, since no text is generated.
+const COST_UNITS: u32 = 1;
+
+pub async fn create(
+    _: SignedIn,
+    State(emulator): State<Shared>,
+    Extension(id): Extension<RequestId>,
+    body: JsonBody,
+) -> Result<Response, Refusal> {
+    let members = Members::of_body(&body.members);
+    let model = members.required_text("model")?;
+    let inputs = passages(&members, "input")?;
+    let encoding = Encoding::read(&members)?;
+    let dimensions = members.integer("dimensions", |d| (1..=DIMENSIONS_MAX).contains(&d), "from 1 to 4096")?;
+    let dimensions = dimensions.and_then(|d| usize::try_from(d).ok()).unwrap_or(DIMENSIONS_DEFAULT);
+    let model = emulator.catalogue.find(model)?;
+    check_lengths(&inputs, model.context_length)?;
+
+    let admitted = emulator.admit(model, COST_UNITS, id, body.fingerprint).await?;
+    let delivery = match admitted {
+        Admission::Granted(delivery) => delivery,
+        Admission::Answered(answer) => return Ok(answer),
+    };
+    let entry = |(index, input): (usize, &Passage)| {
+        let vector = vector(input, dimensions, emulator.config.seed);
+        json!({"object": "embedding", "index": index, "embedding": encoding.apply(&vector)})
+    };
+    let data: Vec<Value> = inputs.iter().enumerate().map(entry).collect();
+    let tokens: usize = inputs.iter().map(Passage::tokens).sum();
+    let answer = json!({
+        "object": "list", "model": model.id, "data": data,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    });
+    // Nothing is generated, and so there is no pace to keep.
+    Ok(delivery.whole(answer, 0).await)
+}
+
+fn check_lengths(inputs: &[Passage], context_length: usize) -> Result<(), Refusal> {
+    match inputs.iter().map(Passage::tokens).max().unwrap_or(0) {
+        0 => Err(Refusal::invalid("input", "invalid_value", "'input' must not be empty.")),
+        longest if longest > context_length => Err(Refusal::context_length("input", context_length, longest)),
+        _ => Ok(()),
+    }
+}
+
+/// The sum of a vector per token, scaled to length one.
+fn vector(input: &Passage, dimensions: usize, seed: u64) -> Vec<f32> {
+    let mut sum = vec![0.0_f32; dimensions];
+    for id in input.ids() {
+        let mut dice = Dice::new(dice::fingerprint(&[&seed.to_le_bytes(), &id.to_le_bytes()]));
+        sum.iter_mut().for_each(|place| *place += dice.signed_unit());
+    }
+    let length = sum.iter().map(|place| place * place).sum::<f32>().sqrt();
+    if length > 0.0 {
+        sum.iter_mut().for_each(|place| *place /= length);
+    }
+    sum
+}
+
+enum Encoding {
+    Float,
+    Base64,
+}
+
+impl Encoding {
+    fn read(members: &Members<'_>) -> Result<Self, Refusal> {
+        match members.text("encoding_format")? {
+            None | Some("float") => Ok(Self::Float),
+            Some("base64") => Ok(Self::Base64),
+            Some(other) => {
+                let message = format!("Invalid value for 'encoding_format': unknown format '{other}'.");
+                Err(Refusal::invalid("encoding_format", "invalid_value", message))
+            }
+        }
+    }
+
+    fn apply(&self, vector: &[f32]) -> Value {
+        match self {
+            Self::Float => vector.iter().copied().collect(),
+            Self::Base64 => {
+                let bytes: Vec<u8> = vector.iter().flat_map(|place| place.to_le_bytes()).collect();
+                Value::String(base64(&bytes))
+            }
+        }
+    }
+}
+
+/// Standard base64 with padding; too little to bring in a crate for.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |place: usize| u32::from(group.get(place).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit = (bits >> (18 - 6 * place)) & 63;
+            let symbol = ALPHABET.get(digit as usize).map(|symbol| char::from(*symbol));
+            text.push(symbol.filter(|_| place <= group.len()).unwrap_or('='));
+        }
+    }
+    text
+}

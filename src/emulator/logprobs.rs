@@ -1,0 +1,64 @@
+//! Made-up log probabilities in the two shapes of the API: chat's and the older one of text completions.
+
+use serde_json::{Map, Value, json};
+
+use super::dice::{self, Dice};
+
+/// One more than can be asked for, because the token itself may be among them.
+const ALTERNATIVES: &[&str] = &[
+    " the", " a", " and", " of", " to", " in", " is", " it", " you", " that", " for", " on", " with", " as", " this",
+    " was", " be", " are", " or", " not", " at",
+];
+
+/// How much less likely each alternative is than the one before it.
+const STEP: f64 = 0.75;
+
+/// The entry of one token in a chat choice.
+pub fn chat_entry(piece: &str, top: usize) -> Value {
+    let candidates: Vec<Value> = candidates(piece, top)
+        .map(|(token, logprob)| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes()}))
+        .collect();
+    json!({
+        "token": piece, "logprob": logprob(piece), "bytes": piece.as_bytes(), "top_logprobs": candidates,
+    })
+}
+
+pub fn chat(pieces: &[String], top: usize) -> Value {
+    let content: Vec<Value> = pieces.iter().map(|piece| chat_entry(piece, top)).collect();
+    json!({"content": content, "refusal": null})
+}
+
+/// The `logprobs` of a text completion; `offset` is where in the text, in characters, the first piece begins.
+pub fn text(pieces: &[String], top: usize, offset: usize) -> Value {
+    let mut at = offset;
+    let mut offsets = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        offsets.push(at);
+        at += piece.chars().count();
+    }
+    let likely = |piece: &String| {
+        let named = candidates(piece, top).map(|(token, logprob)| (token.to_owned(), json!(logprob)));
+        Value::Object(named.collect::<Map<_, _>>())
+    };
+    json!({
+        "tokens": pieces,
+        "token_logprobs": pieces.iter().map(|piece| logprob(piece)).collect::<Vec<_>>(),
+        "top_logprobs": pieces.iter().map(likely).collect::<Vec<_>>(),
+        "text_offset": offsets,
+    })
+}
+
+/// The `top` likeliest tokens, the chosen one first.
+fn candidates(piece: &str, top: usize) -> impl Iterator<Item = (&str, f64)> {
+    let others = ALTERNATIVES.iter().copied().filter(move |other| *other != piece);
+    let all = std::iter::once(piece).chain(others).take(top);
+    let likeliest = logprob(piece);
+    all.enumerate().map(move |(place, token)| (token, likeliest - STEP * place as f64))
+}
+
+fn logprob(piece: &str) -> f64 {
+    let mut dice = Dice::new(dice::fingerprint(&[piece.as_bytes()]));
+    // Eighths are exact in binary, so that a client comparing the sums sees equal numbers. Subtracted, because negating
+    // nothing would write `-0.0`.
+    0.0 - dice.below(8) as f64 / 8.0
+}

@@ -1,0 +1,101 @@
+//! A catalogue of the real size: fine-tunes that do not exist, named as fine-tunes are.
+
+use super::dice::{self, Dice};
+use super::models::{Base, Model};
+
+const ORGS: &[&str] = &[
+    "NorthwindLabs",
+    "paperclip-ai",
+    "MoonlitMerge",
+    "quietriver",
+    "TeaHouse-LLM",
+    "GraniteFox",
+    "open-orchard",
+    "SableSystems",
+    "tinkerbird",
+    "DeepHarbor",
+    "VelvetTensor",
+    "ashen-oak",
+    "kelp-forest",
+    "RustyAnvil",
+    "lumenwrite",
+    "BrightFjord",
+    "copper-kettle",
+    "NightOwlNLP",
+    "salt-and-silicon",
+    "WanderingGradient",
+];
+
+const FLAVOURS: &[&str] = &[
+    "Stheno",
+    "Lumina",
+    "Hermit",
+    "Roleplay",
+    "Coder",
+    "Instruct-DPO",
+    "Abliterated",
+    "Story",
+    "Reasoner",
+    "Medical",
+    "Nordic",
+    "Uncensored",
+    "Merge-Slerp",
+    "Chat-ORPO",
+    "Cosmos",
+    "Teacher",
+    "Lawyer",
+    "Poet",
+    "SQL",
+    "Translate",
+];
+
+/// A base's name in ids, and the base.
+const BASES: &[(&str, Base)] = &[
+    ("Llama-3.1-8B", base("llama31-8b-16k", 16_384, 8_030)),
+    ("Mistral-7B", base("mistral-v02-7b", 32_768, 7_242)),
+    ("Mistral-Nemo-12B", base("mistral-nemo-12b", 32_768, 12_248)),
+    ("Qwen2.5-7B", base("qwen25-7b", 32_768, 7_616)),
+    ("Qwen2.5-14B", base("qwen25-14b", 32_768, 14_770)),
+    ("Qwen2.5-32B", base("qwen25-32b", 32_768, 32_764)),
+    ("Qwen2.5-72B", base("qwen25-72b", 32_768, 72_706)),
+    ("Llama-3.3-70B", base("llama33-70b-16k", 32_768, 70_554)),
+    ("gemma-2-9b", base("gemma2-9b-8k", 8_192, 9_242)),
+    ("gemma-3-27b", Base { has_vision: true, ..base("gemma3-27b", 32_768, 27_432) }),
+    ("Mistral-Small-24B", base("mistral-24b-2501", 32_768, 23_572)),
+];
+
+const fn base(class: &'static str, context_length: usize, parameters_m: u64) -> Base {
+    Base { class, context_length, parameters_m, active_m: parameters_m, has_tools: true, has_vision: false }
+}
+
+const FIRST_CREATED_UNIX_S: i64 = 1_690_000_000;
+const CREATED_SPAN_S: usize = 60_000_000;
+
+pub fn models(count: usize, seed: u64) -> impl Iterator<Item = Model> {
+    (0..count).filter_map(move |place| model(place, seed))
+}
+
+/// The entry at `place`: org, base and flavour are the digits of that number, its version what is left over, so that no
+/// two places share an id.
+fn model(place: usize, seed: u64) -> Option<Model> {
+    let mut dice = Dice::new(dice::fingerprint(&[&seed.to_le_bytes(), &place.to_le_bytes()]));
+    let (rest, org) = digit(place, ORGS)?;
+    let (rest, (stem, base)) = digit(rest, BASES)?;
+    let (rest, flavour) = digit(rest, FLAVOURS)?;
+    let id = format!("{org}/{stem}-{flavour}-v{}.{}", rest + 1, dice.below(10));
+    let created = FIRST_CREATED_UNIX_S + dice.below(CREATED_SPAN_S) as i64;
+
+    let mut model = Model::new(id, *base, created);
+    model.is_gated = dice.below(50) == 0;
+    model.is_on_plan = dice.below(40) != 0;
+    model.availability.is_hot_live = dice.below(5) == 0;
+    if !model.availability.is_hot_live {
+        model.availability.tier = dice.pick(&["warm", "cold"]);
+    }
+    Some(model)
+}
+
+fn digit<T>(number: usize, digits: &[T]) -> Option<(usize, &T)> {
+    let found = digits.get(number % digits.len())?;
+    Some((number / digits.len(), found))
+}

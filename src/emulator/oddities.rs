@@ -1,0 +1,68 @@
+//! Answers that are legal and yet unlike what most clients have seen.
+
+use serde_json::{Map, Value, json};
+
+use super::beats::{Beat, Beats};
+
+/// The first integer a double cannot hold.
+const BIG_INTEGER: i64 = 9_007_199_254_740_993;
+const TINY_NUMBER: f64 = 1e-12;
+
+/// Unknown members at every level, null usage, tool-call deltas without index, and an empty event first.
+pub fn stream(beats: Beats) -> Beats {
+    let mut is_first = true;
+    Box::new(beats.flat_map(move |beat| match beat {
+        Beat::Event(event) => {
+            let event = odd(event, "delta");
+            let empty = std::mem::take(&mut is_first).then(|| Beat::Event(without_choices(&event)));
+            empty.into_iter().chain([Beat::Event(event)]).collect::<Vec<_>>()
+        }
+        Beat::Token(event) => vec![Beat::Token(odd(event, "delta"))],
+        Beat::Finish(event) => vec![Beat::Finish(odd(event, "delta"))],
+        other => vec![other],
+    }))
+}
+
+pub fn whole(answer: Value) -> Value {
+    odd(answer, "message")
+}
+
+/// Makes an answer or a chunk odd; `holder` is where a choice keeps its words.
+fn odd(mut answer: Value, holder: &str) -> Value {
+    let Some(members) = answer.as_object_mut() else {
+        return answer;
+    };
+    add_unknown(members);
+    members.entry("usage").or_insert(Value::Null);
+    if let Some(usage) = members.get_mut("usage").and_then(Value::as_object_mut) {
+        add_unknown(usage);
+    }
+    let choices = members.get_mut("choices").and_then(Value::as_array_mut);
+    for choice in choices.into_iter().flatten().filter_map(Value::as_object_mut) {
+        add_unknown(choice);
+        let words = choice.get_mut(holder).and_then(Value::as_object_mut);
+        for words in words.into_iter() {
+            add_unknown(words);
+            let calls = words.get_mut("tool_calls").and_then(Value::as_array_mut);
+            for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
+                call.remove("index");
+                add_unknown(call);
+            }
+        }
+    }
+    answer
+}
+
+fn add_unknown(members: &mut Map<String, Value>) {
+    members.insert("x_big_integer".to_owned(), json!(BIG_INTEGER));
+    members.insert("x_tiny_number".to_owned(), json!(TINY_NUMBER));
+    members.insert("x_nested".to_owned(), json!({"list": [1, null, "ü"], "empty": {}}));
+}
+
+fn without_choices(event: &Value) -> Value {
+    let mut event = event.clone();
+    if let Some(choices) = event.get_mut("choices") {
+        *choices = json!([]);
+    }
+    event
+}

@@ -1,0 +1,120 @@
+//! The parameters that chat and text completions share: checked strictly, and applied to the text to be said.
+
+use serde_json::Value;
+
+use super::dice::{self, Dice};
+use super::members::{Members, wrong_type};
+use super::refusal::Refusal;
+use super::tokenizer;
+
+const CHOICES_MAX: i64 = 128;
+
+#[derive(Debug)]
+pub struct Sampling {
+    pub max_tokens: Option<usize>,
+    pub choices: usize,
+    stop: Vec<String>,
+    stop_token_ids: Vec<u64>,
+    keeps_stop: bool,
+    seed: i64,
+    is_greedy: bool,
+}
+
+impl Sampling {
+    pub fn read(members: &Members<'_>) -> Result<Self, Refusal> {
+        if members.raw("provider").is_some() {
+            // It belongs to gateways in front of this API; one that forwards it has a leak.
+            let message = "Unrecognized request argument supplied: provider";
+            return Err(Refusal::invalid("provider", "unknown_parameter", message));
+        }
+        check_ignored(members)?;
+        let temperature = members.number("temperature", |t| (0.0..=2.0).contains(&t), "from 0 to 2")?;
+        let at_least_one = |name| members.integer(name, |count| count >= 1, "at least 1");
+        let legacy_max = at_least_one("max_tokens")?;
+        let max_tokens = at_least_one("max_completion_tokens")?.or(legacy_max);
+        let choices = members.integer("n", |n| (1..=CHOICES_MAX).contains(&n), "from 1 to 128")?;
+        Ok(Self {
+            max_tokens: max_tokens.and_then(|max| usize::try_from(max).ok()),
+            choices: choices.and_then(|n| usize::try_from(n).ok()).unwrap_or(1),
+            stop: members.texts("stop")?,
+            stop_token_ids: token_ids(members)?,
+            keeps_stop: members.flag("include_stop_str_in_output")?.unwrap_or(false),
+            seed: members.integer("seed", |_| true, "an integer")?.unwrap_or(0),
+            is_greedy: temperature == Some(0.0),
+        })
+    }
+
+    /// What varies choice number `index` of the answer to `asked`. Greedy sampling leaves nothing to vary.
+    pub fn dice(&self, emulator_seed: u64, asked: &[u8], index: usize) -> Dice {
+        let varied = if self.is_greedy { (0, 0) } else { (self.seed, index) };
+        let parts: [&[u8]; 4] = [&emulator_seed.to_le_bytes(), asked, &varied.0.to_le_bytes(), &varied.1.to_le_bytes()];
+        Dice::new(dice::fingerprint(&parts))
+    }
+
+    /// Cuts `text` where a token limit, a stop token or a stop string ends it, and says which kind of end that is.
+    pub fn cut(&self, text: &str, budget_tokens: usize) -> (Vec<String>, &'static str) {
+        let mut pieces = tokenizer::split(text);
+        let mut finish = "stop";
+        if pieces.len() > budget_tokens {
+            pieces.truncate(budget_tokens);
+            finish = "length";
+        }
+        let is_stop_token = |piece: &String| self.stop_token_ids.contains(&tokenizer::id(piece));
+        if let Some(place) = pieces.iter().position(is_stop_token) {
+            pieces.truncate(place);
+            finish = "stop";
+        }
+        if let Some(stopped) = self.stopped(&pieces.concat()) {
+            pieces = tokenizer::split(stopped);
+            finish = "stop";
+        }
+        (pieces, finish)
+    }
+
+    /// The part of `text` before the first stop string in it, if there is one.
+    fn stopped<'a>(&self, text: &'a str) -> Option<&'a str> {
+        let strings = self.stop.iter().filter(|stop| !stop.is_empty());
+        let (start, length) = strings.filter_map(|stop| text.find(stop).map(|start| (start, stop.len()))).min()?;
+        let end = if self.keeps_stop { start + length } else { start };
+        text.get(..end)
+    }
+}
+
+/// Parameters that change nothing here, but are refused upstream when out of range.
+fn check_ignored(members: &Members<'_>) -> Result<(), Refusal> {
+    let penalty = |p: f64| (-2.0..=2.0).contains(&p);
+    members.number("top_p", |p| p > 0.0 && p <= 1.0, "greater than 0 and at most 1")?;
+    members.number("min_p", |p| (0.0..=1.0).contains(&p), "from 0 to 1")?;
+    members.number("presence_penalty", penalty, "from -2 to 2")?;
+    members.number("frequency_penalty", penalty, "from -2 to 2")?;
+    members.number("repetition_penalty", |p| p > 0.0, "greater than 0")?;
+    members.integer("top_k", |k| k >= -1, "at least -1")?;
+    members.integer("min_tokens", |count| count >= 0, "at least 0")?;
+    members.object("logit_bias")?;
+    members.text("user")?;
+    Ok(())
+}
+
+/// What a request says about streaming.
+pub struct Streaming {
+    pub is_on: bool,
+    pub includes_usage: bool,
+}
+
+impl Streaming {
+    pub fn read(members: &Members<'_>) -> Result<Self, Refusal> {
+        let options = members.object("stream_options")?;
+        let includes_usage = options.map(|options| options.flag("include_usage")).transpose()?;
+        Ok(Self {
+            is_on: members.flag("stream")?.unwrap_or(false),
+            includes_usage: includes_usage.flatten().unwrap_or(false),
+        })
+    }
+}
+
+fn token_ids(members: &Members<'_>) -> Result<Vec<u64>, Refusal> {
+    let path = members.path_of("stop_token_ids");
+    let items = members.list("stop_token_ids")?.into_iter().flatten();
+    let id = |item: &Value| item.as_u64().ok_or_else(|| wrong_type(&path, "an array of integers", item));
+    items.map(id).collect()
+}

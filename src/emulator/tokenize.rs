@@ -1,0 +1,23 @@
+//! `POST /v1/tokenize`: the tokens that usage counts.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::Shared;
+use super::auth::SignedIn;
+use super::body::JsonBody;
+use super::members::Members;
+use super::refusal::{Refusal, json_type};
+use super::tokenizer;
+
+pub async fn create(_: SignedIn, State(emulator): State<Shared>, body: JsonBody) -> Result<Response, Refusal> {
+    let members = Members::of_body(&body.members);
+    let model = members.required_text("model")?;
+    let Some(text) = members.text("text")? else {
+        return Err(Refusal::missing("text"));
+    };
+    emulator.catalogue.find(model)?;
+    let answer = json!({ "tokens": tokenizer::ids(text) });
+    Ok((json_type(), answer.to_string()).into_response())
+}

@@ -1,0 +1,171 @@
+//! The words of an answer: plainly an emulator's, but fitting what was asked.
+//!
+//! A prompt can say exactly what it wants, which tests and demonstrations use:
+//! - `repeat after me: TEXT` answers TEXT, to the letter;
+//! - `count to N` answers the numbers;
+//! - `say hello`, `in N words` if wanted, answers a greeting of that length;
+//! - `long`, `story`, `essay`, `poem` or `in detail` answers several hundred tokens.
+
+use super::dice::Dice;
+
+const COUNT_MAX: usize = 100_000;
+const GREETING_WORDS_MAX: usize = 200;
+const QUOTE_CHARS_MAX: usize = 60;
+const TOOL_RESULT_CHARS_MAX: usize = 400;
+
+const OPENINGS: &[&str] = &[
+    "This is the Featherwire emulator answering in place of",
+    "The Featherwire emulator speaks here on behalf of",
+    "You have reached the Featherwire emulator, standing in for",
+];
+
+const REMARKS: &[&str] = &[
+    "No real model has read this, but every byte of it travelled the way a real answer would.",
+    "The words are made up on this machine; the tokens, the pace and the counting are as in earnest.",
+    "Nothing left this machine, so you can try prompts, tools and streams freely.",
+    "Ask the same again and the same text comes back, which makes it easy to test against.",
+    "With a real key the same request would reach a real model unchanged.",
+];
+
+const GREETINGS: &[&str] = &[
+    "Hello there, nice meeting you, and may this be a good day for everyone here",
+    "Hi, and a warm welcome, dear friend, to this small corner of a wide network",
+    "Greetings, lovely to see you, so take a seat and make yourself at home",
+];
+
+const STORY_OPENINGS: &[&str] = &[
+    "This is the story the Featherwire emulator tells.",
+    "The Featherwire emulator knows one story, and it goes like this.",
+    "Once upon a time, says the Featherwire emulator, there was a network.",
+];
+
+const STORY: &[&str] = &[
+    "A small gateway stood at the edge of a wide network, and every morning it listened for the first knock.",
+    "The knock came in frames, short and regular, like rain that had learned to count.",
+    "Nobody had told the gateway how long an answer would be, so it never asked; it passed on each word as it came.",
+    "One evening a caller hung up in the middle of a sentence, and the gateway let go of the line at once.",
+    "Far away a machine noticed the silence, put down its pen, and was free for somebody else.",
+    "There were days when the machines were cold, and then the gateway said so instead of waiting in the dark.",
+    "A traveller asked for the same tale twice and was glad to hear the same words twice.",
+    "Some tales stopped too early, and of those the gateway said honestly that they had no end.",
+    "Between two words there could be a long pause; the gateway kept a clock for each of them.",
+    "In winter the lines grew long, and everyone in them was told how long.",
+    "The youngest of the machines could only think aloud, and the gateway carried its thoughts beside its words.",
+    "When the lamp was finally turned down, every line was closed and nothing was left open.",
+];
+
+const STORY_SENTENCES: usize = 24;
+
+/// What an answer is made from.
+pub struct Ask<'a> {
+    pub model: &'a str,
+    /// The last thing the user said.
+    pub prompt: &'a str,
+    pub images: usize,
+    /// What a tool said last, if nobody has spoken since.
+    pub tool_result: Option<&'a str>,
+}
+
+pub fn answer(ask: &Ask<'_>, dice: &mut Dice) -> String {
+    if let Some(result) = ask.tool_result {
+        let result = quote(result, TOOL_RESULT_CHARS_MAX);
+        return format!("The tool answered: {result}. The Featherwire emulator passes that on as the answer.");
+    }
+    // ASCII only, because that keeps every byte where it was and so finds places in the prompt itself.
+    let lower = ask.prompt.to_ascii_lowercase();
+    if let Some(text) = after(ask.prompt, &lower, "repeat after me:") {
+        return text.strip_prefix(' ').unwrap_or(text).to_owned();
+    }
+    if let Some(last) = after(ask.prompt, &lower, "count to ").and_then(leading_number) {
+        return count_to(last.min(COUNT_MAX));
+    }
+    if is_greeting(&lower) {
+        return greeting(number_before(&lower, " words"), dice);
+    }
+    if asks_for_length(&lower) {
+        return story(dice);
+    }
+    general(ask, dice)
+}
+
+/// What a reasoning model mutters before it answers.
+pub fn reasoning(ask: &Ask<'_>) -> String {
+    let asked = quote(ask.prompt, QUOTE_CHARS_MAX);
+    format!("The user says \"{asked}\". I am an emulator, so I should be brief, be honest about that, and answer.")
+}
+
+/// The beginning of `text`, on one line.
+pub fn quote(text: &str, chars_max: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= chars_max {
+        return line;
+    }
+    let start: String = line.chars().take(chars_max).collect();
+    format!("{}…", start.trim_end())
+}
+
+fn general(ask: &Ask<'_>, dice: &mut Dice) -> String {
+    let opening = dice.pick(OPENINGS);
+    let seen = match ask.images {
+        0 => String::new(),
+        1 => " I can see 1 image.".to_owned(),
+        many => format!(" I can see {many} images."),
+    };
+    let asked = match quote(ask.prompt, QUOTE_CHARS_MAX) {
+        nothing if nothing.is_empty() => "You said nothing.".to_owned(),
+        asked => format!("You asked: \"{asked}\"."),
+    };
+    format!("{opening} {}.{seen} {asked} {}", ask.model, dice.pick(REMARKS))
+}
+
+fn story(dice: &mut Dice) -> String {
+    let mut text = dice.pick(STORY_OPENINGS).to_owned();
+    let start = dice.below(STORY.len());
+    for (told, sentence) in STORY.iter().cycle().skip(start).take(STORY_SENTENCES).enumerate() {
+        let gap = if told % 4 == 3 { "\n\n" } else { " " };
+        text.push_str(gap);
+        text.push_str(sentence);
+    }
+    text
+}
+
+/// A greeting, or the wish for one; not the program that is always called hello, world.
+fn is_greeting(lower: &str) -> bool {
+    ["hello", "hi ", "hi,", "hi!"].iter().any(|start| lower.starts_with(start))
+        || lower.contains("say hello")
+        || lower.contains("greet")
+}
+
+fn asks_for_length(lower: &str) -> bool {
+    let mut words = lower.split(|c: char| !c.is_alphanumeric());
+    let has_word = words.any(|word| matches!(word, "long" | "story" | "essay" | "poem"));
+    // "How long" is a question like any other.
+    (has_word && !lower.contains("how long")) || lower.contains("in detail")
+}
+
+fn count_to(last: usize) -> String {
+    (1..=last).map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// A whole sentence, or exactly `words` words of it.
+fn greeting(words: Option<usize>, dice: &mut Dice) -> String {
+    let sentence = dice.pick(GREETINGS);
+    let words = words.unwrap_or_else(|| sentence.split(' ').count()).clamp(1, GREETING_WORDS_MAX);
+    let text = sentence.split(' ').cycle().take(words).collect::<Vec<_>>().join(" ");
+    format!("{}!", text.trim_end_matches(','))
+}
+
+/// What follows `marker` in `text`, given the lower-case `lower` of the same length.
+fn after<'a>(text: &'a str, lower: &str, marker: &str) -> Option<&'a str> {
+    text.get(lower.find(marker)? + marker.len()..)
+}
+
+fn leading_number(text: &str) -> Option<usize> {
+    let digits: String = text.trim_start().chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+fn number_before(lower: &str, marker: &str) -> Option<usize> {
+    let (before, _) = lower.split_once(marker)?;
+    before.rsplit(' ').next()?.parse().ok()
+}

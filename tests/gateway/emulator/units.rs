@@ -1,0 +1,103 @@
+//! Concurrency units: held while an answer is made, refused beyond the plan, free as soon as nobody needs them.
+
+use std::time::Duration;
+
+use featherwire::emulator::EmulatorConfig;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::support::{MODEL, MODEL_OF_4_UNITS, Peer, ask, ask_model, with};
+
+/// Slow enough that a test can look while an answer is under way.
+fn slow(units: Option<u32>) -> EmulatorConfig {
+    EmulatorConfig { tokens_per_second: 2.0, units, ..EmulatorConfig::default() }
+}
+
+#[tokio::test]
+async fn a_request_beyond_the_plan_is_refused_and_the_first_is_not_disturbed() {
+    let peer = Peer::with(slow(Some(4))).await;
+    let held = peer.open(&ask_model(MODEL_OF_4_UNITS, "x")).await;
+    let reply = peer.post("/v1/chat/completions", &ask("x")).await;
+    assert_eq!(reply.refusal(), (429, "concurrency_limit_exceeded".to_owned()));
+    assert!(!reply.headers.contains_key("retry-after"));
+    let message = reply.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("has 4 active units; this request requires 1 units (limit: 4, over by 1)"), "{message}");
+    for path in ["/v1/completions", "/v1/embeddings"] {
+        let request = json!({"model": MODEL, "prompt": "x", "input": "x"});
+        assert_eq!(peer.post(path, &request).await.status, 429, "{path}");
+    }
+
+    let snapshot = peer.snapshot().await;
+    assert_eq!((&snapshot["limit"], &snapshot["request_count"]), (&json!(4), &json!(1)));
+    let request = &snapshot["requests"][0];
+    assert_eq!((&request["model"], &request["cost"]), (&json!(MODEL_OF_4_UNITS), &json!(4)));
+    assert!(request["started_at"].as_u64().unwrap() > 1_700_000_000_000);
+    drop(held);
+    peer.until_used(0).await;
+}
+
+#[tokio::test]
+async fn without_a_cap_nothing_is_refused() {
+    let peer = Peer::with(slow(None)).await;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(peer.open(&ask_model(MODEL_OF_4_UNITS, "x")).await);
+    }
+    let snapshot = peer.snapshot().await;
+    assert_eq!((&snapshot["limit"], &snapshot["used_cost"]), (&json!(null), &json!(20)));
+}
+
+#[tokio::test]
+async fn the_end_of_an_answer_frees_its_units_before_the_caller_sees_it() {
+    let config = EmulatorConfig { tokens_per_second: 0.0, units: Some(1), ..EmulatorConfig::default() };
+    let peer = Peer::with(config).await;
+    for _ in 0..20 {
+        peer.chat(&ask("x")).await;
+        peer.events(&ask("x")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_frees_the_units_wherever_the_answer_stood() {
+    let peer = Peer::with(slow(Some(8))).await;
+    let cases = [
+        with(ask("x"), json!({"stream": true})),
+        // Unary: no headers have been sent.
+        ask("x"),
+        ask_model("emulator/slow-headers", "x"),
+        ask_model("emulator/silent", "x"),
+        with(ask_model("emulator/silent", "x"), json!({"stream": true})),
+        with(ask_model("emulator/stall-after-5", "x"), json!({"stream": true})),
+        with(ask_model("emulator/slow-first-token", "x"), json!({"stream": true})),
+    ];
+    for request in cases {
+        let connection = peer.send_raw(&request).await;
+        peer.until_used(1).await;
+        drop(connection);
+        peer.until_used(0).await;
+    }
+}
+
+#[tokio::test]
+async fn the_feed_of_snapshots_starts_at_once_and_goes_on() {
+    let peer = Peer::with(slow(Some(8))).await;
+    let url = format!("http://{}/account/concurrency/stream", peer.address);
+    let mut feed = peer.client.get(url).bearer_auth("key").send().await.unwrap();
+    let mut next = async || {
+        let bytes = timeout(Duration::from_secs(10), feed.chunk()).await.unwrap().unwrap().unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    };
+    assert_eq!(next().await, "data: {\"limit\":8,\"used_cost\":0,\"request_count\":0,\"requests\":[]}\n\n");
+    let held = peer.open(&ask("x")).await;
+    assert!(next().await.contains("\"used_cost\":1"));
+    drop(held);
+}
+
+#[tokio::test]
+async fn shutdown_ends_open_streams_promptly() {
+    let peer = Peer::with(slow(Some(8))).await;
+    let mut stalled = peer.open(&ask_model("emulator/silent", "x")).await;
+    peer.shutdown.send(()).unwrap();
+    timeout(Duration::from_secs(5), peer.task).await.unwrap().unwrap().unwrap();
+    assert_ne!(stalled.rest().await, super::support::End::Silent);
+}
