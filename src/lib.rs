@@ -1,6 +1,50 @@
+//! Featherwire: the gateway through which people use [Featherless.ai](https://featherless.ai). One port answers gRPC,
+//! gRPC-Web and the OpenAI REST shape, and one implementation stands behind all three.
+//!
+//! # Data flow
+//!
+//! ```text
+//! gRPC, gRPC-Web ─ protobuf ─┐                              ┌─ protobuf ─► gRPC, gRPC-Web
+//!                            ├─► service ─► upstream ─► SSE ─┤
+//! REST ────────────── JSON ──┘                              └─ JSON ─────► JSON, SSE
+//! ```
+//!
+//! A request is one value going down; an answer is one stream coming up. The generated protobuf types are the only
+//! model, and JSON is a second codec of theirs: the doors differ in codec and in the dialect of their errors, and in
+//! nothing else. Dropping a stream gives back all it holds, the upstream connection first of all.
+//!
+//! # Layout
+//!
+//! In reading order:
+//!
+//! - `proto/` is the contract; `build.rs` makes [`proto`] of it, with the JSON codec that `build/json_codec.rs` writes
+//!   and [`json`] supports.
+//! - [`error`] is the one error and its table: what each kind is called in gRPC, HTTP and OpenAI's words.
+//! - [`upstream`] is Featherless over HTTP: the client, and a streamed answer with exactly one end.
+//! - [`service`] validates, asks upstream and hands the answer up: one file per gRPC service.
+//! - [`rest`] is the OpenAI door to the same services.
+//! - [`server`] is the listener, the list of layers, and the drain.
+//! - [`emulator`] is the Featherless API on this machine, for trials and tests; always reached over a socket.
+//! - [`config`] is every option; [`cli`] every command; [`telemetry`] the log.
+//!
+//! # Invariants
+//!
+//! - Imports point down: `cli → server → {rest, service}`, `rest → service → upstream`, everyone → `error`, `proto`,
+//!   `json`. The REST door never sees the upstream's client; the upstream's client never sees axum or tonic's server.
+//! - Only `error` knows status numbers, only `config` reads the environment, only `server` orders layers.
+//! - No task is spawned for a request: it lives in its connection's task and dies with it.
+//! - Nothing per chunk builds a generic JSON value.
+//! - Nothing is retried once a byte of the answer has gone to the caller.
+//! - Keys, prompts and answers are in no log line and in no error message.
+
+pub mod cli;
 pub mod config;
 pub mod emulator;
 pub mod error;
 pub mod json;
 pub mod proto;
+pub mod rest;
+pub mod server;
+pub mod service;
+pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,106 @@
+//! `featherwire check`: one real call straight to the upstream.
+
+use std::{io::Write, process::ExitCode, time::Instant};
+
+use clap::Args;
+use futures_util::StreamExt;
+
+use super::Failure;
+use crate::{
+    config,
+    error::Error,
+    proto::v1::{ChatMessage, CreateChatCompletionRequest, StreamOptions, Usage, chat_delta, chat_message},
+    service::{Call, Chat},
+    upstream::Client,
+};
+
+/// Makes one real call straight to Featherless, without a gateway in between: streams a short answer and prints it with
+/// its usage and timing, or names the problem and the mend.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The model to ask
+    #[arg(long, short, value_name = "ID", default_value = "meta-llama/Meta-Llama-3.1-8B-Instruct")]
+    model: String,
+
+    /// What to ask it
+    #[arg(default_value = "Say hello in 5 words")]
+    prompt: String,
+
+    #[command(flatten)]
+    upstream: config::Upstream,
+}
+
+impl Check {
+    pub async fn run(self) -> Result<ExitCode, Failure> {
+        self.upstream.check()?;
+        println!("upstream  {}", self.upstream.featherless_base_url);
+        println!("API key   {}", if self.upstream.api_key().is_some() { "configured" } else { "missing" });
+        println!("model     {}", self.model);
+        println!("prompt    {}", self.prompt);
+        match self.ask().await {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) => {
+                println!();
+                println!("problem   {} ({})", error.code(), error.kind().row().openai);
+                println!("          {}", error.message());
+                if let Some(cause) = std::error::Error::source(&error) {
+                    println!("cause     {cause}");
+                }
+                if let Some(url) = error.help() {
+                    println!("see       {url}");
+                }
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    }
+
+    async fn ask(&self) -> Result<(), Error> {
+        let chat = Chat::new(Client::new(&self.upstream)?);
+        let request = CreateChatCompletionRequest {
+            model: self.model.clone(),
+            messages: vec![ChatMessage {
+                role: "user".to_owned(),
+                body: Some(chat_message::Body::Content(self.prompt.clone())),
+                ..ChatMessage::default()
+            }],
+            max_tokens: Some(50),
+            stream_options: Some(StreamOptions { include_usage: Some(true), ..StreamOptions::default() }),
+            ..CreateChatCompletionRequest::default()
+        };
+        let begun = Instant::now();
+        let reply = chat.stream(Call::default(), request).await?;
+        if let Some(Ok(id)) = reply.request_id.as_ref().map(http::HeaderValue::to_str) {
+            println!("request   {id}");
+        }
+        print!("\nanswer    ");
+        let (mut stream, mut first, mut usage) = (reply.answer, None, None::<Usage>);
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.inspect_err(|_| println!())?;
+            usage = chunk.usage.or(usage);
+            for delta in chunk.choices.into_iter().filter_map(|choice| choice.delta) {
+                if let Some(chat_delta::Body::Content(text)) = delta.body.filter(|_| delta.tool_calls.is_empty()) {
+                    if !text.is_empty() {
+                        first.get_or_insert_with(|| begun.elapsed());
+                    }
+                    print!("{text}");
+                    let _ = std::io::stdout().flush();
+                }
+            }
+        }
+        let total = begun.elapsed();
+        println!();
+        if let Some(usage) = usage {
+            println!(
+                "usage     {} prompt + {} completion = {} tokens",
+                usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+            );
+        }
+        println!(
+            "timing    first token after {:.2} s, complete after {:.2} s",
+            first.unwrap_or(total).as_secs_f64(),
+            total.as_secs_f64()
+        );
+        println!("\nFeatherless answers: the gateway will work with this configuration.");
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! The gateway's client, for the commands that talk to a running one.
+
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::Interceptor,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt;
+
+use secrecy::ExposeSecret;
+
+use super::Failure;
+use crate::config::Gateway;
+
+/// The largest message taken from the gateway: a page of models, or an answer with audio.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Shows the gateway its key with every call.
+#[derive(Clone)]
+pub struct Key(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Key {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(key) = &self.0 {
+            request.metadata_mut().insert("authorization", key.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// Connects to the gateway.
+pub async fn connect(gateway: &Gateway) -> Result<(Channel, Key), Failure> {
+    let address = gateway.gateway.trim_end_matches('/');
+    let endpoint = Endpoint::from_shared(address.to_owned())
+        .map_err(|_| format!("{address} is not an address such as http://127.0.0.1:8000"))?;
+    if endpoint.uri().scheme_str() != Some("http") {
+        return Err(format!("{address} does not begin with http://, which is what this command speaks").into());
+    }
+    let channel = endpoint.tcp_nodelay(true).connect().await.map_err(|_| {
+        format!("no gateway at {address}: start one (`featherwire serve --emulator`), or say where it is (--gateway)")
+    })?;
+    let key = gateway.key().map(|key| {
+        let mut value = MetadataValue::try_from(format!("Bearer {}", key.expose_secret()))?;
+        value.set_sensitive(true);
+        Ok(Key(Some(value)))
+    });
+    let key = key.unwrap_or(Ok(Key(None)));
+    Ok((
+        channel,
+        key.map_err(
+            |_: tonic::metadata::errors::InvalidMetadataValue| "the key has a character that a header can't carry",
+        )?,
+    ))
+}
+
+/// The gateway's error as a sentence, with its name and its help page.
+pub fn failure(status: &Status) -> Failure {
+    let details = status.get_error_details();
+    let reason = details.error_info().map(|info| info.reason.to_lowercase());
+    let help = details.help().and_then(|help| help.links.first()).map(|link| format!("\n  see {}", link.url));
+    let name = reason.unwrap_or_else(|| format!("{:?}", status.code()));
+    Failure(format!("{} ({name}){}", status.message(), help.unwrap_or_default()))
+}

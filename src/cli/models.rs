@@ -1,0 +1,81 @@
+//! `featherwire models`: the catalogue as a table, through a running gateway by gRPC.
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Args;
+
+use super::{Failure, client};
+use crate::{
+    config,
+    proto::v1::{ListModelsRequest, Model, ModelFilter, model_service_client::ModelServiceClient},
+};
+
+/// Shows the catalogue of a running gateway as a table, by gRPC.
+#[derive(Args, Debug)]
+pub struct Models {
+    /// Only models whose id contains this text
+    #[arg(long, short, value_name = "TEXT")]
+    search: Option<String>,
+
+    /// Only models whose class begins with this text, such as llama3
+    #[arg(long, value_name = "CLASS")]
+    family: Option<String>,
+
+    /// Only models that are not gated by a licence
+    #[arg(long)]
+    ungated: bool,
+
+    /// Show at most so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+
+    #[command(flatten)]
+    gateway: config::Gateway,
+}
+
+impl Models {
+    pub async fn run(self) -> Result<ExitCode, Failure> {
+        let (channel, key) = client::connect(&self.gateway).await?;
+        let mut client =
+            ModelServiceClient::with_interceptor(channel, key).max_decoding_message_size(client::MESSAGE_BYTES_MAX);
+        let filter = ModelFilter {
+            search: self.search.unwrap_or_default(),
+            family: self.family.unwrap_or_default(),
+            gated: self.ungated.then_some(false),
+            available_on_current_plan: None,
+        };
+        let mut request = ListModelsRequest { page_size: 1000, filter: Some(filter), ..ListModelsRequest::default() };
+        let mut models: Vec<Model> = Vec::new();
+        let total = loop {
+            let page =
+                client.list_models(request.clone()).await.map_err(|status| client::failure(&status))?.into_inner();
+            models.extend(page.models);
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() || models.len() >= self.limit {
+                break page.total_size;
+            }
+        };
+        models.truncate(self.limit);
+        print(&models)?;
+        eprintln!("{} of {total} models", models.len());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn print(models: &[Model]) -> std::io::Result<()> {
+    let row = |model: &Model| {
+        let number = |value: Option<i32>| value.map_or("-".to_owned(), |value| value.to_string());
+        let class = model.model_class.clone().unwrap_or_else(|| "-".to_owned());
+        let gated = if model.is_gated == Some(true) { "gated" } else { "" };
+        [model.id.clone(), class, number(model.context_length), number(model.concurrency_cost), gated.to_owned()]
+    };
+    let head = ["MODEL", "CLASS", "CONTEXT", "UNITS", ""].map(str::to_owned);
+    let rows: Vec<_> = [head].into_iter().chain(models.iter().map(row)).collect();
+    let width = |get: fn(&[String; 5]) -> &String| rows.iter().map(|row| get(row).len()).max().unwrap_or_default();
+    let (model, class) = (width(|[model, ..]| model), width(|[_, class, ..]| class));
+    let mut out = std::io::stdout().lock();
+    for [id, family, context, units, gated] in &rows {
+        writeln!(out, "{id:model$}  {family:class$}  {context:>7}  {units:>5}  {gated}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! `featherwire serve`: check the configuration, bind, serve, drain.
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+
+use super::{Failure, signal};
+use crate::{
+    config, emulator,
+    server::{self, Outcome},
+    upstream::Client,
+};
+
+pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
+    config.check()?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| format!("can't listen on {}: {error}; choose another with --listen", config.listen))?;
+    let address = listener.local_addr()?;
+    if config.emulator {
+        let emulator = start_emulator(&config.pace).await?;
+        config.upstream.featherless_base_url = format!("http://{emulator}/v1").parse()?;
+        config.upstream.featherless_api_key = Some(SecretString::from("emulator"));
+    }
+    let upstream = Client::new(&config.upstream)?;
+    welcome(&config, address, upstream.has_key());
+    match server::serve(listener, &config, upstream, signal::shutdown()).await? {
+        Outcome::Drained => Ok(ExitCode::SUCCESS),
+        Outcome::Cut(connections) => {
+            eprintln!("featherwire: {connections} connections were still busy after --drain-timeout and were cut");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Starts the emulator on a free port: it is reached over a socket, like the real thing.
+async fn start_emulator(pace: &config::EmulatorPace) -> Result<SocketAddr, Failure> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let config = super::emulator::config(pace);
+    // Outlives this function on purpose: it serves for as long as the process lives.
+    tokio::spawn(emulator::serve(listener, config, std::future::pending()));
+    Ok(address)
+}
+
+fn welcome(config: &config::Serve, address: SocketAddr, has_key: bool) {
+    let upstream =
+        if config.emulator { "the built-in emulator" } else { config.upstream.featherless_base_url.as_str() };
+    eprintln!("Featherwire {} on http://{address}", env!("CARGO_PKG_VERSION"));
+    eprintln!("  gRPC, gRPC-Web and REST (/v1/chat/completions) on this port; answers come from {upstream}");
+    match config.api_keys.len() {
+        0 => eprintln!("  open to everybody on this machine; FEATHERWIRE_API_KEYS=gw_live_… asks callers for a key"),
+        1 => eprintln!("  callers need the gateway key"),
+        keys => eprintln!("  callers need one of {keys} gateway keys"),
+    }
+    if !has_key {
+        eprintln!(
+            "  ! Featherless API key not configured: every call will be refused until FEATHERLESS_API_KEY is set"
+        );
+    }
+    eprintln!("  try: featherwire chat \"Say hello in 5 words\" --gateway http://{address}");
+}

@@ -1,0 +1,78 @@
+//! The OpenAI door: JSON in, the same service method as gRPC, JSON or server-sent events out. It knows the services
+//! and the codec, and nothing of the upstream's client.
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    response::Response,
+    routing::{get, post},
+};
+use http::{HeaderName, HeaderValue, Method, header};
+use serde::Serialize;
+
+use crate::{
+    error::{Error, Kind},
+    json,
+    service::{Chat, Models, UPSTREAM_REQUEST_ID},
+};
+
+mod body;
+mod chat;
+mod models;
+mod sse;
+
+/// Every path of this door and its methods. `docs` and tests hold the contract's `google.api.http` to it.
+pub const ROUTES: [(Method, &str); 4] = [
+    (Method::POST, "/v1/chat/completions"),
+    (Method::GET, "/v1/models"),
+    (Method::GET, "/v1/models/{name}"),
+    (Method::GET, "/v1/models/{org}/{name}"),
+];
+
+/// The door's routes, in front of these services.
+pub fn routes(chat: Chat, models: Models, request_bytes_max: usize) -> Router {
+    let models = Router::new()
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{name}", get(models::get_by_name))
+        .route("/v1/models/{org}/{name}", get(models::get))
+        .with_state(models);
+    Router::new()
+        .route("/v1/chat/completions", post(chat::complete))
+        .with_state((chat, body::Limit(request_bytes_max)))
+        .merge(models)
+        .method_not_allowed_fallback(wrong_method)
+        // The limit is ours, in `body`, with an error that names it.
+        .layer(DefaultBodyLimit::disable())
+}
+
+/// The answer to a path that no door has.
+pub async fn unknown_path(request: Request) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let known: Vec<_> = ROUTES.iter().map(|(method, path)| format!("{method} {path}")).collect();
+    let message = format!("No such path: {method} {path}. There are {}, and gRPC", known.join(", "));
+    Error::new(Kind::NotFound, "unknown_path", message).into_response()
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let message = format!("{path} does not answer {method}: the Allow header tells what it does answer");
+    Error::new(Kind::WrongMethod, "method_not_allowed", message).into_response()
+}
+
+/// A message as a JSON answer.
+fn answer(message: &impl Serialize, upstream_request_id: Option<HeaderValue>) -> Response {
+    let mut body = Vec::with_capacity(1024);
+    if let Err(problem) = json::encode_answer(message, &mut body) {
+        return Error::internal(problem).into_response();
+    }
+    respond(body.into(), "application/json", upstream_request_id)
+}
+
+fn respond(body: axum::body::Body, media_type: &'static str, upstream_request_id: Option<HeaderValue>) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if let Some(id) = upstream_request_id {
+        response.headers_mut().insert(HeaderName::from_static(UPSTREAM_REQUEST_ID), id);
+    }
+    response
+}

@@ -1,0 +1,133 @@
+//! One listener for gRPC, gRPC-Web and REST, one list of layers, and an end in good order.
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::net::TcpListener;
+
+use crate::{config, error::Result, upstream::Client};
+
+mod auth;
+mod cors;
+mod grpc;
+mod limit;
+mod ready;
+mod routes;
+
+use ready::Readiness;
+
+/// How long a client may take to send the head of an HTTP/1.1 request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// HTTP/2 pings on a connection without traffic, and the wait for their answer: how a vanished caller is noticed.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How many calls one HTTP/2 connection may have open at a time.
+const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
+
+/// The largest head of a request, in bytes.
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
+
+/// Flow-control windows of HTTP/2: what a caller may send before we have read it. Prompts with images are large.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// The wait after a failed accept, usually for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every answer was complete.
+    Drained,
+    /// So many connections were still busy after the drain timeout, and were cut.
+    Cut(usize),
+}
+
+/// Serves until `shutdown` completes, then lets running answers end, for `--drain-timeout` at most.
+///
+/// # Errors
+/// A configuration that can't be served. Trouble with single connections is theirs alone.
+pub async fn serve(
+    listener: TcpListener,
+    config: &config::Serve,
+    upstream: Client,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Outcome> {
+    let readiness = Readiness::new(upstream.has_key());
+    let router = routes::router(config, upstream, &readiness)?;
+    readiness.begin().await;
+    let service = TowerToHyperService::new(router);
+    let http = Arc::new(http());
+    let connections = GracefulShutdown::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let stream = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            Some(_) = tasks.join_next() => continue,
+            () = &mut shutdown => break,
+        };
+        // One task for each connection; requests live inside it and die with it.
+        let http = Arc::clone(&http);
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
+        let connection = connections.watch(connection);
+        tasks.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+        });
+    }
+    drop(listener);
+    readiness.drain().await;
+    tracing::info!(connections = tasks.len(), "draining: no new calls; running ones may end");
+    let _ = tokio::time::timeout(config.drain_timeout, connections.shutdown()).await;
+    while tasks.try_join_next().is_some() {}
+    let outcome = match tasks.len() {
+        0 => Outcome::Drained,
+        busy => Outcome::Cut(busy),
+    };
+    tasks.shutdown().await;
+    Ok(outcome)
+}
+
+fn http() -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    http
+}
+
+async fn accept(listener: &TcpListener) -> tokio::net::TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Tokens are small and must leave at once, not after Nagle's wait for more.
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "can't accept connections; trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

@@ -1,0 +1,73 @@
+//! Whether to send calls here: `/healthz`, `/readyz` and `grpc.health.v1`.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{Router, extract::State, routing::get};
+use http::StatusCode;
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::{Health, HealthServer},
+    server::{HealthReporter, HealthService},
+};
+
+use crate::proto::v1::{chat_service_server, model_service_server};
+
+/// The empty name stands for the server as a whole, as the health protocol has it.
+const SERVICES: [&str; 3] = ["", chat_service_server::SERVICE_NAME, model_service_server::SERVICE_NAME];
+
+/// What the probes say. Cheap to clone; all clones say the same.
+#[derive(Clone)]
+pub(super) struct Readiness {
+    has_key: bool,
+    draining: Arc<AtomicBool>,
+    reporter: HealthReporter,
+}
+
+impl Readiness {
+    pub(super) fn new(has_key: bool) -> Self {
+        Self { has_key, draining: Arc::default(), reporter: HealthReporter::new() }
+    }
+
+    /// Says from now on that calls are welcome, unless something is missing.
+    pub(super) async fn begin(&self) {
+        let is_ready = self.obstacle().is_none();
+        self.report(if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+    }
+
+    /// Says from now on that no new calls are wanted.
+    pub(super) async fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.report(ServingStatus::NotServing).await;
+    }
+
+    async fn report(&self, status: ServingStatus) {
+        for service in SERVICES {
+            self.reporter.set_service_status(service, status).await;
+        }
+    }
+
+    pub(super) fn health_service(&self) -> HealthServer<impl Health + use<>> {
+        HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
+    }
+
+    pub(super) fn probes(&self) -> Router {
+        Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(ready).with_state(self.clone()))
+    }
+
+    fn obstacle(&self) -> Option<&'static str> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Some("draining\n");
+        }
+        (!self.has_key).then_some("Featherless API key not configured: set FEATHERLESS_API_KEY\n")
+    }
+}
+
+async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
+    match readiness.obstacle() {
+        None => (StatusCode::OK, "ready\n"),
+        Some(obstacle) => (StatusCode::SERVICE_UNAVAILABLE, obstacle),
+    }
+}

@@ -1,0 +1,69 @@
+//! The list of layers, outermost first, and which routes each of them guards.
+//!
+//! ```text
+//! observe        an id for every call, one log line
+//! cors           browsers ask first, also on paths that need a key
+//! ├─ probes      /healthz, /readyz                                       open
+//! ├─ gRPC        only_grpc → gRPC-Web → limit ─┬─ health, reflection     open
+//! │                                            └─ auth → ChatService, …
+//! ├─ REST        auth → the OpenAI door
+//! └─ fallback    unknown paths, in the caller's dialect
+//! ```
+
+use axum::{Router, extract::Request, middleware::from_fn, response::Response};
+use tonic::service::Routes;
+use tonic_web::GrpcWebLayer;
+
+use super::{auth, cors, grpc, limit, ready::Readiness};
+use crate::{
+    config,
+    error::{Error, Result},
+    proto::{
+        DESCRIPTOR_SET,
+        v1::{chat_service_server::ChatServiceServer, model_service_server::ModelServiceServer},
+    },
+    rest,
+    service::{Chat, Models},
+    telemetry,
+    upstream::Client,
+};
+
+pub(super) fn router(config: &config::Serve, upstream: Client, readiness: &Readiness) -> Result<Router> {
+    let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
+    let keys = auth::Keys::new(&config.api_keys);
+    let (chat, models) = (Chat::new(upstream.clone()), Models::new(upstream));
+
+    let guarded = Routes::new(ChatServiceServer::new(chat.clone()).max_decoding_message_size(bytes_max))
+        .add_service(ModelServiceServer::new(models.clone()).max_decoding_message_size(bytes_max))
+        .into_axum_router()
+        .layer(auth::layer(&keys, auth::Dialect::Grpc));
+    let descriptions = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let open = Routes::new(readiness.health_service())
+        .add_service(descriptions().build_v1().map_err(Error::internal)?)
+        .add_service(descriptions().build_v1alpha().map_err(Error::internal)?)
+        .into_axum_router();
+    let grpc = Router::new()
+        .merge(guarded.reset_fallback())
+        .merge(open.reset_fallback())
+        .layer(limit::Layer { bytes_max })
+        .layer(GrpcWebLayer::new())
+        .layer(from_fn(grpc::only_grpc));
+
+    let rest = rest::routes(chat, models, bytes_max).layer(auth::layer(&keys, auth::Dialect::Rest));
+
+    Ok(Router::new()
+        .merge(readiness.probes())
+        .merge(grpc)
+        .merge(rest)
+        .fallback(unknown)
+        .layer(cors::layer(config)?)
+        .layer(from_fn(telemetry::observe)))
+}
+
+async fn unknown(request: Request) -> Response {
+    if grpc::is_grpc(request.headers()) { grpc::unknown_method(&request) } else { rest::unknown_path(request).await }
+}

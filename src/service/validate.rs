@@ -1,0 +1,95 @@
+//! What a request must satisfy before it is worth sending: the ranges that OpenAI and Featherless document. Words
+//! (roles, formats, efforts) are left to the upstream, which knows its models.
+
+use std::ops::RangeInclusive;
+
+use crate::{
+    error::{Error, Result},
+    proto::v1::CreateChatCompletionRequest,
+};
+
+/// Checks a chat request, the first bad field first.
+///
+/// # Errors
+/// Invalid, with the field's path.
+pub fn chat(request: &CreateChatCompletionRequest) -> Result<()> {
+    provider(request.provider.as_deref())?;
+    if request.extra.contains_key("stream") {
+        let problem = "the method says whether the answer is streamed: call StreamChatCompletion for a stream";
+        return Err(Error::invalid("stream", problem));
+    }
+    model(&request.model)?;
+    if request.messages.is_empty() {
+        return Err(Error::invalid("messages", "required: a list of at least one message"));
+    }
+    for (index, message) in request.messages.iter().enumerate() {
+        if message.role.is_empty() {
+            let problem = "required: system, developer, user, assistant or tool";
+            return Err(Error::invalid(format!("messages[{index}].role"), problem));
+        }
+    }
+    number("temperature", request.temperature, 0.0..=2.0)?;
+    number("frequency_penalty", request.frequency_penalty, -2.0..=2.0)?;
+    number("presence_penalty", request.presence_penalty, -2.0..=2.0)?;
+    number("min_p", request.min_p, 0.0..=1.0)?;
+    above_zero("top_p", request.top_p, "above 0, up to 1", 1.0)?;
+    above_zero("repetition_penalty", request.repetition_penalty, "above 0", f64::MAX)?;
+    integer("max_tokens", request.max_tokens, 1..=i32::MAX)?;
+    integer("max_completion_tokens", request.max_completion_tokens, 1..=i32::MAX)?;
+    integer("min_tokens", request.min_tokens, 0..=i32::MAX)?;
+    integer("top_k", request.top_k, -1..=i32::MAX)?;
+    integer("n", request.n, 1..=128)?;
+    integer("top_logprobs", request.top_logprobs, 0..=20)
+}
+
+/// Checks the model's id.
+///
+/// # Errors
+/// Invalid, if there is none.
+pub fn model(id: &str) -> Result<()> {
+    if id.trim().is_empty() {
+        return Err(Error::invalid("model", "required: a model id such as meta-llama/Meta-Llama-3.1-8B-Instruct"));
+    }
+    Ok(())
+}
+
+fn provider(provider: Option<&str>) -> Result<()> {
+    match provider {
+        None | Some("featherless") => Ok(()),
+        Some(_) => {
+            let message = "provider: unknown; this gateway has one, \"featherless\": send that or leave the member out";
+            Err(Error::new(crate::error::Kind::Invalid, "unknown_provider", message).with_param("provider"))
+        }
+    }
+}
+
+fn number(name: &str, value: Option<f64>, range: RangeInclusive<f64>) -> Result<()> {
+    match value {
+        Some(value) if !range.contains(&value) => {
+            Err(Error::invalid(name, format!("{value} is out of range: {} to {}", range.start(), range.end())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn above_zero(name: &str, value: Option<f64>, range: &str, max: f64) -> Result<()> {
+    match value {
+        Some(value) if !(value > 0.0 && value <= max) => {
+            Err(Error::invalid(name, format!("{value} is out of range: {range}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn integer(name: &str, value: Option<i32>, range: RangeInclusive<i32>) -> Result<()> {
+    match value {
+        Some(value) if !range.contains(&value) => {
+            let range = match (*range.start(), *range.end()) {
+                (start, i32::MAX) => format!("at least {start}"),
+                (start, end) => format!("{start} to {end}"),
+            };
+            Err(Error::invalid(name, format!("{value} is out of range: {range}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,115 @@
+//! The contract as tools see it: reflection, and the REST twin that each RPC names.
+
+use std::collections::BTreeSet;
+
+use featherwire::{proto::DESCRIPTOR_SET, rest};
+use prost_reflect::{DescriptorPool, DynamicMessage, Value};
+use tokio_stream::StreamExt;
+
+use crate::support::{Emulator, Gateway};
+
+const SERVICES: [&str; 5] = [
+    "featherwire.v1.ChatService",
+    "featherwire.v1.ModelService",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
+
+macro_rules! reflection_lists {
+    ($version:ident, $gateway:expr) => {{
+        use tonic_reflection::pb::$version::{
+            ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+            server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+        };
+        let ask = |request| ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+        let requests = tokio_stream::iter([
+            ask(MessageRequest::ListServices(String::new())),
+            ask(MessageRequest::FileContainingSymbol("featherwire.v1.ChatService".to_owned())),
+        ]);
+        let mut answers = ServerReflectionClient::new($gateway.channel().await)
+            .server_reflection_info(requests)
+            .await
+            .unwrap()
+            .into_inner();
+        let Some(MessageResponse::ListServicesResponse(list)) = answers.next().await.unwrap().unwrap().message_response
+        else {
+            panic!("not a list")
+        };
+        let names: BTreeSet<String> = list.service.into_iter().map(|service| service.name).collect();
+        let Some(MessageResponse::FileDescriptorResponse(file)) =
+            answers.next().await.unwrap().unwrap().message_response
+        else {
+            panic!("not a file")
+        };
+        assert!(!file.file_descriptor_proto.is_empty());
+        names
+    }};
+}
+
+#[tokio::test]
+async fn both_versions_of_reflection_list_the_services() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::with(emulator.address, |config| config.api_keys = vec!["gw_live_1".into()]).await;
+    for names in [reflection_lists!(v1, gateway), reflection_lists!(v1alpha, gateway)] {
+        for service in &SERVICES[..3] {
+            assert!(names.contains(*service), "{service} in {names:?}");
+        }
+        assert!(names.iter().any(|name| SERVICES[3..].contains(&name.as_str())), "{names:?}");
+    }
+}
+
+/// `/v1/models/{model=*/*}` of the contract is `/v1/models/{org}/{name}` of the router.
+fn shape(path: &str) -> String {
+    let path = path.replace("{model=*/*}", "{}/{}");
+    let mut shape = String::new();
+    let mut inside = false;
+    for letter in path.chars() {
+        inside = (inside || letter == '{') && letter != '}';
+        if !inside || letter == '{' {
+            shape.push(letter);
+        }
+    }
+    shape
+}
+
+#[test]
+fn every_rpc_names_a_rest_twin_that_the_router_has_and_the_other_way_round() {
+    let pool = DescriptorPool::decode(DESCRIPTOR_SET).unwrap();
+    let http = pool.get_extension_by_name("google.api.http").unwrap();
+    let declared: BTreeSet<(String, String)> = pool
+        .services()
+        .filter(|service| service.parent_file().package_name() == "featherwire.v1")
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .map(|method| {
+            let options: DynamicMessage = method.options();
+            let Value::Message(rule) = options.get_extension(&http).into_owned() else {
+                panic!("{}", method.full_name())
+            };
+            ["get", "post"]
+                .iter()
+                .find(|verb| rule.has_field_by_name(verb))
+                .map(|verb| {
+                    let path = rule.get_field_by_name(verb).unwrap().as_str().unwrap().to_owned();
+                    (verb.to_uppercase(), shape(&path))
+                })
+                .unwrap_or_else(|| panic!("{} has no REST twin", method.full_name()))
+        })
+        .collect();
+    // OpenAI's SDKs write a model's slash as %2F: a second spelling of the same path.
+    let spelling = ("GET".to_owned(), "/v1/models/{}".to_owned());
+    let routed: BTreeSet<_> = rest::ROUTES.iter().map(|(method, path)| (method.to_string(), shape(path))).collect();
+    assert_eq!(declared.into_iter().chain([spelling]).collect::<BTreeSet<_>>(), routed);
+}
+
+#[tokio::test]
+async fn the_router_has_every_route_that_it_says() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    for (method, path) in rest::ROUTES {
+        let path = path.replace("{org}", "google").replace("{name}", "gemma-2-9b-it");
+        let response = crate::support::gateway::http().request(method, gateway.url(&path)).send().await.unwrap();
+        let body = response.text().await.unwrap();
+        assert!(!body.contains("unknown_path") && !body.contains("method_not_allowed"), "{path}: {body}");
+    }
+}

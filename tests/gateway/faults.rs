@@ -1,0 +1,113 @@
+//! Every trouble that the emulator can make on demand, through every door: the right error, and no trace of it after.
+
+use std::time::Duration;
+
+use featherwire::error::Kind;
+
+use crate::support::{Door, Emulator, Gateway, MODEL, prompt};
+
+/// What each model that fails on demand means, when the fault shows before the first token.
+const BEFORE: &[(&str, Kind, &str, &str)] = &[
+    ("emulator/cold", Kind::NotReady, "model_not_ready", "try again later"),
+    ("emulator/gated", Kind::Forbidden, "model_gated", "accept its licence"),
+    ("emulator/no-plan-access", Kind::Forbidden, "plan_without_api_access", "change the plan"),
+    ("emulator/not-on-plan", Kind::Forbidden, "model_not_on_plan", "change the plan"),
+    ("emulator/401", Kind::Misconfigured, "featherless_api_key_rejected", "FEATHERLESS_API_KEY"),
+    ("emulator/429", Kind::Saturated, "concurrency_limit_exceeded", "try again when a request has ended"),
+    ("emulator/500", Kind::Upstream, "upstream_error", "failed inside"),
+    ("emulator/bare-error", Kind::Upstream, "upstream_error", "failed inside"),
+    ("emulator/503", Kind::Unavailable, "no_capacity", "use another model"),
+    ("emulator/524-html", Kind::Timeout, "upstream_timeout", "stream the answer"),
+    ("emulator/html-200", Kind::Upstream, "upstream_bad_answer", "FEATHERLESS_BASE_URL"),
+    ("emulator/redirect", Kind::Upstream, "upstream_redirect", "FEATHERLESS_BASE_URL"),
+    ("emulator/slow-headers", Kind::Timeout, "first_token_timeout", "smaller model"),
+    ("no-such/model", Kind::NotFound, "model_not_found", "case-sensitive"),
+    ("meta-llama/meta-llama-3.1-8b-instruct", Kind::NotFound, "model_not_found", "case-sensitive"),
+];
+
+/// The same for faults after some tokens: of streams only.
+const AFTER: &[(&str, Kind, &str)] = &[
+    ("emulator/silent", Kind::Timeout, "first_token_timeout"),
+    ("emulator/stall-after-5", Kind::Timeout, "stream_stalled"),
+    ("emulator/cut-after-5", Kind::Upstream, "upstream_stream_cut"),
+    ("emulator/eof-after-5", Kind::Upstream, "upstream_stream_cut"),
+    ("emulator/error-in-stream", Kind::Upstream, "upstream_stream_failed"),
+    ("emulator/error-object-in-stream", Kind::Upstream, "upstream_stream_failed"),
+    ("emulator/429-in-stream", Kind::Saturated, "concurrency_limit_exceeded"),
+    ("emulator/broken-json", Kind::Upstream, "upstream_bad_answer"),
+];
+
+/// Odd, but answers all the same.
+const FINE: &[&str] = &[
+    "emulator/no-done",
+    "emulator/giant-line",
+    "emulator/crlf",
+    "emulator/split",
+    "emulator/burst",
+    "emulator/think",
+    "emulator/odd",
+];
+
+async fn impatient(emulator: &Emulator) -> Gateway {
+    Gateway::with(emulator.address, |config| {
+        config.upstream.first_token_timeout = Duration::from_millis(500);
+        config.upstream.idle_timeout = Duration::from_millis(500);
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_fault_before_the_first_token_has_its_status_and_its_advice_at_every_door() {
+    let emulator = Emulator::start().await;
+    let gateway = impatient(&emulator).await;
+    for door in Door::ALL {
+        for (model, kind, code, advice) in BEFORE {
+            let failure = gateway.ask(door, &prompt(model, "hi")).await.failed(*kind, code);
+            assert!(failure.message.contains(advice), "{door:?} {model}: {failure:?}");
+            assert!(!failure.message.contains('<'), "a web page is never passed on: {failure:?}");
+            if *kind == Kind::Saturated {
+                assert_eq!(failure.retry_after_seconds, Some(2), "{door:?}");
+            }
+        }
+        gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
+    }
+    emulator.idle().await;
+}
+
+#[tokio::test]
+async fn a_fault_after_some_tokens_never_looks_like_an_end() {
+    let emulator = Emulator::start().await;
+    let gateway = impatient(&emulator).await;
+    for door in Door::STREAMS {
+        for (model, kind, code) in AFTER {
+            gateway.ask(door, &prompt(model, "hi")).await.failed(*kind, code);
+        }
+        gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
+    }
+    emulator.idle().await;
+}
+
+#[tokio::test]
+async fn what_is_only_odd_is_answered() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    for door in Door::ALL {
+        for model in FINE {
+            let answer = gateway.ask(door, &prompt(model, "Say hello in 5 words")).await.ok();
+            assert!(!answer.content.is_empty() || !answer.tool_calls.is_empty(), "{door:?} {model}");
+        }
+    }
+    emulator.idle().await;
+}
+
+#[tokio::test]
+async fn units_are_given_back_when_the_caller_leaves() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    for door in Door::ALL {
+        let request = prompt("emulator/stall-after-5", "hi");
+        let call = gateway.ask(door, &request);
+        assert!(tokio::time::timeout(Duration::from_millis(100), call).await.is_err(), "{door:?}: it stalls");
+        emulator.idle().await;
+    }
+}

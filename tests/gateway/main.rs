@@ -1,0 +1,24 @@
+//! Stories about the whole gateway, told over real sockets: the real server in process, in front of the real emulator or
+//! of a peer that follows a script.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+#![recursion_limit = "256"]
+
+mod auth;
+mod bad_input;
+mod chat;
+mod cli;
+mod contract;
+mod emulator;
+mod faults;
+mod models;
+mod probes;
+mod streams;
+mod support;
+mod upstream;

@@ -1,0 +1,107 @@
+//! The catalogue, by REST and by gRPC.
+
+use featherwire::proto::v1::{
+    GetModelRequest, ListModelsRequest, ModelFilter, model_service_client::ModelServiceClient,
+};
+use serde_json::Value;
+
+use crate::support::{Emulator, Gateway, MODEL, door::grpc_failure, gateway::http};
+
+const KNOWN: [&str; 13] = [
+    "meta-llama/Meta-Llama-3.1-8B-Instruct",
+    "meta-llama/Meta-Llama-3.1-70B-Instruct",
+    "meta-llama/Meta-Llama-3.1-405B-Instruct",
+    "meta-llama/Llama-2-7b-chat-hf",
+    "meta-llama/Llama-2-13b-chat-hf",
+    "meta-llama/Llama-2-70b-chat-hf",
+    "mistralai/Mistral-7B-Instruct-v0.2",
+    "mistralai/Mixtral-8x7B-Instruct-v0.1",
+    "mistralai/Mixtral-8x22B-Instruct-v0.1",
+    "Qwen/Qwen2.5-72B-Instruct",
+    "Qwen/Qwen2.5-Coder-32B-Instruct",
+    "google/gemma-2-9b-it",
+    "google/gemma-2-27b-it",
+];
+
+async fn get(gateway: &Gateway, path: &str) -> (u16, Value) {
+    let response = http().get(gateway.url(path)).send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+}
+
+#[tokio::test]
+async fn the_catalogue_is_openais_list_with_all_that_the_upstream_says() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let (status, list) = get(&gateway, "/v1/models").await;
+    assert_eq!((status, &list["object"]), (200, &Value::from("list")));
+    let upstream = http().get(format!("http://{}/v1/models", emulator.address)).bearer_auth("any");
+    let upstream: Value = serde_json::from_slice(&upstream.send().await.unwrap().bytes().await.unwrap()).unwrap();
+    assert_eq!(list, upstream, "nothing is lost and nothing is added");
+    for id in KNOWN {
+        assert!(list["data"].as_array().unwrap().iter().any(|model| model["id"] == id), "{id}");
+        let (status, model) = get(&gateway, &format!("/v1/models/{id}")).await;
+        assert_eq!((status, &model["id"], &model["object"]), (200, &Value::from(id), &Value::from("model")));
+    }
+    let (_, found) = get(&gateway, "/v1/models?q=gemma").await;
+    assert_eq!(found["data"].as_array().unwrap().len(), 2, "the upstream's own parameters are passed on");
+}
+
+#[tokio::test]
+async fn a_model_is_found_by_its_exact_id_however_its_slash_is_written() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    for path in [format!("/v1/models/{MODEL}"), format!("/v1/models/{}", MODEL.replace('/', "%2F"))] {
+        assert_eq!(get(&gateway, &path).await.1["id"], MODEL);
+    }
+    for path in ["/v1/models/no/model", "/v1/models/model", "/v1/models/META-LLAMA/Meta-Llama-3.1-8B-Instruct"] {
+        let (status, error) = get(&gateway, path).await;
+        assert_eq!((status, &error["error"]["code"]), (404, &Value::from("model_not_found")), "{path}");
+    }
+    for path in ["/v1/models/../plan", "/v1/models/%2E%2E/plan", "/v1/models/a%2F..%2F..", "/v1/models//"] {
+        let (status, _) = get(&gateway, path).await;
+        assert!(matches!(status, 400 | 404), "{path} must not reach another path upstream: {status}");
+    }
+}
+
+#[tokio::test]
+async fn grpc_pages_and_filters_the_catalogue() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let mut client = ModelServiceClient::new(gateway.channel().await);
+    let mut request = ListModelsRequest { page_size: 5, ..ListModelsRequest::default() };
+    let mut ids = Vec::new();
+    loop {
+        let page = client.list_models(request.clone()).await.unwrap().into_inner();
+        assert_eq!(page.total_size, 13);
+        assert!(page.models.len() <= 5);
+        ids.extend(page.models.into_iter().map(|model| model.id));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(ids, KNOWN);
+
+    let mut count = async |filter: ModelFilter| {
+        let request = ListModelsRequest { filter: Some(filter), ..ListModelsRequest::default() };
+        client.list_models(request).await.unwrap().into_inner().total_size
+    };
+    assert_eq!(count(ModelFilter { search: "LLAMA-2".to_owned(), ..ModelFilter::default() }).await, 3);
+    assert_eq!(count(ModelFilter { family: "mixtral".to_owned(), ..ModelFilter::default() }).await, 2);
+    let gated = count(ModelFilter { gated: Some(true), ..ModelFilter::default() }).await;
+    let free = count(ModelFilter { gated: Some(false), ..ModelFilter::default() }).await;
+    assert_eq!(gated + free, 13);
+
+    let model = client.get_model(GetModelRequest { model: MODEL.to_owned() }).await.unwrap().into_inner();
+    assert_eq!((model.id.as_str(), model.concurrency_cost), (MODEL, Some(1)));
+    let status = client.get_model(GetModelRequest { model: "no/model".to_owned() }).await.unwrap_err();
+    assert_eq!((status.code(), grpc_failure(&status).code.as_str()), (tonic::Code::NotFound, "model_not_found"));
+    for bad in [
+        ListModelsRequest { page_token: "x".to_owned(), ..ListModelsRequest::default() },
+        ListModelsRequest { page_size: -1, ..ListModelsRequest::default() },
+    ] {
+        assert_eq!(client.list_models(bad).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    }
+    assert_eq!(client.get_model(GetModelRequest::default()).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+}

@@ -1,0 +1,183 @@
+//! A stream has exactly one end, and nothing outlives its caller.
+
+use std::time::Duration;
+
+use featherwire::error::Kind;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::support::{
+    Door, Gateway, MODEL, Reply, Scripted,
+    door::message,
+    gateway::http,
+    prompt,
+    scripted::{chunk, finish},
+};
+
+fn done() -> String {
+    "[DONE]".to_owned()
+}
+
+#[tokio::test]
+async fn only_a_finished_answer_ends_well() {
+    let error = |text: &str| json!({"error": text}).to_string();
+    let limit = json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
+    let two = |index: i32, finish: Option<&str>| {
+        json!({"id": "x", "created": 1, "model": MODEL, "choices": [{"index": index, "delta": {"content": "a"}, "finish_reason": finish}]})
+            .to_string()
+    };
+    let scripts = [
+        (vec![chunk("a"), finish(), done()], None),
+        (vec![chunk("a"), finish()], None),
+        (vec![chunk("a")], Some((Kind::Upstream, "upstream_stream_cut"))),
+        (vec![chunk("a"), done()], Some((Kind::Upstream, "upstream_stream_cut"))),
+        (vec![], Some((Kind::Upstream, "upstream_stream_cut"))),
+        (vec![two(0, None), two(1, None), two(1, Some("stop"))], Some((Kind::Upstream, "upstream_stream_cut"))),
+        (vec![two(0, None), two(1, Some("stop")), two(0, Some("stop"))], None),
+        (vec![chunk("a"), error("no data in 30000ms")], Some((Kind::Upstream, "upstream_stream_failed"))),
+        (vec![chunk("a"), limit], Some((Kind::Saturated, "concurrency_limit_exceeded"))),
+        (vec![chunk("a"), "{\"id\":".to_owned(), finish(), done()], Some((Kind::Upstream, "upstream_bad_answer"))),
+        (vec![chunk("a"), "<html>".to_owned()], Some((Kind::Upstream, "upstream_bad_answer"))),
+    ];
+    for (events, end) in scripts {
+        let upstream = Scripted::always(Reply::Events(events.clone())).await;
+        let gateway = Gateway::to(upstream.address).await;
+        for door in Door::STREAMS {
+            let answer = gateway.ask(door, &prompt(MODEL, "hi")).await;
+            if !events.is_empty() {
+                assert!(answer.content.starts_with('a'), "{door:?} {events:?}: what came is passed on: {answer:?}");
+            }
+            match end {
+                None => drop(answer.ok()),
+                Some((kind, code)) => drop(answer.failed(kind, code)),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reset_in_the_middle_is_an_error_and_not_an_answer() {
+    let upstream = Scripted::always(Reply::EventsThenCut(vec![chunk("half")])).await;
+    let gateway = Gateway::to(upstream.address).await;
+    for door in Door::STREAMS {
+        let answer = gateway.ask(door, &prompt(MODEL, "hi")).await;
+        assert_eq!(answer.content, "half");
+        answer.failed(Kind::Upstream, "upstream_stream_cut");
+    }
+    upstream.closed().await;
+}
+
+#[tokio::test]
+async fn each_clock_has_an_error_of_its_own_and_closes_upstream() {
+    let short = Duration::from_millis(50);
+    let stall = || Reply::EventsThenSilence(vec![chunk("half")]);
+    for door in Door::ALL {
+        let upstream = Scripted::always(Reply::Silence).await;
+        let gateway = Gateway::with(upstream.address, |config| config.upstream.first_token_timeout = short).await;
+        let failure = gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Timeout, "first_token_timeout");
+        assert!(failure.message.contains("smaller model, fewer max_tokens, or a longer timeout"), "{failure:?}");
+        upstream.closed().await;
+
+        let upstream = Scripted::always(Reply::Silence).await;
+        let gateway = Gateway::to(upstream.address).await;
+        // Tonic's client would keep `grpc-timeout` itself and never hear our answer; a browser's doesn't.
+        let header = match door {
+            Door::WebUnary | Door::WebStream => ("grpc-timeout", "50m"),
+            _ => ("x-request-timeout-ms", "50"),
+        };
+        let answer = gateway.ask_with(door, &prompt(MODEL, "hi"), &[header]).await;
+        answer.failed(Kind::Timeout, "deadline_exceeded");
+        upstream.closed().await;
+    }
+    for door in Door::STREAMS {
+        let upstream = Scripted::always(stall()).await;
+        let gateway = Gateway::with(upstream.address, |config| config.upstream.idle_timeout = short).await;
+        let answer = gateway.ask(door, &prompt(MODEL, "hi")).await;
+        assert_eq!(answer.content, "half");
+        answer.failed(Kind::Timeout, "stream_stalled");
+        upstream.closed().await;
+
+        let upstream = Scripted::always(Reply::EventsThenSilence(vec![])).await;
+        let gateway = Gateway::with(upstream.address, |config| config.upstream.first_token_timeout = short).await;
+        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Timeout, "first_token_timeout");
+        upstream.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_closes_upstream() {
+    for (reply, path) in [
+        (Reply::Silence, "before the head"),
+        (Reply::EventsThenSilence(vec![]), "before the first token"),
+        (Reply::EventsThenSilence(vec![chunk("a")]), "in the middle"),
+        (Reply::EventsThenSilence(vec![chunk("a"), finish()]), "after the last token"),
+    ] {
+        for stream in [true, false] {
+            let upstream = Scripted::always(reply.clone()).await;
+            let gateway = Gateway::to(upstream.address).await;
+            let mut request = prompt(MODEL, "hi");
+            request["stream"] = json!(stream);
+            let body = request.to_string();
+            let mut caller = TcpStream::connect(gateway.address).await.unwrap();
+            let head = format!(
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            caller.write_all(head.as_bytes()).await.unwrap();
+            caller.write_all(body.as_bytes()).await.unwrap();
+            upstream.asked().await;
+            if stream && path == "in the middle" {
+                let mut seen = Vec::new();
+                while !seen.windows(7).any(|window| window == b"content") {
+                    assert!(caller.read_buf(&mut seen).await.unwrap() > 0);
+                }
+            }
+            drop(caller);
+            upstream.closed().await;
+        }
+        let upstream = Scripted::always(reply).await;
+        let gateway = Gateway::to(upstream.address).await;
+        let mut client = gateway.grpc().await;
+        let call = tokio::spawn(async move {
+            let mut stream = client.stream_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
+            while stream.message().await.unwrap().is_some() {}
+        });
+        upstream.asked().await;
+        call.abort();
+        upstream.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_finished_stream_leaves_its_upstream_connection_for_the_next() {
+    let upstream = Scripted::always(Reply::Events(vec![chunk("a"), finish(), done()])).await;
+    let gateway = Gateway::to(upstream.address).await;
+    for _ in 0..3 {
+        gateway.ask(Door::RestStream, &prompt(MODEL, "hi")).await.ok();
+    }
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn draining_lets_a_running_answer_end_and_takes_no_new_connection() {
+    let emulator = crate::support::Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let url = gateway.url("/v1/chat/completions");
+    let mut request = prompt("emulator/slow", "Say hello in 5 words");
+    request["stream"] = json!(true);
+    let mut running =
+        http().post(&url).header("content-type", "application/json").body(request.to_string()).send().await.unwrap();
+    assert!(running.chunk().await.unwrap().is_some());
+    let address = gateway.address;
+    let stopping = tokio::spawn(gateway.stop());
+    let mut rest = String::new();
+    while let Some(bytes) = running.chunk().await.unwrap() {
+        rest.push_str(std::str::from_utf8(&bytes).unwrap());
+    }
+    assert!(rest.ends_with("data: [DONE]\n\n"), "{rest}");
+    assert_eq!(stopping.await.unwrap(), featherwire::server::Outcome::Drained);
+    assert!(TcpStream::connect(address).await.is_err());
+}

@@ -1,0 +1,113 @@
+//! The real gateway and the real emulator, each on a free port, for as long as the value lives.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Parser;
+use featherwire::{
+    config,
+    emulator::{self, EmulatorConfig},
+    server,
+    upstream::Client,
+};
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+/// A running gateway.
+pub struct Gateway {
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<server::Outcome>,
+}
+
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    serve: config::Serve,
+}
+
+impl Gateway {
+    /// A gateway in front of this upstream, with a key for it, open to all.
+    pub async fn to(upstream: SocketAddr) -> Self {
+        Self::with(upstream, |_| {}).await
+    }
+
+    /// The same, configured further.
+    pub async fn with(upstream: SocketAddr, configure: impl FnOnce(&mut config::Serve)) -> Self {
+        let mut config = Options::parse_from(["test"]).serve;
+        // Whatever the environment of the person who runs the tests says.
+        config.api_keys.clear();
+        config.cors_origins.clear();
+        config.upstream.featherless_api_key = Some(SecretString::from("upstream-secret"));
+        config.upstream.featherless_base_url = format!("http://{upstream}/v1").parse().unwrap();
+        config.drain_timeout = Duration::from_secs(5);
+        configure(&mut config);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = Client::new(&config.upstream).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(async move { server::serve(listener, &config, client, shutdown).await.unwrap() });
+        Self { address, stop: Some(stop), task }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn stop(mut self) -> server::Outcome {
+        drop(self.stop.take());
+        self.task.await.unwrap()
+    }
+}
+
+/// A running emulator.
+pub struct Emulator {
+    pub address: SocketAddr,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Emulator {
+    /// One that answers as fast as it can.
+    pub async fn start() -> Self {
+        Self::with(EmulatorConfig { tokens_per_second: 0.0, ..EmulatorConfig::default() }).await
+    }
+
+    pub async fn with(config: EmulatorConfig) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        Self { address, task: tokio::spawn(emulator::serve(listener, config, std::future::pending())) }
+    }
+
+    /// Waits until no request holds units any more.
+    pub async fn idle(&self) {
+        let idle = async {
+            loop {
+                let url = format!("http://{}/account/concurrency", self.address);
+                let answer = http().get(url).bearer_auth("any").send().await.unwrap().bytes().await.unwrap();
+                let snapshot: Value = serde_json::from_slice(&answer).unwrap();
+                if snapshot["used_cost"] == 0 {
+                    assert_eq!(snapshot["request_count"], 0);
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), idle).await.expect("units are given back");
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A plain HTTP/1.1 client.
+pub fn http() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}

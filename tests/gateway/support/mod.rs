@@ -1,0 +1,16 @@
+//! What the stories need: the real server in process, a peer for its upstream side, and a client for each door.
+
+pub mod door;
+pub mod gateway;
+pub mod scripted;
+
+pub use door::Door;
+pub use gateway::{Emulator, Gateway};
+pub use scripted::{Reply, Scripted};
+
+pub const MODEL: &str = "meta-llama/Meta-Llama-3.1-8B-Instruct";
+
+/// A request with one user message.
+pub fn prompt(model: &str, text: &str) -> serde_json::Value {
+    serde_json::json!({"model": model, "messages": [{"role": "user", "content": text}]})
+}
