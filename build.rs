@@ -16,7 +16,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 mod json_codec;
 
 const PACKAGE: &str = "featherwire.v1";
-const SERVICES: [&str; 2] = ["chat_service", "model_service"];
+const SERVICES: [&str; 5] =
+    ["chat_service", "completion_service", "embedding_service", "model_service", "account_service"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

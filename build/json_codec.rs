@@ -14,6 +14,10 @@ use prost_types::{
 
 /// Messages with a constant `object` member, as OpenAI's answers have.
 const OBJECT: &[(&str, &str)] = &[
+    ("CreateCompletionResponse", "text_completion"),
+    ("CreateEmbeddingResponse", "list"),
+    ("Embedding", "embedding"),
+    ("StreamCompletionResponse", "text_completion"),
     ("CreateChatCompletionResponse", "chat.completion"),
     ("StreamChatCompletionResponse", "chat.completion.chunk"),
     ("ListModelsResponse", "list"),
@@ -24,6 +28,7 @@ const OBJECT: &[(&str, &str)] = &[
 const JSON_TEXT: &[&str] = &[
     "AllowedTools.tools",
     "AudioOptions.voice",
+    "CompletionChoice.logprobs",
     "CreateChatCompletionRequest.chat_template_kwargs",
     "CreateChatCompletionRequest.moderation",
     "CreateChatCompletionResponse.moderation",
@@ -39,6 +44,9 @@ const NULL_WHEN_UNSET: &[&str] = &[
     "ChatChoice.logprobs",
     "ChatChunkChoice.finish_reason",
     "ChatMessage.content",
+    "CompletionChoice.finish_reason",
+    "CompletionChoice.logprobs",
+    "Concurrency.limit",
     "Logprobs.content",
     "Logprobs.refusal",
     "TokenLogprob.bytes",
@@ -50,6 +58,11 @@ const NULL_WHEN_UNSET_IN: &[(&str, &[&str])] = &[("ChatChoice.message", &["conte
 
 /// Lists that are written when empty, because the member is required.
 const ALWAYS: &[&str] = &[
+    "Concurrency.requests",
+    "CreateCompletionResponse.choices",
+    "CreateEmbeddingResponse.data",
+    "StreamCompletionResponse.choices",
+    "TokenizeResponse.tokens",
     "CreateChatCompletionRequest.messages",
     "CreateChatCompletionResponse.choices",
     "ListModelsResponse.models",
@@ -58,19 +71,27 @@ const ALWAYS: &[&str] = &[
 ];
 
 /// Lists of strings that in JSON may be a single string.
-const ONE_OR_MANY: &[&str] = &["CreateChatCompletionRequest.stop"];
+const ONE_OR_MANY: &[&str] = &["CreateChatCompletionRequest.stop", "CreateCompletionRequest.stop"];
 
 /// Messages whose one repeated field is the whole JSON value.
-const LIST: &[&str] = &["ContentParts"];
+const LIST: &[&str] = &["ContentParts", "StringList", "TokenList", "TokenLists", "Vector"];
 
 /// Members whose JSON name is not the field's.
-const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data")];
+const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data"), ("Embedding.base64", "embedding")];
 
 /// Fields that JSON doesn't have.
-const NOT_IN_JSON: &[&str] = &["ListModelsResponse.next_page_token", "ListModelsResponse.total_size"];
+const NOT_IN_JSON: &[&str] =
+    &["ListModelsResponse.age_seconds", "ListModelsResponse.next_page_token", "ListModelsResponse.total_size"];
 
 /// Messages that never meet JSON: requests whose REST twin is a path or a query.
-const WITHOUT_JSON: &[&str] = &["GetModelRequest", "ListModelsRequest", "ModelFilter"];
+const WITHOUT_JSON: &[&str] = &[
+    "GetConcurrencyRequest",
+    "GetModelRequest",
+    "GetPlanRequest",
+    "ListModelsRequest",
+    "ModelFilter",
+    "WatchConcurrencyRequest",
+];
 
 /// The codec of every message, as Rust source to be included where the messages are.
 pub fn generate(contract: &FileDescriptorSet) -> String {
@@ -136,7 +157,7 @@ fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
         };
         let variants: Vec<_> = message.field.iter().filter(|other| real_oneof(other) == Some(oneof)).collect();
         if variants.first().is_some_and(|first| first.name() == field.name()) {
-            members.push(union_member(code, name, message.oneof_decl[oneof].name(), &variants));
+            members.push(union_member(code, name, message.oneof_decl[oneof].name(), &variants, used));
         }
     }
     if let Some((path, object)) = OBJECT.iter().find(|(path, _)| *path == name) {
@@ -206,14 +227,7 @@ impl<'de> serde::Deserialize<'de> for {name} {{
 }
 
 fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &str, used: &mut Used) -> Member {
-    let renamed = RENAMED.iter().find(|(renamed, _)| *renamed == path);
-    let name = match renamed {
-        Some((path, name)) => {
-            used.0.push((*path).to_owned());
-            (*name).to_owned()
-        }
-        None => field.name().to_owned(),
-    };
+    let name = json_name(path, field.name(), used);
     let rust = rust_name(field.name());
     let read =
         |function: &str| format!("json::{function}(&mut map, {name:?}, &mut message.extra, &mut message.{rust})?,");
@@ -261,30 +275,67 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
     Member { name: name.clone(), read: read(function), write }
 }
 
-/// A oneof is one JSON member whose kind tells the variant: a string for the string variant (which names the
-/// member), a list or an object for the other.
-fn union_member(code: &mut String, message: &str, oneof: &str, variants: &[&FieldDescriptorProto]) -> Member {
-    let [text, other] = variants else { panic!("{message}.{oneof}: a JSON union has two variants") };
-    assert!(
-        text.r#type() == Type::String && other.r#type() == Type::Message,
-        "{message}.{oneof}: string, then message"
-    );
-    let member = text.name().to_owned();
+/// A oneof is one JSON member whose kind tells the variant: a string for the string variant, which names the member; a
+/// list or an object for the others.
+fn union_member(
+    code: &mut String,
+    message: &str,
+    oneof: &str,
+    variants: &[&FieldDescriptorProto],
+    used: &mut Used,
+) -> Member {
+    let [text, others @ ..] = variants else { panic!("{message}.{oneof}: no variants") };
+    assert!(text.r#type() == Type::String, "{message}.{oneof}: the first variant is the string");
+    let member = json_name(&format!("{message}.{}", text.name()), text.name(), used);
     let enumeration = format!("{}::{}", snake(message), camel(oneof));
-    let (text, variant) = (camel(text.name()), camel(other.name()));
-    let other = other.type_name().rsplit('.').next().unwrap().to_owned();
-    let is_list = LIST.contains(&other.as_str());
-    let nullable = NULL_WHEN_UNSET.contains(&format!("{message}.{member}").as_str());
-    let expecting = match (is_list, nullable) {
-        (true, true) => "a string, a list of parts, or null",
-        (true, false) => "a string or a list of parts",
-        (false, _) => "a string or an object",
+    let others: Vec<(String, &str)> = others
+        .iter()
+        .map(|other| {
+            assert!(other.r#type() == Type::Message, "{message}.{oneof}: the other variants are messages");
+            (camel(other.name()), other.type_name().rsplit('.').next().unwrap())
+        })
+        .collect();
+    let (expecting, visit) = match others.as_slice() {
+        [(strings, "StringList"), (tokens, "TokenList"), (lists, "TokenLists")] => (
+            "a string, a list of strings, a list of token ids, or a list of lists of token ids",
+            format!(
+                "fn visit_seq<A: serde::de::SeqAccess<'de>>(self, access: A) -> Result<Self::Value, A::Error> {{
+                    let access = serde::de::value::SeqAccessDeserializer::new(access);
+                    Ok(match <json::Texts as serde::Deserialize>::deserialize(access)? {{
+                        json::Texts::Strings(values) => {enumeration}::{strings}(StringList {{ values }}),
+                        json::Texts::Tokens(values) => {enumeration}::{tokens}(TokenList {{ values }}),
+                        json::Texts::TokenLists(lists) => {enumeration}::{lists}(TokenLists {{
+                            values: lists.into_iter().map(|values| TokenList {{ values }}).collect(),
+                        }}),
+                    }})
+                }}"
+            ),
+        ),
+        [(variant, other)] => {
+            let is_list = LIST.contains(other);
+            let (access, visit) = if is_list { ("SeqAccess", "visit_seq") } else { ("MapAccess", "visit_map") };
+            let expecting = match (is_list, NULL_WHEN_UNSET.contains(&format!("{message}.{member}").as_str())) {
+                (true, true) => "a string, a list of parts, or null",
+                (true, false) => "a string or a list",
+                (false, _) => "a string or an object",
+            };
+            (
+                expecting,
+                format!(
+                    "fn {visit}<A: serde::de::{access}<'de>>(self, access: A) -> Result<Self::Value, A::Error> {{
+                        let access = serde::de::value::{access}Deserializer::new(access);
+                        <{other} as serde::Deserialize>::deserialize(access).map({enumeration}::{variant})
+                    }}"
+                ),
+            )
+        }
+        _ => panic!("{message}.{oneof}: no rule to tell these variants apart in JSON"),
     };
-    let (access, kind, adapter) = if is_list {
-        ("SeqAccess", "visit_seq", "SeqAccessDeserializer")
-    } else {
-        ("MapAccess", "visit_map", "MapAccessDeserializer")
-    };
+    let text = camel(text.name());
+    let arms: String = others
+        .iter()
+        .map(|(variant, _)| format!("Self::{variant}(value) => serde::Serialize::serialize(value, serializer),\n"))
+        .collect();
     write!(
         code,
         r#"
@@ -292,7 +343,7 @@ impl serde::Serialize for {enumeration} {{
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {{
         match self {{
             Self::{text}(text) => serializer.serialize_str(text),
-            Self::{variant}(value) => serde::Serialize::serialize(value, serializer),
+            {arms}
         }}
     }}
 }}
@@ -311,9 +362,7 @@ impl<'de> serde::Deserialize<'de> for {enumeration} {{
                 Ok({enumeration}::{text}(text.to_owned()))
             }}
 
-            fn {kind}<A: serde::de::{access}<'de>>(self, access: A) -> Result<Self::Value, A::Error> {{
-                <{other} as serde::Deserialize>::deserialize(serde::de::value::{adapter}::new(access)).map({enumeration}::{variant})
-            }}
+            {visit}
         }}
         deserializer.deserialize_any(Visitor)
     }}
@@ -331,13 +380,17 @@ impl<'de> serde::Deserialize<'de> for {enumeration} {{
 fn write_list(code: &mut String, message: &DescriptorProto) {
     let name = message.name();
     let [field] = message.field.as_slice() else { panic!("{name}: a list has one field") };
-    let field = rust_name(field.name());
+    let values = match field.r#type() {
+        Type::Double => format!("&json::NumberList(&self.{})", field.name()),
+        _ => format!("&self.{}", field.name()),
+    };
+    let field = field.name();
     write!(
         code,
         r#"
 impl serde::Serialize for {name} {{
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {{
-        serde::Serialize::serialize(&self.{field}, serializer)
+        serde::Serialize::serialize({values}, serializer)
     }}
 }}
 
@@ -349,6 +402,17 @@ impl<'de> serde::Deserialize<'de> for {name} {{
 "#
     )
     .unwrap();
+}
+
+/// A field's name in JSON.
+fn json_name(path: &str, field: &str, used: &mut Used) -> String {
+    match RENAMED.iter().find(|(renamed, _)| *renamed == path) {
+        Some((path, name)) => {
+            used.0.push((*path).to_owned());
+            (*name).to_owned()
+        }
+        None => field.to_owned(),
+    }
 }
 
 /// The oneof that a field is a variant of; proto3's `optional` is declared as a oneof of one, which doesn't count.

@@ -247,6 +247,86 @@ impl<'de> Deserialize<'de> for OneOrMany {
     }
 }
 
+/// Several texts, as text or as token ids: which of them, their first element tells.
+pub(crate) enum Texts {
+    Strings(Vec<String>),
+    Tokens(Vec<i32>),
+    TokenLists(Vec<Vec<i32>>),
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+                let mut texts = match list.next_element()? {
+                    None => return Ok(Texts::Strings(Vec::new())),
+                    Some(Input::String(text)) => Texts::Strings(vec![text]),
+                    Some(Input::Token(token)) => Texts::Tokens(vec![token]),
+                    Some(Input::Tokens(tokens)) => Texts::TokenLists(vec![tokens]),
+                };
+                // The others must be of the same kind.
+                match &mut texts {
+                    Texts::Strings(texts) => rest(&mut list, texts),
+                    Texts::Tokens(tokens) => rest(&mut list, tokens),
+                    Texts::TokenLists(lists) => rest(&mut list, lists),
+                }?;
+                Ok(texts)
+            }
+        }
+
+        fn rest<'de, A: serde::de::SeqAccess<'de>, T: Deserialize<'de>>(
+            list: &mut A,
+            values: &mut Vec<T>,
+        ) -> Result<(), A::Error> {
+            while let Some(value) = list.next_element()? {
+                values.push(value);
+            }
+            Ok(())
+        }
+        deserializer.deserialize_seq(Visitor)
+    }
+}
+
+enum Input {
+    String(String),
+    Token(i32),
+    Tokens(Vec<i32>),
+}
+
+impl<'de> Deserialize<'de> for Input {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Input;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string, a token id or a list of token ids")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Input, E> {
+                Ok(Input::String(text.to_owned()))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, token: u64) -> Result<Input, E> {
+                let token = i32::try_from(token);
+                token.map(Input::Token).map_err(|_| E::invalid_type(serde::de::Unexpected::Other("integer"), &"i32"))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, list: A) -> Result<Input, A::Error> {
+                Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(list)).map(Input::Tokens)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
 /// Keeps a member that the message has no field for, as the text it is.
 pub(crate) fn read_extra<'de, A: MapAccess<'de>>(
     map: &mut A,
@@ -325,6 +405,15 @@ impl Serialize for Number {
             }
             number => serializer.serialize_f64(number),
         }
+    }
+}
+
+/// A list of doubles.
+pub(crate) struct NumberList<'a>(pub &'a [f64]);
+
+impl Serialize for NumberList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|number| Number(*number)))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     proto::v1::{ChatMessage, CreateChatCompletionRequest, StreamOptions, Usage, chat_delta, chat_message},
     service::{Call, Chat},
-    upstream::Client,
+    upstream::{Catalogue, Client},
 };
 
 /// Makes one real call straight to Featherless, without a gateway in between: streams a short answer and prints it with
@@ -55,7 +55,8 @@ impl Check {
     }
 
     async fn ask(&self) -> Result<(), Error> {
-        let chat = Chat::new(Client::new(&self.upstream)?);
+        let upstream = Client::new(&self.upstream)?;
+        let chat = Chat::new(upstream.clone(), Catalogue::new(upstream));
         let request = CreateChatCompletionRequest {
             model: self.model.clone(),
             messages: vec![ChatMessage {

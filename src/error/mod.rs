@@ -4,7 +4,7 @@
 //! at the door: [`grpc`] makes a `tonic::Status` of it, [`openai`] an OpenAI error body. [`upstream`] makes one of an
 //! upstream's reply. There is no fourth conversion.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 mod grpc;
 mod openai;
@@ -24,8 +24,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// `source()` tells the log why. `Display` prints the first only.
 ///
 /// Boxed, so that the good way of every `Result` stays small.
+#[derive(Clone)]
 pub struct Error(Box<Parts>);
 
+#[derive(Clone)]
 struct Parts {
     kind: Kind,
     code: Cow<'static, str>,
@@ -34,7 +36,7 @@ struct Parts {
     retry_after: Option<Duration>,
     help: Option<String>,
     upstream_request_id: Option<String>,
-    source: Option<Source>,
+    source: Option<Arc<Source>>,
 }
 
 impl Error {
@@ -94,10 +96,22 @@ impl Error {
         self
     }
 
+    /// The same error; if it is about a model that there isn't, with names that are near.
+    #[must_use]
+    pub fn suggest(mut self, names: impl FnOnce() -> Vec<String>) -> Self {
+        if self.0.code == "model_not_found" {
+            let names = names();
+            if !names.is_empty() {
+                self.0.message = format!("{}. Near: {}", self.0.message, names.join(", "));
+            }
+        }
+        self
+    }
+
     /// The same error, with what caused it: for the log only.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::new(source.into()));
         self
     }
 
@@ -153,6 +167,6 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
+        self.0.source.as_deref().map(|source| &**source as _)
     }
 }

@@ -3,47 +3,63 @@
 
 use axum::{
     Router,
+    body::Body,
     extract::{DefaultBodyLimit, Request},
     response::Response,
     routing::{get, post},
 };
+use futures_util::Stream;
 use http::{HeaderName, HeaderValue, Method, header};
 use serde::Serialize;
 
 use crate::{
-    error::{Error, Kind},
+    error::{Error, Kind, Result},
     json,
-    service::{Chat, Models, UPSTREAM_REQUEST_ID},
+    service::{Services, UPSTREAM_REQUEST_ID},
 };
 
+mod account;
 mod body;
-mod chat;
+mod completions;
+mod embeddings;
 mod models;
 mod sse;
 
-/// Every path of this door and its methods. `docs` and tests hold the contract's `google.api.http` to it.
-pub const ROUTES: [(Method, &str); 4] = [
+/// Every path of this door and its methods. Tests hold the router and the contract's `google.api.http` to it.
+pub const ROUTES: [(Method, &str); 10] = [
     (Method::POST, "/v1/chat/completions"),
+    (Method::POST, "/v1/completions"),
+    (Method::POST, "/v1/embeddings"),
+    (Method::POST, "/v1/tokenize"),
     (Method::GET, "/v1/models"),
     (Method::GET, "/v1/models/{name}"),
     (Method::GET, "/v1/models/{org}/{name}"),
+    (Method::GET, "/v1/plan"),
+    (Method::GET, "/v1/concurrency"),
+    (Method::GET, "/v1/concurrency/stream"),
 ];
 
 /// The door's routes, in front of these services.
-pub fn routes(chat: Chat, models: Models, request_bytes_max: usize) -> Router {
-    let models = Router::new()
+pub fn routes(services: Services, request_bytes_max: usize) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(completions::chat))
+        .route("/v1/completions", post(completions::text))
+        .route("/v1/embeddings", post(embeddings::create))
+        .route("/v1/tokenize", post(models::tokenize))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{name}", get(models::get_by_name))
         .route("/v1/models/{org}/{name}", get(models::get))
-        .with_state(models);
-    Router::new()
-        .route("/v1/chat/completions", post(chat::complete))
-        .with_state((chat, body::Limit(request_bytes_max)))
-        .merge(models)
+        .route("/v1/plan", get(account::plan))
+        .route("/v1/concurrency", get(account::concurrency))
+        .route("/v1/concurrency/stream", get(account::watch))
+        .with_state((services, body::Limit(request_bytes_max)))
         .method_not_allowed_fallback(wrong_method)
         // The limit is ours, in `body`, with an error that names it.
         .layer(DefaultBodyLimit::disable())
 }
+
+/// What every handler is given.
+type Inside = (Services, body::Limit);
 
 /// The answer to a path that no door has.
 pub async fn unknown_path(request: Request) -> Response {
@@ -68,7 +84,19 @@ fn answer(message: &impl Serialize, upstream_request_id: Option<HeaderValue>) ->
     respond(body.into(), "application/json", upstream_request_id)
 }
 
-fn respond(body: axum::body::Body, media_type: &'static str, upstream_request_id: Option<HeaderValue>) -> Response {
+/// A streamed answer as server-sent events.
+fn stream<M: Serialize + 'static>(
+    chunks: impl Stream<Item = Result<M>> + Send + Unpin + 'static,
+    upstream_request_id: Option<HeaderValue>,
+) -> Response {
+    let mut response = respond(Body::new(sse::Events::new(chunks)), "text/event-stream", upstream_request_id);
+    // Proxies that buffer would turn a stream into one late answer.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+fn respond(body: Body, media_type: &'static str, upstream_request_id: Option<HeaderValue>) -> Response {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     if let Some(id) = upstream_request_id {

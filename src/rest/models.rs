@@ -1,50 +1,78 @@
-//! `GET /v1/models` and `GET /v1/models/{org}/{name}`.
+//! `GET /v1/models`, `GET /v1/models/{org}/{name}` and `POST /v1/tokenize`.
 
 use axum::{
-    extract::{Path, Query, State},
+    body::Body,
+    extract::{Path, Query, Request, State},
     response::Response,
 };
-use http::{HeaderMap, Uri};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use http::{HeaderMap, HeaderValue, Uri, header};
+use http_body::Frame;
+use http_body_util::StreamBody;
 
-use super::answer;
+use super::{Inside, answer, body, respond};
 use crate::{
     error::{Error, Result},
     proto::v1::GetModelRequest,
-    service::{Call, Models},
+    service::{Call, Services, models::Whole},
 };
 
 type Pairs = Vec<(String, String)>;
 
-/// The catalogue, with the upstream's own query parameters: `q`, `page`, `per_page`, `family`, `tags`,
-/// `available_on_current_plan`.
-pub async fn list(State(models): State<Models>, headers: HeaderMap, uri: Uri) -> Response {
-    let answer = async {
+/// The catalogue: whole as it is kept, or what of it passes the upstream's own query parameters `q`, `page`, `per_page`,
+/// `family`, `tags` and `available_on_current_plan`.
+pub async fn list(State((services, _)): State<Inside>, headers: HeaderMap, uri: Uri) -> Response {
+    let response = async {
         let call = Call::new(&headers)?;
         let query: Query<Pairs> = Query::try_from_uri(&uri)
             .map_err(|error| Error::invalid("query", "expected name=value&…").with_source(error))?;
+        if query.is_empty() {
+            return Ok(whole(services.models.whole(call).await?));
+        }
         let query: Vec<_> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let reply = models.list_all(call, &query).await?;
+        let reply = services.models.query(call, &query).await?;
         Ok(answer(&reply.answer, reply.request_id))
     };
-    answer.await.unwrap_or_else(Error::into_response)
+    response.await.unwrap_or_else(Error::into_response)
+}
+
+/// The kept text between two brackets: several MB that are not copied for each caller.
+fn whole(catalogue: Whole) -> Response {
+    let parts = [Bytes::from_static(br#"{"object":"list","data":["#), catalogue.models, Bytes::from_static(b"]}")];
+    let frames = stream::iter(parts).map(|part| Ok::<_, std::convert::Infallible>(Frame::data(part)));
+    let mut response = respond(Body::new(StreamBody::new(frames)), "application/json", None);
+    response.headers_mut().insert(header::AGE, HeaderValue::from(catalogue.age.as_secs()));
+    response
 }
 
 /// One model by organisation and name.
 pub async fn get(
-    State(models): State<Models>,
+    State((services, _)): State<Inside>,
     Path((org, name)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    find(&models, format!("{org}/{name}"), &headers).await.unwrap_or_else(Error::into_response)
+    find(&services, format!("{org}/{name}"), &headers).await.unwrap_or_else(Error::into_response)
 }
 
 /// One model by an id in one path segment: `org%2Fname`, as OpenAI's SDKs write it.
-pub async fn get_by_name(State(models): State<Models>, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    find(&models, id, &headers).await.unwrap_or_else(Error::into_response)
+pub async fn get_by_name(State((services, _)): State<Inside>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    find(&services, id, &headers).await.unwrap_or_else(Error::into_response)
 }
 
-async fn find(models: &Models, model: String, headers: &HeaderMap) -> Result<Response> {
-    let call = Call::new(headers)?;
-    let reply = models.get(call, GetModelRequest { model }).await?;
+async fn find(services: &Services, model: String, headers: &HeaderMap) -> Result<Response> {
+    let reply = services.models.get(Call::new(headers)?, GetModelRequest { model }).await?;
     Ok(answer(&reply.answer, reply.request_id))
+}
+
+/// Splits a text into a model's tokens.
+pub async fn tokenize(State((services, limit)): State<Inside>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let response = async {
+        let call = Call::new(&head.headers)?;
+        let request = body::read(&head.headers, body, limit).await?;
+        let reply = services.models.tokenize(call, request).await?;
+        Ok(answer(&reply.answer, reply.request_id))
+    };
+    response.await.unwrap_or_else(Error::into_response)
 }

@@ -13,10 +13,20 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use crate::proto::v1::{chat_service_server, model_service_server};
+use crate::proto::v1::{
+    account_service_server, chat_service_server, completion_service_server, embedding_service_server,
+    model_service_server,
+};
 
 /// The empty name stands for the server as a whole, as the health protocol has it.
-const SERVICES: [&str; 3] = ["", chat_service_server::SERVICE_NAME, model_service_server::SERVICE_NAME];
+const SERVICES: [&str; 6] = [
+    "",
+    chat_service_server::SERVICE_NAME,
+    completion_service_server::SERVICE_NAME,
+    embedding_service_server::SERVICE_NAME,
+    model_service_server::SERVICE_NAME,
+    account_service_server::SERVICE_NAME,
+];
 
 /// What the probes say. Cheap to clone; all clones say the same.
 #[derive(Clone)]

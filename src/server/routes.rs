@@ -20,10 +20,14 @@ use crate::{
     error::{Error, Result},
     proto::{
         DESCRIPTOR_SET,
-        v1::{chat_service_server::ChatServiceServer, model_service_server::ModelServiceServer},
+        v1::{
+            account_service_server::AccountServiceServer, chat_service_server::ChatServiceServer,
+            completion_service_server::CompletionServiceServer, embedding_service_server::EmbeddingServiceServer,
+            model_service_server::ModelServiceServer,
+        },
     },
     rest,
-    service::{Chat, Models},
+    service::Services,
     telemetry,
     upstream::Client,
 };
@@ -31,10 +35,14 @@ use crate::{
 pub(super) fn router(config: &config::Serve, upstream: Client, readiness: &Readiness) -> Result<Router> {
     let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
     let keys = auth::Keys::new(&config.api_keys);
-    let (chat, models) = (Chat::new(upstream.clone()), Models::new(upstream));
+    let services = Services::new(upstream);
 
-    let guarded = Routes::new(ChatServiceServer::new(chat.clone()).max_decoding_message_size(bytes_max))
-        .add_service(ModelServiceServer::new(models.clone()).max_decoding_message_size(bytes_max))
+    let Services { chat, completions, embeddings, models, account } = services.clone();
+    let guarded = Routes::new(ChatServiceServer::new(chat).max_decoding_message_size(bytes_max))
+        .add_service(CompletionServiceServer::new(completions).max_decoding_message_size(bytes_max))
+        .add_service(EmbeddingServiceServer::new(embeddings).max_decoding_message_size(bytes_max))
+        .add_service(ModelServiceServer::new(models).max_decoding_message_size(bytes_max))
+        .add_service(AccountServiceServer::new(account).max_decoding_message_size(bytes_max))
         .into_axum_router()
         .layer(auth::layer(&keys, auth::Dialect::Grpc));
     let descriptions = || {
@@ -53,7 +61,7 @@ pub(super) fn router(config: &config::Serve, upstream: Client, readiness: &Readi
         .layer(GrpcWebLayer::new())
         .layer(from_fn(grpc::only_grpc));
 
-    let rest = rest::routes(chat, models, bytes_max).layer(auth::layer(&keys, auth::Dialect::Rest));
+    let rest = rest::routes(services, bytes_max).layer(auth::layer(&keys, auth::Dialect::Rest));
 
     Ok(Router::new()
         .merge(readiness.probes())

@@ -1,12 +1,18 @@
-//! `ModelService`: the catalogue, page by page or whole, and single models.
+//! `ModelService`: the catalogue, page by page or whole, single models, and their tokens.
 
+use std::{hash::Hasher, time::Duration};
+
+use bytes::Bytes;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Call, into_response, validate};
+use super::{Call, encode, into_response, validate};
 use crate::{
     error::{Error, Result},
-    proto::v1::{GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelFilter, model_service_server},
-    upstream::{Ask, Client, Reply},
+    proto::v1::{
+        GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelFilter, TokenizeRequest, TokenizeResponse,
+        model_service_server,
+    },
+    upstream::{Ask, Catalogue, Client, Reply},
 };
 
 const PAGE_SIZE_DEFAULT: usize = 100;
@@ -16,19 +22,39 @@ const PAGE_SIZE_MAX: usize = 1000;
 #[derive(Clone, Debug)]
 pub struct Models {
     upstream: Client,
+    catalogue: Catalogue,
+}
+
+/// The whole catalogue, for the REST door.
+#[derive(Debug)]
+pub struct Whole {
+    /// The models as JSON, with a comma between two.
+    pub models: Bytes,
+    /// How long ago they were fetched.
+    pub age: Duration,
 }
 
 impl Models {
     /// The service over this upstream.
-    pub fn new(upstream: Client) -> Self {
-        Self { upstream }
+    pub fn new(upstream: Client, catalogue: Catalogue) -> Self {
+        Self { upstream, catalogue }
     }
 
-    /// The catalogue, or what of it passes the upstream's own query parameters, in one answer.
+    /// The whole catalogue, as it is kept.
+    ///
+    /// # Errors
+    /// What the upstream's reply to the first fetch means.
+    pub async fn whole(&self, call: Call) -> Result<Whole> {
+        let ask = Ask { deadline: call.deadline, model: None };
+        let copy = call.logged(self.catalogue.get(ask).await)?;
+        Ok(Whole { models: copy.text(), age: copy.age() })
+    }
+
+    /// What of the catalogue passes the upstream's own query parameters: the upstream knows best what they mean.
     ///
     /// # Errors
     /// What the upstream's reply means.
-    pub async fn list_all(&self, call: Call, query: &[(&str, &str)]) -> Result<Reply<ListModelsResponse>> {
+    pub async fn query(&self, call: Call, query: &[(&str, &str)]) -> Result<Reply<ListModelsResponse>> {
         let ask = Ask { deadline: call.deadline, model: None };
         call.logged(self.upstream.get(&["models"], query, ask).await)
     }
@@ -36,75 +62,100 @@ impl Models {
     /// One page of the models that pass the filter.
     ///
     /// # Errors
-    /// Invalid for a page token that isn't ours; otherwise what the upstream's reply means.
-    pub async fn list(&self, call: Call, request: ListModelsRequest) -> Result<Reply<ListModelsResponse>> {
-        let start = start_of_page(&request.page_token)?;
+    /// Invalid for a page token that isn't of this list; otherwise what the upstream's reply means.
+    pub async fn list(&self, call: Call, request: ListModelsRequest) -> Result<ListModelsResponse> {
         let size = match usize::try_from(request.page_size) {
             Ok(0) => PAGE_SIZE_DEFAULT,
             Ok(size) => size.min(PAGE_SIZE_MAX),
             Err(_) => return Err(Error::invalid("page_size", "must not be negative")),
         };
         let filter = request.filter.unwrap_or_default();
-        let mut reply = self.list_all(call, &[]).await?;
-        let models = &mut reply.answer.models;
-        models.retain(|model| filter.passes(model));
-        let total = models.len();
-        let page: Vec<Model> = models.drain(start.min(total)..total.min(start.saturating_add(size))).collect();
-        let next = start.saturating_add(page.len());
-        let answer = ListModelsResponse {
-            models: page,
-            next_page_token: if next < total { next.to_string() } else { String::new() },
-            total_size: i32::try_from(total).unwrap_or(i32::MAX),
+        let after = read_token(&request.page_token, &filter)?;
+        let ask = Ask { deadline: call.deadline, model: None };
+        let copy = call.logged(self.catalogue.get(ask).await)?;
+        let page = copy.page(&filter, after, size);
+        let last = page.models.last().filter(|_| page.has_more);
+        Ok(ListModelsResponse {
+            next_page_token: last.map(|last| token(&last.id, &filter)).unwrap_or_default(),
+            total_size: i32::try_from(page.total).unwrap_or(i32::MAX),
+            age_seconds: i64::try_from(copy.age().as_secs()).unwrap_or(i64::MAX),
+            models: page.models,
             ..ListModelsResponse::default()
-        };
-        Ok(Reply { request_id: reply.request_id, answer })
+        })
     }
 
-    /// One model.
+    /// One model: from the catalogue if it is there, else from the upstream.
     ///
     /// # Errors
-    /// Not found; otherwise what the upstream's reply means.
+    /// Not found, with names that are near; otherwise what the upstream's reply means.
     pub async fn get(&self, call: Call, request: GetModelRequest) -> Result<Reply<Model>> {
         let reply = async {
             validate::model(&request.model)?;
+            if let Some(answer) = self.catalogue.kept().and_then(|copy| copy.model(&request.model)) {
+                return Ok(Reply { request_id: None, answer });
+            }
             let path: Vec<&str> = ["models"].into_iter().chain(request.model.split('/')).collect();
             let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
-            self.upstream.get(&path, &[], ask).await
+            let reply = self.upstream.get(&path, &[], ask).await;
+            reply.map_err(|error| error.suggest(|| self.catalogue.suggestions(&request.model)))
+        };
+        call.logged(reply.await)
+    }
+
+    /// Splits a text into a model's tokens.
+    ///
+    /// # Errors
+    /// Invalid for a bad field; otherwise what the upstream's reply means.
+    pub async fn tokenize(&self, call: Call, request: TokenizeRequest) -> Result<Reply<TokenizeResponse>> {
+        let reply = async {
+            validate::model(&request.model)?;
+            let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
+            self.upstream.post(&["tokenize"], encode(&request)?, ask).await
         };
         call.logged(reply.await)
     }
 }
 
-/// The token of a page is the number of models before it.
-fn start_of_page(token: &str) -> Result<usize> {
-    if token.is_empty() {
-        return Ok(0);
-    }
-    token
-        .parse()
-        .map_err(|_| Error::invalid("page_token", "not a token of this service: take next_page_token as it is"))
+/// A page's token is the last id of the page before, so that it stays right when the catalogue is refreshed, with a
+/// print of the filter, so that it isn't taken for another list's.
+fn token(last: &str, filter: &ModelFilter) -> String {
+    format!("{:08x}.{last}", print(filter))
 }
 
-impl ModelFilter {
-    fn passes(&self, model: &Model) -> bool {
-        let contains = |text: &str, part: &str| text.to_lowercase().contains(&part.to_lowercase());
-        let class = model.model_class.as_deref().unwrap_or_default().to_lowercase();
-        contains(&model.id, &self.search)
-            && class.starts_with(&self.family.to_lowercase())
-            && self.gated.is_none_or(|gated| model.is_gated == Some(gated))
-            && self.available_on_current_plan.is_none_or(|wanted| model.available_on_current_plan == Some(wanted))
+fn read_token<'a>(token: &'a str, filter: &ModelFilter) -> Result<Option<&'a str>> {
+    if token.is_empty() {
+        return Ok(None);
     }
+    match token.split_once('.') {
+        Some((filter_print, last)) if filter_print == format!("{:08x}", print(filter)) => Ok(Some(last)),
+        _ => {
+            let problem = "not a token of this list: take next_page_token as it is, and keep the filter as it was";
+            Err(Error::invalid("page_token", problem))
+        }
+    }
+}
+
+fn print(filter: &ModelFilter) -> u32 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(&prost::Message::encode_to_vec(filter));
+    // Half of it will do to tell one list from another.
+    u32::try_from(hasher.finish() >> 32).unwrap_or_default()
 }
 
 #[async_trait]
 impl model_service_server::ModelService for Models {
     async fn list_models(&self, request: Request<ListModelsRequest>) -> Result<Response<ListModelsResponse>, Status> {
         let call = Call::new(request.metadata().as_ref())?;
-        Ok(into_response(self.list(call, request.into_inner()).await?))
+        Ok(Response::new(self.list(call, request.into_inner()).await?))
     }
 
     async fn get_model(&self, request: Request<GetModelRequest>) -> Result<Response<Model>, Status> {
         let call = Call::new(request.metadata().as_ref())?;
         Ok(into_response(self.get(call, request.into_inner()).await?))
+    }
+
+    async fn tokenize(&self, request: Request<TokenizeRequest>) -> Result<Response<TokenizeResponse>, Status> {
+        let call = Call::new(request.metadata().as_ref())?;
+        Ok(into_response(self.tokenize(call, request.into_inner()).await?))
     }
 }

@@ -1,11 +1,11 @@
 //! What a request must satisfy before it is worth sending: the ranges that OpenAI and Featherless document. Words
 //! (roles, formats, efforts) are left to the upstream, which knows its models.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use crate::{
-    error::{Error, Result},
-    proto::v1::CreateChatCompletionRequest,
+    error::{Error, Kind, Result},
+    proto::v1::{CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest},
 };
 
 /// Checks a chat request, the first bad field first.
@@ -14,10 +14,7 @@ use crate::{
 /// Invalid, with the field's path.
 pub fn chat(request: &CreateChatCompletionRequest) -> Result<()> {
     provider(request.provider.as_deref())?;
-    if request.extra.contains_key("stream") {
-        let problem = "the method says whether the answer is streamed: call StreamChatCompletion for a stream";
-        return Err(Error::invalid("stream", problem));
-    }
+    stream_is_the_method(&request.extra)?;
     model(&request.model)?;
     if request.messages.is_empty() {
         return Err(Error::invalid("messages", "required: a list of at least one message"));
@@ -42,6 +39,44 @@ pub fn chat(request: &CreateChatCompletionRequest) -> Result<()> {
     integer("top_logprobs", request.top_logprobs, 0..=20)
 }
 
+/// Checks a text completion's request, the first bad field first.
+///
+/// # Errors
+/// Invalid, with the field's path.
+pub fn completion(request: &CreateCompletionRequest) -> Result<()> {
+    provider(request.provider.as_deref())?;
+    stream_is_the_method(&request.extra)?;
+    model(&request.model)?;
+    if request.prompt_kind.is_none() {
+        return Err(Error::invalid("prompt", "required: a string, or a list of strings or token ids"));
+    }
+    number("temperature", request.temperature, 0.0..=2.0)?;
+    number("frequency_penalty", request.frequency_penalty, -2.0..=2.0)?;
+    number("presence_penalty", request.presence_penalty, -2.0..=2.0)?;
+    number("min_p", request.min_p, 0.0..=1.0)?;
+    above_zero("top_p", request.top_p, "above 0, up to 1", 1.0)?;
+    above_zero("repetition_penalty", request.repetition_penalty, "above 0", f64::MAX)?;
+    integer("max_tokens", request.max_tokens, 0..=i32::MAX)?;
+    integer("min_tokens", request.min_tokens, 0..=i32::MAX)?;
+    integer("top_k", request.top_k, -1..=i32::MAX)?;
+    integer("n", request.n, 1..=128)?;
+    integer("best_of", request.best_of, 0..=20)?;
+    integer("logprobs", request.logprobs, 0..=i32::MAX)
+}
+
+/// Checks an embedding's request, the first bad field first.
+///
+/// # Errors
+/// Invalid, with the field's path.
+pub fn embedding(request: &CreateEmbeddingRequest) -> Result<()> {
+    provider(request.provider.as_deref())?;
+    model(&request.model)?;
+    if request.input_kind.is_none() {
+        return Err(Error::invalid("input", "required: a string, or a list of strings or token ids"));
+    }
+    integer("dimensions", request.dimensions, 1..=i32::MAX)
+}
+
 /// Checks the model's id.
 ///
 /// # Errors
@@ -53,12 +88,20 @@ pub fn model(id: &str) -> Result<()> {
     Ok(())
 }
 
+fn stream_is_the_method(extra: &BTreeMap<String, String>) -> Result<()> {
+    if extra.contains_key("stream") {
+        let problem = "the method says whether the answer is streamed: call the Stream… method for a stream";
+        return Err(Error::invalid("stream", problem));
+    }
+    Ok(())
+}
+
 fn provider(provider: Option<&str>) -> Result<()> {
     match provider {
         None | Some("featherless") => Ok(()),
         Some(_) => {
             let message = "provider: unknown; this gateway has one, \"featherless\": send that or leave the member out";
-            Err(Error::new(crate::error::Kind::Invalid, "unknown_provider", message).with_param("provider"))
+            Err(Error::new(Kind::Invalid, "unknown_provider", message).with_param("provider"))
         }
     }
 }

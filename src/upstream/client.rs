@@ -19,6 +19,8 @@ use crate::{
 /// The largest answer that isn't streamed. The whole catalogue takes several MB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+const EVENT_STREAM: &str = "text/event-stream";
+
 /// How long an idle connection is kept for the next request: less than the minute or so after which load balancers
 /// drop theirs, so that we seldom write into a connection that is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(50);
@@ -63,6 +65,13 @@ pub struct Reply<T> {
     pub request_id: Option<HeaderValue>,
     /// The answer.
     pub answer: T,
+}
+
+impl<T> Reply<T> {
+    /// The same reply with its answer made into something else.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Reply<U> {
+        Reply { request_id: self.request_id, answer: make(self.answer) }
+    }
 }
 
 impl Client {
@@ -126,13 +135,42 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let mut request = self.http.get(url);
-        if let Some(key) = &self.authorization {
-            request = request.header(header::AUTHORIZATION, key.clone());
-        }
-        let sent = Instant::now();
-        let response = self.send(request, sent, ask).await?;
+        let response = self.send(self.with_key(self.http.get(url)), Instant::now(), ask).await?;
         self.collect(response, ask).await
+    }
+
+    /// Gets a resource as the text it is, without reading it: the catalogue, which is several MB.
+    ///
+    /// # Errors
+    /// Whatever the upstream's reply means, or why there is none.
+    pub async fn get_text(&self, segments: &[&str], ask: Ask<'_>) -> Result<Bytes> {
+        let request = self.with_key(self.http.get(self.url(segments)?));
+        let response = self.send(request, Instant::now(), ask).await?;
+        self.body(response, ask).await
+    }
+
+    /// Gets a resource of the account, which lies beside the base URL's `/v1` and not below it.
+    ///
+    /// # Errors
+    /// Whatever the upstream's reply means, or why there is none.
+    pub async fn get_account<M: DeserializeOwned>(&self, segments: &[&str], ask: Ask<'_>) -> Result<Reply<M>> {
+        let Some(key) = self.authorization.clone() else { return Err(no_key()) };
+        let request = self.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
+        let response = self.send(request, Instant::now(), ask).await?;
+        self.collect(response, ask).await
+    }
+
+    /// Gets a stream of the account. It has no end of its own: a body that ends was cut.
+    ///
+    /// # Errors
+    /// Whatever the upstream's reply means, or why there is none; after that, the stream's own items.
+    pub async fn watch_account<M: Chunk>(&self, segments: &[&str]) -> Result<Events<M>> {
+        let Some(key) = self.authorization.clone() else { return Err(no_key()) };
+        let request = self.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
+        let request = request.header(header::ACCEPT, EVENT_STREAM);
+        let sent = Instant::now();
+        let response = self.send(request, sent, Ask::default()).await?;
+        Ok(self.events(response, sent, Ask::default())?.answer)
     }
 
     /// Posts a body and waits for the whole answer.
@@ -149,11 +187,15 @@ impl Client {
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none; after that, the stream's own items.
     pub async fn stream<M: Chunk>(&self, segments: &[&str], body: Vec<u8>, ask: Ask<'_>) -> Result<Reply<Events<M>>> {
-        let request = self.json(segments, body)?.header(header::ACCEPT, "text/event-stream");
+        let request = self.json(segments, body)?.header(header::ACCEPT, EVENT_STREAM);
         let sent = Instant::now();
         let response = self.send(request, sent, ask).await?;
+        self.events(response, sent, ask)
+    }
+
+    fn events<M: Chunk>(&self, response: reqwest::Response, sent: Instant, ask: Ask<'_>) -> Result<Reply<Events<M>>> {
         let request_id = request_id(response.headers());
-        if !is(&response, "text/event-stream") {
+        if !is(&response, EVENT_STREAM) {
             let problem = "Featherless answered a streamed request with something else than a stream";
             return Err(Error::new(Kind::Upstream, "upstream_bad_answer", problem)
                 .with_upstream_request_id(request_id.as_ref().and_then(text)));
@@ -161,6 +203,14 @@ impl Client {
         let body = http::Response::from(response).into_body();
         let answer = Events::new(body, self.clocks, sent, ask, request_id.as_ref().and_then(text));
         Ok(Reply { request_id, answer })
+    }
+
+    /// The catalogue may be read without a key; with one, it says more.
+    fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.authorization {
+            Some(key) => request.header(header::AUTHORIZATION, key.clone()),
+            None => request,
+        }
     }
 
     fn json(&self, segments: &[&str], body: Vec<u8>) -> Result<reqwest::RequestBuilder> {
@@ -174,16 +224,15 @@ impl Client {
     }
 
     fn url(&self, segments: &[&str]) -> Result<reqwest::Url> {
-        let mut url = self.base.clone();
-        // A model's id is the caller's: dots in it must not climb out of the API's path.
-        if segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
-            return Err(Error::invalid("model", "not a model id"));
-        }
-        match url.path_segments_mut() {
-            Ok(mut path) => path.pop_if_empty().extend(segments),
-            Err(()) => return Err(Error::internal("the base URL has no path")),
-        };
-        Ok(url)
+        below(self.base.clone(), segments)
+    }
+
+    fn account_url(&self, segments: &[&str]) -> Result<reqwest::Url> {
+        let mut root = self.base.clone();
+        let path = root.path().trim_end_matches('/');
+        let path = path.strip_suffix("/v1").unwrap_or(path).to_owned();
+        root.set_path(&path);
+        below(root, segments)
     }
 
     /// Sends a request and waits for the head of a successful reply.
@@ -208,20 +257,38 @@ impl Client {
 
     async fn collect<M: DeserializeOwned>(&self, response: reqwest::Response, ask: Ask<'_>) -> Result<Reply<M>> {
         let request_id = request_id(response.headers());
-        let body = http::Response::from(response).into_body();
-        let answer = async {
-            let (deadline, late) = self.clocks.rest(ask.deadline);
-            let body =
-                timeout_at(deadline, read(body, ANSWER_BYTES_MAX)).await.map_err(|_| late.error(self.clocks))??;
-            json::decode_answer(&body).map_err(|problem| {
-                Error::new(Kind::Upstream, "upstream_bad_answer", format!("Featherless's answer is {problem}"))
-            })
-        };
-        match answer.await {
+        let body = self.body(response, ask).await?;
+        match json::decode_answer(&body) {
             Ok(answer) => Ok(Reply { request_id, answer }),
-            Err(error) => Err(error.with_upstream_request_id(request_id.as_ref().and_then(text))),
+            Err(problem) => Err(bad_answer(&problem).with_upstream_request_id(request_id.as_ref().and_then(text))),
         }
     }
+
+    async fn body(&self, response: reqwest::Response, ask: Ask<'_>) -> Result<Bytes> {
+        let request_id = request_id(response.headers());
+        let body = http::Response::from(response).into_body();
+        let (deadline, late) = self.clocks.rest(ask.deadline);
+        let body = timeout_at(deadline, read(body, ANSWER_BYTES_MAX)).await;
+        body.unwrap_or_else(|_| Err(late.error(self.clocks)))
+            .map_err(|error| error.with_upstream_request_id(request_id.as_ref().and_then(text)))
+    }
+}
+
+/// An answer that isn't what its status and its media type promise.
+pub(super) fn bad_answer(problem: &json::BadJson) -> Error {
+    Error::new(Kind::Upstream, "upstream_bad_answer", format!("Featherless's answer is {problem}"))
+}
+
+fn below(mut url: reqwest::Url, segments: &[&str]) -> Result<reqwest::Url> {
+    // A model's id is the caller's: dots in it must not climb out of the API's path.
+    if segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
+        return Err(Error::invalid("model", "not a model id"));
+    }
+    match url.path_segments_mut() {
+        Ok(mut path) => path.pop_if_empty().extend(segments),
+        Err(()) => return Err(Error::internal("the base URL has no path")),
+    };
+    Ok(url)
 }
 
 /// Which clock ran out.

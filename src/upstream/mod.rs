@@ -1,10 +1,12 @@
-//! Featherless over HTTP: [`client`] asks, [`events`] is a streamed answer coming up, [`sse`] splits its bytes.
+//! Featherless over HTTP: [`client`] asks, [`catalogue`] remembers which models there are, [`events`] is a streamed answer coming up, [`sse`] splits its bytes.
 //!
 //! Nothing here knows who asks, or by which door; nothing here knows axum or tonic's server.
 
+pub mod catalogue;
 pub mod client;
 pub mod events;
 pub mod sse;
 
+pub use catalogue::Catalogue;
 pub use client::{Ask, Client, Reply};
 pub use events::{Chunk, Events};

@@ -8,8 +8,11 @@ use tokio_stream::StreamExt;
 
 use crate::support::{Emulator, Gateway};
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 8] = [
+    "featherwire.v1.AccountService",
     "featherwire.v1.ChatService",
+    "featherwire.v1.CompletionService",
+    "featherwire.v1.EmbeddingService",
     "featherwire.v1.ModelService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
@@ -52,10 +55,10 @@ async fn both_versions_of_reflection_list_the_services() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::with(emulator.address, |config| config.api_keys = vec!["gw_live_1".into()]).await;
     for names in [reflection_lists!(v1, gateway), reflection_lists!(v1alpha, gateway)] {
-        for service in &SERVICES[..3] {
+        for service in &SERVICES[..6] {
             assert!(names.contains(*service), "{service} in {names:?}");
         }
-        assert!(names.iter().any(|name| SERVICES[3..].contains(&name.as_str())), "{names:?}");
+        assert!(names.iter().any(|name| SERVICES[6..].contains(&name.as_str())), "{names:?}");
     }
 }
 
@@ -107,6 +110,9 @@ async fn the_router_has_every_route_that_it_says() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for (method, path) in rest::ROUTES {
+        if path.ends_with("/stream") {
+            continue; // has no end: `account` tells its story
+        }
         let path = path.replace("{org}", "google").replace("{name}", "gemma-2-9b-it");
         let response = crate::support::gateway::http().request(method, gateway.url(&path)).send().await.unwrap();
         let body = response.text().await.unwrap();

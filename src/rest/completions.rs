@@ -1,0 +1,57 @@
+//! `POST /v1/chat/completions` and `POST /v1/completions`: whole, or as server-sent events if the body says
+//! `"stream": true`.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+
+use super::{Inside, answer, body, stream};
+use crate::{
+    error::{Error, Result},
+    proto::v1::{CreateChatCompletionRequest, CreateCompletionRequest},
+    service::Call,
+};
+
+/// Answers a conversation.
+pub async fn chat(State((services, limit)): State<Inside>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let response = async {
+        let call = Call::new(&head.headers)?;
+        let mut request: CreateChatCompletionRequest = body::read(&head.headers, body, limit).await?;
+        if wants_stream(&mut request.extra)? {
+            let reply = services.chat.stream(call, request).await?;
+            return Ok(stream(reply.answer, reply.request_id));
+        }
+        let reply = services.chat.create(call, request).await?;
+        Ok(answer(&reply.answer, reply.request_id))
+    };
+    response.await.unwrap_or_else(Error::into_response)
+}
+
+/// Continues a text.
+pub async fn text(State((services, limit)): State<Inside>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let response = async {
+        let call = Call::new(&head.headers)?;
+        let mut request: CreateCompletionRequest = body::read(&head.headers, body, limit).await?;
+        if wants_stream(&mut request.extra)? {
+            let reply = services.completions.stream(call, request).await?;
+            return Ok(stream(reply.answer, reply.request_id));
+        }
+        let reply = services.completions.create(call, request).await?;
+        Ok(answer(&reply.answer, reply.request_id))
+    };
+    response.await.unwrap_or_else(Error::into_response)
+}
+
+/// Takes the member `stream` out of a request: it is no field of the message, the method says it.
+fn wants_stream(extra: &mut BTreeMap<String, String>) -> Result<bool> {
+    match extra.remove("stream").as_deref() {
+        None | Some("null" | "false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Error::invalid("stream", "expected true, false or null")),
+    }
+}

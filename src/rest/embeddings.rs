@@ -1,0 +1,21 @@
+//! `POST /v1/embeddings`.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+
+use super::{Inside, answer, body};
+use crate::{error::Error, service::Call};
+
+/// Turns texts into vectors.
+pub async fn create(State((services, limit)): State<Inside>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let response = async {
+        let call = Call::new(&head.headers)?;
+        let request = body::read(&head.headers, body, limit).await?;
+        let reply = services.embeddings.create(call, request).await?;
+        Ok(answer(&reply.answer, reply.request_id))
+    };
+    response.await.unwrap_or_else(Error::into_response)
+}

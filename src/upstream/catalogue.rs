@@ -1,0 +1,293 @@
+//! The catalogue of models: fetched once, kept, and refreshed in the background.
+//!
+//! It is kept as text (each model in our own JSON form) with a small index beside it: 22,000 models as messages would
+//! take several times as much memory, and a page shows a hundred of them. The catalogue advises, it forbids nothing:
+//! a model that it doesn't have is still asked for upstream.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::client::{Ask, Client, bad_answer};
+use crate::{
+    error::{Error, Result},
+    json,
+    proto::v1::{Model, ModelFilter},
+};
+
+/// How old the catalogue may be before it is refreshed behind the back of whoever asks.
+const FRESH: Duration = Duration::from_secs(600);
+
+/// After a refresh that failed, how long to leave the upstream alone.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// How many names an unknown model's error suggests.
+const SUGGESTIONS_MAX: usize = 3;
+
+/// How alike two names must be to be worth suggesting, from 0 to 1 (Jaro-Winkler).
+const LIKENESS_MIN: f64 = 0.85;
+
+/// The catalogue of an upstream. Cheap to clone; all clones share one copy.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    upstream: Client,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    copy: RwLock<Option<Arc<Copy>>>,
+    /// Held by whoever fetches the first copy, while others wait for it.
+    first: tokio::sync::Mutex<()>,
+    refreshing: AtomicBool,
+    failed_at: RwLock<Option<Instant>>,
+}
+
+/// The catalogue as it was at one time.
+#[derive(Debug)]
+pub struct Copy {
+    /// The models in our JSON form, one after the other, in the upstream's order, with a comma between two.
+    text: Bytes,
+    /// All ids in lower case, one after the other.
+    lower_ids: String,
+    /// In the order of ids.
+    entries: Vec<Entry>,
+    fetched_at: Instant,
+}
+
+/// What filters and pages need to know of a model.
+#[derive(Debug)]
+struct Entry {
+    id: Box<str>,
+    class: Box<str>,
+    text: Range<u32>,
+    lower_id: Range<u32>,
+    gated: Option<bool>,
+    available: Option<bool>,
+}
+
+/// One page of models, and how many there are in all.
+#[derive(Debug)]
+pub struct Page {
+    /// The models.
+    pub models: Vec<Model>,
+    /// How many pass the filter.
+    pub total: usize,
+    /// Whether there are more after these.
+    pub has_more: bool,
+}
+
+impl Catalogue {
+    /// The catalogue of this upstream, not fetched yet.
+    pub fn new(upstream: Client) -> Self {
+        Self { upstream, shared: Arc::default() }
+    }
+
+    /// The copy that is kept, fetched first if there is none. An old one is refreshed meanwhile.
+    ///
+    /// # Errors
+    /// What the upstream's reply to the first fetch means; never for a refresh.
+    pub async fn get(&self, ask: Ask<'_>) -> Result<Arc<Copy>> {
+        if let Some(copy) = self.kept() {
+            return Ok(copy);
+        }
+        let _first = self.shared.first.lock().await;
+        if let Some(copy) = self.kept() {
+            return Ok(copy);
+        }
+        let copy = Copy::new(&self.upstream.get_text(&["models"], ask).await?)?;
+        Ok(self.keep(copy))
+    }
+
+    /// The copy that is kept, if there is one already. An old one is refreshed meanwhile.
+    pub fn kept(&self) -> Option<Arc<Copy>> {
+        let copy = self.shared.copy.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        if copy.age() >= FRESH {
+            self.refresh();
+        }
+        Some(copy)
+    }
+
+    /// Names like this one, for whoever asked for a model that there isn't.
+    pub fn suggestions(&self, id: &str) -> Vec<String> {
+        self.kept().map(|copy| copy.suggestions(id)).unwrap_or_default()
+    }
+
+    fn keep(&self, copy: Copy) -> Arc<Copy> {
+        let copy = Arc::new(copy);
+        *self.shared.copy.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&copy));
+        copy
+    }
+
+    fn refresh(&self) {
+        let failed_at = *self.shared.failed_at.read().unwrap_or_else(PoisonError::into_inner);
+        if failed_at.is_some_and(|at| at.elapsed() < RETRY_AFTER) || self.shared.refreshing.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
+        let catalogue = self.clone();
+        // A task of its own, so that no caller waits for it, nor ends it by leaving.
+        tokio::spawn(async move {
+            let fresh = catalogue.upstream.get_text(&["models"], Ask::default()).await;
+            let failed_at = match fresh.and_then(|text| Copy::new(&text)) {
+                Ok(copy) => {
+                    catalogue.keep(copy);
+                    None
+                }
+                Err(error) => {
+                    tracing::warn!(code = error.code(), "the catalogue could not be refreshed; the last copy is kept");
+                    Some(Instant::now())
+                }
+            };
+            *catalogue.shared.failed_at.write().unwrap_or_else(PoisonError::into_inner) = failed_at;
+            catalogue.shared.refreshing.store(false, Ordering::Release);
+        });
+    }
+}
+
+impl Copy {
+    /// Makes a copy of the upstream's answer, one model at a time.
+    ///
+    /// # Errors
+    /// An answer that isn't a list of models.
+    pub fn new(answer: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct List<'a> {
+            #[serde(borrow)]
+            data: Vec<&'a RawValue>,
+        }
+        let answer = std::str::from_utf8(answer).map_err(Error::internal)?;
+        let list: List<'_> = json::peek(answer).map_err(|problem| bad_answer(&problem))?;
+        let (mut text, mut lower_ids) = (Vec::with_capacity(answer.len()), String::new());
+        let mut entries = Vec::with_capacity(list.data.len());
+        for raw in list.data {
+            let model: Model = json::decode_answer(raw.get().as_bytes()).map_err(|problem| bad_answer(&problem))?;
+            if !text.is_empty() {
+                text.push(b',');
+            }
+            let (text_begins, id_begins) = (text.len(), lower_ids.len());
+            json::encode_answer(&model, &mut text).map_err(Error::internal)?;
+            lower_ids.push_str(&model.id.to_lowercase());
+            entries.push(Entry {
+                text: range(text_begins, text.len())?,
+                lower_id: range(id_begins, lower_ids.len())?,
+                id: model.id.into(),
+                class: model.model_class.unwrap_or_default().to_lowercase().into(),
+                gated: model.is_gated,
+                available: model.available_on_current_plan,
+            });
+        }
+        text.shrink_to_fit();
+        lower_ids.shrink_to_fit();
+        entries.sort_by(|a, b| a.id.cmp(&b.id));
+        entries.dedup_by(|a, b| a.id == b.id);
+        Ok(Self { text: text.into(), lower_ids, entries, fetched_at: Instant::now() })
+    }
+
+    /// How long ago it was fetched.
+    pub fn age(&self) -> Duration {
+        self.fetched_at.elapsed()
+    }
+
+    /// How many models there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// All models as JSON, in the upstream's order, with a comma between two.
+    pub fn text(&self) -> Bytes {
+        self.text.clone()
+    }
+
+    /// One model.
+    pub fn model(&self, id: &str) -> Option<Model> {
+        let place = self.entries.binary_search_by(|entry| (*entry.id).cmp(id)).ok()?;
+        self.read(self.entries.get(place)?)
+    }
+
+    /// The models after this id that pass the filter, in the order of ids, so many at most.
+    pub fn page(&self, filter: &ModelFilter, after: Option<&str>, size: usize) -> Page {
+        let matcher = Matcher::new(filter);
+        let (mut shown, mut total, mut has_more) = (Vec::new(), 0, false);
+        for entry in self.entries.iter().filter(|entry| matcher.passes(entry, self.lower_id(entry))) {
+            total += 1;
+            if after.is_none_or(|after| &*entry.id > after) {
+                if shown.len() < size {
+                    shown.push(entry);
+                } else {
+                    has_more = true;
+                }
+            }
+        }
+        Page { models: shown.into_iter().filter_map(|entry| self.read(entry)).collect(), total, has_more }
+    }
+
+    fn suggestions(&self, id: &str) -> Vec<String> {
+        let id = id.to_lowercase();
+        let name = id.rsplit('/').next().unwrap_or_default();
+        let mut near: Vec<(f64, &str)> = Vec::new();
+        for entry in &self.entries {
+            let lower = self.lower_id(entry);
+            let likeness = if lower == id {
+                1.0
+            } else {
+                let its_name = lower.rsplit('/').next().unwrap_or_default();
+                strsim::jaro_winkler(&id, lower).max(strsim::jaro_winkler(name, its_name))
+            };
+            if likeness >= LIKENESS_MIN {
+                near.push((likeness, &entry.id));
+            }
+        }
+        near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        near.into_iter().take(SUGGESTIONS_MAX).map(|(_, id)| id.to_owned()).collect()
+    }
+
+    fn read(&self, entry: &Entry) -> Option<Model> {
+        json::decode_answer(self.text.get(entry.text.start as usize..entry.text.end as usize)?).ok()
+    }
+
+    fn lower_id(&self, entry: &Entry) -> &str {
+        self.lower_ids.get(entry.lower_id.start as usize..entry.lower_id.end as usize).unwrap_or_default()
+    }
+}
+
+/// A filter, made ready to meet many models.
+struct Matcher<'a> {
+    filter: &'a ModelFilter,
+    search: memchr::memmem::Finder<'static>,
+    family: String,
+}
+
+impl<'a> Matcher<'a> {
+    fn new(filter: &'a ModelFilter) -> Self {
+        let search = memchr::memmem::Finder::new(filter.search.to_lowercase().as_bytes()).into_owned();
+        Self { filter, search, family: filter.family.to_lowercase() }
+    }
+
+    fn passes(&self, entry: &Entry, lower_id: &str) -> bool {
+        self.filter.gated.is_none_or(|gated| entry.gated == Some(gated))
+            && self.filter.available_on_current_plan.is_none_or(|available| entry.available == Some(available))
+            && entry.class.starts_with(&self.family)
+            && self.search.find(lower_id.as_bytes()).is_some()
+    }
+}
+
+/// Offsets are 32 bits: an answer is bounded well below that.
+fn range(start: usize, end: usize) -> Result<Range<u32>> {
+    Ok(u32::try_from(start).map_err(Error::internal)?..u32::try_from(end).map_err(Error::internal)?)
+}
