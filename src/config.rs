@@ -71,6 +71,12 @@ pub struct Serve {
     #[arg(long, env = "FEATHERWIRE_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "32MiB")]
     pub max_request_bytes: ByteSize,
 
+    /// Ask upstream for a stream even when the caller wants a whole chat answer, and add it up: a long silent call dies
+    /// behind the upstream's front end after about 100 s. A call may say otherwise by the header or metadata
+    /// `x-featherwire-unary-via-stream: true` or `false`
+    #[arg(long, env = "FEATHERWIRE_UNARY_VIA_STREAM")]
+    pub unary_via_stream: bool,
+
     /// How long running answers may go on after SIGTERM or Ctrl-C
     #[arg(long, env = "FEATHERWIRE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,

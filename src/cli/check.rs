@@ -56,7 +56,7 @@ impl Check {
 
     async fn ask(&self) -> Result<(), Error> {
         let upstream = Client::new(&self.upstream)?;
-        let chat = Chat::new(upstream.clone(), Catalogue::new(upstream));
+        let chat = Chat::new(upstream.clone(), Catalogue::new(upstream), false);
         let request = CreateChatCompletionRequest {
             model: self.model.clone(),
             messages: vec![ChatMessage {

@@ -13,11 +13,15 @@ use crate::{
 /// The longest deadline that is kept; a longer one is as good as none.
 const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
+const UNARY_VIA_STREAM: &str = "x-featherwire-unary-via-stream";
+
 /// One call of one caller.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
     /// When the caller stops waiting: from `grpc-timeout`, or `x-request-timeout-ms`.
     pub deadline: Option<Instant>,
+    /// Whether a unary chat answer shall be streamed upstream and added up: from `x-featherwire-unary-via-stream`.
+    pub unary_via_stream: Option<bool>,
     /// The call's id in logs: `x-request-id`.
     pub request_id: Option<HeaderValue>,
 }
@@ -26,7 +30,7 @@ impl Call {
     /// Reads the headers or metadata of a call that arrived now.
     ///
     /// # Errors
-    /// Invalid, if a timeout is there but isn't one.
+    /// Invalid, if a header of ours has a value that isn't one of its own.
     pub fn new(headers: &HeaderMap) -> Result<Self> {
         let grpc = headers.get("grpc-timeout").map(|value| {
             grpc_timeout(value)
@@ -39,6 +43,7 @@ impl Call {
         let timeout = [grpc.transpose()?, rest.transpose()?].into_iter().flatten().min();
         Ok(Self {
             deadline: timeout.filter(|timeout| *timeout < DEADLINE_MAX).map(|timeout| Instant::now() + timeout),
+            unary_via_stream: headers.get(UNARY_VIA_STREAM).map(boolean).transpose()?,
             request_id: headers.get(telemetry::REQUEST_ID).cloned(),
         })
     }
@@ -84,6 +89,14 @@ fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
         "n" => Duration::from_nanos(number),
         _ => return None,
     })
+}
+
+fn boolean(value: &HeaderValue) -> Result<bool> {
+    match value.as_bytes() {
+        b"true" => Ok(true),
+        b"false" => Ok(false),
+        _ => Err(Error::invalid(UNARY_VIA_STREAM, "expected true or false")),
+    }
 }
 
 fn milliseconds(value: &HeaderValue) -> Option<Duration> {

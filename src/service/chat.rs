@@ -1,8 +1,9 @@
 //! `ChatService`: chat completions, whole or streamed.
 
+use futures_util::StreamExt;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Answers, Call, GrpcAnswers, encode, into_response, validate};
+use super::{Answers, Call, GrpcAnswers, adder::Adder, encode, into_response, validate};
 use crate::{
     error::Result,
     proto::v1::{
@@ -18,12 +19,14 @@ const PATH: [&str; 2] = ["chat", "completions"];
 pub struct Chat {
     upstream: Client,
     catalogue: Catalogue,
+    unary_via_stream: bool,
 }
 
 impl Chat {
     /// The service over this upstream; the catalogue knows names near those that there aren't.
-    pub fn new(upstream: Client, catalogue: Catalogue) -> Self {
-        Self { upstream, catalogue }
+    /// `unary_via_stream` is what a unary call does that doesn't say itself.
+    pub fn new(upstream: Client, catalogue: Catalogue, unary_via_stream: bool) -> Self {
+        Self { upstream, catalogue, unary_via_stream }
     }
 
     /// Answers a conversation with one complete message.
@@ -35,6 +38,9 @@ impl Chat {
         call: Call,
         mut request: CreateChatCompletionRequest,
     ) -> Result<Reply<CreateChatCompletionResponse>> {
+        if call.unary_via_stream.unwrap_or(self.unary_via_stream) {
+            return self.create_via_stream(call, request).await;
+        }
         let reply = async {
             let body = body(&mut request, false)?;
             let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
@@ -44,6 +50,21 @@ impl Chat {
                 .map_err(|error| error.suggest(|| self.catalogue.suggestions(&request.model)))
         };
         call.logged(reply.await)
+    }
+
+    async fn create_via_stream(
+        &self,
+        call: Call,
+        mut request: CreateChatCompletionRequest,
+    ) -> Result<Reply<CreateChatCompletionResponse>> {
+        // A unary answer has its usage; a stream has it only when asked.
+        request.stream_options.get_or_insert_default().include_usage.get_or_insert(true);
+        let Reply { request_id, answer: mut chunks } = self.stream(call, request).await?;
+        let mut adder = Adder::default();
+        while let Some(chunk) = chunks.next().await {
+            adder.add(chunk?);
+        }
+        Ok(Reply { request_id, answer: adder.finish() })
     }
 
     /// Answers a conversation piece by piece.

@@ -2,6 +2,7 @@
 //! upstream and hands the answer up; tonic calls it for gRPC and gRPC-Web, `rest` calls the same methods for JSON.
 
 pub mod account;
+pub mod adder;
 mod call;
 pub mod chat;
 pub mod completions;
@@ -42,11 +43,11 @@ pub struct Services {
 }
 
 impl Services {
-    /// All services over this upstream.
-    pub fn new(upstream: Client) -> Self {
+    /// All services over this upstream. `unary_via_stream` is what a unary chat call does that doesn't say itself.
+    pub fn new(upstream: Client, unary_via_stream: bool) -> Self {
         let catalogue = Catalogue::new(upstream.clone());
         Self {
-            chat: Chat::new(upstream.clone(), catalogue.clone()),
+            chat: Chat::new(upstream.clone(), catalogue.clone(), unary_via_stream),
             completions: Completions::new(upstream.clone(), catalogue.clone()),
             embeddings: Embeddings::new(upstream.clone(), catalogue.clone()),
             models: Models::new(upstream.clone(), catalogue),

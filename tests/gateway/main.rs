@@ -10,6 +10,8 @@
 )]
 #![recursion_limit = "256"]
 
+mod account;
+mod adder;
 mod auth;
 mod bad_input;
 mod chat;
@@ -21,4 +23,5 @@ mod models;
 mod probes;
 mod streams;
 mod support;
+mod texts;
 mod upstream;

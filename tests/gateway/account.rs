@@ -1,0 +1,95 @@
+//! The account: its plan, its units, and the one feed that all watchers share.
+
+use featherwire::proto::v1::{
+    GetConcurrencyRequest, GetPlanRequest, WatchConcurrencyRequest, account_service_client::AccountServiceClient,
+};
+use serde_json::{Value, json};
+
+use crate::support::{Emulator, Gateway, Reply, Scripted, door::grpc_failure, gateway::http, prompt};
+
+async fn get(gateway: &Gateway, path: &str) -> Value {
+    let response = http().get(gateway.url(path)).send().await.unwrap();
+    serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn plan_and_units_are_told_by_both_doors() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let mut client = AccountServiceClient::new(gateway.channel().await);
+    let plan = client.get_plan(GetPlanRequest {}).await.unwrap().into_inner();
+    assert_eq!(get(&gateway, "/v1/plan").await["concurrency"], json!(plan.concurrency));
+    assert_eq!(plan.concurrency, Some(8));
+
+    let request = {
+        let mut request = prompt("emulator/stall-after-5", "hi");
+        request["stream"] = json!(true);
+        request.to_string()
+    };
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let mut running = post.body(request).send().await.unwrap();
+    assert!(running.chunk().await.unwrap().is_some());
+    let units = client.get_concurrency(GetConcurrencyRequest {}).await.unwrap().into_inner();
+    assert_eq!((units.limit, units.used_cost, units.request_count), (Some(8), 1, 1));
+    assert_eq!(units.requests[0].model, "emulator/stall-after-5");
+    assert!(units.requests[0].started_at > 1_600_000_000_000, "milliseconds");
+    assert_eq!(get(&gateway, "/v1/concurrency").await["used_cost"], 1);
+    drop(running);
+    emulator.idle().await;
+    let free = get(&gateway, "/v1/concurrency").await;
+    assert_eq!((&free["used_cost"], &free["requests"]), (&json!(0), &json!([])));
+}
+
+fn snapshot(used: i32) -> String {
+    json!({"limit": null, "used_cost": used, "request_count": 0, "requests": [], "later": {"a": 1}}).to_string()
+}
+
+#[tokio::test]
+async fn all_watchers_share_one_upstream_connection_and_the_last_one_closes_it() {
+    let upstream = Scripted::always(Reply::EventsThenSilence(vec![snapshot(3)])).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut client = AccountServiceClient::new(gateway.channel().await);
+    let mut watchers = Vec::new();
+    for _ in 0..3 {
+        let mut stream = client.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
+        let first = stream.message().await.unwrap().unwrap();
+        assert_eq!((first.limit, first.used_cost), (None, 3), "whoever comes later is told at once too");
+        watchers.push(stream);
+    }
+    let mut rest = http().get(gateway.url("/v1/concurrency/stream")).send().await.unwrap();
+    assert_eq!(rest.headers()["content-type"], "text/event-stream");
+    let event = String::from_utf8(rest.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    let told: Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!(told, serde_json::from_str::<Value>(&snapshot(3)).unwrap());
+    let seen = upstream.only();
+    assert!(seen.head.starts_with("GET /account/concurrency/stream "), "beside /v1, not below it: {}", seen.head);
+    assert_eq!(seen.header("authorization"), Some("Bearer upstream-secret"));
+    watchers.clear();
+    drop(rest);
+    upstream.closed().await;
+    // The next watcher begins anew.
+    let mut stream = client.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    assert_eq!(upstream.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_feed_that_breaks_ends_every_watch_with_an_error() {
+    let upstream = Scripted::always(Reply::EventsThenCut(vec![snapshot(1)])).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut client = AccountServiceClient::new(gateway.channel().await);
+    let mut stream = client.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
+    let error = loop {
+        match stream.message().await {
+            Ok(Some(snapshot)) => assert_eq!(snapshot.used_cost, 1),
+            Ok(None) => panic!("a watch never ends well"),
+            Err(status) => break grpc_failure(&status),
+        }
+    };
+    assert_eq!(error.code, "upstream_stream_cut");
+    let refused =
+        Scripted::always(Reply::Json(401, json!({"statusCode": 401, "message": "no", "code": "unauthorized"}))).await;
+    let gateway = Gateway::to(refused.address).await;
+    let body = http().get(gateway.url("/v1/concurrency/stream")).send().await.unwrap().text().await.unwrap();
+    assert!(body.contains("featherless_api_key_rejected") && !body.contains("[DONE]"), "{body}");
+}

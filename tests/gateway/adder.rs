@@ -1,0 +1,83 @@
+//! A unary call that is streamed upstream and added up is answered as if it had not been.
+
+use featherwire::error::Kind;
+use serde_json::{Value, json};
+
+use crate::support::{Door, Emulator, Gateway, MODEL, gateway::http, prompt};
+
+const VIA_STREAM: &str = "x-featherwire-unary-via-stream";
+
+async fn post(gateway: &Gateway, request: &Value, via_stream: &str) -> Value {
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let response = post.header(VIA_STREAM, via_stream).body(request.to_string()).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut answer: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    // Made anew for each answer.
+    answer["id"] = Value::Null;
+    answer["created"] = Value::Null;
+    answer
+}
+
+#[tokio::test]
+async fn the_sum_of_a_stream_is_the_unary_answer_of_the_same_upstream() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let tools = json!([
+        {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}},
+        {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {"zone": {"type": "string"}}, "required": ["zone"]}}}
+    ]);
+    for change in [
+        json!({}),
+        json!({"n": 3, "temperature": 1}),
+        json!({"max_tokens": 3}),
+        json!({"logprobs": true, "top_logprobs": 2}),
+        json!({"tools": tools, "tool_choice": "required"}),
+        json!({"tools": tools, "messages": [{"role": "user", "content": "Use get_weather and get_time."}]}),
+        json!({"chat_template_kwargs": {"enable_thinking": true}}),
+        json!({"response_format": {"type": "json_object"}}),
+        json!({"model": "emulator/think"}),
+        json!({"messages": [{"role": "user", "content": "repeat after me: 漢字 👩‍👩‍👧‍👦 \u{10ffff}"}]}),
+    ] {
+        let mut request = prompt(MODEL, "Say hello in 5 words");
+        request.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let unary = post(&gateway, &request, "false").await;
+        let sum = post(&gateway, &request, "true").await;
+        let calls = |answer: &Value| -> Vec<Value> {
+            let calls = answer["choices"][0]["message"]["tool_calls"].as_array().cloned().unwrap_or_default();
+            calls.into_iter().map(|call| call["function"].clone()).collect()
+        };
+        assert_eq!(calls(&unary), calls(&sum), "{change}");
+        assert_eq!(without_call_ids(unary), without_call_ids(sum), "{change}");
+    }
+    emulator.idle().await;
+}
+
+/// Ids of calls are made anew for each answer too.
+fn without_call_ids(mut answer: Value) -> Value {
+    for choice in answer["choices"].as_array_mut().unwrap() {
+        for call in choice["message"]["tool_calls"].as_array_mut().into_iter().flatten() {
+            assert!(call["id"].is_string());
+            call["id"] = Value::Null;
+        }
+    }
+    answer
+}
+
+#[tokio::test]
+async fn the_switch_is_off_by_default_and_a_call_may_turn_it() {
+    let emulator = Emulator::start().await;
+    let (off, on) = (
+        Gateway::to(emulator.address).await,
+        Gateway::with(emulator.address, |config| config.unary_via_stream = true).await,
+    );
+    // Shows which way upstream was asked: cut in its middle, a stream is a cut stream.
+    let request = prompt("emulator/eof-after-5", "hi");
+    for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
+        off.ask(door, &request).await.failed(Kind::Upstream, "upstream_bad_answer");
+        on.ask(door, &request).await.failed(Kind::Upstream, "upstream_stream_cut");
+        off.ask_with(door, &request, &[(VIA_STREAM, "true")]).await.failed(Kind::Upstream, "upstream_stream_cut");
+        on.ask_with(door, &request, &[(VIA_STREAM, "false")]).await.failed(Kind::Upstream, "upstream_bad_answer");
+        off.ask_with(door, &request, &[(VIA_STREAM, "yes")]).await.failed(Kind::Invalid, "invalid_value");
+    }
+    emulator.idle().await;
+}
