@@ -1,0 +1,81 @@
+// Runs in a browser, on a page of another origin than the gateway's: connect-web over gRPC-Web, and plain fetch.
+
+import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { ChatService } from "../gen/featherwire/v1/chat_service_pb";
+import { ErrorInfoSchema, HelpSchema } from "../gen/google/rpc/error_details_pb";
+
+const MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct";
+
+function client(url: string, key: string) {
+  const withKey: Interceptor = (next) => (request) => {
+    if (key) request.header.set("Authorization", `Bearer ${key}`);
+    return next(request);
+  };
+  return createClient(ChatService, createGrpcWebTransport({ baseUrl: url, interceptors: [withKey] }));
+}
+
+const request = (model: string) => ({
+  model,
+  messages: [{ role: "user", body: { case: "content" as const, value: "Say hello in 5 words" } }],
+});
+
+/** The answer's text and its request id, which the page may read only because CORS exposes it. */
+async function unary(url: string, key: string, model = MODEL) {
+  let id: string | null = null;
+  const answer = await client(url, key).createChatCompletion(request(model), {
+    onHeader: (headers) => (id = headers.get("x-request-id")),
+  });
+  return { text: answer.choices[0].message?.body.value, id };
+}
+
+/** The pieces of an answer, and how it ended. */
+async function stream(url: string, key: string, model = MODEL) {
+  const pieces: string[] = [];
+  try {
+    for await (const { choices } of client(url, key).streamChatCompletion(request(model))) {
+      const body = choices[0]?.delta?.body;
+      if (body?.case === "content" && body.value) pieces.push(body.value);
+    }
+    return { pieces, end: "ok" };
+  } catch (error) {
+    return { pieces, end: Code[ConnectError.from(error).code] };
+  }
+}
+
+/** What went wrong with a unary call, in the words of its details. */
+async function failure(url: string, key: string, model = MODEL) {
+  try {
+    await unary(url, key, model);
+    return null;
+  } catch (thrown) {
+    const error = ConnectError.from(thrown);
+    return {
+      code: Code[error.code],
+      reason: error.findDetails(ErrorInfoSchema)[0]?.reason,
+      help: error.findDetails(HelpSchema)[0]?.links[0]?.url,
+    };
+  }
+}
+
+/** The REST door by plain fetch: the streamed answer's last event. */
+async function rest(url: string, key: string) {
+  const response = await fetch(`${url}/v1/chat/completions`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Authorization: `Bearer ${key}` },
+    body: JSON.stringify({ model: MODEL, messages: [{ role: "user", content: "Say hello" }], stream: true }),
+  });
+  const events = (await response.text()).trim().split("\n\n");
+  return { status: response.status, last: events.at(-1) };
+}
+
+/** Whether a page of this origin can read the catalogue at all, and with what status. */
+async function reach(url: string) {
+  try {
+    return (await fetch(`${url}/v1/models`)).status;
+  } catch {
+    return "blocked";
+  }
+}
+
+Object.assign(window, { calls: { unary, stream, failure, rest, reach } });

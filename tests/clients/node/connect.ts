@@ -1,0 +1,58 @@
+// connect-node over gRPC, with code that protoc-gen-es generated from proto/.
+
+import assert from "node:assert/strict";
+import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { ChatService } from "../gen/featherwire/v1/chat_service_pb";
+import { ModelService } from "../gen/featherwire/v1/model_service_pb";
+import { BadRequestSchema, ErrorInfoSchema } from "../gen/google/rpc/error_details_pb";
+import { KEY, MODEL, URL, check, thrown, words } from "./checks.mjs";
+
+const withKey: Interceptor = (next) => (request) => {
+  request.header.set("Authorization", `Bearer ${KEY}`);
+  return next(request);
+};
+const transport = createGrpcTransport({ baseUrl: URL, interceptors: [withKey] });
+const chat = createClient(ChatService, transport);
+
+const request = (model = MODEL) => ({
+  model,
+  messages: [{ role: "user", body: { case: "content" as const, value: "Say hello in 5 words" } }],
+});
+
+await check("a unary answer", async () => {
+  const { choices, created } = await chat.createChatCompletion({ ...request(), maxTokens: 50 });
+  assert.equal(choices[0].finishReason, "stop");
+  assert.equal(words(choices[0].message?.body.value as string), 5);
+  assert.equal(typeof created, "bigint");
+});
+
+await check("a streamed answer", async () => {
+  let text = "";
+  for await (const { choices } of chat.streamChatCompletion(request())) {
+    const body = choices[0]?.delta?.body;
+    if (body?.case === "content") text += body.value;
+  }
+  assert.equal(words(text), 5);
+});
+
+await check("an error with its details", async () => {
+  const error: ConnectError = await thrown(() => chat.createChatCompletion({ ...request(), temperature: 3 }));
+  assert.equal(error.code, Code.InvalidArgument);
+  assert.equal(error.findDetails(ErrorInfoSchema)[0].reason, "INVALID_VALUE");
+  assert.equal(error.findDetails(BadRequestSchema)[0].fieldViolations[0].field, "temperature");
+});
+
+await check("an answer that is cut short ends with Unavailable, after what came of it", async () => {
+  let chunks = 0;
+  const error: ConnectError = await thrown(async () => {
+    for await (const _ of chat.streamChatCompletion(request("emulator/cut-after-5"))) chunks += 1;
+  });
+  assert.equal(error.code, Code.Unavailable);
+  assert.ok(chunks > 0);
+});
+
+await check("a model of the catalogue", async () => {
+  const models = createClient(ModelService, transport);
+  assert.equal((await models.getModel({ model: MODEL })).id, MODEL);
+});

@@ -1,0 +1,63 @@
+// @grpc/grpc-js with messages that @grpc/proto-loader reads from proto/ at run time.
+
+import assert from "node:assert/strict";
+import grpc from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import { KEY, MODEL, URL, check, thrown, words } from "./checks.mjs";
+
+const options = { keepCase: true, longs: Number, oneofs: true, includeDirs: [process.env.FEATHERWIRE_PROTO] };
+const { featherwire } = grpc.loadPackageDefinition(loadSync("featherwire/v1/chat_service.proto", options));
+const chat = new featherwire.v1.ChatService(URL.replace("http://", ""), grpc.credentials.createInsecure());
+
+const request = (options = {}) => ({
+  model: MODEL,
+  messages: [{ role: "user", content: "Say hello in 5 words" }],
+  ...options,
+});
+
+function metadata(key = KEY) {
+  const metadata = new grpc.Metadata();
+  if (key) metadata.set("authorization", `Bearer ${key}`);
+  return metadata;
+}
+
+const unary = (request, key) =>
+  new Promise((resolve, reject) =>
+    chat.CreateChatCompletion(request, metadata(key), (error, answer) => (error ? reject(error) : resolve(answer))),
+  );
+
+await check("a unary answer", async () => {
+  const answer = await unary(request({ max_tokens: 50 }));
+  assert.equal(answer.choices[0].finish_reason, "stop");
+  assert.equal(words(answer.choices[0].message.content), 5);
+  assert.equal(typeof answer.created, "number");
+});
+
+await check("a streamed answer", async () => {
+  let text = "";
+  for await (const chunk of chat.StreamChatCompletion(request(), metadata())) {
+    text += chunk.choices[0]?.delta.content ?? "";
+  }
+  assert.equal(words(text), 5);
+});
+
+await check("an error with its status and details", async () => {
+  const error = await thrown(() => unary(request({ temperature: 3 })));
+  assert.equal(error.code, grpc.status.INVALID_ARGUMENT);
+  assert.match(error.details, /^temperature: /);
+  const [packed] = error.metadata.get("grpc-status-details-bin");
+  assert.ok(packed.includes("INVALID_VALUE"));
+});
+
+await check("UNAUTHENTICATED without a key", async () => {
+  assert.equal((await thrown(() => unary(request(), ""))).code, grpc.status.UNAUTHENTICATED);
+});
+
+await check("an answer that is cut short ends with UNAVAILABLE", async () => {
+  const error = await thrown(async () => {
+    for await (const _ of chat.StreamChatCompletion(request({ model: "emulator/cut-after-5" }), metadata()));
+  });
+  assert.equal(error.code, grpc.status.UNAVAILABLE);
+});
+
+chat.close();

@@ -1,0 +1,160 @@
+"""Holds README.md to what it says: runs its examples, and compares its tables with the program.
+
+An example is a fenced block after a comment that only readers of the source see:
+
+    <!-- try: TEXT -->               run it; it must succeed and print TEXT
+    <!-- try in a browser: TEXT -->  load it into a page; the page must come to show TEXT
+    <!-- serve -->, <!-- test -->    the two commands of the quick start; `--print` hands them to scripts
+
+    readme.py --print serve
+    readme.py FOLDER                 in this folder, which has a copy of proto/ and node_modules/, with the gateway
+                                     of the quick start at FEATHERWIRE_OPEN_URL
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"^<!-- (serve|test|try|try in a browser)(?:: (.+?))? -->\n```(\w+)\n(.*?)^```$", re.M | re.S)
+SECONDS_MAX = 300
+
+
+def blocks(kind):
+    return [match for match in BLOCK.finditer(README) if match[1] == kind]
+
+
+def line_of(match):
+    return README.count("\n", 0, match.start()) + 1
+
+
+def report(name, problem):
+    """`run` adds these lines up."""
+    print(f"not ok readme: {name}: {problem}" if problem else f"ok readme: {name}", flush=True)
+
+
+def commands(folder, language, text, in_browser):
+    """What runs an example, as a list of commands."""
+    if language == "sh":
+        return [["bash", "-euo", "pipefail", "-c", text]]
+    if language == "python":
+        (folder / "example.py").write_text(text)
+        return [[sys.executable, "example.py"]]
+    assert language == "ts", f"no way to run {language}"
+    (folder / "example.ts").write_text(text)
+    bundle = ["npx", "esbuild", "example.ts", "--bundle", "--format=esm", "--log-level=warning"]
+    if in_browser:
+        return [[*bundle, "--outfile=example.js"], ["node", "browser/show.mjs", "example.js"]]
+    return [
+        [*bundle, "--platform=node", "--packages=external", "--outfile=example.mjs"],
+        ["node", "example.mjs"],
+    ]
+
+
+def run_example(folder, match):
+    kind, expected, language, text = match.groups()
+    gateway = os.environ["FEATHERWIRE_OPEN_URL"]
+    text = text.replace("localhost:8000", gateway.removeprefix("http://"))
+    environment = {
+        **os.environ,
+        "FEATHERWIRE_GATEWAY": gateway,
+        "PYTHONPATH": "gen",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "EXPECTED": expected or "",
+    }
+    output = ""
+    for command in commands(folder, language, text, kind == "try in a browser"):
+        try:
+            ended = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS_MAX
+            )
+        except subprocess.TimeoutExpired:
+            return f"ran for more than {SECONDS_MAX} s"
+        if ended.returncode != 0:
+            return f"exit {ended.returncode}: {(ended.stdout + ended.stderr)[-600:]!r}"
+        output = ended.stdout
+    if expected and expected not in output:
+        return f"{expected!r} is not in {output[-600:]!r}"
+    return None
+
+
+def help_of(command):
+    help = subprocess.run(
+        [os.environ["FEATHERWIRE_BIN"], command, "--help"],
+        env={},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return re.sub(r"\s+", " ", help.stdout)
+
+
+def options_in_help():
+    """Every option that has a variable, with its default: (flag, variable, default)."""
+    found = set()
+    for command in ["serve", "emulator", "check", "chat", "models"]:
+        for option in re.split(r"(?= --[a-z-]+ (?:<|[A-Z]))", help_of(command)):
+            flag = re.match(r" (--[a-z-]+)", option)
+            variable = re.search(r"\[env: (\w+)=?\]", option)
+            default = re.search(r"\[default: (\S+)\]", option)
+            if flag and variable:
+                found.add((flag[1], variable[1], default[1] if default else ""))
+    return found
+
+
+def options_in_readme():
+    rows = re.findall(r"^\| `(--[a-z-]+)` \| `(\w+)` \| (?:`(.*?)`)? ?\|", README, re.M)
+    # `--emulator` is a flag: its help has no default to print.
+    return {(flag, variable, "" if default == "false" else default) for flag, variable, default in rows}
+
+
+def errors_in_table():
+    """(kind, gRPC status, OpenAI type) of every row of the source's table."""
+    source = (ROOT / "src/error/table.rs").read_text()
+    rows = re.findall(r'^\s+row\(Kind::(\w+),\s*Code::(\w+),\s*\S+\s*"(\w+)"\)', source, re.M)
+    assert rows, "src/error/table.rs is not what this check takes it for"
+    return {(kind, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", code).upper(), openai) for kind, code, openai in rows}
+
+
+def errors_in_readme():
+    return set(re.findall(r"^\| (\w+) \| ([A-Z_]+) \| \d{3} \| `(\w+)` \|", README, re.M))
+
+
+def codes_missing():
+    """Error codes of the source that the README doesn't name."""
+    pattern = re.compile(r'(?:Error|Self)::new\(\s*(?:crate::error::)?Kind::\w+,\s*"(\w+)"')
+    codes = {code for file in (ROOT / "src").rglob("*.rs") for code in pattern.findall(file.read_text())}
+    assert codes, "src/ is not what this check takes it for"
+    # Told at the start, to the one who starts the gateway.
+    return {code for code in codes - {"bad_configuration"} if f"`{code}`" not in README}
+
+
+def links_missing():
+    targets = {target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target}
+    anchors = {"#" + heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", README, re.M)}
+    return {target for target in targets if target not in anchors and not (ROOT / target).exists()}
+
+
+def difference(found, expected):
+    lacks, extra = sorted(expected - found), sorted(found - expected)
+    return " ".join([*(f"lacks {row}" for row in lacks), *(f"has {row}" for row in extra)])
+
+
+def main():
+    if sys.argv[1] == "--print":
+        [match] = blocks(sys.argv[2])
+        print(match[4], end="")
+        return
+    folder = Path(sys.argv[1])
+    for match in sorted(blocks("try") + blocks("try in a browser"), key=line_of):
+        report(f"the example at line {line_of(match)}", run_example(folder, match))
+    report("the options are those of --help", difference(options_in_readme(), options_in_help()))
+    report("the table of errors is the source's", difference(errors_in_readme(), errors_in_table()))
+    report("every error's code is named", " ".join(sorted(codes_missing())))
+    report("every link within the project leads somewhere", " ".join(sorted(links_missing())))
+
+
+main()
