@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
-use clap::Args;
+use clap::{Args, builder::FalseyValueParser};
 use secrecy::{ExposeSecret, SecretString};
 
 /// How to reach Featherless, and how long to wait for it.
@@ -36,12 +36,13 @@ pub struct Upstream {
     #[arg(long, env = "FEATHERWIRE_CONNECT_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub connect_timeout: Duration,
 
-    /// Longest wait for the first piece of an answer, from when the request is sent; for an answer that isn't
+    /// Longest wait for the first token of an answer, from when the request is sent; for an answer that isn't
     /// streamed, for its headers
     #[arg(long, env = "FEATHERWIRE_FIRST_TOKEN_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub first_token_timeout: Duration,
 
-    /// Longest silence between two pieces of an answer
+    /// Longest silence between two pieces of an answer; comments, which some servers send to keep a connection alive,
+    /// don't break it
     #[arg(long, env = "FEATHERWIRE_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub idle_timeout: Duration,
 }
@@ -54,7 +55,7 @@ pub struct Serve {
     pub listen: SocketAddr,
 
     /// Answer from the built-in emulator: no key, no network, no cost
-    #[arg(long, env = "FEATHERWIRE_EMULATOR")]
+    #[arg(long, env = "FEATHERWIRE_EMULATOR", value_parser = FalseyValueParser::new())]
     pub emulator: bool,
 
     /// Keys that callers must show, comma-separated, such as `gw_live_…`. Without any, everybody is let in, and
@@ -74,7 +75,7 @@ pub struct Serve {
     /// Ask upstream for a stream even when the caller wants a whole chat answer, and add it up: a long silent call dies
     /// behind the upstream's front end after about 100 s. A call may say otherwise by the header or metadata
     /// `x-featherwire-unary-via-stream: true` or `false`
-    #[arg(long, env = "FEATHERWIRE_UNARY_VIA_STREAM")]
+    #[arg(long, env = "FEATHERWIRE_UNARY_VIA_STREAM", value_parser = FalseyValueParser::new())]
     pub unary_via_stream: bool,
 
     /// How long running answers may go on after SIGTERM or Ctrl-C
@@ -201,6 +202,9 @@ pub fn log_filter() -> Option<String> {
 
 fn base_url(text: &str) -> Result<reqwest::Url, String> {
     let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user or a password".to_owned());
+    }
     match url.scheme() {
         "http" | "https" if url.has_host() && url.query().is_none() && url.fragment().is_none() => Ok(url),
         _ => Err("not an http(s) address without query".to_owned()),

@@ -358,7 +358,8 @@ pub(crate) fn write_optional<M: SerializeMap>(
     nulls: &[&str],
 ) -> Result<(), M::Error> {
     match value {
-        Some(value) => map.serialize_entry(name, &value),
+        Some(value) if extra.is_empty() || !extra.contains_key(name) => map.serialize_entry(name, &value),
+        Some(_) => Ok(()),
         None if nulls.contains(&name) && !extra.contains_key(name) => map.serialize_entry(name, &()),
         None => Ok(()),
     }

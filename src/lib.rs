@@ -32,7 +32,8 @@
 //! - Imports point down: `cli → server → {rest, service}`, `rest → service → upstream`, everyone → `error`, `proto`,
 //!   `json`. The REST door never sees the upstream's client; the upstream's client never sees axum or tonic's server.
 //! - Only `error` knows status numbers, only `config` reads the environment, only `server` orders layers.
-//! - No task is spawned for a request: it lives in its connection's task and dies with it.
+//! - No task of ours is spawned for a request: it lives in its connection's task (HTTP/2: in one of hyper's, which ends
+//!   with its stream) and dies with it. What serves several callers has a task: the catalogue's refresh, the units' feed.
 //! - Nothing per chunk builds a generic JSON value.
 //! - Nothing is retried once a byte of the answer has gone to the caller.
 //! - Keys, prompts and answers are in no log line and in no error message.

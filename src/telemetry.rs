@@ -29,7 +29,8 @@ pub fn start(filter: Option<&str>, default: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Gives every call an id, tells it to the caller and writes one line about how the call began. What is asked and
+/// Gives every call an id, tells it to the caller and writes one line, at the level `debug`, about how it
+/// was answered. What is asked and
 /// answered stays out of logs, and so do queries and keys.
 pub async fn observe(mut request: Request, next: Next) -> Response {
     let id = match request.headers().get(REQUEST_ID) {

@@ -43,7 +43,8 @@ impl Check {
                 println!();
                 println!("problem   {} ({})", error.code(), error.kind().row().openai);
                 println!("          {}", error.message());
-                if let Some(cause) = std::error::Error::source(&error) {
+                let cause = error.cause();
+                if !cause.is_empty() {
                     println!("cause     {cause}");
                 }
                 if let Some(url) = error.help() {

@@ -11,19 +11,35 @@ use super::{Error, Kind};
 /// The domain of `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "featherwire";
 
+/// Bounds of what goes into headers, in bytes. Percent-encoding can make three of each.
+const MESSAGE_BYTES_MAX: usize = 1024;
+const DESCRIPTION_BYTES_MAX: usize = 256;
+const PARAM_BYTES_MAX: usize = 256;
+const CODE_BYTES_MAX: usize = 64;
+
+/// The beginning of a text, as much of it as fits, ending between two characters.
+fn shortened(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
+        // Headers carry all of this, twice over in base64, and clients refuse heads of more than 8 or 16 KiB.
+        let message = shortened(error.message(), MESSAGE_BYTES_MAX);
+        let param = error.param().map(|param| shortened(param, PARAM_BYTES_MAX));
+        let description = shortened(error.message(), DESCRIPTION_BYTES_MAX);
         let mut details = ErrorDetails::new();
         // AIP-193 asks for UPPER_SNAKE_CASE; otherwise the reason is the REST body's `code`.
-        details.set_error_info(error.code().to_ascii_uppercase(), DOMAIN, HashMap::new());
-        if let Some(param) = error.param() {
-            details.add_bad_request_violation(param, error.message());
+        let reason = shortened(error.code(), CODE_BYTES_MAX).to_ascii_uppercase();
+        details.set_error_info(reason, DOMAIN, HashMap::new());
+        if let Some(param) = param {
+            details.add_bad_request_violation(param, description);
         }
         if let Some(wait) = error.retry_after() {
             details.set_retry_info(Some(wait));
         }
         if error.kind() == Kind::Saturated {
-            details.add_quota_failure_violation("concurrency units", error.message());
+            details.add_quota_failure_violation("concurrency units", description);
         }
         if let Some(url) = error.help() {
             details.add_help_link("what to do", url);
@@ -32,8 +48,7 @@ impl From<Error> for Status {
         if let Some(Ok(id)) = error.upstream_request_id().map(HeaderValue::from_str) {
             metadata.as_mut().insert("x-featherless-request-id", id);
         }
-        let mut status =
-            Status::with_error_details_and_metadata(error.kind().row().grpc, error.message(), details, metadata);
+        let mut status = Status::with_error_details_and_metadata(error.kind().row().grpc, message, details, metadata);
         status.set_source(std::sync::Arc::new(error));
         status
     }

@@ -145,6 +145,18 @@ impl Error {
         self.0.help.as_deref()
     }
 
+    /// What caused it, and what caused that, for the log: never for the caller.
+    pub fn cause(&self) -> String {
+        let mut cause = String::new();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            let separator = if cause.is_empty() { "" } else { ": " };
+            cause = format!("{cause}{separator}{error}");
+            source = error.source();
+        }
+        cause
+    }
+
     /// The upstream's `request-id`, if it came from there.
     pub fn upstream_request_id(&self) -> Option<&str> {
         self.0.upstream_request_id.as_deref()

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Error, Kind};
 use crate::json;
@@ -35,38 +36,47 @@ pub struct Reply<'a> {
     pub model: Option<&'a str>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Shape {
-    OpenAi { error: Members },
-    Bare { error: String },
-    Account(Members),
+/// What an error reply says, whatever its shape.
+#[derive(Default)]
+struct Members {
+    message: Option<String>,
+    param: Option<String>,
+    code: Option<String>,
+    /// A number where the code should be: some engines put the status there.
+    status: Option<u64>,
 }
 
-#[derive(Deserialize, Default)]
-struct Members {
-    #[serde(default)]
-    message: Option<String>,
-    #[serde(default)]
-    param: Option<String>,
-    /// A string, or a number in some engines.
-    #[serde(default)]
-    code: Option<serde_json::Value>,
+#[derive(Deserialize)]
+struct Shape {
+    error: Option<Value>,
+    message: Option<Value>,
+    code: Option<Value>,
+}
+
+/// Reads an error reply. An account's error may have a bare `error` beside its `message`, which then says more.
+fn members(body: &[u8]) -> Option<Members> {
+    let Shape { error, message, code } = json::peek(std::str::from_utf8(body).ok()?).ok()?;
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let members = match error {
+        Some(Value::Object(error)) => Members {
+            message: text(error.get("message")),
+            param: text(error.get("param")),
+            code: text(error.get("code")),
+            status: error.get("code").and_then(Value::as_u64),
+        },
+        error => Members {
+            message: text(message.as_ref()).or_else(|| text(error.as_ref())),
+            code: text(code.as_ref()),
+            ..Members::default()
+        },
+    };
+    (members.message.is_some() || members.code.is_some() || members.status.is_some()).then_some(members)
 }
 
 impl Members {
     fn code(&self) -> &str {
-        self.code.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default()
+        self.code.as_deref().unwrap_or_default()
     }
-}
-
-fn members(body: &[u8]) -> Option<Members> {
-    let shape: Shape = json::peek(std::str::from_utf8(body).ok()?).ok()?;
-    Some(match shape {
-        Shape::OpenAi { error } | Shape::Account(error) => error,
-        Shape::Bare { error } => Members { message: Some(error), ..Members::default() },
-    })
-    .filter(|members| members.message.is_some() || members.code.is_some())
 }
 
 impl From<Reply<'_>> for Error {
@@ -95,8 +105,7 @@ impl Error {
         let probe: Probe = json::peek(std::str::from_utf8(data).ok()?).ok()?;
         probe.error?;
         let members = members(data).unwrap_or_default();
-        let status = members.code.as_ref().and_then(serde_json::Value::as_u64);
-        let status = match status.and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok()) {
+        let status = match members.status.and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok()) {
             Some(status) => status,
             None if members.code() == "concurrency_limit_exceeded" => StatusCode::TOO_MANY_REQUESTS,
             None => StatusCode::INTERNAL_SERVER_ERROR,
@@ -115,9 +124,10 @@ impl Error {
 fn from_members(status: StatusCode, members: &Members, model: Option<&str>) -> Error {
     let (message, code) = (words(members), members.code());
     let model = model.unwrap_or("this model");
-    let says = |what: &str| message.to_ascii_lowercase().contains(what);
+    let lower = message.to_ascii_lowercase();
+    let says = |what: &str| lower.contains(what);
     match status.as_u16() {
-        400 if says("not ready for inference") || says("loading") || says(" cold") => Error::new(
+        400 if says("not ready for inference") || code == "model_not_ready" => Error::new(
             Kind::NotReady,
             "model_not_ready",
             format!(
@@ -132,7 +142,7 @@ fn from_members(status: StatusCode, members: &Members, model: Option<&str>) -> E
         )
         .with_param("messages"),
         400 | 422 => {
-            let code = if code.is_empty() { "invalid_request" } else { code };
+            let code = if code.is_empty() { "upstream_refused" } else { code };
             let error = Error::new(Kind::Invalid, code.to_owned(), format!("Featherless refused the request: {message}"));
             members.param.iter().fold(error, |error, param| error.with_param(param))
         }
@@ -142,25 +152,30 @@ fn from_members(status: StatusCode, members: &Members, model: Option<&str>) -> E
             "The Featherless account's plan has no API access: change the plan, or use another account's key",
         )
         .with_help("https://featherless.ai/account/subscription"),
-        403 if code.contains("gated") || says("gated") => Error::new(
+        403 if code.contains("model_gated") || says("gated model") || says("model is gated") => Error::new(
             Kind::Forbidden,
             "model_gated",
             format!("{model} is gated: accept its licence on its Hugging Face page, with the account linked to Featherless"),
         )
         .with_help(format!("https://huggingface.co/{model}")),
-        403 if says("plan") => Error::new(
+        403 if code == "model_not_on_plan" || says("plan") => Error::new(
             Kind::Forbidden,
             "model_not_on_plan",
             format!("{model} is not part of the Featherless account's plan: change the plan, or use a smaller model"),
         )
         .with_help("https://featherless.ai/account/subscription"),
         403 => Error::new(Kind::Forbidden, "forbidden", format!("Featherless refused access: {message}")),
-        404 => Error::new(
+        404 if code == "model_not_found" || (says("model") && code != "unknown_path") => Error::new(
             Kind::NotFound,
             "model_not_found",
             format!("Featherless has no model {model}. Ids are case-sensitive; GET /v1/models?q=… or `featherwire models --search …` finds them"),
         )
         .with_param("model"),
+        404 => Error::new(
+            Kind::Upstream,
+            "upstream_bad_answer",
+            format!("The upstream has no such path: check FEATHERLESS_BASE_URL. It says: {message}"),
+        ),
         429 => Error::new(
             Kind::Saturated,
             "concurrency_limit_exceeded",
@@ -173,6 +188,13 @@ fn from_members(status: StatusCode, members: &Members, model: Option<&str>) -> E
             format!("Featherless has no capacity for {model} right now: try again, or use another model. Featherless says: {message}"),
         ),
         500 => Error::new(Kind::Upstream, "upstream_error", format!("Featherless failed inside: {message}")),
+        401 | 408 | 413 | 504 | 522 | 524 => from_status(status),
+        402 => Error::new(Kind::Forbidden, "payment_required", format!("Featherless asks for payment: {message}"))
+            .with_help("https://featherless.ai/account/subscription"),
+        400..=499 => {
+            let code = if code.is_empty() { "upstream_refused" } else { code };
+            Error::new(Kind::Invalid, code.to_owned(), format!("Featherless refused the request (status {}): {message}", status.as_u16()))
+        }
         _ => from_status(status),
     }
     .with_source(format!("upstream status {status}"))

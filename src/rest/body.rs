@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     error::{Error, Kind, Result},
     json,
+    service::Call,
 };
 
 /// The largest body, in bytes.
@@ -17,15 +18,15 @@ pub struct Limit(pub usize);
 /// Reads a JSON body.
 ///
 /// # Errors
-/// Wrong media type, too large, cut, or whatever is wrong with the JSON, with the path of the bad member.
-pub async fn read<M: DeserializeOwned>(headers: &HeaderMap, body: Body, limit: Limit) -> Result<M> {
+/// Wrong media type, too large, too slow, cut, or whatever is wrong with the JSON, with the path of the bad member.
+pub async fn read<M: DeserializeOwned>(call: &Call, headers: &HeaderMap, body: Body, limit: Limit) -> Result<M> {
     if !is_json(headers) {
         // A browser sends other media types across origins without asking first: insisting on this one means that no
         // web page can use an open gateway behind its user's back.
         let message = "The body must be JSON and say so: send the header Content-Type: application/json";
         return Err(Error::new(Kind::WrongMediaType, "unsupported_media_type", message));
     }
-    let body = Limited::new(body, limit.0).collect().await.map_err(|error| {
+    let body = call.receive(Limited::new(body, limit.0).collect()).await?.map_err(|error| {
         if error.is::<LengthLimitError>() {
             let message = format!("The request is larger than {} bytes (--max-request-bytes)", limit.0);
             return Error::new(Kind::TooLarge, "request_too_large", message);

@@ -20,7 +20,7 @@ pub async fn chat(State((services, limit)): State<Inside>, request: Request) -> 
     let (head, body) = request.into_parts();
     let response = async {
         let call = Call::new(&head.headers)?;
-        let mut request: CreateChatCompletionRequest = body::read(&head.headers, body, limit).await?;
+        let mut request: CreateChatCompletionRequest = body::read(&call, &head.headers, body, limit).await?;
         if wants_stream(&mut request.extra)? {
             let reply = services.chat.stream(call, request).await?;
             return Ok(stream(reply.answer, reply.request_id));
@@ -36,7 +36,7 @@ pub async fn text(State((services, limit)): State<Inside>, request: Request) -> 
     let (head, body) = request.into_parts();
     let response = async {
         let call = Call::new(&head.headers)?;
-        let mut request: CreateCompletionRequest = body::read(&head.headers, body, limit).await?;
+        let mut request: CreateCompletionRequest = body::read(&call, &head.headers, body, limit).await?;
         if wants_stream(&mut request.extra)? {
             let reply = services.completions.stream(call, request).await?;
             return Ok(stream(reply.answer, reply.request_id));

@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body,
-    extract::{Path, Query, Request, State},
+    extract::{Path, Query, Request, State, rejection::PathRejection},
     response::Response,
 };
 use bytes::Bytes;
@@ -49,18 +49,24 @@ fn whole(catalogue: Whole) -> Response {
 /// One model by organisation and name.
 pub async fn get(
     State((services, _)): State<Inside>,
-    Path((org, name)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    find(&services, format!("{org}/{name}"), &headers).await.unwrap_or_else(Error::into_response)
-}
-
-/// One model by an id in one path segment: `org%2Fname`, as OpenAI's SDKs write it.
-pub async fn get_by_name(State((services, _)): State<Inside>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let id = path.map(|Path((org, name))| format!("{org}/{name}"));
     find(&services, id, &headers).await.unwrap_or_else(Error::into_response)
 }
 
-async fn find(services: &Services, model: String, headers: &HeaderMap) -> Result<Response> {
+/// One model by an id in one path segment: `org%2Fname`, as OpenAI's SDKs write it.
+pub async fn get_by_name(
+    State((services, _)): State<Inside>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    find(&services, path.map(|Path(id)| id), &headers).await.unwrap_or_else(Error::into_response)
+}
+
+async fn find(services: &Services, id: Result<String, PathRejection>, headers: &HeaderMap) -> Result<Response> {
+    let model = id.map_err(|_| Error::invalid("model", "the path is not UTF-8"))?;
     let reply = services.models.get(Call::new(headers)?, GetModelRequest { model }).await?;
     Ok(answer(&reply.answer, reply.request_id))
 }
@@ -70,7 +76,7 @@ pub async fn tokenize(State((services, limit)): State<Inside>, request: Request)
     let (head, body) = request.into_parts();
     let response = async {
         let call = Call::new(&head.headers)?;
-        let request = body::read(&head.headers, body, limit).await?;
+        let request = body::read(&call, &head.headers, body, limit).await?;
         let reply = services.models.tokenize(call, request).await?;
         Ok(answer(&reply.answer, reply.request_id))
     };

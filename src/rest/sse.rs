@@ -86,6 +86,11 @@ fn write(message: &impl Serialize, out: &mut Vec<u8>) -> Result<()> {
         out.truncate(begin);
         return Err(Error::internal(problem));
     }
+    // JSON text that is passed on verbatim may have line ends between its tokens; in an event they would end the line.
+    if memchr::memchr2(b'\n', b'\r', out.get(begin..).unwrap_or_default()).is_some() {
+        let line_ends = out.iter_mut().skip(begin).filter(|byte| matches!(**byte, b'\n' | b'\r'));
+        line_ends.for_each(|byte| *byte = b' ');
+    }
     out.extend_from_slice(b"\n\n");
     Ok(())
 }

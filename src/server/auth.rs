@@ -55,9 +55,8 @@ impl Keys {
 /// Without keys, only callers on this machine are served, and a page whose name was made to point here (DNS
 /// rebinding) is none of them: its own name is what it calls us by.
 fn open_to_host(host: Option<&str>) -> Result<(), Error> {
-    let name = host.and_then(|host| host.parse::<Authority>().ok());
-    let is_here = name.as_ref().is_none_or(|name| is_this_machine(name.host()));
-    if is_here {
+    let is_here = |host: &str| host.parse::<Authority>().is_ok_and(|name| is_this_machine(name.host()));
+    if host.is_some_and(is_here) {
         return Ok(());
     }
     let message =

@@ -1,8 +1,8 @@
 //! Where gRPC and the rest of HTTP meet: who speaks it, and what to answer to those who don't.
 
 use axum::{extract::Request, middleware::Next, response::Response};
-use http::{HeaderMap, HeaderValue, header};
-use tonic::Status;
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+use tonic::{Code, Status};
 
 use crate::error::{Error, Kind};
 
@@ -16,13 +16,39 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 /// Lets only gRPC and gRPC-Web through to the gRPC services: the layers behind answer others without a word.
 pub(super) async fn only_grpc(request: Request, next: Next) -> Response {
     if is_grpc(request.headers()) {
-        return next.run(request).await;
+        let is_web = media_type(request.headers()).starts_with(GRPC_WEB);
+        if request.method() != Method::POST || !(is_web || request.version() == Version::HTTP_2) {
+            let message = "gRPC is POST over HTTP/2; gRPC-Web (application/grpc-web+proto) is POST over any version";
+            return respond(Error::new(Kind::WrongMethod, "not_grpc", message).into(), request.headers());
+        }
+        return explain(next.run(request).await);
     }
     let message = format!(
         "{} is a gRPC method: call it by gRPC or gRPC-Web. For JSON there is POST /v1/chat/completions",
         request.uri().path()
     );
     Error::new(Kind::WrongMediaType, "unsupported_media_type", message).into_response()
+}
+
+/// Gives the errors that tonic makes by itself what all of ours have: an `ErrorInfo`, and a code by the table.
+fn explain(response: Response) -> Response {
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    let (kind, reason) = match status.code() {
+        _ if !status.details().is_empty() => return response,
+        Code::Internal if status.message().contains("decode") => (Kind::Invalid, "invalid_protobuf"),
+        Code::Unimplemented => (Kind::WrongMethod, "unknown_method"),
+        _ => return response,
+    };
+    let error = Error::new(kind, reason, status.message().to_owned());
+    let mut explained: Response = Status::from(error).into_http();
+    explained.headers_mut().extend(
+        response
+            .headers()
+            .iter()
+            .filter(|(name, _)| !name.as_str().starts_with("grpc-"))
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
+    explained
 }
 
 /// The answer to a method that no service has.

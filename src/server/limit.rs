@@ -1,7 +1,8 @@
-//! The largest gRPC request, refused with the gateway's own error. Tonic's own limit is behind it and never reached: it
-//! calls the same thing OUT_OF_RANGE.
+//! The largest and the slowest gRPC request, refused with the gateway's own errors. Tonic's limit of size stands behind
+//! it: it calls the same thing OUT_OF_RANGE.
 
 use std::{
+    future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -12,10 +13,14 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body::Frame;
+use tokio::time::Sleep;
 use tonic::Status;
 use tower::Service;
 
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    service::call::{BODY_TIMEOUT, body_timeout},
+};
 
 /// The five bytes before each gRPC message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -52,33 +57,50 @@ impl<S: Service<Request>> Service<Request> for Limited<S> {
 
     fn call(&mut self, request: Request) -> S::Future {
         let bytes_max = self.bytes_max;
-        self.inner.call(request.map(|body| Body::new(Messages { body, bytes_max, prefix: Vec::new() })))
+        self.inner.call(request.map(|body| {
+            Body::new(Messages {
+                body,
+                bytes_max,
+                prefix: Vec::new(),
+                alarm: Box::pin(tokio::time::sleep(BODY_TIMEOUT)),
+                received: 0,
+            })
+        }))
     }
 }
 
-/// A request's body, watched for the length that its first message announces. Every method here takes one message; what
-/// comes after it is not read.
+/// A request's body, watched for the length that its first message announces, and for how long that takes to arrive. Every
+/// method of ours takes one message.
 struct Messages {
     body: Body,
     bytes_max: usize,
     prefix: Vec<u8>,
+    /// Rings when the first message has taken too long. What comes after it, in reflection's streams, may take its time.
+    alarm: Pin<Box<Sleep>>,
+    received: usize,
 }
 
 impl Messages {
     fn check(&mut self, data: &[u8]) -> Result<(), Status> {
+        self.received = self.received.saturating_add(data.len());
         if self.prefix.len() == PREFIX_BYTES {
             return Ok(());
         }
         let missing = PREFIX_BYTES - self.prefix.len();
         self.prefix.extend(data.iter().take(missing));
-        let &[_, a, b, c, d] = self.prefix.as_slice() else { return Ok(()) };
-        let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-        if length <= self.bytes_max {
-            return Ok(());
-        }
+        let Some(length) = self.announced().filter(|length| *length > self.bytes_max) else { return Ok(()) };
         let max = self.bytes_max;
         let message = format!("The request takes {length} bytes; {max} are allowed (--max-request-bytes)");
         Err(Error::new(Kind::TooLarge, "request_too_large", message).into())
+    }
+
+    fn announced(&self) -> Option<usize> {
+        let &[_, a, b, c, d] = self.prefix.as_slice() else { return None };
+        Some(usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX))
+    }
+
+    fn is_complete(&self) -> bool {
+        self.announced().is_some_and(|length| self.received >= PREFIX_BYTES.saturating_add(length))
     }
 }
 
@@ -91,7 +113,13 @@ impl HttpBody for Messages {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+            if !this.is_complete() {
+                ready!(this.alarm.as_mut().poll(context));
+                return Poll::Ready(Some(Err(Status::from(body_timeout()).into())));
+            }
+            return Poll::Pending;
+        };
         Poll::Ready(frame.map(|frame| {
             let frame = frame?;
             if let Some(data) = frame.data_ref() {

@@ -23,9 +23,14 @@ use ready::Readiness;
 /// How long a client may take to send the head of an HTTP/1.1 request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// HTTP/2 pings on a connection without traffic, and the wait for their answer: how a vanished caller is noticed.
+/// Pings on a connection without traffic, HTTP/2's and the kernel's, and the wait for their answer: how a vanished caller
+/// is noticed.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long sent bytes may stay unacknowledged before a caller counts as vanished.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many calls one HTTP/2 connection may have open at a time.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
@@ -59,12 +64,14 @@ pub async fn serve(
     upstream: Client,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Outcome> {
-    let readiness = Readiness::new(upstream.has_key());
+    let mut readiness = Readiness::new(upstream.has_key());
     let router = routes::router(config, upstream, &readiness)?;
     readiness.begin().await;
     let service = TowerToHyperService::new(router);
     let http = Arc::new(http());
     let connections = GracefulShutdown::new();
+    let is_draining = tokio::sync::watch::Sender::new(false);
+    let draining = is_draining.clone();
     let mut tasks = tokio::task::JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -73,18 +80,25 @@ pub async fn serve(
             Some(_) = tasks.join_next() => continue,
             () = &mut shutdown => break,
         };
-        // One task for each connection; requests live inside it and die with it.
-        let http = Arc::clone(&http);
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
-        let connection = connections.watch(connection);
+        // One task for each connection. Requests live inside it and die with it; those of HTTP/2 in tasks of hyper's.
+        let (http, service, watcher) = (Arc::clone(&http), service.clone(), connections.watcher());
+        let mut draining = draining.subscribe();
         tasks.spawn(async move {
-            if let Err(error) = connection.await {
+            // Hyper's clock for a head begins with its first byte.
+            tokio::select! {
+                spoke = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => if spoke.is_err() { return },
+                _ = draining.changed() => return,
+            }
+            let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
+            if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(%error, "connection ended");
             }
         });
     }
-    drop(listener);
     readiness.drain().await;
+    drop(listener);
+    readiness.end_watches().await;
+    is_draining.send_replace(true);
     tracing::info!(connections = tasks.len(), "draining: no new calls; running ones may end");
     let _ = tokio::time::timeout(config.drain_timeout, connections.shutdown()).await;
     while tasks.try_join_next().is_some() {}
@@ -98,7 +112,7 @@ pub async fn serve(
 
 fn http() -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX as usize);
     http.http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
@@ -116,6 +130,9 @@ async fn accept(listener: &TcpListener) -> tokio::net::TcpStream {
             Ok((stream, _)) => {
                 // Tokens are small and must leave at once, not after Nagle's wait for more.
                 let _ = stream.set_nodelay(true);
+                let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive());
+                #[cfg(target_os = "linux")]
+                let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
                 return stream;
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -125,6 +142,10 @@ async fn accept(listener: &TcpListener) -> tokio::net::TcpStream {
             }
         }
     }
+}
+
+fn keepalive() -> socket2::TcpKeepalive {
+    socket2::TcpKeepalive::new().with_time(PING_INTERVAL).with_interval(PING_TIMEOUT)
 }
 
 fn is_of_one_connection(error: &io::Error) -> bool {

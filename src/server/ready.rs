@@ -53,6 +53,13 @@ impl Readiness {
         self.report(ServingStatus::NotServing).await;
     }
 
+    /// Ends the streams of those who watch the health: they have been told, and would hold up the drain.
+    pub(super) async fn end_watches(&mut self) {
+        for service in SERVICES {
+            self.reporter.clear_service_status(service).await;
+        }
+    }
+
     async fn report(&self, status: ServingStatus) {
         for service in SERVICES {
             self.reporter.set_service_status(service, status).await;

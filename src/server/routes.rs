@@ -1,7 +1,7 @@
 //! The list of layers, outermost first, and which routes each of them guards.
 //!
 //! ```text
-//! observe        an id for every call, one log line
+//! observe        an id for every call, one log line at `debug`
 //! cors           browsers ask first, also on paths that need a key
 //! ├─ probes      /healthz, /readyz                                       open
 //! ├─ gRPC        only_grpc → gRPC-Web → limit ─┬─ health, reflection     open

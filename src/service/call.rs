@@ -15,6 +15,18 @@ const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const UNARY_VIA_STREAM: &str = "x-featherwire-unary-via-stream";
 
+/// How long a request's body may take to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A request's body took too long.
+pub fn body_timeout() -> Error {
+    Error::new(
+        Kind::Timeout,
+        "request_timeout",
+        "The request's body took too long to arrive: send it faster, or allow more time",
+    )
+}
+
 /// One call of one caller.
 #[derive(Clone, Debug, Default)]
 pub struct Call {
@@ -48,6 +60,16 @@ impl Call {
         })
     }
 
+    /// Waits for a request's body, until the caller's deadline or for [`BODY_TIMEOUT`].
+    ///
+    /// # Errors
+    /// Timeout.
+    pub async fn receive<T>(&self, body: impl Future<Output = T>) -> Result<T> {
+        let limit = Instant::now() + BODY_TIMEOUT;
+        let limit = self.deadline.map_or(limit, |deadline| deadline.min(limit));
+        tokio::time::timeout_at(limit, body).await.map_err(|_| body_timeout())
+    }
+
     /// The result as it is; a failure is logged on the way, with its cause, which the caller doesn't get to see.
     pub(super) fn logged<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
@@ -57,7 +79,7 @@ impl Call {
     }
 
     pub(super) fn log(&self, error: &Error) {
-        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        let cause = error.cause();
         let id = self.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
         let upstream_id = error.upstream_request_id().unwrap_or_default();
         match error.kind() {

@@ -97,6 +97,10 @@ impl Chunk for Concurrency {
     fn choices(&self) -> impl Iterator<Item = (i32, bool)> {
         std::iter::empty()
     }
+
+    fn has_begun(&self) -> bool {
+        true
+    }
 }
 
 /// One who watches. A slow one misses what was said in between, and never holds up the others.

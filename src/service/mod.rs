@@ -3,7 +3,7 @@
 
 pub mod account;
 pub mod adder;
-mod call;
+pub mod call;
 pub mod chat;
 pub mod completions;
 pub mod embeddings;

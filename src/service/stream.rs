@@ -12,7 +12,7 @@ use tonic::Status;
 use super::Call;
 use crate::{
     error::Result,
-    proto::v1::{StreamChatCompletionResponse, StreamCompletionResponse},
+    proto::v1::{ChatDelta, StreamChatCompletionResponse, StreamCompletionResponse, chat_delta},
     upstream::{Chunk, Events},
 };
 
@@ -55,8 +55,35 @@ impl Chunk for StreamChatCompletionResponse {
     }
 
     fn choices(&self) -> impl Iterator<Item = (i32, bool)> {
-        self.choices.iter().map(|choice| (choice.index, choice.finish_reason.is_some()))
+        self.choices.iter().map(|choice| (choice.index, is_reason(choice.finish_reason.as_deref())))
     }
+
+    fn has_begun(&self) -> bool {
+        self.choices.iter().any(|choice| {
+            is_reason(choice.finish_reason.as_deref())
+                || choice.delta.as_ref().is_some_and(|delta| !is_only_role(delta))
+        })
+    }
+}
+
+/// The first chunk of most engines says who speaks, and perhaps an empty text; the first token is yet to come.
+fn is_only_role(delta: &ChatDelta) -> bool {
+    let is_empty = match &delta.body {
+        None => true,
+        Some(chat_delta::Body::Content(text)) => text.is_empty(),
+        Some(chat_delta::Body::ContentParts(parts)) => parts.parts.is_empty(),
+    };
+    let has_text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    is_empty
+        && delta.tool_calls.is_empty()
+        && delta.function_call.is_none()
+        && delta.audio.is_none()
+        && ![&delta.reasoning, &delta.reasoning_content, &delta.refusal].into_iter().any(has_text)
+}
+
+/// Some engines send an empty reason with every chunk; that is none.
+fn is_reason(finish_reason: Option<&str>) -> bool {
+    finish_reason.is_some_and(|reason| !reason.is_empty())
 }
 
 impl Chunk for StreamCompletionResponse {
@@ -65,6 +92,10 @@ impl Chunk for StreamCompletionResponse {
     }
 
     fn choices(&self) -> impl Iterator<Item = (i32, bool)> {
-        self.choices.iter().map(|choice| (choice.index, choice.finish_reason.is_some()))
+        self.choices.iter().map(|choice| (choice.index, is_reason(choice.finish_reason.as_deref())))
+    }
+
+    fn has_begun(&self) -> bool {
+        !self.choices.is_empty()
     }
 }

@@ -8,6 +8,9 @@ use crate::{
     proto::v1::{CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest},
 };
 
+/// The longest model id. Ids appear in errors, and so in headers, which are bounded.
+const MODEL_BYTES_MAX: usize = 256;
+
 /// Checks a chat request, the first bad field first.
 ///
 /// # Errors
@@ -84,6 +87,10 @@ pub fn embedding(request: &CreateEmbeddingRequest) -> Result<()> {
 pub fn model(id: &str) -> Result<()> {
     if id.trim().is_empty() {
         return Err(Error::invalid("model", "required: a model id such as meta-llama/Meta-Llama-3.1-8B-Instruct"));
+    }
+    if id.len() > MODEL_BYTES_MAX || id.chars().any(char::is_control) {
+        let problem = format!("not a model id: at most {MODEL_BYTES_MAX} bytes, without control characters");
+        return Err(Error::invalid("model", problem));
     }
     Ok(())
 }

@@ -95,7 +95,13 @@ impl Client {
         });
         // Two crates of the tree could each bring a TLS provider; whoever comes first has chosen already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
+        let http = reqwest::Client::builder();
+        // A proxy that the environment names is for the world outside, not for an emulator on this machine.
+        let host = config.featherless_base_url.host_str().unwrap_or_default();
+        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+        let is_loopback = host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
+        let http = if is_loopback { http.no_proxy() } else { http };
+        let http = http
             .default_headers(headers)
             .user_agent(concat!("featherwire/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -250,8 +256,7 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         // The status is the main thing: a body that is cut, late or too long just has nothing to add.
         let body = http::Response::from(response).into_body();
-        let body = timeout_at(deadline.min(Instant::now() + self.clocks.idle), read(body, error::BODY_BYTES_MAX)).await;
-        let body = body.ok().and_then(Result::ok).unwrap_or_default();
+        let body = self.read(body, error::BODY_BYTES_MAX, Some(deadline)).await.unwrap_or_default();
         Err(error::Reply { status, headers: &headers, body: &body, model: ask.model }.into())
     }
 
@@ -267,10 +272,28 @@ impl Client {
     async fn body(&self, response: reqwest::Response, ask: Ask<'_>) -> Result<Bytes> {
         let request_id = request_id(response.headers());
         let body = http::Response::from(response).into_body();
-        let (deadline, late) = self.clocks.rest(ask.deadline);
-        let body = timeout_at(deadline, read(body, ANSWER_BYTES_MAX)).await;
-        body.unwrap_or_else(|_| Err(late.error(self.clocks)))
-            .map_err(|error| error.with_upstream_request_id(request_id.as_ref().and_then(text)))
+        let body = self.read(body, ANSWER_BYTES_MAX, ask.deadline).await;
+        body.map_err(|error| error.with_upstream_request_id(request_id.as_ref().and_then(text)))
+    }
+
+    /// Reads a body to its end, or to the error of one that falls silent, is cut, or is longer than the limit.
+    async fn read(&self, mut body: reqwest::Body, bytes_max: usize, deadline: Option<Instant>) -> Result<Bytes> {
+        let mut whole = BytesMut::new();
+        loop {
+            let (due, late) = self.clocks.rest(deadline);
+            let frame = timeout_at(due, body.frame()).await.map_err(|_| late.error(self.clocks))?;
+            let Some(frame) = frame else { return Ok(whole.freeze()) };
+            let frame = frame.map_err(|error| {
+                let message = "The connection to Featherless broke in the middle of the answer: try again";
+                Error::new(Kind::Upstream, "upstream_answer_cut", message).with_source(error.without_url())
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            if whole.len() + data.len() > bytes_max {
+                let message = format!("Featherless's answer is larger than {bytes_max} bytes");
+                return Err(Error::new(Kind::Upstream, "upstream_answer_too_large", message));
+            }
+            whole.extend_from_slice(&data);
+        }
     }
 }
 
@@ -284,10 +307,16 @@ fn below(mut url: reqwest::Url, segments: &[&str]) -> Result<reqwest::Url> {
     if segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
         return Err(Error::invalid("model", "not a model id"));
     }
+    let depth = |url: &reqwest::Url| url.path_segments().into_iter().flatten().filter(|name| !name.is_empty()).count();
+    let expected = depth(&url) + segments.len();
     match url.path_segments_mut() {
         Ok(mut path) => path.pop_if_empty().extend(segments),
         Err(()) => return Err(Error::internal("the base URL has no path")),
     };
+    // What else an address can't hold (tabs, line ends) is dropped on the way, which may leave dots alone.
+    if depth(&url) != expected {
+        return Err(Error::invalid("model", "not a model id"));
+    }
     Ok(url)
 }
 
@@ -366,24 +395,6 @@ fn unreachable(error: reqwest::Error) -> Error {
     }
     let message = "Featherless closed the connection before it answered: try again";
     Error::new(Kind::Upstream, "upstream_closed", message).with_source(error)
-}
-
-/// Reads a body to its end, or to the error of one that is cut or longer than the limit.
-async fn read(mut body: reqwest::Body, bytes_max: usize) -> Result<Bytes> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            let message = "The connection to Featherless broke in the middle of the answer: try again";
-            Error::new(Kind::Upstream, "upstream_answer_cut", message).with_source(error.without_url())
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
-        if whole.len() + data.len() > bytes_max {
-            let message = format!("Featherless's answer is larger than {bytes_max} bytes");
-            return Err(Error::new(Kind::Upstream, "upstream_answer_too_large", message));
-        }
-        whole.extend_from_slice(&data);
-    }
-    Ok(whole.freeze())
 }
 
 fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {

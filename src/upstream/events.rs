@@ -27,6 +27,9 @@ use crate::{
 /// After `[DONE]`, how long to wait for the body's own end, so that the connection can serve the next request.
 const END_OF_BODY_WAIT: Duration = Duration::from_millis(50);
 
+/// After so many segments without a single event, such as comments without end, the clocks are looked at for each.
+const FRAMES_WITHOUT_EVENT_MAX: usize = 256;
+
 /// How many choices of one answer are watched for their end; OpenAI's API allows no more.
 const CHOICES_MAX: usize = 128;
 
@@ -37,6 +40,9 @@ pub trait Chunk: DeserializeOwned {
 
     /// For each choice in this chunk its index, and whether this is its last chunk.
     fn choices(&self) -> impl Iterator<Item = (i32, bool)>;
+
+    /// Whether this chunk has something of the answer in it, rather than only who speaks.
+    fn has_begun(&self) -> bool;
 }
 
 /// A streamed answer. Dropping it closes the upstream connection.
@@ -47,7 +53,14 @@ pub struct Events<M> {
     state: State,
     clocks: Clocks,
     deadline: Option<Instant>,
+    /// When the next piece is due, and by which clock.
     due: (Instant, Late),
+    /// The first piece has come: from now on, silence is measured.
+    has_begun: bool,
+    /// The next piece is being waited for. Not so while the caller takes its time: that is no silence of upstream's.
+    is_waiting: bool,
+    /// How much came since the last event.
+    frames_without_event: usize,
     alarm: Pin<Box<Sleep>>,
     model: Option<String>,
     request_id: Option<String>,
@@ -87,6 +100,9 @@ impl<M: Chunk> Events<M> {
             clocks,
             deadline: ask.deadline,
             due,
+            has_begun: false,
+            is_waiting: true,
+            frames_without_event: 0,
             alarm: Box::pin(sleep_until(due.0)),
             model: ask.model.map(str::to_owned),
             request_id,
@@ -121,7 +137,8 @@ impl<M: Chunk> Events<M> {
                 Ok(data) => data?,
                 Err(TooLong) => return Some(Err(too_long())),
             };
-            if data.trim_ascii().is_empty() {
+            let data = data.trim_ascii();
+            if data.is_empty() {
                 continue;
             }
             return match Self::understand(&mut self.choices, data, self.model.as_deref()) {
@@ -140,7 +157,7 @@ impl<M: Chunk> Events<M> {
     fn last(&mut self) -> Option<Result<M>> {
         match self.decoder.finish() {
             Ok(Some(data)) if !data.trim_ascii().is_empty() => {
-                match Self::understand(&mut self.choices, data, self.model.as_deref()) {
+                match Self::understand(&mut self.choices, data.trim_ascii(), self.model.as_deref()) {
                     Ok(Some(chunk)) if self.choices.all_finished() => return Some(Ok(chunk)),
                     Ok(None) => return None,
                     Err(error) if error.code() != "upstream_bad_answer" => return Some(Err(error)),
@@ -152,6 +169,16 @@ impl<M: Chunk> Events<M> {
             Err(TooLong) => return Some(Err(too_long())),
         }
         if self.choices.all_finished() { None } else { Some(Err(cut())) }
+    }
+
+    /// A body that always has more to give never gets to the alarm; the clocks count all the same.
+    fn late_while_busy(&self) -> Option<Late> {
+        let is_past = |time: Instant| Instant::now() >= time;
+        if self.deadline.is_some_and(is_past) {
+            return Some(Late::Deadline);
+        }
+        let is_babble = self.is_waiting && self.frames_without_event > FRAMES_WITHOUT_EVENT_MAX;
+        (is_babble && is_past(self.due.0)).then_some(self.due.1)
     }
 
     /// Sets when the next piece is due. The alarm is moved only to ring sooner: usually it is left to ring too early
@@ -191,7 +218,9 @@ impl<M: Chunk> Stream for Events<M> {
             match this.state {
                 State::Open => match this.next_decoded() {
                     Some(Ok(chunk)) => {
-                        this.expect(this.clocks.rest(this.deadline));
+                        this.has_begun |= chunk.has_begun();
+                        this.is_waiting = false;
+                        this.frames_without_event = 0;
                         return Poll::Ready(Some(Ok(chunk)));
                     }
                     Some(Err(error)) => return this.end(Some(Err(error))),
@@ -205,9 +234,9 @@ impl<M: Chunk> Stream for Events<M> {
                     if let Some(data) = frame.data_ref() {
                         this.decoder.feed(data);
                     }
-                    // A body that always has more to give never gets to the alarm below.
-                    if this.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                        return this.end(Some(Err(Late::Deadline.error(this.clocks))));
+                    this.frames_without_event += 1;
+                    if let Some(late) = this.late_while_busy() {
+                        return this.end(Some(Err(late.error(this.clocks))));
                     }
                 }
                 (Poll::Ready(Some(Ok(_))), _) => {}
@@ -220,6 +249,10 @@ impl<M: Chunk> Stream for Events<M> {
                 }
                 (Poll::Ready(_), _) => return this.end(None),
                 (Poll::Pending, state) => {
+                    if state == State::Open && this.has_begun && !this.is_waiting {
+                        this.expect(this.clocks.rest(this.deadline));
+                    }
+                    this.is_waiting = true;
                     let late = ready!(this.poll_late(context));
                     let late = (state == State::Open).then(|| Err(late.error(this.clocks)));
                     return this.end(late);

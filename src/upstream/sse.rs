@@ -45,10 +45,7 @@ enum Data {
 impl Decoder {
     /// Takes the next bytes of the stream.
     pub fn feed(&mut self, bytes: &[u8]) {
-        let keep = match &self.data {
-            Data::Line(range) => range.start,
-            _ => self.line,
-        };
+        let keep = self.kept_from();
         if keep > 0 {
             self.buffer.drain(..keep);
             self.line -= keep;
@@ -80,7 +77,7 @@ impl Decoder {
                 self.take_line(line)?;
             }
         }
-        let waiting = self.buffer.len() - self.line;
+        let waiting = self.buffer.len() - self.kept_from();
         if waiting > EVENT_BYTES_MAX { Err(TooLong) } else { Ok(None) }
     }
 
@@ -96,6 +93,14 @@ impl Decoder {
         match std::mem::take(&mut self.data) {
             Data::None => Ok(None),
             data => Ok(Some(self.complete(data))),
+        }
+    }
+
+    /// Where in the buffer that begins which is still needed.
+    fn kept_from(&self) -> usize {
+        match &self.data {
+            Data::Line(range) => range.start,
+            _ => self.line,
         }
     }
 
@@ -250,6 +255,18 @@ mod tests {
             decoder.next_event() == Ok(None)
         });
         assert_eq!(fed.count() * segment.len(), EVENT_BYTES_MAX - segment.len());
+    }
+
+    #[test]
+    fn comments_without_end_are_refused_at_the_limit() {
+        let mut decoder = Decoder::default();
+        decoder.feed(b"data: a\n");
+        let comments = b":\n".repeat(512 * 1024);
+        let fed = (0..100).take_while(|_| {
+            decoder.feed(&comments);
+            decoder.next_event() == Ok(None)
+        });
+        assert!(fed.count() <= EVENT_BYTES_MAX / comments.len());
     }
 
     #[test]

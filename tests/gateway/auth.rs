@@ -68,7 +68,7 @@ async fn an_open_gateway_answers_only_to_names_of_this_machine() {
     for here in ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "app.localhost"] {
         assert_eq!(status(here).await, 200, "{here}");
     }
-    for elsewhere in ["evil.example", "evil.example:8000", "localhost.evil.example", "192.0.2.1"] {
+    for elsewhere in ["a b.evil", "evil.example", "evil.example:8000", "localhost.evil.example", "192.0.2.1"] {
         assert_eq!(status(elsewhere).await, 403, "{elsewhere}");
     }
 }

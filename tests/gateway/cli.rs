@@ -30,8 +30,13 @@ async fn run(command: &mut Command) -> Ended {
 
 /// `serve` with these arguments, and the address it says it listens on.
 async fn serve(arguments: &[&str]) -> (Child, String) {
-    let mut child =
-        featherwire(&["serve", "--listen", "127.0.0.1:0"]).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = featherwire(&["serve", "--listen", "127.0.0.1:0"]);
+    command.args(arguments);
+    started(command).await
+}
+
+async fn started(mut command: Command) -> (Child, String) {
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let first = lines.next_line().await.unwrap().unwrap();
     let address = first.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
@@ -60,6 +65,15 @@ async fn one_command_serves_the_emulator_and_others_talk_to_it() {
     let pid = server.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     assert_eq!(server.wait().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_does_not_come_between_gateway_and_emulator() {
+    let mut command = featherwire(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("http_proxy", "http://127.0.0.1:9").env("FEATHERWIRE_EMULATOR", "1");
+    let (_server, address) = started(command).await;
+    let chat = run(&mut featherwire(&["chat", "hi", "--gateway", &address])).await;
+    assert_eq!(chat.code, Some(0), "{}", chat.err);
 }
 
 #[tokio::test]
@@ -132,6 +146,7 @@ async fn serve_refuses_what_it_should_not_serve_and_says_how_to_mend_it() {
         ["--listen", "nowhere"],
         ["--max-request-bytes", "much"],
         ["--featherless-base-url", "ftp://x"],
+        ["--featherless-base-url", "http://user:password@x/v1"],
     ] {
         assert_eq!(run(&mut featherwire(&["serve", arguments[0], arguments[1]])).await.code, Some(2), "{arguments:?}");
     }

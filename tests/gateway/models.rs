@@ -58,7 +58,15 @@ async fn a_model_is_found_by_its_exact_id_however_its_slash_is_written() {
         let (status, error) = get(&gateway, path).await;
         assert_eq!((status, &error["error"]["code"]), (404, &Value::from("model_not_found")), "{path}");
     }
-    for path in ["/v1/models/..%2Fplan", "/v1/models/a%2F..%2F..", "/v1/models//"] {
+    for path in [
+        "/v1/models/..%2Fplan",
+        "/v1/models/a%2F..%2F..",
+        "/v1/models//",
+        "/v1/models/.%09./plan",
+        "/v1/models/.%0A.%2F.%0A.%2Faccount%2Fconcurrency",
+        "/v1/models/a%2F..%0d",
+        "/v1/models/a/%FF",
+    ] {
         let (status, _) = get(&gateway, path).await;
         assert!(matches!(status, 400 | 404), "{path} must not reach another path upstream: {status}");
     }

@@ -14,7 +14,7 @@ use crate::support::{
     door::message,
     gateway::http,
     prompt,
-    scripted::{chunk, finish},
+    scripted::{chunk, event, finish},
 };
 
 fn done() -> String {
@@ -37,6 +37,8 @@ async fn only_a_finished_answer_ends_well() {
         (vec![], Some((Kind::Upstream, "upstream_stream_cut"))),
         (vec![two(0, None), two(1, None), two(1, Some("stop"))], Some((Kind::Upstream, "upstream_stream_cut"))),
         (vec![two(0, None), two(1, Some("stop")), two(0, Some("stop"))], None),
+        (vec![event(&json!({"content": "a"}), Some(""))], Some((Kind::Upstream, "upstream_stream_cut"))),
+        (vec![event(&json!({"content": "a"}), Some("")), finish(), " [DONE] ".to_owned()], None),
         (vec![chunk("a"), error("no data in 30000ms")], Some((Kind::Upstream, "upstream_stream_failed"))),
         (vec![chunk("a"), limit], Some((Kind::Saturated, "concurrency_limit_exceeded"))),
         (vec![chunk("a"), "{\"id\":".to_owned(), finish(), done()], Some((Kind::Upstream, "upstream_bad_answer"))),
@@ -140,15 +142,101 @@ async fn a_caller_who_hangs_up_closes_upstream() {
         }
         let upstream = Scripted::always(reply).await;
         let gateway = Gateway::to(upstream.address).await;
-        let mut client = gateway.grpc().await;
+        // The connection stays and serves the next call: only this stream is reset.
+        let client = gateway.grpc().await;
+        let mut caller = client.clone();
         let call = tokio::spawn(async move {
-            let mut stream = client.stream_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
+            let mut stream = caller.stream_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
             while stream.message().await.unwrap().is_some() {}
         });
         upstream.asked().await;
         call.abort();
         upstream.closed().await;
+        let refused = client.clone().create_chat_completion(message(&json!({"model": "", "messages": []}))).await;
+        assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
     }
+}
+
+#[tokio::test]
+async fn a_caller_who_takes_a_break_is_no_silence_of_upstreams() {
+    let large = "x".repeat(100_000);
+    let events: Vec<_> = (0..200).map(|_| chunk(&large)).chain([finish(), done()]).collect();
+    let upstream = Scripted::always(Reply::Events(events)).await;
+    let idle = Duration::from_millis(200);
+    let gateway = Gateway::with(upstream.address, |config| config.upstream.idle_timeout = idle).await;
+    for path in [Door::RestStream, Door::GrpcStream] {
+        let mut received = 0;
+        if path == Door::GrpcStream {
+            let mut client = gateway.grpc().await;
+            let mut stream = client.stream_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
+            while stream.message().await.unwrap().is_some() {
+                received += 1;
+                if received == 20 {
+                    tokio::time::sleep(3 * idle).await; // the break itself
+                }
+            }
+            assert_eq!(received, 201);
+            continue;
+        }
+        let mut request = prompt(MODEL, "hi");
+        request["stream"] = json!(true);
+        let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+        let mut response = post.body(request.to_string()).send().await.unwrap();
+        let mut body = Vec::new();
+        while let Some(bytes) = response.chunk().await.unwrap() {
+            body.extend_from_slice(&bytes);
+            received += 1;
+            if received == 20 {
+                tokio::time::sleep(3 * idle).await; // the break itself
+            }
+        }
+        assert!(
+            body.ends_with(b"data: [DONE]\n\n"),
+            "{}",
+            String::from_utf8_lossy(&body[body.len().saturating_sub(300)..])
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_speaks_is_not_yet_a_token() {
+    let role = event(&json!({"role": "assistant", "content": ""}), None);
+    let upstream = Scripted::always(Reply::EventsThenSilence(vec![role])).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.upstream.first_token_timeout = Duration::from_millis(300);
+        config.upstream.idle_timeout = Duration::from_millis(50);
+    })
+    .await;
+    for door in Door::STREAMS {
+        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Timeout, "first_token_timeout");
+    }
+    upstream.closed().await;
+}
+
+#[tokio::test]
+async fn line_ends_inside_verbatim_json_do_not_break_an_event() {
+    let event = event(&json!({"content": "a", "later": "HERE"}), Some("stop"));
+    let event = event.replace("\"HERE\"", "{\ndata: \"b\":\ndata: 1}");
+    let upstream = Scripted::always(Reply::Events(vec![event, done()])).await;
+    let gateway = Gateway::to(upstream.address).await;
+    for door in Door::STREAMS {
+        assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content, "a", "{door:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_watched_health_does_not_hold_up_the_drain() {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut health = HealthClient::new(gateway.channel().await);
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
+    let silent = TcpStream::connect(gateway.address).await.unwrap();
+    let stopping = tokio::spawn(gateway.stop());
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 2, "told before it ends");
+    assert_eq!(stopping.await.unwrap(), featherwire::server::Outcome::Drained);
+    drop(silent);
 }
 
 #[tokio::test]

@@ -142,6 +142,75 @@ async fn upstream_gets_our_key_and_our_name_and_nothing_of_the_callers_headers()
 }
 
 #[tokio::test]
+async fn a_refusal_of_upstreams_is_named_by_its_code_and_its_words() {
+    let openai =
+        |message: &str, code: &str| json!({"error": {"message": message, "type": "t", "param": null, "code": code}});
+    let cases = [
+        (400, openai("The model is not ready for inference", ""), Kind::NotReady, "model_not_ready"),
+        (400, openai("Error downloading image: cold storage", ""), Kind::Invalid, "upstream_refused"),
+        (
+            400,
+            openai("This model's maximum context length is 4096 tokens", ""),
+            Kind::Invalid,
+            "context_length_exceeded",
+        ),
+        (400, json!({"error": {"message": "bad", "param": 7, "code": 400}}), Kind::Invalid, "upstream_refused"),
+        (402, openai("pay", ""), Kind::Forbidden, "payment_required"),
+        (403, openai("delegated credentials are refused", "x"), Kind::Forbidden, "forbidden"),
+        (403, openai("no", "model_gated_needs_oauth"), Kind::Forbidden, "model_gated"),
+        (
+            403,
+            json!({"statusCode": 403, "error": "Forbidden", "message": "The plan does not have API access enabled"}),
+            Kind::Forbidden,
+            "plan_without_api_access",
+        ),
+        (404, openai("Model not found", "model_not_found"), Kind::NotFound, "model_not_found"),
+        (
+            404,
+            json!({"statusCode": 404, "error": "Not Found", "message": "Route POST:/x not found"}),
+            Kind::Upstream,
+            "upstream_bad_answer",
+        ),
+        (409, openai("conflict", ""), Kind::Invalid, "upstream_refused"),
+        (500, json!({"error": "boom"}), Kind::Upstream, "upstream_error"),
+    ];
+    for (status, body, kind, code) in cases {
+        let upstream = Scripted::always(Reply::Json(status, body.clone())).await;
+        let gateway = Gateway::to(upstream.address).await;
+        for door in [Door::RestUnary, Door::GrpcStream] {
+            gateway.ask(door, &prompt(MODEL, "hi")).await.failed(kind, code);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_any_length_fits_into_the_heads_that_clients_take() {
+    let long = "漢".repeat(6_000);
+    let body = json!({"error": {"message": long, "param": long, "code": long}});
+    let upstream = Scripted::always(Reply::Json(400, body)).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut client = gateway.grpc().await;
+    let status = client.create_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
+    let status = client.create_chat_completion(message(&prompt(&long, "hi"))).await.unwrap_err();
+    assert_eq!(grpc_failure(&status).param.as_deref(), Some("model"));
+    let mut request = message(&prompt(MODEL, "hi"));
+    request.extra.insert("x".repeat(20_000), "{broken".to_owned());
+    let status = client.create_chat_completion(request).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
+}
+
+#[tokio::test]
+async fn a_number_reaches_upstream_to_its_last_digit() {
+    let upstream = Scripted::always(Reply::Json(200, answer())).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut request = prompt(MODEL, "hi");
+    request["temperature"] = json!(1.914_607_051_577_289_7);
+    gateway.ask(Door::RestUnary, &request).await.ok();
+    assert!(String::from_utf8(upstream.only().body).unwrap().contains("1.9146070515772897"));
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed_and_takes_no_key_along() {
     let elsewhere = Scripted::always(Reply::Json(200, answer())).await;
     let location = format!("302 Found\r\nlocation: http://{}/steal", elsewhere.address);

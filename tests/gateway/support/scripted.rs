@@ -230,7 +230,8 @@ pub fn finish() -> String {
     event(&serde_json::json!({}), Some("stop"))
 }
 
-fn event(delta: &Value, finish_reason: Option<&str>) -> String {
+/// A chunk with this delta.
+pub fn event(delta: &Value, finish_reason: Option<&str>) -> String {
     serde_json::json!({
         "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": super::MODEL,
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]
