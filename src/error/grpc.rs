@@ -19,7 +19,8 @@ const CODE_BYTES_MAX: usize = 64;
 
 /// The beginning of a text, as much of it as fits, ending between two characters.
 fn shortened(text: &str, bytes_max: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default()
+    let end = (0..=bytes_max.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
 impl From<Error> for Status {

@@ -96,14 +96,11 @@ impl Error {
         self
     }
 
-    /// The same error; if it is about a model that there isn't, with names that are near.
+    /// The same error, with names of models that are near the one asked for.
     #[must_use]
-    pub fn suggest(mut self, names: impl FnOnce() -> Vec<String>) -> Self {
-        if self.0.code == "model_not_found" {
-            let names = names();
-            if !names.is_empty() {
-                self.0.message = format!("{}. Near: {}", self.0.message, names.join(", "));
-            }
+    pub fn with_suggestions(mut self, names: &[String]) -> Self {
+        if !names.is_empty() {
+            self.0.message = format!("{}. Near: {}", self.0.message, names.join(", "));
         }
         self
     }

@@ -38,10 +38,10 @@ impl Completions {
         let reply = async {
             let body = body(&mut request, false)?;
             let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
-            self.upstream
-                .post(&PATH, body, ask)
-                .await
-                .map_err(|error| error.suggest(|| self.catalogue.suggestions(&request.model)))
+            match self.upstream.post(&PATH, body, ask).await {
+                Ok(reply) => Ok(reply),
+                Err(error) => Err(self.catalogue.suggest(&request.model, error).await),
+            }
         };
         call.logged(reply.await)
     }
@@ -58,10 +58,10 @@ impl Completions {
         let reply = async {
             let body = body(&mut request, true)?;
             let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
-            self.upstream
-                .stream(&PATH, body, ask)
-                .await
-                .map_err(|error| error.suggest(|| self.catalogue.suggestions(&request.model)))
+            match self.upstream.stream(&PATH, body, ask).await {
+                Ok(reply) => Ok(reply),
+                Err(error) => Err(self.catalogue.suggest(&request.model, error).await),
+            }
         };
         let reply = call.logged(reply.await)?;
         Ok(reply.map(|events| Answers::new(events, call)))

@@ -36,10 +36,10 @@ impl Embeddings {
             request.provider = None;
             let body = encode(&request)?;
             let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
-            self.upstream
-                .post(&["embeddings"], body, ask)
-                .await
-                .map_err(|error| error.suggest(|| self.catalogue.suggestions(&request.model)))
+            match self.upstream.post(&["embeddings"], body, ask).await {
+                Ok(reply) => Ok(reply),
+                Err(error) => Err(self.catalogue.suggest(&request.model, error).await),
+            }
         };
         call.logged(reply.await)
     }

@@ -96,8 +96,10 @@ impl Models {
             }
             let path: Vec<&str> = ["models"].into_iter().chain(request.model.split('/')).collect();
             let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
-            let reply = self.upstream.get(&path, &[], ask).await;
-            reply.map_err(|error| error.suggest(|| self.catalogue.suggestions(&request.model)))
+            match self.upstream.get(&path, &[], ask).await {
+                Ok(reply) => Ok(reply),
+                Err(error) => Err(self.catalogue.suggest(&request.model, error).await),
+            }
         };
         call.logged(reply.await)
     }

@@ -34,6 +34,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// How many names an unknown model's error suggests.
 const SUGGESTIONS_MAX: usize = 3;
 
+/// How long an unknown model's error may wait for the catalogue.
+const SUGGESTIONS_WAIT: Duration = Duration::from_secs(2);
+
 /// How alike two names must be to be worth suggesting, from 0 to 1 (Jaro-Winkler).
 const LIKENESS_MIN: f64 = 0.85;
 
@@ -118,9 +121,16 @@ impl Catalogue {
         Some(copy)
     }
 
-    /// Names like this one, for whoever asked for a model that there isn't.
-    pub fn suggestions(&self, id: &str) -> Vec<String> {
-        self.kept().map(|copy| copy.suggestions(id)).unwrap_or_default()
+    /// The same error; if it is about a model that there isn't, with names that are near.
+    pub async fn suggest(&self, id: &str, error: Error) -> Error {
+        if error.code() != "model_not_found" {
+            return error;
+        }
+        match tokio::time::timeout(SUGGESTIONS_WAIT, self.get(Ask::default())).await {
+            Ok(Ok(copy)) => error.with_suggestions(&copy.suggestions(id)),
+            // Without the catalogue the error is as true as with it.
+            Ok(Err(_)) | Err(_) => error,
+        }
     }
 
     fn keep(&self, copy: Copy) -> Arc<Copy> {

@@ -14,6 +14,7 @@ mod account;
 mod adder;
 mod auth;
 mod bad_input;
+mod catalogue;
 mod chat;
 mod cli;
 mod contract;

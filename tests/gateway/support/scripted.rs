@@ -54,6 +54,7 @@ impl Seen {
 
 #[derive(Default)]
 struct State {
+    reply: Option<Reply>,
     seen: Vec<Seen>,
     open: usize,
     connections: usize,
@@ -85,6 +86,7 @@ impl Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::<Shared>::default();
+        shared.change(|state| state.reply = Some(reply));
         let state = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             loop {
@@ -93,14 +95,24 @@ impl Scripted {
                     state.open += 1;
                     state.connections += 1;
                 });
-                let (state, reply) = (Arc::clone(&state), reply.clone());
+                let state = Arc::clone(&state);
                 tokio::spawn(async move {
-                    let _ = converse(stream, &state, &reply).await;
+                    let _ = converse(stream, &state).await;
                     state.change(|state| state.open -= 1);
                 });
             }
         });
         Self { address, shared, task }
+    }
+
+    /// From now on, gives each request this reply.
+    pub fn replies(&self, reply: Reply) {
+        self.shared.change(|state| state.reply = Some(reply));
+    }
+
+    /// Waits until so many requests have arrived.
+    pub async fn asked_times(&self, times: usize) {
+        self.until("requests arrive", |state| state.seen.len() >= times).await;
     }
 
     /// Every request so far.
@@ -150,12 +162,13 @@ impl Drop for Scripted {
     }
 }
 
-async fn converse(mut stream: TcpStream, shared: &Shared, reply: &Reply) -> std::io::Result<()> {
+async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer).await? {
         shared.change(|state| state.seen.push(request));
-        match reply {
+        let reply = shared.state.lock().unwrap().reply.clone().unwrap();
+        match &reply {
             Reply::Json(status, body) => {
                 let body = body.to_string();
                 let head =

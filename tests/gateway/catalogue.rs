@@ -1,0 +1,179 @@
+//! The catalogue: fetched once, kept, refreshed behind everybody's back.
+
+use std::time::Duration;
+
+use featherwire::{
+    emulator::EmulatorConfig,
+    proto::v1::{
+        GetModelRequest, ListModelsRequest, ListModelsResponse, ModelFilter, model_service_client::ModelServiceClient,
+    },
+};
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+
+use crate::support::{Door, Emulator, Gateway, Reply, Scripted, gateway::http, prompt};
+
+fn list(ids: &[&str]) -> Reply {
+    Reply::Json(
+        200,
+        json!({"data": ids.iter().map(|id| json!({"id": id, "later": {"b": 1, "a": 2}})).collect::<Vec<_>>()}),
+    )
+}
+
+async fn page(client: &mut ModelServiceClient<Channel>, size: i32, token: &str) -> ListModelsResponse {
+    let request = ListModelsRequest { page_size: size, page_token: token.to_owned(), ..Default::default() };
+    client.list_models(request).await.unwrap().into_inner()
+}
+
+fn ids(page: &ListModelsResponse) -> Vec<&str> {
+    page.models.iter().map(|model| model.id.as_str()).collect()
+}
+
+async fn minutes_pass(minutes: u64) {
+    // The clock is moved, not stopped: sockets go on in real time.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(60 * minutes)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn it_is_fetched_once_however_many_ask() {
+    let upstream = Scripted::always(list(&["a/1", "a/2"])).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let ask = || http().get(gateway.url("/v1/models")).send();
+    let (a, b, c) = tokio::join!(ask(), ask(), ask());
+    for answer in [a, b, c] {
+        let answer: Value = serde_json::from_slice(&answer.unwrap().bytes().await.unwrap()).unwrap();
+        assert_eq!(
+            answer["data"][0],
+            json!({"id": "a/1", "object": "model", "created": 0, "owned_by": "", "later": {"b": 1, "a": 2}})
+        );
+    }
+    let mut client = ModelServiceClient::new(gateway.channel().await);
+    assert_eq!(ids(&page(&mut client, 10, "").await), ["a/1", "a/2"]);
+    assert_eq!(client.get_model(GetModelRequest { model: "a/2".to_owned() }).await.unwrap().into_inner().id, "a/2");
+    assert_eq!(upstream.only().head.lines().next(), Some("GET /v1/models HTTP/1.1"));
+}
+
+#[tokio::test]
+async fn pages_stay_right_when_it_is_refreshed_between_them() {
+    let upstream = Scripted::always(list(&["a/1", "a/3", "a/5", "a/7"])).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut client = ModelServiceClient::new(gateway.channel().await);
+    let first = page(&mut client, 2, "").await;
+    assert_eq!((ids(&first), first.total_size, first.age_seconds), (vec!["a/1", "a/3"], 4, 0));
+    upstream.replies(list(&["a/0", "a/1", "a/3", "a/4", "a/5", "a/7"]));
+    minutes_pass(11).await;
+    // This page still comes from the old copy, whose age it tells, and sets off the refresh.
+    let old = page(&mut client, 2, &first.next_page_token).await;
+    assert_eq!((ids(&old), old.age_seconds / 60), (vec!["a/5", "a/7"], 11));
+    upstream.asked_times(2).await;
+    let fresh = async {
+        loop {
+            let fresh = page(&mut client, 2, &first.next_page_token).await;
+            if fresh.total_size == 6 {
+                return fresh;
+            }
+        }
+    };
+    let fresh = tokio::time::timeout(Duration::from_secs(10), fresh).await.unwrap();
+    assert_eq!((ids(&fresh), fresh.age_seconds), (vec!["a/4", "a/5"], 0), "nothing twice, nothing left out");
+    assert_eq!(ids(&page(&mut client, 2, &fresh.next_page_token).await), ["a/7"]);
+}
+
+#[tokio::test]
+async fn the_last_good_copy_is_kept_when_a_refresh_fails() {
+    let upstream = Scripted::always(list(&["a/1"])).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let get = async || {
+        let response = http().get(gateway.url("/v1/models")).send().await.unwrap();
+        let age: u64 = response.headers()["age"].to_str().unwrap().parse().unwrap();
+        let body: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        (age, body["data"][0]["id"].clone())
+    };
+    assert_eq!(get().await, (0, json!("a/1")));
+    for failure in [
+        Reply::Json(500, json!({"error": "boom"})),
+        Reply::Raw("200 OK\r\ncontent-type: text/html".to_owned(), b"<html>".to_vec()),
+    ] {
+        let asked = upstream.seen().len();
+        upstream.replies(failure);
+        minutes_pass(11).await;
+        let (age, id) = get().await;
+        assert!(age >= 660 && id == "a/1");
+        upstream.asked_times(asked + 1).await;
+        let (age, id) = get().await;
+        assert!(age >= 660 && id == "a/1");
+        // It is left alone for a while: not every caller knocks again.
+        assert_eq!(upstream.seen().len(), asked + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_first_fetch_that_fails_is_an_error_and_is_tried_again() {
+    let upstream = Scripted::always(Reply::Json(503, json!({"error": {"message": "No valid Executor"}}))).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let response = http().get(gateway.url("/v1/models")).send().await.unwrap();
+    assert_eq!(response.status(), 503);
+    upstream.replies(list(&["a/1"]));
+    assert_eq!(http().get(gateway.url("/v1/models")).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn it_advises_and_forbids_nothing() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    assert_eq!(http().get(gateway.url("/v1/models")).send().await.unwrap().status(), 200);
+    // Not in the catalogue, and answered all the same.
+    gateway.ask(Door::GrpcUnary, &prompt("emulator/crlf", "hi")).await.ok();
+    let mut client = ModelServiceClient::new(gateway.channel().await);
+    let model = client.get_model(GetModelRequest { model: "emulator/crlf".to_owned() }).await.unwrap().into_inner();
+    assert_eq!(model.id, "emulator/crlf");
+}
+
+#[tokio::test]
+async fn an_unknown_model_is_told_which_names_are_near() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    for door in Door::ALL {
+        let answer = gateway.ask(door, &prompt("meta-llama/meta-llama-3.1-8b-instruct", "hi")).await;
+        let failure = answer.failed(featherwire::error::Kind::NotFound, "model_not_found");
+        assert!(failure.message.contains("Near: meta-llama/Meta-Llama-3.1-8B-Instruct"), "{failure:?}");
+        let answer = gateway.ask(door, &prompt("zzz/qqq", "hi")).await;
+        let failure = answer.failed(featherwire::error::Kind::NotFound, "model_not_found");
+        assert!(!failure.message.contains("Near"), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_catalogue_of_full_size_is_paged_and_filtered_whole() {
+    let emulator = Emulator::with(EmulatorConfig { models: 22_000, ..EmulatorConfig::default() }).await;
+    let gateway = Gateway::to(emulator.address).await;
+    let mut client = ModelServiceClient::new(gateway.channel().await);
+    let (mut token, mut seen, mut last) = (String::new(), 0, String::new());
+    loop {
+        let page = page(&mut client, 1000, &token).await;
+        assert_eq!(page.total_size, 22_013);
+        for model in &page.models {
+            assert!(model.id > last, "{} after {last}", model.id);
+            last.clone_from(&model.id);
+        }
+        seen += page.models.len();
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(seen, 22_013);
+    let filter = ModelFilter { search: "LLAMA".to_owned(), gated: Some(true), ..ModelFilter::default() };
+    let request = ListModelsRequest { page_size: 5, filter: Some(filter), ..Default::default() };
+    let page = client.list_models(request.clone()).await.unwrap().into_inner();
+    assert!(page.models.iter().all(|model| model.id.to_lowercase().contains("llama") && model.is_gated == Some(true)));
+    let other = ListModelsRequest { page_token: page.next_page_token, filter: None, ..request };
+    let refused = client.list_models(other).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "a token is of one list only");
+    let whole: Value =
+        serde_json::from_slice(&http().get(gateway.url("/v1/models")).send().await.unwrap().bytes().await.unwrap())
+            .unwrap();
+    assert_eq!(whole["data"].as_array().unwrap().len(), 22_013);
+}
