@@ -78,6 +78,10 @@ pub struct Serve {
     #[arg(long, env = "FEATHERWIRE_UNARY_VIA_STREAM", value_parser = FalseyValueParser::new())]
     pub unary_via_stream: bool,
 
+    /// Longest wait for a caller who doesn't read what is written; the connection is then closed
+    #[arg(long, env = "FEATHERWIRE_WRITE_TIMEOUT", value_name = "TIME", default_value = "2m", value_parser = duration)]
+    pub write_timeout: Duration,
+
     /// How long running answers may go on after SIGTERM or Ctrl-C
     #[arg(long, env = "FEATHERWIRE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,

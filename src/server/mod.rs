@@ -17,8 +17,10 @@ mod grpc;
 mod limit;
 mod ready;
 mod routes;
+mod unstuck;
 
 use ready::Readiness;
+use unstuck::Unstuck;
 
 /// How long a client may take to send the head of an HTTP/1.1 request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,14 +84,14 @@ pub async fn serve(
         };
         // One task for each connection. Requests live inside it and die with it; those of HTTP/2 in tasks of hyper's.
         let (http, service, watcher) = (Arc::clone(&http), service.clone(), connections.watcher());
-        let mut draining = draining.subscribe();
+        let (mut draining, patience) = (draining.subscribe(), config.write_timeout);
         tasks.spawn(async move {
             // Hyper's clock for a head begins with its first byte.
             tokio::select! {
                 spoke = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => if spoke.is_err() { return },
                 _ = draining.changed() => return,
             }
-            let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
+            let connection = http.serve_connection(TokioIo::new(Unstuck::new(stream, patience)), service).into_owned();
             if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(%error, "connection ended");
             }

@@ -199,6 +199,23 @@ async fn a_caller_who_takes_a_break_is_no_silence_of_upstreams() {
 }
 
 #[tokio::test]
+async fn a_caller_who_stops_reading_is_cut_and_upstream_closed() {
+    let large = "x".repeat(1_000_000);
+    let events: Vec<_> = (0..50).map(|_| chunk(&large)).collect();
+    let upstream = Scripted::always(Reply::EventsThenSilence(events)).await;
+    let patience = Duration::from_millis(300);
+    let gateway = Gateway::with(upstream.address, |config| config.write_timeout = patience).await;
+    let mut request = prompt(MODEL, "hi");
+    request["stream"] = json!(true);
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let response = post.body(request.to_string()).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    // Held, not read.
+    upstream.closed().await;
+    drop(response);
+}
+
+#[tokio::test]
 async fn who_speaks_is_not_yet_a_token() {
     let role = event(&json!({"role": "assistant", "content": ""}), None);
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![role])).await;
