@@ -41,6 +41,15 @@ pub struct Upstream {
     #[arg(long, env = "FEATHERWIRE_FIRST_TOKEN_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub first_token_timeout: Duration,
 
+    /// How often to ask again when Featherless can't be reached, has no room or no units: only before anything of the
+    /// answer has come, and never beyond a fifth of all traffic. 0 for not at all
+    #[arg(long, env = "FEATHERWIRE_RETRIES", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=10))]
+    pub retries: u32,
+
+    /// About how long to wait before asking again; twice as long each further time, unless Featherless says how long
+    #[arg(long, env = "FEATHERWIRE_RETRY_WAIT", value_name = "TIME", default_value = "250ms", value_parser = duration)]
+    pub retry_wait: Duration,
+
     /// Longest silence between two pieces of an answer; comments, which some servers send to keep a connection alive,
     /// don't break it
     #[arg(long, env = "FEATHERWIRE_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = duration)]

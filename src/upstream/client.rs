@@ -9,7 +9,10 @@ use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
-use super::events::{Chunk, Events};
+use super::{
+    events::{Chunk, Events},
+    retry,
+};
 use crate::{
     config,
     error::{self, Error, Kind, Result},
@@ -38,6 +41,7 @@ pub struct Client {
     base: reqwest::Url,
     authorization: Option<HeaderValue>,
     clocks: Clocks,
+    retry: retry::Policy,
 }
 
 /// How long each phase of an answer may take.
@@ -119,6 +123,7 @@ impl Client {
                 .transpose()
                 .map_err(|_| misconfigured("FEATHERLESS_API_KEY can't be a header"))?,
             clocks: Clocks { first_token: config.first_token_timeout, idle: config.idle_timeout },
+            retry: retry::Policy::new(config.retries, config.retry_wait),
         })
     }
 
@@ -141,7 +146,7 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let response = self.send(self.with_key(self.http.get(url)), Instant::now(), ask).await?;
+        let (response, _) = self.send(self.with_key(self.http.get(url)), ask).await?;
         self.collect(response, ask).await
     }
 
@@ -151,7 +156,7 @@ impl Client {
     /// Whatever the upstream's reply means, or why there is none.
     pub async fn get_text(&self, segments: &[&str], ask: Ask<'_>) -> Result<Bytes> {
         let request = self.with_key(self.http.get(self.url(segments)?));
-        let response = self.send(request, Instant::now(), ask).await?;
+        let (response, _) = self.send(request, ask).await?;
         self.body(response, ask).await
     }
 
@@ -162,7 +167,7 @@ impl Client {
     pub async fn get_account<M: DeserializeOwned>(&self, segments: &[&str], ask: Ask<'_>) -> Result<Reply<M>> {
         let Some(key) = self.authorization.clone() else { return Err(no_key()) };
         let request = self.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
-        let response = self.send(request, Instant::now(), ask).await?;
+        let (response, _) = self.send(request, ask).await?;
         self.collect(response, ask).await
     }
 
@@ -174,8 +179,7 @@ impl Client {
         let Some(key) = self.authorization.clone() else { return Err(no_key()) };
         let request = self.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
         let request = request.header(header::ACCEPT, EVENT_STREAM);
-        let sent = Instant::now();
-        let response = self.send(request, sent, Ask::default()).await?;
+        let (response, sent) = self.send(request, Ask::default()).await?;
         Ok(self.events(response, sent, Ask::default())?.answer)
     }
 
@@ -184,7 +188,7 @@ impl Client {
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
     pub async fn post<M: DeserializeOwned>(&self, segments: &[&str], body: Vec<u8>, ask: Ask<'_>) -> Result<Reply<M>> {
-        let response = self.send(self.json(segments, body)?, Instant::now(), ask).await?;
+        let (response, _) = self.send(self.json(segments, body)?, ask).await?;
         self.collect(response, ask).await
     }
 
@@ -194,8 +198,7 @@ impl Client {
     /// Whatever the upstream's reply means, or why there is none; after that, the stream's own items.
     pub async fn stream<M: Chunk>(&self, segments: &[&str], body: Vec<u8>, ask: Ask<'_>) -> Result<Reply<Events<M>>> {
         let request = self.json(segments, body)?.header(header::ACCEPT, EVENT_STREAM);
-        let sent = Instant::now();
-        let response = self.send(request, sent, ask).await?;
+        let (response, sent) = self.send(request, ask).await?;
         self.events(response, sent, ask)
     }
 
@@ -241,8 +244,33 @@ impl Client {
         below(root, segments)
     }
 
-    /// Sends a request and waits for the head of a successful reply.
-    async fn send(&self, request: reqwest::RequestBuilder, sent: Instant, ask: Ask<'_>) -> Result<reqwest::Response> {
+    /// Sends a request until there is the head of a successful reply, or no point in trying again. Tells when the try
+    /// that succeeded was sent.
+    async fn send(&self, request: reqwest::RequestBuilder, ask: Ask<'_>) -> Result<(reqwest::Response, Instant)> {
+        self.retry.begin();
+        let mut retries = 0;
+        loop {
+            // Bodies are bytes in memory, so there is always another copy of the request.
+            let Some(attempt) = request.try_clone() else { return Err(Error::internal("a request can't be copied")) };
+            let sent = Instant::now();
+            let error = match self.attempt(attempt, sent, ask).await {
+                Ok(response) => return Ok((response, sent)),
+                Err(error) => error,
+            };
+            let Some(wait) = self.retry.wait(retries, &error, ask.deadline) else { return Err(error) };
+            retries += 1;
+            tracing::info!(code = error.code(), cause = error.cause(), retries, ?wait, "asking upstream again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Sends a request once and waits for the head of a successful reply.
+    async fn attempt(
+        &self,
+        request: reqwest::RequestBuilder,
+        sent: Instant,
+        ask: Ask<'_>,
+    ) -> Result<reqwest::Response> {
         let (deadline, late) = self.clocks.first(sent, ask.deadline);
         let response = timeout_at(deadline, request.send()).await.map_err(|_| late.error(self.clocks))?;
         let response = response.map_err(unreachable)?;

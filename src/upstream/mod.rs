@@ -5,6 +5,7 @@
 pub mod catalogue;
 pub mod client;
 pub mod events;
+mod retry;
 pub mod sse;
 
 pub use catalogue::Catalogue;

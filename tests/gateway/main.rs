@@ -22,6 +22,7 @@ mod emulator;
 mod faults;
 mod models;
 mod probes;
+mod retries;
 mod streams;
 mod support;
 mod texts;

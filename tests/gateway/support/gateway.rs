@@ -41,6 +41,8 @@ impl Gateway {
         config.upstream.featherless_api_key = Some(SecretString::from("upstream-secret"));
         config.upstream.featherless_base_url = format!("http://{upstream}/v1").parse().unwrap();
         config.drain_timeout = Duration::from_secs(5);
+        // Most stories are about one try; those of `retries` turn this up again.
+        config.upstream.retries = 0;
         configure(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

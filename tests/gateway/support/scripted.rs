@@ -2,6 +2,7 @@
 //! bytes over TCP, so that it can also do what no HTTP library would.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -30,6 +31,8 @@ pub enum Reply {
     EventsThenCut(Vec<String>),
     /// Nothing at all until the other side closes.
     Silence,
+    /// The connection is closed without a word.
+    HangUp,
 }
 
 /// One request as it came.
@@ -55,6 +58,7 @@ impl Seen {
 #[derive(Default)]
 struct State {
     reply: Option<Reply>,
+    first: VecDeque<Reply>,
     seen: Vec<Seen>,
     open: usize,
     connections: usize,
@@ -103,6 +107,14 @@ impl Scripted {
             }
         });
         Self { address, shared, task }
+    }
+
+    /// One that gives its first requests these replies, and all others the last of them.
+    pub async fn first(replies: impl IntoIterator<Item = Reply>) -> Self {
+        let mut replies: VecDeque<_> = replies.into_iter().collect();
+        let scripted = Self::always(replies.pop_back().unwrap()).await;
+        scripted.shared.change(|state| state.first = replies);
+        scripted
     }
 
     /// From now on, gives each request this reply.
@@ -167,7 +179,10 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer).await? {
         shared.change(|state| state.seen.push(request));
-        let reply = shared.state.lock().unwrap().reply.clone().unwrap();
+        let reply = {
+            let mut state = shared.state.lock().unwrap();
+            state.first.pop_front().or_else(|| state.reply.clone()).unwrap()
+        };
         match &reply {
             Reply::Json(status, body) => {
                 let body = body.to_string();
@@ -193,6 +208,7 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
                 write_events(&mut stream, events).await?;
                 return Ok(());
             }
+            Reply::HangUp => return Ok(()),
             Reply::Silence => return until_closed(&mut stream).await,
         }
     }

@@ -1,0 +1,137 @@
+//! When to ask upstream again, and how long to wait before.
+//!
+//! Only for what another try can cure, only before anything of the answer has come, only within the caller's deadline,
+//! and only from a budget: a share of live traffic, so that an outage is not multiplied by those who knock again.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tower::retry::budget::{Budget, TpsBudget};
+
+use crate::error::Error;
+
+/// How much of the traffic of the last [`BUDGET_WINDOW`] may be retries.
+const BUDGET_SHARE: f32 = 0.2;
+const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+
+/// Retries per second that are always allowed, however little traffic there is.
+const BUDGET_FLOOR_PER_SECOND: u32 = 2;
+
+/// The longest wait between two tries. An upstream that asks for a longer one is not asked again.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How to try again. Cheap to clone; all clones share one budget.
+#[derive(Clone)]
+pub(super) struct Policy {
+    tries_max: u32,
+    wait: Duration,
+    budget: Arc<TpsBudget>,
+}
+
+/// What another try could cure.
+enum Cure {
+    None,
+    /// Once: a second time it would be the request's own doing.
+    Once,
+    /// As often as is allowed.
+    Yes,
+}
+
+impl Policy {
+    /// At most so many retries for one request, the first of them after about this wait, each further one after twice
+    /// the wait of the one before.
+    pub(super) fn new(retries_max: u32, wait: Duration) -> Self {
+        let budget = TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR_PER_SECOND, BUDGET_SHARE);
+        Self { tries_max: retries_max, wait, budget: Arc::new(budget) }
+    }
+
+    /// A request begins: it pays into the budget.
+    pub(super) fn begin(&self) {
+        self.budget.deposit();
+    }
+
+    /// How long to wait before the next try, or none if this was the last one. `retries` is how many there have been.
+    pub(super) fn wait(&self, retries: u32, error: &Error, deadline: Option<Instant>) -> Option<Duration> {
+        let allowed = match cure(error) {
+            Cure::None => 0,
+            Cure::Once => self.tries_max.min(1),
+            Cure::Yes => self.tries_max,
+        };
+        if retries >= allowed {
+            return None;
+        }
+        let backoff = self.wait.saturating_mul(1 << retries.min(16)).min(WAIT_MAX);
+        // Between a half and one and a half of it, so that those who failed together don't come back together.
+        let wait = error.retry_after().unwrap_or_else(|| backoff.mul_f64(0.5 + fastrand::f64()));
+        let fits = wait <= WAIT_MAX && deadline.is_none_or(|deadline| Instant::now() + wait < deadline);
+        (fits && self.budget.withdraw()).then_some(wait)
+    }
+}
+
+fn cure(error: &Error) -> Cure {
+    match error.code() {
+        // Nothing was done, or there was no room to do it in.
+        "upstream_unreachable" | "connect_timeout" | "upstream_closed" | "no_capacity" => Cure::Yes,
+        "concurrency_limit_exceeded" => Cure::Yes,
+        "upstream_error" => Cure::Once,
+        // Refusals stay refusals. Time-outs are not tried again on the same route: it was silent once for long enough.
+        _ => Cure::None,
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy").field("tries_max", &self.tries_max).field("wait", &self.wait).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn error(code: &'static str) -> Error {
+        Error::new(Kind::Upstream, code, "")
+    }
+
+    fn policy() -> Policy {
+        Policy::new(3, Duration::from_millis(100))
+    }
+
+    #[tokio::test]
+    async fn waits_double_and_end() {
+        let policy = policy();
+        for (retries, middle) in [(0, 100), (1, 200), (2, 400)] {
+            let wait = policy.wait(retries, &error("no_capacity"), None).unwrap();
+            let middle = Duration::from_millis(middle);
+            assert!(wait >= middle / 2 && wait <= middle * 3 / 2, "{wait:?} around {middle:?}");
+        }
+        assert!(policy.wait(3, &error("no_capacity"), None).is_none());
+        assert!(policy.wait(0, &error("upstream_error"), None).is_some());
+        assert!(policy.wait(1, &error("upstream_error"), None).is_none());
+        for refused in ["model_not_ready", "model_not_found", "forbidden", "first_token_timeout", "upstream_bad_answer"]
+        {
+            assert!(policy.wait(0, &error(refused), None).is_none(), "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn upstreams_own_wait_is_kept_or_not_waited_for_at_all() {
+        let busy = |seconds| error("concurrency_limit_exceeded").with_retry_after(Duration::from_secs(seconds));
+        assert_eq!(policy().wait(0, &busy(2), None), Some(Duration::from_secs(2)));
+        assert_eq!(policy().wait(0, &busy(60), None), None);
+        let soon = Some(Instant::now() + Duration::from_secs(1));
+        assert_eq!(policy().wait(0, &busy(2), soon), None, "not past the caller's deadline");
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_not_multiplied() {
+        let policy = policy();
+        let mut retries = 0;
+        for _ in 0..1000 {
+            policy.begin();
+            retries += u32::from(policy.wait(0, &error("upstream_unreachable"), None).is_some());
+        }
+        assert!((200..=250).contains(&retries), "a fifth, and the floor: {retries}");
+    }
+}

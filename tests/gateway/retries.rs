@@ -1,0 +1,148 @@
+//! What is asked again, how often, and what never is.
+
+use std::time::Duration;
+
+use featherwire::error::Kind;
+use serde_json::{Value, json};
+
+use crate::support::{
+    Door, Emulator, Gateway, MODEL, Reply, Scripted, prompt,
+    scripted::{chunk, finish},
+};
+
+async fn persistent(upstream: std::net::SocketAddr) -> Gateway {
+    Gateway::with(upstream, |config| {
+        config.upstream.retries = 3;
+        config.upstream.retry_wait = Duration::from_millis(1);
+    })
+    .await
+}
+
+fn error(status: u16, message: &str) -> Reply {
+    Reply::Json(status, json!({"error": {"message": message, "type": "t", "param": null, "code": null}}))
+}
+
+fn answer(door: Door) -> Reply {
+    let whole: Value = json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": MODEL,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]
+    });
+    if door.is_stream() {
+        Reply::Events(vec![chunk("hi"), finish(), "[DONE]".to_owned()])
+    } else {
+        Reply::Json(200, whole)
+    }
+}
+
+#[tokio::test]
+async fn a_passing_trouble_before_the_answer_is_hidden_from_the_caller() {
+    for door in Door::ALL {
+        let none = || error(503, "No valid Executor");
+        for (troubles, times) in [
+            (vec![none()], 2),
+            (vec![none(), none(), none()], 4),
+            (vec![error(500, "boom")], 2),
+            (vec![Reply::HangUp, Reply::HangUp], 3),
+        ] {
+            let upstream = Scripted::first(troubles.into_iter().chain([answer(door)])).await;
+            let gateway = persistent(upstream.address).await;
+            assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content, "hi");
+            let seen = upstream.seen();
+            assert_eq!(seen.len(), times, "{door:?}");
+            assert!(seen.iter().all(|request| request.body == seen[0].body), "the same request each time");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lasting_trouble_is_told_after_three_retries_and_an_internal_one_after_one() {
+    for door in Door::ALL {
+        for (reply, times, kind, code) in [
+            (error(503, "No valid Executor"), 4, Kind::Unavailable, "no_capacity"),
+            (Reply::HangUp, 4, Kind::Upstream, "upstream_closed"),
+            (error(500, "boom"), 2, Kind::Upstream, "upstream_error"),
+        ] {
+            let upstream = Scripted::always(reply).await;
+            let gateway = persistent(upstream.address).await;
+            gateway.ask(door, &prompt(MODEL, "hi")).await.failed(kind, code);
+            assert_eq!(upstream.seen().len(), times, "{door:?} {code}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_never_asked_again() {
+    for (reply, kind, code) in [
+        (error(400, "bad"), Kind::Invalid, "upstream_refused"),
+        (error(400, "The model is not ready for inference"), Kind::NotReady, "model_not_ready"),
+        (error(401, "who"), Kind::Misconfigured, "featherless_api_key_rejected"),
+        (error(403, "no"), Kind::Forbidden, "forbidden"),
+        (error(404, "Model not found"), Kind::NotFound, "model_not_found"),
+    ] {
+        let upstream = Scripted::always(reply).await;
+        let gateway = persistent(upstream.address).await;
+        gateway.ask(Door::RestUnary, &prompt(MODEL, "hi")).await.failed(kind, code);
+        let chats = upstream.seen().iter().filter(|seen| seen.head.starts_with("POST")).count();
+        assert_eq!(chats, 1, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_asked_again_once_the_answer_has_begun() {
+    for door in Door::STREAMS {
+        let upstream = Scripted::first([Reply::EventsThenCut(vec![chunk("a")]), answer(door)]).await;
+        let gateway = persistent(upstream.address).await;
+        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_stream_cut");
+        assert_eq!(upstream.seen().len(), 1, "{door:?}: two answers are never glued together");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_upstream_is_not_asked_again_and_a_deadline_ends_the_waiting() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.upstream.retries = 3;
+        config.upstream.first_token_timeout = Duration::from_millis(50);
+    })
+    .await;
+    gateway.ask(Door::RestStream, &prompt(MODEL, "hi")).await.failed(Kind::Timeout, "first_token_timeout");
+    assert_eq!(upstream.seen().len(), 1);
+
+    let full = json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
+    let head = "429 Full\r\ncontent-type: application/json\r\nretry-after: 3".to_owned();
+    let upstream = Scripted::always(Reply::Raw(head, full.into_bytes())).await;
+    let gateway = persistent(upstream.address).await;
+    let answer = gateway.ask_with(Door::RestUnary, &prompt(MODEL, "hi"), &[("x-request-timeout-ms", "1000")]).await;
+    let failure = answer.failed(Kind::Saturated, "concurrency_limit_exceeded");
+    assert_eq!(failure.retry_after_seconds, Some(3), "at once, rather than a deadline that passes while waiting");
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_while_waiting_for_a_retry_ends_it() {
+    let upstream = Scripted::always(error(503, "No valid Executor")).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.upstream.retries = 3;
+        config.upstream.retry_wait = Duration::from_millis(400);
+    })
+    .await;
+    let request = prompt(MODEL, "hi");
+    tokio::select! {
+        _ = gateway.ask(Door::GrpcUnary, &request) => panic!("it waits for its retry"),
+        () = upstream.asked() => {}
+    }
+    assert_eq!(gateway.stop().await, featherwire::server::Outcome::Drained);
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn the_emulators_passing_troubles_are_hidden_by_default() {
+    let emulator = Emulator::start().await;
+    let gateway = persistent(emulator.address).await;
+    for door in Door::ALL {
+        for model in ["emulator/503-then-ok", "emulator/500-then-ok"] {
+            gateway.ask(door, &prompt(model, "hi")).await.ok();
+        }
+    }
+    emulator.idle().await;
+}
