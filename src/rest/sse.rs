@@ -1,16 +1,19 @@
 //! A streamed answer as server-sent events, in OpenAI's manner: `data: {chunk}` for each, then `data: [DONE]`; or,
-//! when it fails, `data: {"error":{…}}` and no `[DONE]`.
+//! when it fails, `data: {"error":{…}}` and no `[DONE]`. Through silences it sends comments.
 
 use std::{
     convert::Infallible,
+    future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http_body::Frame;
 use serde::Serialize;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     error::{Error, Result},
@@ -23,16 +26,38 @@ const FRAME_BYTES: usize = 16 * 1024;
 /// What one chunk usually takes, so that a frame of one chunk is one allocation.
 const CHUNK_BYTES: usize = 512;
 
+/// After so much silence a comment is sent, which says nothing: proxies cut connections that are silent for a minute or so.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+const KEEPALIVE: &[u8] = b": waiting for the model\n\n";
+
 /// The body of a streamed REST answer. Dropping it drops the answer, and all that the answer holds.
 #[derive(Debug)]
 pub struct Events<S> {
     chunks: Option<S>,
+    /// Rings after a silence; moved only when it rings, not for every chunk.
+    alarm: Pin<Box<Sleep>>,
+    spoke_at: Instant,
 }
 
 impl<S> Events<S> {
     /// The body for these chunks.
     pub fn new(chunks: S) -> Self {
-        Self { chunks: Some(chunks) }
+        let spoke_at = Instant::now();
+        Self { chunks: Some(chunks), alarm: Box::pin(sleep_until(spoke_at + KEEPALIVE_INTERVAL)), spoke_at }
+    }
+
+    /// Completes when there has been silence for the interval.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.alarm.as_mut().poll(context));
+            let due = self.spoke_at + KEEPALIVE_INTERVAL;
+            if Instant::now() >= due {
+                self.spoke_at = Instant::now();
+                return Poll::Ready(());
+            }
+            self.alarm.as_mut().reset(due);
+        }
     }
 }
 
@@ -45,13 +70,18 @@ where
     type Error = Infallible;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let slot = &mut self.get_mut().chunks;
+        let this = self.get_mut();
+        let slot = &mut this.chunks;
         let mut out = Vec::new();
         while out.len() < FRAME_BYTES
             && let Some(chunks) = slot
         {
             let chunk = match chunks.poll_next_unpin(context) {
-                Poll::Pending if out.is_empty() => return Poll::Pending,
+                Poll::Pending if out.is_empty() => {
+                    ready!(this.poll_silence(context));
+                    this.alarm.as_mut().reset(this.spoke_at + KEEPALIVE_INTERVAL);
+                    return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(KEEPALIVE)))));
+                }
                 Poll::Pending => break,
                 Poll::Ready(chunk) => chunk,
             };
@@ -71,6 +101,7 @@ where
                 *slot = None;
             }
         }
+        this.spoke_at = Instant::now();
         Poll::Ready((!out.is_empty()).then(|| Ok(Frame::data(out.into()))))
     }
 
@@ -93,4 +124,31 @@ fn write(message: &impl Serialize, out: &mut Vec<u8>) -> Result<()> {
     }
     out.extend_from_slice(b"\n\n");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_answer_is_kept_alive_by_comments() {
+        let (send, receive) = tokio::sync::mpsc::channel::<Result<i32>>(1);
+        let mut body = Events::new(tokio_stream::wrappers::ReceiverStream::new(receive));
+        let begun = Instant::now();
+        for comments in 1..=3 {
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), KEEPALIVE);
+            assert_eq!(begun.elapsed(), KEEPALIVE_INTERVAL * comments);
+        }
+        tokio::time::advance(KEEPALIVE_INTERVAL / 2).await;
+        send.send(Ok(7)).await.unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: 7\n\n");
+        let spoke_at = Instant::now();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), KEEPALIVE);
+        assert_eq!(spoke_at.elapsed(), KEEPALIVE_INTERVAL, "counted from when something was said last");
+        drop(send);
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: [DONE]\n\n");
+        assert!(body.frame().await.is_none());
+    }
 }
