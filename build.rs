@@ -14,6 +14,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 #[path = "build/json_codec.rs"]
 mod json_codec;
+#[path = "build/json_rules.rs"]
+mod json_rules;
 
 const PACKAGE: &str = "featherwire.v1";
 const SERVICES: [&str; 5] =

@@ -1,6 +1,5 @@
 //! Writes the JSON codec of the contract's messages: `Serialize`, `Deserialize` and `json::Object` for each, by rule
-//! from the descriptors. The rules' exceptions are the constants below; what the generated code calls is in
-//! `src/json.rs`.
+//! from the descriptors. The rules' exceptions are in `json_rules.rs`; what the generated code calls is in `src/json.rs`.
 //!
 //! Generated rather than derived, because serde's `flatten` (which `extra` would need) parses what it collects: it
 //! would turn large integers into doubles and lose the text of numbers. Here an unknown member stays the text it was.
@@ -12,86 +11,10 @@ use prost_types::{
     field_descriptor_proto::{Label, Type},
 };
 
-/// Messages with a constant `object` member, as OpenAI's answers have.
-const OBJECT: &[(&str, &str)] = &[
-    ("CreateCompletionResponse", "text_completion"),
-    ("CreateEmbeddingResponse", "list"),
-    ("Embedding", "embedding"),
-    ("StreamCompletionResponse", "text_completion"),
-    ("CreateChatCompletionResponse", "chat.completion"),
-    ("StreamChatCompletionResponse", "chat.completion.chunk"),
-    ("ListModelsResponse", "list"),
-    ("Model", "model"),
-];
-
-/// Strings that hold JSON text, moved verbatim.
-const JSON_TEXT: &[&str] = &[
-    "AllowedTools.tools",
-    "AudioOptions.voice",
-    "CompletionChoice.logprobs",
-    "CreateChatCompletionRequest.chat_template_kwargs",
-    "CreateChatCompletionRequest.moderation",
-    "CreateChatCompletionResponse.moderation",
-    "FunctionDefinition.parameters",
-    "JsonSchemaFormat.schema",
-    "Model.pricing",
-    "StreamChatCompletionResponse.moderation",
-];
-
-/// Members that OpenAI's schemas require and let be null: written as null when unset.
-const NULL_WHEN_UNSET: &[&str] = &[
-    "ChatChoice.finish_reason",
-    "ChatChoice.logprobs",
-    "ChatChunkChoice.finish_reason",
-    "ChatMessage.content",
-    "CompletionChoice.finish_reason",
-    "CompletionChoice.logprobs",
-    "Concurrency.limit",
-    "Logprobs.content",
-    "Logprobs.refusal",
-    "TokenLogprob.bytes",
-    "TopLogprob.bytes",
-];
-
-/// The same, for a message in one place only: an answer's message has `refusal`, a request's messages need not.
-const NULL_WHEN_UNSET_IN: &[(&str, &[&str])] = &[("ChatChoice.message", &["content", "refusal"])];
-
-/// Lists that are written when empty, because the member is required.
-const ALWAYS: &[&str] = &[
-    "Concurrency.requests",
-    "CreateCompletionResponse.choices",
-    "CreateEmbeddingResponse.data",
-    "StreamCompletionResponse.choices",
-    "TokenizeResponse.tokens",
-    "CreateChatCompletionRequest.messages",
-    "CreateChatCompletionResponse.choices",
-    "ListModelsResponse.models",
-    "StreamChatCompletionResponse.choices",
-    "TokenLogprob.top_logprobs",
-];
-
-/// Lists of strings that in JSON may be a single string.
-const ONE_OR_MANY: &[&str] = &["CreateChatCompletionRequest.stop", "CreateCompletionRequest.stop"];
-
-/// Messages whose one repeated field is the whole JSON value.
-const LIST: &[&str] = &["ContentParts", "StringList", "TokenList", "TokenLists", "Vector"];
-
-/// Members whose JSON name is not the field's.
-const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data"), ("Embedding.base64", "embedding")];
-
-/// Fields that JSON doesn't have.
-const NOT_IN_JSON: &[&str] =
-    &["ListModelsResponse.age_seconds", "ListModelsResponse.next_page_token", "ListModelsResponse.total_size"];
-
-/// Messages that never meet JSON: requests whose REST twin is a path or a query.
-const WITHOUT_JSON: &[&str] = &[
-    "GetConcurrencyRequest",
-    "GetModelRequest",
-    "GetPlanRequest",
-    "ListModelsRequest",
-    "ModelFilter",
-    "WatchConcurrencyRequest",
-];
+use super::json_rules::{
+    ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY, RENAMED,
+    WITHOUT_JSON, map_value, real_oneof, renamed,
+};
 
 /// The codec of every message, as Rust source to be included where the messages are.
 pub fn generate(contract: &FileDescriptorSet) -> String {
@@ -406,25 +329,13 @@ impl<'de> serde::Deserialize<'de> for {name} {{
 
 /// A field's name in JSON.
 fn json_name(path: &str, field: &str, used: &mut Used) -> String {
-    match RENAMED.iter().find(|(renamed, _)| *renamed == path) {
-        Some((path, name)) => {
-            used.0.push((*path).to_owned());
-            (*name).to_owned()
+    match renamed(path) {
+        Some(name) => {
+            used.0.push(path.to_owned());
+            name.to_owned()
         }
         None => field.to_owned(),
     }
-}
-
-/// The oneof that a field is a variant of; proto3's `optional` is declared as a oneof of one, which doesn't count.
-fn real_oneof(field: &FieldDescriptorProto) -> Option<usize> {
-    field.oneof_index.filter(|_| !field.proto3_optional()).and_then(|index| usize::try_from(index).ok())
-}
-
-/// The type of a map's values, if the field is a map.
-fn map_value(message: &DescriptorProto, field: &FieldDescriptorProto) -> Option<Type> {
-    let entry = field.type_name().rsplit('.').next()?;
-    let nested = message.nested_type.iter().find(|nested| nested.name() == entry)?;
-    nested.options.as_ref()?.map_entry().then(|| nested.field.get(1).map(FieldDescriptorProto::r#type))?
 }
 
 fn rust_name(field: &str) -> String {
