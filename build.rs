@@ -1,5 +1,5 @@
-//! From the contract in `proto/` to Rust: message types, gRPC services, the JSON codec, and the descriptor set that
-//! reflection serves. Needs no `protoc` and no network.
+//! From the contract in `proto/` to Rust: message types, gRPC services, the JSON codec, the descriptor set that reflection
+//! serves, and the OpenAPI document. Needs no `protoc` and no network.
 
 #![allow(
     clippy::expect_used,
@@ -12,10 +12,18 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
+#[path = "build/comments.rs"]
+mod comments;
 #[path = "build/json_codec.rs"]
 mod json_codec;
 #[path = "build/json_rules.rs"]
 mod json_rules;
+#[path = "build/json_schemas.rs"]
+mod json_schemas;
+#[path = "build/openapi.rs"]
+mod openapi;
+#[path = "build/request_limits.rs"]
+mod request_limits;
 
 const PACKAGE: &str = "featherwire.v1";
 const SERVICES: [&str; 5] =
@@ -35,6 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut contract = compiler.file_descriptor_set();
     contract.file.retain(|file| file.package() == PACKAGE);
     fs::write(out.join("json_codec.rs"), json_codec::generate(&contract))?;
+    let version = env::var("CARGO_PKG_VERSION")?;
+    fs::write(out.join("openapi.json"), openapi::generate(&contract, &compiler.descriptor_pool(), &version))?;
     let mut prost = prost_build::Config::new();
     prost.btree_map(["."]);
     tonic_prost_build::configure().compile_fds_with_config(contract, prost)?;

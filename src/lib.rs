@@ -18,7 +18,7 @@
 //! In reading order:
 //!
 //! - `proto/` is the contract; `build.rs` makes [`proto`] of it, with the JSON codec that `build/json_codec.rs` writes
-//!   and [`json`] supports.
+//!   and [`json`] supports, and the OpenAPI document that describes both.
 //! - [`error`] is the one error and its table: what each kind is called in gRPC, HTTP and OpenAI's words.
 //! - [`upstream`] is Featherless over HTTP: the client, and a streamed answer with exactly one end.
 //! - [`service`] validates, asks upstream and hands the answer up: one file per gRPC service.

@@ -1,5 +1,5 @@
-//! The contract as Rust: messages, services, their JSON codec and the descriptor set, all written by `build.rs` from
-//! `proto/`.
+//! The contract as Rust: messages, services, their JSON codec, the descriptor set and the OpenAPI document, all written by
+//! `build.rs` from `proto/`.
 
 /// The messages and services of `featherwire.v1`.
 pub mod v1 {
@@ -15,3 +15,6 @@ pub mod v1 {
 
 /// Every file of the contract, source comments and options included, as an encoded `FileDescriptorSet`.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
+
+/// What the contract says of the REST door, as an OpenAPI 3.1 document in JSON.
+pub const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));

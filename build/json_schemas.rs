@@ -1,0 +1,301 @@
+//! A JSON Schema for every message that meets JSON, by the rules of the codec.
+//!
+//! The codec reads and writes one message differently: in a request any optional member may be null and hardly any is
+//! required; in an answer members are always there, or left out, or null when unset. So a message that occurs in both
+//! has two schemas, of which the answer's is called `…InAnswer`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost_types::{
+    DescriptorProto, FieldDescriptorProto, FileDescriptorSet,
+    field_descriptor_proto::{Label, Type},
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    comments::Comments,
+    json_rules::{
+        ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY, WITHOUT_JSON,
+        map_value, real_oneof, renamed,
+    },
+    request_limits::{NOT_EMPTY, RANGES, Range, WORDS},
+};
+
+/// Which way a message goes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    Request,
+    Answer,
+}
+
+/// The schemas of all messages, and who refers to which.
+pub struct Schemas<'a> {
+    messages: BTreeMap<&'a str, &'a DescriptorProto>,
+    comments: &'a Comments,
+    ways: BTreeSet<(&'a str, Way)>,
+}
+
+impl<'a> Schemas<'a> {
+    /// The schemas of what these messages consist of.
+    pub fn new(contract: &'a FileDescriptorSet, comments: &'a Comments, roots: &[(String, Way)]) -> Self {
+        let messages = contract.file.iter().flat_map(|file| &file.message_type);
+        let messages: BTreeMap<_, _> = messages.map(|message| (message.name(), message)).collect();
+        let mut schemas = Self { messages, comments, ways: BTreeSet::new() };
+        for (root, way) in roots {
+            schemas.reach(root, *way);
+        }
+        schemas.assert_limits();
+        schemas
+    }
+
+    fn reach(&mut self, name: &str, way: Way) {
+        // Entries of maps are no messages of their own.
+        let Some((name, message)) = self.messages.get_key_value(name).map(|(name, message)| (*name, *message)) else {
+            return;
+        };
+        if WITHOUT_JSON.contains(&name) || !self.ways.insert((name, way)) {
+            return;
+        }
+        for field in message.field.iter().filter(|field| field.r#type() == Type::Message) {
+            self.reach(type_name(field), way);
+        }
+    }
+
+    /// A limit on what is no member of a request is a misspelling, and fails the build.
+    fn assert_limits(&self) {
+        let paths = RANGES.iter().map(|(path, _)| *path).chain(WORDS.iter().map(|(path, _)| *path));
+        for path in paths.chain(NOT_EMPTY.iter().map(|(path, _)| *path)) {
+            let (message, field) = path.split_once('.').unwrap();
+            let is_there = self.ways.contains(&(message, Way::Request))
+                && self.messages[message].field.iter().any(|other| other.name() == field);
+            assert!(is_there, "limit of {path}: no such member of a request");
+        }
+    }
+
+    /// A reference to the schema of a message on its way.
+    pub fn reference(&self, message: &str, way: Way) -> Value {
+        json!({ "$ref": format!("#/components/schemas/{}", self.name(message, way)) })
+    }
+
+    fn name(&self, message: &str, way: Way) -> String {
+        let is_shared = way == Way::Answer && self.ways.contains(&(message, Way::Request));
+        if is_shared { format!("{message}InAnswer") } else { message.to_owned() }
+    }
+
+    /// All of them, by name.
+    pub fn write(&self) -> Map<String, Value> {
+        let schemas = self.ways.iter().map(|(name, way)| {
+            let message = self.messages[name];
+            let schema = if LIST.contains(name) { self.list(message, *way) } else { self.object(message, *way) };
+            (self.name(name, *way), schema)
+        });
+        schemas.collect()
+    }
+
+    fn list(&self, message: &DescriptorProto, way: Way) -> Value {
+        let items = self.value(&message.field[0], way);
+        json!({ "description": self.comments.on(message.name()), "type": "array", "items": items })
+    }
+
+    fn object(&self, message: &DescriptorProto, way: Way) -> Value {
+        let mut properties = Map::new();
+        let mut required = Vec::new();
+        for field in message.field.iter().filter(|field| field.name() != "extra") {
+            let path = format!("{}.{}", message.name(), field.name());
+            if NOT_IN_JSON.contains(&path.as_str()) {
+                continue;
+            }
+            let Some(member) = self.member(message, field, &path, way) else { continue };
+            if member.is_required {
+                required.push(member.name.clone());
+            }
+            properties.insert(member.name, member.schema);
+        }
+        if let Some((_, object)) = OBJECT.iter().find(|(path, _)| *path == message.name()) {
+            let schema = json!({ "type": "string", "const": object, "description": "What this is." });
+            properties.shift_insert(usize::from(properties.contains_key("id")), "object".to_owned(), schema);
+            required.insert(0, "object".to_owned());
+        }
+        let mut schema = json!({
+            "description": self.comments.on(message.name()),
+            "type": "object",
+            "properties": properties,
+            "additionalProperties": true,
+        });
+        if !required.is_empty() {
+            schema["required"] = json!(required);
+        }
+        schema
+    }
+
+    /// A field as a member; none for the variants of a union after its first, which stands for all.
+    fn member(&self, message: &DescriptorProto, field: &FieldDescriptorProto, path: &str, way: Way) -> Option<Member> {
+        let union = real_oneof(field).map(|oneof| (oneof, message.oneof_decl[oneof].name()));
+        let variants: Vec<_> = match union {
+            Some((oneof, _)) => message.field.iter().filter(|other| real_oneof(other) == Some(oneof)).collect(),
+            None => Vec::new(),
+        };
+        if variants.first().is_some_and(|first| first.name() != field.name()) {
+            return None;
+        }
+        let name = renamed(path).unwrap_or(field.name()).to_owned();
+        let comment = match union {
+            Some((_, oneof)) => self.comments.on(&format!("{}.{oneof}", message.name())),
+            None => self.comments.on(path),
+        };
+        let is_json = JSON_TEXT.contains(&path);
+        let mut schema = match () {
+            () if is_json => json!({}),
+            () if union.is_some() => self.union(message, &variants, way),
+            () if field.label() == Label::Repeated => self.repeated(message, field, path, way),
+            () => self.value(field, way),
+        };
+        // What serde would call a plain member: it has no unset.
+        let is_plain = union.is_none()
+            && field.label() != Label::Repeated
+            && !field.proto3_optional()
+            && field.r#type() != Type::Message;
+        let (is_required, is_nullable) = match way {
+            // Empty text is no JSON, so text that must be there can't be left out either.
+            Way::Request => {
+                let is_required = comment.contains("Required") || (is_plain && is_json);
+                (is_required, !is_required)
+            }
+            Way::Answer => {
+                let is_null = NULL_WHEN_UNSET.contains(&format!("{}.{name}", message.name()).as_str());
+                let is_null_somewhere = self.nulls_in_places(message.name()).any(|null| null == name);
+                (is_plain || is_null || ALWAYS.contains(&path), is_null || is_null_somewhere)
+            }
+        };
+        if way == Way::Request {
+            limit(&mut schema, path);
+        } else if let Some((_, nulls)) = NULL_WHEN_UNSET_IN.iter().find(|(placed, _)| *placed == path) {
+            schema["required"] = json!(nulls);
+        }
+        if is_nullable && !is_json {
+            schema = nullable(schema);
+        }
+        schema["description"] = json!(comment);
+        if comment.contains("Deprecated by OpenAI") {
+            schema["deprecated"] = json!(true);
+        }
+        Some(Member { name, schema, is_required })
+    }
+
+    /// Members of a message that some fields of its type write as null when unset.
+    fn nulls_in_places(&self, name: &str) -> impl Iterator<Item = &'static str> {
+        let places = NULL_WHEN_UNSET_IN.iter().filter(move |(path, _)| {
+            let (message, field) = path.split_once('.').unwrap();
+            self.messages[message].field.iter().any(|other| other.name() == field && type_name(other) == name)
+        });
+        places.flat_map(|(_, nulls)| nulls.iter().copied())
+    }
+
+    fn union(&self, message: &DescriptorProto, variants: &[&FieldDescriptorProto], way: Way) -> Value {
+        let mut lists = 0;
+        let kinds = variants.iter().map(|variant| {
+            let mut schema = self.value(variant, way);
+            schema["description"] = json!(self.comments.on(&format!("{}.{}", message.name(), variant.name())));
+            if LIST.contains(&type_name(variant)) {
+                // An empty list is the first kind of list: what a list is, its first element tells.
+                if lists > 0 {
+                    schema["minItems"] = json!(1);
+                }
+                lists += 1;
+            }
+            schema
+        });
+        json!({ "oneOf": kinds.collect::<Vec<_>>() })
+    }
+
+    fn repeated(&self, message: &DescriptorProto, field: &FieldDescriptorProto, path: &str, way: Way) -> Value {
+        match map_value(message, field) {
+            Some(Type::Double) => {
+                json!({ "type": "object", "additionalProperties": { "type": "number", "format": "double" } })
+            }
+            Some(Type::String) => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+            Some(_) => panic!("{path}: no rule for maps of this"),
+            None => {
+                let list = json!({ "type": "array", "items": self.value(field, way) });
+                let has_short_form = way == Way::Request && ONE_OR_MANY.contains(&path);
+                if has_short_form { json!({ "oneOf": [{ "type": "string" }, list] }) } else { list }
+            }
+        }
+    }
+
+    /// One value of a field's type.
+    fn value(&self, field: &FieldDescriptorProto, way: Way) -> Value {
+        let mut schema = match field.r#type() {
+            Type::String => json!({ "type": "string" }),
+            Type::Bool => json!({ "type": "boolean" }),
+            Type::Double => json!({ "type": "number", "format": "double" }),
+            Type::Int32 => json!({ "type": "integer", "format": "int32" }),
+            Type::Int64 => json!({ "type": "integer", "format": "int64" }),
+            Type::Bytes => json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 255 } }),
+            Type::Message => self.reference(type_name(field), way),
+            other => panic!("{}: no rule for {other:?}", field.name()),
+        };
+        // `format` says it to people and generators, but refuses nothing.
+        if way == Way::Request {
+            let (min, max) = match field.r#type() {
+                Type::Int32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+                Type::Int64 => (i64::MIN, i64::MAX),
+                _ => return schema,
+            };
+            schema["minimum"] = json!(min);
+            schema["maximum"] = json!(max);
+        }
+        schema
+    }
+}
+
+/// One member of an object.
+struct Member {
+    name: String,
+    schema: Value,
+    is_required: bool,
+}
+
+fn limit(schema: &mut Value, path: &str) {
+    if let Some((_, Range { min, above, max })) = RANGES.iter().find(|(limited, _)| *limited == path) {
+        for (keyword, bound) in [("minimum", min), ("exclusiveMinimum", above), ("maximum", max)] {
+            if let Some(bound) = bound {
+                schema[keyword] = number(*bound);
+            }
+        }
+    }
+    if let Some((_, words)) = WORDS.iter().find(|(limited, _)| *limited == path) {
+        schema["enum"] = json!(words);
+    }
+    if let Some((_, more)) = NOT_EMPTY.iter().find(|(limited, _)| *limited == path) {
+        let more: Map<String, Value> = serde_json::from_str(more).unwrap();
+        schema.as_object_mut().unwrap().extend(more);
+    }
+}
+
+/// The same, or null.
+fn nullable(mut schema: Value) -> Value {
+    if let Some(words) = schema.get_mut("enum") {
+        words.as_array_mut().unwrap().push(Value::Null);
+    }
+    if let Some(kinds) = schema.get_mut("oneOf") {
+        kinds.as_array_mut().unwrap().push(json!({ "type": "null" }));
+    } else if let Some(kind) = schema.get("type").cloned() {
+        schema["type"] = json!([kind, "null"]);
+    } else {
+        schema = json!({ "oneOf": [schema, { "type": "null" }] });
+    }
+    schema
+}
+
+/// `2`, not `2.0`.
+fn number(number: f64) -> Value {
+    #[allow(clippy::cast_possible_truncation, reason = "the contract's bounds are small integers")]
+    let integer = number as i64;
+    assert!(number.fract() == 0.0, "a bound with a fraction needs a rule");
+    json!(integer)
+}
+
+fn type_name(field: &FieldDescriptorProto) -> &str {
+    field.type_name().rsplit('.').next().unwrap()
+}
