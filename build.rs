@@ -1,5 +1,5 @@
 //! From the contract in `proto/` to Rust: message types, gRPC services, the JSON codec, the descriptor set that reflection
-//! serves, and the OpenAPI document. Needs no `protoc` and no network.
+//! serves, and the OpenAPI document with what its page needs. Needs no `protoc` and no network.
 
 #![allow(
     clippy::expect_used,
@@ -24,6 +24,8 @@ mod json_schemas;
 mod openapi;
 #[path = "build/request_limits.rs"]
 mod request_limits;
+#[path = "build/swagger_ui.rs"]
+mod swagger_ui;
 
 const PACKAGE: &str = "featherwire.v1";
 const SERVICES: [&str; 5] =
@@ -45,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("json_codec.rs"), json_codec::generate(&contract))?;
     let version = env::var("CARGO_PKG_VERSION")?;
     fs::write(out.join("openapi.json"), openapi::generate(&contract, &compiler.descriptor_pool(), &version))?;
+    swagger_ui::write(&out)?;
     let mut prost = prost_build::Config::new();
     prost.btree_map(["."]);
     tonic_prost_build::configure().compile_fds_with_config(contract, prost)?;

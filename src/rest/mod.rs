@@ -21,11 +21,13 @@ use crate::{
 mod account;
 mod body;
 mod completions;
+pub mod docs;
 mod embeddings;
 mod models;
 mod sse;
 
-/// Every path of this door and its methods. Tests hold the router and the contract's `google.api.http` to it.
+/// Every path of this door and its methods. Tests hold the router, the contract's `google.api.http` and the OpenAPI
+/// document to it.
 pub const ROUTES: [(Method, &str); 10] = [
     (Method::POST, "/v1/chat/completions"),
     (Method::POST, "/v1/completions"),

@@ -4,6 +4,7 @@
 //! observe        an id for every call, one log line at `debug`
 //! cors           browsers ask first, also on paths that need a key
 //! ├─ probes      /healthz, /readyz                                       open
+//! ├─ docs        /openapi.json, /docs                                    open
 //! ├─ gRPC        only_grpc → gRPC-Web → limit ─┬─ health, reflection     open
 //! │                                            └─ auth → ChatService, …
 //! ├─ REST        auth → the OpenAI door
@@ -65,6 +66,7 @@ pub(super) fn router(config: &config::Serve, upstream: Client, readiness: &Readi
 
     Ok(Router::new()
         .merge(readiness.probes())
+        .merge(rest::docs::routes())
         .merge(grpc)
         .merge(rest)
         .fallback(unknown)
