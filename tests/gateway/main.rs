@@ -21,6 +21,7 @@ mod contract;
 mod emulator;
 mod faults;
 mod models;
+mod openapi;
 mod probes;
 mod retries;
 mod streams;

@@ -1,0 +1,136 @@
+//! The document by itself: whole, and in step with the tables that it is made from or beside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use featherwire::{
+    error::{Kind, TABLE},
+    rest,
+};
+use serde_json::{Map, Value, json};
+
+use super::Document;
+use crate::support::{Emulator, Gateway, gateway::http};
+
+/// Calls `see` with every object of a document.
+fn walk(value: &Value, see: &mut impl FnMut(&Map<String, Value>)) {
+    match value {
+        Value::Object(object) => {
+            see(object);
+            object.values().for_each(|value| walk(value, see));
+        }
+        Value::Array(list) => list.iter().for_each(|value| walk(value, see)),
+        _ => {}
+    }
+}
+
+/// Method, path and operation of each.
+fn operations(document: &Document) -> Vec<(String, String, &Value)> {
+    let paths = document.0["paths"].as_object().unwrap().iter();
+    let operations = paths.flat_map(|(path, item)| {
+        let item = item.as_object().unwrap().iter();
+        item.map(|(method, operation)| (method.to_uppercase(), path.clone(), operation)).collect::<Vec<_>>()
+    });
+    operations.collect()
+}
+
+#[test]
+fn the_document_is_openapi_and_whole() {
+    let document = Document::ours();
+    let head = &document.0;
+    assert_eq!(head["openapi"], "3.1.0");
+    assert_eq!(head["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(head["info"]["license"]["identifier"], env!("CARGO_PKG_LICENSE"));
+    let mut used = BTreeSet::new();
+    walk(head, &mut |object| {
+        if let Some(reference) = object.get("$ref") {
+            document.resolve(&json!({ "$ref": reference }));
+            used.insert(reference.as_str().unwrap().to_owned());
+        }
+    });
+    for (section, components) in head["components"].as_object().unwrap() {
+        for (name, component) in components.as_object().unwrap() {
+            assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)), "{name}");
+            let reference = format!("#/components/{section}/{name}");
+            assert!(used.contains(&reference) || section == "securitySchemes", "nobody refers to {reference}");
+            if section == "schemas" {
+                let meta = jsonschema::draft202012::meta::validate(component);
+                assert!(meta.is_ok(), "{name}: {:?}", meta.err().map(|error| error.to_string()));
+                assert!(component["description"].as_str().is_some_and(|text| !text.is_empty()), "{name}");
+                for (member, schema) in component.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                    let is_told = member == "error" || schema["description"].as_str().is_some_and(|it| !it.is_empty());
+                    assert!(is_told, "{name}.{member} has no description");
+                }
+            }
+        }
+    }
+    for scheme in head["security"].as_array().unwrap().iter().flat_map(|scheme| scheme.as_object().unwrap().keys()) {
+        assert!(head["components"]["securitySchemes"].get(scheme).is_some(), "{scheme}");
+    }
+
+    let mut ids = BTreeSet::new();
+    for (method, path, operation) in operations(&document) {
+        let what = format!("{method} {path}");
+        assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{what}: an id of its own");
+        assert!(head["tags"].as_array().unwrap().iter().any(|tag| tag["name"] == operation["tags"][0]), "{what}");
+        let parameters: Vec<_> = operation.get("parameters").and_then(Value::as_array).into_iter().flatten().collect();
+        let parameters: Vec<_> = parameters.iter().map(|parameter| document.resolve(parameter)).collect();
+        for parameter in &parameters {
+            assert!(parameter["schema"]["type"].is_string() && parameter["description"].is_string(), "{what}");
+        }
+        let in_path = parameters.iter().filter(|parameter| parameter["in"] == "path");
+        let declared: Vec<_> =
+            in_path.map(|parameter| format!("{{{}}}", parameter["name"].as_str().unwrap())).collect();
+        let named: Vec<_> = path.split('/').filter(|segment| segment.starts_with('{')).collect();
+        assert_eq!(declared, named, "{what}");
+        assert_eq!(operation.get("requestBody").is_some(), method == "POST", "{what}");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let response = document.resolve(response);
+            assert!(response["description"].is_string() && response["content"].is_object(), "{what} {status}");
+        }
+    }
+}
+
+#[test]
+fn the_document_has_the_routers_paths_and_no_other() {
+    let document = Document::ours();
+    let described: BTreeSet<_> = operations(&document).into_iter().map(|(method, path, _)| (method, path)).collect();
+    let probes = ["/healthz", "/readyz"].map(|path| ("GET".to_owned(), path.to_owned()));
+    let routed = rest::ROUTES.iter().map(|(method, path)| (method.to_string(), (*path).to_owned()));
+    assert_eq!(described, routed.chain(probes).collect());
+}
+
+#[test]
+fn errors_are_those_of_the_table() {
+    let document = Document::ours();
+    // Nobody reads 499, and an operation is never asked for by a wrong method.
+    let rows = TABLE.iter().filter(|row| !matches!(row.kind, Kind::Cancelled | Kind::WrongMethod));
+    let table: BTreeSet<String> = rows.map(|row| row.http.as_str().to_owned()).collect();
+    let described: BTreeSet<String> = operations(&document)
+        .iter()
+        .filter(|(_, path, _)| path.starts_with("/v1/"))
+        .flat_map(|(_, _, operation)| operation["responses"].as_object().unwrap().keys().cloned())
+        .filter(|status| status != "200")
+        .collect();
+    assert_eq!(described, table);
+    let types: BTreeSet<_> = TABLE.iter().map(|row| Value::from(row.openai)).map(|it| it.to_string()).collect();
+    let error = &document.0["components"]["schemas"]["ErrorResponse"]["properties"]["error"]["properties"];
+    let listed: BTreeSet<_> = error["type"]["enum"].as_array().unwrap().iter().map(Value::to_string).collect();
+    assert_eq!(listed, types);
+}
+
+#[tokio::test]
+async fn every_example_is_valid_and_answered() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let document = Document::ours();
+    let mut answered = BTreeMap::new();
+    for (_, path, operation) in operations(&document) {
+        let Some(content) = operation.pointer("/requestBody/content/application~1json") else { continue };
+        let example = &content["example"];
+        assert_eq!(super::problems(&document.validator(&content["schema"]), example), [""; 0], "{path}");
+        let post = http().post(gateway.url(&path)).header("content-type", "application/json");
+        let response = post.body(example.to_string()).send().await.unwrap();
+        answered.insert(path, response.status().as_u16());
+    }
+    assert!(answered.len() == 4 && answered.values().all(|status| *status == 200), "{answered:?}");
+}
