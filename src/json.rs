@@ -475,3 +475,19 @@ fn describe(error: &serde_json::Error) -> String {
 pub fn peek<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, BadJson> {
     serde_json::from_str(text).map_err(|error| BadJson { path: None, problem: describe(&error) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::v1::CreateChatCompletionRequest;
+
+    /// serde_json's quick way of reading a number is off by one in the last place now and then.
+    #[test]
+    fn a_double_is_read_exactly() {
+        for text in ["99.99999999999999", "1.9999999999999998", "123456789.12345679", "1.234e-30", "5e-324"] {
+            let body = format!(r#"{{"model":"m","logit_bias":{{"1":{text}}}}}"#);
+            let request: CreateChatCompletionRequest = decode_request(body.as_bytes()).unwrap();
+            assert_eq!(request.logit_bias["1"].to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+        }
+    }
+}
