@@ -314,9 +314,13 @@ impl<'de> Deserialize<'de> for Input {
                 Ok(Input::String(text.to_owned()))
             }
 
-            fn visit_u64<E: serde::de::Error>(self, token: u64) -> Result<Input, E> {
+            fn visit_i64<E: serde::de::Error>(self, token: i64) -> Result<Input, E> {
                 let token = i32::try_from(token);
                 token.map(Input::Token).map_err(|_| E::invalid_type(serde::de::Unexpected::Other("integer"), &"i32"))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, token: u64) -> Result<Input, E> {
+                self.visit_i64(i64::try_from(token).unwrap_or(i64::MAX))
             }
 
             fn visit_seq<A: serde::de::SeqAccess<'de>>(self, list: A) -> Result<Input, A::Error> {
@@ -479,7 +483,9 @@ pub fn peek<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, BadJson> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::v1::CreateChatCompletionRequest;
+    use crate::proto::v1::{
+        CreateChatCompletionRequest, CreateCompletionRequest, TokenList, create_completion_request::PromptKind,
+    };
 
     /// serde_json's quick way of reading a number is off by one in the last place now and then.
     #[test]
@@ -488,6 +494,21 @@ mod tests {
             let body = format!(r#"{{"model":"m","logit_bias":{{"1":{text}}}}}"#);
             let request: CreateChatCompletionRequest = decode_request(body.as_bytes()).unwrap();
             assert_eq!(request.logit_bias["1"].to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_token_id_is_a_32_bit_integer_the_first_too() {
+        let read = |prompt: &str| {
+            let body = format!(r#"{{"model":"m","prompt":{prompt}}}"#);
+            decode_request::<CreateCompletionRequest>(body.as_bytes()).map(|request| request.prompt_kind.unwrap())
+        };
+        let tokens = |values: &[i32]| Ok(PromptKind::PromptTokens(TokenList { values: values.to_vec() }));
+        assert_eq!(read("[-1, 2]"), tokens(&[-1, 2]));
+        assert_eq!(read("[1, -2]"), tokens(&[1, -2]));
+        assert_eq!(read("[-2147483648]"), tokens(&[i32::MIN]));
+        for prompt in ["[2147483648]", "[-2147483649]", "[18446744073709551615]", "[1, 2147483648]"] {
+            assert!(read(prompt).is_err(), "{prompt}");
         }
     }
 }
