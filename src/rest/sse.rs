@@ -117,13 +117,17 @@ fn write(message: &impl Serialize, out: &mut Vec<u8>) -> Result<()> {
         out.truncate(begin);
         return Err(Error::internal(problem));
     }
-    // JSON text that is passed on verbatim may have line ends between its tokens; in an event they would end the line.
-    if memchr::memchr2(b'\n', b'\r', out.get(begin..).unwrap_or_default()).is_some() {
-        let line_ends = out.iter_mut().skip(begin).filter(|byte| matches!(**byte, b'\n' | b'\r'));
-        line_ends.for_each(|byte| *byte = b' ');
-    }
+    one_line(out.get_mut(begin..).unwrap_or_default());
     out.extend_from_slice(b"\n\n");
     Ok(())
+}
+
+/// Makes one line of JSON. An upstream's event may have several, and JSON text of it is passed on as it is; a line break
+/// would end the event here. In JSON a line break is never part of a string, so a space says the same.
+fn one_line(json: &mut [u8]) {
+    if memchr::memchr2(b'\n', b'\r', json).is_some() {
+        json.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    }
 }
 
 #[cfg(test)]

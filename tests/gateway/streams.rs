@@ -286,3 +286,17 @@ async fn draining_lets_a_running_answer_end_and_takes_no_new_connection() {
     assert_eq!(stopping.await.unwrap(), featherwire::server::Outcome::Drained);
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn an_event_of_several_lines_goes_out_as_one() {
+    let chunk =
+        "{\"id\":\"x\",\"created\":1,\"model\":\"m\",\"later\":{\ndata: \"a\":\ndata: 1},\ndata: \"choices\":[]}";
+    let upstream = Scripted::always(Reply::Events(vec![chunk.to_owned(), finish(), done()])).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": true}).to_string();
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json").body(body);
+    let events = post.send().await.unwrap().text().await.unwrap();
+    assert!(events.starts_with(r#"data: {"id":"x","#), "{events}");
+    assert!(events.contains(r#""later":{ "a": 1}"#), "{events}");
+    assert!(events.lines().all(|line| line.is_empty() || line.starts_with("data: ")), "{events}");
+}
