@@ -24,6 +24,7 @@ mod models;
 mod openapi;
 mod probes;
 mod retries;
+mod shapes;
 mod streams;
 mod support;
 mod texts;

@@ -2,6 +2,7 @@
 
 pub mod door;
 pub mod gateway;
+pub mod law;
 pub mod scripted;
 
 pub use door::Door;
