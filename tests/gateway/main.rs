@@ -23,6 +23,7 @@ mod faults;
 mod models;
 mod openapi;
 mod probes;
+mod properties;
 mod retries;
 mod shapes;
 mod streams;
