@@ -18,6 +18,7 @@ mod catalogue;
 mod chat;
 mod cli;
 mod contract;
+mod differential;
 mod emulator;
 mod faults;
 mod models;
