@@ -183,17 +183,6 @@ pub(crate) fn read<'de, A: MapAccess<'de>, T: Deserialize<'de> + Default>(
     Ok(())
 }
 
-/// Reads any JSON value as text.
-pub(crate) fn read_text<'de, A: MapAccess<'de>>(
-    map: &mut A,
-    _name: &str,
-    _extra: &mut Extra,
-    field: &mut String,
-) -> Result<(), A::Error> {
-    map.next_value::<&RawValue>()?.get().clone_into(field);
-    Ok(())
-}
-
 /// Reads any JSON value but null as text.
 pub(crate) fn read_optional_text<'de, A: MapAccess<'de>>(
     map: &mut A,

@@ -114,7 +114,7 @@ impl Error {
             StatusCode::INTERNAL_SERVER_ERROR => Self::new(
                 Kind::Upstream,
                 "upstream_stream_failed",
-                format!("Featherless broke the answer off: {}. What came before is not complete", words(&members)),
+                format!("Featherless broke the answer off: {}. Whatever came before is not complete", words(&members)),
             ),
             status => from_members(status, &members, model),
         })

@@ -15,7 +15,7 @@ use super::{Inside, answer, body, respond};
 use crate::{
     error::{Error, Result},
     proto::v1::GetModelRequest,
-    service::{Call, Services, models::Whole},
+    service::{Call, Services, models::WholeCatalogue},
 };
 
 type Pairs = Vec<(String, String)>;
@@ -38,7 +38,7 @@ pub async fn list(State((services, _)): State<Inside>, headers: HeaderMap, uri: 
 }
 
 /// The kept text between two brackets: several MB that are not copied for each caller.
-fn whole(catalogue: Whole) -> Response {
+fn whole(catalogue: WholeCatalogue) -> Response {
     let parts = [Bytes::from_static(br#"{"object":"list","data":["#), catalogue.models, Bytes::from_static(b"]}")];
     let frames = stream::iter(parts).map(|part| Ok::<_, std::convert::Infallible>(Frame::data(part)));
     let mut response = respond(Body::new(StreamBody::new(frames)), "application/json", None);

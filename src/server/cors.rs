@@ -15,8 +15,15 @@ use crate::{
 const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7200);
 
 pub(super) fn layer(config: &config::Serve) -> Result<CorsLayer> {
-    let exposed =
-        ["grpc-status", "grpc-message", "grpc-status-details-bin", REQUEST_ID, UPSTREAM_REQUEST_ID, "retry-after"];
+    let exposed = [
+        "grpc-status",
+        "grpc-message",
+        "grpc-status-details-bin",
+        REQUEST_ID,
+        UPSTREAM_REQUEST_ID,
+        "retry-after",
+        "age",
+    ];
     Ok(CorsLayer::new()
         .allow_origin(origins(config)?)
         .allow_methods([Method::GET, Method::POST])

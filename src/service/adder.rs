@@ -125,7 +125,7 @@ fn add_body(known: &mut Option<Body>, piece: Option<chat_delta::Body>) {
 }
 
 fn text_part(text: String) -> ContentPart {
-    ContentPart { r#type: "text".to_owned(), text: Some(text), ..ContentPart::default() }
+    ContentPart { r#type: Some("text".to_owned()), text: Some(text), ..ContentPart::default() }
 }
 
 fn add_tool_call(known: &mut Vec<ToolCall>, piece: ToolCall) {

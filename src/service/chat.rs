@@ -9,7 +9,7 @@ use crate::{
     proto::v1::{
         CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse, chat_service_server,
     },
-    upstream::{Ask, Catalogue, Client, Reply},
+    upstream::{Ask, Catalogue, Client, Reply, Whole},
 };
 
 const PATH: [&str; 2] = ["chat", "completions"];
@@ -95,6 +95,13 @@ fn body(request: &mut CreateChatCompletionRequest, stream: bool) -> Result<Vec<u
     request.provider = None;
     request.extra.insert("stream".to_owned(), stream.to_string());
     encode(request)
+}
+
+impl Whole for CreateChatCompletionResponse {
+    fn is_empty(&self) -> bool {
+        // What came in a form that we don't know is in `extra`, and is an answer all the same.
+        self.choices.is_empty() && !self.extra.contains_key("choices")
+    }
 }
 
 #[async_trait]

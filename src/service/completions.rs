@@ -8,7 +8,7 @@ use crate::{
     proto::v1::{
         CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse, completion_service_server,
     },
-    upstream::{Ask, Catalogue, Client, Reply},
+    upstream::{Ask, Catalogue, Client, Reply, Whole},
 };
 
 const PATH: [&str; 1] = ["completions"];
@@ -74,6 +74,13 @@ fn body(request: &mut CreateCompletionRequest, stream: bool) -> Result<Vec<u8>> 
     request.provider = None;
     request.extra.insert("stream".to_owned(), stream.to_string());
     encode(request)
+}
+
+impl Whole for CreateCompletionResponse {
+    fn is_empty(&self) -> bool {
+        // What came in a form that we don't know is in `extra`, and is an answer all the same.
+        self.choices.is_empty() && !self.extra.contains_key("choices")
+    }
 }
 
 #[async_trait]

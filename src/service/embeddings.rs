@@ -6,7 +6,7 @@ use super::{Call, encode, into_response, validate};
 use crate::{
     error::Result,
     proto::v1::{CreateEmbeddingRequest, CreateEmbeddingResponse, embedding_service_server},
-    upstream::{Ask, Catalogue, Client, Reply},
+    upstream::{Ask, Catalogue, Client, Reply, Whole},
 };
 
 /// Turns texts into vectors.
@@ -42,6 +42,13 @@ impl Embeddings {
             }
         };
         call.logged(reply.await)
+    }
+}
+
+impl Whole for CreateEmbeddingResponse {
+    fn is_empty(&self) -> bool {
+        // What came in a form that we don't know is in `extra`, and is an answer all the same.
+        self.data.is_empty() && !self.extra.contains_key("data")
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelFilter, TokenizeRequest, TokenizeResponse,
         model_service_server,
     },
-    upstream::{Ask, Catalogue, Client, Reply},
+    upstream::{Ask, Catalogue, Client, Reply, Whole},
 };
 
 const PAGE_SIZE_DEFAULT: usize = 100;
@@ -27,7 +27,7 @@ pub struct Models {
 
 /// The whole catalogue, for the REST door.
 #[derive(Debug)]
-pub struct Whole {
+pub struct WholeCatalogue {
     /// The models as JSON, with a comma between two.
     pub models: Bytes,
     /// How long ago they were fetched.
@@ -44,10 +44,10 @@ impl Models {
     ///
     /// # Errors
     /// What the upstream's reply to the first fetch means.
-    pub async fn whole(&self, call: Call) -> Result<Whole> {
+    pub async fn whole(&self, call: Call) -> Result<WholeCatalogue> {
         let ask = Ask { deadline: call.deadline, model: None };
         let copy = call.logged(self.catalogue.get(ask).await)?;
-        Ok(Whole { models: copy.text(), age: copy.age() })
+        Ok(WholeCatalogue { models: copy.text(), age: copy.age() })
     }
 
     /// What of the catalogue passes the upstream's own query parameters: the upstream knows best what they mean.
@@ -111,6 +111,9 @@ impl Models {
     pub async fn tokenize(&self, call: Call, request: TokenizeRequest) -> Result<Reply<TokenizeResponse>> {
         let reply = async {
             validate::model(&request.model)?;
+            if request.text.is_none() {
+                return Err(Error::invalid("text", "required: the text to split"));
+            }
             let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
             self.upstream.post(&["tokenize"], encode(&request)?, ask).await
         };
@@ -142,6 +145,13 @@ fn print(filter: &ModelFilter) -> u32 {
     hasher.write(&prost::Message::encode_to_vec(filter));
     // Half of it will do to tell one list from another.
     u32::try_from(hasher.finish() >> 32).unwrap_or_default()
+}
+
+impl Whole for TokenizeResponse {
+    fn is_empty(&self) -> bool {
+        // No text has no tokens; but then nothing else is said either.
+        self.tokens.is_empty() && !self.extra.is_empty()
+    }
 }
 
 #[async_trait]

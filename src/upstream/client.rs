@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
 use secrecy::ExposeSecret;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -51,6 +51,12 @@ pub struct Clocks {
     pub first_token: Duration,
     /// Between two pieces.
     pub idle: Duration,
+}
+
+/// A message that is the whole answer to a request.
+pub trait Whole: DeserializeOwned + Serialize {
+    /// Whether it has nothing of what was asked for: then it is no answer, whatever its status says.
+    fn is_empty(&self) -> bool;
 }
 
 /// What to ask, besides the body.
@@ -147,7 +153,7 @@ impl Client {
             url.query_pairs_mut().extend_pairs(query);
         }
         let (response, _) = self.send(self.with_key(self.http.get(url)), ask).await?;
-        self.collect(response, ask).await
+        self.read_whole(response, ask).await
     }
 
     /// Gets a resource as the text it is, without reading it: the catalogue, which is several MB.
@@ -168,7 +174,7 @@ impl Client {
         let Some(key) = self.authorization.clone() else { return Err(no_key()) };
         let request = self.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
         let (response, _) = self.send(request, ask).await?;
-        self.collect(response, ask).await
+        self.read_whole(response, ask).await
     }
 
     /// Gets a stream of the account. It has no end of its own: a body that ends was cut.
@@ -187,9 +193,19 @@ impl Client {
     ///
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
-    pub async fn post<M: DeserializeOwned>(&self, segments: &[&str], body: Vec<u8>, ask: Ask<'_>) -> Result<Reply<M>> {
+    pub async fn post<M: Whole>(&self, segments: &[&str], body: Vec<u8>, ask: Ask<'_>) -> Result<Reply<M>> {
         let (response, _) = self.send(self.json(segments, body)?, ask).await?;
-        self.collect(response, ask).await
+        let Reply { request_id, answer } = self.read_whole::<M>(response, ask).await?;
+        if !answer.is_empty() {
+            return Ok(Reply { request_id, answer });
+        }
+        // Some engines put an error into an answer that calls itself a success.
+        let error = serde_json::to_vec(&answer).ok().and_then(|body| Error::from_event(&body, ask.model));
+        let error = error.unwrap_or_else(|| {
+            let message = "Featherless answered with success, but without an answer: try again";
+            Error::new(Kind::Upstream, "upstream_bad_answer", message)
+        });
+        Err(error.with_upstream_request_id(request_id.as_ref().and_then(text)))
     }
 
     /// Posts a body and hands out the answer as it comes. Dropping the answer closes the upstream connection.
@@ -288,7 +304,7 @@ impl Client {
         Err(error::Reply { status, headers: &headers, body: &body, model: ask.model }.into())
     }
 
-    async fn collect<M: DeserializeOwned>(&self, response: reqwest::Response, ask: Ask<'_>) -> Result<Reply<M>> {
+    async fn read_whole<M: DeserializeOwned>(&self, response: reqwest::Response, ask: Ask<'_>) -> Result<Reply<M>> {
         let request_id = request_id(response.headers());
         let body = self.body(response, ask).await?;
         match json::decode_answer(&body) {

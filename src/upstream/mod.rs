@@ -9,5 +9,5 @@ mod retry;
 pub mod sse;
 
 pub use catalogue::Catalogue;
-pub use client::{Ask, Client, Reply};
+pub use client::{Ask, Client, Reply, Whole};
 pub use events::{Chunk, Events};

@@ -231,7 +231,7 @@ fn streamed<'a>(chunks: impl IntoIterator<Item = &'a str>) -> Reply {
 
 #[tokio::test]
 async fn a_chat_request_reaches_upstream_alike_through_every_door() {
-    let answer = whole(r#"{"id":"x","created":1,"model":"m","choices":[]}"#);
+    let answer = whole(r#"{"id":"x","created":1,"model":"m","choices":[{"index":0}]}"#);
     requests_arrive_alike::<CreateChatCompletionRequest, CreateChatCompletionResponse>(&CHAT, false, answer).await;
     let chunk = streamed([r#"{"id":"x","created":1,"model":"m","choices":[]}"#]);
     requests_arrive_alike::<CreateChatCompletionRequest, StreamChatCompletionResponse>(&CHAT, true, chunk).await;
@@ -239,11 +239,11 @@ async fn a_chat_request_reaches_upstream_alike_through_every_door() {
 
 #[tokio::test]
 async fn a_text_request_reaches_upstream_alike_through_every_door() {
-    let answer = whole(r#"{"id":"x","created":1,"model":"m","choices":[]}"#);
+    let answer = whole(r#"{"id":"x","created":1,"model":"m","choices":[{"index":0}]}"#);
     requests_arrive_alike::<CreateCompletionRequest, CreateCompletionResponse>(&COMPLETION, false, answer).await;
     let chunk = streamed([r#"{"id":"x","created":1,"model":"m","choices":[]}"#]);
     requests_arrive_alike::<CreateCompletionRequest, StreamCompletionResponse>(&COMPLETION, true, chunk).await;
-    let vectors = whole(r#"{"model":"m","data":[]}"#);
+    let vectors = whole(r#"{"model":"m","data":[{"index":0}]}"#);
     requests_arrive_alike::<CreateEmbeddingRequest, CreateEmbeddingResponse>(&EMBEDDING, false, vectors).await;
 }
 

@@ -216,6 +216,23 @@ async fn a_caller_who_stops_reading_is_cut_and_upstream_closed() {
 }
 
 #[tokio::test]
+async fn a_success_without_an_answer_is_an_error() {
+    let full = json!({"error": {"message": "full", "type": "t", "code": "concurrency_limit_exceeded"}});
+    for (body, kind, code) in [
+        (json!({}), Kind::Upstream, "upstream_bad_answer"),
+        (json!({"id": "x", "choices": []}), Kind::Upstream, "upstream_bad_answer"),
+        (json!({"error": "no data in 30000ms"}), Kind::Upstream, "upstream_stream_failed"),
+        (full, Kind::Saturated, "concurrency_limit_exceeded"),
+    ] {
+        let upstream = Scripted::always(Reply::Json(200, body)).await;
+        let gateway = Gateway::to(upstream.address).await;
+        for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
+            gateway.ask(door, &prompt(MODEL, "hi")).await.failed(kind, code);
+        }
+    }
+}
+
+#[tokio::test]
 async fn who_speaks_is_not_yet_a_token() {
     let role = event(&json!({"role": "assistant", "content": ""}), None);
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![role])).await;

@@ -64,8 +64,8 @@ async fn a_text_goes_on_alike_through_every_door() {
 
 #[tokio::test]
 async fn every_kind_of_prompt_and_input_reaches_upstream_as_it_is() {
-    let completion = json!({"id": "x", "object": "text_completion", "created": 1, "model": "m", "choices": []});
-    let embedding = json!({"object": "list", "model": "m", "data": []});
+    let completion = json!({"id": "x", "object": "text_completion", "created": 1, "model": "m", "choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]});
+    let embedding = json!({"object": "list", "model": "m", "data": [{"index": 0, "embedding": [1]}]});
     let kinds = [
         (json!("a"), PromptKind::Prompt("a".to_owned()), InputKind::Input("a".to_owned())),
         (
@@ -154,7 +154,7 @@ async fn a_text_is_split_into_tokens() {
     let (status, tokens) = post(&gateway, "/v1/tokenize", &json!({"model": MODEL, "text": "Hello there, world"})).await;
     assert_eq!(status, 200);
     let request =
-        TokenizeRequest { model: MODEL.to_owned(), text: "Hello there, world".to_owned(), ..Default::default() };
+        TokenizeRequest { model: MODEL.to_owned(), text: Some("Hello there, world".to_owned()), ..Default::default() };
     let answer = ModelServiceClient::new(gateway.channel().await).tokenize(request).await.unwrap().into_inner();
     assert_eq!(json!(answer.tokens), tokens["tokens"]);
     assert!(answer.tokens.len() > 2);
@@ -175,6 +175,7 @@ async fn what_is_missing_or_out_of_range_is_named() {
         ("/v1/embeddings", json!({"model": MODEL, "input": "a", "dimensions": 0}), "dimensions"),
         ("/v1/embeddings", json!({"model": MODEL, "input": [[1], "a"]}), "input[1]"),
         ("/v1/tokenize", json!({"text": "a"}), "model"),
+        ("/v1/tokenize", json!({"model": MODEL}), "text"),
     ] {
         let (status, error) = post(&gateway, path, &body).await;
         assert_eq!((status, error["error"]["param"].as_str()), (400, Some(param)), "{body}: {error}");

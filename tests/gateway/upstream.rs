@@ -201,6 +201,26 @@ async fn an_error_of_any_length_fits_into_the_heads_that_clients_take() {
 }
 
 #[tokio::test]
+async fn what_a_caller_leaves_out_is_not_made_up() {
+    let mut request = prompt(MODEL, "hi");
+    request["tools"] = json!([{"function": {}}, {}]);
+    request["response_format"] = json!({"json_schema": {}});
+    request["tool_choice"] = json!({"function": {}, "allowed_tools": {}});
+    request["prediction"] = json!({"content": "x"});
+    request["messages"] = json!([{"role": "user", "content": [{}, {"image_url": {}, "input_audio": {}}]}]);
+    let mut expected = request.clone();
+    expected["stream"] = json!(false);
+    let upstream = Scripted::always(Reply::Json(200, answer())).await;
+    let gateway = Gateway::to(upstream.address).await;
+    for door in [Door::RestUnary, Door::GrpcUnary] {
+        gateway.ask(door, &request).await.ok();
+    }
+    for seen in upstream.seen() {
+        assert_eq!(seen.json(), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_number_reaches_upstream_to_its_last_digit() {
     let upstream = Scripted::always(Reply::Json(200, answer())).await;
     let gateway = Gateway::to(upstream.address).await;
