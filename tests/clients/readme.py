@@ -132,6 +132,16 @@ def codes_missing():
     return {code for code in codes - {"bad_configuration"} if f"`{code}`" not in README}
 
 
+def calls_missing():
+    """Methods of the contract that the README doesn't name. The project's own tests hold the REST paths to them."""
+    calls = set()
+    for file in (ROOT / "proto/featherwire").rglob("*.proto"):
+        for service, methods in re.findall(r"^service (\w+) \{\n(.*?)^\}", file.read_text(), re.M | re.S):
+            calls |= {f"{service}/{method}" for method in re.findall(r"^  rpc (\w+)\(", methods, re.M)}
+    assert calls, "proto/ is not what this check takes it for"
+    return {call for call in calls if f"`{call}`" not in README}
+
+
 def links_missing():
     targets = {target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target}
     anchors = {"#" + heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", README, re.M)}
@@ -154,6 +164,7 @@ def main():
     report("the options are those of --help", difference(options_in_readme(), options_in_help()))
     report("the table of errors is the source's", difference(errors_in_readme(), errors_in_table()))
     report("every error's code is named", " ".join(sorted(codes_missing())))
+    report("every method is named", " ".join(sorted(calls_missing())))
     report("every link within the project leads somewhere", " ".join(sorted(links_missing())))
 
 
