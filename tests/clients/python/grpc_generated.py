@@ -140,9 +140,7 @@ def _():
 def _():
     ids, token = [], ""
     while True:
-        page = models.ListModels(
-            model_service_pb2.ListModelsRequest(page_size=5, page_token=token), **WITH_KEY
-        )
+        page = models.ListModels(model_service_pb2.ListModelsRequest(page_size=5, page_token=token), **WITH_KEY)
         ids += [model.id for model in page.models]
         token = page.next_page_token
         if not token:
