@@ -1,6 +1,8 @@
 //! The OpenAI door: JSON in, the same service method as gRPC, JSON or server-sent events out. It knows the services
 //! and the codec, and nothing of the upstream's client.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     body::Body,
@@ -54,14 +56,14 @@ pub fn routes(services: Services, request_bytes_max: usize) -> Router {
         .route("/v1/plan", get(account::plan))
         .route("/v1/concurrency", get(account::concurrency))
         .route("/v1/concurrency/stream", get(account::watch))
-        .with_state((services, body::Limit(request_bytes_max)))
+        .with_state((Arc::new(services), body::Limit(request_bytes_max)))
         .method_not_allowed_fallback(wrong_method)
         // The limit is ours, in `body`, with an error that names it.
         .layer(DefaultBodyLimit::disable())
 }
 
 /// What every handler is given.
-type Inside = (Services, body::Limit);
+type Inside = (Arc<Services>, body::Limit);
 
 /// The answer to a path that no door has.
 pub async fn unknown_path(request: Request) -> Response {

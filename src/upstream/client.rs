@@ -1,6 +1,6 @@
 //! The one HTTP client of the upstream.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
@@ -37,6 +37,11 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// answer waits behind another.
 #[derive(Clone, Debug)]
 pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     http: reqwest::Client,
     base: reqwest::Url,
     authorization: Option<HeaderValue>,
@@ -122,7 +127,7 @@ impl Client {
             .connect_timeout(config.connect_timeout)
             .build()
             .map_err(|error| misconfigured("the HTTP client can't be set up").with_source(error))?;
-        Ok(Self {
+        let inner = Inner {
             http,
             base: config.featherless_base_url.clone(),
             authorization: authorization
@@ -130,12 +135,13 @@ impl Client {
                 .map_err(|_| misconfigured("FEATHERLESS_API_KEY can't be a header"))?,
             clocks: Clocks { first_token: config.first_token_timeout, idle: config.idle_timeout },
             retry: retry::Policy::new(config.retries, config.retry_wait),
-        })
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Whether there is an API key to ask with.
     pub fn has_key(&self) -> bool {
-        self.authorization.is_some()
+        self.inner.authorization.is_some()
     }
 
     /// Gets a resource. `segments` are the path below the base URL; the catalogue may be read without a key.
@@ -152,7 +158,7 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let (response, _) = self.send(self.with_key(self.http.get(url)), ask).await?;
+        let (response, _) = self.send(self.with_key(self.inner.http.get(url)), ask).await?;
         self.read_whole(response, ask).await
     }
 
@@ -161,7 +167,7 @@ impl Client {
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
     pub async fn get_text(&self, segments: &[&str], ask: Ask<'_>) -> Result<Bytes> {
-        let request = self.with_key(self.http.get(self.url(segments)?));
+        let request = self.with_key(self.inner.http.get(self.url(segments)?));
         let (response, _) = self.send(request, ask).await?;
         self.body(response, ask).await
     }
@@ -171,8 +177,8 @@ impl Client {
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
     pub async fn get_account<M: DeserializeOwned>(&self, segments: &[&str], ask: Ask<'_>) -> Result<Reply<M>> {
-        let Some(key) = self.authorization.clone() else { return Err(no_key()) };
-        let request = self.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
+        let Some(key) = self.inner.authorization.clone() else { return Err(no_key()) };
+        let request = self.inner.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
         let (response, _) = self.send(request, ask).await?;
         self.read_whole(response, ask).await
     }
@@ -182,8 +188,8 @@ impl Client {
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none; after that, the stream's own items.
     pub async fn watch_account<M: Chunk>(&self, segments: &[&str]) -> Result<Events<M>> {
-        let Some(key) = self.authorization.clone() else { return Err(no_key()) };
-        let request = self.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
+        let Some(key) = self.inner.authorization.clone() else { return Err(no_key()) };
+        let request = self.inner.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
         let request = request.header(header::ACCEPT, EVENT_STREAM);
         let (response, sent) = self.send(request, Ask::default()).await?;
         Ok(self.events(response, sent, Ask::default())?.answer)
@@ -226,21 +232,22 @@ impl Client {
                 .with_upstream_request_id(request_id.as_ref().and_then(text)));
         }
         let body = http::Response::from(response).into_body();
-        let answer = Events::new(body, self.clocks, sent, ask, request_id.as_ref().and_then(text));
+        let answer = Events::new(body, self.inner.clocks, sent, ask, request_id.as_ref().and_then(text));
         Ok(Reply { request_id, answer })
     }
 
     /// The catalogue may be read without a key; with one, it says more.
     fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
-        match &self.authorization {
+        match &self.inner.authorization {
             Some(key) => request.header(header::AUTHORIZATION, key.clone()),
             None => request,
         }
     }
 
     fn json(&self, segments: &[&str], body: Vec<u8>) -> Result<reqwest::RequestBuilder> {
-        let Some(key) = self.authorization.clone() else { return Err(no_key()) };
+        let Some(key) = self.inner.authorization.clone() else { return Err(no_key()) };
         Ok(self
+            .inner
             .http
             .post(self.url(segments)?)
             .header(header::AUTHORIZATION, key)
@@ -249,11 +256,11 @@ impl Client {
     }
 
     fn url(&self, segments: &[&str]) -> Result<reqwest::Url> {
-        below(self.base.clone(), segments)
+        below(self.inner.base.clone(), segments)
     }
 
     fn account_url(&self, segments: &[&str]) -> Result<reqwest::Url> {
-        let mut root = self.base.clone();
+        let mut root = self.inner.base.clone();
         let path = root.path().trim_end_matches('/');
         let path = path.strip_suffix("/v1").unwrap_or(path).to_owned();
         root.set_path(&path);
@@ -263,7 +270,7 @@ impl Client {
     /// Sends a request until there is the head of a successful reply, or no point in trying again. Tells when the try
     /// that succeeded was sent.
     async fn send(&self, request: reqwest::RequestBuilder, ask: Ask<'_>) -> Result<(reqwest::Response, Instant)> {
-        self.retry.begin();
+        self.inner.retry.begin();
         let mut retries = 0;
         loop {
             // Bodies are bytes in memory, so there is always another copy of the request.
@@ -273,7 +280,7 @@ impl Client {
                 Ok(response) => return Ok((response, sent)),
                 Err(error) => error,
             };
-            let Some(wait) = self.retry.wait(retries, &error, ask.deadline) else { return Err(error) };
+            let Some(wait) = self.inner.retry.wait(retries, &error, ask.deadline) else { return Err(error) };
             retries += 1;
             tracing::info!(code = error.code(), cause = error.cause(), retries, ?wait, "asking upstream again");
             tokio::time::sleep(wait).await;
@@ -287,8 +294,8 @@ impl Client {
         sent: Instant,
         ask: Ask<'_>,
     ) -> Result<reqwest::Response> {
-        let (deadline, late) = self.clocks.first(sent, ask.deadline);
-        let response = timeout_at(deadline, request.send()).await.map_err(|_| late.error(self.clocks))?;
+        let (deadline, late) = self.inner.clocks.first(sent, ask.deadline);
+        let response = timeout_at(deadline, request.send()).await.map_err(|_| late.error(self.inner.clocks))?;
         let response = response.map_err(unreachable)?;
         if response.status().is_success() {
             if is(&response, "text/html") {
@@ -324,8 +331,8 @@ impl Client {
     async fn read(&self, mut body: reqwest::Body, bytes_max: usize, deadline: Option<Instant>) -> Result<Bytes> {
         let mut whole = BytesMut::new();
         loop {
-            let (due, late) = self.clocks.rest(deadline);
-            let frame = timeout_at(due, body.frame()).await.map_err(|_| late.error(self.clocks))?;
+            let (due, late) = self.inner.clocks.rest(deadline);
+            let frame = timeout_at(due, body.frame()).await.map_err(|_| late.error(self.inner.clocks))?;
             let Some(frame) = frame else { return Ok(whole.freeze()) };
             let frame = frame.map_err(|error| {
                 let message = "The connection to Featherless broke in the middle of the answer: try again";
