@@ -60,7 +60,7 @@ pub struct Upstream {
 #[derive(Args, Clone, Debug)]
 pub struct Serve {
     /// Address and port of the one listener: gRPC, gRPC-Web and REST
-    #[arg(long, env = "FEATHERWIRE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    #[arg(long, env = "FEATHERWIRE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = address)]
     pub listen: SocketAddr,
 
     /// Answer from the built-in emulator: no key, no network, no cost
@@ -149,7 +149,8 @@ impl Serve {
             let length = key.expose_secret().len();
             return Err(format!(
                 "FEATHERWIRE_API_KEYS has an empty key, or one with a character that a header can't carry \
-                 (one of {length} bytes): separate keys by commas alone, and use visible ASCII"
+                 (one of {length} bytes): separate keys by commas alone, use visible ASCII, and unset the variable to ask \
+                 for no key"
             ));
         }
         if self.api_keys.is_empty() && !self.listen.ip().is_loopback() {
@@ -211,6 +212,15 @@ pub fn read_dotenv() -> Result<Option<PathBuf>, String> {
 /// Which log lines to print: `FEATHERWIRE_LOG`, such as `info` or `warn,featherwire=debug`.
 pub fn log_filter() -> Option<String> {
     std::env::var("FEATHERWIRE_LOG").ok()
+}
+
+/// An IP address and a port; `localhost` is the one name that needs no lookup.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8000 or 0.0.0.0:8000".to_owned())
 }
 
 fn base_url(text: &str) -> Result<reqwest::Url, String> {

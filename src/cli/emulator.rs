@@ -16,7 +16,7 @@ use crate::{
 #[command(after_help = faults())]
 pub struct Emulator {
     /// Address and port to listen on
-    #[arg(long, env = "FEATHERWIRE_EMULATOR_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8001")]
+    #[arg(long, env = "FEATHERWIRE_EMULATOR_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8001", value_parser = crate::config::address)]
     listen: SocketAddr,
 
     #[command(flatten)]

@@ -59,5 +59,5 @@ fn welcome(config: &config::Serve, address: SocketAddr, has_key: bool) {
             "  ! Featherless API key not configured: every call will be refused until FEATHERLESS_API_KEY is set"
         );
     }
-    eprintln!("  try: featherwire chat \"Say hello in 5 words\" --gateway http://{address}");
+    eprintln!("  to read and try it: http://{address}/docs");
 }

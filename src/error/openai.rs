@@ -1,6 +1,8 @@
 //! The error as OpenAI's body: `{"error":{"message","type","param","code"}}`, from which the official SDKs make their
 //! own exceptions.
 
+use std::borrow::Cow;
+
 use http::{HeaderValue, Response, header};
 use serde::Serialize;
 
@@ -14,7 +16,7 @@ pub struct Body<'a> {
 
 #[derive(Serialize)]
 struct Members<'a> {
-    message: &'a str,
+    message: Cow<'a, str>,
     r#type: &'static str,
     param: Option<&'a str>,
     code: &'a str,
@@ -25,7 +27,11 @@ impl Error {
     pub fn body(&self) -> Body<'_> {
         Body {
             error: Members {
-                message: self.message(),
+                // OpenAI's body has no place of its own for a link.
+                message: match self.help() {
+                    Some(url) => format!("{}. See {url}", self.message()).into(),
+                    None => self.message().into(),
+                },
                 r#type: self.kind().row().openai,
                 param: self.param(),
                 code: self.code(),

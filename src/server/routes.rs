@@ -50,6 +50,8 @@ pub(super) fn router(config: &config::Serve, upstream: Client, readiness: &Readi
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // So that tools can read the details of errors.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let open = Routes::new(readiness.health_service())
         .add_service(descriptions().build_v1().map_err(Error::internal)?)

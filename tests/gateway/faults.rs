@@ -65,6 +65,9 @@ async fn a_fault_before_the_first_token_has_its_status_and_its_advice_at_every_d
             let failure = gateway.ask(door, &prompt(model, "hi")).await.failed(*kind, code);
             assert!(failure.message.contains(advice), "{door:?} {model}: {failure:?}");
             assert!(!failure.message.contains('<'), "a web page is never passed on: {failure:?}");
+            if *kind == Kind::Forbidden && matches!(door, Door::RestUnary | Door::RestStream) {
+                assert!(failure.message.contains("See https://"), "the next step's link: {failure:?}");
+            }
             if *kind == Kind::Saturated {
                 assert_eq!(failure.retry_after_seconds, Some(2), "{door:?}");
             }
