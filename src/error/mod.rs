@@ -62,8 +62,10 @@ impl Error {
 
     /// A bug of ours: the caller learns no more than that.
     pub fn internal(source: impl Into<Source>) -> Self {
-        let message = "internal error of the gateway; its log knows more, under this answer's x-request-id";
-        Self::new(Kind::Internal, "internal_error", message).with_source(source)
+        let message = "Internal error of the gateway: its log knows more. Please report it";
+        let error = Self::new(Kind::Internal, "internal_error", message).with_source(source);
+        tracing::error!(cause = error.cause(), "internal error");
+        error
     }
 
     /// The same error, about this field of the request.

@@ -58,8 +58,6 @@ impl Error {
         if self.kind() == super::Kind::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        // The access log wants its kind and its source, which the body doesn't tell.
-        response.extensions_mut().insert(std::sync::Arc::new(self));
         response
     }
 }

@@ -41,13 +41,10 @@ fn explain(response: Response) -> Response {
     };
     let error = Error::new(kind, reason, status.message().to_owned());
     let mut explained: Response = Status::from(error).into_http();
-    explained.headers_mut().extend(
-        response
-            .headers()
-            .iter()
-            .filter(|(name, _)| !name.as_str().starts_with("grpc-"))
-            .map(|(name, value)| (name.clone(), value.clone())),
-    );
+    let kept = response.headers().iter().filter(|(name, _)| !name.as_str().starts_with("grpc-"));
+    for (name, value) in kept {
+        explained.headers_mut().insert(name, value.clone());
+    }
     explained
 }
 

@@ -57,6 +57,7 @@ impl<S: Service<Request>> Service<Request> for Limited<S> {
 
     fn call(&mut self, request: Request) -> S::Future {
         let bytes_max = self.bytes_max;
+        let may_go_on = request.uri().path().starts_with("/grpc.reflection.");
         self.inner.call(request.map(|body| {
             Body::new(Messages {
                 body,
@@ -64,6 +65,7 @@ impl<S: Service<Request>> Service<Request> for Limited<S> {
                 prefix: Vec::new(),
                 alarm: Box::pin(tokio::time::sleep(BODY_TIMEOUT)),
                 received: 0,
+                may_go_on,
             })
         }))
     }
@@ -75,9 +77,11 @@ struct Messages {
     body: Body,
     bytes_max: usize,
     prefix: Vec<u8>,
-    /// Rings when the first message has taken too long. What comes after it, in reflection's streams, may take its time.
+    /// Rings when the request has taken too long to arrive.
     alarm: Pin<Box<Sleep>>,
     received: usize,
+    /// Whether the caller may keep the stream open after its first message: only reflection's methods are like that.
+    may_go_on: bool,
 }
 
 impl Messages {
@@ -114,7 +118,7 @@ impl HttpBody for Messages {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let this = self.get_mut();
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
-            if !this.is_complete() {
+            if !(this.may_go_on && this.is_complete()) {
                 ready!(this.alarm.as_mut().poll(context));
                 return Poll::Ready(Some(Err(Status::from(body_timeout()).into())));
             }

@@ -9,7 +9,7 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 
-use crate::{config, error::Result, upstream::Client};
+use crate::{config, error::Result, service::Services, upstream::Client};
 
 mod auth;
 mod cors;
@@ -30,9 +30,10 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long sent bytes may stay unacknowledged before a caller counts as vanished.
+/// How much longer than `--write-timeout` sent bytes may stay unacknowledged. The kernel counts a caller who is there but
+/// doesn't read as well, and shall not be quicker than we are.
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(60);
+const UNACKNOWLEDGED_MARGIN: Duration = Duration::from_secs(10);
 
 /// How many calls one HTTP/2 connection may have open at a time.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
@@ -67,7 +68,9 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Outcome> {
     let mut readiness = Readiness::new(upstream.has_key());
-    let router = routes::router(config, upstream, &readiness)?;
+    let services = Services::new(upstream, config.unary_via_stream);
+    let account = services.account.clone();
+    let router = routes::router(config, services, &readiness)?;
     readiness.begin().await;
     let service = TowerToHyperService::new(router);
     let http = Arc::new(http());
@@ -78,7 +81,7 @@ pub async fn serve(
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let stream = tokio::select! {
-            accepted = accept(&listener) => accepted,
+            accepted = accept(&listener, config.write_timeout) => accepted,
             Some(_) = tasks.join_next() => continue,
             () = &mut shutdown => break,
         };
@@ -86,12 +89,13 @@ pub async fn serve(
         let (http, service, watcher) = (Arc::clone(&http), service.clone(), connections.watcher());
         let (mut draining, patience) = (draining.subscribe(), config.write_timeout);
         tasks.spawn(async move {
-            // Hyper's clock for a head begins with its first byte.
+            // Hyper's clock for a head begins only when the version is known, for which `Unstuck` has one.
             tokio::select! {
                 spoke = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => if spoke.is_err() { return },
                 _ = draining.changed() => return,
             }
-            let connection = http.serve_connection(TokioIo::new(Unstuck::new(stream, patience)), service).into_owned();
+            let connection =
+                http.serve_connection(TokioIo::new(Unstuck::new(stream, HEAD_TIMEOUT, patience)), service).into_owned();
             if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(%error, "connection ended");
             }
@@ -99,11 +103,16 @@ pub async fn serve(
     }
     readiness.drain().await;
     drop(listener);
+    // Those who watch never end by themselves.
     readiness.end_watches().await;
+    account.end_watches();
     is_draining.send_replace(true);
     tracing::info!(connections = tasks.len(), "draining: no new calls; running ones may end");
-    let _ = tokio::time::timeout(config.drain_timeout, connections.shutdown()).await;
-    while tasks.try_join_next().is_some() {}
+    let _ = tokio::time::timeout(config.drain_timeout, async {
+        connections.shutdown().await;
+        while tasks.join_next().await.is_some() {}
+    })
+    .await;
     let outcome = match tasks.len() {
         0 => Outcome::Drained,
         busy => Outcome::Cut(busy),
@@ -126,7 +135,8 @@ fn http() -> auto::Builder<TokioExecutor> {
     http
 }
 
-async fn accept(listener: &TcpListener) -> tokio::net::TcpStream {
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+async fn accept(listener: &TcpListener, write_timeout: Duration) -> tokio::net::TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -134,7 +144,8 @@ async fn accept(listener: &TcpListener) -> tokio::net::TcpStream {
                 let _ = stream.set_nodelay(true);
                 let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive());
                 #[cfg(target_os = "linux")]
-                let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
+                let _ =
+                    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(write_timeout + UNACKNOWLEDGED_MARGIN));
                 return stream;
             }
             Err(error) if is_of_one_connection(&error) => {}

@@ -30,13 +30,11 @@ use crate::{
     rest,
     service::Services,
     telemetry,
-    upstream::Client,
 };
 
-pub(super) fn router(config: &config::Serve, upstream: Client, readiness: &Readiness) -> Result<Router> {
+pub(super) fn router(config: &config::Serve, services: Services, readiness: &Readiness) -> Result<Router> {
     let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
     let keys = auth::Keys::new(&config.api_keys);
-    let services = Services::new(upstream, config.unary_via_stream);
 
     let Services { chat, completions, embeddings, models, account } = services.clone();
     let guarded = Routes::new(ChatServiceServer::new(chat).max_decoding_message_size(bytes_max))

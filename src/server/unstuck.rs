@@ -14,17 +14,23 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// A connection whose writes fail when they have been stuck for too long.
+/// A connection whose writes fail when they have been stuck for too long, and whose first read does when nothing comes.
 pub(super) struct Unstuck {
     stream: TcpStream,
     patience: Duration,
     /// Runs while a write is stuck.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Runs until so much has been read that the version of HTTP is known: hyper has no clock for that.
+    opening: Option<(usize, Pin<Box<Sleep>>)>,
 }
 
+/// The length of HTTP/2's preface, by which the versions are told apart.
+const PREFACE_BYTES: usize = 24;
+
 impl Unstuck {
-    pub(super) fn new(stream: TcpStream, patience: Duration) -> Self {
-        Self { stream, patience, alarm: None }
+    pub(super) fn new(stream: TcpStream, opening: Duration, patience: Duration) -> Self {
+        let opening = Some((0, Box::pin(tokio::time::sleep(opening))));
+        Self { stream, patience, alarm: None, opening }
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -41,7 +47,19 @@ impl Unstuck {
 
 impl AsyncRead for Unstuck {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(context, buffer)
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let Some((seen, alarm)) = &mut this.opening else { return read };
+        if read.is_pending() {
+            ready!(alarm.as_mut().poll(context));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the caller never began")));
+        }
+        *seen += buffer.filled().len() - before;
+        if *seen >= PREFACE_BYTES {
+            this.opening = None;
+        }
+        read
     }
 }
 

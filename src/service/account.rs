@@ -34,7 +34,7 @@ impl Account {
     /// What the upstream's reply means.
     pub async fn plan(&self, call: Call) -> Result<Reply<Plan>> {
         let ask = Ask { deadline: call.deadline, model: None };
-        call.logged(self.upstream.get(&["plan"], &[], ask).await)
+        call.logged(self.upstream.get_with_key(&["plan"], ask).await)
     }
 
     /// Who uses the account's units right now.
@@ -44,6 +44,11 @@ impl Account {
     pub async fn concurrency(&self, call: Call) -> Result<Reply<Concurrency>> {
         let ask = Ask { deadline: call.deadline, model: None };
         call.logged(self.upstream.get_account(&["account", "concurrency"], ask).await)
+    }
+
+    /// Ends every watch, for they never end by themselves.
+    pub fn end_watches(&self) {
+        self.feed.end();
     }
 
     /// Who uses the account's units, whenever the upstream says so. All watchers share one upstream connection.

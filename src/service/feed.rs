@@ -62,6 +62,15 @@ impl Feed {
         }
     }
 
+    /// Ends every watch there is.
+    pub fn end(&self) {
+        let current = self.line.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(line) = current {
+            // With the task goes the sender, and those who watch are told that there is nothing more to come.
+            line.task.abort();
+        }
+    }
+
     fn line(&self) -> Arc<Line> {
         let mut current = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(line) = current.upgrade().filter(|line| !line.task.is_finished()) {
@@ -157,8 +166,8 @@ impl Stream for Watch {
             }
             Some(Err(error)) => this.end(error),
             None => {
-                let message = "Featherless's concurrency feed broke off: watch again";
-                this.end(Error::new(Kind::Upstream, "upstream_stream_cut", message).with_retry_after(RETRY_AFTER))
+                let message = "The gateway is going down: watch again, elsewhere or later";
+                this.end(Error::new(Kind::Unavailable, "draining", message).with_retry_after(RETRY_AFTER))
             }
         }
     }

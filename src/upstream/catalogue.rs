@@ -7,20 +7,21 @@
 use std::{
     ops::Range,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::{FutureExt, future};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::client::{Ask, Client, bad_answer};
 use crate::{
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     json,
     proto::v1::{Model, ModelFilter},
 };
@@ -41,19 +42,26 @@ const SUGGESTIONS_WAIT: Duration = Duration::from_secs(2);
 const LIKENESS_MIN: f64 = 0.85;
 
 /// The catalogue of an upstream. Cheap to clone; all clones share one copy.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Catalogue {
     upstream: Client,
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     copy: RwLock<Option<Arc<Copy>>>,
-    /// Held by whoever fetches the first copy, while others wait for it.
-    first: tokio::sync::Mutex<()>,
+    /// The fetch of the first copy, which all who wait for it share.
+    first: Mutex<Option<FirstFetch>>,
     refreshing: AtomicBool,
     failed_at: RwLock<Option<Instant>>,
+}
+
+type FirstFetch = future::Shared<future::BoxFuture<'static, Result<Arc<Copy>>>>;
+
+fn too_late() -> Error {
+    let message = "The caller's own deadline passed before the catalogue had come: allow more time, or try again soon";
+    Error::new(Kind::Timeout, "deadline_exceeded", message)
 }
 
 /// The catalogue as it was at one time.
@@ -90,6 +98,12 @@ pub struct Page {
     pub has_more: bool,
 }
 
+impl std::fmt::Debug for Catalogue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalogue").field("upstream", &self.upstream).finish_non_exhaustive()
+    }
+}
+
 impl Catalogue {
     /// The catalogue of this upstream, not fetched yet.
     pub fn new(upstream: Client) -> Self {
@@ -104,12 +118,26 @@ impl Catalogue {
         if let Some(copy) = self.kept() {
             return Ok(copy);
         }
-        let _first = self.shared.first.lock().await;
-        if let Some(copy) = self.kept() {
-            return Ok(copy);
+        let fetch = self.first_fetch();
+        match ask.deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, fetch).await.unwrap_or_else(|_| Err(too_late())),
+            None => fetch.await,
         }
-        let copy = Copy::new(&self.upstream.get_text(&["models"], ask).await?)?;
-        Ok(self.keep(copy))
+    }
+
+    fn first_fetch(&self) -> FirstFetch {
+        let mut first = self.shared.first.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fetch) = first.as_ref().filter(|fetch| !matches!(fetch.peek(), Some(Err(_)))) {
+            return fetch.clone();
+        }
+        let catalogue = self.clone();
+        // A task of its own, so that it comes to its end though the one who set it off may leave.
+        let task = tokio::spawn(async move {
+            let text = catalogue.upstream.get_text(&["models"], Ask::default()).await?;
+            Ok(catalogue.keep(Copy::new(&text)?))
+        });
+        let fetch = task.map(|result| result.unwrap_or_else(|panic| Err(Error::internal(panic)))).boxed().shared();
+        first.insert(fetch).clone()
     }
 
     /// The copy that is kept, if there is one already. An old one is refreshed meanwhile.

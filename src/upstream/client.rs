@@ -162,6 +162,14 @@ impl Client {
         self.read_whole(response, ask).await
     }
 
+    /// Gets a resource that only a key opens.
+    ///
+    /// # Errors
+    /// Whatever the upstream's reply means, or why there is none.
+    pub async fn get_with_key<M: DeserializeOwned>(&self, segments: &[&str], ask: Ask<'_>) -> Result<Reply<M>> {
+        if self.has_key() { self.get(segments, &[], ask).await } else { Err(no_key()) }
+    }
+
     /// Gets a resource as the text it is, without reading it: the catalogue, which is several MB.
     ///
     /// # Errors
@@ -192,7 +200,7 @@ impl Client {
         let request = self.inner.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
         let request = request.header(header::ACCEPT, EVENT_STREAM);
         let (response, sent) = self.send(request, Ask::default()).await?;
-        Ok(self.events(response, sent, Ask::default())?.answer)
+        Ok(self.events(response, sent, Ask::default()).await?.answer)
     }
 
     /// Posts a body and waits for the whole answer.
@@ -221,14 +229,24 @@ impl Client {
     pub async fn stream<M: Chunk>(&self, segments: &[&str], body: Vec<u8>, ask: Ask<'_>) -> Result<Reply<Events<M>>> {
         let request = self.json(segments, body)?.header(header::ACCEPT, EVENT_STREAM);
         let (response, sent) = self.send(request, ask).await?;
-        self.events(response, sent, ask)
+        self.events(response, sent, ask).await
     }
 
-    fn events<M: Chunk>(&self, response: reqwest::Response, sent: Instant, ask: Ask<'_>) -> Result<Reply<Events<M>>> {
+    async fn events<M: Chunk>(
+        &self,
+        response: reqwest::Response,
+        sent: Instant,
+        ask: Ask<'_>,
+    ) -> Result<Reply<Events<M>>> {
         let request_id = request_id(response.headers());
         if !is(&response, EVENT_STREAM) {
             let problem = "Featherless answered a streamed request with something else than a stream";
-            return Err(Error::new(Kind::Upstream, "upstream_bad_answer", problem)
+            let body = http::Response::from(response).into_body();
+            let body = self.read(body, error::BODY_BYTES_MAX, ask.deadline).await.unwrap_or_default();
+            // Perhaps an error that calls itself a success.
+            let error = Error::from_event(&body, ask.model);
+            return Err(error
+                .unwrap_or_else(|| Error::new(Kind::Upstream, "upstream_bad_answer", problem))
                 .with_upstream_request_id(request_id.as_ref().and_then(text)));
         }
         let body = http::Response::from(response).into_body();
@@ -267,20 +285,22 @@ impl Client {
         below(root, segments)
     }
 
-    /// Sends a request until there is the head of a successful reply, or no point in trying again. Tells when the try
-    /// that succeeded was sent.
+    /// Sends a request until there is the head of a successful reply, or no point in trying again. Tells when it began,
+    /// which is when the clock for the first token does, however many tries it takes.
     async fn send(&self, request: reqwest::RequestBuilder, ask: Ask<'_>) -> Result<(reqwest::Response, Instant)> {
         self.inner.retry.begin();
-        let mut retries = 0;
+        let (begun, mut retries) = (Instant::now(), 0);
         loop {
             // Bodies are bytes in memory, so there is always another copy of the request.
             let Some(attempt) = request.try_clone() else { return Err(Error::internal("a request can't be copied")) };
             let sent = Instant::now();
-            let error = match self.attempt(attempt, sent, ask).await {
-                Ok(response) => return Ok((response, sent)),
+            let error = match self.attempt(attempt, begun, ask).await {
+                Ok(response) => return Ok((response, begun)),
                 Err(error) => error,
             };
-            let Some(wait) = self.inner.retry.wait(retries, &error, ask.deadline) else { return Err(error) };
+            let Some(wait) = self.inner.retry.wait(retries, sent.elapsed(), &error, ask.deadline) else {
+                return Err(error);
+            };
             retries += 1;
             tracing::info!(code = error.code(), cause = error.cause(), retries, ?wait, "asking upstream again");
             tokio::time::sleep(wait).await;

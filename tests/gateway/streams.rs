@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use featherwire::error::Kind;
+use featherwire::{
+    error::Kind,
+    proto::v1::{WatchConcurrencyRequest, account_service_client::AccountServiceClient},
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,7 +14,7 @@ use tokio::{
 
 use crate::support::{
     Door, Gateway, MODEL, Reply, Scripted,
-    door::message,
+    door::{grpc_failure, message},
     gateway::http,
     prompt,
     scripted::{chunk, event, finish},
@@ -226,7 +229,7 @@ async fn a_success_without_an_answer_is_an_error() {
     ] {
         let upstream = Scripted::always(Reply::Json(200, body)).await;
         let gateway = Gateway::to(upstream.address).await;
-        for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
+        for door in Door::ALL {
             gateway.ask(door, &prompt(MODEL, "hi")).await.failed(kind, code);
         }
     }
@@ -259,16 +262,19 @@ async fn line_ends_inside_verbatim_json_do_not_break_an_event() {
 }
 
 #[tokio::test]
-async fn a_watched_health_does_not_hold_up_the_drain() {
+async fn those_who_watch_do_not_hold_up_the_drain() {
     use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut health = HealthClient::new(gateway.channel().await);
     let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
+    let mut units = AccountServiceClient::new(gateway.channel().await);
+    let mut units = units.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
     let silent = TcpStream::connect(gateway.address).await.unwrap();
     let stopping = tokio::spawn(gateway.stop());
     assert_eq!(watch.message().await.unwrap().unwrap().status, 2, "told before it ends");
+    assert_eq!(grpc_failure(&units.message().await.unwrap_err()).code, "draining");
     assert_eq!(stopping.await.unwrap(), featherwire::server::Outcome::Drained);
     drop(silent);
 }
