@@ -4,7 +4,11 @@ use std::io::IsTerminal;
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::HeaderValue;
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// The header, and gRPC metadata key, of a call's id: the caller's, or one of ours.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -17,7 +21,13 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// # Errors
 /// What is wrong with the filter.
 pub fn start(filter: Option<&str>, default: &str) -> Result<(), String> {
-    let filter: Targets = filter.unwrap_or(default).parse().map_err(|error| {
+    let filter = filter.unwrap_or(default);
+    // A level alone is meant for our own lines; the libraries' chatter is there for whoever names them.
+    let targets = match filter.parse::<LevelFilter>() {
+        Ok(level) => format!("{},featherwire={level}", level.min(LevelFilter::WARN)),
+        Err(_) => filter.to_owned(),
+    };
+    let filter: Targets = targets.parse().map_err(|error| {
         format!("FEATHERWIRE_LOG is not a filter such as `info` or `warn,featherwire=debug`: {error}")
     })?;
     let format = tracing_subscriber::fmt::layer()
@@ -29,9 +39,8 @@ pub fn start(filter: Option<&str>, default: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Gives every call an id, tells it to the caller and writes one line, at the level `debug`, about how it
-/// was answered. What is asked and
-/// answered stays out of logs, and so do queries and keys.
+/// Gives every call an id, tells it to the caller and writes one line, at the level `debug`, about how it was answered.
+/// What is asked and answered stays out of logs, and so do queries and keys.
 pub async fn observe(mut request: Request, next: Next) -> Response {
     let id = match request.headers().get(REQUEST_ID) {
         Some(id) if is_id(id) => id.clone(),

@@ -55,6 +55,9 @@ impl Chat {
             Some(prompt) => prompt,
             None => read_prompt()?,
         };
+        if prompt.trim().is_empty() {
+            return Err("nothing to ask: give a prompt, in quotes, or write it to standard input".into());
+        }
         let message = |role: &str, text: String| ChatMessage {
             role: role.to_owned(),
             body: Some(chat_message::Body::Content(text)),

@@ -1,7 +1,7 @@
 //! The gateway's client, for the commands that talk to a running one.
 
 use tonic::{
-    Request, Status,
+    Code, Request, Status,
     metadata::{Ascii, MetadataValue},
     service::Interceptor,
     transport::{Channel, Endpoint},
@@ -60,5 +60,8 @@ pub fn failure(status: &Status) -> Failure {
     let reason = details.error_info().map(|info| info.reason.to_lowercase());
     let help = details.help().and_then(|help| help.links.first()).map(|link| format!("\n  see {}", link.url));
     let name = reason.unwrap_or_else(|| format!("{:?}", status.code()));
+    if status.code() == Code::Unauthenticated {
+        return Failure(format!("the gateway wants a key that it knows: --api-key, or FEATHERWIRE_API_KEY ({name})"));
+    }
     Failure(format!("{} ({name}){}", status.message(), help.unwrap_or_default()))
 }

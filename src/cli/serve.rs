@@ -59,5 +59,7 @@ fn welcome(config: &config::Serve, address: SocketAddr, has_key: bool) {
             "  ! Featherless API key not configured: every call will be refused until FEATHERLESS_API_KEY is set"
         );
     }
-    eprintln!("  to read and try it: http://{address}/docs");
+    let here =
+        if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
+    eprintln!("  to read and try it: http://{here}/docs");
 }

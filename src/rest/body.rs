@@ -40,7 +40,7 @@ pub async fn read<M: DeserializeOwned>(call: &Call, headers: &HeaderMap, body: B
     }
     json::decode_request(&body).map_err(|bad| match bad.path {
         Some(path) => Error::invalid(path, bad.problem),
-        None => Error::new(Kind::Invalid, "invalid_json", format!("The body is {}", bad.problem)),
+        None => Error::new(Kind::Invalid, "invalid_json", format!("The body: {}", bad.problem)),
     })
 }
 

@@ -69,7 +69,8 @@ type Inside = (Arc<Services>, body::Limit);
 pub async fn unknown_path(request: Request) -> Response {
     let (method, path) = (request.method(), request.uri().path());
     let known: Vec<_> = ROUTES.iter().map(|(method, path)| format!("{method} {path}")).collect();
-    let message = format!("No such path: {method} {path}. There are {}, and gRPC", known.join(", "));
+    let message =
+        format!("No such path: {method} {path}. There are {}, and gRPC: GET /docs tells more", known.join(", "));
     Error::new(Kind::NotFound, "unknown_path", message).into_response()
 }
 
