@@ -1,5 +1,5 @@
 //! Writes the JSON codec of the contract's messages: `Serialize`, `Deserialize` and `json::Object` for each, by rule
-//! from the descriptors. The rules' exceptions are in `json_rules.rs`; what the generated code calls is in `src/json.rs`.
+//! from the descriptors. The rules' exceptions are in `json_rules.rs`; what the generated code calls is in `src/json/`.
 //!
 //! Generated rather than derived, because serde's `flatten` (which `extra` would need) parses what it collects: it
 //! would turn large integers into doubles and lose the text of numbers. Here an unknown member stays the text it was.

@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    clocks::Clocks,
     events::{Chunk, Events},
     retry,
 };
@@ -47,15 +48,6 @@ struct Inner {
     authorization: Option<HeaderValue>,
     clocks: Clocks,
     retry: retry::Policy,
-}
-
-/// How long each phase of an answer may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Clocks {
-    /// From sending the request to the first piece of the answer.
-    pub first_token: Duration,
-    /// Between two pieces.
-    pub idle: Duration,
 }
 
 /// A message that is the whole answer to a request.
@@ -389,54 +381,6 @@ fn below(mut url: reqwest::Url, segments: &[&str]) -> Result<reqwest::Url> {
         return Err(Error::invalid("model", "not a model id"));
     }
     Ok(url)
-}
-
-/// Which clock ran out.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Late {
-    FirstToken,
-    Idle,
-    Deadline,
-}
-
-impl Clocks {
-    /// When the first piece of an answer is due, and by which clock.
-    pub(super) fn first(&self, sent: Instant, deadline: Option<Instant>) -> (Instant, Late) {
-        earlier((sent + self.first_token, Late::FirstToken), deadline)
-    }
-
-    /// When the next piece is due, counted from now.
-    pub(super) fn rest(&self, deadline: Option<Instant>) -> (Instant, Late) {
-        earlier((Instant::now() + self.idle, Late::Idle), deadline)
-    }
-}
-
-fn earlier(clock: (Instant, Late), deadline: Option<Instant>) -> (Instant, Late) {
-    match deadline {
-        Some(deadline) if deadline < clock.0 => (deadline, Late::Deadline),
-        _ => clock,
-    }
-}
-
-impl Late {
-    pub(super) fn error(self, clocks: Clocks) -> Error {
-        let hint = "Use a smaller model, fewer max_tokens, or a longer timeout";
-        let seconds = |time: Duration| format!("{} s", time.as_secs_f64());
-        let (code, what) = match self {
-            Self::FirstToken => {
-                let limit = seconds(clocks.first_token);
-                ("first_token_timeout", format!("Featherless sent nothing for {limit} (--first-token-timeout)"))
-            }
-            Self::Idle => {
-                let limit = seconds(clocks.idle);
-                ("stream_stalled", format!("The answer stopped for {limit} (--idle-timeout); it is not complete"))
-            }
-            Self::Deadline => {
-                ("deadline_exceeded", "The caller's own deadline passed before the answer was complete".to_owned())
-            }
-        };
-        Error::new(Kind::Timeout, code, format!("{what}. {hint}"))
-    }
 }
 
 fn no_key() -> Error {

@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    client::{Ask, Clocks, Late},
+    client::Ask,
+    clocks::{Clocks, Late},
     sse::{Decoder, TooLong},
 };
 use crate::{

@@ -4,6 +4,7 @@
 
 pub mod catalogue;
 pub mod client;
+mod clocks;
 pub mod events;
 mod retry;
 pub mod sse;

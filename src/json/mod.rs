@@ -5,6 +5,9 @@
 //! its path. An **answer** is read leniently: a member whose type we didn't expect is carried verbatim in `extra`,
 //! for an answer that can't be understood in part must still arrive whole.
 
+mod lists;
+mod numbers;
+
 use std::{borrow::Cow, cell::Cell, collections::BTreeMap};
 
 use serde::{
@@ -108,6 +111,9 @@ impl Mode {
     }
 }
 
+pub(crate) use lists::{Texts, read_one_or_many};
+pub(crate) use numbers::{Number, NumberList, Numbers};
+
 type Extra = BTreeMap<String, String>;
 
 /// A message that is a JSON object.
@@ -194,132 +200,6 @@ pub(crate) fn read_optional_text<'de, A: MapAccess<'de>>(
     Ok(())
 }
 
-/// Reads a string as a list of one, or a list of strings.
-pub(crate) fn read_one_or_many<'de, A: MapAccess<'de>>(
-    map: &mut A,
-    name: &str,
-    extra: &mut Extra,
-    field: &mut Vec<String>,
-) -> Result<(), A::Error> {
-    let mut strings = OneOrMany::default();
-    read(map, name, extra, &mut strings)?;
-    *field = strings.0;
-    Ok(())
-}
-
-#[derive(Default)]
-struct OneOrMany(Vec<String>);
-
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = OneOrMany;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a string or a list of strings")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<OneOrMany, E> {
-                Ok(OneOrMany(vec![text.to_owned()]))
-            }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMany, A::Error> {
-                let mut strings = Vec::new();
-                while let Some(text) = list.next_element()? {
-                    strings.push(text);
-                }
-                Ok(OneOrMany(strings))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// Several texts, as text or as token ids: which of them, their first element tells.
-pub(crate) enum Texts {
-    Strings(Vec<String>),
-    Tokens(Vec<i32>),
-    TokenLists(Vec<Vec<i32>>),
-}
-
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Texts;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a list")
-            }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
-                let mut texts = match list.next_element()? {
-                    None => return Ok(Texts::Strings(Vec::new())),
-                    Some(Input::String(text)) => Texts::Strings(vec![text]),
-                    Some(Input::Token(token)) => Texts::Tokens(vec![token]),
-                    Some(Input::Tokens(tokens)) => Texts::TokenLists(vec![tokens]),
-                };
-                // The others must be of the same kind.
-                match &mut texts {
-                    Texts::Strings(texts) => rest(&mut list, texts),
-                    Texts::Tokens(tokens) => rest(&mut list, tokens),
-                    Texts::TokenLists(lists) => rest(&mut list, lists),
-                }?;
-                Ok(texts)
-            }
-        }
-
-        fn rest<'de, A: serde::de::SeqAccess<'de>, T: Deserialize<'de>>(
-            list: &mut A,
-            values: &mut Vec<T>,
-        ) -> Result<(), A::Error> {
-            while let Some(value) = list.next_element()? {
-                values.push(value);
-            }
-            Ok(())
-        }
-        deserializer.deserialize_seq(Visitor)
-    }
-}
-
-enum Input {
-    String(String),
-    Token(i32),
-    Tokens(Vec<i32>),
-}
-
-impl<'de> Deserialize<'de> for Input {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Input;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a string, a token id or a list of token ids")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Input, E> {
-                Ok(Input::String(text.to_owned()))
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, token: i64) -> Result<Input, E> {
-                let token = i32::try_from(token);
-                token.map(Input::Token).map_err(|_| E::invalid_type(serde::de::Unexpected::Other("integer"), &"i32"))
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, token: u64) -> Result<Input, E> {
-                self.visit_i64(i64::try_from(token).unwrap_or(i64::MAX))
-            }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, list: A) -> Result<Input, A::Error> {
-                Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(list)).map(Input::Tokens)
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
 /// Keeps a member that the message has no field for, as the text it is.
 pub(crate) fn read_extra<'de, A: MapAccess<'de>>(
     map: &mut A,
@@ -380,43 +260,6 @@ impl Serialize for Text<'_> {
             Ok(text) => text.serialize(serializer),
             Err(error) => Err(S::Error::custom(format_args!("not valid JSON text: {error}"))),
         }
-    }
-}
-
-/// A double, written as an integer if it is one: `1`, not `1.0`, as JavaScript and the callers themselves write it.
-#[derive(Clone, Copy)]
-pub(crate) struct Number(pub f64);
-
-impl Serialize for Number {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        const EXACT_MAX: f64 = 9_007_199_254_740_992.0; // 2^53: above it not every integer is a double
-        let is_negative_zero = self.0 == 0.0 && self.0.is_sign_negative();
-        match self.0 {
-            number if !number.is_finite() => Err(S::Error::custom("NaN and infinity are not numbers in JSON")),
-            #[allow(clippy::cast_possible_truncation, reason = "checked to be an integer within ±2^53")]
-            number if number.fract() == 0.0 && number.abs() <= EXACT_MAX && !is_negative_zero => {
-                serializer.serialize_i64(number as i64)
-            }
-            number => serializer.serialize_f64(number),
-        }
-    }
-}
-
-/// A list of doubles.
-pub(crate) struct NumberList<'a>(pub &'a [f64]);
-
-impl Serialize for NumberList<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|number| Number(*number)))
-    }
-}
-
-/// A map of doubles.
-pub(crate) struct Numbers<'a>(pub &'a BTreeMap<String, f64>);
-
-impl Serialize for Numbers<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, number)| (name, Number(*number))))
     }
 }
 
