@@ -219,7 +219,7 @@ impl<M: Chunk> Stream for Events<M> {
             match this.state {
                 State::Open => match this.next_decoded() {
                     Some(Ok(chunk)) => {
-                        this.has_begun |= chunk.has_begun();
+                        this.has_begun = this.has_begun || chunk.has_begun();
                         this.is_waiting = false;
                         this.frames_without_event = 0;
                         return Poll::Ready(Some(Ok(chunk)));
