@@ -21,6 +21,7 @@
 //!   and [`json`] supports, and the OpenAPI document that describes both.
 //! - [`error`] is the one error and its table: what each kind is called in gRPC, HTTP and OpenAI's words.
 //! - [`upstream`] is Featherless over HTTP: the client, and a streamed answer with exactly one end.
+//! - [`admission`] decides whose request may take the account's units now: a pure queue, driven from outside.
 //! - [`service`] validates, asks upstream and hands the answer up: one file per gRPC service.
 //! - [`rest`] is the OpenAI door to the same services.
 //! - [`server`] is the listener, the list of layers, and the drain.
@@ -38,6 +39,7 @@
 //! - Nothing is retried once a byte of the answer has gone to the caller.
 //! - Keys, prompts and answers are in no log line and in no error message.
 
+pub mod admission;
 pub mod cli;
 pub mod config;
 pub mod emulator;

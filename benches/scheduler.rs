@@ -1,0 +1,109 @@
+//! What a decision of the scheduler costs with ten thousand waiting.
+//!
+//! `cargo bench --bench scheduler`
+
+#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+
+use std::{
+    collections::VecDeque,
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use criterion::Criterion;
+use featherwire::admission::{Ask, KeyId, Priority, Scheduler, Settings, Ticket};
+
+const WAITING: u32 = 10_000;
+const CAPACITY: u32 = 100;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    for keys in [1, 8, 1000] {
+        start(&mut criterion, keys, false);
+        start(&mut criterion, keys, true);
+        come_and_go(&mut criterion, keys);
+        ahead(&mut criterion, keys);
+    }
+    criterion.final_summary();
+}
+
+/// The `n`th request: classes, costs and keys mixed.
+fn ask(n: u32, keys: u32) -> Ask {
+    let priority = if n.is_multiple_of(3) { Priority::Interactive } else { Priority::Default };
+    let cost = if n.is_multiple_of(7) { 4 } else { 1 + n % 2 };
+    let key = n.wrapping_mul(2_654_435_761) % keys;
+    Ask { key: KeyId(key), weight: 1 + key % 4, priority, cost, deadline: None }
+}
+
+/// All units are held, and ten thousand wait.
+fn full(keys: u32, now: Instant) -> (Scheduler, VecDeque<Ticket>) {
+    let mut scheduler = Scheduler::new(Settings { queue_limit: usize::MAX, ..Settings::default() });
+    assert!(scheduler.set_capacity(Some(CAPACITY)).is_empty());
+    for n in 0..WAITING {
+        scheduler.enqueue(now, ask(n, keys)).unwrap();
+    }
+    let running: VecDeque<_> = std::iter::from_fn(|| scheduler.start(now)).collect();
+    for n in 0..running.len() {
+        scheduler.enqueue(now, ask(n as u32, keys)).unwrap();
+    }
+    (scheduler, running)
+}
+
+/// One ends, those who fit then start until nobody does, and as many come, so that the queue keeps its length. Timed are
+/// the decisions, those that nobody starts included, for each that started; or what it takes to end one.
+fn start(criterion: &mut Criterion, keys: u32, times_release: bool) {
+    let mut now = Instant::now();
+    let (mut scheduler, mut running) = full(keys, now);
+    let mut n = 0;
+    let name = if times_release { "release" } else { "start" };
+    criterion.bench_function(&format!("{name}, {keys} keys"), |bencher| {
+        bencher.iter_custom(|iterations| {
+            let (mut releases, mut starts, mut done) = (Duration::ZERO, Duration::ZERO, 0);
+            while done < iterations {
+                now += Duration::from_millis(100);
+                let ended = running.pop_front().unwrap();
+                let before = running.len();
+                let begin = Instant::now();
+                scheduler.release(black_box(ended), now, Duration::ZERO);
+                let released = Instant::now();
+                while let Some(started) = scheduler.start(now) {
+                    running.push_back(started);
+                }
+                starts += released.elapsed();
+                releases += released - begin;
+                let started = running.len() - before;
+                done += if times_release { 1 } else { started as u64 };
+                for _ in 0..started {
+                    n += 1;
+                    scheduler.enqueue(now, ask(n, keys)).unwrap();
+                }
+            }
+            if times_release { releases } else { starts }
+        });
+    });
+}
+
+/// One comes and goes.
+fn come_and_go(criterion: &mut Criterion, keys: u32) {
+    let now = Instant::now();
+    let (mut scheduler, _running) = full(keys, now);
+    let mut n = 0;
+    criterion.bench_function(&format!("enqueue, start nobody and leave, {keys} keys"), |bencher| {
+        bencher.iter(|| {
+            n += 1;
+            let ticket = scheduler.enqueue(now, black_box(ask(n, keys))).unwrap();
+            assert_eq!(scheduler.start(now), None);
+            scheduler.leave(ticket);
+        });
+    });
+}
+
+/// The last one asks how many are before it.
+fn ahead(criterion: &mut Criterion, keys: u32) {
+    let now = Instant::now();
+    let (mut scheduler, _running) = full(keys, now);
+    let last = scheduler.enqueue(now, ask(1, keys)).unwrap();
+    criterion.bench_function(&format!("ahead, {keys} keys"), |bencher| {
+        bencher.iter(|| scheduler.ahead(black_box(last)).unwrap());
+    });
+}

@@ -1,0 +1,241 @@
+//! One class: weighted fair queueing over its keys.
+//!
+//! Each key has a *tag*: the unit-seconds it was granted, divided by its weight. The least tag has the next turn, so
+//! that those who wait are granted the same for their weight, however dear or long their requests.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use super::{
+    ask::{KeyId, Ticket},
+    pace::{Service, Work},
+    queue::Queue,
+};
+
+/// No class is owed more than so many unit-seconds: what it couldn't take for long, it doesn't get all at once.
+const OWED_MAX: Work = Work::unit_seconds(600);
+
+/// Who waits in one class, and whose turn it is.
+#[derive(Debug, Default)]
+pub(super) struct Class {
+    flows: HashMap<KeyId, Flow>,
+    /// The keys somebody waits for, in order of turn, by the costs that they wait with.
+    turns: BTreeMap<u32, BTreeSet<Turn>>,
+    /// The tag of the last one whose turn it was: where a key begins that comes from idleness.
+    tag_now: u64,
+    queued: usize,
+    /// The sum of the weights of the keys that somebody waits for.
+    weight: u64,
+    /// The units that run.
+    in_use: u32,
+    /// A share of what others were granted while somebody waited here, less what this class was granted.
+    owed: Work,
+    /// What others were granted when it was this class's turn and its next one didn't fit.
+    overtaken: Work,
+}
+
+/// A key's requests in this class.
+#[derive(Debug)]
+struct Flow {
+    turn: Turn,
+    weight: u32,
+    queue: Queue,
+    in_use: u32,
+    service: Service,
+}
+
+impl Flow {
+    fn new(turn: Turn, weight: u32) -> Self {
+        Self { turn, weight, queue: Queue::default(), in_use: 0, service: Service::default() }
+    }
+}
+
+/// Least is next. Equal tags: who has been waiting since earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    /// Unit-nanoseconds for each of the key's weight.
+    tag: u64,
+    since: Ticket,
+    key: KeyId,
+}
+
+/// Who has the next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Next {
+    pub(super) key: KeyId,
+    pub(super) ticket: Ticket,
+    pub(super) cost: u32,
+}
+
+impl Class {
+    pub(super) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    pub(super) fn queued_of(&self, key: KeyId) -> usize {
+        self.flows.get(&key).map_or(0, |flow| flow.queue.len())
+    }
+
+    pub(super) fn push(&mut self, key: KeyId, weight: u32, ticket: Ticket, cost: u32) {
+        let tag = self.tag_now;
+        let turn = Turn { tag, since: ticket, key };
+        let flow = self.flows.entry(key).or_insert_with(|| Flow::new(turn, weight));
+        if flow.queue.len() == 0 {
+            flow.turn = Turn { tag: flow.turn.tag.max(tag), ..turn };
+            self.weight += u64::from(weight);
+        } else {
+            self.weight = self.weight - u64::from(flow.weight) + u64::from(weight);
+        }
+        flow.weight = weight;
+        flow.queue.push(ticket, cost);
+        self.turns.entry(cost).or_default().insert(flow.turn);
+        self.queued += 1;
+    }
+
+    pub(super) fn remove(&mut self, key: KeyId, ticket: Ticket, cost: u32) {
+        let Some(flow) = self.flows.get_mut(&key) else { return };
+        flow.queue.remove(ticket, cost);
+        if !flow.queue.has(cost)
+            && let Some(turns) = self.turns.get_mut(&cost)
+        {
+            turns.remove(&flow.turn);
+            if turns.is_empty() {
+                self.turns.remove(&cost);
+            }
+        }
+        if flow.queue.len() == 0 {
+            self.weight -= u64::from(flow.weight);
+        }
+        self.queued -= 1;
+        if self.queued == 0 {
+            self.owed = Work::default();
+            self.overtaken = Work::default();
+        }
+    }
+
+    /// One runs that was taken out of the queue.
+    pub(super) fn hold(&mut self, key: KeyId, cost: u32) {
+        self.in_use = self.in_use.saturating_add(cost);
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.in_use = flow.in_use.saturating_add(cost);
+        }
+    }
+
+    /// One doesn't run any more.
+    pub(super) fn let_go(&mut self, key: KeyId, cost: u32) {
+        self.in_use = self.in_use.saturating_sub(cost);
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.in_use = flow.in_use.saturating_sub(cost);
+        }
+    }
+
+    /// The units this class's requests hold.
+    pub(super) fn in_use(&self) -> u32 {
+        self.in_use
+    }
+
+    /// The units this key's requests hold in this class.
+    pub(super) fn in_use_of(&self, key: KeyId) -> u32 {
+        self.flows.get(&key).map_or(0, |flow| flow.in_use)
+    }
+
+    /// What this key lacks, to have been granted as much for its weight as that one.
+    pub(super) fn lacks(&self, key: KeyId, other: KeyId) -> Work {
+        match (self.flows.get(&key), self.flows.get(&other)) {
+            (Some(flow), Some(other)) => Work::times(other.turn.tag.saturating_sub(flow.turn.tag), flow.weight),
+            _ => Work::default(),
+        }
+    }
+
+    /// What others were granted when it was this class's turn.
+    pub(super) fn overtaken(&self) -> Work {
+        self.overtaken
+    }
+
+    /// One of another class started when it was the turn of this one.
+    pub(super) fn overtake(&mut self, work: Work) {
+        self.overtaken = self.overtaken + work;
+    }
+
+    /// Units were kept for one of this class, and it was granted so much.
+    pub(super) fn make_up(&mut self, work: Work) {
+        self.overtaken = self.overtaken - work;
+    }
+
+    /// Whose turn it is among those that cost at most so much.
+    pub(super) fn first(&self, cost_max: u32) -> Option<Next> {
+        let turn = self.turns.range(..=cost_max).filter_map(|(_, turns)| turns.first()).min()?;
+        let (ticket, cost) = self.flows.get(&turn.key)?.queue.first(cost_max)?;
+        Some(Next { key: turn.key, ticket, cost })
+    }
+
+    /// Charges a key for what it is granted, before who is granted it leaves the queue. `cost_max` is what could run at
+    /// all just now: those above it wait for outsiders, and must not hold the time back in which all others live.
+    pub(super) fn charge(&mut self, key: KeyId, work: Work, cost_max: u32) {
+        let least = self.turns.range(..=cost_max).filter_map(|(_, turns)| turns.first()).min();
+        self.tag_now = self.tag_now.max(least.map_or(0, |turn| turn.tag));
+        self.retag(key, |tag, weight| tag.saturating_add(work.per(weight)));
+    }
+
+    /// How long a unit of this key's is held on average, if any has been.
+    pub(super) fn service(&self, key: KeyId) -> Option<Duration> {
+        self.flows.get(&key)?.service.mean()
+    }
+
+    /// One of this key's has ended.
+    pub(super) fn ended(&mut self, key: KeyId, cost: u32, held: Duration) {
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.service.observe(cost, held);
+        }
+    }
+
+    /// What was charged turned out to be something else.
+    pub(super) fn correct(&mut self, key: KeyId, charged: Work, took: Work) {
+        self.retag(key, |tag, weight| tag.saturating_add(took.per(weight)).saturating_sub(charged.per(weight)));
+    }
+
+    fn retag(&mut self, key: KeyId, retagged: impl FnOnce(u64, u32) -> u64) {
+        let Some(flow) = self.flows.get_mut(&key) else { return };
+        let turn = Turn { tag: retagged(flow.turn.tag, flow.weight), ..flow.turn };
+        for cost in flow.queue.costs() {
+            if let Some(turns) = self.turns.get_mut(&cost) {
+                turns.remove(&flow.turn);
+                turns.insert(turn);
+            }
+        }
+        flow.turn = turn;
+    }
+
+    /// While somebody waits here, others were granted something: a share of it is owed to this class.
+    pub(super) fn owe(&mut self, work: Work, share: f64) {
+        if self.queued > 0 {
+            self.owed = (self.owed + work.share(share)).min(OWED_MAX);
+        }
+    }
+
+    /// Whether it is owed the next turn, which would be granted so much.
+    pub(super) fn is_owed(&self, work: Work) -> bool {
+        self.owed > Work::default() && self.owed >= work.min(OWED_MAX)
+    }
+
+    /// It was granted something itself.
+    pub(super) fn pay(&mut self, work: Work) {
+        self.owed = self.owed - work;
+    }
+
+    /// About how many of this class will start before one of this key that has so many of its own before it: as many of
+    /// its own key's, and of the others' what their weights give them meanwhile, if so many wait.
+    pub(super) fn ahead(&self, key: KeyId, weight: u32, own: usize) -> usize {
+        let others = self.queued - self.queued_of(key);
+        let known = self.flows.get(&key).filter(|flow| flow.queue.len() > 0).map_or(0, |flow| flow.weight);
+        let turns = (own as u64 + 1).saturating_mul(self.weight - u64::from(known)) / u64::from(weight.max(1));
+        own + others.min(usize::try_from(turns).unwrap_or(usize::MAX))
+    }
+
+    /// How many of its own key came before it.
+    pub(super) fn own_ahead(&self, key: KeyId, ticket: Ticket) -> usize {
+        self.flows.get(&key).map_or(0, |flow| flow.queue.ahead(ticket))
+    }
+}

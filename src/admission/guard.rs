@@ -1,0 +1,107 @@
+//! A guard against outsiders: other processes that use the account, of which we hear once in two seconds.
+//!
+//! What they took since the last snapshot is not known, and a request of ours started on it is refused. But they can
+//! only take what was free: a unit that one of our requests has just given back, and that the next one takes at once, is
+//! safe. So are units of which a snapshot has just said that they are free. Only the last units, idle and not heard of
+//! for a while, are worth waiting for the next snapshot, and only while outsiders are about. Under full load our units
+//! go from hand to hand, and the guard costs nothing.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// For so long a snapshot is as good as the present.
+const FRESH: Duration = Duration::from_millis(250);
+
+/// For so long a unit that we gave back is as good as ours.
+const HANDED_OVER: Duration = Duration::from_millis(100);
+
+/// Outsiders are about until nothing was seen of them for so long.
+const ABOUT: Duration = Duration::from_secs(300);
+
+/// After so long without a snapshot, there is no use in waiting for the next one.
+const LOST: Duration = Duration::from_secs(7);
+
+/// A snapshot that arrives so soon after a refusal can be older than that.
+const OUTDATED: Duration = Duration::from_secs(2);
+
+/// What is known of outsiders, and how well.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    outside: u32,
+    /// When outsiders were last seen to hold something.
+    seen: Option<Instant>,
+    /// When the upstream last told.
+    told: Option<Instant>,
+    /// When a refusal last told.
+    refused: Option<Instant>,
+    /// What we gave back of late and have not taken again.
+    handed_over: VecDeque<(Instant, u32)>,
+}
+
+impl Guard {
+    /// The units outsiders hold, as far as is known.
+    pub(super) fn outside(&self) -> u32 {
+        self.outside
+    }
+
+    /// A snapshot tells. One that may be older than a refusal can't say that there are fewer.
+    pub(super) fn tell(&mut self, outside: u32, now: Instant) {
+        let is_outdated = self.refused.is_some_and(|refused| now.saturating_duration_since(refused) < OUTDATED);
+        self.outside = if is_outdated { outside.max(self.outside) } else { outside };
+        self.told = Some(now);
+        if outside > 0 {
+            self.seen = Some(now);
+        }
+    }
+
+    /// A refusal tells.
+    pub(super) fn refuse(&mut self, outside: u32, now: Instant) {
+        self.refused = None;
+        self.tell(outside, now);
+        self.refused = Some(now);
+    }
+
+    pub(super) fn hand_over(&mut self, units: u32, at: Instant) {
+        while self.handed_over.front().is_some_and(|(then, _)| at.saturating_duration_since(*then) > HANDED_OVER) {
+            self.handed_over.pop_front();
+        }
+        self.handed_over.push_back((at, units));
+    }
+
+    pub(super) fn take(&mut self, mut units: u32) {
+        while units > 0
+            && let Some((_, oldest)) = self.handed_over.front_mut()
+        {
+            let taken = units.min(*oldest);
+            *oldest -= taken;
+            units -= taken;
+            if *oldest == 0 {
+                self.handed_over.pop_front();
+            }
+        }
+    }
+
+    /// How many units may be held in all, if outsiders leave us `whole` and we hold `held`.
+    pub(super) fn ceiling(&self, now: Instant, whole: u32, held: u32, headroom: u32) -> u32 {
+        if !self.is_up(now, headroom) {
+            return whole;
+        }
+        let recent = |at: Instant| now.saturating_duration_since(at) <= HANDED_OVER;
+        let ours = self.handed_over.iter().rev().take_while(|(at, _)| recent(*at)).map(|(_, units)| units).sum::<u32>();
+        whole.saturating_sub(headroom).max(held.saturating_add(ours)).min(whole)
+    }
+
+    /// When it comes down, if it is up: nobody has said anything for too long.
+    pub(super) fn down_at(&self, now: Instant, headroom: u32) -> Option<Instant> {
+        self.told.filter(|_| self.is_up(now, headroom)).map(|told| told + LOST)
+    }
+
+    fn is_up(&self, now: Instant, headroom: u32) -> bool {
+        let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
+        let about = since(self.seen).is_some_and(|since| since <= ABOUT);
+        let waiting = since(self.told).is_some_and(|since| since > FRESH && since < LOST);
+        headroom > 0 && about && waiting
+    }
+}

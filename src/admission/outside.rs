@@ -1,0 +1,273 @@
+//! How many units other processes of the account hold.
+//!
+//! Upstream lists what is in flight, a moment late and without saying who asked. What is listed and not ours is theirs.
+//! Start times are compared by our clock alone: what was told at `t` to be running for `d` started at `t - d`.
+//!
+//! In doubt, a listed request is ours. Theirs taken for ours leads to a refusal, which corrects us with numbers at once
+//! and which no caller sees. Ours taken for theirs would be counted twice, in every snapshot and most of all under load,
+//! and leave units idle that nobody holds.
+
+use std::time::{Duration, Instant};
+
+/// How old what a snapshot says can be when it arrives: upstream sends one every two seconds.
+pub const LAG: Duration = Duration::from_secs(2);
+
+/// How far apart the start of one request can seem to us and to upstream: the lag, and its way there.
+pub const START_TOLERANCE: Duration = Duration::from_secs(3);
+
+/// The lag is the same for all that one snapshot lists, and so is most of the way there: what remains of the difference,
+/// from one request to the other.
+pub const START_SPREAD: Duration = Duration::from_millis(600);
+
+/// What upstream says is in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a> {
+    /// When it arrived.
+    pub received_at: Instant,
+    /// The units held in all.
+    pub used_cost: u32,
+    /// Who holds them, if that is told.
+    pub requests: &'a [Listed<'a>],
+}
+
+/// A request that upstream lists.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a> {
+    /// Its model.
+    pub model: &'a str,
+    /// The units it holds.
+    pub cost: u32,
+    /// For how long it has been running.
+    pub duration: Duration,
+}
+
+/// A request of ours: one that runs, or has ended no longer than [`LAG`] ago.
+#[derive(Clone, Copy, Debug)]
+pub struct Ours<'a> {
+    /// Its model.
+    pub model: &'a str,
+    /// The units it holds by our reckoning.
+    pub cost: u32,
+    /// When it was sent.
+    pub started_at: Instant,
+    /// When it ended, if it has.
+    pub ended_at: Option<Instant>,
+}
+
+/// The units that others hold by this snapshot.
+pub fn outside(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
+    let listed = snapshot.requests.iter().fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
+    if listed == snapshot.used_cost { unmatched(snapshot, ours) } else { unaccounted(snapshot, ours) }
+}
+
+/// The units that others hold by a refusal: upstream said how many are active, and we know how many are ours, without
+/// the one that was refused.
+pub fn by_refusal(active: u32, ours: u32) -> u32 {
+    active.saturating_sub(ours)
+}
+
+/// The least that others hold if a request was refused without numbers: one more than would have let it in.
+pub fn by_silent_refusal(capacity: u32, ours: u32, cost: u32) -> u32 {
+    capacity.saturating_sub(ours).saturating_sub(cost).saturating_add(1)
+}
+
+/// One listed request that can be one of ours. In order: which of them is so first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Pair {
+    costs_differ: bool,
+    is_apart: bool,
+    distance: Duration,
+    listed: usize,
+    ours: usize,
+}
+
+/// What is listed and can't be ours: every listed one is given the one of ours that is nearest to it, nearest pairs
+/// first, and each of ours only once. One whose cost we got wrong is still ours, only its surplus isn't.
+fn unmatched(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
+    let mut left: Vec<_> = snapshot.requests.iter().map(|listed| Some(listed.cost)).collect();
+    let mut free: Vec<_> = ours.iter().map(|request| Some(request.cost)).collect();
+    let mut surplus: u32 = 0;
+    for pair in pairs(snapshot, ours) {
+        if let (Some(listed), Some(request)) = (left.get_mut(pair.listed), free.get_mut(pair.ours))
+            && let (Some(told), Some(reckoned)) = (*listed, *request)
+        {
+            (*listed, *request) = (None, None);
+            surplus = surplus.saturating_add(told.saturating_sub(reckoned));
+        }
+    }
+    left.into_iter().flatten().fold(surplus, u32::saturating_add)
+}
+
+/// All pairs there can be, the likeliest first. Those whose starts differ by about what most differ by are likely. Others
+/// are thinkable only for one of ours that must be listed: or else those of ours that were just sent or have just ended
+/// would explain whatever outsiders have begun at about the same time.
+fn pairs(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> Vec<Pair> {
+    let mut apart = Vec::new();
+    for (theirs, listed) in snapshot.requests.iter().enumerate() {
+        for (mine, request) in ours.iter().enumerate().filter(|(_, request)| request.model == listed.model) {
+            let been = snapshot.received_at.saturating_duration_since(request.started_at);
+            let is_over = request.ended_at.is_some_and(|end| snapshot.received_at.saturating_duration_since(end) > LAG);
+            // Never less than nothing: how far before the snapshot's arrival, on top of the tolerance the other way.
+            let shift = (been + START_TOLERANCE).checked_sub(listed.duration);
+            if let Some(shift) = shift.filter(|&shift| !is_over && shift <= START_TOLERANCE * 2) {
+                apart.push((shift, theirs, mine, listed.cost != request.cost));
+            }
+        }
+    }
+    apart.sort_unstable();
+    let usual = usual(&apart.iter().map(|&(shift, ..)| shift).collect::<Vec<_>>());
+    let pair = |(shift, listed, mine, costs_differ): (Duration, usize, usize, bool)| {
+        let distance = shift.abs_diff(usual);
+        Pair { costs_differ, is_apart: distance > START_SPREAD / 2, distance, listed, ours: mine }
+    };
+    let must_be_listed = |mine: usize| {
+        let request = ours.get(mine);
+        request.is_some_and(|ours| ours.ended_at.is_none() && ours.started_at + START_TOLERANCE < snapshot.received_at)
+    };
+    let mut pairs: Vec<_> =
+        apart.into_iter().map(pair).filter(|pair| !pair.is_apart || must_be_listed(pair.ours)).collect();
+    pairs.sort_unstable();
+    pairs
+}
+
+/// The middle of the densest stretch of [`START_SPREAD`] in what is sorted.
+fn usual(sorted: &[Duration]) -> Duration {
+    let within = |&first: &Duration| {
+        let stretch = sorted.iter().skip_while(move |&&shift| shift < first);
+        stretch.take_while(move |&&shift| shift <= first + START_SPREAD)
+    };
+    // Of equals the first: the one with the least lag.
+    let densest = sorted.iter().rev().max_by_key(|first| within(first).count());
+    let Some(densest) = densest else { return START_TOLERANCE };
+    let last = within(densest).last().unwrap_or(densest);
+    (*densest + *last) / 2
+}
+
+/// Without a list that adds up: what is left of the total when as much of it is ours as can be, at any one moment that
+/// the snapshot can be of.
+fn unaccounted(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
+    let to = snapshot.received_at;
+    let held_at = |moment: Instant| {
+        let ran = |ours: &&Ours<'_>| ours.started_at <= moment && ours.ended_at.is_none_or(|ended| ended >= moment);
+        ours.iter().filter(ran).fold(0, |sum: u32, ours| sum.saturating_add(ours.cost))
+    };
+    // What we hold grows only when one of ours starts.
+    let starts = ours.iter().map(|ours| ours.started_at).filter(|&start| start <= to);
+    let moments = starts.filter(|&start| to.duration_since(start) <= LAG).chain(to.checked_sub(LAG)).chain([to]);
+    let ours_most = moments.map(held_at).max().unwrap_or(0);
+    snapshot.used_cost.saturating_sub(ours_most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODEL: &str = "org/model";
+
+    struct Story {
+        now: Instant,
+        ours: Vec<Ours<'static>>,
+        listed: Vec<Listed<'static>>,
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    impl Story {
+        fn new() -> Self {
+            Self { now: Instant::now() + Duration::from_secs(1000), ours: Vec::new(), listed: Vec::new() }
+        }
+
+        /// One of ours that was sent so many milliseconds ago, and perhaps ended so many ago.
+        fn ours(mut self, cost: u32, started_ago: u64, ended_ago: Option<u64>) -> Self {
+            let started_at = self.now - ms(started_ago);
+            let ended_at = ended_ago.map(|ago| self.now - ms(ago));
+            self.ours.push(Ours { model: MODEL, cost, started_at, ended_at });
+            self
+        }
+
+        fn listed(mut self, cost: u32, duration: u64) -> Self {
+            self.listed.push(Listed { model: MODEL, cost, duration: ms(duration) });
+            self
+        }
+
+        fn outside(&self) -> u32 {
+            self.outside_of(self.listed.iter().map(|listed| listed.cost).sum())
+        }
+
+        fn outside_of(&self, used_cost: u32) -> u32 {
+            outside(&Snapshot { received_at: self.now, used_cost, requests: &self.listed }, &self.ours)
+        }
+    }
+
+    #[test]
+    fn what_is_listed_and_not_ours_is_theirs() {
+        let story = Story::new().ours(1, 10_000, None).listed(1, 9_000).listed(4, 9_000).listed(1, 60_000);
+        assert_eq!(story.outside(), 5);
+    }
+
+    #[test]
+    fn what_we_sent_since_is_not_listed_yet_and_what_has_ended_still_is() {
+        assert_eq!(Story::new().ours(1, 500, None).outside(), 0);
+        assert_eq!(Story::new().ours(2, 30_000, Some(1_500)).listed(2, 28_500).outside(), 0);
+        let long_over = Story::new().ours(2, 30_000, Some(2_500)).listed(2, 28_500);
+        assert_eq!(long_over.outside(), 2, "the snapshot can't be that old");
+    }
+
+    #[test]
+    fn each_of_ours_explains_one_and_the_nearest_pairs_go_first() {
+        let story = Story::new().ours(1, 10_000, None).listed(1, 9_900).listed(1, 9_000);
+        assert_eq!(story.outside(), 1, "two alike, one of them ours");
+        // Were the first listed one given the first of ours that will do, the second would be left alone.
+        let story = Story::new().ours(1, 10_000, None).ours(1, 13_000, None).listed(1, 12_900).listed(1, 9_900);
+        assert_eq!(story.outside(), 0);
+        let other = Listed { model: "org/other", cost: 1, duration: ms(10_000) };
+        let mut story = Story::new().ours(1, 10_000, None);
+        story.listed.push(other);
+        assert_eq!(story.outside(), 1, "another model is another request");
+    }
+
+    #[test]
+    fn what_has_just_ended_explains_only_what_is_as_late_as_the_others() {
+        let story = Story::new().ours(1, 40_000, None).ours(1, 50_000, None).ours(2, 10_000, Some(500));
+        let story = story.listed(1, 39_700).listed(1, 49_600);
+        assert_eq!(story.listed(2, 9_700).outside(), 0);
+        let story = Story::new().ours(1, 40_000, None).ours(1, 50_000, None).ours(2, 10_000, Some(500));
+        let story = story.listed(1, 39_700).listed(1, 49_600);
+        assert_eq!(story.listed(2, 8_700).outside(), 2);
+        let story = Story::new().ours(1, 40_000, None).ours(1, 50_000, None).ours(2, 10_000, None);
+        let story = story.listed(1, 39_700).listed(1, 49_600);
+        assert_eq!(story.listed(2, 8_700).outside(), 0, "but one that must be listed is, be it slow on its way");
+    }
+
+    #[test]
+    fn starts_may_be_apart_by_the_tolerance_and_no_more() {
+        assert_eq!(Story::new().ours(1, 10_000, None).listed(1, 7_000).outside(), 0);
+        assert_eq!(Story::new().ours(1, 10_000, None).listed(1, 6_900).outside(), 1);
+    }
+
+    #[test]
+    fn a_cost_we_got_wrong_is_no_outsider() {
+        let story = Story::new().ours(1, 10_000, None).listed(4, 9_900);
+        assert_eq!(story.outside(), 3, "only what we didn't count");
+        let story = Story::new().ours(1, 10_000, None).listed(4, 9_900).listed(1, 8_000);
+        assert_eq!(story.outside(), 4, "the same cost is likelier ours than the nearer start");
+    }
+
+    #[test]
+    fn without_a_list_ours_are_as_many_as_they_can_be_at_one_moment() {
+        let story = Story::new().ours(2, 30_000, None).ours(1, 30_000, Some(1_000)).ours(1, 900, None);
+        assert_eq!(story.outside_of(5), 2, "the second had ended when the third started");
+        assert_eq!(story.outside_of(1), 0);
+        let partial = Story::new().ours(2, 30_000, None).listed(2, 30_000);
+        assert_eq!(partial.outside_of(6), 4, "a list that doesn't add up is no list");
+    }
+
+    #[test]
+    fn a_refusal_tells_too() {
+        assert_eq!(by_refusal(10, 4), 6);
+        assert_eq!(by_refusal(3, 4), 0);
+        assert_eq!(by_silent_refusal(8, 4, 2), 3, "two wouldn't have stood in its way");
+    }
+}

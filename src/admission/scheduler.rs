@@ -1,0 +1,474 @@
+//! The scheduler: what happens to it, and what it decides.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use super::{
+    ask::{Ask, KeyId, PerPriority, Priority, Refusal, Ticket},
+    class::{Class, Next},
+    guard::Guard,
+    pace::{Pace, Work},
+    passed_over::{PassedOver, patience},
+    settings::Settings,
+    settling::Settling,
+    view::{KeyView, View},
+};
+
+/// A request is refused as too late only if even this part of its estimated wait were too long. The estimate is an
+/// average: about half of those who wait are faster, and a wrong refusal costs an answer, a wrong place in the queue
+/// costs nothing.
+const TOO_LATE_PART: u32 = 2;
+
+/// The shortest and the longest time after which somebody is told to come again when the queue is full.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// The queue for one account's units. Whatever happened, ask [`Self::start`] until it says that nobody may start.
+#[derive(Debug)]
+pub struct Scheduler {
+    settings: Settings,
+    capacity: Option<u32>,
+    tickets: u64,
+    waiting: BTreeMap<Ticket, Waiter>,
+    /// The sum of the costs of all who wait.
+    waiting_units: u64,
+    classes: PerPriority<Class>,
+    passed_over: PassedOver,
+    deadlines: BTreeSet<(Instant, Ticket)>,
+    running: BTreeMap<Ticket, Running>,
+    in_use: u32,
+    settling: Settling,
+    guard: Guard,
+    accounts: BTreeMap<KeyId, Account>,
+    pace: Pace,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiter {
+    ask: Ask,
+    arrived: Instant,
+    /// When it is due, if it was passed over.
+    due: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Running {
+    waiter: Waiter,
+    started: Instant,
+    charged: Work,
+}
+
+/// What there is to tell of a key.
+#[derive(Debug, Default)]
+struct Account {
+    weight: u32,
+    in_use: u32,
+    /// By requests that have ended.
+    granted: Work,
+}
+
+/// The units there are for us.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// What outsiders leave of the plan.
+    whole: u32,
+    /// What of it may be started on now.
+    free: u32,
+}
+
+impl Scheduler {
+    /// One without a bound, until [`Self::set_capacity`] sets it.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            capacity: None,
+            tickets: 0,
+            waiting: BTreeMap::new(),
+            waiting_units: 0,
+            classes: PerPriority::default(),
+            passed_over: PassedOver::default(),
+            deadlines: BTreeSet::new(),
+            running: BTreeMap::new(),
+            in_use: 0,
+            settling: Settling::default(),
+            guard: Guard::default(),
+            accounts: BTreeMap::new(),
+            pace: Pace::default(),
+        }
+    }
+
+    /// How many units the plan has; none: no bound, everything starts at once. With fewer than are in use, nothing starts
+    /// until it fits. Returned are those who now can never start: they wait no longer.
+    #[must_use = "those who never fit have left the queue and have to be told"]
+    pub fn set_capacity(&mut self, capacity: Option<u32>) -> Vec<Ticket> {
+        self.capacity = capacity;
+        let most = capacity.unwrap_or(u32::MAX);
+        let never = self.waiting.iter().filter(|(_, waiter)| waiter.ask.cost > most).map(|(&ticket, _)| ticket);
+        let never: Vec<_> = never.collect();
+        for &ticket in &never {
+            self.leave(ticket);
+        }
+        never
+    }
+
+    /// How many units other processes of the account hold, by a snapshot that has just arrived.
+    pub fn set_outside(&mut self, outside: u32, now: Instant) {
+        self.guard.tell(outside, now);
+    }
+
+    /// How many units other processes of the account hold, by a refusal that has just arrived. A refusal tells of the
+    /// moment itself: a snapshot that comes soon after can be older, and is not believed if it tells of fewer.
+    pub fn set_outside_refused(&mut self, outside: u32, now: Instant) {
+        self.guard.refuse(outside, now);
+    }
+
+    /// A request comes, and waits, be it only for the next [`Self::start`].
+    ///
+    /// # Errors
+    ///
+    /// If it may not even wait. One that can start at once is refused only if it doesn't fit into the plan. One is
+    /// refused as too late only if the estimate is backed by observation, and clearly beyond the deadline.
+    pub fn enqueue(&mut self, now: Instant, ask: Ask) -> Result<Ticket, Refusal> {
+        let ask = Ask { weight: ask.weight.max(1), ..ask };
+        if let Some(capacity) = self.capacity
+            && ask.cost > capacity
+        {
+            return Err(Refusal::NeverFits { cost: ask.cost, capacity });
+        }
+        if !self.would_start(now, ask.cost) {
+            self.admit(now, &ask)?;
+        }
+        let ticket = Ticket(self.tickets);
+        self.tickets += 1;
+        self.accounts.entry(ask.key).or_default().weight = ask.weight;
+        self.wait(ticket, Waiter { ask, arrived: now, due: None });
+        Ok(ticket)
+    }
+
+    /// Who starts now, if anybody may: it runs from now on, and holds its units until [`Self::release`].
+    pub fn start(&mut self, now: Instant) -> Option<Ticket> {
+        self.settle(now);
+        let ticket = self.choose(now)?;
+        self.begin(ticket, now);
+        Some(ticket)
+    }
+
+    /// One that waits goes away. The others keep their order. False if it didn't wait.
+    pub fn leave(&mut self, ticket: Ticket) -> bool {
+        self.unwait(ticket).is_some()
+    }
+
+    /// One that runs has ended, and its units are free at `now + settle`: at once if it was answered to the end, a
+    /// moment later if it was cancelled, as upstream has to notice. False if it didn't run: nothing is freed twice.
+    pub fn release(&mut self, ticket: Ticket, now: Instant, settle: Duration) -> bool {
+        self.settle(now);
+        let Some(running) = self.unrun(ticket) else { return false };
+        let ask = running.waiter.ask;
+        let held = now.saturating_duration_since(running.started) + settle;
+        let took = Work::of(ask.cost, held);
+        let class = self.classes.of_mut(ask.priority);
+        class.ended(ask.key, ask.cost, held);
+        class.correct(ask.key, running.charged, took);
+        self.pace.ended(ask.cost, held);
+        if let Some(account) = self.accounts.get_mut(&ask.key) {
+            account.granted = account.granted + took;
+        }
+        if settle.is_zero() {
+            self.guard.hand_over(ask.cost, now);
+        } else {
+            self.settling.push(now + settle, ticket, ask.cost);
+        }
+        true
+    }
+
+    /// Upstream refused one that was started: it waits again, before all of its queue that came after it, as old as it
+    /// was and due when it was; it has cost nothing. False if it didn't run.
+    ///
+    /// Tell what upstream said of the units ([`Self::set_outside_refused`], [`Self::set_capacity`]) before the next
+    /// [`Self::start`], or it is started again at once.
+    pub fn put_back(&mut self, ticket: Ticket, now: Instant) -> bool {
+        self.settle(now);
+        let Some(running) = self.unrun(ticket) else { return false };
+        let ask = running.waiter.ask;
+        self.classes.of_mut(ask.priority).correct(ask.key, running.charged, Work::default());
+        self.wait(ticket, running.waiter);
+        true
+    }
+
+    /// Those whose deadline has passed while they waited: they wait no longer.
+    #[must_use = "those who are too late have left the queue and have to be told"]
+    pub fn expire(&mut self, now: Instant) -> Vec<Ticket> {
+        let mut late = Vec::new();
+        while let Some(&(deadline, ticket)) = self.deadlines.first()
+            && deadline <= now
+        {
+            self.leave(ticket);
+            late.push(ticket);
+        }
+        late
+    }
+
+    /// When time alone will change something, if nothing happens before: units have settled, a deadline has passed, or
+    /// there is no use in waiting for a snapshot any more. That somebody becomes due lets nobody start.
+    pub fn next_wake(&self, now: Instant) -> Option<Instant> {
+        let deadline = self.deadlines.first().map(|&(deadline, _)| deadline);
+        let unguarded = self.guard.down_at(now, self.settings.headroom).filter(|_| !self.waiting.is_empty());
+        [self.settling.next(), deadline, unguarded].into_iter().flatten().min()
+    }
+
+    /// About how many will start before this one, if nobody else comes: of its own queue exactly, of the other keys'
+    /// what their weights give them, of the classes above all. None if it doesn't wait.
+    ///
+    /// It takes a step for each 128 tickets drawn since the oldest of its own queue, and up to 128 more: one or two
+    /// microseconds with 10,000 waiting.
+    pub fn ahead(&self, ticket: Ticket) -> Option<usize> {
+        let ask = self.waiting.get(&ticket)?.ask;
+        let own = self.classes.of(ask.priority).own_ahead(ask.key, ticket);
+        Some(self.ahead_of(&ask, own))
+    }
+
+    /// About how long this one still has to wait. None if it doesn't wait, or if too little was seen to tell.
+    pub fn estimate(&self, ticket: Ticket, now: Instant) -> Option<Duration> {
+        let ask = self.waiting.get(&ticket)?.ask;
+        let wait = self.wait_of(ask.cost, self.ahead(ticket)?, now);
+        self.pace.is_known().then_some(wait)
+    }
+
+    /// All there is to see. It takes a step for each key and each request that runs, and sorts the last 512 waits.
+    pub fn view(&self, now: Instant) -> View {
+        let oldest = self.waiting.first_key_value().map(|(_, waiter)| now.saturating_duration_since(waiter.arrived));
+        View {
+            capacity: self.capacity,
+            outside: self.guard.outside(),
+            in_use: self.in_use,
+            settling: self.settling.units(),
+            running: self.running.len(),
+            queued: PerPriority {
+                interactive: self.classes.interactive.queued(),
+                default: self.classes.default.queued(),
+                batch: self.classes.batch.queued(),
+            },
+            passed_over: self.passed_over.len(),
+            oldest,
+            wait_p50: self.pace.wait_percentile(50),
+            wait_p99: self.pace.wait_percentile(99),
+            keys: self.keys(now),
+        }
+    }
+
+    fn keys(&self, now: Instant) -> Vec<KeyView> {
+        let mut granted: BTreeMap<_, _> = self.accounts.iter().map(|(&key, account)| (key, account.granted)).collect();
+        for running in self.running.values() {
+            let so_far = Work::of(running.waiter.ask.cost, now.saturating_duration_since(running.started));
+            let granted = granted.entry(running.waiter.ask.key).or_default();
+            *granted = *granted + so_far;
+        }
+        let view = |(&key, account): (&KeyId, &Account)| KeyView {
+            key,
+            weight: account.weight,
+            in_use: account.in_use,
+            queued: Priority::ALL.iter().map(|&priority| self.classes.of(priority).queued_of(key)).sum(),
+            unit_seconds: granted.get(&key).copied().unwrap_or_default().as_unit_seconds(),
+        };
+        self.accounts.iter().map(view).collect()
+    }
+
+    /// Who would start now.
+    fn choose(&mut self, now: Instant) -> Option<Ticket> {
+        let room = self.room(now);
+        if let Some((ticket, cost)) = self.passed_over.first_due(now, room.whole) {
+            // Or what there is is kept for it.
+            return (cost <= room.free).then_some(ticket);
+        }
+        let (priority, next) = self.next(room.whole, room.whole)?;
+        if next.cost <= room.free {
+            return Some(next.ticket);
+        }
+        let (overtaking, smaller) = self.next(room.whole, room.free)?;
+        let patience = patience(&self.settings, priority, next.cost, room.whole, self.pace.service());
+        if self.lags(priority, next, overtaking, smaller, room.whole, patience) {
+            self.is_due_at(next.ticket, now);
+            return None;
+        }
+        self.is_due_at(next.ticket, now + patience);
+        if overtaking != priority {
+            let work = self.expected(overtaking, smaller.key, smaller.cost);
+            self.classes.of_mut(priority).overtake(work);
+        }
+        Some(smaller.ticket)
+    }
+
+    /// Whether the one whose turn it is has been overtaken so often, it or its like, that this must not go on: its key
+    /// (by others of its class) or its class (by other classes) lacks more than all units do in its patience.
+    ///
+    /// Its patience alone doesn't see to that: those that get through where one of their own has ended would each
+    /// begin to be patient anew, while small ones divide among them whatever else there is. But if so much is held by
+    /// the key or the class itself that only an end of its own can make room, nothing would come of keeping units.
+    fn lags(&self, of: Priority, next: Next, by: Priority, smaller: Next, whole: u32, patience: Duration) -> bool {
+        let class = self.classes.of(of);
+        let (lacking, held) = if of == by {
+            (class.lacks(next.key, smaller.key), class.in_use_of(next.key))
+        } else {
+            (class.overtaken(), class.in_use())
+        };
+        lacking > Work::of(whole, patience) && next.cost <= whole.saturating_sub(held)
+    }
+
+    /// Whose turn it is among those that cost at most so much.
+    fn next(&self, whole: u32, cost_max: u32) -> Option<(Priority, Next)> {
+        let owed = Priority::ALL.into_iter().filter(|&priority| self.is_owed(priority, whole));
+        owed.chain(Priority::ALL).find_map(|priority| Some((priority, self.classes.of(priority).first(cost_max)?)))
+    }
+
+    /// Whether it is this class's turn before those above it. Its next one counts, whether or not it fits: or else the
+    /// small ones would use up what is owed to the big one before them.
+    fn is_owed(&self, priority: Priority, whole: u32) -> bool {
+        let class = self.classes.of(priority);
+        class.first(whole).is_some_and(|next| class.is_owed(self.expected(priority, next.key, next.cost)))
+    }
+
+    /// It was passed over: it is due then, if it wasn't to be due before.
+    fn is_due_at(&mut self, ticket: Ticket, due: Instant) {
+        let Some(waiter) = self.waiting.get_mut(&ticket) else { return };
+        let cost = waiter.ask.cost;
+        match waiter.due {
+            Some(before) if before <= due => return,
+            Some(before) => self.passed_over.remove(before, ticket, cost),
+            None => {}
+        }
+        waiter.due = Some(due);
+        self.passed_over.insert(due, ticket, cost);
+    }
+
+    fn begin(&mut self, ticket: Ticket, now: Instant) {
+        let Some(ask) = self.waiting.get(&ticket).map(|waiter| waiter.ask) else { return };
+        let charged = self.expected(ask.priority, ask.key, ask.cost);
+        let whole = self.whole();
+        self.classes.of_mut(ask.priority).charge(ask.key, charged, whole);
+        let Some(waiter) = self.unwait(ticket) else { return };
+        let class = self.classes.of_mut(ask.priority);
+        class.hold(ask.key, ask.cost);
+        if waiter.due.is_some_and(|due| due <= now) {
+            class.make_up(charged);
+        }
+        for priority in Priority::ALL {
+            let class = self.classes.of_mut(priority);
+            if priority == ask.priority {
+                class.pay(charged);
+            } else {
+                class.owe(charged, *self.settings.owed_share.of(priority));
+            }
+        }
+        self.in_use = self.in_use.saturating_add(ask.cost);
+        self.guard.take(ask.cost);
+        if let Some(account) = self.accounts.get_mut(&ask.key) {
+            account.in_use = account.in_use.saturating_add(ask.cost);
+        }
+        self.pace.waited(now.saturating_duration_since(waiter.arrived));
+        self.running.insert(ticket, Running { waiter, started: now, charged });
+    }
+
+    fn unrun(&mut self, ticket: Ticket) -> Option<Running> {
+        let running = self.running.remove(&ticket)?;
+        let ask = running.waiter.ask;
+        self.in_use = self.in_use.saturating_sub(ask.cost);
+        self.classes.of_mut(ask.priority).let_go(ask.key, ask.cost);
+        if let Some(account) = self.accounts.get_mut(&ask.key) {
+            account.in_use = account.in_use.saturating_sub(ask.cost);
+        }
+        Some(running)
+    }
+
+    fn wait(&mut self, ticket: Ticket, waiter: Waiter) {
+        let ask = waiter.ask;
+        self.classes.of_mut(ask.priority).push(ask.key, ask.weight, ticket, ask.cost);
+        self.waiting_units += u64::from(ask.cost);
+        if let Some(deadline) = ask.deadline {
+            self.deadlines.insert((deadline, ticket));
+        }
+        if let Some(due) = waiter.due {
+            self.passed_over.insert(due, ticket, ask.cost);
+        }
+        self.waiting.insert(ticket, waiter);
+    }
+
+    fn unwait(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let waiter = self.waiting.remove(&ticket)?;
+        let ask = waiter.ask;
+        self.classes.of_mut(ask.priority).remove(ask.key, ticket, ask.cost);
+        self.waiting_units -= u64::from(ask.cost);
+        if let Some(deadline) = ask.deadline {
+            self.deadlines.remove(&(deadline, ticket));
+        }
+        if let Some(due) = waiter.due {
+            self.passed_over.remove(due, ticket, ask.cost);
+        }
+        Some(waiter)
+    }
+
+    fn settle(&mut self, now: Instant) {
+        while let Some((since, units)) = self.settling.pop(now) {
+            self.guard.hand_over(units, since);
+        }
+    }
+
+    fn room(&self, now: Instant) -> Room {
+        let whole = self.whole();
+        if self.capacity.is_none() {
+            return Room { whole, free: whole };
+        }
+        let held = self.in_use.saturating_add(self.settling.units());
+        let ceiling = self.guard.ceiling(now, whole, held, self.settings.headroom);
+        Room { whole, free: ceiling.saturating_sub(held) }
+    }
+
+    fn whole(&self) -> u32 {
+        self.capacity.map_or(u32::MAX, |capacity| capacity.saturating_sub(self.guard.outside()))
+    }
+
+    /// Whether one that comes now starts at the next call. Nobody else can be waiting for what is free, but one it is
+    /// kept for.
+    fn would_start(&mut self, now: Instant, cost: u32) -> bool {
+        self.settle(now);
+        let room = self.room(now);
+        cost <= room.free && self.passed_over.first_due(now, room.whole).is_none()
+    }
+
+    fn admit(&self, now: Instant, ask: &Ask) -> Result<(), Refusal> {
+        let limit = self.settings.queue_limit;
+        if self.waiting.len() >= limit {
+            let retry_after = self.wait_of(1, 0, now).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
+            return Err(Refusal::QueueFull { limit, retry_after });
+        }
+        let Some(deadline) = ask.deadline else { return Ok(()) };
+        let own = self.classes.of(ask.priority).queued_of(ask.key);
+        let wait = self.wait_of(ask.cost, self.ahead_of(ask, own), now);
+        let clearly_late = self.pace.is_known() && now + wait / TOO_LATE_PART > deadline;
+        if deadline <= now || clearly_late { Err(Refusal::TooLate { wait }) } else { Ok(()) }
+    }
+
+    fn ahead_of(&self, ask: &Ask, own: usize) -> usize {
+        let above = Priority::ALL.into_iter().take_while(|&priority| priority < ask.priority);
+        let above: usize = above.map(|priority| self.classes.of(priority).queued()).sum();
+        above + self.classes.of(ask.priority).ahead(ask.key, ask.weight, own)
+    }
+
+    /// About how long one waits that costs so much and has so many before it: until as many units have been given back
+    /// as all of them together lack.
+    fn wait_of(&self, cost: u32, ahead: usize, now: Instant) -> Duration {
+        let room = self.room(now);
+        let before = self.waiting_units * ahead as u64 / self.waiting.len().max(1) as u64;
+        let lacking = (before + u64::from(cost)).saturating_sub(u64::from(room.free));
+        self.pace.until_freed(lacking, room.whole)
+    }
+
+    fn expected(&self, priority: Priority, key: KeyId, cost: u32) -> Work {
+        let service = self.classes.of(priority).service(key).unwrap_or_else(|| self.pace.service());
+        Work::of(cost, service)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+use super::*;
+
+mod properties;
+mod support;
+
+use support::{Bench, ask, seconds};
+
+#[test]
+fn what_fits_starts_at_once_and_what_never_fits_is_refused() {
+    let mut bench = Bench::with_capacity(4);
+    let first = bench.enqueue(ask().cost(2));
+    let second = bench.enqueue(ask().cost(4));
+    assert_eq!(bench.start(), [first]);
+    assert_eq!(bench.try_enqueue(ask().cost(5)), Err(Refusal::NeverFits { cost: 5, capacity: 4 }));
+    bench.release(first);
+    assert_eq!(bench.start(), [second]);
+    assert!(!bench.scheduler.release(first, bench.now, Duration::ZERO), "nothing is freed twice");
+    assert_eq!(bench.view().in_use, 4);
+}
+
+#[test]
+fn without_a_bound_everything_starts_and_is_counted() {
+    let mut bench = Bench::new();
+    bench.enqueue_all(100, ask().cost(4));
+    assert_eq!(bench.start().len(), 100);
+    assert_eq!(bench.view().in_use, 400);
+    assert_eq!(bench.scheduler.set_capacity(Some(8)), []);
+    let late = bench.enqueue(ask());
+    assert_eq!(bench.start(), [], "nothing starts until it fits");
+    assert_eq!(bench.scheduler.set_capacity(Some(0)), [late], "and what never will is told");
+    assert_eq!(bench.view().queued.default, 0);
+}
+
+#[test]
+fn cancelled_units_come_back_when_upstream_has_noticed() {
+    let mut bench = Bench::with_capacity(1);
+    let first = bench.enqueue(ask());
+    let second = bench.enqueue(ask());
+    assert_eq!(bench.start(), [first]);
+    bench.scheduler.release(first, bench.now, seconds(1));
+    assert_eq!(bench.start(), []);
+    assert_eq!(bench.scheduler.next_wake(bench.now), Some(bench.now + seconds(1)));
+    bench.pass(seconds(1));
+    assert_eq!(bench.start(), [second]);
+    assert_eq!(bench.scheduler.next_wake(bench.now), None);
+}
+
+#[test]
+fn classes_go_in_order_and_the_lower_ones_get_what_they_are_owed() {
+    let mut bench = Bench::with_capacity(1);
+    let batch: Vec<_> = (0..20).map(|_| bench.enqueue(ask().priority(Priority::Batch))).collect();
+    let default: Vec<_> = (0..40).map(|_| bench.enqueue(ask().priority(Priority::Default))).collect();
+    let interactive: Vec<_> = (0..200).map(|_| bench.enqueue(ask().priority(Priority::Interactive))).collect();
+    let order = bench.run_for_starts(100, seconds(10));
+    assert!(order[..5].iter().all(|ticket| interactive.contains(ticket)), "the first ones are interactive");
+    let of = |tickets: &[Ticket]| order.iter().filter(|ticket| tickets.contains(ticket)).count();
+    assert_eq!((of(&interactive), of(&default), of(&batch)), (80, 16, 4));
+}
+
+#[test]
+fn one_that_is_passed_over_is_due_after_its_patience_and_then_first() {
+    let mut bench = Bench::with_capacity(4);
+    let running: Vec<_> = (0..4).map(|_| bench.enqueue(ask())).collect();
+    assert_eq!(bench.start(), running);
+    let big = bench.enqueue(ask().cost(4));
+    let small: Vec<_> = (0..9).map(|_| bench.enqueue(ask())).collect();
+    bench.release(running[0]);
+    assert_eq!(bench.start(), [small[0]], "no unit is idle while somebody fits");
+    assert_eq!(bench.view().passed_over, 1);
+    bench.pass(bench.patience(4));
+    bench.release(running[1]);
+    assert_eq!(bench.start(), [], "now it is kept");
+    bench.scheduler.set_outside(1, bench.now);
+    assert_eq!(bench.start(), [], "no unit is left");
+    bench.release(running[2]);
+    assert_eq!(bench.start(), [small[1]], "while outsiders make it impossible, nothing is kept");
+    bench.scheduler.set_outside(0, bench.now);
+    [running[3], small[0], small[1]].into_iter().for_each(|ticket| bench.release(ticket));
+    assert_eq!(bench.start(), [big], "all four are free");
+}
+
+#[test]
+fn who_was_refused_upstream_is_first_again_and_was_charged_nothing() {
+    let mut bench = Bench::with_capacity(2);
+    let tickets: Vec<_> = (0..4).map(|_| bench.enqueue(ask())).collect();
+    assert_eq!(bench.start(), tickets[..2]);
+    bench.pass(seconds(3));
+    assert!(bench.scheduler.put_back(tickets[1], bench.now));
+    bench.scheduler.set_outside(1, bench.now);
+    assert_eq!(bench.start(), []);
+    assert_eq!(bench.view().oldest, Some(seconds(3)));
+    assert_eq!(bench.scheduler.ahead(tickets[1]), Some(0));
+    assert_eq!(bench.scheduler.ahead(tickets[2]), Some(1));
+    bench.scheduler.set_outside(0, bench.now);
+    assert_eq!(bench.start(), [tickets[1]]);
+    assert_eq!(bench.view().keys[0].unit_seconds, 3.0, "the first one's");
+}
+
+#[test]
+fn a_full_queue_refuses_but_never_what_can_start() {
+    let mut bench = Bench::of(Settings { queue_limit: 1, ..Settings::default() }, Some(2));
+    let first = bench.enqueue(ask().cost(1));
+    assert_eq!(bench.start(), [first]);
+    bench.enqueue(ask().cost(2));
+    assert_eq!(bench.start(), []);
+    assert!(matches!(bench.try_enqueue(ask().cost(2)), Err(Refusal::QueueFull { limit: 1, .. })));
+    let small = bench.enqueue(ask().cost(1));
+    assert_eq!(bench.start(), [small]);
+}
+
+#[test]
+fn who_is_clearly_too_late_is_refused_once_that_is_known() {
+    let mut bench = Bench::with_capacity(1);
+    let hurried = |bench: &Bench| ask().deadline(bench.now + seconds(20));
+    bench.enqueue_all(10, ask());
+    bench.start();
+    bench.enqueue(hurried(&bench));
+    assert_eq!(bench.scheduler.expire(bench.now + seconds(20)).len(), 1, "nothing was known, so it waited in vain");
+    bench.enqueue_all(30, ask());
+    bench.run_for_starts(30, seconds(10));
+    assert_eq!(bench.scheduler.ahead(bench.last), Some(8));
+    assert_eq!(bench.scheduler.estimate(bench.last, bench.now), Some(seconds(90)));
+    assert_eq!(bench.try_enqueue(hurried(&bench)), Err(Refusal::TooLate { wait: seconds(100) }));
+    bench.enqueue(ask().deadline(bench.now + seconds(60)));
+    bench.enqueue(hurried(&bench).priority(Priority::Interactive));
+}
+
+#[test]
+fn with_outsiders_about_the_last_units_are_taken_only_when_heard_of() {
+    let mut bench = Bench::of(Settings { headroom: 2, ..Settings::default() }, Some(8));
+    bench.scheduler.set_outside(1, bench.now);
+    bench.pass(seconds(1));
+    let tickets: Vec<_> = (0..9).map(|_| bench.enqueue(ask())).collect();
+    assert_eq!(bench.start(), tickets[..5], "seven are left to us, and two of them may be gone");
+    bench.release(tickets[0]);
+    assert_eq!(bench.start(), [tickets[5]], "what we give back is ours");
+    bench.pass(seconds(1));
+    bench.scheduler.set_outside(1, bench.now);
+    assert_eq!(bench.start(), tickets[6..8], "and so is what is said to be free");
+    bench.release(tickets[1]);
+    bench.pass(seconds(1));
+    assert_eq!(bench.start(), [], "but not for long");
+    let lost = bench.scheduler.next_wake(bench.now).unwrap();
+    bench.pass(lost - bench.now);
+    assert_eq!(bench.start(), [tickets[8]], "nobody tells any more");
+}
+
+#[test]
+fn a_snapshot_that_may_be_older_than_a_refusal_cant_say_that_there_are_fewer() {
+    let mut bench = Bench::of(Settings { headroom: 0, ..Settings::default() }, Some(4));
+    bench.enqueue_all(4, ask());
+    bench.scheduler.set_outside_refused(3, bench.now);
+    bench.scheduler.set_outside(0, bench.now + seconds(1));
+    assert_eq!(bench.start().len(), 1);
+    bench.scheduler.set_outside(2, bench.now + seconds(2));
+    assert_eq!(bench.start().len(), 1);
+    bench.scheduler.set_outside_refused(0, bench.now + seconds(2));
+    assert_eq!(bench.start().len(), 2, "but another refusal can");
+}
+
+#[test]
+fn idle_time_is_not_saved_up() {
+    let mut bench = Bench::with_capacity(1);
+    bench.enqueue_all(200, ask().key(0, 1));
+    let once = bench.enqueue(ask().key(1, 1));
+    assert!(bench.run_for_starts(100, seconds(10)).contains(&once));
+    let back: Vec<_> = (0..50).map(|_| bench.enqueue(ask().key(1, 1))).collect();
+    let order = bench.run_for_starts(20, seconds(10));
+    let of_back = order.iter().filter(|ticket| back.contains(ticket)).count();
+    assert!((9..=11).contains(&of_back), "every other one from now on: {of_back}");
+}
+
+#[test]
+fn one_that_outsiders_make_impossible_doesnt_keep_the_next_from_becoming_due() {
+    let mut bench = Bench::of(Settings { headroom: 0, ..Settings::default() }, Some(4));
+    bench.scheduler.set_outside(2, bench.now);
+    bench.enqueue_all(2, ask());
+    let running = bench.start();
+    let impossible = bench.enqueue(ask().cost(4));
+    let next = bench.enqueue(ask().cost(2));
+    let small: Vec<_> = (0..3).map(|_| bench.enqueue(ask())).collect();
+    bench.release(running[0]);
+    assert_eq!(bench.start(), [small[0]]);
+    bench.pass(bench.patience(2));
+    bench.release(running[1]);
+    assert_eq!(bench.start(), [], "a unit is kept for the next");
+    bench.release(small[0]);
+    assert_eq!(bench.start(), [next]);
+    bench.scheduler.set_outside(0, bench.now);
+    bench.release(next);
+    assert_eq!(bench.start(), [impossible]);
+}

@@ -1,0 +1,47 @@
+//! What the scheduler may be told, and what it does unless told.
+
+use std::time::Duration;
+
+use super::ask::PerPriority;
+
+/// How the scheduler decides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// How many may wait. One that can start at once is not counted. 10,000 unless told.
+    pub queue_limit: usize,
+    /// How long after it was first passed over a waiter is due, at least: 10 s, 30 s, 120 s unless told. Where keeping
+    /// units is dear, it is longer (see [`Settings::kept_share`]), but never longer than [`Settings::passed_over_max`].
+    pub passed_over: PerPriority<Duration>,
+    /// How long after it was first passed over a waiter is due at the latest. 10 minutes unless told.
+    pub passed_over_max: Duration,
+    /// The part of the plan's unit-seconds, from 0 to 1, that may be lost by keeping units for those who are due. The
+    /// smaller, the longer the patience: on a plan of four units, a request of four has to wait until everything else
+    /// has ended, and what ends first is idle until then. 0.02 unless told.
+    pub kept_share: f64,
+    /// What a class is owed of what the others are granted while it waits, from 0 to 1: nothing for interactive (it is
+    /// first anyhow), 0.2 for default and 0.05 for batch unless told.
+    pub owed_share: PerPriority<f64>,
+    /// While other processes use the account, how many of the last units are started on only when the upstream has just
+    /// said that they are free, or when a request of ours has just given them back. It is a matter of waiting for up to
+    /// one snapshot, not of leaving units idle for good. It about halves the refusals by upstream, which no caller sees
+    /// anyhow, and costs some speed: docs/scheduler.md has figures. 0 turns it off; 4, what the dearest models cost,
+    /// unless told.
+    pub headroom: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            queue_limit: 10_000,
+            passed_over: PerPriority {
+                interactive: Duration::from_secs(10),
+                default: Duration::from_secs(30),
+                batch: Duration::from_secs(120),
+            },
+            passed_over_max: Duration::from_secs(600),
+            kept_share: 0.02,
+            owed_share: PerPriority { interactive: 0.0, default: 0.2, batch: 0.05 },
+            headroom: 4,
+        }
+    }
+}
