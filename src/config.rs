@@ -41,7 +41,7 @@ pub struct Upstream {
     #[arg(long, env = "FEATHERWIRE_FIRST_TOKEN_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub first_token_timeout: Duration,
 
-    /// How often to ask again when Featherless can't be reached, has no room or no units: only before anything of the
+    /// How often to ask again when Featherless can't be reached or has no room: only before anything of the
     /// answer has come, and never beyond a fifth of all traffic. 0 for not at all
     #[arg(long, env = "FEATHERWIRE_RETRIES", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=10))]
     pub retries: u32,
@@ -87,11 +87,11 @@ pub struct Serve {
     #[arg(long, env = "FEATHERWIRE_UNARY_VIA_STREAM", value_parser = FalseyValueParser::new())]
     pub unary_via_stream: bool,
 
-    /// Longest wait for a caller who doesn't read what is written; the connection is then closed
+    /// Longest wait for a caller who doesn't read its answer; its stream (HTTP/2) or connection is then closed
     #[arg(long, env = "FEATHERWIRE_WRITE_TIMEOUT", value_name = "TIME", default_value = "2m", value_parser = duration)]
     pub write_timeout: Duration,
 
-    /// How long running answers may go on after SIGTERM or Ctrl-C
+    /// How long running answers may go on after SIGTERM or Ctrl-C; then they end with the error `draining`
     #[arg(long, env = "FEATHERWIRE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
 
@@ -99,9 +99,80 @@ pub struct Serve {
     #[command(flatten)]
     pub upstream: Upstream,
 
+    /// Its models.
+    #[command(flatten)]
+    pub models: Models,
+
+    /// The account's units.
+    #[command(flatten)]
+    pub units: Units,
+
     /// The built-in emulator.
     #[command(flatten)]
     pub pace: EmulatorPace,
+}
+
+/// How to share out the account's concurrency units.
+#[derive(Args, Clone, Debug)]
+pub struct Units {
+    /// The concurrency units that this gateway may use at a time; 0 for no bound. Unset: what the account's plan has, less
+    /// what other processes use, as Featherless tells all the time
+    #[arg(long, env = "FEATHERWIRE_UNITS", value_name = "N")]
+    pub units: Option<u32>,
+
+    /// How many calls may wait for units
+    #[arg(long, env = "FEATHERWIRE_QUEUE_LIMIT", value_name = "N", default_value_t = 10_000)]
+    pub queue_limit: usize,
+
+    /// Longest wait for units
+    #[arg(long, env = "FEATHERWIRE_QUEUE_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    pub queue_timeout: Duration,
+
+    /// The shares of the gateway keys when units are short, comma-separated, in the order of the keys; 1 for those not
+    /// named
+    #[arg(
+        long,
+        env = "FEATHERWIRE_KEY_WEIGHTS",
+        value_name = "WEIGHTS",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
+    pub key_weights: Vec<u32>,
+}
+
+/// What to do when models fail. The default does nothing.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Models {
+    /// Other models that answer when this one fails before its first byte in a way that another one can cure: no capacity,
+    /// cold, silent, gated, not on the plan, or the context too long. In order; may be given more than once (in the
+    /// variable: with semicolons between). A call's own list, in the header or metadata `x-featherwire-fallback`, counts
+    /// instead
+    #[arg(
+        long = "fallback",
+        env = "FEATHERWIRE_FALLBACKS",
+        value_name = "MODEL=OTHER,…",
+        value_delimiter = ';',
+        value_parser = fallback
+    )]
+    pub fallbacks: Vec<Fallback>,
+
+    /// After so many failures in a row, a model is left alone for a while, and calls for it go to their fallbacks or fail
+    /// at once; 0 for never
+    #[arg(long, env = "FEATHERWIRE_CIRCUIT_FAILURES", value_name = "N", default_value_t = 5)]
+    pub circuit_failures: u32,
+
+    /// How long a model is left alone before it's tried again; twice as long after each try that fails, up to 2 minutes
+    #[arg(long, env = "FEATHERWIRE_CIRCUIT_WAIT", value_name = "TIME", default_value = "15s", value_parser = duration)]
+    pub circuit_wait: Duration,
+}
+
+/// A model, and those that may answer in its place.
+#[derive(Clone, Debug)]
+pub struct Fallback {
+    /// The model that is asked for.
+    pub model: String,
+    /// Those that may answer instead, in order.
+    pub others: Vec<String>,
 }
 
 /// How the emulator behaves, wherever it runs.
@@ -239,6 +310,15 @@ fn duration(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be longer than nothing".to_owned()),
         duration => Ok(duration),
     }
+}
+
+fn fallback(text: &str) -> Result<Fallback, String> {
+    let (model, others) = text.split_once('=').unwrap_or_default();
+    let others: Vec<_> = others.split(',').map(|other| other.trim().to_owned()).collect();
+    if model.trim().is_empty() || others.iter().any(String::is_empty) {
+        return Err("expected MODEL=OTHER or MODEL=OTHER,OTHER".to_owned());
+    }
+    Ok(Fallback { model: model.trim().to_owned(), others })
 }
 
 fn rate(text: &str) -> Result<f64, String> {

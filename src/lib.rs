@@ -4,9 +4,9 @@
 //! # Data flow
 //!
 //! ```text
-//! gRPC, gRPC-Web ─ protobuf ─┐                              ┌─ protobuf ─► gRPC, gRPC-Web
-//!                            ├─► service ─► upstream ─► SSE ─┤
-//! REST ────────────── JSON ──┘                              └─ JSON ─────► JSON, SSE
+//! gRPC, gRPC-Web ─ protobuf ─┐                                          ┌─ protobuf ─► gRPC, gRPC-Web
+//!                            ├─► service ─► admission ─► upstream ─► SSE ─┤
+//! REST ────────────── JSON ──┘                                          └─ JSON ─────► JSON, SSE
 //! ```
 //!
 //! A request is one value going down; an answer is one stream coming up. The generated protobuf types are the only
@@ -30,11 +30,12 @@
 //!
 //! # Invariants
 //!
-//! - Imports point down: `cli → server → {rest, service}`, `rest → service → upstream`, everyone → `error`, `proto`,
+//! - Imports point down: `cli → server → {rest, service}`, `rest → service → {admission, upstream}`, everyone → `error`, `proto`,
 //!   `json`. The REST door never sees the upstream's client; the upstream's client never sees axum or tonic's server.
 //! - Only `error` knows status numbers, only `config` reads the environment, only `server` orders layers.
 //! - No task of ours is spawned for a request: it lives in its connection's task (HTTP/2: in one of hyper's, which ends
-//!   with its stream) and dies with it. What serves several callers has a task: the catalogue's refresh, the units' feed.
+//!   with its stream) and dies with it. What serves several callers has a task: the catalogue's refresh, the units' feed
+//!   and the clock of those who wait for units.
 //! - Nothing per chunk builds a generic JSON value.
 //! - Nothing is retried once a byte of the answer has gone to the caller.
 //! - Keys, prompts and answers are in no log line and in no error message.

@@ -10,7 +10,7 @@ use crate::{
     config,
     error::Error,
     proto::v1::{ChatMessage, CreateChatCompletionRequest, StreamOptions, Usage, chat_delta, chat_message},
-    service::{Call, Chat},
+    service::{Call, Chat, Dispatch, UPSTREAM_REQUEST_ID, Units},
     upstream::{Catalogue, Client},
 };
 
@@ -57,7 +57,10 @@ impl Check {
 
     async fn ask(&self) -> Result<(), Error> {
         let upstream = Client::new(&self.upstream)?;
-        let chat = Chat::new(upstream.clone(), Catalogue::new(upstream), false);
+        let catalogue = Catalogue::new(upstream.clone());
+        let units = Units::unbounded(upstream.clone(), catalogue.clone());
+        let dispatch = Dispatch::new(upstream, catalogue, units, &config::Models::default());
+        let chat = Chat::new(dispatch, false);
         let request = CreateChatCompletionRequest {
             model: self.model.clone(),
             messages: vec![ChatMessage {
@@ -70,8 +73,8 @@ impl Check {
             ..CreateChatCompletionRequest::default()
         };
         let begun = Instant::now();
-        let reply = chat.stream(Call::default(), request).await?;
-        if let Some(Ok(id)) = reply.request_id.as_ref().map(http::HeaderValue::to_str) {
+        let reply = chat.stream(Call::own(), request).await?;
+        if let Some(Ok(id)) = reply.headers.get(UPSTREAM_REQUEST_ID).map(http::HeaderValue::to_str) {
             println!("request   {id}");
         }
         print!("\nanswer    ");

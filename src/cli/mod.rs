@@ -13,6 +13,7 @@ mod emulator;
 mod models;
 mod serve;
 mod signal;
+mod units;
 
 /// The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenAI REST shape on one port
 ///
@@ -28,7 +29,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway
-    Serve(config::Serve),
+    Serve(Box<config::Serve>),
     /// Run the Featherless API on this machine, with faults on demand
     Emulator(emulator::Emulator),
     /// Make one real call straight to Featherless, and say what works and what to mend
@@ -37,6 +38,8 @@ enum Command {
     Chat(chat::Chat),
     /// Show the catalogue of a running gateway as a table
     Models(models::Models),
+    /// Show live who uses the account's concurrency units, and who waits for some
+    Units(units::Units),
 }
 
 /// What a command failed of: a sentence for the person at the terminal.
@@ -70,11 +73,12 @@ fn run() -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
-            Command::Serve(config) => serve::run(config).await,
+            Command::Serve(config) => serve::run(*config).await,
             Command::Emulator(command) => command.run().await,
             Command::Check(command) => command.run().await,
             Command::Chat(command) => command.run().await,
             Command::Models(command) => command.run().await,
+            Command::Units(command) => command.run().await,
         }
     })
 }

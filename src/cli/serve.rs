@@ -27,8 +27,8 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     welcome(&config, address, upstream.has_key());
     match server::serve(listener, &config, upstream, signal::shutdown()).await? {
         Outcome::Drained => Ok(ExitCode::SUCCESS),
-        Outcome::Cut(connections) => {
-            eprintln!("featherwire: {connections} connections were still busy after --drain-timeout and were cut");
+        Outcome::Cut(calls) => {
+            eprintln!("featherwire: {calls} calls still ran after --drain-timeout and were ended with an error");
             Ok(ExitCode::FAILURE)
         }
     }

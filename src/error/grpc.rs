@@ -16,6 +16,7 @@ const MESSAGE_BYTES_MAX: usize = 1024;
 const DESCRIPTION_BYTES_MAX: usize = 256;
 const PARAM_BYTES_MAX: usize = 256;
 const CODE_BYTES_MAX: usize = 64;
+const REQUEST_ID_BYTES_MAX: usize = 256;
 
 /// The beginning of a text, as much of it as fits, ending between two characters.
 fn shortened(text: &str, bytes_max: usize) -> &str {
@@ -46,11 +47,31 @@ impl From<Error> for Status {
             details.add_help_link("what to do", url);
         }
         let mut metadata = MetadataMap::new();
-        if let Some(Ok(id)) = error.upstream_request_id().map(HeaderValue::from_str) {
+        // Half an id finds nothing: it is told whole or not at all.
+        let id = error.upstream_request_id().filter(|id| id.len() <= REQUEST_ID_BYTES_MAX);
+        if let Some(Ok(id)) = id.map(HeaderValue::from_str) {
             metadata.as_mut().insert("x-featherless-request-id", id);
         }
         let mut status = Status::with_error_details_and_metadata(error.kind().row().grpc, message, details, metadata);
         status.set_source(std::sync::Arc::new(error));
         status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the fuzz target for errors found.
+    #[test]
+    fn an_upstreams_request_id_is_told_unless_it_would_fill_the_head() {
+        let told = |bytes: usize| {
+            let error = Error::new(Kind::Upstream, "upstream_error", "It failed");
+            let status = Status::from(error.with_upstream_request_id(Some("r".repeat(bytes))));
+            status.metadata().get("x-featherless-request-id").map(|id| id.len())
+        };
+        assert_eq!(told(36), Some(36));
+        assert_eq!(told(REQUEST_ID_BYTES_MAX), Some(REQUEST_ID_BYTES_MAX));
+        assert_eq!(told(REQUEST_ID_BYTES_MAX + 1), None);
     }
 }

@@ -107,6 +107,13 @@ impl Error {
         self
     }
 
+    /// The same error, with what else was tried, in vain.
+    #[must_use]
+    pub fn with_also(mut self, tried: &[String]) -> Self {
+        self.0.message = format!("{}. Tried as well: {}", self.0.message, tried.join(", "));
+        self
+    }
+
     /// The same error, with what caused it: for the log only.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {

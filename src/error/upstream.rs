@@ -3,11 +3,10 @@
 //! Three shapes are understood: OpenAI's `{"error":{…}}`, the account endpoints' `{"statusCode","message","code"}`,
 //! and a bare `{"error":"…"}`, which also comes inside a stream that began well.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderMap, StatusCode, header};
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{Error, Kind};
 use crate::json;
@@ -46,16 +45,16 @@ struct Members {
     status: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Shape {
-    error: Option<Value>,
-    message: Option<Value>,
-    code: Option<Value>,
+/// The members of an object, unread. Of two with the same name the last counts, as everywhere in JSON here.
+fn object(body: &[u8]) -> Option<BTreeMap<String, &RawValue>> {
+    json::peek(std::str::from_utf8(body).ok()?).ok()
 }
 
 /// Reads an error reply. An account's error may have a bare `error` beside its `message`, which then says more.
 fn members(body: &[u8]) -> Option<Members> {
-    let Shape { error, message, code } = json::peek(std::str::from_utf8(body).ok()?).ok()?;
+    let body = object(body)?;
+    let read = |name| body.get(name).and_then(|value| serde_json::from_str::<Value>(value.get()).ok());
+    let (error, message, code) = (read("error"), read("message"), read("code"));
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let members = match error {
         Some(Value::Object(error)) => Members {
@@ -98,12 +97,7 @@ impl Error {
     /// The error that an event of a stream is, if it is one rather than a chunk. Its status was 200, so only the
     /// words tell what it means.
     pub fn from_event(data: &[u8], model: Option<&str>) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Probe {
-            error: Option<serde::de::IgnoredAny>,
-        }
-        let probe: Probe = json::peek(std::str::from_utf8(data).ok()?).ok()?;
-        probe.error?;
+        object(data)?.get("error").filter(|error| error.get() != "null")?;
         let members = members(data).unwrap_or_default();
         let status = match members.status.and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok()) {
             Some(status) => status,
@@ -251,4 +245,20 @@ fn words(members: &Members) -> String {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the fuzz targets found.
+    #[test]
+    fn an_event_is_an_error_if_it_is_an_object_whose_last_error_is_one() {
+        let message = |event: &str| Error::from_event(event.as_bytes(), None).map(|error| error.message().to_owned());
+        assert!(message(r#"{"error":"first","error":"second"}"#).unwrap().contains("second"));
+        assert!(message(r#"{"error":null,"error":{"message":"second","code":1e999}}"#).is_some());
+        for event in [r#"{"error":"first","error":null}"#, r#"["error"]"#, r#"{"choices":[]}"#, "error"] {
+            assert_eq!(message(event), None, "{event}");
+        }
+    }
 }

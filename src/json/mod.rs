@@ -17,6 +17,9 @@ use serde::{
 };
 use serde_json::{error::Category, value::RawValue};
 
+/// How much of a path is told, in characters: the names of a map's members are the caller's, and of any length.
+const PATH_CHARS_MAX: usize = 128;
+
 /// What is wrong with a JSON document, and where.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadJson {
@@ -180,9 +183,14 @@ pub(crate) fn read<'de, A: MapAccess<'de>, T: Deserialize<'de> + Default>(
         return Ok(());
     }
     let text = map.next_value::<&RawValue>()?.get();
+    // A member may come twice, and the last one counts: what the one before left in the other place goes.
     match serde_json::from_str::<Option<T>>(text) {
-        Ok(value) => *field = value.unwrap_or_default(),
+        Ok(value) => {
+            *field = value.unwrap_or_default();
+            extra.remove(name);
+        }
         Err(_) => {
+            *field = T::default();
             extra.insert(name.to_owned(), text.to_owned());
         }
     }
@@ -264,9 +272,13 @@ impl Serialize for Text<'_> {
 }
 
 fn located(error: serde_path_to_error::Error<serde_json::Error>) -> BadJson {
-    let path = error.path().to_string();
+    let mut path = error.path().to_string();
     let error = error.into_inner();
     let is_member = error.classify() == Category::Data && path != ".";
+    if let Some((end, _)) = path.char_indices().nth(PATH_CHARS_MAX) {
+        path.truncate(end);
+        path.push('…');
+    }
     BadJson { path: is_member.then_some(path), problem: describe(&error) }
 }
 
@@ -316,7 +328,8 @@ pub fn peek<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, BadJson> {
 mod tests {
     use super::*;
     use crate::proto::v1::{
-        CreateChatCompletionRequest, CreateCompletionRequest, TokenList, create_completion_request::PromptKind,
+        CreateChatCompletionRequest, CreateCompletionRequest, StreamChatCompletionResponse, TokenList,
+        create_completion_request::PromptKind,
     };
 
     /// serde_json's quick way of reading a number is off by one in the last place now and then.
@@ -327,6 +340,35 @@ mod tests {
             let request: CreateChatCompletionRequest = decode_request(body.as_bytes()).unwrap();
             assert_eq!(request.logit_bias["1"].to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
         }
+    }
+
+    /// As the fuzz target for requests asks.
+    #[test]
+    fn the_path_of_a_bad_member_is_told_up_to_a_bound() {
+        let path_of = |name: &str| {
+            let body = format!(r#"{{"model":"m","logit_bias":{{"{name}":"much"}}}}"#);
+            decode_request::<CreateChatCompletionRequest>(body.as_bytes()).unwrap_err().path.unwrap()
+        };
+        assert_eq!(path_of("50256"), "logit_bias.50256");
+        let told = format!("logit_bias.{}", "ü".repeat(PATH_CHARS_MAX - 11));
+        assert_eq!(path_of(&"ü".repeat(PATH_CHARS_MAX - 11)), told);
+        assert_eq!(path_of(&"ü".repeat(1_000_000)), format!("{told}…"));
+    }
+
+    /// As the fuzz target for chunks found: the first of them, in `extra`, hid the second.
+    #[test]
+    fn of_two_members_with_the_same_name_the_last_counts_whatever_their_types() {
+        let read = |usage: &str| {
+            let body = format!(r#"{{"choices":[],{usage}}}"#);
+            let chunk: StreamChatCompletionResponse = decode_answer(body.as_bytes()).unwrap();
+            let mut out = Vec::new();
+            encode_answer(&chunk, &mut out).unwrap();
+            assert_eq!(decode_answer(&out), Ok(chunk.clone()));
+            (chunk.usage.map(|usage| usage.total_tokens), chunk.extra.get("usage").cloned())
+        };
+        assert_eq!(read(r#""usage":"none","usage":{"total_tokens":3}"#), (Some(3), None));
+        assert_eq!(read(r#""usage":{"total_tokens":3},"usage":"none""#), (None, Some(r#""none""#.to_owned())));
+        assert_eq!(read(r#""usage":"none","usage":null"#), (None, None));
     }
 
     #[test]

@@ -19,14 +19,14 @@ use crate::{
 pub async fn chat(State((services, limit)): State<Inside>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let response = async {
-        let call = Call::new(&head.headers)?;
+        let call = Call::new(&head.headers, &head.extensions)?;
         let mut request: CreateChatCompletionRequest = body::read(&call, &head.headers, body, limit).await?;
         if wants_stream(&mut request.extra)? {
-            let reply = services.chat.stream(call, request).await?;
-            return Ok(stream(reply.answer, reply.request_id));
+            let place = call.queue_place.clone();
+            return Ok(stream::begin(async move { services.chat.stream(call, request).await }, place).await);
         }
         let reply = services.chat.create(call, request).await?;
-        Ok(answer(&reply.answer, reply.request_id))
+        Ok(answer(reply))
     };
     response.await.unwrap_or_else(Error::into_response)
 }
@@ -35,14 +35,14 @@ pub async fn chat(State((services, limit)): State<Inside>, request: Request) -> 
 pub async fn text(State((services, limit)): State<Inside>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let response = async {
-        let call = Call::new(&head.headers)?;
+        let call = Call::new(&head.headers, &head.extensions)?;
         let mut request: CreateCompletionRequest = body::read(&call, &head.headers, body, limit).await?;
         if wants_stream(&mut request.extra)? {
-            let reply = services.completions.stream(call, request).await?;
-            return Ok(stream(reply.answer, reply.request_id));
+            let place = call.queue_place.clone();
+            return Ok(stream::begin(async move { services.completions.stream(call, request).await }, place).await);
         }
         let reply = services.completions.create(call, request).await?;
-        Ok(answer(&reply.answer, reply.request_id))
+        Ok(answer(reply))
     };
     response.await.unwrap_or_else(Error::into_response)
 }

@@ -12,10 +12,10 @@ use crate::{error::Error, service::Call};
 pub async fn create(State((services, limit)): State<Inside>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let response = async {
-        let call = Call::new(&head.headers)?;
+        let call = Call::new(&head.headers, &head.extensions)?;
         let request = body::read(&call, &head.headers, body, limit).await?;
         let reply = services.embeddings.create(call, request).await?;
-        Ok(answer(&reply.answer, reply.request_id))
+        Ok(answer(reply))
     };
     response.await.unwrap_or_else(Error::into_response)
 }

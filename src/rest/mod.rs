@@ -10,14 +10,13 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use futures_util::Stream;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Serialize;
 
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Kind},
     json,
-    service::{Services, UPSTREAM_REQUEST_ID},
+    service::{Answered, Services},
 };
 
 mod account;
@@ -27,6 +26,7 @@ pub mod docs;
 mod embeddings;
 mod models;
 mod sse;
+mod stream;
 
 /// Every path of this door and its methods. Tests hold the router, the contract's `google.api.http` and the OpenAPI
 /// document to it.
@@ -81,31 +81,19 @@ async fn wrong_method(request: Request) -> Response {
 }
 
 /// A message as a JSON answer.
-fn answer(message: &impl Serialize, upstream_request_id: Option<HeaderValue>) -> Response {
+fn answer<M: Serialize>(answered: impl Into<Answered<M>>) -> Response {
+    let Answered { answer, headers } = answered.into();
     let mut body = Vec::with_capacity(1024);
-    if let Err(problem) = json::encode_answer(message, &mut body) {
+    if let Err(problem) = json::encode_answer(&answer, &mut body) {
         return Error::internal(problem).into_response();
     }
-    respond(body.into(), "application/json", upstream_request_id)
+    respond(body.into(), "application/json", headers)
 }
 
-/// A streamed answer as server-sent events.
-fn stream<M: Serialize + 'static>(
-    chunks: impl Stream<Item = Result<M>> + Send + Unpin + 'static,
-    upstream_request_id: Option<HeaderValue>,
-) -> Response {
-    let mut response = respond(Body::new(sse::Events::new(chunks)), "text/event-stream", upstream_request_id);
-    // Proxies that buffer would turn a stream into one late answer.
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
-}
-
-fn respond(body: Body, media_type: &'static str, upstream_request_id: Option<HeaderValue>) -> Response {
+/// A body as an answer, with what goes beside it.
+fn respond(body: Body, media_type: &'static str, headers: HeaderMap) -> Response {
     let mut response = Response::new(body);
+    *response.headers_mut() = headers;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    if let Some(id) = upstream_request_id {
-        response.headers_mut().insert(HeaderName::from_static(UPSTREAM_REQUEST_ID), id);
-    }
     response
 }

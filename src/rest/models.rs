@@ -7,7 +7,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use http::{HeaderMap, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 use http_body::Frame;
 use http_body_util::StreamBody;
 
@@ -22,17 +22,17 @@ type Pairs = Vec<(String, String)>;
 
 /// The catalogue: whole as it is kept, or what of it passes the upstream's own query parameters `q`, `page`, `per_page`,
 /// `family`, `tags` and `available_on_current_plan`.
-pub async fn list(State((services, _)): State<Inside>, headers: HeaderMap, uri: Uri) -> Response {
+pub async fn list(State((services, _)): State<Inside>, head: Parts) -> Response {
     let response = async {
-        let call = Call::new(&headers)?;
-        let query: Query<Pairs> = Query::try_from_uri(&uri)
+        let call = Call::new(&head.headers, &head.extensions)?;
+        let query: Query<Pairs> = Query::try_from_uri(&head.uri)
             .map_err(|error| Error::invalid("query", "expected name=value&…").with_source(error))?;
         if query.is_empty() {
             return Ok(whole(services.models.whole(call).await?));
         }
         let query: Vec<_> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let reply = services.models.query(call, &query).await?;
-        Ok(answer(&reply.answer, reply.request_id))
+        Ok(answer(reply))
     };
     response.await.unwrap_or_else(Error::into_response)
 }
@@ -41,7 +41,7 @@ pub async fn list(State((services, _)): State<Inside>, headers: HeaderMap, uri: 
 fn whole(catalogue: WholeCatalogue) -> Response {
     let parts = [Bytes::from_static(br#"{"object":"list","data":["#), catalogue.models, Bytes::from_static(b"]}")];
     let frames = stream::iter(parts).map(|part| Ok::<_, std::convert::Infallible>(Frame::data(part)));
-    let mut response = respond(Body::new(StreamBody::new(frames)), "application/json", None);
+    let mut response = respond(Body::new(StreamBody::new(frames)), "application/json", HeaderMap::new());
     response.headers_mut().insert(header::AGE, HeaderValue::from(catalogue.age.as_secs()));
     response
 }
@@ -50,35 +50,35 @@ fn whole(catalogue: WholeCatalogue) -> Response {
 pub async fn get(
     State((services, _)): State<Inside>,
     path: Result<Path<(String, String)>, PathRejection>,
-    headers: HeaderMap,
+    head: Parts,
 ) -> Response {
     let id = path.map(|Path((org, name))| format!("{org}/{name}"));
-    find(&services, id, &headers).await.unwrap_or_else(Error::into_response)
+    find(&services, id, &head).await.unwrap_or_else(Error::into_response)
 }
 
 /// One model by an id in one path segment: `org%2Fname`, as OpenAI's SDKs write it.
 pub async fn get_by_name(
     State((services, _)): State<Inside>,
     path: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
+    head: Parts,
 ) -> Response {
-    find(&services, path.map(|Path(id)| id), &headers).await.unwrap_or_else(Error::into_response)
+    find(&services, path.map(|Path(id)| id), &head).await.unwrap_or_else(Error::into_response)
 }
 
-async fn find(services: &Services, id: Result<String, PathRejection>, headers: &HeaderMap) -> Result<Response> {
+async fn find(services: &Services, id: Result<String, PathRejection>, head: &Parts) -> Result<Response> {
     let model = id.map_err(|_| Error::invalid("model", "the path is not UTF-8"))?;
-    let reply = services.models.get(Call::new(headers)?, GetModelRequest { model }).await?;
-    Ok(answer(&reply.answer, reply.request_id))
+    let reply = services.models.get(Call::new(&head.headers, &head.extensions)?, GetModelRequest { model }).await?;
+    Ok(answer(reply))
 }
 
 /// Splits a text into a model's tokens.
 pub async fn tokenize(State((services, limit)): State<Inside>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let response = async {
-        let call = Call::new(&head.headers)?;
+        let call = Call::new(&head.headers, &head.extensions)?;
         let request = body::read(&call, &head.headers, body, limit).await?;
         let reply = services.models.tokenize(call, request).await?;
-        Ok(answer(&reply.answer, reply.request_id))
+        Ok(answer(reply))
     };
     response.await.unwrap_or_else(Error::into_response)
 }

@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    fmt,
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -10,14 +11,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture};
 use http_body::Frame;
 use serde::Serialize;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
+    admission,
     error::{Error, Result},
     json,
+    service::Answered,
 };
 
 /// Chunks that are ready at the same time go out together, up to about so many bytes.
@@ -27,24 +30,52 @@ const FRAME_BYTES: usize = 16 * 1024;
 const CHUNK_BYTES: usize = 512;
 
 /// After so much silence a comment is sent, which says nothing: proxies cut connections that are silent for a minute or so.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 const KEEPALIVE: &[u8] = b": waiting for the model\n\n";
 
 /// The body of a streamed REST answer. Dropping it drops the answer, and all that the answer holds.
-#[derive(Debug)]
 pub struct Events<S> {
-    chunks: Option<S>,
+    answer: State<S>,
     /// Rings after a silence; moved only when it rings, not for every chunk.
     alarm: Pin<Box<Sleep>>,
     spoke_at: Instant,
 }
 
+enum State<S> {
+    /// The head has gone out, and the answer has not begun yet; perhaps it waits for units.
+    Opening(BoxFuture<'static, Result<Answered<S>>>, admission::Place),
+    /// Chunks may come.
+    Open(S),
+    /// The end has been told.
+    Over,
+}
+
 impl<S> Events<S> {
     /// The body for these chunks.
     pub fn new(chunks: S) -> Self {
-        let spoke_at = Instant::now();
-        Self { chunks: Some(chunks), alarm: Box::pin(sleep_until(spoke_at + KEEPALIVE_INTERVAL)), spoke_at }
+        Self::after(State::Open(chunks), Instant::now())
+    }
+
+    /// The body of an answer that has let its caller wait for too long already: it speaks at once.
+    pub fn opening(opening: BoxFuture<'static, Result<Answered<S>>>, place: admission::Place) -> Self {
+        let now = Instant::now();
+        Self::after(State::Opening(opening, place), now.checked_sub(KEEPALIVE_INTERVAL).unwrap_or(now))
+    }
+
+    /// A comment that says what is waited for.
+    fn keepalive(&self) -> Bytes {
+        match &self.answer {
+            State::Opening(_, place) => match place.ahead() {
+                Some(ahead) => format!(": waiting for concurrency units, about {ahead} ahead\n\n").into(),
+                None => Bytes::from_static(KEEPALIVE),
+            },
+            _ => Bytes::from_static(KEEPALIVE),
+        }
+    }
+
+    fn after(answer: State<S>, spoke_at: Instant) -> Self {
+        Self { answer, alarm: Box::pin(sleep_until(spoke_at + KEEPALIVE_INTERVAL)), spoke_at }
     }
 
     /// Completes when there has been silence for the interval.
@@ -71,16 +102,26 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        let slot = &mut this.chunks;
         let mut out = Vec::new();
-        while out.len() < FRAME_BYTES
-            && let Some(chunks) = slot
-        {
-            let chunk = match chunks.poll_next_unpin(context) {
+        while out.len() < FRAME_BYTES {
+            let item = match &mut this.answer {
+                State::Opening(opening, _) => match opening.poll_unpin(context) {
+                    Poll::Ready(Ok(Answered { answer, headers })) => {
+                        comment(&headers, &mut out);
+                        this.answer = State::Open(answer);
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
+                    Poll::Pending => Poll::Pending,
+                },
+                State::Open(chunks) => chunks.poll_next_unpin(context),
+                State::Over => break,
+            };
+            let chunk = match item {
                 Poll::Pending if out.is_empty() => {
                     ready!(this.poll_silence(context));
                     this.alarm.as_mut().reset(this.spoke_at + KEEPALIVE_INTERVAL);
-                    return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(KEEPALIVE)))));
+                    return Poll::Ready(Some(Ok(Frame::data(this.keepalive()))));
                 }
                 Poll::Pending => break,
                 Poll::Ready(chunk) => chunk,
@@ -91,14 +132,14 @@ where
                 Some(Err(error)) => Err(error),
                 None => {
                     out.extend_from_slice(b"data: [DONE]\n\n");
-                    *slot = None;
+                    this.answer = State::Over;
                     break;
                 }
             };
             if let Err(error) = written {
                 // Strings and an Option of one: an error always serialises.
                 let _ = write(&error.body(), &mut out);
-                *slot = None;
+                this.answer = State::Over;
             }
         }
         this.spoke_at = Instant::now();
@@ -106,7 +147,22 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.chunks.is_none()
+        matches!(self.answer, State::Over)
+    }
+}
+
+/// What would have been headers, had the head not gone out before.
+fn comment(headers: &http::HeaderMap, out: &mut Vec<u8>) {
+    for (name, value) in headers {
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        // A header's value has no line ends.
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'\n');
+    }
+    if !headers.is_empty() {
+        out.push(b'\n');
     }
 }
 
@@ -127,6 +183,12 @@ fn write(message: &impl Serialize, out: &mut Vec<u8>) -> Result<()> {
 fn one_line(json: &mut [u8]) {
     if memchr::memchr2(b'\n', b'\r', json).is_some() {
         json.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    }
+}
+
+impl<S> fmt::Debug for Events<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("spoke_at", &self.spoke_at).finish_non_exhaustive()
     }
 }
 

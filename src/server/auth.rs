@@ -6,15 +6,18 @@ use axum::{body::Body, extract::Request, response::Response};
 use futures_util::future::{Either, Ready, ready};
 use http::{HeaderMap, header, uri::Authority};
 use secrecy::{ExposeSecret, SecretString};
-use subtle::ConstantTimeEq;
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tower::{Layer, Service, layer::layer_fn};
 
 use super::grpc;
-use crate::error::{Error, Kind};
+use crate::{
+    admission::{Caller, KeyId},
+    error::{Error, Kind},
+};
 
-/// The keys that open the gateway. None: it is open to all.
+/// The keys that open the gateway, each with its share of the units. None: it is open to all.
 #[derive(Clone)]
-pub(super) struct Keys(Arc<[SecretString]>);
+pub(super) struct Keys(Arc<[(SecretString, u32)]>);
 
 /// How to word a refusal.
 #[derive(Clone, Copy)]
@@ -24,15 +27,16 @@ pub(super) enum Dialect {
 }
 
 impl Keys {
-    pub(super) fn new(keys: &[SecretString]) -> Self {
-        Self(keys.into())
+    pub(super) fn new(keys: &[SecretString], weights: &[u32]) -> Self {
+        let weights = weights.iter().copied().chain(std::iter::repeat(1));
+        Self(keys.iter().cloned().zip(weights).collect())
     }
 
-    /// Whether these headers show a key that opens. Takes the same time whichever key it is, and however much of it
-    /// is right; its length is no secret.
-    fn open_to(&self, headers: &HeaderMap, host: Option<&str>) -> Result<(), Error> {
+    /// Whose key it is that these headers show. Takes the same time whichever key it is, and however much of it is right;
+    /// its length is no secret.
+    fn open_to(&self, headers: &HeaderMap, host: Option<&str>) -> Result<Caller, Error> {
         if self.0.is_empty() {
-            return open_to_host(host);
+            return open_to_host(host).map(|()| Caller::default());
         }
         let unauthenticated = |message: &str| Err(Error::new(Kind::Unauthenticated, "invalid_api_key", message));
         let Some(value) = headers.get(header::AUTHORIZATION) else {
@@ -41,12 +45,16 @@ impl Keys {
         let Some(shown) = bearer(value.as_bytes()) else {
             return unauthenticated("The Authorization header is not of the form: Bearer gw_…");
         };
-        let is_known = self
-            .0
-            .iter()
-            .fold(subtle::Choice::from(0), |found, key| found | key.expose_secret().as_bytes().ct_eq(shown));
-        if bool::from(is_known) {
-            return Ok(());
+        let none = Caller { key: KeyId(u32::MAX), weight: 0 };
+        let found = (0..).zip(&*self.0).fold(none, |found, (number, (key, weight))| {
+            let is_it = key.expose_secret().as_bytes().ct_eq(shown);
+            Caller {
+                key: KeyId(u32::conditional_select(&found.key.0, &number, is_it)),
+                weight: u32::conditional_select(&found.weight, weight, is_it),
+            }
+        });
+        if found != none {
+            return Ok(found);
         }
         unauthenticated("This gateway key is not known here: it must be one of the gateway's FEATHERWIRE_API_KEYS")
     }
@@ -102,11 +110,14 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let host = request.uri().authority().map(Authority::as_str).or(host);
         match self.keys.open_to(request.headers(), host) {
-            Ok(()) => Either::Left(self.inner.call(request)),
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                Either::Left(self.inner.call(request))
+            }
             Err(error) => Either::Right(ready(Ok(match self.dialect {
                 Dialect::Grpc => grpc::respond(error.into(), request.headers()),
                 Dialect::Rest => error.into_response(),

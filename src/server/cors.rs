@@ -7,7 +7,7 @@ use super::auth::is_this_machine;
 use crate::{
     config,
     error::{Error, Kind, Result},
-    service::UPSTREAM_REQUEST_ID,
+    service::{UPSTREAM_REQUEST_ID, dispatch, route},
     telemetry::REQUEST_ID,
 };
 
@@ -21,6 +21,9 @@ pub(super) fn layer(config: &config::Serve) -> Result<CorsLayer> {
         "grpc-status-details-bin",
         REQUEST_ID,
         UPSTREAM_REQUEST_ID,
+        route::MODEL,
+        route::TRIED,
+        dispatch::WAITED,
         "retry-after",
         "age",
     ];

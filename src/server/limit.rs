@@ -19,7 +19,7 @@ use tower::Service;
 
 use crate::{
     error::{Error, Kind},
-    service::call::{BODY_TIMEOUT, body_timeout},
+    service::call::{self, BODY_TIMEOUT, body_timeout},
 };
 
 /// The five bytes before each gRPC message: whether it is compressed, and its length.
@@ -58,12 +58,13 @@ impl<S: Service<Request>> Service<Request> for Limited<S> {
     fn call(&mut self, request: Request) -> S::Future {
         let bytes_max = self.bytes_max;
         let may_go_on = request.uri().path().starts_with("/grpc.reflection.");
+        let timeout = call::timeout(request.headers()).ok().flatten().unwrap_or(BODY_TIMEOUT).min(BODY_TIMEOUT);
         self.inner.call(request.map(|body| {
             Body::new(Messages {
                 body,
                 bytes_max,
                 prefix: Vec::new(),
-                alarm: Box::pin(tokio::time::sleep(BODY_TIMEOUT)),
+                alarm: Box::pin(tokio::time::sleep(timeout)),
                 received: 0,
                 may_go_on,
             })

@@ -3,13 +3,18 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
 use tokio::net::TcpListener;
 
-use crate::{config, error::Result, service::Services, upstream::Client};
+use crate::{
+    config,
+    error::Result,
+    service::{Running, Services},
+    upstream::Client,
+};
 
 mod auth;
 mod cors;
@@ -17,9 +22,11 @@ mod grpc;
 mod limit;
 mod ready;
 mod routes;
+mod unread;
 mod unstuck;
 
 use ready::Readiness;
+use unread::{Streams, Watched};
 use unstuck::Unstuck;
 
 /// How long a client may take to send the head of an HTTP/1.1 request.
@@ -48,12 +55,16 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// The wait after a failed accept, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long calls that were ended, after the drain timeout, have to say so to their callers.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Every answer was complete.
     Drained,
-    /// So many connections were still busy after the drain timeout, and were cut.
+    /// So many calls still ran after the drain timeout. They were ended with an error that says so, or, where the caller
+    /// didn't even take that, by closing the connection.
     Cut(usize),
 }
 
@@ -68,12 +79,13 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Outcome> {
     let mut readiness = Readiness::new(upstream.has_key());
-    let services = Services::new(upstream, config.unary_via_stream);
+    let services = Services::new(upstream, config);
     let account = services.account.clone();
-    let router = routes::router(config, services, &readiness)?;
+    let running = Running::default();
+    let router = routes::router(config, services, &readiness, &running)?;
     readiness.begin().await;
     let service = TowerToHyperService::new(router);
-    let http = Arc::new(http());
+    let http = Arc::new(http(config.write_timeout));
     let connections = GracefulShutdown::new();
     let is_draining = tokio::sync::watch::Sender::new(false);
     let draining = is_draining.clone();
@@ -96,7 +108,7 @@ pub async fn serve(
             }
             let connection =
                 http.serve_connection(TokioIo::new(Unstuck::new(stream, HEAD_TIMEOUT, patience)), service).into_owned();
-            if let Err(error) = watcher.watch(connection).await {
+            if let Some(Err(error)) = Watched::new(watcher.watch(connection), patience).await {
                 tracing::debug!(%error, "connection ended");
             }
         });
@@ -107,22 +119,24 @@ pub async fn serve(
     readiness.end_watches().await;
     account.end_watches();
     is_draining.send_replace(true);
-    tracing::info!(connections = tasks.len(), "draining: no new calls; running ones may end");
-    let _ = tokio::time::timeout(config.drain_timeout, async {
+    tracing::info!(calls = running.count(), "draining: no new calls; running ones may end");
+    let mut ending = Box::pin(async {
         connections.shutdown().await;
         while tasks.join_next().await.is_some() {}
-    })
-    .await;
-    let outcome = match tasks.len() {
-        0 => Outcome::Drained,
-        busy => Outcome::Cut(busy),
-    };
+    });
+    if tokio::time::timeout(config.drain_timeout, &mut ending).await.is_ok() {
+        return Ok(Outcome::Drained);
+    }
+    let calls = running.end_all();
+    // Whoever is left now doesn't even take its error. With the tasks go their connections.
+    let _ = tokio::time::timeout(LAST_WORDS_TIMEOUT, &mut ending).await;
+    drop(ending);
     tasks.shutdown().await;
-    Ok(outcome)
+    Ok(Outcome::Cut(calls))
 }
 
-fn http() -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
+fn http(patience: Duration) -> auto::Builder<Streams> {
+    let mut http = auto::Builder::new(Streams { patience });
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX as usize);
     http.http2()
         .timer(TokioTimer::new())

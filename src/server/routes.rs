@@ -1,6 +1,8 @@
 //! The list of layers, outermost first, and which routes each of them guards.
 //!
 //! ```text
+//! track          tells of answers that nobody reads
+//! arrive         when the call came, and among which it runs
 //! observe        an id for every call, one log line at `debug`
 //! cors           browsers ask first, also on paths that need a key
 //! ├─ probes      /healthz, /readyz                                       open
@@ -11,11 +13,17 @@
 //! └─ fallback    unknown paths, in the caller's dialect
 //! ```
 
-use axum::{Router, extract::Request, middleware::from_fn, response::Response};
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{from_fn, map_request_with_state},
+    response::Response,
+};
+use tokio::time::Instant;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
-use super::{auth, cors, grpc, limit, ready::Readiness};
+use super::{auth, cors, grpc, limit, ready::Readiness, unread};
 use crate::{
     config,
     error::{Error, Result},
@@ -28,13 +36,18 @@ use crate::{
         },
     },
     rest,
-    service::Services,
+    service::{Arrival, Running, Services},
     telemetry,
 };
 
-pub(super) fn router(config: &config::Serve, services: Services, readiness: &Readiness) -> Result<Router> {
+pub(super) fn router(
+    config: &config::Serve,
+    services: Services,
+    readiness: &Readiness,
+    running: &Running,
+) -> Result<Router> {
     let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
-    let keys = auth::Keys::new(&config.api_keys);
+    let keys = auth::Keys::new(&config.api_keys, &config.units.key_weights);
 
     let Services { chat, completions, embeddings, models, account } = services.clone();
     let guarded = Routes::new(ChatServiceServer::new(chat).max_decoding_message_size(bytes_max))
@@ -71,7 +84,14 @@ pub(super) fn router(config: &config::Serve, services: Services, readiness: &Rea
         .merge(rest)
         .fallback(unknown)
         .layer(cors::layer(config)?)
-        .layer(from_fn(telemetry::observe)))
+        .layer(from_fn(telemetry::observe))
+        .layer(map_request_with_state(running.clone(), arrive))
+        .layer(from_fn(unread::track)))
+}
+
+async fn arrive(State(running): State<Running>, mut request: Request) -> Request {
+    request.extensions_mut().insert(Arrival { at: Instant::now(), running });
+    request
 }
 
 async fn unknown(request: Request) -> Response {

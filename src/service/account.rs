@@ -3,9 +3,8 @@
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Call,
+    Answered, Call, Units,
     feed::{Feed, Watch},
-    into_response,
 };
 use crate::{
     error::Result,
@@ -20,12 +19,13 @@ use crate::{
 pub struct Account {
     upstream: Client,
     feed: Feed,
+    units: Units,
 }
 
 impl Account {
-    /// The service over this upstream.
-    pub fn new(upstream: Client) -> Self {
-        Self { feed: Feed::new(upstream.clone()), upstream }
+    /// The service over this upstream and its feed; the units are the gateway's own view.
+    pub fn new(upstream: Client, feed: Feed, units: Units) -> Self {
+        Self { upstream, feed, units }
     }
 
     /// The account's plan.
@@ -34,7 +34,7 @@ impl Account {
     /// What the upstream's reply means.
     pub async fn plan(&self, call: Call) -> Result<Reply<Plan>> {
         let ask = Ask { deadline: call.deadline, model: None };
-        call.logged(self.upstream.get_with_key(&["plan"], ask).await)
+        call.run(self.upstream.get_with_key(&["plan"], ask)).await
     }
 
     /// Who uses the account's units right now.
@@ -43,7 +43,10 @@ impl Account {
     /// What the upstream's reply means.
     pub async fn concurrency(&self, call: Call) -> Result<Reply<Concurrency>> {
         let ask = Ask { deadline: call.deadline, model: None };
-        call.logged(self.upstream.get_account(&["account", "concurrency"], ask).await)
+        let mut reply: Reply<Concurrency> =
+            call.run(self.upstream.get_account(&["account", "concurrency"], ask)).await?;
+        reply.answer.gateway = Some(self.units.view());
+        Ok(reply)
     }
 
     /// Ends every watch, for they never end by themselves.
@@ -53,20 +56,20 @@ impl Account {
 
     /// Who uses the account's units, whenever the upstream says so. All watchers share one upstream connection.
     pub fn watch(&self, call: Call) -> Watch {
-        self.feed.watch(call)
+        self.feed.watch(call).with_view(self.units.clone())
     }
 }
 
 #[async_trait]
 impl account_service_server::AccountService for Account {
     async fn get_plan(&self, request: Request<GetPlanRequest>) -> Result<Response<Plan>, Status> {
-        let call = Call::new(request.metadata().as_ref())?;
-        Ok(into_response(self.plan(call).await?))
+        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
+        Ok(Answered::from(self.plan(call).await?).into_response())
     }
 
     async fn get_concurrency(&self, request: Request<GetConcurrencyRequest>) -> Result<Response<Concurrency>, Status> {
-        let call = Call::new(request.metadata().as_ref())?;
-        Ok(into_response(self.concurrency(call).await?))
+        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
+        Ok(Answered::from(self.concurrency(call).await?).into_response())
     }
 
     type WatchConcurrencyStream = super::feed::GrpcWatch;
@@ -75,7 +78,7 @@ impl account_service_server::AccountService for Account {
         &self,
         request: Request<WatchConcurrencyRequest>,
     ) -> Result<Response<Self::WatchConcurrencyStream>, Status> {
-        let call = Call::new(request.metadata().as_ref())?;
+        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
         Ok(Response::new(self.watch(call).into_grpc()))
     }
 }

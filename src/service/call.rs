@@ -1,17 +1,34 @@
 //! What comes with a request besides its message: from gRPC metadata and HTTP headers, which are the same thing.
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use http::{HeaderMap, HeaderValue};
-use tokio::time::Instant;
+use http::{Extensions, HeaderMap, HeaderValue};
+use tokio::time::{Instant, timeout_at};
 
+use super::{
+    running::{Place, Running},
+    validate,
+};
 use crate::{
+    admission::{self, Caller, Priority},
     error::{Error, Kind, Result},
     telemetry,
 };
 
 /// The longest deadline that is kept; a longer one is as good as none.
 const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+const FALLBACK: &str = "x-featherwire-fallback";
+
+/// How many fallbacks one call may name.
+const FALLBACKS_MAX: usize = 8;
+
+const PRIORITY: &str = "x-featherwire-priority";
 
 const UNARY_VIA_STREAM: &str = "x-featherwire-unary-via-stream";
 
@@ -27,37 +44,76 @@ pub fn body_timeout() -> Error {
     )
 }
 
-/// One call of one caller.
-#[derive(Clone, Debug, Default)]
+/// What the server knows of a call before anything of it is read. It comes among the request's extensions.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// When its head had come: deadlines count from here.
+    pub at: Instant,
+    /// The calls among which it runs.
+    pub running: Running,
+}
+
+/// One call of one caller, from its arrival to its one end: finished, failed, or cancelled, which is what it is when it's
+/// dropped before one of the others.
+#[derive(Debug)]
 pub struct Call {
     /// When the caller stops waiting: from `grpc-timeout`, or `x-request-timeout-ms`.
     pub deadline: Option<Instant>,
     /// Whether a unary chat answer shall be streamed upstream and added up: from `x-featherwire-unary-via-stream`.
     pub unary_via_stream: Option<bool>,
+    /// The models that may answer in place of the one asked for, in order: from `x-featherwire-fallback`.
+    pub fallbacks: Option<Vec<String>>,
+    /// Its class among those that wait for units: from `x-featherwire-priority`.
+    pub priority: Priority,
+    /// Whose call it is.
+    pub caller: Caller,
+    /// Where it stands in the queue for units.
+    pub queue_place: admission::Place,
     /// The call's id in logs: `x-request-id`.
     pub request_id: Option<HeaderValue>,
+    place: Place,
+    /// How long it has waited for units, in milliseconds.
+    waited_ms: AtomicU64,
+    has_ended: AtomicBool,
 }
 
 impl Call {
-    /// Reads the headers or metadata of a call that arrived now.
+    /// Reads what comes with a request besides its message. One without an [`Arrival`] arrived now, and is among no
+    /// others.
     ///
     /// # Errors
     /// Invalid, if a header of ours has a value that isn't one of its own.
-    pub fn new(headers: &HeaderMap) -> Result<Self> {
-        let grpc = headers.get("grpc-timeout").map(|value| {
-            grpc_timeout(value)
-                .ok_or_else(|| Error::invalid("grpc-timeout", "expected up to 8 digits and one of H M S m u n"))
-        });
-        let rest = headers.get("x-request-timeout-ms").map(|value| {
-            milliseconds(value)
-                .ok_or_else(|| Error::invalid("x-request-timeout-ms", "expected a positive number of milliseconds"))
-        });
-        let timeout = [grpc.transpose()?, rest.transpose()?].into_iter().flatten().min();
+    pub fn new(headers: &HeaderMap, extensions: &Extensions) -> Result<Self> {
+        let arrival = extensions.get::<Arrival>();
+        let arrived_at = arrival.map_or_else(Instant::now, |arrival| arrival.at);
         Ok(Self {
-            deadline: timeout.filter(|timeout| *timeout < DEADLINE_MAX).map(|timeout| Instant::now() + timeout),
+            deadline: timeout(headers)?.map(|timeout| arrived_at + timeout),
             unary_via_stream: headers.get(UNARY_VIA_STREAM).map(boolean).transpose()?,
+            fallbacks: fallbacks(headers)?,
+            priority: headers.get(PRIORITY).map(priority).transpose()?.unwrap_or_default(),
+            caller: extensions.get().copied().unwrap_or_default(),
+            queue_place: admission::Place::default(),
             request_id: headers.get(telemetry::REQUEST_ID).cloned(),
+            place: arrival.map(|arrival| arrival.running.clone()).unwrap_or_default().begin(),
+            waited_ms: AtomicU64::new(0),
+            has_ended: AtomicBool::new(false),
         })
+    }
+
+    /// A call of the gateway's own, without a deadline.
+    pub fn own() -> Self {
+        Self {
+            deadline: None,
+            unary_via_stream: None,
+            fallbacks: None,
+            priority: Priority::default(),
+            caller: Caller::default(),
+            queue_place: admission::Place::default(),
+            request_id: None,
+            place: Running::default().begin(),
+            waited_ms: AtomicU64::new(0),
+            has_ended: AtomicBool::new(false),
+        }
     }
 
     /// Waits for a request's body, until the caller's deadline or for [`BODY_TIMEOUT`].
@@ -70,17 +126,81 @@ impl Call {
         tokio::time::timeout_at(limit, body).await.map_err(|_| body_timeout())
     }
 
-    /// The result as it is; a failure is logged on the way, with its cause, which the caller doesn't get to see.
-    pub(super) fn logged<T>(&self, result: Result<T>) -> Result<T> {
-        if let Err(error) = &result {
-            self.log(error);
+    /// Does the whole of a call's work: until its end, its deadline, or the end of all calls.
+    ///
+    /// # Errors
+    /// The work's own, Timeout, or Unavailable; logged on the way, with the cause, which the caller doesn't get to see.
+    pub(super) async fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let result = self.begin(work).await;
+        if result.is_ok() {
+            self.finish();
         }
         result
     }
 
-    pub(super) fn log(&self, error: &Error) {
-        let cause = error.cause();
-        let id = self.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
+    /// The same for work that only begins an answer: its end is told to [`finish`](Self::finish) or
+    /// [`fail`](Self::fail) later.
+    pub(super) async fn begin<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let result = match self.deadline {
+            Some(deadline) => {
+                let work = async { timeout_at(deadline, work).await.unwrap_or_else(|_| Err(deadline_exceeded())) };
+                self.place.unless_over(work).await
+            }
+            None => self.place.unless_over(work).await,
+        };
+        if let Err(error) = &result {
+            self.fail(error);
+        }
+        result
+    }
+
+    /// The check of a request, before any work. A refusal ends the call.
+    ///
+    /// # Errors
+    /// The check's own.
+    pub(super) fn refuse<T>(&self, check: Result<T>) -> Result<T> {
+        check.inspect_err(|error| self.fail(error))
+    }
+
+    /// Adds a wait for units to those of this call, and gives their sum in milliseconds.
+    pub(super) fn has_waited(&self, wait: Duration) -> u64 {
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        self.waited_ms.fetch_add(wait, Ordering::Relaxed).saturating_add(wait)
+    }
+
+    /// Completes when all calls are to end.
+    pub(super) fn poll_over(&self, context: &mut Context<'_>) -> Poll<Error> {
+        self.place.poll_over(context)
+    }
+
+    /// Whether all calls are to end.
+    pub(super) fn is_over(&self) -> bool {
+        self.place.is_over()
+    }
+
+    /// The answer is complete.
+    pub(super) fn finish(&self) {
+        self.end("finished");
+    }
+
+    /// The call has failed.
+    pub(super) fn fail(&self, error: &Error) {
+        self.log(error);
+        self.end("failed");
+    }
+
+    fn end(&self, end: &str) {
+        if !self.has_ended.swap(true, Ordering::Relaxed) {
+            tracing::debug!(id = self.id(), end, "call ended");
+        }
+    }
+
+    fn id(&self) -> &str {
+        self.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default()
+    }
+
+    fn log(&self, error: &Error) {
+        let (cause, id) = (error.cause(), self.id());
         let upstream_id = error.upstream_request_id().unwrap_or_default();
         match error.kind() {
             // The caller's own doing, and told to the caller. Messages may quote the upstream, so they stay out.
@@ -91,6 +211,66 @@ impl Call {
             _ => tracing::warn!(id, upstream_id, code = error.code(), cause, "failed"),
         }
     }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end("cancelled");
+    }
+}
+
+/// How long the caller is ready to wait, from `grpc-timeout` or `x-request-timeout-ms`: the shorter of the two.
+///
+/// # Errors
+/// Invalid, for a value that isn't one.
+pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
+    let grpc = headers.get("grpc-timeout").map(|value| {
+        grpc_timeout(value)
+            .ok_or_else(|| Error::invalid("grpc-timeout", "expected up to 8 digits and one of H M S m u n"))
+    });
+    let rest = headers.get("x-request-timeout-ms").map(|value| {
+        milliseconds(value)
+            .ok_or_else(|| Error::invalid("x-request-timeout-ms", "expected a positive number of milliseconds"))
+    });
+    let timeout = [grpc.transpose()?, rest.transpose()?].into_iter().flatten().min();
+    Ok(timeout.filter(|timeout| *timeout < DEADLINE_MAX))
+}
+
+fn priority(value: &HeaderValue) -> Result<Priority> {
+    match value.as_bytes() {
+        b"interactive" => Ok(Priority::Interactive),
+        b"default" => Ok(Priority::Default),
+        b"batch" => Ok(Priority::Batch),
+        _ => Err(Error::invalid(PRIORITY, "expected interactive, default or batch")),
+    }
+}
+
+/// Model ids with commas between them, or `none`, which also turns off the fallbacks that the configuration has.
+fn fallbacks(headers: &HeaderMap) -> Result<Option<Vec<String>>> {
+    let invalid = |problem: &str| Error::invalid(FALLBACK, problem);
+    let mut fallbacks = None::<Vec<String>>;
+    for value in headers.get_all(FALLBACK) {
+        let value = value.to_str().map_err(|_| invalid("expected model ids in ASCII, with commas between them"))?;
+        let list = fallbacks.get_or_insert_default();
+        if value.trim() == "none" {
+            continue;
+        }
+        for id in value.split(',').map(str::trim) {
+            validate::model(id).map_err(|_| invalid("expected model ids with commas between them, or none"))?;
+            list.push(id.to_owned());
+        }
+        if list.len() > FALLBACKS_MAX {
+            return Err(invalid(&format!("at most {FALLBACKS_MAX} models")));
+        }
+    }
+    Ok(fallbacks)
+}
+
+/// The caller's time is up.
+pub(super) fn deadline_exceeded() -> Error {
+    let message = "The caller's own deadline passed before the answer was complete. \
+                   Use a smaller model, fewer max_tokens, or a longer timeout";
+    Error::new(Kind::Timeout, "deadline_exceeded", message)
 }
 
 /// `TimeoutValue TimeoutUnit` of the gRPC over HTTP/2 specification.
@@ -144,12 +324,27 @@ mod tests {
     #[tokio::test]
     async fn the_sooner_of_two_timeouts_counts_and_a_bad_one_is_refused() {
         let mut headers = HeaderMap::new();
-        assert!(Call::new(&headers).unwrap().deadline.is_none());
+        let call = |headers: &HeaderMap| Call::new(headers, &Extensions::new());
+        assert!(call(&headers).unwrap().deadline.is_none());
         headers.insert("grpc-timeout", HeaderValue::from_static("1H"));
         headers.insert("x-request-timeout-ms", HeaderValue::from_static("50"));
-        let deadline = Call::new(&headers).unwrap().deadline.unwrap();
+        let deadline = call(&headers).unwrap().deadline.unwrap();
         assert!(deadline <= Instant::now() + Duration::from_millis(50));
         headers.insert("x-request-timeout-ms", HeaderValue::from_static("soon"));
-        assert_eq!(Call::new(&headers).unwrap_err().param(), Some("x-request-timeout-ms"));
+        assert_eq!(call(&headers).unwrap_err().param(), Some("x-request-timeout-ms"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_counts_from_the_calls_arrival() {
+        let mut extensions = Extensions::new();
+        let arrived_at = Instant::now();
+        extensions.insert(Arrival { at: arrived_at, running: Running::default() });
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let headers = HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), HeaderValue::from_static("5S"))]);
+        let call = Call::new(&headers, &extensions).unwrap();
+        assert_eq!(call.deadline, Some(arrived_at + Duration::from_secs(5)));
+        let late = call.run(std::future::pending::<Result<()>>()).await.unwrap_err();
+        assert_eq!(late.code(), "deadline_exceeded");
+        assert_eq!(arrived_at.elapsed(), Duration::from_secs(5));
     }
 }

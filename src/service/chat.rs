@@ -3,30 +3,26 @@
 use futures_util::StreamExt;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Answers, Call, GrpcAnswers, adder::Adder, encode, into_response, validate};
+use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, adder::Adder, dispatch, validate};
 use crate::{
     error::Result,
     proto::v1::{
         CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse, chat_service_server,
     },
-    upstream::{Ask, Catalogue, Client, Reply, Whole},
+    upstream::Whole,
 };
-
-const PATH: [&str; 2] = ["chat", "completions"];
 
 /// Answers conversations.
 #[derive(Clone, Debug)]
 pub struct Chat {
-    upstream: Client,
-    catalogue: Catalogue,
+    dispatch: Dispatch,
     unary_via_stream: bool,
 }
 
 impl Chat {
-    /// The service over this upstream; the catalogue knows names near those that there aren't.
-    /// `unary_via_stream` is what a unary call does that doesn't say itself.
-    pub fn new(upstream: Client, catalogue: Catalogue, unary_via_stream: bool) -> Self {
-        Self { upstream, catalogue, unary_via_stream }
+    /// The service over this way to the upstream. `unary_via_stream` is what a unary call does that doesn't say itself.
+    pub fn new(dispatch: Dispatch, unary_via_stream: bool) -> Self {
+        Self { dispatch, unary_via_stream }
     }
 
     /// Answers a conversation with one complete message.
@@ -37,34 +33,30 @@ impl Chat {
         &self,
         call: Call,
         mut request: CreateChatCompletionRequest,
-    ) -> Result<Reply<CreateChatCompletionResponse>> {
+    ) -> Result<Answered<CreateChatCompletionResponse>> {
         if call.unary_via_stream.unwrap_or(self.unary_via_stream) {
             return self.create_via_stream(call, request).await;
         }
-        let reply = async {
-            let body = body(&mut request, false)?;
-            let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
-            match self.upstream.post(&PATH, body, ask).await {
-                Ok(reply) => Ok(reply),
-                Err(error) => Err(self.catalogue.suggest(&request.model, error).await),
-            }
-        };
-        call.logged(reply.await)
+        call.run(async {
+            prepare(&mut request, false)?;
+            self.dispatch.whole(&call, request).await
+        })
+        .await
     }
 
     async fn create_via_stream(
         &self,
         call: Call,
         mut request: CreateChatCompletionRequest,
-    ) -> Result<Reply<CreateChatCompletionResponse>> {
+    ) -> Result<Answered<CreateChatCompletionResponse>> {
         // A unary answer has its usage; a stream has it only when asked.
         request.stream_options.get_or_insert_default().include_usage.get_or_insert(true);
-        let Reply { request_id, answer: mut chunks } = self.stream(call, request).await?;
+        let Answered { answer: mut chunks, headers } = self.stream(call, request).await?;
         let mut adder = Adder::default();
         while let Some(chunk) = chunks.next().await {
             adder.add(chunk?);
         }
-        Ok(Reply { request_id, answer: adder.finish() })
+        Ok(Answered { answer: adder.finish(), headers })
     }
 
     /// Answers a conversation piece by piece.
@@ -75,26 +67,28 @@ impl Chat {
         &self,
         call: Call,
         mut request: CreateChatCompletionRequest,
-    ) -> Result<Reply<Answers<StreamChatCompletionResponse>>> {
-        let reply = async {
-            let body = body(&mut request, true)?;
-            let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
-            match self.upstream.stream(&PATH, body, ask).await {
-                Ok(reply) => Ok(reply),
-                Err(error) => Err(self.catalogue.suggest(&request.model, error).await),
-            }
-        };
-        let reply = call.logged(reply.await)?;
-        Ok(reply.map(|events| Answers::new(events, call)))
+    ) -> Result<Answered<Answers<StreamChatCompletionResponse>>> {
+        call.refuse(prepare(&mut request, true))?;
+        self.dispatch.stream(call, request).await
     }
 }
 
-/// The request as the upstream shall see it: what is ours left out, and `stream` as the caller's method says.
-fn body(request: &mut CreateChatCompletionRequest, stream: bool) -> Result<Vec<u8>> {
+/// Checks the request and makes it what the upstream shall see: what is ours left out, and `stream` as the caller's
+/// method says.
+fn prepare(request: &mut CreateChatCompletionRequest, stream: bool) -> Result<()> {
     validate::chat(request)?;
     request.provider = None;
     request.extra.insert("stream".to_owned(), stream.to_string());
-    encode(request)
+    Ok(())
+}
+
+impl dispatch::Request for CreateChatCompletionRequest {
+    const PATH: &'static [&'static str] = &["chat", "completions"];
+    const MAY_FALL_BACK: bool = true;
+
+    fn model(&mut self) -> &mut String {
+        &mut self.model
+    }
 }
 
 impl Whole for CreateChatCompletionResponse {
@@ -110,8 +104,8 @@ impl chat_service_server::ChatService for Chat {
         &self,
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<CreateChatCompletionResponse>, Status> {
-        let call = Call::new(request.metadata().as_ref())?;
-        Ok(into_response(self.create(call, request.into_inner()).await?))
+        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
+        Ok(self.create(call, request.into_inner()).await?.into_response())
     }
 
     type StreamChatCompletionStream = GrpcAnswers<StreamChatCompletionResponse>;
@@ -120,7 +114,7 @@ impl chat_service_server::ChatService for Chat {
         &self,
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<Self::StreamChatCompletionStream>, Status> {
-        let call = Call::new(request.metadata().as_ref())?;
-        Ok(into_response(self.stream(call, request.into_inner()).await?.map(Answers::into_grpc)))
+        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
+        Ok(self.stream(call, request.into_inner()).await?.map(Answers::into_grpc).into_response())
     }
 }

@@ -2,28 +2,25 @@
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Answers, Call, GrpcAnswers, encode, into_response, validate};
+use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, dispatch, validate};
 use crate::{
     error::Result,
     proto::v1::{
         CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse, completion_service_server,
     },
-    upstream::{Ask, Catalogue, Client, Reply, Whole},
+    upstream::Whole,
 };
-
-const PATH: [&str; 1] = ["completions"];
 
 /// Continues texts.
 #[derive(Clone, Debug)]
 pub struct Completions {
-    upstream: Client,
-    catalogue: Catalogue,
+    dispatch: Dispatch,
 }
 
 impl Completions {
-    /// The service over this upstream; the catalogue knows names near those that there aren't.
-    pub fn new(upstream: Client, catalogue: Catalogue) -> Self {
-        Self { upstream, catalogue }
+    /// The service over this way to the upstream.
+    pub fn new(dispatch: Dispatch) -> Self {
+        Self { dispatch }
     }
 
     /// Continues a text, whole.
@@ -34,16 +31,12 @@ impl Completions {
         &self,
         call: Call,
         mut request: CreateCompletionRequest,
-    ) -> Result<Reply<CreateCompletionResponse>> {
-        let reply = async {
-            let body = body(&mut request, false)?;
-            let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
-            match self.upstream.post(&PATH, body, ask).await {
-                Ok(reply) => Ok(reply),
-                Err(error) => Err(self.catalogue.suggest(&request.model, error).await),
-            }
-        };
-        call.logged(reply.await)
+    ) -> Result<Answered<CreateCompletionResponse>> {
+        call.run(async {
+            prepare(&mut request, false)?;
+            self.dispatch.whole(&call, request).await
+        })
+        .await
     }
 
     /// Continues a text, piece by piece.
@@ -54,26 +47,28 @@ impl Completions {
         &self,
         call: Call,
         mut request: CreateCompletionRequest,
-    ) -> Result<Reply<Answers<StreamCompletionResponse>>> {
-        let reply = async {
-            let body = body(&mut request, true)?;
-            let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
-            match self.upstream.stream(&PATH, body, ask).await {
-                Ok(reply) => Ok(reply),
-                Err(error) => Err(self.catalogue.suggest(&request.model, error).await),
-            }
-        };
-        let reply = call.logged(reply.await)?;
-        Ok(reply.map(|events| Answers::new(events, call)))
+    ) -> Result<Answered<Answers<StreamCompletionResponse>>> {
+        call.refuse(prepare(&mut request, true))?;
+        self.dispatch.stream(call, request).await
     }
 }
 
-/// The request as the upstream shall see it: what is ours left out, and `stream` as the caller's method says.
-fn body(request: &mut CreateCompletionRequest, stream: bool) -> Result<Vec<u8>> {
+/// Checks the request and makes it what the upstream shall see: what is ours left out, and `stream` as the caller's
+/// method says.
+fn prepare(request: &mut CreateCompletionRequest, stream: bool) -> Result<()> {
     validate::completion(request)?;
     request.provider = None;
     request.extra.insert("stream".to_owned(), stream.to_string());
-    encode(request)
+    Ok(())
+}
+
+impl dispatch::Request for CreateCompletionRequest {
+    const PATH: &'static [&'static str] = &["completions"];
+    const MAY_FALL_BACK: bool = true;
+
+    fn model(&mut self) -> &mut String {
+        &mut self.model
+    }
 }
 
 impl Whole for CreateCompletionResponse {
@@ -89,8 +84,8 @@ impl completion_service_server::CompletionService for Completions {
         &self,
         request: Request<CreateCompletionRequest>,
     ) -> Result<Response<CreateCompletionResponse>, Status> {
-        let call = Call::new(request.metadata().as_ref())?;
-        Ok(into_response(self.create(call, request.into_inner()).await?))
+        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
+        Ok(self.create(call, request.into_inner()).await?.into_response())
     }
 
     type StreamCompletionStream = GrpcAnswers<StreamCompletionResponse>;
@@ -99,7 +94,7 @@ impl completion_service_server::CompletionService for Completions {
         &self,
         request: Request<CreateCompletionRequest>,
     ) -> Result<Response<Self::StreamCompletionStream>, Status> {
-        let call = Call::new(request.metadata().as_ref())?;
-        Ok(into_response(self.stream(call, request.into_inner()).await?.map(Answers::into_grpc)))
+        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
+        Ok(self.stream(call, request.into_inner()).await?.map(Answers::into_grpc).into_response())
     }
 }

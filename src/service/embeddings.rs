@@ -2,24 +2,23 @@
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Call, encode, into_response, validate};
+use super::{Answered, Call, Dispatch, dispatch, validate};
 use crate::{
     error::Result,
     proto::v1::{CreateEmbeddingRequest, CreateEmbeddingResponse, embedding_service_server},
-    upstream::{Ask, Catalogue, Client, Reply, Whole},
+    upstream::Whole,
 };
 
 /// Turns texts into vectors.
 #[derive(Clone, Debug)]
 pub struct Embeddings {
-    upstream: Client,
-    catalogue: Catalogue,
+    dispatch: Dispatch,
 }
 
 impl Embeddings {
-    /// The service over this upstream; the catalogue knows names near those that there aren't.
-    pub fn new(upstream: Client, catalogue: Catalogue) -> Self {
-        Self { upstream, catalogue }
+    /// The service over this way to the upstream.
+    pub fn new(dispatch: Dispatch) -> Self {
+        Self { dispatch }
     }
 
     /// Turns texts into vectors.
@@ -30,18 +29,22 @@ impl Embeddings {
         &self,
         call: Call,
         mut request: CreateEmbeddingRequest,
-    ) -> Result<Reply<CreateEmbeddingResponse>> {
-        let reply = async {
+    ) -> Result<Answered<CreateEmbeddingResponse>> {
+        call.run(async {
             validate::embedding(&request)?;
             request.provider = None;
-            let body = encode(&request)?;
-            let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
-            match self.upstream.post(&["embeddings"], body, ask).await {
-                Ok(reply) => Ok(reply),
-                Err(error) => Err(self.catalogue.suggest(&request.model, error).await),
-            }
-        };
-        call.logged(reply.await)
+            self.dispatch.whole(&call, request).await
+        })
+        .await
+    }
+}
+
+impl dispatch::Request for CreateEmbeddingRequest {
+    const PATH: &'static [&'static str] = &["embeddings"];
+    const MAY_FALL_BACK: bool = false;
+
+    fn model(&mut self) -> &mut String {
+        &mut self.model
     }
 }
 
@@ -58,7 +61,7 @@ impl embedding_service_server::EmbeddingService for Embeddings {
         &self,
         request: Request<CreateEmbeddingRequest>,
     ) -> Result<Response<CreateEmbeddingResponse>, Status> {
-        let call = Call::new(request.metadata().as_ref())?;
-        Ok(into_response(self.create(call, request.into_inner()).await?))
+        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
+        Ok(self.create(call, request.into_inner()).await?.into_response())
     }
 }

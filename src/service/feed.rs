@@ -12,7 +12,7 @@ use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::Map}
 use tokio::{sync::watch, task::AbortHandle};
 use tonic::Status;
 
-use super::Call;
+use super::{Call, Units};
 use crate::{
     error::{Error, Kind, Result},
     proto::v1::Concurrency,
@@ -59,6 +59,7 @@ impl Feed {
             deadline: call.deadline.map(tokio::time::sleep_until).map(Box::pin),
             call,
             line: Some(line),
+            view: None,
         }
     }
 
@@ -118,18 +119,24 @@ pub struct Watch {
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
     call: Call,
     line: Option<Arc<Line>>,
+    /// Adds the gateway's own view to each snapshot.
+    view: Option<Units>,
 }
 
 /// The same, as tonic wants it.
 pub type GrpcWatch = Map<Watch, fn(Result<Concurrency>) -> Result<Concurrency, Status>>;
 
 impl Watch {
+    pub(super) fn with_view(self, units: Units) -> Self {
+        Self { view: Some(units), ..self }
+    }
+
     pub(super) fn into_grpc(self) -> GrpcWatch {
         self.map(|item| item.map_err(Status::from))
     }
 
     fn end(&mut self, error: Error) -> Poll<Option<Result<Concurrency>>> {
-        self.call.log(&error);
+        self.call.fail(&error);
         self.line = None;
         Poll::Ready(Some(Err(error)))
     }
@@ -160,8 +167,9 @@ impl Stream for Watch {
         }
         let Poll::Ready((said, news)) = this.next.poll_unpin(context) else { return Poll::Pending };
         match news {
-            Some(Ok(snapshot)) => {
+            Some(Ok(mut snapshot)) => {
                 this.next = Box::pin(next(said));
+                snapshot.gateway = this.view.as_ref().map(Units::view);
                 Poll::Ready(Some(Ok(snapshot)))
             }
             Some(Err(error)) => this.end(error),

@@ -5,27 +5,35 @@ pub mod account;
 pub mod adder;
 pub mod call;
 pub mod chat;
+pub mod circuit;
 pub mod completions;
+pub mod dispatch;
 pub mod embeddings;
 pub mod feed;
 pub mod models;
+pub mod route;
+pub mod running;
 mod stream;
+pub mod units;
 mod validate;
 
-pub use account::Account;
-pub use call::Call;
-pub use chat::Chat;
-pub use completions::Completions;
-pub use embeddings::Embeddings;
-pub use models::Models;
-pub use stream::{Answers, GrpcAnswers};
-use tonic::Response;
-
 use crate::{
+    config,
     error::{Error, Result},
     json,
-    upstream::{Catalogue, Client, Reply},
+    upstream::{Catalogue, Client},
 };
+pub use account::Account;
+pub use call::{Arrival, Call};
+pub use chat::Chat;
+pub use completions::Completions;
+pub use dispatch::{Answered, Dispatch, UPSTREAM_REQUEST_ID};
+pub use embeddings::Embeddings;
+use feed::Feed;
+pub use models::Models;
+pub use running::Running;
+pub use stream::{Answers, GrpcAnswers};
+pub use units::Units;
 
 /// All of them, over one upstream.
 #[derive(Clone, Debug)]
@@ -43,21 +51,21 @@ pub struct Services {
 }
 
 impl Services {
-    /// All services over this upstream. `unary_via_stream` is what a unary chat call does that doesn't say itself.
-    pub fn new(upstream: Client, unary_via_stream: bool) -> Self {
+    /// All services over this upstream, as the configuration has it. Must be called within a runtime.
+    pub fn new(upstream: Client, config: &config::Serve) -> Self {
         let catalogue = Catalogue::new(upstream.clone());
+        let feed = Feed::new(upstream.clone());
+        let units = Units::new(upstream.clone(), catalogue.clone(), feed.clone(), &config.units);
+        let dispatch = Dispatch::new(upstream.clone(), catalogue.clone(), units.clone(), &config.models);
         Self {
-            chat: Chat::new(upstream.clone(), catalogue.clone(), unary_via_stream),
-            completions: Completions::new(upstream.clone(), catalogue.clone()),
-            embeddings: Embeddings::new(upstream.clone(), catalogue.clone()),
+            chat: Chat::new(dispatch.clone(), config.unary_via_stream),
+            completions: Completions::new(dispatch.clone()),
+            embeddings: Embeddings::new(dispatch),
             models: Models::new(upstream.clone(), catalogue),
-            account: Account::new(upstream),
+            account: Account::new(upstream, feed, units),
         }
     }
 }
-
-/// The name under which the upstream's `request-id` goes to callers, at both doors.
-pub const UPSTREAM_REQUEST_ID: &str = "x-featherless-request-id";
 
 /// A request as the JSON that the upstream gets.
 ///
@@ -68,13 +76,4 @@ fn encode(request: &impl serde::Serialize) -> Result<Vec<u8>> {
         Some(path) => Error::invalid(path, bad.problem),
         None => Error::invalid("request", bad.problem),
     })
-}
-
-/// An answer as tonic wants it, with the upstream's `request-id` in its metadata.
-fn into_response<T>(reply: Reply<T>) -> Response<T> {
-    let mut response = Response::new(reply.answer);
-    if let Some(id) = reply.request_id {
-        response.metadata_mut().as_mut().insert(UPSTREAM_REQUEST_ID, id);
-    }
-    response
 }

@@ -5,7 +5,7 @@ use std::{hash::Hasher, time::Duration};
 use bytes::Bytes;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Call, encode, into_response, validate};
+use super::{Answered, Call, encode, validate};
 use crate::{
     error::{Error, Result},
     proto::v1::{
@@ -46,7 +46,7 @@ impl Models {
     /// What the upstream's reply to the first fetch means.
     pub async fn whole(&self, call: Call) -> Result<WholeCatalogue> {
         let ask = Ask { deadline: call.deadline, model: None };
-        let copy = call.logged(self.catalogue.get(ask).await)?;
+        let copy = call.run(self.catalogue.get(ask)).await?;
         Ok(WholeCatalogue { models: copy.text(), age: copy.age() })
     }
 
@@ -56,7 +56,7 @@ impl Models {
     /// What the upstream's reply means.
     pub async fn query(&self, call: Call, query: &[(&str, &str)]) -> Result<Reply<ListModelsResponse>> {
         let ask = Ask { deadline: call.deadline, model: None };
-        call.logged(self.upstream.get(&["models"], query, ask).await)
+        call.run(self.upstream.get(&["models"], query, ask)).await
     }
 
     /// One page of the models that pass the filter.
@@ -72,7 +72,7 @@ impl Models {
         let filter = request.filter.unwrap_or_default();
         let after = read_token(&request.page_token, &filter)?;
         let ask = Ask { deadline: call.deadline, model: None };
-        let copy = call.logged(self.catalogue.get(ask).await)?;
+        let copy = call.run(self.catalogue.get(ask)).await?;
         let page = copy.page(&filter, after, size);
         let last = page.models.last().filter(|_| page.has_more);
         Ok(ListModelsResponse {
@@ -101,7 +101,7 @@ impl Models {
                 Err(error) => Err(self.catalogue.suggest(&request.model, error).await),
             }
         };
-        call.logged(reply.await)
+        call.run(reply).await
     }
 
     /// Splits a text into a model's tokens.
@@ -115,9 +115,9 @@ impl Models {
                 return Err(Error::invalid("text", "required: the text to split"));
             }
             let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
-            self.upstream.post(&["tokenize"], encode(&request)?, ask).await
+            self.upstream.post(&["tokenize"], encode(&request)?.into(), ask).await
         };
-        call.logged(reply.await)
+        call.run(reply).await
     }
 }
 
@@ -157,17 +157,17 @@ impl Whole for TokenizeResponse {
 #[async_trait]
 impl model_service_server::ModelService for Models {
     async fn list_models(&self, request: Request<ListModelsRequest>) -> Result<Response<ListModelsResponse>, Status> {
-        let call = Call::new(request.metadata().as_ref())?;
+        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
         Ok(Response::new(self.list(call, request.into_inner()).await?))
     }
 
     async fn get_model(&self, request: Request<GetModelRequest>) -> Result<Response<Model>, Status> {
-        let call = Call::new(request.metadata().as_ref())?;
-        Ok(into_response(self.get(call, request.into_inner()).await?))
+        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
+        Ok(Answered::from(self.get(call, request.into_inner()).await?).into_response())
     }
 
     async fn tokenize(&self, request: Request<TokenizeRequest>) -> Result<Response<TokenizeResponse>, Status> {
-        let call = Call::new(request.metadata().as_ref())?;
-        Ok(into_response(self.tokenize(call, request.into_inner()).await?))
+        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
+        Ok(Answered::from(self.tokenize(call, request.into_inner()).await?).into_response())
     }
 }

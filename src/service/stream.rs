@@ -3,14 +3,19 @@
 use std::{
     collections::BTreeMap,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use futures_util::{Stream, StreamExt, stream::Map};
 use tonic::Status;
 
-use super::Call;
+use super::{
+    Call,
+    dispatch::{Begun, failed},
+    running::going_down,
+};
 use crate::{
+    admission::Permit,
     error::Result,
     proto::v1::{ChatDelta, StreamChatCompletionResponse, StreamCompletionResponse, chat_delta},
     upstream::{Chunk, Events},
@@ -19,7 +24,12 @@ use crate::{
 /// A streamed answer. Dropping it gives back all that it holds, the upstream connection first of all.
 #[derive(Debug)]
 pub struct Answers<M> {
-    events: Events<M>,
+    /// The piece that showed that the answer has begun.
+    first: Option<M>,
+    /// None after its one end.
+    events: Option<Events<M>>,
+    /// The units that it holds, until its end.
+    permit: Option<Permit>,
     call: Call,
 }
 
@@ -27,8 +37,8 @@ pub struct Answers<M> {
 pub type GrpcAnswers<M> = Map<Answers<M>, fn(Result<M>) -> Result<M, Status>>;
 
 impl<M: Chunk> Answers<M> {
-    pub(super) fn new(events: Events<M>, call: Call) -> Self {
-        Self { events, call }
+    pub(super) fn new(Begun { first, events, permit }: Begun<M>, call: Call) -> Self {
+        Self { first, events: Some(events), permit: Some(permit), call }
     }
 
     pub(super) fn into_grpc(self) -> GrpcAnswers<M> {
@@ -36,16 +46,37 @@ impl<M: Chunk> Answers<M> {
     }
 }
 
+// Nothing in it is pinned.
+impl<M> Unpin for Answers<M> {}
+
 impl<M: Chunk> Stream for Answers<M> {
     type Item = Result<M>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let item = this.events.poll_next_unpin(context);
-        if let Poll::Ready(Some(Err(error))) = &item {
-            this.call.log(error);
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(Some(Ok(first)));
         }
-        item
+        let Some(events) = &mut this.events else { return Poll::Ready(None) };
+        let item = match events.poll_next_unpin(context) {
+            Poll::Ready(item) if !this.call.is_over() => item,
+            Poll::Ready(_) => Some(Err(going_down())),
+            Poll::Pending => Some(Err(ready!(this.call.poll_over(context)))),
+        };
+        match &item {
+            Some(Ok(_)) => return Poll::Ready(item),
+            Some(Err(error)) => this.call.fail(error),
+            None => this.call.finish(),
+        }
+        this.events = None;
+        let item = match (item, this.permit.take()) {
+            (Some(Err(error)), Some(permit)) => Some(Err(failed(permit, error))),
+            (item, permit) => {
+                permit.into_iter().for_each(Permit::end);
+                item
+            }
+        };
+        Poll::Ready(item)
     }
 }
 

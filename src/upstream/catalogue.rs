@@ -35,8 +35,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// How many names an unknown model's error suggests.
 const SUGGESTIONS_MAX: usize = 3;
 
-/// How long an unknown model's error may wait for the catalogue.
-const SUGGESTIONS_WAIT: Duration = Duration::from_secs(2);
+/// How long an answer may wait for what the catalogue could add to it.
+const SOON: Duration = Duration::from_secs(2);
 
 /// How alike two names must be to be worth suggesting, from 0 to 1 (Jaro-Winkler).
 const LIKENESS_MIN: f64 = 0.85;
@@ -85,6 +85,8 @@ struct Entry {
     lower_id: Range<u32>,
     gated: Option<bool>,
     available: Option<bool>,
+    /// The concurrency units that a request to it holds.
+    cost: Option<u32>,
 }
 
 /// One page of models, and how many there are in all.
@@ -154,11 +156,21 @@ impl Catalogue {
         if error.code() != "model_not_found" {
             return error;
         }
-        match tokio::time::timeout(SUGGESTIONS_WAIT, self.get(Ask::default())).await {
-            Ok(Ok(copy)) => error.with_suggestions(&copy.suggestions(id)),
+        match self.get_soon().await {
+            Some(copy) => error.with_suggestions(&copy.suggestions(id)),
             // Without the catalogue the error is as true as with it.
-            Ok(Err(_)) | Err(_) => error,
+            None => error,
         }
+    }
+
+    /// How many tokens a model can hold, if the catalogue comes soon and knows.
+    pub async fn context_length(&self, id: &str) -> Option<i32> {
+        self.get_soon().await?.model(id)?.context_length
+    }
+
+    /// The catalogue, for what can do without it.
+    pub async fn get_soon(&self) -> Option<Arc<Copy>> {
+        tokio::time::timeout(SOON, self.get(Ask::default())).await.ok()?.ok()
     }
 
     fn keep(&self, copy: Copy) -> Arc<Copy> {
@@ -223,6 +235,7 @@ impl Copy {
                 class: model.model_class.unwrap_or_default().to_lowercase().into(),
                 gated: model.is_gated,
                 available: model.available_on_current_plan,
+                cost: model.concurrency_cost.and_then(|cost| u32::try_from(cost).ok()),
             });
         }
         text.shrink_to_fit();
@@ -254,8 +267,18 @@ impl Copy {
 
     /// One model.
     pub fn model(&self, id: &str) -> Option<Model> {
+        self.read(self.entry(id)?)
+    }
+
+    /// What tells how many concurrency units a model costs: its cost, if that is known, and its class.
+    pub fn cost(&self, id: &str) -> Option<(Option<u32>, &str)> {
+        let entry = self.entry(id)?;
+        Some((entry.cost, &entry.class))
+    }
+
+    fn entry(&self, id: &str) -> Option<&Entry> {
         let place = self.entries.binary_search_by(|entry| (*entry.id).cmp(id)).ok()?;
-        self.read(self.entries.get(place)?)
+        self.entries.get(place)
     }
 
     /// The models after this id that pass the filter, in the order of ids, so many at most.

@@ -199,7 +199,7 @@ impl Client {
     ///
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
-    pub async fn post<M: Whole>(&self, segments: &[&str], body: Vec<u8>, ask: Ask<'_>) -> Result<Reply<M>> {
+    pub async fn post<M: Whole>(&self, segments: &[&str], body: Bytes, ask: Ask<'_>) -> Result<Reply<M>> {
         let (response, _) = self.send(self.json(segments, body)?, ask).await?;
         let Reply { request_id, answer } = self.read_whole::<M>(response, ask).await?;
         if !answer.is_empty() {
@@ -218,7 +218,7 @@ impl Client {
     ///
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none; after that, the stream's own items.
-    pub async fn stream<M: Chunk>(&self, segments: &[&str], body: Vec<u8>, ask: Ask<'_>) -> Result<Reply<Events<M>>> {
+    pub async fn stream<M: Chunk>(&self, segments: &[&str], body: Bytes, ask: Ask<'_>) -> Result<Reply<Events<M>>> {
         let request = self.json(segments, body)?.header(header::ACCEPT, EVENT_STREAM);
         let (response, sent) = self.send(request, ask).await?;
         self.events(response, sent, ask).await
@@ -254,7 +254,7 @@ impl Client {
         }
     }
 
-    fn json(&self, segments: &[&str], body: Vec<u8>) -> Result<reqwest::RequestBuilder> {
+    fn json(&self, segments: &[&str], body: Bytes) -> Result<reqwest::RequestBuilder> {
         let Some(key) = self.inner.authorization.clone() else { return Err(no_key()) };
         Ok(self
             .inner
@@ -408,8 +408,18 @@ fn unreachable(error: reqwest::Error) -> Error {
     if error.is_builder() {
         return Error::internal(error);
     }
+    if is_no_http(&error) {
+        let message = "What the upstream answered is no HTTP reply: check FEATHERLESS_BASE_URL and proxies";
+        return Error::new(Kind::Upstream, "upstream_bad_answer", message).with_source(error);
+    }
     let message = "Featherless closed the connection before it answered: try again";
     Error::new(Kind::Upstream, "upstream_closed", message).with_source(error)
+}
+
+/// Whether a reply came that can't be read, rather than none.
+fn is_no_http(error: &reqwest::Error) -> bool {
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
 }
 
 fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {

@@ -86,7 +86,6 @@ fn cure(error: &Error, tried_for: Duration) -> Cure {
         "upstream_unreachable" | "connect_timeout" | "no_capacity" => Cure::Yes,
         // At once: an idle connection that was being closed. Later: who knows what was done, and would be done again.
         "upstream_closed" if tried_for < CLOSED_SOON => Cure::Yes,
-        "concurrency_limit_exceeded" => Cure::Yes,
         "upstream_error" => Cure::Once,
         // Refusals stay refusals. Time-outs are not tried again on the same route: it was silent once for long enough.
         _ => Cure::None,
@@ -134,7 +133,7 @@ mod tests {
 
     #[tokio::test]
     async fn upstreams_own_wait_is_kept_or_not_waited_for_at_all() {
-        let busy = |seconds| error("concurrency_limit_exceeded").with_retry_after(Duration::from_secs(seconds));
+        let busy = |seconds| error("no_capacity").with_retry_after(Duration::from_secs(seconds));
         assert_eq!(policy().wait(0, Duration::ZERO, &busy(2), None), Some(Duration::from_secs(2)));
         assert_eq!(policy().wait(0, Duration::ZERO, &busy(60), None), None);
         let soon = Some(Instant::now() + Duration::from_secs(1));

@@ -6,19 +6,20 @@
 
 use std::ops::Range;
 
-/// The longest event: its lines together, waiting or complete.
+/// The longest event, unless a decoder is told another: its lines together, waiting or complete.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The buffer is given back after an event that made it larger than this.
 const BUFFER_BYTES_KEPT: usize = 64 * 1024;
 
-/// An event that is longer than [`EVENT_BYTES_MAX`].
+/// An event that is longer than the decoder's limit.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooLong;
 
 /// Splits a byte stream into events, however it was cut into segments.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
+    event_bytes_max: usize,
     buffer: Vec<u8>,
     /// Where the line that isn't complete yet begins.
     line: usize,
@@ -42,7 +43,35 @@ enum Data {
     Lines(Vec<u8>),
 }
 
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::with_limit(EVENT_BYTES_MAX)
+    }
+}
+
 impl Decoder {
+    /// A decoder that refuses an event longer than this.
+    pub fn with_limit(event_bytes_max: usize) -> Self {
+        Self {
+            event_bytes_max,
+            buffer: Vec::new(),
+            line: 0,
+            searched: 0,
+            data: Data::None,
+            after_cr: false,
+            begun: false,
+        }
+    }
+
+    /// How much is held: what waits for its end, and what was fed since. Never more than twice the limit and the last
+    /// segment.
+    pub fn held_bytes(&self) -> usize {
+        match &self.data {
+            Data::Lines(lines) => self.buffer.len() + lines.len(),
+            _ => self.buffer.len(),
+        }
+    }
+
     /// Takes the next bytes of the stream.
     pub fn feed(&mut self, bytes: &[u8]) {
         let keep = self.kept_from();
@@ -78,7 +107,7 @@ impl Decoder {
             }
         }
         let waiting = self.buffer.len() - self.kept_from();
-        if waiting > EVENT_BYTES_MAX { Err(TooLong) } else { Ok(None) }
+        if waiting > self.event_bytes_max { Err(TooLong) } else { Ok(None) }
     }
 
     /// The stream has ended: the data of what stood before its end without an empty line, if anything did.
@@ -148,7 +177,7 @@ impl Decoder {
             // A comment, another field, or no field at all.
             _ => return Ok(()),
         };
-        if value.len() > EVENT_BYTES_MAX {
+        if value.len() > self.event_bytes_max {
             return Err(TooLong);
         }
         self.data = match std::mem::take(&mut self.data) {
@@ -159,7 +188,7 @@ impl Decoder {
             lines @ Data::Lines(_) => lines.and(&self.buffer, value),
         };
         match &self.data {
-            Data::Lines(lines) if lines.len() > EVENT_BYTES_MAX => Err(TooLong),
+            Data::Lines(lines) if lines.len() > self.event_bytes_max => Err(TooLong),
             _ => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
 };
 
@@ -65,6 +65,42 @@ async fn one_command_serves_the_emulator_and_others_talk_to_it() {
     let pid = server.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     assert_eq!(server.wait().await.unwrap().code(), Some(0));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_call_that_outlasts_the_drain_is_ended_in_words_and_the_exit_code_tells() {
+    let (mut server, address) = serve(&["--emulator", "--drain-timeout", "100ms"]).await;
+    let mut chat = featherwire(&["chat", "hi", "--model", "emulator/stall-after-5", "--gateway", &address]);
+    let mut chat = chat.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0];
+    chat.stdout.as_mut().unwrap().read_exact(&mut first).await.unwrap();
+    let pid = server.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let chat = chat.wait_with_output().await.unwrap();
+    let err = String::from_utf8(chat.stderr).unwrap();
+    assert!(chat.status.code() == Some(1) && err.contains("draining"), "{err}");
+    assert_eq!(server.wait().await.unwrap().code(), Some(1));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_second_signal_ends_the_server_at_once() {
+    let (mut server, address) = serve(&["--emulator", "--drain-timeout", "1h"]).await;
+    let mut chat = featherwire(&["chat", "hi", "--model", "emulator/stall-after-5", "--gateway", &address]);
+    let mut chat = chat.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    chat.stdout.as_mut().unwrap().read_exact(&mut [0]).await.unwrap();
+    let pid = server.id().unwrap().to_string();
+    let signal = async || assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    signal().await;
+    // The first signal is known to have come when no more connections are taken.
+    let address = address.trim_start_matches("http://");
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    signal().await;
+    assert_eq!(server.wait().await.unwrap().code(), Some(130));
+    assert_eq!(chat.wait().await.unwrap().code(), Some(1));
 }
 
 #[tokio::test]

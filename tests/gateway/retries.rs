@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use featherwire::error::Kind;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     Door, Emulator, Gateway, MODEL, Reply, Scripted, prompt,
-    scripted::{chunk, finish},
+    scripted::{chunk, finish, whole},
 };
 
 async fn persistent(upstream: std::net::SocketAddr) -> Gateway {
@@ -23,14 +23,10 @@ fn error(status: u16, message: &str) -> Reply {
 }
 
 fn answer(door: Door) -> Reply {
-    let whole: Value = json!({
-        "id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": MODEL,
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]
-    });
     if door.is_stream() {
         Reply::Events(vec![chunk("hi"), finish(), "[DONE]".to_owned()])
     } else {
-        Reply::Json(200, whole)
+        Reply::Json(200, whole("hi"))
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use featherwire::{
-    error::Kind,
-    proto::v1::{WatchConcurrencyRequest, account_service_client::AccountServiceClient},
-};
+use featherwire::error::Kind;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,7 +11,7 @@ use tokio::{
 
 use crate::support::{
     Door, Gateway, MODEL, Reply, Scripted,
-    door::{grpc_failure, message},
+    door::message,
     gateway::http,
     prompt,
     scripted::{chunk, event, finish},
@@ -202,23 +199,6 @@ async fn a_caller_who_takes_a_break_is_no_silence_of_upstreams() {
 }
 
 #[tokio::test]
-async fn a_caller_who_stops_reading_is_cut_and_upstream_closed() {
-    let large = "x".repeat(1_000_000);
-    let events: Vec<_> = (0..50).map(|_| chunk(&large)).collect();
-    let upstream = Scripted::always(Reply::EventsThenSilence(events)).await;
-    let patience = Duration::from_millis(300);
-    let gateway = Gateway::with(upstream.address, |config| config.write_timeout = patience).await;
-    let mut request = prompt(MODEL, "hi");
-    request["stream"] = json!(true);
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-    let response = post.body(request.to_string()).send().await.unwrap();
-    assert_eq!(response.status(), 200);
-    // Held, not read.
-    upstream.closed().await;
-    drop(response);
-}
-
-#[tokio::test]
 async fn a_success_without_an_answer_is_an_error() {
     let full = json!({"error": {"message": "full", "type": "t", "code": "concurrency_limit_exceeded"}});
     for (body, kind, code) in [
@@ -262,24 +242,6 @@ async fn line_ends_inside_verbatim_json_do_not_break_an_event() {
 }
 
 #[tokio::test]
-async fn those_who_watch_do_not_hold_up_the_drain() {
-    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-    let upstream = Scripted::always(Reply::Silence).await;
-    let gateway = Gateway::to(upstream.address).await;
-    let mut health = HealthClient::new(gateway.channel().await);
-    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
-    assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
-    let mut units = AccountServiceClient::new(gateway.channel().await);
-    let mut units = units.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
-    let silent = TcpStream::connect(gateway.address).await.unwrap();
-    let stopping = tokio::spawn(gateway.stop());
-    assert_eq!(watch.message().await.unwrap().unwrap().status, 2, "told before it ends");
-    assert_eq!(grpc_failure(&units.message().await.unwrap_err()).code, "draining");
-    assert_eq!(stopping.await.unwrap(), featherwire::server::Outcome::Drained);
-    drop(silent);
-}
-
-#[tokio::test]
 async fn a_finished_stream_leaves_its_upstream_connection_for_the_next() {
     let upstream = Scripted::always(Reply::Events(vec![chunk("a"), finish(), done()])).await;
     let gateway = Gateway::to(upstream.address).await;
@@ -287,27 +249,6 @@ async fn a_finished_stream_leaves_its_upstream_connection_for_the_next() {
         gateway.ask(Door::RestStream, &prompt(MODEL, "hi")).await.ok();
     }
     assert_eq!(upstream.connections(), 1);
-}
-
-#[tokio::test]
-async fn draining_lets_a_running_answer_end_and_takes_no_new_connection() {
-    let emulator = crate::support::Emulator::start().await;
-    let gateway = Gateway::to(emulator.address).await;
-    let url = gateway.url("/v1/chat/completions");
-    let mut request = prompt("emulator/slow", "Say hello in 5 words");
-    request["stream"] = json!(true);
-    let mut running =
-        http().post(&url).header("content-type", "application/json").body(request.to_string()).send().await.unwrap();
-    assert!(running.chunk().await.unwrap().is_some());
-    let address = gateway.address;
-    let stopping = tokio::spawn(gateway.stop());
-    let mut rest = String::new();
-    while let Some(bytes) = running.chunk().await.unwrap() {
-        rest.push_str(std::str::from_utf8(&bytes).unwrap());
-    }
-    assert!(rest.ends_with("data: [DONE]\n\n"), "{rest}");
-    assert_eq!(stopping.await.unwrap(), featherwire::server::Outcome::Drained);
-    assert!(TcpStream::connect(address).await.is_err());
 }
 
 #[tokio::test]

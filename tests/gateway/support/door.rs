@@ -57,6 +57,10 @@ pub struct Answer {
     pub pieces: usize,
     pub upstream_request_id: Option<String>,
     pub request_id: Option<String>,
+    /// The model that answered in place of the one asked for, and what was tried before.
+    pub served_by: Option<String>,
+    pub tried: Option<String>,
+    pub waited_ms: Option<u64>,
     pub failure: Option<Failure>,
 }
 
@@ -273,7 +277,7 @@ async fn grpc_web(gateway: &Gateway, door: Door, request: &Value, headers: &[(&'
     answer
 }
 
-fn frame(message: &[u8]) -> Vec<u8> {
+pub fn frame(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     [&[0], &length[..], message].concat()
 }
@@ -292,6 +296,9 @@ impl Answer {
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
         self.upstream_request_id = text("x-featherless-request-id").or(self.upstream_request_id);
         self.request_id = text("x-request-id").or(self.request_id);
+        self.served_by = text("x-featherwire-model").or(self.served_by);
+        self.tried = text("x-featherwire-tried").or(self.tried);
+        self.waited_ms = text("x-featherwire-waited-ms").map(|number| number.parse().unwrap()).or(self.waited_ms);
         self
     }
 

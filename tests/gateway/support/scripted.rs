@@ -11,10 +11,16 @@ use std::{
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Notify,
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
 };
+
+/// The head of a streamed answer.
+pub const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: scripted-1\r\ntransfer-encoding: chunked\r\n\r\n";
+
+/// The pace of [`Then::Repeat`]: sooner than any clock of a story rings.
+const REPEAT_EVERY: Duration = Duration::from_millis(1);
 
 /// What to do with one request.
 #[derive(Clone, Debug)]
@@ -33,6 +39,23 @@ pub enum Reply {
     Silence,
     /// The connection is closed without a word.
     HangUp,
+    /// Exactly these bytes, and then this.
+    Wire(Vec<u8>, Then),
+}
+
+/// What follows the bytes of a [`Reply::Wire`].
+#[derive(Clone, Debug)]
+pub enum Then {
+    /// The next request on the same connection.
+    Next,
+    /// Nothing until the other side closes.
+    Silence,
+    /// The connection is closed.
+    Close,
+    /// The connection is reset: RST, not FIN.
+    Reset,
+    /// These bytes again and again, a little apart, until the other side closes.
+    Repeat(Vec<u8>),
 }
 
 /// One request as it came.
@@ -59,9 +82,17 @@ impl Seen {
 struct State {
     reply: Option<Reply>,
     first: VecDeque<Reply>,
+    /// The answer to whoever asks for the catalogue, if that isn't part of the script.
+    catalogue: Option<Value>,
+    /// What is done to a connection before anything is read from it.
+    greeting: Option<Then>,
     seen: Vec<Seen>,
     open: usize,
     connections: usize,
+    /// How many connections have come to the end of their script, and wait for the other side to close.
+    stuck: usize,
+    /// Connections without a request are closed.
+    is_resting: bool,
 }
 
 #[derive(Default)]
@@ -75,38 +106,65 @@ impl Shared {
         change(&mut self.state.lock().unwrap());
         self.changed.notify_waiters();
     }
+
+    async fn until(&self, is_so: impl Fn(&State) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if is_so(&self.state.lock().unwrap()) {
+                return;
+            }
+            changed.await;
+        }
+    }
 }
 
 /// The scripted upstream, for as long as the value lives.
 pub struct Scripted {
     pub address: SocketAddr,
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    task: AbortHandle,
+    /// Bound and never listening: nobody else gets the port while we refuse.
+    _port: TcpSocket,
 }
 
 impl Scripted {
     /// One that gives each request this reply.
     pub async fn always(reply: Reply) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let port = bound("127.0.0.1:0".parse().unwrap());
+        let address = port.local_addr().unwrap();
         let shared = Arc::<Shared>::default();
         shared.change(|state| state.reply = Some(reply));
-        let state = Arc::clone(&shared);
-        let task = tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                state.change(|state| {
-                    state.open += 1;
-                    state.connections += 1;
-                });
-                let state = Arc::clone(&state);
-                tokio::spawn(async move {
-                    let _ = converse(stream, &state).await;
-                    state.change(|state| state.open -= 1);
-                });
-            }
-        });
-        Self { address, shared, task }
+        let task = accept(address, &shared).abort_handle();
+        Self { address, shared, task, _port: port }
+    }
+
+    /// From now on, nobody listens at the port: connections are refused.
+    pub async fn refuse(&mut self) {
+        self.task.abort();
+        // The port is free when the task is gone, which is when nobody can connect any more.
+        while TcpStream::connect(self.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// From now on, connections are neither taken nor refused, for as long as the value returned lives: the queue of
+    /// those who wait is full, and the kernel drops what comes besides.
+    #[cfg(target_os = "linux")]
+    pub async fn ignore(&mut self) -> impl Sized + use<> {
+        self.refuse().await;
+        let full = bound(self.address).listen(0).unwrap();
+        let first = TcpStream::connect(self.address).await.unwrap();
+        (full, first)
+    }
+
+    /// Takes connections again, after it has refused or ignored them.
+    pub fn listen(&mut self) {
+        self.task = accept(self.address, &self.shared).abort_handle();
+    }
+
+    /// From now on, does this to each new connection before anything is read from it; none for the usual.
+    pub fn greets(&self, greeting: Option<Then>) {
+        self.shared.change(|state| state.greeting = greeting);
     }
 
     /// One that gives its first requests these replies, and all others the last of them.
@@ -120,6 +178,11 @@ impl Scripted {
     /// From now on, gives each request this reply.
     pub fn replies(&self, reply: Reply) {
         self.shared.change(|state| state.reply = Some(reply));
+    }
+
+    /// From now on, answers questions for the catalogue with this, beside the script and without counting them.
+    pub fn knows(&self, catalogue: Value) {
+        self.shared.change(|state| state.catalogue = Some(catalogue));
     }
 
     /// Waits until so many requests have arrived.
@@ -149,22 +212,27 @@ impl Scripted {
         self.until("a request arrives", |state| !state.seen.is_empty()).await;
     }
 
+    /// Waits until a reply has come to the end of its script, and waits for the other side to close.
+    pub async fn stuck(&self) {
+        self.until("a reply is stuck", |state| state.stuck > 0).await;
+    }
+
+    /// Closes the connections that are kept for the next request, and waits until none at all is open: those with a
+    /// request are for the other side to close.
+    pub async fn rests(&self) {
+        self.shared.change(|state| state.is_resting = true);
+        self.closed().await;
+        self.shared.change(|state| state.is_resting = false);
+    }
+
     /// Waits until no connection is open any more.
     pub async fn closed(&self) {
         self.until("every connection is closed", |state| state.open == 0).await;
     }
 
     async fn until(&self, what: &str, is_so: impl Fn(&State) -> bool) {
-        let wait = async {
-            loop {
-                let changed = self.shared.changed.notified();
-                if is_so(&self.shared.state.lock().unwrap()) {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("until {what}"));
+        let wait = tokio::time::timeout(Duration::from_secs(10), self.shared.until(is_so));
+        wait.await.unwrap_or_else(|_| panic!("until {what}"));
     }
 }
 
@@ -174,14 +242,53 @@ impl Drop for Scripted {
     }
 }
 
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
+fn accept(address: SocketAddr, shared: &Arc<Shared>) -> JoinHandle<()> {
+    let listener: TcpListener = bound(address).listen(1024).unwrap();
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            shared.change(|state| {
+                state.open += 1;
+                state.connections += 1;
+            });
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                let _ = converse(stream, &shared).await;
+                shared.change(|state| state.open -= 1);
+            });
+        }
+    })
+}
+
 async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
+    let greeting = shared.state.lock().unwrap().greeting.clone();
+    if let Some(greeting) = greeting {
+        return then(stream, &greeting, shared).await;
+    }
     let mut buffer = Vec::new();
-    while let Some(request) = read_request(&mut stream, &mut buffer).await? {
-        shared.change(|state| state.seen.push(request));
-        let reply = {
-            let mut state = shared.state.lock().unwrap();
-            state.first.pop_front().or_else(|| state.reply.clone()).unwrap()
+    loop {
+        let request = tokio::select! {
+            request = read_request(&mut stream, &mut buffer) => request?,
+            () = shared.until(|state| state.is_resting) => None,
+        };
+        let Some(request) = request else { return Ok(()) };
+        let catalogue = shared.state.lock().unwrap().catalogue.clone();
+        let reply = match catalogue.filter(|_| request.head.starts_with("GET /v1/models ")) {
+            Some(catalogue) => Reply::Json(200, catalogue),
+            None => {
+                shared.change(|state| state.seen.push(request));
+                let mut state = shared.state.lock().unwrap();
+                state.first.pop_front().or_else(|| state.reply.clone()).unwrap()
+            }
         };
         match &reply {
             Reply::Json(status, body) => {
@@ -202,33 +309,55 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
             }
             Reply::EventsThenSilence(events) => {
                 write_events(&mut stream, events).await?;
-                return until_closed(&mut stream).await;
+                return then(stream, &Then::Silence, shared).await;
             }
             Reply::EventsThenCut(events) => {
                 write_events(&mut stream, events).await?;
                 return Ok(());
             }
             Reply::HangUp => return Ok(()),
-            Reply::Silence => return until_closed(&mut stream).await,
+            Reply::Silence => return then(stream, &Then::Silence, shared).await,
+            Reply::Wire(bytes, Then::Next) => stream.write_all(bytes).await?,
+            Reply::Wire(bytes, after) => {
+                stream.write_all(bytes).await?;
+                return then(stream, after, shared).await;
+            }
         }
     }
-    Ok(())
+}
+
+/// The last thing that is done with a connection.
+async fn then(mut stream: TcpStream, then: &Then, shared: &Shared) -> std::io::Result<()> {
+    match then {
+        Then::Next | Then::Close => Ok(()),
+        Then::Reset => socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)),
+        Then::Silence => {
+            shared.change(|state| state.stuck += 1);
+            let mut rest = [0; 1024];
+            while stream.read(&mut rest).await? > 0 {}
+            Ok(())
+        }
+        Then::Repeat(bytes) => {
+            shared.change(|state| state.stuck += 1);
+            loop {
+                stream.write_all(bytes).await?;
+                tokio::time::sleep(REPEAT_EVERY).await;
+            }
+        }
+    }
 }
 
 async fn write_events(stream: &mut TcpStream, events: &[String]) -> std::io::Result<()> {
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: scripted-1\r\ntransfer-encoding: chunked\r\n\r\n";
-    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(STREAM_HEAD.as_bytes()).await?;
     for event in events {
-        let event = format!("data: {event}\n\n");
-        stream.write_all(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).await?;
+        stream.write_all(chunked(&format!("data: {event}\n\n")).as_bytes()).await?;
     }
     Ok(())
 }
 
-async fn until_closed(stream: &mut TcpStream) -> std::io::Result<()> {
-    let mut rest = [0; 1024];
-    while stream.read(&mut rest).await? > 0 {}
-    Ok(())
+/// A piece of a body whose length isn't known beforehand.
+pub fn chunked(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
 }
 
 async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<Seen>> {
@@ -247,6 +376,14 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::
             return Ok(None);
         }
     }
+}
+
+/// A whole answer with this content.
+pub fn whole(content: &str) -> Value {
+    serde_json::json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": super::MODEL,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]
+    })
 }
 
 /// A chunk with this content, as an event.

@@ -1,0 +1,143 @@
+//! `featherwire units`: who uses the account's concurrency units, live, through a running gateway by gRPC.
+
+use std::{
+    fmt::Write as _,
+    io::{IsTerminal, Write as _},
+    process::ExitCode,
+};
+
+use clap::Args;
+
+use super::{Failure, client};
+use crate::{
+    config,
+    proto::v1::{Concurrency, GatewayUnits, WatchConcurrencyRequest, account_service_client::AccountServiceClient},
+};
+
+/// How wide the bar of units is, in characters.
+const BAR_WIDTH: usize = 40;
+
+/// How many requests are listed.
+const REQUESTS_SHOWN_MAX: usize = 20;
+
+/// To the upper left corner, and everything after it cleared: of ECMA-48.
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+/// Shows live who uses the account's concurrency units, and who waits here for some. In a terminal one picture that is
+/// drawn anew whenever Featherless says something new; else a line each time.
+#[derive(Args, Debug)]
+pub struct Units {
+    /// Show it once, and end
+    #[arg(long)]
+    once: bool,
+
+    #[command(flatten)]
+    gateway: config::Gateway,
+}
+
+impl Units {
+    pub async fn run(self) -> Result<ExitCode, Failure> {
+        let (channel, key) = client::connect(&self.gateway).await?;
+        let mut client =
+            AccountServiceClient::with_interceptor(channel, key).max_decoding_message_size(client::MESSAGE_BYTES_MAX);
+        let watch = client.watch_concurrency(WatchConcurrencyRequest {}).await;
+        let mut snapshots = watch.map_err(|status| client::failure(&status))?.into_inner();
+        let is_terminal = std::io::stdout().is_terminal();
+        while let Some(snapshot) = snapshots.message().await.map_err(|status| client::failure(&status))? {
+            let text = match (is_terminal, self.once) {
+                (true, false) => format!("{CLEAR}{}", picture(&snapshot)),
+                (true, true) => picture(&snapshot),
+                (false, _) => line(&snapshot),
+            };
+            let mut out = std::io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            out.flush()?;
+            if self.once {
+                break;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn line(snapshot: &Concurrency) -> String {
+    let gateway = snapshot.gateway.clone().unwrap_or_default();
+    format!(
+        "used {} of {}  here {}  outside {}  running {}  waiting {}  oldest {}\n",
+        snapshot.used_cost,
+        limit(snapshot.limit),
+        gateway.in_use,
+        gateway.outside,
+        gateway.running,
+        waiting(&gateway),
+        seconds(gateway.oldest_wait_ms),
+    )
+}
+
+fn picture(snapshot: &Concurrency) -> String {
+    let gateway = snapshot.gateway.clone().unwrap_or_default();
+    let mut text = format!(
+        "units    {}  {} of {} used: {} here, {} outside, {} settling\n",
+        bar(&gateway, snapshot),
+        snapshot.used_cost,
+        limit(snapshot.limit),
+        gateway.in_use,
+        gateway.outside,
+        gateway.settling,
+    );
+    let queued = gateway.queued.clone().unwrap_or_default();
+    // Writing into a String can't fail.
+    let _ = writeln!(
+        text,
+        "waiting  {}: {} interactive, {} default, {} batch; the oldest for {}; of the last waits p50 {}, p99 {}",
+        waiting(&gateway),
+        queued.interactive,
+        queued.default,
+        queued.batch,
+        seconds(gateway.oldest_wait_ms),
+        seconds(gateway.wait_p50_ms),
+        seconds(gateway.wait_p99_ms),
+    );
+    let _ = writeln!(text, "\n  KEY  WEIGHT  UNITS  WAITING  UNIT-SECONDS");
+    for key in &gateway.keys {
+        let (number, weight, units) = (key.key, key.weight, key.in_use);
+        let _ = writeln!(text, "{number:>5}  {weight:>6}  {units:>5}  {:>7}  {:>12.0}", key.queued, key.unit_seconds);
+    }
+    let _ = writeln!(text, "\nUNITS    FOR  MODEL");
+    for request in snapshot.requests.iter().take(REQUESTS_SHOWN_MAX) {
+        let running = seconds(Some(request.duration_ms));
+        let _ = writeln!(text, "{:>5}  {running:>5}  {}", request.cost, printable(&request.model));
+    }
+    if let Some(more) = snapshot.requests.len().checked_sub(REQUESTS_SHOWN_MAX).filter(|more| *more > 0) {
+        let _ = writeln!(text, "              and {more} more");
+    }
+    text
+}
+
+/// Ours, others', and what is free.
+fn bar(gateway: &GatewayUnits, snapshot: &Concurrency) -> String {
+    let size = |units: i32| usize::try_from(units).unwrap_or_default();
+    let whole = size(snapshot.limit.unwrap_or_default()).max(size(snapshot.used_cost)).max(1);
+    let scaled = |units: i32| (size(units) * BAR_WIDTH).div_ceil(whole).min(BAR_WIDTH);
+    let ours = scaled(gateway.in_use);
+    let others = scaled(gateway.outside).min(BAR_WIDTH - ours);
+    format!("[{}{}{}]", "#".repeat(ours), "+".repeat(others), ".".repeat(BAR_WIDTH - ours - others))
+}
+
+fn waiting(gateway: &GatewayUnits) -> i32 {
+    gateway.queued.as_ref().map_or(0, |queued| queued.interactive + queued.default + queued.batch)
+}
+
+fn limit(limit: Option<i32>) -> String {
+    limit.map_or_else(|| "no bound".to_owned(), |limit| limit.to_string())
+}
+
+fn seconds(milliseconds: Option<i64>) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "shown with one digit")]
+    milliseconds.map_or_else(|| "-".to_owned(), |milliseconds| format!("{:.1} s", milliseconds as f64 / 1000.0))
+}
+
+/// A model's id is whatever some caller wrote: none of it may steer the terminal.
+fn printable(id: &str) -> String {
+    id.chars().filter(|c| !c.is_control()).collect()
+}

@@ -1,0 +1,105 @@
+//! A streamed answer's response: its head, and when it goes out.
+//!
+//! The status line tells how a call began, so it waits for the first piece of the answer, or for the error there is
+//! instead. But not for long: proxies cut what is silent. After [`HEAD_WAIT`] the head goes out as a success all the same,
+//! comments follow while the wait goes on, and an error, if one comes, is an event like any other.
+
+use axum::{body::Body, response::Response};
+use futures_util::{FutureExt, Stream};
+use http::{HeaderMap, HeaderValue, header};
+use serde::Serialize;
+
+use super::sse;
+use crate::{admission, error::Result, service::Answered};
+
+/// How long the status line waits for the first piece of the answer.
+const HEAD_WAIT: std::time::Duration = sse::KEEPALIVE_INTERVAL;
+
+/// The response of an answer that is about to begin. `place` is where it waits for units, if it does.
+pub async fn begin<S, M>(
+    opening: impl Future<Output = Result<Answered<S>>> + Send + 'static,
+    place: admission::Place,
+) -> Response
+where
+    S: Stream<Item = Result<M>> + Send + Unpin + 'static,
+    M: Serialize + 'static,
+{
+    let mut opening = opening.boxed();
+    match tokio::time::timeout(HEAD_WAIT, &mut opening).await {
+        Ok(Ok(Answered { answer, headers })) => respond(sse::Events::new(answer), headers),
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => respond(sse::Events::opening(opening, place), HeaderMap::new()),
+    }
+}
+
+/// The response of an answer that has begun.
+pub fn respond<S, M>(events: sse::Events<S>, headers: HeaderMap) -> Response
+where
+    S: Stream<Item = Result<M>> + Send + Unpin + 'static,
+    M: Serialize + 'static,
+{
+    let mut response = super::respond(Body::new(events), "text/event-stream", headers);
+    // Proxies that buffer would turn a stream into one late answer.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::{
+        StreamExt,
+        stream::{self, BoxStream},
+    };
+    use http_body_util::BodyExt;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::error::{Error, Kind};
+
+    type Numbers = BoxStream<'static, Result<i32>>;
+
+    async fn after(wait: Duration, result: Result<Answered<Numbers>>) -> Result<Answered<Numbers>> {
+        sleep(wait).await;
+        result
+    }
+
+    fn one() -> Answered<Numbers> {
+        let headers = HeaderMap::from_iter([("x-one".parse().unwrap(), HeaderValue::from_static("1"))]);
+        Answered { answer: stream::iter([Ok(7)]).boxed(), headers }
+    }
+
+    fn full() -> Error {
+        Error::new(Kind::Saturated, "queue_full", "full")
+    }
+
+    async fn text(response: Response) -> String {
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_status_line_waits_for_how_the_answer_begins() {
+        let response = begin(after(HEAD_WAIT / 2, Err(full())), admission::Place::default()).await;
+        assert_eq!(response.status(), 429);
+        let response = begin(after(HEAD_WAIT / 2, Ok(one())), admission::Place::default()).await;
+        assert_eq!((response.status().as_u16(), &response.headers()["x-one"]), (200, &HeaderValue::from_static("1")));
+        assert_eq!(text(response).await, "data: 7\n\ndata: [DONE]\n\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn but_not_for_long_and_the_rest_is_told_in_the_stream() {
+        const WAITING: &str = ": waiting for the model\n\n";
+        let begun = Instant::now();
+        let response = begin(after(HEAD_WAIT * 5 / 2, Ok(one())), admission::Place::default()).await;
+        assert_eq!((begun.elapsed(), response.status().as_u16()), (HEAD_WAIT, 200));
+        assert_eq!(text(response).await, format!("{WAITING}{WAITING}: x-one: 1\n\ndata: 7\n\ndata: [DONE]\n\n"));
+        let response = begin(after(HEAD_WAIT * 3 / 2, Err(full())), admission::Place::default()).await;
+        let text = text(response).await;
+        assert!(
+            text.starts_with(WAITING) && text.contains("\"code\":\"queue_full\"") && !text.contains("DONE"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! Answers that nobody reads. Over HTTP/2 a caller can stop reading one answer and keep its connection well alive: hyper
+//! then asks the body for nothing more, so no clock inside the answer gets to ring, and what it holds upstream
+//! (concurrency units above all) would be held for ever. So the task that sends the answer is watched from outside of it.
+//!
+//! A body tells when it has handed out a frame and hasn't been asked for the next one. A task that waits in that state for
+//! `--write-timeout`, or until the caller's deadline, is dropped: the stream is reset, and everything unwinds.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, HttpBody},
+    extract::Request,
+    middleware::Next,
+    response::Response,
+};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::{
+    task::futures::TaskLocalFuture,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use crate::service::call;
+
+tokio::task_local! {
+    /// How the answer gets on that the current task sends.
+    static PROGRESS: Arc<Progress>;
+}
+
+/// How an answer gets on. Written by the body and read by the watch, both in one task.
+#[derive(Default)]
+struct Progress {
+    /// Odd from when a frame was handed out until the next one is asked for; never the same again.
+    turn: AtomicU64,
+    deadline: Mutex<Option<Instant>>,
+}
+
+impl Progress {
+    fn turn(&self) -> u64 {
+        self.turn.load(Ordering::Relaxed)
+    }
+
+    fn is_unread(turn: u64) -> bool {
+        turn % 2 == 1
+    }
+
+    fn set_unread(&self, is_unread: bool) {
+        let turn = self.turn();
+        if Self::is_unread(turn) != is_unread {
+            self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs the tasks of HTTP/2 streams, each under watch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Streams {
+    /// How long an answer may go unread.
+    pub(super) patience: Duration,
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        tokio::spawn(Watched::new(stream, self.patience));
+    }
+}
+
+/// A task that sends answers, which is given up when one of them goes unread for too long.
+pub(super) struct Watched<F> {
+    task: Pin<Box<TaskLocalFuture<Arc<Progress>, F>>>,
+    progress: Arc<Progress>,
+    patience: Duration,
+    /// The turn that was last seen unread, and when that has lasted too long.
+    unread: Option<(u64, Pin<Box<Sleep>>)>,
+}
+
+impl<F: Future> Watched<F> {
+    pub(super) fn new(task: F, patience: Duration) -> Self {
+        let progress = Arc::<Progress>::default();
+        Self { task: Box::pin(PROGRESS.scope(Arc::clone(&progress), task)), progress, patience, unread: None }
+    }
+
+    fn poll_unread(&mut self, turn: u64, context: &mut Context<'_>) -> Poll<()> {
+        let until = || {
+            let limit = Instant::now() + self.patience;
+            self.progress.deadline().map_or(limit, |deadline| deadline.min(limit))
+        };
+        let (seen, alarm) = self.unread.get_or_insert_with(|| (turn, Box::pin(sleep_until(until()))));
+        if *seen != turn {
+            *seen = turn;
+            alarm.as_mut().reset(until());
+        }
+        alarm.as_mut().poll(context)
+    }
+}
+
+impl<F: Future> Future for Watched<F> {
+    /// None if it was given up.
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if let Poll::Ready(output) = this.task.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        let turn = this.progress.turn();
+        if !Progress::is_unread(turn) {
+            return Poll::Pending;
+        }
+        ready!(this.poll_unread(turn, context));
+        tracing::info!("an answer went unread for too long and was given up");
+        Poll::Ready(None)
+    }
+}
+
+/// Makes the answer tell how it gets on. Whole answers hold nothing any more and need no watch.
+pub(super) async fn track(request: Request, next: Next) -> Response {
+    let Ok(progress) = PROGRESS.try_with(Arc::clone) else { return next.run(request).await };
+    let arrived_at = Instant::now();
+    let timeout = call::timeout(request.headers()).ok().flatten();
+    let response = next.run(request).await;
+    if response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    *progress.deadline.lock().unwrap_or_else(PoisonError::into_inner) = timeout.map(|timeout| arrived_at + timeout);
+    response.map(|body| Body::new(Tracked { body, progress }))
+}
+
+struct Tracked {
+    body: Body,
+    progress: Arc<Progress>,
+}
+
+impl HttpBody for Tracked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        this.progress.set_unread(false);
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+        this.progress.set_unread(frame.is_some());
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.progress.set_unread(false);
+    }
+}

@@ -1,0 +1,257 @@
+//! A circuit for each model. One that fails again and again is left alone for a while, then probed by a single call, and
+//! used again as soon as that succeeds: calls with a fallback lose no time on it, and those without learn at once.
+//!
+//! Pure but for the lock: time is an argument.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::error::{Error, Kind};
+
+/// Failures that are further apart than this don't add up.
+const FAILURES_WINDOW: Duration = Duration::from_secs(60);
+
+/// The longest time that a model is left alone; each failed probe doubles the time before it.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+
+/// How many models may have failed lately. Ids are the callers', so their number is bounded; beyond it, models have no
+/// circuit.
+const MODELS_MAX: usize = 4096;
+
+/// How circuits behave.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many failures in a row open a circuit; 0 for never.
+    pub failures: u32,
+    /// How long a model is left alone at first.
+    pub wait: Duration,
+}
+
+/// The circuits of all models. Cheap to clone; all clones share one state.
+#[derive(Clone)]
+pub struct Circuits {
+    settings: Settings,
+    models: Arc<Mutex<HashMap<Box<str>, Circuit>>>,
+}
+
+/// What is known of a model that has failed lately.
+#[derive(Debug)]
+struct Circuit {
+    failures: u32,
+    failed_at: Instant,
+    /// The error's code.
+    why: Box<str>,
+    /// Set while the circuit is open: how long for, this time.
+    open_for: Option<Duration>,
+    is_probed: bool,
+}
+
+/// Leave to ask a model. Tell it how that went; dropped untold, it never happened.
+#[derive(Debug)]
+pub struct Pass {
+    circuits: Circuits,
+    model: Box<str>,
+    is_probe: bool,
+}
+
+impl Circuits {
+    /// Circuits of models that have not failed yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, models: Arc::default() }
+    }
+
+    /// Leave to ask this model now.
+    ///
+    /// # Errors
+    /// Unavailable, if it has failed too often and its time hasn't passed yet.
+    pub fn pass(&self, model: &str, now: Instant) -> Result<Pass, Error> {
+        let mut is_probe = false;
+        if let Some(circuit) = self.models().get_mut(model)
+            && let Some(open_for) = circuit.open_for
+        {
+            let left = (circuit.failed_at + open_for).saturating_duration_since(now);
+            if circuit.is_probed || !left.is_zero() {
+                return Err(circuit.error(model, left));
+            }
+            (circuit.is_probed, is_probe) = (true, true);
+        }
+        Ok(Pass { circuits: self.clone(), model: model.into(), is_probe })
+    }
+
+    fn models(&self) -> MutexGuard<'_, HashMap<Box<str>, Circuit>> {
+        // Nothing panics while the lock is held, and the map is whole after every statement.
+        self.models.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Circuit {
+    fn error(&self, model: &str, left: Duration) -> Error {
+        // A probe is under way when no time is left; it takes as long as it takes.
+        let wait = left.max(Duration::from_secs(1));
+        let (failures, why, seconds) = (self.failures, &self.why, wait.as_secs_f64().ceil());
+        let message = format!(
+            "{model} has failed {failures} times in a row ({why}) and is left alone for another {seconds} s: use another \
+             model, or name fallbacks in the header (or metadata) x-featherwire-fallback"
+        );
+        Error::new(Kind::Unavailable, "circuit_open", message).with_retry_after(wait)
+    }
+}
+
+impl Pass {
+    /// The model has answered.
+    pub fn succeeded(self) {
+        let mut models = self.circuits.models();
+        // Usually no model has failed.
+        if !models.is_empty() && models.remove(&self.model).is_some_and(|circuit| circuit.open_for.is_some()) {
+            tracing::info!(model = %self.model, "circuit closed");
+        }
+        drop(models);
+    }
+
+    /// The model has failed, by an error with this code.
+    pub fn failed(mut self, code: &str, now: Instant) {
+        let is_probe = std::mem::take(&mut self.is_probe);
+        let Settings { failures: failures_max, wait } = self.circuits.settings;
+        if failures_max == 0 {
+            return;
+        }
+        let mut models = self.circuits.models();
+        if models.len() >= MODELS_MAX && !models.contains_key(&self.model) {
+            models.retain(|_, circuit| circuit.open_for.is_some() || now < circuit.failed_at + FAILURES_WINDOW);
+            if models.len() >= MODELS_MAX {
+                return;
+            }
+        }
+        let circuit = models.entry(self.model.clone()).or_insert_with(|| Circuit {
+            failures: 0,
+            failed_at: now,
+            why: code.into(),
+            open_for: None,
+            is_probed: false,
+        });
+        let open_for = match circuit.open_for {
+            Some(open_for) if is_probe => Some((open_for * 2).min(WAIT_MAX)),
+            // Begun before the circuit opened: nothing new.
+            Some(_) => return,
+            None => {
+                let is_row = now < circuit.failed_at + FAILURES_WINDOW;
+                circuit.failures = if is_row { circuit.failures } else { 0 };
+                (circuit.failures + 1 >= failures_max).then_some(wait)
+            }
+        };
+        *circuit = Circuit {
+            failures: circuit.failures.saturating_add(1),
+            failed_at: now,
+            why: code.into(),
+            open_for,
+            is_probed: false,
+        };
+        if let Some(open_for) = open_for {
+            tracing::warn!(model = %self.model, code, ?open_for, "circuit opened: the model is left alone");
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        if self.is_probe
+            && let Some(circuit) = self.circuits.models().get_mut(&self.model)
+        {
+            circuit.is_probed = false;
+        }
+    }
+}
+
+impl fmt::Debug for Circuits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Circuits").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(15);
+
+    fn circuits() -> (Circuits, Instant) {
+        (Circuits::new(Settings { failures: 3, wait: WAIT }), Instant::now())
+    }
+
+    fn fail(circuits: &Circuits, times: u32, now: Instant) {
+        (0..times).for_each(|_| circuits.pass("m", now).unwrap().failed("no_capacity", now));
+    }
+
+    #[tokio::test]
+    async fn failures_in_a_row_open_it_and_a_probe_closes_it() {
+        let (circuits, now) = circuits();
+        fail(&circuits, 3, now);
+        let error = circuits.pass("m", now + WAIT / 3).unwrap_err();
+        assert_eq!((error.code(), error.retry_after()), ("circuit_open", Some(WAIT * 2 / 3)));
+        assert!(error.message().contains("no_capacity"), "{error}");
+        circuits.pass("other", now).unwrap().succeeded();
+        let probe = circuits.pass("m", now + WAIT).unwrap();
+        assert!(circuits.pass("m", now + WAIT).is_err(), "one probe at a time");
+        probe.succeeded();
+        fail(&circuits, 2, now + WAIT);
+        assert!(circuits.pass("m", now + WAIT).is_ok(), "closed, and counting from nothing");
+    }
+
+    #[tokio::test]
+    async fn a_failed_probe_doubles_the_wait_up_to_a_bound() {
+        let (circuits, mut now) = circuits();
+        fail(&circuits, 3, now);
+        for wait in [15, 30, 60, 120, 120].map(Duration::from_secs) {
+            assert!(circuits.pass("m", now + wait - Duration::from_millis(1)).is_err(), "{wait:?}");
+            now += wait;
+            circuits.pass("m", now).unwrap().failed("no_capacity", now);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_probe_lets_the_next_one_try() {
+        let (circuits, now) = circuits();
+        fail(&circuits, 3, now);
+        drop(circuits.pass("m", now + WAIT).unwrap());
+        assert!(circuits.pass("m", now + WAIT).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_does_not_come_in_a_row_does_not_add_up() {
+        let (circuits, now) = circuits();
+        fail(&circuits, 2, now);
+        circuits.pass("m", now).unwrap().succeeded();
+        fail(&circuits, 2, now);
+        fail(&circuits, 1, now + FAILURES_WINDOW);
+        assert!(circuits.pass("m", now + FAILURES_WINDOW).is_ok());
+    }
+
+    #[tokio::test]
+    async fn late_failures_of_calls_begun_before_change_nothing() {
+        let (circuits, now) = circuits();
+        let late = circuits.pass("m", now).unwrap();
+        fail(&circuits, 3, now);
+        late.failed("first_token_timeout", now + WAIT / 2);
+        assert!(circuits.pass("m", now + WAIT).is_ok(), "the wait counts from when it opened");
+    }
+
+    #[tokio::test]
+    async fn how_many_models_are_remembered_is_bounded_and_zero_turns_circuits_off() {
+        let (circuits, now) = circuits();
+        for number in 0..MODELS_MAX * 2 {
+            circuits.pass(&number.to_string(), now).unwrap().failed("no_capacity", now);
+        }
+        assert_eq!(circuits.models().len(), MODELS_MAX);
+        circuits.pass("late", now + FAILURES_WINDOW).unwrap().failed("no_capacity", now + FAILURES_WINDOW);
+        assert_eq!(circuits.models().len(), 1);
+        let off = Circuits::new(Settings { failures: 0, wait: WAIT });
+        fail(&off, 100, now);
+        assert!(off.pass("m", now).is_ok());
+    }
+}

@@ -1,0 +1,195 @@
+//! The account's concurrency units: who may ask upstream now. Keeps the scheduler told of what the plan has and of what
+//! others use, and asks it for a permit for each request.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use tokio::task::AbortHandle;
+
+use super::{Call, feed::Feed};
+use crate::{
+    admission::{PerPriority, Permit, Permits, Settings, View, Want, cost::cost_of, outside::Listed},
+    config,
+    error::{Error, Kind, Result},
+    proto::v1::{Concurrency, GatewayUnits, KeyUnits, Plan, QueuedByPriority},
+    upstream::{Ask, Catalogue, Client},
+};
+
+/// The waits before the feed is asked for again after it was lost: doubled each time, from the first to the last.
+const FEED_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The account's units. Cheap to clone; all clones share one queue.
+#[derive(Clone, Debug)]
+pub struct Units {
+    permits: Permits,
+    catalogue: Catalogue,
+    /// There is no bound, so that costs are of no interest.
+    is_unbounded: bool,
+    _keeper: Arc<Keeper>,
+}
+
+/// The task that keeps the scheduler informed and wakes those whose time has come. It serves all callers, and ends with
+/// the last of the clones.
+#[derive(Debug)]
+struct Keeper(AbortHandle);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Units {
+    /// The units of this upstream's account. Must be called within a runtime.
+    pub fn new(upstream: Client, catalogue: Catalogue, feed: Feed, config: &config::Units) -> Self {
+        let settings = Settings { queue_limit: config.queue_limit, ..Settings::default() };
+        let permits = Permits::new(settings, config.queue_timeout);
+        let keeper = {
+            let (permits, catalogue, units) = (permits.clone(), catalogue.clone(), config.units);
+            tokio::spawn(async move {
+                match units {
+                    Some(units) => permits.set_capacity((units > 0).then_some(units)),
+                    None if !upstream.has_key() => permits.set_capacity(None),
+                    None => {
+                        tokio::join!(permits.drive(), learn(&upstream, &feed, &permits), catalogue.get_soon());
+                        return;
+                    }
+                }
+                permits.drive().await;
+            })
+        };
+        let _keeper = Arc::new(Keeper(keeper.abort_handle()));
+        Self { permits, catalogue, is_unbounded: config.units == Some(0), _keeper }
+    }
+
+    /// Without a bound: everything may start at once.
+    pub fn unbounded(upstream: Client, catalogue: Catalogue) -> Self {
+        let config = config::Units {
+            units: Some(0),
+            queue_limit: usize::MAX,
+            queue_timeout: Duration::from_secs(3600),
+            key_weights: Vec::new(),
+        };
+        let feed = Feed::new(upstream.clone());
+        Self::new(upstream, catalogue, feed, &config)
+    }
+
+    /// Waits for the units that a request to this model holds.
+    ///
+    /// # Errors
+    /// Saturated if there are none in time, Forbidden if the plan never has so many.
+    pub async fn acquire(&self, call: &Call, model: &str) -> Result<Permit> {
+        let want = Want {
+            caller: call.caller,
+            priority: call.priority,
+            model: model.into(),
+            cost: self.cost(model).await,
+            deadline: call.deadline,
+        };
+        self.permits.acquire(want, &call.queue_place).await
+    }
+
+    async fn cost(&self, model: &str) -> u32 {
+        if self.is_unbounded {
+            return cost_of(None, None, model);
+        }
+        let copy = match self.catalogue.kept() {
+            Some(copy) => Some(copy),
+            None => self.catalogue.get_soon().await,
+        };
+        let (cost, class) = copy.as_ref().and_then(|copy| copy.cost(model)).unwrap_or_default();
+        cost_of(cost, Some(class).filter(|class| !class.is_empty()), model)
+    }
+
+    /// Whether an error is a refusal for want of units that waiting for units can cure.
+    pub fn is_refusal(&self, error: &Error) -> bool {
+        !self.is_unbounded && error.kind() == Kind::Saturated && error.code() == "concurrency_limit_exceeded"
+    }
+
+    /// What the gateway itself knows of the units.
+    pub fn view(&self) -> GatewayUnits {
+        describe(self.permits.view())
+    }
+}
+
+/// Tells the scheduler what the plan has, and all the time what others use of it.
+async fn learn(upstream: &Client, feed: &Feed, permits: &Permits) {
+    let mut wait = FEED_WAITS.0;
+    let mut is_known = false;
+    loop {
+        let mut snapshots = feed.watch(Call::own());
+        while let Some(snapshot) = snapshots.next().await {
+            match snapshot {
+                Ok(snapshot) => {
+                    tell(permits, &snapshot);
+                    (is_known, wait) = (true, FEED_WAITS.0);
+                }
+                Err(error) if error.code() == "draining" => return,
+                Err(error) => tracing::warn!(
+                    code = error.code(),
+                    retry_after = ?wait,
+                    "the account's concurrency feed is lost; what it said last still counts"
+                ),
+            }
+        }
+        if !is_known {
+            let plan: Result<_> = upstream.get_with_key::<Plan>(&["plan"], Ask::default()).await;
+            let units = plan.ok().and_then(|plan| plan.answer.concurrency);
+            permits.set_capacity(units.and_then(|units| u32::try_from(units).ok()));
+            is_known = units.is_some();
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(FEED_WAITS.1);
+    }
+}
+
+fn tell(permits: &Permits, snapshot: &Concurrency) {
+    let number = |number: i32| u32::try_from(number).unwrap_or_default();
+    let requests: Vec<_> = snapshot
+        .requests
+        .iter()
+        .map(|request| Listed {
+            model: &request.model,
+            cost: number(request.cost),
+            duration: Duration::from_millis(u64::try_from(request.duration_ms).unwrap_or_default()),
+        })
+        .collect();
+    permits.take_snapshot(number(snapshot.used_cost), &requests);
+    permits.set_capacity(snapshot.limit.map(number));
+}
+
+fn describe(view: View) -> GatewayUnits {
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let PerPriority { interactive, default, batch } = view.queued;
+    GatewayUnits {
+        capacity: view.capacity.map(number),
+        outside: number(view.outside),
+        in_use: number(view.in_use),
+        settling: number(view.settling),
+        running: count(view.running),
+        queued: Some(QueuedByPriority {
+            interactive: count(interactive),
+            default: count(default),
+            batch: count(batch),
+            ..QueuedByPriority::default()
+        }),
+        oldest_wait_ms: view.oldest.map(milliseconds),
+        wait_p50_ms: view.wait_p50.map(milliseconds),
+        wait_p99_ms: view.wait_p99.map(milliseconds),
+        keys: view
+            .keys
+            .iter()
+            .map(|key| KeyUnits {
+                key: number(key.key.0.saturating_add(1)),
+                weight: number(key.weight),
+                in_use: number(key.in_use),
+                queued: count(key.queued),
+                unit_seconds: key.unit_seconds,
+                ..KeyUnits::default()
+            })
+            .collect(),
+        ..GatewayUnits::default()
+    }
+}

@@ -1,0 +1,86 @@
+//! The end of a server: in good order, in words, and in time.
+
+use std::time::Duration;
+
+use featherwire::{
+    error::Kind,
+    proto::v1::{WatchConcurrencyRequest, account_service_client::AccountServiceClient},
+    server::Outcome,
+};
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use crate::support::{
+    Door, Emulator, Gateway, MODEL, Reply, Scripted, door::grpc_failure, gateway::http, prompt, scripted::chunk,
+};
+
+#[tokio::test]
+async fn those_who_watch_do_not_hold_up_the_drain() {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut health = HealthClient::new(gateway.channel().await);
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
+    let mut units = AccountServiceClient::new(gateway.channel().await);
+    let mut units = units.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
+    let silent = TcpStream::connect(gateway.address).await.unwrap();
+    let stopping = tokio::spawn(gateway.stop());
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 2, "told before it ends");
+    assert_eq!(grpc_failure(&units.message().await.unwrap_err()).code, "draining");
+    assert_eq!(stopping.await.unwrap(), Outcome::Drained);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn draining_lets_a_running_answer_end_and_takes_no_new_connection() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let url = gateway.url("/v1/chat/completions");
+    let mut request = prompt("emulator/slow", "Say hello in 5 words");
+    request["stream"] = json!(true);
+    let mut running =
+        http().post(&url).header("content-type", "application/json").body(request.to_string()).send().await.unwrap();
+    assert!(running.chunk().await.unwrap().is_some());
+    let address = gateway.address;
+    let stopping = tokio::spawn(gateway.stop());
+    let mut rest = String::new();
+    while let Some(bytes) = running.chunk().await.unwrap() {
+        rest.push_str(std::str::from_utf8(&bytes).unwrap());
+    }
+    assert!(rest.ends_with("data: [DONE]\n\n"), "{rest}");
+    assert_eq!(stopping.await.unwrap(), Outcome::Drained);
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn what_still_runs_after_the_drain_timeout_is_told_so_through_every_door() {
+    for door in Door::ALL {
+        let reply = if door.is_stream() { Reply::EventsThenSilence(vec![chunk("half")]) } else { Reply::Silence };
+        let upstream = Scripted::always(reply).await;
+        let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = Duration::from_millis(100)).await;
+        let prompt = prompt(MODEL, "hi");
+        let (answer, ()) = tokio::join!(gateway.ask(door, &prompt), async {
+            upstream.asked().await;
+            gateway.shut_down();
+        });
+        assert_eq!(answer.content, if door.is_stream() { "half" } else { "" }, "{door:?}");
+        answer.failed(Kind::Unavailable, "draining");
+        upstream.closed().await;
+        assert_eq!(gateway.stop().await, Outcome::Cut(1), "{door:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_does_not_take_its_last_words_does_not_hold_up_the_end() {
+    let large = "x".repeat(1_000_000);
+    let upstream = Scripted::always(Reply::EventsThenSilence((0..50).map(|_| chunk(&large)).collect())).await;
+    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = Duration::from_millis(100)).await;
+    let mut request = prompt(MODEL, "hi");
+    request["stream"] = json!(true);
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let held = post.body(request.to_string()).send().await.unwrap();
+    assert_eq!(gateway.stop().await, Outcome::Cut(1));
+    upstream.closed().await;
+    drop(held);
+}

@@ -1,0 +1,237 @@
+//! Another model answers when the one asked for can't; and a model that fails again and again is left alone.
+
+use std::time::Duration;
+
+use featherwire::{config::Fallback, error::Kind};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Door, Gateway, Reply, Scripted,
+    gateway::http,
+    prompt,
+    scripted::{chunk, finish, whole},
+};
+
+const FIRST: &str = "org/first";
+const SECOND: &str = "org/second";
+const THIRD: &str = "org/third";
+
+fn refused(status: u16, code: &str, message: &str) -> Reply {
+    Reply::Json(status, json!({"error": {"message": message, "type": "x", "param": null, "code": code}}))
+}
+
+fn no_capacity() -> Reply {
+    refused(503, "", "No valid Executor")
+}
+
+fn good(door: Door) -> Reply {
+    if door.is_stream() { Reply::Events(vec![chunk("b"), finish()]) } else { Reply::Json(200, whole("b")) }
+}
+
+/// The models that upstream was asked for, one after the other.
+fn asked(upstream: &Scripted) -> Vec<String> {
+    let model = |seen: &crate::support::scripted::Seen| seen.json()["model"].as_str().unwrap().to_owned();
+    upstream.seen().iter().filter(|seen| !seen.body.is_empty()).map(model).collect()
+}
+
+const FALLBACK: &str = "x-featherwire-fallback";
+
+#[tokio::test]
+async fn another_model_cures_what_it_can_at_every_door_and_the_answer_says_who_and_why() {
+    let page = || Reply::Raw("504 Gateway Timeout\r\ncontent-type: text/html".to_owned(), b"<html>".to_vec());
+    let cases: [(Reply, &str); 7] = [
+        (no_capacity(), "no_capacity"),
+        (refused(400, "", "The model is not ready for inference"), "model_not_ready"),
+        (refused(403, "model_gated_needs_oauth", "This is a gated model"), "model_gated"),
+        (refused(403, "model_not_on_plan", "not on your plan"), "model_not_on_plan"),
+        (refused(500, "", "inside"), "upstream_error"),
+        (page(), "upstream_timeout"),
+        (Reply::Silence, "first_token_timeout"),
+    ];
+    for door in Door::ALL {
+        for (failure, code) in &cases {
+            let upstream = Scripted::first([failure.clone(), good(door)]).await;
+            let gateway = Gateway::with(upstream.address, |config| {
+                config.upstream.first_token_timeout = Duration::from_millis(300);
+            })
+            .await;
+            let answer = gateway.ask_with(door, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)]).await.ok();
+            assert_eq!(answer.content, "b");
+            assert_eq!(answer.served_by.as_deref(), Some(SECOND), "{door:?} {code}");
+            assert_eq!(answer.tried, Some(format!("{FIRST}={code}")), "{door:?}");
+            assert_eq!(asked(&upstream), [FIRST, SECOND]);
+            assert!(upstream.seen().iter().all(|seen| seen.header(FALLBACK).is_none()), "it is ours alone");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_with_its_first_event_has_not_begun() {
+    let error = json!({"error": "no data in 30000ms"}).to_string();
+    for door in Door::STREAMS {
+        let upstream = Scripted::first([Reply::Events(vec![error.clone()]), good(door)]).await;
+        let gateway = Gateway::to(upstream.address).await;
+        let answer = gateway.ask_with(door, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)]).await.ok();
+        assert_eq!(answer.tried, Some(format!("{FIRST}=upstream_stream_failed")));
+        // One that has begun stays with its model, to its bitter end.
+        let begun = Reply::Events(vec![chunk("a"), error.clone()]);
+        let upstream = Scripted::first([begun, good(door)]).await;
+        let gateway = Gateway::to(upstream.address).await;
+        let answer = gateway.ask_with(door, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)]).await;
+        assert_eq!(answer.content, "a");
+        answer.failed(Kind::Upstream, "upstream_stream_failed");
+        assert_eq!(asked(&upstream), [FIRST]);
+    }
+}
+
+#[tokio::test]
+async fn no_other_model_is_a_way_around_a_refusal() {
+    let cases = [
+        (refused(400, "content_policy_violation", "not allowed"), Kind::Invalid, "content_policy_violation"),
+        (refused(400, "no_capacity", "a name is no cure"), Kind::Invalid, "no_capacity"),
+        (refused(400, "", "bad request"), Kind::Invalid, "upstream_refused"),
+        (refused(401, "unauthorized", "sign in"), Kind::Misconfigured, "featherless_api_key_rejected"),
+        (refused(403, "", "no API access enabled"), Kind::Forbidden, "plan_without_api_access"),
+        (refused(404, "model_not_found", "Model not found"), Kind::NotFound, "model_not_found"),
+    ];
+    for (reply, kind, code) in cases {
+        for door in [Door::RestUnary, Door::GrpcStream] {
+            let upstream = Scripted::always(reply.clone()).await;
+            let gateway = Gateway::to(upstream.address).await;
+            gateway.ask_with(door, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)]).await.failed(kind, code);
+            assert_eq!(asked(&upstream), [FIRST], "{code}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_context_too_long_is_cured_by_a_larger_context_alone() {
+    let model = |id: &str, context: i32| json!({"id": id, "context_length": context});
+    let catalogue = json!({"data": [model(FIRST, 8192), model(SECOND, 4096), model(THIRD, 32768)]});
+    let too_long = refused(400, "context_length_exceeded", "maximum context length is 8192");
+    let upstream =
+        Scripted::first([too_long.clone(), Reply::Json(200, catalogue.clone()), Reply::Json(200, whole("b"))]).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let list = format!("{SECOND}, org/unknown,{THIRD}");
+    let answer = gateway.ask_with(Door::RestUnary, &prompt(FIRST, "hi"), &[(FALLBACK, &list)]).await.ok();
+    assert_eq!(answer.served_by.as_deref(), Some(THIRD));
+    assert_eq!(asked(&upstream), [FIRST, THIRD]);
+
+    let upstream = Scripted::first([too_long, Reply::Json(200, catalogue), Reply::Json(200, whole("b"))]).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let answer = gateway.ask_with(Door::RestUnary, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)]).await;
+    answer.failed(Kind::Invalid, "context_length_exceeded");
+    assert_eq!(asked(&upstream), [FIRST]);
+}
+
+#[tokio::test]
+async fn when_all_fail_the_error_is_that_of_the_model_asked_for_and_names_the_others() {
+    let cold = refused(400, "", "not ready for inference");
+    let upstream = Scripted::first([no_capacity(), cold.clone(), refused(400, "", "bad")]).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let list = format!("{SECOND},{THIRD}");
+    let answer = gateway.ask_with(Door::GrpcUnary, &prompt(FIRST, "hi"), &[(FALLBACK, &list)]).await;
+    let failure = answer.failed(Kind::Unavailable, "no_capacity");
+    assert!(failure.message.contains(FIRST), "{failure:?}");
+    assert!(failure.message.contains("org/second (model_not_ready), org/third (upstream_refused)"), "{failure:?}");
+    assert_eq!(asked(&upstream), [FIRST, SECOND, THIRD]);
+}
+
+#[tokio::test]
+async fn a_models_own_fallbacks_count_unless_the_call_says_otherwise() {
+    let ask = async |header: Option<&str>| {
+        let upstream = Scripted::first([no_capacity(), Reply::Json(200, whole("b"))]).await;
+        let gateway = Gateway::with(upstream.address, |config| {
+            config.models.fallbacks = vec![Fallback { model: FIRST.to_owned(), others: vec![SECOND.to_owned()] }];
+        })
+        .await;
+        let headers: Vec<_> = header.iter().map(|value| (FALLBACK, *value)).collect();
+        let answer = gateway.ask_with(Door::RestUnary, &prompt(FIRST, "hi"), &headers).await;
+        (answer.served_by, asked(&upstream))
+    };
+    assert_eq!(ask(None).await.0.as_deref(), Some(SECOND));
+    assert_eq!(ask(Some(THIRD)).await.0.as_deref(), Some(THIRD));
+    assert_eq!(ask(Some("none")).await, (None, vec![FIRST.to_owned()]));
+    let bad = ["", "a,,b", ",", &["m"; 9].join(",")];
+    for value in bad {
+        let upstream = Scripted::always(no_capacity()).await;
+        let gateway = Gateway::to(upstream.address).await;
+        let answer = gateway.ask_with(Door::RestUnary, &prompt(FIRST, "hi"), &[(FALLBACK, value)]).await;
+        let failure = answer.failed(Kind::Invalid, "invalid_value");
+        assert_eq!(failure.param.as_deref(), Some(FALLBACK), "{value:?}");
+        assert_eq!(asked(&upstream).len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn vectors_of_another_model_are_no_answer() {
+    let upstream = Scripted::always(no_capacity()).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let post = http().post(gateway.url("/v1/embeddings")).header("content-type", "application/json");
+    let body = json!({"model": FIRST, "input": "x"}).to_string();
+    let response = post.header(FALLBACK, SECOND).body(body).send().await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert_eq!(asked(&upstream), [FIRST]);
+}
+
+#[tokio::test]
+async fn a_model_that_fails_again_and_again_is_left_alone_and_probed() {
+    let upstream = Scripted::always(no_capacity()).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.models.circuit_failures = 3;
+        config.models.circuit_wait = Duration::from_secs(3600);
+    })
+    .await;
+    for door in [Door::RestUnary, Door::GrpcStream, Door::WebUnary] {
+        gateway.ask(door, &prompt(FIRST, "hi")).await.failed(Kind::Unavailable, "no_capacity");
+    }
+    for door in Door::ALL {
+        let failure = gateway.ask(door, &prompt(FIRST, "hi")).await.failed(Kind::Unavailable, "circuit_open");
+        assert!((3590..=3600).contains(&failure.retry_after_seconds.unwrap()), "{failure:?}");
+        assert!(failure.message.contains(FIRST) && failure.message.contains("no_capacity"), "{failure:?}");
+    }
+    assert_eq!(asked(&upstream).len(), 3, "an open circuit asks nothing");
+    upstream.replies(Reply::Json(200, whole("b")));
+    let answer = gateway.ask_with(Door::RestUnary, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)]).await.ok();
+    assert_eq!(answer.tried.as_deref(), Some("org/first=circuit_open"));
+    assert_eq!(asked(&upstream)[3..], [SECOND]);
+
+    let upstream = Scripted::first([no_capacity(), Reply::Json(200, whole("b"))]).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.models.circuit_failures = 1;
+        config.models.circuit_wait = Duration::from_millis(1);
+    })
+    .await;
+    gateway.ask(Door::RestUnary, &prompt(FIRST, "hi")).await.failed(Kind::Unavailable, "no_capacity");
+    // Until its time has passed, which is soon.
+    while gateway.ask(Door::RestUnary, &prompt(FIRST, "hi")).await.failure.is_some() {}
+    gateway.ask(Door::RestUnary, &prompt(FIRST, "hi")).await.ok();
+}
+
+#[tokio::test]
+async fn a_call_that_names_fallbacks_still_keeps_its_deadline() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.upstream.first_token_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let headers = [(FALLBACK, "a/b,a/c,a/d,a/e,a/f,a/g"), ("x-request-timeout-ms", "350")];
+    let answer = gateway.ask_with(Door::RestUnary, &prompt(FIRST, "hi"), &headers).await;
+    answer.failed(Kind::Timeout, "deadline_exceeded");
+    upstream.closed().await;
+    assert!(asked(&upstream).len() < 7);
+}
+
+#[tokio::test]
+async fn text_completions_fall_back_too() {
+    let answer = json!({"id": "c", "object": "text_completion", "created": 1, "model": SECOND,
+        "choices": [{"index": 0, "text": "b", "finish_reason": "stop", "logprobs": null}]});
+    let upstream = Scripted::first([no_capacity(), Reply::Json(200, answer)]).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let post = http().post(gateway.url("/v1/completions")).header("content-type", "application/json");
+    let body = json!({"model": FIRST, "prompt": "x"}).to_string();
+    let response = post.header(FALLBACK, SECOND).body(body).send().await.unwrap();
+    assert_eq!(response.headers()["x-featherwire-model"], SECOND);
+    let answer: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    assert_eq!(answer["model"], SECOND);
+}

@@ -1,0 +1,232 @@
+//! The account's units: spent to the last one, without a 429 for anybody.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use featherwire::{emulator::EmulatorConfig, error::Kind};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::{
+    Door, Emulator, Gateway, MODEL, Reply, Scripted,
+    gateway::http,
+    prompt,
+    scripted::{chunk, finish, whole},
+};
+
+const ONE_UNIT: &str = MODEL;
+const TWO_UNITS: &str = "google/gemma-2-27b-it";
+const FOUR_UNITS: &str = "Qwen/Qwen2.5-72B-Instruct";
+
+async fn emulator(units: u32, tokens_per_second: f64) -> Emulator {
+    Emulator::with(EmulatorConfig { tokens_per_second, units: Some(units), ..EmulatorConfig::default() }).await
+}
+
+/// A gateway that learns the plan from its upstream.
+async fn scheduling(upstream: std::net::SocketAddr) -> Gateway {
+    Gateway::with(upstream, |config| config.units.units = None).await
+}
+
+async fn own_view(gateway: &Gateway) -> Value {
+    let answer = http().get(gateway.url("/v1/concurrency")).send().await.unwrap().bytes().await.unwrap();
+    serde_json::from_slice::<Value>(&answer).unwrap()["gateway"].clone()
+}
+
+/// Waits until the gateway's own view is like that.
+async fn until(gateway: &Gateway, what: &str, is_so: impl Fn(&Value) -> bool) {
+    let wait = async {
+        while !is_so(&own_view(gateway).await) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("until {what}"));
+}
+
+/// A call that holds four units until it's dropped.
+async fn hold(gateway: &Gateway) -> reqwest::Response {
+    let mut request = prompt("emulator/stall-after-5", "hi");
+    request["stream"] = json!(true);
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let holder = post.body(request.to_string()).send().await.unwrap();
+    assert_eq!(holder.status(), 200);
+    holder
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_callers_share_eight_units_and_nobody_sees_a_429() {
+    let emulator = emulator(8, 2000.0).await;
+    let gateway = scheduling(emulator.address).await;
+    let dice = fastrand::Rng::with_seed(7);
+    let (refused, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let callers = (0..200).map(|number| {
+        let model = [ONE_UNIT, ONE_UNIT, ONE_UNIT, TWO_UNITS, FOUR_UNITS][number % 5];
+        let door = Door::ALL[number % Door::ALL.len()];
+        let patience = (number % 3 == 0).then(|| Duration::from_millis(dice.clone().u64(0..1500) + number as u64));
+        let (gateway, refused, answered) = (&gateway, &refused, &answered);
+        async move {
+            let prompt = prompt(model, "Say hello in 20 words");
+            let ask = gateway.ask(door, &prompt);
+            let answer = match patience {
+                Some(patience) => match tokio::time::timeout(patience, ask).await {
+                    Ok(answer) => answer,
+                    Err(_) => return,
+                },
+                None => ask.await,
+            };
+            match answer.failure {
+                None => answered.fetch_add(1, Ordering::Relaxed),
+                Some(_) => refused.fetch_add(1, Ordering::Relaxed),
+            };
+        }
+    });
+    join_all(callers).await;
+    assert_eq!(refused.load(Ordering::Relaxed), 0);
+    assert!(answered.load(Ordering::Relaxed) >= 133, "{answered:?}");
+    emulator.idle().await;
+    until(&gateway, "all units are back", |view| {
+        view["in_use"] == 0 && view["settling"] == 0 && view["running"] == 0 && view["queued"]["default"] == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_model_dearer_than_the_plan_is_refused_at_once_and_a_fallback_cures_it() {
+    let emulator = emulator(2, 0.0).await;
+    let gateway = scheduling(emulator.address).await;
+    for door in Door::ALL {
+        let failure = gateway.ask(door, &prompt(FOUR_UNITS, "hi")).await.failed(Kind::Forbidden, "model_exceeds_plan");
+        assert!(failure.message.contains("costs 4") && failure.message.contains("has 2"), "{failure:?}");
+        let headers = [("x-featherwire-fallback", ONE_UNIT)];
+        let answer = gateway.ask_with(door, &prompt(FOUR_UNITS, "hi"), &headers).await.ok();
+        assert_eq!(answer.served_by.as_deref(), Some(ONE_UNIT));
+    }
+}
+
+/// A gateway with one unit, and a call that holds it until it's dropped.
+async fn taken(configure: impl FnOnce(&mut featherwire::config::Serve)) -> (Scripted, Gateway, reqwest::Response) {
+    let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
+    upstream.knows(json!({"data": [{"id": ONE_UNIT, "concurrency_cost": 1}]}));
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.units.units = Some(1);
+        configure(config);
+    })
+    .await;
+    let mut request = prompt(ONE_UNIT, "hi");
+    request["stream"] = json!(true);
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let holder = post.body(request.to_string()).send().await.unwrap();
+    assert_eq!(holder.status(), 200);
+    upstream.replies(Reply::Json(200, whole("b")));
+    (upstream, gateway, holder)
+}
+
+#[tokio::test]
+async fn who_waits_is_served_when_units_come_free_and_told_how_long_it_took() {
+    let emulator = emulator(4, 0.0).await;
+    let gateway = scheduling(emulator.address).await;
+    until(&gateway, "the plan is known", |view| view["capacity"] == 4).await;
+    for door in Door::ALL {
+        let holder = hold(&gateway).await;
+        let prompt = prompt(FOUR_UNITS, "Say hello in 5 words");
+        let (answer, ()) = tokio::join!(gateway.ask(door, &prompt), async {
+            until(&gateway, "it waits", |view| view["queued"]["default"] == 1).await;
+            drop(holder);
+        });
+        // The units of a call that was cancelled are kept for a moment.
+        assert!(answer.ok().waited_ms.unwrap() >= 100, "{door:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_and_a_long_wait_are_refused_with_advice() {
+    let short = Duration::from_millis(100);
+    let (_upstream, gateway, _holder) = taken(|config| config.units.queue_timeout = short).await;
+    for door in Door::ALL {
+        let failure = gateway.ask(door, &prompt(ONE_UNIT, "hi")).await.failed(Kind::Saturated, "queue_timeout");
+        if door != Door::RestStream {
+            assert!(failure.retry_after_seconds.is_some(), "{door:?}");
+        }
+    }
+    let (_upstream, gateway, _holder) = taken(|config| config.units.queue_limit = 0).await;
+    for door in Door::ALL {
+        gateway.ask(door, &prompt(ONE_UNIT, "hi")).await.failed(Kind::Saturated, "queue_full");
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_counts_the_wait_for_units() {
+    let (_upstream, gateway, _holder) = taken(|_| {}).await;
+    for door in Door::ALL {
+        let answer = gateway.ask_with(door, &prompt(ONE_UNIT, "hi"), &[("x-request-timeout-ms", "100")]).await;
+        let failure = answer.failure.unwrap();
+        assert!(["deadline_exceeded", "queue_timeout"].contains(&failure.code.as_str()), "{failure:?}");
+    }
+    let bad = gateway.ask_with(Door::RestUnary, &prompt(ONE_UNIT, "hi"), &[("x-featherwire-priority", "high")]).await;
+    assert_eq!(bad.failed(Kind::Invalid, "invalid_value").param.as_deref(), Some("x-featherwire-priority"));
+}
+
+#[tokio::test]
+async fn a_429_in_spite_of_all_is_no_callers_business() {
+    let full = || {
+        let message = "Per-user concurrency limit exceeded. This user has 8 active units; this request requires 1 units (limit: 8, over by 1).";
+        Reply::Json(
+            429,
+            json!({"error": {"message": message, "type": "invalid_request_error", "param": null,
+            "code": "concurrency_limit_exceeded"}}),
+        )
+    };
+    for door in [Door::RestUnary, Door::GrpcStream] {
+        let good =
+            if door.is_stream() { Reply::Events(vec![chunk("b"), finish()]) } else { Reply::Json(200, whole("b")) };
+        let upstream = Scripted::first([full(), good]).await;
+        upstream.knows(json!({"data": []}));
+        let gateway = Gateway::with(upstream.address, |config| config.units.units = Some(8)).await;
+        let answer = gateway.ask(door, &prompt("org/first-8b", "hi")).await.ok();
+        assert_eq!(answer.content, "b", "{door:?}");
+    }
+}
+
+#[tokio::test]
+async fn interactive_calls_go_before_batch_calls() {
+    // What takes four units takes the whole plan.
+    let emulator = emulator(4, 0.0).await;
+    let gateway = scheduling(emulator.address).await;
+    until(&gateway, "the plan is known", |view| view["capacity"] == 4).await;
+    let holder = hold(&gateway).await;
+    let served = Mutex::new(Vec::new());
+    let ask = async |priority: &'static str| {
+        let prompt = prompt(FOUR_UNITS, "Say hello in 5 words");
+        gateway.ask_with(Door::RestUnary, &prompt, &[("x-featherwire-priority", priority)]).await.ok();
+        served.lock().unwrap().push(priority);
+    };
+    tokio::join!(ask("batch"), async {
+        until(&gateway, "one waits", |view| view["queued"]["batch"] == 1).await;
+        tokio::join!(ask("interactive"), async {
+            until(&gateway, "both wait", |view| view["queued"]["interactive"] == 1).await;
+            drop(holder);
+        });
+    });
+    assert_eq!(*served.lock().unwrap(), ["interactive", "batch"]);
+}
+
+#[tokio::test]
+async fn what_others_use_of_the_account_is_left_to_them() {
+    let emulator = emulator(2, 0.0).await;
+    // Somebody else holds one of the two units, for as long as the test lasts.
+    let body =
+        json!({"model": "emulator/stall-after-5", "messages": [{"role": "user", "content": "hi"}], "stream": true});
+    let other = http().post(format!("http://{}/v1/chat/completions", emulator.address)).bearer_auth("any");
+    let other = other.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+    assert_eq!(other.status(), 200);
+    let gateway = scheduling(emulator.address).await;
+    until(&gateway, "the other one is seen", |view| view["outside"] == 1 && view["capacity"] == 2).await;
+    let prompts = Arc::new(prompt(ONE_UNIT, "Say hello in 5 words"));
+    let answers = join_all((0..6).map(|_| gateway.ask(Door::GrpcStream, &prompts))).await;
+    answers.into_iter().for_each(|answer| drop(answer.ok()));
+    drop(other);
+}

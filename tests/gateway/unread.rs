@@ -1,0 +1,74 @@
+//! Callers who stop reading: what they hold upstream is everybody's, so it is not held for them for ever.
+
+use std::time::Duration;
+
+use featherwire::proto::v1::chat_service_client::ChatServiceClient;
+use serde_json::json;
+use tonic::{Request, transport::Channel};
+
+use crate::support::{
+    Gateway, MODEL, Reply, Scripted,
+    door::message,
+    gateway::http,
+    prompt,
+    scripted::{chunk, finish},
+};
+
+/// More than any window or buffer on the way holds, and then silence.
+fn flood() -> Reply {
+    let large = "x".repeat(1_000_000);
+    Reply::EventsThenSilence((0..50).map(|_| chunk(&large)).collect())
+}
+
+#[tokio::test]
+async fn a_caller_who_stops_reading_is_cut_and_upstream_closed() {
+    let upstream = Scripted::always(flood()).await;
+    let patience = Duration::from_millis(300);
+    let gateway = Gateway::with(upstream.address, |config| config.write_timeout = patience).await;
+    let mut request = prompt(MODEL, "hi");
+    request["stream"] = json!(true);
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let response = post.body(request.to_string()).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    // Held, not read.
+    upstream.closed().await;
+    drop(response);
+}
+
+/// A streamed call over this connection, of which nothing is read.
+async fn unread(channel: &Channel, headers: &[(&'static str, &str)]) -> tonic::Streaming<impl Sized + use<>> {
+    let mut request = Request::new(message(&prompt(MODEL, "hi")));
+    for (name, value) in headers {
+        request.metadata_mut().insert(*name, value.parse().unwrap());
+    }
+    ChatServiceClient::new(channel.clone()).stream_chat_completion(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn one_unread_stream_of_many_is_reset_alone() {
+    let upstream = Scripted::first([flood(), Reply::Events(vec![chunk("b"), finish()])]).await;
+    let gateway = Gateway::with(upstream.address, |config| config.write_timeout = Duration::from_millis(300)).await;
+    let channel = gateway.channel().await;
+    let held = unread(&channel, &[]).await;
+    upstream.closed().await;
+    let request = message(&prompt(MODEL, "hi"));
+    let mut next = ChatServiceClient::new(channel).stream_chat_completion(request).await.unwrap().into_inner();
+    assert!(next.message().await.unwrap().is_some(), "the connection serves other calls");
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_deadline_is_kept_though_nobody_reads() {
+    let upstream = Scripted::always(flood()).await;
+    let gateway = Gateway::to(upstream.address).await;
+    // Not `grpc-timeout`, which tonic's client would keep itself.
+    let held = unread(&gateway.channel().await, &[("x-request-timeout-ms", "300")]).await;
+    upstream.closed().await;
+    drop(held);
+    let mut request = prompt(MODEL, "hi");
+    request["stream"] = json!(true);
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let held = post.header("x-request-timeout-ms", "300").body(request.to_string()).send().await.unwrap();
+    upstream.closed().await;
+    drop(held);
+}
