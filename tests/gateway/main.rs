@@ -15,6 +15,7 @@ mod adder;
 mod auth;
 mod bad_input;
 mod catalogue;
+mod chaos;
 mod chat;
 mod cli;
 mod contract;

@@ -1,0 +1,662 @@
+//! Every fault in every phase of a call, through every door: the right end, in time, and no trace of it after.
+//!
+//! The table has the cells that can exist. Plain unary calls have the phases up to [`Phase::Body`]; those of a stream they
+//! have as unary calls that are streamed upstream, so that every door goes through every phase but one: a stream has no
+//! `Body`.
+
+use std::{
+    any::Any,
+    future::Future,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use featherwire::{
+    config::Upstream,
+    error::Kind::{self, Forbidden, Invalid, Misconfigured, NotFound, NotReady, Saturated, Timeout, Unavailable},
+    proto::v1::{chat_delta::Body::Content, chat_service_client::ChatServiceClient},
+    server::Outcome,
+    upstream::sse::EVENT_BYTES_MAX,
+};
+use serde_json::{Value, json};
+use tokio::{runtime::Handle, sync::Notify, time::Instant};
+use tonic::{Request, transport::Channel};
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt};
+
+use crate::support::{
+    Door, Gateway, MODEL, Reply, Scripted,
+    door::{frame, message},
+    gateway::http,
+    prompt,
+    scripted::{STREAM_HEAD, Then, chunk, chunked, finish, whole},
+};
+
+/// How far the upstream has come when the fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+enum Phase {
+    /// There is no connection yet, or nothing was read from it.
+    Connect,
+    /// The request was read, and nothing answered.
+    Headers,
+    /// Half of a whole answer was sent.
+    Body,
+    /// The head of a stream was sent.
+    FirstToken,
+    /// The first words were sent.
+    MidStream,
+    /// The last words were sent, and that they are the last.
+    LastChunk,
+    /// `[DONE]` was sent.
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    /// Nobody listens.
+    Refuse,
+    /// RST.
+    Reset,
+    /// Nothing more, on an open connection.
+    Silence,
+    /// Half of the next thing, and then silence.
+    Stall,
+    /// Comments without end.
+    Babble,
+    /// The connection is closed.
+    Cut,
+    /// Half of the next thing, and then the connection is closed.
+    CutInside,
+    /// The body's clean end, before the answer's.
+    Eof,
+    /// Half of an event, and then the body's clean end.
+    EofInside,
+    /// A reply with this status, and an error in JSON with this message.
+    Status(u16, &'static str),
+    /// A web page with this status; in a stream, in place of its rest.
+    Html(u16),
+    /// A status of failure, and then silence in the middle of the error.
+    StatusThenSilence,
+    /// An error that is a bare string, where an answer is expected.
+    Error,
+    /// The error object of an account without free units, where an answer is expected.
+    Full,
+    /// Half of a JSON text, as if it were a whole one.
+    BrokenJson,
+    /// A line without end: more than is ever held. Bytes before it make no difference, so not every phase has it.
+    GiantLine,
+    /// Bytes that are no HTTP.
+    Garbage,
+    /// Silence, and the caller doesn't wait for its end.
+    CallerLeaves,
+    /// Silence until the caller's deadline.
+    Deadline,
+    /// Words without end until the caller's deadline.
+    TalksOn,
+}
+
+/// How the call ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Finished,
+    Failed(Kind, &'static str),
+    Cancelled,
+}
+
+struct Cell(Phase, Fault, End, Attempts);
+
+/// How often the upstream is asked, with three retries.
+type Attempts = usize;
+
+use End::{Cancelled, Failed, Finished};
+use Fault::*;
+use Kind::Upstream as Bad;
+use Phase::*;
+
+#[rustfmt::skip]
+const TABLE: &[Cell] = &[
+    Cell(Connect,    Refuse,            Failed(Bad, "upstream_unreachable"),                 4),
+    Cell(Connect,    Reset,             Failed(Bad, "upstream_closed"),                      4),
+    Cell(Connect,    Cut,               Failed(Bad, "upstream_closed"),                      4),
+    Cell(Connect,    Silence,           Failed(Timeout, "connect_timeout"),                  4),
+    Cell(Connect,    Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
+    Cell(Connect,    CallerLeaves,      Cancelled,                                           1),
+
+    Cell(Headers,    Reset,             Failed(Bad, "upstream_closed"),                      4),
+    Cell(Headers,    Cut,               Failed(Bad, "upstream_closed"),                      4),
+    Cell(Headers,    CutInside,         Failed(Bad, "upstream_closed"),                      4),
+    Cell(Headers,    Silence,           Failed(Timeout, "first_token_timeout"),              1),
+    Cell(Headers,    Stall,             Failed(Timeout, "first_token_timeout"),              1),
+    Cell(Headers,    Status(400, "bad"), Failed(Invalid, "upstream_refused"),                1),
+    Cell(Headers,    Status(400, "The model is not ready for inference"), Failed(NotReady, "model_not_ready"), 1),
+    Cell(Headers,    Status(401, "who"), Failed(Misconfigured, "featherless_api_key_rejected"), 1),
+    Cell(Headers,    Status(403, "no"), Failed(Forbidden, "forbidden"),                      1),
+    Cell(Headers,    Status(404, "no such model"), Failed(NotFound, "model_not_found"),      1),
+    Cell(Headers,    Status(429, "full"), Failed(Saturated, "concurrency_limit_exceeded"),   1),
+    Cell(Headers,    Status(500, "boom"), Failed(Bad, "upstream_error"),                     2),
+    Cell(Headers,    Status(503, "No valid Executor"), Failed(Unavailable, "no_capacity"),   4),
+    Cell(Headers,    Html(200),         Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Headers,    Html(502),         Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Headers,    Html(524),         Failed(Timeout, "upstream_timeout"),                 1),
+    Cell(Headers,    StatusThenSilence, Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Headers,    Error,             Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(Headers,    Full,              Failed(Saturated, "concurrency_limit_exceeded"),     1),
+    Cell(Headers,    BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Headers,    GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Headers,    Garbage,           Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Headers,    CallerLeaves,      Cancelled,                                           1),
+    Cell(Headers,    Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
+
+    Cell(Body,       Reset,             Failed(Bad, "upstream_answer_cut"),                  1),
+    Cell(Body,       Silence,           Failed(Timeout, "stream_stalled"),                   1),
+    Cell(Body,       Cut,               Failed(Bad, "upstream_answer_cut"),                  1),
+    Cell(Body,       BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Body,       CallerLeaves,      Cancelled,                                           1),
+    Cell(Body,       Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
+
+    Cell(FirstToken, Reset,             Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(FirstToken, Silence,           Failed(Timeout, "first_token_timeout"),              1),
+    Cell(FirstToken, Stall,             Failed(Timeout, "first_token_timeout"),              1),
+    Cell(FirstToken, Babble,            Failed(Timeout, "first_token_timeout"),              1),
+    Cell(FirstToken, Cut,               Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(FirstToken, CutInside,         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(FirstToken, Eof,               Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(FirstToken, EofInside,         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(FirstToken, Html(200),         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(FirstToken, Error,             Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(FirstToken, Full,              Failed(Saturated, "concurrency_limit_exceeded"),     1),
+    Cell(FirstToken, BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(FirstToken, GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(FirstToken, CallerLeaves,      Cancelled,                                           1),
+    Cell(FirstToken, Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
+
+    Cell(MidStream,  Reset,             Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(MidStream,  Silence,           Failed(Timeout, "stream_stalled"),                   1),
+    Cell(MidStream,  Stall,             Failed(Timeout, "stream_stalled"),                   1),
+    Cell(MidStream,  Babble,            Failed(Timeout, "stream_stalled"),                   1),
+    Cell(MidStream,  Cut,               Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(MidStream,  CutInside,         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(MidStream,  Eof,               Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(MidStream,  EofInside,         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(MidStream,  Html(200),         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(MidStream,  Error,             Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(MidStream,  Full,              Failed(Saturated, "concurrency_limit_exceeded"),     1),
+    Cell(MidStream,  BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(MidStream,  GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(MidStream,  CallerLeaves,      Cancelled,                                           1),
+    Cell(MidStream,  Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
+    Cell(MidStream,  TalksOn,           Failed(Timeout, "deadline_exceeded"),                1),
+
+    Cell(LastChunk,  Reset,             Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(LastChunk,  Silence,           Failed(Timeout, "stream_stalled"),                   1),
+    Cell(LastChunk,  Stall,             Failed(Timeout, "stream_stalled"),                   1),
+    Cell(LastChunk,  Cut,               Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(LastChunk,  CutInside,         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(LastChunk,  Eof,               Finished,                                            1),
+    Cell(LastChunk,  EofInside,         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(LastChunk,  Error,             Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(LastChunk,  BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(LastChunk,  CallerLeaves,      Cancelled,                                           1),
+    Cell(LastChunk,  Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
+
+    // What comes after the answer can't spoil it.
+    Cell(Done,       Reset,             Finished,                                            1),
+    Cell(Done,       Silence,           Finished,                                            1),
+    Cell(Done,       Babble,            Finished,                                            1),
+    Cell(Done,       Cut,               Finished,                                            1),
+    Cell(Done,       Error,             Finished,                                            1),
+    Cell(Done,       BrokenJson,        Finished,                                            1),
+];
+
+#[test]
+fn no_fault_while_connecting_leaves_a_trace() {
+    play_all(Connect);
+}
+
+#[test]
+fn no_fault_before_the_headers_leaves_a_trace() {
+    play_all(Headers);
+}
+
+#[test]
+fn no_fault_in_a_whole_answer_leaves_a_trace() {
+    play_all(Body);
+}
+
+#[test]
+fn no_fault_before_the_first_token_leaves_a_trace() {
+    play_all(FirstToken);
+}
+
+#[test]
+fn no_fault_in_the_middle_looks_like_an_end_or_leaves_a_trace() {
+    play_all(MidStream);
+}
+
+#[test]
+fn no_fault_after_the_last_chunk_leaves_a_trace() {
+    play_all(LastChunk);
+}
+
+#[test]
+fn nothing_after_the_end_spoils_the_answer() {
+    play_all(Done);
+}
+
+/// Longer than a cell ever takes, and shorter than any clock of the gateway's but the one that the cell is about.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// The clock that the cell is about; long enough for a good call on a machine that is busy.
+const CLOCK: Duration = Duration::from_secs(1);
+
+/// How soon upstream must see that the caller has left. It takes a few milliseconds; the rest is for a machine that is
+/// busy. What it took is printed.
+const LEFT_BOUND: Duration = Duration::from_secs(2);
+
+const ID: &str = "chaos";
+
+/// Plays the cells of a phase, each through all doors at the same time, and fails with the list of all that went wrong.
+fn play_all(phase: Phase) {
+    let (mut failures, mut left) = (Vec::new(), Vec::new());
+    for Cell(_, fault, end, attempts) in TABLE.iter().filter(|cell| cell.0 == phase && cell.can_be_made()) {
+        let doors = Door::ALL.into_iter().filter(|door| !(phase == Body && door.is_stream()));
+        let plays: Vec<_> =
+            doors.map(|door| Play { phase, fault: *fault, end: *end, attempts: *attempts, door }).collect();
+        // A thread and a runtime for each: what is left behind in it can only be of this cell.
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = plays.iter().map(|play| scope.spawn(move || play.run())).collect();
+            for (play, thread) in plays.iter().zip(threads) {
+                match thread.join() {
+                    Ok(took) => left.extend(took),
+                    Err(panic) => failures.push(format!("{phase:?}/{fault:?}/{:?}: {}", play.door, text(&*panic))),
+                }
+            }
+        });
+    }
+    if let Some(longest) = left.iter().max() {
+        println!("{phase:?}: upstream saw {} callers leave, the slowest after {longest:?}", left.len());
+    }
+    assert!(failures.is_empty(), "{} cells:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn text(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied()).unwrap_or("?")
+}
+
+impl Cell {
+    /// A connection that is neither taken nor refused needs Linux.
+    fn can_be_made(&self) -> bool {
+        cfg!(target_os = "linux") || !(self.0 == Connect && matches!(self.1, Silence | Deadline | CallerLeaves))
+    }
+}
+
+/// One cell at one door.
+#[derive(Clone, Copy)]
+struct Play {
+    phase: Phase,
+    fault: Fault,
+    end: End,
+    attempts: Attempts,
+    door: Door,
+}
+
+impl Play {
+    /// Tells how long upstream took to see that the caller had left, if that is the fault.
+    fn run(self) -> Option<Duration> {
+        let log = Log::default();
+        let writer = log.clone();
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+        let ours = Targets::new().with_target("featherwire", tracing::Level::DEBUG);
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines).with(ours));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(self.play(&log))
+    }
+
+    async fn play(self, log: &Log) -> Option<Duration> {
+        let mut upstream = Scripted::always(self.good()).await;
+        let gateway = Gateway::with(upstream.address, |config| self.configure(&mut config.upstream)).await;
+        // What is made at the first use, and stays, is made now.
+        self.ask(&gateway, &[]).await.ok();
+        upstream.rests().await;
+        let tasks = settled().await;
+        let (asked, connections) = (posts(&upstream), upstream.connections());
+
+        let held = self.break_upstream(&mut upstream).await;
+        let took = if matches!(self.end, Cancelled) {
+            Some(within("the caller has left", self.leave(&gateway, &upstream, log)).await)
+        } else {
+            within("the call ends", self.fail(&gateway)).await;
+            None
+        };
+        let word = match self.end {
+            Finished => "finished",
+            Failed(..) => "failed",
+            Cancelled => "cancelled",
+        };
+        until("the end is told", || log.count("call ended") > 0).await;
+        assert_eq!(log.count("call ended"), 1, "one end");
+        assert_eq!(log.count(&format!("end=\"{word}\"")), 1, "{word}, not {}", log.text());
+        let attempts = match (self.phase, self.fault) {
+            (Connect, Reset | Cut) => upstream.connections() - connections,
+            (Connect, _) => 1 + log.text().matches("asking upstream again").count(),
+            _ => posts(&upstream) - asked,
+        };
+        assert_eq!(attempts, self.attempts, "attempts");
+
+        drop(held);
+        self.mend(&mut upstream);
+        let content = within("the next call ends", self.ask(&gateway, &[])).await.ok().content;
+        assert_eq!(content, "half", "the next call is answered");
+        within("no request is open upstream", upstream.rests()).await;
+        until("no task is left", || Handle::current().metrics().num_alive_tasks() <= tasks).await;
+        assert_eq!(within("the drain", gateway.stop()).await, Outcome::Drained);
+        assert!(log.text().contains(" calls=0"), "no call runs: {}", log.text());
+        took
+    }
+
+    /// The clock that the cell is about is short, and the others are longer than the bound: only that one can have ended
+    /// the call.
+    fn configure(self, upstream: &mut Upstream) {
+        let clock = |rings: bool| if rings { CLOCK } else { 4 * BOUND };
+        let code = if let Failed(_, code) = self.end { code } else { "" };
+        upstream.connect_timeout = clock(code == "connect_timeout");
+        upstream.first_token_timeout = clock(code == "first_token_timeout");
+        upstream.idle_timeout = clock(code == "stream_stalled" || self.fault == StatusThenSilence);
+        upstream.retries = 3;
+        upstream.retry_wait = Duration::from_millis(1);
+    }
+
+    fn is_streamed_upstream(self) -> bool {
+        self.door.is_stream() || self.phase >= FirstToken
+    }
+
+    fn headers(self) -> Vec<(&'static str, &'static str)> {
+        let mut headers = Vec::new();
+        if self.is_streamed_upstream() && !self.door.is_stream() {
+            headers.push(("x-featherwire-unary-via-stream", "true"));
+        }
+        headers
+    }
+
+    async fn ask(self, gateway: &Gateway, more: &[(&'static str, &str)]) -> crate::support::door::Answer {
+        gateway.ask_with(self.door, &prompt(MODEL, "hi"), &[&self.headers(), more].concat()).await
+    }
+
+    /// Asks, and has what the table says.
+    async fn fail(self, gateway: &Gateway) {
+        // Tonic's client would keep `grpc-timeout` itself and never hear our answer.
+        let deadline = CLOCK.as_millis().to_string();
+        let mut headers = vec![("x-request-id", ID)];
+        if matches!(self.fault, Deadline | TalksOn) {
+            headers.push(("x-request-timeout-ms", &deadline));
+        }
+        let answer = self.ask(gateway, &headers).await;
+        let had_text = self.phase >= MidStream && (self.door.is_stream() || matches!(self.end, Finished));
+        if self.fault == TalksOn && had_text {
+            assert!(answer.content.starts_with("halfhalf"), "what came is passed on: {answer:?}");
+        } else {
+            assert_eq!(answer.content, if had_text { "half" } else { "" }, "what came, and nothing else, is passed on");
+        }
+        if let Failed(kind, code) = self.end {
+            assert!(answer.finish_reason.is_none() || self.phase >= LastChunk, "never looks complete: {answer:?}");
+            answer.failed(kind, code);
+        } else {
+            answer.ok();
+        }
+    }
+
+    /// Asks, leaves, and waits until upstream has seen it.
+    async fn leave(self, gateway: &Gateway, upstream: &Scripted, log: &Log) -> Duration {
+        let has_words = Notify::new();
+        // This connection stays: only the stream on it is reset.
+        let channel = gateway.channel().await;
+        tokio::select! {
+            () = self.listen(gateway, channel.clone(), &has_words) => panic!("the call ended before its caller left"),
+            () = async {
+                match self.phase {
+                    Connect => until("it connects", || is_connecting_to(upstream.address.port())).await,
+                    _ if self.phase >= MidStream && self.door.is_stream() => has_words.notified().await,
+                    _ => upstream.stuck().await,
+                }
+            } => {}
+        }
+        let left = Instant::now();
+        if self.phase == Connect {
+            until("the call is given up", || log.count("call ended") > 0).await;
+        } else {
+            upstream.closed().await;
+        }
+        let took = left.elapsed();
+        assert!(took < LEFT_BOUND, "upstream saw it only after {took:?}");
+        drop(channel);
+        took
+    }
+
+    /// A caller who tells when the first words have come.
+    async fn listen(self, gateway: &Gateway, channel: Channel, has_words: &Notify) {
+        let ask = prompt(MODEL, "hi");
+        let headers = [&self.headers()[..], &[("x-request-id", ID)]].concat();
+        let post = match self.door {
+            Door::GrpcUnary | Door::GrpcStream => {
+                let mut request = Request::new(message(&ask));
+                for (name, value) in headers {
+                    request.metadata_mut().insert(name, value.parse().unwrap());
+                }
+                let mut client = ChatServiceClient::new(channel);
+                if self.door == Door::GrpcUnary {
+                    let _ = client.create_chat_completion(request).await;
+                    return;
+                }
+                let Ok(response) = client.stream_chat_completion(request).await else { return };
+                let mut stream = response.into_inner();
+                while let Ok(Some(piece)) = stream.message().await {
+                    let mut deltas = piece.choices.into_iter().filter_map(|choice| choice.delta?.body);
+                    if deltas.any(|body| matches!(body, Content(text) if text == "half")) {
+                        has_words.notify_one();
+                    }
+                }
+                return;
+            }
+            Door::RestUnary | Door::RestStream => {
+                let mut ask = ask;
+                ask["stream"] = json!(self.door.is_stream());
+                let post = http().post(gateway.url("/v1/chat/completions"));
+                post.header("content-type", "application/json").body(ask.to_string())
+            }
+            Door::WebUnary | Door::WebStream => {
+                let method = if self.door.is_stream() { "StreamChatCompletion" } else { "CreateChatCompletion" };
+                let post = http().post(gateway.url(&format!("/featherwire.v1.ChatService/{method}")));
+                let post = post.header("content-type", "application/grpc-web+proto").header("x-grpc-web", "1");
+                post.body(frame(&prost::Message::encode_to_vec(&message(&ask))))
+            }
+        };
+        let post = headers.into_iter().fold(post, |post, (name, value)| post.header(name, value));
+        let mut response = post.send().await.unwrap();
+        let mut body = Vec::new();
+        while let Ok(Some(bytes)) = response.chunk().await {
+            body.extend_from_slice(&bytes);
+            if body.windows(4).any(|window| window == b"half") {
+                has_words.notify_one();
+            }
+        }
+    }
+
+    /// From now on, the upstream does what the cell says. What is returned is held until it is mended.
+    async fn break_upstream(self, upstream: &mut Scripted) -> Option<Box<dyn Any>> {
+        match (self.phase, self.fault) {
+            (Connect, Refuse) => upstream.refuse().await,
+            (Connect, Reset) => upstream.greets(Some(Then::Reset)),
+            (Connect, Cut) => upstream.greets(Some(Then::Close)),
+            #[cfg(target_os = "linux")]
+            (Connect, _) => return Some(Box::new(upstream.ignore().await)),
+            _ => upstream.replies(self.reply()),
+        }
+        None
+    }
+
+    fn mend(self, upstream: &mut Scripted) {
+        match (self.phase, self.fault) {
+            (Connect, Reset | Cut) => upstream.greets(None),
+            (Connect, _) => upstream.listen(),
+            _ => upstream.replies(self.good()),
+        }
+    }
+
+    fn good(self) -> Reply {
+        if self.is_streamed_upstream() {
+            Reply::Events(vec![chunk("half"), finish(), "[DONE]".to_owned()])
+        } else {
+            Reply::Json(200, whole("half"))
+        }
+    }
+
+    /// What comes before the fault, and the fault.
+    fn reply(self) -> Reply {
+        let mut wire = String::new();
+        match self.phase {
+            Connect | Headers => {}
+            // Half of the answer is as long as its head says that the whole is, if it is to look like a whole.
+            Body => {
+                let whole = whole("half").to_string();
+                let half = whole.get(..whole.len() / 2).unwrap();
+                let length = if self.fault == BrokenJson { half.len() } else { whole.len() };
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
+                wire += &format!("{head}\r\ncontent-length: {length}\r\n\r\n{half}");
+                if self.fault == BrokenJson {
+                    return Reply::Wire(wire.into_bytes(), Then::Next);
+                }
+            }
+            FirstToken | MidStream | LastChunk | Done => wire += STREAM_HEAD,
+        }
+        for (phase, data) in [(MidStream, chunk("half")), (LastChunk, finish()), (Done, "[DONE]".to_owned())] {
+            if self.phase >= phase {
+                wire += &event(&data);
+            }
+        }
+        let (more, then) = if self.phase == Headers { self.head() } else { self.piece() };
+        Reply::Wire((wire + &more).into_bytes(), then)
+    }
+
+    /// A fault in place of a head.
+    fn head(self) -> (String, Then) {
+        let reply = |status: u16, media_type: &str, body: &str| {
+            let head = format!("HTTP/1.1 {status} Scripted\r\ncontent-type: {media_type}\r\nretry-after: 0");
+            (format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()), Then::Next)
+        };
+        let json = |status: u16, body: &Value| reply(status, "application/json", &body.to_string());
+        let part = "HTTP/1.1 200 OK\r\ncontent-ty".to_owned();
+        match self.fault {
+            Stall => (part, Then::Silence),
+            CutInside => (part, Then::Close),
+            Status(status, what) => json(status, &json!({"error": {"message": what, "type": "t", "code": null}})),
+            Html(status) => reply(status, "text/html", "<html><h1>Bad gateway</h1></html>"),
+            StatusThenSilence => {
+                (reply(500, "application/json", r#"{"error": "boom"}"#).0.replace("boom\"}", ""), Then::Silence)
+            }
+            Error => json(200, &json!({"error": "no data in 30000ms"})),
+            Full => json(200, &full()),
+            BrokenJson => reply(200, "application/json", r#"{"id":"#),
+            GiantLine => (format!("HTTP/1.1 200 OK\r\nx-giant: {}", "x".repeat(4 << 20)), Then::Silence),
+            Garbage => ("220 smtp.example.com ESMTP\r\n\r\n".to_owned(), Then::Silence),
+            _ => self.piece(),
+        }
+    }
+
+    /// A fault in place of the next piece of a body.
+    fn piece(self) -> (String, Then) {
+        let part = chunked(r#"data: {"id":"chatcmpl-1","cho"#);
+        let end = "0\r\n\r\n";
+        match self.fault {
+            Silence | CallerLeaves | Deadline => (String::new(), Then::Silence),
+            Reset => (String::new(), Then::Reset),
+            Cut => (String::new(), Then::Close),
+            Stall => (part, Then::Silence),
+            CutInside => (part, Then::Close),
+            Eof => (end.to_owned(), Then::Next),
+            EofInside => (part + end, Then::Next),
+            Babble => (String::new(), Then::Repeat(chunked(": still here\n\n").into_bytes())),
+            TalksOn => (String::new(), Then::Repeat(event(&chunk("half")).into_bytes())),
+            Html(_) => (chunked("<html><h1>Bad gateway</h1></html>\n\n") + end, Then::Next),
+            Error => (event(&json!({"error": "no data in 30000ms"}).to_string()), Then::Silence),
+            Full => (event(&full().to_string()), Then::Silence),
+            BrokenJson => (event(r#"{"id":"#), Then::Silence),
+            GiantLine => (chunked(&format!("data: {}", "x".repeat(EVENT_BYTES_MAX))), Then::Silence),
+            Refuse | Status(..) | StatusThenSilence | Garbage => panic!("{:?} has no {:?}", self.phase, self.fault),
+        }
+    }
+}
+
+fn event(data: &str) -> String {
+    chunked(&format!("data: {data}\n\n"))
+}
+
+fn full() -> Value {
+    json!({"error": {"message": "full", "type": "t", "code": "concurrency_limit_exceeded"}})
+}
+
+fn posts(upstream: &Scripted) -> usize {
+    upstream.seen().iter().filter(|seen| seen.head.starts_with("POST")).count()
+}
+
+/// Whether some socket of this machine waits for a connection to this port.
+fn is_connecting_to(port: u16) -> bool {
+    const SYN_SENT: &str = "02";
+    let to = format!(":{port:04X}");
+    std::fs::read_to_string("/proc/net/tcp").unwrap().lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(2);
+        fields.next().is_some_and(|remote| remote.ends_with(&to)) && fields.next() == Some(SYN_SENT)
+    })
+}
+
+/// How many tasks there are when those that are about to end have ended.
+async fn settled() -> usize {
+    const QUIET_TURNS: usize = 200;
+    let alive = || Handle::current().metrics().num_alive_tasks();
+    let (mut tasks, mut turns) = (alive(), 0);
+    while turns < QUIET_TURNS {
+        tokio::task::yield_now().await;
+        turns = if alive() < tasks { 0 } else { turns + 1 };
+        tasks = tasks.min(alive());
+    }
+    tasks
+}
+
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(BOUND, future).await.unwrap_or_else(|_| panic!("not within {BOUND:?}: {what}"))
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    within(what, async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// The gateway's log, of this thread alone.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// How many lines about our call have this in them.
+    fn count(&self, what: &str) -> usize {
+        let id = format!("id=\"{ID}\"");
+        self.text().lines().filter(|line| line.contains(&id) && line.contains(what)).count()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
