@@ -24,6 +24,7 @@ mod drain;
 mod emulator;
 mod fallbacks;
 mod faults;
+mod fuzzing;
 mod models;
 mod openapi;
 mod probes;

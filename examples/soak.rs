@@ -1,0 +1,385 @@
+//! A gateway under mixed load for a while, to see whether it keeps anything: memory, descriptors, units.
+//!
+//! ```text
+//! cargo build --release && cargo run --release --example soak -- 10
+//! ```
+//!
+//! runs `featherwire serve --emulator` for 10 minutes as a process of its own (the one beside this one, or the one that
+//! `FEATHERWIRE` names) under calls through REST and gRPC: good ones and all the emulator's faults, some left by their
+//! callers, some with deadlines, some unread. It ends with a verdict, and the exit code says the same. Linux only: it reads
+//! `/proc`.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a trial fails by panicking"
+)]
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{ExitCode, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use featherwire::{
+    emulator::FAULTS,
+    proto::v1::{ChatMessage, CreateChatCompletionRequest, chat_message::Body, chat_service_client::ChatServiceClient},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::{Instant, interval, sleep, timeout},
+};
+use tonic::{Code, Request, transport::Channel};
+
+const MODEL: &str = "meta-llama/Meta-Llama-3.1-8B-Instruct";
+
+/// How many calls are under way at a time.
+const CALLERS: usize = 64;
+
+/// How many HTTP/2 connections share the gRPC calls.
+const CHANNELS: usize = 8;
+
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+const REPORT_EVERY: u32 = 6;
+
+/// How long the gateway may take to give everything back: it keeps idle upstream connections for 50 s, and looks for those
+/// that have been idle for so long only as often.
+const REST_MAX: Duration = Duration::from_secs(120);
+
+/// By how much the memory may grow in the second half: the allocator's own breathing.
+const GROWTH_BYTES_MAX: f64 = 4.0 * 1024.0 * 1024.0;
+
+/// How calls ended, as their callers saw it.
+#[derive(Default)]
+struct Ends {
+    done: AtomicU64,
+    failed: AtomicU64,
+    cancelled: AtomicU64,
+    /// Without an error in words, or with one that says the gateway has a bug.
+    broken: AtomicU64,
+}
+
+impl Ends {
+    fn count(&self, end: &End) {
+        let counter = match end {
+            End::Done => &self.done,
+            End::Failed => &self.failed,
+            End::Cancelled => &self.cancelled,
+            End::Broken(what) => {
+                eprintln!("broken: {what}");
+                &self.broken
+            }
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+}
+
+enum End {
+    Done,
+    Failed,
+    Cancelled,
+    Broken(String),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let minutes: f64 = env::args().nth(1).map_or(10.0, |text| text.parse().expect("minutes"));
+    let (mut server, address) = start().await;
+    let proc = PathBuf::from(format!("/proc/{}", server.id().unwrap()));
+    let ends = Arc::<Ends>::default();
+
+    // What is made at the first use, and stays, is made now.
+    let load = Load::new(&address).await;
+    load.call_once().await;
+    drop(load);
+    let descriptors_before = rest(&proc, None).await;
+    println!("{} callers for {minutes} minutes at {address}; {descriptors_before} descriptors at rest", CALLERS);
+
+    let load = Arc::new(Load::new(&address).await);
+    let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let (load, ends) = (Arc::clone(&load), Arc::clone(&ends));
+            tokio::spawn(async move {
+                while Instant::now() < until {
+                    ends.count(&load.call().await);
+                }
+            })
+        })
+        .collect();
+    let samples = watch(&proc, &ends, until).await;
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let units_after = load.units().await;
+    drop(load);
+    let descriptors_after = rest(&proc, Some(descriptors_before)).await;
+    let pid = server.id().unwrap().to_string();
+    Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+    let exit = timeout(Duration::from_secs(40), server.wait()).await.expect("it drains").unwrap();
+
+    let growth = growth(&samples[samples.len() / 2..]);
+    let verdicts = [
+        (
+            descriptors_after <= descriptors_before,
+            format!("descriptors: {descriptors_before} before, {descriptors_after} after"),
+        ),
+        (growth <= GROWTH_BYTES_MAX, format!("memory in the second half: {:+.1} MiB (by its slope)", mib(growth))),
+        (units_after == json!(0), format!("units held after: {units_after}")),
+        (ends.broken.load(Relaxed) == 0, format!("calls broken: {}", ends.broken.load(Relaxed))),
+        (exit.success(), format!("the server's end: {exit}")),
+    ];
+    for (is_good, what) in &verdicts {
+        println!("{} {what}", if *is_good { "ok  " } else { "FAIL" });
+    }
+    if verdicts.iter().all(|(is_good, _)| *is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn start() -> (Child, String) {
+    let beside = || env::current_exe().unwrap().ancestors().nth(2).unwrap().join("featherwire");
+    let program = env::var_os("FEATHERWIRE").map_or_else(beside, PathBuf::from);
+    let mut server = Command::new(&program)
+        .args(["serve", "--emulator", "--listen", "127.0.0.1:0", "--tokens-per-second", "400"])
+        .args([
+            "--emulator-units",
+            "200",
+            "--first-token-timeout",
+            "1s",
+            "--idle-timeout",
+            "1s",
+            "--write-timeout",
+            "1s",
+        ])
+        .args(["--circuit-failures", "0", "--retry-wait", "50ms"])
+        .env_clear()
+        .current_dir(env::temp_dir())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the gateway's program: build it first");
+    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
+    let first = lines.next_line().await.unwrap().unwrap();
+    let address = first.split_whitespace().find(|word| word.starts_with("http://")).expect("an address").to_owned();
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (server, address)
+}
+
+/// The memory at regular times, in bytes; reported now and then.
+async fn watch(proc: &Path, ends: &Ends, until: Instant) -> Vec<(f64, f64)> {
+    let begun = Instant::now();
+    let mut ticks = interval(SAMPLE_EVERY);
+    let mut samples = Vec::new();
+    for tick in 0.. {
+        ticks.tick().await;
+        if Instant::now() >= until {
+            break;
+        }
+        samples.push((begun.elapsed().as_secs_f64(), memory(proc)));
+        if tick % REPORT_EVERY == 0 {
+            let of = |counter: &AtomicU64| counter.load(Relaxed);
+            println!(
+                "{:5.0} s  {:6.1} MiB  {:4} descriptors  {} done  {} failed  {} cancelled  {} broken",
+                begun.elapsed().as_secs_f64(),
+                mib(memory(proc)),
+                descriptors(proc),
+                of(&ends.done),
+                of(&ends.failed),
+                of(&ends.cancelled),
+                of(&ends.broken),
+            );
+        }
+    }
+    samples
+}
+
+/// Waits until no connection is left, or there are as few descriptors as there should be. Tells how many there are.
+async fn rest(proc: &Path, goal: Option<usize>) -> usize {
+    let until = Instant::now() + REST_MAX;
+    // Without a goal: as long as idle connections are kept.
+    while Instant::now() < until && goal.is_none_or(|goal| descriptors(proc) > goal) {
+        sleep(Duration::from_secs(1)).await;
+    }
+    descriptors(proc)
+}
+
+fn descriptors(proc: &Path) -> usize {
+    fs::read_dir(proc.join("fd")).unwrap().count()
+}
+
+fn memory(proc: &Path) -> f64 {
+    let status = fs::read_to_string(proc.join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
+}
+
+fn mib(bytes: f64) -> f64 {
+    bytes / 1024.0 / 1024.0
+}
+
+/// By how much a straight line through the samples rises from the first of them to the last.
+#[allow(clippy::cast_precision_loss, reason = "a few hundred samples")]
+fn growth(samples: &[(f64, f64)]) -> f64 {
+    let count = samples.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| samples.iter().map(of).sum::<f64>() / count;
+    let (time, memory) = (mean(|sample| sample.0), mean(|sample| sample.1));
+    let (mut up, mut along) = (0.0, 0.0);
+    for (at, bytes) in samples {
+        up += (at - time) * (bytes - memory);
+        along += (at - time).powi(2);
+    }
+    let seconds = samples.last().map_or(0.0, |last| last.0) - samples.first().map_or(0.0, |first| first.0);
+    if along > 0.0 { up / along * seconds } else { 0.0 }
+}
+
+/// The callers' side.
+struct Load {
+    address: String,
+    http: reqwest::Client,
+    channels: Vec<Channel>,
+}
+
+impl Load {
+    async fn new(address: &str) -> Self {
+        let mut channels = Vec::new();
+        for _ in 0..CHANNELS {
+            channels.push(Channel::from_shared(address.to_owned()).unwrap().connect().await.unwrap());
+        }
+        Self { address: address.to_owned(), http: client(), channels }
+    }
+
+    /// A good call through each door.
+    async fn call_once(&self) {
+        for is_stream in [true, false] {
+            assert!(matches!(self.rest(MODEL, is_stream, None, &self.http).await, End::Done));
+            assert!(matches!(self.grpc(MODEL, is_stream, None).await, End::Done));
+        }
+    }
+
+    /// Some call.
+    async fn call(&self) -> End {
+        let fault = fastrand::choice(FAULTS).unwrap().model;
+        let model = if fastrand::u8(..3) == 0 { MODEL } else { fault };
+        let is_stream = fastrand::u8(..4) > 0;
+        let limit = (fastrand::u8(..6) == 0).then(|| fastrand::u64(1..600).to_string());
+        let call = async {
+            if fastrand::bool() {
+                // Mostly connections that stay, and now and then a new one.
+                let fresh = (fastrand::u8(..8) == 0).then(client);
+                self.rest(model, is_stream, limit.as_deref(), fresh.as_ref().unwrap_or(&self.http)).await
+            } else {
+                self.grpc(model, is_stream, limit.as_deref()).await
+            }
+        };
+        match fastrand::u8(..10) {
+            0 | 1 => timeout(Duration::from_millis(fastrand::u64(..400)), call).await.unwrap_or(End::Cancelled),
+            2 => self.unread().await,
+            _ => call.await,
+        }
+    }
+
+    async fn rest(&self, model: &str, is_stream: bool, limit: Option<&str>, http: &reqwest::Client) -> End {
+        let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": is_stream});
+        let post =
+            http.post(format!("{}/v1/chat/completions", self.address)).header("content-type", "application/json");
+        let post = limit.into_iter().fold(post, |post, limit| post.header("x-request-timeout-ms", limit));
+        let response = match post.body(body.to_string()).send().await {
+            Ok(response) => response,
+            Err(error) => return End::Broken(format!("REST {model}: {error:?}")),
+        };
+        let status = response.status().as_u16();
+        match response.text().await {
+            Err(error) => End::Broken(format!("REST {model}: {error:?}")),
+            Ok(text) if status == 500 || text.contains("\"internal_error\"") => {
+                End::Broken(format!("REST {model}: {text}"))
+            }
+            Ok(text) if status == 200 && (!is_stream || text.ends_with("data: [DONE]\n\n")) => End::Done,
+            Ok(text) if text.contains("\"error\"") => End::Failed,
+            Ok(_) => End::Broken(format!("REST {model}: an answer without an end, status {status}")),
+        }
+    }
+
+    async fn grpc(&self, model: &str, is_stream: bool, limit: Option<&str>) -> End {
+        let mut client = self.client();
+        let request = request(model, limit);
+        let result = if is_stream {
+            match client.stream_chat_completion(request).await {
+                Ok(response) => {
+                    let mut pieces = response.into_inner();
+                    loop {
+                        match pieces.message().await {
+                            Ok(Some(_)) => {}
+                            Ok(None) => break Ok(()),
+                            Err(status) => break Err(status),
+                        }
+                    }
+                }
+                Err(status) => Err(status),
+            }
+        } else {
+            client.create_chat_completion(request).await.map(drop)
+        };
+        match result {
+            Ok(()) => End::Done,
+            // Our errors have details; those of a broken connection have none.
+            Err(status) if status.details().is_empty() || status.code() == Code::Internal => {
+                End::Broken(format!("gRPC {model}: {status:?}"))
+            }
+            Err(_) => End::Failed,
+        }
+    }
+
+    /// A stream larger than its window, held unread until the gateway has given it up or nearly so. It has a connection of
+    /// its own: what isn't read of it fills the connection's window too, and would hold up the calls beside it.
+    async fn unread(&self) -> End {
+        let channel = Channel::from_shared(self.address.clone()).unwrap().connect().await.unwrap();
+        let held = ChatServiceClient::new(channel).stream_chat_completion(request("emulator/giant-line", None)).await;
+        sleep(Duration::from_millis(fastrand::u64(500..2000))).await;
+        drop(held);
+        End::Cancelled
+    }
+
+    fn client(&self) -> ChatServiceClient<Channel> {
+        ChatServiceClient::new(fastrand::choice(&self.channels).unwrap().clone())
+    }
+
+    /// How many units are held, once none is or a moment has passed.
+    async fn units(&self) -> Value {
+        let mut used = Value::Null;
+        for _ in 0..50 {
+            let answer = self.http.get(format!("{}/v1/concurrency", self.address)).send().await.unwrap();
+            let concurrency: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+            used = concurrency["used_cost"].clone();
+            if used == json!(0) {
+                break;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        used
+    }
+}
+
+fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap()
+}
+
+fn request(model: &str, limit: Option<&str>) -> Request<CreateChatCompletionRequest> {
+    let body = Some(Body::Content("hi".to_owned()));
+    let message = ChatMessage { role: "user".to_owned(), body, ..ChatMessage::default() };
+    let request =
+        CreateChatCompletionRequest { model: model.to_owned(), messages: vec![message], ..Default::default() };
+    let mut request = Request::new(request);
+    if let Some(limit) = limit {
+        request.metadata_mut().insert("x-request-timeout-ms", limit.parse().unwrap());
+    }
+    request
+}

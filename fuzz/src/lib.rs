@@ -1,0 +1,4 @@
+//! The laws that the fuzz targets hold the gateway to are those of its tests, which run them over the same corpus.
+
+#[path = "../../tests/gateway/fuzzing/laws/mod.rs"]
+pub mod laws;

@@ -1,0 +1,147 @@
+//! The laws of the fuzz targets, held over their corpus and over what chance makes of it: the same inputs in every run.
+//! `cargo fuzz` looks further, see `fuzz/`.
+
+mod laws;
+
+use std::path::Path;
+
+use fastrand::Rng;
+
+/// Made-up inputs for each law.
+const INPUTS: usize = 2000;
+
+/// How many changes an input differs from those it was made of.
+const CHANGES_MAX: usize = 4;
+
+/// The longest made-up input: what a law costs grows with its input.
+const BYTES_MAX: usize = 2048;
+
+#[test]
+fn a_stream_has_the_events_that_the_standard_finds_however_it_is_cut() {
+    hold("sse", laws::sse);
+}
+
+#[test]
+fn a_request_comes_back_as_it_was_read_or_is_refused_in_a_few_words() {
+    hold("request", laws::request);
+}
+
+#[test]
+fn a_chunk_comes_back_as_it_was_read() {
+    hold("chunk", laws::chunk);
+}
+
+#[test]
+fn an_upstreams_error_can_be_told_at_every_door() {
+    hold("upstream_error", laws::upstream_error);
+}
+
+fn hold(target: &str, law: fn(&[u8])) {
+    let corpus = corpus(target);
+    for (name, input) in &corpus {
+        told(name, input, law);
+    }
+    let mut rng = Rng::with_seed(0x5eed);
+    for number in 0..INPUTS {
+        told(&format!("made-up input {number}"), &made_up(&corpus, &mut rng), law);
+    }
+}
+
+fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut files: Vec<_> = folder.read_dir().unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{}: nothing to begin with", folder.display());
+    files.into_iter().map(|file| (file.display().to_string(), std::fs::read(file).unwrap())).collect()
+}
+
+/// Runs a law. If it is broken, tells by which input, of a long one the beginning, in a form that `printf` turns into bytes.
+fn told(name: &str, input: &[u8], law: fn(&[u8])) {
+    struct Tell<'a>(&'a str, &'a [u8]);
+    impl Drop for Tell<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("{}: \"{}\"", self.0, self.1[..self.1.len().min(BYTES_MAX)].escape_ascii());
+            }
+        }
+    }
+    let _tell = Tell(name, input);
+    law(input);
+}
+
+/// One of the corpus, changed here and there.
+fn made_up(corpus: &[(String, Vec<u8>)], rng: &mut Rng) -> Vec<u8> {
+    let mut input = one(corpus, rng).to_vec();
+    for _ in 0..rng.usize(1..=CHANGES_MAX) {
+        change(&mut input, corpus, rng);
+    }
+    input.truncate(BYTES_MAX);
+    input
+}
+
+fn change(input: &mut Vec<u8>, corpus: &[(String, Vec<u8>)], rng: &mut Rng) {
+    let part = part(input, rng);
+    match rng.u8(..8) {
+        0 => input[part].iter_mut().for_each(|byte| *byte = rng.u8(..)),
+        1 => {
+            if let Some(byte) = input.get_mut(part.start) {
+                *byte ^= 1 << rng.u8(..8);
+            }
+        }
+        2 => drop(input.drain(part)),
+        3 => input.truncate(part.end),
+        4 => drop(input.splice(part.start..part.start, input[part.clone()].to_vec())),
+        5 => {
+            let other = one(corpus, rng);
+            let piece = other[self::part(other, rng)].to_vec();
+            input.splice(part, piece);
+        }
+        6 => input.insert(part.start, rng.u8(..)),
+        _ => {
+            let word = WORDS[rng.usize(..WORDS.len())];
+            input.splice(part.start..part.start, word.bytes());
+        }
+    }
+}
+
+/// What chance would hardly spell.
+const WORDS: &[&str] = &[
+    "null",
+    "true",
+    "-0",
+    "1e999",
+    "-0.0",
+    "5e-324",
+    "9007199254740993",
+    "2147483648",
+    "\"\\ud800\"",
+    "\"\"",
+    "[]",
+    "{}",
+    "[[]]",
+    "\"error\":",
+    "\"code\":",
+    "\"x\":null,",
+    "data",
+    "data:",
+    "data: ",
+    "\r\n",
+    "\r",
+    "\n\n",
+    ":",
+    "\u{feff}",
+    "\u{1f980}",
+    "\0",
+    " ",
+];
+
+fn one<'a>(corpus: &'a [(String, Vec<u8>)], rng: &mut Rng) -> &'a [u8] {
+    &corpus[rng.usize(..corpus.len())].1
+}
+
+/// Where a part of an input is, more often a small one.
+fn part(input: &[u8], rng: &mut Rng) -> std::ops::Range<usize> {
+    let start = rng.usize(..=input.len());
+    let length_max = [1, 8, 64, input.len()][rng.usize(..4)].min(input.len() - start);
+    start..start + rng.usize(..=length_max)
+}

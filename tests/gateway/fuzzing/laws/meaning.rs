@@ -1,0 +1,80 @@
+//! When two JSON documents mean the same, as far as that can be told without knowing the messages. The law of
+//! losslessness in `support/law.rs` knows them, and is stricter; this one holds for documents without required members.
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+
+/// Compares what went in with what came out.
+///
+/// # Errors
+/// Where they first differ.
+pub fn same(before: &Value, after: &Value) -> Result<(), String> {
+    compare(before, after, "$")
+}
+
+/// The names of a document's members in alphabetical order, one that comes twice included.
+///
+/// # Errors
+/// What isn't an object.
+pub fn names(text: &[u8]) -> serde_json::Result<Vec<String>> {
+    struct Names;
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<String>, A::Error> {
+            let mut names = Vec::new();
+            while let Some((name, IgnoredAny)) = map.next_entry()? {
+                names.push(name);
+            }
+            names.sort_unstable();
+            Ok(names)
+        }
+    }
+    serde_json::Deserializer::from_slice(text).deserialize_map(Names)
+}
+
+fn compare(before: &Value, after: &Value, path: &str) -> Result<(), String> {
+    let is_same = match (before, after) {
+        (Value::Object(before), Value::Object(after)) => {
+            // A constant of the message, whatever stood there.
+            let names = before.keys().chain(after.keys()).filter(|name| *name != "object");
+            return names.into_iter().try_for_each(|name| {
+                let [before, after] = [before, after].map(|map| map.get(name).unwrap_or(&Value::Null));
+                compare(before, after, &format!("{path}.{name}"))
+            });
+        }
+        (Value::Array(before), Value::Array(after)) => {
+            if before.len() == after.len() {
+                let pairs = before.iter().zip(after).enumerate();
+                return pairs.into_iter().try_for_each(|(i, (b, a))| compare(b, a, &format!("{path}[{i}]")));
+            }
+            false
+        }
+        (Value::Number(before), Value::Number(after)) => before == after || before.as_f64() == after.as_f64(),
+        // One string to stop at is a list of one.
+        (Value::String(_), Value::Array(list)) => path == "$.stop" && list.as_slice() == std::slice::from_ref(before),
+        _ => before == after,
+    };
+    if is_same || may_become(before, after) { Ok(()) } else { Err(format!("{path}: {before} became {after}")) }
+}
+
+/// A member that is unset may come out in another of the ways to say so; zero, `false` and the empty string are values.
+fn may_become(before: &Value, after: &Value) -> bool {
+    let is_nothing = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    let is_zero = match after {
+        Value::Bool(is_true) => !is_true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    };
+    (is_nothing(before) && is_nothing(after)) || (before.is_null() && is_zero)
+}
