@@ -4,10 +4,11 @@
 //! cargo build --release && cargo run --release --example soak -- 10
 //! ```
 //!
-//! runs `featherwire serve --emulator` for 10 minutes as a process of its own (the one beside this one, or the one that
-//! `FEATHERWIRE` names) under calls through REST and gRPC: good ones and all the emulator's faults, some left by their
-//! callers, some with deadlines, some unread. It ends with a verdict, and the exit code says the same. Linux only: it reads
-//! `/proc`.
+//! runs `featherwire serve` for 10 minutes, and `featherwire emulator`, as processes of their own (the program beside this
+//! one, or the one that `FEATHERWIRE` names) under calls through REST and gRPC: good ones and all the emulator's faults,
+//! some left by their callers, some with deadlines, some unread. Now and then all callers pause, and what the gateway then
+//! holds is what it keeps: under load its memory swings with the largest answers that happen to be under way. It ends with
+//! a verdict, and the exit code says the same. Linux only: it reads `/proc`.
 
 #![allow(
     clippy::expect_used,
@@ -36,6 +37,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
+    task::JoinSet,
     time::{Instant, interval, sleep, timeout},
 };
 use tonic::{Code, Request, transport::Channel};
@@ -48,14 +50,15 @@ const CALLERS: usize = 64;
 /// How many HTTP/2 connections share the gRPC calls.
 const CHANNELS: usize = 8;
 
-const SAMPLE_EVERY: Duration = Duration::from_secs(5);
-const REPORT_EVERY: u32 = 6;
+/// How long the callers call, and then pause before the gateway is looked at.
+const ROUND: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// How long the gateway may take to give everything back: it keeps idle upstream connections for 50 s, and looks for those
 /// that have been idle for so long only as often.
 const REST_MAX: Duration = Duration::from_secs(120);
 
-/// By how much the memory may grow in the second half: the allocator's own breathing.
+/// By how much the memory at rest may grow in the second half: the allocator's own breathing.
 const GROWTH_BYTES_MAX: f64 = 4.0 * 1024.0 * 1024.0;
 
 /// How calls ended, as their callers saw it.
@@ -93,7 +96,11 @@ enum End {
 #[tokio::main]
 async fn main() -> ExitCode {
     let minutes: f64 = env::args().nth(1).map_or(10.0, |text| text.parse().expect("minutes"));
-    let (mut server, address) = start().await;
+    let (_emulator, upstream) =
+        start(&["emulator", "--listen", "127.0.0.1:0", "--emulator-units", "200", "--tokens-per-second", "400"], &[])
+            .await;
+    let (mut server, address) =
+        start(SERVE, &[("FEATHERLESS_BASE_URL", &format!("{upstream}/v1")), ("FEATHERLESS_API_KEY", "any")]).await;
     let proc = PathBuf::from(format!("/proc/{}", server.id().unwrap()));
     let ends = Arc::<Ends>::default();
 
@@ -102,23 +109,17 @@ async fn main() -> ExitCode {
     load.call_once().await;
     drop(load);
     let descriptors_before = rest(&proc, None).await;
-    println!("{} callers for {minutes} minutes at {address}; {descriptors_before} descriptors at rest", CALLERS);
+    println!("{CALLERS} callers for {minutes} minutes at {address}; {descriptors_before} descriptors at rest");
 
     let load = Arc::new(Load::new(&address).await);
-    let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|_| {
-            let (load, ends) = (Arc::clone(&load), Arc::clone(&ends));
-            tokio::spawn(async move {
-                while Instant::now() < until {
-                    ends.count(&load.call().await);
-                }
-            })
-        })
-        .collect();
-    let samples = watch(&proc, &ends, until).await;
-    for caller in callers {
-        caller.await.unwrap();
+    let begun = Instant::now();
+    let mut samples = Vec::new();
+    while begun.elapsed().as_secs_f64() < minutes * 60.0 {
+        let busy = round(&load, &ends, &proc).await;
+        sleep(PAUSE).await;
+        let kept = memory(&proc);
+        samples.push((begun.elapsed().as_secs_f64(), kept));
+        report(begun, busy, kept, &proc, &ends);
     }
     let units_after = load.units().await;
     drop(load);
@@ -133,7 +134,10 @@ async fn main() -> ExitCode {
             descriptors_after <= descriptors_before,
             format!("descriptors: {descriptors_before} before, {descriptors_after} after"),
         ),
-        (growth <= GROWTH_BYTES_MAX, format!("memory in the second half: {:+.1} MiB (by its slope)", mib(growth))),
+        (
+            growth <= GROWTH_BYTES_MAX,
+            format!("memory at rest in the second half: {:+.1} MiB (by its slope)", mib(growth)),
+        ),
         (units_after == json!(0), format!("units held after: {units_after}")),
         (ends.broken.load(Relaxed) == 0, format!("calls broken: {}", ends.broken.load(Relaxed))),
         (exit.success(), format!("the server's end: {exit}")),
@@ -144,61 +148,83 @@ async fn main() -> ExitCode {
     if verdicts.iter().all(|(is_good, _)| *is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn start() -> (Child, String) {
+const SERVE: &[&str] = &[
+    "serve",
+    "--listen",
+    "127.0.0.1:0",
+    "--first-token-timeout",
+    "1s",
+    "--idle-timeout",
+    "1s",
+    "--write-timeout",
+    "1s",
+    "--circuit-failures",
+    "0",
+    "--retry-wait",
+    "50ms",
+];
+
+async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> (Child, String) {
     let beside = || env::current_exe().unwrap().ancestors().nth(2).unwrap().join("featherwire");
     let program = env::var_os("FEATHERWIRE").map_or_else(beside, PathBuf::from);
     let mut server = Command::new(&program)
-        .args(["serve", "--emulator", "--listen", "127.0.0.1:0", "--tokens-per-second", "400"])
-        .args([
-            "--emulator-units",
-            "200",
-            "--first-token-timeout",
-            "1s",
-            "--idle-timeout",
-            "1s",
-            "--write-timeout",
-            "1s",
-        ])
-        .args(["--circuit-failures", "0", "--retry-wait", "50ms"])
+        .args(arguments)
         .env_clear()
+        .envs(environment.iter().copied())
         .current_dir(env::temp_dir())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .expect("the gateway's program: build it first");
     let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
-    let first = lines.next_line().await.unwrap().unwrap();
-    let address = first.split_whitespace().find(|word| word.starts_with("http://")).expect("an address").to_owned();
+    let address = loop {
+        let line = lines.next_line().await.unwrap().expect("an address");
+        if let Some(address) = line.split_whitespace().find(|word| word.starts_with("http://127.0.0.1:")) {
+            break address.trim_end_matches(['/', ',', '.']).trim_end_matches("/v1").to_owned();
+        }
+    };
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     (server, address)
 }
 
-/// The memory at regular times, in bytes; reported now and then.
-async fn watch(proc: &Path, ends: &Ends, until: Instant) -> Vec<(f64, f64)> {
-    let begun = Instant::now();
-    let mut ticks = interval(SAMPLE_EVERY);
-    let mut samples = Vec::new();
-    for tick in 0.. {
-        ticks.tick().await;
-        if Instant::now() >= until {
-            break;
-        }
-        samples.push((begun.elapsed().as_secs_f64(), memory(proc)));
-        if tick % REPORT_EVERY == 0 {
-            let of = |counter: &AtomicU64| counter.load(Relaxed);
-            println!(
-                "{:5.0} s  {:6.1} MiB  {:4} descriptors  {} done  {} failed  {} cancelled  {} broken",
-                begun.elapsed().as_secs_f64(),
-                mib(memory(proc)),
-                descriptors(proc),
-                of(&ends.done),
-                of(&ends.failed),
-                of(&ends.cancelled),
-                of(&ends.broken),
-            );
+/// Everybody calls for a while, and waits for the end of what they began. Tells the most memory that was seen, in bytes.
+async fn round(load: &Arc<Load>, ends: &Arc<Ends>, proc: &Path) -> f64 {
+    let until = Instant::now() + ROUND;
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (load, ends) = (Arc::clone(load), Arc::clone(ends));
+        callers.spawn(async move {
+            while Instant::now() < until {
+                ends.count(&load.call().await);
+            }
+        });
+    }
+    let mut most: f64 = 0.0;
+    let mut ticks = interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => most = most.max(memory(proc)),
+            ended = callers.join_next() => match ended {
+                Some(ended) => ended.unwrap(),
+                None => return most,
+            },
         }
     }
-    samples
+}
+
+fn report(begun: Instant, busy: f64, kept: f64, proc: &Path, ends: &Ends) {
+    let of = |counter: &AtomicU64| counter.load(Relaxed);
+    println!(
+        "{:5.0} s  {:6.1} MiB at most  {:6.1} MiB at rest  {:4} descriptors  {} done  {} failed  {} cancelled  {} broken",
+        begun.elapsed().as_secs_f64(),
+        mib(busy),
+        mib(kept),
+        descriptors(proc),
+        of(&ends.done),
+        of(&ends.failed),
+        of(&ends.cancelled),
+        of(&ends.broken),
+    );
 }
 
 /// Waits until no connection is left, or there are as few descriptors as there should be. Tells how many there are.

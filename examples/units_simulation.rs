@@ -12,12 +12,15 @@ use std::{
 
 use featherwire::admission::{
     Ask, KeyId, Priority, Scheduler, Settings, Ticket,
-    outside::{self, Listed, Ours, Snapshot},
+    outside::{self, Listed, Ours, Recognition, Snapshot},
 };
 
 const REQUESTS: usize = 40_000;
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(2);
 const SNAPSHOT_LAG: Duration = Duration::from_millis(300);
+/// A snapshot that is asked for takes so long, there and back, and is asked for only so often.
+const ASK_TRIP: Duration = Duration::from_millis(100);
+const ASK_EVERY: Duration = Duration::from_millis(250);
 const OUTSIDER_RETRY: Duration = Duration::from_secs(5);
 const OUTSIDER_SERVICE: f64 = 20.0;
 const OUTSIDERS_PER_MINUTE: f64 = 2.0;
@@ -68,6 +71,12 @@ trait Policy {
     fn wake(&self, _now: Duration) -> Option<Duration> {
         None
     }
+    /// Whether it wants a snapshot.
+    fn asks(&self) -> bool {
+        false
+    }
+    /// The answer, that was asked for at that time.
+    fn answer(&mut self, _units: u32, _asked_at: Duration, _now: Duration) {}
     /// How many it has given up.
     fn failed(&self) -> usize {
         0
@@ -118,6 +127,14 @@ impl Policy for Featherwire {
 
     fn outside(&mut self, units: u32, now: Duration) {
         self.scheduler.set_outside(units, self.epoch + now);
+    }
+
+    fn asks(&self) -> bool {
+        self.scheduler.wants_news()
+    }
+
+    fn answer(&mut self, units: u32, asked_at: Duration, now: Duration) {
+        self.scheduler.set_outside_asked(units, self.epoch + asked_at, self.epoch + now);
     }
 
     fn wake(&self, now: Duration) -> Option<Duration> {
@@ -216,8 +233,13 @@ enum Event {
     Outsider(u32, u64, u32),
     SnapshotTaken,
     SnapshotTold,
+    AnswerTaken,
+    AnswerTold,
     Wake,
 }
+
+/// The units in use, and for each flight its model and for how long it has been running.
+type Taken = (u32, Vec<(usize, Duration)>);
 
 struct Flight {
     model: usize,
@@ -239,7 +261,12 @@ struct World<'a> {
     outside: u32,
     outsiders: usize,
     recent: VecDeque<(usize, Duration, Duration)>,
-    taken: VecDeque<(u32, Vec<(usize, Duration)>)>,
+    taken: VecDeque<Taken>,
+    /// When it was asked for a snapshot, and whether that has been answered.
+    asked: Option<(Duration, bool)>,
+    answer: Option<Taken>,
+    /// Of the feed, and of what is asked for.
+    recognition: [Recognition; 2],
     report: Report,
 }
 
@@ -250,6 +277,7 @@ struct Report {
     sent: usize,
     refused: usize,
     failed: usize,
+    asked: usize,
     busy: f64,
     /// What no schedule can exceed: work poured through what outsiders leave as if it were water.
     liquid: f64,
@@ -276,6 +304,9 @@ impl<'a> World<'a> {
             outsiders: 0,
             recent: VecDeque::new(),
             taken: VecDeque::new(),
+            asked: None,
+            answer: None,
+            recognition: Default::default(),
             report,
         };
         (0..requests.len()).for_each(|id| world.at(requests[id].at, Event::Arrived(id)));
@@ -313,6 +344,7 @@ impl<'a> World<'a> {
             while let Some(id) = policy.next(self.now) {
                 self.send(id, policy);
             }
+            self.ask(policy);
             if let Some(wake) = policy.wake(self.now)
                 && self.events.peek().is_none_or(|Reverse((next, _, _))| wake < *next)
             {
@@ -355,12 +387,25 @@ impl<'a> World<'a> {
             }
             Event::Outsider(cost, service_ms, tries) => self.outsider(cost, service_ms, tries),
             Event::SnapshotTaken => {
-                let list = self.flights.values().map(|flight| (flight.model, self.now - flight.since)).collect();
-                self.taken.push_back((self.ours + self.outside, list));
+                self.taken.push_back(self.snapshot());
                 self.at(self.now + SNAPSHOT_LAG, Event::SnapshotTold);
                 self.at(self.now + SNAPSHOT_EVERY, Event::SnapshotTaken);
             }
-            Event::SnapshotTold => self.tell(policy),
+            Event::SnapshotTold => {
+                let Some(taken) = self.taken.pop_front() else { return };
+                let outside = self.outside_by(taken, false);
+                policy.outside(outside, self.now);
+            }
+            Event::AnswerTaken => {
+                self.answer = Some(self.snapshot());
+                self.at(self.now + ASK_TRIP / 2, Event::AnswerTold);
+            }
+            Event::AnswerTold => {
+                let (Some(taken), Some((asked_at, _))) = (self.answer.take(), self.asked) else { return };
+                self.asked = Some((asked_at, true));
+                let outside = self.outside_by(taken, true);
+                policy.answer(outside, asked_at, self.now);
+            }
             Event::Wake => {}
         }
     }
@@ -379,8 +424,25 @@ impl<'a> World<'a> {
         }
     }
 
-    fn tell(&mut self, policy: &mut dyn Policy) {
-        let Some((used_cost, list)) = self.taken.pop_front() else { return };
+    /// It asks for a snapshot of its own: not before it has the last one, nor more often than it does.
+    fn ask(&mut self, policy: &dyn Policy) {
+        if self.asked.is_none_or(|(at, is_answered)| is_answered && self.now >= at + ASK_EVERY) && policy.asks() {
+            self.asked = Some((self.now, false));
+            self.report.asked += 1;
+            self.at(self.now + ASK_TRIP / 2, Event::AnswerTaken);
+        } else if let Some((at, true)) = self.asked
+            && policy.asks()
+        {
+            self.at(at + ASK_EVERY, Event::Wake);
+        }
+    }
+
+    fn snapshot(&self) -> Taken {
+        let list = self.flights.values().map(|flight| (flight.model, self.now - flight.since)).collect();
+        (self.ours + self.outside, list)
+    }
+
+    fn outside_by(&mut self, (used_cost, list): Taken, is_asked: bool) -> u32 {
         let epoch = Instant::now() + Duration::from_secs(1);
         while self.recent.front().is_some_and(|(_, _, ended)| self.now - *ended > outside::LAG) {
             self.recent.pop_front();
@@ -400,8 +462,9 @@ impl<'a> World<'a> {
             Listed { model, cost, duration }
         };
         let requests: Vec<_> = list.iter().map(listed).collect();
-        let snapshot = Snapshot { received_at: epoch + self.now, used_cost, requests: &requests };
-        policy.outside(outside::outside(&snapshot, &ours), self.now);
+        let lag = if is_asked { ASK_TRIP } else { outside::LAG };
+        let snapshot = Snapshot { received_at: epoch + self.now, lag, used_cost, requests: &requests };
+        self.recognition[usize::from(is_asked)].outside(&snapshot, &ours)
     }
 
     fn send(&mut self, id: usize, policy: &mut dyn Policy) {
@@ -487,16 +550,16 @@ fn of_class(report: &Report, priority: Priority) -> String {
 fn table(title: &str, loads: &[Load]) {
     println!("\n### {title}\n");
     println!(
-        "| units | service s | offered | outside | who | of the oracle's | interactive | default | batch | 429s upstream | failed |"
+        "| units | service s | offered | outside | who | of the oracle's | interactive | default | batch | 429s upstream | failed | asked |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for load in loads {
         let requests = requests(load);
         for (name, mut policy) in policies(load) {
             let report = World::new(*load, &requests).run(&mut *policy);
             let seconds = requests.last().map_or(0.0, |last| last.at.as_secs_f64());
             println!(
-                "| {} | {} | {:.2} | {:.1} % | {name} | {:.1} % | {} | {} | {} | {:.3} % | {:.2} % |",
+                "| {} | {} | {:.2} | {:.1} % | {name} | {:.1} % | {} | {} | {} | {:.3} % | {:.2} % | {:.2} |",
                 load.capacity,
                 load.service,
                 load.offered,
@@ -507,6 +570,7 @@ fn table(title: &str, loads: &[Load]) {
                 of_class(&report, Priority::Batch),
                 100.0 * report.refused as f64 / requests.len() as f64,
                 100.0 * report.failed as f64 / requests.len() as f64,
+                report.asked as f64 / requests.len() as f64,
             );
         }
     }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -166,8 +167,13 @@ impl Class {
 
     /// Whose turn it is among those that cost at most so much.
     pub(super) fn first(&self, cost_max: u32) -> Option<Next> {
-        let turn = self.turns.range(..=cost_max).filter_map(|(_, turns)| turns.first()).min()?;
-        let (ticket, cost) = self.flows.get(&turn.key)?.queue.first(cost_max)?;
+        self.first_within(0..=cost_max)
+    }
+
+    /// Whose turn it is among those that cost at least and at most so much.
+    pub(super) fn first_within(&self, costs: RangeInclusive<u32>) -> Option<Next> {
+        let turn = self.turns.range(costs.clone()).filter_map(|(_, turns)| turns.first()).min()?;
+        let (ticket, cost) = self.flows.get(&turn.key)?.queue.first_within(costs)?;
         Some(Next { key: turn.key, ticket, cost })
     }
 

@@ -2,17 +2,19 @@
 //!
 //! What they took since the last snapshot is not known, and a request of ours started on it is refused. But they can
 //! only take what was free: a unit that one of our requests has just given back, and that the next one takes at once, is
-//! safe. So are units of which a snapshot has just said that they are free. Only the last units, idle and not heard of
-//! for a while, are worth waiting for the next snapshot, and only while outsiders are about. Under full load our units
-//! go from hand to hand, and the guard costs nothing.
+//! safe. So are units of which a snapshot that was asked for has just said that they are free. Only the last units, idle
+//! and not heard of for a while, are worth asking, and only while outsiders are about. Under full load our units go from
+//! hand to hand, and the guard costs nothing.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// For so long a snapshot is as good as the present.
-const FRESH: Duration = Duration::from_millis(250);
+use super::outside::LAG;
+
+/// For so long a snapshot that was asked for is as good as the present.
+const FRESH: Duration = Duration::from_millis(30);
 
 /// For so long a unit that we gave back is as good as ours.
 const HANDED_OVER: Duration = Duration::from_millis(100);
@@ -20,11 +22,12 @@ const HANDED_OVER: Duration = Duration::from_millis(100);
 /// Outsiders are about until nothing was seen of them for so long.
 const ABOUT: Duration = Duration::from_secs(300);
 
+/// The feed's snapshots are older than those that are asked for. But when one that is wanted hasn't come for so long, the
+/// feed's next one has to do.
+const UNANSWERED: Duration = Duration::from_secs(1);
+
 /// After so long without a snapshot, there is no use in waiting for the next one.
 const LOST: Duration = Duration::from_secs(7);
-
-/// A snapshot that arrives so soon after a refusal can be older than that.
-const OUTDATED: Duration = Duration::from_secs(2);
 
 /// What is known of outsiders, and how well.
 #[derive(Debug, Default)]
@@ -34,6 +37,10 @@ pub(super) struct Guard {
     seen: Option<Instant>,
     /// When the upstream last told.
     told: Option<Instant>,
+    /// When it last told of the present.
+    fresh: Option<Instant>,
+    /// Since when a snapshot is wanted.
+    wanted: Option<Instant>,
     /// When a refusal last told.
     refused: Option<Instant>,
     /// What we gave back of late and have not taken again.
@@ -46,11 +53,18 @@ impl Guard {
         self.outside
     }
 
-    /// A snapshot tells. One that may be older than a refusal can't say that there are fewer.
-    pub(super) fn tell(&mut self, outside: u32, now: Instant) {
-        let is_outdated = self.refused.is_some_and(|refused| now.saturating_duration_since(refused) < OUTDATED);
+    /// A snapshot tells: the feed's, or one that was asked for at that time. One that may be older than a refusal can't say
+    /// that there are fewer.
+    pub(super) fn tell(&mut self, outside: u32, asked_at: Option<Instant>, now: Instant) {
+        let as_of = asked_at.or_else(|| now.checked_sub(LAG));
+        let is_outdated = self.refused.is_some_and(|refused| as_of.is_none_or(|as_of| as_of < refused));
         self.outside = if is_outdated { outside.max(self.outside) } else { outside };
         self.told = Some(now);
+        let is_unanswered = self.wanted.is_some_and(|wanted| now.saturating_duration_since(wanted) >= UNANSWERED);
+        if asked_at.is_some() || is_unanswered {
+            self.fresh = Some(now);
+            self.wanted = None;
+        }
         if outside > 0 {
             self.seen = Some(now);
         }
@@ -59,8 +73,17 @@ impl Guard {
     /// A refusal tells.
     pub(super) fn refuse(&mut self, outside: u32, now: Instant) {
         self.refused = None;
-        self.tell(outside, now);
+        self.tell(outside, Some(now), now);
         self.refused = Some(now);
+    }
+
+    /// A snapshot is wanted, or not any more.
+    pub(super) fn want(&mut self, is_wanted: bool, now: Instant) {
+        self.wanted = is_wanted.then(|| self.wanted.unwrap_or(now));
+    }
+
+    pub(super) fn is_wanting(&self) -> bool {
+        self.wanted.is_some()
     }
 
     pub(super) fn hand_over(&mut self, units: u32, at: Instant) {
@@ -101,7 +124,8 @@ impl Guard {
     fn is_up(&self, now: Instant, headroom: u32) -> bool {
         let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
         let about = since(self.seen).is_some_and(|since| since <= ABOUT);
-        let waiting = since(self.told).is_some_and(|since| since > FRESH && since < LOST);
-        headroom > 0 && about && waiting
+        let is_stale = since(self.fresh).is_none_or(|since| since > FRESH);
+        let is_heard = since(self.told).is_some_and(|since| since < LOST);
+        headroom > 0 && about && is_stale && is_heard
     }
 }

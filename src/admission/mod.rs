@@ -1,7 +1,7 @@
 //! Who may ask upstream now, and who has to wait: the gateway's one queue for an account's concurrency units.
 //!
 //! Featherless meters one thing. A plan has so many units, a request in flight holds what its model costs, and one more
-//! than fits is refused with 429. All of this module but `permits` is pure: no I/O, no task, no clock and no dice of its own. Whoever
+//! than fits is refused with 429. All of this module but `permits` and `permit` is pure: no I/O, no task, no clock and no dice of its own. Whoever
 //! drives it says what happened and what time it is, and then asks [`Scheduler::start`] until it says that nobody may.
 //!
 //! # Order
@@ -41,9 +41,11 @@ pub mod outside;
 
 mod ask;
 mod class;
+mod distrust;
 mod guard;
 mod pace;
 mod passed_over;
+mod permit;
 mod permits;
 mod queue;
 mod scheduler;
@@ -53,7 +55,8 @@ mod view;
 mod words;
 
 pub use ask::{Ask, KeyId, PerPriority, Priority, Refusal, Ticket};
-pub use permits::{Caller, Permit, Permits, Place, Want};
+pub use permit::Permit;
+pub use permits::{Caller, Permits, Place, Want};
 pub use scheduler::Scheduler;
 pub use settings::Settings;
 pub use view::{KeyView, View};

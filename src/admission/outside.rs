@@ -7,7 +7,10 @@
 //! and which no caller sees. Ours taken for theirs would be counted twice, in every snapshot and most of all under load,
 //! and leave units idle that nobody holds.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 /// How old what a snapshot says can be when it arrives: upstream sends one every two seconds.
 pub const LAG: Duration = Duration::from_secs(2);
@@ -24,6 +27,8 @@ pub const START_SPREAD: Duration = Duration::from_millis(600);
 pub struct Snapshot<'a> {
     /// When it arrived.
     pub received_at: Instant,
+    /// How old it can be: [`LAG`] if it is the feed's.
+    pub lag: Duration,
     /// The units held in all.
     pub used_cost: u32,
     /// Who holds them, if that is told.
@@ -54,10 +59,89 @@ pub struct Ours<'a> {
     pub ended_at: Option<Instant>,
 }
 
-/// The units that others hold by this snapshot.
-pub fn outside(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
-    let listed = snapshot.requests.iter().fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
-    if listed == snapshot.used_cost { unmatched(snapshot, ours) } else { unaccounted(snapshot, ours) }
+/// How many of the last known shifts are remembered.
+const SHIFTS_MAX: usize = 64;
+
+/// Tells ours from theirs. It remembers by how much upstream's starts are usually later than ours: the lag of what it says
+/// and a request's way there. There is one for the feed, and one for what is asked for, which is fresher.
+#[derive(Debug, Default)]
+pub struct Recognition {
+    /// How much later, on top of the tolerance the other way, for the last of ours that were surely listed.
+    shifts: VecDeque<Duration>,
+}
+
+impl Recognition {
+    /// The units that others hold by this snapshot.
+    pub fn outside(&mut self, snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
+        let listed = snapshot.requests.iter().fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
+        if listed == snapshot.used_cost { self.unmatched(snapshot, ours) } else { unaccounted(snapshot, ours) }
+    }
+
+    /// What is listed and can't be ours: every listed one is given the one of ours that is nearest to it, nearest pairs
+    /// first, and each of ours only once. One whose cost we got wrong is still ours, only its surplus isn't.
+    fn unmatched(&mut self, snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
+        let mut left: Vec<_> = snapshot.requests.iter().map(|listed| Some(listed.cost)).collect();
+        let mut free: Vec<_> = ours.iter().map(|request| Some(request.cost)).collect();
+        let mut surplus: u32 = 0;
+        for pair in self.pairs(snapshot, ours) {
+            if let (Some(listed), Some(request)) = (left.get_mut(pair.listed), free.get_mut(pair.ours))
+                && let (Some(told), Some(reckoned)) = (*listed, *request)
+            {
+                (*listed, *request) = (None, None);
+                surplus = surplus.saturating_add(told.saturating_sub(reckoned));
+                if pair.is_sure {
+                    self.remember(pair.shift);
+                }
+            }
+        }
+        left.into_iter().flatten().fold(surplus, u32::saturating_add)
+    }
+
+    fn remember(&mut self, shift: Duration) {
+        if self.shifts.len() == SHIFTS_MAX {
+            self.shifts.pop_front();
+        }
+        self.shifts.push_back(shift);
+    }
+
+    /// All pairs there can be, the likeliest first. Those whose starts differ by about what most differ by, now and of
+    /// late, are likely. Others are thinkable only for one of ours that must be listed: or else those of ours that were
+    /// just sent or have just ended would explain whatever outsiders have begun at about the same time.
+    fn pairs(&self, snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> Vec<Pair> {
+        let mut pairs = Vec::new();
+        for (theirs, listed) in snapshot.requests.iter().enumerate() {
+            for (mine, request) in ours.iter().enumerate().filter(|(_, request)| request.model == listed.model) {
+                let been = snapshot.received_at.saturating_duration_since(request.started_at);
+                // Never less than nothing: how far before the snapshot's arrival, on top of the tolerance the other way.
+                let shift = (been + START_TOLERANCE).checked_sub(listed.duration);
+                if let Some(shift) = shift.filter(|&shift| shift <= START_TOLERANCE * 2) {
+                    let is_sure = request.ended_at.is_none() && been > START_TOLERANCE;
+                    let costs_differ = listed.cost != request.cost;
+                    pairs.push(Pair { costs_differ, shift, is_sure, listed: theirs, ours: mine, ..Pair::default() });
+                }
+            }
+        }
+        let mut shifts: Vec<_> = self.shifts.iter().copied().chain(pairs.iter().map(|pair| pair.shift)).collect();
+        shifts.sort_unstable();
+        let usual = usual(&shifts);
+        // What is known to be said late by so much can't be older; if it isn't known, only the bound is.
+        let lag = if self.shifts.is_empty() {
+            snapshot.lag
+        } else {
+            usual.saturating_sub(START_TOLERANCE) + START_SPREAD / 2
+        };
+        let over = |mine: usize| {
+            let ended_at = ours.get(mine).and_then(|ours| ours.ended_at);
+            ended_at.is_some_and(|end| snapshot.received_at.saturating_duration_since(end) > lag.min(snapshot.lag))
+        };
+        for pair in &mut pairs {
+            pair.distance = pair.shift.abs_diff(usual);
+            pair.is_apart = pair.distance > START_SPREAD / 2;
+        }
+        pairs.retain(|pair| !over(pair.ours) && (!pair.is_apart || pair.is_sure));
+        pairs.sort_unstable();
+        pairs
+    }
 }
 
 /// The units that others hold by a refusal: upstream said how many are active, and we know how many are ours, without
@@ -72,75 +156,40 @@ pub fn by_silent_refusal(capacity: u32, ours: u32, cost: u32) -> u32 {
 }
 
 /// One listed request that can be one of ours. In order: which of them is so first.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Pair {
     costs_differ: bool,
     is_apart: bool,
     distance: Duration,
     listed: usize,
     ours: usize,
+    shift: Duration,
+    /// Ours must be listed.
+    is_sure: bool,
 }
 
-/// What is listed and can't be ours: every listed one is given the one of ours that is nearest to it, nearest pairs
-/// first, and each of ours only once. One whose cost we got wrong is still ours, only its surplus isn't.
-fn unmatched(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
-    let mut left: Vec<_> = snapshot.requests.iter().map(|listed| Some(listed.cost)).collect();
-    let mut free: Vec<_> = ours.iter().map(|request| Some(request.cost)).collect();
-    let mut surplus: u32 = 0;
-    for pair in pairs(snapshot, ours) {
-        if let (Some(listed), Some(request)) = (left.get_mut(pair.listed), free.get_mut(pair.ours))
-            && let (Some(told), Some(reckoned)) = (*listed, *request)
-        {
-            (*listed, *request) = (None, None);
-            surplus = surplus.saturating_add(told.saturating_sub(reckoned));
-        }
-    }
-    left.into_iter().flatten().fold(surplus, u32::saturating_add)
-}
-
-/// All pairs there can be, the likeliest first. Those whose starts differ by about what most differ by are likely. Others
-/// are thinkable only for one of ours that must be listed: or else those of ours that were just sent or have just ended
-/// would explain whatever outsiders have begun at about the same time.
-fn pairs(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> Vec<Pair> {
-    let mut apart = Vec::new();
-    for (theirs, listed) in snapshot.requests.iter().enumerate() {
-        for (mine, request) in ours.iter().enumerate().filter(|(_, request)| request.model == listed.model) {
-            let been = snapshot.received_at.saturating_duration_since(request.started_at);
-            let is_over = request.ended_at.is_some_and(|end| snapshot.received_at.saturating_duration_since(end) > LAG);
-            // Never less than nothing: how far before the snapshot's arrival, on top of the tolerance the other way.
-            let shift = (been + START_TOLERANCE).checked_sub(listed.duration);
-            if let Some(shift) = shift.filter(|&shift| !is_over && shift <= START_TOLERANCE * 2) {
-                apart.push((shift, theirs, mine, listed.cost != request.cost));
-            }
-        }
-    }
-    apart.sort_unstable();
-    let usual = usual(&apart.iter().map(|&(shift, ..)| shift).collect::<Vec<_>>());
-    let pair = |(shift, listed, mine, costs_differ): (Duration, usize, usize, bool)| {
-        let distance = shift.abs_diff(usual);
-        Pair { costs_differ, is_apart: distance > START_SPREAD / 2, distance, listed, ours: mine }
-    };
-    let must_be_listed = |mine: usize| {
-        let request = ours.get(mine);
-        request.is_some_and(|ours| ours.ended_at.is_none() && ours.started_at + START_TOLERANCE < snapshot.received_at)
-    };
-    let mut pairs: Vec<_> =
-        apart.into_iter().map(pair).filter(|pair| !pair.is_apart || must_be_listed(pair.ours)).collect();
-    pairs.sort_unstable();
-    pairs
-}
-
-/// The middle of the densest stretch of [`START_SPREAD`] in what is sorted.
+/// The middle of the densest stretch of [`START_SPREAD`] in what is sorted. Of equals the first: the one with the least
+/// lag.
 fn usual(sorted: &[Duration]) -> Duration {
-    let within = |&first: &Duration| {
-        let stretch = sorted.iter().skip_while(move |&&shift| shift < first);
-        stretch.take_while(move |&&shift| shift <= first + START_SPREAD)
-    };
-    // Of equals the first: the one with the least lag.
-    let densest = sorted.iter().rev().max_by_key(|first| within(first).count());
-    let Some(densest) = densest else { return START_TOLERANCE };
-    let last = within(densest).last().unwrap_or(densest);
-    (*densest + *last) / 2
+    let mut densest: Option<(usize, Duration, Duration)> = None;
+    let mut first = sorted.iter();
+    let mut begin = first.next();
+    let mut within = 0;
+    for &last in sorted {
+        within += 1;
+        while let Some(&from) = begin
+            && last > from + START_SPREAD
+        {
+            begin = first.next();
+            within -= 1;
+        }
+        if let Some(&from) = begin
+            && densest.is_none_or(|(count, ..)| within > count)
+        {
+            densest = Some((within, from, last));
+        }
+    }
+    densest.map_or(START_TOLERANCE, |(_, from, to)| (from + to) / 2)
 }
 
 /// Without a list that adds up: what is left of the total when as much of it is ours as can be, at any one moment that
@@ -153,7 +202,10 @@ fn unaccounted(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
     };
     // What we hold grows only when one of ours starts.
     let starts = ours.iter().map(|ours| ours.started_at).filter(|&start| start <= to);
-    let moments = starts.filter(|&start| to.duration_since(start) <= LAG).chain(to.checked_sub(LAG)).chain([to]);
+    let moments = starts
+        .filter(|&start| to.duration_since(start) <= snapshot.lag)
+        .chain(to.checked_sub(snapshot.lag))
+        .chain([to]);
     let ours_most = moments.map(held_at).max().unwrap_or(0);
     snapshot.used_cost.saturating_sub(ours_most)
 }
@@ -197,7 +249,8 @@ mod tests {
         }
 
         fn outside_of(&self, used_cost: u32) -> u32 {
-            outside(&Snapshot { received_at: self.now, used_cost, requests: &self.listed }, &self.ours)
+            Recognition::default()
+                .outside(&Snapshot { received_at: self.now, lag: LAG, used_cost, requests: &self.listed }, &self.ours)
         }
     }
 

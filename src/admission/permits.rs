@@ -18,56 +18,54 @@ use tokio::{
 
 use super::{
     Ask, Priority, Refusal, Scheduler, Settings, Ticket, View,
-    outside::{self, LAG, Listed, Ours, Snapshot},
-    words::{Numbers, numbers},
+    distrust::Distrust,
+    outside::{LAG, Listed, Ours, Recognition, Snapshot},
+    permit::{CANCELLED_SETTLE, Permit},
 };
 use crate::error::{Error, Kind, Result};
-
-/// How long the units of a cancelled request are kept from others: until upstream has noticed that its connection closed.
-const CANCELLED_SETTLE: Duration = Duration::from_millis(250);
 
 /// How long the first requests wait for the plan to be known.
 const PLAN_WAIT: Duration = Duration::from_secs(2);
 
-/// How long what a refusal said of outsiders is believed when no snapshot comes to say otherwise.
-const REFUSAL_BELIEVED: Duration = Duration::from_secs(2);
-
-/// The wait after a refusal that says nothing, when the plan's units aren't known either.
-const BLIND_WAIT: Duration = Duration::from_secs(1);
-
 /// The permits of one account. Cheap to clone; all clones share one queue.
 #[derive(Clone)]
 pub struct Permits {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     queue_timeout: Duration,
     state: Mutex<State>,
     /// Rings when the driver has to look at its clock again.
     sooner: Notify,
+    /// Rings when a snapshot would let somebody start.
+    news: Notify,
     is_plan_known: watch::Sender<bool>,
 }
 
-struct State {
-    scheduler: Scheduler,
+pub(super) struct State {
+    pub(super) scheduler: Scheduler,
     /// Those who wait, and how to tell them.
-    waiting: HashMap<Ticket, oneshot::Sender<Result<()>>>,
-    running: HashMap<Ticket, Own>,
+    pub(super) waiting: HashMap<Ticket, oneshot::Sender<Result<()>>>,
+    pub(super) running: HashMap<Ticket, Own>,
     /// Those who ended so lately that a snapshot may still have them.
-    ended: VecDeque<(Own, Instant)>,
-    capacity: Option<u32>,
+    pub(super) ended: VecDeque<(Own, Instant)>,
+    pub(super) capacity: Option<u32>,
     /// Until when the driver sleeps.
     armed: Option<Instant>,
     /// When what was last said of outsiders stops being believed.
-    doubt_at: Option<Instant>,
+    pub(super) doubt_at: Option<Instant>,
+    pub(super) distrust: Distrust,
+    /// What is ours in the feed's snapshots, and in those that were asked for.
+    feed: Recognition,
+    asked: Recognition,
 }
 
 #[derive(Clone)]
-struct Own {
+pub(super) struct Own {
     model: Arc<str>,
     cost: u32,
-    started_at: Instant,
+    pub(super) started_at: Instant,
 }
 
 /// What a request asks for.
@@ -98,17 +96,6 @@ impl Default for Caller {
     fn default() -> Self {
         Self { key: super::KeyId(0), weight: 1 }
     }
-}
-
-/// Leave to ask upstream. Dropped, its units come back a moment later, when upstream has noticed that the connection was
-/// closed; [ended](Self::end), at once.
-pub struct Permit {
-    permits: Permits,
-    want: Want,
-    ticket: Ticket,
-    asked_at: Instant,
-    waited: Duration,
-    is_over: bool,
 }
 
 /// A place in the queue, for those who tell the caller about it.
@@ -160,9 +147,13 @@ impl Permits {
             capacity: None,
             armed: None,
             doubt_at: None,
+            distrust: Distrust::default(),
+            feed: Recognition::default(),
+            asked: Recognition::default(),
         };
         let is_plan_known = watch::Sender::new(false);
-        Self { shared: Arc::new(Shared { queue_timeout, state: state.into(), sooner: Notify::new(), is_plan_known }) }
+        let (sooner, news) = (Notify::new(), Notify::new());
+        Self { shared: Arc::new(Shared { queue_timeout, state: state.into(), sooner, news, is_plan_known }) }
     }
 
     /// Waits for the units, and takes them. `place` tells meanwhile how far it has got.
@@ -174,7 +165,12 @@ impl Permits {
             let mut known = self.shared.is_plan_known.subscribe();
             let _ = tokio::time::timeout(PLAN_WAIT, known.wait_for(|known| *known)).await;
         }
-        let asked_at = Instant::now();
+        self.acquire_since(Instant::now(), want, place).await
+    }
+
+    /// The same for one that has been asking since then.
+    pub(super) async fn acquire_since(&self, asked_at: Instant, want: Want, place: &Place) -> Result<Permit> {
+        let now = Instant::now();
         let ask = Ask {
             key: want.caller.key,
             weight: want.caller.weight,
@@ -185,17 +181,17 @@ impl Permits {
         let (tell, told) = oneshot::channel();
         let ticket = {
             let mut state = self.state();
-            let ticket = state.scheduler.enqueue(asked_at.into_std(), ask).map_err(|no| refused(no, &want))?;
+            let ticket = state.scheduler.enqueue(now.into_std(), ask).map_err(|no| refused(no, &want))?;
             state.waiting.insert(ticket, tell);
             // Known to `advance`, which starts it at once if it may.
-            state.running.insert(ticket, Own { model: Arc::clone(&want.model), cost: want.cost, started_at: asked_at });
+            state.running.insert(ticket, Own { model: Arc::clone(&want.model), cost: want.cost, started_at: now });
             self.advance(&mut state);
             ticket
         };
         self.wait(want, ticket, asked_at, told, place).await
     }
 
-    async fn wait(
+    pub(super) async fn wait(
         &self,
         want: Want,
         ticket: Ticket,
@@ -212,8 +208,7 @@ impl Permits {
         verdict?;
         place.set(None);
         std::mem::forget(waiter);
-        let waited = asked_at.elapsed();
-        Ok(Permit { permits: self.clone(), want, ticket, asked_at, waited, is_over: false })
+        Ok(Permit::new(self.clone(), want, ticket, asked_at))
     }
 
     /// The plan's units; none for no bound.
@@ -225,7 +220,7 @@ impl Permits {
         self.shared.is_plan_known.send_replace(true);
     }
 
-    fn bound(&self, state: &mut State, capacity: Option<u32>) {
+    pub(super) fn bound(&self, state: &mut State, capacity: Option<u32>) {
         if state.capacity != capacity {
             tracing::info!(units = capacity, "the plan's concurrency units; none for no bound");
         }
@@ -238,33 +233,25 @@ impl Permits {
         }
     }
 
-    /// What upstream says is in flight: what is not ours is taken from the plan.
-    pub fn take_snapshot(&self, used_cost: u32, requests: &[Listed<'_>]) {
+    /// What upstream says is in flight: what is not ours is taken from the plan. It may have been asked for; the feed's
+    /// own snapshots come unasked.
+    pub fn take_snapshot(&self, asked_at: Option<Instant>, used_cost: u32, requests: &[Listed<'_>]) {
         let now = Instant::now();
         let mut state = self.state();
-        while state.ended.front().is_some_and(|(_, ended_at)| now.duration_since(*ended_at) > LAG) {
-            state.ended.pop_front();
+        // What ended may be listed for as long as upstream needs to notice a cancelled request.
+        let lag = asked_at.map_or(LAG, |asked_at| now.duration_since(asked_at) + CANCELLED_SETTLE);
+        let outside = state.outside(asked_at.is_some(), now, lag, used_cost, requests);
+        match asked_at {
+            Some(asked_at) => state.scheduler.set_outside_asked(outside, asked_at.into_std(), now.into_std()),
+            None => state.scheduler.set_outside(outside, now.into_std()),
         }
-        let outside = {
-            let is_running = |(ticket, _): &(&Ticket, &Own)| !state.waiting.contains_key(*ticket);
-            let running = state.running.iter().filter(is_running).map(|(_, own)| (own, None));
-            let ended = state.ended.iter().map(|(own, at)| (own, Some(at.into_std())));
-            let ours = |(own, ended_at): (&'_ Own, _)| (own.clone(), ended_at);
-            let ours: Vec<(Own, _)> = running.chain(ended).map(ours).collect();
-            let ours: Vec<_> = ours
-                .iter()
-                .map(|(own, ended_at)| Ours {
-                    model: &own.model,
-                    cost: own.cost,
-                    started_at: own.started_at.into_std(),
-                    ended_at: *ended_at,
-                })
-                .collect();
-            outside::outside(&Snapshot { received_at: now.into_std(), used_cost, requests }, &ours)
-        };
-        state.scheduler.set_outside(outside, now.into_std());
         state.doubt_at = None;
         self.advance(&mut state);
+    }
+
+    /// Completes when a snapshot would let somebody start.
+    pub async fn news_wanted(&self) {
+        self.shared.news.notified().await;
     }
 
     /// All there is to see.
@@ -292,7 +279,7 @@ impl Permits {
     }
 
     /// Serves everybody, and sees to it that the driver wakes in time for what comes next.
-    fn advance(&self, state: &mut State) {
+    pub(super) fn advance(&self, state: &mut State) {
         if let Some(wake) = self.serve(state)
             && state.armed.is_none_or(|armed| wake < armed)
         {
@@ -322,16 +309,19 @@ impl Permits {
                 let _ = tell.send(Ok(()));
             }
         }
+        if state.scheduler.wants_news() {
+            self.shared.news.notify_one();
+        }
         let wake = state.scheduler.next_wake(now.into_std()).map(Instant::from_std);
         [wake, state.doubt_at].into_iter().flatten().min()
     }
 
-    fn until(&self, from: Instant, deadline: Option<Instant>) -> Instant {
+    pub(super) fn until(&self, from: Instant, deadline: Option<Instant>) -> Instant {
         let limit = from + self.shared.queue_timeout;
         deadline.map_or(limit, |deadline| deadline.min(limit))
     }
 
-    fn waited_too_long(&self) -> Error {
+    pub(super) fn waited_too_long(&self) -> Error {
         let seconds = self.shared.queue_timeout.as_secs_f64();
         let message = format!(
             "No concurrency units came free within {seconds} s (--queue-timeout) or the caller's own deadline: try again, \
@@ -340,86 +330,38 @@ impl Permits {
         Error::new(Kind::Saturated, "queue_timeout", message).with_retry_after(Duration::from_secs(10))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while the lock is held, and the state is whole after every call of the scheduler's.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Permit {
-    /// How long it was waited for.
-    pub fn waited(&self) -> Duration {
-        self.waited
+impl State {
+    fn outside(&mut self, is_asked: bool, now: Instant, lag: Duration, used_cost: u32, requests: &[Listed<'_>]) -> u32 {
+        self.forget_ended(now);
+        let running = self.running.iter().filter(|(ticket, _)| !self.waiting.contains_key(*ticket));
+        let running = running.map(|(_, own)| (own, None));
+        let ended = self.ended.iter().map(|(own, at)| (own, Some(at.into_std())));
+        let ours = |(own, ended_at): (&'_ Own, _)| (own.clone(), ended_at);
+        let ours: Vec<(Own, _)> = running.chain(ended).map(ours).collect();
+        let ours: Vec<_> = ours
+            .iter()
+            .map(|(own, ended_at)| Ours {
+                model: &own.model,
+                cost: own.cost,
+                started_at: own.started_at.into_std(),
+                ended_at: *ended_at,
+            })
+            .collect();
+        let recognition = if is_asked { &mut self.asked } else { &mut self.feed };
+        recognition.outside(&Snapshot { received_at: now.into_std(), lag, used_cost, requests }, &ours)
     }
 
-    /// Upstream has ended the request by itself: the units are free.
-    pub fn end(mut self) {
-        self.give_back(Duration::ZERO);
-    }
-
-    /// Upstream refused the request for want of units, in spite of all: somebody else was faster. The request waits again,
-    /// before all others of its queue, and what upstream says corrects what we know.
-    ///
-    /// # Errors
-    /// As of [`Permits::acquire`].
-    pub async fn wait_again(mut self, refusal: &str, place: &Place) -> Result<Permit> {
-        self.is_over = true;
-        let (permits, want, ticket) = (self.permits.clone(), self.want.clone(), self.ticket);
-        let (tell, told) = oneshot::channel();
-        let is_blind = {
-            let mut state = permits.state();
-            let now = Instant::now();
-            let Numbers { active, limit } = numbers(refusal);
-            state.waiting.insert(ticket, tell);
-            state.scheduler.put_back(ticket, now.into_std());
-            if let Some(limit) = limit
-                && state.capacity.is_none_or(|capacity| capacity > limit)
-            {
-                permits.bound(&mut state, Some(limit));
-            }
-            let view = state.scheduler.view(now.into_std());
-            let ours = view.in_use + view.settling;
-            if let Some(capacity) = state.capacity {
-                let least = outside::by_silent_refusal(capacity, ours, want.cost);
-                let told = active.map_or(0, |active| outside::by_refusal(active, ours));
-                state.scheduler.set_outside_refused(least.max(told), now.into_std());
-                state.doubt_at = Some(now + REFUSAL_BELIEVED);
-                permits.advance(&mut state);
-            }
-            tracing::info!(active, limit, ours, "upstream refused for want of units; the request waits again");
-            state.capacity.is_none()
-        };
-        if is_blind {
-            let waiter = Waiter { permits: &permits, ticket, place };
-            tokio::time::sleep(BLIND_WAIT).await;
-            std::mem::forget(waiter);
-            let mut state = permits.state();
-            permits.advance(&mut state);
+    /// A snapshot comes every two seconds and clears this; without one nobody needs it.
+    pub(super) fn forget_ended(&mut self, now: Instant) {
+        while self.ended.front().is_some_and(|(_, ended_at)| now.duration_since(*ended_at) > LAG) {
+            self.ended.pop_front();
         }
-        permits.wait(want, ticket, self.asked_at, told, place).await
-    }
-
-    fn give_back(&mut self, settle: Duration) {
-        if std::mem::replace(&mut self.is_over, true) {
-            return;
-        }
-        let now = Instant::now();
-        let mut state = self.permits.state();
-        if let Some(own) = state.running.remove(&self.ticket) {
-            state.ended.push_back((own, now));
-        }
-        state.scheduler.release(self.ticket, now.into_std(), settle);
-        // A snapshot comes every two seconds and clears this; without one nobody needs it.
-        while state.ended.front().is_some_and(|(_, ended_at)| now.duration_since(*ended_at) > LAG) {
-            state.ended.pop_front();
-        }
-        self.permits.advance(&mut state);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.give_back(CANCELLED_SETTLE);
     }
 }
 
@@ -456,11 +398,5 @@ fn never_fits(cost: u32, capacity: u32, model: &str) -> Error {
 impl fmt::Debug for Permits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permits").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Permit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("ticket", &self.ticket).field("want", &self.want).finish_non_exhaustive()
     }
 }

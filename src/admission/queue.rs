@@ -1,6 +1,9 @@
 //! Those who wait of one key in one class, first come first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use super::ask::Ticket;
 
@@ -54,9 +57,9 @@ impl Queue {
         self.lanes.contains_key(&cost)
     }
 
-    /// Who came first of those that cost at most so much, and the cost.
-    pub(super) fn first(&self, cost_max: u32) -> Option<(Ticket, u32)> {
-        self.lanes.range(..=cost_max).filter_map(|(&cost, lane)| Some((*lane.first()?, cost))).min()
+    /// Who came first of those that cost at least and at most so much, and the cost.
+    pub(super) fn first_within(&self, costs: RangeInclusive<u32>) -> Option<(Ticket, u32)> {
+        self.lanes.range(costs).filter_map(|(&cost, lane)| Some((*lane.first()?, cost))).min()
     }
 
     /// How many came before this one. It takes as many steps as there are blocks before it, and a block's tickets.
@@ -78,14 +81,18 @@ mod tests {
         for (ticket, cost) in [(1, 4), (2, 2), (3, 1), (4, 2)] {
             queue.push(Ticket(ticket), cost);
         }
-        assert_eq!(queue.first(4), Some((Ticket(1), 4)));
-        assert_eq!(queue.first(3), Some((Ticket(2), 2)));
-        assert_eq!(queue.first(1), Some((Ticket(3), 1)));
-        assert_eq!(queue.first(0), None);
+        assert_eq!(queue.first_within(0..=4), Some((Ticket(1), 4)));
+        assert_eq!(queue.first_within(0..=3), Some((Ticket(2), 2)));
+        assert_eq!(queue.first_within(0..=1), Some((Ticket(3), 1)));
+        assert_eq!(queue.first_within(0..=0), None);
         queue.remove(Ticket(2), 2);
-        assert_eq!(queue.first(3), Some((Ticket(3), 1)), "who left is gone, and the others keep their order");
+        assert_eq!(
+            queue.first_within(0..=3),
+            Some((Ticket(3), 1)),
+            "who left is gone, and the others keep their order"
+        );
         queue.push(Ticket(2), 2);
-        assert_eq!(queue.first(3), Some((Ticket(2), 2)), "who comes back has its old place");
+        assert_eq!(queue.first_within(0..=3), Some((Ticket(2), 2)), "who comes back has its old place");
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Scheduler {
     guard: Guard,
     accounts: BTreeMap<KeyId, Account>,
     pace: Pace,
+    /// What units were last kept for, while nobody else has had them.
+    kept_for: Option<Kept>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,11 +71,22 @@ struct Account {
     granted: Work,
 }
 
+/// Room that was kept.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    priority: Priority,
+    cost: u32,
+    /// How much may still be started in it out of turn.
+    left: Work,
+}
+
 /// The units there are for us.
 #[derive(Clone, Copy, Debug)]
 struct Room {
     /// What outsiders leave of the plan.
     whole: u32,
+    /// What of it our requests hold.
+    held: u32,
     /// What of it may be started on now.
     free: u32,
 }
@@ -96,6 +109,7 @@ impl Scheduler {
             guard: Guard::default(),
             accounts: BTreeMap::new(),
             pace: Pace::default(),
+            kept_for: None,
         }
     }
 
@@ -115,7 +129,13 @@ impl Scheduler {
 
     /// How many units other processes of the account hold, by a snapshot that has just arrived.
     pub fn set_outside(&mut self, outside: u32, now: Instant) {
-        self.guard.tell(outside, now);
+        self.guard.tell(outside, None, now);
+    }
+
+    /// How many units other processes of the account hold, by a snapshot that was asked for at that time and has just
+    /// arrived.
+    pub fn set_outside_asked(&mut self, outside: u32, asked_at: Instant, now: Instant) {
+        self.guard.tell(outside, Some(asked_at), now);
     }
 
     /// How many units other processes of the account hold, by a refusal that has just arrived. A refusal tells of the
@@ -150,9 +170,20 @@ impl Scheduler {
     /// Who starts now, if anybody may: it runs from now on, and holds its units until [`Self::release`].
     pub fn start(&mut self, now: Instant) -> Option<Ticket> {
         self.settle(now);
-        let ticket = self.choose(now)?;
+        let room = self.room(now);
+        let Some(ticket) = self.choose(room, now) else {
+            let is_held_up = self.is_held_up(room, now);
+            self.guard.want(is_held_up, now);
+            return None;
+        };
         self.begin(ticket, now);
         Some(ticket)
+    }
+
+    /// Whether only the guard against outsiders kept the last [`Self::start`] from starting somebody: a snapshot asked for
+    /// now would tell.
+    pub fn wants_news(&self) -> bool {
+        self.guard.is_wanting()
     }
 
     /// One that waits goes away. The others keep their order. False if it didn't wait.
@@ -236,6 +267,11 @@ impl Scheduler {
         self.pace.is_known().then_some(wait)
     }
 
+    /// The units our requests hold, those included that have ended and not yet settled.
+    pub fn held(&self) -> u32 {
+        self.in_use.saturating_add(self.settling.units())
+    }
+
     /// All there is to see. It takes a step for each key and each request that runs, and sorts the last 512 waits.
     pub fn view(&self, now: Instant) -> View {
         let oldest = self.waiting.first_key_value().map(|(_, waiter)| now.saturating_duration_since(waiter.arrived));
@@ -276,11 +312,13 @@ impl Scheduler {
     }
 
     /// Who would start now.
-    fn choose(&mut self, now: Instant) -> Option<Ticket> {
-        let room = self.room(now);
+    fn choose(&mut self, room: Room, now: Instant) -> Option<Ticket> {
         if let Some((ticket, cost)) = self.passed_over.first_due(now, room.whole) {
             // Or what there is is kept for it.
             return (cost <= room.free).then_some(ticket);
+        }
+        if let Some(ticket) = self.follow(room) {
+            return Some(ticket);
         }
         let (priority, next) = self.next(room.whole, room.whole)?;
         if next.cost <= room.free {
@@ -300,6 +338,27 @@ impl Scheduler {
         Some(smaller.ticket)
     }
 
+    /// Who follows one that units were kept for: another that costs as much, while the room that was made for it is still
+    /// whole. It may not be its turn yet; but to make room for it then, units would have to be kept once more.
+    fn follow(&mut self, room: Room) -> Option<Ticket> {
+        let Kept { priority: of, cost, left } = self.kept_for?;
+        if room.free < cost {
+            return None;
+        }
+        let costs = cost..=room.free;
+        let above = Priority::ALL.into_iter().take_while(|&priority| priority <= of);
+        let next =
+            { above }.find_map(|priority| Some((priority, self.classes.of(priority).first_within(costs.clone())?)));
+        let next = next.filter(|(priority, next)| self.expected(*priority, next.key, next.cost) <= left);
+        let Some((priority, next)) = next else {
+            self.kept_for = None;
+            return None;
+        };
+        let work = self.expected(priority, next.key, next.cost);
+        self.kept_for = Some(Kept { priority: of, cost, left: left - work });
+        Some(next.ticket)
+    }
+
     /// Whether the one whose turn it is has been overtaken so often, it or its like, that this must not go on: its key
     /// (by others of its class) or its class (by other classes) lacks more than all units do in its patience.
     ///
@@ -314,6 +373,16 @@ impl Scheduler {
             (class.overtaken(), class.in_use())
         };
         lacking > Work::of(whole, patience) && next.cost <= whole.saturating_sub(held)
+    }
+
+    /// Whether somebody would start if it were known that what is not ours is free.
+    fn is_held_up(&self, room: Room, now: Instant) -> bool {
+        let unguarded = room.whole.saturating_sub(room.held);
+        unguarded > room.free
+            && match self.passed_over.first_due(now, room.whole) {
+                Some((_, cost)) => cost <= unguarded,
+                None => self.next(room.whole, unguarded).is_some(),
+            }
     }
 
     /// Whose turn it is among those that cost at most so much.
@@ -352,6 +421,9 @@ impl Scheduler {
         class.hold(ask.key, ask.cost);
         if waiter.due.is_some_and(|due| due <= now) {
             class.make_up(charged);
+            let patience = patience(&self.settings, ask.priority, ask.cost, whole, self.pace.service());
+            let left = Work::of(whole, patience).share(self.settings.follow_share);
+            self.kept_for = Some(Kept { priority: ask.priority, cost: ask.cost, left });
         }
         for priority in Priority::ALL {
             let class = self.classes.of_mut(priority);
@@ -417,11 +489,11 @@ impl Scheduler {
     fn room(&self, now: Instant) -> Room {
         let whole = self.whole();
         if self.capacity.is_none() {
-            return Room { whole, free: whole };
+            return Room { whole, held: 0, free: whole };
         }
-        let held = self.in_use.saturating_add(self.settling.units());
+        let held = self.held();
         let ceiling = self.guard.ceiling(now, whole, held, self.settings.headroom);
-        Room { whole, free: ceiling.saturating_sub(held) }
+        Room { whole, held, free: ceiling.saturating_sub(held) }
     }
 
     fn whole(&self) -> u32 {

@@ -12,12 +12,18 @@ pub struct Settings {
     /// How long after it was first passed over a waiter is due, at least: 10 s, 30 s, 120 s unless told. Where keeping
     /// units is dear, it is longer (see [`Settings::kept_share`]), but never longer than [`Settings::passed_over_max`].
     pub passed_over: PerPriority<Duration>,
-    /// How long after it was first passed over a waiter is due at the latest. 10 minutes unless told.
+    /// How long after it was first passed over a waiter is due at the latest. 20 minutes unless told: on four units, less
+    /// would cost much where requests take a minute each. Nobody should be due only when it has waited in vain, so that it
+    /// ought to be less than the longest wait.
     pub passed_over_max: Duration,
     /// The part of the plan's unit-seconds, from 0 to 1, that may be lost by keeping units for those who are due. The
     /// smaller, the longer the patience: on a plan of four units, a request of four has to wait until everything else
-    /// has ended, and what ends first is idle until then. 0.02 unless told.
+    /// has ended, and what ends first is idle until then. 0.03 unless told.
     pub kept_share: f64,
+    /// How much may follow out of turn into room that was kept, by others that cost as much: as a part of what all units
+    /// do in one patience, from 0 to 1. The more, the fewer times units are kept; and the longer small ones wait
+    /// meanwhile. 0.25 unless told.
+    pub follow_share: f64,
     /// What a class is owed of what the others are granted while it waits, from 0 to 1: nothing for interactive (it is
     /// first anyhow), 0.2 for default and 0.05 for batch unless told.
     pub owed_share: PerPriority<f64>,
@@ -38,8 +44,9 @@ impl Default for Settings {
                 default: Duration::from_secs(30),
                 batch: Duration::from_secs(120),
             },
-            passed_over_max: Duration::from_secs(600),
-            kept_share: 0.02,
+            passed_over_max: Duration::from_secs(1200),
+            kept_share: 0.03,
+            follow_share: 0.25,
             owed_share: PerPriority { interactive: 0.0, default: 0.2, batch: 0.05 },
             headroom: 4,
         }

@@ -4,7 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use tokio::task::AbortHandle;
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+};
 
 use super::{Call, feed::Feed};
 use crate::{
@@ -17,6 +20,11 @@ use crate::{
 
 /// The waits before the feed is asked for again after it was lost: doubled each time, from the first to the last.
 const FEED_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How long a snapshot that is asked for may take, and how long after asking the next may be asked for.
+const INQUIRY_TIMEOUT: Duration = Duration::from_secs(1);
+const INQUIRY_PAUSE: Duration = Duration::from_millis(250);
+const INQUIRY_PAUSE_FAILED: Duration = Duration::from_secs(10);
 
 /// The account's units. Cheap to clone; all clones share one queue.
 #[derive(Clone, Debug)]
@@ -42,7 +50,10 @@ impl Drop for Keeper {
 impl Units {
     /// The units of this upstream's account. Must be called within a runtime.
     pub fn new(upstream: Client, catalogue: Catalogue, feed: Feed, config: &config::Units) -> Self {
-        let settings = Settings { queue_limit: config.queue_limit, ..Settings::default() };
+        let settings = Settings::default();
+        // Patience that outlasts the longest wait would be no use to anybody.
+        let passed_over_max = settings.passed_over_max.min(config.queue_timeout / 2);
+        let settings = Settings { queue_limit: config.queue_limit, passed_over_max, ..settings };
         let permits = Permits::new(settings, config.queue_timeout);
         let keeper = {
             let (permits, catalogue, units) = (permits.clone(), catalogue.clone(), config.units);
@@ -51,7 +62,8 @@ impl Units {
                     Some(units) => permits.set_capacity((units > 0).then_some(units)),
                     None if !upstream.has_key() => permits.set_capacity(None),
                     None => {
-                        tokio::join!(permits.drive(), learn(&upstream, &feed, &permits), catalogue.get_soon());
+                        let (learn, inquire) = (learn(&upstream, &feed, &permits), inquire(&upstream, &permits));
+                        tokio::join!(permits.drive(), learn, inquire, catalogue.get_soon());
                         return;
                     }
                 }
@@ -121,7 +133,7 @@ async fn learn(upstream: &Client, feed: &Feed, permits: &Permits) {
         while let Some(snapshot) = snapshots.next().await {
             match snapshot {
                 Ok(snapshot) => {
-                    tell(permits, &snapshot);
+                    tell(permits, None, &snapshot);
                     (is_known, wait) = (true, FEED_WAITS.0);
                 }
                 Err(error) if error.code() == "draining" => return,
@@ -143,7 +155,26 @@ async fn learn(upstream: &Client, feed: &Feed, permits: &Permits) {
     }
 }
 
-fn tell(permits: &Permits, snapshot: &Concurrency) {
+/// Asks what others use, when the feed will say it too late: while they are about, our last units are not given away on old
+/// news.
+async fn inquire(upstream: &Client, permits: &Permits) {
+    loop {
+        permits.news_wanted().await;
+        let asked_at = Instant::now();
+        let ask = Ask { deadline: Some(asked_at + INQUIRY_TIMEOUT), ..Ask::default() };
+        let pause = match upstream.get_account::<Concurrency>(&["account", "concurrency"], ask).await {
+            Ok(reply) => {
+                tell(permits, Some(asked_at), &reply.answer);
+                INQUIRY_PAUSE
+            }
+            // The feed will tell.
+            Err(_) => INQUIRY_PAUSE_FAILED,
+        };
+        sleep_until(asked_at + pause).await;
+    }
+}
+
+fn tell(permits: &Permits, asked_at: Option<Instant>, snapshot: &Concurrency) {
     let number = |number: i32| u32::try_from(number).unwrap_or_default();
     let requests: Vec<_> = snapshot
         .requests
@@ -154,7 +185,7 @@ fn tell(permits: &Permits, snapshot: &Concurrency) {
             duration: Duration::from_millis(u64::try_from(request.duration_ms).unwrap_or_default()),
         })
         .collect();
-    permits.take_snapshot(number(snapshot.used_cost), &requests);
+    permits.take_snapshot(asked_at, number(snapshot.used_cost), &requests);
     permits.set_capacity(snapshot.limit.map(number));
 }
 

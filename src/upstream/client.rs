@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    clocks::Clocks,
+    clocks::{self, Clocks},
     events::{Chunk, Events},
     retry,
 };
@@ -192,7 +192,7 @@ impl Client {
         let request = self.inner.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
         let request = request.header(header::ACCEPT, EVENT_STREAM);
         let (response, sent) = self.send(request, Ask::default()).await?;
-        Ok(self.events(response, sent, Ask::default()).await?.answer)
+        Ok(self.events(response, sent, Ask::default(), clocks::FEED).await?.answer)
     }
 
     /// Posts a body and waits for the whole answer.
@@ -221,7 +221,7 @@ impl Client {
     pub async fn stream<M: Chunk>(&self, segments: &[&str], body: Bytes, ask: Ask<'_>) -> Result<Reply<Events<M>>> {
         let request = self.json(segments, body)?.header(header::ACCEPT, EVENT_STREAM);
         let (response, sent) = self.send(request, ask).await?;
-        self.events(response, sent, ask).await
+        self.events(response, sent, ask, self.inner.clocks).await
     }
 
     async fn events<M: Chunk>(
@@ -229,6 +229,7 @@ impl Client {
         response: reqwest::Response,
         sent: Instant,
         ask: Ask<'_>,
+        clocks: Clocks,
     ) -> Result<Reply<Events<M>>> {
         let request_id = request_id(response.headers());
         if !is(&response, EVENT_STREAM) {
@@ -242,7 +243,7 @@ impl Client {
                 .with_upstream_request_id(request_id.as_ref().and_then(text)));
         }
         let body = http::Response::from(response).into_body();
-        let answer = Events::new(body, self.inner.clocks, sent, ask, request_id.as_ref().and_then(text));
+        let answer = Events::new(body, clocks, sent, ask, request_id.as_ref().and_then(text));
         Ok(Reply { request_id, answer })
     }
 

@@ -7,13 +7,19 @@ use tokio::time::Instant;
 use crate::error::{Error, Kind};
 
 /// How long each phase of an answer may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clocks {
     /// From sending the request to the first piece of the answer.
     pub first_token: Duration,
     /// Between two pieces.
     pub idle: Duration,
 }
+
+/// A feed has clocks of its own, whatever answers are allowed: upstream sends a snapshot every two seconds, so that one
+/// that is silent for so long is lost.
+pub(super) const FEED: Clocks = Clocks { first_token: FEED_SILENCE_MAX, idle: FEED_SILENCE_MAX };
+
+const FEED_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Which clock ran out.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +50,10 @@ fn earlier(clock: (Instant, Late), deadline: Option<Instant>) -> (Instant, Late)
 
 impl Late {
     pub(super) fn error(self, clocks: Clocks) -> Error {
+        if clocks == FEED {
+            let message = format!("Featherless's feed was silent for {} s: watch again", FEED_SILENCE_MAX.as_secs());
+            return Error::new(Kind::Timeout, "stream_stalled", message);
+        }
         let hint = "Use a smaller model, fewer max_tokens, or a longer timeout";
         let seconds = |time: Duration| format!("{} s", time.as_secs_f64());
         let (code, what) = match self {
