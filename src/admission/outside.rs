@@ -9,6 +9,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::RangeInclusive,
     time::{Duration, Instant},
 };
 
@@ -59,14 +60,16 @@ pub struct Ours<'a> {
     pub ended_at: Option<Instant>,
 }
 
-/// How many of the last known shifts are remembered.
+/// How many of the last shifts are remembered, and how many are enough to go by.
 const SHIFTS_MAX: usize = 64;
+const SHIFTS_MIN: usize = 8;
 
 /// Tells ours from theirs. It remembers by how much upstream's starts are usually later than ours: the lag of what it says
 /// and a request's way there. There is one for the feed, and one for what is asked for, which is fresher.
 #[derive(Debug, Default)]
 pub struct Recognition {
-    /// How much later, on top of the tolerance the other way, for the last of ours that were surely listed.
+    /// Of the last of ours that were surely listed, and could be nobody else. On top of the tolerance the other way, so
+    /// that they are never less than nothing.
     shifts: VecDeque<Duration>,
 }
 
@@ -77,70 +80,51 @@ impl Recognition {
         if listed == snapshot.used_cost { self.unmatched(snapshot, ours) } else { unaccounted(snapshot, ours) }
     }
 
-    /// What is listed and can't be ours: every listed one is given the one of ours that is nearest to it, nearest pairs
-    /// first, and each of ours only once. One whose cost we got wrong is still ours, only its surplus isn't.
+    /// What is listed and can't be ours. Starts that differ by about what they usually do are likely the same. Others are
+    /// thinkable only for one of ours that must be listed: or else those of ours that were just sent or have just ended
+    /// would explain whatever outsiders have begun at about the same time. One whose cost we got wrong is still ours, only
+    /// its surplus isn't.
     fn unmatched(&mut self, snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
-        let mut left: Vec<_> = snapshot.requests.iter().map(|listed| Some(listed.cost)).collect();
-        let mut free: Vec<_> = ours.iter().map(|request| Some(request.cost)).collect();
-        let mut surplus: u32 = 0;
-        for pair in self.pairs(snapshot, ours) {
-            if let (Some(listed), Some(request)) = (left.get_mut(pair.listed), free.get_mut(pair.ours))
-                && let (Some(told), Some(reckoned)) = (*listed, *request)
-            {
-                (*listed, *request) = (None, None);
-                surplus = surplus.saturating_add(told.saturating_sub(reckoned));
-                if pair.is_sure {
-                    self.remember(pair.shift);
-                }
-            }
+        let pairs = pairs(snapshot, ours);
+        self.remember(&pairs);
+        let usual = self.usual(&pairs);
+        let lag = self.lag(usual, snapshot);
+        let mut matching = Matching::new(snapshot, ours, lag);
+        let near = usual.saturating_sub(START_SPREAD / 2)..=usual + START_SPREAD / 2;
+        let any = Duration::ZERO..=START_TOLERANCE * 2;
+        for (shifts, is_sure, is_cost_same) in
+            [(&near, false, true), (&near, false, false), (&any, true, true), (&any, true, false)]
+        {
+            matching.pair(shifts, is_sure, is_cost_same);
         }
-        left.into_iter().flatten().fold(surplus, u32::saturating_add)
+        matching.surplus
     }
 
-    fn remember(&mut self, shift: Duration) {
-        if self.shifts.len() == SHIFTS_MAX {
-            self.shifts.pop_front();
+    fn remember(&mut self, pairs: &[Pair]) {
+        for pair in pairs.iter().filter(|pair| pair.is_sure && pair.is_only(pairs)) {
+            if self.shifts.len() == SHIFTS_MAX {
+                self.shifts.pop_front();
+            }
+            self.shifts.push_back(pair.shift);
         }
-        self.shifts.push_back(shift);
     }
 
-    /// All pairs there can be, the likeliest first. Those whose starts differ by about what most differ by, now and of
-    /// late, are likely. Others are thinkable only for one of ours that must be listed: or else those of ours that were
-    /// just sent or have just ended would explain whatever outsiders have begun at about the same time.
-    fn pairs(&self, snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> Vec<Pair> {
-        let mut pairs = Vec::new();
-        for (theirs, listed) in snapshot.requests.iter().enumerate() {
-            for (mine, request) in ours.iter().enumerate().filter(|(_, request)| request.model == listed.model) {
-                let been = snapshot.received_at.saturating_duration_since(request.started_at);
-                // Never less than nothing: how far before the snapshot's arrival, on top of the tolerance the other way.
-                let shift = (been + START_TOLERANCE).checked_sub(listed.duration);
-                if let Some(shift) = shift.filter(|&shift| shift <= START_TOLERANCE * 2) {
-                    let is_sure = request.ended_at.is_none() && been > START_TOLERANCE;
-                    let costs_differ = listed.cost != request.cost;
-                    pairs.push(Pair { costs_differ, shift, is_sure, listed: theirs, ours: mine, ..Pair::default() });
-                }
-            }
-        }
-        let mut shifts: Vec<_> = self.shifts.iter().copied().chain(pairs.iter().map(|pair| pair.shift)).collect();
-        shifts.sort_unstable();
-        let usual = usual(&shifts);
-        // What is known to be said late by so much can't be older; if it isn't known, only the bound is.
-        let lag = if self.shifts.is_empty() {
-            snapshot.lag
+    /// By how much the starts usually differ: by what is remembered, or else by what most of these do.
+    fn usual(&self, pairs: &[Pair]) -> Duration {
+        let is_known = self.shifts.len() >= SHIFTS_MIN;
+        let shifts = if is_known {
+            self.shifts.iter().copied().collect()
         } else {
-            usual.saturating_sub(START_TOLERANCE) + START_SPREAD / 2
+            pairs.iter().map(|pair| pair.shift).collect()
         };
-        let over = |mine: usize| {
-            let ended_at = ours.get(mine).and_then(|ours| ours.ended_at);
-            ended_at.is_some_and(|end| snapshot.received_at.saturating_duration_since(end) > lag.min(snapshot.lag))
-        };
-        for pair in &mut pairs {
-            pair.distance = pair.shift.abs_diff(usual);
-            pair.is_apart = pair.distance > START_SPREAD / 2;
-        }
-        pairs.retain(|pair| !over(pair.ours) && (!pair.is_apart || pair.is_sure));
-        pairs.sort_unstable();
-        pairs
+        densest(shifts)
+    }
+
+    /// How old what the snapshot says can be. What usually is late by so much isn't older.
+    fn lag(&self, usual: Duration, snapshot: &Snapshot<'_>) -> Duration {
+        let is_known = self.shifts.len() >= SHIFTS_MIN;
+        let known = usual.saturating_sub(START_TOLERANCE) + START_SPREAD / 2;
+        if is_known { known.min(snapshot.lag) } else { snapshot.lag }
     }
 }
 
@@ -155,12 +139,8 @@ pub fn by_silent_refusal(capacity: u32, ours: u32, cost: u32) -> u32 {
     capacity.saturating_sub(ours).saturating_sub(cost).saturating_add(1)
 }
 
-/// One listed request that can be one of ours. In order: which of them is so first.
-#[derive(Default, PartialEq, Eq, PartialOrd, Ord)]
+/// One listed request that can be one of ours.
 struct Pair {
-    costs_differ: bool,
-    is_apart: bool,
-    distance: Duration,
     listed: usize,
     ours: usize,
     shift: Duration,
@@ -168,14 +148,93 @@ struct Pair {
     is_sure: bool,
 }
 
-/// The middle of the densest stretch of [`START_SPREAD`] in what is sorted. Of equals the first: the one with the least
-/// lag.
-fn usual(sorted: &[Duration]) -> Duration {
+impl Pair {
+    /// Neither of the two can be another's.
+    fn is_only(&self, pairs: &[Pair]) -> bool {
+        pairs.iter().filter(|pair| pair.listed == self.listed || pair.ours == self.ours).count() == 1
+    }
+}
+
+/// All pairs there can be.
+fn pairs(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    for (theirs, listed) in snapshot.requests.iter().enumerate() {
+        for (mine, request) in ours.iter().enumerate().filter(|(_, request)| request.model == listed.model) {
+            let shift = shift(snapshot, listed, request);
+            if let Some(shift) = shift.filter(|&shift| shift <= START_TOLERANCE * 2) {
+                let is_sure = is_sure(snapshot, request);
+                pairs.push(Pair { listed: theirs, ours: mine, shift, is_sure });
+            }
+        }
+        if pairs.len() > PAIRS_MAX {
+            break;
+        }
+    }
+    pairs
+}
+
+/// So many pairs say enough about how much starts differ.
+const PAIRS_MAX: usize = 512;
+
+/// By how much the listed one's start is later than ours, on top of the tolerance the other way; none if it is earlier.
+fn shift(snapshot: &Snapshot<'_>, listed: &Listed<'_>, ours: &Ours<'_>) -> Option<Duration> {
+    let been = snapshot.received_at.saturating_duration_since(ours.started_at);
+    (been + START_TOLERANCE).checked_sub(listed.duration)
+}
+
+/// Whether it must be listed.
+fn is_sure(snapshot: &Snapshot<'_>, ours: &Ours<'_>) -> bool {
+    ours.ended_at.is_none() && ours.started_at + START_TOLERANCE < snapshot.received_at
+}
+
+/// Which listed ones are ours.
+struct Matching<'a> {
+    snapshot: &'a Snapshot<'a>,
+    /// By their starts, the first one first.
+    left: Vec<&'a Listed<'a>>,
+    ours: Vec<&'a Ours<'a>>,
+    /// What is not ours.
+    surplus: u32,
+}
+
+impl<'a> Matching<'a> {
+    fn new(snapshot: &'a Snapshot<'a>, ours: &'a [Ours<'a>], lag: Duration) -> Self {
+        let mut left: Vec<_> = snapshot.requests.iter().collect();
+        left.sort_unstable_by_key(|listed| std::cmp::Reverse(listed.duration));
+        let is_over = |end| snapshot.received_at.saturating_duration_since(end) > lag;
+        let mut ours: Vec<_> = ours.iter().filter(|ours| !ours.ended_at.is_some_and(is_over)).collect();
+        ours.sort_unstable_by_key(|ours| ours.started_at);
+        let surplus = left.iter().fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
+        Self { snapshot, left, ours, surplus }
+    }
+
+    /// Gives each listed one the first of ours that will do. As all are allowed the same shifts, no other way would give
+    /// more of them one.
+    fn pair(&mut self, shifts: &RangeInclusive<Duration>, is_sure_only: bool, is_cost_same: bool) {
+        let Self { snapshot, left, ours, surplus } = self;
+        left.retain(|listed| {
+            let will_do = |ours: &&Ours<'_>| {
+                ours.model == listed.model
+                    && (!is_cost_same || ours.cost == listed.cost)
+                    && (!is_sure_only || is_sure(snapshot, ours))
+                    && shift(snapshot, listed, ours).is_some_and(|shift| shifts.contains(&shift))
+            };
+            let Some(index) = ours.iter().position(will_do) else { return true };
+            let found = ours.remove(index);
+            *surplus = surplus.saturating_sub(listed.cost.min(found.cost));
+            false
+        });
+    }
+}
+
+/// The middle of the densest stretch of [`START_SPREAD`]. Of equals the first: the one with the least lag.
+fn densest(mut shifts: Vec<Duration>) -> Duration {
+    shifts.sort_unstable();
     let mut densest: Option<(usize, Duration, Duration)> = None;
-    let mut first = sorted.iter();
+    let mut first = shifts.iter();
     let mut begin = first.next();
     let mut within = 0;
-    for &last in sorted {
+    for &last in &shifts {
         within += 1;
         while let Some(&from) = begin
             && last > from + START_SPREAD

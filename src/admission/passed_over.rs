@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(patience(4, 8, 10), 26);
         assert_eq!(patience(4, 100, 10), 10, "the class's own bound is the least");
         assert_eq!(patience(1, 4, 10), 10, "one unit is never waited for");
-        assert_eq!(patience(4, 4, 10_000), 600, "and there is a greatest");
-        assert_eq!(patience(u32::MAX, 0, 10_000), 600);
+        assert_eq!(patience(4, 4, 10_000), 1200, "and there is a greatest");
+        assert_eq!(patience(u32::MAX, 0, 10_000), 1200);
     }
 }
