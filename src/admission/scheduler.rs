@@ -317,15 +317,18 @@ impl Scheduler {
             // Or what there is is kept for it.
             return (cost <= room.free).then_some(ticket);
         }
+        let (priority, next) = self.next(room.whole, room.whole)?;
         if let Some(ticket) = self.follow(room) {
+            if next.cost > room.free {
+                self.is_due_at(next.ticket, now + self.patience(priority, next.cost, room.whole));
+            }
             return Some(ticket);
         }
-        let (priority, next) = self.next(room.whole, room.whole)?;
         if next.cost <= room.free {
             return Some(next.ticket);
         }
         let (overtaking, smaller) = self.next(room.whole, room.free)?;
-        let patience = patience(&self.settings, priority, next.cost, room.whole, self.pace.service());
+        let patience = self.patience(priority, next.cost, room.whole);
         if self.lags(priority, next, overtaking, smaller, room.whole, patience) {
             self.is_due_at(next.ticket, now);
             return None;
@@ -421,8 +424,7 @@ impl Scheduler {
         class.hold(ask.key, ask.cost);
         if waiter.due.is_some_and(|due| due <= now) {
             class.make_up(charged);
-            let patience = patience(&self.settings, ask.priority, ask.cost, whole, self.pace.service());
-            let left = Work::of(whole, patience).share(self.settings.follow_share);
+            let left = Work::of(whole, self.patience(ask.priority, ask.cost, whole)).share(self.settings.follow_share);
             self.kept_for = Some(Kept { priority: ask.priority, cost: ask.cost, left });
         }
         for priority in Priority::ALL {
@@ -534,6 +536,10 @@ impl Scheduler {
         let before = self.waiting_units * ahead as u64 / self.waiting.len().max(1) as u64;
         let lacking = (before + u64::from(cost)).saturating_sub(u64::from(room.free));
         self.pace.until_freed(lacking, room.whole)
+    }
+
+    fn patience(&self, priority: Priority, cost: u32, whole: u32) -> Duration {
+        patience(&self.settings, priority, cost, whole, self.pace.service())
     }
 
     fn expected(&self, priority: Priority, key: KeyId, cost: u32) -> Work {

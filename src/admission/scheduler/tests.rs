@@ -91,7 +91,7 @@ fn who_was_refused_upstream_is_first_again_and_was_charged_nothing() {
     assert_eq!(bench.view().oldest, Some(seconds(3)));
     assert_eq!(bench.scheduler.ahead(tickets[1]), Some(0));
     assert_eq!(bench.scheduler.ahead(tickets[2]), Some(1));
-    bench.scheduler.set_outside(0, bench.now);
+    bench.scheduler.set_outside_asked(0, bench.now, bench.now);
     assert_eq!(bench.start(), [tickets[1]]);
     assert_eq!(bench.view().keys[0].unit_seconds, 3.0, "the first one's");
 }
@@ -131,18 +131,53 @@ fn with_outsiders_about_the_last_units_are_taken_only_when_heard_of() {
     bench.scheduler.set_outside(1, bench.now);
     bench.pass(seconds(1));
     let tickets: Vec<_> = (0..9).map(|_| bench.enqueue(ask())).collect();
+    assert!(!bench.scheduler.wants_news());
     assert_eq!(bench.start(), tickets[..5], "seven are left to us, and two of them may be gone");
+    assert!(bench.scheduler.wants_news(), "upstream shall be asked");
     bench.release(tickets[0]);
     assert_eq!(bench.start(), [tickets[5]], "what we give back is ours");
-    bench.pass(seconds(1));
     bench.scheduler.set_outside(1, bench.now);
-    assert_eq!(bench.start(), tickets[6..8], "and so is what is said to be free");
+    assert_eq!(bench.start(), [], "the feed is late");
+    bench.scheduler.set_outside_asked(1, bench.now, bench.now);
+    assert_eq!(bench.start(), [tickets[6], tickets[7]], "what is said to be free when asked is");
+    assert!(!bench.scheduler.wants_news(), "there is nothing to be had");
     bench.release(tickets[1]);
     bench.pass(seconds(1));
     assert_eq!(bench.start(), [], "but not for long");
     let lost = bench.scheduler.next_wake(bench.now).unwrap();
     bench.pass(lost - bench.now);
     assert_eq!(bench.start(), [tickets[8]], "nobody tells any more");
+}
+
+#[test]
+fn those_that_cost_as_much_follow_into_room_that_was_kept_for_a_while() {
+    let mut bench = Bench::with_capacity(4);
+    let running: Vec<_> = (0..4).map(|_| bench.enqueue(ask())).collect();
+    bench.start();
+    let large: Vec<_> = (0..9).map(|_| bench.enqueue(ask().cost(4))).collect();
+    let batch = bench.enqueue(ask().cost(4).priority(Priority::Batch));
+    let small: Vec<_> = (0..9).map(|_| bench.enqueue(ask().key(1, 1))).collect();
+    bench.release(running[0]);
+    assert_eq!(bench.start(), [small[0]]);
+    bench.pass(bench.patience(4));
+    running[1..].iter().chain(&small[..1]).for_each(|&ticket| bench.release(ticket));
+    assert_eq!(bench.start(), large[..1], "it is due");
+    let mut followers = 0;
+    loop {
+        bench.pass(seconds(60));
+        bench.release(large[followers]);
+        let started = bench.start();
+        if started != large[followers + 1..followers + 2] {
+            assert_eq!(
+                started,
+                small[1..5],
+                "then it is the turn of the others, and of none of a lower class: {batch:?}"
+            );
+            break;
+        }
+        followers += 1;
+    }
+    assert!((1..8).contains(&followers), "{followers}");
 }
 
 #[test]

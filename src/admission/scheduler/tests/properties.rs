@@ -133,6 +133,7 @@ impl Book {
         let (free, whole) = (self.free(), self.capacity.saturating_sub(self.outside));
         let dues: Vec<_> =
             self.waiting.iter().filter(|(_, ask)| ask.cost <= whole).filter_map(|w| self.due(w)).collect();
+        let kept_for = self.bench.scheduler.kept_for.map(|kept| kept.cost);
         let ticket = self.bench.scheduler.start(self.bench.now)?;
         let (_, ask) = *self.waiting.iter().find(|(waiting, _)| *waiting == ticket).expect("only who waits can start");
         assert!(ask.cost <= free, "{} of {free} free units", ask.cost);
@@ -144,7 +145,8 @@ impl Book {
             let fits = if self.is_guarded { ask.cost } else { free };
             for (other, before) in self.waiting.iter().take_while(|(other, _)| *other < ticket) {
                 let same_queue = (before.key, before.priority) == (ask.key, ask.priority);
-                assert!(!same_queue || before.cost > fits, "{other:?} fits and came before {ticket:?}");
+                let follows = kept_for.is_some_and(|cost| before.cost < cost && cost <= ask.cost);
+                assert!(!same_queue || before.cost > fits || follows, "{other:?} fits and came before {ticket:?}");
             }
         }
         Some(ticket)
@@ -223,10 +225,13 @@ proptest! {
         capacity in 4..9u32,
     ) {
         let (patience, longest) = (seconds(15), seconds(20));
+        // A quarter of what eight units do in one patience, by requests of two that take twice as long as expected.
+        let followed_max = seconds(30);
         let mut story = Story::new(Bench::of(patient_for(patience), Some(capacity)));
         let tickets: Vec<_> = costs.iter().map(|&cost| story.bench.enqueue(ask().cost(cost))).collect();
         let mut waiting: BTreeSet<_> = tickets.iter().copied().collect();
-        let mut passed_over_since = None;
+        let cost = |ticket: Ticket| costs[tickets.iter().position(|&other| other == ticket).unwrap()];
+        let (mut passed_over_since, mut followed_since) = (None, None);
         while !waiting.is_empty() {
             // With one queue, the next in order is whoever came first.
             for (ticket, _) in story.step(|ticket| Duration::from_millis(services[ticket.0 as usize])) {
@@ -234,7 +239,9 @@ proptest! {
                 waiting.remove(&ticket);
                 let now = story.bench.now;
                 if ticket == oldest {
-                    passed_over_since = None;
+                    (passed_over_since, followed_since) = (None, None);
+                } else if cost(ticket) > cost(oldest) {
+                    followed_since.get_or_insert(now);
                 } else {
                     let since = *passed_over_since.get_or_insert(now);
                     prop_assert!(now - since < patience, "{oldest:?} is due, and {ticket:?} started");
@@ -242,6 +249,10 @@ proptest! {
             }
             if let Some(since) = passed_over_since {
                 prop_assert!(story.bench.now - since <= patience + longest, "it should have started long ago");
+            }
+            if let Some(since) = followed_since {
+                let most = followed_max + patience + longest;
+                prop_assert!(story.bench.now - since <= most, "others have followed for too long");
             }
         }
     }
