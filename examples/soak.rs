@@ -160,6 +160,8 @@ const SERVE: &[&str] = &[
     "1s",
     "--circuit-failures",
     "0",
+    "--queue-timeout",
+    "2s",
     "--retry-wait",
     "50ms",
 ];

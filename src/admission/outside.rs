@@ -377,6 +377,42 @@ mod tests {
     }
 
     #[test]
+    fn when_the_usual_lag_is_known_what_ended_before_it_explains_nothing() {
+        let mut recognition = Recognition::default();
+        let mut tell = |story: &Story| {
+            let used_cost = story.listed.iter().map(|listed| listed.cost).sum();
+            recognition.outside(
+                &Snapshot { received_at: story.now, lag: LAG, used_cost, requests: &story.listed },
+                &story.ours,
+            )
+        };
+        let over = Story::new().ours(1, 10_000, Some(1_000)).listed(1, 9_700);
+        let lately = Story::new().ours(1, 10_000, Some(400)).listed(1, 9_700);
+        let early = Story::new().ours(1, 10_000, Some(400)).listed(1, 8_700);
+        assert_eq!((tell(&over), tell(&lately), tell(&early)), (0, 0, 0), "all of it is thinkable");
+        for started_ago in 1..=SHIFTS_MIN as u64 {
+            tell(&Story::new().ours(1, started_ago * 5_000, None).listed(1, started_ago * 5_000 - 300));
+        }
+        assert_eq!((tell(&over), tell(&lately), tell(&early)), (1, 0, 1), "the lag is 0.3 s");
+        // Nobody could tell whose these are, so nothing is learnt from them.
+        for _ in 0..100 {
+            tell(&Story::new().ours(1, 9_000, None).ours(1, 9_100, None).listed(1, 7_000).listed(1, 7_100));
+        }
+        assert_eq!(tell(&lately), 0);
+    }
+
+    #[test]
+    fn a_crowd_of_ours_is_all_ours_whichever_is_which() {
+        let mut story = Story::new();
+        for number in 0..200 {
+            let started_ago = 4_000 + number * 17;
+            story = story.ours(1, started_ago, None).listed(1, started_ago - 300 - number * 7 % 50);
+        }
+        assert_eq!(story.outside(), 0);
+        assert_eq!(story.listed(1, 60_000).outside(), 1);
+    }
+
+    #[test]
     fn a_refusal_tells_too() {
         assert_eq!(by_refusal(10, 4), 6);
         assert_eq!(by_refusal(3, 4), 0);

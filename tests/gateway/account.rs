@@ -1,5 +1,7 @@
 //! The account: its plan, its units, and the one feed that all watchers share.
 
+use std::time::Duration;
+
 use featherwire::proto::v1::{
     GetConcurrencyRequest, GetPlanRequest, WatchConcurrencyRequest, account_service_client::AccountServiceClient,
 };
@@ -94,4 +96,20 @@ async fn a_feed_that_breaks_ends_every_watch_with_an_error() {
     let gateway = Gateway::to(refused.address).await;
     let body = http().get(gateway.url("/v1/concurrency/stream")).send().await.unwrap().text().await.unwrap();
     assert!(body.contains("featherless_api_key_rejected") && !body.contains("[DONE]"), "{body}");
+}
+
+#[tokio::test]
+async fn the_feed_may_be_silent_for_longer_than_an_answer() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::with(emulator.address, |config| {
+        config.upstream.first_token_timeout = Duration::from_millis(300);
+        config.upstream.idle_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut client = AccountServiceClient::new(gateway.channel().await);
+    let mut stream = client.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
+    for _ in 0..2 {
+        // Featherless says something every two seconds.
+        assert!(stream.message().await.unwrap().is_some());
+    }
 }

@@ -230,3 +230,68 @@ async fn what_others_use_of_the_account_is_left_to_them() {
     answers.into_iter().for_each(|answer| drop(answer.ok()));
     drop(other);
 }
+
+#[tokio::test]
+async fn a_model_that_is_refused_for_ever_doesnt_keep_the_others_waiting() {
+    let emulator = emulator(8, 0.0).await;
+    let gateway = scheduling(emulator.address).await;
+    until(&gateway, "the plan is known", |view| view["capacity"] == 8).await;
+    let gateway = Arc::new(gateway);
+    // Together they would take the whole plan each time, and each time be told that it is taken.
+    let mut refused = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let gateway = Arc::clone(&gateway);
+        refused.spawn(async move { gateway.ask(Door::RestUnary, &prompt("emulator/429", "hi")).await });
+    }
+    until(&gateway, "they wait again", |view| view["outside"] == 8).await;
+    let good = prompt(FOUR_UNITS, "Say hello in 5 words");
+    let answers = join_all((0..4).map(|_| gateway.ask(Door::GrpcUnary, &good)));
+    let answers = tokio::time::timeout(Duration::from_secs(60), answers).await;
+    answers.expect("units are free").into_iter().for_each(|answer| drop(answer.ok()));
+    assert!(refused.try_join_next().is_none(), "they wait until their time is up");
+}
+
+/// An account of two units of which the feed says once that another process holds one; who asks is told that it is free.
+async fn with_a_late_feed() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+    use axum::{Router, body::Body, http::header::CONTENT_TYPE, routing::get};
+
+    let asked = Arc::<AtomicUsize>::default();
+    let counter = Arc::clone(&asked);
+    let other = json!({"limit": 2, "used_cost": 1, "request_count": 1, "requests": [
+        {"id": "a", "model": "a/b", "cost": 1, "duration_ms": 90_000},
+    ]});
+    let free = json!({"limit": 2, "used_cost": 0, "request_count": 0, "requests": []});
+    let feed = async move || {
+        let first = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(format!("data: {other}\n\n"))]);
+        let events = futures_util::StreamExt::chain(first, futures_util::stream::pending());
+        ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(events))
+    };
+    let reply = |value: Value| ([(CONTENT_TYPE, "application/json")], value.to_string());
+    let router = Router::new()
+        .route("/account/concurrency/stream", get(feed))
+        .route(
+            "/account/concurrency",
+            get(async move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+                reply(free)
+            }),
+        )
+        .route("/v1/models", get(async move || reply(json!({"object": "list", "data": []}))))
+        .route("/v1/chat/completions", axum::routing::post(async move || reply(whole("hello"))));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn upstream_is_asked_what_is_free_when_the_feed_would_tell_too_late() {
+    let (upstream, asked) = with_a_late_feed().await;
+    let gateway = scheduling(upstream).await;
+    // Asking for the view asks upstream too, once each time.
+    until(&gateway, "the other one is seen", |view| view["outside"] == 1).await;
+    let before = asked.load(Ordering::Relaxed);
+    assert_eq!(gateway.ask(Door::GrpcUnary, &prompt(ONE_UNIT, "hi")).await.ok().content, "hello");
+    assert_eq!(asked.load(Ordering::Relaxed) - before, 1);
+    until(&gateway, "what was said is believed", |view| view["outside"] == 0).await;
+}
