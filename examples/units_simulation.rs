@@ -23,7 +23,6 @@ const ASK_TRIP: Duration = Duration::from_millis(100);
 const ASK_EVERY: Duration = Duration::from_millis(250);
 const OUTSIDER_RETRY: Duration = Duration::from_secs(5);
 const OUTSIDER_SERVICE: f64 = 20.0;
-const OUTSIDERS_PER_MINUTE: f64 = 2.0;
 
 /// Key, weight, class, and its part of all requests.
 const KEYS: [(&str, u32, Priority, f64); 5] = [
@@ -42,7 +41,7 @@ struct Load {
     service: f64,
     /// Unit-seconds asked for, for each there is.
     offered: f64,
-    has_outsiders: bool,
+    outsiders_per_minute: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -310,7 +309,7 @@ impl<'a> World<'a> {
             report,
         };
         (0..requests.len()).for_each(|id| world.at(requests[id].at, Event::Arrived(id)));
-        if load.has_outsiders {
+        if load.outsiders_per_minute > 0.0 {
             world.outsiders_come();
             world.at(SNAPSHOT_EVERY, Event::SnapshotTaken);
         }
@@ -321,7 +320,7 @@ impl<'a> World<'a> {
     fn outsiders_come(&mut self) {
         let mut at = 0.0;
         while at < self.end.as_secs_f64() {
-            at += exponential(&mut self.dice, 60.0 / OUTSIDERS_PER_MINUTE);
+            at += exponential(&mut self.dice, 60.0 / self.load.outsiders_per_minute);
             let cost = MODELS[pick(&mut self.dice, MODELS.iter().map(|model| model.2))].1;
             let service = exponential(&mut self.dice, OUTSIDER_SERVICE);
             let outsider = Event::Outsider(cost.min(self.load.capacity / 2), (service * 1000.0) as u64, 5);
@@ -526,7 +525,7 @@ fn policies(load: &Load) -> Vec<(&'static str, Box<dyn Policy>)> {
     let (due, tries) = Default::default();
     let retry = Retry { dice: fastrand::Rng::with_seed(3), due, tries, failed: 0 };
     let mut all: Vec<(_, Box<dyn Policy>)> = vec![("ours", Box::new(Featherwire::new(load, headroom)))];
-    if load.has_outsiders {
+    if load.outsiders_per_minute > 0.0 {
         all.push(("ours, no guard", Box::new(Featherwire::new(load, 0))));
     }
     all.push(("first come", Box::new(fifo)));
@@ -593,15 +592,16 @@ fn keys(load: &Load) {
 }
 
 fn main() {
-    let all = |offered: f64, has_outsiders: bool| -> Vec<Load> {
+    let all = |offered: f64, outsiders_per_minute: f64| -> Vec<Load> {
         let loads = [4, 8, 100].into_iter().flat_map(|capacity| [2.0, 10.0, 60.0].map(|service| (capacity, service)));
-        loads.map(|(capacity, service)| Load { capacity, service, offered, has_outsiders }).collect()
+        loads.map(|(capacity, service)| Load { capacity, service, offered, outsiders_per_minute }).collect()
     };
     println!("Waits in seconds, p50 / p99. {REQUESTS} requests in each run.");
-    table("Saturation: a third more is asked for than there is", &all(1.33, false));
-    table("Busy: seven tenths of what there is", &all(0.7, false));
-    table("Saturation, with outsiders", &all(1.33, true));
-    table("Half busy, with outsiders", &all(0.5, true));
-    table("Busy, with outsiders", &all(0.7, true));
-    keys(&Load { capacity: 8, service: 10.0, offered: 1.33, has_outsiders: false });
+    table("Saturation: a third more is asked for than there is", &all(1.33, 0.0));
+    table("Busy: seven tenths of what there is", &all(0.7, 0.0));
+    table("Saturation, with outsiders", &all(1.33, 2.0));
+    table("Half busy, with outsiders", &all(0.5, 2.0));
+    table("Busy, with outsiders", &all(0.7, 2.0));
+    table("Half busy, with half as many outsiders", &all(0.5, 1.0));
+    keys(&Load { capacity: 8, service: 10.0, offered: 1.33, outsiders_per_minute: 0.0 });
 }
