@@ -53,7 +53,9 @@ impl Units {
         let settings = Settings::default();
         // Patience that outlasts the longest wait would be no use to anybody.
         let passed_over_max = settings.passed_over_max.min(config.queue_timeout / 2);
-        let settings = Settings { queue_limit: config.queue_limit, passed_over_max, ..settings };
+        // Where nobody tells what others use, there is nothing to wait for before the last units are taken.
+        let headroom = if config.units.is_some() { 0 } else { settings.headroom };
+        let settings = Settings { queue_limit: config.queue_limit, passed_over_max, headroom, ..settings };
         let permits = Permits::new(settings, config.queue_timeout);
         let keeper = {
             let (permits, catalogue, units) = (permits.clone(), catalogue.clone(), config.units);

@@ -3,6 +3,8 @@
 //! The table has the cells that can exist. Plain unary calls have the phases up to [`Phase::Body`]; those of a stream they
 //! have as unary calls that are streamed upstream, so that every door goes through every phase but one: a stream has no
 //! `Body`.
+//!
+//! The account has one unit, so that the next call is answered only if the one before has given it back.
 
 use std::{
     any::Any,
@@ -13,7 +15,7 @@ use std::{
 };
 
 use featherwire::{
-    config::Upstream,
+    config,
     error::Kind::{self, Forbidden, Invalid, Misconfigured, NotFound, NotReady, Saturated, Timeout, Unavailable},
     proto::v1::{chat_delta::Body::Content, chat_service_client::ChatServiceClient},
     server::Outcome,
@@ -132,7 +134,7 @@ const TABLE: &[Cell] = &[
     Cell(Headers,    Status(401, "who"), Failed(Misconfigured, "featherless_api_key_rejected"), 1),
     Cell(Headers,    Status(403, "no"), Failed(Forbidden, "forbidden"),                      1),
     Cell(Headers,    Status(404, "no such model"), Failed(NotFound, "model_not_found"),      1),
-    Cell(Headers,    Status(429, "full"), Failed(Saturated, "concurrency_limit_exceeded"),   1),
+    Cell(Headers,    Status(429, "full"), Failed(Saturated, "queue_timeout"),                2),
     Cell(Headers,    Status(500, "boom"), Failed(Bad, "upstream_error"),                     2),
     Cell(Headers,    Status(503, "No valid Executor"), Failed(Unavailable, "no_capacity"),   4),
     Cell(Headers,    Html(200),         Failed(Bad, "upstream_bad_answer"),                  1),
@@ -140,7 +142,7 @@ const TABLE: &[Cell] = &[
     Cell(Headers,    Html(524),         Failed(Timeout, "upstream_timeout"),                 1),
     Cell(Headers,    StatusThenSilence, Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(Headers,    Error,             Failed(Bad, "upstream_stream_failed"),               1),
-    Cell(Headers,    Full,              Failed(Saturated, "concurrency_limit_exceeded"),     1),
+    Cell(Headers,    Full,              Failed(Saturated, "queue_timeout"),                  2),
     Cell(Headers,    BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(Headers,    GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(Headers,    Garbage,           Failed(Bad, "upstream_bad_answer"),                  1),
@@ -164,7 +166,7 @@ const TABLE: &[Cell] = &[
     Cell(FirstToken, EofInside,         Failed(Bad, "upstream_stream_cut"),                  1),
     Cell(FirstToken, Html(200),         Failed(Bad, "upstream_stream_cut"),                  1),
     Cell(FirstToken, Error,             Failed(Bad, "upstream_stream_failed"),               1),
-    Cell(FirstToken, Full,              Failed(Saturated, "concurrency_limit_exceeded"),     1),
+    Cell(FirstToken, Full,              Failed(Saturated, "queue_timeout"),                  2),
     Cell(FirstToken, BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(FirstToken, GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(FirstToken, CallerLeaves,      Cancelled,                                           1),
@@ -249,6 +251,9 @@ const BOUND: Duration = Duration::from_secs(10);
 /// The clock that the cell is about; long enough for a good call on a machine that is busy.
 const CLOCK: Duration = Duration::from_secs(1);
 
+/// Longer than a refusal for want of units is believed, so that the call asks once more and is refused once more.
+const QUEUE_CLOCK: Duration = Duration::from_millis(2500);
+
 /// How soon upstream must see that the caller has left. It takes a few milliseconds; the rest is for a machine that is
 /// busy. What it took is printed.
 const LEFT_BOUND: Duration = Duration::from_secs(2);
@@ -314,7 +319,8 @@ impl Play {
 
     async fn play(self, log: &Log) -> Option<Duration> {
         let mut upstream = Scripted::always(self.good()).await;
-        let gateway = Gateway::with(upstream.address, |config| self.configure(&mut config.upstream)).await;
+        upstream.knows(json!({"data": [{"id": MODEL, "concurrency_cost": 1}]}));
+        let gateway = Gateway::with(upstream.address, |config| self.configure(config)).await;
         // What is made at the first use, and stays, is made now.
         self.ask(&gateway, &[]).await.ok();
         upstream.rests().await;
@@ -356,9 +362,12 @@ impl Play {
 
     /// The clock that the cell is about is short, and the others are longer than the bound: only that one can have ended
     /// the call.
-    fn configure(self, upstream: &mut Upstream) {
+    fn configure(self, config: &mut config::Serve) {
         let clock = |rings: bool| if rings { CLOCK } else { 4 * BOUND };
         let code = if let Failed(_, code) = self.end { code } else { "" };
+        config.units.units = Some(1);
+        config.units.queue_timeout = if code == "queue_timeout" { QUEUE_CLOCK } else { 4 * BOUND };
+        let upstream = &mut config.upstream;
         upstream.connect_timeout = clock(code == "connect_timeout");
         upstream.first_token_timeout = clock(code == "first_token_timeout");
         upstream.idle_timeout = clock(code == "stream_stalled" || self.fault == StatusThenSilence);
