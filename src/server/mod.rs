@@ -45,6 +45,16 @@ const UNACKNOWLEDGED_MARGIN: Duration = Duration::from_secs(10);
 /// How many calls one HTTP/2 connection may have open at a time.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
 
+/// How many calls of one HTTP/2 connection may be cancelled before we have so much as looked at them. More is a flood that
+/// is to keep us busy (CVE-2023-44487), and the connection is closed. A client that gives up a batch at once is none: h2's
+/// own 20 would cost it all its other calls too.
+const UNSEEN_CANCELS_MAX: usize = 256;
+
+/// How often in its life one HTTP/2 connection may break the protocol in a way that costs only the one call, before it is
+/// closed (CVE-2025-8671). A client's connection may live for weeks, and frames can always cross: h2's own 1024 can be
+/// reached in good faith.
+const BROKEN_CALLS_MAX: usize = 16 * 1024;
+
 /// The largest head of a request, in bytes.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
 
@@ -143,6 +153,8 @@ fn http(patience: Duration) -> auto::Builder<Streams> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_pending_accept_reset_streams(UNSEEN_CANCELS_MAX)
+        .max_local_error_reset_streams(BROKEN_CALLS_MAX)
         .max_header_list_size(HEAD_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);

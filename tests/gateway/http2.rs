@@ -1,0 +1,111 @@
+//! What one HTTP/2 connection may do to the gateway, in frames as they stand in RFC 9113.
+
+use featherwire::proto::v1::chat_service_client::ChatServiceClient;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+
+use crate::support::{Door, Emulator, Gateway, MODEL, door::message, prompt};
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+const CANCEL: u32 = 8;
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A header block: indexed pseudo-headers of the static table, and the path as a literal (RFC 7541).
+fn head(method: u8, path: &str) -> Vec<u8> {
+    const SCHEME_HTTP: u8 = 0x86;
+    const PATH_LITERAL: u8 = 0x04;
+    const AUTHORITY_LITERAL: u8 = 0x01;
+    let literal = |name: u8, value: &str| [&[name, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();
+    [vec![method, SCHEME_HTTP], literal(PATH_LITERAL, path), literal(AUTHORITY_LITERAL, "localhost")].concat()
+}
+
+const GET: u8 = 0x82;
+const POST: u8 = 0x83;
+
+/// A caller who opens so many calls and cancels each before anything else, all in one go.
+fn flurry(calls: u32) -> Vec<u8> {
+    let head = head(POST, "/featherwire.v1.ChatService/CreateChatCompletion");
+    let call = |number| {
+        let stream = 2 * number + 1;
+        [frame(HEADERS, END_HEADERS, stream, &head), frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())].concat()
+    };
+    (0..calls).flat_map(call).collect()
+}
+
+async fn connect(gateway: &Gateway) -> (OwnedReadHalf, OwnedWriteHalf) {
+    let (reader, mut writer) = TcpStream::connect(gateway.address).await.unwrap().into_split();
+    writer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    writer.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+    (reader, writer)
+}
+
+/// The next frame of this kind, on this stream.
+async fn next(reader: &mut OwnedReadHalf, kind: u8, stream: u32) -> Vec<u8> {
+    loop {
+        let mut head = [0; 9];
+        reader.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
+        reader.read_exact(&mut payload).await.unwrap();
+        let seen = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        assert!(kind == GOAWAY || head[3] != GOAWAY, "the connection is ended: {payload:?}");
+        if (head[3], seen) == (kind, stream) {
+            return payload;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_cancels_two_hundred_calls_at_once_is_served_on() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let (mut reader, mut writer) = connect(&gateway).await;
+    writer.write_all(&flurry(200)).await.unwrap();
+    let last = 2 * 200 + 1;
+    writer.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, last, &head(GET, "/healthz"))).await.unwrap();
+    const STATUS_200: u8 = 0x88;
+    assert_eq!(next(&mut reader, HEADERS, last).await[0], STATUS_200);
+}
+
+#[tokio::test]
+async fn a_flood_of_resets_costs_the_caller_its_connection_and_nobody_else_anything() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let (mut reader, mut writer) = connect(&gateway).await;
+    let flood = tokio::spawn(async move { writer.write_all(&flurry(20_000)).await });
+    let goaway = next(&mut reader, GOAWAY, 0).await;
+    assert_eq!(goaway[4..8], ENHANCE_YOUR_CALM.to_be_bytes());
+    drop(reader);
+    // What was still to be written was of no interest.
+    let _ = flood.await.unwrap();
+    for door in Door::ALL {
+        gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn a_head_over_the_limit_costs_one_call_and_not_its_connection() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let mut client = ChatServiceClient::new(gateway.channel().await);
+    let mut request = tonic::Request::new(message(&prompt(MODEL, "hi")));
+    request.metadata_mut().insert("x-large", "x".repeat(100 * 1024).parse().unwrap());
+    client.create_chat_completion(request).await.unwrap_err();
+    client.create_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap();
+}

@@ -1,0 +1,87 @@
+//! Callers who take their time over a request: none of them is waited for for ever. Time is tokio's, and passes as soon
+//! as nobody has anything to do.
+
+use std::{future::pending, net::SocketAddr, time::Duration};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, interval},
+};
+
+use crate::support::{Emulator, Gateway};
+
+/// Connects, writes this (again and again, if it is a drip), and reads until the gateway closes. Tells what was read, and
+/// after what time.
+async fn held_by(gateway: SocketAddr, begin: &[u8], drip: Option<&[u8]>) -> (String, Duration) {
+    let began = Instant::now();
+    let (mut reader, mut writer) = TcpStream::connect(gateway).await.unwrap().into_split();
+    writer.write_all(begin).await.unwrap();
+    let drips = async {
+        let Some(drip) = drip else { return pending().await };
+        let mut ticks = interval(Duration::from_secs(5));
+        loop {
+            ticks.tick().await;
+            // Closed meanwhile: the reader sees that too.
+            let _ = writer.write_all(drip).await;
+        }
+    };
+    let mut answer = Vec::new();
+    tokio::select! {
+        _ = reader.read_to_end(&mut answer) => {}
+        () = drips => {}
+    }
+    (String::from_utf8_lossy(&answer).into_owned(), began.elapsed())
+}
+
+/// HTTP/2's preface, and empty settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+
+#[tokio::test(start_paused = true)]
+async fn who_never_finishes_a_head_is_cut() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let seconds = Duration::from_secs;
+    for (begin, drip, most) in [
+        (&b""[..], None, seconds(31)),
+        (b"P", None, seconds(31)),
+        (b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-a: ", None, seconds(31)),
+        (b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-a: ", Some(&b"a"[..]), seconds(31)),
+        (PREFACE.get(..10).unwrap(), None, seconds(31)),
+        // One who said hello and then nothing, not even to a ping.
+        (PREFACE, None, seconds(61)),
+    ] {
+        let (_, held) = held_by(gateway.address, begin, drip).await;
+        assert!(held <= most, "{:?} was held for {held:?}", String::from_utf8_lossy(begin));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_never_finishes_a_body_is_told_so_and_cut() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let head = |path: &str, media_type: &str, more: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {media_type}\r\n{more}content-length: 999\r\n\r\n"
+        )
+    };
+    let chat = "/v1/chat/completions";
+    for (drip, more, most) in [(None, "", 121), (Some(&b" "[..]), "", 121), (None, "x-request-timeout-ms: 5000\r\n", 6)]
+    {
+        let begin = head(chat, "application/json", more) + "{";
+        let (answer, held) = held_by(gateway.address, begin.as_bytes(), drip).await;
+        assert!(held <= Duration::from_secs(most), "held for {held:?}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 504 "), "{answer}");
+        let error: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(error["error"]["code"], "request_timeout");
+    }
+    let method = "/featherwire.v1.ChatService/CreateChatCompletion";
+    for drip in [None, Some(&b"\0"[..])] {
+        let begin = head(method, "application/grpc-web", "") + "\0\0\0\x03\0";
+        let (answer, held) = held_by(gateway.address, begin.as_bytes(), drip).await;
+        assert!(held <= Duration::from_secs(121), "held for {held:?}");
+        assert!(answer.contains("grpc-status: 4"), "{answer}");
+    }
+}
