@@ -1,8 +1,9 @@
 //! Who may ask upstream now, and who has to wait: the gateway's one queue for an account's concurrency units.
 //!
 //! Featherless meters one thing. A plan has so many units, a request in flight holds what its model costs, and one more
-//! than fits is refused with 429. All of this module but `permits` and `permit` is pure: no I/O, no task, no clock and no dice of its own. Whoever
-//! drives it says what happened and what time it is, and then asks [`Scheduler::start`] until it says that nobody may.
+//! than fits is refused with 429. All of this module but `permits` and `permit` is pure: no I/O, no task, no clock and no
+//! dice of its own. Whoever drives it says what happened and what time it is, and then asks [`Scheduler::start`] until it
+//! says that nobody may.
 //!
 //! # Order
 //!
@@ -17,6 +18,10 @@
 //! Who is next but doesn't fit is *passed over*: the first in the same order that does fit starts instead, so that no
 //! unit is idle while somebody who fits waits. Requests of one key, class and cost never overtake each other; one can be
 //! overtaken by a smaller one of its own key only in this way.
+//!
+//! Room that was kept is dear, so it is used: when one that it was kept for has started, others that cost as much *follow*
+//! in it, whosever turn it is, if they are of its class or a higher one; until they were granted as much as
+//! [`Settings::follow_share`] says, or there is none. They are charged as always.
 //!
 //! # What is guaranteed
 //!

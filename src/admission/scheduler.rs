@@ -7,23 +7,16 @@ use std::{
 
 use super::{
     ask::{Ask, KeyId, PerPriority, Priority, Refusal, Ticket},
-    class::{Class, Next},
+    class::Class,
     guard::Guard,
     pace::{Pace, Work},
-    passed_over::{PassedOver, patience},
+    passed_over::PassedOver,
     settings::Settings,
     settling::Settling,
-    view::{KeyView, View},
 };
 
-/// A request is refused as too late only if even this part of its estimated wait were too long. The estimate is an
-/// average: about half of those who wait are faster, and a wrong refusal costs an answer, a wrong place in the queue
-/// costs nothing.
-const TOO_LATE_PART: u32 = 2;
-
-/// The shortest and the longest time after which somebody is told to come again when the queue is full.
-const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+mod choice;
+mod outlook;
 
 /// The queue for one account's units. Whatever happened, ask [`Self::start`] until it says that nobody may start.
 #[derive(Debug)]
@@ -249,169 +242,9 @@ impl Scheduler {
         [self.settling.next(), deadline, unguarded].into_iter().flatten().min()
     }
 
-    /// About how many will start before this one, if nobody else comes: of its own queue exactly, of the other keys'
-    /// what their weights give them, of the classes above all. None if it doesn't wait.
-    ///
-    /// It takes a step for each 128 tickets drawn since the oldest of its own queue, and up to 128 more: one or two
-    /// microseconds with 10,000 waiting.
-    pub fn ahead(&self, ticket: Ticket) -> Option<usize> {
-        let ask = self.waiting.get(&ticket)?.ask;
-        let own = self.classes.of(ask.priority).own_ahead(ask.key, ticket);
-        Some(self.ahead_of(&ask, own))
-    }
-
-    /// About how long this one still has to wait. None if it doesn't wait, or if too little was seen to tell.
-    pub fn estimate(&self, ticket: Ticket, now: Instant) -> Option<Duration> {
-        let ask = self.waiting.get(&ticket)?.ask;
-        let wait = self.wait_of(ask.cost, self.ahead(ticket)?, now);
-        self.pace.is_known().then_some(wait)
-    }
-
     /// The units our requests hold, those included that have ended and not yet settled.
     pub fn held(&self) -> u32 {
         self.in_use.saturating_add(self.settling.units())
-    }
-
-    /// All there is to see. It takes a step for each key and each request that runs, and sorts the last 512 waits.
-    pub fn view(&self, now: Instant) -> View {
-        let oldest = self.waiting.first_key_value().map(|(_, waiter)| now.saturating_duration_since(waiter.arrived));
-        View {
-            capacity: self.capacity,
-            outside: self.guard.outside(),
-            in_use: self.in_use,
-            settling: self.settling.units(),
-            running: self.running.len(),
-            queued: PerPriority {
-                interactive: self.classes.interactive.queued(),
-                default: self.classes.default.queued(),
-                batch: self.classes.batch.queued(),
-            },
-            passed_over: self.passed_over.len(),
-            oldest,
-            wait_p50: self.pace.wait_percentile(50),
-            wait_p99: self.pace.wait_percentile(99),
-            keys: self.keys(now),
-        }
-    }
-
-    fn keys(&self, now: Instant) -> Vec<KeyView> {
-        let mut granted: BTreeMap<_, _> = self.accounts.iter().map(|(&key, account)| (key, account.granted)).collect();
-        for running in self.running.values() {
-            let so_far = Work::of(running.waiter.ask.cost, now.saturating_duration_since(running.started));
-            let granted = granted.entry(running.waiter.ask.key).or_default();
-            *granted = *granted + so_far;
-        }
-        let view = |(&key, account): (&KeyId, &Account)| KeyView {
-            key,
-            weight: account.weight,
-            in_use: account.in_use,
-            queued: Priority::ALL.iter().map(|&priority| self.classes.of(priority).queued_of(key)).sum(),
-            unit_seconds: granted.get(&key).copied().unwrap_or_default().as_unit_seconds(),
-        };
-        self.accounts.iter().map(view).collect()
-    }
-
-    /// Who would start now.
-    fn choose(&mut self, room: Room, now: Instant) -> Option<Ticket> {
-        if let Some((ticket, cost)) = self.passed_over.first_due(now, room.whole) {
-            // Or what there is is kept for it.
-            return (cost <= room.free).then_some(ticket);
-        }
-        let (priority, next) = self.next(room.whole, room.whole)?;
-        if let Some(ticket) = self.follow(room) {
-            if next.cost > room.free {
-                self.is_due_at(next.ticket, now + self.patience(priority, next.cost, room.whole));
-            }
-            return Some(ticket);
-        }
-        if next.cost <= room.free {
-            return Some(next.ticket);
-        }
-        let (overtaking, smaller) = self.next(room.whole, room.free)?;
-        let patience = self.patience(priority, next.cost, room.whole);
-        if self.lags(priority, next, overtaking, smaller, room.whole, patience) {
-            self.is_due_at(next.ticket, now);
-            return None;
-        }
-        self.is_due_at(next.ticket, now + patience);
-        if overtaking != priority {
-            let work = self.expected(overtaking, smaller.key, smaller.cost);
-            self.classes.of_mut(priority).overtake(work);
-        }
-        Some(smaller.ticket)
-    }
-
-    /// Who follows one that units were kept for: another that costs as much, while the room that was made for it is still
-    /// whole. It may not be its turn yet; but to make room for it then, units would have to be kept once more.
-    fn follow(&mut self, room: Room) -> Option<Ticket> {
-        let Kept { priority: of, cost, left } = self.kept_for?;
-        if room.free < cost {
-            return None;
-        }
-        let costs = cost..=room.free;
-        let above = Priority::ALL.into_iter().take_while(|&priority| priority <= of);
-        let next =
-            { above }.find_map(|priority| Some((priority, self.classes.of(priority).first_within(costs.clone())?)));
-        let next = next.filter(|(priority, next)| self.expected(*priority, next.key, next.cost) <= left);
-        let Some((priority, next)) = next else {
-            self.kept_for = None;
-            return None;
-        };
-        let work = self.expected(priority, next.key, next.cost);
-        self.kept_for = Some(Kept { priority: of, cost, left: left - work });
-        Some(next.ticket)
-    }
-
-    /// Whether the one whose turn it is has been overtaken so often, it or its like, that this must not go on: its key
-    /// (by others of its class) or its class (by other classes) lacks more than all units do in its patience.
-    ///
-    /// Its patience alone doesn't see to that: those that get through where one of their own has ended would each
-    /// begin to be patient anew, while small ones divide among them whatever else there is. But if so much is held by
-    /// the key or the class itself that only an end of its own can make room, nothing would come of keeping units.
-    fn lags(&self, of: Priority, next: Next, by: Priority, smaller: Next, whole: u32, patience: Duration) -> bool {
-        let class = self.classes.of(of);
-        let (lacking, held) = if of == by {
-            (class.lacks(next.key, smaller.key), class.in_use_of(next.key))
-        } else {
-            (class.overtaken(), class.in_use())
-        };
-        lacking > Work::of(whole, patience) && next.cost <= whole.saturating_sub(held)
-    }
-
-    /// Whether somebody would start if it were known that what is not ours is free.
-    fn is_held_up(&self, room: Room, now: Instant) -> bool {
-        let unguarded = room.whole.saturating_sub(room.held);
-        unguarded > room.free
-            && match self.passed_over.first_due(now, room.whole) {
-                Some((_, cost)) => cost <= unguarded,
-                None => self.next(room.whole, unguarded).is_some(),
-            }
-    }
-
-    /// Whose turn it is among those that cost at most so much.
-    fn next(&self, whole: u32, cost_max: u32) -> Option<(Priority, Next)> {
-        let owed = Priority::ALL.into_iter().filter(|&priority| self.is_owed(priority, whole));
-        owed.chain(Priority::ALL).find_map(|priority| Some((priority, self.classes.of(priority).first(cost_max)?)))
-    }
-
-    /// Whether it is this class's turn before those above it. Its next one counts, whether or not it fits: or else the
-    /// small ones would use up what is owed to the big one before them.
-    fn is_owed(&self, priority: Priority, whole: u32) -> bool {
-        let class = self.classes.of(priority);
-        class.first(whole).is_some_and(|next| class.is_owed(self.expected(priority, next.key, next.cost)))
-    }
-
-    /// It was passed over: it is due then, if it wasn't to be due before.
-    fn is_due_at(&mut self, ticket: Ticket, due: Instant) {
-        let Some(waiter) = self.waiting.get_mut(&ticket) else { return };
-        let cost = waiter.ask.cost;
-        match waiter.due {
-            Some(before) if before <= due => return,
-            Some(before) => self.passed_over.remove(before, ticket, cost),
-            None => {}
-        }
-        waiter.due = Some(due);
-        self.passed_over.insert(due, ticket, cost);
     }
 
     fn begin(&mut self, ticket: Ticket, now: Instant) {
@@ -500,51 +333,6 @@ impl Scheduler {
 
     fn whole(&self) -> u32 {
         self.capacity.map_or(u32::MAX, |capacity| capacity.saturating_sub(self.guard.outside()))
-    }
-
-    /// Whether one that comes now starts at the next call. Nobody else can be waiting for what is free, but one it is
-    /// kept for.
-    fn would_start(&mut self, now: Instant, cost: u32) -> bool {
-        self.settle(now);
-        let room = self.room(now);
-        cost <= room.free && self.passed_over.first_due(now, room.whole).is_none()
-    }
-
-    fn admit(&self, now: Instant, ask: &Ask) -> Result<(), Refusal> {
-        let limit = self.settings.queue_limit;
-        if self.waiting.len() >= limit {
-            let retry_after = self.wait_of(1, 0, now).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
-            return Err(Refusal::QueueFull { limit, retry_after });
-        }
-        let Some(deadline) = ask.deadline else { return Ok(()) };
-        let own = self.classes.of(ask.priority).queued_of(ask.key);
-        let wait = self.wait_of(ask.cost, self.ahead_of(ask, own), now);
-        let clearly_late = self.pace.is_known() && now + wait / TOO_LATE_PART > deadline;
-        if deadline <= now || clearly_late { Err(Refusal::TooLate { wait }) } else { Ok(()) }
-    }
-
-    fn ahead_of(&self, ask: &Ask, own: usize) -> usize {
-        let above = Priority::ALL.into_iter().take_while(|&priority| priority < ask.priority);
-        let above: usize = above.map(|priority| self.classes.of(priority).queued()).sum();
-        above + self.classes.of(ask.priority).ahead(ask.key, ask.weight, own)
-    }
-
-    /// About how long one waits that costs so much and has so many before it: until as many units have been given back
-    /// as all of them together lack.
-    fn wait_of(&self, cost: u32, ahead: usize, now: Instant) -> Duration {
-        let room = self.room(now);
-        let before = self.waiting_units * ahead as u64 / self.waiting.len().max(1) as u64;
-        let lacking = (before + u64::from(cost)).saturating_sub(u64::from(room.free));
-        self.pace.until_freed(lacking, room.whole)
-    }
-
-    fn patience(&self, priority: Priority, cost: u32, whole: u32) -> Duration {
-        patience(&self.settings, priority, cost, whole, self.pace.service())
-    }
-
-    fn expected(&self, priority: Priority, key: KeyId, cost: u32) -> Work {
-        let service = self.classes.of(priority).service(key).unwrap_or_else(|| self.pace.service());
-        Work::of(cost, service)
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::admission::{passed_over::patience, view::View};
 
 mod properties;
 mod support;

@@ -1,0 +1,117 @@
+//! What can be told of the queue from outside: its view, who is ahead, about how long it takes, and who needn't join it.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{Account, Scheduler};
+use crate::admission::{
+    ask::{Ask, KeyId, PerPriority, Priority, Refusal, Ticket},
+    pace::Work,
+    view::{KeyView, View},
+};
+
+/// A request is refused as too late only if even this part of its estimated wait were too long. The estimate is an
+/// average: about half of those who wait are faster, and a wrong refusal costs an answer, a wrong place in the queue
+/// costs nothing.
+const TOO_LATE_PART: u32 = 2;
+
+/// The shortest and the longest time after which somebody is told to come again when the queue is full.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+impl Scheduler {
+    /// About how many will start before this one, if nobody else comes: of its own queue exactly, of the other keys'
+    /// what their weights give them, of the classes above all. None if it doesn't wait.
+    ///
+    /// It takes a step for each 128 tickets drawn since the oldest of its own queue, and up to 128 more: one or two
+    /// microseconds with 10,000 waiting.
+    pub fn ahead(&self, ticket: Ticket) -> Option<usize> {
+        let ask = self.waiting.get(&ticket)?.ask;
+        let own = self.classes.of(ask.priority).own_ahead(ask.key, ticket);
+        Some(self.ahead_of(&ask, own))
+    }
+
+    /// About how long this one still has to wait. None if it doesn't wait, or if too little was seen to tell.
+    pub fn estimate(&self, ticket: Ticket, now: Instant) -> Option<Duration> {
+        let ask = self.waiting.get(&ticket)?.ask;
+        let wait = self.wait_of(ask.cost, self.ahead(ticket)?, now);
+        self.pace.is_known().then_some(wait)
+    }
+
+    /// All there is to see. It takes a step for each key and each request that runs, and sorts the last 512 waits.
+    pub fn view(&self, now: Instant) -> View {
+        let oldest = self.waiting.first_key_value().map(|(_, waiter)| now.saturating_duration_since(waiter.arrived));
+        View {
+            capacity: self.capacity,
+            outside: self.guard.outside(),
+            in_use: self.in_use,
+            settling: self.settling.units(),
+            running: self.running.len(),
+            queued: PerPriority {
+                interactive: self.classes.interactive.queued(),
+                default: self.classes.default.queued(),
+                batch: self.classes.batch.queued(),
+            },
+            passed_over: self.passed_over.len(),
+            oldest,
+            wait_p50: self.pace.wait_percentile(50),
+            wait_p99: self.pace.wait_percentile(99),
+            keys: self.keys(now),
+        }
+    }
+
+    fn keys(&self, now: Instant) -> Vec<KeyView> {
+        let mut granted: BTreeMap<_, _> = self.accounts.iter().map(|(&key, account)| (key, account.granted)).collect();
+        for running in self.running.values() {
+            let so_far = Work::of(running.waiter.ask.cost, now.saturating_duration_since(running.started));
+            let granted = granted.entry(running.waiter.ask.key).or_default();
+            *granted = *granted + so_far;
+        }
+        let view = |(&key, account): (&KeyId, &Account)| KeyView {
+            key,
+            weight: account.weight,
+            in_use: account.in_use,
+            queued: Priority::ALL.iter().map(|&priority| self.classes.of(priority).queued_of(key)).sum(),
+            unit_seconds: granted.get(&key).copied().unwrap_or_default().as_unit_seconds(),
+        };
+        self.accounts.iter().map(view).collect()
+    }
+
+    /// Whether one that comes now starts at the next call. Nobody else can be waiting for what is free, but one it is
+    /// kept for.
+    pub(super) fn would_start(&mut self, now: Instant, cost: u32) -> bool {
+        self.settle(now);
+        let room = self.room(now);
+        cost <= room.free && self.passed_over.first_due(now, room.whole).is_none()
+    }
+
+    pub(super) fn admit(&self, now: Instant, ask: &Ask) -> Result<(), Refusal> {
+        let limit = self.settings.queue_limit;
+        if self.waiting.len() >= limit {
+            let retry_after = self.wait_of(1, 0, now).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
+            return Err(Refusal::QueueFull { limit, retry_after });
+        }
+        let Some(deadline) = ask.deadline else { return Ok(()) };
+        let own = self.classes.of(ask.priority).queued_of(ask.key);
+        let wait = self.wait_of(ask.cost, self.ahead_of(ask, own), now);
+        let clearly_late = self.pace.is_known() && now + wait / TOO_LATE_PART > deadline;
+        if deadline <= now || clearly_late { Err(Refusal::TooLate { wait }) } else { Ok(()) }
+    }
+
+    fn ahead_of(&self, ask: &Ask, own: usize) -> usize {
+        let above = Priority::ALL.into_iter().take_while(|&priority| priority < ask.priority);
+        let above: usize = above.map(|priority| self.classes.of(priority).queued()).sum();
+        above + self.classes.of(ask.priority).ahead(ask.key, ask.weight, own)
+    }
+
+    /// About how long one waits that costs so much and has so many before it: until as many units have been given back
+    /// as all of them together lack.
+    fn wait_of(&self, cost: u32, ahead: usize, now: Instant) -> Duration {
+        let room = self.room(now);
+        let before = self.waiting_units * ahead as u64 / self.waiting.len().max(1) as u64;
+        let lacking = (before + u64::from(cost)).saturating_sub(u64::from(room.free));
+        self.pace.until_freed(lacking, room.whole)
+    }
+}
