@@ -5,7 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use axum::{Router, extract::State, routing::get};
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+    routing::get,
+};
 use http::StatusCode;
 use tonic_health::{
     ServingStatus,
@@ -13,9 +19,13 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use crate::proto::v1::{
-    account_service_server, chat_service_server, completion_service_server, embedding_service_server,
-    model_service_server,
+use super::grpc;
+use crate::{
+    proto::v1::{
+        account_service_server, chat_service_server, completion_service_server, embedding_service_server,
+        model_service_server,
+    },
+    service::running,
 };
 
 /// The empty name stands for the server as a whole, as the health protocol has it.
@@ -53,11 +63,13 @@ impl Readiness {
         self.report(ServingStatus::NotServing).await;
     }
 
-    /// Ends the streams of those who watch the health: they have been told, and would hold up the drain.
+    /// Ends the streams of those who watch the health: they have been told, and would hold up the drain. Who asks from now
+    /// on is told too.
     pub(super) async fn end_watches(&mut self) {
         for service in SERVICES {
             self.reporter.clear_service_status(service).await;
         }
+        self.report(ServingStatus::NotServing).await;
     }
 
     async fn report(&self, status: ServingStatus) {
@@ -74,11 +86,32 @@ impl Readiness {
         Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(ready).with_state(self.clone()))
     }
 
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     fn obstacle(&self) -> Option<&'static str> {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             return Some("draining\n");
         }
         (!self.has_key).then_some("Featherless API key not configured: set FEATHERLESS_API_KEY\n")
+    }
+}
+
+/// Lets no new call begin while we drain.
+pub(super) async fn refuse_while_draining(
+    State(readiness): State<Readiness>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !readiness.is_draining() {
+        return next.run(request).await;
+    }
+    let error = running::draining();
+    if grpc::is_grpc(request.headers()) {
+        grpc::respond(error.into(), request.headers())
+    } else {
+        error.into_response()
     }
 }
 

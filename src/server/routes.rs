@@ -8,22 +8,26 @@
 //! ├─ probes      /healthz, /readyz                                       open
 //! ├─ docs        /openapi.json, /docs                                    open
 //! ├─ gRPC        only_grpc → gRPC-Web → limit ─┬─ health, reflection     open
-//! │                                            └─ auth → ChatService, …
-//! ├─ REST        auth → the OpenAI door
+//! │                                            └─ begin → auth → ChatService, …
+//! ├─ REST        begin → auth → the OpenAI door                          (begin: not while we drain)
 //! └─ fallback    unknown paths, in the caller's dialect
 //! ```
 
 use axum::{
     Router,
     extract::{Request, State},
-    middleware::{from_fn, map_request_with_state},
+    middleware::{from_fn, from_fn_with_state, map_request_with_state},
     response::Response,
 };
 use tokio::time::Instant;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
-use super::{auth, cors, grpc, limit, ready::Readiness, unread};
+use super::{
+    auth, cors, grpc, limit,
+    ready::{self, Readiness},
+    unread,
+};
 use crate::{
     config,
     error::{Error, Result},
@@ -47,6 +51,7 @@ pub(super) fn router(
     running: &Running,
 ) -> Result<Router> {
     let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
+    let begin = || from_fn_with_state(readiness.clone(), ready::refuse_while_draining);
     let keys = auth::Keys::new(&config.api_keys, &config.units.key_weights);
 
     let Services { chat, completions, embeddings, models, account } = services.clone();
@@ -56,7 +61,8 @@ pub(super) fn router(
         .add_service(ModelServiceServer::new(models).max_decoding_message_size(bytes_max))
         .add_service(AccountServiceServer::new(account).max_decoding_message_size(bytes_max))
         .into_axum_router()
-        .layer(auth::layer(&keys, auth::Dialect::Grpc));
+        .layer(auth::layer(&keys, auth::Dialect::Grpc))
+        .layer(begin());
     let descriptions = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
@@ -75,7 +81,7 @@ pub(super) fn router(
         .layer(GrpcWebLayer::new())
         .layer(from_fn(grpc::only_grpc));
 
-    let rest = rest::routes(services, bytes_max).layer(auth::layer(&keys, auth::Dialect::Rest));
+    let rest = rest::routes(services, bytes_max).layer(auth::layer(&keys, auth::Dialect::Rest)).layer(begin());
 
     Ok(Router::new()
         .merge(readiness.probes())

@@ -115,6 +115,12 @@ pub fn going_down() -> Error {
     Error::new(Kind::Unavailable, "draining", message).with_retry_after(RETRY_AFTER)
 }
 
+/// The gateway ends, and this call has not begun.
+pub fn draining() -> Error {
+    let message = "The gateway is going down and takes no new calls: ask again, elsewhere or later";
+    Error::new(Kind::Unavailable, "draining", message).with_retry_after(RETRY_AFTER)
+}
+
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("count", &self.count()).finish_non_exhaustive()

@@ -7,7 +7,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::support::{Emulator, Gateway, Reply, Scripted, scripted::chunk};
+use crate::support::{Emulator, Gateway, Reply, Scripted, gateway::http, scripted::chunk};
 
 /// The command, in an empty environment and an empty folder.
 fn featherwire(arguments: &[&str]) -> Command {
@@ -93,9 +93,8 @@ async fn a_second_signal_ends_the_server_at_once() {
     let pid = server.id().unwrap().to_string();
     let signal = async || assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     signal().await;
-    // The first signal is known to have come when no more connections are taken.
-    let address = address.trim_start_matches("http://");
-    while tokio::net::TcpStream::connect(address).await.is_ok() {
+    // The first signal is known to have come when the server says so.
+    while http().get(format!("{address}/readyz")).send().await.unwrap().status() != 503 {
         tokio::task::yield_now().await;
     }
     signal().await;

@@ -9,14 +9,16 @@ use featherwire::{
 };
 use serde_json::json;
 use tokio::net::TcpStream;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{
     Door, Emulator, Gateway, MODEL, Reply, Scripted, door::grpc_failure, gateway::http, prompt, scripted::chunk,
 };
 
+const NOT_SERVING: i32 = 2;
+
 #[tokio::test]
 async fn those_who_watch_do_not_hold_up_the_drain() {
-    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut health = HealthClient::new(gateway.channel().await);
@@ -26,14 +28,49 @@ async fn those_who_watch_do_not_hold_up_the_drain() {
     let mut units = units.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
     let silent = TcpStream::connect(gateway.address).await.unwrap();
     let stopping = tokio::spawn(gateway.stop());
-    assert_eq!(watch.message().await.unwrap().unwrap().status, 2, "told before it ends");
+    assert_eq!(watch.message().await.unwrap().unwrap().status, NOT_SERVING, "told before it ends");
     assert_eq!(grpc_failure(&units.message().await.unwrap_err()).code, "draining");
     assert_eq!(stopping.await.unwrap(), Outcome::Drained);
     drop(silent);
 }
 
 #[tokio::test]
-async fn draining_lets_a_running_answer_end_and_takes_no_new_connection() {
+async fn while_a_running_answer_ends_probes_and_new_calls_are_told_that_it_drains() {
+    let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("half")])).await;
+    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = Duration::from_secs(60)).await;
+    let mut request = prompt(MODEL, "hi");
+    request["stream"] = json!(true);
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let mut running = post.body(request.to_string()).send().await.unwrap();
+    assert!(running.chunk().await.unwrap().is_some());
+    gateway.shut_down();
+    let status = async |path| http().get(gateway.url(path)).send().await.unwrap().status().as_u16();
+    until_draining(&gateway).await;
+    assert_eq!((status("/readyz").await, status("/healthz").await), (503, 200));
+    let mut health = HealthClient::new(gateway.channel().await);
+    assert_eq!(health.check(HealthCheckRequest::default()).await.unwrap().into_inner().status, NOT_SERVING);
+    for door in Door::ALL {
+        let failure = gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Unavailable, "draining");
+        assert!(failure.retry_after_seconds.is_some(), "{door:?}");
+    }
+    assert_eq!(upstream.seen().len(), 1, "only the one that runs was asked for");
+    drop(running);
+    let address = gateway.address;
+    assert_eq!(gateway.stop().await, Outcome::Drained);
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+async fn until_draining(gateway: &Gateway) {
+    let wait = async {
+        while http().get(gateway.url("/readyz")).send().await.unwrap().status() != 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("it drains");
+}
+
+#[tokio::test]
+async fn draining_lets_a_running_answer_end() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let url = gateway.url("/v1/chat/completions");
@@ -42,7 +79,6 @@ async fn draining_lets_a_running_answer_end_and_takes_no_new_connection() {
     let mut running =
         http().post(&url).header("content-type", "application/json").body(request.to_string()).send().await.unwrap();
     assert!(running.chunk().await.unwrap().is_some());
-    let address = gateway.address;
     let stopping = tokio::spawn(gateway.stop());
     let mut rest = String::new();
     while let Some(bytes) = running.chunk().await.unwrap() {
@@ -50,7 +86,6 @@ async fn draining_lets_a_running_answer_end_and_takes_no_new_connection() {
     }
     assert!(rest.ends_with("data: [DONE]\n\n"), "{rest}");
     assert_eq!(stopping.await.unwrap(), Outcome::Drained);
-    assert!(TcpStream::connect(address).await.is_err());
 }
 
 #[tokio::test]
