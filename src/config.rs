@@ -305,9 +305,13 @@ fn base_url(text: &str) -> Result<reqwest::Url, String> {
     }
 }
 
+/// The longest time that can be asked for: what is added to a clock must stay a time.
+const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text).map_err(|error| error.to_string())? {
         Duration::ZERO => Err("must be longer than nothing".to_owned()),
+        duration if duration > DURATION_MAX => Err("must be a year at most".to_owned()),
         duration => Ok(duration),
     }
 }

@@ -1,12 +1,13 @@
 //! One class: weighted fair queueing over its keys.
 //!
 //! Each key has a *tag*: the unit-seconds it was granted, divided by its weight. The least tag has the next turn, so
-//! that those who wait are granted the same for their weight, however dear or long their requests.
+//! that those who wait are granted the same for their weight, however dear or long their requests. What a key takes while
+//! nobody else is there to want it costs it nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::RangeInclusive,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -18,19 +19,28 @@ use super::{
 /// No class is owed more than so many unit-seconds: what it couldn't take for long, it doesn't get all at once.
 const OWED_MAX: Work = Work::unit_seconds(600);
 
+/// Nobody is held back for more than what all units do in this time, for what it took before.
+const DEBT_MAX: Duration = Duration::from_secs(120);
+
 /// Who waits in one class, and whose turn it is.
 #[derive(Debug, Default)]
 pub(super) struct Class {
     flows: HashMap<KeyId, Flow>,
     /// The keys somebody waits for, in order of turn, by the costs that they wait with.
     turns: BTreeMap<u32, BTreeSet<Turn>>,
-    /// The tag of the last one whose turn it was: where a key begins that comes from idleness.
+    /// The settled tag of the last one whose turn it was: where a key begins that comes from idleness.
     tag_now: u64,
     queued: usize,
     /// The sum of the weights of the keys that somebody waits for.
     weight: u64,
     /// The units that run.
     in_use: u32,
+    /// The keys that have somebody waiting or running.
+    active: BTreeSet<KeyId>,
+    /// Until when `contended` was counted.
+    counted_at: Option<Instant>,
+    /// For how long, in all, somebody has been waiting here.
+    contended: Duration,
     /// A share of what others were granted while somebody waited here, less what this class was granted.
     owed: Work,
     /// What others were granted when it was this class's turn and its next one didn't fit.
@@ -44,12 +54,29 @@ struct Flow {
     weight: u32,
     queue: Queue,
     in_use: u32,
+    /// What it is charged for those that run, and may turn out to be something else.
+    unsettled: Work,
+    /// For how much of the time that somebody was waiting here there was no other key about.
+    alone: Duration,
     service: Service,
 }
 
 impl Flow {
+    /// The tag without what isn't settled.
+    fn settled(&self) -> u64 {
+        self.turn.tag.saturating_sub(self.unsettled.per(self.weight))
+    }
+
     fn new(turn: Turn, weight: u32) -> Self {
-        Self { turn, weight, queue: Queue::default(), in_use: 0, service: Service::default() }
+        Self {
+            turn,
+            weight,
+            queue: Queue::default(),
+            in_use: 0,
+            unsettled: Work::default(),
+            alone: Duration::ZERO,
+            service: Service::default(),
+        }
     }
 }
 
@@ -91,6 +118,7 @@ impl Class {
         }
         flow.weight = weight;
         flow.queue.push(ticket, cost);
+        self.active.insert(key);
         self.turns.entry(cost).or_default().insert(flow.turn);
         self.queued += 1;
     }
@@ -108,6 +136,9 @@ impl Class {
         }
         if flow.queue.len() == 0 {
             self.weight -= u64::from(flow.weight);
+            if flow.in_use == 0 {
+                self.active.remove(&key);
+            }
         }
         self.queued -= 1;
         if self.queued == 0 {
@@ -121,6 +152,7 @@ impl Class {
         self.in_use = self.in_use.saturating_add(cost);
         if let Some(flow) = self.flows.get_mut(&key) {
             flow.in_use = flow.in_use.saturating_add(cost);
+            self.active.insert(key);
         }
     }
 
@@ -129,7 +161,35 @@ impl Class {
         self.in_use = self.in_use.saturating_sub(cost);
         if let Some(flow) = self.flows.get_mut(&key) {
             flow.in_use = flow.in_use.saturating_sub(cost);
+            if flow.in_use == 0 && flow.queue.len() == 0 {
+                self.active.remove(&key);
+            }
         }
+    }
+
+    /// Counts the time up to now. To be called before anything changes.
+    pub(super) fn count_to(&mut self, now: Instant) {
+        let since = self.counted_at.replace(now);
+        if self.queued == 0 {
+            return;
+        }
+        let passed = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.contended += passed;
+        if self.active.len() == 1
+            && let Some(flow) = self.active.first().and_then(|key| self.flows.get_mut(key))
+        {
+            flow.alone += passed;
+        }
+    }
+
+    /// For how long, in all, somebody has been waiting here while another key than this one was about.
+    pub(super) fn contended(&self, key: KeyId) -> Duration {
+        self.flows.get(&key).map_or(self.contended, |flow| self.contended.saturating_sub(flow.alone))
+    }
+
+    /// Whether somebody is waiting here while another key than this one is about.
+    pub(super) fn is_contended(&self, key: KeyId) -> bool {
+        self.queued > 0 && self.active.iter().take(2).any(|&other| other != key)
     }
 
     /// The units this class's requests hold.
@@ -181,7 +241,11 @@ impl Class {
     /// all just now: those above it wait for outsiders, and must not hold the time back in which all others live.
     pub(super) fn charge(&mut self, key: KeyId, work: Work, cost_max: u32) {
         let least = self.turns.range(..=cost_max).filter_map(|(_, turns)| turns.first()).min();
-        self.tag_now = self.tag_now.max(least.map_or(0, |turn| turn.tag));
+        let settled = least.and_then(|turn| self.flows.get(&turn.key)).map_or(0, Flow::settled);
+        self.tag_now = self.tag_now.max(settled);
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.unsettled = flow.unsettled + work;
+        }
         self.retag(key, |tag, weight| tag.saturating_add(work.per(weight)));
     }
 
@@ -197,9 +261,17 @@ impl Class {
         }
     }
 
-    /// What was charged turned out to be something else.
-    pub(super) fn correct(&mut self, key: KeyId, charged: Work, took: Work) {
-        self.retag(key, |tag, weight| tag.saturating_add(took.per(weight)).saturating_sub(charged.per(weight)));
+    /// What was charged turned out to be something else. `whole` is what all units are: they bound what is held against a
+    /// key ([`DEBT_MAX`]).
+    pub(super) fn correct(&mut self, key: KeyId, charged: Work, took: Work, whole: u32) {
+        let (now, debt_max) = (self.tag_now, Work::of(whole, DEBT_MAX));
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.unsettled = flow.unsettled - charged;
+        }
+        self.retag(key, |tag, weight| {
+            let corrected = tag.saturating_add(took.per(weight)).saturating_sub(charged.per(weight));
+            corrected.min(now.saturating_add(debt_max.per(weight)).max(tag))
+        });
     }
 
     fn retag(&mut self, key: KeyId, retagged: impl FnOnce(u64, u32) -> u64) {
@@ -229,6 +301,22 @@ impl Class {
     /// It was granted something itself.
     pub(super) fn pay(&mut self, work: Work) {
         self.owed = self.owed - work;
+    }
+
+    /// What others were granted they gave back: nothing is owed for it.
+    pub(super) fn owe_not(&mut self, work: Work, share: f64) {
+        self.owed = self.owed - work.share(share);
+    }
+
+    /// What this class could demand: what it is owed, and what it was overtaken by.
+    pub(super) fn claims(&self) -> (Work, Work) {
+        (self.owed, self.overtaken)
+    }
+
+    /// What was granted was given back: it can demand again what it could before.
+    pub(super) fn claim_again(&mut self, (owed, overtaken): (Work, Work)) {
+        self.owed = self.owed.max(owed);
+        self.overtaken = self.overtaken.max(overtaken);
     }
 
     /// About how many of this class will start before one of this key that has so many of its own before it: as many of

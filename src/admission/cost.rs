@@ -5,7 +5,7 @@
 
 /// What a model costs that nothing is known about, and the dearest cost there is: a guess too high waits, a guess too
 /// low is refused.
-const COST_UNKNOWN: u32 = 4;
+pub const COST_UNKNOWN: u32 = 4;
 
 /// The largest number of billions of parameters for each cost; above the last, [`COST_UNKNOWN`].
 const SIZES: [(f64, u32); 2] = [(15.0, 1), (34.0, 2)];
@@ -21,11 +21,12 @@ const NAMES: [(&str, u32); 7] = [
     ("phi-4", 1),
 ];
 
-/// The units that a request to this model holds: what the catalogue says, or what its class or else its name suggests.
-pub fn cost_of(concurrency_cost: Option<u32>, model_class: Option<&str>, id: &str) -> u32 {
+/// The units that a request to this model holds: what the catalogue says, or what its class or else its name suggests. None
+/// if nothing does.
+pub fn cost_of(concurrency_cost: Option<u32>, model_class: Option<&str>, id: &str) -> Option<u32> {
     let name = id.rsplit('/').next().unwrap_or(id);
     let told = concurrency_cost.filter(|&cost| cost > 0);
-    told.or_else(|| model_class.and_then(cost_by_name)).or_else(|| cost_by_name(name)).unwrap_or(COST_UNKNOWN)
+    told.or_else(|| model_class.and_then(cost_by_name)).or_else(|| cost_by_name(name))
 }
 
 fn cost_by_name(name: &str) -> Option<u32> {
@@ -65,12 +66,12 @@ mod tests {
 
     #[test]
     fn the_catalogue_has_the_first_word_and_the_class_the_second() {
-        assert_eq!(cost_of(Some(2), Some("llama3-8b-8k"), "x/Llama-3-70B"), 2);
-        assert_eq!(cost_of(None, Some("llama3-8b-8k"), "x/Llama-3-70B"), 1);
-        assert_eq!(cost_of(None, Some("something"), "x/Llama-3-70B"), 4);
-        assert_eq!(cost_of(Some(0), None, "x/Llama-3-8B"), 1, "nothing is free");
-        assert_eq!(cost_of(None, None, "x/something"), 4);
-        assert_eq!(cost_of(None, None, ""), 4);
+        assert_eq!(cost_of(Some(2), Some("llama3-8b-8k"), "x/Llama-3-70B"), Some(2));
+        assert_eq!(cost_of(None, Some("llama3-8b-8k"), "x/Llama-3-70B"), Some(1));
+        assert_eq!(cost_of(None, Some("something"), "x/Llama-3-70B"), Some(4));
+        assert_eq!(cost_of(Some(0), None, "x/Llama-3-8B"), Some(1), "nothing is free");
+        assert_eq!(cost_of(None, None, "x/something"), None);
+        assert_eq!(cost_of(None, None, ""), None);
     }
 
     #[test]
@@ -108,10 +109,10 @@ mod tests {
             ("DeepSeek-V3-0324", 4),
             ("Kimi-K2-Instruct", 4),
             ("merge-of-8B-and-70B", 4),
-            ("infb-nanb", 4),
         ] {
-            assert_eq!(cost_of(None, None, &format!("7b-lab/{name}")), cost, "{name}");
-            assert_eq!(cost_of(None, Some(name), "x/y"), cost, "{name} as a class");
+            assert_eq!(cost_of(None, None, &format!("7b-lab/{name}")), Some(cost), "{name}");
+            assert_eq!(cost_of(None, Some(name), "x/y"), Some(cost), "{name} as a class");
         }
+        assert_eq!(cost_of(None, None, "x/infb-nanb"), None);
     }
 }

@@ -77,6 +77,11 @@ impl Guard {
         self.refused = Some(now);
     }
 
+    /// What was told is not believed any more, and this is. It is no news of anybody's.
+    pub(super) fn doubt(&mut self, outside: u32) {
+        self.outside = outside;
+    }
+
     /// A snapshot is wanted, or not any more.
     pub(super) fn want(&mut self, is_wanted: bool, now: Instant) {
         self.wanted = is_wanted.then(|| self.wanted.unwrap_or(now));

@@ -91,12 +91,16 @@ impl Recognition {
         let lag = self.lag(usual, snapshot);
         let mut matching = Matching::new(snapshot, ours, lag);
         let near = usual.saturating_sub(START_SPREAD / 2)..=usual + START_SPREAD / 2;
-        let any = Duration::ZERO..=START_TOLERANCE * 2;
-        for (shifts, is_sure, is_cost_same) in
-            [(&near, false, true), (&near, false, false), (&any, true, true), (&any, true, false)]
+        // One that was long on its way, or was sent again and again, began much later than it started here.
+        let any = Duration::ZERO..=Duration::MAX;
+        use Cost::{Any, Same};
+        for (shifts, is_sure, cost) in
+            [(&near, false, Same), (&near, false, Any), (&any, true, Same), (&any, true, Any)]
         {
-            matching.pair(shifts, is_sure, is_cost_same);
+            matching.pair(shifts, is_sure, cost, Model::Same);
         }
+        // Upstream may list a model by another name than it was asked for.
+        matching.pair(&near, true, Same, Model::Any);
         matching.surplus
     }
 
@@ -187,6 +191,20 @@ fn is_sure(snapshot: &Snapshot<'_>, ours: &Ours<'_>) -> bool {
     ours.ended_at.is_none() && ours.started_at + START_TOLERANCE < snapshot.received_at
 }
 
+/// What cost one of ours must have to be a listed one.
+#[derive(Clone, Copy, PartialEq)]
+enum Cost {
+    Same,
+    Any,
+}
+
+/// What model.
+#[derive(Clone, Copy, PartialEq)]
+enum Model {
+    Same,
+    Any,
+}
+
 /// Which listed ones are ours.
 struct Matching<'a> {
     snapshot: &'a Snapshot<'a>,
@@ -210,12 +228,12 @@ impl<'a> Matching<'a> {
 
     /// Gives each listed one the first of ours that will do. As all are allowed the same shifts, no other way would give
     /// more of them one.
-    fn pair(&mut self, shifts: &RangeInclusive<Duration>, is_sure_only: bool, is_cost_same: bool) {
+    fn pair(&mut self, shifts: &RangeInclusive<Duration>, is_sure_only: bool, cost: Cost, model: Model) {
         let Self { snapshot, left, ours, surplus } = self;
         left.retain(|listed| {
             let will_do = |ours: &&Ours<'_>| {
-                ours.model == listed.model
-                    && (!is_cost_same || ours.cost == listed.cost)
+                (model == Model::Any || ours.model == listed.model)
+                    && (cost == Cost::Any || ours.cost == listed.cost)
                     && (!is_sure_only || is_sure(snapshot, ours))
                     && shift(snapshot, listed, ours).is_some_and(|shift| shifts.contains(&shift))
             };
@@ -335,9 +353,11 @@ mod tests {
         let story = Story::new().ours(1, 10_000, None).ours(1, 13_000, None).listed(1, 12_900).listed(1, 9_900);
         assert_eq!(story.outside(), 0);
         let other = Listed { model: "org/other", cost: 1, duration: ms(10_000) };
-        let mut story = Story::new().ours(1, 10_000, None);
+        let mut story = Story::new().ours(1, 10_000, None).listed(1, 9_900);
         story.listed.push(other);
         assert_eq!(story.outside(), 1, "another model is another request");
+        story.listed.remove(0);
+        assert_eq!(story.outside(), 0, "unless ours must be listed, and is listed under another name");
     }
 
     #[test]
@@ -354,9 +374,12 @@ mod tests {
     }
 
     #[test]
-    fn starts_may_be_apart_by_the_tolerance_and_no_more() {
-        assert_eq!(Story::new().ours(1, 10_000, None).listed(1, 7_000).outside(), 0);
-        assert_eq!(Story::new().ours(1, 10_000, None).listed(1, 6_900).outside(), 1);
+    fn starts_may_be_apart_by_the_tolerance_and_later_by_more() {
+        assert_eq!(Story::new().ours(1, 10_000, None).listed(1, 13_000).outside(), 0);
+        assert_eq!(Story::new().ours(1, 10_000, None).listed(1, 13_100).outside(), 1);
+        let sent_again = Story::new().ours(4, 40_000, None).listed(4, 20_000);
+        assert_eq!(sent_again.outside(), 0, "ours must be listed, so this is it");
+        assert_eq!(sent_again.listed(4, 39_700).outside(), 4, "unless it is another");
     }
 
     #[test]

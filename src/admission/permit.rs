@@ -9,16 +9,17 @@ use tokio::{
 
 use super::{
     Ticket, outside,
-    permits::{Permits, Place, Want},
+    permits::{Own, Permits, Place, Waiting, Want},
     words::{Numbers, numbers},
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How long the units of a cancelled request are kept from others: until upstream has noticed that its connection closed.
 pub(super) const CANCELLED_SETTLE: Duration = Duration::from_millis(250);
 
-/// How long what a refusal said of outsiders is believed when no snapshot comes to say otherwise.
-const REFUSAL_BELIEVED: Duration = Duration::from_secs(2);
+/// How long what a refusal said is believed when no snapshot comes to say otherwise: as long as it asks for, within these
+/// bounds.
+const REFUSAL_BELIEVED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
 /// The wait after a refusal that says nothing, when the plan's units aren't known either.
 const BLIND_WAIT: Duration = Duration::from_secs(1);
@@ -44,9 +45,13 @@ impl Permit {
         self.waited
     }
 
+    /// Upstream has begun to answer: there were units for it.
+    pub fn answered(&self) {
+        self.permits.state().distrust.answered(&self.want.model);
+    }
+
     /// Upstream has ended the request by itself: the units are free.
     pub fn end(mut self) {
-        self.permits.state().distrust.answered(&self.want.model);
         self.give_back(Duration::ZERO);
     }
 
@@ -57,36 +62,35 @@ impl Permit {
     /// request then steps aside for a while, and comes back as the last of its queue.
     ///
     /// # Errors
-    /// As of [`Permits::acquire`].
-    pub async fn wait_again(mut self, refusal: &str, place: &Place) -> Result<Self> {
+    /// Saturated if it has waited too long.
+    pub async fn wait_again(mut self, refusal: &Error, place: &Place) -> Result<Self> {
         self.is_over = true;
         let (permits, want, ticket) = (self.permits.clone(), self.want.clone(), self.ticket);
         let (tell, told) = oneshot::channel();
         let aside = {
             let mut state = permits.state();
             let now = Instant::now();
-            let Numbers { active, limit } = numbers(refusal);
+            let Numbers { active, limit } = numbers(refusal.message());
             state.scheduler.put_back(ticket, now.into_std());
+            state.refusals = state.refusals.saturating_add(1);
             let ours = state.scheduler.held();
-            let sent_at = state.running.get(&ticket).map_or(now, |own| own.started_at);
+            let own = state.running.remove(&ticket);
+            let sent_at = own.as_ref().map_or(now, |own| own.started_at);
             let aside = state.distrust.refused(&want.model, sent_at.into_std(), now.into_std());
             tracing::info!(active, limit, ours, aside = ?aside, "upstream refused for want of units; the request waits again");
-            state.waiting.insert(ticket, tell);
-            if let Some(limit) = limit.filter(|&limit| state.capacity.is_none_or(|capacity| capacity > limit))
-                && aside.is_none()
-            {
-                permits.bound(&mut state, Some(limit));
-            }
-            let aside = aside.or_else(|| state.capacity.is_none().then_some(BLIND_WAIT));
+            let units = [state.capacity, limit].into_iter().flatten().min();
+            let aside = aside.or_else(|| units.is_none().then_some(BLIND_WAIT));
             if aside.is_some() {
-                state.waiting.remove(&ticket);
-                state.running.remove(&ticket);
                 state.scheduler.leave(ticket);
-            } else if let Some(capacity) = state.capacity {
-                let least = outside::by_silent_refusal(capacity, ours, want.cost);
+            } else if let Some(units) = units {
+                let least = outside::by_silent_refusal(units, ours, want.cost);
                 let told = active.map_or(0, |active| outside::by_refusal(active, ours));
+                state.scheduler.set_capacity_refused(limit);
                 state.scheduler.set_outside_refused(least.max(told), now.into_std());
-                state.doubt_at = Some(now + REFUSAL_BELIEVED);
+                let believed = refusal.retry_after().unwrap_or_default().clamp(REFUSAL_BELIEVED.0, REFUSAL_BELIEVED.1);
+                state.doubt_at = Some(now + believed);
+                let new = || Own { model: want.model.clone(), cost: want.cost, started_at: now };
+                state.waiting.insert(ticket, Waiting { own: own.unwrap_or_else(new), tell });
             }
             permits.advance(&mut state);
             aside
@@ -98,7 +102,7 @@ impl Permit {
         if until <= back_at {
             return Err(permits.waited_too_long());
         }
-        permits.acquire_since(self.asked_at, want, place).await
+        permits.acquire_again(self.asked_at, want, place).await
     }
 
     fn give_back(&mut self, settle: Duration) {

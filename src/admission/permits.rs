@@ -27,6 +27,9 @@ use crate::error::{Error, Kind, Result};
 /// How long the first requests wait for the plan to be known.
 const PLAN_WAIT: Duration = Duration::from_secs(2);
 
+/// How long what a snapshot said of outsiders is believed when no other follows.
+const SNAPSHOT_BELIEVED: Duration = Duration::from_secs(60);
+
 /// The permits of one account. Cheap to clone; all clones share one queue.
 #[derive(Clone)]
 pub struct Permits {
@@ -46,7 +49,7 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) scheduler: Scheduler,
     /// Those who wait, and how to tell them.
-    pub(super) waiting: HashMap<Ticket, oneshot::Sender<Result<()>>>,
+    pub(super) waiting: HashMap<Ticket, Waiting>,
     pub(super) running: HashMap<Ticket, Own>,
     /// Those who ended so lately that a snapshot may still have them.
     pub(super) ended: VecDeque<(Own, Instant)>,
@@ -55,16 +58,27 @@ pub(super) struct State {
     armed: Option<Instant>,
     /// When what was last said of outsiders stops being believed.
     pub(super) doubt_at: Option<Instant>,
+    /// What the last snapshot said that outsiders hold, and when.
+    told: Option<(u32, Instant)>,
     pub(super) distrust: Distrust,
+    /// How often upstream refused a request for want of units.
+    pub(super) refusals: u64,
     /// What is ours in the feed's snapshots, and in those that were asked for.
     feed: Recognition,
     asked: Recognition,
 }
 
+pub(super) struct Waiting {
+    pub(super) own: Own,
+    pub(super) tell: oneshot::Sender<Result<()>>,
+}
+
+/// A request of ours, as upstream may list it.
 #[derive(Clone)]
 pub(super) struct Own {
-    model: Arc<str>,
-    cost: u32,
+    pub(super) model: Arc<str>,
+    pub(super) cost: u32,
+    /// When it came, while it waits.
     pub(super) started_at: Instant,
 }
 
@@ -79,6 +93,8 @@ pub struct Want {
     pub model: Arc<str>,
     /// The units it holds while it runs.
     pub cost: u32,
+    /// Nothing is known of the model, and the cost is a guess: it is not held against the request if the plan has fewer.
+    pub is_guess: bool,
     /// When its caller stops waiting.
     pub deadline: Option<Instant>,
 }
@@ -129,8 +145,9 @@ impl Drop for Waiter<'_> {
         if state.waiting.remove(&self.ticket).is_some() {
             state.scheduler.leave(self.ticket);
         } else if state.running.remove(&self.ticket).is_some() {
-            // Started just now, and nobody to know of it: upstream was not asked.
-            state.scheduler.release(self.ticket, Instant::now().into_std(), Duration::ZERO);
+            // Started just now, and nobody to know of it: upstream was not asked, so that it never ran.
+            state.scheduler.put_back(self.ticket, Instant::now().into_std());
+            state.scheduler.leave(self.ticket);
         }
         self.permits.advance(&mut state);
     }
@@ -147,7 +164,9 @@ impl Permits {
             capacity: None,
             armed: None,
             doubt_at: None,
+            told: None,
             distrust: Distrust::default(),
+            refusals: 0,
             feed: Recognition::default(),
             asked: Recognition::default(),
         };
@@ -168,27 +187,51 @@ impl Permits {
         self.acquire_since(Instant::now(), want, place).await
     }
 
-    /// The same for one that has been asking since then.
-    pub(super) async fn acquire_since(&self, asked_at: Instant, want: Want, place: &Place) -> Result<Permit> {
-        let now = Instant::now();
-        let ask = Ask {
+    async fn acquire_since(&self, asked_at: Instant, mut want: Want, place: &Place) -> Result<Permit> {
+        let (tell, told) = oneshot::channel();
+        let ticket = {
+            let mut state = self.state();
+            if let Some(capacity) = state.capacity.filter(|_| want.is_guess) {
+                want.cost = want.cost.min(capacity.max(1));
+            }
+            let (now, ask) = (Instant::now().into_std(), self.ask(asked_at, &want));
+            let ticket = state.scheduler.enqueue(now, ask).map_err(|no| refused(no, &want))?;
+            self.insert(&mut state, ticket, &want, tell);
+            ticket
+        };
+        self.wait(want, ticket, asked_at, told, place).await
+    }
+
+    /// Waits for units for one that had stepped aside, and has been asking since then.
+    ///
+    /// # Errors
+    /// Saturated if it has waited too long.
+    pub(super) async fn acquire_again(&self, asked_at: Instant, want: Want, place: &Place) -> Result<Permit> {
+        let (tell, told) = oneshot::channel();
+        let ticket = {
+            let mut state = self.state();
+            let (now, ask) = (Instant::now().into_std(), self.ask(asked_at, &want));
+            let ticket = state.scheduler.enqueue_again(now, ask);
+            self.insert(&mut state, ticket, &want, tell);
+            ticket
+        };
+        self.wait(want, ticket, asked_at, told, place).await
+    }
+
+    fn ask(&self, asked_at: Instant, want: &Want) -> Ask {
+        Ask {
             key: want.caller.key,
             weight: want.caller.weight,
             priority: want.priority,
             cost: want.cost,
             deadline: Some(self.until(asked_at, want.deadline).into_std()),
-        };
-        let (tell, told) = oneshot::channel();
-        let ticket = {
-            let mut state = self.state();
-            let ticket = state.scheduler.enqueue(now.into_std(), ask).map_err(|no| refused(no, &want))?;
-            state.waiting.insert(ticket, tell);
-            // Known to `advance`, which starts it at once if it may.
-            state.running.insert(ticket, Own { model: Arc::clone(&want.model), cost: want.cost, started_at: now });
-            self.advance(&mut state);
-            ticket
-        };
-        self.wait(want, ticket, asked_at, told, place).await
+        }
+    }
+
+    fn insert(&self, state: &mut State, ticket: Ticket, want: &Want, tell: oneshot::Sender<Result<()>>) {
+        let own = Own { model: Arc::clone(&want.model), cost: want.cost, started_at: Instant::now() };
+        state.waiting.insert(ticket, Waiting { own, tell });
+        self.advance(state);
     }
 
     pub(super) async fn wait(
@@ -201,11 +244,7 @@ impl Permits {
     ) -> Result<Permit> {
         let waiter = Waiter { permits: self, ticket, place };
         place.set(Some((self.clone(), ticket)));
-        let verdict = told.await.unwrap_or_else(|_| Err(Error::internal("a waiter was forgotten")));
-        if verdict.is_err() {
-            self.state().running.remove(&ticket);
-        }
-        verdict?;
+        told.await.unwrap_or_else(|_| Err(Error::internal("a waiter was forgotten")))?;
         place.set(None);
         std::mem::forget(waiter);
         Ok(Permit::new(self.clone(), want, ticket, asked_at))
@@ -216,28 +255,37 @@ impl Permits {
         let mut state = self.state();
         self.bound(&mut state, capacity);
         self.advance(&mut state);
-        drop(state);
-        self.shared.is_plan_known.send_replace(true);
     }
 
-    pub(super) fn bound(&self, state: &mut State, capacity: Option<u32>) {
-        if state.capacity != capacity {
-            tracing::info!(units = capacity, "the plan's concurrency units; none for no bound");
+    fn bound(&self, state: &mut State, capacity: Option<u32>) {
+        let was_known = self.shared.is_plan_known.send_replace(true);
+        let before = std::mem::replace(&mut state.capacity, capacity);
+        match capacity {
+            _ if was_known && before == capacity => {}
+            Some(units) => tracing::info!(units, "the plan's concurrency units are known"),
+            None => {
+                tracing::info!("the plan has no limit of concurrency units, or it isn't known: nobody waits for them")
+            }
         }
-        state.capacity = capacity;
         for ticket in state.scheduler.set_capacity(capacity) {
-            let cost = state.running.remove(&ticket).map_or(0, |own| own.cost);
-            if let Some(tell) = state.waiting.remove(&ticket) {
-                let _ = tell.send(Err(never_fits(cost, capacity.unwrap_or_default(), "the model")));
+            if let Some(Waiting { own, tell }) = state.waiting.remove(&ticket) {
+                let _ = tell.send(Err(never_fits(own.cost, capacity.unwrap_or_default(), &own.model)));
             }
         }
     }
 
-    /// What upstream says is in flight: what is not ours is taken from the plan. It may have been asked for; the feed's
-    /// own snapshots come unasked.
-    pub fn take_snapshot(&self, asked_at: Option<Instant>, used_cost: u32, requests: &[Listed<'_>]) {
+    /// What upstream says of the plan, and is in flight: what is not ours is taken from the plan. It may have been asked
+    /// for; the feed's own snapshots come unasked.
+    pub fn take_snapshot(
+        &self,
+        asked_at: Option<Instant>,
+        capacity: Option<u32>,
+        used_cost: u32,
+        requests: &[Listed<'_>],
+    ) {
         let now = Instant::now();
         let mut state = self.state();
+        self.bound(&mut state, capacity);
         // What ended may be listed for as long as upstream needs to notice a cancelled request.
         let lag = asked_at.map_or(LAG, |asked_at| now.duration_since(asked_at) + CANCELLED_SETTLE);
         let outside = state.outside(asked_at.is_some(), now, lag, used_cost, requests);
@@ -245,7 +293,8 @@ impl Permits {
             Some(asked_at) => state.scheduler.set_outside_asked(outside, asked_at.into_std(), now.into_std()),
             None => state.scheduler.set_outside(outside, now.into_std()),
         }
-        state.doubt_at = None;
+        state.told = Some((outside, now));
+        state.doubt_at = Some(now + SNAPSHOT_BELIEVED);
         self.advance(&mut state);
     }
 
@@ -254,9 +303,14 @@ impl Permits {
         self.shared.news.notified().await;
     }
 
-    /// All there is to see.
+    /// All there is to see of the queue.
     pub fn view(&self) -> View {
         self.state().scheduler.view(Instant::now().into_std())
+    }
+
+    /// How often upstream has refused a request for want of units so far. No caller saw any of it.
+    pub fn refusals(&self) -> u64 {
+        self.state().refusals
     }
 
     /// Starts and ends the waits that only time starts and ends. Never completes.
@@ -292,19 +346,16 @@ impl Permits {
     fn serve(&self, state: &mut State) -> Option<Instant> {
         let now = Instant::now();
         if state.doubt_at.is_some_and(|at| at <= now) {
-            state.doubt_at = None;
-            state.scheduler.set_outside(0, now.into_std());
+            state.doubt(now);
         }
         for ticket in state.scheduler.expire(now.into_std()) {
-            if let Some(tell) = state.waiting.remove(&ticket) {
-                let _ = tell.send(Err(self.waited_too_long()));
+            if let Some(waiting) = state.waiting.remove(&ticket) {
+                let _ = waiting.tell.send(Err(self.waited_too_long()));
             }
         }
         while let Some(ticket) = state.scheduler.start(now.into_std()) {
-            if let Some(own) = state.running.get_mut(&ticket) {
-                own.started_at = now;
-            }
-            if let Some(tell) = state.waiting.remove(&ticket) {
+            if let Some(Waiting { own, tell }) = state.waiting.remove(&ticket) {
+                state.running.insert(ticket, Own { started_at: now, ..own });
                 // One who has left takes itself out.
                 let _ = tell.send(Ok(()));
             }
@@ -339,22 +390,27 @@ impl Permits {
 impl State {
     fn outside(&mut self, is_asked: bool, now: Instant, lag: Duration, used_cost: u32, requests: &[Listed<'_>]) -> u32 {
         self.forget_ended(now);
-        let running = self.running.iter().filter(|(ticket, _)| !self.waiting.contains_key(*ticket));
-        let running = running.map(|(_, own)| (own, None));
+        let running = self.running.values().map(|own| (own, None));
         let ended = self.ended.iter().map(|(own, at)| (own, Some(at.into_std())));
-        let ours = |(own, ended_at): (&'_ Own, _)| (own.clone(), ended_at);
-        let ours: Vec<(Own, _)> = running.chain(ended).map(ours).collect();
-        let ours: Vec<_> = ours
-            .iter()
-            .map(|(own, ended_at)| Ours {
-                model: &own.model,
-                cost: own.cost,
-                started_at: own.started_at.into_std(),
-                ended_at: *ended_at,
-            })
-            .collect();
+        let ours = running.chain(ended).map(|(own, ended_at)| Ours {
+            model: &own.model,
+            cost: own.cost,
+            started_at: own.started_at.into_std(),
+            ended_at,
+        });
+        let ours: Vec<_> = ours.collect();
         let recognition = if is_asked { &mut self.asked } else { &mut self.feed };
         recognition.outside(&Snapshot { received_at: now.into_std(), lag, used_cost, requests }, &ours)
+    }
+
+    /// What was last said is too old. If that was a refusal, the last snapshot counts again, for as long as it is believed.
+    fn doubt(&mut self, now: Instant) {
+        let told = self.told.map(|(outside, at)| (outside, at + SNAPSHOT_BELIEVED)).filter(|(_, until)| *until > now);
+        self.scheduler.set_outside_doubted(told.map_or(0, |(outside, _)| outside));
+        self.doubt_at = told.map(|(_, until)| until);
+        if self.capacity.is_some() {
+            self.scheduler.set_capacity_refused(None);
+        }
     }
 
     /// A snapshot comes every two seconds and clears this; without one nobody needs it.
@@ -377,7 +433,7 @@ fn refused(refusal: Refusal, want: &Want) -> Error {
         Refusal::TooLate { wait } => {
             let message = format!(
                 "The account's concurrency units are taken, and at the present rate this call could start in about {} s, \
-                 after its deadline: allow more time, or try again later",
+                 after its deadline or the longest wait (--queue-timeout): allow more time, or try again later",
                 seconds(wait)
             );
             Error::new(Kind::Saturated, "no_units_in_time", message).with_retry_after(wait)
@@ -400,3 +456,6 @@ impl fmt::Debug for Permits {
         f.debug_struct("Permits").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

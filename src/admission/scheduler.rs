@@ -18,11 +18,20 @@ use super::{
 mod choice;
 mod outlook;
 
+/// A key is billed for no more than so much time when its request starts; for what it takes beyond, when it has ended. What
+/// was a key's usual until lately says little of its next requests.
+const BILLED_MAX: Duration = Duration::from_secs(60);
+
 /// The queue for one account's units. Whatever happened, ask [`Self::start`] until it says that nobody may start.
 #[derive(Debug)]
 pub struct Scheduler {
     settings: Settings,
+    /// The units of the plan.
     capacity: Option<u32>,
+    /// What a refusal said that they are.
+    refused_capacity: Option<u32>,
+    /// Somebody has come back who may be too dear for the plan by now.
+    may_not_fit: bool,
     tickets: u64,
     waiting: BTreeMap<Ticket, Waiter>,
     /// The sum of the costs of all who wait.
@@ -46,13 +55,22 @@ struct Waiter {
     arrived: Instant,
     /// When it is due, if it was passed over.
     due: Option<Instant>,
+    /// It had started before, and upstream refused it.
+    is_back: bool,
 }
 
 #[derive(Debug)]
 struct Running {
     waiter: Waiter,
     started: Instant,
-    charged: Work,
+    /// What its class paid for it.
+    paid: Work,
+    /// What its key was charged.
+    billed: Work,
+    /// What [`Class::contended`] was when it started.
+    contended: Duration,
+    /// What its class could demand before it started.
+    claims: (Work, Work),
 }
 
 /// What there is to tell of a key.
@@ -67,7 +85,6 @@ struct Account {
 /// Room that was kept.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
-    priority: Priority,
     cost: u32,
     /// How much may still be started in it out of turn.
     left: Work,
@@ -90,6 +107,8 @@ impl Scheduler {
         Self {
             settings,
             capacity: None,
+            refused_capacity: None,
+            may_not_fit: false,
             tickets: 0,
             waiting: BTreeMap::new(),
             waiting_units: 0,
@@ -110,7 +129,11 @@ impl Scheduler {
     /// until it fits. Returned are those who now can never start: they wait no longer.
     #[must_use = "those who never fit have left the queue and have to be told"]
     pub fn set_capacity(&mut self, capacity: Option<u32>) -> Vec<Ticket> {
-        self.capacity = capacity;
+        self.refused_capacity = None;
+        if std::mem::replace(&mut self.capacity, capacity) == capacity && !self.may_not_fit {
+            return Vec::new();
+        }
+        self.may_not_fit = false;
         let most = capacity.unwrap_or(u32::MAX);
         let never = self.waiting.iter().filter(|(_, waiter)| waiter.ask.cost > most).map(|(&ticket, _)| ticket);
         let never: Vec<_> = never.collect();
@@ -118,6 +141,12 @@ impl Scheduler {
             self.leave(ticket);
         }
         never
+    }
+
+    /// How many units the plan has by a refusal, or none to go by what [`Self::set_capacity`] said. A refusal may have meant
+    /// something else, so that those who don't fit wait for now.
+    pub fn set_capacity_refused(&mut self, capacity: Option<u32>) {
+        self.refused_capacity = capacity;
     }
 
     /// How many units other processes of the account hold, by a snapshot that has just arrived.
@@ -137,6 +166,11 @@ impl Scheduler {
         self.guard.refuse(outside, now);
     }
 
+    /// How many units other processes may hold, now that what was last said of them is too old to be believed.
+    pub fn set_outside_doubted(&mut self, outside: u32) {
+        self.guard.doubt(outside);
+    }
+
     /// A request comes, and waits, be it only for the next [`Self::start`].
     ///
     /// # Errors
@@ -153,11 +187,22 @@ impl Scheduler {
         if !self.would_start(now, ask.cost) {
             self.admit(now, &ask)?;
         }
+        Ok(self.join(now, ask))
+    }
+
+    /// One comes back that had stepped aside after a refusal: it has been let in before, and is the last of its queue.
+    pub fn enqueue_again(&mut self, now: Instant, ask: Ask) -> Ticket {
+        self.may_not_fit = true;
+        self.join(now, Ask { weight: ask.weight.max(1), ..ask })
+    }
+
+    fn join(&mut self, now: Instant, ask: Ask) -> Ticket {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
         self.accounts.entry(ask.key).or_default().weight = ask.weight;
-        self.wait(ticket, Waiter { ask, arrived: now, due: None });
-        Ok(ticket)
+        self.classes.of_mut(ask.priority).count_to(now);
+        self.wait(ticket, Waiter { ask, arrived: now, due: None, is_back: false });
+        ticket
     }
 
     /// Who starts now, if anybody may: it runs from now on, and holds its units until [`Self::release`].
@@ -188,13 +233,16 @@ impl Scheduler {
     /// moment later if it was cancelled, as upstream has to notice. False if it didn't run: nothing is freed twice.
     pub fn release(&mut self, ticket: Ticket, now: Instant, settle: Duration) -> bool {
         self.settle(now);
-        let Some(running) = self.unrun(ticket) else { return false };
+        let whole = self.whole();
+        let Some(running) = self.unrun(ticket, now) else { return false };
         let ask = running.waiter.ask;
         let held = now.saturating_duration_since(running.started) + settle;
         let took = Work::of(ask.cost, held);
         let class = self.classes.of_mut(ask.priority);
         class.ended(ask.key, ask.cost, held);
-        class.correct(ask.key, running.charged, took);
+        let wanted = class.contended(ask.key).saturating_sub(running.contended);
+        let wanted = if class.is_contended(ask.key) { wanted + settle } else { wanted };
+        class.correct(ask.key, running.billed, Work::of(ask.cost, wanted.min(held)), whole);
         self.pace.ended(ask.cost, held);
         if let Some(account) = self.accounts.get_mut(&ask.key) {
             account.granted = account.granted + took;
@@ -214,10 +262,22 @@ impl Scheduler {
     /// [`Self::start`], or it is started again at once.
     pub fn put_back(&mut self, ticket: Ticket, now: Instant) -> bool {
         self.settle(now);
-        let Some(running) = self.unrun(ticket) else { return false };
+        let whole = self.whole();
+        let Some(running) = self.unrun(ticket, now) else { return false };
         let ask = running.waiter.ask;
-        self.classes.of_mut(ask.priority).correct(ask.key, running.charged, Work::default());
-        self.wait(ticket, running.waiter);
+        for priority in Priority::ALL {
+            let share = *self.settings.owed_share.of(priority);
+            let class = self.classes.of_mut(priority);
+            if priority == ask.priority {
+                class.correct(ask.key, running.billed, Work::default(), whole);
+                class.claim_again(running.claims);
+            } else {
+                class.owe_not(running.paid, share);
+            }
+        }
+        self.kept_for = None;
+        self.may_not_fit = true;
+        self.wait(ticket, Waiter { is_back: true, ..running.waiter });
         true
     }
 
@@ -249,23 +309,27 @@ impl Scheduler {
 
     fn begin(&mut self, ticket: Ticket, now: Instant) {
         let Some(ask) = self.waiting.get(&ticket).map(|waiter| waiter.ask) else { return };
-        let charged = self.expected(ask.priority, ask.key, ask.cost);
+        let paid = self.expected(ask.priority, ask.key, ask.cost);
+        let billed = paid.min(Work::of(ask.cost, BILLED_MAX));
         let whole = self.whole();
-        self.classes.of_mut(ask.priority).charge(ask.key, charged, whole);
+        let class = self.classes.of_mut(ask.priority);
+        class.count_to(now);
+        let claims = class.claims();
+        class.charge(ask.key, billed, whole);
         let Some(waiter) = self.unwait(ticket) else { return };
         let class = self.classes.of_mut(ask.priority);
         class.hold(ask.key, ask.cost);
         if waiter.due.is_some_and(|due| due <= now) {
-            class.make_up(charged);
+            class.make_up(paid);
             let left = Work::of(whole, self.patience(ask.priority, ask.cost, whole)).share(self.settings.follow_share);
-            self.kept_for = Some(Kept { priority: ask.priority, cost: ask.cost, left });
+            self.kept_for = Some(Kept { cost: ask.cost, left });
         }
         for priority in Priority::ALL {
             let class = self.classes.of_mut(priority);
             if priority == ask.priority {
-                class.pay(charged);
+                class.pay(paid);
             } else {
-                class.owe(charged, *self.settings.owed_share.of(priority));
+                class.owe(paid, *self.settings.owed_share.of(priority));
             }
         }
         self.in_use = self.in_use.saturating_add(ask.cost);
@@ -273,15 +337,20 @@ impl Scheduler {
         if let Some(account) = self.accounts.get_mut(&ask.key) {
             account.in_use = account.in_use.saturating_add(ask.cost);
         }
-        self.pace.waited(now.saturating_duration_since(waiter.arrived));
-        self.running.insert(ticket, Running { waiter, started: now, charged });
+        if !waiter.is_back {
+            self.pace.waited(now.saturating_duration_since(waiter.arrived));
+        }
+        let contended = self.classes.of(ask.priority).contended(ask.key);
+        self.running.insert(ticket, Running { waiter, started: now, paid, billed, contended, claims });
     }
 
-    fn unrun(&mut self, ticket: Ticket) -> Option<Running> {
+    fn unrun(&mut self, ticket: Ticket, now: Instant) -> Option<Running> {
         let running = self.running.remove(&ticket)?;
         let ask = running.waiter.ask;
         self.in_use = self.in_use.saturating_sub(ask.cost);
-        self.classes.of_mut(ask.priority).let_go(ask.key, ask.cost);
+        let class = self.classes.of_mut(ask.priority);
+        class.count_to(now);
+        class.let_go(ask.key, ask.cost);
         if let Some(account) = self.accounts.get_mut(&ask.key) {
             account.in_use = account.in_use.saturating_sub(ask.cost);
         }
@@ -323,7 +392,7 @@ impl Scheduler {
 
     fn room(&self, now: Instant) -> Room {
         let whole = self.whole();
-        if self.capacity.is_none() {
+        if self.units().is_none() {
             return Room { whole, held: 0, free: whole };
         }
         let held = self.held();
@@ -332,7 +401,12 @@ impl Scheduler {
     }
 
     fn whole(&self) -> u32 {
-        self.capacity.map_or(u32::MAX, |capacity| capacity.saturating_sub(self.guard.outside()))
+        self.units().map_or(u32::MAX, |units| units.saturating_sub(self.guard.outside()))
+    }
+
+    /// The units of the plan, as far as is known; none for no bound.
+    fn units(&self) -> Option<u32> {
+        [self.capacity, self.refused_capacity].into_iter().flatten().min()
     }
 }
 

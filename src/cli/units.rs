@@ -63,7 +63,7 @@ impl Units {
 fn line(snapshot: &Concurrency) -> String {
     let gateway = snapshot.gateway.clone().unwrap_or_default();
     format!(
-        "used {} of {}  here {}  outside {}  running {}  waiting {}  oldest {}\n",
+        "used {} of {}  here {}  outside {}  running {}  waiting {}  oldest {}  refused {}\n",
         snapshot.used_cost,
         limit(snapshot.limit),
         gateway.in_use,
@@ -71,6 +71,7 @@ fn line(snapshot: &Concurrency) -> String {
         gateway.running,
         waiting(&gateway),
         seconds(gateway.oldest_wait_ms),
+        gateway.refusals,
     )
 }
 
@@ -89,7 +90,8 @@ fn picture(snapshot: &Concurrency) -> String {
     // Writing into a String can't fail.
     let _ = writeln!(
         text,
-        "waiting  {}: {} interactive, {} default, {} batch; the oldest for {}; of the last waits p50 {}, p99 {}",
+        "waiting  {}: {} interactive, {} default, {} batch; the oldest for {}; of the last waits p50 {}, p99 {}\n\
+         refused  {} by Featherless, which no caller saw",
         waiting(&gateway),
         queued.interactive,
         queued.default,
@@ -97,6 +99,7 @@ fn picture(snapshot: &Concurrency) -> String {
         seconds(gateway.oldest_wait_ms),
         seconds(gateway.wait_p50_ms),
         seconds(gateway.wait_p99_ms),
+        gateway.refusals,
     );
     let _ = writeln!(text, "\n  KEY  WEIGHT  UNITS  WAITING  UNIT-SECONDS");
     for key in &gateway.keys {

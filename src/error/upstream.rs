@@ -216,8 +216,8 @@ fn from_status(status: StatusCode) -> Error {
         413 => Error::new(Kind::TooLarge, "request_too_large", "Featherless finds the request too large: shorten it"),
         429 => Error::new(
             Kind::Saturated,
-            "concurrency_limit_exceeded",
-            "Featherless answers 429, too many requests: try again when a request has ended",
+            "upstream_rate_limited",
+            "Featherless's front end answers 429, too many requests: try again a little later",
         )
         .with_retry_after(SATURATED_RETRY_AFTER),
         503 => Error::new(Kind::Unavailable, "no_capacity", "Featherless is not available right now: try again"),

@@ -15,6 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
+    time::sleep,
 };
 
 use super::{
@@ -57,6 +58,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// The wait after a failed accept, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long one who has just connected has for its first words when connections end: they may be on their way.
+const FIRST_WORDS_GRACE: Duration = Duration::from_millis(100);
 
 /// Connections that are served alike, and end together.
 pub(super) struct Connections {
@@ -117,9 +121,16 @@ async fn converse(
     mut is_ending: watch::Receiver<bool>,
 ) {
     // Hyper's clock for a head begins only when the version is known, for which `Unstuck` has one.
+    let patience_for_words = async {
+        tokio::select! {
+            () = sleep(HEAD_TIMEOUT) => {}
+            _ = is_ending.changed() => sleep(FIRST_WORDS_GRACE).await,
+        }
+    };
     tokio::select! {
-        spoke = tokio::time::timeout(HEAD_TIMEOUT, stream.readable()) => if spoke.is_err() { return },
-        _ = is_ending.changed() => return,
+        biased;
+        _ = stream.readable() => {}
+        () = patience_for_words => return,
     }
     let stream = TokioIo::new(Unstuck::new(stream, HEAD_TIMEOUT, patience));
     let connection = http.serve_connection(stream, service).into_owned();
@@ -160,7 +171,7 @@ async fn accept(listener: &TcpListener, write_timeout: Duration) -> TcpStream {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "can't accept connections; trying again");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }

@@ -74,10 +74,15 @@ pub(super) struct Begun<M> {
     pub(super) permit: Permit,
 }
 
-/// Gives the units of a request that failed back: at once if upstream has ended it by itself.
+/// Gives the units of a request that failed back: at once if upstream refused it. What we gave up on, or was cut, may go on
+/// upstream until it notices that the connection was closed.
 pub(super) fn failed(permit: Permit, error: Error) -> Error {
-    // What we gave up on goes on upstream until it notices that the connection was closed.
-    if error.kind() != Kind::Timeout {
+    let may_go_on = match error.kind() {
+        Kind::Timeout | Kind::Upstream | Kind::Internal => true,
+        Kind::Unavailable => error.code() == "draining",
+        _ => false,
+    };
+    if !may_go_on {
         permit.end();
     }
     error
@@ -140,12 +145,13 @@ impl Dispatch {
         loop {
             match self.upstream.post(R::PATH, body.clone(), ask).await {
                 Ok(reply) => {
+                    permit.answered();
                     let answered = Answered::from(reply).after(call.has_waited(permit.waited()));
                     permit.end();
                     return Ok(answered);
                 }
                 Err(error) if self.units.is_refusal(&error) => {
-                    permit = permit.wait_again(error.message(), &call.queue_place).await?;
+                    permit = permit.wait_again(&error, &call.queue_place).await?;
                 }
                 Err(error) => {
                     call.has_waited(permit.waited());
@@ -197,12 +203,13 @@ impl Dispatch {
             };
             match begun.await {
                 Ok(reply) => {
+                    permit.answered();
                     let waited_ms = call.has_waited(permit.waited());
                     let begun = reply.map(|(first, events)| Begun { first, events, permit });
                     return Ok(Answered::from(begun).after(waited_ms));
                 }
                 Err(error) if self.units.is_refusal(&error) => {
-                    permit = permit.wait_again(error.message(), &call.queue_place).await?;
+                    permit = permit.wait_again(&error, &call.queue_place).await?;
                 }
                 Err(error) => {
                     call.has_waited(permit.waited());

@@ -11,7 +11,11 @@ use tokio::{
 
 use super::{Call, feed::Feed};
 use crate::{
-    admission::{PerPriority, Permit, Permits, Settings, View, Want, cost::cost_of, outside::Listed},
+    admission::{
+        PerPriority, Permit, Permits, Settings, View, Want,
+        cost::{COST_UNKNOWN, cost_of},
+        outside::Listed,
+    },
     config,
     error::{Error, Kind, Result},
     proto::v1::{Concurrency, GatewayUnits, KeyUnits, Plan, QueuedByPriority},
@@ -93,17 +97,20 @@ impl Units {
     /// # Errors
     /// Saturated if there are none in time, Forbidden if the plan never has so many.
     pub async fn acquire(&self, call: &Call, model: &str) -> Result<Permit> {
+        let cost = self.cost(model).await;
         let want = Want {
             caller: call.caller,
             priority: call.priority,
             model: model.into(),
-            cost: self.cost(model).await,
+            cost: cost.unwrap_or(COST_UNKNOWN),
+            is_guess: cost.is_none(),
             deadline: call.deadline,
         };
         self.permits.acquire(want, &call.queue_place).await
     }
 
-    async fn cost(&self, model: &str) -> u32 {
+    /// The units that a request to this model holds, if anything is known of it.
+    async fn cost(&self, model: &str) -> Option<u32> {
         if self.is_unbounded {
             return cost_of(None, None, model);
         }
@@ -122,7 +129,8 @@ impl Units {
 
     /// What the gateway itself knows of the units.
     pub fn view(&self) -> GatewayUnits {
-        describe(self.permits.view())
+        let refusals = i64::try_from(self.permits.refusals()).unwrap_or(i64::MAX);
+        GatewayUnits { refusals, ..describe(self.permits.view()) }
     }
 }
 
@@ -142,10 +150,12 @@ async fn learn(upstream: &Client, feed: &Feed, permits: &Permits) {
                 Err(error) => tracing::warn!(
                     code = error.code(),
                     retry_after = ?wait,
-                    "the account's concurrency feed is lost; what it said last still counts"
+                    "the account's concurrency feed is lost; what it said last still counts for a while"
                 ),
             }
         }
+        // Perhaps only the feed is out of order.
+        is_known |= ask(upstream, permits).await;
         if !is_known {
             let plan: Result<_> = upstream.get_with_key::<Plan>(&["plan"], Ask::default()).await;
             let units = plan.ok().and_then(|plan| plan.answer.concurrency);
@@ -163,17 +173,21 @@ async fn inquire(upstream: &Client, permits: &Permits) {
     loop {
         permits.news_wanted().await;
         let asked_at = Instant::now();
-        let ask = Ask { deadline: Some(asked_at + INQUIRY_TIMEOUT), ..Ask::default() };
-        let pause = match upstream.get_account::<Concurrency>(&["account", "concurrency"], ask).await {
-            Ok(reply) => {
-                tell(permits, Some(asked_at), &reply.answer);
-                INQUIRY_PAUSE
-            }
-            // The feed will tell.
-            Err(_) => INQUIRY_PAUSE_FAILED,
-        };
+        // If there is no answer, the feed will tell.
+        let pause = if ask(upstream, permits).await { INQUIRY_PAUSE } else { INQUIRY_PAUSE_FAILED };
         sleep_until(asked_at + pause).await;
     }
+}
+
+/// Asks for a snapshot and tells it. False if there was none.
+async fn ask(upstream: &Client, permits: &Permits) -> bool {
+    let asked_at = Instant::now();
+    let ask = Ask { deadline: Some(asked_at + INQUIRY_TIMEOUT), ..Ask::default() };
+    let snapshot = upstream.get_account::<Concurrency>(&["account", "concurrency"], ask).await;
+    if let Ok(reply) = &snapshot {
+        tell(permits, Some(asked_at), &reply.answer);
+    }
+    snapshot.is_ok()
 }
 
 fn tell(permits: &Permits, asked_at: Option<Instant>, snapshot: &Concurrency) {
@@ -187,8 +201,7 @@ fn tell(permits: &Permits, asked_at: Option<Instant>, snapshot: &Concurrency) {
             duration: Duration::from_millis(u64::try_from(request.duration_ms).unwrap_or_default()),
         })
         .collect();
-    permits.take_snapshot(asked_at, number(snapshot.used_cost), &requests);
-    permits.set_capacity(snapshot.limit.map(number));
+    permits.take_snapshot(asked_at, snapshot.limit.map(number), number(snapshot.used_cost), &requests);
 }
 
 fn describe(view: View) -> GatewayUnits {

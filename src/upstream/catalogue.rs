@@ -135,8 +135,10 @@ impl Catalogue {
         let catalogue = self.clone();
         // A task of its own, so that it comes to its end though the one who set it off may leave.
         let task = tokio::spawn(async move {
-            let text = catalogue.upstream.get_text(&["models"], Ask::default()).await?;
-            Ok(catalogue.keep(Copy::new(&text)?))
+            let text = catalogue.upstream.get_text(&["models"], Ask::default()).await;
+            let copy = text.and_then(|text| Copy::new(&text)).map(|copy| catalogue.keep(copy));
+            catalogue.note_failure(copy.is_err().then(Instant::now));
+            copy
         });
         let fetch = task.map(|result| result.unwrap_or_else(|panic| Err(Error::internal(panic)))).boxed().shared();
         first.insert(fetch).clone()
@@ -168,9 +170,22 @@ impl Catalogue {
         self.get_soon().await?.model(id)?.context_length
     }
 
-    /// The catalogue, for what can do without it.
+    /// The catalogue, for what can do without it: nobody waits for it who would only wait in vain.
     pub async fn get_soon(&self) -> Option<Arc<Copy>> {
+        let copy = self.kept();
+        if copy.is_some() || self.has_failed_lately() {
+            return copy;
+        }
         tokio::time::timeout(SOON, self.get(Ask::default())).await.ok()?.ok()
+    }
+
+    fn has_failed_lately(&self) -> bool {
+        let failed_at = *self.shared.failed_at.read().unwrap_or_else(PoisonError::into_inner);
+        failed_at.is_some_and(|at| at.elapsed() < RETRY_AFTER)
+    }
+
+    fn note_failure(&self, failed_at: Option<Instant>) {
+        *self.shared.failed_at.write().unwrap_or_else(PoisonError::into_inner) = failed_at;
     }
 
     fn keep(&self, copy: Copy) -> Arc<Copy> {
@@ -180,9 +195,7 @@ impl Catalogue {
     }
 
     fn refresh(&self) {
-        let failed_at = *self.shared.failed_at.read().unwrap_or_else(PoisonError::into_inner);
-        if failed_at.is_some_and(|at| at.elapsed() < RETRY_AFTER) || self.shared.refreshing.swap(true, Ordering::AcqRel)
-        {
+        if self.has_failed_lately() || self.shared.refreshing.swap(true, Ordering::AcqRel) {
             return;
         }
         let catalogue = self.clone();
@@ -199,7 +212,7 @@ impl Catalogue {
                     Some(Instant::now())
                 }
             };
-            *catalogue.shared.failed_at.write().unwrap_or_else(PoisonError::into_inner) = failed_at;
+            catalogue.note_failure(failed_at);
             catalogue.shared.refreshing.store(false, Ordering::Release);
         });
     }

@@ -191,7 +191,7 @@ impl Client {
         let Some(key) = self.inner.authorization.clone() else { return Err(no_key()) };
         let request = self.inner.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
         let request = request.header(header::ACCEPT, EVENT_STREAM);
-        let (response, sent) = self.send(request, Ask::default()).await?;
+        let (response, sent) = self.send_by(clocks::FEED, request, Ask::default()).await?;
         Ok(self.events(response, sent, Ask::default(), clocks::FEED).await?.answer)
     }
 
@@ -281,13 +281,23 @@ impl Client {
     /// Sends a request until there is the head of a successful reply, or no point in trying again. Tells when it began,
     /// which is when the clock for the first token does, however many tries it takes.
     async fn send(&self, request: reqwest::RequestBuilder, ask: Ask<'_>) -> Result<(reqwest::Response, Instant)> {
+        self.send_by(self.inner.clocks, request, ask).await
+    }
+
+    /// The same by other clocks than those of answers.
+    async fn send_by(
+        &self,
+        clocks: Clocks,
+        request: reqwest::RequestBuilder,
+        ask: Ask<'_>,
+    ) -> Result<(reqwest::Response, Instant)> {
         self.inner.retry.begin();
         let (begun, mut retries) = (Instant::now(), 0);
         loop {
             // Bodies are bytes in memory, so there is always another copy of the request.
             let Some(attempt) = request.try_clone() else { return Err(Error::internal("a request can't be copied")) };
             let sent = Instant::now();
-            let error = match self.attempt(attempt, begun, ask).await {
+            let error = match self.attempt(clocks, attempt, begun, ask).await {
                 Ok(response) => return Ok((response, begun)),
                 Err(error) => error,
             };
@@ -303,12 +313,13 @@ impl Client {
     /// Sends a request once and waits for the head of a successful reply.
     async fn attempt(
         &self,
+        clocks: Clocks,
         request: reqwest::RequestBuilder,
         sent: Instant,
         ask: Ask<'_>,
     ) -> Result<reqwest::Response> {
-        let (deadline, late) = self.inner.clocks.first(sent, ask.deadline);
-        let response = timeout_at(deadline, request.send()).await.map_err(|_| late.error(self.inner.clocks))?;
+        let (deadline, late) = clocks.first(sent, ask.deadline);
+        let response = timeout_at(deadline, request.send()).await.map_err(|_| late.error(clocks))?;
         let response = response.map_err(unreachable)?;
         if response.status().is_success() {
             if is(&response, "text/html") {

@@ -83,7 +83,7 @@ fn cure(error: &Error, tried_for: Duration) -> Cure {
         // The caller's own doing, under whatever name the upstream gives it.
         _ if error.kind() == Kind::Invalid => Cure::None,
         // Nothing was done, or there was no room to do it in.
-        "upstream_unreachable" | "connect_timeout" | "no_capacity" => Cure::Yes,
+        "upstream_unreachable" | "connect_timeout" | "no_capacity" | "upstream_rate_limited" => Cure::Yes,
         // At once: an idle connection that was being closed. Later: who knows what was done, and would be done again.
         "upstream_closed" if tried_for < CLOSED_SOON => Cure::Yes,
         "upstream_error" => Cure::Once,

@@ -94,7 +94,7 @@ async fn a_second_signal_ends_the_server_at_once() {
     let signal = async || assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     signal().await;
     // The first signal is known to have come when the server says so.
-    while http().get(format!("{address}/readyz")).send().await.unwrap().status() != 503 {
+    while !matches!(http().get(format!("{address}/readyz")).send().await, Ok(said) if said.status() == 503) {
         tokio::task::yield_now().await;
     }
     signal().await;

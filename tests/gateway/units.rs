@@ -32,15 +32,20 @@ async fn scheduling(upstream: std::net::SocketAddr) -> Gateway {
     Gateway::with(upstream, |config| config.units.units = None).await
 }
 
-async fn own_view(gateway: &Gateway) -> Value {
-    let answer = http().get(gateway.url("/v1/concurrency")).send().await.unwrap().bytes().await.unwrap();
+async fn own_view_for(gateway: &Gateway, key: &str) -> Value {
+    let get = http().get(gateway.url("/v1/concurrency")).bearer_auth(key);
+    let answer = get.send().await.unwrap().bytes().await.unwrap();
     serde_json::from_slice::<Value>(&answer).unwrap()["gateway"].clone()
 }
 
 /// Waits until the gateway's own view is like that.
 async fn until(gateway: &Gateway, what: &str, is_so: impl Fn(&Value) -> bool) {
+    until_for(gateway, "any", what, is_so).await;
+}
+
+async fn until_for(gateway: &Gateway, key: &str, what: &str, is_so: impl Fn(&Value) -> bool) {
     let wait = async {
-        while !is_so(&own_view(gateway).await) {
+        while !is_so(&own_view_for(gateway, key).await) {
             tokio::task::yield_now().await;
         }
     };
@@ -58,19 +63,28 @@ async fn hold(gateway: &Gateway) -> reqwest::Response {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_callers_share_eight_units_and_nobody_sees_a_429() {
-    let emulator = emulator(8, 2000.0).await;
-    let gateway = scheduling(emulator.address).await;
-    let dice = fastrand::Rng::with_seed(7);
-    let (refused, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
+    const KEYS: [&str; 2] = ["gw_test_many", "gw_test_few"];
+    let emulator = emulator(8, 400.0).await;
+    let gateway = Gateway::with(emulator.address, |config| {
+        config.units.units = None;
+        config.api_keys = KEYS.map(Into::into).to_vec();
+    })
+    .await;
+    until_for(&gateway, KEYS[0], "the plan is known", |view| view["capacity"] == 8).await;
+    let mut dice = fastrand::Rng::with_seed(7);
+    // How many were answered, and what the keys had been granted when that was half of the few.
+    let (answered, halfway) = ([AtomicUsize::new(0), AtomicUsize::new(0)], Mutex::new(Value::Null));
     let callers = (0..200).map(|number| {
         let model = [ONE_UNIT, ONE_UNIT, ONE_UNIT, TWO_UNITS, FOUR_UNITS][number % 5];
         let door = Door::ALL[number % Door::ALL.len()];
-        let patience = (number % 3 == 0).then(|| Duration::from_millis(dice.clone().u64(0..1500) + number as u64));
-        let (gateway, refused, answered) = (&gateway, &refused, &answered);
+        let key = usize::from(number % 4 == 0);
+        let patience = (number % 3 == 0).then(|| Duration::from_millis(dice.u64(0..2000)));
+        let (gateway, answered, halfway) = (&gateway, &answered, &halfway);
         async move {
-            let prompt = prompt(model, "Say hello in 20 words");
-            let ask = gateway.ask(door, &prompt);
+            let (prompt, key_header) = (prompt(model, "Say hello in 20 words"), format!("Bearer {}", KEYS[key]));
+            let headers = [("authorization", key_header.as_str())];
+            let ask = gateway.ask_with(door, &prompt, &headers);
             let answer = match patience {
                 Some(patience) => match tokio::time::timeout(patience, ask).await {
                     Ok(answer) => answer,
@@ -78,20 +92,27 @@ async fn two_hundred_callers_share_eight_units_and_nobody_sees_a_429() {
                 },
                 None => ask.await,
             };
-            match answer.failure {
-                None => answered.fetch_add(1, Ordering::Relaxed),
-                Some(_) => refused.fetch_add(1, Ordering::Relaxed),
-            };
+            answer.ok();
+            if answered[key].fetch_add(1, Ordering::Relaxed) == 20 && key == 1 {
+                let view = own_view_for(gateway, KEYS[0]).await;
+                *halfway.lock().unwrap() = view["keys"].clone();
+            }
         }
     });
     join_all(callers).await;
-    assert_eq!(refused.load(Ordering::Relaxed), 0);
-    assert!(answered.load(Ordering::Relaxed) >= 133, "{answered:?}");
+    let answered: usize = answered.into_iter().map(AtomicUsize::into_inner).sum();
+    assert!(answered >= 133, "{answered}");
+    // First come, first served would grant the few a third of what the many get.
+    let halfway = halfway.into_inner().unwrap();
+    let granted = |key: usize| halfway[key]["unit_seconds"].as_f64().unwrap();
+    let share = granted(1) / granted(0);
+    assert!((0.6..=1.6).contains(&share), "the few got {share} of what the many got: {halfway}");
     emulator.idle().await;
-    until(&gateway, "all units are back", |view| {
+    until_for(&gateway, KEYS[0], "all units are back", |view| {
         view["in_use"] == 0 && view["settling"] == 0 && view["running"] == 0 && view["queued"]["default"] == 0
     })
     .await;
+    assert_eq!(own_view_for(&gateway, KEYS[0]).await["refusals"], 0, "upstream had no reason to");
 }
 
 #[tokio::test]
@@ -171,6 +192,34 @@ async fn a_deadline_counts_the_wait_for_units() {
 }
 
 #[tokio::test]
+async fn who_clearly_cant_be_served_in_time_is_told_so_at_once() {
+    let emulator = emulator(4, 50.0).await;
+    let gateway = scheduling(emulator.address).await;
+    until(&gateway, "the plan is known", |view| view["capacity"] == 4).await;
+    // Enough of them are seen to the end to know that a unit is held for a tenth of a second.
+    let usual = prompt(ONE_UNIT, "Say hello in 5 words");
+    let answers = join_all((0..24).map(|_| gateway.ask(Door::RestUnary, &usual))).await;
+    answers.into_iter().for_each(|answer| drop(answer.ok()));
+    let holder = hold(&gateway).await;
+    let dear = prompt(FOUR_UNITS, "hi");
+    let waiting = join_all((0..3).map(|_| gateway.ask(Door::RestUnary, &dear)));
+    tokio::select! {
+        _ = waiting => panic!("the plan is taken"),
+        () = async {
+            until(&gateway, "they wait", |view| view["queued"]["default"] == 3).await;
+            for door in Door::ALL {
+                let answer = gateway.ask_with(door, &dear, &[("x-request-timeout-ms", "50")]).await;
+                let failure = answer.failed(Kind::Saturated, "no_units_in_time");
+                if door != Door::RestStream {
+                    assert!(failure.retry_after_seconds.is_some(), "{door:?}");
+                }
+            }
+        } => {}
+    }
+    drop(holder);
+}
+
+#[tokio::test]
 async fn a_429_in_spite_of_all_is_no_callers_business() {
     let full = || {
         let message = "Per-user concurrency limit exceeded. This user has 8 active units; this request requires 1 units (limit: 8, over by 1).";
@@ -228,6 +277,7 @@ async fn what_others_use_of_the_account_is_left_to_them() {
     let prompts = Arc::new(prompt(ONE_UNIT, "Say hello in 5 words"));
     let answers = join_all((0..6).map(|_| gateway.ask(Door::GrpcStream, &prompts))).await;
     answers.into_iter().for_each(|answer| drop(answer.ok()));
+    assert_eq!(own_view_for(&gateway, "any").await["refusals"], 0, "upstream had no reason to");
     drop(other);
 }
 

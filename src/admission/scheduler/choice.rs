@@ -18,7 +18,7 @@ impl Scheduler {
             return (cost <= room.free).then_some(ticket);
         }
         let (priority, next) = self.next(room.whole, room.whole)?;
-        if let Some(ticket) = self.follow(room) {
+        if let Some(ticket) = self.follow(priority, room) {
             if next.cost > room.free {
                 self.is_due_at(next.ticket, now + self.patience(priority, next.cost, room.whole));
             }
@@ -41,24 +41,21 @@ impl Scheduler {
         Some(smaller.ticket)
     }
 
-    /// Who follows one that units were kept for: another that costs as much, while the room that was made for it is still
-    /// whole. It may not be its turn yet; but to make room for it then, units would have to be kept once more.
-    fn follow(&mut self, room: Room) -> Option<Ticket> {
-        let Kept { priority: of, cost, left } = self.kept_for?;
+    /// Who follows one that units were kept for: another that costs as much, of the class whose turn it is, while the room
+    /// that was made is still whole. It may not be its turn yet; but to make room for it then, units would have to be kept
+    /// once more.
+    fn follow(&mut self, priority: Priority, room: Room) -> Option<Ticket> {
+        let Kept { cost, left } = self.kept_for?;
         if room.free < cost {
             return None;
         }
-        let costs = cost..=room.free;
-        let above = Priority::ALL.into_iter().take_while(|&priority| priority <= of);
-        let next =
-            { above }.find_map(|priority| Some((priority, self.classes.of(priority).first_within(costs.clone())?)));
-        let next = next.filter(|(priority, next)| self.expected(*priority, next.key, next.cost) <= left);
-        let Some((priority, next)) = next else {
+        let next = self.classes.of(priority).first_within(cost..=room.free)?;
+        let work = self.expected(priority, next.key, next.cost);
+        if work > left {
             self.kept_for = None;
             return None;
-        };
-        let work = self.expected(priority, next.key, next.cost);
-        self.kept_for = Some(Kept { priority: of, cost, left: left - work });
+        }
+        self.kept_for = Some(Kept { cost, left: left - work });
         Some(next.ticket)
     }
 

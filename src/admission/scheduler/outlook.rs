@@ -44,7 +44,7 @@ impl Scheduler {
     pub fn view(&self, now: Instant) -> View {
         let oldest = self.waiting.first_key_value().map(|(_, waiter)| now.saturating_duration_since(waiter.arrived));
         View {
-            capacity: self.capacity,
+            capacity: self.units(),
             outside: self.guard.outside(),
             in_use: self.in_use,
             settling: self.settling.units(),
@@ -103,7 +103,11 @@ impl Scheduler {
     fn ahead_of(&self, ask: &Ask, own: usize) -> usize {
         let above = Priority::ALL.into_iter().take_while(|&priority| priority < ask.priority);
         let above: usize = above.map(|priority| self.classes.of(priority).queued()).sum();
-        above + self.classes.of(ask.priority).ahead(ask.key, ask.weight, own)
+        let ahead = self.classes.of(ask.priority).ahead(ask.key, ask.weight, own);
+        // Of those above, no more than it takes until what is owed to this class has brought all of these on.
+        let share = *self.settings.owed_share.of(ask.priority);
+        let most = if share > 0.0 { ((ahead + 1) as f64 / share).ceil() as usize } else { usize::MAX };
+        above.min(most).saturating_add(ahead)
     }
 
     /// About how long one waits that costs so much and has so many before it: until as many units have been given back

@@ -153,7 +153,7 @@ fn with_outsiders_about_the_last_units_are_taken_only_when_heard_of() {
 #[test]
 fn those_that_cost_as_much_follow_into_room_that_was_kept_for_a_while() {
     let mut bench = Bench::with_capacity(4);
-    let running: Vec<_> = (0..4).map(|_| bench.enqueue(ask())).collect();
+    let running: Vec<_> = (0..4).map(|number| bench.enqueue(ask().key(number % 2, 1))).collect();
     bench.start();
     let large: Vec<_> = (0..9).map(|_| bench.enqueue(ask().cost(4))).collect();
     let batch = bench.enqueue(ask().cost(4).priority(Priority::Batch));
@@ -225,4 +225,114 @@ fn one_that_outsiders_make_impossible_doesnt_keep_the_next_from_becoming_due() {
     bench.scheduler.set_outside(0, bench.now);
     bench.release(next);
     assert_eq!(bench.start(), [impossible]);
+}
+
+/// Lets each that runs take so long, and tells how many of the next that start are of this key.
+fn starts_of(bench: &mut Bench, key: u32, of: usize, service: Duration) -> usize {
+    let order = bench.run_for_starts(of, service);
+    let starts = order.iter().take(of).filter(|ticket| bench.keys[ticket] == KeyId(key));
+    starts.count()
+}
+
+#[test]
+fn what_a_key_took_while_nobody_else_was_there_is_not_held_against_it() {
+    let mut bench = Bench::with_capacity(8);
+    bench.enqueue_all(8, ask().key(1, 1));
+    bench.enqueue_all(3, ask().key(1, 1));
+    let streams = bench.start();
+    bench.pass(seconds(1800));
+    streams.into_iter().for_each(|ticket| bench.release(ticket));
+    for _ in 0..100 {
+        bench.enqueue(ask().key(1, 1));
+        bench.enqueue(ask().key(2, 1));
+    }
+    let starts = starts_of(&mut bench, 1, 80, seconds(10));
+    assert!((32..=48).contains(&starts), "{starts} of 80");
+}
+
+#[test]
+fn what_a_key_took_before_keeps_it_out_for_two_minutes_at_most() {
+    let mut bench = Bench::with_capacity(8);
+    bench.enqueue_all(8, ask().key(1, 1));
+    let streams = bench.start();
+    bench.enqueue_all(1000, ask().key(2, 1));
+    bench.pass(seconds(1800));
+    streams.into_iter().for_each(|ticket| bench.release(ticket));
+    bench.enqueue_all(100, ask().key(1, 1));
+    // Eight start every ten seconds.
+    assert_eq!(starts_of(&mut bench, 1, 8 * 8, seconds(10)), 0, "all that time, the other one waited");
+    assert!(starts_of(&mut bench, 1, 8 * 8, seconds(10)) > 0);
+}
+
+#[test]
+fn a_lower_class_is_told_a_wait_that_counts_what_it_is_owed() {
+    let mut bench = Bench::with_capacity(8);
+    bench.enqueue_all(60, ask().priority(Priority::Interactive));
+    bench.run_for_starts(60, seconds(10));
+    bench.enqueue_all(400, ask().priority(Priority::Interactive));
+    let batch = bench.enqueue(ask().priority(Priority::Batch));
+    assert_eq!(bench.scheduler.ahead(batch), Some(20), "a twentieth of what the others get");
+    let default = bench.enqueue(ask().deadline(bench.now + seconds(20)));
+    assert_eq!(bench.scheduler.ahead(default), Some(5));
+    let order = bench.run_for_starts(60, seconds(10));
+    let place = |ticket| order.iter().position(|&other| other == ticket).unwrap();
+    assert!(place(default) <= 13 && place(batch) <= 33, "{} {}", place(default), place(batch));
+}
+
+#[test]
+fn who_was_refused_has_not_spent_what_its_class_was_owed() {
+    let run = |is_refused: bool| {
+        let mut bench = Bench::with_capacity(1);
+        bench.enqueue_all(100, ask().priority(Priority::Interactive));
+        let batch = bench.enqueue(ask().priority(Priority::Batch));
+        let mut starts = 0;
+        loop {
+            let started = bench.start();
+            let [ticket] = started[..] else { panic!("one unit") };
+            if ticket == batch {
+                if !is_refused {
+                    return starts;
+                }
+                assert!(bench.scheduler.put_back(batch, bench.now));
+                assert_eq!(bench.start(), [batch], "it is its turn as before");
+                return starts;
+            }
+            starts += 1;
+            bench.pass(seconds(10));
+            bench.release(ticket);
+        }
+    };
+    assert_eq!(run(false), run(true));
+}
+
+#[test]
+fn who_follows_goes_before_nobody_of_a_higher_class() {
+    let mut bench = Bench::with_capacity(4);
+    let small = bench.enqueue(ask());
+    assert_eq!(bench.start(), [small]);
+    let large: Vec<_> = (0..8).map(|_| bench.enqueue(ask().cost(4))).collect();
+    let other = bench.enqueue(ask());
+    assert_eq!(bench.start(), [other]);
+    bench.pass(bench.patience(4));
+    [small, other].into_iter().for_each(|ticket| bench.release(ticket));
+    assert_eq!(bench.start(), [large[0]], "due");
+    bench.enqueue(ask());
+    bench.pass(seconds(10));
+    bench.release(large[0]);
+    assert_eq!(bench.start(), [large[1]], "of one class, the next large one follows");
+    let hurried: Vec<_> = (0..4).map(|_| bench.enqueue(ask().priority(Priority::Interactive))).collect();
+    bench.pass(seconds(10));
+    bench.release(large[1]);
+    assert_eq!(bench.start(), hurried);
+}
+
+#[test]
+fn a_capacity_that_a_refusal_told_is_for_now() {
+    let mut bench = Bench::with_capacity(8);
+    let large = bench.enqueue(ask().cost(4));
+    bench.scheduler.set_capacity_refused(Some(2));
+    assert_eq!((bench.start(), bench.view().capacity), (vec![], Some(2)));
+    let another = bench.enqueue(ask().cost(4));
+    bench.scheduler.set_capacity_refused(None);
+    assert_eq!(bench.start(), [large, another]);
 }

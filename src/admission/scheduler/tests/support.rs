@@ -6,6 +6,8 @@ pub(super) struct Bench {
     pub(super) scheduler: Scheduler,
     pub(super) now: Instant,
     pub(super) last: Ticket,
+    /// Whose each one is.
+    pub(super) keys: BTreeMap<Ticket, KeyId>,
 }
 
 pub(super) fn seconds(seconds: u64) -> Duration {
@@ -46,7 +48,7 @@ impl Bench {
     pub(super) fn of(settings: Settings, capacity: Option<u32>) -> Self {
         let mut scheduler = Scheduler::new(settings);
         assert_eq!(scheduler.set_capacity(capacity), []);
-        Self { scheduler, now: Instant::now(), last: Ticket(0) }
+        Self { scheduler, now: Instant::now(), last: Ticket(0), keys: BTreeMap::new() }
     }
 
     pub(super) fn pass(&mut self, time: Duration) {
@@ -66,6 +68,7 @@ impl Bench {
     pub(super) fn try_enqueue(&mut self, ask: Ask) -> Result<Ticket, Refusal> {
         let ticket = self.scheduler.enqueue(self.now, ask)?;
         self.last = ticket;
+        self.keys.insert(ticket, ask.key);
         Ok(ticket)
     }
 

@@ -1,0 +1,181 @@
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use super::*;
+use crate::admission::KeyId;
+
+const MODEL: &str = "a/b";
+
+fn permits(capacity: u32) -> Permits {
+    let permits = Permits::new(Settings::default(), Duration::from_secs(300));
+    permits.set_capacity(Some(capacity));
+    let driver = permits.clone();
+    tokio::spawn(async move { driver.drive().await });
+    permits
+}
+
+fn want(cost: u32) -> Want {
+    let (caller, priority) = (Caller::default(), Priority::Default);
+    Want { caller, priority, model: MODEL.into(), cost, is_guess: false, deadline: None }
+}
+
+fn full(active: u32, limit: u32) -> Error {
+    let message =
+        format!("This user has {active} active units; this request requires 1 units (limit: {limit}, over by 1)");
+    Error::new(Kind::Saturated, "concurrency_limit_exceeded", message)
+}
+
+async fn acquire(permits: &Permits, cost: u32) -> Result<Permit> {
+    permits.acquire(want(cost), &Place::default()).await
+}
+
+/// Whether it would start now, tried and given up.
+async fn starts(permits: &Permits, cost: u32) -> bool {
+    tokio::time::timeout(Duration::from_millis(1), acquire(permits, cost)).await.is_ok()
+}
+
+fn others(units: u32) -> Vec<Listed<'static>> {
+    (0..units).map(|_| Listed { model: "x/y", cost: 1, duration: Duration::from_secs(90) }).collect()
+}
+
+fn hears(permits: &Permits, capacity: u32, outside: u32) {
+    permits.take_snapshot(None, Some(capacity), outside, &others(outside));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_the_queue_is_forgotten_and_others_are_seen_all_the_same() {
+    let permits = permits(8);
+    let holder = acquire(&permits, 8).await.unwrap();
+    for _ in 0..100 {
+        assert!(!starts(&permits, 1).await);
+    }
+    drop(holder);
+    tokio::time::advance(Duration::from_secs(600)).await;
+    {
+        let state = permits.state();
+        assert_eq!((state.waiting.len(), state.running.len()), (0, 0));
+    }
+    // None of those who left would explain them.
+    let listed: Vec<_> = (0..8).map(|_| Listed { model: MODEL, cost: 1, duration: Duration::from_secs(600) }).collect();
+    permits.take_snapshot(None, Some(8), 8, &listed);
+    assert_eq!(permits.view().outside, 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_way_requests_end_every_unit_comes_back_once() {
+    const CAPACITY: u32 = 6;
+    let permits = permits(CAPACITY);
+    let (held, most) = (AtomicU32::new(0), AtomicU32::new(0));
+    let dice = std::cell::RefCell::new(fastrand::Rng::with_seed(11));
+    let roll = |most: u64| dice.borrow_mut().u64(0..most);
+    let callers = (0..2000).map(|_| async {
+        tokio::time::sleep(Duration::from_millis(roll(200_000))).await;
+        let (cost, patience) = ([1, 1, 2, 4][roll(4) as usize], Duration::from_millis(roll(20_000)));
+        let call = async {
+            let place = Place::default();
+            let mut permit =
+                match permits.acquire(Want { priority: Priority::ALL[roll(3) as usize], ..want(cost) }, &place).await {
+                    Ok(permit) => permit,
+                    Err(_) => return,
+                };
+            while roll(10) == 0 {
+                permit = match permit.wait_again(&full(CAPACITY, CAPACITY), &place).await {
+                    Ok(permit) => permit,
+                    Err(_) => return,
+                };
+            }
+            permit.answered();
+            most.fetch_max(held.fetch_add(cost, Relaxed) + cost, Relaxed);
+            let held = Held(&held, cost);
+            tokio::time::sleep(Duration::from_millis(roll(2_000))).await;
+            drop(held);
+            if roll(2) == 0 { permit.end() } else { drop(permit) }
+        };
+        // Some leave, wherever they are.
+        let _ = tokio::time::timeout(patience, call).await;
+    });
+    futures_util::future::join_all(callers).await;
+    assert_eq!(most.into_inner(), CAPACITY, "all of it is used, and no more");
+    tokio::time::advance(CANCELLED_SETTLE).await;
+    assert!(starts(&permits, CAPACITY).await, "and all of it is free again");
+    let state = permits.state();
+    assert_eq!(
+        (state.waiting.len(), state.running.len(), state.scheduler.held()),
+        (0, 0, CAPACITY),
+        "that one settles"
+    );
+    assert!(state.refusals > 0);
+}
+
+struct Held<'a>(&'a AtomicU32, u32);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_of_others_is_believed_for_a_while_when_nobody_says_more() {
+    let permits = permits(4);
+    hears(&permits, 4, 3);
+    // A refusal says that they hold all. That is believed for two seconds, then the last snapshot again, for its minute.
+    let permit = acquire(&permits, 1).await.unwrap();
+    let again = permits.clone();
+    let place = Place::default();
+    let waiting = tokio::spawn(async move { permit.wait_again(&full(4, 4), &place).await.map(Permit::end) });
+    tokio::task::yield_now().await;
+    assert_eq!(again.view().outside, 4);
+    tokio::time::advance(Duration::from_secs(3)).await;
+    tokio::task::yield_now().await;
+    assert_eq!(again.view().outside, 3);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    waiting.await.unwrap().unwrap();
+    assert_eq!(permits.view().outside, 0);
+    assert!(starts(&permits, 4).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_in_a_refusal_sends_nobody_away() {
+    let permits = permits(8);
+    let permit = acquire(&permits, 8).await.unwrap();
+    let (waiter, again) = (permits.clone(), Place::default());
+    let dear = tokio::spawn(async move { acquire(&waiter, 4).await.map(Permit::end) });
+    let refused = tokio::spawn(async move { permit.wait_again(&full(1, 1), &again).await.map(Permit::end) });
+    tokio::task::yield_now().await;
+    assert_eq!(permits.view().capacity, Some(1), "for now");
+    refused.await.unwrap().unwrap();
+    dear.await.unwrap().unwrap();
+    assert_eq!(permits.view().capacity, Some(8));
+    assert_eq!(permits.refusals(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guessed_cost_is_never_dearer_than_the_plan() {
+    let permits = permits(2);
+    assert_eq!(acquire(&permits, 4).await.unwrap_err().code(), "model_exceeds_plan");
+    let guess = Want { is_guess: true, ..want(4) };
+    let permit = permits.acquire(guess, &Place::default()).await.unwrap();
+    assert_eq!(permits.view().in_use, 2);
+    permit.end();
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_are_kept_from_end_to_end() {
+    let permits = permits(4);
+    let served = [AtomicU32::new(0), AtomicU32::new(0)];
+    let callers = (0..400).map(|number| {
+        let (permits, served, key) = (&permits, &served, number % 2);
+        async move {
+            let caller = Caller { key: KeyId(key), weight: [1, 3][key as usize] };
+            let permit = permits.acquire(Want { caller, ..want(1) }, &Place::default()).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            permit.end();
+            if served[1].load(Relaxed) < 200 {
+                served[key as usize].fetch_add(1, Relaxed);
+            }
+        }
+    });
+    futures_util::future::join_all(callers).await;
+    let light = served[0].load(Relaxed);
+    assert!((60..=74).contains(&light), "while the heavy key was served 200, the light one was served {light}");
+}
