@@ -90,7 +90,8 @@ impl Permit {
                 let believed = refusal.retry_after().unwrap_or_default().clamp(REFUSAL_BELIEVED.0, REFUSAL_BELIEVED.1);
                 state.doubt_at = Some(now + believed);
                 let new = || Own { model: want.model.clone(), cost: want.cost, started_at: now };
-                state.waiting.insert(ticket, Waiting { own: own.unwrap_or_else(new), tell });
+                let is_hurried = permits.is_hurried(self.asked_at, &want);
+                state.waiting.insert(ticket, Waiting { own: own.unwrap_or_else(new), is_hurried, tell });
             }
             permits.advance(&mut state);
             aside
@@ -100,7 +101,7 @@ impl Permit {
         let back_at = Instant::now() + aside;
         sleep_until(back_at.min(until)).await;
         if until <= back_at {
-            return Err(permits.waited_too_long());
+            return Err(permits.waited_too_long(permits.is_hurried(self.asked_at, &want)));
         }
         permits.acquire_again(self.asked_at, want, place).await
     }

@@ -70,6 +70,8 @@ pub(super) struct State {
 
 pub(super) struct Waiting {
     pub(super) own: Own,
+    /// Its caller stops waiting before we would.
+    pub(super) is_hurried: bool,
     pub(super) tell: oneshot::Sender<Result<()>>,
 }
 
@@ -196,7 +198,7 @@ impl Permits {
             }
             let (now, ask) = (Instant::now().into_std(), self.ask(asked_at, &want));
             let ticket = state.scheduler.enqueue(now, ask).map_err(|no| refused(no, &want))?;
-            self.insert(&mut state, ticket, &want, tell);
+            self.insert(&mut state, ticket, asked_at, &want, tell);
             ticket
         };
         self.wait(want, ticket, asked_at, told, place).await
@@ -212,7 +214,7 @@ impl Permits {
             let mut state = self.state();
             let (now, ask) = (Instant::now().into_std(), self.ask(asked_at, &want));
             let ticket = state.scheduler.enqueue_again(now, ask);
-            self.insert(&mut state, ticket, &want, tell);
+            self.insert(&mut state, ticket, asked_at, &want, tell);
             ticket
         };
         self.wait(want, ticket, asked_at, told, place).await
@@ -228,9 +230,21 @@ impl Permits {
         }
     }
 
-    fn insert(&self, state: &mut State, ticket: Ticket, want: &Want, tell: oneshot::Sender<Result<()>>) {
+    pub(super) fn is_hurried(&self, asked_at: Instant, want: &Want) -> bool {
+        want.deadline.is_some_and(|deadline| deadline <= asked_at + self.shared.queue_timeout)
+    }
+
+    fn insert(
+        &self,
+        state: &mut State,
+        ticket: Ticket,
+        asked_at: Instant,
+        want: &Want,
+        tell: oneshot::Sender<Result<()>>,
+    ) {
         let own = Own { model: Arc::clone(&want.model), cost: want.cost, started_at: Instant::now() };
-        state.waiting.insert(ticket, Waiting { own, tell });
+        let is_hurried = self.is_hurried(asked_at, want);
+        state.waiting.insert(ticket, Waiting { own, is_hurried, tell });
         self.advance(state);
     }
 
@@ -268,7 +282,7 @@ impl Permits {
             }
         }
         for ticket in state.scheduler.set_capacity(capacity) {
-            if let Some(Waiting { own, tell }) = state.waiting.remove(&ticket) {
+            if let Some(Waiting { own, tell, .. }) = state.waiting.remove(&ticket) {
                 let _ = tell.send(Err(never_fits(own.cost, capacity.unwrap_or_default(), &own.model)));
             }
         }
@@ -350,11 +364,11 @@ impl Permits {
         }
         for ticket in state.scheduler.expire(now.into_std()) {
             if let Some(waiting) = state.waiting.remove(&ticket) {
-                let _ = waiting.tell.send(Err(self.waited_too_long()));
+                let _ = waiting.tell.send(Err(self.waited_too_long(waiting.is_hurried)));
             }
         }
         while let Some(ticket) = state.scheduler.start(now.into_std()) {
-            if let Some(Waiting { own, tell }) = state.waiting.remove(&ticket) {
+            if let Some(Waiting { own, tell, .. }) = state.waiting.remove(&ticket) {
                 state.running.insert(ticket, Own { started_at: now, ..own });
                 // One who has left takes itself out.
                 let _ = tell.send(Ok(()));
@@ -372,11 +386,17 @@ impl Permits {
         deadline.map_or(limit, |deadline| deadline.min(limit))
     }
 
-    pub(super) fn waited_too_long(&self) -> Error {
+    /// The longest wait has passed, or the caller's deadline before it.
+    pub(super) fn waited_too_long(&self, is_hurried: bool) -> Error {
+        if is_hurried {
+            let message = "The caller's own deadline passed before concurrency units came free: allow more time, or use a \
+                           model that costs fewer units";
+            return Error::new(Kind::Timeout, "deadline_exceeded", message);
+        }
         let seconds = self.shared.queue_timeout.as_secs_f64();
         let message = format!(
-            "No concurrency units came free within {seconds} s (--queue-timeout) or the caller's own deadline: try again, \
-             or use a model that costs fewer units"
+            "No concurrency units came free within {seconds} s (--queue-timeout): try again, or use a model that costs \
+             fewer units"
         );
         Error::new(Kind::Saturated, "queue_timeout", message).with_retry_after(Duration::from_secs(10))
     }

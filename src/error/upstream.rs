@@ -3,7 +3,10 @@
 //! Three shapes are understood: OpenAI's `{"error":{…}}`, the account endpoints' `{"statusCode","message","code"}`,
 //! and a bare `{"error":"…"}`, which also comes inside a stream that began well.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, value::RawValue};
@@ -23,6 +26,9 @@ const SATURATED_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// The longest wait that an upstream's `Retry-After` may ask of a caller.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
+/// The longest `request-id` that is passed on.
+const REQUEST_ID_BYTES_MAX: usize = 256;
+
 /// A reply that is no success.
 pub struct Reply<'a> {
     /// Its status.
@@ -39,6 +45,7 @@ pub struct Reply<'a> {
 #[derive(Default)]
 struct Members {
     message: Option<String>,
+    r#type: Option<String>,
     param: Option<String>,
     code: Option<String>,
     /// A number where the code should be: some engines put the status there.
@@ -59,6 +66,7 @@ fn members(body: &[u8]) -> Option<Members> {
     let members = match error {
         Some(Value::Object(error)) => Members {
             message: text(error.get("message")),
+            r#type: text(error.get("type")),
             param: text(error.get("param")),
             code: text(error.get("code")),
             status: error.get("code").and_then(Value::as_u64),
@@ -76,11 +84,25 @@ impl Members {
     fn code(&self) -> &str {
         self.code.as_deref().unwrap_or_default()
     }
+
+    /// The status that an error would have had if it had come in time: a refusal is no breakdown.
+    fn meant_status(&self) -> StatusCode {
+        match (self.code(), self.r#type.as_deref()) {
+            ("concurrency_limit_exceeded", _) => StatusCode::TOO_MANY_REQUESTS,
+            ("unauthorized", _) => StatusCode::UNAUTHORIZED,
+            ("model_not_found", _) => StatusCode::NOT_FOUND,
+            (code, _) if code.starts_with("model_gated") || code == "model_not_on_plan" => StatusCode::FORBIDDEN,
+            (code, _) if code.starts_with("content_") || code.starts_with("context_") => StatusCode::BAD_REQUEST,
+            (_, Some("invalid_request_error")) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
 }
 
 impl From<Reply<'_>> for Error {
     fn from(reply: Reply<'_>) -> Self {
-        let request_id = reply.headers.get("request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let request_id = reply.headers.get("request-id").and_then(|id| id.to_str().ok());
+        let request_id = request_id.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX).map(str::to_owned);
         let error = match members(reply.body) {
             Some(members) => from_members(reply.status, &members, reply.model),
             None => from_status(reply.status),
@@ -101,8 +123,7 @@ impl Error {
         let members = members(data).unwrap_or_default();
         let status = match members.status.and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok()) {
             Some(status) => status,
-            None if members.code() == "concurrency_limit_exceeded" => StatusCode::TOO_MANY_REQUESTS,
-            None => StatusCode::INTERNAL_SERVER_ERROR,
+            None => members.meant_status(),
         };
         Some(match status {
             StatusCode::INTERNAL_SERVER_ERROR => Self::new(
@@ -237,14 +258,21 @@ fn from_status(status: StatusCode) -> Error {
 
 /// The upstream's own words, shortened to a bound and without their full stop.
 fn words(members: &Members) -> String {
-    let message = members.message.as_deref().unwrap_or("(no message)");
+    let message = members.message.as_deref().unwrap_or("(no message)").trim();
+    if message.starts_with('<') {
+        return "(a web page)".to_owned();
+    }
     message.chars().take(MESSAGE_CHARS_MAX).collect::<String>().trim_end_matches('.').to_owned()
 }
 
-/// The seconds form of `Retry-After`; the date form is not used by this API.
+/// Both forms of `Retry-After`: seconds, and the date that front ends may send.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 #[cfg(test)]
@@ -260,5 +288,16 @@ mod tests {
         for event in [r#"{"error":"first","error":null}"#, r#"["error"]"#, r#"{"choices":[]}"#, "error"] {
             assert_eq!(message(event), None, "{event}");
         }
+    }
+
+    #[test]
+    fn both_forms_of_retry_after_are_read() {
+        let wait = |value: &str| retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]));
+        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
+        assert_eq!(wait("99999999"), Some(RETRY_AFTER_MAX));
+        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(30));
+        assert!((28..=30).contains(&wait(&date).unwrap().as_secs()));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO), "it is over");
+        assert_eq!(wait("soon"), None);
     }
 }

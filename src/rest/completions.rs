@@ -20,8 +20,9 @@ pub async fn chat(State((services, limit)): State<Inside>, request: Request) -> 
     let (head, body) = request.into_parts();
     let response = async {
         let call = Call::new(&head.headers, &head.extensions)?;
-        let mut request: CreateChatCompletionRequest = body::read(&call, &head.headers, body, limit).await?;
-        if wants_stream(&mut request.extra)? {
+        let mut request: CreateChatCompletionRequest =
+            call.refuse(body::read(&call, &head.headers, body, limit).await)?;
+        if call.refuse(wants_stream(&mut request.extra))? {
             let place = call.queue_place.clone();
             return Ok(stream::begin(async move { services.chat.stream(call, request).await }, place).await);
         }
@@ -36,8 +37,8 @@ pub async fn text(State((services, limit)): State<Inside>, request: Request) -> 
     let (head, body) = request.into_parts();
     let response = async {
         let call = Call::new(&head.headers, &head.extensions)?;
-        let mut request: CreateCompletionRequest = body::read(&call, &head.headers, body, limit).await?;
-        if wants_stream(&mut request.extra)? {
+        let mut request: CreateCompletionRequest = call.refuse(body::read(&call, &head.headers, body, limit).await)?;
+        if call.refuse(wants_stream(&mut request.extra))? {
             let place = call.queue_place.clone();
             return Ok(stream::begin(async move { services.completions.stream(call, request).await }, place).await);
         }

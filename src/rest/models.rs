@@ -25,8 +25,10 @@ type Pairs = Vec<(String, String)>;
 pub async fn list(State((services, _)): State<Inside>, head: Parts) -> Response {
     let response = async {
         let call = Call::new(&head.headers, &head.extensions)?;
-        let query: Query<Pairs> = Query::try_from_uri(&head.uri)
-            .map_err(|error| Error::invalid("query", "expected name=value&…").with_source(error))?;
+        let query: Query<Pairs> = call.refuse(
+            Query::try_from_uri(&head.uri)
+                .map_err(|error| Error::invalid("query", "expected name=value&…").with_source(error)),
+        )?;
         if query.is_empty() {
             return Ok(whole(services.models.whole(call).await?));
         }
@@ -76,7 +78,7 @@ pub async fn tokenize(State((services, limit)): State<Inside>, request: Request)
     let (head, body) = request.into_parts();
     let response = async {
         let call = Call::new(&head.headers, &head.extensions)?;
-        let request = body::read(&call, &head.headers, body, limit).await?;
+        let request = call.refuse(body::read(&call, &head.headers, body, limit).await)?;
         let reply = services.models.tokenize(call, request).await?;
         Ok(answer(reply))
     };

@@ -40,9 +40,9 @@ const UNACKNOWLEDGED_MARGIN: Duration = Duration::from_secs(10);
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
 
 /// How many calls of one HTTP/2 connection may be cancelled before we have so much as looked at them. More is a flood that
-/// is to keep us busy (CVE-2023-44487), and the connection is closed. A client that gives up a batch at once is none: h2's
-/// own 20 would cost it all its other calls too.
-const UNSEEN_CANCELS_MAX: usize = 256;
+/// is to keep us busy (CVE-2023-44487), and the connection is closed. A client that gives up at once all that it may have
+/// open is none: h2's own 20 would cost it all its other calls too.
+const UNSEEN_CANCELS_MAX: usize = STREAMS_PER_CONNECTION_MAX as usize;
 
 /// How often in its life one HTTP/2 connection may break the protocol in a way that costs only the one call, before it is
 /// closed (CVE-2025-8671). A client's connection may live for weeks, and frames can always cross: h2's own 1024 can be

@@ -35,7 +35,8 @@ fn explain(response: Response) -> Response {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     let (kind, reason) = match status.code() {
         _ if !status.details().is_empty() => return response,
-        Code::Internal if status.message().contains("decode") => (Kind::Invalid, "invalid_protobuf"),
+        // Ours have details. What tonic calls internal by itself is a request that it can't read.
+        Code::Internal => (Kind::Invalid, "invalid_protobuf"),
         Code::Unimplemented => (Kind::WrongMethod, "unknown_method"),
         _ => return response,
     };

@@ -17,26 +17,32 @@ use tokio::time::Sleep;
 use tonic::Status;
 use tower::Service;
 
+use super::ready::{Draining, Readiness};
 use crate::{
     error::{Error, Kind},
-    service::call::{self, BODY_TIMEOUT, body_timeout},
+    service::{
+        call::{self, BODY_TIMEOUT, body_timeout},
+        running,
+    },
 };
 
 /// The five bytes before each gRPC message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
 /// Bounds the size of requests.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Layer {
     /// The largest message, in bytes.
     pub(super) bytes_max: usize,
+    /// Tells when requests that go on have to end.
+    pub(super) readiness: Readiness,
 }
 
 impl<S> tower::Layer<S> for Layer {
     type Service = Limited<S>;
 
     fn layer(&self, inner: S) -> Limited<S> {
-        Limited { inner, bytes_max: self.bytes_max }
+        Limited { inner, bytes_max: self.bytes_max, readiness: self.readiness.clone() }
     }
 }
 
@@ -44,6 +50,7 @@ impl<S> tower::Layer<S> for Layer {
 pub(super) struct Limited<S> {
     inner: S,
     bytes_max: usize,
+    readiness: Readiness,
 }
 
 impl<S: Service<Request>> Service<Request> for Limited<S> {
@@ -58,15 +65,18 @@ impl<S: Service<Request>> Service<Request> for Limited<S> {
     fn call(&mut self, request: Request) -> S::Future {
         let bytes_max = self.bytes_max;
         let may_go_on = request.uri().path().starts_with("/grpc.reflection.");
-        let timeout = call::timeout(request.headers()).ok().flatten().unwrap_or(BODY_TIMEOUT).min(BODY_TIMEOUT);
+        let timeout = call::timeout(request.headers()).ok().flatten();
+        let is_hurried = timeout.is_some_and(|timeout| timeout < BODY_TIMEOUT);
+        let timeout = timeout.unwrap_or(BODY_TIMEOUT).min(BODY_TIMEOUT);
         self.inner.call(request.map(|body| {
             Body::new(Messages {
                 body,
                 bytes_max,
                 prefix: Vec::new(),
                 alarm: Box::pin(tokio::time::sleep(timeout)),
+                is_hurried,
                 received: 0,
-                may_go_on,
+                draining: may_go_on.then(|| self.readiness.draining()),
             })
         }))
     }
@@ -80,9 +90,12 @@ struct Messages {
     prefix: Vec<u8>,
     /// Rings when the request has taken too long to arrive.
     alarm: Pin<Box<Sleep>>,
+    /// It is the caller's own deadline.
+    is_hurried: bool,
     received: usize,
-    /// Whether the caller may keep the stream open after its first message: only reflection's methods are like that.
-    may_go_on: bool,
+    /// Set if the caller may keep the stream open after its first message, as only reflection's methods let it: what ends
+    /// that.
+    draining: Option<Draining>,
 }
 
 impl Messages {
@@ -119,11 +132,16 @@ impl HttpBody for Messages {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let this = self.get_mut();
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
-            if !(this.may_go_on && this.is_complete()) {
+            let error = if this.is_complete()
+                && let Some(draining) = &mut this.draining
+            {
+                ready!(draining.as_mut().poll(context));
+                running::draining()
+            } else {
                 ready!(this.alarm.as_mut().poll(context));
-                return Poll::Ready(Some(Err(Status::from(body_timeout()).into())));
-            }
-            return Poll::Pending;
+                if this.is_hurried { call::deadline_exceeded() } else { body_timeout() }
+            };
+            return Poll::Ready(Some(Err(Status::from(error).into())));
         };
         Poll::Ready(frame.map(|frame| {
             let frame = frame?;

@@ -75,6 +75,10 @@ pub async fn serve(
         return Ok(Outcome::Drained);
     }
     let calls = running.end_all();
+    if calls == 0 {
+        // What is left are connections and streams that nobody will miss.
+        return Ok(Outcome::Drained);
+    }
     // Whoever is left after that doesn't even take its error. With the tasks go their connections.
     let _ = tokio::time::timeout(LAST_WORDS_TIMEOUT, &mut ending).await;
     Ok(Outcome::Cut(calls))

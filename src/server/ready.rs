@@ -1,9 +1,6 @@
 //! Whether to send calls here: `/healthz`, `/readyz` and `grpc.health.v1`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::{future::Future, pin::Pin};
 
 use axum::{
     Router,
@@ -13,6 +10,7 @@ use axum::{
     routing::get,
 };
 use http::StatusCode;
+use tokio::sync::watch;
 use tonic_health::{
     ServingStatus,
     pb::health_server::{Health, HealthServer},
@@ -42,13 +40,16 @@ const SERVICES: [&str; 6] = [
 #[derive(Clone)]
 pub(super) struct Readiness {
     has_key: bool,
-    draining: Arc<AtomicBool>,
+    is_draining: watch::Sender<bool>,
     reporter: HealthReporter,
 }
 
+/// Completes when the server drains.
+pub(super) type Draining = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl Readiness {
     pub(super) fn new(has_key: bool) -> Self {
-        Self { has_key, draining: Arc::default(), reporter: HealthReporter::new() }
+        Self { has_key, is_draining: watch::Sender::new(false), reporter: HealthReporter::new() }
     }
 
     /// Says from now on that calls are welcome, unless something is missing.
@@ -59,7 +60,7 @@ impl Readiness {
 
     /// Says from now on that no new calls are wanted.
     pub(super) async fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.is_draining.send_replace(true);
         self.report(ServingStatus::NotServing).await;
     }
 
@@ -87,7 +88,16 @@ impl Readiness {
     }
 
     fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.is_draining.borrow()
+    }
+
+    /// Completes when this drains.
+    pub(super) fn draining(&self) -> Draining {
+        let mut is_draining = self.is_draining.subscribe();
+        Box::pin(async move {
+            // The sender can't go before those who wait for its word: they are in calls of its server's.
+            let _ = is_draining.wait_for(|is_draining| *is_draining).await;
+        })
     }
 
     fn obstacle(&self) -> Option<&'static str> {

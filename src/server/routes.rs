@@ -77,7 +77,7 @@ pub(super) fn router(
     let grpc = Router::new()
         .merge(guarded.reset_fallback())
         .merge(open.reset_fallback())
-        .layer(limit::Layer { bytes_max })
+        .layer(limit::Layer { bytes_max, readiness: readiness.clone() })
         .layer(GrpcWebLayer::new())
         .layer(from_fn(grpc::only_grpc));
 

@@ -130,13 +130,16 @@ impl<F: Future> Future for Watched<F> {
     }
 }
 
-/// Makes the answer tell how it gets on. Whole answers hold nothing any more and need no watch.
+/// Whole answers up to this hold nothing upstream any more, and little here: they need no watch.
+const UNWATCHED_BYTES_MAX: u64 = 64 * 1024;
+
+/// Makes the answer tell how it gets on.
 pub(super) async fn track(request: Request, next: Next) -> Response {
     let Ok(progress) = PROGRESS.try_with(Arc::clone) else { return next.run(request).await };
     let arrived_at = Instant::now();
     let timeout = call::timeout(request.headers()).ok().flatten();
     let response = next.run(request).await;
-    if response.body().size_hint().exact().is_some() {
+    if response.body().size_hint().exact().is_some_and(|bytes| bytes <= UNWATCHED_BYTES_MAX) {
         return response;
     }
     *progress.deadline.lock().unwrap_or_else(PoisonError::into_inner) = timeout.map(|timeout| arrived_at + timeout);

@@ -33,7 +33,7 @@ impl Account {
     /// # Errors
     /// What the upstream's reply means.
     pub async fn plan(&self, call: Call) -> Result<Reply<Plan>> {
-        let ask = Ask { deadline: call.deadline, model: None };
+        let ask = Ask { deadline: call.deadline, ..Ask::default() };
         call.run(self.upstream.get_with_key(&["plan"], ask)).await
     }
 
@@ -42,7 +42,7 @@ impl Account {
     /// # Errors
     /// What the upstream's reply means.
     pub async fn concurrency(&self, call: Call) -> Result<Reply<Concurrency>> {
-        let ask = Ask { deadline: call.deadline, model: None };
+        let ask = Ask { deadline: call.deadline, ..Ask::default() };
         let mut reply: Reply<Concurrency> =
             call.run(self.upstream.get_account(&["account", "concurrency"], ask)).await?;
         reply.answer.gateway = Some(self.units.view());

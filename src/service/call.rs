@@ -122,8 +122,10 @@ impl Call {
     /// Timeout.
     pub async fn receive<T>(&self, body: impl Future<Output = T>) -> Result<T> {
         let limit = Instant::now() + BODY_TIMEOUT;
-        let limit = self.deadline.map_or(limit, |deadline| deadline.min(limit));
-        tokio::time::timeout_at(limit, body).await.map_err(|_| body_timeout())
+        match self.deadline.filter(|deadline| *deadline < limit) {
+            Some(deadline) => timeout_at(deadline, body).await.map_err(|_| deadline_exceeded()),
+            None => timeout_at(limit, body).await.map_err(|_| body_timeout()),
+        }
     }
 
     /// Does the whole of a call's work: until its end, its deadline, or the end of all calls.
@@ -158,7 +160,7 @@ impl Call {
     ///
     /// # Errors
     /// The check's own.
-    pub(super) fn refuse<T>(&self, check: Result<T>) -> Result<T> {
+    pub fn refuse<T>(&self, check: Result<T>) -> Result<T> {
         check.inspect_err(|error| self.fail(error))
     }
 
@@ -267,7 +269,7 @@ fn fallbacks(headers: &HeaderMap) -> Result<Option<Vec<String>>> {
 }
 
 /// The caller's time is up.
-pub(super) fn deadline_exceeded() -> Error {
+pub fn deadline_exceeded() -> Error {
     let message = "The caller's own deadline passed before the answer was complete. \
                    Use a smaller model, fewer max_tokens, or a longer timeout";
     Error::new(Kind::Timeout, "deadline_exceeded", message)

@@ -1,5 +1,7 @@
 //! `ChatService`: chat completions, whole or streamed.
 
+use std::collections::BTreeMap;
+
 use futures_util::StreamExt;
 use tonic::{Request, Response, Status, async_trait};
 
@@ -9,7 +11,7 @@ use crate::{
     proto::v1::{
         CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse, chat_service_server,
     },
-    upstream::Whole,
+    upstream::{ANSWER_BYTES_MAX, Whole},
 };
 
 /// Answers conversations.
@@ -51,7 +53,9 @@ impl Chat {
     ) -> Result<Answered<CreateChatCompletionResponse>> {
         // A unary answer has its usage; a stream has it only when asked.
         request.stream_options.get_or_insert_default().include_usage.get_or_insert(true);
-        let Answered { answer: mut chunks, headers } = self.stream(call, request).await?;
+        call.refuse(prepare(&mut request, true))?;
+        let Answered { answer: mut chunks, headers } =
+            self.dispatch.stream(call, request, Some(ANSWER_BYTES_MAX)).await?;
         let mut adder = Adder::default();
         while let Some(chunk) = chunks.next().await {
             adder.add(chunk?);
@@ -69,7 +73,7 @@ impl Chat {
         mut request: CreateChatCompletionRequest,
     ) -> Result<Answered<Answers<StreamChatCompletionResponse>>> {
         call.refuse(prepare(&mut request, true))?;
-        self.dispatch.stream(call, request).await
+        self.dispatch.stream(call, request, None).await
     }
 }
 
@@ -89,9 +93,17 @@ impl dispatch::Request for CreateChatCompletionRequest {
     fn model(&mut self) -> &mut String {
         &mut self.model
     }
+
+    fn choices(&self) -> usize {
+        usize::try_from(self.n.unwrap_or(1)).unwrap_or(1)
+    }
 }
 
 impl Whole for CreateChatCompletionResponse {
+    fn extra(&self) -> &BTreeMap<String, String> {
+        &self.extra
+    }
+
     fn is_empty(&self) -> bool {
         // What came in a form that we don't know is in `extra`, and is an answer all the same.
         self.choices.is_empty() && !self.extra.contains_key("choices")

@@ -66,6 +66,17 @@ impl Circuits {
         Self { settings, models: Arc::default() }
     }
 
+    /// Whether this model may be asked now, or soon.
+    ///
+    /// # Errors
+    /// Unavailable, if it has failed too often and its time hasn't passed yet.
+    pub fn check(&self, model: &str, now: Instant) -> Result<(), Error> {
+        match self.models().get(model).and_then(|circuit| Some((circuit, circuit.left(now)?))) {
+            Some((circuit, left)) if circuit.is_probed || !left.is_zero() => Err(circuit.error(model, left)),
+            _ => Ok(()),
+        }
+    }
+
     /// Leave to ask this model now.
     ///
     /// # Errors
@@ -73,9 +84,8 @@ impl Circuits {
     pub fn pass(&self, model: &str, now: Instant) -> Result<Pass, Error> {
         let mut is_probe = false;
         if let Some(circuit) = self.models().get_mut(model)
-            && let Some(open_for) = circuit.open_for
+            && let Some(left) = circuit.left(now)
         {
-            let left = (circuit.failed_at + open_for).saturating_duration_since(now);
             if circuit.is_probed || !left.is_zero() {
                 return Err(circuit.error(model, left));
             }
@@ -91,6 +101,16 @@ impl Circuits {
 }
 
 impl Circuit {
+    /// For how much longer it is open, if it is.
+    fn left(&self, now: Instant) -> Option<Duration> {
+        Some((self.failed_at + self.open_for?).saturating_duration_since(now))
+    }
+
+    /// Whether it was so long ago that it may be forgotten.
+    fn is_old(&self, now: Instant) -> bool {
+        now >= self.failed_at + self.open_for.unwrap_or_default() + FAILURES_WINDOW
+    }
+
     fn error(&self, model: &str, left: Duration) -> Error {
         // A probe is under way when no time is left; it takes as long as it takes.
         let wait = left.max(Duration::from_secs(1));
@@ -123,7 +143,7 @@ impl Pass {
         }
         let mut models = self.circuits.models();
         if models.len() >= MODELS_MAX && !models.contains_key(&self.model) {
-            models.retain(|_, circuit| circuit.open_for.is_some() || now < circuit.failed_at + FAILURES_WINDOW);
+            models.retain(|_, circuit| circuit.is_probed || !circuit.is_old(now));
             if models.len() >= MODELS_MAX {
                 return;
             }

@@ -1,5 +1,7 @@
 //! `CompletionService`: text completions, whole or streamed.
 
+use std::collections::BTreeMap;
+
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, dispatch, validate};
@@ -7,6 +9,7 @@ use crate::{
     error::Result,
     proto::v1::{
         CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse, completion_service_server,
+        create_completion_request::PromptKind,
     },
     upstream::Whole,
 };
@@ -49,7 +52,7 @@ impl Completions {
         mut request: CreateCompletionRequest,
     ) -> Result<Answered<Answers<StreamCompletionResponse>>> {
         call.refuse(prepare(&mut request, true))?;
-        self.dispatch.stream(call, request).await
+        self.dispatch.stream(call, request, None).await
     }
 }
 
@@ -69,9 +72,22 @@ impl dispatch::Request for CreateCompletionRequest {
     fn model(&mut self) -> &mut String {
         &mut self.model
     }
+
+    fn choices(&self) -> usize {
+        let prompts = match &self.prompt_kind {
+            Some(PromptKind::PromptStrings(texts)) => texts.values.len(),
+            Some(PromptKind::PromptTokenLists(lists)) => lists.values.len(),
+            _ => 1,
+        };
+        prompts.saturating_mul(usize::try_from(self.n.unwrap_or(1)).unwrap_or(1))
+    }
 }
 
 impl Whole for CreateCompletionResponse {
+    fn extra(&self) -> &BTreeMap<String, String> {
+        &self.extra
+    }
+
     fn is_empty(&self) -> bool {
         // What came in a form that we don't know is in `extra`, and is an answer all the same.
         self.choices.is_empty() && !self.extra.contains_key("choices")

@@ -1,6 +1,9 @@
 //! Asking for an answer: the one way by which chat, completions and embeddings reach the upstream.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -12,7 +15,7 @@ use super::{
     Answers, Call, Units,
     circuit::{self, Circuits},
     encode,
-    route::Route,
+    route::{Attempt, Route},
 };
 use crate::{
     admission::Permit,
@@ -66,10 +69,15 @@ impl<T> From<Reply<T>> for Answered<T> {
     }
 }
 
+/// How many pieces of a stream may come before anything of the answer is in them: who speaks, mostly. With more, the answer
+/// counts as begun.
+const EARLY_PIECES_MAX: usize = 8;
+
 /// A streamed answer that has begun.
 #[derive(Debug)]
 pub(super) struct Begun<M> {
-    pub(super) first: Option<M>,
+    /// The pieces up to the one that showed it.
+    pub(super) first: VecDeque<M>,
     pub(super) events: Events<M>,
     pub(super) permit: Permit,
 }
@@ -109,6 +117,9 @@ pub trait Request: Serialize + Send {
 
     /// The model that is asked for.
     fn model(&mut self) -> &mut String;
+
+    /// How many choices the answer shall have.
+    fn choices(&self) -> usize;
 }
 
 impl Dispatch {
@@ -126,9 +137,9 @@ impl Dispatch {
     pub async fn whole<R: Request, M: Whole>(&self, call: &Call, mut request: R) -> Result<Answered<M>> {
         let mut route = self.route(call, &mut request);
         loop {
-            let attempt = route.next().await?;
+            let mut attempt = route.next().await?;
             request.model().clone_from(&attempt.model);
-            match self.ask_whole::<R, M>(call, &attempt.model, encode(&request)?.into()).await {
+            match self.ask_whole::<R, M>(call, &mut attempt, encode(&request)?.into()).await {
                 Ok(mut answered) => {
                     route.succeeded(attempt, &mut answered.headers);
                     return Ok(answered);
@@ -139,9 +150,15 @@ impl Dispatch {
     }
 
     /// Asks one model for a whole answer, as soon as there are units.
-    async fn ask_whole<R: Request, M: Whole>(&self, call: &Call, model: &str, body: Bytes) -> Result<Answered<M>> {
-        let ask = Ask { deadline: call.deadline, model: Some(model) };
-        let mut permit = self.units.acquire(call, model).await?;
+    async fn ask_whole<R: Request, M: Whole>(
+        &self,
+        call: &Call,
+        attempt: &mut Attempt,
+        body: Bytes,
+    ) -> Result<Answered<M>> {
+        let mut permit = self.units.acquire(call, &attempt.model).await?;
+        attempt.begin()?;
+        let ask = Ask { deadline: call.deadline, model: Some(&attempt.model), ..Ask::default() };
         loop {
             match self.upstream.post(R::PATH, body.clone(), ask).await {
                 Ok(reply) => {
@@ -162,21 +179,32 @@ impl Dispatch {
     }
 
     /// Asks for a streamed answer, and waits for its first piece: what fails before that has not begun, and may be asked
-    /// of another model. The answer's end is told to the call.
+    /// of another model. The answer's end is told to the call. It may have so many bytes, if that is limited.
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
-    pub async fn stream<R: Request, M: Chunk>(&self, call: Call, request: R) -> Result<Answered<Answers<M>>> {
-        let begun = call.begin(self.begin(&call, request)).await?;
+    pub async fn stream<R: Request, M: Chunk>(
+        &self,
+        call: Call,
+        request: R,
+        bytes_max: Option<usize>,
+    ) -> Result<Answered<Answers<M>>> {
+        let begun = call.begin(self.begin(&call, request, bytes_max)).await?;
         Ok(begun.map(|begun| Answers::new(begun, call)))
     }
 
-    async fn begin<R: Request, M: Chunk>(&self, call: &Call, mut request: R) -> Result<Answered<Begun<M>>> {
+    async fn begin<R: Request, M: Chunk>(
+        &self,
+        call: &Call,
+        mut request: R,
+        bytes_max: Option<usize>,
+    ) -> Result<Answered<Begun<M>>> {
         let mut route = self.route(call, &mut request);
+        let limits = Ask { choices: request.choices(), bytes_max, ..Ask::default() };
         loop {
-            let attempt = route.next().await?;
+            let mut attempt = route.next().await?;
             request.model().clone_from(&attempt.model);
-            match self.ask_stream::<R, M>(call, &attempt.model, encode(&request)?.into()).await {
+            match self.ask_stream::<R, M>(call, &mut attempt, encode(&request)?.into(), limits).await {
                 Ok(mut answered) => {
                     route.succeeded(attempt, &mut answered.headers);
                     return Ok(answered);
@@ -186,19 +214,29 @@ impl Dispatch {
         }
     }
 
-    /// Asks one model for a streamed answer, as soon as there are units, and waits for its first piece.
+    /// Asks one model for a streamed answer, as soon as there are units, and waits for its first piece that has something of
+    /// the answer in it.
     async fn ask_stream<R: Request, M: Chunk>(
         &self,
         call: &Call,
-        model: &str,
+        attempt: &mut Attempt,
         body: Bytes,
+        limits: Ask<'_>,
     ) -> Result<Answered<Begun<M>>> {
-        let ask = Ask { deadline: call.deadline, model: Some(model) };
-        let mut permit = self.units.acquire(call, model).await?;
+        let mut permit = self.units.acquire(call, &attempt.model).await?;
+        attempt.begin()?;
+        let ask = Ask { deadline: call.deadline, model: Some(&attempt.model), ..limits };
         loop {
             let begun = async {
                 let Reply { request_id, answer: mut events } = self.upstream.stream(R::PATH, body.clone(), ask).await?;
-                let first = events.next().await.transpose()?;
+                let mut first = VecDeque::with_capacity(1);
+                while let Some(piece) = events.next().await.transpose()? {
+                    let has_begun = M::has_begun(&piece);
+                    first.push_back(piece);
+                    if has_begun || first.len() == EARLY_PIECES_MAX {
+                        break;
+                    }
+                }
                 Ok(Reply { request_id, answer: (first, events) })
             };
             match begun.await {

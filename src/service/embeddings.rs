@@ -1,5 +1,7 @@
 //! `EmbeddingService`: texts as vectors.
 
+use std::collections::BTreeMap;
+
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Answered, Call, Dispatch, dispatch, validate};
@@ -46,9 +48,17 @@ impl dispatch::Request for CreateEmbeddingRequest {
     fn model(&mut self) -> &mut String {
         &mut self.model
     }
+
+    fn choices(&self) -> usize {
+        1
+    }
 }
 
 impl Whole for CreateEmbeddingResponse {
+    fn extra(&self) -> &BTreeMap<String, String> {
+        &self.extra
+    }
+
     fn is_empty(&self) -> bool {
         // What came in a form that we don't know is in `extra`, and is an answer all the same.
         self.data.is_empty() && !self.extra.contains_key("data")

@@ -1,5 +1,7 @@
 //! `ModelService`: the catalogue, page by page or whole, single models, and their tokens.
 
+use std::collections::BTreeMap;
+
 use std::{hash::Hasher, time::Duration};
 
 use bytes::Bytes;
@@ -45,7 +47,7 @@ impl Models {
     /// # Errors
     /// What the upstream's reply to the first fetch means.
     pub async fn whole(&self, call: Call) -> Result<WholeCatalogue> {
-        let ask = Ask { deadline: call.deadline, model: None };
+        let ask = Ask { deadline: call.deadline, ..Ask::default() };
         let copy = call.run(self.catalogue.get(ask)).await?;
         Ok(WholeCatalogue { models: copy.text(), age: copy.age() })
     }
@@ -55,7 +57,7 @@ impl Models {
     /// # Errors
     /// What the upstream's reply means.
     pub async fn query(&self, call: Call, query: &[(&str, &str)]) -> Result<Reply<ListModelsResponse>> {
-        let ask = Ask { deadline: call.deadline, model: None };
+        let ask = Ask { deadline: call.deadline, ..Ask::default() };
         call.run(self.upstream.get(&["models"], query, ask)).await
     }
 
@@ -67,11 +69,11 @@ impl Models {
         let size = match usize::try_from(request.page_size) {
             Ok(0) => PAGE_SIZE_DEFAULT,
             Ok(size) => size.min(PAGE_SIZE_MAX),
-            Err(_) => return Err(Error::invalid("page_size", "must not be negative")),
+            Err(_) => return call.refuse(Err(Error::invalid("page_size", "must not be negative"))),
         };
         let filter = request.filter.unwrap_or_default();
-        let after = read_token(&request.page_token, &filter)?;
-        let ask = Ask { deadline: call.deadline, model: None };
+        let after = call.refuse(read_token(&request.page_token, &filter))?;
+        let ask = Ask { deadline: call.deadline, ..Ask::default() };
         let copy = call.run(self.catalogue.get(ask)).await?;
         let page = copy.page(&filter, after, size);
         let last = page.models.last().filter(|_| page.has_more);
@@ -95,7 +97,7 @@ impl Models {
                 return Ok(Reply { request_id: None, answer });
             }
             let path: Vec<&str> = ["models"].into_iter().chain(request.model.split('/')).collect();
-            let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
+            let ask = Ask { deadline: call.deadline, model: Some(&request.model), ..Ask::default() };
             match self.upstream.get(&path, &[], ask).await {
                 Ok(reply) => Ok(reply),
                 Err(error) => Err(self.catalogue.suggest(&request.model, error).await),
@@ -114,7 +116,7 @@ impl Models {
             if request.text.is_none() {
                 return Err(Error::invalid("text", "required: the text to split"));
             }
-            let ask = Ask { deadline: call.deadline, model: Some(&request.model) };
+            let ask = Ask { deadline: call.deadline, model: Some(&request.model), ..Ask::default() };
             self.upstream.post(&["tokenize"], encode(&request)?.into(), ask).await
         };
         call.run(reply).await
@@ -148,6 +150,10 @@ fn print(filter: &ModelFilter) -> u32 {
 }
 
 impl Whole for TokenizeResponse {
+    fn extra(&self) -> &BTreeMap<String, String> {
+        &self.extra
+    }
+
     fn is_empty(&self) -> bool {
         // No text has no tokens; but then nothing else is said either.
         self.tokens.is_empty() && !self.extra.is_empty()

@@ -48,7 +48,19 @@ pub struct Route {
 pub struct Attempt {
     /// The model to ask.
     pub model: String,
-    pass: Pass,
+    circuits: Circuits,
+    pass: Option<Pass>,
+}
+
+impl Attempt {
+    /// The model is asked now. Not before: one that waits for units must not be the one that probes a circuit.
+    ///
+    /// # Errors
+    /// Unavailable, if the model's circuit has opened meanwhile.
+    pub fn begin(&mut self) -> Result<(), Error> {
+        self.pass = Some(self.circuits.pass(&self.model, Instant::now())?);
+        Ok(())
+    }
 }
 
 impl Route {
@@ -75,8 +87,8 @@ impl Route {
             {
                 continue;
             }
-            match self.circuits.pass(&model, Instant::now()) {
-                Ok(pass) => return Ok(Attempt { model, pass }),
+            match self.circuits.check(&model, Instant::now()) {
+                Ok(()) => return Ok(Attempt { model, circuits: self.circuits.clone(), pass: None }),
                 Err(error) => self.tried.push((model, error)),
             }
         }
@@ -87,16 +99,15 @@ impl Route {
     ///
     /// # Errors
     /// What to tell the caller, if this was the last try.
-    pub async fn failed(&mut self, Attempt { model, pass }: Attempt, error: Error) -> Result<(), Error> {
+    pub async fn failed(&mut self, Attempt { model, pass, .. }: Attempt, error: Error) -> Result<(), Error> {
         if error.code() == "deadline_exceeded" {
             // The caller's time is up, whoever was being asked.
             return Err(error);
         }
         let is_down = error.kind() != Kind::Invalid && DOWN.contains(&error.code());
-        if is_down {
-            pass.failed(error.code(), Instant::now());
-        } else {
-            drop(pass);
+        match pass {
+            Some(pass) if is_down => pass.failed(error.code(), Instant::now()),
+            pass => drop(pass),
         }
         let is_curable = is_down || CURABLE.contains(&error.code());
         if error.code() == "context_length_exceeded" {
@@ -110,8 +121,8 @@ impl Route {
     }
 
     /// The try has succeeded. Adds to these headers who answers, and what was tried before.
-    pub fn succeeded(self, Attempt { model, pass }: Attempt, headers: &mut HeaderMap) {
-        pass.succeeded();
+    pub fn succeeded(self, Attempt { model, pass, .. }: Attempt, headers: &mut HeaderMap) {
+        pass.into_iter().for_each(Pass::succeeded);
         if self.tried.is_empty() {
             return;
         }

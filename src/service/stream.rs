@@ -1,7 +1,7 @@
 //! A streamed answer on its way to a door.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -24,8 +24,8 @@ use crate::{
 /// A streamed answer. Dropping it gives back all that it holds, the upstream connection first of all.
 #[derive(Debug)]
 pub struct Answers<M> {
-    /// The piece that showed that the answer has begun.
-    first: Option<M>,
+    /// The pieces up to the one that showed that the answer has begun.
+    first: VecDeque<M>,
     /// None after its one end.
     events: Option<Events<M>>,
     /// The units that it holds, until its end.
@@ -54,7 +54,7 @@ impl<M: Chunk> Stream for Answers<M> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if let Some(first) = this.first.take() {
+        if let Some(first) = this.first.pop_front() {
             return Poll::Ready(Some(Ok(first)));
         }
         let Some(events) = &mut this.events else { return Poll::Ready(None) };

@@ -176,7 +176,11 @@ impl Catalogue {
         if copy.is_some() || self.has_failed_lately() {
             return copy;
         }
-        tokio::time::timeout(SOON, self.get(Ask::default())).await.ok()?.ok()
+        let soon = tokio::time::timeout(SOON, self.get(Ask::default())).await;
+        if soon.is_err() {
+            self.note_failure(Some(Instant::now()));
+        }
+        soon.ok()?.ok()
     }
 
     fn has_failed_lately(&self) -> bool {

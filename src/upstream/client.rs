@@ -1,6 +1,6 @@
 //! The one HTTP client of the upstream.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
@@ -21,7 +21,10 @@ use crate::{
 };
 
 /// The largest answer that isn't streamed. The whole catalogue takes several MB.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The longest `request-id` that is passed on: heads have limits, the callers' ones too.
+const REQUEST_ID_BYTES_MAX: usize = 256;
 
 const EVENT_STREAM: &str = "text/event-stream";
 
@@ -52,6 +55,9 @@ struct Inner {
 
 /// A message that is the whole answer to a request.
 pub trait Whole: DeserializeOwned + Serialize {
+    /// The members that the message has no field for.
+    fn extra(&self) -> &BTreeMap<String, String>;
+
     /// Whether it has nothing of what was asked for: then it is no answer, whatever its status says.
     fn is_empty(&self) -> bool;
 }
@@ -63,6 +69,10 @@ pub struct Ask<'a> {
     pub deadline: Option<Instant>,
     /// The model in question, for advice in errors.
     pub model: Option<&'a str>,
+    /// How many choices a streamed answer shall have; 0 is taken as 1.
+    pub choices: usize,
+    /// How many bytes a streamed answer may have; none for no limit.
+    pub bytes_max: Option<usize>,
 }
 
 /// An answer and the upstream's `request-id` for it.
@@ -150,8 +160,8 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let (response, _) = self.send(self.with_key(self.inner.http.get(url)), ask).await?;
-        self.read_whole(response, ask).await
+        let (response, sent) = self.send(self.with_key(self.inner.http.get(url)), ask).await?;
+        self.read_whole(response, sent, ask).await
     }
 
     /// Gets a resource that only a key opens.
@@ -168,8 +178,8 @@ impl Client {
     /// Whatever the upstream's reply means, or why there is none.
     pub async fn get_text(&self, segments: &[&str], ask: Ask<'_>) -> Result<Bytes> {
         let request = self.with_key(self.inner.http.get(self.url(segments)?));
-        let (response, _) = self.send(request, ask).await?;
-        self.body(response, ask).await
+        let (response, sent) = self.send(request, ask).await?;
+        self.body(response, sent, ask).await
     }
 
     /// Gets a resource of the account, which lies beside the base URL's `/v1` and not below it.
@@ -179,8 +189,8 @@ impl Client {
     pub async fn get_account<M: DeserializeOwned>(&self, segments: &[&str], ask: Ask<'_>) -> Result<Reply<M>> {
         let Some(key) = self.inner.authorization.clone() else { return Err(no_key()) };
         let request = self.inner.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
-        let (response, _) = self.send(request, ask).await?;
-        self.read_whole(response, ask).await
+        let (response, sent) = self.send(request, ask).await?;
+        self.read_whole(response, sent, ask).await
     }
 
     /// Gets a stream of the account. It has no end of its own: a body that ends was cut.
@@ -200,17 +210,21 @@ impl Client {
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
     pub async fn post<M: Whole>(&self, segments: &[&str], body: Bytes, ask: Ask<'_>) -> Result<Reply<M>> {
-        let (response, _) = self.send(self.json(segments, body)?, ask).await?;
-        let Reply { request_id, answer } = self.read_whole::<M>(response, ask).await?;
-        if !answer.is_empty() {
-            return Ok(Reply { request_id, answer });
-        }
-        // Some engines put an error into an answer that calls itself a success.
-        let error = serde_json::to_vec(&answer).ok().and_then(|body| Error::from_event(&body, ask.model));
-        let error = error.unwrap_or_else(|| {
-            let message = "Featherless answered with success, but without an answer: try again";
-            Error::new(Kind::Upstream, "upstream_bad_answer", message)
+        let (response, sent) = self.send(self.json(segments, body)?, ask).await?;
+        let Reply { request_id, answer } = self.read_whole::<M>(response, sent, ask).await?;
+        // Some engines put an error into an answer that calls itself a success, beside the half that they have.
+        let error = answer.extra().get("error").and_then(|error| {
+            let body = format!(r#"{{"error":{error}}}"#);
+            Error::from_event(body.as_bytes(), ask.model)
         });
+        let error = match error {
+            Some(error) => error,
+            None if !answer.is_empty() => return Ok(Reply { request_id, answer }),
+            None => {
+                let message = "Featherless answered with success, but without an answer: try again";
+                Error::new(Kind::Upstream, "upstream_bad_answer", message)
+            }
+        };
         Err(error.with_upstream_request_id(request_id.as_ref().and_then(text)))
     }
 
@@ -235,7 +249,8 @@ impl Client {
         if !is(&response, EVENT_STREAM) {
             let problem = "Featherless answered a streamed request with something else than a stream";
             let body = http::Response::from(response).into_body();
-            let body = self.read(body, error::BODY_BYTES_MAX, ask.deadline).await.unwrap_or_default();
+            let by = clocks.first(sent, ask.deadline).0;
+            let body = self.read(body, error::BODY_BYTES_MAX, sent, Some(by)).await.unwrap_or_default();
             // Perhaps an error that calls itself a success.
             let error = Error::from_event(&body, ask.model);
             return Err(error
@@ -331,31 +346,45 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         // The status is the main thing: a body that is cut, late or too long just has nothing to add.
         let body = http::Response::from(response).into_body();
-        let body = self.read(body, error::BODY_BYTES_MAX, Some(deadline)).await.unwrap_or_default();
+        let body = self.read(body, error::BODY_BYTES_MAX, sent, Some(deadline)).await.unwrap_or_default();
         Err(error::Reply { status, headers: &headers, body: &body, model: ask.model }.into())
     }
 
-    async fn read_whole<M: DeserializeOwned>(&self, response: reqwest::Response, ask: Ask<'_>) -> Result<Reply<M>> {
+    async fn read_whole<M: DeserializeOwned>(
+        &self,
+        response: reqwest::Response,
+        sent: Instant,
+        ask: Ask<'_>,
+    ) -> Result<Reply<M>> {
         let request_id = request_id(response.headers());
-        let body = self.body(response, ask).await?;
+        let body = self.body(response, sent, ask).await?;
         match json::decode_answer(&body) {
             Ok(answer) => Ok(Reply { request_id, answer }),
             Err(problem) => Err(bad_answer(&problem).with_upstream_request_id(request_id.as_ref().and_then(text))),
         }
     }
 
-    async fn body(&self, response: reqwest::Response, ask: Ask<'_>) -> Result<Bytes> {
+    async fn body(&self, response: reqwest::Response, sent: Instant, ask: Ask<'_>) -> Result<Bytes> {
         let request_id = request_id(response.headers());
         let body = http::Response::from(response).into_body();
-        let body = self.read(body, ANSWER_BYTES_MAX, ask.deadline).await;
+        let body = self.read(body, ANSWER_BYTES_MAX, sent, ask.deadline).await;
         body.map_err(|error| error.with_upstream_request_id(request_id.as_ref().and_then(text)))
     }
 
-    /// Reads a body to its end, or to the error of one that falls silent, is cut, or is longer than the limit.
-    async fn read(&self, mut body: reqwest::Body, bytes_max: usize, deadline: Option<Instant>) -> Result<Bytes> {
+    /// Reads a body to its end, or to the error of one that falls silent, is cut, or is longer than the limit. White space
+    /// is no beginning of an answer: some servers send it to keep a silent connection alive.
+    async fn read(
+        &self,
+        mut body: reqwest::Body,
+        bytes_max: usize,
+        sent: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<Bytes> {
         let mut whole = BytesMut::new();
+        let mut has_begun = false;
         loop {
-            let (due, late) = self.inner.clocks.rest(deadline);
+            let (first, rest) = (self.inner.clocks.first(sent, deadline), self.inner.clocks.rest(deadline));
+            let (due, late) = if has_begun || rest.0 < first.0 { rest } else { first };
             let frame = timeout_at(due, body.frame()).await.map_err(|_| late.error(self.inner.clocks))?;
             let Some(frame) = frame else { return Ok(whole.freeze()) };
             let frame = frame.map_err(|error| {
@@ -364,12 +393,18 @@ impl Client {
             })?;
             let Ok(data) = frame.into_data() else { continue };
             if whole.len() + data.len() > bytes_max {
-                let message = format!("Featherless's answer is larger than {bytes_max} bytes");
-                return Err(Error::new(Kind::Upstream, "upstream_answer_too_large", message));
+                return Err(too_large());
             }
+            has_begun = has_begun || data.iter().any(|byte| !byte.is_ascii_whitespace());
             whole.extend_from_slice(&data);
         }
     }
+}
+
+/// An answer beyond all bounds.
+pub(super) fn too_large() -> Error {
+    let message = format!("Featherless's answer is larger than {ANSWER_BYTES_MAX} bytes");
+    Error::new(Kind::Upstream, "upstream_answer_too_large", message)
 }
 
 /// An answer that isn't what its status and its media type promise.
@@ -420,7 +455,11 @@ fn unreachable(error: reqwest::Error) -> Error {
     if error.is_builder() {
         return Error::internal(error);
     }
-    if is_no_http(&error) {
+    if is_any(&error, hyper::Error::is_parse_too_large) {
+        let message = "Featherless's reply has a head that is larger than any of its API's: try again";
+        return Error::new(Kind::Upstream, "upstream_bad_answer", message).with_source(error);
+    }
+    if is_any(&error, hyper::Error::is_parse) {
         let message = "What the upstream answered is no HTTP reply: check FEATHERLESS_BASE_URL and proxies";
         return Error::new(Kind::Upstream, "upstream_bad_answer", message).with_source(error);
     }
@@ -428,14 +467,14 @@ fn unreachable(error: reqwest::Error) -> Error {
     Error::new(Kind::Upstream, "upstream_closed", message).with_source(error)
 }
 
-/// Whether a reply came that can't be read, rather than none.
-fn is_no_http(error: &reqwest::Error) -> bool {
+/// Whether one of an error's causes is this one of hyper's.
+fn is_any(error: &reqwest::Error, is_it: impl Fn(&hyper::Error) -> bool) -> bool {
     let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse))
+    causes.any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(&is_it))
 }
 
 fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get("request-id").cloned()
+    headers.get("request-id").filter(|id| id.len() <= REQUEST_ID_BYTES_MAX).cloned()
 }
 
 fn text(value: &HeaderValue) -> Option<String> {

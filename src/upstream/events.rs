@@ -4,7 +4,7 @@
 //! came. Everything else is an error: an answer cut short never looks complete.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    client::Ask,
+    client::{self, Ask},
     clocks::{Clocks, Late},
     sse::{Decoder, TooLong},
 };
@@ -31,8 +31,8 @@ const END_OF_BODY_WAIT: Duration = Duration::from_millis(50);
 /// After so many segments without a single event, such as comments without end, the clocks are looked at for each.
 const FRAMES_WITHOUT_EVENT_MAX: usize = 256;
 
-/// How many choices of one answer are watched for their end; OpenAI's API allows no more.
-const CHOICES_MAX: usize = 128;
+/// How many choices one answer may have: OpenAI's API allows 128 for each of 2048 prompts.
+const CHOICES_MAX: usize = 128 * 2048;
 
 /// A message that comes as an event of a stream.
 pub trait Chunk: DeserializeOwned {
@@ -62,6 +62,8 @@ pub struct Events<M> {
     is_waiting: bool,
     /// How much came since the last event.
     frames_without_event: usize,
+    /// How much more the body may have.
+    bytes_left: usize,
     alarm: Pin<Box<Sleep>>,
     model: Option<String>,
     request_id: Option<String>,
@@ -96,7 +98,7 @@ impl<M: Chunk> Events<M> {
         Self {
             body: Box::pin(body),
             decoder: Decoder::default(),
-            choices: Choices::default(),
+            choices: Choices { expected: ask.choices.max(1), ..Choices::default() },
             state: State::Open,
             clocks,
             deadline: ask.deadline,
@@ -104,6 +106,7 @@ impl<M: Chunk> Events<M> {
             has_begun: false,
             is_waiting: true,
             frames_without_event: 0,
+            bytes_left: ask.bytes_max.unwrap_or(usize::MAX),
             alarm: Box::pin(sleep_until(due.0)),
             model: ask.model.map(str::to_owned),
             request_id,
@@ -114,7 +117,7 @@ impl<M: Chunk> Events<M> {
     /// What one event says: a chunk, the end, or an error.
     fn understand(choices: &mut Choices, data: &[u8], model: Option<&str>) -> Result<Option<M>> {
         if data == b"[DONE]" {
-            return if choices.all_finished() { Ok(None) } else { Err(cut()) };
+            return if choices.are_finished() { Ok(None) } else { Err(cut()) };
         }
         let chunk: M = json::decode_answer(data).map_err(|problem| {
             let message = format!("Featherless sent an event that is {problem}; the answer is not complete");
@@ -126,7 +129,7 @@ impl<M: Chunk> Events<M> {
             return Err(error);
         }
         for (index, is_last) in chunk.choices() {
-            choices.note(index, is_last);
+            choices.note(index, is_last)?;
         }
         Ok(Some(chunk))
     }
@@ -159,7 +162,7 @@ impl<M: Chunk> Events<M> {
         match self.decoder.finish() {
             Ok(Some(data)) if !data.trim_ascii().is_empty() => {
                 match Self::understand(&mut self.choices, data.trim_ascii(), self.model.as_deref()) {
-                    Ok(Some(chunk)) if self.choices.all_finished() => return Some(Ok(chunk)),
+                    Ok(Some(chunk)) if self.choices.are_complete() => return Some(Ok(chunk)),
                     Ok(None) => return None,
                     Err(error) if error.code() != "upstream_bad_answer" => return Some(Err(error)),
                     // Half an event, or a chunk after which more was to come.
@@ -169,7 +172,7 @@ impl<M: Chunk> Events<M> {
             Ok(_) => {}
             Err(TooLong) => return Some(Err(too_long())),
         }
-        if self.choices.all_finished() { None } else { Some(Err(cut())) }
+        if self.choices.are_complete() { None } else { Some(Err(cut())) }
     }
 
     /// A body that always has more to give never gets to the alarm; the clocks count all the same.
@@ -233,6 +236,10 @@ impl<M: Chunk> Stream for Events<M> {
             match (this.body.as_mut().poll_frame(context), this.state) {
                 (Poll::Ready(Some(Ok(frame))), State::Open) => {
                     if let Some(data) = frame.data_ref() {
+                        let Some(left) = this.bytes_left.checked_sub(data.len()) else {
+                            return this.end(Some(Err(client::too_large())));
+                        };
+                        this.bytes_left = left;
                         this.decoder.feed(data);
                     }
                     this.frames_without_event += 1;
@@ -265,19 +272,36 @@ impl<M: Chunk> Stream for Events<M> {
 
 /// Which choices have begun, and which have finished.
 #[derive(Debug, Default)]
-struct Choices(Vec<(i32, bool)>);
+struct Choices {
+    /// How many were asked for.
+    expected: usize,
+    unfinished: BTreeSet<i32>,
+    finished: BTreeSet<i32>,
+}
 
 impl Choices {
-    fn note(&mut self, index: i32, is_last: bool) {
-        if let Some((_, finished)) = self.0.iter_mut().find(|(seen, _)| *seen == index) {
-            *finished |= is_last;
-        } else if self.0.len() < CHOICES_MAX {
-            self.0.push((index, is_last));
+    fn note(&mut self, index: i32, is_last: bool) -> Result<()> {
+        if is_last {
+            self.unfinished.remove(&index);
+            self.finished.insert(index);
+        } else if !self.finished.contains(&index) {
+            self.unfinished.insert(index);
         }
+        if self.unfinished.len() + self.finished.len() > CHOICES_MAX {
+            let message = format!("Featherless's answer has more than {CHOICES_MAX} choices");
+            return Err(Error::new(Kind::Upstream, "upstream_bad_answer", message));
+        }
+        Ok(())
     }
 
-    fn all_finished(&self) -> bool {
-        !self.0.is_empty() && self.0.iter().all(|(_, finished)| *finished)
+    /// Whether every choice there is has said why it finished: enough if upstream says that this is all.
+    fn are_finished(&self) -> bool {
+        self.unfinished.is_empty() && !self.finished.is_empty()
+    }
+
+    /// Whether that is so of as many as were asked for: enough if upstream says nothing more.
+    fn are_complete(&self) -> bool {
+        self.are_finished() && self.finished.len() >= self.expected
     }
 }
 

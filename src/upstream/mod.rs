@@ -1,4 +1,5 @@
-//! Featherless over HTTP: [`client`] asks, [`catalogue`] remembers which models there are, [`events`] is a streamed answer coming up, [`sse`] splits its bytes.
+//! Featherless over HTTP: [`client`] asks, [`catalogue`] remembers which models there are, [`events`] is a streamed answer
+//! coming up, [`sse`] splits its bytes.
 //!
 //! Nothing here knows who asks, or by which door; nothing here knows axum or tonic's server.
 
@@ -10,5 +11,5 @@ mod retry;
 pub mod sse;
 
 pub use catalogue::Catalogue;
-pub use client::{Ask, Client, Reply, Whole};
+pub use client::{ANSWER_BYTES_MAX, Ask, Client, Reply, Whole};
 pub use events::{Chunk, Events};

@@ -23,6 +23,9 @@ const CLOSED_SOON: Duration = Duration::from_secs(2);
 /// The longest wait between two tries. An upstream that asks for a longer one is not asked again.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// How much is added to a wait that upstream told, of the wait that would have been without.
+const SPREAD_OF_TOLD: f64 = 0.25;
+
 /// How to try again. Cheap to clone; all clones share one budget.
 #[derive(Clone)]
 pub(super) struct Policy {
@@ -71,9 +74,12 @@ impl Policy {
             return None;
         }
         let backoff = self.wait.saturating_mul(1 << retries.min(16)).min(WAIT_MAX);
-        // Between a half and one and a half of it, so that those who failed together don't come back together.
-        let wait = error.retry_after().unwrap_or_else(|| backoff.mul_f64(0.5 + fastrand::f64()).min(WAIT_MAX));
-        let fits = wait <= WAIT_MAX && deadline.is_none_or(|deadline| Instant::now() + wait < deadline);
+        // Between a half and one and a half of it, so that those who failed together don't come back together: not even
+        // those who were all told the same time.
+        let spread = backoff.mul_f64(0.5 + fastrand::f64()).min(WAIT_MAX);
+        let wait = error.retry_after().map_or(spread, |told| told.max(spread) + spread.mul_f64(SPREAD_OF_TOLD));
+        let fits = error.retry_after().unwrap_or_default() <= WAIT_MAX
+            && deadline.is_none_or(|deadline| Instant::now() + wait < deadline);
         (fits && self.budget.withdraw()).then_some(wait)
     }
 }
@@ -134,7 +140,10 @@ mod tests {
     #[tokio::test]
     async fn upstreams_own_wait_is_kept_or_not_waited_for_at_all() {
         let busy = |seconds| error("no_capacity").with_retry_after(Duration::from_secs(seconds));
-        assert_eq!(policy().wait(0, Duration::ZERO, &busy(2), None), Some(Duration::from_secs(2)));
+        let wait = policy().wait(0, Duration::ZERO, &busy(2), None).unwrap().as_millis();
+        assert!((2000..2100).contains(&wait), "{wait}: not before, and not all at once");
+        let wait = policy().wait(2, Duration::ZERO, &busy(0), None).unwrap().as_millis();
+        assert!((200..800).contains(&wait), "{wait}: not without any wait");
         assert_eq!(policy().wait(0, Duration::ZERO, &busy(60), None), None);
         let soon = Some(Instant::now() + Duration::from_secs(1));
         assert_eq!(policy().wait(0, Duration::ZERO, &busy(2), soon), None, "not past the caller's deadline");

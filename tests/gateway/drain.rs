@@ -60,6 +60,22 @@ async fn while_a_running_answer_ends_probes_and_new_calls_are_told_that_it_drain
     assert!(TcpStream::connect(address).await.is_err());
 }
 
+#[tokio::test]
+async fn tools_that_keep_reflection_open_do_not_hold_up_the_drain() {
+    use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_client::ServerReflectionClient};
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let (send, requests) = tokio::sync::mpsc::channel(1);
+    let mut client = ServerReflectionClient::new(gateway.channel().await);
+    let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+    send.send(ServerReflectionRequest::default()).await.unwrap();
+    let mut answers = client.server_reflection_info(requests).await.unwrap().into_inner();
+    // Whatever it says to that, the stream is open.
+    let _ = answers.message().await;
+    assert_eq!(gateway.stop().await, Outcome::Drained);
+    drop(send);
+}
+
 async fn until_draining(gateway: &Gateway) {
     let wait = async {
         while http().get(gateway.url("/readyz")).send().await.unwrap().status() != 503 {

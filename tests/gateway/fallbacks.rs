@@ -9,7 +9,7 @@ use crate::support::{
     Door, Gateway, Reply, Scripted,
     gateway::http,
     prompt,
-    scripted::{chunk, finish, whole},
+    scripted::{chunk, event, finish, whole},
 };
 
 const FIRST: &str = "org/first";
@@ -81,6 +81,52 @@ async fn a_stream_that_fails_with_its_first_event_has_not_begun() {
         assert_eq!(answer.content, "a");
         answer.failed(Kind::Upstream, "upstream_stream_failed");
         assert_eq!(asked(&upstream), [FIRST]);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_which_only_the_speaker_has_come_has_not_begun() {
+    let role = || vec![event(&json!({"role": "assistant", "content": ""}), None)];
+    for door in Door::STREAMS {
+        for (reply, code) in [
+            (Reply::EventsThenSilence(role()), "first_token_timeout"),
+            (Reply::Events([role(), vec![json!({"error": "no data"}).to_string()]].concat()), "upstream_stream_failed"),
+        ] {
+            let upstream = Scripted::first([reply, good(door)]).await;
+            let gateway = Gateway::with(upstream.address, |config| {
+                config.upstream.first_token_timeout = Duration::from_millis(300);
+            })
+            .await;
+            let answer = gateway.ask_with(door, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)]).await.ok();
+            assert_eq!((answer.content.as_str(), answer.tried), ("b", Some(format!("{FIRST}={code}"))));
+        }
+        let whole = [role(), vec![chunk("b"), finish()]].concat();
+        let upstream = Scripted::always(Reply::Events(whole)).await;
+        let answer = Gateway::to(upstream.address).await.ask(door, &prompt(FIRST, "hi")).await.ok();
+        assert_eq!((answer.role.as_str(), answer.pieces), ("assistant", 3), "nothing of it is lost");
+    }
+}
+
+#[tokio::test]
+async fn no_other_model_is_a_way_around_a_refusal_that_calls_itself_a_success() {
+    let refusals = [
+        (
+            json!({"message": "no", "type": "invalid_request_error", "code": "content_policy_violation"}),
+            "content_policy_violation",
+        ),
+        (json!({"message": "no", "type": "server_error", "code": "content_filter"}), "content_filter"),
+        (json!({"message": "temperature", "type": "invalid_request_error", "code": null}), "upstream_refused"),
+    ];
+    for (error, code) in refusals {
+        let body = json!({"error": error});
+        for door in [Door::RestUnary, Door::GrpcUnary, Door::RestStream, Door::GrpcStream] {
+            let reply =
+                if door.is_stream() { Reply::Events(vec![body.to_string()]) } else { Reply::Json(200, body.clone()) };
+            let upstream = Scripted::always(reply).await;
+            let gateway = Gateway::to(upstream.address).await;
+            gateway.ask_with(door, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)]).await.failed(Kind::Invalid, code);
+            assert_eq!(asked(&upstream), [FIRST], "{code}");
+        }
     }
 }
 

@@ -264,3 +264,68 @@ async fn an_event_of_several_lines_goes_out_as_one() {
     assert!(events.contains(r#""later":{ "a": 1}"#), "{events}");
     assert!(events.lines().all(|line| line.is_empty() || line.starts_with("data: ")), "{events}");
 }
+
+/// A choice's chunk, and whether it is its last.
+fn choice(index: i32, is_last: bool) -> String {
+    let finish_reason = is_last.then_some("stop");
+    json!({"id": "x", "created": 1, "model": MODEL, "choices":
+        [{"index": index, "delta": {"content": "a"}, "finish_reason": finish_reason}]})
+    .to_string()
+}
+
+#[tokio::test]
+async fn an_answer_that_lacks_choices_which_were_asked_for_is_not_complete() {
+    let mut two = prompt(MODEL, "hi");
+    two["n"] = json!(2);
+    let (one, both) = (vec![choice(0, true)], vec![choice(0, true), choice(1, true)]);
+    let only_said = vec![choice(0, true), done()];
+    for (script, is_complete) in [(one, false), (both, true), (only_said, true)] {
+        let upstream = Scripted::always(Reply::Events(script)).await;
+        let gateway = Gateway::to(upstream.address).await;
+        for door in Door::STREAMS {
+            let answer = gateway.ask(door, &two).await;
+            assert_eq!(answer.failure.is_none(), is_complete, "{door:?}");
+        }
+        let added = gateway.ask_with(Door::RestUnary, &two, &[("x-featherwire-unary-via-stream", "true")]).await;
+        assert_eq!(added.failure.is_none(), is_complete);
+    }
+}
+
+#[tokio::test]
+async fn however_many_choices_there_are_each_has_to_finish() {
+    let choices = |finished: i32| (0..200).map(|index| choice(index, index < finished)).collect();
+    for (finished, is_complete) in [(199, false), (200, true)] {
+        let upstream = Scripted::always(Reply::Events(choices(finished))).await;
+        let gateway = Gateway::to(upstream.address).await;
+        for door in Door::STREAMS {
+            let answer = gateway.ask(door, &prompt(MODEL, "hi")).await;
+            assert_eq!(answer.failure.is_none(), is_complete, "{door:?} {finished}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn half_an_answer_beside_an_error_is_an_error() {
+    let mut half = crate::support::scripted::whole("half");
+    half["error"] = json!({"message": "boom", "code": 500});
+    let upstream = Scripted::always(Reply::Json(200, half)).await;
+    let gateway = Gateway::to(upstream.address).await;
+    for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
+        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_stream_failed");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_beyond_all_bounds_is_refused_and_upstream_closed() {
+    let large = "x".repeat(1_000_000);
+    let stream: Vec<_> = (0..80).map(|_| chunk(&large)).collect();
+    let whole = crate::support::scripted::whole(&large.repeat(80));
+    for (reply, header) in [(Reply::EventsThenSilence(stream), "true"), (Reply::Json(200, whole), "false")] {
+        let upstream = Scripted::always(reply).await;
+        let gateway = Gateway::to(upstream.address).await;
+        let headers = [("x-featherwire-unary-via-stream", header)];
+        let answer = gateway.ask_with(Door::RestUnary, &prompt(MODEL, "hi"), &headers).await;
+        answer.failed(Kind::Upstream, "upstream_answer_too_large");
+        upstream.closed().await;
+    }
+}

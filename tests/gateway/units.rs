@@ -184,8 +184,7 @@ async fn a_deadline_counts_the_wait_for_units() {
     let (_upstream, gateway, _holder) = taken(|_| {}).await;
     for door in Door::ALL {
         let answer = gateway.ask_with(door, &prompt(ONE_UNIT, "hi"), &[("x-request-timeout-ms", "100")]).await;
-        let failure = answer.failure.unwrap();
-        assert!(["deadline_exceeded", "queue_timeout"].contains(&failure.code.as_str()), "{failure:?}");
+        answer.failed(Kind::Timeout, "deadline_exceeded");
     }
     let bad = gateway.ask_with(Door::RestUnary, &prompt(ONE_UNIT, "hi"), &[("x-featherwire-priority", "high")]).await;
     assert_eq!(bad.failed(Kind::Invalid, "invalid_value").param.as_deref(), Some("x-featherwire-priority"));

@@ -305,3 +305,25 @@ async fn what_only_grpc_can_get_wrong_is_refused_with_the_fields_path() {
     }
     assert!(upstream.seen().is_empty());
 }
+
+#[tokio::test]
+async fn an_upstreams_request_id_of_any_length_fits_into_the_heads_that_clients_take() {
+    let id = "r".repeat(100 * 1024);
+    let body = crate::support::scripted::whole("b").to_string().into_bytes();
+    let refusal = br#"{"error": {"message": "<html><h1>inside</h1></html>"}}"#.to_vec();
+    for (status, body) in [("200 OK", body), ("400 Bad Request", refusal)] {
+        let head = format!("{status}\r\ncontent-type: application/json\r\nrequest-id: {id}");
+        let upstream = Scripted::always(Reply::Raw(head, body)).await;
+        let gateway = Gateway::to(upstream.address).await;
+        for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
+            let answer = gateway.ask(door, &prompt(MODEL, "hi")).await;
+            assert_eq!(answer.upstream_request_id, None);
+            if status != "200 OK" {
+                let failure = answer.failed(Kind::Invalid, "upstream_refused");
+                assert!(!failure.message.contains("<h1>"), "a page in JSON is a page: {failure:?}");
+            } else {
+                answer.ok();
+            }
+        }
+    }
+}
