@@ -37,8 +37,12 @@ use crate::support::{
 /// How far the upstream has come when the fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 enum Phase {
+    /// The account's unit is another call's.
+    Queue,
     /// There is no connection yet, or nothing was read from it.
     Connect,
+    /// Upstream has refused, and is to be asked again.
+    Retry,
     /// The request was read, and nothing answered.
     Headers,
     /// Half of a whole answer was sent.
@@ -117,12 +121,18 @@ use Phase::*;
 
 #[rustfmt::skip]
 const TABLE: &[Cell] = &[
+    Cell(Queue,      Silence,           Failed(Saturated, "queue_timeout"),                  0),
+    Cell(Queue,      Deadline,          Failed(Timeout, "deadline_exceeded"),                0),
+    Cell(Queue,      CallerLeaves,      Cancelled,                                           0),
+
     Cell(Connect,    Refuse,            Failed(Bad, "upstream_unreachable"),                 4),
     Cell(Connect,    Reset,             Failed(Bad, "upstream_closed"),                      4),
     Cell(Connect,    Cut,               Failed(Bad, "upstream_closed"),                      4),
     Cell(Connect,    Silence,           Failed(Timeout, "connect_timeout"),                  4),
     Cell(Connect,    Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
     Cell(Connect,    CallerLeaves,      Cancelled,                                           1),
+
+    Cell(Retry,      CallerLeaves,      Cancelled,                                           1),
 
     Cell(Headers,    Reset,             Failed(Bad, "upstream_closed"),                      4),
     Cell(Headers,    Cut,               Failed(Bad, "upstream_closed"),                      4),
@@ -138,7 +148,9 @@ const TABLE: &[Cell] = &[
     Cell(Headers,    Status(500, "boom"), Failed(Bad, "upstream_error"),                     2),
     Cell(Headers,    Status(503, "No valid Executor"), Failed(Unavailable, "no_capacity"),   4),
     Cell(Headers,    Html(200),         Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Headers,    Html(429),         Failed(Saturated, "upstream_rate_limited"),          4),
     Cell(Headers,    Html(502),         Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Headers,    Html(503),         Failed(Unavailable, "no_capacity"),                  4),
     Cell(Headers,    Html(524),         Failed(Timeout, "upstream_timeout"),                 1),
     Cell(Headers,    StatusThenSilence, Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(Headers,    Error,             Failed(Bad, "upstream_stream_failed"),               1),
@@ -151,6 +163,7 @@ const TABLE: &[Cell] = &[
 
     Cell(Body,       Reset,             Failed(Bad, "upstream_answer_cut"),                  1),
     Cell(Body,       Silence,           Failed(Timeout, "stream_stalled"),                   1),
+    Cell(Body,       Babble,            Failed(Timeout, "first_token_timeout"),              1),
     Cell(Body,       Cut,               Failed(Bad, "upstream_answer_cut"),                  1),
     Cell(Body,       BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(Body,       CallerLeaves,      Cancelled,                                           1),
@@ -192,12 +205,16 @@ const TABLE: &[Cell] = &[
     Cell(LastChunk,  Reset,             Failed(Bad, "upstream_stream_cut"),                  1),
     Cell(LastChunk,  Silence,           Failed(Timeout, "stream_stalled"),                   1),
     Cell(LastChunk,  Stall,             Failed(Timeout, "stream_stalled"),                   1),
+    Cell(LastChunk,  Babble,            Failed(Timeout, "stream_stalled"),                   1),
     Cell(LastChunk,  Cut,               Failed(Bad, "upstream_stream_cut"),                  1),
     Cell(LastChunk,  CutInside,         Failed(Bad, "upstream_stream_cut"),                  1),
     Cell(LastChunk,  Eof,               Finished,                                            1),
     Cell(LastChunk,  EofInside,         Failed(Bad, "upstream_stream_cut"),                  1),
     Cell(LastChunk,  Error,             Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(LastChunk,  Html(200),         Finished,                                            1),
+    Cell(LastChunk,  Full,              Failed(Saturated, "concurrency_limit_exceeded"),     1),
     Cell(LastChunk,  BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(LastChunk,  GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(LastChunk,  CallerLeaves,      Cancelled,                                           1),
     Cell(LastChunk,  Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
 
@@ -206,9 +223,22 @@ const TABLE: &[Cell] = &[
     Cell(Done,       Silence,           Finished,                                            1),
     Cell(Done,       Babble,            Finished,                                            1),
     Cell(Done,       Cut,               Finished,                                            1),
+    Cell(Done,       CutInside,         Finished,                                            1),
+    Cell(Done,       GiantLine,         Finished,                                            1),
+    Cell(Done,       Deadline,          Finished,                                            1),
     Cell(Done,       Error,             Finished,                                            1),
     Cell(Done,       BrokenJson,        Finished,                                            1),
 ];
+
+#[test]
+fn no_fault_while_units_are_waited_for_leaves_a_trace() {
+    play_all(Queue);
+}
+
+#[test]
+fn no_fault_before_another_try_leaves_a_trace() {
+    play_all(Retry);
+}
 
 #[test]
 fn no_fault_while_connecting_leaves_a_trace() {
@@ -245,6 +275,24 @@ fn nothing_after_the_end_spoils_the_answer() {
     play_all(Done);
 }
 
+#[test]
+fn a_request_that_is_refused_has_failed_and_was_not_cancelled() {
+    let log = Log::default();
+    log.listen(async {
+        let upstream = Scripted::always(Reply::Json(200, whole("half"))).await;
+        let gateway =
+            Gateway::with(upstream.address, |config| config.max_request_bytes = bytesize::ByteSize(1000)).await;
+        let long = format!(r#"{{"model": "{}"}}"#, "m".repeat(2000));
+        for (calls, body) in ["{", r#"{"stream": "perhaps"}"#, r#"{"model": 7}"#, &long].into_iter().enumerate() {
+            let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+            let refused = post.header("x-request-id", ID).body(body.to_owned()).send().await.unwrap();
+            assert!(refused.status().is_client_error(), "{body}");
+            until("the end is told", || log.count("call ended") > calls).await;
+            assert_eq!(log.count("end=\"failed\""), calls + 1, "{}", log.text());
+        }
+    });
+}
+
 /// Longer than a cell ever takes, and shorter than any clock of the gateway's but the one that the cell is about.
 const BOUND: Duration = Duration::from_secs(10);
 
@@ -254,9 +302,13 @@ const CLOCK: Duration = Duration::from_secs(1);
 /// Longer than a refusal for want of units is believed, so that the call asks once more and is refused once more.
 const QUEUE_CLOCK: Duration = Duration::from_millis(2500);
 
-/// How soon upstream must see that the caller has left. It takes a few milliseconds; the rest is for a machine that is
-/// busy. What it took is printed.
+/// How soon upstream must see that the caller has left, one and half of them. It takes a few milliseconds; the rest is for a
+/// machine that is busy. What it took is printed.
 const LEFT_BOUND: Duration = Duration::from_secs(2);
+const LEFT_MEDIAN_BOUND: Duration = Duration::from_millis(100);
+
+/// How much later than it should a clock may ring, on a machine that is busy.
+const CLOCK_LATE_MAX: Duration = Duration::from_secs(3);
 
 const ID: &str = "chaos";
 
@@ -278,8 +330,13 @@ fn play_all(phase: Phase) {
             }
         });
     }
-    if let Some(longest) = left.iter().max() {
-        println!("{phase:?}: upstream saw {} callers leave, the slowest after {longest:?}", left.len());
+    left.sort_unstable();
+    if let (Some(median), Some(longest)) = (left.get(left.len() / 2), left.last()) {
+        println!(
+            "{phase:?}: upstream saw {} callers leave after {median:?}, the slowest after {longest:?}",
+            left.len()
+        );
+        assert!(*median < LEFT_MEDIAN_BOUND, "half of them only after {median:?}");
     }
     assert!(failures.is_empty(), "{} cells:\n{}", failures.len(), failures.join("\n"));
 }
@@ -309,12 +366,7 @@ impl Play {
     /// Tells how long upstream took to see that the caller had left, if that is the fault.
     fn run(self) -> Option<Duration> {
         let log = Log::default();
-        let writer = log.clone();
-        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
-        let ours = Targets::new().with_target("featherwire", tracing::Level::DEBUG);
-        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines).with(ours));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(self.play(&log))
+        log.listen(self.play(&log))
     }
 
     async fn play(self, log: &Log) -> Option<Duration> {
@@ -327,11 +379,13 @@ impl Play {
         let tasks = settled().await;
         let (asked, connections) = (posts(&upstream), upstream.connections());
 
-        let held = self.break_upstream(&mut upstream).await;
+        let held = self.break_upstream(&mut upstream, &gateway).await;
         let took = if matches!(self.end, Cancelled) {
             Some(within("the caller has left", self.leave(&gateway, &upstream, log)).await)
         } else {
+            let begun = Instant::now();
             within("the call ends", self.fail(&gateway)).await;
+            self.check_clock(begun.elapsed());
             None
         };
         let word = match self.end {
@@ -344,6 +398,7 @@ impl Play {
         assert_eq!(log.count(&format!("end=\"{word}\"")), 1, "{word}, not {}", log.text());
         let attempts = match (self.phase, self.fault) {
             (Connect, Reset | Cut) => upstream.connections() - connections,
+            (Queue, _) => posts(&upstream) - asked - 1,
             (Connect, _) => 1 + log.text().matches("asking upstream again").count(),
             _ => posts(&upstream) - asked,
         };
@@ -353,6 +408,8 @@ impl Play {
         self.mend(&mut upstream);
         let content = within("the next call ends", self.ask(&gateway, &[])).await.ok().content;
         assert_eq!(content, "half", "the next call is answered");
+        let units = gateway.units("any").await;
+        assert!(units["in_use"] == 0 && units["settling"] == 0, "no unit is held: {units}");
         within("no request is open upstream", upstream.rests()).await;
         until("no task is left", || Handle::current().metrics().num_alive_tasks() <= tasks).await;
         assert_eq!(within("the drain", gateway.stop()).await, Outcome::Drained);
@@ -366,13 +423,31 @@ impl Play {
         let clock = |rings: bool| if rings { CLOCK } else { 4 * BOUND };
         let code = if let Failed(_, code) = self.end { code } else { "" };
         config.units.units = Some(1);
-        config.units.queue_timeout = if code == "queue_timeout" { QUEUE_CLOCK } else { 4 * BOUND };
+        config.units.queue_timeout = match code {
+            "queue_timeout" if self.phase == Queue => CLOCK,
+            "queue_timeout" => QUEUE_CLOCK,
+            _ => 4 * BOUND,
+        };
         let upstream = &mut config.upstream;
         upstream.connect_timeout = clock(code == "connect_timeout");
         upstream.first_token_timeout = clock(code == "first_token_timeout");
         upstream.idle_timeout = clock(code == "stream_stalled" || self.fault == StatusThenSilence);
         upstream.retries = 3;
-        upstream.retry_wait = Duration::from_millis(1);
+        upstream.retry_wait = if self.phase == Retry { BOUND } else { Duration::from_millis(1) };
+    }
+
+    /// A clock rings neither early nor much too late. Each of several tries has one of its own.
+    fn check_clock(self, took: Duration) {
+        let clock = match self.end {
+            Failed(_, "queue_timeout") if self.phase != Queue => QUEUE_CLOCK,
+            Failed(_, "queue_timeout") => CLOCK,
+            Failed(Timeout, code) if code != "upstream_timeout" => CLOCK,
+            _ => return,
+        };
+        let tries = if self.fault == Silence && self.phase == Connect { 4 } else { 1 };
+        // The alarms of a deadline count from a call's arrival, a little after it was sent.
+        assert!(took >= clock * tries, "the clock rang after {took:?}");
+        assert!(took < clock * tries + CLOCK_LATE_MAX, "the clock rang only after {took:?}");
     }
 
     fn is_streamed_upstream(self) -> bool {
@@ -423,6 +498,8 @@ impl Play {
             () = self.listen(gateway, channel.clone(), &has_words) => panic!("the call ended before its caller left"),
             () = async {
                 match self.phase {
+                    Queue => gateway.queues(1).await,
+                    Retry => until("it waits", || log.text().contains("asking upstream again")).await,
                     Connect => until("it connects", || is_connecting_to(upstream.address.port())).await,
                     _ if self.phase >= MidStream && self.door.is_stream() => has_words.notified().await,
                     _ => upstream.stuck().await,
@@ -430,7 +507,7 @@ impl Play {
             } => {}
         }
         let left = Instant::now();
-        if self.phase == Connect {
+        if matches!(self.phase, Queue | Retry | Connect) {
             until("the call is given up", || log.count("call ended") > 0).await;
         } else {
             upstream.closed().await;
@@ -491,8 +568,15 @@ impl Play {
     }
 
     /// From now on, the upstream does what the cell says. What is returned is held until it is mended.
-    async fn break_upstream(self, upstream: &mut Scripted) -> Option<Box<dyn Any>> {
+    async fn break_upstream(self, upstream: &mut Scripted, gateway: &Gateway) -> Option<Box<dyn Any>> {
         match (self.phase, self.fault) {
+            (Queue, _) => {
+                upstream.replies(Reply::EventsThenSilence(vec![chunk("half")]));
+                let mut ask = prompt(MODEL, "hi");
+                ask["stream"] = json!(true);
+                let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+                return Some(Box::new(post.body(ask.to_string()).send().await.unwrap()));
+            }
             (Connect, Refuse) => upstream.refuse().await,
             (Connect, Reset) => upstream.greets(Some(Then::Reset)),
             (Connect, Cut) => upstream.greets(Some(Then::Close)),
@@ -523,12 +607,16 @@ impl Play {
     fn reply(self) -> Reply {
         let mut wire = String::new();
         match self.phase {
-            Connect | Headers => {}
+            Queue | Connect | Retry | Headers => {}
             // Half of the answer is as long as its head says that the whole is, if it is to look like a whole.
             Body => {
                 let whole = whole("half").to_string();
-                let half = whole.get(..whole.len() / 2).unwrap();
-                let length = if self.fault == BrokenJson { half.len() } else { whole.len() };
+                let half = if self.fault == Babble { "" } else { whole.get(..whole.len() / 2).unwrap() };
+                let length = match self.fault {
+                    BrokenJson => half.len(),
+                    Babble => 1 << 20,
+                    _ => whole.len(),
+                };
                 let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
                 wire += &format!("{head}\r\ncontent-length: {length}\r\n\r\n{half}");
                 if self.fault == BrokenJson {
@@ -542,8 +630,19 @@ impl Play {
                 wire += &event(&data);
             }
         }
-        let (more, then) = if self.phase == Headers { self.head() } else { self.piece() };
+        let (more, then) = match self.phase {
+            Retry => Self::refusal(),
+            Headers => self.head(),
+            _ => self.piece(),
+        };
         Reply::Wire((wire + &more).into_bytes(), then)
+    }
+
+    /// What is asked again.
+    fn refusal() -> (String, Then) {
+        let body = json!({"error": {"message": "No valid Executor", "type": "t", "code": null}}).to_string();
+        let head = "HTTP/1.1 503 Scripted\r\ncontent-type: application/json";
+        (format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()), Then::Next)
     }
 
     /// A fault in place of a head.
@@ -583,6 +682,7 @@ impl Play {
             CutInside => (part, Then::Close),
             Eof => (end.to_owned(), Then::Next),
             EofInside => (part + end, Then::Next),
+            Babble if self.phase == Body => (String::new(), Then::Repeat(b" ".to_vec())),
             Babble => (String::new(), Then::Repeat(chunked(": still here\n\n").into_bytes())),
             TalksOn => (String::new(), Then::Repeat(event(&chunk("half")).into_bytes())),
             Html(_) => (chunked("<html><h1>Bad gateway</h1></html>\n\n") + end, Then::Next),
@@ -648,6 +748,15 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
+    /// Runs a story on this thread, and hears what is logged meanwhile.
+    fn listen<T>(&self, story: impl Future<Output = T>) -> T {
+        let writer = self.clone();
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+        let ours = Targets::new().with_target("featherwire", tracing::Level::DEBUG);
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines).with(ours));
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(story)
+    }
+
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }

@@ -32,12 +32,6 @@ async fn scheduling(upstream: std::net::SocketAddr) -> Gateway {
     Gateway::with(upstream, |config| config.units.units = None).await
 }
 
-async fn own_view_for(gateway: &Gateway, key: &str) -> Value {
-    let get = http().get(gateway.url("/v1/concurrency")).bearer_auth(key);
-    let answer = get.send().await.unwrap().bytes().await.unwrap();
-    serde_json::from_slice::<Value>(&answer).unwrap()["gateway"].clone()
-}
-
 /// Waits until the gateway's own view is like that.
 async fn until(gateway: &Gateway, what: &str, is_so: impl Fn(&Value) -> bool) {
     until_for(gateway, "any", what, is_so).await;
@@ -45,7 +39,7 @@ async fn until(gateway: &Gateway, what: &str, is_so: impl Fn(&Value) -> bool) {
 
 async fn until_for(gateway: &Gateway, key: &str, what: &str, is_so: impl Fn(&Value) -> bool) {
     let wait = async {
-        while !is_so(&own_view_for(gateway, key).await) {
+        while !is_so(&gateway.units(key).await) {
             tokio::task::yield_now().await;
         }
     };
@@ -94,7 +88,7 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
             };
             answer.ok();
             if answered[key].fetch_add(1, Ordering::Relaxed) == 20 && key == 1 {
-                let view = own_view_for(gateway, KEYS[0]).await;
+                let view = gateway.units(KEYS[0]).await;
                 *halfway.lock().unwrap() = view["keys"].clone();
             }
         }
@@ -112,7 +106,7 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
         view["in_use"] == 0 && view["settling"] == 0 && view["running"] == 0 && view["queued"]["default"] == 0
     })
     .await;
-    assert_eq!(own_view_for(&gateway, KEYS[0]).await["refusals"], 0, "upstream had no reason to");
+    assert_eq!(gateway.units(KEYS[0]).await["refusals"], 0, "upstream had no reason to");
 }
 
 #[tokio::test]
@@ -276,7 +270,7 @@ async fn what_others_use_of_the_account_is_left_to_them() {
     let prompts = Arc::new(prompt(ONE_UNIT, "Say hello in 5 words"));
     let answers = join_all((0..6).map(|_| gateway.ask(Door::GrpcStream, &prompts))).await;
     answers.into_iter().for_each(|answer| drop(answer.ok()));
-    assert_eq!(own_view_for(&gateway, "any").await["refusals"], 0, "upstream had no reason to");
+    assert_eq!(gateway.units("any").await["refusals"], 0, "upstream had no reason to");
     drop(other);
 }
 

@@ -61,6 +61,20 @@ impl Gateway {
         format!("http://{}{path}", self.address)
     }
 
+    /// What it says itself of the account's units, to whoever has this key.
+    pub async fn units(&self, key: &str) -> Value {
+        let get = http().get(self.url("/v1/concurrency")).bearer_auth(key);
+        let answer = get.send().await.unwrap().bytes().await.unwrap();
+        serde_json::from_slice::<Value>(&answer).unwrap()["gateway"].clone()
+    }
+
+    /// Waits until so many calls of the default priority wait for units.
+    pub async fn queues(&self, calls: usize) {
+        while self.units("any").await["queued"]["default"] != calls {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Asks it to end.
     pub fn shut_down(&self) {
         self.stop.notify_one();

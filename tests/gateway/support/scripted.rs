@@ -82,7 +82,8 @@ impl Seen {
 struct State {
     reply: Option<Reply>,
     first: VecDeque<Reply>,
-    /// The answer to whoever asks for the catalogue, if that isn't part of the script.
+    /// The answer to whoever asks for the catalogue, if that isn't part of the script. Then who asks for the account's units
+    /// is told that they are free.
     catalogue: Option<Value>,
     /// What is done to a connection before anything is read from it.
     greeting: Option<Then>,
@@ -180,7 +181,8 @@ impl Scripted {
         self.shared.change(|state| state.reply = Some(reply));
     }
 
-    /// From now on, answers questions for the catalogue with this, beside the script and without counting them.
+    /// From now on, answers questions for the catalogue with this, and those for the account's units, beside the script and
+    /// without counting them.
     pub fn knows(&self, catalogue: Value) {
         self.shared.change(|state| state.catalogue = Some(catalogue));
     }
@@ -282,9 +284,10 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
         };
         let Some(request) = request else { return Ok(()) };
         let catalogue = shared.state.lock().unwrap().catalogue.clone();
-        let reply = match catalogue.filter(|_| request.head.starts_with("GET /v1/models ")) {
-            Some(catalogue) => Reply::Json(200, catalogue),
-            None => {
+        let reply = match catalogue {
+            Some(catalogue) if request.head.starts_with("GET /v1/models ") => Reply::Json(200, catalogue),
+            Some(_) if request.head.starts_with("GET /account/concurrency ") => Reply::Json(200, nothing_in_flight()),
+            _ => {
                 shared.change(|state| state.seen.push(request));
                 let mut state = shared.state.lock().unwrap();
                 state.first.pop_front().or_else(|| state.reply.clone()).unwrap()
@@ -376,6 +379,11 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::
             return Ok(None);
         }
     }
+}
+
+/// What an account says of its units when nobody uses them.
+fn nothing_in_flight() -> Value {
+    serde_json::json!({"limit": 8, "used_cost": 0, "request_count": 0, "requests": []})
 }
 
 /// A whole answer with this content.
