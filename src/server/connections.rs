@@ -132,10 +132,16 @@ async fn converse(
         _ = stream.readable() => {}
         () = patience_for_words => return,
     }
-    let stream = TokioIo::new(Unstuck::new(stream, HEAD_TIMEOUT, patience));
-    let connection = http.serve_connection(stream, service).into_owned();
-    if let Some(Err(error)) = Watched::new(watcher.watch(connection), patience).await {
-        tracing::debug!(%error, "connection ended");
+    let (stream, hangup) = Unstuck::new(stream, HEAD_TIMEOUT, patience);
+    let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
+    tokio::select! {
+        biased;
+        ended = Watched::new(watcher.watch(connection), patience) => {
+            if let Some(Err(error)) = ended {
+                tracing::debug!(%error, "connection ended");
+            }
+        }
+        () = hangup => tracing::debug!("the caller left"),
     }
 }
 

@@ -1,13 +1,20 @@
-//! A caller's connection that doesn't wait for ever for a caller who stopped reading: what it holds upstream (concurrency
-//! units above all) is everybody's.
+//! A caller's connection that doesn't wait for ever for a caller who stopped reading, and notices one who leaves: what it
+//! holds upstream (concurrency units above all) is everybody's.
+//!
+//! Hyper sees the end of an HTTP/1.1 connection only if it reads, and during a call it doesn't once any byte follows the
+//! request: an empty line, or the next request. Then [`Hangup`] reads in its place, and keeps the bytes for it.
 
 use std::{
+    future::Future,
     io::{self, IoSlice},
+    mem::{self, MaybeUninit},
     pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -16,7 +23,7 @@ use tokio::{
 
 /// A connection whose writes fail when they have been stuck for too long, and whose first read does when nothing comes.
 pub(super) struct Unstuck {
-    stream: TcpStream,
+    line: Arc<Mutex<Line>>,
     patience: Duration,
     /// Runs while a write is stuck.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -24,13 +31,37 @@ pub(super) struct Unstuck {
     opening: Option<(usize, Pin<Box<Sleep>>)>,
 }
 
+/// Completes when the caller has left though hyper doesn't read. To be polled after hyper, and in the same task: the
+/// stream wakes only the last one who read.
+pub(super) struct Hangup {
+    line: Arc<Mutex<Line>>,
+}
+
+/// The stream that both read. One task polls them, so neither ever waits for the other.
+struct Line {
+    stream: TcpStream,
+    /// What was read before hyper asked for it.
+    ahead: BytesMut,
+    /// Hyper's last read found nothing, and its task is woken when there is something.
+    is_awaited: bool,
+}
+
 /// The length of HTTP/2's preface, by which the versions are told apart.
 const PREFACE_BYTES: usize = 24;
 
+/// The most that is read ahead of hyper on one connection. Beyond it we can't tell whether the caller is still there: it
+/// may be a large upload that waits for us, and the call has clocks of its own.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// The most that is read ahead at once. It lies on the stack.
+const PIECE_BYTES: usize = 8 * 1024;
+
 impl Unstuck {
-    pub(super) fn new(stream: TcpStream, opening: Duration, patience: Duration) -> Self {
+    pub(super) fn new(stream: TcpStream, opening: Duration, patience: Duration) -> (Self, Hangup) {
         let opening = Some((0, Box::pin(tokio::time::sleep(opening))));
-        Self { stream, patience, alarm: None, opening }
+        let line = Arc::new(Mutex::new(Line { stream, ahead: BytesMut::new(), is_awaited: false }));
+        let hangup = Hangup { line: Arc::clone(&line) };
+        (Self { line, patience, alarm: None, opening }, hangup)
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -45,11 +76,63 @@ impl Unstuck {
     }
 }
 
+impl Future for Hangup {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut line = lock(&self.line);
+        // Taken, because hyper may read no more when it is woken.
+        if mem::take(&mut line.is_awaited) {
+            return Poll::Pending;
+        }
+        line.poll_hangup(context)
+    }
+}
+
+impl Line {
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            self.give_ahead(buffer);
+            return Poll::Ready(Ok(()));
+        }
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.is_awaited = read.is_pending();
+        read
+    }
+
+    fn give_ahead(&mut self, buffer: &mut ReadBuf<'_>) {
+        let given = self.ahead.split_to(self.ahead.len().min(buffer.remaining()));
+        buffer.put_slice(&given);
+        if self.ahead.is_empty() {
+            // Connections live long and seldom need it again.
+            self.ahead = BytesMut::new();
+        }
+    }
+
+    /// Reads ahead until there is nothing more, for which it is woken, or no room; then hyper makes some when it reads.
+    fn poll_hangup(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut piece = [MaybeUninit::uninit(); PIECE_BYTES];
+        while self.ahead.len() + PIECE_BYTES <= AHEAD_BYTES_MAX {
+            let mut piece = ReadBuf::uninit(&mut piece);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(context, &mut piece));
+            if read.is_err() || piece.filled().is_empty() {
+                return Poll::Ready(());
+            }
+            self.ahead.extend_from_slice(piece.filled());
+        }
+        Poll::Pending
+    }
+}
+
+fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl AsyncRead for Unstuck {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let read = lock(&this.line).poll_read(context, buffer);
         let Some((seen, alarm)) = &mut this.opening else { return read };
         if read.is_pending() {
             ready!(alarm.as_mut().poll(context));
@@ -66,7 +149,7 @@ impl AsyncRead for Unstuck {
 impl AsyncWrite for Unstuck {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let write = Pin::new(&mut this.stream).poll_write(context, data);
+        let write = Pin::new(&mut lock(&this.line).stream).poll_write(context, data);
         this.watch(context, write)
     }
 
@@ -76,19 +159,19 @@ impl AsyncWrite for Unstuck {
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let write = Pin::new(&mut this.stream).poll_write_vectored(context, data);
+        let write = Pin::new(&mut lock(&this.line).stream).poll_write_vectored(context, data);
         this.watch(context, write)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        lock(&self.line).stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        Pin::new(&mut lock(&self.line).stream).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+        Pin::new(&mut lock(&self.line).stream).poll_shutdown(context)
     }
 }

@@ -25,6 +25,7 @@ mod emulator;
 mod fallbacks;
 mod faults;
 mod fuzzing;
+mod http1;
 mod http2;
 mod models;
 mod openapi;
