@@ -40,3 +40,4 @@ mod texts;
 mod units;
 mod unread;
 mod upstream;
+mod waiting;

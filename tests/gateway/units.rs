@@ -123,7 +123,7 @@ async fn a_model_dearer_than_the_plan_is_refused_at_once_and_a_fallback_cures_it
 }
 
 /// A gateway with one unit, and a call that holds it until it's dropped.
-async fn taken(configure: impl FnOnce(&mut featherwire::config::Serve)) -> (Scripted, Gateway, reqwest::Response) {
+pub async fn taken(configure: impl FnOnce(&mut featherwire::config::Serve)) -> (Scripted, Gateway, reqwest::Response) {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
     upstream.knows(json!({"data": [{"id": ONE_UNIT, "concurrency_cost": 1}]}));
     let gateway = Gateway::with(upstream.address, |config| {

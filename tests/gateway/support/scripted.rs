@@ -87,6 +87,8 @@ struct State {
     catalogue: Option<Value>,
     /// What is done to a connection before anything is read from it.
     greeting: Option<Then>,
+    /// The silence before each reply.
+    pause: Option<Duration>,
     seen: Vec<Seen>,
     open: usize,
     connections: usize,
@@ -179,6 +181,11 @@ impl Scripted {
     /// From now on, gives each request this reply.
     pub fn replies(&self, reply: Reply) {
         self.shared.change(|state| state.reply = Some(reply));
+    }
+
+    /// From now on, says nothing for so long before each reply, and doesn't notice meanwhile who leaves; none for the usual.
+    pub fn pauses(&self, pause: Option<Duration>) {
+        self.shared.change(|state| state.pause = pause);
     }
 
     /// From now on, answers questions for the catalogue with this, and those for the account's units, beside the script and
@@ -289,6 +296,10 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
             Some(_) if request.head.starts_with("GET /account/concurrency ") => Reply::Json(200, nothing_in_flight()),
             _ => {
                 shared.change(|state| state.seen.push(request));
+                let pause = shared.state.lock().unwrap().pause;
+                if let Some(pause) = pause {
+                    tokio::time::sleep(pause).await;
+                }
                 let mut state = shared.state.lock().unwrap();
                 state.first.pop_front().or_else(|| state.reply.clone()).unwrap()
             }
