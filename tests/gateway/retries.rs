@@ -142,3 +142,16 @@ async fn the_emulators_passing_troubles_are_hidden_by_default() {
     }
     emulator.idle().await;
 }
+
+#[tokio::test]
+async fn an_outage_is_not_multiplied() {
+    const CALLS: usize = 200;
+    let upstream = Scripted::always(error(503, "No valid Executor")).await;
+    let gateway = persistent(upstream.address).await;
+    for _ in 0..CALLS {
+        gateway.ask(Door::RestUnary, &prompt(MODEL, "hi")).await.failed(Kind::Unavailable, "no_capacity");
+    }
+    // A fifth of the calls, and two a second for the ten that the budget looks back.
+    let retries = upstream.seen().len() - CALLS;
+    assert!((CALLS / 5..=CALLS / 5 + 40).contains(&retries), "{retries} retries of {CALLS} calls");
+}

@@ -14,11 +14,16 @@ use crate::support::{
     scripted::{chunk, finish},
 };
 
-/// More than any window or buffer on the way holds, and then silence.
+/// More than any window or buffer on the way holds, in events of a megabyte, and then silence.
 fn flood() -> Reply {
     let large = "x".repeat(1_000_000);
-    Reply::EventsThenSilence((0..50).map(|_| chunk(&large)).collect())
+    Reply::EventsThenSilence((0..FLOOD).map(|_| chunk(&large)).collect())
 }
+
+const FLOOD: usize = 50;
+
+/// What the sockets on both sides and the windows may hold of it, at the very most.
+const HELD_MAX: usize = 30;
 
 #[tokio::test]
 async fn a_caller_who_stops_reading_is_cut_and_upstream_closed() {
@@ -32,6 +37,7 @@ async fn a_caller_who_stops_reading_is_cut_and_upstream_closed() {
     assert_eq!(response.status(), 200);
     // Held, not read.
     upstream.closed().await;
+    assert!(upstream.written() < HELD_MAX, "a slow reader slows upstream down: {} MB", upstream.written());
     drop(response);
 }
 
@@ -51,6 +57,7 @@ async fn one_unread_stream_of_many_is_reset_alone() {
     let channel = gateway.channel().await;
     let held = unread(&channel, &[]).await;
     upstream.closed().await;
+    assert!(upstream.written() < HELD_MAX, "a slow reader slows upstream down: {} MB", upstream.written());
     let request = message(&prompt(MODEL, "hi"));
     let mut next = ChatServiceClient::new(channel).stream_chat_completion(request).await.unwrap().into_inner();
     assert!(next.message().await.unwrap().is_some(), "the connection serves other calls");

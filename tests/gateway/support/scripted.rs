@@ -90,6 +90,8 @@ struct State {
     /// The silence before each reply.
     pause: Option<Duration>,
     seen: Vec<Seen>,
+    /// How many events could be written.
+    written: usize,
     open: usize,
     connections: usize,
     /// How many connections have come to the end of their script, and wait for the other side to close.
@@ -211,6 +213,11 @@ impl Scripted {
         seen.into_iter().next().unwrap()
     }
 
+    /// How many events could be written so far.
+    pub fn written(&self) -> usize {
+        self.shared.state.lock().unwrap().written
+    }
+
     /// How many connections there have been.
     pub fn connections(&self) -> usize {
         self.shared.state.lock().unwrap().connections
@@ -318,15 +325,15 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
                 stream.write_all(body).await?;
             }
             Reply::Events(events) => {
-                write_events(&mut stream, events).await?;
+                write_events(&mut stream, events, shared).await?;
                 stream.write_all(b"0\r\n\r\n").await?;
             }
             Reply::EventsThenSilence(events) => {
-                write_events(&mut stream, events).await?;
+                write_events(&mut stream, events, shared).await?;
                 return then(stream, &Then::Silence, shared).await;
             }
             Reply::EventsThenCut(events) => {
-                write_events(&mut stream, events).await?;
+                write_events(&mut stream, events, shared).await?;
                 return Ok(());
             }
             Reply::HangUp => return Ok(()),
@@ -361,10 +368,11 @@ async fn then(mut stream: TcpStream, then: &Then, shared: &Shared) -> std::io::R
     }
 }
 
-async fn write_events(stream: &mut TcpStream, events: &[String]) -> std::io::Result<()> {
+async fn write_events(stream: &mut TcpStream, events: &[String], shared: &Shared) -> std::io::Result<()> {
     stream.write_all(STREAM_HEAD.as_bytes()).await?;
     for event in events {
         stream.write_all(chunked(&format!("data: {event}\n\n")).as_bytes()).await?;
+        shared.change(|state| state.written += 1);
     }
     Ok(())
 }
