@@ -53,6 +53,7 @@ mod passed_over;
 mod permit;
 mod permits;
 mod queue;
+mod refused;
 mod scheduler;
 mod settings;
 mod settling;

@@ -10,6 +10,7 @@ use tokio::{
 use super::{
     Ticket, outside,
     permits::{Own, Permits, Place, Waiting, Want},
+    refused::waited_too_long,
     words::{Numbers, numbers},
 };
 use crate::error::{Error, Result};
@@ -101,7 +102,7 @@ impl Permit {
         let back_at = Instant::now() + aside;
         sleep_until(back_at.min(until)).await;
         if until <= back_at {
-            return Err(permits.waited_too_long(permits.is_hurried(self.asked_at, &want)));
+            return Err(waited_too_long(permits.is_hurried(self.asked_at, &want), permits.shared.queue_timeout));
         }
         permits.acquire_again(self.asked_at, want, place).await
     }

@@ -17,12 +17,13 @@ use tokio::{
 };
 
 use super::{
-    Ask, Priority, Refusal, Scheduler, Settings, Ticket, View,
+    Ask, Priority, Scheduler, Settings, Ticket, View,
     distrust::Distrust,
     outside::{LAG, Listed, Ours, Recognition, Snapshot},
     permit::{CANCELLED_SETTLE, Permit},
+    refused::{never_fits, refused, waited_too_long},
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 
 /// How long the first requests wait for the plan to be known.
 const PLAN_WAIT: Duration = Duration::from_secs(2);
@@ -37,7 +38,7 @@ pub struct Permits {
 }
 
 pub(super) struct Shared {
-    queue_timeout: Duration,
+    pub(super) queue_timeout: Duration,
     state: Mutex<State>,
     /// Rings when the driver has to look at its clock again.
     sooner: Notify,
@@ -364,7 +365,7 @@ impl Permits {
         }
         for ticket in state.scheduler.expire(now.into_std()) {
             if let Some(waiting) = state.waiting.remove(&ticket) {
-                let _ = waiting.tell.send(Err(self.waited_too_long(waiting.is_hurried)));
+                let _ = waiting.tell.send(Err(waited_too_long(waiting.is_hurried, self.shared.queue_timeout)));
             }
         }
         while let Some(ticket) = state.scheduler.start(now.into_std()) {
@@ -384,21 +385,6 @@ impl Permits {
     pub(super) fn until(&self, from: Instant, deadline: Option<Instant>) -> Instant {
         let limit = from + self.shared.queue_timeout;
         deadline.map_or(limit, |deadline| deadline.min(limit))
-    }
-
-    /// The longest wait has passed, or the caller's deadline before it.
-    pub(super) fn waited_too_long(&self, is_hurried: bool) -> Error {
-        if is_hurried {
-            let message = "The caller's own deadline passed before concurrency units came free: allow more time, or use a \
-                           model that costs fewer units";
-            return Error::new(Kind::Timeout, "deadline_exceeded", message);
-        }
-        let seconds = self.shared.queue_timeout.as_secs_f64();
-        let message = format!(
-            "No concurrency units came free within {seconds} s (--queue-timeout): try again, or use a model that costs \
-             fewer units"
-        );
-        Error::new(Kind::Saturated, "queue_timeout", message).with_retry_after(Duration::from_secs(10))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -439,36 +425,6 @@ impl State {
             self.ended.pop_front();
         }
     }
-}
-
-fn refused(refusal: Refusal, want: &Want) -> Error {
-    let seconds = |time: Duration| time.as_secs_f64().ceil();
-    match refusal {
-        Refusal::NeverFits { cost, capacity } => never_fits(cost, capacity, &want.model),
-        Refusal::QueueFull { limit, retry_after } => {
-            let message =
-                format!("{limit} calls wait for concurrency units already (--queue-limit): try again a little later");
-            Error::new(Kind::Saturated, "queue_full", message).with_retry_after(retry_after)
-        }
-        Refusal::TooLate { wait } => {
-            let message = format!(
-                "The account's concurrency units are taken, and at the present rate this call could start in about {} s, \
-                 after its deadline or the longest wait (--queue-timeout): allow more time, or try again later",
-                seconds(wait)
-            );
-            Error::new(Kind::Saturated, "no_units_in_time", message).with_retry_after(wait)
-        }
-    }
-}
-
-fn never_fits(cost: u32, capacity: u32, model: &str) -> Error {
-    let message = format!(
-        "{model} costs {cost} concurrency units and the Featherless account's plan has {capacity}: change the plan, or use \
-         a smaller model"
-    );
-    Error::new(Kind::Forbidden, "model_exceeds_plan", message)
-        .with_param("model")
-        .with_help("https://featherless.ai/account/subscription")
 }
 
 impl fmt::Debug for Permits {

@@ -19,7 +19,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::client::{Ask, Client, bad_answer};
+use super::{
+    client::{Ask, Client},
+    failures::bad_answer,
+};
 use crate::{
     error::{Error, Kind, Result},
     json,

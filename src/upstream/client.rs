@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     clocks::{self, Clocks},
     events::{Chunk, Events},
+    failures::{bad_answer, no_key, too_large, unreachable},
     retry,
 };
 use crate::{
@@ -401,17 +402,6 @@ impl Client {
     }
 }
 
-/// An answer beyond all bounds.
-pub(super) fn too_large() -> Error {
-    let message = format!("Featherless's answer is larger than {ANSWER_BYTES_MAX} bytes");
-    Error::new(Kind::Upstream, "upstream_answer_too_large", message)
-}
-
-/// An answer that isn't what its status and its media type promise.
-pub(super) fn bad_answer(problem: &json::BadJson) -> Error {
-    Error::new(Kind::Upstream, "upstream_bad_answer", format!("Featherless's answer is {problem}"))
-}
-
 fn below(mut url: reqwest::Url, segments: &[&str]) -> Result<reqwest::Url> {
     // A model's id is the caller's: dots in it must not climb out of the API's path.
     if segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
@@ -428,49 +418,6 @@ fn below(mut url: reqwest::Url, segments: &[&str]) -> Result<reqwest::Url> {
         return Err(Error::invalid("model", "not a model id"));
     }
     Ok(url)
-}
-
-fn no_key() -> Error {
-    Error::new(
-        Kind::Misconfigured,
-        "featherless_api_key_not_configured",
-        "Featherless API key not configured: set FEATHERLESS_API_KEY in the gateway's environment or .env, \
-         or start it with --emulator",
-    )
-    .with_help("https://featherless.ai/account/api-keys")
-}
-
-/// Why there is no reply at all. Addresses stay out of it: they may hold a password.
-fn unreachable(error: reqwest::Error) -> Error {
-    let error = error.without_url();
-    if error.is_connect() && error.is_timeout() {
-        let message =
-            "No connection to Featherless within --connect-timeout: check the network and FEATHERLESS_BASE_URL";
-        return Error::new(Kind::Timeout, "connect_timeout", message).with_source(error);
-    }
-    if error.is_connect() {
-        let message = "No connection to Featherless: check the network, proxies and FEATHERLESS_BASE_URL";
-        return Error::new(Kind::Upstream, "upstream_unreachable", message).with_source(error);
-    }
-    if error.is_builder() {
-        return Error::internal(error);
-    }
-    if is_any(&error, hyper::Error::is_parse_too_large) {
-        let message = "Featherless's reply has a head that is larger than any of its API's: try again";
-        return Error::new(Kind::Upstream, "upstream_bad_answer", message).with_source(error);
-    }
-    if is_any(&error, hyper::Error::is_parse) {
-        let message = "What the upstream answered is no HTTP reply: check FEATHERLESS_BASE_URL and proxies";
-        return Error::new(Kind::Upstream, "upstream_bad_answer", message).with_source(error);
-    }
-    let message = "Featherless closed the connection before it answered: try again";
-    Error::new(Kind::Upstream, "upstream_closed", message).with_source(error)
-}
-
-/// Whether one of an error's causes is this one of hyper's.
-fn is_any(error: &reqwest::Error, is_it: impl Fn(&hyper::Error) -> bool) -> bool {
-    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(&is_it))
 }
 
 fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {

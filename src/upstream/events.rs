@@ -16,8 +16,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    client::{self, Ask},
+    client::Ask,
     clocks::{Clocks, Late},
+    failures::too_large,
     sse::{Decoder, TooLong},
 };
 use crate::{
@@ -237,7 +238,7 @@ impl<M: Chunk> Stream for Events<M> {
                 (Poll::Ready(Some(Ok(frame))), State::Open) => {
                     if let Some(data) = frame.data_ref() {
                         let Some(left) = this.bytes_left.checked_sub(data.len()) else {
-                            return this.end(Some(Err(client::too_large())));
+                            return this.end(Some(Err(too_large())));
                         };
                         this.bytes_left = left;
                         this.decoder.feed(data);

@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod client;
 mod clocks;
 pub mod events;
+mod failures;
 mod retry;
 pub mod sse;
 

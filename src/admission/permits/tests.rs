@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::*;
-use crate::admission::KeyId;
+use crate::{admission::KeyId, error::Kind};
 
 const MODEL: &str = "a/b";
 

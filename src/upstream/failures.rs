@@ -1,0 +1,63 @@
+//! What the client tells of its own accord: no answer came, or none that is one. What upstream's replies mean is
+//! `error::upstream`'s to say.
+
+use super::client::ANSWER_BYTES_MAX;
+use crate::{
+    error::{Error, Kind},
+    json,
+};
+
+/// An answer beyond all bounds.
+pub(super) fn too_large() -> Error {
+    let message = format!("Featherless's answer is larger than {ANSWER_BYTES_MAX} bytes");
+    Error::new(Kind::Upstream, "upstream_answer_too_large", message)
+}
+
+/// An answer that isn't what its status and its media type promise.
+pub(super) fn bad_answer(problem: &json::BadJson) -> Error {
+    Error::new(Kind::Upstream, "upstream_bad_answer", format!("Featherless's answer is {problem}"))
+}
+
+/// There is no key to ask with.
+pub(super) fn no_key() -> Error {
+    Error::new(
+        Kind::Misconfigured,
+        "featherless_api_key_not_configured",
+        "Featherless API key not configured: set FEATHERLESS_API_KEY in the gateway's environment or .env, \
+         or start it with --emulator",
+    )
+    .with_help("https://featherless.ai/account/api-keys")
+}
+
+/// Why there is no reply at all. Addresses stay out of it: they may hold a password.
+pub(super) fn unreachable(error: reqwest::Error) -> Error {
+    let error = error.without_url();
+    if error.is_connect() && error.is_timeout() {
+        let message =
+            "No connection to Featherless within --connect-timeout: check the network and FEATHERLESS_BASE_URL";
+        return Error::new(Kind::Timeout, "connect_timeout", message).with_source(error);
+    }
+    if error.is_connect() {
+        let message = "No connection to Featherless: check the network, proxies and FEATHERLESS_BASE_URL";
+        return Error::new(Kind::Upstream, "upstream_unreachable", message).with_source(error);
+    }
+    if error.is_builder() {
+        return Error::internal(error);
+    }
+    if is_any(&error, hyper::Error::is_parse_too_large) {
+        let message = "Featherless's reply has a head that is larger than any of its API's: try again";
+        return Error::new(Kind::Upstream, "upstream_bad_answer", message).with_source(error);
+    }
+    if is_any(&error, hyper::Error::is_parse) {
+        let message = "What the upstream answered is no HTTP reply: check FEATHERLESS_BASE_URL and proxies";
+        return Error::new(Kind::Upstream, "upstream_bad_answer", message).with_source(error);
+    }
+    let message = "Featherless closed the connection before it answered: try again";
+    Error::new(Kind::Upstream, "upstream_closed", message).with_source(error)
+}
+
+/// Whether one of an error's causes is this one of hyper's.
+fn is_any(error: &reqwest::Error, is_it: impl Fn(&hyper::Error) -> bool) -> bool {
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(&is_it))
+}
