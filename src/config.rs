@@ -224,6 +224,13 @@ impl Serve {
                  for no key"
             ));
         }
+        if self.units.key_weights.len() > self.api_keys.len() {
+            return Err(format!(
+                "--key-weights has {} weights for {} gateway keys: one for each of --api-keys, in their order",
+                self.units.key_weights.len(),
+                self.api_keys.len()
+            ));
+        }
         if self.api_keys.is_empty() && !self.listen.ip().is_loopback() {
             return Err(format!(
                 "without gateway keys anybody who can reach {} could spend your Featherless units, so only loopback \

@@ -43,6 +43,8 @@ pub(super) struct Guard {
     wanted: Option<Instant>,
     /// When a refusal last told.
     refused: Option<Instant>,
+    /// Nobody has told anything since.
+    is_by_refusal: bool,
     /// What we gave back of late and have not taken again.
     handed_over: VecDeque<(Instant, u32)>,
 }
@@ -60,6 +62,7 @@ impl Guard {
         let is_outdated = self.refused.is_some_and(|refused| as_of.is_none_or(|as_of| as_of < refused));
         self.outside = if is_outdated { outside.max(self.outside) } else { outside };
         self.told = Some(now);
+        self.is_by_refusal = is_outdated && self.is_by_refusal;
         let is_unanswered = self.wanted.is_some_and(|wanted| now.saturating_duration_since(wanted) >= UNANSWERED);
         if asked_at.is_some() || is_unanswered {
             self.fresh = Some(now);
@@ -75,16 +78,23 @@ impl Guard {
         self.refused = None;
         self.tell(outside, Some(now), now);
         self.refused = Some(now);
+        self.is_by_refusal = true;
     }
 
     /// What was told is not believed any more, and this is. It is no news of anybody's.
     pub(super) fn doubt(&mut self, outside: u32) {
         self.outside = outside;
+        self.is_by_refusal = false;
     }
 
     /// A snapshot is wanted, or not any more.
     pub(super) fn want(&mut self, is_wanted: bool, now: Instant) {
         self.wanted = is_wanted.then(|| self.wanted.unwrap_or(now));
+    }
+
+    /// Whether what is known of outsiders is a refusal's word alone: it may have meant something else, and a snapshot tells.
+    pub(super) fn is_by_refusal(&self) -> bool {
+        self.is_by_refusal
     }
 
     pub(super) fn is_wanting(&self) -> bool {

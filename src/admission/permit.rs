@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     Ticket, outside,
     permits::{Own, Permits, Place, Waiting, Want},
-    refused::waited_too_long,
+    refused::refused_in_vain,
     words::{Numbers, numbers},
 };
 use crate::error::{Error, Result};
@@ -102,7 +102,7 @@ impl Permit {
         let back_at = Instant::now() + aside;
         sleep_until(back_at.min(until)).await;
         if until <= back_at {
-            return Err(waited_too_long(permits.is_hurried(self.asked_at, &want), permits.shared.queue_timeout));
+            return Err(refused_in_vain(&want.model));
         }
         permits.acquire_again(self.asked_at, want, place).await
     }

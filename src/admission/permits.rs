@@ -277,9 +277,9 @@ impl Permits {
         let before = std::mem::replace(&mut state.capacity, capacity);
         match capacity {
             _ if was_known && before == capacity => {}
-            Some(units) => tracing::info!(units, "the plan's concurrency units are known"),
+            Some(units) => tracing::info!(units, "so many concurrency units are scheduled"),
             None => {
-                tracing::info!("the plan has no limit of concurrency units, or it isn't known: nobody waits for them")
+                tracing::info!("no limit of concurrency units is known: nobody waits for them")
             }
         }
         for ticket in state.scheduler.set_capacity(capacity) {

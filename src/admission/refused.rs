@@ -11,8 +11,16 @@ pub(super) fn refused(refusal: Refusal, want: &Want) -> Error {
     match refusal {
         Refusal::NeverFits { cost, capacity } => never_fits(cost, capacity, &want.model),
         Refusal::QueueFull { limit, retry_after } => {
-            let message =
-                format!("{limit} calls wait for concurrency units already (--queue-limit): try again a little later");
+            let message = match limit {
+                0 => {
+                    "All concurrency units are taken, and no call may wait for them (--queue-limit 0): try again later"
+                        .to_owned()
+                }
+                _ => format!(
+                    "As many calls wait for concurrency units as may: {limit} in all, or this key's part of that \
+                     (--queue-limit): try again a little later"
+                ),
+            };
             Error::new(Kind::Saturated, "queue_full", message).with_retry_after(retry_after)
         }
         Refusal::TooLate { wait } => {
@@ -35,6 +43,15 @@ pub(super) fn never_fits(cost: u32, capacity: u32, model: &str) -> Error {
     Error::new(Kind::Forbidden, "model_exceeds_plan", message)
         .with_param("model")
         .with_help("https://featherless.ai/account/subscription")
+}
+
+/// One that had stepped aside has waited too long.
+pub(super) fn refused_in_vain(model: &str) -> Error {
+    let message = format!(
+        "Featherless went on refusing {model} for want of units, though each time there were some: use another model, or \
+         try again later"
+    );
+    Error::new(Kind::Saturated, "concurrency_limit_exceeded", message).with_retry_after(Duration::from_secs(10))
 }
 
 /// The longest wait has passed, or the caller's deadline before it.

@@ -210,7 +210,7 @@ impl Scheduler {
         self.settle(now);
         let room = self.room(now);
         let Some(ticket) = self.choose(room, now) else {
-            let is_held_up = self.is_held_up(room, now);
+            let is_held_up = self.is_held_up(room, now) || (self.guard.is_by_refusal() && !self.waiting.is_empty());
             self.guard.want(is_held_up, now);
             return None;
         };
@@ -218,8 +218,8 @@ impl Scheduler {
         Some(ticket)
     }
 
-    /// Whether only the guard against outsiders kept the last [`Self::start`] from starting somebody: a snapshot asked for
-    /// now would tell.
+    /// Whether the guard against outsiders, or a refusal's word, kept the last [`Self::start`] from starting somebody: a
+    /// snapshot asked for now would tell.
     pub fn wants_news(&self) -> bool {
         self.guard.is_wanting()
     }

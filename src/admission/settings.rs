@@ -9,6 +9,8 @@ use super::ask::PerPriority;
 pub struct Settings {
     /// How many may wait. One that can start at once is not counted. 10,000 unless told.
     pub queue_limit: usize,
+    /// How many of one key may wait, so that no key can fill the queue for the others. No bound of its own unless told.
+    pub queue_limit_of_key: usize,
     /// How long after it was first passed over a waiter is due, at least: 10 s, 30 s, 120 s unless told. Where keeping
     /// units is dear, it is longer (see [`Settings::kept_share`]), but never longer than [`Settings::passed_over_max`].
     pub passed_over: PerPriority<Duration>,
@@ -39,6 +41,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             queue_limit: 10_000,
+            queue_limit_of_key: usize::MAX,
             passed_over: PerPriority {
                 interactive: Duration::from_secs(10),
                 default: Duration::from_secs(30),

@@ -59,6 +59,11 @@ pub fn failure(status: &Status) -> Failure {
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| info.reason.to_lowercase());
     let help = details.help().and_then(|help| help.links.first()).map(|link| format!("\n  see {}", link.url));
+    if reason.is_none() && matches!(status.code(), Code::Unknown | Code::Unavailable) {
+        return Failure(
+            "the gateway has gone, and the answer is not complete: see whether it runs, and ask again".into(),
+        );
+    }
     let name = reason.unwrap_or_else(|| format!("{:?}", status.code()));
     if status.code() == Code::Unauthenticated {
         return Failure(format!("the gateway wants a key that it knows: --api-key, or FEATHERWIRE_API_KEY ({name})"));

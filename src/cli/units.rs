@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Args;
+use terminal_size::{Height, Width};
 
 use super::{Failure, client};
 use crate::{
@@ -45,7 +46,7 @@ impl Units {
         let is_terminal = std::io::stdout().is_terminal();
         while let Some(snapshot) = snapshots.message().await.map_err(|status| client::failure(&status))? {
             let text = match (is_terminal, self.once) {
-                (true, false) => format!("{CLEAR}{}", picture(&snapshot)),
+                (true, false) => format!("{CLEAR}{}", fitted(&picture(&snapshot))),
                 (true, true) => picture(&snapshot),
                 (false, _) => line(&snapshot),
             };
@@ -58,6 +59,24 @@ impl Units {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// As much of a picture as the terminal has room for: what wraps or scrolls can't be drawn over.
+fn fitted(picture: &str) -> String {
+    let Some((Width(width), Height(height))) = terminal_size::terminal_size() else { return picture.to_owned() };
+    let lines: Vec<_> = picture.lines().collect();
+    let rows = usize::from(height).saturating_sub(1);
+    let more = lines.len().saturating_sub(rows);
+    let shown = if more > 0 { rows.saturating_sub(1) } else { lines.len() };
+    let mut fitted = String::new();
+    for line in lines.iter().take(shown) {
+        fitted.extend(line.chars().take(usize::from(width)));
+        fitted.push('\n');
+    }
+    if more > 0 {
+        fitted.push_str("… the terminal is too low for the rest\n");
+    }
+    fitted
 }
 
 fn line(snapshot: &Concurrency) -> String {
@@ -78,7 +97,7 @@ fn line(snapshot: &Concurrency) -> String {
 fn picture(snapshot: &Concurrency) -> String {
     let gateway = snapshot.gateway.clone().unwrap_or_default();
     let mut text = format!(
-        "units    {}  {} of {} used: {} here, {} outside, {} settling\n",
+        "units    {}  {} of {} used\n         {} here, {} outside, {} settling\n",
         bar(&gateway, snapshot),
         snapshot.used_cost,
         limit(snapshot.limit),
@@ -90,7 +109,8 @@ fn picture(snapshot: &Concurrency) -> String {
     // Writing into a String can't fail.
     let _ = writeln!(
         text,
-        "waiting  {}: {} interactive, {} default, {} batch; the oldest for {}; of the last waits p50 {}, p99 {}\n\
+        "waiting  {}: {} interactive, {} default, {} batch; the oldest for {}\n\
+         waits    p50 {}, p99 {} of late\n\
          refused  {} by Featherless, which no caller saw",
         waiting(&gateway),
         queued.interactive,

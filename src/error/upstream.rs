@@ -129,7 +129,10 @@ impl Error {
             StatusCode::INTERNAL_SERVER_ERROR => Self::new(
                 Kind::Upstream,
                 "upstream_stream_failed",
-                format!("Featherless broke the answer off: {}. Whatever came before is not complete", words(&members)),
+                format!(
+                    "Featherless broke the answer off: {}. Whatever came before is not complete: try again, or use another model",
+                    words(&members)
+                ),
             ),
             status => from_members(status, &members, model),
         })
@@ -202,7 +205,7 @@ fn from_members(status: StatusCode, members: &Members, model: Option<&str>) -> E
             "no_capacity",
             format!("Featherless has no capacity for {model} right now: try again, or use another model. Featherless says: {message}"),
         ),
-        500 => Error::new(Kind::Upstream, "upstream_error", format!("Featherless failed inside: {message}")),
+        500 => Error::new(Kind::Upstream, "upstream_error", format!("Featherless failed inside: {message}. Try again, or use another model")),
         401 | 408 | 413 | 504 | 522 | 524 => from_status(status),
         402 => Error::new(Kind::Forbidden, "payment_required", format!("Featherless asks for payment: {message}"))
             .with_help("https://featherless.ai/account/subscription"),

@@ -28,7 +28,8 @@ pub async fn read<M: DeserializeOwned>(call: &Call, headers: &HeaderMap, body: B
     }
     let body = call.receive(Limited::new(body, limit.0).collect()).await?.map_err(|error| {
         if error.is::<LengthLimitError>() {
-            let message = format!("The request is larger than {} bytes (--max-request-bytes)", limit.0);
+            let message =
+                format!("The request is larger than {} bytes: send less, or raise --max-request-bytes", limit.0);
             return Error::new(Kind::TooLarge, "request_too_large", message);
         }
         Error::new(Kind::Invalid, "incomplete_body", "The request's body broke off before its end").with_source(error)

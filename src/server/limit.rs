@@ -108,7 +108,8 @@ impl Messages {
         self.prefix.extend(data.iter().take(missing));
         let Some(length) = self.announced().filter(|length| *length > self.bytes_max) else { return Ok(()) };
         let max = self.bytes_max;
-        let message = format!("The request takes {length} bytes; {max} are allowed (--max-request-bytes)");
+        let message =
+            format!("The request takes {length} bytes, and {max} are allowed: send less, or raise --max-request-bytes");
         Err(Error::new(Kind::TooLarge, "request_too_large", message).into())
     }
 

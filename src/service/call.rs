@@ -209,6 +209,9 @@ impl Call {
             Kind::Invalid | Kind::NotFound | Kind::Unauthenticated | Kind::TooLarge | Kind::Cancelled => {
                 tracing::debug!(id, upstream_id, code = error.code(), cause, "refused");
             }
+            Kind::Unavailable if error.code() == "draining" => {
+                tracing::debug!(id, code = error.code(), "ended by the drain")
+            }
             Kind::Internal => tracing::error!(id, upstream_id, code = error.code(), cause, "failed"),
             _ => tracing::warn!(id, upstream_id, code = error.code(), cause, "failed"),
         }

@@ -55,7 +55,7 @@ impl Services {
     pub fn new(upstream: Client, config: &config::Serve) -> Self {
         let catalogue = Catalogue::new(upstream.clone());
         let feed = Feed::new(upstream.clone());
-        let units = Units::new(upstream.clone(), catalogue.clone(), feed.clone(), &config.units);
+        let units = Units::new(upstream.clone(), catalogue.clone(), feed.clone(), config.api_keys.len(), &config.units);
         let dispatch = Dispatch::new(upstream.clone(), catalogue.clone(), units.clone(), &config.models);
         Self {
             chat: Chat::new(dispatch.clone(), config.unary_via_stream),

@@ -17,15 +17,16 @@ pub const MODEL: &str = "x-featherwire-model";
 pub const TRIED: &str = "x-featherwire-tried";
 
 /// What makes a model count as down, for its circuit.
-const DOWN: [&str; 5] = ["no_capacity", "model_not_ready", "first_token_timeout", "upstream_timeout", "upstream_error"];
+const DOWN: [&str; 4] = ["no_capacity", "first_token_timeout", "upstream_timeout", "upstream_error"];
 
 /// What another model can cure, besides a model that is down. Refusals for what is asked are none of it: another model
-/// must not be the way around them.
-const CURABLE: [&str; 6] = [
+/// must not be the way around them. A cold model says so at once, each time, and better than an open circuit could.
+const CURABLE: [&str; 7] = [
     "circuit_open",
     "context_length_exceeded",
     "model_exceeds_plan",
     "model_gated",
+    "model_not_ready",
     "model_not_on_plan",
     "upstream_stream_failed",
 ];

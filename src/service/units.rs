@@ -30,6 +30,9 @@ const INQUIRY_TIMEOUT: Duration = Duration::from_secs(1);
 const INQUIRY_PAUSE: Duration = Duration::from_millis(250);
 const INQUIRY_PAUSE_FAILED: Duration = Duration::from_secs(10);
 
+/// One part in so many of the queue is closed to a key that has the rest of it, if there are other keys.
+const KEYS_RESERVE: usize = 4;
+
 /// The account's units. Cheap to clone; all clones share one queue.
 #[derive(Clone, Debug)]
 pub struct Units {
@@ -52,14 +55,16 @@ impl Drop for Keeper {
 }
 
 impl Units {
-    /// The units of this upstream's account. Must be called within a runtime.
-    pub fn new(upstream: Client, catalogue: Catalogue, feed: Feed, config: &config::Units) -> Self {
+    /// The units of this upstream's account, shared by so many gateway keys. Must be called within a runtime.
+    pub fn new(upstream: Client, catalogue: Catalogue, feed: Feed, keys: usize, config: &config::Units) -> Self {
         let settings = Settings::default();
         // Patience that outlasts the longest wait would be no use to anybody.
         let passed_over_max = settings.passed_over_max.min(config.queue_timeout / 2);
         // Where nobody tells what others use, there is nothing to wait for before the last units are taken.
         let headroom = if config.units.is_some() { 0 } else { settings.headroom };
-        let settings = Settings { queue_limit: config.queue_limit, passed_over_max, headroom, ..settings };
+        let queue_limit = config.queue_limit;
+        let queue_limit_of_key = if keys > 1 { queue_limit - queue_limit / KEYS_RESERVE } else { usize::MAX };
+        let settings = Settings { queue_limit, queue_limit_of_key, passed_over_max, headroom, ..settings };
         let permits = Permits::new(settings, config.queue_timeout);
         let keeper = {
             let (permits, catalogue, units) = (permits.clone(), catalogue.clone(), config.units);
@@ -89,7 +94,7 @@ impl Units {
             key_weights: Vec::new(),
         };
         let feed = Feed::new(upstream.clone());
-        Self::new(upstream, catalogue, feed, &config)
+        Self::new(upstream, catalogue, feed, 0, &config)
     }
 
     /// Waits for the units that a request to this model holds.

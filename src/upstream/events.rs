@@ -121,7 +121,7 @@ impl<M: Chunk> Events<M> {
             return if choices.are_finished() { Ok(None) } else { Err(cut()) };
         }
         let chunk: M = json::decode_answer(data).map_err(|problem| {
-            let message = format!("Featherless sent an event that is {problem}; the answer is not complete");
+            let message = format!("Featherless sent an event that is {problem}; the answer is not complete: try again");
             Error::new(Kind::Upstream, "upstream_bad_answer", message)
         })?;
         if chunk.extra().contains_key("error")
@@ -314,4 +314,39 @@ fn cut() -> Error {
 fn too_long() -> Error {
     let message = format!("Featherless sent an event of more than {} bytes", super::sse::EVENT_BYTES_MAX);
     Error::new(Kind::Upstream, "upstream_bad_answer", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::StreamExt;
+    use http_body::Frame;
+
+    use super::*;
+    use crate::proto::v1::StreamChatCompletionResponse;
+
+    /// A body that always has one more comment.
+    struct Babble;
+
+    impl Body for Babble {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b": still here\n\n")))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_always_has_more_meets_its_clocks_all_the_same() {
+        let short = Duration::from_millis(50);
+        let clocks = Clocks { first_token: short, idle: short };
+        for (deadline, code) in [(None, "first_token_timeout"), (Some(Instant::now()), "deadline_exceeded")] {
+            let ask = Ask { deadline, ..Ask::default() };
+            let body = reqwest::Body::wrap(Babble);
+            let mut events = Events::<StreamChatCompletionResponse>::new(body, clocks, Instant::now(), ask, None);
+            assert_eq!(events.next().await.unwrap().unwrap_err().code(), code);
+            assert!(events.next().await.is_none());
+        }
+    }
 }

@@ -15,7 +15,7 @@ pub(super) fn too_large() -> Error {
 
 /// An answer that isn't what its status and its media type promise.
 pub(super) fn bad_answer(problem: &json::BadJson) -> Error {
-    Error::new(Kind::Upstream, "upstream_bad_answer", format!("Featherless's answer is {problem}"))
+    Error::new(Kind::Upstream, "upstream_bad_answer", format!("Featherless's answer is {problem}: try again"))
 }
 
 /// There is no key to ask with.

@@ -61,6 +61,19 @@ async fn who_leaves_the_queue_is_forgotten_and_others_are_seen_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_given_units_and_is_gone_before_it_knows_gives_them_back() {
+    let permits = permits(1);
+    let holder = acquire(&permits, 1).await.unwrap();
+    let mut waiter = Box::pin(acquire(&permits, 1));
+    assert!(futures_util::FutureExt::now_or_never(&mut waiter).is_none());
+    holder.end();
+    assert_eq!(permits.view().in_use, 1, "it has them");
+    drop(waiter);
+    assert_eq!((permits.view().in_use, permits.view().settling), (0, 0), "upstream never heard of it");
+    assert!(starts(&permits, 1).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whatever_way_requests_end_every_unit_comes_back_once() {
     const CAPACITY: u32 = 6;
     let permits = permits(CAPACITY);
@@ -178,4 +191,40 @@ async fn weights_are_kept_from_end_to_end() {
     futures_util::future::join_all(callers).await;
     let light = served[0].load(Relaxed);
     assert!((60..=74).contains(&light), "while the heavy key was served 200, the light one was served {light}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_refusal_a_snapshot_is_wanted_and_believed() {
+    let permits = permits(8);
+    let permit = acquire(&permits, 1).await.unwrap();
+    let place = Place::default();
+    let refusal = full(8, 8);
+    let again = permit.wait_again(&refusal, &place);
+    tokio::pin!(again);
+    tokio::select! {
+        _ = &mut again => panic!("all is taken, upstream said"),
+        () = permits.news_wanted() => {}
+    }
+    assert_eq!(permits.view().outside, 8);
+    permits.take_snapshot(Some(Instant::now()), Some(8), 0, &[]);
+    again.await.unwrap().end();
+    assert_eq!(permits.view().outside, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_is_refused_for_ever_is_told_so_in_the_end() {
+    let permits = permits(8);
+    let place = Place::default();
+    let mut permit = acquire(&permits, 1).await.unwrap();
+    let refused = loop {
+        permit = match permit.wait_again(&full(8, 8), &place).await {
+            Ok(permit) => permit,
+            Err(refused) => break refused,
+        };
+        // Upstream takes its time to refuse, and says in between that there are units.
+        tokio::time::advance(Duration::from_millis(50)).await;
+        permits.take_snapshot(Some(Instant::now()), Some(8), 0, &[]);
+    };
+    assert_eq!(refused.code(), "concurrency_limit_exceeded");
+    assert!(refused.message().contains(MODEL), "{refused}");
 }

@@ -45,7 +45,8 @@ impl Scheduler {
         let oldest = self.waiting.first_key_value().map(|(_, waiter)| now.saturating_duration_since(waiter.arrived));
         View {
             capacity: self.units(),
-            outside: self.guard.outside(),
+            // A refusal may have told of more than there are.
+            outside: self.guard.outside().min(self.units().unwrap_or(u32::MAX)),
             in_use: self.in_use,
             settling: self.settling.units(),
             running: self.running.len(),
@@ -89,7 +90,8 @@ impl Scheduler {
 
     pub(super) fn admit(&self, now: Instant, ask: &Ask) -> Result<(), Refusal> {
         let limit = self.settings.queue_limit;
-        if self.waiting.len() >= limit {
+        let of_key: usize = Priority::ALL.iter().map(|&priority| self.classes.of(priority).queued_of(ask.key)).sum();
+        if self.waiting.len() >= limit || of_key >= self.settings.queue_limit_of_key {
             let retry_after = self.wait_of(1, 0, now).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
             return Err(Refusal::QueueFull { limit, retry_after });
         }

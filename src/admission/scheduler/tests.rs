@@ -336,3 +336,17 @@ fn a_capacity_that_a_refusal_told_is_for_now() {
     bench.scheduler.set_capacity_refused(None);
     assert_eq!(bench.start(), [large, another]);
 }
+
+#[test]
+fn no_key_fills_the_queue_for_the_others() {
+    let settings = Settings { queue_limit: 4, queue_limit_of_key: 3, ..Settings::default() };
+    let mut bench = Bench::of(settings, Some(1));
+    let running = bench.enqueue(ask());
+    assert_eq!(bench.start(), [running]);
+    bench.enqueue(ask());
+    bench.enqueue(ask().priority(Priority::Batch));
+    bench.enqueue(ask().priority(Priority::Batch));
+    assert!(matches!(bench.try_enqueue(ask()), Err(Refusal::QueueFull { .. })), "whatever its class");
+    bench.enqueue(ask().key(1, 1));
+    assert!(matches!(bench.try_enqueue(ask().key(2, 1)), Err(Refusal::QueueFull { .. })));
+}
