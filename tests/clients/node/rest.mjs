@@ -67,7 +67,7 @@ await check("errors become the SDK's classes", async () => {
     [OpenAI.BadRequestError, "invalid_value", { temperature: 3 }],
     [OpenAI.PermissionDeniedError, "model_gated", { model: "emulator/gated" }],
     [OpenAI.NotFoundError, "model_not_found", { model: "no/such-model" }],
-    [OpenAI.RateLimitError, "queue_timeout", { model: "emulator/429" }],
+    [OpenAI.RateLimitError, "concurrency_limit_exceeded", { model: "emulator/429" }],
     [OpenAI.InternalServerError, "no_capacity", { model: "emulator/503" }],
   ]) {
     const error = await thrown(() => ask(options));
