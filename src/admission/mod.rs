@@ -11,8 +11,10 @@
 //! 2. The classes: interactive before default before batch. A lower class is *owed* a fixed share of what the others
 //!    are granted while it waits; when that has added up to the price of its next request, it has the next turn.
 //! 3. In a class, the keys by weighted fair queueing: the key that was granted the fewest unit-seconds for its weight.
-//!    A request is charged what it is expected to take when it starts, and what it did take when it ends. A key that
-//!    comes back from idleness starts where the others are: idle time is not saved up.
+//!    A request is billed what it is expected to take when it starts, and what it did take when it ends; but only for the
+//!    time in which somebody of the class waited and another key was about, for what nobody else wants is free. A key that
+//!    comes back from idleness starts where the others are: idle time is not saved up. Nor is what a key took before held
+//!    against it for more than what all units do in two minutes.
 //! 4. Of a key in a class, the request that came first.
 //!
 //! Who is next but doesn't fit is *passed over*: the first in the same order that does fit starts instead, so that no
