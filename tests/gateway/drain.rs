@@ -62,17 +62,21 @@ async fn while_a_running_answer_ends_probes_and_new_calls_are_told_that_it_drain
 
 #[tokio::test]
 async fn tools_that_keep_reflection_open_do_not_hold_up_the_drain() {
-    use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_client::ServerReflectionClient};
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest,
+    };
     let upstream = Scripted::always(Reply::Silence).await;
-    let gateway = Gateway::to(upstream.address).await;
+    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = Duration::from_secs(60)).await;
     let (send, requests) = tokio::sync::mpsc::channel(1);
     let mut client = ServerReflectionClient::new(gateway.channel().await);
+    let list = MessageRequest::ListServices(String::new());
+    send.send(ServerReflectionRequest { message_request: Some(list), ..Default::default() }).await.unwrap();
     let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
-    send.send(ServerReflectionRequest::default()).await.unwrap();
     let mut answers = client.server_reflection_info(requests).await.unwrap().into_inner();
-    // Whatever it says to that, the stream is open.
-    let _ = answers.message().await;
-    assert_eq!(gateway.stop().await, Outcome::Drained);
+    assert!(answers.message().await.unwrap().is_some(), "it answers, and stays open");
+    let stopped = tokio::time::timeout(Duration::from_secs(10), gateway.stop()).await;
+    assert_eq!(stopped.expect("long before the drain timeout"), Outcome::Drained);
     drop(send);
 }
 
