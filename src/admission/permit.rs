@@ -10,7 +10,7 @@ use tokio::{
 use super::{
     Ticket, outside,
     permits::{Own, Permits, Place, Waiting, Want},
-    refused::refused_in_vain,
+    refused::{refused_in_vain, waited_too_long},
     words::{Numbers, numbers},
 };
 use crate::error::{Error, Result};
@@ -102,7 +102,13 @@ impl Permit {
         let back_at = Instant::now() + aside;
         sleep_until(back_at.min(until)).await;
         if until <= back_at {
-            return Err(refused_in_vain(&want.model));
+            // Its own deadline is told as such; and who knows of no units can't say that there were some.
+            let is_hurried = permits.is_hurried(self.asked_at, &want);
+            return Err(if is_hurried || permits.state().capacity.is_none() {
+                waited_too_long(is_hurried, permits.shared.queue_timeout)
+            } else {
+                refused_in_vain(&want.model)
+            });
         }
         permits.acquire_again(self.asked_at, want, place).await
     }

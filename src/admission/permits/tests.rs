@@ -213,18 +213,24 @@ async fn after_a_refusal_a_snapshot_is_wanted_and_believed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_model_that_is_refused_for_ever_is_told_so_in_the_end() {
+    let refused = refused_for_ever(None).await;
+    assert_eq!(refused.code(), "concurrency_limit_exceeded");
+    assert!(refused.message().contains(MODEL), "{refused}");
+    let late = refused_for_ever(Some(Instant::now() + Duration::from_secs(20))).await;
+    assert_eq!(late.code(), "deadline_exceeded", "the caller's own time was up");
+}
+
+async fn refused_for_ever(deadline: Option<Instant>) -> Error {
     let permits = permits(8);
     let place = Place::default();
-    let mut permit = acquire(&permits, 1).await.unwrap();
-    let refused = loop {
+    let mut permit = permits.acquire(Want { deadline, ..want(1) }, &place).await.unwrap();
+    loop {
         permit = match permit.wait_again(&full(8, 8), &place).await {
             Ok(permit) => permit,
-            Err(refused) => break refused,
+            Err(refused) => return refused,
         };
         // Upstream takes its time to refuse, and says in between that there are units.
         tokio::time::advance(Duration::from_millis(50)).await;
         permits.take_snapshot(Some(Instant::now()), Some(8), 0, &[]);
-    };
-    assert_eq!(refused.code(), "concurrency_limit_exceeded");
-    assert!(refused.message().contains(MODEL), "{refused}");
+    }
 }
