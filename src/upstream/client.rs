@@ -119,6 +119,9 @@ impl Client {
         let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
         let is_loopback = host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
         let http = if is_loopback { http.no_proxy() } else { http };
+        // Reading the machine's certificates takes longer than all else at the start, and nobody needs them here.
+        let needs_tls = !is_loopback || config.featherless_base_url.scheme() == "https";
+        let http = if needs_tls { http } else { http.tls_certs_only([]) };
         let http = http
             .default_headers(headers)
             .user_agent(concat!("featherwire/", env!("CARGO_PKG_VERSION")))

@@ -11,7 +11,7 @@ use featherwire::{
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 
-use crate::support::{Door, Emulator, Gateway, Reply, Scripted, gateway::http, prompt};
+use crate::support::{Door, Emulator, Gateway, PATIENCE, Reply, Scripted, gateway::http, prompt};
 
 fn list(ids: &[&str]) -> Reply {
     Reply::Json(
@@ -61,7 +61,7 @@ async fn pages_stay_right_when_it_is_refreshed_between_them() {
     let gateway = Gateway::to(upstream.address).await;
     let mut client = ModelServiceClient::new(gateway.channel().await);
     let first = page(&mut client, 2, "").await;
-    assert_eq!((ids(&first), first.total_size, first.age_seconds), (vec!["a/1", "a/3"], 4, 0));
+    assert_eq!((ids(&first), first.total_size), (vec!["a/1", "a/3"], 4));
     upstream.replies(list(&["a/0", "a/1", "a/3", "a/4", "a/5", "a/7"]));
     minutes_pass(11).await;
     // This page still comes from the old copy, whose age it tells, and sets off the refresh.
@@ -76,8 +76,9 @@ async fn pages_stay_right_when_it_is_refreshed_between_them() {
             }
         }
     };
-    let fresh = tokio::time::timeout(Duration::from_secs(10), fresh).await.unwrap();
-    assert_eq!((ids(&fresh), fresh.age_seconds), (vec!["a/4", "a/5"], 0), "nothing twice, nothing left out");
+    let fresh = tokio::time::timeout(PATIENCE, fresh).await.unwrap();
+    assert_eq!(ids(&fresh), ["a/4", "a/5"], "nothing twice, nothing left out");
+    assert!(fresh.age_seconds < 600, "it is the new copy");
     assert_eq!(ids(&page(&mut client, 2, &fresh.next_page_token).await), ["a/7"]);
 }
 
@@ -91,7 +92,8 @@ async fn the_last_good_copy_is_kept_when_a_refresh_fails() {
         let body: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
         (age, body["data"][0]["id"].clone())
     };
-    assert_eq!(get().await, (0, json!("a/1")));
+    let (age, id) = get().await;
+    assert!(age < 600 && id == "a/1");
     for failure in [
         Reply::Json(500, json!({"error": "boom"})),
         Reply::Raw("200 OK\r\ncontent-type: text/html".to_owned(), b"<html>".to_vec()),

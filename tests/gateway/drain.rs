@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, Reply, Scripted, door::grpc_failure, gateway::http, prompt, scripted::chunk,
+    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted, door::grpc_failure, gateway::http, prompt,
+    scripted::chunk,
 };
 
 const NOT_SERVING: i32 = 2;
@@ -67,7 +68,7 @@ async fn tools_that_keep_reflection_open_do_not_hold_up_the_drain() {
         server_reflection_request::MessageRequest,
     };
     let upstream = Scripted::always(Reply::Silence).await;
-    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = Duration::from_secs(60)).await;
+    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = 10 * PATIENCE).await;
     let (send, requests) = tokio::sync::mpsc::channel(1);
     let mut client = ServerReflectionClient::new(gateway.channel().await);
     let list = MessageRequest::ListServices(String::new());
@@ -75,7 +76,7 @@ async fn tools_that_keep_reflection_open_do_not_hold_up_the_drain() {
     let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
     let mut answers = client.server_reflection_info(requests).await.unwrap().into_inner();
     assert!(answers.message().await.unwrap().is_some(), "it answers, and stays open");
-    let stopped = tokio::time::timeout(Duration::from_secs(10), gateway.stop()).await;
+    let stopped = tokio::time::timeout(PATIENCE, gateway.stop()).await;
     assert_eq!(stopped.expect("long before the drain timeout"), Outcome::Drained);
     drop(send);
 }
@@ -86,7 +87,7 @@ async fn until_draining(gateway: &Gateway) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("it drains");
+    tokio::time::timeout(PATIENCE, wait).await.expect("it drains");
 }
 
 #[tokio::test]
@@ -113,7 +114,7 @@ async fn what_still_runs_after_the_drain_timeout_is_told_so_through_every_door()
     for door in Door::ALL {
         let reply = if door.is_stream() { Reply::EventsThenSilence(vec![chunk("half")]) } else { Reply::Silence };
         let upstream = Scripted::always(reply).await;
-        let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = Duration::from_millis(100)).await;
+        let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = Duration::from_secs(1)).await;
         let prompt = prompt(MODEL, "hi");
         let (answer, ()) = tokio::join!(gateway.ask(door, &prompt), async {
             upstream.asked().await;

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::support::{
-    Door, Gateway, MODEL, Reply, Scripted,
+    Door, Gateway, MODEL, PATIENCE, Reply, Scripted,
     door::{frame, message},
     prompt,
     scripted::{chunk, whole},
@@ -61,7 +61,7 @@ async fn read_answer(caller: &mut TcpStream, buffer: &mut Vec<u8>) -> Value {
             assert!(caller.read_buf(buffer).await.unwrap() > 0, "the gateway closed");
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), read).await.expect("an answer")
+    tokio::time::timeout(PATIENCE, read).await.expect("an answer")
 }
 
 fn content(answer: &Value) -> &Value {

@@ -162,7 +162,7 @@ async fn a_caller_who_takes_a_break_is_no_silence_of_upstreams() {
     let large = "x".repeat(100_000);
     let events: Vec<_> = (0..200).map(|_| chunk(&large)).chain([finish(), done()]).collect();
     let upstream = Scripted::always(Reply::Events(events)).await;
-    let idle = Duration::from_millis(200);
+    let idle = Duration::from_secs(1);
     let gateway = Gateway::with(upstream.address, |config| config.upstream.idle_timeout = idle).await;
     for path in [Door::RestStream, Door::GrpcStream] {
         let mut received = 0;

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, Reply, Scripted,
+    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted,
     gateway::http,
     prompt,
     scripted::{chunk, finish, whole},
@@ -43,7 +43,7 @@ async fn until_for(gateway: &Gateway, key: &str, what: &str, is_so: impl Fn(&Val
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("until {what}"));
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("until {what}"));
 }
 
 /// A call that holds four units until it's dropped.
@@ -289,7 +289,7 @@ async fn a_model_that_is_refused_for_ever_doesnt_keep_the_others_waiting() {
     until(&gateway, "they wait again", |view| view["outside"] == 8).await;
     let good = prompt(FOUR_UNITS, "Say hello in 5 words");
     let answers = join_all((0..4).map(|_| gateway.ask(Door::GrpcUnary, &good)));
-    let answers = tokio::time::timeout(Duration::from_secs(60), answers).await;
+    let answers = tokio::time::timeout(PATIENCE, answers).await;
     answers.expect("units are free").into_iter().for_each(|answer| drop(answer.ok()));
     assert!(refused.try_join_next().is_none(), "they wait until their time is up");
 }

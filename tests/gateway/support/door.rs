@@ -112,8 +112,7 @@ impl Gateway {
                 Door::WebUnary | Door::WebStream => grpc_web(self, door, request, headers).await,
             }
         };
-        let limit = std::time::Duration::from_secs(30);
-        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| panic!("{door:?}: no end to {request}"))
+        tokio::time::timeout(super::PATIENCE, answer).await.unwrap_or_else(|_| panic!("{door:?}: no end to {request}"))
     }
 
     /// A gRPC client with a connection of its own.

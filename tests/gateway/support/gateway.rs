@@ -125,7 +125,7 @@ impl Emulator {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), idle).await.expect("units are given back");
+        tokio::time::timeout(super::PATIENCE, idle).await.expect("units are given back");
     }
 }
 

@@ -9,6 +9,10 @@ pub use door::Door;
 pub use gateway::{Emulator, Gateway};
 pub use scripted::{Reply, Scripted};
 
+/// How long a story waits for an event. It ends a story that hangs, and says nothing about speed: no event takes this long,
+/// however busy the machine is.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
 pub const MODEL: &str = "meta-llama/Meta-Llama-3.1-8B-Instruct";
 
 /// A request with one user message.

@@ -247,7 +247,7 @@ impl Scripted {
     }
 
     async fn until(&self, what: &str, is_so: impl Fn(&State) -> bool) {
-        let wait = tokio::time::timeout(Duration::from_secs(10), self.shared.until(is_so));
+        let wait = tokio::time::timeout(super::PATIENCE, self.shared.until(is_so));
         wait.await.unwrap_or_else(|_| panic!("until {what}"));
     }
 }
