@@ -41,8 +41,8 @@ pub struct Upstream {
     #[arg(long, env = "FEATHERWIRE_FIRST_TOKEN_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub first_token_timeout: Duration,
 
-    /// How often to ask again when Featherless can't be reached or has no room: only before anything of the
-    /// answer has come, and never beyond a fifth of all traffic. 0 for not at all
+    /// How often to ask again when no model has worked on the request, as when Featherless can't be reached or has no
+    /// room: only before anything of the answer has come, and never beyond a fifth of all traffic. 0 for not at all
     #[arg(long, env = "FEATHERWIRE_RETRIES", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(..=10))]
     pub retries: u32,
 
@@ -143,8 +143,8 @@ pub struct Units {
 /// What to do when models fail. The default does nothing.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Models {
-    /// Other models that answer when this one fails before its first byte in a way that another one can cure: no capacity,
-    /// cold, silent, gated, not on the plan, or the context too long. In order; may be given more than once (in the
+    /// Other models that answer when this one fails before the caller has seen anything of its answer: no capacity, cold,
+    /// silent, broken, gated, not on the plan, or the context too long. In order; may be given more than once (in the
     /// variable: with semicolons between). A call's own list, in the header or metadata `x-featherwire-fallback`, counts
     /// instead
     #[arg(
@@ -155,6 +155,18 @@ pub struct Models {
         value_parser = fallback
     )]
     pub fallbacks: Vec<Fallback>,
+
+    /// Longest wait for the first token (or the headers) of a model that another one follows, if that is shorter than
+    /// `--first-token-timeout`. The default is a little less than the time after which Featherless's front end ends silent
+    /// calls, so that it gives up nothing that would have come
+    #[arg(
+        long,
+        env = "FEATHERWIRE_FALLBACK_FIRST_TOKEN_TIMEOUT",
+        value_name = "TIME",
+        default_value = "90s",
+        value_parser = duration
+    )]
+    pub fallback_first_token_timeout: Duration,
 
     /// After so many failures in a row, a model is left alone for a while, and calls for it go to their fallbacks or fail
     /// at once; 0 for never

@@ -2,15 +2,17 @@
 //!
 //! It is made where something fails, knows both its gRPC and its HTTP status, and is put into words of a dialect only
 //! at the door: [`grpc`] makes a `tonic::Status` of it, [`openai`] an OpenAI error body. [`upstream`] makes one of an
-//! upstream's reply. There is no fourth conversion.
+//! upstream's reply. There is no fourth conversion. [`cure`] says what can be done about it.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
+mod cure;
 mod grpc;
 mod openai;
 mod table;
 mod upstream;
 
+pub use cure::{Health, Retry};
 pub use openai::Body;
 pub use table::{Kind, Row, TABLE};
 pub use upstream::{BODY_BYTES_MAX, Reply};
@@ -36,6 +38,7 @@ struct Parts {
     retry_after: Option<Duration>,
     help: Option<String>,
     upstream_request_id: Option<String>,
+    upstream_status: Option<u16>,
     source: Option<Arc<Source>>,
 }
 
@@ -50,6 +53,7 @@ impl Error {
             retry_after: None,
             help: None,
             upstream_request_id: None,
+            upstream_status: None,
             source: None,
         }))
     }
@@ -95,6 +99,13 @@ impl Error {
         if id.is_some() {
             self.0.upstream_request_id = id;
         }
+        self
+    }
+
+    /// The same error, of an upstream's reply with this HTTP status.
+    #[must_use]
+    fn with_upstream_status(mut self, status: http::StatusCode) -> Self {
+        self.0.upstream_status = Some(status.as_u16());
         self
     }
 
@@ -166,6 +177,11 @@ impl Error {
     /// The upstream's `request-id`, if it came from there.
     pub fn upstream_request_id(&self) -> Option<&str> {
         self.0.upstream_request_id.as_deref()
+    }
+
+    /// The HTTP status of the upstream's reply, if the error is one. What comes within an answer has none.
+    fn upstream_status(&self) -> Option<u16> {
+        self.0.upstream_status
     }
 }
 

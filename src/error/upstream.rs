@@ -111,7 +111,7 @@ impl From<Reply<'_>> for Error {
             Some(wait) => error.with_retry_after(wait),
             None => error,
         };
-        error.with_upstream_request_id(request_id)
+        error.with_upstream_status(reply.status).with_upstream_request_id(request_id)
     }
 }
 

@@ -209,9 +209,7 @@ impl Call {
             Kind::Invalid | Kind::NotFound | Kind::Unauthenticated | Kind::TooLarge | Kind::Cancelled => {
                 tracing::debug!(id, upstream_id, code = error.code(), cause, "refused");
             }
-            Kind::Unavailable if error.code() == "draining" => {
-                tracing::debug!(id, code = error.code(), "ended by the drain")
-            }
+            _ if error.is_draining() => tracing::debug!(id, code = error.code(), "ended by the drain"),
             Kind::Internal => tracing::error!(id, upstream_id, code = error.code(), cause, "failed"),
             _ => tracing::warn!(id, upstream_id, code = error.code(), cause, "failed"),
         }

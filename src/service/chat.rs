@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, adder::Adder, dispatch, validate};
@@ -36,31 +35,20 @@ impl Chat {
         call: Call,
         mut request: CreateChatCompletionRequest,
     ) -> Result<Answered<CreateChatCompletionResponse>> {
-        if call.unary_via_stream.unwrap_or(self.unary_via_stream) {
-            return self.create_via_stream(call, request).await;
-        }
+        let via_stream = call.unary_via_stream.unwrap_or(self.unary_via_stream);
         call.run(async {
-            prepare(&mut request, false)?;
-            self.dispatch.whole(&call, request).await
+            if via_stream {
+                // A unary answer has its usage; a stream has it only when asked.
+                request.stream_options.get_or_insert_default().include_usage.get_or_insert(true);
+            }
+            prepare(&mut request, via_stream)?;
+            if via_stream {
+                self.dispatch.whole_via_stream::<_, _, Adder>(&call, request, ANSWER_BYTES_MAX).await
+            } else {
+                self.dispatch.whole(&call, request).await
+            }
         })
         .await
-    }
-
-    async fn create_via_stream(
-        &self,
-        call: Call,
-        mut request: CreateChatCompletionRequest,
-    ) -> Result<Answered<CreateChatCompletionResponse>> {
-        // A unary answer has its usage; a stream has it only when asked.
-        request.stream_options.get_or_insert_default().include_usage.get_or_insert(true);
-        call.refuse(prepare(&mut request, true))?;
-        let Answered { answer: mut chunks, headers } =
-            self.dispatch.stream(call, request, Some(ANSWER_BYTES_MAX)).await?;
-        let mut adder = Adder::default();
-        while let Some(chunk) = chunks.next().await {
-            adder.add(chunk?);
-        }
-        Ok(Answered { answer: adder.finish(), headers })
     }
 
     /// Answers a conversation piece by piece.
@@ -73,7 +61,7 @@ impl Chat {
         mut request: CreateChatCompletionRequest,
     ) -> Result<Answered<Answers<StreamChatCompletionResponse>>> {
         call.refuse(prepare(&mut request, true))?;
-        self.dispatch.stream(call, request, None).await
+        self.dispatch.stream(call, request).await
     }
 }
 
@@ -96,6 +84,18 @@ impl dispatch::Request for CreateChatCompletionRequest {
 
     fn choices(&self) -> usize {
         usize::try_from(self.n.unwrap_or(1)).unwrap_or(1)
+    }
+}
+
+impl dispatch::Sum<StreamChatCompletionResponse> for Adder {
+    type Whole = CreateChatCompletionResponse;
+
+    fn add(&mut self, piece: StreamChatCompletionResponse) {
+        self.add(piece);
+    }
+
+    fn finish(self) -> Self::Whole {
+        self.finish()
     }
 }
 

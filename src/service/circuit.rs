@@ -1,5 +1,6 @@
 //! A circuit for each model. One that fails again and again is left alone for a while, then probed by a single call, and
-//! used again as soon as that succeeds: calls with a fallback lose no time on it, and those without learn at once.
+//! used again as soon as that call's answer begins: calls with a fallback lose no time on it, and those without learn at
+//! once. The count of failures ends when an answer has come to its good end.
 //!
 //! Pure but for the lock: time is an argument.
 
@@ -12,9 +13,9 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Health, Kind};
 
-/// Failures that are further apart than this don't add up.
+/// Failures don't add up if more than this passes between one and the beginning of the call that fails next.
 const FAILURES_WINDOW: Duration = Duration::from_secs(60);
 
 /// The longest time that a model is left alone; each failed probe doubles the time before it.
@@ -47,9 +48,19 @@ struct Circuit {
     failed_at: Instant,
     /// The error's code.
     why: Box<str>,
-    /// Set while the circuit is open: how long for, this time.
+    /// Set from when the circuit opens until an answer has come to its end: how long for, this time.
     open_for: Option<Duration>,
-    is_probed: bool,
+    probe: Probe,
+}
+
+/// How far an open circuit is on its way to be closed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Probe {
+    None,
+    /// One call asks the model.
+    Asks,
+    /// The model has begun to answer. It may be asked by all; one more failure opens the circuit again.
+    IsAnswered,
 }
 
 /// Leave to ask a model. Tell it how that went; dropped untold, it never happened.
@@ -57,6 +68,7 @@ struct Circuit {
 pub struct Pass {
     circuits: Circuits,
     model: Box<str>,
+    asked_at: Instant,
     is_probe: bool,
 }
 
@@ -72,7 +84,7 @@ impl Circuits {
     /// Unavailable, if it has failed too often and its time hasn't passed yet.
     pub fn check(&self, model: &str, now: Instant) -> Result<(), Error> {
         match self.models().get(model).and_then(|circuit| Some((circuit, circuit.left(now)?))) {
-            Some((circuit, left)) if circuit.is_probed || !left.is_zero() => Err(circuit.error(model, left)),
+            Some((circuit, left)) if circuit.probe == Probe::Asks || !left.is_zero() => Err(circuit.error(model, left)),
             _ => Ok(()),
         }
     }
@@ -86,12 +98,12 @@ impl Circuits {
         if let Some(circuit) = self.models().get_mut(model)
             && let Some(left) = circuit.left(now)
         {
-            if circuit.is_probed || !left.is_zero() {
+            if circuit.probe == Probe::Asks || !left.is_zero() {
                 return Err(circuit.error(model, left));
             }
-            (circuit.is_probed, is_probe) = (true, true);
+            (circuit.probe, is_probe) = (Probe::Asks, true);
         }
-        Ok(Pass { circuits: self.clone(), model: model.into(), is_probe })
+        Ok(Pass { circuits: self.clone(), model: model.into(), asked_at: now, is_probe })
     }
 
     fn models(&self) -> MutexGuard<'_, HashMap<Box<str>, Circuit>> {
@@ -103,6 +115,9 @@ impl Circuits {
 impl Circuit {
     /// For how much longer it is open, if it is.
     fn left(&self, now: Instant) -> Option<Duration> {
+        if self.probe == Probe::IsAnswered {
+            return None;
+        }
         Some((self.failed_at + self.open_for?).saturating_duration_since(now))
     }
 
@@ -124,7 +139,21 @@ impl Circuit {
 }
 
 impl Pass {
-    /// The model has answered.
+    /// Whether the model is asked by this call alone, to learn whether it works again.
+    pub fn is_probe(&self) -> bool {
+        self.is_probe
+    }
+
+    /// The model has begun to answer. Other calls need not wait for the end of it.
+    pub fn begun(&mut self) {
+        if std::mem::take(&mut self.is_probe)
+            && let Some(circuit) = self.circuits.models().get_mut(&self.model)
+        {
+            circuit.probe = Probe::IsAnswered;
+        }
+    }
+
+    /// The model has answered to the end.
     pub fn succeeded(self) {
         let mut models = self.circuits.models();
         // Usually no model has failed.
@@ -132,6 +161,15 @@ impl Pass {
             tracing::info!(model = %self.model, "circuit closed");
         }
         drop(models);
+    }
+
+    /// The call has failed with this error, which may or may not say something of the model.
+    pub fn told(self, error: &Error) {
+        match error.health() {
+            Health::Up => self.succeeded(),
+            Health::Down => self.failed(error.code(), Instant::now()),
+            Health::Unknown => drop(self),
+        }
     }
 
     /// The model has failed, by an error with this code.
@@ -143,7 +181,7 @@ impl Pass {
         }
         let mut models = self.circuits.models();
         if models.len() >= MODELS_MAX && !models.contains_key(&self.model) {
-            models.retain(|_, circuit| circuit.is_probed || !circuit.is_old(now));
+            models.retain(|_, circuit| circuit.probe == Probe::Asks || !circuit.is_old(now));
             if models.len() >= MODELS_MAX {
                 return;
             }
@@ -153,14 +191,14 @@ impl Pass {
             failed_at: now,
             why: code.into(),
             open_for: None,
-            is_probed: false,
+            probe: Probe::None,
         });
         let open_for = match circuit.open_for {
-            Some(open_for) if is_probe => Some((open_for * 2).min(WAIT_MAX)),
+            Some(open_for) if is_probe || circuit.probe == Probe::IsAnswered => Some((open_for * 2).min(WAIT_MAX)),
             // Begun before the circuit opened: nothing new.
             Some(_) => return,
             None => {
-                let is_row = now < circuit.failed_at + FAILURES_WINDOW;
+                let is_row = self.asked_at < circuit.failed_at + FAILURES_WINDOW;
                 circuit.failures = if is_row { circuit.failures } else { 0 };
                 (circuit.failures + 1 >= failures_max).then_some(wait)
             }
@@ -170,7 +208,7 @@ impl Pass {
             failed_at: now,
             why: code.into(),
             open_for,
-            is_probed: false,
+            probe: Probe::None,
         };
         if let Some(open_for) = open_for {
             tracing::warn!(model = %self.model, code, ?open_for, "circuit opened: the model is left alone");
@@ -183,7 +221,7 @@ impl Drop for Pass {
         if self.is_probe
             && let Some(circuit) = self.circuits.models().get_mut(&self.model)
         {
-            circuit.is_probed = false;
+            circuit.probe = Probe::None;
         }
     }
 }
@@ -240,6 +278,45 @@ mod tests {
         fail(&circuits, 3, now);
         drop(circuits.pass("m", now + WAIT).unwrap());
         assert!(circuits.pass("m", now + WAIT).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_is_answered_lets_others_ask_and_one_failure_opens_it_again() {
+        let (circuits, now) = circuits();
+        fail(&circuits, 3, now);
+        let mut probe = circuits.pass("m", now + WAIT).unwrap();
+        assert!(probe.is_probe());
+        probe.begun();
+        let other = circuits.pass("m", now + WAIT).unwrap();
+        assert!(!other.is_probe(), "the model answers: nobody waits for the end of that answer");
+        probe.failed("upstream_stream_cut", now + WAIT);
+        let error = circuits.pass("m", now + WAIT).unwrap_err();
+        assert_eq!(error.retry_after(), Some(WAIT * 2), "one that is cut in the middle has failed");
+        assert!(error.message().contains("4 times"), "{error}");
+        other.succeeded();
+        assert!(!circuits.pass("m", now + WAIT).unwrap().is_probe());
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_leaves_a_probe_in_the_middle_of_its_answer_leaves_the_model_usable() {
+        let (circuits, now) = circuits();
+        fail(&circuits, 3, now);
+        let mut probe = circuits.pass("m", now + WAIT).unwrap();
+        probe.begun();
+        drop(probe);
+        fail(&circuits, 1, now + WAIT);
+        assert!(circuits.pass("m", now + WAIT).is_err(), "on trial until an answer has come to its end");
+    }
+
+    #[tokio::test]
+    async fn failures_that_take_long_add_up_too() {
+        let (circuits, mut now) = circuits();
+        for _ in 0..3 {
+            let pass = circuits.pass("m", now).unwrap();
+            now += FAILURES_WINDOW * 5;
+            pass.failed("first_token_timeout", now);
+        }
+        assert!(circuits.pass("m", now).is_err());
     }
 
     #[tokio::test]

@@ -52,7 +52,7 @@ impl Completions {
         mut request: CreateCompletionRequest,
     ) -> Result<Answered<Answers<StreamCompletionResponse>>> {
         call.refuse(prepare(&mut request, true))?;
-        self.dispatch.stream(call, request, None).await
+        self.dispatch.stream(call, request).await
     }
 }
 

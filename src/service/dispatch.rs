@@ -1,9 +1,6 @@
 //! Asking for an answer: the one way by which chat, completions and embeddings reach the upstream.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -13,15 +10,15 @@ use tonic::Response;
 
 use super::{
     Answers, Call, Units,
-    circuit::{self, Circuits},
+    circuit::{self, Circuits, Pass},
     encode,
     route::{Attempt, Route},
 };
 use crate::{
     admission::Permit,
     config,
-    error::{Error, Kind, Result},
-    upstream::{Ask, Catalogue, Chunk, Client, Events, Reply, Whole},
+    error::{Error, Result},
+    upstream::{self, Ask, Catalogue, Chunk, Client, Reply, Whole},
 };
 
 /// The name under which the upstream's `request-id` goes to callers, at both doors.
@@ -69,31 +66,34 @@ impl<T> From<Reply<T>> for Answered<T> {
     }
 }
 
-/// How many pieces of a stream may come before anything of the answer is in them: who speaks, mostly. With more, the answer
-/// counts as begun.
-const EARLY_PIECES_MAX: usize = 8;
-
-/// A streamed answer that has begun.
+/// A streamed answer that has begun, and what it holds until its end.
 #[derive(Debug)]
 pub(super) struct Begun<M> {
-    /// The pieces up to the one that showed it.
-    pub(super) first: VecDeque<M>,
-    pub(super) events: Events<M>,
+    pub(super) pieces: upstream::Begun<M>,
     pub(super) permit: Permit,
+    /// The model's circuit hears how the stream ends.
+    pub(super) pass: Option<Pass>,
 }
 
 /// Gives the units of a request that failed back: at once if upstream refused it. What we gave up on, or was cut, may go on
 /// upstream until it notices that the connection was closed.
 pub(super) fn failed(permit: Permit, error: Error) -> Error {
-    let may_go_on = match error.kind() {
-        Kind::Timeout | Kind::Upstream | Kind::Internal => true,
-        Kind::Unavailable => error.code() == "draining",
-        _ => false,
-    };
-    if !may_go_on {
+    if !error.may_go_on_upstream() {
         permit.end();
     }
     error
+}
+
+/// What a streamed answer adds up to.
+pub trait Sum<M>: Default + Send {
+    /// The answer.
+    type Whole;
+
+    /// Adds the next piece.
+    fn add(&mut self, piece: M);
+
+    /// All pieces have come.
+    fn finish(self) -> Self::Whole;
 }
 
 /// The way to the upstream. Cheap to clone; all clones share one state.
@@ -105,6 +105,7 @@ pub struct Dispatch {
     circuits: Circuits,
     /// For each model that has some, its fallbacks in order.
     fallbacks: Arc<BTreeMap<String, Vec<String>>>,
+    fallback_first_token_timeout: Duration,
 }
 
 /// A request that models answer, as the upstream shall see it.
@@ -127,7 +128,14 @@ impl Dispatch {
     pub fn new(upstream: Client, catalogue: Catalogue, units: Units, config: &config::Models) -> Self {
         let settings = circuit::Settings { failures: config.circuit_failures, wait: config.circuit_wait };
         let fallbacks = config.fallbacks.iter().map(|own| (own.model.clone(), own.others.clone())).collect();
-        Self { upstream, catalogue, units, circuits: Circuits::new(settings), fallbacks: Arc::new(fallbacks) }
+        Self {
+            upstream,
+            catalogue,
+            units,
+            circuits: Circuits::new(settings),
+            fallbacks: Arc::new(fallbacks),
+            fallback_first_token_timeout: config.fallback_first_token_timeout,
+        }
     }
 
     /// Asks for a whole answer.
@@ -137,14 +145,10 @@ impl Dispatch {
     pub async fn whole<R: Request, M: Whole>(&self, call: &Call, mut request: R) -> Result<Answered<M>> {
         let mut route = self.route(call, &mut request);
         loop {
-            let mut attempt = route.next().await?;
-            request.model().clone_from(&attempt.model);
-            match self.ask_whole::<R, M>(call, &mut attempt, encode(&request)?.into()).await {
-                Ok(mut answered) => {
-                    route.succeeded(attempt, &mut answered.headers);
-                    return Ok(answered);
-                }
-                Err(error) => route.failed(attempt, error).await?,
+            let (mut attempt, body) = next(&mut route, &mut request).await?;
+            let result = self.ask_whole::<R, M>(call, &mut attempt, body).await;
+            if let Some(answered) = route.end(attempt, result).await? {
+                return Ok(answered);
             }
         }
     }
@@ -157,9 +161,12 @@ impl Dispatch {
         body: Bytes,
     ) -> Result<Answered<M>> {
         let mut permit = self.units.acquire(call, &attempt.model).await?;
-        attempt.begin()?;
-        let ask = Ask { deadline: call.deadline, model: Some(&attempt.model), ..Ask::default() };
         loop {
+            let is_single = match attempt.begin_whole() {
+                Ok(is_probe) => is_probe,
+                Err(error) => return Err(failed(permit, error)),
+            };
+            let ask = ask(call, attempt, Ask { is_single, ..Ask::default() });
             match self.upstream.post(R::PATH, body.clone(), ask).await {
                 Ok(reply) => {
                     permit.answered();
@@ -168,6 +175,7 @@ impl Dispatch {
                     return Ok(answered);
                 }
                 Err(error) if self.units.is_refusal(&error) => {
+                    attempt.pause();
                     permit = permit.wait_again(&error, &call.queue_place).await?;
                 }
                 Err(error) => {
@@ -178,38 +186,68 @@ impl Dispatch {
         }
     }
 
-    /// Asks for a streamed answer, and waits for its first piece: what fails before that has not begun, and may be asked
-    /// of another model. The answer's end is told to the call. It may have so many bytes, if that is limited.
+    /// Asks for a whole answer by way of a stream of at most so many bytes, which is added up. The caller has seen nothing of
+    /// it before its end, so whatever goes wrong until then may be cured by another model.
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
-    pub async fn stream<R: Request, M: Chunk>(
-        &self,
-        call: Call,
-        request: R,
-        bytes_max: Option<usize>,
-    ) -> Result<Answered<Answers<M>>> {
-        let begun = call.begin(self.begin(&call, request, bytes_max)).await?;
-        Ok(begun.map(|begun| Answers::new(begun, call)))
-    }
-
-    async fn begin<R: Request, M: Chunk>(
+    pub async fn whole_via_stream<R: Request, M: Chunk, S: Sum<M>>(
         &self,
         call: &Call,
         mut request: R,
-        bytes_max: Option<usize>,
-    ) -> Result<Answered<Begun<M>>> {
+        bytes_max: usize,
+    ) -> Result<Answered<S::Whole>> {
         let mut route = self.route(call, &mut request);
-        let limits = Ask { choices: request.choices(), bytes_max, ..Ask::default() };
+        let limits = Ask { choices: request.choices(), bytes_max: Some(bytes_max), ..Ask::default() };
         loop {
-            let mut attempt = route.next().await?;
-            request.model().clone_from(&attempt.model);
-            match self.ask_stream::<R, M>(call, &mut attempt, encode(&request)?.into(), limits).await {
-                Ok(mut answered) => {
-                    route.succeeded(attempt, &mut answered.headers);
-                    return Ok(answered);
-                }
-                Err(error) => route.failed(attempt, error).await?,
+            let (mut attempt, body) = next(&mut route, &mut request).await?;
+            let result = self.add_up::<R, M, S>(call, &mut attempt, body, limits).await;
+            if let Some(answered) = route.end(attempt, result).await? {
+                return Ok(answered);
+            }
+        }
+    }
+
+    /// Asks one model for a streamed answer, and adds it up.
+    async fn add_up<R: Request, M: Chunk, S: Sum<M>>(
+        &self,
+        call: &Call,
+        attempt: &mut Attempt,
+        body: Bytes,
+        limits: Ask<'_>,
+    ) -> Result<Answered<S::Whole>> {
+        let Answered { answer: (mut pieces, permit), headers } =
+            self.ask_stream::<R, M>(call, attempt, body, limits).await?;
+        let mut sum = S::default();
+        while let Some(piece) = pieces.next().await {
+            match piece {
+                Ok(piece) => sum.add(piece),
+                Err(error) => return Err(failed(permit, error)),
+            }
+        }
+        permit.end();
+        Ok(Answered { answer: sum.finish(), headers })
+    }
+
+    /// Asks for a streamed answer, and waits for its first piece: what fails before that has not begun, and may be asked
+    /// of another model. The answer's end is told to the call, and to the model's circuit.
+    ///
+    /// # Errors
+    /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
+    pub async fn stream<R: Request, M: Chunk>(&self, call: Call, request: R) -> Result<Answered<Answers<M>>> {
+        let begun = call.begin(self.begin(&call, request)).await?;
+        Ok(begun.map(|begun| Answers::new(begun, call)))
+    }
+
+    async fn begin<R: Request, M: Chunk>(&self, call: &Call, mut request: R) -> Result<Answered<Begun<M>>> {
+        let mut route = self.route(call, &mut request);
+        let limits = Ask { choices: request.choices(), ..Ask::default() };
+        loop {
+            let (mut attempt, body) = next(&mut route, &mut request).await?;
+            let result = self.ask_stream::<R, M>(call, &mut attempt, body, limits).await;
+            let pass = if result.is_ok() { attempt.take_pass() } else { None };
+            if let Some(answered) = route.end(attempt, result).await? {
+                return Ok(answered.map(|(pieces, permit)| Begun { pieces, permit, pass }));
             }
         }
     }
@@ -222,31 +260,23 @@ impl Dispatch {
         attempt: &mut Attempt,
         body: Bytes,
         limits: Ask<'_>,
-    ) -> Result<Answered<Begun<M>>> {
+    ) -> Result<Answered<(upstream::Begun<M>, Permit)>> {
         let mut permit = self.units.acquire(call, &attempt.model).await?;
-        attempt.begin()?;
-        let ask = Ask { deadline: call.deadline, model: Some(&attempt.model), ..limits };
         loop {
-            let begun = async {
-                let Reply { request_id, answer: mut events } = self.upstream.stream(R::PATH, body.clone(), ask).await?;
-                let mut first = VecDeque::with_capacity(1);
-                while let Some(piece) = events.next().await.transpose()? {
-                    let has_begun = M::has_begun(&piece);
-                    first.push_back(piece);
-                    if has_begun || first.len() == EARLY_PIECES_MAX {
-                        break;
-                    }
-                }
-                Ok(Reply { request_id, answer: (first, events) })
+            let is_single = match attempt.begin() {
+                Ok(is_probe) => is_probe,
+                Err(error) => return Err(failed(permit, error)),
             };
-            match begun.await {
+            let ask = ask(call, attempt, Ask { is_single, ..limits });
+            match self.upstream.stream(R::PATH, body.clone(), ask).await {
                 Ok(reply) => {
                     permit.answered();
+                    attempt.has_begun();
                     let waited_ms = call.has_waited(permit.waited());
-                    let begun = reply.map(|(first, events)| Begun { first, events, permit });
-                    return Ok(Answered::from(begun).after(waited_ms));
+                    return Ok(Answered::from(reply.map(|pieces| (pieces, permit))).after(waited_ms));
                 }
                 Err(error) if self.units.is_refusal(&error) => {
+                    attempt.pause();
                     permit = permit.wait_again(&error, &call.queue_place).await?;
                 }
                 Err(error) => {
@@ -264,6 +294,19 @@ impl Dispatch {
             Some(fallbacks) if R::MAY_FALL_BACK => fallbacks,
             _ => &[],
         };
-        Route::new(self.circuits.clone(), self.catalogue.clone(), model, fallbacks)
+        let (circuits, catalogue) = (self.circuits.clone(), self.catalogue.clone());
+        Route::new(circuits, catalogue, model, fallbacks, call.deadline, self.fallback_first_token_timeout)
     }
+}
+
+/// The next model's turn, and the request as that model shall see it.
+async fn next<R: Request>(route: &mut Route, request: &mut R) -> Result<(Attempt, Bytes)> {
+    let attempt = route.next().await?;
+    request.model().clone_from(&attempt.model);
+    Ok((attempt, encode(request)?.into()))
+}
+
+/// What is asked besides the body.
+fn ask<'a>(call: &Call, attempt: &'a Attempt, limits: Ask<'a>) -> Ask<'a> {
+    Ask { deadline: call.deadline, model: Some(&attempt.model), first_token_max: attempt.first_token_max, ..limits }
 }

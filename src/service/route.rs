@@ -1,10 +1,15 @@
 //! Which models may answer a call: the one that is asked for, then its fallbacks, each used when the one before failed
-//! before its first byte in a way that another model can cure.
+//! before the caller saw anything of its answer, in a way that another model can cure.
+
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
-use super::circuit::{Circuits, Pass};
+use super::{
+    circuit::{Circuits, Pass},
+    dispatch::Answered,
+};
 use crate::{
     error::{Error, Kind},
     upstream::Catalogue,
@@ -16,26 +21,21 @@ pub const MODEL: &str = "x-featherwire-model";
 /// The header, and metadata key, with the models that were tried before, and why each of them failed.
 pub const TRIED: &str = "x-featherwire-tried";
 
-/// What makes a model count as down, for its circuit.
-const DOWN: [&str; 4] = ["no_capacity", "first_token_timeout", "upstream_timeout", "upstream_error"];
+/// How long a stream must have been silent until its caller's deadline for that to count against the model. With less, the
+/// caller was only impatient.
+const SILENCE_MIN: Duration = Duration::from_secs(20);
 
-/// What another model can cure, besides a model that is down. Refusals for what is asked are none of it: another model
-/// must not be the way around them. A cold model says so at once, each time, and better than an open circuit could.
-const CURABLE: [&str; 7] = [
-    "circuit_open",
-    "context_length_exceeded",
-    "model_exceeds_plan",
-    "model_gated",
-    "model_not_ready",
-    "model_not_on_plan",
-    "upstream_stream_failed",
-];
+/// The same for an answer that comes whole, which is silent while it is made: as long as Featherless's front end waits.
+const SILENCE_OF_WHOLE_MIN: Duration = Duration::from_secs(90);
 
 /// The way of one call from model to model.
 #[derive(Debug)]
 pub struct Route {
     circuits: Circuits,
     catalogue: Catalogue,
+    deadline: Option<Instant>,
+    /// How long the first token of a model is waited for that another one follows.
+    first_token_max: Duration,
     /// Those still to be tried, the next one last.
     left: Vec<String>,
     /// Those that failed, and how.
@@ -44,29 +44,101 @@ pub struct Route {
     context_length_above: Option<i32>,
 }
 
-/// One try.
+/// One model's turn to answer. Dropped, it is given up: by its caller, or by the caller's deadline.
 #[derive(Debug)]
 pub struct Attempt {
     /// The model to ask.
     pub model: String,
+    /// How long its first token is waited for, if another model follows.
+    pub first_token_max: Option<Duration>,
     circuits: Circuits,
     pass: Option<Pass>,
+    deadline: Option<Instant>,
+    /// Since when nothing has come of the model, and how long it may be before that says something.
+    silence: Option<(Instant, Duration)>,
 }
 
 impl Attempt {
-    /// The model is asked now. Not before: one that waits for units must not be the one that probes a circuit.
+    /// The model is asked for a stream now. Not before: one that waits for units must not be the one that probes a circuit.
+    /// True if it is asked as a probe, which is one try.
     ///
     /// # Errors
-    /// Unavailable, if the model's circuit has opened meanwhile.
-    pub fn begin(&mut self) -> Result<(), Error> {
-        self.pass = Some(self.circuits.pass(&self.model, Instant::now())?);
-        Ok(())
+    /// Unavailable, if the model's circuit has opened while the call waited for units.
+    pub fn begin(&mut self) -> Result<bool, Error> {
+        self.begin_by(SILENCE_MIN)
+    }
+
+    /// The same for an answer that comes whole.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_whole(&mut self) -> Result<bool, Error> {
+        self.begin_by(SILENCE_OF_WHOLE_MIN)
+    }
+
+    fn begin_by(&mut self, silence_min: Duration) -> Result<bool, Error> {
+        let now = Instant::now();
+        let pass = self.circuits.pass(&self.model, now)?;
+        self.silence = Some((now, silence_min));
+        Ok(self.pass.insert(pass).is_probe())
+    }
+
+    /// The call waits for units again: while it does, it keeps nobody else from asking the model.
+    pub fn pause(&mut self) {
+        self.silence = None;
+        self.pass = None;
+    }
+
+    /// The model has begun to answer.
+    pub fn has_begun(&mut self) {
+        self.silence = None;
+        self.pass.iter_mut().for_each(Pass::begun);
+    }
+
+    /// The pass, for an answer whose end will be told to it later.
+    pub fn take_pass(&mut self) -> Option<Pass> {
+        self.pass.take()
+    }
+
+    fn failed(&mut self, error: &Error) {
+        if error.is_callers_deadline() {
+            self.is_late();
+        } else if let Some(pass) = self.pass.take() {
+            pass.told(error);
+        }
+    }
+
+    /// The caller's deadline has passed. That says something of a model that was silent for long, and nothing else.
+    fn is_late(&mut self) {
+        let (pass, silence) = (self.pass.take(), self.silence.take());
+        if let (Some(pass), Some((since, silence_min))) = (pass, silence)
+            && since.elapsed() >= silence_min
+        {
+            pass.failed("deadline_exceeded", Instant::now());
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // The caller's deadline drops whatever runs.
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            self.is_late();
+        }
     }
 }
 
 impl Route {
-    /// The way from this model over these fallbacks.
-    pub fn new(circuits: Circuits, catalogue: Catalogue, model: &str, fallbacks: &[String]) -> Self {
+    /// The way from this model over these fallbacks, of a call with this deadline. A model that another one follows has
+    /// `first_token_max` for its first token.
+    pub fn new(
+        circuits: Circuits,
+        catalogue: Catalogue,
+        model: &str,
+        fallbacks: &[String],
+        deadline: Option<Instant>,
+        first_token_max: Duration,
+    ) -> Self {
         let mut left = vec![model.to_owned()];
         for fallback in fallbacks {
             if !left.contains(fallback) {
@@ -74,7 +146,8 @@ impl Route {
             }
         }
         left.reverse();
-        Self { circuits, catalogue, left, tried: Vec::new(), context_length_above: None }
+        let (tried, context_length_above) = (Vec::new(), None);
+        Self { circuits, catalogue, deadline, first_token_max, left, tried, context_length_above }
     }
 
     /// The next model to ask.
@@ -83,53 +156,78 @@ impl Route {
     /// Unavailable, if the circuits of all that are left are open.
     pub async fn next(&mut self) -> Result<Attempt, Error> {
         while let Some(model) = self.left.pop() {
+            // One whose length isn't known may be long enough: it was named on purpose.
             if let Some(above) = self.context_length_above
-                && self.catalogue.context_length(&model).await.is_none_or(|length| length <= above)
+                && self.catalogue.context_length(&model).await.is_some_and(|length| length <= above)
             {
                 continue;
             }
-            match self.circuits.check(&model, Instant::now()) {
-                Ok(()) => return Ok(Attempt { model, circuits: self.circuits.clone(), pass: None }),
+            let now = Instant::now();
+            match self.circuits.check(&model, now) {
+                Ok(()) => {
+                    let is_followed = self.left.iter().any(|next| self.circuits.check(next, now).is_ok());
+                    return Ok(Attempt {
+                        model,
+                        first_token_max: is_followed.then_some(self.first_token_max),
+                        circuits: self.circuits.clone(),
+                        pass: None,
+                        deadline: self.deadline,
+                        silence: None,
+                    });
+                }
                 Err(error) => self.tried.push((model, error)),
             }
         }
         Err(self.error())
     }
 
-    /// The try has failed. Returns if another model may cure that.
+    /// The end of a model's turn: its answer, with headers that say who answers and what was tried before; or none, if
+    /// another model may be asked.
     ///
     /// # Errors
-    /// What to tell the caller, if this was the last try.
-    pub async fn failed(&mut self, Attempt { model, pass, .. }: Attempt, error: Error) -> Result<(), Error> {
-        if error.code() == "deadline_exceeded" {
-            // The caller's time is up, whoever was being asked.
+    /// What to tell the caller, if this was the last one.
+    pub async fn end<T>(
+        &mut self,
+        mut attempt: Attempt,
+        result: Result<Answered<T>, Error>,
+    ) -> Result<Option<Answered<T>>, Error> {
+        match result {
+            Ok(mut answered) => {
+                attempt.take_pass().into_iter().for_each(Pass::succeeded);
+                self.sign(&attempt.model, &mut answered.headers);
+                Ok(Some(answered))
+            }
+            Err(error) => {
+                attempt.failed(&error);
+                self.failed(&attempt.model, error).await.map(|()| None)
+            }
+        }
+    }
+
+    async fn failed(&mut self, model: &str, error: Error) -> Result<(), Error> {
+        if error.ends_call() {
             return Err(error);
         }
-        let is_down = error.kind() != Kind::Invalid && DOWN.contains(&error.code());
-        match pass {
-            Some(pass) if is_down => pass.failed(error.code(), Instant::now()),
-            pass => drop(pass),
-        }
-        let is_curable = is_down || CURABLE.contains(&error.code());
-        if error.code() == "context_length_exceeded" {
-            let length = self.catalogue.context_length(&model).await;
+        if error.is_context_too_long() {
             // One that isn't known can't be compared with.
-            self.context_length_above = Some(length.unwrap_or(i32::MAX));
+            self.context_length_above = self.context_length_above.max(self.catalogue.context_length(model).await);
         }
-        let error = self.catalogue.suggest(&model, error).await;
-        self.tried.push((model, error));
+        let is_first = self.tried.is_empty();
+        // A fallback that doesn't exist is the fault of its name, and no refusal of what the caller asks for.
+        let is_curable = error.allows_fallback() || (!is_first && error.kind() == Kind::NotFound);
+        let error = if is_first { self.catalogue.suggest(model, error).await } else { error };
+        self.tried.push((model.to_owned(), error));
         if is_curable && !self.left.is_empty() { Ok(()) } else { Err(self.error()) }
     }
 
-    /// The try has succeeded. Adds to these headers who answers, and what was tried before.
-    pub fn succeeded(self, Attempt { model, pass, .. }: Attempt, headers: &mut HeaderMap) {
-        pass.into_iter().for_each(Pass::succeeded);
+    /// Adds to these headers who answers, and what was tried before.
+    fn sign(&self, model: &str, headers: &mut HeaderMap) {
         if self.tried.is_empty() {
             return;
         }
         let tried: Vec<_> = self.tried.iter().map(|(model, error)| format!("{model}={}", error.code())).collect();
-        for (name, value) in [(MODEL, model), (TRIED, tried.join(", "))] {
-            if let Ok(value) = HeaderValue::from_str(&value) {
+        for (name, value) in [(MODEL, model), (TRIED, &tried.join(", "))] {
+            if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
         }

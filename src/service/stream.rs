@@ -1,7 +1,7 @@
 //! A streamed answer on its way to a door.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::{
     Call,
+    circuit::Pass,
     dispatch::{Begun, failed},
     running::going_down,
 };
@@ -18,18 +19,18 @@ use crate::{
     admission::Permit,
     error::Result,
     proto::v1::{ChatDelta, StreamChatCompletionResponse, StreamCompletionResponse, chat_delta},
-    upstream::{Chunk, Events},
+    upstream::{self, Chunk},
 };
 
 /// A streamed answer. Dropping it gives back all that it holds, the upstream connection first of all.
 #[derive(Debug)]
 pub struct Answers<M> {
-    /// The pieces up to the one that showed that the answer has begun.
-    first: VecDeque<M>,
     /// None after its one end.
-    events: Option<Events<M>>,
+    pieces: Option<upstream::Begun<M>>,
     /// The units that it holds, until its end.
     permit: Option<Permit>,
+    /// What hears of its end, for the model's circuit. A caller who leaves says nothing of the model.
+    pass: Option<Pass>,
     call: Call,
 }
 
@@ -37,8 +38,8 @@ pub struct Answers<M> {
 pub type GrpcAnswers<M> = Map<Answers<M>, fn(Result<M>) -> Result<M, Status>>;
 
 impl<M: Chunk> Answers<M> {
-    pub(super) fn new(Begun { first, events, permit }: Begun<M>, call: Call) -> Self {
-        Self { first, events: Some(events), permit: Some(permit), call }
+    pub(super) fn new(Begun { pieces, permit, pass }: Begun<M>, call: Call) -> Self {
+        Self { pieces: Some(pieces), permit: Some(permit), pass, call }
     }
 
     pub(super) fn into_grpc(self) -> GrpcAnswers<M> {
@@ -54,21 +55,24 @@ impl<M: Chunk> Stream for Answers<M> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if let Some(first) = this.first.pop_front() {
-            return Poll::Ready(Some(Ok(first)));
-        }
-        let Some(events) = &mut this.events else { return Poll::Ready(None) };
-        let item = match events.poll_next_unpin(context) {
+        let Some(pieces) = &mut this.pieces else { return Poll::Ready(None) };
+        let item = match pieces.poll_next_unpin(context) {
             Poll::Ready(item) if !this.call.is_over() => item,
             Poll::Ready(_) => Some(Err(going_down())),
             Poll::Pending => Some(Err(ready!(this.call.poll_over(context)))),
         };
         match &item {
             Some(Ok(_)) => return Poll::Ready(item),
-            Some(Err(error)) => this.call.fail(error),
-            None => this.call.finish(),
+            Some(Err(error)) => {
+                this.call.fail(error);
+                this.pass.take().into_iter().for_each(|pass| pass.told(error));
+            }
+            None => {
+                this.call.finish();
+                this.pass.take().into_iter().for_each(Pass::succeeded);
+            }
         }
-        this.events = None;
+        this.pieces = None;
         let item = match (item, this.permit.take()) {
             (Some(Err(error)), Some(permit)) => Some(Err(failed(permit, error))),
             (item, permit) => {
@@ -110,6 +114,13 @@ fn is_only_role(delta: &ChatDelta) -> bool {
         && delta.function_call.is_none()
         && delta.audio.is_none()
         && ![&delta.reasoning, &delta.reasoning_content, &delta.refusal].into_iter().any(has_text)
+        && !says(&delta.extra)
+}
+
+/// Whether members that we don't know have something in them: that may be the answer.
+fn says(extra: &BTreeMap<String, String>) -> bool {
+    const NOTHING: [&str; 5] = ["null", "\"\"", "[]", "{}", "false"];
+    extra.values().any(|value| !NOTHING.contains(&value.as_str()))
 }
 
 /// Some engines send an empty reason with every chunk; that is none.
@@ -127,6 +138,8 @@ impl Chunk for StreamCompletionResponse {
     }
 
     fn has_begun(&self) -> bool {
-        !self.choices.is_empty()
+        self.choices
+            .iter()
+            .any(|choice| is_reason(choice.finish_reason.as_deref()) || !choice.text.is_empty() || says(&choice.extra))
     }
 }

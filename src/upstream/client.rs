@@ -10,7 +10,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    clocks::{self, Clocks},
+    begun::Begun,
+    clocks::{self, Clocks, Of},
     events::{Chunk, Events},
     failures::{bad_answer, no_key, too_large, unreachable},
     retry,
@@ -74,6 +75,10 @@ pub struct Ask<'a> {
     pub choices: usize,
     /// How many bytes a streamed answer may have; none for no limit.
     pub bytes_max: Option<usize>,
+    /// How long the first token is waited for, if that is less than the configured time.
+    pub first_token_max: Option<Duration>,
+    /// Ask once only, whatever comes of it.
+    pub is_single: bool,
 }
 
 /// An answer and the upstream's `request-id` for it.
@@ -139,7 +144,7 @@ impl Client {
             authorization: authorization
                 .transpose()
                 .map_err(|_| misconfigured("FEATHERLESS_API_KEY can't be a header"))?,
-            clocks: Clocks { first_token: config.first_token_timeout, idle: config.idle_timeout },
+            clocks: Clocks { of: Of::Answer, first_token: config.first_token_timeout, idle: config.idle_timeout },
             retry: retry::Policy::new(config.retries, config.retry_wait),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -164,7 +169,7 @@ impl Client {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let (response, sent) = self.send(self.with_key(self.inner.http.get(url)), ask).await?;
+        let (response, sent) = self.send_whole(self.with_key(self.inner.http.get(url)), ask).await?;
         self.read_whole(response, sent, ask).await
     }
 
@@ -182,7 +187,7 @@ impl Client {
     /// Whatever the upstream's reply means, or why there is none.
     pub async fn get_text(&self, segments: &[&str], ask: Ask<'_>) -> Result<Bytes> {
         let request = self.with_key(self.inner.http.get(self.url(segments)?));
-        let (response, sent) = self.send(request, ask).await?;
+        let (response, sent) = self.send_whole(request, ask).await?;
         self.body(response, sent, ask).await
     }
 
@@ -193,7 +198,7 @@ impl Client {
     pub async fn get_account<M: DeserializeOwned>(&self, segments: &[&str], ask: Ask<'_>) -> Result<Reply<M>> {
         let Some(key) = self.inner.authorization.clone() else { return Err(no_key()) };
         let request = self.inner.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
-        let (response, sent) = self.send(request, ask).await?;
+        let (response, sent) = self.send_whole(request, ask).await?;
         self.read_whole(response, sent, ask).await
     }
 
@@ -205,8 +210,9 @@ impl Client {
         let Some(key) = self.inner.authorization.clone() else { return Err(no_key()) };
         let request = self.inner.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
         let request = request.header(header::ACCEPT, EVENT_STREAM);
-        let (response, sent) = self.send_by(clocks::FEED, request, Ask::default()).await?;
-        Ok(self.events(response, sent, Ask::default(), clocks::FEED).await?.answer)
+        let mut tries = self.tries(clocks::FEED, Ask::default());
+        let response = self.send(&mut tries, clocks::FEED, &request, Ask::default()).await?;
+        Ok(self.events(response, tries.began(), Ask::default(), clocks::FEED).await?.answer)
     }
 
     /// Posts a body and waits for the whole answer.
@@ -214,7 +220,7 @@ impl Client {
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
     pub async fn post<M: Whole>(&self, segments: &[&str], body: Bytes, ask: Ask<'_>) -> Result<Reply<M>> {
-        let (response, sent) = self.send(self.json(segments, body)?, ask).await?;
+        let (response, sent) = self.send_whole(self.json(segments, body)?, ask).await?;
         let Reply { request_id, answer } = self.read_whole::<M>(response, sent, ask).await?;
         // Some engines put an error into an answer that calls itself a success, beside the half that they have.
         let error = answer.extra().get("error").and_then(|error| {
@@ -232,14 +238,26 @@ impl Client {
         Err(error.with_upstream_request_id(request_id.as_ref().and_then(text)))
     }
 
-    /// Posts a body and hands out the answer as it comes. Dropping the answer closes the upstream connection.
+    /// Posts a body, waits until the answer has begun, and hands it out as it comes. Dropping the answer closes the upstream
+    /// connection. What fails before it has begun is asked again if that can help.
     ///
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none; after that, the stream's own items.
-    pub async fn stream<M: Chunk>(&self, segments: &[&str], body: Bytes, ask: Ask<'_>) -> Result<Reply<Events<M>>> {
+    pub async fn stream<M: Chunk>(&self, segments: &[&str], body: Bytes, ask: Ask<'_>) -> Result<Reply<Begun<M>>> {
         let request = self.json(segments, body)?.header(header::ACCEPT, EVENT_STREAM);
-        let (response, sent) = self.send(request, ask).await?;
-        self.events(response, sent, ask, self.inner.clocks).await
+        let clocks = self.clocks(ask);
+        let mut tries = self.tries(clocks, ask);
+        loop {
+            let response = self.send(&mut tries, clocks, &request, ask).await?;
+            let begun = async {
+                let Reply { request_id, answer } = self.events(response, tries.began(), ask, clocks).await?;
+                Ok(Reply { request_id, answer: Begun::wait_for(answer).await? })
+            };
+            match begun.await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => tries.again(error).await?,
+            }
+        }
     }
 
     async fn events<M: Chunk>(
@@ -254,7 +272,7 @@ impl Client {
             let problem = "Featherless answered a streamed request with something else than a stream";
             let body = http::Response::from(response).into_body();
             let by = clocks.first(sent, ask.deadline).0;
-            let body = self.read(body, error::BODY_BYTES_MAX, sent, Some(by)).await.unwrap_or_default();
+            let body = self.read(body, error::BODY_BYTES_MAX, clocks, sent, Some(by)).await.unwrap_or_default();
             // Perhaps an error that calls itself a success.
             let error = Error::from_event(&body, ask.model);
             return Err(error
@@ -297,35 +315,40 @@ impl Client {
         below(root, segments)
     }
 
-    /// Sends a request until there is the head of a successful reply, or no point in trying again. Tells when it began,
-    /// which is when the clock for the first token does, however many tries it takes.
-    async fn send(&self, request: reqwest::RequestBuilder, ask: Ask<'_>) -> Result<(reqwest::Response, Instant)> {
-        self.send_by(self.inner.clocks, request, ask).await
+    /// The clocks by which this is asked.
+    fn clocks(&self, ask: Ask<'_>) -> Clocks {
+        self.inner.clocks.before_fallback(ask.first_token_max)
     }
 
-    /// The same by other clocks than those of answers.
-    async fn send_by(
+    /// The tries of a request that begins now. The clock for the first token begins with the first of them, however many
+    /// there are.
+    fn tries(&self, clocks: Clocks, ask: Ask<'_>) -> retry::Tries<'_> {
+        self.inner.retry.begin(|now| clocks.first(now, ask.deadline).0, ask.is_single)
+    }
+
+    /// Sends a request that is asked for whole, and tells when it began.
+    async fn send_whole(&self, request: reqwest::RequestBuilder, ask: Ask<'_>) -> Result<(reqwest::Response, Instant)> {
+        let clocks = self.clocks(ask);
+        let mut tries = self.tries(clocks, ask);
+        let response = self.send(&mut tries, clocks, &request, ask).await?;
+        Ok((response, tries.began()))
+    }
+
+    /// Sends a request until there is the head of a successful reply, or no point in trying again.
+    async fn send(
         &self,
+        tries: &mut retry::Tries<'_>,
         clocks: Clocks,
-        request: reqwest::RequestBuilder,
+        request: &reqwest::RequestBuilder,
         ask: Ask<'_>,
-    ) -> Result<(reqwest::Response, Instant)> {
-        self.inner.retry.begin();
-        let (begun, mut retries) = (Instant::now(), 0);
+    ) -> Result<reqwest::Response> {
         loop {
             // Bodies are bytes in memory, so there is always another copy of the request.
-            let Some(attempt) = request.try_clone() else { return Err(Error::internal("a request can't be copied")) };
-            let sent = Instant::now();
-            let error = match self.attempt(clocks, attempt, begun, ask).await {
-                Ok(response) => return Ok((response, begun)),
-                Err(error) => error,
-            };
-            let Some(wait) = self.inner.retry.wait(retries, sent.elapsed(), &error, ask.deadline) else {
-                return Err(error);
-            };
-            retries += 1;
-            tracing::info!(code = error.code(), cause = error.cause(), retries, ?wait, "asking upstream again");
-            tokio::time::sleep(wait).await;
+            let Some(copy) = request.try_clone() else { return Err(Error::internal("a request can't be copied")) };
+            match self.attempt(clocks, copy, tries.began(), ask).await {
+                Ok(response) => return Ok(response),
+                Err(error) => tries.again(error).await?,
+            }
         }
     }
 
@@ -350,7 +373,7 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         // The status is the main thing: a body that is cut, late or too long just has nothing to add.
         let body = http::Response::from(response).into_body();
-        let body = self.read(body, error::BODY_BYTES_MAX, sent, Some(deadline)).await.unwrap_or_default();
+        let body = self.read(body, error::BODY_BYTES_MAX, clocks, sent, Some(deadline)).await.unwrap_or_default();
         Err(error::Reply { status, headers: &headers, body: &body, model: ask.model }.into())
     }
 
@@ -371,7 +394,7 @@ impl Client {
     async fn body(&self, response: reqwest::Response, sent: Instant, ask: Ask<'_>) -> Result<Bytes> {
         let request_id = request_id(response.headers());
         let body = http::Response::from(response).into_body();
-        let body = self.read(body, ANSWER_BYTES_MAX, sent, ask.deadline).await;
+        let body = self.read(body, ANSWER_BYTES_MAX, self.clocks(ask), sent, ask.deadline).await;
         body.map_err(|error| error.with_upstream_request_id(request_id.as_ref().and_then(text)))
     }
 
@@ -381,15 +404,16 @@ impl Client {
         &self,
         mut body: reqwest::Body,
         bytes_max: usize,
+        clocks: Clocks,
         sent: Instant,
         deadline: Option<Instant>,
     ) -> Result<Bytes> {
         let mut whole = BytesMut::new();
         let mut has_begun = false;
         loop {
-            let (first, rest) = (self.inner.clocks.first(sent, deadline), self.inner.clocks.rest(deadline));
+            let (first, rest) = (clocks.first(sent, deadline), clocks.rest(deadline));
             let (due, late) = if has_begun || rest.0 < first.0 { rest } else { first };
-            let frame = timeout_at(due, body.frame()).await.map_err(|_| late.error(self.inner.clocks))?;
+            let frame = timeout_at(due, body.frame()).await.map_err(|_| late.error(clocks))?;
             let Some(frame) = frame else { return Ok(whole.freeze()) };
             let frame = frame.map_err(|error| {
                 let message = "The connection to Featherless broke in the middle of the answer: try again";

@@ -6,18 +6,31 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Kind};
 
-/// How long each phase of an answer may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How long each phase of an answer, or of a feed, may take.
+#[derive(Clone, Copy, Debug)]
 pub struct Clocks {
+    /// What is waited for.
+    pub of: Of,
     /// From sending the request to the first piece of the answer.
     pub first_token: Duration,
     /// Between two pieces.
     pub idle: Duration,
 }
 
+/// What is waited for. It decides what a caller is told when a clock rings; lengths don't: they may be equal by chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// An answer.
+    Answer,
+    /// The answer of a model that has a fallback, so that its first token is waited for less long.
+    AnswerBeforeFallback,
+    /// What upstream sends all the time.
+    Feed,
+}
+
 /// A feed has clocks of its own, whatever answers are allowed: upstream sends a snapshot every two seconds, so that one
 /// that is silent for so long is lost.
-pub(super) const FEED: Clocks = Clocks { first_token: FEED_SILENCE_MAX, idle: FEED_SILENCE_MAX };
+pub(super) const FEED: Clocks = Clocks { of: Of::Feed, first_token: FEED_SILENCE_MAX, idle: FEED_SILENCE_MAX };
 
 const FEED_SILENCE_MAX: Duration = Duration::from_secs(10);
 
@@ -30,6 +43,16 @@ pub(super) enum Late {
 }
 
 impl Clocks {
+    /// The same clocks for a model that has a fallback: its first token is due within this time, if that is sooner.
+    pub(super) fn before_fallback(self, first_token: Option<Duration>) -> Self {
+        match first_token {
+            Some(first_token) if first_token < self.first_token => {
+                Self { of: Of::AnswerBeforeFallback, first_token, ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// When the first piece of an answer is due, and by which clock.
     pub(super) fn first(&self, sent: Instant, deadline: Option<Instant>) -> (Instant, Late) {
         earlier((sent + self.first_token, Late::FirstToken), deadline)
@@ -50,8 +73,8 @@ fn earlier(clock: (Instant, Late), deadline: Option<Instant>) -> (Instant, Late)
 
 impl Late {
     pub(super) fn error(self, clocks: Clocks) -> Error {
-        if clocks == FEED {
-            let message = format!("Featherless's feed was silent for {} s: watch again", FEED_SILENCE_MAX.as_secs());
+        if clocks.of == Of::Feed {
+            let message = format!("Featherless's feed was silent for {} s: watch again", clocks.idle.as_secs());
             return Error::new(Kind::Timeout, "stream_stalled", message);
         }
         let hint = "Use a smaller model, fewer max_tokens, or a longer timeout";
@@ -59,7 +82,11 @@ impl Late {
         let (code, what) = match self {
             Self::FirstToken => {
                 let limit = seconds(clocks.first_token);
-                ("first_token_timeout", format!("Featherless sent nothing for {limit} (--first-token-timeout)"))
+                let option = match clocks.of {
+                    Of::AnswerBeforeFallback => "--fallback-first-token-timeout",
+                    Of::Answer | Of::Feed => "--first-token-timeout",
+                };
+                ("first_token_timeout", format!("Featherless sent nothing for {limit} ({option})"))
             }
             Self::Idle => {
                 let limit = seconds(clocks.idle);
@@ -70,5 +97,35 @@ impl Late {
             }
         };
         Error::new(Kind::Timeout, code, format!("{what}. {hint}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_as_long_as_the_feeds_are_still_an_answers() {
+        let clocks = Clocks { of: Of::Answer, ..FEED };
+        let told = |late: Late, clocks: Clocks| late.error(clocks);
+        assert_eq!(told(Late::FirstToken, clocks).code(), "first_token_timeout");
+        assert!(told(Late::FirstToken, clocks).message().contains("10 s (--first-token-timeout)"));
+        assert!(told(Late::Idle, clocks).message().contains("10 s (--idle-timeout)"));
+        assert_eq!(told(Late::Deadline, clocks).code(), "deadline_exceeded");
+        assert!(told(Late::FirstToken, FEED).message().contains("feed"));
+    }
+
+    #[test]
+    fn the_shorter_first_token_clock_counts_and_is_named() {
+        let second = Duration::from_secs(1);
+        let clocks = Clocks { of: Of::Answer, first_token: second * 5, idle: second };
+        let shorter = clocks.before_fallback(Some(second * 2));
+        assert_eq!((shorter.first_token, shorter.idle), (second * 2, second));
+        assert!(Late::FirstToken.error(shorter).message().contains("2 s (--fallback-first-token-timeout)"));
+        for longer in [Some(second * 7), Some(second * 5), None] {
+            let clocks = clocks.before_fallback(longer);
+            assert_eq!(clocks.first_token, second * 5);
+            assert!(Late::FirstToken.error(clocks).message().contains("5 s (--first-token-timeout)"));
+        }
     }
 }

@@ -322,6 +322,7 @@ mod tests {
     use futures_util::StreamExt;
     use http_body::Frame;
 
+    use super::super::clocks::Of;
     use super::*;
     use crate::proto::v1::StreamChatCompletionResponse;
 
@@ -340,7 +341,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_always_has_more_meets_its_clocks_all_the_same() {
         let short = Duration::from_millis(50);
-        let clocks = Clocks { first_token: short, idle: short };
+        let clocks = Clocks { of: Of::Answer, first_token: short, idle: short };
         for (deadline, code) in [(None, "first_token_timeout"), (Some(Instant::now()), "deadline_exceeded")] {
             let ask = Ask { deadline, ..Ask::default() };
             let body = reqwest::Body::wrap(Babble);

@@ -1,8 +1,9 @@
 //! Featherless over HTTP: [`client`] asks, [`catalogue`] remembers which models there are, [`events`] is a streamed answer
-//! coming up, [`sse`] splits its bytes.
+//! coming up, [`Begun`] one whose first piece has come, [`sse`] splits its bytes.
 //!
 //! Nothing here knows who asks, or by which door; nothing here knows axum or tonic's server.
 
+mod begun;
 pub mod catalogue;
 pub mod client;
 mod clocks;
@@ -11,6 +12,7 @@ mod failures;
 mod retry;
 pub mod sse;
 
+pub use begun::Begun;
 pub use catalogue::Catalogue;
 pub use client::{ANSWER_BYTES_MAX, Ask, Client, Reply, Whole};
 pub use events::{Chunk, Events};

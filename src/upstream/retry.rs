@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tower::retry::budget::{Budget, TpsBudget};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Retry};
 
 /// How much of the traffic of the last [`BUDGET_WINDOW`] may be retries.
 const BUDGET_SHARE: f32 = 0.2;
@@ -29,18 +29,45 @@ const SPREAD_OF_TOLD: f64 = 0.25;
 /// How to try again. Cheap to clone; all clones share one budget.
 #[derive(Clone)]
 pub(super) struct Policy {
-    tries_max: u32,
+    retries_max: u32,
     wait: Duration,
     budget: Arc<TpsBudget>,
 }
 
-/// What another try could cure.
-enum Cure {
-    None,
-    /// Once: a second time it would be the request's own doing.
-    Once,
-    /// As often as is allowed.
-    Yes,
+/// The tries of one request.
+#[derive(Debug)]
+pub(super) struct Tries<'a> {
+    policy: &'a Policy,
+    /// No retry may begin after this.
+    until: Instant,
+    is_single: bool,
+    retries: u32,
+    began: Instant,
+    last_began: Instant,
+}
+
+impl Tries<'_> {
+    /// When the first of them began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Waits until the next try may begin.
+    ///
+    /// # Errors
+    /// This error of the last try, if there is no further one.
+    pub(super) async fn again(&mut self, error: Error) -> Result<(), Error> {
+        if self.is_single {
+            return Err(error);
+        }
+        let wait = self.policy.wait(self.retries, self.last_began.elapsed(), &error, Some(self.until));
+        let Some(wait) = wait else { return Err(error) };
+        self.retries += 1;
+        tracing::info!(code = error.code(), cause = error.cause(), self.retries, ?wait, "asking upstream again");
+        tokio::time::sleep(wait).await;
+        self.last_began = Instant::now();
+        Ok(())
+    }
 }
 
 impl Policy {
@@ -48,27 +75,24 @@ impl Policy {
     /// the wait of the one before.
     pub(super) fn new(retries_max: u32, wait: Duration) -> Self {
         let budget = TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR_PER_SECOND, BUDGET_SHARE);
-        Self { tries_max: retries_max, wait, budget: Arc::new(budget) }
+        Self { retries_max, wait, budget: Arc::new(budget) }
     }
 
-    /// A request begins: it pays into the budget.
-    pub(super) fn begin(&self) {
+    /// A request begins: it pays into the budget. It may be tried again until `until`; or, if it `is_single`, never.
+    pub(super) fn begin(&self, until: impl FnOnce(Instant) -> Instant, is_single: bool) -> Tries<'_> {
         self.budget.deposit();
+        let began = Instant::now();
+        Tries { policy: self, until: until(began), is_single, retries: 0, began, last_began: began }
     }
 
     /// How long to wait before the next try, or none if this was the last one. `retries` is how many there have been.
     /// `tried_for` is how long the last try took.
-    pub(super) fn wait(
-        &self,
-        retries: u32,
-        tried_for: Duration,
-        error: &Error,
-        deadline: Option<Instant>,
-    ) -> Option<Duration> {
-        let allowed = match cure(error, tried_for) {
-            Cure::None => 0,
-            Cure::Once => self.tries_max.min(1),
-            Cure::Yes => self.tries_max,
+    fn wait(&self, retries: u32, tried_for: Duration, error: &Error, deadline: Option<Instant>) -> Option<Duration> {
+        let allowed = match error.retry() {
+            Retry::Yes => self.retries_max,
+            Retry::IfSoon if tried_for < CLOSED_SOON => self.retries_max,
+            Retry::Once => self.retries_max.min(1),
+            Retry::IfSoon | Retry::Never => 0,
         };
         if retries >= allowed {
             return None;
@@ -84,32 +108,27 @@ impl Policy {
     }
 }
 
-fn cure(error: &Error, tried_for: Duration) -> Cure {
-    match error.code() {
-        // The caller's own doing, under whatever name the upstream gives it.
-        _ if error.kind() == Kind::Invalid => Cure::None,
-        // Nothing was done, or there was no room to do it in.
-        "upstream_unreachable" | "connect_timeout" | "no_capacity" | "upstream_rate_limited" => Cure::Yes,
-        // At once: an idle connection that was being closed. Later: who knows what was done, and would be done again.
-        "upstream_closed" if tried_for < CLOSED_SOON => Cure::Yes,
-        "upstream_error" => Cure::Once,
-        // Refusals stay refusals. Time-outs are not tried again on the same route: it was silent once for long enough.
-        _ => Cure::None,
-    }
-}
-
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Policy").field("tries_max", &self.tries_max).field("wait", &self.wait).finish_non_exhaustive()
+        f.debug_struct("Policy")
+            .field("retries_max", &self.retries_max)
+            .field("wait", &self.wait)
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Kind, Reply};
 
     fn error(code: &'static str) -> Error {
         Error::new(Kind::Upstream, code, "")
+    }
+
+    fn reply(status: u16) -> Error {
+        let status = http::StatusCode::from_u16(status).unwrap();
+        Reply { status, headers: &http::HeaderMap::new(), body: b"", model: None }.into()
     }
 
     fn policy() -> Policy {
@@ -120,13 +139,13 @@ mod tests {
     async fn waits_double_and_end() {
         let policy = policy();
         for (retries, middle) in [(0, 100), (1, 200), (2, 400)] {
-            let wait = policy.wait(retries, Duration::ZERO, &error("no_capacity"), None).unwrap();
+            let wait = policy.wait(retries, Duration::ZERO, &reply(503), None).unwrap();
             let middle = Duration::from_millis(middle);
             assert!(wait >= middle / 2 && wait <= middle * 3 / 2, "{wait:?} around {middle:?}");
         }
-        assert!(policy.wait(3, Duration::ZERO, &error("no_capacity"), None).is_none());
-        assert!(policy.wait(0, Duration::ZERO, &error("upstream_error"), None).is_some());
-        assert!(policy.wait(1, Duration::ZERO, &error("upstream_error"), None).is_none());
+        assert!(policy.wait(3, Duration::ZERO, &reply(503), None).is_none());
+        assert!(policy.wait(0, Duration::ZERO, &reply(500), None).is_some());
+        assert!(policy.wait(1, Duration::ZERO, &reply(500), None).is_none());
         let late = policy.wait(0, Duration::from_secs(90), &error("upstream_closed"), None);
         assert!(late.is_none(), "an answer may have been in the making");
         let named = Error::new(Kind::Invalid, "no_capacity", "");
@@ -139,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn upstreams_own_wait_is_kept_or_not_waited_for_at_all() {
-        let busy = |seconds| error("no_capacity").with_retry_after(Duration::from_secs(seconds));
+        let busy = |seconds| reply(503).with_retry_after(Duration::from_secs(seconds));
         let wait = policy().wait(0, Duration::ZERO, &busy(2), None).unwrap().as_millis();
         assert!((2000..2100).contains(&wait), "{wait}: not before, and not all at once");
         let wait = policy().wait(2, Duration::ZERO, &busy(0), None).unwrap().as_millis();
@@ -154,7 +173,7 @@ mod tests {
         let policy = policy();
         let mut retries = 0;
         for _ in 0..1000 {
-            policy.begin();
+            let _ = policy.begin(|now| now, false);
             retries += u32::from(policy.wait(0, Duration::ZERO, &error("upstream_unreachable"), None).is_some());
         }
         assert!((200..=250).contains(&retries), "a fifth, and the floor: {retries}");

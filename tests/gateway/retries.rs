@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{
     Door, Emulator, Gateway, MODEL, Reply, Scripted, prompt,
-    scripted::{chunk, finish, whole},
+    scripted::{chunk, event, finish, whole},
 };
 
 async fn persistent(upstream: std::net::SocketAddr) -> Gateway {
@@ -20,6 +20,11 @@ async fn persistent(upstream: std::net::SocketAddr) -> Gateway {
 
 fn error(status: u16, message: &str) -> Reply {
     Reply::Json(status, json!({"error": {"message": message, "type": "t", "param": null, "code": null}}))
+}
+
+/// A page of a front end.
+fn page(status: u16) -> Reply {
+    Reply::Raw(format!("{status} x\r\ncontent-type: text/html"), b"<html>".to_vec())
 }
 
 fn answer(door: Door) -> Reply {
@@ -39,6 +44,10 @@ async fn a_passing_trouble_before_the_answer_is_hidden_from_the_caller() {
             (vec![none(), none(), none()], 4),
             (vec![error(500, "boom")], 2),
             (vec![Reply::HangUp, Reply::HangUp], 3),
+            (vec![error(502, "boom")], 2),
+            (vec![page(502)], 2),
+            (vec![page(520), page(523), page(525)], 4),
+            (vec![error(529, "overloaded")], 2),
         ] {
             let upstream = Scripted::first(troubles.into_iter().chain([answer(door)])).await;
             let gateway = persistent(upstream.address).await;
@@ -57,12 +66,34 @@ async fn a_lasting_trouble_is_told_after_three_retries_and_an_internal_one_after
             (error(503, "No valid Executor"), 4, Kind::Unavailable, "no_capacity"),
             (Reply::HangUp, 4, Kind::Upstream, "upstream_closed"),
             (error(500, "boom"), 2, Kind::Upstream, "upstream_error"),
+            (page(504), 1, Kind::Timeout, "upstream_timeout"),
+            (page(524), 1, Kind::Timeout, "upstream_timeout"),
         ] {
             let upstream = Scripted::always(reply).await;
             let gateway = persistent(upstream.address).await;
             gateway.ask(door, &prompt(MODEL, "hi")).await.failed(kind, code);
             assert_eq!(upstream.seen().len(), times, "{door:?} {code}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_before_it_begins_is_asked_again() {
+    let role = event(&json!({"role": "assistant", "content": ""}), None);
+    for door in Door::STREAMS {
+        for trouble in [Reply::Events(vec![]), Reply::EventsThenCut(vec![]), Reply::Events(vec![role.clone()])] {
+            let upstream = Scripted::first([trouble.clone(), trouble, answer(door)]).await;
+            let gateway = persistent(upstream.address).await;
+            let answer = gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
+            assert_eq!((answer.content.as_str(), answer.pieces), ("hi", 2), "nothing of the others");
+            assert_eq!(upstream.seen().len(), 3, "{door:?}");
+        }
+        // The model has worked on it, and would again.
+        let error = json!({"error": "no data in 30000ms"}).to_string();
+        let upstream = Scripted::always(Reply::Events(vec![error])).await;
+        let gateway = persistent(upstream.address).await;
+        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_stream_failed");
+        assert_eq!(upstream.seen().len(), 1);
     }
 }
 

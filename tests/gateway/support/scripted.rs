@@ -82,6 +82,8 @@ impl Seen {
 struct State {
     reply: Option<Reply>,
     first: VecDeque<Reply>,
+    /// A model, and the answer to whoever asks for it, whatever the script says.
+    broken: Option<(String, Reply)>,
     /// The answer to whoever asks for the catalogue, if that isn't part of the script. Then who asks for the account's units
     /// is told that they are free.
     catalogue: Option<Value>,
@@ -183,6 +185,11 @@ impl Scripted {
     /// From now on, gives each request this reply.
     pub fn replies(&self, reply: Reply) {
         self.shared.change(|state| state.reply = Some(reply));
+    }
+
+    /// From now on, gives this reply to requests for this model, and does with others as before; none for all as before.
+    pub fn breaks(&self, broken: Option<(&str, Reply)>) {
+        self.shared.change(|state| state.broken = broken.map(|(model, reply)| (model.to_owned(), reply)));
     }
 
     /// From now on, says nothing for so long before each reply, and doesn't notice meanwhile who leaves; none for the usual.
@@ -302,13 +309,18 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
             Some(catalogue) if request.head.starts_with("GET /v1/models ") => Reply::Json(200, catalogue),
             Some(_) if request.head.starts_with("GET /account/concurrency ") => Reply::Json(200, nothing_in_flight()),
             _ => {
+                // Not every body of a story is one that can be read.
+                let model = serde_json::from_slice::<Value>(&request.body).map(|body| body["model"].clone());
                 shared.change(|state| state.seen.push(request));
                 let pause = shared.state.lock().unwrap().pause;
                 if let Some(pause) = pause {
                     tokio::time::sleep(pause).await;
                 }
                 let mut state = shared.state.lock().unwrap();
-                state.first.pop_front().or_else(|| state.reply.clone()).unwrap()
+                let broken =
+                    state.broken.clone().filter(|(broken, _)| model.is_ok_and(|model| model == broken.as_str()));
+                let reply = broken.map(|(_, reply)| reply).or_else(|| state.first.pop_front());
+                reply.or_else(|| state.reply.clone()).unwrap()
             }
         };
         match &reply {
