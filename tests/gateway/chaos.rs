@@ -4,6 +4,9 @@
 //! have as unary calls that are streamed upstream, so that every door goes through every phase but one: a stream has no
 //! `Body`.
 //!
+//! What fails before the caller has seen anything is played once more with a fallback named: then another model answers,
+//! and nobody sees that anything failed.
+//!
 //! The account has one unit, so that the next call is answered only if the one before has given it back.
 
 use std::{
@@ -290,6 +293,31 @@ fn nothing_after_the_end_spoils_the_answer() {
 }
 
 #[test]
+fn another_model_cures_what_fails_before_the_headers() {
+    cure_all(Headers);
+}
+
+#[test]
+fn another_model_cures_a_whole_answer_that_fails() {
+    cure_all(Body);
+}
+
+#[test]
+fn another_model_cures_what_fails_before_the_first_token() {
+    cure_all(FirstToken);
+}
+
+#[test]
+fn another_model_cures_what_fails_in_the_middle_of_a_stream_that_is_added_up() {
+    cure_all(MidStream);
+}
+
+#[test]
+fn another_model_cures_what_fails_at_the_end_of_a_stream_that_is_added_up() {
+    cure_all(LastChunk);
+}
+
+#[test]
 fn a_request_that_is_refused_has_failed_and_was_not_cancelled() {
     let log = Log::default();
     log.listen(async {
@@ -323,12 +351,27 @@ const CELLS_AT_ONCE: usize = 6;
 
 const ID: &str = "chaos";
 
-/// Plays the cells of a phase, each through all doors, and fails with the list of all that went wrong.
+/// The model that answers in place of the one that fails.
+const SECOND: &str = "org/second";
+
+/// Plays the cells of a phase, each through all doors.
 fn play_all(phase: Phase) {
-    let cells = TABLE.iter().filter(|cell| cell.0 == phase && cell.can_be_made());
-    let plays = cells.flat_map(|&Cell(_, fault, end, attempts)| {
-        let doors = Door::ALL.into_iter().filter(move |door| !(phase == Body && door.is_stream()));
-        doors.map(move |door| Play { phase, fault, end, attempts, door })
+    let doors = Door::ALL.into_iter().filter(|door| !(phase == Body && door.is_stream())).collect();
+    play(phase, doors, false);
+}
+
+/// Plays the cells of a phase that another model cures, with one named, through all doors by which the caller has seen
+/// nothing yet.
+fn cure_all(phase: Phase) {
+    let doors = Door::ALL.into_iter().filter(|door| !(phase >= Body && phase != FirstToken && door.is_stream()));
+    play(phase, doors.collect(), true);
+}
+
+/// Plays cells, several at a time, and fails with the list of all that went wrong.
+fn play(phase: Phase, doors: Vec<Door>, has_fallback: bool) {
+    let is_played = |cell: &&Cell| cell.0 == phase && cell.can_be_made() && (!has_fallback || cell.is_curable());
+    let plays = TABLE.iter().filter(is_played).flat_map(|&Cell(_, fault, end, attempts)| {
+        doors.iter().map(move |&door| Play { phase, fault, end, attempts, door, has_fallback })
     });
     let plays = Mutex::new(plays);
     let (failures, left) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
@@ -364,6 +407,18 @@ impl Cell {
     fn can_be_made(&self) -> bool {
         cfg!(target_os = "linux") || !(self.0 == Connect && matches!(self.1, Silence | Deadline | CallerLeaves))
     }
+
+    /// Whether another model may answer: not around a refusal, nor after the caller's deadline. Units that are refused are
+    /// the stories of `units`.
+    fn is_curable(&self) -> bool {
+        let Cell(_, fault, end, _) = self;
+        let is_refusal = match fault {
+            Status(400, what) => *what == "bad",
+            Status(401 | 403 | 404 | 429, _) | Full | Deadline | TalksOn => true,
+            _ => false,
+        };
+        matches!(end, Failed(..)) && !is_refusal
+    }
 }
 
 /// One cell at one door.
@@ -374,6 +429,8 @@ struct Play {
     end: End,
     attempts: Attempts,
     door: Door,
+    /// Another model is named, and answers.
+    has_fallback: bool,
 }
 
 impl Play {
@@ -386,7 +443,8 @@ impl Play {
 
     async fn play(self, log: &Log) -> Option<Duration> {
         let mut upstream = Scripted::always(self.good()).await;
-        upstream.knows(json!({"data": [{"id": MODEL, "concurrency_cost": 1}]}));
+        let model = |id: &str| json!({"id": id, "concurrency_cost": 1});
+        upstream.knows(json!({"data": [model(MODEL), model(SECOND)]}));
         let gateway = Gateway::with(upstream.address, |config| self.configure(config)).await;
         // What is made at the first use, and stays, is made now.
         self.ask(&gateway, &[]).await.ok();
@@ -399,12 +457,17 @@ impl Play {
             Some(within("the caller has left", self.leave(&gateway, &upstream, log)).await)
         } else {
             let begun = Instant::now();
-            within("the call ends", self.fail(&gateway)).await;
+            if self.has_fallback {
+                within("the call ends", self.is_cured(&gateway)).await;
+            } else {
+                within("the call ends", self.fail(&gateway)).await;
+            }
             self.check_clock(begun.elapsed());
             None
         };
         let word = match self.end {
             Finished => "finished",
+            Failed(..) if self.has_fallback => "finished",
             Failed(..) => "failed",
             Cancelled => "cancelled",
         };
@@ -417,7 +480,7 @@ impl Play {
             (Connect, _) => 1 + log.text().matches("asking upstream again").count(),
             _ => posts(&upstream) - asked,
         };
-        assert_eq!(attempts, self.attempts, "attempts");
+        assert_eq!(attempts, self.attempts + usize::from(self.has_fallback), "attempts");
 
         drop(held);
         self.mend(&mut upstream);
@@ -445,7 +508,8 @@ impl Play {
         };
         let upstream = &mut config.upstream;
         upstream.connect_timeout = clock(code == "connect_timeout");
-        upstream.first_token_timeout = clock(code == "first_token_timeout");
+        upstream.first_token_timeout = clock(code == "first_token_timeout" && !self.has_fallback);
+        config.models.fallback_first_token_timeout = clock(code == "first_token_timeout");
         upstream.idle_timeout = clock(code == "stream_stalled" || self.fault == StatusThenSilence);
         upstream.retries = 3;
         upstream.retry_wait = if self.phase == Retry { BOUND } else { Duration::from_millis(1) };
@@ -501,6 +565,16 @@ impl Play {
         } else {
             answer.ok();
         }
+    }
+
+    /// Asks, and another model answers: alone, though the first had words already.
+    async fn is_cured(self, gateway: &Gateway) {
+        let headers = [("x-request-id", ID), ("x-featherwire-fallback", SECOND)];
+        let answer = self.ask(gateway, &headers).await.ok();
+        let Failed(_, code) = self.end else { panic!("there is nothing to cure") };
+        assert_eq!(answer.content, "half");
+        assert_eq!(answer.served_by.as_deref(), Some(SECOND));
+        assert_eq!(answer.tried, Some(format!("{MODEL}={code}")));
     }
 
     /// Asks, leaves, and waits until upstream has seen it.
@@ -583,6 +657,7 @@ impl Play {
     /// From now on, the upstream does what the cell says. What is returned is held until it is mended.
     async fn break_upstream(self, upstream: &mut Scripted, gateway: &Gateway) -> Option<Box<dyn Any>> {
         match (self.phase, self.fault) {
+            _ if self.has_fallback => upstream.breaks(Some((MODEL, self.reply()))),
             (Queue, _) => {
                 upstream.replies(Reply::EventsThenSilence(vec![chunk("half")]));
                 let mut ask = prompt(MODEL, "hi");
@@ -604,6 +679,7 @@ impl Play {
         match (self.phase, self.fault) {
             (Connect, Reset | Cut) => upstream.greets(None),
             (Connect, _) => upstream.listen(),
+            _ if self.has_fallback => upstream.breaks(None),
             _ => upstream.replies(self.good()),
         }
     }
