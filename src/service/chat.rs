@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, adder::Adder, dispatch, validate};
+use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, chat_accumulator::ChatAccumulator, dispatch, validate};
 use crate::{
     error::Result,
     proto::v1::{
@@ -43,7 +43,7 @@ impl Chat {
             }
             prepare(&mut request, via_stream)?;
             if via_stream {
-                self.dispatch.whole_via_stream::<_, _, Adder>(&call, request, ANSWER_BYTES_MAX).await
+                self.dispatch.whole_via_stream::<_, _, ChatAccumulator>(&call, request, ANSWER_BYTES_MAX).await
             } else {
                 self.dispatch.whole(&call, request).await
             }
@@ -87,7 +87,7 @@ impl dispatch::Request for CreateChatCompletionRequest {
     }
 }
 
-impl dispatch::Sum<StreamChatCompletionResponse> for Adder {
+impl dispatch::Sum<StreamChatCompletionResponse> for ChatAccumulator {
     type Whole = CreateChatCompletionResponse;
 
     fn add(&mut self, piece: StreamChatCompletionResponse) {

@@ -2,9 +2,9 @@
 //! upstream and hands the answer up; tonic calls it for gRPC and gRPC-Web, `rest` calls the same methods for JSON.
 
 pub mod account;
-pub mod adder;
 pub mod call;
 pub mod chat;
+pub mod chat_accumulator;
 pub mod circuit;
 pub mod completions;
 pub mod dispatch;

@@ -11,7 +11,6 @@
 #![recursion_limit = "256"]
 
 mod account;
-mod adder;
 mod auth;
 mod bad_input;
 mod catalogue;
@@ -37,6 +36,7 @@ mod slow;
 mod streams;
 mod support;
 mod texts;
+mod unary_via_stream;
 mod units;
 mod unread;
 mod upstream;

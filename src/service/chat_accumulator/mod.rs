@@ -14,11 +14,11 @@ use crate::proto::v1::{
 
 /// Adds up one answer.
 #[derive(Debug, Default)]
-pub struct Adder {
+pub struct ChatAccumulator {
     answer: CreateChatCompletionResponse,
 }
 
-impl Adder {
+impl ChatAccumulator {
     /// Adds the next chunk.
     pub fn add(&mut self, chunk: StreamChatCompletionResponse) {
         let answer = &mut self.answer;
@@ -209,12 +209,12 @@ mod tests {
 
     /// What these chunks add up to, as JSON.
     fn sum(chunks: &[Value]) -> Value {
-        let mut adder = Adder::default();
+        let mut accumulator = ChatAccumulator::default();
         for chunk in chunks {
-            adder.add(json::decode_answer(chunk.to_string().as_bytes()).unwrap());
+            accumulator.add(json::decode_answer(chunk.to_string().as_bytes()).unwrap());
         }
         let mut out = Vec::new();
-        json::encode_answer(&adder.finish(), &mut out).unwrap();
+        json::encode_answer(&accumulator.finish(), &mut out).unwrap();
         serde_json::from_slice(&out).unwrap()
     }
 
