@@ -1,21 +1,48 @@
-//! A streamed chat answer added up to the unary one. Pure: chunks in, an answer out.
+//! A streamed chat answer added up to the unary one. Pure: chunks in, an answer out. Its size is bounded by the size of
+//! the stream.
 //!
-//! - Text of each kind (content, refusal, both spellings of reasoning, arguments, transcripts) is joined in order.
-//! - Pieces of a tool call belong together by `index`; where the index is missing, a new id or a name after the arguments
-//!   have begun starts the next call.
-//! - Lists (logprobs, annotations, parts) are joined; of all else, unknown members included, the last one wins.
+//! - Text of each kind (content, refusal, both spellings of reasoning, arguments, transcripts) is joined in order, and so
+//!   are the halves of a character that was cut into two JSON escapes. A half without its other half becomes U+FFFD.
+//! - A text stays what it is when a piece of another type comes: such a piece counts only where there is no text at all.
+//!   Content in parts among content in text makes text parts of the text.
+//! - Which pieces belong to which tool call, `tool_calls.rs` says.
+//! - Lists (log probabilities, annotations, parts) are joined.
+//! - Of the reasons to finish, the first one that isn't empty counts. Of `usage`, each part is the last one that came.
+//! - The `id`, `created` and `model` are the first ones that aren't empty. Of all other members, the last value but null
+//!   counts.
+//! - Members that the contract doesn't name follow the same rules. Lists are joined. A text in a delta, or in a part of
+//!   one, is joined too, unless it is the same in every piece. A text elsewhere, a number, a boolean or an object isn't
+//!   joined: the last one counts. A list in the chunk itself that is the same in every chunk isn't joined. What can't be
+//!   joined to a text or a list does not replace it.
 //! - What only streams have is left out: the `index` of tool calls, `obfuscation`.
 
-use crate::proto::v1::{
-    Audio, ChatChoice, ChatChunkChoice, ChatDelta, ChatMessage, ContentPart, ContentParts,
-    CreateChatCompletionResponse, CustomToolCall, FunctionCall, Logprobs, StreamChatCompletionResponse, ToolCall,
-    chat_delta, chat_message::Body,
+mod text;
+mod tool_calls;
+
+use std::collections::BTreeMap;
+
+use prost::Message;
+
+use self::{
+    text::{Place, TextMember, Unknown, prefer, readable},
+    tool_calls::{Function, ToolCalls},
+};
+use crate::{
+    json,
+    proto::v1::{
+        Annotation, Audio, ChatChoice, ChatChunkChoice, ChatDelta, ChatMessage, ContentPart, ContentParts,
+        CreateChatCompletionResponse, Logprobs, StreamChatCompletionResponse, TokenLogprob, Usage, chat_delta,
+        chat_message::Body,
+    },
 };
 
 /// Adds up one answer.
 #[derive(Debug, Default)]
 pub struct ChatAccumulator {
+    /// All but the choices.
     answer: CreateChatCompletionResponse,
+    unknown: Unknown,
+    choices: BTreeMap<i32, Choice>,
 }
 
 impl ChatAccumulator {
@@ -31,166 +58,268 @@ impl ChatAccumulator {
         if answer.model.is_empty() {
             answer.model = chunk.model;
         }
-        last(&mut answer.usage, chunk.usage);
+        add_usage(&mut answer.usage, chunk.usage);
         last(&mut answer.service_tier, chunk.service_tier);
         last(&mut answer.system_fingerprint, chunk.system_fingerprint);
         last(&mut answer.moderation, chunk.moderation);
-        answer.extra.extend(chunk.extra);
+        self.unknown.add(chunk.extra, Place::Chunk);
         for choice in chunk.choices {
-            let place = answer.choices.iter().position(|known| known.index >= choice.index);
-            let place = place.unwrap_or(answer.choices.len());
-            if answer.choices.get(place).is_none_or(|known| known.index != choice.index) {
-                answer.choices.insert(place, ChatChoice { index: choice.index, ..ChatChoice::default() });
-            }
-            if let Some(known) = answer.choices.get_mut(place) {
-                add_choice(known, choice);
-            }
+            self.choices.entry(choice.index).or_default().add(choice);
         }
     }
 
     /// The answer that the chunks add up to.
-    pub fn finish(mut self) -> CreateChatCompletionResponse {
-        for message in self.answer.choices.iter_mut().filter_map(|choice| choice.message.as_mut()) {
-            if message.role.is_empty() {
-                "assistant".clone_into(&mut message.role);
+    pub fn finish(self) -> CreateChatCompletionResponse {
+        let mut extra = self.unknown.finish();
+        let mut answer = self.answer;
+        answer.choices = self.choices.into_iter().map(|(index, choice)| choice.finish(index)).collect();
+        prefer((!answer.id.is_empty()).then_some(&()), "id", &mut extra);
+        prefer((answer.created != 0).then_some(&()), "created", &mut extra);
+        prefer((!answer.model.is_empty()).then_some(&()), "model", &mut extra);
+        prefer(answer.choices.first(), "choices", &mut extra);
+        prefer(answer.usage.as_ref(), "usage", &mut extra);
+        prefer(answer.service_tier.as_ref(), "service_tier", &mut extra);
+        prefer(answer.system_fingerprint.as_ref(), "system_fingerprint", &mut extra);
+        extra.remove("obfuscation");
+        // A chunk has no field for these.
+        take(&mut extra, "metadata", &mut answer.metadata);
+        answer.extra = extra;
+        answer
+    }
+}
+
+/// One choice, as far as it has come.
+#[derive(Debug, Default)]
+struct Choice {
+    finish_reason: Option<String>,
+    logprobs: Option<LogprobsSum>,
+    message: MessageSum,
+    unknown: Unknown,
+}
+
+impl Choice {
+    fn add(&mut self, piece: ChatChunkChoice) {
+        let ChatChunkChoice { index: _, delta, finish_reason, logprobs, extra } = piece;
+        if self.finish_reason.as_ref().is_none_or(String::is_empty) {
+            last(&mut self.finish_reason, finish_reason);
+        }
+        if let Some(piece) = logprobs {
+            let known = self.logprobs.get_or_insert_default();
+            known.content.extend(piece.content);
+            known.refusal.extend(piece.refusal);
+            known.unknown.add(piece.extra, Place::Choice);
+        }
+        self.unknown.add(extra, Place::Choice);
+        if let Some(delta) = delta {
+            self.message.add(delta);
+        }
+    }
+
+    fn finish(self, index: i32) -> ChatChoice {
+        let mut extra = self.unknown.finish();
+        let logprobs = self.logprobs.map(LogprobsSum::finish);
+        prefer(self.finish_reason.as_ref(), "finish_reason", &mut extra);
+        prefer(logprobs.as_ref(), "logprobs", &mut extra);
+        let mut message = self.message.finish();
+        // Some engines send a whole message instead of deltas, or after them.
+        let whole = extra.remove("message").and_then(|json| json::decode_answer(json.as_bytes()).ok());
+        if let Some(whole) = whole
+            && message == (ChatMessage { role: message.role.clone(), ..ChatMessage::default() })
+        {
+            message = whole;
+        }
+        if message.role.is_empty() && !message.extra.contains_key("role") {
+            "assistant".clone_into(&mut message.role);
+        }
+        ChatChoice { index, message: Some(message), finish_reason: self.finish_reason, logprobs, extra }
+    }
+}
+
+#[derive(Debug, Default)]
+struct LogprobsSum {
+    content: Vec<TokenLogprob>,
+    refusal: Vec<TokenLogprob>,
+    unknown: Unknown,
+}
+
+impl LogprobsSum {
+    fn finish(self) -> Logprobs {
+        let mut extra = self.unknown.finish();
+        prefer(self.content.first(), "content", &mut extra);
+        prefer(self.refusal.first(), "refusal", &mut extra);
+        Logprobs { content: self.content, refusal: self.refusal, extra }
+    }
+}
+
+/// One message, as far as it has come.
+#[derive(Debug, Default)]
+struct MessageSum {
+    role: String,
+    content: Content,
+    refusal: TextMember,
+    reasoning: TextMember,
+    reasoning_content: TextMember,
+    tool_calls: ToolCalls,
+    function_call: Option<Function>,
+    audio: Option<AudioSum>,
+    annotations: Vec<Annotation>,
+    unknown: Unknown,
+}
+
+impl MessageSum {
+    fn add(&mut self, delta: ChatDelta) {
+        let ChatDelta {
+            role,
+            body,
+            refusal,
+            tool_calls,
+            reasoning,
+            reasoning_content,
+            function_call,
+            audio,
+            annotations,
+            mut extra,
+        } = delta;
+        if self.role.is_empty() {
+            self.role = role.unwrap_or_default();
+        }
+        self.content.add(body, &mut extra);
+        self.refusal.add(refusal, "refusal", &mut extra);
+        self.reasoning.add(reasoning, "reasoning", &mut extra);
+        self.reasoning_content.add(reasoning_content, "reasoning_content", &mut extra);
+        let odd = extra.remove("tool_calls").map(|json| readable(&json)).unwrap_or_default();
+        tool_calls.into_iter().chain(odd).for_each(|call| self.tool_calls.add(call));
+        if let Some(call) = function_call {
+            self.function_call.get_or_insert_default().add_function(call);
+        }
+        if let Some(audio) = audio {
+            self.audio.get_or_insert_default().add(audio);
+        }
+        self.annotations.extend(annotations);
+        self.unknown.add(extra, Place::Delta);
+    }
+
+    fn finish(self) -> ChatMessage {
+        let mut extra = self.unknown.finish();
+        let mut message = ChatMessage {
+            body: self.content.finish(&mut extra),
+            refusal: self.refusal.finish("refusal", &mut extra),
+            tool_calls: self.tool_calls.finish(),
+            reasoning: self.reasoning.finish("reasoning", &mut extra),
+            reasoning_content: self.reasoning_content.finish("reasoning_content", &mut extra),
+            annotations: self.annotations,
+            audio: self.audio.map(AudioSum::finish),
+            function_call: self.function_call.map(Function::finish_function),
+            role: self.role,
+            ..ChatMessage::default()
+        };
+        prefer((!message.role.is_empty()).then_some(&()), "role", &mut extra);
+        prefer(message.annotations.first(), "annotations", &mut extra);
+        prefer(message.audio.as_ref(), "audio", &mut extra);
+        prefer(message.function_call.as_ref(), "function_call", &mut extra);
+        // A delta has no field for these.
+        take(&mut extra, "name", &mut message.name);
+        take(&mut extra, "tool_call_id", &mut message.tool_call_id);
+        // A stream begins with an empty text; where only tools are called, a unary answer has null instead.
+        if !message.tool_calls.is_empty() && message.body == Some(Body::Content(String::new())) {
+            message.body = None;
+        }
+        message.extra = extra;
+        message
+    }
+}
+
+/// Content as text, or as parts once one came.
+#[derive(Debug, Default)]
+struct Content {
+    /// The text after the last part.
+    text: TextMember,
+    parts: Option<Vec<ContentPart>>,
+}
+
+impl Content {
+    fn add(&mut self, piece: Option<chat_delta::Body>, extra: &mut BTreeMap<String, String>) {
+        match piece {
+            Some(chat_delta::Body::ContentParts(more)) => {
+                let parts = self.parts.get_or_insert_default();
+                if !more.parts.is_empty() {
+                    parts.extend(self.text.take().map(text_part));
+                }
+                parts.extend(more.parts);
             }
-            message.tool_calls.iter_mut().for_each(|call| call.index = None);
-            // A stream begins with an empty text; where only tools are called, a unary answer has null instead.
-            if !message.tool_calls.is_empty() && message.body == Some(Body::Content(String::new())) {
-                message.body = None;
-            }
+            Some(chat_delta::Body::Content(text)) => self.text.add(Some(text), "content", extra),
+            None => self.text.add(None, "content", extra),
         }
-        self.answer
     }
-}
 
-fn add_choice(known: &mut ChatChoice, choice: ChatChunkChoice) {
-    last(&mut known.finish_reason, choice.finish_reason);
-    if let Some(logprobs) = choice.logprobs {
-        let known = known.logprobs.get_or_insert_with(Logprobs::default);
-        known.content.extend(logprobs.content);
-        known.refusal.extend(logprobs.refusal);
-        known.extra.extend(logprobs.extra);
+    fn finish(mut self, extra: &mut BTreeMap<String, String>) -> Option<Body> {
+        let Some(mut parts) = self.parts.filter(|parts| !parts.is_empty()) else {
+            return self.text.finish("content", extra).map(Body::Content);
+        };
+        parts.extend(self.text.take().map(text_part));
+        Some(Body::ContentParts(ContentParts { parts }))
     }
-    known.extra.extend(choice.extra);
-    let message = known.message.get_or_insert_with(ChatMessage::default);
-    if let Some(delta) = choice.delta {
-        add_delta(message, delta);
-    }
-}
-
-fn add_delta(message: &mut ChatMessage, delta: ChatDelta) {
-    if message.role.is_empty() {
-        message.role = delta.role.unwrap_or_default();
-    }
-    add_body(&mut message.body, delta.body);
-    join(&mut message.refusal, delta.refusal);
-    join(&mut message.reasoning, delta.reasoning);
-    join(&mut message.reasoning_content, delta.reasoning_content);
-    for call in delta.tool_calls {
-        add_tool_call(&mut message.tool_calls, call);
-    }
-    if let Some(call) = delta.function_call {
-        add_function(message.function_call.get_or_insert_with(FunctionCall::default), call);
-    }
-    if let Some(audio) = delta.audio {
-        add_audio(message.audio.get_or_insert_with(Audio::default), audio);
-    }
-    message.annotations.extend(delta.annotations);
-    message.extra.extend(delta.extra);
-}
-
-fn add_body(known: &mut Option<Body>, piece: Option<chat_delta::Body>) {
-    let Some(piece) = piece else { return };
-    *known = Some(match (known.take(), piece) {
-        (None, chat_delta::Body::Content(text)) => Body::Content(text),
-        (None, chat_delta::Body::ContentParts(parts)) => Body::ContentParts(parts),
-        (Some(Body::Content(text)), chat_delta::Body::Content(more)) => Body::Content(text + &more),
-        (Some(Body::ContentParts(mut parts)), chat_delta::Body::ContentParts(more)) => {
-            parts.parts.extend(more.parts);
-            Body::ContentParts(parts)
-        }
-        // An engine that changes its mind: text among parts is a text part.
-        (Some(Body::ContentParts(mut parts)), chat_delta::Body::Content(text)) => {
-            parts.parts.push(text_part(text));
-            Body::ContentParts(parts)
-        }
-        (Some(Body::Content(text)), chat_delta::Body::ContentParts(more)) if text.is_empty() => {
-            Body::ContentParts(more)
-        }
-        (Some(Body::Content(text)), chat_delta::Body::ContentParts(more)) => {
-            Body::ContentParts(ContentParts { parts: [vec![text_part(text)], more.parts].concat() })
-        }
-    });
 }
 
 fn text_part(text: String) -> ContentPart {
     ContentPart { r#type: Some("text".to_owned()), text: Some(text), ..ContentPart::default() }
 }
 
-fn add_tool_call(known: &mut Vec<ToolCall>, piece: ToolCall) {
-    let place = match piece.index {
-        Some(index) => known.iter().position(|call| call.index == Some(index)),
-        None => known.len().checked_sub(1).filter(|&place| known.get(place).is_some_and(|call| goes_on(call, &piece))),
-    };
-    let call = match place.and_then(|place| known.get_mut(place)) {
-        Some(call) => call,
-        None => {
-            known.push(ToolCall { index: piece.index, ..ToolCall::default() });
-            let Some(call) = known.last_mut() else { return };
-            call
+#[derive(Debug, Default)]
+struct AudioSum {
+    id: Option<String>,
+    expires_at: Option<i64>,
+    data: TextMember,
+    transcript: TextMember,
+    unknown: Unknown,
+}
+
+impl AudioSum {
+    fn add(&mut self, piece: Audio) {
+        let Audio { id, expires_at, data, transcript, mut extra } = piece;
+        last(&mut self.id, id);
+        last(&mut self.expires_at, expires_at);
+        self.data.add(data, "data", &mut extra);
+        self.transcript.add(transcript, "transcript", &mut extra);
+        self.unknown.add(extra, Place::Delta);
+    }
+
+    fn finish(self) -> Audio {
+        let mut extra = self.unknown.finish();
+        prefer(self.id.as_ref(), "id", &mut extra);
+        prefer(self.expires_at.as_ref(), "expires_at", &mut extra);
+        Audio {
+            id: self.id,
+            expires_at: self.expires_at,
+            data: self.data.finish("data", &mut extra),
+            transcript: self.transcript.finish("transcript", &mut extra),
+            extra,
         }
+    }
+}
+
+/// Some engines send the parts of the usage in different chunks. Merging two messages keeps what the new one doesn't
+/// have.
+fn add_usage(known: &mut Option<Usage>, piece: Option<Usage>) {
+    let Some(mut piece) = piece else { return };
+    let Some(known) = known else {
+        *known = Some(piece);
+        return;
     };
-    last(&mut call.id, piece.id.filter(|id| !id.is_empty()));
-    last(&mut call.r#type, piece.r#type);
-    if let Some(function) = piece.function {
-        add_function(call.function.get_or_insert_with(FunctionCall::default), function);
+    // A part of an unexpected type doesn't replace one that could be read.
+    for name in ["prompt_tokens", "completion_tokens", "total_tokens"] {
+        piece.extra.remove(name);
     }
-    if let Some(custom) = piece.custom {
-        let known = call.custom.get_or_insert_with(CustomToolCall::default);
-        add_name(&mut known.name, custom.name);
-        join(&mut known.input, custom.input);
-        known.extra.extend(custom.extra);
-    }
-    call.extra.extend(piece.extra);
-}
-
-/// Whether a piece without an index goes on with this call, rather than beginning the next one.
-fn goes_on(call: &ToolCall, piece: &ToolCall) -> bool {
-    if let Some(id) = piece.id.as_deref().filter(|id| !id.is_empty()) {
-        return call.id.as_deref() == Some(id);
-    }
-    let names = |call: &ToolCall| call.function.as_ref().is_some_and(|function| function.name.is_some());
-    let has_arguments = call.function.as_ref().and_then(|function| function.arguments.as_ref()).is_some();
-    !(names(piece) && names(call) && has_arguments)
-}
-
-fn add_function(known: &mut FunctionCall, piece: FunctionCall) {
-    add_name(&mut known.name, piece.name);
-    join(&mut known.arguments, piece.arguments);
-    known.extra.extend(piece.extra);
-}
-
-fn add_audio(known: &mut Audio, piece: Audio) {
-    last(&mut known.id, piece.id);
-    last(&mut known.expires_at, piece.expires_at);
-    join(&mut known.data, piece.data);
-    join(&mut known.transcript, piece.transcript);
-    known.extra.extend(piece.extra);
-}
-
-/// Some engines repeat the name in every piece, others send it bit by bit.
-fn add_name(known: &mut Option<String>, piece: Option<String>) {
-    if known.is_none() || *known != piece {
-        join(known, piece);
+    if let Err(error) = known.merge(piece.encode_to_vec().as_slice()) {
+        tracing::error!(%error, "usage that was encoded here can't be decoded");
     }
 }
 
-fn join(known: &mut Option<String>, piece: Option<String>) {
-    match (known, piece) {
-        (Some(known), Some(piece)) => known.push_str(&piece),
-        (known @ None, piece) => *known = piece,
-        (Some(_), None) => {}
+/// Moves a member out of `extra` into its field, if it has the field's type.
+fn take<T: serde::de::DeserializeOwned>(extra: &mut BTreeMap<String, String>, name: &str, field: &mut T) {
+    if let Some(value) = extra.get(name).and_then(|json| serde_json::from_str(json).ok()) {
+        *field = value;
+        extra.remove(name);
     }
 }
 
@@ -201,110 +330,4 @@ fn last<T>(known: &mut Option<T>, piece: Option<T>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::json;
-
-    /// What these chunks add up to, as JSON.
-    fn sum(chunks: &[Value]) -> Value {
-        let mut accumulator = ChatAccumulator::default();
-        for chunk in chunks {
-            accumulator.add(json::decode_answer(chunk.to_string().as_bytes()).unwrap());
-        }
-        let mut out = Vec::new();
-        json::encode_answer(&accumulator.finish(), &mut out).unwrap();
-        serde_json::from_slice(&out).unwrap()
-    }
-
-    fn delta(delta: &Value) -> Value {
-        json!({"id": "x", "created": 1, "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
-    }
-
-    fn message(deltas: &[Value]) -> Value {
-        sum(&deltas.iter().map(delta).collect::<Vec<_>>())["choices"][0]["message"].clone()
-    }
-
-    #[test]
-    fn text_of_every_kind_is_joined() {
-        let message = message(&[
-            json!({"role": "assistant", "content": ""}),
-            json!({"reasoning": "a", "reasoning_content": "b", "refusal": "c"}),
-            json!({"reasoning": "d", "reasoning_content": "e", "refusal": "f", "content": "g"}),
-            json!({"content": "h", "new_member": [1]}),
-            json!({"new_member": [2]}),
-        ]);
-        assert_eq!(
-            message,
-            json!({"role": "assistant", "content": "gh", "reasoning": "ad", "reasoning_content": "be", "refusal": "cf",
-                "new_member": [2]})
-        );
-    }
-
-    #[test]
-    fn tool_calls_come_together_by_index_and_by_order_without_one() {
-        let expected = json!([
-            {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}},
-            {"id": "2", "type": "function", "function": {"name": "g", "arguments": "{}"}},
-        ]);
-        let call = |members: Value| json!({ "tool_calls": [members] });
-        let by_index = message(&[
-            call(json!({"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": ""}})),
-            call(json!({"index": 1, "id": "2", "type": "function", "function": {"name": "g"}})),
-            call(json!({"index": 0, "function": {"arguments": "{\"a\":"}})),
-            call(json!({"index": 1, "function": {"arguments": "{}"}})),
-            call(json!({"index": 0, "function": {"arguments": "1}"}})),
-        ]);
-        assert_eq!(by_index["tool_calls"], expected);
-        assert_eq!(by_index["content"], Value::Null);
-        let by_id = message(&[
-            call(json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":"}})),
-            call(json!({"id": "1", "function": {"name": "f", "arguments": "1"}})),
-            call(json!({"function": {"arguments": "}"}})),
-            call(json!({"id": "2", "type": "function", "function": {"name": "g", "arguments": "{}"}})),
-        ]);
-        assert_eq!(by_id["tool_calls"], expected);
-        let by_name = message(&[
-            call(json!({"function": {"name": "f", "arguments": "{}"}})),
-            call(json!({"function": {"name": "f", "arguments": "{}"}})),
-        ]);
-        assert_eq!(by_name["tool_calls"].as_array().unwrap().len(), 2);
-        let both_at_once = message(&[json!({"tool_calls": [
-            {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}},
-            {"id": "2", "type": "function", "function": {"name": "g", "arguments": "{}"}},
-        ]})]);
-        assert_eq!(both_at_once["tool_calls"], expected);
-    }
-
-    #[test]
-    fn choices_logprobs_usage_and_unknown_members_add_up() {
-        let logprob = |token: &str| json!({"token": token, "logprob": -0.5, "bytes": null, "top_logprobs": []});
-        let piece = |index: i32, text: &str| {
-            json!({"index": index, "delta": {"content": text}, "finish_reason": null,
-                "logprobs": {"content": [logprob(text)], "refusal": null}})
-        };
-        let chunk = |choices: Value| json!({"id": "x", "created": 7, "model": "m", "choices": choices, "seen": 1});
-        let end = |index: i32| json!({"index": index, "delta": {}, "finish_reason": "stop", "stop_reason": index});
-        let usage = json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3});
-        let mut last = chunk(json!([]));
-        last["usage"] = usage.clone();
-        last["seen"] = json!(2);
-        let sum = sum(&[
-            chunk(json!([piece(1, "b")])),
-            chunk(json!([piece(0, "a"), piece(1, "c")])),
-            chunk(json!([end(1), end(0)])),
-            last,
-        ]);
-        let choice = |index: i32, texts: &[&str]| {
-            json!({"index": index, "message": {"role": "assistant", "content": texts.concat(), "refusal": null},
-                "finish_reason": "stop", "stop_reason": index,
-                "logprobs": {"content": texts.iter().map(|text| logprob(text)).collect::<Vec<_>>(), "refusal": null}})
-        };
-        assert_eq!(
-            sum,
-            json!({"id": "x", "object": "chat.completion", "created": 7, "model": "m", "usage": usage, "seen": 2,
-                "choices": [choice(0, &["a"]), choice(1, &["b", "c"])]})
-        );
-    }
-}
+mod tests;

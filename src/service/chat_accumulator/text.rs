@@ -1,0 +1,268 @@
+//! A text that comes in pieces, and JSON values that are joined.
+//!
+//! JSON can cut a character outside the basic plane into two escapes (`\ud83d`, `\ude00`), and some engines send them in
+//! two deltas. Rust's strings can't hold such a half, so the codec leaves the member in `extra` as JSON text. Here the
+//! halves are joined.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+type Extra = BTreeMap<String, String>;
+
+/// A text that comes in pieces. A half of a character waits for its other half.
+#[derive(Debug, Default)]
+pub(super) struct Joined {
+    text: String,
+    /// The first half of a surrogate pair, if it ended the last piece.
+    half: Option<u16>,
+}
+
+impl Joined {
+    pub(super) fn push(&mut self, piece: &str) {
+        if !piece.is_empty() {
+            self.replace_half();
+            self.text.push_str(piece);
+        }
+    }
+
+    /// Appends a JSON string. Says no to JSON text of another kind.
+    fn push_json(&mut self, json: &str) -> bool {
+        let Some(bytes) = wtf8(json) else { return false };
+        let mut rest = bytes.as_slice();
+        // In UTF-8 an `ED` byte is never followed by `A0` or more; serde_json writes a lone half as such a sequence.
+        while let Some(at) = rest.windows(3).position(|bytes| matches!(bytes, [0xed, 0xa0..=0xbf, _])) {
+            let (before, after) = rest.split_at(at);
+            self.push(&String::from_utf8_lossy(before));
+            let [_, high, low, after @ ..] = after else { break };
+            self.push_half(0xd000 | (u16::from(high & 0x3f) << 6) | u16::from(low & 0x3f));
+            rest = after;
+        }
+        self.push(&String::from_utf8_lossy(rest));
+        true
+    }
+
+    fn push_half(&mut self, half: u16) {
+        let first = self.half.take();
+        if first.is_none() && (0xd800..0xdc00).contains(&half) {
+            self.half = Some(half);
+            return;
+        }
+        // A second half completes the first one. Two first halves: the new one waits.
+        let pair = first.into_iter().chain([half]);
+        match char::decode_utf16(pair).next() {
+            Some(Ok(character)) => self.text.push(character),
+            _ => {
+                self.text.push(char::REPLACEMENT_CHARACTER);
+                if first.is_some() {
+                    self.push_half(half);
+                }
+            }
+        }
+    }
+
+    fn replace_half(&mut self) {
+        if self.half.take().is_some() {
+            self.text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.half.is_none()
+    }
+
+    pub(super) fn finish(mut self) -> String {
+        self.replace_half();
+        self.text
+    }
+}
+
+/// The bytes of a JSON string, with surrogate halves as if they were characters.
+fn wtf8(json: &str) -> Option<Vec<u8>> {
+    struct Visitor;
+    impl serde::de::Visitor<'_> for Visitor {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+    }
+    serde::Deserializer::deserialize_bytes(&mut serde_json::Deserializer::from_str(json), Visitor).ok()
+}
+
+/// A member that holds text. What comes in another form is kept only while there is no text.
+#[derive(Debug, Default)]
+pub(super) struct TextMember {
+    text: Option<Joined>,
+    other: Option<Value>,
+}
+
+impl TextMember {
+    /// Adds a piece: `text` from the field, or the member `name` that the codec left in `extra`.
+    pub(super) fn add(&mut self, text: Option<String>, name: &str, extra: &mut Extra) {
+        match (text, &mut self.text) {
+            // Most members of most chunks come in one piece, or in none.
+            (Some(text), None) => self.text = Some(Joined { text, half: None }),
+            (Some(text), Some(known)) => known.push(&text),
+            (None, _) => {}
+        }
+        let Some(json) = extra.remove(name).filter(|json| json != "null") else { return };
+        if json.starts_with('"') {
+            self.text.get_or_insert_default().push_json(&json);
+        } else {
+            Value::add(&mut self.other, json, Place::Delta);
+        }
+    }
+
+    /// Takes the text that has been joined so far, if there is any.
+    pub(super) fn take(&mut self) -> Option<String> {
+        self.text.take().map(Joined::finish).filter(|text| !text.is_empty())
+    }
+
+    /// The text. Without one, what came in another form goes to `extra`.
+    pub(super) fn finish(self, name: &str, extra: &mut Extra) -> Option<String> {
+        if self.text.as_ref().is_none_or(Joined::is_empty)
+            && let Some(other) = self.other
+        {
+            extra.insert(name.to_owned(), other.finish());
+            return None;
+        }
+        self.text.map(Joined::finish)
+    }
+}
+
+/// Where a value stands, which tells what it means when it comes again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Place {
+    /// In a delta, or in a part of one: the next piece.
+    Delta,
+    /// In a choice, or in its log probabilities: lists are the next pieces, a text is the whole.
+    Choice,
+    /// In the chunk itself. A list that is the same in every chunk is the whole.
+    Chunk,
+}
+
+/// A JSON value that the contract has no field for, as far as it has come.
+#[derive(Debug)]
+pub(super) struct Value {
+    /// The first one that counts, as JSON text. Where nothing is joined it is also the last one.
+    first: String,
+    /// Whether all others were the same.
+    is_repeated: bool,
+    sum: Sum,
+}
+
+#[derive(Debug)]
+enum Sum {
+    Text(Joined),
+    /// The elements with commas between.
+    List(String),
+    /// What isn't joined: the last one counts.
+    Last,
+}
+
+impl Value {
+    /// Adds `json` to what is known of a member.
+    pub(super) fn add(known: &mut Option<Self>, json: String, place: Place) {
+        match known {
+            Some(value) => value.join(json, place),
+            None => *known = Some(Self::new(json, place)),
+        }
+    }
+
+    fn new(json: String, place: Place) -> Self {
+        let sum = match json.as_bytes() {
+            [b'"', ..] if place == Place::Delta => {
+                let mut text = Joined::default();
+                text.push_json(&json);
+                Sum::Text(text)
+            }
+            [b'[', ..] => Sum::List(elements(&json).to_owned()),
+            _ => Sum::Last,
+        };
+        Self { first: json, is_repeated: true, sum }
+    }
+
+    fn join(&mut self, json: String, place: Place) {
+        if json == "null" {
+            return;
+        }
+        let is_same = json == self.first;
+        match (&mut self.sum, json.as_bytes()) {
+            (Sum::Text(text), [b'"', ..]) => {
+                text.push_json(&json);
+            }
+            (Sum::List(list), [b'[', ..]) => {
+                let more = elements(&json);
+                if !list.is_empty() && !more.is_empty() {
+                    list.push(',');
+                }
+                list.push_str(more);
+            }
+            (Sum::Text(text), _) if !text.is_empty() => return,
+            (Sum::List(list), _) if !list.is_empty() => return,
+            _ => {
+                *self = Self::new(json, place);
+                return;
+            }
+        }
+        // The same list in every delta is still a list of pieces.
+        self.is_repeated &= is_same && (place == Place::Chunk || matches!(self.sum, Sum::Text(_)));
+    }
+
+    fn finish(self) -> String {
+        match self.sum {
+            _ if self.is_repeated => self.first,
+            // A string is always valid JSON.
+            Sum::Text(text) => serde_json::to_string(&text.finish()).unwrap_or(self.first),
+            Sum::List(list) => format!("[{list}]"),
+            Sum::Last => self.first,
+        }
+    }
+}
+
+/// What is between the brackets of a JSON list.
+fn elements(list: &str) -> &str {
+    list.strip_prefix('[').and_then(|list| list.strip_suffix(']')).unwrap_or_default().trim_ascii()
+}
+
+/// The members of an object that the contract has no fields for.
+#[derive(Debug, Default)]
+pub(super) struct Unknown(BTreeMap<String, Option<Value>>);
+
+/// Members of these names are the same in every piece, wherever they are.
+const WHOLE: [&str; 3] = ["id", "index", "type"];
+
+impl Unknown {
+    pub(super) fn add(&mut self, extra: Extra, place: Place) {
+        for (name, json) in extra {
+            let place = if place == Place::Delta && WHOLE.contains(&name.as_str()) { Place::Choice } else { place };
+            Value::add(self.0.entry(name).or_default(), json, place);
+        }
+    }
+
+    pub(super) fn finish(self) -> Extra {
+        self.0.into_iter().filter_map(|(name, value)| Some((name, value?.finish()))).collect()
+    }
+}
+
+/// Removes a member that `field` has a value for: in JSON the member in `extra` would win.
+pub(super) fn prefer<T>(field: Option<&T>, name: &str, extra: &mut Extra) {
+    if field.is_some() {
+        extra.remove(name);
+    }
+}
+
+/// A list of messages that came in another form than a list of objects: its elements that can be read.
+pub(super) fn readable<T: serde::de::DeserializeOwned>(json: &str) -> Vec<T> {
+    let elements = if json.starts_with('[') {
+        serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default()
+    } else {
+        serde_json::from_str::<&RawValue>(json).into_iter().collect()
+    };
+    elements.into_iter().filter_map(|json| crate::json::decode_answer(json.get().as_bytes()).ok()).collect()
+}
