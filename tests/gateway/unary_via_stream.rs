@@ -3,7 +3,12 @@
 use featherwire::error::Kind;
 use serde_json::{Value, json};
 
-use crate::support::{Door, Emulator, Gateway, MODEL, gateway::http, prompt};
+use crate::support::{
+    Door, Emulator, Gateway, MODEL, Reply, Scripted,
+    gateway::http,
+    prompt,
+    scripted::{event, finish},
+};
 
 const VIA_STREAM: &str = "x-featherwire-unary-via-stream";
 
@@ -80,4 +85,34 @@ async fn the_switch_is_off_by_default_and_a_call_may_turn_it() {
         off.ask_with(door, &request, &[(VIA_STREAM, "yes")]).await.failed(Kind::Invalid, "invalid_value");
     }
     emulator.idle().await;
+}
+
+#[tokio::test]
+async fn odd_pieces_neither_glue_calls_nor_displace_text() {
+    let piece = |id: &str, name: &str, arguments: &str| json!({"index": 0, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+    // Half a character can't be written with `json!`.
+    let half = |half: &str| event(&json!({"content": "half"}), None).replace("half", half);
+    let events = vec![
+        event(&json!({"role": "assistant", "content": ""}), None),
+        event(&json!({"content": "Hi "}), None),
+        half("\\ud83d"),
+        half("\\ude00 there"),
+        event(&json!({"content": ["odd"]}), None),
+        event(&json!({"tool_calls": [piece("a", "f", "{\"x\":"), piece("b", "g", "{")]}), None),
+        event(&json!({"tool_calls": [piece("a", "f", "1}")]}), None),
+        event(&json!({"tool_calls": [piece("b", "g", "}")]}), None),
+        finish(),
+        event(&json!({}), Some("")),
+        "[DONE]".to_owned(),
+    ];
+    let upstream = Scripted::always(Reply::Events(events)).await;
+    let gateway = Gateway::to(upstream.address).await;
+    for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
+        let answer = gateway.ask_with(door, &prompt(MODEL, "hi"), &[(VIA_STREAM, "true")]).await.ok();
+        assert_eq!(answer.content, "Hi 😀 there", "{door:?}");
+        let calls: Vec<_> = answer.tool_calls.iter().map(|(name, arguments)| (&**name, &**arguments)).collect();
+        assert_eq!(calls, [("f", "{\"x\":1}"), ("g", "{}")], "{door:?}");
+        assert_eq!(answer.finish_reason.as_deref(), Some("stop"), "{door:?}");
+    }
+    upstream.rests().await;
 }
