@@ -457,7 +457,9 @@ fn cut(text: &str, places: &[prop::sample::Index]) -> Vec<String> {
 }
 
 /// The texts of an answer, the arguments of its calls, where they are cut, the order of pieces, and the style.
-fn cut_answer() -> impl Strategy<Value = (Vec<Option<String>>, Vec<String>, Vec<prop::sample::Index>, Vec<u8>, Style)> {
+type CutAnswer = (Vec<Option<String>>, Vec<String>, Vec<prop::sample::Index>, Vec<u8>, Style);
+
+fn cut_answer() -> impl Strategy<Value = CutAnswer> {
     let text = || prop::collection::vec(prop_oneof!["[a-z\"{}]", "[😀é漢\n]"], 0..8).prop_map(|words| words.concat());
     let style = (any::<Option<bool>>(), any::<bool>(), any::<bool>(), any::<bool>());
     let style = style.prop_map(|(index, repeats_id, repeats_name, repeats_role)| Style {
