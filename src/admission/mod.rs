@@ -59,8 +59,8 @@ mod refused;
 mod scheduler;
 mod settings;
 mod settling;
+mod tries;
 mod view;
-mod words;
 
 pub use ask::{Ask, KeyId, PerPriority, Priority, Refusal, Ticket};
 pub use permit::Permit;

@@ -19,17 +19,23 @@ use tokio::{
 use super::{
     Ask, Priority, Scheduler, Settings, Ticket, View,
     distrust::Distrust,
-    outside::{LAG, Listed, Ours, Recognition, Snapshot},
+    outside::{self, LAG, Listed, Ours, Recognition, Snapshot},
     permit::{CANCELLED_SETTLE, Permit},
     refused::{never_fits, refused, waited_too_long},
+    scheduler::Aside,
+    tries::Worth,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, UnitRefusal};
 
 /// How long the first requests wait for the plan to be known.
 const PLAN_WAIT: Duration = Duration::from_secs(2);
 
 /// How long what a snapshot said of outsiders is believed when no other follows.
 const SNAPSHOT_BELIEVED: Duration = Duration::from_secs(60);
+
+/// How long what a refusal said is believed when no snapshot comes to say otherwise: as long as its `Retry-After`, and this
+/// at least. A longer wait than the greatest is nobody's, so that the next request finds out how things are.
+const REFUSAL_BELIEVED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
 /// The permits of one account. Cheap to clone; all clones share one queue.
 #[derive(Clone)]
@@ -147,10 +153,9 @@ impl Drop for Waiter<'_> {
         let mut state = self.permits.state();
         if state.waiting.remove(&self.ticket).is_some() {
             state.scheduler.leave(self.ticket);
-        } else if state.running.remove(&self.ticket).is_some() {
-            // Started just now, and nobody to know of it: upstream was not asked, so that it never ran.
-            state.scheduler.put_back(self.ticket, Instant::now().into_std());
-            state.scheduler.leave(self.ticket);
+        } else {
+            // Started just now, and nobody to know of it.
+            state.undo(self.ticket);
         }
         self.permits.advance(&mut state);
     }
@@ -221,6 +226,27 @@ impl Permits {
         self.wait(want, ticket, asked_at, told, place).await
     }
 
+    /// Waits for units for one that has stepped aside, from its old place in the queue.
+    ///
+    /// # Errors
+    /// Saturated if it has waited too long.
+    pub(super) async fn acquire_in_place(
+        &self,
+        aside: Aside,
+        asked_at: Instant,
+        want: Want,
+        place: &Place,
+    ) -> Result<Permit> {
+        let (tell, told) = oneshot::channel();
+        let ticket = {
+            let mut state = self.state();
+            let ticket = state.scheduler.step_back(Instant::now().into_std(), aside);
+            self.insert(&mut state, ticket, asked_at, &want, tell);
+            ticket
+        };
+        self.wait(want, ticket, asked_at, told, place).await
+    }
+
     fn ask(&self, asked_at: Instant, want: &Want) -> Ask {
         Ask {
             key: want.caller.key,
@@ -235,7 +261,7 @@ impl Permits {
         want.deadline.is_some_and(|deadline| deadline <= asked_at + self.shared.queue_timeout)
     }
 
-    fn insert(
+    pub(super) fn insert(
         &self,
         state: &mut State,
         ticket: Ticket,
@@ -323,7 +349,8 @@ impl Permits {
         self.state().scheduler.view(Instant::now().into_std())
     }
 
-    /// How often upstream has refused a request for want of units so far. No caller saw any of it.
+    /// How often upstream has refused a request for want of units so far. A caller is told only of a request that was
+    /// refused too often.
     pub fn refusals(&self) -> u64 {
         self.state().refusals
     }
@@ -416,6 +443,35 @@ impl State {
         self.doubt_at = told.map(|(_, until)| until);
         if self.capacity.is_some() {
             self.scheduler.set_capacity_refused(None);
+        }
+    }
+
+    /// Upstream refused one that was started: it waits again, and what upstream says corrects what we know, if that is worth
+    /// anything. Tells what it is worth.
+    pub(super) fn refused(&mut self, ticket: Ticket, want: &Want, refusal: UnitRefusal, now: Instant) -> Worth {
+        self.scheduler.put_back(ticket, now.into_std());
+        self.refusals = self.refusals.saturating_add(1);
+        let sent_at = self.running.remove(&ticket).map_or(now, |own| own.started_at);
+        let is_believed = self.distrust.refused(&want.model, sent_at.into_std(), now.into_std());
+        let Some(units) = [self.capacity, refusal.limit].into_iter().flatten().min() else { return Worth::Blind };
+        if !is_believed {
+            return Worth::NotBelieved;
+        }
+        let ours = self.scheduler.held();
+        let least = outside::by_silent_refusal(units, ours, want.cost);
+        let told = refusal.active.map_or(0, |active| outside::by_refusal(active, ours));
+        self.scheduler.set_capacity_refused(refusal.limit);
+        self.scheduler.set_outside_refused(least.max(told), now.into_std());
+        let told = refusal.retry_after.filter(|told| *told <= REFUSAL_BELIEVED.1).unwrap_or_default();
+        self.doubt_at = Some(now + told.max(REFUSAL_BELIEVED.0));
+        Worth::Believed
+    }
+
+    /// Upstream was not asked after all: the request never ran, and has cost nothing.
+    pub(super) fn undo(&mut self, ticket: Ticket) {
+        if self.running.remove(&ticket).is_some() {
+            self.scheduler.put_back(ticket, Instant::now().into_std());
+            self.scheduler.leave(ticket);
         }
     }
 

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{ask::Refusal, permits::Want};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Throttle};
+
+/// When to try again if nobody knows when units come free.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// One may not even wait.
 pub(super) fn refused(refusal: Refusal, want: &Want) -> Error {
@@ -45,13 +48,17 @@ pub(super) fn never_fits(cost: u32, capacity: u32, model: &str) -> Error {
         .with_help("https://featherless.ai/account/subscription")
 }
 
-/// One that had stepped aside has waited too long.
-pub(super) fn refused_in_vain(model: &str) -> Error {
+/// Upstream has refused a request of this model too often, or wants a longer wait than is worth it.
+pub(super) fn refused_in_vain(model: &str, times: u32, refusal: &Error) -> Error {
+    let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
     let message = format!(
-        "Featherless went on refusing {model} for want of units, though each time there were some: use another model, or \
-         try again later"
+        "Featherless refused {model} for want of concurrency units ({times}): try again later, or use another model"
     );
-    Error::new(Kind::Saturated, "concurrency_limit_exceeded", message).with_retry_after(Duration::from_secs(10))
+    let units = refusal.unit_refusal().unwrap_or_default();
+    Error::new(Kind::Saturated, "concurrency_limit_exceeded", message)
+        .with_retry_after(units.retry_after.unwrap_or(RETRY_AFTER))
+        .with_throttle(Throttle::Units(units))
+        .with_upstream_request_id(refusal.upstream_request_id().map(str::to_owned))
 }
 
 /// The longest wait has passed, or the caller's deadline before it.
@@ -66,5 +73,5 @@ pub(super) fn waited_too_long(is_hurried: bool, queue_timeout: Duration) -> Erro
         "No concurrency units came free within {seconds} s (--queue-timeout): try again, or use a model that costs \
          fewer units"
     );
-    Error::new(Kind::Saturated, "queue_timeout", message).with_retry_after(Duration::from_secs(10))
+    Error::new(Kind::Saturated, "queue_timeout", message).with_retry_after(RETRY_AFTER)
 }

@@ -59,6 +59,13 @@ struct Waiter {
     is_back: bool,
 }
 
+/// A request that has stepped aside, and its place in the queue.
+#[derive(Debug)]
+pub struct Aside {
+    ticket: Ticket,
+    waiter: Waiter,
+}
+
 #[derive(Debug)]
 struct Running {
     waiter: Waiter,
@@ -125,11 +132,15 @@ impl Scheduler {
         }
     }
 
-    /// How many units the plan has; none: no bound, everything starts at once. With fewer than are in use, nothing starts
-    /// until it fits. Returned are those who now can never start: they wait no longer.
+    /// How many units the plan has; none: no bound is known, everything starts at once. With fewer than are in use, nothing
+    /// starts until it fits. Returned are those who now can never start: they wait no longer.
+    ///
+    /// A number replaces what a refusal told. That nothing is known doesn't.
     #[must_use = "those who never fit have left the queue and have to be told"]
     pub fn set_capacity(&mut self, capacity: Option<u32>) -> Vec<Ticket> {
-        self.refused_capacity = None;
+        if capacity.is_some() {
+            self.refused_capacity = None;
+        }
         if std::mem::replace(&mut self.capacity, capacity) == capacity && !self.may_not_fit {
             return Vec::new();
         }
@@ -194,6 +205,20 @@ impl Scheduler {
     pub fn enqueue_again(&mut self, now: Instant, ask: Ask) -> Ticket {
         self.may_not_fit = true;
         self.join(now, Ask { weight: ask.weight.max(1), ..ask })
+    }
+
+    /// A request that waits leaves the queue for a while, and keeps its place. Nothing is kept of it here: drop the value,
+    /// and the request is gone. None if it didn't wait.
+    pub fn step_aside(&mut self, ticket: Ticket) -> Option<Aside> {
+        self.unwait(ticket).map(|waiter| Aside { ticket, waiter })
+    }
+
+    /// A request that stepped aside takes its place in the queue again.
+    pub fn step_back(&mut self, now: Instant, Aside { ticket, waiter }: Aside) -> Ticket {
+        self.may_not_fit = true;
+        self.classes.of_mut(waiter.ask.priority).count_to(now);
+        self.wait(ticket, waiter);
+        ticket
     }
 
     fn join(&mut self, now: Instant, ask: Ask) -> Ticket {

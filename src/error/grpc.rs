@@ -6,7 +6,7 @@ use http::HeaderValue;
 use tonic::{Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{Error, Kind};
+use super::{Error, Kind, Throttle};
 
 /// The domain of `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "featherwire";
@@ -41,7 +41,8 @@ impl From<Error> for Status {
             details.set_retry_info(Some(wait));
         }
         if error.kind() == Kind::Saturated {
-            details.add_quota_failure_violation("concurrency units", description);
+            let subject = if error.throttle() == Some(Throttle::Rate) { "requests" } else { "concurrency units" };
+            details.add_quota_failure_violation(subject, description);
         }
         if let Some(url) = error.help() {
             details.add_help_link("what to do", url);

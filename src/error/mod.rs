@@ -10,11 +10,13 @@ mod cure;
 mod grpc;
 mod openai;
 mod table;
+mod throttle;
 mod upstream;
 
 pub use cure::{Health, Retry};
 pub use openai::Body;
 pub use table::{Kind, Row, TABLE};
+pub use throttle::{Throttle, UnitRefusal};
 pub use upstream::{BODY_BYTES_MAX, Reply};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -36,6 +38,7 @@ struct Parts {
     message: String,
     param: Option<String>,
     retry_after: Option<Duration>,
+    throttle: Option<Throttle>,
     help: Option<String>,
     upstream_request_id: Option<String>,
     upstream_status: Option<u16>,
@@ -51,6 +54,7 @@ impl Error {
             message: message.into(),
             param: None,
             retry_after: None,
+            throttle: None,
             help: None,
             upstream_request_id: None,
             upstream_status: None,

@@ -11,7 +11,7 @@ use std::{
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, value::RawValue};
 
-use super::{Error, Kind};
+use super::{Error, Kind, throttle};
 use crate::json;
 
 /// How much of an upstream's error body is read. What is longer is no API error.
@@ -19,9 +19,6 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// How much of an upstream's own message is passed on, in characters.
 const MESSAGE_CHARS_MAX: usize = 1000;
-
-/// When to try again if an upstream that is saturated doesn't say: units come back as soon as any request ends.
-const SATURATED_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// The longest wait that an upstream's `Retry-After` may ask of a caller.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
@@ -88,7 +85,7 @@ impl Members {
     /// The status that an error would have had if it had come in time: a refusal is no breakdown.
     fn meant_status(&self) -> StatusCode {
         match (self.code(), self.r#type.as_deref()) {
-            ("concurrency_limit_exceeded", _) => StatusCode::TOO_MANY_REQUESTS,
+            (throttle::UNITS_CODE, _) => StatusCode::TOO_MANY_REQUESTS,
             ("unauthorized", _) => StatusCode::UNAUTHORIZED,
             ("model_not_found", _) => StatusCode::NOT_FOUND,
             (code, _) if code.starts_with("model_gated") || code == "model_not_on_plan" => StatusCode::FORBIDDEN,
@@ -108,7 +105,7 @@ impl From<Reply<'_>> for Error {
             None => from_status(reply.status),
         };
         let error = match retry_after(reply.headers) {
-            Some(wait) => error.with_retry_after(wait),
+            Some(wait) => error.with_told_retry_after(wait),
             None => error,
         };
         error.with_upstream_status(reply.status).with_upstream_request_id(request_id)
@@ -194,12 +191,7 @@ fn from_members(status: StatusCode, members: &Members, model: Option<&str>) -> E
             "upstream_bad_answer",
             format!("The upstream has no such path: check FEATHERLESS_BASE_URL. It says: {message}"),
         ),
-        429 => Error::new(
-            Kind::Saturated,
-            "concurrency_limit_exceeded",
-            format!("All concurrency units of the Featherless account are taken: try again when a request has ended. Featherless says: {message}"),
-        )
-        .with_retry_after(SATURATED_RETRY_AFTER),
+        429 => throttle::refused(code, members.message.as_deref().unwrap_or_default(), &message),
         503 => Error::new(
             Kind::Unavailable,
             "no_capacity",
@@ -238,12 +230,7 @@ fn from_status(status: StatusCode) -> Error {
             ),
         ),
         413 => Error::new(Kind::TooLarge, "request_too_large", "Featherless finds the request too large: shorten it"),
-        429 => Error::new(
-            Kind::Saturated,
-            "upstream_rate_limited",
-            "Featherless's front end answers 429, too many requests: try again a little later",
-        )
-        .with_retry_after(SATURATED_RETRY_AFTER),
+        429 => throttle::rate_limited(),
         503 => Error::new(Kind::Unavailable, "no_capacity", "Featherless is not available right now: try again"),
         300..=399 => Error::new(
             Kind::Upstream,

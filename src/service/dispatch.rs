@@ -164,7 +164,10 @@ impl Dispatch {
         loop {
             let is_single = match attempt.begin_whole() {
                 Ok(is_probe) => is_probe,
-                Err(error) => return Err(failed(permit, error)),
+                Err(error) => {
+                    permit.undo();
+                    return Err(error);
+                }
             };
             let ask = ask(call, attempt, Ask { is_single, ..Ask::default() });
             match self.upstream.post(R::PATH, body.clone(), ask).await {
@@ -265,7 +268,10 @@ impl Dispatch {
         loop {
             let is_single = match attempt.begin() {
                 Ok(is_probe) => is_probe,
-                Err(error) => return Err(failed(permit, error)),
+                Err(error) => {
+                    permit.undo();
+                    return Err(error);
+                }
             };
             let ask = ask(call, attempt, Ask { is_single, ..limits });
             match self.upstream.stream(R::PATH, body.clone(), ask).await {

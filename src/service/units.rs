@@ -17,7 +17,7 @@ use crate::{
         outside::Listed,
     },
     config,
-    error::{Error, Kind, Result},
+    error::{Error, Result},
     proto::v1::{Concurrency, GatewayUnits, KeyUnits, Plan, QueuedByPriority},
     upstream::{Ask, Catalogue, Client},
 };
@@ -129,7 +129,7 @@ impl Units {
 
     /// Whether an error is a refusal for want of units that waiting for units can cure.
     pub fn is_refusal(&self, error: &Error) -> bool {
-        !self.is_unbounded && error.kind() == Kind::Saturated && error.code() == "concurrency_limit_exceeded"
+        !self.is_unbounded && error.unit_refusal().is_some()
     }
 
     /// What the gateway itself knows of the units.

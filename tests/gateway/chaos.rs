@@ -96,6 +96,12 @@ enum Fault {
     Error,
     /// The error object of an account without free units, where an answer is expected.
     Full,
+    /// The same as a 429 whose `Retry-After` is longer than is waited for.
+    FullForLong,
+    /// The error object of a rate limit, where an answer is expected.
+    Limited,
+    /// The same as a 429 whose `Retry-After` is longer than is waited for.
+    LimitedForLong,
     /// Half of a JSON text, as if it were a whole one.
     BrokenJson,
     /// A line without end: more than is ever held. Bytes before it make no difference, so not every phase has it.
@@ -153,7 +159,8 @@ const TABLE: &[Cell] = &[
     Cell(Headers,    Status(401, "who"), Failed(Misconfigured, "featherless_api_key_rejected"), 1),
     Cell(Headers,    Status(403, "no"), Failed(Forbidden, "forbidden"),                      1),
     Cell(Headers,    Status(404, "no such model"), Failed(NotFound, "model_not_found"),      1),
-    Cell(Headers,    Status(429, "full"), Failed(Saturated, "queue_timeout"),                2),
+    Cell(Headers,    Status(429, "full"), Failed(Saturated, "upstream_rate_limited"),        4),
+    Cell(Headers,    Status(429, "plan limit: 1"), Failed(Saturated, "queue_timeout"),       2),
     Cell(Headers,    Status(500, "boom"), Failed(Bad, "upstream_error"),                     2),
     Cell(Headers,    Status(503, "No valid Executor"), Failed(Unavailable, "no_capacity"),   4),
     Cell(Headers,    Html(200),         Failed(Bad, "upstream_bad_answer"),                  1),
@@ -172,6 +179,8 @@ const TABLE: &[Cell] = &[
     Cell(Headers,    StatusThenSilence, Failed(Bad, "upstream_bad_answer"),                  2),
     Cell(Headers,    Error,             Failed(Bad, "upstream_stream_failed"),               1),
     Cell(Headers,    Full,              Failed(Saturated, "queue_timeout"),                  2),
+    Cell(Headers,    FullForLong,       Failed(Saturated, "concurrency_limit_exceeded"),     1),
+    Cell(Headers,    LimitedForLong,    Failed(Saturated, "upstream_rate_limited"),          1),
     Cell(Headers,    BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(Headers,    GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(Headers,    Garbage,           Failed(Bad, "upstream_bad_answer"),                  1),
@@ -197,6 +206,7 @@ const TABLE: &[Cell] = &[
     Cell(FirstToken, Html(200),         Failed(Bad, "upstream_stream_cut"),                  4),
     Cell(FirstToken, Error,             Failed(Bad, "upstream_stream_failed"),               1),
     Cell(FirstToken, Full,              Failed(Saturated, "queue_timeout"),                  2),
+    Cell(FirstToken, Limited,           Failed(Saturated, "upstream_rate_limited"),          1),
     Cell(FirstToken, BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(FirstToken, GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(FirstToken, CallerLeaves,      Cancelled,                                           1),
@@ -213,6 +223,7 @@ const TABLE: &[Cell] = &[
     Cell(MidStream,  Html(200),         Failed(Bad, "upstream_stream_cut"),                  1),
     Cell(MidStream,  Error,             Failed(Bad, "upstream_stream_failed"),               1),
     Cell(MidStream,  Full,              Failed(Saturated, "concurrency_limit_exceeded"),     1),
+    Cell(MidStream,  Limited,           Failed(Saturated, "upstream_rate_limited"),          1),
     Cell(MidStream,  BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(MidStream,  GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(MidStream,  CallerLeaves,      Cancelled,                                           1),
@@ -752,6 +763,8 @@ impl Play {
             }
             Error => json(200, &json!({"error": "no data in 30000ms"})),
             Full => json(200, &full()),
+            FullForLong => (json(429, &full()).0.replace("retry-after: 0", "retry-after: 60"), Then::Next),
+            LimitedForLong => (json(429, &limited()).0.replace("retry-after: 0", "retry-after: 60"), Then::Next),
             BrokenJson => reply(200, "application/json", r#"{"id":"#),
             GiantLine => (format!("HTTP/1.1 200 OK\r\nx-giant: {}", "x".repeat(4 << 20)), Then::Silence),
             Garbage => ("220 smtp.example.com ESMTP\r\n\r\n".to_owned(), Then::Silence),
@@ -777,9 +790,12 @@ impl Play {
             Html(_) => (chunked("<html><h1>Bad gateway</h1></html>\n\n") + end, Then::Next),
             Error => (event(&json!({"error": "no data in 30000ms"}).to_string()), Then::Silence),
             Full => (event(&full().to_string()), Then::Silence),
+            Limited => (event(&limited().to_string()), Then::Silence),
             BrokenJson => (event(r#"{"id":"#), Then::Silence),
             GiantLine => (chunked(&format!("data: {}", "x".repeat(EVENT_BYTES_MAX))), Then::Silence),
-            Refuse | Status(..) | StatusThenSilence | Garbage => panic!("{:?} has no {:?}", self.phase, self.fault),
+            Refuse | Status(..) | StatusThenSilence | Garbage | FullForLong | LimitedForLong => {
+                panic!("{:?} has no {:?}", self.phase, self.fault)
+            }
         }
     }
 }
@@ -790,6 +806,10 @@ fn event(data: &str) -> String {
 
 fn full() -> Value {
     json!({"error": {"message": "full", "type": "t", "code": "concurrency_limit_exceeded"}})
+}
+
+fn limited() -> Value {
+    json!({"error": {"message": "slow down", "type": "rate_limit_error", "code": 429}})
 }
 
 fn posts(upstream: &Scripted) -> usize {

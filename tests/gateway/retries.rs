@@ -77,6 +77,82 @@ async fn a_lasting_trouble_is_told_after_three_retries_and_an_internal_one_after
     }
 }
 
+/// A 429 of every shape that says nothing of concurrency units.
+fn rate_limits(retry_after: &str) -> Vec<Reply> {
+    let limit = json!({"error": {"message": "Too many requests, limit: 60 per minute", "type": "rate_limit_error",
+        "param": null, "code": "rate_limit_exceeded"}});
+    let bodies = [
+        ("application/json", limit.to_string()),
+        ("application/json", json!({"statusCode": 429, "message": "ThrottlerException"}).to_string()),
+        ("application/json", String::new()),
+        ("text/html", "<html><h1>Too many requests</h1></html>".to_owned()),
+        ("text/plain", "slow down".to_owned()),
+    ];
+    let reply = |(media_type, body): (&str, String)| {
+        let head = format!("429 Slow\r\ncontent-type: {media_type}\r\nretry-after: {retry_after}");
+        Reply::Raw(head, body.into_bytes())
+    };
+    bodies.into_iter().map(reply).collect()
+}
+
+/// One that schedules units, which a rate limit has nothing to do with.
+async fn persistent_with_units(upstream: &Scripted) -> Gateway {
+    upstream.knows(json!({"data": []}));
+    Gateway::with(upstream.address, |config| {
+        config.upstream.retries = 3;
+        config.upstream.retry_wait = Duration::from_millis(1);
+        config.units.units = Some(8);
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_asked_again_then_of_a_fallback_and_then_told() {
+    for door in Door::ALL {
+        for limit in 0..rate_limits("0").len() {
+            let limits = |times: usize| (0..times).map(move |_| rate_limits("0").remove(limit));
+            let upstream = Scripted::first(limits(3).chain([answer(door)])).await;
+            let gateway = persistent_with_units(&upstream).await;
+            gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
+            assert_eq!(upstream.seen().len(), 4, "{door:?} {limit}");
+
+            let upstream = Scripted::first(limits(4).chain([answer(door)]).chain(limits(4))).await;
+            let gateway = persistent_with_units(&upstream).await;
+            let headers = [("x-featherwire-fallback", "org/second-8b")];
+            let answer = gateway.ask_with(door, &prompt(MODEL, "hi"), &headers).await.ok();
+            assert_eq!(answer.served_by.as_deref(), Some("org/second-8b"), "{door:?} {limit}");
+            let failure = gateway.ask(door, &prompt(MODEL, "hi")).await;
+            failure.failed(Kind::Saturated, "upstream_rate_limited");
+            assert_eq!(upstream.seen().len(), 9, "{door:?} {limit}");
+            assert_eq!(gateway.units("any").await["refusals"], 0, "{door:?} {limit}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_limits_own_wait_is_kept_or_told_and_not_waited_for_if_it_is_long() {
+    for door in Door::ALL {
+        for limit in 0..rate_limits("0").len() {
+            let limited = |retry_after| rate_limits(retry_after).remove(limit);
+            let upstream =
+                Scripted::first([limited("3"), answer(door), limited("60"), limited("60"), answer(door)]).await;
+            let gateway = persistent_with_units(&upstream).await;
+            let begun = tokio::time::Instant::now();
+            gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
+            assert!(begun.elapsed() >= Duration::from_secs(3), "{door:?} {limit}: {:?}", begun.elapsed());
+            let begun = tokio::time::Instant::now();
+            let failure = gateway.ask(door, &prompt(MODEL, "hi")).await;
+            let failure = failure.failed(Kind::Saturated, "upstream_rate_limited");
+            assert_eq!(failure.retry_after_seconds, Some(60), "{door:?} {limit}");
+            let headers = [("x-featherwire-fallback", "org/second-8b")];
+            let answer = gateway.ask_with(door, &prompt(MODEL, "hi"), &headers).await.ok();
+            assert_eq!(answer.tried, Some(format!("{MODEL}=upstream_rate_limited")), "{door:?} {limit}");
+            assert!(begun.elapsed() < Duration::from_secs(1), "{door:?} {limit}: {:?}", begun.elapsed());
+            assert_eq!(upstream.seen().len(), 5, "{door:?} {limit}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_stream_that_ends_before_it_begins_is_asked_again() {
     let role = event(&json!({"role": "assistant", "content": ""}), None);

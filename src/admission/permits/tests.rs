@@ -1,7 +1,10 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::*;
-use crate::{admission::KeyId, error::Kind};
+use crate::{
+    admission::KeyId,
+    error::{Kind, Throttle},
+};
 
 const MODEL: &str = "a/b";
 
@@ -19,9 +22,18 @@ fn want(cost: u32) -> Want {
 }
 
 fn full(active: u32, limit: u32) -> Error {
-    let message =
-        format!("This user has {active} active units; this request requires 1 units (limit: {limit}, over by 1)");
-    Error::new(Kind::Saturated, "concurrency_limit_exceeded", message)
+    let units = UnitRefusal { active: Some(active), limit: Some(limit), ..UnitRefusal::default() };
+    refusal(units)
+}
+
+fn refusal(units: UnitRefusal) -> Error {
+    Error::new(Kind::Saturated, "concurrency_limit_exceeded", "full").with_throttle(Throttle::Units(units))
+}
+
+/// A refusal of an account that is full, with this `Retry-After`.
+fn told(seconds: u64) -> Error {
+    let retry_after = Some(Duration::from_secs(seconds));
+    refusal(UnitRefusal { active: Some(8), limit: Some(8), retry_after, ..UnitRefusal::default() })
 }
 
 async fn acquire(permits: &Permits, cost: u32) -> Result<Permit> {
@@ -212,25 +224,108 @@ async fn after_a_refusal_a_snapshot_is_wanted_and_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_is_refused_for_ever_is_told_so_in_the_end() {
-    let refused = refused_for_ever(None).await;
-    assert_eq!(refused.code(), "concurrency_limit_exceeded");
-    assert!(refused.message().contains(MODEL), "{refused}");
-    let late = refused_for_ever(Some(Instant::now() + Duration::from_secs(20))).await;
-    assert_eq!(late.code(), "deadline_exceeded", "the caller's own time was up");
+async fn a_request_that_is_refused_again_and_again_has_failed_after_a_few_tries() {
+    let permits = permits(8);
+    let begun = Instant::now();
+    let (tries, refused) = refused_for_ever(&permits, want(1), &full(8, 8)).await;
+    assert_eq!((refused.code(), tries), ("concurrency_limit_exceeded", 6));
+    assert!(refused.message().contains(MODEL) && refused.message().contains("6 times"), "{refused}");
+    assert!(refused.retry_after().is_some() && refused.throttle().is_some());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!((permits.view().in_use, permits.view().settling), (0, 0), "it holds nothing any more");
+    let (tries, _) = refused_for_ever(&permits, want(1), &full(8, 8)).await;
+    assert_eq!(tries, 3, "the model is known by now");
+    let other = Want { model: "x/y".into(), ..want(8) };
+    permits.acquire(other, &Place::default()).await.unwrap().end();
 }
 
-async fn refused_for_ever(deadline: Option<Instant>) -> Error {
+#[tokio::test(start_paused = true)]
+async fn upstreams_own_wait_is_kept_though_a_snapshot_says_that_units_are_free() {
     let permits = permits(8);
+    let permit = acquire(&permits, 1).await.unwrap();
+    let (refused_at, place) = (Instant::now(), Place::default());
+    let (refusal, again) = (told(5), async {
+        tokio::task::yield_now().await;
+        permits.take_snapshot(Some(Instant::now()), Some(8), 0, &[]);
+        assert!(starts(&permits, 8).await, "others may have the units");
+    });
+    let (permit, ()) = tokio::join!(permit.wait_again(&refusal, &place), again);
+    permit.unwrap().end();
+    assert!(refused_at.elapsed() >= Duration::from_secs(5), "{:?}", refused_at.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_known_of_the_plan_upstreams_own_wait_is_kept_and_tries_end() {
+    let permits = permits(8);
+    permits.set_capacity(None);
+    let silent = |retry_after| refusal(UnitRefusal { retry_after, ..UnitRefusal::default() });
+    for (retry_after, seconds) in [(None, 1), (Some(0), 1), (Some(2), 2), (Some(20), 20)] {
+        let permit = acquire(&permits, 1).await.unwrap();
+        let (refused_at, place) = (Instant::now(), Place::default());
+        let refusal = silent(retry_after.map(Duration::from_secs));
+        permit.wait_again(&refusal, &place).await.unwrap().end();
+        assert_eq!(refused_at.elapsed().as_secs(), seconds, "{retry_after:?}");
+    }
+    let begun = Instant::now();
     let place = Place::default();
-    let mut permit = permits.acquire(Want { deadline, ..want(1) }, &place).await.unwrap();
+    let mut permit = acquire(&permits, 1).await.unwrap();
+    let mut tries = 1;
+    while let Ok(again) = permit.wait_again(&silent(None), &place).await {
+        (permit, tries) = (again, tries + 1);
+    }
+    assert_eq!((tries, begun.elapsed().as_secs()), (6, 23));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_too_long_or_outlasts_the_caller_is_not_begun() {
+    let permits = permits(8);
+    let begun = Instant::now();
+    let (tries, refused) = refused_for_ever(&permits, want(1), &told(31)).await;
+    assert_eq!((tries, refused.retry_after()), (1, Some(Duration::from_secs(31))));
+    let hurried = Want { deadline: Some(begun + Duration::from_secs(3)), ..want(1) };
+    let (tries, refused) = refused_for_ever(&permits, hurried, &told(4)).await;
+    assert_eq!((tries, refused.code()), (1, "concurrency_limit_exceeded"), "at once, and not when its time is up");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_is_undone_gives_its_units_back_at_once() {
+    let permits = permits(8);
+    let granted = acquire(&permits, 8).await.unwrap();
+    granted.undo();
+    assert_eq!((permits.view().in_use, permits.view().settling), (0, 0));
+    drop(acquire(&permits, 8).await.unwrap());
+    assert_eq!(permits.view().settling, 8, "a request that upstream has seen needs a moment");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_a_refusal_told_outlasts_a_lost_feed() {
+    let permits = permits(8);
+    permits.set_capacity(None);
+    let permit = acquire(&permits, 1).await.unwrap();
+    let (place, again) = (Place::default(), permits.clone());
+    let waits = tokio::spawn(async move { permit.wait_again(&full(2, 2), &place).await.map(Permit::end) });
+    waits.await.unwrap().unwrap();
+    assert_eq!(again.view().capacity, Some(2));
+    again.set_capacity(None);
+    assert_eq!(again.view().capacity, Some(2), "that nothing is known is no news");
+    again.set_capacity(Some(4));
+    assert_eq!(again.view().capacity, Some(4));
+}
+
+/// How often a request is tried that upstream refuses each time, although each time it says in between that there are
+/// units, and what its caller is told.
+async fn refused_for_ever(permits: &Permits, want: Want, refusal: &Error) -> (u32, Error) {
+    let place = Place::default();
+    let mut permit = permits.acquire(want, &place).await.unwrap();
+    let mut tries = 1;
     loop {
-        permit = match permit.wait_again(&full(8, 8), &place).await {
-            Ok(permit) => permit,
-            Err(refused) => return refused,
-        };
-        // Upstream takes its time to refuse, and says in between that there are units.
         tokio::time::advance(Duration::from_millis(50)).await;
         permits.take_snapshot(Some(Instant::now()), Some(8), 0, &[]);
+        permit = match permit.wait_again(refusal, &place).await {
+            Ok(permit) => permit,
+            Err(refused) => return (tries, refused),
+        };
+        tries += 1;
     }
 }

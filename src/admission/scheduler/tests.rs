@@ -338,6 +338,35 @@ fn a_capacity_that_a_refusal_told_is_for_now() {
 }
 
 #[test]
+fn a_request_that_steps_aside_keeps_its_place_and_holds_up_nobody() {
+    let mut bench = Bench::with_capacity(1);
+    let tickets: Vec<_> = (0..3).map(|_| bench.enqueue(ask())).collect();
+    assert_eq!(bench.start(), tickets[..1]);
+    bench.pass(seconds(3));
+    assert!(bench.scheduler.put_back(tickets[0], bench.now));
+    let aside = bench.scheduler.step_aside(tickets[0]).unwrap();
+    assert!(bench.scheduler.step_aside(tickets[0]).is_none(), "it doesn't wait");
+    assert_eq!((bench.start(), bench.view().queued.default), (vec![tickets[1]], 1));
+    assert_eq!(bench.scheduler.step_back(bench.now, aside), tickets[0]);
+    assert_eq!(bench.view().oldest, Some(seconds(3)));
+    bench.release(tickets[1]);
+    assert_eq!(bench.start(), tickets[..1], "before those that came after it");
+    assert!(bench.scheduler.step_aside(tickets[2]).is_some(), "and leaves");
+    bench.release(tickets[0]);
+    assert_eq!((bench.start(), bench.view().queued.default, bench.view().in_use), (vec![], 0, 0));
+}
+
+#[test]
+fn a_capacity_that_a_refusal_told_is_replaced_by_a_number_only() {
+    let mut bench = Bench::new();
+    bench.scheduler.set_capacity_refused(Some(2));
+    assert_eq!(bench.scheduler.set_capacity(None), []);
+    assert_eq!(bench.view().capacity, Some(2));
+    assert_eq!(bench.scheduler.set_capacity(Some(8)), []);
+    assert_eq!(bench.view().capacity, Some(8));
+}
+
+#[test]
 fn no_key_fills_the_queue_for_the_others() {
     let settings = Settings { queue_limit: 4, queue_limit_of_key: 3, ..Settings::default() };
     let mut bench = Bench::of(settings, Some(1));
