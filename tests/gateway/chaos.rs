@@ -178,7 +178,7 @@ const TABLE: &[Cell] = &[
     Cell(Headers,    Html(525),         Failed(Bad, "upstream_bad_answer"),                  4),
     Cell(Headers,    StatusThenSilence, Failed(Bad, "upstream_bad_answer"),                  2),
     Cell(Headers,    Error,             Failed(Bad, "upstream_stream_failed"),               1),
-    Cell(Headers,    Full,              Failed(Saturated, "queue_timeout"),                  2),
+    Cell(Headers,    Full,              Failed(Saturated, "concurrency_limit_exceeded"),     6),
     Cell(Headers,    FullForLong,       Failed(Saturated, "concurrency_limit_exceeded"),     1),
     Cell(Headers,    LimitedForLong,    Failed(Saturated, "upstream_rate_limited"),          1),
     Cell(Headers,    BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
@@ -205,8 +205,8 @@ const TABLE: &[Cell] = &[
     Cell(FirstToken, EofInside,         Failed(Bad, "upstream_stream_cut"),                  4),
     Cell(FirstToken, Html(200),         Failed(Bad, "upstream_stream_cut"),                  4),
     Cell(FirstToken, Error,             Failed(Bad, "upstream_stream_failed"),               1),
-    Cell(FirstToken, Full,              Failed(Saturated, "queue_timeout"),                  2),
-    Cell(FirstToken, Limited,           Failed(Saturated, "upstream_rate_limited"),          1),
+    Cell(FirstToken, Full,              Failed(Saturated, "concurrency_limit_exceeded"),     6),
+    Cell(FirstToken, Limited,           Failed(Saturated, "upstream_rate_limited"),          4),
     Cell(FirstToken, BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(FirstToken, GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(FirstToken, CallerLeaves,      Cancelled,                                           1),
@@ -354,9 +354,6 @@ const BOUND: Duration = Duration::from_secs(60);
 /// machine.
 const CLOCK: Duration = Duration::from_secs(3);
 
-/// Longer than a refusal for want of units is believed, so that the call asks once more and is refused once more.
-const QUEUE_CLOCK: Duration = Duration::from_millis(2500);
-
 /// How many cells are played at the same time. They mostly wait for clocks.
 const CELLS_AT_ONCE: usize = 6;
 
@@ -425,7 +422,7 @@ impl Cell {
         let Cell(_, fault, end, _) = self;
         let is_refusal = match fault {
             Status(400, what) => *what == "bad",
-            Status(401 | 403 | 404 | 429, _) | Full | Deadline | TalksOn => true,
+            Status(401 | 403 | 404, _) | Deadline | TalksOn => true,
             _ => false,
         };
         matches!(end, Failed(..)) && !is_refusal
@@ -513,8 +510,7 @@ impl Play {
         let code = if let Failed(_, code) = self.end { code } else { "" };
         config.units.units = Some(1);
         config.units.queue_timeout = match code {
-            "queue_timeout" if self.phase == Queue => CLOCK,
-            "queue_timeout" => QUEUE_CLOCK,
+            "queue_timeout" => CLOCK,
             _ => 4 * BOUND,
         };
         let upstream = &mut config.upstream;
@@ -529,7 +525,6 @@ impl Play {
     /// A clock does not ring early. Each of several tries has one of its own. That it rings at all, [`BOUND`] tells.
     fn check_clock(self, took: Duration) {
         let clock = match self.end {
-            Failed(_, "queue_timeout") if self.phase != Queue => QUEUE_CLOCK,
             Failed(_, "queue_timeout") => CLOCK,
             Failed(Timeout, code) if code != "upstream_timeout" => CLOCK,
             _ => return,
