@@ -104,10 +104,7 @@ const EXAMPLES: &[(&str, &str)] = &[
         "CreateCompletionRequest",
         r#"{"model": "meta-llama/Meta-Llama-3.1-8B-Instruct", "prompt": "Once upon a time", "max_tokens": 50}"#,
     ),
-    (
-        "CreateEmbeddingRequest",
-        r#"{"model": "meta-llama/Meta-Llama-3.1-8B-Instruct", "input": ["a text", "another text"]}"#,
-    ),
+    ("CreateEmbeddingRequest", r#"{"model": "BAAI/bge-m3", "input": ["a text", "another text"]}"#),
     ("TokenizeRequest", r#"{"model": "meta-llama/Meta-Llama-3.1-8B-Instruct", "text": "How many tokens are these?"}"#),
 ];
 

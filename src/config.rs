@@ -205,6 +205,24 @@ pub struct EmulatorPace {
     /// How many made-up models the emulator's catalogue has besides the well-known ones
     #[arg(long, env = "FEATHERWIRE_EMULATOR_MODELS", value_name = "N", default_value_t = 0)]
     pub emulator_models: usize,
+
+    /// How long a cold model of the emulator takes to load, from the first request for it
+    #[arg(long, env = "FEATHERWIRE_EMULATOR_WARM_AFTER", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    pub emulator_warm_after: Duration,
+
+    /// How long the units of a cancelled request stay in use at the emulator
+    #[arg(long, env = "FEATHERWIRE_EMULATOR_RELEASE_AFTER", value_name = "TIME", default_value = "300ms", value_parser = duration)]
+    pub emulator_release_after: Duration,
+
+    /// What is wrong with the emulator's feed of units, its plan or its catalogue, comma-separated, such as
+    /// `feed=ping,models=null-entry`; `featherwire emulator --help` lists all
+    #[arg(
+        long = "emulator-switch",
+        env = "FEATHERWIRE_EMULATOR_SWITCHES",
+        value_name = "NAME=VALUE,…",
+        value_delimiter = ','
+    )]
+    pub emulator_switches: Vec<crate::emulator::Switch>,
 }
 
 /// How to reach a running gateway: for the commands that are its clients.

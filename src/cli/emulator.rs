@@ -8,8 +8,11 @@ use tokio::net::TcpListener;
 use super::{Failure, signal};
 use crate::{
     config::EmulatorPace,
-    emulator::{self, EmulatorConfig, FAULTS},
+    emulator::{self, EmulatorConfig, FAULTS, SWITCHES},
 };
+
+/// The width of the help: it stays readable in the narrowest usual terminal.
+const HELP_COLUMNS: usize = 80;
 
 /// Runs the Featherless API on this machine: its endpoints, its strictness, its concurrency units, without its models.
 #[derive(Args, Debug)]
@@ -44,15 +47,60 @@ pub fn config(pace: &EmulatorPace) -> EmulatorConfig {
         seed: pace.emulator_seed,
         models: pace.emulator_models,
         api_key: None,
+        warm_after: pace.emulator_warm_after,
+        release_after: pace.emulator_release_after,
+        switches: pace.emulator_switches.clone(),
     }
 }
 
+const ABOUT_FAULTS: &str = "\
+Models that fail on demand, like the test cards of a payment API. What may
+follow any of their names, in any order:
+  -then-ok         the first attempt fails, the second is answered
+  -x3-then-ok      the first three attempts fail
+  -after-90s       90 s pass before anything is sent (ms, s or m)
+  -retry-after-5   an error has the header Retry-After: 5
+";
+
+const ABOUT_SWITCHES: &str = "\
+What no model's name can reach is switched on with --emulator-switch, or while
+the emulator runs:
+  curl -X PUT http://127.0.0.1:8001/emulator/switches/feed -d ping
+units=N (or none) changes the plan's concurrency units.
+";
+
 fn faults() -> StyledStr {
-    let width = FAULTS.iter().map(|fault| fault.model.len()).max().unwrap_or_default();
-    let mut help = String::from("Models that fail on demand, like the test cards of a payment API:\n");
-    for fault in FAULTS {
-        // Writing to a String can't fail.
-        let _ = writeln!(help, "  {:width$}  {}", fault.model, fault.what);
+    let mut help = String::from(ABOUT_FAULTS);
+    for group in FAULTS.chunk_by(|one, next| one.group == next.group) {
+        let title = group.first().map(|fault| fault.group.title()).unwrap_or_default();
+        add_table(&mut help, title, group.iter().map(|fault| (fault.model, fault.what)));
+    }
+    help.push('\n');
+    help.push_str(ABOUT_SWITCHES);
+    for switch in SWITCHES.chunk_by(|one, next| one.name == next.name) {
+        let name = switch.first().map(|value| value.name).unwrap_or_default();
+        add_table(&mut help, &format!("{name}="), switch.iter().map(|value| (value.value, value.what)));
     }
     StyledStr::from(help)
+}
+
+/// A headline, and two columns; what doesn't fit into the second goes on below it.
+fn add_table(help: &mut String, title: &str, rows: impl Iterator<Item = (&'static str, &'static str)> + Clone) {
+    let width = rows.clone().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let indent = width + 4;
+    // Writing to a String can't fail.
+    let _ = writeln!(help, "\n{title}:");
+    for (name, what) in rows {
+        let _ = write!(help, "  {name:width$} ");
+        let mut column = indent - 1;
+        for word in what.split(' ') {
+            if column + 1 + word.chars().count() > HELP_COLUMNS {
+                let _ = write!(help, "\n{:1$}", "", indent - 1);
+                column = indent - 1;
+            }
+            let _ = write!(help, " {word}");
+            column += 1 + word.chars().count();
+        }
+        help.push('\n');
+    }
 }

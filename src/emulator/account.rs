@@ -1,49 +1,81 @@
-//! The caller's plan and the units in use: `/v1/plan`, `/account/concurrency` and its stream.
+//! The caller's plan and the units in use: `/v1/plan` and `/account/concurrency`.
 
-use std::convert::Infallible;
-use std::time::Duration;
-
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
-use http::{HeaderValue, header};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::Shared;
 use super::auth::{AccountHolder, SignedIn};
 use super::refusal::json_type;
-use super::units::Snapshot;
+use super::{Emulator, Shared};
 
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(2);
+/// In thousands of millions of parameters, and more than any model of the catalogue has.
+const MODEL_SIZE_MAX: u32 = 1_100;
+
+/// A plan that is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanOddity {
+    EmptyObject,
+    AllNull,
+    NoConcurrency,
+    TextConcurrency,
+    List,
+    NotJson,
+}
 
 pub async fn plan(_: SignedIn, State(emulator): State<Shared>) -> Response {
-    let plan = json!({
+    let mut plan = usual_plan(&emulator);
+    let text = match emulator.switches.get().plan {
+        None => plan.to_string(),
+        Some(PlanOddity::EmptyObject) => "{}".to_owned(),
+        Some(PlanOddity::List) => "[]".to_owned(),
+        Some(PlanOddity::NotJson) => "This is no plan".to_owned(),
+        Some(PlanOddity::AllNull) => {
+            plan.as_object_mut().into_iter().flatten().for_each(|(_, value)| *value = Value::Null);
+            plan.to_string()
+        }
+        Some(PlanOddity::NoConcurrency) => {
+            plan.as_object_mut().map(|members| members.remove("concurrency"));
+            plan.to_string()
+        }
+        Some(PlanOddity::TextConcurrency) => {
+            let members = plan.as_object_mut();
+            members.map(|members| members.insert("concurrency".to_owned(), json!("eight")));
+            plan.to_string()
+        }
+    };
+    (json_type(), text).into_response()
+}
+
+/// Whether it limits the size of models is null, absent or a number, by the seed.
+fn usual_plan(emulator: &Emulator) -> Value {
+    let mut plan = json!({
         "id": "emulator",
         "name": "Featherwire Emulator",
         "max_context_length": 131_072,
         "max_model_size": null,
         "concurrency": emulator.ledger.limit(),
     });
-    (json_type(), plan.to_string()).into_response()
+    if let Some(members) = plan.as_object_mut() {
+        match emulator.config.seed % 3 {
+            0 => {}
+            1 => drop(members.remove("max_model_size")),
+            _ => drop(members.insert("max_model_size".to_owned(), json!(MODEL_SIZE_MAX))),
+        }
+    }
+    plan
 }
 
 pub async fn concurrency(_: AccountHolder, State(emulator): State<Shared>) -> Response {
-    (json_type(), text(&emulator.ledger.snapshot())).into_response()
+    (json_type(), snapshot(&emulator)).into_response()
 }
 
-pub async fn watch_concurrency(_: AccountHolder, State(emulator): State<Shared>) -> Response {
-    // The first tick of an interval is immediate: the caller sees a snapshot at once.
-    let ticks = tokio::time::interval(SNAPSHOT_EVERY);
-    let events = stream::unfold((emulator, ticks), async |(emulator, mut ticks)| {
-        ticks.tick().await;
-        let event = format!("data: {}\n\n", text(&emulator.ledger.snapshot()));
-        Some((Ok::<_, Infallible>(event), (emulator, ticks)))
-    });
-    let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
-    ([(header::CONTENT_TYPE, kind)], Body::from_stream(events)).into_response()
-}
-
-fn text(snapshot: &Snapshot) -> String {
-    serde_json::to_string(snapshot).unwrap_or_default()
+/// The units in use as JSON, with the members that a switch has made odd.
+pub fn snapshot(emulator: &Emulator) -> String {
+    let snapshot = emulator.ledger.snapshot();
+    let Some(oddity) = emulator.switches.get().feed else {
+        return serde_json::to_string(&snapshot).unwrap_or_default();
+    };
+    let mut snapshot = serde_json::to_value(snapshot).unwrap_or_default();
+    snapshot.as_object_mut().into_iter().for_each(|members| oddity.edit(members));
+    snapshot.to_string()
 }

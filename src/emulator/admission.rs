@@ -1,13 +1,13 @@
-//! Letting a request in: it takes the units its model costs, and meets the faults that strike before any answer.
+//! Letting a request in: the model is ready, the plan has units for it, and no fault strikes before an answer.
 
 use axum::response::Response;
 
 use super::Emulator;
 use super::delivery::Delivery;
-use super::faults::Trouble;
+use super::faults::FaultId;
 use super::models::Model;
 use super::refusal::Refusal;
-use super::router::RequestId;
+use super::router::Exchange;
 
 pub enum Admission {
     /// Go on, and answer through this.
@@ -17,24 +17,25 @@ pub enum Admission {
 }
 
 impl Emulator {
-    pub async fn admit(
-        &self,
-        model: &Model,
-        cost: u32,
-        RequestId(id): RequestId,
-        fingerprint: u64,
-    ) -> Result<Admission, Refusal> {
-        let trouble = Trouble::of(&model.id);
-        let delivery = Delivery {
-            permit: self.ledger.acquire(id, model, cost)?,
-            tokens_per_second: self.config.tokens_per_second,
-            trouble,
-        };
-        if let Some(trouble) = trouble
-            && let Some(answer) = trouble.strike_early(&model.id, &self.attempts, fingerprint).await?
+    pub async fn admit(&self, model: &Model, exchange: Exchange, fingerprint: u64) -> Result<Admission, Refusal> {
+        self.catalogue.check_ready(model)?;
+        let Exchange { id, line } = exchange;
+        let permit = self.ledger.acquire(id, model)?;
+        let fault = self.fault(model, fingerprint);
+        if let Some(fault) = &fault
+            && let Some(answer) = fault.strike_early(&model.id, &line).await
         {
+            permit.give_back();
             return Ok(Admission::Answered(answer));
         }
-        Ok(Admission::Granted(delivery))
+        let tokens_per_second = self.config.tokens_per_second;
+        Ok(Admission::Granted(Delivery { permit, tokens_per_second, fault, line }))
+    }
+
+    /// What goes wrong with this attempt, if the model is a fault and has not failed often enough.
+    pub fn fault(&self, model: &Model, fingerprint: u64) -> Option<FaultId> {
+        let fault = FaultId::read(&model.id)?;
+        let fails = fault.failures.is_none_or(|most| self.attempts.fails(fingerprint, most));
+        fails.then_some(fault)
     }
 }

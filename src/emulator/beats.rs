@@ -8,6 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::delivery::event_bytes;
+use super::line::HangUp;
+
 pub enum Beat {
     /// The time it takes to make one token.
     Tick,
@@ -26,8 +29,28 @@ pub enum Beat {
     Breath,
     /// Silence, with the connection open.
     Hang,
-    /// The connection breaks.
-    Cut,
+    /// The connection ends.
+    HangUp(HangUp),
+}
+
+impl Beat {
+    /// The bytes of a beat that has any.
+    pub fn into_bytes(self) -> Option<Bytes> {
+        match self {
+            Self::Token(event) | Self::Finish(event) | Self::Event(event) => Some(event_bytes(&event.to_string())),
+            Self::Done => Some(event_bytes("[DONE]")),
+            Self::Raw(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Changes the JSON of a beat that has any.
+    pub fn map_json(mut self, edit: impl FnOnce(&mut Value)) -> Self {
+        if let Self::Token(event) | Self::Finish(event) | Self::Event(event) = &mut self {
+            edit(event);
+        }
+        self
+    }
 }
 
 pub type Beats = Box<dyn Iterator<Item = Beat> + Send>;
@@ -60,4 +83,21 @@ pub fn first_tokens(beats: Beats, tokens: usize) -> impl Iterator<Item = Beat> +
         left = left.saturating_sub(usize::from(matches!(beat, Beat::Token(_))));
         (!is_over).then_some(beat)
     })
+}
+
+/// All beats, and `more` right after token number `tokens` (0: before everything), or before the end if that comes first.
+pub fn insert_after(beats: Beats, tokens: usize, more: Vec<Beat>) -> Beats {
+    let mut left = tokens;
+    let mut more = Some(more);
+    let first = if tokens == 0 { more.take().unwrap_or_default() } else { Vec::new() };
+    let rest = beats.flat_map(move |beat| {
+        left = left.saturating_sub(usize::from(matches!(beat, Beat::Token(_))));
+        let is_end = matches!(beat, Beat::Finish(_) | Beat::Done);
+        let due = if left == 0 || is_end { more.take().unwrap_or_default() } else { Vec::new() };
+        let mut all = vec![beat];
+        let place = usize::from(!is_end);
+        all.splice(place..place, due);
+        all
+    });
+    Box::new(first.into_iter().chain(rest))
 }

@@ -1,36 +1,108 @@
-//! All models: found by id, or listed by what the caller wants of them.
+//! All models: found by id, or listed by what the caller wants of them; and which of them are loaded.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
 
 use super::made_up;
-use super::models::{self, Model};
+use super::models::{self, Model, Readiness};
 use super::refusal::Refusal;
 
 pub struct Catalogue {
-    /// Those that are listed come first; the rest can only be asked for by id.
+    /// All that are listed; models that are faults can only be asked for by id.
     models: Vec<Model>,
-    listed: usize,
     places: HashMap<String, usize>,
+    /// How long a cold model takes to load.
+    warm_after: Duration,
+    /// When cold models were first asked for, by id.
+    loading: Mutex<HashMap<String, Instant>>,
+}
+
+/// What the catalogue shows of a model's state.
+#[derive(Serialize)]
+pub struct Availability {
+    pub tier: &'static str,
+    pub is_hot_live: bool,
 }
 
 impl Catalogue {
-    pub fn new(made_up: usize, seed: u64) -> Self {
-        let mut models: Vec<Model> = models::seeds().chain(made_up::models(made_up, seed)).collect();
-        let listed = models.len();
-        models.extend(models::spoilt());
+    pub fn new(made_up: usize, seed: u64, warm_after: Duration) -> Self {
+        let models: Vec<Model> = models::seeds().chain(made_up::models(made_up, seed)).collect();
         let places = models.iter().enumerate().map(|(place, model)| (model.id.clone(), place));
-        Self { places: places.collect(), listed, models }
+        Self { places: places.collect(), models, warm_after, loading: Mutex::default() }
     }
 
     /// Ids are case-sensitive.
-    pub fn find(&self, id: &str) -> Result<&Model, Refusal> {
-        let found = self.places.get(id).and_then(|place| self.models.get(*place));
-        found.ok_or_else(Refusal::model_not_found)
+    pub fn find(&self, id: &str) -> Result<Cow<'_, Model>, Refusal> {
+        let listed = self.places.get(id).and_then(|place| self.models.get(*place)).map(Cow::Borrowed);
+        listed.or_else(|| models::spoilt(id).map(Cow::Owned)).ok_or_else(Refusal::model_not_found)
+    }
+
+    /// A model that the account may use.
+    pub fn usable(&self, id: &str) -> Result<Cow<'_, Model>, Refusal> {
+        let model = self.find(id)?;
+        if !model.is_on_plan {
+            return Err(Refusal::not_on_plan(id));
+        }
+        if model.is_gated && !model.has_licence {
+            return Err(Refusal::gated(id));
+        }
+        Ok(model)
+    }
+
+    /// Refuses while a model is not loaded. The first request starts to load it.
+    pub fn check_ready(&self, model: &Model) -> Result<(), Refusal> {
+        if model.readiness != Readiness::Cold {
+            return Ok(());
+        }
+        let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *loading.entry(model.id.clone()).or_insert_with(Instant::now);
+        if since.elapsed() < self.warm_after { Err(Refusal::not_ready(&model.id)) } else { Ok(()) }
+    }
+
+    pub fn availability(&self, model: &Model) -> Option<Availability> {
+        let tier = match model.readiness {
+            Readiness::Untold => return None,
+            Readiness::Hot | Readiness::Warm => "warm",
+            Readiness::Cold => self.tier_of_cold(&model.id),
+        };
+        Some(Availability { tier, is_hot_live: model.readiness == Readiness::Hot })
+    }
+
+    fn tier_of_cold(&self, id: &str) -> &'static str {
+        let loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        match loading.get(id) {
+            None => "cold",
+            Some(since) if since.elapsed() < self.warm_after => "loading",
+            Some(_) => "warm",
+        }
     }
 
     pub fn list<'a>(&'a self, wanted: &'a Wanted) -> impl Iterator<Item = &'a Model> {
-        let all = self.models.iter().take(self.listed);
-        all.filter(|model| wanted.admits(model)).skip(wanted.skip).take(wanted.take)
+        self.models.iter().filter(|model| self.is_wanted(wanted, model)).skip(wanted.skip).take(wanted.take)
+    }
+
+    fn is_wanted(&self, wanted: &Wanted, model: &Model) -> bool {
+        let contains_text = model.id.to_lowercase().contains(&wanted.text.to_lowercase());
+        let is_of_family = |family: &String| model.model_class.starts_with(family.to_lowercase().as_str());
+        contains_text
+            && (wanted.families.is_empty() || wanted.families.iter().any(is_of_family))
+            && wanted.tags.iter().all(|tag| self.has_tag(model, tag))
+            && (!wanted.only_on_plan || model.is_on_plan)
+    }
+
+    fn has_tag(&self, model: &Model, tag: &str) -> bool {
+        match tag {
+            "tool-use" => model.features.tool_use,
+            "vision" => model.vision_supported,
+            "moe" => model.is_moe,
+            "gated" => model.is_gated,
+            tier => self.availability(model).is_some_and(|availability| availability.tier == tier),
+        }
     }
 }
 
@@ -43,25 +115,4 @@ pub struct Wanted {
     pub only_on_plan: bool,
     pub skip: usize,
     pub take: usize,
-}
-
-impl Wanted {
-    fn admits(&self, model: &Model) -> bool {
-        let contains_text = model.id.to_lowercase().contains(&self.text.to_lowercase());
-        let is_of_family = |family: &String| model.model_class.starts_with(family.to_lowercase().as_str());
-        contains_text
-            && (self.families.is_empty() || self.families.iter().any(is_of_family))
-            && self.tags.iter().all(|tag| has_tag(model, tag))
-            && (!self.only_on_plan || model.is_on_plan)
-    }
-}
-
-fn has_tag(model: &Model, tag: &str) -> bool {
-    match tag {
-        "tool-use" => model.features.tool_use,
-        "vision" => model.vision_supported,
-        "moe" => model.is_moe,
-        "gated" => model.is_gated,
-        tier => model.availability.tier == tier,
-    }
 }

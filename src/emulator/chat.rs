@@ -13,33 +13,39 @@ use super::beats::{Beat, Beats, interleave};
 use super::body::JsonBody;
 use super::chat_answer::{self, Choice};
 use super::chat_request::ChatRequest;
-use super::faults::Trouble;
+use super::faults::FaultId;
 use super::logprobs;
 use super::models::Model;
 use super::refusal::Refusal;
-use super::router::RequestId;
+use super::router::Exchange;
+use super::thinking::{self, Thinking};
 use super::units::unix_s;
 use super::{Emulator, Shared};
 
 pub async fn create(
     _: SignedIn,
     State(emulator): State<Shared>,
-    Extension(id): Extension<RequestId>,
+    Extension(exchange): Extension<Exchange>,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
     let request = ChatRequest::read(&body.members)?;
-    let model = emulator.catalogue.find(&request.model)?;
+    let model = &*emulator.catalogue.usable(&request.model)?;
+    model.check_generates()?;
+    if request.images() > 0 {
+        model.check_sees()?;
+    }
     let budget_tokens = budget_tokens(&request, model)?;
 
-    let admitted = emulator.admit(model, model.concurrency_cost, id, body.fingerprint).await?;
+    let admitted = emulator.admit(model, exchange, body.fingerprint).await?;
     let delivery = match admitted {
         Admission::Granted(delivery) => delivery,
         Admission::Answered(answer) => return Ok(answer),
     };
-    let thinks = request.thinks || delivery.trouble == Some(Trouble::Think);
-    let choices = chat_answer::choices(&request, model, thinks, budget_tokens, emulator.config.seed);
+    let thinking = delivery.fault.as_ref().and_then(FaultId::thinking);
+    let thinking = thinking.or(request.thinks.then_some(thinking::USUAL));
+    let choices = chat_answer::choices(&request, model, thinking, budget_tokens, emulator.config.seed);
     let usage = chat_answer::usage(&request, &choices);
-    let frame = Frame::new(&emulator, model, &request);
+    let frame = Frame::new(&emulator, model, &request, thinking);
 
     if request.streaming.is_on {
         let usage = request.streaming.includes_usage.then_some(usage);
@@ -57,7 +63,7 @@ fn budget_tokens(request: &ChatRequest, model: &Model) -> Result<usize, Refusal>
         return Err(Refusal::context_length("messages", model.context_length, prompt));
     }
     let asked = request.sampling.max_tokens.unwrap_or(usize::MAX);
-    Ok(asked.min(model.max_completion_tokens).min(left))
+    Ok(asked.min(model.answer_tokens_max()).min(left))
 }
 
 /// What the chunks of one answer have in common.
@@ -66,16 +72,18 @@ struct Frame {
     created: u64,
     model: String,
     logprobs: Option<usize>,
+    thinking: Thinking,
     emulator: Shared,
 }
 
 impl Frame {
-    fn new(emulator: &Shared, model: &Model, request: &ChatRequest) -> Arc<Self> {
+    fn new(emulator: &Shared, model: &Model, request: &ChatRequest, thinking: Option<Thinking>) -> Arc<Self> {
         Arc::new(Self {
             id: format!("chatcmpl-{}", emulator.unique_hex()),
             created: unix_s(),
             model: model.id.clone(),
             logprobs: request.logprobs,
+            thinking: thinking.unwrap_or(thinking::USUAL),
             emulator: Arc::clone(emulator),
         })
     }
@@ -92,9 +100,7 @@ impl Frame {
     fn choice(&self, index: usize, choice: &Choice) -> Value {
         let mut message = json!({"role": "assistant", "content": choice.content.concat(), "refusal": null});
         if let Some(message) = message.as_object_mut() {
-            if !choice.reasoning.is_empty() {
-                message.insert("reasoning_content".to_owned(), json!(choice.reasoning.concat()));
-            }
+            message.extend(self.thought(choice.reasoning.concat()));
             if !choice.calls.is_empty() {
                 let calls = choice.calls.iter().map(|call| {
                     let arguments = call.arguments.concat();
@@ -111,6 +117,13 @@ impl Frame {
             "index": index, "message": message, "finish_reason": choice.finish,
             "logprobs": self.logprobs.map(|top| logprobs::chat(&choice.content, top)),
         })
+    }
+
+    /// The member that shows this thought beside the content, if there is one.
+    fn thought(&self, text: String) -> Option<(String, Value)> {
+        let is_thought = !text.is_empty();
+        let (name, value) = self.thinking.member(text).filter(|_| is_thought)?;
+        Some((name.to_owned(), value))
     }
 
     fn event(&self, choices: Value) -> Value {
@@ -156,8 +169,8 @@ fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Beat
 fn speak(frame: Arc<Frame>, index: usize, choice: Choice) -> Beats {
     let finish = Beat::Finish(frame.finish(index, choice.finish));
     let thinking = Arc::clone(&frame);
-    let reasoning =
-        choice.reasoning.into_iter().map(move |piece| thinking.delta(index, json!({ "reasoning_content": piece })));
+    let thoughts = choice.reasoning.into_iter();
+    let reasoning = thoughts.map(move |piece| thinking.delta(index, thinking.thought(piece).into_iter().collect()));
     let speaking = Arc::clone(&frame);
     let content = choice.content.into_iter().map(move |piece| speaking.content(index, piece));
     let calls = choice.calls.into_iter().enumerate().flat_map(move |(place, call)| {

@@ -4,8 +4,11 @@ use serde_json::{Value, json};
 
 use super::chat_request::{ChatRequest, Format};
 use super::dice::Dice;
+use super::found_schema;
 use super::models::Model;
+use super::sampling::Padding;
 use super::schema;
+use super::thinking::Thinking;
 use super::tokenizer;
 use super::writer::{self, Ask};
 
@@ -25,16 +28,26 @@ pub struct SpokenCall {
 }
 
 /// All choices of the answer, of at most `budget_tokens` each.
-pub fn choices(request: &ChatRequest, model: &Model, thinks: bool, budget_tokens: usize, seed: u64) -> Vec<Choice> {
+pub fn choices(
+    request: &ChatRequest,
+    model: &Model,
+    thinking: Option<Thinking>,
+    budget_tokens: usize,
+    seed: u64,
+) -> Vec<Choice> {
     let ask = Ask {
         model: &model.id,
         prompt: request.prompt(),
         images: request.images(),
         tool_result: request.tool_result(),
     };
-    let mut reasoning = if thinks { tokenizer::split(&writer::reasoning(&ask)) } else { Vec::new() };
+    let thoughts = thinking.map(|_| tokenizer::split(&writer::reasoning(&ask))).unwrap_or_default();
+    // Thoughts stand beside the content, or at its beginning.
+    let mut inlined = thinking.map(|thinking| thinking.inlined(&thoughts)).unwrap_or_default();
+    let mut reasoning = if inlined.is_empty() { thoughts } else { Vec::new() };
     reasoning.truncate(budget_tokens);
-    let left_tokens = budget_tokens - reasoning.len();
+    inlined.truncate(budget_tokens);
+    let left_tokens = budget_tokens - reasoning.len() - inlined.len();
 
     let choice = |index| {
         let calls = request.toolbox.calls(ask.prompt, ask.tool_result.is_some());
@@ -45,8 +58,10 @@ pub fn choices(request: &ChatRequest, model: &Model, thinks: bool, budget_tokens
             return Choice::calling(reasoning.clone(), calls.collect(), left_tokens);
         }
         let mut dice = request.sampling.dice(seed, &request.asked.to_le_bytes(), index);
-        let text = text(request, &ask, &mut dice);
-        let (content, finish) = request.sampling.cut(&text, left_tokens);
+        let (text, padding) = text(request, &ask, &mut dice);
+        let thought_tokens = reasoning.len() + inlined.len();
+        let (mut content, finish) = request.sampling.cut(&text, thought_tokens, left_tokens, padding);
+        content.splice(0..0, inlined.iter().cloned());
         Choice { reasoning: reasoning.clone(), content, calls: Vec::new(), finish }
     };
     (0..request.sampling.choices).map(choice).collect()
@@ -87,10 +102,15 @@ pub fn usage(request: &ChatRequest, choices: &[Choice]) -> Value {
     })
 }
 
-fn text(request: &ChatRequest, ask: &Ask<'_>, dice: &mut Dice) -> String {
+/// What the answer says, and what makes it longer if it has to be.
+fn text(request: &ChatRequest, ask: &Ask<'_>, dice: &mut Dice) -> (String, Padding) {
     match &request.format {
-        Format::Text => writer::answer(ask, dice),
-        Format::Object => json!({"answer": writer::answer(ask, dice), "emulated": true}).to_string(),
-        Format::Schema(schema) => schema::example(schema, ask.prompt).to_string(),
+        Format::Text => (writer::answer(ask, dice), Padding::Words),
+        Format::Object => {
+            let object = request.texts().rev().find_map(|text| found_schema::object(text, ask.prompt));
+            let usual = || json!({"answer": writer::answer(ask, dice), "emulated": true});
+            (object.unwrap_or_else(usual).to_string(), Padding::Blanks)
+        }
+        Format::Schema(schema) => (schema::example(schema, ask.prompt).to_string(), Padding::Blanks),
     }
 }

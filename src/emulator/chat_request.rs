@@ -79,6 +79,11 @@ impl ChatRequest {
         last.map(|message| message.text.as_str()).unwrap_or_default()
     }
 
+    /// What all messages say, in their order.
+    pub fn texts(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.messages.iter().map(|message| message.text.as_str())
+    }
+
     pub fn images(&self) -> usize {
         self.messages.iter().map(|message| message.images).sum()
     }

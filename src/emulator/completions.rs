@@ -16,7 +16,8 @@ use super::completion_request::{CompletionRequest, Passage};
 use super::logprobs;
 use super::models::Model;
 use super::refusal::Refusal;
-use super::router::RequestId;
+use super::router::Exchange;
+use super::sampling::Padding;
 use super::tokenizer;
 use super::units::unix_s;
 use super::writer::{self, Ask};
@@ -27,17 +28,18 @@ const MAX_TOKENS_DEFAULT: usize = 16;
 pub async fn create(
     _: SignedIn,
     State(emulator): State<Shared>,
-    Extension(id): Extension<RequestId>,
+    Extension(exchange): Extension<Exchange>,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
     let request = CompletionRequest::read(&body.members)?;
-    let model = emulator.catalogue.find(&request.model)?;
+    let model = &*emulator.catalogue.usable(&request.model)?;
+    model.check_generates()?;
     let longest = request.prompts.iter().map(Passage::tokens).max().unwrap_or(0);
     if longest >= model.context_length {
         return Err(Refusal::context_length("prompt", model.context_length, longest));
     }
 
-    let admitted = emulator.admit(model, model.concurrency_cost, id, body.fingerprint).await?;
+    let admitted = emulator.admit(model, exchange, body.fingerprint).await?;
     let delivery = match admitted {
         Admission::Granted(delivery) => delivery,
         Admission::Answered(answer) => return Ok(answer),
@@ -79,12 +81,12 @@ fn choices(request: &CompletionRequest, model: &Model, seed: u64) -> Vec<Choice>
 fn choice(request: &CompletionRequest, model: &Model, prompt: &Passage, index: usize, seed: u64) -> Choice {
     let left = model.context_length.saturating_sub(prompt.tokens());
     let asked = request.sampling.max_tokens.unwrap_or(MAX_TOKENS_DEFAULT);
-    let budget_tokens = asked.min(model.max_completion_tokens).min(left);
+    let budget_tokens = asked.min(model.answer_tokens_max()).min(left);
 
     let ids: Vec<u8> = prompt.ids().into_iter().flat_map(u64::to_le_bytes).collect();
     let mut dice = request.sampling.dice(seed, &ids, index);
     let ask = Ask { model: &model.id, prompt: prompt.text(), images: 0, tool_result: None };
-    let (generated, finish) = request.sampling.cut(&writer::answer(&ask, &mut dice), budget_tokens);
+    let (generated, finish) = request.sampling.cut(&writer::answer(&ask, &mut dice), 0, budget_tokens, Padding::Words);
     let mut pieces = if request.echoes { tokenizer::split(prompt.text()) } else { Vec::new() };
     let tokens = generated.len();
     pieces.extend(generated);

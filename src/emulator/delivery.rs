@@ -1,10 +1,11 @@
 //! Playing an answer at its pace, whole or streamed, while holding the units it costs.
 //!
 //! The permit lives in the future or in the body that hyper drops with the connection, so that a caller who leaves frees
-//! the units at once. It is given back just before the last bytes: a caller who has seen the end may ask again.
+//! the units a little later. An answer that ends gives them back just before its last bytes: a caller who has seen the
+//! end may ask again.
 
+use std::convert::Infallible;
 use std::future::pending;
-use std::io;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,18 +17,19 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::beats::{Beat, Beats};
-use super::faults::Trouble;
+use super::faults::{self, FaultId, Trouble, Whole};
+use super::line::Line;
 use super::refusal::json_type;
-use super::spoiling::{self, Whole};
 use super::units::Permit;
 
-/// Time for the bytes before a cut to leave: an error right behind them would discard what is still buffered.
-const CUT_AFTER: Duration = Duration::from_millis(20);
+/// Time for the bytes before it to leave: a connection that ends right behind them would discard what is still buffered.
+const HANG_UP_AFTER: Duration = Duration::from_millis(20);
 
 pub struct Delivery {
     pub permit: Permit,
     pub tokens_per_second: f64,
-    pub trouble: Option<Trouble>,
+    pub fault: Option<FaultId>,
+    pub line: Line,
 }
 
 impl Delivery {
@@ -35,12 +37,10 @@ impl Delivery {
     pub async fn whole(self, answer: Value, tokens: usize) -> Response {
         let mut pace = Pace::new(&self);
         pace.wait(tokens).await;
-        match spoiling::whole(self.trouble, answer) {
-            Whole::Answer(answer) => {
-                drop(self.permit);
-                (json_type(), answer.to_string()).into_response()
-            }
-            Whole::Refused(refusal) => refusal.into_response(),
+        let response = match faults::whole(self.fault.as_ref(), answer) {
+            Whole::Answer(answer) => (json_type(), answer.to_string()).into_response(),
+            Whole::Text(text) => (json_type(), text).into_response(),
+            Whole::Instead(response) => response,
             Whole::Late(delay, answer) => {
                 sleep(delay).await;
                 (json_type(), answer.to_string()).into_response()
@@ -50,15 +50,17 @@ impl Delivery {
                 if let Some(length) = length {
                     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
                 }
-                response
+                return response;
             }
             Whole::Never => pending().await,
-        }
+        };
+        self.permit.give_back();
+        response
     }
 
     /// Server-sent events, each when its token is made.
     pub fn streamed(self, beats: Beats) -> Response {
-        let beats = spoiling::stream(self.trouble, beats);
+        let beats = faults::stream(self.fault.as_ref(), beats);
         let headers = [
             (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
@@ -66,12 +68,16 @@ impl Delivery {
         (headers, self.body(beats)).into_response()
     }
 
-    fn body(self, beats: Beats) -> Body {
-        let player = Player { pace: Pace::new(&self), permit: Some(self.permit), beats };
-        Body::from_stream(stream::unfold(player, async |mut player| {
+    fn body(self, beats: Beats) -> Response {
+        let player = Player { pace: Pace::new(&self), permit: Some(self.permit), line: self.line, beats };
+        let mut response = Response::new(Body::from_stream(stream::unfold(player, async |mut player| {
             let frame = player.next_frame().await?;
             Some((frame, player))
-        }))
+        })));
+        if let Some(encoding) = self.fault.and_then(|fault| fault.content_encoding()) {
+            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        response
     }
 }
 
@@ -79,10 +85,11 @@ struct Player {
     beats: Beats,
     pace: Pace,
     permit: Option<Permit>,
+    line: Line,
 }
 
 impl Player {
-    async fn next_frame(&mut self) -> Option<io::Result<Bytes>> {
+    async fn next_frame(&mut self) -> Option<Result<Bytes, Infallible>> {
         loop {
             match self.beats.next() {
                 Some(Beat::Tick) => self.pace.wait(1).await,
@@ -90,22 +97,30 @@ impl Player {
                     return Some(Ok(event_bytes(&event.to_string())));
                 }
                 Some(Beat::Done) => {
-                    self.permit = None;
+                    self.give_back();
                     return Some(Ok(event_bytes("[DONE]")));
                 }
                 Some(Beat::Raw(bytes)) => return Some(Ok(bytes)),
                 Some(Beat::Pause(duration)) => sleep(duration).await,
                 Some(Beat::Breath) => tokio::task::yield_now().await,
                 Some(Beat::Hang) => pending().await,
-                Some(Beat::Cut) => {
-                    sleep(CUT_AFTER).await;
-                    return Some(Err(io::ErrorKind::ConnectionAborted.into()));
+                Some(Beat::HangUp(how)) => {
+                    sleep(HANG_UP_AFTER).await;
+                    self.give_back();
+                    self.line.hang_up(how);
+                    pending().await
                 }
                 None => {
-                    self.permit = None;
+                    self.give_back();
                     return None;
                 }
             }
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            permit.give_back();
         }
     }
 }
@@ -122,10 +137,8 @@ struct Pace {
 
 impl Pace {
     fn new(delivery: &Delivery) -> Self {
-        let tokens_per_second = match delivery.trouble {
-            Some(Trouble::Slow) => spoiling::SLOW_TOKENS_PER_SECOND,
-            _ => delivery.tokens_per_second,
-        };
+        let is_slow = delivery.fault.as_ref().is_some_and(|fault| fault.trouble == Trouble::Slow);
+        let tokens_per_second = if is_slow { faults::SLOW_TOKENS_PER_SECOND } else { delivery.tokens_per_second };
         Self {
             next: Instant::now(),
             // Zero, negative or absurdly slow paces have no duration and mean "at once".

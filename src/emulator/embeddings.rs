@@ -13,17 +13,14 @@ use super::completion_request::{Passage, passages};
 use super::dice::{self, Dice};
 use super::members::Members;
 use super::refusal::Refusal;
-use super::router::RequestId;
+use super::router::Exchange;
 
-const DIMENSIONS_DEFAULT: usize = 384;
 const DIMENSIONS_MAX: i64 = 4096;
-/// Whatever the model, since no text is generated.
-const COST_UNITS: u32 = 1;
 
 pub async fn create(
     _: SignedIn,
     State(emulator): State<Shared>,
-    Extension(id): Extension<RequestId>,
+    Extension(exchange): Extension<Exchange>,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
     let members = Members::of_body(&body.members);
@@ -31,11 +28,12 @@ pub async fn create(
     let inputs = passages(&members, "input")?;
     let encoding = Encoding::read(&members)?;
     let dimensions = members.integer("dimensions", |d| (1..=DIMENSIONS_MAX).contains(&d), "from 1 to 4096")?;
-    let dimensions = dimensions.and_then(|d| usize::try_from(d).ok()).unwrap_or(DIMENSIONS_DEFAULT);
-    let model = emulator.catalogue.find(model)?;
+    let model = &*emulator.catalogue.usable(model)?;
+    model.check_embeds()?;
+    let dimensions = dimensions.and_then(|d| usize::try_from(d).ok()).unwrap_or(model.dimensions());
     check_lengths(&inputs, model.context_length)?;
 
-    let admitted = emulator.admit(model, COST_UNITS, id, body.fingerprint).await?;
+    let admitted = emulator.admit(model, exchange, body.fingerprint).await?;
     let delivery = match admitted {
         Admission::Granted(delivery) => delivery,
         Admission::Answered(answer) => return Ok(answer),

@@ -3,13 +3,16 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::Shared;
 use super::auth::Visitor;
-use super::catalogue::Wanted;
+use super::catalogue::{Availability, Wanted};
+use super::faults::{FaultId, Gzip, Trouble};
 use super::models::Model;
 use super::refusal::{Refusal, json_type};
+use super::{Emulator, Shared};
 
 /// Page size when a page is asked for without one.
 const PER_PAGE: usize = 100;
@@ -21,7 +24,11 @@ pub async fn list(
 ) -> Result<Response, Refusal> {
     let wanted = wanted(&query, &visitor)?;
     let models = emulator.catalogue.list(&wanted);
-    json(&List { object: "list", data: models.map(|model| Shown::to(&visitor, model)).collect() })
+    let data: Vec<_> = models.map(|model| Shown::to(&visitor, &emulator, model)).collect();
+    match emulator.switches.get().models {
+        None => json(&List { object: "list", data }),
+        Some(oddity) => oddity.list(&data),
+    }
 }
 
 pub async fn get(
@@ -32,13 +39,53 @@ pub async fn get(
     // An id that is not even UTF-8 is nobody's.
     let Path(id) = id.map_err(|_| Refusal::model_not_found())?;
     let model = emulator.catalogue.find(&id)?;
-    json(&Shown::to(&visitor, model))
+    if let Some(Trouble::WrongBody(body)) = FaultId::read(&id).map(|fault| fault.trouble) {
+        return Ok(body.response());
+    }
+    json(&Shown::to(&visitor, &emulator, &model))
 }
 
 #[derive(Serialize)]
-struct List<'a> {
+struct List<T> {
     object: &'static str,
-    data: Vec<Shown<'a>>,
+    data: Vec<T>,
+}
+
+/// A catalogue that is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelsOddity {
+    EmptyObject,
+    NoList,
+    BareList,
+    NullEntry,
+    OddEntries,
+    NotJson,
+    Gzip,
+}
+
+impl ModelsOddity {
+    fn list(self, data: &[Shown<'_>]) -> Result<Response, Refusal> {
+        let mut data: Vec<Value> = data.iter().filter_map(|model| serde_json::to_value(model).ok()).collect();
+        let middle = data.len() / 2;
+        let odd = match self {
+            Self::NullEntry => vec![Value::Null],
+            Self::OddEntries => vec![json!(7), json!("model"), json!([]), json!({}), json!({"id": 7})],
+            _ => Vec::new(),
+        };
+        data.splice(middle..middle, odd);
+        match self {
+            Self::EmptyObject => json(&json!({})),
+            Self::NoList => json(&json!({"object": "list", "data": null})),
+            Self::BareList => json(&data),
+            Self::NotJson => Ok((json_type(), "This is no list of models").into_response()),
+            Self::NullEntry | Self::OddEntries => json(&List { object: "list", data }),
+            Self::Gzip => {
+                let body = serde_json::to_vec(&List { object: "list", data }).map_err(|_| Refusal::internal())?;
+                let encoding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
+                Ok((json_type(), encoding, Gzip::whole(&body)).into_response())
+            }
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -46,12 +93,18 @@ struct Shown<'a> {
     #[serde(flatten)]
     model: &'a Model,
     #[serde(skip_serializing_if = "Option::is_none")]
+    availability: Option<Availability>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     available_on_current_plan: Option<bool>,
 }
 
 impl<'a> Shown<'a> {
-    fn to(visitor: &Visitor, model: &'a Model) -> Self {
-        Self { model, available_on_current_plan: visitor.is_signed_in.then_some(model.is_on_plan) }
+    fn to(visitor: &Visitor, emulator: &Emulator, model: &'a Model) -> Self {
+        Self {
+            model,
+            availability: emulator.catalogue.availability(model),
+            available_on_current_plan: visitor.is_signed_in.then_some(model.is_on_plan),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A catalogue of the real size: fine-tunes that do not exist, named as fine-tunes are.
 
 use super::dice::{self, Dice};
-use super::models::{Base, Model};
+use super::models::{Base, Model, Readiness, dense};
 
 const ORGS: &[&str] = &[
     "NorthwindLabs",
@@ -58,14 +58,14 @@ const BASES: &[(&str, Base)] = &[
     ("Qwen2.5-14B", base("qwen25-14b", 32_768, 14_770)),
     ("Qwen2.5-32B", base("qwen25-32b", 32_768, 32_764)),
     ("Qwen2.5-72B", base("qwen25-72b", 32_768, 72_706)),
-    ("Llama-3.3-70B", base("llama33-70b-16k", 32_768, 70_554)),
+    ("Llama-3.3-70B", base("llama33-70b-16k", 16_384, 70_554)),
     ("gemma-2-9b", base("gemma2-9b-8k", 8_192, 9_242)),
     ("gemma-3-27b", Base { has_vision: true, ..base("gemma3-27b", 32_768, 27_432) }),
     ("Mistral-Small-24B", base("mistral-24b-2501", 32_768, 23_572)),
 ];
 
 const fn base(class: &'static str, context_length: usize, parameters_m: u64) -> Base {
-    Base { class, context_length, parameters_m, active_m: parameters_m, has_tools: true, has_vision: false }
+    dense(class, context_length, parameters_m, true)
 }
 
 const FIRST_CREATED_UNIX_S: i64 = 1_690_000_000;
@@ -87,12 +87,34 @@ fn model(place: usize, seed: u64) -> Option<Model> {
 
     let mut model = Model::new(id, *base, created);
     model.is_gated = dice.below(50) == 0;
+    model.has_licence = !model.is_gated;
     model.is_on_plan = dice.below(40) != 0;
-    model.availability.is_hot_live = dice.below(5) == 0;
-    if !model.availability.is_hot_live {
-        model.availability.tier = dice.pick(&["warm", "cold"]);
+    if dice.below(5) != 0 {
+        model.readiness = if dice.below(2) == 0 { Readiness::Warm } else { Readiness::Cold };
     }
+    vary(&mut model, &mut dice);
     Some(model)
+}
+
+/// What the entries of a catalogue that many people fill have in common: it isn't much.
+fn vary(model: &mut Model, dice: &mut Dice) {
+    model.max_completion_tokens = match dice.below(4) {
+        0 => None,
+        1 => Some(model.context_length),
+        2 => Some(model.context_length / 4),
+        _ => model.max_completion_tokens,
+    };
+    if dice.below(7) == 0 {
+        model.pricing = None;
+    }
+    model.status = match dice.below(20) {
+        0 => None,
+        1 => Some("deprecated"),
+        _ => model.status,
+    };
+    if model.readiness == Readiness::Warm && dice.below(10) == 0 {
+        model.readiness = Readiness::Untold;
+    }
 }
 
 fn digit<T>(number: usize, digits: &[T]) -> Option<(usize, &T)> {

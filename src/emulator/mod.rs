@@ -5,12 +5,12 @@
 //!
 //! # Layout
 //! - the door: `router`, `auth`, `body`, `members` and `sampling` (strict reading), `refusal` (every error)
-//! - what it knows: `models`, `made_up`, `catalogue`, `units`, `admission`
-//! - what it says: `writer`, `tokenizer`, `tools`, `schema`, `logprobs`, `dice`
-//! - how it says it: `beats` (an answer as a series of moments), `delivery` (playing them), `faults`,
-//!   `spoiling` and `oddities` (spoiling them)
+//! - what it knows: `models`, `made_up`, `catalogue`, `units`, `admission`, `switches` (and `control`, which sets them)
+//! - what it says: `writer`, `thinking`, `tokenizer`, `tools`, `schema` and `found_schema`, `logprobs`, `dice`
+//! - how it says it: `beats` (an answer as a series of moments), `delivery` (playing them), `faults` (spoiling them),
+//!   `line` (the connection)
 //! - one file per endpoint: `chat` (with `chat_request`, `message` and `chat_answer`), `completions` (with
-//!   `completion_request`), `embeddings`, `tokenize`, `listing`, `account`
+//!   `completion_request`), `embeddings`, `tokenize`, `listing`, `account`, `feed`
 //!
 //! # Invariants
 //! - The same request gives the same text, streamed or not: nothing random, only hashes of what was asked.
@@ -27,22 +27,26 @@ mod chat_answer;
 mod chat_request;
 mod completion_request;
 mod completions;
+mod control;
 mod delivery;
 mod dice;
 mod embeddings;
 mod faults;
+mod feed;
+mod found_schema;
+mod line;
 mod listing;
 mod logprobs;
 mod made_up;
 mod members;
 mod message;
 mod models;
-mod oddities;
 mod refusal;
 mod router;
 mod sampling;
 mod schema;
-mod spoiling;
+mod switches;
+mod thinking;
 mod tokenize;
 mod tokenizer;
 mod tools;
@@ -57,16 +61,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-pub use self::faults::{FAULTS, Fault};
+pub use self::faults::{FAULTS, Fault, Group};
+pub use self::switches::{SWITCHES, Switch, SwitchValue};
 
 use self::catalogue::Catalogue;
 use self::faults::Attempts;
+use self::switches::Switches;
 use self::units::Ledger;
 
 /// How long the accept loop rests after a failed accept, so that a full file table does not become a busy loop.
@@ -85,11 +88,31 @@ pub struct EmulatorConfig {
     pub models: usize,
     /// The only accepted key; `None` accepts any key that is not empty.
     pub api_key: Option<String>,
+    /// How long a cold model takes to load, from the first request for it.
+    pub warm_after: Duration,
+    /// How long the units of a cancelled request stay in use.
+    pub release_after: Duration,
+    /// The switches that are set at the start.
+    pub switches: Vec<Switch>,
 }
+
+/// Upstream takes from 5 minutes to an hour.
+pub const WARM_AFTER: Duration = Duration::from_secs(300);
+/// As long as it takes upstream to notice, or about that.
+pub const RELEASE_AFTER: Duration = Duration::from_millis(300);
 
 impl Default for EmulatorConfig {
     fn default() -> Self {
-        Self { tokens_per_second: 40.0, units: Some(8), seed: 0, models: 0, api_key: None }
+        Self {
+            tokens_per_second: 40.0,
+            units: Some(8),
+            seed: 0,
+            models: 0,
+            api_key: None,
+            warm_after: WARM_AFTER,
+            release_after: RELEASE_AFTER,
+            switches: Vec::new(),
+        }
     }
 }
 
@@ -102,6 +125,9 @@ impl fmt::Debug for EmulatorConfig {
             .field("seed", &self.seed)
             .field("models", &self.models)
             .field("api_key", &self.api_key.as_ref().map(|_| "[redacted]"))
+            .field("warm_after", &self.warm_after)
+            .field("release_after", &self.release_after)
+            .field("switches", &self.switches)
             .finish()
     }
 }
@@ -115,7 +141,7 @@ pub async fn serve(
     config: EmulatorConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let service = TowerToHyperService::new(router::routes(Arc::new(Emulator::new(config))));
+    let router = router::routes(Arc::new(Emulator::new(config)));
     let mut shutdown = pin!(shutdown);
     let mut connections = JoinSet::new();
     loop {
@@ -132,7 +158,7 @@ pub async fn serve(
         };
         stream.set_nodelay(true).ok();
         // A task per connection, held by the set: dropping the set is what ends open streams.
-        connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone()));
+        connections.spawn(line::converse(stream, router.clone()));
     }
     connections.shutdown().await;
     Ok(())
@@ -146,18 +172,28 @@ struct Emulator {
     catalogue: Catalogue,
     ledger: Arc<Ledger>,
     attempts: Attempts,
+    switches: Switches,
     issued_ids: AtomicU64,
 }
 
 impl Emulator {
     fn new(config: EmulatorConfig) -> Self {
-        Self {
-            catalogue: Catalogue::new(config.models, config.seed),
-            ledger: Arc::new(Ledger::new(config.units)),
+        let emulator = Self {
+            catalogue: Catalogue::new(config.models, config.seed, config.warm_after),
+            ledger: Arc::new(Ledger::new(config.units, config.release_after)),
             attempts: Attempts::default(),
+            switches: Switches::default(),
             issued_ids: AtomicU64::new(0),
             config,
+        };
+        for switch in &emulator.config.switches {
+            emulator.set(*switch);
         }
+        emulator
+    }
+
+    fn set(&self, switch: Switch) {
+        self.switches.set(switch, |units| self.ledger.set_limit(units));
     }
 
     /// 32 hexadecimal digits no other answer of this emulator carries.

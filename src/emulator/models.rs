@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use super::faults::FAULTS;
+use super::faults::FaultId;
+use super::refusal::Refusal;
 
-/// One entry of the catalogue, as `GET /v1/models` shows it.
+/// One entry of the catalogue, as `GET /v1/models` shows it, besides what depends on the caller and on the time.
 #[derive(Clone, Serialize)]
 pub struct Model {
     pub id: String,
@@ -14,13 +15,15 @@ pub struct Model {
     pub owned_by: String,
     pub model_class: &'static str,
     pub context_length: usize,
-    pub max_completion_tokens: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_completion_tokens: Option<usize>,
     pub is_gated: bool,
     pub concurrency_cost: u32,
-    pub pricing: Pricing,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pricing: Option<Pricing>,
     pub features: Features,
-    pub status: &'static str,
-    pub availability: Availability,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<&'static str>,
     pub parameter_size: u64,
     pub is_moe: bool,
     pub active_parameters: u64,
@@ -28,6 +31,13 @@ pub struct Model {
     /// Shown only to callers who are signed in.
     #[serde(skip)]
     pub is_on_plan: bool,
+    /// Whether the account has accepted the licence of a gated model.
+    #[serde(skip)]
+    pub has_licence: bool,
+    #[serde(skip)]
+    pub readiness: Readiness,
+    #[serde(skip)]
+    pub purpose: Purpose,
 }
 
 #[derive(Clone, Serialize)]
@@ -46,10 +56,25 @@ pub struct Features {
     pub image_input: bool,
 }
 
-#[derive(Clone, Serialize)]
-pub struct Availability {
-    pub tier: &'static str,
-    pub is_hot_live: bool,
+/// Whether a model is loaded when the emulator starts.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Readiness {
+    Hot,
+    Warm,
+    /// Warm, and the catalogue doesn't tell.
+    Untold,
+    /// The first request starts to load it.
+    Cold,
+}
+
+/// What a model is for.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Purpose {
+    Text,
+    /// Vectors of this many numbers.
+    Embeddings(usize),
+    /// Both, for models that are faults.
+    Anything,
 }
 
 /// A base model: all that its fine-tunes have in common.
@@ -57,19 +82,24 @@ pub struct Availability {
 pub struct Base {
     pub class: &'static str,
     pub context_length: usize,
+    pub completion_tokens_max: Option<usize>,
     /// In millions.
     pub parameters_m: u64,
     /// In millions; differs from the whole in a mixture of experts.
     pub active_m: u64,
     pub has_tools: bool,
     pub has_vision: bool,
+    pub purpose: Purpose,
 }
 
 const COMPLETION_TOKENS_MAX: usize = 4096;
+/// How long the vectors of models are that are faults.
+const DIMENSIONS_OF_FAULTS: usize = 384;
 
 impl Model {
     pub fn new(id: String, base: Base, created: i64) -> Self {
         let (org, name) = id.split_once('/').unwrap_or(("", &id));
+        let concurrency_cost = cost_units(base.parameters_m);
         Self {
             name: name.to_owned(),
             object: "model",
@@ -77,27 +107,64 @@ impl Model {
             owned_by: org.to_owned(),
             model_class: base.class,
             context_length: base.context_length,
-            max_completion_tokens: COMPLETION_TOKENS_MAX.min(base.context_length),
+            max_completion_tokens: base.completion_tokens_max.map(|most| most.min(base.context_length)),
             is_gated: matches!(org, "meta-llama" | "google"),
-            concurrency_cost: cost_units(base.parameters_m),
-            pricing: Pricing {
-                prompt: "0.0000001",
-                completion: "0.0000001",
-                image: "0",
-                request: "0",
-                input: 0.1,
-                output: 0.1,
-            },
+            concurrency_cost,
+            pricing: Some(Pricing::of(concurrency_cost)),
             features: Features { tool_use: base.has_tools, image_input: base.has_vision },
-            status: "active",
-            availability: Availability { tier: "warm", is_hot_live: true },
+            status: Some("active"),
             parameter_size: base.parameters_m * 1_000_000,
             is_moe: base.active_m != base.parameters_m,
             active_parameters: base.active_m * 1_000_000,
             vision_supported: base.has_vision,
             is_on_plan: true,
+            has_licence: true,
+            readiness: Readiness::Hot,
+            purpose: base.purpose,
             id,
         }
+    }
+
+    /// The longest answer. A catalogue that doesn't tell leaves only the context as a limit.
+    pub fn answer_tokens_max(&self) -> usize {
+        self.max_completion_tokens.unwrap_or(self.context_length)
+    }
+
+    pub fn dimensions(&self) -> usize {
+        match self.purpose {
+            Purpose::Embeddings(dimensions) => dimensions,
+            Purpose::Text | Purpose::Anything => DIMENSIONS_OF_FAULTS,
+        }
+    }
+
+    pub fn check_generates(&self) -> Result<(), Refusal> {
+        match self.purpose {
+            Purpose::Embeddings(_) => Err(Refusal::only_embeddings(&self.id)),
+            Purpose::Text | Purpose::Anything => Ok(()),
+        }
+    }
+
+    pub fn check_embeds(&self) -> Result<(), Refusal> {
+        match self.purpose {
+            Purpose::Text => Err(Refusal::no_embeddings(&self.id)),
+            Purpose::Embeddings(_) | Purpose::Anything => Ok(()),
+        }
+    }
+
+    pub fn check_sees(&self) -> Result<(), Refusal> {
+        if self.features.image_input { Ok(()) } else { Err(Refusal::no_images(&self.id)) }
+    }
+}
+
+impl Pricing {
+    /// By the units that a model costs: per token as text, per million tokens as numbers.
+    fn of(cost_units: u32) -> Self {
+        let (token, million) = match cost_units {
+            1 => ("0.0000001", 0.1),
+            2 => ("0.0000002", 0.2),
+            _ => ("0.0000004", 0.4),
+        };
+        Self { prompt: token, completion: token, image: "0", request: "0", input: million, output: million }
     }
 }
 
@@ -110,8 +177,31 @@ fn cost_units(parameters_m: u64) -> u32 {
     }
 }
 
-const fn dense(class: &'static str, context_length: usize, parameters_m: u64, has_tools: bool) -> Base {
-    Base { class, context_length, parameters_m, active_m: parameters_m, has_tools, has_vision: false }
+pub const fn dense(class: &'static str, context_length: usize, parameters_m: u64, has_tools: bool) -> Base {
+    Base {
+        class,
+        context_length,
+        completion_tokens_max: Some(COMPLETION_TOKENS_MAX),
+        parameters_m,
+        active_m: parameters_m,
+        has_tools,
+        has_vision: false,
+        purpose: Purpose::Text,
+    }
+}
+
+const fn sees(base: Base) -> Base {
+    Base { has_vision: true, ..base }
+}
+
+/// Vectors of this many numbers.
+const fn embeds(base: Base, dimensions: usize) -> Base {
+    Base { purpose: Purpose::Embeddings(dimensions), completion_tokens_max: None, ..base }
+}
+
+/// The catalogue doesn't tell how long its answers may get.
+const fn untold(base: Base) -> Base {
+    Base { completion_tokens_max: None, ..base }
 }
 
 const fn experts(base: Base, active_m: u64) -> Base {
@@ -120,16 +210,16 @@ const fn experts(base: Base, active_m: u64) -> Base {
 
 /// The models every emulator has.
 const SEEDS: &[(&str, Base, i64)] = &[
-    ("meta-llama/Meta-Llama-3.1-8B-Instruct", dense("llama31-8b-16k", 131_072, 8_030, true), 1_721_692_800),
-    ("meta-llama/Meta-Llama-3.1-70B-Instruct", dense("llama31-70b-16k", 131_072, 70_554, true), 1_721_692_800),
+    ("meta-llama/Meta-Llama-3.1-8B-Instruct", dense("llama31-8b-16k", 16_384, 8_030, true), 1_721_692_800),
+    ("meta-llama/Meta-Llama-3.1-70B-Instruct", dense("llama31-70b-16k", 16_384, 70_554, true), 1_721_692_800),
     ("meta-llama/Meta-Llama-3.1-405B-Instruct", dense("llama31-405b", 131_072, 405_853, true), 1_721_692_800),
     ("meta-llama/Llama-2-7b-chat-hf", dense("llama2-7b-4k", 4_096, 6_738, false), 1_689_638_400),
     ("meta-llama/Llama-2-13b-chat-hf", dense("llama2-13b-4k", 4_096, 13_016, false), 1_689_638_400),
     ("meta-llama/Llama-2-70b-chat-hf", dense("llama2-70b-4k", 4_096, 68_977, false), 1_689_638_400),
-    ("mistralai/Mistral-7B-Instruct-v0.2", dense("mistral-v02-7b", 32_768, 7_242, false), 1_702_252_800),
+    ("mistralai/Mistral-7B-Instruct-v0.2", untold(dense("mistral-v02-7b", 32_768, 7_242, false)), 1_702_252_800),
     (
         "mistralai/Mixtral-8x7B-Instruct-v0.1",
-        experts(dense("mixtral-8x7b", 32_768, 46_703, false), 12_879),
+        untold(experts(dense("mixtral-8x7b", 32_768, 46_703, false), 12_879)),
         1_702_252_800,
     ),
     (
@@ -141,6 +231,13 @@ const SEEDS: &[(&str, Base, i64)] = &[
     ("Qwen/Qwen2.5-Coder-32B-Instruct", dense("qwen25-32b", 32_768, 32_764, true), 1_731_369_600),
     ("google/gemma-2-9b-it", dense("gemma2-9b-8k", 8_192, 9_242, false), 1_719_446_400),
     ("google/gemma-2-27b-it", dense("gemma2-27b-8k", 8_192, 27_227, false), 1_719_446_400),
+    ("deepseek-ai/DeepSeek-V3-0324", experts(dense("deepseek-v3", 32_768, 684_531, true), 37_000), 1_742_774_400),
+    ("moonshotai/Kimi-K2-Instruct", experts(dense("kimi-k2", 32_768, 1_026_470, true), 32_000), 1_752_192_000),
+    ("Qwen/Qwen2.5-VL-72B-Instruct", sees(dense("qwen25-vl-72b", 32_768, 73_411, false)), 1_737_936_000),
+    ("google/gemma-3-27b-it", sees(untold(dense("gemma3-27b", 32_768, 27_432, true))), 1_741_737_600),
+    ("Qwen/Qwen3-Embedding-8B", embeds(dense("qwen3-embedding-8b", 32_768, 7_568, false), 4096), 1_748_908_800),
+    ("Qwen/Qwen3-Embedding-0.6B", embeds(dense("qwen3-embedding-0.6b", 32_768, 596, false), 1024), 1_748_908_800),
+    ("BAAI/bge-m3", embeds(dense("bge-m3", 8_192, 568, false), 1024), 1_706_313_600),
 ];
 
 pub fn seeds() -> impl Iterator<Item = Model> {
@@ -148,8 +245,8 @@ pub fn seeds() -> impl Iterator<Item = Model> {
     SEEDS.iter().map(new)
 }
 
-/// The models whose names are faults: known by id, never listed.
-pub fn spoilt() -> impl Iterator<Item = Model> {
-    const BASE: Base = dense("emulator", 32_768, 8_000, true);
-    FAULTS.iter().map(|fault| Model::new(fault.model.to_owned(), BASE, 1_735_689_600))
+/// The model whose name is a fault, if it is one: known by id, never listed.
+pub fn spoilt(id: &str) -> Option<Model> {
+    const BASE: Base = Base { purpose: Purpose::Anything, has_vision: true, ..dense("emulator", 32_768, 8_000, true) };
+    FaultId::read(id).map(|_| Model::new(id.to_owned(), BASE, 1_735_689_600))
 }

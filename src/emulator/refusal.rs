@@ -118,6 +118,37 @@ impl Refusal {
         Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("concurrency_limit_exceeded")
     }
 
+    /// The same, in the wording that names nothing but the plan.
+    pub fn plan_limit(limit: u32) -> Self {
+        let message = format!("Concurrency limit exceeded (plan limit: {limit}). Please wait for active requests.");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("concurrency_limit_exceeded")
+    }
+
+    pub fn units_without_numbers() -> Self {
+        let message = "Concurrency limit exceeded. Please wait for active requests to complete.";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("concurrency_limit_exceeded")
+    }
+
+    /// Not of units: requests come too fast.
+    pub fn rate_limit() -> Self {
+        let message = "Rate limit reached: too many requests in a short time";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("rate_limit_exceeded").kind("rate_limit_error")
+    }
+
+    pub fn no_embeddings(model: &str) -> Self {
+        let message = format!("{model} does not make embeddings: use an embedding model.");
+        Self::invalid("model", "model_not_supported", message)
+    }
+
+    pub fn only_embeddings(model: &str) -> Self {
+        let message = format!("{model} is an embedding model: it does not generate text.");
+        Self::invalid("model", "model_not_supported", message)
+    }
+
+    pub fn no_images(model: &str) -> Self {
+        Self::invalid("messages", "invalid_value", format!("{model} does not support image input."))
+    }
+
     pub fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error").kind("completions_error")
     }

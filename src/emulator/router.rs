@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
-use axum::routing::{get, post};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Extension, Router};
 use http::{HeaderValue, Method, Uri};
 
-use super::refusal::Refusal;
-use super::{Shared, account, chat, completions, embeddings, listing, tokenize};
+use super::line::Line;
+use super::refusal::{AccountRefusal, Refusal};
+use super::{Shared, account, chat, completions, control, embeddings, feed, listing, tokenize};
 
 pub fn routes(emulator: Shared) -> Router {
     Router::new()
@@ -23,7 +24,9 @@ pub fn routes(emulator: Shared) -> Router {
         .route("/v1/models/{*id}", get(listing::get))
         .route("/v1/plan", get(account::plan))
         .route("/account/concurrency", get(account::concurrency))
-        .route("/account/concurrency/stream", get(account::watch_concurrency))
+        .route("/account/concurrency/stream", get(feed::watch))
+        .route("/emulator/switches", get(control::show))
+        .route("/emulator/switches/{name}", put(control::set))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         // Outermost, so that refusals of the router itself carry an id too.
@@ -31,13 +34,21 @@ pub fn routes(emulator: Shared) -> Router {
         .with_state(emulator)
 }
 
-/// The id of the request being answered, for the units it holds and for the `request-id` header.
+/// The request being answered: its id, for the units it holds and for the `request-id` header, and its connection.
 #[derive(Clone)]
-pub struct RequestId(pub String);
+pub struct Exchange {
+    pub id: String,
+    pub line: Line,
+}
 
-async fn label(State(emulator): State<Shared>, mut request: Request, next: Next) -> Response {
+async fn label(
+    State(emulator): State<Shared>,
+    Extension(line): Extension<Line>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id = uuid(&emulator.unique_hex());
-    request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(Exchange { id: id.clone(), line });
     let mut response = next.run(request).await;
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("request-id", value);
@@ -57,10 +68,18 @@ fn uuid(hex: &str) -> String {
         .collect()
 }
 
-async fn unknown_path(method: Method, uri: Uri) -> Refusal {
-    Refusal::unknown_path(method.as_str(), uri.path())
+async fn unknown_path(method: Method, uri: Uri) -> Response {
+    in_the_shape_of(&uri, Refusal::unknown_path(method.as_str(), uri.path()))
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Refusal {
-    Refusal::wrong_method(method.as_str(), uri.path())
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    in_the_shape_of(&uri, Refusal::wrong_method(method.as_str(), uri.path()))
+}
+
+/// Paths under `/account` have their own shape of errors.
+fn in_the_shape_of(uri: &Uri, refusal: Refusal) -> Response {
+    match uri.path().split('/').nth(1) {
+        Some("account") => AccountRefusal(refusal).into_response(),
+        _ => refusal.into_response(),
+    }
 }

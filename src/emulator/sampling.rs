@@ -13,6 +13,7 @@ const CHOICES_MAX: i64 = 128;
 pub struct Sampling {
     pub max_tokens: Option<usize>,
     pub choices: usize,
+    min_tokens: usize,
     stop: Vec<String>,
     stop_token_ids: Vec<u64>,
     keeps_stop: bool,
@@ -32,10 +33,12 @@ impl Sampling {
         let at_least_one = |name| members.integer(name, |count| count >= 1, "at least 1");
         let legacy_max = at_least_one("max_tokens")?;
         let max_tokens = at_least_one("max_completion_tokens")?.or(legacy_max);
+        let min_tokens = members.integer("min_tokens", |count| count >= 0, "at least 0")?;
         let choices = members.integer("n", |n| (1..=CHOICES_MAX).contains(&n), "from 1 to 128")?;
         Ok(Self {
             max_tokens: max_tokens.and_then(|max| usize::try_from(max).ok()),
             choices: choices.and_then(|n| usize::try_from(n).ok()).unwrap_or(1),
+            min_tokens: min_tokens.and_then(|min| usize::try_from(min).ok()).unwrap_or(0),
             stop: members.texts("stop")?,
             stop_token_ids: token_ids(members)?,
             keeps_stop: members.flag("include_stop_str_in_output")?.unwrap_or(false),
@@ -52,31 +55,67 @@ impl Sampling {
     }
 
     /// Cuts `text` where a token limit, a stop token or a stop string ends it, and says which kind of end that is.
-    pub fn cut(&self, text: &str, budget_tokens: usize) -> (Vec<String>, &'static str) {
-        let mut pieces = tokenizer::split(text);
+    /// With the `thought` tokens before it, it is `min_tokens` long at least; no stop counts before that.
+    pub fn cut(
+        &self,
+        text: &str,
+        thought: usize,
+        budget_tokens: usize,
+        padding: Padding,
+    ) -> (Vec<String>, &'static str) {
+        let min_tokens = self.min_tokens.saturating_sub(thought);
+        let mut pieces = padding.pad(text, min_tokens.min(budget_tokens));
         let mut finish = "stop";
-        if pieces.len() > budget_tokens {
+        // What is as long as its limit and would have to be longer was cut by the limit.
+        if pieces.len() > budget_tokens || min_tokens > budget_tokens {
             pieces.truncate(budget_tokens);
             finish = "length";
         }
         let is_stop_token = |piece: &String| self.stop_token_ids.contains(&tokenizer::id(piece));
-        if let Some(place) = pieces.iter().position(is_stop_token) {
-            pieces.truncate(place);
+        if let Some(place) = pieces.iter().skip(min_tokens).position(is_stop_token) {
+            pieces.truncate(min_tokens + place);
             finish = "stop";
         }
-        if let Some(stopped) = self.stopped(&pieces.concat()) {
+        let from = pieces.iter().take(min_tokens).map(String::len).sum();
+        if let Some(stopped) = self.stopped(&pieces.concat(), from) {
             pieces = tokenizer::split(stopped);
             finish = "stop";
         }
         (pieces, finish)
     }
 
-    /// The part of `text` before the first stop string in it, if there is one.
-    fn stopped<'a>(&self, text: &'a str) -> Option<&'a str> {
+    /// The part of `text` before the first stop string after its first `from` bytes, if there is one.
+    fn stopped<'a>(&self, text: &'a str, from: usize) -> Option<&'a str> {
+        let (_, rest) = text.split_at_checked(from)?;
         let strings = self.stop.iter().filter(|stop| !stop.is_empty());
-        let (start, length) = strings.filter_map(|stop| text.find(stop).map(|start| (start, stop.len()))).min()?;
+        let found = strings.filter_map(|stop| rest.find(stop).map(|start| (from + start, stop.len())));
+        let (start, length) = found.min()?;
         let end = if self.keeps_stop { start + length } else { start };
         text.get(..end)
+    }
+}
+
+/// What makes an answer longer that is shorter than `min_tokens`.
+#[derive(Clone, Copy)]
+pub enum Padding {
+    /// The same words again.
+    Words,
+    /// Blanks, which JSON may end with.
+    Blanks,
+}
+
+impl Padding {
+    /// The pieces of `text`, and more of them until there are `tokens`.
+    fn pad(self, text: &str, tokens: usize) -> Vec<String> {
+        let mut pieces = tokenizer::split(text);
+        let more = match self {
+            Self::Words if !pieces.is_empty() => tokenizer::split(&format!(" {text}")),
+            // An empty answer has no words to say again.
+            Self::Words | Self::Blanks => vec![" ".to_owned()],
+        };
+        let missing = tokens.saturating_sub(pieces.len());
+        pieces.extend(more.into_iter().cycle().take(missing));
+        pieces
     }
 }
 
@@ -89,7 +128,6 @@ fn check_ignored(members: &Members<'_>) -> Result<(), Refusal> {
     members.number("frequency_penalty", penalty, "from -2 to 2")?;
     members.number("repetition_penalty", |p| p > 0.0, "greater than 0")?;
     members.integer("top_k", |k| k >= -1, "at least -1")?;
-    members.integer("min_tokens", |count| count >= 0, "at least 0")?;
     members.object("logit_bias")?;
     members.text("user")?;
     Ok(())

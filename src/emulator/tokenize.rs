@@ -1,5 +1,6 @@
 //! `POST /v1/tokenize`: the tokens that usage counts.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -9,15 +10,27 @@ use super::auth::SignedIn;
 use super::body::JsonBody;
 use super::members::Members;
 use super::refusal::{Refusal, json_type};
+use super::router::Exchange;
 use super::tokenizer;
 
-pub async fn create(_: SignedIn, State(emulator): State<Shared>, body: JsonBody) -> Result<Response, Refusal> {
+pub async fn create(
+    _: SignedIn,
+    State(emulator): State<Shared>,
+    Extension(exchange): Extension<Exchange>,
+    body: JsonBody,
+) -> Result<Response, Refusal> {
     let members = Members::of_body(&body.members);
     let model = members.required_text("model")?;
     let Some(text) = members.text("text")? else {
         return Err(Refusal::missing("text"));
     };
-    emulator.catalogue.find(model)?;
+    // A tokenizer needs no loaded model.
+    let model = emulator.catalogue.usable(model)?;
+    if let Some(fault) = emulator.fault(&model, body.fingerprint)
+        && let Some(answer) = fault.strike_early(&model.id, &exchange.line).await
+    {
+        return Ok(answer);
+    }
     let answer = json!({ "tokens": tokenizer::ids(text) });
     Ok((json_type(), answer.to_string()).into_response())
 }

@@ -1,23 +1,25 @@
-//! The plan's concurrency units: who holds how many, and a refusal for whoever would hold too many.
+//! The plan's concurrency units: who holds how many, and the refusal of a request that would hold too many.
 //!
 //! Units belong to the account, and an emulator is one account: every key shares them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::models::Model;
 use super::refusal::Refusal;
 
 pub struct Ledger {
-    limit: Option<u32>,
+    /// How long the units of a cancelled request stay in use.
+    release_after: Duration,
     book: Mutex<Book>,
 }
 
-#[derive(Default)]
 struct Book {
+    limit: Option<u32>,
     /// In order of arrival, which the snapshot shows.
     held: BTreeMap<u64, Held>,
     arrivals: u64,
@@ -29,30 +31,44 @@ struct Held {
     cost: u32,
     started: Instant,
     started_unix_ms: u64,
+    /// When the units of a cancelled request come back.
+    until: Option<Instant>,
 }
 
 impl Ledger {
-    pub fn new(limit: Option<u32>) -> Self {
-        Self { limit, book: Mutex::default() }
+    pub fn new(limit: Option<u32>, release_after: Duration) -> Self {
+        Self { release_after, book: Mutex::new(Book { limit, held: BTreeMap::new(), arrivals: 0 }) }
     }
 
     pub fn limit(&self) -> Option<u32> {
-        self.limit
+        self.book().limit
     }
 
-    /// Takes `cost` units, which the permit gives back when it is dropped.
-    pub fn acquire(self: &Arc<Self>, request_id: String, model: &Model, cost: u32) -> Result<Permit, Refusal> {
+    /// Changes the plan. Requests that run already are not disturbed.
+    pub fn set_limit(&self, limit: Option<u32>) {
+        self.book().limit = limit;
+    }
+
+    /// Takes the units that `model` costs, until the permit comes back.
+    pub fn acquire(self: &Arc<Self>, request_id: String, model: &Model) -> Result<Permit, Refusal> {
+        let cost = model.concurrency_cost;
         let mut book = self.book();
         let used = book.used();
-        if let Some(limit) = self.limit
+        if let Some(limit) = book.limit
             && used.saturating_add(cost) > limit
         {
             return Err(Refusal::concurrency(&model.id, used, cost, limit));
         }
         let arrival = book.arrivals;
         book.arrivals += 1;
-        let held =
-            Held { request_id, model: model.id.clone(), cost, started: Instant::now(), started_unix_ms: unix_ms() };
+        let held = Held {
+            request_id,
+            model: model.id.clone(),
+            cost,
+            started: Instant::now(),
+            started_unix_ms: unix_ms(),
+            until: None,
+        };
         book.held.insert(arrival, held);
         Ok(Permit { ledger: Arc::clone(self), arrival })
     }
@@ -60,16 +76,20 @@ impl Ledger {
     pub fn snapshot(&self) -> Snapshot {
         let book = self.book();
         Snapshot {
-            limit: self.limit,
+            limit: book.limit,
             used_cost: book.used(),
             request_count: book.held.len(),
             requests: book.held.values().map(InFlight::of).collect(),
         }
     }
 
+    /// The book, without the units whose time is over.
     fn book(&self) -> MutexGuard<'_, Book> {
         // Nothing panics while the lock is held, and the book is whole after every statement.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        book.held.retain(|_, held| held.until.is_none_or(|until| until > now));
+        book
     }
 }
 
@@ -79,19 +99,29 @@ impl Book {
     }
 }
 
-/// Units held; they return when this is dropped, by whatever way the request ends.
+/// Units held. They come back at once with [`Permit::give_back`]; a permit that is dropped belongs to a cancelled
+/// request, and upstream notices that a while later.
 pub struct Permit {
     ledger: Arc<Ledger>,
     arrival: u64,
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
+impl Permit {
+    pub fn give_back(self) {
         self.ledger.book().held.remove(&self.arrival);
     }
 }
 
-#[derive(Serialize)]
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let until = Instant::now() + self.ledger.release_after;
+        if let Some(held) = self.ledger.book().held.get_mut(&self.arrival) {
+            held.until = Some(until);
+        }
+    }
+}
+
+#[derive(Clone, Serialize)]
 pub struct Snapshot {
     limit: Option<u32>,
     used_cost: u32,
@@ -99,7 +129,7 @@ pub struct Snapshot {
     requests: Vec<InFlight>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct InFlight {
     id: String,
     cost: u32,

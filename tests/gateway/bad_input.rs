@@ -159,7 +159,7 @@ async fn a_request_over_the_limit_is_refused_at_every_door() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::with(emulator.address, |config| config.max_request_bytes = ByteSize::kib(64)).await;
     for door in Door::ALL {
-        gateway.ask(door, &prompt(MODEL, &"x ".repeat(16 * 1024))).await.ok();
+        gateway.ask(door, &prompt(MODEL, &"xxx ".repeat(8 * 1024))).await.ok();
         let failure = gateway.ask(door, &prompt(MODEL, &"x ".repeat(64 * 1024))).await;
         let failure = failure.failed(Kind::TooLarge, "request_too_large");
         assert!(failure.message.contains("65536") && failure.message.contains("--max-request-bytes"), "{failure:?}");
@@ -168,7 +168,7 @@ async fn a_request_over_the_limit_is_refused_at_every_door() {
     let gateway = Gateway::to(emulator.address).await;
     for door in [Door::RestUnary, Door::GrpcUnary] {
         let image = json!({"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{}", "A".repeat(8_000_000))}});
-        let request = json!({"model": MODEL, "messages": [{"role": "user", "content": [image]}]});
+        let request = json!({"model": "google/gemma-3-27b-it", "messages": [{"role": "user", "content": [image]}]});
         gateway.ask(door, &request).await.ok();
     }
     emulator.idle().await;

@@ -53,7 +53,7 @@ async fn one_command_serves_the_emulator_and_others_talk_to_it() {
 
     let models = run(&mut featherwire(&["models", "--search", "gemma", "--gateway", &address])).await;
     assert_eq!(models.code, Some(0));
-    assert!(models.out.lines().count() == 3 && models.out.contains("google/gemma-2-27b-it"), "{}", models.out);
+    assert!(models.out.lines().count() == 4 && models.out.contains("google/gemma-2-27b-it"), "{}", models.out);
 
     let cut = run(&mut featherwire(&["chat", "hi", "--model", "emulator/cut-after-5", "--gateway", &address])).await;
     assert_eq!(cut.code, Some(1), "a cut stream is no answer: {}", cut.out);

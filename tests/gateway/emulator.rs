@@ -5,7 +5,16 @@
 
 mod answers;
 mod catalogue;
+mod errors;
 mod faults;
+mod gateway;
+mod help;
+mod json;
+mod kinds;
+mod lengths;
+mod readiness;
+mod statuses;
 mod strictness;
 mod support;
+mod switches;
 mod units;

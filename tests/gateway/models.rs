@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Emulator, Gateway, MODEL, door::grpc_failure, gateway::http};
 
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 20] = [
     "meta-llama/Meta-Llama-3.1-8B-Instruct",
     "meta-llama/Meta-Llama-3.1-70B-Instruct",
     "meta-llama/Meta-Llama-3.1-405B-Instruct",
@@ -21,6 +21,13 @@ const KNOWN: [&str; 13] = [
     "Qwen/Qwen2.5-Coder-32B-Instruct",
     "google/gemma-2-9b-it",
     "google/gemma-2-27b-it",
+    "deepseek-ai/DeepSeek-V3-0324",
+    "moonshotai/Kimi-K2-Instruct",
+    "Qwen/Qwen2.5-VL-72B-Instruct",
+    "google/gemma-3-27b-it",
+    "Qwen/Qwen3-Embedding-8B",
+    "Qwen/Qwen3-Embedding-0.6B",
+    "BAAI/bge-m3",
 ];
 
 async fn get(gateway: &Gateway, path: &str) -> (u16, Value) {
@@ -44,7 +51,7 @@ async fn the_catalogue_is_openais_list_with_all_that_the_upstream_says() {
         assert_eq!((status, &model["id"], &model["object"]), (200, &Value::from(id), &Value::from("model")));
     }
     let (_, found) = get(&gateway, "/v1/models?q=gemma").await;
-    assert_eq!(found["data"].as_array().unwrap().len(), 2, "the upstream's own parameters are passed on");
+    assert_eq!(found["data"].as_array().unwrap().len(), 3, "the upstream's own parameters are passed on");
 }
 
 #[tokio::test]
@@ -81,7 +88,7 @@ async fn grpc_pages_and_filters_the_catalogue() {
     let mut ids = Vec::new();
     loop {
         let page = client.list_models(request.clone()).await.unwrap().into_inner();
-        assert_eq!(page.total_size, 13);
+        assert_eq!(page.total_size, 20);
         assert!(page.models.len() <= 5);
         ids.extend(page.models.into_iter().map(|model| model.id));
         if page.next_page_token.is_empty() {
@@ -101,7 +108,7 @@ async fn grpc_pages_and_filters_the_catalogue() {
     assert_eq!(count(ModelFilter { family: "mixtral".to_owned(), ..ModelFilter::default() }).await, 2);
     let gated = count(ModelFilter { gated: Some(true), ..ModelFilter::default() }).await;
     let free = count(ModelFilter { gated: Some(false), ..ModelFilter::default() }).await;
-    assert_eq!(gated + free, 13);
+    assert_eq!(gated + free, 20);
 
     let model = client.get_model(GetModelRequest { model: MODEL.to_owned() }).await.unwrap().into_inner();
     assert_eq!((model.id.as_str(), model.concurrency_cost), (MODEL, Some(1)));

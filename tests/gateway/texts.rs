@@ -17,6 +17,8 @@ async fn post(gateway: &Gateway, path: &str, body: &Value) -> (u16, Value) {
     (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
 }
 
+const EMBEDDING_MODEL: &str = "BAAI/bge-m3";
+
 #[tokio::test]
 async fn a_text_goes_on_alike_through_every_door() {
     let emulator = Emulator::start().await;
@@ -117,7 +119,7 @@ async fn embeddings_come_as_numbers_and_as_base64() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let upstream = http().post(format!("http://{}/v1/embeddings", emulator.address)).bearer_auth("any");
-    let body = json!({"model": MODEL, "input": ["a", "b"], "dimensions": 16});
+    let body = json!({"model": EMBEDDING_MODEL, "input": ["a", "b"], "dimensions": 16});
     let direct = upstream.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
     let direct: Value = serde_json::from_slice(&direct.bytes().await.unwrap()).unwrap();
     let (status, numbers) = post(&gateway, "/v1/embeddings", &body).await;
@@ -131,7 +133,7 @@ async fn embeddings_come_as_numbers_and_as_base64() {
 
     let mut client = EmbeddingServiceClient::new(gateway.channel().await);
     let mut request = CreateEmbeddingRequest {
-        model: MODEL.to_owned(),
+        model: EMBEDDING_MODEL.to_owned(),
         input_kind: Some(InputKind::Input("a".to_owned())),
         dimensions: Some(16),
         ..Default::default()

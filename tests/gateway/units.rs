@@ -24,7 +24,9 @@ const TWO_UNITS: &str = "google/gemma-2-27b-it";
 const FOUR_UNITS: &str = "Qwen/Qwen2.5-72B-Instruct";
 
 async fn emulator(units: u32, tokens_per_second: f64) -> Emulator {
-    Emulator::with(EmulatorConfig { tokens_per_second, units: Some(units), ..EmulatorConfig::default() }).await
+    // Well below what the gateway allows for: a busy machine tells the emulator late who has left.
+    let release_after = Duration::from_millis(50);
+    Emulator::with(EmulatorConfig { tokens_per_second, units: Some(units), release_after, ..Default::default() }).await
 }
 
 /// A gateway that learns the plan from its upstream.

@@ -157,7 +157,7 @@ def _():
     chunks = texts.StreamCompletion(request, **WITH_KEY)
     equal("".join(choice.text for chunk in chunks for choice in chunk.choices), whole)
 
-    request = embedding_service_pb2.CreateEmbeddingRequest(model=MODEL, input="Hello")
+    request = embedding_service_pb2.CreateEmbeddingRequest(model="BAAI/bge-m3", input="Hello")
     answer = embedding_service_pb2_grpc.EmbeddingServiceStub(channel).CreateEmbedding(request, **WITH_KEY)
     equal(len(answer.data), 1)
 

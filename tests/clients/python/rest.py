@@ -110,8 +110,8 @@ def _():
 @check("embeddings, as numbers and as the base64 that the SDK asks for unasked")
 def _():
     texts = ["Hello", "World"]
-    packed = client.embeddings.create(model=MODEL, input=texts)
-    numbers = client.embeddings.create(model=MODEL, input=texts, encoding_format="float")
+    packed = client.embeddings.create(model="BAAI/bge-m3", input=texts)
+    numbers = client.embeddings.create(model="BAAI/bge-m3", input=texts, encoding_format="float")
     equal([vector.index for vector in packed.data], [0, 1])
     for one, other in zip(packed.data, numbers.data, strict=True):
         equal(len(one.embedding), len(other.embedding))

@@ -3,7 +3,7 @@
 use featherwire::emulator::EmulatorConfig;
 use serde_json::{Value, json};
 
-use super::support::{MODEL, Peer, ask, finish, streamed_text, text, with};
+use super::support::{EMBEDDING_MODEL, MODEL, Peer, VISION_MODEL, ask, finish, streamed_text, text, with};
 
 #[tokio::test]
 async fn a_whole_answer_has_openais_shape() {
@@ -215,7 +215,7 @@ async fn reasoning_comes_first_and_beside_the_content() {
 async fn images_are_counted_and_mentioned() {
     let url = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
     let parts = json!([{"type": "text", "text": "What is this?"}, url("https://example.com/a.png"), url("data:image/png;base64,AA==")]);
-    let request = json!({"model": MODEL, "messages": [{"role": "user", "content": parts}]});
+    let request = json!({"model": VISION_MODEL, "messages": [{"role": "user", "content": parts}]});
     assert!(text(&Peer::start().await.chat(&request).await).contains("2 images"));
 }
 
@@ -245,14 +245,14 @@ async fn text_completions_echo_and_number_their_choices() {
 #[tokio::test]
 async fn embeddings_are_unit_vectors_in_either_encoding() {
     let peer = Peer::start().await;
-    let request = json!({"model": MODEL, "input": ["good morning", "good evening"]});
+    let request = json!({"model": EMBEDDING_MODEL, "input": ["good morning", "good evening"]});
     let answer = peer.post("/v1/embeddings", &request).await.json();
     for (index, entry) in answer["data"].as_array().unwrap().iter().enumerate() {
         let vector: Vec<f64> = entry["embedding"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
-        assert_eq!((entry["index"].as_u64(), vector.len()), (Some(index as u64), 384));
+        assert_eq!((entry["index"].as_u64(), vector.len()), (Some(index as u64), 1024));
         assert!((vector.iter().map(|x| x * x).sum::<f64>() - 1.0).abs() < 1e-5);
     }
-    let packed = json!({"model": MODEL, "input": "x", "encoding_format": "base64", "dimensions": 4});
+    let packed = json!({"model": EMBEDDING_MODEL, "input": "x", "encoding_format": "base64", "dimensions": 4});
     let packed = peer.post("/v1/embeddings", &packed).await.json();
     // 16 bytes: 22 digits and two of padding.
     let text = packed["data"][0]["embedding"].as_str().unwrap();

@@ -1,5 +1,6 @@
 //! Every fault does what it says, and nothing is held when it is over.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use featherwire::emulator::FAULTS;
@@ -211,6 +212,8 @@ async fn slow_faults_are_slow() {
 }
 
 #[test]
-fn every_fault_is_described() {
+fn every_fault_is_described_once() {
     assert!(FAULTS.iter().all(|fault| fault.model.starts_with("emulator/") && !fault.what.is_empty()));
+    let models: HashSet<&str> = FAULTS.iter().map(|fault| fault.model).collect();
+    assert_eq!(models.len(), FAULTS.len());
 }

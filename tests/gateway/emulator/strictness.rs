@@ -3,7 +3,7 @@
 use featherwire::emulator::EmulatorConfig;
 use serde_json::{Value, json};
 
-use super::support::{MODEL, Peer, ask, ask_model, with};
+use super::support::{EMBEDDING_MODEL, MODEL, Peer, ask, ask_model, with};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -107,6 +107,23 @@ async fn a_path_nobody_knows_is_refused_in_json() {
 }
 
 #[tokio::test]
+async fn errors_under_account_have_a_shape_of_their_own() {
+    let peer = Peer::start().await;
+    let missing = peer.get("/account/nothing", Some("key")).await;
+    let wrong = peer.post("/account/concurrency", &json!({})).await;
+    let unknown = peer.get("/account/concurrency/stream", None).await;
+    for (reply, status, code) in
+        [(missing, 404, "not_found"), (wrong, 405, "method_not_allowed"), (unknown, 401, "unauthorized")]
+    {
+        let error = reply.json();
+        assert_eq!((reply.status, &error["statusCode"], &error["code"]), (status, &json!(status), &json!(code)));
+        assert!(error["message"].is_string() && error.get("error").is_none(), "{error}");
+    }
+    // Only what is under that path.
+    assert_eq!(peer.get("/accounts", Some("key")).await.refusal().0, 404);
+}
+
+#[tokio::test]
 async fn keys_are_checked_in_the_shape_of_the_endpoint() {
     let peer = Peer::with(EmulatorConfig { api_key: Some("right".to_owned()), ..EmulatorConfig::default() }).await;
     for key in [None, Some("wrong")] {
@@ -135,8 +152,12 @@ async fn the_other_endpoints_are_strict_too() {
         ("/v1/completions", json!({"model": MODEL}), "prompt"),
         ("/v1/completions", json!({"model": MODEL, "prompt": [1, "a"]}), "prompt"),
         ("/v1/completions", json!({"model": MODEL, "prompt": "a", "provider": "x"}), "provider"),
-        ("/v1/embeddings", json!({"model": MODEL, "input": []}), "input"),
-        ("/v1/embeddings", json!({"model": MODEL, "input": "a", "encoding_format": "hex"}), "encoding_format"),
+        ("/v1/embeddings", json!({"model": EMBEDDING_MODEL, "input": []}), "input"),
+        (
+            "/v1/embeddings",
+            json!({"model": EMBEDDING_MODEL, "input": "a", "encoding_format": "hex"}),
+            "encoding_format",
+        ),
         ("/v1/tokenize", json!({"model": MODEL}), "text"),
     ] {
         let reply = peer.post(path, &body).await;

@@ -14,6 +14,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 pub const MODEL: &str = "meta-llama/Meta-Llama-3.1-8B-Instruct";
+pub const EMBEDDING_MODEL: &str = "BAAI/bge-m3";
+pub const VISION_MODEL: &str = "google/gemma-3-27b-it";
 pub const MODEL_OF_4_UNITS: &str = "Qwen/Qwen2.5-72B-Instruct";
 
 const POLL_EVERY: Duration = Duration::from_millis(5);
@@ -109,6 +111,12 @@ impl Peer {
         let request = format!("{head}{}\r\n\r\n{body}", body.len());
         connection.write_all(request.as_bytes()).await.unwrap();
         connection
+    }
+
+    /// Sets one of the emulator's switches.
+    pub async fn set(&self, name: &str, value: &str) -> Reply {
+        let url = format!("http://{}/emulator/switches/{name}", self.address);
+        Reply::of(self.client.put(url).body(value.to_owned()).send().await.unwrap()).await
     }
 
     pub async fn snapshot(&self) -> Value {

@@ -6,7 +6,7 @@ use featherwire::emulator::EmulatorConfig;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::support::{MODEL, MODEL_OF_4_UNITS, Peer, ask, ask_model, with};
+use super::support::{EMBEDDING_MODEL, MODEL, MODEL_OF_4_UNITS, Peer, ask, ask_model, with};
 
 /// Slow enough that a test can look while an answer is under way.
 fn slow(units: Option<u32>) -> EmulatorConfig {
@@ -22,8 +22,8 @@ async fn a_request_beyond_the_plan_is_refused_and_the_first_is_not_disturbed() {
     assert!(!reply.headers.contains_key("retry-after"));
     let message = reply.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("has 4 active units; this request requires 1 units (limit: 4, over by 1)"), "{message}");
-    for path in ["/v1/completions", "/v1/embeddings"] {
-        let request = json!({"model": MODEL, "prompt": "x", "input": "x"});
+    for (path, model) in [("/v1/completions", MODEL), ("/v1/embeddings", EMBEDDING_MODEL)] {
+        let request = json!({"model": model, "prompt": "x", "input": "x"});
         assert_eq!(peer.post(path, &request).await.status, 429, "{path}");
     }
 
@@ -76,6 +76,25 @@ async fn a_caller_who_leaves_frees_the_units_wherever_the_answer_stood() {
         drop(connection);
         peer.until_used(0).await;
     }
+}
+
+#[tokio::test]
+async fn the_units_of_a_cancelled_request_stay_for_a_while_and_those_of_an_answer_do_not() {
+    let release_after = Duration::from_secs(3600);
+    let peer = Peer::with(EmulatorConfig { release_after, ..slow(Some(4)) }).await;
+    let fast = with(ask_model("emulator/finish-eos", "x"), json!({"max_tokens": 1}));
+    peer.chat(&fast).await;
+    let refused = peer.post("/v1/chat/completions", &ask_model("emulator/503", "x")).await;
+    assert_eq!((refused.status, &peer.snapshot().await["used_cost"]), (503, &json!(0)));
+
+    let connection = peer.send_raw(&ask_model(MODEL_OF_4_UNITS, "x")).await;
+    peer.until_used(4).await;
+    drop(connection);
+    // The emulator is as fast as it can be here, so that a request that it would let in would be in by now.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let snapshot = peer.snapshot().await;
+    assert_eq!((&snapshot["used_cost"], &snapshot["request_count"]), (&json!(4), &json!(1)));
+    assert_eq!(peer.post("/v1/chat/completions", &ask("x")).await.status, 429);
 }
 
 #[tokio::test]

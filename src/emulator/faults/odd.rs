@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::beats::{Beat, Beats};
+use super::super::beats::{Beat, Beats};
 
 /// The first integer a double cannot hold.
 const BIG_INTEGER: i64 = 9_007_199_254_740_993;

@@ -1,0 +1,271 @@
+//! Unusual JSON: members that are null, absent, of another type, or more than usual.
+
+use serde_json::{Map, Value, json};
+
+use super::super::beats::{Beat, Beats};
+use super::framing::raw_event;
+use super::odd;
+use super::spoiling::Whole;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Unknown members, extreme numbers, empty choices.
+    Odd,
+    NullLogprob,
+    UsageInPart,
+    NoRole,
+    NullRole,
+    NoDelta,
+    NullDelta,
+    NoContent,
+    NullContent,
+    NoChoices,
+    EmptyChoices,
+    SameIndexCalls,
+    CallsById,
+    ObjectArguments,
+    NumberIds,
+    TextIndexes,
+    LaterEmptyFinish,
+    OddDelta,
+    HalfEmoji,
+    LoneSurrogate,
+    SurrogateName,
+    OtherObject,
+    /// `error` beside the choices, with a value that is no error.
+    NoError(NoError),
+}
+
+/// Values of `error` that mean that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoError {
+    Null,
+    False,
+    Text,
+    Object,
+}
+
+/// The two halves of a fox, as JSON escapes.
+const HALVES: [&str; 2] = ["\\ud83e", "\\udd8a"];
+/// Stands for bytes that no `Value` can hold, until the JSON is text.
+const PLACEHOLDER: &str = "\u{e000}";
+
+impl Edit {
+    pub fn stream(self, beats: Beats) -> Beats {
+        match self {
+            Self::Odd => odd::stream(beats),
+            Self::LaterEmptyFinish => Box::new(beats.flat_map(finish_twice)),
+            Self::OddDelta => before_finish(beats, |event| vec![Beat::Event(saying(event, json!(["odd"])))]),
+            Self::HalfEmoji => before_finish(beats, |event| HALVES.map(|half| escaped(event, half)).into()),
+            Self::LoneSurrogate => before_finish(beats, |event| vec![escaped(event, "\\ud83e")]),
+            Self::SurrogateName => Box::new(beats.map(|beat| match beat {
+                Beat::Event(mut event) => {
+                    name_oddly(&mut event);
+                    raw_event(&with_escape(&event, "\\ud83e"))
+                }
+                other => other,
+            })),
+            Self::NoChoices | Self::EmptyChoices => Box::new(beats.filter_map(move |beat| match beat {
+                Beat::Token(_) | Beat::Finish(_) => None,
+                Beat::Event(mut event) => {
+                    self.edit(&mut event, "delta");
+                    Some(Beat::Event(event))
+                }
+                other => Some(other),
+            })),
+            Self::SameIndexCalls | Self::CallsById => self.calls(beats),
+            _ => Box::new(beats.map(move |beat| beat.map_json(|event| self.edit(event, "delta")))),
+        }
+    }
+
+    pub fn whole(self, mut answer: Value) -> Whole {
+        match self {
+            Self::Odd => return Whole::Answer(odd::whole(answer)),
+            Self::HalfEmoji | Self::LoneSurrogate => {
+                let escape = if self == Self::HalfEmoji { HALVES.concat() } else { HALVES[0].to_owned() };
+                append(&mut answer, PLACEHOLDER);
+                return Whole::Text(with_escape(&answer, &escape));
+            }
+            Self::SurrogateName => {
+                name_oddly(&mut answer);
+                return Whole::Text(with_escape(&answer, HALVES[0]));
+            }
+            _ => self.edit(&mut answer, "message"),
+        }
+        Whole::Answer(answer)
+    }
+
+    /// Edits an answer or an event in place; `holder` is where a chat choice keeps its words.
+    fn edit(self, answer: &mut Value, holder: &str) {
+        let Some(members) = answer.as_object_mut() else { return };
+        match self {
+            Self::UsageInPart => {
+                if let Some(usage) = members.get_mut("usage").and_then(Value::as_object_mut) {
+                    usage.retain(|name, _| name == "completion_tokens");
+                }
+            }
+            Self::NoChoices => drop(members.remove("choices")),
+            Self::EmptyChoices => drop(members.insert("choices".to_owned(), json!([]))),
+            Self::NumberIds => drop(members.insert("id".to_owned(), json!(7))),
+            Self::OtherObject => drop(members.insert("object".to_owned(), json!("engine.answer"))),
+            Self::NoError(value) => drop(members.insert("error".to_owned(), value.value())),
+            _ => {}
+        }
+        let choices = members.get_mut("choices").and_then(Value::as_array_mut);
+        for choice in choices.into_iter().flatten().filter_map(Value::as_object_mut) {
+            self.edit_choice(choice, holder);
+        }
+    }
+
+    fn edit_choice(self, choice: &mut Map<String, Value>, holder: &str) {
+        match self {
+            Self::NullLogprob => null_logprobs(choice),
+            Self::TextIndexes => {
+                if let Some(index) = choice.get_mut("index") {
+                    *index = Value::String(index.to_string());
+                }
+            }
+            Self::NoDelta | Self::NullDelta => {
+                let is_empty = choice.get("delta").and_then(Value::as_object).is_some_and(Map::is_empty);
+                if is_empty && self == Self::NoDelta {
+                    choice.remove("delta");
+                } else if is_empty {
+                    choice.insert("delta".to_owned(), Value::Null);
+                }
+            }
+            _ => {}
+        }
+        if let Some(words) = choice.get_mut(holder).and_then(Value::as_object_mut) {
+            self.edit_words(words);
+        }
+    }
+
+    fn edit_words(self, words: &mut Map<String, Value>) {
+        let says_nothing = words.get("content").is_some_and(|content| content.as_str().is_none_or(str::is_empty));
+        match self {
+            Self::NoRole => drop(words.remove("role")),
+            Self::NullRole if words.contains_key("role") => drop(words.insert("role".to_owned(), Value::Null)),
+            Self::NoContent if says_nothing => drop(words.remove("content")),
+            Self::NullContent if says_nothing => drop(words.insert("content".to_owned(), Value::Null)),
+            Self::NumberIds | Self::ObjectArguments => {
+                let calls = words.get_mut("tool_calls").and_then(Value::as_array_mut);
+                let calls = calls.into_iter().flatten().filter_map(Value::as_object_mut);
+                calls.enumerate().for_each(|(place, call)| self.edit_call(place, call));
+            }
+            _ => {}
+        }
+    }
+
+    fn edit_call(self, place: usize, call: &mut Map<String, Value>) {
+        if self == Self::NumberIds && call.contains_key("id") {
+            call.insert("id".to_owned(), json!(place + 1));
+        }
+        // A fragment of arguments is no JSON, and stays the text it is.
+        let arguments = call.get_mut("function").and_then(|function| function.get_mut("arguments"));
+        if let Some(arguments) = arguments.filter(|_| self == Self::ObjectArguments)
+            && let Some(Ok(object @ Value::Object(_))) = arguments.as_str().map(serde_json::from_str)
+        {
+            *arguments = object;
+        }
+    }
+
+    /// Calls that only their ids tell apart: with one index for all, or with none and the id in every piece.
+    fn calls(self, beats: Beats) -> Beats {
+        let mut last_id = Value::Null;
+        Box::new(beats.map(move |mut beat| {
+            let call = match &mut beat {
+                Beat::Token(event) => event.pointer_mut("/choices/0/delta/tool_calls/0"),
+                _ => None,
+            };
+            if let Some(call) = call.and_then(Value::as_object_mut) {
+                if let Some(id) = call.get("id") {
+                    last_id = id.clone();
+                }
+                if self == Self::SameIndexCalls {
+                    call.insert("index".to_owned(), json!(0));
+                } else {
+                    call.remove("index");
+                    call.insert("id".to_owned(), last_id.clone());
+                }
+            }
+            beat
+        }))
+    }
+}
+
+impl NoError {
+    fn value(self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::False => json!(false),
+            Self::Text => json!(""),
+            Self::Object => json!({}),
+        }
+    }
+}
+
+/// Puts more beats before the end of each choice, made of the event that ends it.
+fn before_finish(beats: Beats, more: impl Fn(&Value) -> Vec<Beat> + Send + 'static) -> Beats {
+    Box::new(beats.flat_map(move |beat| {
+        let mut all = if let Beat::Finish(event) = &beat { more(event) } else { Vec::new() };
+        all.push(beat);
+        all
+    }))
+}
+
+fn finish_twice(beat: Beat) -> Vec<Beat> {
+    let again = if let Beat::Finish(event) = &beat {
+        let mut event = event.clone();
+        if let Some(reason) = event.pointer_mut("/choices/0/finish_reason") {
+            *reason = json!("");
+        }
+        Some(Beat::Event(event))
+    } else {
+        None
+    };
+    std::iter::once(beat).chain(again).collect()
+}
+
+/// An event like `event` that says `content` and ends nothing.
+fn saying(event: &Value, content: Value) -> Value {
+    let mut event = event.clone();
+    if let Some(choice) = event.pointer_mut("/choices/0").and_then(Value::as_object_mut) {
+        choice.insert("finish_reason".to_owned(), Value::Null);
+        if choice.contains_key("delta") {
+            choice.insert("delta".to_owned(), json!({ "content": content }));
+        } else {
+            choice.insert("text".to_owned(), content);
+        }
+    }
+    event
+}
+
+fn escaped(event: &Value, escape: &str) -> Beat {
+    raw_event(&with_escape(&saying(event, json!(PLACEHOLDER)), escape))
+}
+
+fn with_escape(answer: &Value, escape: &str) -> String {
+    answer.to_string().replace(PLACEHOLDER, escape)
+}
+
+fn name_oddly(answer: &mut Value) {
+    answer.as_object_mut().map(|members| members.insert(format!("x_{PLACEHOLDER}"), json!("a name with half a pair")));
+}
+
+fn append(answer: &mut Value, more: &str) {
+    for place in ["/choices/0/message/content", "/choices/0/text"] {
+        if let Some(Value::String(text)) = answer.pointer_mut(place) {
+            text.push_str(more);
+        }
+    }
+}
+
+fn null_logprobs(choice: &mut Map<String, Value>) {
+    let Some(logprobs) = choice.get_mut("logprobs") else { return };
+    let entries = logprobs.get_mut("content").and_then(Value::as_array_mut);
+    for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
+        entry.insert("logprob".to_owned(), Value::Null);
+    }
+    let of_texts = logprobs.get_mut("token_logprobs").and_then(Value::as_array_mut);
+    of_texts.into_iter().flatten().for_each(|logprob| *logprob = Value::Null);
+}

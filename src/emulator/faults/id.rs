@@ -1,0 +1,204 @@
+//! Reading a fault's id: `emulator/NAME`, with what may follow the name.
+//!
+//! - `-after-5`: after 5 tokens; `-after-5s`: 5 s before anything is sent;
+//! - `-for-5s`: how long a silence lasts, after which the answer goes on;
+//! - `-retry-after-5`: with that header;
+//! - `-then-ok`: the first attempt fails; `-x3-then-ok`: the first three do.
+
+use std::time::Duration;
+
+use super::super::thinking::Thinking;
+use super::{FAULTS, Shape, Trouble};
+
+const PREFIX: &str = "emulator/";
+const TOKENS_MAX: usize = 100_000;
+const FAILURES_MAX: u32 = 1_000;
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+/// The longest `finish_reason` that an id may name.
+const WORD_BYTES_MAX: usize = 40;
+
+/// A fault, as the id of a model asks for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultId {
+    pub trouble: Trouble,
+    /// The `finish_reason` that the id names, if it names one.
+    pub word: String,
+    /// How many tokens come before the fault.
+    pub tokens: Option<usize>,
+    /// How long a silence lasts; `None` is for ever.
+    pub silence: Option<Duration>,
+    /// How long nothing at all is sent.
+    pub delay: Duration,
+    pub retry_after_s: Option<u32>,
+    /// How many attempts fail before one succeeds; `None` is all.
+    pub failures: Option<u32>,
+}
+
+impl FaultId {
+    pub fn read(model: &str) -> Option<Self> {
+        let (name, added) = Added::split(model.strip_prefix(PREFIX)?);
+        let (trouble, word) = trouble(name)?;
+        Some(Self {
+            trouble,
+            word: word.to_owned(),
+            tokens: added.tokens,
+            silence: added.silence,
+            delay: added.delay.unwrap_or_default(),
+            retry_after_s: added.retry_after_s,
+            failures: added.failures,
+        })
+    }
+
+    /// How the model's thinking shows, if it thinks of its own accord.
+    pub fn thinking(&self) -> Option<Thinking> {
+        match self.trouble {
+            Trouble::Think(thinking) => Some(thinking),
+            _ => None,
+        }
+    }
+}
+
+fn trouble(name: &str) -> Option<(Trouble, &str)> {
+    if let Some(found) = finish(name) {
+        return Some(found);
+    }
+    let has_name = |model: &str| model.strip_prefix(PREFIX).is_some_and(|listed| Added::split(listed).0 == name);
+    let listed = FAULTS.iter().find(|fault| has_name(fault.model)).map(|fault| fault.trouble);
+    listed.or_else(|| status(name)).map(|trouble| (trouble, ""))
+}
+
+/// `finish-WORD`, and `finish-WORD-with-error`.
+fn finish(name: &str) -> Option<(Trouble, &str)> {
+    let named = name.strip_prefix("finish-")?;
+    let (trouble, word) = match named.strip_suffix("-with-error") {
+        Some(word) => (Trouble::FinishWithError, word),
+        None => (Trouble::Finish, named),
+    };
+    let is_word = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    (is_word && (1..=WORD_BYTES_MAX).contains(&word.len())).then_some((trouble, word))
+}
+
+/// `STATUS`, and `STATUS-SHAPE`.
+fn status(name: &str) -> Option<Trouble> {
+    let (status, shape) = match name.split_once('-') {
+        Some((status, shape)) => (status, Shape::named(shape)?),
+        None => (name, Shape::OpenAi),
+    };
+    let status = status.parse().ok().filter(|status| (400..=599).contains(status))?;
+    Some(Trouble::Status(status, shape))
+}
+
+/// What an id adds to a name.
+#[derive(Default)]
+struct Added {
+    tokens: Option<usize>,
+    silence: Option<Duration>,
+    delay: Option<Duration>,
+    retry_after_s: Option<u32>,
+    failures: Option<u32>,
+}
+
+impl Added {
+    /// The name, and what stands behind it. What can't be read stays in the name, which then is none.
+    fn split(mut name: &str) -> (&str, Self) {
+        let mut added = Self::default();
+        while let Some(rest) = added.take(name) {
+            name = rest;
+        }
+        (name, added)
+    }
+
+    /// Reads the last addition, and returns what stands before it.
+    fn take<'a>(&mut self, name: &'a str) -> Option<&'a str> {
+        if let Some(rest) = name.strip_suffix("-then-ok") {
+            let times = rest.rsplit_once("-x").and_then(|(rest, times)| Some((rest, bounded(times, FAILURES_MAX)?)));
+            let (rest, times) = times.unwrap_or((rest, 1));
+            return set(&mut self.failures, times).then_some(rest);
+        }
+        if let Some((rest, seconds)) = name.rsplit_once("-retry-after-")
+            && let Some(seconds) = bounded(seconds, u32::MAX)
+        {
+            return set(&mut self.retry_after_s, seconds).then_some(rest);
+        }
+        if let Some((rest, length)) = name.rsplit_once("-for-")
+            && let Some(length) = time(length)
+        {
+            return set(&mut self.silence, length).then_some(rest);
+        }
+        let (rest, after) = name.rsplit_once("-after-")?;
+        let is_set = match time(after) {
+            Some(delay) => set(&mut self.delay, delay),
+            None => set(&mut self.tokens, bounded(after, TOKENS_MAX)?),
+        };
+        is_set.then_some(rest)
+    }
+}
+
+/// Sets what is not set yet.
+fn set<T>(place: &mut Option<T>, value: T) -> bool {
+    let is_free = place.is_none();
+    *place = Some(value);
+    is_free
+}
+
+fn bounded<T: std::str::FromStr + PartialOrd>(digits: &str, most: T) -> Option<T> {
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|number| is_plain && *number <= most)
+}
+
+/// A time with its unit: `500ms`, `5s` or `5m`.
+fn time(text: &str) -> Option<Duration> {
+    let unit_ms = [("ms", 1), ("s", 1_000), ("m", 60_000)];
+    let (digits, unit_ms) = unit_ms.iter().find_map(|(unit, ms)| Some((text.strip_suffix(unit)?, *ms)))?;
+    let count: u64 = bounded(digits, u64::MAX)?;
+    let time = Duration::from_millis(count.checked_mul(unit_ms)?);
+    (time <= WAIT_MAX).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Break, FAULTS, Shape, Trouble};
+    use super::*;
+
+    fn read(name: &str) -> Option<FaultId> {
+        FaultId::read(&format!("emulator/{name}"))
+    }
+
+    #[test]
+    fn every_listed_id_means_what_the_list_says() {
+        for fault in FAULTS {
+            assert_eq!(FaultId::read(fault.model).map(|id| id.trouble), Some(fault.trouble), "{}", fault.model);
+        }
+    }
+
+    #[test]
+    fn additions_are_read_in_any_order() {
+        let id = read("503-html-retry-after-7-after-90s-x3-then-ok").unwrap();
+        assert_eq!(id.trouble, Trouble::Status(503, Shape::Html));
+        assert_eq!((id.retry_after_s, id.delay, id.failures), (Some(7), Duration::from_secs(90), Some(3)));
+        assert_eq!(read("503-html-x3-then-ok-after-90s-retry-after-7"), Some(id));
+        let stall = read("stall-after-0-for-500ms-then-ok").unwrap();
+        assert_eq!(stall.trouble, Trouble::Break(Break::Stall, 5));
+        let numbers = (stall.tokens, stall.silence, stall.failures);
+        assert_eq!(numbers, (Some(0), Some(Duration::from_millis(500)), Some(1)));
+    }
+
+    #[test]
+    fn a_finish_reason_is_any_word() {
+        let finish = |name| read(name).map(|id| (id.trouble, id.word));
+        assert_eq!(finish("finish-eos_token"), Some((Trouble::Finish, "eos_token".to_owned())));
+        assert_eq!(finish("finish-abort-with-error"), Some((Trouble::FinishWithError, "abort".to_owned())));
+        assert_eq!(finish("finish-"), None);
+        assert_eq!(finish("finish-\"x\""), None);
+    }
+
+    #[test]
+    fn what_is_no_fault_is_no_model() {
+        for name in ["", "nothing", "399", "600", "400-poem", "cut-after-", "cut-after-x", "503-then-ok-then-ok"] {
+            assert_eq!(read(name), None, "{name}");
+        }
+        assert_eq!(read("524-html-after-99999h"), None);
+        assert_eq!(read("stall-after-5-after-5"), None);
+        assert_eq!(FaultId::read("other/503"), None);
+    }
+}

@@ -1,0 +1,207 @@
+//! The faults by name, in groups, as the help shows them.
+
+use super::super::line::HangUp;
+use super::super::thinking::Thinking;
+use super::Break::{self, BrokenJson, Eof, Error, Page, Stall};
+use super::Edit as E;
+use super::edits::NoError;
+use super::{Framing, Refused, Shape, StreamError, Trouble, UnitWords, WrongBody};
+
+/// A model that does not answer as a model should.
+#[derive(Debug)]
+pub struct Fault {
+    /// The id to ask for.
+    pub model: &'static str,
+    /// What happens then, in one line.
+    pub what: &'static str,
+    /// Where the help lists it.
+    pub group: Group,
+    pub(super) trouble: Trouble,
+}
+
+/// A group of faults, in the order of the help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// An error in Featherless's own words.
+    Refusals,
+    /// An error status with any body.
+    Statuses,
+    /// No answer, or none that is one.
+    NoAnswer,
+    /// The answer breaks.
+    Breaks,
+    /// An error inside an answer.
+    Errors,
+    /// The reason that the answer ended.
+    Ends,
+    /// An answer in unusual bytes.
+    Bytes,
+    /// An answer in unusual JSON.
+    Json,
+    /// Thinking aloud, and slowly.
+    Thinking,
+}
+
+impl Group {
+    /// The headline of the group, and what its ids may say besides.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Refusals => "Refusals in Featherless's words",
+            Self::Statuses => "STATUS-SHAPE: any status from 400 to 599, in any of these shapes",
+            Self::NoAnswer => "No answer, or none that is one",
+            Self::Breaks => "Answers that break (-after-N: after N tokens; 0 for before the first)",
+            Self::Errors => "Errors inside an answer that began with 200 (-after-N too)",
+            Self::Ends => "finish-WORD: the answer ends with any finish_reason",
+            Self::Bytes => "Answers in unusual bytes",
+            Self::Json => "Answers in unusual JSON",
+            Self::Thinking => "Thinking, and slowness",
+        }
+    }
+}
+
+const fn fault(group: Group, model: &'static str, trouble: Trouble, what: &'static str) -> Fault {
+    Fault { model, what, group, trouble }
+}
+
+const fn refused(model: &'static str, refused: Refused, what: &'static str) -> Fault {
+    fault(Group::Refusals, model, Trouble::Refused(refused), what)
+}
+
+const fn status(model: &'static str, status: u16, shape: Shape, what: &'static str) -> Fault {
+    fault(Group::Statuses, model, Trouble::Status(status, shape), what)
+}
+
+const fn no_answer(model: &'static str, trouble: Trouble, what: &'static str) -> Fault {
+    fault(Group::NoAnswer, model, trouble, what)
+}
+
+const fn breaks(model: &'static str, kind: Break, usual_tokens: usize, what: &'static str) -> Fault {
+    fault(Group::Breaks, model, Trouble::Break(kind, usual_tokens), what)
+}
+
+const fn error(model: &'static str, kind: StreamError, what: &'static str) -> Fault {
+    fault(Group::Errors, model, Trouble::Break(Error(kind), 3), what)
+}
+
+const fn bytes(model: &'static str, framing: Framing, what: &'static str) -> Fault {
+    fault(Group::Bytes, model, Trouble::Framing(framing), what)
+}
+
+const fn json(model: &'static str, edit: E, what: &'static str) -> Fault {
+    fault(Group::Json, model, Trouble::Edit(edit), what)
+}
+
+const fn thinking(model: &'static str, thinking: Thinking, what: &'static str) -> Fault {
+    fault(Group::Thinking, model, Trouble::Think(thinking), what)
+}
+
+/// Every fault. They can be asked for by id, but are not listed among the models.
+#[rustfmt::skip]
+pub const FAULTS: &[Fault] = &[
+    refused("emulator/cold", Refused::Cold, "400: the model is not ready for inference"),
+    refused("emulator/gated", Refused::Gated, "403: the licence of a gated model is not accepted"),
+    refused("emulator/no-plan-access", Refused::NoPlanAccess, "403: the plan has no API access"),
+    refused("emulator/not-on-plan", Refused::NotOnPlan, "403: the model is not on the plan"),
+    refused("emulator/401", Refused::Unauthorized, "401: the key is refused"),
+    refused("emulator/429", Refused::Units(UnitWords::Numbers), "429: no units are free, with Retry-After: 2"),
+    refused("emulator/429-plan-limit", Refused::Units(UnitWords::PlanLimit), "429 in the words \"plan limit: 8\""),
+    refused("emulator/429-no-numbers", Refused::Units(UnitWords::Plain), "429: no units are free, without any number"),
+    refused("emulator/429-rate-limit", Refused::RateLimit, "429 of an ordinary rate limit: another code"),
+    refused("emulator/500", Refused::Internal, "500, always"),
+    refused("emulator/503", Refused::NoExecutor, "503 No valid Executor, always"),
+    refused("emulator/503-then-ok", Refused::NoExecutor, "503 at the first attempt, an answer at the second"),
+    refused("emulator/500-then-ok", Refused::Internal, "500 at the first attempt, an answer at the second"),
+
+    status("emulator/400-openai", 400, Shape::OpenAi, "{\"error\": {\"message\": …}}"),
+    status("emulator/bare-error", 500, Shape::Bare, "500 whose error is a bare string"),
+    status("emulator/402-bare", 402, Shape::Bare, "{\"error\": \"…\"}"),
+    status("emulator/400-detail", 400, Shape::Detail, "{\"detail\": \"…\"}"),
+    status("emulator/422-detail-list", 422, Shape::DetailList, "{\"detail\": [{\"loc\", \"msg\", \"type\"}]}, as of FastAPI"),
+    status("emulator/400-errors", 400, Shape::Errors, "{\"errors\": [\"…\"]}"),
+    status("emulator/400-nest", 400, Shape::Nest, "{\"message\": [\"…\", \"…\"]}, as of NestJS"),
+    status("emulator/400-unwrapped", 400, Shape::Unwrapped, "{\"object\": \"error\", \"message\": …}, as of vLLM"),
+    status("emulator/409-text", 409, Shape::Text, "plain text"),
+    status("emulator/405-empty", 405, Shape::Empty, "no body"),
+    status("emulator/502-html", 502, Shape::Html, "the HTML page of a content delivery network"),
+    status("emulator/524-html", 524, Shape::Html, "the same with another status; -after-90s: 90 s late"),
+    status("emulator/429-html", 429, Shape::Html, "a front end's rate limit; -retry-after-5: with that header"),
+    status("emulator/504-empty", 504, Shape::Empty, "too slow"),
+
+    no_answer("emulator/slow-headers", Trouble::NoHead, "never answers, not even with headers; -for-5s: late"),
+    no_answer("emulator/close-before-head", Trouble::HangUp(HangUp::Close), "the connection is closed (FIN)"),
+    no_answer("emulator/reset-before-head", Trouble::HangUp(HangUp::Reset), "the connection is reset (RST)"),
+    no_answer("emulator/redirect", Trouble::Redirect, "302 to another host"),
+    no_answer("emulator/html-200", Trouble::WrongBody(WrongBody::Page), "200 with an HTML page"),
+    no_answer("emulator/not-json", Trouble::WrongBody(WrongBody::Text), "200 with a body that is no JSON"),
+    no_answer("emulator/empty-body", Trouble::WrongBody(WrongBody::Nothing), "200 with no body"),
+    no_answer("emulator/empty-object", Trouble::WrongBody(WrongBody::EmptyObject), "200 with {}, at every endpoint that takes a model"),
+    no_answer("emulator/null-body", Trouble::WrongBody(WrongBody::Null), "200 with null"),
+    no_answer("emulator/list-body", Trouble::WrongBody(WrongBody::List), "200 with []"),
+    no_answer("emulator/no-choices", Trouble::Edit(E::NoChoices), "an answer without choices"),
+    no_answer("emulator/empty-choices", Trouble::Edit(E::EmptyChoices), "an answer with choices: []"),
+
+    breaks("emulator/silent", Stall, 0, "headers at once, then nothing; -for-5s: 5 s long"),
+    breaks("emulator/stall-after-5", Stall, 5, "5 tokens, then silence on an open connection; -for-5s too"),
+    breaks("emulator/cut-after-5", Break::HangUp(HangUp::Close), 5, "5 tokens, then the connection breaks (FIN)"),
+    breaks("emulator/reset-after-5", Break::HangUp(HangUp::Reset), 5, "5 tokens, then the connection is reset (RST)"),
+    breaks("emulator/eof-after-5", Eof, 5, "5 tokens, then a clean end without finish_reason or [DONE]"),
+    breaks("emulator/empty-stream", Eof, 0, "headers, then a clean end"),
+    breaks("emulator/broken-json", BrokenJson, 3, "3 tokens, then half an event (unary: half an answer)"),
+    breaks("emulator/html-in-stream", Page, 3, "3 tokens, then a web page"),
+
+    error("emulator/error-in-stream", StreamError::Bare, "3 tokens, then an error that is a bare string"),
+    error("emulator/error-object-in-stream", StreamError::Object, "3 tokens, then an error object"),
+    error("emulator/429-in-stream", StreamError::Units, "3 tokens, then the error object of a 429"),
+    error("emulator/rate-limit-in-stream", StreamError::RateLimit, "3 tokens, then a rate_limit_error whose code is \"429\""),
+    error("emulator/unwrapped-in-stream", StreamError::Unwrapped, "3 tokens, then {\"object\": \"error\", …}, then [DONE]"),
+    error("emulator/detail-in-stream", StreamError::Detail, "3 tokens, then {\"detail\": …}, then [DONE]"),
+    error("emulator/event-error-in-stream", StreamError::Named, "3 tokens, then \"event: error\", then [DONE]"),
+    error("emulator/text-in-stream", StreamError::Words, "3 tokens, then plain words as data, then [DONE]"),
+    error("emulator/error-beside-choices", StreamError::Beside, "an error beside the choices; the answer goes on"),
+
+    fault(Group::Ends, "emulator/finish-abort", Trouble::Finish, "the engine gave up, and [DONE] follows"),
+    fault(Group::Ends, "emulator/finish-error", Trouble::Finish, "the engine failed, and [DONE] follows"),
+    fault(Group::Ends, "emulator/finish-abort-with-error", Trouble::FinishWithError, "the same, with an error in the choice"),
+    fault(Group::Ends, "emulator/finish-eos_token", Trouble::Finish, "an engine's own word for a good end"),
+    fault(Group::Ends, "emulator/later-empty-finish", Trouble::Edit(E::LaterEmptyFinish), "a finish_reason, and later another that is \"\""),
+
+    bytes("emulator/no-done", Framing::NoDone, "a whole answer without [DONE]"),
+    bytes("emulator/giant-line", Framing::GiantLine, "all text in one event of 2 MB"),
+    bytes("emulator/crlf", Framing::Crlf, "CRLF line ends, comments, no space after data:"),
+    bytes("emulator/split", Framing::Split, "every byte in a segment of its own"),
+    bytes("emulator/burst", Framing::Burst, "all events in one write"),
+    bytes("emulator/gzip", Framing::Gzip, "compressed, though nobody asked for that"),
+
+    json("emulator/odd", E::Odd, "unknown members everywhere, extreme numbers, empty choices"),
+    json("emulator/null-logprob", E::NullLogprob, "logprob: null (with logprobs)"),
+    json("emulator/usage-in-part", E::UsageInPart, "usage with completion_tokens alone"),
+    json("emulator/no-role", E::NoRole, "no role"),
+    json("emulator/null-role", E::NullRole, "role: null"),
+    json("emulator/no-delta", E::NoDelta, "no delta where it is empty"),
+    json("emulator/null-delta", E::NullDelta, "delta: null where it is empty"),
+    json("emulator/no-content", E::NoContent, "no content where nothing is said"),
+    json("emulator/null-content", E::NullContent, "content: null where nothing is said"),
+    json("emulator/same-index-calls", E::SameIndexCalls, "parallel tool calls with one index and different ids"),
+    json("emulator/calls-by-id", E::CallsById, "tool calls without index, their id in every piece"),
+    json("emulator/object-arguments", E::ObjectArguments, "arguments as an object (unary)"),
+    json("emulator/number-ids", E::NumberIds, "ids that are numbers"),
+    json("emulator/text-indexes", E::TextIndexes, "the indexes of choices as text: \"0\""),
+    json("emulator/odd-delta", E::OddDelta, "a delta whose content is [\"odd\"]"),
+    json("emulator/half-emoji", E::HalfEmoji, "the two halves of an emoji in two deltas"),
+    json("emulator/lone-surrogate", E::LoneSurrogate, "half an emoji at the end of the text"),
+    json("emulator/surrogate-name", E::SurrogateName, "half an emoji in the name of a member"),
+    json("emulator/other-object", E::OtherObject, "object: \"engine.answer\""),
+    json("emulator/error-null", E::NoError(NoError::Null), "error: null in every event, which is none"),
+    json("emulator/error-false", E::NoError(NoError::False), "error: false in every event, which is none"),
+    json("emulator/error-empty", E::NoError(NoError::Text), "error: \"\" in every event, which is none"),
+    json("emulator/error-object", E::NoError(NoError::Object), "error: {} in every event, which is none"),
+
+    thinking("emulator/think", Thinking::Beside("reasoning_content"), "reasoning_content before the content"),
+    thinking("emulator/think-reasoning", Thinking::Beside("reasoning"), "the same, spelled reasoning"),
+    thinking("emulator/think-object", Thinking::Object, "reasoning as an object"),
+    thinking("emulator/think-inline", Thinking::Inline, "<think>…</think> in the content"),
+    thinking("emulator/think-open", Thinking::Open, "<think> in the content, and nothing that closes it"),
+    fault(Group::Thinking, "emulator/slow-first-token", Trouble::SlowFirstToken, "headers at once, the first token after 3 s; -for-9s: 9 s"),
+    fault(Group::Thinking, "emulator/slow", Trouble::Slow, "5 tokens per second"),
+];

@@ -1,0 +1,111 @@
+//! Errors inside an answer that began with 200: wrapped, unwrapped, and in plain words.
+
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::super::beats::{Beat, Beats};
+use super::super::refusal::{Refusal, json_type};
+use super::spoiling::Whole;
+
+const TIMEOUT_MESSAGE: &str = "no data in 30000ms";
+const ENGINE_MESSAGE: &str = "the engine ran out of memory";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamError {
+    /// `{"error": "…"}`. For a whole answer: 500 with this body.
+    Bare,
+    /// `{"error": {…}}`. For a whole answer: 500 with this body.
+    Object,
+    /// The refusal for want of units. For a whole answer: 429 with this body.
+    Units,
+    // A whole answer is 200 with the body of one of these.
+    /// `type: rate_limit_error` and the code `"429"`, a string.
+    RateLimit,
+    /// `{"object": "error", …}`.
+    Unwrapped,
+    /// `{"detail": …}`.
+    Detail,
+    /// An event with the name `error`.
+    Named,
+    /// Words that are no JSON.
+    Words,
+    /// An error beside choices.
+    Beside,
+}
+
+impl StreamError {
+    /// The error as the end of a stream. Errors that a client may take for a chunk are followed by `[DONE]`.
+    pub fn beats(self) -> Vec<Beat> {
+        match self {
+            Self::Bare | Self::Object | Self::Units | Self::RateLimit => vec![Beat::Event(self.body())],
+            Self::Named => {
+                let event = format!("event: error\ndata: {}\n\n", self.body());
+                vec![Beat::Raw(event.into()), Beat::Done]
+            }
+            Self::Words => {
+                let event = format!("data: {ENGINE_MESSAGE}\n\n");
+                vec![Beat::Raw(Bytes::from(event)), Beat::Done]
+            }
+            Self::Unwrapped | Self::Detail | Self::Beside => vec![Beat::Event(self.body()), Beat::Done],
+        }
+    }
+
+    /// The stream goes on to its end, with an error beside the choices of the event after `tokens`.
+    pub fn beside(tokens: usize, beats: Beats) -> Beats {
+        let mut left = tokens;
+        Box::new(beats.map(move |beat| match beat {
+            Beat::Token(mut event) => {
+                if left == 0 {
+                    add_error(&mut event);
+                }
+                left = left.wrapping_sub(1);
+                Beat::Token(event)
+            }
+            other => other,
+        }))
+    }
+
+    pub fn whole(self, mut answer: Value) -> Whole {
+        match self {
+            Self::Bare => {
+                let body = self.body().to_string();
+                Whole::Instead((StatusCode::INTERNAL_SERVER_ERROR, json_type(), body).into_response())
+            }
+            Self::Object => Whole::Instead(Refusal::internal().into_response()),
+            Self::Units => Whole::Instead(no_units().into_response()),
+            Self::Words => Whole::Text(ENGINE_MESSAGE.to_owned()),
+            Self::Beside => {
+                add_error(&mut answer);
+                Whole::Answer(answer)
+            }
+            Self::RateLimit | Self::Unwrapped | Self::Detail | Self::Named => Whole::Answer(self.body()),
+        }
+    }
+
+    fn body(self) -> Value {
+        match self {
+            Self::Bare => json!({ "error": TIMEOUT_MESSAGE }),
+            Self::Object => Refusal::internal().body(),
+            Self::Units => no_units().body(),
+            Self::RateLimit => json!({"error": {
+                "message": "Too many requests", "type": "rate_limit_error", "param": null, "code": "429",
+            }}),
+            Self::Unwrapped => json!({
+                "object": "error", "message": ENGINE_MESSAGE, "type": "EngineError", "param": null, "code": 500,
+            }),
+            Self::Detail => json!({ "detail": ENGINE_MESSAGE }),
+            Self::Named | Self::Words | Self::Beside => json!({"message": ENGINE_MESSAGE, "code": 500}),
+        }
+    }
+}
+
+fn add_error(answer: &mut Value) {
+    let members = answer.as_object_mut();
+    members.map(|members| members.insert("error".to_owned(), json!({"message": ENGINE_MESSAGE})));
+}
+
+fn no_units() -> Refusal {
+    Refusal::concurrency("emulator/429-in-stream", 8, 1, 8)
+}

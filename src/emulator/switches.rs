@@ -1,0 +1,166 @@
+//! What can be switched on where no model's id reaches: the feed of units, the plan, the catalogue.
+//!
+//! A switch is set when the emulator starts, or while it runs with `PUT /emulator/switches/NAME`.
+
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+
+use super::account::PlanOddity as Plan;
+use super::feed::FeedOddity as Feed;
+use super::listing::ModelsOddity as Models;
+
+/// One switch and what it is set to, such as `feed=ping`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switch(Setting);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Setting {
+    Feed(Option<Feed>),
+    Plan(Option<Plan>),
+    Models(Option<Models>),
+    /// The plan's concurrency units; `None` is no cap.
+    Units(Option<u32>),
+}
+
+/// A value that a switch can have.
+#[derive(Debug)]
+pub struct SwitchValue {
+    /// The switch.
+    pub name: &'static str,
+    /// Its value.
+    pub value: &'static str,
+    /// What happens then, in one line.
+    pub what: &'static str,
+    setting: Setting,
+}
+
+const fn feed(value: &'static str, oddity: Feed, what: &'static str) -> SwitchValue {
+    SwitchValue { name: "feed", value, what, setting: Setting::Feed(Some(oddity)) }
+}
+
+const fn plan(value: &'static str, oddity: Plan, what: &'static str) -> SwitchValue {
+    SwitchValue { name: "plan", value, what, setting: Setting::Plan(Some(oddity)) }
+}
+
+const fn models(value: &'static str, oddity: Models, what: &'static str) -> SwitchValue {
+    SwitchValue { name: "models", value, what, setting: Setting::Models(Some(oddity)) }
+}
+
+const fn usual(name: &'static str, setting: Setting, what: &'static str) -> SwitchValue {
+    SwitchValue { name, value: USUAL, what, setting }
+}
+
+/// The value of a switch that does nothing.
+const USUAL: &str = "usual";
+const NO_CAP: &str = "none";
+
+/// Every value of every switch but `units`, which takes numbers.
+#[rustfmt::skip]
+pub const SWITCHES: &[SwitchValue] = &[
+    usual("feed", Setting::Feed(None), "a snapshot every 2 s"),
+    feed("no-limit", Feed::NoLimit, "snapshots without limit"),
+    feed("null-limit", Feed::NullLimit, "limit: null, which is no cap"),
+    feed("float-limit", Feed::FloatLimit, "limit: 4.0"),
+    feed("text-limit", Feed::TextLimit, "limit: \"4\""),
+    feed("huge-limit", Feed::HugeLimit, "limit: 99999999999"),
+    feed("zero-limit", Feed::ZeroLimit, "limit: 0"),
+    feed("negative-limit", Feed::NegativeLimit, "limit: -1"),
+    feed("no-used-cost", Feed::NoUsedCost, "snapshots without used_cost"),
+    feed("null-used-cost", Feed::NullUsedCost, "used_cost: null"),
+    feed("text-used-cost", Feed::TextUsedCost, "used_cost: \"none\""),
+    feed("negative-used-cost", Feed::NegativeUsedCost, "used_cost: -1"),
+    feed("no-requests", Feed::NoRequests, "snapshots without requests"),
+    feed("empty-object", Feed::EmptyObject, "{} after each snapshot"),
+    feed("ping", Feed::Ping, "{\"type\":\"ping\"} after each snapshot"),
+    feed("error", Feed::Error, "{\"error\": …} after each snapshot"),
+    feed("broken-json", Feed::BrokenJson, "half a snapshot after each snapshot"),
+    feed("only-pings", Feed::OnlyPings, "{\"type\":\"ping\"} in place of snapshots"),
+    feed("only-comments", Feed::OnlyComments, "comments in place of snapshots"),
+    feed("silent", Feed::Silent, "nothing, on an open connection"),
+    feed("trickle", Feed::Trickle, "a byte every 10 ms"),
+    feed("lag", Feed::Lag, "snapshots that are 10 s old"),
+    feed("end", Feed::End, "a clean end at the next snapshot"),
+    feed("cut", Feed::Cut, "the connection breaks at the next snapshot"),
+    feed("503", Feed::Unavailable, "503 in place of the feed"),
+    feed("html", Feed::Page, "502 with a web page in place of the feed"),
+    usual("plan", Setting::Plan(None), "the plan as it is"),
+    plan("empty-object", Plan::EmptyObject, "{}"),
+    plan("all-null", Plan::AllNull, "every member is null"),
+    plan("no-concurrency", Plan::NoConcurrency, "no concurrency"),
+    plan("text-concurrency", Plan::TextConcurrency, "concurrency: \"eight\""),
+    plan("list", Plan::List, "[]"),
+    plan("not-json", Plan::NotJson, "no JSON"),
+    usual("models", Setting::Models(None), "the catalogue as it is"),
+    models("empty-object", Models::EmptyObject, "{}"),
+    models("no-list", Models::NoList, "data: null"),
+    models("bare-list", Models::BareList, "the list without an object around it"),
+    models("null-entry", Models::NullEntry, "a null among the entries"),
+    models("odd-entries", Models::OddEntries, "a number, a text, a list, {} and {\"id\": 7} among the entries"),
+    models("not-json", Models::NotJson, "no JSON"),
+    models("gzip", Models::Gzip, "compressed, though nobody asked for that"),
+];
+
+/// How the switches are set.
+#[derive(Clone, Copy, Default)]
+pub struct Settings {
+    pub feed: Option<Feed>,
+    pub plan: Option<Plan>,
+    pub models: Option<Models>,
+}
+
+#[derive(Default)]
+pub struct Switches(Mutex<Settings>);
+
+impl Switches {
+    pub fn get(&self) -> Settings {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets a switch. What it says of the plan's units, it leaves to `set_units`.
+    pub fn set(&self, Switch(setting): Switch, set_units: impl FnOnce(Option<u32>)) {
+        let mut settings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match setting {
+            Setting::Feed(feed) => settings.feed = feed,
+            Setting::Plan(plan) => settings.plan = plan,
+            Setting::Models(models) => settings.models = models,
+            Setting::Units(units) => set_units(units),
+        }
+    }
+}
+
+impl Settings {
+    /// Each switch by name, and its value.
+    pub fn named(self) -> [(&'static str, &'static str); 3] {
+        let settings = [Setting::Feed(self.feed), Setting::Plan(self.plan), Setting::Models(self.models)];
+        settings.map(|setting| {
+            let found = SWITCHES.iter().find(|value| value.setting == setting);
+            found.map(|value| (value.name, value.value)).unwrap_or_default()
+        })
+    }
+}
+
+impl FromStr for Switch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as feed=ping")?;
+        let (name, value) = (name.trim(), value.trim());
+        if name == "units" {
+            let units = match value {
+                NO_CAP => Ok(None),
+                digits => digits.parse().map(Some),
+            };
+            let units = units.map_err(|_| format!("units takes a number, or {NO_CAP} for no cap: not '{value}'"))?;
+            return Ok(Self(Setting::Units(units)));
+        }
+        let values = || SWITCHES.iter().filter(|known| known.name == name);
+        if let Some(found) = values().find(|known| known.value == value) {
+            return Ok(Self(found.setting));
+        }
+        let known: Vec<&str> = values().map(|known| known.value).collect();
+        if known.is_empty() {
+            return Err(format!("there is no switch '{name}': there are feed, plan, models and units"));
+        }
+        Err(format!("{name} has no value '{value}': it takes {}", known.join(", ")))
+    }
+}
