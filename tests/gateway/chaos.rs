@@ -416,8 +416,7 @@ impl Cell {
         cfg!(target_os = "linux") || !(self.0 == Connect && matches!(self.1, Silence | Deadline | CallerLeaves))
     }
 
-    /// Whether another model may answer: not around a refusal, nor after the caller's deadline. Units that are refused are
-    /// the stories of `units`.
+    /// Whether another model may answer: not around a refusal, nor after the caller's deadline.
     fn is_curable(&self) -> bool {
         let Cell(_, fault, end, _) = self;
         let is_refusal = match fault {
