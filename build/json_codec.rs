@@ -11,9 +11,12 @@ use prost_types::{
     field_descriptor_proto::{Label, Type},
 };
 
-use super::json_rules::{
-    ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY, RENAMED,
-    WITHOUT_JSON, map_value, real_oneof, renamed,
+use super::{
+    json_rules::{
+        ALWAYS, INDEX, JSON_TEXT, LIST, NOT_IN_JSON, NULL_KEPT, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT,
+        OBJECT_TEXT, ONE_OR_MANY, PUT_IN, RENAMED, REPLAYED, WITHOUT_JSON, map_value, real_oneof, renamed,
+    },
+    request_limits::range_of,
 };
 
 /// The codec of every message, as Rust source to be included where the messages are.
@@ -47,9 +50,21 @@ impl Used {
     }
 
     fn assert_all(&self) {
-        let listed = [JSON_TEXT, NULL_WHEN_UNSET, ALWAYS, ONE_OR_MANY, LIST, NOT_IN_JSON].concat();
+        let listed = [
+            JSON_TEXT,
+            OBJECT_TEXT,
+            NULL_WHEN_UNSET,
+            NULL_KEPT,
+            ALWAYS,
+            INDEX,
+            ONE_OR_MANY,
+            LIST,
+            NOT_IN_JSON,
+            REPLAYED,
+        ]
+        .concat();
         let keyed = OBJECT.iter().chain(RENAMED).map(|(path, _)| *path);
-        let placed = NULL_WHEN_UNSET_IN.iter().map(|(path, _)| *path);
+        let placed = NULL_WHEN_UNSET_IN.iter().chain(PUT_IN).map(|(path, _)| *path);
         for path in listed.into_iter().chain(keyed).chain(placed) {
             assert!(self.0.iter().any(|used| used == path), "JSON rule for {path}: no such message or field");
         }
@@ -87,8 +102,8 @@ fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
         used.0.push((*path).to_owned());
         let member = Member {
             name: "object".to_owned(),
-            read: "drop(map.next_value::<serde::de::IgnoredAny>()?),".to_owned(),
-            write: format!("map.serialize_entry(\"object\", \"{object}\")?;"),
+            read: format!("json::read_constant(&mut map, \"object\", &mut message.extra, {object:?})?,"),
+            write: format!("json::write_plain(map, \"object\", &self.extra, false, {object:?})?;"),
         };
         members.insert(usize::from(members.first().is_some_and(|first| first.name == "id")), member);
     }
@@ -102,7 +117,14 @@ fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
     let reads: String =
         members.iter().map(|member| format!("                    {:?} => {}\n", member.name, member.read)).collect();
     let writes: String = members.iter().map(|member| format!("        {}\n", member.write)).collect();
-    let count = names.len();
+    let complete = match PUT_IN.iter().find(|(path, _)| *path == name) {
+        Some((path, _)) => {
+            used.0.push((*path).to_owned());
+            "                json::Complete::complete(&mut message);\n"
+        }
+        None => "",
+    };
+    let within = within(message);
     write!(
         code,
         r#"
@@ -110,8 +132,12 @@ impl json::Object for {name} {{
     const NULLS: &'static [&'static str] = &{nulls:?};
 
     fn write_members<M: serde::ser::SerializeMap>(&self, map: &mut M, nulls: &[&str]) -> Result<(), M::Error> {{
-        const NAMES: [&str; {count}] = {names:?};
-{writes}        json::write_extra(map, &self.extra, &NAMES)
+{writes}        json::write_extra(map, &self.extra)
+    }}
+
+    fn names_a_field(&self) -> bool {{
+        const NAMES: &[&str] = &{names:?};
+        self.extra.keys().any(|name| NAMES.contains(&name.as_str())){within}
     }}
 }}
 
@@ -138,7 +164,7 @@ impl<'de> serde::Deserialize<'de> for {name} {{
 {reads}                    _ => json::read_extra(&mut map, key, &mut message.extra)?,
                     }}
                 }}
-                Ok(message)
+{complete}                Ok(message)
             }}
         }}
         deserializer.deserialize_map(Visitor)
@@ -149,12 +175,46 @@ impl<'de> serde::Deserialize<'de> for {name} {{
     .unwrap();
 }
 
+/// The question whether the `extra` of a message within names a field, for each field that holds some.
+fn within(message: &DescriptorProto) -> String {
+    let mut code = String::new();
+    for field in message.field.iter().filter(|field| {
+        field.r#type() == Type::Message && map_value(message, field).is_none() && field.name() != "extra"
+    }) {
+        let kind = field.type_name().rsplit('.').next().unwrap();
+        let rust = rust_name(field.name());
+        if let Some(oneof) = real_oneof(field) {
+            let values = match kind {
+                "ContentParts" => "value.parts.iter().any(json::Object::names_a_field)",
+                list if LIST.contains(&list) => continue,
+                _ => "json::Object::names_a_field(value)",
+            };
+            let (oneof, variant) = (message.oneof_decl[oneof].name(), camel(field.name()));
+            let enumeration = format!("{}::{}", snake(message.name()), camel(oneof));
+            write!(code, "\n            || matches!(&self.{oneof}, Some({enumeration}::{variant}(value)) if {values})")
+        } else {
+            write!(code, "\n            || self.{rust}.iter().any(json::Object::names_a_field)")
+        }
+        .unwrap();
+    }
+    code
+}
+
+/// How a field of an integer type is read, and what its member must be if not any integer of the type.
+fn integer(message: &DescriptorProto, field: &FieldDescriptorProto) -> Option<(&'static str, String)> {
+    let path = format!("{}.{}", message.name(), field.name());
+    let words = range_of(&path).map(|range| range.words("an integer")).unwrap_or_default();
+    let function = if field.proto3_optional() { "read_integer" } else { "read_plain_integer" };
+    matches!(field.r#type(), Type::Int32 | Type::Int64).then_some((function, words))
+}
+
 fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &str, used: &mut Used) -> Member {
     let name = json_name(path, field.name(), used);
     let rust = rust_name(field.name());
     let read =
         |function: &str| format!("json::{function}(&mut map, {name:?}, &mut message.extra, &mut message.{rust})?,");
     let is_text = used.see(JSON_TEXT, path);
+    let is_object_text = used.see(OBJECT_TEXT, path);
     let is_message = field.r#type() == Type::Message;
     let is_double = field.r#type() == Type::Double;
 
@@ -164,15 +224,31 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
             _ => format!("&self.{rust}"),
         };
         let write = if used.see(ALWAYS, path) {
-            format!("json::write_plain(map, {name:?}, &self.extra, {written})?;")
+            format!("json::write_plain(map, {name:?}, &self.extra, !self.{rust}.is_empty(), {written})?;")
         } else {
             format!(
                 "json::write_optional(map, {name:?}, (!self.{rust}.is_empty()).then_some({written}), &self.extra, nulls)?;"
             )
         };
-        let function = if used.see(ONE_OR_MANY, path) { "read_one_or_many" } else { "read" };
+        let function = match () {
+            () if used.see(ONE_OR_MANY, path) => "read_one_or_many",
+            () if used.see(REPLAYED, path) => "read_messages",
+            () if map_value(message, field).is_some() => "read_map",
+            () if matches!(field.r#type(), Type::Int32 | Type::Int64) => "read_integers",
+            () => "read",
+        };
         return Member { name: name.clone(), read: read(function), write };
     }
+    if used.see(INDEX, path) {
+        let write = match field.proto3_optional() {
+            true => format!("json::write_optional(map, {name:?}, self.{rust}.as_ref(), &self.extra, nulls)?;"),
+            false => format!("json::write_plain(map, {name:?}, &self.extra, self.{rust} != 0, &self.{rust})?;"),
+        };
+        return Member { name: name.clone(), read: read("read_index"), write };
+    }
+    let integer = integer(message, field).map(|(function, words)| {
+        format!("json::{function}(&mut map, {name:?}, &mut message.extra, &mut message.{rust}, {words:?})?,")
+    });
     if is_message || field.proto3_optional() {
         let placed = NULL_WHEN_UNSET_IN.iter().find(|(placed, _)| *placed == path);
         let written = match placed {
@@ -185,16 +261,28 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
             None => format!("self.{rust}.as_ref()"),
         };
         let write = format!("json::write_optional(map, {name:?}, {written}, &self.extra, nulls)?;");
-        let function = if is_text { "read_optional_text" } else { "read" };
-        return Member { name: name.clone(), read: read(function), write };
+        let function = match () {
+            () if is_object_text => "read_object_text",
+            () if is_text => "read_optional_text",
+            () if is_message => "read_object",
+            () if field.r#type() == Type::Bytes => "read_bytes",
+            () => "read",
+        };
+        return Member { name: name.clone(), read: integer.unwrap_or_else(|| read(function)), write };
     }
     assert!(!is_text, "{path}: JSON text that isn't there is not an empty text: make it optional");
     let written = match () {
         () if is_double => format!("&json::Number(self.{rust})"),
         () => format!("&self.{rust}"),
     };
-    let write = format!("json::write_plain(map, {name:?}, &self.extra, {written})?;");
-    Member { name: name.clone(), read: read("read"), write }
+    let is_set = match field.r#type() {
+        Type::String => format!("!self.{rust}.is_empty()"),
+        Type::Bool => format!("self.{rust}"),
+        Type::Double => format!("self.{rust} != 0.0"),
+        _ => format!("self.{rust} != 0"),
+    };
+    let write = format!("json::write_plain(map, {name:?}, &self.extra, {is_set}, {written})?;");
+    Member { name: name.clone(), read: integer.unwrap_or_else(|| read("read")), write }
 }
 
 /// A oneof is one JSON member whose kind tells the variant: a string for the string variant, which names the member; a
@@ -236,7 +324,7 @@ fn union_member(
         [(variant, other)] => {
             let is_list = LIST.contains(other);
             let (access, visit) = if is_list { ("SeqAccess", "visit_seq") } else { ("MapAccess", "visit_map") };
-            let expecting = match (is_list, NULL_WHEN_UNSET.contains(&format!("{message}.{member}").as_str())) {
+            let expecting = match (is_list, NULL_KEPT.contains(&format!("{message}.{member}").as_str())) {
                 (true, true) => "a string, a list of parts, or null",
                 (true, false) => "a string or a list",
                 (false, _) => "a string or an object",
@@ -292,8 +380,13 @@ impl<'de> serde::Deserialize<'de> for {enumeration} {{
 "#
     )
     .unwrap();
+    let function = match others.as_slice() {
+        _ if used.see(NULL_KEPT, &format!("{message}.{member}")) => "read_keeping_null",
+        [(_, other)] if !LIST.contains(other) => "read_object",
+        _ => "read",
+    };
     Member {
-        read: format!("json::read(&mut map, {member:?}, &mut message.extra, &mut message.{oneof})?,"),
+        read: format!("json::{function}(&mut map, {member:?}, &mut message.extra, &mut message.{oneof})?,"),
         write: format!("json::write_optional(map, {member:?}, self.{oneof}.as_ref(), &self.extra, nulls)?;"),
         name: member,
     }
@@ -305,6 +398,10 @@ fn write_list(code: &mut String, message: &DescriptorProto) {
     let values = match field.r#type() {
         Type::Double => format!("&json::NumberList(&self.{})", field.name()),
         _ => format!("&self.{}", field.name()),
+    };
+    let read = match field.r#type() {
+        Type::Int32 => "<json::Integers<_> as serde::Deserialize>::deserialize(deserializer)?.0",
+        _ => "serde::Deserialize::deserialize(deserializer)?",
     };
     let field = field.name();
     write!(
@@ -318,7 +415,7 @@ impl serde::Serialize for {name} {{
 
 impl<'de> serde::Deserialize<'de> for {name} {{
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {{
-        Ok({name} {{ {field}: serde::Deserialize::deserialize(deserializer)? }})
+        Ok({name} {{ {field}: {read} }})
     }}
 }}
 "#

@@ -3,7 +3,7 @@
 
 use prost_types::{DescriptorProto, FieldDescriptorProto, field_descriptor_proto::Type};
 
-/// Messages with a constant `object` member, as OpenAI's answers have.
+/// Messages with a constant `object` member, as OpenAI's answers have. Another word of the upstream's is kept, in `extra`.
 pub const OBJECT: &[(&str, &str)] = &[
     ("CreateCompletionResponse", "text_completion"),
     ("CreateEmbeddingResponse", "list"),
@@ -29,20 +29,55 @@ pub const JSON_TEXT: &[&str] = &[
     "StreamChatCompletionResponse.moderation",
 ];
 
-/// Members that OpenAI's schemas require and let be null: written as null when unset.
+/// Of these texts those that hold an object, where a caller's empty list is the same as absence: it is what PHP makes of an
+/// empty map. Members that are messages or maps need no such rule, since it holds for all of them.
+pub const OBJECT_TEXT: &[&str] = &[
+    "CreateChatCompletionRequest.chat_template_kwargs",
+    "CreateChatCompletionRequest.moderation",
+    "FunctionDefinition.parameters",
+    "JsonSchemaFormat.schema",
+];
+
+// What an answer must have, and an upstream leaves out or says null for. OpenAI's schemas require these members; clients
+// read them without looking. So each of them has one of these fates:
+//
+// - The true value is known: it is put in (`PUT_IN`). So are the names of what was answered, `object` (`OBJECT`), and lists
+//   in which there is nothing (`ALWAYS`).
+// - It is not known, and the schema allows null, or nothing better can be said of it (a log probability): null
+//   (`NULL_WHEN_UNSET`). A 0 would be a lie.
+// - It is not known, and a client can do without it (a count of tokens): it stays absent.
+// - It names or places the answer (`id`, `created`, `model`, `index`) or is a completion's text: protobuf's own default,
+//   that is an empty string or 0.
+
+/// Messages of answers, and their members that are put in where the upstream leaves them out and their value is known all
+/// the same; a member with a condition is not in the list. `src/json/required.rs` does it:
+///
+/// - a choice's `message`, with the role `assistant`; that role also where a message lacks one;
+/// - a chunk's `delta`, with nothing in it;
+/// - of a usage, `total_tokens` if its parts are known: their sum.
+pub const PUT_IN: &[(&str, &[&str])] =
+    &[("ChatChoice", &["message"]), ("ChatChunkChoice", &["delta"]), ("EmbeddingUsage", &[]), ("Usage", &[])];
+
+/// Members that OpenAI's schemas require and let be null, or that null says more truly than 0: written as null when unset.
 pub const NULL_WHEN_UNSET: &[&str] = &[
     "ChatChoice.finish_reason",
     "ChatChoice.logprobs",
     "ChatChunkChoice.finish_reason",
-    "ChatMessage.content",
     "CompletionChoice.finish_reason",
     "CompletionChoice.logprobs",
     "Concurrency.limit",
     "Logprobs.content",
     "Logprobs.refusal",
     "TokenLogprob.bytes",
+    "TokenLogprob.logprob",
+    "TokenLogprob.token",
     "TopLogprob.bytes",
+    "TopLogprob.logprob",
+    "TopLogprob.token",
 ];
+
+/// Members whose null is not the same as their absence: it is kept in `extra`. Chat templates tell the two apart.
+pub const NULL_KEPT: &[&str] = &["ChatMessage.content"];
 
 /// The same, for a message in one place only: an answer's message has `refusal`, a request's messages need not.
 pub const NULL_WHEN_UNSET_IN: &[(&str, &[&str])] = &[("ChatChoice.message", &["content", "refusal"])];
@@ -60,6 +95,13 @@ pub const ALWAYS: &[&str] = &[
     "StreamChatCompletionResponse.choices",
     "TokenLogprob.top_logprobs",
 ];
+
+/// Places of things among others, which some engines write as a text: `"0"`. In an answer that is the number.
+pub const INDEX: &[&str] =
+    &["ChatChoice.index", "ChatChunkChoice.index", "CompletionChoice.index", "Embedding.index", "ToolCall.index"];
+
+/// A request's list of messages, which may be answers that are given back: `src/json/replayed.rs` says how they are read.
+pub const REPLAYED: &[&str] = &["CreateChatCompletionRequest.messages"];
 
 /// Lists of strings that in JSON may be a single string.
 pub const ONE_OR_MANY: &[&str] = &["CreateChatCompletionRequest.stop", "CreateCompletionRequest.stop"];

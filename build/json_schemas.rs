@@ -15,10 +15,10 @@ use serde_json::{Map, Value, json};
 use super::{
     comments::Comments,
     json_rules::{
-        ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY, WITHOUT_JSON,
-        map_value, real_oneof, renamed,
+        ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY, PUT_IN,
+        REPLAYED, WITHOUT_JSON, map_value, real_oneof, renamed,
     },
-    request_limits::{NOT_EMPTY, RANGES, Range, WORDS},
+    request_limits::{NEEDED, NOT_EMPTY, RANGES, Range, WORDS, range_of},
 };
 
 /// Which way a message goes.
@@ -89,7 +89,7 @@ impl<'a> Schemas<'a> {
             let schema = if LIST.contains(name) { self.list(message, *way) } else { self.object(message, *way) };
             (self.name(name, *way), schema)
         });
-        schemas.collect()
+        schemas.chain([(REPLAYED_MESSAGE.to_owned(), replayed_message())]).collect()
     }
 
     fn list(&self, message: &DescriptorProto, way: Way) -> Value {
@@ -124,6 +124,11 @@ impl<'a> Schemas<'a> {
         });
         if !required.is_empty() {
             schema["required"] = json!(required);
+        }
+        let needed = NEEDED.iter().filter(|(owner, _)| way == Way::Request && *owner == message.name());
+        let needed: Vec<Value> = needed.map(|(_, schema)| serde_json::from_str(schema).unwrap()).collect();
+        if !needed.is_empty() {
+            schema["allOf"] = json!(needed);
         }
         schema
     }
@@ -164,7 +169,9 @@ impl<'a> Schemas<'a> {
             Way::Answer => {
                 let is_null = NULL_WHEN_UNSET.contains(&format!("{}.{name}", message.name()).as_str());
                 let is_null_somewhere = self.nulls_in_places(message.name()).any(|null| null == name);
-                (is_plain || is_null || ALWAYS.contains(&path), is_null || is_null_somewhere)
+                let is_put_in =
+                    PUT_IN.iter().any(|(owner, members)| *owner == message.name() && members.contains(&name.as_str()));
+                (is_plain || is_null || is_put_in || ALWAYS.contains(&path), is_null || is_null_somewhere)
             }
         };
         if way == Way::Request {
@@ -173,7 +180,11 @@ impl<'a> Schemas<'a> {
             schema["required"] = json!(nulls);
         }
         if is_nullable && !is_json {
-            schema = nullable(schema);
+            let is_object = field.r#type() == Type::Message
+                && (field.label() != Label::Repeated || map_value(message, field).is_some())
+                && !LIST.contains(&type_name(field));
+            let is_object = is_object || variants.get(1).is_some_and(|variant| !LIST.contains(&type_name(variant)));
+            schema = if way == Way::Request && is_object { nothing_or(schema) } else { nullable(schema) };
         }
         schema["description"] = json!(comment);
         if comment.contains("Deprecated by OpenAI") {
@@ -216,7 +227,11 @@ impl<'a> Schemas<'a> {
             Some(Type::String) => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
             Some(_) => panic!("{path}: no rule for maps of this"),
             None => {
-                let list = json!({ "type": "array", "items": self.value(field, way) });
+                let mut list = json!({ "type": "array", "items": self.value(field, way) });
+                if way == Way::Request && REPLAYED.contains(&path) {
+                    let replayed = json!({ "$ref": format!("#/components/schemas/{REPLAYED_MESSAGE}") });
+                    list["items"] = json!({ "anyOf": [list["items"], replayed] });
+                }
                 let has_short_form = way == Way::Request && ONE_OR_MANY.contains(&path);
                 if has_short_form { json!({ "oneOf": [{ "type": "string" }, list] }) } else { list }
             }
@@ -256,8 +271,29 @@ struct Member {
     is_required: bool,
 }
 
+/// The schema of a request's message that may be an answer given back.
+const REPLAYED_MESSAGE: &str = "ReplayedMessage";
+
+fn replayed_message() -> Value {
+    json!({
+        "description": "An answer's message, given back as it is: any role but those that never answer. A member of an \
+            unexpected type goes upstream as it is.",
+        "type": "object",
+        "properties": {
+            "role": {
+                "description": "Who speaks, such as `assistant` or `tool`.",
+                "type": "string",
+                "minLength": 1,
+                "not": { "enum": ["system", "developer", "user"] },
+            },
+        },
+        "required": ["role"],
+        "additionalProperties": true,
+    })
+}
+
 fn limit(schema: &mut Value, path: &str) {
-    if let Some((_, Range { min, above, max })) = RANGES.iter().find(|(limited, _)| *limited == path) {
+    if let Some(Range { min, above, max }) = range_of(path) {
         for (keyword, bound) in [("minimum", min), ("exclusiveMinimum", above), ("maximum", max)] {
             if let Some(bound) = bound {
                 schema[keyword] = number(*bound);
@@ -284,6 +320,16 @@ fn nullable(mut schema: Value) -> Value {
         schema["type"] = json!([kind, "null"]);
     } else {
         schema = json!({ "oneOf": [schema, { "type": "null" }] });
+    }
+    schema
+}
+
+/// The same, or what a request may say instead of an object that it doesn't have: null, or PHP's empty list.
+fn nothing_or(mut schema: Value) -> Value {
+    let nothing = json!({ "type": ["array", "null"], "maxItems": 0 });
+    match schema.get_mut("oneOf") {
+        Some(kinds) => kinds.as_array_mut().unwrap().push(nothing),
+        None => schema = json!({ "oneOf": [schema, nothing] }),
     }
     schema
 }

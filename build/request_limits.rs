@@ -11,6 +11,24 @@ pub struct Range {
     pub max: Option<f64>,
 }
 
+impl Range {
+    /// What a member must be, in words; `kind` is `a number` or `an integer`.
+    pub fn words(&self, kind: &str) -> String {
+        match (self.min, self.above, self.max) {
+            (Some(min), None, Some(max)) => format!("{kind} from {min} to {max}"),
+            (Some(min), None, None) => format!("{kind} of at least {min}"),
+            (None, Some(above), Some(max)) => format!("{kind} above {above}, up to {max}"),
+            (None, Some(above), None) => format!("{kind} above {above}"),
+            _ => panic!("no words for this range"),
+        }
+    }
+}
+
+/// The range of a member; none if its type's own is all there is.
+pub fn range_of(path: &str) -> Option<&'static Range> {
+    RANGES.iter().find(|(limited, _)| *limited == path).map(|(_, range)| range)
+}
+
 const fn from_to(min: f64, max: f64) -> Range {
     Range { min: Some(min), above: None, max: Some(max) }
 }
@@ -71,4 +89,25 @@ pub const NOT_EMPTY: &[(&str, &str)] = &[
     ("CreateCompletionRequest.model", r#"{"pattern": "\\S"}"#),
     ("CreateEmbeddingRequest.model", r#"{"pattern": "\\S"}"#),
     ("TokenizeRequest.model", r#"{"pattern": "\\S"}"#),
+];
+
+/// Members that need another one, as a schema for their message.
+pub const NEEDED: &[(&str, &str)] = &[
+    (
+        "CreateChatCompletionRequest",
+        r#"{
+            "if": {
+                "required": ["tool_choice"],
+                "properties": { "tool_choice": { "anyOf": [{ "const": "required" }, { "type": "object" }] } }
+            },
+            "then": { "required": ["tools"], "properties": { "tools": { "type": "array", "minItems": 1 } } }
+        }"#,
+    ),
+    (
+        "CreateChatCompletionRequest",
+        r#"{
+            "if": { "required": ["function_call"], "properties": { "function_call": { "type": "object" } } },
+            "then": { "required": ["functions"], "properties": { "functions": { "type": "array", "minItems": 1 } } }
+        }"#,
+    ),
 ];

@@ -95,9 +95,12 @@ impl Check {
         let total = begun.elapsed();
         println!();
         if let Some(usage) = usage {
+            let count = |tokens: Option<i32>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
             println!(
                 "usage     {} prompt + {} completion = {} tokens",
-                usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+                count(usage.prompt_tokens),
+                count(usage.completion_tokens),
+                count(usage.total_tokens)
             );
         }
         println!(

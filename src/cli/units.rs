@@ -83,7 +83,7 @@ fn line(snapshot: &Concurrency) -> String {
     let gateway = snapshot.gateway.clone().unwrap_or_default();
     format!(
         "used {} of {}  here {}  outside {}  running {}  waiting {}  oldest {}  refused {}\n",
-        snapshot.used_cost,
+        count(snapshot.used_cost),
         limit(snapshot.limit),
         gateway.in_use,
         gateway.outside,
@@ -99,7 +99,7 @@ fn picture(snapshot: &Concurrency) -> String {
     let mut text = format!(
         "units    {}  {} of {} used\n         {} here, {} outside, {} settling\n",
         bar(&gateway, snapshot),
-        snapshot.used_cost,
+        count(snapshot.used_cost),
         limit(snapshot.limit),
         gateway.in_use,
         gateway.outside,
@@ -128,8 +128,9 @@ fn picture(snapshot: &Concurrency) -> String {
     }
     let _ = writeln!(text, "\nUNITS    FOR  MODEL");
     for request in snapshot.requests.iter().take(REQUESTS_SHOWN_MAX) {
-        let running = seconds(Some(request.duration_ms));
-        let _ = writeln!(text, "{:>5}  {running:>5}  {}", request.cost, printable(&request.model));
+        let (cost, running) = (count(request.cost), seconds(request.duration_ms));
+        let model = printable(request.model.as_deref().unwrap_or("?"));
+        let _ = writeln!(text, "{cost:>5}  {running:>5}  {model}");
     }
     if let Some(more) = snapshot.requests.len().checked_sub(REQUESTS_SHOWN_MAX).filter(|more| *more > 0) {
         let _ = writeln!(text, "              and {more} more");
@@ -137,10 +138,15 @@ fn picture(snapshot: &Concurrency) -> String {
     text
 }
 
+/// A number, if the upstream says it.
+fn count(number: Option<i32>) -> String {
+    number.map_or_else(|| "?".to_owned(), |number| number.to_string())
+}
+
 /// Ours, others', and what is free.
 fn bar(gateway: &GatewayUnits, snapshot: &Concurrency) -> String {
     let size = |units: i32| usize::try_from(units).unwrap_or_default();
-    let whole = size(snapshot.limit.unwrap_or_default()).max(size(snapshot.used_cost)).max(1);
+    let whole = size(snapshot.limit.unwrap_or_default()).max(size(snapshot.used_cost.unwrap_or_default())).max(1);
     let scaled = |units: i32| (size(units) * BAR_WIDTH).div_ceil(whole).min(BAR_WIDTH);
     let ours = scaled(gateway.in_use);
     let others = scaled(gateway.outside).min(BAR_WIDTH - ours);

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Deserializer, de::MapAccess};
 
-use super::{Extra, read};
+use super::{
+    Extra,
+    integers::{Integer as _, Integers, One, out_of_range, whole},
+    read,
+};
 
 /// Reads a string as a list of one, or a list of strings.
 pub(crate) fn read_one_or_many<'de, A: MapAccess<'de>>(
@@ -14,6 +18,19 @@ pub(crate) fn read_one_or_many<'de, A: MapAccess<'de>>(
     let mut strings = OneOrMany::default();
     read(map, name, extra, &mut strings)?;
     *field = strings.0;
+    Ok(())
+}
+
+/// Reads a list of integers.
+pub(crate) fn read_integers<'de, A: MapAccess<'de>, T: super::integers::Integer>(
+    map: &mut A,
+    name: &str,
+    extra: &mut Extra,
+    field: &mut Vec<T>,
+) -> Result<(), A::Error> {
+    let mut integers = Integers(Vec::new());
+    read(map, name, extra, &mut integers)?;
+    *field = integers.0;
     Ok(())
 }
 
@@ -72,20 +89,21 @@ impl<'de> Deserialize<'de> for Texts {
                 };
                 // The others must be of the same kind.
                 match &mut texts {
-                    Texts::Strings(texts) => rest(&mut list, texts),
-                    Texts::Tokens(tokens) => rest(&mut list, tokens),
-                    Texts::TokenLists(lists) => rest(&mut list, lists),
+                    Texts::Strings(texts) => rest(&mut list, texts, |text: String| text),
+                    Texts::Tokens(tokens) => rest(&mut list, tokens, |One(token)| token),
+                    Texts::TokenLists(lists) => rest(&mut list, lists, |tokens: Integers<i32>| tokens.0),
                 }?;
                 Ok(texts)
             }
         }
 
-        fn rest<'de, A: serde::de::SeqAccess<'de>, T: Deserialize<'de>>(
+        fn rest<'de, A: serde::de::SeqAccess<'de>, R: Deserialize<'de>, T>(
             list: &mut A,
             values: &mut Vec<T>,
+            value: impl Fn(R) -> T,
         ) -> Result<(), A::Error> {
-            while let Some(value) = list.next_element()? {
-                values.push(value);
+            while let Some(read) = list.next_element()? {
+                values.push(value(read));
             }
             Ok(())
         }
@@ -114,16 +132,21 @@ impl<'de> Deserialize<'de> for Input {
             }
 
             fn visit_i64<E: serde::de::Error>(self, token: i64) -> Result<Input, E> {
-                let token = i32::try_from(token);
-                token.map(Input::Token).map_err(|_| E::invalid_type(serde::de::Unexpected::Other("integer"), &"i32"))
+                let id = i32::try_from(token);
+                id.map(Input::Token).map_err(|_| out_of_range::<i32, E>(token < 0, i32::WORDS))
             }
 
             fn visit_u64<E: serde::de::Error>(self, token: u64) -> Result<Input, E> {
                 self.visit_i64(i64::try_from(token).unwrap_or(i64::MAX))
             }
 
+            fn visit_f64<E: serde::de::Error>(self, token: f64) -> Result<Input, E> {
+                whole(token, i32::WORDS).map(Input::Token)
+            }
+
             fn visit_seq<A: serde::de::SeqAccess<'de>>(self, list: A) -> Result<Input, A::Error> {
-                Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(list)).map(Input::Tokens)
+                let tokens = Integers::deserialize(serde::de::value::SeqAccessDeserializer::new(list))?;
+                Ok(Input::Tokens(tokens.0))
             }
         }
         deserializer.deserialize_any(Visitor)

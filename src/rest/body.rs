@@ -34,12 +34,7 @@ pub async fn read<M: DeserializeOwned>(call: &Call, headers: &HeaderMap, body: B
         }
         Error::new(Kind::Invalid, "incomplete_body", "The request's body broke off before its end").with_source(error)
     })?;
-    let body = body.to_bytes();
-    if let Err(error) = std::str::from_utf8(&body) {
-        let message = format!("The body is not UTF-8: byte {} is wrong", error.valid_up_to());
-        return Err(Error::new(Kind::Invalid, "invalid_json", message));
-    }
-    json::decode_request(&body).map_err(|bad| match bad.path {
+    json::decode_request(&body.to_bytes()).map_err(|bad| match bad.path {
         Some(path) => Error::invalid(path, bad.problem),
         None => Error::new(Kind::Invalid, "invalid_json", format!("The body: {}", bad.problem)),
     })

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tonic::Response;
 
 use super::{
@@ -109,7 +109,7 @@ pub struct Dispatch {
 }
 
 /// A request that models answer, as the upstream shall see it.
-pub trait Request: Serialize + Send {
+pub trait Request: Serialize + DeserializeOwned + Send {
     /// Its path below the upstream's base URL.
     const PATH: &'static [&'static str];
 

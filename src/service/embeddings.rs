@@ -33,7 +33,7 @@ impl Embeddings {
         mut request: CreateEmbeddingRequest,
     ) -> Result<Answered<CreateEmbeddingResponse>> {
         call.run(async {
-            validate::embedding(&request)?;
+            validate::embedding(&mut request)?;
             request.provider = None;
             self.dispatch.whole(&call, request).await
         })

@@ -71,9 +71,10 @@ impl Services {
 ///
 /// # Errors
 /// Invalid, for what only a gRPC caller can get wrong.
-fn encode(request: &impl serde::Serialize) -> Result<Vec<u8>> {
-    json::encode_request(request).map_err(|bad| match bad.path {
-        Some(path) => Error::invalid(path, bad.problem),
-        None => Error::invalid("request", bad.problem),
-    })
+fn encode<R: serde::Serialize + serde::de::DeserializeOwned>(request: &R) -> Result<Vec<u8>> {
+    json::encode_request(request).map_err(invalid)
+}
+
+fn invalid(bad: json::BadJson) -> Error {
+    Error::invalid(bad.path.unwrap_or_else(|| "request".to_owned()), bad.problem)
 }

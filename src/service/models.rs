@@ -110,12 +110,9 @@ impl Models {
     ///
     /// # Errors
     /// Invalid for a bad field; otherwise what the upstream's reply means.
-    pub async fn tokenize(&self, call: Call, request: TokenizeRequest) -> Result<Reply<TokenizeResponse>> {
+    pub async fn tokenize(&self, call: Call, mut request: TokenizeRequest) -> Result<Reply<TokenizeResponse>> {
         let reply = async {
-            validate::model(&request.model)?;
-            if request.text.is_none() {
-                return Err(Error::invalid("text", "required: the text to split"));
-            }
+            validate::tokenize(&mut request)?;
             let ask = Ask { deadline: call.deadline, model: Some(&request.model), ..Ask::default() };
             self.upstream.post(&["tokenize"], encode(&request)?.into(), ask).await
         };

@@ -201,12 +201,15 @@ fn tell(permits: &Permits, asked_at: Option<Instant>, snapshot: &Concurrency) {
         .requests
         .iter()
         .map(|request| Listed {
-            model: &request.model,
-            cost: number(request.cost),
-            duration: Duration::from_millis(u64::try_from(request.duration_ms).unwrap_or_default()),
+            model: request.model.as_deref().unwrap_or_default(),
+            cost: number(request.cost.unwrap_or_default()),
+            duration: Duration::from_millis(u64::try_from(request.duration_ms.unwrap_or_default()).unwrap_or_default()),
         })
         .collect();
-    permits.take_snapshot(asked_at, snapshot.limit.map(number), number(snapshot.used_cost), &requests);
+    // Units in use that upstream doesn't count are at least those of the requests that it lists.
+    let listed = || requests.iter().fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
+    let used = snapshot.used_cost.map_or_else(listed, number);
+    permits.take_snapshot(asked_at, snapshot.limit.map(number), used, &requests);
 }
 
 fn describe(view: View) -> GatewayUnits {

@@ -1,21 +1,28 @@
-//! What a request must satisfy before it is worth sending: the ranges that OpenAI and Featherless document. Words
-//! (roles, formats, efforts) are left to the upstream, which knows its models.
+//! What a request must satisfy before it is worth sending: the ranges that OpenAI and Featherless document, and members that
+//! make no sense without each other. Words (roles, formats, efforts) are left to the upstream, which knows its models.
+//!
+//! A check begins by settling the request: what a gRPC caller says of a field in `extra` moves into that field.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use crate::{
     error::{Error, Kind, Result},
-    proto::v1::{CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest},
+    json,
+    proto::v1::{
+        CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest, TokenizeRequest,
+        create_chat_completion_request::{FunctionCallKind, ToolChoiceKind},
+    },
 };
 
 /// The longest model id. Ids appear in errors, and so in headers, which are bounded.
 const MODEL_BYTES_MAX: usize = 256;
 
-/// Checks a chat request, the first bad field first.
+/// Checks a chat request, the first bad field first, and leaves out what only has a meaning beside tools if there are none.
 ///
 /// # Errors
 /// Invalid, with the field's path.
-pub fn chat(request: &CreateChatCompletionRequest) -> Result<()> {
+pub fn chat(request: &mut CreateChatCompletionRequest) -> Result<()> {
+    json::settle(request).map_err(super::invalid)?;
     provider(request.provider.as_deref())?;
     stream_is_the_method(&request.extra)?;
     model(&request.model)?;
@@ -28,6 +35,7 @@ pub fn chat(request: &CreateChatCompletionRequest) -> Result<()> {
             return Err(Error::invalid(format!("messages[{index}].role"), problem));
         }
     }
+    choice_among_none(request)?;
     number("temperature", request.temperature, 0.0..=2.0)?;
     number("frequency_penalty", request.frequency_penalty, -2.0..=2.0)?;
     number("presence_penalty", request.presence_penalty, -2.0..=2.0)?;
@@ -46,7 +54,8 @@ pub fn chat(request: &CreateChatCompletionRequest) -> Result<()> {
 ///
 /// # Errors
 /// Invalid, with the field's path.
-pub fn completion(request: &CreateCompletionRequest) -> Result<()> {
+pub fn completion(request: &mut CreateCompletionRequest) -> Result<()> {
+    json::settle(request).map_err(super::invalid)?;
     provider(request.provider.as_deref())?;
     stream_is_the_method(&request.extra)?;
     model(&request.model)?;
@@ -71,13 +80,27 @@ pub fn completion(request: &CreateCompletionRequest) -> Result<()> {
 ///
 /// # Errors
 /// Invalid, with the field's path.
-pub fn embedding(request: &CreateEmbeddingRequest) -> Result<()> {
+pub fn embedding(request: &mut CreateEmbeddingRequest) -> Result<()> {
+    json::settle(request).map_err(super::invalid)?;
     provider(request.provider.as_deref())?;
     model(&request.model)?;
     if request.input_kind.is_none() {
         return Err(Error::invalid("input", "required: a string, or a list of strings or token ids"));
     }
     integer("dimensions", request.dimensions, 1..=i32::MAX)
+}
+
+/// Checks a request for tokens, the first bad field first.
+///
+/// # Errors
+/// Invalid, with the field's path.
+pub fn tokenize(request: &mut TokenizeRequest) -> Result<()> {
+    json::settle(request).map_err(super::invalid)?;
+    model(&request.model)?;
+    if request.text.is_none() {
+        return Err(Error::invalid("text", "required: the text to split"));
+    }
+    Ok(())
 }
 
 /// Checks the model's id.
@@ -95,10 +118,43 @@ pub fn model(id: &str) -> Result<()> {
     Ok(())
 }
 
+/// An empty list of tools is not sent upstream, and engines refuse a choice among tools that aren't there. So a choice that
+/// asks for nothing is left out with them, and one that asks for a tool is refused. The same holds for functions.
+fn choice_among_none(request: &mut CreateChatCompletionRequest) -> Result<()> {
+    if request.tools.is_empty() {
+        request.parallel_tool_calls = None;
+        match &request.tool_choice_kind {
+            Some(ToolChoiceKind::ToolChoice(word)) if matches!(word.as_str(), "auto" | "none") => {
+                request.tool_choice_kind = None;
+            }
+            Some(ToolChoiceKind::ToolChoice(word)) if word == "required" => {
+                return Err(Error::invalid("tool_choice", "\"required\" needs `tools`, and there are none"));
+            }
+            Some(ToolChoiceKind::ToolChoiceObject(_)) => {
+                return Err(Error::invalid("tool_choice", "a named tool needs `tools`, and there are none"));
+            }
+            // An engine's own word.
+            Some(ToolChoiceKind::ToolChoice(_)) | None => {}
+        }
+    }
+    if request.functions.is_empty() {
+        match &request.function_call_kind {
+            Some(FunctionCallKind::FunctionCall(word)) if matches!(word.as_str(), "auto" | "none") => {
+                request.function_call_kind = None;
+            }
+            Some(FunctionCallKind::FunctionCallObject(_)) => {
+                return Err(Error::invalid("function_call", "a named function needs `functions`, and there are none"));
+            }
+            Some(FunctionCallKind::FunctionCall(_)) | None => {}
+        }
+    }
+    Ok(())
+}
+
 fn stream_is_the_method(extra: &BTreeMap<String, String>) -> Result<()> {
     if extra.contains_key("stream") {
         let problem = "the method says whether the answer is streamed: call the Stream… method for a stream";
-        return Err(Error::invalid("stream", problem));
+        return Err(Error::invalid("extra[\"stream\"]", problem));
     }
     Ok(())
 }

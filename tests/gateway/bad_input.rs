@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL,
+    Door, Emulator, Gateway, MODEL, Reply, Scripted,
     door::{grpc_failure, message},
     gateway::http,
     prompt,
@@ -33,6 +33,8 @@ async fn a_bad_body_is_told_what_is_wrong_and_where() {
         request.to_string()
     };
     let message = |message: Value| with(json!({ "messages": [message] }));
+    // What `Value` can't hold.
+    let raw = |name: &str, text: &str| with(json!({name: "HERE"})).replace("\"HERE\"", text);
     // Body, parameter, and words of the message.
     let cases: Vec<(String, Option<&str>, &str)> = vec![
         (String::new(), None, "not valid JSON"),
@@ -62,7 +64,9 @@ async fn a_bad_body_is_told_what_is_wrong_and_where() {
             Some("messages[0].content[0].text"),
             "expected a string",
         ),
-        (message(json!({"role": "assistant", "tool_calls": {}})), Some("messages[0].tool_calls"), "expected a list"),
+        (message(json!({"role": "user", "tool_calls": {}})), Some("messages[0].tool_calls"), "expected a list"),
+        (message(json!({"role": 5, "content": "hi"})), Some("messages[0].role"), "expected a string, found an integer"),
+        (message(json!({"role": ["assistant"], "content": "hi"})), Some("messages[0].role"), "found a list"),
         (with(json!({"temperature": "hot secret"})), Some("temperature"), "expected a number, found a string"),
         (with(json!({"temperature": 2.1})), Some("temperature"), "2.1 is out of range: 0 to 2"),
         (with(json!({"temperature": -0.1})), Some("temperature"), "out of range"),
@@ -76,9 +80,39 @@ async fn a_bad_body_is_told_what_is_wrong_and_where() {
         (with(json!({"n": 0})), Some("n"), "1 to 128"),
         (with(json!({"top_logprobs": 21})), Some("top_logprobs"), "0 to 20"),
         (with(json!({"max_tokens": 0})), Some("max_tokens"), "at least 1"),
-        (with(json!({"max_tokens": 1.5})), Some("max_tokens"), "an integer"),
-        (with(json!({"max_tokens": 99_999_999_999_u64})), Some("max_tokens"), "between -2147483648 and 2147483647"),
-        (with(json!({"max_tokens": "50"})), Some("max_tokens"), "found a string"),
+        (
+            with(json!({"max_tokens": 1.5})),
+            Some("max_tokens"),
+            "expected an integer of at least 1, found a number with a fraction",
+        ),
+        (
+            with(json!({"max_tokens": 99_999_999_999_u64})),
+            Some("max_tokens"),
+            "too large: expected an integer of at least 1",
+        ),
+        (with(json!({"max_tokens": 1e30})), Some("max_tokens"), "too large: expected an integer of at least 1"),
+        (with(json!({"max_tokens": -99_999_999_999_i64})), Some("max_tokens"), "too small"),
+        (with(json!({"max_tokens": "50"})), Some("max_tokens"), "expected an integer of at least 1, found a string"),
+        (with(json!({"n": 99_999_999_999_u64})), Some("n"), "too large: expected an integer from 1 to 128"),
+        (with(json!({"seed": u64::MAX})), Some("seed"), "too large: expected a 64-bit integer"),
+        (raw("seed", "123456789012345678901234567890"), Some("seed"), "too large: expected a 64-bit integer"),
+        (raw("seed", "1.5"), Some("seed"), "found a number with a fraction"),
+        (raw("stop_token_ids", "[1, 1.5]"), Some("stop_token_ids[1]"), "found a number with a fraction"),
+        (raw("temperature", "NaN"), Some("temperature"), "NaN and Infinity are not JSON"),
+        (raw("temperature", "-Infinity"), Some("temperature"), "NaN and Infinity are not JSON"),
+        (raw("max_tokens", "Infinity"), Some("max_tokens"), "NaN and Infinity are not JSON"),
+        (raw("response_format", "{\"x\": {\"y\": NaN}}"), Some("response_format.x"), "NaN and Infinity are not JSON"),
+        (raw("temperature", "1e400"), Some("temperature"), "too large"),
+        (raw("max_tokens", "1e400"), Some("max_tokens"), "too large"),
+        (raw("logit_bias", "{\"5\": -1e999}"), Some("logit_bias.5"), "too large"),
+        (raw("user", "\"\\ud83d\""), Some("user"), "half of a surrogate pair"),
+        (
+            raw("messages", "[{\"role\": \"user\", \"content\": \"x \\udc00\"}]"),
+            Some("messages[0].content"),
+            "both halves",
+        ),
+        (raw("metadata", "[1]"), Some("metadata"), "expected an object, found a list"),
+        (raw("tool_choice", "[1]"), Some("tool_choice"), "expected a string or an object, found a list"),
         (with(json!({"stop": 5})), Some("stop"), "a string or a list of strings"),
         (with(json!({"stop": ["a", 5]})), Some("stop[1]"), "expected a string"),
         (
@@ -120,6 +154,48 @@ async fn bytes_that_are_not_text_are_refused() {
     let deep = format!("{{\"unknown\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(post(&gateway, "application/json", deep).await.1["error"]["param"], "model");
     gateway.ask(Door::RestUnary, &prompt(MODEL, "hi")).await.ok();
+}
+
+#[tokio::test]
+async fn a_number_without_a_fraction_is_an_integer_however_it_is_written() {
+    let upstream = Scripted::always(Reply::Json(200, json!({"choices": [{"message": {"content": "x"}}]}))).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let body = format!(
+        r#"{{"model": "{MODEL}", "messages": [{{"role": "user", "content": "hi"}}], "max_tokens": 100.0, "top_k": 4e1,
+            "n": 1.0, "seed": 5.0, "stop_token_ids": [1.0, 2e3], "logit_bias": [], "metadata": [], "response_format": []}}"#
+    );
+    // With the mark that some editors put before a text.
+    let (status, error) = post(&gateway, "application/json", [b"\xef\xbb\xbf", body.as_bytes()].concat()).await;
+    assert_eq!(status, 200, "{error}");
+    let sent = String::from_utf8(upstream.only().body).unwrap();
+    for member in ["\"max_tokens\":100,", "\"top_k\":40,", "\"n\":1,", "\"seed\":5,", "\"stop_token_ids\":[1,2000],"] {
+        assert!(sent.contains(member), "{member}: {sent}");
+    }
+    for name in ["logit_bias", "metadata", "response_format"] {
+        assert!(!sent.contains(name), "{name}: {sent}");
+    }
+}
+
+#[tokio::test]
+async fn another_encoding_is_called_by_its_name() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let text = prompt(MODEL, "hi").to_string();
+    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let wide: Vec<u8> = text.chars().flat_map(|letter| u32::from(letter).to_le_bytes()).collect();
+    for (body, name) in [
+        (little.clone(), "UTF-16"),
+        ([&b"\xff\xfe"[..], &little].concat(), "UTF-16"),
+        (big, "UTF-16"),
+        (wide, "UTF-32"),
+        (text.replace("hi", "h\u{e9}").chars().map(|letter| letter as u8).collect(), "not UTF-8"),
+    ] {
+        let (status, error) = post(&gateway, "application/json", body).await;
+        assert_eq!((status, &error["error"]["code"]), (400, &json!("invalid_json")), "{name}");
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains(name) && message.contains("send UTF-8"), "{message}");
+    }
 }
 
 #[tokio::test]

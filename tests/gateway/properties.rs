@@ -12,7 +12,7 @@ use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage, Value};
 
 use crate::support::law::{self, Author, Slot};
 
@@ -106,6 +106,13 @@ fn document(message: &MessageDescriptor, author: Author) -> BoxedStrategy<String
                 Author::Caller => value(&slot, author),
                 Author::Upstream => prop_oneof![12 => value(&slot, author), 1 => of_another_type()].boxed(),
             };
+            let value = match () {
+                () if slot.is_object() => prop_oneof![12 => value, 1 => Just("[ ]".to_owned())].boxed(),
+                () if law::INDEX.contains(&slot.path.as_str()) && author == Author::Upstream => {
+                    prop_oneof![4 => value, 1 => int32().prop_map(|index| format!("\"{index}\""))].boxed()
+                }
+                () => value,
+            };
             let value = value.prop_map(move |value| format!("{name}{value}"));
             match slot.is_plain() {
                 true => value.prop_map(Some).boxed(),
@@ -166,8 +173,8 @@ fn one(kind: &Kind, author: Author) -> BoxedStrategy<String> {
         },
         Kind::Bool => any::<bool>().prop_map(|value| value.to_string()).boxed(),
         Kind::String => string_text(),
-        Kind::Int32 => int32().prop_map(|value| value.to_string()).boxed(),
-        Kind::Int64 => int64().prop_map(|value| value.to_string()).boxed(),
+        Kind::Int32 => integer_text(int32().prop_map(i64::from).boxed()),
+        Kind::Int64 => integer_text(int64()),
         Kind::Double => double_text(),
         Kind::Bytes => vec(any::<u8>(), LIST).prop_map(|bytes| format!("{bytes:?}")).boxed(),
         kind => panic!("the contract has no {kind:?}"),
@@ -217,6 +224,17 @@ fn string_text() -> BoxedStrategy<String> {
         after_quote(&quoted).strip_suffix('"').unwrap().to_owned()
     });
     vec(letter, 0..6).prop_map(|letters| format!("\"{}\"", letters.concat())).boxed()
+}
+
+/// An integer in the ways that JSON has for one: `100`, `100.0`, `100e0`.
+fn integer_text(integer: BoxedStrategy<i64>) -> BoxedStrategy<String> {
+    (integer, 0..6)
+        .prop_map(|(integer, form)| match form {
+            0 if integer.unsigned_abs() <= 1 << 53 => format!("{integer}.0"),
+            1 if integer.unsigned_abs() <= 1 << 53 => format!("{integer}E+0"),
+            _ => integer.to_string(),
+        })
+        .boxed()
 }
 
 fn double_text() -> BoxedStrategy<String> {
@@ -291,15 +309,34 @@ fn made_up(message: &MessageDescriptor) -> BoxedStrategy<DynamicMessage> {
             for (field, value) in fields.into_iter().flatten() {
                 made_up.set_field(&field, value);
             }
+            complete(&mut made_up);
             made_up
         })
         .boxed()
 }
 
+/// Sets what an answer that was read always has.
+fn complete(message: &mut DynamicMessage) {
+    let descriptor = message.descriptor();
+    let inside = match descriptor.name() {
+        "ChatChoice" => "message",
+        "ChatChunkChoice" => "delta",
+        "Usage" | "EmbeddingUsage" => return message.set_field_by_name("total_tokens", Value::I32(7)),
+        _ => return,
+    };
+    let Value::Message(mut value) = message.get_field_by_name(inside).unwrap().into_owned() else { panic!() };
+    if inside == "message" && value.get_field_by_name("role").unwrap().as_str() == Some("") {
+        value.set_field_by_name("role", Value::String("assistant".to_owned()));
+    }
+    message.set_field_by_name(inside, Value::Message(value));
+}
+
 fn field_value(slot: &Slot, field: &FieldDescriptor) -> BoxedStrategy<Value> {
     if slot.is_json_text() {
-        // Null is how JSON says unset.
-        let text = any_json().prop_map(|text| if text == "null" { "[null]".to_owned() } else { text });
+        // Null is how JSON says unset, and of an object an empty list.
+        let is_object = law::OBJECT_TEXT.contains(&slot.path.as_str());
+        let is_unset = move |text: &str| text == "null" || is_object && text == "[ ]";
+        let text = any_json().prop_map(move |text| if is_unset(&text) { "[null]".to_owned() } else { text });
         return text.prop_map(Value::String).boxed();
     }
     if field.is_map() {

@@ -81,6 +81,8 @@ impl ChatAccumulator {
         prefer(answer.service_tier.as_ref(), "service_tier", &mut extra);
         prefer(answer.system_fingerprint.as_ref(), "system_fingerprint", &mut extra);
         extra.remove("obfuscation");
+        // What a chunk is called is not what the answer is called.
+        extra.remove("object");
         // A chunk has no field for these.
         take(&mut extra, "metadata", &mut answer.metadata);
         answer.extra = extra;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Document;
 use crate::support::{Gateway, Reply, Scripted, gateway::http};
 
-/// Values of every kind. None is an integer written with a fraction, which JSON Schema takes and the gateway refuses.
+/// Values of every kind.
 fn kinds() -> Vec<Value> {
     vec![
         json!(null),
@@ -21,6 +21,8 @@ fn kinds() -> Vec<Value> {
         json!(0.5),
         json!(-1e30),
         json!(1e30),
+        json!(5.0),
+        json!(-0.0),
         json!(""),
         json!(" "),
         json!("x"),
@@ -64,10 +66,16 @@ fn smallest(document: &Document, schema: &Value) -> Value {
         Some("object") => {
             let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
             let members = required.map(|name| name.as_str().unwrap());
-            members.map(|name| (name.to_owned(), smallest(document, &schema["properties"][name]))).collect()
+            // A caller's own role: its message is held to its types.
+            let value = |name| match name {
+                "role" => json!("user"),
+                name => smallest(document, &schema["properties"][name]),
+            };
+            members.map(|name| (name.to_owned(), value(name))).collect()
         }
         Some("array") if schema["minItems"].is_u64() => json!([smallest(document, &schema["items"])]),
         None if schema.get("oneOf").is_some() => smallest(document, &schema["oneOf"][0]),
+        None if schema.get("anyOf").is_some() => smallest(document, &schema["anyOf"][0]),
         None | Some("array") => json!([]),
         Some("string") => json!("x"),
         other => panic!("no rule for {other:?}"),
@@ -108,6 +116,20 @@ fn vary(
             around(object)
         };
         requests.extend(kinds().into_iter().chain(edges(member)).map(set));
+        // The same beside what some members need.
+        let set = |value: Value| {
+            let mut object = base.clone();
+            object[name] = value;
+            match name.as_str() {
+                "tool_choice" => object["tools"] = json!([{}]),
+                "function_call" => object["functions"] = json!([{}]),
+                _ => {}
+            }
+            around(object)
+        };
+        if matches!(name.as_str(), "tool_choice" | "function_call") {
+            requests.extend(kinds().into_iter().map(set));
+        }
         let list = member.get("oneOf").and_then(Value::as_array).into_iter().flatten();
         for kind in [member].into_iter().chain(list) {
             if let Some((inside, is_list)) = inner(kind) {
@@ -121,7 +143,8 @@ fn vary(
 fn inner(schema: &Value) -> Option<(String, bool)> {
     let name =
         |schema: &Value| schema.get("$ref").map(|it| it.as_str().unwrap().rsplit('/').next().unwrap().to_owned());
-    name(schema).map(|name| (name, false)).or_else(|| Some((name(schema.get("items")?)?, true)))
+    let items = schema.get("items").map(|items| items.get("anyOf").map_or(items, |kinds| &kinds[0]));
+    name(schema).map(|name| (name, false)).or_else(|| Some((name(items?)?, true)))
 }
 
 #[tokio::test]
@@ -139,6 +162,15 @@ async fn document_and_gateway_judge_every_request_alike() {
     ] {
         let mut requests = Vec::new();
         vary(&document, message, &|value| value, &mut BTreeSet::new(), &mut requests);
+        if message == "CreateChatCompletionRequest" {
+            // Each message once more as an answer that is given back.
+            let messages: Vec<Value> =
+                requests.iter().filter(|request| request["messages"][0]["role"] == "user").cloned().collect();
+            for (mut request, role) in messages.into_iter().zip(["assistant", "tool", "x"].iter().cycle()) {
+                request["messages"][0]["role"] = json!(role);
+                requests.push(request);
+            }
+        }
         requests.extend(kinds().into_iter().filter(|value| !value.is_object()));
         let validator = document.named(message);
         let (mut accepted, mut refused) = (0, 0);

@@ -14,7 +14,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// Members with one possible value, whatever stood there.
+/// Members that come out with this value where the upstream says nothing or null; any other word is kept.
 pub const CONSTANT_OBJECT: &[(&str, &str)] = &[
     ("CreateChatCompletionResponse", "chat.completion"),
     ("StreamChatCompletionResponse", "chat.completion.chunk"),
@@ -31,18 +31,35 @@ const NULL_WHEN_UNSET: &[&str] = &[
     "ChatChoice.finish_reason",
     "ChatChoice.logprobs",
     "ChatChunkChoice.finish_reason",
-    "ChatMessage.content",
     "CompletionChoice.finish_reason",
     "CompletionChoice.logprobs",
     "Concurrency.limit",
     "Logprobs.content",
     "Logprobs.refusal",
     "TokenLogprob.bytes",
+    "TokenLogprob.logprob",
+    "TokenLogprob.token",
     "TopLogprob.bytes",
+    "TopLogprob.logprob",
+    "TopLogprob.token",
 ];
 
 /// The same, in one place only: a member of the message that is this member of that one.
-const NULL_WHEN_UNSET_IN: &[(&str, &str)] = &[("ChatChoice.message", "refusal")];
+const NULL_WHEN_UNSET_IN: &[(&str, &str)] = &[("ChatChoice.message", "content"), ("ChatChoice.message", "refusal")];
+
+/// Members whose null is not the same as their absence.
+const NULL_KEPT: &[&str] = &["ChatMessage.content"];
+
+/// Required members of an answer that come out with their true value where the upstream leaves them out: a member of a
+/// message, and what it is.
+const PUT_IN: &[(&str, &str, &str)] = &[("ChatChoice", "message", "{}"), ("ChatChunkChoice", "delta", "{}")];
+
+/// Roles of messages that are no answers given back.
+const CALLERS_ROLES: [&str; 3] = ["system", "developer", "user"];
+
+/// Places of things among others: in an answer, a text with an integer in it is that integer.
+pub const INDEX: &[&str] =
+    &["ChatChoice.index", "ChatChunkChoice.index", "CompletionChoice.index", "Embedding.index", "ToolCall.index"];
 
 /// Required lists: absent and null come out as the empty list. Any other list or map that is empty is left out.
 const EMPTY_LIST_WHEN_UNSET: &[&str] = &[
@@ -60,19 +77,18 @@ const EMPTY_LIST_WHEN_UNSET: &[&str] = &[
 
 /// Required members that an upstream may leave out or say null for: they come out as zero or the empty string.
 const ZERO_WHEN_UNSET: &[(&str, &str)] = &[
+    ("CompletionChoice.index", "0"),
+    ("CompletionChoice.text", "\"\""),
     ("CreateCompletionResponse.model", "\"\""),
     ("Model.created", "0"),
     ("Model.owned_by", "\"\""),
     ("StreamChatCompletionResponse.id", "\"\""),
+    ("StreamCompletionResponse.created", "0"),
+    ("StreamCompletionResponse.model", "\"\""),
 ];
 
 /// Doubles that protobuf can't tell unset from zero: -0 comes out as 0, the same number.
-const ZERO_WITHOUT_SIGN: &[&str] = &[
-    "CreateChatCompletionRequest.logit_bias",
-    "CreateCompletionRequest.logit_bias",
-    "TokenLogprob.logprob",
-    "TopLogprob.logprob",
-];
+const ZERO_WITHOUT_SIGN: &[&str] = &["CreateChatCompletionRequest.logit_bias", "CreateCompletionRequest.logit_bias"];
 
 /// A single string that comes out as a list of one.
 const LIST_OF_ONE: &[&str] = &["CreateChatCompletionRequest.stop", "CreateCompletionRequest.stop"];
@@ -89,6 +105,14 @@ pub const JSON_TEXT: &[&str] = &[
     "JsonSchemaFormat.schema",
     "Model.pricing",
     "StreamChatCompletionResponse.moderation",
+];
+
+/// JSON text of an object: an empty list is the same as absence, as it is for members that are messages or maps.
+pub const OBJECT_TEXT: &[&str] = &[
+    "CreateChatCompletionRequest.chat_template_kwargs",
+    "CreateChatCompletionRequest.moderation",
+    "FunctionDefinition.parameters",
+    "JsonSchemaFormat.schema",
 ];
 
 /// Fields with another name in JSON.
@@ -221,6 +245,15 @@ impl Slot {
         !self.is_union() && !self.field().supports_presence() && !self.field().is_list() && !self.field().is_map()
     }
 
+    /// Whether the member is an object, or may be one.
+    pub fn is_object(&self) -> bool {
+        let is_message = |field: &FieldDescriptor| match field.kind() {
+            Kind::Message(message) => list_of(&message).is_none() && !field.is_list(),
+            _ => false,
+        };
+        OBJECT_TEXT.contains(&self.path.as_str()) || self.field().is_map() || self.variants.iter().any(is_message)
+    }
+
     pub fn allows_one(&self) -> bool {
         LIST_OF_ONE.contains(&self.path.as_str())
     }
@@ -263,13 +296,16 @@ struct Reader {
 fn object(text: &str, message: &MessageDescriptor, reader: &Reader, place: &str) -> Option<Tree> {
     let slots = slots(message);
     let mut tree = BTreeMap::new();
-    for (name, raw) in members(text)? {
+    let members = members(text)?;
+    let as_answer = Reader { author: Author::Upstream, ..*reader };
+    let role = || members.iter().rev().find(|(name, _)| name == "role").and_then(|(_, raw)| scalar(raw, &Kind::String));
+    let is_given_back = message.name() == "ChatMessage"
+        && matches!(role(), Some(Tree::Text(role)) if !role.is_empty() && !CALLERS_ROLES.contains(&role.as_str()));
+    let reader = if is_given_back { &as_answer } else { reader };
+    for (name, raw) in members {
         let slot = slots.iter().find(|slot| slot.name == name);
         let Some(slot) = slot else {
-            let is_constant = CONSTANT_OBJECT.iter().any(|(path, _)| *path == message.name()) && name == "object";
-            if !(is_constant && reader.expects) {
-                tree.insert(name, Tree::Verbatim(raw.to_owned()));
-            }
+            tree.insert(name, Tree::Verbatim(raw.to_owned()));
             continue;
         };
         let mut value = value(raw, slot, reader);
@@ -284,14 +320,48 @@ fn object(text: &str, message: &MessageDescriptor, reader: &Reader, place: &str)
         tree.insert(name, value.unwrap_or_else(|| Tree::Verbatim(raw.to_owned())));
     }
     if reader.expects {
-        if let Some((_, value)) = CONSTANT_OBJECT.iter().find(|(path, _)| *path == message.name()) {
+        let constant = CONSTANT_OBJECT.iter().find(|(path, _)| *path == message.name());
+        let is_said = |tree: &BTreeMap<String, Tree>| {
+            tree.get("object").is_some_and(|object| *object != Tree::Verbatim("null".to_owned()))
+        };
+        if let Some((_, value)) = constant.filter(|_| !is_said(&tree)) {
             tree.insert("object".to_owned(), Tree::Verbatim(format!("\"{value}\"")));
         }
+        put_in(&mut tree, message, reader, place);
         for slot in &slots {
             apply_rules(&mut tree, slot, place);
         }
     }
     Some(Tree::Object(tree))
+}
+
+/// Puts in what an answer must have, and whose value is known.
+fn put_in(tree: &mut BTreeMap<String, Tree>, message: &MessageDescriptor, reader: &Reader, place: &str) {
+    let is_unset = |tree: &BTreeMap<String, Tree>, name: &str| matches!(tree.get(name), None | Some(Tree::Null));
+    let own = PUT_IN.iter().filter(|(owner, ..)| *owner == message.name());
+    for (owner, name, value) in own {
+        if is_unset(tree, name) {
+            let kind = message.get_field_by_name(name).unwrap().kind();
+            let value = one(value, &kind, reader, &format!("{owner}.{name}")).unwrap();
+            tree.insert((*name).to_owned(), value);
+        }
+    }
+    if place == "ChatChoice.message" && (is_unset(tree, "role") || tree["role"] == Tree::Text(String::new())) {
+        tree.insert("role".to_owned(), Tree::Text("assistant".to_owned()));
+    }
+    let parts: &[&str] = match message.name() {
+        "Usage" => &["prompt_tokens", "completion_tokens"],
+        "EmbeddingUsage" => &["prompt_tokens"],
+        _ => return,
+    };
+    let count = |name: &&str| match tree.get(*name) {
+        Some(Tree::Integer(count)) => i32::try_from(*count).ok(),
+        _ => None,
+    };
+    let sum = parts.iter().map(count).try_fold(0_i32, |sum, count| sum.checked_add(count?));
+    if let Some(sum) = sum.filter(|_| is_unset(tree, "total_tokens")) {
+        tree.insert("total_tokens".to_owned(), Tree::Integer(sum.into()));
+    }
 }
 
 fn without_sign_of_zero(value: Tree) -> Tree {
@@ -315,9 +385,13 @@ fn apply_rules(tree: &mut BTreeMap<String, Tree>, slot: &Slot, place: &str) {
     if !unset {
         return;
     }
-    tree.remove(&slot.name);
     let path = slot.path.as_str();
-    let stands_for_it = if NULL_WHEN_UNSET.contains(&path) || NULL_WHEN_UNSET_IN.contains(&(place, &slot.name)) {
+    let is_nullable = NULL_WHEN_UNSET_IN.contains(&(place, &slot.name));
+    if NULL_KEPT.contains(&path) && !is_nullable {
+        return;
+    }
+    tree.remove(&slot.name);
+    let stands_for_it = if NULL_WHEN_UNSET.contains(&path) || is_nullable {
         Tree::Null
     } else if EMPTY_LIST_WHEN_UNSET.contains(&path) {
         Tree::List(Vec::new())
@@ -333,6 +407,17 @@ fn apply_rules(tree: &mut BTreeMap<String, Tree>, slot: &Slot, place: &str) {
 /// A member's value; `None` if it isn't of the member's type.
 fn value(raw: &str, slot: &Slot, reader: &Reader) -> Option<Tree> {
     let field = slot.field();
+    let inside_list = raw.strip_prefix('[').and_then(|raw| raw.strip_suffix(']'));
+    if slot.is_object() && inside_list.is_some_and(|inside| inside.trim_ascii().is_empty()) {
+        return Some(Tree::Null);
+    }
+    if INDEX.contains(&slot.path.as_str()) && reader.expects && reader.author == Author::Upstream {
+        let number =
+            raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).and_then(|raw| raw.parse::<i32>().ok());
+        if let Some(number) = number.filter(|number| raw == format!("\"{number}\"")) {
+            return Some(Tree::Integer(number.into()));
+        }
+    }
     if slot.is_json_text() {
         let is_null = raw == "null" && !slot.is_plain();
         return Some(if is_null { Tree::Null } else { Tree::Verbatim(raw.to_owned()) });
@@ -377,8 +462,8 @@ fn scalar(raw: &str, kind: &Kind) -> Option<Tree> {
     match kind {
         Kind::Bool => serde_json::from_str(raw).ok().map(Tree::Bool),
         Kind::String => serde_json::from_str(raw).ok().map(Tree::Text),
-        Kind::Int32 => raw.parse::<i32>().ok().filter(|_| raw != "-0").map(|number| Tree::Integer(number.into())),
-        Kind::Int64 => raw.parse::<i64>().ok().filter(|_| raw != "-0").map(Tree::Integer),
+        Kind::Int32 => integer(raw).filter(|number| i32::try_from(*number).is_ok()).map(Tree::Integer),
+        Kind::Int64 => integer(raw).map(Tree::Integer),
         // Rust's own reading of a number, which is exact.
         Kind::Double if raw.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => {
             raw.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| Tree::Double(number.to_bits()))
@@ -386,11 +471,22 @@ fn scalar(raw: &str, kind: &Kind) -> Option<Tree> {
         Kind::Double => None,
         Kind::Bytes => {
             let bytes: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
-            let bytes = bytes.iter().map(|byte| byte.get().parse::<u8>().ok().map(|byte| Tree::Integer(byte.into())));
+            let byte = |raw: &str| integer(raw).filter(|number| u8::try_from(*number).is_ok()).map(Tree::Integer);
+            let bytes = bytes.iter().map(|raw| byte(raw.get()));
             bytes.collect::<Option<_>>().map(Tree::List)
         }
         kind => panic!("the contract has no {kind:?}"),
     }
+}
+
+/// A number without a fractional part, however it is written.
+fn integer(raw: &str) -> Option<i64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    if raw.starts_with('"') {
+        return None;
+    }
+    let double = || raw.parse::<f64>().ok().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT_MAX);
+    raw.parse().ok().or_else(|| double().map(|number| number as i64))
 }
 
 /// An object's members as they stand; `None` if it is something else.

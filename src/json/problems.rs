@@ -1,0 +1,159 @@
+//! What is wrong with a JSON document, in words for its author.
+
+use std::fmt::Display;
+
+use serde_json::error::Category;
+
+/// How much of a path is told, in characters: the names of a map's members are the caller's, and of any length.
+pub(super) const PATH_CHARS_MAX: usize = 128;
+
+/// Parts of a serde error that is about a member in `extra`. An error of ours has no such letter otherwise.
+const SEPARATOR: char = '\u{0}';
+
+/// What is wrong with a JSON document, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadJson {
+    /// The bad member, such as `messages[0].content`; none when the document as a whole is bad.
+    pub path: Option<String>,
+    /// What is wrong. Never quotes the document, which may be a prompt.
+    pub problem: String,
+}
+
+impl Display for BadJson {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.path {
+            Some(path) => write!(f, "{path}: {}", self.problem),
+            None => f.write_str(&self.problem),
+        }
+    }
+}
+
+impl std::error::Error for BadJson {}
+
+/// The same without a byte order mark.
+pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
+/// A body as text, without a byte order mark.
+///
+/// # Errors
+/// What isn't UTF-8; of another Unicode encoding, its name.
+pub fn text(body: &[u8]) -> Result<&str, BadJson> {
+    let whole = |problem| BadJson { path: None, problem };
+    // JSON begins with an ASCII letter, so the zeros around it tell the encoding.
+    let encoding = match body {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => Some("UTF-32"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, ..] | [0, _, ..] => Some("UTF-16"),
+        _ => None,
+    };
+    if let Some(encoding) = encoding {
+        return Err(whole(format!("encoded as {encoding}: send UTF-8")));
+    }
+    std::str::from_utf8(without_mark(body)).map_err(|error| {
+        let place = error.valid_up_to() + body.len() - without_mark(body).len();
+        whole(format!("not UTF-8: byte {place} is wrong; send UTF-8"))
+    })
+}
+
+/// The words for what is wrong with a member in `extra`; [`located_out`] makes a path of its name.
+pub(super) fn in_extra(name: &str, problem: impl Display) -> String {
+    format!("{SEPARATOR}{name}{SEPARATOR}{problem}")
+}
+
+/// A serde error about the document as a whole.
+pub(super) fn described(error: &serde_json::Error) -> BadJson {
+    let text = error.to_string();
+    let problem = match text.strip_prefix(SEPARATOR).and_then(|text| text.rsplit_once(SEPARATOR)) {
+        Some((_, problem)) => without_place(problem).to_owned(),
+        None => describe(error),
+    };
+    BadJson { path: None, problem }
+}
+
+/// What went wrong while this text was read, and where.
+pub(super) fn located_in(error: serde_path_to_error::Error<serde_json::Error>, text: &str) -> BadJson {
+    let path = error.path().to_string();
+    let error = error.into_inner();
+    let is_value = error.classify() == Category::Data;
+    match unreadable(&error, text) {
+        Some(problem) => BadJson { path: told(path), problem: problem.to_owned() },
+        None => BadJson { path: is_value.then(|| told(path)).flatten(), problem: describe(&error) },
+    }
+}
+
+/// What went wrong while a message was written, and where.
+pub(super) fn located_out(error: &serde_path_to_error::Error<serde_json::Error>) -> BadJson {
+    let path = error.path().to_string();
+    let text = error.inner().to_string();
+    let Some((name, problem)) = text.strip_prefix(SEPARATOR).and_then(|text| text.rsplit_once(SEPARATOR)) else {
+        return BadJson { path: told(path), problem: describe(error.inner()) };
+    };
+    let member = format!("extra[{name:?}]");
+    let path = if path == "." { member } else { format!("{path}.{member}") };
+    BadJson { path: told(path), problem: without_place(problem).to_owned() }
+}
+
+/// A path as it is told; none for the document itself.
+fn told(mut path: String) -> Option<String> {
+    if let Some((end, _)) = path.char_indices().nth(PATH_CHARS_MAX) {
+        path.truncate(end);
+        path.push('…');
+    }
+    (path != ".").then_some(path)
+}
+
+/// A value that isn't JSON, or that no program can hold, though all around it is fine: what to do about it.
+fn unreadable(error: &serde_json::Error, text: &str) -> Option<&'static str> {
+    let problem = error.to_string();
+    if problem.starts_with("number out of range") {
+        return Some("the number is too large: no 64-bit floating-point number can hold it");
+    }
+    if problem.contains("surrogate") || problem.starts_with("unexpected end of hex escape") {
+        return Some(
+            "half of a surrogate pair, which is no character: send both halves (such as \\ud83d\\ude00), or neither",
+        );
+    }
+    let line = text.split('\n').nth(error.line().checked_sub(1)?)?;
+    // The column is that of the first letter that can't be, counted in bytes from 1.
+    let rest = line.get(error.column().saturating_sub(2)..)?;
+    let names = ["NaN", "Infinity", "-Infinity"];
+    let is_named = |rest: &str| names.iter().any(|name| rest.starts_with(name));
+    let is_not_finite = is_named(rest) || rest.get(1..).is_some_and(is_named);
+    is_not_finite.then_some("NaN and Infinity are not JSON: send a number, or null, or leave the member out")
+}
+
+/// A serde error in the words of JSON, without the value that it would quote.
+fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if error.classify() != Category::Data {
+        return format!("not valid JSON: {text}");
+    }
+    let text = without_place(&text);
+    let Some((found, expected)) = text.rsplit_once(", expected ") else { return text.to_owned() };
+    let expected = match expected {
+        "f64" => "a number",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        other => other,
+    };
+    let found = found.trim_start_matches("invalid type: ").trim_start_matches("invalid value: ");
+    let found = match found.split(['`', '"']).next().map(str::trim) {
+        Some("map") => "an object",
+        Some("sequence") => "a list",
+        Some("string") => "a string",
+        Some("boolean") => "a boolean",
+        Some("integer") => "an integer",
+        Some("floating point") => "a number with a fraction",
+        Some("null") => "null",
+        _ => "something else",
+    };
+    match expected.strip_prefix(found) {
+        Some(rest) if !rest.is_empty() => format!("expected {expected}"),
+        _ => format!("expected {expected}, found {found}"),
+    }
+}
+
+fn without_place(text: &str) -> &str {
+    text.rsplit_once(" at line ").map_or(text, |(text, _)| text)
+}

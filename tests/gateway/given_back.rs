@@ -1,0 +1,233 @@
+//! Answers that callers append to their next request, and the members that a gRPC caller says in `extra`.
+
+use featherwire::{
+    error::Kind,
+    proto::v1::{ChatMessage, CreateChatCompletionRequest, Tool, chat_message::Body},
+};
+use serde_json::{Value, json};
+
+use crate::support::{
+    Gateway, MODEL, Reply, Scripted,
+    door::{grpc_failure, message},
+    gateway::http,
+    prompt,
+};
+
+async fn post(gateway: &Gateway, request: &str) -> (u16, Value) {
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let response = post.body(request.to_owned()).send().await.unwrap();
+    (response.status().as_u16(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+}
+
+fn answer(message: &Value) -> Reply {
+    let choice = json!({"index": 0, "finish_reason": "stop", "message": message});
+    Reply::Json(200, json!({"id": "x", "created": 1, "model": MODEL, "choices": [choice]}))
+}
+
+/// Messages of answers, and what of them reaches upstream when they are given back.
+fn answers() -> Vec<(Value, Value)> {
+    let call = |call: Value| json!({"role": "assistant", "content": "x", "tool_calls": [call]});
+    let plain = json!({"role": "assistant", "content": "x"});
+    let as_it_is = [
+        call(json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": {"a": 1, "z": []}}})),
+        call(json!({"id": 7, "type": "function", "function": {"name": "f", "arguments": "{}"}})),
+        json!({"role": "assistant", "content": "x", "reasoning": {"summary": ["s"]}}),
+        json!({"role": "assistant", "content": ["odd", 5, null]}),
+        json!({"role": "assistant", "content": {"text": "x"}}),
+        json!({"role": "assistant", "content": "x", "tool_calls": {"0": {}}}),
+        json!({"role": "assistant", "content": [{"type": "text", "text": 1}]}),
+        json!({"role": "model", "content": 5}),
+    ];
+    let mut answers: Vec<_> = as_it_is.into_iter().map(|message| (message.clone(), message)).collect();
+    let nothing = json!({"role": "assistant", "content": "x", "tool_calls": null, "refusal": null, "annotations": [],
+        "audio": null, "function_call": null});
+    answers.push((nothing, plain.clone()));
+    answers.push((json!({"content": "x"}), plain.clone()));
+    answers.push((json!({"role": null, "content": "x"}), plain));
+    answers
+}
+
+#[tokio::test]
+async fn an_answer_given_back_goes_upstream_as_it_came_by_rest_and_by_grpc() {
+    for (came, expected) in answers() {
+        let upstream = Scripted::always(answer(&came)).await;
+        let gateway = Gateway::to(upstream.address).await;
+
+        let mut request = prompt(MODEL, "hi");
+        let (status, answer) = post(&gateway, &request.to_string()).await;
+        assert_eq!(status, 200, "{came}: {answer}");
+        let mut given_back = answer["choices"][0]["message"].clone();
+        assert_eq!(given_back["refusal"], Value::Null);
+        request["messages"].as_array_mut().unwrap().push(given_back.take());
+        let (status, answer) = post(&gateway, &request.to_string()).await;
+        assert_eq!(status, 200, "{came}: {answer}");
+
+        let mut request = message(&prompt(MODEL, "hi"));
+        let mut client = gateway.grpc().await;
+        let mut answer = client.create_chat_completion(request.clone()).await.unwrap().into_inner();
+        request.messages.push(answer.choices.remove(0).message.unwrap());
+        client.create_chat_completion(request).await.unwrap_or_else(|status| panic!("{came}: {status}"));
+
+        let bodies: Vec<Value> = upstream.seen().iter().map(crate::support::scripted::Seen::json).collect();
+        assert_eq!(bodies.len(), 4);
+        for body in [&bodies[1], &bodies[3]] {
+            assert_eq!(body["messages"][1], expected, "{came}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn half_a_surrogate_pair_in_an_answer_is_given_back_too() {
+    let text = r#"{"id":"x","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop","message":
+        {"role":"assistant","content":"half \ud83d","x\ud800":1}}],"\udfff":2}"#;
+    let head = "200 OK\r\ncontent-type: application/json".to_owned();
+    let upstream = Scripted::always(Reply::Raw(head, text.as_bytes().to_vec())).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut request = message(&prompt(MODEL, "hi"));
+    let mut answer = gateway.grpc().await.create_chat_completion(request.clone()).await.unwrap().into_inner();
+    assert_eq!(answer.extra["\u{fffd}"], "2", "a name that can't be told is no reason to lose the answer");
+    request.messages.push(answer.choices.remove(0).message.unwrap());
+    gateway.grpc().await.create_chat_completion(request).await.unwrap();
+    let sent = String::from_utf8(upstream.seen().pop().unwrap().body).unwrap();
+    assert!(sent.contains(r#""content":"half \ud83d""#) && sent.contains("\"x\u{fffd}\":1"), "{sent}");
+
+    let given_back = r#"{"model":"m","messages":[{"role":"assistant","content":"half \ud83d","x\ud800":1}]}"#;
+    assert_eq!(post(&gateway, given_back).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_content_that_is_absent_null_or_empty_reaches_upstream_as_that() {
+    let upstream = Scripted::always(answer(&json!({"role": "assistant", "content": "x"}))).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let messages = json!([{"role": "assistant"}, {"role": "assistant", "content": null},
+        {"role": "user", "content": null}, {"role": "assistant", "content": ""}, {"role": "user", "content": []}]);
+    let request = json!({"model": MODEL, "messages": messages});
+    assert_eq!(post(&gateway, &request.to_string()).await.0, 200);
+    gateway.grpc().await.create_chat_completion(message(&request)).await.unwrap();
+    for seen in upstream.seen() {
+        assert_eq!(seen.json()["messages"], messages);
+    }
+    // What a gRPC caller leaves unset is absent.
+    let unset = CreateChatCompletionRequest {
+        model: MODEL.to_owned(),
+        messages: vec![ChatMessage { role: "assistant".to_owned(), ..ChatMessage::default() }],
+        ..CreateChatCompletionRequest::default()
+    };
+    gateway.grpc().await.create_chat_completion(unset).await.unwrap();
+    assert_eq!(upstream.seen().pop().unwrap().json()["messages"], json!([{"role": "assistant"}]));
+}
+
+fn extra(members: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
+    members.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_field_in_extra_is_read_as_rests_json_would_be() {
+    let upstream = Scripted::always(answer(&json!({"role": "assistant", "content": "x"}))).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let with = |members: &[(&str, &str)]| {
+        let mut request = message(&prompt(MODEL, "hi"));
+        request.extra = extra(members);
+        request
+    };
+    let send = async |request: CreateChatCompletionRequest| {
+        let answer = gateway.grpc().await.create_chat_completion(request).await;
+        answer.map(|_| upstream.seen().pop().unwrap().json()).map_err(|status| {
+            let failure = grpc_failure(&status);
+            assert!(failure.kinds.contains(&Kind::Invalid), "{failure:?}");
+            (failure.param.unwrap(), failure.message)
+        })
+    };
+    let refused = async |request| send(request).await.unwrap_err();
+
+    let sent = send(with(&[("max_tokens", "1e2"), ("provider", "\"featherless\""), ("tool_choice", "\"auto\"")])).await;
+    let sent = sent.unwrap();
+    assert_eq!((&sent["max_tokens"], sent.get("provider"), sent.get("tool_choice")), (&json!(100), None, None));
+    let mut request = with(&[]);
+    request.messages[0] = ChatMessage {
+        extra: extra(&[("role", "\"assistant\""), ("content", "{\"odd\": 1}"), ("reasoning", "[5]")]),
+        ..ChatMessage::default()
+    };
+    assert_eq!(
+        send(request).await.unwrap()["messages"],
+        json!([{"role": "assistant", "content": {"odd": 1}, "reasoning": [5]}])
+    );
+
+    // No way round what REST refuses.
+    for (name, text, param) in [
+        ("temperature", "\"hot\"", "temperature"),
+        ("temperature", "3", "temperature"),
+        ("max_tokens", "1.5", "max_tokens"),
+        ("provider", "\"other\"", "provider"),
+        ("tool_choice", "\"required\"", "tool_choice"),
+        ("tools", "[{\"function\": 5}]", "tools[0].function"),
+        ("model", "\"m\"", "extra[\"model\"]"),
+        ("messages", "[]", "extra[\"messages\"]"),
+        ("stream", "true", "extra[\"stream\"]"),
+        ("a", "not JSON", "extra[\"a\"]"),
+        ("a\"b", "", "extra[\"a\\\"b\"]"),
+    ] {
+        assert_eq!(refused(with(&[(name, text)])).await.0, param, "{name}: {text}");
+    }
+    let mut request = with(&[]);
+    request.messages[0].extra = extra(&[("content", "7")]);
+    let (param, message) = refused(request).await;
+    assert_eq!(param, "messages[0].extra[\"content\"]");
+    assert!(message.contains("set only one"), "{message}");
+    let mut request = with(&[]);
+    request.messages[0] = ChatMessage { role: "user".to_owned(), ..ChatMessage::default() };
+    request.messages[0].extra = extra(&[("content", "7")]);
+    assert_eq!(refused(request).await.0, "messages[0].content", "a message that is no answer is held to its types");
+    let mut request = with(&[]);
+    request.messages[0].role = String::new();
+    request.messages[0].extra = extra(&[("role", "5")]);
+    assert_eq!(refused(request).await.0, "messages[0].role");
+    let mut request = with(&[]);
+    request.tools = vec![Tool { extra: extra(&[("x", "{")]), ..Tool::default() }];
+    assert_eq!(refused(request).await.0, "tools[0].extra[\"x\"]");
+}
+
+#[tokio::test]
+async fn without_tools_no_choice_among_them_goes_upstream() {
+    let upstream = Scripted::always(answer(&json!({"role": "assistant", "content": "x"}))).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let tool = json!({"type": "function", "function": {"name": "f"}});
+    let object = json!({"type": "function", "function": {"name": "f"}});
+    for (members, param) in [
+        (json!({"tools": [], "tool_choice": "auto", "parallel_tool_calls": true}), None),
+        (json!({"tools": null, "tool_choice": "none"}), None),
+        (json!({"tool_choice": "auto"}), None),
+        (json!({"functions": [], "function_call": "none"}), None),
+        (json!({"tools": [], "tool_choice": "required"}), Some("tool_choice")),
+        (json!({"tools": [], "tool_choice": object}), Some("tool_choice")),
+        (json!({"functions": [], "function_call": {"name": "f"}}), Some("function_call")),
+    ] {
+        let mut request = prompt(MODEL, "hi");
+        request.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let before = upstream.seen().len();
+        let (status, error) = post(&gateway, &request.to_string()).await;
+        let by_grpc = gateway.grpc().await.create_chat_completion(message(&request)).await;
+        let Some(param) = param else {
+            assert_eq!(status, 200, "{members}: {error}");
+            by_grpc.unwrap();
+            for seen in upstream.seen().split_off(before) {
+                let sent = seen.json();
+                let names: Vec<_> = sent.as_object().unwrap().keys().map(String::as_str).collect();
+                assert_eq!(names, ["messages", "model", "stream"], "{members}");
+            }
+            continue;
+        };
+        assert_eq!((status, &error["error"]["param"]), (400, &json!(param)), "{members}: {error}");
+        assert_eq!(grpc_failure(&by_grpc.unwrap_err()).param.as_deref(), Some(param), "{members}");
+        assert_eq!(upstream.seen().len(), before, "{members}");
+    }
+    let mut request = prompt(MODEL, "hi");
+    request["tools"] = json!([tool]);
+    request["tool_choice"] = json!("auto");
+    request["parallel_tool_calls"] = json!(false);
+    assert_eq!(post(&gateway, &request.to_string()).await.0, 200);
+    let sent = upstream.seen().pop().unwrap().json();
+    assert_eq!((&sent["tool_choice"], &sent["parallel_tool_calls"]), (&json!("auto"), &json!(false)));
+    let body = message(&request).messages.remove(0).body;
+    assert_eq!(body, Some(Body::Content("hi".to_owned())));
+}

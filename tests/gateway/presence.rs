@@ -1,0 +1,142 @@
+//! What an upstream leaves out of an answer, or says null for: never a made-up zero, and what clients read without looking
+//! is there.
+
+use featherwire::proto::v1::CreateChatCompletionResponse;
+use serde_json::{Value, json};
+
+use crate::support::{Gateway, MODEL, Reply, Scripted, door::message, gateway::http, prompt};
+
+/// The same answer by REST and by gRPC.
+async fn answers(answer: &Value) -> (Value, CreateChatCompletionResponse) {
+    let upstream = Scripted::always(Reply::Json(200, answer.clone())).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let response = post.body(prompt(MODEL, "hi").to_string()).send().await.unwrap();
+    let by_rest = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    let by_grpc = gateway.grpc().await.create_chat_completion(message(&prompt(MODEL, "hi"))).await;
+    (by_rest, by_grpc.unwrap().into_inner())
+}
+
+#[tokio::test]
+async fn a_count_that_upstream_does_not_say_is_not_zero() {
+    let choice = json!({"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"});
+    for (said, told) in [
+        (json!({"prompt_tokens": 3}), json!({"prompt_tokens": 3})),
+        (json!({"completion_tokens": 3, "prompt_tokens": null}), json!({"completion_tokens": 3})),
+        (json!({"total_tokens": 0}), json!({"total_tokens": 0})),
+        (
+            json!({"prompt_tokens": 3, "completion_tokens": 4}),
+            json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}),
+        ),
+        (
+            json!({"prompt_tokens": 2_147_483_647, "completion_tokens": 4}),
+            json!({"prompt_tokens": 2_147_483_647, "completion_tokens": 4}),
+        ),
+    ] {
+        let (by_rest, by_grpc) = answers(&json!({"choices": [choice], "usage": said})).await;
+        assert_eq!(by_rest["usage"], told, "{said}");
+        let usage = by_grpc.usage.unwrap();
+        for (name, count) in [
+            ("prompt_tokens", usage.prompt_tokens),
+            ("completion_tokens", usage.completion_tokens),
+            ("total_tokens", usage.total_tokens),
+        ] {
+            assert_eq!(json!(count), told.get(name).cloned().unwrap_or_default(), "{said}: {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_probability_is_null_and_not_certainty() {
+    let token = json!({"token": "a", "logprob": null, "bytes": null, "top_logprobs": [
+        {"token": null, "logprob": null, "bytes": null}, {"token": "b", "logprob": 0, "bytes": [98]}]});
+    let choice = json!({"index": 0, "message": {"content": "a"}, "finish_reason": "stop",
+        "logprobs": {"content": [token], "refusal": null}});
+    let (by_rest, by_grpc) = answers(&json!({"choices": [choice]})).await;
+    assert_eq!(by_rest["choices"][0]["logprobs"]["content"][0], token);
+    let token = by_grpc.choices[0].logprobs.as_ref().unwrap().content[0].clone();
+    assert_eq!((token.logprob, token.top_logprobs[0].logprob, token.top_logprobs[1].logprob), (None, None, Some(0.0)));
+}
+
+#[tokio::test]
+async fn a_message_has_a_role_and_is_there() {
+    for message in
+        [json!({"content": "hi"}), json!({"role": null, "content": "hi"}), json!({"role": "", "content": "hi"})]
+    {
+        let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+        let (by_rest, by_grpc) = answers(&json!({"choices": [choice]})).await;
+        let expected = json!({"role": "assistant", "content": "hi", "refusal": null});
+        assert_eq!(by_rest["choices"][0]["message"], expected, "{message}");
+        assert_eq!(by_grpc.choices[0].message.as_ref().unwrap().role, "assistant", "{message}");
+    }
+    for choice in [json!({"index": 0}), json!({"index": 0, "message": null}), json!({"message": []})] {
+        let (by_rest, by_grpc) = answers(&json!({"choices": [choice]})).await;
+        let message = json!({"role": "assistant", "content": null, "refusal": null});
+        let expected = json!({"index": 0, "message": message, "finish_reason": null, "logprobs": null});
+        assert_eq!(by_rest["choices"][0], expected, "{choice}");
+        let message = by_grpc.choices[0].message.as_ref().unwrap();
+        assert_eq!((message.role.as_str(), &message.body, message.extra.len()), ("assistant", &None, 0), "{choice}");
+    }
+}
+
+#[tokio::test]
+async fn every_choice_of_a_chunk_has_a_delta() {
+    let chunk = |choice: Value| json!({"id": "x", "created": 1, "model": "m", "choices": [choice]}).to_string();
+    let upstream = Scripted::always(Reply::Events(vec![
+        chunk(json!({"index": 0, "delta": null})),
+        chunk(json!({"index": 0, "delta": []})),
+        chunk(json!({"index": 0, "finish_reason": "stop"})),
+        "[DONE]".to_owned(),
+    ]))
+    .await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut request = prompt(MODEL, "hi");
+    let mut chunks = gateway.grpc().await.stream_chat_completion(message(&request)).await.unwrap().into_inner();
+    while let Some(chunk) = chunks.message().await.unwrap() {
+        assert!(chunk.choices[0].delta.is_some(), "{chunk:?}");
+    }
+    request["stream"] = json!(true);
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let body = post.body(request.to_string()).send().await.unwrap().text().await.unwrap();
+    assert_eq!(body.matches(r#""delta":{}"#).count(), 3, "{body}");
+    assert_eq!(body.matches(r#""finish_reason":null"#).count(), 2, "{body}");
+}
+
+#[tokio::test]
+async fn an_index_may_be_a_text_and_choices_stay_apart() {
+    let choice =
+        |index: Value, text: &str| json!({"index": index, "message": {"content": text}, "finish_reason": "stop"});
+    let choices = [choice(json!("1"), "b"), choice(json!("0"), "a"), choice(json!(2.0), "c")];
+    let (by_rest, by_grpc) = answers(&json!({"choices": choices})).await;
+    let indexes: Vec<_> = by_rest["choices"].as_array().unwrap().iter().map(|choice| choice["index"].clone()).collect();
+    assert_eq!(indexes, [json!(1), json!(0), json!(2)]);
+    assert_eq!(by_grpc.choices.iter().map(|choice| choice.index).collect::<Vec<_>>(), [1, 0, 2]);
+
+    // Added up from a stream that never finishes its second choice, were the two taken for one.
+    let event = |index: &str, text: &str, reason: Option<&str>| {
+        let choice = json!({"index": index, "delta": {"content": text}, "finish_reason": reason});
+        json!({"id": "x", "created": 1, "model": "m", "choices": [choice]}).to_string()
+    };
+    let events = vec![event("0", "a", None), event("1", "b", Some("stop")), event("0", "c", Some("length"))];
+    let upstream = Scripted::always(Reply::Events([events, vec!["[DONE]".to_owned()]].concat())).await;
+    let gateway = Gateway::with(upstream.address, |config| config.unary_via_stream = true).await;
+    let answer = gateway.grpc().await.create_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
+    let reasons: Vec<_> = answer.choices.iter().map(|choice| choice.finish_reason.as_deref().unwrap()).collect();
+    assert_eq!(reasons, ["length", "stop"]);
+}
+
+#[tokio::test]
+async fn upstreams_own_object_survives() {
+    let choice = json!({"index": 0, "message": {"content": "a"}, "finish_reason": "stop"});
+    for (said, told) in [
+        (json!("chat.completion.v2"), "chat.completion.v2"),
+        (json!(null), "chat.completion"),
+        (json!("chat.completion"), "chat.completion"),
+    ] {
+        let (by_rest, by_grpc) = answers(&json!({"object": said, "choices": [choice]})).await;
+        assert_eq!(by_rest["object"], told);
+        assert_eq!(by_grpc.extra.contains_key("object"), told == "chat.completion.v2");
+    }
+    let (by_rest, _) = answers(&json!({"choices": [choice]})).await;
+    assert_eq!(by_rest["object"], "chat.completion");
+}
