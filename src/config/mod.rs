@@ -1,11 +1,18 @@
 //! Configuration: every option with its flag, its environment variable and its default. Nothing else reads the
 //! environment; the doc comments here are what `--help` prints.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use bytesize::ByteSize;
 use clap::{Args, builder::FalseyValueParser};
 use secrecy::{ExposeSecret, SecretString};
+
+mod address;
+mod dotenv;
+
+pub(crate) use address::address;
+use address::base_url;
+pub use dotenv::read_dotenv;
 
 /// How to reach Featherless, and how long to wait for it.
 #[derive(Args, Clone, Debug)]
@@ -302,44 +309,9 @@ impl Gateway {
     }
 }
 
-/// Reads `.env` in the working directory, if there is one. What is already in the environment wins.
-///
-/// # Errors
-/// A sentence that names the bad line, without its value.
-pub fn read_dotenv() -> Result<Option<PathBuf>, String> {
-    match dotenvy::from_path(".env") {
-        Ok(()) => Ok(Some(PathBuf::from(".env"))),
-        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(dotenvy::Error::LineParse(_, position)) => {
-            Err(format!(".env has a line that is not NAME=value (at character {position} of the line)"))
-        }
-        Err(error) => Err(format!(".env can't be read: {error}")),
-    }
-}
-
 /// Which log lines to print: `FEATHERWIRE_LOG`, such as `info` or `warn,featherwire=debug`.
 pub fn log_filter() -> Option<String> {
     std::env::var("FEATHERWIRE_LOG").ok()
-}
-
-/// An IP address and a port; `localhost` is the one name that needs no lookup.
-pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
-    let text = match text.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}"),
-        None => text.to_owned(),
-    };
-    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8000 or 0.0.0.0:8000".to_owned())
-}
-
-fn base_url(text: &str) -> Result<reqwest::Url, String> {
-    let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user or a password".to_owned());
-    }
-    match url.scheme() {
-        "http" | "https" if url.has_host() && url.query().is_none() && url.fragment().is_none() => Ok(url),
-        _ => Err("not an http(s) address without query".to_owned()),
-    }
 }
 
 /// The longest time that can be asked for: what is added to a clock must stay a time.
