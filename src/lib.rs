@@ -40,6 +40,9 @@
 //! - Nothing is retried once a byte of the answer has gone to the caller.
 //! - Keys, prompts and answers are in no log line and in no error message.
 
+// Both panic if nobody reads: `cli::output` writes.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod admission;
 pub mod cli;
 pub mod config;

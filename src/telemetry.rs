@@ -1,6 +1,6 @@
 //! Logs, and the id by which a call is found in them.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, str::FromStr};
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::HeaderValue;
@@ -16,27 +16,64 @@ pub const REQUEST_ID: &str = "x-request-id";
 /// A caller's id that is longer is replaced by one of ours.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// Starts logging to standard error, as the filter says or by this default.
-///
-/// # Errors
-/// What is wrong with the filter.
-pub fn start(filter: Option<&str>, default: &str) -> Result<(), String> {
-    let filter = filter.unwrap_or(default);
-    // A level alone is meant for our own lines; the libraries' chatter is there for whoever names them.
-    let targets = match filter.parse::<LevelFilter>() {
-        Ok(level) => format!("{},featherwire={level}", level.min(LevelFilter::WARN)),
-        Err(_) => filter.to_owned(),
-    };
-    let filter: Targets = targets.parse().map_err(|error| {
-        format!("FEATHERWIRE_LOG is not a filter such as `info` or `warn,featherwire=debug`: {error}")
-    })?;
+/// Which lines are logged.
+#[derive(Clone, Debug)]
+pub struct Filter(Targets);
+
+impl Filter {
+    /// Nothing is logged.
+    pub fn off() -> Self {
+        Self(Targets::new())
+    }
+
+    /// Our own lines of this level, and the warnings of libraries. Their chatter is there for those who name them.
+    pub fn of_level(level: LevelFilter) -> Self {
+        Self(Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("featherwire", level))
+    }
+}
+
+impl FromStr for Filter {
+    type Err = String;
+
+    /// A level, or parts like `warn` and `hyper=debug` with commas between.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let level = |text: &str| match text.trim().to_ascii_lowercase().as_str() {
+            name @ ("off" | "error" | "warn" | "info" | "debug" | "trace") => name.parse::<LevelFilter>().ok(),
+            _ => None,
+        };
+        if let Some(level) = level(text) {
+            return Ok(Self::of_level(level));
+        }
+        let mut targets = Targets::new();
+        for part in text.split(',') {
+            targets = match part.split_once('=') {
+                None => level(part).map(|level| targets.with_default(level)),
+                Some((target, of)) if is_target(target.trim()) => {
+                    level(of).map(|level| targets.with_target(target.trim(), level))
+                }
+                Some(_) => None,
+            }
+            .ok_or("expected off, error, warn, info, debug or trace; or levels by library, such as warn,hyper=debug")?;
+        }
+        Ok(Self(targets))
+    }
+}
+
+/// Whether this can be a module's path.
+fn is_target(target: &str) -> bool {
+    !target.is_empty() && target.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+}
+
+/// Starts logging to standard error.
+pub fn start(filter: Filter) {
     let format = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
+        .with_target(false)
+        // Standard error may be a pipe whose reader has gone. That is no reason to fail.
+        .log_internal_errors(false);
     // A second start, as in tests, changes nothing.
-    let _ = tracing_subscriber::registry().with(format).with(filter).try_init();
-    Ok(())
+    let _ = tracing_subscriber::registry().with(format).with(filter.0).try_init();
 }
 
 /// Gives every call an id, tells it to the caller and writes one line, at the level `debug`, about how it was answered.
@@ -63,4 +100,20 @@ fn is_id(id: &HeaderValue) -> bool {
 fn new_id() -> HeaderValue {
     let id = format!("{:032x}", fastrand::u128(..));
     HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_filter_is_told_which_ones_there_are() {
+        for text in ["foo", "", "infos", "warn,foo", "hyper=loud", "=debug", "my lib=debug", "warn,,info", "1"] {
+            let told = text.parse::<Filter>().unwrap_err();
+            assert!(told.contains("debug") && told.contains("such as"), "{text}: {told}");
+        }
+        for text in ["info", "DEBUG", "off", "warn,featherwire=debug", "hyper_util::client=trace, info"] {
+            assert!(text.parse::<Filter>().is_ok(), "{text}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     ops::{Add, Sub},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// What a request is expected to take before any has ended.
@@ -92,7 +92,8 @@ impl Service {
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     service: Service,
-    waits: VecDeque<Duration>,
+    /// When each ended, and how long it was.
+    waits: VecDeque<(Instant, Duration)>,
 }
 
 impl Pace {
@@ -100,11 +101,11 @@ impl Pace {
         self.service.observe(cost, held);
     }
 
-    pub(super) fn waited(&mut self, wait: Duration) {
+    pub(super) fn waited(&mut self, now: Instant, wait: Duration) {
         if self.waits.len() == WAITS_MAX {
             self.waits.pop_front();
         }
-        self.waits.push_back(wait);
+        self.waits.push_back((now, wait));
     }
 
     pub(super) fn service(&self) -> Duration {
@@ -121,11 +122,27 @@ impl Pace {
         seconds(self.service().as_secs_f64() * units as f64 / f64::from(of.max(1)))
     }
 
-    /// The wait that so many of 100 didn't exceed, of late.
-    pub(super) fn wait_percentile(&self, percent: usize) -> Option<Duration> {
-        let mut waits: Vec<_> = self.waits.iter().copied().collect();
+    /// The waits of late: the last 512 that ended. While requests wait, which arrived at the times `waiting` in
+    /// ascending order, their waits so far count too, and of the others only those that ended since the first of them
+    /// arrived: older ones tell of calmer times.
+    pub(super) fn waits(&self, now: Instant, waiting: impl Iterator<Item = Instant>) -> Waits {
+        let mut waiting = waiting.peekable();
+        let since = waiting.peek().copied();
+        let ended = self.waits.iter().filter(|(end, _)| since.is_none_or(|since| *end > since)).map(|(_, wait)| *wait);
+        let mut waits: Vec<_> = ended.chain(waiting.map(|arrived| now.saturating_duration_since(arrived))).collect();
         waits.sort_unstable();
-        waits.get((waits.len() * percent / 100).min(waits.len().checked_sub(1)?)).copied()
+        Waits(waits)
+    }
+}
+
+/// Waits, the shortest first.
+#[derive(Debug)]
+pub(super) struct Waits(Vec<Duration>);
+
+impl Waits {
+    /// The wait that so many of 100 didn't exceed.
+    pub(super) fn percentile(&self, percent: usize) -> Option<Duration> {
+        self.0.get((self.0.len() * percent / 100).min(self.0.len().checked_sub(1)?)).copied()
     }
 }
 
@@ -159,11 +176,13 @@ mod tests {
     #[test]
     fn waits_are_told_of_late_only() {
         let mut pace = Pace::default();
-        assert_eq!(pace.wait_percentile(50), None);
-        (0..WAITS_MAX).for_each(|_| pace.waited(SECOND * 9));
-        (0..WAITS_MAX as u32).for_each(|wait| pace.waited(SECOND * wait));
-        assert_eq!(pace.wait_percentile(50), Some(SECOND * 256));
-        assert_eq!(pace.wait_percentile(99), Some(SECOND * 506));
-        assert_eq!(pace.wait_percentile(100), Some(SECOND * 511));
+        let now = Instant::now();
+        let percentile = |pace: &Pace, percent| pace.waits(now, std::iter::empty()).percentile(percent);
+        assert_eq!(percentile(&pace, 50), None);
+        (0..WAITS_MAX).for_each(|_| pace.waited(now, SECOND * 9));
+        (0..WAITS_MAX as u32).for_each(|wait| pace.waited(now, SECOND * wait));
+        assert_eq!(percentile(&pace, 50), Some(SECOND * 256));
+        assert_eq!(percentile(&pace, 99), Some(SECOND * 506));
+        assert_eq!(percentile(&pace, 100), Some(SECOND * 511));
     }
 }

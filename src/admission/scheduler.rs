@@ -363,7 +363,7 @@ impl Scheduler {
             account.in_use = account.in_use.saturating_add(ask.cost);
         }
         if !waiter.is_back {
-            self.pace.waited(now.saturating_duration_since(waiter.arrived));
+            self.pace.waited(now, now.saturating_duration_since(waiter.arrived));
         }
         let contended = self.classes.of(ask.priority).contended(ask.key);
         self.running.insert(ticket, Running { waiter, started: now, paid, billed, contended, claims });

@@ -1,13 +1,13 @@
 //! `featherwire chat`: an answer into the terminal, through a running gateway by gRPC.
 
 use std::{
-    io::{IsTerminal, Read, Write},
+    io::{ErrorKind, IsTerminal, Read},
     process::ExitCode,
 };
 
 use clap::Args;
 
-use super::{Failure, client};
+use super::{Failure, client, output};
 use crate::{
     config,
     proto::v1::{
@@ -20,8 +20,10 @@ use crate::{
 /// to standard output; an answer that was cut short ends with an error.
 #[derive(Args, Debug)]
 pub struct Chat {
-    /// What to say; without it, standard input
-    prompt: Option<String>,
+    /// What to say, in one or more words; `-`, or nothing if something is piped in: standard input. After `--`, words
+    /// may begin with a dash
+    #[arg(value_name = "PROMPT")]
+    prompt: Vec<String>,
 
     /// The model to ask
     #[arg(
@@ -51,12 +53,12 @@ pub struct Chat {
 
 impl Chat {
     pub async fn run(self) -> Result<ExitCode, Failure> {
-        let prompt = match self.prompt.clone() {
-            Some(prompt) => prompt,
-            None => read_prompt()?,
+        let prompt = match Prompt::of(&self.prompt, std::io::stdin().is_terminal())? {
+            Prompt::Words(words) => words,
+            Prompt::StandardInput => read_prompt()?,
         };
         if prompt.trim().is_empty() {
-            return Err("nothing to ask: give a prompt, in quotes, or write it to standard input".into());
+            return Err(Failure::Usage(NOTHING_TO_ASK.to_owned()));
         }
         let message = |role: &str, text: String| ChatMessage {
             role: role.to_owned(),
@@ -89,23 +91,51 @@ impl Chat {
                 }
                 Ok(None) => break,
                 Err(status) => {
-                    terminal.end()?;
+                    terminal.finish()?;
                     return Err(client::failure(&status));
                 }
             }
         }
-        terminal.end()?;
+        terminal.finish()?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn read_prompt() -> Result<String, Failure> {
-    if std::io::stdin().is_terminal() {
-        eprintln!("What shall I ask? End with Ctrl-D.");
+/// The largest prompt that is read from standard input. The gateway takes 32 MiB unless told otherwise.
+const PROMPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+const NOTHING_TO_ASK: &str = "nothing to ask: write the prompt after the command (`featherwire chat Say hello`), pipe it \
+                              in (`featherwire chat < prompt.txt`), or type it (`featherwire chat -`, with Ctrl-D at the end)";
+
+/// Where the prompt comes from.
+#[derive(Debug)]
+enum Prompt {
+    Words(String),
+    StandardInput,
+}
+
+impl Prompt {
+    fn of(words: &[String], is_terminal: bool) -> Result<Self, Failure> {
+        match words {
+            [] if is_terminal => Err(Failure::Usage(NOTHING_TO_ASK.to_owned())),
+            [] => Ok(Self::StandardInput),
+            [dash] if dash == "-" => Ok(Self::StandardInput),
+            words => Ok(Self::Words(words.join(" "))),
+        }
     }
+}
+
+fn read_prompt() -> Result<String, Failure> {
     let mut prompt = String::new();
-    std::io::stdin().read_to_string(&mut prompt)?;
-    Ok(prompt)
+    let read = std::io::stdin().lock().take(PROMPT_BYTES_MAX + 1).read_to_string(&mut prompt);
+    match read.map(u64::try_from) {
+        Ok(Ok(length)) if length <= PROMPT_BYTES_MAX => Ok(prompt),
+        Ok(_) => Err(Failure::failed(format_args!("standard input is longer than {PROMPT_BYTES_MAX} bytes"))),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            Err(Failure::failed("standard input is not UTF-8 text, which a prompt must be: convert it first"))
+        }
+        Err(error) => Err(Failure::failed(format_args!("can't read standard input: {error}"))),
+    }
 }
 
 /// What has been shown so far, as far as it matters for what comes.
@@ -117,10 +147,10 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn show(&mut self, delta: ChatDelta) -> std::io::Result<()> {
+    fn show(&mut self, delta: ChatDelta) -> Result<(), Failure> {
         if let Some(thought) = delta.reasoning_content.or(delta.reasoning) {
             self.reasoning = true;
-            eprint!("{thought}");
+            output::tell(thought);
         }
         if let Some(chat_delta::Body::Content(text)) = delta.body
             && !text.is_empty()
@@ -137,23 +167,36 @@ impl Terminal {
         Ok(())
     }
 
-    fn answer(&mut self, text: &str) -> std::io::Result<()> {
+    fn answer(&mut self, text: &str) -> Result<(), Failure> {
         if std::mem::take(&mut self.reasoning) {
-            eprintln!("\n");
+            output::tell("\n\n");
         }
         self.needs_line_end = !text.ends_with('\n');
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
+        output::print(text)
     }
 
-    fn end(&mut self) -> std::io::Result<()> {
+    fn finish(&mut self) -> Result<(), Failure> {
         if std::mem::take(&mut self.needs_line_end) {
-            writeln!(std::io::stdout())?;
+            output::print("\n")?;
         }
         if self.was_too_long {
-            eprintln!("featherwire: the answer reached its greatest length (--max-tokens)");
+            output::tell("featherwire: the answer reached its greatest length (--max-tokens)\n");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_a_terminal_chat_waits_for_typing_only_if_it_is_asked_to() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let told = Prompt::of(&[], true).unwrap_err();
+        assert!(matches!(told, Failure::Usage(told) if told.contains("featherwire chat Say hello")));
+        assert!(matches!(Prompt::of(&[], false), Ok(Prompt::StandardInput)));
+        assert!(matches!(Prompt::of(&words(&["-"]), true), Ok(Prompt::StandardInput)));
+        assert!(matches!(Prompt::of(&words(&["a", "-"]), true), Ok(Prompt::Words(text)) if text == "a -"));
     }
 }

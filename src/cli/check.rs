@@ -1,11 +1,11 @@
 //! `featherwire check`: one real call straight to the upstream.
 
-use std::{io::Write, process::ExitCode, time::Instant};
+use std::{process::ExitCode, time::Instant};
 
 use clap::Args;
 use futures_util::StreamExt;
 
-use super::Failure;
+use super::{Failure, output};
 use crate::{
     config,
     error::Error,
@@ -33,29 +33,30 @@ pub struct Check {
 impl Check {
     pub async fn run(self) -> Result<ExitCode, Failure> {
         self.upstream.check()?;
-        println!("upstream  {}", self.upstream.featherless_base_url);
-        println!("API key   {}", if self.upstream.api_key().is_some() { "configured" } else { "missing" });
-        println!("model     {}", self.model);
-        println!("prompt    {}", self.prompt);
+        let key = if self.upstream.api_key().is_some() { "configured" } else { "missing" };
+        output::print(format_args!(
+            "upstream  {}\nAPI key   {key}\nmodel     {}\nprompt    {}\n",
+            self.upstream.featherless_base_url, self.model, self.prompt
+        ))?;
         match self.ask().await {
             Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error) => {
-                println!();
-                println!("problem   {} ({})", error.code(), error.kind().row().openai);
-                println!("          {}", error.message());
+            Err(Trouble::Output(failure)) => Err(failure),
+            Err(Trouble::Upstream(error)) => {
+                let (code, kind, message) = (error.code(), error.kind().row().openai, error.message());
+                output::print(format_args!("\nproblem   {code} ({kind})\n          {message}\n"))?;
                 let cause = error.cause();
                 if !cause.is_empty() {
-                    println!("cause     {cause}");
+                    output::print(format_args!("cause     {cause}\n"))?;
                 }
                 if let Some(url) = error.help() {
-                    println!("see       {url}");
+                    output::print(format_args!("see       {url}\n"))?;
                 }
                 Ok(ExitCode::FAILURE)
             }
         }
     }
 
-    async fn ask(&self) -> Result<(), Error> {
+    async fn ask(&self) -> Result<(), Trouble> {
         let upstream = Client::new(&self.upstream)?;
         let catalogue = Catalogue::new(upstream.clone());
         let units = Units::unbounded(upstream.clone(), catalogue.clone());
@@ -75,40 +76,64 @@ impl Check {
         let begun = Instant::now();
         let reply = chat.stream(Call::own(), request).await?;
         if let Some(Ok(id)) = reply.headers.get(UPSTREAM_REQUEST_ID).map(http::HeaderValue::to_str) {
-            println!("request   {id}");
+            output::print(format_args!("request   {id}\n"))?;
         }
-        print!("\nanswer    ");
+        output::print("\nanswer    ")?;
         let (mut stream, mut first, mut usage) = (reply.answer, None, None::<Usage>);
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.inspect_err(|_| println!())?;
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    output::print("\n")?;
+                    return Err(error.into());
+                }
+            };
             usage = chunk.usage.or(usage);
             for delta in chunk.choices.into_iter().filter_map(|choice| choice.delta) {
                 if let Some(chat_delta::Body::Content(text)) = delta.body.filter(|_| delta.tool_calls.is_empty()) {
                     if !text.is_empty() {
                         first.get_or_insert_with(|| begun.elapsed());
                     }
-                    print!("{text}");
-                    let _ = std::io::stdout().flush();
+                    output::print(text)?;
                 }
             }
         }
         let total = begun.elapsed();
-        println!();
+        output::print("\n")?;
         if let Some(usage) = usage {
             let count = |tokens: Option<i32>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
-            println!(
-                "usage     {} prompt + {} completion = {} tokens",
+            output::print(format_args!(
+                "usage     {} prompt + {} completion = {} tokens
+",
                 count(usage.prompt_tokens),
                 count(usage.completion_tokens),
                 count(usage.total_tokens)
-            );
+            ))?;
         }
-        println!(
-            "timing    first token after {:.2} s, complete after {:.2} s",
+        output::print(format_args!(
+            "timing    first token after {:.2} s, complete after {:.2} s\n\n\
+             Featherless answers: the gateway will work with this configuration.\n",
             first.unwrap_or(total).as_secs_f64(),
             total.as_secs_f64()
-        );
-        println!("\nFeatherless answers: the gateway will work with this configuration.");
+        ))?;
         Ok(())
+    }
+}
+
+/// Why there is no answer.
+enum Trouble {
+    Upstream(Error),
+    Output(Failure),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Upstream(error)
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Output(failure)
     }
 }

@@ -31,14 +31,14 @@ impl Interceptor for Key {
 
 /// Connects to the gateway.
 pub async fn connect(gateway: &Gateway) -> Result<(Channel, Key), Failure> {
-    let address = gateway.gateway.trim_end_matches('/');
-    let endpoint = Endpoint::from_shared(address.to_owned())
+    let address = &gateway.gateway;
+    let endpoint = Endpoint::from_shared(address.clone())
         .map_err(|_| format!("{address} is not an address such as http://127.0.0.1:8000"))?;
-    if endpoint.uri().scheme_str() != Some("http") {
-        return Err(format!("{address} does not begin with http://, which is what this command speaks").into());
-    }
     let channel = endpoint.tcp_nodelay(true).connect().await.map_err(|_| {
-        format!("no gateway at {address}: start one (`featherwire serve --emulator`), or say where it is (--gateway)")
+        format!(
+            "no gateway at {address}: start one (`featherwire serve --emulator`), or say where it is (--gateway, or \
+             FEATHERWIRE_GATEWAY)"
+        )
     })?;
     let key = gateway.key().map(|key| {
         let mut value = MetadataValue::try_from(format!("Bearer {}", key.expose_secret()))?;
@@ -60,13 +60,15 @@ pub fn failure(status: &Status) -> Failure {
     let reason = details.error_info().map(|info| info.reason.to_lowercase());
     let help = details.help().and_then(|help| help.links.first()).map(|link| format!("\n  see {}", link.url));
     if reason.is_none() && matches!(status.code(), Code::Unknown | Code::Unavailable) {
-        return Failure(
-            "the gateway has gone, and the answer is not complete: see whether it runs, and ask again".into(),
+        return Failure::failed(
+            "the gateway has gone, and the answer is not complete: see whether it runs, and ask again",
         );
     }
     let name = reason.unwrap_or_else(|| format!("{:?}", status.code()));
     if status.code() == Code::Unauthenticated {
-        return Failure(format!("the gateway wants a key that it knows: --api-key, or FEATHERWIRE_API_KEY ({name})"));
+        return Failure::failed(format_args!(
+            "the gateway wants a key that it knows: --api-key, or FEATHERWIRE_API_KEY ({name})"
+        ));
     }
-    Failure(format!("{} ({name}){}", status.message(), help.unwrap_or_default()))
+    Failure::failed(format_args!("{} ({name}){}", status.message(), help.unwrap_or_default()))
 }

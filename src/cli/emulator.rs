@@ -3,11 +3,10 @@
 use std::{fmt::Write, net::SocketAddr, process::ExitCode};
 
 use clap::{Args, builder::StyledStr};
-use tokio::net::TcpListener;
 
-use super::{Failure, signal};
+use super::{Failure, listen, output, signal};
 use crate::{
-    config::EmulatorPace,
+    config::{EmulatorPace, heading},
     emulator::{self, EmulatorConfig, FAULTS, SWITCHES},
 };
 
@@ -19,7 +18,7 @@ const HELP_COLUMNS: usize = 80;
 #[command(after_help = faults())]
 pub struct Emulator {
     /// Address and port to listen on
-    #[arg(long, env = "FEATHERWIRE_EMULATOR_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8001", value_parser = crate::config::address)]
+    #[arg(long, env = "FEATHERWIRE_EMULATOR_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8001", value_parser = crate::config::address, help_heading = heading::LISTENING)]
     listen: SocketAddr,
 
     #[command(flatten)]
@@ -28,12 +27,12 @@ pub struct Emulator {
 
 impl Emulator {
     pub async fn run(self) -> Result<ExitCode, Failure> {
-        let listener = TcpListener::bind(self.listen)
-            .await
-            .map_err(|error| format!("can't listen on {}: {error}; choose another with --listen", self.listen))?;
+        let listener = listen::bind(self.listen, "FEATHERWIRE_EMULATOR_LISTEN").await?;
         let address = listener.local_addr()?;
-        eprintln!("Featherless emulator on http://{address}/v1, any key will do");
-        eprintln!("  to use it: FEATHERLESS_BASE_URL=http://{address}/v1 FEATHERLESS_API_KEY=any featherwire serve");
+        output::tell(format_args!(
+            "Featherless emulator on http://{address}/v1, any key will do\n  to use it: \
+             FEATHERLESS_BASE_URL=http://{address}/v1 FEATHERLESS_API_KEY=any featherwire serve\n"
+        ));
         emulator::serve(listener, config(&self.pace), signal::shutdown()).await?;
         Ok(ExitCode::SUCCESS)
     }

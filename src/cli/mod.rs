@@ -2,28 +2,38 @@
 
 use std::{fmt::Display, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
 
-use crate::{config, telemetry};
+use crate::{
+    config,
+    telemetry::{self, Filter},
+};
 
 mod chat;
 mod check;
 mod client;
 mod emulator;
+mod listen;
 mod models;
+mod output;
 mod serve;
 mod signal;
 mod units;
+mod usage;
 
 /// The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenAI REST shape on one port
 ///
 /// Options can also be set by the variables named with them, in the environment or in a file `.env` in the working
-/// directory. FEATHERWIRE_LOG filters the log: `info` (the default), `debug` (a line for every call), `warn`.
+/// directory. The exit code is 0 if all went well, 1 if the command failed, and 2 if it was called wrongly.
 #[derive(Debug, Parser)]
-#[command(name = "featherwire", version, max_term_width = 110)]
+#[command(name = "featherwire", version, propagate_version = true, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    #[command(flatten)]
+    logging: config::Logging,
 }
 
 #[derive(Debug, Subcommand)]
@@ -42,34 +52,68 @@ enum Command {
     Units(units::Units),
 }
 
-/// What a command failed of: a sentence for the person at the terminal.
+/// How a command fails.
 #[derive(Debug)]
-struct Failure(String);
+enum Failure {
+    /// A sentence for the person at the terminal.
+    Failed(String),
+    /// The same, for a command that was called wrongly.
+    Usage(String),
+    /// Nobody reads standard output any more, as after `| head`: the reader has all it wants, so there is nothing to
+    /// tell and nothing has failed.
+    OutputClosed,
+}
+
+impl Failure {
+    /// The exit code of a command that was called wrongly.
+    const USAGE: u8 = 2;
+
+    fn failed(sentence: impl Display) -> Self {
+        Self::Failed(sentence.to_string())
+    }
+}
 
 impl<E: Display> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(error.to_string())
+        Self::failed(error)
     }
 }
 
 /// Parses the command line, runs the command, and tells how it went: 0 well, 1 badly, 2 called wrongly.
 pub fn main() -> ExitCode {
-    match run() {
-        Ok(code) => code,
-        Err(Failure(message)) => {
-            eprintln!("featherwire: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    let (sentence, code) = match run() {
+        Ok(code) => return code,
+        Err(Failure::OutputClosed) => return ExitCode::SUCCESS,
+        Err(Failure::Failed(sentence)) => (sentence, ExitCode::FAILURE),
+        Err(Failure::Usage(sentence)) => (sentence, ExitCode::from(Failure::USAGE)),
+    };
+    output::tell(format_args!("featherwire: {sentence}\n"));
+    code
 }
 
 fn run() -> Result<ExitCode, Failure> {
-    // Before anything else, since options take their values from it; still on the only thread, as `setenv` needs.
-    config::read_dotenv()?;
-    let Cli { command } = Cli::parse();
+    let mut definition = Cli::command();
+    let names = usage::names(&definition);
+    // Before the command line is parsed, since options take their values from it; still on the only thread, as `setenv`
+    // needs.
+    let dotenv = config::Dotenv::read(&names)?;
+    for warning in dotenv.warnings.iter().chain(&names.warnings(&dotenv)) {
+        output::tell(format_args!("featherwire: warning: {warning}\n"));
+    }
+    names.check_values().map_err(Failure::Usage)?;
+    // Anew, for a definition takes its variables' values when it is made.
+    let matches = Cli::command().try_get_matches();
+    let Cli { command, logging } = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            definition.build();
+            return usage::answer(&error, &definition, &dotenv);
+        }
+    };
     // A command that is over in a moment tells its troubles itself; a server has only its log.
-    let default = if matches!(command, Command::Serve(_)) { "info" } else { "off" };
-    telemetry::start(config::log_filter().as_deref(), default)?;
+    let default =
+        if matches!(command, Command::Serve(_)) { Filter::of_level(LevelFilter::INFO) } else { Filter::off() };
+    telemetry::start(logging.log.unwrap_or(default));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {

@@ -1,10 +1,10 @@
 //! `featherwire models`: the catalogue as a table, through a running gateway by gRPC.
 
-use std::{io::Write, process::ExitCode};
+use std::{fmt::Write, process::ExitCode};
 
 use clap::Args;
 
-use super::{Failure, client};
+use super::{Failure, client, output};
 use crate::{
     config,
     proto::v1::{ListModelsRequest, Model, ModelFilter, model_service_client::ModelServiceClient},
@@ -56,13 +56,13 @@ impl Models {
             }
         };
         models.truncate(self.limit);
-        print(&models)?;
-        eprintln!("{} of {total} models", models.len());
+        output::print(table(&models))?;
+        output::tell(format_args!("{} of {total} models\n", models.len()));
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn print(models: &[Model]) -> std::io::Result<()> {
+fn table(models: &[Model]) -> String {
     let row = |model: &Model| {
         let number = |value: Option<i32>| value.map_or("-".to_owned(), |value| value.to_string());
         let class = model.model_class.clone().unwrap_or_else(|| "-".to_owned());
@@ -73,9 +73,10 @@ fn print(models: &[Model]) -> std::io::Result<()> {
     let rows: Vec<_> = [head].into_iter().chain(models.iter().map(row)).collect();
     let width = |get: fn(&[String; 5]) -> &String| rows.iter().map(|row| get(row).len()).max().unwrap_or_default();
     let (model, class) = (width(|[model, ..]| model), width(|[_, class, ..]| class));
-    let mut out = std::io::stdout().lock();
+    let mut table = String::new();
     for [id, family, context, units, gated] in &rows {
-        writeln!(out, "{id:model$}  {family:class$}  {context:>7}  {units:>5}  {gated}")?;
+        // Writing into a String can't fail.
+        let _ = writeln!(table, "{id:model$}  {family:class$}  {context:>7}  {units:>5}  {gated}");
     }
-    Ok(())
+    table
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::ExitCode};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
-use super::{Failure, signal};
+use super::{Failure, listen, output, signal};
 use crate::{
     config, emulator,
     server::{self, Outcome},
@@ -14,9 +14,7 @@ use crate::{
 
 pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     config.check()?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| format!("can't listen on {}: {error}; choose another with --listen", config.listen))?;
+    let listener = listen::bind(config.listen, "FEATHERWIRE_LISTEN").await?;
     let address = listener.local_addr()?;
     if config.emulator {
         let emulator = start_emulator(&config.pace).await?;
@@ -28,7 +26,9 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     match server::serve(listener, &config, upstream, signal::shutdown()).await? {
         Outcome::Drained => Ok(ExitCode::SUCCESS),
         Outcome::Cut(calls) => {
-            eprintln!("featherwire: {calls} calls still ran after --drain-timeout and were ended with an error");
+            output::tell(format_args!(
+                "featherwire: {calls} calls still ran after --drain-timeout and were ended with an error\n"
+            ));
             Ok(ExitCode::FAILURE)
         }
     }
@@ -47,19 +47,21 @@ async fn start_emulator(pace: &config::EmulatorPace) -> Result<SocketAddr, Failu
 fn welcome(config: &config::Serve, address: SocketAddr, has_key: bool) {
     let upstream =
         if config.emulator { "the built-in emulator" } else { config.upstream.featherless_base_url.as_str() };
-    eprintln!("Featherwire {} on http://{address}", env!("CARGO_PKG_VERSION"));
-    eprintln!("  gRPC, gRPC-Web and REST (/v1/chat/completions) on this port; answers come from {upstream}");
-    match config.api_keys.len() {
-        0 => eprintln!("  open to everybody on this machine; FEATHERWIRE_API_KEYS=gw_live_… asks callers for a key"),
-        1 => eprintln!("  callers need the gateway key"),
-        keys => eprintln!("  callers need one of {keys} gateway keys"),
-    }
-    if !has_key {
-        eprintln!(
-            "  ! Featherless API key not configured: every call will be refused until FEATHERLESS_API_KEY is set"
-        );
-    }
+    let callers = match config.api_keys.len() {
+        0 => "open to everybody on this machine; FEATHERWIRE_API_KEYS=gw_live_… asks callers for a key".to_owned(),
+        1 => "callers need the gateway key".to_owned(),
+        keys => format!("callers need one of {keys} gateway keys"),
+    };
+    let missing = if has_key {
+        ""
+    } else {
+        "  ! Featherless API key not configured: every call will be refused until FEATHERLESS_API_KEY is set\n"
+    };
     let here =
         if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
-    eprintln!("  to read and try it: http://{here}/docs");
+    output::tell(format_args!(
+        "Featherwire {} on http://{address}\n  gRPC, gRPC-Web and REST (/v1/chat/completions) on this port; answers come \
+         from {upstream}\n  {callers}\n{missing}  to read and try it: http://{here}/docs\n",
+        env!("CARGO_PKG_VERSION")
+    ));
 }

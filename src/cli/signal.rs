@@ -6,7 +6,7 @@ pub async fn shutdown() {
     tokio::spawn(async {
         // Outlives its caller on purpose: draining is under way, and this is how to cut it short.
         next().await;
-        eprintln!("featherwire: second signal: exiting at once");
+        super::output::tell("featherwire: second signal: exiting at once\n");
         std::process::exit(130);
     });
 }

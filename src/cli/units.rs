@@ -1,15 +1,11 @@
 //! `featherwire units`: who uses the account's concurrency units, live, through a running gateway by gRPC.
 
-use std::{
-    fmt::Write as _,
-    io::{IsTerminal, Write as _},
-    process::ExitCode,
-};
+use std::{fmt::Write as _, io::IsTerminal, process::ExitCode};
 
 use clap::Args;
 use terminal_size::{Height, Width};
 
-use super::{Failure, client};
+use super::{Failure, client, output};
 use crate::{
     config,
     proto::v1::{Concurrency, GatewayUnits, WatchConcurrencyRequest, account_service_client::AccountServiceClient},
@@ -50,9 +46,7 @@ impl Units {
                 (true, true) => picture(&snapshot),
                 (false, _) => line(&snapshot),
             };
-            let mut out = std::io::stdout().lock();
-            out.write_all(text.as_bytes())?;
-            out.flush()?;
+            output::print(text)?;
             if self.once {
                 break;
             }
@@ -109,8 +103,8 @@ fn picture(snapshot: &Concurrency) -> String {
     // Writing into a String can't fail.
     let _ = writeln!(
         text,
-        "waiting  {}: {} interactive, {} default, {} batch; the oldest for {}\n\
-         waits    p50 {}, p99 {} of late\n\
+        "waiting  {}: {} interactive, {} default, {} batch; the longest for {} so far\n\
+         waits    p50 {}, p99 {}{}\n\
          refused  {} by Featherless, which no caller saw",
         waiting(&gateway),
         queued.interactive,
@@ -119,6 +113,7 @@ fn picture(snapshot: &Concurrency) -> String {
         seconds(gateway.oldest_wait_ms),
         seconds(gateway.wait_p50_ms),
         seconds(gateway.wait_p99_ms),
+        if waiting(&gateway) > 0 { " with those that wait now, so far" } else { " of late" },
         gateway.refusals,
     );
     let _ = writeln!(text, "\n  KEY  WEIGHT  UNITS  WAITING  UNIT-SECONDS");

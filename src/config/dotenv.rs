@@ -1,18 +1,474 @@
-//! The file `.env` in the working directory.
+//! The file `.env` in the working directory: lines of `NAME=value`.
+//!
+//! Readers of such files disagree about what an unquoted `$`, `#`, `\` or quote means, and many change the value without
+//! a word. Here a value is taken as it is written or not at all: a line that is not certain is an error with its number.
+//! A line that other readers take differently is a warning. No message holds a value.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    env,
+    fs::File,
+    io::{self, Read},
+    mem,
+};
 
-/// Reads `.env` in the working directory, if there is one. What is already in the environment wins.
-///
-/// # Errors
-/// A sentence that names the bad line, without its value.
-pub fn read_dotenv() -> Result<Option<PathBuf>, String> {
-    match dotenvy::from_path(".env") {
-        Ok(()) => Ok(Some(PathBuf::from(".env"))),
-        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(dotenvy::Error::LineParse(_, position)) => {
-            Err(format!(".env has a line that is not NAME=value (at character {position} of the line)"))
+use super::Names;
+
+/// The largest file that is read.
+const BYTES_MAX: u64 = 1024 * 1024;
+
+/// How many errors, and how many warnings, are told.
+const FINDINGS_MAX: usize = 20;
+
+const SINGLE_QUOTES: &str = "put the whole value in single quotes: NAME='value'";
+
+/// What was read from `.env`.
+#[derive(Debug, Default)]
+pub struct Dotenv {
+    /// The variables that are set from there, with their lines.
+    lines: BTreeMap<String, usize>,
+    /// What its reader should know: one sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Dotenv {
+    /// ".env line 3: ", if the variable was set there, else nothing.
+    pub(super) fn place(&self, name: &str) -> String {
+        self.line_of(name).map(|line| format!(".env line {line}: ")).unwrap_or_default()
+    }
+
+    /// The line of `.env` that set this variable, if one did.
+    pub fn line_of(&self, name: &str) -> Option<usize> {
+        self.lines.get(name).copied()
+    }
+
+    /// Reads `.env` in the working directory, if there is one, into the environment. What is already there wins.
+    ///
+    /// # Errors
+    /// Sentences that name the bad lines, without their values.
+    pub fn read(names: &Names) -> Result<Self, String> {
+        let bytes = match read_file() {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(unreadable(&error)),
+        };
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > BYTES_MAX) {
+            return Err(format!(".env is larger than {BYTES_MAX} bytes: is it the right file?"));
         }
-        Err(error) => Err(format!(".env can't be read: {error}")),
+        let mut reader = Reader::new(names, &|name| env::var(name).ok());
+        reader.read(&bytes);
+        let Reader { entries, errors, warnings, .. } = reader;
+        if !errors.is_empty() {
+            return Err(errors.join("\n  "));
+        }
+        let is_new = |name: &str| env::var_os(name).is_none();
+        let lines = entries.iter().filter(|(name, _)| is_new(name)).map(|(name, entry)| (name.clone(), entry.line));
+        let dotenv = Self { lines: lines.collect(), warnings };
+        // The values are known already. They go through the crate because setting a variable is unsafe for us.
+        let text: String =
+            entries.iter().map(|(name, entry)| format!("{name}=\"{}\"\n", escaped(&entry.value))).collect();
+        dotenvy::from_read(text.as_bytes()).map_err(|_| ".env holds a value that can't be set as a variable")?;
+        Ok(dotenv)
+    }
+}
+
+fn read_file() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(".env")?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn unreadable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::IsADirectory => {
+            ".env is a directory, and a file with lines of NAME=value is expected: rename it, or start in another \
+             directory"
+                .to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            ".env can't be read, for want of permission: make it readable for this user, or start in another directory"
+                .to_owned()
+        }
+        _ => format!(".env can't be read: {error}"),
+    }
+}
+
+/// For double quotes.
+fn escaped(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for c in value.chars() {
+        match c {
+            '\n' => escaped.push_str("\\n"),
+            '\\' | '"' | '$' => escaped.extend(['\\', c]),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[derive(Debug)]
+struct Entry {
+    value: String,
+    line: usize,
+}
+
+/// Reads line by line.
+struct Reader<'a> {
+    names: &'a Names,
+    environment: &'a dyn Fn(&str) -> Option<String>,
+    entries: BTreeMap<String, Entry>,
+    errors: Vec<String>,
+    warnings: Vec<String>,
+    has_seen_crlf: bool,
+}
+
+/// What makes a line uncertain, and the way out.
+type Fault = (&'static str, &'static str);
+
+impl<'a> Reader<'a> {
+    fn new(names: &'a Names, environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        let (entries, errors, warnings) = Default::default();
+        Self { names, environment, entries, errors, warnings, has_seen_crlf: false }
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            return self.error(1, "", ("the file is UTF-16 text", "save it as UTF-8"));
+        }
+        let bytes = match bytes.strip_prefix(b"\xef\xbb\xbf") {
+            Some(rest) => {
+                self.warn(1, "", ("the file begins with a byte order mark", "save it as UTF-8 without one"));
+                rest
+            }
+            None => bytes,
+        };
+        let mut lines = (1..).zip(bytes.split(|&byte| byte == b'\n')).peekable();
+        while let Some((number, line)) = lines.next() {
+            let line = self.without_cr(number, line);
+            let Ok(line) = std::str::from_utf8(line) else {
+                let name = line.split(|&byte| byte == b'=').next().and_then(|name| std::str::from_utf8(name).ok());
+                self.error(number, name.unwrap_or_default(), ("the line is not UTF-8 text", "save the file as UTF-8"));
+                continue;
+            };
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (line, is_exported) = match line.strip_prefix("export") {
+                Some(rest) if rest.starts_with(char::is_whitespace) => (rest.trim_start(), true),
+                _ => (line, false),
+            };
+            let Some((name, rest)) = line.split_once('=') else {
+                // Without `=` the line may be a key, so its beginning is only shown if it is meant for us.
+                let name = Some(leading_name(line)).filter(|name| self.names.is_meant(name)).unwrap_or_default();
+                self.error(number, name, ("the line has no `=`", "write NAME=value, or # before a comment"));
+                continue;
+            };
+            let has_spaces = name.ends_with(char::is_whitespace) || rest.starts_with(char::is_whitespace);
+            let (name, rest) = (name.trim_end(), rest.trim_start());
+            if !is_name(name) {
+                self.fault(number, name, ("this is not the name of a variable", "use letters, digits and _ alone"));
+                continue;
+            }
+            if is_exported {
+                self.warn_of_ours(number, name, ("`export` is not needed here, and Docker refuses it", "leave it out"));
+            }
+            if has_spaces && !rest.is_empty() && !rest.starts_with('#') {
+                self.warn_of_ours(number, name, ("shells and Docker refuse spaces around `=`", "leave them out"));
+            }
+            let mut value = rest.to_owned();
+            let mut result = self.value(number, name, &value);
+            // Values over several lines are for others: none of ours has any.
+            while result.as_ref().is_err_and(|fault| *fault == UNCLOSED) && !self.names.is_meant(name) {
+                let more = lines.peek().and_then(|(_, line)| std::str::from_utf8(line).ok());
+                let Some(more) = more.filter(|more| !self.names.is_meant(leading_name(more))) else { break };
+                lines.next();
+                value.push('\n');
+                value.push_str(more.trim_end_matches('\r'));
+                result = self.value(number, name, &value);
+            }
+            match result {
+                Ok(value) => self.take(number, name, value),
+                Err(UNCLOSED) => self.error(number, name, UNCLOSED),
+                Err(fault) => self.fault(number, name, fault),
+            }
+        }
+    }
+
+    fn without_cr<'l>(&mut self, number: usize, line: &'l [u8]) -> &'l [u8] {
+        let Some(line) = line.strip_suffix(b"\r") else { return line };
+        if !mem::replace(&mut self.has_seen_crlf, true) {
+            let text = std::str::from_utf8(line).unwrap_or_default().trim_start();
+            let name = text.split('=').next().filter(|name| self.names.is_meant(name)).unwrap_or_default();
+            let what = "the line ends as on Windows (CR LF), which shells and Docker take for a part of the value";
+            self.warn(number, name, (what, "save the file with LF line ends"));
+        }
+        line
+    }
+
+    fn take(&mut self, line: usize, name: &str, value: String) {
+        if let Some(first) = self.entries.get(name) {
+            let line_of_first = first.line;
+            if self.names.is_meant(name) {
+                let what = format!("the name is set in line {line_of_first} already, and that one counts");
+                self.warn(line, name, (&what, "remove one of the two lines"));
+            }
+            return;
+        }
+        self.entries.insert(name.to_owned(), Entry { value, line });
+    }
+
+    /// The value that is written so.
+    fn value(&mut self, line: usize, name: &str, text: &str) -> Result<String, Fault> {
+        if text.contains('\0') {
+            return Err(("the value has a NUL character", "write it again"));
+        }
+        if let Some(quoted) = text.strip_prefix('\'') {
+            let (value, rest) = quoted.split_once('\'').ok_or(UNCLOSED)?;
+            return nothing_after(rest).map(|()| value.to_owned());
+        }
+        if let Some(quoted) = text.strip_prefix('"') {
+            return self.double_quoted(quoted);
+        }
+        let mut before = ' ';
+        let comment = text.char_indices().find(|&(_, c)| mem::replace(&mut before, c).is_whitespace() && c == '#');
+        let value = comment.and_then(|(at, _)| text.split_at_checked(at)).map_or(text, |(value, _)| value).trim_end();
+        let fault = value.chars().find_map(|c| match c {
+            '$' => Some("the value has a `$` outside quotes, which many readers replace"),
+            '\\' => Some("the value has a `\\` outside quotes, which many readers remove"),
+            '\'' | '"' => Some("the value has a quote in it that doesn't begin it"),
+            c if c.is_whitespace() || c.is_control() => Some("the value has a space outside quotes"),
+            _ => None,
+        });
+        if let Some(fault) = fault {
+            let mend = if value.contains('\'') { DOUBLE_QUOTES } else { SINGLE_QUOTES };
+            return Err((fault, mend));
+        }
+        if comment.is_some() {
+            let what = "what follows `#` is a comment and not part of the value";
+            let mend = "put the value in single quotes, NAME='value', or the comment in a line of its own";
+            self.warn_of_ours(line, name, (what, mend));
+        } else if value.contains('#') {
+            self.warn_of_ours(line, name, ("`#` is part of the value here, and a comment elsewhere", SINGLE_QUOTES));
+        }
+        Ok(value.to_owned())
+    }
+
+    /// What stands between double quotes: with escapes, and `${NAME}` replaced.
+    fn double_quoted(&self, quoted: &str) -> Result<String, Fault> {
+        let mut value = String::new();
+        let mut rest = quoted.chars();
+        loop {
+            match rest.next().ok_or(UNCLOSED)? {
+                '"' => break,
+                '\\' => match rest.next().ok_or(UNCLOSED)? {
+                    'n' => value.push('\n'),
+                    c @ ('\\' | '"' | '\'' | '$' | ' ') => value.push(c),
+                    _ => return Err(("the double quotes hold an unknown escape", SINGLE_QUOTES)),
+                },
+                '$' => {
+                    let named = rest.as_str().strip_prefix('{').and_then(|rest| rest.split_once('}'));
+                    let found = named.and_then(|(name, after)| Some((self.lookup(name)?, after)));
+                    let (found, after) = found.ok_or((
+                        "`$` between double quotes stands for a variable, and there is none of that name",
+                        "put the whole value in single quotes, NAME='value', or name one that is set: \"${NAME}\"",
+                    ))?;
+                    value.push_str(&found);
+                    rest = after.chars();
+                }
+                c => value.push(c),
+            }
+        }
+        nothing_after(rest.as_str()).map(|()| value)
+    }
+
+    fn lookup(&self, name: &str) -> Option<String> {
+        let is_usable = is_name(name);
+        is_usable.then(|| (self.environment)(name).or_else(|| Some(self.entries.get(name)?.value.clone()))).flatten()
+    }
+
+    /// A line that is not taken: an error if it may be meant for us, else only skipped.
+    fn fault(&mut self, line: usize, name: &str, fault: Fault) {
+        if !is_name(name) || self.names.is_meant(name) {
+            self.error(line, name, fault);
+        } else {
+            self.warn(line, name, (&format!("{}, so the line is skipped", fault.0), fault.1));
+        }
+    }
+
+    fn error(&mut self, line: usize, name: &str, fault: Fault) {
+        let finding = self.finding(line, name, fault);
+        push(&mut self.errors, finding);
+    }
+
+    fn warn_of_ours(&mut self, line: usize, name: &str, fault: Fault) {
+        if self.names.is_meant(name) {
+            self.warn(line, name, fault);
+        }
+    }
+
+    fn warn(&mut self, line: usize, name: &str, fault: (&str, &str)) {
+        let finding = self.finding(line, name, fault);
+        push(&mut self.warnings, finding);
+    }
+
+    /// Names the variable if it is surely one: a line without order may hold a key in place of a name.
+    fn finding(&self, line: usize, name: &str, (what, mend): (&str, &str)) -> String {
+        let lead = leading_name(name);
+        let is_meant = self.names.is_meant(lead);
+        let is_plain = lead == name && !name.chars().any(|c| c.is_ascii_lowercase());
+        let shown = if !lead.is_empty() && (is_meant || is_plain) { format!("{lead}: ") } else { String::new() };
+        let near = self.names.nearest(name).filter(|near| is_meant && *near != name);
+        let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+        format!(".env line {line}: {shown}{what}: {mend}{near}")
+    }
+}
+
+const UNCLOSED: Fault = ("the value's quote is not closed on its line", "close it, or put the value in single quotes");
+
+const DOUBLE_QUOTES: &str = "put the whole value in double quotes: NAME=\"value\"";
+
+fn nothing_after(rest: &str) -> Result<(), Fault> {
+    let is_comment = rest.trim_start().starts_with('#') && rest.starts_with(char::is_whitespace);
+    if rest.trim().is_empty() || is_comment { Ok(()) } else { Err(("text follows the closing quote", DOUBLE_QUOTES)) }
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && leading_name(name) == name
+}
+
+/// The letters, digits and underscores that a text begins with.
+fn leading_name(text: &str) -> &str {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.').next().unwrap_or_default()
+}
+
+fn push(findings: &mut Vec<String>, finding: String) {
+    if findings.len() < FINDINGS_MAX {
+        findings.push(finding);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::names::tests::names, *};
+
+    const SET: &str = "SET";
+
+    /// The values, the errors and the warnings.
+    fn read(text: impl AsRef<[u8]>) -> (Vec<(String, String)>, Vec<String>, Vec<String>) {
+        let names = names();
+        let mut reader = Reader::new(&names, &|name| (name == SET).then(|| "found".to_owned()));
+        reader.read(text.as_ref());
+        let entries = reader.entries.into_iter().map(|(name, entry)| (name, entry.value)).collect();
+        (entries, reader.errors, reader.warnings)
+    }
+
+    #[test]
+    fn a_certain_value_is_taken_as_it_is_written_and_without_a_word() {
+        for (written, value) in [
+            ("", ""),
+            ("abc", "abc"),
+            ("a=b==", "a=b=="),
+            ("https://x:1/v1?a=b", "https://x:1/v1?a=b"),
+            ("'a $b #c \\d \"e'", "a $b #c \\d \"e"),
+            ("'abc' # a comment", "abc"),
+            ("\"it's \\\"so\\\" \\$ \\\\ \"", "it's \"so\" $ \\ "),
+            ("\"<${SET}>\"", "<found>"),
+            ("''", ""),
+        ] {
+            let (values, errors, warnings) = read(format!("\n# a comment\nFEATHERLESS_API_KEY={written}\n"));
+            assert_eq!(values, [("FEATHERLESS_API_KEY".to_owned(), value.to_owned())], "{written}");
+            assert_eq!((errors, warnings), (vec![], vec![]), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_would_change_a_value_is_an_error_with_its_line_and_name_and_without_the_value() {
+        for written in [
+            "secret$x",
+            "$secret",
+            "secret$",
+            "${SET}secret",
+            "\"secret$x\"",
+            "\"secret${UNSET}\"",
+            "\"secret${SET\"",
+            "secret\\n",
+            "secret'x'",
+            "it's-secret",
+            "'secret'x",
+            "'secret",
+            "\"secret",
+            "\"secret\\",
+            "\"secret\\q\"",
+            "secret x",
+            "secret\rx",
+            "secret\0",
+        ] {
+            let (values, errors, _) = read(format!("SOME=1\nFEATHERLESS_API_KEY={written}\nOTHER=2"));
+            assert_eq!(values.len(), 2, "{written}");
+            assert_eq!(errors.len(), 1, "{written}: {errors:?}");
+            assert!(errors[0].starts_with(".env line 2: FEATHERLESS_API_KEY: "), "{written}: {errors:?}");
+            assert!(!errors[0].contains("secret"), "{written}: {errors:?}");
+        }
+        let (_, errors, _) = read("FEATHERLESS_API_KEY=a$b");
+        assert!(errors[0].contains("single quotes"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_line_without_order_is_an_error_that_shows_a_name_only_if_it_is_one() {
+        for (line, shown) in [
+            ("FEATHERWIRE_LISTEN", "FEATHERWIRE_LISTEN: "),
+            ("FEATHERWIRE_LISTN", "did you mean FEATHERWIRE_LISTEN?"),
+            ("FEATHERWIRE_API_KEY S=secret", "did you mean FEATHERWIRE_API_KEYS?"),
+            ("FEATHERWIRE_API_KEY: secret", "line 3: "),
+            ("fl-secret", "line 3: the line has no"),
+            ("=secret", "line 3: "),
+        ] {
+            let (_, errors, _) = read(format!("\n\n{line}\n"));
+            assert!(errors.len() == 1 && errors[0].contains(shown), "{line}: {errors:?}");
+            assert!(!errors[0].contains("secret") && errors[0].contains(".env line 3: "), "{line}: {errors:?}");
+        }
+    }
+
+    #[test]
+    fn what_other_readers_take_differently_is_a_warning() {
+        for (text, value, shown) in [
+            ("FEATHERWIRE_LISTEN=x #y", "x", "what follows `#`"),
+            ("FEATHERWIRE_LISTEN=#y", "", "what follows `#`"),
+            ("FEATHERWIRE_LISTEN=x#y", "x#y", "`#` is part"),
+            ("export FEATHERWIRE_LISTEN=x", "x", "`export`"),
+            ("FEATHERWIRE_LISTEN = x", "x", "spaces around"),
+            ("FEATHERWIRE_LISTEN=x\r", "x", "CR LF"),
+            ("FEATHERWIRE_LISTEN=x\nFEATHERWIRE_LISTEN=y", "x", "line 1 already"),
+        ] {
+            let (values, errors, warnings) = read(text);
+            assert_eq!(values, [("FEATHERWIRE_LISTEN".to_owned(), value.to_owned())], "{text:?}");
+            assert_eq!((errors.len(), warnings.len()), (0, 1), "{text:?}: {warnings:?}");
+            assert!(warnings[0].contains("FEATHERWIRE_LISTEN: ") && warnings[0].contains(shown), "{warnings:?}");
+        }
+        let (values, errors, warnings) = read("\u{feff}FEATHERWIRE_LISTEN=x\r\nSOME=1\r\n");
+        assert_eq!((values.len(), errors.len(), warnings.len()), (2, 0, 2), "{warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.starts_with(".env line 1: ")), "{warnings:?}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_an_error_with_the_line() {
+        let (_, errors, _) = read(b"SOME=1\nFEATHERWIRE_LISTEN=\xff\n");
+        assert!(errors[0].starts_with(".env line 2: FEATHERWIRE_LISTEN: the line is not UTF-8"), "{errors:?}");
+        let (_, errors, _) = read(b"\xff\xfeF\0E\0");
+        assert!(errors[0].contains("UTF-16"), "{errors:?}");
+    }
+
+    #[test]
+    fn variables_of_others_may_be_odd() {
+        let (values, errors, warnings) = read("PEM=\"one\ntwo\"\nTITLE=My App\nPLAIN=a#b\nPRICE=5$\nLAST=1");
+        let names: Vec<_> = values.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["LAST", "PEM", "PLAIN"]);
+        assert!(values.contains(&("PEM".to_owned(), "one\ntwo".to_owned())));
+        assert_eq!((errors, warnings.len()), (vec![], 2), "{warnings:?}");
+        assert!(warnings[0].contains("line 3: TITLE: ") && warnings[0].contains("skipped"), "{warnings:?}");
+        let (values, errors, _) = read("PEM='one\ntwo\nFEATHERWIRE_LISTEN=x\n");
+        assert!(errors.len() == 1 && errors[0].contains("line 1: PEM: "), "{errors:?}");
+        assert_eq!(values.len(), 1, "an open quote swallows nothing that is ours");
     }
 }

@@ -4,18 +4,36 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bytesize::ByteSize;
-use clap::{Args, builder::FalseyValueParser};
+use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::telemetry::Filter;
 
 mod address;
 mod dotenv;
+mod names;
 
 pub(crate) use address::address;
 use address::base_url;
-pub use dotenv::read_dotenv;
+pub use dotenv::Dotenv;
+pub use names::Names;
+
+/// The groups of options in `--help`.
+pub(crate) mod heading {
+    pub const LISTENING: &str = "Listening";
+    pub const CALLERS: &str = "Keys and callers";
+    pub const MODELS: &str = "Models and fail-over";
+    pub const UNITS: &str = "Units and queue";
+    pub const UPSTREAM: &str = "Upstream";
+    pub const TIMEOUTS: &str = "Time-outs";
+    pub const EMULATOR: &str = "Emulator";
+    pub const GATEWAY: &str = "Gateway";
+    pub const LOGGING: &str = "Logging";
+}
 
 /// How to reach Featherless, and how long to wait for it.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::UPSTREAM)]
 pub struct Upstream {
     /// The account's API key, from featherless.ai. Prefer the variable (or `.env`): flags show in process lists
     #[arg(long, env = "FEATHERLESS_API_KEY", hide_env_values = true, value_name = "KEY")]
@@ -40,12 +58,12 @@ pub struct Upstream {
     pub app_url: Option<String>,
 
     /// Longest wait for a connection to the upstream
-    #[arg(long, env = "FEATHERWIRE_CONNECT_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = duration)]
+    #[arg(long, env = "FEATHERWIRE_CONNECT_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = heading::TIMEOUTS)]
     pub connect_timeout: Duration,
 
     /// Longest wait for the first token of an answer, from when the request is sent; for an answer that isn't
     /// streamed, for its headers
-    #[arg(long, env = "FEATHERWIRE_FIRST_TOKEN_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    #[arg(long, env = "FEATHERWIRE_FIRST_TOKEN_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration, help_heading = heading::TIMEOUTS)]
     pub first_token_timeout: Duration,
 
     /// How often to ask again when no model has worked on the request, as when Featherless can't be reached or has no
@@ -59,19 +77,20 @@ pub struct Upstream {
 
     /// Longest silence between two pieces of an answer; comments, which some servers send to keep a connection alive,
     /// don't break it
-    #[arg(long, env = "FEATHERWIRE_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = duration)]
+    #[arg(long, env = "FEATHERWIRE_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = duration, help_heading = heading::TIMEOUTS)]
     pub idle_timeout: Duration,
 }
 
 /// How to serve.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::CALLERS)]
 pub struct Serve {
     /// Address and port of the one listener: gRPC, gRPC-Web and REST
-    #[arg(long, env = "FEATHERWIRE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = address)]
+    #[arg(long, env = "FEATHERWIRE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = address, help_heading = heading::LISTENING)]
     pub listen: SocketAddr,
 
     /// Answer from the built-in emulator: no key, no network, no cost
-    #[arg(long, env = "FEATHERWIRE_EMULATOR", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "FEATHERWIRE_EMULATOR", value_parser = switch, help_heading = heading::EMULATOR)]
     pub emulator: bool,
 
     /// Keys that callers must show, comma-separated, such as `gw_live_…`. Without any, everybody is let in, and
@@ -81,25 +100,25 @@ pub struct Serve {
 
     /// Web pages of these origins may call from a browser, comma-separated, `*` for any. Unset: any if callers need
     /// a key, else those on this machine
-    #[arg(long, env = "FEATHERWIRE_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    #[arg(long, env = "FEATHERWIRE_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',', value_parser = address::origin)]
     pub cors_origins: Vec<String>,
 
     /// Largest request
-    #[arg(long, env = "FEATHERWIRE_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "32MiB")]
+    #[arg(long, env = "FEATHERWIRE_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "32MiB", value_parser = size)]
     pub max_request_bytes: ByteSize,
 
     /// Ask upstream for a stream even when the caller wants a whole chat answer, and add it up: a long silent call dies
     /// behind the upstream's front end after about 100 s. A call may say otherwise by the header or metadata
     /// `x-featherwire-unary-via-stream: true` or `false`
-    #[arg(long, env = "FEATHERWIRE_UNARY_VIA_STREAM", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "FEATHERWIRE_UNARY_VIA_STREAM", value_parser = switch, help_heading = heading::MODELS)]
     pub unary_via_stream: bool,
 
     /// Longest wait for a caller who doesn't read its answer; its stream (HTTP/2) or connection is then closed
-    #[arg(long, env = "FEATHERWIRE_WRITE_TIMEOUT", value_name = "TIME", default_value = "2m", value_parser = duration)]
+    #[arg(long, env = "FEATHERWIRE_WRITE_TIMEOUT", value_name = "TIME", default_value = "2m", value_parser = duration, help_heading = heading::TIMEOUTS)]
     pub write_timeout: Duration,
 
     /// How long running answers may go on after SIGTERM or Ctrl-C; then they end with the error `draining`
-    #[arg(long, env = "FEATHERWIRE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration)]
+    #[arg(long, env = "FEATHERWIRE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = heading::TIMEOUTS)]
     pub drain_timeout: Duration,
 
     /// The upstream.
@@ -121,6 +140,7 @@ pub struct Serve {
 
 /// How to share out the account's concurrency units.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::UNITS)]
 pub struct Units {
     /// The concurrency units that this gateway may use at a time; 0 for no bound. Unset: what the account's plan has, less
     /// what other processes use, as Featherless tells all the time
@@ -132,23 +152,18 @@ pub struct Units {
     pub queue_limit: usize,
 
     /// Longest wait for units
-    #[arg(long, env = "FEATHERWIRE_QUEUE_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    #[arg(long, env = "FEATHERWIRE_QUEUE_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration, help_heading = heading::TIMEOUTS)]
     pub queue_timeout: Duration,
 
     /// The shares of the gateway keys when units are short, comma-separated, in the order of the keys; 1 for those not
     /// named
-    #[arg(
-        long,
-        env = "FEATHERWIRE_KEY_WEIGHTS",
-        value_name = "WEIGHTS",
-        value_delimiter = ',',
-        value_parser = clap::value_parser!(u32).range(1..=1000)
-    )]
+    #[arg(long, env = "FEATHERWIRE_KEY_WEIGHTS", value_name = "WEIGHTS", value_delimiter = ',', value_parser = weight)]
     pub key_weights: Vec<u32>,
 }
 
 /// What to do when models fail. The default does nothing.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = heading::MODELS)]
 pub struct Models {
     /// Other models that answer when this one fails before the caller has seen anything of its answer: no capacity, cold,
     /// silent, broken, gated, not on the plan, or the context too long. In order; may be given more than once (in the
@@ -196,6 +211,7 @@ pub struct Fallback {
 
 /// How the emulator behaves, wherever it runs.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::EMULATOR)]
 pub struct EmulatorPace {
     /// The emulator's tokens per second; 0 for as fast as possible
     #[arg(long, env = "FEATHERWIRE_EMULATOR_TOKENS_PER_SECOND", value_name = "RATE", default_value_t = 40.0, value_parser = rate)]
@@ -232,11 +248,27 @@ pub struct EmulatorPace {
     pub emulator_switches: Vec<crate::emulator::Switch>,
 }
 
+/// What to log.
+#[derive(Args, Clone, Debug)]
+pub struct Logging {
+    /// What to log, to standard error: off, error, warn, info (what `serve` does unless told otherwise), debug (a line
+    /// for every call) or trace. For one library: its name and a level, such as warn,hyper=debug
+    #[arg(long, env = "FEATHERWIRE_LOG", value_name = "LEVEL", global = true, help_heading = heading::LOGGING)]
+    pub log: Option<Filter>,
+}
+
 /// How to reach a running gateway: for the commands that are its clients.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::GATEWAY)]
 pub struct Gateway {
-    /// Where the gateway is
-    #[arg(long, env = "FEATHERWIRE_GATEWAY", value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    /// Where the gateway is; http:// may be left out
+    #[arg(
+        long,
+        env = "FEATHERWIRE_GATEWAY",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8000",
+        value_parser = address::gateway
+    )]
     pub gateway: String,
 
     /// The key to show it. Unset: the first of FEATHERWIRE_API_KEYS
@@ -276,7 +308,8 @@ impl Serve {
                 self.listen
             ));
         }
-        self.upstream.check()
+        // The emulator takes the upstream's place, so that nothing of the upstream's configuration is used.
+        if self.emulator { Ok(()) } else { self.upstream.check() }
     }
 }
 
@@ -286,6 +319,15 @@ impl Upstream {
     /// # Errors
     /// A sentence that says what is wrong and how to mend it.
     pub fn check(&self) -> Result<(), String> {
+        for (name, value) in [("APP_TITLE", Some(&self.app_title)), ("APP_URL", self.app_url.as_ref())] {
+            if value.is_some_and(|value| http::HeaderValue::from_str(value).is_err()) {
+                let flag = name.to_lowercase().replace('_', "-");
+                return Err(format!(
+                    "FEATHERWIRE_{name} (--{flag}) has a line end or another character that a header can't carry: \
+                     write it as plain text, such as Featherwire"
+                ));
+            }
+        }
         match self.api_key() {
             Some(key) if !is_header_token(key.expose_secret()) => {
                 Err("FEATHERLESS_API_KEY has a character that a header can't carry: copy it again, without spaces or \
@@ -309,18 +351,14 @@ impl Gateway {
     }
 }
 
-/// Which log lines to print: `FEATHERWIRE_LOG`, such as `info` or `warn,featherwire=debug`.
-pub fn log_filter() -> Option<String> {
-    std::env::var("FEATHERWIRE_LOG").ok()
-}
-
 /// The longest time that can be asked for: what is added to a clock must stay a time.
 const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text).map_err(|error| error.to_string())? {
-        Duration::ZERO => Err("must be longer than nothing".to_owned()),
-        duration if duration > DURATION_MAX => Err("must be a year at most".to_owned()),
+    let duration = humantime::parse_duration(text);
+    match duration.map_err(|error| format!("expected a time with its unit, such as 500ms, 10s or 5m ({error})"))? {
+        Duration::ZERO => Err("must be longer than nothing, such as 10s".to_owned()),
+        duration if duration > DURATION_MAX => Err("must be a year at most, such as 10s".to_owned()),
         duration => Ok(duration),
     }
 }
@@ -329,9 +367,33 @@ fn fallback(text: &str) -> Result<Fallback, String> {
     let (model, others) = text.split_once('=').unwrap_or_default();
     let others: Vec<_> = others.split(',').map(|other| other.trim().to_owned()).collect();
     if model.trim().is_empty() || others.iter().any(String::is_empty) {
-        return Err("expected MODEL=OTHER or MODEL=OTHER,OTHER".to_owned());
+        return Err("expected MODEL=OTHER or MODEL=OTHER,OTHER, such as org/large=org/small".to_owned());
     }
-    Ok(Fallback { model: model.trim().to_owned(), others })
+    let model = model.trim();
+    if others.iter().any(|other| other == model) {
+        return Err("a model can't answer in its own place: name another one, such as org/large=org/small".to_owned());
+    }
+    Ok(Fallback { model: model.to_owned(), others })
+}
+
+/// A switch as a variable writes it: what is neither yes nor no is a slip, not a yes.
+pub(crate) fn switch(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "t" | "yes" | "y" | "on" => Ok(true),
+        "" | "0" | "false" | "f" | "no" | "n" | "off" => Ok(false),
+        _ => Err("expected yes or no, such as true or false".to_owned()),
+    }
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "expected a size in bytes, such as 32MiB or 500000".to_owned())
+}
+
+fn weight(text: &str) -> Result<u32, String> {
+    match text.trim().parse() {
+        Ok(weight) if (1..=1000).contains(&weight) => Ok(weight),
+        _ => Err("expected whole numbers from 1 to 1000 with commas between, such as 3,1".to_owned()),
+    }
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -40,8 +40,11 @@ impl Scheduler {
         self.pace.is_known().then_some(wait)
     }
 
-    /// All there is to see. It takes a step for each key and each request that runs, and sorts the last 512 waits.
+    /// All there is to see. It takes a step for each key and each request that runs, and sorts the last 512 waits and
+    /// those that last.
     pub fn view(&self, now: Instant) -> View {
+        // Tickets are drawn in the order of arrival.
+        let waits = self.pace.waits(now, self.waiting.values().map(|waiter| waiter.arrived));
         let oldest = self.waiting.first_key_value().map(|(_, waiter)| now.saturating_duration_since(waiter.arrived));
         View {
             capacity: self.units(),
@@ -57,8 +60,8 @@ impl Scheduler {
             },
             passed_over: self.passed_over.len(),
             oldest,
-            wait_p50: self.pace.wait_percentile(50),
-            wait_p99: self.pace.wait_percentile(99),
+            wait_p50: waits.percentile(50),
+            wait_p99: waits.percentile(99),
             keys: self.keys(now),
         }
     }

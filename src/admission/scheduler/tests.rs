@@ -98,6 +98,26 @@ fn who_was_refused_upstream_is_first_again_and_was_charged_nothing() {
 }
 
 #[test]
+fn the_median_wait_is_not_that_of_calmer_times_while_requests_wait() {
+    let mut bench = Bench::with_capacity(2);
+    let first = bench.enqueue(ask());
+    for _ in 0..20 {
+        let ticket = bench.enqueue(ask());
+        bench.start();
+        bench.release(ticket);
+    }
+    assert_eq!(bench.view().wait_p50, Some(Duration::ZERO), "nobody waited, and nobody waits");
+    let others: Vec<_> = (0..3).map(|_| bench.enqueue(ask())).collect();
+    assert_eq!(bench.start(), others[..1]);
+    bench.pass(seconds(5));
+    bench.enqueue(ask());
+    assert_eq!((bench.view().wait_p50, bench.view().wait_p99), (Some(seconds(5)), Some(seconds(5))));
+    bench.release(first);
+    assert_eq!(bench.start(), others[1..2]);
+    assert_eq!(bench.view().wait_p50, Some(seconds(5)), "what ended since then counts too");
+}
+
+#[test]
 fn a_full_queue_refuses_but_never_what_can_start() {
     let mut bench = Bench::of(Settings { queue_limit: 1, ..Settings::default() }, Some(2));
     let first = bench.enqueue(ask().cost(1));

@@ -1,0 +1,149 @@
+//! The names of the variables that configure Featherwire, and names that look like a slip of the pen for one of them.
+
+use std::{env, ffi::OsStr};
+
+use super::Dotenv;
+
+/// Variables whose names begin so are meant for Featherwire.
+const PREFIXES: [&str; 2] = ["FEATHERWIRE_", "FEATHERLESS_"];
+
+/// A name without such a prefix is taken for a misspelt one up to this many slips.
+const SLIPS_MAX: usize = 2;
+
+/// From this Jaro-Winkler similarity on, a known name is suggested. The prefix doesn't count.
+const SIMILARITY_MIN: f64 = 0.8;
+
+/// How much of a name is shown.
+const NAME_CHARS_MAX: usize = 80;
+
+/// The variables that the command line knows.
+#[derive(Clone, Debug)]
+pub struct Names {
+    all: Vec<String>,
+    of_this_command: Vec<String>,
+}
+
+impl Names {
+    /// `all` are the variables of every command, `of_this_command` those that the command at hand reads.
+    pub fn new(all: Vec<String>, of_this_command: Vec<String>) -> Self {
+        Self { all, of_this_command }
+    }
+
+    /// Whether a variable of this name configures Featherwire, or is meant to.
+    pub(super) fn is_meant(&self, name: &str) -> bool {
+        let name = name.to_uppercase();
+        PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || self.misspelt(&name).is_some()
+    }
+
+    /// The known name that `name` is most like, if one is near.
+    pub(super) fn nearest(&self, name: &str) -> Option<&str> {
+        let name: String = name.to_uppercase().split_whitespace().collect();
+        if let Some(near) = self.misspelt(&name) {
+            return Some(near);
+        }
+        let own = without_prefix(&name);
+        let similarity = |known: &str| strsim::jaro_winkler(own, without_prefix(known));
+        let near = self.all.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+        (similarity(near) >= SIMILARITY_MIN).then_some(near)
+    }
+
+    /// What is suspicious about the environment's names: one sentence each, without values.
+    pub fn warnings(&self, dotenv: &Dotenv) -> Vec<String> {
+        let mut names: Vec<_> = env::vars_os().map(|(name, _)| shown(&name)).collect();
+        names.sort_unstable();
+        names.iter().filter_map(|name| Some(format!("{}{}", dotenv.place(name), self.suspicion(name)?))).collect()
+    }
+
+    fn suspicion(&self, name: &str) -> Option<String> {
+        if self.of_this_command.iter().any(|known| known == name) {
+            return None;
+        }
+        if self.all.iter().any(|known| known == name) {
+            // Another command's variable is fine, but for a name that is one letter away from one that is missing here.
+            let near = self.of_this_command.iter().find(|known| strsim::damerau_levenshtein(known, name) == 1)?;
+            let is_missing = env::var_os(near).is_none();
+            return is_missing.then(|| format!("{name} is not read by this command; did you mean {near}?"));
+        }
+        if !self.is_meant(name) {
+            return None;
+        }
+        Some(match self.nearest(name) {
+            Some(near) => format!("{name} is no variable of Featherwire and has no effect; did you mean {near}?"),
+            None => format!(
+                "{name} is no variable of Featherwire {} and has no effect; `featherwire serve --help` lists them",
+                env!("CARGO_PKG_VERSION")
+            ),
+        })
+    }
+
+    /// The known name that `name` is a few slips away from. Case doesn't count.
+    fn misspelt(&self, name: &str) -> Option<&str> {
+        let slips = |known: &String| strsim::damerau_levenshtein(known, name);
+        let near = self.all.iter().min_by_key(|known| slips(known))?;
+        (slips(near) <= SLIPS_MAX).then_some(near)
+    }
+
+    /// A variable of this command whose value is not text.
+    ///
+    /// # Errors
+    /// A sentence that names it.
+    pub fn check_values(&self) -> Result<(), String> {
+        let is_text = |name: &&String| env::var_os(name).is_some_and(|value| value.to_str().is_none());
+        match self.of_this_command.iter().find(is_text) {
+            Some(name) => Err(format!("{name} holds bytes that are not UTF-8 text: set it again, as text")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn without_prefix(name: &str) -> &str {
+    PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+}
+
+fn shown(name: &OsStr) -> String {
+    name.to_string_lossy().chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::config) fn names() -> Names {
+        let serve = ["FEATHERLESS_API_KEY", "FEATHERLESS_BASE_URL", "FEATHERWIRE_LISTEN", "FEATHERWIRE_API_KEYS"];
+        let serve = serve.map(str::to_owned).to_vec();
+        let mut all = serve.clone();
+        all.push("FEATHERWIRE_API_KEY".to_owned());
+        Names::new(all, serve)
+    }
+
+    #[test]
+    fn a_misspelt_name_is_told_with_the_one_that_is_meant() {
+        for (wrong, right) in [
+            ("FEATHERWIRE_LISTN", "FEATHERWIRE_LISTEN"),
+            ("featherwire_listen", "FEATHERWIRE_LISTEN"),
+            ("FEATHERWIRELISTEN", "FEATHERWIRE_LISTEN"),
+            ("FETHERWIRE_LISTEN", "FEATHERWIRE_LISTEN"),
+            ("FEATHERWIRE_API_KEY S", "FEATHERWIRE_API_KEYS"),
+            ("FEATHERWIRE_BASE_URL", "FEATHERLESS_BASE_URL"),
+            ("FEATHERLESS_BASEURL", "FEATHERLESS_BASE_URL"),
+            ("FEATHERLESS_APIKEY", "FEATHERLESS_API_KEY"),
+        ] {
+            let told = names().suspicion(wrong).unwrap();
+            assert!(told.contains(wrong) && told.ends_with(&format!("did you mean {right}?")), "{told}");
+        }
+        assert!(names().suspicion("FEATHERWIRE_ZZZ").unwrap().contains("--help"));
+    }
+
+    #[test]
+    fn names_of_others_are_nobodys_slip() {
+        for name in ["PATH", "HOME", "FEATHER", "OPENAI_API_KEY", "API_KEY", "LISTEN", "FEATHERLESS_API_KEY"] {
+            assert_eq!(names().suspicion(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_client_s_key_is_not_taken_for_the_gateway_s_keys() {
+        let told = names().suspicion("FEATHERWIRE_API_KEY").unwrap();
+        assert!(told.contains("did you mean FEATHERWIRE_API_KEYS?"), "{told}");
+    }
+}
