@@ -579,7 +579,7 @@ async fn what_was_called_wrongly_says_what_to_do_and_exits_with_2() {
     assert!(slip.code == Some(2) && slip.err.contains("'--listen'"), "{}", slip.err);
     let elsewhere = run(&mut featherwire(&["chat", "hi", "--queue-limit", "1"])).await;
     assert!(elsewhere.code == Some(2) && elsewhere.err.contains("`featherwire serve`"), "{}", elsewhere.err);
-    let own = run(&mut featherwire(&["serve", "--fallback", "a=b,a"])).await;
+    let own = run(&mut featherwire(&["serve", "--fallback", "a=b,a", "--listen", "0.0.0.0:0"])).await;
     assert!(own.code == Some(2) && own.err.contains("own place"), "{}", own.err);
     // A name for documentation alone: no machine has this address.
     for (listen, told) in [("192.0.2.1:0", "no address 192.0.2.1"), ("0.0.0.0", "port is missing")] {
