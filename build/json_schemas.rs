@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 use super::{
     comments::Comments,
     json_rules::{
-        ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY, WITHOUT_JSON,
-        map_value, real_oneof, renamed,
+        ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_SENT, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY,
+        WITHOUT_JSON, map_value, real_oneof, renamed,
     },
     request_limits::{NOT_EMPTY, RANGES, Range, WORDS},
 };
@@ -164,7 +164,8 @@ impl<'a> Schemas<'a> {
             Way::Answer => {
                 let is_null = NULL_WHEN_UNSET.contains(&format!("{}.{name}", message.name()).as_str());
                 let is_null_somewhere = self.nulls_in_places(message.name()).any(|null| null == name);
-                (is_plain || is_null || ALWAYS.contains(&path), is_null || is_null_somewhere)
+                let may_be_null = is_null || is_null_somewhere || NULL_WHEN_SENT.contains(&path);
+                (is_plain || is_null || ALWAYS.contains(&path), may_be_null)
             }
         };
         if way == Way::Request {

@@ -27,6 +27,7 @@ mod faults;
 mod fuzzing;
 mod http1;
 mod http2;
+mod meanings;
 mod models;
 mod openapi;
 mod probes;
