@@ -194,7 +194,7 @@ async fn a_fallback_that_costs_less_cures_a_wait_that_is_too_long() {
         assert_eq!(answer.tried, Some(format!("{FOUR_UNITS}=queue_timeout")), "{door:?}");
         assert!(answer.waited_ms.unwrap() >= 100, "{door:?}: the wait of both models counts");
         drop(holder);
-        upstream.closed().await;
+        upstream.rests().await;
         until(&gateway, "all units are back", |view| view["in_use"] == 0 && view["settling"] == 0).await;
     }
 }
