@@ -70,7 +70,7 @@ impl Permit {
     pub async fn wait_again(mut self, refusal: &Error, place: &Place) -> Result<Self> {
         self.is_over = true;
         let (permits, want, ticket, mut tries) = (self.permits.clone(), self.want.clone(), self.ticket, self.tries);
-        let until = permits.until(self.asked_at, want.deadline);
+        let until = permits.until(self.asked_at, &want);
         let (tell, told) = oneshot::channel();
         let (next, aside) = {
             let mut state = permits.state();

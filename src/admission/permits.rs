@@ -106,7 +106,13 @@ pub struct Want {
     pub is_guess: bool,
     /// When its caller stops waiting.
     pub deadline: Option<Instant>,
+    /// How long its call has waited for units of other models.
+    pub waited: Duration,
 }
+
+/// How long a fallback may wait for units even if the models before it have waited for as long as a call may: it may cost
+/// fewer units, and these may be free.
+const FALLBACK_WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// A gateway key, as the scheduler knows it. The default is everybody, where no keys are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,12 +259,12 @@ impl Permits {
             weight: want.caller.weight,
             priority: want.priority,
             cost: want.cost,
-            deadline: Some(self.until(asked_at, want.deadline).into_std()),
+            deadline: Some(self.until(asked_at, want).into_std()),
         }
     }
 
     pub(super) fn is_hurried(&self, asked_at: Instant, want: &Want) -> bool {
-        want.deadline.is_some_and(|deadline| deadline <= asked_at + self.shared.queue_timeout)
+        want.deadline.is_some_and(|deadline| deadline <= asked_at + self.patience(want))
     }
 
     pub(super) fn insert(
@@ -409,9 +415,17 @@ impl Permits {
         [wake, state.doubt_at].into_iter().flatten().min()
     }
 
-    pub(super) fn until(&self, from: Instant, deadline: Option<Instant>) -> Instant {
-        let limit = from + self.shared.queue_timeout;
-        deadline.map_or(limit, |deadline| deadline.min(limit))
+    /// Until when a request waits that asks since then.
+    pub(super) fn until(&self, from: Instant, want: &Want) -> Instant {
+        let limit = from + self.patience(want);
+        want.deadline.map_or(limit, |deadline| deadline.min(limit))
+    }
+
+    /// How long a request may wait. All models of a call share the longest wait, so that each fallback doesn't wait for as
+    /// long again.
+    fn patience(&self, want: &Want) -> Duration {
+        let limit = self.shared.queue_timeout;
+        limit.saturating_sub(want.waited).max(FALLBACK_WAIT_MIN.min(limit))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

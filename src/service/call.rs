@@ -170,6 +170,11 @@ impl Call {
         self.waited_ms.fetch_add(wait, Ordering::Relaxed).saturating_add(wait)
     }
 
+    /// How long the call has waited for units so far.
+    pub(super) fn waited(&self) -> Duration {
+        Duration::from_millis(self.waited_ms.load(Ordering::Relaxed))
+    }
+
     /// Completes when all calls are to end.
     pub(super) fn poll_over(&self, context: &mut Context<'_>) -> Poll<Error> {
         self.place.poll_over(context)

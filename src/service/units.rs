@@ -110,8 +110,14 @@ impl Units {
             cost: cost.unwrap_or(COST_UNKNOWN),
             is_guess: cost.is_none(),
             deadline: call.deadline,
+            waited: call.waited(),
         };
-        self.permits.acquire(want, &call.queue_place).await
+        let asked_at = Instant::now();
+        let permit = self.permits.acquire(want, &call.queue_place).await;
+        if permit.is_err() {
+            call.has_waited(asked_at.elapsed());
+        }
+        permit
     }
 
     /// The units that a request to this model holds, if anything is known of it.

@@ -176,6 +176,30 @@ async fn a_full_queue_and_a_long_wait_are_refused_with_advice() {
 }
 
 #[tokio::test]
+async fn a_fallback_that_costs_less_cures_a_wait_that_is_too_long() {
+    for door in Door::ALL {
+        let upstream = Scripted::first([Reply::EventsThenSilence(vec![chunk("a")]), answer(door)]).await;
+        let cost = |id: &str, cost: u32| json!({"id": id, "concurrency_cost": cost});
+        let costs = [cost(ONE_UNIT, 1), cost(FOUR_UNITS, 4), cost("emulator/stall-after-5", 1)];
+        upstream.knows(json!({"data": costs}));
+        let gateway = Gateway::with(upstream.address, |config| {
+            config.units.units = Some(4);
+            config.units.queue_timeout = Duration::from_millis(100);
+        })
+        .await;
+        let holder = hold(&gateway).await;
+        let headers = [("x-featherwire-fallback", ONE_UNIT)];
+        let answer = gateway.ask_with(door, &prompt(FOUR_UNITS, "hi"), &headers).await.ok();
+        assert_eq!(answer.served_by.as_deref(), Some(ONE_UNIT), "{door:?}");
+        assert_eq!(answer.tried, Some(format!("{FOUR_UNITS}=queue_timeout")), "{door:?}");
+        assert!(answer.waited_ms.unwrap() >= 100, "{door:?}: the wait of both models counts");
+        drop(holder);
+        upstream.closed().await;
+        until(&gateway, "all units are back", |view| view["in_use"] == 0 && view["settling"] == 0).await;
+    }
+}
+
+#[tokio::test]
 async fn a_deadline_counts_the_wait_for_units() {
     let (_upstream, gateway, _holder) = taken(|_| {}).await;
     for door in Door::ALL {

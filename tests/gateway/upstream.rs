@@ -285,9 +285,8 @@ async fn what_only_grpc_can_get_wrong_is_refused_with_the_fields_path() {
         CreateChatCompletionRequest { tools: vec![tool], ..good() }
     };
     let cases = [
-        (extra("temperature", "1"), "request", "has a field `temperature`"),
-        (extra("stream", "true"), "stream", "call the Stream"),
-        (extra("guided", "{broken"), "guided", "not valid JSON"),
+        (extra("stream", "true"), "extra[\"stream\"]", "call the Stream"),
+        (extra("guided", "{broken"), "extra[\"guided\"]", "not valid JSON"),
         (schema("{'type': 'object'}"), "tools[0].function.parameters", "not valid JSON"),
         (CreateChatCompletionRequest { temperature: Some(f64::NAN), ..good() }, "temperature", "out of range"),
         (

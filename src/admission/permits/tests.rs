@@ -18,7 +18,7 @@ fn permits(capacity: u32) -> Permits {
 
 fn want(cost: u32) -> Want {
     let (caller, priority) = (Caller::default(), Priority::Default);
-    Want { caller, priority, model: MODEL.into(), cost, is_guess: false, deadline: None }
+    Want { caller, priority, model: MODEL.into(), cost, is_guess: false, deadline: None, waited: Duration::ZERO }
 }
 
 fn full(active: u32, limit: u32) -> Error {
