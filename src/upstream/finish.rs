@@ -47,11 +47,12 @@ pub struct End<'a> {
 }
 
 impl End<'_> {
-    /// The error that the choice ended with; none if it hasn't failed.
+    /// The error that the choice ended with; none if it hasn't failed. An error beside a good reason is a remark: the choice has
+    /// ended well.
     pub(super) fn error(&self, model: Option<&str>) -> Option<Error> {
-        let reason = self.reason.filter(|reason| is_failure(reason));
+        let reason = self.reason.filter(|reason| !reason.is_empty());
         // Members that there is no field for are rare.
-        if reason.is_none() && self.extra.is_empty() {
+        if reason.is_some_and(|reason| !is_failure(reason)) || (reason.is_none() && self.extra.is_empty()) {
             return None;
         }
         let odd_reason = self.extra.get("finish_reason").filter(|reason| is_odd_failure(reason));
@@ -151,14 +152,15 @@ mod tests {
         };
         assert!(error(Some("abort"), "later", "1").contains("\"abort\""));
         assert!(error(Some("error"), "error", r#"{"message":"boo","code":502}"#).contains("boo"));
-        assert!(error(Some("stop"), "error", r#""boo""#).contains("boo"));
+        assert!(error(Some(""), "error", r#""boo""#).contains("boo"));
         assert!(error(None, "finish_reason", r#"{"error":"boo"}"#).contains("boo"));
         assert!(error(None, "finish_reason", r#"{"type":"abort","message":"boo"}"#).contains("boo"));
         assert!(error(Some("error: boo"), "error", "{}").contains("boo"));
         for (name, value) in
             [("error", "null"), ("error", "{}"), ("finish_reason", r#"{"type":"stop"}"#), ("later", "1")]
         {
-            assert_eq!(error(Some("stop"), name, value), "", "{name} {value}");
+            assert_eq!(error(None, name, value), "", "{name} {value}");
+            assert_eq!(error(Some("stop"), "error", r#""boo""#), "");
         }
     }
 }
