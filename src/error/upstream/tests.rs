@@ -121,6 +121,14 @@ fn an_error_in_a_success_means_what_it_says() {
 }
 
 #[test]
+fn the_numbers_of_a_unit_refusal_are_read_behind_what_is_quoted_too() {
+    let long = format!(r#"{{"detail":"{} (plan limit: 4)"}}"#, "x".repeat(2000));
+    let error = error(429, &long);
+    assert_eq!(error.unit_refusal().unwrap().limit, Some(4));
+    assert!(!error.message().contains("plan limit"), "the quote has a bound");
+}
+
+#[test]
 fn both_forms_of_retry_after_are_read() {
     let wait = |value: &str| retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]));
     assert_eq!(wait("7"), Some(Duration::from_secs(7)));
