@@ -82,6 +82,10 @@ pub const NULL_KEPT: &[&str] = &["ChatMessage.content"];
 /// The same, for a message in one place only: an answer's message has `refusal`, a request's messages need not.
 pub const NULL_WHEN_UNSET_IN: &[(&str, &[&str])] = &[("ChatChoice.message", &["content", "refusal"])];
 
+/// Members of answers that are null when the upstream sends null, and absent when it sends nothing: there the two mean different
+/// things. The service keeps such a null in `extra`.
+pub const NULL_WHEN_SENT: &[&str] = &["Plan.concurrency", "Plan.max_context_length", "Plan.max_model_size"];
+
 /// Lists that are written when empty, because the member is required.
 pub const ALWAYS: &[&str] = &[
     "Concurrency.requests",

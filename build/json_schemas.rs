@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 use super::{
     comments::Comments,
     json_rules::{
-        ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY, PUT_IN,
-        REPLAYED, WITHOUT_JSON, map_value, real_oneof, renamed,
+        ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_SENT, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY,
+        PUT_IN, REPLAYED, WITHOUT_JSON, map_value, real_oneof, renamed,
     },
     request_limits::{NEEDED, NOT_EMPTY, RANGES, Range, WORDS, range_of},
 };
@@ -171,7 +171,8 @@ impl<'a> Schemas<'a> {
                 let is_null_somewhere = self.nulls_in_places(message.name()).any(|null| null == name);
                 let is_put_in =
                     PUT_IN.iter().any(|(owner, members)| *owner == message.name() && members.contains(&name.as_str()));
-                (is_plain || is_null || is_put_in || ALWAYS.contains(&path), is_null || is_null_somewhere)
+                let may_be_null = is_null || is_null_somewhere || NULL_WHEN_SENT.contains(&path);
+                (is_plain || is_null || is_put_in || ALWAYS.contains(&path), may_be_null)
             }
         };
         if way == Way::Request {

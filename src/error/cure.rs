@@ -114,9 +114,9 @@ impl Error {
     }
 
     /// Whether the upstream refused by a status that no other model changes: a redirect, no such path, no access. A
-    /// timeout (408) is no refusal.
+    /// timeout (408) and a request that upstream gave up by itself (499) are no refusals.
     fn is_refused_by_status(&self) -> bool {
-        matches!(self.upstream_status(), Some(300..=407 | 409..=499))
+        matches!(self.upstream_status(), Some(300..=407 | 409..=498))
     }
 }
 
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn every_breakdown_of_the_upstream_allows_a_fallback_and_counts_against_the_model() {
-        for status in (500..=599).chain([408]) {
+        for status in (500..=599).chain([408, 499]) {
             for error in replies(status) {
                 assert!(error.allows_fallback(), "{status} {error:?}");
                 assert_eq!(error.health(), Health::Down, "{status} {error:?}");

@@ -1,24 +1,40 @@
 //! The error that an upstream's reply means, by the upstream's documentation and by what people have seen of it.
 //!
-//! Three shapes are understood: OpenAI's `{"error":{…}}`, the account endpoints' `{"statusCode","message","code"}`,
-//! and a bare `{"error":"…"}`, which also comes inside a stream that began well.
+//! The status decides the kind, so that callers retry what can be retried and nothing else. The body refines that where it
+//! has something to say: [`shapes`] reads it, [`words`] makes its words fit to be quoted. In a stream, or in an answer that
+//! calls itself a success, there is no such status: there the error's own words tell which status it would have had.
+//!
+//! | status | kind | what it means for the caller |
+//! |---|---|---|
+//! | 400, 422 | Invalid | the request is wrong: not ready, a context that is too short, or a bad field |
+//! | 401 | Misconfigured | the gateway's own key was rejected |
+//! | 402, 403, 451 | Forbidden | the account may not do this |
+//! | 404, 410 | NotFound | of a model. Of anything else, 404 is a base URL that is wrong: Upstream |
+//! | 407, 511 | Upstream | a proxy on the way asks for authentication |
+//! | 408, 504, 522, 524, 598, 599 | Timeout | the upstream took too long |
+//! | 413, 414 | TooLarge | the request is too large |
+//! | 429 | Saturated | try again later |
+//! | 499 | Upstream | the upstream gave the request up by itself |
+//! | any other 4xx | Invalid | the request is refused: the same request again would be refused again |
+//! | 503, 529 | Unavailable | there is no capacity |
+//! | any other 5xx | Upstream | the upstream is broken |
+//! | 3xx | Upstream | a redirect, which the API never sends: the base URL is wrong |
+
+mod shapes;
+mod words;
 
 use std::{
-    collections::BTreeMap,
+    borrow::Cow,
     time::{Duration, SystemTime},
 };
 
 use http::{HeaderMap, StatusCode, header};
-use serde_json::{Value, value::RawValue};
 
 use super::{Error, Kind, throttle};
-use crate::json;
+use shapes::Said;
 
 /// How much of an upstream's error body is read. What is longer is no API error.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
-
-/// How much of an upstream's own message is passed on, in characters.
-const MESSAGE_CHARS_MAX: usize = 1000;
 
 /// The longest wait that an upstream's `Retry-After` may ask of a caller.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
@@ -38,61 +54,51 @@ pub struct Reply<'a> {
     pub model: Option<&'a str>,
 }
 
-/// What an error reply says, whatever its shape.
-#[derive(Default)]
-struct Members {
-    message: Option<String>,
-    r#type: Option<String>,
-    param: Option<String>,
-    code: Option<String>,
-    /// A number where the code should be: some engines put the status there.
-    status: Option<u64>,
-}
+/// What an error's code or type means where there is no status: codes of Featherless's first, then words that engines and
+/// gateways share. A type's last part, `_error`, makes no difference.
+#[rustfmt::skip]
+const MEANINGS: [(StatusCode, &[&str]); 10] = [
+    (StatusCode::TOO_MANY_REQUESTS,     &["concurrency_limit_exceeded", "rate_limit", "rate_limit_exceeded", "rate_limited", "too_many_requests", "resource_exhausted", "throttling"]),
+    (StatusCode::UNAUTHORIZED,          &["unauthorized", "authentication", "unauthenticated", "invalid_api_key"]),
+    (StatusCode::FORBIDDEN,             &["model_not_on_plan", "permission", "permission_denied", "forbidden", "access_denied"]),
+    (StatusCode::NOT_FOUND,             &["model_not_found", "not_found"]),
+    (StatusCode::PAYMENT_REQUIRED,      &["billing", "payment_required", "insufficient_quota", "insufficient_credits"]),
+    (StatusCode::PAYLOAD_TOO_LARGE,     &["request_too_large", "payload_too_large"]),
+    (StatusCode::BAD_REQUEST,           &["model_not_ready", "invalid_request", "bad_request", "invalid_argument", "validation", "unprocessable_entity"]),
+    (StatusCode::SERVICE_UNAVAILABLE,   &["overloaded", "engine_overloaded", "server_overloaded", "service_unavailable", "unavailable", "no_capacity"]),
+    (StatusCode::GATEWAY_TIMEOUT,       &["timeout", "timed_out", "request_timeout", "gateway_timeout", "deadline_exceeded"]),
+    (StatusCode::INTERNAL_SERVER_ERROR, &["api", "server", "internal", "internal_server", "completions"]),
+];
 
-/// The members of an object, unread. Of two with the same name the last counts, as everywhere in JSON here.
-fn object(body: &[u8]) -> Option<BTreeMap<String, &RawValue>> {
-    json::peek(std::str::from_utf8(body).ok()?).ok()
-}
-
-/// Reads an error reply. An account's error may have a bare `error` beside its `message`, which then says more.
-fn members(body: &[u8]) -> Option<Members> {
-    let body = object(body)?;
-    let read = |name| body.get(name).and_then(|value| serde_json::from_str::<Value>(value.get()).ok());
-    let (error, message, code) = (read("error"), read("message"), read("code"));
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-    let members = match error {
-        Some(Value::Object(error)) => Members {
-            message: text(error.get("message")),
-            r#type: text(error.get("type")),
-            param: text(error.get("param")),
-            code: text(error.get("code")),
-            status: error.get("code").and_then(Value::as_u64),
-        },
-        error => Members {
-            message: text(message.as_ref()).or_else(|| text(error.as_ref())),
-            code: text(code.as_ref()),
-            ..Members::default()
-        },
-    };
-    (members.message.is_some() || members.code.is_some() || members.status.is_some()).then_some(members)
-}
-
-impl Members {
+impl Said {
     fn code(&self) -> &str {
         self.code.as_deref().unwrap_or_default()
     }
 
     /// The status that an error would have had if it had come in time: a refusal is no breakdown.
     fn meant_status(&self) -> StatusCode {
-        match (self.code(), self.r#type.as_deref()) {
-            (throttle::UNITS_CODE, _) => StatusCode::TOO_MANY_REQUESTS,
-            ("unauthorized", _) => StatusCode::UNAUTHORIZED,
-            ("model_not_found", _) => StatusCode::NOT_FOUND,
-            (code, _) if code.starts_with("model_gated") || code == "model_not_on_plan" => StatusCode::FORBIDDEN,
-            (code, _) if code.starts_with("content_") || code.starts_with("context_") => StatusCode::BAD_REQUEST,
-            (_, Some("invalid_request_error")) => StatusCode::BAD_REQUEST,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        let word_means = |word: &str| {
+            let word = word.strip_suffix("_error").or_else(|| word.strip_suffix("_exception")).unwrap_or(word);
+            match word {
+                _ if word.starts_with("model_gated") => Some(StatusCode::FORBIDDEN),
+                _ if word.starts_with("content_") || word.starts_with("context_") => Some(StatusCode::BAD_REQUEST),
+                _ => MEANINGS.iter().find(|(_, words)| words.contains(&word)).map(|(status, _)| *status),
+            }
+        };
+        self.status
+            .or_else(|| self.code.as_deref().and_then(word_means))
+            .or_else(|| self.r#type.as_deref().and_then(word_means))
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The message, in the length in which it is quoted.
+    fn quote(&self) -> Option<Cow<'_, str>> {
+        self.message.as_deref().map(words::shortened)
+    }
+
+    /// A sentence that quotes the message, to follow another one; nothing if there is none.
+    fn quoted(&self) -> String {
+        self.quote().map(|message| format!(". Featherless says: {message}")).unwrap_or_default()
     }
 }
 
@@ -100,10 +106,7 @@ impl From<Reply<'_>> for Error {
     fn from(reply: Reply<'_>) -> Self {
         let request_id = reply.headers.get("request-id").and_then(|id| id.to_str().ok());
         let request_id = request_id.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX).map(str::to_owned);
-        let error = match members(reply.body) {
-            Some(members) => from_members(reply.status, &members, reply.model),
-            None => from_status(reply.status),
-        };
+        let error = meaning(reply.status, &Said::by_body(reply.body), reply.model);
         let error = match retry_after(reply.headers) {
             Some(wait) => error.with_told_retry_after(wait),
             None => error,
@@ -113,31 +116,63 @@ impl From<Reply<'_>> for Error {
 }
 
 impl Error {
-    /// The error that an event of a stream is, if it is one rather than a chunk. Its status was 200, so only the
-    /// words tell what it means.
+    /// The error that a success is, if it is one rather than an answer: an event of a stream, or a whole answer. Its status was
+    /// 200, so only the words tell what it means.
     pub fn from_event(data: &[u8], model: Option<&str>) -> Option<Self> {
-        object(data)?.get("error").filter(|error| error.get() != "null")?;
-        let members = members(data).unwrap_or_default();
-        let status = match members.status.and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok()) {
-            Some(status) => status,
-            None => members.meant_status(),
-        };
-        Some(match status {
-            StatusCode::INTERNAL_SERVER_ERROR => Self::new(
-                Kind::Upstream,
-                "upstream_stream_failed",
-                format!(
-                    "Featherless broke the answer off: {}. Whatever came before is not complete: try again, or use another model",
-                    words(&members)
-                ),
-            ),
-            status => from_members(status, &members, model),
-        })
+        Said::by_success(data).map(|said| broken_off(&said, model))
+    }
+
+    /// The error that an event is which calls itself one, whatever it has in it.
+    pub fn from_error_event(data: &[u8], model: Option<&str>) -> Self {
+        broken_off(&Said::by_body(data), model)
+    }
+
+    /// The error that a choice ended with, if it did: `reason` is its reason if that means failure, `error` is the JSON text of
+    /// what it says of an error.
+    pub fn from_failed_choice(reason: Option<&str>, error: Option<&str>, model: Option<&str>) -> Option<Self> {
+        let mut said = error.and_then(Said::by_member);
+        if let Some(reason) = reason {
+            let said = said.get_or_insert_default();
+            if said.message.is_none() {
+                said.message =
+                    words::quotable(reason).map(|reason| format!("the reason that it gives is \"{reason}\""));
+            }
+        }
+        said.map(|said| broken_off(&said, model))
     }
 }
 
-fn from_members(status: StatusCode, members: &Members, model: Option<&str>) -> Error {
-    let (message, code) = (words(members), members.code());
+/// What an error means that came after a status of success.
+fn broken_off(said: &Said, model: Option<&str>) -> Error {
+    let status = said.meant_status();
+    let message = said.quote().unwrap_or("it does not say why".into());
+    match status.as_u16() {
+        404 if !is_about_model(said) => {
+            let code = said.code.clone().unwrap_or_else(|| "not_found".to_owned());
+            Error::new(Kind::NotFound, code, format!("Featherless has not found what the request names: {message}"))
+        }
+        400..=406 | 408..=498 | 503 | 504 | 522 | 524 | 529 | 598 | 599 => return meaning(status, said, model),
+        _ => Error::new(
+            Kind::Upstream,
+            "upstream_stream_failed",
+            format!(
+                "Featherless broke the answer off: {message}. What came before is not complete: try again, or use another model"
+            ),
+        ),
+    }
+    .with_source(format!("upstream status 200, then an error with status {}", status.as_u16()))
+}
+
+/// Whether an error of a thing that isn't there is about a model.
+fn is_about_model(said: &Said) -> bool {
+    let says_model = || said.message.as_deref().is_some_and(|message| message.to_ascii_lowercase().contains("model"));
+    said.code() == "model_not_found" || (said.code() != "unknown_path" && says_model())
+}
+
+/// What a status means, refined by what is said beside it.
+fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
+    let (quote, code) = (said.quote(), said.code());
+    let message = quote.as_deref().unwrap_or("(no message)");
     let model = model.unwrap_or("this model");
     let lower = message.to_ascii_lowercase();
     let says = |what: &str| lower.contains(what);
@@ -153,14 +188,17 @@ fn from_members(status: StatusCode, members: &Members, model: Option<&str>) -> E
         400 | 422 if code == "context_length_exceeded" || says("maximum context length") => Error::new(
             Kind::Invalid,
             "context_length_exceeded",
-            format!("{message}. Shorten the messages, lower max_tokens, or use a model with a larger context"),
+            format!("{}. Shorten the messages, lower max_tokens, or use a model with a larger context", quote.as_deref().unwrap_or("The request is longer than the model's context")),
         )
         .with_param("messages"),
-        400 | 422 => {
-            let code = if code.is_empty() { "upstream_refused" } else { code };
-            let error = Error::new(Kind::Invalid, code.to_owned(), format!("Featherless refused the request: {message}"));
-            members.param.iter().fold(error, |error, param| error.with_param(param))
-        }
+        401 => Error::new(
+            Kind::Misconfigured,
+            "featherless_api_key_rejected",
+            "Featherless rejected the gateway's API key: the gateway's owner must set a valid FEATHERLESS_API_KEY",
+        )
+        .with_help("https://featherless.ai/account/api-keys"),
+        402 => Error::new(Kind::Forbidden, "payment_required", format!("Featherless asks for payment{}", said.quoted()))
+            .with_help("https://featherless.ai/account/subscription"),
         403 if says("api access") => Error::new(
             Kind::Forbidden,
             "plan_without_api_access",
@@ -179,8 +217,12 @@ fn from_members(status: StatusCode, members: &Members, model: Option<&str>) -> E
             format!("{model} is not part of the Featherless account's plan: change the plan, or use a smaller model"),
         )
         .with_help("https://featherless.ai/account/subscription"),
-        403 => Error::new(Kind::Forbidden, "forbidden", format!("Featherless refused access: {message}")),
-        404 if code == "model_not_found" || (says("model") && code != "unknown_path") => Error::new(
+        403 | 451 => Error::new(
+            Kind::Forbidden,
+            "forbidden",
+            format!("Featherless refused access (status {}){}", status.as_u16(), said.quoted()),
+        ),
+        404 | 410 if is_about_model(said) => Error::new(
             Kind::NotFound,
             "model_not_found",
             format!("Featherless has no model {model}. Ids are case-sensitive; GET /v1/models?q=… or `featherwire models --search …` finds them"),
@@ -189,70 +231,87 @@ fn from_members(status: StatusCode, members: &Members, model: Option<&str>) -> E
         404 => Error::new(
             Kind::Upstream,
             "upstream_bad_answer",
-            format!("The upstream has no such path: check FEATHERLESS_BASE_URL. It says: {message}"),
+            format!("The upstream has no such path (status 404): check FEATHERLESS_BASE_URL{}", said.quoted()),
         ),
-        429 => throttle::refused(code, members.message.as_deref().unwrap_or_default(), &message),
-        503 => Error::new(
-            Kind::Unavailable,
-            "no_capacity",
-            format!("Featherless has no capacity for {model} right now: try again, or use another model. Featherless says: {message}"),
+        407 | 511 => Error::new(
+            Kind::Upstream,
+            "upstream_bad_answer",
+            format!(
+                "A proxy between the gateway and Featherless asks for authentication (status {}): \
+                 the gateway's owner must check its proxy settings",
+                status.as_u16()
+            ),
         ),
-        500 => Error::new(Kind::Upstream, "upstream_error", format!("Featherless failed inside: {message}. Try again, or use another model")),
-        401 | 408 | 413 | 504 | 522 | 524 => from_status(status),
-        402 => Error::new(Kind::Forbidden, "payment_required", format!("Featherless asks for payment: {message}"))
-            .with_help("https://featherless.ai/account/subscription"),
-        400..=499 => {
-            let code = if code.is_empty() { "upstream_refused" } else { code };
-            Error::new(Kind::Invalid, code.to_owned(), format!("Featherless refused the request (status {}): {message}", status.as_u16()))
-        }
-        _ => from_status(status),
-    }
-    .with_source(format!("upstream status {status}"))
-}
-
-/// An error told by the status alone: the body isn't an API error. A page of a CDN is never passed on.
-fn from_status(status: StatusCode) -> Error {
-    // Not `status` itself, which prints numbers that it has no name for as such.
-    let code = status.as_u16();
-    match code {
-        401 => Error::new(
-            Kind::Misconfigured,
-            "featherless_api_key_rejected",
-            "Featherless rejected the gateway's API key: the gateway's owner must set a valid FEATHERLESS_API_KEY",
-        )
-        .with_help("https://featherless.ai/account/api-keys"),
-        408 | 504 | 522 | 524 => Error::new(
+        408 | 504 | 522 | 524 | 598 | 599 => Error::new(
             Kind::Timeout,
             "upstream_timeout",
             format!(
-                "Featherless took too long and its front end gave up (status {code}): \
-                 stream the answer, lower max_tokens, or use a smaller model"
+                "Featherless took too long and its front end gave up (status {}): \
+                 stream the answer, lower max_tokens, or use a smaller model{}",
+                status.as_u16(),
+                said.quoted()
             ),
         ),
-        413 => Error::new(Kind::TooLarge, "request_too_large", "Featherless finds the request too large: shorten it"),
-        429 => throttle::rate_limited(),
-        503 => Error::new(Kind::Unavailable, "no_capacity", "Featherless is not available right now: try again"),
+        413 | 414 => Error::new(
+            Kind::TooLarge,
+            "request_too_large",
+            format!("Featherless finds the request too large: shorten it{}", said.quoted()),
+        ),
+        429 if *said == Said::default() => throttle::rate_limited(),
+        429 => throttle::refused(code, said.message.as_deref().unwrap_or_default(), message),
+        503 | 529 => Error::new(
+            Kind::Unavailable,
+            "no_capacity",
+            format!("Featherless has no capacity for {model} right now: try again, or use another model{}", said.quoted()),
+        ),
+        499 => Error::new(
+            Kind::Upstream,
+            "upstream_error",
+            format!("Featherless gave the request up before it was answered (status 499): try again{}", said.quoted()),
+        ),
+        400..=499 => {
+            // These two are so common that their numbers would only be noise.
+            let number = match status.as_u16() {
+                400 | 422 if quote.is_some() => String::new(),
+                number => format!(" (status {number})"),
+            };
+            let message = match &quote {
+                Some(message) => format!("Featherless refused the request{number}: {message}"),
+                None => format!("Featherless refused the request{number} and does not say why: check its fields and values"),
+            };
+            let code = if code.is_empty() { "upstream_refused" } else { code };
+            let error = Error::new(Kind::Invalid, code.to_owned(), message);
+            said.param.iter().fold(error, |error, param| error.with_param(param))
+        }
+        500 => Error::new(Kind::Upstream, "upstream_error", match &quote {
+            Some(message) => format!("Featherless failed inside: {message}. Try again, or use another model"),
+            None => "Featherless failed inside (status 500): try again, or use another model".to_owned(),
+        }),
+        501..=599 => Error::new(
+            Kind::Upstream,
+            "upstream_error",
+            format!(
+                "Featherless or its front end is out of order (status {}): try again, or use another model{}",
+                status.as_u16(),
+                said.quoted()
+            ),
+        ),
+        // Not `status` itself, which prints numbers that it has no name for as such.
         300..=399 => Error::new(
             Kind::Upstream,
             "upstream_redirect",
-            format!("The upstream answered with a redirect (status {code}), which its API never does: check FEATHERLESS_BASE_URL"),
+            format!(
+                "The upstream answered with a redirect (status {}), which its API never does: check FEATHERLESS_BASE_URL",
+                status.as_u16()
+            ),
         ),
-        _ => Error::new(
+        number => Error::new(
             Kind::Upstream,
             "upstream_bad_answer",
-            format!("The upstream answered with status {code} and no error that its API has: try again, and check FEATHERLESS_BASE_URL"),
+            format!("The upstream answered with status {number}, which its API never does: check FEATHERLESS_BASE_URL"),
         ),
     }
     .with_source(format!("upstream status {status}"))
-}
-
-/// The upstream's own words, shortened to a bound and without their full stop.
-fn words(members: &Members) -> String {
-    let message = members.message.as_deref().unwrap_or("(no message)").trim();
-    if message.starts_with('<') {
-        return "(a web page)".to_owned();
-    }
-    message.chars().take(MESSAGE_CHARS_MAX).collect::<String>().trim_end_matches('.').to_owned()
 }
 
 /// Both forms of `Retry-After`: seconds, and the date that front ends may send.
@@ -266,28 +325,4 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As the fuzz targets found.
-    #[test]
-    fn an_event_is_an_error_if_it_is_an_object_whose_last_error_is_one() {
-        let message = |event: &str| Error::from_event(event.as_bytes(), None).map(|error| error.message().to_owned());
-        assert!(message(r#"{"error":"first","error":"second"}"#).unwrap().contains("second"));
-        assert!(message(r#"{"error":null,"error":{"message":"second","code":1e999}}"#).is_some());
-        for event in [r#"{"error":"first","error":null}"#, r#"["error"]"#, r#"{"choices":[]}"#, "error"] {
-            assert_eq!(message(event), None, "{event}");
-        }
-    }
-
-    #[test]
-    fn both_forms_of_retry_after_are_read() {
-        let wait = |value: &str| retry_after(&HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]));
-        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
-        assert_eq!(wait("99999999"), Some(RETRY_AFTER_MAX));
-        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(30));
-        assert!((28..=30).contains(&wait(&date).unwrap().as_secs()));
-        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO), "it is over");
-        assert_eq!(wait("soon"), None);
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! `AccountService`: the account's plan, and its concurrency units.
 
+use std::collections::BTreeMap;
+
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
@@ -11,7 +13,7 @@ use crate::{
     proto::v1::{
         Concurrency, GetConcurrencyRequest, GetPlanRequest, Plan, WatchConcurrencyRequest, account_service_server,
     },
-    upstream::{Ask, Client, Reply},
+    upstream::{Ask, Client, Reply, Whole},
 };
 
 /// Knows the account.
@@ -57,6 +59,49 @@ impl Account {
     /// Who uses the account's units, whenever the upstream says so. All watchers share one upstream connection.
     pub fn watch(&self, call: Call) -> Watch {
         self.feed.watch(call).with_view(self.units.clone())
+    }
+}
+
+impl Whole for Plan {
+    // No limit, where their absence says nothing.
+    const NULL_IS_SAID: &'static [&'static str] = &["max_context_length", "max_model_size", "concurrency"];
+
+    fn extra(&self) -> &BTreeMap<String, String> {
+        &self.extra
+    }
+
+    fn extra_mut(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.extra
+    }
+
+    fn is_empty(&self) -> bool {
+        let is_named = !self.id.is_empty() || !self.name.is_empty();
+        let is_limited =
+            self.concurrency.is_some() || self.max_context_length.is_some() || self.max_model_size.is_some();
+        // What came in a form that we don't know is in `extra`, and is an answer all the same.
+        let is_odd = || ["id", "name"].iter().chain(Self::NULL_IS_SAID).any(|name| self.extra.contains_key(*name));
+        !(is_named || is_limited || is_odd())
+    }
+}
+
+impl Whole for Concurrency {
+    // Nobody uses the units.
+    const MAY_BE_EMPTY: &'static [&'static str] = &["requests"];
+
+    fn extra(&self) -> &BTreeMap<String, String> {
+        &self.extra
+    }
+
+    fn extra_mut(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.extra
+    }
+
+    fn is_empty(&self) -> bool {
+        let is_told = self.used_cost.is_some() || self.request_count.is_some() || self.limit.is_some();
+        // What came in a form that we don't know is in `extra`, and is an answer all the same.
+        let is_odd =
+            || ["limit", "used_cost", "request_count", "requests"].iter().any(|name| self.extra.contains_key(*name));
+        !(is_told || !self.requests.is_empty() || is_odd())
     }
 }
 

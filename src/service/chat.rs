@@ -10,7 +10,7 @@ use crate::{
     proto::v1::{
         CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse, chat_service_server,
     },
-    upstream::{ANSWER_BYTES_MAX, Whole},
+    upstream::{ANSWER_BYTES_MAX, End, Whole},
 };
 
 /// Answers conversations.
@@ -102,6 +102,14 @@ impl dispatch::Sum<StreamChatCompletionResponse> for ChatAccumulator {
 impl Whole for CreateChatCompletionResponse {
     fn extra(&self) -> &BTreeMap<String, String> {
         &self.extra
+    }
+
+    fn extra_mut(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.extra
+    }
+
+    fn ends(&self) -> impl Iterator<Item = End<'_>> {
+        self.choices.iter().map(|choice| End { reason: choice.finish_reason.as_deref(), extra: &choice.extra })
     }
 
     fn is_empty(&self) -> bool {

@@ -11,7 +11,7 @@ use crate::{
         CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse, completion_service_server,
         create_completion_request::PromptKind,
     },
-    upstream::Whole,
+    upstream::{End, Whole},
 };
 
 /// Continues texts.
@@ -86,6 +86,14 @@ impl dispatch::Request for CreateCompletionRequest {
 impl Whole for CreateCompletionResponse {
     fn extra(&self) -> &BTreeMap<String, String> {
         &self.extra
+    }
+
+    fn extra_mut(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.extra
+    }
+
+    fn ends(&self) -> impl Iterator<Item = End<'_>> {
+        self.choices.iter().map(|choice| End { reason: choice.finish_reason.as_deref(), extra: &choice.extra })
     }
 
     fn is_empty(&self) -> bool {

@@ -59,6 +59,10 @@ impl Whole for CreateEmbeddingResponse {
         &self.extra
     }
 
+    fn extra_mut(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.extra
+    }
+
     fn is_empty(&self) -> bool {
         // What came in a form that we don't know is in `extra`, and is an answer all the same.
         self.data.is_empty() && !self.extra.contains_key("data")

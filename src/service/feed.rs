@@ -16,7 +16,7 @@ use super::{Call, Units};
 use crate::{
     error::{Error, Kind, Result},
     proto::v1::Concurrency,
-    upstream::{Chunk, Client, Events},
+    upstream::{Chunk, Client, End, Events},
 };
 
 /// Hands the feed to whoever watches. Cheap to clone; all clones share one connection.
@@ -106,6 +106,14 @@ impl Chunk for Concurrency {
 
     fn choices(&self) -> impl Iterator<Item = (i32, bool)> {
         std::iter::empty()
+    }
+
+    fn ends(&self) -> impl Iterator<Item = End<'_>> {
+        std::iter::empty()
+    }
+
+    fn before_failure(self) -> Option<Self> {
+        None
     }
 
     fn has_begun(&self) -> bool {

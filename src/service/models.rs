@@ -14,7 +14,7 @@ use crate::{
         GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelFilter, TokenizeRequest, TokenizeResponse,
         model_service_server,
     },
-    upstream::{Ask, Catalogue, Client, Reply, Whole},
+    upstream::{Ask, Catalogue, Client, Reply, Whole, catalogue},
 };
 
 const PAGE_SIZE_DEFAULT: usize = 100;
@@ -58,7 +58,9 @@ impl Models {
     /// What the upstream's reply means.
     pub async fn query(&self, call: Call, query: &[(&str, &str)]) -> Result<Reply<ListModelsResponse>> {
         let ask = Ask { deadline: call.deadline, ..Ask::default() };
-        call.run(self.upstream.get(&["models"], query, ask)).await
+        let mut reply: Reply<ListModelsResponse> = call.run(self.upstream.get(&["models"], query, ask)).await?;
+        catalogue::keep_models(&mut reply.answer);
+        Ok(reply)
     }
 
     /// One page of the models that pass the filter.
@@ -146,14 +148,52 @@ fn print(filter: &ModelFilter) -> u32 {
     u32::try_from(hasher.finish() >> 32).unwrap_or_default()
 }
 
-impl Whole for TokenizeResponse {
+impl Whole for Model {
     fn extra(&self) -> &BTreeMap<String, String> {
         &self.extra
     }
 
+    fn extra_mut(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.extra
+    }
+
     fn is_empty(&self) -> bool {
-        // No text has no tokens; but then nothing else is said either.
-        self.tokens.is_empty() && !self.extra.is_empty()
+        self.id.is_empty() && !self.extra.contains_key("id")
+    }
+}
+
+impl Whole for ListModelsResponse {
+    // A query that nothing passes.
+    const MAY_BE_EMPTY: &'static [&'static str] = &["data"];
+
+    fn extra(&self) -> &BTreeMap<String, String> {
+        &self.extra
+    }
+
+    fn extra_mut(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.extra
+    }
+
+    fn is_empty(&self) -> bool {
+        self.models.is_empty() && !self.extra.contains_key("data")
+    }
+}
+
+impl Whole for TokenizeResponse {
+    // No text has no tokens.
+    const MAY_BE_EMPTY: &'static [&'static str] = &["tokens"];
+
+    fn extra(&self) -> &BTreeMap<String, String> {
+        &self.extra
+    }
+
+    fn extra_mut(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.extra
+    }
+
+    fn is_empty(&self) -> bool {
+        // What came in a form that we don't know is in `extra`, and is an answer all the same.
+        self.tokens.is_empty() && !self.extra.contains_key("tokens")
     }
 }
 

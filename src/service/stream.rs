@@ -19,7 +19,7 @@ use crate::{
     admission::Permit,
     error::Result,
     proto::v1::{ChatDelta, StreamChatCompletionResponse, StreamCompletionResponse, chat_delta},
-    upstream::{self, Chunk},
+    upstream::{self, Chunk, End, FAILURE_MEMBERS},
 };
 
 /// A streamed answer. Dropping it gives back all that it holds, the upstream connection first of all.
@@ -93,6 +93,16 @@ impl Chunk for StreamChatCompletionResponse {
         self.choices.iter().map(|choice| (choice.index, is_reason(choice.finish_reason.as_deref())))
     }
 
+    fn ends(&self) -> impl Iterator<Item = End<'_>> {
+        self.choices.iter().map(|choice| End { reason: choice.finish_reason.as_deref(), extra: &choice.extra })
+    }
+
+    fn before_failure(mut self) -> Option<Self> {
+        self.extra.remove("error");
+        self.choices.iter_mut().for_each(|choice| forget_failure(&mut choice.finish_reason, &mut choice.extra));
+        self.has_begun().then_some(self)
+    }
+
     fn has_begun(&self) -> bool {
         self.choices.iter().any(|choice| {
             is_reason(choice.finish_reason.as_deref())
@@ -123,6 +133,14 @@ fn says(extra: &BTreeMap<String, String>) -> bool {
     extra.values().any(|value| !NOTHING.contains(&value.as_str()))
 }
 
+/// Takes out of a choice what says that it ends here: its last piece must not look like the end of a whole answer.
+fn forget_failure(finish_reason: &mut Option<String>, extra: &mut BTreeMap<String, String>) {
+    *finish_reason = None;
+    for name in FAILURE_MEMBERS {
+        extra.remove(name);
+    }
+}
+
 /// Some engines send an empty reason with every chunk; that is none.
 fn is_reason(finish_reason: Option<&str>) -> bool {
     finish_reason.is_some_and(|reason| !reason.is_empty())
@@ -135,6 +153,16 @@ impl Chunk for StreamCompletionResponse {
 
     fn choices(&self) -> impl Iterator<Item = (i32, bool)> {
         self.choices.iter().map(|choice| (choice.index, is_reason(choice.finish_reason.as_deref())))
+    }
+
+    fn ends(&self) -> impl Iterator<Item = End<'_>> {
+        self.choices.iter().map(|choice| End { reason: choice.finish_reason.as_deref(), extra: &choice.extra })
+    }
+
+    fn before_failure(mut self) -> Option<Self> {
+        self.extra.remove("error");
+        self.choices.iter_mut().for_each(|choice| forget_failure(&mut choice.finish_reason, &mut choice.extra));
+        self.choices.iter().any(|choice| !choice.text.is_empty()).then_some(self)
     }
 
     fn has_begun(&self) -> bool {

@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    json,
-    proto::v1::{Model, ModelFilter},
+    json::{self, BadJson},
+    proto::v1::{ListModelsResponse, Model, ModelFilter},
 };
 
 /// How old the catalogue may be before it is refreshed behind the back of whoever asks.
@@ -76,6 +76,8 @@ pub struct Copy {
     lower_ids: String,
     /// In the order of ids.
     entries: Vec<Entry>,
+    /// How many entries of the upstream's list were no models, and are left out.
+    skipped: usize,
     fetched_at: Instant,
 }
 
@@ -196,6 +198,7 @@ impl Catalogue {
     }
 
     fn keep(&self, copy: Copy) -> Arc<Copy> {
+        log_skipped(copy.skipped);
         let copy = Arc::new(copy);
         *self.shared.copy.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&copy));
         copy
@@ -226,27 +229,33 @@ impl Catalogue {
 }
 
 impl Copy {
-    /// Makes a copy of the upstream's answer, one model at a time.
+    /// Makes a copy of the upstream's answer, one model at a time. What is no model in it is left out and counted.
     ///
     /// # Errors
-    /// An answer that isn't a list of models.
+    /// An answer that isn't a list of models; if it is an error that calls itself a success, what it says.
     pub fn new(answer: &[u8]) -> Result<Self> {
         #[derive(Deserialize)]
         struct List<'a> {
             #[serde(borrow)]
             data: Vec<&'a RawValue>,
         }
-        let answer = std::str::from_utf8(answer).map_err(Error::internal)?;
-        let list: List<'_> = json::peek(answer).map_err(|problem| bad_answer(&problem))?;
+        let list: List<'_> = std::str::from_utf8(answer)
+            .map_err(|_| BadJson { path: None, problem: "not UTF-8".to_owned() })
+            .and_then(json::peek)
+            .map_err(|problem| Error::from_event(answer, None).unwrap_or_else(|| bad_answer(&problem)))?;
         let (mut text, mut lower_ids) = (Vec::with_capacity(answer.len()), String::new());
         let mut entries = Vec::with_capacity(list.data.len());
+        let mut skipped = 0;
         for raw in list.data {
-            let model: Model = json::decode_answer(raw.get().as_bytes()).map_err(|problem| bad_answer(&problem))?;
-            if !text.is_empty() {
-                text.push(b',');
-            }
-            let (text_begins, id_begins) = (text.len(), lower_ids.len());
-            json::encode_answer(&model, &mut text).map_err(Error::internal)?;
+            let separator = if text.is_empty() { "" } else { "," };
+            let (separator_begins, id_begins) = (text.len(), lower_ids.len());
+            text.extend_from_slice(separator.as_bytes());
+            let text_begins = text.len();
+            let Some(model) = model(raw).filter(|model| json::encode_answer(model, &mut text).is_ok()) else {
+                text.truncate(separator_begins);
+                skipped += 1;
+                continue;
+            };
             lower_ids.push_str(&model.id.to_lowercase());
             entries.push(Entry {
                 text: range(text_begins, text.len())?,
@@ -262,7 +271,7 @@ impl Copy {
         lower_ids.shrink_to_fit();
         entries.sort_by(|a, b| a.id.cmp(&b.id));
         entries.dedup_by(|a, b| a.id == b.id);
-        Ok(Self { text: text.into(), lower_ids, entries, fetched_at: Instant::now() })
+        Ok(Self { text: text.into(), lower_ids, entries, skipped, fetched_at: Instant::now() })
     }
 
     /// How long ago it was fetched.
@@ -344,6 +353,37 @@ impl Copy {
 
     fn lower_id(&self, entry: &Entry) -> &str {
         self.lower_ids.get(entry.lower_id.start as usize..entry.lower_id.end as usize).unwrap_or_default()
+    }
+}
+
+/// An entry of the upstream's list as a model: an object with an id that can be asked for. None for anything else.
+fn model(entry: &RawValue) -> Option<Model> {
+    let model: Model = json::decode_answer(entry.get().as_bytes()).ok()?;
+    has_id(&model).then_some(model)
+}
+
+fn has_id(model: &Model) -> bool {
+    !model.id.trim().is_empty()
+}
+
+/// Leaves out of an answer to a query what is no model in it, as the whole catalogue does.
+pub fn keep_models(answer: &mut ListModelsResponse) {
+    // A list with something in it that is no object could not be read as one, and was kept as it came.
+    let odd: Option<Vec<&RawValue>> = answer.extra.get("data").and_then(|list| json::peek(list).ok());
+    let listed = odd.as_ref().map_or(answer.models.len(), Vec::len);
+    match odd {
+        Some(list) => {
+            answer.models = list.iter().filter_map(|entry| model(entry)).collect();
+            answer.extra.remove("data");
+        }
+        None => answer.models.retain(has_id),
+    }
+    log_skipped(listed - answer.models.len());
+}
+
+fn log_skipped(skipped: usize) {
+    if skipped > 0 {
+        tracing::warn!(skipped, "the upstream's list of models has entries that are no models; they are left out");
     }
 }
 

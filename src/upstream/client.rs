@@ -1,25 +1,24 @@
 //! The one HTTP client of the upstream.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
 use secrecy::ExposeSecret;
-use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     begun::Begun,
     clocks::{self, Clocks, Of},
     events::{Chunk, Events},
-    failures::{bad_answer, no_key, too_large, unreachable},
+    failures::{no_key, too_large, unreachable},
     retry,
+    whole::{self, Whole},
 };
 use crate::{
     config,
     error::{self, Error, Kind, Result},
-    json,
 };
 
 /// The largest answer that isn't streamed. The whole catalogue takes several MB.
@@ -53,15 +52,6 @@ struct Inner {
     authorization: Option<HeaderValue>,
     clocks: Clocks,
     retry: retry::Policy,
-}
-
-/// A message that is the whole answer to a request.
-pub trait Whole: DeserializeOwned + Serialize {
-    /// The members that the message has no field for.
-    fn extra(&self) -> &BTreeMap<String, String>;
-
-    /// Whether it has nothing of what was asked for: then it is no answer, whatever its status says.
-    fn is_empty(&self) -> bool;
 }
 
 /// What to ask, besides the body.
@@ -159,12 +149,7 @@ impl Client {
     ///
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
-    pub async fn get<M: DeserializeOwned>(
-        &self,
-        segments: &[&str],
-        query: &[(&str, &str)],
-        ask: Ask<'_>,
-    ) -> Result<Reply<M>> {
+    pub async fn get<M: Whole>(&self, segments: &[&str], query: &[(&str, &str)], ask: Ask<'_>) -> Result<Reply<M>> {
         let mut url = self.url(segments)?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -177,7 +162,7 @@ impl Client {
     ///
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
-    pub async fn get_with_key<M: DeserializeOwned>(&self, segments: &[&str], ask: Ask<'_>) -> Result<Reply<M>> {
+    pub async fn get_with_key<M: Whole>(&self, segments: &[&str], ask: Ask<'_>) -> Result<Reply<M>> {
         if self.has_key() { self.get(segments, &[], ask).await } else { Err(no_key()) }
     }
 
@@ -195,7 +180,7 @@ impl Client {
     ///
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
-    pub async fn get_account<M: DeserializeOwned>(&self, segments: &[&str], ask: Ask<'_>) -> Result<Reply<M>> {
+    pub async fn get_account<M: Whole>(&self, segments: &[&str], ask: Ask<'_>) -> Result<Reply<M>> {
         let Some(key) = self.inner.authorization.clone() else { return Err(no_key()) };
         let request = self.inner.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
         let (response, sent) = self.send_whole(request, ask).await?;
@@ -221,21 +206,7 @@ impl Client {
     /// Whatever the upstream's reply means, or why there is none.
     pub async fn post<M: Whole>(&self, segments: &[&str], body: Bytes, ask: Ask<'_>) -> Result<Reply<M>> {
         let (response, sent) = self.send_whole(self.json(segments, body)?, ask).await?;
-        let Reply { request_id, answer } = self.read_whole::<M>(response, sent, ask).await?;
-        // Some engines put an error into an answer that calls itself a success, beside the half that they have.
-        let error = answer.extra().get("error").and_then(|error| {
-            let body = format!(r#"{{"error":{error}}}"#);
-            Error::from_event(body.as_bytes(), ask.model)
-        });
-        let error = match error {
-            Some(error) => error,
-            None if !answer.is_empty() => return Ok(Reply { request_id, answer }),
-            None => {
-                let message = "Featherless answered with success, but without an answer: try again";
-                Error::new(Kind::Upstream, "upstream_bad_answer", message)
-            }
-        };
-        Err(error.with_upstream_request_id(request_id.as_ref().and_then(text)))
+        self.read_whole(response, sent, ask).await
     }
 
     /// Posts a body, waits until the answer has begun, and hands it out as it comes. Dropping the answer closes the upstream
@@ -377,17 +348,12 @@ impl Client {
         Err(error::Reply { status, headers: &headers, body: &body, model: ask.model }.into())
     }
 
-    async fn read_whole<M: DeserializeOwned>(
-        &self,
-        response: reqwest::Response,
-        sent: Instant,
-        ask: Ask<'_>,
-    ) -> Result<Reply<M>> {
+    async fn read_whole<M: Whole>(&self, response: reqwest::Response, sent: Instant, ask: Ask<'_>) -> Result<Reply<M>> {
         let request_id = request_id(response.headers());
         let body = self.body(response, sent, ask).await?;
-        match json::decode_answer(&body) {
+        match whole::read(&body, ask.model) {
             Ok(answer) => Ok(Reply { request_id, answer }),
-            Err(problem) => Err(bad_answer(&problem).with_upstream_request_id(request_id.as_ref().and_then(text))),
+            Err(error) => Err(error.with_upstream_request_id(request_id.as_ref().and_then(text))),
         }
     }
 

@@ -1,7 +1,8 @@
 //! A streamed answer coming up: bytes of the upstream's body in, chunks out, and exactly one end.
 //!
 //! The end is *finished* only if every choice has said why it finished, and then `[DONE]` or a clean end of the body
-//! came. Everything else is an error: an answer cut short never looks complete.
+//! came. Everything else is an error: an answer cut short never looks complete. An event is an error if its name says so, if
+//! it has an error in it, or if a choice in it ends with one; what such an event has of the answer is handed out before.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +20,8 @@ use super::{
     client::Ask,
     clocks::{Clocks, Late},
     failures::too_large,
-    sse::{Decoder, TooLong},
+    finish::End,
+    sse::{Decoder, Event, TooLong},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -43,8 +45,26 @@ pub trait Chunk: DeserializeOwned {
     /// For each choice in this chunk its index, and whether this is its last chunk.
     fn choices(&self) -> impl Iterator<Item = (i32, bool)>;
 
+    /// How each choice in this chunk ends, as far as it does.
+    fn ends(&self) -> impl Iterator<Item = End<'_>>;
+
+    /// What a chunk that tells of a failure has of the answer, without what tells of it; none if there is nothing.
+    fn before_failure(self) -> Option<Self>;
+
     /// Whether this chunk has something of the answer in it, rather than only who speaks.
     fn has_begun(&self) -> bool;
+}
+
+/// What one event says.
+enum Meaning<M> {
+    /// A piece of the answer.
+    Chunk(M),
+    /// The answer has failed, after this last piece.
+    Failed(Option<M>, Error),
+    /// It can't be read.
+    Broken(Error),
+    /// The answer is complete.
+    Done,
 }
 
 /// A streamed answer. Dropping it closes the upstream connection.
@@ -53,6 +73,8 @@ pub struct Events<M> {
     decoder: Decoder,
     choices: Choices,
     state: State,
+    /// Why the answer has failed, if that is yet to be told: a piece of it came in the same event.
+    failure: Option<Error>,
     clocks: Clocks,
     deadline: Option<Instant>,
     /// When the next piece is due, and by which clock.
@@ -77,7 +99,7 @@ enum State {
     Open,
     /// The answer is complete; only the end of the body is waited for.
     Done,
-    /// The end has been told.
+    /// Nothing more is read.
     Ended,
 }
 
@@ -101,6 +123,7 @@ impl<M: Chunk> Events<M> {
             decoder: Decoder::default(),
             choices: Choices { expected: ask.choices.max(1), ..Choices::default() },
             state: State::Open,
+            failure: None,
             clocks,
             deadline: ask.deadline,
             due,
@@ -115,65 +138,73 @@ impl<M: Chunk> Events<M> {
         }
     }
 
-    /// What one event says: a chunk, the end, or an error.
-    fn understand(choices: &mut Choices, data: &[u8], model: Option<&str>) -> Result<Option<M>> {
-        if data == b"[DONE]" {
-            return if choices.are_finished() { Ok(None) } else { Err(cut()) };
+    fn understand(choices: &mut Choices, event: &Event<'_>, model: Option<&str>) -> Meaning<M> {
+        let data = event.data.trim_ascii();
+        if event.is_error {
+            return Meaning::Failed(None, Error::from_error_event(data, model));
         }
-        let chunk: M = json::decode_answer(data).map_err(|problem| {
-            let message = format!("Featherless sent an event that is {problem}; the answer is not complete: try again");
-            Error::new(Kind::Upstream, "upstream_bad_answer", message)
-        })?;
-        if chunk.extra().contains_key("error")
-            && let Some(error) = Error::from_event(data, model)
-        {
-            return Err(error);
+        if data == b"[DONE]" {
+            return if choices.are_finished() { Meaning::Done } else { Meaning::Failed(None, cut()) };
+        }
+        let chunk: M = match json::decode_answer(data) {
+            Ok(chunk) => chunk,
+            Err(problem) => {
+                let message =
+                    format!("Featherless sent an event that is {problem}; the answer is not complete: try again");
+                return Meaning::Broken(Error::new(Kind::Upstream, "upstream_bad_answer", message));
+            }
+        };
+        // An error is a member that chunks have no field for, or stands where a chunk's choices are.
+        let is_odd =
+            !chunk.extra().is_empty() && (chunk.extra().contains_key("error") || chunk.choices().next().is_none());
+        let error = if is_odd { Error::from_event(data, model) } else { None };
+        if let Some(error) = error.or_else(|| chunk.ends().find_map(|end| end.error(model))) {
+            return Meaning::Failed(chunk.before_failure(), error);
         }
         for (index, is_last) in chunk.choices() {
-            choices.note(index, is_last)?;
+            if let Err(error) = choices.note(index, is_last) {
+                return Meaning::Failed(None, error);
+            }
         }
-        Ok(Some(chunk))
+        Meaning::Chunk(chunk)
     }
 
-    /// The next event that is already here.
-    fn next_decoded(&mut self) -> Option<Result<M>> {
+    /// What the next event that is already here says.
+    fn next_decoded(&mut self) -> Option<Meaning<M>> {
         loop {
-            let data = match self.decoder.next_event() {
-                Ok(data) => data?,
-                Err(TooLong) => return Some(Err(too_long())),
+            let event = match self.decoder.next_event() {
+                Ok(event) => event?,
+                Err(TooLong) => return Some(Meaning::Broken(too_long())),
             };
-            let data = data.trim_ascii();
-            if data.is_empty() {
-                continue;
+            if !is_blank(&event) {
+                return Some(Self::understand(&mut self.choices, &event, self.model.as_deref()));
             }
-            return match Self::understand(&mut self.choices, data, self.model.as_deref()) {
-                Ok(Some(chunk)) => Some(Ok(chunk)),
-                Ok(None) => {
-                    self.state = State::Done;
-                    self.expect((Instant::now() + END_OF_BODY_WAIT, Late::Idle));
-                    None
-                }
-                Err(error) => Some(Err(error)),
-            };
         }
     }
 
     /// The body has ended: what stood in it without its empty line, or nothing, or that it was cut.
     fn last(&mut self) -> Option<Result<M>> {
         match self.decoder.finish() {
-            Ok(Some(data)) if !data.trim_ascii().is_empty() => {
-                match Self::understand(&mut self.choices, data.trim_ascii(), self.model.as_deref()) {
-                    Ok(Some(chunk)) if self.choices.are_complete() => return Some(Ok(chunk)),
-                    Ok(None) => return None,
-                    Err(error) if error.code() != "upstream_bad_answer" => return Some(Err(error)),
+            Ok(Some(event)) if !is_blank(&event) => {
+                match Self::understand(&mut self.choices, &event, self.model.as_deref()) {
+                    Meaning::Chunk(chunk) if self.choices.are_complete() => return Some(Ok(chunk)),
+                    Meaning::Done => return None,
+                    Meaning::Failed(last, error) => return Some(self.fail(last, error)),
                     // Half an event, or a chunk after which more was to come.
-                    Ok(Some(_)) | Err(_) => return Some(Err(cut())),
+                    Meaning::Chunk(_) | Meaning::Broken(_) => return Some(Err(cut())),
                 }
             }
             Ok(_) => {}
             Err(TooLong) => return Some(Err(too_long())),
         }
         if self.choices.are_complete() { None } else { Some(Err(cut())) }
+    }
+
+    /// The answer has failed: its last piece, if there is one, and the error after it.
+    fn fail(&mut self, last: Option<M>, error: Error) -> Result<M> {
+        let Some(last) = last else { return Err(error) };
+        self.failure = Some(error.with_upstream_request_id(self.request_id.take()));
+        Ok(last)
     }
 
     /// A body that always has more to give never gets to the alarm; the clocks count all the same.
@@ -222,17 +253,25 @@ impl<M: Chunk> Stream for Events<M> {
         loop {
             match this.state {
                 State::Open => match this.next_decoded() {
-                    Some(Ok(chunk)) => {
+                    Some(Meaning::Chunk(chunk)) => {
                         this.has_begun = this.has_begun || chunk.has_begun();
                         this.is_waiting = false;
                         this.frames_without_event = 0;
                         return Poll::Ready(Some(Ok(chunk)));
                     }
-                    Some(Err(error)) => return this.end(Some(Err(error))),
+                    Some(Meaning::Failed(last, error)) => {
+                        let item = this.fail(last, error);
+                        return this.end(Some(item));
+                    }
+                    Some(Meaning::Broken(error)) => return this.end(Some(Err(error))),
+                    Some(Meaning::Done) => {
+                        this.state = State::Done;
+                        this.expect((Instant::now() + END_OF_BODY_WAIT, Late::Idle));
+                    }
                     None => {}
                 },
                 State::Done => {}
-                State::Ended => return Poll::Ready(None),
+                State::Ended => return Poll::Ready(this.failure.take().map(Err)),
             }
             match (this.body.as_mut().poll_frame(context), this.state) {
                 (Poll::Ready(Some(Ok(frame))), State::Open) => {
@@ -304,6 +343,11 @@ impl Choices {
     fn are_complete(&self) -> bool {
         self.are_finished() && self.finished.len() >= self.expected
     }
+}
+
+/// Whether an event says nothing at all.
+fn is_blank(event: &Event<'_>) -> bool {
+    !event.is_error && event.data.trim_ascii().is_empty()
 }
 
 fn cut() -> Error {

@@ -1,5 +1,5 @@
 //! Featherless over HTTP: [`client`] asks, [`catalogue`] remembers which models there are, [`events`] is a streamed answer
-//! coming up, [`Begun`] one whose first piece has come, [`sse`] splits its bytes.
+//! coming up, [`Begun`] one whose first piece has come, [`Whole`] one that comes at once, [`sse`] splits its bytes.
 //!
 //! Nothing here knows who asks, or by which door; nothing here knows axum or tonic's server.
 
@@ -9,10 +9,14 @@ pub mod client;
 mod clocks;
 pub mod events;
 mod failures;
+mod finish;
 mod retry;
 pub mod sse;
+mod whole;
 
 pub use begun::Begun;
 pub use catalogue::Catalogue;
-pub use client::{ANSWER_BYTES_MAX, Ask, Client, Reply, Whole};
+pub use client::{ANSWER_BYTES_MAX, Ask, Client, Reply};
 pub use events::{Chunk, Events};
+pub use finish::{End, FAILURE_MEMBERS};
+pub use whole::Whole;

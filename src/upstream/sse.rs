@@ -1,8 +1,9 @@
 //! Server-sent events, as the HTML standard defines them (§ 9.2.6 "Interpreting an event stream"): bytes in, the data
 //! of events out. No I/O and no clock.
 //!
-//! It differs from the standard in one point: what stands before the end of the stream counts as an event even
-//! without its empty line, since upstreams end with a bare `data: [DONE]`. Of the fields, only `data` matters here.
+//! It differs from the standard in two points. What stands before the end of the stream counts as an event even without its
+//! empty line, since upstreams end with a bare `data: [DONE]`. An event named `error` counts even without data. Of the
+//! fields, only `data` matters here, and of names (`event`) only that one.
 
 use std::ops::Range;
 
@@ -11,6 +12,15 @@ pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The buffer is given back after an event that made it larger than this.
 const BUFFER_BYTES_KEPT: usize = 64 * 1024;
+
+/// One event.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Its data: the lines of it, with a line end between two.
+    pub data: &'a [u8],
+    /// Whether its name is `error`.
+    pub is_error: bool,
+}
 
 /// An event that is longer than the decoder's limit.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,6 +37,8 @@ pub struct Decoder {
     searched: usize,
     /// The data of the event that isn't complete yet.
     data: Data,
+    /// The event that isn't complete yet is named `error`.
+    is_error: bool,
     /// The last line ended with CR at the end of a segment: an LF that comes next belongs to it.
     after_cr: bool,
     /// The byte order mark, if there was one, is behind us.
@@ -58,6 +70,7 @@ impl Decoder {
             line: 0,
             searched: 0,
             data: Data::None,
+            is_error: false,
             after_cr: false,
             begun: false,
         }
@@ -89,18 +102,19 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The data of the next complete event; `None` until more bytes are fed.
+    /// The next complete event; `None` until more bytes are fed.
     ///
     /// # Errors
     /// [`TooLong`]; the stream is then of no use any more.
-    pub fn next_event(&mut self) -> Result<Option<&[u8]>, TooLong> {
+    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, TooLong> {
         while let Some((line, next)) = self.next_line() {
             self.line = next;
             self.searched = next;
             if line.is_empty() {
+                let is_error = std::mem::take(&mut self.is_error);
                 match std::mem::take(&mut self.data) {
-                    Data::None => {}
-                    data => return Ok(Some(self.complete(data))),
+                    Data::None if !is_error => {}
+                    data => return Ok(Some(Event { data: self.complete(data), is_error })),
                 }
             } else {
                 self.take_line(line)?;
@@ -110,18 +124,19 @@ impl Decoder {
         if waiting > self.event_bytes_max { Err(TooLong) } else { Ok(None) }
     }
 
-    /// The stream has ended: the data of what stood before its end without an empty line, if anything did.
+    /// The stream has ended: the event that stood before its end without an empty line, if any did.
     ///
     /// # Errors
     /// [`TooLong`].
-    pub fn finish(&mut self) -> Result<Option<&[u8]>, TooLong> {
+    pub fn finish(&mut self) -> Result<Option<Event<'_>>, TooLong> {
         let line = self.line..self.buffer.len();
         self.line = line.end;
         self.searched = line.end;
         self.take_line(line)?;
+        let is_error = std::mem::take(&mut self.is_error);
         match std::mem::take(&mut self.data) {
-            Data::None => Ok(None),
-            data => Ok(Some(self.complete(data))),
+            Data::None if !is_error => Ok(None),
+            data => Ok(Some(Event { data: self.complete(data), is_error })),
         }
     }
 
@@ -174,8 +189,15 @@ impl Decoder {
             Some([]) => line.end..line.end,
             Some([b':', b' ', ..]) => line.start + 6..line.end,
             Some([b':', ..]) => line.start + 5..line.end,
-            // A comment, another field, or no field at all.
-            _ => return Ok(()),
+            // A comment, another field, or no field at all. The last name of an event counts.
+            _ => {
+                match text.strip_prefix(b"event") {
+                    Some([]) => self.is_error = false,
+                    Some([b':', name @ ..]) => self.is_error = name.trim_ascii() == b"error",
+                    _ => {}
+                }
+                return Ok(());
+            }
         };
         if value.len() > self.event_bytes_max {
             return Err(TooLong);
@@ -227,12 +249,18 @@ mod tests {
         let mut events = Vec::new();
         for segment in segments {
             decoder.feed(segment);
-            while let Some(data) = decoder.next_event().unwrap() {
-                events.push(String::from_utf8(data.to_vec()).unwrap());
+            while let Some(event) = decoder.next_event().unwrap() {
+                events.push(told(&event));
             }
         }
-        events.extend(decoder.finish().unwrap().map(|data| String::from_utf8(data.to_vec()).unwrap()));
+        events.extend(decoder.finish().unwrap().map(|event| told(&event)));
         events
+    }
+
+    /// An event's data, after its name if that is `error`.
+    fn told(event: &Event<'_>) -> String {
+        let name = if event.is_error { "error!" } else { "" };
+        format!("{name}{}", std::str::from_utf8(event.data).unwrap())
     }
 
     const FORMS: &[(&str, &[&str])] = &[
@@ -244,6 +272,10 @@ mod tests {
         (": comment\n\ndata: a\n: comment\n\n", &["a"]),
         ("data: a\ndata: b\ndata\ndata: c\n\ndata: d\n\n", &["a\nb\n\nc", "d"]),
         ("event: x\nid: 7\nretry: 5\ndata: a\n\n", &["a"]),
+        ("event: error\ndata: a\n\ndata: b\n\n", &["error!a", "b"]),
+        ("data: a\r\ndata: b\r\nevent:error\r\n\r\n", &["error!a\nb"]),
+        ("event: error\n\ndata: a\n\nevent: error", &["error!", "a", "error!"]),
+        ("event: error\nevent: x\ndata: a\n\nevents: error\ndata: b\n\n", &["a", "b"]),
         ("data\n\n", &[""]),
         ("database: a\n\n", &[]),
         ("data: ü€😀\n\n", &["ü€😀"]),

@@ -122,6 +122,25 @@ async fn a_first_fetch_that_fails_is_an_error_and_is_tried_again() {
 }
 
 #[tokio::test]
+async fn what_is_no_model_in_the_list_is_left_out_at_every_door() {
+    let odd = json!({"data": [
+        {"id": "a/1"}, null, 7, "a/2", [], {}, {"id": ""}, {"id": " "}, {"id": null}, {"id": 5}, {"name": "x"}, {"id": "a/3"},
+    ]});
+    let upstream = Scripted::always(Reply::Json(200, odd)).await;
+    let gateway = Gateway::to(upstream.address).await;
+    for path in ["/v1/models", "/v1/models?q=a"] {
+        let answer = http().get(gateway.url(path)).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        let ids: Vec<_> = answer["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+        assert_eq!(ids, ["a/1", "a/3"], "{path}");
+    }
+    let mut client = ModelServiceClient::new(gateway.channel().await);
+    let page = page(&mut client, 10, "").await;
+    assert_eq!((ids(&page), page.total_size), (vec!["a/1", "a/3"], 2));
+}
+
+#[tokio::test]
 async fn it_advises_and_forbids_nothing() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;

@@ -102,6 +102,12 @@ enum Fault {
     Limited,
     /// The same as a 429 whose `Retry-After` is longer than is waited for.
     LimitedForLong,
+    /// An error without a member `error`, as older engines send it, where a piece of an answer is expected.
+    Unwrapped,
+    /// An event that is named `error` and has a plain text.
+    ErrorEvent,
+    /// A piece that ends its choice for this reason, which is no good one, and then an end as if all were well.
+    Reason(&'static str),
     /// Half of a JSON text, as if it were a whole one.
     BrokenJson,
     /// A line without end: more than is ever held. Bytes before it make no difference, so not every phase has it.
@@ -165,18 +171,18 @@ const TABLE: &[Cell] = &[
     Cell(Headers,    Status(503, "No valid Executor"), Failed(Unavailable, "no_capacity"),   4),
     Cell(Headers,    Html(200),         Failed(Bad, "upstream_bad_answer"),                  1),
     Cell(Headers,    Html(429),         Failed(Saturated, "upstream_rate_limited"),          4),
-    Cell(Headers,    Status(502, "boom"), Failed(Bad, "upstream_bad_answer"),                4),
-    Cell(Headers,    Status(529, "overloaded"), Failed(Bad, "upstream_bad_answer"),          4),
+    Cell(Headers,    Status(502, "boom"), Failed(Bad, "upstream_error"),                     4),
+    Cell(Headers,    Status(529, "overloaded"), Failed(Unavailable, "no_capacity"),          4),
     Cell(Headers,    Html(408),         Failed(Timeout, "upstream_timeout"),                 1),
-    Cell(Headers,    Html(500),         Failed(Bad, "upstream_bad_answer"),                  2),
-    Cell(Headers,    Html(502),         Failed(Bad, "upstream_bad_answer"),                  4),
+    Cell(Headers,    Html(500),         Failed(Bad, "upstream_error"),                       2),
+    Cell(Headers,    Html(502),         Failed(Bad, "upstream_error"),                       4),
     Cell(Headers,    Html(503),         Failed(Unavailable, "no_capacity"),                  4),
     Cell(Headers,    Html(504),         Failed(Timeout, "upstream_timeout"),                 1),
-    Cell(Headers,    Html(520),         Failed(Bad, "upstream_bad_answer"),                  4),
+    Cell(Headers,    Html(520),         Failed(Bad, "upstream_error"),                       4),
     Cell(Headers,    Html(522),         Failed(Timeout, "upstream_timeout"),                 4),
     Cell(Headers,    Html(524),         Failed(Timeout, "upstream_timeout"),                 1),
-    Cell(Headers,    Html(525),         Failed(Bad, "upstream_bad_answer"),                  4),
-    Cell(Headers,    StatusThenSilence, Failed(Bad, "upstream_bad_answer"),                  2),
+    Cell(Headers,    Html(525),         Failed(Bad, "upstream_error"),                       4),
+    Cell(Headers,    StatusThenSilence, Failed(Bad, "upstream_error"),                       2),
     Cell(Headers,    Error,             Failed(Bad, "upstream_stream_failed"),               1),
     Cell(Headers,    Full,              Failed(Saturated, "concurrency_limit_exceeded"),     6),
     Cell(Headers,    FullForLong,       Failed(Saturated, "concurrency_limit_exceeded"),     1),
@@ -205,6 +211,10 @@ const TABLE: &[Cell] = &[
     Cell(FirstToken, EofInside,         Failed(Bad, "upstream_stream_cut"),                  4),
     Cell(FirstToken, Html(200),         Failed(Bad, "upstream_stream_cut"),                  4),
     Cell(FirstToken, Error,             Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(FirstToken, Unwrapped,         Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(FirstToken, ErrorEvent,        Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(FirstToken, Reason("abort"),   Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(FirstToken, Reason("error"),   Failed(Bad, "upstream_stream_failed"),               1),
     Cell(FirstToken, Full,              Failed(Saturated, "concurrency_limit_exceeded"),     6),
     Cell(FirstToken, Limited,           Failed(Saturated, "upstream_rate_limited"),          4),
     Cell(FirstToken, BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
@@ -222,6 +232,10 @@ const TABLE: &[Cell] = &[
     Cell(MidStream,  EofInside,         Failed(Bad, "upstream_stream_cut"),                  1),
     Cell(MidStream,  Html(200),         Failed(Bad, "upstream_stream_cut"),                  1),
     Cell(MidStream,  Error,             Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(MidStream,  Unwrapped,         Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(MidStream,  ErrorEvent,        Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(MidStream,  Reason("abort"),   Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(MidStream,  Reason("error"),   Failed(Bad, "upstream_stream_failed"),               1),
     Cell(MidStream,  Full,              Failed(Saturated, "concurrency_limit_exceeded"),     1),
     Cell(MidStream,  Limited,           Failed(Saturated, "upstream_rate_limited"),          1),
     Cell(MidStream,  BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
@@ -239,6 +253,10 @@ const TABLE: &[Cell] = &[
     Cell(LastChunk,  Eof,               Finished,                                            1),
     Cell(LastChunk,  EofInside,         Failed(Bad, "upstream_stream_cut"),                  1),
     Cell(LastChunk,  Error,             Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(LastChunk,  Unwrapped,         Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(LastChunk,  ErrorEvent,        Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(LastChunk,  Reason("abort"),   Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(LastChunk,  Reason("error"),   Failed(Bad, "upstream_stream_failed"),               1),
     Cell(LastChunk,  Html(200),         Finished,                                            1),
     Cell(LastChunk,  Full,              Failed(Saturated, "concurrency_limit_exceeded"),     1),
     Cell(LastChunk,  BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
@@ -785,6 +803,15 @@ impl Play {
             Error => (event(&json!({"error": "no data in 30000ms"}).to_string()), Then::Silence),
             Full => (event(&full().to_string()), Then::Silence),
             Limited => (event(&limited().to_string()), Then::Silence),
+            Unwrapped => {
+                let error = json!({"object": "error", "message": "boom", "type": "InternalServerError", "code": 500});
+                (event(&error.to_string()), Then::Silence)
+            }
+            ErrorEvent => (chunked("event: error\ndata: boom\n\n"), Then::Silence),
+            Reason(reason) => {
+                let piece = crate::support::scripted::event(&json!({}), Some(reason));
+                (event(&piece) + &event("[DONE]") + end, Then::Next)
+            }
             BrokenJson => (event(r#"{"id":"#), Then::Silence),
             GiantLine => (chunked(&format!("data: {}", "x".repeat(EVENT_BYTES_MAX))), Then::Silence),
             Refuse | Status(..) | StatusThenSilence | Garbage | FullForLong | LimitedForLong => {

@@ -350,7 +350,7 @@ async fn whatever_breaks_a_model_opens_its_circuit_in_the_middle_of_a_stream_too
         (Door::GrpcUnary, &via_stream, cut, "upstream_stream_cut"),
         (Door::RestUnary, &[], half, "upstream_answer_cut"),
         (Door::RestUnary, &[], Reply::Json(200, json!({"id": "x"})), "upstream_bad_answer"),
-        (Door::WebUnary, &[], page, "upstream_bad_answer"),
+        (Door::WebUnary, &[], page, "upstream_error"),
         (Door::RestStream, &[], Reply::HangUp, "upstream_closed"),
     ] {
         let upstream = Scripted::always(reply).await;

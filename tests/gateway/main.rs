@@ -27,6 +27,7 @@ mod fuzzing;
 mod given_back;
 mod http1;
 mod http2;
+mod meanings;
 mod models;
 mod openapi;
 mod presence;

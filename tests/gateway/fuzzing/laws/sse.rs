@@ -1,6 +1,6 @@
 //! The event stream decoder.
 
-use featherwire::upstream::sse::{Decoder, EVENT_BYTES_MAX, TooLong};
+use featherwire::upstream::sse::{Decoder, EVENT_BYTES_MAX, Event, TooLong};
 
 use super::standard;
 
@@ -26,32 +26,34 @@ pub fn sse(input: &[u8]) {
             assert!(standard::longest_block(stream) > limit, "refused, though nothing is longer than {limit}");
         } else {
             assert_eq!(decoded.events, events);
-            assert!(events.iter().all(|data| data.len() <= limit), "an event longer than {limit}");
+            assert!(events.iter().all(|(data, _)| data.len() <= limit), "an event longer than {limit}");
         }
-        let bytes_out: usize = decoded.events.iter().map(Vec::len).sum();
+        let bytes_out: usize = decoded.events.iter().map(|(data, _)| data.len()).sum();
         assert!(bytes_out <= stream.len(), "{bytes_out} bytes out of {}", stream.len());
     }
 }
 
 struct Decoded {
-    events: Vec<Vec<u8>>,
+    /// The data of each, and whether it is named `error`.
+    events: Vec<(Vec<u8>, bool)>,
     is_refused: bool,
 }
 
 fn decode(limit: usize, pieces: &[&[u8]]) -> Decoded {
     let mut decoder = Decoder::with_limit(limit);
     let mut events = Vec::new();
-    let mut feed = || {
+    let mut keep = |event: &Event<'_>| events.push((event.data.to_vec(), event.is_error));
+    let feed = || {
         for piece in pieces {
             decoder.feed(piece);
             // A line that waits for its end, the lines before it, and what came just now.
             let bytes_max = limit.saturating_mul(2) + piece.len();
             assert!(decoder.held_bytes() <= bytes_max, "holds {}, more than {bytes_max}", decoder.held_bytes());
-            while let Some(data) = decoder.next_event()? {
-                events.push(data.to_vec());
+            while let Some(event) = decoder.next_event()? {
+                keep(&event);
             }
         }
-        events.extend(decoder.finish()?.map(<[u8]>::to_vec));
+        decoder.finish()?.iter().for_each(keep);
         Ok(())
     };
     let is_refused = feed() == Err(TooLong);

@@ -1,13 +1,15 @@
 //! Event streams as the HTML standard has them, § 9.2.6, in its own order and with no thought of speed: what the decoder
-//! is compared with. As the decoder does, it takes what stands before the end of the stream for an event.
+//! is compared with. As the decoder does, it takes what stands before the end of the stream for an event, and an event named
+//! `error` for one even without data.
 
-/// The data of every event of a stream.
-pub fn events(stream: &[u8]) -> Vec<Vec<u8>> {
+/// The data of every event of a stream, and whether the event is named `error`.
+pub fn events(stream: &[u8]) -> Vec<(Vec<u8>, bool)> {
     let mut events = Vec::new();
     let mut data: Option<Vec<u8>> = None;
+    let mut is_error = false;
     for line in lines(stream) {
         if line.is_empty() {
-            events.extend(data.take());
+            events.extend(event(data.take(), std::mem::take(&mut is_error)));
             continue;
         }
         let (field, value) = match line.iter().position(|byte| *byte == b':') {
@@ -15,6 +17,9 @@ pub fn events(stream: &[u8]) -> Vec<Vec<u8>> {
             None => (line, &[][..]),
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
+        if field == b"event" {
+            is_error = value.trim_ascii() == b"error";
+        }
         if field == b"data" {
             data = Some(match data.take() {
                 None => value.to_vec(),
@@ -22,8 +27,12 @@ pub fn events(stream: &[u8]) -> Vec<Vec<u8>> {
             });
         }
     }
-    events.extend(data);
+    events.extend(event(data, is_error));
     events
+}
+
+fn event(data: Option<Vec<u8>>, is_error: bool) -> Option<(Vec<u8>, bool)> {
+    data.or(is_error.then(Vec::new)).map(|data| (data, is_error))
 }
 
 /// The length of the longest run of lines without an empty one between them, with their ends.

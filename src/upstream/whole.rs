@@ -1,0 +1,69 @@
+//! A whole answer: what it takes to be one. Its status says success, which alone is no answer: engines put errors into
+//! successes, and front ends answer with nothing.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::{failures::bad_answer, finish::End};
+use crate::{
+    error::{Error, Kind, Result},
+    json,
+};
+
+/// A message that is the whole answer to a request.
+pub trait Whole: DeserializeOwned {
+    /// Members that are an answer even when they are empty, if they are there: a text may have no tokens.
+    const MAY_BE_EMPTY: &'static [&'static str] = &[];
+
+    /// Members with a field whose null means something else than their absence. Null is kept among those without a field, and so
+    /// goes to the caller as it came.
+    const NULL_IS_SAID: &'static [&'static str] = &[];
+
+    /// The members that the message has no field for.
+    fn extra(&self) -> &BTreeMap<String, String>;
+
+    /// The same, to be changed.
+    fn extra_mut(&mut self) -> &mut BTreeMap<String, String>;
+
+    /// How each choice in it ended.
+    fn ends(&self) -> impl Iterator<Item = End<'_>> {
+        std::iter::empty()
+    }
+
+    /// Whether it has nothing of what was asked for: then it is no answer, whatever its status says.
+    fn is_empty(&self) -> bool;
+}
+
+/// Reads a whole answer of this model's.
+///
+/// # Errors
+/// Upstream for what isn't an answer; for an error that calls itself a success, what it says.
+pub(super) fn read<M: Whole>(body: &[u8], model: Option<&str>) -> Result<M> {
+    let mut answer: M = json::decode_answer(body).map_err(|problem| bad_answer(&problem))?;
+    let is_empty = answer.is_empty();
+    if (is_empty || answer.extra().contains_key("error"))
+        && let Some(error) = Error::from_event(body, model)
+    {
+        return Err(error);
+    }
+    if let Some(error) = answer.ends().find_map(|end| end.error(model)) {
+        return Err(error);
+    }
+    if is_empty && !M::MAY_BE_EMPTY.iter().any(|name| matches!(members(body).get(*name), Some(Some(_)))) {
+        let message = "Featherless answered with success, but without an answer: try again";
+        return Err(Error::new(Kind::Upstream, "upstream_bad_answer", message));
+    }
+    if !M::NULL_IS_SAID.is_empty() {
+        let members = members(body);
+        let nulls = M::NULL_IS_SAID.iter().filter(|name| matches!(members.get(**name), Some(None)));
+        answer.extra_mut().extend(nulls.map(|name| ((*name).to_owned(), "null".to_owned())));
+    }
+    Ok(answer)
+}
+
+/// The members of an object, unread; none for null.
+fn members(body: &[u8]) -> BTreeMap<String, Option<&RawValue>> {
+    std::str::from_utf8(body).ok().and_then(|text| json::peek(text).ok()).unwrap_or_default()
+}
