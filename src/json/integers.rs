@@ -9,8 +9,9 @@ use serde::{
 
 use super::{Extra, MODE, Mode, read::read_by};
 
-/// The largest double that is surely the integer that was written; above it, doubles have gaps.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0; // 2^53
+/// The first double that need not be the integer that was written: from here on, doubles have gaps, and the integer after
+/// this one is rounded to it.
+const ROUNDED_MIN: f64 = 9_007_199_254_740_992.0; // 2^53
 
 /// An integer type of the contract.
 pub(crate) trait Integer: TryFrom<i64> + Default {
@@ -117,11 +118,16 @@ pub(super) fn whole<T: Integer, E: Error>(number: f64, words: &str) -> Result<T,
     if number.fract() != 0.0 {
         return Err(E::invalid_type(Unexpected::Float(number), &words));
     }
-    #[allow(clippy::cast_possible_truncation, reason = "checked to be an integer within ±2^53")]
-    let integer = (number.abs() <= EXACT_MAX).then_some(number as i64);
-    match integer.and_then(|integer| T::try_from(integer).ok()) {
-        Some(integer) => Ok(integer),
-        None => Err(out_of_range::<T, E>(number < 0.0, words)),
+    #[allow(clippy::cast_possible_truncation, reason = "saturates, which no comparison here minds")]
+    let integer = number as i64;
+    let is_exact = number.abs() < ROUNDED_MIN;
+    match T::try_from(integer) {
+        Ok(integer) if is_exact => Ok(integer),
+        // It fits, but another integer may have been meant.
+        Ok(_) if (i64::MIN + 1..i64::MAX).contains(&integer) => {
+            Err(E::custom("so large an integer is exact only in digits: write it without a point and an exponent"))
+        }
+        _ => Err(out_of_range::<T, E>(number < 0.0, words)),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What is wrong with a JSON document, in words for its author.
 
-use std::fmt::Display;
+use std::{borrow::Cow, fmt::Display};
 
 use serde_json::error::Category;
+use serde_path_to_error::Segment;
 
 /// How much of a path is told, in characters: the names of a map's members are the caller's, and of any length.
 pub(super) const PATH_CHARS_MAX: usize = 128;
@@ -73,9 +74,19 @@ pub(super) fn described(error: &serde_json::Error) -> BadJson {
 
 /// What went wrong while this text was read, and where.
 pub(super) fn located_in(error: serde_path_to_error::Error<serde_json::Error>, text: &str) -> BadJson {
+    // What has no name that can be told is a name itself.
+    let is_name = matches!(error.path().iter().next_back(), Some(Segment::Unknown));
     let path = error.path().to_string();
     let error = error.into_inner();
     let is_value = error.classify() == Category::Data;
+    if text.trim_ascii().is_empty() {
+        return BadJson { path: None, problem: "not valid JSON: it is empty; send a JSON object".to_owned() };
+    }
+    if is_name && is_half(&error) {
+        let parent = path.strip_suffix('?').map(|path| path.strip_suffix('.').unwrap_or(path));
+        let path = parent.filter(|path| !path.is_empty()).and_then(|path| told(path.to_owned()));
+        return BadJson { path, problem: format!("the name of a member has {HALF}") };
+    }
     match unreadable(&error, text) {
         Some(problem) => BadJson { path: told(path), problem: problem.to_owned() },
         None => BadJson { path: is_value.then(|| told(path)).flatten(), problem: describe(&error) },
@@ -103,16 +114,23 @@ fn told(mut path: String) -> Option<String> {
     (path != ".").then_some(path)
 }
 
+const HALF: &str =
+    "half of a surrogate pair, which is no character: send both halves (such as \\ud83d\\ude00), or neither";
+
+/// Whether a text has half of a surrogate pair.
+fn is_half(error: &serde_json::Error) -> bool {
+    let problem = error.to_string();
+    problem.contains("surrogate") || problem.starts_with("unexpected end of hex escape")
+}
+
 /// A value that isn't JSON, or that no program can hold, though all around it is fine: what to do about it.
 fn unreadable(error: &serde_json::Error, text: &str) -> Option<&'static str> {
     let problem = error.to_string();
     if problem.starts_with("number out of range") {
         return Some("the number is too large: no 64-bit floating-point number can hold it");
     }
-    if problem.contains("surrogate") || problem.starts_with("unexpected end of hex escape") {
-        return Some(
-            "half of a surrogate pair, which is no character: send both halves (such as \\ud83d\\ude00), or neither",
-        );
+    if is_half(error) {
+        return Some(HALF);
     }
     let line = text.split('\n').nth(error.line().checked_sub(1)?)?;
     // The column is that of the first letter that can't be, counted in bytes from 1.
@@ -127,7 +145,7 @@ fn unreadable(error: &serde_json::Error, text: &str) -> Option<&'static str> {
 fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
     if error.classify() != Category::Data {
-        return format!("not valid JSON: {text}");
+        return format!("not valid JSON: {}", syntax(&text));
     }
     let text = without_place(&text);
     let Some((found, expected)) = text.rsplit_once(", expected ") else { return text.to_owned() };
@@ -151,6 +169,24 @@ fn describe(error: &serde_json::Error) -> String {
     match expected.strip_prefix(found) {
         Some(rest) if !rest.is_empty() => format!("expected {expected}"),
         _ => format!("expected {expected}, found {found}"),
+    }
+}
+
+/// What is wrong with JSON text that a member holds.
+pub(super) fn in_text(error: &serde_json::Error) -> String {
+    let problem = error.to_string();
+    let problem = syntax(without_place(&problem));
+    format!("not valid JSON text: {problem}; write one JSON value, a string with its quotes")
+}
+
+/// serde's words for broken JSON, in plain ones.
+fn syntax(problem: &str) -> Cow<'_, str> {
+    match problem.strip_prefix("EOF while parsing ") {
+        Some(inside) => match inside.strip_prefix("a value") {
+            Some(place) => format!("it ends before a value{place}").into(),
+            None => format!("it ends inside {inside}").into(),
+        },
+        None => problem.into(),
     }
 }
 

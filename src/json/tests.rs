@@ -2,7 +2,7 @@
 
 use super::{problems::PATH_CHARS_MAX, *};
 use crate::proto::v1::{
-    CreateChatCompletionRequest, CreateCompletionRequest, StreamChatCompletionResponse, TokenList,
+    AudioOptions, CreateChatCompletionRequest, CreateCompletionRequest, StreamChatCompletionResponse, TokenList,
     create_completion_request::PromptKind,
 };
 
@@ -58,4 +58,69 @@ fn every_token_id_is_a_32_bit_integer_the_first_too() {
     for prompt in ["[2147483648]", "[-2147483649]", "[18446744073709551615]", "[1, 2147483648]"] {
         assert!(read(prompt).is_err(), "{prompt}");
     }
+}
+
+#[test]
+fn an_integer_is_never_rounded_to_another_one() {
+    let read = |seed: &str| {
+        let body = format!(r#"{{"model":"m","seed":{seed}}}"#);
+        decode_request::<CreateChatCompletionRequest>(body.as_bytes()).map(|request| request.seed.unwrap())
+    };
+    for (written, integer) in [
+        ("9007199254740991.0", 9_007_199_254_740_991),
+        ("9007199254740993", 9_007_199_254_740_993),
+        ("-9007199254740991e0", -9_007_199_254_740_991),
+        ("9223372036854775807", i64::MAX),
+    ] {
+        assert_eq!(read(written), Ok(integer), "{written}");
+    }
+    for written in ["9007199254740993.0", "-9007199254740993.0", "1e18"] {
+        let bad = read(written).unwrap_err();
+        let problem = "so large an integer is exact only in digits: write it without a point and an exponent";
+        assert_eq!((bad.path.as_deref(), bad.problem.as_str()), (Some("seed"), problem), "{written}");
+    }
+    for written in ["1e19", "9223372036854775808", "9223372036854775808.0"] {
+        assert_eq!(read(written).unwrap_err().problem, "the integer is too large: expected a 64-bit integer");
+    }
+}
+
+#[test]
+fn a_document_that_ends_too_early_is_told_in_plain_words() {
+    let problem = |body: &str| decode_request::<CreateChatCompletionRequest>(body.as_bytes()).unwrap_err().to_string();
+    assert_eq!(problem(""), "not valid JSON: it is empty; send a JSON object");
+    assert_eq!(problem("\u{feff} \n"), "not valid JSON: it is empty; send a JSON object");
+    assert_eq!(problem(r#"{"a":"#), "not valid JSON: it ends before a value at line 1 column 5");
+    assert_eq!(problem(r#"{"a":1"#), "not valid JSON: it ends inside an object at line 1 column 6");
+    assert_eq!(problem(r#"{"a":[1"#), "not valid JSON: it ends inside a list at line 1 column 7");
+    assert_eq!(problem(r#"{"a":"x"#), "not valid JSON: it ends inside a string at line 1 column 7");
+}
+
+#[test]
+fn half_a_surrogate_pair_in_a_name_is_told_with_the_object_it_is_in() {
+    let bad = |body: &str| {
+        let bad = decode_request::<CreateChatCompletionRequest>(body.as_bytes()).unwrap_err();
+        (bad.path.unwrap_or_default(), bad.problem.starts_with("the name of a member has half of a surrogate pair"))
+    };
+    assert_eq!(bad(r#"{"model":"m","x\ud83d":1}"#), (String::new(), true));
+    assert_eq!(bad(r#"{"messages":[{"role":"user","\udc00":1}]}"#), ("messages[0]".to_owned(), true));
+    assert_eq!(bad(r#"{"metadata":{"a\ud83d":"b"}}"#), ("metadata".to_owned(), true));
+    // A value's own path stays, also below a member of such a name.
+    assert_eq!(bad(r#"{"metadata":{"?":"\ud83d"}}"#), ("metadata.?".to_owned(), false));
+}
+
+#[test]
+fn text_that_is_not_json_is_told_with_what_json_text_is() {
+    let problem = |voice: &str| {
+        let audio = AudioOptions { voice: Some(voice.to_owned()), ..AudioOptions::default() };
+        let request = CreateChatCompletionRequest { audio: Some(audio), ..CreateChatCompletionRequest::default() };
+        encode_request(&request).unwrap_err().to_string()
+    };
+    let hint = "write one JSON value, a string with its quotes";
+    assert_eq!(problem("alloy"), format!("audio.voice: not valid JSON text: expected value; {hint}"));
+    assert_eq!(problem("{"), format!("audio.voice: not valid JSON text: it ends inside an object; {hint}"));
+    assert_eq!(problem(""), format!("audio.voice: not valid JSON text: it ends before a value; {hint}"));
+    let mut request = CreateChatCompletionRequest::default();
+    request.extra.insert("new".to_owned(), "NaN".to_owned());
+    let bad = encode_request(&request).unwrap_err().to_string();
+    assert_eq!(bad, format!("extra[\"new\"]: not valid JSON text: expected value; {hint}"));
 }

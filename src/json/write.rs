@@ -6,7 +6,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Extra, MODE, Mode, NAMES_A_FIELD, Object, problems::in_extra};
+use super::{
+    Extra, MODE, Mode, NAMES_A_FIELD, Object,
+    problems::{in_extra, in_text},
+};
 
 pub(crate) fn write_object<S: Serializer>(
     message: &impl Object,
@@ -73,7 +76,7 @@ pub(crate) fn write_extra<M: SerializeMap>(map: &mut M, extra: &Extra) -> Result
     for (name, text) in extra {
         match serde_json::from_str::<&RawValue>(text) {
             Ok(text) => map.serialize_entry(name, text)?,
-            Err(error) => return Err(M::Error::custom(in_extra(name, format_args!("not valid JSON text: {error}")))),
+            Err(error) => return Err(M::Error::custom(in_extra(name, in_text(&error)))),
         }
     }
     Ok(())
@@ -86,7 +89,7 @@ impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match serde_json::from_str::<&RawValue>(self.0) {
             Ok(text) => text.serialize(serializer),
-            Err(error) => Err(S::Error::custom(format_args!("not valid JSON text: {error}"))),
+            Err(error) => Err(S::Error::custom(in_text(&error))),
         }
     }
 }

@@ -7,7 +7,8 @@
 //!   Content in parts among content in text makes text parts of the text.
 //! - Which pieces belong to which tool call, `tool_calls.rs` says.
 //! - Lists (log probabilities, annotations, parts) are joined.
-//! - Of the reasons to finish, the first one that isn't empty counts. Of `usage`, each part is the last one that came.
+//! - Of the reasons to finish, the first one that isn't empty counts. Of `usage`, each part is the last one that came; a
+//!   total that was the sum of its parts stays the sum.
 //! - The `id`, `created` and `model` are the first ones that aren't empty. Of all other members, the last value but null
 //!   counts.
 //! - Members that the contract doesn't name follow the same rules. Lists are joined. A text in a delta, or in a part of
@@ -312,9 +313,23 @@ fn add_usage(known: &mut Option<Usage>, piece: Option<Usage>) {
     for name in ["prompt_tokens", "completion_tokens", "total_tokens"] {
         piece.extra.remove(name);
     }
+    // A total that is the sum of its parts changes with them; it may be the gateway's own.
+    if is_sum(known) || is_sum(&piece) {
+        known.total_tokens = None;
+    }
+    if is_sum(&piece) {
+        piece.total_tokens = None;
+    }
     if let Err(error) = known.merge(piece.encode_to_vec().as_slice()) {
         tracing::error!(%error, "usage that was encoded here can't be decoded");
     }
+    json::Complete::complete(known);
+}
+
+/// Whether the total is the sum of the parts.
+fn is_sum(usage: &Usage) -> bool {
+    let parts = usage.prompt_tokens.zip(usage.completion_tokens);
+    usage.total_tokens.is_some() && usage.total_tokens == parts.and_then(|(prompt, answer)| prompt.checked_add(answer))
 }
 
 /// Moves a member out of `extra` into its field, if it has the field's type.

@@ -535,3 +535,47 @@ proptest! {
         prop_assert_eq!(raw_message(&deltas), expected, "{:?}", deltas);
     }
 }
+
+#[test]
+fn a_made_up_sum_of_tokens_does_not_outlive_its_parts() {
+    let usage = |pieces: &[Value]| {
+        let chunks: Vec<_> = pieces.iter().map(|usage| json!({"choices": [], "usage": usage})).collect();
+        sum(&chunks)["usage"].clone()
+    };
+    assert_eq!(
+        usage(&[json!({"prompt_tokens": 3}), json!({"completion_tokens": 4})]),
+        json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7})
+    );
+    // Engines that count on: the gateway's own sum of the first piece is not the answer's.
+    assert_eq!(
+        usage(&[json!({"prompt_tokens": 3, "completion_tokens": 1}), json!({"completion_tokens": 4})]),
+        json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7})
+    );
+    // Upstream's own total that isn't the sum stays.
+    assert_eq!(
+        usage(&[json!({"prompt_tokens": 3, "total_tokens": 9}), json!({"completion_tokens": 4})]),
+        json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9})
+    );
+    assert_eq!(
+        usage(&[
+            json!({"prompt_tokens": 3, "completion_tokens": 1}),
+            json!({"completion_tokens": 4, "total_tokens": 9})
+        ]),
+        json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9})
+    );
+}
+
+#[test]
+fn whole_calls_of_one_function_at_one_index_without_ids_stay_apart() {
+    let call = |arguments: &str| json!({"index": 0, "function": {"name": "f", "arguments": arguments}});
+    let arguments = |deltas: &[Value]| -> Vec<Value> {
+        let calls = message(deltas)["tool_calls"].as_array().unwrap().clone();
+        calls.into_iter().map(|call| call["function"]["arguments"].clone()).collect()
+    };
+    let (a, b) = ("{\"a\":1}", " {\"b\":[2]}");
+    assert_eq!(arguments(&[json!({"tool_calls": [call(a), call(b)]})]), [a, b]);
+    assert_eq!(arguments(&[json!({"tool_calls": [call(a)]}), json!({"tool_calls": [call(b)]})]), [a, b]);
+    // An engine that repeats the name in each piece of one call.
+    let pieces = ["{\"a\":", "{", "}", "}", "\n"].map(|piece| json!({"tool_calls": [call(piece)]}));
+    assert_eq!(arguments(&pieces), ["{\"a\":{}}\n"]);
+}

@@ -118,6 +118,11 @@ impl TextMember {
         }
     }
 
+    /// The text that has been joined so far, without a half of a character at its end.
+    pub(super) fn text(&self) -> Option<&str> {
+        self.text.as_ref().map(|joined| joined.text.as_str())
+    }
+
     /// Takes the text that has been joined so far, if there is any.
     pub(super) fn take(&mut self) -> Option<String> {
         self.text.take().map(Joined::finish).filter(|text| !text.is_empty())

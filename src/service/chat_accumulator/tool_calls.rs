@@ -3,7 +3,7 @@
 //! - A known id continues its call, whatever the index. A new id begins another call, unless the call that it would
 //!   continue had none yet.
 //! - An index without an id continues the latest call of that index, unless it names another function after the
-//!   arguments have begun. Arguments alone, with an index that no call has, continue the latest call: some engines count
+//!   arguments have begun, or names a function and begins an object after the arguments were a whole one. Arguments alone, with an index that no call has, continue the latest call: some engines count
 //!   pieces.
 //! - Without an id and an index a piece continues the latest call, unless it names a function after the arguments have
 //!   begun.
@@ -11,6 +11,8 @@
 //! The latest call is the one that had the last piece.
 
 use std::collections::{BTreeMap, HashMap};
+
+use serde::de::IgnoredAny;
 
 use super::text::{Place, TextMember, Unknown, prefer};
 use crate::proto::v1::{CustomToolCall, FunctionCall, ToolCall};
@@ -61,7 +63,10 @@ impl ToolCalls {
         let begins_another = match (id, of_index) {
             (Some(_), Some(_)) => call.has_id || call.names_another(piece) || call.has_arguments() && has_name,
             (Some(_), None) => call.has_id || has_name,
-            (None, Some(_)) => call.has_arguments() && call.names_another(piece),
+            (None, Some(_)) => {
+                call.has_arguments() && call.names_another(piece)
+                    || has_name && begins_an_object(piece) && call.has_whole_arguments()
+            }
             (None, None) => call.has_arguments() && has_name && call.name().is_some(),
         };
         (!begins_another).then_some(place)
@@ -106,6 +111,12 @@ fn has_arguments(piece: &ToolCall) -> bool {
     piece.function.as_ref().is_some_and(function) || piece.custom.as_ref().is_some_and(custom)
 }
 
+/// Whether the arguments in `piece` are an object or the beginning of one.
+fn begins_an_object(piece: &ToolCall) -> bool {
+    let arguments = piece.function.as_ref().and_then(|function| function.arguments.as_deref());
+    arguments.is_some_and(|text| text.trim_start().starts_with('{'))
+}
+
 /// One call, as far as it has come.
 #[derive(Debug, Default)]
 struct Call {
@@ -146,6 +157,12 @@ impl Call {
 
     fn has_arguments(&self) -> bool {
         self.functions().any(|function| function.has_arguments)
+    }
+
+    /// Whether the arguments are a whole JSON object, to which nothing can be added.
+    fn has_whole_arguments(&self) -> bool {
+        let arguments = self.function.as_ref().and_then(|function| function.arguments.text());
+        arguments.is_some_and(|text| text.trim_end().ends_with('}') && serde_json::from_str::<IgnoredAny>(text).is_ok())
     }
 
     fn finish(self) -> ToolCall {
