@@ -9,6 +9,7 @@ pub mod client;
 mod clocks;
 pub mod events;
 mod failures;
+mod names;
 mod retry;
 pub mod sse;
 
@@ -16,3 +17,4 @@ pub use begun::Begun;
 pub use catalogue::Catalogue;
 pub use client::{ANSWER_BYTES_MAX, Ask, Client, Reply, Whole};
 pub use events::{Chunk, Events};
+pub use names::Names;
