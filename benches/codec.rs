@@ -83,7 +83,7 @@ fn allocations(work: impl FnOnce()) -> String {
 fn catalogue(criterion: &mut Criterion) {
     let answer = catalogue_of_the_emulator();
     let region = Region::new(ALLOCATOR);
-    let copy = Copy::new(&answer).unwrap();
+    let copy = Copy::new(&answer, &featherwire::upstream::Names::default()).unwrap();
     let change = region.change();
     let held = change.bytes_allocated - change.bytes_deallocated;
     println!("catalogue: {} models, {} as the upstream's answer", copy.len(), mebibytes(answer.len()));
@@ -105,7 +105,11 @@ fn catalogue(criterion: &mut Criterion) {
     group.bench_function("page, rare text", |bencher| bencher.iter(|| copy.page(black_box(&rare), None, 100)));
     group.sample_size(10);
     group.bench_function("copy made of the answer", |bencher| {
-        bencher.iter_batched(|| answer.clone(), |answer| Copy::new(&answer).unwrap(), BatchSize::PerIteration);
+        bencher.iter_batched(
+            || answer.clone(),
+            |answer| Copy::new(&answer, &featherwire::upstream::Names::default()).unwrap(),
+            BatchSize::PerIteration,
+        );
     });
     group.finish();
 }

@@ -17,6 +17,8 @@ port answers gRPC and gRPC-Web (`featherwire.v1`, by reflection).
 
 - A body is JSON and says so: `Content-Type: application/json`.
 - In a request, `null` is the same as leaving the member out. Integers are written without a fraction: `1`, not `1.0`.
+- A body may be compressed (`Content-Encoding: gzip`, `deflate` or `zstd`), and large answers that are not streamed are \
+compressed for who sends `Accept-Encoding: gzip`.
 - Members that this document doesn't name travel both ways, unchanged.
 - A member of an answer to which the upstream gave another type than the one here is passed on as it came: an answer \
 that can't be understood in part still arrives whole.
@@ -54,7 +56,12 @@ const ERRORS: &[(&str, &str, &[&str], &str)] = &[
     ),
     ("404", "NotFound", &["invalid_request_error"], "There is no such model; the message names those that are near."),
     ("413", "TooLarge", &["invalid_request_error"], "The request is larger than a limit, which the message names."),
-    ("415", "WrongMediaType", &["invalid_request_error"], "The body doesn't say that it is JSON."),
+    (
+        "415",
+        "WrongMediaType",
+        &["invalid_request_error"],
+        "The body doesn't say that it is JSON, or it is compressed otherwise than by gzip, deflate or zstd.",
+    ),
     ("429", "Saturated", &["rate_limit_error"], "All concurrency units are taken: try again soon."),
     (
         "500",
@@ -84,15 +91,30 @@ const INSTEAD: &[(&str, &str)] = &[(
      upstream answers to the query.",
 )];
 
-/// Query parameters of the catalogue: the upstream's own, passed on to it.
+/// Query parameters of the catalogue: the upstream's own, passed on to it. Name, schema, description.
 const MODELS_QUERY: &[(&str, &str, &str)] = &[
-    ("q", "string", "Text to look for."),
-    ("page", "integer", "Which page, from 1."),
-    ("per_page", "integer", "Models in one page."),
-    ("family", "string", "Model classes, comma-separated."),
-    ("tags", "string", "Tags."),
-    ("available_on_current_plan", "boolean", "Only models that the account's plan may use."),
+    ("q", r#"{"type": "string"}"#, "Text to look for."),
+    ("page", COUNT, "Which page, from 1."),
+    ("per_page", COUNT, "Models in one page."),
+    ("family", r#"{"type": "string"}"#, "Model classes, comma-separated."),
+    ("tags", r#"{"type": "string"}"#, "Tags."),
+    ("available_on_current_plan", r#"{"type": "boolean"}"#, "Only models that the account's plan may use."),
 ];
+
+const COUNT: &str = r#"{"type": "integer", "format": "int32", "minimum": 1, "maximum": 2147483647}"#;
+
+/// One part of a model's id, and a whole id or an alias. The gateway takes more, up to 256 bytes of anything but control
+/// characters, but no model is called so.
+const ID_PART: &str = "^[A-Za-z0-9_][A-Za-z0-9_.:@+-]*$";
+const ID: &str = "^[A-Za-z0-9_][A-Za-z0-9_.:@+-]*(/[A-Za-z0-9_][A-Za-z0-9_.:@+-]*)?$";
+const ID_PART_CHARS_MAX: usize = 127;
+const ID_CHARS_MAX: usize = 256;
+
+/// Methods by what their calls are to the gateway's scheduler and router: the first word of their names' twins. Those that
+/// wait for units, of them those that another model may answer, and of them those that can be streamed upstream.
+const WITH_UNITS: &[&str] = &["CreateChatCompletion", "CreateCompletion", "CreateEmbedding"];
+const WITH_FALLBACK: &[&str] = &["CreateChatCompletion", "CreateCompletion"];
+const VIA_STREAM: &[&str] = &["CreateChatCompletion"];
 
 /// A body for each request, short enough to try.
 const EXAMPLES: &[(&str, &str)] = &[
@@ -161,7 +183,7 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
             "license": { "name": "Apache License 2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/", "description": "This gateway" }],
-        "security": [{ "gateway_key": [] }],
+        "security": [{ "gateway_key": [] }, { "x_api_key": [] }, { "api_key": [] }],
         "tags": tags,
         "paths": paths,
         "components": {
@@ -169,9 +191,17 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
             "responses": error_responses(),
             "parameters": parameters(),
             "headers": headers(),
-            "securitySchemes": { "gateway_key": {
-                "type": "http", "scheme": "bearer", "description": "A key of this gateway: `gw_…`.",
-            } },
+            "securitySchemes": {
+                "gateway_key": { "type": "http", "scheme": "bearer", "description": "A key of this gateway: `gw_…`." },
+                "x_api_key": {
+                    "type": "apiKey", "in": "header", "name": "x-api-key",
+                    "description": "The same key, for clients that show it so.",
+                },
+                "api_key": {
+                    "type": "apiKey", "in": "header", "name": "api-key",
+                    "description": "The same key, for clients that show it so.",
+                },
+            },
         },
     });
     serde_json::to_string(&document).unwrap()
@@ -205,10 +235,14 @@ impl Twin {
         let mut parameters = path_parameters(&self.path);
         if method.name() == "ListModels" {
             parameters.extend(MODELS_QUERY.iter().map(|(name, kind, description)| {
-                json!({ "name": name, "in": "query", "description": description, "schema": { "type": kind } })
+                let schema: Value = serde_json::from_str(kind).unwrap();
+                json!({ "name": name, "in": "query", "description": description, "schema": schema })
             }));
         }
-        parameters.extend(["RequestTimeout", "RequestId"].map(|name| reference("parameters", name)));
+        let own = [(WITH_UNITS, "Priority"), (WITH_FALLBACK, "Fallback"), (VIA_STREAM, "UnaryViaStream")];
+        let own = own.iter().filter(|(methods, _)| methods.contains(&method.name())).map(|(_, name)| *name);
+        parameters
+            .extend(["RequestTimeout", "RequestId"].into_iter().chain(own).map(|name| reference("parameters", name)));
         let mut operation = json!({
             "operationId": lower_camel(method.name()),
             "tags": [tag_of(method.parent_service().name())],
@@ -236,7 +270,7 @@ impl Twin {
         for method in &self.methods {
             let schema = schemas.reference(method.output().name(), Way::Answer);
             if method.is_server_streaming() {
-                let schema = json!({ "oneOf": [schema, reference("schemas", "ErrorResponse")] });
+                // One schema and no choice of two, as in OpenAI's own document: generators make a type of it.
                 content.insert("text/event-stream".to_owned(), json!({ "schema": schema }));
                 // Only a stream that has an end can end well.
                 let end = if self.is_either() { EVENTS_END } else { "It has no end of its own." };
@@ -251,6 +285,13 @@ impl Twin {
         // A stream of the account's is shared by all who watch: none of the upstream's answers is theirs alone.
         if !is_stream_only {
             headers["x-featherless-request-id"] = reference("headers", "FeatherlessRequestId");
+        }
+        if WITH_UNITS.contains(&self.methods[0].name()) {
+            headers["x-featherwire-model"] = reference("headers", "Model");
+            headers["x-featherwire-waited-ms"] = reference("headers", "WaitedMs");
+        }
+        if WITH_FALLBACK.contains(&self.methods[0].name()) {
+            headers["x-featherwire-tried"] = reference("headers", "Tried");
         }
         if self.methods[0].name() == "ListModels" {
             headers["age"] = reference("headers", "Age");
@@ -291,7 +332,10 @@ fn router_path(template: &str) -> String {
 }
 
 fn path_parameters(template: &str) -> Vec<Value> {
-    let parameter = |name: &str, description: &str| json!({ "name": name, "in": "path", "required": true, "description": description, "schema": { "type": "string" } });
+    let parameter = |name: &str, description: &str| {
+        let schema = json!({ "type": "string", "minLength": 1, "maxLength": ID_PART_CHARS_MAX, "pattern": ID_PART });
+        json!({ "name": name, "in": "path", "required": true, "description": description, "schema": schema })
+    };
     match template.contains("{model=*/*}") {
         true => vec![
             parameter("org", "What is before the slash of the model's id. Case-sensitive."),
@@ -310,7 +354,8 @@ fn second_spelling(paths: &mut Map<String, Value>) {
         json!(format!("{description}\n\nThe id in one segment, its slash written as `%2F`: so OpenAI's SDKs ask."));
     let parameters = operation["parameters"].as_array_mut().unwrap();
     parameters.remove(0);
-    parameters[0]["description"] = json!("The model's id. Case-sensitive.");
+    parameters[0]["description"] = json!("The model's id, or an alias. Case-sensitive.");
+    parameters[0]["schema"] = json!({ "type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX, "pattern": ID });
     let after = paths.keys().position(|path| path == "/v1/models/{org}/{name}").unwrap() + 1;
     paths.shift_insert(after, "/v1/models/{name}".to_owned(), json!({ "get": operation }));
 }
@@ -389,11 +434,45 @@ fn parameters() -> Value {
                             is no visible ASCII or longer than 128 characters is replaced.",
             "schema": { "type": "string" },
         },
+        "Priority": {
+            "name": "x-featherwire-priority", "in": "header",
+            "description": "Who goes first when concurrency units are short.",
+            "schema": { "type": "string", "enum": ["interactive", "default", "batch"], "default": "default" },
+        },
+        "Fallback": {
+            "name": "x-featherwire-fallback", "in": "header",
+            "description": "Other models that may answer when this one can't, in order and with commas between them, at \
+                            most 8; or `none`, also not those that the gateway's configuration has.",
+            "schema": { "type": "string" },
+            "example": "org/model, org/other-model",
+        },
+        "UnaryViaStream": {
+            "name": "x-featherwire-unary-via-stream", "in": "header",
+            "description": "Whether the gateway asks the upstream for a stream though the answer is to be whole, and adds it \
+                            up: a silent call dies in front of the upstream after about 100 seconds. Unset: as the \
+                            gateway's configuration says.",
+            "schema": { "type": "string", "enum": ["true", "false"] },
+        },
     })
 }
 
 fn headers() -> Value {
     json!({
+        "Model": {
+            "description": "The id of the model that answers, if it isn't what the request calls it: an alias stands for \
+                            it, or it is a fallback.",
+            "schema": { "type": "string" },
+        },
+        "Tried": {
+            "description": "The models that were tried before the one that answers and why each failed: `org/model=code`, \
+                            with commas between.",
+            "schema": { "type": "string" },
+        },
+        "WaitedMs": {
+            "description": "How long the call waited for concurrency units, in milliseconds. A stream that waited so long \
+                            that it began before its answer says this, and the other two, in comments.",
+            "schema": { "type": "integer", "format": "int64", "minimum": 0 },
+        },
         "RequestId": {
             "description": "The call's id, the caller's or the gateway's: what the gateway's log has it under.",
             "required": true,

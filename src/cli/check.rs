@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     proto::v1::{ChatMessage, CreateChatCompletionRequest, StreamOptions, Usage, chat_delta, chat_message},
     service::{Call, Chat, Dispatch, UPSTREAM_REQUEST_ID, Units},
-    upstream::{Catalogue, Client},
+    upstream::{Catalogue, Client, Names},
 };
 
 /// Makes one real call straight to Featherless, without a gateway in between: streams a short answer and prints it with
@@ -58,7 +58,7 @@ impl Check {
 
     async fn ask(&self) -> Result<(), Trouble> {
         let upstream = Client::new(&self.upstream)?;
-        let catalogue = Catalogue::new(upstream.clone());
+        let catalogue = Catalogue::new(upstream.clone(), Names::default());
         let units = Units::unbounded(upstream.clone(), catalogue.clone());
         let dispatch = Dispatch::new(upstream, catalogue, units, &config::Models::default());
         let chat = Chat::new(dispatch, false);

@@ -12,11 +12,14 @@ use crate::telemetry::Filter;
 mod address;
 mod dotenv;
 mod names;
+mod naming;
 
 pub(crate) use address::address;
 use address::base_url;
 pub use dotenv::Dotenv;
 pub use names::Names;
+pub use naming::{Alias, AliasList, Glob, MODEL_BYTES_MAX};
+use naming::{alias_list, glob};
 
 /// The groups of options in `--help`.
 pub(crate) mod heading {
@@ -190,6 +193,22 @@ pub struct Models {
     )]
     pub fallback_first_token_timeout: Duration,
 
+    /// Other names for models: shown in lists, and taken wherever a model's id is. May be given more than once (in the
+    /// variable: with commas or semicolons between)
+    #[arg(long = "alias", env = "FEATHERWIRE_ALIASES", value_name = "NAME=MODEL", value_parser = alias_list)]
+    pub aliases: Vec<AliasList>,
+
+    /// The models that lists, searches and suggestions show, besides the aliases: ids with `*` for any text and `?` for
+    /// any character, comma-separated. Others can be asked for all the same. Unset: all
+    #[arg(
+        long = "expose-models",
+        env = "FEATHERWIRE_EXPOSE_MODELS",
+        value_name = "GLOB,…",
+        value_delimiter = ',',
+        value_parser = glob
+    )]
+    pub expose_models: Vec<Glob>,
+
     /// After so many failures in a row, a model is left alone for a while, and calls for it go to their fallbacks or fail
     /// at once; 0 for never
     #[arg(long, env = "FEATHERWIRE_CIRCUIT_FAILURES", value_name = "N", default_value_t = 5)]
@@ -308,6 +327,7 @@ impl Serve {
                 self.listen
             ));
         }
+        self.models.check()?;
         // The emulator takes the upstream's place, so that nothing of the upstream's configuration is used.
         if self.emulator { Ok(()) } else { self.upstream.check() }
     }

@@ -1,10 +1,11 @@
 //! A request's body, from bytes to a message, or to the reason why not.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
+use super::coding;
 use crate::{
     error::{Error, Kind, Result},
     json,
@@ -26,18 +27,27 @@ pub async fn read<M: DeserializeOwned>(call: &Call, headers: &HeaderMap, body: B
         let message = "The body must be JSON and say so: send the header Content-Type: application/json";
         return Err(Error::new(Kind::WrongMediaType, "unsupported_media_type", message));
     }
+    if body.size_hint().lower() > limit.0 as u64 {
+        // Who asks whether to continue is told before sending it.
+        return Err(too_large(limit));
+    }
     let body = call.receive(Limited::new(body, limit.0).collect()).await?.map_err(|error| {
         if error.is::<LengthLimitError>() {
-            let message =
-                format!("The request is larger than {} bytes: send less, or raise --max-request-bytes", limit.0);
-            return Error::new(Kind::TooLarge, "request_too_large", message);
+            return too_large(limit);
         }
         Error::new(Kind::Invalid, "incomplete_body", "The request's body broke off before its end").with_source(error)
     })?;
-    json::decode_request(&body.to_bytes()).map_err(|bad| match bad.path {
+    let body = call.receive(coding::decode(headers, body.to_bytes(), limit)).await??;
+    json::decode_request(&body).map_err(|bad| match bad.path {
         Some(path) => Error::invalid(path, bad.problem),
         None => Error::new(Kind::Invalid, "invalid_json", format!("The body: {}", bad.problem)),
     })
+}
+
+/// The request is too large, as it was sent or as it was before it was compressed.
+pub fn too_large(limit: Limit) -> Error {
+    let message = format!("The request is larger than {} bytes: send less, or raise --max-request-bytes", limit.0);
+    Error::new(Kind::TooLarge, "request_too_large", message)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Body,
-    extract::{DefaultBodyLimit, Request},
+    extract::DefaultBodyLimit,
+    middleware::from_fn,
     response::Response,
     routing::{get, post},
 };
@@ -14,19 +15,25 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Serialize;
 
 use crate::{
-    error::{Error, Kind},
+    error::Error,
     json,
     service::{Answered, Services},
 };
 
 mod account;
 mod body;
+mod coding;
 mod completions;
 pub mod docs;
 mod embeddings;
+pub mod home;
 mod models;
 mod sse;
 mod stream;
+mod unknown;
+
+pub use unknown::unknown_path;
+use unknown::wrong_method;
 
 /// Every path of this door and its methods. Tests hold the router, the contract's `google.api.http` and the OpenAPI
 /// document to it.
@@ -58,27 +65,13 @@ pub fn routes(services: Services, request_bytes_max: usize) -> Router {
         .route("/v1/concurrency/stream", get(account::watch))
         .with_state((Arc::new(services), body::Limit(request_bytes_max)))
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(coding::negotiate))
         // The limit is ours, in `body`, with an error that names it.
         .layer(DefaultBodyLimit::disable())
 }
 
 /// What every handler is given.
 type Inside = (Arc<Services>, body::Limit);
-
-/// The answer to a path that no door has.
-pub async fn unknown_path(request: Request) -> Response {
-    let (method, path) = (request.method(), request.uri().path());
-    let known: Vec<_> = ROUTES.iter().map(|(method, path)| format!("{method} {path}")).collect();
-    let message =
-        format!("No such path: {method} {path}. There are {}, and gRPC: GET /docs tells more", known.join(", "));
-    Error::new(Kind::NotFound, "unknown_path", message).into_response()
-}
-
-async fn wrong_method(request: Request) -> Response {
-    let (method, path) = (request.method(), request.uri().path());
-    let message = format!("{path} does not answer {method}: the Allow header tells what it does answer");
-    Error::new(Kind::WrongMethod, "method_not_allowed", message).into_response()
-}
 
 /// A message as a JSON answer.
 fn answer<M: Serialize>(answered: impl Into<Answered<M>>) -> Response {

@@ -1,17 +1,12 @@
 //! `GET /v1/models`, `GET /v1/models/{org}/{name}` and `POST /v1/tokenize`.
 
 use axum::{
-    body::Body,
     extract::{Path, Query, Request, State, rejection::PathRejection},
     response::Response,
 };
-use bytes::Bytes;
-use futures_util::stream::{self, StreamExt};
 use http::{HeaderMap, HeaderValue, header, request::Parts};
-use http_body::Frame;
-use http_body_util::StreamBody;
 
-use super::{Inside, answer, body, respond};
+use super::{Inside, answer, body, coding, respond};
 use crate::{
     error::{Error, Result},
     proto::v1::GetModelRequest,
@@ -30,7 +25,8 @@ pub async fn list(State((services, _)): State<Inside>, head: Parts) -> Response 
                 .map_err(|error| Error::invalid("query", "expected name=value&…").with_source(error)),
         )?;
         if query.is_empty() {
-            return Ok(whole(services.models.whole(call).await?));
+            let is_gzip = coding::takes_gzip(&head.headers);
+            return Ok(whole(services.models.whole(call, is_gzip).await?, is_gzip));
         }
         let query: Vec<_> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let reply = services.models.query(call, &query).await?;
@@ -39,12 +35,14 @@ pub async fn list(State((services, _)): State<Inside>, head: Parts) -> Response 
     response.await.unwrap_or_else(Error::into_response)
 }
 
-/// The kept text between two brackets: several MB that are not copied for each caller.
-fn whole(catalogue: WholeCatalogue) -> Response {
-    let parts = [Bytes::from_static(br#"{"object":"list","data":["#), catalogue.models, Bytes::from_static(b"]}")];
-    let frames = stream::iter(parts).map(|part| Ok::<_, std::convert::Infallible>(Frame::data(part)));
-    let mut response = respond(Body::new(StreamBody::new(frames)), "application/json", HeaderMap::new());
+/// The kept text: several MB that are neither copied nor compressed for each caller.
+fn whole(catalogue: WholeCatalogue, is_gzip: bool) -> Response {
+    let mut response = respond(catalogue.list.into(), "application/json", HeaderMap::new());
     response.headers_mut().insert(header::AGE, HeaderValue::from(catalogue.age.as_secs()));
+    if is_gzip {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    coding::vary(&mut response);
     response
 }
 

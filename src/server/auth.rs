@@ -1,6 +1,7 @@
-//! Gateway keys: `Authorization: Bearer gw_…`, the same for HTTP headers and gRPC metadata.
+//! Gateway keys: `Authorization: Bearer gw_…`, or the key alone in it or in a header that other APIs have for it. HTTP
+//! headers and gRPC metadata are the same here.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{body::Body, extract::Request, response::Response};
 use futures_util::future::{Either, Ready, ready};
@@ -9,7 +10,10 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tower::{Layer, Service, layer::layer_fn};
 
-use super::grpc;
+use super::{
+    grpc,
+    host::{self, is_this_machine},
+};
 use crate::{
     admission::{Caller, KeyId},
     error::{Error, Kind},
@@ -19,13 +23,6 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Keys(Arc<[(SecretString, u32)]>);
 
-/// How to word a refusal.
-#[derive(Clone, Copy)]
-pub(super) enum Dialect {
-    Grpc,
-    Rest,
-}
-
 impl Keys {
     pub(super) fn new(keys: &[SecretString], weights: &[u32]) -> Self {
         let weights = weights.iter().copied().chain(std::iter::repeat(1));
@@ -33,18 +30,32 @@ impl Keys {
     }
 
     /// Whose key it is that these headers show. Takes the same time whichever key it is, and however much of it is right;
-    /// its length is no secret.
+    /// its length is no secret. One known key is enough: some clients must send a key of their own making beside it. Of
+    /// several known keys the first counts, in the order of [`shown`].
     fn open_to(&self, headers: &HeaderMap, host: Option<&str>) -> Result<Caller, Error> {
         if self.0.is_empty() {
             return open_to_host(host).map(|()| Caller::default());
         }
         let unauthenticated = |message: &str| Err(Error::new(Kind::Unauthenticated, "invalid_api_key", message));
-        let Some(value) = headers.get(header::AUTHORIZATION) else {
-            return unauthenticated("No gateway key: send the header (or metadata) Authorization: Bearer gw_…");
-        };
-        let Some(shown) = bearer(value.as_bytes()) else {
-            return unauthenticated("The Authorization header is not of the form: Bearer gw_…");
-        };
+        let mut is_shown = false;
+        for key in shown(headers) {
+            is_shown = true;
+            if let Some(caller) = self.find(key) {
+                return Ok(caller);
+            }
+        }
+        if is_shown {
+            return unauthenticated(
+                "This gateway key is not known here: it must be one of the gateway's FEATHERWIRE_API_KEYS, \
+                 as Authorization: Bearer gw_…",
+            );
+        }
+        unauthenticated(
+            "No gateway key: send the header (or metadata) Authorization: Bearer gw_…; x-api-key or api-key will do too",
+        )
+    }
+
+    fn find(&self, shown: &[u8]) -> Option<Caller> {
         let none = Caller { key: KeyId(u32::MAX), weight: 0 };
         let found = (0..).zip(&*self.0).fold(none, |found, (number, (key, weight))| {
             let is_it = key.expose_secret().as_bytes().ct_eq(shown);
@@ -53,10 +64,7 @@ impl Keys {
                 weight: u32::conditional_select(&found.weight, weight, is_it),
             }
         });
-        if found != none {
-            return Ok(found);
-        }
-        unauthenticated("This gateway key is not known here: it must be one of the gateway's FEATHERWIRE_API_KEYS")
+        (found != none).then_some(found)
     }
 }
 
@@ -72,30 +80,35 @@ fn open_to_host(host: Option<&str>) -> Result<(), Error> {
     Err(Error::new(Kind::Forbidden, "unknown_host", message))
 }
 
-/// Whether a host's name is one for this machine itself.
-pub(super) fn is_this_machine(host: &str) -> bool {
-    let is_loopback = |ip: IpAddr| ip.is_loopback();
-    let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
-    host == "localhost" || host.ends_with(".localhost") || ip.is_ok_and(is_loopback)
+/// The headers in which clients of Anthropic's and Azure's APIs show their key.
+const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
+
+/// Every key that is shown, as the header `Authorization` or one of the [`KEY_HEADERS`].
+fn shown(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let authorization = headers.get_all(header::AUTHORIZATION).iter().map(|value| bearer(value.as_bytes()));
+    let others = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(|value| value.as_bytes().trim_ascii());
+    authorization.chain(others)
 }
 
-/// RFC 9110: the scheme's letter case doesn't matter.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+/// The key after `Bearer`, or a key alone. RFC 9110: the scheme's letter case doesn't matter.
+fn bearer(value: &[u8]) -> &[u8] {
+    let value = value.trim_ascii();
+    let is_scheme = |(scheme, rest): &(&[u8], &[u8])| {
+        scheme.eq_ignore_ascii_case(b"Bearer") && rest.first().is_none_or(u8::is_ascii_whitespace)
+    };
+    value.split_at_checked("Bearer".len()).filter(is_scheme).map_or(value, |(_, key)| key.trim_ascii())
 }
 
 /// Lets only callers with a key through.
-pub(super) fn layer<S>(keys: &Keys, dialect: Dialect) -> impl Layer<S, Service = Auth<S>> + Clone + use<S> {
+pub(super) fn layer<S>(keys: &Keys) -> impl Layer<S, Service = Auth<S>> + Clone + use<S> {
     let keys = keys.clone();
-    layer_fn(move |inner| Auth { inner, keys: keys.clone(), dialect })
+    layer_fn(move |inner| Auth { inner, keys: keys.clone() })
 }
 
 #[derive(Clone)]
 pub(super) struct Auth<S> {
     inner: S,
     keys: Keys,
-    dialect: Dialect,
 }
 
 impl<S> Service<Request> for Auth<S>
@@ -111,17 +124,13 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-        let host = request.uri().authority().map(Authority::as_str).or(host);
+        let host = host::named(request.uri(), request.headers());
         match self.keys.open_to(request.headers(), host) {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request))
             }
-            Err(error) => Either::Right(ready(Ok(match self.dialect {
-                Dialect::Grpc => grpc::respond(error.into(), request.headers()),
-                Dialect::Rest => error.into_response(),
-            }))),
+            Err(error) => Either::Right(ready(Ok(grpc::refuse(error, request.headers())))),
         }
     }
 }

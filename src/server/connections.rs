@@ -1,6 +1,10 @@
 //! Connections: taken from the listener, served each in a task of its own, and ended in good order.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use axum::Router;
 use hyper_util::{
@@ -19,6 +23,7 @@ use tokio::{
 };
 
 use super::{
+    early::IS_CUT_SHORT,
     unread::{Streams, Watched},
     unstuck::Unstuck,
 };
@@ -132,11 +137,13 @@ async fn converse(
         _ = stream.readable() => {}
         () = patience_for_words => return,
     }
-    let (stream, hangup) = Unstuck::new(stream, HEAD_TIMEOUT, patience);
+    let is_cut_short = Arc::<AtomicBool>::default();
+    let (stream, hangup) = Unstuck::new(stream, HEAD_TIMEOUT, patience, Arc::clone(&is_cut_short));
     let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
+    let connection = IS_CUT_SHORT.scope(is_cut_short, watcher.watch(connection));
     tokio::select! {
         biased;
-        ended = Watched::new(watcher.watch(connection), patience) => {
+        ended = Watched::new(connection, patience) => {
             if let Some(Err(error)) = ended {
                 tracing::debug!(%error, "connection ended");
             }

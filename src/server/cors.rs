@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Method, Uri};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::auth::is_this_machine;
+use super::host::is_this_machine;
 use crate::{
     config,
     error::{Error, Kind, Result},

@@ -55,6 +55,11 @@ pub(super) fn unknown_method(request: &Request) -> Response {
     respond(Status::unimplemented(message), request.headers())
 }
 
+/// A refusal in the caller's dialect.
+pub(super) fn refuse(error: Error, headers: &HeaderMap) -> Response {
+    if is_grpc(headers) { respond(error.into(), headers) } else { error.into_response() }
+}
+
 /// A gRPC error as a whole answer, without a body.
 pub(super) fn respond(status: Status, headers: &HeaderMap) -> Response {
     let mut response = status.into_http();

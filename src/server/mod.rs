@@ -14,7 +14,9 @@ use crate::{
 mod auth;
 mod connections;
 mod cors;
+mod early;
 mod grpc;
+mod host;
 mod limit;
 mod ready;
 mod routes;

@@ -117,12 +117,7 @@ pub(super) async fn refuse_while_draining(
     if !readiness.is_draining() {
         return next.run(request).await;
     }
-    let error = running::draining();
-    if grpc::is_grpc(request.headers()) {
-        grpc::respond(error.into(), request.headers())
-    } else {
-        error.into_response()
-    }
+    grpc::refuse(running::draining(), request.headers())
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {

@@ -1,12 +1,14 @@
 //! The list of layers, outermost first, and which routes each of them guards.
 //!
 //! ```text
+//! settle         what becomes of a body that the answer doesn't wait for
 //! track          tells of answers that nobody reads
 //! arrive         when the call came, and among which it runs
 //! observe        an id for every call, one log line at `debug`
+//! only_one       exactly one Host
 //! cors           browsers ask first, also on paths that need a key
 //! ├─ probes      /healthz, /readyz                                       open
-//! ├─ docs        /openapi.json, /docs                                    open
+//! ├─ docs, home  /openapi.json, /docs, /                                 open
 //! ├─ gRPC        only_grpc → gRPC-Web → limit ─┬─ health, reflection     open
 //! │                                            └─ begin → auth → ChatService, …
 //! ├─ REST        begin → auth → the OpenAI door                          (begin: not while we drain)
@@ -24,7 +26,7 @@ use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
 use super::{
-    auth, cors, grpc, limit,
+    auth, cors, early, grpc, host, limit,
     ready::{self, Readiness},
     unread,
 };
@@ -61,7 +63,7 @@ pub(super) fn router(
         .add_service(ModelServiceServer::new(models).max_decoding_message_size(bytes_max))
         .add_service(AccountServiceServer::new(account).max_decoding_message_size(bytes_max))
         .into_axum_router()
-        .layer(auth::layer(&keys, auth::Dialect::Grpc))
+        .layer(auth::layer(&keys))
         .layer(begin());
     let descriptions = || {
         tonic_reflection::server::Builder::configure()
@@ -81,18 +83,21 @@ pub(super) fn router(
         .layer(GrpcWebLayer::new())
         .layer(from_fn(grpc::only_grpc));
 
-    let rest = rest::routes(services, bytes_max).layer(auth::layer(&keys, auth::Dialect::Rest)).layer(begin());
+    let rest = rest::routes(services, bytes_max).layer(auth::layer(&keys)).layer(begin());
 
     Ok(Router::new()
         .merge(readiness.probes())
         .merge(rest::docs::routes())
+        .merge(rest::home::routes())
         .merge(grpc)
         .merge(rest)
         .fallback(unknown)
         .layer(cors::layer(config)?)
+        .layer(from_fn(host::only_one))
         .layer(from_fn(telemetry::observe))
         .layer(map_request_with_state(running.clone(), arrive))
-        .layer(from_fn(unread::track)))
+        .layer(from_fn(unread::track))
+        .layer(from_fn(early::settle)))
 }
 
 async fn arrive(State(running): State<Running>, mut request: Request) -> Request {

@@ -3,13 +3,18 @@
 //!
 //! Hyper sees the end of an HTTP/1.1 connection only if it reads, and during a call it doesn't once any byte follows the
 //! request: an empty line, or the next request. Then [`Hangup`] reads in its place, and keeps the bytes for it.
+//!
+//! It also closes in stages, so that a client that is still sending gets to read the answer: see [`early`](super::early).
 
 use std::{
     future::Future,
     io::{self, IoSlice},
     mem::{self, MaybeUninit},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -29,6 +34,17 @@ pub(super) struct Unstuck {
     alarm: Option<Pin<Box<Sleep>>>,
     /// Runs until so much has been read that the version of HTTP is known: hyper has no clock for that.
     opening: Option<(usize, Pin<Box<Sleep>>)>,
+    /// Whether the client may still be sending when the connection is closed.
+    is_cut_short: Arc<AtomicBool>,
+    /// Set while the receiving half is still read, after the sending half is closed.
+    lingering: Option<Lingering>,
+}
+
+/// What is left of the time and bytes for which a closed connection is still read.
+struct Lingering {
+    until: Instant,
+    bytes_left: usize,
+    alarm: Pin<Box<Sleep>>,
 }
 
 /// Completes when the caller has left though hyper doesn't read. To be polled after hyper, and in the same task: the
@@ -56,12 +72,23 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// The most that is read ahead at once. It lies on the stack.
 const PIECE_BYTES: usize = 8 * 1024;
 
+/// How long, and how many bytes of it, a client may go on sending after its answer: in all, and without a byte. What a
+/// client has to send by then is lost to it anyway, and only its answer is at stake.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
+const LINGER_SILENCE: Duration = Duration::from_secs(5);
+const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 impl Unstuck {
-    pub(super) fn new(stream: TcpStream, opening: Duration, patience: Duration) -> (Self, Hangup) {
+    pub(super) fn new(
+        stream: TcpStream,
+        opening: Duration,
+        patience: Duration,
+        is_cut_short: Arc<AtomicBool>,
+    ) -> (Self, Hangup) {
         let opening = Some((0, Box::pin(tokio::time::sleep(opening))));
         let line = Arc::new(Mutex::new(Line { stream, ahead: BytesMut::new(), is_awaited: false }));
         let hangup = Hangup { line: Arc::clone(&line) };
-        (Self { line, patience, alarm: None, opening }, hangup)
+        (Self { line, patience, alarm: None, opening, is_cut_short, lingering: None }, hangup)
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -73,6 +100,47 @@ impl Unstuck {
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
         ready!(alarm.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the caller stopped reading")))
+    }
+
+    /// Reads and discards until the client has closed its half too, or was given enough time for that.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut line = lock(&self.line);
+        let has_more = !mem::take(&mut line.ahead).is_empty() || self.is_cut_short.load(Ordering::Relaxed);
+        if has_more && self.lingering.is_none() {
+            self.lingering = Some(Lingering::new());
+        }
+        let mut piece = [MaybeUninit::uninit(); PIECE_BYTES];
+        loop {
+            let mut piece = ReadBuf::uninit(&mut piece);
+            let read = line.poll_read(context, &mut piece);
+            let bytes = piece.filled().len();
+            match (read, &mut self.lingering) {
+                (Poll::Pending, None) => return Poll::Ready(()),
+                (Poll::Pending, Some(lingering)) => return lingering.alarm.as_mut().poll(context),
+                (Poll::Ready(read), _) if read.is_err() || bytes == 0 => return Poll::Ready(()),
+                (Poll::Ready(_), lingering) => {
+                    if !lingering.get_or_insert_with(Lingering::new).may_go_on(bytes) {
+                        return Poll::Ready(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Lingering {
+    fn new() -> Self {
+        let now = Instant::now();
+        let alarm = Box::pin(sleep_until(now + LINGER_SILENCE));
+        Self { until: now + LINGER_TIMEOUT, bytes_left: LINGER_BYTES_MAX, alarm }
+    }
+
+    /// Whether more may come after so many bytes.
+    fn may_go_on(&mut self, bytes: usize) -> bool {
+        let now = Instant::now();
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        self.alarm.as_mut().reset(self.until.min(now + LINGER_SILENCE));
+        self.bytes_left > 0 && now < self.until
     }
 }
 
@@ -172,6 +240,10 @@ impl AsyncWrite for Unstuck {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.line).stream).poll_shutdown(context)
+        let this = self.get_mut();
+        if this.lingering.is_none() {
+            ready!(Pin::new(&mut lock(&this.line).stream).poll_shutdown(context))?;
+        }
+        this.poll_linger(context).map(Ok)
     }
 }

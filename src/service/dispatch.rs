@@ -127,7 +127,10 @@ impl Dispatch {
     /// The way to this upstream; the catalogue knows what its models are like.
     pub fn new(upstream: Client, catalogue: Catalogue, units: Units, config: &config::Models) -> Self {
         let settings = circuit::Settings { failures: config.circuit_failures, wait: config.circuit_wait };
-        let fallbacks = config.fallbacks.iter().map(|own| (own.model.clone(), own.others.clone())).collect();
+        // By the upstream's ids, whichever name is asked for.
+        let real = |id: &String| catalogue.names().resolve(id).to_owned();
+        let fallbacks = config.fallbacks.iter();
+        let fallbacks = fallbacks.map(|own| (real(&own.model), own.others.iter().map(real).collect())).collect();
         Self {
             upstream,
             catalogue,
@@ -294,14 +297,17 @@ impl Dispatch {
     }
 
     fn route<R: Request>(&self, call: &Call, request: &mut R) -> Route {
-        let model = request.model();
-        let configured = || self.fallbacks.get(model.as_str()).map(Vec::as_slice);
+        let names = self.catalogue.names();
+        let asked = request.model();
+        let model = names.resolve(asked);
+        let configured = || self.fallbacks.get(model).map(Vec::as_slice);
         let fallbacks = match call.fallbacks.as_deref().or_else(configured) {
             Some(fallbacks) if R::MAY_FALL_BACK => fallbacks,
             _ => &[],
         };
+        let models = std::iter::once(model).chain(fallbacks.iter().map(|id| names.resolve(id)));
         let (circuits, catalogue) = (self.circuits.clone(), self.catalogue.clone());
-        Route::new(circuits, catalogue, model, fallbacks, call.deadline, self.fallback_first_token_timeout)
+        Route::new(circuits, catalogue, asked, models, call.deadline, self.fallback_first_token_timeout)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     config,
     error::{Error, Result},
     json,
-    upstream::{Catalogue, Client},
+    upstream::{Catalogue, Client, Names},
 };
 pub use account::Account;
 pub use call::{Arrival, Call};
@@ -53,7 +53,7 @@ pub struct Services {
 impl Services {
     /// All services over this upstream, as the configuration has it. Must be called within a runtime.
     pub fn new(upstream: Client, config: &config::Serve) -> Self {
-        let catalogue = Catalogue::new(upstream.clone());
+        let catalogue = Catalogue::new(upstream.clone(), Names::new(&config.models));
         let feed = Feed::new(upstream.clone());
         let units = Units::new(upstream.clone(), catalogue.clone(), feed.clone(), config.api_keys.len(), &config.units);
         let dispatch = Dispatch::new(upstream.clone(), catalogue.clone(), units.clone(), &config.models);

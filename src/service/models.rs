@@ -30,8 +30,8 @@ pub struct Models {
 /// The whole catalogue, for the REST door.
 #[derive(Debug)]
 pub struct WholeCatalogue {
-    /// The models as JSON, with a comma between two.
-    pub models: Bytes,
+    /// The list of its models as a JSON document.
+    pub list: Bytes,
     /// How long ago they were fetched.
     pub age: Duration,
 }
@@ -42,25 +42,48 @@ impl Models {
         Self { upstream, catalogue }
     }
 
-    /// The whole catalogue, as it is kept.
+    /// The whole catalogue, as it is kept, compressed by gzip if that `is_gzip`.
     ///
     /// # Errors
     /// What the upstream's reply to the first fetch means.
-    pub async fn whole(&self, call: Call) -> Result<WholeCatalogue> {
+    pub async fn whole(&self, call: Call, is_gzip: bool) -> Result<WholeCatalogue> {
         let ask = Ask { deadline: call.deadline, ..Ask::default() };
-        let copy = call.run(self.catalogue.get(ask)).await?;
-        Ok(WholeCatalogue { models: copy.text(), age: copy.age() })
+        let whole = async {
+            let copy = self.catalogue.get(ask).await?;
+            let list = if is_gzip { copy.list_gzip().await? } else { copy.list() };
+            Ok(WholeCatalogue { list, age: copy.age() })
+        };
+        call.run(whole).await
     }
 
-    /// What of the catalogue passes the upstream's own query parameters: the upstream knows best what they mean.
+    /// What of the catalogue passes the upstream's own query parameters: the upstream knows best what they mean. A model
+    /// that passes is shown as it is in the whole list, and after its aliases.
     ///
     /// # Errors
-    /// What the upstream's reply means.
+    /// Invalid for a page or a size that isn't one; otherwise what the upstream's reply means.
     pub async fn query(&self, call: Call, query: &[(&str, &str)]) -> Result<Reply<ListModelsResponse>> {
+        call.refuse(query.iter().try_for_each(|(name, value)| validate::models_query(name, value)))?;
         let ask = Ask { deadline: call.deadline, ..Ask::default() };
         let mut reply: Reply<ListModelsResponse> = call.run(self.upstream.get(&["models"], query, ask)).await?;
         catalogue::keep_models(&mut reply.answer);
+        reply.answer.models = self.catalogue.names().show(reply.answer.models);
+        self.add_aliases(query, &mut reply.answer.models);
         Ok(reply)
+    }
+
+    /// Adds the aliases that are searched for, which the upstream knows nothing of, to the first page.
+    fn add_aliases(&self, query: &[(&str, &str)], models: &mut Vec<Model>) {
+        let text = |name: &str| query.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        let is_first_page = text("page").is_none_or(|page| page == "1");
+        let is_filtered = ["family", "tags", "available_on_current_plan"].iter().any(|name| text(name).is_some());
+        let (Some(searched), false, true) = (text("q"), is_filtered, is_first_page) else { return };
+        let searched = searched.to_lowercase();
+        for (alias, _) in self.catalogue.names().aliases() {
+            if alias.to_lowercase().contains(&searched) && !models.iter().any(|model| model.id == alias) {
+                let known = self.catalogue.kept().and_then(|copy| copy.model(alias));
+                models.push(known.unwrap_or_else(|| Model { id: alias.to_owned(), ..Model::default() }));
+            }
+        }
     }
 
     /// One page of the models that pass the filter.
@@ -88,7 +111,8 @@ impl Models {
         })
     }
 
-    /// One model: from the catalogue if it is there, else from the upstream.
+    /// One model: from the catalogue if it is there, else from the upstream. An alias gives its model's entry under the
+    /// alias's id.
     ///
     /// # Errors
     /// Not found, with names that are near; otherwise what the upstream's reply means.
@@ -98,11 +122,17 @@ impl Models {
             if let Some(answer) = self.catalogue.kept().and_then(|copy| copy.model(&request.model)) {
                 return Ok(Reply { request_id: None, answer });
             }
-            let path: Vec<&str> = ["models"].into_iter().chain(request.model.split('/')).collect();
-            let ask = Ask { deadline: call.deadline, model: Some(&request.model), ..Ask::default() };
-            match self.upstream.get(&path, &[], ask).await {
-                Ok(reply) => Ok(reply),
-                Err(error) => Err(self.catalogue.suggest(&request.model, error).await),
+            let real = self.catalogue.names().resolve(&request.model);
+            let path: Vec<&str> = ["models"].into_iter().chain(real.split('/')).collect();
+            let ask = Ask { deadline: call.deadline, model: Some(real), ..Ask::default() };
+            match self.upstream.get::<Model>(&path, &[], ask).await {
+                Ok(mut reply) => {
+                    if real != request.model {
+                        reply.answer.id.clone_from(&request.model);
+                    }
+                    Ok(reply)
+                }
+                Err(error) => Err(self.catalogue.suggest(real, error).await),
             }
         };
         call.run(reply).await
@@ -115,6 +145,7 @@ impl Models {
     pub async fn tokenize(&self, call: Call, mut request: TokenizeRequest) -> Result<Reply<TokenizeResponse>> {
         let reply = async {
             validate::tokenize(&mut request)?;
+            request.model = self.catalogue.names().resolve(&request.model).to_owned();
             let ask = Ask { deadline: call.deadline, model: Some(&request.model), ..Ask::default() };
             self.upstream.post(&["tokenize"], encode(&request)?.into(), ask).await
         };

@@ -36,6 +36,8 @@ pub struct Route {
     deadline: Option<Instant>,
     /// How long the first token of a model is waited for that another one follows.
     first_token_max: Duration,
+    /// The name that the caller asked for.
+    asked: String,
     /// Those still to be tried, the next one last.
     left: Vec<String>,
     /// Those that failed, and how.
@@ -129,25 +131,25 @@ impl Drop for Attempt {
 }
 
 impl Route {
-    /// The way from this model over these fallbacks, of a call with this deadline. A model that another one follows has
-    /// `first_token_max` for its first token.
-    pub fn new(
+    /// The way over these models, of which the first is the one called `asked`, by an alias perhaps. The call has this
+    /// deadline. A model that another one follows has `first_token_max` for its first token.
+    pub fn new<'a>(
         circuits: Circuits,
         catalogue: Catalogue,
-        model: &str,
-        fallbacks: &[String],
+        asked: &str,
+        models: impl Iterator<Item = &'a str>,
         deadline: Option<Instant>,
         first_token_max: Duration,
     ) -> Self {
-        let mut left = vec![model.to_owned()];
-        for fallback in fallbacks {
-            if !left.contains(fallback) {
-                left.push(fallback.clone());
+        let mut left = Vec::new();
+        for model in models {
+            if !left.iter().any(|other| other == model) {
+                left.push(model.to_owned());
             }
         }
         left.reverse();
-        let (tried, context_length_above) = (Vec::new(), None);
-        Self { circuits, catalogue, deadline, first_token_max, left, tried, context_length_above }
+        let (asked, tried, context_length_above) = (asked.to_owned(), Vec::new(), None);
+        Self { circuits, catalogue, deadline, first_token_max, asked, left, tried, context_length_above }
     }
 
     /// The next model to ask.
@@ -220,14 +222,13 @@ impl Route {
         if is_curable && !self.left.is_empty() { Ok(()) } else { Err(self.error()) }
     }
 
-    /// Adds to these headers who answers, and what was tried before.
+    /// Adds to these headers who answers, if it goes by another name than the one asked for, and what was tried before.
     fn sign(&self, model: &str, headers: &mut HeaderMap) {
-        if self.tried.is_empty() {
-            return;
-        }
         let tried: Vec<_> = self.tried.iter().map(|(model, error)| format!("{model}={}", error.code())).collect();
-        for (name, value) in [(MODEL, model), (TRIED, &tried.join(", "))] {
-            if let Ok(value) = HeaderValue::from_str(value) {
+        let who = (model != self.asked).then(|| (MODEL, model.to_owned()));
+        let tried = (!tried.is_empty()).then(|| (TRIED, tried.join(", ")));
+        for (name, value) in [who, tried].into_iter().flatten() {
+            if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(name, value);
             }
         }

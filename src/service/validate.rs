@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use crate::{
+    config::MODEL_BYTES_MAX,
     error::{Error, Kind, Result},
     json,
     proto::v1::{
@@ -13,9 +14,6 @@ use crate::{
         create_chat_completion_request::{FunctionCallKind, ToolChoiceKind},
     },
 };
-
-/// The longest model id. Ids appear in errors, and so in headers, which are bounded.
-const MODEL_BYTES_MAX: usize = 256;
 
 /// Checks a chat request, the first bad field first, and leaves out what only has a meaning beside tools if there are none.
 ///
@@ -147,6 +145,18 @@ fn choice_among_none(request: &mut CreateChatCompletionRequest) -> Result<()> {
             }
             Some(FunctionCallKind::FunctionCall(_)) | None => {}
         }
+    }
+    Ok(())
+}
+
+/// Checks a query parameter of the catalogue: which page, and how large.
+///
+/// # Errors
+/// Invalid, for what is no page or size.
+pub fn models_query(name: &str, value: &str) -> Result<()> {
+    let is_counted = matches!(name, "page" | "per_page");
+    if is_counted && !value.parse().is_ok_and(|count: i32| count >= 1) {
+        return Err(Error::invalid(name, format!("expected an integer from 1 to {}", i32::MAX)));
     }
     Ok(())
 }

@@ -5,6 +5,8 @@
 //! a model that it doesn't have is still asked for upstream.
 
 use std::{
+    collections::BTreeSet,
+    io::Write,
     ops::Range,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -17,11 +19,12 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
     client::{Ask, Client},
     failures::bad_answer,
+    names::Names,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -48,6 +51,7 @@ const LIKENESS_MIN: f64 = 0.85;
 #[derive(Clone)]
 pub struct Catalogue {
     upstream: Client,
+    names: Names,
     shared: Arc<Shared>,
 }
 
@@ -70,8 +74,13 @@ fn too_late() -> Error {
 /// The catalogue as it was at one time.
 #[derive(Debug)]
 pub struct Copy {
-    /// The models in our JSON form, one after the other, in the upstream's order, with a comma between two.
+    /// The list of the models that are shown, as a JSON document in our form and the upstream's order, the aliases last;
+    /// then the models that are not shown.
     text: Bytes,
+    /// How much of the text is the list.
+    list_bytes: usize,
+    /// The list, compressed when somebody asked for that.
+    gzip: OnceCell<Bytes>,
     /// All ids in lower case, one after the other.
     lower_ids: String,
     /// In the order of ids.
@@ -92,6 +101,8 @@ struct Entry {
     available: Option<bool>,
     /// The concurrency units that a request to it holds.
     cost: Option<u32>,
+    /// Whether lists and suggestions name it.
+    is_shown: bool,
 }
 
 /// One page of models, and how many there are in all.
@@ -112,9 +123,14 @@ impl std::fmt::Debug for Catalogue {
 }
 
 impl Catalogue {
-    /// The catalogue of this upstream, not fetched yet.
-    pub fn new(upstream: Client) -> Self {
-        Self { upstream, shared: Arc::default() }
+    /// The catalogue of this upstream by these names, not fetched yet.
+    pub fn new(upstream: Client, names: Names) -> Self {
+        Self { upstream, names, shared: Arc::default() }
+    }
+
+    /// What models are called here.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     /// The copy that is kept, fetched first if there is none. An old one is refreshed meanwhile.
@@ -141,7 +157,7 @@ impl Catalogue {
         // A task of its own, so that it comes to its end though the one who set it off may leave.
         let task = tokio::spawn(async move {
             let text = catalogue.upstream.get_text(&["models"], Ask::default()).await;
-            let copy = text.and_then(|text| Copy::new(&text)).map(|copy| catalogue.keep(copy));
+            let copy = text.and_then(|text| Copy::new(&text, &catalogue.names)).map(|copy| catalogue.keep(copy));
             catalogue.note_failure(copy.is_err().then(Instant::now));
             copy
         });
@@ -212,7 +228,7 @@ impl Catalogue {
         // A task of its own, so that no caller waits for it, nor ends it by leaving.
         tokio::spawn(async move {
             let fresh = catalogue.upstream.get_text(&["models"], Ask::default()).await;
-            let failed_at = match fresh.and_then(|text| Copy::new(&text)) {
+            let failed_at = match fresh.and_then(|text| Copy::new(&text, &catalogue.names)) {
                 Ok(copy) => {
                     catalogue.keep(copy);
                     None
@@ -229,11 +245,12 @@ impl Catalogue {
 }
 
 impl Copy {
-    /// Makes a copy of the upstream's answer, one model at a time. What is no model in it is left out and counted.
+    /// Makes a copy of the upstream's answer, one model at a time, by these names. What is no model in it is left out and
+    /// counted.
     ///
     /// # Errors
     /// An answer that isn't a list of models; if it is an error that calls itself a success, what it says.
-    pub fn new(answer: &[u8]) -> Result<Self> {
+    pub fn new(answer: &[u8], names: &Names) -> Result<Self> {
         #[derive(Deserialize)]
         struct List<'a> {
             #[serde(borrow)]
@@ -243,35 +260,28 @@ impl Copy {
             .map_err(|_| BadJson { path: None, problem: "not UTF-8".to_owned() })
             .and_then(json::peek)
             .map_err(|problem| Error::from_event(answer, None).unwrap_or_else(|| bad_answer(&problem)))?;
-        let (mut text, mut lower_ids) = (Vec::with_capacity(answer.len()), String::new());
-        let mut entries = Vec::with_capacity(list.data.len());
+        let mut writer = Writer::with_capacity(answer.len(), list.data.len());
+        let mut without: BTreeSet<(&str, &str)> = names.aliases().collect();
+        let mut aliased = Vec::new();
         let mut skipped = 0;
         for raw in list.data {
-            let separator = if text.is_empty() { "" } else { "," };
-            let (separator_begins, id_begins) = (text.len(), lower_ids.len());
-            text.extend_from_slice(separator.as_bytes());
-            let text_begins = text.len();
-            let Some(model) = model(raw).filter(|model| json::encode_answer(model, &mut text).is_ok()) else {
-                text.truncate(separator_begins);
+            let Some(model) = model(raw) else {
                 skipped += 1;
                 continue;
             };
-            lower_ids.push_str(&model.id.to_lowercase());
-            entries.push(Entry {
-                text: range(text_begins, text.len())?,
-                lower_id: range(id_begins, lower_ids.len())?,
-                id: model.id.into(),
-                class: model.model_class.unwrap_or_default().to_lowercase().into(),
-                gated: model.is_gated,
-                available: model.available_on_current_plan,
-                cost: model.concurrency_cost.and_then(|cost| u32::try_from(cost).ok()),
-            });
+            for (alias, real) in names.aliases().filter(|(_, real)| *real == model.id) {
+                without.remove(&(alias, real));
+                aliased.push(Model { id: alias.to_owned(), ..model.clone() });
+            }
+            let is_shown = names.shows(&model.id);
+            writer.add(model, is_shown)?;
         }
-        text.shrink_to_fit();
-        lower_ids.shrink_to_fit();
-        entries.sort_by(|a, b| a.id.cmp(&b.id));
-        entries.dedup_by(|a, b| a.id == b.id);
-        Ok(Self { text: text.into(), lower_ids, entries, skipped, fetched_at: Instant::now() })
+        for (alias, real) in without {
+            tracing::warn!(alias, model = real, "the model of an alias is not in the catalogue");
+            aliased.push(Model { id: alias.to_owned(), ..Model::default() });
+        }
+        aliased.into_iter().try_for_each(|model| writer.add(model, true))?;
+        Ok(Self { skipped, ..writer.finish()? })
     }
 
     /// How long ago it was fetched.
@@ -289,9 +299,21 @@ impl Copy {
         self.entries.is_empty()
     }
 
-    /// All models as JSON, in the upstream's order, with a comma between two.
-    pub fn text(&self) -> Bytes {
-        self.text.clone()
+    /// All models that are shown, as a JSON document, in the upstream's order.
+    pub fn list(&self) -> Bytes {
+        self.text.slice(..self.list_bytes)
+    }
+
+    /// The same, compressed by gzip: once for all who ask, and aside, since several MB take a while.
+    ///
+    /// # Errors
+    /// Internal, if there is no thread for it.
+    pub async fn list_gzip(&self) -> Result<Bytes> {
+        let compress = async || {
+            let list = self.list();
+            tokio::task::spawn_blocking(move || gzip(&list)).await.map_err(Error::internal)?
+        };
+        self.gzip.get_or_try_init(compress).await.cloned()
     }
 
     /// One model.
@@ -314,7 +336,7 @@ impl Copy {
     pub fn page(&self, filter: &ModelFilter, after: Option<&str>, size: usize) -> Page {
         let matcher = Matcher::new(filter);
         let (mut shown, mut total, mut has_more) = (Vec::new(), 0, false);
-        for entry in self.entries.iter().filter(|entry| matcher.passes(entry, self.lower_id(entry))) {
+        for entry in self.entries.iter().filter(|entry| entry.is_shown && matcher.passes(entry, self.lower_id(entry))) {
             total += 1;
             if after.is_none_or(|after| &*entry.id > after) {
                 if shown.len() < size {
@@ -331,7 +353,7 @@ impl Copy {
         let id = id.to_lowercase();
         let name = id.rsplit('/').next().unwrap_or_default();
         let mut near: Vec<(f64, &str)> = Vec::new();
-        for entry in &self.entries {
+        for entry in self.entries.iter().filter(|entry| entry.is_shown) {
             let lower = self.lower_id(entry);
             let likeness = if lower == id {
                 1.0
@@ -385,6 +407,69 @@ fn log_skipped(skipped: usize) {
     if skipped > 0 {
         tracing::warn!(skipped, "the upstream's list of models has entries that are no models; they are left out");
     }
+}
+
+/// Writes a copy, model by model.
+struct Writer {
+    shown: Vec<u8>,
+    hidden: Vec<u8>,
+    lower_ids: String,
+    entries: Vec<Entry>,
+}
+
+impl Writer {
+    const LIST_BEGINS: &'static [u8] = br#"{"object":"list","data":["#;
+    const LIST_ENDS: &'static [u8] = b"]}";
+
+    fn with_capacity(bytes: usize, models: usize) -> Self {
+        let mut shown = Vec::with_capacity(bytes);
+        shown.extend_from_slice(Self::LIST_BEGINS);
+        Self { shown, hidden: Vec::new(), lower_ids: String::new(), entries: Vec::with_capacity(models) }
+    }
+
+    fn add(&mut self, model: Model, is_shown: bool) -> Result<()> {
+        let text = if is_shown { &mut self.shown } else { &mut self.hidden };
+        if is_shown && text.len() > Self::LIST_BEGINS.len() {
+            text.push(b',');
+        }
+        let (text_begins, id_begins) = (text.len(), self.lower_ids.len());
+        json::encode_answer(&model, text).map_err(Error::internal)?;
+        self.lower_ids.push_str(&model.id.to_lowercase());
+        self.entries.push(Entry {
+            text: range(text_begins, text.len())?,
+            lower_id: range(id_begins, self.lower_ids.len())?,
+            id: model.id.into(),
+            class: model.model_class.unwrap_or_default().to_lowercase().into(),
+            gated: model.is_gated,
+            available: model.available_on_current_plan,
+            cost: model.concurrency_cost.and_then(|cost| u32::try_from(cost).ok()),
+            is_shown,
+        });
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Copy> {
+        let Self { shown: mut text, hidden, mut lower_ids, mut entries } = self;
+        text.extend_from_slice(Self::LIST_ENDS);
+        let list_bytes = text.len();
+        for entry in entries.iter_mut().filter(|entry| !entry.is_shown) {
+            entry.text = range(list_bytes + entry.text.start as usize, list_bytes + entry.text.end as usize)?;
+        }
+        text.extend_from_slice(&hidden);
+        text.shrink_to_fit();
+        lower_ids.shrink_to_fit();
+        // Of two with one id the shown one counts: an alias, and the model that it hides.
+        entries.sort_by(|a, b| (&a.id, !a.is_shown).cmp(&(&b.id, !b.is_shown)));
+        entries.dedup_by(|a, b| a.id == b.id);
+        let fetched_at = Instant::now();
+        Ok(Copy { text: text.into(), list_bytes, gzip: OnceCell::new(), lower_ids, entries, skipped: 0, fetched_at })
+    }
+}
+
+fn gzip(text: &[u8]) -> Result<Bytes> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text).map_err(Error::internal)?;
+    encoder.finish().map(Bytes::from).map_err(Error::internal)
 }
 
 /// A filter, made ready to meet many models.

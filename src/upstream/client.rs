@@ -27,6 +27,9 @@ pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The longest `request-id` that is passed on: heads have limits, the callers' ones too.
 const REQUEST_ID_BYTES_MAX: usize = 256;
 
+/// The one content coding that is asked for: what streams through us must not be held back by a compressor.
+const IDENTITY: &str = "identity";
+
 const EVENT_STREAM: &str = "text/event-stream";
 
 /// How long an idle connection is kept for the next request: less than the minute or so after which load balancers
@@ -97,6 +100,7 @@ impl Client {
         let mut headers = HeaderMap::new();
         let title = HeaderValue::from_str(&config.app_title);
         headers.insert("x-title", title.map_err(|_| misconfigured("FEATHERWIRE_APP_TITLE can't be a header"))?);
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(IDENTITY));
         if let Some(url) = &config.app_url {
             let url = HeaderValue::from_str(url);
             headers.insert(header::REFERER, url.map_err(|_| misconfigured("FEATHERWIRE_APP_URL can't be a header"))?);
@@ -334,7 +338,13 @@ impl Client {
         let (deadline, late) = clocks.first(sent, ask.deadline);
         let response = timeout_at(deadline, request.send()).await.map_err(|_| late.error(clocks))?;
         let response = response.map_err(unreachable)?;
+        let is_readable = is_plain(response.headers());
         if response.status().is_success() {
+            if !is_readable {
+                let problem = "The upstream answered with a Content-Encoding that was not asked for: check what stands \
+                               before FEATHERLESS_BASE_URL";
+                return Err(Error::new(Kind::Upstream, "upstream_bad_answer", problem));
+            }
             if is(&response, "text/html") {
                 let problem = "The upstream answered with a web page instead of its API: check FEATHERLESS_BASE_URL";
                 return Err(Error::new(Kind::Upstream, "upstream_bad_answer", problem));
@@ -345,6 +355,7 @@ impl Client {
         // The status is the main thing: a body that is cut, late or too long just has nothing to add.
         let body = http::Response::from(response).into_body();
         let body = self.read(body, error::BODY_BYTES_MAX, clocks, sent, Some(deadline)).await.unwrap_or_default();
+        let body = if is_readable { body } else { Bytes::new() };
         Err(error::Reply { status, headers: &headers, body: &body, model: ask.model }.into())
     }
 
@@ -411,6 +422,11 @@ fn below(mut url: reqwest::Url, segments: &[&str]) -> Result<reqwest::Url> {
         return Err(Error::invalid("model", "not a model id"));
     }
     Ok(url)
+}
+
+/// Whether a body is as it was asked for: not compressed.
+fn is_plain(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_ENCODING).iter().all(|coding| coding.is_empty() || coding == IDENTITY)
 }
 
 fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {

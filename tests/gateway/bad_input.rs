@@ -269,7 +269,7 @@ async fn a_media_type_path_or_method_that_is_not_ours_is_told_so_in_the_callers_
         }
         request.send().await.unwrap()
     };
-    for (method, path) in [("POST", "/v1/chat"), ("GET", "/"), ("GET", "/v2/models"), ("POST", "/v1/nonsense/x/y")] {
+    for (method, path) in [("POST", "/v1/chat"), ("GET", "/x"), ("GET", "/v2/nonsense"), ("POST", "/v1/nonsense/x/y")] {
         let response = send(method, path, None).await;
         assert_eq!(response.status(), 404, "{method} {path}");
         let error: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use featherwire::config::Serve;
+use featherwire::config::{Alias, AliasList, Serve};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
@@ -151,13 +151,31 @@ pub async fn all() -> Vec<Answer> {
     answers.push(ask(&narrow, chat("too large", prompt(MODEL, &"x".repeat(2000))), "application/json").await);
     let keyless = configured(|config| config.upstream.featherless_api_key = None).await;
     answers.push(ask(&keyless, chat("no upstream key", prompt(MODEL, "hi")), "application/json").await);
+    let alias = "gpt-4o=emulator/503".to_owned();
+    let configured = Gateway::with(emulator.address, |config| {
+        config.models.aliases = vec![clap_alias(&alias)];
+    })
+    .await;
+    let post = http().post(configured.url("/v1/chat/completions")).header("x-featherwire-fallback", MODEL);
+    let call = chat("an alias and a fallback", prompt("gpt-4o", "hi"));
+    answers.push(sent(post, call, "application/json").await);
     let probe = ("not ready".to_owned(), Method::GET, "/readyz", "/readyz".to_owned(), None);
     answers.push(ask(&keyless, probe, "").await);
     answers
 }
 
-async fn ask(gateway: &Gateway, (what, method, path, asked, body): Call, media_type: &str) -> Answer {
-    let mut request = http().request(method.clone(), gateway.url(&asked));
+/// The alias of a text `name=model`.
+fn clap_alias(text: &str) -> AliasList {
+    let (name, model) = text.split_once('=').unwrap();
+    AliasList(vec![Alias { name: name.to_owned(), model: model.to_owned() }])
+}
+
+async fn ask(gateway: &Gateway, call: Call, media_type: &str) -> Answer {
+    let request = http().request(call.1.clone(), gateway.url(&call.3));
+    sent(request, call, media_type).await
+}
+
+async fn sent(mut request: reqwest::RequestBuilder, (what, method, path, _, body): Call, media_type: &str) -> Answer {
     if let Some(body) = body {
         request = request.header("content-type", media_type).body(body.to_string());
     }
@@ -177,11 +195,14 @@ fn events(text: &str) -> Vec<Value> {
     events.filter(|event| *event != "[DONE]").map(|event| serde_json::from_str(event).unwrap()).collect()
 }
 
+/// Headers of the gateway's own beside those that begin with `x-fe`.
+const OWN_HEADERS: [&str; 3] = ["x-request-id", "age", "retry-after"];
+
 #[tokio::test]
 async fn every_answer_is_as_the_document_says() {
     let document = Document::ours();
     let mut validators = BTreeMap::new();
-    let mut statuses = BTreeSet::new();
+    let (mut statuses, mut seen) = (BTreeSet::new(), BTreeSet::new());
     for answer in all().await {
         let Answer { what, method, path, status, headers, bodies } = &answer;
         let operation = &document.0["paths"][path][method.as_str().to_lowercase()];
@@ -190,18 +211,30 @@ async fn every_answer_is_as_the_document_says() {
         let media_type = headers["content-type"].to_str().unwrap().split(';').next().unwrap();
         let content = response["content"].get(media_type).unwrap_or_else(|| panic!("{what}: {media_type}"));
         let schema = &content["schema"];
-        let validator = validators.entry(schema.to_string()).or_insert_with(|| document.validator(schema));
+        let error = json!({ "$ref": "#/components/schemas/ErrorResponse" });
         assert!(!bodies.is_empty(), "{what}");
         for body in bodies {
+            // An event that is an error has the schema of errors, as the description says.
+            let schema = if answer.is_stream() && body.get("error").is_some() { &error } else { schema };
+            let validator = validators.entry(schema.to_string()).or_insert_with(|| document.validator(schema));
             assert_eq!(problems(validator, body), [""; 0], "{what}: {body}");
         }
-        for name in ["x-request-id", "x-featherless-request-id", "age", "retry-after"] {
+        let is_ours = |name: &&str| name.starts_with("x-fe") || OWN_HEADERS.contains(name);
+        for name in headers.keys().map(|name| name.as_str()).filter(is_ours) {
             let is_documented = response["headers"].get(name).is_some();
-            assert!(is_documented || !headers.contains_key(name), "{what}: the header {name} is not documented");
+            assert!(is_documented, "{what}: the header {name} is not documented");
+            seen.insert(name.to_owned());
         }
         assert!(headers.contains_key("x-request-id"), "{what}");
         statuses.insert(*status);
     }
+    // Each header that the document names has been met.
+    let named = document.0["paths"].as_object().unwrap().values();
+    let named = named.flat_map(|item| item.as_object().unwrap().values());
+    let named = named.flat_map(|operation| operation["responses"].as_object().unwrap().values());
+    let named = named.filter_map(|response| document.resolve(response)["headers"].as_object());
+    let named: BTreeSet<_> = named.flat_map(|headers| headers.keys().cloned()).collect();
+    assert_eq!(seen, named);
     assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [200, 400, 401, 403, 404, 413, 415, 429, 502, 503, 504]);
 }
 

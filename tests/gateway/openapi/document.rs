@@ -134,3 +134,76 @@ async fn every_example_is_valid_and_answered() {
     }
     assert!(answered.len() == 4 && answered.values().all(|status| *status == 200), "{answered:?}");
 }
+
+#[tokio::test]
+async fn what_the_document_allows_in_a_path_or_query_the_gateway_takes_and_what_it_forbids_not() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let document = Document::ours();
+    let schema = |path: &str, name: &str| {
+        let parameters = document.0["paths"][path]["get"]["parameters"].as_array().unwrap();
+        parameters.iter().find(|parameter| parameter["name"] == name).unwrap()["schema"].clone()
+    };
+    let status = async |path: String| http().get(gateway.url(&path)).send().await.unwrap().status().as_u16();
+    for name in ["page", "per_page"] {
+        let schema = schema("/v1/models", name);
+        assert_eq!((&schema["minimum"], &schema["maximum"]), (&json!(1), &json!(i32::MAX)), "{name}");
+        for good in ["1", "2", "2147483647"] {
+            assert_eq!(status(format!("/v1/models?{name}={good}")).await, 200, "{name} {good}");
+        }
+        for bad in ["0", "-1", "2147483648", "x", "", "1.5"] {
+            assert_eq!(status(format!("/v1/models?{name}={bad}")).await, 400, "{name} {bad}");
+        }
+    }
+    let long = |chars: usize| "x".repeat(chars);
+    for (path, name, good, bad) in [
+        ("/v1/models/{org}/{name}", "org", vec![long(127), "a-b.c_d".to_owned()], vec![long(300), "%00".to_owned()]),
+        ("/v1/models/{org}/{name}", "name", vec![long(127), "a:b@c+d".to_owned()], vec![long(300), "%0a".to_owned()]),
+        ("/v1/models/{name}", "name", vec![long(256), "a/b".to_owned()], vec![long(257), "a/..".to_owned()]),
+    ] {
+        let validator = document.validator(&schema(path, name));
+        for (values, is_good) in [(good, true), (bad, false)] {
+            for value in values {
+                assert_eq!(validator.is_valid(&json!(value)), is_good, "{path} {name}={value}");
+                let asked = path.replace(&format!("{{{name}}}"), &value.replace('/', "%2F").replace("..", "%2e%2E"));
+                let asked = asked.replace("{org}", "org").replace("{name}", "name");
+                assert_eq!(status(asked.clone()).await, if is_good { 404 } else { 400 }, "{asked}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_media_type_of_an_answer_has_one_schema_that_generators_can_name() {
+    let document = Document::ours();
+    for (path, whole, piece) in [
+        ("/v1/chat/completions", "CreateChatCompletionResponse", "StreamChatCompletionResponse"),
+        ("/v1/completions", "CreateCompletionResponse", "StreamCompletionResponse"),
+    ] {
+        let operation = &document.0["paths"][path]["post"];
+        let content = operation["responses"]["200"]["content"].as_object().unwrap();
+        let schemas: Vec<_> =
+            content.iter().map(|(kind, it)| (kind.as_str(), it["schema"]["$ref"].as_str().unwrap())).collect();
+        let reference = |name: &str| format!("#/components/schemas/{name}");
+        assert_eq!(schemas, [("application/json", &*reference(whole)), ("text/event-stream", &*reference(piece))]);
+        let request = operation["requestBody"]["content"]["application/json"]["schema"].clone();
+        assert_eq!(document.resolve(&request)["properties"]["stream"]["type"], json!(["boolean", "null"]));
+    }
+}
+
+#[test]
+fn the_document_names_the_headers_of_requests() {
+    let document = Document::ours();
+    let of = |path: &str| {
+        let parameters = document.0["paths"][path]["post"]["parameters"].as_array().unwrap().iter();
+        let parameters = parameters.map(|parameter| document.resolve(parameter)).filter(|it| it["in"] == "header");
+        parameters.map(|parameter| parameter["name"].as_str().unwrap()).collect::<Vec<_>>()
+    };
+    let every = ["x-request-timeout-ms", "x-request-id"];
+    let [priority, fallback, unary] =
+        ["x-featherwire-priority", "x-featherwire-fallback", "x-featherwire-unary-via-stream"];
+    assert_eq!(of("/v1/chat/completions"), [&every[..], &[priority, fallback, unary]].concat());
+    assert_eq!(of("/v1/completions"), [&every[..], &[priority, fallback]].concat());
+    assert_eq!(of("/v1/embeddings"), [&every[..], &[priority]].concat());
+    assert_eq!(of("/v1/tokenize"), every);
+}

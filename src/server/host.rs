@@ -1,0 +1,36 @@
+//! The name by which a caller calls us: exactly one, and perhaps one of this machine's own.
+
+use std::net::IpAddr;
+
+use axum::{extract::Request, middleware::Next, response::Response};
+use http::{HeaderMap, Uri, Version, header, uri::Authority};
+
+use super::grpc;
+use crate::error::{Error, Kind};
+
+/// Refuses a request that names no host, or several: what stands before us might have read another one than we do
+/// (RFC 9112, section 3.2). HTTP/2 has the name in `:authority`, and HTTP/1.0 needs none.
+pub(super) async fn only_one(request: Request, next: Next) -> Response {
+    let names = request.headers().get_all(header::HOST).iter().count();
+    let is_needed = request.version() == Version::HTTP_11;
+    if names > 1 || (names == 0 && is_needed) {
+        let message = format!("The request has {names} Host headers: send exactly one");
+        return grpc::refuse(Error::new(Kind::Invalid, "invalid_host", message), request.headers());
+    }
+    next.run(request).await
+}
+
+/// The host that a request names, with its port.
+pub(super) fn named<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    uri.authority().map(Authority::as_str).or(host)
+}
+
+/// Whether a host's name, without a port, is one for this machine itself. Names have no letter case, and may end with the
+/// dot of the root.
+pub(super) fn is_this_machine(host: &str) -> bool {
+    let is_loopback = |ip: IpAddr| ip.is_loopback();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost") || ip.is_ok_and(is_loopback)
+}
