@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    io::ErrorKind,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -265,11 +266,25 @@ impl Drop for Scripted {
     }
 }
 
+/// A socket at this address, or at a free port. It shares the port with others that ask for this very port.
 fn bound(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind(address).unwrap();
-    socket
+    let begun = std::time::Instant::now();
+    loop {
+        let socket = TcpSocket::new_v4().unwrap();
+        // A free port is taken alone, and shared from then on.
+        socket.set_reuseaddr(address.port() != 0).unwrap();
+        match socket.bind(address) {
+            Ok(()) => {
+                socket.set_reuseaddr(true).unwrap();
+                return socket;
+            }
+            // On a busy machine the kernel was seen to need a moment before a port that nobody listens at may be shared.
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < super::PATIENCE => {
+                std::thread::yield_now();
+            }
+            Err(error) => panic!("{address}: {error}"),
+        }
+    }
 }
 
 fn accept(address: SocketAddr, shared: &Arc<Shared>) -> JoinHandle<()> {
