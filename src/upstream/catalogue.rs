@@ -263,10 +263,9 @@ impl Copy {
         let mut writer = Writer::with_capacity(answer.len(), list.data.len());
         let mut without: BTreeSet<(&str, &str)> = names.aliases().collect();
         let mut aliased = Vec::new();
-        let mut skipped = 0;
         for raw in list.data {
             let Some(model) = model(raw) else {
-                skipped += 1;
+                writer.skipped += 1;
                 continue;
             };
             for (alias, real) in names.aliases().filter(|(_, real)| *real == model.id) {
@@ -281,7 +280,7 @@ impl Copy {
             aliased.push(Model { id: alias.to_owned(), ..Model::default() });
         }
         aliased.into_iter().try_for_each(|model| writer.add(model, true))?;
-        Ok(Self { skipped, ..writer.finish()? })
+        writer.finish()
     }
 
     /// How long ago it was fetched.
@@ -415,6 +414,7 @@ struct Writer {
     hidden: Vec<u8>,
     lower_ids: String,
     entries: Vec<Entry>,
+    skipped: usize,
 }
 
 impl Writer {
@@ -424,16 +424,22 @@ impl Writer {
     fn with_capacity(bytes: usize, models: usize) -> Self {
         let mut shown = Vec::with_capacity(bytes);
         shown.extend_from_slice(Self::LIST_BEGINS);
-        Self { shown, hidden: Vec::new(), lower_ids: String::new(), entries: Vec::with_capacity(models) }
+        Self { shown, hidden: Vec::new(), lower_ids: String::new(), entries: Vec::with_capacity(models), skipped: 0 }
     }
 
+    /// Adds a model, or counts it as skipped if it can't be written.
     fn add(&mut self, model: Model, is_shown: bool) -> Result<()> {
         let text = if is_shown { &mut self.shown } else { &mut self.hidden };
+        let separator_begins = text.len();
         if is_shown && text.len() > Self::LIST_BEGINS.len() {
             text.push(b',');
         }
         let (text_begins, id_begins) = (text.len(), self.lower_ids.len());
-        json::encode_answer(&model, text).map_err(Error::internal)?;
+        if json::encode_answer(&model, text).is_err() {
+            text.truncate(separator_begins);
+            self.skipped += 1;
+            return Ok(());
+        }
         self.lower_ids.push_str(&model.id.to_lowercase());
         self.entries.push(Entry {
             text: range(text_begins, text.len())?,
@@ -449,7 +455,7 @@ impl Writer {
     }
 
     fn finish(self) -> Result<Copy> {
-        let Self { shown: mut text, hidden, mut lower_ids, mut entries } = self;
+        let Self { shown: mut text, hidden, mut lower_ids, mut entries, skipped } = self;
         text.extend_from_slice(Self::LIST_ENDS);
         let list_bytes = text.len();
         for entry in entries.iter_mut().filter(|entry| !entry.is_shown) {
@@ -462,7 +468,7 @@ impl Writer {
         entries.sort_by(|a, b| (&a.id, !a.is_shown).cmp(&(&b.id, !b.is_shown)));
         entries.dedup_by(|a, b| a.id == b.id);
         let fetched_at = Instant::now();
-        Ok(Copy { text: text.into(), list_bytes, gzip: OnceCell::new(), lower_ids, entries, skipped: 0, fetched_at })
+        Ok(Copy { text: text.into(), list_bytes, gzip: OnceCell::new(), lower_ids, entries, skipped, fetched_at })
     }
 }
 
