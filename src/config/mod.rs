@@ -253,7 +253,7 @@ pub struct EmulatorPace {
     pub emulator_warm_after: Duration,
 
     /// How long the units of a cancelled request stay in use at the emulator
-    #[arg(long, env = "FEATHERWIRE_EMULATOR_RELEASE_AFTER", value_name = "TIME", default_value = "300ms", value_parser = duration)]
+    #[arg(long, env = "FEATHERWIRE_EMULATOR_RELEASE_AFTER", value_name = "TIME", default_value = "200ms", value_parser = duration)]
     pub emulator_release_after: Duration,
 
     /// What is wrong with the emulator's feed of units, its plan or its catalogue, comma-separated, such as

@@ -98,8 +98,8 @@ pub struct EmulatorConfig {
 
 /// Upstream takes from 5 minutes to an hour.
 pub const WARM_AFTER: Duration = Duration::from_secs(300);
-/// As long as it takes upstream to notice, or about that.
-pub const RELEASE_AFTER: Duration = Duration::from_millis(300);
+/// About as long as upstream takes to notice, and less than the gateway keeps the units of a cancelled request from others.
+pub const RELEASE_AFTER: Duration = Duration::from_millis(200);
 
 impl Default for EmulatorConfig {
     fn default() -> Self {

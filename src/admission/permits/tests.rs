@@ -329,3 +329,14 @@ async fn refused_for_ever(permits: &Permits, want: Want, refusal: &Error) -> (u3
         tries += 1;
     }
 }
+
+/// Else `serve --emulator` refuses the next request of a gateway that did everything right.
+#[test]
+fn the_emulator_frees_a_cancelled_requests_units_before_the_gateway_uses_them() {
+    use clap::{Args as _, FromArgMatches as _};
+    let command = crate::config::EmulatorPace::augment_args(clap::Command::new("emulator"));
+    let matches = command.try_get_matches_from(["emulator"]).unwrap();
+    let pace = crate::config::EmulatorPace::from_arg_matches(&matches).unwrap();
+    assert!(pace.emulator_release_after < CANCELLED_SETTLE, "by default of the option");
+    assert_eq!(pace.emulator_release_after, crate::emulator::RELEASE_AFTER, "as in the library");
+}
