@@ -101,7 +101,7 @@ def _():
 def _():
     code, found = refused(request("emulator/429"))
     equal(code, grpc.StatusCode.RESOURCE_EXHAUSTED)
-    equal(found["RetryInfo"].retry_delay.seconds, 10)
+    equal(found["RetryInfo"].retry_delay.seconds, 2)
     assert found["QuotaFailure"].violations
 
 

@@ -156,7 +156,7 @@ def _():
 @check("RateLimitError with the time to wait")
 def _():
     error = raises(openai.RateLimitError, ask, model="emulator/429")
-    equal((error.code, error.response.headers["retry-after"]), ("concurrency_limit_exceeded", "10"))
+    equal((error.code, error.response.headers["retry-after"]), ("concurrency_limit_exceeded", "2"))
 
 
 @check("InternalServerError for the upstream's troubles")
