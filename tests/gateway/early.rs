@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
 };
 
 use bytesize::ByteSize;
@@ -11,7 +10,7 @@ use featherwire::error::Kind;
 use serde_json::json;
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, Reply, Scripted,
+    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted,
     gateway::http,
     prompt,
     scripted::{chunk, whole},
@@ -34,7 +33,7 @@ fn head(path: &str, headers: &[&str]) -> String {
 /// Writes all of a request before it reads anything, as many blocking clients do, and gives the whole answer.
 fn write_then_read(gateway: SocketAddr, head: &str, body: &[u8]) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(gateway)?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(head.as_bytes())?;
     for piece in body.chunks(64 * 1024) {
         stream.write_all(piece)?;
@@ -130,7 +129,7 @@ fn head_with_bad_length() -> String {
 #[tokio::test]
 async fn so_it_does_while_the_gateway_drains() {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
-    let gateway = Gateway::to(upstream.address).await;
+    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = PATIENCE).await;
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
     let post = http().post(gateway.url(CHAT)).header("content-type", "application/json");
@@ -178,7 +177,7 @@ async fn who_asks_whether_to_continue_is_refused_without_a_word_of_it() {
         let address = gateway.address;
         let asking = tokio::task::spawn_blocking(move || {
             let mut stream = TcpStream::connect(address).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
             stream.write_all(head.as_bytes()).unwrap();
             let mut answer = vec![0; 12];
             stream.read_exact(&mut answer).unwrap();
@@ -213,7 +212,7 @@ async fn over_http2_a_large_body_is_refused_as_well() {
     let locked = Gateway::with(emulator.address, |config| config.api_keys = vec!["gw_live_1".into()]).await;
     let small = Gateway::with(emulator.address, |config| config.max_request_bytes = ByteSize::kib(64)).await;
     let request = prompt(MODEL, &"x".repeat(BODY_BYTES));
-    for _ in 0..TIMES / 4 {
+    for _ in 0..TIMES / 12 {
         for door in [Door::GrpcUnary, Door::GrpcStream] {
             locked.ask(door, &request).await.failed(Kind::Unauthenticated, "invalid_api_key");
             small.ask(door, &request).await.failed(Kind::TooLarge, "request_too_large");

@@ -38,6 +38,16 @@ fn asked(upstream: &Scripted) -> Vec<String> {
 
 const FALLBACK: &str = "x-featherwire-fallback";
 
+/// A gateway whose first model is left after a moment where its silence is the fault, and which waits for all else.
+async fn patient_but_for_silence(upstream: &Scripted, code: &str) -> Gateway {
+    Gateway::with(upstream.address, |config| {
+        if code == "first_token_timeout" {
+            config.models.fallback_first_token_timeout = Duration::from_millis(300);
+        }
+    })
+    .await
+}
+
 #[tokio::test]
 async fn another_model_cures_what_it_can_at_every_door_and_the_answer_says_who_and_why() {
     let page = || Reply::Raw("504 Gateway Timeout\r\ncontent-type: text/html".to_owned(), b"<html>".to_vec());
@@ -56,10 +66,7 @@ async fn another_model_cures_what_it_can_at_every_door_and_the_answer_says_who_a
     for door in Door::ALL {
         for (failure, code) in &cases {
             let upstream = Scripted::first([failure.clone(), good(door)]).await;
-            let gateway = Gateway::with(upstream.address, |config| {
-                config.upstream.first_token_timeout = Duration::from_millis(300);
-            })
-            .await;
+            let gateway = patient_but_for_silence(&upstream, code).await;
             let answer = gateway.ask_with(door, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)]).await.ok();
             assert_eq!(answer.content, "b");
             assert_eq!(answer.served_by.as_deref(), Some(SECOND), "{door:?} {code}");
@@ -98,10 +105,7 @@ async fn a_stream_of_which_only_the_speaker_has_come_has_not_begun() {
             (Reply::Events([role(), vec![json!({"error": "no data"}).to_string()]].concat()), "upstream_stream_failed"),
         ] {
             let upstream = Scripted::first([reply, good(door)]).await;
-            let gateway = Gateway::with(upstream.address, |config| {
-                config.upstream.first_token_timeout = Duration::from_millis(300);
-            })
-            .await;
+            let gateway = patient_but_for_silence(&upstream, code).await;
             let answer = gateway.ask_with(door, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)]).await.ok();
             assert_eq!((answer.content.as_str(), answer.tried), ("b", Some(format!("{FIRST}={code}"))));
         }
@@ -547,7 +551,7 @@ async fn a_call_that_names_fallbacks_still_keeps_its_deadline() {
     let headers = [(FALLBACK, "a/b,a/c,a/d,a/e,a/f,a/g"), ("x-request-timeout-ms", "350")];
     let answer = gateway.ask_with(Door::RestUnary, &prompt(FIRST, "hi"), &headers).await;
     answer.failed(Kind::Timeout, "deadline_exceeded");
-    upstream.closed().await;
+    upstream.rests().await;
     assert!(asked(&upstream).len() < 7);
 }
 

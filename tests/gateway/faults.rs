@@ -48,10 +48,13 @@ const FINE: &[&str] = &[
     "emulator/odd",
 ];
 
-async fn impatient(emulator: &Emulator) -> Gateway {
-    Gateway::with(emulator.address, |config| {
-        config.upstream.first_token_timeout = Duration::from_millis(500);
-        config.upstream.idle_timeout = Duration::from_millis(500);
+/// A gateway whose one clock is short that ends a fault with this code, if there is one.
+async fn waiting_for(emulator: &Emulator, code: &str) -> Gateway {
+    let short = Duration::from_millis(500);
+    Gateway::with(emulator.address, |config| match code {
+        "first_token_timeout" => config.upstream.first_token_timeout = short,
+        "stream_stalled" => config.upstream.idle_timeout = short,
+        _ => {}
     })
     .await
 }
@@ -59,9 +62,9 @@ async fn impatient(emulator: &Emulator) -> Gateway {
 #[tokio::test]
 async fn a_fault_before_the_first_token_has_its_status_and_its_advice_at_every_door() {
     let emulator = Emulator::start().await;
-    let gateway = impatient(&emulator).await;
     for door in Door::ALL {
         for (model, kind, code, advice) in BEFORE {
+            let gateway = waiting_for(&emulator, code).await;
             let failure = gateway.ask(door, &prompt(model, "hi")).await.failed(*kind, code);
             assert!(failure.message.contains(advice), "{door:?} {model}: {failure:?}");
             assert!(!failure.message.contains('<'), "a web page is never passed on: {failure:?}");
@@ -72,7 +75,7 @@ async fn a_fault_before_the_first_token_has_its_status_and_its_advice_at_every_d
                 assert_eq!(failure.retry_after_seconds, Some(2), "{door:?}");
             }
         }
-        gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
+        Gateway::to(emulator.address).await.ask(door, &prompt(MODEL, "hi")).await.ok();
     }
     emulator.idle().await;
 }
@@ -80,12 +83,12 @@ async fn a_fault_before_the_first_token_has_its_status_and_its_advice_at_every_d
 #[tokio::test]
 async fn a_fault_after_some_tokens_never_looks_like_an_end() {
     let emulator = Emulator::start().await;
-    let gateway = impatient(&emulator).await;
     for door in Door::STREAMS {
         for (model, kind, code) in AFTER {
+            let gateway = waiting_for(&emulator, code).await;
             gateway.ask(door, &prompt(model, "hi")).await.failed(*kind, code);
         }
-        gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
+        Gateway::to(emulator.address).await.ask(door, &prompt(MODEL, "hi")).await.ok();
     }
     emulator.idle().await;
 }

@@ -212,10 +212,10 @@ async fn a_deadline_counts_the_wait_for_units() {
 
 #[tokio::test]
 async fn who_clearly_cant_be_served_in_time_is_told_so_at_once() {
-    let emulator = emulator(4, 50.0).await;
+    let emulator = emulator(4, 10.0).await;
     let gateway = scheduling(emulator.address).await;
     until(&gateway, "the plan is known", |view| view["capacity"] == 4).await;
-    // Enough of them are seen to the end to know that a unit is held for a tenth of a second.
+    // Enough of them are seen to the end to know that a unit is held for half a second.
     let usual = prompt(ONE_UNIT, "Say hello in 5 words");
     let answers = join_all((0..24).map(|_| gateway.ask(Door::RestUnary, &usual))).await;
     answers.into_iter().for_each(|answer| drop(answer.ok()));
@@ -227,7 +227,7 @@ async fn who_clearly_cant_be_served_in_time_is_told_so_at_once() {
         () = async {
             until(&gateway, "they wait", |view| view["queued"]["default"] == 3).await;
             for door in Door::ALL {
-                let answer = gateway.ask_with(door, &dear, &[("x-request-timeout-ms", "50")]).await;
+                let answer = gateway.ask_with(door, &dear, &[("x-request-timeout-ms", "400")]).await;
                 let failure = answer.failed(Kind::Saturated, "no_units_in_time");
                 if door != Door::RestStream {
                     assert!(failure.retry_after_seconds.is_some(), "{door:?}");

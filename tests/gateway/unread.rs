@@ -69,13 +69,13 @@ async fn a_deadline_is_kept_though_nobody_reads() {
     let upstream = Scripted::always(flood()).await;
     let gateway = Gateway::to(upstream.address).await;
     // Not `grpc-timeout`, which tonic's client would keep itself.
-    let held = unread(&gateway.channel().await, &[("x-request-timeout-ms", "300")]).await;
+    let held = unread(&gateway.channel().await, &[("x-request-timeout-ms", "2000")]).await;
     upstream.closed().await;
     drop(held);
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
     let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-    let held = post.header("x-request-timeout-ms", "300").body(request.to_string()).send().await.unwrap();
+    let held = post.header("x-request-timeout-ms", "2000").body(request.to_string()).send().await.unwrap();
     upstream.closed().await;
     drop(held);
 }

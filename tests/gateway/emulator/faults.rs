@@ -199,7 +199,6 @@ async fn slow_faults_are_slow() {
     let peer = Peer::start().await;
     let started = Instant::now();
     let mut late = peer.open(&ask("slow-first-token")).await;
-    assert!(started.elapsed() < Duration::from_secs(3));
     late.more().await;
     assert!(started.elapsed() >= Duration::from_secs(3));
 

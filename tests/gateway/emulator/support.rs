@@ -19,11 +19,11 @@ pub const VISION_MODEL: &str = "google/gemma-3-27b-it";
 pub const MODEL_OF_4_UNITS: &str = "Qwen/Qwen2.5-72B-Instruct";
 
 const POLL_EVERY: Duration = Duration::from_millis(5);
-const POLLS_MAX: usize = 2_000;
+const POLLS_MAX: usize = 24_000;
 /// How long nothing has to come for silence to count as silence.
 const SILENCE: Duration = Duration::from_millis(150);
 /// When a test gives up on a stream that ought to go on.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = crate::support::PATIENCE;
 
 pub struct Peer {
     pub address: SocketAddr,

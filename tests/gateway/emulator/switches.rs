@@ -7,9 +7,7 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::support::{MODEL, Peer, ask};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::support::{MODEL, PATIENCE, Peer, ask};
 
 async fn with_switches(switches: &[&str]) -> Peer {
     let switches = switches.iter().map(|switch| switch.parse().unwrap()).collect();

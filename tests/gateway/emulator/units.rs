@@ -6,7 +6,7 @@ use featherwire::emulator::EmulatorConfig;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::support::{EMBEDDING_MODEL, MODEL, MODEL_OF_4_UNITS, Peer, ask, ask_model, with};
+use super::support::{EMBEDDING_MODEL, MODEL, MODEL_OF_4_UNITS, PATIENCE, Peer, ask, ask_model, with};
 
 /// Slow enough that a test can look while an answer is under way.
 fn slow(units: Option<u32>) -> EmulatorConfig {
@@ -103,12 +103,13 @@ async fn the_feed_of_snapshots_starts_at_once_and_goes_on() {
     let url = format!("http://{}/account/concurrency/stream", peer.address);
     let mut feed = peer.client.get(url).bearer_auth("key").send().await.unwrap();
     let mut next = async || {
-        let bytes = timeout(Duration::from_secs(10), feed.chunk()).await.unwrap().unwrap().unwrap();
+        let bytes = timeout(PATIENCE, feed.chunk()).await.unwrap().unwrap().unwrap();
         String::from_utf8(bytes.to_vec()).unwrap()
     };
     assert_eq!(next().await, "data: {\"limit\":8,\"used_cost\":0,\"request_count\":0,\"requests\":[]}\n\n");
     let held = peer.open(&ask("x")).await;
-    assert!(next().await.contains("\"used_cost\":1"));
+    // A beat may still say what was before.
+    while !next().await.contains("\"used_cost\":1") {}
     drop(held);
 }
 
@@ -117,6 +118,6 @@ async fn shutdown_ends_open_streams_promptly() {
     let peer = Peer::with(slow(Some(8))).await;
     let mut stalled = peer.open(&ask_model("emulator/silent", "x")).await;
     peer.shutdown.send(()).unwrap();
-    timeout(Duration::from_secs(5), peer.task).await.unwrap().unwrap().unwrap();
+    timeout(PATIENCE, peer.task).await.unwrap().unwrap().unwrap();
     assert_ne!(stalled.rest().await, super::support::End::Silent);
 }
