@@ -3,18 +3,14 @@
 //! It is kept as text (each model in our own JSON form) with a small index beside it: 22,000 models as messages would
 //! take several times as much memory, and a page shows a hundred of them. The catalogue advises, it forbids nothing:
 //! a model that it doesn't have is still asked for upstream. [`Catalogue`] is the handle, [`Copy`] what it hands out,
-//! `writer` makes one of the upstream's list.
+//! `writer` makes one of the upstream's list, and `fetch` says when to ask for it.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use futures_util::{FutureExt, future};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     client::{Ask, Client},
@@ -23,19 +19,21 @@ use super::{
 use crate::error::{Error, Kind, Result};
 
 mod copy;
+mod fetch;
 mod writer;
 
 pub use copy::{Copy, Page};
+use fetch::{Fetch, Fetches};
 pub use writer::keep_models;
 
 /// How old the catalogue may be before it is refreshed behind the back of whoever asks.
 const FRESH: Duration = Duration::from_secs(600);
 
-/// After a refresh that failed, how long to leave the upstream alone.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
-
-/// How long an answer may wait for what the catalogue could add to it.
+/// How long a fetch may have been under way when those stop waiting for it whose answer it could only add to.
 const SOON: Duration = Duration::from_secs(2);
+
+/// How long one fetch may take, from the request to the copy.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The catalogue of an upstream. Cheap to clone; all clones share one copy.
 #[derive(Clone)]
@@ -48,17 +46,18 @@ pub struct Catalogue {
 #[derive(Default)]
 struct Shared {
     copy: RwLock<Option<Arc<Copy>>>,
-    /// The fetch of the first copy, which all who wait for it share.
-    first: Mutex<Option<FirstFetch>>,
-    refreshing: AtomicBool,
-    failed_at: RwLock<Option<Instant>>,
+    fetches: Fetches,
 }
-
-type FirstFetch = future::Shared<future::BoxFuture<'static, Result<Arc<Copy>>>>;
 
 fn too_late() -> Error {
     let message = "The caller's own deadline passed before the catalogue had come: allow more time, or try again soon";
     Error::new(Kind::Timeout, "deadline_exceeded", message)
+}
+
+fn too_slow() -> Error {
+    let message =
+        format!("Featherless's list of models took longer than {} s to come: try again", FETCH_TIMEOUT.as_secs());
+    Error::new(Kind::Timeout, "upstream_timeout", message)
 }
 
 impl std::fmt::Debug for Catalogue {
@@ -81,40 +80,35 @@ impl Catalogue {
     /// The copy that is kept, fetched first if there is none. An old one is refreshed meanwhile.
     ///
     /// # Errors
-    /// What the upstream's reply to the first fetch means; never for a refresh.
+    /// What the upstream's reply to a fetch means that began after this was called, or was under way; Timeout if it took
+    /// too long; never for a refresh.
     pub async fn get(&self, ask: Ask<'_>) -> Result<Arc<Copy>> {
         if let Some(copy) = self.kept() {
             return Ok(copy);
         }
-        let fetch = self.first_fetch();
+        let copy = self.fetched();
         match ask.deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, fetch).await.unwrap_or_else(|_| Err(too_late())),
-            None => fetch.await,
+            Some(deadline) => timeout_at(deadline, copy).await.unwrap_or_else(|_| Err(too_late())),
+            None => copy.await,
         }
     }
 
-    fn first_fetch(&self) -> FirstFetch {
-        let mut first = self.shared.first.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fetch) = first.as_ref().filter(|fetch| !matches!(fetch.peek(), Some(Err(_)))) {
-            return fetch.clone();
+    async fn fetched(&self) -> Result<Arc<Copy>> {
+        let asked_at = Instant::now();
+        let fetch = self.fetch_at_once();
+        let began_at = fetch.began_at;
+        match fetch.copy.await {
+            // It may have begun when the upstream was still out of order.
+            Err(_) if began_at < asked_at => self.fetch_at_once().copy.await,
+            copy => copy,
         }
-        let catalogue = self.clone();
-        // A task of its own, so that it comes to its end though the one who set it off may leave.
-        let task = tokio::spawn(async move {
-            let text = catalogue.upstream.get_text(&["models"], Ask::default()).await;
-            let copy = text.and_then(|text| Copy::new(&text, &catalogue.names)).map(|copy| catalogue.keep(copy));
-            catalogue.note_failure(copy.is_err().then(Instant::now));
-            copy
-        });
-        let fetch = task.map(|result| result.unwrap_or_else(|panic| Err(Error::internal(panic)))).boxed().shared();
-        first.insert(fetch).clone()
     }
 
     /// The copy that is kept, if there is one already. An old one is refreshed meanwhile.
     pub fn kept(&self) -> Option<Arc<Copy>> {
         let copy = self.shared.copy.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         if copy.age() >= FRESH {
-            self.refresh();
+            self.shared.fetches.refresh(|| self.fetch());
         }
         Some(copy)
     }
@@ -138,24 +132,40 @@ impl Catalogue {
 
     /// The catalogue, for what can do without it: nobody waits for it who would only wait in vain.
     pub async fn get_soon(&self) -> Option<Arc<Copy>> {
-        let copy = self.kept();
-        if copy.is_some() || self.has_failed_lately() {
-            return copy;
+        if let Some(copy) = self.kept() {
+            return Some(copy);
         }
-        let soon = tokio::time::timeout(SOON, self.get(Ask::default())).await;
-        if soon.is_err() {
-            self.note_failure(Some(Instant::now()));
-        }
-        soon.ok()?.ok()
+        let fetch = self.shared.fetches.advise(|| self.fetch())?;
+        timeout_at(fetch.began_at + SOON, fetch.copy).await.ok()?.ok()
     }
 
-    fn has_failed_lately(&self) -> bool {
-        let failed_at = *self.shared.failed_at.read().unwrap_or_else(PoisonError::into_inner);
-        failed_at.is_some_and(|at| at.elapsed() < RETRY_AFTER)
+    fn fetch_at_once(&self) -> Fetch {
+        self.shared.fetches.demand(|| self.fetch())
     }
 
-    fn note_failure(&self, failed_at: Option<Instant>) {
-        *self.shared.failed_at.write().unwrap_or_else(PoisonError::into_inner) = failed_at;
+    /// One fetch, not begun yet.
+    fn fetch(&self) -> impl Future<Output = Result<Arc<Copy>>> + Send + use<> {
+        let catalogue = self.clone();
+        async move {
+            let fetch = async {
+                let text = catalogue.upstream.get_text(&["models"], Ask::default()).await?;
+                let names = catalogue.names.clone();
+                // Aside: it is several MB.
+                let copy = tokio::task::spawn_blocking(move || Copy::new(&text, &names)).await;
+                copy.map_err(Error::internal)?
+            };
+            let copy = tokio::time::timeout(FETCH_TIMEOUT, fetch).await.unwrap_or_else(|_| Err(too_slow()));
+            match copy {
+                Ok(copy) => Ok(catalogue.keep(copy)),
+                Err(error) => {
+                    if catalogue.shared.copy.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+                        let code = error.code();
+                        tracing::warn!(code, "the catalogue could not be refreshed; the last copy is kept");
+                    }
+                    Err(error)
+                }
+            }
+        }
     }
 
     fn keep(&self, copy: Copy) -> Arc<Copy> {
@@ -163,28 +173,5 @@ impl Catalogue {
         let copy = Arc::new(copy);
         *self.shared.copy.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&copy));
         copy
-    }
-
-    fn refresh(&self) {
-        if self.has_failed_lately() || self.shared.refreshing.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let catalogue = self.clone();
-        // A task of its own, so that no caller waits for it, nor ends it by leaving.
-        tokio::spawn(async move {
-            let fresh = catalogue.upstream.get_text(&["models"], Ask::default()).await;
-            let failed_at = match fresh.and_then(|text| Copy::new(&text, &catalogue.names)) {
-                Ok(copy) => {
-                    catalogue.keep(copy);
-                    None
-                }
-                Err(error) => {
-                    tracing::warn!(code = error.code(), "the catalogue could not be refreshed; the last copy is kept");
-                    Some(Instant::now())
-                }
-            };
-            catalogue.note_failure(failed_at);
-            catalogue.shared.refreshing.store(false, Ordering::Release);
-        });
     }
 }
