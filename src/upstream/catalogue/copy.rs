@@ -5,17 +5,12 @@ use std::{io::Write, ops::Range, time::Duration};
 use bytes::Bytes;
 use tokio::{sync::OnceCell, time::Instant};
 
+use super::near::Near;
 use crate::{
     error::{Error, Result},
     json,
     proto::v1::{Model, ModelFilter},
 };
-
-/// How many names an unknown model's error suggests.
-const SUGGESTIONS_MAX: usize = 3;
-
-/// How alike two names must be to be worth suggesting, from 0 to 1 (Jaro-Winkler).
-const LIKENESS_MIN: f64 = 0.85;
 
 /// The catalogue as it was at one time.
 #[derive(Debug)]
@@ -31,6 +26,8 @@ pub struct Copy {
     pub(super) lower_ids: String,
     /// In the order of ids.
     pub(super) entries: Vec<Entry>,
+    /// Finds those that are shown, by ids that are only near.
+    pub(super) near: Near,
     /// How many entries of the upstream's list were no models, and are left out.
     pub(super) skipped: usize,
     pub(super) fetched_at: Instant,
@@ -128,24 +125,12 @@ impl Copy {
         Page { models: shown.into_iter().filter_map(|entry| self.read(entry)).collect(), total, has_more }
     }
 
-    pub(super) fn suggestions(&self, id: &str) -> Vec<String> {
-        let id = id.to_lowercase();
-        let name = id.rsplit('/').next().unwrap_or_default();
-        let mut near: Vec<(f64, &str)> = Vec::new();
-        for entry in self.entries.iter().filter(|entry| entry.is_shown) {
-            let lower = self.lower_id(entry);
-            let likeness = if lower == id {
-                1.0
-            } else {
-                let its_name = lower.rsplit('/').next().unwrap_or_default();
-                strsim::jaro_winkler(&id, lower).max(strsim::jaro_winkler(name, its_name))
-            };
-            if likeness >= LIKENESS_MIN {
-                near.push((likeness, &entry.id));
-            }
-        }
-        near.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        near.into_iter().take(SUGGESTIONS_MAX).map(|(_, id)| id.to_owned()).collect()
+    /// Ids that are near this one, which there isn't, the nearest first. Cheap whatever the id is.
+    pub fn suggestions(&self, id: &str) -> Vec<String> {
+        let entry = |position: u32| self.entries.get(position as usize);
+        let found =
+            self.near.find(id, |position| entry(position).map(|entry| self.lower_id(entry)).unwrap_or_default());
+        found.0.into_iter().filter_map(entry).map(|entry| entry.id.to_string()).collect()
     }
 
     fn read(&self, entry: &Entry) -> Option<Model> {

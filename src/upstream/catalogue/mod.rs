@@ -3,7 +3,7 @@
 //! It is kept as text (each model in our own JSON form) with a small index beside it: 22,000 models as messages would
 //! take several times as much memory, and a page shows a hundred of them. The catalogue advises, it forbids nothing:
 //! a model that it doesn't have is still asked for upstream. [`Catalogue`] is the handle, [`Copy`] what it hands out,
-//! `writer` makes one of the upstream's list, and `fetch` says when to ask for it.
+//! `writer` makes one of the upstream's list, `fetch` says when to ask for it, and `near` which ids to suggest.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -20,6 +20,7 @@ use crate::error::{Error, Kind, Result};
 
 mod copy;
 mod fetch;
+mod near;
 mod writer;
 
 pub use copy::{Copy, Page};

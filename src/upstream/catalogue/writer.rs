@@ -6,7 +6,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::{sync::OnceCell, time::Instant};
 
-use super::copy::{Copy, Entry};
+use super::{
+    copy::{Copy, Entry},
+    near::Near,
+};
 use crate::{
     error::{Error, Result},
     json::{self, BadJson},
@@ -144,8 +147,11 @@ impl Writer {
         // Of two with one id the shown one counts: an alias, and the model that it hides.
         entries.sort_by(|a, b| (&a.id, !a.is_shown).cmp(&(&b.id, !b.is_shown)));
         entries.dedup_by(|a, b| a.id == b.id);
-        let fetched_at = Instant::now();
-        Ok(Copy { text: text.into(), list_bytes, gzip: OnceCell::new(), lower_ids, entries, skipped, fetched_at })
+        let lower_id = |entry: &Entry| lower_ids.get(entry.lower_id.start as usize..entry.lower_id.end as usize);
+        let shown = (0..).zip(&entries).filter(|(_, entry)| entry.is_shown);
+        let near = Near::new(shown.filter_map(|(position, entry)| Some((position, lower_id(entry)?))));
+        let (text, gzip, fetched_at) = (text.into(), OnceCell::new(), Instant::now());
+        Ok(Copy { text, list_bytes, gzip, lower_ids, entries, near, skipped, fetched_at })
     }
 }
 
