@@ -7,7 +7,7 @@
 use std::{alloc::System, hint::black_box};
 
 use bytes::Bytes;
-use criterion::{BatchSize, Criterion, Throughput};
+use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use featherwire::{
     emulator::{self, EmulatorConfig},
     json,
@@ -103,6 +103,7 @@ fn catalogue(criterion: &mut Criterion) {
         bencher.iter(|| copy.page(black_box(&common), None, 100))
     });
     group.bench_function("page, rare text", |bencher| bencher.iter(|| copy.page(black_box(&rare), None, 100)));
+    suggest(&mut group, &copy);
     group.sample_size(10);
     group.bench_function("copy made of the answer", |bencher| {
         bencher.iter_batched(
@@ -112,6 +113,35 @@ fn catalogue(criterion: &mut Criterion) {
         );
     });
     group.finish();
+}
+
+/// What it takes to find the ids that are near one that there isn't. Each is another one, for those that come again are
+/// remembered.
+fn suggest(group: &mut BenchmarkGroup<'_, WallTime>, copy: &Copy) {
+    let slip = |n: u32| format!("meta-lama/Meta-Llama-3.{n}-8B-Instuct");
+    println!("  near {}: {:?}", slip(1), copy.suggestions(&slip(1)));
+    let common =
+        |n: u32| format!("x{n}/llama-3.1-8b-instruct-qwen2.5-7b-chat-gguf-mistral-nemo-12b-lora-v2-awq-gemma-2-9b");
+    let long = |n: u32, letters: usize| format!("x{n}/{}", "llama-3.1-8b-instruct-".repeat(letters / 22 + 1));
+    let ids: [(&str, Box<dyn Fn(u32) -> String>); 4] = [
+        ("a slip", Box::new(slip)),
+        ("nearly everything", Box::new(common)),
+        ("250 letters", Box::new(move |n| long(n, 250))),
+        ("10 KB", Box::new(move |n| long(n, 10 * 1024))),
+    ];
+    for (name, id) in ids {
+        let mut n = 1;
+        group.bench_function(format!("suggestions for {name}"), |bencher| {
+            bencher.iter_batched(
+                || {
+                    n += 1;
+                    id(n)
+                },
+                |id| copy.suggestions(black_box(&id)),
+                BatchSize::SmallInput,
+            );
+        });
+    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "for people to read")]

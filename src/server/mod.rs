@@ -16,6 +16,7 @@ mod connections;
 mod cors;
 mod early;
 mod grpc;
+mod health;
 mod host;
 mod limit;
 mod ready;
@@ -50,7 +51,7 @@ pub async fn serve(
     upstream: Client,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Outcome> {
-    let mut readiness = Readiness::new(upstream.has_key());
+    let readiness = Readiness::new(upstream.has_key());
     let services = Services::new(upstream, config);
     let account = services.account.clone();
     let running = Running::default();
@@ -63,8 +64,7 @@ pub async fn serve(
         () = shutdown => {}
     }
     readiness.drain().await;
-    // Those who watch never end by themselves.
-    readiness.end_watches().await;
+    // Those who watch the units never end by themselves.
     account.end_watches();
     tracing::info!(calls = running.count(), "draining: no new calls; running ones may end");
     let mut ending = Box::pin(connections.end());

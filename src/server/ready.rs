@@ -17,7 +17,7 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use super::grpc;
+use super::{grpc, health};
 use crate::{
     proto::v1::{
         account_service_server, chat_service_server, completion_service_server, embedding_service_server,
@@ -60,17 +60,9 @@ impl Readiness {
 
     /// Says from now on that no new calls are wanted.
     pub(super) async fn drain(&self) {
+        // In this order: those who watch the health are told this before their streams end.
+        self.report(ServingStatus::NotServing).await;
         self.is_draining.send_replace(true);
-        self.report(ServingStatus::NotServing).await;
-    }
-
-    /// Ends the streams of those who watch the health: they have been told, and would hold up the drain. Who asks from now
-    /// on is told too.
-    pub(super) async fn end_watches(&mut self) {
-        for service in SERVICES {
-            self.reporter.clear_service_status(service).await;
-        }
-        self.report(ServingStatus::NotServing).await;
     }
 
     async fn report(&self, status: ServingStatus) {
@@ -80,7 +72,10 @@ impl Readiness {
     }
 
     pub(super) fn health_service(&self) -> HealthServer<impl Health + use<>> {
-        HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
+        HealthServer::new(health::Ending {
+            inner: HealthService::from_health_reporter(self.reporter.clone()),
+            readiness: self.clone(),
+        })
     }
 
     pub(super) fn probes(&self) -> Router {

@@ -51,7 +51,7 @@ impl Account {
         Ok(reply)
     }
 
-    /// Ends every watch, for they never end by themselves.
+    /// Ends every watch, also those that begin later, for they never end by themselves.
     pub fn end_watches(&self) {
         self.feed.end();
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -23,7 +23,15 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Feed {
     upstream: Client,
-    line: Arc<Mutex<Weak<Line>>>,
+    current: Arc<Mutex<Current>>,
+}
+
+/// What those who come next find.
+#[derive(Debug, Default)]
+struct Current {
+    line: Weak<Line>,
+    /// Nobody may watch any more.
+    is_over: bool,
 }
 
 /// What the feed said last, or why it broke.
@@ -45,44 +53,54 @@ impl Drop for Line {
 impl Feed {
     /// The feed of this upstream. It is asked only when somebody watches.
     pub fn new(upstream: Client) -> Self {
-        Self { upstream, line: Arc::default() }
+        Self { upstream, current: Arc::default() }
     }
 
-    /// Watches from now on.
+    /// Watches from now on. After [`end`](Self::end) that is over at once: unavailable, `draining`.
     pub fn watch(&self, call: Call) -> Watch {
-        let line = self.line();
-        // What the feed said before we came is news to us.
-        let mut said = line.said.clone();
-        said.mark_changed();
-        Watch {
-            next: Box::pin(next(said)),
-            deadline: call.deadline.map(tokio::time::sleep_until).map(Box::pin),
-            call,
-            line: Some(line),
-            view: None,
-        }
+        let state = match self.line() {
+            Some(line) => {
+                // What the feed said before we came is news to us.
+                let mut said = line.said.clone();
+                said.mark_changed();
+                State::Watching { next: Box::pin(next(said)), _line: line }
+            }
+            None => State::Refused,
+        };
+        let deadline = call.deadline.map(tokio::time::sleep_until).map(Box::pin);
+        Watch { state, deadline, call, view: None }
     }
 
-    /// Ends every watch there is.
+    /// Ends every watch there is, and every one that begins later: a call may have passed all other checks before.
     pub fn end(&self) {
-        let current = self.line.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        if let Some(line) = current {
+        let mut current = self.current();
+        current.is_over = true;
+        if let Some(line) = current.line.upgrade() {
             // With the task goes the sender, and those who watch are told that there is nothing more to come.
             line.task.abort();
         }
     }
 
-    fn line(&self) -> Arc<Line> {
-        let mut current = self.line.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = current.upgrade().filter(|line| !line.task.is_finished()) {
-            return line;
+    /// The line that there is, or a new one. None after the end.
+    fn line(&self) -> Option<Arc<Line>> {
+        let mut current = self.current();
+        if current.is_over {
+            return None;
+        }
+        if let Some(line) = current.line.upgrade().filter(|line| !line.task.is_finished()) {
+            return Some(line);
         }
         let (say, said) = watch::channel(None);
         // A task of its own, since it serves several callers and must outlive the first of them.
         let task = tokio::spawn(listen(self.upstream.clone(), say)).abort_handle();
         let line = Arc::new(Line { said, task });
-        *current = Arc::downgrade(&line);
-        line
+        current.line = Arc::downgrade(&line);
+        Some(line)
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        // Nothing panics while the lock is held, and what it guards is whole after every statement.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,12 +141,22 @@ impl Chunk for Concurrency {
 
 /// One who watches. A slow one misses what was said in between, and never holds up the others.
 pub struct Watch {
-    next: BoxFuture<'static, (watch::Receiver<Said>, Said)>,
+    state: State,
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
     call: Call,
-    line: Option<Arc<Line>>,
     /// Adds the gateway's own view to each snapshot.
     view: Option<Units>,
+}
+
+enum State {
+    Watching {
+        next: BoxFuture<'static, (watch::Receiver<Said>, Said)>,
+        /// Keeps the connection.
+        _line: Arc<Line>,
+    },
+    /// It came after the end, and has not been told yet.
+    Refused,
+    Ended,
 }
 
 /// The same, as tonic wants it.
@@ -145,7 +173,7 @@ impl Watch {
 
     fn end(&mut self, error: Error) -> Poll<Option<Result<Concurrency>>> {
         self.call.fail(&error);
-        self.line = None;
+        self.state = State::Ended;
         Poll::Ready(Some(Err(error)))
     }
 }
@@ -167,26 +195,34 @@ impl Stream for Watch {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if this.line.is_none() {
-            return Poll::Ready(None);
-        }
+        let next_one = match &mut this.state {
+            State::Watching { next, .. } => next,
+            State::Refused => return this.end(over()),
+            State::Ended => return Poll::Ready(None),
+        };
         if this.deadline.as_mut().is_some_and(|deadline| deadline.poll_unpin(context).is_ready()) {
             return this.end(Error::new(Kind::Timeout, "deadline_exceeded", "The caller's own deadline has passed"));
         }
-        let Poll::Ready((said, news)) = this.next.poll_unpin(context) else { return Poll::Pending };
+        if let Poll::Ready(error) = this.call.poll_over(context) {
+            return this.end(error);
+        }
+        let Poll::Ready((said, news)) = next_one.poll_unpin(context) else { return Poll::Pending };
         match news {
             Some(Ok(mut snapshot)) => {
-                this.next = Box::pin(next(said));
+                *next_one = Box::pin(next(said));
                 snapshot.gateway = this.view.as_ref().map(Units::view);
                 Poll::Ready(Some(Ok(snapshot)))
             }
             Some(Err(error)) => this.end(error),
-            None => {
-                let message = "The gateway is going down: watch again, elsewhere or later";
-                this.end(Error::new(Kind::Unavailable, "draining", message).with_retry_after(RETRY_AFTER))
-            }
+            None => this.end(over()),
         }
     }
+}
+
+/// The gateway ends, and with it all watches.
+fn over() -> Error {
+    let message = "The gateway is going down: watch again, elsewhere or later";
+    Error::new(Kind::Unavailable, "draining", message).with_retry_after(RETRY_AFTER)
 }
 
 /// When to watch again after the feed broke.

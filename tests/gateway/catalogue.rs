@@ -1,17 +1,27 @@
 //! The catalogue: fetched once, kept, refreshed behind everybody's back.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
+use clap::Parser;
 use featherwire::{
+    config,
     emulator::EmulatorConfig,
     proto::v1::{
         GetModelRequest, ListModelsRequest, ListModelsResponse, ModelFilter, model_service_client::ModelServiceClient,
     },
+    upstream::{Ask, Catalogue, Client, Names},
 };
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 
-use crate::support::{Door, Emulator, Gateway, PATIENCE, Reply, Scripted, gateway::http, prompt};
+use crate::support::{Door, Emulator, Gateway, PATIENCE, Reply, Scripted, gateway::http, prompt, scripted::Then};
+
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    upstream: config::Upstream,
+}
 
 fn list(ids: &[&str]) -> Reply {
     Reply::Json(
@@ -30,9 +40,13 @@ fn ids(page: &ListModelsResponse) -> Vec<&str> {
 }
 
 async fn minutes_pass(minutes: u64) {
+    seconds_pass(60 * minutes).await;
+}
+
+async fn seconds_pass(seconds: u64) {
     // The clock is moved, not stopped: sockets go on in real time.
     tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(60 * minutes)).await;
+    tokio::time::advance(Duration::from_secs(seconds)).await;
     tokio::time::resume();
 }
 
@@ -119,6 +133,63 @@ async fn a_first_fetch_that_fails_is_an_error_and_is_tried_again() {
     assert_eq!(response.status(), 503);
     upstream.replies(list(&["a/1"]));
     assert_eq!(http().get(gateway.url("/v1/models")).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_first_error_that_nobody_waited_for_is_not_told_later() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let request = http().get(gateway.url("/v1/models")).header("x-request-timeout-ms", "1").send().await.unwrap();
+    assert_eq!(request.status(), 504, "its caller is gone before the fetch fails");
+    upstream.asked().await;
+    upstream.replies(list(&["a/1"]));
+    seconds_pass(35).await;
+    upstream.closed().await;
+    assert_eq!(http().get(gateway.url("/v1/models")).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn who_joins_a_fetch_that_fails_gets_one_of_its_own() {
+    let upstream = Scripted::first([Reply::Silence, list(&["a/1"])]).await;
+    let address = format!("http://{}/v1", upstream.address);
+    let options = Options::parse_from(["test", "--featherless-base-url", &address]).upstream;
+    let catalogue = Catalogue::new(Client::new(&options).unwrap(), Names::default());
+    let first = catalogue.get(Ask::default());
+    let joined = async {
+        upstream.asked().await;
+        let mut joined = pin!(catalogue.get(Ask::default()));
+        assert!(joined.as_mut().now_or_never().is_none(), "it waits for the fetch that is under way");
+        seconds_pass(31).await;
+        joined.await
+    };
+    let (first, joined) = tokio::join!(first, joined);
+    assert_eq!(first.unwrap_err().code(), "upstream_timeout");
+    assert_eq!(joined.unwrap().len(), 1);
+    assert_eq!(upstream.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_refresh_that_trickles_ends_and_is_tried_again() {
+    let upstream = Scripted::always(list(&["a/1"])).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let mut client = ModelServiceClient::new(gateway.channel().await);
+    page(&mut client, 10, "").await;
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    upstream.replies(Reply::Wire(head.as_bytes().to_vec(), Then::Repeat(b"1\r\n \r\n".to_vec())));
+    minutes_pass(11).await;
+    assert_eq!(ids(&page(&mut client, 10, "").await), ["a/1"], "the old copy is shown meanwhile");
+    upstream.asked_times(2).await;
+    upstream.replies(list(&["a/1", "a/2"]));
+    seconds_pass(31).await;
+    upstream.closed().await;
+    seconds_pass(31).await;
+    let fresh = async {
+        while ids(&page(&mut client, 10, "").await) != ["a/1", "a/2"] {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, fresh).await.expect("it is refreshed");
+    assert_eq!(upstream.seen().len(), 3);
 }
 
 #[tokio::test]

@@ -2,13 +2,21 @@
 
 use std::time::Duration;
 
+use clap::Parser;
 use featherwire::{
+    config,
     error::Kind,
     proto::v1::{WatchConcurrencyRequest, account_service_client::AccountServiceClient},
     server::Outcome,
+    service::{Arrival, Call, Running, feed::Feed},
+    upstream::Client,
 };
+use futures_util::StreamExt;
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{
@@ -17,6 +25,12 @@ use crate::support::{
 };
 
 const NOT_SERVING: i32 = 2;
+
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    upstream: config::Upstream,
+}
 
 #[tokio::test]
 async fn those_who_watch_do_not_hold_up_the_drain() {
@@ -30,9 +44,82 @@ async fn those_who_watch_do_not_hold_up_the_drain() {
     let silent = TcpStream::connect(gateway.address).await.unwrap();
     let stopping = tokio::spawn(gateway.stop());
     assert_eq!(watch.message().await.unwrap().unwrap().status, NOT_SERVING, "told before it ends");
+    assert_eq!(grpc_failure(&watch.message().await.unwrap_err()).code, "draining");
     assert_eq!(grpc_failure(&units.message().await.unwrap_err()).code, "draining");
     assert_eq!(stopping.await.unwrap(), Outcome::Drained);
     drop(silent);
+}
+
+#[tokio::test]
+async fn a_health_watch_that_begins_during_the_drain_is_told_and_ends() {
+    let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("half")])).await;
+    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = 10 * PATIENCE).await;
+    let mut request = prompt(MODEL, "hi");
+    request["stream"] = json!(true);
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let mut running = post.body(request.to_string()).send().await.unwrap();
+    assert!(running.chunk().await.unwrap().is_some());
+    gateway.shut_down();
+    until_draining(&gateway).await;
+    let mut health = HealthClient::new(gateway.channel().await);
+    for service in ["", "featherwire.v1.ChatService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let mut watch = health.watch(request).await.unwrap().into_inner();
+        assert_eq!(watch.message().await.unwrap().unwrap().status, NOT_SERVING);
+        assert_eq!(grpc_failure(&watch.message().await.unwrap_err()).code, "draining");
+    }
+    drop(running);
+    let stopped = tokio::time::timeout(PATIENCE, gateway.stop()).await;
+    assert_eq!(stopped.expect("long before the drain timeout"), Outcome::Drained);
+}
+
+#[tokio::test]
+async fn a_watch_whose_request_arrives_only_during_the_drain_ends_at_once() {
+    let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("half")])).await;
+    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = 10 * PATIENCE).await;
+    let mut request = prompt(MODEL, "hi");
+    request["stream"] = json!(true);
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let mut running = post.body(request.to_string()).send().await.unwrap();
+    assert!(running.chunk().await.unwrap().is_some());
+    let mut late = TcpStream::connect(gateway.address).await.unwrap();
+    let head = "POST /featherwire.v1.AccountService/WatchConcurrency HTTP/1.1\r\nhost: localhost\r\n\
+                content-type: application/grpc-web+proto\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    late.write_all(head.as_bytes()).await.unwrap();
+    let mut go_on = [0; 25];
+    late.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(go_on, *b"HTTP/1.1 100 Continue\r\n\r\n", "it was let in");
+    gateway.shut_down();
+    until_draining(&gateway).await;
+    late.write_all(&[0; 5]).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, late.read_to_end(&mut answer)).await;
+    read.expect("the call and its connection end").unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("grpc-status:14") && answer.contains("going%20down"), "{answer}");
+    assert_eq!(upstream.seen().len(), 1, "nobody is asked for a feed");
+    drop(running);
+    let stopped = tokio::time::timeout(PATIENCE, gateway.stop()).await;
+    assert_eq!(stopped.expect("long before the drain timeout"), Outcome::Drained);
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_all_calls() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let address = format!("http://{}/v1", upstream.address);
+    let flags = ["test", "--featherless-base-url", &address, "--featherless-api-key", "secret"];
+    let feed = Feed::new(Client::new(&Options::parse_from(flags).upstream).unwrap());
+    let running = Running::default();
+    let mut extensions = http::Extensions::new();
+    extensions.insert(Arrival { at: tokio::time::Instant::now(), running: running.clone() });
+    let mut watch = feed.watch(Call::new(&http::HeaderMap::new(), &extensions).unwrap());
+    let (end, calls) = tokio::join!(watch.next(), async {
+        upstream.asked().await;
+        running.end_all()
+    });
+    assert_eq!((end.unwrap().unwrap_err().code(), calls), ("draining", 1));
+    assert!(watch.next().await.is_none());
+    upstream.closed().await;
 }
 
 #[tokio::test]

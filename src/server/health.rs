@@ -1,0 +1,66 @@
+//! `grpc.health.v1` as tonic has it, except that its watches come to an end: one that never ended would hold up the drain,
+//! whenever it began.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::{FutureExt, Stream, StreamExt};
+use tonic::{Request, Response, Status, async_trait};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server::Health};
+
+use super::ready::{Draining, Readiness};
+use crate::service::running;
+
+/// The health service of a server that drains one day.
+pub(super) struct Ending<H> {
+    pub(super) inner: H,
+    pub(super) readiness: Readiness,
+}
+
+#[async_trait]
+impl<H: Health<WatchStream: Unpin>> Health for Ending<H> {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        self.inner.check(request).await
+    }
+
+    type WatchStream = Watch<H::WatchStream>;
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let draining = self.readiness.draining();
+        let is_over = false;
+        Ok(self.inner.watch(request).await?.map(|inner| Watch { inner, draining: Some(draining), is_over }))
+    }
+}
+
+/// One who watches. During the drain it is told what there is to tell, which is that nothing is served, and then the end:
+/// unavailable, `draining`.
+pub(super) struct Watch<S> {
+    inner: S,
+    /// None when the server drains.
+    draining: Option<Draining>,
+    is_over: bool,
+}
+
+impl<S: Stream<Item = Result<HealthCheckResponse, Status>> + Unpin> Stream for Watch<S> {
+    type Item = Result<HealthCheckResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        // Asked before the status, which is reported before the drain begins, so that none is missed.
+        if this.draining.as_mut().is_some_and(|draining| draining.poll_unpin(context).is_ready()) {
+            this.draining = None;
+        }
+        match this.inner.poll_next_unpin(context) {
+            Poll::Pending if this.draining.is_none() => {
+                this.is_over = true;
+                Poll::Ready(Some(Err(running::draining().into())))
+            }
+            status => status,
+        }
+    }
+}
