@@ -17,6 +17,9 @@ use super::{Extra, Key, Mode, read::read_by};
 /// Roles of messages that are never an answer.
 const CALLERS_ROLES: [&str; 3] = ["system", "developer", "user"];
 
+/// A member that every whole answer has, if only as null, and that hardly anybody writes by hand.
+const ANSWERS_MEMBER: &str = "refusal";
+
 /// For each message of a request, whether it is read as an answer is.
 #[derive(Default)]
 pub(super) struct Messages(Vec<bool>);
@@ -50,10 +53,16 @@ impl Messages {
     }
 }
 
-/// Whether this message may be an answer, by its role.
+/// Whether this message may be an answer, by its role. Where the role is no text, it is one if it has the member that all
+/// answers of ours have.
 fn is_answer(message: &str) -> bool {
-    let role = member("role", message).and_then(|role| serde_json::from_str::<Cow<'_, str>>(role).ok());
-    role.is_some_and(|role| !role.is_empty() && !CALLERS_ROLES.contains(&role.as_ref()))
+    match member("role", message) {
+        None | Some("null") => false,
+        Some(role) => match serde_json::from_str::<Cow<'_, str>>(role) {
+            Ok(role) => !role.is_empty() && !CALLERS_ROLES.contains(&role.as_ref()),
+            Err(_) => member(ANSWERS_MEMBER, message).is_some(),
+        },
+    }
 }
 
 /// Reads a request's messages.
