@@ -19,7 +19,7 @@ use std::{cell::Cell, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub(crate) use integers::{Integers, read_index, read_integer, read_plain_integer};
+pub(crate) use integers::{Integers, UNPLACED, read_index, read_integer, read_plain_integer};
 pub(crate) use lists::{Texts, read_integers, read_one_or_many};
 pub(crate) use numbers::{Number, NumberList, Numbers};
 pub use problems::{BadJson, text};

@@ -10,7 +10,7 @@ use crate::{
     proto::v1::{
         CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse, chat_service_server,
     },
-    upstream::{ANSWER_BYTES_MAX, End, Whole},
+    upstream::{ANSWER_BYTES_MAX, End, Named, Whole, has_items},
 };
 
 /// Answers conversations.
@@ -113,8 +113,13 @@ impl Whole for CreateChatCompletionResponse {
     }
 
     fn is_empty(&self) -> bool {
-        // What came in a form that we don't know is in `extra`, and is an answer all the same.
-        self.choices.is_empty() && !self.extra.contains_key("choices")
+        // A list in a form that we don't know is in `extra`, and is an answer all the same.
+        self.choices.is_empty() && !has_items(&self.extra, "choices")
+    }
+
+    fn named(&mut self) -> Option<Named<'_>> {
+        let Self { id, created, model, extra, .. } = self;
+        Some(Named { id: Some(("chatcmpl-", id)), created: Some(created), model, extra })
     }
 }
 
