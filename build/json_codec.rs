@@ -124,16 +124,6 @@ fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
         }
         None => "",
     };
-    // A place that isn't told is known to the list: it is put in there.
-    let is_placed = |field: &&FieldDescriptorProto| {
-        INDEX.contains(&format!("{name}.{}", field.name()).as_str()) && !field.proto3_optional()
-    };
-    let unplaced: String = message
-        .field
-        .iter()
-        .filter(is_placed)
-        .map(|field| format!("                message.{} = json::UNPLACED;\n", rust_name(field.name())))
-        .collect();
     let within = within(message);
     write!(
         code,
@@ -169,7 +159,7 @@ impl<'de> serde::Deserialize<'de> for {name} {{
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<{name}, A::Error> {{
                 let mut message = {name}::default();
-{unplaced}                while let Some(key) = map.next_key::<json::Key<'de>>()? {{
+                while let Some(key) = map.next_key::<json::Key<'de>>()? {{
                     match &*key.0 {{
 {reads}                    _ => json::read_extra(&mut map, key, &mut message.extra)?,
                     }}

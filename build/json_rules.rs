@@ -46,9 +46,9 @@ pub const OBJECT_TEXT: &[&str] = &[
 // - It is not known, and the schema allows null, or nothing better can be said of it (a log probability): null
 //   (`NULL_WHEN_UNSET`). A 0 would be a lie.
 // - It is not known, and a client can do without it (a count of tokens): it stays absent.
-// - It names the answer (`id`, `created`, `model`): `src/upstream/identity.rs` puts in a new id, the time, and the model that
-//   was asked.
-// - It is a completion's text: the empty one.
+// - It names or places the answer (`id`, `created`, `model`, `index`) or is a completion's text: protobuf's own default,
+//   that is an empty string or 0, as far as the codec goes. What names and places a whole answer or a stream is then put in by
+//   `src/upstream/identity.rs`, which knows whose answer it is.
 
 /// Messages of answers, and their members that are put in where the upstream leaves them out and their value is known all
 /// the same; a member with a condition is not in the list. `src/json/required.rs` does it:
@@ -56,19 +56,8 @@ pub const OBJECT_TEXT: &[&str] = &[
 /// - a choice's `message`, with the role `assistant`; that role also where a message lacks one;
 /// - a chunk's `delta`, with nothing in it;
 /// - of a usage, `total_tokens` if its parts are known: their sum.
-/// - the `index` of each choice or embedding: its place in the list;
-/// - the `type` of a tool call that is one of a function, in a whole message.
-pub const PUT_IN: &[(&str, &[&str])] = &[
-    ("ChatChoice", &["message"]),
-    ("ChatChunkChoice", &["delta"]),
-    ("CreateChatCompletionResponse", &[]),
-    ("CreateCompletionResponse", &[]),
-    ("CreateEmbeddingResponse", &[]),
-    ("EmbeddingUsage", &[]),
-    ("StreamChatCompletionResponse", &[]),
-    ("StreamCompletionResponse", &[]),
-    ("Usage", &[]),
-];
+pub const PUT_IN: &[(&str, &[&str])] =
+    &[("ChatChoice", &["message"]), ("ChatChunkChoice", &["delta"]), ("EmbeddingUsage", &[]), ("Usage", &[])];
 
 /// Members that OpenAI's schemas require and let be null, or that null says more truly than 0: written as null when unset.
 pub const NULL_WHEN_UNSET: &[&str] = &[

@@ -61,12 +61,9 @@ pub(crate) fn read_plain_integer<'de, A: MapAccess<'de>, T: Integer>(
     Ok(())
 }
 
-/// The place of what doesn't tell it, until the list that it is in has been read: then it is the place in the list.
-pub(crate) const UNPLACED: i32 = i32::MIN;
-
 /// The same for the place of something among others, which some engines write as a text: `"0"`. Such a text is no integer
 /// in a request.
-pub(crate) fn read_index<'de, A: MapAccess<'de>, F: From<i32>>(
+pub(crate) fn read_index<'de, A: MapAccess<'de>, F: From<i32> + Default>(
     map: &mut A,
     name: &str,
     extra: &mut Extra,
@@ -75,10 +72,7 @@ pub(crate) fn read_index<'de, A: MapAccess<'de>, F: From<i32>>(
     let mut value = None;
     let wanted = Wanted::<i32> { words: i32::WORDS, may_be_text: MODE.get() == Mode::Lenient, integer: PhantomData };
     read_by(wanted, map, name, extra, &mut value)?;
-    // What isn't known stays unset, or `UNPLACED`.
-    if let Some(value) = value {
-        *field = F::from(value);
-    }
+    *field = value.map(F::from).unwrap_or_default();
     Ok(())
 }
 

@@ -30,10 +30,11 @@ thread_local! {
 
 impl Messages {
     /// Those of this request; none of what isn't one.
-    pub(super) fn of(text: &str) -> Self {
+    /// `is_checked` says that the messages have been read before, and what was odd in them let through.
+    pub(super) fn of(text: &str, is_checked: bool) -> Self {
         let Some(messages) = member("messages", text) else { return Self::default() };
         let Ok(messages) = serde_json::from_str::<Vec<&RawValue>>(messages) else { return Self::default() };
-        Self(messages.into_iter().map(|message| is_answer(message.get())).collect())
+        Self(messages.into_iter().map(|message| is_answer(message.get(), is_checked)).collect())
     }
 
     /// Has [`read_messages`] heed them while this work is done.
@@ -55,12 +56,12 @@ impl Messages {
 
 /// Whether this message may be an answer, by its role. Where the role is no text, it is one if it has the member that all
 /// answers of ours have.
-fn is_answer(message: &str) -> bool {
+fn is_answer(message: &str, is_checked: bool) -> bool {
     match member("role", message) {
         None | Some("null") => false,
         Some(role) => match serde_json::from_str::<Cow<'_, str>>(role) {
             Ok(role) => !role.is_empty() && !CALLERS_ROLES.contains(&role.as_ref()),
-            Err(_) => member(ANSWERS_MEMBER, message).is_some(),
+            Err(_) => is_checked || member(ANSWERS_MEMBER, message).is_some(),
         },
     }
 }

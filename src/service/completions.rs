@@ -105,6 +105,10 @@ impl Whole for CreateCompletionResponse {
         let Self { id, created, model, extra, .. } = self;
         Some(Named { id: Some(("cmpl-", id)), created: Some(created), model, extra })
     }
+
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        self.choices.iter_mut().map(|item| &mut item.index)
+    }
 }
 
 #[async_trait]

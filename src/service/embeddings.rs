@@ -72,6 +72,10 @@ impl Whole for CreateEmbeddingResponse {
         let Self { model, extra, .. } = self;
         Some(Named { id: None, created: None, model, extra })
     }
+
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        self.data.iter_mut().map(|item| &mut item.index)
+    }
 }
 
 #[async_trait]

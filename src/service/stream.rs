@@ -114,6 +114,10 @@ impl Chunk for StreamChatCompletionResponse {
         let Self { id, created, model, extra, .. } = self;
         Some(Named { id: Some(("chatcmpl-", id)), created: Some(created), model, extra })
     }
+
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        self.choices.iter_mut().map(|item| &mut item.index)
+    }
 }
 
 /// The first chunk of most engines says who speaks, and perhaps an empty text; the first token is yet to come.
@@ -179,5 +183,9 @@ impl Chunk for StreamCompletionResponse {
     fn named(&mut self) -> Option<Named<'_>> {
         let Self { id, created, model, extra, .. } = self;
         Some(Named { id: Some(("cmpl-", id)), created: Some(created), model, extra })
+    }
+
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        self.choices.iter_mut().map(|item| &mut item.index)
     }
 }

@@ -22,7 +22,7 @@ use super::{
     clocks::{Clocks, Late},
     failures::{too_large, wrong},
     finish::End,
-    identity::{Identity, Named},
+    identity::{self, Identity, Named},
     sse::{Decoder, Event, TooLong},
 };
 use crate::{
@@ -59,6 +59,11 @@ pub trait Chunk: DeserializeOwned {
     /// The members that name the answer, if it is of a kind that has them.
     fn named(&mut self) -> Option<Named<'_>> {
         None
+    }
+
+    /// The indexes of what is in it, if that has some.
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        std::iter::empty()
     }
 }
 
@@ -190,6 +195,9 @@ impl<M: Chunk> Events<M> {
         };
         if let Some(named) = chunk.named() {
             identity.complete(named, model);
+        }
+        if identity::are_unplaced(chunk.indexes()) {
+            identity::place(chunk.indexes(), data);
         }
         // An error is a member that chunks have no field for, or stands where a chunk's choices are.
         let is_odd =

@@ -1,10 +1,15 @@
-//! What names an answer: its id, when it was made, and the model that gave it. Clients read these without looking, and OpenAI
-//! requires them. What an upstream leaves out of them is put in, for its true value is known.
+//! What names an answer and places what is in it: its id, when it was made, the model that gave it, and the indexes of its
+//! choices. Clients read these without looking, and OpenAI requires them. What an upstream leaves out of them is put in, for
+//! its true value is known.
 
 use std::{
     collections::BTreeMap,
     time::{SystemTime, UNIX_EPOCH},
 };
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use crate::json;
 
 /// What one answer is called: in all of its chunks the same.
 #[derive(Debug, Default)]
@@ -70,6 +75,29 @@ fn is_missing<T: Clone + Default + PartialEq>(
         known.clone_from(value);
     }
     false
+}
+
+/// Whether several things in a list have the index 0, as they do if their indexes aren't told.
+pub(super) fn are_unplaced<'a>(indexes: impl Iterator<Item = &'a mut i32>) -> bool {
+    indexes.filter(|index| **index == 0).nth(1).is_some()
+}
+
+/// Puts in the indexes that the answer's JSON doesn't tell: the places in the list.
+pub(super) fn place<'a>(indexes: impl Iterator<Item = &'a mut i32>, answer: &[u8]) {
+    #[derive(Deserialize)]
+    struct Item {
+        index: Option<IgnoredAny>,
+    }
+    #[derive(Deserialize)]
+    struct List {
+        #[serde(alias = "data")]
+        choices: Vec<Item>,
+    }
+    let list = std::str::from_utf8(answer).ok().and_then(|text| json::peek::<List>(text).ok());
+    let items = list.into_iter().flat_map(|list| list.choices);
+    for ((place, index), _) in indexes.enumerate().zip(items).filter(|(_, item)| item.index.is_none()) {
+        *index = i32::try_from(place).unwrap_or(i32::MAX);
+    }
 }
 
 fn now() -> i64 {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{
     failures::bad_answer,
     finish::End,
-    identity::{Identity, Named},
+    identity::{self, Identity, Named},
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -43,6 +43,14 @@ pub trait Whole: DeserializeOwned {
     fn named(&mut self) -> Option<Named<'_>> {
         None
     }
+
+    /// Puts in what else the answer must have, and is known of it.
+    fn complete(&mut self) {}
+
+    /// The indexes of what is in it, if that has some.
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        std::iter::empty()
+    }
 }
 
 /// Reads a whole answer of this model's.
@@ -74,6 +82,10 @@ pub(super) fn read<M: Whole>(body: &[u8], model: Option<&str>) -> Result<M> {
     if let Some(named) = answer.named() {
         Identity::default().complete(named, model);
     }
+    if identity::are_unplaced(answer.indexes()) {
+        identity::place(answer.indexes(), body);
+    }
+    answer.complete();
     Ok(answer)
 }
 

@@ -9,7 +9,7 @@ use featherwire::{
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::{json, value::RawValue};
 use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 
@@ -220,13 +220,23 @@ fn meaning<A: Protobuf>(text: &str) -> A {
 
 /// The same message with the names that the gateway gives to what has none.
 fn named<A: Protobuf>(mut meant: A, came: &A) -> A {
-    let (said, came) = (serde_json::to_value(&meant).unwrap(), serde_json::to_value(came).unwrap());
-    let is_nothing = |value: &Value| *value == json!("") || *value == json!(0);
+    // Not as values, which refuse half a surrogate pair.
+    #[derive(serde::Deserialize)]
+    struct Names {
+        id: Option<Box<RawValue>>,
+        created: Option<Box<RawValue>>,
+        model: Option<Box<RawValue>>,
+    }
+    let told = |message: &A| serde_json::from_str(&serde_json::to_string(message).unwrap()).unwrap();
+    let (said, came): (Names, Names) = (told(&meant), told(came));
+    let is_nothing = |value: &RawValue| matches!(value.get(), "\"\"" | "0");
     let mut names = json!({});
-    for name in ["id", "created", "model"] {
-        if said.get(name).is_some_and(is_nothing) {
-            assert!(!is_nothing(&came[name]), "{came}");
-            names[name] = came[name].clone();
+    for (name, said, came) in
+        [("id", said.id, came.id), ("created", said.created, came.created), ("model", said.model, came.model)]
+    {
+        if said.is_some_and(|said| is_nothing(&said)) {
+            let came = came.filter(|came| !is_nothing(came)).unwrap_or_else(|| panic!("no {name}"));
+            names[name] = serde_json::from_str(came.get()).unwrap();
         }
     }
     let names: A = json::decode_answer(names.to_string().as_bytes()).unwrap();

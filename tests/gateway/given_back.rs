@@ -87,6 +87,12 @@ async fn an_answer_whose_role_is_no_text_is_given_back_too() {
         let (status, answer) = post(&gateway, &request.to_string()).await;
         assert_eq!(status, 200, "{role}: {answer}");
         assert_eq!(upstream.seen()[1].json()["messages"][1]["role"], role);
+        let mut by_grpc = message(&prompt(MODEL, "hi"));
+        let mut client = gateway.grpc().await;
+        let mut answer = client.create_chat_completion(by_grpc.clone()).await.unwrap().into_inner();
+        by_grpc.messages.push(answer.choices.remove(0).message.unwrap());
+        client.create_chat_completion(by_grpc).await.unwrap();
+        assert_eq!(upstream.seen()[3].json()["messages"][1]["role"], role);
         // What nobody has answered so is held to its type.
         request["messages"][1] = json!({"role": role, "content": "x"});
         assert_eq!(post(&gateway, &request.to_string()).await.0, 400, "{role}");

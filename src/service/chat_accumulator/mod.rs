@@ -131,10 +131,10 @@ impl Choice {
         {
             message = whole;
         }
-        let mut choice =
-            ChatChoice { index, message: Some(message), finish_reason: self.finish_reason, logprobs, extra };
-        json::Complete::complete(&mut choice);
-        choice
+        if message.role.is_empty() && !message.extra.contains_key("role") {
+            "assistant".clone_into(&mut message.role);
+        }
+        ChatChoice { index, message: Some(message), finish_reason: self.finish_reason, logprobs, extra }
     }
 }
 
