@@ -47,7 +47,8 @@ pub const OBJECT_TEXT: &[&str] = &[
 //   (`NULL_WHEN_UNSET`). A 0 would be a lie.
 // - It is not known, and a client can do without it (a count of tokens): it stays absent.
 // - It names or places the answer (`id`, `created`, `model`, `index`) or is a completion's text: protobuf's own default,
-//   that is an empty string or 0.
+//   that is an empty string or 0, as far as the codec goes. What names and places a whole answer or a stream is then put in by
+//   `src/upstream/identity.rs`, which knows whose answer it is.
 
 /// Messages of answers, and their members that are put in where the upstream leaves them out and their value is known all
 /// the same; a member with a condition is not in the list. `src/json/required.rs` does it:

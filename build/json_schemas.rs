@@ -327,7 +327,7 @@ fn nullable(mut schema: Value) -> Value {
 
 /// The same, or what a request may say instead of an object that it doesn't have: null, or PHP's empty list.
 fn nothing_or(mut schema: Value) -> Value {
-    let nothing = json!({ "type": ["array", "null"], "maxItems": 0 });
+    let nothing = json!({ "type": ["array", "null"], "items": {}, "maxItems": 0 });
     match schema.get_mut("oneOf") {
         Some(kinds) => kinds.as_array_mut().unwrap().push(nothing),
         None => schema = json!({ "oneOf": [schema, nothing] }),

@@ -6,6 +6,10 @@ use std::{
 };
 
 use clap::Args;
+use tonic::{
+    Request,
+    metadata::{Ascii, MetadataValue},
+};
 
 use super::{Failure, client, output};
 use crate::{
@@ -47,6 +51,14 @@ pub struct Chat {
     #[arg(long, value_name = "N")]
     max_tokens: Option<i32>,
 
+    /// Models that may answer if this one fails, in order, with commas between, or `none`
+    #[arg(long, value_name = "IDS", value_parser = header)]
+    fallback: Option<MetadataValue<Ascii>>,
+
+    /// Who goes first when units are short: interactive, default or batch
+    #[arg(long, value_name = "NAME", value_parser = ["interactive", "default", "batch"])]
+    priority: Option<String>,
+
     #[command(flatten)]
     gateway: config::Gateway,
 }
@@ -73,6 +85,11 @@ impl Chat {
             max_tokens: self.max_tokens,
             ..CreateChatCompletionRequest::default()
         };
+        let mut request = Request::new(request);
+        let priority = self.priority.map(|priority| header(&priority)).transpose()?;
+        for (name, value) in [("x-featherwire-fallback", self.fallback), ("x-featherwire-priority", priority)] {
+            value.map(|value| request.metadata_mut().insert(name, value));
+        }
         let (channel, key) = client::connect(&self.gateway).await?;
         let mut client =
             ChatServiceClient::with_interceptor(channel, key).max_decoding_message_size(client::MESSAGE_BYTES_MAX);
@@ -99,6 +116,11 @@ impl Chat {
         terminal.finish()?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// An option's value as metadata of the call.
+fn header(text: &str) -> Result<MetadataValue<Ascii>, String> {
+    text.parse().map_err(|_| "expected plain text, such as org/model".to_owned())
 }
 
 /// The largest prompt that is read from standard input. The gateway takes 32 MiB unless told otherwise.

@@ -3,6 +3,7 @@
 use std::{
     env,
     error::Error as _,
+    ffi::OsString,
     num::{IntErrorKind, ParseFloatError, ParseIntError},
     process::ExitCode,
 };
@@ -82,7 +83,8 @@ fn reason(error: &clap::Error) -> String {
     if source.is::<ParseFloatError>() {
         return "expected a number, such as 0.7".to_owned();
     }
-    source.to_string()
+    // clap writes a range as Rust does.
+    source.to_string().replace(" is not in ", " is not within ").replace("..=", " to ")
 }
 
 /// Where an unknown option is known, or that a newer version may know it.
@@ -92,17 +94,35 @@ fn unknown_option(error: &clap::Error, command: &Command) -> String {
     let owner = command.get_subcommands().find(|other| option(other, flag).is_some());
     match owner {
         Some(owner) => format!("\n{flag} is an option of `{} {}`\n", command.get_name(), owner.get_name()),
+        None if flag.strip_prefix('-').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit())) => {
+            "\nNo option takes a number below zero; words of a prompt that begin with a dash come after --\n".to_owned()
+        }
         None if flag.starts_with('-') => format!(
             "\nThis is version {}; an option that is not in its --help may belong to a newer one\n",
             env!("CARGO_PKG_VERSION")
         ),
-        None => String::new(),
+        None => "\nThis command takes options alone. A switch stands without a value; only its variable has one\n"
+            .to_owned(),
     }
 }
 
 /// The command that is called, as far as the arguments tell before they are parsed.
 fn called(command: &Command) -> Option<&Command> {
-    env::args_os().skip(1).find_map(|word| command.find_subcommand(word))
+    called_by(command, env::args_os().skip(1))
+}
+
+fn called_by(command: &Command, words: impl IntoIterator<Item = OsString>) -> Option<&Command> {
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        match option(command, &word.to_string_lossy()) {
+            // Its value is the next word, which may be the name of a command.
+            Some(arg) if arg.get_action().takes_values() => drop(words.next()),
+            Some(_) => {}
+            None if word.to_string_lossy().starts_with('-') => {}
+            None => return command.find_subcommand(word),
+        }
+    }
+    None
 }
 
 fn variables(command: &Command) -> Vec<String> {
@@ -123,4 +143,30 @@ fn is_given(arg: &Arg, flag: &str) -> bool {
         let is_short = |short: char| word.strip_prefix('-').is_some_and(|rest| rest.starts_with(short));
         is_long || arg.get_short().is_some_and(is_short)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_of_an_option_is_no_command() {
+        let root = Command::new("x")
+            .arg(Arg::new("log").long("log").num_args(1))
+            .arg(Arg::new("flag").long("flag").action(clap::ArgAction::SetTrue))
+            .subcommands([Command::new("serve"), Command::new("units")]);
+        for (words, name) in [
+            ("serve --log units", Some("serve")),
+            ("--log units serve", Some("serve")),
+            ("--log=units serve", Some("serve")),
+            ("--flag units serve", Some("units")),
+            ("--later serve", Some("serve")),
+            ("oops serve", None),
+            ("--log serve", None),
+            ("", None),
+        ] {
+            let called = called_by(&root, words.split_whitespace().map(OsString::from));
+            assert_eq!(called.map(Command::get_name), name, "{words}");
+        }
+    }
 }

@@ -307,14 +307,15 @@ impl Serve {
         if let Some(key) = self.api_keys.iter().find(|key| !is_header_token(key.expose_secret())) {
             let length = key.expose_secret().len();
             return Err(format!(
-                "FEATHERWIRE_API_KEYS has an empty key, or one with a character that a header can't carry \
+                "FEATHERWIRE_API_KEYS (--api-keys) has an empty key, or one with a character that a header can't carry \
                  (one of {length} bytes): separate keys by commas alone, use visible ASCII, and unset the variable to ask \
-                 for no key"
+                 for no key; for example FEATHERWIRE_API_KEYS=gw_live_a,gw_live_b"
             ));
         }
         if self.units.key_weights.len() > self.api_keys.len() {
             return Err(format!(
-                "--key-weights has {} weights for {} gateway keys: one for each of --api-keys, in their order",
+                "FEATHERWIRE_KEY_WEIGHTS (--key-weights) has {} weights for the {} gateway keys of FEATHERWIRE_API_KEYS \
+                 (--api-keys): give at most one for each key, in the keys' order, such as 3,1",
                 self.units.key_weights.len(),
                 self.api_keys.len()
             ));
@@ -322,9 +323,10 @@ impl Serve {
         if self.api_keys.is_empty() && !self.listen.ip().is_loopback() {
             return Err(format!(
                 "without gateway keys anybody who can reach {} could spend your Featherless units, so only loopback \
-                 addresses are listened on: set FEATHERWIRE_API_KEYS=gw_live_… (any text that is hard to guess), or \
-                 listen on 127.0.0.1",
-                self.listen
+                 addresses are listened on: set FEATHERWIRE_API_KEYS=gw_live_… (--api-keys; any text that is hard to guess), \
+                 or FEATHERWIRE_LISTEN=127.0.0.1:{} (--listen)",
+                self.listen,
+                self.listen.port()
             ));
         }
         self.models.check()?;
@@ -350,7 +352,7 @@ impl Upstream {
         }
         match self.api_key() {
             Some(key) if !is_header_token(key.expose_secret()) => {
-                Err("FEATHERLESS_API_KEY has a character that a header can't carry: copy it again, without spaces or \
+                Err("FEATHERLESS_API_KEY (--featherless-api-key) has a character that a header can't carry: copy it again, without spaces or \
                      line ends"
                     .to_owned())
             }
@@ -406,7 +408,10 @@ pub(crate) fn switch(text: &str) -> Result<bool, String> {
 }
 
 fn size(text: &str) -> Result<ByteSize, String> {
-    text.parse().map_err(|_| "expected a size in bytes, such as 32MiB or 500000".to_owned())
+    match text.parse::<ByteSize>() {
+        Ok(size) if size.as_u64() > 0 => Ok(size),
+        _ => Err("expected a size in bytes of at least 1, such as 32MiB or 500000".to_owned()),
+    }
 }
 
 fn weight(text: &str) -> Result<u32, String> {
@@ -419,7 +424,7 @@ fn weight(text: &str) -> Result<u32, String> {
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.0..=1e6).contains(&rate) => Ok(rate),
-        _ => Err("must be between 0 and 1000000".to_owned()),
+        _ => Err("expected a number from 0 to 1000000, such as 40".to_owned()),
     }
 }
 

@@ -41,6 +41,9 @@ impl Names {
         if let Some(near) = self.misspelt(&name) {
             return Some(near);
         }
+        if let Some(longer) = self.longer(&name) {
+            return Some(longer);
+        }
         let own = without_prefix(&name);
         let similarity = |known: &str| strsim::jaro_winkler(own, without_prefix(known));
         let near = self.all.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
@@ -83,6 +86,16 @@ impl Names {
         (slips(near) <= SLIPS_MAX).then_some(near)
     }
 
+    /// The one known name that has all words of `name` and more, as FEATHERLESS_API_KEY has those of FEATHERLESS_KEY.
+    fn longer(&self, name: &str) -> Option<&str> {
+        let has_words = |known: &&String| {
+            let mut words = known.split('_');
+            name.split('_').all(|word| words.any(|known| known == word))
+        };
+        let mut longer = self.all.iter().filter(has_words);
+        longer.next().filter(|_| longer.next().is_none()).map(String::as_str)
+    }
+
     /// A variable of this command whose value is not text.
     ///
     /// # Errors
@@ -123,6 +136,8 @@ pub(super) mod tests {
             ("featherwire_listen", "FEATHERWIRE_LISTEN"),
             ("FEATHERWIRELISTEN", "FEATHERWIRE_LISTEN"),
             ("FETHERWIRE_LISTEN", "FEATHERWIRE_LISTEN"),
+            ("FEATHERLESS_KEY", "FEATHERLESS_API_KEY"),
+            ("FEATHERLESS_URL", "FEATHERLESS_BASE_URL"),
             ("FEATHERWIRE_API_KEY S", "FEATHERWIRE_API_KEYS"),
             ("FEATHERWIRE_BASE_URL", "FEATHERLESS_BASE_URL"),
             ("FEATHERLESS_BASEURL", "FEATHERLESS_BASE_URL"),

@@ -56,14 +56,17 @@ impl Models {
         let aliases = || self.aliases.iter().flat_map(|list| &list.0);
         for (place, Alias { name, model }) in aliases().enumerate() {
             if name == model {
-                return Err(format!("--alias {name}={model} names itself: leave it out"));
+                return Err(format!("FEATHERWIRE_ALIASES (--alias): {name}={model} names itself; leave it out"));
             }
             if aliases().skip(place + 1).any(|other| other.name == *name) {
-                return Err(format!("--alias {name} is given twice: an alias stands for one model"));
+                return Err(format!(
+                    "FEATHERWIRE_ALIASES (--alias): {name} is given twice, but an alias stands for one model; leave one of them out"
+                ));
             }
             if aliases().any(|other| other.name == *model) {
                 return Err(format!(
-                    "--alias {name}={model}: {model} is an alias too; name the model that it stands for instead"
+                    "FEATHERWIRE_ALIASES (--alias): in {name}={model}, {model} is an alias too; name the model that it stands \
+                     for instead"
                 ));
             }
         }

@@ -97,6 +97,15 @@ impl Error {
         self
     }
 
+    /// The same error without this secret: an upstream may repeat the key that it was shown.
+    #[must_use]
+    pub fn without_secret(mut self, secret: Option<&str>) -> Self {
+        if let Some(secret) = secret.filter(|secret| self.0.message.contains(secret)) {
+            self.0.message = self.0.message.replace(secret, "…").into();
+        }
+        self
+    }
+
     /// The same error, of the upstream's answer with this `request-id`.
     #[must_use]
     pub fn with_upstream_request_id(mut self, id: Option<String>) -> Self {

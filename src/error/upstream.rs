@@ -54,6 +54,10 @@ pub struct Reply<'a> {
     pub model: Option<&'a str>,
 }
 
+/// What engines say of a request that is longer than the model's context, in lower case.
+const TOO_LONG: [&str; 5] =
+    ["context length", "context window", "context size", "prompt is too long", "`max_new_tokens` must be"];
+
 /// What an error's code or type means where there is no status: codes of Featherless's first, then words that engines and
 /// gateways share. A type's last part, `_error`, makes no difference.
 #[rustfmt::skip]
@@ -185,7 +189,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
                  try again later, or use a model that is warm. Featherless says: {message}"
             ),
         ),
-        400 | 422 if code == "context_length_exceeded" || says("maximum context length") => Error::new(
+        400 | 422 if code == "context_length_exceeded" || TOO_LONG.iter().any(|words| says(words)) => Error::new(
             Kind::Invalid,
             "context_length_exceeded",
             format!("{}. Shorten the messages, lower max_tokens, or use a model with a larger context", quote.as_deref().unwrap_or("The request is longer than the model's context")),
@@ -220,7 +224,14 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
         403 | 451 => Error::new(
             Kind::Forbidden,
             "forbidden",
-            format!("Featherless refused access (status {}){}", status.as_u16(), said.quoted()),
+            match &quote {
+                Some(message) => format!("Featherless refused access (status {}): {message}", status.as_u16()),
+                None => format!(
+                    "Featherless refused access (status {}) and does not say why: check the account's plan and key, and \
+                     whether a proxy or a firewall stands in between",
+                    status.as_u16()
+                ),
+            },
         ),
         404 | 410 if is_about_model(said) => Error::new(
             Kind::NotFound,

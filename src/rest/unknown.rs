@@ -174,9 +174,8 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
     if ROUTES.iter().any(|(_, route)| fits(route, &lower)) {
         return Some(spelling(uri.path(), &asked));
     }
-    let of_another_api = ADVICE.iter().find(|(pattern, _)| fits(pattern, &lower));
-    if let Some((_, advice)) = of_another_api {
-        return Some((*advice).to_owned());
+    if let Some(advice) = another_api(&lower) {
+        return Some(advice.to_owned());
     }
     let base = base_url(uri, headers);
     if lower.as_slice() == ["v1"] {
@@ -190,7 +189,14 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
         let route = ROUTES.iter().find(|(_, route)| fits_below_v1(route, rest))?;
         Some((begin, route))
     });
-    let (begin, (_, route)) = begins.min_by_key(|(begin, _)| *begin).or_else(|| below_endpoint(&lower))?;
+    // So is what is before the /v1 of another API's path.
+    let other = || {
+        let versions =
+            (1..lower.len()).filter_map(|begin| lower.get(begin..)).filter(|rest| rest.first() == Some(&"v1"));
+        versions.filter_map(another_api).next().map(str::to_owned)
+    };
+    let found = begins.min_by_key(|(begin, _)| *begin).or_else(|| below_endpoint(&lower));
+    let Some((begin, (_, route))) = found else { return other() };
     let before = lower.get(..begin).unwrap_or_default();
     let why = match () {
         () if before.is_empty() => "it lacks the /v1",
@@ -203,6 +209,11 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
         "The client's base URL is not right, {why}: the base URL ends in /v1, {base} here, so that the client calls \
          {method} {route}"
     ))
+}
+
+/// What to do about a path of another API.
+fn another_api(path: &[&str]) -> Option<&'static str> {
+    ADVICE.iter().find(|(pattern, _)| fits(pattern, path)).map(|(_, advice)| *advice)
 }
 
 /// A base URL that is a whole endpoint, such as `/v1/chat/completions`, and a path behind it.
@@ -236,7 +247,15 @@ fn base_url(uri: &Uri, headers: &HeaderMap) -> String {
     let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let host = uri.authority().map(http::uri::Authority::as_str).or(host);
     let host = host.filter(|host| host.parse::<http::uri::Authority>().is_ok()).unwrap_or("localhost:8000");
-    format!("http://{}/v1", shortened(host))
+    format!("{}://{}/v1", scheme(uri, headers), shortened(host))
+}
+
+/// The scheme by which the caller knows us: a proxy that ends TLS before us says so.
+fn scheme(uri: &Uri, headers: &HeaderMap) -> &'static str {
+    let is_https = |scheme: &str| scheme.trim().eq_ignore_ascii_case("https");
+    let forwarded = headers.get("x-forwarded-proto").and_then(|scheme| scheme.to_str().ok());
+    let first = forwarded.and_then(|schemes| schemes.split(',').next());
+    if first.or(uri.scheme_str()).is_some_and(is_https) { "https" } else { "http" }
 }
 
 fn fits_below_v1(route: &str, path: &[&str]) -> bool {

@@ -8,9 +8,10 @@ use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, chat_accumulator::Ch
 use crate::{
     error::Result,
     proto::v1::{
-        CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse, chat_service_server,
+        ChatMessage, CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse,
+        chat_service_server,
     },
-    upstream::{ANSWER_BYTES_MAX, End, Whole},
+    upstream::{ANSWER_BYTES_MAX, End, Named, Whole, has_items},
 };
 
 /// Answers conversations.
@@ -95,7 +96,9 @@ impl dispatch::Sum<StreamChatCompletionResponse> for ChatAccumulator {
     }
 
     fn finish(self) -> Self::Whole {
-        self.finish()
+        let mut whole = self.finish();
+        whole.complete();
+        whole
     }
 }
 
@@ -113,8 +116,31 @@ impl Whole for CreateChatCompletionResponse {
     }
 
     fn is_empty(&self) -> bool {
-        // What came in a form that we don't know is in `extra`, and is an answer all the same.
-        self.choices.is_empty() && !self.extra.contains_key("choices")
+        // A list in a form that we don't know is in `extra`, and is an answer all the same.
+        self.choices.is_empty() && !has_items(&self.extra, "choices")
+    }
+
+    fn named(&mut self) -> Option<Named<'_>> {
+        let Self { id, created, model, extra, .. } = self;
+        Some(Named { id: Some(("chatcmpl-", id)), created: Some(created), model, extra })
+    }
+
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        self.choices.iter_mut().map(|item| &mut item.index)
+    }
+
+    fn complete(&mut self) {
+        self.choices.iter_mut().filter_map(|choice| choice.message.as_mut()).for_each(name_types);
+    }
+}
+
+/// Puts in the types of the calls that are of functions. A delta may leave them out; a whole call must have one.
+fn name_types(message: &mut ChatMessage) {
+    for call in &mut message.tool_calls {
+        let is_unset = call.r#type.as_ref().is_none_or(String::is_empty) && !call.extra.contains_key("type");
+        if is_unset && call.function.is_some() {
+            call.r#type = Some("function".to_owned());
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse, completion_service_server,
         create_completion_request::PromptKind,
     },
-    upstream::{End, Whole},
+    upstream::{End, Named, Whole, has_items},
 };
 
 /// Continues texts.
@@ -97,8 +97,17 @@ impl Whole for CreateCompletionResponse {
     }
 
     fn is_empty(&self) -> bool {
-        // What came in a form that we don't know is in `extra`, and is an answer all the same.
-        self.choices.is_empty() && !self.extra.contains_key("choices")
+        // A list in a form that we don't know is in `extra`, and is an answer all the same.
+        self.choices.is_empty() && !has_items(&self.extra, "choices")
+    }
+
+    fn named(&mut self) -> Option<Named<'_>> {
+        let Self { id, created, model, extra, .. } = self;
+        Some(Named { id: Some(("cmpl-", id)), created: Some(created), model, extra })
+    }
+
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        self.choices.iter_mut().map(|item| &mut item.index)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Answered, Call, Dispatch, dispatch, validate};
 use crate::{
     error::Result,
     proto::v1::{CreateEmbeddingRequest, CreateEmbeddingResponse, embedding_service_server},
-    upstream::Whole,
+    upstream::{Named, Whole},
 };
 
 /// Turns texts into vectors.
@@ -66,6 +66,15 @@ impl Whole for CreateEmbeddingResponse {
     fn is_empty(&self) -> bool {
         // What came in a form that we don't know is in `extra`, and is an answer all the same.
         self.data.is_empty() && !self.extra.contains_key("data")
+    }
+
+    fn named(&mut self) -> Option<Named<'_>> {
+        let Self { model, extra, .. } = self;
+        Some(Named { id: None, created: None, model, extra })
+    }
+
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        self.data.iter_mut().map(|item| &mut item.index)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     admission::Permit,
     error::Result,
     proto::v1::{ChatDelta, StreamChatCompletionResponse, StreamCompletionResponse, chat_delta},
-    upstream::{self, Chunk, End, FAILURE_MEMBERS},
+    upstream::{self, Chunk, End, FAILURE_MEMBERS, Named},
 };
 
 /// A streamed answer. Dropping it gives back all that it holds, the upstream connection first of all.
@@ -109,6 +109,15 @@ impl Chunk for StreamChatCompletionResponse {
                 || choice.delta.as_ref().is_some_and(|delta| !is_only_role(delta))
         })
     }
+
+    fn named(&mut self) -> Option<Named<'_>> {
+        let Self { id, created, model, extra, .. } = self;
+        Some(Named { id: Some(("chatcmpl-", id)), created: Some(created), model, extra })
+    }
+
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        self.choices.iter_mut().map(|item| &mut item.index)
+    }
 }
 
 /// The first chunk of most engines says who speaks, and perhaps an empty text; the first token is yet to come.
@@ -169,5 +178,14 @@ impl Chunk for StreamCompletionResponse {
         self.choices
             .iter()
             .any(|choice| is_reason(choice.finish_reason.as_deref()) || !choice.text.is_empty() || says(&choice.extra))
+    }
+
+    fn named(&mut self) -> Option<Named<'_>> {
+        let Self { id, created, model, extra, .. } = self;
+        Some(Named { id: Some(("cmpl-", id)), created: Some(created), model, extra })
+    }
+
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        self.choices.iter_mut().map(|item| &mut item.index)
     }
 }

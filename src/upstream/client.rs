@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -53,6 +53,8 @@ struct Inner {
     http: reqwest::Client,
     base: reqwest::Url,
     authorization: Option<HeaderValue>,
+    /// The API key, which no error may tell.
+    secret: Option<SecretString>,
     clocks: Clocks,
     retry: retry::Policy,
 }
@@ -138,6 +140,7 @@ impl Client {
             authorization: authorization
                 .transpose()
                 .map_err(|_| misconfigured("FEATHERLESS_API_KEY can't be a header"))?,
+            secret: config.api_key().cloned(),
             clocks: Clocks { of: Of::Answer, first_token: config.first_token_timeout, idle: config.idle_timeout },
             retry: retry::Policy::new(config.retries, config.retry_wait),
         };
@@ -230,7 +233,7 @@ impl Client {
             };
             match begun.await {
                 Ok(reply) => return Ok(reply),
-                Err(error) => tries.again(error).await?,
+                Err(error) => tries.again(self.without_secret(error)).await?,
             }
         }
     }
@@ -256,6 +259,7 @@ impl Client {
         }
         let body = http::Response::from(response).into_body();
         let answer = Events::new(body, clocks, sent, ask, request_id.as_ref().and_then(text));
+        let answer = answer.hiding(self.inner.secret.clone());
         Ok(Reply { request_id, answer })
     }
 
@@ -356,7 +360,12 @@ impl Client {
         let body = http::Response::from(response).into_body();
         let body = self.read(body, error::BODY_BYTES_MAX, clocks, sent, Some(deadline)).await.unwrap_or_default();
         let body = if is_readable { body } else { Bytes::new() };
-        Err(error::Reply { status, headers: &headers, body: &body, model: ask.model }.into())
+        Err(self.without_secret(error::Reply { status, headers: &headers, body: &body, model: ask.model }.into()))
+    }
+
+    /// The same error without the API key.
+    fn without_secret(&self, error: Error) -> Error {
+        error.without_secret(self.inner.secret.as_ref().map(|secret| secret.expose_secret()))
     }
 
     async fn read_whole<M: Whole>(&self, response: reqwest::Response, sent: Instant, ask: Ask<'_>) -> Result<Reply<M>> {
@@ -364,7 +373,7 @@ impl Client {
         let body = self.body(response, sent, ask).await?;
         match whole::read(&body, ask.model) {
             Ok(answer) => Ok(Reply { request_id, answer }),
-            Err(error) => Err(error.with_upstream_request_id(request_id.as_ref().and_then(text))),
+            Err(error) => Err(self.without_secret(error).with_upstream_request_id(request_id.as_ref().and_then(text))),
         }
     }
 

@@ -13,14 +13,16 @@ use std::{
 
 use futures_util::Stream;
 use http_body::Body;
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     client::Ask,
     clocks::{Clocks, Late},
-    failures::too_large,
+    failures::{too_large, wrong},
     finish::End,
+    identity::{self, Identity, Named},
     sse::{Decoder, Event, TooLong},
 };
 use crate::{
@@ -53,6 +55,16 @@ pub trait Chunk: DeserializeOwned {
 
     /// Whether this chunk has something of the answer in it, rather than only who speaks.
     fn has_begun(&self) -> bool;
+
+    /// The members that name the answer, if it is of a kind that has them.
+    fn named(&mut self) -> Option<Named<'_>> {
+        None
+    }
+
+    /// The indexes of what is in it, if that has some.
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        std::iter::empty()
+    }
 }
 
 /// What one event says.
@@ -72,6 +84,7 @@ pub struct Events<M> {
     body: Pin<Box<reqwest::Body>>,
     decoder: Decoder,
     choices: Choices,
+    identity: Identity,
     state: State,
     /// Why the answer has failed, if that is yet to be told: a piece of it came in the same event.
     failure: Option<Error>,
@@ -90,6 +103,8 @@ pub struct Events<M> {
     alarm: Pin<Box<Sleep>>,
     model: Option<String>,
     request_id: Option<String>,
+    /// What no error may tell.
+    secret: Option<SecretString>,
     message: std::marker::PhantomData<fn() -> M>,
 }
 
@@ -122,6 +137,7 @@ impl<M: Chunk> Events<M> {
             body: Box::pin(body),
             decoder: Decoder::default(),
             choices: Choices { expected: ask.choices.max(1), ..Choices::default() },
+            identity: Identity::default(),
             state: State::Open,
             failure: None,
             clocks,
@@ -134,11 +150,28 @@ impl<M: Chunk> Events<M> {
             alarm: Box::pin(sleep_until(due.0)),
             model: ask.model.map(str::to_owned),
             request_id,
+            secret: None,
             message: std::marker::PhantomData,
         }
     }
 
-    fn understand(choices: &mut Choices, event: &Event<'_>, model: Option<&str>) -> Meaning<M> {
+    /// The same, and its errors don't tell this.
+    pub(super) fn hiding(self, secret: Option<SecretString>) -> Self {
+        Self { secret, ..self }
+    }
+
+    /// The error as the caller gets it.
+    fn told(&mut self, error: Error) -> Error {
+        let secret = self.secret.as_ref().map(|secret| secret.expose_secret());
+        error.without_secret(secret).with_upstream_request_id(self.request_id.take())
+    }
+
+    fn understand(
+        choices: &mut Choices,
+        identity: &mut Identity,
+        event: &Event<'_>,
+        model: Option<&str>,
+    ) -> Meaning<M> {
         let data = event.data.trim_ascii();
         if event.is_error {
             return Meaning::Failed(None, Error::from_error_event(data, model));
@@ -146,14 +179,26 @@ impl<M: Chunk> Events<M> {
         if data == b"[DONE]" {
             return if choices.are_finished() { Meaning::Done } else { Meaning::Failed(None, cut()) };
         }
-        let chunk: M = match json::decode_answer(data) {
+        let mut chunk: M = match json::decode_answer(data) {
             Ok(chunk) => chunk,
             Err(problem) => {
-                let message =
-                    format!("Featherless sent an event that is {problem}; the answer is not complete: try again");
+                // A list, perhaps, with an error in it.
+                if let Some(error) = Error::from_event(data, model) {
+                    return Meaning::Failed(None, error);
+                }
+                let message = format!(
+                    "Featherless sent an event that is {}; the answer is not complete: try again",
+                    wrong(&problem)
+                );
                 return Meaning::Broken(Error::new(Kind::Upstream, "upstream_bad_answer", message));
             }
         };
+        if let Some(named) = chunk.named() {
+            identity.complete(named, model);
+        }
+        if identity::are_unplaced(chunk.indexes()) {
+            identity::place(chunk.indexes(), data);
+        }
         // An error is a member that chunks have no field for, or stands where a chunk's choices are.
         let is_odd =
             !chunk.extra().is_empty() && (chunk.extra().contains_key("error") || chunk.choices().next().is_none());
@@ -177,7 +222,7 @@ impl<M: Chunk> Events<M> {
                 Err(TooLong) => return Some(Meaning::Broken(too_long())),
             };
             if !is_blank(&event) {
-                return Some(Self::understand(&mut self.choices, &event, self.model.as_deref()));
+                return Some(Self::understand(&mut self.choices, &mut self.identity, &event, self.model.as_deref()));
             }
         }
     }
@@ -186,7 +231,8 @@ impl<M: Chunk> Events<M> {
     fn last(&mut self) -> Option<Result<M>> {
         match self.decoder.finish() {
             Ok(Some(event)) if !is_blank(&event) => {
-                match Self::understand(&mut self.choices, &event, self.model.as_deref()) {
+                let (choices, identity) = (&mut self.choices, &mut self.identity);
+                match Self::understand(choices, identity, &event, self.model.as_deref()) {
                     Meaning::Chunk(chunk) if self.choices.are_complete() => return Some(Ok(chunk)),
                     Meaning::Done => return None,
                     Meaning::Failed(last, error) => return Some(self.fail(last, error)),
@@ -203,7 +249,7 @@ impl<M: Chunk> Events<M> {
     /// The answer has failed: its last piece, if there is one, and the error after it.
     fn fail(&mut self, last: Option<M>, error: Error) -> Result<M> {
         let Some(last) = last else { return Err(error) };
-        self.failure = Some(error.with_upstream_request_id(self.request_id.take()));
+        self.failure = Some(self.told(error));
         Ok(last)
     }
 
@@ -241,7 +287,7 @@ impl<M: Chunk> Events<M> {
         self.state = State::Ended;
         // What is held upstream is given back now, not when the caller gets round to dropping the stream.
         self.body = Box::pin(reqwest::Body::default());
-        Poll::Ready(item.map(|item| item.map_err(|error| error.with_upstream_request_id(self.request_id.take()))))
+        Poll::Ready(item.map(|item| item.map_err(|error| self.told(error))))
     }
 }
 

@@ -15,7 +15,13 @@ pub(super) fn too_large() -> Error {
 
 /// An answer that isn't what its status and its media type promise.
 pub(super) fn bad_answer(problem: &json::BadJson) -> Error {
-    Error::new(Kind::Upstream, "upstream_bad_answer", format!("Featherless's answer is {problem}: try again"))
+    Error::new(Kind::Upstream, "upstream_bad_answer", format!("Featherless's answer is {}: try again", wrong(problem)))
+}
+
+/// What is wrong with an answer, after `is`.
+pub(super) fn wrong(problem: &json::BadJson) -> String {
+    let problem = problem.to_string();
+    if problem.starts_with("not ") { problem } else { format!("not as it should be ({problem})") }
 }
 
 /// There is no key to ask with.

@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::{failures::bad_answer, finish::End};
+use super::{
+    failures::bad_answer,
+    finish::End,
+    identity::{self, Identity, Named},
+};
 use crate::{
     error::{Error, Kind, Result},
     json,
@@ -34,6 +38,19 @@ pub trait Whole: DeserializeOwned {
 
     /// Whether it has nothing of what was asked for: then it is no answer, whatever its status says.
     fn is_empty(&self) -> bool;
+
+    /// The members that name the answer, if it is of a kind that has them.
+    fn named(&mut self) -> Option<Named<'_>> {
+        None
+    }
+
+    /// Puts in what else the answer must have, and is known of it.
+    fn complete(&mut self) {}
+
+    /// The indexes of what is in it, if that has some.
+    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
+        std::iter::empty()
+    }
 }
 
 /// Reads a whole answer of this model's.
@@ -41,7 +58,9 @@ pub trait Whole: DeserializeOwned {
 /// # Errors
 /// Upstream for what isn't an answer; for an error that calls itself a success, what it says.
 pub(super) fn read<M: Whole>(body: &[u8], model: Option<&str>) -> Result<M> {
-    let mut answer: M = json::decode_answer(body).map_err(|problem| bad_answer(&problem))?;
+    let mut answer: M = json::decode_answer(body)
+        // A list, perhaps, with an error in it.
+        .map_err(|problem| Error::from_event(body, model).unwrap_or_else(|| bad_answer(&problem)))?;
     let is_empty = answer.is_empty();
     if (is_empty || answer.extra().contains_key("error"))
         && let Some(error) = Error::from_event(body, model)
@@ -60,7 +79,20 @@ pub(super) fn read<M: Whole>(body: &[u8], model: Option<&str>) -> Result<M> {
         let nulls = M::NULL_IS_SAID.iter().filter(|name| matches!(members.get(**name), Some(None)));
         answer.extra_mut().extend(nulls.map(|name| ((*name).to_owned(), "null".to_owned())));
     }
+    if let Some(named) = answer.named() {
+        Identity::default().complete(named, model);
+    }
+    if identity::are_unplaced(answer.indexes()) {
+        identity::place(answer.indexes(), body);
+    }
+    answer.complete();
     Ok(answer)
+}
+
+/// Whether a list that came in another form than expected, and so has no field, has anything in it: an object or a text.
+pub fn has_items(extra: &BTreeMap<String, String>, name: &str) -> bool {
+    let Some(json) = extra.get(name) else { return false };
+    json.starts_with(['[', '{']) && json.bytes().skip(1).any(|byte| matches!(byte, b'{' | b'"'))
 }
 
 /// The members of an object, unread; none for null.

@@ -77,6 +77,29 @@ async fn an_answer_given_back_goes_upstream_as_it_came_by_rest_and_by_grpc() {
 }
 
 #[tokio::test]
+async fn an_answer_whose_role_is_no_text_is_given_back_too() {
+    for role in [json!(5), json!(["assistant"]), json!({"name": "assistant"})] {
+        let upstream = Scripted::always(answer(&json!({"role": role, "content": "x"}))).await;
+        let gateway = Gateway::to(upstream.address).await;
+        let mut request = prompt(MODEL, "hi");
+        let (_, answer) = post(&gateway, &request.to_string()).await;
+        request["messages"].as_array_mut().unwrap().push(answer["choices"][0]["message"].clone());
+        let (status, answer) = post(&gateway, &request.to_string()).await;
+        assert_eq!(status, 200, "{role}: {answer}");
+        assert_eq!(upstream.seen()[1].json()["messages"][1]["role"], role);
+        let mut by_grpc = message(&prompt(MODEL, "hi"));
+        let mut client = gateway.grpc().await;
+        let mut answer = client.create_chat_completion(by_grpc.clone()).await.unwrap().into_inner();
+        by_grpc.messages.push(answer.choices.remove(0).message.unwrap());
+        client.create_chat_completion(by_grpc).await.unwrap();
+        assert_eq!(upstream.seen()[3].json()["messages"][1]["role"], role);
+        // What nobody has answered so is held to its type.
+        request["messages"][1] = json!({"role": role, "content": "x"});
+        assert_eq!(post(&gateway, &request.to_string()).await.0, 400, "{role}");
+    }
+}
+
+#[tokio::test]
 async fn half_a_surrogate_pair_in_an_answer_is_given_back_too() {
     let text = r#"{"id":"x","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop","message":
         {"role":"assistant","content":"half \ud83d","x\ud800":1}}],"\udfff":2}"#;

@@ -57,6 +57,27 @@ async fn a_wrong_base_url_is_told_what_the_right_one_is() {
 }
 
 #[tokio::test]
+async fn behind_a_proxy_that_ends_tls_the_right_base_url_is_https() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::to(upstream.address).await;
+    for (said, scheme) in [("https", "https"), ("HTTPS, http", "https"), ("http", "http"), ("http, https", "http")] {
+        let ask = http().post(gateway.url("/chat/completions")).header("x-forwarded-proto", said);
+        let told = ask.send().await.unwrap().text().await.unwrap();
+        let right = format!("the base URL ends in /v1, {} here", gateway.url("/v1").replace("http", scheme));
+        assert!(told.contains(&right), "{said}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_of_another_api_under_a_wrong_base_url_is_told_what_to_switch() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::to(upstream.address).await;
+    for (path, what) in [("/openai/v1/responses", "Responses API"), ("/api/v1/messages", "Anthropic's API")] {
+        assert!(told(&gateway, "POST", path).await.contains(what), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_paths_of_other_apis_are_told_what_to_switch() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;

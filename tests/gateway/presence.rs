@@ -1,6 +1,8 @@
 //! What an upstream leaves out of an answer, or says null for: never a made-up zero, and what clients read without looking
 //! is there.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use featherwire::proto::v1::CreateChatCompletionResponse;
 use serde_json::{Value, json};
 
@@ -139,4 +141,113 @@ async fn upstreams_own_object_survives() {
     }
     let (by_rest, _) = answers(&json!({"choices": [choice]})).await;
     assert_eq!(by_rest["object"], "chat.completion");
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_whole_answer_without_a_name_is_given_one() {
+    let choice = json!({"index": 0, "message": {"content": "a"}, "finish_reason": "stop"});
+    let began = now();
+    for said in [json!({}), json!({"id": null, "created": null, "model": null}), json!({"id": "", "created": 0})] {
+        let mut answer = said.clone();
+        answer["choices"] = json!([choice]);
+        let (by_rest, by_grpc) = answers(&answer).await;
+        let by_grpc = (by_grpc.id, by_grpc.created, by_grpc.model);
+        let by_rest = (by_rest["id"].as_str().unwrap(), by_rest["created"].as_i64().unwrap(), by_rest["model"].clone());
+        for (id, created, model) in
+            [(by_rest.0, by_rest.1, by_rest.2.as_str().unwrap()), (&by_grpc.0, by_grpc.1, &by_grpc.2)]
+        {
+            assert!(id.starts_with("chatcmpl-") && id.len() > 20, "{said}: {id}");
+            assert!((began..=now()).contains(&created), "{said}: {created}");
+            assert_eq!(model, MODEL, "{said}");
+        }
+        assert_ne!(by_rest.0, by_grpc.0, "two answers have two ids");
+    }
+    let said = json!({"id": 7, "created": "long ago", "model": ["m"], "choices": [choice]});
+    let (by_rest, _) = answers(&said).await;
+    for name in ["id", "created", "model"] {
+        assert_eq!(by_rest[name], said[name], "what is there stays as it is");
+    }
+}
+
+#[tokio::test]
+async fn all_chunks_of_an_answer_have_one_name_also_when_they_are_added_up() {
+    let chunk = |names: Value, text: &str, reason: Option<&str>| {
+        let mut chunk = names;
+        chunk["choices"] = json!([{"delta": {"content": text}, "finish_reason": reason}]);
+        chunk.to_string()
+    };
+    let named = json!({"id": "upstreams", "created": 5, "model": "upstreams/model"});
+    for (first, id) in [(json!({}), "chatcmpl-"), (named, "upstreams")] {
+        let events = vec![
+            chunk(first, "a", None),
+            chunk(json!({"id": null}), "b", None),
+            chunk(json!({}), "", Some("stop")),
+            "[DONE]".to_owned(),
+        ];
+        let upstream = Scripted::always(Reply::Events(events)).await;
+        let gateway = Gateway::with(upstream.address, |config| config.unary_via_stream = true).await;
+        let mut chunks =
+            gateway.grpc().await.stream_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
+        let mut names = Vec::new();
+        while let Some(chunk) = chunks.message().await.unwrap() {
+            names.push((chunk.id, chunk.created, chunk.model));
+        }
+        assert_eq!(names.len(), 3);
+        assert!(names.iter().all(|name| *name == names[0] && name.0.starts_with(id)), "{names:?}");
+        let whole =
+            gateway.grpc().await.create_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
+        assert!(whole.id.starts_with(id) && whole.created > 0 && whole.model == names[0].2, "{whole:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_is_not_told_is_that_in_the_list() {
+    let choice = |index: Value, text: &str| {
+        let mut choice = json!({"message": {"content": text}, "finish_reason": "stop"});
+        if index != json!("absent") {
+            choice["index"] = index;
+        }
+        choice
+    };
+    let absent = || json!("absent");
+    for (said, told) in [
+        ([absent(), absent(), absent()], [0, 1, 2]),
+        ([json!(null), json!(1), absent()], [0, 1, 2]),
+        ([json!(2), absent(), json!(0)], [2, 1, 0]),
+    ] {
+        let choices: Vec<_> = said.iter().map(|index| choice(index.clone(), "a")).collect();
+        let (by_rest, by_grpc) = answers(&json!({"choices": choices})).await;
+        assert_eq!(by_grpc.choices.iter().map(|choice| choice.index).collect::<Vec<_>>(), told, "{said:?}");
+        for (place, index) in told.iter().enumerate() {
+            assert_eq!(by_rest["choices"][place]["index"], *index, "{said:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_whole_tool_call_of_a_function_has_its_type() {
+    for said in
+        [json!({"id": "1", "function": {"name": "f"}}), json!({"id": "1", "type": null, "function": {"name": "f"}})]
+    {
+        let message = json!({"content": null, "tool_calls": [said]});
+        let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+        let (by_rest, _) = answers(&json!({"choices": [choice]})).await;
+        assert_eq!(by_rest["choices"][0]["message"]["tool_calls"][0]["type"], "function");
+    }
+}
+
+#[tokio::test]
+async fn choices_that_are_no_list_of_anything_are_no_answer() {
+    for choices in [json!("x"), json!([null]), json!(5), json!({}), json!([[]])] {
+        let upstream = Scripted::always(Reply::Json(200, json!({"id": "x", "choices": choices}))).await;
+        let gateway = Gateway::to(upstream.address).await;
+        let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+        let response = post.body(prompt(MODEL, "hi").to_string()).send().await.unwrap();
+        assert_eq!(response.status(), 502, "{choices}");
+        assert!(response.text().await.unwrap().contains("upstream_bad_answer"), "{choices}");
+    }
 }

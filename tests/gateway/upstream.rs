@@ -326,3 +326,27 @@ async fn an_upstreams_request_id_of_any_length_fits_into_the_heads_that_clients_
         }
     }
 }
+
+#[tokio::test]
+async fn the_key_is_in_no_error_though_upstream_repeats_it() {
+    let error = json!({"error": {"message": "Incorrect key upstream-secret, of upstream-secret"}});
+    let mid_stream = vec![chunk("hi"), error.to_string()];
+    for (reply, code) in [
+        (Reply::Json(400, error.clone()), "upstream_refused"),
+        (Reply::Json(200, error.clone()), "upstream_stream_failed"),
+        (Reply::Events(vec![error.to_string()]), "upstream_stream_failed"),
+        (Reply::Events(mid_stream), "upstream_stream_failed"),
+    ] {
+        for door in Door::ALL {
+            if matches!(reply, Reply::Events(_)) != door.is_stream() && code != "upstream_refused" {
+                continue;
+            }
+            let upstream = Scripted::always(reply.clone()).await;
+            let gateway = Gateway::to(upstream.address).await;
+            let answer = gateway.ask(door, &prompt(MODEL, "hi")).await;
+            let failure = answer.failure.expect("an error");
+            assert_eq!(failure.code, code, "{door:?}");
+            assert!(failure.message.contains("Incorrect key …, of …"), "{door:?}: {}", failure.message);
+        }
+    }
+}

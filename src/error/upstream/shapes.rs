@@ -71,7 +71,12 @@ impl Said {
     /// What a success says of an error, if it is one: an event of a stream, or a whole answer. A member `error` makes it one,
     /// unless that says nothing; so does the shape of an error, if nothing of an answer is beside it.
     pub(super) fn by_success(body: &[u8]) -> Option<Self> {
-        let members = object(std::str::from_utf8(body).ok()?)?;
+        let document = std::str::from_utf8(body).ok()?;
+        let Some(members) = object(document) else {
+            // Google's way: the error in a list.
+            let list = serde_json::from_str::<Vec<&RawValue>>(document).ok()?;
+            return list.iter().take(LISTED_MAX).find_map(|item| Self::by_success(object_bytes(item)?));
+        };
         let has = |name: &str| members.get(name).is_some_and(|value| says_something(value, DEPTH_MAX));
         if !has("error") {
             let object = members.get("object").and_then(|value| text(value));
@@ -192,6 +197,11 @@ type Members<'a> = BTreeMap<Text, &'a RawValue>;
 /// The members of an object, unread. Of two with the same name the last counts, as everywhere in JSON here.
 fn object(text: &str) -> Option<Members<'_>> {
     serde_json::from_str(text).ok()
+}
+
+/// The bytes of an object.
+fn object_bytes(value: &RawValue) -> Option<&[u8]> {
+    value.get().starts_with('{').then(|| value.get().as_bytes())
 }
 
 /// A string. Half of a surrogate pair in it becomes U+FFFD.
@@ -383,6 +393,8 @@ mod tests {
             (r#"{"detail":[{"loc":["body"],"msg":"a"}]}"#, "a"),
             (r#"{"message":"a","statusCode":500}"#, "a"),
             (r#"{"choices":[],"message":"a"}"#, "a"),
+            (r#"[{"error":{"message":"a","code":503}}]"#, "a"),
+            (r#"[null,{"object":"error","message":"a"}]"#, "a"),
         ] {
             assert_eq!(message(event).as_deref(), Some(expected), "{event}");
         }
@@ -398,6 +410,8 @@ mod tests {
             r#"{"type":"ping"}"#,
             r#"{"error":"first","error":null}"#,
             r#"["error"]"#,
+            r#"[[{"error":"a"}]]"#,
+            r#"[{"choices":[]}]"#,
             "error",
             "",
         ] {

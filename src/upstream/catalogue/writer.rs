@@ -48,8 +48,11 @@ impl Copy {
             let is_shown = names.shows(&model.id);
             writer.add(model, is_shown)?;
         }
+        let news = names.note_lost(without.iter().map(|(alias, _)| *alias));
         for (alias, real) in without {
-            tracing::warn!(alias, model = real, "the model of an alias is not in the catalogue");
+            if news.contains(&alias) {
+                tracing::warn!(alias, model = real, "the model of an alias is not in the catalogue");
+            }
             aliased.push(Model { id: alias.to_owned(), ..Model::default() });
         }
         aliased.into_iter().try_for_each(|model| writer.add(model, true))?;
