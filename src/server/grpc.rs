@@ -30,23 +30,30 @@ pub(super) async fn only_grpc(request: Request, next: Next) -> Response {
     Error::new(Kind::WrongMediaType, "unsupported_media_type", message).into_response()
 }
 
-/// Gives the errors that tonic makes by itself what all of ours have: an `ErrorInfo`, and a code by the table.
+/// Gives the errors that tonic makes by itself what all of ours have, where they are a whole answer.
 fn explain(response: Response) -> Response {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
-    let (kind, reason) = match status.code() {
-        _ if !status.details().is_empty() => return response,
-        // Ours have details. What tonic calls internal by itself is a request that it can't read.
-        Code::Internal => (Kind::Invalid, "invalid_protobuf"),
-        Code::Unimplemented => (Kind::WrongMethod, "unknown_method"),
-        _ => return response,
-    };
-    let error = Error::new(kind, reason, status.message().to_owned());
-    let mut explained: Response = Status::from(error).into_http();
+    if !status.details().is_empty() || status.code() == Code::Ok {
+        return response;
+    }
+    let mut explained: Response = explained(status).into_http();
     let kept = response.headers().iter().filter(|(name, _)| !name.as_str().starts_with("grpc-"));
     for (name, value) in kept {
         explained.headers_mut().insert(name, value.clone());
     }
     explained
+}
+
+/// The error that tonic made by itself, with what all of ours have: an `ErrorInfo`, and a code by the table.
+pub(super) fn explained(status: Status) -> Status {
+    let (kind, reason) = match status.code() {
+        _ if !status.details().is_empty() => return status,
+        // Ours have details. What tonic calls internal by itself is a request that it can't read.
+        Code::Internal => (Kind::Invalid, "invalid_protobuf"),
+        Code::Unimplemented => (Kind::WrongMethod, "unknown_method"),
+        _ => return status,
+    };
+    Error::new(kind, reason, status.message().to_owned()).into()
 }
 
 /// The answer to a method that no service has.

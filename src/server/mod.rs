@@ -13,12 +13,14 @@ use crate::{
 
 mod auth;
 mod connections;
+mod contract;
 mod cors;
 mod early;
 mod grpc;
 mod host;
 mod limit;
 mod ready;
+mod reflection;
 mod routes;
 mod unread;
 mod unstuck;

@@ -26,20 +26,17 @@ use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
 use super::{
-    auth, cors, early, grpc, host, limit,
+    auth, contract, cors, early, grpc, host, limit,
     ready::{self, Readiness},
-    unread,
+    reflection, unread,
 };
 use crate::{
     config,
-    error::{Error, Result},
-    proto::{
-        DESCRIPTOR_SET,
-        v1::{
-            account_service_server::AccountServiceServer, chat_service_server::ChatServiceServer,
-            completion_service_server::CompletionServiceServer, embedding_service_server::EmbeddingServiceServer,
-            model_service_server::ModelServiceServer,
-        },
+    error::Result,
+    proto::v1::{
+        account_service_server::AccountServiceServer, chat_service_server::ChatServiceServer,
+        completion_service_server::CompletionServiceServer, embedding_service_server::EmbeddingServiceServer,
+        model_service_server::ModelServiceServer,
     },
     rest,
     service::{Arrival, Running, Services},
@@ -65,20 +62,13 @@ pub(super) fn router(
         .into_axum_router()
         .layer(auth::layer(&keys))
         .layer(begin());
-    let descriptions = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // So that tools can read the details of errors.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-    };
     let open = Routes::new(readiness.health_service())
-        .add_service(descriptions().build_v1().map_err(Error::internal)?)
-        .add_service(descriptions().build_v1alpha().map_err(Error::internal)?)
-        .into_axum_router();
+        .into_axum_router()
+        .reset_fallback()
+        .merge(reflection::routes(&contract::files()?)?);
     let grpc = Router::new()
         .merge(guarded.reset_fallback())
-        .merge(open.reset_fallback())
+        .merge(open)
         .layer(limit::Layer { bytes_max, readiness: readiness.clone() })
         .layer(GrpcWebLayer::new())
         .layer(from_fn(grpc::only_grpc));

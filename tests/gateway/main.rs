@@ -37,6 +37,7 @@ mod paths;
 mod presence;
 mod probes;
 mod properties;
+mod reflection;
 mod retries;
 mod shapes;
 mod slow;
