@@ -1,6 +1,6 @@
 //! What the messages of a gRPC request may be, told in the gateway's own words before tonic reads them: as many as the
-//! method takes, each in a frame that is one, whole, and compressed only in ways that are understood here. How large they
-//! are and how slow they may come is [`limit`](super::limit)'s business, which lies before this.
+//! method takes, each in a frame that is one, whole, compressed only in ways that are understood here, and not too large,
+//! also when it is decompressed. How slow they may come is [`limit`](super::limit)'s business, which lies before this.
 
 use std::{
     error::Error as _,
