@@ -15,6 +15,8 @@ use flate2::{Compression, read::DeflateDecoder, read::MultiGzDecoder, read::Zlib
 use http_body::{Body, Frame};
 use ruzstd::decoding::StreamingDecoder;
 
+use crate::error::{self, Error};
+
 /// The largest window of zstd that is taken, in bytes: RFC 9659 has this limit for HTTP.
 const ZSTD_WINDOW_MAX: u64 = 8 * 1024 * 1024;
 
@@ -38,6 +40,8 @@ pub enum Coding {
 /// Why data can't be decoded.
 #[derive(Debug)]
 pub enum Undecodable {
+    /// What takes it wants no more of it.
+    Refused(Error),
     /// There is more in it than is allowed.
     TooLarge,
     /// It isn't in this coding, or not to its end.
@@ -63,7 +67,12 @@ impl Coding {
     ///
     /// # Errors
     /// Undecodable. Nothing larger than `bytes_max` and one piece is ever in memory.
-    pub async fn decode(self, data: &[u8], bytes_max: usize, mut take: impl FnMut(&[u8])) -> Result<(), Undecodable> {
+    pub async fn decode(
+        self,
+        data: &[u8],
+        bytes_max: usize,
+        mut take: impl FnMut(&[u8]) -> error::Result<()>,
+    ) -> Result<(), Undecodable> {
         let mut decoder = self.decoder(data, bytes_max)?;
         let (mut piece, mut bytes_left) = (Vec::new(), bytes_max);
         loop {
@@ -73,7 +82,7 @@ impl Coding {
                 0 => return Ok(()),
                 bytes => bytes_left = bytes_left.checked_sub(bytes).ok_or(Undecodable::TooLarge)?,
             }
-            take(&piece);
+            take(&piece).map_err(Undecodable::Refused)?;
             tokio::task::yield_now().await;
         }
     }
@@ -212,7 +221,11 @@ mod tests {
         bomb.write_all(&vec![0; 16 * 1024 * 1024]).unwrap();
         let bomb = bomb.finish().unwrap();
         let mut bytes = 0;
-        let decoded = Coding::Gzip.decode(&bomb, 1024 * 1024, |piece| bytes += piece.len()).await;
+        let count = |piece: &[u8]| {
+            bytes += piece.len();
+            Ok(())
+        };
+        let decoded = Coding::Gzip.decode(&bomb, 1024 * 1024, count).await;
         assert!(matches!(decoded, Err(Undecodable::TooLarge)), "{decoded:?}");
         assert!(bytes <= 1024 * 1024, "{bytes}");
     }

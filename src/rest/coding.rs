@@ -102,8 +102,13 @@ pub async fn decode(headers: &HeaderMap, mut body: Bytes, limit: Limit) -> Resul
 
 async fn decode_one(coding: Coding, body: &[u8], limit: Limit) -> Result<Bytes> {
     let mut decoded = Vec::new();
-    match coding.decode(body, limit.0, |piece| decoded.extend_from_slice(piece)).await {
+    let take = |piece: &[u8]| {
+        decoded.extend_from_slice(piece);
+        Ok(())
+    };
+    match coding.decode(body, limit.0, take).await {
         Ok(()) => Ok(decoded.into()),
+        Err(Undecodable::Refused(error)) => Err(error),
         Err(Undecodable::TooLarge) => Err(too_large(limit)),
         Err(Undecodable::Broken(problem, source)) => {
             let name = coding.name();

@@ -96,14 +96,19 @@ fn prefix_of(length: usize) -> Bytes {
 async fn unpack(frame: Bytes, coding: Coding, rules: Rules) -> Result<VecDeque<Bytes>> {
     let mut pieces = VecDeque::new();
     let message = frame.get(PREFIX_BYTES..).unwrap_or_default();
-    let decoded =
-        coding.decode(message, rules.bytes_max, |piece| pieces.push_back(Bytes::copy_from_slice(piece))).await;
-    match decoded {
+    let take = |piece: &[u8]| {
+        pieces.push_back(Bytes::copy_from_slice(piece));
+        Ok(())
+    };
+    match coding.decode(message, rules.bytes_max, take).await {
         Ok(()) => {
             pieces.push_front(prefix_of(pieces.iter().map(Bytes::len).sum()));
             Ok(pieces)
         }
-        Err(Undecodable::TooLarge) => Err(rules.too_large("takes more bytes than that when it is decompressed")),
+        Err(Undecodable::Refused(error)) => Err(error),
+        Err(Undecodable::TooLarge) => {
+            Err(rules.too_large(&format!("takes more than {} bytes when it is decompressed", rules.bytes_max)))
+        }
         Err(Undecodable::Broken(problem, source)) => {
             let name = coding.name();
             let message = format!("A message can't be decompressed as grpc-encoding says ({name}): {problem}");
