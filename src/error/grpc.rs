@@ -6,7 +6,7 @@ use http::HeaderValue;
 use tonic::{Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{Error, Kind, Throttle};
+use super::{Error, Kind, Throttle, upstream::REQUEST_ID_BYTES_MAX};
 
 /// The domain of `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "featherwire";
@@ -15,13 +15,37 @@ const DOMAIN: &str = "featherwire";
 const MESSAGE_BYTES_MAX: usize = 1024;
 const DESCRIPTION_BYTES_MAX: usize = 256;
 const PARAM_BYTES_MAX: usize = 256;
-const CODE_BYTES_MAX: usize = 64;
-const REQUEST_ID_BYTES_MAX: usize = 256;
+
+/// How long the reason of `google.rpc.ErrorInfo` may be, in bytes, and how short.
+const REASON_BYTES_MAX: usize = 63;
+const REASON_BYTES_MIN: usize = 3;
+
+/// The reason of an error whose code can't be one.
+const REASON_UNKNOWN: &str = "UNKNOWN";
 
 /// The beginning of a text, as much of it as fits, ending between two characters.
 fn shortened(text: &str, bytes_max: usize) -> &str {
     let end = (0..=bytes_max.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     text.get(..end.unwrap_or_default()).unwrap_or_default()
+}
+
+/// An error's code as `google.rpc.ErrorInfo` wants it: `[A-Z][A-Z0-9_]+[A-Z0-9]`. Ours are that in lower case; an
+/// upstream's may be anything.
+fn reason(code: &str) -> String {
+    let mut reason = String::new();
+    for letter in code.chars() {
+        match letter.to_ascii_uppercase() {
+            letter @ 'A'..='Z' => reason.push(letter),
+            letter @ '0'..='9' if !reason.is_empty() => reason.push(letter),
+            _ if reason.is_empty() || reason.ends_with('_') => {}
+            _ => reason.push('_'),
+        }
+        if reason.len() == REASON_BYTES_MAX {
+            break;
+        }
+    }
+    let reason = reason.trim_end_matches('_');
+    if reason.len() < REASON_BYTES_MIN { REASON_UNKNOWN.to_owned() } else { reason.to_owned() }
 }
 
 impl From<Error> for Status {
@@ -31,9 +55,7 @@ impl From<Error> for Status {
         let param = error.param().map(|param| shortened(param, PARAM_BYTES_MAX));
         let description = shortened(error.message(), DESCRIPTION_BYTES_MAX);
         let mut details = ErrorDetails::new();
-        // AIP-193 asks for UPPER_SNAKE_CASE; otherwise the reason is the REST body's `code`.
-        let reason = shortened(error.code(), CODE_BYTES_MAX).to_ascii_uppercase();
-        details.set_error_info(reason, DOMAIN, HashMap::new());
+        details.set_error_info(reason(error.code()), DOMAIN, HashMap::new());
         if let Some(param) = param {
             details.add_bad_request_violation(param, description);
         }
@@ -62,6 +84,26 @@ impl From<Error> for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_code_becomes_a_reason() {
+        for (code, expected) in [
+            ("invalid_value", "INVALID_VALUE"),
+            ("a-b.c  d", "A_B_C_D"),
+            ("__x__y__", "X_Y"),
+            ("4xx error", "XX_ERROR"),
+            ("größe zu klein", "GR_E_ZU_KLEIN"),
+            ("überlast", "BERLAST"),
+            ("", "UNKNOWN"),
+            ("42", "UNKNOWN"),
+            ("no", "UNKNOWN"),
+            ("漢字", "UNKNOWN"),
+        ] {
+            assert_eq!(reason(code), expected, "{code}");
+        }
+        assert_eq!(reason(&"c".repeat(100)), "C".repeat(REASON_BYTES_MAX));
+        assert_eq!(reason(&format!("{}_d", "c".repeat(REASON_BYTES_MAX - 1))), "C".repeat(REASON_BYTES_MAX - 1));
+    }
 
     /// As the fuzz target for errors found.
     #[test]

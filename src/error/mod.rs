@@ -17,7 +17,7 @@ pub use cure::{Health, Retry};
 pub use openai::Body;
 pub use table::{Kind, Row, TABLE};
 pub use throttle::{Throttle, UnitRefusal};
-pub use upstream::{BODY_BYTES_MAX, Reply};
+pub use upstream::{BODY_BYTES_MAX, Reply, request_id};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 

@@ -28,7 +28,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{Error, Kind, throttle};
 use shapes::Said;
@@ -39,8 +39,8 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// The longest wait that an upstream's `Retry-After` may ask of a caller.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
-/// The longest `request-id` that is passed on.
-const REQUEST_ID_BYTES_MAX: usize = 256;
+/// The longest `request-id` that is passed on, in bytes: heads have limits, the callers' ones too.
+pub(super) const REQUEST_ID_BYTES_MAX: usize = 256;
 
 /// A reply that is no success.
 pub struct Reply<'a> {
@@ -108,8 +108,7 @@ impl Said {
 
 impl From<Reply<'_>> for Error {
     fn from(reply: Reply<'_>) -> Self {
-        let request_id = reply.headers.get("request-id").and_then(|id| id.to_str().ok());
-        let request_id = request_id.filter(|id| id.len() <= REQUEST_ID_BYTES_MAX).map(str::to_owned);
+        let request_id = request_id(reply.headers).and_then(|id| id.to_str().ok().map(str::to_owned));
         let error = meaning(reply.status, &Said::by_body(reply.body), reply.model);
         let error = match retry_after(reply.headers) {
             Some(wait) => error.with_told_retry_after(wait),
@@ -117,6 +116,14 @@ impl From<Reply<'_>> for Error {
         };
         error.with_upstream_status(reply.status).with_upstream_request_id(request_id)
     }
+}
+
+/// The `request-id` of an upstream's reply, if it can be passed on: it may have any bytes, and metadata of gRPC only
+/// printable ASCII. Half an id finds nothing, so it is told whole or not at all.
+pub fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let is_printable = |id: &&HeaderValue| id.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let is_of_length = |id: &&HeaderValue| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len());
+    headers.get("request-id").filter(is_of_length).filter(is_printable).cloned()
 }
 
 impl Error {

@@ -19,6 +19,7 @@ pub(super) fn layer(config: &config::Serve) -> Result<CorsLayer> {
         "grpc-status",
         "grpc-message",
         "grpc-status-details-bin",
+        "grpc-encoding",
         REQUEST_ID,
         UPSTREAM_REQUEST_ID,
         route::MODEL,

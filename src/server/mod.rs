@@ -13,13 +13,19 @@ use crate::{
 
 mod auth;
 mod connections;
+mod contract;
 mod cors;
 mod early;
+mod encoding;
+mod frames;
 mod grpc;
 mod health;
 mod host;
 mod limit;
+mod messages;
+mod methods;
 mod ready;
+mod reflection;
 mod routes;
 mod unread;
 mod unstuck;

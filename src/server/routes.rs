@@ -9,11 +9,13 @@
 //! cors           browsers ask first, also on paths that need a key
 //! ├─ probes      /healthz, /readyz                                       open
 //! ├─ docs, home  /openapi.json, /docs, /                                 open
-//! ├─ gRPC        only_grpc → gRPC-Web → limit ─┬─ health, reflection     open
-//! │                                            └─ begin → auth → ChatService, …
+//! ├─ gRPC        only_grpc → gRPC-Web → limit ─┬─ messages → health, reflection                     open
+//! │                                            └─ begin → auth → messages → ChatService, … (→ pack → ModelService)
 //! ├─ REST        begin → auth → the OpenAI door                          (begin: not while we drain)
 //! └─ fallback    unknown paths, in the caller's dialect
 //! ```
+
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -26,20 +28,18 @@ use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
 use super::{
-    auth, cors, early, grpc, host, limit,
+    auth, contract, cors, early, encoding, grpc, host, limit, messages,
+    methods::Methods,
     ready::{self, Readiness},
-    unread,
+    reflection, unread,
 };
 use crate::{
     config,
-    error::{Error, Result},
-    proto::{
-        DESCRIPTOR_SET,
-        v1::{
-            account_service_server::AccountServiceServer, chat_service_server::ChatServiceServer,
-            completion_service_server::CompletionServiceServer, embedding_service_server::EmbeddingServiceServer,
-            model_service_server::ModelServiceServer,
-        },
+    error::Result,
+    proto::v1::{
+        account_service_server::AccountServiceServer, chat_service_server::ChatServiceServer,
+        completion_service_server::CompletionServiceServer, embedding_service_server::EmbeddingServiceServer,
+        model_service_server::ModelServiceServer,
     },
     rest,
     service::{Arrival, Running, Services},
@@ -56,32 +56,35 @@ pub(super) fn router(
     let begin = || from_fn_with_state(readiness.clone(), ready::refuse_while_draining);
     let keys = auth::Keys::new(&config.api_keys, &config.units.key_weights);
 
+    let files = contract::files()?;
+    let methods = Arc::new(Methods::new(&files));
+
     let Services { chat, completions, embeddings, models, account } = services.clone();
+    let models = Routes::new(ModelServiceServer::new(models).max_decoding_message_size(bytes_max))
+        .into_axum_router()
+        .reset_fallback()
+        .layer(from_fn(encoding::pack));
     let guarded = Routes::new(ChatServiceServer::new(chat).max_decoding_message_size(bytes_max))
         .add_service(CompletionServiceServer::new(completions).max_decoding_message_size(bytes_max))
         .add_service(EmbeddingServiceServer::new(embeddings).max_decoding_message_size(bytes_max))
-        .add_service(ModelServiceServer::new(models).max_decoding_message_size(bytes_max))
         .add_service(AccountServiceServer::new(account).max_decoding_message_size(bytes_max))
         .into_axum_router()
+        .reset_fallback()
+        .merge(models)
+        .layer(messages::Layer::guarded(bytes_max, &methods))
         .layer(auth::layer(&keys))
         .layer(begin());
-    let descriptions = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // So that tools can read the details of errors.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-    };
     let open = Routes::new(readiness.health_service())
-        .add_service(descriptions().build_v1().map_err(Error::internal)?)
-        .add_service(descriptions().build_v1alpha().map_err(Error::internal)?)
-        .into_axum_router();
+        .into_axum_router()
+        .reset_fallback()
+        .merge(reflection::routes(&files)?)
+        .layer(messages::Layer::open(&methods));
     let grpc = Router::new()
-        .merge(guarded.reset_fallback())
-        .merge(open.reset_fallback())
+        .merge(guarded)
+        .merge(open)
         .layer(limit::Layer { bytes_max, readiness: readiness.clone() })
         .layer(GrpcWebLayer::new())
-        .layer(from_fn(grpc::only_grpc));
+        .layer(from_fn_with_state(Arc::clone(&methods), grpc::only_grpc));
 
     let rest = rest::routes(services, bytes_max).layer(auth::layer(&keys)).layer(begin());
 
@@ -91,7 +94,7 @@ pub(super) fn router(
         .merge(rest::home::routes())
         .merge(grpc)
         .merge(rest)
-        .fallback(unknown)
+        .fallback(async move |request: Request| unknown(&methods, request).await)
         .layer(cors::layer(config)?)
         .layer(from_fn(host::only_one))
         .layer(from_fn(telemetry::observe))
@@ -105,6 +108,10 @@ async fn arrive(State(running): State<Running>, mut request: Request) -> Request
     request
 }
 
-async fn unknown(request: Request) -> Response {
-    if grpc::is_grpc(request.headers()) { grpc::unknown_method(&request) } else { rest::unknown_path(request).await }
+async fn unknown(methods: &Methods, request: Request) -> Response {
+    if grpc::is_grpc(request.headers()) {
+        grpc::unknown_method(methods, &request)
+    } else {
+        rest::unknown_path(request).await
+    }
 }

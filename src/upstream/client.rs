@@ -18,14 +18,11 @@ use super::{
 };
 use crate::{
     config,
-    error::{self, Error, Kind, Result},
+    error::{self, Error, Kind, Result, request_id},
 };
 
 /// The largest answer that isn't streamed. The whole catalogue takes several MB.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// The longest `request-id` that is passed on: heads have limits, the callers' ones too.
-const REQUEST_ID_BYTES_MAX: usize = 256;
 
 /// The one content coding that is asked for: what streams through us must not be held back by a compressor.
 const IDENTITY: &str = "identity";
@@ -436,10 +433,6 @@ fn below(mut url: reqwest::Url, segments: &[&str]) -> Result<reqwest::Url> {
 /// Whether a body is as it was asked for: not compressed.
 fn is_plain(headers: &HeaderMap) -> bool {
     headers.get_all(header::CONTENT_ENCODING).iter().all(|coding| coding.is_empty() || coding == IDENTITY)
-}
-
-fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get("request-id").filter(|id| id.len() <= REQUEST_ID_BYTES_MAX).cloned()
 }
 
 fn text(value: &HeaderValue) -> Option<String> {

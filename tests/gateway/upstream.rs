@@ -350,3 +350,56 @@ async fn the_key_is_in_no_error_though_upstream_repeats_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_upstreams_request_id_that_no_metadata_may_have_stays_out_of_it() {
+    for id in ["größe-1", "漢字", "a\tb", "\u{e9}"] {
+        for (status, body) in [("200 OK", answer()), ("400 Bad Request", json!({"error": {"message": "no"}}))] {
+            let head = format!("{status}\r\ncontent-type: application/json\r\nrequest-id: {id}");
+            let upstream = Scripted::always(Reply::Raw(head, body.to_string().into_bytes())).await;
+            let gateway = Gateway::to(upstream.address).await;
+            for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
+                assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.upstream_request_id, None, "{id} {door:?}");
+            }
+        }
+        let events = format!("data: {}\n\ndata: {}\n\ndata: [DONE]\n\n", chunk("a"), finish());
+        let head = format!("200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: {id}");
+        let upstream = Scripted::always(Reply::Raw(head, events.into_bytes())).await;
+        let gateway = Gateway::to(upstream.address).await;
+        for door in Door::STREAMS {
+            assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.ok().upstream_request_id, None, "{id} {door:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_code_upstream_has_the_reason_is_one() {
+    let long = "c".repeat(100);
+    let codes =
+        ["überlast", "größe zu klein", "Bad request", "a-b.c", "__", "429", "x", "漢字", "C", &long, "E_", "404x"];
+    for code in codes {
+        let error = json!({"error": {"message": "no", "type": code, "param": null, "code": code}});
+        for status in [400, 404, 429, 500] {
+            let upstream = Scripted::always(Reply::Json(status, error.clone())).await;
+            let gateway = Gateway::to(upstream.address).await;
+            for door in [Door::RestUnary, Door::GrpcUnary, Door::GrpcStream, Door::WebUnary] {
+                is_reason(&gateway.ask(door, &prompt(MODEL, "hi")).await.failure.unwrap().code);
+            }
+        }
+        let upstream = Scripted::always(Reply::Events(vec![chunk("a"), error.to_string()])).await;
+        let gateway = Gateway::to(upstream.address).await;
+        for door in Door::STREAMS {
+            is_reason(&gateway.ask(door, &prompt(MODEL, "hi")).await.failure.unwrap().code);
+        }
+    }
+}
+
+/// Holds a code to what `google.rpc.ErrorInfo` wants its reason to be, in capitals: `[A-Z][A-Z0-9_]+[A-Z0-9]`.
+#[track_caller]
+fn is_reason(code: &str) {
+    let is_alphanumeric =
+        |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let letters = code.bytes().all(|byte| byte == b'_' || is_alphanumeric(Some(byte)));
+    let ends = code.starts_with(|first: char| first.is_ascii_lowercase()) && is_alphanumeric(code.bytes().last());
+    assert!(letters && ends && (3..=63).contains(&code.len()), "{code}");
+}

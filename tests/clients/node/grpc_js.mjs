@@ -1,8 +1,10 @@
-// @grpc/grpc-js with messages that @grpc/proto-loader reads from proto/ at run time.
+// @grpc/grpc-js with messages that @grpc/proto-loader reads from proto/ at run time, or that reflection tells, as graphical
+// tools do it.
 
 import assert from "node:assert/strict";
 import grpc from "@grpc/grpc-js";
-import { loadSync } from "@grpc/proto-loader";
+import { fromJSON, loadSync } from "@grpc/proto-loader";
+import reflection from "grpc-reflection-js";
 import { KEY, MODEL, URL, check, thrown, words } from "./checks.mjs";
 
 const options = { keepCase: true, longs: Number, oneofs: true, includeDirs: [process.env.FEATHERWIRE_PROTO] };
@@ -58,6 +60,31 @@ await check("an answer that is cut short ends with UNAVAILABLE", async () => {
     for await (const _ of chat.StreamChatCompletion(request({ model: "emulator/cut-after-5" }), metadata()));
   });
   assert.equal(error.code, grpc.status.UNAVAILABLE);
+});
+
+const call = (client, request) =>
+  new Promise((resolve, reject) =>
+    client.CreateChatCompletion(request, metadata(), (error, answer) => {
+      client.close();
+      return error ? reject(error) : resolve(answer);
+    }),
+  );
+
+await check("a client made of what reflection tells, without a key for that", async () => {
+  const address = URL.replace("http://", "");
+  const tool = new reflection.Client(address, grpc.credentials.createInsecure());
+  const root = await tool.fileContainingSymbol("featherwire.v1.ChatService");
+  const { ChatService } = grpc.loadPackageDefinition(fromJSON(root.toJSON(), options)).featherwire.v1;
+  const answer = await call(new ChatService(address, grpc.credentials.createInsecure()), request());
+  assert.equal(words(answer.choices[0].message.content), 5);
+});
+
+await check("a compressed request", async () => {
+  const gzip = { "grpc.default_compression_algorithm": 2 };
+  const client = new featherwire.v1.ChatService(URL.replace("http://", ""), grpc.credentials.createInsecure(), gzip);
+  const messages = [{ role: "user", content: "Say hello in 5 words. ".repeat(1000) }];
+  const answer = await call(client, request({ messages }));
+  assert.equal(answer.choices[0].finish_reason, "stop");
 });
 
 chat.close();

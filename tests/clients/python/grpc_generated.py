@@ -190,3 +190,15 @@ def _():
     service = DescriptorPool(reflection).FindServiceByName("featherwire.v1.ChatService")
     method = service.FindMethodByName("StreamChatCompletion")
     assert method.server_streaming and method.input_type.fields_by_name["messages"]
+
+
+@check("compressed requests, and a page of the catalogue that may come compressed")
+def _():
+    long = chat_content_pb2.ChatMessage(role="user", content="Say hello in 5 words. " * 1000)
+    asked = chat_service_pb2.CreateChatCompletionRequest(model=MODEL, messages=[long])
+    page = model_service_pb2.ListModelsRequest(page_size=1000)
+    for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+        with grpc.insecure_channel(URL.removeprefix("http://"), compression=compression) as compressed:
+            answer = chat_service_pb2_grpc.ChatServiceStub(compressed).CreateChatCompletion(asked, **WITH_KEY)
+            equal(answer.choices[0].finish_reason, "stop")
+            assert model_service_pb2_grpc.ModelServiceStub(compressed).ListModels(page, **WITH_KEY).models

@@ -281,7 +281,7 @@ pub fn frame(message: &[u8]) -> Vec<u8> {
     [&[0], &length[..], message].concat()
 }
 
-fn parse_trailers(frame: &[u8]) -> HeaderMap {
+pub fn parse_trailers(frame: &[u8]) -> HeaderMap {
     let mut trailers = MetadataMap::new().into_headers();
     for line in std::str::from_utf8(frame).unwrap().lines().filter(|line| !line.is_empty()) {
         let (name, value) = line.split_once(':').unwrap();

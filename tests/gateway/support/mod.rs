@@ -3,6 +3,7 @@
 pub mod door;
 pub mod gateway;
 pub mod law;
+pub mod raw;
 pub mod scripted;
 
 pub use door::Door;

@@ -1,0 +1,168 @@
+//! What the messages of a gRPC request may be, told in the gateway's own words before tonic reads them: as many as the
+//! method takes, each in a frame that is one, whole, compressed only in ways that are understood here, and not too large,
+//! also when it is decompressed. How slow they may come is [`limit`](super::limit)'s business, which lies before this.
+
+use std::{
+    error::Error as _,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    BoxError,
+    body::{Body, HttpBody},
+    extract::Request,
+    response::Response,
+};
+use bytes::Bytes;
+use futures_util::future::{Either, Ready, ready};
+use http_body::Frame;
+use tonic::Status;
+use tower::Service;
+
+use super::{
+    encoding::{self, Unpacked},
+    frames::{Frames, Rules},
+    grpc,
+    methods::Methods,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    service::call,
+};
+
+/// Checks messages, and decompresses them.
+#[derive(Clone)]
+pub(super) struct Layer {
+    /// The largest message, in bytes, as it is sent and when it is decompressed.
+    bytes_max: usize,
+    /// What to do about a larger one.
+    advice: &'static str,
+    methods: Arc<Methods>,
+}
+
+/// The largest message to a service that needs no key, in bytes. Names of services and symbols are short.
+const OPEN_BYTES_MAX: usize = 4 * 1024;
+
+impl Layer {
+    /// For services that need a key, when there are keys.
+    pub(super) fn guarded(bytes_max: usize, methods: &Arc<Methods>) -> Self {
+        let advice = "send less, or raise --max-request-bytes";
+        Self { bytes_max, advice, methods: Arc::clone(methods) }
+    }
+
+    /// For services that need none.
+    pub(super) fn open(methods: &Arc<Methods>) -> Self {
+        let advice = "a message to this service is a short name";
+        Self { bytes_max: OPEN_BYTES_MAX, advice, methods: Arc::clone(methods) }
+    }
+}
+
+impl<S> tower::Layer<S> for Layer {
+    type Service = Checked<S>;
+
+    fn layer(&self, inner: S) -> Checked<S> {
+        Checked { inner, layer: self.clone() }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Checked<S> {
+    inner: S,
+    layer: Layer,
+}
+
+impl<S: Service<Request, Response = Response>> Service<Request> for Checked<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<Response, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match self.layer.check_head(&request) {
+            Ok(rules) => Either::Left(self.inner.call(self.layer.check_messages(request, rules))),
+            Err(error) => Either::Right(ready(Ok(grpc::respond(error.into(), request.headers())))),
+        }
+    }
+}
+
+impl Layer {
+    /// What a request's head says of its messages.
+    fn check_head(&self, request: &Request) -> Result<Rules> {
+        let timeout = call::timeout(request.headers())?;
+        // It would be too late whatever comes of it.
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(call::deadline_exceeded());
+        }
+        let is_stream = self.methods.find(request.uri().path())?.takes_stream;
+        let coding = encoding::of(request.headers())?;
+        Ok(Rules { bytes_max: self.bytes_max, advice: self.advice, is_stream, coding })
+    }
+
+    fn check_messages(&self, mut request: Request, rules: Rules) -> Request {
+        encoding::forget(request.headers_mut());
+        request.map(|body| {
+            let messages = Body::new(Messages { body, frames: Frames::new(rules) });
+            match rules.coding {
+                Some(coding) => Body::new(Unpacked::new(messages, coding, rules)),
+                None => messages,
+            }
+        })
+    }
+}
+
+/// A request's body, watched for the frames that it consists of.
+struct Messages {
+    body: Body,
+    frames: Frames,
+}
+
+impl Messages {
+    /// Reads what has come, or its end.
+    fn read(&mut self, frame: Option<&Frame<Bytes>>) -> Result<()> {
+        match frame.map(Frame::data_ref) {
+            Some(Some(data)) => self.frames.read(data),
+            // Trailers are the last frame there is, and the end comes after them.
+            Some(None) => Ok(()),
+            None => self.frames.end(),
+        }
+    }
+}
+
+impl HttpBody for Messages {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)).transpose() {
+            Ok(frame) => frame,
+            Err(error) if is_told(&error) => return Poll::Ready(Some(Err(error.into()))),
+            Err(error) => return Poll::Ready(Some(Err(Status::from(broken_off(error)).into()))),
+        };
+        let read = this.read(frame.as_ref()).map_err(|error| Status::from(error).into());
+        Poll::Ready(read.map(|()| frame).transpose())
+    }
+}
+
+/// Whether a body's error is one of ours already.
+fn is_told(error: &axum::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.downcast_ref::<Status>().is_some_and(|status| !status.details().is_empty()) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// The rest of a request can't be had.
+fn broken_off(source: axum::Error) -> Error {
+    let message = "The request broke off before its end, or (application/grpc-web-text) is not base64";
+    Error::new(Kind::Invalid, "incomplete_body", message).with_source(source)
+}
