@@ -101,7 +101,7 @@ impl Error {
     #[must_use]
     pub fn without_secret(mut self, secret: Option<&str>) -> Self {
         if let Some(secret) = secret.filter(|secret| self.0.message.contains(secret)) {
-            self.0.message = self.0.message.replace(secret, "…").into();
+            self.0.message = self.0.message.replace(secret, "…");
         }
         self
     }
