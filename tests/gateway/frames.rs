@@ -132,7 +132,9 @@ async fn a_body_that_breaks_off_or_is_not_base64_is_told_so() {
         let answer = String::from_utf8_lossy(&answer).replace("%20", " ");
         assert!(answer.is_empty() || answer.contains("broke off"), "{path}: {answer}");
         assert!(!answer.contains("grpc-status:0"), "{path}: {answer}");
-        for body in ["AAAA*AAA".to_owned(), base64(&whole)[1..].to_owned()] {
+        let mut cut = base64(&whole);
+        cut.pop();
+        for body in ["AAAA*AAA".to_owned(), cut] {
             let headers = [("content-type", "application/grpc-web-text")];
             let answer = send(&gateway, path, false, &headers, body).await;
             assert!(answer.failed(Code::InvalidArgument, "incomplete_body").contains("base64"));

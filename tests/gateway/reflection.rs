@@ -157,7 +157,7 @@ async fn what_is_not_there_is_answered_and_the_stream_goes_on() {
     ];
     for version in VERSIONS {
         let answers = answers(&gateway, version, &questions).await;
-        let names = ["symbol featherwire.v1.NoSuchThing", "symbol featherwire.v1 ", "symbol", &long[..256]];
+        let names = ["symbol featherwire.v1.NoSuchThing", "symbol featherwire.v1 ", "symbol", &"x".repeat(256)];
         let names = names.into_iter().chain([
             "file no/such.proto",
             "extension 1 of the message google.protobuf.MethodOptions",
