@@ -11,6 +11,7 @@ use crate::telemetry::Filter;
 
 mod address;
 mod dotenv;
+mod memory;
 mod names;
 mod naming;
 
@@ -109,6 +110,12 @@ pub struct Serve {
     /// Largest request
     #[arg(long, env = "FEATHERWIRE_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "32MiB", value_parser = size)]
     pub max_request_bytes: ByteSize,
+
+    /// Largest sum of all requests that have come and are not upstream yet, those among them that wait for units; beyond it
+    /// calls get the error `too_many_request_bytes`. One request alone may be larger, up to --max-request-bytes. Unset: a
+    /// quarter of the memory of the machine, or of the control group that it runs in
+    #[arg(long, env = "FEATHERWIRE_MAX_INFLIGHT_REQUEST_BYTES", value_name = "SIZE", value_parser = size)]
+    pub max_inflight_request_bytes: Option<ByteSize>,
 
     /// Ask upstream for a stream even when the caller wants a whole chat answer, and add it up: a long silent call dies
     /// behind the upstream's front end after about 100 s. A call may say otherwise by the header or metadata

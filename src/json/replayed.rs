@@ -12,10 +12,13 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Extra, Key, Mode, read::read_by};
+use super::{Extra, Key, Mode, bounds::push, read::read_by};
+use crate::proto::{bounds::Limit, v1::limits};
 
 /// Roles of messages that are never an answer.
 const CALLERS_ROLES: [&str; 3] = ["system", "developer", "user"];
+
+const MESSAGES_MAX: usize = limits::CREATE_CHAT_COMPLETION_REQUEST_MESSAGES.max;
 
 /// For each message of a request, whether it is read as an answer is.
 #[derive(Default)]
@@ -29,8 +32,7 @@ impl Messages {
     /// Those of this request; none of what isn't one.
     pub(super) fn of(text: &str) -> Self {
         let Some(messages) = member("messages", text) else { return Self::default() };
-        let Ok(messages) = serde_json::from_str::<Vec<&RawValue>>(messages) else { return Self::default() };
-        Self(messages.into_iter().map(|message| is_answer(message.get())).collect())
+        Self(serde_json::Deserializer::from_str(messages).deserialize_seq(Answers).unwrap_or_default())
     }
 
     /// Has [`read_messages`] heed them while this work is done.
@@ -50,6 +52,27 @@ impl Messages {
     }
 }
 
+/// Which messages of a list may be answers, of as many as a request may have.
+struct Answers;
+
+impl<'de> Visitor<'de> for Answers {
+    type Value = Vec<bool>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<bool>, A::Error> {
+        let mut answers = Vec::new();
+        while let Some(message) = list.next_element::<&RawValue>()? {
+            if answers.len() < MESSAGES_MAX {
+                answers.push(is_answer(message.get()));
+            }
+        }
+        Ok(answers)
+    }
+}
+
 /// Whether this message may be an answer, by its role.
 fn is_answer(message: &str) -> bool {
     let role = member("role", message).and_then(|role| serde_json::from_str::<Cow<'_, str>>(role).ok());
@@ -62,9 +85,10 @@ pub(crate) fn read_messages<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     name: &str,
     extra: &mut Extra,
     field: &mut Vec<T>,
+    limit: &Limit,
 ) -> Result<(), A::Error> {
     let mut value = None;
-    read_by(List(PhantomData), map, name, extra, &mut value)?;
+    read_by(List(limit, PhantomData), map, name, extra, &mut value)?;
     *field = value.unwrap_or_default();
     Ok(())
 }
@@ -97,9 +121,9 @@ fn member<'de>(name: &str, text: &'de str) -> Option<&'de str> {
 }
 
 /// A list, or null for none.
-struct List<T>(PhantomData<T>);
+struct List<'a, T>(&'a Limit, PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<T> {
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<'_, T> {
     type Value = Option<Vec<T>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -107,7 +131,7 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for List<'_, T> {
     type Value = Option<Vec<T>>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -121,7 +145,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut messages = Vec::new();
         while let Some(message) = list.next_element_seed(Message(messages.len(), PhantomData))? {
-            messages.push(message);
+            push(&mut messages, self.0, message)?;
         }
         Ok(Some(messages))
     }

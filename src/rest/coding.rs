@@ -23,7 +23,10 @@ use http_body_util::BodyExt;
 use ruzstd::decoding::StreamingDecoder;
 
 use super::body::{Limit, too_large};
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    service::Call,
+};
 
 /// The codings of requests that are understood.
 const UNDERSTOOD: &str = "gzip, deflate, zstd";
@@ -123,15 +126,17 @@ fn codings(headers: &HeaderMap) -> Result<Vec<Coding>> {
 /// Undoes the codings of a request's body. What comes of each may be as large as a request, and no larger.
 ///
 /// # Errors
-/// Invalid for data that can't be decoded, TooLarge.
-pub async fn decode(headers: &HeaderMap, mut body: Bytes, limit: Limit) -> Result<Bytes> {
+/// Invalid for data that can't be decoded, TooLarge, Unavailable if there is no room for it.
+pub async fn decode(call: &Call, headers: &HeaderMap, mut body: Bytes, limit: Limit) -> Result<Bytes> {
     for coding in codings(headers)?.into_iter().rev() {
-        body = decode_one(coding, &body, limit).await?;
+        let coded = body.len();
+        body = decode_one(call, coding, &body, limit).await?;
+        call.body().into_iter().for_each(|share| share.give_back(coded));
     }
     Ok(body)
 }
 
-async fn decode_one(coding: Coding, body: &[u8], limit: Limit) -> Result<Bytes> {
+async fn decode_one(call: &Call, coding: Coding, body: &[u8], limit: Limit) -> Result<Bytes> {
     let broken = |problem: &str| {
         let name = match coding {
             Coding::Gzip => "gzip",
@@ -162,7 +167,10 @@ async fn decode_one(coding: Coding, body: &[u8], limit: Limit) -> Result<Bytes> 
         match read.map_err(|error| broken("it is broken, or not complete").with_source(error))? {
             0 => return Ok(decoded.into()),
             _ if decoded.len() > limit.0 => return Err(too_large(limit)),
-            _ => tokio::task::yield_now().await,
+            more => {
+                call.body().map_or(Ok(()), |share| share.add(more))?;
+                tokio::task::yield_now().await;
+            }
         }
     }
 }

@@ -10,8 +10,8 @@
 //! ├─ probes      /healthz, /readyz                                       open
 //! ├─ docs, home  /openapi.json, /docs, /                                 open
 //! ├─ gRPC        only_grpc → gRPC-Web → limit ─┬─ health, reflection     open
-//! │                                            └─ begin → auth → ChatService, …
-//! ├─ REST        begin → auth → the OpenAI door                          (begin: not while we drain)
+//! │                                            └─ begin → auth → bodies → ChatService, …
+//! ├─ REST        begin → auth → bodies → the OpenAI door                 (begin: not while we drain)
 //! └─ fallback    unknown paths, in the caller's dialect
 //! ```
 
@@ -26,7 +26,7 @@ use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
 use super::{
-    auth, cors, early, grpc, host, limit,
+    auth, bodies, cors, early, grpc, host, limit,
     ready::{self, Readiness},
     unread,
 };
@@ -42,7 +42,7 @@ use crate::{
         },
     },
     rest,
-    service::{Arrival, Running, Services},
+    service::{Arrival, Running, Services, bodies::Bodies},
     telemetry,
 };
 
@@ -53,6 +53,7 @@ pub(super) fn router(
     running: &Running,
 ) -> Result<Router> {
     let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
+    let bodies = Bodies::new(config.inflight_request_bytes_max());
     let begin = || from_fn_with_state(readiness.clone(), ready::refuse_while_draining);
     let keys = auth::Keys::new(&config.api_keys, &config.units.key_weights);
 
@@ -63,6 +64,7 @@ pub(super) fn router(
         .add_service(ModelServiceServer::new(models).max_decoding_message_size(bytes_max))
         .add_service(AccountServiceServer::new(account).max_decoding_message_size(bytes_max))
         .into_axum_router()
+        .layer(bodies::Layer(bodies.clone()))
         .layer(auth::layer(&keys))
         .layer(begin());
     let descriptions = || {
@@ -83,7 +85,7 @@ pub(super) fn router(
         .layer(GrpcWebLayer::new())
         .layer(from_fn(grpc::only_grpc));
 
-    let rest = rest::routes(services, bytes_max).layer(auth::layer(&keys)).layer(begin());
+    let rest = rest::routes(services, bytes_max).layer(bodies::Layer(bodies)).layer(auth::layer(&keys)).layer(begin());
 
     Ok(Router::new()
         .merge(readiness.probes())

@@ -27,10 +27,14 @@ use super::{
     names::Names,
 };
 use crate::{
+    aside,
     error::{Error, Kind, Result},
     json::{self, BadJson},
-    proto::v1::{ListModelsResponse, Model, ModelFilter},
+    proto::v1::{ListModelsResponse, Model, ModelFilter, limits},
 };
+
+/// How many models there may be.
+const MODELS_MAX: usize = limits::LIST_MODELS_RESPONSE_MODELS.max;
 
 /// How old the catalogue may be before it is refreshed behind the back of whoever asks.
 const FRESH: Duration = Duration::from_secs(600);
@@ -65,6 +69,11 @@ struct Shared {
 }
 
 type FirstFetch = future::Shared<future::BoxFuture<'static, Result<Arc<Copy>>>>;
+
+/// Several MB take a while to be read.
+fn copy_of(text: &Bytes, names: &Names) -> Result<Copy> {
+    aside::here(text.len(), || Copy::new(text, names))
+}
 
 fn too_late() -> Error {
     let message = "The caller's own deadline passed before the catalogue had come: allow more time, or try again soon";
@@ -157,7 +166,7 @@ impl Catalogue {
         // A task of its own, so that it comes to its end though the one who set it off may leave.
         let task = tokio::spawn(async move {
             let text = catalogue.upstream.get_text(&["models"], Ask::default()).await;
-            let copy = text.and_then(|text| Copy::new(&text, &catalogue.names)).map(|copy| catalogue.keep(copy));
+            let copy = text.and_then(|text| copy_of(&text, &catalogue.names)).map(|copy| catalogue.keep(copy));
             catalogue.note_failure(copy.is_err().then(Instant::now));
             copy
         });
@@ -228,7 +237,7 @@ impl Catalogue {
         // A task of its own, so that no caller waits for it, nor ends it by leaving.
         tokio::spawn(async move {
             let fresh = catalogue.upstream.get_text(&["models"], Ask::default()).await;
-            let failed_at = match fresh.and_then(|text| Copy::new(&text, &catalogue.names)) {
+            let failed_at = match fresh.and_then(|text| copy_of(&text, &catalogue.names)) {
                 Ok(copy) => {
                     catalogue.keep(copy);
                     None
@@ -254,16 +263,16 @@ impl Copy {
         #[derive(Deserialize)]
         struct List<'a> {
             #[serde(borrow)]
-            data: Vec<&'a RawValue>,
+            data: json::Unread<'a, MODELS_MAX>,
         }
         let list: List<'_> = std::str::from_utf8(answer)
-            .map_err(|_| BadJson { path: None, problem: "not UTF-8".to_owned() })
+            .map_err(|_| BadJson::whole("not UTF-8"))
             .and_then(json::peek)
             .map_err(|problem| Error::from_event(answer, None).unwrap_or_else(|| bad_answer(&problem)))?;
-        let mut writer = Writer::with_capacity(answer.len(), list.data.len());
+        let mut writer = Writer::with_capacity(answer.len(), list.data.0.len());
         let mut without: BTreeSet<(&str, &str)> = names.aliases().collect();
         let mut aliased = Vec::new();
-        for raw in list.data {
+        for raw in list.data.0 {
             let Some(model) = model(raw) else {
                 writer.skipped += 1;
                 continue;
@@ -390,10 +399,10 @@ fn has_id(model: &Model) -> bool {
 /// Leaves out of an answer to a query what is no model in it, as the whole catalogue does.
 pub fn keep_models(answer: &mut ListModelsResponse) {
     // A list with something in it that is no object could not be read as one, and was kept as it came.
-    let odd: Option<Vec<&RawValue>> = answer.extra.get("data").and_then(|list| json::peek(list).ok());
-    let listed = odd.as_ref().map_or(answer.models.len(), Vec::len);
+    let odd: Option<json::Unread<'_, MODELS_MAX>> = answer.extra.get("data").and_then(|list| json::peek(list).ok());
+    let listed = odd.as_ref().map_or(answer.models.len(), |list| list.0.len());
     match odd {
-        Some(list) => {
+        Some(json::Unread(list)) => {
             answer.models = list.iter().filter_map(|entry| model(entry)).collect();
             answer.extra.remove("data");
         }

@@ -19,11 +19,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{
     client::Ask,
     clocks::{Clocks, Late},
-    failures::too_large,
+    failures::{bad_event, too_large},
     finish::End,
     sse::{Decoder, Event, TooLong},
 };
 use crate::{
+    aside,
     error::{Error, Kind, Result},
     json,
 };
@@ -146,13 +147,9 @@ impl<M: Chunk> Events<M> {
         if data == b"[DONE]" {
             return if choices.are_finished() { Meaning::Done } else { Meaning::Failed(None, cut()) };
         }
-        let chunk: M = match json::decode_answer(data) {
+        let chunk: M = match aside::here(data.len(), || json::decode_answer(data)) {
             Ok(chunk) => chunk,
-            Err(problem) => {
-                let message =
-                    format!("Featherless sent an event that is {problem}; the answer is not complete: try again");
-                return Meaning::Broken(Error::new(Kind::Upstream, "upstream_bad_answer", message));
-            }
+            Err(problem) => return Meaning::Broken(bad_event(&problem)),
         };
         // An error is a member that chunks have no field for, or stands where a chunk's choices are.
         let is_odd =

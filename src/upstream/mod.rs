@@ -19,6 +19,7 @@ pub use begun::Begun;
 pub use catalogue::Catalogue;
 pub use client::{ANSWER_BYTES_MAX, Ask, Client, Reply};
 pub use events::{Chunk, Events};
+pub use failures::too_large;
 pub use finish::{End, FAILURE_MEMBERS};
 pub use names::Names;
 pub use whole::Whole;
