@@ -1,5 +1,5 @@
-//! From the contract in `proto/` to Rust: message types, gRPC services, the JSON codec, the descriptor set that reflection
-//! serves, and the OpenAPI document with what its page needs. Needs no `protoc` and no network.
+//! From the contract in `proto/` to Rust: message types, gRPC services, the JSON codec, the limits of both codecs, the
+//! descriptor set that reflection serves, and the OpenAPI document with what its page needs. Needs no `protoc` and no network.
 
 #![allow(
     clippy::expect_used,
@@ -20,10 +20,14 @@ mod json_codec;
 mod json_rules;
 #[path = "build/json_schemas.rs"]
 mod json_schemas;
+#[path = "build/list_limits.rs"]
+mod list_limits;
 #[path = "build/openapi.rs"]
 mod openapi;
 #[path = "build/request_limits.rs"]
 mod request_limits;
+#[path = "build/shapes.rs"]
+mod shapes;
 #[path = "build/swagger_ui.rs"]
 mod swagger_ui;
 
@@ -45,11 +49,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut contract = compiler.file_descriptor_set();
     contract.file.retain(|file| file.package() == PACKAGE);
     fs::write(out.join("json_codec.rs"), json_codec::generate(&contract))?;
+    fs::write(out.join("bounds.rs"), list_limits::generate(&contract) + &shapes::generate(&contract))?;
     let version = env::var("CARGO_PKG_VERSION")?;
     fs::write(out.join("openapi.json"), openapi::generate(&contract, &compiler.descriptor_pool(), &version))?;
     swagger_ui::write(&out)?;
     let mut prost = prost_build::Config::new();
     prost.btree_map(["."]);
-    tonic_prost_build::configure().compile_fds_with_config(contract, prost)?;
+    for path in shapes::BOXED {
+        prost.boxed(format!(".{PACKAGE}.{path}"));
+    }
+    let services = tonic_prost_build::configure().codec_path("crate::proto::codec::Codec");
+    services.compile_fds_with_config(contract, prost)?;
     Ok(())
 }

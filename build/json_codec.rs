@@ -16,7 +16,9 @@ use super::{
         ALWAYS, INDEX, JSON_TEXT, LIST, NOT_IN_JSON, NULL_KEPT, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT,
         OBJECT_TEXT, ONE_OR_MANY, PUT_IN, RENAMED, REPLAYED, WITHOUT_JSON, map_value, real_oneof, renamed,
     },
+    list_limits::{constant, max_of},
     request_limits::range_of,
+    shapes::is_boxed,
 };
 
 /// The codec of every message, as Rust source to be included where the messages are.
@@ -193,7 +195,9 @@ fn within(message: &DescriptorProto) -> String {
             let enumeration = format!("{}::{}", snake(message.name()), camel(oneof));
             write!(code, "\n            || matches!(&self.{oneof}, Some({enumeration}::{variant}(value)) if {values})")
         } else {
-            write!(code, "\n            || self.{rust}.iter().any(json::Object::names_a_field)")
+            let is_boxed = is_boxed(&format!("{}.{}", message.name(), field.name()));
+            let any = if is_boxed { "as_deref().is_some_and" } else { "iter().any" };
+            write!(code, "\n            || self.{rust}.{any}(json::Object::names_a_field)")
         }
         .unwrap();
     }
@@ -230,14 +234,22 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
                 "json::write_optional(map, {name:?}, (!self.{rust}.is_empty()).then_some({written}), &self.extra, nulls)?;"
             )
         };
-        let function = match () {
-            () if used.see(ONE_OR_MANY, path) => "read_one_or_many",
-            () if used.see(REPLAYED, path) => "read_messages",
-            () if map_value(message, field).is_some() => "read_map",
-            () if matches!(field.r#type(), Type::Int32 | Type::Int64) => "read_integers",
-            () => "read",
+        let read = match () {
+            () if map_value(message, field).is_some() => read(&format!("read_map::<_, _, {}>", max_of(path))),
+            () => {
+                let function = match () {
+                    () if used.see(ONE_OR_MANY, path) => "read_one_or_many",
+                    () if used.see(REPLAYED, path) => "read_messages",
+                    () if matches!(field.r#type(), Type::Int32 | Type::Int64) => "read_integers",
+                    () => "read_list",
+                };
+                let limit = constant(path);
+                format!(
+                    "json::{function}(&mut map, {name:?}, &mut message.extra, &mut message.{rust}, &limits::{limit})?,"
+                )
+            }
         };
-        return Member { name: name.clone(), read: read(function), write };
+        return Member { name: name.clone(), read, write };
     }
     if used.see(INDEX, path) {
         let write = match field.proto3_optional() {
@@ -264,6 +276,7 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
         let function = match () {
             () if is_object_text => "read_object_text",
             () if is_text => "read_optional_text",
+            () if is_boxed(path) => "read_boxed",
             () if is_message => "read_object",
             () if field.r#type() == Type::Bytes => "read_bytes",
             () => "read",
@@ -399,10 +412,9 @@ fn write_list(code: &mut String, message: &DescriptorProto) {
         Type::Double => format!("&json::NumberList(&self.{})", field.name()),
         _ => format!("&self.{}", field.name()),
     };
-    let read = match field.r#type() {
-        Type::Int32 => "<json::Integers<_> as serde::Deserialize>::deserialize(deserializer)?.0",
-        _ => "serde::Deserialize::deserialize(deserializer)?",
-    };
+    let limit = constant(&format!("{name}.{}", field.name()));
+    let function = if field.r#type() == Type::Int32 { "integers" } else { "list" };
+    let read = format!("json::{function}(deserializer, &limits::{limit})?");
     let field = field.name();
     write!(
         code,

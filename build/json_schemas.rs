@@ -18,6 +18,7 @@ use super::{
         ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_SENT, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY,
         PUT_IN, REPLAYED, WITHOUT_JSON, map_value, real_oneof, renamed,
     },
+    list_limits::max_of,
     request_limits::{NEEDED, NOT_EMPTY, RANGES, Range, WORDS, range_of},
 };
 
@@ -93,8 +94,10 @@ impl<'a> Schemas<'a> {
     }
 
     fn list(&self, message: &DescriptorProto, way: Way) -> Value {
-        let items = self.value(&message.field[0], way);
-        json!({ "description": self.comments.on(message.name()), "type": "array", "items": items })
+        let field = &message.field[0];
+        let max = max_of(&format!("{}.{}", message.name(), field.name()));
+        let items = self.value(field, way);
+        json!({ "description": self.comments.on(message.name()), "type": "array", "maxItems": max, "items": items })
     }
 
     fn object(&self, message: &DescriptorProto, way: Way) -> Value {
@@ -223,12 +226,15 @@ impl<'a> Schemas<'a> {
     fn repeated(&self, message: &DescriptorProto, field: &FieldDescriptorProto, path: &str, way: Way) -> Value {
         match map_value(message, field) {
             Some(Type::Double) => {
-                json!({ "type": "object", "additionalProperties": { "type": "number", "format": "double" } })
+                let number = json!({ "type": "number", "format": "double" });
+                json!({ "type": "object", "maxProperties": max_of(path), "additionalProperties": number })
             }
-            Some(Type::String) => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+            Some(Type::String) => {
+                json!({ "type": "object", "maxProperties": max_of(path), "additionalProperties": { "type": "string" } })
+            }
             Some(_) => panic!("{path}: no rule for maps of this"),
             None => {
-                let mut list = json!({ "type": "array", "items": self.value(field, way) });
+                let mut list = json!({ "type": "array", "maxItems": max_of(path), "items": self.value(field, way) });
                 if way == Way::Request && REPLAYED.contains(&path) {
                     let replayed = json!({ "$ref": format!("#/components/schemas/{REPLAYED_MESSAGE}") });
                     list["items"] = json!({ "anyOf": [list["items"], replayed] });

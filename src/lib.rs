@@ -21,6 +21,7 @@
 //!   and [`json`] supports, and the OpenAPI document that describes both.
 //! - [`error`] is the one error and its table: what each kind is called in gRPC, HTTP and OpenAI's words.
 //! - [`coding`] is compressed data, for the doors that take or give it.
+//! - [`aside`] is where large bodies are read and written, off the runtime's workers.
 //! - [`upstream`] is Featherless over HTTP: the client, and a streamed answer with exactly one end.
 //! - [`admission`] decides whose request may take the account's units now: a pure queue, driven from outside.
 //! - [`service`] validates, asks upstream and hands the answer up: one file per gRPC service.
@@ -32,11 +33,16 @@
 //! # Invariants
 //!
 //! - Imports point down: `cli → server → {rest, service}`, `rest → service → {admission, upstream}`, everyone → `error`, `proto`,
-//!   `json`, `coding`. The REST door never sees the upstream's client; the upstream's client never sees axum or tonic's server.
+//!   `json`, `coding`, `aside`. The REST door never sees the upstream's client; the upstream's client never sees axum or
+//!   tonic's server.
 //! - Only `error` knows status numbers, only `config` reads the environment, only `server` orders layers.
 //! - No task of ours is spawned for a request: it lives in its connection's task (HTTP/2: in one of hyper's, which ends
 //!   with its stream) and dies with it. What serves several callers has a task: the catalogue's refresh, the units' feed
 //!   and the clock of those who wait for units.
+//!   The exception is the reading and writing of a body of more than [`aside::LARGE_BYTES`]: it runs on a thread of its own,
+//!   few of them at once. A caller who leaves doesn't stop it, and all that it holds goes with its end.
+//! - What a document takes in memory is counted while it is decoded, in both codecs ([`proto::bounds`]); the bytes of all
+//!   requests are counted from when they arrive to when they are gone ([`service::bodies`]).
 //! - Nothing per chunk builds a generic JSON value.
 //! - Nothing is retried once a byte of the answer has gone to the caller.
 //! - Keys, prompts and answers are in no log line and in no error message.
@@ -45,6 +51,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod admission;
+pub mod aside;
 pub mod cli;
 pub mod coding;
 pub mod config;

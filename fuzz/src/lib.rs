@@ -2,3 +2,7 @@
 
 #[path = "../../tests/gateway/fuzzing/laws/mod.rs"]
 pub mod laws;
+
+/// The law of what decoding takes, which counts allocations: the program that tests it has nothing else in it.
+#[path = "../../tests/allocations/law.rs"]
+pub mod law;

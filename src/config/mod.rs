@@ -11,6 +11,7 @@ use crate::telemetry::Filter;
 
 mod address;
 mod dotenv;
+mod memory;
 mod names;
 mod naming;
 
@@ -109,6 +110,12 @@ pub struct Serve {
     /// Largest request
     #[arg(long, env = "FEATHERWIRE_MAX_REQUEST_BYTES", value_name = "SIZE", default_value = "32MiB", value_parser = size)]
     pub max_request_bytes: ByteSize,
+
+    /// Largest sum of all requests that have come and are not upstream yet, those among them that wait for units; beyond it
+    /// calls get the error `too_many_request_bytes`. One request alone may be larger, up to --max-request-bytes. Unset: a
+    /// quarter of the memory of the machine, or of the control group that it runs in
+    #[arg(long, env = "FEATHERWIRE_MAX_INFLIGHT_REQUEST_BYTES", value_name = "SIZE", value_parser = size)]
+    pub max_inflight_request_bytes: Option<ByteSize>,
 
     /// Ask upstream for a stream even when the caller wants a whole chat answer, and add it up: a long silent call dies
     /// behind the upstream's front end after about 100 s. A call may say otherwise by the header or metadata
@@ -334,6 +341,22 @@ impl Serve {
         if self.emulator { Ok(()) } else { self.upstream.check() }
     }
 }
+
+impl Serve {
+    /// The largest sum of all requests that are here, in bytes.
+    pub fn inflight_request_bytes_max(&self) -> usize {
+        let told = self.max_inflight_request_bytes.map(|max| max.as_u64());
+        let bytes = told.or_else(|| memory::bytes().map(|bytes| bytes / INFLIGHT_MEMORY_PART));
+        usize::try_from(bytes.unwrap_or(INFLIGHT_BYTES_DEFAULT)).unwrap_or(usize::MAX)
+    }
+}
+
+/// Which part of the memory all requests together may take: one in so many. What else is needed while they are read and
+/// written is half as much at most.
+const INFLIGHT_MEMORY_PART: u64 = 4;
+
+/// The same where the memory is not known.
+const INFLIGHT_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 
 impl Upstream {
     /// What can't be seen from one option alone.

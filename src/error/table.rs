@@ -32,7 +32,7 @@ pub enum Kind {
     Misconfigured,
     /// The upstream answered nonsense, or not to the end.
     Upstream,
-    /// The upstream can't serve right now.
+    /// The upstream, or the gateway itself, can't serve right now.
     Unavailable,
     /// A bug of ours.
     Internal,

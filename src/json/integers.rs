@@ -7,7 +7,8 @@ use serde::{
     de::{DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor},
 };
 
-use super::{Extra, MODE, Mode, read::read_by};
+use super::{Extra, MODE, Mode, bounds::push, read::read_by};
+use crate::proto::bounds::Limit;
 
 /// The first double that need not be the integer that was written: from here on, doubles have gaps, and the integer after
 /// this one is rounded to it.
@@ -76,29 +77,36 @@ pub(crate) fn read_index<'de, A: MapAccess<'de>, F: From<i32> + Default>(
     Ok(())
 }
 
-/// A list of integers.
-#[derive(Default)]
-pub(crate) struct Integers<T>(pub Vec<T>);
+/// A list of at most so many integers.
+pub(crate) struct Integers<'a, T>(&'a Limit, PhantomData<T>);
 
-impl<'de, T: Integer> Deserialize<'de> for Integers<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List<T>(PhantomData<T>);
-        impl<'de, T: Integer> Visitor<'de> for List<T> {
-            type Value = Integers<T>;
+impl<'a, T> Integers<'a, T> {
+    pub(crate) fn new(limit: &'a Limit) -> Self {
+        Self(limit, PhantomData)
+    }
+}
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a list")
-            }
+impl<'de, T: Integer> DeserializeSeed<'de> for Integers<'_, T> {
+    type Value = Vec<T>;
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Integers<T>, A::Error> {
-                let mut integers = Vec::new();
-                while let Some(One(integer)) = list.next_element()? {
-                    integers.push(integer);
-                }
-                Ok(Integers(integers))
-            }
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<T>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, T: Integer> Visitor<'de> for Integers<'_, T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        let mut integers = Vec::new();
+        while let Some(One(integer)) = list.next_element()? {
+            push(&mut integers, self.0, integer)?;
         }
-        deserializer.deserialize_seq(List(PhantomData))
+        Ok(integers)
     }
 }
 

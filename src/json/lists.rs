@@ -1,12 +1,17 @@
 //! Members that may be one thing or a list of it.
 
-use serde::{Deserialize, Deserializer, de::MapAccess};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, MapAccess},
+};
 
 use super::{
     Extra,
-    integers::{Integer as _, Integers, One, out_of_range, whole},
-    read,
+    bounds::{OrNull, push},
+    integers::{Integer, Integers, One, out_of_range, whole},
+    read::read_by,
 };
+use crate::proto::{bounds::Limit, v1::limits};
 
 /// Reads a string as a list of one, or a list of strings.
 pub(crate) fn read_one_or_many<'de, A: MapAccess<'de>>(
@@ -14,52 +19,64 @@ pub(crate) fn read_one_or_many<'de, A: MapAccess<'de>>(
     name: &str,
     extra: &mut Extra,
     field: &mut Vec<String>,
+    limit: &Limit,
 ) -> Result<(), A::Error> {
-    let mut strings = OneOrMany::default();
-    read(map, name, extra, &mut strings)?;
-    *field = strings.0;
+    let mut strings = None;
+    read_by(OrNull(OneOrMany(limit)), map, name, extra, &mut strings)?;
+    *field = strings.unwrap_or_default();
     Ok(())
 }
 
 /// Reads a list of integers.
-pub(crate) fn read_integers<'de, A: MapAccess<'de>, T: super::integers::Integer>(
+pub(crate) fn read_integers<'de, A: MapAccess<'de>, T: Integer>(
     map: &mut A,
     name: &str,
     extra: &mut Extra,
     field: &mut Vec<T>,
+    limit: &Limit,
 ) -> Result<(), A::Error> {
-    let mut integers = Integers(Vec::new());
-    read(map, name, extra, &mut integers)?;
-    *field = integers.0;
+    let mut integers = None;
+    read_by(OrNull(Integers::new(limit)), map, name, extra, &mut integers)?;
+    *field = integers.unwrap_or_default();
     Ok(())
 }
 
-#[derive(Default)]
-struct OneOrMany(Vec<String>);
+/// Reads a message that is nothing but a list of integers.
+pub(crate) fn integers<'de, D: Deserializer<'de>, T: Integer>(
+    deserializer: D,
+    limit: &Limit,
+) -> Result<Vec<T>, D::Error> {
+    Integers::new(limit).deserialize(deserializer)
+}
 
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = OneOrMany;
+/// A string, or a list of at most so many strings.
+struct OneOrMany<'a>(&'a Limit);
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a string or a list of strings")
-            }
+impl<'de> DeserializeSeed<'de> for OneOrMany<'_> {
+    type Value = Vec<String>;
 
-            fn visit_str<E>(self, text: &str) -> Result<OneOrMany, E> {
-                Ok(OneOrMany(vec![text.to_owned()]))
-            }
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<String>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
 
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMany, A::Error> {
-                let mut strings = Vec::new();
-                while let Some(text) = list.next_element()? {
-                    strings.push(text);
-                }
-                Ok(OneOrMany(strings))
-            }
+impl<'de> serde::de::Visitor<'de> for OneOrMany<'_> {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a string or a list of strings")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Vec<String>, E> {
+        Ok(vec![text.to_owned()])
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+        let mut strings = Vec::new();
+        while let Some(text) = list.next_element()? {
+            push(&mut strings, self.0, text)?;
         }
-        deserializer.deserialize_any(Visitor)
+        Ok(strings)
     }
 }
 
@@ -89,23 +106,24 @@ impl<'de> Deserialize<'de> for Texts {
                 };
                 // The others must be of the same kind.
                 match &mut texts {
-                    Texts::Strings(texts) => rest(&mut list, texts, |text: String| text),
-                    Texts::Tokens(tokens) => rest(&mut list, tokens, |One(token)| token),
-                    Texts::TokenLists(lists) => rest(&mut list, lists, |tokens: Integers<i32>| tokens.0),
-                }?;
+                    Texts::Strings(texts) => {
+                        while let Some(text) = list.next_element()? {
+                            push(texts, &limits::STRING_LIST_VALUES, text)?;
+                        }
+                    }
+                    Texts::Tokens(tokens) => {
+                        while let Some(One(token)) = list.next_element()? {
+                            push(tokens, &limits::TOKEN_LIST_VALUES, token)?;
+                        }
+                    }
+                    Texts::TokenLists(lists) => {
+                        while let Some(tokens) = list.next_element_seed(Integers::new(&limits::TOKEN_LIST_VALUES))? {
+                            push(lists, &limits::TOKEN_LISTS_VALUES, tokens)?;
+                        }
+                    }
+                }
                 Ok(texts)
             }
-        }
-
-        fn rest<'de, A: serde::de::SeqAccess<'de>, R: Deserialize<'de>, T>(
-            list: &mut A,
-            values: &mut Vec<T>,
-            value: impl Fn(R) -> T,
-        ) -> Result<(), A::Error> {
-            while let Some(read) = list.next_element()? {
-                values.push(value(read));
-            }
-            Ok(())
         }
         deserializer.deserialize_seq(Visitor)
     }
@@ -145,8 +163,8 @@ impl<'de> Deserialize<'de> for Input {
             }
 
             fn visit_seq<A: serde::de::SeqAccess<'de>>(self, list: A) -> Result<Input, A::Error> {
-                let tokens = Integers::deserialize(serde::de::value::SeqAccessDeserializer::new(list))?;
-                Ok(Input::Tokens(tokens.0))
+                let list = serde::de::value::SeqAccessDeserializer::new(list);
+                Integers::new(&limits::TOKEN_LIST_VALUES).deserialize(list).map(Input::Tokens)
             }
         }
         deserializer.deserialize_any(Visitor)

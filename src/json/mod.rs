@@ -6,6 +6,7 @@
 //! for an answer that can't be understood in part must still arrive whole. A request's messages may be answers that the
 //! caller gives back: `replayed` says which of them are read as answers are.
 
+mod bounds;
 mod integers;
 mod lists;
 mod numbers;
@@ -19,14 +20,15 @@ use std::{cell::Cell, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub(crate) use bounds::{Unread, list};
 pub(crate) use integers::{Integers, read_index, read_integer, read_plain_integer};
-pub(crate) use lists::{Texts, read_integers, read_one_or_many};
+pub(crate) use lists::{Texts, integers, read_integers, read_one_or_many};
 pub(crate) use numbers::{Number, NumberList, Numbers};
 pub use problems::{BadJson, text};
 use problems::{described, located_in, located_out};
 pub(crate) use read::{
-    Key, read, read_bytes, read_constant, read_extra, read_keeping_null, read_map, read_object, read_object_text,
-    read_optional_text,
+    Key, read, read_boxed, read_bytes, read_constant, read_extra, read_keeping_null, read_list, read_map, read_object,
+    read_object_text, read_optional_text,
 };
 pub(crate) use replayed::read_messages;
 pub(crate) use required::Complete;
@@ -35,7 +37,7 @@ pub(crate) use write::{Text, WithNulls, write_extra, write_object, write_optiona
 /// Reads a caller's request.
 ///
 /// # Errors
-/// What isn't UTF-8, broken JSON, or the first member that has the wrong type.
+/// What isn't UTF-8, broken JSON, or the first member that has the wrong type or is too large.
 pub fn decode_request<M: DeserializeOwned>(body: &[u8]) -> Result<M, BadJson> {
     decode_strictly(body, false)
 }
@@ -44,29 +46,33 @@ pub fn decode_request<M: DeserializeOwned>(body: &[u8]) -> Result<M, BadJson> {
 fn decode_strictly<M: DeserializeOwned>(body: &[u8], is_checked: bool) -> Result<M, BadJson> {
     let text = text(body)?;
     // The path costs a little bookkeeping, so it is asked for only when there is something wrong.
-    serde_json::from_str(text).or_else(|_| {
-        replayed::Messages::of(text, is_checked).during(|| {
+    bounds::during(text.len(), || serde_json::from_str(text)).or_else(|_| {
+        let again = || {
             let mut deserializer = serde_json::Deserializer::from_str(text);
             let message: M =
                 serde_path_to_error::deserialize(&mut deserializer).map_err(|error| located_in(error, text))?;
             deserializer.end().map_err(|error| described(&error))?;
             Ok(message)
-        })
+        };
+        let messages = replayed::Messages::of(text, is_checked);
+        messages.during(|| bounds::during(text.len(), again))
     })
 }
 
 /// Reads an upstream's answer, or one event of it.
 ///
 /// # Errors
-/// Only what isn't JSON, or isn't an object.
+/// Only what isn't JSON, isn't an object, or is too large.
 pub fn decode_answer<M: DeserializeOwned>(body: &[u8]) -> Result<M, BadJson> {
     let body = problems::without_mark(body);
-    serde_json::from_slice(body)
-        .or_else(|error| match std::str::from_utf8(body) {
-            Ok(text) => Mode::Lenient.during(|| serde_json::from_str(text)),
-            Err(_) => Err(error),
-        })
-        .map_err(|error| described(&error))
+    let strict = || serde_json::from_slice(body).map_err(|error| described(&error));
+    bounds::during(body.len(), strict).or_else(|bad| match std::str::from_utf8(body) {
+        Ok(text) if !bad.is_too_large => {
+            let lenient = || serde_json::from_str(text).map_err(|error| described(&error));
+            bounds::during(body.len(), || Mode::Lenient.during(lenient))
+        }
+        _ => Err(bad),
+    })
 }
 
 /// Writes an answer to the end of `out`.
@@ -83,8 +89,21 @@ pub fn encode_answer<M: Serialize>(message: &M, out: &mut Vec<u8>) -> Result<(),
 /// # Errors
 /// The first such field.
 pub fn encode_request<M: Serialize + DeserializeOwned>(message: &M) -> Result<Vec<u8>, BadJson> {
+    encode_request_of(message, 0)
+}
+
+/// The same for a request that came as so many bytes: about as many go on, so that they need not be moved while they are
+/// written.
+///
+/// # Errors
+/// As of [`encode_request`].
+pub fn encode_request_of<M: Serialize + DeserializeOwned>(
+    message: &M,
+    arrived_bytes: usize,
+) -> Result<Vec<u8>, BadJson> {
+    let capacity = arrived_bytes + arrived_bytes / 16 + 1024;
     let write = |message: &M| {
-        let mut out = Vec::with_capacity(1024);
+        let mut out = Vec::with_capacity(capacity);
         let mut serializer = serde_json::Serializer::new(&mut out);
         Mode::Strict
             .during(|| serde_path_to_error::serialize(message, &mut serializer).map_err(|error| located_out(&error)))?;
@@ -96,7 +115,9 @@ pub fn encode_request<M: Serialize + DeserializeOwned>(message: &M) -> Result<Ve
         return Ok(out);
     }
     // What the fields in `extra` say is held to the same rules as REST's JSON, by the same code.
-    write(&decode_strictly(&out, true)?)
+    let again = decode_strictly(&out, true)?;
+    drop(out);
+    write(&again)
 }
 
 /// Moves what a request's `extra` says of its own fields into these fields, at every depth, so that it is validated like
@@ -114,9 +135,9 @@ pub(crate) fn settle<M: Object + Serialize + DeserializeOwned>(message: &mut M) 
 /// Reads the one member of a document that tells what an error or a choice is, ignoring the rest.
 ///
 /// # Errors
-/// Broken JSON or a member of another type.
+/// Broken JSON, a member of another type, or what is too large.
 pub fn peek<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, BadJson> {
-    serde_json::from_str(text).map_err(|error| described(&error))
+    bounds::during(text.len(), || serde_json::from_str(text).map_err(|error| described(&error)))
 }
 
 /// How to treat what doesn't fit.

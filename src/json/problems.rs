@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt::Display};
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
 
+use super::bounds;
+
 /// How much of a path is told, in characters: the names of a map's members are the caller's, and of any length.
 pub(super) const PATH_CHARS_MAX: usize = 128;
 
@@ -18,6 +20,20 @@ pub struct BadJson {
     pub path: Option<String>,
     /// What is wrong. Never quotes the document, which may be a prompt.
     pub problem: String,
+    /// Whether it is too large to be read: more than a limit or the budget allows.
+    pub is_too_large: bool,
+}
+
+impl BadJson {
+    /// Something wrong with the document as a whole.
+    pub fn whole(problem: impl Into<String>) -> Self {
+        Self { path: None, problem: problem.into(), is_too_large: bounds::are_exceeded() }
+    }
+
+    /// Something wrong with this member; none for the document as a whole.
+    fn at(path: Option<String>, problem: impl Into<String>) -> Self {
+        Self { path, ..Self::whole(problem) }
+    }
 }
 
 impl Display for BadJson {
@@ -41,7 +57,6 @@ pub(super) fn without_mark(body: &[u8]) -> &[u8] {
 /// # Errors
 /// What isn't UTF-8; of another Unicode encoding, its name.
 pub fn text(body: &[u8]) -> Result<&str, BadJson> {
-    let whole = |problem| BadJson { path: None, problem };
     // JSON begins with an ASCII letter, so the zeros around it tell the encoding.
     let encoding = match body {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => Some("UTF-32"),
@@ -49,11 +64,11 @@ pub fn text(body: &[u8]) -> Result<&str, BadJson> {
         _ => None,
     };
     if let Some(encoding) = encoding {
-        return Err(whole(format!("encoded as {encoding}: send UTF-8")));
+        return Err(BadJson::whole(format!("encoded as {encoding}: send UTF-8")));
     }
     std::str::from_utf8(without_mark(body)).map_err(|error| {
         let place = error.valid_up_to() + body.len() - without_mark(body).len();
-        whole(format!("not UTF-8: byte {place} is wrong; send UTF-8"))
+        BadJson::whole(format!("not UTF-8: byte {place} is wrong; send UTF-8"))
     })
 }
 
@@ -69,27 +84,33 @@ pub(super) fn described(error: &serde_json::Error) -> BadJson {
         Some((_, problem)) => without_place(problem).to_owned(),
         None => describe(error),
     };
-    BadJson { path: None, problem }
+    BadJson::whole(problem)
 }
 
 /// What went wrong while this text was read, and where.
 pub(super) fn located_in(error: serde_path_to_error::Error<serde_json::Error>, text: &str) -> BadJson {
     // What has no name that can be told is a name itself.
     let is_name = matches!(error.path().iter().next_back(), Some(Segment::Unknown));
-    let path = error.path().to_string();
+    let mut path = error.path().to_string();
+    // Names are not known where an answer is read.
+    if bounds::are_exceeded()
+        && let Some(end) = path.find(".?")
+    {
+        path.truncate(end);
+    }
     let error = error.into_inner();
     let is_value = error.classify() == Category::Data;
     if text.trim_ascii().is_empty() {
-        return BadJson { path: None, problem: "not valid JSON: it is empty; send a JSON object".to_owned() };
+        return BadJson::whole("not valid JSON: it is empty; send a JSON object");
     }
     if is_name && is_half(&error) {
         let parent = path.strip_suffix('?').map(|path| path.strip_suffix('.').unwrap_or(path));
         let path = parent.filter(|path| !path.is_empty()).and_then(|path| told(path.to_owned()));
-        return BadJson { path, problem: format!("the name of a member has {HALF}") };
+        return BadJson::at(path, format!("the name of a member has {HALF}"));
     }
     match unreadable(&error, text) {
-        Some(problem) => BadJson { path: told(path), problem: problem.to_owned() },
-        None => BadJson { path: is_value.then(|| told(path)).flatten(), problem: describe(&error) },
+        Some(problem) => BadJson::at(told(path), problem),
+        None => BadJson::at(is_value.then(|| told(path)).flatten(), describe(&error)),
     }
 }
 
@@ -98,11 +119,11 @@ pub(super) fn located_out(error: &serde_path_to_error::Error<serde_json::Error>)
     let path = error.path().to_string();
     let text = error.inner().to_string();
     let Some((name, problem)) = text.strip_prefix(SEPARATOR).and_then(|text| text.rsplit_once(SEPARATOR)) else {
-        return BadJson { path: told(path), problem: describe(error.inner()) };
+        return BadJson::at(told(path), describe(error.inner()));
     };
     let member = format!("extra[{name:?}]");
     let path = if path == "." { member } else { format!("{path}.{member}") };
-    BadJson { path: told(path), problem: without_place(problem).to_owned() }
+    BadJson::at(told(path), without_place(problem))
 }
 
 /// A path as it is told; none for the document itself.
@@ -190,6 +211,6 @@ fn syntax(problem: &str) -> Cow<'_, str> {
     }
 }
 
-fn without_place(text: &str) -> &str {
+pub(super) fn without_place(text: &str) -> &str {
     text.rsplit_once(" at line ").map_or(text, |(text, _)| text)
 }

@@ -11,7 +11,12 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Extra, Integers, MODE, Mode};
+use super::{
+    Extra, Integers, MODE, Mode,
+    bounds::{self, Entries, List, OrNull, Text, charge, keep},
+    problems::without_place,
+};
+use crate::proto::bounds::Limit;
 
 /// The name of a member, borrowed unless it is escaped.
 pub(crate) struct Key<'de>(pub Cow<'de, str>);
@@ -92,18 +97,50 @@ pub(super) fn read_by<'de, A: MapAccess<'de>, S: DeserializeSeed<'de, Value: Def
         *field = map.next_value_seed(seed)?;
         return Ok(());
     }
-    let text = map.next_value::<&RawValue>()?.get();
     // A member may come twice, and the last one counts: what the one before left in the other place goes.
-    match seed.deserialize(&mut serde_json::Deserializer::from_str(text)) {
+    match map.next_value_seed(IfFits(seed, name))? {
         Ok(value) => {
             *field = value;
             extra.remove(name);
         }
-        Err(_) => {
+        Err(Text(text)) => {
             *field = S::Value::default();
-            extra.insert(name.to_owned(), text.to_owned());
+            keep(extra, name.to_owned(), text)?;
         }
     }
+    Ok(())
+}
+
+/// What a seed makes of a value, or the value's text if the seed refuses it. What is too large ends the document all the
+/// same; it is told with the member's name, which is in no path here.
+struct IfFits<'a, S>(S, &'a str);
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for IfFits<'_, S> {
+    type Value = Result<S::Value, Text<'de>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        match self.0.deserialize(&mut serde_json::Deserializer::from_str(text)) {
+            Ok(value) => Ok(Ok(value)),
+            Err(error) if bounds::are_exceeded() => {
+                Err(D::Error::custom(format_args!("{}: {}", self.1, without_place(&error.to_string()))))
+            }
+            Err(_) => Text::within_depth(text).map(Err),
+        }
+    }
+}
+
+/// Reads a list.
+pub(crate) fn read_list<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+    map: &mut A,
+    name: &str,
+    extra: &mut Extra,
+    field: &mut Vec<T>,
+    limit: &Limit,
+) -> Result<(), A::Error> {
+    let mut value = None;
+    read_by(OrNull(List(limit, PhantomData)), map, name, extra, &mut value)?;
+    *field = value.unwrap_or_default();
     Ok(())
 }
 
@@ -117,16 +154,27 @@ pub(crate) fn read_object<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     read_by(OrEmptyList(PhantomData), map, name, extra, field)
 }
 
-/// The same for a map.
-pub(crate) fn read_map<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+/// The same for an object with an allocation of its own.
+pub(crate) fn read_boxed<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
+    map: &mut A,
+    name: &str,
+    extra: &mut Extra,
+    field: &mut Option<Box<T>>,
+) -> Result<(), A::Error> {
+    charge(size_of::<T>())?;
+    read_object(map, name, extra, field)
+}
+
+/// The same for a map of at most `MAX` entries.
+pub(crate) fn read_map<'de, A: MapAccess<'de>, T: Deserialize<'de>, const MAX: usize>(
     map: &mut A,
     name: &str,
     extra: &mut Extra,
     field: &mut BTreeMap<String, T>,
 ) -> Result<(), A::Error> {
-    let mut value = None;
+    let mut value: Option<Entries<T, MAX>> = None;
     read_object(map, name, extra, &mut value)?;
-    *field = value.unwrap_or_default();
+    *field = value.map(|entries| entries.0).unwrap_or_default();
     Ok(())
 }
 
@@ -141,10 +189,13 @@ pub(crate) fn read_keeping_null<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     if field.is_some() {
         extra.remove(name);
     } else if !extra.contains_key(name) {
-        extra.insert(name.to_owned(), "null".to_owned());
+        keep(extra, name.to_owned(), "null")?;
     }
     Ok(())
 }
+
+/// How many bytes a list of them may have: as many as the longest answer could bring, since they take less than their text.
+const BYTES: Limit = Limit { max: usize::MAX, of: "bytes" };
 
 /// The same for bytes, which are a list of integers.
 pub(crate) fn read_bytes<'de, A: MapAccess<'de>>(
@@ -153,10 +204,7 @@ pub(crate) fn read_bytes<'de, A: MapAccess<'de>>(
     extra: &mut Extra,
     field: &mut Option<Vec<u8>>,
 ) -> Result<(), A::Error> {
-    let mut value: Option<Integers<u8>> = None;
-    read(map, name, extra, &mut value)?;
-    *field = value.map(|bytes| bytes.0);
-    Ok(())
+    read_by(OrNull(Integers::new(&BYTES)), map, name, extra, field)
 }
 
 /// Reads any JSON value but null as text.
@@ -166,7 +214,7 @@ pub(crate) fn read_optional_text<'de, A: MapAccess<'de>>(
     _extra: &mut Extra,
     field: &mut Option<String>,
 ) -> Result<(), A::Error> {
-    *field = map.next_value::<Option<&RawValue>>()?.map(|text| text.get().to_owned());
+    *field = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0.to_owned());
     Ok(())
 }
 
@@ -190,12 +238,12 @@ pub(crate) fn read_constant<'de, A: MapAccess<'de>>(
     extra: &mut Extra,
     constant: &str,
 ) -> Result<(), A::Error> {
-    let text = map.next_value::<&RawValue>()?.get();
+    let Text(text) = map.next_value::<Text<'de>>()?;
     let is_constant = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) == Some(constant);
     if is_constant || text == "null" {
         extra.remove(name);
     } else {
-        extra.insert(name.to_owned(), text.to_owned());
+        keep(extra, name.to_owned(), text)?;
     }
     Ok(())
 }
@@ -206,9 +254,8 @@ pub(crate) fn read_extra<'de, A: MapAccess<'de>>(
     key: Key<'de>,
     extra: &mut Extra,
 ) -> Result<(), A::Error> {
-    let text = map.next_value::<&RawValue>()?.get().to_owned();
-    extra.insert(key.0.into_owned(), text);
-    Ok(())
+    let Text(text) = map.next_value::<Text<'de>>()?;
+    keep(extra, key.0.into_owned(), text)
 }
 
 /// Reads a `T`, or null or an empty list for none.

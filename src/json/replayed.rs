@@ -12,13 +12,16 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Extra, Key, Mode, read::read_by};
+use super::{Extra, Key, Mode, bounds::push, read::read_by};
+use crate::proto::{bounds::Limit, v1::limits};
 
 /// Roles of messages that are never an answer.
 const CALLERS_ROLES: [&str; 3] = ["system", "developer", "user"];
 
 /// A member that every whole answer has, if only as null, and that hardly anybody writes by hand.
 const ANSWERS_MEMBER: &str = "refusal";
+
+const MESSAGES_MAX: usize = limits::CREATE_CHAT_COMPLETION_REQUEST_MESSAGES.max;
 
 /// For each message of a request, whether it is read as an answer is.
 #[derive(Default)]
@@ -33,8 +36,7 @@ impl Messages {
     /// `is_checked` says that the messages have been read before, and what was odd in them let through.
     pub(super) fn of(text: &str, is_checked: bool) -> Self {
         let Some(messages) = member("messages", text) else { return Self::default() };
-        let Ok(messages) = serde_json::from_str::<Vec<&RawValue>>(messages) else { return Self::default() };
-        Self(messages.into_iter().map(|message| is_answer(message.get(), is_checked)).collect())
+        Self(serde_json::Deserializer::from_str(messages).deserialize_seq(Answers { is_checked }).unwrap_or_default())
     }
 
     /// Has [`read_messages`] heed them while this work is done.
@@ -51,6 +53,29 @@ impl Messages {
 
     fn has_answer_at(place: usize) -> bool {
         MESSAGES.with_borrow(|messages| messages.0.get(place).copied().unwrap_or_default())
+    }
+}
+
+/// Which messages of a list may be answers, of as many as a request may have.
+struct Answers {
+    is_checked: bool,
+}
+
+impl<'de> Visitor<'de> for Answers {
+    type Value = Vec<bool>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<bool>, A::Error> {
+        let mut answers = Vec::new();
+        while let Some(message) = list.next_element::<&RawValue>()? {
+            if answers.len() < MESSAGES_MAX {
+                answers.push(is_answer(message.get(), self.is_checked));
+            }
+        }
+        Ok(answers)
     }
 }
 
@@ -72,9 +97,10 @@ pub(crate) fn read_messages<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     name: &str,
     extra: &mut Extra,
     field: &mut Vec<T>,
+    limit: &Limit,
 ) -> Result<(), A::Error> {
     let mut value = None;
-    read_by(List(PhantomData), map, name, extra, &mut value)?;
+    read_by(List(limit, PhantomData), map, name, extra, &mut value)?;
     *field = value.unwrap_or_default();
     Ok(())
 }
@@ -107,9 +133,9 @@ fn member<'de>(name: &str, text: &'de str) -> Option<&'de str> {
 }
 
 /// A list, or null for none.
-struct List<T>(PhantomData<T>);
+struct List<'a, T>(&'a Limit, PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<T> {
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<'_, T> {
     type Value = Option<Vec<T>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -117,7 +143,7 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for List<'_, T> {
     type Value = Option<Vec<T>>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -131,7 +157,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
         let mut messages = Vec::new();
         while let Some(message) = list.next_element_seed(Message(messages.len(), PhantomData))? {
-            messages.push(message);
+            push(&mut messages, self.0, message)?;
         }
         Ok(Some(messages))
     }

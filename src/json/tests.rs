@@ -124,3 +124,28 @@ fn text_that_is_not_json_is_told_with_what_json_text_is() {
     let bad = encode_request(&request).unwrap_err().to_string();
     assert_eq!(bad, format!("extra[\"new\"]: not valid JSON text: expected value; {hint}"));
 }
+
+#[test]
+fn brackets_in_texts_are_no_levels() {
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    assert!(!bounds::is_too_deep(&deep(128)) && bounds::is_too_deep(&deep(129)));
+    assert!(bounds::is_too_deep(&format!(r#"{{"\"":{}}}"#, deep(128))));
+    assert!(!bounds::is_too_deep(&format!(r#"["{}\"{}"]"#, "[".repeat(300), "{".repeat(300))));
+    assert!(!bounds::is_too_deep(&format!("[{}]", "[],".repeat(300))));
+}
+
+#[test]
+fn what_is_too_large_is_no_oddity_of_an_answers() {
+    let body = format!(r#"{{"choices":[{}{{}}],"id":7}}"#, "{},".repeat(4096));
+    let bad = decode_answer::<StreamChatCompletionResponse>(body.as_bytes()).unwrap_err();
+    assert!(bad.is_too_large, "{bad}");
+    // Nor of what is given back.
+    let calls = "{},".repeat(8192);
+    let body = format!(r#"{{"messages":[{{"role":"assistant","content":7,"tool_calls":[{calls}{{}}]}}]}}"#);
+    let bad = decode_request::<CreateChatCompletionRequest>(body.as_bytes()).unwrap_err();
+    assert!(bad.is_too_large, "{bad}");
+    assert_eq!(bad.path.as_deref(), Some("messages[0]"));
+    // And the next document is read as if nothing had been.
+    let body = r#"{"model":"m","messages":[{"role":"assistant","content":7}]}"#;
+    decode_request::<CreateChatCompletionRequest>(body.as_bytes()).unwrap();
+}

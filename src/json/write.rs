@@ -7,9 +7,10 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Extra, MODE, Mode, NAMES_A_FIELD, Object,
+    Extra, MODE, Mode, NAMES_A_FIELD, Object, bounds,
     problems::{in_extra, in_text},
 };
+use crate::proto::bounds::TooLarge;
 
 pub(crate) fn write_object<S: Serializer>(
     message: &impl Object,
@@ -74,6 +75,9 @@ fn is_in<E: serde::ser::Error>(extra: &Extra, name: &str, is_set: bool) -> Resul
 /// Writes the members that the message has no field for, and those whose type we didn't expect.
 pub(crate) fn write_extra<M: SerializeMap>(map: &mut M, extra: &Extra) -> Result<(), M::Error> {
     for (name, text) in extra {
+        if MODE.get() == Mode::Strict && bounds::is_too_deep(text) {
+            return Err(M::Error::custom(in_extra(name, TooLarge::Depth)));
+        }
         match serde_json::from_str::<&RawValue>(text) {
             Ok(text) => map.serialize_entry(name, text)?,
             Err(error) => return Err(M::Error::custom(in_extra(name, in_text(&error)))),
@@ -87,6 +91,9 @@ pub(crate) struct Text<'a>(pub &'a str);
 
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if MODE.get() == Mode::Strict && bounds::is_too_deep(self.0) {
+            return Err(S::Error::custom(TooLarge::Depth));
+        }
         match serde_json::from_str::<&RawValue>(self.0) {
             Ok(text) => text.serialize(serializer),
             Err(error) => Err(S::Error::custom(in_text(&error))),

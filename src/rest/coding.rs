@@ -10,6 +10,7 @@ use super::body::{Limit, too_large};
 use crate::{
     coding::{COMPRESSED_MIN, Coding, Gzip, Undecodable},
     error::{Error, Kind, Result},
+    service::Call,
 };
 
 /// The codings of requests that are understood.
@@ -92,17 +93,20 @@ fn codings(headers: &HeaderMap) -> Result<Vec<Coding>> {
 /// Undoes the codings of a request's body. What comes of each may be as large as a request, and no larger.
 ///
 /// # Errors
-/// Invalid for data that can't be decoded, TooLarge.
-pub async fn decode(headers: &HeaderMap, mut body: Bytes, limit: Limit) -> Result<Bytes> {
+/// Invalid for data that can't be decoded, TooLarge, Unavailable if there is no room for it.
+pub async fn decode(call: &Call, headers: &HeaderMap, mut body: Bytes, limit: Limit) -> Result<Bytes> {
     for coding in codings(headers)?.into_iter().rev() {
-        body = decode_one(coding, &body, limit).await?;
+        let coded = body.len();
+        body = decode_one(call, coding, &body, limit).await?;
+        call.body().into_iter().for_each(|share| share.give_back(coded));
     }
     Ok(body)
 }
 
-async fn decode_one(coding: Coding, body: &[u8], limit: Limit) -> Result<Bytes> {
+async fn decode_one(call: &Call, coding: Coding, body: &[u8], limit: Limit) -> Result<Bytes> {
     let mut decoded = Vec::new();
     let take = |piece: &[u8]| {
+        call.body().map_or(Ok(()), |share| share.add(piece.len()))?;
         decoded.extend_from_slice(piece);
         Ok(())
     };

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Serialize;
 
 use crate::{
+    aside,
     error::Error,
     json,
     service::{Answered, Services},
@@ -74,10 +75,10 @@ pub fn routes(services: Services, request_bytes_max: usize) -> Router {
 type Inside = (Arc<Services>, body::Limit);
 
 /// A message as a JSON answer.
-fn answer<M: Serialize>(answered: impl Into<Answered<M>>) -> Response {
+fn answer<M: Serialize + prost::Message>(answered: impl Into<Answered<M>>) -> Response {
     let Answered { answer, headers } = answered.into();
     let mut body = Vec::with_capacity(1024);
-    if let Err(problem) = json::encode_answer(&answer, &mut body) {
+    if let Err(problem) = aside::here(answer.encoded_len(), || json::encode_answer(&answer, &mut body)) {
         return Error::internal(problem).into_response();
     }
     respond(body.into(), "application/json", headers)

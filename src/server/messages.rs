@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    service::call,
+    service::{bodies::Bodies, call},
 };
 
 /// Checks messages, and decompresses them.
@@ -40,6 +40,8 @@ pub(super) struct Layer {
     /// What to do about a larger one.
     advice: &'static str,
     methods: Arc<Methods>,
+    /// Where what is decompressed is counted.
+    bodies: Option<Bodies>,
 }
 
 /// The largest message to a service that needs no key, in bytes. Names of services and symbols are short.
@@ -47,15 +49,15 @@ const OPEN_BYTES_MAX: usize = 4 * 1024;
 
 impl Layer {
     /// For services that need a key, when there are keys.
-    pub(super) fn guarded(bytes_max: usize, methods: &Arc<Methods>) -> Self {
+    pub(super) fn guarded(bytes_max: usize, methods: &Arc<Methods>, bodies: &Bodies) -> Self {
         let advice = "send less, or raise --max-request-bytes";
-        Self { bytes_max, advice, methods: Arc::clone(methods) }
+        Self { bytes_max, advice, methods: Arc::clone(methods), bodies: Some(bodies.clone()) }
     }
 
     /// For services that need none.
     pub(super) fn open(methods: &Arc<Methods>) -> Self {
         let advice = "a message to this service is a short name";
-        Self { bytes_max: OPEN_BYTES_MAX, advice, methods: Arc::clone(methods) }
+        Self { bytes_max: OPEN_BYTES_MAX, advice, methods: Arc::clone(methods), bodies: None }
     }
 }
 
@@ -105,10 +107,11 @@ impl Layer {
 
     fn check_messages(&self, mut request: Request, rules: Rules) -> Request {
         encoding::forget(request.headers_mut());
+        let share = self.bodies.as_ref().map(Bodies::share);
         request.map(|body| {
             let messages = Body::new(Messages { body, frames: Frames::new(rules) });
             match rules.coding {
-                Some(coding) => Body::new(Unpacked::new(messages, coding, rules)),
+                Some(coding) => Body::new(Unpacked::new(messages, coding, rules, share)),
                 None => messages,
             }
         })

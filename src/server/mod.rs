@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod auth;
+mod bodies;
 mod connections;
 mod contract;
 mod cors;

@@ -9,9 +9,9 @@
 //! cors           browsers ask first, also on paths that need a key
 //! ├─ probes      /healthz, /readyz                                       open
 //! ├─ docs, home  /openapi.json, /docs, /                                 open
-//! ├─ gRPC        only_grpc → gRPC-Web → limit ─┬─ messages → health, reflection                     open
-//! │                                            └─ begin → auth → messages → ChatService, … (→ pack → ModelService)
-//! ├─ REST        begin → auth → the OpenAI door                          (begin: not while we drain)
+//! ├─ gRPC        only_grpc → gRPC-Web → limit ─┬─ messages → health, reflection                              open
+//! │                                            └─ begin → auth → messages → bodies → ChatService, … (→ pack → ModelService)
+//! ├─ REST        begin → auth → bodies → the OpenAI door                 (begin: not while we drain)
 //! └─ fallback    unknown paths, in the caller's dialect
 //! ```
 
@@ -28,7 +28,7 @@ use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
 use super::{
-    auth, contract, cors, early, encoding, grpc, host, limit, messages,
+    auth, bodies, contract, cors, early, encoding, grpc, host, limit, messages,
     methods::Methods,
     ready::{self, Readiness},
     reflection, unread,
@@ -42,7 +42,7 @@ use crate::{
         model_service_server::ModelServiceServer,
     },
     rest,
-    service::{Arrival, Running, Services},
+    service::{Arrival, Running, Services, bodies::Bodies},
     telemetry,
 };
 
@@ -53,6 +53,7 @@ pub(super) fn router(
     running: &Running,
 ) -> Result<Router> {
     let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
+    let bodies = Bodies::new(config.inflight_request_bytes_max());
     let begin = || from_fn_with_state(readiness.clone(), ready::refuse_while_draining);
     let keys = auth::Keys::new(&config.api_keys, &config.units.key_weights);
 
@@ -71,7 +72,8 @@ pub(super) fn router(
         .into_axum_router()
         .reset_fallback()
         .merge(models)
-        .layer(messages::Layer::guarded(bytes_max, &methods))
+        .layer(bodies::Layer(bodies.clone()))
+        .layer(messages::Layer::guarded(bytes_max, &methods, &bodies))
         .layer(auth::layer(&keys))
         .layer(begin());
     let open = Routes::new(readiness.health_service())
@@ -86,7 +88,7 @@ pub(super) fn router(
         .layer(GrpcWebLayer::new())
         .layer(from_fn_with_state(Arc::clone(&methods), grpc::only_grpc));
 
-    let rest = rest::routes(services, bytes_max).layer(auth::layer(&keys)).layer(begin());
+    let rest = rest::routes(services, bytes_max).layer(bodies::Layer(bodies)).layer(auth::layer(&keys)).layer(begin());
 
     Ok(Router::new()
         .merge(readiness.probes())

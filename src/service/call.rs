@@ -2,7 +2,10 @@
 
 use std::{
     future::Future,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,6 +14,7 @@ use http::{Extensions, HeaderMap, HeaderValue};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    bodies::{Held, Share},
     running::{Place, Running},
     validate,
 };
@@ -67,6 +71,8 @@ pub struct Call {
     pub priority: Priority,
     /// Whose call it is.
     pub caller: Caller,
+    /// The bytes of its body, as far as they have arrived; none if nobody counts them.
+    body: Option<Arc<Share>>,
     /// Where it stands in the queue for units.
     pub queue_place: admission::Place,
     /// The call's id in logs: `x-request-id`.
@@ -92,6 +98,7 @@ impl Call {
             fallbacks: fallbacks(headers)?,
             priority: headers.get(PRIORITY).map(priority).transpose()?.unwrap_or_default(),
             caller: extensions.get().copied().unwrap_or_default(),
+            body: extensions.get().cloned(),
             queue_place: admission::Place::default(),
             request_id: headers.get(telemetry::REQUEST_ID).cloned(),
             place: arrival.map(|arrival| arrival.running.clone()).unwrap_or_default().begin(),
@@ -108,6 +115,7 @@ impl Call {
             fallbacks: None,
             priority: Priority::default(),
             caller: Caller::default(),
+            body: None,
             queue_place: admission::Place::default(),
             request_id: None,
             place: Running::default().begin(),
@@ -126,6 +134,16 @@ impl Call {
             Some(deadline) => timeout_at(deadline, body).await.map_err(|_| deadline_exceeded()),
             None => timeout_at(limit, body).await.map_err(|_| body_timeout()),
         }
+    }
+
+    /// The bytes of its body, as far as they have arrived; none if nobody counts them.
+    pub fn body(&self) -> Option<&Share> {
+        self.body.as_deref()
+    }
+
+    /// Takes the bytes of its body over: for what becomes of them.
+    pub(super) fn hold_body(&self) -> Option<Held> {
+        self.body.as_ref().map(|body| body.hold())
     }
 
     /// Does the whole of a call's work: until its end, its deadline, or the end of all calls.

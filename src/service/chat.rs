@@ -42,7 +42,8 @@ impl Chat {
                 // A unary answer has its usage; a stream has it only when asked.
                 request.stream_options.get_or_insert_default().include_usage.get_or_insert(true);
             }
-            prepare(&mut request, via_stream)?;
+            let check = move |request: &mut CreateChatCompletionRequest| prepare(request, via_stream);
+            let request = self.dispatch.prepare(&call, request, check).await?;
             if via_stream {
                 self.dispatch.whole_via_stream::<_, _, ChatAccumulator>(&call, request, ANSWER_BYTES_MAX).await
             } else {
@@ -59,9 +60,9 @@ impl Chat {
     pub async fn stream(
         &self,
         call: Call,
-        mut request: CreateChatCompletionRequest,
+        request: CreateChatCompletionRequest,
     ) -> Result<Answered<Answers<StreamChatCompletionResponse>>> {
-        call.refuse(prepare(&mut request, true))?;
+        let request = call.begin(self.dispatch.prepare(&call, request, |request| prepare(request, true))).await?;
         self.dispatch.stream(call, request).await
     }
 }
@@ -93,6 +94,10 @@ impl dispatch::Sum<StreamChatCompletionResponse> for ChatAccumulator {
 
     fn add(&mut self, piece: StreamChatCompletionResponse) {
         self.add(piece);
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.is_too_large()
     }
 
     fn finish(self) -> Self::Whole {

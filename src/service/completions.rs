@@ -33,10 +33,10 @@ impl Completions {
     pub async fn create(
         &self,
         call: Call,
-        mut request: CreateCompletionRequest,
+        request: CreateCompletionRequest,
     ) -> Result<Answered<CreateCompletionResponse>> {
         call.run(async {
-            prepare(&mut request, false)?;
+            let request = self.dispatch.prepare(&call, request, |request| prepare(request, false)).await?;
             self.dispatch.whole(&call, request).await
         })
         .await
@@ -49,9 +49,9 @@ impl Completions {
     pub async fn stream(
         &self,
         call: Call,
-        mut request: CreateCompletionRequest,
+        request: CreateCompletionRequest,
     ) -> Result<Answered<Answers<StreamCompletionResponse>>> {
-        call.refuse(prepare(&mut request, true))?;
+        let request = call.begin(self.dispatch.prepare(&call, request, |request| prepare(request, true))).await?;
         self.dispatch.stream(call, request).await
     }
 }

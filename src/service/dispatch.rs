@@ -1,6 +1,6 @@
 //! Asking for an answer: the one way by which chat, completions and embeddings reach the upstream.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, marker::PhantomData, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -11,7 +11,7 @@ use tonic::Response;
 use super::{
     Answers, Call, Units,
     circuit::{self, Circuits, Pass},
-    encode,
+    prepared::{self, Prepared},
     route::{Attempt, Route},
 };
 use crate::{
@@ -92,6 +92,9 @@ pub trait Sum<M>: Default + Send {
     /// Adds the next piece.
     fn add(&mut self, piece: M);
 
+    /// Whether the pieces together take more memory than an answer may.
+    fn is_too_large(&self) -> bool;
+
     /// All pieces have come.
     fn finish(self) -> Self::Whole;
 }
@@ -109,7 +112,7 @@ pub struct Dispatch {
 }
 
 /// A request that models answer, as the upstream shall see it.
-pub trait Request: Serialize + DeserializeOwned + Send {
+pub trait Request: Serialize + DeserializeOwned + Send + 'static {
     /// Its path below the upstream's base URL.
     const PATH: &'static [&'static str];
 
@@ -121,6 +124,16 @@ pub trait Request: Serialize + DeserializeOwned + Send {
 
     /// How many choices the answer shall have.
     fn choices(&self) -> usize;
+}
+
+/// A request that is checked, and ready to be sent.
+#[derive(Debug)]
+pub(super) struct Ready<R> {
+    prepared: Prepared,
+    /// The name that the caller asked for.
+    asked: String,
+    choices: usize,
+    request: PhantomData<fn() -> R>,
 }
 
 impl Dispatch {
@@ -141,12 +154,34 @@ impl Dispatch {
         }
     }
 
+    /// Makes a request ready, after this check.
+    ///
+    /// # Errors
+    /// The check's own; Invalid, for what only a gRPC caller can get wrong; Unavailable, if there is no room for its bytes.
+    pub(super) async fn prepare<R: Request>(
+        &self,
+        call: &Call,
+        request: R,
+        check: impl FnOnce(&mut R) -> Result<()> + Send + 'static,
+    ) -> Result<Ready<R>> {
+        let names = self.catalogue.names().clone();
+        let (prepared, (asked, choices)) = prepared::prepare(call, request, move |request: &mut R| {
+            check(request)?;
+            let asked = request.model().clone();
+            let model = names.resolve(&asked).to_owned();
+            request.model().clone_from(&model);
+            Ok((model, (asked, request.choices())))
+        })
+        .await?;
+        Ok(Ready { prepared, asked, choices, request: PhantomData })
+    }
+
     /// Asks for a whole answer.
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
-    pub async fn whole<R: Request, M: Whole>(&self, call: &Call, mut request: R) -> Result<Answered<M>> {
-        let mut route = self.route(call, &mut request);
+    pub(super) async fn whole<R: Request, M: Whole>(&self, call: &Call, mut request: Ready<R>) -> Result<Answered<M>> {
+        let mut route = self.route(call, &request);
         loop {
             let (mut attempt, body) = next(&mut route, &mut request).await?;
             let result = self.ask_whole::<R, M>(call, &mut attempt, body).await;
@@ -197,14 +232,14 @@ impl Dispatch {
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
-    pub async fn whole_via_stream<R: Request, M: Chunk, S: Sum<M>>(
+    pub(super) async fn whole_via_stream<R: Request, M: Chunk, S: Sum<M>>(
         &self,
         call: &Call,
-        mut request: R,
+        mut request: Ready<R>,
         bytes_max: usize,
     ) -> Result<Answered<S::Whole>> {
-        let mut route = self.route(call, &mut request);
-        let limits = Ask { choices: request.choices(), bytes_max: Some(bytes_max), ..Ask::default() };
+        let mut route = self.route(call, &request);
+        let limits = Ask { choices: request.choices, bytes_max: Some(bytes_max), ..Ask::default() };
         loop {
             let (mut attempt, body) = next(&mut route, &mut request).await?;
             let result = self.add_up::<R, M, S>(call, &mut attempt, body, limits).await;
@@ -230,6 +265,9 @@ impl Dispatch {
                 Ok(piece) => sum.add(piece),
                 Err(error) => return Err(failed(permit, error)),
             }
+            if sum.is_too_large() {
+                return Err(failed(permit, upstream::too_large()));
+            }
         }
         permit.end();
         Ok(Answered { answer: sum.finish(), headers })
@@ -240,14 +278,18 @@ impl Dispatch {
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
-    pub async fn stream<R: Request, M: Chunk>(&self, call: Call, request: R) -> Result<Answered<Answers<M>>> {
+    pub(super) async fn stream<R: Request, M: Chunk>(
+        &self,
+        call: Call,
+        request: Ready<R>,
+    ) -> Result<Answered<Answers<M>>> {
         let begun = call.begin(self.begin(&call, request)).await?;
         Ok(begun.map(|begun| Answers::new(begun, call)))
     }
 
-    async fn begin<R: Request, M: Chunk>(&self, call: &Call, mut request: R) -> Result<Answered<Begun<M>>> {
-        let mut route = self.route(call, &mut request);
-        let limits = Ask { choices: request.choices(), ..Ask::default() };
+    async fn begin<R: Request, M: Chunk>(&self, call: &Call, mut request: Ready<R>) -> Result<Answered<Begun<M>>> {
+        let mut route = self.route(call, &request);
+        let limits = Ask { choices: request.choices, ..Ask::default() };
         loop {
             let (mut attempt, body) = next(&mut route, &mut request).await?;
             let result = self.ask_stream::<R, M>(call, &mut attempt, body, limits).await;
@@ -296,9 +338,9 @@ impl Dispatch {
         }
     }
 
-    fn route<R: Request>(&self, call: &Call, request: &mut R) -> Route {
+    fn route<R: Request>(&self, call: &Call, request: &Ready<R>) -> Route {
         let names = self.catalogue.names();
-        let asked = request.model();
+        let asked = &request.asked;
         let model = names.resolve(asked);
         let configured = || self.fallbacks.get(model).map(Vec::as_slice);
         let fallbacks = match call.fallbacks.as_deref().or_else(configured) {
@@ -312,10 +354,10 @@ impl Dispatch {
 }
 
 /// The next model's turn, and the request as that model shall see it.
-async fn next<R: Request>(route: &mut Route, request: &mut R) -> Result<(Attempt, Bytes)> {
+async fn next<R>(route: &mut Route, request: &mut Ready<R>) -> Result<(Attempt, Bytes)> {
     let attempt = route.next().await?;
-    request.model().clone_from(&attempt.model);
-    Ok((attempt, encode(request)?.into()))
+    let body = request.prepared.body_for(&attempt.model).await?;
+    Ok((attempt, body))
 }
 
 /// What is asked besides the body.

@@ -30,15 +30,21 @@ impl Embeddings {
     pub async fn create(
         &self,
         call: Call,
-        mut request: CreateEmbeddingRequest,
+        request: CreateEmbeddingRequest,
     ) -> Result<Answered<CreateEmbeddingResponse>> {
         call.run(async {
-            validate::embedding(&mut request)?;
-            request.provider = None;
+            let request = self.dispatch.prepare(&call, request, prepare).await?;
             self.dispatch.whole(&call, request).await
         })
         .await
     }
+}
+
+/// Checks the request and leaves out what is ours.
+fn prepare(request: &mut CreateEmbeddingRequest) -> Result<()> {
+    validate::embedding(request)?;
+    request.provider = None;
+    Ok(())
 }
 
 impl dispatch::Request for CreateEmbeddingRequest {

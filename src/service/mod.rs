@@ -2,6 +2,7 @@
 //! upstream and hands the answer up; tonic calls it for gRPC and gRPC-Web, `rest` calls the same methods for JSON.
 
 pub mod account;
+pub mod bodies;
 pub mod call;
 pub mod chat;
 pub mod chat_accumulator;
@@ -11,6 +12,7 @@ pub mod dispatch;
 pub mod embeddings;
 pub mod feed;
 pub mod models;
+mod prepared;
 pub mod route;
 pub mod running;
 mod stream;
@@ -19,7 +21,7 @@ mod validate;
 
 use crate::{
     config,
-    error::{Error, Result},
+    error::Error,
     json,
     upstream::{Catalogue, Client, Names},
 };
@@ -65,14 +67,6 @@ impl Services {
             account: Account::new(upstream, feed, units),
         }
     }
-}
-
-/// A request as the JSON that the upstream gets.
-///
-/// # Errors
-/// Invalid, for what only a gRPC caller can get wrong.
-fn encode<R: serde::Serialize + serde::de::DeserializeOwned>(request: &R) -> Result<Vec<u8>> {
-    json::encode_request(request).map_err(invalid)
 }
 
 fn invalid(bad: json::BadJson) -> Error {

@@ -7,7 +7,7 @@ use std::{hash::Hasher, time::Duration};
 use bytes::Bytes;
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Answered, Call, encode, validate};
+use super::{Answered, Call, prepared, validate};
 use crate::{
     error::{Error, Result},
     proto::v1::{
@@ -142,12 +142,17 @@ impl Models {
     ///
     /// # Errors
     /// Invalid for a bad field; otherwise what the upstream's reply means.
-    pub async fn tokenize(&self, call: Call, mut request: TokenizeRequest) -> Result<Reply<TokenizeResponse>> {
+    pub async fn tokenize(&self, call: Call, request: TokenizeRequest) -> Result<Reply<TokenizeResponse>> {
+        let names = self.catalogue.names().clone();
         let reply = async {
-            validate::tokenize(&mut request)?;
-            request.model = self.catalogue.names().resolve(&request.model).to_owned();
-            let ask = Ask { deadline: call.deadline, model: Some(&request.model), ..Ask::default() };
-            self.upstream.post(&["tokenize"], encode(&request)?.into(), ask).await
+            let check = move |request: &mut TokenizeRequest| {
+                validate::tokenize(request)?;
+                request.model = names.resolve(&request.model).to_owned();
+                Ok((request.model.clone(), request.model.clone()))
+            };
+            let (prepared, model) = prepared::prepare(&call, request, check).await?;
+            let ask = Ask { deadline: call.deadline, model: Some(&model), ..Ask::default() };
+            self.upstream.post(&["tokenize"], prepared.into_body(), ask).await
         };
         call.run(reply).await
     }

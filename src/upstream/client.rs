@@ -17,7 +17,7 @@ use super::{
     whole::{self, Whole},
 };
 use crate::{
-    config,
+    aside, config,
     error::{self, Error, Kind, Result, request_id},
 };
 
@@ -368,7 +368,9 @@ impl Client {
     async fn read_whole<M: Whole>(&self, response: reqwest::Response, sent: Instant, ask: Ask<'_>) -> Result<Reply<M>> {
         let request_id = request_id(response.headers());
         let body = self.body(response, sent, ask).await?;
-        match whole::read(&body, ask.model) {
+        let model = ask.model.map(str::to_owned);
+        let read = aside::run(body.len(), move || whole::read(&body, model.as_deref())).await?;
+        match read {
             Ok(answer) => Ok(Reply { request_id, answer }),
             Err(error) => Err(self.without_secret(error).with_upstream_request_id(request_id.as_ref().and_then(text))),
         }

@@ -20,12 +20,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{
     client::Ask,
     clocks::{Clocks, Late},
-    failures::{too_large, wrong},
+    failures::{bad_event, too_large},
     finish::End,
     identity::{self, Identity, Named},
     sse::{Decoder, Event, TooLong},
 };
 use crate::{
+    aside,
     error::{Error, Kind, Result},
     json,
 };
@@ -179,18 +180,14 @@ impl<M: Chunk> Events<M> {
         if data == b"[DONE]" {
             return if choices.are_finished() { Meaning::Done } else { Meaning::Failed(None, cut()) };
         }
-        let mut chunk: M = match json::decode_answer(data) {
+        let mut chunk: M = match aside::here(data.len(), || json::decode_answer(data)) {
             Ok(chunk) => chunk,
             Err(problem) => {
                 // A list, perhaps, with an error in it.
                 if let Some(error) = Error::from_event(data, model) {
                     return Meaning::Failed(None, error);
                 }
-                let message = format!(
-                    "Featherless sent an event that is {}; the answer is not complete: try again",
-                    wrong(&problem)
-                );
-                return Meaning::Broken(Error::new(Kind::Upstream, "upstream_bad_answer", message));
+                return Meaning::Broken(bad_event(&problem));
             }
         };
         if let Some(named) = chunk.named() {

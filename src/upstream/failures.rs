@@ -8,20 +8,40 @@ use crate::{
 };
 
 /// An answer beyond all bounds.
-pub(super) fn too_large() -> Error {
+pub fn too_large() -> Error {
     let message = format!("Featherless's answer is larger than {ANSWER_BYTES_MAX} bytes");
     Error::new(Kind::Upstream, "upstream_answer_too_large", message)
 }
 
 /// An answer that isn't what its status and its media type promise.
 pub(super) fn bad_answer(problem: &json::BadJson) -> Error {
+    if problem.is_too_large {
+        return unreadably_large("answer", problem);
+    }
     Error::new(Kind::Upstream, "upstream_bad_answer", format!("Featherless's answer is {}: try again", wrong(problem)))
 }
 
 /// What is wrong with an answer, after `is`.
-pub(super) fn wrong(problem: &json::BadJson) -> String {
+fn wrong(problem: &json::BadJson) -> String {
     let problem = problem.to_string();
     if problem.starts_with("not ") { problem } else { format!("not as it should be ({problem})") }
+}
+
+/// An event that is no piece of an answer.
+pub(super) fn bad_event(problem: &json::BadJson) -> Error {
+    if problem.is_too_large {
+        return unreadably_large("event", problem);
+    }
+    let message =
+        format!("Featherless sent an event that is {}; the answer is not complete: try again", wrong(problem));
+    Error::new(Kind::Upstream, "upstream_bad_answer", message)
+}
+
+fn unreadably_large(what: &str, problem: &json::BadJson) -> Error {
+    // What to do about it is meant for callers.
+    let problem = problem.problem.split(';').next().unwrap_or_default();
+    let message = format!("Featherless's {what} is larger than is read here: {problem}");
+    Error::new(Kind::Upstream, "upstream_answer_too_large", message)
 }
 
 /// There is no key to ask with.

@@ -20,6 +20,7 @@ pub use begun::Begun;
 pub use catalogue::Catalogue;
 pub use client::{ANSWER_BYTES_MAX, Ask, Client, Reply};
 pub use events::{Chunk, Events};
+pub use failures::too_large;
 pub use finish::{End, FAILURE_MEMBERS};
 pub use identity::{Identity, Named};
 pub use names::Names;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A message that is the whole answer to a request.
-pub trait Whole: DeserializeOwned {
+pub trait Whole: DeserializeOwned + Send + 'static {
     /// Members that are an answer even when they are empty, if they are there: a text may have no tokens.
     const MAY_BE_EMPTY: &'static [&'static str] = &[];
 

@@ -152,7 +152,7 @@ async fn bytes_that_are_not_text_are_refused() {
     let deep = format!("{{\"messages\":{}", "[".repeat(100_000));
     assert_eq!(post(&gateway, "application/json", deep).await.0, 400, "no stack is overflown");
     let deep = format!("{{\"unknown\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(post(&gateway, "application/json", deep).await.1["error"]["param"], "model");
+    assert_eq!(post(&gateway, "application/json", deep).await.1["error"]["param"], "unknown");
     gateway.ask(Door::RestUnary, &prompt(MODEL, "hi")).await.ok();
 }
 

@@ -13,6 +13,7 @@
 mod account;
 mod auth;
 mod bad_input;
+mod bounds;
 mod catalogue;
 mod chaos;
 mod chat;

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -19,6 +20,7 @@ use crate::{
     coding::{Coding, Undecodable},
     error::{Error, Kind, Result},
     server::frames::{PREFIX_BYTES, Rules, announced},
+    service::bodies::Share,
 };
 
 /// Gives the frames of another body, each message decompressed. What that body gives must be frames that
@@ -27,6 +29,8 @@ pub(in crate::server) struct Unpacked {
     body: Body,
     coding: Coding,
     rules: Rules,
+    /// What is in memory here, among all bodies; none where they are small.
+    share: Option<Arc<Share>>,
     /// What has come of a frame that has not come whole.
     received: BytesMut,
     unpacking: Option<Unpacking>,
@@ -37,9 +41,17 @@ pub(in crate::server) struct Unpacked {
 type Unpacking = Pin<Box<dyn Future<Output = Result<VecDeque<Bytes>>> + Send>>;
 
 impl Unpacked {
-    pub(in crate::server) fn new(body: Body, coding: Coding, rules: Rules) -> Self {
+    pub(in crate::server) fn new(body: Body, coding: Coding, rules: Rules, share: Option<Arc<Share>>) -> Self {
         let (received, pieces) = (BytesMut::new(), VecDeque::new());
-        Self { body, coding, rules, received, unpacking: None, pieces }
+        Self { body, coding, rules, share, received, unpacking: None, pieces }
+    }
+
+    fn count(&self, bytes: usize) -> Result<()> {
+        self.share.as_ref().map_or(Ok(()), |share| share.add(bytes))
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.share.iter().for_each(|share| share.give_back(bytes));
     }
 
     /// Takes the next frame, if it has come whole.
@@ -60,6 +72,7 @@ impl HttpBody for Unpacked {
         let this = self.get_mut();
         loop {
             if let Some(piece) = this.pieces.pop_front() {
+                this.give_back(piece.len());
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
             if let Some(unpacking) = &mut this.unpacking {
@@ -68,7 +81,7 @@ impl HttpBody for Unpacked {
                 this.pieces = unpacked.map_err(Status::from)?;
             } else if let Some((is_compressed, frame)) = this.next() {
                 if is_compressed {
-                    this.unpacking = Some(Box::pin(unpack(frame, this.coding, this.rules)));
+                    this.unpacking = Some(Box::pin(unpack(frame, this.coding, this.rules, this.share.clone())));
                 } else {
                     let mut prefix = frame;
                     let message = prefix.split_off(PREFIX_BYTES);
@@ -77,7 +90,10 @@ impl HttpBody for Unpacked {
             } else {
                 match ready!(Pin::new(&mut this.body).poll_frame(context)?) {
                     Some(frame) => match frame.into_data() {
-                        Ok(data) => this.received.extend_from_slice(&data),
+                        Ok(data) => {
+                            this.count(data.len()).map_err(Status::from)?;
+                            this.received.extend_from_slice(&data);
+                        }
                         Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                     },
                     None => return Poll::Ready(None),
@@ -93,16 +109,20 @@ fn prefix_of(length: usize) -> Bytes {
 }
 
 /// A frame without compression: its prefix, and its message in pieces.
-async fn unpack(frame: Bytes, coding: Coding, rules: Rules) -> Result<VecDeque<Bytes>> {
+async fn unpack(frame: Bytes, coding: Coding, rules: Rules, share: Option<Arc<Share>>) -> Result<VecDeque<Bytes>> {
+    let count = |bytes: usize| share.as_ref().map_or(Ok(()), |share| share.add(bytes));
     let mut pieces = VecDeque::new();
     let message = frame.get(PREFIX_BYTES..).unwrap_or_default();
     let take = |piece: &[u8]| {
+        count(piece.len())?;
         pieces.push_back(Bytes::copy_from_slice(piece));
         Ok(())
     };
     match coding.decode(message, rules.bytes_max, take).await {
         Ok(()) => {
+            count(PREFIX_BYTES)?;
             pieces.push_front(prefix_of(pieces.iter().map(Bytes::len).sum()));
+            share.iter().for_each(|share| share.give_back(frame.len()));
             Ok(pieces)
         }
         Err(Undecodable::Refused(error)) => Err(error),

@@ -30,6 +30,7 @@ use self::{
 };
 use crate::{
     json,
+    proto::bounds::STRUCTURE_BYTES_MAX,
     proto::v1::{
         Annotation, Audio, ChatChoice, ChatChunkChoice, ChatDelta, ChatMessage, ContentPart, ContentParts,
         CreateChatCompletionResponse, Logprobs, StreamChatCompletionResponse, TokenLogprob, Usage, chat_delta,
@@ -44,6 +45,8 @@ pub struct ChatAccumulator {
     answer: CreateChatCompletionResponse,
     unknown: Unknown,
     choices: BTreeMap<i32, Choice>,
+    /// What the choices take, in bytes, besides their texts.
+    structure_bytes: usize,
 }
 
 impl ChatAccumulator {
@@ -65,8 +68,16 @@ impl ChatAccumulator {
         last(&mut answer.moderation, chunk.moderation);
         self.unknown.add(chunk.extra, Place::Chunk);
         for choice in chunk.choices {
-            self.choices.entry(choice.index).or_default().add(choice);
+            let known = self.choices.entry(choice.index).or_default();
+            let before = known.structure_bytes();
+            known.add(choice);
+            self.structure_bytes += known.structure_bytes().saturating_sub(before);
         }
+    }
+
+    /// Whether the chunks together take more memory than an answer may.
+    pub fn is_too_large(&self) -> bool {
+        self.structure_bytes.saturating_add(self.unknown.structure_bytes()) > STRUCTURE_BYTES_MAX
     }
 
     /// The answer that the chunks add up to.
@@ -94,6 +105,7 @@ impl ChatAccumulator {
 /// One choice, as far as it has come.
 #[derive(Debug, Default)]
 struct Choice {
+    has_begun: bool,
     finish_reason: Option<String>,
     logprobs: Option<LogprobsSum>,
     message: MessageSum,
@@ -101,8 +113,25 @@ struct Choice {
 }
 
 impl Choice {
+    /// What the choice takes, in bytes, besides its texts; none before its first piece.
+    fn structure_bytes(&self) -> usize {
+        let tokens = self.logprobs.as_ref().map_or(0, |sum| sum.content.len() + sum.refusal.len());
+        let message = &self.message;
+        let bytes = [
+            if self.has_begun { size_of::<Self>() } else { 0 },
+            tokens.saturating_mul(size_of::<TokenLogprob>()),
+            message.annotations.len().saturating_mul(size_of::<Annotation>()),
+            message.content.parts.as_ref().map_or(0, Vec::len).saturating_mul(size_of::<ContentPart>()),
+            message.tool_calls.structure_bytes(),
+            self.unknown.structure_bytes(),
+            message.unknown.structure_bytes(),
+        ];
+        bytes.into_iter().fold(0, usize::saturating_add)
+    }
+
     fn add(&mut self, piece: ChatChunkChoice) {
         let ChatChunkChoice { index: _, delta, finish_reason, logprobs, extra } = piece;
+        self.has_begun = true;
         if self.finish_reason.as_ref().is_none_or(String::is_empty) {
             last(&mut self.finish_reason, finish_reason);
         }
@@ -120,7 +149,7 @@ impl Choice {
 
     fn finish(self, index: i32) -> ChatChoice {
         let mut extra = self.unknown.finish();
-        let logprobs = self.logprobs.map(LogprobsSum::finish);
+        let logprobs = self.logprobs.map(LogprobsSum::finish).map(Box::new);
         prefer(self.finish_reason.as_ref(), "finish_reason", &mut extra);
         prefer(logprobs.as_ref(), "logprobs", &mut extra);
         let mut message = self.message.finish();
@@ -193,10 +222,10 @@ impl MessageSum {
         let odd = extra.remove("tool_calls").map(|json| readable(&json)).unwrap_or_default();
         tool_calls.into_iter().chain(odd).for_each(|call| self.tool_calls.add(call));
         if let Some(call) = function_call {
-            self.function_call.get_or_insert_default().add_function(call);
+            self.function_call.get_or_insert_default().add_function(*call);
         }
         if let Some(audio) = audio {
-            self.audio.get_or_insert_default().add(audio);
+            self.audio.get_or_insert_default().add(*audio);
         }
         self.annotations.extend(annotations);
         self.unknown.add(extra, Place::Delta);
@@ -211,8 +240,8 @@ impl MessageSum {
             reasoning: self.reasoning.finish("reasoning", &mut extra),
             reasoning_content: self.reasoning_content.finish("reasoning_content", &mut extra),
             annotations: self.annotations,
-            audio: self.audio.map(AudioSum::finish),
-            function_call: self.function_call.map(Function::finish_function),
+            audio: self.audio.map(AudioSum::finish).map(Box::new),
+            function_call: self.function_call.map(Function::finish_function).map(Box::new),
             role: self.role,
             ..ChatMessage::default()
         };

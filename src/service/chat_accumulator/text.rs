@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+use crate::proto::bounds::entry;
+
 type Extra = BTreeMap<String, String>;
 
 /// A text that comes in pieces. A half of a character waits for its other half.
@@ -248,6 +250,11 @@ impl Unknown {
             let place = if place == Place::Delta && WHOLE.contains(&name.as_str()) { Place::Choice } else { place };
             Value::add(self.0.entry(name).or_default(), json, place);
         }
+    }
+
+    /// What the members take, in bytes, besides their texts.
+    pub(super) fn structure_bytes(&self) -> usize {
+        self.0.len().saturating_mul(entry::<Option<Value>>().next)
     }
 
     pub(super) fn finish(self) -> Extra {

@@ -72,6 +72,11 @@ impl ToolCalls {
         (!begins_another).then_some(place)
     }
 
+    /// What the calls take, in bytes, besides their texts.
+    pub(super) fn structure_bytes(&self) -> usize {
+        self.calls.len().saturating_mul(size_of::<Call>())
+    }
+
     /// The calls, in the order of their indexes if these tell the calls apart, else as they appeared.
     pub(super) fn finish(mut self) -> Vec<ToolCall> {
         let mut indexes: Vec<_> = self.calls.iter().filter_map(|call| call.index).collect();
@@ -108,7 +113,7 @@ fn has_arguments(piece: &ToolCall) -> bool {
     };
     let function = |call: &FunctionCall| is_there(&call.arguments, "arguments", &call.extra);
     let custom = |call: &CustomToolCall| is_there(&call.input, "input", &call.extra);
-    piece.function.as_ref().is_some_and(function) || piece.custom.as_ref().is_some_and(custom)
+    piece.function.as_ref().is_some_and(function) || piece.custom.as_deref().is_some_and(custom)
 }
 
 /// Whether the arguments in `piece` are an object or the beginning of one.
@@ -137,7 +142,8 @@ impl Call {
         if let Some(function) = function {
             self.function.get_or_insert_default().add_function(function);
         }
-        if let Some(CustomToolCall { name, input, extra }) = custom {
+        if let Some(custom) = custom {
+            let CustomToolCall { name, input, extra } = *custom;
             self.custom.get_or_insert_default().add(name, input, "input", extra);
         }
         self.unknown.add(extra, Place::Delta);
@@ -173,7 +179,7 @@ impl Call {
         prefer(self.custom.as_ref(), "custom", &mut extra);
         let custom = self.custom.map(|custom| {
             let (name, input, extra) = custom.finish("input");
-            CustomToolCall { name, input, extra }
+            Box::new(CustomToolCall { name, input, extra })
         });
         let function = self.function.map(Function::finish_function);
         ToolCall { index: None, id: self.id, r#type: self.r#type, function, custom, extra }

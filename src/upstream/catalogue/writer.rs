@@ -13,9 +13,12 @@ use super::{
 use crate::{
     error::{Error, Result},
     json::{self, BadJson},
-    proto::v1::{ListModelsResponse, Model},
+    proto::v1::{ListModelsResponse, Model, limits},
     upstream::{Names, failures::bad_answer},
 };
+
+/// How many models there may be.
+const MODELS_MAX: usize = limits::LIST_MODELS_RESPONSE_MODELS.max;
 
 impl Copy {
     /// Makes a copy of the upstream's answer, one model at a time, by these names. What is no model in it is left out and
@@ -27,16 +30,16 @@ impl Copy {
         #[derive(Deserialize)]
         struct List<'a> {
             #[serde(borrow)]
-            data: Vec<&'a RawValue>,
+            data: json::Unread<'a, MODELS_MAX>,
         }
         let list: List<'_> = std::str::from_utf8(answer)
-            .map_err(|_| BadJson { path: None, problem: "not UTF-8".to_owned() })
+            .map_err(|_| BadJson::whole("not UTF-8"))
             .and_then(json::peek)
             .map_err(|problem| Error::from_event(answer, None).unwrap_or_else(|| bad_answer(&problem)))?;
-        let mut writer = Writer::with_capacity(answer.len(), list.data.len());
+        let mut writer = Writer::with_capacity(answer.len(), list.data.0.len());
         let mut without: BTreeSet<(&str, &str)> = names.aliases().collect();
         let mut aliased = Vec::new();
-        for raw in list.data {
+        for raw in list.data.0 {
             let Some(model) = model(raw) else {
                 writer.skipped += 1;
                 continue;
@@ -73,10 +76,10 @@ fn has_id(model: &Model) -> bool {
 /// Leaves out of an answer to a query what is no model in it, as the whole catalogue does.
 pub fn keep_models(answer: &mut ListModelsResponse) {
     // A list with something in it that is no object could not be read as one, and was kept as it came.
-    let odd: Option<Vec<&RawValue>> = answer.extra.get("data").and_then(|list| json::peek(list).ok());
-    let listed = odd.as_ref().map_or(answer.models.len(), Vec::len);
+    let odd: Option<json::Unread<'_, MODELS_MAX>> = answer.extra.get("data").and_then(|list| json::peek(list).ok());
+    let listed = odd.as_ref().map_or(answer.models.len(), |list| list.0.len());
     match odd {
-        Some(list) => {
+        Some(json::Unread(list)) => {
             answer.models = list.iter().filter_map(|entry| model(entry)).collect();
             answer.extra.remove("data");
         }

@@ -1,5 +1,9 @@
 //! The contract as Rust: messages, services, their JSON codec, the descriptor set and the OpenAPI document, all written by
-//! `build.rs` from `proto/`.
+//! `build.rs` from `proto/`. And what decoding a message may take: [`bounds`] for both codecs, [`codec`] for protobuf.
+
+pub mod bounds;
+pub mod codec;
+mod walk;
 
 /// The messages and services of `featherwire.v1`.
 pub mod v1 {
@@ -11,6 +15,7 @@ pub mod v1 {
 
     tonic::include_proto!("featherwire.v1");
     include!(concat!(env!("OUT_DIR"), "/json_codec.rs"));
+    include!(concat!(env!("OUT_DIR"), "/bounds.rs"));
 }
 
 /// Every file of the contract, source comments and options included, as an encoded `FileDescriptorSet`.

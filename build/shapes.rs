@@ -1,0 +1,102 @@
+//! What the protobuf codec must know of a message to tell how much memory it will take, before it is decoded: `Shape`s, by
+//! rule from the descriptors. And the fields that are boxed, so that a message without them is small.
+
+use std::fmt::Write;
+
+use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
+
+use super::{
+    json_rules::map_value,
+    list_limits::{constant, is_list},
+};
+
+/// Fields that most messages of their kind don't have: they are kept in a box of their own.
+pub const BOXED: &[&str] = &[
+    "ChatChoice.logprobs",
+    "ChatChunkChoice.logprobs",
+    "ChatDelta.audio",
+    "ChatDelta.function_call",
+    "ChatMessage.audio",
+    "ChatMessage.function_call",
+    "ContentPart.file",
+    "ContentPart.image_url",
+    "ContentPart.input_audio",
+    "ContentPart.prompt_cache_breakpoint",
+    "Tool.custom",
+    "ToolCall.custom",
+    "Usage.completion_tokens_details",
+    "Usage.prompt_tokens_details",
+];
+
+pub fn is_boxed(path: &str) -> bool {
+    BOXED.contains(&path)
+}
+
+/// The shape of every message, as Rust source to be included where the messages are.
+pub fn generate(contract: &FileDescriptorSet) -> String {
+    let messages: Vec<_> = contract.file.iter().flat_map(|file| &file.message_type).collect();
+    for path in BOXED {
+        let (owner, field) = path.split_once('.').unwrap();
+        let is_there = messages.iter().any(|message| {
+            message.name() == owner
+                && message
+                    .field
+                    .iter()
+                    .any(|other| other.name() == field && other.r#type() == Type::Message && !is_list(other))
+        });
+        assert!(is_there, "{path}: no such message within a message, which could be boxed");
+    }
+    let mut code = String::new();
+    for message in messages {
+        let fields: String = message.field.iter().filter_map(|field| shape_of(message, field)).collect();
+        let name = message.name();
+        write!(
+            code,
+            r#"
+const _: () = assert!(<{name} as crate::proto::bounds::Bounded>::SHAPE.fields.len() <= crate::proto::bounds::FIELDS_MAX);
+
+impl crate::proto::bounds::Bounded for {name} {{
+    const SHAPE: &'static crate::proto::bounds::Shape = &crate::proto::bounds::Shape {{
+        bytes: std::mem::size_of::<{name}>(),
+        fields: &[
+{fields}        ],
+    }};
+}}
+"#
+        )
+        .unwrap();
+    }
+    code
+}
+
+/// The line of a field that can take more memory than its text; none for others.
+fn shape_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> Option<String> {
+    let path = format!("{}.{}", message.name(), field.name());
+    let is_extra = field.name() == "extra";
+    let limit = match () {
+        () if is_extra => "Some(limits::EXTRA)".to_owned(),
+        () if is_list(field) => format!("Some(limits::{})", constant(&path)),
+        () => "None".to_owned(),
+    };
+    let within = || field.type_name().rsplit('.').next().unwrap();
+    let kind = match field.r#type() {
+        Type::Message if map_value(message, field).is_some() => {
+            let value = if map_value(message, field) == Some(Type::Double) { "f64" } else { "String" };
+            format!("Map(crate::proto::bounds::entry::<{value}>())")
+        }
+        Type::Message => {
+            let boxed = is_boxed(&path);
+            format!("Message {{ shape: <{} as crate::proto::bounds::Bounded>::SHAPE, is_boxed: {boxed} }}", within())
+        }
+        Type::String | Type::Bytes if is_list(field) => "Text".to_owned(),
+        Type::Int32 if is_list(field) => "Varints(4)".to_owned(),
+        Type::Double if is_list(field) => "Doubles".to_owned(),
+        _ if is_list(field) => panic!("{path}: no rule for the shape of such a list"),
+        _ => return None,
+    };
+    Some(format!(
+        "            crate::proto::bounds::Field {{ number: {}, name: {:?}, limit: {limit}, kind: crate::proto::bounds::Kind::{kind} }},\n",
+        field.number(),
+        field.name(),
+    ))
+}

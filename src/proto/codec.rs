@@ -1,0 +1,72 @@
+//! Protobuf as tonic's codec: prost's, but for what decoding may take. A message is looked at before it is decoded, since
+//! prost decodes lists of any length.
+
+use std::marker::PhantomData;
+
+use bytes::Buf;
+use prost::Message;
+use tonic::{
+    Status,
+    codec::{BufferSettings, DecodeBuf, Decoder},
+};
+use tonic_prost::{ProstCodec, ProstEncoder};
+
+use super::{bounds::Bounded, walk};
+use crate::{aside, error::Error};
+
+/// Encodes `T`, decodes `U`.
+#[derive(Debug)]
+pub struct Codec<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for Codec<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, U> tonic::codec::Codec for Codec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Bounded + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = BoundedDecoder<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ProstCodec::<T, U>::raw_encoder(BufferSettings::default())
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        BoundedDecoder(PhantomData)
+    }
+}
+
+/// Decodes what is within its bounds.
+#[derive(Debug)]
+pub struct BoundedDecoder<U>(PhantomData<U>);
+
+impl<U: Message + Default + Bounded> Decoder for BoundedDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        // Shares tonic's buffer.
+        let encoded = buffer.copy_to_bytes(buffer.remaining());
+        aside::here(encoded.len(), || decode(&encoded)).map(Some)
+    }
+}
+
+/// Decodes a message.
+///
+/// # Errors
+/// Invalid, with the field's path, for what is too large. What is no protobuf is tonic's own error, which the server
+/// explains.
+pub fn decode<M: Message + Default + Bounded>(encoded: &[u8]) -> Result<M, Status> {
+    walk::check(M::SHAPE, encoded).map_err(|problem| match problem.path.as_str() {
+        "" => Error::invalid("request", problem.what),
+        _ => Error::invalid(problem.path, problem.what),
+    })?;
+    M::decode(encoded).map_err(|error| Status::internal(error.to_string()))
+}

@@ -1,0 +1,158 @@
+//! Counts the bytes of every request's body while they arrive, so that all bodies together keep their bound.
+//!
+//! A gRPC message that is large waits for its turn before its last bytes are handed on: tonic decodes it right then, on the
+//! worker it runs on. And it waits for the end of the request, so that the bytes are gone when the message is there.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    body::{Body, HttpBody},
+    extract::Request,
+};
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
+use http_body::{Frame, SizeHint};
+use tonic::Status;
+use tower::Service;
+
+use super::grpc;
+use crate::{
+    aside::{self, LARGE_BYTES, Turn},
+    error::{Error, Result},
+    service::bodies::{Bodies, Share},
+};
+
+/// Counts what arrives.
+#[derive(Clone)]
+pub(super) struct Layer(pub(super) Bodies);
+
+impl<S> tower::Layer<S> for Layer {
+    type Service = Counting<S>;
+
+    fn layer(&self, inner: S) -> Counting<S> {
+        Counting { inner, bodies: self.0.clone() }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Counting<S> {
+    inner: S,
+    bodies: Bodies,
+}
+
+impl<S: Service<Request>> Service<Request> for Counting<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> S::Future {
+        if request.body().is_end_stream() {
+            return self.inner.call(request);
+        }
+        let is_grpc = grpc::is_grpc(request.headers());
+        let share = self.bodies.share();
+        request.extensions_mut().insert(Arc::clone(&share));
+        self.inner
+            .call(request.map(|body| Body::new(Counted { body, share, is_grpc, kept: None, end: None, turn: None })))
+    }
+}
+
+/// A body whose bytes are counted.
+struct Counted {
+    body: Body,
+    share: Arc<Share>,
+    is_grpc: bool,
+    /// What came last of a large message.
+    kept: Option<Bytes>,
+    /// The body has ended while something was kept.
+    end: Option<End>,
+    /// The turn to decode what was handed on last.
+    turn: Option<Turn>,
+}
+
+/// What is left to do at the end.
+struct End {
+    turn: BoxFuture<'static, Result<Turn>>,
+    trailers: Option<Frame<Bytes>>,
+}
+
+impl Counted {
+    /// The next frame, counted.
+    fn poll_counted(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame?;
+            if let Some(data) = frame.data_ref() {
+                self.share.add(data.len()).map_err(|error| self.in_dialect(error))?;
+            }
+            Ok(frame)
+        }))
+    }
+
+    /// An error as what reads the body understands it.
+    fn in_dialect(&self, error: Error) -> axum::BoxError {
+        if self.is_grpc { Status::from(error).into() } else { error.into() }
+    }
+
+    fn end(&mut self, trailers: Option<Frame<Bytes>>) {
+        self.end = Some(End { turn: aside::turn().boxed(), trailers });
+    }
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let this = self.get_mut();
+        // Who asks for more has decoded what came before.
+        this.turn = None;
+        loop {
+            if let Some(end) = &mut this.end {
+                if this.kept.is_some() {
+                    let turn = ready!(end.turn.poll_unpin(context));
+                    this.turn = Some(turn.map_err(|error| this.in_dialect(error))?);
+                    return Poll::Ready(this.kept.take().map(|data| Ok(Frame::data(data))));
+                }
+                return Poll::Ready(end.trailers.take().map(Ok));
+            }
+            match ready!(this.poll_counted(context)) {
+                None if this.kept.is_some() => this.end(None),
+                Some(Ok(frame)) if this.is_grpc && this.share.bytes() > LARGE_BYTES => match frame.into_data() {
+                    Ok(data) => {
+                        let before = this.kept.replace(data);
+                        if this.body.is_end_stream() {
+                            this.end(None);
+                        }
+                        if let Some(before) = before {
+                            return Poll::Ready(Some(Ok(Frame::data(before))));
+                        }
+                    }
+                    Err(trailers) if this.kept.is_some() => this.end(Some(trailers)),
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                frame => return Poll::Ready(frame),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let is_through = self.end.as_ref().is_none_or(|end| end.trailers.is_none());
+        self.kept.is_none() && is_through && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.is_grpc { SizeHint::default() } else { self.body.size_hint() }
+    }
+}

@@ -1,0 +1,155 @@
+//! A request as the upstream gets it: checked, and written once. The message it was is gone by then, so that a request that
+//! waits takes no more than its body.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Call, bodies::Held};
+use crate::{
+    aside,
+    error::{Error, Result},
+    json,
+};
+
+/// How a request begins: the model is its first member.
+const BEGINS: &[u8] = br#"{"model":"#;
+
+/// The bytes that go upstream, and the model that they name.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    model: String,
+    body: Bytes,
+    held: Option<Arc<Held>>,
+}
+
+/// Bytes, and what they are counted as until the last of those who share them is gone.
+struct Counted {
+    bytes: Vec<u8>,
+    #[allow(dead_code, reason = "held")]
+    held: Option<Arc<Held>>,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Checks a request, and writes it. `check` gives the model that the request then names, and what else is to be known of
+/// it.
+///
+/// # Errors
+/// The check's own; Invalid, for what only a gRPC caller can get wrong; Unavailable, if what is written is larger than what
+/// came, and the bytes of all requests have reached their limit.
+pub(super) async fn prepare<R, T>(
+    call: &Call,
+    mut request: R,
+    check: impl FnOnce(&mut R) -> Result<(String, T)> + Send + 'static,
+) -> Result<(Prepared, T)>
+where
+    R: Serialize + DeserializeOwned + Send + 'static,
+    T: Send + 'static,
+{
+    let held = call.hold_body();
+    let arrived = held.as_ref().map_or(0, Held::bytes);
+    aside::run(arrived, move || {
+        let (model, checked) = check(&mut request)?;
+        let bytes = json::encode_request_of(&request, arrived).map_err(super::invalid)?;
+        drop(request);
+        let held = held.map(|mut held| held.resize(bytes.len()).map(|()| Arc::new(held))).transpose()?;
+        let body = Bytes::from_owner(Counted { bytes, held: held.clone() });
+        Ok((Prepared { model, body, held }, checked))
+    })
+    .await?
+}
+
+impl Prepared {
+    /// The body for this model. Only the one for the last model is kept.
+    ///
+    /// # Errors
+    /// Internal, if the body has no model: a bug.
+    pub(super) async fn body_for(&mut self, model: &str) -> Result<Bytes> {
+        if model != self.model {
+            let (before, new) = (self.model.clone(), model.to_owned());
+            let (body, held) = (std::mem::take(&mut self.body), self.held.clone());
+            self.body = aside::run(body.len(), move || with_model(&body, &before, &new, held)).await??;
+            model.clone_into(&mut self.model);
+        }
+        Ok(self.body.clone())
+    }
+
+    /// The body for the model that it names.
+    pub(super) fn into_body(self) -> Bytes {
+        self.body
+    }
+}
+
+/// The same body with another model.
+fn with_model(body: &[u8], before: &str, model: &str, held: Option<Arc<Held>>) -> Result<Bytes> {
+    let rest = body.strip_prefix(BEGINS).and_then(|body| body.strip_prefix(quoted(before)?.as_slice()));
+    let (Some(rest), Some(model)) = (rest, quoted(model)) else {
+        return Err(Error::internal("a request does not begin with its model"));
+    };
+    Ok(Bytes::from_owner(Counted { bytes: [BEGINS, &model, rest].concat(), held }))
+}
+
+/// A text as JSON.
+fn quoted(text: &str) -> Option<Vec<u8>> {
+    serde_json::to_vec(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        proto::v1::{
+            ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest,
+            chat_message::Body,
+        },
+        service::bodies::Bodies,
+    };
+
+    fn written<R: Serialize + DeserializeOwned>(request: &R) -> Bytes {
+        json::encode_request(request).unwrap().into()
+    }
+
+    #[test]
+    fn another_model_is_all_that_changes_for_another_model() {
+        let odd = "a/\"b\\\u{1f980}\u{7}";
+        let body = Some(Body::Content("\"model\":\"a/b\"".to_owned()));
+        let messages = vec![ChatMessage { body, ..ChatMessage::default() }];
+        let chat = |model: &str| {
+            let model = model.to_owned();
+            written(&CreateChatCompletionRequest { model, messages: messages.clone(), ..Default::default() })
+        };
+        let text = |model: &str| {
+            written(&CreateCompletionRequest { model: model.to_owned(), n: Some(2), ..Default::default() })
+        };
+        let vectors = |model: &str| written(&CreateEmbeddingRequest { model: model.to_owned(), ..Default::default() });
+        let kinds: [&dyn Fn(&str) -> Bytes; 3] = [&chat, &text, &vectors];
+        for kind in kinds {
+            for (before, after) in [("a/b", odd), (odd, "a/b")] {
+                assert_eq!(with_model(&kind(before), before, after, None).unwrap(), kind(after));
+            }
+        }
+        assert!(with_model(b"{}", "a", "b", None).is_err());
+    }
+
+    #[test]
+    fn bytes_count_until_the_last_who_shares_them_is_gone() {
+        let bodies = Bodies::new(1000);
+        let share = bodies.share();
+        share.add(500).unwrap();
+        let held = Some(Arc::new(share.hold()));
+        let body = Bytes::from_owner(Counted { bytes: br#"{"model":"a"}"#.to_vec(), held: held.clone() });
+        let other = with_model(&body, "a", "b", held).unwrap();
+        drop((body, share));
+        let copy = other.clone();
+        drop(other);
+        assert_eq!(bodies.taken(), 500);
+        drop(copy);
+        assert_eq!(bodies.taken(), 0);
+    }
+}
