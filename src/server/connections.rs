@@ -27,6 +27,7 @@ use super::{
     unread::{Streams, Watched},
     unstuck::Unstuck,
 };
+use crate::descriptors;
 
 /// How long a client may take to send the head of an HTTP/1.1 request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -182,6 +183,10 @@ async fn accept(listener: &TcpListener, write_timeout: Duration) -> TcpStream {
                 return stream;
             }
             Err(error) if is_of_one_connection(&error) => {}
+            Err(error) if descriptors::have_run_out(&error) => {
+                descriptors::tell_log();
+                sleep(ACCEPT_PAUSE).await;
+            }
             Err(error) => {
                 tracing::warn!(%error, "can't accept connections; trying again");
                 sleep(ACCEPT_PAUSE).await;

@@ -19,6 +19,8 @@ mod chat;
 mod cli;
 mod coding;
 mod contract;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod differential;
 mod drain;
 mod early;
