@@ -11,15 +11,20 @@ use crate::{
     upstream::Client,
 };
 
+mod ambiguity;
 mod auth;
 mod connections;
 mod cors;
 mod early;
+mod framing;
 mod grpc;
 mod host;
 mod limit;
+mod open;
+mod peer;
 mod ready;
 mod routes;
+mod unauthenticated;
 mod unread;
 mod unstuck;
 
@@ -56,7 +61,7 @@ pub async fn serve(
     let running = Running::default();
     let router = routes::router(config, services, &readiness, &running)?;
     readiness.begin().await;
-    let mut connections = Connections::new(router, config.write_timeout);
+    let mut connections = Connections::new(router, config);
     let mut latecomers = connections.alike();
     tokio::select! {
         () = connections.accept_from(&listener) => {}

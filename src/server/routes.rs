@@ -3,14 +3,14 @@
 //! ```text
 //! settle         what becomes of a body that the answer doesn't wait for
 //! track          tells of answers that nobody reads
-//! arrive         when the call came, and among which it runs
+//! arrive         when the call came, among which it runs, and whether it has a key
 //! observe        an id for every call, one log line at `debug`
-//! only_one       exactly one Host
+//! refuse         what can be read in two ways, such as two Hosts
 //! cors           browsers ask first, also on paths that need a key
 //! ├─ probes      /healthz, /readyz                                       open
 //! ├─ docs, home  /openapi.json, /docs, /                                 open
-//! ├─ gRPC        only_grpc → gRPC-Web → limit ─┬─ health, reflection     open
-//! │                                            └─ begin → auth → ChatService, …
+//! ├─ gRPC        only_grpc → gRPC-Web ─┬─ bounds → health, reflection    open
+//! │                                    └─ limit → begin → auth → ChatService, …
 //! ├─ REST        begin → auth → the OpenAI door                          (begin: not while we drain)
 //! └─ fallback    unknown paths, in the caller's dialect
 //! ```
@@ -26,7 +26,8 @@ use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
 use super::{
-    auth, cors, early, grpc, host, limit,
+    ambiguity, auth, cors, early, grpc, limit, open,
+    peer::Peer,
     ready::{self, Readiness},
     unread,
 };
@@ -64,7 +65,8 @@ pub(super) fn router(
         .add_service(AccountServiceServer::new(account).max_decoding_message_size(bytes_max))
         .into_axum_router()
         .layer(auth::layer(&keys))
-        .layer(begin());
+        .layer(begin())
+        .layer(limit::Layer { bytes_max });
     let descriptions = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
@@ -72,14 +74,15 @@ pub(super) fn router(
             // So that tools can read the details of errors.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
+    let bounds = open::Layer::new(keys.clone(), readiness.clone());
     let open = Routes::new(readiness.health_service())
         .add_service(descriptions().build_v1().map_err(Error::internal)?)
         .add_service(descriptions().build_v1alpha().map_err(Error::internal)?)
-        .into_axum_router();
+        .into_axum_router()
+        .layer(bounds);
     let grpc = Router::new()
         .merge(guarded.reset_fallback())
         .merge(open.reset_fallback())
-        .layer(limit::Layer { bytes_max, readiness: readiness.clone() })
         .layer(GrpcWebLayer::new())
         .layer(from_fn(grpc::only_grpc));
 
@@ -93,14 +96,19 @@ pub(super) fn router(
         .merge(rest)
         .fallback(unknown)
         .layer(cors::layer(config)?)
-        .layer(from_fn(host::only_one))
+        .layer(from_fn(ambiguity::refuse))
         .layer(from_fn(telemetry::observe))
-        .layer(map_request_with_state(running.clone(), arrive))
+        .layer(map_request_with_state((running.clone(), keys), arrive))
         .layer(from_fn(unread::track))
         .layer(from_fn(early::settle)))
 }
 
-async fn arrive(State(running): State<Running>, mut request: Request) -> Request {
+async fn arrive(State((running, keys)): State<(Running, auth::Keys)>, mut request: Request) -> Request {
+    if let Some(peer) = Peer::current().filter(|peer| !peer.is_authenticated())
+        && keys.know(request.headers())
+    {
+        peer.authenticate();
+    }
     request.extensions_mut().insert(Arrival { at: Instant::now(), running });
     request
 }
