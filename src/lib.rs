@@ -19,6 +19,7 @@
 //!
 //! - `proto/` is the contract; `build.rs` makes [`proto`] of it, with the JSON codec that `build/json_codec.rs` writes
 //!   and [`json`] supports, and the OpenAPI document that describes both.
+//! - [`descriptors`] are the file descriptors of the process: their limit, and what happens at it.
 //! - [`error`] is the one error and its table: what each kind is called in gRPC, HTTP and OpenAI's words.
 //! - [`coding`] is compressed data, for the doors that take or give it.
 //! - [`aside`] is where large bodies are read and written, off the runtime's workers.
@@ -33,8 +34,8 @@
 //! # Invariants
 //!
 //! - Imports point down: `cli → server → {rest, service}`, `rest → service → {admission, upstream}`, everyone → `error`, `proto`,
-//!   `json`, `coding`, `aside`. The REST door never sees the upstream's client; the upstream's client never sees axum or
-//!   tonic's server.
+//!   `json`, `coding`, `aside`, `descriptors`. The REST door never sees the upstream's client; the upstream's client never
+//!   sees axum or tonic's server.
 //! - Only `error` knows status numbers, only `config` reads the environment, only `server` orders layers.
 //! - No task of ours is spawned for a request: it lives in its connection's task (HTTP/2: in one of hyper's, which ends
 //!   with its stream) and dies with it. What serves several callers has a task: the catalogue's refresh, the units' feed
@@ -55,6 +56,7 @@ pub mod aside;
 pub mod cli;
 pub mod coding;
 pub mod config;
+pub mod descriptors;
 pub mod emulator;
 pub mod error;
 pub mod json;

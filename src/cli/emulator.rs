@@ -7,6 +7,7 @@ use clap::{Args, builder::StyledStr};
 use super::{Failure, listen, output, signal};
 use crate::{
     config::{EmulatorPace, heading},
+    descriptors,
     emulator::{self, EmulatorConfig, FAULTS, SWITCHES},
 };
 
@@ -27,6 +28,7 @@ pub struct Emulator {
 
 impl Emulator {
     pub async fn run(self) -> Result<ExitCode, Failure> {
+        descriptors::raise_limit();
         let listener = listen::bind(self.listen, "FEATHERWIRE_EMULATOR_LISTEN").await?;
         let address = listener.local_addr()?;
         output::tell(format_args!(

@@ -7,13 +7,14 @@ use tokio::net::TcpListener;
 
 use super::{Failure, listen, output, signal};
 use crate::{
-    config, emulator,
+    config, descriptors, emulator,
     server::{self, Outcome},
     upstream::Client,
 };
 
 pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     config.check()?;
+    descriptors::raise_limit();
     let listener = listen::bind(config.listen, "FEATHERWIRE_LISTEN").await?;
     let address = listener.local_addr()?;
     if config.emulator {

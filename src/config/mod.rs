@@ -127,6 +127,16 @@ pub struct Serve {
     #[arg(long, env = "FEATHERWIRE_WRITE_TIMEOUT", value_name = "TIME", default_value = "2m", value_parser = duration, help_heading = heading::TIMEOUTS)]
     pub write_timeout: Duration,
 
+    /// How long a connection may have no call open before it is closed; over HTTP/2 its client is told first (GOAWAY). A
+    /// connection on which no call has shown a gateway key has 30 seconds at most
+    #[arg(long, env = "FEATHERWIRE_IDLE_CONNECTION_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration, help_heading = heading::TIMEOUTS)]
+    pub idle_connection_timeout: Duration,
+
+    /// How many connections may be open on which no call has shown a gateway key yet, but no more than a quarter of the
+    /// file descriptors. Beyond it, the one that has been idle for the longest is closed
+    #[arg(long, env = "FEATHERWIRE_UNAUTHENTICATED_CONNECTIONS", value_name = "N", default_value_t = 1024, value_parser = connections)]
+    pub unauthenticated_connections: usize,
+
     /// How long running answers may go on after SIGTERM or Ctrl-C; then they end with the error `draining`
     #[arg(long, env = "FEATHERWIRE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = duration, help_heading = heading::TIMEOUTS)]
     pub drain_timeout: Duration,
@@ -434,6 +444,13 @@ fn size(text: &str) -> Result<ByteSize, String> {
     match text.parse::<ByteSize>() {
         Ok(size) if size.as_u64() > 0 => Ok(size),
         _ => Err("expected a size in bytes of at least 1, such as 32MiB or 500000".to_owned()),
+    }
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(connections) if connections > 0 => Ok(connections),
+        _ => Err("expected a whole number from 1 on, such as 1024".to_owned()),
     }
 }
 

@@ -50,7 +50,9 @@ impl Error {
             | Kind::Misconfigured
             | Kind::Internal => false,
             Kind::NotReady | Kind::Saturated => true,
-            Kind::Timeout | Kind::Upstream | Kind::Unavailable => !self.ends_call() && !self.is_refused_by_status(),
+            Kind::Timeout | Kind::Upstream | Kind::Unavailable => {
+                !self.ends_call() && !self.is_refused_by_status() && !self.is_out_of_descriptors()
+            }
         }
     }
 
@@ -64,7 +66,7 @@ impl Error {
                 // 504 and 524 among them: the model has worked, and somebody gave up on it.
                 _ => Retry::Never,
             },
-            (Kind::Unavailable, None) if self.code() == "no_capacity" => Retry::Yes,
+            (Kind::Unavailable, None) if self.code() == "no_capacity" || self.is_out_of_descriptors() => Retry::Yes,
             (Kind::Saturated, _) if self.code() == "upstream_rate_limited" => Retry::Yes,
             (Kind::Upstream | Kind::Timeout, None) => match self.code() {
                 "upstream_unreachable" | "connect_timeout" => Retry::Yes,
@@ -80,7 +82,9 @@ impl Error {
     pub fn health(&self) -> Health {
         match self.kind() {
             Kind::Invalid | Kind::TooLarge => Health::Up,
-            Kind::Timeout | Kind::Upstream | Kind::Unavailable if !self.ends_call() && !self.is_refused_by_status() => {
+            Kind::Timeout | Kind::Upstream | Kind::Unavailable
+                if !self.ends_call() && !self.is_refused_by_status() && !self.is_out_of_descriptors() =>
+            {
                 Health::Down
             }
             // A cold model says so at once, each time, and better than an open circuit could.
@@ -101,6 +105,12 @@ impl Error {
     /// Whether the gateway ends before the call has.
     pub fn is_draining(&self) -> bool {
         self.kind() == Kind::Unavailable && self.code() == "draining"
+    }
+
+    /// Whether the gateway itself has no file descriptor left, whichever model is asked. The log is told of that once a
+    /// minute, and not for every call.
+    pub fn is_out_of_descriptors(&self) -> bool {
+        self.kind() == Kind::Unavailable && self.code() == "out_of_file_descriptors"
     }
 
     /// Whether the caller's own deadline has passed.
@@ -159,6 +169,13 @@ mod tests {
         for status in [400, 401, 402, 403, 404, 405, 408, 409, 410, 413, 415, 422, 501, 504, 505, 524, 599] {
             assert!(replies(status).iter().all(|error| error.retry() == Retry::Never), "{status}");
         }
+    }
+
+    #[test]
+    fn want_of_descriptors_is_the_gateways_and_no_models() {
+        let error = Error::new(Kind::Unavailable, "out_of_file_descriptors", "");
+        assert_eq!((error.retry(), error.health()), (Retry::Yes, Health::Unknown));
+        assert!(!error.allows_fallback() && !error.may_go_on_upstream());
     }
 
     #[test]

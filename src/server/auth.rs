@@ -55,6 +55,11 @@ impl Keys {
         )
     }
 
+    /// Whether these headers show a known key.
+    pub(super) fn know(&self, headers: &HeaderMap) -> bool {
+        shown(headers).any(|key| self.find(key).is_some())
+    }
+
     fn find(&self, shown: &[u8]) -> Option<Caller> {
         let none = Caller { key: KeyId(u32::MAX), weight: 0 };
         let found = (0..).zip(&*self.0).fold(none, |found, (number, (key, weight))| {

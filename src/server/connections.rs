@@ -1,18 +1,11 @@
 //! Connections: taken from the listener, served each in a task of its own, and ended in good order.
 
-use std::{
-    io,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::conn::auto,
     service::TowerToHyperService,
 };
 use tokio::{
@@ -23,13 +16,12 @@ use tokio::{
 };
 
 use super::{
-    early::IS_CUT_SHORT,
+    peer::{HEAD_TIMEOUT, Peer},
+    unauthenticated::Unauthenticated,
     unread::{Streams, Watched},
     unstuck::Unstuck,
 };
-
-/// How long a client may take to send the head of an HTTP/1.1 request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::{config, descriptors};
 
 /// Pings on a connection without traffic, HTTP/2's and the kernel's, and the wait for their answer: how a vanished caller
 /// is noticed.
@@ -61,71 +53,91 @@ const HEAD_BYTES_MAX: u32 = 64 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-/// The wait after a failed accept, usually for want of file descriptors.
+/// The wait after a failed accept, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long one who has just connected has for its first words when connections end: they may be on their way.
 const FIRST_WORDS_GRACE: Duration = Duration::from_millis(100);
 
+/// How long a connection that is to be closed may go on without a call: its client is told, may have a call on its way, and
+/// answers that it has heard. One that answers nothing is closed all the same.
+const CLOSING_GRACE: Duration = Duration::from_secs(2);
+
 /// Connections that are served alike, and end together.
 pub(super) struct Connections {
-    http: Arc<auto::Builder<Streams>>,
-    service: TowerToHyperService<Router>,
-    /// How long an answer may go unread.
-    patience: Duration,
+    router: Router,
+    terms: Terms,
+    unauthenticated: Arc<Unauthenticated>,
     /// One task for each. Requests live inside it and die with it; those of HTTP/2 in tasks of hyper's.
     tasks: JoinSet<()>,
-    graceful: GracefulShutdown,
     are_ending: watch::Sender<bool>,
 }
 
+/// How each connection is served.
+#[derive(Clone, Copy)]
+struct Terms {
+    /// How long an answer may go unread.
+    patience: Duration,
+    /// How long a connection may have no call open.
+    idle_timeout: Duration,
+    /// Whether callers need a key.
+    needs_key: bool,
+}
+
 impl Connections {
-    pub(super) fn new(router: Router, patience: Duration) -> Self {
-        Self::of(Arc::new(http(patience)), TowerToHyperService::new(router), patience)
+    pub(super) fn new(router: Router, config: &config::Serve) -> Self {
+        let terms = Terms {
+            patience: config.write_timeout,
+            idle_timeout: config.idle_connection_timeout,
+            needs_key: !config.api_keys.is_empty(),
+        };
+        let unauthenticated = Arc::new(Unauthenticated::new(config.unauthenticated_connections));
+        Self { router, terms, unauthenticated, tasks: JoinSet::new(), are_ending: watch::Sender::new(false) }
     }
 
-    /// None yet, to be served as these are.
+    /// None yet, to be served as these are, and counted with them.
     pub(super) fn alike(&self) -> Self {
-        Self::of(Arc::clone(&self.http), self.service.clone(), self.patience)
-    }
-
-    fn of(http: Arc<auto::Builder<Streams>>, service: TowerToHyperService<Router>, patience: Duration) -> Self {
-        let (tasks, graceful, are_ending) = (JoinSet::new(), GracefulShutdown::new(), watch::Sender::new(false));
-        Self { http, service, patience, tasks, graceful, are_ending }
+        let (router, unauthenticated) = (self.router.clone(), Arc::clone(&self.unauthenticated));
+        Self {
+            router,
+            unauthenticated,
+            terms: self.terms,
+            tasks: JoinSet::new(),
+            are_ending: watch::Sender::new(false),
+        }
     }
 
     /// Takes connections and serves them. Never completes; dropped, it takes no more.
     pub(super) async fn accept_from(&mut self, listener: &TcpListener) {
         loop {
             tokio::select! {
-                stream = accept(listener, self.patience) => self.serve(stream),
+                stream = accept(listener, self.terms.patience, &self.unauthenticated) => self.serve(stream),
                 Some(_) = self.tasks.join_next() => {}
             }
         }
     }
 
     fn serve(&mut self, stream: TcpStream) {
-        let (http, service, watcher) = (Arc::clone(&self.http), self.service.clone(), self.graceful.watcher());
-        self.tasks.spawn(converse(stream, http, service, self.patience, watcher, self.are_ending.subscribe()));
+        let peer = Peer::new(self.terms.idle_timeout, !self.terms.needs_key);
+        let (router, is_ending) = (self.router.clone(), self.are_ending.subscribe());
+        let task = self.tasks.spawn(converse(stream, router, self.terms.patience, Arc::clone(&peer), is_ending));
+        self.unauthenticated.add(&peer, task);
     }
 
     /// Ends each connection as soon as it has nothing under way, and waits for that. Dropped, it cuts those that are left.
     pub(super) async fn end(mut self) {
         self.are_ending.send_replace(true);
-        self.graceful.shutdown().await;
         while self.tasks.join_next().await.is_some() {}
     }
 }
 
 async fn converse(
     stream: TcpStream,
-    http: Arc<auto::Builder<Streams>>,
-    service: TowerToHyperService<Router>,
+    router: Router,
     patience: Duration,
-    watcher: Watcher,
+    peer: Arc<Peer>,
     mut is_ending: watch::Receiver<bool>,
 ) {
-    // Hyper's clock for a head begins only when the version is known, for which `Unstuck` has one.
     let patience_for_words = async {
         tokio::select! {
             () = sleep(HEAD_TIMEOUT) => {}
@@ -137,13 +149,31 @@ async fn converse(
         _ = stream.readable() => {}
         () = patience_for_words => return,
     }
-    let is_cut_short = Arc::<AtomicBool>::default();
-    let (stream, hangup) = Unstuck::new(stream, HEAD_TIMEOUT, patience, Arc::clone(&is_cut_short));
-    let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
-    let connection = IS_CUT_SHORT.scope(is_cut_short, watcher.watch(connection));
+    let (stream, hangup) = Unstuck::new(stream, patience, Arc::clone(&peer));
+    let http = http(Streams { patience, peer: Arc::clone(&peer) });
+    let conversation = async {
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => return ended,
+            () = peer.expires() => {
+                tracing::debug!("a connection was without a call for too long");
+                if peer.is_in_head() {
+                    return Ok(());
+                }
+            }
+            _ = is_ending.wait_for(|is_ending| *is_ending) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = peer.falls_silent(CLOSING_GRACE) => Ok(()),
+        }
+    };
     tokio::select! {
         biased;
-        ended = Watched::new(connection, patience) => {
+        ended = Watched::new(Arc::clone(&peer).scope(conversation), patience) => {
             if let Some(Err(error)) = ended {
                 tracing::debug!(%error, "connection ended");
             }
@@ -152,9 +182,10 @@ async fn converse(
     }
 }
 
-fn http(patience: Duration) -> auto::Builder<Streams> {
-    let mut http = auto::Builder::new(Streams { patience });
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX as usize);
+fn http(streams: Streams) -> auto::Builder<Streams> {
+    let mut http = auto::Builder::new(streams);
+    // Hyper's clock for heads runs on idle connections too. `Peer` has one.
+    http.http1().header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX as usize);
     http.http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
@@ -169,7 +200,7 @@ fn http(patience: Duration) -> auto::Builder<Streams> {
 }
 
 #[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
-async fn accept(listener: &TcpListener, write_timeout: Duration) -> TcpStream {
+async fn accept(listener: &TcpListener, write_timeout: Duration, unauthenticated: &Unauthenticated) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -182,6 +213,11 @@ async fn accept(listener: &TcpListener, write_timeout: Duration) -> TcpStream {
                 return stream;
             }
             Err(error) if is_of_one_connection(&error) => {}
+            Err(error) if descriptors::have_run_out(&error) => {
+                descriptors::tell_log();
+                unauthenticated.make_room();
+                sleep(ACCEPT_PAUSE).await;
+            }
             Err(error) => {
                 tracing::warn!(%error, "can't accept connections; trying again");
                 sleep(ACCEPT_PAUSE).await;

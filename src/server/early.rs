@@ -8,10 +8,7 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -23,14 +20,11 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Version, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 
-tokio::task_local! {
-    /// Whether the HTTP/1.1 connection of the current task has a request whose body has not arrived whole.
-    pub(super) static IS_CUT_SHORT: Arc<AtomicBool>;
-}
+use super::peer::Peer;
 
 /// The longest rest of a body that is read so that its connection can be kept, and how long it may take to arrive.
 const REST_BYTES_MAX: u64 = 64 * 1024;
@@ -39,20 +33,19 @@ const REST_TIMEOUT: Duration = Duration::from_millis(100);
 /// Takes care of bodies that an answer didn't wait for. Only HTTP/1.1 needs it: HTTP/2 resets the stream alone, without
 /// an error, after the answer.
 pub(super) async fn settle(request: Request, next: Next) -> Response {
-    let Ok(is_cut_short) = IS_CUT_SHORT.try_with(Arc::clone) else { return next.run(request).await };
-    if request.body().is_end_stream() {
+    if request.version() >= Version::HTTP_2 || request.body().is_end_stream() {
         return next.run(request).await;
     }
+    let Some(peer) = Peer::current() else { return next.run(request).await };
     // Reading a body asks for it, and a client that is refused must not be told to continue.
     let is_asked_for = !request.headers().contains_key(header::EXPECT);
     let returned = Arc::<Mutex<Option<Body>>>::default();
-    let lent =
-        |body| Body::new(Lent { body, is_cut_short: Arc::clone(&is_cut_short), returned: Arc::clone(&returned) });
+    let lent = |body| Body::new(Lent { body, peer: Arc::clone(&peer), returned: Arc::clone(&returned) });
     let mut response = next.run(request.map(lent)).await;
     let rest = returned.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(rest) = rest else { return response };
     if is_asked_for && arrives(rest).await {
-        is_cut_short.store(false, Ordering::Relaxed);
+        peer.set_cut_short(false);
     } else {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -82,7 +75,7 @@ async fn arrives(mut rest: Body) -> bool {
 /// A request's body that is returned when it is dropped before its end.
 struct Lent {
     body: Body,
-    is_cut_short: Arc<AtomicBool>,
+    peer: Arc<Peer>,
     returned: Arc<Mutex<Option<Body>>>,
 }
 
@@ -111,7 +104,7 @@ impl HttpBody for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if !self.body.is_end_stream() {
-            self.is_cut_short.store(true, Ordering::Relaxed);
+            self.peer.set_cut_short(true);
             let rest = std::mem::take(&mut self.body);
             *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(rest);
         }

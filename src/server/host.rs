@@ -2,22 +2,16 @@
 
 use std::net::IpAddr;
 
-use axum::{extract::Request, middleware::Next, response::Response};
+use axum::extract::Request;
 use http::{HeaderMap, Uri, Version, header, uri::Authority};
 
-use super::grpc;
-use crate::error::{Error, Kind};
-
-/// Refuses a request that names no host, or several: what stands before us might have read another one than we do
-/// (RFC 9112, section 3.2). HTTP/2 has the name in `:authority`, and HTTP/1.0 needs none.
-pub(super) async fn only_one(request: Request, next: Next) -> Response {
+/// What is wrong with a request that names no host, or several: what stands before us might have read another one than we
+/// do. HTTP/2 has the name in `:authority`, and HTTP/1.0 needs none.
+pub(super) fn problem(request: &Request) -> Option<String> {
     let names = request.headers().get_all(header::HOST).iter().count();
     let is_needed = request.version() == Version::HTTP_11;
-    if names > 1 || (names == 0 && is_needed) {
-        let message = format!("The request has {names} Host headers: send exactly one");
-        return grpc::refuse(Error::new(Kind::Invalid, "invalid_host", message), request.headers());
-    }
-    next.run(request).await
+    let is_wrong = names > 1 || (names == 0 && is_needed);
+    is_wrong.then(|| format!("The request has {names} Host headers: send exactly one"))
 }
 
 /// The host that a request names, with its port.

@@ -4,7 +4,9 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::{
@@ -13,11 +15,11 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body::Frame;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tonic::Status;
 use tower::Service;
 
-use super::ready::{Draining, Readiness};
+use super::ready::Draining;
 use crate::{
     error::{Error, Kind},
     service::{
@@ -29,20 +31,18 @@ use crate::{
 /// The five bytes before each gRPC message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
-/// Bounds the size of requests.
+/// Bounds the size of requests whose callers have a key.
 #[derive(Clone)]
 pub(super) struct Layer {
     /// The largest message, in bytes.
     pub(super) bytes_max: usize,
-    /// Tells when requests that go on have to end.
-    pub(super) readiness: Readiness,
 }
 
 impl<S> tower::Layer<S> for Layer {
     type Service = Limited<S>;
 
     fn layer(&self, inner: S) -> Limited<S> {
-        Limited { inner, bytes_max: self.bytes_max, readiness: self.readiness.clone() }
+        Limited { inner, bytes_max: self.bytes_max }
     }
 }
 
@@ -50,7 +50,6 @@ impl<S> tower::Layer<S> for Layer {
 pub(super) struct Limited<S> {
     inner: S,
     bytes_max: usize,
-    readiness: Readiness,
 }
 
 impl<S: Service<Request>> Service<Request> for Limited<S> {
@@ -63,64 +62,140 @@ impl<S: Service<Request>> Service<Request> for Limited<S> {
     }
 
     fn call(&mut self, request: Request) -> S::Future {
-        let bytes_max = self.bytes_max;
-        let may_go_on = request.uri().path().starts_with("/grpc.reflection.");
-        let timeout = call::timeout(request.headers()).ok().flatten();
-        let is_hurried = timeout.is_some_and(|timeout| timeout < BODY_TIMEOUT);
-        let timeout = timeout.unwrap_or(BODY_TIMEOUT).min(BODY_TIMEOUT);
-        self.inner.call(request.map(|body| {
-            Body::new(Messages {
-                body,
-                bytes_max,
-                prefix: Vec::new(),
-                alarm: Box::pin(tokio::time::sleep(timeout)),
-                is_hurried,
-                received: 0,
-                draining: may_go_on.then(|| self.readiness.draining()),
-            })
-        }))
+        let bound = Bound { bytes_max: self.bytes_max, advice: "send less, or raise --max-request-bytes" };
+        self.inner.call(bounded(request, bound, None))
     }
 }
 
-/// A request's body, watched for the length that its first message announces, and for how long that takes to arrive. Every
-/// method of ours takes one message.
+/// The largest message of a request, and what to do about a larger one.
+#[derive(Clone, Copy)]
+pub(super) struct Bound {
+    pub(super) bytes_max: usize,
+    pub(super) advice: &'static str,
+}
+
+/// What ends a stream of requests that its caller may keep open after its first message, as only reflection's methods let
+/// it.
+pub(super) struct GoesOn {
+    /// How long the next message may take to be there.
+    pub(super) idle_timeout: Duration,
+    pub(super) draining: Draining,
+    /// Told why the request was ended.
+    pub(super) verdict: Arc<OnceLock<Status>>,
+}
+
+/// The request with its messages bounded.
+pub(super) fn bounded(request: Request, bound: Bound, goes_on: Option<GoesOn>) -> Request {
+    let timeout = call::timeout(request.headers()).ok().flatten();
+    let is_hurried = timeout.is_some_and(|timeout| timeout < BODY_TIMEOUT);
+    let timeout = timeout.unwrap_or(BODY_TIMEOUT).min(BODY_TIMEOUT);
+    request.map(|body| {
+        Body::new(Messages {
+            body,
+            bound,
+            prefix: Vec::new(),
+            rest: 0,
+            has_one: false,
+            alarm: Box::pin(tokio::time::sleep(timeout)),
+            is_hurried,
+            goes_on,
+        })
+    })
+}
+
+/// A request's body, watched for the length that each of its messages announces, and for how long they take to arrive.
+/// Every method has one message, except those of reflection.
 struct Messages {
     body: Body,
-    bytes_max: usize,
+    bound: Bound,
+    /// What has come of a message's prefix.
     prefix: Vec<u8>,
-    /// Rings when the request has taken too long to arrive.
+    /// How much of the message has still to come, after its prefix.
+    rest: usize,
+    /// A message has come whole.
+    has_one: bool,
+    /// Rings when the request, or its next message, has taken too long to arrive.
     alarm: Pin<Box<Sleep>>,
     /// It is the caller's own deadline.
     is_hurried: bool,
-    received: usize,
-    /// Set if the caller may keep the stream open after its first message, as only reflection's methods let it: what ends
-    /// that.
-    draining: Option<Draining>,
+    goes_on: Option<GoesOn>,
 }
 
 impl Messages {
-    fn check(&mut self, data: &[u8]) -> Result<(), Status> {
-        self.received = self.received.saturating_add(data.len());
-        if self.prefix.len() == PREFIX_BYTES {
+    fn check(&mut self, mut data: &[u8]) -> Result<(), Error> {
+        while !data.is_empty() {
+            let (taken, left) = if self.rest > 0 {
+                let (taken, left) = data.split_at(self.rest.min(data.len()));
+                self.rest -= taken.len();
+                (taken, left)
+            } else {
+                let missing = PREFIX_BYTES.saturating_sub(self.prefix.len());
+                let (taken, left) = data.split_at(missing.min(data.len()));
+                self.prefix.extend(taken);
+                if let &[_, a, b, c, d] = self.prefix.as_slice() {
+                    self.rest = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+                    self.prefix.clear();
+                    self.check_length()?;
+                }
+                (taken, left)
+            };
+            data = left;
+            if self.is_between() && !taken.is_empty() {
+                self.message_ended();
+            }
+        }
+        Ok(())
+    }
+
+    fn check_length(&self) -> Result<(), Error> {
+        let (length, Bound { bytes_max, advice }) = (self.rest, self.bound);
+        if length <= bytes_max {
             return Ok(());
         }
-        let missing = PREFIX_BYTES - self.prefix.len();
-        self.prefix.extend(data.iter().take(missing));
-        let Some(length) = self.announced().filter(|length| *length > self.bytes_max) else { return Ok(()) };
-        let max = self.bytes_max;
-        let message =
-            format!("The request takes {length} bytes, and {max} are allowed: send less, or raise --max-request-bytes");
-        Err(Error::new(Kind::TooLarge, "request_too_large", message).into())
+        let message = format!("The request takes {length} bytes, and {bytes_max} are allowed: {advice}");
+        Err(Error::new(Kind::TooLarge, "request_too_large", message))
     }
 
-    fn announced(&self) -> Option<usize> {
-        let &[_, a, b, c, d] = self.prefix.as_slice() else { return None };
-        Some(usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX))
+    /// Whether all that has come are whole messages.
+    fn is_between(&self) -> bool {
+        self.rest == 0 && self.prefix.is_empty()
     }
 
-    fn is_complete(&self) -> bool {
-        self.announced().is_some_and(|length| self.received >= PREFIX_BYTES.saturating_add(length))
+    fn message_ended(&mut self) {
+        self.has_one = true;
+        if let Some(goes_on) = &self.goes_on {
+            self.alarm.as_mut().reset(Instant::now() + goes_on.idle_timeout);
+        }
     }
+
+    /// Completes when nothing more is waited for.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Error> {
+        let is_between = self.has_one && self.is_between();
+        if let Some(goes_on) = self.goes_on.as_mut().filter(|_| is_between)
+            && goes_on.draining.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(running::draining());
+        }
+        ready!(self.alarm.as_mut().poll(context));
+        Poll::Ready(match &self.goes_on {
+            Some(goes_on) if self.has_one => idle(goes_on.idle_timeout),
+            _ if self.is_hurried => call::deadline_exceeded(),
+            _ => body_timeout(),
+        })
+    }
+
+    fn fail(&self, error: Error) -> axum::BoxError {
+        let status = Status::from(error);
+        if let Some(goes_on) = &self.goes_on {
+            let _ = goes_on.verdict.set(status.clone());
+        }
+        status.into()
+    }
+}
+
+fn idle(timeout: Duration) -> Error {
+    let message = format!("No further message came for {} s, so this stream is ended: open another", timeout.as_secs());
+    Error::new(Kind::Timeout, "stream_idle", message)
 }
 
 impl HttpBody for Messages {
@@ -133,23 +208,97 @@ impl HttpBody for Messages {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let this = self.get_mut();
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
-            let error = if this.is_complete()
-                && let Some(draining) = &mut this.draining
-            {
-                ready!(draining.as_mut().poll(context));
-                running::draining()
-            } else {
-                ready!(this.alarm.as_mut().poll(context));
-                if this.is_hurried { call::deadline_exceeded() } else { body_timeout() }
-            };
-            return Poll::Ready(Some(Err(Status::from(error).into())));
+            let error = ready!(this.poll_end(context));
+            return Poll::Ready(Some(Err(this.fail(error))));
         };
         Poll::Ready(frame.map(|frame| {
             let frame = frame?;
             if let Some(data) = frame.data_ref() {
-                this.check(data)?;
+                this.check(data).map_err(|error| this.fail(error))?;
             }
             Ok(frame)
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::sync::{mpsc, oneshot};
+    use tonic_types::StatusExt;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(60);
+
+    /// A stream of requests that goes on, to write into; and what ends it for the drain.
+    fn stream(bytes_max: usize) -> (mpsc::UnboundedSender<Bytes>, oneshot::Sender<()>, Body) {
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let frames = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context))
+            .map(|data| Ok::<_, axum::Error>(Frame::data(data)));
+        let (drain, draining) = oneshot::channel();
+        let goes_on = GoesOn {
+            idle_timeout: IDLE,
+            draining: Box::pin(async move {
+                let _ = draining.await;
+            }),
+            verdict: Arc::default(),
+        };
+        let bound = Bound { bytes_max, advice: "send less" };
+        let request = bounded(Request::new(Body::new(StreamBody::new(frames))), bound, Some(goes_on));
+        (sender, drain, request.into_body())
+    }
+
+    fn message(length: u8) -> Bytes {
+        [&[0, 0, 0, 0, length], vec![7; length.into()].as_slice()].concat().into()
+    }
+
+    async fn reason(body: &mut Body) -> String {
+        let error = body.frame().await.unwrap().unwrap_err().into_inner();
+        error.downcast::<Status>().unwrap().get_error_details().error_info().unwrap().reason.clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_may_be_idle_for_a_while_after_each_message() {
+        let (sender, _drain, mut body) = stream(100);
+        for _ in 0..3 {
+            sender.send(message(5)).unwrap();
+            body.frame().await.unwrap().unwrap();
+            tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
+        }
+        // The beginning of another message is none.
+        sender.send(message(5).slice(..7)).unwrap();
+        body.frame().await.unwrap().unwrap();
+        let begun = Instant::now();
+        assert_eq!(reason(&mut body).await, "STREAM_IDLE");
+        assert_eq!(begun.elapsed(), Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_message_is_bounded_however_it_is_cut() {
+        for piece in 1..40 {
+            let (sender, _drain, mut body) = stream(9);
+            let bytes = [message(9), message(0), message(1), message(10)].concat();
+            bytes.chunks(piece).for_each(|piece| sender.send(Bytes::copy_from_slice(piece)).unwrap());
+            let mut received = 0;
+            let error = loop {
+                match body.frame().await.unwrap() {
+                    Ok(frame) => received += frame.into_data().unwrap().len(),
+                    Err(error) => break error,
+                }
+            };
+            assert!(received < 14 + 5 + 6 + 5, "{piece}: {received}");
+            assert!(error.to_string().contains("10 bytes"), "{piece}: {error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_a_stream_between_two_messages() {
+        let (sender, drain, mut body) = stream(100);
+        sender.send(message(5)).unwrap();
+        body.frame().await.unwrap().unwrap();
+        drain.send(()).unwrap();
+        assert_eq!(reason(&mut body).await, "DRAINING");
     }
 }

@@ -26,6 +26,7 @@ use super::{
     frames::{Frames, Rules},
     grpc,
     methods::Methods,
+    open,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -44,9 +45,6 @@ pub(super) struct Layer {
     bodies: Option<Bodies>,
 }
 
-/// The largest message to a service that needs no key, in bytes. Names of services and symbols are short.
-const OPEN_BYTES_MAX: usize = 4 * 1024;
-
 impl Layer {
     /// For services that need a key, when there are keys.
     pub(super) fn guarded(bytes_max: usize, methods: &Arc<Methods>, bodies: &Bodies) -> Self {
@@ -57,7 +55,7 @@ impl Layer {
     /// For services that need none.
     pub(super) fn open(methods: &Arc<Methods>) -> Self {
         let advice = "a message to this service is a short name";
-        Self { bytes_max: OPEN_BYTES_MAX, advice, methods: Arc::clone(methods), bodies: None }
+        Self { bytes_max: open::MESSAGE_BYTES_MAX, advice, methods: Arc::clone(methods), bodies: None }
     }
 }
 

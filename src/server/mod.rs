@@ -11,6 +11,7 @@ use crate::{
     upstream::Client,
 };
 
+mod ambiguity;
 mod auth;
 mod bodies;
 mod connections;
@@ -19,15 +20,19 @@ mod cors;
 mod early;
 mod encoding;
 mod frames;
+mod framing;
 mod grpc;
 mod health;
 mod host;
 mod limit;
 mod messages;
 mod methods;
+mod open;
+mod peer;
 mod ready;
 mod reflection;
 mod routes;
+mod unauthenticated;
 mod unread;
 mod unstuck;
 
@@ -64,7 +69,7 @@ pub async fn serve(
     let running = Running::default();
     let router = routes::router(config, services, &readiness, &running)?;
     readiness.begin().await;
-    let mut connections = Connections::new(router, config.write_timeout);
+    let mut connections = Connections::new(router, config);
     let mut latecomers = connections.alike();
     tokio::select! {
         () = connections.accept_from(&listener) => {}

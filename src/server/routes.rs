@@ -3,14 +3,14 @@
 //! ```text
 //! settle         what becomes of a body that the answer doesn't wait for
 //! track          tells of answers that nobody reads
-//! arrive         when the call came, and among which it runs
+//! arrive         when the call came, among which it runs, and whether it has a key
 //! observe        an id for every call, one log line at `debug`
-//! only_one       exactly one Host
+//! refuse         what can be read in two ways, such as two Hosts
 //! cors           browsers ask first, also on paths that need a key
 //! ├─ probes      /healthz, /readyz                                       open
 //! ├─ docs, home  /openapi.json, /docs, /                                 open
-//! ├─ gRPC        only_grpc → gRPC-Web → limit ─┬─ messages → health, reflection                              open
-//! │                                            └─ begin → auth → messages → bodies → ChatService, … (→ pack → ModelService)
+//! ├─ gRPC        only_grpc → gRPC-Web ─┬─ bounds → messages → health, reflection                              open
+//! │                                    └─ limit → begin → auth → messages → bodies → ChatService, … (→ pack → ModelService)
 //! ├─ REST        begin → auth → bodies → the OpenAI door                 (begin: not while we drain)
 //! └─ fallback    unknown paths, in the caller's dialect
 //! ```
@@ -28,8 +28,10 @@ use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 
 use super::{
-    auth, bodies, contract, cors, early, encoding, grpc, host, limit, messages,
+    ambiguity, auth, bodies, contract, cors, early, encoding, grpc, limit, messages,
     methods::Methods,
+    open,
+    peer::Peer,
     ready::{self, Readiness},
     reflection, unread,
 };
@@ -75,16 +77,17 @@ pub(super) fn router(
         .layer(bodies::Layer(bodies.clone()))
         .layer(messages::Layer::guarded(bytes_max, &methods, &bodies))
         .layer(auth::layer(&keys))
-        .layer(begin());
+        .layer(begin())
+        .layer(limit::Layer { bytes_max });
     let open = Routes::new(readiness.health_service())
         .into_axum_router()
         .reset_fallback()
         .merge(reflection::routes(&files)?)
-        .layer(messages::Layer::open(&methods));
+        .layer(messages::Layer::open(&methods))
+        .layer(open::Layer::new(keys.clone(), readiness.clone()));
     let grpc = Router::new()
         .merge(guarded)
         .merge(open)
-        .layer(limit::Layer { bytes_max, readiness: readiness.clone() })
         .layer(GrpcWebLayer::new())
         .layer(from_fn_with_state(Arc::clone(&methods), grpc::only_grpc));
 
@@ -98,14 +101,19 @@ pub(super) fn router(
         .merge(rest)
         .fallback(async move |request: Request| unknown(&methods, request).await)
         .layer(cors::layer(config)?)
-        .layer(from_fn(host::only_one))
+        .layer(from_fn(ambiguity::refuse))
         .layer(from_fn(telemetry::observe))
-        .layer(map_request_with_state(running.clone(), arrive))
+        .layer(map_request_with_state((running.clone(), keys), arrive))
         .layer(from_fn(unread::track))
         .layer(from_fn(early::settle)))
 }
 
-async fn arrive(State(running): State<Running>, mut request: Request) -> Request {
+async fn arrive(State((running, keys)): State<(Running, auth::Keys)>, mut request: Request) -> Request {
+    if let Some(peer) = Peer::current().filter(|peer| !peer.is_authenticated())
+        && keys.know(request.headers())
+    {
+        peer.authenticate();
+    }
     request.extensions_mut().insert(Arrival { at: Instant::now(), running });
     request
 }

@@ -23,12 +23,14 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use http::Version;
 use http_body::{Frame, SizeHint};
 use tokio::{
     task::futures::TaskLocalFuture,
     time::{Instant, Sleep, sleep_until},
 };
 
+use super::peer::{OpenCall, Peer};
 use crate::service::call;
 
 tokio::task_local! {
@@ -65,11 +67,12 @@ impl Progress {
     }
 }
 
-/// Runs the tasks of HTTP/2 streams, each under watch.
-#[derive(Clone, Copy, Debug)]
+/// Runs the tasks of one connection's HTTP/2 streams, each under watch.
+#[derive(Clone)]
 pub(super) struct Streams {
     /// How long an answer may go unread.
     pub(super) patience: Duration,
+    pub(super) peer: Arc<Peer>,
 }
 
 impl<F> hyper::rt::Executor<F> for Streams
@@ -78,7 +81,14 @@ where
     F::Output: Send,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(Watched::new(stream, self.patience));
+        let (call, peer) = (self.peer.begin(), Arc::clone(&self.peer));
+        tokio::spawn(Watched::new(
+            peer.scope(async move {
+                let _call = call;
+                stream.await
+            }),
+            self.patience,
+        ));
     }
 }
 
@@ -136,6 +146,9 @@ const UNWATCHED_BYTES_MAX: u64 = 64 * 1024;
 /// Makes the answer tell how it gets on.
 pub(super) async fn track(request: Request, next: Next) -> Response {
     let Ok(progress) = PROGRESS.try_with(Arc::clone) else { return next.run(request).await };
+    // The task of an HTTP/2 stream is a call by itself. Over HTTP/1.1, what is whole is written at once.
+    let is_http1 = request.version() < Version::HTTP_2;
+    let call = Peer::current().filter(|_| is_http1).map(|peer| peer.begin());
     let arrived_at = Instant::now();
     let timeout = call::timeout(request.headers()).ok().flatten();
     let response = next.run(request).await;
@@ -143,12 +156,13 @@ pub(super) async fn track(request: Request, next: Next) -> Response {
         return response;
     }
     *progress.deadline.lock().unwrap_or_else(PoisonError::into_inner) = timeout.map(|timeout| arrived_at + timeout);
-    response.map(|body| Body::new(Tracked { body, progress }))
+    response.map(|body| Body::new(Tracked { body, progress, _call: call }))
 }
 
 struct Tracked {
     body: Body,
     progress: Arc<Progress>,
+    _call: Option<OpenCall>,
 }
 
 impl HttpBody for Tracked {

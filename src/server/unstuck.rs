@@ -11,10 +11,7 @@ use std::{
     io::{self, IoSlice},
     mem::{self, MaybeUninit},
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -26,16 +23,18 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// A connection whose writes fail when they have been stuck for too long, and whose first read does when nothing comes.
+use super::{
+    framing::Framing,
+    peer::{OpenCall, Peer},
+};
+
+/// A connection whose writes fail when they have been stuck for too long.
 pub(super) struct Unstuck {
     line: Arc<Mutex<Line>>,
     patience: Duration,
-    /// Runs while a write is stuck.
-    alarm: Option<Pin<Box<Sleep>>>,
-    /// Runs until so much has been read that the version of HTTP is known: hyper has no clock for that.
-    opening: Option<(usize, Pin<Box<Sleep>>)>,
-    /// Whether the client may still be sending when the connection is closed.
-    is_cut_short: Arc<AtomicBool>,
+    /// Runs while a write is stuck. The answer is part of a call, even if all of it lies in buffers.
+    alarm: Option<(Pin<Box<Sleep>>, OpenCall)>,
+    peer: Arc<Peer>,
     /// Set while the receiving half is still read, after the sending half is closed.
     lingering: Option<Lingering>,
 }
@@ -45,6 +44,8 @@ struct Lingering {
     until: Instant,
     bytes_left: usize,
     alarm: Pin<Box<Sleep>>,
+    /// It is bounded by itself, and no idle connection.
+    _call: OpenCall,
 }
 
 /// Completes when the caller has left though hyper doesn't read. To be polled after hyper, and in the same task: the
@@ -58,12 +59,11 @@ struct Line {
     stream: TcpStream,
     /// What was read before hyper asked for it.
     ahead: BytesMut,
+    framing: Framing,
+    peer: Arc<Peer>,
     /// Hyper's last read found nothing, and its task is woken when there is something.
     is_awaited: bool,
 }
-
-/// The length of HTTP/2's preface, by which the versions are told apart.
-const PREFACE_BYTES: usize = 24;
 
 /// The most that is read ahead of hyper on one connection. Beyond it we can't tell whether the caller is still there: it
 /// may be a large upload that waits for us, and the call has clocks of its own.
@@ -79,16 +79,12 @@ const LINGER_SILENCE: Duration = Duration::from_secs(5);
 const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 impl Unstuck {
-    pub(super) fn new(
-        stream: TcpStream,
-        opening: Duration,
-        patience: Duration,
-        is_cut_short: Arc<AtomicBool>,
-    ) -> (Self, Hangup) {
-        let opening = Some((0, Box::pin(tokio::time::sleep(opening))));
-        let line = Arc::new(Mutex::new(Line { stream, ahead: BytesMut::new(), is_awaited: false }));
+    pub(super) fn new(stream: TcpStream, patience: Duration, peer: Arc<Peer>) -> (Self, Hangup) {
+        let (ahead, framing) = (BytesMut::new(), Framing::default());
+        let line = Line { stream, ahead, framing, peer: Arc::clone(&peer), is_awaited: false };
+        let line = Arc::new(Mutex::new(line));
         let hangup = Hangup { line: Arc::clone(&line) };
-        (Self { line, patience, alarm: None, opening, is_cut_short, lingering: None }, hangup)
+        (Self { line, patience, alarm: None, peer, lingering: None }, hangup)
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -97,7 +93,7 @@ impl Unstuck {
             return write;
         }
         let until = Instant::now() + self.patience;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        let (alarm, _) = self.alarm.get_or_insert_with(|| (Box::pin(sleep_until(until)), self.peer.begin()));
         ready!(alarm.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the caller stopped reading")))
     }
@@ -105,9 +101,9 @@ impl Unstuck {
     /// Reads and discards until the client has closed its half too, or was given enough time for that.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut line = lock(&self.line);
-        let has_more = !mem::take(&mut line.ahead).is_empty() || self.is_cut_short.load(Ordering::Relaxed);
+        let has_more = !mem::take(&mut line.ahead).is_empty() || self.peer.is_cut_short();
         if has_more && self.lingering.is_none() {
-            self.lingering = Some(Lingering::new());
+            self.lingering = Some(Lingering::new(&self.peer));
         }
         let mut piece = [MaybeUninit::uninit(); PIECE_BYTES];
         loop {
@@ -119,7 +115,7 @@ impl Unstuck {
                 (Poll::Pending, Some(lingering)) => return lingering.alarm.as_mut().poll(context),
                 (Poll::Ready(read), _) if read.is_err() || bytes == 0 => return Poll::Ready(()),
                 (Poll::Ready(_), lingering) => {
-                    if !lingering.get_or_insert_with(Lingering::new).may_go_on(bytes) {
+                    if !lingering.get_or_insert_with(|| Lingering::new(&self.peer)).may_go_on(bytes) {
                         return Poll::Ready(());
                     }
                 }
@@ -129,10 +125,10 @@ impl Unstuck {
 }
 
 impl Lingering {
-    fn new() -> Self {
+    fn new(peer: &Arc<Peer>) -> Self {
         let now = Instant::now();
         let alarm = Box::pin(sleep_until(now + LINGER_SILENCE));
-        Self { until: now + LINGER_TIMEOUT, bytes_left: LINGER_BYTES_MAX, alarm }
+        Self { until: now + LINGER_TIMEOUT, bytes_left: LINGER_BYTES_MAX, alarm, _call: peer.begin() }
     }
 
     /// Whether more may come after so many bytes.
@@ -163,9 +159,23 @@ impl Line {
             self.give_ahead(buffer);
             return Poll::Ready(Ok(()));
         }
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         self.is_awaited = read.is_pending();
+        self.follow(buffer.filled().get(before..).unwrap_or_default());
         read
+    }
+
+    /// Follows what has come, for the clock of heads and for requests with two lengths.
+    fn follow(&mut self, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        self.framing.feed(data);
+        self.peer.set_in_head(self.framing.is_in_head());
+        if let Some(number) = self.framing.conflict() {
+            self.peer.set_conflict(number);
+        }
     }
 
     fn give_ahead(&mut self, buffer: &mut ReadBuf<'_>) {
@@ -187,6 +197,7 @@ impl Line {
                 return Poll::Ready(());
             }
             self.ahead.extend_from_slice(piece.filled());
+            self.follow(piece.filled());
         }
         Poll::Pending
     }
@@ -198,19 +209,7 @@ fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
 
 impl AsyncRead for Unstuck {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let read = lock(&this.line).poll_read(context, buffer);
-        let Some((seen, alarm)) = &mut this.opening else { return read };
-        if read.is_pending() {
-            ready!(alarm.as_mut().poll(context));
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the caller never began")));
-        }
-        *seen += buffer.filled().len() - before;
-        if *seen >= PREFACE_BYTES {
-            this.opening = None;
-        }
-        read
+        lock(&self.line).poll_read(context, buffer)
     }
 }
 

@@ -233,6 +233,8 @@ impl Call {
                 tracing::debug!(id, upstream_id, code = error.code(), cause, "refused");
             }
             _ if error.is_draining() => tracing::debug!(id, code = error.code(), "ended by the drain"),
+            // It concerns every call at that time, and the log has been told.
+            _ if error.is_out_of_descriptors() => tracing::debug!(id, code = error.code(), cause, "failed"),
             Kind::Internal => tracing::error!(id, upstream_id, code = error.code(), cause, "failed"),
             _ => tracing::warn!(id, upstream_id, code = error.code(), cause, "failed"),
         }

@@ -1,8 +1,11 @@
 //! What the client tells of its own accord: no answer came, or none that is one. What upstream's replies mean is
 //! `error::upstream`'s to say.
 
+use std::time::Duration;
+
 use super::client::ANSWER_BYTES_MAX;
 use crate::{
+    descriptors,
     error::{Error, Kind},
     json,
 };
@@ -55,6 +58,17 @@ pub(super) fn no_key() -> Error {
     .with_help("https://featherless.ai/account/api-keys")
 }
 
+/// When to try again after descriptors have run out: each call that ends gives some back.
+const DESCRIPTORS_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The gateway has no file descriptor left for a connection.
+fn out_of_descriptors() -> Error {
+    descriptors::tell_log();
+    let message = "The gateway itself is out of file descriptors, so it can't connect to Featherless: try again soon. Its \
+                   operator can raise the limit (ulimit -n, or LimitNOFILE= of systemd)";
+    Error::new(Kind::Unavailable, "out_of_file_descriptors", message).with_retry_after(DESCRIPTORS_RETRY_AFTER)
+}
+
 /// Why there is no reply at all. Addresses stay out of it: they may hold a password.
 pub(super) fn unreachable(error: reqwest::Error) -> Error {
     let error = error.without_url();
@@ -64,6 +78,10 @@ pub(super) fn unreachable(error: reqwest::Error) -> Error {
         return Error::new(Kind::Timeout, "connect_timeout", message).with_source(error);
     }
     if error.is_connect() {
+        // Looking up a name fails without telling that this is why.
+        if is_any(&error, descriptors::have_run_out) || descriptors::are_short() {
+            return out_of_descriptors().with_source(error);
+        }
         let message = "No connection to Featherless: check the network, proxies and FEATHERLESS_BASE_URL";
         return Error::new(Kind::Upstream, "upstream_unreachable", message).with_source(error);
     }
@@ -82,8 +100,8 @@ pub(super) fn unreachable(error: reqwest::Error) -> Error {
     Error::new(Kind::Upstream, "upstream_closed", message).with_source(error)
 }
 
-/// Whether one of an error's causes is this one of hyper's.
-fn is_any(error: &reqwest::Error, is_it: impl Fn(&hyper::Error) -> bool) -> bool {
+/// Whether one of an error's causes is of this type, and such a one.
+fn is_any<E: std::error::Error + 'static>(error: &reqwest::Error, is_it: impl Fn(&E) -> bool) -> bool {
     let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(&is_it))
+    causes.any(|cause| cause.downcast_ref::<E>().is_some_and(&is_it))
 }

@@ -63,7 +63,10 @@ impl Tries<'_> {
         let wait = self.policy.wait(self.retries, self.last_began.elapsed(), &error, Some(self.until));
         let Some(wait) = wait else { return Err(error) };
         self.retries += 1;
-        tracing::info!(code = error.code(), cause = error.cause(), self.retries, ?wait, "asking upstream again");
+        // Want of descriptors concerns every call at that time, and the log has been told.
+        if !error.is_out_of_descriptors() {
+            tracing::info!(code = error.code(), cause = error.cause(), self.retries, ?wait, "asking upstream again");
+        }
         tokio::time::sleep(wait).await;
         self.last_began = Instant::now();
         Ok(())

@@ -2,30 +2,28 @@
 
 use featherwire::proto::v1::chat_service_client::ChatServiceClient;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
 
-use crate::support::{Door, Emulator, Gateway, MODEL, door::message, prompt};
+use crate::support::{
+    Door, Emulator, Gateway, MODEL,
+    door::message,
+    frames::{GOAWAY, PREFACE, SETTINGS, frame, next_frame},
+    prompt,
+};
 
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
 
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
 
 /// A header block: indexed pseudo-headers of the static table, and the path as a literal (RFC 7541).
 fn head(method: u8, path: &str) -> Vec<u8> {
@@ -51,7 +49,7 @@ fn flurry(calls: u32) -> Vec<u8> {
 
 async fn connect(gateway: &Gateway) -> (OwnedReadHalf, OwnedWriteHalf) {
     let (reader, mut writer) = TcpStream::connect(gateway.address).await.unwrap().into_split();
-    writer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    writer.write_all(PREFACE).await.unwrap();
     writer.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
     (reader, writer)
 }
@@ -59,13 +57,9 @@ async fn connect(gateway: &Gateway) -> (OwnedReadHalf, OwnedWriteHalf) {
 /// The next frame of this kind, on this stream.
 async fn next(reader: &mut OwnedReadHalf, kind: u8, stream: u32) -> Vec<u8> {
     loop {
-        let mut head = [0; 9];
-        reader.read_exact(&mut head).await.unwrap();
-        let mut payload = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
-        reader.read_exact(&mut payload).await.unwrap();
-        let seen = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        assert!(kind == GOAWAY || head[3] != GOAWAY, "the connection is ended: {payload:?}");
-        if (head[3], seen) == (kind, stream) {
+        let (seen_kind, seen, payload) = next_frame(reader).await;
+        assert!(kind == GOAWAY || seen_kind != GOAWAY, "the connection is ended: {payload:?}");
+        if (seen_kind, seen) == (kind, stream) {
             return payload;
         }
     }

@@ -1,6 +1,7 @@
 //! What the stories need: the real server in process, a peer for its upstream side, and a client for each door.
 
 pub mod door;
+pub mod frames;
 pub mod gateway;
 pub mod law;
 pub mod raw;

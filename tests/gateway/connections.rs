@@ -1,0 +1,157 @@
+//! Connections without a call: how long they live, how many there may be of those who show no key, and how they end.
+
+use std::time::{Duration, Instant};
+
+use featherwire::server::Outcome;
+use futures_util::FutureExt;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::support::{
+    Gateway, MODEL, PATIENCE, Reply, Scripted,
+    frames::{GOAWAY, PREFACE, SETTINGS, frame, next_frame},
+    gateway::http,
+    prompt,
+    scripted::chunk,
+};
+
+const IDLE: Duration = Duration::from_millis(200);
+
+const KEY: &str = "gw_live_1";
+
+async fn gateway_with(upstream: &Scripted, idle: Duration, keys: &[&str]) -> Gateway {
+    Gateway::with(upstream.address, |config| {
+        config.idle_connection_timeout = idle;
+        config.api_keys = keys.iter().map(|key| (*key).into()).collect();
+    })
+    .await
+}
+
+/// Asks for the path, and gives the connection, which is kept.
+async fn http1(gateway: &Gateway, path: &str, key: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    ask(&mut stream, path, key).await;
+    stream
+}
+
+async fn ask(stream: &mut TcpStream, path: &str, key: &str) {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "it is open");
+    }
+}
+
+/// An HTTP/2 connection on which nothing is asked.
+async fn http2(gateway: &Gateway) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+    stream
+}
+
+/// Waits until the gateway has closed.
+async fn closed(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    // It may end with a reset, if something of ours was on its way.
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it is closed");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_told_so_where_that_can_be_done() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    for keys in [&[][..], &[KEY]] {
+        let gateway = gateway_with(&upstream, IDLE, keys).await;
+        let mut kept = http1(&gateway, "/v1/nothing", KEY).await;
+        let mut silent = TcpStream::connect(gateway.address).await.unwrap();
+        silent.write_all(b"\r\n").await.unwrap();
+        let mut streams = http2(&gateway).await;
+        loop {
+            let (kind, _, payload) = next_frame(&mut streams).await;
+            if kind == GOAWAY {
+                assert_eq!(payload[4..8], [0; 4], "no error");
+                break;
+            }
+        }
+        for stream in [&mut kept, &mut silent, &mut streams] {
+            closed(stream).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_with_a_running_call_is_not() {
+    let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
+    let gateway = gateway_with(&upstream, IDLE, &[]).await;
+    let mut request = prompt(MODEL, "hi");
+    request["stream"] = json!(true);
+    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let mut running = post.body(request.to_string()).send().await.unwrap();
+    running.chunk().await.unwrap().unwrap();
+    let mut health = HealthClient::new(gateway.channel().await);
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    watch.message().await.unwrap().unwrap();
+    for _ in 0..3 {
+        closed(&mut http2(&gateway).await).await;
+    }
+    assert!(running.chunk().now_or_never().is_none() && watch.message().now_or_never().is_none(), "both go on");
+    let again = health.check(HealthCheckRequest::default());
+    assert_eq!(again.await.unwrap().into_inner().status, 1, "the connection takes calls");
+    drop(running);
+    upstream.closed().await;
+}
+
+#[tokio::test]
+async fn beyond_the_bound_the_oldest_idle_connection_without_a_key_makes_room() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.api_keys = vec![KEY.into()];
+        config.unauthenticated_connections = 3;
+    })
+    .await;
+    let mut with_key = http1(&gateway, "/v1/nothing", KEY).await;
+    let mut health = HealthClient::new(gateway.channel().await);
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    watch.message().await.unwrap().unwrap();
+    let mut first = http1(&gateway, "/healthz", "wrong").await;
+    let mut second = http1(&gateway, "/healthz", "wrong").await;
+    let mut flood = Vec::new();
+    for _ in 0..20 {
+        flood.push(TcpStream::connect(gateway.address).await.unwrap());
+    }
+    closed(&mut first).await;
+    closed(&mut second).await;
+    assert!(watch.message().now_or_never().is_none(), "one with a call stays as long as others are idle");
+    ask(&mut with_key, "/v1/nothing", KEY).await;
+    let mut new = http1(&gateway, "/v1/nothing", KEY).await;
+    for _ in 0..20 {
+        flood.push(TcpStream::connect(gateway.address).await.unwrap());
+    }
+    closed(flood.first_mut().unwrap()).await;
+    ask(&mut new, "/v1/nothing", KEY).await;
+}
+
+#[tokio::test]
+async fn a_client_that_answers_nothing_does_not_hold_up_the_end() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = PATIENCE).await;
+    // It asks, and reads nothing from then on: no pings, and no farewell.
+    let silent = http2(&gateway).await;
+    let begun_only = {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(b"GET /healthz HTT").await.unwrap();
+        stream
+    };
+    let kept = http1(&gateway, "/healthz", "none").await;
+    // The gateway has seen them all when it serves one that came later.
+    assert_eq!(http().get(gateway.url("/healthz")).send().await.unwrap().status(), 200);
+    let begun = Instant::now();
+    assert_eq!(gateway.stop().await, Outcome::Drained);
+    // A ping's answer is waited for as long as this; the end takes a tenth of it.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    drop((silent, begun_only, kept));
+}
