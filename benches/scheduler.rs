@@ -38,7 +38,7 @@ fn ask(n: u32, keys: u32) -> Ask {
 /// All units are held, and ten thousand wait.
 fn full(keys: u32, now: Instant) -> (Scheduler, VecDeque<Ticket>) {
     let mut scheduler = Scheduler::new(Settings { queue_limit: usize::MAX, ..Settings::default() });
-    assert!(scheduler.set_capacity(Some(CAPACITY)).is_empty());
+    assert!(scheduler.set_capacity(Some(CAPACITY), now).is_empty());
     for n in 0..WAITING {
         scheduler.enqueue(now, ask(n, keys)).unwrap();
     }
@@ -93,7 +93,7 @@ fn come_and_go(criterion: &mut Criterion, keys: u32) {
             n += 1;
             let ticket = scheduler.enqueue(now, black_box(ask(n, keys))).unwrap();
             assert_eq!(scheduler.start(now), None);
-            scheduler.leave(ticket);
+            scheduler.leave(ticket, now);
         });
     });
 }

@@ -258,7 +258,9 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
         };
         return Member { name: name.clone(), read: read("read_index"), write };
     }
+    let is_null_kept = used.see(NULL_KEPT, path);
     let integer = integer(message, field).map(|(function, words)| {
+        let function = if is_null_kept { "read_integer_keeping_null" } else { function };
         format!("json::{function}(&mut map, {name:?}, &mut message.extra, &mut message.{rust}, {words:?})?,")
     });
     if is_message || field.proto3_optional() {

@@ -66,7 +66,6 @@ pub const NULL_WHEN_UNSET: &[&str] = &[
     "ChatChunkChoice.finish_reason",
     "CompletionChoice.finish_reason",
     "CompletionChoice.logprobs",
-    "Concurrency.limit",
     "Logprobs.content",
     "Logprobs.refusal",
     "TokenLogprob.bytes",
@@ -77,15 +76,17 @@ pub const NULL_WHEN_UNSET: &[&str] = &[
     "TopLogprob.token",
 ];
 
-/// Members whose null is not the same as their absence: it is kept in `extra`. Chat templates tell the two apart.
-pub const NULL_KEPT: &[&str] = &["ChatMessage.content"];
+/// Members whose null is not the same as their absence: it is kept in `extra`. Chat templates tell the two apart, and an
+/// account without a limit from one whose limit is not told.
+pub const NULL_KEPT: &[&str] = &["ChatMessage.content", "Concurrency.limit"];
 
 /// The same, for a message in one place only: an answer's message has `refusal`, a request's messages need not.
 pub const NULL_WHEN_UNSET_IN: &[(&str, &[&str])] = &[("ChatChoice.message", &["content", "refusal"])];
 
 /// Members of answers that are null when the upstream sends null, and absent when it sends nothing: there the two mean different
-/// things. The service keeps such a null in `extra`.
-pub const NULL_WHEN_SENT: &[&str] = &["Plan.concurrency", "Plan.max_context_length", "Plan.max_model_size"];
+/// things. The service keeps such a null in `extra`, or [`NULL_KEPT`] does.
+pub const NULL_WHEN_SENT: &[&str] =
+    &["Concurrency.limit", "Plan.concurrency", "Plan.max_context_length", "Plan.max_model_size"];
 
 /// Lists that are written when empty, because the member is required.
 pub const ALWAYS: &[&str] = &[

@@ -66,6 +66,8 @@ trait Policy {
     fn ended(&mut self, id: usize, now: Duration);
     /// Upstream refused it; so many units are active.
     fn refused(&mut self, id: usize, active: u32, now: Duration);
+    /// Upstream has let it in.
+    fn let_in(&mut self, _id: usize, _now: Duration) {}
     fn outside(&mut self, _units: u32, _now: Duration) {}
     fn wake(&self, _now: Duration) -> Option<Duration> {
         None
@@ -93,8 +95,9 @@ impl Featherwire {
     fn new(load: &Load, headroom: u32) -> Self {
         let settings = Settings { queue_limit: usize::MAX, headroom, ..Settings::default() };
         let mut scheduler = Scheduler::new(settings);
-        let _ = scheduler.set_capacity(Some(load.capacity));
-        Self { scheduler, epoch: Instant::now(), tickets: HashMap::new(), ids: HashMap::new() }
+        let epoch = Instant::now();
+        let _ = scheduler.set_capacity(Some(load.capacity), epoch);
+        Self { scheduler, epoch, tickets: HashMap::new(), ids: HashMap::new() }
     }
 }
 
@@ -138,6 +141,82 @@ impl Policy for Featherwire {
 
     fn wake(&self, now: Duration) -> Option<Duration> {
         self.scheduler.next_wake(self.epoch + now).map(|wake| wake - self.epoch)
+    }
+}
+
+/// The same before an upstream that says nothing but 429, and there how many units are active and how many there are: no
+/// plan, no feed, no snapshot. What the permits do then, in short.
+struct ByRefusals {
+    featherwire: Featherwire,
+    limit: u32,
+    /// When what refusals said of others, and of the limit, is tried.
+    outside_at: Option<Duration>,
+    limit_at: Option<Duration>,
+    /// The one that tries it, and whether it goes beyond the limit.
+    trial: Option<(usize, bool)>,
+}
+
+impl ByRefusals {
+    const OUTSIDE_BELIEVED: Duration = Duration::from_secs(2);
+    const LIMIT_BELIEVED: Duration = Duration::from_secs(60);
+
+    fn new(load: &Load) -> Self {
+        let mut featherwire = Featherwire::new(load, 0);
+        let _ = featherwire.scheduler.set_capacity(None, featherwire.epoch);
+        Self { featherwire, limit: load.capacity, outside_at: None, limit_at: None, trial: None }
+    }
+}
+
+impl Policy for ByRefusals {
+    fn arrive(&mut self, id: usize, request: &Request, now: Duration) {
+        self.featherwire.arrive(id, request, now);
+    }
+
+    fn next(&mut self, now: Duration) -> Option<usize> {
+        if let Some(id) = self.featherwire.next(now) {
+            return Some(id);
+        }
+        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        let is_beyond = is_due(self.limit_at);
+        if self.trial.is_some() || !(is_beyond || is_due(self.outside_at)) {
+            return None;
+        }
+        let ticket = self.featherwire.scheduler.start_untold(self.featherwire.epoch + now, is_beyond)?;
+        let id = self.featherwire.ids[&ticket];
+        self.trial = Some((id, is_beyond));
+        Some(id)
+    }
+
+    fn ended(&mut self, id: usize, now: Duration) {
+        self.featherwire.ended(id, now);
+    }
+
+    fn refused(&mut self, id: usize, active: u32, now: Duration) {
+        self.trial.take_if(|(trial, _)| *trial == id);
+        self.featherwire.refused(id, active, now);
+        self.featherwire.scheduler.set_capacity_refused(Some(self.limit));
+        self.outside_at = Some(now + Self::OUTSIDE_BELIEVED);
+        self.limit_at = Some(now + Self::LIMIT_BELIEVED);
+    }
+
+    fn let_in(&mut self, id: usize, now: Duration) {
+        match self.trial.take_if(|(trial, _)| *trial == id) {
+            Some((_, true)) => {
+                let units = self.featherwire.scheduler.units().unwrap_or(u32::MAX).saturating_mul(2);
+                self.featherwire.scheduler.set_capacity_refused(Some(units));
+                self.limit_at = Some(now + Duration::from_secs(1));
+            }
+            Some((_, false)) => {
+                self.featherwire.scheduler.set_outside_doubted(0);
+                self.outside_at = None;
+            }
+            None => {}
+        }
+    }
+
+    fn wake(&self, now: Duration) -> Option<Duration> {
+        let times = [self.featherwire.wake(now), self.outside_at, self.limit_at];
+        times.into_iter().flatten().filter(|at| *at > now).min()
     }
 }
 
@@ -476,6 +555,7 @@ impl<'a> World<'a> {
             return;
         }
         self.ours += request.cost();
+        policy.let_in(id, self.now);
         self.flights.insert(id, Flight { model: request.model, since: self.now, is_ours: true });
         self.report.waits[request.key].push((self.now - request.at).as_secs_f64());
         self.at(self.now + request.service, Event::Ended(id));
@@ -528,6 +608,7 @@ fn policies(load: &Load) -> Vec<(&'static str, Box<dyn Policy>)> {
     if load.outsiders_per_minute > 0.0 {
         all.push(("ours, no guard", Box::new(Featherwire::new(load, 0))));
     }
+    all.push(("ours, 429s only", Box::new(ByRefusals::new(load))));
     all.push(("first come", Box::new(fifo)));
     all.push(("try again", Box::new(retry)));
     all

@@ -22,6 +22,18 @@ const OWED_MAX: Work = Work::unit_seconds(600);
 /// Nobody is held back for more than what all units do in this time, for what it took before.
 const DEBT_MAX: Duration = Duration::from_secs(120);
 
+/// A key, or a class, whose last waiter gave up and that asks again within this time has not been idle: it stands where it
+/// stood. Else callers who are impatient would lose what they waited for each time.
+const RETURN_MAX: Duration = Duration::from_secs(10);
+
+/// What a class is owed for one start of another class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Owed {
+    work: Work,
+    /// Of which of the class's busy times. What it was owed before isn't owed any more.
+    busy_time: u64,
+}
+
 /// Who waits in one class, and whose turn it is.
 #[derive(Debug, Default)]
 pub(super) struct Class {
@@ -41,6 +53,10 @@ pub(super) struct Class {
     counted_at: Option<Instant>,
     /// For how long, in all, somebody has been waiting here.
     contended: Duration,
+    /// When the last one who waited gave up, if nobody has come since.
+    left: Option<Instant>,
+    /// How often this class has been without anybody who waits.
+    busy_time: u64,
     /// A share of what others were granted while somebody waited here, less what this class was granted.
     owed: Work,
     /// What others were granted when it was this class's turn and its next one didn't fit.
@@ -54,6 +70,8 @@ struct Flow {
     weight: u32,
     queue: Queue,
     in_use: u32,
+    /// When the last one who waited gave up, if nobody has come since.
+    left: Option<Instant>,
     /// What it is charged for those that run, and may turn out to be something else.
     unsettled: Work,
     /// For how much of the time that somebody was waiting here there was no other key about.
@@ -73,6 +91,7 @@ impl Flow {
             weight,
             queue: Queue::default(),
             in_use: 0,
+            left: None,
             unsettled: Work::default(),
             alone: Duration::ZERO,
             service: Service::default(),
@@ -106,12 +125,19 @@ impl Class {
         self.flows.get(&key).map_or(0, |flow| flow.queue.len())
     }
 
-    pub(super) fn push(&mut self, key: KeyId, weight: u32, ticket: Ticket, cost: u32) {
+    pub(super) fn push(&mut self, key: KeyId, weight: u32, ticket: Ticket, cost: u32, now: Instant) {
+        let is_back = |left: &mut Option<Instant>| {
+            left.take().is_some_and(|left| now.saturating_duration_since(left) <= RETURN_MAX)
+        };
+        if self.queued == 0 && !is_back(&mut self.left) {
+            self.forget_claims();
+        }
         let tag = self.tag_now;
         let turn = Turn { tag, since: ticket, key };
         let flow = self.flows.entry(key).or_insert_with(|| Flow::new(turn, weight));
         if flow.queue.len() == 0 {
-            flow.turn = Turn { tag: flow.turn.tag.max(tag), ..turn };
+            let least = if is_back(&mut flow.left) { 0 } else { tag };
+            flow.turn = Turn { tag: flow.turn.tag.max(least), ..turn };
             self.weight += u64::from(weight);
         } else {
             self.weight = self.weight - u64::from(flow.weight) + u64::from(weight);
@@ -141,14 +167,29 @@ impl Class {
             }
         }
         self.queued -= 1;
-        if self.queued == 0 {
-            self.owed = Work::default();
-            self.overtaken = Work::default();
+    }
+
+    /// One of this key's has left the queue that was not served.
+    pub(super) fn given_up(&mut self, key: KeyId, now: Instant) {
+        if let Some(flow) = self.flows.get_mut(&key).filter(|flow| flow.queue.len() == 0) {
+            flow.left = Some(now);
         }
+        if self.queued == 0 {
+            self.left = Some(now);
+        }
+    }
+
+    fn forget_claims(&mut self) {
+        self.owed = Work::default();
+        self.overtaken = Work::default();
+        self.busy_time += 1;
     }
 
     /// One runs that was taken out of the queue.
     pub(super) fn hold(&mut self, key: KeyId, cost: u32) {
+        if self.queued == 0 {
+            self.forget_claims();
+        }
         self.in_use = self.in_use.saturating_add(cost);
         if let Some(flow) = self.flows.get_mut(&key) {
             flow.in_use = flow.in_use.saturating_add(cost);
@@ -286,11 +327,14 @@ impl Class {
         flow.turn = turn;
     }
 
-    /// While somebody waits here, others were granted something: a share of it is owed to this class.
-    pub(super) fn owe(&mut self, work: Work, share: f64) {
+    /// While somebody waits here, others were granted something: a share of it is owed to this class. Tells how much more is
+    /// owed than before.
+    pub(super) fn owe(&mut self, work: Work, share: f64) -> Owed {
+        let before = self.owed;
         if self.queued > 0 {
-            self.owed = (self.owed + work.share(share)).min(OWED_MAX);
+            self.owed = (before + work.share(share)).min(OWED_MAX);
         }
+        Owed { work: self.owed - before, busy_time: self.busy_time }
     }
 
     /// Whether it is owed the next turn, which would be granted so much.
@@ -303,9 +347,16 @@ impl Class {
         self.owed = self.owed - work;
     }
 
-    /// What others were granted they gave back: nothing is owed for it.
-    pub(super) fn owe_not(&mut self, work: Work, share: f64) {
-        self.owed = self.owed - work.share(share);
+    /// What others were granted they gave back: what [`owe`](Self::owe) told of it isn't owed any more.
+    pub(super) fn owe_not(&mut self, owed: Owed) {
+        if owed.busy_time == self.busy_time {
+            self.owed = self.owed - owed.work;
+        }
+    }
+
+    /// The greatest cost that somebody waits with.
+    pub(super) fn dearest(&self) -> Option<u32> {
+        self.turns.last_key_value().map(|(&cost, _)| cost)
     }
 
     /// What this class could demand: what it is owed, and what it was overtaken by.

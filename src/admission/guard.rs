@@ -35,7 +35,7 @@ pub(super) struct Guard {
     outside: u32,
     /// When outsiders were last seen to hold something.
     seen: Option<Instant>,
-    /// When the upstream last told.
+    /// When a snapshot last told.
     told: Option<Instant>,
     /// When it last told of the present.
     fresh: Option<Instant>,
@@ -73,10 +73,12 @@ impl Guard {
         }
     }
 
-    /// A refusal tells.
+    /// A refusal tells. It promises no snapshot: where none comes, there is none to wait for.
     pub(super) fn refuse(&mut self, outside: u32, now: Instant) {
         self.refused = None;
+        let told = self.told;
         self.tell(outside, Some(now), now);
+        self.told = told;
         self.refused = Some(now);
         self.is_by_refusal = true;
     }

@@ -48,17 +48,20 @@ pub mod outside;
 
 mod ask;
 mod class;
-mod distrust;
 mod guard;
+mod holds;
 mod pace;
 mod passed_over;
 mod permit;
 mod permits;
+mod plan;
 mod queue;
 mod refused;
 mod scheduler;
 mod settings;
 mod settling;
+mod state;
+mod trials;
 mod tries;
 mod view;
 

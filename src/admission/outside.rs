@@ -60,6 +60,10 @@ pub struct Ours<'a> {
     pub ended_at: Option<Instant>,
 }
 
+/// Each that is listed is compared with each of ours, while everybody waits. With more to compare than this, they are only
+/// counted: no plan has so many requests in flight.
+const COMPARISONS_MAX: usize = 250_000;
+
 /// How many of the last shifts are remembered, and how many are enough to go by.
 const SHIFTS_MAX: usize = 64;
 const SHIFTS_MIN: usize = 8;
@@ -77,10 +81,16 @@ impl Recognition {
     /// The units that others hold by this snapshot.
     pub fn outside(&mut self, snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
         let listed = snapshot.requests.iter().fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
-        if listed == snapshot.used_cost { self.unmatched(snapshot, ours) } else { unaccounted(snapshot, ours) }
+        let is_long = snapshot.requests.len().saturating_mul(ours.len()) > COMPARISONS_MAX;
+        if listed == snapshot.used_cost && !is_long {
+            self.unmatched(snapshot, ours)
+        } else {
+            unaccounted(snapshot, ours)
+        }
     }
 
-    /// What is listed and can't be ours. Starts that differ by about what they usually do are likely the same. Others are
+    /// What is listed and can't be ours. Starts that differ by about what they usually do are likely the same, or, while that
+    /// isn't known, by any difference there can be. Others are
     /// thinkable only for one of ours that must be listed: or else those of ours that were just sent or have just ended
     /// would explain whatever outsiders have begun at about the same time. One whose cost we got wrong is still ours, only
     /// its surplus isn't.
@@ -88,9 +98,12 @@ impl Recognition {
         let pairs = pairs(snapshot, ours);
         self.remember(&pairs);
         let usual = self.usual(&pairs);
-        let lag = self.lag(usual, snapshot);
+        let lag = usual.map_or(snapshot.lag, |usual| self.lag(usual, snapshot));
         let mut matching = Matching::new(snapshot, ours, lag);
-        let near = usual.saturating_sub(START_SPREAD / 2)..=usual + START_SPREAD / 2;
+        let near = match usual {
+            Some(usual) => usual.saturating_sub(START_SPREAD / 2)..=usual + START_SPREAD / 2,
+            None => Duration::ZERO..=START_TOLERANCE * 2,
+        };
         // One that was long on its way, or was sent again and again, began much later than it started here.
         let any = Duration::ZERO..=Duration::MAX;
         use Cost::{Any, Same};
@@ -113,15 +126,18 @@ impl Recognition {
         }
     }
 
-    /// By how much the starts usually differ: by what is remembered, or else by what most of these do.
-    fn usual(&self, pairs: &[Pair]) -> Duration {
+    /// By how much the starts usually differ: by what is remembered, or else by what most of those here do that must be
+    /// listed. Not known where there are none: those that were just sent or have just ended may be any of those listed.
+    fn usual(&self, pairs: &[Pair]) -> Option<Duration> {
         let is_known = self.shifts.len() >= SHIFTS_MIN;
-        let shifts = if is_known {
+        let shifts: Vec<_> = if is_known {
             self.shifts.iter().copied().collect()
-        } else {
+        } else if pairs.iter().any(|pair| pair.is_sure) {
             pairs.iter().map(|pair| pair.shift).collect()
+        } else {
+            Vec::new()
         };
-        densest(shifts)
+        (!shifts.is_empty()).then(|| densest(shifts))
     }
 
     /// How old what the snapshot says can be. What usually is late by so much isn't older.
@@ -138,9 +154,10 @@ pub fn by_refusal(active: u32, ours: u32) -> u32 {
     active.saturating_sub(ours)
 }
 
-/// The least that others hold if a request was refused without numbers: one more than would have let it in.
+/// The least that others hold if a request was refused without numbers: one more than would have let it in; none, if ours
+/// alone left no room for it.
 pub fn by_silent_refusal(capacity: u32, ours: u32, cost: u32) -> u32 {
-    capacity.saturating_sub(ours).saturating_sub(cost).saturating_add(1)
+    capacity.saturating_add(1).saturating_sub(ours.saturating_add(cost))
 }
 
 /// One listed request that can be one of ours.
@@ -273,17 +290,27 @@ fn densest(mut shifts: Vec<Duration>) -> Duration {
 /// the snapshot can be of.
 fn unaccounted(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
     let to = snapshot.received_at;
-    let held_at = |moment: Instant| {
-        let ran = |ours: &&Ours<'_>| ours.started_at <= moment && ours.ended_at.is_none_or(|ended| ended >= moment);
-        ours.iter().filter(ran).fold(0, |sum: u32, ours| sum.saturating_add(ours.cost))
-    };
-    // What we hold grows only when one of ours starts.
-    let starts = ours.iter().map(|ours| ours.started_at).filter(|&start| start <= to);
-    let moments = starts
-        .filter(|&start| to.duration_since(start) <= snapshot.lag)
-        .chain(to.checked_sub(snapshot.lag))
-        .chain([to]);
-    let ours_most = moments.map(held_at).max().unwrap_or(0);
+    let from = to.checked_sub(snapshot.lag).unwrap_or(to);
+    // What was held at the beginning, and how it changed until now. Of one moment, what starts comes before what ends.
+    let (mut held, mut changes) = (0_u64, Vec::new());
+    for request in ours.iter().filter(|request| request.started_at <= to) {
+        if request.ended_at.is_some_and(|ended| ended < from) {
+            continue;
+        }
+        if request.started_at <= from {
+            held += u64::from(request.cost);
+        } else {
+            changes.push((request.started_at, false, request.cost));
+        }
+        changes.extend(request.ended_at.map(|ended| (ended, true, request.cost)));
+    }
+    changes.sort_unstable();
+    let mut most = held;
+    for (_, is_end, cost) in changes {
+        held = if is_end { held.saturating_sub(u64::from(cost)) } else { held + u64::from(cost) };
+        most = most.max(held);
+    }
+    let ours_most = u32::try_from(most).unwrap_or(u32::MAX);
     snapshot.used_cost.saturating_sub(ours_most)
 }
 
@@ -436,9 +463,21 @@ mod tests {
     }
 
     #[test]
+    fn so_many_that_they_cant_be_compared_are_counted() {
+        let mut story = Story::new();
+        for number in 0..600 {
+            story = story.ours(1, 10_000 + number, None).listed(1, 9_700 + number);
+        }
+        story.listed.iter_mut().for_each(|listed| listed.model = "org/other");
+        assert_eq!(story.outside(), 0, "as many as ours");
+        assert_eq!(story.listed(4, 60_000).outside(), 4);
+    }
+
+    #[test]
     fn a_refusal_tells_too() {
         assert_eq!(by_refusal(10, 4), 6);
         assert_eq!(by_refusal(3, 4), 0);
         assert_eq!(by_silent_refusal(8, 4, 2), 3, "two wouldn't have stood in its way");
+        assert_eq!(by_silent_refusal(4, 4, 1), 0, "ours did");
     }
 }

@@ -2,16 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep},
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Ticket,
     permits::{Permits, Place, Want},
-    refused::refused_in_vain,
-    tries::{Next, Tries},
+    state::{Own, Waiting},
+    tries::Tries,
 };
 use crate::error::{Error, Result};
 
@@ -23,6 +20,8 @@ pub(super) const CANCELLED_SETTLE: Duration = Duration::from_millis(250);
 pub struct Permit {
     permits: Permits,
     want: Want,
+    /// The units it holds: what is wanted, or less if that was a guess.
+    cost: u32,
     ticket: Ticket,
     asked_at: Instant,
     waited: Duration,
@@ -31,8 +30,9 @@ pub struct Permit {
 }
 
 impl Permit {
-    pub(super) fn new(permits: Permits, want: Want, ticket: Ticket, asked_at: Instant) -> Self {
-        Self { permits, want, ticket, asked_at, waited: asked_at.elapsed(), tries: Tries::default(), is_over: false }
+    pub(super) fn new(permits: Permits, want: Want, cost: u32, ticket: Ticket, asked_at: Instant) -> Self {
+        let (waited, tries) = (asked_at.elapsed(), Tries::default());
+        Self { permits, want, cost, ticket, asked_at, waited, tries, is_over: false }
     }
 
     /// How long it was waited for.
@@ -42,7 +42,10 @@ impl Permit {
 
     /// Upstream has begun to answer: there were units for it.
     pub fn answered(&self) {
-        self.permits.state().distrust.answered(&self.want.model);
+        let mut state = self.permits.state();
+        if state.let_in(self.ticket, &self.want.model, Instant::now()) {
+            self.permits.advance(&mut state);
+        }
     }
 
     /// Upstream has ended the request by itself: the units are free.
@@ -62,51 +65,51 @@ impl Permit {
     /// before all others of its queue, and what upstream says corrects what we know. It is not sent again before
     /// upstream's `Retry-After` has passed.
     ///
-    /// If upstream says so of this model again and again although units are free, it says nothing of the account: the
-    /// request then steps aside for a while, and comes back as the last of its queue.
+    /// If upstream says so of this model again and again although units are free, it says nothing of the account: all who
+    /// want the model then wait aside, and one at a time is sent.
     ///
     /// # Errors
     /// Saturated if it was refused too often, or would have to wait too long before it may be sent again.
     pub async fn wait_again(mut self, refusal: &Error, place: &Place) -> Result<Self> {
         self.is_over = true;
         let (permits, want, ticket, mut tries) = (self.permits.clone(), self.want.clone(), self.ticket, self.tries);
-        let until = permits.until(self.asked_at, &want);
         let (tell, told) = oneshot::channel();
-        let (next, aside) = {
+        {
+            let waiting = permits.waiting(self.asked_at, &want, tell);
+            let waiting = Waiting { own: Own { cost: self.cost, ..waiting.own }, ..waiting };
             let mut state = permits.state();
-            let now = Instant::now();
-            let worth = state.refused(ticket, &want, refusal.unit_refusal().unwrap_or_default(), now);
-            let told = refusal.unit_refusal().and_then(|units| units.retry_after).unwrap_or_default();
-            let next = tries.refused(worth, told).filter(|next| now + next.aside < until);
-            tracing::info!(
-                ?worth,
-                ?next,
-                refusals = tries.refusals(),
-                "upstream refused for want of concurrency units"
-            );
-            let aside = match next {
-                Some(Next { aside: Duration::ZERO, .. }) => {
-                    permits.insert(&mut state, ticket, self.asked_at, &want, tell);
-                    None
-                }
-                _ => state.scheduler.step_aside(ticket),
-            };
+            let until = permits.until(self.asked_at, &want);
+            let refused = state.refused(ticket, waiting, refusal, &mut tries, until);
             permits.advance(&mut state);
-            (next, aside)
-        };
-        let Some(next) = next else { return Err(refused_in_vain(&want.model, tries.refusals(), refusal)) };
-        let permit = match aside {
-            None => permits.wait(want, ticket, self.asked_at, told, place).await,
-            Some(aside) => {
-                sleep(next.aside).await;
-                if next.keeps_place {
-                    permits.acquire_in_place(aside, self.asked_at, want, place).await
-                } else {
-                    permits.acquire_again(self.asked_at, want, place).await
-                }
-            }
-        };
-        permit.map(|permit| permit.after(tries))
+            refused?;
+        }
+        let permit = permits.wait(want, ticket, self.asked_at, told, place).await?;
+        Ok(permit.after(tries))
+    }
+
+    /// The request is to be sent again after this time, for a reason other than want of units: until then, others may have
+    /// its units. Then it waits for units again, before all others of its queue. `may_go_on` if upstream may still work on it.
+    ///
+    /// # Errors
+    /// Saturated if it has waited too long. Only waits count, and not this time.
+    pub async fn step_aside(mut self, time: Duration, may_go_on: bool, place: &Place) -> Result<Self> {
+        self.is_over = true;
+        let (permits, want, ticket) = (self.permits.clone(), self.want.clone(), self.ticket);
+        let back_at = Instant::now() + time;
+        // As if it had been asking since then: so it has waited for as long as before when it comes back.
+        let asked_at = back_at.checked_sub(self.waited).unwrap_or(back_at);
+        let (tell, told) = oneshot::channel();
+        {
+            let waiting = permits.waiting(asked_at, &want, tell);
+            let own = Own { cost: self.cost, ..waiting.own };
+            let waiting = Waiting { own, back_at: Some(back_at), ..waiting };
+            let settle = if may_go_on { CANCELLED_SETTLE } else { Duration::ZERO };
+            let mut state = permits.state();
+            state.pause(ticket, waiting, permits.until(asked_at, &want), settle);
+            permits.advance(&mut state);
+        }
+        let permit = permits.wait(want, ticket, asked_at, told, place).await?;
+        Ok(permit.after(self.tries))
     }
 
     fn after(mut self, tries: Tries) -> Self {
@@ -118,13 +121,11 @@ impl Permit {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        let now = Instant::now();
         let mut state = self.permits.state();
-        if let Some(own) = state.running.remove(&self.ticket) {
-            state.ended.push_back((own, now));
+        if settle.is_zero() {
+            state.let_in(self.ticket, &self.want.model, Instant::now());
         }
-        state.scheduler.release(self.ticket, now.into_std(), settle);
-        state.forget_ended(now);
+        state.end(self.ticket, settle);
         self.permits.advance(&mut state);
     }
 }

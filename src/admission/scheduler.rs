@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     ask::{Ask, KeyId, PerPriority, Priority, Refusal, Ticket},
-    class::Class,
+    class::{Class, Owed},
     guard::Guard,
     pace::{Pace, Work},
     passed_over::PassedOver,
@@ -15,7 +15,9 @@ use super::{
     settling::Settling,
 };
 
+mod aside;
 mod choice;
+mod ends;
 mod outlook;
 
 /// A key is billed for no more than so much time when its request starts; for what it takes beyond, when it has ended. What
@@ -28,12 +30,16 @@ pub struct Scheduler {
     settings: Settings,
     /// The units of the plan.
     capacity: Option<u32>,
+    /// The units that the plan surely doesn't exceed: what costs more never starts. No less than `capacity`.
+    capacity_max: Option<u32>,
     /// What a refusal said that they are.
     refused_capacity: Option<u32>,
     /// Somebody has come back who may be too dear for the plan by now.
     may_not_fit: bool,
     tickets: u64,
     waiting: BTreeMap<Ticket, Waiter>,
+    /// Those who wait outside the queue, and keep their places.
+    aside: BTreeMap<Ticket, Waiter>,
     /// The sum of the costs of all who wait.
     waiting_units: u64,
     classes: PerPriority<Class>,
@@ -59,19 +65,12 @@ struct Waiter {
     is_back: bool,
 }
 
-/// A request that has stepped aside, and its place in the queue.
-#[derive(Debug)]
-pub struct Aside {
-    ticket: Ticket,
-    waiter: Waiter,
-}
-
 #[derive(Debug)]
 struct Running {
     waiter: Waiter,
     started: Instant,
-    /// What its class paid for it.
-    paid: Work,
+    /// What the other classes are owed for it.
+    owed: PerPriority<Owed>,
     /// What its key was charged.
     billed: Work,
     /// What [`Class::contended`] was when it started.
@@ -85,6 +84,8 @@ struct Running {
 struct Account {
     weight: u32,
     in_use: u32,
+    /// How many of its requests wait outside the queue.
+    aside: usize,
     /// By requests that have ended.
     granted: Work,
 }
@@ -114,10 +115,12 @@ impl Scheduler {
         Self {
             settings,
             capacity: None,
+            capacity_max: None,
             refused_capacity: None,
             may_not_fit: false,
             tickets: 0,
             waiting: BTreeMap::new(),
+            aside: BTreeMap::new(),
             waiting_units: 0,
             classes: PerPriority::default(),
             passed_over: PassedOver::default(),
@@ -137,19 +140,27 @@ impl Scheduler {
     ///
     /// A number replaces what a refusal told. That nothing is known doesn't.
     #[must_use = "those who never fit have left the queue and have to be told"]
-    pub fn set_capacity(&mut self, capacity: Option<u32>) -> Vec<Ticket> {
+    pub fn set_capacity(&mut self, capacity: Option<u32>, now: Instant) -> Vec<Ticket> {
+        self.set_capacity_within(capacity, capacity, now)
+    }
+
+    /// The same where only `most` is sure (none: nothing is), while requests are started on `capacity`. Those who cost more
+    /// than `capacity` and no more than `most` wait: it may have been said by mistake.
+    #[must_use = "those who never fit have left the queue and have to be told"]
+    pub fn set_capacity_within(&mut self, capacity: Option<u32>, most: Option<u32>, now: Instant) -> Vec<Ticket> {
         if capacity.is_some() {
             self.refused_capacity = None;
         }
-        if std::mem::replace(&mut self.capacity, capacity) == capacity && !self.may_not_fit {
+        self.capacity = capacity;
+        if std::mem::replace(&mut self.capacity_max, most) == most && !self.may_not_fit {
             return Vec::new();
         }
         self.may_not_fit = false;
-        let most = capacity.unwrap_or(u32::MAX);
-        let never = self.waiting.iter().filter(|(_, waiter)| waiter.ask.cost > most).map(|(&ticket, _)| ticket);
-        let never: Vec<_> = never.collect();
+        let most = most.unwrap_or(u32::MAX);
+        let waiting = self.waiting.iter().chain(&self.aside);
+        let never: Vec<_> = waiting.filter(|(_, waiter)| waiter.ask.cost > most).map(|(&ticket, _)| ticket).collect();
         for &ticket in &never {
-            self.leave(ticket);
+            self.leave(ticket, now);
         }
         never
     }
@@ -177,6 +188,11 @@ impl Scheduler {
         self.guard.refuse(outside, now);
     }
 
+    /// Whether what others hold is known by a refusal's word alone.
+    pub fn is_outside_by_refusal(&self) -> bool {
+        self.guard.is_by_refusal() && self.guard.outside() > 0
+    }
+
     /// How many units other processes may hold, now that what was last said of them is too old to be believed.
     pub fn set_outside_doubted(&mut self, outside: u32) {
         self.guard.doubt(outside);
@@ -190,44 +206,27 @@ impl Scheduler {
     /// refused as too late only if the estimate is backed by observation, and clearly beyond the deadline.
     pub fn enqueue(&mut self, now: Instant, ask: Ask) -> Result<Ticket, Refusal> {
         let ask = Ask { weight: ask.weight.max(1), ..ask };
-        if let Some(capacity) = self.capacity
-            && ask.cost > capacity
-        {
-            return Err(Refusal::NeverFits { cost: ask.cost, capacity });
-        }
+        self.fits(&ask)?;
         if !self.would_start(now, ask.cost) {
             self.admit(now, &ask)?;
         }
-        Ok(self.join(now, ask))
+        let (ticket, waiter) = self.join(now, ask);
+        self.wait(ticket, waiter, now);
+        Ok(ticket)
     }
 
-    /// One comes back that had stepped aside after a refusal: it has been let in before, and is the last of its queue.
-    pub fn enqueue_again(&mut self, now: Instant, ask: Ask) -> Ticket {
-        self.may_not_fit = true;
-        self.join(now, Ask { weight: ask.weight.max(1), ..ask })
+    fn fits(&self, ask: &Ask) -> Result<(), Refusal> {
+        match self.capacity_max {
+            Some(capacity) if ask.cost > capacity => Err(Refusal::NeverFits { cost: ask.cost, capacity }),
+            _ => Ok(()),
+        }
     }
 
-    /// A request that waits leaves the queue for a while, and keeps its place. Nothing is kept of it here: drop the value,
-    /// and the request is gone. None if it didn't wait.
-    pub fn step_aside(&mut self, ticket: Ticket) -> Option<Aside> {
-        self.unwait(ticket).map(|waiter| Aside { ticket, waiter })
-    }
-
-    /// A request that stepped aside takes its place in the queue again.
-    pub fn step_back(&mut self, now: Instant, Aside { ticket, waiter }: Aside) -> Ticket {
-        self.may_not_fit = true;
-        self.classes.of_mut(waiter.ask.priority).count_to(now);
-        self.wait(ticket, waiter);
-        ticket
-    }
-
-    fn join(&mut self, now: Instant, ask: Ask) -> Ticket {
+    fn join(&mut self, now: Instant, ask: Ask) -> (Ticket, Waiter) {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
         self.accounts.entry(ask.key).or_default().weight = ask.weight;
-        self.classes.of_mut(ask.priority).count_to(now);
-        self.wait(ticket, Waiter { ask, arrived: now, due: None, is_back: false });
-        ticket
+        (ticket, Waiter { ask, arrived: now, due: None, is_back: false })
     }
 
     /// Who starts now, if anybody may: it runs from now on, and holds its units until [`Self::release`].
@@ -235,7 +234,9 @@ impl Scheduler {
         self.settle(now);
         let room = self.room(now);
         let Some(ticket) = self.choose(room, now) else {
-            let is_held_up = self.is_held_up(room, now) || (self.guard.is_by_refusal() && !self.waiting.is_empty());
+            let is_held_up = self.is_held_up(room, now)
+                || (self.guard.is_by_refusal() && !self.waiting.is_empty())
+                || self.is_unsure_of_some();
             self.guard.want(is_held_up, now);
             return None;
         };
@@ -243,67 +244,15 @@ impl Scheduler {
         Some(ticket)
     }
 
-    /// Whether the guard against outsiders, or a refusal's word, kept the last [`Self::start`] from starting somebody: a
-    /// snapshot asked for now would tell.
+    /// Whether the guard against outsiders, a refusal's word, or a capacity that only one message told, kept the last
+    /// [`Self::start`] from starting somebody: a snapshot asked for now would tell.
     pub fn wants_news(&self) -> bool {
         self.guard.is_wanting()
     }
 
     /// One that waits goes away. The others keep their order. False if it didn't wait.
-    pub fn leave(&mut self, ticket: Ticket) -> bool {
-        self.unwait(ticket).is_some()
-    }
-
-    /// One that runs has ended, and its units are free at `now + settle`: at once if it was answered to the end, a
-    /// moment later if it was cancelled, as upstream has to notice. False if it didn't run: nothing is freed twice.
-    pub fn release(&mut self, ticket: Ticket, now: Instant, settle: Duration) -> bool {
-        self.settle(now);
-        let whole = self.whole();
-        let Some(running) = self.unrun(ticket, now) else { return false };
-        let ask = running.waiter.ask;
-        let held = now.saturating_duration_since(running.started) + settle;
-        let took = Work::of(ask.cost, held);
-        let class = self.classes.of_mut(ask.priority);
-        class.ended(ask.key, ask.cost, held);
-        let wanted = class.contended(ask.key).saturating_sub(running.contended);
-        let wanted = if class.is_contended(ask.key) { wanted + settle } else { wanted };
-        class.correct(ask.key, running.billed, Work::of(ask.cost, wanted.min(held)), whole);
-        self.pace.ended(ask.cost, held);
-        if let Some(account) = self.accounts.get_mut(&ask.key) {
-            account.granted = account.granted + took;
-        }
-        if settle.is_zero() {
-            self.guard.hand_over(ask.cost, now);
-        } else {
-            self.settling.push(now + settle, ticket, ask.cost);
-        }
-        true
-    }
-
-    /// Upstream refused one that was started: it waits again, before all of its queue that came after it, as old as it
-    /// was and due when it was; it has cost nothing. False if it didn't run.
-    ///
-    /// Tell what upstream said of the units ([`Self::set_outside_refused`], [`Self::set_capacity`]) before the next
-    /// [`Self::start`], or it is started again at once.
-    pub fn put_back(&mut self, ticket: Ticket, now: Instant) -> bool {
-        self.settle(now);
-        let whole = self.whole();
-        let Some(running) = self.unrun(ticket, now) else { return false };
-        let ask = running.waiter.ask;
-        for priority in Priority::ALL {
-            let share = *self.settings.owed_share.of(priority);
-            let class = self.classes.of_mut(priority);
-            if priority == ask.priority {
-                class.correct(ask.key, running.billed, Work::default(), whole);
-                class.claim_again(running.claims);
-            } else {
-                class.owe_not(running.paid, share);
-            }
-        }
-        self.kept_for = None;
-        self.may_not_fit = true;
-        self.wait(ticket, Waiter { is_back: true, ..running.waiter });
-        true
+    pub fn leave(&mut self, ticket: Ticket, now: Instant) -> bool {
+        self.give_up(ticket, now).or_else(|| self.unset_aside(ticket)).is_some()
     }
 
     /// Those whose deadline has passed while they waited: they wait no longer.
@@ -313,7 +262,8 @@ impl Scheduler {
         while let Some(&(deadline, ticket)) = self.deadlines.first()
             && deadline <= now
         {
-            self.leave(ticket);
+            self.deadlines.pop_first();
+            self.leave(ticket, now);
             late.push(ticket);
         }
         late
@@ -341,7 +291,7 @@ impl Scheduler {
         class.count_to(now);
         let claims = class.claims();
         class.charge(ask.key, billed, whole);
-        let Some(waiter) = self.unwait(ticket) else { return };
+        let Some(waiter) = self.unwait(ticket, now) else { return };
         let class = self.classes.of_mut(ask.priority);
         class.hold(ask.key, ask.cost);
         if waiter.due.is_some_and(|due| due <= now) {
@@ -349,12 +299,13 @@ impl Scheduler {
             let left = Work::of(whole, self.patience(ask.priority, ask.cost, whole)).share(self.settings.follow_share);
             self.kept_for = Some(Kept { cost: ask.cost, left });
         }
+        let mut owed = PerPriority::<Owed>::default();
         for priority in Priority::ALL {
             let class = self.classes.of_mut(priority);
             if priority == ask.priority {
                 class.pay(paid);
             } else {
-                class.owe(paid, *self.settings.owed_share.of(priority));
+                *owed.of_mut(priority) = class.owe(paid, *self.settings.owed_share.of(priority));
             }
         }
         self.in_use = self.in_use.saturating_add(ask.cost);
@@ -366,25 +317,14 @@ impl Scheduler {
             self.pace.waited(now, now.saturating_duration_since(waiter.arrived));
         }
         let contended = self.classes.of(ask.priority).contended(ask.key);
-        self.running.insert(ticket, Running { waiter, started: now, paid, billed, contended, claims });
+        self.running.insert(ticket, Running { waiter, started: now, owed, billed, contended, claims });
     }
 
-    fn unrun(&mut self, ticket: Ticket, now: Instant) -> Option<Running> {
-        let running = self.running.remove(&ticket)?;
-        let ask = running.waiter.ask;
-        self.in_use = self.in_use.saturating_sub(ask.cost);
+    fn wait(&mut self, ticket: Ticket, waiter: Waiter, now: Instant) {
+        let ask = waiter.ask;
         let class = self.classes.of_mut(ask.priority);
         class.count_to(now);
-        class.let_go(ask.key, ask.cost);
-        if let Some(account) = self.accounts.get_mut(&ask.key) {
-            account.in_use = account.in_use.saturating_sub(ask.cost);
-        }
-        Some(running)
-    }
-
-    fn wait(&mut self, ticket: Ticket, waiter: Waiter) {
-        let ask = waiter.ask;
-        self.classes.of_mut(ask.priority).push(ask.key, ask.weight, ticket, ask.cost);
+        class.push(ask.key, ask.weight, ticket, ask.cost, now);
         self.waiting_units += u64::from(ask.cost);
         if let Some(deadline) = ask.deadline {
             self.deadlines.insert((deadline, ticket));
@@ -395,10 +335,12 @@ impl Scheduler {
         self.waiting.insert(ticket, waiter);
     }
 
-    fn unwait(&mut self, ticket: Ticket) -> Option<Waiter> {
+    fn unwait(&mut self, ticket: Ticket, now: Instant) -> Option<Waiter> {
         let waiter = self.waiting.remove(&ticket)?;
         let ask = waiter.ask;
-        self.classes.of_mut(ask.priority).remove(ask.key, ticket, ask.cost);
+        let class = self.classes.of_mut(ask.priority);
+        class.count_to(now);
+        class.remove(ask.key, ticket, ask.cost);
         self.waiting_units -= u64::from(ask.cost);
         if let Some(deadline) = ask.deadline {
             self.deadlines.remove(&(deadline, ticket));
@@ -406,6 +348,13 @@ impl Scheduler {
         if let Some(due) = waiter.due {
             self.passed_over.remove(due, ticket, ask.cost);
         }
+        Some(waiter)
+    }
+
+    /// One leaves the queue that has not been served.
+    fn give_up(&mut self, ticket: Ticket, now: Instant) -> Option<Waiter> {
+        let waiter = self.unwait(ticket, now)?;
+        self.classes.of_mut(waiter.ask.priority).given_up(waiter.ask.key, now);
         Some(waiter)
     }
 
@@ -430,7 +379,7 @@ impl Scheduler {
     }
 
     /// The units of the plan, as far as is known; none for no bound.
-    fn units(&self) -> Option<u32> {
+    pub fn units(&self) -> Option<u32> {
         [self.capacity, self.refused_capacity].into_iter().flatten().min()
     }
 }

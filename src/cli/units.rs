@@ -76,15 +76,16 @@ fn fitted(picture: &str) -> String {
 fn line(snapshot: &Concurrency) -> String {
     let gateway = snapshot.gateway.clone().unwrap_or_default();
     format!(
-        "used {} of {}  here {}  outside {}  running {}  waiting {}  oldest {}  refused {}\n",
+        "used {} of {}  here {}  outside {}  running {}  waiting {}  oldest {}  refused {}  odd {}\n",
         count(snapshot.used_cost),
-        limit(snapshot.limit),
+        limit(snapshot),
         gateway.in_use,
         gateway.outside,
         gateway.running,
         waiting(&gateway),
         seconds(gateway.oldest_wait_ms),
         gateway.refusals,
+        gateway.odd_messages,
     )
 }
 
@@ -94,7 +95,7 @@ fn picture(snapshot: &Concurrency) -> String {
         "units    {}  {} of {} used\n         {} here, {} outside, {} settling\n",
         bar(&gateway, snapshot),
         count(snapshot.used_cost),
-        limit(snapshot.limit),
+        limit(snapshot),
         gateway.in_use,
         gateway.outside,
         gateway.settling,
@@ -116,6 +117,10 @@ fn picture(snapshot: &Concurrency) -> String {
         if waiting(&gateway) > 0 { " with those that wait now, so far" } else { " of late" },
         gateway.refusals,
     );
+    if gateway.odd_messages > 0 {
+        let odd = gateway.odd_messages;
+        let _ = writeln!(text, "ignored  {odd} messages of Featherless about its units that are not understood");
+    }
     let _ = writeln!(text, "\n  KEY  WEIGHT  UNITS  WAITING  UNIT-SECONDS");
     for key in &gateway.keys {
         let (number, weight, units) = (key.key, key.weight, key.in_use);
@@ -152,8 +157,12 @@ fn waiting(gateway: &GatewayUnits) -> i32 {
     gateway.queued.as_ref().map_or(0, |queued| queued.interactive + queued.default + queued.batch)
 }
 
-fn limit(limit: Option<i32>) -> String {
-    limit.map_or_else(|| "no bound".to_owned(), |limit| limit.to_string())
+/// The limit, if the upstream says it; it says null if there is none.
+fn limit(snapshot: &Concurrency) -> String {
+    match (snapshot.limit, snapshot.extra.get("limit")) {
+        (None, Some(null)) if null == "null" => "no bound".to_owned(),
+        (limit, _) => count(limit),
+    }
 }
 
 fn seconds(milliseconds: Option<i64>) -> String {

@@ -7,7 +7,11 @@ use serde::{
     de::{DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor},
 };
 
-use super::{Extra, MODE, Mode, bounds::push, read::read_by};
+use super::{
+    Extra, MODE, Mode,
+    bounds::push,
+    read::{keep_null, read_by},
+};
 use crate::proto::bounds::Limit;
 
 /// The first double that need not be the integer that was written: from here on, doubles have gaps, and the integer after
@@ -46,6 +50,18 @@ pub(crate) fn read_integer<'de, A: MapAccess<'de>, T: Integer>(
     words: &'static str,
 ) -> Result<(), A::Error> {
     read_by(Wanted::<T>::described(words), map, name, extra, field)
+}
+
+/// The same for a member whose null is kept, as the text it is in `extra`.
+pub(crate) fn read_integer_keeping_null<'de, A: MapAccess<'de>, T: Integer>(
+    map: &mut A,
+    name: &str,
+    extra: &mut Extra,
+    field: &mut Option<T>,
+    words: &'static str,
+) -> Result<(), A::Error> {
+    read_integer(map, name, extra, field, words)?;
+    keep_null(name, extra, field.is_some())
 }
 
 /// The same for a field that can't be unset.

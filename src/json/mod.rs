@@ -21,7 +21,7 @@ use std::{cell::Cell, collections::BTreeMap};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub(crate) use bounds::{Unread, list};
-pub(crate) use integers::{Integers, read_index, read_integer, read_plain_integer};
+pub(crate) use integers::{Integers, read_index, read_integer, read_integer_keeping_null, read_plain_integer};
 pub(crate) use lists::{Texts, integers, read_integers, read_one_or_many};
 pub(crate) use numbers::{Number, NumberList, Numbers};
 pub use problems::{BadJson, text};

@@ -186,7 +186,12 @@ pub(crate) fn read_keeping_null<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     field: &mut Option<T>,
 ) -> Result<(), A::Error> {
     read_by(PhantomData, map, name, extra, field)?;
-    if field.is_some() {
+    keep_null(name, extra, field.is_some())
+}
+
+/// Keeps the null of a member that was read and is not set, unless something else of it is in `extra`.
+pub(super) fn keep_null<E: serde::de::Error>(name: &str, extra: &mut Extra, is_set: bool) -> Result<(), E> {
+    if is_set {
         extra.remove(name);
     } else if !extra.contains_key(name) {
         keep(extra, name.to_owned(), "null")?;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
 use tonic::Response;
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
     admission::Permit,
     config,
     error::{Error, Result},
-    upstream::{self, Ask, Catalogue, Chunk, Client, Reply, Whole},
+    upstream::{self, Ask, Catalogue, Chunk, Client, Reply, Tries, Whole},
 };
 
 /// The name under which the upstream's `request-id` goes to callers, at both doors.
@@ -26,6 +27,10 @@ pub const UPSTREAM_REQUEST_ID: &str = "x-featherless-request-id";
 
 /// The header, and metadata key, with how long the call waited for concurrency units, in milliseconds.
 pub const WAITED: &str = "x-featherwire-waited-ms";
+
+/// The longest wait between two tries of one request for which it keeps its units. Before a longer one it gives them back, and
+/// then waits for units again, first of its queue.
+const WAIT_WITH_UNITS_MAX: Duration = Duration::from_millis(400);
 
 /// An answer, and what goes beside it: headers at one door, metadata at the other.
 #[derive(Debug)]
@@ -81,6 +86,13 @@ pub(super) fn failed(permit: Permit, error: Error) -> Error {
     if !error.may_go_on_upstream() {
         permit.end();
     }
+    error
+}
+
+/// The permit of a request that was never sent is given back, as if it had left the queue.
+fn not_asked(call: &Call, permit: Permit, error: Error) -> Error {
+    call.has_waited(permit.waited());
+    permit.undo();
     error
 }
 
@@ -199,30 +211,22 @@ impl Dispatch {
         body: Bytes,
     ) -> Result<Answered<M>> {
         let mut permit = self.units.acquire(call, &attempt.model).await?;
+        let mut tries = None;
         loop {
             let is_single = match attempt.begin_whole() {
                 Ok(is_probe) => is_probe,
-                Err(error) => {
-                    permit.undo();
-                    return Err(error);
-                }
+                Err(error) => return Err(not_asked(call, permit, error)),
             };
             let ask = ask(call, attempt, Ask { is_single, ..Ask::default() });
-            match self.upstream.post(R::PATH, body.clone(), ask).await {
+            let tries_now = tries.get_or_insert_with(|| self.upstream.tries(ask, WAIT_WITH_UNITS_MAX));
+            match self.upstream.post_by(tries_now, R::PATH, body.clone(), ask).await {
                 Ok(reply) => {
                     permit.answered();
                     let answered = Answered::from(reply).after(call.has_waited(permit.waited()));
                     permit.end();
                     return Ok(answered);
                 }
-                Err(error) if self.units.is_refusal(&error) => {
-                    attempt.pause();
-                    permit = permit.wait_again(&error, &call.queue_place).await?;
-                }
-                Err(error) => {
-                    call.has_waited(permit.waited());
-                    return Err(failed(permit, error));
-                }
+                Err(error) => permit = self.again(call, attempt, permit, &mut tries, error).await?,
             }
         }
     }
@@ -310,32 +314,56 @@ impl Dispatch {
         limits: Ask<'_>,
     ) -> Result<Answered<(upstream::Begun<M>, Permit)>> {
         let mut permit = self.units.acquire(call, &attempt.model).await?;
+        let mut tries = None;
         loop {
             let is_single = match attempt.begin() {
                 Ok(is_probe) => is_probe,
-                Err(error) => {
-                    permit.undo();
-                    return Err(error);
-                }
+                Err(error) => return Err(not_asked(call, permit, error)),
             };
             let ask = ask(call, attempt, Ask { is_single, ..limits });
-            match self.upstream.stream(R::PATH, body.clone(), ask).await {
+            let tries_now = tries.get_or_insert_with(|| self.upstream.tries(ask, WAIT_WITH_UNITS_MAX));
+            match self.upstream.stream_by(tries_now, R::PATH, body.clone(), ask).await {
                 Ok(reply) => {
                     permit.answered();
                     attempt.has_begun();
                     let waited_ms = call.has_waited(permit.waited());
                     return Ok(Answered::from(reply.map(|pieces| (pieces, permit))).after(waited_ms));
                 }
-                Err(error) if self.units.is_refusal(&error) => {
-                    attempt.pause();
-                    permit = permit.wait_again(&error, &call.queue_place).await?;
-                }
-                Err(error) => {
-                    call.has_waited(permit.waited());
-                    return Err(failed(permit, error));
-                }
+                Err(error) => permit = self.again(call, attempt, permit, &mut tries, error).await?,
             }
         }
+    }
+
+    /// A try has failed with this error. The permit to try again with, when there are units and it is time.
+    ///
+    /// # Errors
+    /// The error, if there is no use in trying again; or why there are no units for that.
+    async fn again(
+        &self,
+        call: &Call,
+        attempt: &mut Attempt,
+        permit: Permit,
+        tries: &mut Option<Tries<'_>>,
+        error: Error,
+    ) -> Result<Permit> {
+        let began = Instant::now();
+        let waited = permit.waited();
+        let permit = if self.units.is_refusal(&error) {
+            attempt.pause();
+            *tries = None;
+            permit.wait_again(&error, &call.queue_place).await
+        } else if let Some((tries, wait)) =
+            tries.as_mut().and_then(|tries| tries.take_later().map(|wait| (tries, wait)))
+        {
+            attempt.pause();
+            let permit = permit.step_aside(wait, error.may_go_on_upstream(), &call.queue_place).await;
+            tries.go_on(began.elapsed().saturating_sub(wait));
+            permit
+        } else {
+            call.has_waited(waited);
+            return Err(failed(permit, error));
+        };
+        permit.inspect_err(|_| _ = call.has_waited(waited + began.elapsed()))
     }
 
     fn route<R: Request>(&self, call: &Call, request: &Ready<R>) -> Route {

@@ -3,32 +3,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
-use tokio::{
-    task::AbortHandle,
-    time::{Instant, sleep_until},
-};
+use tokio::{task::AbortHandle, time::Instant};
 
-use super::{Call, feed::Feed};
+use super::{Call, feed::Feed, learning::Learning};
 use crate::{
     admission::{
         PerPriority, Permit, Permits, Settings, View, Want,
         cost::{COST_UNKNOWN, cost_of},
-        outside::Listed,
     },
     config,
     error::{Error, Result},
-    proto::v1::{Concurrency, GatewayUnits, KeyUnits, Plan, QueuedByPriority},
-    upstream::{Ask, Catalogue, Client},
+    proto::v1::{GatewayUnits, KeyUnits, QueuedByPriority},
+    upstream::{Catalogue, Client},
 };
-
-/// The waits before the feed is asked for again after it was lost: doubled each time, from the first to the last.
-const FEED_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
-/// How long a snapshot that is asked for may take, and how long after asking the next may be asked for.
-const INQUIRY_TIMEOUT: Duration = Duration::from_secs(1);
-const INQUIRY_PAUSE: Duration = Duration::from_millis(250);
-const INQUIRY_PAUSE_FAILED: Duration = Duration::from_secs(10);
 
 /// One part in so many of the queue is closed to a key that has the rest of it, if there are other keys.
 const KEYS_RESERVE: usize = 4;
@@ -73,7 +60,8 @@ impl Units {
                     Some(units) => permits.set_capacity((units > 0).then_some(units)),
                     None if !upstream.has_key() => permits.set_capacity(None),
                     None => {
-                        let (learn, inquire) = (learn(&upstream, &feed, &permits), inquire(&upstream, &permits));
+                        let learning = Learning::new(&upstream, &permits);
+                        let (learn, inquire) = (learning.listen(&feed), learning.inquire());
                         tokio::join!(permits.drive(), learn, inquire, catalogue.get_soon());
                         return;
                     }
@@ -141,81 +129,9 @@ impl Units {
     /// What the gateway itself knows of the units.
     pub fn view(&self) -> GatewayUnits {
         let refusals = i64::try_from(self.permits.refusals()).unwrap_or(i64::MAX);
-        GatewayUnits { refusals, ..describe(self.permits.view()) }
+        let odd_messages = i64::try_from(self.permits.odd_messages()).unwrap_or(i64::MAX);
+        GatewayUnits { refusals, odd_messages, ..describe(self.permits.view()) }
     }
-}
-
-/// Tells the scheduler what the plan has, and all the time what others use of it.
-async fn learn(upstream: &Client, feed: &Feed, permits: &Permits) {
-    let mut wait = FEED_WAITS.0;
-    let mut is_known = false;
-    loop {
-        let mut snapshots = feed.watch(Call::own());
-        while let Some(snapshot) = snapshots.next().await {
-            match snapshot {
-                Ok(snapshot) => {
-                    tell(permits, None, &snapshot);
-                    (is_known, wait) = (true, FEED_WAITS.0);
-                }
-                Err(error) if error.code() == "draining" => return,
-                Err(error) => tracing::warn!(
-                    code = error.code(),
-                    retry_after = ?wait,
-                    "the account's concurrency feed is lost; what it said last still counts for a while"
-                ),
-            }
-        }
-        // Perhaps only the feed is out of order.
-        is_known |= ask(upstream, permits).await;
-        if !is_known {
-            let plan: Result<_> = upstream.get_with_key::<Plan>(&["plan"], Ask::default()).await;
-            let units = plan.ok().and_then(|plan| plan.answer.concurrency);
-            permits.set_capacity(units.and_then(|units| u32::try_from(units).ok()));
-            is_known = units.is_some();
-        }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(FEED_WAITS.1);
-    }
-}
-
-/// Asks what others use, when the feed will say it too late: while they are about, our last units are not given away on old
-/// news.
-async fn inquire(upstream: &Client, permits: &Permits) {
-    loop {
-        permits.news_wanted().await;
-        let asked_at = Instant::now();
-        // If there is no answer, the feed will tell.
-        let pause = if ask(upstream, permits).await { INQUIRY_PAUSE } else { INQUIRY_PAUSE_FAILED };
-        sleep_until(asked_at + pause).await;
-    }
-}
-
-/// Asks for a snapshot and tells it. False if there was none.
-async fn ask(upstream: &Client, permits: &Permits) -> bool {
-    let asked_at = Instant::now();
-    let ask = Ask { deadline: Some(asked_at + INQUIRY_TIMEOUT), ..Ask::default() };
-    let snapshot = upstream.get_account::<Concurrency>(&["account", "concurrency"], ask).await;
-    if let Ok(reply) = &snapshot {
-        tell(permits, Some(asked_at), &reply.answer);
-    }
-    snapshot.is_ok()
-}
-
-fn tell(permits: &Permits, asked_at: Option<Instant>, snapshot: &Concurrency) {
-    let number = |number: i32| u32::try_from(number).unwrap_or_default();
-    let requests: Vec<_> = snapshot
-        .requests
-        .iter()
-        .map(|request| Listed {
-            model: request.model.as_deref().unwrap_or_default(),
-            cost: number(request.cost.unwrap_or_default()),
-            duration: Duration::from_millis(u64::try_from(request.duration_ms.unwrap_or_default()).unwrap_or_default()),
-        })
-        .collect();
-    // Units in use that upstream doesn't count are at least those of the requests that it lists.
-    let listed = || requests.iter().fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
-    let used = snapshot.used_cost.map_or_else(listed, number);
-    permits.take_snapshot(asked_at, snapshot.limit.map(number), used, &requests);
 }
 
 fn describe(view: View) -> GatewayUnits {

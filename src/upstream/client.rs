@@ -13,7 +13,7 @@ use super::{
     clocks::{self, Clocks, Of},
     events::{Chunk, Events},
     failures::{no_key, too_large, unreachable},
-    retry,
+    retry::{self, Tries},
     whole::{self, Whole},
 };
 use crate::{
@@ -199,7 +199,7 @@ impl Client {
         let Some(key) = self.inner.authorization.clone() else { return Err(no_key()) };
         let request = self.inner.http.get(self.account_url(segments)?).header(header::AUTHORIZATION, key);
         let request = request.header(header::ACCEPT, EVENT_STREAM);
-        let mut tries = self.tries(clocks::FEED, Ask::default());
+        let mut tries = self.tries_by(clocks::FEED, Ask::default(), Duration::MAX);
         let response = self.send(&mut tries, clocks::FEED, &request, Ask::default()).await?;
         Ok(self.events(response, tries.began(), Ask::default(), clocks::FEED).await?.answer)
     }
@@ -209,21 +209,42 @@ impl Client {
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
     pub async fn post<M: Whole>(&self, segments: &[&str], body: Bytes, ask: Ask<'_>) -> Result<Reply<M>> {
-        let (response, sent) = self.send_whole(self.json(segments, body)?, ask).await?;
-        self.read_whole(response, sent, ask).await
+        self.post_by(&mut self.tries(ask, Duration::MAX), segments, body, ask).await
+    }
+
+    /// The same by these tries.
+    ///
+    /// # Errors
+    /// As [`post`](Self::post). The tries know whether the same may be asked again.
+    pub async fn post_by<M: Whole>(
+        &self,
+        tries: &mut Tries<'_>,
+        segments: &[&str],
+        body: Bytes,
+        ask: Ask<'_>,
+    ) -> Result<Reply<M>> {
+        let request = self.json(segments, body)?;
+        let response = self.send(tries, self.clocks(ask), &request, ask).await?;
+        self.read_whole(response, tries.began(), ask).await
     }
 
     /// Posts a body, waits until the answer has begun, and hands it out as it comes. Dropping the answer closes the upstream
     /// connection. What fails before it has begun is asked again if that can help.
     ///
     /// # Errors
-    /// Whatever the upstream's reply means, or why there is none; after that, the stream's own items.
-    pub async fn stream<M: Chunk>(&self, segments: &[&str], body: Bytes, ask: Ask<'_>) -> Result<Reply<Begun<M>>> {
+    /// Whatever the upstream's reply means, or why there is none; after that, the stream's own items. The tries know whether
+    /// the same may be asked again.
+    pub async fn stream_by<M: Chunk>(
+        &self,
+        tries: &mut Tries<'_>,
+        segments: &[&str],
+        body: Bytes,
+        ask: Ask<'_>,
+    ) -> Result<Reply<Begun<M>>> {
         let request = self.json(segments, body)?.header(header::ACCEPT, EVENT_STREAM);
         let clocks = self.clocks(ask);
-        let mut tries = self.tries(clocks, ask);
         loop {
-            let response = self.send(&mut tries, clocks, &request, ask).await?;
+            let response = self.send(tries, clocks, &request, ask).await?;
             let begun = async {
                 let Reply { request_id, answer } = self.events(response, tries.began(), ask, clocks).await?;
                 Ok(Reply { request_id, answer: Begun::wait_for(answer).await? })
@@ -297,15 +318,19 @@ impl Client {
     }
 
     /// The tries of a request that begins now. The clock for the first token begins with the first of them, however many
-    /// there are.
-    fn tries(&self, clocks: Clocks, ask: Ask<'_>) -> retry::Tries<'_> {
-        self.inner.retry.begin(|now| clocks.first(now, ask.deadline).0, ask.is_single)
+    /// there are. A wait between two of them that is longer than `wait_max` is its caller's to wait.
+    pub fn tries(&self, ask: Ask<'_>, wait_max: Duration) -> Tries<'_> {
+        self.tries_by(self.clocks(ask), ask, wait_max)
+    }
+
+    fn tries_by(&self, clocks: Clocks, ask: Ask<'_>, wait_max: Duration) -> Tries<'_> {
+        self.inner.retry.begin(|now| clocks.first(now, ask.deadline).0, ask.is_single, wait_max)
     }
 
     /// Sends a request that is asked for whole, and tells when it began.
     async fn send_whole(&self, request: reqwest::RequestBuilder, ask: Ask<'_>) -> Result<(reqwest::Response, Instant)> {
         let clocks = self.clocks(ask);
-        let mut tries = self.tries(clocks, ask);
+        let mut tries = self.tries_by(clocks, ask, Duration::MAX);
         let response = self.send(&mut tries, clocks, &request, ask).await?;
         Ok((response, tries.began()))
     }
@@ -313,11 +338,12 @@ impl Client {
     /// Sends a request until there is the head of a successful reply, or no point in trying again.
     async fn send(
         &self,
-        tries: &mut retry::Tries<'_>,
+        tries: &mut Tries<'_>,
         clocks: Clocks,
         request: &reqwest::RequestBuilder,
         ask: Ask<'_>,
     ) -> Result<reqwest::Response> {
+        tries.ask_once(ask.is_single);
         loop {
             // Bodies are bytes in memory, so there is always another copy of the request.
             let Some(copy) = request.try_clone() else { return Err(Error::internal("a request can't be copied")) };

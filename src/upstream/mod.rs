@@ -24,4 +24,5 @@ pub use failures::too_large;
 pub use finish::{End, FAILURE_MEMBERS};
 pub use identity::{Identity, Named};
 pub use names::Names;
+pub use retry::Tries;
 pub use whole::{Whole, has_items};

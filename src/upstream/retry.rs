@@ -36,11 +36,14 @@ pub(super) struct Policy {
 
 /// The tries of one request.
 #[derive(Debug)]
-pub(super) struct Tries<'a> {
+pub struct Tries<'a> {
     policy: &'a Policy,
     /// No retry may begin after this.
     until: Instant,
     is_single: bool,
+    /// With a longer wait before the next try, the last one's error is handed out, and the caller waits.
+    wait_max: Duration,
+    later: Option<Duration>,
     retries: u32,
     began: Instant,
     last_began: Instant,
@@ -52,10 +55,27 @@ impl Tries<'_> {
         self.began
     }
 
+    /// Whether there is to be no further one.
+    pub(super) fn ask_once(&mut self, is_single: bool) {
+        self.is_single = is_single;
+    }
+
+    /// After an error: how long to wait until the same may be asked again by these tries, if that is for the caller to wait.
+    pub fn take_later(&mut self) -> Option<Duration> {
+        self.later.take()
+    }
+
+    /// The caller has waited, and for so much longer than it was told to: that time counts for no clock.
+    pub fn go_on(&mut self, longer: Duration) {
+        self.began += longer;
+        self.until += longer;
+        self.last_began = Instant::now();
+    }
+
     /// Waits until the next try may begin.
     ///
     /// # Errors
-    /// This error of the last try, if there is no further one.
+    /// This error of the last try, if there is no further one, or if the caller is to wait for it.
     pub(super) async fn again(&mut self, error: Error) -> Result<(), Error> {
         if self.is_single {
             return Err(error);
@@ -66,6 +86,10 @@ impl Tries<'_> {
         // Want of descriptors concerns every call at that time, and the log has been told.
         if !error.is_out_of_descriptors() {
             tracing::info!(code = error.code(), cause = error.cause(), self.retries, ?wait, "asking upstream again");
+        }
+        if wait > self.wait_max {
+            self.later = Some(wait);
+            return Err(error);
         }
         tokio::time::sleep(wait).await;
         self.last_began = Instant::now();
@@ -81,11 +105,18 @@ impl Policy {
         Self { retries_max, wait, budget: Arc::new(budget) }
     }
 
-    /// A request begins: it pays into the budget. It may be tried again until `until`; or, if it `is_single`, never.
-    pub(super) fn begin(&self, until: impl FnOnce(Instant) -> Instant, is_single: bool) -> Tries<'_> {
+    /// A request begins: it pays into the budget. It may be tried again until `until`; or, if it `is_single`, never. Its
+    /// caller waits for longer waits than `wait_max`.
+    pub(super) fn begin(
+        &self,
+        until: impl FnOnce(Instant) -> Instant,
+        is_single: bool,
+        wait_max: Duration,
+    ) -> Tries<'_> {
         self.budget.deposit();
         let began = Instant::now();
-        Tries { policy: self, until: until(began), is_single, retries: 0, began, last_began: began }
+        let (later, retries) = (None, 0);
+        Tries { policy: self, until: until(began), is_single, wait_max, later, retries, began, last_began: began }
     }
 
     /// How long to wait before the next try, or none if this was the last one. `retries` is how many there have been.
@@ -176,7 +207,7 @@ mod tests {
         let policy = policy();
         let mut retries = 0;
         for _ in 0..1000 {
-            let _ = policy.begin(|now| now, false);
+            let _ = policy.begin(|now| now, false, Duration::MAX);
             retries += u32::from(policy.wait(0, Duration::ZERO, &error("upstream_unreachable"), None).is_some());
         }
         assert!((200..=250).contains(&retries), "a fifth, and the floor: {retries}");

@@ -2,15 +2,24 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::*;
 use crate::{
-    admission::KeyId,
-    error::{Kind, Throttle},
+    admission::{KeyId, permit::CANCELLED_SETTLE},
+    error::{Kind, Throttle, UnitRefusal},
 };
+
+mod odd;
+mod upstreams;
 
 const MODEL: &str = "a/b";
 
 fn permits(capacity: u32) -> Permits {
-    let permits = Permits::new(Settings::default(), Duration::from_secs(300));
+    let permits = unknown();
     permits.set_capacity(Some(capacity));
+    permits
+}
+
+/// Permits of a plan that isn't known yet.
+fn unknown() -> Permits {
+    let permits = Permits::new(Settings::default(), Duration::from_secs(300));
     let driver = permits.clone();
     tokio::spawn(async move { driver.drive().await });
     permits
@@ -234,7 +243,7 @@ async fn a_request_that_is_refused_again_and_again_has_failed_after_a_few_tries(
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!((permits.view().in_use, permits.view().settling), (0, 0), "it holds nothing any more");
     let (tries, _) = refused_for_ever(&permits, want(1), &full(8, 8)).await;
-    assert_eq!(tries, 3, "the model is known by now");
+    assert_eq!(tries, 3, "the model is held by now");
     let other = Want { model: "x/y".into(), ..want(8) };
     permits.acquire(other, &Place::default()).await.unwrap().end();
 }

@@ -86,7 +86,7 @@ impl Scheduler {
     }
 
     /// Whose turn it is among those that cost at most so much.
-    fn next(&self, whole: u32, cost_max: u32) -> Option<(Priority, Next)> {
+    pub(super) fn next(&self, whole: u32, cost_max: u32) -> Option<(Priority, Next)> {
         let owed = Priority::ALL.into_iter().filter(|&priority| self.is_owed(priority, whole));
         owed.chain(Priority::ALL).find_map(|priority| Some((priority, self.classes.of(priority).first(cost_max)?)))
     }

@@ -28,7 +28,7 @@ impl Scheduler {
     /// It takes a step for each 128 tickets drawn since the oldest of its own queue, and up to 128 more: one or two
     /// microseconds with 10,000 waiting.
     pub fn ahead(&self, ticket: Ticket) -> Option<usize> {
-        let ask = self.waiting.get(&ticket)?.ask;
+        let ask = self.waiting.get(&ticket).or_else(|| self.aside.get(&ticket))?.ask;
         let own = self.classes.of(ask.priority).own_ahead(ask.key, ticket);
         Some(self.ahead_of(&ask, own))
     }
@@ -43,9 +43,11 @@ impl Scheduler {
     /// All there is to see. It takes a step for each key and each request that runs, and sorts the last 512 waits and
     /// those that last.
     pub fn view(&self, now: Instant) -> View {
-        // Tickets are drawn in the order of arrival.
-        let waits = self.pace.waits(now, self.waiting.values().map(|waiter| waiter.arrived));
-        let oldest = self.waiting.first_key_value().map(|(_, waiter)| now.saturating_duration_since(waiter.arrived));
+        let mut arrived: Vec<_> =
+            self.waiting.values().chain(self.aside.values()).map(|waiter| waiter.arrived).collect();
+        arrived.sort_unstable();
+        let oldest = arrived.first().map(|&arrived| now.saturating_duration_since(arrived));
+        let waits = self.pace.waits(now, arrived.into_iter());
         View {
             capacity: self.units(),
             // A refusal may have told of more than there are.
@@ -53,17 +55,23 @@ impl Scheduler {
             in_use: self.in_use,
             settling: self.settling.units(),
             running: self.running.len(),
-            queued: PerPriority {
-                interactive: self.classes.interactive.queued(),
-                default: self.classes.default.queued(),
-                batch: self.classes.batch.queued(),
-            },
+            queued: self.queued(),
             passed_over: self.passed_over.len(),
             oldest,
             wait_p50: waits.percentile(50),
             wait_p99: waits.percentile(99),
             keys: self.keys(now),
         }
+    }
+
+    /// How many wait of each class, in the queue and aside.
+    fn queued(&self) -> PerPriority<usize> {
+        let mut queued = PerPriority::default();
+        for priority in Priority::ALL {
+            *queued.of_mut(priority) = self.classes.of(priority).queued();
+        }
+        self.aside.values().for_each(|waiter| *queued.of_mut(waiter.ask.priority) += 1);
+        queued
     }
 
     fn keys(&self, now: Instant) -> Vec<KeyView> {
@@ -77,10 +85,16 @@ impl Scheduler {
             key,
             weight: account.weight,
             in_use: account.in_use,
-            queued: Priority::ALL.iter().map(|&priority| self.classes.of(priority).queued_of(key)).sum(),
+            queued: self.queued_of(key),
             unit_seconds: granted.get(&key).copied().unwrap_or_default().as_unit_seconds(),
         };
         self.accounts.iter().map(view).collect()
+    }
+
+    /// How many of this key wait, in the queue and aside.
+    fn queued_of(&self, key: KeyId) -> usize {
+        let aside = self.accounts.get(&key).map_or(0, |account| account.aside);
+        aside + Priority::ALL.iter().map(|&priority| self.classes.of(priority).queued_of(key)).sum::<usize>()
     }
 
     /// Whether one that comes now starts at the next call. Nobody else can be waiting for what is free, but one it is
@@ -93,8 +107,7 @@ impl Scheduler {
 
     pub(super) fn admit(&self, now: Instant, ask: &Ask) -> Result<(), Refusal> {
         let limit = self.settings.queue_limit;
-        let of_key: usize = Priority::ALL.iter().map(|&priority| self.classes.of(priority).queued_of(ask.key)).sum();
-        if self.waiting.len() >= limit || of_key >= self.settings.queue_limit_of_key {
+        if self.waiting_in_all() >= limit || self.queued_of(ask.key) >= self.settings.queue_limit_of_key {
             let retry_after = self.wait_of(1, 0, now).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
             return Err(Refusal::QueueFull { limit, retry_after });
         }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::admission::{passed_over::patience, view::View};
 
+mod impatience;
 mod properties;
 mod support;
 
@@ -25,10 +26,10 @@ fn without_a_bound_everything_starts_and_is_counted() {
     bench.enqueue_all(100, ask().cost(4));
     assert_eq!(bench.start().len(), 100);
     assert_eq!(bench.view().in_use, 400);
-    assert_eq!(bench.scheduler.set_capacity(Some(8)), []);
+    assert_eq!(bench.scheduler.set_capacity(Some(8), bench.now), []);
     let late = bench.enqueue(ask());
     assert_eq!(bench.start(), [], "nothing starts until it fits");
-    assert_eq!(bench.scheduler.set_capacity(Some(0)), [late], "and what never will is told");
+    assert_eq!(bench.scheduler.set_capacity(Some(0), bench.now), [late], "and what never will is told");
     assert_eq!(bench.view().queued.default, 0);
 }
 
@@ -364,14 +365,16 @@ fn a_request_that_steps_aside_keeps_its_place_and_holds_up_nobody() {
     assert_eq!(bench.start(), tickets[..1]);
     bench.pass(seconds(3));
     assert!(bench.scheduler.put_back(tickets[0], bench.now));
-    let aside = bench.scheduler.step_aside(tickets[0]).unwrap();
-    assert!(bench.scheduler.step_aside(tickets[0]).is_none(), "it doesn't wait");
-    assert_eq!((bench.start(), bench.view().queued.default), (vec![tickets[1]], 1));
-    assert_eq!(bench.scheduler.step_back(bench.now, aside), tickets[0]);
+    assert!(bench.scheduler.step_aside(tickets[0], bench.now));
+    assert!(!bench.scheduler.step_aside(tickets[0], bench.now), "it isn't in the queue");
+    assert_eq!((bench.start(), bench.view().queued.default), (vec![tickets[1]], 2), "it still waits");
+    assert!(bench.scheduler.step_back(tickets[0], bench.now));
+    assert!(!bench.scheduler.step_back(tickets[0], bench.now));
     assert_eq!(bench.view().oldest, Some(seconds(3)));
     bench.release(tickets[1]);
     assert_eq!(bench.start(), tickets[..1], "before those that came after it");
-    assert!(bench.scheduler.step_aside(tickets[2]).is_some(), "and leaves");
+    assert!(bench.scheduler.step_aside(tickets[2], bench.now));
+    assert!(bench.scheduler.leave(tickets[2], bench.now), "and leaves");
     bench.release(tickets[0]);
     assert_eq!((bench.start(), bench.view().queued.default, bench.view().in_use), (vec![], 0, 0));
 }
@@ -380,9 +383,9 @@ fn a_request_that_steps_aside_keeps_its_place_and_holds_up_nobody() {
 fn a_capacity_that_a_refusal_told_is_replaced_by_a_number_only() {
     let mut bench = Bench::new();
     bench.scheduler.set_capacity_refused(Some(2));
-    assert_eq!(bench.scheduler.set_capacity(None), []);
+    assert_eq!(bench.scheduler.set_capacity(None, bench.now), []);
     assert_eq!(bench.view().capacity, Some(2));
-    assert_eq!(bench.scheduler.set_capacity(Some(8)), []);
+    assert_eq!(bench.scheduler.set_capacity(Some(8), bench.now), []);
     assert_eq!(bench.view().capacity, Some(8));
 }
 

@@ -163,7 +163,9 @@ async fn rest(gateway: &Gateway, door: Door, request: &Value, headers: &[(&'stat
 }
 
 fn read_events(answer: &mut Answer, body: &str) {
-    let events: Vec<&str> = body.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap()).collect();
+    // A stream that let its caller wait has said so in comments.
+    let events = body.split_terminator("\n\n").filter(|event| !event.starts_with(':'));
+    let events: Vec<&str> = events.map(|event| event.strip_prefix("data: ").unwrap()).collect();
     let (last, chunks) = events.split_last().expect("a stream has an end");
     for chunk in chunks {
         let value: Value = serde_json::from_str(chunk).unwrap();

@@ -2,7 +2,10 @@
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use super::{support::Story, *};
+use super::{
+    support::{Story, fair},
+    *,
+};
 
 /// One thing that happens. The numbers choose among those there are.
 #[derive(Clone, Debug)]
@@ -73,8 +76,8 @@ impl Book {
             }
             Event::Leave(which) if !self.waiting.is_empty() => {
                 let (ticket, _) = self.waiting.remove(which % self.waiting.len());
-                assert!(self.bench.scheduler.leave(ticket));
-                assert!(!self.bench.scheduler.leave(ticket));
+                assert!(self.bench.scheduler.leave(ticket, now));
+                assert!(!self.bench.scheduler.leave(ticket, now));
             }
             Event::Release(which, settle) if !self.running.is_empty() => {
                 let (ticket, ask) = self.running.remove(which % self.running.len());
@@ -92,13 +95,13 @@ impl Book {
                 assert!(!self.bench.scheduler.release(ticket, now, Duration::ZERO), "released while it waits");
                 let at = self.waiting.partition_point(|(other, _)| *other < ticket);
                 self.waiting.insert(at, (ticket, ask));
-                for gone in self.bench.scheduler.set_capacity(Some(self.capacity)) {
+                for gone in self.bench.scheduler.set_capacity(Some(self.capacity), now) {
                     self.forget(gone);
                 }
             }
             Event::Capacity(capacity) => {
                 self.capacity = capacity;
-                for gone in self.bench.scheduler.set_capacity(Some(capacity)) {
+                for gone in self.bench.scheduler.set_capacity(Some(capacity), now) {
                     assert!(self.forget(gone).cost > capacity);
                 }
                 assert!(self.waiting.iter().all(|(_, ask)| ask.cost <= capacity));
@@ -277,7 +280,7 @@ proptest! {
                     leaving.extend((0..many).flat_map(|_| [ask.key(9, 3), ask]).map(|ask| bench.enqueue(ask)));
                 }
             }
-            leaving.into_iter().for_each(|ticket| assert!(bench.scheduler.leave(ticket)));
+            leaving.into_iter().for_each(|ticket| assert!(bench.scheduler.leave(ticket, bench.now)));
             let order = bench.run_for_starts(asks.len(), seconds(1));
             order.into_iter().map(|ticket| names[&ticket]).collect::<Vec<_>>()
         };
@@ -351,14 +354,8 @@ proptest! {
         }
         let mut dice = seed;
         let total_weight: u32 = keys.iter().map(|key| key.weight).sum();
-        // Until the one that gets least has been granted two hundred requests, more or less, and what it may lack is
-        // little of it.
-        let least = keys.iter().map(|key| {
-            let share = f64::from(key.weight) / f64::from(total_weight);
-            let each = f64::from(key.cost) * key.service_ms as f64 / 1000.0 / f64::from(capacity);
-            (200.0 * each).max(40.0 * PATIENCE.as_secs_f64()) / share
-        });
-        let long = Duration::from_secs_f64(least.fold(0.0, f64::max));
+        let sizes = keys.iter().map(|key| (key.weight, key.cost, key.service_ms));
+        let long = fair::long_enough(sizes, capacity);
         let begin = story.bench.now;
         let mut granted = vec![0.0; keys.len()];
         let mut waited = Duration::ZERO;

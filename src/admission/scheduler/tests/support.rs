@@ -47,8 +47,9 @@ impl Bench {
 
     pub(super) fn of(settings: Settings, capacity: Option<u32>) -> Self {
         let mut scheduler = Scheduler::new(settings);
-        assert_eq!(scheduler.set_capacity(capacity), []);
-        Self { scheduler, now: Instant::now(), last: Ticket(0), keys: BTreeMap::new() }
+        let now = Instant::now();
+        assert_eq!(scheduler.set_capacity(capacity, now), []);
+        Self { scheduler, now, last: Ticket(0), keys: BTreeMap::new() }
     }
 
     pub(super) fn pass(&mut self, time: Duration) {
@@ -132,5 +133,26 @@ impl Story {
             }
         }
         started.into_iter().map(|ticket| (ticket, self.bench.scheduler.running[&ticket].waiter.ask)).collect()
+    }
+}
+
+/// How shares are measured.
+pub(super) mod fair {
+    use super::*;
+
+    /// How long a story of busy keys must be for what any of them lacks at a time to be little of what it was granted. A key
+    /// is its weight, the cost of its requests and how many milliseconds they take.
+    pub(in super::super) fn long_enough(
+        keys: impl Iterator<Item = (u32, u32, u64)> + Clone,
+        capacity: u32,
+    ) -> Duration {
+        let total_weight: u32 = keys.clone().map(|(weight, ..)| weight).sum();
+        // Until the one that gets least has been granted two hundred requests, more or less.
+        let least = keys.map(|(weight, cost, service_ms)| {
+            let share = f64::from(weight) / f64::from(total_weight);
+            let each = f64::from(cost) * service_ms as f64 / 1000.0 / f64::from(capacity);
+            (200.0 * each).max(200.0) / share
+        });
+        Duration::from_secs_f64(least.fold(0.0, f64::max))
     }
 }

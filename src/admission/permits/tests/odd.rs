@@ -1,0 +1,197 @@
+//! What upstream says of the units, when it errs, forgets, or thinks better of it.
+
+use super::*;
+
+/// A message of the feed, with nobody's requests.
+fn says(permits: &Permits, capacity: Option<u32>, used_cost: u32) -> bool {
+    permits.take_snapshot(None, capacity, used_cost, &[])
+}
+
+/// A call that waits for units in a task of its own, until it has come so far.
+async fn waits(permits: &Permits, want: Want) -> tokio::task::JoinHandle<Result<Permit>> {
+    let permits = permits.clone();
+    let waits = tokio::spawn(async move { permits.acquire(want, &Place::default()).await });
+    tokio::task::yield_now().await;
+    waits
+}
+
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_message_that_tells_of_a_smaller_plan_ends_nobodys_wait() {
+    let permits = permits(8);
+    for small in [1, 3] {
+        let holder = acquire(&permits, 8).await.unwrap();
+        let waiter = waits(&permits, want(4)).await;
+        assert!(says(&permits, Some(small), 0));
+        let late = waits(&permits, want(4)).await;
+        pass(1).await;
+        assert!(!waiter.is_finished() && !late.is_finished(), "{small}");
+        assert_eq!(permits.view().capacity, Some(small), "but nobody starts on more");
+        assert!(says(&permits, Some(8), 0));
+        holder.end();
+        waiter.await.unwrap().unwrap().end();
+        late.await.unwrap().unwrap().end();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_is_smaller_for_a_while_is_told_to_those_it_is_too_small_for() {
+    let permits = permits(8);
+    let holder = acquire(&permits, 8).await.unwrap();
+    let waiter = waits(&permits, want(4)).await;
+    for _ in 0..4 {
+        assert!(!waiter.is_finished());
+        says(&permits, Some(2), 0);
+        pass(2).await;
+    }
+    let told = waiter.await.unwrap().unwrap_err();
+    assert_eq!(told.code(), "model_exceeds_plan");
+    assert!(told.message().contains("has 2"), "{told}");
+    assert_eq!(acquire(&permits, 4).await.unwrap_err().code(), "model_exceeds_plan");
+    holder.end();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_one_message_told_is_asked_for_once_more_before_anybody_fails() {
+    let permits = unknown();
+    says(&permits, Some(2), 0);
+    let dear = waits(&permits, want(4)).await;
+    permits.news_wanted().await;
+    assert!(!dear.is_finished());
+    permits.take_snapshot(Some(Instant::now()), Some(2), 0, &[]);
+    assert_eq!(dear.await.unwrap().unwrap_err().code(), "model_exceeds_plan");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cant_be_is_ignored_and_counted() {
+    let permits = permits(8);
+    let _holder = acquire(&permits, 8).await.unwrap();
+    let waiter = waits(&permits, want(4)).await;
+    for (capacity, used) in [(Some(0), 0), (Some(8), 9), (Some(8), 1_000_000_000), (Some(8), u32::MAX)] {
+        assert!(!says(&permits, capacity, used), "{capacity:?} {used}");
+    }
+    permits.count_odd();
+    assert_eq!(permits.odd_messages(), 5);
+    assert_eq!((permits.view().capacity, permits.view().outside), (Some(8), 0));
+    assert!(!waiter.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_message_without_a_limit_lets_nobody_start() {
+    let permits = permits(4);
+    let _holder = acquire(&permits, 4).await.unwrap();
+    let mut waiters = Vec::new();
+    for _ in 0..20 {
+        waiters.push(waits(&permits, want(1)).await);
+    }
+    assert!(says(&permits, None, 0) && says(&permits, Some(4), 4) && says(&permits, None, 0));
+    assert_eq!((permits.view().running, permits.view().capacity), (1, Some(4)));
+    assert!(says(&permits, None, 0), "two in a row mean it");
+    assert_eq!((permits.view().running, permits.view().capacity), (21, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guessed_cost_is_held_against_nobody_when_the_plan_shrinks_and_grows() {
+    let permits = permits(8);
+    let guess = |cost| Want { is_guess: true, ..want(cost) };
+    let holder = acquire(&permits, 8).await.unwrap();
+    let first = waits(&permits, guess(4)).await;
+    permits.set_capacity(Some(2));
+    let second = waits(&permits, guess(4)).await;
+    permits.set_capacity(Some(3));
+    holder.end();
+    let first = first.await.unwrap().unwrap();
+    assert_eq!(permits.view().in_use, 3, "as much as the plan has by now");
+    // It is refused, and the refusal tells of less.
+    let again = tokio::spawn(async move { first.wait_again(&full(2, 2), &Place::default()).await });
+    pass(1).await;
+    assert!(!again.is_finished() && permits.view().capacity == Some(2));
+    permits.set_capacity(Some(2));
+    let first = again.await.unwrap().unwrap();
+    assert_eq!(permits.view().in_use, 2);
+    first.end();
+    permits.set_capacity(Some(16));
+    assert_eq!(permits.view().in_use, 2, "it has started");
+    second.await.unwrap().unwrap().end();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guess_made_before_the_plan_is_known_is_not_held_against_the_call() {
+    let permits = unknown();
+    permits.give_up_plan();
+    let holder = acquire(&permits, 2).await.unwrap();
+    // Nothing is known until a refusal tells, and then the plan.
+    let refused = {
+        let permit = permits.acquire(Want { is_guess: true, ..want(4) }, &Place::default()).await.unwrap();
+        tokio::spawn(async move { permit.wait_again(&full(2, 2), &Place::default()).await })
+    };
+    tokio::task::yield_now().await;
+    permits.set_capacity(Some(2));
+    holder.end();
+    refused.await.unwrap().unwrap().end();
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_nothing_is_known_is_no_news() {
+    let permits = permits(8);
+    permits.give_up_plan();
+    assert_eq!(permits.view().capacity, Some(8));
+    let permits = unknown();
+    permits.give_up_plan();
+    let permit = acquire(&permits, 1).await.unwrap();
+    let other = permits.clone();
+    let waits = tokio::spawn(async move { permit.wait_again(&full(2, 2), &Place::default()).await.map(Permit::end) });
+    waits.await.unwrap().unwrap();
+    other.give_up_plan();
+    assert_eq!(other.view().capacity, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_the_plan_counts_as_a_wait() {
+    let permits = unknown();
+    let permit = acquire(&permits, 1).await.unwrap();
+    assert_eq!(permit.waited(), Duration::from_secs(2));
+    let waiter = waits(&permits, want(1)).await;
+    pass(1).await;
+    permits.give_up_plan();
+    assert_eq!(waiter.await.unwrap().unwrap().waited(), Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_first() {
+    let (permits, place) = (permits(4), Place::default());
+    let tried = acquire(&permits, 4).await.unwrap();
+    let others = [waits(&permits, want(4)).await, waits(&permits, want(4)).await];
+    let begun = Instant::now();
+    let again = tokio::spawn(async move { tried.step_aside(Duration::from_secs(5), false, &place).await });
+    let [first, second] = others;
+    let first = first.await.unwrap().unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO, "its units are free at once");
+    assert_eq!(permits.view().queued.default, 2, "it still counts among those who wait");
+    pass(7).await;
+    first.end();
+    let again = again.await.unwrap().unwrap();
+    assert_eq!((begun.elapsed().as_secs(), again.waited().as_secs()), (7, 2), "only what it waited for units counts");
+    assert!(!second.is_finished(), "before the other, which came later");
+    again.end();
+    second.await.unwrap().unwrap().end();
+    assert_eq!((permits.view().in_use, permits.view().settling), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_before_its_next_try_leaves_nothing_behind() {
+    let permits = permits(4);
+    let tried = acquire(&permits, 4).await.unwrap();
+    let again = tokio::spawn(async move { tried.step_aside(Duration::from_secs(5), true, &Place::default()).await });
+    tokio::task::yield_now().await;
+    assert_eq!((permits.view().in_use, permits.view().settling), (0, 4), "upstream may not have noticed yet");
+    again.abort();
+    assert!(again.await.unwrap_err().is_cancelled());
+    pass(6).await;
+    let view = permits.view();
+    assert_eq!((view.in_use, view.settling, view.queued.default), (0, 0, 0));
+    assert!(starts(&permits, 4).await);
+}

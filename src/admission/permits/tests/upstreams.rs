@@ -1,0 +1,417 @@
+//! Upstreams that lie and forget, and callers who are impatient: whatever is said, upstream is asked in vain only so often,
+//! nobody's call is ended by one message, and units that are free are used.
+
+use std::{cell::RefCell, rc::Rc};
+
+use futures_util::future::join_all;
+use proptest::{prelude::*, sample::select};
+use tokio::task::{LocalSet, spawn_local};
+
+use super::*;
+
+/// How a refusal is put.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Words {
+    /// With the units in use and those of the plan.
+    Numbers,
+    /// With those of the plan.
+    Limit,
+    /// Without any number.
+    Silent,
+}
+
+/// What is heard of the units besides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Feed {
+    /// Nothing: there is no such endpoint.
+    None,
+    /// Snapshots.
+    Honest,
+    /// Snapshots, and between them what can't be, and what isn't so.
+    Odd,
+}
+
+/// An account, as it is.
+struct Upstream {
+    capacity: u32,
+    /// When each that runs began.
+    flights: Vec<Instant>,
+    words: Words,
+    /// When each refusal was.
+    refusals: Vec<Instant>,
+    ended: u32,
+}
+
+struct Flight(Rc<RefCell<Upstream>>, Instant);
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let mut upstream = self.0.borrow_mut();
+        let at = upstream.flights.iter().position(|began| *began == self.1).unwrap();
+        upstream.flights.remove(at);
+        upstream.ended += 1;
+    }
+}
+
+impl Upstream {
+    fn used(&self) -> u32 {
+        self.flights.len() as u32
+    }
+
+    fn ask(this: &Rc<RefCell<Self>>) -> Result<Flight> {
+        let mut upstream = this.borrow_mut();
+        let (used, capacity) = (upstream.used(), upstream.capacity);
+        if used >= capacity {
+            upstream.refusals.push(Instant::now());
+            let (active, limit) = match upstream.words {
+                Words::Numbers => (Some(used), Some(capacity)),
+                Words::Limit => (None, Some(capacity)),
+                Words::Silent => (None, None),
+            };
+            return Err(refusal(UnitRefusal { active, limit, ..UnitRefusal::default() }));
+        }
+        let now = Instant::now();
+        upstream.flights.push(now);
+        Ok(Flight(Rc::clone(this), now))
+    }
+
+    /// The most refusals in any minute after the first one.
+    fn worst_minute(&self, begun: Instant) -> usize {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let late = self.refusals.iter().filter(|at| **at >= begun + MINUTE);
+        late.clone()
+            .map(|from| late.clone().filter(|at| (*from..*from + MINUTE).contains(at)).count())
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Scene {
+    words: Words,
+    feed: Feed,
+    callers: usize,
+    /// Of another process, that takes all units for this part of the time.
+    has_others: bool,
+    changes: bool,
+    /// Whether it is looked at every few milliseconds.
+    is_watched: bool,
+    length: Duration,
+    seed: u64,
+}
+
+/// What became of a scene.
+struct Outcome {
+    worst_minute: usize,
+    /// The codes of errors that callers saw.
+    errors: Vec<String>,
+    ended: u32,
+    idle_longest: Duration,
+}
+
+fn play(scene: Scene) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    LocalSet::new().block_on(&runtime, run(scene))
+}
+
+async fn run(scene: Scene) -> Outcome {
+    let permits = Permits::new(Settings::default(), Duration::from_secs(3600));
+    let driver = permits.clone();
+    spawn_local(async move { driver.drive().await });
+    let (capacity, words) = (4, scene.words);
+    let upstream = Upstream { capacity, flights: Vec::new(), words, refusals: Vec::new(), ended: 0 };
+    let upstream = Rc::new(RefCell::new(upstream));
+    let begun = Instant::now();
+    match scene.feed {
+        Feed::None => permits.give_up_plan(),
+        _ => drop(spawn_local(tell(permits.clone(), Rc::clone(&upstream), scene))),
+    }
+    let errors = Rc::new(RefCell::new(Vec::new()));
+    let callers = (0..scene.callers).map(|number| {
+        let (permits, upstream, errors) = (permits.clone(), Rc::clone(&upstream), Rc::clone(&errors));
+        let mut dice = fastrand::Rng::with_seed(scene.seed ^ number as u64);
+        async move {
+            while begun.elapsed() < scene.length {
+                let service = Duration::from_millis(dice.u64(200..3000));
+                // A third of them leave, wherever they are, and come again.
+                let patience = if number % 3 == 0 { dice.u64(1..10_000) } else { 3_600_000 };
+                let call = async {
+                    let place = Place::default();
+                    let mut permit = permits.acquire(want(1), &place).await?;
+                    loop {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        match Upstream::ask(&upstream) {
+                            Ok(flight) => {
+                                permit.answered();
+                                tokio::time::sleep(service).await;
+                                drop(flight);
+                                permit.end();
+                                return Ok(());
+                            }
+                            Err(refusal) => permit = permit.wait_again(&refusal, &place).await?,
+                        }
+                    }
+                };
+                let ended: Result<Result<()>, _> = tokio::time::timeout(Duration::from_millis(patience), call).await;
+                if let Ok(Err(error)) = ended {
+                    errors.borrow_mut().push(error.code().to_owned());
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    });
+    let others = async {
+        while begun.elapsed() < scene.length {
+            tokio::time::sleep(Duration::from_secs(40)).await;
+            if scene.changes {
+                let capacity = upstream.borrow().capacity;
+                upstream.borrow_mut().capacity = if capacity == 4 { 8 } else { 4 };
+            }
+            if scene.has_others {
+                // It knocks until it has them.
+                let mut held = Vec::new();
+                while held.len() < 3 && begun.elapsed() < scene.length {
+                    let before = upstream.borrow().refusals.len();
+                    held.extend(Upstream::ask(&upstream).ok());
+                    upstream.borrow_mut().refusals.truncate(before);
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                tokio::time::sleep(Duration::from_secs(30)).await;
+            }
+        }
+    };
+    let watch = async {
+        let (mut idle_longest, mut idle_since) = (Duration::ZERO, Instant::now());
+        while begun.elapsed() < scene.length {
+            tokio::time::sleep(Duration::from_millis(if scene.is_watched { 10 } else { 1000 })).await;
+            let waits = permits.view().queued.default > 0;
+            let is_free = upstream.borrow().used() + permits.view().settling < upstream.borrow().capacity;
+            // Those who were let go are on their way.
+            let is_idle = waits && is_free && permits.view().in_use < upstream.borrow().capacity;
+            if !is_idle {
+                idle_since = Instant::now();
+            }
+            idle_longest = idle_longest.max(idle_since.elapsed());
+        }
+        idle_longest
+    };
+    let (_, (), idle_longest) = tokio::join!(join_all(callers), others, watch);
+    let upstream = upstream.borrow();
+    let errors = errors.take();
+    Outcome { worst_minute: upstream.worst_minute(begun), errors, ended: upstream.ended, idle_longest }
+}
+
+/// Tells every two seconds, and when it is asked.
+async fn tell(permits: Permits, upstream: Rc<RefCell<Upstream>>, scene: Scene) {
+    let mut dice = fastrand::Rng::with_seed(scene.seed);
+    let listed = |upstream: &Upstream| {
+        let all = upstream.flights.iter().map(|began| Listed { model: MODEL, cost: 1, duration: began.elapsed() });
+        (upstream.capacity, upstream.used(), all.collect::<Vec<_>>())
+    };
+    loop {
+        let (capacity, used, requests) = listed(&upstream.borrow());
+        permits.take_snapshot(None, Some(capacity), used, &requests);
+        let next = Instant::now() + Duration::from_secs(2);
+        if scene.feed == Feed::Odd {
+            tokio::time::sleep(Duration::from_millis(dice.u64(0..1900))).await;
+            match dice.u32(0..6) {
+                0 => drop(permits.take_snapshot(None, Some(0), 0, &[])),
+                1 => drop(permits.take_snapshot(None, Some(capacity), 1_000_000_000, &[])),
+                2 => drop(permits.take_snapshot(None, None, 0, &[])),
+                3 => permits.count_odd(),
+                4 => permits.give_up_plan(),
+                _ => drop(permits.take_snapshot(None, Some(capacity), capacity + 9, &[])),
+            }
+        }
+        while Instant::now() < next {
+            tokio::select! {
+                () = permits.news_wanted() => {
+                    let asked_at = Instant::now();
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    let (capacity, used, requests) = listed(&upstream.borrow());
+                    permits.take_snapshot(Some(asked_at), Some(capacity), used, &requests);
+                    tokio::time::sleep_until(asked_at + Duration::from_millis(250)).await;
+                }
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+}
+
+/// In any minute but the first. One trial in two seconds, and what others take in between.
+const REFUSALS_A_MINUTE: usize = 60;
+
+const FIVE_MINUTES: Duration = Duration::from_secs(300);
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_upstream_says_it_is_asked_in_vain_only_so_often_and_nobody_fails_for_it(
+        words in select(&[Words::Numbers, Words::Limit, Words::Silent][..]),
+        feed in select(&[Feed::None, Feed::Honest, Feed::Odd][..]),
+        callers in 5..100usize,
+        (has_others, changes) in any::<(bool, bool)>(),
+        seed in any::<u64>(),
+    ) {
+        let scene = Scene { words, feed, callers, has_others, changes, is_watched: false, length: FIVE_MINUTES, seed };
+        let outcome = play(scene);
+        prop_assert!(outcome.worst_minute <= REFUSALS_A_MINUTE, "{} in a minute", outcome.worst_minute);
+        prop_assert!(!outcome.errors.iter().any(|code| code == "model_exceeds_plan"), "{:?}", outcome.errors);
+        if !has_others {
+            prop_assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+            // 4 units, 1.6 s each, and some of the calls are given up: a good part of what could be done was done.
+            prop_assert!(outcome.ended > 300, "{} of about 750", outcome.ended);
+        }
+    }
+
+    #[test]
+    fn units_that_are_free_are_used_within_fifty_milliseconds_whatever_odd_messages_come(
+        words in select(&[Words::Numbers, Words::Limit, Words::Silent][..]),
+        feed in select(&[Feed::Honest, Feed::Odd][..]),
+        callers in 5..40usize,
+        seed in any::<u64>(),
+    ) {
+        let scene = Scene { words, feed, callers, has_others: false, changes: false, is_watched: true, length: FIVE_MINUTES / 5, seed };
+        let outcome = play(scene);
+        prop_assert!(outcome.idle_longest <= Duration::from_millis(50), "{:?}", outcome.idle_longest);
+        prop_assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    }
+}
+
+#[test]
+fn an_upstream_that_speaks_only_by_its_refusals_is_not_asked_by_herds() {
+    for (words, most) in [(Words::Numbers, 5), (Words::Limit, 5), (Words::Silent, 20)] {
+        let (has_others, changes, is_watched) = (false, false, false);
+        let (feed, callers, length) = (Feed::None, 190, FIVE_MINUTES);
+        let scene = Scene { words, feed, callers, has_others, changes, is_watched, length, seed: 1 };
+        let outcome = play(scene);
+        assert!(outcome.worst_minute <= most, "{words:?}: {} in a minute", outcome.worst_minute);
+        assert!(outcome.errors.is_empty(), "{words:?}: {:?}", outcome.errors);
+    }
+}
+
+/// Asks in vain each time, for so long as upstream lets nobody in.
+async fn refused(permits: Permits, model: &'static str, asked: Rc<RefCell<u32>>) -> Error {
+    let place = Place::default();
+    let wanted = Want { model: model.into(), ..want(1) };
+    let mut permit = match permits.acquire(wanted, &place).await {
+        Ok(permit) => permit,
+        Err(error) => return error,
+    };
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        *asked.borrow_mut() += 1;
+        permit = match permit.wait_again(&full(4, 4), &place).await {
+            Ok(permit) => permit,
+            Err(error) => return error,
+        };
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_count_as_waiting() {
+    LocalSet::new()
+        .run_until(async {
+            let settings = Settings { queue_limit_of_key: 400, ..Settings::default() };
+            let permits = Permits::new(settings, Duration::from_secs(300));
+            let driver = permits.clone();
+            spawn_local(async move { driver.drive().await });
+            permits.set_capacity(Some(4));
+            let snapshots = permits.clone();
+            spawn_local(async move {
+                loop {
+                    snapshots.news_wanted().await;
+                    snapshots.take_snapshot(Some(Instant::now()), Some(4), 0, &[]);
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                }
+            });
+            let asked = Rc::default();
+            let calls = (0..400).map(|_| spawn_local(refused(permits.clone(), "a/refused", Rc::clone(&asked))));
+            let calls: Vec<_> = calls.collect();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let full = permits.acquire(Want { model: "a/refused".into(), ..want(1) }, &Place::default()).await;
+            assert_eq!(full.unwrap_err().code(), "queue_full", "those aside count");
+            let others = (0..20).map(|_| async {
+                let caller = Caller { key: KeyId(1), weight: 1 };
+                let good = Want { model: "a/good".into(), caller, ..want(4) };
+                permits.acquire(good, &Place::default()).await.map(Permit::end).is_ok()
+            });
+            assert!(join_all(others).await.into_iter().all(|is_served| is_served), "others are not kept waiting");
+            for call in join_all(calls).await {
+                assert_eq!(call.unwrap().code(), "concurrency_limit_exceeded");
+            }
+            assert!(*asked.borrow() <= 20, "{} requests for 400 calls", asked.borrow());
+            assert_eq!((permits.view().in_use, permits.view().queued.default), (0, 0));
+            // Those who come later wait for the next one that is sent.
+            let before = *asked.borrow();
+            let late = (0..50).map(|_| spawn_local(refused(permits.clone(), "a/refused", Rc::clone(&asked))));
+            join_all(late.collect::<Vec<_>>()).await.into_iter().for_each(|late| drop(late.unwrap()));
+            assert!(*asked.borrow() - before <= 3, "{}", asked.borrow());
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_held_model_is_let_in_all_who_wait_for_it_are_served() {
+    let permits = permits(4);
+    let mut first = acquire(&permits, 1).await.unwrap();
+    for _ in 0..3 {
+        first = first.wait_again(&full(4, 4), &Place::default()).await.unwrap();
+    }
+    let again = tokio::spawn(async move { first.wait_again(&full(4, 4), &Place::default()).await });
+    tokio::task::yield_now().await;
+    let place = Place::default();
+    let mut later = Box::pin(permits.acquire(want(1), &place));
+    assert!(futures_util::FutureExt::now_or_never(&mut later).is_none(), "units are free, but the model is held");
+    assert_eq!(place.ahead(), Some(0));
+    let probe = again.await.unwrap().unwrap();
+    assert!(futures_util::FutureExt::now_or_never(&mut later).is_none(), "one at a time");
+    probe.answered();
+    let later = later.await.unwrap();
+    assert_eq!(permits.view().in_use, 2);
+    // One that is given up tells nothing.
+    drop((probe, later));
+    assert!(starts(&permits, 2).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_given_up_lets_the_next_one_try() {
+    let permits = permits(4);
+    let mut first = acquire(&permits, 1).await.unwrap();
+    for _ in 0..3 {
+        first = first.wait_again(&full(4, 4), &Place::default()).await.unwrap();
+    }
+    let again = tokio::spawn(async move { first.wait_again(&full(4, 4), &Place::default()).await });
+    tokio::task::yield_now().await;
+    let waiting = permits.clone();
+    let second = tokio::spawn(async move { acquire(&waiting, 1).await });
+    let probe = again.await.unwrap().unwrap();
+    assert!(!second.is_finished());
+    drop(probe);
+    second.await.unwrap().unwrap().end();
+    tokio::time::sleep(CANCELLED_SETTLE * 2).await;
+    assert_eq!((permits.view().in_use, permits.view().settling, permits.view().outside), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_not_refused_was_let_in_however_long_its_answer_takes() {
+    // Of others that hold all, a refusal tells; and of a model that is held, its probe.
+    for refusals in [1, 4] {
+        let permits = permits(4);
+        let mut first = acquire(&permits, 1).await.unwrap();
+        for _ in 1..refusals {
+            first = first.wait_again(&full(4, 4), &Place::default()).await.unwrap();
+        }
+        let again = tokio::spawn(async move { first.wait_again(&full(4, 4), &Place::default()).await });
+        tokio::task::yield_now().await;
+        let waiting = permits.clone();
+        let second = tokio::spawn(async move { acquire(&waiting, 3).await });
+        // It has been sent, and nothing has come of it.
+        let silent = again.await.unwrap().unwrap();
+        let begun = Instant::now();
+        second.await.unwrap().unwrap().end();
+        assert_eq!(begun.elapsed(), Duration::from_secs(2), "{refusals}");
+        drop(silent);
+    }
+}

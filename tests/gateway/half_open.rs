@@ -1,0 +1,268 @@
+//! A circuit that is half open, and everything that its probe can meet: whatever it is, the next call finds the circuit closed,
+//! open for longer, or half open as before; never half open for ever, and never kept by a call that only waits.
+
+use std::time::Duration;
+
+use featherwire::error::Kind::{self, Invalid, Timeout, Unavailable, Upstream};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::{
+    Door, Gateway, Reply, Scripted, prompt,
+    scripted::{Then, chunk, finish, whole},
+};
+
+const MODEL: &str = "org/first";
+
+/// How long a circuit is open at first.
+const WAIT: Duration = Duration::from_secs(15);
+
+/// Longer than the call of a cell waits for anything.
+const LEAVES_AFTER: Duration = Duration::from_secs(5);
+
+/// What the probe meets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Probe {
+    /// A refusal for want of units, and an answer to its second try.
+    Full,
+    /// The same, and nothing more until its caller has left.
+    FullAndLeaves,
+    /// The model's own refusal.
+    Refusal,
+    /// The same, because the conversation is too long.
+    TooLong,
+    /// The same of a model that isn't ready: it says nothing of what comes after.
+    NotReady,
+    /// An end before the beginning.
+    Cut,
+    /// An end in the middle: of a body, or of a stream that has begun.
+    CutInside,
+    /// No capacity.
+    Busy,
+    /// Nothing, until the clock for the first token rings.
+    Silence,
+    /// Nothing, until the caller's deadline, after so many seconds.
+    Deadline(u64),
+    /// Nothing, and the caller doesn't wait for it.
+    Leaves,
+    /// An answer.
+    Good,
+}
+
+/// What the circuit is after it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Circuit {
+    /// All may ask.
+    Closed,
+    /// Nobody may ask, for twice as long as before.
+    Open,
+    /// The next one may ask, alone.
+    HalfOpen,
+}
+
+/// How the call that is the probe ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Answered,
+    Failed(Kind, &'static str),
+    Left,
+}
+
+struct Cell(Probe, End, Circuit);
+
+use Circuit::*;
+use End::*;
+use Probe::*;
+
+#[rustfmt::skip]
+const TABLE: &[Cell] = &[
+    Cell(Full,          Answered,                                    Closed),
+    Cell(FullAndLeaves, Left,                                        HalfOpen),
+    Cell(Refusal,       Failed(Invalid, "upstream_refused"),         Closed),
+    Cell(TooLong,       Failed(Invalid, "context_length_exceeded"),  Closed),
+    Cell(NotReady,      Failed(Kind::NotReady, "model_not_ready"),   HalfOpen),
+    Cell(Cut,           Failed(Upstream, "upstream_closed"),         Open),
+    Cell(CutInside,     Failed(Upstream, "cut"),                     Open),
+    Cell(Busy,          Failed(Unavailable, "no_capacity"),          Open),
+    Cell(Silence,       Failed(Timeout, "first_token_timeout"),      Open),
+    // Shorter than what says something of a model, and longer than that for any answer.
+    Cell(Deadline(5),   Failed(Timeout, "deadline_exceeded"),        HalfOpen),
+    Cell(Deadline(95),  Failed(Timeout, "deadline_exceeded"),        Open),
+    Cell(Leaves,        Left,                                        HalfOpen),
+    Cell(Good,          Answered,                                    Closed),
+];
+
+#[tokio::test(start_paused = true)]
+async fn whatever_a_probe_meets_its_circuit_is_closed_open_or_free_for_the_next_one() {
+    let mut failures = Vec::new();
+    for &Cell(probe, end, circuit) in TABLE {
+        for door in [Door::RestUnary, Door::GrpcUnary, Door::RestStream, Door::GrpcStream] {
+            let play = Play { probe, end, circuit, door };
+            if let Err(problem) = play.run().await {
+                failures.push(format!("{probe:?} by {door:?}: {problem}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} cells:\n{}", failures.len(), failures.join("\n"));
+}
+
+struct Play {
+    probe: Probe,
+    end: End,
+    circuit: Circuit,
+    door: Door,
+}
+
+impl Play {
+    async fn run(&self) -> Result<(), String> {
+        let upstream = Scripted::always(busy()).await;
+        upstream.knows(json!({"data": [{"id": MODEL, "concurrency_cost": 1}]}));
+        let gateway = Gateway::with(upstream.address, |config| {
+            config.units.units = Some(2);
+            config.models.circuit_failures = 3;
+            config.models.circuit_wait = WAIT;
+            config.upstream.first_token_timeout = Duration::from_secs(100);
+        })
+        .await;
+        for _ in 0..3 {
+            self.ask(&gateway).await.failed(Unavailable, "no_capacity");
+        }
+        self.ask(&gateway).await.failed(Unavailable, "circuit_open");
+        sleep(WAIT).await;
+        self.probe(&upstream, &gateway).await?;
+        let asked = upstream.seen().len();
+        upstream.replies(self.good());
+        match self.circuit {
+            Closed => {
+                // All at once: nobody is alone.
+                let answers = tokio::join!(self.ask(&gateway), self.ask(&gateway));
+                let failed = [answers.0, answers.1].into_iter().find_map(|answer| answer.failure);
+                failed.map_or(Ok(()), |failure| Err(format!("is not closed: {failure:?}")))?;
+            }
+            HalfOpen => {
+                let answer = self.ask(&gateway).await;
+                answer.failure.map_or(Ok(()), |failure| Err(format!("the next one may not ask: {failure:?}")))?;
+            }
+            Open => {
+                let failure = self.ask(&gateway).await.failed(Unavailable, "circuit_open");
+                if upstream.seen().len() != asked {
+                    return Err("an open circuit asks nothing".to_owned());
+                }
+                let left = failure.retry_after_seconds.unwrap_or_default();
+                if self.door != Door::RestStream && !(WAIT.as_secs()..=2 * WAIT.as_secs()).contains(&left) {
+                    return Err(format!("open for another {left} s"));
+                }
+                sleep(WAIT * 2).await;
+                let answer = self.ask(&gateway).await;
+                answer.failure.map_or(Ok(()), |failure| Err(format!("and for ever: {failure:?}")))?;
+            }
+        }
+        upstream.rests().await;
+        let units = gateway.units("any").await;
+        match units["in_use"] == 0 && units["queued"]["default"] == 0 {
+            true => Ok(()),
+            false => Err(format!("units are held: {units}")),
+        }
+    }
+
+    /// Plays the probe, and sees to it that nobody else is kept from the model longer than it asks.
+    async fn probe(&self, upstream: &Scripted, gateway: &Gateway) -> Result<(), String> {
+        let before = upstream.seen().len();
+        upstream.replies(self.reply());
+        let call = async {
+            match self.probe {
+                Deadline(seconds) => {
+                    let deadline = format!("{}", seconds * 1000);
+                    Some(gateway.ask_with(self.door, &request(), &[("x-request-timeout-ms", &deadline)]).await)
+                }
+                FullAndLeaves | Leaves => timeout(LEAVES_AFTER, self.ask(gateway)).await.ok(),
+                _ => Some(self.ask(gateway).await),
+            }
+        };
+        let other = async {
+            while upstream.seen().len() == before {
+                sleep(Duration::from_millis(10)).await;
+            }
+            match self.probe {
+                Silence | Deadline(_) | Leaves => {
+                    let begun = Instant::now();
+                    let other = self.ask(gateway).await.failed(Unavailable, "circuit_open");
+                    assert!(
+                        begun.elapsed() < Duration::from_secs(1),
+                        "while it asks, others are told at once: {other:?}"
+                    );
+                    Ok(())
+                }
+                Full => {
+                    // It waits for units again, and somebody else asks meanwhile.
+                    while gateway.units("any").await["refusals"] == 0 {
+                        sleep(Duration::from_millis(10)).await;
+                    }
+                    upstream.replies(self.good());
+                    let other = self.ask(gateway).await;
+                    other.failure.map_or(Ok(()), |failure| Err(format!("it keeps others from the model: {failure:?}")))
+                }
+                _ => Ok(()),
+            }
+        };
+        let (answer, other) = tokio::join!(call, other);
+        other?;
+        match (self.end, answer) {
+            (Left, None) => Ok(()),
+            (Answered, Some(answer)) if answer.failure.is_none() => Ok(()),
+            (Failed(Upstream, "cut"), Some(answer)) => {
+                let cut = if self.door.is_stream() { "upstream_stream_cut" } else { "upstream_answer_cut" };
+                answer.failed(Upstream, cut);
+                Ok(())
+            }
+            (Failed(kind, code), Some(answer)) => {
+                answer.failed(kind, code);
+                Ok(())
+            }
+            (end, answer) => Err(format!("{end:?}, but {answer:?}")),
+        }
+    }
+
+    async fn ask(&self, gateway: &Gateway) -> crate::support::door::Answer {
+        gateway.ask(self.door, &request()).await
+    }
+
+    fn good(&self) -> Reply {
+        if self.door.is_stream() { Reply::Events(vec![chunk("b"), finish()]) } else { Reply::Json(200, whole("b")) }
+    }
+
+    fn reply(&self) -> Reply {
+        let refusal = |code: &str, message: &str| Reply::Json(400, error(code, message));
+        match self.probe {
+            Full | FullAndLeaves => {
+                let text = error("concurrency_limit_exceeded", "This user has 2 active units (limit: 2)").to_string();
+                let head = "429 x\r\ncontent-type: application/json\r\nretry-after: 20";
+                Reply::Raw(head.to_owned(), text.into_bytes())
+            }
+            Refusal => refusal("", "bad request"),
+            TooLong => refusal("context_length_exceeded", "maximum context length is 8192"),
+            NotReady => refusal("", "The model is not ready for inference"),
+            Cut => Reply::HangUp,
+            CutInside if self.door.is_stream() => Reply::EventsThenCut(vec![chunk("a")]),
+            CutInside => {
+                let half = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+                Reply::Wire(half.into(), Then::Close)
+            }
+            Busy => busy(),
+            Silence | Deadline(_) | Leaves => Reply::Silence,
+            Good => self.good(),
+        }
+    }
+}
+
+fn request() -> Value {
+    prompt(MODEL, "hi")
+}
+
+fn error(code: &str, message: &str) -> Value {
+    json!({"error": {"message": message, "type": "x", "param": null, "code": code}})
+}
+
+fn busy() -> Reply {
+    Reply::Json(503, error("", "No valid Executor"))
+}
