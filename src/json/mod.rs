@@ -37,15 +37,10 @@ pub(crate) use write::{Text, WithNulls, write_extra, write_object, write_optiona
 /// # Errors
 /// What isn't UTF-8, broken JSON, or the first member that has the wrong type.
 pub fn decode_request<M: DeserializeOwned>(body: &[u8]) -> Result<M, BadJson> {
-    decode_strictly(body, false)
-}
-
-/// Reads a caller's request; `is_checked` if it was read before, and comes from its message.
-fn decode_strictly<M: DeserializeOwned>(body: &[u8], is_checked: bool) -> Result<M, BadJson> {
     let text = text(body)?;
     // The path costs a little bookkeeping, so it is asked for only when there is something wrong.
     serde_json::from_str(text).or_else(|_| {
-        replayed::Messages::of(text, is_checked).during(|| {
+        replayed::Messages::of(text).during(|| {
             let mut deserializer = serde_json::Deserializer::from_str(text);
             let message: M =
                 serde_path_to_error::deserialize(&mut deserializer).map_err(|error| located_in(error, text))?;
@@ -96,7 +91,7 @@ pub fn encode_request<M: Serialize + DeserializeOwned>(message: &M) -> Result<Ve
         return Ok(out);
     }
     // What the fields in `extra` say is held to the same rules as REST's JSON, by the same code.
-    write(&decode_strictly(&out, true)?)
+    write(&decode_request(&out)?)
 }
 
 /// Moves what a request's `extra` says of its own fields into these fields, at every depth, so that it is validated like
@@ -106,7 +101,7 @@ pub fn encode_request<M: Serialize + DeserializeOwned>(message: &M) -> Result<Ve
 /// As of [`encode_request`].
 pub(crate) fn settle<M: Object + Serialize + DeserializeOwned>(message: &mut M) -> Result<(), BadJson> {
     if message.names_a_field() {
-        *message = decode_strictly(&encode_request(message)?, true)?;
+        *message = decode_request(&encode_request(message)?)?;
     }
     Ok(())
 }

@@ -17,9 +17,6 @@ use super::{Extra, Key, Mode, read::read_by};
 /// Roles of messages that are never an answer.
 const CALLERS_ROLES: [&str; 3] = ["system", "developer", "user"];
 
-/// A member that every whole answer has, if only as null, and that hardly anybody writes by hand.
-const ANSWERS_MEMBER: &str = "refusal";
-
 /// For each message of a request, whether it is read as an answer is.
 #[derive(Default)]
 pub(super) struct Messages(Vec<bool>);
@@ -30,11 +27,10 @@ thread_local! {
 
 impl Messages {
     /// Those of this request; none of what isn't one.
-    /// `is_checked` says that the messages have been read before, and what was odd in them let through.
-    pub(super) fn of(text: &str, is_checked: bool) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         let Some(messages) = member("messages", text) else { return Self::default() };
         let Ok(messages) = serde_json::from_str::<Vec<&RawValue>>(messages) else { return Self::default() };
-        Self(messages.into_iter().map(|message| is_answer(message.get(), is_checked)).collect())
+        Self(messages.into_iter().map(|message| is_answer(message.get())).collect())
     }
 
     /// Has [`read_messages`] heed them while this work is done.
@@ -54,16 +50,10 @@ impl Messages {
     }
 }
 
-/// Whether this message may be an answer, by its role. Where the role is no text, it is one if it has the member that all
-/// answers of ours have.
-fn is_answer(message: &str, is_checked: bool) -> bool {
-    match member("role", message) {
-        None | Some("null") => false,
-        Some(role) => match serde_json::from_str::<Cow<'_, str>>(role) {
-            Ok(role) => !role.is_empty() && !CALLERS_ROLES.contains(&role.as_ref()),
-            Err(_) => is_checked || member(ANSWERS_MEMBER, message).is_some(),
-        },
-    }
+/// Whether this message may be an answer, by its role.
+fn is_answer(message: &str) -> bool {
+    let role = member("role", message).and_then(|role| serde_json::from_str::<Cow<'_, str>>(role).ok());
+    role.is_some_and(|role| !role.is_empty() && !CALLERS_ROLES.contains(&role.as_ref()))
 }
 
 /// Reads a request's messages.
