@@ -11,6 +11,10 @@ use super::{
     json_schemas::{Schemas, Way},
 };
 
+/// What those need to know who generate clients from the document.
+const GENERATED: &str = "A client that is generated from this document mostly reads a body as one JSON document: with it, leave `stream` \
+                         out. For streams use an OpenAI SDK, or read the events of the raw body.";
+
 const ABOUT: &str = "\
 The gateway to [Featherless.ai](https://featherless.ai). This is its REST door, in the shape of OpenAI's API; the same \
 port answers gRPC and gRPC-Web (`featherwire.v1`, by reflection).
@@ -228,7 +232,9 @@ impl Twin {
         };
         let method = &self.methods[0];
         let description = match self.methods.as_slice() {
-            [whole, stream] => format!("{}\n\nWith `\"stream\": true`: {}", comment(whole), comment(stream)),
+            [whole, stream] => {
+                format!("{}\n\nWith `\"stream\": true`: {}\n\n{GENERATED}", comment(whole), comment(stream))
+            }
             _ => comment(method),
         };
         let has_body = self.verb == "post";

@@ -39,11 +39,6 @@ pub(crate) use write::{Text, WithNulls, write_extra, write_object, write_optiona
 /// # Errors
 /// What isn't UTF-8, broken JSON, or the first member that has the wrong type or is too large.
 pub fn decode_request<M: DeserializeOwned>(body: &[u8]) -> Result<M, BadJson> {
-    decode_strictly(body, false)
-}
-
-/// Reads a caller's request; `is_checked` if it was read before, and comes from its message.
-fn decode_strictly<M: DeserializeOwned>(body: &[u8], is_checked: bool) -> Result<M, BadJson> {
     let text = text(body)?;
     // The path costs a little bookkeeping, so it is asked for only when there is something wrong.
     bounds::during(text.len(), || serde_json::from_str(text)).or_else(|_| {
@@ -54,7 +49,7 @@ fn decode_strictly<M: DeserializeOwned>(body: &[u8], is_checked: bool) -> Result
             deserializer.end().map_err(|error| described(&error))?;
             Ok(message)
         };
-        let messages = replayed::Messages::of(text, is_checked);
+        let messages = replayed::Messages::of(text);
         messages.during(|| bounds::during(text.len(), again))
     })
 }
@@ -115,7 +110,7 @@ pub fn encode_request_of<M: Serialize + DeserializeOwned>(
         return Ok(out);
     }
     // What the fields in `extra` say is held to the same rules as REST's JSON, by the same code.
-    let again = decode_strictly(&out, true)?;
+    let again = decode_request(&out)?;
     drop(out);
     write(&again)
 }
@@ -127,7 +122,7 @@ pub fn encode_request_of<M: Serialize + DeserializeOwned>(
 /// As of [`encode_request`].
 pub(crate) fn settle<M: Object + Serialize + DeserializeOwned>(message: &mut M) -> Result<(), BadJson> {
     if message.names_a_field() {
-        *message = decode_strictly(&encode_request(message)?, true)?;
+        *message = decode_request(&encode_request(message)?)?;
     }
     Ok(())
 }

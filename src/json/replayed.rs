@@ -18,9 +18,6 @@ use crate::proto::{bounds::Limit, v1::limits};
 /// Roles of messages that are never an answer.
 const CALLERS_ROLES: [&str; 3] = ["system", "developer", "user"];
 
-/// A member that every whole answer has, if only as null, and that hardly anybody writes by hand.
-const ANSWERS_MEMBER: &str = "refusal";
-
 const MESSAGES_MAX: usize = limits::CREATE_CHAT_COMPLETION_REQUEST_MESSAGES.max;
 
 /// For each message of a request, whether it is read as an answer is.
@@ -33,10 +30,9 @@ thread_local! {
 
 impl Messages {
     /// Those of this request; none of what isn't one.
-    /// `is_checked` says that the messages have been read before, and what was odd in them let through.
-    pub(super) fn of(text: &str, is_checked: bool) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         let Some(messages) = member("messages", text) else { return Self::default() };
-        Self(serde_json::Deserializer::from_str(messages).deserialize_seq(Answers { is_checked }).unwrap_or_default())
+        Self(serde_json::Deserializer::from_str(messages).deserialize_seq(Answers).unwrap_or_default())
     }
 
     /// Has [`read_messages`] heed them while this work is done.
@@ -57,9 +53,7 @@ impl Messages {
 }
 
 /// Which messages of a list may be answers, of as many as a request may have.
-struct Answers {
-    is_checked: bool,
-}
+struct Answers;
 
 impl<'de> Visitor<'de> for Answers {
     type Value = Vec<bool>;
@@ -72,23 +66,17 @@ impl<'de> Visitor<'de> for Answers {
         let mut answers = Vec::new();
         while let Some(message) = list.next_element::<&RawValue>()? {
             if answers.len() < MESSAGES_MAX {
-                answers.push(is_answer(message.get(), self.is_checked));
+                answers.push(is_answer(message.get()));
             }
         }
         Ok(answers)
     }
 }
 
-/// Whether this message may be an answer, by its role. Where the role is no text, it is one if it has the member that all
-/// answers of ours have.
-fn is_answer(message: &str, is_checked: bool) -> bool {
-    match member("role", message) {
-        None | Some("null") => false,
-        Some(role) => match serde_json::from_str::<Cow<'_, str>>(role) {
-            Ok(role) => !role.is_empty() && !CALLERS_ROLES.contains(&role.as_ref()),
-            Err(_) => is_checked || member(ANSWERS_MEMBER, message).is_some(),
-        },
-    }
+/// Whether this message may be an answer, by its role.
+fn is_answer(message: &str) -> bool {
+    let role = member("role", message).and_then(|role| serde_json::from_str::<Cow<'_, str>>(role).ok());
+    role.is_some_and(|role| !role.is_empty() && !CALLERS_ROLES.contains(&role.as_ref()))
 }
 
 /// Reads a request's messages.

@@ -135,7 +135,18 @@ impl Whole for CreateChatCompletionResponse {
     }
 
     fn complete(&mut self) {
-        self.choices.iter_mut().filter_map(|choice| choice.message.as_mut()).for_each(name_types);
+        for message in self.choices.iter_mut().filter_map(|choice| choice.message.as_mut()) {
+            name_role(message);
+            name_types(message);
+        }
+    }
+}
+
+/// Puts in the role that an answer's message has by its place, for one that is no text: nothing else can be said of it, and
+/// the message could not be given back.
+fn name_role(message: &mut ChatMessage) {
+    if message.extra.remove("role").is_some() {
+        "assistant".clone_into(&mut message.role);
     }
 }
 

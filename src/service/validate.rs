@@ -28,8 +28,7 @@ pub fn chat(request: &mut CreateChatCompletionRequest) -> Result<()> {
         return Err(Error::invalid("messages", "required: a list of at least one message"));
     }
     for (index, message) in request.messages.iter().enumerate() {
-        // A role that is no text is that of an answer that is given back.
-        if message.role.is_empty() && !message.extra.contains_key("role") {
+        if message.role.is_empty() {
             let problem = "required: system, developer, user, assistant or tool";
             return Err(Error::invalid(format!("messages[{index}].role"), problem));
         }
