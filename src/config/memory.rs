@@ -1,9 +1,27 @@
-//! How much memory there is: the machine's, or that of the control group the process runs in.
+//! How much memory there is, and what of it all requests together may take by default.
 
 use std::{fs, path::Path};
 
+use super::Serve;
+
+/// Which part of the memory all requests together may take: one in so many. What else is needed while they are read and
+/// written is half as much at most.
+const INFLIGHT_MEMORY_PART: u64 = 4;
+
+/// The same where the memory is not known.
+const INFLIGHT_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+
+impl Serve {
+    /// The largest sum of all requests that are here, in bytes.
+    pub fn inflight_request_bytes_max(&self) -> usize {
+        let told = self.max_inflight_request_bytes.map(|max| max.as_u64());
+        let bytes = told.or_else(|| bytes().map(|memory| memory / INFLIGHT_MEMORY_PART));
+        usize::try_from(bytes.unwrap_or(INFLIGHT_BYTES_DEFAULT)).unwrap_or(usize::MAX)
+    }
+}
+
 /// The memory that the process may use, in bytes; none where that can't be found out.
-pub(super) fn bytes() -> Option<u64> {
+fn bytes() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|info| of_machine(&info));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let group = limit_files(&groups).iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok()).min();

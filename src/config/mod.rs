@@ -352,22 +352,6 @@ impl Serve {
     }
 }
 
-impl Serve {
-    /// The largest sum of all requests that are here, in bytes.
-    pub fn inflight_request_bytes_max(&self) -> usize {
-        let told = self.max_inflight_request_bytes.map(|max| max.as_u64());
-        let bytes = told.or_else(|| memory::bytes().map(|bytes| bytes / INFLIGHT_MEMORY_PART));
-        usize::try_from(bytes.unwrap_or(INFLIGHT_BYTES_DEFAULT)).unwrap_or(usize::MAX)
-    }
-}
-
-/// Which part of the memory all requests together may take: one in so many. What else is needed while they are read and
-/// written is half as much at most.
-const INFLIGHT_MEMORY_PART: u64 = 4;
-
-/// The same where the memory is not known.
-const INFLIGHT_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
-
 impl Upstream {
     /// What can't be seen from one option alone.
     ///

@@ -55,9 +55,9 @@ async fn a_list_without_end_is_refused_by_its_name_and_limit() {
         ("/v1/completions", format!(r#"{{"prompt":{}}}"#, list("[]", 65_537)), "prompt", "at most 65536 lists"),
         ("/v1/embeddings", format!(r#"{{"input":{}}}"#, list("\"\"", 65_537)), "input", "at most 65536 texts"),
         // Each list is within its limit, and all of them together are not.
-        (chat, nested(r#"{"content":[{},{},{},{},{},{},{},{}]}"#), "messages[", "bytes of memory"),
-        (chat, nested(r#"{"tool_calls":[{"custom":{}},{"custom":{}}]}"#), "messages[", "bytes of memory"),
-        (chat, nested(r#"{"a":0}"#), "messages[", "bytes of memory"),
+        (chat, nested(r#"{"content":[{},{},{},{},{},{},{},{}]}"#), "messages", "bytes of memory"),
+        (chat, nested(r#"{"tool_calls":[{"custom":{}},{"custom":{}}]}"#), "messages", "bytes of memory"),
+        (chat, nested(r#"{"a":0}"#), "messages", "bytes of memory"),
     ] {
         let start = body.get(..80).unwrap_or(&body);
         let (status, error) = post(&gateway, path, body.clone()).await;
