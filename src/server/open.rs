@@ -151,7 +151,7 @@ impl HttpBody for Answer {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
-        let is_good_end = |frame: &Frame<Bytes>| frame.trailers_ref().is_some_and(|trailers| is_ok(trailers));
+        let is_good_end = |frame: &Frame<Bytes>| frame.trailers_ref().is_some_and(is_ok);
         Poll::Ready(match (frame, this.verdict.get()) {
             (Some(Ok(frame)), Some(verdict)) if is_good_end(&frame) => Some(Ok(Frame::trailers(trailers(verdict)))),
             (frame, _) => frame,

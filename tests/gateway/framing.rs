@@ -82,8 +82,9 @@ async fn so_is_the_second_of_two_requests_and_the_first_is_answered() {
         let answers = answers(&gateway, format!("{first}{both}").into_bytes()).await;
         let statuses: Vec<_> = answers.iter().map(|answer| answer.split_at(3).0).collect();
         assert_eq!(statuses, ["200", "400"], "{answers:?}");
+        assert!(answers[1].contains("invalid_framing"), "{answers:?}");
     }
-    assert_eq!(upstream.seen().len(), 2);
+    assert_eq!(upstream.seen().len(), 2, "the first ones");
 }
 
 #[tokio::test]
