@@ -236,12 +236,12 @@ mod tests {
         let (mut holds, model, mut now) = (Holds::default(), Arc::from("a/b"), Instant::now());
         assert_eq!(holds.hold(&model, Ticket(0), true, WAIT, now), Some(vec![]));
         holds.join("a/b", Ticket(1), false);
-        for wait in [1, 2] {
+        for wait in [1, 2_u32] {
             assert_eq!((holds.next_probe(now), holds.next_wake()), (None, Some(now + SECOND * wait)));
             now += SECOND * wait;
             assert_eq!(holds.next_probe(now), Some(Ticket(0)));
             assert_eq!((holds.next_probe(now), holds.next_wake()), (None, None), "one at a time");
-            holds.join("a/b", Ticket(1 + u64::from(wait as u32)), true);
+            holds.join("a/b", Ticket(1 + u64::from(wait)), true);
             let failed = holds.hold(&model, Ticket(0), true, WAIT, now).unwrap();
             assert_eq!(failed, if wait == 1 { vec![] } else { vec![Ticket(0), Ticket(1)] });
         }

@@ -163,6 +163,7 @@ async fn what_was_said_of_others_is_believed_for_a_while_when_nobody_says_more()
     tokio::task::yield_now().await;
     assert_eq!(again.view().outside, 3);
     tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::task::yield_now().await;
     waiting.await.unwrap().unwrap();
     assert_eq!(permits.view().outside, 0);
     assert!(starts(&permits, 4).await);
