@@ -34,7 +34,7 @@ const FRESH: Duration = Duration::from_secs(600);
 const SOON: Duration = Duration::from_secs(2);
 
 /// How long one fetch may take, from the request to the copy.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The catalogue of an upstream. Cheap to clone; all clones share one copy.
 #[derive(Clone)]
