@@ -152,7 +152,7 @@ struct ByRefusals {
     /// When what refusals said of others, and of the limit, is tried.
     outside_at: Option<Duration>,
     limit_at: Option<Duration>,
-    /// The one that tries it, and whether it goes beyond the limit.
+    /// The request that tries it, and whether it goes beyond the limit.
     trial: Option<(usize, bool)>,
 }
 

@@ -327,7 +327,7 @@ impl Class {
         flow.turn = turn;
     }
 
-    /// While somebody waits here, others were granted something: a share of it is owed to this class. Tells how much more is
+    /// While requests wait here, others were granted something: a share of it is owed to this class. Tells how much more is
     /// owed than before.
     pub(super) fn owe(&mut self, work: Work, share: f64) -> Owed {
         let before = self.owed;
@@ -354,8 +354,8 @@ impl Class {
         }
     }
 
-    /// The greatest cost that somebody waits with.
-    pub(super) fn dearest(&self) -> Option<u32> {
+    /// The greatest cost among those who wait.
+    pub(super) fn cost_max(&self) -> Option<u32> {
         self.turns.last_key_value().map(|(&cost, _)| cost)
     }
 

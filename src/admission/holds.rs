@@ -13,10 +13,10 @@ use std::{
 
 use super::Ticket;
 
-/// So many refusals of one model in a row, each of a request that was sent after the last, are believed.
+/// This many refusals of one model in a row, each of a request that was sent after the last, are believed.
 const BELIEVED: u32 = 3;
 
-/// A model that was not refused for so long is believed anew.
+/// A model that was not refused for this long is believed again.
 const AGE_MAX: Duration = Duration::from_secs(60);
 
 /// How many models are remembered. With one more, all are forgotten: it's only a matter of being believed again.
@@ -31,7 +31,7 @@ pub(super) const PROBE_WAITS: (Duration, Duration) = (Duration::from_secs(1), Du
 /// A longer wait of upstream's isn't kept for all who wait for a model: who knows whether it will be so for them.
 const TOLD_MAX: Duration = Duration::from_secs(30);
 
-/// So many refusals of its model, its own included, and one that waits for a held model has failed.
+/// A request that waits for a held model has failed after this many refusals of the model, its own included.
 pub(super) const REFUSALS_MAX: u32 = 3;
 
 /// How often each model was refused since it was last answered, and the models that are held for it.
@@ -49,9 +49,9 @@ struct Row {
 
 #[derive(Debug)]
 struct Hold {
-    /// Those who wait for the model, the one that is sent included; and how often it had been refused before each came.
+    /// Those who wait for the model, with the request that is sent; and how often it had been refused before each came.
     members: BTreeMap<Ticket, u32>,
-    /// The one that is sent, or is about to be.
+    /// The request that is sent, or is about to be.
     probe: Option<Ticket>,
     /// When the next one is sent.
     probe_at: Instant,
@@ -250,7 +250,7 @@ mod tests {
         holds.leave("a/b", Ticket(2));
         assert_eq!(holds.next_probe(now), Some(Ticket(3)), "who leaves lets the next one try");
         holds.join("a/b", Ticket(9), true);
-        assert_eq!(holds.let_in("a/b"), [Ticket(9)], "all but the one that was let in");
+        assert_eq!(holds.let_in("a/b"), [Ticket(9)], "all but the probe, which was let in");
         assert!(!holds.is_held("a/b", now));
     }
 

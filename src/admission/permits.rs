@@ -217,8 +217,8 @@ impl Permits {
     /// What upstream says of the plan, and is in flight: what is not ours is taken from the plan. It may have been asked
     /// for; the feed's own snapshots come unasked. False if it tells of what can't be: then it is ignored and counted.
     ///
-    /// One message that tells of a smaller plan lets nobody fail, and one that tells of no limit any more lets nobody start:
-    /// the next one has to say so too.
+    /// A single message that tells of a smaller plan lets nobody fail, and a single null after a number lets nobody start: the
+    /// next message has to say so too.
     pub fn take_snapshot(
         &self,
         asked_at: Option<Instant>,
@@ -247,7 +247,7 @@ impl Permits {
         let capacity = state.plan.bounds().capacity;
         match capacity {
             _ if was_known && before.capacity == capacity => {}
-            Some(units) => tracing::info!(units, "so many concurrency units are scheduled"),
+            Some(units) => tracing::info!(units, "scheduling concurrency units"),
             None => tracing::info!("the plan has no limit of concurrency units: nobody waits for them"),
         }
         state.bound(Instant::now());

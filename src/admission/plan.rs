@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(after(&[]), (None, None));
         assert_eq!(after(&[Some(2)]), (Some(2), None));
         assert_eq!(after(&[Some(2), Some(2)]), (Some(2), Some(2)));
-        assert_eq!(after(&[Some(1), Some(8)]), (Some(8), Some(8)), "the one that told of less was a mistake");
+        assert_eq!(after(&[Some(1), Some(8)]), (Some(8), Some(8)), "the message that told of less was a mistake");
         assert_eq!(after(&[Some(8), Some(1)]), (Some(1), Some(8)));
     }
 

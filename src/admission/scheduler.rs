@@ -245,7 +245,7 @@ impl Scheduler {
     }
 
     /// Whether the guard against outsiders, a refusal's word, or a capacity that only one message told, kept the last
-    /// [`Self::start`] from starting somebody: a snapshot asked for now would tell.
+    /// [`Self::start`] from starting a request: a snapshot asked for now would tell.
     pub fn wants_news(&self) -> bool {
         self.guard.is_wanting()
     }

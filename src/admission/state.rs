@@ -104,7 +104,7 @@ impl State {
         }
     }
 
-    /// Starts whoever may start and tells those whose time is up. Gives the time when there is more to do.
+    /// Starts those who may start and tells those whose time is up. Gives the time when there is more to do.
     pub(super) fn serve(&mut self, queue_timeout: Duration) -> Option<Instant> {
         let now = Instant::now();
         if self.doubt_at.is_some_and(|at| at <= now) {
@@ -225,7 +225,7 @@ impl State {
         }
     }
 
-    /// One that runs was let in by upstream: there were units for it. True if that lets others start.
+    /// A request that runs was let in by upstream: there were units for it. True if that lets others start.
     pub(super) fn let_in(&mut self, ticket: Ticket, model: &str, now: Instant) -> bool {
         let held = self.holds.let_in(model);
         held.iter().for_each(|&ticket| _ = self.scheduler.step_back(ticket, now.into_std()));
@@ -244,7 +244,7 @@ impl State {
         trial.is_some() || !held.is_empty()
     }
 
-    /// One that runs has ended. Its units are free after `settle`.
+    /// A request that runs has ended. Its units are free after `settle`.
     pub(super) fn end(&mut self, ticket: Ticket, settle: Duration) {
         let now = Instant::now();
         if let Some(own) = self.running.remove(&ticket) {
@@ -256,7 +256,7 @@ impl State {
         self.forget_ended(now);
     }
 
-    /// One that runs stops for a while, and waits in this way. Its units are free after `settle`.
+    /// A request that runs stops for a while, and waits in this way. Its units are free after `settle`.
     pub(super) fn pause(&mut self, ticket: Ticket, waiting: Waiting, until: Instant, settle: Duration) {
         let now = Instant::now();
         if let Some(own) = self.running.remove(&ticket) {

@@ -54,12 +54,12 @@ impl Trials {
         times.filter(|at| *at > now).min()
     }
 
-    /// The one that tries something.
+    /// The request that tries something.
     pub(super) fn running(&self) -> Option<Ticket> {
         self.running.map(|(ticket, _)| ticket)
     }
 
-    /// This one tries it.
+    /// This request tries it.
     pub(super) fn begin(&mut self, ticket: Ticket, trial: Trial) {
         self.running = Some((ticket, trial));
     }

@@ -34,7 +34,7 @@ const INQUIRY_PAUSE_FAILED: Duration = Duration::from_secs(10);
 enum Limit {
     /// There is none.
     None,
-    /// So many units.
+    /// This many units.
     Units(u32),
 }
 

@@ -65,7 +65,7 @@ impl Tries<'_> {
         self.later.take()
     }
 
-    /// The caller has waited, and for so much longer than it was told to: that time counts for no clock.
+    /// The caller has waited, and this much longer than it was told to: that time counts for no clock.
     pub fn go_on(&mut self, longer: Duration) {
         self.began += longer;
         self.until += longer;

@@ -41,7 +41,7 @@ enum Probe {
     Busy,
     /// Nothing, until the clock for the first token rings.
     Silence,
-    /// Nothing, until the caller's deadline, after so many seconds.
+    /// Nothing, until the caller's deadline, after this number of seconds.
     Deadline(u64),
     /// Nothing, and the caller doesn't wait for it.
     Leaves,
@@ -194,7 +194,7 @@ impl Play {
                     Ok(())
                 }
                 Full => {
-                    // It waits for units again, and somebody else asks meanwhile.
+                    // It waits for units again, and another call asks.
                     while gateway.units("any").await["refusals"] == 0 {
                         sleep(Duration::from_millis(10)).await;
                     }

@@ -97,9 +97,9 @@ async fn an_odd_message_ends_no_wait_and_what_was_known_counts_on() {
     for feed in ["zero-limit", "negative-limit", "no-limit", "text-limit"] {
         switch(&emulator, "feed", feed).await;
         let odd = gateway.units("any").await["odd_messages"].as_u64().unwrap();
-        let dear = prompt(FOUR_UNITS, "Say hello in 5 words");
+        let large = prompt(FOUR_UNITS, "Say hello in 5 words");
         tokio::select! {
-            answer = gateway.ask(Door::GrpcUnary, &dear) => panic!("{feed}: {:?}", answer.failure),
+            answer = gateway.ask(Door::GrpcUnary, &large) => panic!("{feed}: {:?}", answer.failure),
             () = until(&gateway, feed, |view| view["odd_messages"].as_u64().unwrap() >= odd + 2) => {}
         }
         assert_eq!(gateway.units("any").await["capacity"], 4, "{feed}");
@@ -211,7 +211,7 @@ async fn units_are_not_held_while_a_call_waits_for_its_next_try() {
                 (begun.elapsed(), answer.waited_ms)
             }
         );
-        assert!(other.0 < Duration::from_secs(1), "{door:?}: the units are free meanwhile: {other:?}");
+        assert!(other.0 < Duration::from_secs(1), "{door:?}: the units are free: {other:?}");
         assert!(first.0 >= Duration::from_secs(5), "{door:?}: not before its Retry-After: {first:?}");
         assert!(first.1 < Some(1000), "{door:?}: that was no wait for units: {first:?}");
         assert_eq!(upstream.seen().len(), 3, "{door:?}");

@@ -20,7 +20,7 @@ impl Scheduler {
         Ok(ticket)
     }
 
-    /// One that waits leaves the queue for a while. It still waits: its deadline counts, and it counts among those who wait.
+    /// A request that waits leaves the queue for a while. It still waits: its deadline counts, and it counts among those who wait.
     /// False if it wasn't in the queue.
     pub fn step_aside(&mut self, ticket: Ticket, now: Instant) -> bool {
         let Some(waiter) = self.give_up(ticket, now) else { return false };
@@ -28,7 +28,7 @@ impl Scheduler {
         true
     }
 
-    /// One that stepped aside takes its place in the queue again: before all of its queue that came after it. False if it
+    /// A request that stepped aside takes its place in the queue again: before all of its queue that came after it. False if it
     /// wasn't aside.
     pub fn step_back(&mut self, ticket: Ticket, now: Instant) -> bool {
         let Some(waiter) = self.unset_aside(ticket) else { return false };
@@ -36,7 +36,7 @@ impl Scheduler {
         true
     }
 
-    /// What one that waits costs turned out to be something else. False if it doesn't wait.
+    /// The cost of a request that waits turned out to be something else. False if it doesn't wait.
     pub fn set_cost(&mut self, ticket: Ticket, cost: u32, now: Instant) -> bool {
         let with = |waiter: Waiter| Waiter { ask: Ask { cost, ..waiter.ask }, ..waiter };
         if let Some(waiter) = self.give_up(ticket, now) {
@@ -61,10 +61,10 @@ impl Scheduler {
         Some(ticket)
     }
 
-    /// Whether somebody waits only because one message, that may have been a mistake, told of a smaller plan than it needs.
+    /// Whether a request waits only because a single message, which may be a mistake, told of a smaller plan than it needs.
     pub(super) fn is_unsure_of_some(&self) -> bool {
         let (Some(capacity), None) = (self.capacity, self.capacity_max) else { return false };
-        Priority::ALL.iter().any(|&priority| self.classes.of(priority).dearest().is_some_and(|cost| cost > capacity))
+        Priority::ALL.iter().any(|&priority| self.classes.of(priority).cost_max().is_some_and(|cost| cost > capacity))
     }
 
     pub(super) fn set_aside(&mut self, ticket: Ticket, waiter: Waiter) {

@@ -19,7 +19,7 @@ impl Scheduler {
         true
     }
 
-    /// One that runs gives its units back, as by [`Self::release`], and steps aside: it will ask for them again, from its
+    /// A request that runs gives its units back, as by [`Self::release`], and steps aside: it will ask for them again, from its
     /// place in the queue, and waits until this deadline at the latest. False if it didn't run.
     pub fn pause(&mut self, ticket: Ticket, now: Instant, settle: Duration, deadline: Option<Instant>) -> bool {
         let Some((waiter, _)) = self.free(ticket, now, settle) else { return false };

@@ -21,7 +21,7 @@ use crate::{
 const REFUSAL_BELIEVED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
 impl State {
-    /// Upstream refused one that was started: it waits again, and what upstream says corrects what we know, if that is worth
+    /// Upstream refused a request that was started: it waits again, and what upstream says corrects what we know, if that is worth
     /// anything.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl State {
         Ok(())
     }
 
-    /// One that was refused stays out of the queue for so long.
+    /// A request that was refused stays out of the queue for this long.
     fn put_aside(&mut self, ticket: Ticket, aside: Duration, now: Instant) {
         let Some(waiting) = self.waiting.get_mut(&ticket) else { return };
         if !aside.is_zero() && self.scheduler.step_aside(ticket, now.into_std()) {

@@ -58,11 +58,11 @@ async fn a_plan_that_is_smaller_for_a_while_is_told_to_those_it_is_too_small_for
 async fn a_plan_that_one_message_told_is_asked_for_once_more_before_anybody_fails() {
     let permits = unknown();
     says(&permits, Some(2), 0);
-    let dear = waits(&permits, want(4)).await;
+    let large = waits(&permits, want(4)).await;
     permits.news_wanted().await;
-    assert!(!dear.is_finished());
+    assert!(!large.is_finished());
     permits.take_snapshot(Some(Instant::now()), Some(2), 0, &[]);
-    assert_eq!(dear.await.unwrap().unwrap_err().code(), "model_exceeds_plan");
+    assert_eq!(large.await.unwrap().unwrap_err().code(), "model_exceeds_plan");
 }
 
 #[tokio::test(start_paused = true)]

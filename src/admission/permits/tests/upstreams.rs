@@ -370,7 +370,7 @@ async fn when_a_held_model_is_let_in_all_who_wait_for_it_are_served() {
     probe.answered();
     let later = later.await.unwrap();
     assert_eq!(permits.view().in_use, 2);
-    // One that is given up tells nothing.
+    // A request that is given up tells nothing.
     drop((probe, later));
     assert!(starts(&permits, 2).await);
 }

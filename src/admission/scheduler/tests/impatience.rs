@@ -129,14 +129,15 @@ proptest! {
 }
 
 /// Two keys of the same weight, one of them with a single caller at a time, who gives up after four seconds and comes again:
-/// by leaving, at its deadline, or because the plan is too small for it.
-fn share_of_impatient(give_up: impl Fn(&mut Bench, Ticket)) -> f64 {
+/// after `pause_ms`, by leaving, by stepping aside, or because the plan is too small for it.
+fn share_of_impatient(pause_ms: u64, give_up: impl Fn(&mut Bench, Ticket)) -> f64 {
     let mut bench = Bench::with_capacity(4);
     let (mut served, mut ends) = ([0.0, 0.0], BTreeSet::new());
     let mut impatient: Option<(Ticket, Instant)> = None;
+    let mut comes_at = bench.now;
     bench.enqueue_all(8, ask().key(0, 1).cost(2));
     for _ in 0..40_000 {
-        if impatient.is_none() {
+        if impatient.is_none() && bench.now >= comes_at {
             let ticket = bench.enqueue(ask().key(1, 1).cost(4).deadline(bench.now + seconds(3600)));
             impatient = Some((ticket, bench.now));
         }
@@ -163,6 +164,7 @@ fn share_of_impatient(give_up: impl Fn(&mut Bench, Ticket)) -> f64 {
         {
             give_up(&mut bench, ticket);
             impatient = None;
+            comes_at = bench.now + Duration::from_millis(pause_ms);
         }
     }
     served[1] / (served[0] + served[1])
@@ -170,17 +172,21 @@ fn share_of_impatient(give_up: impl Fn(&mut Bench, Ticket)) -> f64 {
 
 #[test]
 fn a_wait_that_was_given_up_was_a_wait() {
-    let by_leaving = share_of_impatient(|bench, ticket| assert!(bench.scheduler.leave(ticket, bench.now)));
-    assert!((0.45..0.55).contains(&by_leaving), "{by_leaving}");
-    let by_shrinking = share_of_impatient(|bench, ticket| {
-        assert_eq!(bench.scheduler.set_capacity(Some(3), bench.now), [ticket]);
-        assert_eq!(bench.scheduler.set_capacity(Some(4), bench.now), []);
-    });
-    assert!((0.45..0.55).contains(&by_shrinking), "{by_shrinking}");
-    let by_stepping_aside = share_of_impatient(|bench, ticket| {
-        assert!(bench.scheduler.step_aside(ticket, bench.now) && bench.scheduler.leave(ticket, bench.now));
-    });
-    assert!((0.45..0.55).contains(&by_stepping_aside), "{by_stepping_aside}");
+    for pause_ms in [0, 750] {
+        let by_leaving = share_of_impatient(pause_ms, |bench, ticket| {
+            assert!(bench.scheduler.leave(ticket, bench.now));
+        });
+        let by_shrinking = share_of_impatient(pause_ms, |bench, ticket| {
+            assert_eq!(bench.scheduler.set_capacity(Some(3), bench.now), [ticket]);
+            assert_eq!(bench.scheduler.set_capacity(Some(4), bench.now), []);
+        });
+        let by_stepping_aside = share_of_impatient(pause_ms, |bench, ticket| {
+            assert!(bench.scheduler.step_aside(ticket, bench.now) && bench.scheduler.leave(ticket, bench.now));
+        });
+        for share in [by_leaving, by_shrinking, by_stepping_aside] {
+            assert!((0.45..0.55).contains(&share), "{share}, coming again after {pause_ms} ms");
+        }
+    }
 }
 
 #[test]
