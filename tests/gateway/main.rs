@@ -38,6 +38,7 @@ mod presence;
 mod probes;
 mod properties;
 mod retries;
+mod security;
 mod shapes;
 mod slow;
 mod streams;
