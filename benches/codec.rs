@@ -123,13 +123,7 @@ fn suggest(group: &mut BenchmarkGroup<'_, WallTime>, copy: &Copy) {
     let common =
         |n: u32| format!("x{n}/llama-3.1-8b-instruct-qwen2.5-7b-chat-gguf-mistral-nemo-12b-lora-v2-awq-gemma-2-9b");
     let long = |n: u32, letters: usize| format!("x{n}/{}", "llama-3.1-8b-instruct-".repeat(letters / 22 + 1));
-    let ids: [(&str, Box<dyn Fn(u32) -> String>); 4] = [
-        ("a slip", Box::new(slip)),
-        ("nearly everything", Box::new(common)),
-        ("250 letters", Box::new(move |n| long(n, 250))),
-        ("10 KB", Box::new(move |n| long(n, 10 * 1024))),
-    ];
-    for (name, id) in ids {
+    let mut row = |name: &str, id: &dyn Fn(u32) -> String| {
         let mut n = 1;
         group.bench_function(format!("suggestions for {name}"), |bencher| {
             bencher.iter_batched(
@@ -141,7 +135,11 @@ fn suggest(group: &mut BenchmarkGroup<'_, WallTime>, copy: &Copy) {
                 BatchSize::SmallInput,
             );
         });
-    }
+    };
+    row("a slip", &slip);
+    row("nearly everything", &common);
+    row("250 letters", &|n| long(n, 250));
+    row("10 KB", &|n| long(n, 10 * 1024));
 }
 
 #[allow(clippy::cast_precision_loss, reason = "for people to read")]

@@ -19,9 +19,8 @@
 )]
 
 use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::{ExitCode, Stdio},
+    env,
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -35,12 +34,15 @@ use featherwire::{
 };
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
     task::JoinSet,
     time::{Instant, interval, sleep, timeout},
 };
 use tonic::{Code, Request, transport::Channel};
+
+#[path = "common/process.rs"]
+mod process;
+
+use process::{Numbers, Process, mib};
 
 const MODEL: &str = "meta-llama/Meta-Llama-3.1-8B-Instruct";
 
@@ -96,12 +98,12 @@ enum End {
 #[tokio::main]
 async fn main() -> ExitCode {
     let minutes: f64 = env::args().nth(1).map_or(10.0, |text| text.parse().expect("minutes"));
-    let (_emulator, upstream) =
-        start(&["emulator", "--listen", "127.0.0.1:0", "--emulator-units", "200", "--tokens-per-second", "400"], &[])
-            .await;
-    let (mut server, address) =
-        start(SERVE, &[("FEATHERLESS_BASE_URL", &format!("{upstream}/v1")), ("FEATHERLESS_API_KEY", "any")]).await;
-    let proc = PathBuf::from(format!("/proc/{}", server.id().unwrap()));
+    let emulator = ["emulator", "--listen", "127.0.0.1:0", "--emulator-units", "200", "--tokens-per-second", "400"];
+    let emulator = Process::start(&emulator, &[], None).await;
+    let upstream = format!("{}/v1", emulator.url);
+    let environment = [("FEATHERLESS_BASE_URL", upstream.as_str()), ("FEATHERLESS_API_KEY", "any")];
+    let server = Process::start(SERVE, &environment, None).await;
+    let (address, proc) = (server.url.clone(), server.numbers());
     let ends = Arc::<Ends>::default();
 
     // What is made at the first use, and stays, is made now.
@@ -117,16 +119,14 @@ async fn main() -> ExitCode {
     while begun.elapsed().as_secs_f64() < minutes * 60.0 {
         let busy = round(&load, &ends, &proc).await;
         sleep(PAUSE).await;
-        let kept = memory(&proc);
+        let kept = proc.memory();
         samples.push((begun.elapsed().as_secs_f64(), kept));
         report(begun, busy, kept, &proc, &ends);
     }
     let units_after = load.units().await;
     drop(load);
     let descriptors_after = rest(&proc, Some(descriptors_before)).await;
-    let pid = server.id().unwrap().to_string();
-    Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
-    let exit = timeout(Duration::from_secs(40), server.wait()).await.expect("it drains").unwrap();
+    let exit = server.stop().await;
 
     let growth = growth(&samples[samples.len() / 2..]);
     let verdicts = [
@@ -166,31 +166,8 @@ const SERVE: &[&str] = &[
     "50ms",
 ];
 
-async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> (Child, String) {
-    let beside = || env::current_exe().unwrap().ancestors().nth(2).unwrap().join("featherwire");
-    let program = env::var_os("FEATHERWIRE").map_or_else(beside, PathBuf::from);
-    let mut server = Command::new(&program)
-        .args(arguments)
-        .env_clear()
-        .envs(environment.iter().copied())
-        .current_dir(env::temp_dir())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("the gateway's program: build it first");
-    let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
-    let address = loop {
-        let line = lines.next_line().await.unwrap().expect("an address");
-        if let Some(address) = line.split_whitespace().find(|word| word.starts_with("http://127.0.0.1:")) {
-            break address.trim_end_matches(['/', ',', '.']).trim_end_matches("/v1").to_owned();
-        }
-    };
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (server, address)
-}
-
 /// Everybody calls for a while, and waits for the end of what they began. Tells the most memory that was seen, in bytes.
-async fn round(load: &Arc<Load>, ends: &Arc<Ends>, proc: &Path) -> f64 {
+async fn round(load: &Arc<Load>, ends: &Arc<Ends>, proc: &Numbers) -> f64 {
     let until = Instant::now() + ROUND;
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
@@ -205,7 +182,7 @@ async fn round(load: &Arc<Load>, ends: &Arc<Ends>, proc: &Path) -> f64 {
     let mut ticks = interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = ticks.tick() => most = most.max(memory(proc)),
+            _ = ticks.tick() => most = most.max(proc.memory()),
             ended = callers.join_next() => match ended {
                 Some(ended) => ended.unwrap(),
                 None => return most,
@@ -214,14 +191,14 @@ async fn round(load: &Arc<Load>, ends: &Arc<Ends>, proc: &Path) -> f64 {
     }
 }
 
-fn report(begun: Instant, busy: f64, kept: f64, proc: &Path, ends: &Ends) {
+fn report(begun: Instant, busy: f64, kept: f64, proc: &Numbers, ends: &Ends) {
     let of = |counter: &AtomicU64| counter.load(Relaxed);
     println!(
         "{:5.0} s  {:6.1} MiB at most  {:6.1} MiB at rest  {:4} descriptors  {} done  {} failed  {} cancelled  {} broken",
         begun.elapsed().as_secs_f64(),
         mib(busy),
         mib(kept),
-        descriptors(proc),
+        proc.descriptors(),
         of(&ends.done),
         of(&ends.failed),
         of(&ends.cancelled),
@@ -230,27 +207,13 @@ fn report(begun: Instant, busy: f64, kept: f64, proc: &Path, ends: &Ends) {
 }
 
 /// Waits until no connection is left, or there are as few descriptors as there should be. Tells how many there are.
-async fn rest(proc: &Path, goal: Option<usize>) -> usize {
+async fn rest(proc: &Numbers, goal: Option<usize>) -> usize {
     let until = Instant::now() + REST_MAX;
     // Without a goal: as long as idle connections are kept.
-    while Instant::now() < until && goal.is_none_or(|goal| descriptors(proc) > goal) {
+    while Instant::now() < until && goal.is_none_or(|goal| proc.descriptors() > goal) {
         sleep(Duration::from_secs(1)).await;
     }
-    descriptors(proc)
-}
-
-fn descriptors(proc: &Path) -> usize {
-    fs::read_dir(proc.join("fd")).unwrap().count()
-}
-
-fn memory(proc: &Path) -> f64 {
-    let status = fs::read_to_string(proc.join("status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
-}
-
-fn mib(bytes: f64) -> f64 {
-    bytes / 1024.0 / 1024.0
+    proc.descriptors()
 }
 
 /// By how much a straight line through the samples rises from the first of them to the last.

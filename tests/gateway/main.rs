@@ -49,6 +49,7 @@ mod probes;
 mod properties;
 mod reflection;
 mod retries;
+mod security;
 mod shapes;
 mod slow;
 mod streams;

@@ -1,0 +1,99 @@
+//! What a bystander sees of an attack: how long the health probe takes, and how much memory the gateway has. In a thread of
+//! its own with plain sockets, so that the attack's own work in this process doesn't count.
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use super::process::Numbers;
+
+/// The pause between two probes.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The longest wait for a probe's answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One who probes until told to stop.
+pub struct Bystander {
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<Seen>,
+}
+
+/// What was seen.
+#[derive(Default)]
+pub struct Seen {
+    /// How long each probe took, in order of length.
+    waits: Vec<Duration>,
+    /// Probes without an answer.
+    pub unanswered: usize,
+    /// The most memory that was seen, in bytes.
+    pub memory_max: f64,
+}
+
+impl Bystander {
+    pub fn begin(address: SocketAddr, numbers: Numbers) -> Self {
+        let is_over = Arc::<AtomicBool>::default();
+        let until = Arc::clone(&is_over);
+        let thread = thread::spawn(move || {
+            let mut seen = Seen::default();
+            let mut connection = None;
+            while !until.load(Relaxed) {
+                let begun = Instant::now();
+                match probe(&mut connection, address) {
+                    Ok(()) => seen.waits.push(begun.elapsed()),
+                    Err(_) => {
+                        connection = None;
+                        seen.unanswered += 1;
+                    }
+                }
+                seen.memory_max = seen.memory_max.max(numbers.memory());
+                thread::sleep(PAUSE);
+            }
+            seen.waits.sort_unstable();
+            seen
+        });
+        Self { is_over, thread }
+    }
+
+    pub fn end(self) -> Seen {
+        self.is_over.store(true, Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+impl Seen {
+    /// The wait that so many percent of the probes don't exceed, in milliseconds.
+    pub fn percentile_ms(&self, percent: usize) -> f64 {
+        let place = (self.waits.len() * percent / 100).min(self.waits.len().saturating_sub(1));
+        self.waits.get(place).map_or(f64::NAN, |wait| wait.as_secs_f64() * 1000.0)
+    }
+}
+
+fn probe(connection: &mut Option<TcpStream>, address: SocketAddr) -> io::Result<()> {
+    let stream = match connection {
+        Some(stream) => stream,
+        None => {
+            let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
+            stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+            stream.set_nodelay(true)?;
+            connection.insert(stream)
+        }
+    };
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+    let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+    while !answer.ends_with(b"\r\n\r\nok\n") {
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        answer.extend_from_slice(&buffer[..read]);
+    }
+    Ok(())
+}
