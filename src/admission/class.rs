@@ -22,8 +22,8 @@ const OWED_MAX: Work = Work::unit_seconds(600);
 /// Nobody is held back for more than what all units do in this time, for what it took before.
 const DEBT_MAX: Duration = Duration::from_secs(120);
 
-/// A key, or a class, whose last waiter gave up and that asks again within this time has not been idle: it stands where it
-/// stood. Else callers who are impatient would lose what they waited for each time.
+/// A class whose last waiter gave up, and that asks again within this time, is still owed what it was owed. Else callers who
+/// are impatient would lose what they waited for each time.
 const RETURN_MAX: Duration = Duration::from_secs(10);
 
 /// What a class is owed for one start of another class.
@@ -70,8 +70,6 @@ struct Flow {
     weight: u32,
     queue: Queue,
     in_use: u32,
-    /// When the last one who waited gave up, if nobody has come since.
-    left: Option<Instant>,
     /// What it is charged for those that run, and may turn out to be something else.
     unsettled: Work,
     /// For how much of the time that somebody was waiting here there was no other key about.
@@ -91,7 +89,6 @@ impl Flow {
             weight,
             queue: Queue::default(),
             in_use: 0,
-            left: None,
             unsettled: Work::default(),
             alone: Duration::ZERO,
             service: Service::default(),
@@ -126,18 +123,14 @@ impl Class {
     }
 
     pub(super) fn push(&mut self, key: KeyId, weight: u32, ticket: Ticket, cost: u32, now: Instant) {
-        let is_back = |left: &mut Option<Instant>| {
-            left.take().is_some_and(|left| now.saturating_duration_since(left) <= RETURN_MAX)
-        };
-        if self.queued == 0 && !is_back(&mut self.left) {
+        if self.queued == 0 && self.left.take().is_none_or(|left| now.saturating_duration_since(left) > RETURN_MAX) {
             self.forget_claims();
         }
         let tag = self.tag_now;
         let turn = Turn { tag, since: ticket, key };
         let flow = self.flows.entry(key).or_insert_with(|| Flow::new(turn, weight));
         if flow.queue.len() == 0 {
-            let least = if is_back(&mut flow.left) { 0 } else { tag };
-            flow.turn = Turn { tag: flow.turn.tag.max(least), ..turn };
+            flow.turn = Turn { tag: flow.turn.tag.max(tag), ..turn };
             self.weight += u64::from(weight);
         } else {
             self.weight = self.weight - u64::from(flow.weight) + u64::from(weight);
@@ -169,11 +162,8 @@ impl Class {
         self.queued -= 1;
     }
 
-    /// One of this key's has left the queue that was not served.
-    pub(super) fn given_up(&mut self, key: KeyId, now: Instant) {
-        if let Some(flow) = self.flows.get_mut(&key).filter(|flow| flow.queue.len() == 0) {
-            flow.left = Some(now);
-        }
+    /// A request has left the queue that was not served.
+    pub(super) fn given_up(&mut self, now: Instant) {
         if self.queued == 0 {
             self.left = Some(now);
         }
@@ -210,11 +200,9 @@ impl Class {
 
     /// Counts the time up to now. To be called before anything changes.
     pub(super) fn count_to(&mut self, now: Instant) {
-        let since = self.counted_at.replace(now);
-        if self.queued == 0 {
-            return;
-        }
-        let passed = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let since = self.counted_at.replace(now).filter(|since| *since < now);
+        let Some(since) = since.filter(|_| self.queued > 0) else { return };
+        let passed = now.saturating_duration_since(since);
         self.contended += passed;
         if self.active.len() == 1
             && let Some(flow) = self.active.first().and_then(|key| self.flows.get_mut(key))

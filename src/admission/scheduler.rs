@@ -354,7 +354,7 @@ impl Scheduler {
     /// One leaves the queue that has not been served.
     fn give_up(&mut self, ticket: Ticket, now: Instant) -> Option<Waiter> {
         let waiter = self.unwait(ticket, now)?;
-        self.classes.of_mut(waiter.ask.priority).given_up(waiter.ask.key, now);
+        self.classes.of_mut(waiter.ask.priority).given_up(now);
         Some(waiter)
     }
 

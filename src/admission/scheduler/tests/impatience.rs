@@ -190,6 +190,28 @@ fn a_wait_that_was_given_up_was_a_wait() {
 }
 
 #[test]
+fn a_class_whose_only_caller_gives_up_and_comes_again_gets_what_it_is_owed() {
+    let mut bench = Bench::with_capacity(1);
+    bench.enqueue_all(20, ask().priority(Priority::Interactive));
+    let (mut of_batch, mut starts) = (0, 0);
+    while starts < 400 {
+        // It waits for four seconds of every five.
+        let batch = bench.enqueue(ask().priority(Priority::Batch));
+        for ticket in bench.start() {
+            starts += 1;
+            of_batch += usize::from(ticket == batch);
+            bench.enqueue(ask().priority(Priority::Interactive));
+        }
+        bench.pass(seconds(4));
+        bench.scheduler.leave(batch, bench.now);
+        bench.pass(seconds(1));
+        let running: Vec<_> = bench.scheduler.running.keys().copied().collect();
+        running.into_iter().for_each(|ticket| bench.release(ticket));
+    }
+    assert!((18..=20).contains(&of_batch), "a twentieth of what the others get: {of_batch} of 400");
+}
+
+#[test]
 fn a_refused_start_takes_from_a_class_only_what_it_was_owed_for_it() {
     let interactive = |bench: &mut Bench| {
         let ticket = bench.enqueue(ask().priority(Priority::Interactive));
