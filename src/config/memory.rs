@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::Serve;
 
-/// Which part of the memory all requests together may take: one in so many. What else is needed while they are read and
+/// Which part of the memory all requests together may take: one in this many. What else is needed while they are read and
 /// written is half as much at most.
 const INFLIGHT_MEMORY_PART: u64 = 4;
 

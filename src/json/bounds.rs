@@ -132,7 +132,7 @@ pub(super) fn is_too_deep(text: &str) -> bool {
     false
 }
 
-/// A list of at most so many elements.
+/// A list of at most this many elements.
 pub(super) struct List<'a, T>(pub &'a Limit, pub PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<'_, T> {

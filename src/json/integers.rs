@@ -93,7 +93,7 @@ pub(crate) fn read_index<'de, A: MapAccess<'de>, F: From<i32> + Default>(
     Ok(())
 }
 
-/// A list of at most so many integers.
+/// A list of at most this many integers.
 pub(crate) struct Integers<'a, T>(&'a Limit, PhantomData<T>);
 
 impl<'a, T> Integers<'a, T> {

@@ -49,7 +49,7 @@ pub(crate) fn integers<'de, D: Deserializer<'de>, T: Integer>(
     Integers::new(limit).deserialize(deserializer)
 }
 
-/// A string, or a list of at most so many strings.
+/// A string, or a list of at most this many strings.
 struct OneOrMany<'a>(&'a Limit);
 
 impl<'de> DeserializeSeed<'de> for OneOrMany<'_> {

@@ -87,7 +87,7 @@ pub fn encode_request<M: Serialize + DeserializeOwned>(message: &M) -> Result<Ve
     encode_request_of(message, 0)
 }
 
-/// The same for a request that came as so many bytes: about as many go on, so that they need not be moved while they are
+/// The same for a request that came as this many bytes: about as many go on, so that they need not be moved while they are
 /// written.
 ///
 /// # Errors

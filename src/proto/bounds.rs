@@ -122,7 +122,7 @@ pub struct Entry {
 
 /// The entries of a `BTreeMap` from strings to such values.
 pub const fn entry<V>() -> Entry {
-    /// A node has room for so many entries, and is half full at least.
+    /// A node has room for this many entries, and is half full at least.
     const CAPACITY: usize = 11;
     const NODE_BYTES: usize = 16;
     let pair = size_of::<String>() + size_of::<V>();

@@ -50,7 +50,7 @@ pub async fn read<M: DeserializeOwned + Send + 'static>(
     })
 }
 
-/// Collects a body as it arrives: so many bytes, as far as its head tells.
+/// Collects a body as it arrives: this many bytes, as far as its head tells.
 async fn collect(mut body: Body, expected: usize, limit: Limit) -> Result<Bytes> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {

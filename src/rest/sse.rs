@@ -23,7 +23,7 @@ use crate::{
     service::Answered,
 };
 
-/// Chunks that are ready at the same time go out together, up to about so many bytes.
+/// Chunks that are ready at the same time go out together, up to about this many bytes.
 const FRAME_BYTES: usize = 16 * 1024;
 
 /// What one chunk usually takes, so that a frame of one chunk is one allocation.

@@ -26,7 +26,7 @@ pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection on which no call has shown a key may have no call open.
 const UNAUTHENTICATED_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long such a connection lives at most, not counting a last call. Whoever uses it on (a probe, mostly) is told to
+/// How long such a connection lives at most, not counting a last call. A client that uses it on (a probe, mostly) is told to
 /// connect again.
 const UNAUTHENTICATED_AGE_MAX: Duration = Duration::from_secs(10 * 60);
 
@@ -50,7 +50,7 @@ pub(super) struct Peer {
     /// [`NO_CONFLICT`] if none was.
     requests: AtomicU64,
     conflict: AtomicU64,
-    /// Set while somebody waits for the calls to end.
+    /// Set while the end of the calls is waited for.
     is_awaited: AtomicBool,
     /// Wakes who waits for the calls to end, or for the connection's time to be up.
     changed: Notify,

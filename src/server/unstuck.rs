@@ -131,7 +131,7 @@ impl Lingering {
         Self { until: now + LINGER_TIMEOUT, bytes_left: LINGER_BYTES_MAX, alarm, _call: peer.begin() }
     }
 
-    /// Whether more may come after so many bytes.
+    /// Whether more may come after this many bytes.
     fn may_go_on(&mut self, bytes: usize) -> bool {
         let now = Instant::now();
         self.bytes_left = self.bytes_left.saturating_sub(bytes);

@@ -28,7 +28,7 @@ struct Pool {
 }
 
 impl Bodies {
-    /// None yet, and at most so many bytes.
+    /// None yet, and at most this many bytes.
     pub fn new(bytes_max: usize) -> Self {
         Self(Arc::new(Pool { max: bytes_max, taken: AtomicUsize::new(0) }))
     }
@@ -45,7 +45,7 @@ impl Bodies {
 }
 
 impl Pool {
-    /// Whether so many bytes more fit beside those that are taken, of which the request itself has `own`. A request that
+    /// Whether this many bytes more fit beside those that are taken, of which the request itself has `own`. A request that
     /// is alone always fits: it has a limit of its own.
     fn fits(&self, taken: usize, own: usize, more: usize) -> bool {
         taken == own || taken.saturating_add(more) <= self.max
@@ -79,7 +79,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Whether so many bytes more would fit now.
+    /// Whether this many bytes more would fit now.
     ///
     /// # Errors
     /// Unavailable, if they would not.
@@ -88,7 +88,7 @@ impl Share {
         if self.pool.fits(taken, self.bytes(), more) { Ok(()) } else { Err(self.pool.full()) }
     }
 
-    /// Takes so many bytes more.
+    /// Takes this many bytes more.
     ///
     /// # Errors
     /// Unavailable, if they don't fit.
@@ -98,7 +98,7 @@ impl Share {
         Ok(())
     }
 
-    /// Gives so many bytes back.
+    /// Gives this many bytes back.
     pub fn give_back(&self, bytes: usize) {
         let before = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |own| own.checked_sub(bytes));
         if before.is_ok() {
@@ -136,7 +136,7 @@ impl Held {
         self.bytes
     }
 
-    /// Takes so many bytes in all from now on.
+    /// Takes this many bytes in all from now on.
     ///
     /// # Errors
     /// Unavailable, if it would be more than before, and doesn't fit.

@@ -231,7 +231,7 @@ impl Dispatch {
         }
     }
 
-    /// Asks for a whole answer by way of a stream of at most so many bytes, which is added up. The caller has seen nothing of
+    /// Asks for a whole answer by way of a stream of at most this many bytes, which is added up. The caller has seen nothing of
     /// it before its end, so whatever goes wrong until then may be cured by another model.
     ///
     /// # Errors

@@ -135,7 +135,7 @@ const PROTOBUF: &[&[u8]] = &[
     &[1],
 ];
 
-/// About so many bytes of empty fields within each other.
+/// About this many bytes of empty fields within each other.
 fn nested(path: &[u8], bytes: usize) -> Vec<u8> {
     let (innermost, outer) = path.split_last().unwrap();
     let mut encoded: Vec<u8> = key(*innermost).into_iter().chain([0]).collect::<Vec<_>>().repeat(bytes / 3);

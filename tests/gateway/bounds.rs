@@ -21,7 +21,7 @@ async fn post(gateway: &Gateway, path: &str, body: String) -> (u16, Value) {
     (response.status().as_u16(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
 }
 
-/// A list of so many of the same.
+/// A list of this many of the same.
 fn list(element: &str, times: usize) -> String {
     format!("[{}]", vec![element; times].join(","))
 }

@@ -17,7 +17,7 @@ impl Story {
         Self { now: Instant::now() + Duration::from_secs(1000), ours: Vec::new(), listed: Vec::new() }
     }
 
-    /// One of ours that was sent so many milliseconds ago, and perhaps ended so many ago.
+    /// One of ours that was sent this many milliseconds ago, and perhaps ended this many ago.
     fn ours(mut self, cost: u32, started_ago: u64, ended_ago: Option<u64>) -> Self {
         let started_at = self.now - ms(started_ago);
         let ended_at = ended_ago.map(|ago| self.now - ms(ago));

@@ -20,7 +20,7 @@ pub struct Copy {
     pub(super) text: Bytes,
     /// How much of the text is the list.
     pub(super) list_bytes: usize,
-    /// The list, compressed when somebody asked for that.
+    /// The list, compressed when a caller asked for that.
     pub(super) gzip: OnceCell<Bytes>,
     /// All ids in lower case, one after the other.
     pub(super) lower_ids: String,

@@ -27,7 +27,7 @@ pub use copy::{Copy, Page};
 use fetch::{Fetch, Fetches};
 pub use writer::keep_models;
 
-/// How old the catalogue may be before it is refreshed behind the back of whoever asks.
+/// How old the catalogue may be before it is refreshed behind the back of who asks.
 const FRESH: Duration = Duration::from_secs(600);
 
 /// How long a fetch may have been under way when those stop waiting for it whose answer it could only add to.
