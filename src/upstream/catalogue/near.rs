@@ -20,10 +20,14 @@ const LIKENESS_MIN: f64 = 0.85;
 const ID_BYTES_MAX: usize = 128;
 
 /// How many entries of the index are read for one id: those of its rarest trigrams. Each takes a nanosecond or two.
-const ENTRIES_READ_MAX: usize = 128 * 1024;
+const ENTRIES_READ_MAX: usize = 64 * 1024;
 
 /// How many ids are compared with one letter by letter.
 const CANDIDATES_MAX: usize = 32;
+
+/// A candidate shares one of so many of the trigrams that were looked for and that there are. Most names share one or two
+/// with any other.
+const SHARED_PART: u32 = 8;
 
 /// For how many ids it is kept what was found.
 const KEPT_MAX: usize = 256;
@@ -115,13 +119,14 @@ impl Near {
         lists.sort_unstable_by_key(|list| list.len());
         let mut shared = vec![0_u16; self.sizes.len()];
         let mut touched = Vec::new();
-        let (mut read, mut unread) = (0, 0_u16);
+        let (mut read, mut looked_for, mut unread) = (0, 0_u32, 0_u16);
         for list in lists {
             if read + list.len() > ENTRIES_READ_MAX {
                 unread += 1;
                 continue;
             }
             read += list.len();
+            looked_for += 1;
             for position in list {
                 let Some(count) = shared.get_mut(*position as usize) else { continue };
                 if *count == 0 {
@@ -140,7 +145,12 @@ impl Near {
             let is_same = organization.is_some_and(|organization| id_at(position).starts_with(organization));
             if is_same { names + SAME_ORGANIZATION } else { names }
         };
-        let mut scored: Vec<(f32, u32)> = touched.into_iter().map(|position| (score(position), position)).collect();
+        let shares_enough = |position: &u32| {
+            let count = shared.get(*position as usize).copied().unwrap_or_default();
+            u32::from(count) * SHARED_PART >= looked_for
+        };
+        let mut scored: Vec<(f32, u32)> =
+            touched.into_iter().filter(shares_enough).map(|position| (score(position), position)).collect();
         let by_score = |(a, a_at): &(f32, u32), (b, b_at): &(f32, u32)| b.total_cmp(a).then(a_at.cmp(b_at));
         if scored.len() > CANDIDATES_MAX {
             scored.select_nth_unstable_by(CANDIDATES_MAX, by_score);
