@@ -2,8 +2,8 @@
 //!
 //! It is kept as text (each model in our own JSON form) with a small index beside it: 22,000 models as messages would
 //! take several times as much memory, and a page shows a hundred of them. The catalogue advises, it forbids nothing:
-//! a model that it doesn't have is still asked for upstream. [`Catalogue`] is the handle, [`Copy`] what it hands out,
-//! `writer` makes one of the upstream's list, `fetch` says when to ask for it, and `near` which ids to suggest.
+//! a model that it doesn't have is still asked for upstream. [`Catalogue`] is the handle, [`struct@Copy`] what it hands
+//! out, `writer` makes one of the upstream's list, `fetch` says when to ask for it, and `near` which ids to suggest.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
