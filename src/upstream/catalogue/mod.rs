@@ -27,7 +27,7 @@ pub use copy::{Copy, Page};
 use fetch::{Fetch, Fetches};
 pub use writer::keep_models;
 
-/// How old the catalogue may be before it is refreshed behind the back of who asks.
+/// How old the catalogue may be before it is refreshed, while callers still get the old one.
 const FRESH: Duration = Duration::from_secs(600);
 
 /// How long a fetch may have been under way when those stop waiting for it whose answer it could only add to.
@@ -78,7 +78,7 @@ impl Catalogue {
         &self.names
     }
 
-    /// The copy that is kept, fetched first if there is none. An old one is refreshed meanwhile.
+    /// The copy that is kept, fetched first if there is none. An old one is refreshed in the background.
     ///
     /// # Errors
     /// What the upstream's reply to a fetch means that began after this was called, or was under way; Timeout if it took
@@ -105,7 +105,7 @@ impl Catalogue {
         }
     }
 
-    /// The copy that is kept, if there is one already. An old one is refreshed meanwhile.
+    /// The copy that is kept, if there is one already. An old one is refreshed in the background.
     pub fn kept(&self) -> Option<Arc<Copy>> {
         let copy = self.shared.copy.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         if copy.age() >= FRESH {

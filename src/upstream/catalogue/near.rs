@@ -25,8 +25,8 @@ const ENTRIES_READ_MAX: usize = 64 * 1024;
 /// How many ids are compared with one letter by letter.
 const CANDIDATES_MAX: usize = 32;
 
-/// A candidate shares one of so many of the trigrams that were looked for and that there are. Most names share one or two
-/// with any other.
+/// A candidate shares at least one in this many of the trigrams that were looked for and that there are. Most names share one
+/// or two with any other.
 const SHARED_PART: u32 = 8;
 
 /// For how many ids it is kept what was found.
