@@ -1,6 +1,7 @@
 //! The account's units: spent to the last one, without a 429 for anybody.
 
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -11,6 +12,7 @@ use std::{
 use featherwire::{emulator::EmulatorConfig, error::Kind};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::support::{
     Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted,
@@ -50,9 +52,14 @@ async fn until_for(gateway: &Gateway, key: &str, what: &str, is_so: impl Fn(&Val
 
 /// A call that holds four units until it's dropped.
 async fn hold(gateway: &Gateway) -> reqwest::Response {
+    hold_for(gateway, "any").await
+}
+
+async fn hold_for(gateway: &Gateway, key: &str) -> reqwest::Response {
     let mut request = prompt("emulator/stall-after-5", "hi");
     request["stream"] = json!(true);
     let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = post.bearer_auth(key);
     let holder = post.body(request.to_string()).send().await.unwrap();
     assert_eq!(holder.status(), 200);
     holder
@@ -60,7 +67,7 @@ async fn hold(gateway: &Gateway) -> reqwest::Response {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
-    const KEYS: [&str; 2] = ["gw_test_many", "gw_test_few"];
+    const KEYS: [&str; 3] = ["gw_test_many", "gw_test_few", "gw_test_holder"];
     let emulator = emulator(8, 400.0).await;
     let gateway = Gateway::with(emulator.address, |config| {
         config.units.units = None;
@@ -68,6 +75,14 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
     })
     .await;
     until_for(&gateway, KEYS[0], "the plan is known", |view| view["capacity"] == 8).await;
+    // All units are held until all callers wait, so that what the keys are granted doesn't depend on who comes first.
+    let holders = [hold_for(&gateway, KEYS[2]).await, hold_for(&gateway, KEYS[2]).await];
+    let (begins, begun) = watch::channel(false);
+    let begin = async {
+        until_for(&gateway, KEYS[0], "all wait", |view| view["queued"]["default"] == 200).await;
+        drop(holders);
+        begins.send_replace(true);
+    };
     let mut dice = fastrand::Rng::with_seed(7);
     // How many were answered, and what the keys had been granted when that was half of the few.
     let (answered, halfway) = ([AtomicUsize::new(0), AtomicUsize::new(0)], Mutex::new(Value::Null));
@@ -76,17 +91,20 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
         let door = Door::ALL[number % Door::ALL.len()];
         let key = usize::from(number % 4 == 0);
         let patience = (number % 3 == 0).then(|| Duration::from_millis(dice.u64(0..2000)));
-        let (gateway, answered, halfway) = (&gateway, &answered, &halfway);
+        let (gateway, answered, halfway, mut begun) = (&gateway, &answered, &halfway, begun.clone());
         async move {
             let (prompt, key_header) = (prompt(model, "Say hello in 20 words"), format!("Bearer {}", KEYS[key]));
             let headers = [("authorization", key_header.as_str())];
-            let ask = gateway.ask_with(door, &prompt, &headers);
-            let answer = match patience {
-                Some(patience) => match tokio::time::timeout(patience, ask).await {
-                    Ok(answer) => answer,
-                    Err(_) => return,
+            let mut ask = pin!(gateway.ask_with(door, &prompt, &headers));
+            let answer = tokio::select! {
+                answer = &mut ask => answer,
+                _ = begun.wait_for(|begun| *begun) => match patience {
+                    Some(patience) => match tokio::time::timeout(patience, ask).await {
+                        Ok(answer) => answer,
+                        Err(_) => return,
+                    },
+                    None => ask.await,
                 },
-                None => ask.await,
             };
             answer.ok();
             if answered[key].fetch_add(1, Ordering::Relaxed) == 20 && key == 1 {
@@ -95,7 +113,7 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
             }
         }
     });
-    join_all(callers).await;
+    tokio::join!(begin, join_all(callers));
     let answered: usize = answered.into_iter().map(AtomicUsize::into_inner).sum();
     assert!(answered >= 133, "{answered}");
     // First come, first served would grant the few a third of what the many get.
