@@ -17,7 +17,6 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use http_body::{Frame, SizeHint};
 use tonic::Status;
-use tower::Service;
 
 use super::grpc;
 use crate::{
@@ -26,43 +25,15 @@ use crate::{
     service::bodies::{Bodies, Share},
 };
 
-/// Counts what arrives.
-#[derive(Clone)]
-pub(super) struct Layer(pub(super) Bodies);
-
-impl<S> tower::Layer<S> for Layer {
-    type Service = Counting<S>;
-
-    fn layer(&self, inner: S) -> Counting<S> {
-        Counting { inner, bodies: self.0.clone() }
+/// Has what arrives of a request counted.
+pub(super) fn count(bodies: &Bodies, mut request: Request) -> Request {
+    if request.body().is_end_stream() {
+        return request;
     }
-}
-
-#[derive(Clone)]
-pub(super) struct Counting<S> {
-    inner: S,
-    bodies: Bodies,
-}
-
-impl<S: Service<Request>> Service<Request> for Counting<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request) -> S::Future {
-        if request.body().is_end_stream() {
-            return self.inner.call(request);
-        }
-        let is_grpc = grpc::is_grpc(request.headers());
-        let share = self.bodies.share();
-        request.extensions_mut().insert(Arc::clone(&share));
-        self.inner
-            .call(request.map(|body| Body::new(Counted { body, share, is_grpc, kept: None, end: None, turn: None })))
-    }
+    let is_grpc = grpc::is_grpc(request.headers());
+    let share = bodies.share();
+    request.extensions_mut().insert(Arc::clone(&share));
+    request.map(|body| Body::new(Counted { body, share, is_grpc, kept: None, end: None, turn: None }))
 }
 
 /// A body whose bytes are counted.
