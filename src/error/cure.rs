@@ -102,6 +102,11 @@ impl Error {
         matches!(self.kind(), Kind::Timeout | Kind::Upstream | Kind::Internal) || self.is_draining()
     }
 
+    /// Whether the upstream has no model of the name that was asked for.
+    pub fn is_model_not_found(&self) -> bool {
+        self.code() == "model_not_found"
+    }
+
     /// Whether the gateway ends before the call has.
     pub fn is_draining(&self) -> bool {
         self.kind() == Kind::Unavailable && self.code() == "draining"
