@@ -21,8 +21,8 @@ use crate::{
     service::running,
 };
 
-/// The empty name stands for the server as a whole, as the health protocol has it.
-const SERVICES: [&str; 6] = [
+/// The services whose health is told. The empty name stands for the server as a whole, as the health protocol has it.
+pub(super) const SERVICES: [&str; 6] = [
     "",
     chat_service_server::SERVICE_NAME,
     completion_service_server::SERVICE_NAME,
