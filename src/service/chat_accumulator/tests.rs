@@ -259,6 +259,20 @@ fn calls_in_another_form_than_a_list_of_objects_are_read_as_far_as_they_can() {
 }
 
 #[test]
+fn an_odd_list_of_calls_without_end_is_too_large_and_none_of_it_is_read() {
+    let is_too_large = |calls: usize| {
+        let mut accumulator = ChatAccumulator::default();
+        let list = format!("[7{}]", ",{}".repeat(calls - 1));
+        let chunk = format!(r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":{list}}}}}]}}"#);
+        accumulator.add(json::decode_answer(chunk.as_bytes()).unwrap());
+        accumulator.add(json::decode_answer(br#"{"choices":[{"index":0,"delta":{"content":"x"}}]}"#).unwrap());
+        accumulator.is_too_large()
+    };
+    assert!(!is_too_large(TOOL_CALLS_MAX));
+    assert!(is_too_large(TOOL_CALLS_MAX + 1));
+}
+
+#[test]
 fn arguments_as_an_object_stay_when_they_are_all_there_is_and_never_displace_text() {
     let arguments = |arguments: Value| call(json!({"index": 0, "function": {"name": "f", "arguments": arguments}}));
     let sum = |pieces: &[Value]| {
