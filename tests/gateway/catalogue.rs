@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 
-use crate::support::{Door, Emulator, Gateway, PATIENCE, Reply, Scripted, gateway::http, prompt, scripted::Then};
+use crate::support::{Door, Emulator, Gateway, PATIENCE, Reply, Scripted, gateway::http, passes, prompt, scripted::Then};
 
 #[derive(Parser)]
 struct Options {
@@ -44,10 +44,7 @@ async fn minutes_pass(minutes: u64) {
 }
 
 async fn seconds_pass(seconds: u64) {
-    // The clock is moved, not stopped: sockets go on in real time.
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(seconds)).await;
-    tokio::time::resume();
+    passes(Duration::from_secs(seconds)).await;
 }
 
 #[tokio::test]
