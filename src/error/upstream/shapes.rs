@@ -83,7 +83,7 @@ impl Said {
                 None => MESSAGES.iter().any(|name| has(name)),
             };
             // A list that has anything in it is an answer, whatever that is.
-            let is_there = |name: &&str| members.get(*name).is_some_and(|value| says_something(value, 1));
+            let is_there = |name: &&str| members.get(name).is_some_and(|value| says_something(value, 1));
             if !is_error || ANSWERS.iter().any(is_there) {
                 return None;
             }
