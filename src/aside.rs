@@ -4,15 +4,17 @@
 use std::{
     sync::{Arc, LazyLock},
     thread::available_parallelism,
+    time::Duration,
 };
 
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
-    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::{block_in_place, spawn_blocking},
+    time::timeout,
 };
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// From this size on, in bytes, a body is worked on aside. Below it, that takes less than the change of threads is worth.
 pub const LARGE_BYTES: usize = 256 * 1024;
@@ -21,29 +23,54 @@ pub const LARGE_BYTES: usize = 256 * 1024;
 /// for all else.
 const AT_ONCE_MAX: usize = 2;
 
-static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+/// How long a large body may wait for its turn: each turn takes less than a second, so that what waits this long is behind
+/// more than a hundred others.
+pub const TURN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// When a caller may come again whose body waited in vain.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+static AT_ONCE: LazyLock<usize> = LazyLock::new(|| {
     let others = available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1));
-    Arc::new(Semaphore::new(others.clamp(1, AT_ONCE_MAX)))
+    others.clamp(1, AT_ONCE_MAX)
 });
+
+static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(*AT_ONCE)));
 
 /// The right to work on a large body. Dropped, it goes to the next who waits.
 #[derive(Debug)]
 pub struct Turn(#[allow(dead_code, reason = "held")] OwnedSemaphorePermit);
 
-/// Waits for the turn to work on a large body: first come, first served.
+/// Waits for the turn to work on a large body: first come, first served, and for [`TURN_TIMEOUT`] at most.
 ///
 /// # Errors
-/// Internal; never, since nobody closes the semaphore.
+/// Unavailable, if the turn has not come by then. Internal; never, since nobody closes the semaphore.
 pub async fn turn() -> Result<Turn> {
-    let permit = TURNS.clone().acquire_owned().await;
-    permit.map(Turn).map_err(|error: AcquireError| Error::internal(error))
+    let permit = timeout(TURN_TIMEOUT, Arc::clone(&TURNS).acquire_owned()).await;
+    permit.map_err(|_| too_many())?.map(Turn).map_err(Error::internal)
+}
+
+fn too_many() -> Error {
+    let message = format!(
+        "The gateway reads and writes as many large bodies as it can, and this one has waited {} s for its turn: try again \
+         later, or send less",
+        TURN_TIMEOUT.as_secs()
+    );
+    Error::new(Kind::Unavailable, "too_many_large_bodies", message).with_retry_after(RETRY_AFTER)
+}
+
+/// Waits for all turns and takes them, so that nobody else has one while they are held.
+#[cfg(test)]
+pub(crate) async fn all_turns() -> OwnedSemaphorePermit {
+    Arc::clone(&TURNS).acquire_many_owned(u32::try_from(*AT_ONCE).unwrap()).await.unwrap()
 }
 
 /// Does work on a body of this many bytes, aside if that is large. A caller who leaves doesn't stop work that has begun;
 /// all that it holds goes with its end, which is near.
 ///
 /// # Errors
-/// Internal, if there is no thread for it: the runtime ends.
+/// Unavailable, if it is large and its turn has not come within [`TURN_TIMEOUT`]. Internal, if there is no thread for it:
+/// the runtime ends.
 pub async fn run<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     if bytes <= LARGE_BYTES {
         return Ok(work());

@@ -51,7 +51,7 @@ impl Error {
             | Kind::Internal => false,
             Kind::NotReady | Kind::Saturated => true,
             Kind::Timeout | Kind::Upstream | Kind::Unavailable => {
-                !self.ends_call() && !self.is_refused_by_status() && !self.is_out_of_descriptors()
+                !self.ends_call() && !self.is_refused_by_status() && !self.is_want_of_the_gateway()
             }
         }
     }
@@ -83,7 +83,7 @@ impl Error {
         match self.kind() {
             Kind::Invalid | Kind::TooLarge => Health::Up,
             Kind::Timeout | Kind::Upstream | Kind::Unavailable
-                if !self.ends_call() && !self.is_refused_by_status() && !self.is_out_of_descriptors() =>
+                if !self.ends_call() && !self.is_refused_by_status() && !self.is_want_of_the_gateway() =>
             {
                 Health::Down
             }
@@ -102,6 +102,11 @@ impl Error {
         matches!(self.kind(), Kind::Timeout | Kind::Upstream | Kind::Internal) || self.is_draining()
     }
 
+    /// Whether the upstream has no model of the name that was asked for.
+    pub fn is_model_not_found(&self) -> bool {
+        self.code() == "model_not_found"
+    }
+
     /// Whether the gateway ends before the call has.
     pub fn is_draining(&self) -> bool {
         self.kind() == Kind::Unavailable && self.code() == "draining"
@@ -111,6 +116,13 @@ impl Error {
     /// minute, and not for every call.
     pub fn is_out_of_descriptors(&self) -> bool {
         self.kind() == Kind::Unavailable && self.code() == "out_of_file_descriptors"
+    }
+
+    /// Whether the gateway itself lacks what the call needs, whichever model is asked: a file descriptor, memory for
+    /// requests, or a turn to work on a large body.
+    fn is_want_of_the_gateway(&self) -> bool {
+        let is_for_bodies = || matches!(self.code(), "too_many_large_bodies" | "too_many_request_bytes");
+        self.is_out_of_descriptors() || (self.kind() == Kind::Unavailable && is_for_bodies())
     }
 
     /// Whether the caller's own deadline has passed.
@@ -176,6 +188,15 @@ mod tests {
         let error = Error::new(Kind::Unavailable, "out_of_file_descriptors", "");
         assert_eq!((error.retry(), error.health()), (Retry::Yes, Health::Unknown));
         assert!(!error.allows_fallback() && !error.may_go_on_upstream());
+    }
+
+    #[test]
+    fn want_of_room_for_bodies_is_the_gateways_and_no_models() {
+        for code in ["too_many_large_bodies", "too_many_request_bytes"] {
+            let error = Error::new(Kind::Unavailable, code, "");
+            assert_eq!((error.retry(), error.health()), (Retry::Never, Health::Unknown), "{code}");
+            assert!(!error.allows_fallback() && !error.may_go_on_upstream(), "{code}");
+        }
     }
 
     #[test]

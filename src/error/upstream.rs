@@ -1,7 +1,7 @@
 //! The error that an upstream's reply means, by the upstream's documentation and by what people have seen of it.
 //!
 //! The status decides the kind, so that callers retry what can be retried and nothing else. The body refines that where it
-//! has something to say: [`shapes`] reads it, [`words`] makes its words fit to be quoted. In a stream, or in an answer that
+//! has something to say: [`shapes`] reads it by means of [`values`], [`words`] makes its words fit to be quoted. In a stream, or in an answer that
 //! calls itself a success, there is no such status: there the error's own words tell which status it would have had.
 //!
 //! | status | kind | what it means for the caller |
@@ -21,6 +21,7 @@
 //! | 3xx | Upstream | a redirect, which the API never sends: the base URL is wrong |
 
 mod shapes;
+mod values;
 mod words;
 
 use std::{

@@ -3,17 +3,12 @@
 
 use std::sync::Arc;
 
-use axum::{body::Body, extract::Request, response::Response};
-use futures_util::future::{Either, Ready, ready};
+use axum::extract::Request;
 use http::{HeaderMap, header, uri::Authority};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
-use tower::{Layer, Service, layer::layer_fn};
 
-use super::{
-    grpc,
-    host::{self, is_this_machine},
-};
+use super::host::{self, is_this_machine};
 use crate::{
     admission::{Caller, KeyId},
     error::{Error, Kind},
@@ -104,38 +99,9 @@ fn bearer(value: &[u8]) -> &[u8] {
     value.split_at_checked("Bearer".len()).filter(is_scheme).map_or(value, |(_, key)| key.trim_ascii())
 }
 
-/// Lets only callers with a key through.
-pub(super) fn layer<S>(keys: &Keys) -> impl Layer<S, Service = Auth<S>> + Clone + use<S> {
-    let keys = keys.clone();
-    layer_fn(move |inner| Auth { inner, keys: keys.clone() })
-}
-
-#[derive(Clone)]
-pub(super) struct Auth<S> {
-    inner: S,
-    keys: Keys,
-}
-
-impl<S> Service<Request> for Auth<S>
-where
-    S: Service<Request, Response = Response<Body>>,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<Response<Body>, S::Error>>>;
-
-    fn poll_ready(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let host = host::named(request.uri(), request.headers());
-        match self.keys.open_to(request.headers(), host) {
-            Ok(caller) => {
-                request.extensions_mut().insert(caller);
-                Either::Left(self.inner.call(request))
-            }
-            Err(error) => Either::Right(ready(Ok(grpc::refuse(error, request.headers())))),
-        }
-    }
+/// Lets only callers with a key through, and tells whose it is.
+pub(super) fn check(keys: &Keys, request: &mut Request) -> Result<(), Error> {
+    let caller = keys.open_to(request.headers(), host::named(request.uri(), request.headers()))?;
+    request.extensions_mut().insert(caller);
+    Ok(())
 }

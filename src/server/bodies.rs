@@ -1,7 +1,8 @@
 //! Counts the bytes of every request's body while they arrive, so that all bodies together keep their bound.
 //!
 //! A gRPC message that is large waits for its turn before its last bytes are handed on: tonic decodes it right then, on the
-//! worker it runs on. And it waits for the end of the request, so that the bytes are gone when the message is there.
+//! worker it runs on. And it waits for the end of the request, so that the bytes are gone when the message is there. That
+//! wait ends with the caller's deadline, or after [`TURN_TIMEOUT`](aside::TURN_TIMEOUT).
 
 use std::{
     pin::Pin,
@@ -16,53 +17,37 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use http_body::{Frame, SizeHint};
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
-use tower::Service;
 
 use super::grpc;
 use crate::{
     aside::{self, LARGE_BYTES, Turn},
     error::{Error, Result},
-    service::bodies::{Bodies, Share},
+    service::{
+        Arrival,
+        bodies::{Bodies, Share},
+        call,
+    },
 };
 
-/// Counts what arrives.
-#[derive(Clone)]
-pub(super) struct Layer(pub(super) Bodies);
-
-impl<S> tower::Layer<S> for Layer {
-    type Service = Counting<S>;
-
-    fn layer(&self, inner: S) -> Counting<S> {
-        Counting { inner, bodies: self.0.clone() }
+/// Has what arrives of a request counted.
+pub(super) fn count(bodies: &Bodies, mut request: Request) -> Request {
+    if request.body().is_end_stream() {
+        return request;
     }
+    let share = bodies.share();
+    request.extensions_mut().insert(Arc::clone(&share));
+    let is_grpc = grpc::is_grpc(request.headers());
+    let deadline = if is_grpc { deadline(&request) } else { None };
+    request.map(|body| Body::new(Counted { body, share, is_grpc, deadline, kept: None, end: None, turn: None }))
 }
 
-#[derive(Clone)]
-pub(super) struct Counting<S> {
-    inner: S,
-    bodies: Bodies,
-}
-
-impl<S: Service<Request>> Service<Request> for Counting<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request) -> S::Future {
-        if request.body().is_end_stream() {
-            return self.inner.call(request);
-        }
-        let is_grpc = grpc::is_grpc(request.headers());
-        let share = self.bodies.share();
-        request.extensions_mut().insert(Arc::clone(&share));
-        self.inner
-            .call(request.map(|body| Body::new(Counted { body, share, is_grpc, kept: None, end: None, turn: None })))
-    }
+/// The caller's own deadline.
+fn deadline(request: &Request) -> Option<Instant> {
+    let arrived_at = request.extensions().get::<Arrival>().map_or_else(Instant::now, |arrival| arrival.at);
+    // One that can't be read is told by those who ask for more of the head.
+    call::timeout(request.headers()).ok().flatten().map(|timeout| arrived_at + timeout)
 }
 
 /// A body whose bytes are counted.
@@ -70,6 +55,8 @@ struct Counted {
     body: Body,
     share: Arc<Share>,
     is_grpc: bool,
+    /// Until when it waits for its turn, if that is sooner than anybody's wait ends.
+    deadline: Option<Instant>,
     /// What came last of a large message.
     kept: Option<Bytes>,
     /// The body has ended while something was kept.
@@ -103,7 +90,15 @@ impl Counted {
     }
 
     fn end(&mut self, trailers: Option<Frame<Bytes>>) {
-        self.end = Some(End { turn: aside::turn().boxed(), trailers });
+        self.end = Some(End { turn: turn(self.deadline).boxed(), trailers });
+    }
+}
+
+/// Waits for the turn to decode, until the caller's deadline at most.
+async fn turn(deadline: Option<Instant>) -> Result<Turn> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, aside::turn()).await.unwrap_or_else(|_| Err(call::deadline_exceeded())),
+        None => aside::turn().await,
     }
 }
 
@@ -154,5 +149,51 @@ impl HttpBody for Counted {
 
     fn size_hint(&self) -> SizeHint {
         if self.is_grpc { SizeHint::default() } else { self.body.size_hint() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http_body_util::{BodyExt, Full};
+    use tonic_types::StatusExt;
+
+    use super::*;
+
+    /// A gRPC request that is large, with its caller's deadline.
+    fn large(grpc_timeout: Option<&str>) -> Request {
+        let mut request = Request::builder().header("content-type", "application/grpc");
+        if let Some(timeout) = grpc_timeout {
+            request = request.header("grpc-timeout", timeout);
+        }
+        request.body(Body::new(Full::from(vec![0; LARGE_BYTES + 1]))).unwrap()
+    }
+
+    /// Why it ends.
+    async fn reason(request: Request) -> String {
+        let error = request.into_body().frame().await.unwrap().unwrap_err().into_inner();
+        error.downcast::<Status>().unwrap().get_error_details().error_info().unwrap().reason.clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_message_waits_for_its_turn_in_bounded_time_and_gives_its_bytes_back() {
+        let bodies = Bodies::new(usize::MAX);
+        let turns = aside::all_turns().await;
+        for (grpc_timeout, expected, seconds) in [
+            (None, "TOO_MANY_LARGE_BODIES", aside::TURN_TIMEOUT.as_secs()),
+            (Some("3600S"), "TOO_MANY_LARGE_BODIES", aside::TURN_TIMEOUT.as_secs()),
+            (Some("7S"), "DEADLINE_EXCEEDED", 7),
+        ] {
+            let asked = Instant::now();
+            assert_eq!(reason(count(&bodies, large(grpc_timeout))).await, expected, "{grpc_timeout:?}");
+            assert_eq!(asked.elapsed(), Duration::from_secs(seconds), "{grpc_timeout:?}");
+            assert_eq!(bodies.taken(), 0, "{grpc_timeout:?}");
+        }
+        let mut waiting = count(&bodies, large(None)).into_body();
+        assert!(waiting.frame().now_or_never().is_none(), "it waits");
+        drop(turns);
+        assert_eq!(waiting.frame().await.unwrap().unwrap().into_data().unwrap().len(), LARGE_BYTES + 1);
+        assert!(waiting.frame().await.is_none());
     }
 }

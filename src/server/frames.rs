@@ -1,12 +1,10 @@
-//! The frames of gRPC requests: five bytes that say whether a message is compressed and how long it is, and the message.
+//! What the messages of a gRPC request may be, held against their prefixes.
 
+use super::prefixes::{Mark, Prefix, Prefixes};
 use crate::{
     coding::Coding,
     error::{Error, Kind, Result},
 };
-
-/// The bytes before each message.
-pub(super) const PREFIX_BYTES: usize = 5;
 
 /// What a request may consist of.
 #[derive(Clone, Copy, Debug)]
@@ -30,28 +28,18 @@ impl Rules {
     }
 }
 
-/// How far a request's frames have been read.
+/// How far a request's messages have been read.
 #[derive(Debug)]
 pub(super) struct Frames {
     rules: Rules,
-    /// The bytes so far of a frame's prefix; all of them while its message is read.
-    prefix: [u8; PREFIX_BYTES],
-    prefix_bytes: usize,
-    /// How many bytes of the message are still to come.
-    missing: usize,
+    prefixes: Prefixes,
     /// How many messages have come whole.
     messages: usize,
 }
 
-/// What a frame's prefix says.
-pub(super) fn announced(prefix: [u8; PREFIX_BYTES]) -> (u8, usize) {
-    let [flag, a, b, c, d] = prefix;
-    (flag, usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX))
-}
-
 impl Frames {
     pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, prefix: [0; PREFIX_BYTES], prefix_bytes: 0, missing: 0, messages: 0 }
+        Self { rules, prefixes: Prefixes::default(), messages: 0 }
     }
 
     /// Reads on. Of a message only the length is looked at.
@@ -59,33 +47,20 @@ impl Frames {
     /// # Errors
     /// Invalid for a frame that can't be one, TooLarge, by its prefix.
     pub(super) fn read(&mut self, mut data: &[u8]) -> Result<()> {
-        while let Some((first, rest)) = data.split_first() {
-            if let Some(byte) = self.prefix.get_mut(self.prefix_bytes) {
-                *byte = *first;
-                self.prefix_bytes += 1;
-                data = rest;
-                if self.prefix_bytes == PREFIX_BYTES {
-                    self.begin()?;
-                }
-            } else {
-                let taken = self.missing.min(data.len());
-                data = data.get(taken..).unwrap_or_default();
-                self.missing -= taken;
-            }
-            if self.prefix_bytes == PREFIX_BYTES && self.missing == 0 {
-                self.prefix_bytes = 0;
-                self.messages += 1;
+        while let Some(mark) = self.prefixes.next(&mut data) {
+            match mark {
+                Mark::Begins(prefix) => self.begin(prefix)?,
+                Mark::Ends => self.messages += 1,
             }
         }
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<()> {
+    fn begin(&self, Prefix { flag, length }: Prefix) -> Result<()> {
         if self.messages > 0 && !self.rules.is_stream {
             let message = "The request has more than one message, and this method takes exactly one";
             return Err(Error::new(Kind::Invalid, "too_many_messages", message));
         }
-        let (flag, length) = announced(self.prefix);
         if flag > 1 {
             let message = format!("A message's first byte is {flag}: it must be 0, or 1 if the message is compressed");
             return Err(Error::new(Kind::Invalid, "invalid_frame", message));
@@ -97,7 +72,6 @@ impl Frames {
         if length > self.rules.bytes_max {
             return Err(self.rules.too_large(&format!("takes {length} bytes")));
         }
-        self.missing = length;
         Ok(())
     }
 
@@ -106,22 +80,25 @@ impl Frames {
     /// # Errors
     /// Invalid, if that was too early.
     pub(super) fn end(&self) -> Result<()> {
-        if self.prefix_bytes > 0 && self.prefix_bytes < PREFIX_BYTES {
-            let message =
-                "The request ends within the five bytes before a message, which are a flag and the message's length";
-            return Err(Error::new(Kind::Invalid, "incomplete_body", message));
+        match self.prefixes {
+            Prefixes::InPrefix { came: 0, .. } if self.messages == 0 && !self.rules.is_stream => {
+                let message =
+                    "The request has no message, and this method takes exactly one: send an empty one at least";
+                Err(Error::new(Kind::Invalid, "missing_message", message))
+            }
+            Prefixes::InPrefix { came: 0, .. } => Ok(()),
+            Prefixes::InPrefix { .. } => {
+                let message = "The request ends within the five bytes before a message, which are a flag and the \
+                               message's length";
+                Err(Error::new(Kind::Invalid, "incomplete_body", message))
+            }
+            Prefixes::InMessage { length, missing } => {
+                let came = length - missing;
+                let message =
+                    format!("The request ends within a message: {length} bytes are announced, and {came} came");
+                Err(Error::new(Kind::Invalid, "incomplete_body", message))
+            }
         }
-        if self.prefix_bytes > 0 {
-            let (_, length) = announced(self.prefix);
-            let came = length - self.missing;
-            let message = format!("The request ends within a message: {length} bytes are announced, and {came} came");
-            return Err(Error::new(Kind::Invalid, "incomplete_body", message));
-        }
-        if self.messages == 0 && !self.rules.is_stream {
-            let message = "The request has no message, and this method takes exactly one: send an empty one at least";
-            return Err(Error::new(Kind::Invalid, "missing_message", message));
-        }
-        Ok(())
     }
 }
 

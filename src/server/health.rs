@@ -1,5 +1,5 @@
-//! `grpc.health.v1` as tonic has it, except that its watches come to an end: one that never ended would hold up the drain,
-//! whenever it began.
+//! `grpc.health.v1` as tonic has it, except that its watches come to an end (one that never ended would hold up the drain,
+//! whenever it began), and that its errors are in words.
 
 use std::{
     pin::Pin,
@@ -7,11 +7,17 @@ use std::{
 };
 
 use futures_util::{FutureExt, Stream, StreamExt};
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Code, Request, Response, Status, async_trait};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server::Health};
 
-use super::ready::{Draining, Readiness};
-use crate::service::running;
+use super::ready::{self, Draining, Readiness};
+use crate::{
+    error::{Error, Kind},
+    service::running,
+};
+
+/// How much of a service's name an error quotes, in characters.
+const QUOTED_CHARS_MAX: usize = 128;
 
 /// The health service of a server that drains one day.
 pub(super) struct Ending<H> {
@@ -22,16 +28,32 @@ pub(super) struct Ending<H> {
 #[async_trait]
 impl<H: Health<WatchStream: Unpin>> Health for Ending<H> {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
-        self.inner.check(request).await
+        let service = request.get_ref().service.clone();
+        self.inner.check(request).await.map_err(|status| explained(status, &service))
     }
 
     type WatchStream = Watch<H::WatchStream>;
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let draining = self.readiness.draining();
-        let is_over = false;
-        Ok(self.inner.watch(request).await?.map(|inner| Watch { inner, draining: Some(draining), is_over }))
+        let service = request.get_ref().service.clone();
+        let watch = self.inner.watch(request).await.map_err(|status| explained(status, &service))?;
+        Ok(watch.map(|inner| Watch { inner, draining: Some(draining), is_over: false }))
     }
+}
+
+/// The error that tonic made, with what all of ours have. It has one only: nothing is known of such a service.
+fn explained(status: Status, service: &str) -> Status {
+    if status.code() != Code::NotFound {
+        return status;
+    }
+    let service: String = service.chars().take(QUOTED_CHARS_MAX).collect();
+    let known = ready::SERVICES.iter().filter(|name| !name.is_empty()).copied().collect::<Vec<_>>().join(", ");
+    let message = format!(
+        "There is no health of a service \"{service}\" here: ask for {known}, or for the empty name, which is the whole \
+         gateway"
+    );
+    Error::new(Kind::NotFound, "unknown_service", message).into()
 }
 
 /// One who watches. During the drain it is told what there is to tell, which is that nothing is served, and then the end:

@@ -1,9 +1,10 @@
 //! What the messages of a gRPC request may be, told in the gateway's own words before tonic reads them: as many as the
 //! method takes, each in a frame that is one, whole, compressed only in ways that are understood here, and not too large,
-//! also when it is decompressed. How slow they may come is [`limit`](super::limit)'s business, which lies before this.
+//! also when it is decompressed. How slow they may come is [`clock`](super::clock)'s business, which lies before this.
 
 use std::{
     error::Error as _,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -13,18 +14,14 @@ use axum::{
     BoxError,
     body::{Body, HttpBody},
     extract::Request,
-    response::Response,
 };
 use bytes::Bytes;
-use futures_util::future::{Either, Ready, ready};
 use http_body::Frame;
 use tonic::Status;
-use tower::Service;
 
 use super::{
     encoding::{self, Unpacked},
     frames::{Frames, Rules},
-    grpc,
     methods::Methods,
     open,
 };
@@ -33,9 +30,9 @@ use crate::{
     service::{bodies::Bodies, call},
 };
 
-/// Checks messages, and decompresses them.
+/// How the messages of some services are checked.
 #[derive(Clone)]
-pub(super) struct Layer {
+pub(super) struct Checks {
     /// The largest message, in bytes, as it is sent and when it is decompressed.
     bytes_max: usize,
     /// What to do about a larger one.
@@ -45,7 +42,7 @@ pub(super) struct Layer {
     bodies: Option<Bodies>,
 }
 
-impl Layer {
+impl Checks {
     /// For services that need a key, when there are keys.
     pub(super) fn guarded(bytes_max: usize, methods: &Arc<Methods>, bodies: &Bodies) -> Self {
         let advice = "send less, or raise --max-request-bytes";
@@ -57,42 +54,21 @@ impl Layer {
         let advice = "a message to this service is a short name";
         Self { bytes_max: open::MESSAGE_BYTES_MAX, advice, methods: Arc::clone(methods), bodies: None }
     }
-}
 
-impl<S> tower::Layer<S> for Layer {
-    type Service = Checked<S>;
-
-    fn layer(&self, inner: S) -> Checked<S> {
-        Checked { inner, layer: self.clone() }
-    }
-}
-
-#[derive(Clone)]
-pub(super) struct Checked<S> {
-    inner: S,
-    layer: Layer,
-}
-
-impl<S: Service<Request, Response = Response>> Service<Request> for Checked<S> {
-    type Response = Response;
-    type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<Response, S::Error>>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
+    /// Refuses what a request's head tells already, and has the messages checked, and decompressed, as they come.
+    pub(super) fn check(&self, request: &mut Request) -> Result<()> {
+        let rules = self.rules(request)?;
+        encoding::forget(request.headers_mut());
+        let body = Body::new(Messages { body: mem::take(request.body_mut()), frames: Frames::new(rules) });
+        *request.body_mut() = match rules.coding {
+            Some(coding) => Body::new(Unpacked::new(body, coding, rules, self.bodies.as_ref().map(Bodies::share))),
+            None => body,
+        };
+        Ok(())
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        match self.layer.check_head(&request) {
-            Ok(rules) => Either::Left(self.inner.call(self.layer.check_messages(request, rules))),
-            Err(error) => Either::Right(ready(Ok(grpc::respond(error.into(), request.headers())))),
-        }
-    }
-}
-
-impl Layer {
     /// What a request's head says of its messages.
-    fn check_head(&self, request: &Request) -> Result<Rules> {
+    fn rules(&self, request: &Request) -> Result<Rules> {
         let timeout = call::timeout(request.headers())?;
         // It would be too late whatever comes of it.
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
@@ -101,18 +77,6 @@ impl Layer {
         let is_stream = self.methods.find(request.uri().path())?.takes_stream;
         let coding = encoding::of(request.headers())?;
         Ok(Rules { bytes_max: self.bytes_max, advice: self.advice, is_stream, coding })
-    }
-
-    fn check_messages(&self, mut request: Request, rules: Rules) -> Request {
-        encoding::forget(request.headers_mut());
-        let share = self.bodies.as_ref().map(Bodies::share);
-        request.map(|body| {
-            let messages = Body::new(Messages { body, frames: Frames::new(rules) });
-            match rules.coding {
-                Some(coding) => Body::new(Unpacked::new(messages, coding, rules, share)),
-                None => messages,
-            }
-        })
     }
 }
 

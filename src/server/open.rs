@@ -1,30 +1,20 @@
 //! The services that need no key, health and reflection, and how much of the gateway everybody may have by them: small
 //! messages, few calls at a time on one connection, and few streams in all. Calls with a known key are not counted.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    sync::{Arc, OnceLock},
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, HttpBody},
-    extract::Request,
+    body::Body,
+    extract::{Request, State},
+    middleware::Next,
     response::Response,
 };
-use bytes::Bytes;
-use futures_util::future::{BoxFuture, FutureExt};
-use http::HeaderMap;
-use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::Status;
-use tower::Service;
 
 use super::{
     auth::Keys,
-    grpc, limit,
+    clock, grpc,
     peer::{KEYLESS_CALLS_MAX, Peer},
     ready::Readiness,
 };
@@ -50,14 +40,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Bounds what everybody may have. All clones share the counts.
 #[derive(Clone)]
-pub(super) struct Layer {
+pub(super) struct Open {
     keys: Keys,
     readiness: Readiness,
     watches: Arc<Semaphore>,
     reflections: Arc<Semaphore>,
 }
 
-impl Layer {
+impl Open {
     pub(super) fn new(keys: Keys, readiness: Readiness) -> Self {
         let [watches, reflections] = [WATCHES_MAX, REFLECTIONS_MAX].map(|max| Arc::new(Semaphore::new(max)));
         Self { keys, readiness, watches, reflections }
@@ -90,92 +80,22 @@ impl Layer {
     }
 }
 
-impl<S> tower::Layer<S> for Layer {
-    type Service = Open<S>;
-
-    fn layer(&self, inner: S) -> Open<S> {
-        Open { inner, layer: self.clone() }
-    }
-}
-
-#[derive(Clone)]
-pub(super) struct Open<S> {
-    inner: S,
-    layer: Layer,
-}
-
-impl<S> Service<Request> for Open<S>
-where
-    S: Service<Request, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        let places = match self.layer.admit(&request) {
-            Ok(places) => places,
-            Err(error) => {
-                let refusal = grpc::respond(error.into(), request.headers());
-                return std::future::ready(Ok(refusal)).boxed();
-            }
-        };
-        let verdict = Arc::<OnceLock<Status>>::default();
-        let bound = limit::Bound { bytes_max: MESSAGE_BYTES_MAX, advice: "a message to this service is a short name" };
-        let goes_on = request.uri().path().starts_with(REFLECTION).then(|| limit::GoesOn {
-            idle_timeout: REFLECTION_IDLE_TIMEOUT,
-            draining: self.layer.readiness.draining(),
-            verdict: Arc::clone(&verdict),
-        });
-        let answering = self.inner.call(limit::bounded(request, bound, goes_on));
-        async move { Ok(answering.await?.map(|body| Body::new(Answer { body, verdict, _places: places }))) }.boxed()
-    }
-}
-
-/// An answer that holds its places, and whose end tells why its request was ended, should the service not do so.
-struct Answer {
-    body: Body,
-    verdict: Arc<OnceLock<Status>>,
-    _places: Vec<OwnedSemaphorePermit>,
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
-        let is_good_end = |frame: &Frame<Bytes>| frame.trailers_ref().is_some_and(is_ok);
-        Poll::Ready(match (frame, this.verdict.get()) {
-            (Some(Ok(frame)), Some(verdict)) if is_good_end(&frame) => Some(Ok(Frame::trailers(trailers(verdict)))),
-            (frame, _) => frame,
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-fn is_ok(trailers: &HeaderMap) -> bool {
-    trailers.get("grpc-status").is_some_and(|status| status == "0")
-}
-
-fn trailers(status: &Status) -> HeaderMap {
-    let headers = status.clone().into_http::<()>().into_parts().0.headers;
-    headers
-        .into_iter()
-        .filter_map(|(name, value)| Some((name?, value)))
-        .filter(|(name, _)| name != "content-type")
-        .collect()
+/// Lets a call through if there is a place for it, which it has until its answer has ended.
+pub(super) async fn bound(State(open): State<Open>, request: Request, next: Next) -> Response {
+    let places = match open.admit(&request) {
+        Ok(places) => places,
+        Err(error) => return grpc::respond(error.into(), request.headers()),
+    };
+    let goes_on = request
+        .uri()
+        .path()
+        .starts_with(REFLECTION)
+        .then(|| clock::GoesOn { idle_timeout: REFLECTION_IDLE_TIMEOUT, draining: open.readiness.draining() });
+    let response = next.run(clock::timed(request, goes_on)).await;
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _held = &places;
+            frame
+        }))
+    })
 }

@@ -2,13 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-    routing::get,
-};
+use axum::{Router, extract::State, routing::get};
 use http::StatusCode;
 use tokio::sync::watch;
 use tonic_health::{
@@ -17,8 +11,9 @@ use tonic_health::{
     server::{HealthReporter, HealthService},
 };
 
-use super::{grpc, health};
+use super::health;
 use crate::{
+    error::Error,
     proto::v1::{
         account_service_server, chat_service_server, completion_service_server, embedding_service_server,
         model_service_server,
@@ -26,8 +21,8 @@ use crate::{
     service::running,
 };
 
-/// The empty name stands for the server as a whole, as the health protocol has it.
-const SERVICES: [&str; 6] = [
+/// The services whose health is told. The empty name stands for the server as a whole, as the health protocol has it.
+pub(super) const SERVICES: [&str; 6] = [
     "",
     chat_service_server::SERVICE_NAME,
     completion_service_server::SERVICE_NAME,
@@ -86,6 +81,11 @@ impl Readiness {
         *self.is_draining.borrow()
     }
 
+    /// Lets no new call begin while this drains.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.is_draining() { Err(running::draining()) } else { Ok(()) }
+    }
+
     /// Completes when this drains.
     pub(super) fn draining(&self) -> Draining {
         let mut is_draining = self.is_draining.subscribe();
@@ -101,18 +101,6 @@ impl Readiness {
         }
         (!self.has_key).then_some("Featherless API key not configured: set FEATHERLESS_API_KEY\n")
     }
-}
-
-/// Lets no new call begin while we drain.
-pub(super) async fn refuse_while_draining(
-    State(readiness): State<Readiness>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if !readiness.is_draining() {
-        return next.run(request).await;
-    }
-    grpc::refuse(running::draining(), request.headers())
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {

@@ -10,7 +10,7 @@
 //! ├─ probes      /healthz, /readyz                                       open
 //! ├─ docs, home  /openapi.json, /docs, /                                 open
 //! ├─ gRPC        only_grpc → gRPC-Web ─┬─ bounds → messages → health, reflection                              open
-//! │                                    └─ limit → begin → auth → messages → bodies → ChatService, … (→ pack → ModelService)
+//! │                                    └─ clock → begin → auth → messages → bodies → ChatService, … (→ pack → ModelService)
 //! ├─ REST        begin → auth → bodies → the OpenAI door                 (begin: not while we drain)
 //! └─ fallback    unknown paths, in the caller's dialect
 //! ```
@@ -26,13 +26,17 @@ use axum::{
 use tokio::time::Instant;
 use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
+use tower::util::MapRequestLayer;
 
 use super::{
-    ambiguity, auth, bodies, contract, cors, early, encoding, grpc, limit, messages,
+    ambiguity, auth, bodies, clock, contract, cors, early, encoding,
+    gate::gate,
+    grpc,
+    messages::Checks,
     methods::Methods,
-    open,
+    open::{self, Open},
     peer::Peer,
-    ready::{self, Readiness},
+    ready::Readiness,
     reflection, unread,
 };
 use crate::{
@@ -56,11 +60,19 @@ pub(super) fn router(
 ) -> Result<Router> {
     let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
     let bodies = Bodies::new(config.inflight_request_bytes_max());
-    let begin = || from_fn_with_state(readiness.clone(), ready::refuse_while_draining);
     let keys = auth::Keys::new(&config.api_keys, &config.units.key_weights);
 
     let files = contract::files()?;
     let methods = Arc::new(Methods::new(&files));
+
+    let (begins, knows) = (readiness.clone(), keys.clone());
+    let begin = gate(move |_: &mut Request| begins.check());
+    let auth = gate(move |request: &mut Request| auth::check(&knows, request));
+    let count = {
+        let bodies = bodies.clone();
+        MapRequestLayer::new(move |request| bodies::count(&bodies, request))
+    };
+    let messages = |checks: Checks| gate(move |request: &mut Request| checks.check(request));
 
     let Services { chat, completions, embeddings, models, account } = services.clone();
     let models = Routes::new(ModelServiceServer::new(models).max_decoding_message_size(bytes_max))
@@ -74,24 +86,24 @@ pub(super) fn router(
         .into_axum_router()
         .reset_fallback()
         .merge(models)
-        .layer(bodies::Layer(bodies.clone()))
-        .layer(messages::Layer::guarded(bytes_max, &methods, &bodies))
-        .layer(auth::layer(&keys))
-        .layer(begin())
-        .layer(limit::Layer { bytes_max });
+        .layer(count.clone())
+        .layer(messages(Checks::guarded(bytes_max, &methods, &bodies)))
+        .layer(auth.clone())
+        .layer(begin.clone())
+        .layer(MapRequestLayer::new(|request| clock::timed(request, None)));
     let open = Routes::new(readiness.health_service())
         .into_axum_router()
         .reset_fallback()
         .merge(reflection::routes(&files)?)
-        .layer(messages::Layer::open(&methods))
-        .layer(open::Layer::new(keys.clone(), readiness.clone()));
+        .layer(messages(Checks::open(&methods)))
+        .layer(from_fn_with_state(Open::new(keys.clone(), readiness.clone()), open::bound));
     let grpc = Router::new()
         .merge(guarded)
         .merge(open)
         .layer(GrpcWebLayer::new())
         .layer(from_fn_with_state(Arc::clone(&methods), grpc::only_grpc));
 
-    let rest = rest::routes(services, bytes_max).layer(bodies::Layer(bodies)).layer(auth::layer(&keys)).layer(begin());
+    let rest = rest::routes(services, bytes_max).layer(count).layer(auth).layer(begin);
 
     Ok(Router::new()
         .merge(readiness.probes())

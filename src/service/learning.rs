@@ -87,7 +87,7 @@ impl<'a> Learning<'a> {
                         is_known = self.ask_others(is_known).await;
                     }
                     Ok(Some(Ok(_))) => {}
-                    Ok(Some(Err(error))) if error.code() == "draining" => return,
+                    Ok(Some(Err(error))) if error.is_draining() => return,
                     Ok(Some(Err(error))) => tracing::warn!(
                         code = error.code(),
                         retry_after = ?wait,

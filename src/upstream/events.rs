@@ -101,6 +101,8 @@ pub struct Events<M> {
     frames_without_event: usize,
     /// How much more the body may have.
     bytes_left: usize,
+    /// The length of the last event, in bytes.
+    event_bytes: usize,
     alarm: Pin<Box<Sleep>>,
     model: Option<String>,
     request_id: Option<String>,
@@ -148,6 +150,7 @@ impl<M: Chunk> Events<M> {
             is_waiting: true,
             frames_without_event: 0,
             bytes_left: ask.bytes_max.unwrap_or(usize::MAX),
+            event_bytes: 0,
             alarm: Box::pin(sleep_until(due.0)),
             model: ask.model.map(str::to_owned),
             request_id,
@@ -159,6 +162,12 @@ impl<M: Chunk> Events<M> {
     /// The same, and its errors don't tell this.
     pub(super) fn hiding(self, secret: Option<SecretString>) -> Self {
         Self { secret, ..self }
+    }
+
+    /// The length of the event in which the last piece came, in bytes. Not that of one without its empty line, after which
+    /// nothing comes.
+    pub(super) fn event_bytes(&self) -> usize {
+        self.event_bytes
     }
 
     /// The error as the caller gets it.
@@ -219,6 +228,7 @@ impl<M: Chunk> Events<M> {
                 Err(TooLong) => return Some(Meaning::Broken(too_long())),
             };
             if !is_blank(&event) {
+                self.event_bytes = event.data.len();
                 return Some(Self::understand(&mut self.choices, &mut self.identity, &event, self.model.as_deref()));
             }
         }

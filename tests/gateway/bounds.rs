@@ -12,7 +12,11 @@ use featherwire::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, Reply, Scripted, door::grpc_failure, gateway::http, prompt, scripted::whole,
+    Door, Emulator, Gateway, MODEL, Reply, Scripted,
+    door::grpc_failure,
+    gateway::http,
+    prompt,
+    scripted::{chunk, finish, whole},
 };
 
 async fn post(gateway: &Gateway, path: &str, body: String) -> (u16, Value) {
@@ -158,6 +162,28 @@ async fn the_openapi_document_has_the_same_limits() {
     assert_eq!(chat["logit_bias"].to_string().matches("\"maxProperties\":262144").count(), 1);
     assert_eq!(schemas["StringList"]["maxItems"], 65_536);
     assert_eq!(schemas["ContentParts"]["maxItems"], 8192);
+}
+
+#[tokio::test]
+async fn what_comes_before_an_answer_is_held_back_within_a_bound() {
+    const MIB: usize = 1024 * 1024;
+    let early = json!({"id": "x", "created": 1, "model": MODEL, "later": "x".repeat(MIB),
+        "choices": [{"index": 0, "delta": {"role": "assistant"}}]});
+    let events = |count: usize| {
+        let mut events = vec![early.to_string(); count];
+        events.extend([chunk("a"), finish(), "[DONE]".to_owned()]);
+        Reply::Events(events)
+    };
+    let upstream = Scripted::always(events(15)).await;
+    let gateway = Gateway::to(upstream.address).await;
+    for door in [Door::GrpcStream, Door::RestStream] {
+        upstream.replies(events(15));
+        assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content, "a");
+        upstream.replies(events(16));
+        let failure = gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_bad_answer");
+        assert!(failure.message.contains("16777216 bytes before anything of the answer"), "{failure:?}");
+        upstream.rests().await;
+    }
 }
 
 #[tokio::test]

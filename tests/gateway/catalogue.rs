@@ -15,7 +15,9 @@ use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 
-use crate::support::{Door, Emulator, Gateway, PATIENCE, Reply, Scripted, gateway::http, prompt, scripted::Then};
+use crate::support::{
+    Door, Emulator, Gateway, PATIENCE, Reply, Scripted, gateway::http, passes, prompt, scripted::Then,
+};
 
 #[derive(Parser)]
 struct Options {
@@ -44,10 +46,7 @@ async fn minutes_pass(minutes: u64) {
 }
 
 async fn seconds_pass(seconds: u64) {
-    // The clock is moved, not stopped: sockets go on in real time.
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(seconds)).await;
-    tokio::time::resume();
+    passes(Duration::from_secs(seconds)).await;
 }
 
 #[tokio::test]
@@ -60,13 +59,49 @@ async fn it_is_fetched_once_however_many_ask() {
         let answer: Value = serde_json::from_slice(&answer.unwrap().bytes().await.unwrap()).unwrap();
         assert_eq!(
             answer["data"][0],
-            json!({"id": "a/1", "object": "model", "created": 0, "owned_by": "", "later": {"b": 1, "a": 2}})
+            json!({"id": "a/1", "object": "model", "created": 0, "owned_by": "a", "later": {"b": 1, "a": 2}})
         );
     }
     let mut client = ModelServiceClient::new(gateway.channel().await);
     assert_eq!(ids(&page(&mut client, 10, "").await), ["a/1", "a/2"]);
     assert_eq!(client.get_model(GetModelRequest { model: "a/2".to_owned() }).await.unwrap().into_inner().id, "a/2");
     assert_eq!(upstream.only().head.lines().next(), Some("GET /v1/models HTTP/1.1"));
+}
+
+/// OpenAI's schema requires both members, and has null for neither.
+#[tokio::test]
+async fn a_model_has_an_owner_and_a_date_at_every_door_whatever_upstream_leaves_out() {
+    let list = json!({"object": "list", "data": [
+        {"id": "org/bare"},
+        {"id": "org/null", "owned_by": null, "created": null},
+        {"id": "org/told", "owned_by": "somebody", "created": 7},
+        {"id": "org/odd", "owned_by": ["a", "b"]},
+        {"id": "without-an-organisation"},
+    ]});
+    let upstream = Scripted::always(Reply::Json(200, list)).await;
+    let gateway = Gateway::to(upstream.address).await;
+    let get = async |path: &str| {
+        let answer = http().get(gateway.url(path)).send().await.unwrap().bytes().await.unwrap();
+        serde_json::from_slice::<Value>(&answer).unwrap()
+    };
+    let expected = [
+        ("org/bare", json!("org"), 0),
+        ("org/null", json!("org"), 0),
+        ("org/told", json!("somebody"), 7),
+        ("org/odd", json!(["a", "b"]), 0),
+        ("without-an-organisation", json!(""), 0),
+    ];
+    let lists = [get("/v1/models").await, get("/v1/models?q=o").await];
+    for (place, (id, owner, created)) in expected.iter().enumerate() {
+        let single = get(&format!("/v1/models/{id}")).await;
+        for model in [&lists[0]["data"][place], &lists[1]["data"][place], &single] {
+            let said = (model["id"].as_str(), &model["owned_by"], model["created"].as_i64());
+            assert_eq!(said, (Some(*id), owner, Some(*created)), "{model}");
+        }
+    }
+    let mut client = ModelServiceClient::new(gateway.channel().await);
+    let bare = client.get_model(GetModelRequest { model: "org/bare".to_owned() }).await.unwrap().into_inner();
+    assert_eq!((&*bare.owned_by, bare.created), ("org", 0));
 }
 
 #[tokio::test]

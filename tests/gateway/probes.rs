@@ -1,6 +1,8 @@
 //! Health, by HTTP and by `grpc.health.v1`.
 
+use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_types::StatusExt;
 
 use crate::support::{Door, Emulator, Gateway, MODEL, Reply, Scripted, gateway::http, prompt};
 
@@ -30,6 +32,29 @@ async fn a_gateway_without_an_upstream_key_is_alive_but_not_ready() {
     let response = http().get(gateway.url("/readyz")).send().await.unwrap();
     assert_eq!(response.status(), 503);
     assert!(response.text().await.unwrap().contains("FEATHERLESS_API_KEY"));
+}
+
+#[tokio::test]
+async fn a_service_that_there_is_not_is_told_in_words() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let mut client = HealthClient::new(gateway.channel().await);
+    let ask = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    for service in ["featherwire.v1.ChatServise", "größe", &"x".repeat(3000)] {
+        let checked = client.check(ask(service)).await.unwrap_err();
+        let watched = client.watch(ask(service)).await.unwrap_err();
+        for status in [checked, watched] {
+            let info = status.get_error_details().error_info().cloned().expect("an ErrorInfo");
+            assert_eq!(
+                (status.code(), &*info.reason, &*info.domain),
+                (Code::NotFound, "UNKNOWN_SERVICE", "featherwire")
+            );
+            let quoted: String = service.chars().take(100).collect();
+            assert!(status.message().contains(&quoted), "{status:?}");
+            assert!(status.message().contains("featherwire.v1.ChatService"), "{status:?}");
+            assert!(status.message().len() < 1024, "{status:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -13,15 +13,16 @@
 //! | `{"type":"error","error":{"type","message"}}` | Anthropic |
 //! | `{"msg"}`, a JSON string, a list of any of these, plain text | others |
 //!
-//! Members are read one by one where they stand, so that one with odd content spoils none of the others.
-
-use std::collections::BTreeMap;
+//! Members are read one by one where they stand, as [`values`](super::values) does it, so that one with odd content spoils
+//! none of the others.
 
 use http::StatusCode;
-use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use super::words::{field_path, identifier, quotable};
+use super::{
+    values::{ANSWERS, CODES, MESSAGES, Members, PARAMS, STATUSES, TYPES, each_element, object, says_something, text},
+    words::{field_path, identifier, quotable},
+};
 
 /// How deep errors may be nested in errors.
 const DEPTH_MAX: usize = 6;
@@ -29,18 +30,8 @@ const DEPTH_MAX: usize = 6;
 /// How many errors of a list are quoted.
 const LISTED_MAX: usize = 5;
 
-/// Members that have a message, the one that says most first.
-const MESSAGES: [&str; 8] =
-    ["message", "detail", "errors", "msg", "error_message", "errorMessage", "error_description", "reason"];
-
-/// Members that have a code, a status, a type, or the bad field's path.
-const CODES: [&str; 3] = ["code", "error_code", "errorCode"];
-const STATUSES: [&str; 4] = ["status", "statusCode", "status_code", "http_status"];
-const TYPES: [&str; 2] = ["type", "error_type"];
-const PARAMS: [&str; 4] = ["param", "loc", "pointer", "field"];
-
-/// Members that answers have and errors don't.
-const ANSWERS: [&str; 5] = ["choices", "data", "tokens", "usage", "used_cost"];
+/// How many parts the path of a field may have. What is deeper has no path.
+const PATH_PARTS_MAX: usize = 64;
 
 /// What an error says, whatever its shape.
 #[derive(Debug, Default, PartialEq)]
@@ -74,19 +65,25 @@ impl Said {
         let document = std::str::from_utf8(body).ok()?;
         let Some(members) = object(document) else {
             // Google's way: the error in a list.
-            let list = serde_json::from_str::<Vec<&RawValue>>(document).ok()?;
-            return list.iter().take(LISTED_MAX).find_map(|item| Self::by_success(object_bytes(item)?));
+            let (mut said, mut count) = (None, 0);
+            each_element(document, |item| {
+                count += 1;
+                if count <= LISTED_MAX && said.is_none() {
+                    said = object_bytes(item).and_then(Self::by_success);
+                }
+            })?;
+            return said;
         };
         let has = |name: &str| members.get(name).is_some_and(|value| says_something(value, DEPTH_MAX));
         if !has("error") {
-            let object = members.get("object").and_then(|value| text(value));
+            let object = members.get("object").and_then(text);
             let is_error = match object.as_deref() {
                 Some("error") => true,
                 Some(_) => false,
                 None => MESSAGES.iter().any(|name| has(name)),
             };
             // A list that has anything in it is an answer, whatever that is.
-            let is_there = |name: &&str| members.get(*name).is_some_and(|value| says_something(value, 1));
+            let is_there = |name: &&str| members.get(name).is_some_and(|value| says_something(value, 1));
             if !is_error || ANSWERS.iter().any(is_there) {
                 return None;
             }
@@ -108,14 +105,11 @@ impl Said {
         if let Some(members) = object(value.get()) {
             return Self::by_members(&members, depth);
         }
-        match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
-            Ok(list) => Self::by_list(&list, depth),
-            Err(_) => Self { status: status(value), ..Self::default() },
-        }
+        Self::by_list(value, depth).unwrap_or_else(|| Self { status: status(value), ..Self::default() })
     }
 
     fn by_members(members: &Members<'_>, depth: usize) -> Self {
-        let get = |name: &&str| members.get(*name).copied().filter(|value| says_something(value, depth));
+        let get = |name: &&str| members.get(name).filter(|value| says_something(value, depth));
         let error = get(&"error").map(|error| Self::by_value(error, depth)).unwrap_or_default();
         // A text beside a message is mostly the status's name, and says less.
         let (mut said, bare) = if get(&"error").is_some_and(|error| text(error).is_some()) {
@@ -147,25 +141,34 @@ impl Said {
             .or(Self { message: get(&"title").and_then(text).and_then(|title| quotable(&title)), ..Self::default() })
     }
 
-    /// The errors of a list, each with the path of its field if it has one.
-    fn by_list(list: &[&RawValue], depth: usize) -> Self {
-        let items = list.iter().map(|item| (Self::by_value(item, depth), is_validation(item)));
-        let status = list.iter().any(|item| is_validation(item)).then_some(StatusCode::UNPROCESSABLE_ENTITY);
-        Self::joined(items, list.len()).or(Self { status, ..Self::default() })
+    /// The errors of a list, each with the path of its field if it has one. None for what is no list.
+    fn by_list(list: &RawValue, depth: usize) -> Option<Self> {
+        let (mut items, mut count, mut is_any_validation) = (Vec::new(), 0, false);
+        each_element(list.get(), |item| {
+            count += 1;
+            let is_validation = is_validation(item);
+            is_any_validation |= is_validation;
+            if items.len() < LISTED_MAX {
+                items.push((Self::by_value(item, depth), is_validation));
+            }
+        })?;
+        let status = is_any_validation.then_some(StatusCode::UNPROCESSABLE_ENTITY);
+        Some(Self::joined(items, count).or(Self { status, ..Self::default() }))
     }
 
     /// The errors of an object with a member for each bad field.
     fn by_fields(fields: &Members<'_>, depth: usize) -> Self {
-        let items = fields.iter().map(|(name, value)| {
+        let items = fields.kept.iter().take(LISTED_MAX).map(|(name, value)| {
             let param = field_path(&name.0);
             (Self { param, ..Self::by_value(value, depth) }, true)
         });
-        Self::joined(items, fields.len())
+        Self::joined(items, fields.kept.len() + fields.left_out)
     }
 
-    fn joined(items: impl Iterator<Item = (Self, bool)>, count: usize) -> Self {
+    /// These errors, of `count` in all.
+    fn joined(items: impl IntoIterator<Item = (Self, bool)>, count: usize) -> Self {
         let (mut said, mut messages) = (Self::default(), Vec::new());
-        for (mut item, has_path) in items.take(LISTED_MAX) {
+        for (mut item, has_path) in items {
             match (item.message.take(), &item.param) {
                 (Some(message), Some(path)) if has_path => messages.push(format!("{path}: {message}")),
                 (Some(message), _) => messages.push(message),
@@ -192,21 +195,9 @@ impl Said {
     }
 }
 
-type Members<'a> = BTreeMap<Text, &'a RawValue>;
-
-/// The members of an object, unread. Of two with the same name the last counts, as everywhere in JSON here.
-fn object(text: &str) -> Option<Members<'_>> {
-    serde_json::from_str(text).ok()
-}
-
 /// The bytes of an object.
 fn object_bytes(value: &RawValue) -> Option<&[u8]> {
     value.get().starts_with('{').then(|| value.get().as_bytes())
-}
-
-/// A string. Half of a surrogate pair in it becomes U+FFFD.
-fn text(value: &RawValue) -> Option<String> {
-    serde_json::from_str(value.get()).ok().map(|Text(text)| text)
 }
 
 /// A status of failure, as a number or in a text.
@@ -220,7 +211,7 @@ fn status(value: &RawValue) -> Option<StatusCode> {
 
 /// Whether a list's item tells where in the request the error is, as FastAPI's `loc` does: the request failed a check.
 fn is_validation(item: &RawValue) -> bool {
-    object(item.get()).is_some_and(|members| ["loc", "pointer"].iter().any(|name| members.contains_key(*name)))
+    object(item.get()).is_some_and(|members| ["loc", "pointer"].iter().any(|name| members.get(name).is_some()))
 }
 
 /// The path of a field: as it is, or from FastAPI's list (`["body","messages",0]`), or from a JSON pointer (`#/messages/0`).
@@ -229,8 +220,16 @@ fn path(value: &RawValue) -> Option<String> {
         let pointer = text.strip_prefix('#').unwrap_or(&text).strip_prefix('/');
         return field_path(&pointer.map_or(text.clone(), |pointer| joined(pointer.split('/'))));
     }
-    let list = serde_json::from_str::<Vec<&RawValue>>(value.get()).ok()?;
-    let parts: Vec<_> = list.iter().map(|part| text(part).unwrap_or_else(|| part.get().to_owned())).collect();
+    let (mut parts, mut count) = (Vec::new(), 0);
+    each_element(value.get(), |part| {
+        count += 1;
+        if count <= PATH_PARTS_MAX {
+            parts.push(text(part).unwrap_or_else(|| part.get().to_owned()));
+        }
+    })?;
+    if count > PATH_PARTS_MAX {
+        return None;
+    }
     // Which part of the request it was in is no part of the path.
     let parts = parts.iter().map(String::as_str);
     field_path(&joined(parts.enumerate().filter(|(place, part)| *place > 0 || *part != "body").map(|(_, part)| part)))
@@ -247,56 +246,6 @@ fn joined<'a>(parts: impl Iterator<Item = &'a str>) -> String {
         }
     }
     path
-}
-
-/// Whether a value says anything at all: null, `false`, zero, empty texts, lists and objects don't, nor what has only such in
-/// it.
-fn says_something(value: &RawValue, depth: usize) -> bool {
-    let Some(depth) = depth.checked_sub(1) else { return true };
-    let json = value.get();
-    match json.bytes().next() {
-        Some(b'n' | b'f') => false,
-        Some(b'"') => text(value).is_none_or(|text| !text.trim().is_empty()),
-        Some(b'{') => object(json).is_none_or(|members| members.values().any(|value| says_something(value, depth))),
-        Some(b'[') => {
-            let list = serde_json::from_str::<Vec<&RawValue>>(json);
-            list.map_or(true, |list| list.iter().any(|value| says_something(value, depth)))
-        }
-        _ => json.parse::<f64>() != Ok(0.0),
-    }
-}
-
-/// A string, read as far as it can be.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Text(String);
-
-impl std::borrow::Borrow<str> for Text {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Text;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(text.to_owned()))
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
-                Ok(Text(String::from_utf8_lossy(bytes).into_owned()))
-            }
-        }
-        // Not as a string: half of a surrogate pair would be an error.
-        deserializer.deserialize_bytes(Visitor)
-    }
 }
 
 #[cfg(test)]

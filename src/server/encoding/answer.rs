@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, BodyStream, StreamBody};
 use super::{ENCODING, takes_gzip};
 use crate::{
     coding::{COMPRESSED_MIN, Coding, Gzip},
-    server::frames::{PREFIX_BYTES, announced},
+    server::prefixes::{PREFIX_BYTES, Prefix},
 };
 
 /// Compresses the message of an answer that is large enough, for a caller who takes that.
@@ -36,7 +36,7 @@ pub(in crate::server) async fn pack(request: Request, next: Next) -> Response {
 
 /// A whole frame with its message compressed. None if that is not worth it.
 async fn packed(frame: &Bytes) -> Option<Bytes> {
-    let (flag, length) = announced(*frame.first_chunk::<PREFIX_BYTES>()?);
+    let Prefix { flag, length } = Prefix::read(*frame.first_chunk()?);
     let message = frame.slice(PREFIX_BYTES..);
     if flag != 0 || message.len() != length || (length as u64) < COMPRESSED_MIN {
         return None;

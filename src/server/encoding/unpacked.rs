@@ -19,7 +19,10 @@ use tonic::Status;
 use crate::{
     coding::{Coding, Undecodable},
     error::{Error, Kind, Result},
-    server::frames::{PREFIX_BYTES, Rules, announced},
+    server::{
+        frames::Rules,
+        prefixes::{PREFIX_BYTES, Prefix},
+    },
     service::bodies::Share,
 };
 
@@ -56,8 +59,7 @@ impl Unpacked {
 
     /// Takes the next frame, if it has come whole.
     fn next(&mut self) -> Option<(bool, Bytes)> {
-        let prefix = self.received.first_chunk::<PREFIX_BYTES>()?;
-        let (flag, length) = announced(*prefix);
+        let Prefix { flag, length } = Prefix::read(*self.received.first_chunk()?);
         let bytes = PREFIX_BYTES.checked_add(length).filter(|bytes| *bytes <= self.received.len())?;
         // An empty message needs no compressing, whatever its flag says.
         Some((flag == 1 && length > 0, self.received.split_to(bytes).freeze()))

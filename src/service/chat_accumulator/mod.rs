@@ -34,9 +34,12 @@ use crate::{
     proto::v1::{
         Annotation, Audio, ChatChoice, ChatChunkChoice, ChatDelta, ChatMessage, ContentPart, ContentParts,
         CreateChatCompletionResponse, Logprobs, StreamChatCompletionResponse, TokenLogprob, Usage, chat_delta,
-        chat_message::Body,
+        chat_message::Body, limits,
     },
 };
+
+/// How many tool calls a piece may have that is no list of objects: as many as one that is.
+const TOOL_CALLS_MAX: usize = limits::CHAT_DELTA_TOOL_CALLS.max;
 
 /// Adds up one answer.
 #[derive(Debug, Default)]
@@ -71,7 +74,8 @@ impl ChatAccumulator {
             let known = self.choices.entry(choice.index).or_default();
             let before = known.structure_bytes();
             known.add(choice);
-            self.structure_bytes += known.structure_bytes().saturating_sub(before);
+            let added = known.structure_bytes().saturating_sub(before);
+            self.structure_bytes = self.structure_bytes.saturating_add(added);
         }
     }
 
@@ -117,6 +121,9 @@ impl Choice {
     fn structure_bytes(&self) -> usize {
         let tokens = self.logprobs.as_ref().map_or(0, |sum| sum.content.len() + sum.refusal.len());
         let message = &self.message;
+        if message.has_too_long_a_list {
+            return usize::MAX;
+        }
         let bytes = [
             if self.has_begun { size_of::<Self>() } else { 0 },
             tokens.saturating_mul(size_of::<TokenLogprob>()),
@@ -196,6 +203,8 @@ struct MessageSum {
     audio: Option<AudioSum>,
     annotations: Vec<Annotation>,
     unknown: Unknown,
+    /// A list was too long to be read.
+    has_too_long_a_list: bool,
 }
 
 impl MessageSum {
@@ -219,7 +228,9 @@ impl MessageSum {
         self.refusal.add(refusal, "refusal", &mut extra);
         self.reasoning.add(reasoning, "reasoning", &mut extra);
         self.reasoning_content.add(reasoning_content, "reasoning_content", &mut extra);
-        let odd = extra.remove("tool_calls").map(|json| readable(&json)).unwrap_or_default();
+        let odd = extra.remove("tool_calls").map(|json| readable::<_, TOOL_CALLS_MAX>(&json));
+        self.has_too_long_a_list |= odd == Some(None);
+        let odd = odd.flatten().unwrap_or_default();
         tool_calls.into_iter().chain(odd).for_each(|call| self.tool_calls.add(call));
         if let Some(call) = function_call {
             self.function_call.get_or_insert_default().add_function(*call);

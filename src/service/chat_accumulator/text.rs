@@ -6,9 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::proto::bounds::entry;
+use crate::{json, proto::bounds::entry};
 
 type Extra = BTreeMap<String, String>;
 
@@ -269,12 +270,13 @@ pub(super) fn prefer<T>(field: Option<&T>, name: &str, extra: &mut Extra) {
     }
 }
 
-/// A list of messages that came in another form than a list of objects: its elements that can be read.
-pub(super) fn readable<T: serde::de::DeserializeOwned>(json: &str) -> Vec<T> {
+/// A list of messages that came in another form than a list of objects: its elements that can be read. None for a list of
+/// more than `MAX` elements.
+pub(super) fn readable<T: DeserializeOwned, const MAX: usize>(json: &str) -> Option<Vec<T>> {
     let elements = if json.starts_with('[') {
-        serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default()
+        json::peek::<json::Unread<'_, MAX>>(json).ok()?.0
     } else {
         serde_json::from_str::<&RawValue>(json).into_iter().collect()
     };
-    elements.into_iter().filter_map(|json| crate::json::decode_answer(json.get().as_bytes()).ok()).collect()
+    Some(elements.into_iter().filter_map(|json| json::decode_answer(json.get().as_bytes()).ok()).collect())
 }

@@ -116,7 +116,7 @@ impl Catalogue {
 
     /// The same error; if it is about a model that there isn't, with names that are near.
     pub async fn suggest(&self, id: &str, error: Error) -> Error {
-        if error.code() != "model_not_found" {
+        if !error.is_model_not_found() {
             return error;
         }
         match self.get_soon().await {

@@ -65,8 +65,21 @@ impl Copy {
 
 /// An entry of the upstream's list as a model: an object with an id that can be asked for. None for anything else.
 fn model(entry: &RawValue) -> Option<Model> {
-    let model: Model = json::decode_answer(entry.get().as_bytes()).ok()?;
+    let mut model: Model = json::decode_answer(entry.get().as_bytes()).ok()?;
+    name_owner(&mut model);
     has_id(&model).then_some(model)
+}
+
+/// Names the owner of a model where upstream doesn't: the organisation in its id. OpenAI's schema requires the member, and an
+/// empty one says less than is known. `created` is required too, but nobody else knows it, the schema has no null for it, and
+/// strict clients refuse a list without it: it stays 0, which the contract explains. Any other number would pass for a date.
+fn name_owner(model: &mut Model) {
+    if model.owned_by.is_empty()
+        && !model.extra.contains_key("owned_by")
+        && let Some((organisation, _)) = model.id.split_once('/')
+    {
+        organisation.clone_into(&mut model.owned_by);
+    }
 }
 
 fn has_id(model: &Model) -> bool {
@@ -83,7 +96,10 @@ pub fn keep_models(answer: &mut ListModelsResponse) {
             answer.models = list.iter().filter_map(|entry| model(entry)).collect();
             answer.extra.remove("data");
         }
-        None => answer.models.retain(has_id),
+        None => {
+            answer.models.retain(has_id);
+            answer.models.iter_mut().for_each(name_owner);
+        }
     }
     log_skipped(listed - answer.models.len());
 }

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use featherwire::emulator::EmulatorConfig;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 use super::support::{EMBEDDING_MODEL, MODEL, MODEL_OF_4_UNITS, PATIENCE, Peer, ask, ask_model, with};
+use crate::support::passes;
 
 /// Slow enough that a test can look while an answer is under way.
 fn slow(units: Option<u32>) -> EmulatorConfig {
@@ -87,14 +91,18 @@ async fn the_units_of_a_cancelled_request_stay_for_a_while_and_those_of_an_answe
     let refused = peer.post("/v1/chat/completions", &ask_model("emulator/503", "x")).await;
     assert_eq!((refused.status, &peer.snapshot().await["used_cost"]), (503, &json!(0)));
 
-    let connection = peer.send_raw(&ask_model(MODEL_OF_4_UNITS, "x")).await;
+    let mut connection = peer.send_raw(&ask_model(MODEL_OF_4_UNITS, "x")).await;
     peer.until_used(4).await;
-    drop(connection);
-    // The emulator is as fast as it can be here, so that a request that it would let in would be in by now.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // The emulator closes its side as well when it has given the request up.
+    connection.shutdown().await.unwrap();
+    assert_eq!(timeout(PATIENCE, connection.read_to_end(&mut Vec::new())).await.unwrap().unwrap(), 0);
+    passes(release_after / 2).await;
     let snapshot = peer.snapshot().await;
     assert_eq!((&snapshot["used_cost"], &snapshot["request_count"]), (&json!(4), &json!(1)));
     assert_eq!(peer.post("/v1/chat/completions", &ask("x")).await.status, 429);
+    passes(release_after / 2).await;
+    let snapshot = peer.snapshot().await;
+    assert_eq!((&snapshot["used_cost"], &snapshot["request_count"]), (&json!(0), &json!(0)));
 }
 
 #[tokio::test]

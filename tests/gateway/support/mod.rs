@@ -15,6 +15,13 @@ pub use scripted::{Reply, Scripted};
 /// however busy the machine is.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
+/// Time passes for all that runs in this test: the clock is moved, not stopped, and sockets go on in real time.
+pub async fn passes(time: std::time::Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 pub const MODEL: &str = "meta-llama/Meta-Llama-3.1-8B-Instruct";
 
 /// A request with one user message.

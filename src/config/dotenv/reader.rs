@@ -1,124 +1,31 @@
-//! The file `.env` in the working directory: lines of `NAME=value`.
-//!
-//! Readers of such files disagree about what an unquoted `$`, `#`, `\` or quote means, and many change the value without
-//! a word. Here a value is taken as it is written or not at all: a line that is not certain is an error with its number.
-//! A line that other readers take differently is a warning. No message holds a value.
+//! Reads the text of a `.env` file line by line: the values that are certain, and what is wrong or doubtful about the others.
 
-use std::{
-    collections::BTreeMap,
-    env,
-    fs::File,
-    io::{self, Read},
-    mem,
-};
+use std::{collections::BTreeMap, mem};
 
-use super::Names;
-
-/// The largest file that is read.
-const BYTES_MAX: u64 = 1024 * 1024;
+use crate::config::Names;
 
 /// How many errors, and how many warnings, are told.
 const FINDINGS_MAX: usize = 20;
 
 const SINGLE_QUOTES: &str = "put the whole value in single quotes: NAME='value'";
 
-/// What was read from `.env`.
-#[derive(Debug, Default)]
-pub struct Dotenv {
-    /// The variables that are set from there, with their lines.
-    lines: BTreeMap<String, usize>,
-    /// What its reader should know: one sentence each.
-    pub warnings: Vec<String>,
-}
+const UNCLOSED: Fault = ("the value's quote is not closed on its line", "close it, or put the value in single quotes");
 
-impl Dotenv {
-    /// ".env line 3: ", if the variable was set there, else nothing.
-    pub(super) fn place(&self, name: &str) -> String {
-        self.line_of(name).map(|line| format!(".env line {line}: ")).unwrap_or_default()
-    }
-
-    /// The line of `.env` that set this variable, if one did.
-    pub fn line_of(&self, name: &str) -> Option<usize> {
-        self.lines.get(name).copied()
-    }
-
-    /// Reads `.env` in the working directory, if there is one, into the environment. What is already there wins.
-    ///
-    /// # Errors
-    /// Sentences that name the bad lines, without their values.
-    pub fn read(names: &Names) -> Result<Self, String> {
-        let bytes = match read_file() {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(unreadable(&error)),
-        };
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > BYTES_MAX) {
-            return Err(format!(".env is larger than {BYTES_MAX} bytes: is it the right file?"));
-        }
-        let mut reader = Reader::new(names, &|name| env::var(name).ok());
-        reader.read(&bytes);
-        let Reader { entries, errors, warnings, .. } = reader;
-        if !errors.is_empty() {
-            return Err(errors.join("\n  "));
-        }
-        let is_new = |name: &str| env::var_os(name).is_none();
-        let lines = entries.iter().filter(|(name, _)| is_new(name)).map(|(name, entry)| (name.clone(), entry.line));
-        let dotenv = Self { lines: lines.collect(), warnings };
-        // The values are known already. They go through the crate because setting a variable is unsafe for us.
-        let text: String =
-            entries.iter().map(|(name, entry)| format!("{name}=\"{}\"\n", escaped(&entry.value))).collect();
-        dotenvy::from_read(text.as_bytes()).map_err(|_| ".env holds a value that can't be set as a variable")?;
-        Ok(dotenv)
-    }
-}
-
-fn read_file() -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(".env")?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn unreadable(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::IsADirectory => {
-            ".env is a directory, and a file with lines of NAME=value is expected: rename it, or start in another \
-             directory"
-                .to_owned()
-        }
-        io::ErrorKind::PermissionDenied => {
-            ".env can't be read, for want of permission: make it readable for this user, or start in another directory"
-                .to_owned()
-        }
-        _ => format!(".env can't be read: {error}"),
-    }
-}
-
-/// For double quotes.
-fn escaped(value: &str) -> String {
-    let mut escaped = String::with_capacity(value.len());
-    for c in value.chars() {
-        match c {
-            '\n' => escaped.push_str("\\n"),
-            '\\' | '"' | '$' => escaped.extend(['\\', c]),
-            _ => escaped.push(c),
-        }
-    }
-    escaped
-}
+const DOUBLE_QUOTES: &str = "put the whole value in double quotes: NAME=\"value\"";
 
 #[derive(Debug)]
-struct Entry {
-    value: String,
-    line: usize,
+pub(super) struct Entry {
+    pub(super) value: String,
+    pub(super) line: usize,
 }
 
 /// Reads line by line.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     names: &'a Names,
     environment: &'a dyn Fn(&str) -> Option<String>,
-    entries: BTreeMap<String, Entry>,
-    errors: Vec<String>,
-    warnings: Vec<String>,
+    pub(super) entries: BTreeMap<String, Entry>,
+    pub(super) errors: Vec<String>,
+    pub(super) warnings: Vec<String>,
     has_seen_crlf: bool,
 }
 
@@ -126,12 +33,12 @@ struct Reader<'a> {
 type Fault = (&'static str, &'static str);
 
 impl<'a> Reader<'a> {
-    fn new(names: &'a Names, environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn new(names: &'a Names, environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
         let (entries, errors, warnings) = Default::default();
         Self { names, environment, entries, errors, warnings, has_seen_crlf: false }
     }
 
-    fn read(&mut self, bytes: &[u8]) {
+    pub(super) fn read(&mut self, bytes: &[u8]) {
         if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
             return self.error(1, "", ("the file is UTF-16 text", "save it as UTF-8"));
         }
@@ -324,10 +231,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-const UNCLOSED: Fault = ("the value's quote is not closed on its line", "close it, or put the value in single quotes");
-
-const DOUBLE_QUOTES: &str = "put the whole value in double quotes: NAME=\"value\"";
-
 fn nothing_after(rest: &str) -> Result<(), Fault> {
     let is_comment = rest.trim_start().starts_with('#') && rest.starts_with(char::is_whitespace);
     if rest.trim().is_empty() || is_comment { Ok(()) } else { Err(("text follows the closing quote", DOUBLE_QUOTES)) }
@@ -350,7 +253,8 @@ fn push(findings: &mut Vec<String>, finding: String) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::names::tests::names, *};
+    use super::*;
+    use crate::config::names::tests::names;
 
     const SET: &str = "SET";
 

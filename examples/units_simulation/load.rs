@@ -1,0 +1,77 @@
+//! What is asked for: the keys and models there are, and the requests of each.
+
+use std::time::Duration;
+
+use featherwire::admission::Priority;
+
+pub const REQUESTS: usize = 40_000;
+
+/// Key, weight, class, and its part of all requests.
+pub const KEYS: [(&str, u32, Priority, f64); 5] = [
+    ("app", 1, Priority::Interactive, 0.25),
+    ("tools", 1, Priority::Interactive, 0.10),
+    ("team a", 2, Priority::Default, 0.20),
+    ("team b", 1, Priority::Default, 0.20),
+    ("night", 1, Priority::Batch, 0.25),
+];
+pub const MODELS: [(&str, u32, f64); 3] = [("small", 1, 0.60), ("medium", 2, 0.25), ("large", 4, 0.15)];
+const COST_MEAN: f64 = 0.60 + 0.50 + 0.60;
+
+#[derive(Clone, Copy)]
+pub struct Load {
+    pub capacity: u32,
+    pub service: f64,
+    /// Unit-seconds asked for, for each there is.
+    pub offered: f64,
+    pub outsiders_per_minute: f64,
+}
+
+#[derive(Clone, Copy)]
+pub struct Request {
+    pub at: Duration,
+    pub key: usize,
+    pub model: usize,
+    pub service: Duration,
+}
+
+impl Request {
+    pub fn cost(&self) -> u32 {
+        MODELS[self.model].1
+    }
+}
+
+/// Half of the requests come one by one, half in bursts of ten on average.
+pub fn requests(load: &Load) -> Vec<Request> {
+    let mut dice = fastrand::Rng::with_seed(42);
+    let gap = COST_MEAN * load.service / (f64::from(load.capacity) * load.offered);
+    let (mut at, mut requests) = (0.0, Vec::with_capacity(REQUESTS));
+    while requests.len() < REQUESTS {
+        // One of eleven arrivals is a burst.
+        let burst = if dice.f64() < 1.0 / 11.0 { dice.usize(5..=15) } else { 1 };
+        at += exponential(&mut dice, gap * 20.0 / 11.0);
+        let key = pick(&mut dice, KEYS.iter().map(|key| key.3));
+        for _ in 0..burst {
+            let model = pick(&mut dice, MODELS.iter().map(|model| model.2));
+            let service = Duration::from_secs_f64(exponential(&mut dice, load.service).max(0.05));
+            requests.push(Request { at: Duration::from_secs_f64(at), key, model, service });
+        }
+    }
+    requests
+}
+
+pub fn exponential(dice: &mut fastrand::Rng, mean: f64) -> f64 {
+    -mean * (1.0 - dice.f64()).ln()
+}
+
+pub fn pick(dice: &mut fastrand::Rng, parts: impl Iterator<Item = f64>) -> usize {
+    let mut left = dice.f64();
+    let mut last = 0;
+    for (index, part) in parts.enumerate() {
+        last = index;
+        left -= part;
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
+}

@@ -1,0 +1,271 @@
+//! Who decides when a request is sent: the gateway's scheduler, with all it learns and with refusals alone; a plain queue;
+//! and nobody.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use featherwire::admission::{Ask, KeyId, Scheduler, Settings, Ticket, outside};
+
+use crate::load::{KEYS, Load, Request};
+
+pub fn policies(load: &Load) -> Vec<(&'static str, Box<dyn Policy>)> {
+    let capacity = load.capacity;
+    let headroom = Settings::default().headroom;
+    let fifo = Fifo { capacity, outside: 0, in_use: 0, queue: VecDeque::new(), costs: HashMap::new() };
+    let (due, tries) = Default::default();
+    let retry = Retry { dice: fastrand::Rng::with_seed(3), due, tries, failed: 0 };
+    let mut all: Vec<(_, Box<dyn Policy>)> = vec![("ours", Box::new(Featherwire::new(load, headroom)))];
+    if load.outsiders_per_minute > 0.0 {
+        all.push(("ours, no guard", Box::new(Featherwire::new(load, 0))));
+    }
+    all.push(("ours, 429s only", Box::new(ByRefusals::new(load))));
+    all.push(("first come", Box::new(fifo)));
+    all.push(("try again", Box::new(retry)));
+    all
+}
+
+/// Whoever decides when a request is sent.
+pub trait Policy {
+    fn arrive(&mut self, id: usize, request: &Request, now: Duration);
+    /// The next to send.
+    fn next(&mut self, now: Duration) -> Option<usize>;
+    fn ended(&mut self, id: usize, now: Duration);
+    /// Upstream refused it; so many units are active.
+    fn refused(&mut self, id: usize, active: u32, now: Duration);
+    /// Upstream has let it in.
+    fn let_in(&mut self, _id: usize, _now: Duration) {}
+    fn outside(&mut self, _units: u32, _now: Duration) {}
+    fn wake(&self, _now: Duration) -> Option<Duration> {
+        None
+    }
+    /// Whether it wants a snapshot.
+    fn asks(&self) -> bool {
+        false
+    }
+    /// The answer, that was asked for at that time.
+    fn answer(&mut self, _units: u32, _asked_at: Duration, _now: Duration) {}
+    /// How many it has given up.
+    fn failed(&self) -> usize {
+        0
+    }
+}
+
+struct Featherwire {
+    scheduler: Scheduler,
+    epoch: Instant,
+    tickets: HashMap<usize, Ticket>,
+    ids: HashMap<Ticket, usize>,
+}
+
+impl Featherwire {
+    fn new(load: &Load, headroom: u32) -> Self {
+        let settings = Settings { queue_limit: usize::MAX, headroom, ..Settings::default() };
+        let mut scheduler = Scheduler::new(settings);
+        let epoch = Instant::now();
+        let _ = scheduler.set_capacity(Some(load.capacity), epoch);
+        Self { scheduler, epoch, tickets: HashMap::new(), ids: HashMap::new() }
+    }
+}
+
+impl Policy for Featherwire {
+    fn arrive(&mut self, id: usize, request: &Request, now: Duration) {
+        let (_, weight, priority, _) = KEYS[request.key];
+        let ask = Ask { key: KeyId(request.key as u32), weight, priority, cost: request.cost(), deadline: None };
+        let ticket = self.scheduler.enqueue(self.epoch + now, ask).expect("there is no limit and no deadline");
+        self.tickets.insert(id, ticket);
+        self.ids.insert(ticket, id);
+    }
+
+    fn next(&mut self, now: Duration) -> Option<usize> {
+        self.scheduler.start(self.epoch + now).map(|ticket| self.ids[&ticket])
+    }
+
+    fn ended(&mut self, id: usize, now: Duration) {
+        let ticket = self.tickets.remove(&id).expect("it was sent");
+        self.ids.remove(&ticket);
+        assert!(self.scheduler.release(ticket, self.epoch + now, Duration::ZERO));
+    }
+
+    fn refused(&mut self, id: usize, active: u32, now: Duration) {
+        let now = self.epoch + now;
+        assert!(self.scheduler.put_back(self.tickets[&id], now));
+        let ours = self.scheduler.view(now).in_use;
+        self.scheduler.set_outside_refused(outside::by_refusal(active, ours), now);
+    }
+
+    fn outside(&mut self, units: u32, now: Duration) {
+        self.scheduler.set_outside(units, self.epoch + now);
+    }
+
+    fn asks(&self) -> bool {
+        self.scheduler.wants_news()
+    }
+
+    fn answer(&mut self, units: u32, asked_at: Duration, now: Duration) {
+        self.scheduler.set_outside_asked(units, self.epoch + asked_at, self.epoch + now);
+    }
+
+    fn wake(&self, now: Duration) -> Option<Duration> {
+        self.scheduler.next_wake(self.epoch + now).map(|wake| wake - self.epoch)
+    }
+}
+
+/// The same before an upstream that says nothing but 429, and there how many units are active and how many there are: no
+/// plan, no feed, no snapshot. What the permits do then, in short.
+struct ByRefusals {
+    featherwire: Featherwire,
+    limit: u32,
+    /// When what refusals said of others, and of the limit, is tried.
+    outside_at: Option<Duration>,
+    limit_at: Option<Duration>,
+    /// The request that tries it, and whether it goes beyond the limit.
+    trial: Option<(usize, bool)>,
+}
+
+impl ByRefusals {
+    const OUTSIDE_BELIEVED: Duration = Duration::from_secs(2);
+    const LIMIT_BELIEVED: Duration = Duration::from_secs(60);
+
+    fn new(load: &Load) -> Self {
+        let mut featherwire = Featherwire::new(load, 0);
+        let _ = featherwire.scheduler.set_capacity(None, featherwire.epoch);
+        Self { featherwire, limit: load.capacity, outside_at: None, limit_at: None, trial: None }
+    }
+}
+
+impl Policy for ByRefusals {
+    fn arrive(&mut self, id: usize, request: &Request, now: Duration) {
+        self.featherwire.arrive(id, request, now);
+    }
+
+    fn next(&mut self, now: Duration) -> Option<usize> {
+        if let Some(id) = self.featherwire.next(now) {
+            return Some(id);
+        }
+        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        let is_beyond = is_due(self.limit_at);
+        if self.trial.is_some() || !(is_beyond || is_due(self.outside_at)) {
+            return None;
+        }
+        let ticket = self.featherwire.scheduler.start_untold(self.featherwire.epoch + now, is_beyond)?;
+        let id = self.featherwire.ids[&ticket];
+        self.trial = Some((id, is_beyond));
+        Some(id)
+    }
+
+    fn ended(&mut self, id: usize, now: Duration) {
+        self.featherwire.ended(id, now);
+    }
+
+    fn refused(&mut self, id: usize, active: u32, now: Duration) {
+        self.trial.take_if(|(trial, _)| *trial == id);
+        self.featherwire.refused(id, active, now);
+        self.featherwire.scheduler.set_capacity_refused(Some(self.limit));
+        self.outside_at = Some(now + Self::OUTSIDE_BELIEVED);
+        self.limit_at = Some(now + Self::LIMIT_BELIEVED);
+    }
+
+    fn let_in(&mut self, id: usize, now: Duration) {
+        match self.trial.take_if(|(trial, _)| *trial == id) {
+            Some((_, true)) => {
+                let units = self.featherwire.scheduler.units().unwrap_or(u32::MAX).saturating_mul(2);
+                self.featherwire.scheduler.set_capacity_refused(Some(units));
+                self.limit_at = Some(now + Duration::from_secs(1));
+            }
+            Some((_, false)) => {
+                self.featherwire.scheduler.set_outside_doubted(0);
+                self.outside_at = None;
+            }
+            None => {}
+        }
+    }
+
+    fn wake(&self, now: Duration) -> Option<Duration> {
+        let times = [self.featherwire.wake(now), self.outside_at, self.limit_at];
+        times.into_iter().flatten().filter(|at| *at > now).min()
+    }
+}
+
+/// First come, first served, on the same units and with the same knowledge.
+struct Fifo {
+    capacity: u32,
+    outside: u32,
+    in_use: u32,
+    queue: VecDeque<(usize, u32)>,
+    costs: HashMap<usize, u32>,
+}
+
+impl Policy for Fifo {
+    fn arrive(&mut self, id: usize, request: &Request, _now: Duration) {
+        self.queue.push_back((id, request.cost()));
+        self.costs.insert(id, request.cost());
+    }
+
+    fn next(&mut self, _now: Duration) -> Option<usize> {
+        let &(id, cost) = self.queue.front()?;
+        if self.in_use + self.outside + cost > self.capacity {
+            return None;
+        }
+        self.queue.pop_front();
+        self.in_use += cost;
+        Some(id)
+    }
+
+    fn ended(&mut self, id: usize, _now: Duration) {
+        self.in_use -= self.costs.remove(&id).expect("it was sent");
+    }
+
+    fn refused(&mut self, id: usize, active: u32, _now: Duration) {
+        self.in_use -= self.costs[&id];
+        self.outside = outside::by_refusal(active, self.in_use);
+        self.queue.push_front((id, self.costs[&id]));
+    }
+
+    fn outside(&mut self, units: u32, _now: Duration) {
+        self.outside = units;
+    }
+}
+
+/// Everybody for themselves: send, and if refused wait a quarter of a second, then twice that and so on up to five
+/// seconds, each give or take a half; after twelve tries the caller gets the 429.
+struct Retry {
+    dice: fastrand::Rng,
+    due: BTreeSet<(Duration, usize)>,
+    tries: HashMap<usize, u32>,
+    failed: usize,
+}
+
+impl Policy for Retry {
+    fn arrive(&mut self, id: usize, _request: &Request, now: Duration) {
+        self.due.insert((now, id));
+    }
+
+    fn next(&mut self, now: Duration) -> Option<usize> {
+        let &(at, id) = self.due.first().filter(|(at, _)| *at <= now)?;
+        self.due.remove(&(at, id));
+        Some(id)
+    }
+
+    fn ended(&mut self, _id: usize, _now: Duration) {}
+
+    fn refused(&mut self, id: usize, _active: u32, now: Duration) {
+        let tries = self.tries.entry(id).or_default();
+        *tries += 1;
+        if *tries >= 12 {
+            self.failed += 1;
+            return;
+        }
+        let wait = (0.125 * f64::from(1 << *tries)).min(5.0) * (0.5 + self.dice.f64());
+        self.due.insert((now + Duration::from_secs_f64(wait), id));
+    }
+
+    fn wake(&self, _now: Duration) -> Option<Duration> {
+        self.due.first().map(|&(at, _)| at)
+    }
+
+    fn failed(&self) -> usize {
+        self.failed
+    }
+}

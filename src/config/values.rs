@@ -1,0 +1,69 @@
+//! How values are written: times, sizes, numbers, switches. What is wrong is told with an example, and never repeats the value.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::Fallback;
+
+/// The longest time that can be asked for: what is added to a clock must stay a time.
+const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text);
+    match duration.map_err(|error| format!("expected a time with its unit, such as 500ms, 10s or 5m ({error})"))? {
+        Duration::ZERO => Err("must be longer than nothing, such as 10s".to_owned()),
+        duration if duration > DURATION_MAX => Err("must be a year at most, such as 10s".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+pub(super) fn fallback(text: &str) -> Result<Fallback, String> {
+    let (model, others) = text.split_once('=').unwrap_or_default();
+    let others: Vec<_> = others.split(',').map(|other| other.trim().to_owned()).collect();
+    if model.trim().is_empty() || others.iter().any(String::is_empty) {
+        return Err("expected MODEL=OTHER or MODEL=OTHER,OTHER, such as org/large=org/small".to_owned());
+    }
+    let model = model.trim();
+    if others.iter().any(|other| other == model) {
+        return Err("a model can't answer in its own place: name another one, such as org/large=org/small".to_owned());
+    }
+    Ok(Fallback { model: model.to_owned(), others })
+}
+
+/// A switch as a variable writes it: what is neither yes nor no is a slip, not a yes.
+pub(crate) fn switch(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "t" | "yes" | "y" | "on" => Ok(true),
+        "" | "0" | "false" | "f" | "no" | "n" | "off" => Ok(false),
+        _ => Err("expected yes or no, such as true or false".to_owned()),
+    }
+}
+
+pub(super) fn size(text: &str) -> Result<ByteSize, String> {
+    match text.parse::<ByteSize>() {
+        Ok(size) if size.as_u64() > 0 => Ok(size),
+        _ => Err("expected a size in bytes of at least 1, such as 32MiB or 500000".to_owned()),
+    }
+}
+
+pub(super) fn connections(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(connections) if connections > 0 => Ok(connections),
+        _ => Err("expected a whole number from 1 on, such as 1024".to_owned()),
+    }
+}
+
+pub(super) fn weight(text: &str) -> Result<u32, String> {
+    match text.trim().parse() {
+        Ok(weight) if (1..=1000).contains(&weight) => Ok(weight),
+        _ => Err("expected whole numbers from 1 to 1000 with commas between, such as 3,1".to_owned()),
+    }
+}
+
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.0..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("expected a number from 0 to 1000000, such as 40".to_owned()),
+    }
+}

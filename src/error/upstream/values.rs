@@ -1,0 +1,195 @@
+//! The JSON of an error, read value by value where it stands. Nothing here grows with the text: of a list no element is kept,
+//! and of an object's members few but those whose names are known.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
+
+/// How many members of an object are kept besides those whose names are known: an event may have as many as its length lets
+/// it.
+const OTHERS_MAX: usize = 256;
+
+/// Members that have a message, the one that says most first.
+pub(super) const MESSAGES: [&str; 8] =
+    ["message", "detail", "errors", "msg", "error_message", "errorMessage", "error_description", "reason"];
+
+/// Members that have a code, a status, a type, or the bad field's path.
+pub(super) const CODES: [&str; 3] = ["code", "error_code", "errorCode"];
+pub(super) const STATUSES: [&str; 4] = ["status", "statusCode", "status_code", "http_status"];
+pub(super) const TYPES: [&str; 2] = ["type", "error_type"];
+pub(super) const PARAMS: [&str; 4] = ["param", "loc", "pointer", "field"];
+
+/// Members that answers have and errors don't.
+pub(super) const ANSWERS: [&str; 5] = ["choices", "data", "tokens", "usage", "used_cost"];
+
+/// Members that are looked for besides those.
+const OTHERS: [&str; 4] = ["error", "errors", "object", "title"];
+
+/// All names that are looked for.
+const KNOWN: [&[&str]; 7] = [&MESSAGES, &CODES, &STATUSES, &TYPES, &PARAMS, &ANSWERS, &OTHERS];
+
+/// The members of an object, unread. Of two with the same name the last counts, as everywhere in JSON here.
+pub(super) struct Members<'a> {
+    /// Those whose names are looked for, and [`OTHERS_MAX`] others.
+    pub(super) kept: BTreeMap<Text, &'a RawValue>,
+    /// How many more there are.
+    pub(super) left_out: usize,
+}
+
+impl<'a> Members<'a> {
+    /// The member with this name.
+    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.kept.get(name).copied()
+    }
+}
+
+/// The members of an object. None for what is none.
+pub(super) fn object(text: &str) -> Option<Members<'_>> {
+    serde_json::from_str(text).ok()
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let (mut kept, mut left_out) = (BTreeMap::new(), 0);
+                while let Some((name, value)) = map.next_entry::<Text, &'de RawValue>()? {
+                    let is_known = || KNOWN.iter().any(|names| names.contains(&&*name.0));
+                    if kept.len() < OTHERS_MAX || is_known() || kept.contains_key(&name) {
+                        kept.insert(name, value);
+                    } else {
+                        left_out += 1;
+                    }
+                }
+                Ok(Members { kept, left_out })
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// Shows each element of a list, in order, and keeps none. None for what is no list.
+pub(super) fn each_element<'a>(json: &'a str, show: impl FnMut(&'a RawValue)) -> Option<()> {
+    struct Elements<F>(F);
+    impl<'de, F: FnMut(&'de RawValue)> de::Visitor<'de> for Elements<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+            while let Some(element) = list.next_element()? {
+                (self.0)(element);
+            }
+            Ok(())
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    deserializer.deserialize_seq(Elements(show)).ok()?;
+    deserializer.end().ok()
+}
+
+/// A string. Half of a surrogate pair in it becomes U+FFFD.
+pub(super) fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok().map(|Text(text)| text)
+}
+
+/// Whether a value says anything at all: null, `false`, zero, empty texts, lists and objects don't, nor what has only such in
+/// it.
+pub(super) fn says_something(value: &RawValue, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return true };
+    let json = value.get();
+    match json.bytes().next() {
+        Some(b'n' | b'f') => false,
+        Some(b'"') => text(value).is_none_or(|text| !text.trim().is_empty()),
+        Some(b'{') => object(json).is_none_or(|members| {
+            members.left_out > 0 || members.kept.values().any(|value| says_something(value, depth))
+        }),
+        Some(b'[') => {
+            let mut does = false;
+            let list = each_element(json, |value| does = does || says_something(value, depth));
+            list.is_none() || does
+        }
+        _ => json.parse::<f64>() != Ok(0.0),
+    }
+}
+
+/// A string, read as far as it can be.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Text(pub(super) String);
+
+impl std::borrow::Borrow<str> for Text {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(text.to_owned()))
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
+                Ok(Text(String::from_utf8_lossy(bytes).into_owned()))
+            }
+        }
+        // Not as a string: half of a surrogate pair would be an error.
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_object_without_end_few_members_are_kept_and_those_that_are_known_are() {
+        let many: String = (0..100_000).map(|number| format!("\"{number}\":0,")).collect();
+        let text = format!(r#"{{{many}"0":1,"100001":0,"error":"a","detail":"b"}}"#);
+        let members = object(&text).unwrap();
+        assert_eq!((members.kept.len(), members.left_out), (OTHERS_MAX + 2, 100_001 - OTHERS_MAX));
+        assert_eq!(members.get("0").map(RawValue::get), Some("1"), "the last of two counts");
+        assert_eq!(members.get("detail").map(RawValue::get), Some("\"b\""));
+        assert!(object("[]").is_none() && object("{").is_none());
+    }
+
+    #[test]
+    fn each_element_is_shown_in_order() {
+        let elements = |json: &str| {
+            let mut elements = Vec::new();
+            each_element(json, |element| elements.push(element.get().to_owned())).map(|()| elements)
+        };
+        assert_eq!(elements(r#" [1, {"a":[2]} ,"x"] "#).unwrap(), ["1", r#"{"a":[2]}"#, "\"x\""]);
+        assert_eq!(elements("[]").unwrap(), [""; 0]);
+        for other in ["{}", "[1", "[1]x", "7", ""] {
+            assert_eq!(elements(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_value_says_something_wherever_it_says_it() {
+        let nothing = "[],".repeat(100_000);
+        let does = |json: &str| says_something(serde_json::from_str(json).unwrap(), 6);
+        assert!(!does(&format!("[{nothing}null]")));
+        assert!(does(&format!("[{nothing}1]")));
+        assert!(!does(r#"{"a":{"b":[0]}}"#) && does(r#"{"a":{"b":[0,"x"]}}"#));
+    }
+}

@@ -1,0 +1,47 @@
+//! A layer that looks at each request first, and passes it on or refuses it. Unlike axum's `from_fn` it needs no box for the
+//! future of each request.
+
+use std::task::{Context, Poll};
+
+use axum::{extract::Request, response::Response};
+use futures_util::future::{Either, Ready, ready};
+use tower::{Layer, Service, layer::layer_fn};
+
+use super::grpc;
+use crate::error::Error;
+
+/// The layer of this check, which may change the request before it goes on. What it fails with is the answer, in the
+/// caller's dialect.
+pub(super) fn gate<S, F>(check: F) -> impl Layer<S, Service = Gate<S, F>> + Clone
+where
+    F: Fn(&mut Request) -> Result<(), Error> + Clone,
+{
+    layer_fn(move |inner| Gate { inner, check: check.clone() })
+}
+
+#[derive(Clone)]
+pub(super) struct Gate<S, F> {
+    inner: S,
+    check: F,
+}
+
+impl<S, F> Service<Request> for Gate<S, F>
+where
+    S: Service<Request, Response = Response>,
+    F: Fn(&mut Request) -> Result<(), Error>,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<Response, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        match (self.check)(&mut request) {
+            Ok(()) => Either::Left(self.inner.call(request)),
+            Err(error) => Either::Right(ready(Ok(grpc::refuse(error, request.headers())))),
+        }
+    }
+}
