@@ -12,6 +12,9 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
+use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use protox::prost::Message;
+
 #[path = "build/comments.rs"]
 mod comments;
 #[path = "build/json_codec.rs"]
@@ -43,10 +46,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).include_imports(true);
     compiler.open_files(SERVICES.map(|service| format!("featherwire/v1/{service}.proto")))?;
-    // The encoded set keeps the `google.api.http` options, which prost's own descriptor types would drop.
-    fs::write(out.join("descriptor_set.bin"), compiler.encode_file_descriptor_set())?;
-
     let mut contract = compiler.file_descriptor_set();
+    let mut set = published(&contract).encode_to_vec();
+    // Our own files keep the `google.api.http` options when the compiler encodes them; prost's types would drop them. All of
+    // them are opened: what is only imported counts as an import.
+    let is_own = |file: &&FileDescriptorProto| !file.name().starts_with("google/");
+    compiler.open_files(contract.file.iter().filter(is_own).map(FileDescriptorProto::name))?;
+    set.extend(compiler.include_imports(false).encode_file_descriptor_set());
+    fs::write(out.join("descriptor_set.bin"), set)?;
+
     contract.file.retain(|file| file.package() == PACKAGE);
     fs::write(out.join("json_codec.rs"), json_codec::generate(&contract))?;
     fs::write(out.join("bounds.rs"), list_limits::generate(&contract) + &shapes::generate(&contract))?;
@@ -61,4 +69,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     let services = tonic_prost_build::configure().codec_path("crate::proto::codec::Codec");
     services.compile_fds_with_config(contract, prost)?;
     Ok(())
+}
+
+/// Google's files of the set as generated code of other languages has them, that is without comments and without the JSON
+/// names that follow from the fields' own. A pool of descriptors that has them already refuses any that differ.
+fn published(set: &FileDescriptorSet) -> FileDescriptorSet {
+    let is_googles = |file: &&FileDescriptorProto| file.name().starts_with("google/");
+    let mut file: Vec<_> = set.file.iter().filter(is_googles).cloned().collect();
+    for file in &mut file {
+        file.source_code_info = None;
+        file.extension.iter_mut().for_each(|field| field.json_name = None);
+        file.message_type.iter_mut().for_each(without_json_names);
+    }
+    FileDescriptorSet { file }
+}
+
+fn without_json_names(message: &mut DescriptorProto) {
+    message.field.iter_mut().chain(&mut message.extension).for_each(|field| field.json_name = None);
+    message.nested_type.iter_mut().for_each(without_json_names);
 }

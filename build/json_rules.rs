@@ -119,8 +119,7 @@ pub const LIST: &[&str] = &["ContentParts", "StringList", "TokenList", "TokenLis
 pub const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data"), ("Embedding.base64", "embedding")];
 
 /// Fields that JSON doesn't have.
-pub const NOT_IN_JSON: &[&str] =
-    &["ListModelsResponse.age_seconds", "ListModelsResponse.next_page_token", "ListModelsResponse.total_size"];
+pub const NOT_IN_JSON: &[&str] = &["ListModelsResponse.age_seconds"];
 
 /// Messages that never meet JSON: requests whose REST twin is a path or a query.
 pub const WITHOUT_JSON: &[&str] = &[

@@ -15,6 +15,9 @@ use super::{
 const GENERATED: &str = "A client that is generated from this document mostly reads a body as one JSON document: with it, leave `stream` \
                          out. For streams use an OpenAI SDK, or read the events of the raw body.";
 
+const GENERATED_STREAM: &str = "A client that is generated from this document mostly reads a body as one document: with it, \
+                                read the events of the raw body.";
+
 const ABOUT: &str = "\
 The gateway to [Featherless.ai](https://featherless.ai). This is its REST door, in the shape of OpenAI's API; the same \
 port answers gRPC and gRPC-Web (`featherwire.v1`, by reflection).
@@ -91,15 +94,34 @@ const OF_BODY: &[&str] = &["413", "415"];
 /// Methods of which the comment tells gRPC's side, and what REST's is.
 const INSTEAD: &[(&str, &str)] = &[(
     "ModelService.ListModels",
-    "Lists all models. The whole catalogue at once, in the upstream's order; or, with any query parameter, what the \
-     upstream answers to the query.",
+    "Lists all models. The whole catalogue at once, in the upstream's order; with `page_size`, `page_token` or `filter.…`, a \
+     page in the order of the ids; with any other query parameter, what the upstream answers to the query. Parameters of a \
+     page and of a search don't go together.",
 )];
 
-/// Query parameters of the catalogue: the upstream's own, passed on to it. Name, schema, description.
+/// Query parameters of the catalogue: those of a page, then the upstream's own, passed on to it. Name, schema, description.
 const MODELS_QUERY: &[(&str, &str, &str)] = &[
+    (
+        "page_size",
+        r#"{"type": "integer", "format": "int32", "minimum": 0, "maximum": 2147483647}"#,
+        "Most models in one page; 0 means 100, and more than 1000 means 1000.",
+    ),
+    (
+        "page_token",
+        r#"{"type": "string"}"#,
+        "The `next_page_token` of the page before. The filter must be the same for every page.",
+    ),
+    ("filter.search", r#"{"type": "string"}"#, "Text that the id contains, letter case aside."),
+    ("filter.family", r#"{"type": "string"}"#, "The beginning of the model class, letter case aside."),
+    ("filter.gated", r#"{"type": "boolean"}"#, "Only models that are, or are not, gated by a licence."),
+    (
+        "filter.available_on_current_plan",
+        r#"{"type": "boolean"}"#,
+        "Only models that the account's plan may, or may not, use.",
+    ),
     ("q", r#"{"type": "string"}"#, "Text to look for."),
-    ("page", COUNT, "Which page, from 1."),
-    ("per_page", COUNT, "Models in one page."),
+    ("page", COUNT, "Which page of what is searched for, from 1."),
+    ("per_page", COUNT, "Models in one page of what is searched for."),
     ("family", r#"{"type": "string"}"#, "Model classes, comma-separated."),
     ("tags", r#"{"type": "string"}"#, "Tags."),
     ("available_on_current_plan", r#"{"type": "boolean"}"#, "Only models that the account's plan may use."),
@@ -114,10 +136,11 @@ const ID: &str = "^[A-Za-z0-9_][A-Za-z0-9_.:@+-]*(/[A-Za-z0-9_][A-Za-z0-9_.:@+-]
 const ID_PART_CHARS_MAX: usize = 127;
 const ID_CHARS_MAX: usize = 256;
 
-/// Methods by what their calls are to the gateway's scheduler and router: the first word of their names' twins. Those that
-/// wait for units, of them those that another model may answer, and of them those that can be streamed upstream.
-const WITH_UNITS: &[&str] = &["CreateChatCompletion", "CreateCompletion", "CreateEmbedding"];
-const WITH_FALLBACK: &[&str] = &["CreateChatCompletion", "CreateCompletion"];
+/// Methods by what their calls are to the gateway's scheduler and router. Those that wait for units, of them those that another model may answer, and of them those that can be streamed upstream.
+const WITH_UNITS: &[&str] =
+    &["CreateChatCompletion", "StreamChatCompletion", "CreateCompletion", "StreamCompletion", "CreateEmbedding"];
+const WITH_FALLBACK: &[&str] =
+    &["CreateChatCompletion", "StreamChatCompletion", "CreateCompletion", "StreamCompletion"];
 const VIA_STREAM: &[&str] = &["CreateChatCompletion"];
 
 /// A body for each request, short enough to try.
@@ -150,6 +173,7 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
             }
         }
     }
+    may_stream(&mut twins);
     let methods = || twins.iter().flat_map(|twin| &twin.methods);
     let requests = methods().map(|method| (method.input().name().to_owned(), Way::Request));
     let answers = methods().map(|method| (method.output().name().to_owned(), Way::Answer));
@@ -211,6 +235,21 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
     serde_json::to_string(&document).unwrap()
 }
 
+/// What ends the path of a method that streams what another one answers whole.
+const STREAM_PATH: &str = ":stream";
+
+/// Adds streams to the twins of the unary methods that have one: in OpenAI's shape, a member of the body asks for it.
+fn may_stream(twins: &mut [Twin]) {
+    let streams: Vec<_> = twins
+        .iter()
+        .filter_map(|twin| Some((twin.path.strip_suffix(STREAM_PATH)?.to_owned(), twin.methods[0].clone())))
+        .collect();
+    for (path, stream) in streams {
+        let whole = twins.iter_mut().find(|twin| twin.path == path).expect("a path for the whole answer");
+        whole.methods.push(stream);
+    }
+}
+
 /// One path and verb, and the RPCs that it stands for: one, or a unary one and its stream.
 struct Twin {
     verb: String,
@@ -235,6 +274,7 @@ impl Twin {
             [whole, stream] => {
                 format!("{}\n\nWith `\"stream\": true`: {}\n\n{GENERATED}", comment(whole), comment(stream))
             }
+            [stream] if self.path.ends_with(STREAM_PATH) => format!("{}\n\n{GENERATED_STREAM}", comment(stream)),
             _ => comment(method),
         };
         let has_body = self.verb == "post";
@@ -279,17 +319,18 @@ impl Twin {
                 // One schema and no choice of two, as in OpenAI's own document: generators make a type of it.
                 content.insert("text/event-stream".to_owned(), json!({ "schema": schema }));
                 // Only a stream that has an end can end well.
-                let end = if self.is_either() { EVENTS_END } else { "It has no end of its own." };
+                let has_end = WITH_UNITS.contains(&method.name());
+                let end = if has_end { EVENTS_END } else { "It has no end of its own." };
                 told.push(format!("{EVENTS} {end} {EVENTS_ERROR}"));
             } else {
                 content.insert("application/json".to_owned(), json!({ "schema": schema }));
                 told.push("The answer.".to_owned());
             }
         }
-        let is_stream_only = self.methods.iter().all(MethodDescriptor::is_server_streaming);
         let mut headers = json!({ "x-request-id": reference("headers", "RequestId") });
         // A stream of the account's is shared by all who watch: none of the upstream's answers is theirs alone.
-        if !is_stream_only {
+        let is_shared = self.methods[0].name() == "WatchConcurrency";
+        if !is_shared {
             headers["x-featherless-request-id"] = reference("headers", "FeatherlessRequestId");
         }
         if WITH_UNITS.contains(&self.methods[0].name()) {
@@ -309,7 +350,7 @@ impl Twin {
         );
         let mut statuses = OF_ANY.to_vec();
         // Once a stream's head is sent, an error is an event: it has no status.
-        statuses.extend(if is_stream_only { &[] } else { OF_UPSTREAM });
+        statuses.extend(if is_shared { &[] } else { OF_UPSTREAM });
         statuses.extend(if has_body { OF_BODY } else { &[] });
         statuses.sort_unstable();
         for status in statuses {

@@ -50,9 +50,9 @@ impl Models {
             let page =
                 client.list_models(request.clone()).await.map_err(|status| client::failure(&status))?.into_inner();
             models.extend(page.models);
-            request.page_token = page.next_page_token;
-            if request.page_token.is_empty() || models.len() >= self.limit {
-                break page.total_size;
+            match page.next_page_token {
+                Some(token) if models.len() < self.limit => request.page_token = token,
+                _ => break page.total_size.unwrap_or_default(),
             }
         };
         models.truncate(self.limit);

@@ -29,6 +29,7 @@ pub mod docs;
 mod embeddings;
 pub mod home;
 mod models;
+mod paging;
 mod sse;
 mod stream;
 mod unknown;
@@ -38,9 +39,11 @@ use unknown::wrong_method;
 
 /// Every path of this door and its methods. Tests hold the router, the contract's `google.api.http` and the OpenAPI
 /// document to it.
-pub const ROUTES: [(Method, &str); 10] = [
+pub const ROUTES: [(Method, &str); 12] = [
     (Method::POST, "/v1/chat/completions"),
+    (Method::POST, "/v1/chat/completions:stream"),
     (Method::POST, "/v1/completions"),
+    (Method::POST, "/v1/completions:stream"),
     (Method::POST, "/v1/embeddings"),
     (Method::POST, "/v1/tokenize"),
     (Method::GET, "/v1/models"),
@@ -55,7 +58,9 @@ pub const ROUTES: [(Method, &str); 10] = [
 pub fn routes(services: Services, request_bytes_max: usize) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(completions::chat))
+        .route("/v1/chat/completions:stream", post(completions::stream_chat))
         .route("/v1/completions", post(completions::text))
+        .route("/v1/completions:stream", post(completions::stream_text))
         .route("/v1/embeddings", post(embeddings::create))
         .route("/v1/tokenize", post(models::tokenize))
         .route("/v1/models", get(models::list))

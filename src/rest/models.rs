@@ -6,17 +6,17 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 
-use super::{Inside, answer, body, coding, respond};
+use super::{Inside, answer, body, coding, paging, respond};
 use crate::{
     error::{Error, Result},
     proto::v1::GetModelRequest,
-    service::{Call, Services, models::WholeCatalogue},
+    service::{Answered, Call, Services, models::WholeCatalogue},
 };
 
 type Pairs = Vec<(String, String)>;
 
-/// The catalogue: whole as it is kept, or what of it passes the upstream's own query parameters `q`, `page`, `per_page`,
-/// `family`, `tags` and `available_on_current_plan`.
+/// The catalogue: whole as it is kept; a page of it, by the query parameters of `paging`; or what of it passes the upstream's
+/// own query parameters `q`, `page`, `per_page`, `family`, `tags` and `available_on_current_plan`.
 pub async fn list(State((services, _)): State<Inside>, head: Parts) -> Response {
     let response = async {
         let call = Call::new(&head.headers, &head.extensions)?;
@@ -27,6 +27,13 @@ pub async fn list(State((services, _)): State<Inside>, head: Parts) -> Response 
         if query.is_empty() {
             let is_gzip = coding::takes_gzip(&head.headers);
             return Ok(whole(services.models.whole(call, is_gzip).await?, is_gzip));
+        }
+        if let Some(request) = call.refuse(paging::read(&query))? {
+            let list = services.models.list(call, request).await?;
+            let age = HeaderValue::from(list.age_seconds);
+            let mut response = answer(Answered { answer: list, headers: HeaderMap::new() });
+            response.headers_mut().insert(header::AGE, age);
+            return Ok(response);
         }
         let query: Vec<_> = query.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let reply = services.models.query(call, &query).await?;

@@ -103,8 +103,8 @@ impl Models {
         let page = copy.page(&filter, after, size);
         let last = page.models.last().filter(|_| page.has_more);
         Ok(ListModelsResponse {
-            next_page_token: last.map(|last| token(&last.id, &filter)).unwrap_or_default(),
-            total_size: i32::try_from(page.total).unwrap_or(i32::MAX),
+            next_page_token: last.map(|last| token(&last.id, &filter)),
+            total_size: Some(i32::try_from(page.total).unwrap_or(i32::MAX)),
             age_seconds: i64::try_from(copy.age().as_secs()).unwrap_or(i64::MAX),
             models: page.models,
             ..ListModelsResponse::default()

@@ -110,17 +110,17 @@ async fn pages_stay_right_when_it_is_refreshed_between_them() {
     let gateway = Gateway::to(upstream.address).await;
     let mut client = ModelServiceClient::new(gateway.channel().await);
     let first = page(&mut client, 2, "").await;
-    assert_eq!((ids(&first), first.total_size), (vec!["a/1", "a/3"], 4));
+    assert_eq!((ids(&first), first.total_size()), (vec!["a/1", "a/3"], 4));
     upstream.replies(list(&["a/0", "a/1", "a/3", "a/4", "a/5", "a/7"]));
     minutes_pass(11).await;
     // This page still comes from the old copy, whose age it tells, and sets off the refresh.
-    let old = page(&mut client, 2, &first.next_page_token).await;
+    let old = page(&mut client, 2, first.next_page_token()).await;
     assert_eq!((ids(&old), old.age_seconds / 60), (vec!["a/5", "a/7"], 11));
     upstream.asked_times(2).await;
     let fresh = async {
         loop {
-            let fresh = page(&mut client, 2, &first.next_page_token).await;
-            if fresh.total_size == 6 {
+            let fresh = page(&mut client, 2, first.next_page_token()).await;
+            if fresh.total_size() == 6 {
                 return fresh;
             }
         }
@@ -128,7 +128,7 @@ async fn pages_stay_right_when_it_is_refreshed_between_them() {
     let fresh = tokio::time::timeout(PATIENCE, fresh).await.unwrap();
     assert_eq!(ids(&fresh), ["a/4", "a/5"], "nothing twice, nothing left out");
     assert!(fresh.age_seconds < 600, "it is the new copy");
-    assert_eq!(ids(&page(&mut client, 2, &fresh.next_page_token).await), ["a/7"]);
+    assert_eq!(ids(&page(&mut client, 2, fresh.next_page_token()).await), ["a/7"]);
 }
 
 #[tokio::test]
@@ -243,7 +243,7 @@ async fn what_is_no_model_in_the_list_is_left_out_at_every_door() {
     }
     let mut client = ModelServiceClient::new(gateway.channel().await);
     let page = page(&mut client, 10, "").await;
-    assert_eq!((ids(&page), page.total_size), (vec!["a/1", "a/3"], 2));
+    assert_eq!((ids(&page), page.total_size()), (vec!["a/1", "a/3"], 2));
 }
 
 #[tokio::test]
@@ -280,15 +280,15 @@ async fn a_catalogue_of_full_size_is_paged_and_filtered_whole() {
     let (mut token, mut seen, mut last) = (String::new(), 0, String::new());
     loop {
         let page = page(&mut client, 1000, &token).await;
-        assert_eq!(page.total_size, 22_020);
+        assert_eq!(page.total_size(), 22_020);
         for model in &page.models {
             assert!(model.id > last, "{} after {last}", model.id);
             last.clone_from(&model.id);
         }
         seen += page.models.len();
-        token = page.next_page_token;
-        if token.is_empty() {
-            break;
+        match page.next_page_token {
+            Some(next) => token = next,
+            None => break,
         }
     }
     assert_eq!(seen, 22_020);
@@ -296,7 +296,7 @@ async fn a_catalogue_of_full_size_is_paged_and_filtered_whole() {
     let request = ListModelsRequest { page_size: 5, filter: Some(filter), ..Default::default() };
     let page = client.list_models(request.clone()).await.unwrap().into_inner();
     assert!(page.models.iter().all(|model| model.id.to_lowercase().contains("llama") && model.is_gated == Some(true)));
-    let other = ListModelsRequest { page_token: page.next_page_token, filter: None, ..request };
+    let other = ListModelsRequest { page_token: page.next_page_token.unwrap(), filter: None, ..request };
     let refused = client.list_models(other).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::InvalidArgument, "a token is of one list only");
     let whole: Value =

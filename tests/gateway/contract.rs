@@ -81,7 +81,7 @@ fn shape(path: &str) -> String {
 fn every_rpc_names_a_rest_twin_that_the_router_has_and_the_other_way_round() {
     let pool = DescriptorPool::decode(DESCRIPTOR_SET).unwrap();
     let http = pool.get_extension_by_name("google.api.http").unwrap();
-    let declared: BTreeSet<(String, String)> = pool
+    let declared: Vec<(String, String)> = pool
         .services()
         .filter(|service| service.parent_file().package_name() == "featherwire.v1")
         .flat_map(|service| service.methods().collect::<Vec<_>>())
@@ -100,6 +100,9 @@ fn every_rpc_names_a_rest_twin_that_the_router_has_and_the_other_way_round() {
                 .unwrap_or_else(|| panic!("{} has no REST twin", method.full_name()))
         })
         .collect();
+    let count = declared.len();
+    let declared: BTreeSet<_> = declared.into_iter().collect();
+    assert_eq!(declared.len(), count, "two RPCs have one route: a caller can't tell them apart by it");
     // OpenAI's SDKs write a model's slash as %2F: a second spelling of the same path.
     let spelling = ("GET".to_owned(), "/v1/models/{}".to_owned());
     let routed: BTreeSet<_> = rest::ROUTES.iter().map(|(method, path)| (method.to_string(), shape(path))).collect();

@@ -52,6 +52,7 @@ mod retries;
 mod security;
 mod shapes;
 mod slow;
+mod stream_paths;
 mod streams;
 mod support;
 mod texts;

@@ -88,13 +88,11 @@ async fn grpc_pages_and_filters_the_catalogue() {
     let mut ids = Vec::new();
     loop {
         let page = client.list_models(request.clone()).await.unwrap().into_inner();
-        assert_eq!(page.total_size, 20);
+        assert_eq!(page.total_size(), 20);
         assert!(page.models.len() <= 5);
         ids.extend(page.models.into_iter().map(|model| model.id));
-        if page.next_page_token.is_empty() {
-            break;
-        }
-        request.page_token = page.next_page_token;
+        let Some(token) = page.next_page_token else { break };
+        request.page_token = token;
     }
     let mut sorted = KNOWN;
     sorted.sort_unstable();
@@ -102,7 +100,7 @@ async fn grpc_pages_and_filters_the_catalogue() {
 
     let mut count = async |filter: ModelFilter| {
         let request = ListModelsRequest { filter: Some(filter), ..ListModelsRequest::default() };
-        client.list_models(request).await.unwrap().into_inner().total_size
+        client.list_models(request).await.unwrap().into_inner().total_size()
     };
     assert_eq!(count(ModelFilter { search: "LLAMA-2".to_owned(), ..ModelFilter::default() }).await, 3);
     assert_eq!(count(ModelFilter { family: "mixtral".to_owned(), ..ModelFilter::default() }).await, 2);
@@ -121,4 +119,49 @@ async fn grpc_pages_and_filters_the_catalogue() {
         assert_eq!(client.list_models(bad).await.unwrap_err().code(), tonic::Code::InvalidArgument);
     }
     assert_eq!(client.get_model(GetModelRequest::default()).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn rest_pages_and_filters_the_catalogue_as_its_rule_says() {
+    let emulator = Emulator::start().await;
+    let gateway = Gateway::to(emulator.address).await;
+    let mut ids = Vec::new();
+    let mut path = "/v1/models?page_size=7".to_owned();
+    loop {
+        let (status, page) = get(&gateway, &path).await;
+        assert_eq!((status, &page["object"], &page["total_size"]), (200, &Value::from("list"), &Value::from(20)));
+        let models = page["data"].as_array().unwrap();
+        assert!(models.len() <= 7, "{page}");
+        ids.extend(models.iter().map(|model| model["id"].as_str().unwrap().to_owned()));
+        match page.get("next_page_token") {
+            Some(token) => path = format!("/v1/models?page_size=7&page_token={}", token.as_str().unwrap()),
+            None => break,
+        }
+    }
+    let mut sorted = KNOWN;
+    sorted.sort_unstable();
+    assert_eq!(ids, sorted);
+
+    let count = async |query: &str| get(&gateway, &format!("/v1/models?{query}")).await.1["total_size"].clone();
+    assert_eq!(count("filter.search=LLAMA-2").await, 3);
+    assert_eq!(count("filter.family=mixtral&page_size=1").await, 2);
+    assert_eq!(count("filter.search=nothing").await, 0);
+    let (gated, free) = (count("filter.gated=true").await, count("filter.gated=false").await);
+    assert_eq!(gated.as_u64().unwrap() + free.as_u64().unwrap(), 20);
+
+    let whole = get(&gateway, "/v1/models").await.1;
+    assert!(whole.get("total_size").is_none() && whole.get("next_page_token").is_none(), "as OpenAI's");
+    for (query, param) in [
+        ("page_size=-1", "page_size"),
+        ("page_size=many", "page_size"),
+        ("page_token=x", "page_token"),
+        ("filter.gated=maybe", "filter.gated"),
+        ("filter.colour=red", "filter"),
+        ("filter=red", "filter"),
+        ("page_size=1&page_size=2", "query"),
+        ("page_size=1&q=gemma", "query"),
+    ] {
+        let (status, error) = get(&gateway, &format!("/v1/models?{query}")).await;
+        assert_eq!((status, &error["error"]["param"]), (400, &Value::from(param)), "{query}: {error}");
+    }
 }

@@ -139,10 +139,10 @@ async fn lists_searches_and_suggestions_show_what_is_exposed_and_the_aliases() {
     let page = client.list_models(ListModelsRequest::default()).await.unwrap().into_inner();
     let mut paged: Vec<_> = page.models.iter().map(|model| model.id.as_str()).collect();
     paged.sort_by_key(|id| id.to_lowercase());
-    assert_eq!((paged, page.total_size), (shown.to_vec(), 5));
+    assert_eq!((paged, page.total_size()), (shown.to_vec(), 5));
     let filter = Some(ModelFilter { search: "llama".to_owned(), ..Default::default() });
     let page = client.list_models(ListModelsRequest { filter, ..Default::default() }).await.unwrap().into_inner();
-    assert_eq!(page.total_size, 0);
+    assert_eq!(page.total_size(), 0);
 
     let failure = gateway.ask(Door::RestUnary, &prompt("meta-llama/Meta-Llama-3.1-8B-Instructt", "hi")).await;
     let failure = failure.failed(Kind::NotFound, "model_not_found");

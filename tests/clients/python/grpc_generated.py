@@ -7,6 +7,8 @@ from featherwire.v1 import chat_content_pb2, chat_service_pb2, chat_service_pb2_
 from featherwire.v1 import completion_service_pb2, completion_service_pb2_grpc
 from featherwire.v1 import embedding_service_pb2, embedding_service_pb2_grpc
 from featherwire.v1 import model_service_pb2, model_service_pb2_grpc
+from google.api import annotations_pb2
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -202,3 +204,12 @@ def _():
             answer = chat_service_pb2_grpc.ChatServiceStub(compressed).CreateChatCompletion(asked, **WITH_KEY)
             equal(answer.choices[0].finish_reason, "stop")
             assert model_service_pb2_grpc.ModelServiceStub(compressed).ListModels(page, **WITH_KEY).models
+
+
+@check("the google/api files that reflection serves are the published ones")
+def _():
+    reflection = ProtoReflectionDescriptorDatabase(channel)
+    for file in ("google/api/http.proto", "google/api/annotations.proto"):
+        # The pool has the published file already, and refuses one of the same name that differs.
+        descriptor_pool.Default().AddSerializedFile(reflection.FindFileByName(file).SerializeToString())
+    assert annotations_pb2.http

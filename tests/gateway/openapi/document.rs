@@ -132,7 +132,7 @@ async fn every_example_is_valid_and_answered() {
         let response = post.body(example.to_string()).send().await.unwrap();
         answered.insert(path, response.status().as_u16());
     }
-    assert!(answered.len() == 4 && answered.values().all(|status| *status == 200), "{answered:?}");
+    assert!(answered.len() == 6 && answered.values().all(|status| *status == 200), "{answered:?}");
 }
 
 #[tokio::test]

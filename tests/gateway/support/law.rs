@@ -119,8 +119,7 @@ pub const OBJECT_TEXT: &[&str] = &[
 const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data"), ("Embedding.base64", "embedding")];
 
 /// Fields that JSON doesn't have.
-const NOT_IN_JSON: &[&str] =
-    &["ListModelsResponse.age_seconds", "ListModelsResponse.next_page_token", "ListModelsResponse.total_size"];
+const NOT_IN_JSON: &[&str] = &["ListModelsResponse.age_seconds"];
 
 /// A JSON value, with as much of its text as has a meaning.
 #[derive(Clone, Debug, PartialEq)]
