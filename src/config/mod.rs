@@ -14,6 +14,7 @@ mod dotenv;
 mod memory;
 mod names;
 mod naming;
+mod proxy;
 
 pub(crate) use address::address;
 use address::base_url;
@@ -21,6 +22,7 @@ pub use dotenv::Dotenv;
 pub use names::Names;
 pub use naming::{Alias, AliasList, Glob, MODEL_BYTES_MAX};
 use naming::{alias_list, glob};
+pub use proxy::proxy;
 
 /// The groups of options in `--help`.
 pub(crate) mod heading {

@@ -11,6 +11,7 @@
 #![recursion_limit = "256"]
 
 mod account;
+mod announcements;
 mod auth;
 mod bad_input;
 mod bounds;
@@ -47,6 +48,7 @@ mod paths;
 mod presence;
 mod probes;
 mod properties;
+mod proxies;
 mod reflection;
 mod retries;
 mod security;
@@ -55,6 +57,7 @@ mod slow;
 mod streams;
 mod support;
 mod texts;
+mod tls;
 mod unary_via_stream;
 mod units;
 mod unread;
