@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     aside,
-    error::{Error, Kind, Result},
+    error::{self, Error, Kind, Result},
     json,
 };
 
@@ -66,6 +66,9 @@ pub trait Chunk: DeserializeOwned {
     fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
         std::iter::empty()
     }
+
+    /// Puts in what else the chunk must have, and is known of it.
+    fn complete(&mut self) {}
 }
 
 /// What one event says.
@@ -195,6 +198,7 @@ where
         if identity::are_unplaced(chunk.indexes()) {
             identity::place(chunk.indexes(), data);
         }
+        chunk.complete();
         // An error is a member that chunks have no field for, or stands where a chunk's choices are.
         let is_odd =
             !chunk.extra().is_empty() && (chunk.extra().contains_key("error") || chunk.choices().next().is_none());
@@ -217,27 +221,42 @@ where
                 Ok(event) => event?,
                 Err(TooLong) => return Some(Meaning::Broken(too_long())),
             };
-            if !is_blank(&event) {
-                return Some(Self::understand(&mut self.choices, &mut self.identity, &event, self.model.as_deref()));
+            if is_blank(&event) {
+                continue;
+            }
+            let model = self.model.as_deref();
+            if !event.is_bare {
+                return Some(Self::understand(&mut self.choices, &mut self.identity, &event, model));
+            }
+            if let Some(error) = bare_error(&event, model) {
+                return Some(Meaning::Failed(None, error));
             }
         }
     }
 
     /// The body has ended: what stood in it without its empty line, or nothing, or that it was cut.
     fn last(&mut self) -> Option<Result<M>> {
-        match self.decoder.finish() {
-            Ok(Some(event)) if !is_blank(&event) => {
-                let (choices, identity) = (&mut self.choices, &mut self.identity);
-                match Self::understand(choices, identity, &event, self.model.as_deref()) {
-                    Meaning::Chunk(chunk) if self.choices.are_complete() => return Some(Ok(chunk)),
-                    Meaning::Done => return None,
-                    Meaning::Failed(last, error) => return Some(self.fail(last, error)),
-                    // Half an event, or a chunk after which more was to come.
-                    Meaning::Chunk(_) | Meaning::Broken(_) => return Some(Err(cut())),
+        loop {
+            let event = match self.decoder.finish() {
+                Ok(Some(event)) if is_blank(&event) => continue,
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                Err(TooLong) => return Some(Err(too_long())),
+            };
+            let model = self.model.as_deref();
+            if event.is_bare {
+                match bare_error(&event, model) {
+                    Some(error) => return Some(Err(error)),
+                    None => continue,
                 }
             }
-            Ok(_) => {}
-            Err(TooLong) => return Some(Err(too_long())),
+            match Self::understand(&mut self.choices, &mut self.identity, &event, model) {
+                Meaning::Chunk(chunk) if self.choices.are_complete() => return Some(Ok(chunk)),
+                Meaning::Done => return None,
+                Meaning::Failed(last, error) => return Some(self.fail(last, error)),
+                // Half an event, or a chunk after which more was to come.
+                Meaning::Chunk(_) | Meaning::Broken(_) => return Some(Err(cut())),
+            }
         }
         if self.choices.are_complete() { None } else { Some(Err(cut())) }
     }
@@ -358,6 +377,11 @@ where
             }
         }
     }
+}
+
+/// The error that a line without the name of a field is, if it is one. What is longer than any error of an API isn't read.
+fn bare_error(line: &Event<'_>, model: Option<&str>) -> Option<Error> {
+    if line.data.len() > error::BODY_BYTES_MAX { None } else { Error::from_event(line.data, model) }
 }
 
 /// Whether an event says nothing at all.

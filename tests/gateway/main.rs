@@ -41,6 +41,7 @@ mod http2;
 mod meanings;
 mod models;
 mod names;
+mod odd_pieces;
 mod odd_units;
 mod open;
 mod openapi;
