@@ -320,8 +320,8 @@ async fn idle_connections(target: &Target) -> Result<(), String> {
     hold(target, 700, b"", None).await
 }
 
-/// Calls whose upstream announces an answer without end: each is told long before its clock rings, and what a call costs has a
-/// bound.
+/// Calls whose upstream announces an answer without end: each is told long before its clock rings, and what a call costs
+/// has a bound.
 async fn endless_1xx(target: &Target) -> Result<(), String> {
     const TOLD_WITHIN: Duration = Duration::from_secs(10);
     const COST_MAX: Duration = Duration::from_millis(500);

@@ -17,7 +17,7 @@ pub(super) struct Choices {
 }
 
 impl Choices {
-    /// Of an answer that is to have so many; 0 is taken as 1.
+    /// For an answer that was asked for with this number of choices; 0 is taken as 1.
     pub(super) fn expecting(choices: usize) -> Self {
         Self { expected: choices.max(1), ..Self::default() }
     }
