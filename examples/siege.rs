@@ -41,7 +41,7 @@ mod wire;
 
 use attacks::{ATTACKS, Against, Attack};
 use measure::{Bystander, Seen};
-use process::{Process, mib};
+use process::{Numbers, Process, mib};
 
 const MODEL: &str = "meta-llama/Meta-Llama-3.1-8B-Instruct";
 const KEY: &str = "gw_live_siege_000000000000000000";
@@ -75,6 +75,7 @@ const DESCRIPTORS: usize = 256;
 struct Target {
     address: SocketAddr,
     url: String,
+    numbers: Numbers,
     http: reqwest::Client,
     /// When the attack ends.
     pub until: Instant,
@@ -164,6 +165,7 @@ fn target(gateway: &Process, time: Duration) -> Arc<Target> {
     Arc::new(Target {
         address: gateway.url.trim_start_matches("http://").parse().unwrap(),
         url: gateway.url.clone(),
+        numbers: gateway.numbers(),
         http: reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap(),
         until: Instant::now() + time,
     })

@@ -88,6 +88,18 @@ impl Numbers {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
     }
+
+    /// The time of processors that it has taken.
+    #[allow(dead_code, reason = "one of the trials asks")]
+    pub fn processor_time(&self) -> Duration {
+        /// `USER_HZ`: the same on every Linux that Rust's standard library runs on.
+        const TICKS_PER_SECOND: u64 = 100;
+        let stat = fs::read_to_string(self.0.join("stat")).unwrap_or_default();
+        // The name may have spaces in it. After it come 11 fields, then the times of the user and of the system.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+    }
 }
 
 pub fn mib(bytes: f64) -> f64 {

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -320,16 +320,28 @@ async fn idle_connections(target: &Target) -> Result<(), String> {
     hold(target, 700, b"", None).await
 }
 
-/// A call whose upstream never comes to its answer: it ends by the clocks. Until then a core may be busy with it: the HTTP
-/// client reads such heads for as long as they come.
+/// Calls whose upstream announces an answer without end: each is told long before its clock rings, and what a call costs
+/// has a bound.
 async fn endless_1xx(target: &Target) -> Result<(), String> {
-    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}).to_string();
-    let answer = timeout(Duration::from_secs(30), target.chat(body)).await;
-    let status = answer.map_err(|_| "the call doesn't end")?.map_err(|error| error.to_string())?.status();
-    if !status.is_server_error() {
-        return Err(format!("the call ended with {status}"));
+    const TOLD_WITHIN: Duration = Duration::from_secs(10);
+    const COST_MAX: Duration = Duration::from_millis(500);
+    let used = target.numbers.processor_time();
+    let mut calls = 0;
+    // The pause is for the connections to be closed: what comes without end goes on until then.
+    while calls == 0 || Instant::now() < target.until {
+        calls += 1;
+        let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}).to_string();
+        let answer = timeout(TOLD_WITHIN, target.chat(body)).await;
+        let status = answer.map_err(|_| "the call doesn't end")?.map_err(|error| error.to_string())?.status();
+        if status != 502 {
+            return Err(format!("the call ended with {status}"));
+        }
+        sleep(Duration::from_millis(250)).await;
     }
-    sleep_until(target.until).await;
+    let used = target.numbers.processor_time().saturating_sub(used);
+    if used > COST_MAX * calls {
+        return Err(format!("cores were busy with {calls} calls for {used:?}"));
+    }
     Ok(())
 }
 

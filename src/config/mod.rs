@@ -14,6 +14,7 @@ mod dotenv;
 mod memory;
 mod names;
 mod naming;
+mod proxy;
 mod values;
 
 pub(crate) use address::address;
@@ -22,6 +23,7 @@ pub use dotenv::Dotenv;
 pub use names::Names;
 pub use naming::{Alias, AliasList, Glob, MODEL_BYTES_MAX};
 use naming::{alias_list, glob};
+pub use proxy::proxy;
 pub(crate) use values::switch;
 use values::{connections, duration, fallback, rate, size, weight};
 

@@ -29,7 +29,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{Error, Kind, throttle};
 use shapes::Said;
@@ -39,6 +39,9 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The longest wait that an upstream's `Retry-After` may ask of a caller.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// What OpenAI and Azure send beside `Retry-After`.
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// The longest `request-id` that is passed on, in bytes: heads have limits, the callers' ones too.
 pub(super) const REQUEST_ID_BYTES_MAX: usize = 256;
@@ -333,12 +336,20 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
     .with_source(format!("upstream status {status}"))
 }
 
-/// Both forms of `Retry-After`: seconds, and the date that front ends may send.
+/// `retry-after-ms`, which is finer, or else both forms of `Retry-After`: seconds, and the date that front ends may send.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or(RETRY_AFTER_MAX);
+    let wait = match text(RETRY_AFTER_MS).and_then(number) {
+        Some(milliseconds) => seconds(milliseconds / 1000.0),
+        None => {
+            let value = text(header::RETRY_AFTER)?;
+            match number(value) {
+                Some(number) => seconds(number),
+                None => httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
+            }
+        }
     };
     Some(wait.min(RETRY_AFTER_MAX))
 }

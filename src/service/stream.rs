@@ -90,7 +90,7 @@ impl Chunk for StreamChatCompletionResponse {
     }
 
     fn choices(&self) -> impl Iterator<Item = (i32, bool)> {
-        self.choices.iter().map(|choice| (choice.index, is_reason(choice.finish_reason.as_deref())))
+        self.choices.iter().map(|choice| (choice.index, has_ended(choice.finish_reason.as_deref(), &choice.extra)))
     }
 
     fn ends(&self) -> impl Iterator<Item = End<'_>> {
@@ -105,7 +105,7 @@ impl Chunk for StreamChatCompletionResponse {
 
     fn has_begun(&self) -> bool {
         self.choices.iter().any(|choice| {
-            is_reason(choice.finish_reason.as_deref())
+            has_ended(choice.finish_reason.as_deref(), &choice.extra)
                 || choice.delta.as_ref().is_some_and(|delta| !is_only_role(delta))
         })
     }
@@ -117,6 +117,15 @@ impl Chunk for StreamChatCompletionResponse {
 
     fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
         self.choices.iter_mut().map(|item| &mut item.index)
+    }
+
+    fn complete(&mut self) {
+        for delta in self.choices.iter_mut().filter_map(|choice| choice.delta.as_mut()) {
+            // As in a whole answer: of a role that is no text nothing else can be said.
+            if !delta.extra.is_empty() && delta.extra.remove("role").is_some() {
+                delta.role = Some("assistant".to_owned());
+            }
+        }
     }
 }
 
@@ -138,8 +147,13 @@ fn is_only_role(delta: &ChatDelta) -> bool {
 
 /// Whether members that we don't know have something in them: that may be the answer.
 fn says(extra: &BTreeMap<String, String>) -> bool {
+    extra.values().any(|value| is_something(value))
+}
+
+/// Whether JSON text is more than an empty value.
+fn is_something(json: &str) -> bool {
     const NOTHING: [&str; 5] = ["null", "\"\"", "[]", "{}", "false"];
-    extra.values().any(|value| !NOTHING.contains(&value.as_str()))
+    !NOTHING.contains(&json)
 }
 
 /// Takes out of a choice what says that it ends here: its last piece must not look like the end of a whole answer.
@@ -150,9 +164,14 @@ fn forget_failure(finish_reason: &mut Option<String>, extra: &mut BTreeMap<Strin
     }
 }
 
-/// Some engines send an empty reason with every chunk; that is none.
-fn is_reason(finish_reason: Option<&str>) -> bool {
-    finish_reason.is_some_and(|reason| !reason.is_empty())
+/// Whether a choice says why it ended. Some engines send an empty reason with every chunk; that is none, and so is zero. A
+/// reason that is no text stands among the members without a field.
+fn has_ended(reason: Option<&str>, extra: &BTreeMap<String, String>) -> bool {
+    let is_reason = |json: &String| is_something(json) && json != "0";
+    match reason {
+        Some(reason) => !reason.is_empty(),
+        None => !extra.is_empty() && extra.get("finish_reason").is_some_and(is_reason),
+    }
 }
 
 impl Chunk for StreamCompletionResponse {
@@ -161,7 +180,7 @@ impl Chunk for StreamCompletionResponse {
     }
 
     fn choices(&self) -> impl Iterator<Item = (i32, bool)> {
-        self.choices.iter().map(|choice| (choice.index, is_reason(choice.finish_reason.as_deref())))
+        self.choices.iter().map(|choice| (choice.index, has_ended(choice.finish_reason.as_deref(), &choice.extra)))
     }
 
     fn ends(&self) -> impl Iterator<Item = End<'_>> {
@@ -175,9 +194,9 @@ impl Chunk for StreamCompletionResponse {
     }
 
     fn has_begun(&self) -> bool {
-        self.choices
-            .iter()
-            .any(|choice| is_reason(choice.finish_reason.as_deref()) || !choice.text.is_empty() || says(&choice.extra))
+        self.choices.iter().any(|choice| {
+            has_ended(choice.finish_reason.as_deref(), &choice.extra) || !choice.text.is_empty() || says(&choice.extra)
+        })
     }
 
     fn named(&mut self) -> Option<Named<'_>> {

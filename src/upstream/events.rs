@@ -5,19 +5,22 @@
 //! it has an error in it, or if a choice in it ends with one; what such an event has of the answer is handed out before.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::Stream;
 use http_body::Body;
+use hyper::body::Incoming;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
+    choices::Choices,
     client::Ask,
     clocks::{Clocks, Late},
     failures::{bad_event, too_large},
@@ -27,7 +30,7 @@ use super::{
 };
 use crate::{
     aside,
-    error::{Error, Kind, Result},
+    error::{self, Error, Kind, Result},
     json,
 };
 
@@ -36,9 +39,6 @@ const END_OF_BODY_WAIT: Duration = Duration::from_millis(50);
 
 /// After so many segments without a single event, such as comments without end, the clocks are looked at for each.
 const FRAMES_WITHOUT_EVENT_MAX: usize = 256;
-
-/// How many choices one answer may have: OpenAI's API allows 128 for each of 2048 prompts.
-const CHOICES_MAX: usize = 128 * 2048;
 
 /// A message that comes as an event of a stream.
 pub trait Chunk: DeserializeOwned {
@@ -66,6 +66,9 @@ pub trait Chunk: DeserializeOwned {
     fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
         std::iter::empty()
     }
+
+    /// Puts in what else the chunk must have, and is known of it.
+    fn complete(&mut self) {}
 }
 
 /// What one event says.
@@ -81,8 +84,9 @@ enum Meaning<M> {
 }
 
 /// A streamed answer. Dropping it closes the upstream connection.
-pub struct Events<M> {
-    body: Pin<Box<reqwest::Body>>,
+pub struct Events<M, B = Incoming> {
+    /// None once nothing more is read.
+    body: Option<B>,
     decoder: Decoder,
     choices: Choices,
     identity: Identity,
@@ -121,25 +125,23 @@ enum State {
     Ended,
 }
 
-impl<M> std::fmt::Debug for Events<M> {
+impl<M, B> std::fmt::Debug for Events<M, B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Events").field("request_id", &self.request_id).finish_non_exhaustive()
     }
 }
 
-impl<M: Chunk> Events<M> {
-    pub(super) fn new(
-        body: reqwest::Body,
-        clocks: Clocks,
-        sent: Instant,
-        ask: Ask<'_>,
-        request_id: Option<String>,
-    ) -> Self {
+impl<M, B> Events<M, B>
+where
+    M: Chunk,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
+    pub(super) fn new(body: B, clocks: Clocks, sent: Instant, ask: Ask<'_>, request_id: Option<String>) -> Self {
         let due = clocks.first(sent, ask.deadline);
         Self {
-            body: Box::pin(body),
+            body: Some(body),
             decoder: Decoder::default(),
-            choices: Choices { expected: ask.choices.max(1), ..Choices::default() },
+            choices: Choices::expecting(ask.choices),
             identity: Identity::default(),
             state: State::Open,
             failure: None,
@@ -205,6 +207,7 @@ impl<M: Chunk> Events<M> {
         if identity::are_unplaced(chunk.indexes()) {
             identity::place(chunk.indexes(), data);
         }
+        chunk.complete();
         // An error is a member that chunks have no field for, or stands where a chunk's choices are.
         let is_odd =
             !chunk.extra().is_empty() && (chunk.extra().contains_key("error") || chunk.choices().next().is_none());
@@ -227,28 +230,43 @@ impl<M: Chunk> Events<M> {
                 Ok(event) => event?,
                 Err(TooLong) => return Some(Meaning::Broken(too_long())),
             };
-            if !is_blank(&event) {
+            if is_blank(&event) {
+                continue;
+            }
+            let model = self.model.as_deref();
+            if !event.is_bare {
                 self.event_bytes = event.data.len();
-                return Some(Self::understand(&mut self.choices, &mut self.identity, &event, self.model.as_deref()));
+                return Some(Self::understand(&mut self.choices, &mut self.identity, &event, model));
+            }
+            if let Some(error) = bare_error(&event, model) {
+                return Some(Meaning::Failed(None, error));
             }
         }
     }
 
     /// The body has ended: what stood in it without its empty line, or nothing, or that it was cut.
     fn last(&mut self) -> Option<Result<M>> {
-        match self.decoder.finish() {
-            Ok(Some(event)) if !is_blank(&event) => {
-                let (choices, identity) = (&mut self.choices, &mut self.identity);
-                match Self::understand(choices, identity, &event, self.model.as_deref()) {
-                    Meaning::Chunk(chunk) if self.choices.are_complete() => return Some(Ok(chunk)),
-                    Meaning::Done => return None,
-                    Meaning::Failed(last, error) => return Some(self.fail(last, error)),
-                    // Half an event, or a chunk after which more was to come.
-                    Meaning::Chunk(_) | Meaning::Broken(_) => return Some(Err(cut())),
+        loop {
+            let event = match self.decoder.finish() {
+                Ok(Some(event)) if is_blank(&event) => continue,
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                Err(TooLong) => return Some(Err(too_long())),
+            };
+            let model = self.model.as_deref();
+            if event.is_bare {
+                match bare_error(&event, model) {
+                    Some(error) => return Some(Err(error)),
+                    None => continue,
                 }
             }
-            Ok(_) => {}
-            Err(TooLong) => return Some(Err(too_long())),
+            match Self::understand(&mut self.choices, &mut self.identity, &event, model) {
+                Meaning::Chunk(chunk) if self.choices.are_complete() => return Some(Ok(chunk)),
+                Meaning::Done => return None,
+                Meaning::Failed(last, error) => return Some(self.fail(last, error)),
+                // Half an event, or a chunk after which more was to come.
+                Meaning::Chunk(_) | Meaning::Broken(_) => return Some(Err(cut())),
+            }
         }
         if self.choices.are_complete() { None } else { Some(Err(cut())) }
     }
@@ -293,12 +311,16 @@ impl<M: Chunk> Events<M> {
     fn end(&mut self, item: Option<Result<M>>) -> Poll<Option<Result<M>>> {
         self.state = State::Ended;
         // What is held upstream is given back now, not when the caller gets round to dropping the stream.
-        self.body = Box::pin(reqwest::Body::default());
+        self.body = None;
         Poll::Ready(item.map(|item| item.map_err(|error| self.told(error))))
     }
 }
 
-impl<M: Chunk> Stream for Events<M> {
+impl<M, B> Stream for Events<M, B>
+where
+    M: Chunk,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
     type Item = Result<M>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -326,7 +348,11 @@ impl<M: Chunk> Stream for Events<M> {
                 State::Done => {}
                 State::Ended => return Poll::Ready(this.failure.take().map(Err)),
             }
-            match (this.body.as_mut().poll_frame(context), this.state) {
+            let frame = match &mut this.body {
+                Some(body) => Pin::new(body).poll_frame(context),
+                None => Poll::Ready(None),
+            };
+            match (frame, this.state) {
                 (Poll::Ready(Some(Ok(frame))), State::Open) => {
                     if let Some(data) = frame.data_ref() {
                         let Some(left) = this.bytes_left.checked_sub(data.len()) else {
@@ -346,7 +372,7 @@ impl<M: Chunk> Stream for Events<M> {
                     return this.end(last);
                 }
                 (Poll::Ready(Some(Err(error))), State::Open) => {
-                    return this.end(Some(Err(cut().with_source(error.without_url()))));
+                    return this.end(Some(Err(cut().with_source(error))));
                 }
                 (Poll::Ready(_), _) => return this.end(None),
                 (Poll::Pending, state) => {
@@ -363,39 +389,9 @@ impl<M: Chunk> Stream for Events<M> {
     }
 }
 
-/// Which choices have begun, and which have finished.
-#[derive(Debug, Default)]
-struct Choices {
-    /// How many were asked for.
-    expected: usize,
-    unfinished: BTreeSet<i32>,
-    finished: BTreeSet<i32>,
-}
-
-impl Choices {
-    fn note(&mut self, index: i32, is_last: bool) -> Result<()> {
-        if is_last {
-            self.unfinished.remove(&index);
-            self.finished.insert(index);
-        } else if !self.finished.contains(&index) {
-            self.unfinished.insert(index);
-        }
-        if self.unfinished.len() + self.finished.len() > CHOICES_MAX {
-            let message = format!("Featherless's answer has more than {CHOICES_MAX} choices");
-            return Err(Error::new(Kind::Upstream, "upstream_bad_answer", message));
-        }
-        Ok(())
-    }
-
-    /// Whether every choice there is has said why it finished: enough if upstream says that this is all.
-    fn are_finished(&self) -> bool {
-        self.unfinished.is_empty() && !self.finished.is_empty()
-    }
-
-    /// Whether that is so of as many as were asked for: enough if upstream says nothing more.
-    fn are_complete(&self) -> bool {
-        self.are_finished() && self.finished.len() >= self.expected
-    }
+/// The error that a line without the name of a field is, if it is one. What is longer than any error of an API isn't read.
+fn bare_error(line: &Event<'_>, model: Option<&str>) -> Option<Error> {
+    if line.data.len() > error::BODY_BYTES_MAX { None } else { Error::from_event(line.data, model) }
 }
 
 /// Whether an event says nothing at all.
@@ -415,7 +411,6 @@ fn too_long() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use futures_util::StreamExt;
     use http_body::Frame;
 
@@ -441,8 +436,7 @@ mod tests {
         let clocks = Clocks { of: Of::Answer, first_token: short, idle: short };
         for (deadline, code) in [(None, "first_token_timeout"), (Some(Instant::now()), "deadline_exceeded")] {
             let ask = Ask { deadline, ..Ask::default() };
-            let body = reqwest::Body::wrap(Babble);
-            let mut events = Events::<StreamChatCompletionResponse>::new(body, clocks, Instant::now(), ask, None);
+            let mut events = Events::<StreamChatCompletionResponse, _>::new(Babble, clocks, Instant::now(), ask, None);
             assert_eq!(events.next().await.unwrap().unwrap_err().code(), code);
             assert!(events.next().await.is_none());
         }

@@ -1,9 +1,11 @@
 //! What the client tells of its own accord: no answer came, or none that is one. What upstream's replies mean is
 //! `error::upstream`'s to say.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use super::client::ANSWER_BYTES_MAX;
+use hyper_util::client::legacy;
+
+use super::{client::ANSWER_BYTES_MAX, connect::TooSlow, informational::HEADS_MAX};
 use crate::{
     descriptors,
     error::{Error, Kind},
@@ -70,9 +72,8 @@ fn out_of_descriptors() -> Error {
 }
 
 /// Why there is no reply at all. Addresses stay out of it: they may hold a password.
-pub(super) fn unreachable(error: reqwest::Error) -> Error {
-    let error = error.without_url();
-    if error.is_connect() && error.is_timeout() {
+pub(super) fn unreachable(error: legacy::Error) -> Error {
+    if error.is_connect() && (is_any(&error, |_: &TooSlow| true) || is_any(&error, has_timed_out)) {
         let message =
             "No connection to Featherless within --connect-timeout: check the network and FEATHERLESS_BASE_URL";
         return Error::new(Kind::Timeout, "connect_timeout", message).with_source(error);
@@ -84,9 +85,6 @@ pub(super) fn unreachable(error: reqwest::Error) -> Error {
         }
         let message = "No connection to Featherless: check the network, proxies and FEATHERLESS_BASE_URL";
         return Error::new(Kind::Upstream, "upstream_unreachable", message).with_source(error);
-    }
-    if error.is_builder() {
-        return Error::internal(error);
     }
     if is_any(&error, hyper::Error::is_parse_too_large) {
         let message = "Featherless's reply has a head that is larger than any of its API's: try again";
@@ -100,8 +98,27 @@ pub(super) fn unreachable(error: reqwest::Error) -> Error {
     Error::new(Kind::Upstream, "upstream_closed", message).with_source(error)
 }
 
+/// A reply that only announces itself, again and again.
+pub(super) fn announced_without_end() -> Error {
+    let message = format!(
+        "Featherless announced an answer more than {HEADS_MAX} times (status 1xx) and gave none: try again, or check what \
+         stands before FEATHERLESS_BASE_URL"
+    );
+    Error::new(Kind::Upstream, "upstream_bad_answer", message)
+}
+
+/// The connection broke in the middle of an answer that isn't streamed.
+pub(super) fn cut(error: hyper::Error) -> Error {
+    let message = "The connection to Featherless broke in the middle of the answer: try again";
+    Error::new(Kind::Upstream, "upstream_answer_cut", message).with_source(error)
+}
+
+fn has_timed_out(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut
+}
+
 /// Whether one of an error's causes is of this type, and such a one.
-fn is_any<E: std::error::Error + 'static>(error: &reqwest::Error, is_it: impl Fn(&E) -> bool) -> bool {
+fn is_any<E: std::error::Error + 'static>(error: &legacy::Error, is_it: impl Fn(&E) -> bool) -> bool {
     let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     causes.any(|cause| cause.downcast_ref::<E>().is_some_and(&is_it))
 }

@@ -1,9 +1,10 @@
 //! Server-sent events, as the HTML standard defines them (§ 9.2.6 "Interpreting an event stream"): bytes in, the data
 //! of events out. No I/O and no clock.
 //!
-//! It differs from the standard in two points. What stands before the end of the stream counts as an event even without its
-//! empty line, since upstreams end with a bare `data: [DONE]`. An event named `error` counts even without data. Of the
-//! fields, only `data` matters here, and of names (`event`) only that one.
+//! It differs from the standard in three points. What stands before the end of the stream counts as an event even without its
+//! empty line, since upstreams end with a bare `data: [DONE]`. An event named `error` counts even without data. A line
+//! that is a JSON object or list and no field is handed out by itself: some upstreams write an error so, without `data:`. Of
+//! the fields, only `data` matters here, and of names (`event`) only that one.
 
 use std::ops::Range;
 
@@ -20,6 +21,9 @@ pub struct Event<'a> {
     pub data: &'a [u8],
     /// Whether its name is `error`.
     pub is_error: bool,
+    /// Whether it is no event, but a line that stands there without the name of a field, and begins like JSON. To the standard
+    /// it is nothing.
+    pub is_bare: bool,
 }
 
 /// An event that is longer than the decoder's limit.
@@ -114,8 +118,11 @@ impl Decoder {
                 let is_error = std::mem::take(&mut self.is_error);
                 match std::mem::take(&mut self.data) {
                     Data::None if !is_error => {}
-                    data => return Ok(Some(Event { data: self.complete(data), is_error })),
+                    data => return Ok(Some(Event { data: self.complete(data), is_error, is_bare: false })),
                 }
+            } else if self.is_bare(&line) {
+                let data = self.buffer.get(line).unwrap_or_default();
+                return Ok(Some(Event { data, is_error: false, is_bare: true }));
             } else {
                 self.take_line(line)?;
             }
@@ -124,7 +131,8 @@ impl Decoder {
         if waiting > self.event_bytes_max { Err(TooLong) } else { Ok(None) }
     }
 
-    /// The stream has ended: the event that stood before its end without an empty line, if any did.
+    /// The stream has ended: what stood before its end without an empty line, if anything did. To be called until there is
+    /// nothing more.
     ///
     /// # Errors
     /// [`TooLong`].
@@ -132,12 +140,21 @@ impl Decoder {
         let line = self.line..self.buffer.len();
         self.line = line.end;
         self.searched = line.end;
+        if self.is_bare(&line) {
+            let data = self.buffer.get(line).unwrap_or_default();
+            return Ok(Some(Event { data, is_error: false, is_bare: true }));
+        }
         self.take_line(line)?;
         let is_error = std::mem::take(&mut self.is_error);
         match std::mem::take(&mut self.data) {
             Data::None if !is_error => Ok(None),
-            data => Ok(Some(Event { data: self.complete(data), is_error })),
+            data => Ok(Some(Event { data: self.complete(data), is_error, is_bare: false })),
         }
+    }
+
+    /// Whether a line is JSON rather than a field.
+    fn is_bare(&self, line: &Range<usize>) -> bool {
+        matches!(self.buffer.get(line.start), Some(b'{' | b'[')) && !line.is_empty()
     }
 
     /// Where in the buffer that begins which is still needed.
@@ -253,13 +270,19 @@ mod tests {
                 events.push(told(&event));
             }
         }
-        events.extend(decoder.finish().unwrap().map(|event| told(&event)));
+        while let Some(event) = decoder.finish().unwrap() {
+            events.push(told(&event));
+        }
         events
     }
 
-    /// An event's data, after its name if that is `error`.
+    /// An event's data, after its name if that is `error`, or after `bare!` if it is none.
     fn told(event: &Event<'_>) -> String {
-        let name = if event.is_error { "error!" } else { "" };
+        let name = match event {
+            Event { is_bare: true, .. } => "bare!",
+            Event { is_error: true, .. } => "error!",
+            _ => "",
+        };
         format!("{name}{}", std::str::from_utf8(event.data).unwrap())
     }
 
@@ -281,6 +304,11 @@ mod tests {
         ("data: ü€😀\n\n", &["ü€😀"]),
         ("data: a\n\ndata: [DONE]", &["a", "[DONE]"]),
         ("data: a\n\ndata: [DONE]\n", &["a", "[DONE]"]),
+        ("data: a\n\n{\"error\":1}\n\ndata: b\n\n", &["a", "bare!{\"error\":1}", "b"]),
+        ("data: a\n{\"error\":1}\ndata: b\n\n", &["bare!{\"error\":1}", "a\nb"]),
+        ("event: error\r\n[{}]\r\n\r\n", &["bare![{}]", "error!"]),
+        ("data: a\n{\"error\":1}", &["bare!{\"error\":1}", "a"]),
+        ("{\"error\":1}", &["bare!{\"error\":1}"]),
         ("\n\n\n", &[]),
         ("", &[]),
     ];

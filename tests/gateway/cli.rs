@@ -10,19 +10,19 @@ use tokio::{
 use crate::support::{Emulator, Gateway, Reply, Scripted, gateway::http, scripted::chunk};
 
 /// The command, in an empty environment and an empty folder.
-fn featherwire(arguments: &[&str]) -> Command {
+pub fn featherwire(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_featherwire"));
     command.args(arguments).env_clear().current_dir(std::env::temp_dir()).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Ended {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
-async fn run(command: &mut Command) -> Ended {
+pub async fn run(command: &mut Command) -> Ended {
     let output = command.output().await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }

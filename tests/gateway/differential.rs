@@ -201,7 +201,9 @@ async fn chunks_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(me
         for (Shape { name, text, .. }, came) in shapes.iter().zip(came) {
             // An event of server-sent events is one line: line breaks between JSON's tokens become spaces.
             let is_one_line = matches!(way, Way::Rest);
-            let meant: A = if is_one_line { meaning(&text.trim_end().replace('\n', " ")) } else { meaning(text) };
+            // A role that is no text becomes the one of its place.
+            let text = text.replace(r#""role": 1,"#, r#""role": "assistant","#);
+            let meant: A = if is_one_line { meaning(&text.trim_end().replace('\n', " ")) } else { meaning(&text) };
             assert_eq!(came, named(meant, &came), "{name} {way:?}");
         }
     }

@@ -11,6 +11,7 @@
 #![recursion_limit = "256"]
 
 mod account;
+mod announcements;
 mod auth;
 mod bad_input;
 mod bounds;
@@ -40,6 +41,7 @@ mod http2;
 mod meanings;
 mod models;
 mod names;
+mod odd_pieces;
 mod odd_units;
 mod open;
 mod openapi;
@@ -47,6 +49,7 @@ mod paths;
 mod presence;
 mod probes;
 mod properties;
+mod proxies;
 mod reflection;
 mod retries;
 mod security;
@@ -56,6 +59,7 @@ mod stream_paths;
 mod streams;
 mod support;
 mod texts;
+mod tls;
 mod unary_via_stream;
 mod units;
 mod unread;

@@ -153,6 +153,29 @@ async fn a_rate_limits_own_wait_is_kept_or_told_and_not_waited_for_if_it_is_long
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_wait_in_milliseconds_is_kept_and_wins_over_one_in_seconds() {
+    let busy = |waits: &str| {
+        let head = format!("503 Busy\r\ncontent-type: application/json\r\n{waits}");
+        Reply::Raw(head, br#"{"error":{"message":"No valid Executor"}}"#.to_vec())
+    };
+    for door in Door::ALL {
+        for waits in ["retry-after-ms: 2500", "retry-after: 60\r\nretry-after-ms: 2500"] {
+            let upstream = Scripted::first([busy(waits), answer(door)]).await;
+            let gateway = persistent(upstream.address).await;
+            let begun = tokio::time::Instant::now();
+            gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
+            assert!(begun.elapsed() >= Duration::from_millis(2500), "{door:?}: {:?}", begun.elapsed());
+        }
+        let upstream = Scripted::always(busy("retry-after: 1\r\nretry-after-ms: 60500")).await;
+        let gateway = persistent(upstream.address).await;
+        let failure = gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Unavailable, "no_capacity");
+        // HTTP has whole seconds, and a retry must not be too early; gRPC has parts of them, which are cut off here.
+        assert!(matches!(failure.retry_after_seconds, Some(60 | 61)), "{door:?}: {:?}", failure.retry_after_seconds);
+        assert_eq!(upstream.seen().len(), 1, "{door:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_stream_that_ends_before_it_begins_is_asked_again() {
     let role = event(&json!({"role": "assistant", "content": ""}), None);

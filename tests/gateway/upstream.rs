@@ -1,7 +1,5 @@
 //! What the upstream gets to see of a request, and what callers get to see of the upstream.
 
-use std::time::Duration;
-
 use featherwire::{
     error::Kind,
     proto::v1::{CreateChatCompletionRequest, Tool},
@@ -407,21 +405,7 @@ fn is_reason(code: &str) {
 }
 
 #[tokio::test]
-async fn heads_that_only_announce_an_answer_are_none() {
-    for head in ["100 Continue\r\n", "102 Processing\r\n", "103 Early Hints\r\nlink: </a>\r\n"] {
-        let again = Then::Repeat(format!("HTTP/1.1 {head}\r\n").into_bytes());
-        let upstream = Scripted::always(Reply::Wire(Vec::new(), again)).await;
-        let limit = Duration::from_millis(300);
-        let gateway = Gateway::with(upstream.address, |config| config.upstream.first_token_timeout = limit).await;
-        for door in Door::ALL {
-            gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Timeout, "first_token_timeout");
-        }
-        upstream.closed().await;
-    }
-}
-
-#[tokio::test]
-async fn nor_is_a_head_without_an_end() {
+async fn a_head_without_an_end_is_no_answer() {
     let endless = Then::Repeat(format!("x-more: {}\r\n", "x".repeat(10_000)).into_bytes());
     let upstream = Scripted::always(Reply::Wire(b"HTTP/1.1 200 OK\r\n".to_vec(), endless)).await;
     let gateway = Gateway::to(upstream.address).await;

@@ -136,5 +136,26 @@ fn both_forms_of_retry_after_are_read() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(30));
     assert!((28..=30).contains(&wait(&date).unwrap().as_secs()));
     assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO), "it is over");
-    assert_eq!(wait("soon"), None);
+    assert_eq!(wait("1.5"), Some(Duration::from_millis(1500)));
+    for nothing in ["soon", "-1", "NaN", "inf", ""] {
+        assert_eq!(wait(nothing), None, "{nothing}");
+    }
+    assert_eq!(wait("1e300"), Some(RETRY_AFTER_MAX));
+}
+
+#[test]
+fn the_finer_of_two_waits_counts_if_it_can_be_read() {
+    let wait = |milliseconds: &str, seconds: &str| {
+        let finer = (RETRY_AFTER_MS, milliseconds.parse().unwrap());
+        retry_after(&HeaderMap::from_iter([finer, (header::RETRY_AFTER, seconds.parse().unwrap())]))
+    };
+    assert_eq!(wait("1250", "2"), Some(Duration::from_millis(1250)));
+    assert_eq!(wait(" 0.5 ", "2"), Some(Duration::from_micros(500)));
+    assert_eq!(wait("0", "2"), Some(Duration::ZERO));
+    assert_eq!(wait("99999999999", "2"), Some(RETRY_AFTER_MAX));
+    for unreadable in ["soon", "-1", "NaN", "inf", ""] {
+        assert_eq!(wait(unreadable, "2"), Some(Duration::from_secs(2)), "{unreadable}");
+    }
+    let alone = HeaderMap::from_iter([(RETRY_AFTER_MS, HeaderValue::from_static("1250"))]);
+    assert_eq!(retry_after(&alone), Some(Duration::from_millis(1250)));
 }

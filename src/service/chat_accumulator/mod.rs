@@ -15,6 +15,7 @@
 //!   one, is joined too, unless it is the same in every piece. A text elsewhere, a number, a boolean or an object isn't
 //!   joined: the last one counts. A list in the chunk itself that is the same in every chunk isn't joined. What can't be
 //!   joined to a text or a list does not replace it.
+//! - A choice's `text`, which some engines write in place of a delta, is text like that of a delta.
 //! - What only streams have is left out: the `index` of tool calls, `obfuscation`.
 
 mod text;
@@ -113,6 +114,8 @@ struct Choice {
     finish_reason: Option<String>,
     logprobs: Option<LogprobsSum>,
     message: MessageSum,
+    /// What some engines write in place of a delta.
+    text: TextMember,
     unknown: Unknown,
 }
 
@@ -137,7 +140,7 @@ impl Choice {
     }
 
     fn add(&mut self, piece: ChatChunkChoice) {
-        let ChatChunkChoice { index: _, delta, finish_reason, logprobs, extra } = piece;
+        let ChatChunkChoice { index: _, delta, finish_reason, logprobs, mut extra } = piece;
         self.has_begun = true;
         if self.finish_reason.as_ref().is_none_or(String::is_empty) {
             last(&mut self.finish_reason, finish_reason);
@@ -148,6 +151,7 @@ impl Choice {
             known.refusal.extend(piece.refusal);
             known.unknown.add(piece.extra, Place::Choice);
         }
+        self.text.add(None, "text", &mut extra);
         self.unknown.add(extra, Place::Choice);
         if let Some(delta) = delta {
             self.message.add(delta);
@@ -156,6 +160,9 @@ impl Choice {
 
     fn finish(self, index: i32) -> ChatChoice {
         let mut extra = self.unknown.finish();
+        if let Some(text) = self.text.finish("text", &mut extra) {
+            extra.insert("text".to_owned(), serde_json::Value::String(text).to_string());
+        }
         let logprobs = self.logprobs.map(LogprobsSum::finish).map(Box::new);
         prefer(self.finish_reason.as_ref(), "finish_reason", &mut extra);
         prefer(logprobs.as_ref(), "logprobs", &mut extra);

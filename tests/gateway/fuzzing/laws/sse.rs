@@ -42,8 +42,15 @@ struct Decoded {
 fn decode(limit: usize, pieces: &[&[u8]]) -> Decoded {
     let mut decoder = Decoder::with_limit(limit);
     let mut events = Vec::new();
-    let mut keep = |event: &Event<'_>| events.push((event.data.to_vec(), event.is_error));
-    let feed = || {
+    let mut keep = |event: &Event<'_>| {
+        // To the standard these are nothing.
+        if event.is_bare {
+            assert!(matches!(event.data, [b'{' | b'[', ..]), "no JSON: {:?}", event.data);
+        } else {
+            events.push((event.data.to_vec(), event.is_error));
+        }
+    };
+    let mut feed = || {
         for piece in pieces {
             decoder.feed(piece);
             // A line that waits for its end, the lines before it, and what came just now.
@@ -53,7 +60,9 @@ fn decode(limit: usize, pieces: &[&[u8]]) -> Decoded {
                 keep(&event);
             }
         }
-        decoder.finish()?.iter().for_each(keep);
+        while let Some(event) = decoder.finish()? {
+            keep(&event);
+        }
         Ok(())
     };
     let is_refused = feed() == Err(TooLong);
