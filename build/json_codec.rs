@@ -14,7 +14,8 @@ use prost_types::{
 use super::{
     json_rules::{
         ALWAYS, INDEX, JSON_TEXT, LIST, NOT_IN_JSON, NULL_KEPT, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT,
-        OBJECT_TEXT, ONE_OR_MANY, PUT_IN, RENAMED, REPLAYED, WITHOUT_JSON, map_value, real_oneof, renamed,
+        OBJECT_TEXT, ONE_OR_MANY, PUT_IN, RENAMED, REPLAYED, TEXT_OR_LIST, WITHOUT_JSON, is_list_beside, list_beside,
+        map_value, real_oneof, renamed,
     },
     list_limits::{constant, max_of},
     request_limits::range_of,
@@ -65,7 +66,7 @@ impl Used {
             REPLAYED,
         ]
         .concat();
-        let keyed = OBJECT.iter().chain(RENAMED).map(|(path, _)| *path);
+        let keyed = OBJECT.iter().chain(RENAMED).chain(TEXT_OR_LIST).map(|(path, _)| *path);
         let placed = NULL_WHEN_UNSET_IN.iter().chain(PUT_IN).map(|(path, _)| *path);
         for path in listed.into_iter().chain(keyed).chain(placed) {
             assert!(self.0.iter().any(|used| used == path), "JSON rule for {path}: no such message or field");
@@ -90,7 +91,9 @@ fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
     for field in message.field.iter().filter(|field| field.name() != "extra") {
         let path = format!("{name}.{}", field.name());
         let Some(oneof) = real_oneof(field) else {
-            if !used.see(NOT_IN_JSON, &path) {
+            if let Some(list) = list_beside(&path) {
+                members.push(text_or_list_member(message, field, list, used));
+            } else if !is_list_beside(name, field.name()) && !used.see(NOT_IN_JSON, &path) {
                 members.push(plain_member(message, field, &path, used));
             }
             continue;
@@ -186,11 +189,10 @@ fn within(message: &DescriptorProto) -> String {
         let kind = field.type_name().rsplit('.').next().unwrap();
         let rust = rust_name(field.name());
         if let Some(oneof) = real_oneof(field) {
-            let values = match kind {
-                "ContentParts" => "value.parts.iter().any(json::Object::names_a_field)",
-                list if LIST.contains(&list) => continue,
-                _ => "json::Object::names_a_field(value)",
-            };
+            if LIST.contains(&kind) {
+                continue;
+            }
+            let values = "json::Object::names_a_field(value)";
             let (oneof, variant) = (message.oneof_decl[oneof].name(), camel(field.name()));
             let enumeration = format!("{}::{}", snake(message.name()), camel(oneof));
             write!(code, "\n            || matches!(&self.{oneof}, Some({enumeration}::{variant}(value)) if {values})")
@@ -300,6 +302,28 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
     Member { name: name.clone(), read: integer.unwrap_or_else(|| read("read")), write }
 }
 
+/// Two fields that are one JSON member: a string for the first, which names the member, a list for the other.
+fn text_or_list_member(message: &DescriptorProto, text: &FieldDescriptorProto, list: &str, used: &mut Used) -> Member {
+    let (owner, name) = (message.name(), text.name());
+    let path = format!("{owner}.{name}");
+    let other = message.field.iter().find(|field| field.name() == list);
+    let is_list = other.is_some_and(|other| other.label() == Label::Repeated && other.r#type() == Type::Message);
+    assert!(is_list, "{owner}.{list}: the other field is a list of messages");
+    assert!(text.r#type() == Type::String && text.proto3_optional(), "{path}: the first field is an optional string");
+    used.0.push(path.clone());
+    let null = if used.see(NULL_KEPT, &path) { "json::Null::Kept" } else { "json::Null::IsAbsence" };
+    let limit = constant(&format!("{owner}.{list}"));
+    Member {
+        name: name.to_owned(),
+        read: format!(
+            "json::read_text_or_list(&mut map, {name:?}, &mut message.extra, (&mut message.{name}, &mut message.{list}), &limits::{limit}, {null})?,"
+        ),
+        write: format!(
+            "json::write_text_or_list(map, ({name:?}, {list:?}), self.{name}.as_deref(), &self.{list}, &self.extra, nulls)?;"
+        ),
+    }
+}
+
 /// A oneof is one JSON member whose kind tells the variant: a string for the string variant, which names the member; a
 /// list or an object for the others.
 fn union_member(
@@ -339,11 +363,7 @@ fn union_member(
         [(variant, other)] => {
             let is_list = LIST.contains(other);
             let (access, visit) = if is_list { ("SeqAccess", "visit_seq") } else { ("MapAccess", "visit_map") };
-            let expecting = match (is_list, NULL_KEPT.contains(&format!("{message}.{member}").as_str())) {
-                (true, true) => "a string, a list of parts, or null",
-                (true, false) => "a string or a list",
-                (false, _) => "a string or an object",
-            };
+            let expecting = if is_list { "a string or a list" } else { "a string or an object" };
             (
                 expecting,
                 format!(
@@ -396,7 +416,6 @@ impl<'de> serde::Deserialize<'de> for {enumeration} {{
     )
     .unwrap();
     let function = match others.as_slice() {
-        _ if used.see(NULL_KEPT, &format!("{message}.{member}")) => "read_keeping_null",
         [(_, other)] if !LIST.contains(other) => "read_object",
         _ => "read",
     };

@@ -109,11 +109,19 @@ pub const INDEX: &[&str] =
 /// A request's list of messages, which may be answers that are given back: `src/json/replayed.rs` says how they are read.
 pub const REPLAYED: &[&str] = &["CreateChatCompletionRequest.messages"];
 
+/// Members that are a text or a list: the field with the text, which names the member, and the field with the list. An empty
+/// list is kept in `extra`, since protobuf can't tell it from none.
+pub const TEXT_OR_LIST: &[(&str, &str)] = &[
+    ("ChatDelta.content", "content_parts"),
+    ("ChatMessage.content", "content_parts"),
+    ("Prediction.content", "content_parts"),
+];
+
 /// Lists of strings that in JSON may be a single string.
 pub const ONE_OR_MANY: &[&str] = &["CreateChatCompletionRequest.stop", "CreateCompletionRequest.stop"];
 
 /// Messages whose one repeated field is the whole JSON value.
-pub const LIST: &[&str] = &["ContentParts", "StringList", "TokenList", "TokenLists", "Vector"];
+pub const LIST: &[&str] = &["StringList", "TokenList", "TokenLists", "Vector"];
 
 /// Members whose JSON name is not the field's.
 pub const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data"), ("Embedding.base64", "embedding")];
@@ -131,6 +139,18 @@ pub const WITHOUT_JSON: &[&str] = &[
     "ModelFilter",
     "WatchConcurrencyRequest",
 ];
+
+/// The field with the list, if this one is the text of a member that is a text or a list.
+pub fn list_beside(path: &str) -> Option<&'static str> {
+    TEXT_OR_LIST.iter().find(|(text, _)| *text == path).map(|(_, list)| *list)
+}
+
+/// Whether this field is the list of a member that is a text or a list, and so no member of its own.
+pub fn is_list_beside(message: &str, field: &str) -> bool {
+    TEXT_OR_LIST
+        .iter()
+        .any(|(text, list)| *list == field && text.split_once('.').is_some_and(|(owner, _)| owner == message))
+}
 
 /// The JSON name of a field that has another one.
 pub fn renamed(path: &str) -> Option<&'static str> {

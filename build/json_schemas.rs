@@ -16,7 +16,7 @@ use super::{
     comments::Comments,
     json_rules::{
         ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_SENT, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY,
-        PUT_IN, REPLAYED, WITHOUT_JSON, map_value, real_oneof, renamed,
+        PUT_IN, REPLAYED, WITHOUT_JSON, is_list_beside, list_beside, map_value, real_oneof, renamed,
     },
     list_limits::max_of,
     request_limits::{NEEDED, NOT_EMPTY, RANGES, Range, WORDS, range_of},
@@ -105,7 +105,7 @@ impl<'a> Schemas<'a> {
         let mut required = Vec::new();
         for field in message.field.iter().filter(|field| field.name() != "extra") {
             let path = format!("{}.{}", message.name(), field.name());
-            if NOT_IN_JSON.contains(&path.as_str()) {
+            if NOT_IN_JSON.contains(&path.as_str()) || is_list_beside(message.name(), field.name()) {
                 continue;
             }
             let Some(member) = self.member(message, field, &path, way) else { continue };
@@ -155,6 +155,7 @@ impl<'a> Schemas<'a> {
         let mut schema = match () {
             () if is_json => json!({}),
             () if union.is_some() => self.union(message, &variants, way),
+            () if list_beside(path).is_some() => self.text_or_list(message, list_beside(path), way),
             () if field.label() == Label::Repeated => self.repeated(message, field, path, way),
             () => self.value(field, way),
         };
@@ -221,6 +222,15 @@ impl<'a> Schemas<'a> {
             schema
         });
         json!({ "oneOf": kinds.collect::<Vec<_>>() })
+    }
+
+    /// A text, or the list that is the other field of the same member.
+    fn text_or_list(&self, message: &DescriptorProto, list: Option<&str>, way: Way) -> Value {
+        let list = message.field.iter().find(|field| Some(field.name()) == list).expect("the codec has looked");
+        let path = format!("{}.{}", message.name(), list.name());
+        let mut schema = self.repeated(message, list, &path, way);
+        schema["description"] = json!(self.comments.on(&path));
+        json!({ "oneOf": [{ "type": "string" }, schema] })
     }
 
     fn repeated(&self, message: &DescriptorProto, field: &FieldDescriptorProto, path: &str, way: Way) -> Value {

@@ -14,6 +14,7 @@ mod problems;
 mod read;
 mod replayed;
 mod required;
+mod text_or_list;
 mod write;
 
 use std::{cell::Cell, collections::BTreeMap};
@@ -27,11 +28,12 @@ pub(crate) use numbers::{Number, NumberList, Numbers};
 pub use problems::{BadJson, text};
 use problems::{described, located_in, located_out};
 pub(crate) use read::{
-    Key, read, read_boxed, read_bytes, read_constant, read_extra, read_keeping_null, read_list, read_map, read_object,
-    read_object_text, read_optional_text,
+    Key, read, read_boxed, read_bytes, read_constant, read_extra, read_list, read_map, read_object, read_object_text,
+    read_optional_text,
 };
 pub(crate) use replayed::read_messages;
 pub(crate) use required::Complete;
+pub(crate) use text_or_list::{Null, read_text_or_list, write_text_or_list};
 pub(crate) use write::{Text, WithNulls, write_extra, write_object, write_optional, write_plain};
 
 /// Reads a caller's request.
@@ -79,7 +81,8 @@ pub fn encode_answer<M: Serialize>(message: &M, out: &mut Vec<u8>) -> Result<(),
 }
 
 /// Writes a request. This is also the check of what only a gRPC caller can get wrong: JSON text that isn't JSON,
-/// `NaN`, a field that is set both by itself and in `extra`, and one in `extra` that isn't as REST's JSON must be.
+/// `NaN`, content both as text and in parts, a field that is set both by itself and in `extra`, and one in `extra` that isn't as
+/// REST's JSON must be.
 ///
 /// # Errors
 /// The first such field.

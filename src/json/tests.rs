@@ -2,8 +2,8 @@
 
 use super::{problems::PATH_CHARS_MAX, *};
 use crate::proto::v1::{
-    AudioOptions, CreateChatCompletionRequest, CreateCompletionRequest, StreamChatCompletionResponse, TokenList,
-    create_completion_request::PromptKind,
+    AudioOptions, ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest, StreamChatCompletionResponse,
+    TokenList, create_completion_request::PromptKind,
 };
 
 /// serde_json's quick way of reading a number is off by one in the last place now and then.
@@ -132,6 +132,27 @@ fn brackets_in_texts_are_no_levels() {
     assert!(bounds::is_too_deep(&format!(r#"{{"\"":{}}}"#, deep(128))));
     assert!(!bounds::is_too_deep(&format!(r#"["{}\"{}"]"#, "[".repeat(300), "{".repeat(300))));
     assert!(!bounds::is_too_deep(&format!("[{}]", "[],".repeat(300))));
+}
+
+#[test]
+fn of_contents_in_two_forms_the_last_counts() {
+    let read = |members: &str| {
+        let body = format!(r#"{{"role":"user",{members}}}"#);
+        let message: ChatMessage = decode_request(body.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        encode_answer(&message, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let written = |content: &str| format!(r#"{{"role":"user","content":{content}}}"#);
+    for contents in
+        [&["\"a\"", r#"[{"text":"b"}]"#], &["[]", "null"], &["\"a\"", "[]"], &["[]", "\"\""], &["null", "\"a\""]]
+    {
+        for [first, last] in [*contents, [contents[1], contents[0]]] {
+            assert_eq!(read(&format!(r#""content":{first},"content":{last}"#)), written(last), "{first}");
+        }
+    }
+    let odd = decode_answer::<ChatMessage>(br#"{"role":"user","content":"a","content":7}"#).unwrap();
+    assert_eq!((odd.content, odd.extra["content"].as_str()), (None, "7"));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     admission::Permit,
     error::Result,
-    proto::v1::{ChatDelta, StreamChatCompletionResponse, StreamCompletionResponse, chat_delta},
+    proto::v1::{ChatDelta, StreamChatCompletionResponse, StreamCompletionResponse},
     upstream::{self, Chunk, End, FAILURE_MEMBERS, Named},
 };
 
@@ -122,17 +122,12 @@ impl Chunk for StreamChatCompletionResponse {
 
 /// The first chunk of most engines says who speaks, and perhaps an empty text; the first token is yet to come.
 fn is_only_role(delta: &ChatDelta) -> bool {
-    let is_empty = match &delta.body {
-        None => true,
-        Some(chat_delta::Body::Content(text)) => text.is_empty(),
-        Some(chat_delta::Body::ContentParts(parts)) => parts.parts.is_empty(),
-    };
     let has_text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    is_empty
+    delta.content_parts.is_empty()
         && delta.tool_calls.is_empty()
         && delta.function_call.is_none()
         && delta.audio.is_none()
-        && ![&delta.reasoning, &delta.reasoning_content, &delta.refusal].into_iter().any(has_text)
+        && ![&delta.content, &delta.reasoning, &delta.reasoning_content, &delta.refusal].into_iter().any(has_text)
         && !says(&delta.extra)
 }
 

@@ -143,6 +143,9 @@ fn value(slot: &Slot, author: Author) -> BoxedStrategy<String> {
     if slot.is_json_text() {
         return any_json();
     }
+    if slot.is_text_or_list() {
+        return prop_oneof![string_text(), list(&slot.variants[1].kind(), author)].boxed();
+    }
     if slot.is_union() {
         let variants = slot.variants.iter().map(|variant| one(&variant.kind(), author));
         return proptest::strategy::Union::new(variants).boxed();

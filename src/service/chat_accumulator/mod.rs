@@ -32,9 +32,8 @@ use crate::{
     json,
     proto::bounds::STRUCTURE_BYTES_MAX,
     proto::v1::{
-        Annotation, Audio, ChatChoice, ChatChunkChoice, ChatDelta, ChatMessage, ContentPart, ContentParts,
-        CreateChatCompletionResponse, Logprobs, StreamChatCompletionResponse, TokenLogprob, Usage, chat_delta,
-        chat_message::Body,
+        Annotation, Audio, ChatChoice, ChatChunkChoice, ChatDelta, ChatMessage, ContentPart,
+        CreateChatCompletionResponse, Logprobs, StreamChatCompletionResponse, TokenLogprob, Usage,
     },
 };
 
@@ -121,7 +120,7 @@ impl Choice {
             if self.has_begun { size_of::<Self>() } else { 0 },
             tokens.saturating_mul(size_of::<TokenLogprob>()),
             message.annotations.len().saturating_mul(size_of::<Annotation>()),
-            message.content.parts.as_ref().map_or(0, Vec::len).saturating_mul(size_of::<ContentPart>()),
+            message.content.parts.len().saturating_mul(size_of::<ContentPart>()),
             message.tool_calls.structure_bytes(),
             self.unknown.structure_bytes(),
             message.unknown.structure_bytes(),
@@ -202,7 +201,8 @@ impl MessageSum {
     fn add(&mut self, delta: ChatDelta) {
         let ChatDelta {
             role,
-            body,
+            content,
+            content_parts,
             refusal,
             tool_calls,
             reasoning,
@@ -215,7 +215,7 @@ impl MessageSum {
         if self.role.is_empty() {
             self.role = role.unwrap_or_default();
         }
-        self.content.add(body, &mut extra);
+        self.content.add(content, content_parts, &mut extra);
         self.refusal.add(refusal, "refusal", &mut extra);
         self.reasoning.add(reasoning, "reasoning", &mut extra);
         self.reasoning_content.add(reasoning_content, "reasoning_content", &mut extra);
@@ -233,8 +233,10 @@ impl MessageSum {
 
     fn finish(self) -> ChatMessage {
         let mut extra = self.unknown.finish();
+        let (content, content_parts) = self.content.finish(&mut extra);
         let mut message = ChatMessage {
-            body: self.content.finish(&mut extra),
+            content,
+            content_parts,
             refusal: self.refusal.finish("refusal", &mut extra),
             tool_calls: self.tool_calls.finish(),
             reasoning: self.reasoning.finish("reasoning", &mut extra),
@@ -253,8 +255,8 @@ impl MessageSum {
         take(&mut extra, "name", &mut message.name);
         take(&mut extra, "tool_call_id", &mut message.tool_call_id);
         // A stream begins with an empty text; where only tools are called, a unary answer has null instead.
-        if !message.tool_calls.is_empty() && message.body == Some(Body::Content(String::new())) {
-            message.body = None;
+        if !message.tool_calls.is_empty() {
+            message.content.take_if(|content| content.is_empty());
         }
         message.extra = extra;
         message
@@ -266,30 +268,29 @@ impl MessageSum {
 struct Content {
     /// The text after the last part.
     text: TextMember,
-    parts: Option<Vec<ContentPart>>,
+    parts: Vec<ContentPart>,
 }
 
 impl Content {
-    fn add(&mut self, piece: Option<chat_delta::Body>, extra: &mut BTreeMap<String, String>) {
-        match piece {
-            Some(chat_delta::Body::ContentParts(more)) => {
-                let parts = self.parts.get_or_insert_default();
-                if !more.parts.is_empty() {
-                    parts.extend(self.text.take().map(text_part));
-                }
-                parts.extend(more.parts);
+    fn add(&mut self, text: Option<String>, more: Vec<ContentPart>, extra: &mut BTreeMap<String, String>) {
+        if more.is_empty() {
+            // An empty list adds nothing.
+            if extra.get("content").is_some_and(|content| content == "[]") {
+                extra.remove("content");
             }
-            Some(chat_delta::Body::Content(text)) => self.text.add(Some(text), "content", extra),
-            None => self.text.add(None, "content", extra),
+            self.text.add(text, "content", extra);
+        } else {
+            self.parts.extend(self.text.take().map(text_part));
+            self.parts.extend(more);
         }
     }
 
-    fn finish(mut self, extra: &mut BTreeMap<String, String>) -> Option<Body> {
-        let Some(mut parts) = self.parts.filter(|parts| !parts.is_empty()) else {
-            return self.text.finish("content", extra).map(Body::Content);
-        };
-        parts.extend(self.text.take().map(text_part));
-        Some(Body::ContentParts(ContentParts { parts }))
+    fn finish(mut self, extra: &mut BTreeMap<String, String>) -> (Option<String>, Vec<ContentPart>) {
+        if self.parts.is_empty() {
+            return (self.text.finish("content", extra), self.parts);
+        }
+        self.parts.extend(self.text.take().map(text_part));
+        (None, self.parts)
     }
 }
 

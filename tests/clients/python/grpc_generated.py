@@ -69,6 +69,18 @@ def _():
     assert "x-request-id" in dict(call.initial_metadata())
 
 
+@check("content in parts, and not both ways")
+def _():
+    part = chat_content_pb2.ContentPart(type="text", text="Say hello in 5 words")
+    parts = chat_content_pb2.ChatMessage(role="user", content_parts=[part])
+    answer = chat.CreateChatCompletion(chat_service_pb2.CreateChatCompletionRequest(model=MODEL, messages=[parts]), **WITH_KEY)
+    equal(len(answer.choices[0].message.content.split()), 5)
+    both = chat_content_pb2.ChatMessage(role="user", content="Say hello", content_parts=[part])
+    code, found = refused(chat_service_pb2.CreateChatCompletionRequest(model=MODEL, messages=[both]))
+    equal(code, grpc.StatusCode.INVALID_ARGUMENT)
+    equal(found["BadRequest"].field_violations[0].field, "messages[0].content_parts")
+
+
 @check("members that the contract does not name, in `extra`")
 def _():
     answer = chat.CreateChatCompletion(request("emulator/odd"), **WITH_KEY)

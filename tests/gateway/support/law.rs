@@ -122,6 +122,13 @@ const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data"), ("Embe
 const NOT_IN_JSON: &[&str] =
     &["ListModelsResponse.age_seconds", "ListModelsResponse.next_page_token", "ListModelsResponse.total_size"];
 
+/// Members that are a text or a list, and two fields: the text, which names the member, and the list.
+const TEXT_OR_LIST: &[(&str, &str)] = &[
+    ("ChatDelta.content", "content_parts"),
+    ("ChatMessage.content", "content_parts"),
+    ("Prediction.content", "content_parts"),
+];
+
 /// A JSON value, with as much of its text as has a meaning.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tree {
@@ -219,7 +226,7 @@ pub fn descriptor(message: &str) -> MessageDescriptor {
     found.unwrap_or_else(|| panic!("{message}: no such message"))
 }
 
-/// The fields that make one member of a message's JSON: one, or the variants of a oneof.
+/// The fields that make one member of a message's JSON: one, the variants of a oneof, or a text and a list.
 #[derive(Clone)]
 pub struct Slot {
     pub name: String,
@@ -234,6 +241,11 @@ impl Slot {
 
     pub fn is_union(&self) -> bool {
         self.field().containing_oneof().is_some_and(|oneof| !oneof.is_synthetic())
+    }
+
+    /// Whether the member is a text or a list, each with a field.
+    pub fn is_text_or_list(&self) -> bool {
+        TEXT_OR_LIST.iter().any(|(path, _)| *path == self.path)
     }
 
     pub fn is_json_text(&self) -> bool {
@@ -267,6 +279,13 @@ pub fn slots(message: &MessageDescriptor) -> Vec<Slot> {
         if NOT_IN_JSON.contains(&own.as_str()) {
             continue;
         }
+        let text = TEXT_OR_LIST.iter().find(|(path, list)| {
+            path.split_once('.').is_some_and(|(owner, _)| owner == message.name()) && *list == field.name()
+        });
+        if let Some((path, _)) = text {
+            slots.iter_mut().find(|slot| slot.path == *path).expect("the text comes first").variants.push(field);
+            continue;
+        }
         let oneof = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
         if oneof.is_some()
             && let Some(slot) = slots.iter_mut().find(|slot| slot.field().containing_oneof() == oneof)
@@ -283,7 +302,7 @@ pub fn slots(message: &MessageDescriptor) -> Vec<Slot> {
 
 /// Messages that are a list in JSON: their one field.
 pub fn list_of(message: &MessageDescriptor) -> Option<FieldDescriptor> {
-    let is_list = ["ContentParts", "StringList", "TokenList", "TokenLists", "Vector"].contains(&message.name());
+    let is_list = ["StringList", "TokenList", "TokenLists", "Vector"].contains(&message.name());
     is_list.then(|| message.fields().next().unwrap())
 }
 
@@ -424,6 +443,10 @@ fn value(raw: &str, slot: &Slot, reader: &Reader) -> Option<Tree> {
     }
     if raw == "null" {
         return Some(Tree::Null);
+    }
+    if slot.is_text_or_list() {
+        let [text, elements] = &slot.variants[..] else { panic!("{}: a text and a list", slot.path) };
+        return one(raw, &text.kind(), reader, "").or_else(|| list(raw, &elements.kind(), reader));
     }
     if slot.is_union() {
         return slot.variants.iter().find_map(|variant| one(raw, &variant.kind(), reader, &slot.path));
