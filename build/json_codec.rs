@@ -130,6 +130,7 @@ fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
         None => "",
     };
     let within = within(message);
+    let mended = mended(message);
     write!(
         code,
         r#"
@@ -144,6 +145,9 @@ impl json::Object for {name} {{
         const NAMES: &[&str] = &{names:?};
         self.extra.keys().any(|name| NAMES.contains(&name.as_str())){within}
     }}
+
+    fn mend(&mut self) {{
+{mended}    }}
 }}
 
 impl serde::Serialize for {name} {{
@@ -202,6 +206,48 @@ fn within(message: &DescriptorProto) -> String {
             write!(code, "\n            || self.{rust}.{any}(json::Object::names_a_field)")
         }
         .unwrap();
+    }
+    code
+}
+
+/// The statements that give texts with halves of characters to their fields, here and in the messages within.
+fn mended(message: &DescriptorProto) -> String {
+    let mut code = String::new();
+    for field in message.field.iter().filter(|field| field.name() != "extra") {
+        let path = format!("{}.{}", message.name(), field.name());
+        let member = renamed(&path).unwrap_or(field.name());
+        let rust = rust_name(field.name());
+        let is_text = field.r#type() == Type::String
+            && field.label() != Label::Repeated
+            && ![JSON_TEXT, NOT_IN_JSON].iter().any(|rules| rules.contains(&path.as_str()));
+        let is_message = field.r#type() == Type::Message
+            && map_value(message, field).is_none()
+            && !LIST.contains(&field.type_name().rsplit('.').next().unwrap());
+        let statement = match real_oneof(field) {
+            Some(oneof) => {
+                let oneof = message.oneof_decl[oneof].name();
+                let variant = format!("{}::{}::{}", snake(message.name()), camel(oneof), camel(field.name()));
+                match () {
+                    () if is_text => format!(
+                        "if let Some(text) = json::take_text(&mut self.extra, {member:?}) {{ self.{oneof} = Some({variant}(json::without_halves(&text))); }}"
+                    ),
+                    () if is_message => {
+                        format!("if let Some({variant}(value)) = &mut self.{oneof} {{ json::Object::mend(value); }}")
+                    }
+                    () => continue,
+                }
+            }
+            None if is_text && field.proto3_optional() => {
+                format!("json::mend(&mut self.extra, {member:?}, &mut self.{rust});")
+            }
+            None if is_text => format!("json::mend_plain(&mut self.extra, {member:?}, &mut self.{rust});"),
+            None if is_message && is_boxed(&path) => {
+                format!("if let Some(value) = self.{rust}.as_deref_mut() {{ json::Object::mend(value); }}")
+            }
+            None if is_message => format!("self.{rust}.iter_mut().for_each(json::Object::mend);"),
+            None => continue,
+        };
+        writeln!(code, "        {statement}").unwrap();
     }
     code
 }

@@ -7,6 +7,7 @@
 //! caller gives back: `replayed` says which of them are read as answers are.
 
 mod bounds;
+mod halves;
 mod integers;
 mod lists;
 mod numbers;
@@ -22,6 +23,7 @@ use std::{cell::Cell, collections::BTreeMap};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub(crate) use bounds::{Unread, list};
+pub(crate) use halves::{Joined, for_protobuf, mend, mend_plain, take_text, without_halves};
 pub(crate) use integers::{Integers, read_index, read_integer, read_integer_keeping_null, read_plain_integer};
 pub(crate) use lists::{Texts, integers, read_integers, read_one_or_many};
 pub(crate) use numbers::{Number, NumberList, Numbers};
@@ -180,6 +182,10 @@ pub(crate) trait Object {
 
     /// Whether `extra` names one of the message's own fields, here or in a message within.
     fn names_a_field(&self) -> bool;
+
+    /// Moves texts with halves of characters out of `extra` into their fields, here and in messages within, with U+FFFD for
+    /// each half.
+    fn mend(&mut self);
 }
 
 #[cfg(test)]

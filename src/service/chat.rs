@@ -177,6 +177,6 @@ impl chat_service_server::ChatService for Chat {
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<Self::StreamChatCompletionStream>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self.stream(call, request.into_inner()).await?.map(Answers::into_grpc).into_response())
+        Ok(self.stream(call, request.into_inner()).await?.map(Answers::into_grpc).into_streamed())
     }
 }

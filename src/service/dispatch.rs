@@ -19,6 +19,7 @@ use crate::{
     admission::Permit,
     config,
     error::{Error, Result},
+    json,
     upstream::{self, Ask, Catalogue, Chunk, Client, Reply, Tries, Whole},
 };
 
@@ -53,8 +54,16 @@ impl<T> Answered<T> {
         self
     }
 
-    /// As tonic wants it.
-    pub(super) fn into_response(self) -> Response<T> {
+    /// A whole answer as tonic wants it, and as protobuf can hold it.
+    pub(super) fn into_response(self) -> Response<T>
+    where
+        T: json::Object,
+    {
+        self.map(json::for_protobuf).into_streamed()
+    }
+
+    /// A streamed answer as tonic wants it.
+    pub(super) fn into_streamed(self) -> Response<T> {
         let mut response = Response::new(self.answer);
         *response.metadata_mut() = tonic::metadata::MetadataMap::from_headers(self.headers);
         response

@@ -11,6 +11,7 @@ pub mod completions;
 pub mod dispatch;
 pub mod embeddings;
 pub mod feed;
+mod halves;
 mod learning;
 pub mod models;
 mod prepared;

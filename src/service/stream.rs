@@ -6,13 +6,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures_util::{Stream, StreamExt, stream::Map};
+use futures_util::{Stream, StreamExt};
 use tonic::Status;
 
 use super::{
     Call,
     circuit::Pass,
     dispatch::{Begun, failed},
+    halves::{Halves, Pieces},
     running::going_down,
 };
 use crate::{
@@ -34,8 +35,24 @@ pub struct Answers<M> {
     call: Call,
 }
 
-/// The same, as tonic wants it.
-pub type GrpcAnswers<M> = Map<Answers<M>, fn(Result<M>) -> Result<M, Status>>;
+/// The same, as tonic wants it, and as protobuf can hold it.
+#[derive(Debug)]
+pub struct GrpcAnswers<M> {
+    answers: Answers<M>,
+    halves: Halves,
+}
+
+impl<M: Chunk + Pieces> Stream for GrpcAnswers<M> {
+    type Item = Result<M, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = ready!(self.answers.poll_next_unpin(context));
+        Poll::Ready(item.map(|item| match item {
+            Ok(chunk) => Ok(self.halves.complete(chunk)),
+            Err(error) => Err(error.into()),
+        }))
+    }
+}
 
 impl<M: Chunk> Answers<M> {
     pub(super) fn new(Begun { pieces, permit, pass }: Begun<M>, call: Call) -> Self {
@@ -43,7 +60,7 @@ impl<M: Chunk> Answers<M> {
     }
 
     pub(super) fn into_grpc(self) -> GrpcAnswers<M> {
-        self.map(|item| item.map_err(Status::from))
+        GrpcAnswers { answers: self, halves: Halves::default() }
     }
 }
 
@@ -146,7 +163,7 @@ fn forget_failure(finish_reason: &mut Option<String>, extra: &mut BTreeMap<Strin
 }
 
 /// Some engines send an empty reason with every chunk; that is none.
-fn is_reason(finish_reason: Option<&str>) -> bool {
+pub(super) fn is_reason(finish_reason: Option<&str>) -> bool {
     finish_reason.is_some_and(|reason| !reason.is_empty())
 }
 

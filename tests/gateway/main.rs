@@ -35,6 +35,7 @@ mod framing;
 mod fuzzing;
 mod given_back;
 mod half_open;
+mod halves;
 mod http1;
 mod http2;
 mod meanings;
