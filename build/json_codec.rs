@@ -13,9 +13,9 @@ use prost_types::{
 
 use super::{
     json_rules::{
-        ALWAYS, INDEX, JSON_TEXT, LIST, NOT_IN_JSON, NULL_KEPT, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT,
+        ALWAYS, INDEX, JSON_TEXT, LIST, NOT_IN_JSON, NULL_KEPT, NULL_SAID, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT,
         OBJECT_TEXT, ONE_OR_MANY, PUT_IN, RENAMED, REPLAYED, TEXT_OR_LIST, WITHOUT_JSON, is_list_beside, list_beside,
-        map_value, real_oneof, renamed,
+        map_value, null_said_in, real_oneof, renamed, says_null,
     },
     list_limits::{constant, max_of},
     request_limits::range_of,
@@ -66,7 +66,7 @@ impl Used {
             REPLAYED,
         ]
         .concat();
-        let keyed = OBJECT.iter().chain(RENAMED).chain(TEXT_OR_LIST).map(|(path, _)| *path);
+        let keyed = OBJECT.iter().chain(RENAMED).chain(TEXT_OR_LIST).chain(NULL_SAID).map(|(path, _)| *path);
         let placed = NULL_WHEN_UNSET_IN.iter().chain(PUT_IN).map(|(path, _)| *path);
         for path in listed.into_iter().chain(keyed).chain(placed) {
             assert!(self.0.iter().any(|used| used == path), "JSON rule for {path}: no such message or field");
@@ -93,7 +93,10 @@ fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
         let Some(oneof) = real_oneof(field) else {
             if let Some(list) = list_beside(&path) {
                 members.push(text_or_list_member(message, field, list, used));
-            } else if !is_list_beside(name, field.name()) && !used.see(NOT_IN_JSON, &path) {
+            } else if !is_list_beside(name, field.name())
+                && !says_null(name, field.name())
+                && !used.see(NOT_IN_JSON, &path)
+            {
                 members.push(plain_member(message, field, &path, used));
             }
             continue;
@@ -306,9 +309,19 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
         };
         return Member { name: name.clone(), read: read("read_index"), write };
     }
-    let is_null_kept = used.see(NULL_KEPT, path);
+    if let Some(flag) = null_said_in(path) {
+        used.0.push(path.to_owned());
+        let is_flag = message.field.iter().any(|other| other.name() == flag && other.r#type() == Type::Bool);
+        assert!(is_flag, "{path}: its null is said in {flag}, which is no bool");
+        return Member {
+            read: format!(
+                "json::read_integer_or_null(&mut map, {name:?}, &mut message.extra, (&mut message.{rust}, &mut message.{flag}))?,"
+            ),
+            write: format!("json::write_or_null(map, {name:?}, self.{rust}.as_ref(), self.{flag}, &self.extra)?;"),
+            name,
+        };
+    }
     let integer = integer(message, field).map(|(function, words)| {
-        let function = if is_null_kept { "read_integer_keeping_null" } else { function };
         format!("json::{function}(&mut map, {name:?}, &mut message.extra, &mut message.{rust}, {words:?})?,")
     });
     if is_message || field.proto3_optional() {

@@ -76,17 +76,20 @@ pub const NULL_WHEN_UNSET: &[&str] = &[
     "TopLogprob.token",
 ];
 
-/// Members whose null is not the same as their absence: it is kept in `extra`. Chat templates tell the two apart, and an
-/// account without a limit from one whose limit is not told.
-pub const NULL_KEPT: &[&str] = &["ChatMessage.content", "Concurrency.limit"];
+/// Members whose null is not the same as their absence: it is kept in `extra`. Chat templates tell the two apart.
+pub const NULL_KEPT: &[&str] = &["ChatMessage.content"];
 
 /// The same, for a message in one place only: an answer's message has `refusal`, a request's messages need not.
 pub const NULL_WHEN_UNSET_IN: &[(&str, &[&str])] = &[("ChatChoice.message", &["content", "refusal"])];
 
-/// Members of answers that are null when the upstream sends null, and absent when it sends nothing: there the two mean different
-/// things. The service keeps such a null in `extra`, or [`NULL_KEPT`] does.
-pub const NULL_WHEN_SENT: &[&str] =
-    &["Concurrency.limit", "Plan.concurrency", "Plan.max_context_length", "Plan.max_model_size"];
+/// Integers of answers whose null means that there is no limit, and whose absence means that it isn't told: the field that is
+/// true for null, and no member of its own.
+pub const NULL_SAID: &[(&str, &str)] = &[
+    ("Concurrency.limit", "unlimited"),
+    ("Plan.concurrency", "unlimited_concurrency"),
+    ("Plan.max_context_length", "unlimited_context_length"),
+    ("Plan.max_model_size", "unlimited_model_size"),
+];
 
 /// Lists that are written when empty, because the member is required.
 pub const ALWAYS: &[&str] = &[
@@ -150,6 +153,18 @@ pub fn is_list_beside(message: &str, field: &str) -> bool {
     TEXT_OR_LIST
         .iter()
         .any(|(text, list)| *list == field && text.split_once('.').is_some_and(|(owner, _)| owner == message))
+}
+
+/// The field that is true if this member is null.
+pub fn null_said_in(path: &str) -> Option<&'static str> {
+    NULL_SAID.iter().find(|(limit, _)| *limit == path).map(|(_, flag)| *flag)
+}
+
+/// Whether this field is true for another member's null, and so no member of its own.
+pub fn says_null(message: &str, field: &str) -> bool {
+    NULL_SAID
+        .iter()
+        .any(|(limit, flag)| *flag == field && limit.split_once('.').is_some_and(|(owner, _)| owner == message))
 }
 
 /// The JSON name of a field that has another one.

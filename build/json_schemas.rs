@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 use super::{
     comments::Comments,
     json_rules::{
-        ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_SENT, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY,
-        PUT_IN, REPLAYED, WITHOUT_JSON, is_list_beside, list_beside, map_value, real_oneof, renamed,
+        ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY, PUT_IN,
+        REPLAYED, WITHOUT_JSON, is_list_beside, list_beside, map_value, null_said_in, real_oneof, renamed, says_null,
     },
     list_limits::max_of,
     request_limits::{NEEDED, NOT_EMPTY, RANGES, Range, WORDS, range_of},
@@ -105,7 +105,10 @@ impl<'a> Schemas<'a> {
         let mut required = Vec::new();
         for field in message.field.iter().filter(|field| field.name() != "extra") {
             let path = format!("{}.{}", message.name(), field.name());
-            if NOT_IN_JSON.contains(&path.as_str()) || is_list_beside(message.name(), field.name()) {
+            if NOT_IN_JSON.contains(&path.as_str())
+                || is_list_beside(message.name(), field.name())
+                || says_null(message.name(), field.name())
+            {
                 continue;
             }
             let Some(member) = self.member(message, field, &path, way) else { continue };
@@ -175,7 +178,7 @@ impl<'a> Schemas<'a> {
                 let is_null_somewhere = self.nulls_in_places(message.name()).any(|null| null == name);
                 let is_put_in =
                     PUT_IN.iter().any(|(owner, members)| *owner == message.name() && members.contains(&name.as_str()));
-                let may_be_null = is_null || is_null_somewhere || NULL_WHEN_SENT.contains(&path);
+                let may_be_null = is_null || is_null_somewhere || null_said_in(path).is_some();
                 (is_plain || is_null || is_put_in || ALWAYS.contains(&path), may_be_null)
             }
         };

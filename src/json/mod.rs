@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub(crate) use bounds::{Unread, list};
 pub(crate) use halves::{Joined, for_protobuf, mend, mend_plain, take_text, without_halves};
-pub(crate) use integers::{Integers, read_index, read_integer, read_integer_keeping_null, read_plain_integer};
+pub(crate) use integers::{Integers, read_index, read_integer, read_integer_or_null, read_plain_integer};
 pub(crate) use lists::{Texts, integers, read_integers, read_one_or_many};
 pub(crate) use numbers::{Number, NumberList, Numbers};
 pub use problems::{BadJson, text};
@@ -36,7 +36,7 @@ pub(crate) use read::{
 pub(crate) use replayed::read_messages;
 pub(crate) use required::Complete;
 pub(crate) use text_or_list::{Null, read_text_or_list, write_text_or_list};
-pub(crate) use write::{Text, WithNulls, write_extra, write_object, write_optional, write_plain};
+pub(crate) use write::{Text, WithNulls, write_extra, write_object, write_optional, write_or_null, write_plain};
 
 /// Reads a caller's request.
 ///

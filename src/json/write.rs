@@ -60,6 +60,18 @@ pub(crate) fn write_optional<M: SerializeMap>(
     }
 }
 
+/// Writes a member whose null means something else than its absence.
+pub(crate) fn write_or_null<M: SerializeMap>(
+    map: &mut M,
+    name: &'static str,
+    value: Option<impl Serialize>,
+    is_null: bool,
+    extra: &Extra,
+) -> Result<(), M::Error> {
+    let nulls: &[&str] = if is_null { &[name] } else { &[] };
+    write_optional(map, name, value, extra, nulls)
+}
+
 /// Whether `extra` has this member: then it is written from there. In a request, no field must be `set` for it too.
 pub(super) fn is_in<E: serde::ser::Error>(extra: &Extra, name: &str, set: Option<&str>) -> Result<bool, E> {
     if extra.is_empty() || !extra.contains_key(name) {

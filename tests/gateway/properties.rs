@@ -7,9 +7,9 @@ use std::{
 };
 
 use featherwire::proto::v1::{
-    ChatMessage, CreateChatCompletionRequest, CreateChatCompletionResponse, CreateCompletionRequest,
-    CreateCompletionResponse, CreateEmbeddingRequest, CreateEmbeddingResponse, Model, StreamChatCompletionResponse,
-    StreamCompletionResponse,
+    ChatMessage, Concurrency, CreateChatCompletionRequest, CreateChatCompletionResponse, CreateCompletionRequest,
+    CreateCompletionResponse, CreateEmbeddingRequest, CreateEmbeddingResponse, Model, Plan,
+    StreamChatCompletionResponse, StreamCompletionResponse,
 };
 use proptest::{
     collection::{btree_map, hash_map, vec},
@@ -37,6 +37,8 @@ macro_rules! for_each_message {
         $check::<StreamCompletionResponse>("StreamCompletionResponse", Author::Upstream);
         $check::<CreateEmbeddingResponse>("CreateEmbeddingResponse", Author::Upstream);
         $check::<Model>("Model", Author::Upstream);
+        $check::<Plan>("Plan", Author::Upstream);
+        $check::<Concurrency>("Concurrency", Author::Upstream);
     };
 }
 

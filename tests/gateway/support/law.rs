@@ -33,7 +33,6 @@ const NULL_WHEN_UNSET: &[&str] = &[
     "ChatChunkChoice.finish_reason",
     "CompletionChoice.finish_reason",
     "CompletionChoice.logprobs",
-    "Concurrency.limit",
     "Logprobs.content",
     "Logprobs.refusal",
     "TokenLogprob.bytes",
@@ -48,7 +47,8 @@ const NULL_WHEN_UNSET: &[&str] = &[
 const NULL_WHEN_UNSET_IN: &[(&str, &str)] = &[("ChatChoice.message", "content"), ("ChatChoice.message", "refusal")];
 
 /// Members whose null is not the same as their absence.
-const NULL_KEPT: &[&str] = &["ChatMessage.content"];
+const NULL_KEPT: &[&str] =
+    &["ChatMessage.content", "Concurrency.limit", "Plan.concurrency", "Plan.max_context_length", "Plan.max_model_size"];
 
 /// Required members of an answer that come out with their true value where the upstream leaves them out: a member of a
 /// message, and what it is.
@@ -119,8 +119,15 @@ pub const OBJECT_TEXT: &[&str] = &[
 const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data"), ("Embedding.base64", "embedding")];
 
 /// Fields that JSON doesn't have.
-const NOT_IN_JSON: &[&str] =
-    &["ListModelsResponse.age_seconds", "ListModelsResponse.next_page_token", "ListModelsResponse.total_size"];
+const NOT_IN_JSON: &[&str] = &[
+    "Concurrency.unlimited",
+    "ListModelsResponse.age_seconds",
+    "ListModelsResponse.next_page_token",
+    "ListModelsResponse.total_size",
+    "Plan.unlimited_concurrency",
+    "Plan.unlimited_context_length",
+    "Plan.unlimited_model_size",
+];
 
 /// Members that are a text or a list, and two fields: the text, which names the member, and the list.
 const TEXT_OR_LIST: &[(&str, &str)] = &[
