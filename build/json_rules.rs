@@ -17,15 +17,12 @@ pub const OBJECT: &[(&str, &str)] = &[
 
 /// Strings that hold JSON text, moved verbatim.
 pub const JSON_TEXT: &[&str] = &[
-    "AllowedTools.tools",
-    "AudioOptions.voice",
     "CompletionChoice.logprobs",
     "CreateChatCompletionRequest.chat_template_kwargs",
     "CreateChatCompletionRequest.moderation",
     "CreateChatCompletionResponse.moderation",
     "FunctionDefinition.parameters",
     "JsonSchemaFormat.schema",
-    "Model.pricing",
     "StreamChatCompletionResponse.moderation",
 ];
 
@@ -131,7 +128,7 @@ pub const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data"), ("
 
 /// Fields that JSON doesn't have.
 pub const NOT_IN_JSON: &[&str] =
-    &["ListModelsResponse.age_seconds", "ListModelsResponse.next_page_token", "ListModelsResponse.total_size"];
+    &["ListModelsResponse.age_ms", "ListModelsResponse.next_page_token", "ListModelsResponse.total_size"];
 
 /// Messages that never meet JSON: requests whose REST twin is a path or a query.
 pub const WITHOUT_JSON: &[&str] = &[

@@ -19,6 +19,7 @@ const COMPLETION_CHOICES: usize = 128 * 2048;
 
 /// Each repeated field and map: its path, the most elements it may have, and what they are called.
 const LISTS: &[(&str, usize, &str)] = &[
+    ("AllowedTools.tools", 2048, "tools"),
     ("ChatDelta.annotations", 16_384, "annotations"),
     ("ChatDelta.content_parts", 8192, "parts"),
     ("ChatDelta.tool_calls", 8192, "tool calls"),

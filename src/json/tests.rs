@@ -2,8 +2,8 @@
 
 use super::{problems::PATH_CHARS_MAX, *};
 use crate::proto::v1::{
-    AudioOptions, ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest, StreamChatCompletionResponse,
-    TokenList, create_completion_request::PromptKind,
+    ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest, StreamChatCompletionResponse, TokenList,
+    create_completion_request::PromptKind,
 };
 
 /// serde_json's quick way of reading a number is off by one in the last place now and then.
@@ -110,15 +110,15 @@ fn half_a_surrogate_pair_in_a_name_is_told_with_the_object_it_is_in() {
 
 #[test]
 fn text_that_is_not_json_is_told_with_what_json_text_is() {
-    let problem = |voice: &str| {
-        let audio = AudioOptions { voice: Some(voice.to_owned()), ..AudioOptions::default() };
-        let request = CreateChatCompletionRequest { audio: Some(audio), ..CreateChatCompletionRequest::default() };
+    let problem = |text: &str| {
+        let chat_template_kwargs = Some(text.to_owned());
+        let request = CreateChatCompletionRequest { chat_template_kwargs, ..CreateChatCompletionRequest::default() };
         encode_request(&request).unwrap_err().to_string()
     };
     let hint = "write one JSON value, a string with its quotes";
-    assert_eq!(problem("alloy"), format!("audio.voice: not valid JSON text: expected value; {hint}"));
-    assert_eq!(problem("{"), format!("audio.voice: not valid JSON text: it ends inside an object; {hint}"));
-    assert_eq!(problem(""), format!("audio.voice: not valid JSON text: it ends before a value; {hint}"));
+    assert_eq!(problem("alloy"), format!("chat_template_kwargs: not valid JSON text: expected value; {hint}"));
+    assert_eq!(problem("{"), format!("chat_template_kwargs: not valid JSON text: it ends inside an object; {hint}"));
+    assert_eq!(problem(""), format!("chat_template_kwargs: not valid JSON text: it ends before a value; {hint}"));
     let mut request = CreateChatCompletionRequest::default();
     request.extra.insert("new".to_owned(), "NaN".to_owned());
     let bad = encode_request(&request).unwrap_err().to_string();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, chat_accumulator::ChatAccumulator, dispatch, validate};
+use super::{
+    Answered, Answers, Call, Dispatch, GrpcAnswers, chat_accumulator::ChatAccumulator, dispatch, kinds, validate,
+};
 use crate::{
     error::Result,
     proto::v1::{
@@ -71,6 +73,7 @@ impl Chat {
 /// method says.
 fn prepare(request: &mut CreateChatCompletionRequest, stream: bool) -> Result<()> {
     validate::chat(request)?;
+    kinds::infer(request);
     request.provider = None;
     request.extra.insert("stream".to_owned(), stream.to_string());
     Ok(())

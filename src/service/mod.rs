@@ -12,6 +12,7 @@ pub mod dispatch;
 pub mod embeddings;
 pub mod feed;
 mod halves;
+mod kinds;
 mod learning;
 pub mod models;
 mod prepared;

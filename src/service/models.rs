@@ -106,7 +106,7 @@ impl Models {
         Ok(ListModelsResponse {
             next_page_token: last.map(|last| token(&last.id, &filter)).unwrap_or_default(),
             total_size: i32::try_from(page.total).unwrap_or(i32::MAX),
-            age_seconds: i64::try_from(copy.age().as_secs()).unwrap_or(i64::MAX),
+            age_ms: i64::try_from(copy.age().as_millis()).unwrap_or(i64::MAX),
             models: page.models,
             ..ListModelsResponse::default()
         })

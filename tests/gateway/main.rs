@@ -38,6 +38,7 @@ mod half_open;
 mod halves;
 mod http1;
 mod http2;
+mod kinds;
 mod meanings;
 mod models;
 mod names;

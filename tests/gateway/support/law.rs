@@ -95,15 +95,12 @@ const LIST_OF_ONE: &[&str] = &["CreateChatCompletionRequest.stop", "CreateComple
 
 /// JSON text: compared letter for letter.
 pub const JSON_TEXT: &[&str] = &[
-    "AllowedTools.tools",
-    "AudioOptions.voice",
     "CompletionChoice.logprobs",
     "CreateChatCompletionRequest.chat_template_kwargs",
     "CreateChatCompletionRequest.moderation",
     "CreateChatCompletionResponse.moderation",
     "FunctionDefinition.parameters",
     "JsonSchemaFormat.schema",
-    "Model.pricing",
     "StreamChatCompletionResponse.moderation",
 ];
 
@@ -121,7 +118,7 @@ const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data"), ("Embe
 /// Fields that JSON doesn't have.
 const NOT_IN_JSON: &[&str] = &[
     "Concurrency.unlimited",
-    "ListModelsResponse.age_seconds",
+    "ListModelsResponse.age_ms",
     "ListModelsResponse.next_page_token",
     "ListModelsResponse.total_size",
     "Plan.unlimited_concurrency",
