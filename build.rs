@@ -43,6 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).include_imports(true);
     compiler.open_files(SERVICES.map(|service| format!("featherwire/v1/{service}.proto")))?;
+    // No service imports it: errors travel beside the messages.
+    compiler.open_file("featherwire/v1/errors.proto")?;
     // The encoded set keeps the `google.api.http` options, which prost's own descriptor types would drop.
     fs::write(out.join("descriptor_set.bin"), compiler.encode_file_descriptor_set())?;
 
@@ -53,6 +55,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let version = env::var("CARGO_PKG_VERSION")?;
     fs::write(out.join("openapi.json"), openapi::generate(&contract, &compiler.descriptor_pool(), &version))?;
     swagger_ui::write(&out)?;
+    // The gateway itself has to move what others shall use no more.
+    let messages = contract.file.iter_mut().flat_map(|file| &mut file.message_type);
+    for options in messages.flat_map(|message| &mut message.field).filter_map(|field| field.options.as_mut()) {
+        options.deprecated = None;
+    }
     let mut prost = prost_build::Config::new();
     prost.btree_map(["."]);
     for path in shapes::BOXED {

@@ -153,7 +153,7 @@ impl Messages {
             return Ok(());
         }
         let message = format!("The request takes {length} bytes, and {bytes_max} are allowed: {advice}");
-        Err(Error::new(Kind::TooLarge, "request_too_large", message))
+        Err(Error::new(Kind::TooLarge, "request_too_large", message).with_limit(bytes_max))
     }
 
     /// Whether all that has come are whole messages.

@@ -201,7 +201,12 @@ impl Dispatch {
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
-    pub(super) async fn whole<R: Request, M: Whole>(&self, call: &Call, mut request: Ready<R>) -> Result<Answered<M>> {
+    pub(super) async fn whole<R: Request, M: Whole>(&self, call: &Call, request: Ready<R>) -> Result<Answered<M>> {
+        let asked = request.asked.clone();
+        self.find_whole(call, request).await.map_err(|error| error.with_model(&asked))
+    }
+
+    async fn find_whole<R: Request, M: Whole>(&self, call: &Call, mut request: Ready<R>) -> Result<Answered<M>> {
         let mut route = self.route(call, &request);
         loop {
             let (mut attempt, body) = next(&mut route, &mut request).await?;
@@ -246,6 +251,17 @@ impl Dispatch {
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
     pub(super) async fn whole_via_stream<R: Request, M: Chunk, S: Sum<M>>(
+        &self,
+        call: &Call,
+        request: Ready<R>,
+        bytes_max: usize,
+    ) -> Result<Answered<S::Whole>> {
+        let asked = request.asked.clone();
+        let whole = self.find_whole_via_stream::<R, M, S>(call, request, bytes_max).await;
+        whole.map_err(|error| error.with_model(&asked))
+    }
+
+    async fn find_whole_via_stream<R: Request, M: Chunk, S: Sum<M>>(
         &self,
         call: &Call,
         mut request: Ready<R>,
@@ -296,8 +312,9 @@ impl Dispatch {
         call: Call,
         request: Ready<R>,
     ) -> Result<Answered<Answers<M>>> {
-        let begun = call.begin(self.begin(&call, request)).await?;
-        Ok(begun.map(|begun| Answers::new(begun, call)))
+        let asked = request.asked.clone();
+        let begun = call.begin(self.begin(&call, request)).await.map_err(|error| error.with_model(&asked))?;
+        Ok(begun.map(|begun| Answers::new(begun, call, asked)))
     }
 
     async fn begin<R: Request, M: Chunk>(&self, call: &Call, mut request: Ready<R>) -> Result<Answered<Begun<M>>> {

@@ -33,6 +33,8 @@ pub struct Answers<M> {
     /// What hears of its end, for the model's circuit. A caller who leaves says nothing of the model.
     pass: Option<Pass>,
     call: Call,
+    /// The model that the caller asked for.
+    asked: String,
 }
 
 /// The same, as tonic wants it, and as protobuf can hold it.
@@ -55,8 +57,8 @@ impl<M: Chunk + Pieces> Stream for GrpcAnswers<M> {
 }
 
 impl<M: Chunk> Answers<M> {
-    pub(super) fn new(Begun { pieces, permit, pass }: Begun<M>, call: Call) -> Self {
-        Self { pieces: Some(pieces), permit: Some(permit), pass, call }
+    pub(super) fn new(Begun { pieces, permit, pass }: Begun<M>, call: Call, asked: String) -> Self {
+        Self { pieces: Some(pieces), permit: Some(permit), pass, call, asked }
     }
 
     pub(super) fn into_grpc(self) -> GrpcAnswers<M> {
@@ -97,7 +99,7 @@ impl<M: Chunk> Stream for Answers<M> {
                 item
             }
         };
-        Poll::Ready(item)
+        Poll::Ready(item.map(|item| item.map_err(|error| error.with_model(&this.asked))))
     }
 }
 

@@ -49,6 +49,7 @@ mod paths;
 mod presence;
 mod probes;
 mod properties;
+mod reasons;
 mod reflection;
 mod retries;
 mod security;

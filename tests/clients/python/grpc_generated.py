@@ -5,6 +5,7 @@ from checks import KEY, MODEL, URL, check, equal
 from featherwire.v1 import account_service_pb2, account_service_pb2_grpc
 from featherwire.v1 import chat_content_pb2, chat_service_pb2, chat_service_pb2_grpc
 from featherwire.v1 import completion_service_pb2, completion_service_pb2_grpc
+from featherwire.v1 import errors_pb2
 from featherwire.v1 import embedding_service_pb2, embedding_service_pb2_grpc
 from featherwire.v1 import model_service_pb2, model_service_pb2_grpc
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -100,6 +101,13 @@ def _():
     equal(code, grpc.StatusCode.INVALID_ARGUMENT)
     equal((found["ErrorInfo"].domain, found["ErrorInfo"].reason), ("featherwire", "INVALID_VALUE"))
     equal(found["BadRequest"].field_violations[0].field, "temperature")
+
+
+@check("an error's reason is of the enum, and its metadata tells the model and whether to retry")
+def _():
+    code, found = refused(request("emulator/cold"))
+    errors_pb2.ErrorReason.Value("ERROR_REASON_" + found["ErrorInfo"].reason)
+    equal(dict(found["ErrorInfo"].metadata), {"model": "emulator/cold", "retry": "later"})
 
 
 @check("PERMISSION_DENIED carries a Help link")
