@@ -121,7 +121,7 @@ pub const TEXT_OR_LIST: &[(&str, &str)] = &[
 pub const ONE_OR_MANY: &[&str] = &["CreateChatCompletionRequest.stop", "CreateCompletionRequest.stop"];
 
 /// Messages whose one repeated field is the whole JSON value.
-pub const LIST: &[&str] = &["StringList", "TokenList", "TokenLists", "Vector"];
+pub const LIST: &[&str] = &["StringList", "TokenList", "TokenLists", "FloatVector"];
 
 /// Members whose JSON name is not the field's.
 pub const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data"), ("Embedding.base64", "embedding")];

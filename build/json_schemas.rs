@@ -195,7 +195,7 @@ impl<'a> Schemas<'a> {
             schema = if way == Way::Request && is_object { nothing_or(schema) } else { nullable(schema) };
         }
         schema["description"] = json!(comment);
-        if comment.contains("Deprecated by OpenAI") {
+        if field.options.as_ref().is_some_and(|options| options.deprecated()) {
             schema["deprecated"] = json!(true);
         }
         Some(Member { name, schema, is_required })

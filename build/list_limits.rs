@@ -54,7 +54,7 @@ const LISTS: &[(&str, usize, &str)] = &[
     ("TokenLists.values", 65_536, "lists of token ids"),
     ("TokenLogprob.top_logprobs", VOCABULARY, "tokens"),
     ("TokenizeResponse.tokens", 33_554_432, "tokens"),
-    ("Vector.values", 65_536, "numbers"),
+    ("FloatVector.values", 65_536, "numbers"),
 ];
 
 /// The most elements that a repeated field or a map may have.

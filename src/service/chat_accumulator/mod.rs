@@ -32,7 +32,7 @@ use crate::{
     json,
     proto::bounds::STRUCTURE_BYTES_MAX,
     proto::v1::{
-        Annotation, Audio, ChatChoice, ChatChunkChoice, ChatDelta, ChatMessage, ContentPart,
+        ChatAnnotation, ChatAudio, ChatChoice, ChatChunkChoice, ChatDelta, ChatMessage, ContentPart,
         CreateChatCompletionResponse, Logprobs, StreamChatCompletionResponse, TokenLogprob, Usage,
     },
 };
@@ -119,7 +119,7 @@ impl Choice {
         let bytes = [
             if self.has_begun { size_of::<Self>() } else { 0 },
             tokens.saturating_mul(size_of::<TokenLogprob>()),
-            message.annotations.len().saturating_mul(size_of::<Annotation>()),
+            message.annotations.len().saturating_mul(size_of::<ChatAnnotation>()),
             message.content.parts.len().saturating_mul(size_of::<ContentPart>()),
             message.tool_calls.structure_bytes(),
             self.unknown.structure_bytes(),
@@ -193,7 +193,7 @@ struct MessageSum {
     tool_calls: ToolCalls,
     function_call: Option<Function>,
     audio: Option<AudioSum>,
-    annotations: Vec<Annotation>,
+    annotations: Vec<ChatAnnotation>,
     unknown: Unknown,
 }
 
@@ -308,8 +308,8 @@ struct AudioSum {
 }
 
 impl AudioSum {
-    fn add(&mut self, piece: Audio) {
-        let Audio { id, expires_at, data, transcript, mut extra } = piece;
+    fn add(&mut self, piece: ChatAudio) {
+        let ChatAudio { id, expires_at, data, transcript, mut extra } = piece;
         last(&mut self.id, id);
         last(&mut self.expires_at, expires_at);
         self.data.add(data, "data", &mut extra);
@@ -317,11 +317,11 @@ impl AudioSum {
         self.unknown.add(extra, Place::Delta);
     }
 
-    fn finish(self) -> Audio {
+    fn finish(self) -> ChatAudio {
         let mut extra = self.unknown.finish();
         prefer(self.id.as_ref(), "id", &mut extra);
         prefer(self.expires_at.as_ref(), "expires_at", &mut extra);
-        Audio {
+        ChatAudio {
             id: self.id,
             expires_at: self.expires_at,
             data: self.data.finish("data", &mut extra),

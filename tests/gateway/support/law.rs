@@ -306,7 +306,7 @@ pub fn slots(message: &MessageDescriptor) -> Vec<Slot> {
 
 /// Messages that are a list in JSON: their one field.
 pub fn list_of(message: &MessageDescriptor) -> Option<FieldDescriptor> {
-    let is_list = ["StringList", "TokenList", "TokenLists", "Vector"].contains(&message.name());
+    let is_list = ["StringList", "TokenList", "TokenLists", "FloatVector"].contains(&message.name());
     is_list.then(|| message.fields().next().unwrap())
 }
 
