@@ -20,6 +20,8 @@ mod json_codec;
 mod json_rules;
 #[path = "build/json_schemas.rs"]
 mod json_schemas;
+#[path = "build/json_unions.rs"]
+mod json_unions;
 #[path = "build/list_limits.rs"]
 mod list_limits;
 #[path = "build/openapi.rs"]

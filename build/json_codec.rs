@@ -17,6 +17,7 @@ use super::{
         OBJECT_TEXT, ONE_OR_MANY, PUT_IN, RENAMED, REPLAYED, TEXT_OR_LIST, WITHOUT_JSON, is_list_beside, list_beside,
         map_value, null_said_in, real_oneof, renamed, says_null,
     },
+    json_unions::{text_or_list_member, union_member},
     list_limits::{constant, max_of},
     request_limits::range_of,
     shapes::is_boxed,
@@ -41,10 +42,10 @@ pub fn generate(contract: &FileDescriptorSet) -> String {
 
 /// The rules that matched something: one that matches nothing is a misspelling, and fails the build.
 #[derive(Default)]
-struct Used(Vec<String>);
+pub struct Used(pub Vec<String>);
 
 impl Used {
-    fn see(&mut self, rules: &[&str], path: &str) -> bool {
+    pub fn see(&mut self, rules: &[&str], path: &str) -> bool {
         let matches = rules.contains(&path);
         if matches {
             self.0.push(path.to_owned());
@@ -75,10 +76,10 @@ impl Used {
 }
 
 /// One JSON member: its name, the arm that reads it and the statement that writes it.
-struct Member {
-    name: String,
-    read: String,
-    write: String,
+pub struct Member {
+    pub name: String,
+    pub read: String,
+    pub write: String,
 }
 
 fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
@@ -361,130 +362,6 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
     Member { name: name.clone(), read: integer.unwrap_or_else(|| read("read")), write }
 }
 
-/// Two fields that are one JSON member: a string for the first, which names the member, a list for the other.
-fn text_or_list_member(message: &DescriptorProto, text: &FieldDescriptorProto, list: &str, used: &mut Used) -> Member {
-    let (owner, name) = (message.name(), text.name());
-    let path = format!("{owner}.{name}");
-    let other = message.field.iter().find(|field| field.name() == list);
-    let is_list = other.is_some_and(|other| other.label() == Label::Repeated && other.r#type() == Type::Message);
-    assert!(is_list, "{owner}.{list}: the other field is a list of messages");
-    assert!(text.r#type() == Type::String && text.proto3_optional(), "{path}: the first field is an optional string");
-    used.0.push(path.clone());
-    let null = if used.see(NULL_KEPT, &path) { "json::Null::Kept" } else { "json::Null::IsAbsence" };
-    let limit = constant(&format!("{owner}.{list}"));
-    Member {
-        name: name.to_owned(),
-        read: format!(
-            "json::read_text_or_list(&mut map, {name:?}, &mut message.extra, (&mut message.{name}, &mut message.{list}), &limits::{limit}, {null})?,"
-        ),
-        write: format!(
-            "json::write_text_or_list(map, ({name:?}, {list:?}), self.{name}.as_deref(), &self.{list}, &self.extra, nulls)?;"
-        ),
-    }
-}
-
-/// A oneof is one JSON member whose kind tells the variant: a string for the string variant, which names the member; a
-/// list or an object for the others.
-fn union_member(
-    code: &mut String,
-    message: &str,
-    oneof: &str,
-    variants: &[&FieldDescriptorProto],
-    used: &mut Used,
-) -> Member {
-    let [text, others @ ..] = variants else { panic!("{message}.{oneof}: no variants") };
-    assert!(text.r#type() == Type::String, "{message}.{oneof}: the first variant is the string");
-    let member = json_name(&format!("{message}.{}", text.name()), text.name(), used);
-    let enumeration = format!("{}::{}", snake(message), camel(oneof));
-    let others: Vec<(String, &str)> = others
-        .iter()
-        .map(|other| {
-            assert!(other.r#type() == Type::Message, "{message}.{oneof}: the other variants are messages");
-            (camel(other.name()), other.type_name().rsplit('.').next().unwrap())
-        })
-        .collect();
-    let (expecting, visit) = match others.as_slice() {
-        [(strings, "StringList"), (tokens, "TokenList"), (lists, "TokenLists")] => (
-            "a string, a list of strings, a list of token ids, or a list of lists of token ids",
-            format!(
-                "fn visit_seq<A: serde::de::SeqAccess<'de>>(self, access: A) -> Result<Self::Value, A::Error> {{
-                    let access = serde::de::value::SeqAccessDeserializer::new(access);
-                    Ok(match <json::Texts as serde::Deserialize>::deserialize(access)? {{
-                        json::Texts::Strings(values) => {enumeration}::{strings}(StringList {{ values }}),
-                        json::Texts::Tokens(values) => {enumeration}::{tokens}(TokenList {{ values }}),
-                        json::Texts::TokenLists(lists) => {enumeration}::{lists}(TokenLists {{
-                            values: lists.into_iter().map(|values| TokenList {{ values }}).collect(),
-                        }}),
-                    }})
-                }}"
-            ),
-        ),
-        [(variant, other)] => {
-            let is_list = LIST.contains(other);
-            let (access, visit) = if is_list { ("SeqAccess", "visit_seq") } else { ("MapAccess", "visit_map") };
-            let expecting = if is_list { "a string or a list" } else { "a string or an object" };
-            (
-                expecting,
-                format!(
-                    "fn {visit}<A: serde::de::{access}<'de>>(self, access: A) -> Result<Self::Value, A::Error> {{
-                        let access = serde::de::value::{access}Deserializer::new(access);
-                        <{other} as serde::Deserialize>::deserialize(access).map({enumeration}::{variant})
-                    }}"
-                ),
-            )
-        }
-        _ => panic!("{message}.{oneof}: no rule to tell these variants apart in JSON"),
-    };
-    let text = camel(text.name());
-    let arms: String = others
-        .iter()
-        .map(|(variant, _)| format!("Self::{variant}(value) => serde::Serialize::serialize(value, serializer),\n"))
-        .collect();
-    write!(
-        code,
-        r#"
-impl serde::Serialize for {enumeration} {{
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {{
-        match self {{
-            Self::{text}(text) => serializer.serialize_str(text),
-            {arms}
-        }}
-    }}
-}}
-
-impl<'de> serde::Deserialize<'de> for {enumeration} {{
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {{
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {{
-            type Value = {enumeration};
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{
-                f.write_str({expecting:?})
-            }}
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {{
-                Ok({enumeration}::{text}(text.to_owned()))
-            }}
-
-            {visit}
-        }}
-        deserializer.deserialize_any(Visitor)
-    }}
-}}
-"#
-    )
-    .unwrap();
-    let function = match others.as_slice() {
-        [(_, other)] if !LIST.contains(other) => "read_object",
-        _ => "read",
-    };
-    Member {
-        read: format!("json::{function}(&mut map, {member:?}, &mut message.extra, &mut message.{oneof})?,"),
-        write: format!("json::write_optional(map, {member:?}, self.{oneof}.as_ref(), &self.extra, nulls)?;"),
-        name: member,
-    }
-}
-
 fn write_list(code: &mut String, message: &DescriptorProto) {
     let name = message.name();
     let [field] = message.field.as_slice() else { panic!("{name}: a list has one field") };
@@ -516,7 +393,7 @@ impl<'de> serde::Deserialize<'de> for {name} {{
 }
 
 /// A field's name in JSON.
-fn json_name(path: &str, field: &str, used: &mut Used) -> String {
+pub fn json_name(path: &str, field: &str, used: &mut Used) -> String {
     match renamed(path) {
         Some(name) => {
             used.0.push(path.to_owned());
@@ -530,11 +407,11 @@ fn rust_name(field: &str) -> String {
     if field == "type" { "r#type".to_owned() } else { field.to_owned() }
 }
 
-fn camel(snake: &str) -> String {
+pub fn camel(snake: &str) -> String {
     snake.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
 }
 
-fn snake(camel: &str) -> String {
+pub fn snake(camel: &str) -> String {
     let mut name = String::new();
     for letter in camel.chars() {
         if letter.is_uppercase() && !name.is_empty() {
