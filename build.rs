@@ -23,6 +23,8 @@ mod json_codec;
 mod json_rules;
 #[path = "build/json_schemas.rs"]
 mod json_schemas;
+#[path = "build/json_unions.rs"]
+mod json_unions;
 #[path = "build/list_limits.rs"]
 mod list_limits;
 #[path = "build/openapi.rs"]
@@ -46,6 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).include_imports(true);
     compiler.open_files(SERVICES.map(|service| format!("featherwire/v1/{service}.proto")))?;
+    // No service imports it: errors travel beside the messages.
+    compiler.open_file("featherwire/v1/errors.proto")?;
     let mut contract = compiler.file_descriptor_set();
     let mut set = published(&contract).encode_to_vec();
     // Our own files keep the `google.api.http` options when the compiler encodes them; prost's types would drop them. All of
@@ -61,6 +65,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let version = env::var("CARGO_PKG_VERSION")?;
     fs::write(out.join("openapi.json"), openapi::generate(&contract, &compiler.descriptor_pool(), &version))?;
     swagger_ui::write(&out)?;
+    // The gateway itself has to move what others shall use no more.
+    let messages = contract.file.iter_mut().flat_map(|file| &mut file.message_type);
+    for options in messages.flat_map(|message| &mut message.field).filter_map(|field| field.options.as_mut()) {
+        options.deprecated = None;
+    }
     let mut prost = prost_build::Config::new();
     prost.btree_map(["."]);
     for path in shapes::BOXED {

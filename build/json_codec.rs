@@ -13,9 +13,11 @@ use prost_types::{
 
 use super::{
     json_rules::{
-        ALWAYS, INDEX, JSON_TEXT, LIST, NOT_IN_JSON, NULL_KEPT, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT,
-        OBJECT_TEXT, ONE_OR_MANY, PUT_IN, RENAMED, REPLAYED, WITHOUT_JSON, map_value, real_oneof, renamed,
+        ALWAYS, INDEX, JSON_TEXT, LIST, NOT_IN_JSON, NULL_KEPT, NULL_SAID, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT,
+        OBJECT_TEXT, ONE_OR_MANY, PUT_IN, RENAMED, REPLAYED, TEXT_OR_LIST, WITHOUT_JSON, is_list_beside, list_beside,
+        map_value, null_said_in, real_oneof, renamed, says_null,
     },
+    json_unions::{text_or_list_member, union_member},
     list_limits::{constant, max_of},
     request_limits::range_of,
     shapes::is_boxed,
@@ -40,10 +42,10 @@ pub fn generate(contract: &FileDescriptorSet) -> String {
 
 /// The rules that matched something: one that matches nothing is a misspelling, and fails the build.
 #[derive(Default)]
-struct Used(Vec<String>);
+pub struct Used(pub Vec<String>);
 
 impl Used {
-    fn see(&mut self, rules: &[&str], path: &str) -> bool {
+    pub fn see(&mut self, rules: &[&str], path: &str) -> bool {
         let matches = rules.contains(&path);
         if matches {
             self.0.push(path.to_owned());
@@ -65,7 +67,7 @@ impl Used {
             REPLAYED,
         ]
         .concat();
-        let keyed = OBJECT.iter().chain(RENAMED).map(|(path, _)| *path);
+        let keyed = OBJECT.iter().chain(RENAMED).chain(TEXT_OR_LIST).chain(NULL_SAID).map(|(path, _)| *path);
         let placed = NULL_WHEN_UNSET_IN.iter().chain(PUT_IN).map(|(path, _)| *path);
         for path in listed.into_iter().chain(keyed).chain(placed) {
             assert!(self.0.iter().any(|used| used == path), "JSON rule for {path}: no such message or field");
@@ -74,10 +76,10 @@ impl Used {
 }
 
 /// One JSON member: its name, the arm that reads it and the statement that writes it.
-struct Member {
-    name: String,
-    read: String,
-    write: String,
+pub struct Member {
+    pub name: String,
+    pub read: String,
+    pub write: String,
 }
 
 fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
@@ -90,7 +92,12 @@ fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
     for field in message.field.iter().filter(|field| field.name() != "extra") {
         let path = format!("{name}.{}", field.name());
         let Some(oneof) = real_oneof(field) else {
-            if !used.see(NOT_IN_JSON, &path) {
+            if let Some(list) = list_beside(&path) {
+                members.push(text_or_list_member(message, field, list, used));
+            } else if !is_list_beside(name, field.name())
+                && !says_null(name, field.name())
+                && !used.see(NOT_IN_JSON, &path)
+            {
                 members.push(plain_member(message, field, &path, used));
             }
             continue;
@@ -127,6 +134,7 @@ fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
         None => "",
     };
     let within = within(message);
+    let mended = mended(message);
     write!(
         code,
         r#"
@@ -141,6 +149,9 @@ impl json::Object for {name} {{
         const NAMES: &[&str] = &{names:?};
         self.extra.keys().any(|name| NAMES.contains(&name.as_str())){within}
     }}
+
+    fn mend(&mut self) {{
+{mended}    }}
 }}
 
 impl serde::Serialize for {name} {{
@@ -186,11 +197,10 @@ fn within(message: &DescriptorProto) -> String {
         let kind = field.type_name().rsplit('.').next().unwrap();
         let rust = rust_name(field.name());
         if let Some(oneof) = real_oneof(field) {
-            let values = match kind {
-                "ContentParts" => "value.parts.iter().any(json::Object::names_a_field)",
-                list if LIST.contains(&list) => continue,
-                _ => "json::Object::names_a_field(value)",
-            };
+            if LIST.contains(&kind) {
+                continue;
+            }
+            let values = "json::Object::names_a_field(value)";
             let (oneof, variant) = (message.oneof_decl[oneof].name(), camel(field.name()));
             let enumeration = format!("{}::{}", snake(message.name()), camel(oneof));
             write!(code, "\n            || matches!(&self.{oneof}, Some({enumeration}::{variant}(value)) if {values})")
@@ -200,6 +210,48 @@ fn within(message: &DescriptorProto) -> String {
             write!(code, "\n            || self.{rust}.{any}(json::Object::names_a_field)")
         }
         .unwrap();
+    }
+    code
+}
+
+/// The statements that give texts with halves of characters to their fields, here and in the messages within.
+fn mended(message: &DescriptorProto) -> String {
+    let mut code = String::new();
+    for field in message.field.iter().filter(|field| field.name() != "extra") {
+        let path = format!("{}.{}", message.name(), field.name());
+        let member = renamed(&path).unwrap_or(field.name());
+        let rust = rust_name(field.name());
+        let is_text = field.r#type() == Type::String
+            && field.label() != Label::Repeated
+            && ![JSON_TEXT, NOT_IN_JSON].iter().any(|rules| rules.contains(&path.as_str()));
+        let is_message = field.r#type() == Type::Message
+            && map_value(message, field).is_none()
+            && !LIST.contains(&field.type_name().rsplit('.').next().unwrap());
+        let statement = match real_oneof(field) {
+            Some(oneof) => {
+                let oneof = message.oneof_decl[oneof].name();
+                let variant = format!("{}::{}::{}", snake(message.name()), camel(oneof), camel(field.name()));
+                match () {
+                    () if is_text => format!(
+                        "if let Some(text) = json::take_text(&mut self.extra, {member:?}) {{ self.{oneof} = Some({variant}(json::without_halves(&text))); }}"
+                    ),
+                    () if is_message => {
+                        format!("if let Some({variant}(value)) = &mut self.{oneof} {{ json::Object::mend(value); }}")
+                    }
+                    () => continue,
+                }
+            }
+            None if is_text && field.proto3_optional() => {
+                format!("json::mend(&mut self.extra, {member:?}, &mut self.{rust});")
+            }
+            None if is_text => format!("json::mend_plain(&mut self.extra, {member:?}, &mut self.{rust});"),
+            None if is_message && is_boxed(&path) => {
+                format!("if let Some(value) = self.{rust}.as_deref_mut() {{ json::Object::mend(value); }}")
+            }
+            None if is_message => format!("self.{rust}.iter_mut().for_each(json::Object::mend);"),
+            None => continue,
+        };
+        writeln!(code, "        {statement}").unwrap();
     }
     code
 }
@@ -258,9 +310,19 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
         };
         return Member { name: name.clone(), read: read("read_index"), write };
     }
-    let is_null_kept = used.see(NULL_KEPT, path);
+    if let Some(flag) = null_said_in(path) {
+        used.0.push(path.to_owned());
+        let is_flag = message.field.iter().any(|other| other.name() == flag && other.r#type() == Type::Bool);
+        assert!(is_flag, "{path}: its null is said in {flag}, which is no bool");
+        return Member {
+            read: format!(
+                "json::read_integer_or_null(&mut map, {name:?}, &mut message.extra, (&mut message.{rust}, &mut message.{flag}))?,"
+            ),
+            write: format!("json::write_or_null(map, {name:?}, self.{rust}.as_ref(), self.{flag}, &self.extra)?;"),
+            name,
+        };
+    }
     let integer = integer(message, field).map(|(function, words)| {
-        let function = if is_null_kept { "read_integer_keeping_null" } else { function };
         format!("json::{function}(&mut map, {name:?}, &mut message.extra, &mut message.{rust}, {words:?})?,")
     });
     if is_message || field.proto3_optional() {
@@ -300,113 +362,6 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
     Member { name: name.clone(), read: integer.unwrap_or_else(|| read("read")), write }
 }
 
-/// A oneof is one JSON member whose kind tells the variant: a string for the string variant, which names the member; a
-/// list or an object for the others.
-fn union_member(
-    code: &mut String,
-    message: &str,
-    oneof: &str,
-    variants: &[&FieldDescriptorProto],
-    used: &mut Used,
-) -> Member {
-    let [text, others @ ..] = variants else { panic!("{message}.{oneof}: no variants") };
-    assert!(text.r#type() == Type::String, "{message}.{oneof}: the first variant is the string");
-    let member = json_name(&format!("{message}.{}", text.name()), text.name(), used);
-    let enumeration = format!("{}::{}", snake(message), camel(oneof));
-    let others: Vec<(String, &str)> = others
-        .iter()
-        .map(|other| {
-            assert!(other.r#type() == Type::Message, "{message}.{oneof}: the other variants are messages");
-            (camel(other.name()), other.type_name().rsplit('.').next().unwrap())
-        })
-        .collect();
-    let (expecting, visit) = match others.as_slice() {
-        [(strings, "StringList"), (tokens, "TokenList"), (lists, "TokenLists")] => (
-            "a string, a list of strings, a list of token ids, or a list of lists of token ids",
-            format!(
-                "fn visit_seq<A: serde::de::SeqAccess<'de>>(self, access: A) -> Result<Self::Value, A::Error> {{
-                    let access = serde::de::value::SeqAccessDeserializer::new(access);
-                    Ok(match <json::Texts as serde::Deserialize>::deserialize(access)? {{
-                        json::Texts::Strings(values) => {enumeration}::{strings}(StringList {{ values }}),
-                        json::Texts::Tokens(values) => {enumeration}::{tokens}(TokenList {{ values }}),
-                        json::Texts::TokenLists(lists) => {enumeration}::{lists}(TokenLists {{
-                            values: lists.into_iter().map(|values| TokenList {{ values }}).collect(),
-                        }}),
-                    }})
-                }}"
-            ),
-        ),
-        [(variant, other)] => {
-            let is_list = LIST.contains(other);
-            let (access, visit) = if is_list { ("SeqAccess", "visit_seq") } else { ("MapAccess", "visit_map") };
-            let expecting = match (is_list, NULL_KEPT.contains(&format!("{message}.{member}").as_str())) {
-                (true, true) => "a string, a list of parts, or null",
-                (true, false) => "a string or a list",
-                (false, _) => "a string or an object",
-            };
-            (
-                expecting,
-                format!(
-                    "fn {visit}<A: serde::de::{access}<'de>>(self, access: A) -> Result<Self::Value, A::Error> {{
-                        let access = serde::de::value::{access}Deserializer::new(access);
-                        <{other} as serde::Deserialize>::deserialize(access).map({enumeration}::{variant})
-                    }}"
-                ),
-            )
-        }
-        _ => panic!("{message}.{oneof}: no rule to tell these variants apart in JSON"),
-    };
-    let text = camel(text.name());
-    let arms: String = others
-        .iter()
-        .map(|(variant, _)| format!("Self::{variant}(value) => serde::Serialize::serialize(value, serializer),\n"))
-        .collect();
-    write!(
-        code,
-        r#"
-impl serde::Serialize for {enumeration} {{
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {{
-        match self {{
-            Self::{text}(text) => serializer.serialize_str(text),
-            {arms}
-        }}
-    }}
-}}
-
-impl<'de> serde::Deserialize<'de> for {enumeration} {{
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {{
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {{
-            type Value = {enumeration};
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{
-                f.write_str({expecting:?})
-            }}
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {{
-                Ok({enumeration}::{text}(text.to_owned()))
-            }}
-
-            {visit}
-        }}
-        deserializer.deserialize_any(Visitor)
-    }}
-}}
-"#
-    )
-    .unwrap();
-    let function = match others.as_slice() {
-        _ if used.see(NULL_KEPT, &format!("{message}.{member}")) => "read_keeping_null",
-        [(_, other)] if !LIST.contains(other) => "read_object",
-        _ => "read",
-    };
-    Member {
-        read: format!("json::{function}(&mut map, {member:?}, &mut message.extra, &mut message.{oneof})?,"),
-        write: format!("json::write_optional(map, {member:?}, self.{oneof}.as_ref(), &self.extra, nulls)?;"),
-        name: member,
-    }
-}
-
 fn write_list(code: &mut String, message: &DescriptorProto) {
     let name = message.name();
     let [field] = message.field.as_slice() else { panic!("{name}: a list has one field") };
@@ -438,7 +393,7 @@ impl<'de> serde::Deserialize<'de> for {name} {{
 }
 
 /// A field's name in JSON.
-fn json_name(path: &str, field: &str, used: &mut Used) -> String {
+pub fn json_name(path: &str, field: &str, used: &mut Used) -> String {
     match renamed(path) {
         Some(name) => {
             used.0.push(path.to_owned());
@@ -452,11 +407,11 @@ fn rust_name(field: &str) -> String {
     if field == "type" { "r#type".to_owned() } else { field.to_owned() }
 }
 
-fn camel(snake: &str) -> String {
+pub fn camel(snake: &str) -> String {
     snake.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
 }
 
-fn snake(camel: &str) -> String {
+pub fn snake(camel: &str) -> String {
     let mut name = String::new();
     for letter in camel.chars() {
         if letter.is_uppercase() && !name.is_empty() {

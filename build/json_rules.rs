@@ -17,15 +17,12 @@ pub const OBJECT: &[(&str, &str)] = &[
 
 /// Strings that hold JSON text, moved verbatim.
 pub const JSON_TEXT: &[&str] = &[
-    "AllowedTools.tools",
-    "AudioOptions.voice",
     "CompletionChoice.logprobs",
     "CreateChatCompletionRequest.chat_template_kwargs",
     "CreateChatCompletionRequest.moderation",
     "CreateChatCompletionResponse.moderation",
     "FunctionDefinition.parameters",
     "JsonSchemaFormat.schema",
-    "Model.pricing",
     "StreamChatCompletionResponse.moderation",
 ];
 
@@ -76,17 +73,20 @@ pub const NULL_WHEN_UNSET: &[&str] = &[
     "TopLogprob.token",
 ];
 
-/// Members whose null is not the same as their absence: it is kept in `extra`. Chat templates tell the two apart, and an
-/// account without a limit from one whose limit is not told.
-pub const NULL_KEPT: &[&str] = &["ChatMessage.content", "Concurrency.limit"];
+/// Members whose null is not the same as their absence: it is kept in `extra`. Chat templates tell the two apart.
+pub const NULL_KEPT: &[&str] = &["ChatMessage.content"];
 
 /// The same, for a message in one place only: an answer's message has `refusal`, a request's messages need not.
 pub const NULL_WHEN_UNSET_IN: &[(&str, &[&str])] = &[("ChatChoice.message", &["content", "refusal"])];
 
-/// Members of answers that are null when the upstream sends null, and absent when it sends nothing: there the two mean different
-/// things. The service keeps such a null in `extra`, or [`NULL_KEPT`] does.
-pub const NULL_WHEN_SENT: &[&str] =
-    &["Concurrency.limit", "Plan.concurrency", "Plan.max_context_length", "Plan.max_model_size"];
+/// Integers of answers whose null means that there is no limit, and whose absence means that it isn't told: the field that is
+/// true for null, and no member of its own.
+pub const NULL_SAID: &[(&str, &str)] = &[
+    ("Concurrency.limit", "unlimited"),
+    ("Plan.concurrency", "unlimited_concurrency"),
+    ("Plan.max_context_length", "unlimited_context_length"),
+    ("Plan.max_model_size", "unlimited_model_size"),
+];
 
 /// Lists that are written when empty, because the member is required.
 pub const ALWAYS: &[&str] = &[
@@ -109,17 +109,25 @@ pub const INDEX: &[&str] =
 /// A request's list of messages, which may be answers that are given back: `src/json/replayed.rs` says how they are read.
 pub const REPLAYED: &[&str] = &["CreateChatCompletionRequest.messages"];
 
+/// Members that are a text or a list: the field with the text, which names the member, and the field with the list. An empty
+/// list is kept in `extra`, since protobuf can't tell it from none.
+pub const TEXT_OR_LIST: &[(&str, &str)] = &[
+    ("ChatDelta.content", "content_parts"),
+    ("ChatMessage.content", "content_parts"),
+    ("Prediction.content", "content_parts"),
+];
+
 /// Lists of strings that in JSON may be a single string.
 pub const ONE_OR_MANY: &[&str] = &["CreateChatCompletionRequest.stop", "CreateCompletionRequest.stop"];
 
 /// Messages whose one repeated field is the whole JSON value.
-pub const LIST: &[&str] = &["ContentParts", "StringList", "TokenList", "TokenLists", "Vector"];
+pub const LIST: &[&str] = &["StringList", "TokenList", "TokenLists", "FloatVector"];
 
 /// Members whose JSON name is not the field's.
 pub const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data"), ("Embedding.base64", "embedding")];
 
 /// Fields that JSON doesn't have.
-pub const NOT_IN_JSON: &[&str] = &["ListModelsResponse.age_seconds"];
+pub const NOT_IN_JSON: &[&str] = &["ListModelsResponse.age_ms"];
 
 /// Messages that never meet JSON: requests whose REST twin is a path or a query.
 pub const WITHOUT_JSON: &[&str] = &[
@@ -130,6 +138,30 @@ pub const WITHOUT_JSON: &[&str] = &[
     "ModelFilter",
     "WatchConcurrencyRequest",
 ];
+
+/// The field with the list, if this one is the text of a member that is a text or a list.
+pub fn list_beside(path: &str) -> Option<&'static str> {
+    TEXT_OR_LIST.iter().find(|(text, _)| *text == path).map(|(_, list)| *list)
+}
+
+/// Whether this field is the list of a member that is a text or a list, and so no member of its own.
+pub fn is_list_beside(message: &str, field: &str) -> bool {
+    TEXT_OR_LIST
+        .iter()
+        .any(|(text, list)| *list == field && text.split_once('.').is_some_and(|(owner, _)| owner == message))
+}
+
+/// The field that is true if this member is null.
+pub fn null_said_in(path: &str) -> Option<&'static str> {
+    NULL_SAID.iter().find(|(limit, _)| *limit == path).map(|(_, flag)| *flag)
+}
+
+/// Whether this field is true for another member's null, and so no member of its own.
+pub fn says_null(message: &str, field: &str) -> bool {
+    NULL_SAID
+        .iter()
+        .any(|(limit, flag)| *flag == field && limit.split_once('.').is_some_and(|(owner, _)| owner == message))
+}
 
 /// The JSON name of a field that has another one.
 pub fn renamed(path: &str) -> Option<&'static str> {

@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 use super::{
     comments::Comments,
     json_rules::{
-        ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_SENT, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY,
-        PUT_IN, REPLAYED, WITHOUT_JSON, map_value, real_oneof, renamed,
+        ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY, PUT_IN,
+        REPLAYED, WITHOUT_JSON, is_list_beside, list_beside, map_value, null_said_in, real_oneof, renamed, says_null,
     },
     list_limits::max_of,
     request_limits::{NEEDED, NOT_EMPTY, RANGES, Range, WORDS, range_of},
@@ -105,7 +105,10 @@ impl<'a> Schemas<'a> {
         let mut required = Vec::new();
         for field in message.field.iter().filter(|field| field.name() != "extra") {
             let path = format!("{}.{}", message.name(), field.name());
-            if NOT_IN_JSON.contains(&path.as_str()) {
+            if NOT_IN_JSON.contains(&path.as_str())
+                || is_list_beside(message.name(), field.name())
+                || says_null(message.name(), field.name())
+            {
                 continue;
             }
             let Some(member) = self.member(message, field, &path, way) else { continue };
@@ -155,6 +158,7 @@ impl<'a> Schemas<'a> {
         let mut schema = match () {
             () if is_json => json!({}),
             () if union.is_some() => self.union(message, &variants, way),
+            () if list_beside(path).is_some() => self.text_or_list(message, list_beside(path), way),
             () if field.label() == Label::Repeated => self.repeated(message, field, path, way),
             () => self.value(field, way),
         };
@@ -174,7 +178,7 @@ impl<'a> Schemas<'a> {
                 let is_null_somewhere = self.nulls_in_places(message.name()).any(|null| null == name);
                 let is_put_in =
                     PUT_IN.iter().any(|(owner, members)| *owner == message.name() && members.contains(&name.as_str()));
-                let may_be_null = is_null || is_null_somewhere || NULL_WHEN_SENT.contains(&path);
+                let may_be_null = is_null || is_null_somewhere || null_said_in(path).is_some();
                 (is_plain || is_null || is_put_in || ALWAYS.contains(&path), may_be_null)
             }
         };
@@ -191,7 +195,7 @@ impl<'a> Schemas<'a> {
             schema = if way == Way::Request && is_object { nothing_or(schema) } else { nullable(schema) };
         }
         schema["description"] = json!(comment);
-        if comment.contains("Deprecated by OpenAI") {
+        if field.options.as_ref().is_some_and(|options| options.deprecated()) {
             schema["deprecated"] = json!(true);
         }
         Some(Member { name, schema, is_required })
@@ -221,6 +225,15 @@ impl<'a> Schemas<'a> {
             schema
         });
         json!({ "oneOf": kinds.collect::<Vec<_>>() })
+    }
+
+    /// A text, or the list that is the other field of the same member.
+    fn text_or_list(&self, message: &DescriptorProto, list: Option<&str>, way: Way) -> Value {
+        let list = message.field.iter().find(|field| Some(field.name()) == list).expect("the codec has looked");
+        let path = format!("{}.{}", message.name(), list.name());
+        let mut schema = self.repeated(message, list, &path, way);
+        schema["description"] = json!(self.comments.on(&path));
+        json!({ "oneOf": [{ "type": "string" }, schema] })
     }
 
     fn repeated(&self, message: &DescriptorProto, field: &FieldDescriptorProto, path: &str, way: Way) -> Value {

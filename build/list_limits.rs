@@ -19,12 +19,14 @@ const COMPLETION_CHOICES: usize = 128 * 2048;
 
 /// Each repeated field and map: its path, the most elements it may have, and what they are called.
 const LISTS: &[(&str, usize, &str)] = &[
+    ("AllowedTools.tools", 2048, "tools"),
     ("ChatDelta.annotations", 16_384, "annotations"),
+    ("ChatDelta.content_parts", 8192, "parts"),
     ("ChatDelta.tool_calls", 8192, "tool calls"),
     ("ChatMessage.annotations", 16_384, "annotations"),
+    ("ChatMessage.content_parts", 8192, "parts"),
     ("ChatMessage.tool_calls", 8192, "tool calls"),
     ("Concurrency.requests", 65_536, "requests"),
-    ("ContentParts.parts", 8192, "parts"),
     ("CreateChatCompletionRequest.functions", 2048, "functions"),
     ("CreateChatCompletionRequest.logit_bias", VOCABULARY, "entries"),
     ("CreateChatCompletionRequest.messages", 16_384, "messages"),
@@ -44,6 +46,7 @@ const LISTS: &[(&str, usize, &str)] = &[
     ("ListModelsResponse.models", 262_144, "models"),
     ("Logprobs.content", 1_048_576, "tokens"),
     ("Logprobs.refusal", 1_048_576, "tokens"),
+    ("Prediction.content_parts", 8192, "parts"),
     ("StreamChatCompletionResponse.choices", 4096, "choices"),
     ("StreamCompletionResponse.choices", COMPLETION_CHOICES, "choices"),
     ("StringList.values", 65_536, "texts"),
@@ -51,7 +54,7 @@ const LISTS: &[(&str, usize, &str)] = &[
     ("TokenLists.values", 65_536, "lists of token ids"),
     ("TokenLogprob.top_logprobs", VOCABULARY, "tokens"),
     ("TokenizeResponse.tokens", 33_554_432, "tokens"),
-    ("Vector.values", 65_536, "numbers"),
+    ("FloatVector.values", 65_536, "numbers"),
 ];
 
 /// The most elements that a repeated field or a map may have.

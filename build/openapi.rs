@@ -185,7 +185,7 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
     for twin in &twins {
         let service = twin.methods[0].parent_service().name();
         if !tags.iter().any(|tag| tag["name"] == tag_of(service)) {
-            tags.push(json!({ "name": tag_of(service), "description": comments.on(service) }));
+            tags.push(json!({ "name": tag_of(service), "description": without_example(comments.on(service)) }));
         }
         let mut item = Map::new();
         item.insert(twin.verb.clone(), twin.operation(&comments, &schemas));
@@ -550,6 +550,11 @@ fn without_grpc(comment: &str) -> String {
     let paragraphs = comment.split("\n\n").filter(is_ours);
     let paragraphs = paragraphs.map(|paragraph| paragraph.split("Errors are those of ").next().unwrap().trim());
     paragraphs.collect::<Vec<_>>().join("\n\n")
+}
+
+/// A service's comment without the call that it shows, which is gRPC's.
+fn without_example(comment: &str) -> &str {
+    comment.split("\n\nFor example:").next().unwrap()
 }
 
 /// `Chat` of `ChatService`.

@@ -22,6 +22,7 @@ pub const BOXED: &[&str] = &[
     "ContentPart.image_url",
     "ContentPart.input_audio",
     "ContentPart.prompt_cache_breakpoint",
+    "Model.pricing",
     "Tool.custom",
     "ToolCall.custom",
     "Usage.completion_tokens_details",

@@ -20,9 +20,7 @@
 
 use std::{env, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use featherwire::proto::v1::{
-    ChatMessage, CreateChatCompletionRequest, chat_message::Body, chat_service_client::ChatServiceClient,
-};
+use featherwire::proto::v1::{ChatMessage, CreateChatCompletionRequest, chat_service_client::ChatServiceClient};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -217,8 +215,8 @@ async fn next_calls(target: &Target) -> Result<(), String> {
             return Err(format!("the next call over REST: {status}"));
         }
         let channel = target.endpoint().connect().await.map_err(|error| format!("no connection for gRPC: {error}"))?;
-        let body = Some(Body::Content("hi".to_owned()));
-        let message = ChatMessage { role: "user".to_owned(), body, ..ChatMessage::default() };
+        let content = Some("hi".to_owned());
+        let message = ChatMessage { role: "user".to_owned(), content, ..ChatMessage::default() };
         let mut request = Request::new(CreateChatCompletionRequest {
             model: MODEL.to_owned(),
             messages: vec![message],

@@ -30,7 +30,7 @@ use std::{
 
 use featherwire::{
     emulator::FAULTS,
-    proto::v1::{ChatMessage, CreateChatCompletionRequest, chat_message::Body, chat_service_client::ChatServiceClient},
+    proto::v1::{ChatMessage, CreateChatCompletionRequest, chat_service_client::ChatServiceClient},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -364,8 +364,8 @@ fn client() -> reqwest::Client {
 }
 
 fn request(model: &str, limit: Option<&str>) -> Request<CreateChatCompletionRequest> {
-    let body = Some(Body::Content("hi".to_owned()));
-    let message = ChatMessage { role: "user".to_owned(), body, ..ChatMessage::default() };
+    let content = Some("hi".to_owned());
+    let message = ChatMessage { role: "user".to_owned(), content, ..ChatMessage::default() };
     let request =
         CreateChatCompletionRequest { model: model.to_owned(), messages: vec![message], ..Default::default() };
     let mut request = Request::new(request);

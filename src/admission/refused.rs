@@ -24,7 +24,7 @@ pub(super) fn refused(refusal: Refusal, want: &Want) -> Error {
                      (--queue-limit): try again a little later"
                 ),
             };
-            Error::new(Kind::Saturated, "queue_full", message).with_retry_after(retry_after)
+            Error::new(Kind::Saturated, "queue_full", message).with_retry_after(retry_after).with_limit(limit)
         }
         Refusal::TooLate { wait } => {
             let message = format!(
@@ -45,6 +45,8 @@ pub(super) fn never_fits(cost: u32, capacity: u32, model: &str) -> Error {
     );
     Error::new(Kind::Forbidden, "model_exceeds_plan", message)
         .with_param("model")
+        .with_model(model)
+        .with_limit(usize::try_from(capacity).unwrap_or(usize::MAX))
         .with_help("https://featherless.ai/account/subscription")
 }
 
@@ -55,7 +57,10 @@ pub(super) fn refused_in_vain(model: &str, times: u32, refusal: &Error) -> Error
         "Featherless refused {model} for want of concurrency units ({times}): try again later, or use another model"
     );
     let units = refusal.unit_refusal().unwrap_or_default();
-    Error::new(Kind::Saturated, "concurrency_limit_exceeded", message)
+    let error = Error::new(Kind::Saturated, "concurrency_limit_exceeded", message);
+    let limit = units.limit.and_then(|limit| usize::try_from(limit).ok());
+    let error = limit.into_iter().fold(error, Error::with_limit);
+    error
         .with_retry_after(units.retry_after.unwrap_or(RETRY_AFTER))
         .with_throttle(Throttle::Units(units))
         .with_upstream_request_id(refusal.upstream_request_id().map(str::to_owned))

@@ -15,8 +15,7 @@ use super::{Failure, client, output};
 use crate::{
     config,
     proto::v1::{
-        ChatDelta, ChatMessage, CreateChatCompletionRequest, ToolCall, chat_delta, chat_message,
-        chat_service_client::ChatServiceClient,
+        ChatDelta, ChatMessage, CreateChatCompletionRequest, ToolCall, chat_service_client::ChatServiceClient,
     },
 };
 
@@ -74,7 +73,7 @@ impl Chat {
         }
         let message = |role: &str, text: String| ChatMessage {
             role: role.to_owned(),
-            body: Some(chat_message::Body::Content(text)),
+            content: Some(text),
             ..ChatMessage::default()
         };
         let system = self.system.map(|system| message("system", system));
@@ -174,7 +173,7 @@ impl Terminal {
             self.reasoning = true;
             output::tell(thought);
         }
-        if let Some(chat_delta::Body::Content(text)) = delta.body
+        if let Some(text) = delta.content
             && !text.is_empty()
         {
             self.answer(&text)?;

@@ -9,7 +9,7 @@ use super::{Failure, output};
 use crate::{
     config,
     error::Error,
-    proto::v1::{ChatMessage, CreateChatCompletionRequest, StreamOptions, Usage, chat_delta, chat_message},
+    proto::v1::{ChatMessage, CreateChatCompletionRequest, StreamOptions, Usage},
     service::{Call, Chat, Dispatch, UPSTREAM_REQUEST_ID, Units},
     upstream::{Catalogue, Client, Names},
 };
@@ -66,7 +66,7 @@ impl Check {
             model: self.model.clone(),
             messages: vec![ChatMessage {
                 role: "user".to_owned(),
-                body: Some(chat_message::Body::Content(self.prompt.clone())),
+                content: Some(self.prompt.clone()),
                 ..ChatMessage::default()
             }],
             max_tokens: Some(50),
@@ -90,7 +90,7 @@ impl Check {
             };
             usage = chunk.usage.or(usage);
             for delta in chunk.choices.into_iter().filter_map(|choice| choice.delta) {
-                if let Some(chat_delta::Body::Content(text)) = delta.body.filter(|_| delta.tool_calls.is_empty()) {
+                if let Some(text) = delta.content.filter(|_| delta.tool_calls.is_empty()) {
                     if !text.is_empty() {
                         first.get_or_insert_with(|| begun.elapsed());
                     }

@@ -159,10 +159,7 @@ fn waiting(gateway: &GatewayUnits) -> i32 {
 
 /// The limit, if the upstream says it; it says null if there is none.
 fn limit(snapshot: &Concurrency) -> String {
-    match (snapshot.limit, snapshot.extra.get("limit")) {
-        (None, Some(null)) if null == "null" => "no bound".to_owned(),
-        (limit, _) => count(limit),
-    }
+    if snapshot.unlimited { "no bound".to_owned() } else { count(snapshot.limit) }
 }
 
 fn seconds(milliseconds: Option<i64>) -> String {

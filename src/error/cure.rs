@@ -30,6 +30,27 @@ pub enum Health {
     Unknown,
 }
 
+impl Kind {
+    /// Whether the same call may succeed later, in the words of the contract: `soon`, `later` (in minutes), or `never`, unless
+    /// something is changed.
+    pub(super) fn again(self) -> &'static str {
+        match self {
+            Self::NotReady => "later",
+            Self::Saturated | Self::Timeout | Self::Upstream | Self::Unavailable => "soon",
+            Self::Invalid
+            | Self::Unauthenticated
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::WrongMethod
+            | Self::WrongMediaType
+            | Self::TooLarge
+            | Self::Cancelled
+            | Self::Misconfigured
+            | Self::Internal => "never",
+        }
+    }
+}
+
 impl Error {
     /// Whether another model may answer in place of the one that failed.
     ///

@@ -48,6 +48,14 @@ fn reason(code: &str) -> String {
     if reason.len() < REASON_BYTES_MIN { REASON_UNKNOWN.to_owned() } else { reason.to_owned() }
 }
 
+/// What programs may want to know besides the reason; `proto/featherwire/v1/errors.proto` says it.
+fn metadata(error: &Error) -> HashMap<String, String> {
+    let model = error.model().map(|model| ("model", shortened(model, PARAM_BYTES_MAX).to_owned()));
+    let limit = error.limit().map(|limit| ("limit", limit.to_string()));
+    let retry = ("retry", error.kind().again().to_owned());
+    [model, limit, Some(retry)].into_iter().flatten().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         // Headers carry all of this, twice over in base64, and clients refuse heads of more than 8 or 16 KiB.
@@ -55,7 +63,7 @@ impl From<Error> for Status {
         let param = error.param().map(|param| shortened(param, PARAM_BYTES_MAX));
         let description = shortened(error.message(), DESCRIPTION_BYTES_MAX);
         let mut details = ErrorDetails::new();
-        details.set_error_info(reason(error.code()), DOMAIN, HashMap::new());
+        details.set_error_info(reason(error.code()), DOMAIN, metadata(&error));
         if let Some(param) = param {
             details.add_bad_request_violation(param, description);
         }

@@ -40,6 +40,8 @@ struct Parts {
     retry_after: Option<Duration>,
     throttle: Option<Throttle>,
     help: Option<String>,
+    model: Option<String>,
+    limit: Option<usize>,
     upstream_request_id: Option<String>,
     upstream_status: Option<u16>,
     source: Option<Arc<Source>>,
@@ -56,6 +58,8 @@ impl Error {
             retry_after: None,
             throttle: None,
             help: None,
+            model: None,
+            limit: None,
             upstream_request_id: None,
             upstream_status: None,
             source: None,
@@ -94,6 +98,20 @@ impl Error {
     #[must_use]
     pub fn with_help(mut self, url: impl Into<String>) -> Self {
         self.0.help = Some(url.into());
+        self
+    }
+
+    /// The same error, of a call that asked for this model; the first one counts.
+    #[must_use]
+    pub fn with_model(mut self, model: &str) -> Self {
+        self.0.model.get_or_insert_with(|| model.to_owned());
+        self
+    }
+
+    /// The same error, by which this limit was met: bytes, units or calls.
+    #[must_use]
+    pub fn with_limit(mut self, limit: usize) -> Self {
+        self.0.limit = Some(limit);
         self
     }
 
@@ -173,6 +191,16 @@ impl Error {
     /// The address of a page that helps.
     pub fn help(&self) -> Option<&str> {
         self.0.help.as_deref()
+    }
+
+    /// The model that the call asked for, if it asked for one.
+    pub fn model(&self) -> Option<&str> {
+        self.0.model.as_deref()
+    }
+
+    /// The limit that was met, if it is known: bytes, units or calls.
+    pub fn limit(&self) -> Option<usize> {
+        self.0.limit
     }
 
     /// What caused it, and what caused that, for the log: never for the caller.

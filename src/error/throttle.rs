@@ -85,10 +85,10 @@ pub(super) fn refused(code: &str, message: &str, words: &str) -> Error {
         return rate_limited().with_words(words);
     };
     let message = "All concurrency units of the Featherless account are taken: try again when a request has ended";
-    Error::new(Kind::Saturated, UNITS_CODE, message)
-        .with_words(words)
-        .with_retry_after(RETRY_AFTER_DEFAULT)
-        .with_throttle(Throttle::Units(refusal))
+    let error = Error::new(Kind::Saturated, UNITS_CODE, message);
+    let limit = refusal.limit.and_then(|limit| usize::try_from(limit).ok());
+    let error = limit.into_iter().fold(error, Error::with_limit);
+    error.with_words(words).with_retry_after(RETRY_AFTER_DEFAULT).with_throttle(Throttle::Units(refusal))
 }
 
 /// The error that a 429 is if it says nothing of units.

@@ -7,11 +7,7 @@ use serde::{
     de::{DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor},
 };
 
-use super::{
-    Extra, MODE, Mode,
-    bounds::push,
-    read::{keep_null, read_by},
-};
+use super::{Extra, MODE, Mode, bounds::push, read::read_by};
 use crate::proto::bounds::Limit;
 
 /// The first double that need not be the integer that was written: from here on, doubles have gaps, and the integer after
@@ -52,16 +48,17 @@ pub(crate) fn read_integer<'de, A: MapAccess<'de>, T: Integer>(
     read_by(Wanted::<T>::described(words), map, name, extra, field)
 }
 
-/// The same for a member whose null is kept, as the text it is in `extra`.
-pub(crate) fn read_integer_keeping_null<'de, A: MapAccess<'de>, T: Integer>(
+/// The same for a member whose null means something else than its absence: then the second field is true.
+pub(crate) fn read_integer_or_null<'de, A: MapAccess<'de>, T: Integer>(
     map: &mut A,
     name: &str,
     extra: &mut Extra,
-    field: &mut Option<T>,
-    words: &'static str,
+    (field, is_null): (&mut Option<T>, &mut bool),
 ) -> Result<(), A::Error> {
-    read_integer(map, name, extra, field, words)?;
-    keep_null(name, extra, field.is_some())
+    read_integer(map, name, extra, field, "")?;
+    // What is of another type is in `extra`.
+    *is_null = field.is_none() && !extra.contains_key(name);
+    Ok(())
 }
 
 /// The same for a field that can't be unset.

@@ -7,6 +7,7 @@
 //! caller gives back: `replayed` says which of them are read as answers are.
 
 mod bounds;
+mod halves;
 mod integers;
 mod lists;
 mod numbers;
@@ -14,6 +15,7 @@ mod problems;
 mod read;
 mod replayed;
 mod required;
+mod text_or_list;
 mod write;
 
 use std::{cell::Cell, collections::BTreeMap};
@@ -21,18 +23,20 @@ use std::{cell::Cell, collections::BTreeMap};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub(crate) use bounds::{Unread, list};
-pub(crate) use integers::{Integers, read_index, read_integer, read_integer_keeping_null, read_plain_integer};
+pub(crate) use halves::{Joined, for_protobuf, mend, mend_plain, take_text, without_halves};
+pub(crate) use integers::{Integers, read_index, read_integer, read_integer_or_null, read_plain_integer};
 pub(crate) use lists::{Texts, integers, read_integers, read_one_or_many};
 pub(crate) use numbers::{Number, NumberList, Numbers};
 pub use problems::{BadJson, text};
 use problems::{described, located_in, located_out};
 pub(crate) use read::{
-    Key, read, read_boxed, read_bytes, read_constant, read_extra, read_keeping_null, read_list, read_map, read_object,
-    read_object_text, read_optional_text,
+    Key, read, read_boxed, read_bytes, read_constant, read_extra, read_list, read_map, read_object, read_object_text,
+    read_optional_text,
 };
 pub(crate) use replayed::read_messages;
 pub(crate) use required::Complete;
-pub(crate) use write::{Text, WithNulls, write_extra, write_object, write_optional, write_plain};
+pub(crate) use text_or_list::{Null, read_text_or_list, write_text_or_list};
+pub(crate) use write::{Text, WithNulls, write_extra, write_object, write_optional, write_or_null, write_plain};
 
 /// Reads a caller's request.
 ///
@@ -79,7 +83,8 @@ pub fn encode_answer<M: Serialize>(message: &M, out: &mut Vec<u8>) -> Result<(),
 }
 
 /// Writes a request. This is also the check of what only a gRPC caller can get wrong: JSON text that isn't JSON,
-/// `NaN`, a field that is set both by itself and in `extra`, and one in `extra` that isn't as REST's JSON must be.
+/// `NaN`, content both as text and in parts, a field that is set both by itself and in `extra`, and one in `extra` that isn't as
+/// REST's JSON must be.
 ///
 /// # Errors
 /// The first such field.
@@ -177,6 +182,10 @@ pub(crate) trait Object {
 
     /// Whether `extra` names one of the message's own fields, here or in a message within.
     fn names_a_field(&self) -> bool;
+
+    /// Moves texts with halves of characters out of `extra` into their fields, here and in messages within, with U+FFFD for
+    /// each half.
+    fn mend(&mut self);
 }
 
 #[cfg(test)]

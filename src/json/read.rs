@@ -178,27 +178,6 @@ pub(crate) fn read_map<'de, A: MapAccess<'de>, T: Deserialize<'de>, const MAX: u
     Ok(())
 }
 
-/// The same for a member whose null is kept, as the text it is in `extra`.
-pub(crate) fn read_keeping_null<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
-    map: &mut A,
-    name: &str,
-    extra: &mut Extra,
-    field: &mut Option<T>,
-) -> Result<(), A::Error> {
-    read_by(PhantomData, map, name, extra, field)?;
-    keep_null(name, extra, field.is_some())
-}
-
-/// Keeps the null of a member that was read and is not set, unless something else of it is in `extra`.
-pub(super) fn keep_null<E: serde::de::Error>(name: &str, extra: &mut Extra, is_set: bool) -> Result<(), E> {
-    if is_set {
-        extra.remove(name);
-    } else if !extra.contains_key(name) {
-        keep(extra, name.to_owned(), "null")?;
-    }
-    Ok(())
-}
-
 /// How many bytes a list of them may have: as many as the longest answer could bring, since they take less than their text.
 const BYTES: Limit = Limit { max: usize::MAX, of: "bytes" };
 

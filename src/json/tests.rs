@@ -2,7 +2,7 @@
 
 use super::{problems::PATH_CHARS_MAX, *};
 use crate::proto::v1::{
-    AudioOptions, CreateChatCompletionRequest, CreateCompletionRequest, StreamChatCompletionResponse, TokenList,
+    ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest, StreamChatCompletionResponse, TokenList,
     create_completion_request::PromptKind,
 };
 
@@ -110,15 +110,15 @@ fn half_a_surrogate_pair_in_a_name_is_told_with_the_object_it_is_in() {
 
 #[test]
 fn text_that_is_not_json_is_told_with_what_json_text_is() {
-    let problem = |voice: &str| {
-        let audio = AudioOptions { voice: Some(voice.to_owned()), ..AudioOptions::default() };
-        let request = CreateChatCompletionRequest { audio: Some(audio), ..CreateChatCompletionRequest::default() };
+    let problem = |text: &str| {
+        let chat_template_kwargs = Some(text.to_owned());
+        let request = CreateChatCompletionRequest { chat_template_kwargs, ..CreateChatCompletionRequest::default() };
         encode_request(&request).unwrap_err().to_string()
     };
     let hint = "write one JSON value, a string with its quotes";
-    assert_eq!(problem("alloy"), format!("audio.voice: not valid JSON text: expected value; {hint}"));
-    assert_eq!(problem("{"), format!("audio.voice: not valid JSON text: it ends inside an object; {hint}"));
-    assert_eq!(problem(""), format!("audio.voice: not valid JSON text: it ends before a value; {hint}"));
+    assert_eq!(problem("alloy"), format!("chat_template_kwargs: not valid JSON text: expected value; {hint}"));
+    assert_eq!(problem("{"), format!("chat_template_kwargs: not valid JSON text: it ends inside an object; {hint}"));
+    assert_eq!(problem(""), format!("chat_template_kwargs: not valid JSON text: it ends before a value; {hint}"));
     let mut request = CreateChatCompletionRequest::default();
     request.extra.insert("new".to_owned(), "NaN".to_owned());
     let bad = encode_request(&request).unwrap_err().to_string();
@@ -132,6 +132,27 @@ fn brackets_in_texts_are_no_levels() {
     assert!(bounds::is_too_deep(&format!(r#"{{"\"":{}}}"#, deep(128))));
     assert!(!bounds::is_too_deep(&format!(r#"["{}\"{}"]"#, "[".repeat(300), "{".repeat(300))));
     assert!(!bounds::is_too_deep(&format!("[{}]", "[],".repeat(300))));
+}
+
+#[test]
+fn of_contents_in_two_forms_the_last_counts() {
+    let read = |members: &str| {
+        let body = format!(r#"{{"role":"user",{members}}}"#);
+        let message: ChatMessage = decode_request(body.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        encode_answer(&message, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let written = |content: &str| format!(r#"{{"role":"user","content":{content}}}"#);
+    for contents in
+        [&["\"a\"", r#"[{"text":"b"}]"#], &["[]", "null"], &["\"a\"", "[]"], &["[]", "\"\""], &["null", "\"a\""]]
+    {
+        for [first, last] in [*contents, [contents[1], contents[0]]] {
+            assert_eq!(read(&format!(r#""content":{first},"content":{last}"#)), written(last), "{first}");
+        }
+    }
+    let odd = decode_answer::<ChatMessage>(br#"{"role":"user","content":"a","content":7}"#).unwrap();
+    assert_eq!((odd.content, odd.extra["content"].as_str()), (None, "7"));
 }
 
 #[test]

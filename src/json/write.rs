@@ -39,7 +39,7 @@ pub(crate) fn write_plain<M: SerializeMap>(
     is_set: bool,
     value: &(impl Serialize + ?Sized),
 ) -> Result<(), M::Error> {
-    if is_in(extra, name, is_set)? { Ok(()) } else { map.serialize_entry(name, value) }
+    if is_in(extra, name, is_set.then_some(name))? { Ok(()) } else { map.serialize_entry(name, value) }
 }
 
 /// Writes a member that is left out when unset, or null if it is among `nulls`.
@@ -50,7 +50,7 @@ pub(crate) fn write_optional<M: SerializeMap>(
     extra: &Extra,
     nulls: &[&str],
 ) -> Result<(), M::Error> {
-    if is_in(extra, name, value.is_some())? {
+    if is_in(extra, name, value.as_ref().map(|_| name))? {
         return Ok(());
     }
     match value {
@@ -60,14 +60,26 @@ pub(crate) fn write_optional<M: SerializeMap>(
     }
 }
 
-/// Whether `extra` has this member: then it is written from there. In a request, the field must not be set too.
-fn is_in<E: serde::ser::Error>(extra: &Extra, name: &str, is_set: bool) -> Result<bool, E> {
+/// Writes a member whose null means something else than its absence.
+pub(crate) fn write_or_null<M: SerializeMap>(
+    map: &mut M,
+    name: &'static str,
+    value: Option<impl Serialize>,
+    is_null: bool,
+    extra: &Extra,
+) -> Result<(), M::Error> {
+    let nulls: &[&str] = if is_null { &[name] } else { &[] };
+    write_optional(map, name, value, extra, nulls)
+}
+
+/// Whether `extra` has this member: then it is written from there. In a request, no field must be `set` for it too.
+pub(super) fn is_in<E: serde::ser::Error>(extra: &Extra, name: &str, set: Option<&str>) -> Result<bool, E> {
     if extra.is_empty() || !extra.contains_key(name) {
         return Ok(false);
     }
     NAMES_A_FIELD.set(true);
-    if is_set && MODE.get() == Mode::Strict {
-        return Err(E::custom(in_extra(name, format_args!("the field `{name}` is set too: set only one of the two"))));
+    if let Some(set) = set.filter(|_| MODE.get() == Mode::Strict) {
+        return Err(E::custom(in_extra(name, format_args!("the field `{set}` is set too: set only one of the two"))));
     }
     Ok(true)
 }

@@ -30,7 +30,7 @@ pub async fn list(State((services, _)): State<Inside>, head: Parts) -> Response 
         }
         if let Some(request) = call.refuse(paging::read(&query))? {
             let list = services.models.list(call, request).await?;
-            let age = HeaderValue::from(list.age_seconds);
+            let age = HeaderValue::from(list.age_ms / 1000);
             let mut response = answer(Answered { answer: list, headers: HeaderMap::new() });
             response.headers_mut().insert(header::AGE, age);
             return Ok(response);

@@ -24,7 +24,7 @@ impl Rules {
     pub(super) fn too_large(self, what: &str) -> Error {
         let Self { bytes_max, advice, .. } = self;
         let message = format!("The request {what}, and {bytes_max} are allowed: {advice}");
-        Error::new(Kind::TooLarge, "request_too_large", message)
+        Error::new(Kind::TooLarge, "request_too_large", message).with_limit(bytes_max)
     }
 }
 

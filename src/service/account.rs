@@ -63,9 +63,6 @@ impl Account {
 }
 
 impl Whole for Plan {
-    // No limit, where their absence says nothing.
-    const NULL_IS_SAID: &'static [&'static str] = &["max_context_length", "max_model_size", "concurrency"];
-
     fn extra(&self) -> &BTreeMap<String, String> {
         &self.extra
     }
@@ -78,9 +75,11 @@ impl Whole for Plan {
         let is_named = !self.id.is_empty() || !self.name.is_empty();
         let is_limited =
             self.concurrency.is_some() || self.max_context_length.is_some() || self.max_model_size.is_some();
+        let is_unlimited = self.unlimited_concurrency || self.unlimited_context_length || self.unlimited_model_size;
         // What came in a form that we don't know is in `extra`, and is an answer all the same.
-        let is_odd = || ["id", "name"].iter().chain(Self::NULL_IS_SAID).any(|name| self.extra.contains_key(*name));
-        !(is_named || is_limited || is_odd())
+        let names = ["id", "name", "max_context_length", "max_model_size", "concurrency"];
+        let is_odd = || names.iter().any(|name| self.extra.contains_key(*name));
+        !(is_named || is_limited || is_unlimited || is_odd())
     }
 }
 
@@ -97,7 +96,8 @@ impl Whole for Concurrency {
     }
 
     fn is_empty(&self) -> bool {
-        let is_told = self.used_cost.is_some() || self.request_count.is_some() || self.limit.is_some();
+        let is_told =
+            self.used_cost.is_some() || self.request_count.is_some() || self.limit.is_some() || self.unlimited;
         // What came in a form that we don't know is in `extra`, and is an answer all the same.
         let is_odd =
             || ["limit", "used_cost", "request_count", "requests"].iter().any(|name| self.extra.contains_key(*name));

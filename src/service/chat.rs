@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, chat_accumulator::ChatAccumulator, dispatch, validate};
+use super::{
+    Answered, Answers, Call, Dispatch, GrpcAnswers, chat_accumulator::ChatAccumulator, dispatch, kinds, validate,
+};
 use crate::{
     error::Result,
     proto::v1::{
@@ -71,6 +73,7 @@ impl Chat {
 /// method says.
 fn prepare(request: &mut CreateChatCompletionRequest, stream: bool) -> Result<()> {
     validate::chat(request)?;
+    kinds::infer(request);
     request.provider = None;
     request.extra.insert("stream".to_owned(), stream.to_string());
     Ok(())
@@ -177,6 +180,6 @@ impl chat_service_server::ChatService for Chat {
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<Self::StreamChatCompletionStream>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self.stream(call, request.into_inner()).await?.map(Answers::into_grpc).into_response())
+        Ok(self.stream(call, request.into_inner()).await?.map(Answers::into_grpc).into_streamed())
     }
 }

@@ -128,6 +128,6 @@ impl completion_service_server::CompletionService for Completions {
         request: Request<CreateCompletionRequest>,
     ) -> Result<Response<Self::StreamCompletionStream>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self.stream(call, request.into_inner()).await?.map(Answers::into_grpc).into_response())
+        Ok(self.stream(call, request.into_inner()).await?.map(Answers::into_grpc).into_streamed())
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     admission::Permit,
     config,
     error::{Error, Result},
+    json,
     upstream::{self, Ask, Catalogue, Chunk, Client, Reply, Tries, Whole},
 };
 
@@ -53,8 +54,16 @@ impl<T> Answered<T> {
         self
     }
 
-    /// As tonic wants it.
-    pub(super) fn into_response(self) -> Response<T> {
+    /// A whole answer as tonic wants it, and as protobuf can hold it.
+    pub(super) fn into_response(self) -> Response<T>
+    where
+        T: json::Object,
+    {
+        self.map(json::for_protobuf).into_streamed()
+    }
+
+    /// A streamed answer as tonic wants it.
+    pub(super) fn into_streamed(self) -> Response<T> {
         let mut response = Response::new(self.answer);
         *response.metadata_mut() = tonic::metadata::MetadataMap::from_headers(self.headers);
         response
@@ -192,7 +201,12 @@ impl Dispatch {
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
-    pub(super) async fn whole<R: Request, M: Whole>(&self, call: &Call, mut request: Ready<R>) -> Result<Answered<M>> {
+    pub(super) async fn whole<R: Request, M: Whole>(&self, call: &Call, request: Ready<R>) -> Result<Answered<M>> {
+        let asked = request.asked.clone();
+        self.find_whole(call, request).await.map_err(|error| error.with_model(&asked))
+    }
+
+    async fn find_whole<R: Request, M: Whole>(&self, call: &Call, mut request: Ready<R>) -> Result<Answered<M>> {
         let mut route = self.route(call, &request);
         loop {
             let (mut attempt, body) = next(&mut route, &mut request).await?;
@@ -237,6 +251,17 @@ impl Dispatch {
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
     pub(super) async fn whole_via_stream<R: Request, M: Chunk, S: Sum<M>>(
+        &self,
+        call: &Call,
+        request: Ready<R>,
+        bytes_max: usize,
+    ) -> Result<Answered<S::Whole>> {
+        let asked = request.asked.clone();
+        let whole = self.find_whole_via_stream::<R, M, S>(call, request, bytes_max).await;
+        whole.map_err(|error| error.with_model(&asked))
+    }
+
+    async fn find_whole_via_stream<R: Request, M: Chunk, S: Sum<M>>(
         &self,
         call: &Call,
         mut request: Ready<R>,
@@ -287,8 +312,9 @@ impl Dispatch {
         call: Call,
         request: Ready<R>,
     ) -> Result<Answered<Answers<M>>> {
-        let begun = call.begin(self.begin(&call, request)).await?;
-        Ok(begun.map(|begun| Answers::new(begun, call)))
+        let asked = request.asked.clone();
+        let begun = call.begin(self.begin(&call, request)).await.map_err(|error| error.with_model(&asked))?;
+        Ok(begun.map(|begun| Answers::new(begun, call, asked)))
     }
 
     async fn begin<R: Request, M: Chunk>(&self, call: &Call, mut request: Ready<R>) -> Result<Answered<Begun<M>>> {

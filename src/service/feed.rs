@@ -15,6 +15,7 @@ use tonic::Status;
 use super::{Call, Units};
 use crate::{
     error::{Error, Kind, Result},
+    json,
     proto::v1::Concurrency,
     upstream::{Chunk, Client, End, Events},
 };
@@ -168,7 +169,7 @@ impl Watch {
     }
 
     pub(super) fn into_grpc(self) -> GrpcWatch {
-        self.map(|item| item.map_err(Status::from))
+        self.map(|item| item.map(json::for_protobuf).map_err(Status::from))
     }
 
     fn end(&mut self, error: Error) -> Poll<Option<Result<Concurrency>>> {

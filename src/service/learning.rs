@@ -4,7 +4,7 @@
 //! explicit null means that there is no limit; what has no limit or no units in use in a form that is known is ignored, and
 //! counted: what was known before counts on.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -39,12 +39,12 @@ enum Limit {
 }
 
 impl Limit {
-    /// The member with this name. None if it isn't there, or in a form that isn't known.
-    fn read(name: &str, number: Option<i32>, extra: &BTreeMap<String, String>) -> Option<Self> {
+    /// What these fields say. None if it isn't told, or in a form that isn't known.
+    fn read(number: Option<i32>, is_unlimited: bool) -> Option<Self> {
         match number {
             // A plan without units is none.
             Some(number) => u32::try_from(number).ok().filter(|units| *units > 0).map(Self::Units),
-            None => (extra.get(name)? == "null").then_some(Self::None),
+            None => is_unlimited.then_some(Self::None),
         }
     }
 
@@ -144,7 +144,7 @@ impl<'a> Learning<'a> {
     async fn ask_plan(&self) -> bool {
         let plan: Result<_> = self.upstream.get_with_key::<Plan>(&["plan"], ask(Instant::now())).await;
         let Ok(reply) = plan else { return false };
-        let limit = Limit::read("concurrency", reply.answer.concurrency, &reply.answer.extra);
+        let limit = Limit::read(reply.answer.concurrency, reply.answer.unlimited_concurrency);
         match limit {
             Some(limit) => self.permits.set_capacity(limit.units()),
             None => self.permits.count_odd(),
@@ -154,7 +154,7 @@ impl<'a> Learning<'a> {
 
     /// Tells a snapshot. False if it isn't understood, and was ignored.
     fn tell(&self, asked_at: Option<Instant>, snapshot: &Concurrency) -> bool {
-        let limit = Limit::read("limit", snapshot.limit, &snapshot.extra);
+        let limit = Limit::read(snapshot.limit, snapshot.unlimited);
         let used = snapshot.used_cost.and_then(|used| u32::try_from(used).ok());
         let (Some(limit), Some(used)) = (limit, used) else {
             self.permits.count_odd();
@@ -189,7 +189,7 @@ mod tests {
     fn only_an_explicit_null_means_no_limit() {
         let read = |member: &str| {
             let snapshot: Concurrency = json::decode_answer(format!("{{{member}}}").as_bytes()).unwrap();
-            Limit::read("limit", snapshot.limit, &snapshot.extra)
+            Limit::read(snapshot.limit, snapshot.unlimited)
         };
         assert_eq!(read("\"limit\": null"), Some(Limit::None));
         assert_eq!(read("\"limit\": 4"), Some(Limit::Units(4)));

@@ -11,6 +11,8 @@ pub mod completions;
 pub mod dispatch;
 pub mod embeddings;
 pub mod feed;
+mod halves;
+mod kinds;
 mod learning;
 pub mod models;
 mod prepared;

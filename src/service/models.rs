@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{Answered, Call, prepared, validate};
 use crate::{
     error::{Error, Result},
+    json,
     proto::v1::{
         GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelFilter, TokenizeRequest, TokenizeResponse,
         model_service_server,
@@ -105,7 +106,7 @@ impl Models {
         Ok(ListModelsResponse {
             next_page_token: last.map(|last| token(&last.id, &filter)),
             total_size: Some(i32::try_from(page.total).unwrap_or(i32::MAX)),
-            age_seconds: i64::try_from(copy.age().as_secs()).unwrap_or(i64::MAX),
+            age_ms: i64::try_from(copy.age().as_millis()).unwrap_or(i64::MAX),
             models: page.models,
             ..ListModelsResponse::default()
         })
@@ -237,7 +238,7 @@ impl Whole for TokenizeResponse {
 impl model_service_server::ModelService for Models {
     async fn list_models(&self, request: Request<ListModelsRequest>) -> Result<Response<ListModelsResponse>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(Response::new(self.list(call, request.into_inner()).await?))
+        Ok(Response::new(json::for_protobuf(self.list(call, request.into_inner()).await?)))
     }
 
     async fn get_model(&self, request: Request<GetModelRequest>) -> Result<Response<Model>, Status> {

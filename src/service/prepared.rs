@@ -104,10 +104,7 @@ fn quoted(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::{
-        proto::v1::{
-            ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest,
-            chat_message::Body,
-        },
+        proto::v1::{ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest},
         service::bodies::Bodies,
     };
 
@@ -118,8 +115,8 @@ mod tests {
     #[test]
     fn another_model_is_all_that_changes_for_another_model() {
         let odd = "a/\"b\\\u{1f980}\u{7}";
-        let body = Some(Body::Content("\"model\":\"a/b\"".to_owned()));
-        let messages = vec![ChatMessage { body, ..ChatMessage::default() }];
+        let content = Some("\"model\":\"a/b\"".to_owned());
+        let messages = vec![ChatMessage { content, ..ChatMessage::default() }];
         let chat = |model: &str| {
             let model = model.to_owned();
             written(&CreateChatCompletionRequest { model, messages: messages.clone(), ..Default::default() })

@@ -6,19 +6,20 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures_util::{Stream, StreamExt, stream::Map};
+use futures_util::{Stream, StreamExt};
 use tonic::Status;
 
 use super::{
     Call,
     circuit::Pass,
     dispatch::{Begun, failed},
+    halves::{Halves, Pieces},
     running::going_down,
 };
 use crate::{
     admission::Permit,
     error::Result,
-    proto::v1::{ChatDelta, StreamChatCompletionResponse, StreamCompletionResponse, chat_delta},
+    proto::v1::{ChatDelta, StreamChatCompletionResponse, StreamCompletionResponse},
     upstream::{self, Chunk, End, FAILURE_MEMBERS, Named},
 };
 
@@ -32,18 +33,36 @@ pub struct Answers<M> {
     /// What hears of its end, for the model's circuit. A caller who leaves says nothing of the model.
     pass: Option<Pass>,
     call: Call,
+    /// The model that the caller asked for.
+    asked: String,
 }
 
-/// The same, as tonic wants it.
-pub type GrpcAnswers<M> = Map<Answers<M>, fn(Result<M>) -> Result<M, Status>>;
+/// The same, as tonic wants it, and as protobuf can hold it.
+#[derive(Debug)]
+pub struct GrpcAnswers<M> {
+    answers: Answers<M>,
+    halves: Halves,
+}
+
+impl<M: Chunk + Pieces> Stream for GrpcAnswers<M> {
+    type Item = Result<M, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = ready!(self.answers.poll_next_unpin(context));
+        Poll::Ready(item.map(|item| match item {
+            Ok(chunk) => Ok(self.halves.complete(chunk)),
+            Err(error) => Err(error.into()),
+        }))
+    }
+}
 
 impl<M: Chunk> Answers<M> {
-    pub(super) fn new(Begun { pieces, permit, pass }: Begun<M>, call: Call) -> Self {
-        Self { pieces: Some(pieces), permit: Some(permit), pass, call }
+    pub(super) fn new(Begun { pieces, permit, pass }: Begun<M>, call: Call, asked: String) -> Self {
+        Self { pieces: Some(pieces), permit: Some(permit), pass, call, asked }
     }
 
     pub(super) fn into_grpc(self) -> GrpcAnswers<M> {
-        self.map(|item| item.map_err(Status::from))
+        GrpcAnswers { answers: self, halves: Halves::default() }
     }
 }
 
@@ -80,7 +99,7 @@ impl<M: Chunk> Stream for Answers<M> {
                 item
             }
         };
-        Poll::Ready(item)
+        Poll::Ready(item.map(|item| item.map_err(|error| error.with_model(&this.asked))))
     }
 }
 
@@ -131,17 +150,12 @@ impl Chunk for StreamChatCompletionResponse {
 
 /// The first chunk of most engines says who speaks, and perhaps an empty text; the first token is yet to come.
 fn is_only_role(delta: &ChatDelta) -> bool {
-    let is_empty = match &delta.body {
-        None => true,
-        Some(chat_delta::Body::Content(text)) => text.is_empty(),
-        Some(chat_delta::Body::ContentParts(parts)) => parts.parts.is_empty(),
-    };
     let has_text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    is_empty
+    delta.content_parts.is_empty()
         && delta.tool_calls.is_empty()
         && delta.function_call.is_none()
         && delta.audio.is_none()
-        && ![&delta.reasoning, &delta.reasoning_content, &delta.refusal].into_iter().any(has_text)
+        && ![&delta.content, &delta.reasoning, &delta.reasoning_content, &delta.refusal].into_iter().any(has_text)
         && !says(&delta.extra)
 }
 
@@ -166,7 +180,7 @@ fn forget_failure(finish_reason: &mut Option<String>, extra: &mut BTreeMap<Strin
 
 /// Whether a choice says why it ended. Some engines send an empty reason with every chunk; that is none, and so is zero. A
 /// reason that is no text stands among the members without a field.
-fn has_ended(reason: Option<&str>, extra: &BTreeMap<String, String>) -> bool {
+pub(super) fn has_ended(reason: Option<&str>, extra: &BTreeMap<String, String>) -> bool {
     let is_reason = |json: &String| is_something(json) && json != "0";
     match reason {
         Some(reason) => !reason.is_empty(),

@@ -21,10 +21,6 @@ pub trait Whole: DeserializeOwned + Send + 'static {
     /// Members that are an answer even when they are empty, if they are there: a text may have no tokens.
     const MAY_BE_EMPTY: &'static [&'static str] = &[];
 
-    /// Members with a field whose null means something else than their absence. Null is kept among those without a field, and so
-    /// goes to the caller as it came.
-    const NULL_IS_SAID: &'static [&'static str] = &[];
-
     /// The members that the message has no field for.
     fn extra(&self) -> &BTreeMap<String, String>;
 
@@ -73,11 +69,6 @@ pub(super) fn read<M: Whole>(body: &[u8], model: Option<&str>) -> Result<M> {
     if is_empty && !M::MAY_BE_EMPTY.iter().any(|name| matches!(members(body).get(*name), Some(Some(_)))) {
         let message = "Featherless answered with success, but without an answer: try again";
         return Err(Error::new(Kind::Upstream, "upstream_bad_answer", message));
-    }
-    if !M::NULL_IS_SAID.is_empty() {
-        let members = members(body);
-        let nulls = M::NULL_IS_SAID.iter().filter(|name| matches!(members.get(**name), Some(None)));
-        answer.extra_mut().extend(nulls.map(|name| ((*name).to_owned(), "null".to_owned())));
     }
     if let Some(named) = answer.named() {
         Identity::default().complete(named, model);

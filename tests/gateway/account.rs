@@ -42,6 +42,48 @@ async fn plan_and_units_are_told_by_both_doors() {
     assert_eq!((&free["used_cost"], &free["requests"]), (&json!(0), &json!([])));
 }
 
+#[tokio::test]
+async fn no_limit_and_a_limit_that_is_not_told_are_two_things() {
+    for (said, limit, unlimited) in [
+        (json!({"limit": null}), None, true),
+        (json!({}), None, false),
+        (json!({"limit": 8}), Some(8), false),
+        (json!({"limit": "many"}), None, false),
+    ] {
+        let mut snapshot = json!({"used_cost": 0, "request_count": 0, "requests": [{"id": "a", "cost": null}]});
+        snapshot.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+        let upstream = Scripted::always(Reply::Json(200, snapshot)).await;
+        let gateway = Gateway::to(upstream.address).await;
+        let mut client = AccountServiceClient::new(gateway.channel().await);
+        let units = client.get_concurrency(GetConcurrencyRequest {}).await.unwrap().into_inner();
+        assert_eq!((units.limit, units.unlimited), (limit, unlimited), "{said}");
+        let request = &units.requests[0];
+        assert_eq!((request.cost, request.started_at, request.duration_ms), (None, None, None));
+        let told = get(&gateway, "/v1/concurrency").await;
+        assert_eq!(told.get("limit"), said.get("limit"), "as it came");
+        assert_eq!(told.get("unlimited"), None);
+    }
+    for name in ["concurrency", "max_context_length", "max_model_size"] {
+        for (said, limit, unlimited) in
+            [(Some(json!(null)), None, true), (None, None, false), (Some(json!(7)), Some(7), false)]
+        {
+            let mut plan = json!({"id": "p", "name": "P"});
+            plan.as_object_mut().unwrap().extend(said.clone().map(|said| (name.to_owned(), said)));
+            let upstream = Scripted::always(Reply::Json(200, plan.clone())).await;
+            let gateway = Gateway::to(upstream.address).await;
+            let mut client = AccountServiceClient::new(gateway.channel().await);
+            let came = client.get_plan(GetPlanRequest {}).await.unwrap().into_inner();
+            let seen = match name {
+                "concurrency" => (came.concurrency.map(i64::from), came.unlimited_concurrency),
+                "max_context_length" => (came.max_context_length.map(i64::from), came.unlimited_context_length),
+                _ => (came.max_model_size, came.unlimited_model_size),
+            };
+            assert_eq!((seen, came.extra.len()), ((limit, unlimited), 0), "{plan}");
+            assert_eq!(get(&gateway, "/v1/plan").await, plan);
+        }
+    }
+}
+
 fn snapshot(used: i32) -> String {
     json!({"limit": null, "used_cost": used, "request_count": 0, "requests": [], "later": {"a": 1}}).to_string()
 }
@@ -55,7 +97,11 @@ async fn all_watchers_share_one_upstream_connection_and_the_last_one_closes_it()
     for _ in 0..3 {
         let mut stream = client.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
         let first = stream.message().await.unwrap().unwrap();
-        assert_eq!((first.limit, first.used_cost), (None, Some(3)), "whoever comes later is told at once too");
+        assert_eq!(
+            (first.limit, first.unlimited, first.used_cost),
+            (None, true, Some(3)),
+            "whoever comes later is told at once too"
+        );
         watchers.push(stream);
     }
     let mut rest = http().get(gateway.url("/v1/concurrency/stream")).send().await.unwrap();

@@ -161,7 +161,7 @@ async fn the_openapi_document_has_the_same_limits() {
     assert_eq!(chat["tools"]["maxItems"], 2048);
     assert_eq!(chat["logit_bias"].to_string().matches("\"maxProperties\":262144").count(), 1);
     assert_eq!(schemas["StringList"]["maxItems"], 65_536);
-    assert_eq!(schemas["ContentParts"]["maxItems"], 8192);
+    assert_eq!(schemas["ChatMessage"]["properties"]["content"]["oneOf"][1]["maxItems"], 8192);
 }
 
 #[tokio::test]

@@ -115,7 +115,7 @@ async fn pages_stay_right_when_it_is_refreshed_between_them() {
     minutes_pass(11).await;
     // This page still comes from the old copy, whose age it tells, and sets off the refresh.
     let old = page(&mut client, 2, first.next_page_token()).await;
-    assert_eq!((ids(&old), old.age_seconds / 60), (vec!["a/5", "a/7"], 11));
+    assert_eq!((ids(&old), old.age_ms / 60_000), (vec!["a/5", "a/7"], 11));
     upstream.asked_times(2).await;
     let fresh = async {
         loop {
@@ -127,7 +127,7 @@ async fn pages_stay_right_when_it_is_refreshed_between_them() {
     };
     let fresh = tokio::time::timeout(PATIENCE, fresh).await.unwrap();
     assert_eq!(ids(&fresh), ["a/4", "a/5"], "nothing twice, nothing left out");
-    assert!(fresh.age_seconds < 600, "it is the new copy");
+    assert!(fresh.age_ms < 600_000, "it is the new copy");
     assert_eq!(ids(&page(&mut client, 2, fresh.next_page_token()).await), ["a/7"]);
 }
 

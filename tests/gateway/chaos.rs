@@ -22,7 +22,7 @@ use std::{
 use featherwire::{
     config,
     error::Kind::{self, Forbidden, Invalid, Misconfigured, NotFound, NotReady, Saturated, Timeout, Unavailable},
-    proto::v1::{chat_delta::Body::Content, chat_service_client::ChatServiceClient},
+    proto::v1::chat_service_client::ChatServiceClient,
     server::Outcome,
     upstream::sse::EVENT_BYTES_MAX,
 };
@@ -665,8 +665,8 @@ impl Play {
                 let Ok(response) = client.stream_chat_completion(request).await else { return };
                 let mut stream = response.into_inner();
                 while let Ok(Some(piece)) = stream.message().await {
-                    let mut deltas = piece.choices.into_iter().filter_map(|choice| choice.delta?.body);
-                    if deltas.any(|body| matches!(body, Content(text) if text == "half")) {
+                    let mut deltas = piece.choices.into_iter().filter_map(|choice| choice.delta?.content);
+                    if deltas.any(|text| text == "half") {
                         has_words.notify_one();
                     }
                 }

@@ -183,6 +183,9 @@ async fn answers_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(m
         let upstream = Scripted::always(whole(&text)).await;
         let doors = Doors::of(Gateway::to(upstream.address).await).await;
         for way in WAYS {
+            // Protobuf can't hold half a character.
+            let is_json = matches!(way, Way::Rest);
+            let text = if is_json { text.clone() } else { text.replace(r"half \ud83e", r"half \ufffd") };
             let came: Vec<A> = ask::<Q, A>(&doors, way, method, false, method.question).await;
             let [came] = &came[..] else { panic!("{name} {way:?}: {came:?}") };
             assert_eq!(*came, named(meaning(&text), came), "{name} {way:?}");

@@ -77,7 +77,7 @@ async fn a_message_has_a_role_and_is_there() {
         let expected = json!({"index": 0, "message": message, "finish_reason": null, "logprobs": null});
         assert_eq!(by_rest["choices"][0], expected, "{choice}");
         let message = by_grpc.choices[0].message.as_ref().unwrap();
-        assert_eq!((message.role.as_str(), &message.body, message.extra.len()), ("assistant", &None, 0), "{choice}");
+        assert_eq!((message.role.as_str(), &message.content, message.extra.len()), ("assistant", &None, 0), "{choice}");
     }
 }
 

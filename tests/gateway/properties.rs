@@ -1,11 +1,15 @@
 //! The law of losslessness over documents and messages that nobody thought of: made up from the contract's descriptors,
 //! so that a new field is covered on the day it is added. The same ones in every run.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
 
 use featherwire::proto::v1::{
-    CreateChatCompletionRequest, CreateChatCompletionResponse, CreateCompletionRequest, CreateCompletionResponse,
-    CreateEmbeddingRequest, CreateEmbeddingResponse, Model, StreamChatCompletionResponse, StreamCompletionResponse,
+    ChatMessage, Concurrency, CreateChatCompletionRequest, CreateChatCompletionResponse, CreateCompletionRequest,
+    CreateCompletionResponse, CreateEmbeddingRequest, CreateEmbeddingResponse, Model, Plan,
+    StreamChatCompletionResponse, StreamCompletionResponse,
 };
 use proptest::{
     collection::{btree_map, hash_map, vec},
@@ -33,6 +37,8 @@ macro_rules! for_each_message {
         $check::<StreamCompletionResponse>("StreamCompletionResponse", Author::Upstream);
         $check::<CreateEmbeddingResponse>("CreateEmbeddingResponse", Author::Upstream);
         $check::<Model>("Model", Author::Upstream);
+        $check::<Plan>("Plan", Author::Upstream);
+        $check::<Concurrency>("Concurrency", Author::Upstream);
     };
 }
 
@@ -80,6 +86,46 @@ where
         Ok(())
     };
     runner().run(&made_up(&law::descriptor(message)), check).unwrap_or_else(|problem| fail(message, problem));
+}
+
+/// So that a member which gets a field one day breaks nobody who sends it in `extra`.
+#[test]
+fn a_member_in_extra_is_the_member_itself() {
+    in_extra::<CreateChatCompletionRequest>("CreateChatCompletionRequest", |request| &mut request.extra);
+    in_extra::<CreateCompletionRequest>("CreateCompletionRequest", |request| &mut request.extra);
+    in_extra::<CreateEmbeddingRequest>("CreateEmbeddingRequest", |request| &mut request.extra);
+    in_extra::<ChatMessage>("ChatMessage", |message| &mut message.extra);
+}
+
+fn in_extra<M>(message: &str, extra: fn(&mut M) -> &mut BTreeMap<String, String>)
+where
+    M: serde::Serialize + serde::de::DeserializeOwned,
+{
+    use featherwire::json;
+    let check = |(text, chosen): (String, u64)| {
+        let failed = |bad: json::BadJson| TestCaseError::fail(format!("{bad}: {text}"));
+        let members: BTreeMap<String, &str> = law::members(&text).unwrap().into_iter().collect();
+        let mut kept = Vec::new();
+        let mut moved = BTreeMap::new();
+        for (place, (name, raw)) in members.into_iter().enumerate() {
+            if chosen >> (place % 64) & 1 == 1 {
+                moved.insert(name, raw.to_owned());
+            } else {
+                kept.push(format!("{}:{raw}", serde_json::to_string(&name).unwrap()));
+            }
+        }
+        let mut split: M = json::decode_request(format!("{{{}}}", kept.join(",")).as_bytes()).map_err(failed)?;
+        // What is in `extra` of what is kept (a null, an empty list) stays there.
+        extra(&mut split).extend(moved);
+        let split = json::encode_request(&split).map_err(failed)?;
+        let whole: M = json::decode_request(text.as_bytes()).map_err(failed)?;
+        let whole = json::encode_request(&whole).map_err(failed)?;
+        let [whole, split] = [whole, split].map(|json| law::tree(message, std::str::from_utf8(&json).unwrap()));
+        prop_assert!(whole == split, "{}\n{text}", law::difference(&whole, &split, "$"));
+        Ok(())
+    };
+    let documents = (document(&law::descriptor(message), Author::Caller), any::<u64>());
+    runner().run(&documents, check).unwrap_or_else(|problem| fail(message, problem));
 }
 
 /// The reason tells the smallest case by its JSON; as a message with descriptors it would fill pages.
@@ -142,6 +188,9 @@ fn value(slot: &Slot, author: Author) -> BoxedStrategy<String> {
     let field = slot.field();
     if slot.is_json_text() {
         return any_json();
+    }
+    if slot.is_text_or_list() {
+        return prop_oneof![string_text(), list(&slot.variants[1].kind(), author)].boxed();
     }
     if slot.is_union() {
         let variants = slot.variants.iter().map(|variant| one(&variant.kind(), author));

@@ -3,7 +3,7 @@
 use featherwire::proto::v1::{
     CreateCompletionRequest, CreateEmbeddingRequest, StringList, TokenList, TokenLists, TokenizeRequest,
     completion_service_client::CompletionServiceClient, create_completion_request::PromptKind,
-    create_embedding_request::InputKind, embedding, embedding_service_client::EmbeddingServiceClient,
+    create_embedding_request::InputKind, embedding::EmbeddingKind, embedding_service_client::EmbeddingServiceClient,
     model_service_client::ModelServiceClient,
 };
 use serde_json::{Value, json};
@@ -139,13 +139,13 @@ async fn embeddings_come_as_numbers_and_as_base64() {
         ..Default::default()
     };
     let answer = client.create_embedding(request.clone()).await.unwrap().into_inner();
-    let Some(embedding::Embedding::Vector(vector)) = &answer.data[0].embedding else { panic!("{answer:?}") };
+    let Some(EmbeddingKind::Vector(vector)) = &answer.data[0].embedding_kind else { panic!("{answer:?}") };
     let expected: Vec<f64> =
         numbers["data"][0]["embedding"].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect();
     assert_eq!(vector.values, expected);
     request.encoding_format = Some("base64".to_owned());
     let answer = client.create_embedding(request).await.unwrap().into_inner();
-    assert!(matches!(answer.data[0].embedding, Some(embedding::Embedding::Base64(_))));
+    assert!(matches!(answer.data[0].embedding_kind, Some(EmbeddingKind::Base64(_))));
     emulator.idle().await;
 }
 

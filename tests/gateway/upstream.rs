@@ -201,7 +201,7 @@ async fn an_error_of_any_length_fits_into_the_heads_that_clients_take() {
 }
 
 #[tokio::test]
-async fn what_a_caller_leaves_out_is_not_made_up() {
+async fn what_a_caller_leaves_out_is_not_made_up_but_for_kinds_that_follow() {
     let mut request = prompt(MODEL, "hi");
     request["tools"] = json!([{"function": {}}, {}]);
     request["response_format"] = json!({"json_schema": {}});
@@ -210,6 +210,10 @@ async fn what_a_caller_leaves_out_is_not_made_up() {
     request["messages"] = json!([{"role": "user", "content": [{}, {"image_url": {}, "input_audio": {}}]}]);
     let mut expected = request.clone();
     expected["stream"] = json!(false);
+    // Where one field is set; not where none is, or two are.
+    expected["tools"][0]["type"] = json!("function");
+    expected["response_format"]["type"] = json!("json_schema");
+    expected["prediction"]["type"] = json!("content");
     let upstream = Scripted::always(Reply::Json(200, answer())).await;
     let gateway = Gateway::to(upstream.address).await;
     for door in [Door::RestUnary, Door::GrpcUnary] {

@@ -33,9 +33,8 @@ use crate::{
     json,
     proto::bounds::STRUCTURE_BYTES_MAX,
     proto::v1::{
-        Annotation, Audio, ChatChoice, ChatChunkChoice, ChatDelta, ChatMessage, ContentPart, ContentParts,
-        CreateChatCompletionResponse, Logprobs, StreamChatCompletionResponse, TokenLogprob, Usage, chat_delta,
-        chat_message::Body, limits,
+        ChatAnnotation, ChatAudio, ChatChoice, ChatChunkChoice, ChatDelta, ChatMessage, ContentPart,
+        CreateChatCompletionResponse, Logprobs, StreamChatCompletionResponse, TokenLogprob, Usage, limits,
     },
 };
 
@@ -130,8 +129,8 @@ impl Choice {
         let bytes = [
             if self.has_begun { size_of::<Self>() } else { 0 },
             tokens.saturating_mul(size_of::<TokenLogprob>()),
-            message.annotations.len().saturating_mul(size_of::<Annotation>()),
-            message.content.parts.as_ref().map_or(0, Vec::len).saturating_mul(size_of::<ContentPart>()),
+            message.annotations.len().saturating_mul(size_of::<ChatAnnotation>()),
+            message.content.parts.len().saturating_mul(size_of::<ContentPart>()),
             message.tool_calls.structure_bytes(),
             self.unknown.structure_bytes(),
             message.unknown.structure_bytes(),
@@ -208,7 +207,7 @@ struct MessageSum {
     tool_calls: ToolCalls,
     function_call: Option<Function>,
     audio: Option<AudioSum>,
-    annotations: Vec<Annotation>,
+    annotations: Vec<ChatAnnotation>,
     unknown: Unknown,
     /// A list was too long to be read.
     has_too_long_a_list: bool,
@@ -218,7 +217,8 @@ impl MessageSum {
     fn add(&mut self, delta: ChatDelta) {
         let ChatDelta {
             role,
-            body,
+            content,
+            content_parts,
             refusal,
             tool_calls,
             reasoning,
@@ -231,7 +231,7 @@ impl MessageSum {
         if self.role.is_empty() {
             self.role = role.unwrap_or_default();
         }
-        self.content.add(body, &mut extra);
+        self.content.add(content, content_parts, &mut extra);
         self.refusal.add(refusal, "refusal", &mut extra);
         self.reasoning.add(reasoning, "reasoning", &mut extra);
         self.reasoning_content.add(reasoning_content, "reasoning_content", &mut extra);
@@ -251,8 +251,10 @@ impl MessageSum {
 
     fn finish(self) -> ChatMessage {
         let mut extra = self.unknown.finish();
+        let (content, content_parts) = self.content.finish(&mut extra);
         let mut message = ChatMessage {
-            body: self.content.finish(&mut extra),
+            content,
+            content_parts,
             refusal: self.refusal.finish("refusal", &mut extra),
             tool_calls: self.tool_calls.finish(),
             reasoning: self.reasoning.finish("reasoning", &mut extra),
@@ -271,8 +273,8 @@ impl MessageSum {
         take(&mut extra, "name", &mut message.name);
         take(&mut extra, "tool_call_id", &mut message.tool_call_id);
         // A stream begins with an empty text; where only tools are called, a unary answer has null instead.
-        if !message.tool_calls.is_empty() && message.body == Some(Body::Content(String::new())) {
-            message.body = None;
+        if !message.tool_calls.is_empty() {
+            message.content.take_if(|content| content.is_empty());
         }
         message.extra = extra;
         message
@@ -284,30 +286,29 @@ impl MessageSum {
 struct Content {
     /// The text after the last part.
     text: TextMember,
-    parts: Option<Vec<ContentPart>>,
+    parts: Vec<ContentPart>,
 }
 
 impl Content {
-    fn add(&mut self, piece: Option<chat_delta::Body>, extra: &mut BTreeMap<String, String>) {
-        match piece {
-            Some(chat_delta::Body::ContentParts(more)) => {
-                let parts = self.parts.get_or_insert_default();
-                if !more.parts.is_empty() {
-                    parts.extend(self.text.take().map(text_part));
-                }
-                parts.extend(more.parts);
+    fn add(&mut self, text: Option<String>, more: Vec<ContentPart>, extra: &mut BTreeMap<String, String>) {
+        if more.is_empty() {
+            // An empty list adds nothing.
+            if extra.get("content").is_some_and(|content| content == "[]") {
+                extra.remove("content");
             }
-            Some(chat_delta::Body::Content(text)) => self.text.add(Some(text), "content", extra),
-            None => self.text.add(None, "content", extra),
+            self.text.add(text, "content", extra);
+        } else {
+            self.parts.extend(self.text.take().map(text_part));
+            self.parts.extend(more);
         }
     }
 
-    fn finish(mut self, extra: &mut BTreeMap<String, String>) -> Option<Body> {
-        let Some(mut parts) = self.parts.filter(|parts| !parts.is_empty()) else {
-            return self.text.finish("content", extra).map(Body::Content);
-        };
-        parts.extend(self.text.take().map(text_part));
-        Some(Body::ContentParts(ContentParts { parts }))
+    fn finish(mut self, extra: &mut BTreeMap<String, String>) -> (Option<String>, Vec<ContentPart>) {
+        if self.parts.is_empty() {
+            return (self.text.finish("content", extra), self.parts);
+        }
+        self.parts.extend(self.text.take().map(text_part));
+        (None, self.parts)
     }
 }
 
@@ -325,8 +326,8 @@ struct AudioSum {
 }
 
 impl AudioSum {
-    fn add(&mut self, piece: Audio) {
-        let Audio { id, expires_at, data, transcript, mut extra } = piece;
+    fn add(&mut self, piece: ChatAudio) {
+        let ChatAudio { id, expires_at, data, transcript, mut extra } = piece;
         last(&mut self.id, id);
         last(&mut self.expires_at, expires_at);
         self.data.add(data, "data", &mut extra);
@@ -334,11 +335,11 @@ impl AudioSum {
         self.unknown.add(extra, Place::Delta);
     }
 
-    fn finish(self) -> Audio {
+    fn finish(self) -> ChatAudio {
         let mut extra = self.unknown.finish();
         prefer(self.id.as_ref(), "id", &mut extra);
         prefer(self.expires_at.as_ref(), "expires_at", &mut extra);
-        Audio {
+        ChatAudio {
             id: self.id,
             expires_at: self.expires_at,
             data: self.data.finish("data", &mut extra),

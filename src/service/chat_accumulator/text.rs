@@ -1,101 +1,18 @@
 //! A text that comes in pieces, and JSON values that are joined.
 //!
-//! JSON can cut a character outside the basic plane into two escapes (`\ud83d`, `\ude00`), and some engines send them in
-//! two deltas. Rust's strings can't hold such a half, so the codec leaves the member in `extra` as JSON text. Here the
-//! halves are joined.
+//! Half of a character, which the codec leaves in `extra` as JSON text, is joined to its other half.
 
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::{json, proto::bounds::entry};
+use crate::{
+    json::{self, Joined},
+    proto::bounds::entry,
+};
 
 type Extra = BTreeMap<String, String>;
-
-/// A text that comes in pieces. A half of a character waits for its other half.
-#[derive(Debug, Default)]
-pub(super) struct Joined {
-    text: String,
-    /// The first half of a surrogate pair, if it ended the last piece.
-    half: Option<u16>,
-}
-
-impl Joined {
-    pub(super) fn push(&mut self, piece: &str) {
-        if !piece.is_empty() {
-            self.replace_half();
-            self.text.push_str(piece);
-        }
-    }
-
-    /// Appends a JSON string. Says no to JSON text of another kind.
-    fn push_json(&mut self, json: &str) -> bool {
-        let Some(bytes) = wtf8(json) else { return false };
-        let mut rest = bytes.as_slice();
-        // In UTF-8 an `ED` byte is never followed by `A0` or more; serde_json writes a lone half as such a sequence.
-        while let Some(at) = rest.windows(3).position(|bytes| matches!(bytes, [0xed, 0xa0..=0xbf, _])) {
-            let (before, after) = rest.split_at(at);
-            self.push(&String::from_utf8_lossy(before));
-            let [_, high, low, after @ ..] = after else { break };
-            self.push_half(0xd000 | (u16::from(high & 0x3f) << 6) | u16::from(low & 0x3f));
-            rest = after;
-        }
-        self.push(&String::from_utf8_lossy(rest));
-        true
-    }
-
-    fn push_half(&mut self, half: u16) {
-        let first = self.half.take();
-        if first.is_none() && (0xd800..0xdc00).contains(&half) {
-            self.half = Some(half);
-            return;
-        }
-        // A second half completes the first one. Two first halves: the new one waits.
-        let pair = first.into_iter().chain([half]);
-        match char::decode_utf16(pair).next() {
-            Some(Ok(character)) => self.text.push(character),
-            _ => {
-                self.text.push(char::REPLACEMENT_CHARACTER);
-                if first.is_some() {
-                    self.push_half(half);
-                }
-            }
-        }
-    }
-
-    fn replace_half(&mut self) {
-        if self.half.take().is_some() {
-            self.text.push(char::REPLACEMENT_CHARACTER);
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.half.is_none()
-    }
-
-    pub(super) fn finish(mut self) -> String {
-        self.replace_half();
-        self.text
-    }
-}
-
-/// The bytes of a JSON string, with surrogate halves as if they were characters.
-fn wtf8(json: &str) -> Option<Vec<u8>> {
-    struct Visitor;
-    impl serde::de::Visitor<'_> for Visitor {
-        type Value = Vec<u8>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a string")
-        }
-
-        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-            Ok(bytes.to_vec())
-        }
-    }
-    serde::Deserializer::deserialize_bytes(&mut serde_json::Deserializer::from_str(json), Visitor).ok()
-}
 
 /// A member that holds text. What comes in another form is kept only while there is no text.
 #[derive(Debug, Default)]
@@ -109,7 +26,7 @@ impl TextMember {
     pub(super) fn add(&mut self, text: Option<String>, name: &str, extra: &mut Extra) {
         match (text, &mut self.text) {
             // Most members of most chunks come in one piece, or in none.
-            (Some(text), None) => self.text = Some(Joined { text, half: None }),
+            (Some(text), None) => self.text = Some(Joined::from(text)),
             (Some(text), Some(known)) => known.push(&text),
             (None, _) => {}
         }
@@ -123,7 +40,7 @@ impl TextMember {
 
     /// The text that has been joined so far, without a half of a character at its end.
     pub(super) fn text(&self) -> Option<&str> {
-        self.text.as_ref().map(|joined| joined.text.as_str())
+        self.text.as_ref().map(|joined| joined.text())
     }
 
     /// Takes the text that has been joined so far, if there is any.

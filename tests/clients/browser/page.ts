@@ -17,7 +17,7 @@ function client(url: string, key: string) {
 
 const request = (model: string) => ({
   model,
-  messages: [{ role: "user", body: { case: "content" as const, value: "Say hello in 5 words" } }],
+  messages: [{ role: "user", content: "Say hello in 5 words" }],
 });
 
 /** The answer's text and its request id, which the page may read only because CORS exposes it. */
@@ -26,7 +26,7 @@ async function unary(url: string, key: string, model = MODEL) {
   const answer = await client(url, key).createChatCompletion(request(model), {
     onHeader: (headers) => (id = headers.get("x-request-id")),
   });
-  return { text: answer.choices[0].message?.body.value, id };
+  return { text: answer.choices[0].message?.content, id };
 }
 
 /** The pieces of an answer, and how it ended. */
@@ -34,8 +34,8 @@ async function stream(url: string, key: string, model = MODEL) {
   const pieces: string[] = [];
   try {
     for await (const { choices } of client(url, key).streamChatCompletion(request(model))) {
-      const body = choices[0]?.delta?.body;
-      if (body?.case === "content" && body.value) pieces.push(body.value);
+      const piece = choices[0]?.delta?.content;
+      if (piece) pieces.push(piece);
     }
     return { pieces, end: "ok" };
   } catch (error) {

@@ -17,23 +17,32 @@ const chat = createClient(ChatService, transport);
 
 const request = (model = MODEL) => ({
   model,
-  messages: [{ role: "user", body: { case: "content" as const, value: "Say hello in 5 words" } }],
+  messages: [{ role: "user", content: "Say hello in 5 words" }],
 });
 
 await check("a unary answer", async () => {
   const { choices, created } = await chat.createChatCompletion({ ...request(), maxTokens: 50 });
   assert.equal(choices[0].finishReason, "stop");
-  assert.equal(words(choices[0].message?.body.value as string), 5);
+  assert.equal(words(choices[0].message?.content ?? ""), 5);
   assert.equal(typeof created, "bigint");
 });
 
 await check("a streamed answer", async () => {
   let text = "";
   for await (const { choices } of chat.streamChatCompletion(request())) {
-    const body = choices[0]?.delta?.body;
-    if (body?.case === "content") text += body.value;
+    text += choices[0]?.delta?.content ?? "";
   }
   assert.equal(words(text), 5);
+});
+
+await check("content in parts, and not both ways", async () => {
+  const parts = [{ type: "text", text: "Say hello in 5 words" }];
+  const { choices } = await chat.createChatCompletion({ model: MODEL, messages: [{ role: "user", contentParts: parts }] });
+  assert.equal(words(choices[0].message?.content ?? ""), 5);
+  const both = [{ role: "user", content: "Say hello", contentParts: parts }];
+  const error: ConnectError = await thrown(() => chat.createChatCompletion({ model: MODEL, messages: both }));
+  assert.equal(error.code, Code.InvalidArgument);
+  assert.equal(error.findDetails(BadRequestSchema)[0].fieldViolations[0].field, "messages[0].content_parts");
 });
 
 await check("an error with its details", async () => {

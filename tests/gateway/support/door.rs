@@ -7,7 +7,7 @@ use featherwire::{
     json,
     proto::v1::{
         ChatMessage, CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse, ToolCall,
-        Usage, chat_delta, chat_message, chat_service_client::ChatServiceClient,
+        Usage, chat_service_client::ChatServiceClient,
     },
 };
 use http::HeaderMap;
@@ -306,11 +306,9 @@ impl Answer {
     fn take_whole(&mut self, response: CreateChatCompletionResponse) {
         assert!(!response.id.is_empty() && response.created > 0 && !response.model.is_empty());
         let choice = response.choices.into_iter().next().unwrap();
-        let ChatMessage { role, body, tool_calls, reasoning_content, .. } = choice.message.unwrap();
+        let ChatMessage { role, content, tool_calls, reasoning_content, .. } = choice.message.unwrap();
         self.role = role;
-        if let Some(chat_message::Body::Content(text)) = body {
-            self.content = text;
-        }
+        self.content = content.unwrap_or_default();
         self.reasoning = reasoning_content.unwrap_or_default();
         tool_calls.into_iter().for_each(|call| self.take_tool_call(call));
         self.finish_reason = choice.finish_reason;
@@ -325,9 +323,7 @@ impl Answer {
         for choice in piece.choices {
             let delta = choice.delta.unwrap_or_default();
             self.role.push_str(&delta.role.unwrap_or_default());
-            if let Some(chat_delta::Body::Content(text)) = delta.body {
-                self.content.push_str(&text);
-            }
+            self.content.push_str(&delta.content.unwrap_or_default());
             self.reasoning.push_str(&delta.reasoning_content.unwrap_or_default());
             delta.tool_calls.into_iter().for_each(|call| self.take_tool_call(call));
             self.logprobs += choice.logprobs.map(|logprobs| logprobs.content.len()).unwrap_or_default();

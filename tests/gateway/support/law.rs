@@ -33,7 +33,6 @@ const NULL_WHEN_UNSET: &[&str] = &[
     "ChatChunkChoice.finish_reason",
     "CompletionChoice.finish_reason",
     "CompletionChoice.logprobs",
-    "Concurrency.limit",
     "Logprobs.content",
     "Logprobs.refusal",
     "TokenLogprob.bytes",
@@ -48,7 +47,8 @@ const NULL_WHEN_UNSET: &[&str] = &[
 const NULL_WHEN_UNSET_IN: &[(&str, &str)] = &[("ChatChoice.message", "content"), ("ChatChoice.message", "refusal")];
 
 /// Members whose null is not the same as their absence.
-const NULL_KEPT: &[&str] = &["ChatMessage.content"];
+const NULL_KEPT: &[&str] =
+    &["ChatMessage.content", "Concurrency.limit", "Plan.concurrency", "Plan.max_context_length", "Plan.max_model_size"];
 
 /// Required members of an answer that come out with their true value where the upstream leaves them out: a member of a
 /// message, and what it is.
@@ -95,15 +95,12 @@ const LIST_OF_ONE: &[&str] = &["CreateChatCompletionRequest.stop", "CreateComple
 
 /// JSON text: compared letter for letter.
 pub const JSON_TEXT: &[&str] = &[
-    "AllowedTools.tools",
-    "AudioOptions.voice",
     "CompletionChoice.logprobs",
     "CreateChatCompletionRequest.chat_template_kwargs",
     "CreateChatCompletionRequest.moderation",
     "CreateChatCompletionResponse.moderation",
     "FunctionDefinition.parameters",
     "JsonSchemaFormat.schema",
-    "Model.pricing",
     "StreamChatCompletionResponse.moderation",
 ];
 
@@ -119,7 +116,20 @@ pub const OBJECT_TEXT: &[&str] = &[
 const RENAMED: &[(&str, &str)] = &[("ListModelsResponse.models", "data"), ("Embedding.base64", "embedding")];
 
 /// Fields that JSON doesn't have.
-const NOT_IN_JSON: &[&str] = &["ListModelsResponse.age_seconds"];
+const NOT_IN_JSON: &[&str] = &[
+    "Concurrency.unlimited",
+    "ListModelsResponse.age_ms",
+    "Plan.unlimited_concurrency",
+    "Plan.unlimited_context_length",
+    "Plan.unlimited_model_size",
+];
+
+/// Members that are a text or a list, and two fields: the text, which names the member, and the list.
+const TEXT_OR_LIST: &[(&str, &str)] = &[
+    ("ChatDelta.content", "content_parts"),
+    ("ChatMessage.content", "content_parts"),
+    ("Prediction.content", "content_parts"),
+];
 
 /// A JSON value, with as much of its text as has a meaning.
 #[derive(Clone, Debug, PartialEq)]
@@ -218,7 +228,7 @@ pub fn descriptor(message: &str) -> MessageDescriptor {
     found.unwrap_or_else(|| panic!("{message}: no such message"))
 }
 
-/// The fields that make one member of a message's JSON: one, or the variants of a oneof.
+/// The fields that make one member of a message's JSON: one, the variants of a oneof, or a text and a list.
 #[derive(Clone)]
 pub struct Slot {
     pub name: String,
@@ -233,6 +243,11 @@ impl Slot {
 
     pub fn is_union(&self) -> bool {
         self.field().containing_oneof().is_some_and(|oneof| !oneof.is_synthetic())
+    }
+
+    /// Whether the member is a text or a list, each with a field.
+    pub fn is_text_or_list(&self) -> bool {
+        TEXT_OR_LIST.iter().any(|(path, _)| *path == self.path)
     }
 
     pub fn is_json_text(&self) -> bool {
@@ -266,6 +281,13 @@ pub fn slots(message: &MessageDescriptor) -> Vec<Slot> {
         if NOT_IN_JSON.contains(&own.as_str()) {
             continue;
         }
+        let text = TEXT_OR_LIST.iter().find(|(path, list)| {
+            path.split_once('.').is_some_and(|(owner, _)| owner == message.name()) && *list == field.name()
+        });
+        if let Some((path, _)) = text {
+            slots.iter_mut().find(|slot| slot.path == *path).expect("the text comes first").variants.push(field);
+            continue;
+        }
         let oneof = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
         if oneof.is_some()
             && let Some(slot) = slots.iter_mut().find(|slot| slot.field().containing_oneof() == oneof)
@@ -282,7 +304,7 @@ pub fn slots(message: &MessageDescriptor) -> Vec<Slot> {
 
 /// Messages that are a list in JSON: their one field.
 pub fn list_of(message: &MessageDescriptor) -> Option<FieldDescriptor> {
-    let is_list = ["ContentParts", "StringList", "TokenList", "TokenLists", "Vector"].contains(&message.name());
+    let is_list = ["StringList", "TokenList", "TokenLists", "FloatVector"].contains(&message.name());
     is_list.then(|| message.fields().next().unwrap())
 }
 
@@ -423,6 +445,10 @@ fn value(raw: &str, slot: &Slot, reader: &Reader) -> Option<Tree> {
     }
     if raw == "null" {
         return Some(Tree::Null);
+    }
+    if slot.is_text_or_list() {
+        let [text, elements] = &slot.variants[..] else { panic!("{}: a text and a list", slot.path) };
+        return one(raw, &text.kind(), reader, "").or_else(|| list(raw, &elements.kind(), reader));
     }
     if slot.is_union() {
         return slot.variants.iter().find_map(|variant| one(raw, &variant.kind(), reader, &slot.path));
