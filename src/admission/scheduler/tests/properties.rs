@@ -305,7 +305,7 @@ struct Greedy {
 }
 
 fn greedy() -> impl Strategy<Value = Greedy> {
-    (1..9u32, select(&[1, 2, 4][..]), 500..30_000u64).prop_map(|(weight, cost, service_ms)| Greedy {
+    (1..9u32, select(&[1, 2, 4][..]), 1_000..30_000u64).prop_map(|(weight, cost, service_ms)| Greedy {
         weight,
         cost,
         service_ms,
@@ -346,11 +346,14 @@ proptest! {
         capacity in select(&[8, 12, 100][..]),
         seed in any::<u64>(),
     ) {
-        const BACKLOG: usize = 40;
         let mut story = Story::new(Bench::of(patient_for(PATIENCE), Some(capacity)));
         let ask = |key: u32| ask().key(key, keys[key as usize].weight).cost(keys[key as usize].cost);
+        // As many that all units are busy with them for three times the patience, also if all are as small as the smallest.
+        let smallest = keys.iter().map(|key| u64::from(key.cost) * key.service_ms).min().unwrap();
+        let work = PATIENCE.as_millis() as u64 * 3 * u64::from(capacity);
+        let backlog = (work / smallest / keys.len() as u64).max(40) as usize;
         for key in 0..keys.len() as u32 {
-            story.bench.enqueue_all(BACKLOG + capacity as usize, ask(key));
+            story.bench.enqueue_all(backlog + capacity as usize, ask(key));
         }
         let mut dice = seed;
         let total_weight: u32 = keys.iter().map(|key| key.weight).sum();
