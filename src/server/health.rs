@@ -1,4 +1,4 @@
-//! `grpc.health.v1` as tonic has it, except that its watches come to an end (one that never ended would hold up the drain,
+//! `grpc.health.v1` as tonic has it, except that its watches come to an end (a watch without an end would hold up the drain,
 //! whenever it began), and that its errors are in words.
 
 use std::{
@@ -42,7 +42,8 @@ impl<H: Health<WatchStream: Unpin>> Health for Ending<H> {
     }
 }
 
-/// The error that tonic made, with what all of ours have. It has one only: nothing is known of such a service.
+/// The error that tonic made, with the details that all our errors have. Tonic makes a single error: nothing is known of such a
+/// service.
 fn explained(status: Status, service: &str) -> Status {
     if status.code() != Code::NotFound {
         return status;

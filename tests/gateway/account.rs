@@ -100,7 +100,7 @@ async fn all_watchers_share_one_upstream_connection_and_the_last_one_closes_it()
         assert_eq!(
             (first.limit, first.unlimited, first.used_cost),
             (None, true, Some(3)),
-            "whoever comes later is told at once too"
+            "later calls are told at once too"
         );
         watchers.push(stream);
     }

@@ -38,7 +38,7 @@ use crate::{
     },
 };
 
-/// How many tool calls a piece may have that is no list of objects: as many as one that is.
+/// How many tool calls a piece may have whose list is no list of objects: as many as any other piece.
 const TOOL_CALLS_MAX: usize = limits::CHAT_DELTA_TOOL_CALLS.max;
 
 /// Adds up one answer.
