@@ -17,10 +17,11 @@ use tokio::{
 
 use super::{
     Ask, Priority, Settings, Ticket, View,
+    ask::Refusal,
     outside::Listed,
     permit::Permit,
     plan::Plan,
-    refused::refused,
+    refused::{refused, waited_too_long},
     state::{Own, State, Waiting},
 };
 use crate::error::{Error, Result};
@@ -154,7 +155,12 @@ impl Permits {
                 false => state.scheduler.enqueue(std_now, ask),
                 true => state.scheduler.enqueue_aside(std_now, ask),
             };
-            let ticket = ticket.map_err(|no| refused(no, &want))?;
+            let ticket = ticket.map_err(|no| match no {
+                Refusal::TooLate { .. } if want.deadline.is_some_and(|deadline| deadline <= now) => {
+                    waited_too_long(true, self.shared.queue_timeout)
+                }
+                no => refused(no, &want),
+            })?;
             if is_held {
                 state.holds.join(&want.model, ticket, true);
             }

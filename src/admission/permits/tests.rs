@@ -350,3 +350,13 @@ fn the_emulator_frees_a_cancelled_requests_units_before_the_gateway_uses_them() 
     assert!(pace.emulator_release_after < CANCELLED_SETTLE, "by default of the option");
     assert_eq!(pace.emulator_release_after, crate::emulator::RELEASE_AFTER, "as in the library");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_has_passed_already_is_told_as_such() {
+    let permits = permits(1);
+    let _holder = acquire(&permits, 1).await.unwrap();
+    let late = Want { deadline: Some(Instant::now()), ..want(1) };
+    assert_eq!(permits.acquire(late, &Place::default()).await.unwrap_err().code(), "deadline_exceeded");
+    let never = Want { deadline: Some(Instant::now()), ..want(2) };
+    assert_eq!(permits.acquire(never, &Place::default()).await.unwrap_err().code(), "model_exceeds_plan");
+}

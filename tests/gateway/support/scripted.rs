@@ -318,7 +318,7 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
             request = read_request(&mut stream, &mut buffer) => request?,
             () = shared.until(|state| state.is_resting) => None,
         };
-        let Some(request) = request else { return Ok(()) };
+        let Some(request) = request else { return rest(stream).await };
         let catalogue = shared.state.lock().unwrap().catalogue.clone();
         let reply = match catalogue {
             Some(catalogue) if request.head.starts_with("GET /v1/models ") => Reply::Json(200, catalogue),
@@ -372,6 +372,15 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
             }
         }
     }
+}
+
+/// Ends a connection that is kept for the next request, and waits until the other side has seen that and closed too: from then
+/// on it sends no request over it.
+async fn rest(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    let mut nothing = [0; 16];
+    while stream.read(&mut nothing).await? > 0 {}
+    Ok(())
 }
 
 /// The last thing that is done with a connection.
