@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use prost_types::{
-    DescriptorProto, FieldDescriptorProto, FileDescriptorSet,
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet,
     field_descriptor_proto::{Label, Type},
 };
 
@@ -15,7 +15,7 @@ use super::{
     json_rules::{
         ALWAYS, INDEX, JSON_TEXT, LIST, NOT_IN_JSON, NULL_KEPT, NULL_SAID, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT,
         OBJECT_TEXT, ONE_OR_MANY, PUT_IN, RENAMED, REPLAYED, TEXT_OR_LIST, WITHOUT_JSON, is_list_beside, list_beside,
-        map_value, null_said_in, real_oneof, renamed, says_null,
+        map_value, null_said_in, real_oneof, renamed, says_null, words,
     },
     json_unions::{text_or_list_member, union_member},
     list_limits::{constant, max_of},
@@ -37,7 +37,21 @@ pub fn generate(contract: &FileDescriptorSet) -> String {
         }
     }
     used.assert_all();
-    code
+    code + &write_words(contract)
+}
+
+/// The words of the enums that fields have: `words::PRIORITY` of `Priority`.
+fn write_words(contract: &FileDescriptorSet) -> String {
+    let fields = || contract.file.iter().flat_map(|file| &file.message_type).flat_map(|message| &message.field);
+    let is_used = |kind: &&EnumDescriptorProto| {
+        fields().any(|field| field.r#type() == Type::Enum && field.type_name().rsplit('.').next() == Some(kind.name()))
+    };
+    let mut code = String::from("\npub(crate) mod words {\n");
+    for kind in contract.file.iter().flat_map(|file| &file.enum_type).filter(is_used) {
+        let (name, words) = (constant(kind.name()), words(kind));
+        writeln!(code, "    pub(crate) const {name}: &[(&str, i32)] = &{words:?};").unwrap();
+    }
+    code + "}\n"
 }
 
 /// The rules that matched something: one that matches nothing is a misspelling, and fails the build.
@@ -139,6 +153,7 @@ fn write_object(code: &mut String, message: &DescriptorProto, used: &mut Used) {
         code,
         r#"
 impl json::Object for {name} {{
+    const NAMES: &'static [&'static str] = &{names:?};
     const NULLS: &'static [&'static str] = &{nulls:?};
 
     fn write_members<M: serde::ser::SerializeMap>(&self, map: &mut M, nulls: &[&str]) -> Result<(), M::Error> {{
@@ -146,8 +161,7 @@ impl json::Object for {name} {{
     }}
 
     fn names_a_field(&self) -> bool {{
-        const NAMES: &[&str] = &{names:?};
-        self.extra.keys().any(|name| NAMES.contains(&name.as_str())){within}
+        self.extra.keys().any(|name| Self::NAMES.contains(&name.as_str())){within}
     }}
 
     fn mend(&mut self) {{
@@ -275,6 +289,7 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
     let is_double = field.r#type() == Type::Double;
 
     if field.label() == Label::Repeated {
+        assert!(field.r#type() != Type::Enum, "{path}: no rule for lists of words");
         let written = match map_value(message, field) {
             Some(Type::Double) => format!("&json::Numbers(&self.{rust})"),
             _ => format!("&self.{rust}"),
@@ -319,6 +334,17 @@ fn plain_member(message: &DescriptorProto, field: &FieldDescriptorProto, path: &
                 "json::read_integer_or_null(&mut map, {name:?}, &mut message.extra, (&mut message.{rust}, &mut message.{flag}))?,"
             ),
             write: format!("json::write_or_null(map, {name:?}, self.{rust}.as_ref(), self.{flag}, &self.extra)?;"),
+            name,
+        };
+    }
+    if field.r#type() == Type::Enum {
+        assert!(!field.proto3_optional(), "{path}: the value 0 says unset already");
+        let words = format!("words::{}", constant(field.type_name().rsplit('.').next().unwrap()));
+        return Member {
+            read: format!("json::read_word(&mut map, {name:?}, &mut message.extra, &mut message.{rust}, {words})?,"),
+            write: format!(
+                "json::write_optional(map, {name:?}, json::Word::of(self.{rust}, {words}), &self.extra, nulls)?;"
+            ),
             name,
         };
     }

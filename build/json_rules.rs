@@ -1,7 +1,7 @@
 //! The rules by which JSON and protobuf correspond, for all that is written from them: the codec and the OpenAPI document.
 //! By default a field is the member of its name; the exceptions are the constants below.
 
-use prost_types::{DescriptorProto, FieldDescriptorProto, field_descriptor_proto::Type};
+use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, field_descriptor_proto::Type};
 
 /// Messages with a constant `object` member, as OpenAI's answers have. Another word of the upstream's is kept, in `extra`.
 pub const OBJECT: &[(&str, &str)] = &[
@@ -91,6 +91,7 @@ pub const NULL_SAID: &[(&str, &str)] = &[
 /// Lists that are written when empty, because the member is required.
 pub const ALWAYS: &[&str] = &[
     "Concurrency.requests",
+    "CallReport.tried",
     "CreateCompletionResponse.choices",
     "CreateEmbeddingResponse.data",
     "StreamCompletionResponse.choices",
@@ -138,6 +139,21 @@ pub const WITHOUT_JSON: &[&str] = &[
     "ModelFilter",
     "WatchConcurrencyRequest",
 ];
+
+/// Messages of the gateway's own in which a member without a field means nothing to anybody: the service refuses it.
+pub const CLOSED: &[&str] = &["GatewayOptions"];
+
+/// The words that JSON has for the values of an enum, with their numbers: their names in lower case, without that of the enum.
+/// The value 0 has none, for it is what an unset field says.
+pub fn words(kind: &EnumDescriptorProto) -> Vec<(String, i32)> {
+    let prefix = super::json_codec::snake(kind.name()).to_uppercase() + "_";
+    let said = kind.value.iter().filter(|value| value.number() != 0);
+    said.map(|value| {
+        let word = value.name().strip_prefix(&prefix).unwrap_or_else(|| panic!("{}: not {prefix}…", value.name()));
+        (word.to_lowercase(), value.number())
+    })
+    .collect()
+}
 
 /// The field with the list, if this one is the text of a member that is a text or a list.
 pub fn list_beside(path: &str) -> Option<&'static str> {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost_types::{
-    DescriptorProto, FieldDescriptorProto, FileDescriptorSet,
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet,
     field_descriptor_proto::{Label, Type},
 };
 use serde_json::{Map, Value, json};
@@ -15,8 +15,9 @@ use serde_json::{Map, Value, json};
 use super::{
     comments::Comments,
     json_rules::{
-        ALWAYS, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY, PUT_IN,
+        ALWAYS, CLOSED, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY, PUT_IN,
         REPLAYED, WITHOUT_JSON, is_list_beside, list_beside, map_value, null_said_in, real_oneof, renamed, says_null,
+        words,
     },
     list_limits::max_of,
     request_limits::{NEEDED, NOT_EMPTY, RANGES, Range, WORDS, range_of},
@@ -32,6 +33,7 @@ pub enum Way {
 /// The schemas of all messages, and who refers to which.
 pub struct Schemas<'a> {
     messages: BTreeMap<&'a str, &'a DescriptorProto>,
+    enums: BTreeMap<&'a str, &'a EnumDescriptorProto>,
     comments: &'a Comments,
     ways: BTreeSet<(&'a str, Way)>,
 }
@@ -41,7 +43,9 @@ impl<'a> Schemas<'a> {
     pub fn new(contract: &'a FileDescriptorSet, comments: &'a Comments, roots: &[(String, Way)]) -> Self {
         let messages = contract.file.iter().flat_map(|file| &file.message_type);
         let messages: BTreeMap<_, _> = messages.map(|message| (message.name(), message)).collect();
-        let mut schemas = Self { messages, comments, ways: BTreeSet::new() };
+        let enums = contract.file.iter().flat_map(|file| &file.enum_type);
+        let enums = enums.map(|kind| (kind.name(), kind)).collect();
+        let mut schemas = Self { messages, enums, comments, ways: BTreeSet::new() };
         for (root, way) in roots {
             schemas.reach(root, *way);
         }
@@ -126,7 +130,7 @@ impl<'a> Schemas<'a> {
             "description": self.comments.on(message.name()),
             "type": "object",
             "properties": properties,
-            "additionalProperties": true,
+            "additionalProperties": way == Way::Answer || !CLOSED.contains(&message.name()),
         });
         if !required.is_empty() {
             schema["required"] = json!(required);
@@ -166,7 +170,7 @@ impl<'a> Schemas<'a> {
         let is_plain = union.is_none()
             && field.label() != Label::Repeated
             && !field.proto3_optional()
-            && field.r#type() != Type::Message;
+            && !matches!(field.r#type(), Type::Message | Type::Enum);
         let (is_required, is_nullable) = match way {
             // Empty text is no JSON, so text that must be there can't be left out either.
             Way::Request => {
@@ -268,6 +272,10 @@ impl<'a> Schemas<'a> {
             Type::Int64 => json!({ "type": "integer", "format": "int64" }),
             Type::Bytes => json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 255 } }),
             Type::Message => self.reference(type_name(field), way),
+            Type::Enum => {
+                let words = words(self.enums[type_name(field)]).into_iter().map(|(word, _)| word);
+                json!({ "type": "string", "enum": words.collect::<Vec<_>>() })
+            }
             other => panic!("{}: no rule for {other:?}", field.name()),
         };
         // `format` says it to people and generators, but refuses nothing.

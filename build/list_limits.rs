@@ -20,6 +20,7 @@ const COMPLETION_CHOICES: usize = 128 * 2048;
 /// Each repeated field and map: its path, the most elements it may have, and what they are called.
 const LISTS: &[(&str, usize, &str)] = &[
     ("AllowedTools.tools", 2048, "tools"),
+    ("CallReport.tried", 1024, "models"),
     ("ChatDelta.annotations", 16_384, "annotations"),
     ("ChatDelta.content_parts", 8192, "parts"),
     ("ChatDelta.tool_calls", 8192, "tool calls"),
@@ -42,6 +43,7 @@ const LISTS: &[(&str, usize, &str)] = &[
     ("CreateCompletionRequest.stop_token_ids", VOCABULARY, "token ids"),
     ("CreateCompletionResponse.choices", COMPLETION_CHOICES, "choices"),
     ("CreateEmbeddingResponse.data", 65_536, "vectors"),
+    ("GatewayOptions.fallbacks", 8, "models"),
     ("GatewayUnits.keys", 65_536, "keys"),
     ("ListModelsResponse.models", 262_144, "models"),
     ("Logprobs.content", 1_048_576, "tokens"),

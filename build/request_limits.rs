@@ -72,6 +72,7 @@ pub const RANGES: &[(&str, Range)] = &[
     ("CreateCompletionRequest.best_of", from_to(0.0, 20.0)),
     ("CreateCompletionRequest.logprobs", at_least(0.0)),
     ("CreateEmbeddingRequest.dimensions", at_least(1.0)),
+    ("GatewayOptions.timeout_ms", at_least(1.0)),
 ];
 
 /// Strings with a closed set of words. There is one only, since it is our own: all others are the upstream's to judge.
@@ -81,18 +82,50 @@ pub const WORDS: &[(&str, &[&str])] = &[
     ("CreateEmbeddingRequest.provider", &["featherless"]),
 ];
 
-/// Required strings and lists that must not be empty: what they must have, as a member of their schema.
+/// Required strings and lists that must not be empty, and lists of such strings: what they must have, as a member of their
+/// schema.
 pub const NOT_EMPTY: &[(&str, &str)] = &[
     ("ChatMessage.role", r#"{"minLength": 1}"#),
     ("CreateChatCompletionRequest.messages", r#"{"minItems": 1}"#),
     ("CreateChatCompletionRequest.model", r#"{"pattern": "\\S"}"#),
     ("CreateCompletionRequest.model", r#"{"pattern": "\\S"}"#),
     ("CreateEmbeddingRequest.model", r#"{"pattern": "\\S"}"#),
+    ("GatewayOptions.fallbacks", r#"{"items": {"type": "string", "pattern": "\\S"}}"#),
     ("TokenizeRequest.model", r#"{"pattern": "\\S"}"#),
 ];
 
-/// Members that need another one, as a schema for their message.
+/// Only whole chat answers can be asked for as a stream.
+const NOT_VIA_STREAM: &str = r#"{
+    "not": { "required": ["featherwire"], "properties": { "featherwire": {
+        "type": "object",
+        "required": ["unary_via_stream"],
+        "properties": { "unary_via_stream": { "const": true } }
+    } } }
+}"#;
+
+/// Members that need another one, or don't go with another one, as a schema for their message.
 pub const NEEDED: &[(&str, &str)] = &[
+    (
+        "GatewayOptions",
+        r#"{
+            "not": {
+                "required": ["fallbacks", "no_fallbacks"],
+                "properties": { "fallbacks": { "type": "array", "minItems": 1 }, "no_fallbacks": { "const": true } }
+            }
+        }"#,
+    ),
+    ("CreateCompletionRequest", NOT_VIA_STREAM),
+    ("CreateEmbeddingRequest", NOT_VIA_STREAM),
+    (
+        "CreateEmbeddingRequest",
+        r#"{
+            "not": { "required": ["featherwire"], "properties": { "featherwire": {
+                "type": "object",
+                "required": ["fallbacks"],
+                "properties": { "fallbacks": { "type": "array", "minItems": 1 } }
+            } } }
+        }"#,
+    ),
     (
         "CreateChatCompletionRequest",
         r#"{

@@ -40,6 +40,11 @@ impl Permit {
         self.waited
     }
 
+    /// How many units it holds.
+    pub fn units(&self) -> u32 {
+        self.cost
+    }
+
     /// Upstream has begun to answer: there were units for it.
     pub fn answered(&self) {
         let mut state = self.permits.state();

@@ -16,6 +16,7 @@ mod read;
 mod replayed;
 mod required;
 mod text_or_list;
+mod words;
 mod write;
 
 use std::{cell::Cell, collections::BTreeMap};
@@ -36,6 +37,7 @@ pub(crate) use read::{
 pub(crate) use replayed::read_messages;
 pub(crate) use required::Complete;
 pub(crate) use text_or_list::{Null, read_text_or_list, write_text_or_list};
+pub(crate) use words::{Word, read_word, unknown as unknown_word};
 pub(crate) use write::{Text, WithNulls, write_extra, write_object, write_optional, write_or_null, write_plain};
 
 /// Reads a caller's request.
@@ -175,6 +177,9 @@ type Extra = BTreeMap<String, String>;
 
 /// A message that is a JSON object.
 pub(crate) trait Object {
+    /// All members that have a field.
+    const NAMES: &'static [&'static str];
+
     /// Members written as null when unset.
     const NULLS: &'static [&'static str];
 

@@ -126,7 +126,7 @@ async fn arrive(State((running, keys)): State<(Running, auth::Keys)>, mut reques
     {
         peer.authenticate();
     }
-    request.extensions_mut().insert(Arrival { at: Instant::now(), running });
+    request.extensions_mut().insert(Arrival { at: Instant::now(), running, keeper: unread::keeper() });
     request
 }
 

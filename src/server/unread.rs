@@ -31,15 +31,20 @@ use tokio::{
 };
 
 use super::peer::{OpenCall, Peer};
-use crate::service::call;
+use crate::service::call::{self, Keeper};
 
 tokio::task_local! {
     /// How the answer gets on that the current task sends.
     static PROGRESS: Arc<Progress>;
 }
 
+/// What sends the answer of the current task.
+pub(super) fn keeper() -> Option<Arc<dyn Keeper>> {
+    PROGRESS.try_with(|progress| Arc::clone(progress) as Arc<dyn Keeper>).ok()
+}
+
 /// How an answer gets on. Written by the body and read by the watch, both in one task.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Progress {
     /// Odd from when a frame was handed out until the next one is asked for; never the same again.
     turn: AtomicU64,
@@ -64,6 +69,18 @@ impl Progress {
 
     fn deadline(&self) -> Option<Instant> {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call begins, of which no deadline is known yet.
+    fn begin(&self) {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Keeper for Progress {
+    fn keep(&self, deadline: Instant) {
+        let mut known = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(known.map_or(deadline, |known| known.min(deadline)));
     }
 }
 
@@ -151,11 +168,15 @@ pub(super) async fn track(request: Request, next: Next) -> Response {
     let call = Peer::current().filter(|_| is_http1).map(|peer| peer.begin());
     let arrived_at = Instant::now();
     let timeout = call::timeout(request.headers()).ok().flatten();
+    progress.begin();
     let response = next.run(request).await;
     if response.body().size_hint().exact().is_some_and(|bytes| bytes <= UNWATCHED_BYTES_MAX) {
         return response;
     }
-    *progress.deadline.lock().unwrap_or_else(PoisonError::into_inner) = timeout.map(|timeout| arrived_at + timeout);
+    // What the call itself was told in its message is known by now, or will be when it has been read.
+    if let Some(timeout) = timeout {
+        progress.keep(arrived_at + timeout);
+    }
     response.map(|body| Body::new(Tracked { body, progress, _call: call }))
 }
 

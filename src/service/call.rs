@@ -1,6 +1,7 @@
 //! What comes with a request besides its message: from gRPC metadata and HTTP headers, which are the same thing.
 
 use std::{
+    fmt,
     future::Future,
     sync::{
         Arc,
@@ -15,26 +16,30 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     bodies::{Held, Share},
+    report::Facts,
     running::{Place, Running},
     validate,
 };
 use crate::{
     admission::{self, Caller, Priority},
     error::{Error, Kind, Result},
+    proto::v1::limits,
     telemetry,
 };
 
 /// The longest deadline that is kept; a longer one is as good as none.
-const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
-const FALLBACK: &str = "x-featherwire-fallback";
+pub(super) const FALLBACK: &str = "x-featherwire-fallback";
 
 /// How many fallbacks one call may name.
-const FALLBACKS_MAX: usize = 8;
+const FALLBACKS_MAX: usize = limits::GATEWAY_OPTIONS_FALLBACKS.max;
 
-const PRIORITY: &str = "x-featherwire-priority";
+pub(super) const PRIORITY: &str = "x-featherwire-priority";
 
-const UNARY_VIA_STREAM: &str = "x-featherwire-unary-via-stream";
+pub(super) const UNARY_VIA_STREAM: &str = "x-featherwire-unary-via-stream";
+
+pub(super) const REST_TIMEOUT: &str = "x-request-timeout-ms";
 
 /// How long a request's body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -48,6 +53,12 @@ pub fn body_timeout() -> Error {
     )
 }
 
+/// Who sends a call's answer, and gives it up when nobody reads it at the caller's deadline.
+pub trait Keeper: fmt::Debug + Send + Sync {
+    /// The deadline turns out to be no later than this.
+    fn keep(&self, deadline: Instant);
+}
+
 /// What the server knows of a call before anything of it is read. It comes among the request's extensions.
 #[derive(Clone, Debug)]
 pub struct Arrival {
@@ -55,20 +66,31 @@ pub struct Arrival {
     pub at: Instant,
     /// The calls among which it runs.
     pub running: Running,
+    /// Who sends the answer, if anybody watches that: the deadline may be told by what is not read yet.
+    pub keeper: Option<Arc<dyn Keeper>>,
 }
 
 /// One call of one caller, from its arrival to its one end: finished, failed, or cancelled, which is what it is when it's
 /// dropped before one of the others.
 #[derive(Debug)]
 pub struct Call {
-    /// When the caller stops waiting: from `grpc-timeout`, or `x-request-timeout-ms`.
+    /// When it came: its times count from here.
+    pub(super) arrived_at: Instant,
+    /// When the caller stops waiting: from `grpc-timeout`, `x-request-timeout-ms` or the request's own option.
     pub deadline: Option<Instant>,
-    /// Whether a unary chat answer shall be streamed upstream and added up: from `x-featherwire-unary-via-stream`.
+    /// What `x-request-timeout-ms` says.
+    pub(super) rest_timeout: Option<Duration>,
+    /// Whether a unary chat answer is streamed upstream and added up: from `x-featherwire-unary-via-stream`. This and
+    /// what follows may come from the request's own options too.
     pub unary_via_stream: Option<bool>,
     /// The models that may answer in place of the one asked for, in order: from `x-featherwire-fallback`.
     pub fallbacks: Option<Vec<String>>,
-    /// Its class among those that wait for units: from `x-featherwire-priority`.
-    pub priority: Priority,
+    /// Its class among those that wait for units, if it says one: from `x-featherwire-priority`.
+    pub priority: Option<Priority>,
+    /// Whether its answer has a report in it. There is no header for that: the headers are a report themselves.
+    pub(super) wants_report: bool,
+    /// What such a report says.
+    pub(super) facts: Facts,
     /// Whose call it is.
     pub caller: Caller,
     /// The bytes of its body, as far as they have arrived; none if nobody counts them.
@@ -78,6 +100,7 @@ pub struct Call {
     /// The call's id in logs: `x-request-id`.
     pub request_id: Option<HeaderValue>,
     place: Place,
+    pub(super) keeper: Option<Arc<dyn Keeper>>,
     /// How long it has waited for units, in milliseconds.
     waited_ms: AtomicU64,
     has_ended: AtomicBool,
@@ -93,15 +116,20 @@ impl Call {
         let arrival = extensions.get::<Arrival>();
         let arrived_at = arrival.map_or_else(Instant::now, |arrival| arrival.at);
         Ok(Self {
+            arrived_at,
+            rest_timeout: rest_timeout(headers)?,
             deadline: timeout(headers)?.map(|timeout| arrived_at + timeout),
             unary_via_stream: headers.get(UNARY_VIA_STREAM).map(boolean).transpose()?,
             fallbacks: fallbacks(headers)?,
-            priority: headers.get(PRIORITY).map(priority).transpose()?.unwrap_or_default(),
+            priority: headers.get(PRIORITY).map(priority).transpose()?,
+            wants_report: false,
+            facts: Facts::default(),
             caller: extensions.get().copied().unwrap_or_default(),
             body: extensions.get().cloned(),
             queue_place: admission::Place::default(),
             request_id: headers.get(telemetry::REQUEST_ID).cloned(),
             place: arrival.map(|arrival| arrival.running.clone()).unwrap_or_default().begin(),
+            keeper: arrival.and_then(|arrival| arrival.keeper.clone()),
             waited_ms: AtomicU64::new(0),
             has_ended: AtomicBool::new(false),
         })
@@ -110,15 +138,20 @@ impl Call {
     /// A call of the gateway's own, without a deadline.
     pub fn own() -> Self {
         Self {
+            arrived_at: Instant::now(),
             deadline: None,
+            rest_timeout: None,
             unary_via_stream: None,
             fallbacks: None,
-            priority: Priority::default(),
+            priority: None,
+            wants_report: false,
+            facts: Facts::default(),
             caller: Caller::default(),
             body: None,
             queue_place: admission::Place::default(),
             request_id: None,
             place: Running::default().begin(),
+            keeper: None,
             waited_ms: AtomicU64::new(0),
             has_ended: AtomicBool::new(false),
         }
@@ -256,12 +289,15 @@ pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
         grpc_timeout(value)
             .ok_or_else(|| Error::invalid("grpc-timeout", "expected up to 8 digits and one of H M S m u n"))
     });
-    let rest = headers.get("x-request-timeout-ms").map(|value| {
-        milliseconds(value)
-            .ok_or_else(|| Error::invalid("x-request-timeout-ms", "expected a positive number of milliseconds"))
-    });
-    let timeout = [grpc.transpose()?, rest.transpose()?].into_iter().flatten().min();
+    let timeout = [grpc.transpose()?, rest_timeout(headers)?].into_iter().flatten().min();
     Ok(timeout.filter(|timeout| *timeout < DEADLINE_MAX))
+}
+
+fn rest_timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
+    let timeout = headers.get(REST_TIMEOUT).map(|value| {
+        milliseconds(value).ok_or_else(|| Error::invalid(REST_TIMEOUT, "expected a positive number of milliseconds"))
+    });
+    timeout.transpose()
 }
 
 fn priority(value: &HeaderValue) -> Result<Priority> {
@@ -366,7 +402,7 @@ mod tests {
     async fn a_deadline_counts_from_the_calls_arrival() {
         let mut extensions = Extensions::new();
         let arrived_at = Instant::now();
-        extensions.insert(Arrival { at: arrived_at, running: Running::default() });
+        extensions.insert(Arrival { at: arrived_at, running: Running::default(), keeper: None });
         tokio::time::advance(Duration::from_secs(3)).await;
         let headers = HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), HeaderValue::from_static("5S"))]);
         let call = Call::new(&headers, &extensions).unwrap();

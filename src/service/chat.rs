@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Answered, Answers, Call, Dispatch, GrpcAnswers, chat_accumulator::ChatAccumulator, dispatch, kinds, validate,
+    Answered, Answers, Call, Dispatch, GrpcAnswers, Reported as _, chat_accumulator::ChatAccumulator, dispatch, kinds,
+    validate,
 };
 use crate::{
     error::Result,
@@ -35,9 +36,10 @@ impl Chat {
     /// Invalid for a bad field; otherwise what the upstream's reply means.
     pub async fn create(
         &self,
-        call: Call,
+        mut call: Call,
         mut request: CreateChatCompletionRequest,
     ) -> Result<Answered<CreateChatCompletionResponse>> {
+        call.obey(&mut request)?;
         let via_stream = call.unary_via_stream.unwrap_or(self.unary_via_stream);
         call.run(async {
             if via_stream {
@@ -61,9 +63,10 @@ impl Chat {
     /// Invalid for a bad field; otherwise what the upstream's reply means. After that, the stream's own.
     pub async fn stream(
         &self,
-        call: Call,
-        request: CreateChatCompletionRequest,
+        mut call: Call,
+        mut request: CreateChatCompletionRequest,
     ) -> Result<Answered<Answers<StreamChatCompletionResponse>>> {
+        call.obey(&mut request)?;
         let request = call.begin(self.dispatch.prepare(&call, request, |request| prepare(request, true))).await?;
         self.dispatch.stream(call, request).await
     }
@@ -138,6 +141,7 @@ impl Whole for CreateChatCompletionResponse {
     }
 
     fn complete(&mut self) {
+        self.leave_out_foreign();
         for message in self.choices.iter_mut().filter_map(|choice| choice.message.as_mut()) {
             name_role(message);
             name_types(message);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, dispatch, validate};
+use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, Reported as _, dispatch, validate};
 use crate::{
     error::Result,
     proto::v1::{
@@ -32,9 +32,10 @@ impl Completions {
     /// Invalid for a bad field; otherwise what the upstream's reply means.
     pub async fn create(
         &self,
-        call: Call,
-        request: CreateCompletionRequest,
+        mut call: Call,
+        mut request: CreateCompletionRequest,
     ) -> Result<Answered<CreateCompletionResponse>> {
+        call.obey(&mut request)?;
         call.run(async {
             let request = self.dispatch.prepare(&call, request, |request| prepare(request, false)).await?;
             self.dispatch.whole(&call, request).await
@@ -48,9 +49,10 @@ impl Completions {
     /// Invalid for a bad field; otherwise what the upstream's reply means. After that, the stream's own.
     pub async fn stream(
         &self,
-        call: Call,
-        request: CreateCompletionRequest,
+        mut call: Call,
+        mut request: CreateCompletionRequest,
     ) -> Result<Answered<Answers<StreamCompletionResponse>>> {
+        call.obey(&mut request)?;
         let request = call.begin(self.dispatch.prepare(&call, request, |request| prepare(request, true))).await?;
         self.dispatch.stream(call, request).await
     }
@@ -108,6 +110,10 @@ impl Whole for CreateCompletionResponse {
 
     fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
         self.choices.iter_mut().map(|item| &mut item.index)
+    }
+
+    fn complete(&mut self) {
+        self.leave_out_foreign();
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     Answers, Call, Units,
     circuit::{self, Circuits, Pass},
     prepared::{self, Prepared},
+    report::{self, Reported},
     route::{Attempt, Route},
 };
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
     config,
     error::{Error, Result},
     json,
+    proto::v1::CallReport,
     upstream::{self, Ask, Catalogue, Chunk, Client, Reply, Tries, Whole},
 };
 
@@ -51,6 +53,15 @@ impl<T> Answered<T> {
     /// The same after this wait for units.
     fn after(mut self, waited_ms: u64) -> Self {
         self.headers.insert(WAITED, waited_ms.into());
+        self
+    }
+
+    /// The same with a report of the call in it, if one is wanted.
+    fn reported(mut self, call: &Call, route: Route) -> Self
+    where
+        T: Reported,
+    {
+        *self.answer.report().0 = report::of(call, route, &self.headers);
         self
     }
 
@@ -87,6 +98,8 @@ pub(super) struct Begun<M> {
     pub(super) permit: Permit,
     /// The model's circuit hears how the stream ends.
     pub(super) pass: Option<Pass>,
+    /// What is told of the call after its last piece, if that is wanted.
+    pub(super) report: Option<Box<CallReport>>,
 }
 
 /// Gives the units of a request that failed back: at once if upstream refused it. What we gave up on, or was cut, may go on
@@ -108,7 +121,7 @@ fn not_asked(call: &Call, permit: Permit, error: Error) -> Error {
 /// What a streamed answer adds up to.
 pub trait Sum<M>: Default + Send {
     /// The answer.
-    type Whole;
+    type Whole: Reported;
 
     /// Adds the next piece.
     fn add(&mut self, piece: M);
@@ -201,18 +214,26 @@ impl Dispatch {
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
-    pub(super) async fn whole<R: Request, M: Whole>(&self, call: &Call, request: Ready<R>) -> Result<Answered<M>> {
+    pub(super) async fn whole<R: Request, M: Whole + Reported>(
+        &self,
+        call: &Call,
+        request: Ready<R>,
+    ) -> Result<Answered<M>> {
         let asked = request.asked.clone();
         self.find_whole(call, request).await.map_err(|error| error.with_model(&asked))
     }
 
-    async fn find_whole<R: Request, M: Whole>(&self, call: &Call, mut request: Ready<R>) -> Result<Answered<M>> {
+    async fn find_whole<R: Request, M: Whole + Reported>(
+        &self,
+        call: &Call,
+        mut request: Ready<R>,
+    ) -> Result<Answered<M>> {
         let mut route = self.route(call, &request);
         loop {
             let (mut attempt, body) = next(&mut route, &mut request).await?;
             let result = self.ask_whole::<R, M>(call, &mut attempt, body).await;
             if let Some(answered) = route.end(attempt, result).await? {
-                return Ok(answered);
+                return Ok(answered.reported(call, route));
             }
         }
     }
@@ -236,6 +257,7 @@ impl Dispatch {
             match self.upstream.post_by(tries_now, R::PATH, body.clone(), ask).await {
                 Ok(reply) => {
                     permit.answered();
+                    call.facts.answered(permit.units());
                     let answered = Answered::from(reply).after(call.has_waited(permit.waited()));
                     permit.end();
                     return Ok(answered);
@@ -273,7 +295,7 @@ impl Dispatch {
             let (mut attempt, body) = next(&mut route, &mut request).await?;
             let result = self.add_up::<R, M, S>(call, &mut attempt, body, limits).await;
             if let Some(answered) = route.end(attempt, result).await? {
-                return Ok(answered);
+                return Ok(answered.reported(call, route));
             }
         }
     }
@@ -307,7 +329,7 @@ impl Dispatch {
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
-    pub(super) async fn stream<R: Request, M: Chunk>(
+    pub(super) async fn stream<R: Request, M: Chunk + Reported + Default>(
         &self,
         call: Call,
         request: Ready<R>,
@@ -325,7 +347,8 @@ impl Dispatch {
             let result = self.ask_stream::<R, M>(call, &mut attempt, body, limits).await;
             let pass = if result.is_ok() { attempt.take_pass() } else { None };
             if let Some(answered) = route.end(attempt, result).await? {
-                return Ok(answered.map(|(pieces, permit)| Begun { pieces, permit, pass }));
+                let report = report::of(call, route, &answered.headers);
+                return Ok(answered.map(|(pieces, permit)| Begun { pieces, permit, pass, report }));
             }
         }
     }
@@ -352,6 +375,8 @@ impl Dispatch {
                 Ok(reply) => {
                     permit.answered();
                     attempt.has_begun();
+                    call.facts.answered(permit.units());
+                    call.facts.has_begun(call.arrived_at.elapsed());
                     let waited_ms = call.has_waited(permit.waited());
                     return Ok(Answered::from(reply.map(|pieces| (pieces, permit))).after(waited_ms));
                 }
@@ -415,6 +440,7 @@ async fn next<R>(route: &mut Route, request: &mut Ready<R>) -> Result<(Attempt, 
 }
 
 /// What is asked besides the body.
-fn ask<'a>(call: &Call, attempt: &'a Attempt, limits: Ask<'a>) -> Ask<'a> {
-    Ask { deadline: call.deadline, model: Some(&attempt.model), first_token_max: attempt.first_token_max, ..limits }
+fn ask<'a>(call: &'a Call, attempt: &'a Attempt, limits: Ask<'a>) -> Ask<'a> {
+    let (model, attempts) = (Some(attempt.model.as_str()), Some(&call.facts.attempts));
+    Ask { deadline: call.deadline, model, first_token_max: attempt.first_token_max, attempts, ..limits }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Answered, Call, Dispatch, dispatch, validate};
+use super::{Answered, Call, Dispatch, Reported as _, dispatch, validate};
 use crate::{
     error::Result,
     proto::v1::{CreateEmbeddingRequest, CreateEmbeddingResponse, embedding_service_server},
@@ -29,9 +29,10 @@ impl Embeddings {
     /// Invalid for a bad field; otherwise what the upstream's reply means.
     pub async fn create(
         &self,
-        call: Call,
-        request: CreateEmbeddingRequest,
+        mut call: Call,
+        mut request: CreateEmbeddingRequest,
     ) -> Result<Answered<CreateEmbeddingResponse>> {
+        call.obey(&mut request)?;
         call.run(async {
             let request = self.dispatch.prepare(&call, request, prepare).await?;
             self.dispatch.whole(&call, request).await
@@ -81,6 +82,10 @@ impl Whole for CreateEmbeddingResponse {
 
     fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
         self.data.iter_mut().map(|item| &mut item.index)
+    }
+
+    fn complete(&mut self) {
+        self.leave_out_foreign();
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Route {
     left: Vec<String>,
     /// Those that failed, and how.
     tried: Vec<(String, Error)>,
+    /// The one that answers.
+    answers: String,
     /// What the model must be able to hold, in tokens: more than those that failed for it.
     context_length_above: Option<i32>,
 }
@@ -148,8 +150,8 @@ impl Route {
             }
         }
         left.reverse();
-        let (asked, tried, context_length_above) = (asked.to_owned(), Vec::new(), None);
-        Self { circuits, catalogue, deadline, first_token_max, asked, left, tried, context_length_above }
+        let (asked, tried, answers, context_length_above) = (asked.to_owned(), Vec::new(), String::new(), None);
+        Self { circuits, catalogue, deadline, first_token_max, asked, left, tried, answers, context_length_above }
     }
 
     /// The next model to ask.
@@ -197,6 +199,7 @@ impl Route {
             Ok(mut answered) => {
                 attempt.take_pass().into_iter().for_each(Pass::succeeded);
                 self.sign(&attempt.model, &mut answered.headers);
+                self.answers = std::mem::take(&mut attempt.model);
                 Ok(Some(answered))
             }
             Err(error) => {
@@ -204,6 +207,11 @@ impl Route {
                 self.failed(&attempt.model, error).await.map(|()| None)
             }
         }
+    }
+
+    /// After an answer: the name that was asked for, the model that answers, and those that were tried before.
+    pub fn into_names(self) -> (String, String, impl Iterator<Item = (String, Error)>) {
+        (self.asked, self.answers, self.tried.into_iter())
     }
 
     async fn failed(&mut self, model: &str, error: Error) -> Result<(), Error> {

@@ -14,6 +14,7 @@ use super::{
     circuit::Pass,
     dispatch::{Begun, failed},
     halves::{Halves, Pieces},
+    report::{Last, Reported},
     running::going_down,
 };
 use crate::{
@@ -35,6 +36,8 @@ pub struct Answers<M> {
     call: Call,
     /// The model that the caller asked for.
     asked: String,
+    /// What is told of the call after its last piece, if that is wanted.
+    last: Option<Box<Last<M>>>,
 }
 
 /// The same, as tonic wants it, and as protobuf can hold it.
@@ -44,7 +47,7 @@ pub struct GrpcAnswers<M> {
     halves: Halves,
 }
 
-impl<M: Chunk + Pieces> Stream for GrpcAnswers<M> {
+impl<M: Chunk + Reported + Default + Pieces> Stream for GrpcAnswers<M> {
     type Item = Result<M, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -56,9 +59,10 @@ impl<M: Chunk + Pieces> Stream for GrpcAnswers<M> {
     }
 }
 
-impl<M: Chunk> Answers<M> {
-    pub(super) fn new(Begun { pieces, permit, pass }: Begun<M>, call: Call, asked: String) -> Self {
-        Self { pieces: Some(pieces), permit: Some(permit), pass, call, asked }
+impl<M: Chunk + Reported + Default> Answers<M> {
+    pub(super) fn new(Begun { pieces, permit, pass, report }: Begun<M>, call: Call, asked: String) -> Self {
+        let last = report.map(|report| Box::new(Last::with(report)));
+        Self { pieces: Some(pieces), permit: Some(permit), pass, call, asked, last }
     }
 
     pub(super) fn into_grpc(self) -> GrpcAnswers<M> {
@@ -69,19 +73,24 @@ impl<M: Chunk> Answers<M> {
 // Nothing in it is pinned.
 impl<M> Unpin for Answers<M> {}
 
-impl<M: Chunk> Stream for Answers<M> {
+impl<M: Chunk + Reported + Default> Stream for Answers<M> {
     type Item = Result<M>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         let Some(pieces) = &mut this.pieces else { return Poll::Ready(None) };
-        let item = match pieces.poll_next_unpin(context) {
+        let mut item = match pieces.poll_next_unpin(context) {
             Poll::Ready(item) if !this.call.is_over() => item,
             Poll::Ready(_) => Some(Err(going_down())),
             Poll::Pending => Some(Err(ready!(this.call.poll_over(context)))),
         };
-        match &item {
-            Some(Ok(_)) => return Poll::Ready(item),
+        match &mut item {
+            Some(Ok(piece)) => {
+                if let Some(last) = &mut this.last {
+                    last.name_like(piece);
+                }
+                return Poll::Ready(item);
+            }
             Some(Err(error)) => {
                 this.call.fail(error);
                 this.pass.take().into_iter().for_each(|pass| pass.told(error));
@@ -96,7 +105,7 @@ impl<M: Chunk> Stream for Answers<M> {
             (Some(Err(error)), Some(permit)) => Some(Err(failed(permit, error))),
             (item, permit) => {
                 permit.into_iter().for_each(Permit::end);
-                item
+                item.or_else(|| this.last.take().map(|last| Ok(last.into_message())))
             }
         };
         Poll::Ready(item.map(|item| item.map_err(|error| error.with_model(&this.asked))))
@@ -139,6 +148,7 @@ impl Chunk for StreamChatCompletionResponse {
     }
 
     fn complete(&mut self) {
+        self.leave_out_foreign();
         for delta in self.choices.iter_mut().filter_map(|choice| choice.delta.as_mut()) {
             // As in a whole answer: of a role that is no text nothing else can be said.
             if !delta.extra.is_empty() && delta.extra.remove("role").is_some() {
@@ -220,5 +230,9 @@ impl Chunk for StreamCompletionResponse {
 
     fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
         self.choices.iter_mut().map(|item| &mut item.index)
+    }
+
+    fn complete(&mut self) {
+        self.leave_out_foreign();
     }
 }

@@ -93,7 +93,7 @@ impl Units {
         let cost = self.cost(model).await;
         let want = Want {
             caller: call.caller,
-            priority: call.priority,
+            priority: call.priority.unwrap_or_default(),
             model: model.into(),
             cost: cost.unwrap_or(COST_UNKNOWN),
             is_guess: cost.is_none(),

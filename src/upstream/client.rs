@@ -1,6 +1,12 @@
 //! The one HTTP client of the upstream.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -56,6 +62,8 @@ pub struct Ask<'a> {
     pub first_token_max: Option<Duration>,
     /// Ask once only, whatever comes of it.
     pub is_single: bool,
+    /// What counts how often upstream is asked.
+    pub attempts: Option<&'a AtomicU32>,
 }
 
 /// An answer and the upstream's `request-id` for it.
@@ -264,6 +272,9 @@ impl Client {
     ) -> Result<Response<Incoming>> {
         tries.ask_once(ask.is_single);
         loop {
+            if let Some(attempts) = ask.attempts {
+                attempts.fetch_add(1, Ordering::Relaxed);
+            }
             match self.attempt(clocks, request, tries.began(), ask).await {
                 Ok(response) => return Ok(response),
                 Err(error) => tries.again(error).await?,

@@ -86,6 +86,9 @@ const REQUESTS: &[(&str, &str, &str)] = &[
     (r#"{"input":["#, "[1]", "]}"),
     (r#"{"x":["#, "{}", "]}"),
     ("{", r#""audio":{}"#, "}"),
+    ("{", r#""featherwire":{}"#, "}"),
+    (r#"{"featherwire":{"fallbacks":["#, r#""""#, "]}}"),
+    (r#"{"featherwire":{"#, r#""a":0"#, "}}"),
     ("{", r#""messages":[{}]"#, "}"),
     (r#"{"x":["#, "[[[[[[[[]]]]]]]]", "]}"),
 ];
@@ -103,6 +106,7 @@ const ANSWERS: &[(&str, &str, &str)] = &[
     (r#"{"data":["#, r#"{"embedding":[1]}"#, "]}"),
     (r#"{"data":[{"embedding":["#, "1", "]}]}"),
     (r#"{"tokens":["#, "1", "]}"),
+    (r#"{"featherwire":{"tried":["#, "{}", "]}}"),
     (r#"{"requests":["#, "{}", "]}"),
 ];
 
@@ -132,6 +136,14 @@ const PROTOBUF: &[&[u8]] = &[
     &[26],
     &[36],
     &[44],
+    // The options and the report, and what is repeated in them.
+    &[47],
+    &[47, 1],
+    &[28, 1],
+    &[10, 1],
+    &[10, 3],
+    &[7, 3],
+    &[4, 3],
     &[1],
 ];
 

@@ -111,7 +111,7 @@ async fn a_watch_ends_with_all_calls() {
     let feed = Feed::new(Client::new(&Options::parse_from(flags).upstream).unwrap());
     let running = Running::default();
     let mut extensions = http::Extensions::new();
-    extensions.insert(Arrival { at: tokio::time::Instant::now(), running: running.clone() });
+    extensions.insert(Arrival { at: tokio::time::Instant::now(), running: running.clone(), keeper: None });
     let mut watch = feed.watch(Call::new(&http::HeaderMap::new(), &extensions).unwrap());
     let (end, calls) = tokio::join!(watch.next(), async {
         upstream.asked().await;

@@ -221,6 +221,10 @@ fn one(kind: &Kind, author: Author) -> BoxedStrategy<String> {
             None => document(message, author),
         },
         Kind::Bool => any::<bool>().prop_map(|value| value.to_string()).boxed(),
+        Kind::Enum(kind) => {
+            let words = law::words(kind.name()).iter().map(|(word, _)| format!("{word:?}")).collect::<Vec<_>>();
+            prop::sample::select(words).boxed()
+        }
         Kind::String => string_text(),
         Kind::Int32 => integer_text(int32().prop_map(i64::from).boxed()),
         Kind::Int64 => integer_text(int64()),
@@ -419,6 +423,10 @@ fn proto_value(kind: &Kind) -> BoxedStrategy<Value> {
         Kind::Message(message) if law::list_of(message).is_some() => list_message(message, LIST),
         Kind::Message(message) => made_up(message).prop_map(Value::Message).boxed(),
         Kind::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
+        Kind::Enum(kind) => {
+            let numbers = law::words(kind.name()).iter().map(|(_, number)| *number).chain([0]).collect::<Vec<_>>();
+            prop::sample::select(numbers).prop_map(Value::EnumNumber).boxed()
+        }
         Kind::String => string().prop_map(Value::String).boxed(),
         Kind::Int32 => int32().prop_map(Value::I32).boxed(),
         Kind::Int64 => int64().prop_map(Value::I64).boxed(),

@@ -6,8 +6,8 @@ use featherwire::{
     error::{Kind, TABLE},
     json,
     proto::v1::{
-        ChatMessage, CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse, ToolCall,
-        Usage, chat_service_client::ChatServiceClient,
+        CallReport, ChatMessage, CreateChatCompletionRequest, CreateChatCompletionResponse,
+        StreamChatCompletionResponse, ToolCall, Usage, chat_service_client::ChatServiceClient,
     },
 };
 use http::HeaderMap;
@@ -61,6 +61,10 @@ pub struct Answer {
     pub served_by: Option<String>,
     pub tried: Option<String>,
     pub waited_ms: Option<u64>,
+    /// What the answer says itself of the call.
+    pub report: Option<CallReport>,
+    /// Of a stream, the last piece.
+    pub last: Option<StreamChatCompletionResponse>,
     pub failure: Option<Failure>,
 }
 
@@ -314,11 +318,14 @@ impl Answer {
         self.finish_reason = choice.finish_reason;
         self.logprobs = choice.logprobs.map(|logprobs| logprobs.content.len()).unwrap_or_default();
         self.usage = response.usage;
+        self.report = response.featherwire.map(|report| *report);
         self.pieces = 1;
     }
 
     fn take_piece(&mut self, piece: StreamChatCompletionResponse) {
         self.pieces += 1;
+        self.last = Some(piece.clone());
+        self.report = piece.featherwire.map(|report| *report).or(self.report.take());
         self.usage = piece.usage.or(self.usage.take());
         for choice in piece.choices {
             let delta = choice.delta.unwrap_or_default();

@@ -63,6 +63,7 @@ pub const INDEX: &[&str] =
 
 /// Required lists: absent and null come out as the empty list. Any other list or map that is empty is left out.
 const EMPTY_LIST_WHEN_UNSET: &[&str] = &[
+    "CallReport.tried",
     "Concurrency.requests",
     "CreateChatCompletionRequest.messages",
     "CreateChatCompletionResponse.choices",
@@ -74,6 +75,9 @@ const EMPTY_LIST_WHEN_UNSET: &[&str] = &[
     "TokenLogprob.top_logprobs",
     "TokenizeResponse.tokens",
 ];
+
+/// The words of an enum, and their numbers. Null and absence are 0.
+pub const WORDS: &[(&str, &[(&str, i32)])] = &[("Priority", &[("interactive", 1), ("default", 2), ("batch", 3)])];
 
 /// Required members that an upstream may leave out or say null for: they come out as zero or the empty string.
 const ZERO_WHEN_UNSET: &[(&str, &str)] = &[
@@ -256,7 +260,9 @@ impl Slot {
 
     /// Whether the member can't be told absent from zero.
     pub fn is_plain(&self) -> bool {
-        !self.is_union() && !self.field().supports_presence() && !self.field().is_list() && !self.field().is_map()
+        let is_word = matches!(self.field().kind(), Kind::Enum(_));
+        let is_many = self.field().is_list() || self.field().is_map();
+        !self.is_union() && !self.field().supports_presence() && !is_many && !is_word
     }
 
     /// Whether the member is an object, or may be one.
@@ -487,6 +493,10 @@ fn scalar(raw: &str, kind: &Kind) -> Option<Tree> {
     match kind {
         Kind::Bool => serde_json::from_str(raw).ok().map(Tree::Bool),
         Kind::String => serde_json::from_str(raw).ok().map(Tree::Text),
+        Kind::Enum(kind) => {
+            let word = serde_json::from_str::<String>(raw).ok()?;
+            words(kind.name()).iter().any(|(known, _)| *known == word).then_some(Tree::Text(word))
+        }
         Kind::Int32 => integer(raw).filter(|number| i32::try_from(*number).is_ok()).map(Tree::Integer),
         Kind::Int64 => integer(raw).map(Tree::Integer),
         // Rust's own reading of a number, which is exact.
@@ -502,6 +512,11 @@ fn scalar(raw: &str, kind: &Kind) -> Option<Tree> {
         }
         kind => panic!("the contract has no {kind:?}"),
     }
+}
+
+/// The words of this enum.
+pub fn words(kind: &str) -> &'static [(&'static str, i32)] {
+    WORDS.iter().find(|(name, _)| *name == kind).unwrap_or_else(|| panic!("{kind}: no words for it")).1
 }
 
 /// A number without a fractional part, however it is written.
