@@ -16,8 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Ask, Priority, Settings, Ticket, View,
-    ask::Refusal,
+    Ask, Priority, Refusal, Settings, Ticket, View,
     outside::Listed,
     permit::Permit,
     plan::Plan,
