@@ -228,11 +228,13 @@ async fn a_silent_upstream_is_not_asked_again_and_a_deadline_ends_the_waiting() 
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.upstream.retries = 3;
-        config.upstream.first_token_timeout = Duration::from_millis(50);
+        // Long enough for a busy machine to send a request.
+        config.upstream.first_token_timeout = Duration::from_secs(2);
     })
     .await;
     gateway.ask(Door::RestStream, &prompt(MODEL, "hi")).await.failed(Kind::Timeout, "first_token_timeout");
-    assert_eq!(upstream.seen().len(), 1);
+    upstream.asked().await;
+    assert_eq!((upstream.seen().len(), upstream.connections()), (1, 1));
 
     let full = json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
     let head = "429 Full\r\ncontent-type: application/json\r\nretry-after: 5".to_owned();
