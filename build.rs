@@ -1,5 +1,6 @@
-//! From the contract in `proto/` to Rust: message types, gRPC services, the JSON codec, the limits of both codecs, the
-//! descriptor set that reflection serves, and the OpenAPI document with what its page needs. Needs no `protoc` and no network.
+//! From the contract in `proto/` to Rust: message types, gRPC services, the JSON codec, the limits
+//! of both codecs, the descriptor set that reflection serves, and the OpenAPI document with what
+//! its page needs. Needs no `protoc` and no network.
 
 #![allow(
     clippy::expect_used,
@@ -37,8 +38,13 @@ mod shapes;
 mod swagger_ui;
 
 const PACKAGE: &str = "featherwire.v1";
-const SERVICES: [&str; 5] =
-    ["chat_service", "completion_service", "embedding_service", "model_service", "account_service"];
+const SERVICES: [&str; 5] = [
+    "chat_service",
+    "completion_service",
+    "embedding_service",
+    "model_service",
+    "account_service",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -52,22 +58,40 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.open_file("featherwire/v1/errors.proto")?;
     let mut contract = compiler.file_descriptor_set();
     let mut set = published(&contract).encode_to_vec();
-    // Our own files keep the `google.api.http` options when the compiler encodes them; prost's types would drop them. All of
-    // them are opened: what is only imported counts as an import.
+    // Our own files keep the `google.api.http` options when the compiler encodes them; prost's
+    // types would drop them. All of them are opened: what is only imported counts as an import.
     let is_own = |file: &&FileDescriptorProto| !file.name().starts_with("google/");
-    compiler.open_files(contract.file.iter().filter(is_own).map(FileDescriptorProto::name))?;
+    compiler.open_files(
+        contract
+            .file
+            .iter()
+            .filter(is_own)
+            .map(FileDescriptorProto::name),
+    )?;
     set.extend(compiler.include_imports(false).encode_file_descriptor_set());
     fs::write(out.join("descriptor_set.bin"), set)?;
 
     contract.file.retain(|file| file.package() == PACKAGE);
     fs::write(out.join("json_codec.rs"), json_codec::generate(&contract))?;
-    fs::write(out.join("bounds.rs"), list_limits::generate(&contract) + &shapes::generate(&contract))?;
+    fs::write(
+        out.join("bounds.rs"),
+        list_limits::generate(&contract) + &shapes::generate(&contract),
+    )?;
     let version = env::var("CARGO_PKG_VERSION")?;
-    fs::write(out.join("openapi.json"), openapi::generate(&contract, &compiler.descriptor_pool(), &version))?;
+    fs::write(
+        out.join("openapi.json"),
+        openapi::generate(&contract, &compiler.descriptor_pool(), &version),
+    )?;
     swagger_ui::write(&out)?;
     // The gateway itself has to move what others shall use no more.
-    let messages = contract.file.iter_mut().flat_map(|file| &mut file.message_type);
-    for options in messages.flat_map(|message| &mut message.field).filter_map(|field| field.options.as_mut()) {
+    let messages = contract
+        .file
+        .iter_mut()
+        .flat_map(|file| &mut file.message_type);
+    for options in messages
+        .flat_map(|message| &mut message.field)
+        .filter_map(|field| field.options.as_mut())
+    {
         options.deprecated = None;
     }
     let mut prost = prost_build::Config::new();
@@ -80,20 +104,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Google's files of the set as generated code of other languages has them, that is without comments and without the JSON
-/// names that follow from the fields' own. A pool of descriptors that has them already refuses any that differ.
+/// Google's files of the set as generated code of other languages has them, that is without
+/// comments and without the JSON names that follow from the fields' own. A pool of descriptors that
+/// has them already refuses any that differ.
 fn published(set: &FileDescriptorSet) -> FileDescriptorSet {
     let is_googles = |file: &&FileDescriptorProto| file.name().starts_with("google/");
     let mut file: Vec<_> = set.file.iter().filter(is_googles).cloned().collect();
     for file in &mut file {
         file.source_code_info = None;
-        file.extension.iter_mut().for_each(|field| field.json_name = None);
+        file.extension
+            .iter_mut()
+            .for_each(|field| field.json_name = None);
         file.message_type.iter_mut().for_each(without_json_names);
     }
     FileDescriptorSet { file }
 }
 
 fn without_json_names(message: &mut DescriptorProto) {
-    message.field.iter_mut().chain(&mut message.extension).for_each(|field| field.json_name = None);
+    message
+        .field
+        .iter_mut()
+        .chain(&mut message.extension)
+        .for_each(|field| field.json_name = None);
     message.nested_type.iter_mut().for_each(without_json_names);
 }

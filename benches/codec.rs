@@ -1,8 +1,14 @@
-//! What the codec and the catalogue cost: time by criterion, allocations and memory printed once before.
+//! What the codec and the catalogue cost: time by criterion, allocations and memory printed once
+//! before.
 //!
 //! `cargo bench --bench codec`
 
-#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a benchmark fails by panicking"
+)]
 
 use std::{alloc::System, hint::black_box};
 
@@ -37,14 +43,23 @@ const MODELS: usize = 22_000;
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     round::<StreamChatCompletionResponse>(&mut criterion, "chunk", CHUNK);
-    round::<StreamChatCompletionResponse>(&mut criterion, "chunk with logprobs", CHUNK_WITH_LOGPROBS);
+    round::<StreamChatCompletionResponse>(
+        &mut criterion,
+        "chunk with logprobs",
+        CHUNK_WITH_LOGPROBS,
+    );
     round::<CreateChatCompletionRequest>(&mut criterion, "request with tools", REQUEST_WITH_TOOLS);
     catalogue(&mut criterion);
     criterion.final_summary();
 }
 
-/// What a message costs on its way through the gateway: read from JSON, written as JSON; the same with protobuf between.
-fn round<M: Message + Default + Serialize + DeserializeOwned>(criterion: &mut Criterion, name: &str, text: &str) {
+/// What a message costs on its way through the gateway: read from JSON, written as JSON; the same
+/// with protobuf between.
+fn round<M: Message + Default + Serialize + DeserializeOwned>(
+    criterion: &mut Criterion,
+    name: &str,
+    text: &str,
+) {
     let decode = || json::decode_answer::<M>(black_box(text.as_bytes())).unwrap();
     let encode = |message: &M, out: &mut Vec<u8>| {
         out.clear();
@@ -56,17 +71,30 @@ fn round<M: Message + Default + Serialize + DeserializeOwned>(criterion: &mut Cr
     };
     let mut out = Vec::with_capacity(8 * 1024);
     let message = decode();
-    println!("{name}: {} bytes as JSON, {} as protobuf", text.len(), message.encoded_len());
+    println!(
+        "{name}: {} bytes as JSON, {} as protobuf",
+        text.len(),
+        message.encoded_len()
+    );
     println!("  decode: {}", allocations(|| drop(decode())));
     println!("  encode: {}", allocations(|| encode(&message, &mut out)));
-    println!("  JSON to message to protobuf to message to JSON: {}", allocations(|| through_protobuf(&mut out)));
+    println!(
+        "  JSON to message to protobuf to message to JSON: {}",
+        allocations(|| through_protobuf(&mut out))
+    );
 
     let mut group = criterion.benchmark_group(name);
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("decode", |bencher| bencher.iter(decode));
-    group.bench_function("encode", |bencher| bencher.iter(|| encode(&message, &mut out)));
-    group.bench_function("decode and encode", |bencher| bencher.iter(|| encode(&decode(), &mut out)));
-    group.bench_function("with protobuf between", |bencher| bencher.iter(|| through_protobuf(&mut out)));
+    group.bench_function("encode", |bencher| {
+        bencher.iter(|| encode(&message, &mut out))
+    });
+    group.bench_function("decode and encode", |bencher| {
+        bencher.iter(|| encode(&decode(), &mut out))
+    });
+    group.bench_function("with protobuf between", |bencher| {
+        bencher.iter(|| through_protobuf(&mut out))
+    });
     group.finish();
 }
 
@@ -86,23 +114,47 @@ fn catalogue(criterion: &mut Criterion) {
     let copy = Copy::new(&answer, &featherwire::upstream::Names::default()).unwrap();
     let change = region.change();
     let held = change.bytes_allocated - change.bytes_deallocated;
-    println!("catalogue: {} models, {} as the upstream's answer", copy.len(), mebibytes(answer.len()));
-    println!("  holds {} in {} allocations", mebibytes(held), change.allocations - change.deallocations);
-    println!("  allocates {} while it is made", mebibytes(change.bytes_allocated));
+    println!(
+        "catalogue: {} models, {} as the upstream's answer",
+        copy.len(),
+        mebibytes(answer.len())
+    );
+    println!(
+        "  holds {} in {} allocations",
+        mebibytes(held),
+        change.allocations - change.deallocations
+    );
+    println!(
+        "  allocates {} while it is made",
+        mebibytes(change.bytes_allocated)
+    );
 
-    // Text that most ids have, so that a full page is read, and the whole catalogue is looked through.
-    let common = ModelFilter { search: "A".to_owned(), ..ModelFilter::default() };
-    let rare = ModelFilter { search: "llama-3.1-405b".to_owned(), ..ModelFilter::default() };
+    // Text that most ids have, so that a full page is read, and the whole catalogue is looked
+    // through.
+    let common = ModelFilter {
+        search: "A".to_owned(),
+        ..ModelFilter::default()
+    };
+    let rare = ModelFilter {
+        search: "llama-3.1-405b".to_owned(),
+        ..ModelFilter::default()
+    };
     for (name, filter) in [("common", &common), ("rare", &rare)] {
         let page = copy.page(filter, None, 100);
-        println!("  search for {name} text: a page of {} out of {}", page.models.len(), page.total);
+        println!(
+            "  search for {name} text: a page of {} out of {}",
+            page.models.len(),
+            page.total
+        );
         println!("    {}", allocations(|| drop(copy.page(filter, None, 100))));
     }
     let mut group = criterion.benchmark_group("catalogue");
     group.bench_function("page of 100, common text", |bencher| {
         bencher.iter(|| copy.page(black_box(&common), None, 100))
     });
-    group.bench_function("page, rare text", |bencher| bencher.iter(|| copy.page(black_box(&rare), None, 100)));
+    group.bench_function("page, rare text", |bencher| {
+        bencher.iter(|| copy.page(black_box(&rare), None, 100))
+    });
     suggest(&mut group, &copy);
     group.sample_size(10);
     group.bench_function("copy made of the answer", |bencher| {
@@ -115,14 +167,20 @@ fn catalogue(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What it takes to find the ids that are near one that there isn't. Each is another one, for those that come again are
-/// remembered.
+/// What it takes to find the ids that are near one that there isn't. Each is another one, for those
+/// that come again are remembered.
 fn suggest(group: &mut BenchmarkGroup<'_, WallTime>, copy: &Copy) {
     let slip = |n: u32| format!("meta-lama/Meta-Llama-3.{n}-8B-Instuct");
     println!("  near {}: {:?}", slip(1), copy.suggestions(&slip(1)));
-    let common =
-        |n: u32| format!("x{n}/llama-3.1-8b-instruct-qwen2.5-7b-chat-gguf-mistral-nemo-12b-lora-v2-awq-gemma-2-9b");
-    let long = |n: u32, letters: usize| format!("x{n}/{}", "llama-3.1-8b-instruct-".repeat(letters / 22 + 1));
+    let common = |n: u32| {
+        format!(
+            "x{n}/llama-3.1-8b-instruct-qwen2.\
+             5-7b-chat-gguf-mistral-nemo-12b-lora-v2-awq-gemma-2-9b"
+        )
+    };
+    let long = |n: u32, letters: usize| {
+        format!("x{n}/{}", "llama-3.1-8b-instruct-".repeat(letters / 22 + 1))
+    };
     let mut row = |name: &str, id: &dyn Fn(u32) -> String| {
         let mut n = 1;
         group.bench_function(format!("suggestions for {name}"), |bencher| {
@@ -149,19 +207,32 @@ fn mebibytes(bytes: usize) -> String {
 
 /// The emulator's answer, over a socket like the real thing's.
 fn catalogue_of_the_emulator() -> Bytes {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let config = EmulatorConfig { models: MODELS, ..EmulatorConfig::default() };
+        let config = EmulatorConfig {
+            models: MODELS,
+            ..EmulatorConfig::default()
+        };
         tokio::spawn(emulator::serve(listener, config, std::future::pending()));
         let mut stream = TcpStream::connect(address).await.unwrap();
         let ask = "GET /v1/models HTTP/1.0\r\nhost: emulator\r\nauthorization: Bearer any\r\n\r\n";
         stream.write_all(ask.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
-        let head = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-        assert!(answer.starts_with(b"HTTP/1.0 200"), "{}", String::from_utf8_lossy(answer.get(..head).unwrap()));
+        let head = answer
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .unwrap();
+        assert!(
+            answer.starts_with(b"HTTP/1.0 200"),
+            "{}",
+            String::from_utf8_lossy(answer.get(..head).unwrap())
+        );
         Bytes::from(answer).slice(head + 4..)
     })
 }

@@ -2,7 +2,12 @@
 //!
 //! `cargo bench --bench scheduler`
 
-#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a benchmark fails by panicking"
+)]
 
 use std::{
     collections::VecDeque,
@@ -29,15 +34,28 @@ fn main() {
 
 /// The `n`th request: classes, costs and keys mixed.
 fn ask(n: u32, keys: u32) -> Ask {
-    let priority = if n.is_multiple_of(3) { Priority::Interactive } else { Priority::Default };
+    let priority = if n.is_multiple_of(3) {
+        Priority::Interactive
+    } else {
+        Priority::Default
+    };
     let cost = if n.is_multiple_of(7) { 4 } else { 1 + n % 2 };
     let key = n.wrapping_mul(2_654_435_761) % keys;
-    Ask { key: KeyId(key), weight: 1 + key % 4, priority, cost, deadline: None }
+    Ask {
+        key: KeyId(key),
+        weight: 1 + key % 4,
+        priority,
+        cost,
+        deadline: None,
+    }
 }
 
 /// All units are held, and ten thousand wait.
 fn full(keys: u32, now: Instant) -> (Scheduler, VecDeque<Ticket>) {
-    let mut scheduler = Scheduler::new(Settings { queue_limit: usize::MAX, ..Settings::default() });
+    let mut scheduler = Scheduler::new(Settings {
+        queue_limit: usize::MAX,
+        ..Settings::default()
+    });
     assert!(scheduler.set_capacity(Some(CAPACITY), now).is_empty());
     for n in 0..WAITING {
         scheduler.enqueue(now, ask(n, keys)).unwrap();
@@ -49,8 +67,9 @@ fn full(keys: u32, now: Instant) -> (Scheduler, VecDeque<Ticket>) {
     (scheduler, running)
 }
 
-/// One ends, those who fit then start until nobody does, and as many come, so that the queue keeps its length. Timed are
-/// the decisions, those that nobody starts included, for each that started; or what it takes to end one.
+/// One ends, those who fit then start until nobody does, and as many come, so that the queue keeps
+/// its length. Timed are the decisions, those that nobody starts included, for each that started;
+/// or what it takes to end one.
 fn start(criterion: &mut Criterion, keys: u32, times_release: bool) {
     let mut now = Instant::now();
     let (mut scheduler, mut running) = full(keys, now);
@@ -88,14 +107,17 @@ fn come_and_go(criterion: &mut Criterion, keys: u32) {
     let now = Instant::now();
     let (mut scheduler, _running) = full(keys, now);
     let mut n = 0;
-    criterion.bench_function(&format!("enqueue, start nobody and leave, {keys} keys"), |bencher| {
-        bencher.iter(|| {
-            n += 1;
-            let ticket = scheduler.enqueue(now, black_box(ask(n, keys))).unwrap();
-            assert_eq!(scheduler.start(now), None);
-            scheduler.leave(ticket, now);
-        });
-    });
+    criterion.bench_function(
+        &format!("enqueue, start nobody and leave, {keys} keys"),
+        |bencher| {
+            bencher.iter(|| {
+                n += 1;
+                let ticket = scheduler.enqueue(now, black_box(ask(n, keys))).unwrap();
+                assert_eq!(scheduler.start(now), None);
+                scheduler.leave(ticket, now);
+            });
+        },
+    );
 }
 
 /// The last one asks how many are before it.

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use prost_types::FileDescriptorSet;
 
-/// Comments by the name of what they describe: `Service`, `Service.Method`, `Message`, `Message.field`, `Message.oneof`.
+/// Comments by the name of what they describe: `Service`, `Service.Method`, `Message`,
+/// `Message.field`, `Message.oneof`.
 pub struct Comments(BTreeMap<String, String>);
 
 impl Comments {
     pub fn of(contract: &FileDescriptorSet) -> Self {
         let mut comments = BTreeMap::new();
         for file in &contract.file {
-            let source = file.source_code_info.as_ref().expect("compiled with source information");
+            let source = file
+                .source_code_info
+                .as_ref()
+                .expect("compiled with source information");
             for location in &source.location {
                 // The numbers are those of the fields in descriptor.proto.
                 let at = |index: i32| usize::try_from(index).unwrap();
@@ -23,7 +27,11 @@ impl Comments {
                     }
                     [4, message, 8, oneof] => {
                         let message = &file.message_type[at(message)];
-                        format!("{}.{}", message.name(), message.oneof_decl[at(oneof)].name())
+                        format!(
+                            "{}.{}",
+                            message.name(),
+                            message.oneof_decl[at(oneof)].name()
+                        )
                     }
                     [6, service] => file.service[at(service)].name().to_owned(),
                     [6, service, 2, method] => {
@@ -40,7 +48,10 @@ impl Comments {
 
     /// The comment on this element: every element has one.
     pub fn on(&self, name: &str) -> &str {
-        self.0.get(name).filter(|comment| !comment.is_empty()).unwrap_or_else(|| panic!("{name} has no comment"))
+        self.0
+            .get(name)
+            .filter(|comment| !comment.is_empty())
+            .unwrap_or_else(|| panic!("{name} has no comment"))
     }
 }
 

@@ -1,8 +1,9 @@
 //! A JSON Schema for every message that meets JSON, by the rules of the codec.
 //!
-//! The codec reads and writes one message differently: in a request any optional member may be null and hardly any is
-//! required; in an answer members are always there, or left out, or null when unset. So a message that occurs in both
-//! has two schemas, of which the answer's is called `…InAnswer`.
+//! The codec reads and writes one message differently: in a request any optional member may be null
+//! and hardly any is required; in an answer members are always there, or left out, or null when
+//! unset. So a message that occurs in both has two schemas, of which the answer's is called
+//! `…InAnswer`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +16,9 @@ use serde_json::{Map, Value, json};
 use super::{
     comments::Comments,
     json_rules::{
-        ALWAYS, CLOSED, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT, ONE_OR_MANY, PUT_IN,
-        REPLAYED, WITHOUT_JSON, is_list_beside, list_beside, map_value, null_said_in, real_oneof, renamed, says_null,
-        words,
+        ALWAYS, CLOSED, JSON_TEXT, LIST, NOT_IN_JSON, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT,
+        ONE_OR_MANY, PUT_IN, REPLAYED, WITHOUT_JSON, is_list_beside, list_beside, map_value,
+        null_said_in, real_oneof, renamed, says_null, words,
     },
     list_limits::max_of,
     request_limits::{NEEDED, NOT_EMPTY, RANGES, Range, WORDS, range_of},
@@ -40,12 +41,21 @@ pub struct Schemas<'a> {
 
 impl<'a> Schemas<'a> {
     /// The schemas of what these messages consist of.
-    pub fn new(contract: &'a FileDescriptorSet, comments: &'a Comments, roots: &[(String, Way)]) -> Self {
+    pub fn new(
+        contract: &'a FileDescriptorSet,
+        comments: &'a Comments,
+        roots: &[(String, Way)],
+    ) -> Self {
         let messages = contract.file.iter().flat_map(|file| &file.message_type);
         let messages: BTreeMap<_, _> = messages.map(|message| (message.name(), message)).collect();
         let enums = contract.file.iter().flat_map(|file| &file.enum_type);
         let enums = enums.map(|kind| (kind.name(), kind)).collect();
-        let mut schemas = Self { messages, enums, comments, ways: BTreeSet::new() };
+        let mut schemas = Self {
+            messages,
+            enums,
+            comments,
+            ways: BTreeSet::new(),
+        };
         for (root, way) in roots {
             schemas.reach(root, *way);
         }
@@ -55,24 +65,38 @@ impl<'a> Schemas<'a> {
 
     fn reach(&mut self, name: &str, way: Way) {
         // Entries of maps are no messages of their own.
-        let Some((name, message)) = self.messages.get_key_value(name).map(|(name, message)| (*name, *message)) else {
+        let Some((name, message)) = self
+            .messages
+            .get_key_value(name)
+            .map(|(name, message)| (*name, *message))
+        else {
             return;
         };
         if WITHOUT_JSON.contains(&name) || !self.ways.insert((name, way)) {
             return;
         }
-        for field in message.field.iter().filter(|field| field.r#type() == Type::Message) {
+        for field in message
+            .field
+            .iter()
+            .filter(|field| field.r#type() == Type::Message)
+        {
             self.reach(type_name(field), way);
         }
     }
 
     /// A limit on what is no member of a request is a misspelling, and fails the build.
     fn assert_limits(&self) {
-        let paths = RANGES.iter().map(|(path, _)| *path).chain(WORDS.iter().map(|(path, _)| *path));
+        let paths = RANGES
+            .iter()
+            .map(|(path, _)| *path)
+            .chain(WORDS.iter().map(|(path, _)| *path));
         for path in paths.chain(NOT_EMPTY.iter().map(|(path, _)| *path)) {
             let (message, field) = path.split_once('.').unwrap();
             let is_there = self.ways.contains(&(message, Way::Request))
-                && self.messages[message].field.iter().any(|other| other.name() == field);
+                && self.messages[message]
+                    .field
+                    .iter()
+                    .any(|other| other.name() == field);
             assert!(is_there, "limit of {path}: no such member of a request");
         }
     }
@@ -84,17 +108,27 @@ impl<'a> Schemas<'a> {
 
     fn name(&self, message: &str, way: Way) -> String {
         let is_shared = way == Way::Answer && self.ways.contains(&(message, Way::Request));
-        if is_shared { format!("{message}InAnswer") } else { message.to_owned() }
+        if is_shared {
+            format!("{message}InAnswer")
+        } else {
+            message.to_owned()
+        }
     }
 
     /// All of them, by name.
     pub fn write(&self) -> Map<String, Value> {
         let schemas = self.ways.iter().map(|(name, way)| {
             let message = self.messages[name];
-            let schema = if LIST.contains(name) { self.list(message, *way) } else { self.object(message, *way) };
+            let schema = if LIST.contains(name) {
+                self.list(message, *way)
+            } else {
+                self.object(message, *way)
+            };
             (self.name(name, *way), schema)
         });
-        schemas.chain([(REPLAYED_MESSAGE.to_owned(), replayed_message())]).collect()
+        schemas
+            .chain([(REPLAYED_MESSAGE.to_owned(), replayed_message())])
+            .collect()
     }
 
     fn list(&self, message: &DescriptorProto, way: Way) -> Value {
@@ -115,15 +149,22 @@ impl<'a> Schemas<'a> {
             {
                 continue;
             }
-            let Some(member) = self.member(message, field, &path, way) else { continue };
+            let Some(member) = self.member(message, field, &path, way) else {
+                continue;
+            };
             if member.is_required {
                 required.push(member.name.clone());
             }
             properties.insert(member.name, member.schema);
         }
         if let Some((_, object)) = OBJECT.iter().find(|(path, _)| *path == message.name()) {
-            let schema = json!({ "type": "string", "const": object, "description": "What this is." });
-            properties.shift_insert(usize::from(properties.contains_key("id")), "object".to_owned(), schema);
+            let schema =
+                json!({ "type": "string", "const": object, "description": "What this is." });
+            properties.shift_insert(
+                usize::from(properties.contains_key("id")),
+                "object".to_owned(),
+                schema,
+            );
             required.insert(0, "object".to_owned());
         }
         let mut schema = json!({
@@ -135,8 +176,12 @@ impl<'a> Schemas<'a> {
         if !required.is_empty() {
             schema["required"] = json!(required);
         }
-        let needed = NEEDED.iter().filter(|(owner, _)| way == Way::Request && *owner == message.name());
-        let needed: Vec<Value> = needed.map(|(_, schema)| serde_json::from_str(schema).unwrap()).collect();
+        let needed = NEEDED
+            .iter()
+            .filter(|(owner, _)| way == Way::Request && *owner == message.name());
+        let needed: Vec<Value> = needed
+            .map(|(_, schema)| serde_json::from_str(schema).unwrap())
+            .collect();
         if !needed.is_empty() {
             schema["allOf"] = json!(needed);
         }
@@ -144,13 +189,26 @@ impl<'a> Schemas<'a> {
     }
 
     /// A field as a member; none for the variants of a union after its first, which stands for all.
-    fn member(&self, message: &DescriptorProto, field: &FieldDescriptorProto, path: &str, way: Way) -> Option<Member> {
+    fn member(
+        &self,
+        message: &DescriptorProto,
+        field: &FieldDescriptorProto,
+        path: &str,
+        way: Way,
+    ) -> Option<Member> {
         let union = real_oneof(field).map(|oneof| (oneof, message.oneof_decl[oneof].name()));
         let variants: Vec<_> = match union {
-            Some((oneof, _)) => message.field.iter().filter(|other| real_oneof(other) == Some(oneof)).collect(),
+            Some((oneof, _)) => message
+                .field
+                .iter()
+                .filter(|other| real_oneof(other) == Some(oneof))
+                .collect(),
             None => Vec::new(),
         };
-        if variants.first().is_some_and(|first| first.name() != field.name()) {
+        if variants
+            .first()
+            .is_some_and(|first| first.name() != field.name())
+        {
             return None;
         }
         let name = renamed(path).unwrap_or(field.name()).to_owned();
@@ -178,47 +236,84 @@ impl<'a> Schemas<'a> {
                 (is_required, !is_required)
             }
             Way::Answer => {
-                let is_null = NULL_WHEN_UNSET.contains(&format!("{}.{name}", message.name()).as_str());
-                let is_null_somewhere = self.nulls_in_places(message.name()).any(|null| null == name);
-                let is_put_in =
-                    PUT_IN.iter().any(|(owner, members)| *owner == message.name() && members.contains(&name.as_str()));
+                let is_null =
+                    NULL_WHEN_UNSET.contains(&format!("{}.{name}", message.name()).as_str());
+                let is_null_somewhere = self
+                    .nulls_in_places(message.name())
+                    .any(|null| null == name);
+                let is_put_in = PUT_IN.iter().any(|(owner, members)| {
+                    *owner == message.name() && members.contains(&name.as_str())
+                });
                 let may_be_null = is_null || is_null_somewhere || null_said_in(path).is_some();
-                (is_plain || is_null || is_put_in || ALWAYS.contains(&path), may_be_null)
+                (
+                    is_plain || is_null || is_put_in || ALWAYS.contains(&path),
+                    may_be_null,
+                )
             }
         };
         if way == Way::Request {
             limit(&mut schema, path);
-        } else if let Some((_, nulls)) = NULL_WHEN_UNSET_IN.iter().find(|(placed, _)| *placed == path) {
+        } else if let Some((_, nulls)) = NULL_WHEN_UNSET_IN
+            .iter()
+            .find(|(placed, _)| *placed == path)
+        {
             schema["required"] = json!(nulls);
         }
         if is_nullable && !is_json {
             let is_object = field.r#type() == Type::Message
                 && (field.label() != Label::Repeated || map_value(message, field).is_some())
                 && !LIST.contains(&type_name(field));
-            let is_object = is_object || variants.get(1).is_some_and(|variant| !LIST.contains(&type_name(variant)));
-            schema = if way == Way::Request && is_object { nothing_or(schema) } else { nullable(schema) };
+            let is_object = is_object
+                || variants
+                    .get(1)
+                    .is_some_and(|variant| !LIST.contains(&type_name(variant)));
+            schema = if way == Way::Request && is_object {
+                nothing_or(schema)
+            } else {
+                nullable(schema)
+            };
         }
         schema["description"] = json!(comment);
-        if field.options.as_ref().is_some_and(|options| options.deprecated()) {
+        if field
+            .options
+            .as_ref()
+            .is_some_and(|options| options.deprecated())
+        {
             schema["deprecated"] = json!(true);
         }
-        Some(Member { name, schema, is_required })
+        Some(Member {
+            name,
+            schema,
+            is_required,
+        })
     }
 
     /// Members of a message that some fields of its type write as null when unset.
     fn nulls_in_places(&self, name: &str) -> impl Iterator<Item = &'static str> {
         let places = NULL_WHEN_UNSET_IN.iter().filter(move |(path, _)| {
             let (message, field) = path.split_once('.').unwrap();
-            self.messages[message].field.iter().any(|other| other.name() == field && type_name(other) == name)
+            self.messages[message]
+                .field
+                .iter()
+                .any(|other| other.name() == field && type_name(other) == name)
         });
         places.flat_map(|(_, nulls)| nulls.iter().copied())
     }
 
-    fn union(&self, message: &DescriptorProto, variants: &[&FieldDescriptorProto], way: Way) -> Value {
+    fn union(
+        &self,
+        message: &DescriptorProto,
+        variants: &[&FieldDescriptorProto],
+        way: Way,
+    ) -> Value {
         let mut lists = 0;
         let kinds = variants.iter().map(|variant| {
             let mut schema = self.value(variant, way);
-            schema["description"] = json!(self.comments.on(&format!("{}.{}", message.name(), variant.name())));
+            schema["description"] = json!(self.comments.on(&format!(
+                "{}.{}",
+                message.name(),
+                variant.name()
+            )));
             if LIST.contains(&type_name(variant)) {
                 // An empty list is the first kind of list: what a list is, its first element tells.
                 if lists > 0 {
@@ -233,14 +328,24 @@ impl<'a> Schemas<'a> {
 
     /// A text, or the list that is the other field of the same member.
     fn text_or_list(&self, message: &DescriptorProto, list: Option<&str>, way: Way) -> Value {
-        let list = message.field.iter().find(|field| Some(field.name()) == list).expect("the codec has looked");
+        let list = message
+            .field
+            .iter()
+            .find(|field| Some(field.name()) == list)
+            .expect("the codec has looked");
         let path = format!("{}.{}", message.name(), list.name());
         let mut schema = self.repeated(message, list, &path, way);
         schema["description"] = json!(self.comments.on(&path));
         json!({ "oneOf": [{ "type": "string" }, schema] })
     }
 
-    fn repeated(&self, message: &DescriptorProto, field: &FieldDescriptorProto, path: &str, way: Way) -> Value {
+    fn repeated(
+        &self,
+        message: &DescriptorProto,
+        field: &FieldDescriptorProto,
+        path: &str,
+        way: Way,
+    ) -> Value {
         match map_value(message, field) {
             Some(Type::Double) => {
                 let number = json!({ "type": "number", "format": "double" });
@@ -253,11 +358,16 @@ impl<'a> Schemas<'a> {
             None => {
                 let mut list = json!({ "type": "array", "maxItems": max_of(path), "items": self.value(field, way) });
                 if way == Way::Request && REPLAYED.contains(&path) {
-                    let replayed = json!({ "$ref": format!("#/components/schemas/{REPLAYED_MESSAGE}") });
+                    let replayed =
+                        json!({ "$ref": format!("#/components/schemas/{REPLAYED_MESSAGE}") });
                     list["items"] = json!({ "anyOf": [list["items"], replayed] });
                 }
                 let has_short_form = way == Way::Request && ONE_OR_MANY.contains(&path);
-                if has_short_form { json!({ "oneOf": [{ "type": "string" }, list] }) } else { list }
+                if has_short_form {
+                    json!({ "oneOf": [{ "type": "string" }, list] })
+                } else {
+                    list
+                }
             }
         }
     }
@@ -270,10 +380,14 @@ impl<'a> Schemas<'a> {
             Type::Double => json!({ "type": "number", "format": "double" }),
             Type::Int32 => json!({ "type": "integer", "format": "int32" }),
             Type::Int64 => json!({ "type": "integer", "format": "int64" }),
-            Type::Bytes => json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 255 } }),
+            Type::Bytes => {
+                json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 255 } })
+            }
             Type::Message => self.reference(type_name(field), way),
             Type::Enum => {
-                let words = words(self.enums[type_name(field)]).into_iter().map(|(word, _)| word);
+                let words = words(self.enums[type_name(field)])
+                    .into_iter()
+                    .map(|(word, _)| word);
                 json!({ "type": "string", "enum": words.collect::<Vec<_>>() })
             }
             other => panic!("{}: no rule for {other:?}", field.name()),
@@ -322,7 +436,11 @@ fn replayed_message() -> Value {
 
 fn limit(schema: &mut Value, path: &str) {
     if let Some(Range { min, above, max }) = range_of(path) {
-        for (keyword, bound) in [("minimum", min), ("exclusiveMinimum", above), ("maximum", max)] {
+        for (keyword, bound) in [
+            ("minimum", min),
+            ("exclusiveMinimum", above),
+            ("maximum", max),
+        ] {
             if let Some(bound) = bound {
                 schema[keyword] = number(*bound);
             }
@@ -343,7 +461,10 @@ fn nullable(mut schema: Value) -> Value {
         words.as_array_mut().unwrap().push(Value::Null);
     }
     if let Some(kinds) = schema.get_mut("oneOf") {
-        kinds.as_array_mut().unwrap().push(json!({ "type": "null" }));
+        kinds
+            .as_array_mut()
+            .unwrap()
+            .push(json!({ "type": "null" }));
     } else if let Some(kind) = schema.get("type").cloned() {
         schema["type"] = json!([kind, "null"]);
     } else {
@@ -352,7 +473,8 @@ fn nullable(mut schema: Value) -> Value {
     schema
 }
 
-/// The same, or what a request may say instead of an object that it doesn't have: null, or PHP's empty list.
+/// The same, or what a request may say instead of an object that it doesn't have: null, or PHP's
+/// empty list.
 fn nothing_or(mut schema: Value) -> Value {
     let nothing = json!({ "type": ["array", "null"], "items": {}, "maxItems": 0 });
     match schema.get_mut("oneOf") {
@@ -364,9 +486,15 @@ fn nothing_or(mut schema: Value) -> Value {
 
 /// `2`, not `2.0`.
 fn number(number: f64) -> Value {
-    #[allow(clippy::cast_possible_truncation, reason = "the contract's bounds are small integers")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the contract's bounds are small integers"
+    )]
     let integer = number as i64;
-    assert!(number.fract() == 0.0, "a bound with a fraction needs a rule");
+    assert!(
+        number.fract() == 0.0,
+        "a bound with a fraction needs a rule"
+    );
     json!(integer)
 }
 

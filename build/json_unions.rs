@@ -1,4 +1,5 @@
-//! Writes the codec of JSON members that are several fields in protobuf: a oneof, or a text beside a list.
+//! Writes the codec of JSON members that are several fields in protobuf: a oneof, or a text beside
+//! a list.
 
 use std::fmt::Write;
 
@@ -13,7 +14,8 @@ use super::{
     list_limits::constant,
 };
 
-/// Two fields that are one JSON member: a string for the first, which names the member, a list for the other.
+/// Two fields that are one JSON member: a string for the first, which names the member, a list for
+/// the other.
 pub fn text_or_list_member(
     message: &DescriptorProto,
     text: &FieldDescriptorProto,
@@ -23,25 +25,38 @@ pub fn text_or_list_member(
     let (owner, name) = (message.name(), text.name());
     let path = format!("{owner}.{name}");
     let other = message.field.iter().find(|field| field.name() == list);
-    let is_list = other.is_some_and(|other| other.label() == Label::Repeated && other.r#type() == Type::Message);
-    assert!(is_list, "{owner}.{list}: the other field is a list of messages");
-    assert!(text.r#type() == Type::String && text.proto3_optional(), "{path}: the first field is an optional string");
+    let is_list = other
+        .is_some_and(|other| other.label() == Label::Repeated && other.r#type() == Type::Message);
+    assert!(
+        is_list,
+        "{owner}.{list}: the other field is a list of messages"
+    );
+    assert!(
+        text.r#type() == Type::String && text.proto3_optional(),
+        "{path}: the first field is an optional string"
+    );
     used.0.push(path.clone());
-    let null = if used.see(NULL_KEPT, &path) { "json::Null::Kept" } else { "json::Null::IsAbsence" };
+    let null = if used.see(NULL_KEPT, &path) {
+        "json::Null::Kept"
+    } else {
+        "json::Null::IsAbsence"
+    };
     let limit = constant(&format!("{owner}.{list}"));
     Member {
         name: name.to_owned(),
         read: format!(
-            "json::read_text_or_list(&mut map, {name:?}, &mut message.extra, (&mut message.{name}, &mut message.{list}), &limits::{limit}, {null})?,"
+            "json::read_text_or_list(&mut map, {name:?}, &mut message.extra, (&mut \
+             message.{name}, &mut message.{list}), &limits::{limit}, {null})?,"
         ),
         write: format!(
-            "json::write_text_or_list(map, ({name:?}, {list:?}), self.{name}.as_deref(), &self.{list}, &self.extra, nulls)?;"
+            "json::write_text_or_list(map, ({name:?}, {list:?}), self.{name}.as_deref(), \
+             &self.{list}, &self.extra, nulls)?;"
         ),
     }
 }
 
-/// A oneof is one JSON member whose kind tells the variant: a string for the string variant, which names the member; a
-/// list or an object for the others.
+/// A oneof is one JSON member whose kind tells the variant: a string for the string variant, which
+/// names the member; a list or an object for the others.
 pub fn union_member(
     code: &mut String,
     message: &str,
@@ -49,28 +64,47 @@ pub fn union_member(
     variants: &[&FieldDescriptorProto],
     used: &mut Used,
 ) -> Member {
-    let [text, others @ ..] = variants else { panic!("{message}.{oneof}: no variants") };
-    assert!(text.r#type() == Type::String, "{message}.{oneof}: the first variant is the string");
+    let [text, others @ ..] = variants else {
+        panic!("{message}.{oneof}: no variants")
+    };
+    assert!(
+        text.r#type() == Type::String,
+        "{message}.{oneof}: the first variant is the string"
+    );
     let member = json_name(&format!("{message}.{}", text.name()), text.name(), used);
     let enumeration = format!("{}::{}", snake(message), camel(oneof));
     let others: Vec<(String, &str)> = others
         .iter()
         .map(|other| {
-            assert!(other.r#type() == Type::Message, "{message}.{oneof}: the other variants are messages");
-            (camel(other.name()), other.type_name().rsplit('.').next().unwrap())
+            assert!(
+                other.r#type() == Type::Message,
+                "{message}.{oneof}: the other variants are messages"
+            );
+            (
+                camel(other.name()),
+                other.type_name().rsplit('.').next().unwrap(),
+            )
         })
         .collect();
     let (expecting, visit) = match others.as_slice() {
-        [(strings, "StringList"), (tokens, "TokenList"), (lists, "TokenLists")] => (
+        [
+            (strings, "StringList"),
+            (tokens, "TokenList"),
+            (lists, "TokenLists"),
+        ] => (
             "a string, a list of strings, a list of token ids, or a list of lists of token ids",
             format!(
-                "fn visit_seq<A: serde::de::SeqAccess<'de>>(self, access: A) -> Result<Self::Value, A::Error> {{
+                "fn visit_seq<A: serde::de::SeqAccess<'de>>(self, access: A) -> \
+                 Result<Self::Value, A::Error> {{
                     let access = serde::de::value::SeqAccessDeserializer::new(access);
                     Ok(match <json::Texts as serde::Deserialize>::deserialize(access)? {{
-                        json::Texts::Strings(values) => {enumeration}::{strings}(StringList {{ values }}),
-                        json::Texts::Tokens(values) => {enumeration}::{tokens}(TokenList {{ values }}),
+                        json::Texts::Strings(values) => {enumeration}::{strings}(StringList {{ \
+                 values }}),
+                        json::Texts::Tokens(values) => {enumeration}::{tokens}(TokenList {{ values \
+                 }}),
                         json::Texts::TokenLists(lists) => {enumeration}::{lists}(TokenLists {{
-                            values: lists.into_iter().map(|values| TokenList {{ values }}).collect(),
+                            values: lists.into_iter().map(|values| TokenList {{ values \
+                 }}).collect(),
                         }}),
                     }})
                 }}"
@@ -78,14 +112,24 @@ pub fn union_member(
         ),
         [(variant, other)] => {
             let is_list = LIST.contains(other);
-            let (access, visit) = if is_list { ("SeqAccess", "visit_seq") } else { ("MapAccess", "visit_map") };
-            let expecting = if is_list { "a string or a list" } else { "a string or an object" };
+            let (access, visit) = if is_list {
+                ("SeqAccess", "visit_seq")
+            } else {
+                ("MapAccess", "visit_map")
+            };
+            let expecting = if is_list {
+                "a string or a list"
+            } else {
+                "a string or an object"
+            };
             (
                 expecting,
                 format!(
-                    "fn {visit}<A: serde::de::{access}<'de>>(self, access: A) -> Result<Self::Value, A::Error> {{
+                    "fn {visit}<A: serde::de::{access}<'de>>(self, access: A) -> \
+                     Result<Self::Value, A::Error> {{
                         let access = serde::de::value::{access}Deserializer::new(access);
-                        <{other} as serde::Deserialize>::deserialize(access).map({enumeration}::{variant})
+                        <{other} as \
+                     serde::Deserialize>::deserialize(access).map({enumeration}::{variant})
                     }}"
                 ),
             )
@@ -95,7 +139,9 @@ pub fn union_member(
     let text = camel(text.name());
     let arms: String = others
         .iter()
-        .map(|(variant, _)| format!("Self::{variant}(value) => serde::Serialize::serialize(value, serializer),\n"))
+        .map(|(variant, _)| {
+            format!("Self::{variant}(value) => serde::Serialize::serialize(value, serializer),\n")
+        })
         .collect();
     write!(
         code,
@@ -136,8 +182,12 @@ impl<'de> serde::Deserialize<'de> for {enumeration} {{
         _ => "read",
     };
     Member {
-        read: format!("json::{function}(&mut map, {member:?}, &mut message.extra, &mut message.{oneof})?,"),
-        write: format!("json::write_optional(map, {member:?}, self.{oneof}.as_ref(), &self.extra, nulls)?;"),
+        read: format!(
+            "json::{function}(&mut map, {member:?}, &mut message.extra, &mut message.{oneof})?,"
+        ),
+        write: format!(
+            "json::write_optional(map, {member:?}, self.{oneof}.as_ref(), &self.extra, nulls)?;"
+        ),
         name: member,
     }
 }

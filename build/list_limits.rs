@@ -1,12 +1,15 @@
-//! How long each list of the contract may be: for both codecs, which refuse a longer one while they read it, and for the
-//! OpenAPI document.
+//! How long each list of the contract may be: for both codecs, which refuse a longer one while they
+//! read it, and for the OpenAPI document.
 //!
-//! The numbers are far above what people send and what models answer. They are there so that small elements without end,
-//! such as `{},{},…`, can't take many times the memory of the text that they came as.
+//! The numbers are far above what people send and what models answer. They are there so that small
+//! elements without end, such as `{},{},…`, can't take many times the memory of the text that they
+//! came as.
 
 use std::fmt::Write;
 
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Label};
+use prost_types::{
+    DescriptorProto, FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Label,
+};
 
 /// How many members without a field one object may have.
 pub const EXTRA_MAX: usize = 1024;
@@ -29,19 +32,35 @@ const LISTS: &[(&str, usize, &str)] = &[
     ("ChatMessage.tool_calls", 8192, "tool calls"),
     ("Concurrency.requests", 65_536, "requests"),
     ("CreateChatCompletionRequest.functions", 2048, "functions"),
-    ("CreateChatCompletionRequest.logit_bias", VOCABULARY, "entries"),
+    (
+        "CreateChatCompletionRequest.logit_bias",
+        VOCABULARY,
+        "entries",
+    ),
     ("CreateChatCompletionRequest.messages", 16_384, "messages"),
     ("CreateChatCompletionRequest.metadata", 1024, "entries"),
     ("CreateChatCompletionRequest.modalities", 64, "modalities"),
     ("CreateChatCompletionRequest.stop", 1024, "texts"),
-    ("CreateChatCompletionRequest.stop_token_ids", VOCABULARY, "token ids"),
+    (
+        "CreateChatCompletionRequest.stop_token_ids",
+        VOCABULARY,
+        "token ids",
+    ),
     ("CreateChatCompletionRequest.tools", 2048, "tools"),
     ("CreateChatCompletionResponse.choices", 4096, "choices"),
     ("CreateChatCompletionResponse.metadata", 1024, "entries"),
     ("CreateCompletionRequest.logit_bias", VOCABULARY, "entries"),
     ("CreateCompletionRequest.stop", 1024, "texts"),
-    ("CreateCompletionRequest.stop_token_ids", VOCABULARY, "token ids"),
-    ("CreateCompletionResponse.choices", COMPLETION_CHOICES, "choices"),
+    (
+        "CreateCompletionRequest.stop_token_ids",
+        VOCABULARY,
+        "token ids",
+    ),
+    (
+        "CreateCompletionResponse.choices",
+        COMPLETION_CHOICES,
+        "choices",
+    ),
     ("CreateEmbeddingResponse.data", 65_536, "vectors"),
     ("GatewayOptions.fallbacks", 8, "models"),
     ("GatewayUnits.keys", 65_536, "keys"),
@@ -50,7 +69,11 @@ const LISTS: &[(&str, usize, &str)] = &[
     ("Logprobs.refusal", 1_048_576, "tokens"),
     ("Prediction.content_parts", 8192, "parts"),
     ("StreamChatCompletionResponse.choices", 4096, "choices"),
-    ("StreamCompletionResponse.choices", COMPLETION_CHOICES, "choices"),
+    (
+        "StreamCompletionResponse.choices",
+        COMPLETION_CHOICES,
+        "choices",
+    ),
     ("StringList.values", 65_536, "texts"),
     ("TokenList.values", 4_194_304, "token ids"),
     ("TokenLists.values", 65_536, "lists of token ids"),
@@ -62,7 +85,11 @@ const LISTS: &[(&str, usize, &str)] = &[
 /// The most elements that a repeated field or a map may have.
 pub fn max_of(path: &str) -> usize {
     let limit = LISTS.iter().find(|(limited, ..)| *limited == path);
-    limit.unwrap_or_else(|| panic!("{path}: every list has a limit: give it one in build/list_limits.rs")).1
+    limit
+        .unwrap_or_else(|| {
+            panic!("{path}: every list has a limit: give it one in build/list_limits.rs")
+        })
+        .1
 }
 
 /// The name of the constant with a list's limit, in the module `limits` of the generated code.
@@ -83,17 +110,31 @@ pub fn constant(path: &str) -> String {
 
 /// The limits as Rust source, to be included where the messages are.
 pub fn generate(contract: &FileDescriptorSet) -> String {
-    let mut code = String::from("\npub(crate) mod limits {\n    use crate::proto::bounds::Limit;\n");
+    let mut code =
+        String::from("\npub(crate) mod limits {\n    use crate::proto::bounds::Limit;\n");
     writeln!(
         code,
-        "    pub(crate) const EXTRA: Limit = Limit {{ max: {EXTRA_MAX}, of: \"members without a field\" }};"
+        "    pub(crate) const EXTRA: Limit = Limit {{ max: {EXTRA_MAX}, of: \"members without a \
+         field\" }};"
     )
     .unwrap();
-    let lists: Vec<String> = contract.file.iter().flat_map(|file| &file.message_type).flat_map(paths).collect();
+    let lists: Vec<String> = contract
+        .file
+        .iter()
+        .flat_map(|file| &file.message_type)
+        .flat_map(paths)
+        .collect();
     for (path, max, of) in LISTS {
-        assert!(lists.iter().any(|list| list == path), "limit of {path}: no such list");
+        assert!(
+            lists.iter().any(|list| list == path),
+            "limit of {path}: no such list"
+        );
         let name = constant(path);
-        writeln!(code, "    pub(crate) const {name}: Limit = Limit {{ max: {max}, of: {of:?} }};").unwrap();
+        writeln!(
+            code,
+            "    pub(crate) const {name}: Limit = Limit {{ max: {max}, of: {of:?} }};"
+        )
+        .unwrap();
     }
     code.push_str("}\n");
     code
@@ -101,8 +142,13 @@ pub fn generate(contract: &FileDescriptorSet) -> String {
 
 /// The lists of a message, without `extra`.
 fn paths(message: &DescriptorProto) -> Vec<String> {
-    let lists = message.field.iter().filter(|field| is_list(field) && field.name() != "extra");
-    lists.map(|field| format!("{}.{}", message.name(), field.name())).collect()
+    let lists = message
+        .field
+        .iter()
+        .filter(|field| is_list(field) && field.name() != "extra");
+    lists
+        .map(|field| format!("{}.{}", message.name(), field.name()))
+        .collect()
 }
 
 /// Whether a field is repeated, or a map.

@@ -1,6 +1,7 @@
-//! Writes the OpenAPI document: what the contract says of the REST door, in the words of that door. Paths come from the
-//! `google.api.http` options, schemas from the messages, descriptions from the comments. What the contract doesn't say
-//! (errors, headers, query parameters, the probes) is in the constants below, and tests hold it to the gateway.
+//! Writes the OpenAPI document: what the contract says of the REST door, in the words of that door.
+//! Paths come from the `google.api.http` options, schemas from the messages, descriptions from the
+//! comments. What the contract doesn't say (errors, headers, query parameters, the probes) is in
+//! the constants below, and tests hold it to the gateway.
 
 use prost_types::FileDescriptorSet;
 use protox::prost_reflect::{DescriptorPool, MethodDescriptor, Value as Reflected};
@@ -12,81 +13,120 @@ use super::{
 };
 
 /// What those need to know who generate clients from the document.
-const GENERATED: &str = "A client that is generated from this document mostly reads a body as one JSON document: with it, leave `stream` \
-                         out. For streams use an OpenAI SDK, or read the events of the raw body.";
+const GENERATED: &str = "A client that is generated from this document mostly reads a body as one \
+                         JSON document: with it, leave `stream` out. For streams use an OpenAI \
+                         SDK, or read the events of the raw body.";
 
-const GENERATED_STREAM: &str = "A client that is generated from this document mostly reads a body as one document: with it, \
-                                read the events of the raw body.";
+const GENERATED_STREAM: &str = "A client that is generated from this document mostly reads a body \
+                                as one document: with it, read the events of the raw body.";
 
 const ABOUT: &str = "\
-The gateway to [Featherless.ai](https://featherless.ai). This is its REST door, in the shape of OpenAI's API; the same \
-port answers gRPC and gRPC-Web (`featherwire.v1`, by reflection).
+The gateway to [Featherless.ai](https://featherless.ai). This is its REST door, in the shape of \
+                     OpenAI's API; the same port answers gRPC and gRPC-Web (`featherwire.v1`, by \
+                     reflection).
 
 - A body is JSON and says so: `Content-Type: application/json`.
-- In a request, `null` is the same as leaving the member out. Integers are written without a fraction: `1`, not `1.0`.
-- A body may be compressed (`Content-Encoding: gzip`, `deflate` or `zstd`), and large answers that are not streamed are \
-compressed for who sends `Accept-Encoding: gzip`.
+- In a request, `null` is the same as leaving the member out. Integers are written without a \
+                     fraction: `1`, not `1.0`.
+- A body may be compressed (`Content-Encoding: gzip`, `deflate` or `zstd`), and large answers that \
+                     are not streamed are compressed for who sends `Accept-Encoding: gzip`.
 - Members that this document doesn't name travel both ways, unchanged.
-- A member of an answer to which the upstream gave another type than the one here is passed on as it came: an answer \
-that can't be understood in part still arrives whole.
-- A gateway that runs without keys asks nobody for one, and answers only to names of its own machine.";
+- A member of an answer to which the upstream gave another type than the one here is passed on as \
+                     it came: an answer that can't be understood in part still arrives whole.
+- A gateway that runs without keys asks nobody for one, and answers only to names of its own \
+                     machine.";
 
 const REQUEST_BODY: &str = "Unknown members travel to the upstream unchanged.";
 
 const STREAM: &str = "\
-Whether to answer piece by piece, as server-sent events. Not a field of the protobuf message: there, the method says it.";
+Whether to answer piece by piece, as server-sent events. Not a field of the protobuf message: \
+                      there, the method says it.";
 
 const EVENTS: &str = "\
 Server-sent events, one `data: {…}` for each piece, of which each is by this schema.";
 const EVENTS_END: &str = "A complete stream ends with `data: [DONE]`.";
 const EVENTS_ERROR: &str = "\
-A stream that fails after it has begun ends with `data: {\"error\":{…}}`, an ErrorResponse, and without `[DONE]`: an \
-answer that was cut short never looks complete.";
+A stream that fails after it has begun ends with `data: {\"error\":{…}}`, an ErrorResponse, and \
+                            without `[DONE]`: an answer that was cut short never looks complete.";
 
-/// HTTP status, its name here, the `type`s of errors that have it, and what it means. The table in `src/error/table.rs`,
-/// by status; but not 405, since nothing here is asked for by a wrong method, and not 499, which nobody reads.
+/// HTTP status, its name here, the `type`s of errors that have it, and what it means. The table in
+/// `src/error/table.rs`, by status; but not 405, since nothing here is asked for by a wrong method,
+/// and not 499, which nobody reads.
 const ERRORS: &[(&str, &str, &[&str], &str)] = &[
     (
         "400",
         "Invalid",
         &["invalid_request_error"],
-        "The request is wrong: `param` is the path of the bad member. Or the model is cold or still loading (`code` \
-         `model_not_ready`): wait for minutes, or take another.",
+        "The request is wrong: `param` is the path of the bad member. Or the model is cold or \
+         still loading (`code` `model_not_ready`): wait for minutes, or take another.",
     ),
-    ("401", "Unauthenticated", &["authentication_error"], "The gateway key is missing or unknown."),
+    (
+        "401",
+        "Unauthenticated",
+        &["authentication_error"],
+        "The gateway key is missing or unknown.",
+    ),
     (
         "403",
         "Forbidden",
         &["permission_error"],
-        "The account behind the gateway may not use this model or the API, or the gateway has no keys and was called by \
-         another name than its machine's.",
+        "The account behind the gateway may not use this model or the API, or the gateway has no \
+         keys and was called by another name than its machine's.",
     ),
-    ("404", "NotFound", &["invalid_request_error"], "There is no such model; the message names those that are near."),
-    ("413", "TooLarge", &["invalid_request_error"], "The request is larger than a limit, which the message names."),
+    (
+        "404",
+        "NotFound",
+        &["invalid_request_error"],
+        "There is no such model; the message names those that are near.",
+    ),
+    (
+        "413",
+        "TooLarge",
+        &["invalid_request_error"],
+        "The request is larger than a limit, which the message names.",
+    ),
     (
         "415",
         "WrongMediaType",
         &["invalid_request_error"],
-        "The body doesn't say that it is JSON, or it is compressed otherwise than by gzip, deflate or zstd.",
+        "The body doesn't say that it is JSON, or it is compressed otherwise than by gzip, \
+         deflate or zstd.",
     ),
-    ("429", "Saturated", &["rate_limit_error"], "All concurrency units are taken: try again soon."),
+    (
+        "429",
+        "Saturated",
+        &["rate_limit_error"],
+        "All concurrency units are taken: try again soon.",
+    ),
     (
         "500",
         "Internal",
         &["server_error"],
         "A bug of the gateway; its log knows more, under this answer's x-request-id.",
     ),
-    ("502", "Upstream", &["upstream_error"], "The upstream answered nonsense, or not to the end."),
+    (
+        "502",
+        "Upstream",
+        &["upstream_error"],
+        "The upstream answered nonsense, or not to the end.",
+    ),
     (
         "503",
         "Unavailable",
         &["server_error"],
-        "The upstream can't serve right now: try again. Or the gateway has no valid key for it: its owner must mend that.",
+        "The upstream can't serve right now: try again. Or the gateway has no valid key for it: \
+         its owner must mend that.",
     ),
-    ("504", "Timeout", &["timeout_error"], "Something took longer than allowed."),
+    (
+        "504",
+        "Timeout",
+        &["timeout_error"],
+        "Something took longer than allowed.",
+    ),
 ];
 
-/// Errors that any call can have, those of calls that the upstream answers, and those of calls with a body.
+/// Errors that any call can have, those of calls that the upstream answers, and those of calls with
+/// a body.
 const OF_ANY: &[&str] = &["400", "401", "403"];
 const OF_UPSTREAM: &[&str] = &["404", "429", "500", "502", "503", "504"];
 const OF_BODY: &[&str] = &["413", "415"];
@@ -94,12 +134,14 @@ const OF_BODY: &[&str] = &["413", "415"];
 /// Methods of which the comment tells gRPC's side, and what REST's is.
 const INSTEAD: &[(&str, &str)] = &[(
     "ModelService.ListModels",
-    "Lists all models. The whole catalogue at once, in the upstream's order; with `page_size`, `page_token` or `filter.…`, a \
-     page in the order of the ids; with any other query parameter, what the upstream answers to the query. Parameters of a \
-     page and of a search don't go together.",
+    "Lists all models. The whole catalogue at once, in the upstream's order; with `page_size`, \
+     `page_token` or `filter.…`, a page in the order of the ids; with any other query parameter, \
+     what the upstream answers to the query. Parameters of a page and of a search don't go \
+     together.",
 )];
 
-/// Query parameters of the catalogue: those of a page, then the upstream's own, passed on to it. Name, schema, description.
+/// Query parameters of the catalogue: those of a page, then the upstream's own, passed on to it.
+/// Name, schema, description.
 const MODELS_QUERY: &[(&str, &str, &str)] = &[
     (
         "page_size",
@@ -111,9 +153,21 @@ const MODELS_QUERY: &[(&str, &str, &str)] = &[
         r#"{"type": "string"}"#,
         "The `next_page_token` of the page before. The filter must be the same for every page.",
     ),
-    ("filter.search", r#"{"type": "string"}"#, "Text that the id contains, letter case aside."),
-    ("filter.family", r#"{"type": "string"}"#, "The beginning of the model class, letter case aside."),
-    ("filter.gated", r#"{"type": "boolean"}"#, "Only models that are, or are not, gated by a licence."),
+    (
+        "filter.search",
+        r#"{"type": "string"}"#,
+        "Text that the id contains, letter case aside.",
+    ),
+    (
+        "filter.family",
+        r#"{"type": "string"}"#,
+        "The beginning of the model class, letter case aside.",
+    ),
+    (
+        "filter.gated",
+        r#"{"type": "boolean"}"#,
+        "Only models that are, or are not, gated by a licence.",
+    ),
     (
         "filter.available_on_current_plan",
         r#"{"type": "boolean"}"#,
@@ -121,26 +175,50 @@ const MODELS_QUERY: &[(&str, &str, &str)] = &[
     ),
     ("q", r#"{"type": "string"}"#, "Text to look for."),
     ("page", COUNT, "Which page of what is searched for, from 1."),
-    ("per_page", COUNT, "Models in one page of what is searched for."),
-    ("family", r#"{"type": "string"}"#, "Model classes, comma-separated."),
+    (
+        "per_page",
+        COUNT,
+        "Models in one page of what is searched for.",
+    ),
+    (
+        "family",
+        r#"{"type": "string"}"#,
+        "Model classes, comma-separated.",
+    ),
     ("tags", r#"{"type": "string"}"#, "Tags."),
-    ("available_on_current_plan", r#"{"type": "boolean"}"#, "Only models that the account's plan may use."),
+    (
+        "available_on_current_plan",
+        r#"{"type": "boolean"}"#,
+        "Only models that the account's plan may use.",
+    ),
 ];
 
-const COUNT: &str = r#"{"type": "integer", "format": "int32", "minimum": 1, "maximum": 2147483647}"#;
+const COUNT: &str =
+    r#"{"type": "integer", "format": "int32", "minimum": 1, "maximum": 2147483647}"#;
 
-/// One part of a model's id, and a whole id or an alias. The gateway takes more, up to 256 bytes of anything but control
-/// characters, but no model is called so.
+/// One part of a model's id, and a whole id or an alias. The gateway takes more, up to 256 bytes of
+/// anything but control characters, but no model is called so.
 const ID_PART: &str = "^[A-Za-z0-9_][A-Za-z0-9_.:@+-]*$";
 const ID: &str = "^[A-Za-z0-9_][A-Za-z0-9_.:@+-]*(/[A-Za-z0-9_][A-Za-z0-9_.:@+-]*)?$";
 const ID_PART_CHARS_MAX: usize = 127;
 const ID_CHARS_MAX: usize = 256;
 
-/// Methods by what their calls are to the gateway's scheduler and router. Those that wait for units, of them those that another model may answer, and of them those that can be streamed upstream.
-const WITH_UNITS: &[&str] =
-    &["CreateChatCompletion", "StreamChatCompletion", "CreateCompletion", "StreamCompletion", "CreateEmbedding"];
-const WITH_FALLBACK: &[&str] =
-    &["CreateChatCompletion", "StreamChatCompletion", "CreateCompletion", "StreamCompletion"];
+/// Methods by what their calls are to the gateway's scheduler and router. Those that wait for
+/// units, of them those that another model may answer, and of them those that can be streamed
+/// upstream.
+const WITH_UNITS: &[&str] = &[
+    "CreateChatCompletion",
+    "StreamChatCompletion",
+    "CreateCompletion",
+    "StreamCompletion",
+    "CreateEmbedding",
+];
+const WITH_FALLBACK: &[&str] = &[
+    "CreateChatCompletion",
+    "StreamChatCompletion",
+    "CreateCompletion",
+    "StreamCompletion",
+];
 const VIA_STREAM: &[&str] = &["CreateChatCompletion"];
 
 /// A body for each request, short enough to try.
@@ -153,8 +231,14 @@ const EXAMPLES: &[(&str, &str)] = &[
         "CreateCompletionRequest",
         r#"{"model": "meta-llama/Meta-Llama-3.1-8B-Instruct", "prompt": "Once upon a time", "max_tokens": 50}"#,
     ),
-    ("CreateEmbeddingRequest", r#"{"model": "BAAI/bge-m3", "input": ["a text", "another text"]}"#),
-    ("TokenizeRequest", r#"{"model": "meta-llama/Meta-Llama-3.1-8B-Instruct", "text": "How many tokens are these?"}"#),
+    (
+        "CreateEmbeddingRequest",
+        r#"{"model": "BAAI/bge-m3", "input": ["a text", "another text"]}"#,
+    ),
+    (
+        "TokenizeRequest",
+        r#"{"model": "meta-llama/Meta-Llama-3.1-8B-Instruct", "text": "How many tokens are these?"}"#,
+    ),
 ];
 
 /// The document as JSON text.
@@ -163,12 +247,21 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
     let mut twins: Vec<Twin> = Vec::new();
     for file in &contract.file {
         for service in &file.service {
-            let service = pool.get_service_by_name(&format!("{}.{}", file.package(), service.name())).unwrap();
+            let service = pool
+                .get_service_by_name(&format!("{}.{}", file.package(), service.name()))
+                .unwrap();
             for method in service.methods() {
                 let (verb, path) = rest_twin(pool, &method);
-                match twins.iter_mut().find(|twin| twin.path == path && twin.verb == verb) {
+                match twins
+                    .iter_mut()
+                    .find(|twin| twin.path == path && twin.verb == verb)
+                {
                     Some(twin) => twin.methods.push(method),
-                    None => twins.push(Twin { verb, path, methods: vec![method] }),
+                    None => twins.push(Twin {
+                        verb,
+                        path,
+                        methods: vec![method],
+                    }),
                 }
             }
         }
@@ -198,7 +291,8 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
     let mut components = schemas.write();
     for twin in twins.iter().filter(|twin| twin.is_either()) {
         let properties = &mut components[twin.methods[0].input().name()]["properties"];
-        properties["stream"] = json!({ "type": ["boolean", "null"], "default": false, "description": STREAM });
+        properties["stream"] =
+            json!({ "type": ["boolean", "null"], "default": false, "description": STREAM });
     }
     components.insert("ErrorResponse".to_owned(), error_schema());
     let document = json!({
@@ -238,14 +332,23 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
 /// What ends the path of a method that streams what another one answers whole.
 const STREAM_PATH: &str = ":stream";
 
-/// Adds streams to the twins of the unary methods that have one: in OpenAI's shape, a member of the body asks for it.
+/// Adds streams to the twins of the unary methods that have one: in OpenAI's shape, a member of the
+/// body asks for it.
 fn may_stream(twins: &mut [Twin]) {
     let streams: Vec<_> = twins
         .iter()
-        .filter_map(|twin| Some((twin.path.strip_suffix(STREAM_PATH)?.to_owned(), twin.methods[0].clone())))
+        .filter_map(|twin| {
+            Some((
+                twin.path.strip_suffix(STREAM_PATH)?.to_owned(),
+                twin.methods[0].clone(),
+            ))
+        })
         .collect();
     for (path, stream) in streams {
-        let whole = twins.iter_mut().find(|twin| twin.path == path).expect("a path for the whole answer");
+        let whole = twins
+            .iter_mut()
+            .find(|twin| twin.path == path)
+            .expect("a path for the whole answer");
         whole.methods.push(stream);
     }
 }
@@ -267,14 +370,23 @@ impl Twin {
         let comment = |method: &MethodDescriptor| {
             let name = format!("{}.{}", method.parent_service().name(), method.name());
             let instead = INSTEAD.iter().find(|(instead, _)| *instead == name);
-            instead.map_or_else(|| without_grpc(comments.on(&name)), |(_, instead)| (*instead).to_owned())
+            instead.map_or_else(
+                || without_grpc(comments.on(&name)),
+                |(_, instead)| (*instead).to_owned(),
+            )
         };
         let method = &self.methods[0];
         let description = match self.methods.as_slice() {
             [whole, stream] => {
-                format!("{}\n\nWith `\"stream\": true`: {}\n\n{GENERATED}", comment(whole), comment(stream))
+                format!(
+                    "{}\n\nWith `\"stream\": true`: {}\n\n{GENERATED}",
+                    comment(whole),
+                    comment(stream)
+                )
             }
-            [stream] if self.path.ends_with(STREAM_PATH) => format!("{}\n\n{GENERATED_STREAM}", comment(stream)),
+            [stream] if self.path.ends_with(STREAM_PATH) => {
+                format!("{}\n\n{GENERATED_STREAM}", comment(stream))
+            }
             _ => comment(method),
         };
         let has_body = self.verb == "post";
@@ -285,10 +397,21 @@ impl Twin {
                 json!({ "name": name, "in": "query", "description": description, "schema": schema })
             }));
         }
-        let own = [(WITH_UNITS, "Priority"), (WITH_FALLBACK, "Fallback"), (VIA_STREAM, "UnaryViaStream")];
-        let own = own.iter().filter(|(methods, _)| methods.contains(&method.name())).map(|(_, name)| *name);
-        parameters
-            .extend(["RequestTimeout", "RequestId"].into_iter().chain(own).map(|name| reference("parameters", name)));
+        let own = [
+            (WITH_UNITS, "Priority"),
+            (WITH_FALLBACK, "Fallback"),
+            (VIA_STREAM, "UnaryViaStream"),
+        ];
+        let own = own
+            .iter()
+            .filter(|(methods, _)| methods.contains(&method.name()))
+            .map(|(_, name)| *name);
+        parameters.extend(
+            ["RequestTimeout", "RequestId"]
+                .into_iter()
+                .chain(own)
+                .map(|name| reference("parameters", name)),
+        );
         let mut operation = json!({
             "operationId": lower_camel(method.name()),
             "tags": [tag_of(method.parent_service().name())],
@@ -298,7 +421,10 @@ impl Twin {
         });
         if has_body {
             let message = method.input().name().to_owned();
-            let (_, example) = EXAMPLES.iter().find(|(name, _)| *name == message).expect("an example for each body");
+            let (_, example) = EXAMPLES
+                .iter()
+                .find(|(name, _)| *name == message)
+                .expect("an example for each body");
             operation["requestBody"] = json!({ "required": true, "description": REQUEST_BODY, "content": {
                 "application/json": {
                     "schema": schemas.reference(&message, Way::Request),
@@ -316,11 +442,16 @@ impl Twin {
         for method in &self.methods {
             let schema = schemas.reference(method.output().name(), Way::Answer);
             if method.is_server_streaming() {
-                // One schema and no choice of two, as in OpenAI's own document: generators make a type of it.
+                // One schema and no choice of two, as in OpenAI's own document: generators make a
+                // type of it.
                 content.insert("text/event-stream".to_owned(), json!({ "schema": schema }));
                 // Only a stream that has an end can end well.
                 let has_end = WITH_UNITS.contains(&method.name());
-                let end = if has_end { EVENTS_END } else { "It has no end of its own." };
+                let end = if has_end {
+                    EVENTS_END
+                } else {
+                    "It has no end of its own."
+                };
                 told.push(format!("{EVENTS} {end} {EVENTS_ERROR}"));
             } else {
                 content.insert("application/json".to_owned(), json!({ "schema": schema }));
@@ -328,7 +459,8 @@ impl Twin {
             }
         }
         let mut headers = json!({ "x-request-id": reference("headers", "RequestId") });
-        // A stream of the account's is shared by all who watch: none of the upstream's answers is theirs alone.
+        // A stream of the account's is shared by all who watch: none of the upstream's answers is
+        // theirs alone.
         let is_shared = self.methods[0].name() == "WatchConcurrency";
         if !is_shared {
             headers["x-featherless-request-id"] = reference("headers", "FeatherlessRequestId");
@@ -354,7 +486,10 @@ impl Twin {
         statuses.extend(if has_body { OF_BODY } else { &[] });
         statuses.sort_unstable();
         for status in statuses {
-            let (_, name, ..) = ERRORS.iter().find(|(number, ..)| *number == status).unwrap();
+            let (_, name, ..) = ERRORS
+                .iter()
+                .find(|(number, ..)| *number == status)
+                .unwrap();
             responses.insert(status.to_owned(), reference("responses", name));
         }
         Value::Object(responses)
@@ -365,10 +500,21 @@ fn rest_twin(pool: &DescriptorPool, method: &MethodDescriptor) -> (String, Strin
     let http = pool.get_extension_by_name("google.api.http").unwrap();
     let options = method.options();
     let rule = options.get_extension(&http);
-    let Reflected::Message(rule) = &*rule else { panic!("{}: no google.api.http", method.full_name()) };
-    let verb = ["get", "post"].into_iter().find(|verb| rule.has_field_by_name(verb));
+    let Reflected::Message(rule) = &*rule else {
+        panic!("{}: no google.api.http", method.full_name())
+    };
+    let verb = ["get", "post"]
+        .into_iter()
+        .find(|verb| rule.has_field_by_name(verb));
     let verb = verb.unwrap_or_else(|| panic!("{}: neither get nor post", method.full_name()));
-    (verb.to_owned(), rule.get_field_by_name(verb).unwrap().as_str().unwrap().to_owned())
+    (
+        verb.to_owned(),
+        rule.get_field_by_name(verb)
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned(),
+    )
 }
 
 /// The router's spelling of a path template.
@@ -385,8 +531,14 @@ fn path_parameters(template: &str) -> Vec<Value> {
     };
     match template.contains("{model=*/*}") {
         true => vec![
-            parameter("org", "What is before the slash of the model's id. Case-sensitive."),
-            parameter("name", "What is after the slash of the model's id. Case-sensitive."),
+            parameter(
+                "org",
+                "What is before the slash of the model's id. Case-sensitive.",
+            ),
+            parameter(
+                "name",
+                "What is after the slash of the model's id. Case-sensitive.",
+            ),
         ],
         false => Vec::new(),
     }
@@ -397,14 +549,24 @@ fn second_spelling(paths: &mut Map<String, Value>) {
     let mut operation = paths["/v1/models/{org}/{name}"]["get"].clone();
     operation["operationId"] = json!("getModelByName");
     let description = operation["description"].as_str().unwrap();
-    operation["description"] =
-        json!(format!("{description}\n\nThe id in one segment, its slash written as `%2F`: so OpenAI's SDKs ask."));
+    operation["description"] = json!(format!(
+        "{description}\n\nThe id in one segment, its slash written as `%2F`: so OpenAI's SDKs ask."
+    ));
     let parameters = operation["parameters"].as_array_mut().unwrap();
     parameters.remove(0);
     parameters[0]["description"] = json!("The model's id, or an alias. Case-sensitive.");
-    parameters[0]["schema"] = json!({ "type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX, "pattern": ID });
-    let after = paths.keys().position(|path| path == "/v1/models/{org}/{name}").unwrap() + 1;
-    paths.shift_insert(after, "/v1/models/{name}".to_owned(), json!({ "get": operation }));
+    parameters[0]["schema"] =
+        json!({ "type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX, "pattern": ID });
+    let after = paths
+        .keys()
+        .position(|path| path == "/v1/models/{org}/{name}")
+        .unwrap()
+        + 1;
+    paths.shift_insert(
+        after,
+        "/v1/models/{name}".to_owned(),
+        json!({ "get": operation }),
+    );
 }
 
 fn probes(paths: &mut Map<String, Value>) {
@@ -421,16 +583,26 @@ fn probes(paths: &mut Map<String, Value>) {
         } })
     };
     let alive = json!({ "200": plain("It is.") });
-    paths.insert("/healthz".to_owned(), probe("healthz", "Whether the gateway is alive", alive));
+    paths.insert(
+        "/healthz".to_owned(),
+        probe("healthz", "Whether the gateway is alive", alive),
+    );
     let ready = json!({
         "200": plain("It is."),
         "503": plain("Not now: it is about to stop, or has no key for the upstream. The text says which."),
     });
-    paths.insert("/readyz".to_owned(), probe("readyz", "Whether the gateway wants calls", ready));
+    paths.insert(
+        "/readyz".to_owned(),
+        probe("readyz", "Whether the gateway wants calls", ready),
+    );
 }
 
 fn error_schema() -> Value {
-    let mut types: Vec<&str> = ERRORS.iter().flat_map(|(_, _, types, _)| *types).copied().collect();
+    let mut types: Vec<&str> = ERRORS
+        .iter()
+        .flat_map(|(_, _, types, _)| *types)
+        .copied()
+        .collect();
     types.sort_unstable();
     types.dedup();
     json!({
@@ -461,8 +633,10 @@ fn error_responses() -> Value {
         if matches!(*status, "429" | "503") {
             headers["retry-after"] = reference("headers", "RetryAfter");
         }
-        let content = json!({ "application/json": { "schema": reference("schemas", "ErrorResponse") } });
-        let response = json!({ "description": description, "headers": headers, "content": content });
+        let content =
+            json!({ "application/json": { "schema": reference("schemas", "ErrorResponse") } });
+        let response =
+            json!({ "description": description, "headers": headers, "content": content });
         ((*name).to_owned(), response)
     });
     Value::Object(responses.collect())
@@ -544,11 +718,20 @@ fn reference(section: &str, name: &str) -> Value {
     json!({ "$ref": format!("#/components/{section}/{name}") })
 }
 
-/// A comment without what it says of errors and of REST: the former are gRPC's, and here both are told at length.
+/// A comment without what it says of errors and of REST: the former are gRPC's, and here both are
+/// told at length.
 fn without_grpc(comment: &str) -> String {
-    let is_ours = |paragraph: &&str| !paragraph.starts_with("Errors: ") && !paragraph.starts_with("The REST twin is ");
+    let is_ours = |paragraph: &&str| {
+        !paragraph.starts_with("Errors: ") && !paragraph.starts_with("The REST twin is ")
+    };
     let paragraphs = comment.split("\n\n").filter(is_ours);
-    let paragraphs = paragraphs.map(|paragraph| paragraph.split("Errors are those of ").next().unwrap().trim());
+    let paragraphs = paragraphs.map(|paragraph| {
+        paragraph
+            .split("Errors are those of ")
+            .next()
+            .unwrap()
+            .trim()
+    });
     paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 
@@ -564,7 +747,14 @@ fn tag_of(service: &str) -> &str {
 
 /// The first sentence, without its full stop.
 fn summary(comment: &str) -> &str {
-    comment.split(". ").next().unwrap().split('\n').next().unwrap().trim_end_matches('.')
+    comment
+        .split(". ")
+        .next()
+        .unwrap()
+        .split('\n')
+        .next()
+        .unwrap()
+        .trim_end_matches('.')
 }
 
 fn lower_camel(name: &str) -> String {

@@ -1,9 +1,12 @@
-//! What the protobuf codec must know of a message to tell how much memory it will take, before it is decoded: `Shape`s, by
-//! rule from the descriptors. And the fields that are boxed, so that a message without them is small.
+//! What the protobuf codec must know of a message to tell how much memory it will take, before it
+//! is decoded: `Shape`s, by rule from the descriptors. And the fields that are boxed, so that a
+//! message without them is small.
 
 use std::fmt::Write;
 
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
+use prost_types::{
+    DescriptorProto, FieldDescriptorProto, FileDescriptorSet, field_descriptor_proto::Type,
+};
 
 use super::{
     json_rules::map_value,
@@ -43,21 +46,31 @@ pub fn is_boxed(path: &str) -> bool {
 
 /// The shape of every message, as Rust source to be included where the messages are.
 pub fn generate(contract: &FileDescriptorSet) -> String {
-    let messages: Vec<_> = contract.file.iter().flat_map(|file| &file.message_type).collect();
+    let messages: Vec<_> = contract
+        .file
+        .iter()
+        .flat_map(|file| &file.message_type)
+        .collect();
     for path in BOXED {
         let (owner, field) = path.split_once('.').unwrap();
         let is_there = messages.iter().any(|message| {
             message.name() == owner
-                && message
-                    .field
-                    .iter()
-                    .any(|other| other.name() == field && other.r#type() == Type::Message && !is_list(other))
+                && message.field.iter().any(|other| {
+                    other.name() == field && other.r#type() == Type::Message && !is_list(other)
+                })
         });
-        assert!(is_there, "{path}: no such message within a message, which could be boxed");
+        assert!(
+            is_there,
+            "{path}: no such message within a message, which could be boxed"
+        );
     }
     let mut code = String::new();
     for message in messages {
-        let fields: String = message.field.iter().filter_map(|field| shape_of(message, field)).collect();
+        let fields: String = message
+            .field
+            .iter()
+            .filter_map(|field| shape_of(message, field))
+            .collect();
         let name = message.name();
         write!(
             code,
@@ -90,12 +103,20 @@ fn shape_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> Option<S
     let within = || field.type_name().rsplit('.').next().unwrap();
     let kind = match field.r#type() {
         Type::Message if map_value(message, field).is_some() => {
-            let value = if map_value(message, field) == Some(Type::Double) { "f64" } else { "String" };
+            let value = if map_value(message, field) == Some(Type::Double) {
+                "f64"
+            } else {
+                "String"
+            };
             format!("Map(crate::proto::bounds::entry::<{value}>())")
         }
         Type::Message => {
             let boxed = is_boxed(&path);
-            format!("Message {{ shape: <{} as crate::proto::bounds::Bounded>::SHAPE, is_boxed: {boxed} }}", within())
+            format!(
+                "Message {{ shape: <{} as crate::proto::bounds::Bounded>::SHAPE, is_boxed: \
+                 {boxed} }}",
+                within()
+            )
         }
         Type::String | Type::Bytes if is_list(field) => "Text".to_owned(),
         Type::Int32 if is_list(field) => "Varints(4)".to_owned(),
@@ -104,7 +125,8 @@ fn shape_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> Option<S
         _ => return None,
     };
     Some(format!(
-        "            crate::proto::bounds::Field {{ number: {}, name: {:?}, limit: {limit}, kind: crate::proto::bounds::Kind::{kind} }},\n",
+        "            crate::proto::bounds::Field {{ number: {}, name: {:?}, limit: {limit}, kind: \
+         crate::proto::bounds::Kind::{kind} }},\n",
         field.number(),
         field.name(),
     ))

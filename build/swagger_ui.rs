@@ -1,7 +1,8 @@
 //! Takes what the API page needs out of the crate that carries Swagger UI, for the binary to embed.
 //!
-//! The crate is a zip archive. What is deflated in there is deflated in gzip too, so each file is wrapped anew rather than
-//! unpacked: the binary holds 0.4 MB instead of 1.7, and the browser does the unpacking.
+//! The crate is a zip archive. What is deflated in there is deflated in gzip too, so each file is
+//! wrapped anew rather than unpacked: the binary holds 0.4 MB instead of 1.7, and the browser does
+//! the unpacking.
 
 use std::{fs, path::Path};
 
@@ -24,7 +25,8 @@ const GZIP_HEAD: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff";
 pub fn write(out: &Path) -> std::io::Result<()> {
     for file in FILES {
         let path = format!("/dist/{file}");
-        let entry = central_entries().find(|entry| name(entry).ends_with(&path) && !name(entry).contains("flavors"));
+        let entry = central_entries()
+            .find(|entry| name(entry).ends_with(&path) && !name(entry).contains("flavors"));
         let gzip = gzip(entry.unwrap_or_else(|| panic!("Swagger UI without {file}")));
         fs::write(out.join(format!("{file}.gz")), gzip)?;
     }
@@ -34,11 +36,17 @@ pub fn write(out: &Path) -> std::io::Result<()> {
 /// The archive's directory, entry by entry.
 fn central_entries() -> impl Iterator<Item = &'static [u8]> {
     // The last record knows where the directory begins; after it comes nothing but a comment.
-    let end = ARCHIVE.windows(4).rposition(|bytes| bytes == CENTRAL_END).expect("a zip archive");
+    let end = ARCHIVE
+        .windows(4)
+        .rposition(|bytes| bytes == CENTRAL_END)
+        .expect("a zip archive");
     let mut rest = &ARCHIVE[number(ARCHIVE, end + 16, 4) as usize..end];
     std::iter::from_fn(move || {
         let entry = rest.starts_with(CENTRAL_ENTRY).then_some(rest)?;
-        let sizes: u32 = [28, 30, 32].into_iter().map(|at| number(entry, at, 2)).sum();
+        let sizes: u32 = [28, 30, 32]
+            .into_iter()
+            .map(|at| number(entry, at, 2))
+            .sum();
         rest = &rest[CENTRAL_ENTRY_BYTES + sizes as usize..];
         Some(entry)
     })
@@ -50,7 +58,11 @@ fn name(entry: &[u8]) -> &str {
 }
 
 fn gzip(entry: &[u8]) -> Vec<u8> {
-    assert!(number(entry, 10, 2) == DEFLATED, "{}: not deflated", name(entry));
+    assert!(
+        number(entry, 10, 2) == DEFLATED,
+        "{}: not deflated",
+        name(entry)
+    );
     let local = &ARCHIVE[number(entry, 42, 4) as usize..];
     let begin = LOCAL_ENTRY_BYTES + (number(local, 26, 2) + number(local, 28, 2)) as usize;
     let data = &local[begin..begin + number(entry, 20, 4) as usize];
@@ -59,5 +71,8 @@ fn gzip(entry: &[u8]) -> Vec<u8> {
 }
 
 fn number(bytes: &[u8], at: usize, length: usize) -> u32 {
-    bytes[at..at + length].iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
+    bytes[at..at + length]
+        .iter()
+        .rev()
+        .fold(0, |number, byte| number << 8 | u32::from(*byte))
 }

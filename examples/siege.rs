@@ -1,14 +1,15 @@
-//! A gateway under attack, to see whether it keeps its promises: a table of attacks, each for a few seconds, against the
-//! real program as a process of its own, in front of the emulator.
+//! A gateway under attack, to see whether it keeps its promises: a table of attacks, each for a few
+//! seconds, against the real program as a process of its own, in front of the emulator.
 //!
 //! ```text
 //! cargo build && cargo run --example siege
 //! ```
 //!
-//! For each attack it prints the memory that the gateway had before, at most, and after, and how long `/healthz` took for a
-//! bystander. A promise is broken if the attack itself says so, if a probe stays without an answer or takes too long, if
-//! memory grows beyond the attack's bound or doesn't come back, or if the next calls are not answered. Then the exit code
-//! is 1. An argument is the seconds that each attack lasts. Only addresses of this machine are called. Linux only.
+//! For each attack it prints the memory that the gateway had before, at most, and after, and how
+//! long `/healthz` took for a bystander. A promise is broken if the attack itself says so, if a
+//! probe stays without an answer or takes too long, if memory grows beyond the attack's bound or
+//! doesn't come back, or if the next calls are not answered. Then the exit code is 1. An argument
+//! is the seconds that each attack lasts. Only addresses of this machine are called. Linux only.
 
 #![allow(
     clippy::expect_used,
@@ -20,7 +21,9 @@
 
 use std::{env, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use featherwire::proto::v1::{ChatMessage, CreateChatCompletionRequest, chat_service_client::ChatServiceClient};
+use featherwire::proto::v1::{
+    ChatMessage, CreateChatCompletionRequest, chat_service_client::ChatServiceClient,
+};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -47,19 +50,25 @@ const KEY: &str = "gw_live_siege_000000000000000000";
 /// How long an attack lasts, if it isn't said.
 const SECONDS: u64 = 2;
 
-/// What 99 of 100 probes take at most, in milliseconds. That is a goal for an optimized program. One that isn't, which is
-/// what `.ci/run` has, is ten times slower and beside its attackers on the same few cores: it is held to less, and to
-/// answering every probe at all.
+/// What 99 of 100 probes take at most, in milliseconds. That is a goal for an optimized program.
+/// One that isn't, which is what `.ci/run` has, is ten times slower and beside its attackers on the
+/// same few cores: it is held to less, and to answering every probe at all.
 const PROBE_GOAL_MS: f64 = 50.0;
-const PROBE_MAX_MS: f64 = if cfg!(debug_assertions) { 2000.0 } else { PROBE_GOAL_MS };
+const PROBE_MAX_MS: f64 = if cfg!(debug_assertions) {
+    2000.0
+} else {
+    PROBE_GOAL_MS
+};
 
-/// How many connections flood the gateway at a time: without optimization one takes as much of a core as several do with it.
+/// How many connections flood the gateway at a time: without optimization one takes as much of a
+/// core as several do with it.
 const FLOODS: usize = if cfg!(debug_assertions) { 1 } else { 4 };
 
 /// How long an attack may go on after its time, for the answers that are under way.
 const AFTERMATH_MAX: Duration = Duration::from_secs(40);
 
-/// How long memory may take to come back, and to what: twice what it was, or a little more for the allocator's breathing.
+/// How long memory may take to come back, and to what: twice what it was, or a little more for the
+/// allocator's breathing.
 const REST_MAX: Duration = Duration::from_secs(30);
 const REST_BYTES: f64 = 48.0 * 1024.0 * 1024.0;
 
@@ -81,24 +90,60 @@ struct Target {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let seconds = env::args().nth(1).map_or(SECONDS, |text| text.parse().expect("seconds"));
-    let emulator = ["emulator", "--listen", "127.0.0.1:0", "--emulator-units", "200", "--tokens-per-second", "0"];
-    let emulator = Process::start(&[&emulator[..], &["--emulator-models", "22000"]].concat(), &[], None).await;
+    let seconds = env::args()
+        .nth(1)
+        .map_or(SECONDS, |text| text.parse().expect("seconds"));
+    let emulator = [
+        "emulator",
+        "--listen",
+        "127.0.0.1:0",
+        "--emulator-units",
+        "200",
+        "--tokens-per-second",
+        "0",
+    ];
+    let emulator = Process::start(
+        &[&emulator[..], &["--emulator-models", "22000"]].concat(),
+        &[],
+        None,
+    )
+    .await;
     let misleading = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let misled_by = format!("http://{}", misleading.local_addr().unwrap());
     tokio::spawn(attacks::endless_heads(misleading));
     let gateways = [
         (Against::Usual, gateway(&emulator.url, &[], None).await),
-        (Against::Starved, gateway(&emulator.url, &[], Some(DESCRIPTORS)).await),
+        (
+            Against::Starved,
+            gateway(&emulator.url, &[], Some(DESCRIPTORS)).await,
+        ),
         (
             Against::Misled,
-            gateway(&misled_by, &["--first-token-timeout", "2s", "--units", "0", "--retries", "0"], None).await,
+            gateway(
+                &misled_by,
+                &[
+                    "--first-token-timeout",
+                    "2s",
+                    "--units",
+                    "0",
+                    "--retries",
+                    "0",
+                ],
+                None,
+            )
+            .await,
         ),
     ];
-    println!("{:34} {:>26} {:>18}  verdict", "attack", "MiB before, most, after", "probe ms p50, p99");
+    println!(
+        "{:34} {:>26} {:>18}  verdict",
+        "attack", "MiB before, most, after", "probe ms p50, p99"
+    );
     let mut broken = 0;
     for attack in ATTACKS {
-        let (_, gateway) = gateways.iter().find(|(against, _)| *against == attack.against).unwrap();
+        let (_, gateway) = gateways
+            .iter()
+            .find(|(against, _)| *against == attack.against)
+            .unwrap();
         broken += usize::from(!besiege(attack, gateway, Duration::from_secs(seconds)).await);
     }
     println!("{} attacks, {broken} broken promises", ATTACKS.len());
@@ -109,14 +154,31 @@ async fn main() -> ExitCode {
             broken += 1;
         }
     }
-    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if broken == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 async fn gateway(upstream: &str, flags: &[&str], descriptors: Option<usize>) -> Process {
     let upstream = format!("{upstream}/v1");
-    let environment =
-        [("FEATHERLESS_BASE_URL", &*upstream), ("FEATHERLESS_API_KEY", "any"), ("FEATHERWIRE_API_KEYS", KEY)];
-    let flags = [&["serve", "--listen", "127.0.0.1:0", "--circuit-failures", "0"], flags].concat();
+    let environment = [
+        ("FEATHERLESS_BASE_URL", &*upstream),
+        ("FEATHERLESS_API_KEY", "any"),
+        ("FEATHERWIRE_API_KEYS", KEY),
+    ];
+    let flags = [
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--circuit-failures",
+            "0",
+        ],
+        flags,
+    ]
+    .concat();
     Process::start(&flags, &environment, descriptors).await
 }
 
@@ -126,7 +188,10 @@ async fn besiege(attack: &Attack, gateway: &Process, time: Duration) -> bool {
     if !is_misled {
         // What is made at the first use, and stays, is made now.
         if let Err(fault) = next_calls(&target(gateway, time)).await {
-            println!("{:34} {:>45}  BROKEN before the attack: {fault}", attack.name, "");
+            println!(
+                "{:34} {:>45}  BROKEN before the attack: {fault}",
+                attack.name, ""
+            );
             return false;
         }
     }
@@ -136,7 +201,11 @@ async fn besiege(attack: &Attack, gateway: &Process, time: Duration) -> bool {
     let attacked = timeout(time + AFTERMATH_MAX, (attack.attack)(Arc::clone(&target))).await;
     let seen = bystander.end();
     let mut faults = Vec::new();
-    faults.extend(attacked.unwrap_or_else(|_| Err("a call doesn't end".to_owned())).err());
+    faults.extend(
+        attacked
+            .unwrap_or_else(|_| Err("a call doesn't end".to_owned()))
+            .err(),
+    );
     if !is_misled {
         faults.extend(next_calls(&target).await.err());
     }
@@ -164,7 +233,11 @@ fn target(gateway: &Process, time: Duration) -> Arc<Target> {
         address: gateway.url.trim_start_matches("http://").parse().unwrap(),
         url: gateway.url.clone(),
         numbers: gateway.numbers(),
-        http: reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap(),
+        http: reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+            .unwrap(),
         until: Instant::now() + time,
     })
 }
@@ -184,7 +257,10 @@ fn faults_of(seen: &Seen, before: f64, after: f64, memory_mib: f64) -> Vec<Strin
         faults.push("the gateway is gone".to_owned());
     }
     if after > bound_at_rest(before) {
-        faults.push(format!("memory didn't come back within {} s", REST_MAX.as_secs()));
+        faults.push(format!(
+            "memory didn't come back within {} s",
+            REST_MAX.as_secs()
+        ));
     }
     faults
 }
@@ -205,27 +281,55 @@ async fn at_rest(gateway: &Process, before: f64) -> f64 {
 /// The first calls after an attack, over new connections: one through each door.
 async fn next_calls(target: &Target) -> Result<(), String> {
     let calls = async {
-        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+            .unwrap();
         let body =
             json!({"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}).to_string();
-        let post = http.post(format!("{}/v1/chat/completions", target.url)).header("x-api-key", KEY);
-        let answer = post.header("content-type", "application/json").body(body).send().await;
-        let status = answer.map_err(|error| format!("the next call over REST: {error:?}"))?.status();
+        let post = http
+            .post(format!("{}/v1/chat/completions", target.url))
+            .header("x-api-key", KEY);
+        let answer = post
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await;
+        let status = answer
+            .map_err(|error| format!("the next call over REST: {error:?}"))?
+            .status();
         if status != 200 {
             return Err(format!("the next call over REST: {status}"));
         }
-        let channel = target.endpoint().connect().await.map_err(|error| format!("no connection for gRPC: {error}"))?;
+        let channel = target
+            .endpoint()
+            .connect()
+            .await
+            .map_err(|error| format!("no connection for gRPC: {error}"))?;
         let content = Some("hi".to_owned());
-        let message = ChatMessage { role: "user".to_owned(), content, ..ChatMessage::default() };
+        let message = ChatMessage {
+            role: "user".to_owned(),
+            content,
+            ..ChatMessage::default()
+        };
         let mut request = Request::new(CreateChatCompletionRequest {
             model: MODEL.to_owned(),
             messages: vec![message],
             max_tokens: Some(5),
             ..Default::default()
         });
-        request.metadata_mut().insert("x-api-key", KEY.parse().unwrap());
-        let answer = ChatServiceClient::new(channel).create_chat_completion(request).await;
-        answer.map(drop).map_err(|status| format!("the next call over gRPC: {status}"))
+        request
+            .metadata_mut()
+            .insert("x-api-key", KEY.parse().unwrap());
+        let answer = ChatServiceClient::new(channel)
+            .create_chat_completion(request)
+            .await;
+        answer
+            .map(drop)
+            .map_err(|status| format!("the next call over gRPC: {status}"))
     };
-    timeout(NEXT_CALL_TIMEOUT, calls).await.unwrap_or_else(|_| Err("the next call isn't answered".to_owned()))
+    timeout(NEXT_CALL_TIMEOUT, calls)
+        .await
+        .unwrap_or_else(|_| Err("the next call isn't answered".to_owned()))
 }

@@ -1,13 +1,15 @@
-//! A gateway under mixed load for a while, to see whether it keeps anything: memory, descriptors, units.
+//! A gateway under mixed load for a while, to see whether it keeps anything: memory, descriptors,
+//! units.
 //!
 //! ```text
 //! cargo build --release && cargo run --release --example soak -- 10
 //! ```
 //!
-//! runs `featherwire serve` for 10 minutes, and `featherwire emulator`, as processes of their own (the program beside this
-//! one, or the one that `FEATHERWIRE` names) under calls through REST and gRPC: good ones and all the emulator's faults,
-//! some left by their callers, some with deadlines, some unread. Now and then all callers pause, and what the gateway then
-//! holds is what it keeps: under load its memory swings with the largest answers that happen to be under way. It ends with
+//! runs `featherwire serve` for 10 minutes, and `featherwire emulator`, as processes of their own
+//! (the program beside this one, or the one that `FEATHERWIRE` names) under calls through REST and
+//! gRPC: good ones and all the emulator's faults, some left by their callers, some with deadlines,
+//! some unread. Now and then all callers pause, and what the gateway then holds is what it keeps:
+//! under load its memory swings with the largest answers that happen to be under way. It ends with
 //! a verdict, and the exit code says the same. Linux only: it reads `/proc`.
 
 #![allow(
@@ -56,8 +58,8 @@ const CHANNELS: usize = 8;
 const ROUND: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// How long the gateway may take to give everything back: it keeps idle upstream connections for 50 s, and looks for those
-/// that have been idle for so long only as often.
+/// How long the gateway may take to give everything back: it keeps idle upstream connections for 50
+/// s, and looks for those that have been idle for so long only as often.
 const REST_MAX: Duration = Duration::from_secs(120);
 
 /// By how much the memory at rest may grow in the second half: the allocator's own breathing.
@@ -97,11 +99,24 @@ enum End {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let minutes: f64 = env::args().nth(1).map_or(10.0, |text| text.parse().expect("minutes"));
-    let emulator = ["emulator", "--listen", "127.0.0.1:0", "--emulator-units", "200", "--tokens-per-second", "400"];
+    let minutes: f64 = env::args()
+        .nth(1)
+        .map_or(10.0, |text| text.parse().expect("minutes"));
+    let emulator = [
+        "emulator",
+        "--listen",
+        "127.0.0.1:0",
+        "--emulator-units",
+        "200",
+        "--tokens-per-second",
+        "400",
+    ];
     let emulator = Process::start(&emulator, &[], None).await;
     let upstream = format!("{}/v1", emulator.url);
-    let environment = [("FEATHERLESS_BASE_URL", upstream.as_str()), ("FEATHERLESS_API_KEY", "any")];
+    let environment = [
+        ("FEATHERLESS_BASE_URL", upstream.as_str()),
+        ("FEATHERLESS_API_KEY", "any"),
+    ];
     let server = Process::start(SERVE, &environment, None).await;
     let (address, proc) = (server.url.clone(), server.numbers());
     let ends = Arc::<Ends>::default();
@@ -111,7 +126,10 @@ async fn main() -> ExitCode {
     load.call_once().await;
     drop(load);
     let descriptors_before = rest(&proc, None).await;
-    println!("{CALLERS} callers for {minutes} minutes at {address}; {descriptors_before} descriptors at rest");
+    println!(
+        "{CALLERS} callers for {minutes} minutes at {address}; {descriptors_before} descriptors \
+         at rest"
+    );
 
     let load = Arc::new(Load::new(&address).await);
     let begun = Instant::now();
@@ -136,16 +154,29 @@ async fn main() -> ExitCode {
         ),
         (
             growth <= GROWTH_BYTES_MAX,
-            format!("memory at rest in the second half: {:+.1} MiB (by its slope)", mib(growth)),
+            format!(
+                "memory at rest in the second half: {:+.1} MiB (by its slope)",
+                mib(growth)
+            ),
         ),
-        (units_after == json!(0), format!("units held after: {units_after}")),
-        (ends.broken.load(Relaxed) == 0, format!("calls broken: {}", ends.broken.load(Relaxed))),
+        (
+            units_after == json!(0),
+            format!("units held after: {units_after}"),
+        ),
+        (
+            ends.broken.load(Relaxed) == 0,
+            format!("calls broken: {}", ends.broken.load(Relaxed)),
+        ),
         (exit.success(), format!("the server's end: {exit}")),
     ];
     for (is_good, what) in &verdicts {
         println!("{} {what}", if *is_good { "ok  " } else { "FAIL" });
     }
-    if verdicts.iter().all(|(is_good, _)| *is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if verdicts.iter().all(|(is_good, _)| *is_good) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 const SERVE: &[&str] = &[
@@ -166,7 +197,8 @@ const SERVE: &[&str] = &[
     "50ms",
 ];
 
-/// Everybody calls for a while, and waits for the end of what they began. Tells the most memory that was seen, in bytes.
+/// Everybody calls for a while, and waits for the end of what they began. Tells the most memory
+/// that was seen, in bytes.
 async fn round(load: &Arc<Load>, ends: &Arc<Ends>, proc: &Numbers) -> f64 {
     let until = Instant::now() + ROUND;
     let mut callers = JoinSet::new();
@@ -194,7 +226,8 @@ async fn round(load: &Arc<Load>, ends: &Arc<Ends>, proc: &Numbers) -> f64 {
 fn report(begun: Instant, busy: f64, kept: f64, proc: &Numbers, ends: &Ends) {
     let of = |counter: &AtomicU64| counter.load(Relaxed);
     println!(
-        "{:5.0} s  {:6.1} MiB at most  {:6.1} MiB at rest  {:4} descriptors  {} done  {} failed  {} cancelled  {} broken",
+        "{:5.0} s  {:6.1} MiB at most  {:6.1} MiB at rest  {:4} descriptors  {} done  {} failed  \
+         {} cancelled  {} broken",
         begun.elapsed().as_secs_f64(),
         mib(busy),
         mib(kept),
@@ -206,7 +239,8 @@ fn report(begun: Instant, busy: f64, kept: f64, proc: &Numbers, ends: &Ends) {
     );
 }
 
-/// Waits until no connection is left, or there are as few descriptors as there should be. Tells how many there are.
+/// Waits until no connection is left, or there are as few descriptors as there should be. Tells how
+/// many there are.
 async fn rest(proc: &Numbers, goal: Option<usize>) -> usize {
     let until = Instant::now() + REST_MAX;
     // Without a goal: as long as idle connections are kept.
@@ -227,8 +261,13 @@ fn growth(samples: &[(f64, f64)]) -> f64 {
         up += (at - time) * (bytes - memory);
         along += (at - time).powi(2);
     }
-    let seconds = samples.last().map_or(0.0, |last| last.0) - samples.first().map_or(0.0, |first| first.0);
-    if along > 0.0 { up / along * seconds } else { 0.0 }
+    let seconds =
+        samples.last().map_or(0.0, |last| last.0) - samples.first().map_or(0.0, |first| first.0);
+    if along > 0.0 {
+        up / along * seconds
+    } else {
+        0.0
+    }
 }
 
 /// The callers' side.
@@ -242,15 +281,28 @@ impl Load {
     async fn new(address: &str) -> Self {
         let mut channels = Vec::new();
         for _ in 0..CHANNELS {
-            channels.push(Channel::from_shared(address.to_owned()).unwrap().connect().await.unwrap());
+            channels.push(
+                Channel::from_shared(address.to_owned())
+                    .unwrap()
+                    .connect()
+                    .await
+                    .unwrap(),
+            );
         }
-        Self { address: address.to_owned(), http: client(), channels }
+        Self {
+            address: address.to_owned(),
+            http: client(),
+            channels,
+        }
     }
 
     /// A good call through each door.
     async fn call_once(&self) {
         for is_stream in [true, false] {
-            assert!(matches!(self.rest(MODEL, is_stream, None, &self.http).await, End::Done));
+            assert!(matches!(
+                self.rest(MODEL, is_stream, None, &self.http).await,
+                End::Done
+            ));
             assert!(matches!(self.grpc(MODEL, is_stream, None).await, End::Done));
         }
     }
@@ -265,23 +317,40 @@ impl Load {
             if fastrand::bool() {
                 // Mostly connections that stay, and now and then a new one.
                 let fresh = (fastrand::u8(..8) == 0).then(client);
-                self.rest(model, is_stream, limit.as_deref(), fresh.as_ref().unwrap_or(&self.http)).await
+                self.rest(
+                    model,
+                    is_stream,
+                    limit.as_deref(),
+                    fresh.as_ref().unwrap_or(&self.http),
+                )
+                .await
             } else {
                 self.grpc(model, is_stream, limit.as_deref()).await
             }
         };
         match fastrand::u8(..10) {
-            0 | 1 => timeout(Duration::from_millis(fastrand::u64(..400)), call).await.unwrap_or(End::Cancelled),
+            0 | 1 => timeout(Duration::from_millis(fastrand::u64(..400)), call)
+                .await
+                .unwrap_or(End::Cancelled),
             2 => self.unread().await,
             _ => call.await,
         }
     }
 
-    async fn rest(&self, model: &str, is_stream: bool, limit: Option<&str>, http: &reqwest::Client) -> End {
+    async fn rest(
+        &self,
+        model: &str,
+        is_stream: bool,
+        limit: Option<&str>,
+        http: &reqwest::Client,
+    ) -> End {
         let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": is_stream});
-        let post =
-            http.post(format!("{}/v1/chat/completions", self.address)).header("content-type", "application/json");
-        let post = limit.into_iter().fold(post, |post, limit| post.header("x-request-timeout-ms", limit));
+        let post = http
+            .post(format!("{}/v1/chat/completions", self.address))
+            .header("content-type", "application/json");
+        let post = limit.into_iter().fold(post, |post, limit| {
+            post.header("x-request-timeout-ms", limit)
+        });
         let response = match post.body(body.to_string()).send().await {
             Ok(response) => response,
             Err(error) => return End::Broken(format!("REST {model}: {error:?}")),
@@ -292,9 +361,13 @@ impl Load {
             Ok(text) if status == 500 || text.contains("\"internal_error\"") => {
                 End::Broken(format!("REST {model}: {text}"))
             }
-            Ok(text) if status == 200 && (!is_stream || text.ends_with("data: [DONE]\n\n")) => End::Done,
+            Ok(text) if status == 200 && (!is_stream || text.ends_with("data: [DONE]\n\n")) => {
+                End::Done
+            }
             Ok(text) if text.contains("\"error\"") => End::Failed,
-            Ok(_) => End::Broken(format!("REST {model}: an answer without an end, status {status}")),
+            Ok(_) => End::Broken(format!(
+                "REST {model}: an answer without an end, status {status}"
+            )),
         }
     }
 
@@ -328,11 +401,18 @@ impl Load {
         }
     }
 
-    /// A stream larger than its window, held unread until the gateway has given it up or nearly so. It has a connection of
-    /// its own: what isn't read of it fills the connection's window too, and would hold up the calls beside it.
+    /// A stream larger than its window, held unread until the gateway has given it up or nearly so.
+    /// It has a connection of its own: what isn't read of it fills the connection's window too, and
+    /// would hold up the calls beside it.
     async fn unread(&self) -> End {
-        let channel = Channel::from_shared(self.address.clone()).unwrap().connect().await.unwrap();
-        let held = ChatServiceClient::new(channel).stream_chat_completion(request("emulator/giant-line", None)).await;
+        let channel = Channel::from_shared(self.address.clone())
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        let held = ChatServiceClient::new(channel)
+            .stream_chat_completion(request("emulator/giant-line", None))
+            .await;
         sleep(Duration::from_millis(fastrand::u64(500..2000))).await;
         drop(held);
         End::Cancelled
@@ -346,8 +426,14 @@ impl Load {
     async fn units(&self) -> Value {
         let mut used = Value::Null;
         for _ in 0..50 {
-            let answer = self.http.get(format!("{}/v1/concurrency", self.address)).send().await.unwrap();
-            let concurrency: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+            let answer = self
+                .http
+                .get(format!("{}/v1/concurrency", self.address))
+                .send()
+                .await
+                .unwrap();
+            let concurrency: Value =
+                serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
             used = concurrency["used_cost"].clone();
             if used == json!(0) {
                 break;
@@ -360,17 +446,30 @@ impl Load {
 
 fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap()
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+        .unwrap()
 }
 
 fn request(model: &str, limit: Option<&str>) -> Request<CreateChatCompletionRequest> {
     let content = Some("hi".to_owned());
-    let message = ChatMessage { role: "user".to_owned(), content, ..ChatMessage::default() };
-    let request =
-        CreateChatCompletionRequest { model: model.to_owned(), messages: vec![message], ..Default::default() };
+    let message = ChatMessage {
+        role: "user".to_owned(),
+        content,
+        ..ChatMessage::default()
+    };
+    let request = CreateChatCompletionRequest {
+        model: model.to_owned(),
+        messages: vec![message],
+        ..Default::default()
+    };
     let mut request = Request::new(request);
     if let Some(limit) = limit {
-        request.metadata_mut().insert("x-request-timeout-ms", limit.parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("x-request-timeout-ms", limit.parse().unwrap());
     }
     request
 }

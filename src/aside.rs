@@ -1,5 +1,5 @@
-//! Work on large bodies, off the runtime's workers: reading and writing tens of MiB takes a while, in which a worker could
-//! do nothing else, not even answer a probe.
+//! Work on large bodies, off the runtime's workers: reading and writing tens of MiB takes a while,
+//! in which a worker could do nothing else, not even answer a probe.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -16,15 +16,16 @@ use tokio::{
 
 use crate::error::{Error, Kind, Result};
 
-/// From this size on, in bytes, a body is worked on aside. Below it, that takes less than the change of threads is worth.
+/// From this size on, in bytes, a body is worked on aside. Below it, that takes less than the
+/// change of threads is worth.
 pub const LARGE_BYTES: usize = 256 * 1024;
 
-/// How many large bodies are worked on at once: each takes several times its size while that goes on. One core is left
-/// for all else.
+/// How many large bodies are worked on at once: each takes several times its size while that goes
+/// on. One core is left for all else.
 const AT_ONCE_MAX: usize = 2;
 
-/// How long a large body may wait for its turn: each turn takes less than a second, so that what waits this long is behind
-/// more than a hundred others.
+/// How long a large body may wait for its turn: each turn takes less than a second, so that what
+/// waits this long is behind more than a hundred others.
 pub const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// When a caller may come again whose body waited in vain.
@@ -41,19 +42,24 @@ static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::ne
 #[derive(Debug)]
 pub struct Turn(#[allow(dead_code, reason = "held")] OwnedSemaphorePermit);
 
-/// Waits for the turn to work on a large body: first come, first served, and for [`TURN_TIMEOUT`] at most.
+/// Waits for the turn to work on a large body: first come, first served, and for [`TURN_TIMEOUT`]
+/// at most.
 ///
 /// # Errors
-/// Unavailable, if the turn has not come by then. Internal; never, since nobody closes the semaphore.
+/// Unavailable, if the turn has not come by then. Internal; never, since nobody closes the
+/// semaphore.
 pub async fn turn() -> Result<Turn> {
     let permit = timeout(TURN_TIMEOUT, Arc::clone(&TURNS).acquire_owned()).await;
-    permit.map_err(|_| too_many())?.map(Turn).map_err(Error::internal)
+    permit
+        .map_err(|_| too_many())?
+        .map(Turn)
+        .map_err(Error::internal)
 }
 
 fn too_many() -> Error {
     let message = format!(
-        "The gateway reads and writes as many large bodies as it can, and this one has waited {} s for its turn: try again \
-         later, or send less",
+        "The gateway reads and writes as many large bodies as it can, and this one has waited {} \
+         s for its turn: try again later, or send less",
         TURN_TIMEOUT.as_secs()
     );
     Error::new(Kind::Unavailable, "too_many_large_bodies", message).with_retry_after(RETRY_AFTER)
@@ -62,16 +68,22 @@ fn too_many() -> Error {
 /// Waits for all turns and takes them, so that nobody else has one while they are held.
 #[cfg(test)]
 pub(crate) async fn all_turns() -> OwnedSemaphorePermit {
-    Arc::clone(&TURNS).acquire_many_owned(u32::try_from(*AT_ONCE).unwrap()).await.unwrap()
+    Arc::clone(&TURNS)
+        .acquire_many_owned(u32::try_from(*AT_ONCE).unwrap())
+        .await
+        .unwrap()
 }
 
-/// Does work on a body of this many bytes, aside if that is large. A caller who leaves doesn't stop work that has begun;
-/// all that it holds goes with its end, which is near.
+/// Does work on a body of this many bytes, aside if that is large. A caller who leaves doesn't stop
+/// work that has begun; all that it holds goes with its end, which is near.
 ///
 /// # Errors
-/// Unavailable, if it is large and its turn has not come within [`TURN_TIMEOUT`]. Internal, if there is no thread for it:
-/// the runtime ends.
-pub async fn run<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+/// Unavailable, if it is large and its turn has not come within [`TURN_TIMEOUT`]. Internal, if
+/// there is no thread for it: the runtime ends.
+pub async fn run<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
     if bytes <= LARGE_BYTES {
         return Ok(work());
     }
@@ -88,12 +100,18 @@ pub async fn run<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Sen
     }
 }
 
-/// Does work on a body of this many bytes on this thread. If that is large, the other tasks of the worker move to another
-/// thread first. For work that can't be awaited.
+/// Does work on a body of this many bytes on this thread. If that is large, the other tasks of the
+/// worker move to another thread first. For work that can't be awaited.
 pub fn here<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    let is_worker =
-        || Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if bytes > LARGE_BYTES && is_worker() { block_in_place(work) } else { work() }
+    let is_worker = || {
+        Handle::try_current()
+            .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+    };
+    if bytes > LARGE_BYTES && is_worker() {
+        block_in_place(work)
+    } else {
+        work()
+    }
 }
 
 #[cfg(test)]
@@ -109,7 +127,10 @@ mod tests {
     async fn small_work_stays_and_large_work_goes_aside_few_at_a_time() {
         static RUNNING: AtomicUsize = AtomicUsize::new(0);
         let worker = thread::current().id();
-        assert_eq!(run(LARGE_BYTES, || thread::current().id()).await.unwrap(), worker);
+        assert_eq!(
+            run(LARGE_BYTES, || thread::current().id()).await.unwrap(),
+            worker
+        );
         let large = (0..8).map(|_| {
             run(LARGE_BYTES + 1, move || {
                 assert_ne!(thread::current().id(), worker);
@@ -119,7 +140,11 @@ mod tests {
                 running
             })
         });
-        let most = futures_util::future::join_all(large).await.into_iter().map(Result::unwrap).max();
+        let most = futures_util::future::join_all(large)
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .max();
         assert!(most.unwrap() <= AT_ONCE_MAX);
     }
 

@@ -1,4 +1,5 @@
-//! Compressed data: undone within a bound, and done. In pieces, so that other calls get their turns in between.
+//! Compressed data: undone within a bound, and done. In pieces, so that other calls get their turns
+//! in between.
 //!
 //! The doors differ in the headers that name a coding; what it means is the same.
 
@@ -11,7 +12,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use flate2::{Compression, read::DeflateDecoder, read::MultiGzDecoder, read::ZlibDecoder, write::GzEncoder};
+use flate2::{
+    Compression, read::DeflateDecoder, read::MultiGzDecoder, read::ZlibDecoder, write::GzEncoder,
+};
 use http_body::{Body, Frame};
 use ruzstd::decoding::StreamingDecoder;
 
@@ -51,7 +54,9 @@ pub enum Undecodable {
 impl Coding {
     /// The coding that headers call so, in any letter case.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Gzip, Self::Deflate, Self::Zstd].into_iter().find(|coding| name.eq_ignore_ascii_case(coding.name()))
+        [Self::Gzip, Self::Deflate, Self::Zstd]
+            .into_iter()
+            .find(|coding| name.eq_ignore_ascii_case(coding.name()))
     }
 
     /// What headers call it.
@@ -77,8 +82,12 @@ impl Coding {
         let (mut piece, mut bytes_left) = (Vec::new(), bytes_max);
         loop {
             piece.clear();
-            let read = (&mut decoder).take(PIECE_BYTES as u64).read_to_end(&mut piece);
-            match read.map_err(|error| Undecodable::Broken("it is broken, or not complete", Some(error)))? {
+            let read = (&mut decoder)
+                .take(PIECE_BYTES as u64)
+                .read_to_end(&mut piece);
+            match read.map_err(|error| {
+                Undecodable::Broken("it is broken, or not complete", Some(error))
+            })? {
                 0 => return Ok(()),
                 bytes => bytes_left = bytes_left.checked_sub(bytes).ok_or(Undecodable::TooLarge)?,
             }
@@ -87,10 +96,16 @@ impl Coding {
         }
     }
 
-    fn decoder(self, data: &[u8], bytes_max: usize) -> Result<Box<dyn Read + Send + '_>, Undecodable> {
+    fn decoder(
+        self,
+        data: &[u8],
+        bytes_max: usize,
+    ) -> Result<Box<dyn Read + Send + '_>, Undecodable> {
         if self == Self::Zstd {
             match zstd_window(data) {
-                Some((window, true)) if window > bytes_max as u64 => return Err(Undecodable::TooLarge),
+                Some((window, true)) if window > bytes_max as u64 => {
+                    return Err(Undecodable::TooLarge);
+                }
                 Some((window, false)) if window > ZSTD_WINDOW_MAX => {
                     return Err(Undecodable::Broken("its window is over 8 MiB", None));
                 }
@@ -102,7 +117,8 @@ impl Coding {
             Self::Deflate if is_zlib(data) => Box::new(ZlibDecoder::new(data)),
             Self::Deflate => Box::new(DeflateDecoder::new(data)),
             Self::Zstd => {
-                let broken = |error| Undecodable::Broken("it is not zstd", Some(io::Error::other(error)));
+                let broken =
+                    |error| Undecodable::Broken("it is not zstd", Some(io::Error::other(error)));
                 Box::new(StreamingDecoder::new(data).map_err(broken)?)
             }
         })
@@ -114,7 +130,8 @@ fn is_zlib(data: &[u8]) -> bool {
     matches!(data, [first, second, ..] if first & 0x0f == 8 && u16::from_be_bytes([*first, *second]) % 31 == 0)
 }
 
-/// What a zstd frame needs in memory by its own word, and whether that is its content's size (RFC 8878, section 3.1.1).
+/// What a zstd frame needs in memory by its own word, and whether that is its content's size (RFC
+/// 8878, section 3.1.1).
 fn zstd_window(frame: &[u8]) -> Option<(u64, bool)> {
     const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
     let (&descriptor, rest) = frame.strip_prefix(&MAGIC)?.split_first()?;
@@ -127,7 +144,10 @@ fn zstd_window(frame: &[u8]) -> Option<(u64, bool)> {
     let dictionary_bytes = [0, 1, 2, 4].get(usize::from(descriptor & 3)).copied()?;
     let size_bytes = [1, 2, 4, 8].get(usize::from(descriptor >> 6)).copied()?;
     let size = rest.get(dictionary_bytes..dictionary_bytes + size_bytes)?;
-    let size = size.iter().rev().fold(0_u64, |size, byte| size << 8 | u64::from(*byte));
+    let size = size
+        .iter()
+        .rev()
+        .fold(0_u64, |size, byte| size << 8 | u64::from(*byte));
     // Two bytes count from 256.
     Some((if size_bytes == 2 { size + 256 } else { size }, true))
 }
@@ -144,12 +164,18 @@ pub struct Gzip {
 impl Gzip {
     /// A body of this.
     pub fn new(rest: Bytes) -> Self {
-        Self { rest, encoder: Some(GzEncoder::new(Vec::new(), Compression::fast())), has_yielded: true }
+        Self {
+            rest,
+            encoder: Some(GzEncoder::new(Vec::new(), Compression::fast())),
+            has_yielded: true,
+        }
     }
 
     /// Compresses one piece more. The compressor may keep what comes of it.
     fn advance(&mut self) -> io::Result<Vec<u8>> {
-        let Some(mut encoder) = self.encoder.take() else { return Ok(Vec::new()) };
+        let Some(mut encoder) = self.encoder.take() else {
+            return Ok(Vec::new());
+        };
         let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
         encoder.write_all(&piece)?;
         if self.rest.is_empty() {
@@ -165,7 +191,10 @@ impl Body for Gzip {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
         if this.encoder.is_none() {
             return Poll::Ready(None);
@@ -200,7 +229,10 @@ mod tests {
         assert_eq!(frame(&[0, 13 << 3 | 1]), Some((9 * 1024 * 1024, false)));
         assert_eq!(frame(&[0x20, 7]), Some((7, true)));
         assert_eq!(frame(&[0x60, 1, 0]), Some((257, true)));
-        assert_eq!(frame(&[0xe0, 0, 0, 0, 0, 1, 0, 0, 0]), Some((1 << 32, true)));
+        assert_eq!(
+            frame(&[0xe0, 0, 0, 0, 0, 1, 0, 0, 0]),
+            Some((1 << 32, true))
+        );
         assert_eq!(frame(&[0x20]), None);
         assert_eq!(zstd_window(b"{}"), None);
     }
@@ -208,10 +240,16 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_compressed_piece_by_piece_and_whole() {
         let text: String = (0..50_000).map(|number| format!("{number} ")).collect();
-        let compressed = Gzip::new(Bytes::from(text.clone())).collect().await.unwrap().to_bytes();
+        let compressed = Gzip::new(Bytes::from(text.clone()))
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes();
         assert!(compressed.len() < text.len() / 2);
         let mut read = String::new();
-        MultiGzDecoder::new(&compressed[..]).read_to_string(&mut read).unwrap();
+        MultiGzDecoder::new(&compressed[..])
+            .read_to_string(&mut read)
+            .unwrap();
         assert!(read == text);
     }
 

@@ -1,5 +1,5 @@
-//! File descriptors: every connection takes one, and the system gives a process only a limited number of them. This room
-//! raises the limit, recognises when it is reached, and tells the log so.
+//! File descriptors: every connection takes one, and the system gives a process only a limited
+//! number of them. This room raises the limit, recognises when it is reached, and tells the log so.
 
 use std::{
     io,
@@ -9,27 +9,37 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How often the log is told that descriptors have run out, at most. While they are short, every call meets it.
+/// How often the log is told that descriptors have run out, at most. While they are short, every
+/// call meets it.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// When the log was told last. The descriptors are the process's, and so is this.
 static TOLD_AT: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// Raises the process's soft limit to the hard one, which needs no rights. The soft one is 1024 on many systems, for the
-/// sake of programs that use `select`; this is none of them.
+/// Raises the process's soft limit to the hard one, which needs no rights. The soft one is 1024 on
+/// many systems, for the sake of programs that use `select`; this is none of them.
 pub fn raise_limit() {
     #[cfg(unix)]
     {
         use rustix::process::{Resource::Nofile, getrlimit, setrlimit};
         let limit = getrlimit(Nofile);
-        let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+        let raised = rustix::process::Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
         if raised == limit {
             return;
         }
         match setrlimit(Nofile, raised) {
-            Ok(()) => tracing::debug!(before = limit.current, now = raised.current, "limit of file descriptors raised"),
+            Ok(()) => tracing::debug!(
+                before = limit.current,
+                now = raised.current,
+                "limit of file descriptors raised"
+            ),
             // Some systems have a lower limit besides, and refuse.
-            Err(error) => tracing::debug!(%error, limit = limit.current, "limit of file descriptors not raised"),
+            Err(error) => {
+                tracing::debug!(%error, limit = limit.current, "limit of file descriptors not raised")
+            }
         }
     }
 }
@@ -47,7 +57,9 @@ pub fn have_run_out(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
         use rustix::io::Errno;
-        [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+        [Errno::MFILE, Errno::NFILE]
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
     }
     #[cfg(not(unix))]
     {
@@ -56,8 +68,8 @@ pub fn have_run_out(error: &io::Error) -> bool {
     }
 }
 
-/// Whether no descriptor is left at this moment. Some functions of the system, such as those that look up names, fail for
-/// want of one without saying so.
+/// Whether no descriptor is left at this moment. Some functions of the system, such as those that
+/// look up names, fail for want of one without saying so.
 pub fn are_short() -> bool {
     let probe = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
     probe.is_err_and(|error| have_run_out(&error))
@@ -74,8 +86,8 @@ pub fn tell_log() {
     drop(told_at);
     tracing::error!(
         limit = limit(),
-        "the gateway is out of file descriptors: new connections wait, and calls fail. Raise the limit (ulimit -n, or \
-         LimitNOFILE= of systemd)"
+        "the gateway is out of file descriptors: new connections wait, and calls fail. Raise the \
+         limit (ulimit -n, or LimitNOFILE= of systemd)"
     );
 }
 

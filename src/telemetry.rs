@@ -26,9 +26,14 @@ impl Filter {
         Self(Targets::new())
     }
 
-    /// Our own lines of this level, and the warnings of libraries. Their chatter is there for those who name them.
+    /// Our own lines of this level, and the warnings of libraries. Their chatter is there for those
+    /// who name them.
     pub fn of_level(level: LevelFilter) -> Self {
-        Self(Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("featherwire", level))
+        Self(
+            Targets::new()
+                .with_default(level.min(LevelFilter::WARN))
+                .with_target("featherwire", level),
+        )
     }
 }
 
@@ -38,7 +43,9 @@ impl FromStr for Filter {
     /// A level, or parts like `warn` and `hyper=debug` with commas between.
     fn from_str(text: &str) -> Result<Self, String> {
         let level = |text: &str| match text.trim().to_ascii_lowercase().as_str() {
-            name @ ("off" | "error" | "warn" | "info" | "debug" | "trace") => name.parse::<LevelFilter>().ok(),
+            name @ ("off" | "error" | "warn" | "info" | "debug" | "trace") => {
+                name.parse::<LevelFilter>().ok()
+            }
             _ => None,
         };
         if let Some(level) = level(text) {
@@ -53,7 +60,10 @@ impl FromStr for Filter {
                 }
                 Some(_) => None,
             }
-            .ok_or("expected off, error, warn, info, debug or trace; or levels by library, such as warn,hyper=debug")?;
+            .ok_or(
+                "expected off, error, warn, info, debug or trace; or levels by library, such as \
+                 warn,hyper=debug",
+            )?;
         }
         Ok(Self(targets))
     }
@@ -61,7 +71,10 @@ impl FromStr for Filter {
 
 /// Whether this can be a module's path.
 fn is_target(target: &str) -> bool {
-    !target.is_empty() && target.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+    !target.is_empty()
+        && target
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
 }
 
 /// Starts logging to standard error.
@@ -73,11 +86,14 @@ pub fn start(filter: Filter) {
         // Standard error may be a pipe whose reader has gone. That is no reason to fail.
         .log_internal_errors(false);
     // A second start, as in tests, changes nothing.
-    let _ = tracing_subscriber::registry().with(format).with(filter.0).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(format)
+        .with(filter.0)
+        .try_init();
 }
 
-/// Gives every call an id, tells it to the caller and writes one line, at the level `debug`, about how it was answered.
-/// What is asked and answered stays out of logs, and so do queries and keys.
+/// Gives every call an id, tells it to the caller and writes one line, at the level `debug`, about
+/// how it was answered. What is asked and answered stays out of logs, and so do queries and keys.
 pub async fn observe(mut request: Request, next: Next) -> Response {
     let id = match request.headers().get(REQUEST_ID) {
         Some(id) if is_id(id) => id.clone(),
@@ -108,11 +124,30 @@ mod tests {
 
     #[test]
     fn what_is_no_filter_is_told_which_ones_there_are() {
-        for text in ["foo", "", "infos", "warn,foo", "hyper=loud", "=debug", "my lib=debug", "warn,,info", "1"] {
+        for text in [
+            "foo",
+            "",
+            "infos",
+            "warn,foo",
+            "hyper=loud",
+            "=debug",
+            "my lib=debug",
+            "warn,,info",
+            "1",
+        ] {
             let told = text.parse::<Filter>().unwrap_err();
-            assert!(told.contains("debug") && told.contains("such as"), "{text}: {told}");
+            assert!(
+                told.contains("debug") && told.contains("such as"),
+                "{text}: {told}"
+            );
         }
-        for text in ["info", "DEBUG", "off", "warn,featherwire=debug", "hyper_util::client=trace, info"] {
+        for text in [
+            "info",
+            "DEBUG",
+            "off",
+            "warn,featherwire=debug",
+            "hyper_util::client=trace, info",
+        ] {
             assert!(text.parse::<Filter>().is_ok(), "{text}");
         }
     }

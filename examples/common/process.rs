@@ -1,4 +1,5 @@
-//! A program under trial, as a process of its own, and what the kernel says of it. Linux only: it reads `/proc`.
+//! A program under trial, as a process of its own, and what the kernel says of it. Linux only: it
+//! reads `/proc`.
 
 use std::{
     env, fs,
@@ -29,16 +30,33 @@ pub struct Process {
 pub struct Numbers(PathBuf);
 
 impl Process {
-    /// Starts the program beside this one, or the one that `FEATHERWIRE` names, with these arguments and nothing but this
-    /// environment. It may have at most so many descriptors open, if that is said.
-    pub async fn start(arguments: &[&str], environment: &[(&str, &str)], descriptors: Option<usize>) -> Self {
-        let beside = || env::current_exe().unwrap().ancestors().nth(2).unwrap().join("featherwire");
+    /// Starts the program beside this one, or the one that `FEATHERWIRE` names, with these
+    /// arguments and nothing but this environment. It may have at most so many descriptors open, if
+    /// that is said.
+    pub async fn start(
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        descriptors: Option<usize>,
+    ) -> Self {
+        let beside = || {
+            env::current_exe()
+                .unwrap()
+                .ancestors()
+                .nth(2)
+                .unwrap()
+                .join("featherwire")
+        };
         let program = env::var_os("FEATHERWIRE").map_or_else(beside, PathBuf::from);
         let mut command = match descriptors {
             None => Command::new(&program),
             Some(descriptors) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]).arg(&program);
+                shell
+                    .args([
+                        "-c",
+                        &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\""),
+                    ])
+                    .arg(&program);
                 shell
             }
         };
@@ -54,13 +72,23 @@ impl Process {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let url = loop {
             let line = lines.next_line().await.unwrap().expect("an address");
-            if let Some(address) = line.split_whitespace().find(|word| word.starts_with("http://127.0.0.1:")) {
-                break address.trim_end_matches(['/', ',', '.']).trim_end_matches("/v1").to_owned();
+            if let Some(address) = line
+                .split_whitespace()
+                .find(|word| word.starts_with("http://127.0.0.1:"))
+            {
+                break address
+                    .trim_end_matches(['/', ',', '.'])
+                    .trim_end_matches("/v1")
+                    .to_owned();
             }
         };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let numbers = Numbers(PathBuf::from(format!("/proc/{}", child.id().unwrap())));
-        Self { child, url, numbers }
+        Self {
+            child,
+            url,
+            numbers,
+        }
     }
 
     pub fn numbers(&self) -> Numbers {
@@ -70,8 +98,15 @@ impl Process {
     /// Asks it to end, and waits until it has.
     pub async fn stop(mut self) -> ExitStatus {
         let pid = self.child.id().unwrap().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
-        timeout(END_TIMEOUT, self.child.wait()).await.expect("it drains").unwrap()
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .await
+            .unwrap();
+        timeout(END_TIMEOUT, self.child.wait())
+            .await
+            .expect("it drains")
+            .unwrap()
     }
 }
 
@@ -85,7 +120,10 @@ impl Numbers {
     /// Its resident memory, in bytes; none if it is gone.
     pub fn memory(&self) -> f64 {
         let status = fs::read_to_string(self.0.join("status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap_or("0 kB");
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
     }
 
@@ -95,9 +133,18 @@ impl Numbers {
         /// `USER_HZ`: the same on every Linux that Rust's standard library runs on.
         const TICKS_PER_SECOND: u64 = 100;
         let stat = fs::read_to_string(self.0.join("stat")).unwrap_or_default();
-        // The name may have spaces in it. After it come 11 fields, then the times of the user and of the system.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        // The name may have spaces in it. After it come 11 fields, then the times of the user and
+        // of the system.
+        let fields = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
         Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
     }
 }

@@ -21,8 +21,8 @@ use tonic_reflection::pb::v1::{
 use super::{
     KEY, MODEL, Target,
     wire::{
-        self, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WINDOW_UPDATE, call_head, chat_head,
-        exchange, flood, frame, hold,
+        self, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WINDOW_UPDATE, call_head,
+        chat_head, exchange, flood, frame, hold,
     },
 };
 
@@ -53,14 +53,15 @@ pub enum Against {
 /// How much the allocator may breathe, and hundreds of small calls take.
 const LITTLE_MIB: f64 = 48.0;
 
-/// Large prompts: how many at once, and how large. All of them together may take 1.5 times their size.
+/// Large prompts: how many at once, and how large. All of them together may take 1.5 times their
+/// size.
 const LARGE_PROMPTS: usize = 8;
 const LARGE_PROMPT_MIB: usize = 15;
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 const LARGE_MIB: f64 = 1.5 * (LARGE_PROMPTS * LARGE_PROMPT_MIB) as f64 + LITTLE_MIB;
 
-/// How many decode a bomb at a time. Each may take what `--max-request-bytes` allows, which is 32 MiB, and while its buffer
-/// grows as much again, twice.
+/// How many decode a bomb at a time. Each may take what `--max-request-bytes` allows, which is 32
+/// MiB, and while its buffer grows as much again, twice.
 const BOMBERS: usize = 4;
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 const BOMBS_MIB: f64 = (BOMBERS * 32 * 3) as f64 + LITTLE_MIB;
@@ -104,8 +105,13 @@ async fn rapid_reset(target: &Target) -> Result<(), String> {
     const CANCEL: [u8; 4] = 8_u32.to_be_bytes();
     flood(target, |wave| {
         let head = call_head();
-        let call =
-            |stream| [frame(HEADERS, END_HEADERS, stream, &head), frame(RST_STREAM, 0, stream, &CANCEL)].concat();
+        let call = |stream| {
+            [
+                frame(HEADERS, END_HEADERS, stream, &head),
+                frame(RST_STREAM, 0, stream, &CANCEL),
+            ]
+            .concat()
+        };
         streams(wave).flat_map(call).collect()
     })
     .await
@@ -116,8 +122,13 @@ async fn made_you_reset(target: &Target) -> Result<(), String> {
     flood(target, |wave| {
         let head = call_head();
         let nothing = [0; 4];
-        let call =
-            |stream| [frame(HEADERS, END_HEADERS, stream, &head), frame(WINDOW_UPDATE, 0, stream, &nothing)].concat();
+        let call = |stream| {
+            [
+                frame(HEADERS, END_HEADERS, stream, &head),
+                frame(WINDOW_UPDATE, 0, stream, &nothing),
+            ]
+            .concat()
+        };
         streams(wave).flat_map(call).collect()
     })
     .await
@@ -158,7 +169,13 @@ const SLOW: usize = 300;
 const SLOWLY: Duration = Duration::from_millis(200);
 
 async fn slow_heads(target: &Target) -> Result<(), String> {
-    hold(target, SLOW, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: ", Some(SLOWLY)).await
+    hold(
+        target,
+        SLOW,
+        b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-slow: ",
+        Some(SLOWLY),
+    )
+    .await
 }
 
 async fn slow_bodies(target: &Target) -> Result<(), String> {
@@ -173,15 +190,24 @@ async fn empty_messages_json(target: &Target) -> Result<(), String> {
 
 async fn empty_messages_protobuf(target: &Target) -> Result<(), String> {
     const AN_EMPTY_MESSAGE: [u8; 2] = [0x12, 0];
-    let mut message = CreateChatCompletionRequest { model: MODEL.to_owned(), ..Default::default() }.encode_to_vec();
+    let mut message = CreateChatCompletionRequest {
+        model: MODEL.to_owned(),
+        ..Default::default()
+    }
+    .encode_to_vec();
     message.extend(AN_EMPTY_MESSAGE.repeat(500_000));
-    again_and_again(target, 4, || target.grpc_web("featherwire.v1.ChatService/CreateChatCompletion", &message).send())
-        .await
+    again_and_again(target, 4, || {
+        target
+            .grpc_web("featherwire.v1.ChatService/CreateChatCompletion", &message)
+            .send()
+    })
+    .await
 }
 
 async fn large_prompts(target: &Target) -> Result<(), String> {
     let prompt = "x".repeat(LARGE_PROMPT_MIB * 1024 * 1024);
-    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": prompt}]}).to_string();
+    let body =
+        json!({"model": MODEL, "messages": [{"role": "user", "content": prompt}]}).to_string();
     let calls = (0..LARGE_PROMPTS).map(|_| target.chat(body.clone()));
     for answer in futures_util::future::join_all(calls).await {
         fine(answer)?;
@@ -193,17 +219,26 @@ async fn large_prompts(target: &Target) -> Result<(), String> {
 async fn bodies_without_a_key(target: &Target) -> Result<(), String> {
     const BYTES: usize = 4 * 1024 * 1024;
     let head = format!(
-        "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: localhost\r\n\
-         content-type: application/grpc-web+proto\r\ncontent-length: {BYTES}\r\n\r\n"
+        "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: localhost\r\ncontent-type: \
+         application/grpc-web+proto\r\ncontent-length: {BYTES}\r\n\r\n"
     );
-    let message = [&[0][..], &u32::try_from(BYTES - 5).unwrap().to_be_bytes(), &vec![0; BYTES - 100]].concat();
+    let message = [
+        &[0][..],
+        &u32::try_from(BYTES - 5).unwrap().to_be_bytes(),
+        &vec![0; BYTES - 100],
+    ]
+    .concat();
     hold(target, 100, &[head.as_bytes(), &message].concat(), None).await
 }
 
 async fn health_watches(target: &Target) -> Result<(), String> {
     let watch = |channel: Channel| async move {
-        let request = HealthCheckRequest { service: String::new() };
-        let Ok(answers) = HealthClient::new(channel).watch(request).await else { return };
+        let request = HealthCheckRequest {
+            service: String::new(),
+        };
+        let Ok(answers) = HealthClient::new(channel).watch(request).await else {
+            return;
+        };
         let mut answers = answers.into_inner();
         while let Ok(Some(_)) = answers.message().await {}
     };
@@ -213,10 +248,20 @@ async fn health_watches(target: &Target) -> Result<(), String> {
 async fn idle_reflection(target: &Target) -> Result<(), String> {
     let ask = |channel: Channel| async move {
         let list = MessageRequest::ListServices(String::new());
-        let first = ServerReflectionRequest { message_request: Some(list), ..Default::default() };
-        let requests =
-            futures_util::StreamExt::chain(futures_util::stream::iter([first]), futures_util::stream::pending());
-        let Ok(answers) = ServerReflectionClient::new(channel).server_reflection_info(requests).await else { return };
+        let first = ServerReflectionRequest {
+            message_request: Some(list),
+            ..Default::default()
+        };
+        let requests = futures_util::StreamExt::chain(
+            futures_util::stream::iter([first]),
+            futures_util::stream::pending(),
+        );
+        let Ok(answers) = ServerReflectionClient::new(channel)
+            .server_reflection_info(requests)
+            .await
+        else {
+            return;
+        };
         let mut answers = answers.into_inner();
         while let Ok(Some(_)) = answers.message().await {}
     };
@@ -224,14 +269,27 @@ async fn idle_reflection(target: &Target) -> Result<(), String> {
 }
 
 /// As many streams as connections allow, without a key, until the time is over.
-async fn open_many<F: Future<Output = ()>>(target: &Target, open: impl Fn(Channel) -> F) -> Result<(), String> {
+async fn open_many<F: Future<Output = ()>>(
+    target: &Target,
+    open: impl Fn(Channel) -> F,
+) -> Result<(), String> {
     const CONNECTIONS: usize = 4;
     const STREAMS: usize = 500;
     let mut channels = Vec::new();
     for _ in 0..CONNECTIONS {
-        channels.push(target.endpoint().connect().await.map_err(|error| format!("no connection: {error}"))?);
+        channels.push(
+            target
+                .endpoint()
+                .connect()
+                .await
+                .map_err(|error| format!("no connection: {error}"))?,
+        );
     }
-    let streams = channels.iter().cycle().take(CONNECTIONS * STREAMS).map(|channel| open(channel.clone()));
+    let streams = channels
+        .iter()
+        .cycle()
+        .take(CONNECTIONS * STREAMS)
+        .map(|channel| open(channel.clone()));
     let _ = timeout_at(target.until, futures_util::future::join_all(streams)).await;
     Ok(())
 }
@@ -239,7 +297,9 @@ async fn open_many<F: Future<Output = ()>>(target: &Target, open: impl Fn(Channe
 async fn unknown_models(target: &Target) -> Result<(), String> {
     again_and_again(target, 32, || {
         // Letters that most ids have, and never the same ones.
-        let name: String = (0..240).map(|_| char::from(*fastrand::choice(b"meta-lstruc38b").unwrap())).collect();
+        let name: String = (0..240)
+            .map(|_| char::from(*fastrand::choice(b"meta-lstruc38b").unwrap()))
+            .collect();
         let messages = json!([{"role": "user", "content": "hi"}]);
         target.chat(json!({"model": format!("org/{name}"), "messages": messages}).to_string())
     })
@@ -266,17 +326,31 @@ async fn early_refusals(target: &Target) -> Result<(), String> {
 async fn gzip_bombs(target: &Target) -> Result<(), String> {
     let bomb = wire::gzip_bomb(1 << 30);
     again_and_again(target, BOMBERS, || {
-        let post = target.http.post(format!("{}/v1/chat/completions", target.url)).header("x-api-key", KEY);
-        post.header("content-type", "application/json").header("content-encoding", "gzip").body(bomb.clone()).send()
+        let post = target
+            .http
+            .post(format!("{}/v1/chat/completions", target.url))
+            .header("x-api-key", KEY);
+        post.header("content-type", "application/json")
+            .header("content-encoding", "gzip")
+            .body(bomb.clone())
+            .send()
     })
     .await
 }
 
 async fn huge_heads(target: &Target) -> Result<(), String> {
-    let head = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-huge: {}\r\n\r\n", "x".repeat(1_000_000));
+    let head = format!(
+        "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-huge: {}\r\n\r\n",
+        "x".repeat(1_000_000)
+    );
     while Instant::now() < target.until {
-        let answers = (0..8).map(|_| exchange(target.address, head.as_bytes(), Duration::from_secs(5)));
-        for answer in futures_util::future::join_all(answers).await.into_iter().flatten() {
+        let answers =
+            (0..8).map(|_| exchange(target.address, head.as_bytes(), Duration::from_secs(5)));
+        for answer in futures_util::future::join_all(answers)
+            .await
+            .into_iter()
+            .flatten()
+        {
             if answer.starts_with("HTTP/1.1 2") {
                 return Err("a head of 1 MB was taken".to_owned());
             }
@@ -285,7 +359,8 @@ async fn huge_heads(target: &Target) -> Result<(), String> {
     Ok(())
 }
 
-/// Requests whose end two readers could see in two places, each with another request behind it: no answer may be to that.
+/// Requests whose end two readers could see in two places, each with another request behind it: no
+/// answer may be to that.
 async fn smuggled_requests(target: &Target) -> Result<(), String> {
     const FRAMINGS: &[&str] = &[
         "content-length: 4\r\ncontent-length: 9\r\n",
@@ -304,10 +379,18 @@ async fn smuggled_requests(target: &Target) -> Result<(), String> {
     ];
     let smuggled = "GET /smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n";
     for framing in FRAMINGS {
-        let head =
-            format!("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx-api-key: {KEY}\r\n{framing}\r\n");
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx-api-key: \
+             {KEY}\r\n{framing}\r\n"
+        );
         let request = format!("{head}0\r\n\r\n{smuggled}");
-        let answer = exchange(target.address, request.as_bytes(), Duration::from_millis(300)).await.unwrap_or_default();
+        let answer = exchange(
+            target.address,
+            request.as_bytes(),
+            Duration::from_millis(300),
+        )
+        .await
+        .unwrap_or_default();
         // It names the path that it doesn't know.
         if answer.contains("/smuggled") {
             return Err(format!("{framing:?}: the request behind it was answered"));
@@ -320,8 +403,8 @@ async fn idle_connections(target: &Target) -> Result<(), String> {
     hold(target, 700, b"", None).await
 }
 
-/// Calls whose upstream announces an answer without end: each is told long before its clock rings, and what a call costs
-/// has a bound.
+/// Calls whose upstream announces an answer without end: each is told long before its clock rings,
+/// and what a call costs has a bound.
 async fn endless_1xx(target: &Target) -> Result<(), String> {
     const TOLD_WITHIN: Duration = Duration::from_secs(10);
     const COST_MAX: Duration = Duration::from_millis(500);
@@ -330,9 +413,13 @@ async fn endless_1xx(target: &Target) -> Result<(), String> {
     // The pause is for the connections to be closed: what comes without end goes on until then.
     while calls == 0 || Instant::now() < target.until {
         calls += 1;
-        let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}).to_string();
+        let body =
+            json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}).to_string();
         let answer = timeout(TOLD_WITHIN, target.chat(body)).await;
-        let status = answer.map_err(|_| "the call doesn't end")?.map_err(|error| error.to_string())?.status();
+        let status = answer
+            .map_err(|_| "the call doesn't end")?
+            .map_err(|error| error.to_string())?
+            .status();
         if status != 502 {
             return Err(format!("the call ended with {status}"));
         }
@@ -359,7 +446,11 @@ pub async fn endless_heads(listener: TcpListener) {
 }
 
 /// So many callers call until the time is over; each call is to be answered.
-async fn again_and_again<F>(target: &Target, callers: usize, call: impl Fn() -> F) -> Result<(), String>
+async fn again_and_again<F>(
+    target: &Target,
+    callers: usize,
+    call: impl Fn() -> F,
+) -> Result<(), String>
 where
     F: Future<Output = reqwest::Result<Response>>,
 {
@@ -383,14 +474,23 @@ fn fine(answer: reqwest::Result<Response>) -> Result<(), String> {
 
 impl Target {
     fn chat(&self, body: String) -> impl Future<Output = reqwest::Result<Response>> + use<> {
-        let post = self.http.post(format!("{}/v1/chat/completions", self.url)).header("x-api-key", KEY);
-        post.header("content-type", "application/json").body(body).send()
+        let post = self
+            .http
+            .post(format!("{}/v1/chat/completions", self.url))
+            .header("x-api-key", KEY);
+        post.header("content-type", "application/json")
+            .body(body)
+            .send()
     }
 
     fn grpc_web(&self, method: &str, message: &[u8]) -> reqwest::RequestBuilder {
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-        let post = self.http.post(format!("{}/{method}", self.url)).header("x-api-key", KEY);
-        post.header("content-type", "application/grpc-web+proto").body([&[0], &length[..], message].concat())
+        let post = self
+            .http
+            .post(format!("{}/{method}", self.url))
+            .header("x-api-key", KEY);
+        post.header("content-type", "application/grpc-web+proto")
+            .body([&[0], &length[..], message].concat())
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {

@@ -1,5 +1,6 @@
-//! What a bystander sees of an attack: how long the health probe takes, and how much memory the gateway has. In a thread of
-//! its own with plain sockets, so that the attack's own work in this process doesn't count.
+//! What a bystander sees of an attack: how long the health probe takes, and how much memory the
+//! gateway has. In a thread of its own with plain sockets, so that the attack's own work in this
+//! process doesn't count.
 
 use std::{
     io::{self, Read, Write},
@@ -72,7 +73,9 @@ impl Seen {
     /// The wait that so many percent of the probes don't exceed, in milliseconds.
     pub fn percentile_ms(&self, percent: usize) -> f64 {
         let place = (self.waits.len() * percent / 100).min(self.waits.len().saturating_sub(1));
-        self.waits.get(place).map_or(f64::NAN, |wait| wait.as_secs_f64() * 1000.0)
+        self.waits
+            .get(place)
+            .map_or(f64::NAN, |wait| wait.as_secs_f64() * 1000.0)
     }
 }
 
@@ -87,7 +90,9 @@ fn probe(connection: &mut Option<TcpStream>, address: SocketAddr) -> io::Result<
         }
     };
     // With a key, since an idle connection without one makes room for others.
-    stream.write_all(format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-api-key: {KEY}\r\n\r\n").as_bytes())?;
+    stream.write_all(
+        format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-api-key: {KEY}\r\n\r\n").as_bytes(),
+    )?;
     let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
     while !answer.ends_with(b"\r\n\r\nok\n") {
         let read = stream.read(&mut buffer)?;

@@ -1,4 +1,5 @@
-//! Bytes that no client library would send: frames of HTTP/2 as they stand in RFC 9113, and heads of HTTP/1.1.
+//! Bytes that no client library would send: frames of HTTP/2 as they stand in RFC 9113, and heads
+//! of HTTP/1.1.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -24,13 +25,20 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The header block of a gRPC call with a key: indexed fields of the static table, and literals (RFC 7541).
+/// The header block of a gRPC call with a key: indexed fields of the static table, and literals
+/// (RFC 7541).
 pub fn call_head() -> Vec<u8> {
     const POST: u8 = 0x83;
     const SCHEME_HTTP: u8 = 0x86;
     const PATH: u8 = 0x04;
     const AUTHORITY: u8 = 0x01;
-    let literal = |name: u8, value: &str| [&[name, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();
+    let literal = |name: u8, value: &str| {
+        [
+            &[name, u8::try_from(value.len()).unwrap()],
+            value.as_bytes(),
+        ]
+        .concat()
+    };
     let named = |name: &str, value: &str| {
         let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
         [vec![0], text(name), text(value)].concat()
@@ -45,17 +53,21 @@ pub fn call_head() -> Vec<u8> {
     .concat()
 }
 
-/// Writes wave after wave of bytes to HTTP/2 connections until the time is over. One that the gateway ends is followed by
-/// a new one.
+/// Writes wave after wave of bytes to HTTP/2 connections until the time is over. One that the
+/// gateway ends is followed by a new one.
 pub async fn flood(target: &Target, wave: fn(u32) -> Vec<u8>) -> Result<(), String> {
     let floods = (0..FLOODS).map(|_| async {
         while Instant::now() < target.until {
-            let Ok(stream) = TcpStream::connect(target.address).await else { continue };
+            let Ok(stream) = TcpStream::connect(target.address).await else {
+                continue;
+            };
             let (mut reader, mut writer) = stream.into_split();
             // What comes is of no interest, but who doesn't read can't write for long.
             let reading = tokio::spawn(async move { io::copy(&mut reader, &mut io::sink()).await });
             let writing = async {
-                writer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
+                writer
+                    .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+                    .await?;
                 writer.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
                 for number in 0.. {
                     writer.write_all(&wave(number)).await?;
@@ -73,15 +85,23 @@ pub async fn flood(target: &Target, wave: fn(u32) -> Vec<u8>) -> Result<(), Stri
 /// The head of a chat over HTTP/1.1 with a key, whose body has so many bytes.
 pub fn chat_head(body_bytes: usize) -> String {
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx-api-key: {KEY}\r\n\
-         content-type: application/json\r\ncontent-length: {body_bytes}\r\n\r\n"
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx-api-key: \
+         {KEY}\r\ncontent-type: application/json\r\ncontent-length: {body_bytes}\r\n\r\n"
     )
 }
 
-/// Opens connections, writes these bytes to each, and then a byte now and then, until the time is over.
-pub async fn hold(target: &Target, connections: usize, opening: &[u8], every: Option<Duration>) -> Result<(), String> {
+/// Opens connections, writes these bytes to each, and then a byte now and then, until the time is
+/// over.
+pub async fn hold(
+    target: &Target,
+    connections: usize,
+    opening: &[u8],
+    every: Option<Duration>,
+) -> Result<(), String> {
     let holds = (0..connections).map(|_| async {
-        let Ok(mut stream) = TcpStream::connect(target.address).await else { return };
+        let Ok(mut stream) = TcpStream::connect(target.address).await else {
+            return;
+        };
         let holding = async {
             stream.write_all(opening).await?;
             match every {
@@ -111,8 +131,8 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8], silence: Duration) -> i
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// A gzip stream of so many spaces, made by hand: each 258 of them take 13 bits. Its checksum is wrong, and it is nobody's
-/// business to read so far.
+/// A gzip stream of so many spaces, made by hand: each 258 of them take 13 bits. Its checksum is
+/// wrong, and it is nobody's business to read so far.
 pub fn gzip_bomb(bytes: usize) -> Vec<u8> {
     struct Bits(Vec<u8>, u32);
     impl Bits {
@@ -127,14 +147,18 @@ pub fn gzip_bomb(bytes: usize) -> Vec<u8> {
         }
         /// A Huffman code: its first bit first.
         fn code(&mut self, code: u32, length: u32) {
-            (0..length).rev().for_each(|bit| self.push(code >> bit & 1 == 1));
+            (0..length)
+                .rev()
+                .for_each(|bit| self.push(code >> bit & 1 == 1));
         }
     }
     const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     const REPEATS_LONGEST: usize = 258;
     let mut bits = Bits(HEAD.to_vec(), 0);
     // The last block, with the fixed codes.
-    [true, true, false].into_iter().for_each(|bit| bits.push(bit));
+    [true, true, false]
+        .into_iter()
+        .for_each(|bit| bits.push(bit));
     bits.code(0x30 + u32::from(b' '), 8);
     for _ in 0..bytes / REPEATS_LONGEST {
         // Length 258, distance 1.

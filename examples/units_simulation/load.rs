@@ -14,7 +14,8 @@ pub const KEYS: [(&str, u32, Priority, f64); 5] = [
     ("team b", 1, Priority::Default, 0.20),
     ("night", 1, Priority::Batch, 0.25),
 ];
-pub const MODELS: [(&str, u32, f64); 3] = [("small", 1, 0.60), ("medium", 2, 0.25), ("large", 4, 0.15)];
+pub const MODELS: [(&str, u32, f64); 3] =
+    [("small", 1, 0.60), ("medium", 2, 0.25), ("large", 4, 0.15)];
 const COST_MEAN: f64 = 0.60 + 0.50 + 0.60;
 
 #[derive(Clone, Copy)]
@@ -47,13 +48,22 @@ pub fn requests(load: &Load) -> Vec<Request> {
     let (mut at, mut requests) = (0.0, Vec::with_capacity(REQUESTS));
     while requests.len() < REQUESTS {
         // One of eleven arrivals is a burst.
-        let burst = if dice.f64() < 1.0 / 11.0 { dice.usize(5..=15) } else { 1 };
+        let burst = if dice.f64() < 1.0 / 11.0 {
+            dice.usize(5..=15)
+        } else {
+            1
+        };
         at += exponential(&mut dice, gap * 20.0 / 11.0);
         let key = pick(&mut dice, KEYS.iter().map(|key| key.3));
         for _ in 0..burst {
             let model = pick(&mut dice, MODELS.iter().map(|model| model.2));
             let service = Duration::from_secs_f64(exponential(&mut dice, load.service).max(0.05));
-            requests.push(Request { at: Duration::from_secs_f64(at), key, model, service });
+            requests.push(Request {
+                at: Duration::from_secs_f64(at),
+                key,
+                model,
+                service,
+            });
         }
     }
     requests

@@ -1,5 +1,5 @@
-//! Who decides when a request is sent: the gateway's scheduler, with all it learns and with refusals alone; a plain queue;
-//! and nobody.
+//! Who decides when a request is sent: the gateway's scheduler, with all it learns and with
+//! refusals alone; a plain queue; and nobody.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -13,10 +13,22 @@ use crate::load::{KEYS, Load, Request};
 pub fn policies(load: &Load) -> Vec<(&'static str, Box<dyn Policy>)> {
     let capacity = load.capacity;
     let headroom = Settings::default().headroom;
-    let fifo = Fifo { capacity, outside: 0, in_use: 0, queue: VecDeque::new(), costs: HashMap::new() };
+    let fifo = Fifo {
+        capacity,
+        outside: 0,
+        in_use: 0,
+        queue: VecDeque::new(),
+        costs: HashMap::new(),
+    };
     let (due, tries) = Default::default();
-    let retry = Retry { dice: fastrand::Rng::with_seed(3), due, tries, failed: 0 };
-    let mut all: Vec<(_, Box<dyn Policy>)> = vec![("ours", Box::new(Featherwire::new(load, headroom)))];
+    let retry = Retry {
+        dice: fastrand::Rng::with_seed(3),
+        due,
+        tries,
+        failed: 0,
+    };
+    let mut all: Vec<(_, Box<dyn Policy>)> =
+        vec![("ours", Box::new(Featherwire::new(load, headroom)))];
     if load.outsiders_per_minute > 0.0 {
         all.push(("ours, no guard", Box::new(Featherwire::new(load, 0))));
     }
@@ -61,38 +73,62 @@ struct Featherwire {
 
 impl Featherwire {
     fn new(load: &Load, headroom: u32) -> Self {
-        let settings = Settings { queue_limit: usize::MAX, headroom, ..Settings::default() };
+        let settings = Settings {
+            queue_limit: usize::MAX,
+            headroom,
+            ..Settings::default()
+        };
         let mut scheduler = Scheduler::new(settings);
         let epoch = Instant::now();
         let _ = scheduler.set_capacity(Some(load.capacity), epoch);
-        Self { scheduler, epoch, tickets: HashMap::new(), ids: HashMap::new() }
+        Self {
+            scheduler,
+            epoch,
+            tickets: HashMap::new(),
+            ids: HashMap::new(),
+        }
     }
 }
 
 impl Policy for Featherwire {
     fn arrive(&mut self, id: usize, request: &Request, now: Duration) {
         let (_, weight, priority, _) = KEYS[request.key];
-        let ask = Ask { key: KeyId(request.key as u32), weight, priority, cost: request.cost(), deadline: None };
-        let ticket = self.scheduler.enqueue(self.epoch + now, ask).expect("there is no limit and no deadline");
+        let ask = Ask {
+            key: KeyId(request.key as u32),
+            weight,
+            priority,
+            cost: request.cost(),
+            deadline: None,
+        };
+        let ticket = self
+            .scheduler
+            .enqueue(self.epoch + now, ask)
+            .expect("there is no limit and no deadline");
         self.tickets.insert(id, ticket);
         self.ids.insert(ticket, id);
     }
 
     fn next(&mut self, now: Duration) -> Option<usize> {
-        self.scheduler.start(self.epoch + now).map(|ticket| self.ids[&ticket])
+        self.scheduler
+            .start(self.epoch + now)
+            .map(|ticket| self.ids[&ticket])
     }
 
     fn ended(&mut self, id: usize, now: Duration) {
         let ticket = self.tickets.remove(&id).expect("it was sent");
         self.ids.remove(&ticket);
-        assert!(self.scheduler.release(ticket, self.epoch + now, Duration::ZERO));
+        assert!(
+            self.scheduler
+                .release(ticket, self.epoch + now, Duration::ZERO)
+        );
     }
 
     fn refused(&mut self, id: usize, active: u32, now: Duration) {
         let now = self.epoch + now;
         assert!(self.scheduler.put_back(self.tickets[&id], now));
         let ours = self.scheduler.view(now).in_use;
-        self.scheduler.set_outside_refused(outside::by_refusal(active, ours), now);
+        self.scheduler
+            .set_outside_refused(outside::by_refusal(active, ours), now);
     }
 
     fn outside(&mut self, units: u32, now: Duration) {
@@ -104,16 +140,19 @@ impl Policy for Featherwire {
     }
 
     fn answer(&mut self, units: u32, asked_at: Duration, now: Duration) {
-        self.scheduler.set_outside_asked(units, self.epoch + asked_at, self.epoch + now);
+        self.scheduler
+            .set_outside_asked(units, self.epoch + asked_at, self.epoch + now);
     }
 
     fn wake(&self, now: Duration) -> Option<Duration> {
-        self.scheduler.next_wake(self.epoch + now).map(|wake| wake - self.epoch)
+        self.scheduler
+            .next_wake(self.epoch + now)
+            .map(|wake| wake - self.epoch)
     }
 }
 
-/// The same before an upstream that says nothing but 429, and there how many units are active and how many there are: no
-/// plan, no feed, no snapshot. What the permits do then, in short.
+/// The same before an upstream that says nothing but 429, and there how many units are active and
+/// how many there are: no plan, no feed, no snapshot. What the permits do then, in short.
 struct ByRefusals {
     featherwire: Featherwire,
     limit: u32,
@@ -131,7 +170,13 @@ impl ByRefusals {
     fn new(load: &Load) -> Self {
         let mut featherwire = Featherwire::new(load, 0);
         let _ = featherwire.scheduler.set_capacity(None, featherwire.epoch);
-        Self { featherwire, limit: load.capacity, outside_at: None, limit_at: None, trial: None }
+        Self {
+            featherwire,
+            limit: load.capacity,
+            outside_at: None,
+            limit_at: None,
+            trial: None,
+        }
     }
 }
 
@@ -149,7 +194,10 @@ impl Policy for ByRefusals {
         if self.trial.is_some() || !(is_beyond || is_due(self.outside_at)) {
             return None;
         }
-        let ticket = self.featherwire.scheduler.start_untold(self.featherwire.epoch + now, is_beyond)?;
+        let ticket = self
+            .featherwire
+            .scheduler
+            .start_untold(self.featherwire.epoch + now, is_beyond)?;
         let id = self.featherwire.ids[&ticket];
         self.trial = Some((id, is_beyond));
         Some(id)
@@ -162,7 +210,9 @@ impl Policy for ByRefusals {
     fn refused(&mut self, id: usize, active: u32, now: Duration) {
         self.trial.take_if(|(trial, _)| *trial == id);
         self.featherwire.refused(id, active, now);
-        self.featherwire.scheduler.set_capacity_refused(Some(self.limit));
+        self.featherwire
+            .scheduler
+            .set_capacity_refused(Some(self.limit));
         self.outside_at = Some(now + Self::OUTSIDE_BELIEVED);
         self.limit_at = Some(now + Self::LIMIT_BELIEVED);
     }
@@ -170,7 +220,12 @@ impl Policy for ByRefusals {
     fn let_in(&mut self, id: usize, now: Duration) {
         match self.trial.take_if(|(trial, _)| *trial == id) {
             Some((_, true)) => {
-                let units = self.featherwire.scheduler.units().unwrap_or(u32::MAX).saturating_mul(2);
+                let units = self
+                    .featherwire
+                    .scheduler
+                    .units()
+                    .unwrap_or(u32::MAX)
+                    .saturating_mul(2);
                 self.featherwire.scheduler.set_capacity_refused(Some(units));
                 self.limit_at = Some(now + Duration::from_secs(1));
             }
@@ -228,8 +283,8 @@ impl Policy for Fifo {
     }
 }
 
-/// Everybody for themselves: send, and if refused wait a quarter of a second, then twice that and so on up to five
-/// seconds, each give or take a half; after twelve tries the caller gets the 429.
+/// Everybody for themselves: send, and if refused wait a quarter of a second, then twice that and
+/// so on up to five seconds, each give or take a half; after twelve tries the caller gets the 429.
 struct Retry {
     dice: fastrand::Rng,
     due: BTreeSet<(Duration, usize)>,

@@ -11,20 +11,26 @@ use crate::{
 fn percentiles(waits: impl Iterator<Item = f64>) -> String {
     let mut waits: Vec<_> = waits.collect();
     waits.sort_by(f64::total_cmp);
-    let of = |percent: usize| waits.get((waits.len() * percent / 100).min(waits.len().saturating_sub(1)));
+    let of = |percent: usize| {
+        waits.get((waits.len() * percent / 100).min(waits.len().saturating_sub(1)))
+    };
     let show = |wait: Option<&f64>| wait.map_or("-".to_owned(), |wait| format!("{wait:.1}"));
     format!("{} / {}", show(of(50)), show(of(99)))
 }
 
 fn of_class(report: &Report, priority: Priority) -> String {
-    let keys = KEYS.iter().zip(&report.waits).filter(|(key, _)| key.2 == priority);
+    let keys = KEYS
+        .iter()
+        .zip(&report.waits)
+        .filter(|(key, _)| key.2 == priority);
     percentiles(keys.flat_map(|(_, waits)| waits.iter().copied()))
 }
 
 pub fn table(title: &str, loads: &[Load]) {
     println!("\n### {title}\n");
     println!(
-        "| units | service s | offered | outside | who | of the oracle's | interactive | default | batch | 429s upstream | failed | asked |"
+        "| units | service s | offered | outside | who | of the oracle's | interactive | default \
+         | batch | 429s upstream | failed | asked |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for load in loads {
@@ -33,7 +39,8 @@ pub fn table(title: &str, loads: &[Load]) {
             let report = World::new(*load, &requests).run(&mut *policy);
             let seconds = requests.last().map_or(0.0, |last| last.at.as_secs_f64());
             println!(
-                "| {} | {} | {:.2} | {:.1} % | {name} | {:.1} % | {} | {} | {} | {:.3} % | {:.2} % | {:.2} |",
+                "| {} | {} | {:.2} | {:.1} % | {name} | {:.1} % | {} | {} | {} | {:.3} % | {:.2} \
+                 % | {:.2} |",
                 load.capacity,
                 load.service,
                 load.offered,
@@ -51,15 +58,26 @@ pub fn table(title: &str, loads: &[Load]) {
 }
 
 pub fn keys(load: &Load) {
-    println!("\n### By key: {} units, {} s, {:.2} offered\n", load.capacity, load.service, load.offered);
-    println!("| who | {} |", KEYS.map(|key| format!("{} ({:?}, weight {})", key.0, key.2, key.1)).join(" | "));
+    println!(
+        "\n### By key: {} units, {} s, {:.2} offered\n",
+        load.capacity, load.service, load.offered
+    );
+    println!(
+        "| who | {} |",
+        KEYS.map(|key| format!("{} ({:?}, weight {})", key.0, key.2, key.1))
+            .join(" | ")
+    );
     println!("|---|---|---|---|---|---|");
     let requests = requests(load);
     for (name, mut policy) in policies(load) {
         let report = World::new(*load, &requests).run(&mut *policy);
         let total: f64 = report.granted.iter().sum();
         let cell = |(waits, granted): (&Vec<f64>, &f64)| {
-            format!("{}, {:.1} %", percentiles(waits.iter().copied()), 100.0 * granted / total)
+            format!(
+                "{}, {:.1} %",
+                percentiles(waits.iter().copied()),
+                100.0 * granted / total
+            )
         };
         let cells: Vec<_> = report.waits.iter().zip(&report.granted).map(cell).collect();
         println!("| {name} | {} |", cells.join(" | "));

@@ -85,8 +85,11 @@ pub struct Report {
 impl<'a> World<'a> {
     pub fn new(load: Load, requests: &'a [Request]) -> Self {
         let end = requests.last().expect("there are some").at;
-        let report =
-            Report { waits: vec![Vec::new(); KEYS.len()], granted: vec![0.0; KEYS.len()], ..Report::default() };
+        let report = Report {
+            waits: vec![Vec::new(); KEYS.len()],
+            granted: vec![0.0; KEYS.len()],
+            ..Report::default()
+        };
         let mut world = World {
             load,
             requests,
@@ -121,7 +124,11 @@ impl<'a> World<'a> {
             at += exponential(&mut self.dice, 60.0 / self.load.outsiders_per_minute);
             let cost = MODELS[pick(&mut self.dice, MODELS.iter().map(|model| model.2))].1;
             let service = exponential(&mut self.dice, OUTSIDER_SERVICE);
-            let outsider = Event::Outsider(cost.min(self.load.capacity / 2), (service * 1000.0) as u64, 5);
+            let outsider = Event::Outsider(
+                cost.min(self.load.capacity / 2),
+                (service * 1000.0) as u64,
+                5,
+            );
             self.at(Duration::from_secs_f64(at), outsider);
         }
     }
@@ -143,7 +150,10 @@ impl<'a> World<'a> {
             }
             self.ask(policy);
             if let Some(wake) = policy.wake(self.now)
-                && self.events.peek().is_none_or(|Reverse((next, _, _))| wake < *next)
+                && self
+                    .events
+                    .peek()
+                    .is_none_or(|Reverse((next, _, _))| wake < *next)
             {
                 self.at(wake.max(self.now), Event::Wake);
             }
@@ -173,9 +183,11 @@ impl<'a> World<'a> {
             Event::Ended(id) => {
                 let request = &self.requests[id];
                 let flight = self.flights.remove(&id).expect("it flies");
-                self.recent.push_back((flight.model, flight.since, self.now));
+                self.recent
+                    .push_back((flight.model, flight.since, self.now));
                 self.ours -= request.cost();
-                self.report.granted[request.key] += f64::from(request.cost()) * request.service.as_secs_f64();
+                self.report.granted[request.key] +=
+                    f64::from(request.cost()) * request.service.as_secs_f64();
                 policy.ended(id, self.now);
             }
             Event::OutsiderEnded(id) => {
@@ -189,7 +201,9 @@ impl<'a> World<'a> {
                 self.at(self.now + SNAPSHOT_EVERY, Event::SnapshotTaken);
             }
             Event::SnapshotTold => {
-                let Some(taken) = self.taken.pop_front() else { return };
+                let Some(taken) = self.taken.pop_front() else {
+                    return;
+                };
                 let outside = self.outside_by(taken, false);
                 policy.outside(outside, self.now);
             }
@@ -198,7 +212,9 @@ impl<'a> World<'a> {
                 self.at(self.now + ASK_TRIP / 2, Event::AnswerTold);
             }
             Event::AnswerTold => {
-                let (Some(taken), Some((asked_at, _))) = (self.answer.take(), self.asked) else { return };
+                let (Some(taken), Some((asked_at, _))) = (self.answer.take(), self.asked) else {
+                    return;
+                };
                 self.asked = Some((asked_at, true));
                 let outside = self.outside_by(taken, true);
                 policy.answer(outside, asked_at, self.now);
@@ -212,18 +228,39 @@ impl<'a> World<'a> {
         if others <= self.load.capacity / 2 && self.ours + others <= self.load.capacity {
             self.outsiders += 1;
             let id = self.requests.len() + self.outsiders;
-            let model = MODELS.iter().position(|model| model.1 == cost).expect("there is one of each cost");
-            self.flights.insert(id, Flight { model, since: self.now, is_ours: false });
+            let model = MODELS
+                .iter()
+                .position(|model| model.1 == cost)
+                .expect("there is one of each cost");
+            self.flights.insert(
+                id,
+                Flight {
+                    model,
+                    since: self.now,
+                    is_ours: false,
+                },
+            );
             self.outside = others;
-            self.at(self.now + Duration::from_millis(service_ms), Event::OutsiderEnded(id));
+            self.at(
+                self.now + Duration::from_millis(service_ms),
+                Event::OutsiderEnded(id),
+            );
         } else if tries > 0 {
-            self.at(self.now + OUTSIDER_RETRY, Event::Outsider(cost, service_ms, tries - 1));
+            self.at(
+                self.now + OUTSIDER_RETRY,
+                Event::Outsider(cost, service_ms, tries - 1),
+            );
         }
     }
 
-    /// It asks for a snapshot of its own: not before it has the last one, nor more often than it does.
+    /// It asks for a snapshot of its own: not before it has the last one, nor more often than it
+    /// does.
     fn ask(&mut self, policy: &dyn Policy) {
-        if self.asked.is_none_or(|(at, is_answered)| is_answered && self.now >= at + ASK_EVERY) && policy.asks() {
+        if self
+            .asked
+            .is_none_or(|(at, is_answered)| is_answered && self.now >= at + ASK_EVERY)
+            && policy.asks()
+        {
             self.asked = Some((self.now, false));
             self.report.asked += 1;
             self.at(self.now + ASK_TRIP / 2, Event::AnswerTaken);
@@ -235,13 +272,21 @@ impl<'a> World<'a> {
     }
 
     fn snapshot(&self) -> Taken {
-        let list = self.flights.values().map(|flight| (flight.model, self.now - flight.since)).collect();
+        let list = self
+            .flights
+            .values()
+            .map(|flight| (flight.model, self.now - flight.since))
+            .collect();
         (self.ours + self.outside, list)
     }
 
     fn outside_by(&mut self, (used_cost, list): Taken, is_asked: bool) -> u32 {
         let epoch = Instant::now() + Duration::from_secs(1);
-        while self.recent.front().is_some_and(|(_, _, ended)| self.now - *ended > outside::LAG) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|(_, _, ended)| self.now - *ended > outside::LAG)
+        {
             self.recent.pop_front();
         }
         let of = |model: usize, since: Duration, ended: Option<Duration>| Ours {
@@ -252,15 +297,27 @@ impl<'a> World<'a> {
         };
         let running = self.flights.values().filter(|flight| flight.is_ours);
         let running = running.map(|flight| of(flight.model, flight.since, None));
-        let ended = self.recent.iter().map(|&(model, since, ended)| of(model, since, Some(ended)));
+        let ended = self
+            .recent
+            .iter()
+            .map(|&(model, since, ended)| of(model, since, Some(ended)));
         let ours: Vec<_> = running.chain(ended).collect();
         let listed = |&(model, duration): &(usize, Duration)| {
             let (model, cost, _) = MODELS[model];
-            Listed { model, cost, duration }
+            Listed {
+                model,
+                cost,
+                duration,
+            }
         };
         let requests: Vec<_> = list.iter().map(listed).collect();
         let lag = if is_asked { ASK_TRIP } else { outside::LAG };
-        let snapshot = Snapshot { received_at: epoch + self.now, lag, used_cost, requests: &requests };
+        let snapshot = Snapshot {
+            received_at: epoch + self.now,
+            lag,
+            used_cost,
+            requests: &requests,
+        };
         self.recognition[usize::from(is_asked)].outside(&snapshot, &ours)
     }
 
@@ -275,7 +332,14 @@ impl<'a> World<'a> {
         }
         self.ours += request.cost();
         policy.let_in(id, self.now);
-        self.flights.insert(id, Flight { model: request.model, since: self.now, is_ours: true });
+        self.flights.insert(
+            id,
+            Flight {
+                model: request.model,
+                since: self.now,
+                is_ours: true,
+            },
+        );
         self.report.waits[request.key].push((self.now - request.at).as_secs_f64());
         self.at(self.now + request.service, Event::Ended(id));
     }

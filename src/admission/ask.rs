@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// One of the gateway's keys. Their number is bounded by the configuration: an account is kept for each one ever seen.
+/// One of the gateway's keys. Their number is bounded by the configuration: an account is kept for
+/// each one ever seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub u32);
 
@@ -63,7 +64,8 @@ impl<T> PerPriority<T> {
 pub struct Ask {
     /// Whose request it is.
     pub key: KeyId,
-    /// The key's share, against those of the other keys in the same class. The key's last word counts; 0 is taken as 1.
+    /// The key's share, against those of the other keys in the same class. The key's last word
+    /// counts; 0 is taken as 1.
     pub weight: u32,
     /// Its class.
     pub priority: Priority,

@@ -1,8 +1,8 @@
 //! One class: weighted fair queueing over its keys.
 //!
-//! Each key has a *tag*: the unit-seconds it was granted, divided by its weight. The least tag has the next turn, so
-//! that those who wait are granted the same for their weight, however dear or long their requests. What a key takes while
-//! nobody else is there to want it costs it nothing.
+//! Each key has a *tag*: the unit-seconds it was granted, divided by its weight. The least tag has
+//! the next turn, so that those who wait are granted the same for their weight, however dear or
+//! long their requests. What a key takes while nobody else is there to want it costs it nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,14 +16,15 @@ use super::{
     queue::Queue,
 };
 
-/// No class is owed more than so many unit-seconds: what it couldn't take for long, it doesn't get all at once.
+/// No class is owed more than so many unit-seconds: what it couldn't take for long, it doesn't get
+/// all at once.
 const OWED_MAX: Work = Work::unit_seconds(600);
 
 /// Nobody is held back for more than what all units do in this time, for what it took before.
 const DEBT_MAX: Duration = Duration::from_secs(120);
 
-/// A class whose last waiter gave up, and that asks again within this time, is still owed what it was owed. Else callers who
-/// are impatient would lose what they waited for each time.
+/// A class whose last waiter gave up, and that asks again within this time, is still owed what it
+/// was owed. Else callers who are impatient would lose what they waited for each time.
 const RETURN_MAX: Duration = Duration::from_secs(10);
 
 /// What a class is owed for one start of another class.
@@ -40,7 +41,8 @@ pub(super) struct Class {
     flows: HashMap<KeyId, Flow>,
     /// The keys somebody waits for, in order of turn, by the costs that they wait with.
     turns: BTreeMap<u32, BTreeSet<Turn>>,
-    /// The settled tag of the last one whose turn it was: where a key begins that comes from idleness.
+    /// The settled tag of the last one whose turn it was: where a key begins that comes from
+    /// idleness.
     tag_now: u64,
     queued: usize,
     /// The sum of the weights of the keys that somebody waits for.
@@ -57,7 +59,8 @@ pub(super) struct Class {
     left: Option<Instant>,
     /// How often this class has been without anybody who waits.
     busy_time: u64,
-    /// A share of what others were granted while somebody waited here, less what this class was granted.
+    /// A share of what others were granted while somebody waited here, less what this class was
+    /// granted.
     owed: Work,
     /// What others were granted when it was this class's turn and its next one didn't fit.
     overtaken: Work,
@@ -80,7 +83,9 @@ struct Flow {
 impl Flow {
     /// The tag without what isn't settled.
     fn settled(&self) -> u64 {
-        self.turn.tag.saturating_sub(self.unsettled.per(self.weight))
+        self.turn
+            .tag
+            .saturating_sub(self.unsettled.per(self.weight))
     }
 
     fn new(turn: Turn, weight: u32) -> Self {
@@ -122,15 +127,37 @@ impl Class {
         self.flows.get(&key).map_or(0, |flow| flow.queue.len())
     }
 
-    pub(super) fn push(&mut self, key: KeyId, weight: u32, ticket: Ticket, cost: u32, now: Instant) {
-        if self.queued == 0 && self.left.take().is_none_or(|left| now.saturating_duration_since(left) > RETURN_MAX) {
+    pub(super) fn push(
+        &mut self,
+        key: KeyId,
+        weight: u32,
+        ticket: Ticket,
+        cost: u32,
+        now: Instant,
+    ) {
+        if self.queued == 0
+            && self
+                .left
+                .take()
+                .is_none_or(|left| now.saturating_duration_since(left) > RETURN_MAX)
+        {
             self.forget_claims();
         }
         let tag = self.tag_now;
-        let turn = Turn { tag, since: ticket, key };
-        let flow = self.flows.entry(key).or_insert_with(|| Flow::new(turn, weight));
+        let turn = Turn {
+            tag,
+            since: ticket,
+            key,
+        };
+        let flow = self
+            .flows
+            .entry(key)
+            .or_insert_with(|| Flow::new(turn, weight));
         if flow.queue.len() == 0 {
-            flow.turn = Turn { tag: flow.turn.tag.max(tag), ..turn };
+            flow.turn = Turn {
+                tag: flow.turn.tag.max(tag),
+                ..turn
+            };
             self.weight += u64::from(weight);
         } else {
             self.weight = self.weight - u64::from(flow.weight) + u64::from(weight);
@@ -143,7 +170,9 @@ impl Class {
     }
 
     pub(super) fn remove(&mut self, key: KeyId, ticket: Ticket, cost: u32) {
-        let Some(flow) = self.flows.get_mut(&key) else { return };
+        let Some(flow) = self.flows.get_mut(&key) else {
+            return;
+        };
         flow.queue.remove(ticket, cost);
         if !flow.queue.has(cost)
             && let Some(turns) = self.turns.get_mut(&cost)
@@ -201,7 +230,9 @@ impl Class {
     /// Counts the time up to now. To be called before anything changes.
     pub(super) fn count_to(&mut self, now: Instant) {
         let since = self.counted_at.replace(now).filter(|since| *since < now);
-        let Some(since) = since.filter(|_| self.queued > 0) else { return };
+        let Some(since) = since.filter(|_| self.queued > 0) else {
+            return;
+        };
         let passed = now.saturating_duration_since(since);
         self.contended += passed;
         if self.active.len() == 1
@@ -211,9 +242,12 @@ impl Class {
         }
     }
 
-    /// For how long, in all, somebody has been waiting here while another key than this one was about.
+    /// For how long, in all, somebody has been waiting here while another key than this one was
+    /// about.
     pub(super) fn contended(&self, key: KeyId) -> Duration {
-        self.flows.get(&key).map_or(self.contended, |flow| self.contended.saturating_sub(flow.alone))
+        self.flows.get(&key).map_or(self.contended, |flow| {
+            self.contended.saturating_sub(flow.alone)
+        })
     }
 
     /// Whether somebody is waiting here while another key than this one is about.
@@ -234,7 +268,9 @@ impl Class {
     /// What this key lacks, to have been granted as much for its weight as that one.
     pub(super) fn lacks(&self, key: KeyId, other: KeyId) -> Work {
         match (self.flows.get(&key), self.flows.get(&other)) {
-            (Some(flow), Some(other)) => Work::times(other.turn.tag.saturating_sub(flow.turn.tag), flow.weight),
+            (Some(flow), Some(other)) => {
+                Work::times(other.turn.tag.saturating_sub(flow.turn.tag), flow.weight)
+            }
             _ => Work::default(),
         }
     }
@@ -261,16 +297,31 @@ impl Class {
 
     /// Whose turn it is among those that cost at least and at most so much.
     pub(super) fn first_within(&self, costs: RangeInclusive<u32>) -> Option<Next> {
-        let turn = self.turns.range(costs.clone()).filter_map(|(_, turns)| turns.first()).min()?;
+        let turn = self
+            .turns
+            .range(costs.clone())
+            .filter_map(|(_, turns)| turns.first())
+            .min()?;
         let (ticket, cost) = self.flows.get(&turn.key)?.queue.first_within(costs)?;
-        Some(Next { key: turn.key, ticket, cost })
+        Some(Next {
+            key: turn.key,
+            ticket,
+            cost,
+        })
     }
 
-    /// Charges a key for what it is granted, before who is granted it leaves the queue. `cost_max` is what could run at
-    /// all just now: those above it wait for outsiders, and must not hold the time back in which all others live.
+    /// Charges a key for what it is granted, before who is granted it leaves the queue. `cost_max`
+    /// is what could run at all just now: those above it wait for outsiders, and must not hold the
+    /// time back in which all others live.
     pub(super) fn charge(&mut self, key: KeyId, work: Work, cost_max: u32) {
-        let least = self.turns.range(..=cost_max).filter_map(|(_, turns)| turns.first()).min();
-        let settled = least.and_then(|turn| self.flows.get(&turn.key)).map_or(0, Flow::settled);
+        let least = self
+            .turns
+            .range(..=cost_max)
+            .filter_map(|(_, turns)| turns.first())
+            .min();
+        let settled = least
+            .and_then(|turn| self.flows.get(&turn.key))
+            .map_or(0, Flow::settled);
         self.tag_now = self.tag_now.max(settled);
         if let Some(flow) = self.flows.get_mut(&key) {
             flow.unsettled = flow.unsettled + work;
@@ -290,22 +341,29 @@ impl Class {
         }
     }
 
-    /// What was charged turned out to be something else. `whole` is what all units are: they bound what is held against a
-    /// key ([`DEBT_MAX`]).
+    /// What was charged turned out to be something else. `whole` is what all units are: they bound
+    /// what is held against a key ([`DEBT_MAX`]).
     pub(super) fn correct(&mut self, key: KeyId, charged: Work, took: Work, whole: u32) {
         let (now, debt_max) = (self.tag_now, Work::of(whole, DEBT_MAX));
         if let Some(flow) = self.flows.get_mut(&key) {
             flow.unsettled = flow.unsettled - charged;
         }
         self.retag(key, |tag, weight| {
-            let corrected = tag.saturating_add(took.per(weight)).saturating_sub(charged.per(weight));
+            let corrected = tag
+                .saturating_add(took.per(weight))
+                .saturating_sub(charged.per(weight));
             corrected.min(now.saturating_add(debt_max.per(weight)).max(tag))
         });
     }
 
     fn retag(&mut self, key: KeyId, retagged: impl FnOnce(u64, u32) -> u64) {
-        let Some(flow) = self.flows.get_mut(&key) else { return };
-        let turn = Turn { tag: retagged(flow.turn.tag, flow.weight), ..flow.turn };
+        let Some(flow) = self.flows.get_mut(&key) else {
+            return;
+        };
+        let turn = Turn {
+            tag: retagged(flow.turn.tag, flow.weight),
+            ..flow.turn
+        };
         for cost in flow.queue.costs() {
             if let Some(turns) = self.turns.get_mut(&cost) {
                 turns.remove(&flow.turn);
@@ -315,14 +373,17 @@ impl Class {
         flow.turn = turn;
     }
 
-    /// While requests wait here, others were granted something: a share of it is owed to this class. Tells how much more is
-    /// owed than before.
+    /// While requests wait here, others were granted something: a share of it is owed to this
+    /// class. Tells how much more is owed than before.
     pub(super) fn owe(&mut self, work: Work, share: f64) -> Owed {
         let before = self.owed;
         if self.queued > 0 {
             self.owed = (before + work.share(share)).min(OWED_MAX);
         }
-        Owed { work: self.owed - before, busy_time: self.busy_time }
+        Owed {
+            work: self.owed - before,
+            busy_time: self.busy_time,
+        }
     }
 
     /// Whether it is owed the next turn, which would be granted so much.
@@ -335,7 +396,8 @@ impl Class {
         self.owed = self.owed - work;
     }
 
-    /// What others were granted they gave back: what [`owe`](Self::owe) told of it isn't owed any more.
+    /// What others were granted they gave back: what [`owe`](Self::owe) told of it isn't owed any
+    /// more.
     pub(super) fn owe_not(&mut self, owed: Owed) {
         if owed.busy_time == self.busy_time {
             self.owed = self.owed - owed.work;
@@ -358,17 +420,25 @@ impl Class {
         self.overtaken = self.overtaken.max(overtaken);
     }
 
-    /// About how many of this class will start before one of this key that has so many of its own before it: as many of
-    /// its own key's, and of the others' what their weights give them meanwhile, if so many wait.
+    /// About how many of this class will start before one of this key that has so many of its own
+    /// before it: as many of its own key's, and of the others' what their weights give them
+    /// meanwhile, if so many wait.
     pub(super) fn ahead(&self, key: KeyId, weight: u32, own: usize) -> usize {
         let others = self.queued - self.queued_of(key);
-        let known = self.flows.get(&key).filter(|flow| flow.queue.len() > 0).map_or(0, |flow| flow.weight);
-        let turns = (own as u64 + 1).saturating_mul(self.weight - u64::from(known)) / u64::from(weight.max(1));
+        let known = self
+            .flows
+            .get(&key)
+            .filter(|flow| flow.queue.len() > 0)
+            .map_or(0, |flow| flow.weight);
+        let turns = (own as u64 + 1).saturating_mul(self.weight - u64::from(known))
+            / u64::from(weight.max(1));
         own + others.min(usize::try_from(turns).unwrap_or(usize::MAX))
     }
 
     /// How many of its own key came before it.
     pub(super) fn own_ahead(&self, key: KeyId, ticket: Ticket) -> usize {
-        self.flows.get(&key).map_or(0, |flow| flow.queue.ahead(ticket))
+        self.flows
+            .get(&key)
+            .map_or(0, |flow| flow.queue.ahead(ticket))
     }
 }

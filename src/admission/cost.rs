@@ -1,16 +1,18 @@
 //! How many concurrency units a model holds.
 //!
-//! The catalogue says so. Where it is silent, the published table is read off the model's class or its name: up to 15B
-//! one unit, 24B to 34B two, 70B and more four, and a size between two rows costs what the greater one does.
+//! The catalogue says so. Where it is silent, the published table is read off the model's class or
+//! its name: up to 15B one unit, 24B to 34B two, 70B and more four, and a size between two rows
+//! costs what the greater one does.
 
-/// What a model costs that nothing is known about, and the dearest cost there is: a guess too high waits, a guess too
-/// low is refused.
+/// What a model costs that nothing is known about, and the dearest cost there is: a guess too high
+/// waits, a guess too low is refused.
 pub const COST_UNKNOWN: u32 = 4;
 
 /// The largest number of billions of parameters for each cost; above the last, [`COST_UNKNOWN`].
 const SIZES: [(f64, u32); 2] = [(15.0, 1), (34.0, 2)];
 
-/// Names that tell no size. A name with a size is its size: a distillation is named after a large model and is small.
+/// Names that tell no size. A name with a size is its size: a distillation is named after a large
+/// model and is small.
 const NAMES: [(&str, u32); 7] = [
     ("deepseek-r1", 4),
     ("deepseek-v3", 4),
@@ -21,31 +23,40 @@ const NAMES: [(&str, u32); 7] = [
     ("phi-4", 1),
 ];
 
-/// The units that a request to this model holds: what the catalogue says, or what its class or else its name suggests. None
-/// if nothing does.
+/// The units that a request to this model holds: what the catalogue says, or what its class or else
+/// its name suggests. None if nothing does.
 pub fn cost_of(concurrency_cost: Option<u32>, model_class: Option<&str>, id: &str) -> Option<u32> {
     let name = id.rsplit('/').next().unwrap_or(id);
     let told = concurrency_cost.filter(|&cost| cost > 0);
-    told.or_else(|| model_class.and_then(cost_by_name)).or_else(|| cost_by_name(name))
+    told.or_else(|| model_class.and_then(cost_by_name))
+        .or_else(|| cost_by_name(name))
 }
 
 fn cost_by_name(name: &str) -> Option<u32> {
     let name = name.to_lowercase();
-    let billions = name.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').filter_map(billions);
+    let billions = name
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
+        .filter_map(billions);
     // Who is made of several is as large as the largest.
     if let Some(largest) = billions.reduce(f64::max) {
         let row = SIZES.iter().find(|(most, _)| largest <= *most);
         return Some(row.map_or(COST_UNKNOWN, |&(_, cost)| cost));
     }
-    NAMES.iter().find(|(part, _)| name.contains(part)).map(|&(_, cost)| cost)
+    NAMES
+        .iter()
+        .find(|(part, _)| name.contains(part))
+        .map(|&(_, cost)| cost)
 }
 
-/// The billions of parameters that a word of a name tells, like `8b`, `0.5b`, `135m`, `8x22b` or `e4b`. Not `a22b`, which is
-/// how many of them are active, nor `16k` and `1m`, which are lengths of context.
+/// The billions of parameters that a word of a name tells, like `8b`, `0.5b`, `135m`, `8x22b` or
+/// `e4b`. Not `a22b`, which is how many of them are active, nor `16k` and `1m`, which are lengths
+/// of context.
 fn billions(word: &str) -> Option<f64> {
     let word = word.strip_prefix('e').unwrap_or(word);
     if let Some(millions) = word.strip_suffix('m') {
-        return number(millions).filter(|&millions| millions >= 10.0).map(|millions| millions / 1000.0);
+        return number(millions)
+            .filter(|&millions| millions >= 10.0)
+            .map(|millions| millions / 1000.0);
     }
     let word = word.strip_suffix('b')?;
     match word.split_once('x') {
@@ -56,7 +67,9 @@ fn billions(word: &str) -> Option<f64> {
 
 /// Digits and a point: what else Rust takes for a number, like `inf`, is a word here.
 fn number(text: &str) -> Option<f64> {
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_number = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
     if is_number { text.parse().ok() } else { None }
 }
 
@@ -66,10 +79,20 @@ mod tests {
 
     #[test]
     fn the_catalogue_has_the_first_word_and_the_class_the_second() {
-        assert_eq!(cost_of(Some(2), Some("llama3-8b-8k"), "x/Llama-3-70B"), Some(2));
-        assert_eq!(cost_of(None, Some("llama3-8b-8k"), "x/Llama-3-70B"), Some(1));
+        assert_eq!(
+            cost_of(Some(2), Some("llama3-8b-8k"), "x/Llama-3-70B"),
+            Some(2)
+        );
+        assert_eq!(
+            cost_of(None, Some("llama3-8b-8k"), "x/Llama-3-70B"),
+            Some(1)
+        );
         assert_eq!(cost_of(None, Some("something"), "x/Llama-3-70B"), Some(4));
-        assert_eq!(cost_of(Some(0), None, "x/Llama-3-8B"), Some(1), "nothing is free");
+        assert_eq!(
+            cost_of(Some(0), None, "x/Llama-3-8B"),
+            Some(1),
+            "nothing is free"
+        );
         assert_eq!(cost_of(None, None, "x/something"), None);
         assert_eq!(cost_of(None, None, ""), None);
     }
@@ -110,8 +133,16 @@ mod tests {
             ("Kimi-K2-Instruct", 4),
             ("merge-of-8B-and-70B", 4),
         ] {
-            assert_eq!(cost_of(None, None, &format!("7b-lab/{name}")), Some(cost), "{name}");
-            assert_eq!(cost_of(None, Some(name), "x/y"), Some(cost), "{name} as a class");
+            assert_eq!(
+                cost_of(None, None, &format!("7b-lab/{name}")),
+                Some(cost),
+                "{name}"
+            );
+            assert_eq!(
+                cost_of(None, Some(name), "x/y"),
+                Some(cost),
+                "{name} as a class"
+            );
         }
         assert_eq!(cost_of(None, None, "x/infb-nanb"), None);
     }

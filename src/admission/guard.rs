@@ -1,9 +1,11 @@
-//! A guard against outsiders: other processes that use the account, of which we hear once in two seconds.
+//! A guard against outsiders: other processes that use the account, of which we hear once in two
+//! seconds.
 //!
-//! What they took since the last snapshot is not known, and a request of ours started on it is refused. But they can
-//! only take what was free: a unit that one of our requests has just given back, and that the next one takes at once, is
-//! safe. So are units of which a snapshot that was asked for has just said that they are free. Only the last units, idle
-//! and not heard of for a while, are worth asking, and only while outsiders are about. Under full load our units go from
+//! What they took since the last snapshot is not known, and a request of ours started on it is
+//! refused. But they can only take what was free: a unit that one of our requests has just given
+//! back, and that the next one takes at once, is safe. So are units of which a snapshot that was
+//! asked for has just said that they are free. Only the last units, idle and not heard of for a
+//! while, are worth asking, and only while outsiders are about. Under full load our units go from
 //! hand to hand, and the guard costs nothing.
 
 use std::{
@@ -22,8 +24,8 @@ const HANDED_OVER: Duration = Duration::from_millis(100);
 /// Outsiders are about until nothing was seen of them for so long.
 const ABOUT: Duration = Duration::from_secs(300);
 
-/// The feed's snapshots are older than those that are asked for. But when one that is wanted hasn't come for so long, the
-/// feed's next one has to do.
+/// The feed's snapshots are older than those that are asked for. But when one that is wanted hasn't
+/// come for so long, the feed's next one has to do.
 const UNANSWERED: Duration = Duration::from_secs(1);
 
 /// After so long without a snapshot, there is no use in waiting for the next one.
@@ -55,15 +57,23 @@ impl Guard {
         self.outside
     }
 
-    /// A snapshot tells: the feed's, or one that was asked for at that time. One that may be older than a refusal can't say
-    /// that there are fewer.
+    /// A snapshot tells: the feed's, or one that was asked for at that time. One that may be older
+    /// than a refusal can't say that there are fewer.
     pub(super) fn tell(&mut self, outside: u32, asked_at: Option<Instant>, now: Instant) {
         let as_of = asked_at.or_else(|| now.checked_sub(LAG));
-        let is_outdated = self.refused.is_some_and(|refused| as_of.is_none_or(|as_of| as_of < refused));
-        self.outside = if is_outdated { outside.max(self.outside) } else { outside };
+        let is_outdated = self
+            .refused
+            .is_some_and(|refused| as_of.is_none_or(|as_of| as_of < refused));
+        self.outside = if is_outdated {
+            outside.max(self.outside)
+        } else {
+            outside
+        };
         self.told = Some(now);
         self.is_by_refusal = is_outdated && self.is_by_refusal;
-        let is_unanswered = self.wanted.is_some_and(|wanted| now.saturating_duration_since(wanted) >= UNANSWERED);
+        let is_unanswered = self
+            .wanted
+            .is_some_and(|wanted| now.saturating_duration_since(wanted) >= UNANSWERED);
         if asked_at.is_some() || is_unanswered {
             self.fresh = Some(now);
             self.wanted = None;
@@ -94,7 +104,8 @@ impl Guard {
         self.wanted = is_wanted.then(|| self.wanted.unwrap_or(now));
     }
 
-    /// Whether what is known of outsiders is a refusal's word alone: it may have meant something else, and a snapshot tells.
+    /// Whether what is known of outsiders is a refusal's word alone: it may have meant something
+    /// else, and a snapshot tells.
     pub(super) fn is_by_refusal(&self) -> bool {
         self.is_by_refusal
     }
@@ -104,7 +115,11 @@ impl Guard {
     }
 
     pub(super) fn hand_over(&mut self, units: u32, at: Instant) {
-        while self.handed_over.front().is_some_and(|(then, _)| at.saturating_duration_since(*then) > HANDED_OVER) {
+        while self
+            .handed_over
+            .front()
+            .is_some_and(|(then, _)| at.saturating_duration_since(*then) > HANDED_OVER)
+        {
             self.handed_over.pop_front();
         }
         self.handed_over.push_back((at, units));
@@ -129,13 +144,24 @@ impl Guard {
             return whole;
         }
         let recent = |at: Instant| now.saturating_duration_since(at) <= HANDED_OVER;
-        let ours = self.handed_over.iter().rev().take_while(|(at, _)| recent(*at)).map(|(_, units)| units).sum::<u32>();
-        whole.saturating_sub(headroom).max(held.saturating_add(ours)).min(whole)
+        let ours = self
+            .handed_over
+            .iter()
+            .rev()
+            .take_while(|(at, _)| recent(*at))
+            .map(|(_, units)| units)
+            .sum::<u32>();
+        whole
+            .saturating_sub(headroom)
+            .max(held.saturating_add(ours))
+            .min(whole)
     }
 
     /// When it comes down, if it is up: nobody has said anything for too long.
     pub(super) fn down_at(&self, now: Instant, headroom: u32) -> Option<Instant> {
-        self.told.filter(|_| self.is_up(now, headroom)).map(|told| told + LOST)
+        self.told
+            .filter(|_| self.is_up(now, headroom))
+            .map(|told| told + LOST)
     }
 
     fn is_up(&self, now: Instant, headroom: u32) -> bool {

@@ -1,9 +1,10 @@
 //! Models whose refusals say nothing of the account's units.
 //!
-//! A refusal is believed, and what it says corrects what we know. But a model can be refused again and again although
-//! each time we were told in between that there are units, because of a bound of its own, say. Were that believed every
-//! time, one such model would keep all others waiting. Such a model's queue is held: its requests wait aside, and one at a
-//! time is sent, to learn whether the model is let in again.
+//! A refusal is believed, and what it says corrects what we know. But a model can be refused again
+//! and again although each time we were told in between that there are units, because of a bound of
+//! its own, say. Were that believed every time, one such model would keep all others waiting. Such
+//! a model's queue is held: its requests wait aside, and one at a time is sent, to learn whether
+//! the model is let in again.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,28 +14,35 @@ use std::{
 
 use super::Ticket;
 
-/// This many refusals of one model in a row, each of a request that was sent after the last, are believed.
+/// This many refusals of one model in a row, each of a request that was sent after the last, are
+/// believed.
 const BELIEVED: u32 = 3;
 
 /// A model that was not refused for this long is believed again.
 const AGE_MAX: Duration = Duration::from_secs(60);
 
-/// How many models are remembered. With one more, all are forgotten: it's only a matter of being believed again.
+/// How many models are remembered. With one more, all are forgotten: it's only a matter of being
+/// believed again.
 const MODELS_MAX: usize = 256;
 
 /// How many models may be held. A further one isn't: its request fails.
 const HELD_MAX: usize = 256;
 
-/// How long it takes until the next request of a held model is sent: doubled each time, from the first to the last.
-pub(super) const PROBE_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+/// How long it takes until the next request of a held model is sent: doubled each time, from the
+/// first to the last.
+pub(super) const PROBE_WAITS: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(8));
 
-/// A longer wait of upstream's isn't kept for all who wait for a model: who knows whether it will be so for them.
+/// A longer wait of upstream's isn't kept for all who wait for a model: who knows whether it will
+/// be so for them.
 const TOLD_MAX: Duration = Duration::from_secs(30);
 
-/// A request that waits for a held model has failed after this many refusals of the model, its own included.
+/// A request that waits for a held model has failed after this many refusals of the model, its own
+/// included.
 pub(super) const REFUSALS_MAX: u32 = 3;
 
-/// How often each model was refused since it was last answered, and the models that are held for it.
+/// How often each model was refused since it was last answered, and the models that are held for
+/// it.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     refused: HashMap<Arc<str>, Row>,
@@ -49,7 +57,8 @@ struct Row {
 
 #[derive(Debug)]
 struct Hold {
-    /// Those who wait for the model, with the request that is sent; and how often it had been refused before each came.
+    /// Those who wait for the model, with the request that is sent; and how often it had been
+    /// refused before each came.
     members: BTreeMap<Ticket, u32>,
     /// The request that is sent, or is about to be.
     probe: Option<Ticket>,
@@ -77,7 +86,10 @@ impl Holds {
         if self.refused.len() >= MODELS_MAX && !self.refused.contains_key(model) {
             self.refused.clear();
         }
-        let row = self.refused.entry(Arc::clone(model)).or_insert(Row { refusals: 0, last: sent_at });
+        let row = self.refused.entry(Arc::clone(model)).or_insert(Row {
+            refusals: 0,
+            last: sent_at,
+        });
         if is_old(row) {
             row.refusals = 0;
         }
@@ -86,7 +98,10 @@ impl Holds {
             row.refusals = row.refusals.saturating_add(1);
             row.last = now;
         }
-        Refused { is_believed: row.refusals <= BELIEVED, is_news }
+        Refused {
+            is_believed: row.refusals <= BELIEVED,
+            is_news,
+        }
     }
 
     /// A request of this model was let in. Given are those who waited aside for that.
@@ -96,23 +111,31 @@ impl Holds {
             return Vec::new();
         }
         self.refused.remove(model);
-        let Some(hold) = self.held.remove(model) else { return Vec::new() };
-        hold.members.into_keys().filter(|ticket| Some(*ticket) != hold.probe).collect()
+        let Some(hold) = self.held.remove(model) else {
+            return Vec::new();
+        };
+        hold.members
+            .into_keys()
+            .filter(|ticket| Some(*ticket) != hold.probe)
+            .collect()
     }
 
     /// Whether requests of this model wait aside.
     pub(super) fn is_held(&mut self, model: &str, now: Instant) -> bool {
-        let Some(hold) = self.held.get(model) else { return false };
-        let is_old = hold.members.is_empty() && now.saturating_duration_since(hold.probe_at) > AGE_MAX;
+        let Some(hold) = self.held.get(model) else {
+            return false;
+        };
+        let is_old =
+            hold.members.is_empty() && now.saturating_duration_since(hold.probe_at) > AGE_MAX;
         if is_old {
             self.held.remove(model);
         }
         !is_old
     }
 
-    /// Holds a model, or goes on: this request of it was refused, and upstream told it to wait for so long. The first one
-    /// is sent again after `wait`. Given are those who have failed, this one among them perhaps; none at all if no more models
-    /// may be held.
+    /// Holds a model, or goes on: this request of it was refused, and upstream told it to wait for
+    /// so long. The first one is sent again after `wait`. Given are those who have failed, this one
+    /// among them perhaps; none at all if no more models may be held.
     pub(super) fn hold(
         &mut self,
         model: &Arc<str>,
@@ -141,17 +164,26 @@ impl Holds {
             hold.wait = (hold.wait * 2).min(PROBE_WAITS.1);
         }
         let refusals = hold.refusals;
-        hold.members.entry(ticket).or_insert(refusals.saturating_sub(1));
+        hold.members
+            .entry(ticket)
+            .or_insert(refusals.saturating_sub(1));
         let has_failed = |before: u32| refusals.saturating_sub(before) >= REFUSALS_MAX;
-        let failed: Vec<_> = hold.members.iter().filter(|(_, before)| has_failed(**before)).map(|(&t, _)| t).collect();
+        let failed: Vec<_> = hold
+            .members
+            .iter()
+            .filter(|(_, before)| has_failed(**before))
+            .map(|(&t, _)| t)
+            .collect();
         hold.members.retain(|_, before| !has_failed(*before));
         Some(failed)
     }
 
-    /// This one waits for a model that is held: since now, or since before the first of the refusals.
+    /// This one waits for a model that is held: since now, or since before the first of the
+    /// refusals.
     pub(super) fn join(&mut self, model: &str, ticket: Ticket, is_new: bool) {
         if let Some(hold) = self.held.get_mut(model) {
-            hold.members.insert(ticket, if is_new { hold.refusals } else { 0 });
+            hold.members
+                .insert(ticket, if is_new { hold.refusals } else { 0 });
         }
     }
 
@@ -184,7 +216,10 @@ impl Holds {
 
     /// When the next one will be, if nothing happens before.
     pub(super) fn next_wake(&self) -> Option<Instant> {
-        let waiting = self.held.values().filter(|hold| hold.probe.is_none() && !hold.members.is_empty());
+        let waiting = self
+            .held
+            .values()
+            .filter(|hold| hold.probe.is_none() && !hold.members.is_empty());
         waiting.map(|hold| hold.probe_at).min()
     }
 }
@@ -223,10 +258,18 @@ mod tests {
     fn those_that_were_under_way_together_count_once_and_models_apart() {
         let (mut holds, now) = (Holds::default(), Instant::now());
         for answered_after in 1..20 {
-            assert!(holds.refused(&"a/b".into(), now, now + SECOND * answered_after).is_believed);
+            assert!(
+                holds
+                    .refused(&"a/b".into(), now, now + SECOND * answered_after)
+                    .is_believed
+            );
         }
         for model in 0..1000 {
-            assert!(holds.refused(&format!("a/{model}").into(), now, now).is_believed);
+            assert!(
+                holds
+                    .refused(&format!("a/{model}").into(), now, now)
+                    .is_believed
+            );
         }
         assert!(holds.refused.len() <= MODELS_MAX);
     }
@@ -237,20 +280,42 @@ mod tests {
         assert_eq!(holds.hold(&model, Ticket(0), true, WAIT, now), Some(vec![]));
         holds.join("a/b", Ticket(1), false);
         for wait in [1, 2_u32] {
-            assert_eq!((holds.next_probe(now), holds.next_wake()), (None, Some(now + SECOND * wait)));
+            assert_eq!(
+                (holds.next_probe(now), holds.next_wake()),
+                (None, Some(now + SECOND * wait))
+            );
             now += SECOND * wait;
             assert_eq!(holds.next_probe(now), Some(Ticket(0)));
-            assert_eq!((holds.next_probe(now), holds.next_wake()), (None, None), "one at a time");
+            assert_eq!(
+                (holds.next_probe(now), holds.next_wake()),
+                (None, None),
+                "one at a time"
+            );
             holds.join("a/b", Ticket(1 + u64::from(wait)), true);
             let failed = holds.hold(&model, Ticket(0), true, WAIT, now).unwrap();
-            assert_eq!(failed, if wait == 1 { vec![] } else { vec![Ticket(0), Ticket(1)] });
+            assert_eq!(
+                failed,
+                if wait == 1 {
+                    vec![]
+                } else {
+                    vec![Ticket(0), Ticket(1)]
+                }
+            );
         }
         now += SECOND * 4;
         assert_eq!(holds.next_probe(now), Some(Ticket(2)));
         holds.leave("a/b", Ticket(2));
-        assert_eq!(holds.next_probe(now), Some(Ticket(3)), "who leaves lets the next one try");
+        assert_eq!(
+            holds.next_probe(now),
+            Some(Ticket(3)),
+            "who leaves lets the next one try"
+        );
         holds.join("a/b", Ticket(9), true);
-        assert_eq!(holds.let_in("a/b"), [Ticket(9)], "all but the probe, which was let in");
+        assert_eq!(
+            holds.let_in("a/b"),
+            [Ticket(9)],
+            "all but the probe, which was let in"
+        );
         assert!(!holds.is_held("a/b", now));
     }
 
@@ -258,12 +323,24 @@ mod tests {
     fn upstreams_own_wait_is_kept_and_refusals_of_before_are_no_news() {
         let (mut holds, model, now) = (Holds::default(), Arc::from("a/b"), Instant::now());
         holds.hold(&model, Ticket(0), true, (SECOND, SECOND * 20), now);
-        holds.hold(&model, Ticket(1), false, (SECOND, Duration::ZERO), now + SECOND);
+        holds.hold(
+            &model,
+            Ticket(1),
+            false,
+            (SECOND, Duration::ZERO),
+            now + SECOND,
+        );
         assert_eq!(holds.probe_at("a/b"), Some(now + SECOND * 20));
         holds.leave("a/b", Ticket(0));
         holds.leave("a/b", Ticket(1));
-        assert!(holds.is_held("a/b", now + SECOND * 21), "for those who come");
-        assert!(!holds.is_held("a/b", now + SECOND * 21 + AGE_MAX), "but not for ever");
+        assert!(
+            holds.is_held("a/b", now + SECOND * 21),
+            "for those who come"
+        );
+        assert!(
+            !holds.is_held("a/b", now + SECOND * 21 + AGE_MAX),
+            "but not for ever"
+        );
         for model in 0..1000 {
             holds.hold(&format!("a/{model}").into(), Ticket(model), true, WAIT, now);
         }

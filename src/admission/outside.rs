@@ -1,11 +1,12 @@
 //! How many units other processes of the account hold.
 //!
-//! Upstream lists what is in flight, a moment late and without saying who asked. What is listed and not ours is theirs.
-//! Start times are compared by our clock alone: what was told at `t` to be running for `d` started at `t - d`.
+//! Upstream lists what is in flight, a moment late and without saying who asked. What is listed and
+//! not ours is theirs. Start times are compared by our clock alone: what was told at `t` to be
+//! running for `d` started at `t - d`.
 //!
-//! In doubt, a listed request is ours. Theirs taken for ours leads to a refusal, which corrects us with numbers at once
-//! and which no caller sees. Ours taken for theirs would be counted twice, in every snapshot and most of all under load,
-//! and leave units idle that nobody holds.
+//! In doubt, a listed request is ours. Theirs taken for ours leads to a refusal, which corrects us
+//! with numbers at once and which no caller sees. Ours taken for theirs would be counted twice, in
+//! every snapshot and most of all under load, and leave units idle that nobody holds.
 
 use std::{
     collections::VecDeque,
@@ -16,11 +17,12 @@ use std::{
 /// How old what a snapshot says can be when it arrives: upstream sends one every two seconds.
 pub const LAG: Duration = Duration::from_secs(2);
 
-/// How far apart the start of one request can seem to us and to upstream: the lag, and its way there.
+/// How far apart the start of one request can seem to us and to upstream: the lag, and its way
+/// there.
 pub const START_TOLERANCE: Duration = Duration::from_secs(3);
 
-/// The lag is the same for all that one snapshot lists, and so is most of the way there: what remains of the difference,
-/// from one request to the other.
+/// The lag is the same for all that one snapshot lists, and so is most of the way there: what
+/// remains of the difference, from one request to the other.
 pub const START_SPREAD: Duration = Duration::from_millis(600);
 
 /// What upstream says is in flight.
@@ -60,27 +62,31 @@ pub struct Ours<'a> {
     pub ended_at: Option<Instant>,
 }
 
-/// Each request that is listed is compared with each of our own, under the lock that all share. With more pairs than this, they
-/// are only added up: no plan has that many requests in flight.
+/// Each request that is listed is compared with each of our own, under the lock that all share.
+/// With more pairs than this, they are only added up: no plan has that many requests in flight.
 const COMPARISONS_MAX: usize = 250_000;
 
 /// How many of the last shifts are remembered, and how many are enough to go by.
 const SHIFTS_MAX: usize = 64;
 const SHIFTS_MIN: usize = 8;
 
-/// Tells ours from theirs. It remembers by how much upstream's starts are usually later than ours: the lag of what it says
-/// and a request's way there. There is one for the feed, and one for what is asked for, which is fresher.
+/// Tells ours from theirs. It remembers by how much upstream's starts are usually later than ours:
+/// the lag of what it says and a request's way there. There is one for the feed, and one for what
+/// is asked for, which is fresher.
 #[derive(Debug, Default)]
 pub struct Recognition {
-    /// Of the last of ours that were surely listed, and could be nobody else. On top of the tolerance the other way, so
-    /// that they are never less than nothing.
+    /// Of the last of ours that were surely listed, and could be nobody else. On top of the
+    /// tolerance the other way, so that they are never less than nothing.
     shifts: VecDeque<Duration>,
 }
 
 impl Recognition {
     /// The units that others hold by this snapshot.
     pub fn outside(&mut self, snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
-        let listed = snapshot.requests.iter().fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
+        let listed = snapshot
+            .requests
+            .iter()
+            .fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
         let is_long = snapshot.requests.len().saturating_mul(ours.len()) > COMPARISONS_MAX;
         if listed == snapshot.used_cost && !is_long {
             self.unmatched(snapshot, ours)
@@ -89,11 +95,11 @@ impl Recognition {
         }
     }
 
-    /// What is listed and can't be ours. Starts that differ by about what they usually do are likely the same, or, while that
-    /// isn't known, by any difference there can be. Others are
-    /// thinkable only for one of ours that must be listed: or else those of ours that were just sent or have just ended
-    /// would explain whatever outsiders have begun at about the same time. One whose cost we got wrong is still ours, only
-    /// its surplus isn't.
+    /// What is listed and can't be ours. Starts that differ by about what they usually do are
+    /// likely the same, or, while that isn't known, by any difference there can be. Others are
+    /// thinkable only for one of ours that must be listed: or else those of ours that were just
+    /// sent or have just ended would explain whatever outsiders have begun at about the same time.
+    /// One whose cost we got wrong is still ours, only its surplus isn't.
     fn unmatched(&mut self, snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
         let pairs = pairs(snapshot, ours);
         self.remember(&pairs);
@@ -104,12 +110,16 @@ impl Recognition {
             Some(usual) => usual.saturating_sub(START_SPREAD / 2)..=usual + START_SPREAD / 2,
             None => Duration::ZERO..=START_TOLERANCE * 2,
         };
-        // One that was long on its way, or was sent again and again, began much later than it started here.
+        // One that was long on its way, or was sent again and again, began much later than it
+        // started here.
         let any = Duration::ZERO..=Duration::MAX;
         use Cost::{Any, Same};
-        for (shifts, is_sure, cost) in
-            [(&near, false, Same), (&near, false, Any), (&any, true, Same), (&any, true, Any)]
-        {
+        for (shifts, is_sure, cost) in [
+            (&near, false, Same),
+            (&near, false, Any),
+            (&any, true, Same),
+            (&any, true, Any),
+        ] {
             matching.pair(shifts, is_sure, cost, Model::Same);
         }
         // Upstream may list a model by another name than it was asked for.
@@ -118,7 +128,10 @@ impl Recognition {
     }
 
     fn remember(&mut self, pairs: &[Pair]) {
-        for pair in pairs.iter().filter(|pair| pair.is_sure && pair.is_only(pairs)) {
+        for pair in pairs
+            .iter()
+            .filter(|pair| pair.is_sure && pair.is_only(pairs))
+        {
             if self.shifts.len() == SHIFTS_MAX {
                 self.shifts.pop_front();
             }
@@ -126,8 +139,9 @@ impl Recognition {
         }
     }
 
-    /// By how much the starts usually differ: by what is remembered, or else by what most of those here do that must be
-    /// listed. Not known where there are none: those that were just sent or have just ended may be any of those listed.
+    /// By how much the starts usually differ: by what is remembered, or else by what most of those
+    /// here do that must be listed. Not known where there are none: those that were just sent or
+    /// have just ended may be any of those listed.
     fn usual(&self, pairs: &[Pair]) -> Option<Duration> {
         let is_known = self.shifts.len() >= SHIFTS_MIN;
         let shifts: Vec<_> = if is_known {
@@ -144,20 +158,26 @@ impl Recognition {
     fn lag(&self, usual: Duration, snapshot: &Snapshot<'_>) -> Duration {
         let is_known = self.shifts.len() >= SHIFTS_MIN;
         let known = usual.saturating_sub(START_TOLERANCE) + START_SPREAD / 2;
-        if is_known { known.min(snapshot.lag) } else { snapshot.lag }
+        if is_known {
+            known.min(snapshot.lag)
+        } else {
+            snapshot.lag
+        }
     }
 }
 
-/// The units that others hold by a refusal: upstream said how many are active, and we know how many are ours, without
-/// the one that was refused.
+/// The units that others hold by a refusal: upstream said how many are active, and we know how many
+/// are ours, without the one that was refused.
 pub fn by_refusal(active: u32, ours: u32) -> u32 {
     active.saturating_sub(ours)
 }
 
-/// The least that others hold if a request was refused without numbers: one more than would have let it in; none, if ours
-/// alone left no room for it.
+/// The least that others hold if a request was refused without numbers: one more than would have
+/// let it in; none, if ours alone left no room for it.
 pub fn by_silent_refusal(capacity: u32, ours: u32, cost: u32) -> u32 {
-    capacity.saturating_add(1).saturating_sub(ours.saturating_add(cost))
+    capacity
+        .saturating_add(1)
+        .saturating_sub(ours.saturating_add(cost))
 }
 
 /// One listed request that can be one of ours.
@@ -172,7 +192,11 @@ struct Pair {
 impl Pair {
     /// Neither of the two can be another's.
     fn is_only(&self, pairs: &[Pair]) -> bool {
-        pairs.iter().filter(|pair| pair.listed == self.listed || pair.ours == self.ours).count() == 1
+        pairs
+            .iter()
+            .filter(|pair| pair.listed == self.listed || pair.ours == self.ours)
+            .count()
+            == 1
     }
 }
 
@@ -180,11 +204,20 @@ impl Pair {
 fn pairs(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> Vec<Pair> {
     let mut pairs = Vec::new();
     for (theirs, listed) in snapshot.requests.iter().enumerate() {
-        for (mine, request) in ours.iter().enumerate().filter(|(_, request)| request.model == listed.model) {
+        for (mine, request) in ours
+            .iter()
+            .enumerate()
+            .filter(|(_, request)| request.model == listed.model)
+        {
             let shift = shift(snapshot, listed, request);
             if let Some(shift) = shift.filter(|&shift| shift <= START_TOLERANCE * 2) {
                 let is_sure = is_sure(snapshot, request);
-                pairs.push(Pair { listed: theirs, ours: mine, shift, is_sure });
+                pairs.push(Pair {
+                    listed: theirs,
+                    ours: mine,
+                    shift,
+                    is_sure,
+                });
             }
         }
         if pairs.len() > PAIRS_MAX {
@@ -197,9 +230,12 @@ fn pairs(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> Vec<Pair> {
 /// So many pairs say enough about how much starts differ.
 const PAIRS_MAX: usize = 512;
 
-/// By how much the listed one's start is later than ours, on top of the tolerance the other way; none if it is earlier.
+/// By how much the listed one's start is later than ours, on top of the tolerance the other way;
+/// none if it is earlier.
 fn shift(snapshot: &Snapshot<'_>, listed: &Listed<'_>, ours: &Ours<'_>) -> Option<Duration> {
-    let been = snapshot.received_at.saturating_duration_since(ours.started_at);
+    let been = snapshot
+        .received_at
+        .saturating_duration_since(ours.started_at);
     (been + START_TOLERANCE).checked_sub(listed.duration)
 }
 
@@ -237,16 +273,37 @@ impl<'a> Matching<'a> {
         let mut left: Vec<_> = snapshot.requests.iter().collect();
         left.sort_unstable_by_key(|listed| std::cmp::Reverse(listed.duration));
         let is_over = |end| snapshot.received_at.saturating_duration_since(end) > lag;
-        let mut ours: Vec<_> = ours.iter().filter(|ours| !ours.ended_at.is_some_and(is_over)).collect();
+        let mut ours: Vec<_> = ours
+            .iter()
+            .filter(|ours| !ours.ended_at.is_some_and(is_over))
+            .collect();
         ours.sort_unstable_by_key(|ours| ours.started_at);
-        let surplus = left.iter().fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
-        Self { snapshot, left, ours, surplus }
+        let surplus = left
+            .iter()
+            .fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
+        Self {
+            snapshot,
+            left,
+            ours,
+            surplus,
+        }
     }
 
-    /// Gives each listed one the first of ours that will do. As all are allowed the same shifts, no other way would give
-    /// more of them one.
-    fn pair(&mut self, shifts: &RangeInclusive<Duration>, is_sure_only: bool, cost: Cost, model: Model) {
-        let Self { snapshot, left, ours, surplus } = self;
+    /// Gives each listed one the first of ours that will do. As all are allowed the same shifts, no
+    /// other way would give more of them one.
+    fn pair(
+        &mut self,
+        shifts: &RangeInclusive<Duration>,
+        is_sure_only: bool,
+        cost: Cost,
+        model: Model,
+    ) {
+        let Self {
+            snapshot,
+            left,
+            ours,
+            surplus,
+        } = self;
         left.retain(|listed| {
             let will_do = |ours: &&Ours<'_>| {
                 (model == Model::Any || ours.model == listed.model)
@@ -254,7 +311,9 @@ impl<'a> Matching<'a> {
                     && (!is_sure_only || is_sure(snapshot, ours))
                     && shift(snapshot, listed, ours).is_some_and(|shift| shifts.contains(&shift))
             };
-            let Some(index) = ours.iter().position(will_do) else { return true };
+            let Some(index) = ours.iter().position(will_do) else {
+                return true;
+            };
             let found = ours.remove(index);
             *surplus = surplus.saturating_sub(listed.cost.min(found.cost));
             false
@@ -262,7 +321,8 @@ impl<'a> Matching<'a> {
     }
 }
 
-/// The middle of the densest stretch of [`START_SPREAD`]. Of equals the first: the one with the least lag.
+/// The middle of the densest stretch of [`START_SPREAD`]. Of equals the first: the one with the
+/// least lag.
 fn densest(mut shifts: Vec<Duration>) -> Duration {
     shifts.sort_unstable();
     let mut densest: Option<(usize, Duration, Duration)> = None;
@@ -286,12 +346,13 @@ fn densest(mut shifts: Vec<Duration>) -> Duration {
     densest.map_or(START_TOLERANCE, |(_, from, to)| (from + to) / 2)
 }
 
-/// Without a list that adds up: what is left of the total when as much of it is ours as can be, at any one moment that
-/// the snapshot can be of.
+/// Without a list that adds up: what is left of the total when as much of it is ours as can be, at
+/// any one moment that the snapshot can be of.
 fn unaccounted(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
     let to = snapshot.received_at;
     let from = to.checked_sub(snapshot.lag).unwrap_or(to);
-    // What was held at the beginning, and how it changed until now. Of one moment, what starts comes before what ends.
+    // What was held at the beginning, and how it changed until now. Of one moment, what starts
+    // comes before what ends.
     let (mut held, mut changes) = (0_u64, Vec::new());
     for request in ours.iter().filter(|request| request.started_at <= to) {
         if request.ended_at.is_some_and(|ended| ended < from) {
@@ -307,7 +368,11 @@ fn unaccounted(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
     changes.sort_unstable();
     let mut most = held;
     for (_, is_end, cost) in changes {
-        held = if is_end { held.saturating_sub(u64::from(cost)) } else { held + u64::from(cost) };
+        held = if is_end {
+            held.saturating_sub(u64::from(cost))
+        } else {
+            held + u64::from(cost)
+        };
         most = most.max(held);
     }
     let ours_most = u32::try_from(most).unwrap_or(u32::MAX);

@@ -18,7 +18,8 @@ const ENDED_MIN: u32 = 20;
 /// How fast a mean forgets: it is about that of the last so many units.
 const MEMORY_UNITS: f64 = 100.0;
 
-/// Unit-seconds, counted in unit-nanoseconds: what a request takes of the plan. 64 bits hold five years of 100 units.
+/// Unit-seconds, counted in unit-nanoseconds: what a request takes of the plan. 64 bits hold five
+/// years of 100 units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Work(u64);
 
@@ -122,14 +123,20 @@ impl Pace {
         seconds(self.service().as_secs_f64() * units as f64 / f64::from(of.max(1)))
     }
 
-    /// The waits of late: the last 512 that ended. While requests wait, which arrived at the times `waiting` in
-    /// ascending order, their waits so far count too, and of the others only those that ended since the first of them
-    /// arrived: older ones tell of calmer times.
+    /// The waits of late: the last 512 that ended. While requests wait, which arrived at the times
+    /// `waiting` in ascending order, their waits so far count too, and of the others only those
+    /// that ended since the first of them arrived: older ones tell of calmer times.
     pub(super) fn waits(&self, now: Instant, waiting: impl Iterator<Item = Instant>) -> Waits {
         let mut waiting = waiting.peekable();
         let since = waiting.peek().copied();
-        let ended = self.waits.iter().filter(|(end, _)| since.is_none_or(|since| *end > since)).map(|(_, wait)| *wait);
-        let mut waits: Vec<_> = ended.chain(waiting.map(|arrived| now.saturating_duration_since(arrived))).collect();
+        let ended = self
+            .waits
+            .iter()
+            .filter(|(end, _)| since.is_none_or(|since| *end > since))
+            .map(|(_, wait)| *wait);
+        let mut waits: Vec<_> = ended
+            .chain(waiting.map(|arrived| now.saturating_duration_since(arrived)))
+            .collect();
         waits.sort_unstable();
         Waits(waits)
     }
@@ -142,11 +149,14 @@ pub(super) struct Waits(Vec<Duration>);
 impl Waits {
     /// The wait that so many of 100 didn't exceed.
     pub(super) fn percentile(&self, percent: usize) -> Option<Duration> {
-        self.0.get((self.0.len() * percent / 100).min(self.0.len().checked_sub(1)?)).copied()
+        self.0
+            .get((self.0.len() * percent / 100).min(self.0.len().checked_sub(1)?))
+            .copied()
     }
 }
 
-/// The float may be anything: what is no duration is the longest one that is of any use here, a day.
+/// The float may be anything: what is no duration is the longest one that is of any use here, a
+/// day.
 fn seconds(seconds: f64) -> Duration {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     Duration::try_from_secs_f64(seconds).map_or(DAY, |wait| wait.min(DAY))
@@ -165,7 +175,10 @@ mod tests {
         service.observe(1, SECOND);
         service.observe(4, SECOND * 6);
         let mean = service.mean().unwrap().as_secs_f64();
-        assert!((mean - 5.0).abs() < 0.1, "{mean}: a unit of the big one counts like one of the small one");
+        assert!(
+            (mean - 5.0).abs() < 0.1,
+            "{mean}: a unit of the big one counts like one of the small one"
+        );
         for _ in 0..500 {
             service.observe(1, SECOND * 2);
         }
@@ -177,7 +190,8 @@ mod tests {
     fn waits_are_told_of_late_only() {
         let mut pace = Pace::default();
         let now = Instant::now();
-        let percentile = |pace: &Pace, percent| pace.waits(now, std::iter::empty()).percentile(percent);
+        let percentile =
+            |pace: &Pace, percent| pace.waits(now, std::iter::empty()).percentile(percent);
         assert_eq!(percentile(&pace, 50), None);
         (0..WAITS_MAX).for_each(|_| pace.waited(now, SECOND * 9));
         (0..WAITS_MAX as u32).for_each(|wait| pace.waited(now, SECOND * wait));

@@ -12,11 +12,12 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// How long the units of a cancelled request are kept from others: until upstream has noticed that its connection closed.
+/// How long the units of a cancelled request are kept from others: until upstream has noticed that
+/// its connection closed.
 pub(super) const CANCELLED_SETTLE: Duration = Duration::from_millis(250);
 
-/// Leave to ask upstream. Dropped, its units come back a moment later, when upstream has noticed that the connection was
-/// closed; [ended](Self::end), at once.
+/// Leave to ask upstream. Dropped, its units come back a moment later, when upstream has noticed
+/// that the connection was closed; [ended](Self::end), at once.
 pub struct Permit {
     permits: Permits,
     want: Want,
@@ -30,9 +31,24 @@ pub struct Permit {
 }
 
 impl Permit {
-    pub(super) fn new(permits: Permits, want: Want, cost: u32, ticket: Ticket, asked_at: Instant) -> Self {
+    pub(super) fn new(
+        permits: Permits,
+        want: Want,
+        cost: u32,
+        ticket: Ticket,
+        asked_at: Instant,
+    ) -> Self {
         let (waited, tries) = (asked_at.elapsed(), Tries::default());
-        Self { permits, want, cost, ticket, asked_at, waited, tries, is_over: false }
+        Self {
+            permits,
+            want,
+            cost,
+            ticket,
+            asked_at,
+            waited,
+            tries,
+            is_over: false,
+        }
     }
 
     /// How long it was waited for.
@@ -58,7 +74,8 @@ impl Permit {
         self.give_back(Duration::ZERO);
     }
 
-    /// Upstream was never asked: the request has cost nothing, and others may have its units at once.
+    /// Upstream was never asked: the request has cost nothing, and others may have its units at
+    /// once.
     pub fn undo(mut self) {
         self.is_over = true;
         let mut state = self.permits.state();
@@ -66,49 +83,81 @@ impl Permit {
         self.permits.advance(&mut state);
     }
 
-    /// Upstream refused the request for want of units, in spite of all: another process was faster. The request waits again,
-    /// before all others of its queue, and what upstream says corrects what we know. It is not sent again before
-    /// upstream's `Retry-After` has passed.
+    /// Upstream refused the request for want of units, in spite of all: another process was faster.
+    /// The request waits again, before all others of its queue, and what upstream says corrects
+    /// what we know. It is not sent again before upstream's `Retry-After` has passed.
     ///
-    /// If upstream says so of this model again and again although units are free, it says nothing of the account: all who
-    /// want the model then wait aside, and one at a time is sent.
+    /// If upstream says so of this model again and again although units are free, it says nothing
+    /// of the account: all who want the model then wait aside, and one at a time is sent.
     ///
     /// # Errors
-    /// Saturated if it was refused too often, or would have to wait too long before it may be sent again.
+    /// Saturated if it was refused too often, or would have to wait too long before it may be sent
+    /// again.
     pub async fn wait_again(mut self, refusal: &Error, place: &Place) -> Result<Self> {
         self.is_over = true;
-        let (permits, want, ticket, mut tries) = (self.permits.clone(), self.want.clone(), self.ticket, self.tries);
+        let (permits, want, ticket, mut tries) = (
+            self.permits.clone(),
+            self.want.clone(),
+            self.ticket,
+            self.tries,
+        );
         let (tell, told) = oneshot::channel();
         {
             let waiting = permits.waiting(self.asked_at, &want, tell);
-            let waiting = Waiting { own: Own { cost: self.cost, ..waiting.own }, ..waiting };
+            let waiting = Waiting {
+                own: Own {
+                    cost: self.cost,
+                    ..waiting.own
+                },
+                ..waiting
+            };
             let mut state = permits.state();
             let until = permits.until(self.asked_at, &want);
             let refused = state.refused(ticket, waiting, refusal, &mut tries, until);
             permits.advance(&mut state);
             refused?;
         }
-        let permit = permits.wait(want, ticket, self.asked_at, told, place).await?;
+        let permit = permits
+            .wait(want, ticket, self.asked_at, told, place)
+            .await?;
         Ok(permit.after(tries))
     }
 
-    /// The request is to be sent again after this time, for a reason other than want of units: until then, others may have
-    /// its units. Then it waits for units again, before all others of its queue. `may_go_on` if upstream may still work on it.
+    /// The request is to be sent again after this time, for a reason other than want of units:
+    /// until then, others may have its units. Then it waits for units again, before all others of
+    /// its queue. `may_go_on` if upstream may still work on it.
     ///
     /// # Errors
     /// Saturated if it has waited too long. Only waits count, and not this time.
-    pub async fn step_aside(mut self, time: Duration, may_go_on: bool, place: &Place) -> Result<Self> {
+    pub async fn step_aside(
+        mut self,
+        time: Duration,
+        may_go_on: bool,
+        place: &Place,
+    ) -> Result<Self> {
         self.is_over = true;
         let (permits, want, ticket) = (self.permits.clone(), self.want.clone(), self.ticket);
         let back_at = Instant::now() + time;
-        // As if it had been asking since then: so it has waited for as long as before when it comes back.
+        // As if it had been asking since then: so it has waited for as long as before when it comes
+        // back.
         let asked_at = back_at.checked_sub(self.waited).unwrap_or(back_at);
         let (tell, told) = oneshot::channel();
         {
             let waiting = permits.waiting(asked_at, &want, tell);
-            let own = Own { cost: self.cost, ..waiting.own };
-            let waiting = Waiting { own, back_at: Some(back_at), ..waiting };
-            let settle = if may_go_on { CANCELLED_SETTLE } else { Duration::ZERO };
+            let own = Own {
+                cost: self.cost,
+                ..waiting.own
+            };
+            let waiting = Waiting {
+                own,
+                back_at: Some(back_at),
+                ..waiting
+            };
+            let settle = if may_go_on {
+                CANCELLED_SETTLE
+            } else {
+                Duration::ZERO
+            };
             let mut state = permits.state();
             state.pause(ticket, waiting, permits.until(asked_at, &want), settle);
             permits.advance(&mut state);
@@ -143,6 +192,9 @@ impl Drop for Permit {
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("ticket", &self.ticket).field("want", &self.want).finish_non_exhaustive()
+        f.debug_struct("Permit")
+            .field("ticket", &self.ticket)
+            .field("want", &self.want)
+            .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,9 @@
-//! The scheduler's face to those who wait: a future for the wait, and a permit that gives its units back exactly once,
-//! whatever way its request ends.
+//! The scheduler's face to those who wait: a future for the wait, and a permit that gives its units
+//! back exactly once, whatever way its request ends.
 //!
-//! One lock, held for a decision and never across an await. Whatever changes something starts whoever may start then, and
-//! tells it; [`Permits::drive`] does so when time alone changes something.
+//! One lock, held for a decision and never across an await. Whatever changes something starts
+//! whoever may start then, and tells it; [`Permits::drive`] does so when time alone changes
+//! something.
 
 use std::{
     fmt,
@@ -55,7 +56,8 @@ pub struct Want {
     pub model: Arc<str>,
     /// The units it holds while it runs.
     pub cost: u32,
-    /// Nothing is known of the model, and the cost is a guess: it is not held against the request if the plan has fewer.
+    /// Nothing is known of the model, and the cost is a guess: it is not held against the request
+    /// if the plan has fewer.
     pub is_guess: bool,
     /// When its caller stops waiting.
     pub deadline: Option<Instant>,
@@ -66,12 +68,17 @@ pub struct Want {
 impl Want {
     /// The request, as upstream may list it.
     fn own(&self, cost: u32, now: Instant) -> Own {
-        Own { model: Arc::clone(&self.model), cost, started_at: now }
+        Own {
+            model: Arc::clone(&self.model),
+            cost,
+            started_at: now,
+        }
     }
 }
 
-/// How long a fallback may wait for units even if the models before it have waited for as long as a call may: it may cost
-/// fewer units, and these may be free. Longer than what a refusal said of others is believed, or it would wait in vain.
+/// How long a fallback may wait for units even if the models before it have waited for as long as a
+/// call may: it may cost fewer units, and these may be free. Longer than what a refusal said of
+/// others is believed, or it would wait in vain.
 const FALLBACK_WAIT_MIN: Duration = Duration::from_secs(3);
 
 /// A gateway key, as the scheduler knows it. The default is everybody, where no keys are asked for.
@@ -85,7 +92,10 @@ pub struct Caller {
 
 impl Default for Caller {
     fn default() -> Self {
-        Self { key: super::KeyId(0), weight: 1 }
+        Self {
+            key: super::KeyId(0),
+            weight: 1,
+        }
     }
 }
 
@@ -96,7 +106,11 @@ pub struct Place(Arc<Mutex<Option<(Permits, Ticket)>>>);
 impl Place {
     /// How many will start before, about; none if this one doesn't wait.
     pub fn ahead(&self) -> Option<usize> {
-        let place = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let place = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let (permits, ticket) = place?;
         permits.state().scheduler.ahead(ticket)
     }
@@ -123,18 +137,28 @@ impl Drop for Waiter<'_> {
 }
 
 impl Permits {
-    /// Permits of a plan that isn't known yet: until it is, requests wait for [`PLAN_WAIT`] and then start unbounded.
+    /// Permits of a plan that isn't known yet: until it is, requests wait for [`PLAN_WAIT`] and
+    /// then start unbounded.
     pub fn new(settings: Settings, queue_timeout: Duration) -> Self {
         let state = State::new(settings);
         let is_plan_known = watch::Sender::new(false);
         let (sooner, news) = (Notify::new(), Notify::new());
-        Self { shared: Arc::new(Shared { queue_timeout, state: state.into(), sooner, news, is_plan_known }) }
+        Self {
+            shared: Arc::new(Shared {
+                queue_timeout,
+                state: state.into(),
+                sooner,
+                news,
+                is_plan_known,
+            }),
+        }
     }
 
     /// Waits for the units, and takes them. `place` tells meanwhile how far it has got.
     ///
     /// # Errors
-    /// Saturated if it may not wait or has waited too long, Forbidden if the plan has fewer units than it costs.
+    /// Saturated if it may not wait or has waited too long, Forbidden if the plan has fewer units
+    /// than it costs.
     pub async fn acquire(&self, want: Want, place: &Place) -> Result<Permit> {
         let asked_at = Instant::now();
         if !*self.shared.is_plan_known.borrow() {
@@ -147,7 +171,11 @@ impl Permits {
         let ticket = {
             let mut state = self.state();
             let (now, std_now) = (Instant::now(), Instant::now().into_std());
-            let cost = if want.is_guess { state.reckoned(want.cost) } else { want.cost };
+            let cost = if want.is_guess {
+                state.reckoned(want.cost)
+            } else {
+                want.cost
+            };
             let ask = self.ask(asked_at, &want, cost);
             let is_held = state.holds.is_held(&want.model, std_now);
             let ticket = match is_held {
@@ -155,7 +183,9 @@ impl Permits {
                 true => state.scheduler.enqueue_aside(std_now, ask),
             };
             let ticket = ticket.map_err(|no| match no {
-                Refusal::TooLate { .. } if want.deadline.is_some_and(|deadline| deadline <= now) => {
+                Refusal::TooLate { .. }
+                    if want.deadline.is_some_and(|deadline| deadline <= now) =>
+                {
                     waited_too_long(true, self.shared.queue_timeout)
                 }
                 no => refused(no, &want),
@@ -163,7 +193,14 @@ impl Permits {
             if is_held {
                 state.holds.join(&want.model, ticket, true);
             }
-            state.insert(ticket, Waiting { own: want.own(cost, now), ..self.waiting(asked_at, &want, tell) }, now);
+            state.insert(
+                ticket,
+                Waiting {
+                    own: want.own(cost, now),
+                    ..self.waiting(asked_at, &want, tell)
+                },
+                now,
+            );
             self.advance(&mut state);
             ticket
         };
@@ -181,10 +218,23 @@ impl Permits {
     }
 
     /// How one waits that has been asking since then, and is told so.
-    pub(super) fn waiting(&self, asked_at: Instant, want: &Want, tell: oneshot::Sender<Result<u32>>) -> Waiting {
-        let is_hurried = want.deadline.is_some_and(|deadline| deadline <= asked_at + self.patience(want));
+    pub(super) fn waiting(
+        &self,
+        asked_at: Instant,
+        want: &Want,
+        tell: oneshot::Sender<Result<u32>>,
+    ) -> Waiting {
+        let is_hurried = want
+            .deadline
+            .is_some_and(|deadline| deadline <= asked_at + self.patience(want));
         let guess = want.is_guess.then_some(want.cost);
-        Waiting { own: want.own(want.cost, Instant::now()), guess, is_hurried, back_at: None, tell }
+        Waiting {
+            own: want.own(want.cost, Instant::now()),
+            guess,
+            is_hurried,
+            back_at: None,
+            tell,
+        }
     }
 
     pub(super) async fn wait(
@@ -195,9 +245,15 @@ impl Permits {
         told: oneshot::Receiver<Result<u32>>,
         place: &Place,
     ) -> Result<Permit> {
-        let waiter = Waiter { permits: self, ticket, place };
+        let waiter = Waiter {
+            permits: self,
+            ticket,
+            place,
+        };
         place.set(Some((self.clone(), ticket)));
-        let cost = told.await.unwrap_or_else(|_| Err(Error::internal("a waiter was forgotten")))?;
+        let cost = told
+            .await
+            .unwrap_or_else(|_| Err(Error::internal("a waiter was forgotten")))?;
         place.set(None);
         std::mem::forget(waiter);
         Ok(Permit::new(self.clone(), want, cost, ticket, asked_at))
@@ -211,19 +267,23 @@ impl Permits {
         });
     }
 
-    /// Nobody tells how many units the plan has. Those who wait to know it wait no longer. It is no news where something is
-    /// known already.
+    /// Nobody tells how many units the plan has. Those who wait to know it wait no longer. It is no
+    /// news where something is known already.
     pub fn give_up_plan(&self) {
         if !self.shared.is_plan_known.send_replace(true) {
-            tracing::info!("no limit of concurrency units is known: nobody waits for them until Featherless refuses");
+            tracing::info!(
+                "no limit of concurrency units is known: nobody waits for them until Featherless \
+                 refuses"
+            );
         }
     }
 
-    /// What upstream says of the plan, and is in flight: what is not ours is taken from the plan. It may have been asked
-    /// for; the feed's own snapshots come unasked. False if it tells of what can't be: then it is ignored and counted.
+    /// What upstream says of the plan, and is in flight: what is not ours is taken from the plan.
+    /// It may have been asked for; the feed's own snapshots come unasked. False if it tells of what
+    /// can't be: then it is ignored and counted.
     ///
-    /// A single message that tells of a smaller plan lets nobody fail, and a single null after a number lets nobody start: the
-    /// next message has to say so too.
+    /// A single message that tells of a smaller plan lets nobody fail, and a single null after a
+    /// number lets nobody start: the next message has to say so too.
     pub fn take_snapshot(
         &self,
         asked_at: Option<Instant>,
@@ -253,15 +313,17 @@ impl Permits {
         match capacity {
             _ if was_known && before.capacity == capacity => {}
             Some(units) => tracing::info!(units, "scheduling concurrency units"),
-            None => tracing::info!("the plan has no limit of concurrency units: nobody waits for them"),
+            None => {
+                tracing::info!("the plan has no limit of concurrency units: nobody waits for them")
+            }
         }
         state.bound(Instant::now());
         self.advance(&mut state);
         true
     }
 
-    /// A message about the units was ignored: it had no limit and units in use in a form that is known, or told of what can't
-    /// be.
+    /// A message about the units was ignored: it had no limit and units in use in a form that is
+    /// known, or told of what can't be.
     pub fn count_odd(&self) {
         let count = {
             let mut state = self.state();
@@ -272,7 +334,8 @@ impl Permits {
         if count.is_power_of_two() {
             tracing::warn!(
                 count,
-                "Featherless told of the concurrency units in a way that is not understood, and ignored"
+                "Featherless told of the concurrency units in a way that is not understood, and \
+                 ignored"
             );
         }
     }
@@ -292,8 +355,8 @@ impl Permits {
         self.state().scheduler.view(Instant::now().into_std())
     }
 
-    /// How often upstream has refused a request for want of units so far. A caller is told only of a request that was
-    /// refused too often.
+    /// How often upstream has refused a request for want of units so far. A caller is told only of
+    /// a request that was refused too often.
     pub fn refusals(&self) -> u64 {
         self.state().refusals
     }
@@ -340,16 +403,22 @@ impl Permits {
         want.deadline.map_or(limit, |deadline| deadline.min(limit))
     }
 
-    /// How long a request may wait. All models of a call share the longest wait, so that each fallback doesn't wait for as
-    /// long again.
+    /// How long a request may wait. All models of a call share the longest wait, so that each
+    /// fallback doesn't wait for as long again.
     fn patience(&self, want: &Want) -> Duration {
         let limit = self.shared.queue_timeout;
-        limit.saturating_sub(want.waited).max(FALLBACK_WAIT_MIN.min(limit))
+        limit
+            .saturating_sub(want.waited)
+            .max(FALLBACK_WAIT_MIN.min(limit))
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while the lock is held, and the state is whole after every call of the scheduler's.
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        // Nothing panics while the lock is held, and the state is whole after every call of the
+        // scheduler's.
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

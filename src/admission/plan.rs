@@ -1,10 +1,10 @@
-//! How many units the plan has, as messages tell it. Any one of them may be a mistake: one alone ends nobody's wait, and
-//! lets nobody start whom a number kept waiting.
+//! How many units the plan has, as messages tell it. Any one of them may be a mistake: one alone
+//! ends nobody's wait, and lets nobody start whom a number kept waiting.
 
 use std::time::{Duration, Instant};
 
-/// A plan that was larger before is surely smaller only if all messages have said so for so long. The feed has one every
-/// two seconds.
+/// A plan that was larger before is surely smaller only if all messages have said so for so long.
+/// The feed has one every two seconds.
 const SHRINK_SURE_AFTER: Duration = Duration::from_secs(5);
 
 /// The units of a plan, or none for no limit.
@@ -37,16 +37,23 @@ pub(super) struct Bounds {
 impl Plan {
     /// What to go by.
     pub(super) fn bounds(&self) -> Bounds {
-        Bounds { capacity: self.told.flatten(), most: self.sure.flatten() }
+        Bounds {
+            capacity: self.told.flatten(),
+            most: self.sure.flatten(),
+        }
     }
 
     /// It is sure how many units there are.
     pub(super) fn set(&mut self, units: Units) {
-        *self = Self { told: Some(units), sure: Some(units), ..Self::default() };
+        *self = Self {
+            told: Some(units),
+            sure: Some(units),
+            ..Self::default()
+        };
     }
 
-    /// A message tells of the units there are, and of those in use. False if it tells of what can't be, and is ignored: a
-    /// plan without units, or more units in use than there are or were.
+    /// A message tells of the units there are, and of those in use. False if it tells of what can't
+    /// be, and is ignored: a plan without units, or more units in use than there are or were.
     pub(super) fn hear(&mut self, units: Units, used: u32, now: Instant) -> bool {
         let Some(number) = units else {
             self.hear_no_limit();
@@ -82,7 +89,11 @@ impl Plan {
             return;
         };
         let most = most.max(number);
-        let wait = if sure.is_some() { SHRINK_SURE_AFTER } else { Duration::ZERO };
+        let wait = if sure.is_some() {
+            SHRINK_SURE_AFTER
+        } else {
+            Duration::ZERO
+        };
         if now.saturating_duration_since(since) < wait {
             self.less = Some((since, most));
             return;
@@ -112,22 +123,45 @@ mod tests {
         assert_eq!(after(&[]), (None, None));
         assert_eq!(after(&[Some(2)]), (Some(2), None));
         assert_eq!(after(&[Some(2), Some(2)]), (Some(2), Some(2)));
-        assert_eq!(after(&[Some(1), Some(8)]), (Some(8), Some(8)), "the message that told of less was a mistake");
+        assert_eq!(
+            after(&[Some(1), Some(8)]),
+            (Some(8), Some(8)),
+            "the message that told of less was a mistake"
+        );
         assert_eq!(after(&[Some(8), Some(1)]), (Some(1), Some(8)));
     }
 
     #[test]
     fn a_plan_that_shrinks_is_surely_smaller_only_after_a_while() {
         let (eight, four) = (Some(8), Some(4));
-        assert_eq!(after(&[eight, eight, four]), (four, eight), "gone by at once");
-        assert_eq!(after(&[eight, eight, four, four, four, four, four]), (four, eight));
-        assert_eq!(after(&[eight, eight, four, four, four, four, four, four]), (four, four));
+        assert_eq!(
+            after(&[eight, eight, four]),
+            (four, eight),
+            "gone by at once"
+        );
+        assert_eq!(
+            after(&[eight, eight, four, four, four, four, four]),
+            (four, eight)
+        );
+        assert_eq!(
+            after(&[eight, eight, four, four, four, four, four, four]),
+            (four, four)
+        );
         assert_eq!(
             after(&[eight, eight, four, four, eight, four, four, four, four]),
             (four, eight),
             "from the beginning"
         );
-        let all = [eight, eight, Some(1), Some(6), Some(1), Some(1), Some(1), Some(1)];
+        let all = [
+            eight,
+            eight,
+            Some(1),
+            Some(6),
+            Some(1),
+            Some(1),
+            Some(1),
+            Some(1),
+        ];
         assert_eq!(after(&all), (Some(1), Some(6)), "the most of what was told");
     }
 
@@ -135,7 +169,10 @@ mod tests {
     fn a_limit_is_gone_when_two_messages_in_a_row_say_so() {
         assert_eq!(after(&[None]), (None, None));
         assert_eq!(after(&[Some(8), Some(8), None]), (Some(8), Some(8)));
-        assert_eq!(after(&[Some(8), Some(8), None, Some(8), None]), (Some(8), Some(8)));
+        assert_eq!(
+            after(&[Some(8), Some(8), None, Some(8), None]),
+            (Some(8), Some(8))
+        );
         assert_eq!(after(&[Some(8), Some(8), None, None]), (None, None));
         assert_eq!(
             after(&[None, Some(8), Some(8)]),
@@ -149,11 +186,21 @@ mod tests {
         let (mut plan, now) = (Plan::default(), Instant::now());
         assert!(!plan.hear(Some(0), 0, now) && !plan.hear(Some(8), 9, now));
         assert_eq!(plan.told, None);
-        assert!(plan.hear(Some(8), 8, now) && !plan.hear(Some(4), 1_000_000_000, now) && !plan.hear(Some(0), 0, now));
+        assert!(
+            plan.hear(Some(8), 8, now)
+                && !plan.hear(Some(4), 1_000_000_000, now)
+                && !plan.hear(Some(0), 0, now)
+        );
         assert_eq!(plan.bounds().capacity, Some(8));
-        assert!(plan.hear(Some(4), 8, now), "what ran before the plan shrank still runs");
+        assert!(
+            plan.hear(Some(4), 8, now),
+            "what ran before the plan shrank still runs"
+        );
         assert_eq!(plan.bounds().capacity, Some(4));
-        assert!(plan.hear(Some(4), 7, now) && plan.hear(Some(4), 7, now), "for as long as it runs");
+        assert!(
+            plan.hear(Some(4), 7, now) && plan.hear(Some(4), 7, now),
+            "for as long as it runs"
+        );
         assert!(!plan.hear(Some(4), 8, now), "but nothing more begins");
     }
 }

@@ -7,10 +7,12 @@ use std::{
 
 use super::ask::Ticket;
 
-/// Waiters are counted in blocks of so many consecutive tickets, so that nobody has to count all of those ahead.
+/// Waiters are counted in blocks of so many consecutive tickets, so that nobody has to count all of
+/// those ahead.
 const BLOCK: u64 = 128;
 
-/// One queue, in lanes by cost: who is first among those that fit is found by looking at the heads of a few lanes.
+/// One queue, in lanes by cost: who is first among those that fit is found by looking at the heads
+/// of a few lanes.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     lanes: BTreeMap<u32, BTreeSet<Ticket>>,
@@ -32,7 +34,9 @@ impl Queue {
     }
 
     pub(super) fn remove(&mut self, ticket: Ticket, cost: u32) {
-        let Some(lane) = self.lanes.get_mut(&cost) else { return };
+        let Some(lane) = self.lanes.get_mut(&cost) else {
+            return;
+        };
         if !lane.remove(&ticket) {
             return;
         }
@@ -59,15 +63,24 @@ impl Queue {
 
     /// Who came first of those that cost at least and at most so much, and the cost.
     pub(super) fn first_within(&self, costs: RangeInclusive<u32>) -> Option<(Ticket, u32)> {
-        self.lanes.range(costs).filter_map(|(&cost, lane)| Some((*lane.first()?, cost))).min()
+        self.lanes
+            .range(costs)
+            .filter_map(|(&cost, lane)| Some((*lane.first()?, cost)))
+            .min()
     }
 
-    /// How many came before this one. It takes as many steps as there are blocks before it, and a block's tickets.
+    /// How many came before this one. It takes as many steps as there are blocks before it, and a
+    /// block's tickets.
     pub(super) fn ahead(&self, ticket: Ticket) -> usize {
         let block = ticket.0 / BLOCK;
         let before: usize = self.blocks.range(..block).map(|(_, count)| count).sum();
         let beside = Ticket(block * BLOCK)..ticket;
-        before + self.lanes.values().map(|lane| lane.range(beside.clone()).count()).sum::<usize>()
+        before
+            + self
+                .lanes
+                .values()
+                .map(|lane| lane.range(beside.clone()).count())
+                .sum::<usize>()
     }
 }
 
@@ -92,7 +105,11 @@ mod tests {
             "who left is gone, and the others keep their order"
         );
         queue.push(Ticket(2), 2);
-        assert_eq!(queue.first_within(0..=3), Some((Ticket(2), 2)), "who comes back has its old place");
+        assert_eq!(
+            queue.first_within(0..=3),
+            Some((Ticket(2), 2)),
+            "who comes back has its old place"
+        );
     }
 
     #[test]

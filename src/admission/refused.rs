@@ -15,21 +15,23 @@ pub(super) fn refused(refusal: Refusal, want: &Want) -> Error {
         Refusal::NeverFits { cost, capacity } => never_fits(cost, capacity, &want.model),
         Refusal::QueueFull { limit, retry_after } => {
             let message = match limit {
-                0 => {
-                    "All concurrency units are taken, and no call may wait for them (--queue-limit 0): try again later"
-                        .to_owned()
-                }
+                0 => "All concurrency units are taken, and no call may wait for them \
+                      (--queue-limit 0): try again later"
+                    .to_owned(),
                 _ => format!(
-                    "As many calls wait for concurrency units as may: {limit} in all, or this key's part of that \
-                     (--queue-limit): try again a little later"
+                    "As many calls wait for concurrency units as may: {limit} in all, or this \
+                     key's part of that (--queue-limit): try again a little later"
                 ),
             };
-            Error::new(Kind::Saturated, "queue_full", message).with_retry_after(retry_after).with_limit(limit)
+            Error::new(Kind::Saturated, "queue_full", message)
+                .with_retry_after(retry_after)
+                .with_limit(limit)
         }
         Refusal::TooLate { wait } => {
             let message = format!(
-                "The account's concurrency units are taken, and at the present rate this call could start in about {} s, \
-                 after its deadline or the longest wait (--queue-timeout): allow more time, or try again later",
+                "The account's concurrency units are taken, and at the present rate this call \
+                 could start in about {} s, after its deadline or the longest wait \
+                 (--queue-timeout): allow more time, or try again later",
                 seconds(wait)
             );
             Error::new(Kind::Saturated, "no_units_in_time", message).with_retry_after(wait)
@@ -40,8 +42,8 @@ pub(super) fn refused(refusal: Refusal, want: &Want) -> Error {
 /// The plan has fewer units than it costs.
 pub(super) fn never_fits(cost: u32, capacity: u32, model: &str) -> Error {
     let message = format!(
-        "{model} costs {cost} concurrency units and the Featherless account's plan has {capacity}: change the plan, or use \
-         a smaller model"
+        "{model} costs {cost} concurrency units and the Featherless account's plan has \
+         {capacity}: change the plan, or use a smaller model"
     );
     Error::new(Kind::Forbidden, "model_exceeds_plan", message)
         .with_param("model")
@@ -52,9 +54,14 @@ pub(super) fn never_fits(cost: u32, capacity: u32, model: &str) -> Error {
 
 /// Upstream has refused a request of this model too often, or wants a longer wait than is worth it.
 pub(super) fn refused_in_vain(model: &str, times: u32, refusal: &Error) -> Error {
-    let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
+    let times = if times == 1 {
+        "once".to_owned()
+    } else {
+        format!("{times} times")
+    };
     let message = format!(
-        "Featherless refused {model} for want of concurrency units ({times}): try again later, or use another model"
+        "Featherless refused {model} for want of concurrency units ({times}): try again later, or \
+         use another model"
     );
     let units = refusal.unit_refusal().unwrap_or_default();
     let error = Error::new(Kind::Saturated, "concurrency_limit_exceeded", message);
@@ -69,14 +76,14 @@ pub(super) fn refused_in_vain(model: &str, times: u32, refusal: &Error) -> Error
 /// The longest wait has passed, or the caller's deadline before it.
 pub(super) fn waited_too_long(is_hurried: bool, queue_timeout: Duration) -> Error {
     if is_hurried {
-        let message = "The caller's own deadline passed before concurrency units came free: allow more time, or use a \
-                       model that costs fewer units";
+        let message = "The caller's own deadline passed before concurrency units came free: allow \
+                       more time, or use a model that costs fewer units";
         return Error::new(Kind::Timeout, "deadline_exceeded", message);
     }
     let seconds = queue_timeout.as_secs_f64();
     let message = format!(
-        "No concurrency units came free within {seconds} s (--queue-timeout): try again, or use a model that costs \
-         fewer units"
+        "No concurrency units came free within {seconds} s (--queue-timeout): try again, or use a \
+         model that costs fewer units"
     );
     Error::new(Kind::Saturated, "queue_timeout", message).with_retry_after(RETRY_AFTER)
 }

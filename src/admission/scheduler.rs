@@ -20,17 +20,19 @@ mod choice;
 mod ends;
 mod outlook;
 
-/// A key is billed for no more than so much time when its request starts; for what it takes beyond, when it has ended. What
-/// was a key's usual until lately says little of its next requests.
+/// A key is billed for no more than so much time when its request starts; for what it takes beyond,
+/// when it has ended. What was a key's usual until lately says little of its next requests.
 const BILLED_MAX: Duration = Duration::from_secs(60);
 
-/// The queue for one account's units. Whatever happened, ask [`Self::start`] until it says that nobody may start.
+/// The queue for one account's units. Whatever happened, ask [`Self::start`] until it says that
+/// nobody may start.
 #[derive(Debug)]
 pub struct Scheduler {
     settings: Settings,
     /// The units of the plan.
     capacity: Option<u32>,
-    /// The units that the plan surely doesn't exceed: what costs more never starts. No less than `capacity`.
+    /// The units that the plan surely doesn't exceed: what costs more never starts. No less than
+    /// `capacity`.
     capacity_max: Option<u32>,
     /// What a refusal said that they are.
     refused_capacity: Option<u32>,
@@ -135,8 +137,9 @@ impl Scheduler {
         }
     }
 
-    /// How many units the plan has; none: no bound is known, everything starts at once. With fewer than are in use, nothing
-    /// starts until it fits. Returned are those who now can never start: they wait no longer.
+    /// How many units the plan has; none: no bound is known, everything starts at once. With fewer
+    /// than are in use, nothing starts until it fits. Returned are those who now can never start:
+    /// they wait no longer.
     ///
     /// A number replaces what a refusal told. That nothing is known doesn't.
     #[must_use = "those who never fit have left the queue and have to be told"]
@@ -144,10 +147,16 @@ impl Scheduler {
         self.set_capacity_within(capacity, capacity, now)
     }
 
-    /// The same where only `most` is sure (none: nothing is), while requests are started on `capacity`. Those who cost more
-    /// than `capacity` and no more than `most` wait: it may have been said by mistake.
+    /// The same where only `most` is sure (none: nothing is), while requests are started on
+    /// `capacity`. Those who cost more than `capacity` and no more than `most` wait: it may have
+    /// been said by mistake.
     #[must_use = "those who never fit have left the queue and have to be told"]
-    pub fn set_capacity_within(&mut self, capacity: Option<u32>, most: Option<u32>, now: Instant) -> Vec<Ticket> {
+    pub fn set_capacity_within(
+        &mut self,
+        capacity: Option<u32>,
+        most: Option<u32>,
+        now: Instant,
+    ) -> Vec<Ticket> {
         if capacity.is_some() {
             self.refused_capacity = None;
         }
@@ -158,15 +167,18 @@ impl Scheduler {
         self.may_not_fit = false;
         let most = most.unwrap_or(u32::MAX);
         let waiting = self.waiting.iter().chain(&self.aside);
-        let never: Vec<_> = waiting.filter(|(_, waiter)| waiter.ask.cost > most).map(|(&ticket, _)| ticket).collect();
+        let never: Vec<_> = waiting
+            .filter(|(_, waiter)| waiter.ask.cost > most)
+            .map(|(&ticket, _)| ticket)
+            .collect();
         for &ticket in &never {
             self.leave(ticket, now);
         }
         never
     }
 
-    /// How many units the plan has by a refusal, or none to go by what [`Self::set_capacity`] said. A refusal may have meant
-    /// something else, so that those who don't fit wait for now.
+    /// How many units the plan has by a refusal, or none to go by what [`Self::set_capacity`] said.
+    /// A refusal may have meant something else, so that those who don't fit wait for now.
     pub fn set_capacity_refused(&mut self, capacity: Option<u32>) {
         self.refused_capacity = capacity;
     }
@@ -176,14 +188,15 @@ impl Scheduler {
         self.guard.tell(outside, None, now);
     }
 
-    /// How many units other processes of the account hold, by a snapshot that was asked for at that time and has just
-    /// arrived.
+    /// How many units other processes of the account hold, by a snapshot that was asked for at that
+    /// time and has just arrived.
     pub fn set_outside_asked(&mut self, outside: u32, asked_at: Instant, now: Instant) {
         self.guard.tell(outside, Some(asked_at), now);
     }
 
-    /// How many units other processes of the account hold, by a refusal that has just arrived. A refusal tells of the
-    /// moment itself: a snapshot that comes soon after can be older, and is not believed if it tells of fewer.
+    /// How many units other processes of the account hold, by a refusal that has just arrived. A
+    /// refusal tells of the moment itself: a snapshot that comes soon after can be older, and is
+    /// not believed if it tells of fewer.
     pub fn set_outside_refused(&mut self, outside: u32, now: Instant) {
         self.guard.refuse(outside, now);
     }
@@ -193,7 +206,8 @@ impl Scheduler {
         self.guard.is_by_refusal() && self.guard.outside() > 0
     }
 
-    /// How many units other processes may hold, now that what was last said of them is too old to be believed.
+    /// How many units other processes may hold, now that what was last said of them is too old to
+    /// be believed.
     pub fn set_outside_doubted(&mut self, outside: u32) {
         self.guard.doubt(outside);
     }
@@ -202,10 +216,14 @@ impl Scheduler {
     ///
     /// # Errors
     ///
-    /// If it may not even wait. One that can start at once is refused only if it doesn't fit into the plan. One is
-    /// refused as too late only if the estimate is backed by observation, and clearly beyond the deadline.
+    /// If it may not even wait. One that can start at once is refused only if it doesn't fit into
+    /// the plan. One is refused as too late only if the estimate is backed by observation, and
+    /// clearly beyond the deadline.
     pub fn enqueue(&mut self, now: Instant, ask: Ask) -> Result<Ticket, Refusal> {
-        let ask = Ask { weight: ask.weight.max(1), ..ask };
+        let ask = Ask {
+            weight: ask.weight.max(1),
+            ..ask
+        };
         self.fits(&ask)?;
         if !self.would_start(now, ask.cost) {
             self.admit(now, &ask)?;
@@ -217,7 +235,10 @@ impl Scheduler {
 
     fn fits(&self, ask: &Ask) -> Result<(), Refusal> {
         match self.capacity_max {
-            Some(capacity) if ask.cost > capacity => Err(Refusal::NeverFits { cost: ask.cost, capacity }),
+            Some(capacity) if ask.cost > capacity => Err(Refusal::NeverFits {
+                cost: ask.cost,
+                capacity,
+            }),
             _ => Ok(()),
         }
     }
@@ -226,10 +247,19 @@ impl Scheduler {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
         self.accounts.entry(ask.key).or_default().weight = ask.weight;
-        (ticket, Waiter { ask, arrived: now, due: None, is_back: false })
+        (
+            ticket,
+            Waiter {
+                ask,
+                arrived: now,
+                due: None,
+                is_back: false,
+            },
+        )
     }
 
-    /// Who starts now, if anybody may: it runs from now on, and holds its units until [`Self::release`].
+    /// Who starts now, if anybody may: it runs from now on, and holds its units until
+    /// [`Self::release`].
     pub fn start(&mut self, now: Instant) -> Option<Ticket> {
         self.settle(now);
         let room = self.room(now);
@@ -244,15 +274,18 @@ impl Scheduler {
         Some(ticket)
     }
 
-    /// Whether the guard against outsiders, a refusal's word, or a capacity that only one message told, kept the last
-    /// [`Self::start`] from starting a request: a snapshot asked for now would tell.
+    /// Whether the guard against outsiders, a refusal's word, or a capacity that only one message
+    /// told, kept the last [`Self::start`] from starting a request: a snapshot asked for now would
+    /// tell.
     pub fn wants_news(&self) -> bool {
         self.guard.is_wanting()
     }
 
     /// One that waits goes away. The others keep their order. False if it didn't wait.
     pub fn leave(&mut self, ticket: Ticket, now: Instant) -> bool {
-        self.give_up(ticket, now).or_else(|| self.unset_aside(ticket)).is_some()
+        self.give_up(ticket, now)
+            .or_else(|| self.unset_aside(ticket))
+            .is_some()
     }
 
     /// Those whose deadline has passed while they waited: they wait no longer.
@@ -269,12 +302,19 @@ impl Scheduler {
         late
     }
 
-    /// When time alone will change something, if nothing happens before: units have settled, a deadline has passed, or
-    /// there is no use in waiting for a snapshot any more. That somebody becomes due lets nobody start.
+    /// When time alone will change something, if nothing happens before: units have settled, a
+    /// deadline has passed, or there is no use in waiting for a snapshot any more. That somebody
+    /// becomes due lets nobody start.
     pub fn next_wake(&self, now: Instant) -> Option<Instant> {
         let deadline = self.deadlines.first().map(|&(deadline, _)| deadline);
-        let unguarded = self.guard.down_at(now, self.settings.headroom).filter(|_| !self.waiting.is_empty());
-        [self.settling.next(), deadline, unguarded].into_iter().flatten().min()
+        let unguarded = self
+            .guard
+            .down_at(now, self.settings.headroom)
+            .filter(|_| !self.waiting.is_empty());
+        [self.settling.next(), deadline, unguarded]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The units our requests hold, those included that have ended and not yet settled.
@@ -283,7 +323,9 @@ impl Scheduler {
     }
 
     fn begin(&mut self, ticket: Ticket, now: Instant) {
-        let Some(ask) = self.waiting.get(&ticket).map(|waiter| waiter.ask) else { return };
+        let Some(ask) = self.waiting.get(&ticket).map(|waiter| waiter.ask) else {
+            return;
+        };
         let paid = self.expected(ask.priority, ask.key, ask.cost);
         let billed = paid.min(Work::of(ask.cost, BILLED_MAX));
         let whole = self.whole();
@@ -291,13 +333,19 @@ impl Scheduler {
         class.count_to(now);
         let claims = class.claims();
         class.charge(ask.key, billed, whole);
-        let Some(waiter) = self.unwait(ticket, now) else { return };
+        let Some(waiter) = self.unwait(ticket, now) else {
+            return;
+        };
         let class = self.classes.of_mut(ask.priority);
         class.hold(ask.key, ask.cost);
         if waiter.due.is_some_and(|due| due <= now) {
             class.make_up(paid);
-            let left = Work::of(whole, self.patience(ask.priority, ask.cost, whole)).share(self.settings.follow_share);
-            self.kept_for = Some(Kept { cost: ask.cost, left });
+            let left = Work::of(whole, self.patience(ask.priority, ask.cost, whole))
+                .share(self.settings.follow_share);
+            self.kept_for = Some(Kept {
+                cost: ask.cost,
+                left,
+            });
         }
         let mut owed = PerPriority::<Owed>::default();
         for priority in Priority::ALL {
@@ -314,10 +362,21 @@ impl Scheduler {
             account.in_use = account.in_use.saturating_add(ask.cost);
         }
         if !waiter.is_back {
-            self.pace.waited(now, now.saturating_duration_since(waiter.arrived));
+            self.pace
+                .waited(now, now.saturating_duration_since(waiter.arrived));
         }
         let contended = self.classes.of(ask.priority).contended(ask.key);
-        self.running.insert(ticket, Running { waiter, started: now, owed, billed, contended, claims });
+        self.running.insert(
+            ticket,
+            Running {
+                waiter,
+                started: now,
+                owed,
+                billed,
+                contended,
+                claims,
+            },
+        );
     }
 
     fn wait(&mut self, ticket: Ticket, waiter: Waiter, now: Instant) {
@@ -367,20 +426,32 @@ impl Scheduler {
     fn room(&self, now: Instant) -> Room {
         let whole = self.whole();
         if self.units().is_none() {
-            return Room { whole, held: 0, free: whole };
+            return Room {
+                whole,
+                held: 0,
+                free: whole,
+            };
         }
         let held = self.held();
         let ceiling = self.guard.ceiling(now, whole, held, self.settings.headroom);
-        Room { whole, held, free: ceiling.saturating_sub(held) }
+        Room {
+            whole,
+            held,
+            free: ceiling.saturating_sub(held),
+        }
     }
 
     fn whole(&self) -> u32 {
-        self.units().map_or(u32::MAX, |units| units.saturating_sub(self.guard.outside()))
+        self.units()
+            .map_or(u32::MAX, |units| units.saturating_sub(self.guard.outside()))
     }
 
     /// The units of the plan, as far as is known; none for no bound.
     pub fn units(&self) -> Option<u32> {
-        [self.capacity, self.refused_capacity].into_iter().flatten().min()
+        [self.capacity, self.refused_capacity]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

@@ -1,4 +1,5 @@
-//! Units that were given back but are not free yet: the upstream needs a moment to notice that a request was cancelled.
+//! Units that were given back but are not free yet: the upstream needs a moment to notice that a
+//! request was cancelled.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -25,7 +26,10 @@ impl Settling {
 
     /// The next that has settled by now: since when, and how many units.
     pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, u32)> {
-        let next = self.until.first_entry().filter(|next| next.key().0 <= now)?;
+        let next = self
+            .until
+            .first_entry()
+            .filter(|next| next.key().0 <= now)?;
         let ((until, _), units) = next.remove_entry();
         self.units -= units;
         Some((until, units))

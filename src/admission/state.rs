@@ -1,4 +1,5 @@
-//! What the permits share, behind one lock: the scheduler, those who wait and run, and what upstream has said.
+//! What the permits share, behind one lock: the scheduler, those who wait and run, and what
+//! upstream has said.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -24,8 +25,8 @@ mod refusal;
 /// How long what a snapshot said of outsiders is believed when no other follows.
 const SNAPSHOT_BELIEVED: Duration = Duration::from_secs(60);
 
-/// A request that was not refused within this time was let in, though its answer has not begun: upstream refuses at once. Those
-/// who wait for what becomes of it need not wait for the answer.
+/// A request that was not refused within this time was let in, though its answer has not begun:
+/// upstream refuses at once. Those who wait for what becomes of it need not wait for the answer.
 const LET_IN_AFTER: Duration = Duration::from_secs(2);
 
 pub(super) struct State {
@@ -104,7 +105,8 @@ impl State {
         }
     }
 
-    /// Starts those who may start and tells those whose time is up. Gives the time when there is more to do.
+    /// Starts those who may start and tells those whose time is up. Gives the time when there is
+    /// more to do.
     pub(super) fn serve(&mut self, queue_timeout: Duration) -> Option<Instant> {
         let now = Instant::now();
         if self.doubt_at.is_some_and(|at| at <= now) {
@@ -112,7 +114,9 @@ impl State {
         }
         for ticket in self.scheduler.expire(now.into_std()) {
             if let Some(waiting) = self.forget(ticket) {
-                let _ = waiting.tell.send(Err(waited_too_long(waiting.is_hurried, queue_timeout)));
+                let _ = waiting
+                    .tell
+                    .send(Err(waited_too_long(waiting.is_hurried, queue_timeout)));
             }
         }
         let let_in_at = self.let_in_by_time(now);
@@ -121,17 +125,26 @@ impl State {
             self.run(ticket, now);
         }
         if let Some(trial) = self.trials.due(now.into_std())
-            && let Some(ticket) = self.scheduler.start_untold(now.into_std(), trial == Trial::Limit)
+            && let Some(ticket) = self
+                .scheduler
+                .start_untold(now.into_std(), trial == Trial::Limit)
         {
             self.trials.begin(ticket, trial);
             self.run(ticket, now);
         }
-        let let_in_at = let_in_at.or_else(|| self.is_somebody_tried().then_some(now + LET_IN_AFTER));
+        let let_in_at =
+            let_in_at.or_else(|| self.is_somebody_tried().then_some(now + LET_IN_AFTER));
         let now = now.into_std();
-        let wakes = [self.scheduler.next_wake(now), self.holds.next_wake(), self.trials.next_wake(now)];
+        let wakes = [
+            self.scheduler.next_wake(now),
+            self.holds.next_wake(),
+            self.trials.next_wake(now),
+        ];
         let back = self.back.first().map(|&(at, _)| at);
         let wakes = wakes.into_iter().flatten().map(Instant::from_std);
-        wakes.chain([self.doubt_at, back, let_in_at].into_iter().flatten()).min()
+        wakes
+            .chain([self.doubt_at, back, let_in_at].into_iter().flatten())
+            .min()
     }
 
     fn is_somebody_tried(&self) -> bool {
@@ -141,9 +154,16 @@ impl State {
     /// Those whose refusal would have come by now were let in. Tells when this is so of the next.
     fn let_in_by_time(&mut self, now: Instant) -> Option<Instant> {
         let mut next = None;
-        let tried: Vec<_> = self.trials.running().into_iter().chain(self.holds.probes()).collect();
+        let tried: Vec<_> = self
+            .trials
+            .running()
+            .into_iter()
+            .chain(self.holds.probes())
+            .collect();
         for ticket in tried {
-            let Some(own) = self.running.get(&ticket) else { continue };
+            let Some(own) = self.running.get(&ticket) else {
+                continue;
+            };
             let (at, model) = (own.started_at + LET_IN_AFTER, Arc::clone(&own.model));
             if at <= now {
                 self.let_in(ticket, &model, now);
@@ -159,7 +179,9 @@ impl State {
             && at <= now
         {
             self.back.pop_first();
-            let Some(waiting) = self.waiting.get_mut(&ticket) else { continue };
+            let Some(waiting) = self.waiting.get_mut(&ticket) else {
+                continue;
+            };
             waiting.back_at = None;
             if self.holds.is_held(&waiting.own.model, now.into_std()) {
                 self.holds.join(&waiting.own.model, ticket, true);
@@ -173,10 +195,18 @@ impl State {
     }
 
     fn run(&mut self, ticket: Ticket, now: Instant) {
-        let Some(Waiting { own, tell, .. }) = self.waiting.remove(&ticket) else { return };
+        let Some(Waiting { own, tell, .. }) = self.waiting.remove(&ticket) else {
+            return;
+        };
         self.guesses.remove(&ticket);
         let cost = own.cost;
-        self.running.insert(ticket, Own { started_at: now, ..own });
+        self.running.insert(
+            ticket,
+            Own {
+                started_at: now,
+                ..own
+            },
+        );
         // One who has left takes itself out.
         let _ = tell.send(Ok(cost));
     }
@@ -225,16 +255,23 @@ impl State {
         }
     }
 
-    /// A request that runs was let in by upstream: there were units for it. True if that lets others start.
+    /// A request that runs was let in by upstream: there were units for it. True if that lets
+    /// others start.
     pub(super) fn let_in(&mut self, ticket: Ticket, model: &str, now: Instant) -> bool {
         let held = self.holds.let_in(model);
-        held.iter().for_each(|&ticket| _ = self.scheduler.step_back(ticket, now.into_std()));
+        held.iter()
+            .for_each(|&ticket| _ = self.scheduler.step_back(ticket, now.into_std()));
         let trial = self.trials.let_in(ticket, now.into_std());
         match trial {
             Some(Trial::Outside) => self.forget_refusals(0),
             // As many again, that they need not be tried one by one.
             Some(Trial::Limit) if self.plan.bounds().capacity.is_none() => {
-                let limit = self.scheduler.units().unwrap_or_default().saturating_mul(2).max(self.scheduler.held());
+                let limit = self
+                    .scheduler
+                    .units()
+                    .unwrap_or_default()
+                    .saturating_mul(2)
+                    .max(self.scheduler.held());
                 self.refusal_limit = self.refusal_limit.map(|told| told.max(limit));
                 self.scheduler.set_capacity_refused(Some(limit));
                 self.reckon_all(now);
@@ -256,15 +293,23 @@ impl State {
         self.forget_ended(now);
     }
 
-    /// A request that runs stops for a while, and waits in this way. Its units are free after `settle`.
-    pub(super) fn pause(&mut self, ticket: Ticket, waiting: Waiting, until: Instant, settle: Duration) {
+    /// A request that runs stops for a while, and waits in this way. Its units are free after
+    /// `settle`.
+    pub(super) fn pause(
+        &mut self,
+        ticket: Ticket,
+        waiting: Waiting,
+        until: Instant,
+        settle: Duration,
+    ) {
         let now = Instant::now();
         if let Some(own) = self.running.remove(&ticket) {
             self.holds.leave(&own.model, ticket);
             self.ended.push_back((own, now));
         }
         self.trials.leave(ticket);
-        self.scheduler.pause(ticket, now.into_std(), settle, Some(until.into_std()));
+        self.scheduler
+            .pause(ticket, now.into_std(), settle, Some(until.into_std()));
         self.forget_ended(now);
         self.insert(ticket, waiting, now);
     }
@@ -277,30 +322,49 @@ impl State {
             self.trials.limit_known();
         }
         self.reckon_all(now);
-        for ticket in self.scheduler.set_capacity_within(bounds.capacity, bounds.most, now.into_std()) {
+        for ticket in
+            self.scheduler
+                .set_capacity_within(bounds.capacity, bounds.most, now.into_std())
+        {
             if let Some(Waiting { own, tell, .. }) = self.forget(ticket) {
-                let _ = tell.send(Err(never_fits(own.cost, bounds.most.unwrap_or_default(), &own.model)));
+                let _ = tell.send(Err(never_fits(
+                    own.cost,
+                    bounds.most.unwrap_or_default(),
+                    &own.model,
+                )));
             }
         }
     }
 
     /// A guessed cost is never more than the plan has.
     pub(super) fn reckoned(&self, guess: u32) -> u32 {
-        let units = [self.plan.bounds().capacity, self.refusal_limit].into_iter().flatten().min();
+        let units = [self.plan.bounds().capacity, self.refusal_limit]
+            .into_iter()
+            .flatten()
+            .min();
         units.map_or(guess, |units| guess.min(units.max(1)))
     }
 
     fn reckon_all(&mut self, now: Instant) {
         if !self.guesses.is_empty() {
-            std::mem::take(&mut self.guesses).into_iter().for_each(|ticket| {
-                self.reckon(ticket, now);
-                self.guesses.insert(ticket);
-            });
+            std::mem::take(&mut self.guesses)
+                .into_iter()
+                .for_each(|ticket| {
+                    self.reckon(ticket, now);
+                    self.guesses.insert(ticket);
+                });
         }
     }
 
     fn reckon(&mut self, ticket: Ticket, now: Instant) {
-        let Some(Waiting { own, guess: Some(guess), .. }) = self.waiting.get(&ticket) else { return };
+        let Some(Waiting {
+            own,
+            guess: Some(guess),
+            ..
+        }) = self.waiting.get(&ticket)
+        else {
+            return;
+        };
         let (before, cost) = (own.cost, self.reckoned(*guess));
         if before != cost
             && self.scheduler.set_cost(ticket, cost, now.into_std())
@@ -310,7 +374,8 @@ impl State {
         }
     }
 
-    /// What a snapshot says that others hold, which has just arrived, and was asked for at that time if it is not the feed's.
+    /// What a snapshot says that others hold, which has just arrived, and was asked for at that
+    /// time if it is not the feed's.
     pub(super) fn snapshot(
         &mut self,
         asked_at: Option<Instant>,
@@ -319,14 +384,19 @@ impl State {
         now: Instant,
     ) {
         // What ended may be listed for as long as upstream needs to notice a cancelled request.
-        let lag = asked_at.map_or(LAG, |asked_at| now.duration_since(asked_at) + CANCELLED_SETTLE);
+        let lag = asked_at.map_or(LAG, |asked_at| {
+            now.duration_since(asked_at) + CANCELLED_SETTLE
+        });
         let outside = match self.scheduler.units() {
             Some(_) => self.outside(asked_at.is_some(), now, lag, used_cost, requests),
             // Nobody waits for units, whose they are is no matter.
             None => used_cost.saturating_sub(self.scheduler.held()),
         };
         match asked_at {
-            Some(asked_at) => self.scheduler.set_outside_asked(outside, asked_at.into_std(), now.into_std()),
+            Some(asked_at) => {
+                self.scheduler
+                    .set_outside_asked(outside, asked_at.into_std(), now.into_std())
+            }
             None => self.scheduler.set_outside(outside, now.into_std()),
         }
         self.told = Some((outside, now));
@@ -334,10 +404,20 @@ impl State {
         self.trials.try_outside(None);
     }
 
-    fn outside(&mut self, is_asked: bool, now: Instant, lag: Duration, used_cost: u32, requests: &[Listed<'_>]) -> u32 {
+    fn outside(
+        &mut self,
+        is_asked: bool,
+        now: Instant,
+        lag: Duration,
+        used_cost: u32,
+        requests: &[Listed<'_>],
+    ) -> u32 {
         self.forget_ended(now);
         let running = self.running.values().map(|own| (own, None));
-        let ended = self.ended.iter().map(|(own, at)| (own, Some(at.into_std())));
+        let ended = self
+            .ended
+            .iter()
+            .map(|(own, at)| (own, Some(at.into_std())));
         let ours = running.chain(ended).map(|(own, ended_at)| Ours {
             model: &own.model,
             cost: own.cost,
@@ -345,14 +425,29 @@ impl State {
             ended_at,
         });
         let ours: Vec<_> = ours.collect();
-        let recognition = if is_asked { &mut self.asked } else { &mut self.feed };
-        recognition.outside(&Snapshot { received_at: now.into_std(), lag, used_cost, requests }, &ours)
+        let recognition = if is_asked {
+            &mut self.asked
+        } else {
+            &mut self.feed
+        };
+        recognition.outside(
+            &Snapshot {
+                received_at: now.into_std(),
+                lag,
+                used_cost,
+                requests,
+            },
+            &ours,
+        )
     }
 
-    /// What was last said is too old. If that was a refusal, the last snapshot counts again, for as long as it is believed; and
-    /// if there is none, a single request tries whether it is still so.
+    /// What was last said is too old. If that was a refusal, the last snapshot counts again, for as
+    /// long as it is believed; and if there is none, a single request tries whether it is still so.
     fn doubt(&mut self, now: Instant) {
-        let told = self.told.map(|(outside, at)| (outside, at + SNAPSHOT_BELIEVED)).filter(|(_, until)| *until > now);
+        let told = self
+            .told
+            .map(|(outside, at)| (outside, at + SNAPSHOT_BELIEVED))
+            .filter(|(_, until)| *until > now);
         self.doubt_at = told.map(|(_, until)| until);
         if told.is_none() && self.scheduler.is_outside_by_refusal() {
             self.trials.try_outside(Some(now.into_std()));
@@ -372,7 +467,11 @@ impl State {
 
     /// A snapshot comes every two seconds and clears this; without one nobody needs it.
     fn forget_ended(&mut self, now: Instant) {
-        while self.ended.front().is_some_and(|(_, ended_at)| now.duration_since(*ended_at) > LAG) {
+        while self
+            .ended
+            .front()
+            .is_some_and(|(_, ended_at)| now.duration_since(*ended_at) > LAG)
+        {
             self.ended.pop_front();
         }
     }

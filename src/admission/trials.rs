@@ -1,7 +1,8 @@
-//! When a request is sent though units for it are not known to be free: one at a time, to learn what nobody tells.
+//! When a request is sent though units for it are not known to be free: one at a time, to learn
+//! what nobody tells.
 //!
-//! What refusals said of others grows old, and a limit that only refusals tell of may have grown. Were it forgotten all at
-//! once, all who wait would be sent, and refused, at once.
+//! What refusals said of others grows old, and a limit that only refusals tell of may have grown.
+//! Were it forgotten all at once, all who wait would be sent, and refused, at once.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,12 @@ pub(super) struct Trials {
 
 impl Default for Trials {
     fn default() -> Self {
-        Self { running: None, outside_at: None, limit_at: None, blind_wait: BLIND_WAITS.0 }
+        Self {
+            running: None,
+            outside_at: None,
+            limit_at: None,
+            blind_wait: BLIND_WAITS.0,
+        }
     }
 }
 
@@ -69,12 +75,15 @@ impl Trials {
         let (_, trial) = self.running.take_if(|(running, _)| *running == ticket)?;
         match trial {
             Trial::Outside => self.outside_at = None,
-            Trial::Limit => (self.limit_at, self.blind_wait) = (Some(now + BLIND_WAITS.0), BLIND_WAITS.0),
+            Trial::Limit => {
+                (self.limit_at, self.blind_wait) = (Some(now + BLIND_WAITS.0), BLIND_WAITS.0)
+            }
         }
         Some(trial)
     }
 
-    /// This one has told nothing, or nothing that is believed. If it was a trial, another one may try.
+    /// This one has told nothing, or nothing that is believed. If it was a trial, another one may
+    /// try.
     pub(super) fn leave(&mut self, ticket: Ticket) {
         self.running.take_if(|(running, _)| *running == ticket);
     }
@@ -94,10 +103,14 @@ impl Trials {
         (self.limit_at, self.blind_wait) = (None, BLIND_WAITS.0);
     }
 
-    /// A refusal came where nothing tells of a limit; upstream told to wait for so long. It is news if the request was sent
-    /// after the last refusal had come.
+    /// A refusal came where nothing tells of a limit; upstream told to wait for so long. It is news
+    /// if the request was sent after the last refusal had come.
     pub(super) fn refused_blindly(&mut self, is_news: bool, told: Duration, now: Instant) {
-        let wait = if is_news { self.blind_wait.max(told) } else { told };
+        let wait = if is_news {
+            self.blind_wait.max(told)
+        } else {
+            told
+        };
         self.limit_at = self.limit_at.max(Some(now + wait));
         if is_news {
             self.blind_wait = (self.blind_wait * 2).min(BLIND_WAITS.1);
@@ -123,9 +136,15 @@ mod tests {
         for wait in [1, 2, 4, 8, 8] {
             trials.refused_blindly(true, Duration::ZERO, now);
             trials.refused_blindly(false, Duration::ZERO, now);
-            assert_eq!((trials.due(now), trials.next_wake(now)), (None, Some(now + SECOND * wait)));
+            assert_eq!(
+                (trials.due(now), trials.next_wake(now)),
+                (None, Some(now + SECOND * wait))
+            );
             now += SECOND * wait;
-            assert_eq!((trials.due(now), trials.next_wake(now)), (Some(Trial::Limit), None));
+            assert_eq!(
+                (trials.due(now), trials.next_wake(now)),
+                (Some(Trial::Limit), None)
+            );
             trials.begin(Ticket(1), Trial::Limit);
             assert_eq!(trials.due(now), None);
             trials.leave(Ticket(2));
@@ -145,7 +164,10 @@ mod tests {
         assert_eq!(trials.next_wake(now), Some(now + LIMIT_TRIED_AFTER));
         trials.limit_known();
         trials.try_outside(Some(now));
-        assert_eq!((trials.due(now), trials.next_wake(now)), (Some(Trial::Outside), None));
+        assert_eq!(
+            (trials.due(now), trials.next_wake(now)),
+            (Some(Trial::Outside), None)
+        );
         trials.begin(Ticket(1), Trial::Outside);
         assert_eq!(trials.let_in(Ticket(1), now), Some(Trial::Outside));
         assert_eq!((trials.due(now), trials.next_wake(now)), (None, None));

@@ -1,14 +1,15 @@
 //! How often one request is sent again after upstream refused it for want of units, and when.
 //!
-//! The queue's waits have a bound of their own. This one is for a request that the scheduler lets go again and again, and
-//! upstream refuses each time.
+//! The queue's waits have a bound of their own. This one is for a request that the scheduler lets
+//! go again and again, and upstream refuses each time.
 
 use std::time::Duration;
 
 /// A request that upstream has refused this often has failed.
 const REFUSALS_MAX: u32 = 6;
 
-/// How long the waits that upstream told one request may be in all. With a longer one, it has failed.
+/// How long the waits that upstream told one request may be in all. With a longer one, it has
+/// failed.
 const WAITS_MAX: Duration = Duration::from_secs(30);
 
 /// The refusals of one request.
@@ -24,8 +25,8 @@ impl Tries {
         self.refusals
     }
 
-    /// The request was refused, and upstream told it to come back after this time at the earliest. None if it has failed, else
-    /// that time.
+    /// The request was refused, and upstream told it to come back after this time at the earliest.
+    /// None if it has failed, else that time.
     pub(super) fn refused(&mut self, told: Duration) -> Option<Duration> {
         self.refusals += 1;
         self.waits = self.waits.saturating_add(told);
@@ -41,7 +42,9 @@ mod tests {
     fn a_request_that_is_refused_each_time_has_failed_after_six_tries() {
         let refused = |told: u64| {
             let mut tries = Tries::default();
-            std::iter::from_fn(|| tries.refused(Duration::from_secs(told))).take(100).count()
+            std::iter::from_fn(|| tries.refused(Duration::from_secs(told)))
+                .take(100)
+                .count()
         };
         assert_eq!(
             [0, 2, 6, 12, 30, 31].map(refused),

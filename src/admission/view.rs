@@ -23,8 +23,8 @@ pub struct View {
     pub passed_over: usize,
     /// For how long the one that came first has been waiting.
     pub oldest: Option<Duration>,
-    /// The median of the last 512 waits that ended. While requests wait, of their waits so far and of those that ended
-    /// since the first of them came.
+    /// The median of the last 512 waits that ended. While requests wait, of their waits so far and
+    /// of those that ended since the first of them came.
     pub wait_p50: Option<Duration>,
     /// The 99th percentile of the same.
     pub wait_p99: Option<Duration>,

@@ -15,16 +15,17 @@ use super::{Failure, client, output};
 use crate::{
     config,
     proto::v1::{
-        ChatDelta, ChatMessage, CreateChatCompletionRequest, ToolCall, chat_service_client::ChatServiceClient,
+        ChatDelta, ChatMessage, CreateChatCompletionRequest, ToolCall,
+        chat_service_client::ChatServiceClient,
     },
 };
 
-/// Streams an answer into the terminal, through a running gateway by gRPC. Reasoning goes to standard error, the answer
-/// to standard output; an answer that was cut short ends with an error.
+/// Streams an answer into the terminal, through a running gateway by gRPC. Reasoning goes to
+/// standard error, the answer to standard output; an answer that was cut short ends with an error.
 #[derive(Args, Debug)]
 pub struct Chat {
-    /// What to say, in one or more words; `-`, or nothing if something is piped in: standard input. After `--`, words
-    /// may begin with a dash
+    /// What to say, in one or more words; `-`, or nothing if something is piped in: standard input.
+    /// After `--`, words may begin with a dash
     #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
 
@@ -79,20 +80,32 @@ impl Chat {
         let system = self.system.map(|system| message("system", system));
         let request = CreateChatCompletionRequest {
             model: self.model,
-            messages: system.into_iter().chain([message("user", prompt)]).collect(),
+            messages: system
+                .into_iter()
+                .chain([message("user", prompt)])
+                .collect(),
             temperature: self.temperature,
             max_tokens: self.max_tokens,
             ..CreateChatCompletionRequest::default()
         };
         let mut request = Request::new(request);
-        let priority = self.priority.map(|priority| header(&priority)).transpose()?;
-        for (name, value) in [("x-featherwire-fallback", self.fallback), ("x-featherwire-priority", priority)] {
+        let priority = self
+            .priority
+            .map(|priority| header(&priority))
+            .transpose()?;
+        for (name, value) in [
+            ("x-featherwire-fallback", self.fallback),
+            ("x-featherwire-priority", priority),
+        ] {
             value.map(|value| request.metadata_mut().insert(name, value));
         }
         let (channel, key) = client::connect(&self.gateway).await?;
-        let mut client =
-            ChatServiceClient::with_interceptor(channel, key).max_decoding_message_size(client::MESSAGE_BYTES_MAX);
-        let reply = client.stream_chat_completion(request).await.map_err(|status| client::failure(&status))?;
+        let mut client = ChatServiceClient::with_interceptor(channel, key)
+            .max_decoding_message_size(client::MESSAGE_BYTES_MAX);
+        let reply = client
+            .stream_chat_completion(request)
+            .await
+            .map_err(|status| client::failure(&status))?;
         let mut stream = reply.into_inner();
         let mut terminal = Terminal::default();
         loop {
@@ -119,14 +132,17 @@ impl Chat {
 
 /// An option's value as metadata of the call.
 fn header(text: &str) -> Result<MetadataValue<Ascii>, String> {
-    text.parse().map_err(|_| "expected plain text, such as org/model".to_owned())
+    text.parse()
+        .map_err(|_| "expected plain text, such as org/model".to_owned())
 }
 
-/// The largest prompt that is read from standard input. The gateway takes 32 MiB unless told otherwise.
+/// The largest prompt that is read from standard input. The gateway takes 32 MiB unless told
+/// otherwise.
 const PROMPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-const NOTHING_TO_ASK: &str = "nothing to ask: write the prompt after the command (`featherwire chat Say hello`), pipe it \
-                              in (`featherwire chat < prompt.txt`), or type it (`featherwire chat -`, with Ctrl-D at the end)";
+const NOTHING_TO_ASK: &str = "nothing to ask: write the prompt after the command (`featherwire \
+                              chat Say hello`), pipe it in (`featherwire chat < prompt.txt`), or \
+                              type it (`featherwire chat -`, with Ctrl-D at the end)";
 
 /// Where the prompt comes from.
 #[derive(Debug)]
@@ -148,14 +164,21 @@ impl Prompt {
 
 fn read_prompt() -> Result<String, Failure> {
     let mut prompt = String::new();
-    let read = std::io::stdin().lock().take(PROMPT_BYTES_MAX + 1).read_to_string(&mut prompt);
+    let read = std::io::stdin()
+        .lock()
+        .take(PROMPT_BYTES_MAX + 1)
+        .read_to_string(&mut prompt);
     match read.map(u64::try_from) {
         Ok(Ok(length)) if length <= PROMPT_BYTES_MAX => Ok(prompt),
-        Ok(_) => Err(Failure::failed(format_args!("standard input is longer than {PROMPT_BYTES_MAX} bytes"))),
-        Err(error) if error.kind() == ErrorKind::InvalidData => {
-            Err(Failure::failed("standard input is not UTF-8 text, which a prompt must be: convert it first"))
-        }
-        Err(error) => Err(Failure::failed(format_args!("can't read standard input: {error}"))),
+        Ok(_) => Err(Failure::failed(format_args!(
+            "standard input is longer than {PROMPT_BYTES_MAX} bytes"
+        ))),
+        Err(error) if error.kind() == ErrorKind::InvalidData => Err(Failure::failed(
+            "standard input is not UTF-8 text, which a prompt must be: convert it first",
+        )),
+        Err(error) => Err(Failure::failed(format_args!(
+            "can't read standard input: {error}"
+        ))),
     }
 }
 
@@ -213,11 +236,23 @@ mod tests {
 
     #[test]
     fn at_a_terminal_chat_waits_for_typing_only_if_it_is_asked_to() {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let words = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>()
+        };
         let told = Prompt::of(&[], true).unwrap_err();
-        assert!(matches!(told, Failure::Usage(told) if told.contains("featherwire chat Say hello")));
+        assert!(
+            matches!(told, Failure::Usage(told) if told.contains("featherwire chat Say hello"))
+        );
         assert!(matches!(Prompt::of(&[], false), Ok(Prompt::StandardInput)));
-        assert!(matches!(Prompt::of(&words(&["-"]), true), Ok(Prompt::StandardInput)));
-        assert!(matches!(Prompt::of(&words(&["a", "-"]), true), Ok(Prompt::Words(text)) if text == "a -"));
+        assert!(matches!(
+            Prompt::of(&words(&["-"]), true),
+            Ok(Prompt::StandardInput)
+        ));
+        assert!(
+            matches!(Prompt::of(&words(&["a", "-"]), true), Ok(Prompt::Words(text)) if text == "a -")
+        );
     }
 }

@@ -14,12 +14,17 @@ use crate::{
     upstream::{Catalogue, Client, Names},
 };
 
-/// Makes one real call straight to Featherless, without a gateway in between: streams a short answer and prints it with
-/// its usage and timing, or names the problem and the mend.
+/// Makes one real call straight to Featherless, without a gateway in between: streams a short
+/// answer and prints it with its usage and timing, or names the problem and the mend.
 #[derive(Args, Debug)]
 pub struct Check {
     /// The model to ask
-    #[arg(long, short, value_name = "ID", default_value = "meta-llama/Meta-Llama-3.1-8B-Instruct")]
+    #[arg(
+        long,
+        short,
+        value_name = "ID",
+        default_value = "meta-llama/Meta-Llama-3.1-8B-Instruct"
+    )]
     model: String,
 
     /// What to ask it
@@ -33,7 +38,11 @@ pub struct Check {
 impl Check {
     pub async fn run(self) -> Result<ExitCode, Failure> {
         self.upstream.check()?;
-        let key = if self.upstream.api_key().is_some() { "configured" } else { "missing" };
+        let key = if self.upstream.api_key().is_some() {
+            "configured"
+        } else {
+            "missing"
+        };
         output::print(format_args!(
             "upstream  {}\nAPI key   {key}\nmodel     {}\nprompt    {}\n",
             self.upstream.featherless_base_url, self.model, self.prompt
@@ -42,8 +51,11 @@ impl Check {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(Trouble::Output(failure)) => Err(failure),
             Err(Trouble::Upstream(error)) => {
-                let (code, kind, message) = (error.code(), error.kind().row().openai, error.message());
-                output::print(format_args!("\nproblem   {code} ({kind})\n          {message}\n"))?;
+                let (code, kind, message) =
+                    (error.code(), error.kind().row().openai, error.message());
+                output::print(format_args!(
+                    "\nproblem   {code} ({kind})\n          {message}\n"
+                ))?;
                 let cause = error.cause();
                 if !cause.is_empty() {
                     output::print(format_args!("cause     {cause}\n"))?;
@@ -70,12 +82,19 @@ impl Check {
                 ..ChatMessage::default()
             }],
             max_tokens: Some(50),
-            stream_options: Some(StreamOptions { include_usage: Some(true), ..StreamOptions::default() }),
+            stream_options: Some(StreamOptions {
+                include_usage: Some(true),
+                ..StreamOptions::default()
+            }),
             ..CreateChatCompletionRequest::default()
         };
         let begun = Instant::now();
         let reply = chat.stream(Call::own(), request).await?;
-        if let Some(Ok(id)) = reply.headers.get(UPSTREAM_REQUEST_ID).map(http::HeaderValue::to_str) {
+        if let Some(Ok(id)) = reply
+            .headers
+            .get(UPSTREAM_REQUEST_ID)
+            .map(http::HeaderValue::to_str)
+        {
             output::print(format_args!("request   {id}\n"))?;
         }
         output::print("\nanswer    ")?;
@@ -101,7 +120,9 @@ impl Check {
         let total = begun.elapsed();
         output::print("\n")?;
         if let Some(usage) = usage {
-            let count = |tokens: Option<i32>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
+            let count = |tokens: Option<i32>| {
+                tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string())
+            };
             output::print(format_args!(
                 "usage     {} prompt + {} completion = {} tokens
 ",
@@ -111,8 +132,8 @@ impl Check {
             ))?;
         }
         output::print(format_args!(
-            "timing    first token after {:.2} s, complete after {:.2} s\n\n\
-             Featherless answers: the gateway will work with this configuration.\n",
+            "timing    first token after {:.2} s, complete after {:.2} s\n\nFeatherless answers: \
+             the gateway will work with this configuration.\n",
             first.unwrap_or(total).as_secs_f64(),
             total.as_secs_f64()
         ))?;

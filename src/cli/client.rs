@@ -36,8 +36,8 @@ pub async fn connect(gateway: &Gateway) -> Result<(Channel, Key), Failure> {
         .map_err(|_| format!("{address} is not an address such as http://127.0.0.1:8000"))?;
     let channel = endpoint.tcp_nodelay(true).connect().await.map_err(|_| {
         format!(
-            "no gateway at {address}: start one (`featherwire serve --emulator`), or say where it is (--gateway, or \
-             FEATHERWIRE_GATEWAY)"
+            "no gateway at {address}: start one (`featherwire serve --emulator`), or say where it \
+             is (--gateway, or FEATHERWIRE_GATEWAY)"
         )
     })?;
     let key = gateway.key().map(|key| {
@@ -48,9 +48,9 @@ pub async fn connect(gateway: &Gateway) -> Result<(Channel, Key), Failure> {
     let key = key.unwrap_or(Ok(Key(None)));
     Ok((
         channel,
-        key.map_err(
-            |_: tonic::metadata::errors::InvalidMetadataValue| "the key has a character that a header can't carry",
-        )?,
+        key.map_err(|_: tonic::metadata::errors::InvalidMetadataValue| {
+            "the key has a character that a header can't carry"
+        })?,
     ))
 }
 
@@ -58,10 +58,14 @@ pub async fn connect(gateway: &Gateway) -> Result<(Channel, Key), Failure> {
 pub fn failure(status: &Status) -> Failure {
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| info.reason.to_lowercase());
-    let help = details.help().and_then(|help| help.links.first()).map(|link| format!("\n  see {}", link.url));
+    let help = details
+        .help()
+        .and_then(|help| help.links.first())
+        .map(|link| format!("\n  see {}", link.url));
     if reason.is_none() && matches!(status.code(), Code::Unknown | Code::Unavailable) {
         return Failure::failed(
-            "the gateway has gone, and the answer is not complete: see whether it runs, and ask again",
+            "the gateway has gone, and the answer is not complete: see whether it runs, and ask \
+             again",
         );
     }
     let name = reason.unwrap_or_else(|| format!("{:?}", status.code()));
@@ -70,5 +74,9 @@ pub fn failure(status: &Status) -> Failure {
             "the gateway wants a key that it knows: --api-key, or FEATHERWIRE_API_KEY ({name})"
         ));
     }
-    Failure::failed(format_args!("{} ({name}){}", status.message(), help.unwrap_or_default()))
+    Failure::failed(format_args!(
+        "{} ({name}){}",
+        status.message(),
+        help.unwrap_or_default()
+    ))
 }

@@ -14,12 +14,20 @@ use crate::{
 /// The width of the help: it stays readable in the narrowest usual terminal.
 const HELP_COLUMNS: usize = 80;
 
-/// Runs the Featherless API on this machine: its endpoints, its strictness, its concurrency units, without its models.
+/// Runs the Featherless API on this machine: its endpoints, its strictness, its concurrency units,
+/// without its models.
 #[derive(Args, Debug)]
 #[command(after_help = faults())]
 pub struct Emulator {
     /// Address and port to listen on
-    #[arg(long, env = "FEATHERWIRE_EMULATOR_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8001", value_parser = crate::config::address, help_heading = heading::LISTENING)]
+    #[arg(
+        long,
+        env = "FEATHERWIRE_EMULATOR_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8001",
+        value_parser = crate::config::address,
+        help_heading = heading::LISTENING
+    )]
     listen: SocketAddr,
 
     #[command(flatten)]
@@ -64,30 +72,51 @@ follow any of their names, in any order:
 ";
 
 const ABOUT_SWITCHES: &str = "\
-What no model's name can reach is switched on with --emulator-switch, or while
+What no model's name can reach is switched on with --emulator-switch, \
+                              or while
 the emulator runs:
-  curl -X PUT http://127.0.0.1:8001/emulator/switches/feed -d ping
+  curl -X PUT http://127.0.0.1:8001/emulator/switches/feed \
+                              -d ping
 units=N (or none) changes the plan's concurrency units.
 ";
 
 fn faults() -> StyledStr {
     let mut help = String::from(ABOUT_FAULTS);
     for group in FAULTS.chunk_by(|one, next| one.group == next.group) {
-        let title = group.first().map(|fault| fault.group.title()).unwrap_or_default();
-        add_table(&mut help, title, group.iter().map(|fault| (fault.model, fault.what)));
+        let title = group
+            .first()
+            .map(|fault| fault.group.title())
+            .unwrap_or_default();
+        add_table(
+            &mut help,
+            title,
+            group.iter().map(|fault| (fault.model, fault.what)),
+        );
     }
     help.push('\n');
     help.push_str(ABOUT_SWITCHES);
     for switch in SWITCHES.chunk_by(|one, next| one.name == next.name) {
         let name = switch.first().map(|value| value.name).unwrap_or_default();
-        add_table(&mut help, &format!("{name}="), switch.iter().map(|value| (value.value, value.what)));
+        add_table(
+            &mut help,
+            &format!("{name}="),
+            switch.iter().map(|value| (value.value, value.what)),
+        );
     }
     StyledStr::from(help)
 }
 
 /// A headline, and two columns; what doesn't fit into the second goes on below it.
-fn add_table(help: &mut String, title: &str, rows: impl Iterator<Item = (&'static str, &'static str)> + Clone) {
-    let width = rows.clone().map(|(name, _)| name.len()).max().unwrap_or_default();
+fn add_table(
+    help: &mut String,
+    title: &str,
+    rows: impl Iterator<Item = (&'static str, &'static str)> + Clone,
+) {
+    let width = rows
+        .clone()
+        .map(|(name, _)| name.len())
+        .max()
+        .unwrap_or_default();
     let indent = width + 4;
     // Writing to a String can't fail.
     let _ = writeln!(help, "\n{title}:");

@@ -15,20 +15,22 @@ pub(super) async fn bind(address: SocketAddr, variable: &str) -> Result<TcpListe
         let port = address.port();
         let why = match error.kind() {
             ErrorKind::AddrInUse => format!(
-                "another program listens on port {port}, perhaps another featherwire: end that one, or choose another \
-                 port"
+                "another program listens on port {port}, perhaps another featherwire: end that \
+                 one, or choose another port"
             ),
             ErrorKind::PermissionDenied => format!(
-                "this user may not listen on port {port}; ports below 1024 are for the administrator: choose a higher \
-                 one, such as 8000"
+                "this user may not listen on port {port}; ports below 1024 are for the \
+                 administrator: choose a higher one, such as 8000"
             ),
             ErrorKind::AddrNotAvailable => format!(
-                "this machine has no address {}: choose one that it has, 127.0.0.1 for this machine alone or 0.0.0.0 \
-                 for every network",
+                "this machine has no address {}: choose one that it has, 127.0.0.1 for this \
+                 machine alone or 0.0.0.0 for every network",
                 address.ip()
             ),
             _ => format!("{error}; choose another address"),
         };
-        Failure::failed(format_args!("can't listen on {address}: {why} (--listen, or {variable})"))
+        Failure::failed(format_args!(
+            "can't listen on {address}: {why} (--listen, or {variable})"
+        ))
     })
 }

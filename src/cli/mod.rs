@@ -24,10 +24,16 @@ mod usage;
 
 /// The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenAI REST shape on one port
 ///
-/// Options can also be set by the variables named with them, in the environment or in a file `.env` in the working
-/// directory. The exit code is 0 if all went well, 1 if the command failed, and 2 if it was called wrongly.
+/// Options can also be set by the variables named with them, in the environment or in a file `.env`
+/// in the working directory. The exit code is 0 if all went well, 1 if the command failed, and 2 if
+/// it was called wrongly.
 #[derive(Debug, Parser)]
-#[command(name = "featherwire", version, propagate_version = true, max_term_width = 110)]
+#[command(
+    name = "featherwire",
+    version,
+    propagate_version = true,
+    max_term_width = 110
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -59,8 +65,8 @@ enum Failure {
     Failed(String),
     /// The same, for a command that was called wrongly.
     Usage(String),
-    /// Nobody reads standard output any more, as after `| head`: the reader has all it wants, so there is nothing to
-    /// tell and nothing has failed.
+    /// Nobody reads standard output any more, as after `| head`: the reader has all it wants, so
+    /// there is nothing to tell and nothing has failed.
     OutputClosed,
 }
 
@@ -79,7 +85,8 @@ impl<E: Display> From<E> for Failure {
     }
 }
 
-/// Parses the command line, runs the command, and tells how it went: 0 well, 1 badly, 2 called wrongly.
+/// Parses the command line, runs the command, and tells how it went: 0 well, 1 badly, 2 called
+/// wrongly.
 pub fn main() -> ExitCode {
     let (sentence, code) = match run() {
         Ok(code) => return code,
@@ -94,8 +101,8 @@ pub fn main() -> ExitCode {
 fn run() -> Result<ExitCode, Failure> {
     let mut definition = Cli::command();
     let names = usage::names(&definition);
-    // Before the command line is parsed, since options take their values from it; still on the only thread, as `setenv`
-    // needs.
+    // Before the command line is parsed, since options take their values from it; still on the only
+    // thread, as `setenv` needs.
     let dotenv = config::Dotenv::read(&names)?;
     for warning in dotenv.warnings.iter().chain(&names.warnings(&dotenv)) {
         output::tell(format_args!("featherwire: warning: {warning}\n"));
@@ -103,7 +110,8 @@ fn run() -> Result<ExitCode, Failure> {
     names.check_values().map_err(Failure::Usage)?;
     // Anew, for a definition takes its variables' values when it is made.
     let matches = Cli::command().try_get_matches();
-    let Cli { command, logging } = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let Cli { command, logging } = match matches.and_then(|matches| Cli::from_arg_matches(&matches))
+    {
         Ok(cli) => cli,
         Err(error) => {
             definition.build();
@@ -111,10 +119,15 @@ fn run() -> Result<ExitCode, Failure> {
         }
     };
     // A command that is over in a moment tells its troubles itself; a server has only its log.
-    let default =
-        if matches!(command, Command::Serve(_)) { Filter::of_level(LevelFilter::INFO) } else { Filter::off() };
+    let default = if matches!(command, Command::Serve(_)) {
+        Filter::of_level(LevelFilter::INFO)
+    } else {
+        Filter::off()
+    };
     telemetry::start(logging.log.unwrap_or(default));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         match command {
             Command::Serve(config) => serve::run(*config).await,

@@ -36,19 +36,26 @@ pub struct Models {
 impl Models {
     pub async fn run(self) -> Result<ExitCode, Failure> {
         let (channel, key) = client::connect(&self.gateway).await?;
-        let mut client =
-            ModelServiceClient::with_interceptor(channel, key).max_decoding_message_size(client::MESSAGE_BYTES_MAX);
+        let mut client = ModelServiceClient::with_interceptor(channel, key)
+            .max_decoding_message_size(client::MESSAGE_BYTES_MAX);
         let filter = ModelFilter {
             search: self.search.unwrap_or_default(),
             family: self.family.unwrap_or_default(),
             gated: self.ungated.then_some(false),
             available_on_current_plan: None,
         };
-        let mut request = ListModelsRequest { page_size: 1000, filter: Some(filter), ..ListModelsRequest::default() };
+        let mut request = ListModelsRequest {
+            page_size: 1000,
+            filter: Some(filter),
+            ..ListModelsRequest::default()
+        };
         let mut models: Vec<Model> = Vec::new();
         let total = loop {
-            let page =
-                client.list_models(request.clone()).await.map_err(|status| client::failure(&status))?.into_inner();
+            let page = client
+                .list_models(request.clone())
+                .await
+                .map_err(|status| client::failure(&status))?
+                .into_inner();
             models.extend(page.models);
             match page.next_page_token {
                 Some(token) if models.len() < self.limit => request.page_token = token,
@@ -66,17 +73,35 @@ fn table(models: &[Model]) -> String {
     let row = |model: &Model| {
         let number = |value: Option<i32>| value.map_or("-".to_owned(), |value| value.to_string());
         let class = model.model_class.clone().unwrap_or_else(|| "-".to_owned());
-        let gated = if model.is_gated == Some(true) { "gated" } else { "" };
-        [model.id.clone(), class, number(model.context_length), number(model.concurrency_cost), gated.to_owned()]
+        let gated = if model.is_gated == Some(true) {
+            "gated"
+        } else {
+            ""
+        };
+        [
+            model.id.clone(),
+            class,
+            number(model.context_length),
+            number(model.concurrency_cost),
+            gated.to_owned(),
+        ]
     };
     let head = ["MODEL", "CLASS", "CONTEXT", "UNITS", ""].map(str::to_owned);
     let rows: Vec<_> = [head].into_iter().chain(models.iter().map(row)).collect();
-    let width = |get: fn(&[String; 5]) -> &String| rows.iter().map(|row| get(row).len()).max().unwrap_or_default();
+    let width = |get: fn(&[String; 5]) -> &String| {
+        rows.iter()
+            .map(|row| get(row).len())
+            .max()
+            .unwrap_or_default()
+    };
     let (model, class) = (width(|[model, ..]| model), width(|[_, class, ..]| class));
     let mut table = String::new();
     for [id, family, context, units, gated] in &rows {
         // Writing into a String can't fail.
-        let _ = writeln!(table, "{id:model$}  {family:class$}  {context:>7}  {units:>5}  {gated}");
+        let _ = writeln!(
+            table,
+            "{id:model$}  {family:class$}  {context:>7}  {units:>5}  {gated}"
+        );
     }
     table
 }

@@ -28,7 +28,8 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
         Outcome::Drained => Ok(ExitCode::SUCCESS),
         Outcome::Cut(calls) => {
             output::tell(format_args!(
-                "featherwire: {calls} calls still ran after --drain-timeout and were ended with an error\n"
+                "featherwire: {calls} calls still ran after --drain-timeout and were ended with \
+                 an error\n"
             ));
             Ok(ExitCode::FAILURE)
         }
@@ -46,20 +47,29 @@ async fn start_emulator(pace: &config::EmulatorPace) -> Result<SocketAddr, Failu
 }
 
 fn welcome(config: &config::Serve, address: SocketAddr, has_key: bool) {
-    let upstream =
-        if config.emulator { "the built-in emulator" } else { config.upstream.featherless_base_url.as_str() };
+    let upstream = if config.emulator {
+        "the built-in emulator"
+    } else {
+        config.upstream.featherless_base_url.as_str()
+    };
     let callers = match config.api_keys.len() {
-        0 => "open to everybody on this machine; FEATHERWIRE_API_KEYS=gw_live_… asks callers for a key".to_owned(),
+        0 => "open to everybody on this machine; FEATHERWIRE_API_KEYS=gw_live_… asks callers for \
+              a key"
+            .to_owned(),
         1 => "callers need the gateway key".to_owned(),
         keys => format!("callers need one of {keys} gateway keys"),
     };
     let missing = if has_key {
         ""
     } else {
-        "  ! Featherless API key not configured: every call will be refused until FEATHERLESS_API_KEY is set\n"
+        "  ! Featherless API key not configured: every call will be refused until \
+         FEATHERLESS_API_KEY is set\n"
     };
-    let here =
-        if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
+    let here = if address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    };
     output::tell(format_args!(
         "Featherwire {} on http://{address}\n  gRPC, gRPC-Web and REST (/v1/chat/completions) on this port; answers come \
          from {upstream}\n  {callers}\n{missing}  to read and try it: http://{here}/docs\n",

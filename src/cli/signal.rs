@@ -1,6 +1,7 @@
 //! The wish to end: Ctrl-C, or SIGTERM from whoever runs us.
 
-/// Completes at the first such signal. The second one ends the process at once, with 128 + 2, as shells put it.
+/// Completes at the first such signal. The second one ends the process at once, with 128 + 2, as
+/// shells put it.
 pub async fn shutdown() {
     next().await;
     tokio::spawn(async {
@@ -14,7 +15,9 @@ pub async fn shutdown() {
 #[cfg(unix)]
 async fn next() {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}

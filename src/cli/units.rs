@@ -1,4 +1,5 @@
-//! `featherwire units`: who uses the account's concurrency units, live, through a running gateway by gRPC.
+//! `featherwire units`: who uses the account's concurrency units, live, through a running gateway
+//! by gRPC.
 
 use std::{fmt::Write as _, io::IsTerminal, process::ExitCode};
 
@@ -8,7 +9,10 @@ use terminal_size::{Height, Width};
 use super::{Failure, client, output};
 use crate::{
     config,
-    proto::v1::{Concurrency, GatewayUnits, WatchConcurrencyRequest, account_service_client::AccountServiceClient},
+    proto::v1::{
+        Concurrency, GatewayUnits, WatchConcurrencyRequest,
+        account_service_client::AccountServiceClient,
+    },
 };
 
 /// How wide the bar of units is, in characters.
@@ -20,8 +24,8 @@ const REQUESTS_SHOWN_MAX: usize = 20;
 /// To the upper left corner, and everything after it cleared: of ECMA-48.
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Shows live who uses the account's concurrency units, and who waits here for some. In a terminal one picture that is
-/// drawn anew whenever Featherless says something new; else a line each time.
+/// Shows live who uses the account's concurrency units, and who waits here for some. In a terminal
+/// one picture that is drawn anew whenever Featherless says something new; else a line each time.
 #[derive(Args, Debug)]
 pub struct Units {
     /// Show it once, and end
@@ -35,12 +39,18 @@ pub struct Units {
 impl Units {
     pub async fn run(self) -> Result<ExitCode, Failure> {
         let (channel, key) = client::connect(&self.gateway).await?;
-        let mut client =
-            AccountServiceClient::with_interceptor(channel, key).max_decoding_message_size(client::MESSAGE_BYTES_MAX);
+        let mut client = AccountServiceClient::with_interceptor(channel, key)
+            .max_decoding_message_size(client::MESSAGE_BYTES_MAX);
         let watch = client.watch_concurrency(WatchConcurrencyRequest {}).await;
-        let mut snapshots = watch.map_err(|status| client::failure(&status))?.into_inner();
+        let mut snapshots = watch
+            .map_err(|status| client::failure(&status))?
+            .into_inner();
         let is_terminal = std::io::stdout().is_terminal();
-        while let Some(snapshot) = snapshots.message().await.map_err(|status| client::failure(&status))? {
+        while let Some(snapshot) = snapshots
+            .message()
+            .await
+            .map_err(|status| client::failure(&status))?
+        {
             let text = match (is_terminal, self.once) {
                 (true, false) => format!("{CLEAR}{}", fitted(&picture(&snapshot))),
                 (true, true) => picture(&snapshot),
@@ -57,11 +67,17 @@ impl Units {
 
 /// As much of a picture as the terminal has room for: what wraps or scrolls can't be drawn over.
 fn fitted(picture: &str) -> String {
-    let Some((Width(width), Height(height))) = terminal_size::terminal_size() else { return picture.to_owned() };
+    let Some((Width(width), Height(height))) = terminal_size::terminal_size() else {
+        return picture.to_owned();
+    };
     let lines: Vec<_> = picture.lines().collect();
     let rows = usize::from(height).saturating_sub(1);
     let more = lines.len().saturating_sub(rows);
-    let shown = if more > 0 { rows.saturating_sub(1) } else { lines.len() };
+    let shown = if more > 0 {
+        rows.saturating_sub(1)
+    } else {
+        lines.len()
+    };
     let mut fitted = String::new();
     for line in lines.iter().take(shown) {
         fitted.extend(line.chars().take(usize::from(width)));
@@ -76,7 +92,8 @@ fn fitted(picture: &str) -> String {
 fn line(snapshot: &Concurrency) -> String {
     let gateway = snapshot.gateway.clone().unwrap_or_default();
     format!(
-        "used {} of {}  here {}  outside {}  running {}  waiting {}  oldest {}  refused {}  odd {}\n",
+        "used {} of {}  here {}  outside {}  running {}  waiting {}  oldest {}  refused {}  odd \
+         {}\n",
         count(snapshot.used_cost),
         limit(snapshot),
         gateway.in_use,
@@ -104,9 +121,8 @@ fn picture(snapshot: &Concurrency) -> String {
     // Writing into a String can't fail.
     let _ = writeln!(
         text,
-        "waiting  {}: {} interactive, {} default, {} batch; the longest for {} so far\n\
-         waits    p50 {}, p99 {}{}\n\
-         refused  {} by Featherless, which no caller saw",
+        "waiting  {}: {} interactive, {} default, {} batch; the longest for {} so far\nwaits    \
+         p50 {}, p99 {}{}\nrefused  {} by Featherless, which no caller saw",
         waiting(&gateway),
         queued.interactive,
         queued.default,
@@ -114,17 +130,28 @@ fn picture(snapshot: &Concurrency) -> String {
         seconds(gateway.oldest_wait_ms),
         seconds(gateway.wait_p50_ms),
         seconds(gateway.wait_p99_ms),
-        if waiting(&gateway) > 0 { " with those that wait now, so far" } else { " of late" },
+        if waiting(&gateway) > 0 {
+            " with those that wait now, so far"
+        } else {
+            " of late"
+        },
         gateway.refusals,
     );
     if gateway.odd_messages > 0 {
         let odd = gateway.odd_messages;
-        let _ = writeln!(text, "ignored  {odd} messages of Featherless about its units that are not understood");
+        let _ = writeln!(
+            text,
+            "ignored  {odd} messages of Featherless about its units that are not understood"
+        );
     }
     let _ = writeln!(text, "\n  KEY  WEIGHT  UNITS  WAITING  UNIT-SECONDS");
     for key in &gateway.keys {
         let (number, weight, units) = (key.key, key.weight, key.in_use);
-        let _ = writeln!(text, "{number:>5}  {weight:>6}  {units:>5}  {:>7}  {:>12.0}", key.queued, key.unit_seconds);
+        let _ = writeln!(
+            text,
+            "{number:>5}  {weight:>6}  {units:>5}  {:>7}  {:>12.0}",
+            key.queued, key.unit_seconds
+        );
     }
     let _ = writeln!(text, "\nUNITS    FOR  MODEL");
     for request in snapshot.requests.iter().take(REQUESTS_SHOWN_MAX) {
@@ -132,7 +159,12 @@ fn picture(snapshot: &Concurrency) -> String {
         let model = printable(request.model.as_deref().unwrap_or("?"));
         let _ = writeln!(text, "{cost:>5}  {running:>5}  {model}");
     }
-    if let Some(more) = snapshot.requests.len().checked_sub(REQUESTS_SHOWN_MAX).filter(|more| *more > 0) {
+    if let Some(more) = snapshot
+        .requests
+        .len()
+        .checked_sub(REQUESTS_SHOWN_MAX)
+        .filter(|more| *more > 0)
+    {
         let _ = writeln!(text, "              and {more} more");
     }
     text
@@ -146,25 +178,41 @@ fn count(number: Option<i32>) -> String {
 /// Ours, others', and what is free.
 fn bar(gateway: &GatewayUnits, snapshot: &Concurrency) -> String {
     let size = |units: i32| usize::try_from(units).unwrap_or_default();
-    let whole = size(snapshot.limit.unwrap_or_default()).max(size(snapshot.used_cost.unwrap_or_default())).max(1);
+    let whole = size(snapshot.limit.unwrap_or_default())
+        .max(size(snapshot.used_cost.unwrap_or_default()))
+        .max(1);
     let scaled = |units: i32| (size(units) * BAR_WIDTH).div_ceil(whole).min(BAR_WIDTH);
     let ours = scaled(gateway.in_use);
     let others = scaled(gateway.outside).min(BAR_WIDTH - ours);
-    format!("[{}{}{}]", "#".repeat(ours), "+".repeat(others), ".".repeat(BAR_WIDTH - ours - others))
+    format!(
+        "[{}{}{}]",
+        "#".repeat(ours),
+        "+".repeat(others),
+        ".".repeat(BAR_WIDTH - ours - others)
+    )
 }
 
 fn waiting(gateway: &GatewayUnits) -> i32 {
-    gateway.queued.as_ref().map_or(0, |queued| queued.interactive + queued.default + queued.batch)
+    gateway.queued.as_ref().map_or(0, |queued| {
+        queued.interactive + queued.default + queued.batch
+    })
 }
 
 /// The limit, if the upstream says it; it says null if there is none.
 fn limit(snapshot: &Concurrency) -> String {
-    if snapshot.unlimited { "no bound".to_owned() } else { count(snapshot.limit) }
+    if snapshot.unlimited {
+        "no bound".to_owned()
+    } else {
+        count(snapshot.limit)
+    }
 }
 
 fn seconds(milliseconds: Option<i64>) -> String {
     #[allow(clippy::cast_precision_loss, reason = "shown with one digit")]
-    milliseconds.map_or_else(|| "-".to_owned(), |milliseconds| format!("{:.1} s", milliseconds as f64 / 1000.0))
+    milliseconds.map_or_else(
+        || "-".to_owned(),
+        |milliseconds| format!("{:.1} s", milliseconds as f64 / 1000.0),
+    )
 }
 
 /// A model's id is whatever some caller wrote: none of it may steer the terminal.

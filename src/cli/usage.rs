@@ -23,11 +23,21 @@ pub(super) fn names(command: &Command) -> Names {
     all.extend(command.get_subcommands().flat_map(variables));
     all.sort_unstable();
     all.dedup();
-    Names::new(all, of_this_command.into_iter().chain(variables(command)).collect())
+    Names::new(
+        all,
+        of_this_command
+            .into_iter()
+            .chain(variables(command))
+            .collect(),
+    )
 }
 
 /// Tells what the parser found: help if that was asked for, else what is wrong and how to mend it.
-pub(super) fn answer(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Result<ExitCode, Failure> {
+pub(super) fn answer(
+    error: &clap::Error,
+    command: &Command,
+    dotenv: &Dotenv,
+) -> Result<ExitCode, Failure> {
     if !error.use_stderr() {
         output::print(error.render())?;
         return Ok(ExitCode::SUCCESS);
@@ -42,14 +52,19 @@ pub(super) fn answer(error: &clap::Error, command: &Command, dotenv: &Dotenv) ->
     Ok(ExitCode::from(Failure::USAGE))
 }
 
-/// A value that can't be used, without the value: it may be a secret that was put in the wrong place.
+/// A value that can't be used, without the value: it may be a secret that was put in the wrong
+/// place.
 fn bad_value(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Option<String> {
     if error.kind() != ErrorKind::ValueValidation {
         return None;
     }
-    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return None };
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
     let flag = shown.split([' ', '=']).next().unwrap_or_default();
-    let arg = called(command).and_then(|called| option(called, flag)).or_else(|| option(command, flag))?;
+    let arg = called(command)
+        .and_then(|called| option(called, flag))
+        .or_else(|| option(command, flag))?;
     let mut reason = reason(error);
     // Of clap's own parsers only those of numbers in a range don't show an example.
     if arg.get_default_values().is_empty() && !reason.contains("such as") {
@@ -61,22 +76,37 @@ fn bad_value(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Option<
     let place = if is_given(arg, flag) {
         "on the command line".to_owned()
     } else {
-        dotenv.line_of(variable).map_or_else(|| "in the environment".to_owned(), |line| format!("in .env line {line}"))
+        dotenv.line_of(variable).map_or_else(
+            || "in the environment".to_owned(),
+            |line| format!("in .env line {line}"),
+        )
     };
-    let mut sentence = format!("the value of {variable} ({flag}), set {place}, can't be used: {reason}");
-    let default = arg.get_default_values().first().and_then(|value| value.to_str());
+    let mut sentence =
+        format!("the value of {variable} ({flag}), set {place}, can't be used: {reason}");
+    let default = arg
+        .get_default_values()
+        .first()
+        .and_then(|value| value.to_str());
     if let Some(default) = default.filter(|_| arg.get_action().takes_values()) {
-        sentence.push_str(&format!("\n  for example: {variable}={default}, or {flag} {default}"));
+        sentence.push_str(&format!(
+            "\n  for example: {variable}={default}, or {flag} {default}"
+        ));
     }
     Some(sentence)
 }
 
 fn reason(error: &clap::Error) -> String {
-    let Some(source) = error.source() else { return "it is not one of the values that are known".to_owned() };
+    let Some(source) = error.source() else {
+        return "it is not one of the values that are known".to_owned();
+    };
     if let Some(number) = source.downcast_ref::<ParseIntError>() {
         return match number.kind() {
-            IntErrorKind::PosOverflow => "the number is too large; expected one such as 4".to_owned(),
-            IntErrorKind::NegOverflow => "the number is too small; expected one such as 4".to_owned(),
+            IntErrorKind::PosOverflow => {
+                "the number is too large; expected one such as 4".to_owned()
+            }
+            IntErrorKind::NegOverflow => {
+                "the number is too small; expected one such as 4".to_owned()
+            }
             _ => "expected a whole number, such as 4".to_owned(),
         };
     }
@@ -84,24 +114,41 @@ fn reason(error: &clap::Error) -> String {
         return "expected a number, such as 0.7".to_owned();
     }
     // clap writes a range as Rust does.
-    source.to_string().replace(" is not in ", " is not within ").replace("..=", " to ")
+    source
+        .to_string()
+        .replace(" is not in ", " is not within ")
+        .replace("..=", " to ")
 }
 
 /// Where an unknown option is known, or that a newer version may know it.
 fn unknown_option(error: &clap::Error, command: &Command) -> String {
-    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return String::new() };
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
+        return String::new();
+    };
     let flag = shown.split([' ', '=']).next().unwrap_or_default();
-    let owner = command.get_subcommands().find(|other| option(other, flag).is_some());
+    let owner = command
+        .get_subcommands()
+        .find(|other| option(other, flag).is_some());
     match owner {
-        Some(owner) => format!("\n{flag} is an option of `{} {}`\n", command.get_name(), owner.get_name()),
-        None if flag.strip_prefix('-').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit())) => {
-            "\nNo option takes a number below zero; words of a prompt that begin with a dash come after --\n".to_owned()
+        Some(owner) => format!(
+            "\n{flag} is an option of `{} {}`\n",
+            command.get_name(),
+            owner.get_name()
+        ),
+        None if flag
+            .strip_prefix('-')
+            .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit())) =>
+        {
+            "\nNo option takes a number below zero; words of a prompt that begin with a dash come \
+             after --\n"
+                .to_owned()
         }
         None if flag.starts_with('-') => format!(
             "\nThis is version {}; an option that is not in its --help may belong to a newer one\n",
             env!("CARGO_PKG_VERSION")
         ),
-        None => "\nThis command takes options alone. A switch stands without a value; only its variable has one\n"
+        None => "\nThis command takes options alone. A switch stands without a value; only its \
+                 variable has one\n"
             .to_owned(),
     }
 }
@@ -127,22 +174,34 @@ fn called_by(command: &Command, words: impl IntoIterator<Item = OsString>) -> Op
 
 fn variables(command: &Command) -> Vec<String> {
     let names = command.get_arguments().filter_map(Arg::get_env);
-    names.map(|name| name.to_string_lossy().into_owned()).collect()
+    names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect()
 }
 
 fn option<'c>(command: &'c Command, flag: &str) -> Option<&'c Arg> {
     let long = flag.strip_prefix("--")?;
-    command.get_arguments().find(|arg| arg.get_long() == Some(long))
+    command
+        .get_arguments()
+        .find(|arg| arg.get_long() == Some(long))
 }
 
 /// Whether the option is on the command line, by its long or its short name.
 fn is_given(arg: &Arg, flag: &str) -> bool {
-    env::args_os().skip(1).take_while(|word| word != "--").any(|word| {
-        let word = word.to_string_lossy();
-        let is_long = word.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
-        let is_short = |short: char| word.strip_prefix('-').is_some_and(|rest| rest.starts_with(short));
-        is_long || arg.get_short().is_some_and(is_short)
-    })
+    env::args_os()
+        .skip(1)
+        .take_while(|word| word != "--")
+        .any(|word| {
+            let word = word.to_string_lossy();
+            let is_long = word
+                .strip_prefix(flag)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
+            let is_short = |short: char| {
+                word.strip_prefix('-')
+                    .is_some_and(|rest| rest.starts_with(short))
+            };
+            is_long || arg.get_short().is_some_and(is_short)
+        })
 }
 
 #[cfg(test)]
@@ -153,7 +212,11 @@ mod tests {
     fn the_value_of_an_option_is_no_command() {
         let root = Command::new("x")
             .arg(Arg::new("log").long("log").num_args(1))
-            .arg(Arg::new("flag").long("flag").action(clap::ArgAction::SetTrue))
+            .arg(
+                Arg::new("flag")
+                    .long("flag")
+                    .action(clap::ArgAction::SetTrue),
+            )
             .subcommands([Command::new("serve"), Command::new("units")]);
         for (words, name) in [
             ("serve --log units", Some("serve")),

@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use super::Serve;
 
-/// Which part of the memory all requests together may take: one in this many. What else is needed while they are read and
-/// written is half as much at most.
+/// Which part of the memory all requests together may take: one in this many. What else is needed
+/// while they are read and written is half as much at most.
 const INFLIGHT_MEMORY_PART: u64 = 4;
 
 /// The same where the memory is not known.
@@ -22,20 +22,33 @@ impl Serve {
 
 /// The memory that the process may use, in bytes; none where that can't be found out.
 fn bytes() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|info| of_machine(&info));
+    let machine = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|info| of_machine(&info));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let group = limit_files(&groups).iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok()).min();
+    let group = limit_files(&groups)
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
+        .min();
     machine.into_iter().chain(group).min()
 }
 
 /// `MemTotal` of `/proc/meminfo`, in bytes.
 fn of_machine(info: &str) -> Option<u64> {
-    let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    let total = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total
+        .trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
 }
 
-/// The files that may have the limit of a group that the process is in, by `/proc/self/cgroup`: of each group and of those
-/// above it. A file that says `max`, or isn't there, has none.
+/// The files that may have the limit of a group that the process is in, by `/proc/self/cgroup`: of
+/// each group and of those above it. A file that says `max`, or isn't there, has none.
 fn limit_files(groups: &str) -> Vec<String> {
     let mut files = Vec::new();
     for line in groups.lines() {
@@ -60,7 +73,10 @@ mod tests {
 
     #[test]
     fn the_memory_is_that_of_the_machine_or_of_a_group() {
-        assert_eq!(of_machine("MemTotal:       24689476 kB\nMemFree: 1 kB\n"), Some(24_689_476 * 1024));
+        assert_eq!(
+            of_machine("MemTotal:       24689476 kB\nMemFree: 1 kB\n"),
+            Some(24_689_476 * 1024)
+        );
         assert_eq!(of_machine("MemFree: 1 kB"), None);
         let files = limit_files("0::/system.slice/gateway.service\n");
         assert_eq!(
@@ -73,7 +89,10 @@ mod tests {
         );
         assert_eq!(
             limit_files("5:cpu,memory:/a\n4:pids:/b"),
-            ["/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+            [
+                "/sys/fs/cgroup/memory/a/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+            ]
         );
         assert!(limit_files("").is_empty());
     }

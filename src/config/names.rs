@@ -1,4 +1,5 @@
-//! The names of the variables that configure Featherwire, and names that look like a slip of the pen for one of them.
+//! The names of the variables that configure Featherwire, and names that look like a slip of the
+//! pen for one of them.
 
 use std::{env, ffi::OsStr};
 
@@ -24,9 +25,13 @@ pub struct Names {
 }
 
 impl Names {
-    /// `all` are the variables of every command, `of_this_command` those that the command at hand reads.
+    /// `all` are the variables of every command, `of_this_command` those that the command at hand
+    /// reads.
     pub fn new(all: Vec<String>, of_this_command: Vec<String>) -> Self {
-        Self { all, of_this_command }
+        Self {
+            all,
+            of_this_command,
+        }
     }
 
     /// Whether a variable of this name configures Featherwire, or is meant to.
@@ -46,7 +51,10 @@ impl Names {
         }
         let own = without_prefix(&name);
         let similarity = |known: &str| strsim::jaro_winkler(own, without_prefix(known));
-        let near = self.all.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+        let near = self
+            .all
+            .iter()
+            .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
         (similarity(near) >= SIMILARITY_MIN).then_some(near)
     }
 
@@ -54,7 +62,10 @@ impl Names {
     pub fn warnings(&self, dotenv: &Dotenv) -> Vec<String> {
         let mut names: Vec<_> = env::vars_os().map(|(name, _)| shown(&name)).collect();
         names.sort_unstable();
-        names.iter().filter_map(|name| Some(format!("{}{}", dotenv.place(name), self.suspicion(name)?))).collect()
+        names
+            .iter()
+            .filter_map(|name| Some(format!("{}{}", dotenv.place(name), self.suspicion(name)?)))
+            .collect()
     }
 
     fn suspicion(&self, name: &str) -> Option<String> {
@@ -62,18 +73,26 @@ impl Names {
             return None;
         }
         if self.all.iter().any(|known| known == name) {
-            // Another command's variable is fine, but for a name that is one letter away from one that is missing here.
-            let near = self.of_this_command.iter().find(|known| strsim::damerau_levenshtein(known, name) == 1)?;
+            // Another command's variable is fine, but for a name that is one letter away from one
+            // that is missing here.
+            let near = self
+                .of_this_command
+                .iter()
+                .find(|known| strsim::damerau_levenshtein(known, name) == 1)?;
             let is_missing = env::var_os(near).is_none();
-            return is_missing.then(|| format!("{name} is not read by this command; did you mean {near}?"));
+            return is_missing
+                .then(|| format!("{name} is not read by this command; did you mean {near}?"));
         }
         if !self.is_meant(name) {
             return None;
         }
         Some(match self.nearest(name) {
-            Some(near) => format!("{name} is no variable of Featherwire and has no effect; did you mean {near}?"),
+            Some(near) => format!(
+                "{name} is no variable of Featherwire and has no effect; did you mean {near}?"
+            ),
             None => format!(
-                "{name} is no variable of Featherwire {} and has no effect; `featherwire serve --help` lists them",
+                "{name} is no variable of Featherwire {} and has no effect; `featherwire serve \
+                 --help` lists them",
                 env!("CARGO_PKG_VERSION")
             ),
         })
@@ -86,14 +105,18 @@ impl Names {
         (slips(near) <= SLIPS_MAX).then_some(near)
     }
 
-    /// The one known name that has all words of `name` and more, as FEATHERLESS_API_KEY has those of FEATHERLESS_KEY.
+    /// The one known name that has all words of `name` and more, as FEATHERLESS_API_KEY has those
+    /// of FEATHERLESS_KEY.
     fn longer(&self, name: &str) -> Option<&str> {
         let has_words = |known: &&String| {
             let mut words = known.split('_');
             name.split('_').all(|word| words.any(|known| known == word))
         };
         let mut longer = self.all.iter().filter(has_words);
-        longer.next().filter(|_| longer.next().is_none()).map(String::as_str)
+        longer
+            .next()
+            .filter(|_| longer.next().is_none())
+            .map(String::as_str)
     }
 
     /// A variable of this command whose value is not text.
@@ -101,20 +124,30 @@ impl Names {
     /// # Errors
     /// A sentence that names it.
     pub fn check_values(&self) -> Result<(), String> {
-        let is_text = |name: &&String| env::var_os(name).is_some_and(|value| value.to_str().is_none());
+        let is_text =
+            |name: &&String| env::var_os(name).is_some_and(|value| value.to_str().is_none());
         match self.of_this_command.iter().find(is_text) {
-            Some(name) => Err(format!("{name} holds bytes that are not UTF-8 text: set it again, as text")),
+            Some(name) => Err(format!(
+                "{name} holds bytes that are not UTF-8 text: set it again, as text"
+            )),
             None => Ok(()),
         }
     }
 }
 
 fn without_prefix(name: &str) -> &str {
-    PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+    PREFIXES
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name)
 }
 
 fn shown(name: &OsStr) -> String {
-    name.to_string_lossy().chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect()
+    name.to_string_lossy()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(NAME_CHARS_MAX)
+        .collect()
 }
 
 #[cfg(test)]
@@ -122,7 +155,12 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::config) fn names() -> Names {
-        let serve = ["FEATHERLESS_API_KEY", "FEATHERLESS_BASE_URL", "FEATHERWIRE_LISTEN", "FEATHERWIRE_API_KEYS"];
+        let serve = [
+            "FEATHERLESS_API_KEY",
+            "FEATHERLESS_BASE_URL",
+            "FEATHERWIRE_LISTEN",
+            "FEATHERWIRE_API_KEYS",
+        ];
         let serve = serve.map(str::to_owned).to_vec();
         let mut all = serve.clone();
         all.push("FEATHERWIRE_API_KEY".to_owned());
@@ -144,14 +182,30 @@ pub(super) mod tests {
             ("FEATHERLESS_APIKEY", "FEATHERLESS_API_KEY"),
         ] {
             let told = names().suspicion(wrong).unwrap();
-            assert!(told.contains(wrong) && told.ends_with(&format!("did you mean {right}?")), "{told}");
+            assert!(
+                told.contains(wrong) && told.ends_with(&format!("did you mean {right}?")),
+                "{told}"
+            );
         }
-        assert!(names().suspicion("FEATHERWIRE_ZZZ").unwrap().contains("--help"));
+        assert!(
+            names()
+                .suspicion("FEATHERWIRE_ZZZ")
+                .unwrap()
+                .contains("--help")
+        );
     }
 
     #[test]
     fn names_of_others_are_nobodys_slip() {
-        for name in ["PATH", "HOME", "FEATHER", "OPENAI_API_KEY", "API_KEY", "LISTEN", "FEATHERLESS_API_KEY"] {
+        for name in [
+            "PATH",
+            "HOME",
+            "FEATHER",
+            "OPENAI_API_KEY",
+            "API_KEY",
+            "LISTEN",
+            "FEATHERLESS_API_KEY",
+        ] {
             assert_eq!(names().suspicion(name), None, "{name}");
         }
     }
@@ -159,6 +213,9 @@ pub(super) mod tests {
     #[test]
     fn the_client_s_key_is_not_taken_for_the_gateway_s_keys() {
         let told = names().suspicion("FEATHERWIRE_API_KEY").unwrap();
-        assert!(told.contains("did you mean FEATHERWIRE_API_KEYS?"), "{told}");
+        assert!(
+            told.contains("did you mean FEATHERWIRE_API_KEYS?"),
+            "{told}"
+        );
     }
 }

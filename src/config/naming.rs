@@ -18,7 +18,8 @@ pub struct Alias {
 #[derive(Clone, Debug)]
 pub struct AliasList(pub Vec<Alias>);
 
-/// A pattern of model ids, in which `*` stands for any text and `?` for any character. Letter case doesn't matter.
+/// A pattern of model ids, in which `*` stands for any text and `?` for any character. Letter case
+/// doesn't matter.
 #[derive(Clone, Debug)]
 pub struct Glob(Vec<char>);
 
@@ -27,7 +28,8 @@ impl Glob {
     pub fn matches(&self, id: &str) -> bool {
         let id: Vec<char> = id.to_lowercase().chars().collect();
         let (mut at, mut in_id) = (0, 0);
-        // Where the last `*` is, and up to where of the id it stands for: it takes one character more when the rest fails.
+        // Where the last `*` is, and up to where of the id it stands for: it takes one character
+        // more when the rest fails.
         let mut star: Option<(usize, usize)> = None;
         while let Some(letter) = id.get(in_id) {
             match self.0.get(at) {
@@ -35,9 +37,13 @@ impl Glob {
                     star = Some((at, in_id));
                     at += 1;
                 }
-                Some(wanted) if *wanted == '?' || wanted == letter => (at, in_id) = (at + 1, in_id + 1),
+                Some(wanted) if *wanted == '?' || wanted == letter => {
+                    (at, in_id) = (at + 1, in_id + 1)
+                }
                 _ => {
-                    let Some((star_at, taken)) = star else { return false };
+                    let Some((star_at, taken)) = star else {
+                        return false;
+                    };
                     star = Some((star_at, taken + 1));
                     (at, in_id) = (star_at + 1, taken + 1);
                 }
@@ -56,17 +62,20 @@ impl Models {
         let aliases = || self.aliases.iter().flat_map(|list| &list.0);
         for (place, Alias { name, model }) in aliases().enumerate() {
             if name == model {
-                return Err(format!("FEATHERWIRE_ALIASES (--alias): {name}={model} names itself; leave it out"));
+                return Err(format!(
+                    "FEATHERWIRE_ALIASES (--alias): {name}={model} names itself; leave it out"
+                ));
             }
             if aliases().skip(place + 1).any(|other| other.name == *name) {
                 return Err(format!(
-                    "FEATHERWIRE_ALIASES (--alias): {name} is given twice, but an alias stands for one model; leave one of them out"
+                    "FEATHERWIRE_ALIASES (--alias): {name} is given twice, but an alias stands \
+                     for one model; leave one of them out"
                 ));
             }
             if aliases().any(|other| other.name == *model) {
                 return Err(format!(
-                    "FEATHERWIRE_ALIASES (--alias): in {name}={model}, {model} is an alias too; name the model that it stands \
-                     for instead"
+                    "FEATHERWIRE_ALIASES (--alias): in {name}={model}, {model} is an alias too; \
+                     name the model that it stands for instead"
                 ));
             }
         }
@@ -80,31 +89,42 @@ pub(super) fn alias_list(text: &str) -> Result<AliasList, String> {
 }
 
 fn alias(text: &str) -> Result<Alias, String> {
-    let (name, model) = text.split_once('=').ok_or("expected NAME=MODEL, such as gpt-4o=org/model")?;
+    let (name, model) = text
+        .split_once('=')
+        .ok_or("expected NAME=MODEL, such as gpt-4o=org/model")?;
     let (name, model) = (name.trim(), model.trim());
     for id in [name, model] {
         if id.is_empty()
             || id.len() > MODEL_BYTES_MAX
-            || id.chars().any(|letter| letter == '=' || !letter.is_ascii_graphic())
+            || id
+                .chars()
+                .any(|letter| letter == '=' || !letter.is_ascii_graphic())
         {
             return Err(format!(
-                "expected NAME=MODEL, such as gpt-4o=org/model: both of visible ASCII without `=`, of {MODEL_BYTES_MAX} \
-                 bytes at most"
+                "expected NAME=MODEL, such as gpt-4o=org/model: both of visible ASCII without \
+                 `=`, of {MODEL_BYTES_MAX} bytes at most"
             ));
         }
     }
-    Ok(Alias { name: name.to_owned(), model: model.to_owned() })
+    Ok(Alias {
+        name: name.to_owned(),
+        model: model.to_owned(),
+    })
 }
 
 pub(super) fn glob(text: &str) -> Result<Glob, String> {
     let text = text.trim();
     if text.is_empty() {
-        return Err("an empty pattern: expected ids with commas between them, such as org/* or *qwen*".to_owned());
+        return Err(
+            "an empty pattern: expected ids with commas between them, such as org/* or *qwen*"
+                .to_owned(),
+        );
     }
     let is_fit = |letter: &char| letter.is_ascii_alphanumeric() || "/_.:@+-*?".contains(*letter);
     if let Some(letter) = text.chars().find(|letter| !is_fit(letter)) {
         return Err(format!(
-            "{letter:?} is in no model's id: expected ids with `*` for any text and `?` for any character, such as org/*"
+            "{letter:?} is in no model's id: expected ids with `*` for any text and `?` for any \
+             character, such as org/*"
         ));
     }
     Ok(Glob(text.to_lowercase().chars().collect()))
@@ -130,12 +150,26 @@ mod tests {
         ] {
             assert!(fits(pattern, id), "{pattern} {id}");
         }
-        for (pattern, id) in
-            [("org", "org/model"), ("org/m", "org/model"), ("?", ""), ("*/x", "org/model"), ("org/??", "org/model")]
-        {
+        for (pattern, id) in [
+            ("org", "org/model"),
+            ("org/m", "org/model"),
+            ("?", ""),
+            ("*/x", "org/model"),
+            ("org/??", "org/model"),
+        ] {
             assert!(!fits(pattern, id), "{pattern} {id}");
         }
-        for bad in ["", " ", "org/[ab]", "{a}", "a b", "!org/*", "\\*", "=?org", "org/a;org/b"] {
+        for bad in [
+            "",
+            " ",
+            "org/[ab]",
+            "{a}",
+            "a b",
+            "!org/*",
+            "\\*",
+            "=?org",
+            "org/a;org/b",
+        ] {
             assert!(glob(bad).is_err(), "{bad:?}");
         }
     }
@@ -144,7 +178,11 @@ mod tests {
     fn aliases_that_make_no_sense_are_refused() {
         let check = |lists: &[&str]| {
             let aliases: Result<_, _> = lists.iter().map(|list| alias_list(list)).collect();
-            Models { aliases: aliases?, ..Models::default() }.check()
+            Models {
+                aliases: aliases?,
+                ..Models::default()
+            }
+            .check()
         };
         assert_eq!(check(&["a=org/a;b=org/b", "c=org/a, d=org/d"]), Ok(()));
         for (lists, words) in [

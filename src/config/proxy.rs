@@ -1,5 +1,5 @@
-//! The proxy through which the upstream is reached, by the variables that programs share: `HTTPS_PROXY`, `HTTP_PROXY`,
-//! `ALL_PROXY` and `NO_PROXY`, in capitals or not, as curl reads them.
+//! The proxy through which the upstream is reached, by the variables that programs share:
+//! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or not, as curl reads them.
 
 use std::net::IpAddr;
 
@@ -8,13 +8,21 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
 /// The proxy on the way to this upstream, with the user and the password that its URL has.
 pub fn proxy(upstream: &Uri) -> Option<Intercept> {
-    // A proxy that the environment names is for the world outside, not for an emulator on this machine.
-    if is_loopback(upstream) { None } else { Matcher::from_env().intercept(upstream) }
+    // A proxy that the environment names is for the world outside, not for an emulator on this
+    // machine.
+    if is_loopback(upstream) {
+        None
+    } else {
+        Matcher::from_env().intercept(upstream)
+    }
 }
 
 fn is_loopback(upstream: &Uri) -> bool {
     let host = upstream.host().unwrap_or_default();
-    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let ip = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -24,11 +32,20 @@ mod tests {
 
     #[test]
     fn this_machine_is_reached_without_a_proxy() {
-        for url in ["http://localhost:1/v1", "http://127.0.0.1/v1", "http://127.8.9.1:80", "https://[::1]:8/v1"] {
+        for url in [
+            "http://localhost:1/v1",
+            "http://127.0.0.1/v1",
+            "http://127.8.9.1:80",
+            "https://[::1]:8/v1",
+        ] {
             assert!(is_loopback(&url.parse().unwrap()), "{url}");
         }
-        for url in ["https://api.featherless.ai/v1", "http://10.0.0.1/v1", "http://localhost.example", "http://[::2]/"]
-        {
+        for url in [
+            "https://api.featherless.ai/v1",
+            "http://10.0.0.1/v1",
+            "http://localhost.example",
+            "http://[::2]/",
+        ] {
             assert!(!is_loopback(&url.parse().unwrap()), "{url}");
         }
     }

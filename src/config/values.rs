@@ -1,4 +1,5 @@
-//! How values are written: times, sizes, numbers, switches. What is wrong is told with an example, and never repeats the value.
+//! How values are written: times, sizes, numbers, switches. What is wrong is told with an example,
+//! and never repeats the value.
 
 use std::time::Duration;
 
@@ -11,24 +12,39 @@ const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text);
-    match duration.map_err(|error| format!("expected a time with its unit, such as 500ms, 10s or 5m ({error})"))? {
+    match duration.map_err(|error| {
+        format!("expected a time with its unit, such as 500ms, 10s or 5m ({error})")
+    })? {
         Duration::ZERO => Err("must be longer than nothing, such as 10s".to_owned()),
-        duration if duration > DURATION_MAX => Err("must be a year at most, such as 10s".to_owned()),
+        duration if duration > DURATION_MAX => {
+            Err("must be a year at most, such as 10s".to_owned())
+        }
         duration => Ok(duration),
     }
 }
 
 pub(super) fn fallback(text: &str) -> Result<Fallback, String> {
     let (model, others) = text.split_once('=').unwrap_or_default();
-    let others: Vec<_> = others.split(',').map(|other| other.trim().to_owned()).collect();
+    let others: Vec<_> = others
+        .split(',')
+        .map(|other| other.trim().to_owned())
+        .collect();
     if model.trim().is_empty() || others.iter().any(String::is_empty) {
-        return Err("expected MODEL=OTHER or MODEL=OTHER,OTHER, such as org/large=org/small".to_owned());
+        return Err(
+            "expected MODEL=OTHER or MODEL=OTHER,OTHER, such as org/large=org/small".to_owned(),
+        );
     }
     let model = model.trim();
     if others.iter().any(|other| other == model) {
-        return Err("a model can't answer in its own place: name another one, such as org/large=org/small".to_owned());
+        return Err(
+            "a model can't answer in its own place: name another one, such as org/large=org/small"
+                .to_owned(),
+        );
     }
-    Ok(Fallback { model: model.to_owned(), others })
+    Ok(Fallback {
+        model: model.to_owned(),
+        others,
+    })
 }
 
 /// A switch as a variable writes it: what is neither yes nor no is a slip, not a yes.
@@ -57,7 +73,9 @@ pub(super) fn connections(text: &str) -> Result<usize, String> {
 pub(super) fn weight(text: &str) -> Result<u32, String> {
     match text.trim().parse() {
         Ok(weight) if (1..=1000).contains(&weight) => Ok(weight),
-        _ => Err("expected whole numbers from 1 to 1000 with commas between, such as 3,1".to_owned()),
+        _ => {
+            Err("expected whole numbers from 1 to 1000 with commas between, such as 3,1".to_owned())
+        }
     }
 }
 

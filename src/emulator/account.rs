@@ -30,11 +30,15 @@ pub async fn plan(_: SignedIn, State(emulator): State<Shared>) -> Response {
         Some(PlanOddity::List) => "[]".to_owned(),
         Some(PlanOddity::NotJson) => "This is no plan".to_owned(),
         Some(PlanOddity::AllNull) => {
-            plan.as_object_mut().into_iter().flatten().for_each(|(_, value)| *value = Value::Null);
+            plan.as_object_mut()
+                .into_iter()
+                .flatten()
+                .for_each(|(_, value)| *value = Value::Null);
             plan.to_string()
         }
         Some(PlanOddity::NoConcurrency) => {
-            plan.as_object_mut().map(|members| members.remove("concurrency"));
+            plan.as_object_mut()
+                .map(|members| members.remove("concurrency"));
             plan.to_string()
         }
         Some(PlanOddity::TextConcurrency) => {
@@ -76,6 +80,9 @@ pub fn snapshot(emulator: &Emulator) -> String {
         return serde_json::to_string(&snapshot).unwrap_or_default();
     };
     let mut snapshot = serde_json::to_value(snapshot).unwrap_or_default();
-    snapshot.as_object_mut().into_iter().for_each(|members| oddity.edit(members));
+    snapshot
+        .as_object_mut()
+        .into_iter()
+        .for_each(|members| oddity.edit(members));
     snapshot.to_string()
 }

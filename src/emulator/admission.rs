@@ -1,4 +1,5 @@
-//! Letting a request in: the model is ready, the plan has units for it, and no fault strikes before an answer.
+//! Letting a request in: the model is ready, the plan has units for it, and no fault strikes before
+//! an answer.
 
 use axum::response::Response;
 
@@ -17,7 +18,12 @@ pub enum Admission {
 }
 
 impl Emulator {
-    pub async fn admit(&self, model: &Model, exchange: Exchange, fingerprint: u64) -> Result<Admission, Refusal> {
+    pub async fn admit(
+        &self,
+        model: &Model,
+        exchange: Exchange,
+        fingerprint: u64,
+    ) -> Result<Admission, Refusal> {
         self.catalogue.check_ready(model)?;
         let Exchange { id, line } = exchange;
         let permit = self.ledger.acquire(id, model)?;
@@ -29,13 +35,20 @@ impl Emulator {
             return Ok(Admission::Answered(answer));
         }
         let tokens_per_second = self.config.tokens_per_second;
-        Ok(Admission::Granted(Delivery { permit, tokens_per_second, fault, line }))
+        Ok(Admission::Granted(Delivery {
+            permit,
+            tokens_per_second,
+            fault,
+            line,
+        }))
     }
 
     /// What goes wrong with this attempt, if the model is a fault and has not failed often enough.
     pub fn fault(&self, model: &Model, fingerprint: u64) -> Option<FaultId> {
         let fault = FaultId::read(&model.id)?;
-        let fails = fault.failures.is_none_or(|most| self.attempts.fails(fingerprint, most));
+        let fails = fault
+            .failures
+            .is_none_or(|most| self.attempts.fails(fingerprint, most));
         fails.then_some(fault)
     }
 }

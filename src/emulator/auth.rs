@@ -27,7 +27,9 @@ impl FromRequestParts<Shared> for SignedIn {
     async fn from_request_parts(parts: &mut Parts, emulator: &Shared) -> Result<Self, Refusal> {
         match identify(&parts.headers, &emulator.config)? {
             Visitor { is_signed_in: true } => Ok(Self),
-            Visitor { is_signed_in: false } => Err(Refusal::unauthorized()),
+            Visitor {
+                is_signed_in: false,
+            } => Err(Refusal::unauthorized()),
         }
     }
 }
@@ -35,7 +37,10 @@ impl FromRequestParts<Shared> for SignedIn {
 impl FromRequestParts<Shared> for AccountHolder {
     type Rejection = AccountRefusal;
 
-    async fn from_request_parts(parts: &mut Parts, emulator: &Shared) -> Result<Self, AccountRefusal> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        emulator: &Shared,
+    ) -> Result<Self, AccountRefusal> {
         let signed_in = SignedIn::from_request_parts(parts, emulator).await;
         signed_in.map(|_| Self).map_err(AccountRefusal)
     }
@@ -51,7 +56,9 @@ impl FromRequestParts<Shared> for Visitor {
 
 fn identify(headers: &HeaderMap, config: &EmulatorConfig) -> Result<Visitor, Refusal> {
     let Some(header) = headers.get(header::AUTHORIZATION) else {
-        return Ok(Visitor { is_signed_in: false });
+        return Ok(Visitor {
+            is_signed_in: false,
+        });
     };
     let key = header
         .to_str()

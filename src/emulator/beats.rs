@@ -1,6 +1,7 @@
 //! A streamed answer as a series of moments, before it is bytes.
 //!
-//! Endpoints make beats lazily, faults rearrange them, and [`delivery`](super::delivery) plays them.
+//! Endpoints make beats lazily, faults rearrange them, and [`delivery`](super::delivery) plays
+//! them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -37,7 +38,9 @@ impl Beat {
     /// The bytes of a beat that has any.
     pub fn into_bytes(self) -> Option<Bytes> {
         match self {
-            Self::Token(event) | Self::Finish(event) | Self::Event(event) => Some(event_bytes(&event.to_string())),
+            Self::Token(event) | Self::Finish(event) | Self::Event(event) => {
+                Some(event_bytes(&event.to_string()))
+            }
             Self::Done => Some(event_bytes("[DONE]")),
             Self::Raw(bytes) => Some(bytes),
             _ => None,
@@ -55,7 +58,8 @@ impl Beat {
 
 pub type Beats = Box<dyn Iterator<Item = Beat> + Send>;
 
-/// Says the choices side by side, a token of each per tick, as a batch of them is generated upstream.
+/// Says the choices side by side, a token of each per tick, as a batch of them is generated
+/// upstream.
 pub fn interleave(choices: Vec<Beats>) -> impl Iterator<Item = Beat> + Send {
     let mut choices: VecDeque<Beats> = choices.into();
     let mut round: VecDeque<Beat> = VecDeque::new();
@@ -78,22 +82,33 @@ pub fn interleave(choices: Vec<Beats>) -> impl Iterator<Item = Beat> + Send {
 /// The beats up to and including token number `tokens`, and nothing of the end.
 pub fn first_tokens(beats: Beats, tokens: usize) -> impl Iterator<Item = Beat> + Send {
     let mut left = tokens;
-    beats.take_while(|beat| !matches!(beat, Beat::Finish(_) | Beat::Done)).map_while(move |beat| {
-        let is_over = left == 0;
-        left = left.saturating_sub(usize::from(matches!(beat, Beat::Token(_))));
-        (!is_over).then_some(beat)
-    })
+    beats
+        .take_while(|beat| !matches!(beat, Beat::Finish(_) | Beat::Done))
+        .map_while(move |beat| {
+            let is_over = left == 0;
+            left = left.saturating_sub(usize::from(matches!(beat, Beat::Token(_))));
+            (!is_over).then_some(beat)
+        })
 }
 
-/// All beats, and `more` right after token number `tokens` (0: before everything), or before the end if that comes first.
+/// All beats, and `more` right after token number `tokens` (0: before everything), or before the
+/// end if that comes first.
 pub fn insert_after(beats: Beats, tokens: usize, more: Vec<Beat>) -> Beats {
     let mut left = tokens;
     let mut more = Some(more);
-    let first = if tokens == 0 { more.take().unwrap_or_default() } else { Vec::new() };
+    let first = if tokens == 0 {
+        more.take().unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     let rest = beats.flat_map(move |beat| {
         left = left.saturating_sub(usize::from(matches!(beat, Beat::Token(_))));
         let is_end = matches!(beat, Beat::Finish(_) | Beat::Done);
-        let due = if left == 0 || is_end { more.take().unwrap_or_default() } else { Vec::new() };
+        let due = if left == 0 || is_end {
+            more.take().unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         let mut all = vec![beat];
         let place = usize::from(!is_end);
         all.splice(place..place, due);

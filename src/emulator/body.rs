@@ -13,8 +13,8 @@ use super::refusal::Refusal;
 
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// How much of a body that is too large is still read. Answering at once would reset the connection under a caller that
-/// is still writing, and the caller would never see the answer.
+/// How much of a body that is too large is still read. Answering at once would reset the connection
+/// under a caller that is still writing, and the caller would never see the answer.
 const DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
 pub struct JsonBody {
@@ -31,13 +31,19 @@ impl FromRequest<Shared> for JsonBody {
             return Err(Refusal::not_json());
         }
         let bytes = read(request.into_body()).await?;
-        let members = serde_json::from_slice(&bytes).map_err(|error| Refusal::broken_json(&error.to_string()))?;
-        Ok(Self { members, fingerprint: dice::fingerprint(&[&bytes]) })
+        let members = serde_json::from_slice(&bytes)
+            .map_err(|error| Refusal::broken_json(&error.to_string()))?;
+        Ok(Self {
+            members,
+            fingerprint: dice::fingerprint(&[&bytes]),
+        })
     }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let declared = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     declared
         .and_then(|value| value.split(';').next())
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))

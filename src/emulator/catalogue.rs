@@ -1,4 +1,5 @@
-//! All models: found by id, or listed by what the caller wants of them; and which of them are loaded.
+//! All models: found by id, or listed by what the caller wants of them; and which of them are
+//! loaded.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -31,15 +32,31 @@ pub struct Availability {
 
 impl Catalogue {
     pub fn new(made_up: usize, seed: u64, warm_after: Duration) -> Self {
-        let models: Vec<Model> = models::seeds().chain(made_up::models(made_up, seed)).collect();
-        let places = models.iter().enumerate().map(|(place, model)| (model.id.clone(), place));
-        Self { places: places.collect(), models, warm_after, loading: Mutex::default() }
+        let models: Vec<Model> = models::seeds()
+            .chain(made_up::models(made_up, seed))
+            .collect();
+        let places = models
+            .iter()
+            .enumerate()
+            .map(|(place, model)| (model.id.clone(), place));
+        Self {
+            places: places.collect(),
+            models,
+            warm_after,
+            loading: Mutex::default(),
+        }
     }
 
     /// Ids are case-sensitive.
     pub fn find(&self, id: &str) -> Result<Cow<'_, Model>, Refusal> {
-        let listed = self.places.get(id).and_then(|place| self.models.get(*place)).map(Cow::Borrowed);
-        listed.or_else(|| models::spoilt(id).map(Cow::Owned)).ok_or_else(Refusal::model_not_found)
+        let listed = self
+            .places
+            .get(id)
+            .and_then(|place| self.models.get(*place))
+            .map(Cow::Borrowed);
+        listed
+            .or_else(|| models::spoilt(id).map(Cow::Owned))
+            .ok_or_else(Refusal::model_not_found)
     }
 
     /// A model that the account may use.
@@ -61,7 +78,11 @@ impl Catalogue {
         }
         let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *loading.entry(model.id.clone()).or_insert_with(Instant::now);
-        if since.elapsed() < self.warm_after { Err(Refusal::not_ready(&model.id)) } else { Ok(()) }
+        if since.elapsed() < self.warm_after {
+            Err(Refusal::not_ready(&model.id))
+        } else {
+            Ok(())
+        }
     }
 
     pub fn availability(&self, model: &Model) -> Option<Availability> {
@@ -70,7 +91,10 @@ impl Catalogue {
             Readiness::Hot | Readiness::Warm => "warm",
             Readiness::Cold => self.tier_of_cold(&model.id),
         };
-        Some(Availability { tier, is_hot_live: model.readiness == Readiness::Hot })
+        Some(Availability {
+            tier,
+            is_hot_live: model.readiness == Readiness::Hot,
+        })
     }
 
     fn tier_of_cold(&self, id: &str) -> &'static str {
@@ -83,12 +107,23 @@ impl Catalogue {
     }
 
     pub fn list<'a>(&'a self, wanted: &'a Wanted) -> impl Iterator<Item = &'a Model> {
-        self.models.iter().filter(|model| self.is_wanted(wanted, model)).skip(wanted.skip).take(wanted.take)
+        self.models
+            .iter()
+            .filter(|model| self.is_wanted(wanted, model))
+            .skip(wanted.skip)
+            .take(wanted.take)
     }
 
     fn is_wanted(&self, wanted: &Wanted, model: &Model) -> bool {
-        let contains_text = model.id.to_lowercase().contains(&wanted.text.to_lowercase());
-        let is_of_family = |family: &String| model.model_class.starts_with(family.to_lowercase().as_str());
+        let contains_text = model
+            .id
+            .to_lowercase()
+            .contains(&wanted.text.to_lowercase());
+        let is_of_family = |family: &String| {
+            model
+                .model_class
+                .starts_with(family.to_lowercase().as_str())
+        };
         contains_text
             && (wanted.families.is_empty() || wanted.families.iter().any(is_of_family))
             && wanted.tags.iter().all(|tag| self.has_tag(model, tag))
@@ -101,7 +136,9 @@ impl Catalogue {
             "vision" => model.vision_supported,
             "moe" => model.is_moe,
             "gated" => model.is_gated,
-            tier => self.availability(model).is_some_and(|availability| availability.tier == tier),
+            tier => self
+                .availability(model)
+                .is_some_and(|availability| availability.tier == tier),
         }
     }
 }

@@ -43,7 +43,13 @@ pub async fn create(
     };
     let thinking = delivery.fault.as_ref().and_then(FaultId::thinking);
     let thinking = thinking.or(request.thinks.then_some(thinking::USUAL));
-    let choices = chat_answer::choices(&request, model, thinking, budget_tokens, emulator.config.seed);
+    let choices = chat_answer::choices(
+        &request,
+        model,
+        thinking,
+        budget_tokens,
+        emulator.config.seed,
+    );
     let usage = chat_answer::usage(&request, &choices);
     let frame = Frame::new(&emulator, model, &request, thinking);
 
@@ -55,12 +61,17 @@ pub async fn create(
     Ok(delivery.whole(frame.whole(&choices, usage), slowest).await)
 }
 
-/// How long an answer may get. A limit above the model's own is clamped; a prompt beyond its context is refused.
+/// How long an answer may get. A limit above the model's own is clamped; a prompt beyond its
+/// context is refused.
 fn budget_tokens(request: &ChatRequest, model: &Model) -> Result<usize, Refusal> {
     let prompt = request.prompt_tokens();
     let left = model.context_length.saturating_sub(prompt);
     if left == 0 {
-        return Err(Refusal::context_length("messages", model.context_length, prompt));
+        return Err(Refusal::context_length(
+            "messages",
+            model.context_length,
+            prompt,
+        ));
     }
     let asked = request.sampling.max_tokens.unwrap_or(usize::MAX);
     Ok(asked.min(model.answer_tokens_max()).min(left))
@@ -77,7 +88,12 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(emulator: &Shared, model: &Model, request: &ChatRequest, thinking: Option<Thinking>) -> Arc<Self> {
+    fn new(
+        emulator: &Shared,
+        model: &Model,
+        request: &ChatRequest,
+        thinking: Option<Thinking>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: format!("chatcmpl-{}", emulator.unique_hex()),
             created: unix_s(),
@@ -89,8 +105,11 @@ impl Frame {
     }
 
     fn whole(&self, choices: &[Choice], usage: Value) -> Value {
-        let choices: Vec<Value> =
-            choices.iter().enumerate().map(|(index, choice)| self.choice(index, choice)).collect();
+        let choices: Vec<Value> = choices
+            .iter()
+            .enumerate()
+            .map(|(index, choice)| self.choice(index, choice))
+            .collect();
         json!({
             "id": self.id, "object": "chat.completion", "created": self.created, "model": self.model,
             "system_fingerprint": "fp_emulator", "choices": choices, "usage": usage,
@@ -98,7 +117,8 @@ impl Frame {
     }
 
     fn choice(&self, index: usize, choice: &Choice) -> Value {
-        let mut message = json!({"role": "assistant", "content": choice.content.concat(), "refusal": null});
+        let mut message =
+            json!({"role": "assistant", "content": choice.content.concat(), "refusal": null});
         if let Some(message) = message.as_object_mut() {
             message.extend(self.thought(choice.reasoning.concat()));
             if !choice.calls.is_empty() {
@@ -134,17 +154,25 @@ impl Frame {
     }
 
     fn delta(&self, index: usize, delta: Value) -> Value {
-        self.event(json!([{"index": index, "delta": delta, "logprobs": null, "finish_reason": null}]))
+        self.event(
+            json!([{"index": index, "delta": delta, "logprobs": null, "finish_reason": null}]),
+        )
     }
 
     fn content(&self, index: usize, piece: String) -> Value {
-        let logprobs = self.logprobs.map(|top| logprobs::chat(std::slice::from_ref(&piece), top));
+        let logprobs = self
+            .logprobs
+            .map(|top| logprobs::chat(std::slice::from_ref(&piece), top));
         let delta = json!({ "content": piece });
-        self.event(json!([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null}]))
+        self.event(
+            json!([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null}]),
+        )
     }
 
     fn finish(&self, index: usize, reason: &str) -> Value {
-        self.event(json!([{"index": index, "delta": {}, "logprobs": null, "finish_reason": reason}]))
+        self.event(
+            json!([{"index": index, "delta": {}, "logprobs": null, "finish_reason": reason}]),
+        )
     }
 }
 
@@ -157,12 +185,23 @@ fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Beat
     let roles: Vec<Beat> = choices.iter().enumerate().map(role).collect();
     let last = usage.map(|usage| {
         let mut event = frame.event(json!([]));
-        event.as_object_mut().map(|event| event.insert("usage".to_owned(), usage));
+        event
+            .as_object_mut()
+            .map(|event| event.insert("usage".to_owned(), usage));
         Beat::Event(event)
     });
-    let spoken = choices.into_iter().enumerate().map(|(index, choice)| speak(Arc::clone(&frame), index, choice));
+    let spoken = choices
+        .into_iter()
+        .enumerate()
+        .map(|(index, choice)| speak(Arc::clone(&frame), index, choice));
     let spoken = interleave(spoken.collect());
-    Box::new(roles.into_iter().chain(spoken).chain(last).chain([Beat::Done]))
+    Box::new(
+        roles
+            .into_iter()
+            .chain(spoken)
+            .chain(last)
+            .chain([Beat::Done]),
+    )
 }
 
 /// The chunks of one choice, made as they are asked for.
@@ -170,20 +209,37 @@ fn speak(frame: Arc<Frame>, index: usize, choice: Choice) -> Beats {
     let finish = Beat::Finish(frame.finish(index, choice.finish));
     let thinking = Arc::clone(&frame);
     let thoughts = choice.reasoning.into_iter();
-    let reasoning = thoughts.map(move |piece| thinking.delta(index, thinking.thought(piece).into_iter().collect()));
+    let reasoning = thoughts
+        .map(move |piece| thinking.delta(index, thinking.thought(piece).into_iter().collect()));
     let speaking = Arc::clone(&frame);
-    let content = choice.content.into_iter().map(move |piece| speaking.content(index, piece));
-    let calls = choice.calls.into_iter().enumerate().flat_map(move |(place, call)| {
-        let first = json!({
-            "index": place, "id": call_id(&frame.emulator), "type": "function",
-            "function": {"name": call.name, "arguments": ""},
+    let content = choice
+        .content
+        .into_iter()
+        .map(move |piece| speaking.content(index, piece));
+    let calls = choice
+        .calls
+        .into_iter()
+        .enumerate()
+        .flat_map(move |(place, call)| {
+            let first = json!({
+                "index": place, "id": call_id(&frame.emulator), "type": "function",
+                "function": {"name": call.name, "arguments": ""},
+            });
+            let rest = call.arguments.into_iter();
+            let rest =
+                rest.map(move |piece| json!({"index": place, "function": {"arguments": piece}}));
+            let frame = Arc::clone(&frame);
+            std::iter::once(first)
+                .chain(rest)
+                .map(move |call| frame.delta(index, json!({"tool_calls": [call]})))
         });
-        let rest = call.arguments.into_iter();
-        let rest = rest.map(move |piece| json!({"index": place, "function": {"arguments": piece}}));
-        let frame = Arc::clone(&frame);
-        std::iter::once(first).chain(rest).map(move |call| frame.delta(index, json!({"tool_calls": [call]})))
-    });
-    Box::new(reasoning.chain(content).chain(calls).map(Beat::Token).chain([finish]))
+    Box::new(
+        reasoning
+            .chain(content)
+            .chain(calls)
+            .map(Beat::Token)
+            .chain([finish]),
+    )
 }
 
 fn call_id(emulator: &Emulator) -> String {

@@ -1,4 +1,5 @@
-//! What a chat answer says, decided in full before the first byte goes out: streamed and whole answers cannot differ.
+//! What a chat answer says, decided in full before the first byte goes out: streamed and whole
+//! answers cannot differ.
 
 use serde_json::{Value, json};
 
@@ -41,10 +42,18 @@ pub fn choices(
         images: request.images(),
         tool_result: request.tool_result(),
     };
-    let thoughts = thinking.map(|_| tokenizer::split(&writer::reasoning(&ask))).unwrap_or_default();
+    let thoughts = thinking
+        .map(|_| tokenizer::split(&writer::reasoning(&ask)))
+        .unwrap_or_default();
     // Thoughts stand beside the content, or at its beginning.
-    let mut inlined = thinking.map(|thinking| thinking.inlined(&thoughts)).unwrap_or_default();
-    let mut reasoning = if inlined.is_empty() { thoughts } else { Vec::new() };
+    let mut inlined = thinking
+        .map(|thinking| thinking.inlined(&thoughts))
+        .unwrap_or_default();
+    let mut reasoning = if inlined.is_empty() {
+        thoughts
+    } else {
+        Vec::new()
+    };
     reasoning.truncate(budget_tokens);
     inlined.truncate(budget_tokens);
     let left_tokens = budget_tokens - reasoning.len() - inlined.len();
@@ -52,17 +61,28 @@ pub fn choices(
     let choice = |index| {
         let calls = request.toolbox.calls(ask.prompt, ask.tool_result.is_some());
         if !calls.is_empty() {
-            let calls = calls
-                .into_iter()
-                .map(|call| SpokenCall { arguments: tokenizer::split(&call.arguments), name: call.name });
+            let calls = calls.into_iter().map(|call| SpokenCall {
+                arguments: tokenizer::split(&call.arguments),
+                name: call.name,
+            });
             return Choice::calling(reasoning.clone(), calls.collect(), left_tokens);
         }
-        let mut dice = request.sampling.dice(seed, &request.asked.to_le_bytes(), index);
+        let mut dice = request
+            .sampling
+            .dice(seed, &request.asked.to_le_bytes(), index);
         let (text, padding) = text(request, &ask, &mut dice);
         let thought_tokens = reasoning.len() + inlined.len();
-        let (mut content, finish) = request.sampling.cut(&text, thought_tokens, left_tokens, padding);
+        let (mut content, finish) =
+            request
+                .sampling
+                .cut(&text, thought_tokens, left_tokens, padding);
         content.splice(0..0, inlined.iter().cloned());
-        Choice { reasoning: reasoning.clone(), content, calls: Vec::new(), finish }
+        Choice {
+            reasoning: reasoning.clone(),
+            content,
+            calls: Vec::new(),
+            finish,
+        }
     };
     (0..request.sampling.choices).map(choice).collect()
 }
@@ -79,12 +99,18 @@ impl Choice {
             }
             left -= call.arguments.len();
         }
-        Self { reasoning, content: Vec::new(), calls, finish }
+        Self {
+            reasoning,
+            content: Vec::new(),
+            calls,
+            finish,
+        }
     }
 
     pub fn tokens(&self) -> usize {
         let calls = self.calls.iter();
-        let call_tokens = calls.map(|call| tokenizer::count(&call.name) + call.arguments.len() + CALL_TOKENS);
+        let call_tokens =
+            calls.map(|call| tokenizer::count(&call.name) + call.arguments.len() + CALL_TOKENS);
         self.reasoning.len() + self.content.len() + call_tokens.sum::<usize>()
     }
 }
@@ -107,10 +133,16 @@ fn text(request: &ChatRequest, ask: &Ask<'_>, dice: &mut Dice) -> (String, Paddi
     match &request.format {
         Format::Text => (writer::answer(ask, dice), Padding::Words),
         Format::Object => {
-            let object = request.texts().rev().find_map(|text| found_schema::object(text, ask.prompt));
+            let object = request
+                .texts()
+                .rev()
+                .find_map(|text| found_schema::object(text, ask.prompt));
             let usual = || json!({"answer": writer::answer(ask, dice), "emulated": true});
             (object.unwrap_or_else(usual).to_string(), Padding::Blanks)
         }
-        Format::Schema(schema) => (schema::example(schema, ask.prompt).to_string(), Padding::Blanks),
+        Format::Schema(schema) => (
+            schema::example(schema, ask.prompt).to_string(),
+            Padding::Blanks,
+        ),
     }
 }

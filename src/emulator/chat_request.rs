@@ -49,7 +49,11 @@ impl ChatRequest {
         let message = |(place, item)| Message::read(item, format!("messages[{place}]"));
         let text_of = |name| members.get(name).map(Value::to_string).unwrap_or_default();
         Ok(Self {
-            messages: messages.iter().enumerate().map(message).collect::<Result<_, _>>()?,
+            messages: messages
+                .iter()
+                .enumerate()
+                .map(message)
+                .collect::<Result<_, _>>()?,
             streaming: Streaming::read(&members)?,
             toolbox: Toolbox::read(&members)?,
             format: Format::read(&members)?,
@@ -69,14 +73,21 @@ impl ChatRequest {
 
     /// As if everybody's system prompt had been seen before.
     pub fn cached_tokens(&self) -> usize {
-        let system = self.messages.iter().take_while(|message| message.role == Role::System);
+        let system = self
+            .messages
+            .iter()
+            .take_while(|message| message.role == Role::System);
         let tokens: usize = system.map(Message::tokens).sum();
         tokens - tokens % CACHE_BLOCK_TOKENS
     }
 
     pub fn prompt(&self) -> &str {
-        let last = self.messages.iter().rfind(|message| message.role == Role::User);
-        last.map(|message| message.text.as_str()).unwrap_or_default()
+        let last = self
+            .messages
+            .iter()
+            .rfind(|message| message.role == Role::User);
+        last.map(|message| message.text.as_str())
+            .unwrap_or_default()
     }
 
     /// What all messages say, in their order.
@@ -90,7 +101,10 @@ impl ChatRequest {
 
     /// What a tool said, if that is the last thing said.
     pub fn tool_result(&self) -> Option<&str> {
-        let last = self.messages.last().filter(|message| message.role == Role::Tool)?;
+        let last = self
+            .messages
+            .last()
+            .filter(|message| message.role == Role::Tool)?;
         Some(&last.text)
     }
 }
@@ -110,11 +124,18 @@ impl Format {
                 wrapper.required_text("name")?;
                 wrapper.object("schema")?;
                 let any_object = Value::from_iter([("type", "object")]);
-                Ok(Self::Schema(wrapper.get("schema").cloned().unwrap_or(any_object)))
+                Ok(Self::Schema(
+                    wrapper.get("schema").cloned().unwrap_or(any_object),
+                ))
             }
             other => {
-                let message = format!("Invalid value for 'response_format.type': unknown type '{other}'.");
-                Err(Refusal::invalid("response_format.type", "invalid_value", message))
+                let message =
+                    format!("Invalid value for 'response_format.type': unknown type '{other}'.");
+                Err(Refusal::invalid(
+                    "response_format.type",
+                    "invalid_value",
+                    message,
+                ))
             }
         }
     }
@@ -122,7 +143,11 @@ impl Format {
 
 fn logprobs(members: &Members<'_>) -> Result<Option<usize>, Refusal> {
     let are_wanted = members.flag("logprobs")?.unwrap_or(false);
-    let top = members.integer("top_logprobs", |top| (0..=TOP_LOGPROBS_MAX).contains(&top), "from 0 to 20")?;
+    let top = members.integer(
+        "top_logprobs",
+        |top| (0..=TOP_LOGPROBS_MAX).contains(&top),
+        "from 0 to 20",
+    )?;
     if top.is_some() && !are_wanted {
         let message = "'top_logprobs' is only allowed when 'logprobs' is true.";
         return Err(Refusal::invalid("top_logprobs", "invalid_value", message));

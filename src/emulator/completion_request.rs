@@ -23,10 +23,21 @@ pub struct CompletionRequest {
 impl CompletionRequest {
     pub fn read(body: &Map<String, Value>) -> Result<Self, Refusal> {
         let members = Members::of_body(body);
-        if members.text("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
-            return Err(Refusal::invalid("suffix", "invalid_value", "'suffix' is not supported."));
+        if members
+            .text("suffix")?
+            .is_some_and(|suffix| !suffix.is_empty())
+        {
+            return Err(Refusal::invalid(
+                "suffix",
+                "invalid_value",
+                "'suffix' is not supported.",
+            ));
         }
-        let logprobs = members.integer("logprobs", |top| (0..=LOGPROBS_MAX).contains(&top), "from 0 to 20")?;
+        let logprobs = members.integer(
+            "logprobs",
+            |top| (0..=LOGPROBS_MAX).contains(&top),
+            "from 0 to 20",
+        )?;
         Ok(Self {
             model: members.required_text("model")?.to_owned(),
             prompts: passages(&members, "prompt")?,
@@ -75,7 +86,8 @@ impl Passage {
 
 /// A string, a list of strings, a list of tokens, or a list of lists of tokens.
 pub fn passages(members: &Members<'_>, name: &str) -> Result<Vec<Passage>, Refusal> {
-    const EXPECTED: &str = "a string, an array of strings, an array of tokens, or an array of token arrays";
+    const EXPECTED: &str =
+        "a string, an array of strings, an array of tokens, or an array of token arrays";
     let path = members.path_of(name);
     let refused = |value: &Value| wrong_type(&path, EXPECTED, value);
     let items = match members.get(name) {
@@ -85,7 +97,8 @@ pub fn passages(members: &Members<'_>, name: &str) -> Result<Vec<Passage>, Refus
         Some(other) => return Err(refused(other)),
     };
     if items.is_empty() || items.len() > PROMPTS_MAX && !items.iter().all(Value::is_u64) {
-        let message = format!("Invalid value for '{path}': must have from 1 to {PROMPTS_MAX} items.");
+        let message =
+            format!("Invalid value for '{path}': must have from 1 to {PROMPTS_MAX} items.");
         return Err(Refusal::invalid(&path, "invalid_value", message));
     }
     if let Some(tokens) = token_ids(items) {
@@ -93,7 +106,9 @@ pub fn passages(members: &Members<'_>, name: &str) -> Result<Vec<Passage>, Refus
     }
     let passage = |item: &Value| match item {
         Value::String(text) => Ok(Passage::Text(text.clone())),
-        Value::Array(tokens) => token_ids(tokens).map(Passage::Tokens).ok_or_else(|| refused(item)),
+        Value::Array(tokens) => token_ids(tokens)
+            .map(Passage::Tokens)
+            .ok_or_else(|| refused(item)),
         other => Err(refused(other)),
     };
     items.iter().map(passage).collect()

@@ -34,9 +34,18 @@ pub async fn create(
     let request = CompletionRequest::read(&body.members)?;
     let model = &*emulator.catalogue.usable(&request.model)?;
     model.check_generates()?;
-    let longest = request.prompts.iter().map(Passage::tokens).max().unwrap_or(0);
+    let longest = request
+        .prompts
+        .iter()
+        .map(Passage::tokens)
+        .max()
+        .unwrap_or(0);
     if longest >= model.context_length {
-        return Err(Refusal::context_length("prompt", model.context_length, longest));
+        return Err(Refusal::context_length(
+            "prompt",
+            model.context_length,
+            longest,
+        ));
     }
 
     let admitted = emulator.admit(model, exchange, body.fingerprint).await?;
@@ -56,9 +65,14 @@ pub async fn create(
         let usage = request.streaming.includes_usage.then_some(usage);
         return Ok(delivery.streamed(stream(frame, choices, usage)));
     }
-    let slowest = choices.iter().map(|choice| choice.generated).max().unwrap_or(0);
+    let slowest = choices
+        .iter()
+        .map(|choice| choice.generated)
+        .max()
+        .unwrap_or(0);
     let shown = choices.iter().enumerate();
-    let shown = shown.map(|(index, choice)| frame.choice(index, &choice.pieces, 0, Some(choice.finish)));
+    let shown =
+        shown.map(|(index, choice)| frame.choice(index, &choice.pieces, 0, Some(choice.finish)));
     let mut answer = frame.answer(shown.collect());
     add_usage(&mut answer, usage);
     Ok(delivery.whole(answer, slowest).await)
@@ -74,23 +88,53 @@ struct Choice {
 /// `n` choices for the first prompt, then `n` for the next.
 fn choices(request: &CompletionRequest, model: &Model, seed: u64) -> Vec<Choice> {
     let sampling = &request.sampling;
-    let of_prompt = |prompt| (0..sampling.choices).map(move |index| choice(request, model, prompt, index, seed));
+    let of_prompt = |prompt| {
+        (0..sampling.choices).map(move |index| choice(request, model, prompt, index, seed))
+    };
     request.prompts.iter().flat_map(of_prompt).collect()
 }
 
-fn choice(request: &CompletionRequest, model: &Model, prompt: &Passage, index: usize, seed: u64) -> Choice {
+fn choice(
+    request: &CompletionRequest,
+    model: &Model,
+    prompt: &Passage,
+    index: usize,
+    seed: u64,
+) -> Choice {
     let left = model.context_length.saturating_sub(prompt.tokens());
     let asked = request.sampling.max_tokens.unwrap_or(MAX_TOKENS_DEFAULT);
     let budget_tokens = asked.min(model.answer_tokens_max()).min(left);
 
-    let ids: Vec<u8> = prompt.ids().into_iter().flat_map(u64::to_le_bytes).collect();
+    let ids: Vec<u8> = prompt
+        .ids()
+        .into_iter()
+        .flat_map(u64::to_le_bytes)
+        .collect();
     let mut dice = request.sampling.dice(seed, &ids, index);
-    let ask = Ask { model: &model.id, prompt: prompt.text(), images: 0, tool_result: None };
-    let (generated, finish) = request.sampling.cut(&writer::answer(&ask, &mut dice), 0, budget_tokens, Padding::Words);
-    let mut pieces = if request.echoes { tokenizer::split(prompt.text()) } else { Vec::new() };
+    let ask = Ask {
+        model: &model.id,
+        prompt: prompt.text(),
+        images: 0,
+        tool_result: None,
+    };
+    let (generated, finish) = request.sampling.cut(
+        &writer::answer(&ask, &mut dice),
+        0,
+        budget_tokens,
+        Padding::Words,
+    );
+    let mut pieces = if request.echoes {
+        tokenizer::split(prompt.text())
+    } else {
+        Vec::new()
+    };
     let tokens = generated.len();
     pieces.extend(generated);
-    Choice { pieces, generated: tokens, finish }
+    Choice {
+        pieces,
+        generated: tokens,
+        finish,
+    }
 }
 
 fn usage(request: &CompletionRequest, choices: &[Choice]) -> Value {
@@ -116,7 +160,13 @@ impl Frame {
     }
 
     /// `pieces` of a choice, the first of them `offset` characters into its text.
-    fn choice(&self, index: usize, pieces: &[String], offset: usize, finish: Option<&str>) -> Value {
+    fn choice(
+        &self,
+        index: usize,
+        pieces: &[String],
+        offset: usize,
+        finish: Option<&str>,
+    ) -> Value {
         json!({
             "index": index, "text": pieces.concat(), "finish_reason": finish,
             "logprobs": self.logprobs.map(|top| logprobs::text(pieces, top, offset)),
@@ -125,7 +175,9 @@ impl Frame {
 }
 
 fn add_usage(answer: &mut Value, usage: Value) {
-    answer.as_object_mut().map(|answer| answer.insert("usage".to_owned(), usage));
+    answer
+        .as_object_mut()
+        .map(|answer| answer.insert("usage".to_owned(), usage));
 }
 
 fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Beats {

@@ -1,4 +1,5 @@
-//! `/emulator/switches`: the switches, read and set while the emulator runs. Not a part of Featherless's API.
+//! `/emulator/switches`: the switches, read and set while the emulator runs. Not a part of
+//! Featherless's API.
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +14,11 @@ pub async fn show(State(emulator): State<Shared>) -> Response {
 }
 
 /// Sets a switch to the value that is the body, as plain text.
-pub async fn set(State(emulator): State<Shared>, Path(name): Path<String>, value: String) -> Result<Response, Refusal> {
+pub async fn set(
+    State(emulator): State<Shared>,
+    Path(name): Path<String>,
+    value: String,
+) -> Result<Response, Refusal> {
     let switch: Switch = format!("{name}={value}")
         .parse()
         .map_err(|problem: String| Refusal::invalid(&name, "invalid_value", problem))?;
@@ -23,8 +28,10 @@ pub async fn set(State(emulator): State<Shared>, Path(name): Path<String>, value
 
 fn all(emulator: &Emulator) -> Response {
     let named = emulator.switches.get().named();
-    let mut all: Map<String, Value> =
-        named.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
+    let mut all: Map<String, Value> = named
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), Value::from(value)))
+        .collect();
     all.insert("units".to_owned(), emulator.ledger.limit().into());
     (json_type(), Value::Object(all).to_string()).into_response()
 }

@@ -1,8 +1,8 @@
 //! Playing an answer at its pace, whole or streamed, while holding the units it costs.
 //!
-//! The permit lives in the future or in the body that hyper drops with the connection, so that a caller who leaves frees
-//! the units a little later. An answer that ends gives them back just before its last bytes: a caller who has seen the
-//! end may ask again.
+//! The permit lives in the future or in the body that hyper drops with the connection, so that a
+//! caller who leaves frees the units a little later. An answer that ends gives them back just
+//! before its last bytes: a caller who has seen the end may ask again.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -22,7 +22,8 @@ use super::line::Line;
 use super::refusal::json_type;
 use super::units::Permit;
 
-/// Time for the bytes before it to leave: a connection that ends right behind them would discard what is still buffered.
+/// Time for the bytes before it to leave: a connection that ends right behind them would discard
+/// what is still buffered.
 const HANG_UP_AFTER: Duration = Duration::from_millis(20);
 
 pub struct Delivery {
@@ -48,7 +49,9 @@ impl Delivery {
             Whole::Bytes(beats, length) => {
                 let mut response = (json_type(), self.body(beats)).into_response();
                 if let Some(length) = length {
-                    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+                    response
+                        .headers_mut()
+                        .insert(header::CONTENT_LENGTH, length.into());
                 }
                 return response;
             }
@@ -62,20 +65,33 @@ impl Delivery {
     pub fn streamed(self, beats: Beats) -> Response {
         let beats = faults::stream(self.fault.as_ref(), beats);
         let headers = [
-            (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+            (
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("text/event-stream; charset=utf-8"),
+            ),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
         (headers, self.body(beats)).into_response()
     }
 
     fn body(self, beats: Beats) -> Response {
-        let player = Player { pace: Pace::new(&self), permit: Some(self.permit), line: self.line, beats };
-        let mut response = Response::new(Body::from_stream(stream::unfold(player, async |mut player| {
-            let frame = player.next_frame().await?;
-            Some((frame, player))
-        })));
+        let player = Player {
+            pace: Pace::new(&self),
+            permit: Some(self.permit),
+            line: self.line,
+            beats,
+        };
+        let mut response = Response::new(Body::from_stream(stream::unfold(
+            player,
+            async |mut player| {
+                let frame = player.next_frame().await?;
+                Some((frame, player))
+            },
+        )));
         if let Some(encoding) = self.fault.and_then(|fault| fault.content_encoding()) {
-            response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+            response
+                .headers_mut()
+                .insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         response
     }
@@ -129,7 +145,8 @@ pub fn event_bytes(data: &str) -> Bytes {
     Bytes::from(format!("data: {data}\n\n"))
 }
 
-/// Keeps to a timetable instead of sleeping per token, so that rounding of timers does not slow the answer down.
+/// Keeps to a timetable instead of sleeping per token, so that rounding of timers does not slow the
+/// answer down.
 struct Pace {
     next: Instant,
     per_token: Duration,
@@ -137,8 +154,15 @@ struct Pace {
 
 impl Pace {
     fn new(delivery: &Delivery) -> Self {
-        let is_slow = delivery.fault.as_ref().is_some_and(|fault| fault.trouble == Trouble::Slow);
-        let tokens_per_second = if is_slow { faults::SLOW_TOKENS_PER_SECOND } else { delivery.tokens_per_second };
+        let is_slow = delivery
+            .fault
+            .as_ref()
+            .is_some_and(|fault| fault.trouble == Trouble::Slow);
+        let tokens_per_second = if is_slow {
+            faults::SLOW_TOKENS_PER_SECOND
+        } else {
+            delivery.tokens_per_second
+        };
         Self {
             next: Instant::now(),
             // Zero, negative or absurdly slow paces have no duration and mean "at once".

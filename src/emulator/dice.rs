@@ -32,7 +32,8 @@ impl Dice {
     }
 }
 
-/// One number for all the parts, in order (FNV-1a, then mixed). The length goes in too, so that "ab","c" is not "a","bc".
+/// One number for all the parts, in order (FNV-1a, then mixed). The length goes in too, so that
+/// "ab","c" is not "a","bc".
 pub fn fingerprint(parts: &[&[u8]]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {

@@ -1,4 +1,5 @@
-//! `POST /v1/embeddings`: unit vectors that follow from the tokens, so that similar texts have similar ones.
+//! `POST /v1/embeddings`: unit vectors that follow from the tokens, so that similar texts have
+//! similar ones.
 
 use axum::Extension;
 use axum::extract::State;
@@ -27,10 +28,16 @@ pub async fn create(
     let model = members.required_text("model")?;
     let inputs = passages(&members, "input")?;
     let encoding = Encoding::read(&members)?;
-    let dimensions = members.integer("dimensions", |d| (1..=DIMENSIONS_MAX).contains(&d), "from 1 to 4096")?;
+    let dimensions = members.integer(
+        "dimensions",
+        |d| (1..=DIMENSIONS_MAX).contains(&d),
+        "from 1 to 4096",
+    )?;
     let model = &*emulator.catalogue.usable(model)?;
     model.check_embeds()?;
-    let dimensions = dimensions.and_then(|d| usize::try_from(d).ok()).unwrap_or(model.dimensions());
+    let dimensions = dimensions
+        .and_then(|d| usize::try_from(d).ok())
+        .unwrap_or(model.dimensions());
     check_lengths(&inputs, model.context_length)?;
 
     let admitted = emulator.admit(model, exchange, body.fingerprint).await?;
@@ -54,8 +61,14 @@ pub async fn create(
 
 fn check_lengths(inputs: &[Passage], context_length: usize) -> Result<(), Refusal> {
     match inputs.iter().map(Passage::tokens).max().unwrap_or(0) {
-        0 => Err(Refusal::invalid("input", "invalid_value", "'input' must not be empty.")),
-        longest if longest > context_length => Err(Refusal::context_length("input", context_length, longest)),
+        0 => Err(Refusal::invalid(
+            "input",
+            "invalid_value",
+            "'input' must not be empty.",
+        )),
+        longest if longest > context_length => {
+            Err(Refusal::context_length("input", context_length, longest))
+        }
         _ => Ok(()),
     }
 }
@@ -65,7 +78,8 @@ fn vector(input: &Passage, dimensions: usize, seed: u64) -> Vec<f32> {
     let mut sum = vec![0.0_f32; dimensions];
     for id in input.ids() {
         let mut dice = Dice::new(dice::fingerprint(&[&seed.to_le_bytes(), &id.to_le_bytes()]));
-        sum.iter_mut().for_each(|place| *place += dice.signed_unit());
+        sum.iter_mut()
+            .for_each(|place| *place += dice.signed_unit());
     }
     let length = sum.iter().map(|place| place * place).sum::<f32>().sqrt();
     if length > 0.0 {
@@ -85,8 +99,13 @@ impl Encoding {
             None | Some("float") => Ok(Self::Float),
             Some("base64") => Ok(Self::Base64),
             Some(other) => {
-                let message = format!("Invalid value for 'encoding_format': unknown format '{other}'.");
-                Err(Refusal::invalid("encoding_format", "invalid_value", message))
+                let message =
+                    format!("Invalid value for 'encoding_format': unknown format '{other}'.");
+                Err(Refusal::invalid(
+                    "encoding_format",
+                    "invalid_value",
+                    message,
+                ))
             }
         }
     }
@@ -95,7 +114,10 @@ impl Encoding {
         match self {
             Self::Float => vector.iter().copied().collect(),
             Self::Base64 => {
-                let bytes: Vec<u8> = vector.iter().flat_map(|place| place.to_le_bytes()).collect();
+                let bytes: Vec<u8> = vector
+                    .iter()
+                    .flat_map(|place| place.to_le_bytes())
+                    .collect();
                 Value::String(base64(&bytes))
             }
         }
@@ -111,7 +133,9 @@ fn base64(bytes: &[u8]) -> String {
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
         for place in 0..4 {
             let digit = (bits >> (18 - 6 * place)) & 63;
-            let symbol = ALPHABET.get(digit as usize).map(|symbol| char::from(*symbol));
+            let symbol = ALPHABET
+                .get(digit as usize)
+                .map(|symbol| char::from(*symbol));
             text.push(symbol.filter(|_| place <= group.len()).unwrap_or('='));
         }
     }

@@ -1,4 +1,5 @@
-//! `/account/concurrency/stream`: the units in use, every two seconds, and all that can be wrong with that.
+//! `/account/concurrency/stream`: the units in use, every two seconds, and all that can be wrong
+//! with that.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -116,8 +117,13 @@ pub async fn watch(
         _ => {}
     }
     // The first tick of an interval is immediate: the caller sees a snapshot at once.
-    let feed =
-        Feed { emulator, exchange, ticks: interval(SNAPSHOT_EVERY), past: VecDeque::new(), trickle: Bytes::new() };
+    let feed = Feed {
+        emulator,
+        exchange,
+        ticks: interval(SNAPSHOT_EVERY),
+        past: VecDeque::new(),
+        trickle: Bytes::new(),
+    };
     let events = stream::unfold(feed, async |mut feed| {
         let bytes = feed.next().await?;
         Some((Ok::<_, Infallible>(bytes), feed))

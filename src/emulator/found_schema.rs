@@ -29,16 +29,26 @@ pub fn object(text: &str, prompt: &str) -> Option<Value> {
 
 fn example(value: &Value, prompt: &str) -> Option<Value> {
     // A schema may stand in the wrapper that `json_schema` has.
-    let wrapped = value.pointer("/json_schema/schema").or_else(|| value.get("schema"));
+    let wrapped = value
+        .pointer("/json_schema/schema")
+        .or_else(|| value.get("schema"));
     let candidates = [Some(value), wrapped].into_iter().flatten();
-    let schema = candidates.into_iter().find(|candidate| is_schema(candidate))?;
+    let schema = candidates
+        .into_iter()
+        .find(|candidate| is_schema(candidate))?;
     Some(schema::example(schema, prompt)).filter(Value::is_object)
 }
 
 /// Whether this describes an object, rather than being one that happens to stand in a prompt.
 fn is_schema(value: &Value) -> bool {
     let describes = |name: &str| value.get(name).is_some_and(Value::is_object);
-    let combines = ["allOf", "anyOf", "oneOf"].iter().any(|name| value.get(name).is_some_and(Value::is_array));
-    let refers = value.get("$ref").is_some_and(Value::is_string) && (describes("$defs") || describes("definitions"));
-    value.get("type").is_some_and(|kind| kind == "object") || describes("properties") || combines || refers
+    let combines = ["allOf", "anyOf", "oneOf"]
+        .iter()
+        .any(|name| value.get(name).is_some_and(Value::is_array));
+    let refers = value.get("$ref").is_some_and(Value::is_string)
+        && (describes("$defs") || describes("definitions"));
+    value.get("type").is_some_and(|kind| kind == "object")
+        || describes("properties")
+        || combines
+        || refers
 }

@@ -24,9 +24,14 @@ pub async fn list(
 ) -> Result<Response, Refusal> {
     let wanted = wanted(&query, &visitor)?;
     let models = emulator.catalogue.list(&wanted);
-    let data: Vec<_> = models.map(|model| Shown::to(&visitor, &emulator, model)).collect();
+    let data: Vec<_> = models
+        .map(|model| Shown::to(&visitor, &emulator, model))
+        .collect();
     match emulator.switches.get().models {
-        None => json(&List { object: "list", data }),
+        None => json(&List {
+            object: "list",
+            data,
+        }),
         Some(oddity) => oddity.list(&data),
     }
 }
@@ -65,11 +70,20 @@ pub enum ModelsOddity {
 
 impl ModelsOddity {
     fn list(self, data: &[Shown<'_>]) -> Result<Response, Refusal> {
-        let mut data: Vec<Value> = data.iter().filter_map(|model| serde_json::to_value(model).ok()).collect();
+        let mut data: Vec<Value> = data
+            .iter()
+            .filter_map(|model| serde_json::to_value(model).ok())
+            .collect();
         let middle = data.len() / 2;
         let odd = match self {
             Self::NullEntry => vec![Value::Null],
-            Self::OddEntries => vec![json!(7), json!("model"), json!([]), json!({}), json!({"id": 7})],
+            Self::OddEntries => vec![
+                json!(7),
+                json!("model"),
+                json!([]),
+                json!({}),
+                json!({"id": 7}),
+            ],
             _ => Vec::new(),
         };
         data.splice(middle..middle, odd);
@@ -78,9 +92,16 @@ impl ModelsOddity {
             Self::NoList => json(&json!({"object": "list", "data": null})),
             Self::BareList => json(&data),
             Self::NotJson => Ok((json_type(), "This is no list of models").into_response()),
-            Self::NullEntry | Self::OddEntries => json(&List { object: "list", data }),
+            Self::NullEntry | Self::OddEntries => json(&List {
+                object: "list",
+                data,
+            }),
             Self::Gzip => {
-                let body = serde_json::to_vec(&List { object: "list", data }).map_err(|_| Refusal::internal())?;
+                let body = serde_json::to_vec(&List {
+                    object: "list",
+                    data,
+                })
+                .map_err(|_| Refusal::internal())?;
                 let encoding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
                 Ok((json_type(), encoding, Gzip::whole(&body)).into_response())
             }
@@ -118,7 +139,12 @@ fn wanted(query: &[(String, String)], visitor: &Visitor) -> Result<Wanted, Refus
         let words = parts.map(str::trim).filter(|word| !word.is_empty());
         words.map(str::to_owned).collect()
     };
-    let count = |name| values(name).next().map(|value| positive(name, value)).transpose();
+    let count = |name| {
+        values(name)
+            .next()
+            .map(|value| positive(name, value))
+            .transpose()
+    };
 
     let page = count("page")?;
     let take = match (count("per_page")?, page) {
@@ -128,7 +154,8 @@ fn wanted(query: &[(String, String)], visitor: &Visitor) -> Result<Wanted, Refus
         (None, None) => usize::MAX,
     };
     // Nobody's plan is known without a key, so that the filter has nothing to go by then.
-    let asks_for_plan = values("available_on_current_plan").any(|value| matches!(value, "true" | "1"));
+    let asks_for_plan =
+        values("available_on_current_plan").any(|value| matches!(value, "true" | "1"));
     Ok(Wanted {
         text: values("q").next().unwrap_or_default().to_owned(),
         families: words("family"),

@@ -1,4 +1,5 @@
-//! Made-up log probabilities in the two shapes of the API: chat's and the older one of text completions.
+//! Made-up log probabilities in the two shapes of the API: chat's and the older one of text
+//! completions.
 
 use serde_json::{Map, Value, json};
 
@@ -6,8 +7,8 @@ use super::dice::{self, Dice};
 
 /// One more than can be asked for, because the token itself may be among them.
 const ALTERNATIVES: &[&str] = &[
-    " the", " a", " and", " of", " to", " in", " is", " it", " you", " that", " for", " on", " with", " as", " this",
-    " was", " be", " are", " or", " not", " at",
+    " the", " a", " and", " of", " to", " in", " is", " it", " you", " that", " for", " on",
+    " with", " as", " this", " was", " be", " are", " or", " not", " at",
 ];
 
 /// How much less likely each alternative is than the one before it.
@@ -28,7 +29,8 @@ pub fn chat(pieces: &[String], top: usize) -> Value {
     json!({"content": content, "refusal": null})
 }
 
-/// The `logprobs` of a text completion; `offset` is where in the text, in characters, the first piece begins.
+/// The `logprobs` of a text completion; `offset` is where in the text, in characters, the first
+/// piece begins.
 pub fn text(pieces: &[String], top: usize, offset: usize) -> Value {
     let mut at = offset;
     let mut offsets = Vec::with_capacity(pieces.len());
@@ -37,7 +39,8 @@ pub fn text(pieces: &[String], top: usize, offset: usize) -> Value {
         at += piece.chars().count();
     }
     let likely = |piece: &String| {
-        let named = candidates(piece, top).map(|(token, logprob)| (token.to_owned(), json!(logprob)));
+        let named =
+            candidates(piece, top).map(|(token, logprob)| (token.to_owned(), json!(logprob)));
         Value::Object(named.collect::<Map<_, _>>())
     };
     json!({
@@ -50,15 +53,19 @@ pub fn text(pieces: &[String], top: usize, offset: usize) -> Value {
 
 /// The `top` likeliest tokens, the chosen one first.
 fn candidates(piece: &str, top: usize) -> impl Iterator<Item = (&str, f64)> {
-    let others = ALTERNATIVES.iter().copied().filter(move |other| *other != piece);
+    let others = ALTERNATIVES
+        .iter()
+        .copied()
+        .filter(move |other| *other != piece);
     let all = std::iter::once(piece).chain(others).take(top);
     let likeliest = logprob(piece);
-    all.enumerate().map(move |(place, token)| (token, likeliest - STEP * place as f64))
+    all.enumerate()
+        .map(move |(place, token)| (token, likeliest - STEP * place as f64))
 }
 
 fn logprob(piece: &str) -> f64 {
     let mut dice = Dice::new(dice::fingerprint(&[piece.as_bytes()]));
-    // Eighths are exact in binary, so that a client comparing the sums sees equal numbers. Subtracted, because negating
-    // nothing would write `-0.0`.
+    // Eighths are exact in binary, so that a client comparing the sums sees equal numbers.
+    // Subtracted, because negating nothing would write `-0.0`.
     0.0 - dice.below(8) as f64 / 8.0
 }

@@ -60,8 +60,17 @@ const BASES: &[(&str, Base)] = &[
     ("Qwen2.5-72B", base("qwen25-72b", 32_768, 72_706)),
     ("Llama-3.3-70B", base("llama33-70b-16k", 16_384, 70_554)),
     ("gemma-2-9b", base("gemma2-9b-8k", 8_192, 9_242)),
-    ("gemma-3-27b", Base { has_vision: true, ..base("gemma3-27b", 32_768, 27_432) }),
-    ("Mistral-Small-24B", base("mistral-24b-2501", 32_768, 23_572)),
+    (
+        "gemma-3-27b",
+        Base {
+            has_vision: true,
+            ..base("gemma3-27b", 32_768, 27_432)
+        },
+    ),
+    (
+        "Mistral-Small-24B",
+        base("mistral-24b-2501", 32_768, 23_572),
+    ),
 ];
 
 const fn base(class: &'static str, context_length: usize, parameters_m: u64) -> Base {
@@ -75,10 +84,13 @@ pub fn models(count: usize, seed: u64) -> impl Iterator<Item = Model> {
     (0..count).filter_map(move |place| model(place, seed))
 }
 
-/// The entry at `place`: org, base and flavour are the digits of that number, its version what is left over, so that no
-/// two places share an id.
+/// The entry at `place`: org, base and flavour are the digits of that number, its version what is
+/// left over, so that no two places share an id.
 fn model(place: usize, seed: u64) -> Option<Model> {
-    let mut dice = Dice::new(dice::fingerprint(&[&seed.to_le_bytes(), &place.to_le_bytes()]));
+    let mut dice = Dice::new(dice::fingerprint(&[
+        &seed.to_le_bytes(),
+        &place.to_le_bytes(),
+    ]));
     let (rest, org) = digit(place, ORGS)?;
     let (rest, (stem, base)) = digit(rest, BASES)?;
     let (rest, flavour) = digit(rest, FLAVOURS)?;
@@ -90,7 +102,11 @@ fn model(place: usize, seed: u64) -> Option<Model> {
     model.has_licence = !model.is_gated;
     model.is_on_plan = dice.below(40) != 0;
     if dice.below(5) != 0 {
-        model.readiness = if dice.below(2) == 0 { Readiness::Warm } else { Readiness::Cold };
+        model.readiness = if dice.below(2) == 0 {
+            Readiness::Warm
+        } else {
+            Readiness::Cold
+        };
     }
     vary(&mut model, &mut dice);
     Some(model)

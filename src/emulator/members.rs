@@ -1,6 +1,8 @@
-//! Reading a JSON object strictly: a member of the wrong type is refused by its path, never coerced.
+//! Reading a JSON object strictly: a member of the wrong type is refused by its path, never
+//! coerced.
 //!
-//! Null counts as absent, as it does upstream; whoever must tell the two apart asks for the [`Members::raw`] value.
+//! Null counts as absent, as it does upstream; whoever must tell the two apart asks for the
+//! [`Members::raw`] value.
 
 use serde_json::{Map, Value};
 
@@ -15,7 +17,10 @@ pub struct Members<'a> {
 impl<'a> Members<'a> {
     /// The members of a whole body.
     pub fn of_body(map: &'a Map<String, Value>) -> Self {
-        Self { map, path: String::new() }
+        Self {
+            map,
+            path: String::new(),
+        }
     }
 
     /// The members of something inside the body, at `path`, which has to be an object.
@@ -27,7 +32,11 @@ impl<'a> Members<'a> {
     }
 
     pub fn path_of(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
     }
 
     pub fn raw(&self, name: &str) -> Option<&'a Value> {
@@ -59,29 +68,51 @@ impl<'a> Members<'a> {
 
     pub fn object(&self, name: &str) -> Result<Option<Members<'a>>, Refusal> {
         let found = self.get(name);
-        found.map(|value| Members::of(value, self.path_of(name))).transpose()
+        found
+            .map(|value| Members::of(value, self.path_of(name)))
+            .transpose()
     }
 
     /// A number for which `is_allowed` holds; `rule` says in words which those are.
-    pub fn number(&self, name: &str, is_allowed: fn(f64) -> bool, rule: &str) -> Result<Option<f64>, Refusal> {
+    pub fn number(
+        &self,
+        name: &str,
+        is_allowed: fn(f64) -> bool,
+        rule: &str,
+    ) -> Result<Option<f64>, Refusal> {
         let found = self.typed(name, "a number", Value::as_f64)?;
         self.ruled(name, found, found.is_none_or(is_allowed), rule)
     }
 
-    /// A whole number written as one: `1.0` is refused, since a gateway that sends it has lost integers on the way.
-    pub fn integer(&self, name: &str, is_allowed: fn(i64) -> bool, rule: &str) -> Result<Option<i64>, Refusal> {
+    /// A whole number written as one: `1.0` is refused, since a gateway that sends it has lost
+    /// integers on the way.
+    pub fn integer(
+        &self,
+        name: &str,
+        is_allowed: fn(i64) -> bool,
+        rule: &str,
+    ) -> Result<Option<i64>, Refusal> {
         let found = self.typed(name, "an integer", Value::as_i64)?;
         self.ruled(name, found, found.is_none_or(is_allowed), rule)
     }
 
     /// A string or a list of strings.
     pub fn texts(&self, name: &str) -> Result<Vec<String>, Refusal> {
-        let all = |items: &Vec<Value>| items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
-        let found = self.typed(name, "a string or an array of strings", |value| match value {
-            Value::String(one) => Some(vec![one.clone()]),
-            Value::Array(items) => all(items),
-            _ => None,
-        });
+        let all = |items: &Vec<Value>| {
+            items
+                .iter()
+                .map(|item| item.as_str().map(str::to_owned))
+                .collect()
+        };
+        let found = self.typed(
+            name,
+            "a string or an array of strings",
+            |value| match value {
+                Value::String(one) => Some(vec![one.clone()]),
+                Value::Array(items) => all(items),
+                _ => None,
+            },
+        );
         Ok(found?.unwrap_or_default())
     }
 

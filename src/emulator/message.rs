@@ -38,11 +38,19 @@ impl Message {
             message.required_text("tool_call_id")?;
         }
         message.text("name")?;
-        Ok(Self { call_tokens: call_tokens(&message)?, role, text, images })
+        Ok(Self {
+            call_tokens: call_tokens(&message)?,
+            role,
+            text,
+            images,
+        })
     }
 
     pub fn tokens(&self) -> usize {
-        tokenizer::count(&self.text) + self.images * IMAGE_TOKENS + self.call_tokens + TEMPLATE_TOKENS
+        tokenizer::count(&self.text)
+            + self.images * IMAGE_TOKENS
+            + self.call_tokens
+            + TEMPLATE_TOKENS
     }
 }
 
@@ -62,7 +70,8 @@ impl Role {
     }
 }
 
-/// The text of a message, and how many images it has. Kinds of parts this API has not documented pass unread.
+/// The text of a message, and how many images it has. Kinds of parts this API has not documented
+/// pass unread.
 fn content(message: &Members<'_>) -> Result<(String, usize), Refusal> {
     let path = message.path_of("content");
     let parts = match message.get("content") {
@@ -95,11 +104,15 @@ fn check_image(part: &Members<'_>) -> Result<(), Refusal> {
         return Err(Refusal::missing(&part.path_of("image_url")));
     };
     let url = image.required_text("url")?;
-    if ["https://", "http://", "data:image/"].iter().any(|start| url.starts_with(start)) {
+    if ["https://", "http://", "data:image/"]
+        .iter()
+        .any(|start| url.starts_with(start))
+    {
         return Ok(());
     }
     let path = image.path_of("url");
-    let message = format!("Invalid value for '{path}': must be an http(s) URL or a data URI of an image.");
+    let message =
+        format!("Invalid value for '{path}': must be an http(s) URL or a data URI of an image.");
     Err(Refusal::invalid(&path, "invalid_value", message))
 }
 

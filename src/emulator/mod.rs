@@ -1,19 +1,25 @@
 //! The Featherless.ai HTTP API, imitated on this machine.
 //!
-//! Users try the gateway against it without a key or a network; tests use it as the upstream. It is reached over a
-//! socket like the real thing and shares no code with the gateway, so that a mistake in one cannot hide in the other.
+//! Users try the gateway against it without a key or a network; tests use it as the upstream. It is
+//! reached over a socket like the real thing and shares no code with the gateway, so that a mistake
+//! in one cannot hide in the other.
 //!
 //! # Layout
-//! - the door: `router`, `auth`, `body`, `members` and `sampling` (strict reading), `refusal` (every error)
-//! - what it knows: `models`, `made_up`, `catalogue`, `units`, `admission`, `switches` (and `control`, which sets them)
-//! - what it says: `writer`, `thinking`, `tokenizer`, `tools`, `schema` and `found_schema`, `logprobs`, `dice`
-//! - how it says it: `beats` (an answer as a series of moments), `delivery` (playing them), `faults` (spoiling them),
-//!   `line` (the connection)
-//! - one file per endpoint: `chat` (with `chat_request`, `message` and `chat_answer`), `completions` (with
-//!   `completion_request`), `embeddings`, `tokenize`, `listing`, `account`, `feed`
+//! - the door: `router`, `auth`, `body`, `members` and `sampling` (strict reading), `refusal`
+//!   (every error)
+//! - what it knows: `models`, `made_up`, `catalogue`, `units`, `admission`, `switches` (and
+//!   `control`, which sets them)
+//! - what it says: `writer`, `thinking`, `tokenizer`, `tools`, `schema` and `found_schema`,
+//!   `logprobs`, `dice`
+//! - how it says it: `beats` (an answer as a series of moments), `delivery` (playing them),
+//!   `faults` (spoiling them), `line` (the connection)
+//! - one file per endpoint: `chat` (with `chat_request`, `message` and `chat_answer`),
+//!   `completions` (with `completion_request`), `embeddings`, `tokenize`, `listing`, `account`,
+//!   `feed`
 //!
 //! # Invariants
-//! - The same request gives the same text, streamed or not: nothing random, only hashes of what was asked.
+//! - The same request gives the same text, streamed or not: nothing random, only hashes of what was
+//!   asked.
 //! - Whatever a request holds is dropped with its connection; nothing is spawned on its behalf.
 
 mod account;
@@ -72,7 +78,8 @@ use self::faults::Attempts;
 use self::switches::Switches;
 use self::units::Ledger;
 
-/// How long the accept loop rests after a failed accept, so that a full file table does not become a busy loop.
+/// How long the accept loop rests after a failed accept, so that a full file table does not become
+/// a busy loop.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 /// What a caller may choose about an emulator.
@@ -84,7 +91,8 @@ pub struct EmulatorConfig {
     pub units: Option<u32>,
     /// Varies every generated text.
     pub seed: u64,
-    /// Made-up catalogue entries besides the seed models; 22,000 gives a catalogue of the real size.
+    /// Made-up catalogue entries besides the seed models; 22,000 gives a catalogue of the real
+    /// size.
     pub models: usize,
     /// The only accepted key; `None` accepts any key that is not empty.
     pub api_key: Option<String>,
@@ -98,7 +106,8 @@ pub struct EmulatorConfig {
 
 /// Upstream takes from 5 minutes to an hour.
 pub const WARM_AFTER: Duration = Duration::from_secs(300);
-/// About as long as upstream takes to notice, and less than the gateway keeps the units of a cancelled request from others.
+/// About as long as upstream takes to notice, and less than the gateway keeps the units of a
+/// cancelled request from others.
 pub const RELEASE_AFTER: Duration = Duration::from_millis(200);
 
 impl Default for EmulatorConfig {
@@ -132,7 +141,8 @@ impl fmt::Debug for EmulatorConfig {
     }
 }
 
-/// Answers on `listener` until `shutdown` completes, then drops every connection, open streams included.
+/// Answers on `listener` until `shutdown` completes, then drops every connection, open streams
+/// included.
 ///
 /// # Errors
 /// None today: trouble with one connection is that connection's alone.
@@ -193,14 +203,16 @@ impl Emulator {
     }
 
     fn set(&self, switch: Switch) {
-        self.switches.set(switch, |units| self.ledger.set_limit(units));
+        self.switches
+            .set(switch, |units| self.ledger.set_limit(units));
     }
 
     /// 32 hexadecimal digits no other answer of this emulator carries.
     fn unique_hex(&self) -> String {
         let count = self.issued_ids.fetch_add(1, Ordering::Relaxed);
         let high = dice::fingerprint(&[&self.config.seed.to_le_bytes(), &count.to_le_bytes()]);
-        // The plain count in the low half is what makes the whole unique; mixing keeps it from looking like one.
+        // The plain count in the low half is what makes the whole unique; mixing keeps it from
+        // looking like one.
         format!("{high:016x}{:016x}", dice::mix(count))
     }
 }

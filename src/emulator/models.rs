@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::faults::FaultId;
 use super::refusal::Refusal;
 
-/// One entry of the catalogue, as `GET /v1/models` shows it, besides what depends on the caller and on the time.
+/// One entry of the catalogue, as `GET /v1/models` shows it, besides what depends on the caller and
+/// on the time.
 #[derive(Clone, Serialize)]
 pub struct Model {
     pub id: String,
@@ -107,11 +108,16 @@ impl Model {
             owned_by: org.to_owned(),
             model_class: base.class,
             context_length: base.context_length,
-            max_completion_tokens: base.completion_tokens_max.map(|most| most.min(base.context_length)),
+            max_completion_tokens: base
+                .completion_tokens_max
+                .map(|most| most.min(base.context_length)),
             is_gated: matches!(org, "meta-llama" | "google"),
             concurrency_cost,
             pricing: Some(Pricing::of(concurrency_cost)),
-            features: Features { tool_use: base.has_tools, image_input: base.has_vision },
+            features: Features {
+                tool_use: base.has_tools,
+                image_input: base.has_vision,
+            },
             status: Some("active"),
             parameter_size: base.parameters_m * 1_000_000,
             is_moe: base.active_m != base.parameters_m,
@@ -152,7 +158,11 @@ impl Model {
     }
 
     pub fn check_sees(&self) -> Result<(), Refusal> {
-        if self.features.image_input { Ok(()) } else { Err(Refusal::no_images(&self.id)) }
+        if self.features.image_input {
+            Ok(())
+        } else {
+            Err(Refusal::no_images(&self.id))
+        }
     }
 }
 
@@ -164,7 +174,14 @@ impl Pricing {
             2 => ("0.0000002", 0.2),
             _ => ("0.0000004", 0.4),
         };
-        Self { prompt: token, completion: token, image: "0", request: "0", input: million, output: million }
+        Self {
+            prompt: token,
+            completion: token,
+            image: "0",
+            request: "0",
+            input: million,
+            output: million,
+        }
     }
 }
 
@@ -177,7 +194,12 @@ fn cost_units(parameters_m: u64) -> u32 {
     }
 }
 
-pub const fn dense(class: &'static str, context_length: usize, parameters_m: u64, has_tools: bool) -> Base {
+pub const fn dense(
+    class: &'static str,
+    context_length: usize,
+    parameters_m: u64,
+    has_tools: bool,
+) -> Base {
     Base {
         class,
         context_length,
@@ -191,17 +213,27 @@ pub const fn dense(class: &'static str, context_length: usize, parameters_m: u64
 }
 
 const fn sees(base: Base) -> Base {
-    Base { has_vision: true, ..base }
+    Base {
+        has_vision: true,
+        ..base
+    }
 }
 
 /// Vectors of this many numbers.
 const fn embeds(base: Base, dimensions: usize) -> Base {
-    Base { purpose: Purpose::Embeddings(dimensions), completion_tokens_max: None, ..base }
+    Base {
+        purpose: Purpose::Embeddings(dimensions),
+        completion_tokens_max: None,
+        ..base
+    }
 }
 
 /// The catalogue doesn't tell how long its answers may get.
 const fn untold(base: Base) -> Base {
-    Base { completion_tokens_max: None, ..base }
+    Base {
+        completion_tokens_max: None,
+        ..base
+    }
 }
 
 const fn experts(base: Base, active_m: u64) -> Base {
@@ -210,16 +242,47 @@ const fn experts(base: Base, active_m: u64) -> Base {
 
 /// The models every emulator has.
 const SEEDS: &[(&str, Base, i64)] = &[
-    ("meta-llama/Meta-Llama-3.1-8B-Instruct", dense("llama31-8b-16k", 16_384, 8_030, true), 1_721_692_800),
-    ("meta-llama/Meta-Llama-3.1-70B-Instruct", dense("llama31-70b-16k", 16_384, 70_554, true), 1_721_692_800),
-    ("meta-llama/Meta-Llama-3.1-405B-Instruct", dense("llama31-405b", 131_072, 405_853, true), 1_721_692_800),
-    ("meta-llama/Llama-2-7b-chat-hf", dense("llama2-7b-4k", 4_096, 6_738, false), 1_689_638_400),
-    ("meta-llama/Llama-2-13b-chat-hf", dense("llama2-13b-4k", 4_096, 13_016, false), 1_689_638_400),
-    ("meta-llama/Llama-2-70b-chat-hf", dense("llama2-70b-4k", 4_096, 68_977, false), 1_689_638_400),
-    ("mistralai/Mistral-7B-Instruct-v0.2", untold(dense("mistral-v02-7b", 32_768, 7_242, false)), 1_702_252_800),
+    (
+        "meta-llama/Meta-Llama-3.1-8B-Instruct",
+        dense("llama31-8b-16k", 16_384, 8_030, true),
+        1_721_692_800,
+    ),
+    (
+        "meta-llama/Meta-Llama-3.1-70B-Instruct",
+        dense("llama31-70b-16k", 16_384, 70_554, true),
+        1_721_692_800,
+    ),
+    (
+        "meta-llama/Meta-Llama-3.1-405B-Instruct",
+        dense("llama31-405b", 131_072, 405_853, true),
+        1_721_692_800,
+    ),
+    (
+        "meta-llama/Llama-2-7b-chat-hf",
+        dense("llama2-7b-4k", 4_096, 6_738, false),
+        1_689_638_400,
+    ),
+    (
+        "meta-llama/Llama-2-13b-chat-hf",
+        dense("llama2-13b-4k", 4_096, 13_016, false),
+        1_689_638_400,
+    ),
+    (
+        "meta-llama/Llama-2-70b-chat-hf",
+        dense("llama2-70b-4k", 4_096, 68_977, false),
+        1_689_638_400,
+    ),
+    (
+        "mistralai/Mistral-7B-Instruct-v0.2",
+        untold(dense("mistral-v02-7b", 32_768, 7_242, false)),
+        1_702_252_800,
+    ),
     (
         "mistralai/Mixtral-8x7B-Instruct-v0.1",
-        untold(experts(dense("mixtral-8x7b", 32_768, 46_703, false), 12_879)),
+        untold(experts(
+            dense("mixtral-8x7b", 32_768, 46_703, false),
+            12_879,
+        )),
         1_702_252_800,
     ),
     (
@@ -227,26 +290,75 @@ const SEEDS: &[(&str, Base, i64)] = &[
         experts(dense("mixtral-8x22b", 65_536, 140_630, true), 39_150),
         1_713_225_600,
     ),
-    ("Qwen/Qwen2.5-72B-Instruct", dense("qwen25-72b", 32_768, 72_706, true), 1_726_704_000),
-    ("Qwen/Qwen2.5-Coder-32B-Instruct", dense("qwen25-32b", 32_768, 32_764, true), 1_731_369_600),
-    ("google/gemma-2-9b-it", dense("gemma2-9b-8k", 8_192, 9_242, false), 1_719_446_400),
-    ("google/gemma-2-27b-it", dense("gemma2-27b-8k", 8_192, 27_227, false), 1_719_446_400),
-    ("deepseek-ai/DeepSeek-V3-0324", experts(dense("deepseek-v3", 32_768, 684_531, true), 37_000), 1_742_774_400),
-    ("moonshotai/Kimi-K2-Instruct", experts(dense("kimi-k2", 32_768, 1_026_470, true), 32_000), 1_752_192_000),
-    ("Qwen/Qwen2.5-VL-72B-Instruct", sees(dense("qwen25-vl-72b", 32_768, 73_411, false)), 1_737_936_000),
-    ("google/gemma-3-27b-it", sees(untold(dense("gemma3-27b", 32_768, 27_432, true))), 1_741_737_600),
-    ("Qwen/Qwen3-Embedding-8B", embeds(dense("qwen3-embedding-8b", 32_768, 7_568, false), 4096), 1_748_908_800),
-    ("Qwen/Qwen3-Embedding-0.6B", embeds(dense("qwen3-embedding-0.6b", 32_768, 596, false), 1024), 1_748_908_800),
-    ("BAAI/bge-m3", embeds(dense("bge-m3", 8_192, 568, false), 1024), 1_706_313_600),
+    (
+        "Qwen/Qwen2.5-72B-Instruct",
+        dense("qwen25-72b", 32_768, 72_706, true),
+        1_726_704_000,
+    ),
+    (
+        "Qwen/Qwen2.5-Coder-32B-Instruct",
+        dense("qwen25-32b", 32_768, 32_764, true),
+        1_731_369_600,
+    ),
+    (
+        "google/gemma-2-9b-it",
+        dense("gemma2-9b-8k", 8_192, 9_242, false),
+        1_719_446_400,
+    ),
+    (
+        "google/gemma-2-27b-it",
+        dense("gemma2-27b-8k", 8_192, 27_227, false),
+        1_719_446_400,
+    ),
+    (
+        "deepseek-ai/DeepSeek-V3-0324",
+        experts(dense("deepseek-v3", 32_768, 684_531, true), 37_000),
+        1_742_774_400,
+    ),
+    (
+        "moonshotai/Kimi-K2-Instruct",
+        experts(dense("kimi-k2", 32_768, 1_026_470, true), 32_000),
+        1_752_192_000,
+    ),
+    (
+        "Qwen/Qwen2.5-VL-72B-Instruct",
+        sees(dense("qwen25-vl-72b", 32_768, 73_411, false)),
+        1_737_936_000,
+    ),
+    (
+        "google/gemma-3-27b-it",
+        sees(untold(dense("gemma3-27b", 32_768, 27_432, true))),
+        1_741_737_600,
+    ),
+    (
+        "Qwen/Qwen3-Embedding-8B",
+        embeds(dense("qwen3-embedding-8b", 32_768, 7_568, false), 4096),
+        1_748_908_800,
+    ),
+    (
+        "Qwen/Qwen3-Embedding-0.6B",
+        embeds(dense("qwen3-embedding-0.6b", 32_768, 596, false), 1024),
+        1_748_908_800,
+    ),
+    (
+        "BAAI/bge-m3",
+        embeds(dense("bge-m3", 8_192, 568, false), 1024),
+        1_706_313_600,
+    ),
 ];
 
 pub fn seeds() -> impl Iterator<Item = Model> {
-    let new = |(id, base, created): &(&str, Base, i64)| Model::new((*id).to_owned(), *base, *created);
+    let new =
+        |(id, base, created): &(&str, Base, i64)| Model::new((*id).to_owned(), *base, *created);
     SEEDS.iter().map(new)
 }
 
 /// The model whose name is a fault, if it is one: known by id, never listed.
 pub fn spoilt(id: &str) -> Option<Model> {
-    const BASE: Base = Base { purpose: Purpose::Anything, has_vision: true, ..dense("emulator", 32_768, 8_000, true) };
+    const BASE: Base = Base {
+        purpose: Purpose::Anything,
+        has_vision: true,
+        ..dense("emulator", 32_768, 8_000, true)
+    };
     FaultId::read(id).map(|_| Model::new(id.to_owned(), BASE, 1_735_689_600))
 }

@@ -1,6 +1,7 @@
 //! Every error the emulator answers on purpose, in the shapes Featherless uses.
 //!
-//! A [`Refusal`] answers in the OpenAI shape of `/v1`; wrapped in [`AccountRefusal`] it answers in that of `/account`.
+//! A [`Refusal`] answers in the OpenAI shape of `/v1`; wrapped in [`AccountRefusal`] it answers in
+//! that of `/account`.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -20,11 +21,21 @@ pub struct Refusal {
 
 impl Refusal {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, kind: INVALID, message: message.into(), param: None, code: None, retry_after_s: None }
+        Self {
+            status,
+            kind: INVALID,
+            message: message.into(),
+            param: None,
+            code: None,
+            retry_after_s: None,
+        }
     }
 
     fn code(self, code: &'static str) -> Self {
-        Self { code: Some(code), ..self }
+        Self {
+            code: Some(code),
+            ..self
+        }
     }
 
     fn kind(self, kind: &'static str) -> Self {
@@ -32,11 +43,17 @@ impl Refusal {
     }
 
     pub fn retry_after_s(self, seconds: u32) -> Self {
-        Self { retry_after_s: Some(seconds), ..self }
+        Self {
+            retry_after_s: Some(seconds),
+            ..self
+        }
     }
 
     pub fn invalid(param: &str, code: &'static str, message: impl Into<String>) -> Self {
-        Self { param: Some(param.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, message).code(code) }
+        Self {
+            param: Some(param.to_owned()),
+            ..Self::new(StatusCode::BAD_REQUEST, message).code(code)
+        }
     }
 
     pub fn missing(param: &str) -> Self {
@@ -46,7 +63,8 @@ impl Refusal {
 
     pub fn context_length(param: &str, limit: usize, prompt: usize) -> Self {
         let message = format!(
-            "This model's maximum context length is {limit} tokens, but the prompt has {prompt} tokens. Please shorten it."
+            "This model's maximum context length is {limit} tokens, but the prompt has {prompt} \
+             tokens. Please shorten it."
         );
         Self::invalid(param, "context_length_exceeded", message)
     }
@@ -57,7 +75,10 @@ impl Refusal {
     }
 
     pub fn unread_body() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "The body of the request could not be read")
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "The body of the request could not be read",
+        )
     }
 
     pub fn too_large(limit_bytes: usize) -> Self {
@@ -90,7 +111,10 @@ impl Refusal {
     }
 
     pub fn gated(model: &str) -> Self {
-        let message = format!("{model} is a gated model: connect a Hugging Face account that has accepted its licence");
+        let message = format!(
+            "{model} is a gated model: connect a Hugging Face account that has accepted its \
+             licence"
+        );
         Self::new(StatusCode::FORBIDDEN, message).code("model_gated_needs_oauth")
     }
 
@@ -112,15 +136,18 @@ impl Refusal {
     pub fn concurrency(model: &str, used: u32, cost: u32, limit: u32) -> Self {
         let over = used.saturating_add(cost).saturating_sub(limit);
         let message = format!(
-            "Per-user concurrency limit exceeded. This user has {used} active units; this request requires {cost} units \
-             (limit: {limit}, over by {over}). Model: {model}. Please wait for active requests to complete."
+            "Per-user concurrency limit exceeded. This user has {used} active units; this request \
+             requires {cost} units (limit: {limit}, over by {over}). Model: {model}. Please wait \
+             for active requests to complete."
         );
         Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("concurrency_limit_exceeded")
     }
 
     /// The same, in the wording that names nothing but the plan.
     pub fn plan_limit(limit: u32) -> Self {
-        let message = format!("Concurrency limit exceeded (plan limit: {limit}). Please wait for active requests.");
+        let message = format!(
+            "Concurrency limit exceeded (plan limit: {limit}). Please wait for active requests."
+        );
         Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("concurrency_limit_exceeded")
     }
 
@@ -132,7 +159,9 @@ impl Refusal {
     /// Not of units: requests come too fast.
     pub fn rate_limit() -> Self {
         let message = "Rate limit reached: too many requests in a short time";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("rate_limit_exceeded").kind("rate_limit_error")
+        Self::new(StatusCode::TOO_MANY_REQUESTS, message)
+            .code("rate_limit_exceeded")
+            .kind("rate_limit_error")
     }
 
     pub fn no_embeddings(model: &str) -> Self {
@@ -146,11 +175,16 @@ impl Refusal {
     }
 
     pub fn no_images(model: &str) -> Self {
-        Self::invalid("messages", "invalid_value", format!("{model} does not support image input."))
+        Self::invalid(
+            "messages",
+            "invalid_value",
+            format!("{model} does not support image input."),
+        )
     }
 
     pub fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error").kind("completions_error")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
+            .kind("completions_error")
     }
 
     pub fn no_executor() -> Self {

@@ -34,7 +34,8 @@ pub fn routes(emulator: Shared) -> Router {
         .with_state(emulator)
 }
 
-/// The request being answered: its id, for the units it holds and for the `request-id` header, and its connection.
+/// The request being answered: its id, for the units it holds and for the `request-id` header, and
+/// its connection.
 #[derive(Clone)]
 pub struct Exchange {
     pub id: String,
@@ -48,7 +49,10 @@ async fn label(
     next: Next,
 ) -> Response {
     let id = uuid(&emulator.unique_hex());
-    request.extensions_mut().insert(Exchange { id: id.clone(), line });
+    request.extensions_mut().insert(Exchange {
+        id: id.clone(),
+        line,
+    });
     let mut response = next.run(request).await;
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert("request-id", value);
@@ -56,7 +60,8 @@ async fn label(
     response
 }
 
-/// Lays 32 hexadecimal digits out as a version 4 UUID: a fixed digit for the version, one of four for the variant.
+/// Lays 32 hexadecimal digits out as a version 4 UUID: a fixed digit for the version, one of four
+/// for the variant.
 fn uuid(hex: &str) -> String {
     let mut digits = hex.chars();
     "xxxxxxxx-xxxx-4xxx-axxx-xxxxxxxxxxxx"

@@ -1,4 +1,5 @@
-//! The parameters that chat and text completions share: checked strictly, and applied to the text to be said.
+//! The parameters that chat and text completions share: checked strictly, and applied to the text
+//! to be said.
 
 use serde_json::Value;
 
@@ -29,7 +30,8 @@ impl Sampling {
             return Err(Refusal::invalid("provider", "unknown_parameter", message));
         }
         check_ignored(members)?;
-        let temperature = members.number("temperature", |t| (0.0..=2.0).contains(&t), "from 0 to 2")?;
+        let temperature =
+            members.number("temperature", |t| (0.0..=2.0).contains(&t), "from 0 to 2")?;
         let at_least_one = |name| members.integer(name, |count| count >= 1, "at least 1");
         let legacy_max = at_least_one("max_tokens")?;
         let max_tokens = at_least_one("max_completion_tokens")?.or(legacy_max);
@@ -38,24 +40,39 @@ impl Sampling {
         Ok(Self {
             max_tokens: max_tokens.and_then(|max| usize::try_from(max).ok()),
             choices: choices.and_then(|n| usize::try_from(n).ok()).unwrap_or(1),
-            min_tokens: min_tokens.and_then(|min| usize::try_from(min).ok()).unwrap_or(0),
+            min_tokens: min_tokens
+                .and_then(|min| usize::try_from(min).ok())
+                .unwrap_or(0),
             stop: members.texts("stop")?,
             stop_token_ids: token_ids(members)?,
             keeps_stop: members.flag("include_stop_str_in_output")?.unwrap_or(false),
-            seed: members.integer("seed", |_| true, "an integer")?.unwrap_or(0),
+            seed: members
+                .integer("seed", |_| true, "an integer")?
+                .unwrap_or(0),
             is_greedy: temperature == Some(0.0),
         })
     }
 
-    /// What varies choice number `index` of the answer to `asked`. Greedy sampling leaves nothing to vary.
+    /// What varies choice number `index` of the answer to `asked`. Greedy sampling leaves nothing
+    /// to vary.
     pub fn dice(&self, emulator_seed: u64, asked: &[u8], index: usize) -> Dice {
-        let varied = if self.is_greedy { (0, 0) } else { (self.seed, index) };
-        let parts: [&[u8]; 4] = [&emulator_seed.to_le_bytes(), asked, &varied.0.to_le_bytes(), &varied.1.to_le_bytes()];
+        let varied = if self.is_greedy {
+            (0, 0)
+        } else {
+            (self.seed, index)
+        };
+        let parts: [&[u8]; 4] = [
+            &emulator_seed.to_le_bytes(),
+            asked,
+            &varied.0.to_le_bytes(),
+            &varied.1.to_le_bytes(),
+        ];
         Dice::new(dice::fingerprint(&parts))
     }
 
-    /// Cuts `text` where a token limit, a stop token or a stop string ends it, and says which kind of end that is.
-    /// With the `thought` tokens before it, it is `min_tokens` long at least; no stop counts before that.
+    /// Cuts `text` where a token limit, a stop token or a stop string ends it, and says which kind
+    /// of end that is. With the `thought` tokens before it, it is `min_tokens` long at least; no
+    /// stop counts before that.
     pub fn cut(
         &self,
         text: &str,
@@ -84,13 +101,19 @@ impl Sampling {
         (pieces, finish)
     }
 
-    /// The part of `text` before the first stop string after its first `from` bytes, if there is one.
+    /// The part of `text` before the first stop string after its first `from` bytes, if there is
+    /// one.
     fn stopped<'a>(&self, text: &'a str, from: usize) -> Option<&'a str> {
         let (_, rest) = text.split_at_checked(from)?;
         let strings = self.stop.iter().filter(|stop| !stop.is_empty());
-        let found = strings.filter_map(|stop| rest.find(stop).map(|start| (from + start, stop.len())));
+        let found =
+            strings.filter_map(|stop| rest.find(stop).map(|start| (from + start, stop.len())));
         let (start, length) = found.min()?;
-        let end = if self.keeps_stop { start + length } else { start };
+        let end = if self.keeps_stop {
+            start + length
+        } else {
+            start
+        };
         text.get(..end)
     }
 }
@@ -122,7 +145,11 @@ impl Padding {
 /// Parameters that change nothing here, but are refused upstream when out of range.
 fn check_ignored(members: &Members<'_>) -> Result<(), Refusal> {
     let penalty = |p: f64| (-2.0..=2.0).contains(&p);
-    members.number("top_p", |p| p > 0.0 && p <= 1.0, "greater than 0 and at most 1")?;
+    members.number(
+        "top_p",
+        |p| p > 0.0 && p <= 1.0,
+        "greater than 0 and at most 1",
+    )?;
     members.number("min_p", |p| (0.0..=1.0).contains(&p), "from 0 to 1")?;
     members.number("presence_penalty", penalty, "from -2 to 2")?;
     members.number("frequency_penalty", penalty, "from -2 to 2")?;
@@ -142,7 +169,9 @@ pub struct Streaming {
 impl Streaming {
     pub fn read(members: &Members<'_>) -> Result<Self, Refusal> {
         let options = members.object("stream_options")?;
-        let includes_usage = options.map(|options| options.flag("include_usage")).transpose()?;
+        let includes_usage = options
+            .map(|options| options.flag("include_usage"))
+            .transpose()?;
         Ok(Self {
             is_on: members.flag("stream")?.unwrap_or(false),
             includes_usage: includes_usage.flatten().unwrap_or(false),
@@ -153,6 +182,9 @@ impl Streaming {
 fn token_ids(members: &Members<'_>) -> Result<Vec<u64>, Refusal> {
     let path = members.path_of("stop_token_ids");
     let items = members.list("stop_token_ids")?.into_iter().flatten();
-    let id = |item: &Value| item.as_u64().ok_or_else(|| wrong_type(&path, "an array of integers", item));
+    let id = |item: &Value| {
+        item.as_u64()
+            .ok_or_else(|| wrong_type(&path, "an array of integers", item))
+    };
     items.map(id).collect()
 }

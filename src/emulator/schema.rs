@@ -6,7 +6,8 @@ use std::cell::Cell;
 
 use serde_json::{Map, Value, json};
 
-/// Below this depth only what is required is filled in, so that a schema that contains itself comes to an end.
+/// Below this depth only what is required is filled in, so that a schema that contains itself comes
+/// to an end.
 const OPTIONAL_DEPTH_MAX: u32 = 6;
 const DEPTH_MAX: u32 = 24;
 /// Lists of lists multiply; after this many values the rest of the example stays empty.
@@ -16,7 +17,12 @@ const TEXT_CHARS_MAX: usize = 4096;
 
 /// A value that `schema` accepts; `prompt` lends it its words.
 pub fn example(schema: &Value, prompt: &str) -> Value {
-    Example { root: schema, prompt, left: Cell::new(VALUES_MAX) }.of(schema, "value", 0)
+    Example {
+        root: schema,
+        prompt,
+        left: Cell::new(VALUES_MAX),
+    }
+    .of(schema, "value", 0)
 }
 
 struct Example<'a> {
@@ -33,7 +39,9 @@ impl Example<'_> {
         }
         self.left.set(self.left.get() - 1);
         if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
-            let found = target.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
+            let found = target
+                .strip_prefix('#')
+                .and_then(|pointer| self.root.pointer(pointer));
             return found.map_or(Value::Null, |found| self.of(found, name, depth + 1));
         }
         if let Some(fixed) = schema.get("const").or_else(|| schema.get("enum")?.get(0)) {
@@ -42,7 +50,11 @@ impl Example<'_> {
         if let Some(parts) = schema.get("allOf").and_then(Value::as_array) {
             return self.all_of(schema, parts, name, depth);
         }
-        if let Some(kinds) = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array) {
+        if let Some(kinds) = schema
+            .get("anyOf")
+            .or_else(|| schema.get("oneOf"))
+            .and_then(Value::as_array)
+        {
             return self.one_of(kinds, name, depth);
         }
         match kind(schema) {
@@ -68,7 +80,9 @@ impl Example<'_> {
                 other => plain = Some(other),
             }
         }
-        plain.filter(|_| merged.is_empty()).unwrap_or(Value::Object(merged))
+        plain
+            .filter(|_| merged.is_empty())
+            .unwrap_or(Value::Object(merged))
     }
 
     /// The first that says something; deep down the one that ends soonest.
@@ -83,9 +97,16 @@ impl Example<'_> {
 
     fn object(&self, schema: &Value, depth: u32) -> Value {
         let none = Map::new();
-        let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+        let properties = schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .unwrap_or(&none);
         let required = schema.get("required").and_then(Value::as_array);
-        let mut names: Vec<&str> = required.into_iter().flatten().filter_map(Value::as_str).collect();
+        let mut names: Vec<&str> = required
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         if names.is_empty() && depth <= OPTIONAL_DEPTH_MAX {
             names.extend(properties.keys().map(String::as_str));
         }
@@ -102,7 +123,11 @@ impl Example<'_> {
         let length = usual.max(bound("minItems").unwrap_or(0)).min(ITEMS_MAX);
         let length = length.min(bound("maxItems").unwrap_or(ITEMS_MAX));
         let firsts = schema.get("prefixItems").and_then(Value::as_array);
-        let mut items: Vec<Value> = firsts.into_iter().flatten().map(|first| self.of(first, name, depth + 1)).collect();
+        let mut items: Vec<Value> = firsts
+            .into_iter()
+            .flatten()
+            .map(|first| self.of(first, name, depth + 1))
+            .collect();
         let rest = schema.get("items").unwrap_or(&Value::Null);
         while (items.len() as u64) < length {
             items.push(self.of(rest, name, depth + 1));
@@ -132,7 +157,8 @@ impl Example<'_> {
         padded.take(length).collect()
     }
 
-    /// For a place or a name, the last capitalised word of the prompt, which is right surprisingly often.
+    /// For a place or a name, the last capitalised word of the prompt, which is right surprisingly
+    /// often.
     fn words(&self, name: &str) -> String {
         let words = self.prompt.split_whitespace().skip(1);
         let capitalised = words
@@ -179,7 +205,9 @@ fn number(schema: &Value, is_whole: bool) -> Value {
     let highest = bound("maximum").or_else(|| bound("exclusiveMaximum").map(|high| high - gap));
 
     let usual: f64 = if is_whole { 3.0 } else { 1.5 };
-    let mut number = usual.max(lowest.unwrap_or(usual)).min(highest.unwrap_or(f64::MAX));
+    let mut number = usual
+        .max(lowest.unwrap_or(usual))
+        .min(highest.unwrap_or(f64::MAX));
     if let Some(step) = step {
         number = lowest.map_or_else(|| (number / step).floor(), |low| (low / step).ceil()) * step;
     }

@@ -35,19 +35,39 @@ pub struct SwitchValue {
 }
 
 const fn feed(value: &'static str, oddity: Feed, what: &'static str) -> SwitchValue {
-    SwitchValue { name: "feed", value, what, setting: Setting::Feed(Some(oddity)) }
+    SwitchValue {
+        name: "feed",
+        value,
+        what,
+        setting: Setting::Feed(Some(oddity)),
+    }
 }
 
 const fn plan(value: &'static str, oddity: Plan, what: &'static str) -> SwitchValue {
-    SwitchValue { name: "plan", value, what, setting: Setting::Plan(Some(oddity)) }
+    SwitchValue {
+        name: "plan",
+        value,
+        what,
+        setting: Setting::Plan(Some(oddity)),
+    }
 }
 
 const fn models(value: &'static str, oddity: Models, what: &'static str) -> SwitchValue {
-    SwitchValue { name: "models", value, what, setting: Setting::Models(Some(oddity)) }
+    SwitchValue {
+        name: "models",
+        value,
+        what,
+        setting: Setting::Models(Some(oddity)),
+    }
 }
 
 const fn usual(name: &'static str, setting: Setting, what: &'static str) -> SwitchValue {
-    SwitchValue { name, value: USUAL, what, setting }
+    SwitchValue {
+        name,
+        value: USUAL,
+        what,
+        setting,
+    }
 }
 
 /// The value of a switch that does nothing.
@@ -131,10 +151,16 @@ impl Switches {
 impl Settings {
     /// Each switch by name, and its value.
     pub fn named(self) -> [(&'static str, &'static str); 3] {
-        let settings = [Setting::Feed(self.feed), Setting::Plan(self.plan), Setting::Models(self.models)];
+        let settings = [
+            Setting::Feed(self.feed),
+            Setting::Plan(self.plan),
+            Setting::Models(self.models),
+        ];
         settings.map(|setting| {
             let found = SWITCHES.iter().find(|value| value.setting == setting);
-            found.map(|value| (value.name, value.value)).unwrap_or_default()
+            found
+                .map(|value| (value.name, value.value))
+                .unwrap_or_default()
         })
     }
 }
@@ -143,14 +169,18 @@ impl FromStr for Switch {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE, such as feed=ping")?;
+        let (name, value) = text
+            .split_once('=')
+            .ok_or("expected NAME=VALUE, such as feed=ping")?;
         let (name, value) = (name.trim(), value.trim());
         if name == "units" {
             let units = match value {
                 NO_CAP => Ok(None),
                 digits => digits.parse().map(Some),
             };
-            let units = units.map_err(|_| format!("units takes a number, or {NO_CAP} for no cap: not '{value}'"))?;
+            let units = units.map_err(|_| {
+                format!("units takes a number, or {NO_CAP} for no cap: not '{value}'")
+            })?;
             return Ok(Self(Setting::Units(units)));
         }
         let values = || SWITCHES.iter().filter(|known| known.name == name);
@@ -159,8 +189,13 @@ impl FromStr for Switch {
         }
         let known: Vec<&str> = values().map(|known| known.value).collect();
         if known.is_empty() {
-            return Err(format!("there is no switch '{name}': there are feed, plan, models and units"));
+            return Err(format!(
+                "there is no switch '{name}': there are feed, plan, models and units"
+            ));
         }
-        Err(format!("{name} has no value '{value}': it takes {}", known.join(", ")))
+        Err(format!(
+            "{name} has no value '{value}': it takes {}",
+            known.join(", ")
+        ))
     }
 }

@@ -1,7 +1,8 @@
-//! A tokenizer simple enough to predict: words of up to six bytes with their leading space, digits by threes.
+//! A tokenizer simple enough to predict: words of up to six bytes with their leading space, digits
+//! by threes.
 //!
-//! Pieces join back to exactly the text they came from and never split a character; usage, `/tokenize`, streaming and
-//! `max_tokens` all count the same pieces.
+//! Pieces join back to exactly the text they came from and never split a character; usage,
+//! `/tokenize`, streaming and `max_tokens` all count the same pieces.
 
 use super::dice;
 
@@ -52,7 +53,9 @@ fn first_piece_bytes(text: &str) -> usize {
         body = next.len_utf8();
         length += body;
     }
-    while let Some(next) = chars.next_if(|c| Kind::of(*c) == kind && body + c.len_utf8() <= kind.longest_bytes()) {
+    while let Some(next) =
+        chars.next_if(|c| Kind::of(*c) == kind && body + c.len_utf8() <= kind.longest_bytes())
+    {
         body += next.len_utf8();
         length += next.len_utf8();
     }

@@ -6,7 +6,8 @@ use super::members::{Members, wrong_type};
 use super::refusal::Refusal;
 use super::schema;
 
-/// Shorter words of a name (`get`, `set`) or a description (`with`, `from`) say nothing about the topic.
+/// Shorter words of a name (`get`, `set`) or a description (`with`, `from`) say nothing about the
+/// topic.
 const NAME_WORD_CHARS_MIN: usize = 4;
 const DESCRIPTION_WORD_CHARS_MIN: usize = 6;
 
@@ -40,9 +41,16 @@ pub struct Call {
 
 impl Toolbox {
     pub fn read(members: &Members<'_>) -> Result<Self, Refusal> {
-        let items = members.list("tools")?.map(Vec::as_slice).unwrap_or_default();
+        let items = members
+            .list("tools")?
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let tool = |(place, item)| Tool::read(item, format!("tools[{place}]"));
-        let tools: Vec<Tool> = items.iter().enumerate().map(tool).collect::<Result<_, _>>()?;
+        let tools: Vec<Tool> = items
+            .iter()
+            .enumerate()
+            .map(tool)
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             choice: Choice::read(members, &tools)?,
             allows_several: members.flag("parallel_tool_calls")?.unwrap_or(true),
@@ -55,7 +63,11 @@ impl Toolbox {
         let lower = prompt.to_lowercase();
         let mut chosen: Vec<&Tool> = match &self.choice {
             Choice::None => Vec::new(),
-            Choice::Named(name) => self.tools.iter().filter(|tool| tool.name == *name).collect(),
+            Choice::Named(name) => self
+                .tools
+                .iter()
+                .filter(|tool| tool.name == *name)
+                .collect(),
             Choice::Auto if has_tool_result => Vec::new(),
             Choice::Auto | Choice::Required => self.mentioned(&lower),
         };
@@ -70,11 +82,19 @@ impl Toolbox {
 
     /// All tools the prompt names or, if it names none, the first whose description it touches.
     fn mentioned(&self, lower: &str) -> Vec<&Tool> {
-        let named: Vec<&Tool> = self.tools.iter().filter(|tool| tool.is_named_in(lower)).collect();
+        let named: Vec<&Tool> = self
+            .tools
+            .iter()
+            .filter(|tool| tool.is_named_in(lower))
+            .collect();
         if !named.is_empty() {
             return named;
         }
-        self.tools.iter().find(|tool| tool.is_described_in(lower)).into_iter().collect()
+        self.tools
+            .iter()
+            .find(|tool| tool.is_described_in(lower))
+            .into_iter()
+            .collect()
     }
 }
 
@@ -84,7 +104,11 @@ impl Tool {
         let kind = tool.required_text("type")?;
         if kind != "function" {
             let message = format!("Invalid value: '{kind}'. Supported values are: 'function'.");
-            return Err(Refusal::invalid(&tool.path_of("type"), "invalid_value", message));
+            return Err(Refusal::invalid(
+                &tool.path_of("type"),
+                "invalid_value",
+                message,
+            ));
         }
         let Some(function) = tool.object("function")? else {
             return Err(Refusal::missing(&tool.path_of("function")));
@@ -102,17 +126,22 @@ impl Tool {
             Value::Null => "{}".to_owned(),
             parameters => match schema::example(parameters, prompt) {
                 Value::Object(members) => Value::Object(members).to_string(),
-                // A schema that says nothing (`{}`) accepts any arguments, and arguments are always an object.
+                // A schema that says nothing (`{}`) accepts any arguments, and arguments are always
+                // an object.
                 _ => "{}".to_owned(),
             },
         };
-        Call { name: self.name.clone(), arguments }
+        Call {
+            name: self.name.clone(),
+            arguments,
+        }
     }
 
     fn is_named_in(&self, lower: &str) -> bool {
         let name = self.name.to_lowercase();
         let mut words = name.split(['_', '-', '.']);
-        lower.contains(&name) || words.any(|word| word.chars().count() >= NAME_WORD_CHARS_MIN && lower.contains(word))
+        lower.contains(&name)
+            || words.any(|word| word.chars().count() >= NAME_WORD_CHARS_MIN && lower.contains(word))
     }
 
     fn is_described_in(&self, lower: &str) -> bool {

@@ -1,4 +1,5 @@
-//! The plan's concurrency units: who holds how many, and the refusal of a request that would hold too many.
+//! The plan's concurrency units: who holds how many, and the refusal of a request that would hold
+//! too many.
 //!
 //! Units belong to the account, and an emulator is one account: every key shares them.
 
@@ -37,7 +38,14 @@ struct Held {
 
 impl Ledger {
     pub fn new(limit: Option<u32>, release_after: Duration) -> Self {
-        Self { release_after, book: Mutex::new(Book { limit, held: BTreeMap::new(), arrivals: 0 }) }
+        Self {
+            release_after,
+            book: Mutex::new(Book {
+                limit,
+                held: BTreeMap::new(),
+                arrivals: 0,
+            }),
+        }
     }
 
     pub fn limit(&self) -> Option<u32> {
@@ -70,7 +78,10 @@ impl Ledger {
             until: None,
         };
         book.held.insert(arrival, held);
-        Ok(Permit { ledger: Arc::clone(self), arrival })
+        Ok(Permit {
+            ledger: Arc::clone(self),
+            arrival,
+        })
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -88,7 +99,8 @@ impl Ledger {
         // Nothing panics while the lock is held, and the book is whole after every statement.
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        book.held.retain(|_, held| held.until.is_none_or(|until| until > now));
+        book.held
+            .retain(|_, held| held.until.is_none_or(|until| until > now));
         book
     }
 }
@@ -99,8 +111,8 @@ impl Book {
     }
 }
 
-/// Units held. They come back at once with [`Permit::give_back`]; a permit that is dropped belongs to a cancelled
-/// request, and upstream notices that a while later.
+/// Units held. They come back at once with [`Permit::give_back`]; a permit that is dropped belongs
+/// to a cancelled request, and upstream notices that a while later.
 pub struct Permit {
     ledger: Arc<Ledger>,
     arrival: u64,
@@ -151,7 +163,9 @@ impl InFlight {
 }
 
 fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

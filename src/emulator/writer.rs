@@ -21,7 +21,8 @@ const OPENINGS: &[&str] = &[
 
 const REMARKS: &[&str] = &[
     "No real model has read this, but every byte of it travelled the way a real answer would.",
-    "The words are made up on this machine; the tokens, the pace and the counting are as in earnest.",
+    "The words are made up on this machine; the tokens, the pace and the counting are as in \
+     earnest.",
     "Nothing left this machine, so you can try prompts, tools and streams freely.",
     "Ask the same again and the same text comes back, which makes it easy to test against.",
     "With a real key the same request would reach a real model unchanged.",
@@ -40,17 +41,22 @@ const STORY_OPENINGS: &[&str] = &[
 ];
 
 const STORY: &[&str] = &[
-    "A small gateway stood at the edge of a wide network, and every morning it listened for the first knock.",
+    "A small gateway stood at the edge of a wide network, and every morning it listened for the \
+     first knock.",
     "The knock came in frames, short and regular, like rain that had learned to count.",
-    "Nobody had told the gateway how long an answer would be, so it never asked; it passed on each word as it came.",
-    "One evening a caller hung up in the middle of a sentence, and the gateway let go of the line at once.",
+    "Nobody had told the gateway how long an answer would be, so it never asked; it passed on \
+     each word as it came.",
+    "One evening a caller hung up in the middle of a sentence, and the gateway let go of the line \
+     at once.",
     "Far away a machine noticed the silence, put down its pen, and was free for somebody else.",
-    "There were days when the machines were cold, and then the gateway said so instead of waiting in the dark.",
+    "There were days when the machines were cold, and then the gateway said so instead of waiting \
+     in the dark.",
     "A traveller asked for the same tale twice and was glad to hear the same words twice.",
     "Some tales stopped too early, and of those the gateway said honestly that they had no end.",
     "Between two words there could be a long pause; the gateway kept a clock for each of them.",
     "In winter the lines grew long, and everyone in them was told how long.",
-    "The youngest of the machines could only think aloud, and the gateway carried its thoughts beside its words.",
+    "The youngest of the machines could only think aloud, and the gateway carried its thoughts \
+     beside its words.",
     "When the lamp was finally turned down, every line was closed and nothing was left open.",
 ];
 
@@ -69,9 +75,12 @@ pub struct Ask<'a> {
 pub fn answer(ask: &Ask<'_>, dice: &mut Dice) -> String {
     if let Some(result) = ask.tool_result {
         let result = quote(result, TOOL_RESULT_CHARS_MAX);
-        return format!("The tool answered: {result}. The Featherwire emulator passes that on as the answer.");
+        return format!(
+            "The tool answered: {result}. The Featherwire emulator passes that on as the answer."
+        );
     }
-    // ASCII only, because that keeps every byte where it was and so finds places in the prompt itself.
+    // ASCII only, because that keeps every byte where it was and so finds places in the prompt
+    // itself.
     let lower = ask.prompt.to_ascii_lowercase();
     if let Some(text) = after(ask.prompt, &lower, "repeat after me:") {
         return text.strip_prefix(' ').unwrap_or(text).to_owned();
@@ -91,7 +100,10 @@ pub fn answer(ask: &Ask<'_>, dice: &mut Dice) -> String {
 /// What a reasoning model mutters before it answers.
 pub fn reasoning(ask: &Ask<'_>) -> String {
     let asked = quote(ask.prompt, QUOTE_CHARS_MAX);
-    format!("The user says \"{asked}\". I am an emulator, so I should be brief, be honest about that, and answer.")
+    format!(
+        "The user says \"{asked}\". I am an emulator, so I should be brief, be honest about that, \
+         and answer."
+    )
 }
 
 /// The beginning of `text`, on one line.
@@ -115,13 +127,23 @@ fn general(ask: &Ask<'_>, dice: &mut Dice) -> String {
         nothing if nothing.is_empty() => "You said nothing.".to_owned(),
         asked => format!("You asked: \"{asked}\"."),
     };
-    format!("{opening} {}.{seen} {asked} {}", ask.model, dice.pick(REMARKS))
+    format!(
+        "{opening} {}.{seen} {asked} {}",
+        ask.model,
+        dice.pick(REMARKS)
+    )
 }
 
 fn story(dice: &mut Dice) -> String {
     let mut text = dice.pick(STORY_OPENINGS).to_owned();
     let start = dice.below(STORY.len());
-    for (told, sentence) in STORY.iter().cycle().skip(start).take(STORY_SENTENCES).enumerate() {
+    for (told, sentence) in STORY
+        .iter()
+        .cycle()
+        .skip(start)
+        .take(STORY_SENTENCES)
+        .enumerate()
+    {
         let gap = if told % 4 == 3 { "\n\n" } else { " " };
         text.push_str(gap);
         text.push_str(sentence);
@@ -131,7 +153,9 @@ fn story(dice: &mut Dice) -> String {
 
 /// A greeting, or the wish for one; not the program that is always called hello, world.
 fn is_greeting(lower: &str) -> bool {
-    ["hello", "hi ", "hi,", "hi!"].iter().any(|start| lower.starts_with(start))
+    ["hello", "hi ", "hi,", "hi!"]
+        .iter()
+        .any(|start| lower.starts_with(start))
         || lower.contains("say hello")
         || lower.contains("greet")
 }
@@ -144,14 +168,24 @@ fn asks_for_length(lower: &str) -> bool {
 }
 
 fn count_to(last: usize) -> String {
-    (1..=last).map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
+    (1..=last)
+        .map(|number| number.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A whole sentence, or exactly `words` words of it.
 fn greeting(words: Option<usize>, dice: &mut Dice) -> String {
     let sentence = dice.pick(GREETINGS);
-    let words = words.unwrap_or_else(|| sentence.split(' ').count()).clamp(1, GREETING_WORDS_MAX);
-    let text = sentence.split(' ').cycle().take(words).collect::<Vec<_>>().join(" ");
+    let words = words
+        .unwrap_or_else(|| sentence.split(' ').count())
+        .clamp(1, GREETING_WORDS_MAX);
+    let text = sentence
+        .split(' ')
+        .cycle()
+        .take(words)
+        .collect::<Vec<_>>()
+        .join(" ");
     format!("{}!", text.trim_end_matches(','))
 }
 
@@ -161,7 +195,11 @@ fn after<'a>(text: &'a str, lower: &str, marker: &str) -> Option<&'a str> {
 }
 
 fn leading_number(text: &str) -> Option<usize> {
-    let digits: String = text.trim_start().chars().take_while(char::is_ascii_digit).collect();
+    let digits: String = text
+        .trim_start()
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
     digits.parse().ok()
 }
 

@@ -1,8 +1,8 @@
-//! What can be done about an error: ask the same model again, ask another model, or tell the caller. And what an error
-//! says of the model that was asked.
+//! What can be done about an error: ask the same model again, ask another model, or tell the
+//! caller. And what an error says of the model that was asked.
 //!
-//! The kind decides, and the upstream's status where there is one. A code is looked at only where one kind has errors of
-//! two sorts.
+//! The kind decides, and the upstream's status where there is one. A code is looked at only where
+//! one kind has errors of two sorts.
 
 use super::{Error, Kind};
 
@@ -31,8 +31,8 @@ pub enum Health {
 }
 
 impl Kind {
-    /// Whether the same call may succeed later, in the words of the contract: `soon`, `later` (in minutes), or `never`, unless
-    /// something is changed.
+    /// Whether the same call may succeed later, in the words of the contract: `soon`, `later` (in
+    /// minutes), or `never`, unless something is changed.
     pub(super) fn again(self) -> &'static str {
         match self {
             Self::NotReady => "later",
@@ -54,13 +54,14 @@ impl Kind {
 impl Error {
     /// Whether another model may answer in place of the one that failed.
     ///
-    /// Everything that fails before the caller has seen anything of the answer can be cured so, except refusals of what
-    /// the caller asks for (another model is no way around them), the end of the call itself, and the gateway's own key
-    /// and configuration, which all models share.
+    /// Everything that fails before the caller has seen anything of the answer can be cured so,
+    /// except refusals of what the caller asks for (another model is no way around them), the end
+    /// of the call itself, and the gateway's own key and configuration, which all models share.
     pub fn allows_fallback(&self) -> bool {
         match self.kind() {
             Kind::Invalid => self.is_context_too_long(),
-            // The account's rights to a model differ from model to model; its rights to the API don't.
+            // The account's rights to a model differ from model to model; its rights to the API
+            // don't.
             Kind::Forbidden => self.code().starts_with("model_"),
             Kind::Unauthenticated
             | Kind::NotFound
@@ -87,7 +88,11 @@ impl Error {
                 // 504 and 524 among them: the model has worked, and somebody gave up on it.
                 _ => Retry::Never,
             },
-            (Kind::Unavailable, None) if self.code() == "no_capacity" || self.is_out_of_descriptors() => Retry::Yes,
+            (Kind::Unavailable, None)
+                if self.code() == "no_capacity" || self.is_out_of_descriptors() =>
+            {
+                Retry::Yes
+            }
             (Kind::Saturated, _) if self.code() == "upstream_rate_limited" => Retry::Yes,
             (Kind::Upstream | Kind::Timeout, None) => match self.code() {
                 "upstream_unreachable" | "connect_timeout" => Retry::Yes,
@@ -104,7 +109,9 @@ impl Error {
         match self.kind() {
             Kind::Invalid | Kind::TooLarge => Health::Up,
             Kind::Timeout | Kind::Upstream | Kind::Unavailable
-                if !self.ends_call() && !self.is_refused_by_status() && !self.is_want_of_the_gateway() =>
+                if !self.ends_call()
+                    && !self.is_refused_by_status()
+                    && !self.is_want_of_the_gateway() =>
             {
                 Health::Down
             }
@@ -118,7 +125,8 @@ impl Error {
         self.kind() == Kind::Invalid && self.code() == "context_length_exceeded"
     }
 
-    /// Whether the upstream may still work on the request that failed: it was cut or given up, and not answered.
+    /// Whether the upstream may still work on the request that failed: it was cut or given up, and
+    /// not answered.
     pub fn may_go_on_upstream(&self) -> bool {
         matches!(self.kind(), Kind::Timeout | Kind::Upstream | Kind::Internal) || self.is_draining()
     }
@@ -133,16 +141,21 @@ impl Error {
         self.kind() == Kind::Unavailable && self.code() == "draining"
     }
 
-    /// Whether the gateway itself has no file descriptor left, whichever model is asked. The log is told of that once a
-    /// minute, and not for every call.
+    /// Whether the gateway itself has no file descriptor left, whichever model is asked. The log is
+    /// told of that once a minute, and not for every call.
     pub fn is_out_of_descriptors(&self) -> bool {
         self.kind() == Kind::Unavailable && self.code() == "out_of_file_descriptors"
     }
 
-    /// Whether the gateway itself lacks what the call needs, whichever model is asked: a file descriptor, memory for
-    /// requests, or a turn to work on a large body.
+    /// Whether the gateway itself lacks what the call needs, whichever model is asked: a file
+    /// descriptor, memory for requests, or a turn to work on a large body.
     fn is_want_of_the_gateway(&self) -> bool {
-        let is_for_bodies = || matches!(self.code(), "too_many_large_bodies" | "too_many_request_bytes");
+        let is_for_bodies = || {
+            matches!(
+                self.code(),
+                "too_many_large_bodies" | "too_many_request_bytes"
+            )
+        };
         self.is_out_of_descriptors() || (self.kind() == Kind::Unavailable && is_for_bodies())
     }
 
@@ -156,8 +169,9 @@ impl Error {
         self.is_draining() || self.is_callers_deadline() || self.kind() == Kind::Cancelled
     }
 
-    /// Whether the upstream refused by a status that no other model changes: a redirect, no such path, no access. A
-    /// timeout (408) and a request that upstream gave up by itself (499) are no refusals.
+    /// Whether the upstream refused by a status that no other model changes: a redirect, no such
+    /// path, no access. A timeout (408) and a request that upstream gave up by itself (499) are no
+    /// refusals.
     fn is_refused_by_status(&self) -> bool {
         matches!(self.upstream_status(), Some(300..=407 | 409..=498))
     }
@@ -170,12 +184,24 @@ mod tests {
     use super::*;
     use crate::error::Reply;
 
-    /// The error of a reply with this status: as a page of a front end, with an error of the API, and without a body.
+    /// The error of a reply with this status: as a page of a front end, with an error of the API,
+    /// and without a body.
     fn replies(status: u16) -> [Error; 3] {
         let page = "<html><h1>Bad gateway</h1></html>";
-        [page, r#"{"error":{"message":"boom","type":"t","param":null,"code":null}}"#, ""].map(|body| {
+        [
+            page,
+            r#"{"error":{"message":"boom","type":"t","param":null,"code":null}}"#,
+            "",
+        ]
+        .map(|body| {
             let status = StatusCode::from_u16(status).unwrap();
-            Reply { status, headers: &HeaderMap::new(), body: body.as_bytes(), model: None }.into()
+            Reply {
+                status,
+                headers: &HeaderMap::new(),
+                body: body.as_bytes(),
+                model: None,
+            }
+            .into()
         })
     }
 
@@ -189,25 +215,48 @@ mod tests {
         }
         for error in replies(429) {
             assert!(error.allows_fallback(), "{error:?}");
-            assert_eq!(error.health(), Health::Unknown, "want of units says nothing of the model");
+            assert_eq!(
+                error.health(),
+                Health::Unknown,
+                "want of units says nothing of the model"
+            );
         }
     }
 
     #[test]
     fn only_what_no_model_has_worked_on_is_asked_again() {
         for status in [502, 503, 520, 521, 522, 523, 525, 526, 527, 529, 530] {
-            assert!(replies(status).iter().all(|error| error.retry() == Retry::Yes), "{status}");
+            assert!(
+                replies(status)
+                    .iter()
+                    .all(|error| error.retry() == Retry::Yes),
+                "{status}"
+            );
         }
-        assert!(replies(500).iter().all(|error| error.retry() == Retry::Once));
-        for status in [400, 401, 402, 403, 404, 405, 408, 409, 410, 413, 415, 422, 501, 504, 505, 524, 599] {
-            assert!(replies(status).iter().all(|error| error.retry() == Retry::Never), "{status}");
+        assert!(
+            replies(500)
+                .iter()
+                .all(|error| error.retry() == Retry::Once)
+        );
+        for status in [
+            400, 401, 402, 403, 404, 405, 408, 409, 410, 413, 415, 422, 501, 504, 505, 524, 599,
+        ] {
+            assert!(
+                replies(status)
+                    .iter()
+                    .all(|error| error.retry() == Retry::Never),
+                "{status}"
+            );
         }
     }
 
     #[test]
     fn want_of_descriptors_is_the_gateways_and_no_models() {
         let error = Error::new(Kind::Unavailable, "out_of_file_descriptors", "");
-        assert_eq!((error.retry(), error.health()), (Retry::Yes, Health::Unknown));
+        assert_eq!(
+            (error.retry(), error.health()),
+            (Retry::Yes, Health::Unknown)
+        );
         assert!(!error.allows_fallback() && !error.may_go_on_upstream());
     }
 
@@ -215,8 +264,15 @@ mod tests {
     fn want_of_room_for_bodies_is_the_gateways_and_no_models() {
         for code in ["too_many_large_bodies", "too_many_request_bytes"] {
             let error = Error::new(Kind::Unavailable, code, "");
-            assert_eq!((error.retry(), error.health()), (Retry::Never, Health::Unknown), "{code}");
-            assert!(!error.allows_fallback() && !error.may_go_on_upstream(), "{code}");
+            assert_eq!(
+                (error.retry(), error.health()),
+                (Retry::Never, Health::Unknown),
+                "{code}"
+            );
+            assert!(
+                !error.allows_fallback() && !error.may_go_on_upstream(),
+                "{code}"
+            );
         }
     }
 

@@ -25,12 +25,14 @@ const REASON_UNKNOWN: &str = "UNKNOWN";
 
 /// The beginning of a text, as much of it as fits, ending between two characters.
 fn shortened(text: &str, bytes_max: usize) -> &str {
-    let end = (0..=bytes_max.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    let end = (0..=bytes_max.min(text.len()))
+        .rev()
+        .find(|&end| text.is_char_boundary(end));
     text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
-/// An error's code as `google.rpc.ErrorInfo` wants it: `[A-Z][A-Z0-9_]+[A-Z0-9]`. Ours are that in lower case; an
-/// upstream's may be anything.
+/// An error's code as `google.rpc.ErrorInfo` wants it: `[A-Z][A-Z0-9_]+[A-Z0-9]`. Ours are that in
+/// lower case; an upstream's may be anything.
 fn reason(code: &str) -> String {
     let mut reason = String::new();
     for letter in code.chars() {
@@ -45,20 +47,31 @@ fn reason(code: &str) -> String {
         }
     }
     let reason = reason.trim_end_matches('_');
-    if reason.len() < REASON_BYTES_MIN { REASON_UNKNOWN.to_owned() } else { reason.to_owned() }
+    if reason.len() < REASON_BYTES_MIN {
+        REASON_UNKNOWN.to_owned()
+    } else {
+        reason.to_owned()
+    }
 }
 
 /// What programs may want to know besides the reason; `proto/featherwire/v1/errors.proto` says it.
 fn metadata(error: &Error) -> HashMap<String, String> {
-    let model = error.model().map(|model| ("model", shortened(model, PARAM_BYTES_MAX).to_owned()));
+    let model = error
+        .model()
+        .map(|model| ("model", shortened(model, PARAM_BYTES_MAX).to_owned()));
     let limit = error.limit().map(|limit| ("limit", limit.to_string()));
     let retry = ("retry", error.kind().again().to_owned());
-    [model, limit, Some(retry)].into_iter().flatten().map(|(name, value)| (name.to_owned(), value)).collect()
+    [model, limit, Some(retry)]
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        // Headers carry all of this, twice over in base64, and clients refuse heads of more than 8 or 16 KiB.
+        // Headers carry all of this, twice over in base64, and clients refuse heads of more than 8
+        // or 16 KiB.
         let message = shortened(error.message(), MESSAGE_BYTES_MAX);
         let param = error.param().map(|param| shortened(param, PARAM_BYTES_MAX));
         let description = shortened(error.message(), DESCRIPTION_BYTES_MAX);
@@ -71,7 +84,11 @@ impl From<Error> for Status {
             details.set_retry_info(Some(wait));
         }
         if error.kind() == Kind::Saturated {
-            let subject = if error.throttle() == Some(Throttle::Rate) { "requests" } else { "concurrency units" };
+            let subject = if error.throttle() == Some(Throttle::Rate) {
+                "requests"
+            } else {
+                "concurrency units"
+            };
             details.add_quota_failure_violation(subject, description);
         }
         if let Some(url) = error.help() {
@@ -79,11 +96,18 @@ impl From<Error> for Status {
         }
         let mut metadata = MetadataMap::new();
         // Half an id finds nothing: it is told whole or not at all.
-        let id = error.upstream_request_id().filter(|id| id.len() <= REQUEST_ID_BYTES_MAX);
+        let id = error
+            .upstream_request_id()
+            .filter(|id| id.len() <= REQUEST_ID_BYTES_MAX);
         if let Some(Ok(id)) = id.map(HeaderValue::from_str) {
             metadata.as_mut().insert("x-featherless-request-id", id);
         }
-        let mut status = Status::with_error_details_and_metadata(error.kind().row().grpc, message, details, metadata);
+        let mut status = Status::with_error_details_and_metadata(
+            error.kind().row().grpc,
+            message,
+            details,
+            metadata,
+        );
         status.set_source(std::sync::Arc::new(error));
         status
     }
@@ -110,7 +134,10 @@ mod tests {
             assert_eq!(reason(code), expected, "{code}");
         }
         assert_eq!(reason(&"c".repeat(100)), "C".repeat(REASON_BYTES_MAX));
-        assert_eq!(reason(&format!("{}_d", "c".repeat(REASON_BYTES_MAX - 1))), "C".repeat(REASON_BYTES_MAX - 1));
+        assert_eq!(
+            reason(&format!("{}_d", "c".repeat(REASON_BYTES_MAX - 1))),
+            "C".repeat(REASON_BYTES_MAX - 1)
+        );
     }
 
     /// As the fuzz target for errors found.
@@ -119,7 +146,10 @@ mod tests {
         let told = |bytes: usize| {
             let error = Error::new(Kind::Upstream, "upstream_error", "It failed");
             let status = Status::from(error.with_upstream_request_id(Some("r".repeat(bytes))));
-            status.metadata().get("x-featherless-request-id").map(|id| id.len())
+            status
+                .metadata()
+                .get("x-featherless-request-id")
+                .map(|id| id.len())
         };
         assert_eq!(told(36), Some(36));
         assert_eq!(told(REQUEST_ID_BYTES_MAX), Some(REQUEST_ID_BYTES_MAX));

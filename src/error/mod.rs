@@ -1,8 +1,9 @@
 //! The one error of the gateway.
 //!
-//! It is made where something fails, knows both its gRPC and its HTTP status, and is put into words of a dialect only
-//! at the door: [`grpc`] makes a `tonic::Status` of it, [`openai`] an OpenAI error body. [`upstream`] makes one of an
-//! upstream's reply. There is no fourth conversion. [`cure`] says what can be done about it.
+//! It is made where something fails, knows both its gRPC and its HTTP status, and is put into words
+//! of a dialect only at the door: [`grpc`] makes a `tonic::Status` of it, [`openai`] an OpenAI
+//! error body. [`upstream`] makes one of an upstream's reply. There is no fourth conversion.
+//! [`cure`] says what can be done about it.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
@@ -24,8 +25,8 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 /// `Result` with the gateway's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, for two readers: [`message`](Self::message) tells the caller what happened and what to do;
-/// `source()` tells the log why. `Display` prints the first only.
+/// What went wrong, for two readers: [`message`](Self::message) tells the caller what happened and
+/// what to do; `source()` tells the log why. `Display` prints the first only.
 ///
 /// Boxed, so that the good way of every `Result` stays small.
 #[derive(Clone)]
@@ -48,7 +49,8 @@ struct Parts {
 }
 
 impl Error {
-    /// An error of this kind. `code` is its name for programs, in lower snake case; `message` is for people.
+    /// An error of this kind. `code` is its name for programs, in lower snake case; `message` is
+    /// for people.
     pub fn new(kind: Kind, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             kind,
@@ -69,7 +71,12 @@ impl Error {
     /// A field of the request is bad. `param` is its path.
     pub fn invalid(param: impl Into<String>, problem: impl fmt::Display) -> Self {
         let param = param.into();
-        Self::new(Kind::Invalid, "invalid_value", format!("{param}: {problem}")).with_param(param)
+        Self::new(
+            Kind::Invalid,
+            "invalid_value",
+            format!("{param}: {problem}"),
+        )
+        .with_param(param)
     }
 
     /// A bug of ours: the caller learns no more than that.
@@ -220,7 +227,8 @@ impl Error {
         self.0.upstream_request_id.as_deref()
     }
 
-    /// The HTTP status of the upstream's reply, if the error is one. What comes within an answer has none.
+    /// The HTTP status of the upstream's reply, if the error is one. What comes within an answer
+    /// has none.
     fn upstream_status(&self) -> Option<u16> {
         self.0.upstream_status
     }
@@ -234,9 +242,17 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { kind, code, message, source, .. } = &*self.0;
+        let Parts {
+            kind,
+            code,
+            message,
+            source,
+            ..
+        } = &*self.0;
         write!(f, "{kind:?} {code}: {message}")?;
-        source.iter().try_for_each(|source| write!(f, " ({source})"))
+        source
+            .iter()
+            .try_for_each(|source| write!(f, " ({source})"))
     }
 }
 

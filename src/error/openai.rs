@@ -1,5 +1,5 @@
-//! The error as OpenAI's body: `{"error":{"message","type","param","code"}}`, from which the official SDKs make their
-//! own exceptions.
+//! The error as OpenAI's body: `{"error":{"message","type","param","code"}}`, from which the
+//! official SDKs make their own exceptions.
 
 use std::borrow::Cow;
 
@@ -46,7 +46,10 @@ impl Error {
         let mut response = Response::new(B::from(body));
         *response.status_mut() = self.kind().row().http;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         if let Some(wait) = self.retry_after() {
             // Whole seconds, rounded up: a retry that comes too early fails again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

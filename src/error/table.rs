@@ -1,4 +1,5 @@
-//! Kinds of errors and what each is called in gRPC, in HTTP and in OpenAI's words. The README prints this table.
+//! Kinds of errors and what each is called in gRPC, in HTTP and in OpenAI's words. The README
+//! prints this table.
 
 use http::StatusCode;
 use tonic::Code;
@@ -52,10 +53,16 @@ pub struct Row {
 }
 
 const fn row(kind: Kind, grpc: Code, http: StatusCode, openai: &'static str) -> Row {
-    Row { kind, grpc, http, openai }
+    Row {
+        kind,
+        grpc,
+        http,
+        openai,
+    }
 }
 
-/// nginx's number for a caller who left; IANA has none. Nobody is there to read it: it is for the access log.
+/// nginx's number for a caller who left; IANA has none. Nobody is there to read it: it is for the
+/// access log.
 const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,
@@ -85,7 +92,10 @@ impl Kind {
     /// Its row.
     pub const fn row(self) -> &'static Row {
         const ROWS: &[Row; 15] = &TABLE;
-        #[allow(clippy::indexing_slicing, reason = "a row for each kind, in order; the test below holds it to that")]
+        #[allow(
+            clippy::indexing_slicing,
+            reason = "a row for each kind, in order; the test below holds it to that"
+        )]
         &ROWS[self as usize]
     }
 }
@@ -99,7 +109,11 @@ mod tests {
         for row in &TABLE {
             assert_eq!(row.kind.row().kind, row.kind);
         }
-        assert_eq!(Kind::Internal as usize + 1, TABLE.len(), "Internal is the last kind");
+        assert_eq!(
+            Kind::Internal as usize + 1,
+            TABLE.len(),
+            "Internal is the last kind"
+        );
         assert_eq!(CLIENT_CLOSED_REQUEST.as_u16(), 499);
     }
 }

@@ -1,8 +1,11 @@
-//! The error that an upstream's reply means, by the upstream's documentation and by what people have seen of it.
+//! The error that an upstream's reply means, by the upstream's documentation and by what people
+//! have seen of it.
 //!
-//! The status decides the kind, so that callers retry what can be retried and nothing else. The body refines that where it
-//! has something to say: [`shapes`] reads it by means of [`values`], [`words`] makes its words fit to be quoted. In a stream, or in an answer that
-//! calls itself a success, there is no such status: there the error's own words tell which status it would have had.
+//! The status decides the kind, so that callers retry what can be retried and nothing else. The
+//! body refines that where it has something to say: [`shapes`] reads it by means of [`values`],
+//! [`words`] makes its words fit to be quoted. In a stream, or in an answer that calls itself a
+//! success, there is no such status: there the error's own words tell which status it would have
+//! had.
 //!
 //! | status | kind | what it means for the caller |
 //! |---|---|---|
@@ -59,11 +62,16 @@ pub struct Reply<'a> {
 }
 
 /// What engines say of a request that is longer than the model's context, in lower case.
-const TOO_LONG: [&str; 5] =
-    ["context length", "context window", "context size", "prompt is too long", "`max_new_tokens` must be"];
+const TOO_LONG: [&str; 5] = [
+    "context length",
+    "context window",
+    "context size",
+    "prompt is too long",
+    "`max_new_tokens` must be",
+];
 
-/// What an error's code or type means where there is no status: codes of Featherless's first, then words that engines and
-/// gateways share. A type's last part, `_error`, makes no difference.
+/// What an error's code or type means where there is no status: codes of Featherless's first, then
+/// words that engines and gateways share. A type's last part, `_error`, makes no difference.
 #[rustfmt::skip]
 const MEANINGS: [(StatusCode, &[&str]); 10] = [
     (StatusCode::TOO_MANY_REQUESTS,     &["concurrency_limit_exceeded", "rate_limit", "rate_limit_exceeded", "rate_limited", "too_many_requests", "resource_exhausted", "throttling"]),
@@ -86,11 +94,19 @@ impl Said {
     /// The status that an error would have had if it had come in time: a refusal is no breakdown.
     fn meant_status(&self) -> StatusCode {
         let word_means = |word: &str| {
-            let word = word.strip_suffix("_error").or_else(|| word.strip_suffix("_exception")).unwrap_or(word);
+            let word = word
+                .strip_suffix("_error")
+                .or_else(|| word.strip_suffix("_exception"))
+                .unwrap_or(word);
             match word {
                 _ if word.starts_with("model_gated") => Some(StatusCode::FORBIDDEN),
-                _ if word.starts_with("content_") || word.starts_with("context_") => Some(StatusCode::BAD_REQUEST),
-                _ => MEANINGS.iter().find(|(_, words)| words.contains(&word)).map(|(status, _)| *status),
+                _ if word.starts_with("content_") || word.starts_with("context_") => {
+                    Some(StatusCode::BAD_REQUEST)
+                }
+                _ => MEANINGS
+                    .iter()
+                    .find(|(_, words)| words.contains(&word))
+                    .map(|(status, _)| *status),
             }
         };
         self.status
@@ -106,33 +122,44 @@ impl Said {
 
     /// A sentence that quotes the message, to follow another one; nothing if there is none.
     fn quoted(&self) -> String {
-        self.quote().map(|message| format!(". Featherless says: {message}")).unwrap_or_default()
+        self.quote()
+            .map(|message| format!(". Featherless says: {message}"))
+            .unwrap_or_default()
     }
 }
 
 impl From<Reply<'_>> for Error {
     fn from(reply: Reply<'_>) -> Self {
-        let request_id = request_id(reply.headers).and_then(|id| id.to_str().ok().map(str::to_owned));
+        let request_id =
+            request_id(reply.headers).and_then(|id| id.to_str().ok().map(str::to_owned));
         let error = meaning(reply.status, &Said::by_body(reply.body), reply.model);
         let error = match retry_after(reply.headers) {
             Some(wait) => error.with_told_retry_after(wait),
             None => error,
         };
-        error.with_upstream_status(reply.status).with_upstream_request_id(request_id)
+        error
+            .with_upstream_status(reply.status)
+            .with_upstream_request_id(request_id)
     }
 }
 
-/// The `request-id` of an upstream's reply, if it can be passed on: it may have any bytes, and metadata of gRPC only
-/// printable ASCII. Half an id finds nothing, so it is told whole or not at all.
+/// The `request-id` of an upstream's reply, if it can be passed on: it may have any bytes, and
+/// metadata of gRPC only printable ASCII. Half an id finds nothing, so it is told whole or not at
+/// all.
 pub fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    let is_printable = |id: &&HeaderValue| id.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'));
+    let is_printable =
+        |id: &&HeaderValue| id.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'));
     let is_of_length = |id: &&HeaderValue| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len());
-    headers.get("request-id").filter(is_of_length).filter(is_printable).cloned()
+    headers
+        .get("request-id")
+        .filter(is_of_length)
+        .filter(is_printable)
+        .cloned()
 }
 
 impl Error {
-    /// The error that a success is, if it is one rather than an answer: an event of a stream, or a whole answer. Its status was
-    /// 200, so only the words tell what it means.
+    /// The error that a success is, if it is one rather than an answer: an event of a stream, or a
+    /// whole answer. Its status was 200, so only the words tell what it means.
     pub fn from_event(data: &[u8], model: Option<&str>) -> Option<Self> {
         Said::by_success(data).map(|said| broken_off(&said, model))
     }
@@ -142,15 +169,19 @@ impl Error {
         broken_off(&Said::by_body(data), model)
     }
 
-    /// The error that a choice ended with, if it did: `reason` is its reason if that means failure, `error` is the JSON text of
-    /// what it says of an error.
-    pub fn from_failed_choice(reason: Option<&str>, error: Option<&str>, model: Option<&str>) -> Option<Self> {
+    /// The error that a choice ended with, if it did: `reason` is its reason if that means failure,
+    /// `error` is the JSON text of what it says of an error.
+    pub fn from_failed_choice(
+        reason: Option<&str>,
+        error: Option<&str>,
+        model: Option<&str>,
+    ) -> Option<Self> {
         let mut said = error.and_then(Said::by_member);
         if let Some(reason) = reason {
             let said = said.get_or_insert_default();
             if said.message.is_none() {
-                said.message =
-                    words::quotable(reason).map(|reason| format!("the reason that it gives is \"{reason}\""));
+                said.message = words::quotable(reason)
+                    .map(|reason| format!("the reason that it gives is \"{reason}\""));
             }
         }
         said.map(|said| broken_off(&said, model))
@@ -164,23 +195,37 @@ fn broken_off(said: &Said, model: Option<&str>) -> Error {
     match status.as_u16() {
         404 if !is_about_model(said) => {
             let code = said.code.clone().unwrap_or_else(|| "not_found".to_owned());
-            Error::new(Kind::NotFound, code, format!("Featherless has not found what the request names: {message}"))
+            Error::new(
+                Kind::NotFound,
+                code,
+                format!("Featherless has not found what the request names: {message}"),
+            )
         }
-        400..=406 | 408..=498 | 503 | 504 | 522 | 524 | 529 | 598 | 599 => return meaning(status, said, model),
+        400..=406 | 408..=498 | 503 | 504 | 522 | 524 | 529 | 598 | 599 => {
+            return meaning(status, said, model);
+        }
         _ => Error::new(
             Kind::Upstream,
             "upstream_stream_failed",
             format!(
-                "Featherless broke the answer off: {message}. What came before is not complete: try again, or use another model"
+                "Featherless broke the answer off: {message}. What came before is not complete: \
+                 try again, or use another model"
             ),
         ),
     }
-    .with_source(format!("upstream status 200, then an error with status {}", status.as_u16()))
+    .with_source(format!(
+        "upstream status 200, then an error with status {}",
+        status.as_u16()
+    ))
 }
 
 /// Whether an error of a thing that isn't there is about a model.
 fn is_about_model(said: &Said) -> bool {
-    let says_model = || said.message.as_deref().is_some_and(|message| message.to_ascii_lowercase().contains("model"));
+    let says_model = || {
+        said.message
+            .as_deref()
+            .is_some_and(|message| message.to_ascii_lowercase().contains("model"))
+    };
     said.code() == "model_not_found" || (said.code() != "unknown_path" && says_model())
 }
 
@@ -196,50 +241,78 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             Kind::NotReady,
             "model_not_ready",
             format!(
-                "{model} is cold or still loading at Featherless, which takes from 5 minutes to an hour: \
-                 try again later, or use a model that is warm. Featherless says: {message}"
+                "{model} is cold or still loading at Featherless, which takes from 5 minutes to \
+                 an hour: try again later, or use a model that is warm. Featherless says: \
+                 {message}"
             ),
         ),
-        400 | 422 if code == "context_length_exceeded" || TOO_LONG.iter().any(|words| says(words)) => Error::new(
-            Kind::Invalid,
-            "context_length_exceeded",
-            format!("{}. Shorten the messages, lower max_tokens, or use a model with a larger context", quote.as_deref().unwrap_or("The request is longer than the model's context")),
-        )
-        .with_param("messages"),
+        400 | 422
+            if code == "context_length_exceeded" || TOO_LONG.iter().any(|words| says(words)) =>
+        {
+            Error::new(
+                Kind::Invalid,
+                "context_length_exceeded",
+                format!(
+                    "{}. Shorten the messages, lower max_tokens, or use a model with a larger \
+                     context",
+                    quote
+                        .as_deref()
+                        .unwrap_or("The request is longer than the model's context")
+                ),
+            )
+            .with_param("messages")
+        }
         401 => Error::new(
             Kind::Misconfigured,
             "featherless_api_key_rejected",
-            "Featherless rejected the gateway's API key: the gateway's owner must set a valid FEATHERLESS_API_KEY",
+            "Featherless rejected the gateway's API key: the gateway's owner must set a valid \
+             FEATHERLESS_API_KEY",
         )
         .with_help("https://featherless.ai/account/api-keys"),
-        402 => Error::new(Kind::Forbidden, "payment_required", format!("Featherless asks for payment{}", said.quoted()))
-            .with_help("https://featherless.ai/account/subscription"),
+        402 => Error::new(
+            Kind::Forbidden,
+            "payment_required",
+            format!("Featherless asks for payment{}", said.quoted()),
+        )
+        .with_help("https://featherless.ai/account/subscription"),
         403 if says("api access") => Error::new(
             Kind::Forbidden,
             "plan_without_api_access",
-            "The Featherless account's plan has no API access: change the plan, or use another account's key",
+            "The Featherless account's plan has no API access: change the plan, or use another \
+             account's key",
         )
         .with_help("https://featherless.ai/account/subscription"),
-        403 if code.contains("model_gated") || says("gated model") || says("model is gated") => Error::new(
-            Kind::Forbidden,
-            "model_gated",
-            format!("{model} is gated: accept its licence on its Hugging Face page, with the account linked to Featherless"),
-        )
-        .with_help(format!("https://huggingface.co/{model}")),
+        403 if code.contains("model_gated") || says("gated model") || says("model is gated") => {
+            Error::new(
+                Kind::Forbidden,
+                "model_gated",
+                format!(
+                    "{model} is gated: accept its licence on its Hugging Face page, with the \
+                     account linked to Featherless"
+                ),
+            )
+            .with_help(format!("https://huggingface.co/{model}"))
+        }
         403 if code == "model_not_on_plan" || says("plan") => Error::new(
             Kind::Forbidden,
             "model_not_on_plan",
-            format!("{model} is not part of the Featherless account's plan: change the plan, or use a smaller model"),
+            format!(
+                "{model} is not part of the Featherless account's plan: change the plan, or use a \
+                 smaller model"
+            ),
         )
         .with_help("https://featherless.ai/account/subscription"),
         403 | 451 => Error::new(
             Kind::Forbidden,
             "forbidden",
             match &quote {
-                Some(message) => format!("Featherless refused access (status {}): {message}", status.as_u16()),
+                Some(message) => format!(
+                    "Featherless refused access (status {}): {message}",
+                    status.as_u16()
+                ),
                 None => format!(
-                    "Featherless refused access (status {}) and does not say why: check the account's plan and key, and \
-                     whether a proxy or a firewall stands in between",
+                    "Featherless refused access (status {}) and does not say why: check the \
+                     account's plan and key, and whether a proxy or a firewall stands in between",
                     status.as_u16()
                 ),
             },
@@ -247,13 +320,19 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
         404 | 410 if is_about_model(said) => Error::new(
             Kind::NotFound,
             "model_not_found",
-            format!("Featherless has no model {model}. Ids are case-sensitive; GET /v1/models?q=… or `featherwire models --search …` finds them"),
+            format!(
+                "Featherless has no model {model}. Ids are case-sensitive; GET /v1/models?q=… or \
+                 `featherwire models --search …` finds them"
+            ),
         )
         .with_param("model"),
         404 => Error::new(
             Kind::Upstream,
             "upstream_bad_answer",
-            format!("The upstream has no such path (status 404): check FEATHERLESS_BASE_URL{}", said.quoted()),
+            format!(
+                "The upstream has no such path (status 404): check FEATHERLESS_BASE_URL{}",
+                said.quoted()
+            ),
         ),
         407 | 511 => Error::new(
             Kind::Upstream,
@@ -268,8 +347,8 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             Kind::Timeout,
             "upstream_timeout",
             format!(
-                "Featherless took too long and its front end gave up (status {}): \
-                 stream the answer, lower max_tokens, or use a smaller model{}",
+                "Featherless took too long and its front end gave up (status {}): stream the \
+                 answer, lower max_tokens, or use a smaller model{}",
                 status.as_u16(),
                 said.quoted()
             ),
@@ -277,19 +356,29 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
         413 | 414 => Error::new(
             Kind::TooLarge,
             "request_too_large",
-            format!("Featherless finds the request too large: shorten it{}", said.quoted()),
+            format!(
+                "Featherless finds the request too large: shorten it{}",
+                said.quoted()
+            ),
         ),
         429 if *said == Said::default() => throttle::rate_limited(),
         429 => throttle::refused(code, said.message.as_deref().unwrap_or_default(), message),
         503 | 529 => Error::new(
             Kind::Unavailable,
             "no_capacity",
-            format!("Featherless has no capacity for {model} right now: try again, or use another model{}", said.quoted()),
+            format!(
+                "Featherless has no capacity for {model} right now: try again, or use another \
+                 model{}",
+                said.quoted()
+            ),
         ),
         499 => Error::new(
             Kind::Upstream,
             "upstream_error",
-            format!("Featherless gave the request up before it was answered (status 499): try again{}", said.quoted()),
+            format!(
+                "Featherless gave the request up before it was answered (status 499): try again{}",
+                said.quoted()
+            ),
         ),
         400..=499 => {
             // These two are so common that their numbers would only be noise.
@@ -299,21 +388,38 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             };
             let message = match &quote {
                 Some(message) => format!("Featherless refused the request{number}: {message}"),
-                None => format!("Featherless refused the request{number} and does not say why: check its fields and values"),
+                None => format!(
+                    "Featherless refused the request{number} and does not say why: check its \
+                     fields and values"
+                ),
             };
-            let code = if code.is_empty() { "upstream_refused" } else { code };
+            let code = if code.is_empty() {
+                "upstream_refused"
+            } else {
+                code
+            };
             let error = Error::new(Kind::Invalid, code.to_owned(), message);
-            said.param.iter().fold(error, |error, param| error.with_param(param))
+            said.param
+                .iter()
+                .fold(error, |error, param| error.with_param(param))
         }
-        500 => Error::new(Kind::Upstream, "upstream_error", match &quote {
-            Some(message) => format!("Featherless failed inside: {message}. Try again, or use another model"),
-            None => "Featherless failed inside (status 500): try again, or use another model".to_owned(),
-        }),
+        500 => Error::new(
+            Kind::Upstream,
+            "upstream_error",
+            match &quote {
+                Some(message) => {
+                    format!("Featherless failed inside: {message}. Try again, or use another model")
+                }
+                None => "Featherless failed inside (status 500): try again, or use another model"
+                    .to_owned(),
+            },
+        ),
         501..=599 => Error::new(
             Kind::Upstream,
             "upstream_error",
             format!(
-                "Featherless or its front end is out of order (status {}): try again, or use another model{}",
+                "Featherless or its front end is out of order (status {}): try again, or use \
+                 another model{}",
                 status.as_u16(),
                 said.quoted()
             ),
@@ -323,23 +429,32 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             Kind::Upstream,
             "upstream_redirect",
             format!(
-                "The upstream answered with a redirect (status {}), which its API never does: check FEATHERLESS_BASE_URL",
+                "The upstream answered with a redirect (status {}), which its API never does: \
+                 check FEATHERLESS_BASE_URL",
                 status.as_u16()
             ),
         ),
         number => Error::new(
             Kind::Upstream,
             "upstream_bad_answer",
-            format!("The upstream answered with status {number}, which its API never does: check FEATHERLESS_BASE_URL"),
+            format!(
+                "The upstream answered with status {number}, which its API never does: check \
+                 FEATHERLESS_BASE_URL"
+            ),
         ),
     }
     .with_source(format!("upstream status {status}"))
 }
 
-/// `retry-after-ms`, which is finer, or else both forms of `Retry-After`: seconds, and the date that front ends may send.
+/// `retry-after-ms`, which is finer, or else both forms of `Retry-After`: seconds, and the date
+/// that front ends may send.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
-    let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    let number = |text: &str| {
+        text.parse::<f64>()
+            .ok()
+            .filter(|number| number.is_finite() && *number >= 0.0)
+    };
     let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or(RETRY_AFTER_MAX);
     let wait = match text(RETRY_AFTER_MS).and_then(number) {
         Some(milliseconds) => seconds(milliseconds / 1000.0),
@@ -347,7 +462,10 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
             let value = text(header::RETRY_AFTER)?;
             match number(value) {
                 Some(number) => seconds(number),
-                None => httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default(),
+                None => httpdate::parse_http_date(value)
+                    .ok()?
+                    .duration_since(SystemTime::now())
+                    .unwrap_or_default(),
             }
         }
     };

@@ -1,5 +1,5 @@
-//! What reading a JSON document may take: the list limits and the budget of `proto::bounds`, counted while the document is
-//! read.
+//! What reading a JSON document may take: the list limits and the budget of `proto::bounds`,
+//! counted while the document is read.
 
 use std::{cell::Cell, collections::BTreeMap, fmt, marker::PhantomData};
 
@@ -16,7 +16,8 @@ use crate::proto::{
 };
 
 thread_local! {
-    // serde has no way to hand an argument to a nested `Deserialize`, short of a seed for every type.
+    // serde has no way to hand an argument to a nested `Deserialize`, short of a seed for every
+    // type.
     static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
     static MAX: Cell<usize> = const { Cell::new(usize::MAX) };
     /// Something was too large: that ends the document, also where it is read leniently.
@@ -34,7 +35,11 @@ pub(super) fn during<T>(document_bytes: usize, work: impl FnOnce() -> T) -> T {
         }
     }
     let max = structure_bytes_max(document_bytes);
-    let _restore = Restore(LEFT.replace(max), MAX.replace(max), IS_EXCEEDED.replace(false));
+    let _restore = Restore(
+        LEFT.replace(max),
+        MAX.replace(max),
+        IS_EXCEEDED.replace(false),
+    );
     work()
 }
 
@@ -66,7 +71,8 @@ pub(super) fn push<T, E: Error>(list: &mut Vec<T>, limit: &Limit, element: T) ->
     }
     charge(size_of::<T>())?;
     if list.capacity() == 0 && size_of::<T>() > size_of::<String>() {
-        // Within messages, lists of one are the most frequent ones. `push` would make room for four.
+        // Within messages, lists of one are the most frequent ones. `push` would make room for
+        // four.
         list.reserve_exact(1);
     }
     list.push(element);
@@ -74,8 +80,17 @@ pub(super) fn push<T, E: Error>(list: &mut Vec<T>, limit: &Limit, element: T) ->
 }
 
 /// Adds an entry to a map.
-fn insert<V, E: Error>(map: &mut BTreeMap<String, V>, limit: &Limit, name: String, value: V) -> Result<(), E> {
-    let taken = if map.is_empty() { const { entry::<V>().first } } else { const { entry::<V>().next } };
+fn insert<V, E: Error>(
+    map: &mut BTreeMap<String, V>,
+    limit: &Limit,
+    name: String,
+    value: V,
+) -> Result<(), E> {
+    let taken = if map.is_empty() {
+        const { entry::<V>().first }
+    } else {
+        const { entry::<V>().next }
+    };
     if map.insert(name, value).is_some() {
         return Ok(());
     }
@@ -102,7 +117,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 impl<'a> Text<'a> {
     /// This text, if it is not nested too deeply.
     pub(super) fn within_depth<E: Error>(text: &'a str) -> Result<Self, E> {
-        if is_too_deep(text) { Err(exceeded(TooLarge::Depth)) } else { Ok(Self(text)) }
+        if is_too_deep(text) {
+            Err(exceeded(TooLarge::Depth))
+        } else {
+            Ok(Self(text))
+        }
     }
 }
 
@@ -215,7 +234,15 @@ impl<'de, V: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Entries<V,
                 let mut entries = BTreeMap::new();
                 while let Some(key) = map.next_key::<Key<'de>>()? {
                     let value = map.next_value()?;
-                    insert(&mut entries, &Limit { max: MAX, of: "entries" }, key.0.into_owned(), value)?;
+                    insert(
+                        &mut entries,
+                        &Limit {
+                            max: MAX,
+                            of: "entries",
+                        },
+                        key.0.into_owned(),
+                        value,
+                    )?;
                 }
                 Ok(Entries(entries))
             }
@@ -229,6 +256,14 @@ pub(crate) struct Unread<'a, const MAX: usize>(pub Vec<&'a RawValue>);
 
 impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for Unread<'a, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        List(&Limit { max: MAX, of: "elements" }, PhantomData).deserialize(deserializer).map(Unread)
+        List(
+            &Limit {
+                max: MAX,
+                of: "elements",
+            },
+            PhantomData,
+        )
+        .deserialize(deserializer)
+        .map(Unread)
     }
 }

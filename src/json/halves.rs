@@ -1,11 +1,12 @@
-//! Halves of characters. JSON can cut a character outside the basic plane into two escapes (`\ud83d`, `\ude00`), and some
-//! engines send them in two deltas, or send one alone. Rust's strings, and protobuf's, can't hold such a half, so the codec
-//! leaves the member in `extra` as JSON text. Here halves are joined, or become U+FFFD.
+//! Halves of characters. JSON can cut a character outside the basic plane into two escapes
+//! (`\ud83d`, `\ude00`), and some engines send them in two deltas, or send one alone. Rust's
+//! strings, and protobuf's, can't hold such a half, so the codec leaves the member in `extra` as
+//! JSON text. Here halves are joined, or become U+FFFD.
 
 use super::{Extra, Object};
 
-/// The message with a text for each member that is one: a half of a character that no field can hold becomes U+FFFD. For
-/// protobuf; in JSON such a member is written as it came.
+/// The message with a text for each member that is one: a half of a character that no field can
+/// hold becomes U+FFFD. For protobuf; in JSON such a member is written as it came.
 pub(crate) fn for_protobuf<M: Object>(mut message: M) -> M {
     if message.names_a_field() {
         message.mend();
@@ -27,7 +28,8 @@ pub(crate) fn mend_plain(extra: &mut Extra, name: &str, field: &mut String) {
     }
 }
 
-/// Takes a text out of `extra`, as the JSON string it is: it is there, and not in its field, because of halves of characters.
+/// Takes a text out of `extra`, as the JSON string it is: it is there, and not in its field,
+/// because of halves of characters.
 pub(crate) fn take_text(extra: &mut Extra, name: &str) -> Option<String> {
     if extra.is_empty() || !extra.get(name)?.starts_with('"') {
         return None;
@@ -66,13 +68,21 @@ impl Joined {
 
     /// Appends a JSON string. Says no to JSON text of another kind.
     pub(crate) fn push_json(&mut self, json: &str) -> bool {
-        let Some(bytes) = wtf8(json) else { return false };
+        let Some(bytes) = wtf8(json) else {
+            return false;
+        };
         let mut rest = bytes.as_slice();
-        // In UTF-8 an `ED` byte is never followed by `A0` or more; serde_json writes a lone half as such a sequence.
-        while let Some(at) = rest.windows(3).position(|bytes| matches!(bytes, [0xed, 0xa0..=0xbf, _])) {
+        // In UTF-8 an `ED` byte is never followed by `A0` or more; serde_json writes a lone half as
+        // such a sequence.
+        while let Some(at) = rest
+            .windows(3)
+            .position(|bytes| matches!(bytes, [0xed, 0xa0..=0xbf, _]))
+        {
             let (before, after) = rest.split_at(at);
             self.push(&String::from_utf8_lossy(before));
-            let [_, high, low, after @ ..] = after else { break };
+            let [_, high, low, after @ ..] = after else {
+                break;
+            };
             self.push_half(0xd000 | (u16::from(high & 0x3f) << 6) | u16::from(low & 0x3f));
             rest = after;
         }
@@ -139,5 +149,6 @@ fn wtf8(json: &str) -> Option<Vec<u8>> {
             Ok(bytes.to_vec())
         }
     }
-    serde::Deserializer::deserialize_bytes(&mut serde_json::Deserializer::from_str(json), Visitor).ok()
+    serde::Deserializer::deserialize_bytes(&mut serde_json::Deserializer::from_str(json), Visitor)
+        .ok()
 }

@@ -1,4 +1,5 @@
-//! Integers as JSON Schema has them: a number without a fractional part, however it is written. `100.0` and `1e2` are one.
+//! Integers as JSON Schema has them: a number without a fractional part, however it is written.
+//! `100.0` and `1e2` are one.
 
 use std::marker::PhantomData;
 
@@ -10,8 +11,8 @@ use serde::{
 use super::{Extra, MODE, Mode, bounds::push, read::read_by};
 use crate::proto::bounds::Limit;
 
-/// The first double that need not be the integer that was written: from here on, doubles have gaps, and the integer after
-/// this one is rounded to it.
+/// The first double that need not be the integer that was written: from here on, doubles have gaps,
+/// and the integer after this one is rounded to it.
 const ROUNDED_MIN: f64 = 9_007_199_254_740_992.0; // 2^53
 
 /// An integer type of the contract.
@@ -37,7 +38,8 @@ impl Integer for u8 {
     const MAX: i64 = 255;
 }
 
-/// Reads an integer into its field. `words` say what it must be, range included; they are the type's own if empty.
+/// Reads an integer into its field. `words` say what it must be, range included; they are the
+/// type's own if empty.
 pub(crate) fn read_integer<'de, A: MapAccess<'de>, T: Integer>(
     map: &mut A,
     name: &str,
@@ -48,7 +50,8 @@ pub(crate) fn read_integer<'de, A: MapAccess<'de>, T: Integer>(
     read_by(Wanted::<T>::described(words), map, name, extra, field)
 }
 
-/// The same for a member whose null means something else than its absence: then the second field is true.
+/// The same for a member whose null means something else than its absence: then the second field is
+/// true.
 pub(crate) fn read_integer_or_null<'de, A: MapAccess<'de>, T: Integer>(
     map: &mut A,
     name: &str,
@@ -75,8 +78,8 @@ pub(crate) fn read_plain_integer<'de, A: MapAccess<'de>, T: Integer>(
     Ok(())
 }
 
-/// The same for the place of something among others, which some engines write as a text: `"0"`. Such a text is no integer
-/// in a request.
+/// The same for the place of something among others, which some engines write as a text: `"0"`.
+/// Such a text is no integer in a request.
 pub(crate) fn read_index<'de, A: MapAccess<'de>, F: From<i32> + Default>(
     map: &mut A,
     name: &str,
@@ -84,7 +87,11 @@ pub(crate) fn read_index<'de, A: MapAccess<'de>, F: From<i32> + Default>(
     field: &mut F,
 ) -> Result<(), A::Error> {
     let mut value = None;
-    let wanted = Wanted::<i32> { words: i32::WORDS, may_be_text: MODE.get() == Mode::Lenient, integer: PhantomData };
+    let wanted = Wanted::<i32> {
+        words: i32::WORDS,
+        may_be_text: MODE.get() == Mode::Lenient,
+        integer: PhantomData,
+    };
     read_by(wanted, map, name, extra, &mut value)?;
     *field = value.map(F::from).unwrap_or_default();
     Ok(())
@@ -130,7 +137,9 @@ impl<'de, T: Integer> Deserialize<'de> for One<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wanted = Wanted::<T>::described("");
         let integer = wanted.deserialize(deserializer)?;
-        integer.map(One).ok_or_else(|| D::Error::invalid_type(Unexpected::Other("null"), &T::WORDS))
+        integer
+            .map(One)
+            .ok_or_else(|| D::Error::invalid_type(Unexpected::Other("null"), &T::WORDS))
     }
 }
 
@@ -139,15 +148,18 @@ pub(super) fn whole<T: Integer, E: Error>(number: f64, words: &str) -> Result<T,
     if number.fract() != 0.0 {
         return Err(E::invalid_type(Unexpected::Float(number), &words));
     }
-    #[allow(clippy::cast_possible_truncation, reason = "saturates, which no comparison here minds")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "saturates, which no comparison here minds"
+    )]
     let integer = number as i64;
     let is_exact = number.abs() < ROUNDED_MIN;
     match T::try_from(integer) {
         Ok(integer) if is_exact => Ok(integer),
         // It fits, but another integer may have been meant.
-        Ok(_) if (i64::MIN + 1..i64::MAX).contains(&integer) => {
-            Err(E::custom("so large an integer is exact only in digits: write it without a point and an exponent"))
-        }
+        Ok(_) if (i64::MIN + 1..i64::MAX).contains(&integer) => Err(E::custom(
+            "so large an integer is exact only in digits: write it without a point and an exponent",
+        )),
         _ => Err(out_of_range::<T, E>(number < 0.0, words)),
     }
 }
@@ -155,8 +167,14 @@ pub(super) fn whole<T: Integer, E: Error>(number: f64, words: &str) -> Result<T,
 pub(super) fn out_of_range<T: Integer, E: Error>(is_negative: bool, words: &str) -> E {
     let side = if is_negative { "small" } else { "large" };
     // Of a range that has no end in words, the type has one.
-    let most = if words.contains("at least") { format!(", at most {}", T::MAX) } else { String::new() };
-    E::custom(format_args!("the integer is too {side}: expected {words}{most}"))
+    let most = if words.contains("at least") {
+        format!(", at most {}", T::MAX)
+    } else {
+        String::new()
+    };
+    E::custom(format_args!(
+        "the integer is too {side}: expected {words}{most}"
+    ))
 }
 
 /// Reads an integer, or null for none.
@@ -170,7 +188,11 @@ struct Wanted<T> {
 impl<T: Integer> Wanted<T> {
     fn described(words: &'static str) -> Self {
         let words = if words.is_empty() { T::WORDS } else { words };
-        Self { words, may_be_text: false, integer: PhantomData }
+        Self {
+            words,
+            may_be_text: false,
+            integer: PhantomData,
+        }
     }
 }
 
@@ -194,7 +216,9 @@ impl<T: Integer> Visitor<'_> for Wanted<T> {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Option<T>, E> {
-        T::try_from(number).map(Some).map_err(|_| out_of_range::<T, E>(number < 0, self.words))
+        T::try_from(number)
+            .map(Some)
+            .map_err(|_| out_of_range::<T, E>(number < 0, self.words))
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<Option<T>, E> {

@@ -36,7 +36,13 @@ pub(crate) fn read_integers<'de, A: MapAccess<'de>, T: Integer>(
     limit: &Limit,
 ) -> Result<(), A::Error> {
     let mut integers = None;
-    read_by(OrNull(Integers::new(limit)), map, name, extra, &mut integers)?;
+    read_by(
+        OrNull(Integers::new(limit)),
+        map,
+        name,
+        extra,
+        &mut integers,
+    )?;
     *field = integers.unwrap_or_default();
     Ok(())
 }
@@ -97,7 +103,10 @@ impl<'de> Deserialize<'de> for Texts {
                 f.write_str("a list")
             }
 
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut list: A,
+            ) -> Result<Texts, A::Error> {
                 let mut texts = match list.next_element()? {
                     None => return Ok(Texts::Strings(Vec::new())),
                     Some(Input::String(text)) => Texts::Strings(vec![text]),
@@ -117,7 +126,9 @@ impl<'de> Deserialize<'de> for Texts {
                         }
                     }
                     Texts::TokenLists(lists) => {
-                        while let Some(tokens) = list.next_element_seed(Integers::new(&limits::TOKEN_LIST_VALUES))? {
+                        while let Some(tokens) =
+                            list.next_element_seed(Integers::new(&limits::TOKEN_LIST_VALUES))?
+                        {
                             push(lists, &limits::TOKEN_LISTS_VALUES, tokens)?;
                         }
                     }
@@ -151,7 +162,8 @@ impl<'de> Deserialize<'de> for Input {
 
             fn visit_i64<E: serde::de::Error>(self, token: i64) -> Result<Input, E> {
                 let id = i32::try_from(token);
-                id.map(Input::Token).map_err(|_| out_of_range::<i32, E>(token < 0, i32::WORDS))
+                id.map(Input::Token)
+                    .map_err(|_| out_of_range::<i32, E>(token < 0, i32::WORDS))
             }
 
             fn visit_u64<E: serde::de::Error>(self, token: u64) -> Result<Input, E> {
@@ -164,7 +176,9 @@ impl<'de> Deserialize<'de> for Input {
 
             fn visit_seq<A: serde::de::SeqAccess<'de>>(self, list: A) -> Result<Input, A::Error> {
                 let list = serde::de::value::SeqAccessDeserializer::new(list);
-                Integers::new(&limits::TOKEN_LIST_VALUES).deserialize(list).map(Input::Tokens)
+                Integers::new(&limits::TOKEN_LIST_VALUES)
+                    .deserialize(list)
+                    .map(Input::Tokens)
             }
         }
         deserializer.deserialize_any(Visitor)

@@ -7,10 +7,12 @@ use serde_path_to_error::Segment;
 
 use super::bounds;
 
-/// How much of a path is told, in characters: the names of a map's members are the caller's, and of any length.
+/// How much of a path is told, in characters: the names of a map's members are the caller's, and of
+/// any length.
 pub(super) const PATH_CHARS_MAX: usize = 128;
 
-/// Parts of a serde error that is about a member in `extra`. An error of ours has no such letter otherwise.
+/// Parts of a serde error that is about a member in `extra`. An error of ours has no such letter
+/// otherwise.
 const SEPARATOR: char = '\u{0}';
 
 /// What is wrong with a JSON document, and where.
@@ -27,12 +29,19 @@ pub struct BadJson {
 impl BadJson {
     /// Something wrong with the document as a whole.
     pub fn whole(problem: impl Into<String>) -> Self {
-        Self { path: None, problem: problem.into(), is_too_large: bounds::are_exceeded() }
+        Self {
+            path: None,
+            problem: problem.into(),
+            is_too_large: bounds::are_exceeded(),
+        }
     }
 
     /// Something wrong with this member; none for the document as a whole.
     fn at(path: Option<String>, problem: impl Into<String>) -> Self {
-        Self { path, ..Self::whole(problem) }
+        Self {
+            path,
+            ..Self::whole(problem)
+        }
     }
 }
 
@@ -59,7 +68,9 @@ pub(super) fn without_mark(body: &[u8]) -> &[u8] {
 pub fn text(body: &[u8]) -> Result<&str, BadJson> {
     // JSON begins with an ASCII letter, so the zeros around it tell the encoding.
     let encoding = match body {
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => Some("UTF-32"),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => {
+            Some("UTF-32")
+        }
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [_, 0, ..] | [0, _, ..] => Some("UTF-16"),
         _ => None,
     };
@@ -80,7 +91,10 @@ pub(super) fn in_extra(name: &str, problem: impl Display) -> String {
 /// A serde error about the document as a whole.
 pub(super) fn described(error: &serde_json::Error) -> BadJson {
     let text = error.to_string();
-    let problem = match text.strip_prefix(SEPARATOR).and_then(|text| text.rsplit_once(SEPARATOR)) {
+    let problem = match text
+        .strip_prefix(SEPARATOR)
+        .and_then(|text| text.rsplit_once(SEPARATOR))
+    {
         Some((_, problem)) => without_place(problem).to_owned(),
         None => describe(error),
     };
@@ -88,7 +102,10 @@ pub(super) fn described(error: &serde_json::Error) -> BadJson {
 }
 
 /// What went wrong while this text was read, and where.
-pub(super) fn located_in(error: serde_path_to_error::Error<serde_json::Error>, text: &str) -> BadJson {
+pub(super) fn located_in(
+    error: serde_path_to_error::Error<serde_json::Error>,
+    text: &str,
+) -> BadJson {
     // What has no name that can be told is a name itself.
     let is_name = matches!(error.path().iter().next_back(), Some(Segment::Unknown));
     let mut path = error.path().to_string();
@@ -104,8 +121,12 @@ pub(super) fn located_in(error: serde_path_to_error::Error<serde_json::Error>, t
         return BadJson::whole("not valid JSON: it is empty; send a JSON object");
     }
     if is_name && is_half(&error) {
-        let parent = path.strip_suffix('?').map(|path| path.strip_suffix('.').unwrap_or(path));
-        let path = parent.filter(|path| !path.is_empty()).and_then(|path| told(path.to_owned()));
+        let parent = path
+            .strip_suffix('?')
+            .map(|path| path.strip_suffix('.').unwrap_or(path));
+        let path = parent
+            .filter(|path| !path.is_empty())
+            .and_then(|path| told(path.to_owned()));
         return BadJson::at(path, format!("the name of a member has {HALF}"));
     }
     match unreadable(&error, text) {
@@ -118,11 +139,18 @@ pub(super) fn located_in(error: serde_path_to_error::Error<serde_json::Error>, t
 pub(super) fn located_out(error: &serde_path_to_error::Error<serde_json::Error>) -> BadJson {
     let path = error.path().to_string();
     let text = error.inner().to_string();
-    let Some((name, problem)) = text.strip_prefix(SEPARATOR).and_then(|text| text.rsplit_once(SEPARATOR)) else {
+    let Some((name, problem)) = text
+        .strip_prefix(SEPARATOR)
+        .and_then(|text| text.rsplit_once(SEPARATOR))
+    else {
         return BadJson::at(told(path), describe(error.inner()));
     };
     let member = format!("extra[{name:?}]");
-    let path = if path == "." { member } else { format!("{path}.{member}") };
+    let path = if path == "." {
+        member
+    } else {
+        format!("{path}.{member}")
+    };
     BadJson::at(told(path), without_place(problem))
 }
 
@@ -135,8 +163,8 @@ fn told(mut path: String) -> Option<String> {
     (path != ".").then_some(path)
 }
 
-const HALF: &str =
-    "half of a surrogate pair, which is no character: send both halves (such as \\ud83d\\ude00), or neither";
+const HALF: &str = "half of a surrogate pair, which is no character: send both halves (such as \
+                    \\ud83d\\ude00), or neither";
 
 /// Whether a text has half of a surrogate pair.
 fn is_half(error: &serde_json::Error) -> bool {
@@ -144,7 +172,8 @@ fn is_half(error: &serde_json::Error) -> bool {
     problem.contains("surrogate") || problem.starts_with("unexpected end of hex escape")
 }
 
-/// A value that isn't JSON, or that no program can hold, though all around it is fine: what to do about it.
+/// A value that isn't JSON, or that no program can hold, though all around it is fine: what to do
+/// about it.
 fn unreadable(error: &serde_json::Error, text: &str) -> Option<&'static str> {
     let problem = error.to_string();
     if problem.starts_with("number out of range") {
@@ -159,7 +188,8 @@ fn unreadable(error: &serde_json::Error, text: &str) -> Option<&'static str> {
     let names = ["NaN", "Infinity", "-Infinity"];
     let is_named = |rest: &str| names.iter().any(|name| rest.starts_with(name));
     let is_not_finite = is_named(rest) || rest.get(1..).is_some_and(is_named);
-    is_not_finite.then_some("NaN and Infinity are not JSON: send a number, or null, or leave the member out")
+    is_not_finite
+        .then_some("NaN and Infinity are not JSON: send a number, or null, or leave the member out")
 }
 
 /// A serde error in the words of JSON, without the value that it would quote.
@@ -169,14 +199,18 @@ fn describe(error: &serde_json::Error) -> String {
         return format!("not valid JSON: {}", syntax(&text));
     }
     let text = without_place(&text);
-    let Some((found, expected)) = text.rsplit_once(", expected ") else { return text.to_owned() };
+    let Some((found, expected)) = text.rsplit_once(", expected ") else {
+        return text.to_owned();
+    };
     let expected = match expected {
         "f64" => "a number",
         "a sequence" => "a list",
         "a map" => "an object",
         other => other,
     };
-    let found = found.trim_start_matches("invalid type: ").trim_start_matches("invalid value: ");
+    let found = found
+        .trim_start_matches("invalid type: ")
+        .trim_start_matches("invalid value: ");
     let found = match found.split(['`', '"']).next().map(str::trim) {
         Some("map") => "an object",
         Some("sequence") => "a list",

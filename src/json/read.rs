@@ -50,7 +50,8 @@ impl<'de> Deserialize<'de> for Key<'de> {
                 Ok(Key(Cow::Owned(without_halves(name))))
             }
         }
-        // Half of a surrogate pair can't be in a `str`. In a name of an answer it becomes U+FFFD, and the answer goes on.
+        // Half of a surrogate pair can't be in a `str`. In a name of an answer it becomes U+FFFD,
+        // and the answer goes on.
         if MODE.get() == Mode::Lenient {
             deserializer.deserialize_bytes(Name)
         } else {
@@ -59,8 +60,8 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-/// The name with U+FFFD for each half of a surrogate pair. serde_json gives half a pair as the three bytes that UTF-8 would
-/// have for it, the first of which is 0xED; else the name is UTF-8.
+/// The name with U+FFFD for each half of a surrogate pair. serde_json gives half a pair as the
+/// three bytes that UTF-8 would have for it, the first of which is 0xED; else the name is UTF-8.
 fn without_halves(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
@@ -97,7 +98,8 @@ pub(super) fn read_by<'de, A: MapAccess<'de>, S: DeserializeSeed<'de, Value: Def
         *field = map.next_value_seed(seed)?;
         return Ok(());
     }
-    // A member may come twice, and the last one counts: what the one before left in the other place goes.
+    // A member may come twice, and the last one counts: what the one before left in the other place
+    // goes.
     match map.next_value_seed(IfFits(seed, name))? {
         Ok(value) => {
             *field = value;
@@ -111,8 +113,8 @@ pub(super) fn read_by<'de, A: MapAccess<'de>, S: DeserializeSeed<'de, Value: Def
     Ok(())
 }
 
-/// What a seed makes of a value, or the value's text if the seed refuses it. What is too large ends the document all the
-/// same; it is told with the member's name, which is in no path here.
+/// What a seed makes of a value, or the value's text if the seed refuses it. What is too large ends
+/// the document all the same; it is told with the member's name, which is in no path here.
 struct IfFits<'a, S>(S, &'a str);
 
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for IfFits<'_, S> {
@@ -120,11 +122,16 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for IfFits<'_, S> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         let text = <&RawValue>::deserialize(deserializer)?.get();
-        match self.0.deserialize(&mut serde_json::Deserializer::from_str(text)) {
+        match self
+            .0
+            .deserialize(&mut serde_json::Deserializer::from_str(text))
+        {
             Ok(value) => Ok(Ok(value)),
-            Err(error) if bounds::are_exceeded() => {
-                Err(D::Error::custom(format_args!("{}: {}", self.1, without_place(&error.to_string()))))
-            }
+            Err(error) if bounds::are_exceeded() => Err(D::Error::custom(format_args!(
+                "{}: {}",
+                self.1,
+                without_place(&error.to_string())
+            ))),
             Err(_) => Text::within_depth(text).map(Err),
         }
     }
@@ -139,12 +146,19 @@ pub(crate) fn read_list<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     limit: &Limit,
 ) -> Result<(), A::Error> {
     let mut value = None;
-    read_by(OrNull(List(limit, PhantomData)), map, name, extra, &mut value)?;
+    read_by(
+        OrNull(List(limit, PhantomData)),
+        map,
+        name,
+        extra,
+        &mut value,
+    )?;
     *field = value.unwrap_or_default();
     Ok(())
 }
 
-/// The same for a member that is an object. An empty list is the same as absence: it is what PHP makes of an empty map.
+/// The same for a member that is an object. An empty list is the same as absence: it is what PHP
+/// makes of an empty map.
 pub(crate) fn read_object<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     map: &mut A,
     name: &str,
@@ -178,8 +192,12 @@ pub(crate) fn read_map<'de, A: MapAccess<'de>, T: Deserialize<'de>, const MAX: u
     Ok(())
 }
 
-/// How many bytes a list of them may have: as many as the longest answer could bring, since they take less than their text.
-const BYTES: Limit = Limit { max: usize::MAX, of: "bytes" };
+/// How many bytes a list of them may have: as many as the longest answer could bring, since they
+/// take less than their text.
+const BYTES: Limit = Limit {
+    max: usize::MAX,
+    of: "bytes",
+};
 
 /// The same for bytes, which are a list of integers.
 pub(crate) fn read_bytes<'de, A: MapAccess<'de>>(
@@ -198,7 +216,9 @@ pub(crate) fn read_optional_text<'de, A: MapAccess<'de>>(
     _extra: &mut Extra,
     field: &mut Option<String>,
 ) -> Result<(), A::Error> {
-    *field = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0.to_owned());
+    *field = map
+        .next_value::<Option<Text<'de>>>()?
+        .map(|text| text.0.to_owned());
     Ok(())
 }
 
@@ -210,7 +230,11 @@ pub(crate) fn read_object_text<'de, A: MapAccess<'de>>(
     field: &mut Option<String>,
 ) -> Result<(), A::Error> {
     read_optional_text(map, name, extra, field)?;
-    let list = |text: &String| text.strip_prefix('[')?.strip_suffix(']').map(|inside| inside.trim_ascii().is_empty());
+    let list = |text: &String| {
+        text.strip_prefix('[')?
+            .strip_suffix(']')
+            .map(|inside| inside.trim_ascii().is_empty())
+    };
     field.take_if(|text| list(text) == Some(true));
     Ok(())
 }
@@ -223,7 +247,10 @@ pub(crate) fn read_constant<'de, A: MapAccess<'de>>(
     constant: &str,
 ) -> Result<(), A::Error> {
     let Text(text) = map.next_value::<Text<'de>>()?;
-    let is_constant = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) == Some(constant);
+    let is_constant = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        == Some(constant);
     if is_constant || text == "null" {
         extra.remove(name);
     } else {

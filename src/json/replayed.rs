@@ -1,8 +1,9 @@
-//! Answers that a caller gives back: which messages of a request are read leniently, as answers are.
+//! Answers that a caller gives back: which messages of a request are read leniently, as answers
+//! are.
 //!
-//! An answer's message may be appended to the next request as it is. So what was let through on the way to the caller is let
-//! through on the way back. The messages that a caller writes by hand are held to their types, since a clear error helps
-//! there: those of the roles in [`CALLERS_ROLES`].
+//! An answer's message may be appended to the next request as it is. So what was let through on the
+//! way to the caller is let through on the way back. The messages that a caller writes by hand are
+//! held to their types, since a clear error helps there: those of the roles in [`CALLERS_ROLES`].
 
 use std::{borrow::Cow, cell::RefCell, marker::PhantomData};
 
@@ -31,8 +32,14 @@ thread_local! {
 impl Messages {
     /// Those of this request; none of what isn't one.
     pub(super) fn of(text: &str) -> Self {
-        let Some(messages) = member("messages", text) else { return Self::default() };
-        Self(serde_json::Deserializer::from_str(messages).deserialize_seq(Answers).unwrap_or_default())
+        let Some(messages) = member("messages", text) else {
+            return Self::default();
+        };
+        Self(
+            serde_json::Deserializer::from_str(messages)
+                .deserialize_seq(Answers)
+                .unwrap_or_default(),
+        )
     }
 
     /// Has [`read_messages`] heed them while this work is done.
@@ -75,7 +82,8 @@ impl<'de> Visitor<'de> for Answers {
 
 /// Whether this message may be an answer, by its role.
 fn is_answer(message: &str) -> bool {
-    let role = member("role", message).and_then(|role| serde_json::from_str::<Cow<'_, str>>(role).ok());
+    let role =
+        member("role", message).and_then(|role| serde_json::from_str::<Cow<'_, str>>(role).ok());
     role.is_some_and(|role| !role.is_empty() && !CALLERS_ROLES.contains(&role.as_ref()))
 }
 
@@ -117,7 +125,9 @@ fn member<'de>(name: &str, text: &'de str) -> Option<&'de str> {
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     // Names are read leniently, too: half a surrogate pair in one is not the end of all.
-    Mode::Lenient.during(|| deserializer.deserialize_map(Member(name))).ok()?
+    Mode::Lenient
+        .during(|| deserializer.deserialize_map(Member(name)))
+        .ok()?
 }
 
 /// A list, or null for none.

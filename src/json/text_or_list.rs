@@ -25,7 +25,8 @@ pub(crate) enum Null {
     Kept,
 }
 
-/// Reads such a member into its two fields. An empty list is kept in `extra`: no field could tell it from absence.
+/// Reads such a member into its two fields. An empty list is kept in `extra`: no field could tell
+/// it from absence.
 pub(crate) fn read_text_or_list<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     map: &mut A,
     name: &str,
@@ -35,12 +36,24 @@ pub(crate) fn read_text_or_list<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     null: Null,
 ) -> Result<(), A::Error> {
     let mut value = None;
-    read_by(TextOrList { limit, null, element: PhantomData }, map, name, extra, &mut value)?;
+    read_by(
+        TextOrList {
+            limit,
+            null,
+            element: PhantomData,
+        },
+        map,
+        name,
+        extra,
+        &mut value,
+    )?;
     // A member may come twice, and the last one counts.
     (*text, *list) = (None, Vec::new());
     match (value, null) {
         (Some(Value::Text(value)), _) => *text = Some(value),
-        (Some(Value::List(values)), _) if values.is_empty() => return keep(extra, name.to_owned(), "[]"),
+        (Some(Value::List(values)), _) if values.is_empty() => {
+            return keep(extra, name.to_owned(), "[]");
+        }
         (Some(Value::List(values)), _) => *list = values,
         (Some(Value::Null), Null::Kept) => return keep(extra, name.to_owned(), "null"),
         (Some(Value::Null), Null::IsAbsence) => {}
@@ -90,7 +103,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for TextOrList<'_, T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Value<T>, A::Error> {
-        List(self.limit, PhantomData).visit_seq(list).map(Value::List)
+        List(self.limit, PhantomData)
+            .visit_seq(list)
+            .map(Value::List)
     }
 }
 
@@ -103,12 +118,16 @@ pub(crate) fn write_text_or_list<M: SerializeMap, T: Serialize>(
     extra: &Extra,
     nulls: &[&str],
 ) -> Result<(), M::Error> {
-    let set = text.map(|_| name).or((!list.is_empty()).then_some(list_name));
+    let set = text
+        .map(|_| name)
+        .or((!list.is_empty()).then_some(list_name));
     if is_in(extra, name, set)? {
         return Ok(());
     }
     match (text, list) {
-        (Some(_), [_, ..]) if MODE.get() == Mode::Strict => map.serialize_entry(list_name, &SetToo(name)),
+        (Some(_), [_, ..]) if MODE.get() == Mode::Strict => {
+            map.serialize_entry(list_name, &SetToo(name))
+        }
         (_, [_, ..]) => map.serialize_entry(name, list),
         (Some(text), []) => map.serialize_entry(name, text),
         (None, []) if nulls.contains(&name) => map.serialize_entry(name, &()),
@@ -116,11 +135,15 @@ pub(crate) fn write_text_or_list<M: SerializeMap, T: Serialize>(
     }
 }
 
-/// Can't be written, since this field is set too: the error has the path of what should have been written.
+/// Can't be written, since this field is set too: the error has the path of what should have been
+/// written.
 struct SetToo(&'static str);
 
 impl Serialize for SetToo {
     fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        Err(S::Error::custom(format_args!("the field `{}` is set too: set only one of the two", self.0)))
+        Err(S::Error::custom(format_args!(
+            "the field `{}` is set too: set only one of the two",
+            self.0
+        )))
     }
 }

@@ -1,5 +1,5 @@
-//! Members that are one word of a set: enums of the contract. In an answer, another word is kept like every member of an
-//! unexpected type; in a request it is refused.
+//! Members that are one word of a set: enums of the contract. In an answer, another word is kept
+//! like every member of an unexpected type; in a request it is refused.
 
 use std::fmt;
 
@@ -48,7 +48,9 @@ impl Visitor<'_> for Among {
 
     fn visit_str<E: Error>(self, word: &str) -> Result<i32, E> {
         let known = self.0.iter().find(|(known, _)| *known == word);
-        known.map(|(_, number)| *number).ok_or_else(|| E::custom(format_args!("expected {}", listed(self.0))))
+        known
+            .map(|(_, number)| *number)
+            .ok_or_else(|| E::custom(format_args!("expected {}", listed(self.0))))
     }
 }
 
@@ -83,6 +85,9 @@ impl Serialize for Word {
 
 /// The words for a number that the enum doesn't have.
 pub(crate) fn unknown(number: i32, words: Words) -> String {
-    let known: Vec<_> = words.iter().map(|(word, number)| format!("{number} ({word})")).collect();
+    let known: Vec<_> = words
+        .iter()
+        .map(|(word, number)| format!("{number} ({word})"))
+        .collect();
     format!("no such value: {number}; there are {}", known.join(", "))
 }

@@ -31,7 +31,8 @@ impl<T: Object> Serialize for WithNulls<'_, T> {
     }
 }
 
-/// Writes a member that is always there. It counts as set if it is not what protobuf gives a field that isn't.
+/// Writes a member that is always there. It counts as set if it is not what protobuf gives a field
+/// that isn't.
 pub(crate) fn write_plain<M: SerializeMap>(
     map: &mut M,
     name: &'static str,
@@ -39,7 +40,11 @@ pub(crate) fn write_plain<M: SerializeMap>(
     is_set: bool,
     value: &(impl Serialize + ?Sized),
 ) -> Result<(), M::Error> {
-    if is_in(extra, name, is_set.then_some(name))? { Ok(()) } else { map.serialize_entry(name, value) }
+    if is_in(extra, name, is_set.then_some(name))? {
+        Ok(())
+    } else {
+        map.serialize_entry(name, value)
+    }
 }
 
 /// Writes a member that is left out when unset, or null if it is among `nulls`.
@@ -72,14 +77,22 @@ pub(crate) fn write_or_null<M: SerializeMap>(
     write_optional(map, name, value, extra, nulls)
 }
 
-/// Whether `extra` has this member: then it is written from there. In a request, no field must be `set` for it too.
-pub(super) fn is_in<E: serde::ser::Error>(extra: &Extra, name: &str, set: Option<&str>) -> Result<bool, E> {
+/// Whether `extra` has this member: then it is written from there. In a request, no field must be
+/// `set` for it too.
+pub(super) fn is_in<E: serde::ser::Error>(
+    extra: &Extra,
+    name: &str,
+    set: Option<&str>,
+) -> Result<bool, E> {
     if extra.is_empty() || !extra.contains_key(name) {
         return Ok(false);
     }
     NAMES_A_FIELD.set(true);
     if let Some(set) = set.filter(|_| MODE.get() == Mode::Strict) {
-        return Err(E::custom(in_extra(name, format_args!("the field `{set}` is set too: set only one of the two"))));
+        return Err(E::custom(in_extra(
+            name,
+            format_args!("the field `{set}` is set too: set only one of the two"),
+        )));
     }
     Ok(true)
 }

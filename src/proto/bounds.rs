@@ -1,27 +1,33 @@
-//! What decoding a message may take, in memory: the same for both codecs, and enforced while they decode.
+//! What decoding a message may take, in memory: the same for both codecs, and enforced while they
+//! decode.
 //!
-//! Text takes what it takes on the wire, so it needs no bound but that of the body. What multiplies is structure: an empty
-//! message is two bytes of protobuf or three of JSON, and hundreds in memory. So lists have limits by name, which
-//! `build/list_limits.rs` keeps, and all structure of one document together has a budget.
+//! Text takes what it takes on the wire, so it needs no bound but that of the body. What multiplies
+//! is structure: an empty message is two bytes of protobuf or three of JSON, and hundreds in
+//! memory. So lists have limits by name, which `build/list_limits.rs` keeps, and all structure of
+//! one document together has a budget.
 
 use std::fmt;
 
-/// How many times the bytes of a document its structure may take in memory. With its text, that makes 8.
+/// How many times the bytes of a document its structure may take in memory. With its text, that
+/// makes 8.
 const STRUCTURE_TIMES: usize = 7;
 
-/// What the structure of any document may take, in bytes, however short the document is: as many short messages as there may
-/// be take less.
+/// What the structure of any document may take, in bytes, however short the document is: as many
+/// short messages as there may be take less.
 const STRUCTURE_BYTES_MIN: usize = 8 * 1024 * 1024;
 
 /// What the structure of one document may take, in bytes, however long the document is.
 pub const STRUCTURE_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// How deep JSON text may be nested where the contract has no type for it: engines read it with parsers that recurse.
+/// How deep JSON text may be nested where the contract has no type for it: engines read it with
+/// parsers that recurse.
 pub const DEPTH_MAX: usize = 128;
 
 /// What the structure of a document of this length may take in memory, in bytes.
 pub(crate) fn structure_bytes_max(document_bytes: usize) -> usize {
-    document_bytes.saturating_mul(STRUCTURE_TIMES).clamp(STRUCTURE_BYTES_MIN, STRUCTURE_BYTES_MAX)
+    document_bytes
+        .saturating_mul(STRUCTURE_TIMES)
+        .clamp(STRUCTURE_BYTES_MIN, STRUCTURE_BYTES_MAX)
 }
 
 /// How long a list may be.
@@ -52,9 +58,13 @@ impl fmt::Display for TooLarge {
             Self::List(Limit { max, of }) => write!(f, "at most {max} {of}; send fewer"),
             Self::Structure(bytes) => write!(
                 f,
-                "at most {bytes} bytes of memory for the objects and lists in a body of this length; send fewer of them"
+                "at most {bytes} bytes of memory for the objects and lists in a body of this \
+                 length; send fewer of them"
             ),
-            Self::Depth => write!(f, "at most {DEPTH_MAX} levels of lists and objects within each other; send fewer"),
+            Self::Depth => write!(
+                f,
+                "at most {DEPTH_MAX} levels of lists and objects within each other; send fewer"
+            ),
             Self::Repeated(max) => write!(f, "at most {max} times in one message; send it once"),
         }
     }
@@ -126,5 +136,8 @@ pub const fn entry<V>() -> Entry {
     const CAPACITY: usize = 11;
     const NODE_BYTES: usize = 16;
     let pair = size_of::<String>() + size_of::<V>();
-    Entry { first: NODE_BYTES + CAPACITY * pair, next: 2 * pair + NODE_BYTES }
+    Entry {
+        first: NODE_BYTES + CAPACITY * pair,
+        next: 2 * pair + NODE_BYTES,
+    }
 }

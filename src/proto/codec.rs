@@ -1,5 +1,5 @@
-//! Protobuf as tonic's codec: prost's, but for what decoding may take. A message is looked at before it is decoded, since
-//! prost decodes lists of any length.
+//! Protobuf as tonic's codec: prost's, but for what decoding may take. A message is looked at
+//! before it is decoded, since prost decodes lists of any length.
 
 use std::marker::PhantomData;
 
@@ -61,8 +61,8 @@ impl<U: Message + Default + Bounded> Decoder for BoundedDecoder<U> {
 /// Decodes a message.
 ///
 /// # Errors
-/// Invalid, with the field's path, for what is too large. What is no protobuf is tonic's own error, which the server
-/// explains.
+/// Invalid, with the field's path, for what is too large. What is no protobuf is tonic's own error,
+/// which the server explains.
 pub fn decode<M: Message + Default + Bounded>(encoded: &[u8]) -> Result<M, Status> {
     walk::check(M::SHAPE, encoded).map_err(|problem| match problem.path.as_str() {
         "" => Error::invalid("request", problem.what),

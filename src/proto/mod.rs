@@ -1,5 +1,6 @@
-//! The contract as Rust: messages, services, their JSON codec, the descriptor set and the OpenAPI document, all written by
-//! `build.rs` from `proto/`. And what decoding a message may take: [`bounds`] for both codecs, [`codec`] for protobuf.
+//! The contract as Rust: messages, services, their JSON codec, the descriptor set and the OpenAPI
+//! document, all written by `build.rs` from `proto/`. And what decoding a message may take:
+//! [`bounds`] for both codecs, [`codec`] for protobuf.
 
 pub mod bounds;
 pub mod codec;
@@ -7,9 +8,22 @@ mod walk;
 
 /// The messages and services of `featherwire.v1`.
 pub mod v1 {
-    #![allow(clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::indexing_slicing, reason = "generated")]
-    #![allow(unused_variables, reason = "generated: not every message has members that can be null")]
-    #![allow(missing_docs, rustdoc::all, reason = "generated; the contract's comments are written for protobuf")]
+    #![allow(
+        clippy::all,
+        clippy::pedantic,
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "generated"
+    )]
+    #![allow(
+        unused_variables,
+        reason = "generated: not every message has members that can be null"
+    )]
+    #![allow(
+        missing_docs,
+        rustdoc::all,
+        reason = "generated; the contract's comments are written for protobuf"
+    )]
 
     use crate::json;
 
@@ -18,7 +32,8 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/bounds.rs"));
 }
 
-/// Every file of the contract, source comments and options included, as an encoded `FileDescriptorSet`.
+/// Every file of the contract, source comments and options included, as an encoded
+/// `FileDescriptorSet`.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
 
 /// What the contract says of the REST door, as an OpenAPI 3.1 document in JSON.

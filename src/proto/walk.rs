@@ -1,14 +1,15 @@
-//! A look at an encoded message before it is decoded: whether its lists are within their limits, and what its structure
-//! will take in memory. Nothing is copied, and nothing is decoded.
+//! A look at an encoded message before it is decoded: whether its lists are within their limits,
+//! and what its structure will take in memory. Nothing is copied, and nothing is decoded.
 //!
-//! What isn't valid protobuf ends the look: prost, which decodes from the same beginning, stops there too.
+//! What isn't valid protobuf ends the look: prost, which decodes from the same beginning, stops
+//! there too.
 
 use std::fmt::Write;
 
 use super::bounds::{FIELDS_MAX, Field, Kind, Shape, TooLarge, structure_bytes_max};
 
-/// How often a field that can't be repeated may come within one message: protobuf merges what comes, and nobody sends it
-/// twice.
+/// How often a field that can't be repeated may come within one message: protobuf merges what
+/// comes, and nobody sends it twice.
 const MERGED_MAX: usize = 16;
 
 /// How deep groups may be nested, which the contract has none of: as deep as prost skips them.
@@ -80,20 +81,34 @@ impl Walk {
     }
 
     /// One message, which may have come in several pieces: protobuf merges them.
-    fn message(&mut self, shape: &'static Shape, pieces: &[&[u8]], place: &Place<'_>) -> Result<(), Problem> {
+    fn message(
+        &mut self,
+        shape: &'static Shape,
+        pieces: &[&[u8]],
+        place: &Place<'_>,
+    ) -> Result<(), Problem> {
         let mut counts = [0_usize; FIELDS_MAX];
         let mut singles: Vec<(&'static Field, &[u8])> = Vec::new();
         for piece in pieces {
             let mut rest = *piece;
             while let Some((number, value)) = next(&mut rest) {
-                let found = shape.fields.iter().zip(&mut counts).find(|(field, _)| field.number == number);
-                let Some((field, count)) = found else { continue };
+                let found = shape
+                    .fields
+                    .iter()
+                    .zip(&mut counts)
+                    .find(|(field, _)| field.number == number);
+                let Some((field, count)) = found else {
+                    continue;
+                };
                 let within = Place::Field(place, field.name);
                 let Some(limit) = field.limit else {
                     let Value::Bytes(bytes) = value else { continue };
                     *count += 1;
                     if *count == 1
-                        && let Kind::Message { shape, is_boxed: true } = field.kind
+                        && let Kind::Message {
+                            shape,
+                            is_boxed: true,
+                        } = field.kind
                     {
                         self.charge(shape.bytes, &within)?;
                     }
@@ -118,7 +133,9 @@ impl Walk {
                         self.charge(if before == 0 { entry.first } else { entry.next }, &within)?;
                     }
                     (Kind::Varints(size), _) => self.charge(added.saturating_mul(size), &within)?,
-                    (Kind::Doubles, _) => self.charge(added.saturating_mul(size_of::<f64>()), &within)?,
+                    (Kind::Doubles, _) => {
+                        self.charge(added.saturating_mul(size_of::<f64>()), &within)?
+                    }
                     (Kind::Text, _) => self.charge(size_of::<String>(), &within)?,
                     // Of a wrong wire type, which ends the decoding.
                     (Kind::Message { .. }, _) => {}
@@ -126,9 +143,13 @@ impl Walk {
             }
         }
         for field in shape.fields {
-            let Kind::Message { shape, .. } = field.kind else { continue };
-            let mut of_field =
-                singles.iter().filter(|(other, _)| other.number == field.number).map(|(_, piece)| *piece);
+            let Kind::Message { shape, .. } = field.kind else {
+                continue;
+            };
+            let mut of_field = singles
+                .iter()
+                .filter(|(other, _)| other.number == field.number)
+                .map(|(_, piece)| *piece);
             let within = Place::Field(place, field.name);
             match (of_field.next(), of_field.next()) {
                 (None, _) => {}
@@ -147,7 +168,9 @@ impl Walk {
 fn elements(kind: Kind, value: &Value<'_>) -> usize {
     match (kind, value) {
         // Each ends with a byte below 0x80.
-        (Kind::Varints(_), Value::Bytes(packed)) => packed.iter().filter(|byte| **byte < 0x80).count(),
+        (Kind::Varints(_), Value::Bytes(packed)) => {
+            packed.iter().filter(|byte| **byte < 0x80).count()
+        }
         (Kind::Doubles, Value::Bytes(packed)) => packed.len() / size_of::<f64>(),
         _ => 1,
     }
@@ -237,7 +260,10 @@ mod tests {
     use super::*;
     use crate::proto::{
         bounds::Bounded,
-        v1::{ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest, FunctionCall, TokenList},
+        v1::{
+            ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest, FunctionCall,
+            TokenList,
+        },
     };
 
     fn field(number: u32, value: &[u8]) -> Vec<u8> {
@@ -249,7 +275,9 @@ mod tests {
     }
 
     fn problem<M: Bounded>(encoded: &[u8]) -> Option<String> {
-        check(M::SHAPE, encoded).err().map(|problem| format!("{}: {}", problem.path, problem.what))
+        check(M::SHAPE, encoded)
+            .err()
+            .map(|problem| format!("{}: {}", problem.path, problem.what))
     }
 
     fn is_list_of<M: Bounded>(encoded: &[u8], told: &str) {
@@ -260,17 +288,31 @@ mod tests {
     #[test]
     fn a_list_is_counted_however_it_is_written() {
         let parts = field(2, &field(14, b"").repeat(8193));
-        is_list_of::<CreateChatCompletionRequest>(&parts, "messages[0].content_parts: at most 8192 parts");
+        is_list_of::<CreateChatCompletionRequest>(
+            &parts,
+            "messages[0].content_parts: at most 8192 parts",
+        );
         let texts = field(1, b"").repeat(32_769);
         let twice = [field(3, &texts), field(3, &texts)].concat();
         is_list_of::<CreateCompletionRequest>(&twice, "prompt_strings.values: at most 65536 texts");
-        assert!(CreateCompletionRequest::decode(&*twice).is_ok(), "prost adds the pieces up");
+        assert!(
+            CreateCompletionRequest::decode(&*twice).is_ok(),
+            "prost adds the pieces up"
+        );
         let packed = field(1, &[1_u8; 4_194_305]);
         is_list_of::<TokenList>(&packed, "values: at most 4194304 token ids");
-        is_list_of::<TokenList>(&[8, 1].repeat(4_194_305), "values: at most 4194304 token ids");
+        is_list_of::<TokenList>(
+            &[8, 1].repeat(4_194_305),
+            "values: at most 4194304 token ids",
+        );
         let prompts = field(3, &field(1, b"").repeat(65_537));
-        is_list_of::<CreateCompletionRequest>(&prompts, "prompt_strings.values: at most 65536 texts");
-        let extras: Vec<u8> = (0..1025).flat_map(|number: u32| field(100, &field(1, &number.to_be_bytes()))).collect();
+        is_list_of::<CreateCompletionRequest>(
+            &prompts,
+            "prompt_strings.values: at most 65536 texts",
+        );
+        let extras: Vec<u8> = (0..1025)
+            .flat_map(|number: u32| field(100, &field(1, &number.to_be_bytes())))
+            .collect();
         is_list_of::<FunctionCall>(&extras, "extra: at most 1024 members without a field");
     }
 
@@ -280,7 +322,11 @@ mod tests {
         let message = field(2, &field(100, b""));
         is_list_of::<CreateChatCompletionRequest>(&message.repeat(16_384), "messages[");
         let text = field(2, &field(2, &[b'x'; 4096]));
-        assert_eq!(problem::<CreateChatCompletionRequest>(&text.repeat(16_384)), None, "text is as long as it is");
+        assert_eq!(
+            problem::<CreateChatCompletionRequest>(&text.repeat(16_384)),
+            None,
+            "text is as long as it is"
+        );
     }
 
     #[test]
@@ -288,7 +334,10 @@ mod tests {
         let audio = field(11, &[0x08, 0x01]);
         assert_eq!(problem::<ChatMessage>(&audio.repeat(MERGED_MAX)), None);
         let told = "audio: at most 16 times in one message; send it once";
-        assert_eq!(problem::<ChatMessage>(&audio.repeat(MERGED_MAX + 1)).as_deref(), Some(told));
+        assert_eq!(
+            problem::<ChatMessage>(&audio.repeat(MERGED_MAX + 1)).as_deref(),
+            Some(told)
+        );
     }
 
     #[test]
@@ -301,9 +350,22 @@ mod tests {
             assert!(CreateChatCompletionRequest::decode(before).is_ok());
             is_list_of::<CreateChatCompletionRequest>(&encoded, "tools: at most 2048 tools");
         }
-        for broken in [&[0x12, 0x05, 0x00][..], &[0xff; 11], &[0x9b, 0x06], &[0x07], &[0x12]] {
-            assert!(CreateChatCompletionRequest::decode(broken).is_err(), "{broken:?}");
-            assert_eq!(problem::<CreateChatCompletionRequest>(broken), None, "{broken:?}");
+        for broken in [
+            &[0x12, 0x05, 0x00][..],
+            &[0xff; 11],
+            &[0x9b, 0x06],
+            &[0x07],
+            &[0x12],
+        ] {
+            assert!(
+                CreateChatCompletionRequest::decode(broken).is_err(),
+                "{broken:?}"
+            );
+            assert_eq!(
+                problem::<CreateChatCompletionRequest>(broken),
+                None,
+                "{broken:?}"
+            );
             let encoded = [&tools, broken].concat();
             is_list_of::<CreateChatCompletionRequest>(&encoded, "tools: at most 2048 tools");
         }
@@ -320,6 +382,12 @@ mod tests {
             size_of::<Tool>(),
             size_of::<ToolCall>(),
         ];
-        assert!(sizes.into_iter().zip([280, 264, 400, 136, 176, 176]).all(|(size, max)| size <= max), "{sizes:?}");
+        assert!(
+            sizes
+                .into_iter()
+                .zip([280, 264, 400, 136, 176, 176])
+                .all(|(size, max)| size <= max),
+            "{sizes:?}"
+        );
     }
 }

@@ -9,7 +9,10 @@ use crate::{error::Error, service::Call};
 /// The account's plan.
 pub async fn plan(State((services, _)): State<Inside>, head: Parts) -> Response {
     let response = async {
-        let reply = services.account.plan(Call::new(&head.headers, &head.extensions)?).await?;
+        let reply = services
+            .account
+            .plan(Call::new(&head.headers, &head.extensions)?)
+            .await?;
         Ok(answer(reply))
     };
     response.await.unwrap_or_else(Error::into_response)
@@ -18,7 +21,10 @@ pub async fn plan(State((services, _)): State<Inside>, head: Parts) -> Response 
 /// Who uses the account's units right now.
 pub async fn concurrency(State((services, _)): State<Inside>, head: Parts) -> Response {
     let response = async {
-        let reply = services.account.concurrency(Call::new(&head.headers, &head.extensions)?).await?;
+        let reply = services
+            .account
+            .concurrency(Call::new(&head.headers, &head.extensions)?)
+            .await?;
         Ok(answer(reply))
     };
     response.await.unwrap_or_else(Error::into_response)
@@ -27,7 +33,10 @@ pub async fn concurrency(State((services, _)): State<Inside>, head: Parts) -> Re
 /// The same, now and whenever the upstream says so anew, as server-sent events.
 pub async fn watch(State((services, _)): State<Inside>, head: Parts) -> Response {
     match Call::new(&head.headers, &head.extensions) {
-        Ok(call) => stream::respond(sse::Events::new(services.account.watch(call)), HeaderMap::new()),
+        Ok(call) => stream::respond(
+            sse::Events::new(services.account.watch(call)),
+            HeaderMap::new(),
+        ),
         Err(error) => error.into_response(),
     }
 }

@@ -1,5 +1,5 @@
-//! `GET /openapi.json`, and `GET /docs`: the page that shows it and tries requests, all of it from this binary. Open to
-//! all, since they tell what this program is and nothing of whom it serves.
+//! `GET /openapi.json`, and `GET /docs`: the page that shows it and tries requests, all of it from
+//! this binary. Open to all, since they tell what this program is and nothing of whom it serves.
 
 use std::hash::Hasher;
 
@@ -13,24 +13,50 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::wrong_method;
 use crate::proto::OPENAPI;
 
-/// The page may load and ask this origin only. Its style sheet has images of its own, and it sets styles on elements.
-const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; \
-                      style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The page may load and ask this origin only. Its style sheet has images of its own, and it sets
+/// styles on elements.
+const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src \
+                      'self'; style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action \
+                      'none'; frame-ancestors 'none'";
 
 /// The document and the page.
 pub fn routes() -> Router {
     let json = File::plain("application/json", OPENAPI.as_bytes());
-    let page = File::plain("text/html; charset=utf-8", include_bytes!("docs/index.html"));
-    let script = File::plain("text/javascript; charset=utf-8", include_bytes!("docs/page.js"));
+    let page = File::plain(
+        "text/html; charset=utf-8",
+        include_bytes!("docs/index.html"),
+    );
+    let script = File::plain(
+        "text/javascript; charset=utf-8",
+        include_bytes!("docs/page.js"),
+    );
     let bundle = include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js.gz"));
     let bundle = File::gzip("text/javascript; charset=utf-8", bundle);
-    let style = File::gzip("text/css; charset=utf-8", include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz")));
+    let style = File::gzip(
+        "text/css; charset=utf-8",
+        include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz")),
+    );
     Router::new()
-        .route("/openapi.json", get(async move |headers: HeaderMap| json.answer(&headers)))
-        .route("/docs", get(async move |headers: HeaderMap| page.answer(&headers)))
-        .route("/docs/page.js", get(async move |headers: HeaderMap| script.answer(&headers)))
-        .route("/docs/swagger-ui-bundle.js", get(async move |headers: HeaderMap| bundle.answer(&headers)))
-        .route("/docs/swagger-ui.css", get(async move |headers: HeaderMap| style.answer(&headers)))
+        .route(
+            "/openapi.json",
+            get(async move |headers: HeaderMap| json.answer(&headers)),
+        )
+        .route(
+            "/docs",
+            get(async move |headers: HeaderMap| page.answer(&headers)),
+        )
+        .route(
+            "/docs/page.js",
+            get(async move |headers: HeaderMap| script.answer(&headers)),
+        )
+        .route(
+            "/docs/swagger-ui-bundle.js",
+            get(async move |headers: HeaderMap| bundle.answer(&headers)),
+        )
+        .route(
+            "/docs/swagger-ui.css",
+            get(async move |headers: HeaderMap| style.answer(&headers)),
+        )
         .method_not_allowed_fallback(wrong_method)
 }
 
@@ -38,7 +64,8 @@ pub fn routes() -> Router {
 #[derive(Clone)]
 struct File {
     media_type: &'static str,
-    /// Already compressed. Browsers all take gzip, and nobody else asks for what a page consists of.
+    /// Already compressed. Browsers all take gzip, and nobody else asks for what a page consists
+    /// of.
     is_gzip: bool,
     bytes: &'static [u8],
     tag: String,
@@ -48,11 +75,19 @@ impl File {
     fn plain(media_type: &'static str, bytes: &'static [u8]) -> Self {
         let mut hasher = std::hash::DefaultHasher::new();
         hasher.write(bytes);
-        Self { media_type, is_gzip: false, bytes, tag: format!("\"{:016x}\"", hasher.finish()) }
+        Self {
+            media_type,
+            is_gzip: false,
+            bytes,
+            tag: format!("\"{:016x}\"", hasher.finish()),
+        }
     }
 
     fn gzip(media_type: &'static str, bytes: &'static [u8]) -> Self {
-        Self { is_gzip: true, ..Self::plain(media_type, bytes) }
+        Self {
+            is_gzip: true,
+            ..Self::plain(media_type, bytes)
+        }
     }
 
     fn answer(&self, headers: &HeaderMap) -> Response {
@@ -60,25 +95,46 @@ impl File {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             let mut response = self.bytes.into_response();
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
+            response.headers_mut().insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static(self.media_type),
+            );
             if self.is_gzip {
-                response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
             response
         };
         let headers = response.headers_mut();
-        // Another version of the gateway has other files under the same names, so a browser asks each time.
+        // Another version of the gateway has other files under the same names, so a browser asks
+        // each time.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.extend(HeaderValue::from_str(&self.tag).map(|tag| (header::ETAG, tag)));
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(POLICY),
+        );
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        headers.insert(
+            header::REFERRER_POLICY,
+            HeaderValue::from_static("no-referrer"),
+        );
         response
     }
 
     /// Whether the caller has this very file already.
     fn is_known(&self, headers: &HeaderMap) -> bool {
-        let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|tags| tags.to_str().ok());
-        known.flat_map(|tags| tags.split(',')).map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == self.tag)
+        let known = headers
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .filter_map(|tags| tags.to_str().ok());
+        known
+            .flat_map(|tags| tags.split(','))
+            .map(|tag| tag.trim().trim_start_matches("W/"))
+            .any(|tag| tag == self.tag)
     }
 }

@@ -18,10 +18,13 @@ pub fn routes() -> Router {
         .method_not_allowed_fallback(wrong_method)
 }
 
-/// People are led to the page, and programs are told where things are. The address is relative, so that it is right behind
-/// a proxy that puts a path before ours.
+/// People are led to the page, and programs are told where things are. The address is relative, so
+/// that it is right behind a proxy that puts a path before ours.
 async fn root(headers: HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
     let mut response = if accept.contains("text/html") {
         moved("docs")
     } else {
@@ -32,16 +35,24 @@ async fn root(headers: HeaderMap) -> Response {
             "docs": "/docs",
             "openapi": "/openapi.json",
         });
-        super::respond(told.to_string().into(), "application/json", HeaderMap::new())
+        super::respond(
+            told.to_string().into(),
+            "application/json",
+            HeaderMap::new(),
+        )
     };
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("accept"));
     response
 }
 
 fn moved(to: &'static str) -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static(to));
+    response
+        .headers_mut()
+        .insert(header::LOCATION, HeaderValue::from_static(to));
     response
 }
 
@@ -49,6 +60,7 @@ fn moved(to: &'static str) -> Response {
 const ICON: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M2 14 6 9C5 4 10 1 14 2c1 4-2 9-7 8z" fill="#4a6fa5"/></svg>"##;
 
 async fn icon() -> Response {
-    let headers = HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static(ICON_AGE))]);
+    let headers =
+        HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static(ICON_AGE))]);
     super::respond(ICON.into(), "image/svg+xml", headers)
 }

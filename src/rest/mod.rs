@@ -1,5 +1,5 @@
-//! The OpenAI door: JSON in, the same service method as gRPC, JSON or server-sent events out. It knows the services
-//! and the codec, and nothing of the upstream's client.
+//! The OpenAI door: JSON in, the same service method as gRPC, JSON or server-sent events out. It
+//! knows the services and the codec, and nothing of the upstream's client.
 
 use std::sync::Arc;
 
@@ -37,8 +37,8 @@ mod unknown;
 pub use unknown::unknown_path;
 use unknown::wrong_method;
 
-/// Every path of this door and its methods. Tests hold the router, the contract's `google.api.http` and the OpenAPI
-/// document to it.
+/// Every path of this door and its methods. Tests hold the router, the contract's `google.api.http`
+/// and the OpenAPI document to it.
 pub const ROUTES: [(Method, &str); 12] = [
     (Method::POST, "/v1/chat/completions"),
     (Method::POST, "/v1/chat/completions:stream"),
@@ -58,7 +58,10 @@ pub const ROUTES: [(Method, &str); 12] = [
 pub fn routes(services: Services, request_bytes_max: usize) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(completions::chat))
-        .route("/v1/chat/completions:stream", post(completions::stream_chat))
+        .route(
+            "/v1/chat/completions:stream",
+            post(completions::stream_chat),
+        )
         .route("/v1/completions", post(completions::text))
         .route("/v1/completions:stream", post(completions::stream_text))
         .route("/v1/embeddings", post(embeddings::create))
@@ -83,7 +86,9 @@ type Inside = (Arc<Services>, body::Limit);
 fn answer<M: Serialize + prost::Message>(answered: impl Into<Answered<M>>) -> Response {
     let Answered { answer, headers } = answered.into();
     let mut body = Vec::with_capacity(1024);
-    if let Err(problem) = aside::here(answer.encoded_len(), || json::encode_answer(&answer, &mut body)) {
+    if let Err(problem) = aside::here(answer.encoded_len(), || {
+        json::encode_answer(&answer, &mut body)
+    }) {
         return Error::internal(problem).into_response();
     }
     respond(body.into(), "application/json", headers)
@@ -93,6 +98,8 @@ fn answer<M: Serialize + prost::Message>(answered: impl Into<Answered<M>>) -> Re
 fn respond(body: Body, media_type: &'static str, headers: HeaderMap) -> Response {
     let mut response = Response::new(body);
     *response.headers_mut() = headers;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }

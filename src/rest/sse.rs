@@ -1,5 +1,6 @@
-//! A streamed answer as server-sent events, in OpenAI's manner: `data: {chunk}` for each, then `data: [DONE]`; or,
-//! when it fails, `data: {"error":{…}}` and no `[DONE]`. Through silences it sends comments.
+//! A streamed answer as server-sent events, in OpenAI's manner: `data: {chunk}` for each, then
+//! `data: [DONE]`; or, when it fails, `data: {"error":{…}}` and no `[DONE]`. Through silences it
+//! sends comments.
 
 use std::{
     convert::Infallible,
@@ -29,7 +30,8 @@ const FRAME_BYTES: usize = 16 * 1024;
 /// What one chunk usually takes, so that a frame of one chunk is one allocation.
 const CHUNK_BYTES: usize = 512;
 
-/// After so much silence a comment is sent, which says nothing: proxies cut connections that are silent for a minute or so.
+/// After so much silence a comment is sent, which says nothing: proxies cut connections that are
+/// silent for a minute or so.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 const KEEPALIVE: &[u8] = b": waiting for the model\n\n";
@@ -58,16 +60,24 @@ impl<S> Events<S> {
     }
 
     /// The body of an answer that has let its caller wait for too long already: it speaks at once.
-    pub fn opening(opening: BoxFuture<'static, Result<Answered<S>>>, place: admission::Place) -> Self {
+    pub fn opening(
+        opening: BoxFuture<'static, Result<Answered<S>>>,
+        place: admission::Place,
+    ) -> Self {
         let now = Instant::now();
-        Self::after(State::Opening(opening, place), now.checked_sub(KEEPALIVE_INTERVAL).unwrap_or(now))
+        Self::after(
+            State::Opening(opening, place),
+            now.checked_sub(KEEPALIVE_INTERVAL).unwrap_or(now),
+        )
     }
 
     /// A comment that says what is waited for.
     fn keepalive(&self) -> Bytes {
         match &self.answer {
             State::Opening(_, place) => match place.ahead() {
-                Some(ahead) => format!(": waiting for concurrency units, about {ahead} ahead\n\n").into(),
+                Some(ahead) => {
+                    format!(": waiting for concurrency units, about {ahead} ahead\n\n").into()
+                }
                 None => Bytes::from_static(KEEPALIVE),
             },
             _ => Bytes::from_static(KEEPALIVE),
@@ -75,7 +85,11 @@ impl<S> Events<S> {
     }
 
     fn after(answer: State<S>, spoke_at: Instant) -> Self {
-        Self { answer, alarm: Box::pin(sleep_until(spoke_at + KEEPALIVE_INTERVAL)), spoke_at }
+        Self {
+            answer,
+            alarm: Box::pin(sleep_until(spoke_at + KEEPALIVE_INTERVAL)),
+            spoke_at,
+        }
     }
 
     /// Completes when there has been silence for the interval.
@@ -100,7 +114,10 @@ where
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
         let mut out = Vec::new();
         while out.len() < FRAME_BYTES {
@@ -120,7 +137,9 @@ where
             let chunk = match item {
                 Poll::Pending if out.is_empty() => {
                     ready!(this.poll_silence(context));
-                    this.alarm.as_mut().reset(this.spoke_at + KEEPALIVE_INTERVAL);
+                    this.alarm
+                        .as_mut()
+                        .reset(this.spoke_at + KEEPALIVE_INTERVAL);
                     return Poll::Ready(Some(Ok(Frame::data(this.keepalive()))));
                 }
                 Poll::Pending => break,
@@ -178,17 +197,22 @@ fn write(message: &impl Serialize, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Makes one line of JSON. An upstream's event may have several, and JSON text of it is passed on as it is; a line break
-/// would end the event here. In JSON a line break is never part of a string, so a space says the same.
+/// Makes one line of JSON. An upstream's event may have several, and JSON text of it is passed on
+/// as it is; a line break would end the event here. In JSON a line break is never part of a string,
+/// so a space says the same.
 fn one_line(json: &mut [u8]) {
     if memchr::memchr2(b'\n', b'\r', json).is_some() {
-        json.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+        json.iter_mut()
+            .filter(|byte| matches!(byte, b'\n' | b'\r'))
+            .for_each(|byte| *byte = b' ');
     }
 }
 
 impl<S> fmt::Debug for Events<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events").field("spoke_at", &self.spoke_at).finish_non_exhaustive()
+        f.debug_struct("Events")
+            .field("spoke_at", &self.spoke_at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -204,17 +228,33 @@ mod tests {
         let mut body = Events::new(tokio_stream::wrappers::ReceiverStream::new(receive));
         let begun = Instant::now();
         for comments in 1..=3 {
-            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), KEEPALIVE);
+            assert_eq!(
+                body.frame().await.unwrap().unwrap().into_data().unwrap(),
+                KEEPALIVE
+            );
             assert_eq!(begun.elapsed(), KEEPALIVE_INTERVAL * comments);
         }
         tokio::time::advance(KEEPALIVE_INTERVAL / 2).await;
         send.send(Ok(7)).await.unwrap();
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: 7\n\n");
+        assert_eq!(
+            body.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "data: 7\n\n"
+        );
         let spoke_at = Instant::now();
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), KEEPALIVE);
-        assert_eq!(spoke_at.elapsed(), KEEPALIVE_INTERVAL, "counted from when something was said last");
+        assert_eq!(
+            body.frame().await.unwrap().unwrap().into_data().unwrap(),
+            KEEPALIVE
+        );
+        assert_eq!(
+            spoke_at.elapsed(),
+            KEEPALIVE_INTERVAL,
+            "counted from when something was said last"
+        );
         drop(send);
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: [DONE]\n\n");
+        assert_eq!(
+            body.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "data: [DONE]\n\n"
+        );
         assert!(body.frame().await.is_none());
     }
 }

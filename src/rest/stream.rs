@@ -1,8 +1,9 @@
 //! A streamed answer's response: its head, and when it goes out.
 //!
-//! The status line tells how a call began, so it waits for the first piece of the answer, or for the error there is
-//! instead. But not for long: proxies cut what is silent. After [`HEAD_WAIT`] the head goes out as a success all the same,
-//! comments follow while the wait goes on, and an error, if one comes, is an event like any other.
+//! The status line tells how a call began, so it waits for the first piece of the answer, or for
+//! the error there is instead. But not for long: proxies cut what is silent. After [`HEAD_WAIT`]
+//! the head goes out as a success all the same, comments follow while the wait goes on, and an
+//! error, if one comes, is an event like any other.
 
 use axum::{body::Body, response::Response};
 use futures_util::{FutureExt, Stream};
@@ -15,7 +16,8 @@ use crate::{admission, error::Result, service::Answered};
 /// How long the status line waits for the first piece of the answer.
 const HEAD_WAIT: std::time::Duration = sse::KEEPALIVE_INTERVAL;
 
-/// The response of an answer that is about to begin. `place` is where it waits for units, if it does.
+/// The response of an answer that is about to begin. `place` is where it waits for units, if it
+/// does.
 pub async fn begin<S, M>(
     opening: impl Future<Output = Result<Answered<S>>> + Send + 'static,
     place: admission::Place,
@@ -40,8 +42,12 @@ where
 {
     let mut response = super::respond(Body::new(events), "text/event-stream", headers);
     // Proxies that buffer would turn a stream into one late answer.
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
@@ -67,8 +73,12 @@ mod tests {
     }
 
     fn one() -> Answered<Numbers> {
-        let headers = HeaderMap::from_iter([("x-one".parse().unwrap(), HeaderValue::from_static("1"))]);
-        Answered { answer: stream::iter([Ok(7)]).boxed(), headers }
+        let headers =
+            HeaderMap::from_iter([("x-one".parse().unwrap(), HeaderValue::from_static("1"))]);
+        Answered {
+            answer: stream::iter([Ok(7)]).boxed(),
+            headers,
+        }
     }
 
     fn full() -> Error {
@@ -76,15 +86,31 @@ mod tests {
     }
 
     async fn text(response: Response) -> String {
-        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+        String::from_utf8(
+            response
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes()
+                .to_vec(),
+        )
+        .unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_status_line_waits_for_how_the_answer_begins() {
-        let response = begin(after(HEAD_WAIT / 2, Err(full())), admission::Place::default()).await;
+        let response = begin(
+            after(HEAD_WAIT / 2, Err(full())),
+            admission::Place::default(),
+        )
+        .await;
         assert_eq!(response.status(), 429);
         let response = begin(after(HEAD_WAIT / 2, Ok(one())), admission::Place::default()).await;
-        assert_eq!((response.status().as_u16(), &response.headers()["x-one"]), (200, &HeaderValue::from_static("1")));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["x-one"]),
+            (200, &HeaderValue::from_static("1"))
+        );
         assert_eq!(text(response).await, "data: 7\n\ndata: [DONE]\n\n");
     }
 
@@ -92,13 +118,29 @@ mod tests {
     async fn but_not_for_long_and_the_rest_is_told_in_the_stream() {
         const WAITING: &str = ": waiting for the model\n\n";
         let begun = Instant::now();
-        let response = begin(after(HEAD_WAIT * 5 / 2, Ok(one())), admission::Place::default()).await;
-        assert_eq!((begun.elapsed(), response.status().as_u16()), (HEAD_WAIT, 200));
-        assert_eq!(text(response).await, format!("{WAITING}{WAITING}: x-one: 1\n\ndata: 7\n\ndata: [DONE]\n\n"));
-        let response = begin(after(HEAD_WAIT * 3 / 2, Err(full())), admission::Place::default()).await;
+        let response = begin(
+            after(HEAD_WAIT * 5 / 2, Ok(one())),
+            admission::Place::default(),
+        )
+        .await;
+        assert_eq!(
+            (begun.elapsed(), response.status().as_u16()),
+            (HEAD_WAIT, 200)
+        );
+        assert_eq!(
+            text(response).await,
+            format!("{WAITING}{WAITING}: x-one: 1\n\ndata: 7\n\ndata: [DONE]\n\n")
+        );
+        let response = begin(
+            after(HEAD_WAIT * 3 / 2, Err(full())),
+            admission::Place::default(),
+        )
+        .await;
         let text = text(response).await;
         assert!(
-            text.starts_with(WAITING) && text.contains("\"code\":\"queue_full\"") && !text.contains("DONE"),
+            text.starts_with(WAITING)
+                && text.contains("\"code\":\"queue_full\"")
+                && !text.contains("DONE"),
             "{text}"
         );
     }

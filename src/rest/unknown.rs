@@ -1,5 +1,6 @@
-//! Paths that this gateway doesn't have, and what the client that asks for them needs: another base URL, or another of its
-//! own settings. Nothing is rewritten: a request under a wrong base URL would work today and break with the next path.
+//! Paths that this gateway doesn't have, and what the client that asks for them needs: another base
+//! URL, or another of its own settings. Nothing is rewritten: a request under a wrong base URL
+//! would work today and break with the next path.
 
 use axum::{extract::Request, response::Response};
 use http::{HeaderMap, Method, Uri};
@@ -7,35 +8,47 @@ use http::{HeaderMap, Method, Uri};
 use super::ROUTES;
 use crate::error::{Error, Kind};
 
-const RESPONSES: &str = "This is OpenAI's Responses API, which Featherless does not have: switch the client to chat completions. In the openai \
-     SDKs call client.chat.completions.create; in the AI SDK use createOpenAICompatible of @ai-sdk/openai-compatible, or \
-     provider.chat(model); in the OpenAI Agents SDK use OpenAIChatCompletionsModel; in Codex set wire_api = \"chat\"; in \
-     LangChain set use_responses_api=False";
-const ANTHROPIC: &str = "This is Anthropic's API: use a client of OpenAI's instead (an openai SDK, or the \"OpenAI compatible\" provider of the \
-     tool), which calls POST /v1/chat/completions";
-const AZURE: &str = "This is Azure's API: use the plain OpenAI client instead (OpenAI, not AzureOpenAI), with the base URL that ends in \
-     /v1, and the model's id in the member model of POST /v1/chat/completions";
-const OLLAMA: &str = "This is Ollama's API: choose the \"OpenAI compatible\" provider of the client instead of Ollama, with the base URL that \
-     ends in /v1; it calls POST /v1/chat/completions and GET /v1/models";
-const GEMINI: &str = "This is Google's Gemini API: choose the \"OpenAI compatible\" provider of the client instead, with the base URL that \
-     ends in /v1; it calls POST /v1/chat/completions";
-const COHERE: &str = "This is Cohere's API: use a client of OpenAI's instead, which calls POST /v1/chat/completions";
-const BEDROCK: &str =
-    "This is Amazon Bedrock's API: use a client of OpenAI's instead, which calls POST /v1/chat/completions";
-const ENGINES: &str = "This is a form that OpenAI gave up: the model's id goes into the member model of POST /v1/completions or \
-     POST /v1/chat/completions, and GET /v1/models lists the models";
-const LOCAL: &str = "This is the own API of another server (text-generation-inference, llama.cpp, KoboldCpp, LM Studio or the like): choose \
-     the \"OpenAI compatible\" provider of the client, with the base URL that ends in /v1; it calls \
-     POST /v1/chat/completions";
-const RERANK: &str = "Featherless has no reranking: POST /v1/embeddings gives vectors that can be compared, or ask another provider for it";
-const NOT_HERE: &str = "Featherless answers chats, texts, embeddings and tokens (POST /v1/chat/completions, /v1/completions, /v1/embeddings, \
-     /v1/tokenize), and has none of OpenAI's other endpoints: turn this feature of the client off, or give it another \
-     provider";
-const BILLING: &str = "Featherless bills by the month and not by the token: GET /v1/plan has the plan, and GET /v1/concurrency the units in use";
+const RESPONSES: &str = "This is OpenAI's Responses API, which Featherless does not have: switch \
+                         the client to chat completions. In the openai SDKs call \
+                         client.chat.completions.create; in the AI SDK use createOpenAICompatible \
+                         of @ai-sdk/openai-compatible, or provider.chat(model); in the OpenAI \
+                         Agents SDK use OpenAIChatCompletionsModel; in Codex set wire_api = \
+                         \"chat\"; in LangChain set use_responses_api=False";
+const ANTHROPIC: &str = "This is Anthropic's API: use a client of OpenAI's instead (an openai \
+                         SDK, or the \"OpenAI compatible\" provider of the tool), which calls \
+                         POST /v1/chat/completions";
+const AZURE: &str = "This is Azure's API: use the plain OpenAI client instead (OpenAI, not \
+                     AzureOpenAI), with the base URL that ends in /v1, and the model's id in the \
+                     member model of POST /v1/chat/completions";
+const OLLAMA: &str = "This is Ollama's API: choose the \"OpenAI compatible\" provider of the \
+                      client instead of Ollama, with the base URL that ends in /v1; it calls POST \
+                      /v1/chat/completions and GET /v1/models";
+const GEMINI: &str = "This is Google's Gemini API: choose the \"OpenAI compatible\" provider of \
+                      the client instead, with the base URL that ends in /v1; it calls POST \
+                      /v1/chat/completions";
+const COHERE: &str =
+    "This is Cohere's API: use a client of OpenAI's instead, which calls POST /v1/chat/completions";
+const BEDROCK: &str = "This is Amazon Bedrock's API: use a client of OpenAI's instead, which \
+                       calls POST /v1/chat/completions";
+const ENGINES: &str = "This is a form that OpenAI gave up: the model's id goes into the member \
+                       model of POST /v1/completions or POST /v1/chat/completions, and GET \
+                       /v1/models lists the models";
+const LOCAL: &str = "This is the own API of another server (text-generation-inference, llama.cpp, \
+                     KoboldCpp, LM Studio or the like): choose the \"OpenAI compatible\" provider \
+                     of the client, with the base URL that ends in /v1; it calls POST \
+                     /v1/chat/completions";
+const RERANK: &str = "Featherless has no reranking: POST /v1/embeddings gives vectors that can be \
+                      compared, or ask another provider for it";
+const NOT_HERE: &str = "Featherless answers chats, texts, embeddings and tokens (POST \
+                        /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/tokenize), and \
+                        has none of OpenAI's other endpoints: turn this feature of the client \
+                        off, or give it another provider";
+const BILLING: &str = "Featherless bills by the month and not by the token: GET /v1/plan has the \
+                       plan, and GET /v1/concurrency the units in use";
 const PROBES: &str = "The probes are GET /healthz and GET /readyz";
 
-/// Paths of other APIs and what to do about them, the first that fits. `*` is one segment, and `**` any number of them, also
-/// none. In lower case.
+/// Paths of other APIs and what to do about them, the first that fits. `*` is one segment, and `**`
+/// any number of them, also none. In lower case.
 const ADVICE: &[(&str, &str)] = &[
     ("/v1/responses/**", RESPONSES),
     ("/responses/**", RESPONSES),
@@ -140,20 +153,30 @@ pub async fn unknown_path(request: Request) -> Response {
     let what = match advice(method, uri, request.headers()) {
         Some(advice) => advice,
         None => {
-            let known: Vec<_> = ROUTES.iter().map(|(method, path)| format!("{method} {path}")).collect();
+            let known: Vec<_> = ROUTES
+                .iter()
+                .map(|(method, path)| format!("{method} {path}"))
+                .collect();
             format!("There are {}, and gRPC", known.join(", "))
         }
     };
-    let message = format!("No such path: {method} {}. {what}: GET /docs tells more", shortened(uri.path()));
+    let message = format!(
+        "No such path: {method} {}. {what}: GET /docs tells more",
+        shortened(uri.path())
+    );
     Error::new(Kind::NotFound, "unknown_path", message).into_response()
 }
 
 /// The answer to a path that has no such method.
 pub async fn wrong_method(request: Request) -> Response {
     let (method, path) = (request.method(), request.uri().path());
-    let mut message = format!("{path} does not answer {method}: the Allow header tells what it does answer");
+    let mut message =
+        format!("{path} does not answer {method}: the Allow header tells what it does answer");
     // Gemini's methods come behind a model's id, which makes them look like the path of a model.
-    if path.contains(":generateContent") || path.contains(":streamGenerateContent") || path.contains(":embedContent") {
+    if path.contains(":generateContent")
+        || path.contains(":streamGenerateContent")
+        || path.contains(":embedContent")
+    {
         message = format!("{message}. {GEMINI}");
     }
     Error::new(Kind::WrongMethod, "method_not_allowed", message).into_response()
@@ -163,13 +186,23 @@ pub async fn wrong_method(request: Request) -> Response {
 const PATH_CHARS_MAX: usize = 200;
 
 fn shortened(path: &str) -> &str {
-    path.char_indices().nth(PATH_CHARS_MAX).and_then(|(end, _)| path.get(..end)).unwrap_or(path)
+    path.char_indices()
+        .nth(PATH_CHARS_MAX)
+        .and_then(|(end, _)| path.get(..end))
+        .unwrap_or(path)
 }
 
 /// What to do about a path that isn't here.
 fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
-    let asked: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
-    let lower: Vec<String> = asked.iter().map(|segment| segment.to_ascii_lowercase()).collect();
+    let asked: Vec<&str> = uri
+        .path()
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect();
+    let lower: Vec<String> = asked
+        .iter()
+        .map(|segment| segment.to_ascii_lowercase())
+        .collect();
     let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
     if ROUTES.iter().any(|(_, route)| fits(route, &lower)) {
         return Some(spelling(uri.path(), &asked));
@@ -180,47 +213,62 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let base = base_url(uri, headers);
     if lower.as_slice() == ["v1"] {
         return Some(format!(
-            "This is the base URL, {base}, and clients put a path behind it, such as /chat/completions"
+            "This is the base URL, {base}, and clients put a path behind it, such as \
+             /chat/completions"
         ));
     }
     // Whatever is before a path of ours is the client's base URL, and a wrong one.
     let begins = (0..lower.len()).rev().filter_map(|begin| {
         let rest = lower.get(begin..)?;
-        let route = ROUTES.iter().find(|(_, route)| fits_below_v1(route, rest))?;
+        let route = ROUTES
+            .iter()
+            .find(|(_, route)| fits_below_v1(route, rest))?;
         Some((begin, route))
     });
     // So is what is before the /v1 of another API's path.
     let other = || {
-        let versions =
-            (1..lower.len()).filter_map(|begin| lower.get(begin..)).filter(|rest| rest.first() == Some(&"v1"));
+        let versions = (1..lower.len())
+            .filter_map(|begin| lower.get(begin..))
+            .filter(|rest| rest.first() == Some(&"v1"));
         versions.filter_map(another_api).next().map(str::to_owned)
     };
-    let found = begins.min_by_key(|(begin, _)| *begin).or_else(|| below_endpoint(&lower));
-    let Some((begin, (_, route))) = found else { return other() };
+    let found = begins
+        .min_by_key(|(begin, _)| *begin)
+        .or_else(|| below_endpoint(&lower));
+    let Some((begin, (_, route))) = found else {
+        return other();
+    };
     let before = lower.get(..begin).unwrap_or_default();
     let why = match () {
         () if before.is_empty() => "it lacks the /v1",
-        () if before.iter().filter(|segment| **segment == "v1").count() > 1 => "it has the /v1 twice",
+        () if before.iter().filter(|segment| **segment == "v1").count() > 1 => {
+            "it has the /v1 twice"
+        }
         () if before.first() == Some(&"v1") => "it goes on after the /v1",
         () if before.last() == Some(&"v1") => "it has something before the /v1",
         () => "it does not end in /v1",
     };
     Some(format!(
-        "The client's base URL is not right, {why}: the base URL ends in /v1, {base} here, so that the client calls \
-         {method} {route}"
+        "The client's base URL is not right, {why}: the base URL ends in /v1, {base} here, so \
+         that the client calls {method} {route}"
     ))
 }
 
 /// What to do about a path of another API.
 fn another_api(path: &[&str]) -> Option<&'static str> {
-    ADVICE.iter().find(|(pattern, _)| fits(pattern, path)).map(|(_, advice)| *advice)
+    ADVICE
+        .iter()
+        .find(|(pattern, _)| fits(pattern, path))
+        .map(|(_, advice)| *advice)
 }
 
 /// A base URL that is a whole endpoint, such as `/v1/chat/completions`, and a path behind it.
 fn below_endpoint(lower: &[&str]) -> Option<(usize, &'static (Method, &'static str))> {
     let is_one = |begin: &usize| {
         let whole = lower.get(..*begin).unwrap_or_default();
-        ROUTES.iter().any(|(method, route)| method == Method::POST && fits(route, whole))
+        ROUTES
+            .iter()
+            .any(|(method, route)| method == Method::POST && fits(route, whole))
     };
     let begin = (1..lower.len()).find(is_one)?;
     Some((begin, ROUTES.first()?))
@@ -228,10 +276,16 @@ fn below_endpoint(lower: &[&str]) -> Option<(usize, &'static (Method, &'static s
 
 /// A path that is right but for how it is written.
 fn spelling(path: &str, asked: &[&str]) -> String {
-    let is_model = asked.get(1).is_some_and(|segment| segment.eq_ignore_ascii_case("models"));
+    let is_model = asked
+        .get(1)
+        .is_some_and(|segment| segment.eq_ignore_ascii_case("models"));
     let segments = asked.iter().enumerate().map(|(at, segment)| {
         // A model's id has its letter case.
-        if is_model && at > 1 { (*segment).to_owned() } else { segment.to_ascii_lowercase() }
+        if is_model && at > 1 {
+            (*segment).to_owned()
+        } else {
+            segment.to_ascii_lowercase()
+        }
     });
     let right: String = segments.map(|segment| format!("/{segment}")).collect();
     let why = match () {
@@ -244,25 +298,38 @@ fn spelling(path: &str, asked: &[&str]) -> String {
 
 /// Where the API is, by the name that the caller knows us by.
 fn base_url(uri: &Uri, headers: &HeaderMap) -> String {
-    let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let host = headers
+        .get(http::header::HOST)
+        .and_then(|host| host.to_str().ok());
     let host = uri.authority().map(http::uri::Authority::as_str).or(host);
-    let host = host.filter(|host| host.parse::<http::uri::Authority>().is_ok()).unwrap_or("localhost:8000");
+    let host = host
+        .filter(|host| host.parse::<http::uri::Authority>().is_ok())
+        .unwrap_or("localhost:8000");
     format!("{}://{}/v1", scheme(uri, headers), shortened(host))
 }
 
 /// The scheme by which the caller knows us: a proxy that ends TLS before us says so.
 fn scheme(uri: &Uri, headers: &HeaderMap) -> &'static str {
     let is_https = |scheme: &str| scheme.trim().eq_ignore_ascii_case("https");
-    let forwarded = headers.get("x-forwarded-proto").and_then(|scheme| scheme.to_str().ok());
+    let forwarded = headers
+        .get("x-forwarded-proto")
+        .and_then(|scheme| scheme.to_str().ok());
     let first = forwarded.and_then(|schemes| schemes.split(',').next());
-    if first.or(uri.scheme_str()).is_some_and(is_https) { "https" } else { "http" }
+    if first.or(uri.scheme_str()).is_some_and(is_https) {
+        "https"
+    } else {
+        "http"
+    }
 }
 
 fn fits_below_v1(route: &str, path: &[&str]) -> bool {
-    route.strip_prefix("/v1").is_some_and(|rest| fits(rest, path))
+    route
+        .strip_prefix("/v1")
+        .is_some_and(|rest| fits(rest, path))
 }
 
-/// Whether a path, in segments, fits a pattern: `*` and `{…}` are one segment, and `**` at the end any number of them.
+/// Whether a path, in segments, fits a pattern: `*` and `{…}` are one segment, and `**` at the end
+/// any number of them.
 fn fits(pattern: &str, path: &[&str]) -> bool {
     let mut path = path.iter();
     for wanted in pattern.split('/').filter(|segment| !segment.is_empty()) {
@@ -270,7 +337,10 @@ fn fits(pattern: &str, path: &[&str]) -> bool {
             return true;
         }
         let is_any = wanted == "*" || wanted.starts_with('{');
-        if !path.next().is_some_and(|segment| is_any || *segment == wanted) {
+        if !path
+            .next()
+            .is_some_and(|segment| is_any || *segment == wanted)
+        {
             return false;
         }
     }
@@ -286,14 +356,28 @@ mod tests {
         for (number, (pattern, _)) in ADVICE.iter().enumerate() {
             assert_eq!(*pattern, pattern.to_ascii_lowercase());
             let path = pattern.replace("**", "x").replace('*', "x");
-            let path: Vec<_> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+            let path: Vec<_> = path
+                .split('/')
+                .filter(|segment| !segment.is_empty())
+                .collect();
             let first = ADVICE.iter().position(|(other, _)| fits(other, &path));
-            let same = first.and_then(|first| ADVICE.get(first)).map(|(_, advice)| *advice);
-            assert!(first == Some(number) || same == Some(ADVICE[number].1), "{pattern} is hidden");
+            let same = first
+                .and_then(|first| ADVICE.get(first))
+                .map(|(_, advice)| *advice);
+            assert!(
+                first == Some(number) || same == Some(ADVICE[number].1),
+                "{pattern} is hidden"
+            );
         }
         for (_, route) in &ROUTES {
-            let path: Vec<_> = route.split('/').filter(|segment| !segment.is_empty()).collect();
-            assert!(!ADVICE.iter().any(|(pattern, _)| fits(pattern, &path)), "{route}");
+            let path: Vec<_> = route
+                .split('/')
+                .filter(|segment| !segment.is_empty())
+                .collect();
+            assert!(
+                !ADVICE.iter().any(|(pattern, _)| fits(pattern, &path)),
+                "{route}"
+            );
         }
     }
 }

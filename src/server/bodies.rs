@@ -1,8 +1,10 @@
-//! Counts the bytes of every request's body while they arrive, so that all bodies together keep their bound.
+//! Counts the bytes of every request's body while they arrive, so that all bodies together keep
+//! their bound.
 //!
-//! A gRPC message that is large waits for its turn before its last bytes are handed on: tonic decodes it right then, on the
-//! worker it runs on. And it waits for the end of the request, so that the bytes are gone when the message is there. That
-//! wait ends with the caller's deadline, or after [`TURN_TIMEOUT`](aside::TURN_TIMEOUT).
+//! A gRPC message that is large waits for its turn before its last bytes are handed on: tonic
+//! decodes it right then, on the worker it runs on. And it waits for the end of the request, so
+//! that the bytes are gone when the message is there. That wait ends with the caller's deadline, or
+//! after [`TURN_TIMEOUT`](aside::TURN_TIMEOUT).
 
 use std::{
     pin::Pin,
@@ -40,14 +42,30 @@ pub(super) fn count(bodies: &Bodies, mut request: Request) -> Request {
     request.extensions_mut().insert(Arc::clone(&share));
     let is_grpc = grpc::is_grpc(request.headers());
     let deadline = if is_grpc { deadline(&request) } else { None };
-    request.map(|body| Body::new(Counted { body, share, is_grpc, deadline, kept: None, end: None, turn: None }))
+    request.map(|body| {
+        Body::new(Counted {
+            body,
+            share,
+            is_grpc,
+            deadline,
+            kept: None,
+            end: None,
+            turn: None,
+        })
+    })
 }
 
 /// The caller's own deadline.
 fn deadline(request: &Request) -> Option<Instant> {
-    let arrived_at = request.extensions().get::<Arrival>().map_or_else(Instant::now, |arrival| arrival.at);
+    let arrived_at = request
+        .extensions()
+        .get::<Arrival>()
+        .map_or_else(Instant::now, |arrival| arrival.at);
     // One that can't be read is told by those who ask for more of the head.
-    call::timeout(request.headers()).ok().flatten().map(|timeout| arrived_at + timeout)
+    call::timeout(request.headers())
+        .ok()
+        .flatten()
+        .map(|timeout| arrived_at + timeout)
 }
 
 /// A body whose bytes are counted.
@@ -73,12 +91,17 @@ struct End {
 
 impl Counted {
     /// The next frame, counted.
-    fn poll_counted(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+    fn poll_counted(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         Poll::Ready(frame.map(|frame| {
             let frame = frame?;
             if let Some(data) = frame.data_ref() {
-                self.share.add(data.len()).map_err(|error| self.in_dialect(error))?;
+                self.share
+                    .add(data.len())
+                    .map_err(|error| self.in_dialect(error))?;
             }
             Ok(frame)
         }))
@@ -86,18 +109,27 @@ impl Counted {
 
     /// An error as what reads the body understands it.
     fn in_dialect(&self, error: Error) -> axum::BoxError {
-        if self.is_grpc { Status::from(error).into() } else { error.into() }
+        if self.is_grpc {
+            Status::from(error).into()
+        } else {
+            error.into()
+        }
     }
 
     fn end(&mut self, trailers: Option<Frame<Bytes>>) {
-        self.end = Some(End { turn: turn(self.deadline).boxed(), trailers });
+        self.end = Some(End {
+            turn: turn(self.deadline).boxed(),
+            trailers,
+        });
     }
 }
 
 /// Waits for the turn to decode, until the caller's deadline at most.
 async fn turn(deadline: Option<Instant>) -> Result<Turn> {
     match deadline {
-        Some(deadline) => timeout_at(deadline, aside::turn()).await.unwrap_or_else(|_| Err(call::deadline_exceeded())),
+        Some(deadline) => timeout_at(deadline, aside::turn())
+            .await
+            .unwrap_or_else(|_| Err(call::deadline_exceeded())),
         None => aside::turn().await,
     }
 }
@@ -124,19 +156,21 @@ impl HttpBody for Counted {
             }
             match ready!(this.poll_counted(context)) {
                 None if this.kept.is_some() => this.end(None),
-                Some(Ok(frame)) if this.is_grpc && this.share.bytes() > LARGE_BYTES => match frame.into_data() {
-                    Ok(data) => {
-                        let before = this.kept.replace(data);
-                        if this.body.is_end_stream() {
-                            this.end(None);
+                Some(Ok(frame)) if this.is_grpc && this.share.bytes() > LARGE_BYTES => {
+                    match frame.into_data() {
+                        Ok(data) => {
+                            let before = this.kept.replace(data);
+                            if this.body.is_end_stream() {
+                                this.end(None);
+                            }
+                            if let Some(before) = before {
+                                return Poll::Ready(Some(Ok(Frame::data(before))));
+                            }
                         }
-                        if let Some(before) = before {
-                            return Poll::Ready(Some(Ok(Frame::data(before))));
-                        }
+                        Err(trailers) if this.kept.is_some() => this.end(Some(trailers)),
+                        Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
                     }
-                    Err(trailers) if this.kept.is_some() => this.end(Some(trailers)),
-                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
-                },
+                }
                 frame => return Poll::Ready(frame),
             }
         }
@@ -148,7 +182,11 @@ impl HttpBody for Counted {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.is_grpc { SizeHint::default() } else { self.body.size_hint() }
+        if self.is_grpc {
+            SizeHint::default()
+        } else {
+            self.body.size_hint()
+        }
     }
 }
 
@@ -167,13 +205,28 @@ mod tests {
         if let Some(timeout) = grpc_timeout {
             request = request.header("grpc-timeout", timeout);
         }
-        request.body(Body::new(Full::from(vec![0; LARGE_BYTES + 1]))).unwrap()
+        request
+            .body(Body::new(Full::from(vec![0; LARGE_BYTES + 1])))
+            .unwrap()
     }
 
     /// Why it ends.
     async fn reason(request: Request) -> String {
-        let error = request.into_body().frame().await.unwrap().unwrap_err().into_inner();
-        error.downcast::<Status>().unwrap().get_error_details().error_info().unwrap().reason.clone()
+        let error = request
+            .into_body()
+            .frame()
+            .await
+            .unwrap()
+            .unwrap_err()
+            .into_inner();
+        error
+            .downcast::<Status>()
+            .unwrap()
+            .get_error_details()
+            .error_info()
+            .unwrap()
+            .reason
+            .clone()
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,18 +235,40 @@ mod tests {
         let turns = aside::all_turns().await;
         for (grpc_timeout, expected, seconds) in [
             (None, "TOO_MANY_LARGE_BODIES", aside::TURN_TIMEOUT.as_secs()),
-            (Some("3600S"), "TOO_MANY_LARGE_BODIES", aside::TURN_TIMEOUT.as_secs()),
+            (
+                Some("3600S"),
+                "TOO_MANY_LARGE_BODIES",
+                aside::TURN_TIMEOUT.as_secs(),
+            ),
             (Some("7S"), "DEADLINE_EXCEEDED", 7),
         ] {
             let asked = Instant::now();
-            assert_eq!(reason(count(&bodies, large(grpc_timeout))).await, expected, "{grpc_timeout:?}");
-            assert_eq!(asked.elapsed(), Duration::from_secs(seconds), "{grpc_timeout:?}");
+            assert_eq!(
+                reason(count(&bodies, large(grpc_timeout))).await,
+                expected,
+                "{grpc_timeout:?}"
+            );
+            assert_eq!(
+                asked.elapsed(),
+                Duration::from_secs(seconds),
+                "{grpc_timeout:?}"
+            );
             assert_eq!(bodies.taken(), 0, "{grpc_timeout:?}");
         }
         let mut waiting = count(&bodies, large(None)).into_body();
         assert!(waiting.frame().now_or_never().is_none(), "it waits");
         drop(turns);
-        assert_eq!(waiting.frame().await.unwrap().unwrap().into_data().unwrap().len(), LARGE_BYTES + 1);
+        assert_eq!(
+            waiting
+                .frame()
+                .await
+                .unwrap()
+                .unwrap()
+                .into_data()
+                .unwrap()
+                .len(),
+            LARGE_BYTES + 1
+        );
         assert!(waiting.frame().await.is_none());
     }
 }

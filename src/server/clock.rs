@@ -1,5 +1,6 @@
-//! How long a gRPC request may take to arrive, refused with the gateway's own errors. Every method has one message, except
-//! those of reflection, whose callers may keep the stream of their messages open.
+//! How long a gRPC request may take to arrive, refused with the gateway's own errors. Every method
+//! has one message, except those of reflection, whose callers may keep the stream of their messages
+//! open.
 
 use std::{
     future::Future,
@@ -42,8 +43,19 @@ pub(super) fn timed(request: Request, goes_on: Option<GoesOn>) -> Request {
     let timeout = call::timeout(request.headers()).ok().flatten();
     let is_hurried = timeout.is_some_and(|timeout| timeout < BODY_TIMEOUT);
     let timeout = timeout.unwrap_or(BODY_TIMEOUT).min(BODY_TIMEOUT);
-    let stream = goes_on.map(|goes_on| Messages { goes_on, prefixes: Prefixes::default(), has_one: false });
-    request.map(|body| Body::new(Timed { body, alarm: Box::pin(tokio::time::sleep(timeout)), is_hurried, stream }))
+    let stream = goes_on.map(|goes_on| Messages {
+        goes_on,
+        prefixes: Prefixes::default(),
+        has_one: false,
+    });
+    request.map(|body| {
+        Body::new(Timed {
+            body,
+            alarm: Box::pin(tokio::time::sleep(timeout)),
+            is_hurried,
+            stream,
+        })
+    })
 }
 
 /// A request's body, watched for how long it takes to arrive.
@@ -73,11 +85,15 @@ impl Messages {
 
 impl Timed {
     fn note(&mut self, mut data: &[u8]) {
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
         while let Some(mark) = stream.prefixes.next(&mut data) {
             if mark == Mark::Ends {
                 stream.has_one = true;
-                self.alarm.as_mut().reset(Instant::now() + stream.goes_on.idle_timeout);
+                self.alarm
+                    .as_mut()
+                    .reset(Instant::now() + stream.goes_on.idle_timeout);
             }
         }
     }
@@ -99,7 +115,10 @@ impl Timed {
 }
 
 fn idle(timeout: Duration) -> Error {
-    let message = format!("No further message came for {} s, so this stream is ended: open another", timeout.as_secs());
+    let message = format!(
+        "No further message came for {} s, so this stream is ended: open another",
+        timeout.as_secs()
+    );
     Error::new(Kind::Timeout, "stream_idle", message)
 }
 
@@ -107,7 +126,10 @@ impl HttpBody for Timed {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
             let error = ready!(this.poll_late(context));
@@ -145,17 +167,29 @@ mod tests {
                 let _ = draining.await;
             }),
         };
-        let request = timed(Request::new(Body::new(StreamBody::new(frames))), Some(goes_on));
+        let request = timed(
+            Request::new(Body::new(StreamBody::new(frames))),
+            Some(goes_on),
+        );
         (sender, drain, request.into_body())
     }
 
     fn message(length: u8) -> Bytes {
-        [&[0, 0, 0, 0, length], vec![7; length.into()].as_slice()].concat().into()
+        [&[0, 0, 0, 0, length], vec![7; length.into()].as_slice()]
+            .concat()
+            .into()
     }
 
     async fn reason(body: &mut Body) -> String {
         let error = body.frame().await.unwrap().unwrap_err().into_inner();
-        error.downcast::<Status>().unwrap().get_error_details().error_info().unwrap().reason.clone()
+        error
+            .downcast::<Status>()
+            .unwrap()
+            .get_error_details()
+            .error_info()
+            .unwrap()
+            .reason
+            .clone()
     }
 
     #[tokio::test(start_paused = true)]

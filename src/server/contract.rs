@@ -1,5 +1,5 @@
-//! What is served, as the descriptors say: those of the contract, of the health and reflection protocols, and of the
-//! details that errors have.
+//! What is served, as the descriptors say: those of the contract, of the health and reflection
+//! protocols, and of the details that errors have.
 
 use bytes::{Buf, Bytes};
 use prost::{
@@ -13,7 +13,8 @@ use crate::{
     proto::DESCRIPTOR_SET,
 };
 
-/// The encoded sets that describe everything that is served, and what tools need to read the details of errors.
+/// The encoded sets that describe everything that is served, and what tools need to read the
+/// details of errors.
 const SETS: [&[u8]; 5] = [
     DESCRIPTOR_SET,
     tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -43,7 +44,10 @@ pub(super) fn files() -> Result<Vec<File>> {
         let mut rest = Bytes::from_static(set);
         while rest.has_remaining() {
             let file = next(&mut rest)?;
-            if !files.iter().any(|known| known.proto.name() == file.proto.name()) {
+            if !files
+                .iter()
+                .any(|known| known.proto.name() == file.proto.name())
+            {
                 files.push(file);
             }
         }
@@ -56,9 +60,13 @@ fn next(set: &mut Bytes) -> Result<File> {
     let mut rest = set.clone();
     let (field, wire_type) = decode_key(&mut rest).map_err(Error::internal)?;
     let length = decode_varint(&mut rest).map_err(Error::internal)?;
-    let bytes = usize::try_from(length).ok().filter(|bytes| *bytes <= rest.len());
+    let bytes = usize::try_from(length)
+        .ok()
+        .filter(|bytes| *bytes <= rest.len());
     let (FILE_FIELD, WireType::LengthDelimited, Some(bytes)) = (field, wire_type, bytes) else {
-        return Err(Error::internal("a descriptor set has something else than files in it"));
+        return Err(Error::internal(
+            "a descriptor set has something else than files in it",
+        ));
     };
     let proto = FileDescriptorProto::decode(rest.split_to(bytes)).map_err(Error::internal)?;
     let entry = set.split_to(set.len() - rest.len());

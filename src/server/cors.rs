@@ -11,7 +11,8 @@ use crate::{
     telemetry::REQUEST_ID,
 };
 
-/// How long a browser may remember the answer to its question, in seconds; two hours is the most that Chromium keeps.
+/// How long a browser may remember the answer to its question, in seconds; two hours is the most
+/// that Chromium keeps.
 const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7200);
 
 pub(super) fn layer(config: &config::Serve) -> Result<CorsLayer> {
@@ -38,21 +39,33 @@ pub(super) fn layer(config: &config::Serve) -> Result<CorsLayer> {
 
 fn origins(config: &config::Serve) -> Result<AllowOrigin> {
     if config.cors_origins.is_empty() && config.api_keys.is_empty() {
-        // Nobody asks for a key here, so any page that the user visits could spend the account's units.
-        return Ok(AllowOrigin::predicate(|origin, _| is_on_this_machine(origin)));
+        // Nobody asks for a key here, so any page that the user visits could spend the account's
+        // units.
+        return Ok(AllowOrigin::predicate(|origin, _| {
+            is_on_this_machine(origin)
+        }));
     }
     if config.cors_origins.is_empty() || config.cors_origins.iter().any(|origin| origin == "*") {
         return Ok(AllowOrigin::any());
     }
-    let origins = config.cors_origins.iter().map(|origin| origin.trim_end_matches('/').parse());
+    let origins = config
+        .cors_origins
+        .iter()
+        .map(|origin| origin.trim_end_matches('/').parse());
     let origins: std::result::Result<Vec<HeaderValue>, _> = origins.collect();
     origins.map(AllowOrigin::list).map_err(|_| {
-        let message = "FEATHERWIRE_CORS_ORIGINS: expected origins such as https://app.example, comma-separated";
+        let message = "FEATHERWIRE_CORS_ORIGINS: expected origins such as https://app.example, \
+                       comma-separated";
         Error::new(Kind::Misconfigured, "bad_configuration", message)
     })
 }
 
 fn is_on_this_machine(origin: &HeaderValue) -> bool {
-    let uri = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
-    uri.as_ref().and_then(Uri::host).is_some_and(is_this_machine)
+    let uri = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.parse::<Uri>().ok());
+    uri.as_ref()
+        .and_then(Uri::host)
+        .is_some_and(is_this_machine)
 }

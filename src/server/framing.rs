@@ -1,7 +1,7 @@
-//! Where the heads of HTTP/1 requests begin and end among a connection's bytes. Hyper reads them for us, but it tells
-//! neither that a head has come in part, for which there is a clock, nor that a request gave its length twice, as
-//! `Content-Length` and as `Transfer-Encoding`: it drops the first, and what stands before us may have dropped the second
-//! (RFC 9112, section 6.3).
+//! Where the heads of HTTP/1 requests begin and end among a connection's bytes. Hyper reads them
+//! for us, but it tells neither that a head has come in part, for which there is a clock, nor that
+//! a request gave its length twice, as `Content-Length` and as `Transfer-Encoding`: it drops the
+//! first, and what stands before us may have dropped the second (RFC 9112, section 6.3).
 
 use memchr::memchr;
 
@@ -51,7 +51,8 @@ impl Default for State {
 }
 
 impl Framing {
-    /// Whether the first head, or HTTP/2's preface, hasn't come whole yet, or a later head has come in part.
+    /// Whether the first head, or HTTP/2's preface, hasn't come whole yet, or a later head has come
+    /// in part.
     pub(super) fn is_in_head(&self) -> bool {
         match &self.state {
             State::Head(head) => self.heads == 0 || head.has_begun || !self.line.is_empty(),
@@ -60,7 +61,8 @@ impl Framing {
         }
     }
 
-    /// The number, from 0 on, of the first request whose length is given twice. Those after it are not looked at.
+    /// The number, from 0 on, of the first request whose length is given twice. Those after it are
+    /// not looked at.
     pub(super) fn conflict(&self) -> Option<u64> {
         self.conflict
     }
@@ -91,7 +93,10 @@ impl Framing {
     fn feed_line<'a>(&mut self, data: &'a [u8]) -> &'a [u8] {
         let end = memchr(b'\n', data);
         let (piece, rest) = match end {
-            Some(end) => (data.get(..end).unwrap_or_default(), data.get(end + 1..).unwrap_or_default()),
+            Some(end) => (
+                data.get(..end).unwrap_or_default(),
+                data.get(end + 1..).unwrap_or_default(),
+            ),
             None => (data, &[][..]),
         };
         if end.is_some() && self.line.is_empty() {
@@ -99,7 +104,8 @@ impl Framing {
             return rest;
         }
         let room = LINE_BYTES_MAX.saturating_sub(self.line.len());
-        self.line.extend_from_slice(piece.get(..room).unwrap_or(piece));
+        self.line
+            .extend_from_slice(piece.get(..room).unwrap_or(piece));
         if end.is_some() {
             let line = std::mem::take(&mut self.line);
             self.line_ended(&line);
@@ -126,7 +132,10 @@ impl Framing {
             // An empty line before a request means nothing.
             ([], false) => State::Head(head),
             (b"PRI * HTTP/2.0", false) if self.heads == 0 => State::Preface(PREFACE_REST_BYTES),
-            (_, false) => State::Head(Head { has_begun: true, ..head }),
+            (_, false) => State::Head(Head {
+                has_begun: true,
+                ..head
+            }),
             ([], true) => self.head_ended(&head),
             (line, true) => {
                 head.take_header(line);
@@ -151,13 +160,21 @@ impl Framing {
 
 impl Head {
     fn take_header(&mut self, line: &[u8]) {
-        let Some((name, value)) = memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) else { return };
+        let Some((name, value)) = memchr(b':', line).and_then(|colon| line.split_at_checked(colon))
+        else {
+            return;
+        };
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.is_coded = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
             let digits = value.get(1..).unwrap_or_default().trim_ascii();
             // What is no number is refused by hyper.
-            self.length = Some(std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()).unwrap_or(0));
+            self.length = Some(
+                std::str::from_utf8(digits)
+                    .ok()
+                    .and_then(|text| text.parse().ok())
+                    .unwrap_or(0),
+            );
         }
     }
 }
@@ -176,29 +193,50 @@ mod tests {
     fn after(bytes: &str, check: impl Fn(&Framing)) {
         for size in 1..=bytes.len() {
             let mut framing = Framing::default();
-            bytes.as_bytes().chunks(size).for_each(|piece| framing.feed(piece));
+            bytes
+                .as_bytes()
+                .chunks(size)
+                .for_each(|piece| framing.feed(piece));
             check(&framing);
         }
     }
 
     const PLAIN: &str = "POST / HTTP/1.1\r\nhost: a\r\nContent-Length: 5\r\n\r\nhello";
-    const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
-                           3;x=y\r\nabc\r\n1A\r\ncontent-length: 5\r\n\r\nabcde\r\n0\r\ncontent-length: 1\r\n\r\n";
+    const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: a\r\nTransfer-Encoding: \
+                           chunked\r\n\r\n3;x=y\r\nabc\r\n1A\r\ncontent-length: \
+                           5\r\n\r\nabcde\r\n0\r\ncontent-length: 1\r\n\r\n";
     const BOTH: &str = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\ncontent-LENGTH: 5\r\n\r\n";
 
     #[test]
     fn heads_are_found_after_bodies_of_every_form() {
-        let many = [PLAIN, CHUNKED, "\r\n", PLAIN, "GET / HTTP/1.1\r\n\r\n", CHUNKED].concat();
+        let many = [
+            PLAIN,
+            CHUNKED,
+            "\r\n",
+            PLAIN,
+            "GET / HTTP/1.1\r\n\r\n",
+            CHUNKED,
+        ]
+        .concat();
         after(&many, |framing| {
-            assert_eq!((framing.heads, framing.conflict()), (5, None), "{framing:?}");
+            assert_eq!(
+                (framing.heads, framing.conflict()),
+                (5, None),
+                "{framing:?}"
+            );
             assert!(!framing.is_in_head(), "{framing:?}");
         });
     }
 
     #[test]
     fn a_length_that_is_given_twice_is_told_by_its_number() {
-        for both in [BOTH, "POST / HTTP/1.1\ncontent-length: 5\r\ntransfer-encoding: gzip\r\n\r\n"] {
-            after(&[PLAIN, CHUNKED, both, PLAIN].concat(), |framing| assert_eq!(framing.conflict(), Some(2)));
+        for both in [
+            BOTH,
+            "POST / HTTP/1.1\ncontent-length: 5\r\ntransfer-encoding: gzip\r\n\r\n",
+        ] {
+            after(&[PLAIN, CHUNKED, both, PLAIN].concat(), |framing| {
+                assert_eq!(framing.conflict(), Some(2))
+            });
         }
     }
 
@@ -214,8 +252,15 @@ mod tests {
         ] {
             after(part, |framing| assert!(framing.is_in_head(), "{part:?}"));
         }
-        after(&format!("{PLAIN}GET /"), |framing| assert!(framing.is_in_head()));
-        for whole in [PLAIN, CHUNKED, "GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nx\r\n"] {
+        after(&format!("{PLAIN}GET /"), |framing| {
+            assert!(framing.is_in_head())
+        });
+        for whole in [
+            PLAIN,
+            CHUNKED,
+            "GET / HTTP/1.1\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nx\r\n",
+        ] {
             let mut framing = Framing::default();
             framing.feed(whole.as_bytes());
             assert!(!framing.is_in_head(), "{whole:?}");

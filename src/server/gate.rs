@@ -1,5 +1,5 @@
-//! A layer that looks at each request first, and passes it on or refuses it. Unlike axum's `from_fn` it needs no box for the
-//! future of each request.
+//! A layer that looks at each request first, and passes it on or refuses it. Unlike axum's
+//! `from_fn` it needs no box for the future of each request.
 
 use std::task::{Context, Poll};
 
@@ -10,13 +10,16 @@ use tower::{Layer, Service, layer::layer_fn};
 use super::grpc;
 use crate::error::Error;
 
-/// The layer of this check, which may change the request before it goes on. What it fails with is the answer, in the
-/// caller's dialect.
+/// The layer of this check, which may change the request before it goes on. What it fails with is
+/// the answer, in the caller's dialect.
 pub(super) fn gate<S, F>(check: F) -> impl Layer<S, Service = Gate<S, F>> + Clone
 where
     F: Fn(&mut Request) -> Result<(), Error> + Clone,
 {
-    layer_fn(move |inner| Gate { inner, check: check.clone() })
+    layer_fn(move |inner| Gate {
+        inner,
+        check: check.clone(),
+    })
 }
 
 #[derive(Clone)]

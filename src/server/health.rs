@@ -1,5 +1,5 @@
-//! `grpc.health.v1` as tonic has it, except that its watches come to an end (a watch without an end would hold up the drain,
-//! whenever it began), and that its errors are in words.
+//! `grpc.health.v1` as tonic has it, except that its watches come to an end (a watch without an end
+//! would hold up the drain, whenever it began), and that its errors are in words.
 
 use std::{
     pin::Pin,
@@ -27,38 +27,60 @@ pub(super) struct Ending<H> {
 
 #[async_trait]
 impl<H: Health<WatchStream: Unpin>> Health for Ending<H> {
-    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.get_ref().service.clone();
-        self.inner.check(request).await.map_err(|status| explained(status, &service))
+        self.inner
+            .check(request)
+            .await
+            .map_err(|status| explained(status, &service))
     }
 
     type WatchStream = Watch<H::WatchStream>;
 
-    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let draining = self.readiness.draining();
         let service = request.get_ref().service.clone();
-        let watch = self.inner.watch(request).await.map_err(|status| explained(status, &service))?;
-        Ok(watch.map(|inner| Watch { inner, draining: Some(draining), is_over: false }))
+        let watch = self
+            .inner
+            .watch(request)
+            .await
+            .map_err(|status| explained(status, &service))?;
+        Ok(watch.map(|inner| Watch {
+            inner,
+            draining: Some(draining),
+            is_over: false,
+        }))
     }
 }
 
-/// The error that tonic made, with the details that all our errors have. Tonic makes a single error: nothing is known of such a
-/// service.
+/// The error that tonic made, with the details that all our errors have. Tonic makes a single
+/// error: nothing is known of such a service.
 fn explained(status: Status, service: &str) -> Status {
     if status.code() != Code::NotFound {
         return status;
     }
     let service: String = service.chars().take(QUOTED_CHARS_MAX).collect();
-    let known = ready::SERVICES.iter().filter(|name| !name.is_empty()).copied().collect::<Vec<_>>().join(", ");
+    let known = ready::SERVICES
+        .iter()
+        .filter(|name| !name.is_empty())
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
     let message = format!(
-        "There is no health of a service \"{service}\" here: ask for {known}, or for the empty name, which is the whole \
-         gateway"
+        "There is no health of a service \"{service}\" here: ask for {known}, or for the empty \
+         name, which is the whole gateway"
     );
     Error::new(Kind::NotFound, "unknown_service", message).into()
 }
 
-/// One who watches. During the drain it is told what there is to tell, which is that nothing is served, and then the end:
-/// unavailable, `draining`.
+/// One who watches. During the drain it is told what there is to tell, which is that nothing is
+/// served, and then the end: unavailable, `draining`.
 pub(super) struct Watch<S> {
     inner: S,
     /// None when the server drains.
@@ -74,8 +96,13 @@ impl<S: Stream<Item = Result<HealthCheckResponse, Status>> + Unpin> Stream for W
         if this.is_over {
             return Poll::Ready(None);
         }
-        // Asked before the status, which is reported before the drain begins, so that none is missed.
-        if this.draining.as_mut().is_some_and(|draining| draining.poll_unpin(context).is_ready()) {
+        // Asked before the status, which is reported before the drain begins, so that none is
+        // missed.
+        if this
+            .draining
+            .as_mut()
+            .is_some_and(|draining| draining.poll_unpin(context).is_ready())
+        {
             this.draining = None;
         }
         match this.inner.poll_next_unpin(context) {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use axum::extract::Request;
 use http::{HeaderMap, Uri, Version, header, uri::Authority};
 
-/// What is wrong with a request that names no host, or several: what stands before us might have read another one than we
-/// do. HTTP/2 has the name in `:authority`, and HTTP/1.0 needs none.
+/// What is wrong with a request that names no host, or several: what stands before us might have
+/// read another one than we do. HTTP/2 has the name in `:authority`, and HTTP/1.0 needs none.
 pub(super) fn problem(request: &Request) -> Option<String> {
     let names = request.headers().get_all(header::HOST).iter().count();
     let is_needed = request.version() == Version::HTTP_11;
@@ -16,12 +16,14 @@ pub(super) fn problem(request: &Request) -> Option<String> {
 
 /// The host that a request names, with its port.
 pub(super) fn named<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     uri.authority().map(Authority::as_str).or(host)
 }
 
-/// Whether a host's name, without a port, is one for this machine itself. Names have no letter case, and may end with the
-/// dot of the root.
+/// Whether a host's name, without a port, is one for this machine itself. Names have no letter
+/// case, and may end with the dot of the root.
 pub(super) fn is_this_machine(host: &str) -> bool {
     let is_loopback = |ip: IpAddr| ip.is_loopback();
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse();

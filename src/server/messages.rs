@@ -1,6 +1,7 @@
-//! What the messages of a gRPC request may be, told in the gateway's own words before tonic reads them: as many as the
-//! method takes, each in a frame that is one, whole, compressed only in ways that are understood here, and not too large,
-//! also when it is decompressed. How slow they may come is [`clock`](super::clock)'s business, which lies before this.
+//! What the messages of a gRPC request may be, told in the gateway's own words before tonic reads
+//! them: as many as the method takes, each in a frame that is one, whole, compressed only in ways
+//! that are understood here, and not too large, also when it is decompressed. How slow they may
+//! come is [`clock`](super::clock)'s business, which lies before this.
 
 use std::{
     error::Error as _,
@@ -46,22 +47,41 @@ impl Checks {
     /// For services that need a key, when there are keys.
     pub(super) fn guarded(bytes_max: usize, methods: &Arc<Methods>, bodies: &Bodies) -> Self {
         let advice = "send less, or raise --max-request-bytes";
-        Self { bytes_max, advice, methods: Arc::clone(methods), bodies: Some(bodies.clone()) }
+        Self {
+            bytes_max,
+            advice,
+            methods: Arc::clone(methods),
+            bodies: Some(bodies.clone()),
+        }
     }
 
     /// For services that need none.
     pub(super) fn open(methods: &Arc<Methods>) -> Self {
         let advice = "a message to this service is a short name";
-        Self { bytes_max: open::MESSAGE_BYTES_MAX, advice, methods: Arc::clone(methods), bodies: None }
+        Self {
+            bytes_max: open::MESSAGE_BYTES_MAX,
+            advice,
+            methods: Arc::clone(methods),
+            bodies: None,
+        }
     }
 
-    /// Refuses what a request's head tells already, and has the messages checked, and decompressed, as they come.
+    /// Refuses what a request's head tells already, and has the messages checked, and decompressed,
+    /// as they come.
     pub(super) fn check(&self, request: &mut Request) -> Result<()> {
         let rules = self.rules(request)?;
         encoding::forget(request.headers_mut());
-        let body = Body::new(Messages { body: mem::take(request.body_mut()), frames: Frames::new(rules) });
+        let body = Body::new(Messages {
+            body: mem::take(request.body_mut()),
+            frames: Frames::new(rules),
+        });
         *request.body_mut() = match rules.coding {
-            Some(coding) => Body::new(Unpacked::new(body, coding, rules, self.bodies.as_ref().map(Bodies::share))),
+            Some(coding) => Body::new(Unpacked::new(
+                body,
+                coding,
+                rules,
+                self.bodies.as_ref().map(Bodies::share),
+            )),
             None => body,
         };
         Ok(())
@@ -76,7 +96,12 @@ impl Checks {
         }
         let is_stream = self.methods.find(request.uri().path())?.takes_stream;
         let coding = encoding::of(request.headers())?;
-        Ok(Rules { bytes_max: self.bytes_max, advice: self.advice, is_stream, coding })
+        Ok(Rules {
+            bytes_max: self.bytes_max,
+            advice: self.advice,
+            is_stream,
+            coding,
+        })
     }
 }
 
@@ -102,14 +127,19 @@ impl HttpBody for Messages {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)).transpose() {
             Ok(frame) => frame,
             Err(error) if is_told(&error) => return Poll::Ready(Some(Err(error.into()))),
             Err(error) => return Poll::Ready(Some(Err(Status::from(broken_off(error)).into()))),
         };
-        let read = this.read(frame.as_ref()).map_err(|error| Status::from(error).into());
+        let read = this
+            .read(frame.as_ref())
+            .map_err(|error| Status::from(error).into());
         Poll::Ready(read.map(|()| frame).transpose())
     }
 }
@@ -118,7 +148,10 @@ impl HttpBody for Messages {
 fn is_told(error: &axum::Error) -> bool {
     let mut source = error.source();
     while let Some(error) = source {
-        if error.downcast_ref::<Status>().is_some_and(|status| !status.details().is_empty()) {
+        if error
+            .downcast_ref::<Status>()
+            .is_some_and(|status| !status.details().is_empty())
+        {
             return true;
         }
         source = error.source();
@@ -128,6 +161,7 @@ fn is_told(error: &axum::Error) -> bool {
 
 /// The rest of a request can't be had.
 fn broken_off(source: axum::Error) -> Error {
-    let message = "The request broke off before its end, or (application/grpc-web-text) is not base64";
+    let message =
+        "The request broke off before its end, or (application/grpc-web-text) is not base64";
     Error::new(Kind::Invalid, "incomplete_body", message).with_source(source)
 }

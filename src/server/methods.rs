@@ -22,13 +22,21 @@ pub(super) struct Methods(BTreeMap<String, BTreeMap<String, Method>>);
 impl Methods {
     /// Those of the services in these files.
     pub(super) fn new(files: &[File]) -> Self {
-        let services = files.iter().flat_map(|file| file.proto.service.iter().map(move |service| (file, service)));
+        let services = files.iter().flat_map(|file| {
+            file.proto
+                .service
+                .iter()
+                .map(move |service| (file, service))
+        });
         let methods = services.map(|(file, service)| {
             let methods = service.method.iter().map(|method| {
                 let takes_stream = method.client_streaming();
                 (method.name().to_owned(), Method { takes_stream })
             });
-            (format!("{}.{}", file.proto.package(), service.name()), methods.collect())
+            (
+                format!("{}.{}", file.proto.package(), service.name()),
+                methods.collect(),
+            )
         });
         Self(methods.collect())
     }
@@ -38,7 +46,10 @@ impl Methods {
     /// # Errors
     /// WrongMethod, with those that there are.
     pub(super) fn find(&self, path: &str) -> Result<Method, Error> {
-        let (service, name) = path.strip_prefix('/').and_then(|path| path.rsplit_once('/')).unwrap_or((path, ""));
+        let (service, name) = path
+            .strip_prefix('/')
+            .and_then(|path| path.rsplit_once('/'))
+            .unwrap_or((path, ""));
         let Some(methods) = self.0.get(service) else {
             let message = format!(
                 "There is no gRPC service {}: there are {}. Paths are /package.Service/Method",
@@ -48,7 +59,11 @@ impl Methods {
             return Err(Error::new(Kind::WrongMethod, "unknown_service", message));
         };
         methods.get(name).copied().ok_or_else(|| {
-            let message = format!("{service} has no method {}: it has {}", quoted(name), list(methods.keys()));
+            let message = format!(
+                "{service} has no method {}: it has {}",
+                quoted(name),
+                list(methods.keys())
+            );
             Error::new(Kind::WrongMethod, "unknown_method", message)
         })
     }

@@ -49,13 +49,14 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 pub enum Outcome {
     /// Every answer was complete.
     Drained,
-    /// So many calls still ran after the drain timeout. They were ended with an error that says so, or, where the caller
-    /// didn't even take that, by closing the connection.
+    /// So many calls still ran after the drain timeout. They were ended with an error that says so,
+    /// or, where the caller didn't even take that, by closing the connection.
     Cut(usize),
 }
 
-/// Serves until `shutdown` completes, then lets running answers end, for `--drain-timeout` at most. Meanwhile probes are told
-/// that it drains, and new calls too: whoever sends them has not heard of it yet.
+/// Serves until `shutdown` completes, then lets running answers end, for `--drain-timeout` at most.
+/// Meanwhile probes are told that it drains, and new calls too: whoever sends them has not heard of
+/// it yet.
 ///
 /// # Errors
 /// A configuration that can't be served. Trouble with single connections is theirs alone.
@@ -80,7 +81,10 @@ pub async fn serve(
     readiness.drain().await;
     // Those who watch the units never end by themselves.
     account.end_watches();
-    tracing::info!(calls = running.count(), "draining: no new calls; running ones may end");
+    tracing::info!(
+        calls = running.count(),
+        "draining: no new calls; running ones may end"
+    );
     let mut ending = Box::pin(connections.end());
     let is_drained = tokio::select! {
         ended = tokio::time::timeout(config.drain_timeout, &mut ending) => ended.is_ok(),

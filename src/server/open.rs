@@ -1,5 +1,6 @@
-//! The services that need no key, health and reflection, and how much of the gateway everybody may have by them: small
-//! messages, few calls at a time on one connection, and few streams in all. Calls with a known key are not counted.
+//! The services that need no key, health and reflection, and how much of the gateway everybody may
+//! have by them: small messages, few calls at a time on one connection, and few streams in all.
+//! Calls with a known key are not counted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,10 +21,12 @@ use super::{
 };
 use crate::error::{Error, Kind};
 
-/// The largest message, in bytes, also when it is decompressed. Names of services and symbols are short.
+/// The largest message, in bytes, also when it is decompressed. Names of services and symbols are
+/// short.
 pub(super) const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 
-/// How many streams without a key may watch the health. One for each connection of each client is usual.
+/// How many streams without a key may watch the health. One for each connection of each client is
+/// usual.
 const WATCHES_MAX: usize = 1024;
 
 /// How many streams of reflection without a key may be open. Tools use one for a moment.
@@ -49,8 +52,14 @@ pub(super) struct Open {
 
 impl Open {
     pub(super) fn new(keys: Keys, readiness: Readiness) -> Self {
-        let [watches, reflections] = [WATCHES_MAX, REFLECTIONS_MAX].map(|max| Arc::new(Semaphore::new(max)));
-        Self { keys, readiness, watches, reflections }
+        let [watches, reflections] =
+            [WATCHES_MAX, REFLECTIONS_MAX].map(|max| Arc::new(Semaphore::new(max)));
+        Self {
+            keys,
+            readiness,
+            watches,
+            reflections,
+        }
     }
 
     /// Takes this call's place among those without a key, for as long as the value returned lives.
@@ -62,18 +71,28 @@ impl Open {
         let of_all = if path == WATCH {
             Some((&self.watches, WATCHES_MAX, "streams of Health/Watch"))
         } else {
-            path.starts_with(REFLECTION).then_some((&self.reflections, REFLECTIONS_MAX, "streams of reflection"))
+            path.starts_with(REFLECTION).then_some((
+                &self.reflections,
+                REFLECTIONS_MAX,
+                "streams of reflection",
+            ))
         };
         let peer = Peer::current();
-        let of_connection = peer
-            .as_ref()
-            .map(|peer| (&peer.keyless_calls, KEYLESS_CALLS_MAX, "calls to health and reflection on this connection"));
+        let of_connection = peer.as_ref().map(|peer| {
+            (
+                &peer.keyless_calls,
+                KEYLESS_CALLS_MAX,
+                "calls to health and reflection on this connection",
+            )
+        });
         let take = |(places, max, what): (&Arc<Semaphore>, usize, &str)| {
             Arc::clone(places).try_acquire_owned().map_err(|_| {
                 let message = format!(
-                    "{max} {what} are open without a gateway key, and no more are taken: end some, or send a key"
+                    "{max} {what} are open without a gateway key, and no more are taken: end \
+                     some, or send a key"
                 );
-                Error::new(Kind::Saturated, "too_many_open_calls", message).with_retry_after(RETRY_AFTER)
+                Error::new(Kind::Saturated, "too_many_open_calls", message)
+                    .with_retry_after(RETRY_AFTER)
             })
         };
         of_connection.into_iter().chain(of_all).map(take).collect()
@@ -90,7 +109,10 @@ pub(super) async fn bound(State(open): State<Open>, request: Request, next: Next
         .uri()
         .path()
         .starts_with(REFLECTION)
-        .then(|| clock::GoesOn { idle_timeout: REFLECTION_IDLE_TIMEOUT, draining: open.readiness.draining() });
+        .then(|| clock::GoesOn {
+            idle_timeout: REFLECTION_IDLE_TIMEOUT,
+            draining: open.readiness.draining(),
+        });
     let response = next.run(clock::timed(request, goes_on)).await;
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {

@@ -1,5 +1,6 @@
-//! The other end of a connection, as all calls on it share it: whether it has shown a key, what it has open, and since
-//! when it is idle. The layers reach it by [`Peer::current`], from the connection's task and from those of its streams.
+//! The other end of a connection, as all calls on it share it: whether it has shown a key, what it
+//! has open, and since when it is idle. The layers reach it by [`Peer::current`], from the
+//! connection's task and from those of its streams.
 
 use std::{
     future::Future,
@@ -26,8 +27,8 @@ pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection on which no call has shown a key may have no call open.
 const UNAUTHENTICATED_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long such a connection lives at most, not counting a last call. A client that uses it on (a probe, mostly) is told to
-/// connect again.
+/// How long such a connection lives at most, not counting a last call. A client that uses it on (a
+/// probe, mostly) is told to connect again.
 const UNAUTHENTICATED_AGE_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// How many calls without a key one connection may have open to the services that need none.
@@ -43,11 +44,11 @@ pub(super) struct Peer {
     calls: AtomicUsize,
     /// When its last call ended, in milliseconds after it was born.
     idle_since_ms: AtomicU64,
-    /// When the head began that has arrived in part, in the same way; [`NO_HEAD`] if none has. The first one is waited for
-    /// from the beginning.
+    /// When the head began that has arrived in part, in the same way; [`NO_HEAD`] if none has. The
+    /// first one is waited for from the beginning.
     head_since_ms: AtomicU64,
-    /// How many HTTP/1 requests have come, and the number of the first whose length was given twice, from 0 on;
-    /// [`NO_CONFLICT`] if none was.
+    /// How many HTTP/1 requests have come, and the number of the first whose length was given
+    /// twice, from 0 on; [`NO_CONFLICT`] if none was.
     requests: AtomicU64,
     conflict: AtomicU64,
     /// Set while the end of the calls is waited for.
@@ -62,8 +63,8 @@ const NO_HEAD: u64 = u64::MAX;
 const NO_CONFLICT: u64 = u64::MAX;
 
 impl Peer {
-    /// The peer of a new connection, which is closed when it has been idle for `idle_timeout`. It counts as authenticated
-    /// from the beginning if the gateway asks for no keys.
+    /// The peer of a new connection, which is closed when it has been idle for `idle_timeout`. It
+    /// counts as authenticated from the beginning if the gateway asks for no keys.
     pub(super) fn new(idle_timeout: Duration, is_authenticated: bool) -> Arc<Self> {
         Arc::new(Self {
             idle_timeout,
@@ -133,7 +134,10 @@ impl Peer {
     /// That is so from now on, or no longer.
     pub(super) fn set_in_head(&self, is_in_head: bool) {
         if self.is_in_head() != is_in_head {
-            self.head_since_ms.store(if is_in_head { self.now_ms() } else { NO_HEAD }, Ordering::Relaxed);
+            self.head_since_ms.store(
+                if is_in_head { self.now_ms() } else { NO_HEAD },
+                Ordering::Relaxed,
+            );
             self.changed.notify_one();
         }
     }
@@ -217,7 +221,8 @@ impl Drop for OpenCall {
     fn drop(&mut self) {
         let peer = &self.0;
         peer.idle_since_ms.store(peer.now_ms(), Ordering::Relaxed);
-        if peer.calls.fetch_sub(1, Ordering::SeqCst) == 1 && peer.is_awaited.load(Ordering::SeqCst) {
+        if peer.calls.fetch_sub(1, Ordering::SeqCst) == 1 && peer.is_awaited.load(Ordering::SeqCst)
+        {
             peer.changed.notify_one();
         }
     }
@@ -272,7 +277,11 @@ mod tests {
         assert_eq!(expires_after(&peer).await, UNAUTHENTICATED_AGE_MAX);
         probing.abort();
         let peer = Peer::new(Duration::from_secs(1), false);
-        assert_eq!(expires_after(&peer).await, Duration::from_secs(1), "not later than one with a key");
+        assert_eq!(
+            expires_after(&peer).await,
+            Duration::from_secs(1),
+            "not later than one with a key"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -289,7 +298,11 @@ mod tests {
         peer.set_in_head(true);
         tokio::time::sleep(Duration::from_secs(10)).await;
         peer.set_in_head(true);
-        assert_eq!(waiting.await.unwrap(), Duration::from_secs(60) + HEAD_TIMEOUT, "each byte gives no new time");
+        assert_eq!(
+            waiting.await.unwrap(),
+            Duration::from_secs(60) + HEAD_TIMEOUT,
+            "each byte gives no new time"
+        );
     }
 
     #[tokio::test(start_paused = true)]

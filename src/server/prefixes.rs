@@ -1,6 +1,6 @@
-//! Reads a stream of gRPC messages for where each begins and ends. Before each message stand five bytes, its prefix: a flag
-//! that says whether the message is compressed, and the message's length. Of a message nothing is looked at, and nothing is
-//! copied.
+//! Reads a stream of gRPC messages for where each begins and ends. Before each message stand five
+//! bytes, its prefix: a flag that says whether the message is compressed, and the message's length.
+//! Of a message nothing is looked at, and nothing is copied.
 
 /// The bytes before each message.
 pub(super) const PREFIX_BYTES: usize = 5;
@@ -17,7 +17,10 @@ pub(super) struct Prefix {
 impl Prefix {
     /// The prefix that these bytes are.
     pub(super) fn read([flag, a, b, c, d]: [u8; PREFIX_BYTES]) -> Self {
-        Self { flag, length: usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX) }
+        Self {
+            flag,
+            length: usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX),
+        }
     }
 }
 
@@ -34,32 +37,44 @@ pub(super) enum Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Prefixes {
     /// Within a prefix, of which this many bytes have come. With none it is between two messages.
-    InPrefix { bytes: [u8; PREFIX_BYTES], came: usize },
+    InPrefix {
+        bytes: [u8; PREFIX_BYTES],
+        came: usize,
+    },
     /// Within a message, of which this many bytes have yet to come.
     InMessage { length: usize, missing: usize },
 }
 
 impl Default for Prefixes {
     fn default() -> Self {
-        Self::InPrefix { bytes: [0; PREFIX_BYTES], came: 0 }
+        Self::InPrefix {
+            bytes: [0; PREFIX_BYTES],
+            came: 0,
+        }
     }
 }
 
 impl Prefixes {
-    /// Reads on, as far as the next mark, and takes what it has read off `data`. None if there is no mark in what is left;
-    /// then all of `data` has been read.
+    /// Reads on, as far as the next mark, and takes what it has read off `data`. None if there is
+    /// no mark in what is left; then all of `data` has been read.
     pub(super) fn next(&mut self, data: &mut &[u8]) -> Option<Mark> {
         match self {
             Self::InPrefix { bytes, came } => {
                 let space = bytes.get_mut(*came..).unwrap_or_default();
                 let taken = take(data, space.len());
-                space.iter_mut().zip(taken).for_each(|(space, byte)| *space = *byte);
+                space
+                    .iter_mut()
+                    .zip(taken)
+                    .for_each(|(space, byte)| *space = *byte);
                 *came += taken.len();
                 if *came < PREFIX_BYTES {
                     return None;
                 }
                 let prefix = Prefix::read(*bytes);
-                *self = Self::InMessage { length: prefix.length, missing: prefix.length };
+                *self = Self::InMessage {
+                    length: prefix.length,
+                    missing: prefix.length,
+                };
                 Some(Mark::Begins(prefix))
             }
             Self::InMessage { missing, .. } => {
@@ -95,7 +110,8 @@ mod tests {
         [prefix, vec![7; length]].concat()
     }
 
-    /// The marks, each with the byte of the stream behind which it is seen; and where the reader stands in the end.
+    /// The marks, each with the byte of the stream behind which it is seen; and where the reader
+    /// stands in the end.
     fn marks(stream: &[u8], piece: usize) -> (Vec<(usize, Mark)>, Prefixes) {
         let (mut prefixes, mut marks, mut read) = (Prefixes::default(), Vec::new(), 0);
         for mut data in stream.chunks(piece) {
@@ -111,7 +127,14 @@ mod tests {
 
     #[test]
     fn each_message_begins_and_ends_where_it_does_however_the_stream_is_cut() {
-        let stream = [message(0, 3), message(1, 0), message(0, 0), message(9, 300), message(0, 2)].concat();
+        let stream = [
+            message(0, 3),
+            message(1, 0),
+            message(0, 0),
+            message(9, 300),
+            message(0, 2),
+        ]
+        .concat();
         let begins = |flag, length| Mark::Begins(Prefix { flag, length });
         let expected = [
             (5, begins(0, 3)),
@@ -126,7 +149,11 @@ mod tests {
             (330, Mark::Ends),
         ];
         for piece in 1..=stream.len() {
-            assert_eq!(marks(&stream, piece), (expected.to_vec(), Prefixes::default()), "in pieces of {piece}");
+            assert_eq!(
+                marks(&stream, piece),
+                (expected.to_vec(), Prefixes::default()),
+                "in pieces of {piece}"
+            );
         }
     }
 
@@ -137,7 +164,11 @@ mod tests {
             for piece in 1..=length.max(1) {
                 let (marks, prefixes) = marks(&stream[..length], piece);
                 let is_whole = [0, 8, 13].contains(&length);
-                assert_eq!(prefixes.is_between(), is_whole, "{length} bytes in pieces of {piece}: {marks:?}");
+                assert_eq!(
+                    prefixes.is_between(),
+                    is_whole,
+                    "{length} bytes in pieces of {piece}: {marks:?}"
+                );
             }
         }
     }
@@ -147,6 +178,12 @@ mod tests {
         let (marks, prefixes) = marks(&[0, 255, 255, 255, 255, 1, 2], 3);
         let length = u32::MAX as usize;
         assert_eq!(marks, [(5, Mark::Begins(Prefix { flag: 0, length }))]);
-        assert_eq!(prefixes, Prefixes::InMessage { length, missing: length - 2 });
+        assert_eq!(
+            prefixes,
+            Prefixes::InMessage {
+                length,
+                missing: length - 2
+            }
+        );
     }
 }

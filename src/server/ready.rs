@@ -15,13 +15,14 @@ use super::health;
 use crate::{
     error::Error,
     proto::v1::{
-        account_service_server, chat_service_server, completion_service_server, embedding_service_server,
-        model_service_server,
+        account_service_server, chat_service_server, completion_service_server,
+        embedding_service_server, model_service_server,
     },
     service::running,
 };
 
-/// The services whose health is told. The empty name stands for the server as a whole, as the health protocol has it.
+/// The services whose health is told. The empty name stands for the server as a whole, as the
+/// health protocol has it.
 pub(super) const SERVICES: [&str; 6] = [
     "",
     chat_service_server::SERVICE_NAME,
@@ -44,13 +45,22 @@ pub(super) type Draining = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Readiness {
     pub(super) fn new(has_key: bool) -> Self {
-        Self { has_key, is_draining: watch::Sender::new(false), reporter: HealthReporter::new() }
+        Self {
+            has_key,
+            is_draining: watch::Sender::new(false),
+            reporter: HealthReporter::new(),
+        }
     }
 
     /// Says from now on that calls are welcome, unless something is missing.
     pub(super) async fn begin(&self) {
         let is_ready = self.obstacle().is_none();
-        self.report(if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+        self.report(if is_ready {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        })
+        .await;
     }
 
     /// Says from now on that no new calls are wanted.
@@ -74,7 +84,9 @@ impl Readiness {
     }
 
     pub(super) fn probes(&self) -> Router {
-        Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(ready).with_state(self.clone()))
+        Router::new()
+            .route("/healthz", get(async || "ok\n"))
+            .route("/readyz", get(ready).with_state(self.clone()))
     }
 
     fn is_draining(&self) -> bool {
@@ -83,14 +95,19 @@ impl Readiness {
 
     /// Lets no new call begin while this drains.
     pub(super) fn check(&self) -> Result<(), Error> {
-        if self.is_draining() { Err(running::draining()) } else { Ok(()) }
+        if self.is_draining() {
+            Err(running::draining())
+        } else {
+            Ok(())
+        }
     }
 
     /// Completes when this drains.
     pub(super) fn draining(&self) -> Draining {
         let mut is_draining = self.is_draining.subscribe();
         Box::pin(async move {
-            // The sender can't go before those who wait for its word: they are in calls of its server's.
+            // The sender can't go before those who wait for its word: they are in calls of its
+            // server's.
             let _ = is_draining.wait_for(|is_draining| *is_draining).await;
         })
     }

@@ -44,8 +44,8 @@ use crate::{
     error::Result,
     proto::v1::{
         account_service_server::AccountServiceServer, chat_service_server::ChatServiceServer,
-        completion_service_server::CompletionServiceServer, embedding_service_server::EmbeddingServiceServer,
-        model_service_server::ModelServiceServer,
+        completion_service_server::CompletionServiceServer,
+        embedding_service_server::EmbeddingServiceServer, model_service_server::ModelServiceServer,
     },
     rest,
     service::{Arrival, Running, Services, bodies::Bodies},
@@ -74,7 +74,13 @@ pub(super) fn router(
     };
     let messages = |checks: Checks| gate(move |request: &mut Request| checks.check(request));
 
-    let Services { chat, completions, embeddings, models, account } = services.clone();
+    let Services {
+        chat,
+        completions,
+        embeddings,
+        models,
+        account,
+    } = services.clone();
     let models = Routes::new(ModelServiceServer::new(models).max_decoding_message_size(bytes_max))
         .into_axum_router()
         .reset_fallback()
@@ -96,14 +102,20 @@ pub(super) fn router(
         .reset_fallback()
         .merge(reflection::routes(&files)?)
         .layer(messages(Checks::open(&methods)))
-        .layer(from_fn_with_state(Open::new(keys.clone(), readiness.clone()), open::bound));
+        .layer(from_fn_with_state(
+            Open::new(keys.clone(), readiness.clone()),
+            open::bound,
+        ));
     let grpc = Router::new()
         .merge(guarded)
         .merge(open)
         .layer(GrpcWebLayer::new())
         .layer(from_fn_with_state(Arc::clone(&methods), grpc::only_grpc));
 
-    let rest = rest::routes(services, bytes_max).layer(count).layer(auth).layer(begin);
+    let rest = rest::routes(services, bytes_max)
+        .layer(count)
+        .layer(auth)
+        .layer(begin);
 
     Ok(Router::new()
         .merge(readiness.probes())
@@ -120,13 +132,20 @@ pub(super) fn router(
         .layer(from_fn(early::settle)))
 }
 
-async fn arrive(State((running, keys)): State<(Running, auth::Keys)>, mut request: Request) -> Request {
+async fn arrive(
+    State((running, keys)): State<(Running, auth::Keys)>,
+    mut request: Request,
+) -> Request {
     if let Some(peer) = Peer::current().filter(|peer| !peer.is_authenticated())
         && keys.know(request.headers())
     {
         peer.authenticate();
     }
-    request.extensions_mut().insert(Arrival { at: Instant::now(), running, keeper: unread::keeper() });
+    request.extensions_mut().insert(Arrival {
+        at: Instant::now(),
+        running,
+        keeper: unread::keeper(),
+    });
     request
 }
 

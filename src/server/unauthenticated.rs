@@ -1,5 +1,6 @@
-//! Connections on which no call has shown a key yet. Everybody can open them, so there is a bound: beyond it the one that
-//! has been idle for the longest is closed for the new one, which may be that of a caller with a key.
+//! Connections on which no call has shown a key yet. Everybody can open them, so there is a bound:
+//! beyond it the one that has been idle for the longest is closed for the new one, which may be
+//! that of a caller with a key.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -11,7 +12,8 @@ use crate::descriptors;
 /// The share of the process's file descriptors that such connections may take, as a divisor.
 const DESCRIPTORS_SHARE: u64 = 4;
 
-/// All of them. Connections that have ended or shown a key are taken from the list when room is needed.
+/// All of them. Connections that have ended or shown a key are taken from the list when room is
+/// needed.
 pub(super) struct Unauthenticated {
     max: usize,
     list: Mutex<Vec<Connection>>,
@@ -25,8 +27,12 @@ struct Connection {
 impl Unauthenticated {
     /// A list of `max` connections at most, or fewer if the process may open few files.
     pub(super) fn new(max: usize) -> Self {
-        let share = descriptors::limit().map_or(u64::MAX, |limit| (limit / DESCRIPTORS_SHARE).max(1));
-        Self { max: max.min(usize::try_from(share).unwrap_or(usize::MAX)), list: Mutex::default() }
+        let share =
+            descriptors::limit().map_or(u64::MAX, |limit| (limit / DESCRIPTORS_SHARE).max(1));
+        Self {
+            max: max.min(usize::try_from(share).unwrap_or(usize::MAX)),
+            list: Mutex::default(),
+        }
     }
 
     /// Adds a connection, which this task serves.
@@ -41,7 +47,10 @@ impl Unauthenticated {
         if list.len() >= self.max {
             close_oldest(&mut list, |_| true);
         }
-        list.push(Connection { peer: Arc::downgrade(peer), task });
+        list.push(Connection {
+            peer: Arc::downgrade(peer),
+            task,
+        });
     }
 
     /// Closes the one that has been idle for the longest, if one is idle.
@@ -54,18 +63,27 @@ impl Unauthenticated {
 
 impl Connection {
     fn counts(&self) -> bool {
-        self.peer.upgrade().is_some_and(|peer| !peer.is_authenticated())
+        self.peer
+            .upgrade()
+            .is_some_and(|peer| !peer.is_authenticated())
     }
 
     /// Those without an open call first, and of them the one without for the longest time.
     fn rank(&self) -> Option<(bool, Instant)> {
-        self.peer.upgrade().map(|peer| (peer.has_calls(), peer.idle_since()))
+        self.peer
+            .upgrade()
+            .map(|peer| (peer.has_calls(), peer.idle_since()))
     }
 }
 
 fn close_oldest(list: &mut Vec<Connection>, may_be: impl Fn(&Peer) -> bool) {
-    let candidates = list.iter().enumerate().filter(|(_, one)| one.peer.upgrade().is_none_or(|peer| may_be(&peer)));
-    let oldest = candidates.min_by_key(|(_, one)| one.rank()).map(|(index, _)| index);
+    let candidates = list
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| one.peer.upgrade().is_none_or(|peer| may_be(&peer)));
+    let oldest = candidates
+        .min_by_key(|(_, one)| one.rank())
+        .map(|(index, _)| index);
     if let Some(oldest) = oldest {
         tracing::debug!("a connection without a key is closed to make room for another");
         list.swap_remove(oldest).task.abort();
@@ -92,7 +110,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn at_the_bound_the_oldest_idle_one_is_closed_and_none_with_a_key() {
-        let all = Unauthenticated { max: 3, list: Mutex::default() };
+        let all = Unauthenticated {
+            max: 3,
+            list: Mutex::default(),
+        };
         let (busy, of_busy) = connect(&all);
         let call = busy.begin();
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -111,7 +132,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_with_a_call_is_closed_only_for_want_of_others() {
-        let all = Unauthenticated { max: 1, list: Mutex::default() };
+        let all = Unauthenticated {
+            max: 1,
+            list: Mutex::default(),
+        };
         let (busy, of_busy) = connect(&all);
         let _call = busy.begin();
         all.make_room();

@@ -1,9 +1,11 @@
-//! Answers that nobody reads. Over HTTP/2 a caller can stop reading one answer and keep its connection well alive: hyper
-//! then asks the body for nothing more, so no clock inside the answer gets to ring, and what it holds upstream
-//! (concurrency units above all) would be held for ever. So the task that sends the answer is watched from outside of it.
+//! Answers that nobody reads. Over HTTP/2 a caller can stop reading one answer and keep its
+//! connection well alive: hyper then asks the body for nothing more, so no clock inside the answer
+//! gets to ring, and what it holds upstream (concurrency units above all) would be held for ever.
+//! So the task that sends the answer is watched from outside of it.
 //!
-//! A body tells when it has handed out a frame and hasn't been asked for the next one. A task that waits in that state for
-//! `--write-timeout`, or until the caller's deadline, is dropped: the stream is reset, and everything unwinds.
+//! A body tells when it has handed out a frame and hasn't been asked for the next one. A task that
+//! waits in that state for `--write-timeout`, or until the caller's deadline, is dropped: the
+//! stream is reset, and everything unwinds.
 
 use std::{
     future::Future,
@@ -40,7 +42,9 @@ tokio::task_local! {
 
 /// What sends the answer of the current task.
 pub(super) fn keeper() -> Option<Arc<dyn Keeper>> {
-    PROGRESS.try_with(|progress| Arc::clone(progress) as Arc<dyn Keeper>).ok()
+    PROGRESS
+        .try_with(|progress| Arc::clone(progress) as Arc<dyn Keeper>)
+        .ok()
 }
 
 /// How an answer gets on. Written by the body and read by the watch, both in one task.
@@ -121,15 +125,24 @@ pub(super) struct Watched<F> {
 impl<F: Future> Watched<F> {
     pub(super) fn new(task: F, patience: Duration) -> Self {
         let progress = Arc::<Progress>::default();
-        Self { task: Box::pin(PROGRESS.scope(Arc::clone(&progress), task)), progress, patience, unread: None }
+        Self {
+            task: Box::pin(PROGRESS.scope(Arc::clone(&progress), task)),
+            progress,
+            patience,
+            unread: None,
+        }
     }
 
     fn poll_unread(&mut self, turn: u64, context: &mut Context<'_>) -> Poll<()> {
         let until = || {
             let limit = Instant::now() + self.patience;
-            self.progress.deadline().map_or(limit, |deadline| deadline.min(limit))
+            self.progress
+                .deadline()
+                .map_or(limit, |deadline| deadline.min(limit))
         };
-        let (seen, alarm) = self.unread.get_or_insert_with(|| (turn, Box::pin(sleep_until(until()))));
+        let (seen, alarm) = self
+            .unread
+            .get_or_insert_with(|| (turn, Box::pin(sleep_until(until()))));
         if *seen != turn {
             *seen = turn;
             alarm.as_mut().reset(until());
@@ -162,22 +175,39 @@ const UNWATCHED_BYTES_MAX: u64 = 64 * 1024;
 
 /// Makes the answer tell how it gets on.
 pub(super) async fn track(request: Request, next: Next) -> Response {
-    let Ok(progress) = PROGRESS.try_with(Arc::clone) else { return next.run(request).await };
-    // The task of an HTTP/2 stream is a call by itself. Over HTTP/1.1, what is whole is written at once.
+    let Ok(progress) = PROGRESS.try_with(Arc::clone) else {
+        return next.run(request).await;
+    };
+    // The task of an HTTP/2 stream is a call by itself. Over HTTP/1.1, what is whole is written at
+    // once.
     let is_http1 = request.version() < Version::HTTP_2;
-    let call = Peer::current().filter(|_| is_http1).map(|peer| peer.begin());
+    let call = Peer::current()
+        .filter(|_| is_http1)
+        .map(|peer| peer.begin());
     let arrived_at = Instant::now();
     let timeout = call::timeout(request.headers()).ok().flatten();
     progress.begin();
     let response = next.run(request).await;
-    if response.body().size_hint().exact().is_some_and(|bytes| bytes <= UNWATCHED_BYTES_MAX) {
+    if response
+        .body()
+        .size_hint()
+        .exact()
+        .is_some_and(|bytes| bytes <= UNWATCHED_BYTES_MAX)
+    {
         return response;
     }
-    // What the call itself was told in its message is known by now, or will be when it has been read.
+    // What the call itself was told in its message is known by now, or will be when it has been
+    // read.
     if let Some(timeout) = timeout {
         progress.keep(arrived_at + timeout);
     }
-    response.map(|body| Body::new(Tracked { body, progress, _call: call }))
+    response.map(|body| {
+        Body::new(Tracked {
+            body,
+            progress,
+            _call: call,
+        })
+    })
 }
 
 struct Tracked {
@@ -190,7 +220,10 @@ impl HttpBody for Tracked {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.get_mut();
         this.progress.set_unread(false);
         let frame = ready!(Pin::new(&mut this.body).poll_frame(context));

@@ -1,10 +1,12 @@
-//! A caller's connection that doesn't wait for ever for a caller who stopped reading, and notices one who leaves: what it
-//! holds upstream (concurrency units above all) is everybody's.
+//! A caller's connection that doesn't wait for ever for a caller who stopped reading, and notices
+//! one who leaves: what it holds upstream (concurrency units above all) is everybody's.
 //!
-//! Hyper sees the end of an HTTP/1.1 connection only if it reads, and during a call it doesn't once any byte follows the
-//! request: an empty line, or the next request. Then [`Hangup`] reads in its place, and keeps the bytes for it.
+//! Hyper sees the end of an HTTP/1.1 connection only if it reads, and during a call it doesn't once
+//! any byte follows the request: an empty line, or the next request. Then [`Hangup`] reads in its
+//! place, and keeps the bytes for it.
 //!
-//! It also closes in stages, so that a client that is still sending gets to read the answer: see [`early`](super::early).
+//! It also closes in stages, so that a client that is still sending gets to read the answer: see
+//! [`early`](super::early).
 
 use std::{
     future::Future,
@@ -32,7 +34,8 @@ use super::{
 pub(super) struct Unstuck {
     line: Arc<Mutex<Line>>,
     patience: Duration,
-    /// Runs while a write is stuck. The answer is part of a call, even if all of it lies in buffers.
+    /// Runs while a write is stuck. The answer is part of a call, even if all of it lies in
+    /// buffers.
     alarm: Option<(Pin<Box<Sleep>>, OpenCall)>,
     peer: Arc<Peer>,
     /// Set while the receiving half is still read, after the sending half is closed.
@@ -48,8 +51,8 @@ struct Lingering {
     _call: OpenCall,
 }
 
-/// Completes when the caller has left though hyper doesn't read. To be polled after hyper, and in the same task: the
-/// stream wakes only the last one who read.
+/// Completes when the caller has left though hyper doesn't read. To be polled after hyper, and in
+/// the same task: the stream wakes only the last one who read.
 pub(super) struct Hangup {
     line: Arc<Mutex<Line>>,
 }
@@ -65,15 +68,17 @@ struct Line {
     is_awaited: bool,
 }
 
-/// The most that is read ahead of hyper on one connection. Beyond it we can't tell whether the caller is still there: it
-/// may be a large upload that waits for us, and the call has clocks of its own.
+/// The most that is read ahead of hyper on one connection. Beyond it we can't tell whether the
+/// caller is still there: it may be a large upload that waits for us, and the call has clocks of
+/// its own.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// The most that is read ahead at once. It lies on the stack.
 const PIECE_BYTES: usize = 8 * 1024;
 
-/// How long, and how many bytes of it, a client may go on sending after its answer: in all, and without a byte. What a
-/// client has to send by then is lost to it anyway, and only its answer is at stake.
+/// How long, and how many bytes of it, a client may go on sending after its answer: in all, and
+/// without a byte. What a client has to send by then is lost to it anyway, and only its answer is
+/// at stake.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
 const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -81,24 +86,51 @@ const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
 impl Unstuck {
     pub(super) fn new(stream: TcpStream, patience: Duration, peer: Arc<Peer>) -> (Self, Hangup) {
         let (ahead, framing) = (BytesMut::new(), Framing::default());
-        let line = Line { stream, ahead, framing, peer: Arc::clone(&peer), is_awaited: false };
+        let line = Line {
+            stream,
+            ahead,
+            framing,
+            peer: Arc::clone(&peer),
+            is_awaited: false,
+        };
         let line = Arc::new(Mutex::new(line));
-        let hangup = Hangup { line: Arc::clone(&line) };
-        (Self { line, patience, alarm: None, peer, lingering: None }, hangup)
+        let hangup = Hangup {
+            line: Arc::clone(&line),
+        };
+        (
+            Self {
+                line,
+                patience,
+                alarm: None,
+                peer,
+                lingering: None,
+            },
+            hangup,
+        )
     }
 
-    fn watch<T>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn watch<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        write: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if write.is_ready() {
             self.alarm = None;
             return write;
         }
         let until = Instant::now() + self.patience;
-        let (alarm, _) = self.alarm.get_or_insert_with(|| (Box::pin(sleep_until(until)), self.peer.begin()));
+        let (alarm, _) = self
+            .alarm
+            .get_or_insert_with(|| (Box::pin(sleep_until(until)), self.peer.begin()));
         ready!(alarm.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the caller stopped reading")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the caller stopped reading",
+        )))
     }
 
-    /// Reads and discards until the client has closed its half too, or was given enough time for that.
+    /// Reads and discards until the client has closed its half too, or was given enough time for
+    /// that.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut line = lock(&self.line);
         let has_more = !mem::take(&mut line.ahead).is_empty() || self.peer.is_cut_short();
@@ -115,7 +147,10 @@ impl Unstuck {
                 (Poll::Pending, Some(lingering)) => return lingering.alarm.as_mut().poll(context),
                 (Poll::Ready(read), _) if read.is_err() || bytes == 0 => return Poll::Ready(()),
                 (Poll::Ready(_), lingering) => {
-                    if !lingering.get_or_insert_with(|| Lingering::new(&self.peer)).may_go_on(bytes) {
+                    if !lingering
+                        .get_or_insert_with(|| Lingering::new(&self.peer))
+                        .may_go_on(bytes)
+                    {
                         return Poll::Ready(());
                     }
                 }
@@ -128,14 +163,21 @@ impl Lingering {
     fn new(peer: &Arc<Peer>) -> Self {
         let now = Instant::now();
         let alarm = Box::pin(sleep_until(now + LINGER_SILENCE));
-        Self { until: now + LINGER_TIMEOUT, bytes_left: LINGER_BYTES_MAX, alarm, _call: peer.begin() }
+        Self {
+            until: now + LINGER_TIMEOUT,
+            bytes_left: LINGER_BYTES_MAX,
+            alarm,
+            _call: peer.begin(),
+        }
     }
 
     /// Whether more may come after this many bytes.
     fn may_go_on(&mut self, bytes: usize) -> bool {
         let now = Instant::now();
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
-        self.alarm.as_mut().reset(self.until.min(now + LINGER_SILENCE));
+        self.alarm
+            .as_mut()
+            .reset(self.until.min(now + LINGER_SILENCE));
         self.bytes_left > 0 && now < self.until
     }
 }
@@ -154,7 +196,11 @@ impl Future for Hangup {
 }
 
 impl Line {
-    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
             self.give_ahead(buffer);
             return Poll::Ready(Ok(()));
@@ -179,7 +225,9 @@ impl Line {
     }
 
     fn give_ahead(&mut self, buffer: &mut ReadBuf<'_>) {
-        let given = self.ahead.split_to(self.ahead.len().min(buffer.remaining()));
+        let given = self
+            .ahead
+            .split_to(self.ahead.len().min(buffer.remaining()));
         buffer.put_slice(&given);
         if self.ahead.is_empty() {
             // Connections live long and seldom need it again.
@@ -187,7 +235,8 @@ impl Line {
         }
     }
 
-    /// Reads ahead until there is nothing more, for which it is woken, or no room; then hyper makes some when it reads.
+    /// Reads ahead until there is nothing more, for which it is woken, or no room; then hyper makes
+    /// some when it reads.
     fn poll_hangup(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut piece = [MaybeUninit::uninit(); PIECE_BYTES];
         while self.ahead.len() + PIECE_BYTES <= AHEAD_BYTES_MAX {
@@ -208,13 +257,21 @@ fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
 }
 
 impl AsyncRead for Unstuck {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         lock(&self.line).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Unstuck {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let write = Pin::new(&mut lock(&this.line).stream).poll_write(context, data);
         this.watch(context, write)

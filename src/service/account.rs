@@ -11,7 +11,8 @@ use super::{
 use crate::{
     error::Result,
     proto::v1::{
-        Concurrency, GetConcurrencyRequest, GetPlanRequest, Plan, WatchConcurrencyRequest, account_service_server,
+        Concurrency, GetConcurrencyRequest, GetPlanRequest, Plan, WatchConcurrencyRequest,
+        account_service_server,
     },
     upstream::{Ask, Client, Reply, Whole},
 };
@@ -27,7 +28,11 @@ pub struct Account {
 impl Account {
     /// The service over this upstream and its feed; the units are the gateway's own view.
     pub fn new(upstream: Client, feed: Feed, units: Units) -> Self {
-        Self { upstream, feed, units }
+        Self {
+            upstream,
+            feed,
+            units,
+        }
     }
 
     /// The account's plan.
@@ -35,7 +40,10 @@ impl Account {
     /// # Errors
     /// What the upstream's reply means.
     pub async fn plan(&self, call: Call) -> Result<Reply<Plan>> {
-        let ask = Ask { deadline: call.deadline, ..Ask::default() };
+        let ask = Ask {
+            deadline: call.deadline,
+            ..Ask::default()
+        };
         call.run(self.upstream.get_with_key(&["plan"], ask)).await
     }
 
@@ -44,9 +52,13 @@ impl Account {
     /// # Errors
     /// What the upstream's reply means.
     pub async fn concurrency(&self, call: Call) -> Result<Reply<Concurrency>> {
-        let ask = Ask { deadline: call.deadline, ..Ask::default() };
-        let mut reply: Reply<Concurrency> =
-            call.run(self.upstream.get_account(&["account", "concurrency"], ask)).await?;
+        let ask = Ask {
+            deadline: call.deadline,
+            ..Ask::default()
+        };
+        let mut reply: Reply<Concurrency> = call
+            .run(self.upstream.get_account(&["account", "concurrency"], ask))
+            .await?;
         reply.answer.gateway = Some(self.units.view());
         Ok(reply)
     }
@@ -56,7 +68,8 @@ impl Account {
         self.feed.end();
     }
 
-    /// Who uses the account's units, whenever the upstream says so. All watchers share one upstream connection.
+    /// Who uses the account's units, whenever the upstream says so. All watchers share one upstream
+    /// connection.
     pub fn watch(&self, call: Call) -> Watch {
         self.feed.watch(call).with_view(self.units.clone())
     }
@@ -73,11 +86,20 @@ impl Whole for Plan {
 
     fn is_empty(&self) -> bool {
         let is_named = !self.id.is_empty() || !self.name.is_empty();
-        let is_limited =
-            self.concurrency.is_some() || self.max_context_length.is_some() || self.max_model_size.is_some();
-        let is_unlimited = self.unlimited_concurrency || self.unlimited_context_length || self.unlimited_model_size;
+        let is_limited = self.concurrency.is_some()
+            || self.max_context_length.is_some()
+            || self.max_model_size.is_some();
+        let is_unlimited = self.unlimited_concurrency
+            || self.unlimited_context_length
+            || self.unlimited_model_size;
         // What came in a form that we don't know is in `extra`, and is an answer all the same.
-        let names = ["id", "name", "max_context_length", "max_model_size", "concurrency"];
+        let names = [
+            "id",
+            "name",
+            "max_context_length",
+            "max_model_size",
+            "concurrency",
+        ];
         let is_odd = || names.iter().any(|name| self.extra.contains_key(*name));
         !(is_named || is_limited || is_unlimited || is_odd())
     }
@@ -96,11 +118,16 @@ impl Whole for Concurrency {
     }
 
     fn is_empty(&self) -> bool {
-        let is_told =
-            self.used_cost.is_some() || self.request_count.is_some() || self.limit.is_some() || self.unlimited;
+        let is_told = self.used_cost.is_some()
+            || self.request_count.is_some()
+            || self.limit.is_some()
+            || self.unlimited;
         // What came in a form that we don't know is in `extra`, and is an answer all the same.
-        let is_odd =
-            || ["limit", "used_cost", "request_count", "requests"].iter().any(|name| self.extra.contains_key(*name));
+        let is_odd = || {
+            ["limit", "used_cost", "request_count", "requests"]
+                .iter()
+                .any(|name| self.extra.contains_key(*name))
+        };
         !(is_told || !self.requests.is_empty() || is_odd())
     }
 }
@@ -112,7 +139,10 @@ impl account_service_server::AccountService for Account {
         Ok(Answered::from(self.plan(call).await?).into_response())
     }
 
-    async fn get_concurrency(&self, request: Request<GetConcurrencyRequest>) -> Result<Response<Concurrency>, Status> {
+    async fn get_concurrency(
+        &self,
+        request: Request<GetConcurrencyRequest>,
+    ) -> Result<Response<Concurrency>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
         Ok(Answered::from(self.concurrency(call).await?).into_response())
     }

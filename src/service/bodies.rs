@@ -1,8 +1,8 @@
-//! The bytes of all requests' bodies together, which have a bound: a caller who is refused can come again, and a process
-//! without memory can't.
+//! The bytes of all requests' bodies together, which have a bound: a caller who is refused can come
+//! again, and a process without memory can't.
 //!
-//! What a request takes is counted as it arrives, and until its bytes are gone: while it waits for units, and while it is
-//! sent upstream.
+//! What a request takes is counted as it arrives, and until its bytes are gone: while it waits for
+//! units, and while it is sent upstream.
 
 use std::{
     sync::{
@@ -30,12 +30,18 @@ struct Pool {
 impl Bodies {
     /// None yet, and at most this many bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Self(Arc::new(Pool { max: bytes_max, taken: AtomicUsize::new(0) }))
+        Self(Arc::new(Pool {
+            max: bytes_max,
+            taken: AtomicUsize::new(0),
+        }))
     }
 
     /// The share of a request that begins.
     pub fn share(&self) -> Arc<Share> {
-        Arc::new(Share { pool: Arc::clone(&self.0), bytes: AtomicUsize::new(0) })
+        Arc::new(Share {
+            pool: Arc::clone(&self.0),
+            bytes: AtomicUsize::new(0),
+        })
     }
 
     /// The bytes of all bodies that are here.
@@ -45,15 +51,20 @@ impl Bodies {
 }
 
 impl Pool {
-    /// Whether this many bytes more fit beside those that are taken, of which the request itself has `own`. A request that
-    /// is alone always fits: it has a limit of its own.
+    /// Whether this many bytes more fit beside those that are taken, of which the request itself
+    /// has `own`. A request that is alone always fits: it has a limit of its own.
     fn fits(&self, taken: usize, own: usize, more: usize) -> bool {
         taken == own || taken.saturating_add(more) <= self.max
     }
 
     fn take(&self, own: usize, more: usize) -> Result<()> {
-        let add = |taken: usize| self.fits(taken, own, more).then(|| taken.saturating_add(more));
-        let result = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        let add = |taken: usize| {
+            self.fits(taken, own, more)
+                .then(|| taken.saturating_add(more))
+        };
+        let result = self
+            .taken
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         result.map(drop).map_err(|_| self.full())
     }
 
@@ -63,15 +74,17 @@ impl Pool {
 
     fn full(&self) -> Error {
         let message = format!(
-            "The requests that the gateway holds take as many bytes as they may together ({}): try again soon, or raise \
-             --max-inflight-request-bytes",
+            "The requests that the gateway holds take as many bytes as they may together ({}): \
+             try again soon, or raise --max-inflight-request-bytes",
             self.max
         );
-        Error::new(Kind::Unavailable, "too_many_request_bytes", message).with_retry_after(RETRY_AFTER)
+        Error::new(Kind::Unavailable, "too_many_request_bytes", message)
+            .with_retry_after(RETRY_AFTER)
     }
 }
 
-/// What one request takes while it arrives. It comes among the request's extensions; dropped, what it has is given back.
+/// What one request takes while it arrives. It comes among the request's extensions; dropped, what
+/// it has is given back.
 #[derive(Debug)]
 pub struct Share {
     pool: Arc<Pool>,
@@ -85,7 +98,11 @@ impl Share {
     /// Unavailable, if they would not.
     pub fn expect(&self, more: usize) -> Result<()> {
         let taken = self.pool.taken.load(Ordering::Relaxed);
-        if self.pool.fits(taken, self.bytes(), more) { Ok(()) } else { Err(self.pool.full()) }
+        if self.pool.fits(taken, self.bytes(), more) {
+            Ok(())
+        } else {
+            Err(self.pool.full())
+        }
     }
 
     /// Takes this many bytes more.
@@ -100,7 +117,11 @@ impl Share {
 
     /// Gives this many bytes back.
     pub fn give_back(&self, bytes: usize) {
-        let before = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |own| own.checked_sub(bytes));
+        let before = self
+            .bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |own| {
+                own.checked_sub(bytes)
+            });
         if before.is_ok() {
             self.pool.give_back(bytes);
         }
@@ -113,7 +134,10 @@ impl Share {
 
     /// Takes all that it has out of it: for the bytes that become of it.
     pub fn hold(&self) -> Held {
-        Held { bytes: self.bytes.swap(0, Ordering::Relaxed), pool: Arc::clone(&self.pool) }
+        Held {
+            bytes: self.bytes.swap(0, Ordering::Relaxed),
+            pool: Arc::clone(&self.pool),
+        }
     }
 }
 
@@ -188,7 +212,10 @@ mod tests {
         first.add(50).unwrap();
         let second = bodies.share();
         let error = second.add(1).unwrap_err();
-        assert_eq!((error.code(), error.retry_after()), ("too_many_request_bytes", Some(RETRY_AFTER)));
+        assert_eq!(
+            (error.code(), error.retry_after()),
+            ("too_many_request_bytes", Some(RETRY_AFTER))
+        );
         assert!(second.expect(1).is_err());
         first.give_back(120);
         second.expect(20).unwrap();

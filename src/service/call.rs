@@ -1,4 +1,5 @@
-//! What comes with a request besides its message: from gRPC metadata and HTTP headers, which are the same thing.
+//! What comes with a request besides its message: from gRPC metadata and HTTP headers, which are
+//! the same thing.
 
 use std::{
     fmt,
@@ -59,35 +60,41 @@ pub trait Keeper: fmt::Debug + Send + Sync {
     fn keep(&self, deadline: Instant);
 }
 
-/// What the server knows of a call before anything of it is read. It comes among the request's extensions.
+/// What the server knows of a call before anything of it is read. It comes among the request's
+/// extensions.
 #[derive(Clone, Debug)]
 pub struct Arrival {
     /// When its head had come: deadlines count from here.
     pub at: Instant,
     /// The calls among which it runs.
     pub running: Running,
-    /// Who sends the answer, if anybody watches that: the deadline may be told by what is not read yet.
+    /// Who sends the answer, if anybody watches that: the deadline may be told by what is not read
+    /// yet.
     pub keeper: Option<Arc<dyn Keeper>>,
 }
 
-/// One call of one caller, from its arrival to its one end: finished, failed, or cancelled, which is what it is when it's
-/// dropped before one of the others.
+/// One call of one caller, from its arrival to its one end: finished, failed, or cancelled, which
+/// is what it is when it's dropped before one of the others.
 #[derive(Debug)]
 pub struct Call {
     /// When it came: its times count from here.
     pub(super) arrived_at: Instant,
-    /// When the caller stops waiting: from `grpc-timeout`, `x-request-timeout-ms` or the request's own option.
+    /// When the caller stops waiting: from `grpc-timeout`, `x-request-timeout-ms` or the request's
+    /// own option.
     pub deadline: Option<Instant>,
     /// What `x-request-timeout-ms` says.
     pub(super) rest_timeout: Option<Duration>,
-    /// Whether a unary chat answer is streamed upstream and added up: from `x-featherwire-unary-via-stream`. This and
-    /// what follows may come from the request's own options too.
+    /// Whether a unary chat answer is streamed upstream and added up: from
+    /// `x-featherwire-unary-via-stream`. This and what follows may come from the request's own
+    /// options too.
     pub unary_via_stream: Option<bool>,
-    /// The models that may answer in place of the one asked for, in order: from `x-featherwire-fallback`.
+    /// The models that may answer in place of the one asked for, in order: from
+    /// `x-featherwire-fallback`.
     pub fallbacks: Option<Vec<String>>,
     /// Its class among those that wait for units, if it says one: from `x-featherwire-priority`.
     pub priority: Option<Priority>,
-    /// Whether its answer has a report in it. There is no header for that: the headers are a report themselves.
+    /// Whether its answer has a report in it. There is no header for that: the headers are a report
+    /// themselves.
     pub(super) wants_report: bool,
     /// What such a report says.
     pub(super) facts: Facts,
@@ -107,8 +114,8 @@ pub struct Call {
 }
 
 impl Call {
-    /// Reads what comes with a request besides its message. One without an [`Arrival`] arrived now, and is among no
-    /// others.
+    /// Reads what comes with a request besides its message. One without an [`Arrival`] arrived now,
+    /// and is among no others.
     ///
     /// # Errors
     /// Invalid, if a header of ours has a value that isn't one of its own.
@@ -128,7 +135,10 @@ impl Call {
             body: extensions.get().cloned(),
             queue_place: admission::Place::default(),
             request_id: headers.get(telemetry::REQUEST_ID).cloned(),
-            place: arrival.map(|arrival| arrival.running.clone()).unwrap_or_default().begin(),
+            place: arrival
+                .map(|arrival| arrival.running.clone())
+                .unwrap_or_default()
+                .begin(),
             keeper: arrival.and_then(|arrival| arrival.keeper.clone()),
             waited_ms: AtomicU64::new(0),
             has_ended: AtomicBool::new(false),
@@ -164,7 +174,9 @@ impl Call {
     pub async fn receive<T>(&self, body: impl Future<Output = T>) -> Result<T> {
         let limit = Instant::now() + BODY_TIMEOUT;
         match self.deadline.filter(|deadline| *deadline < limit) {
-            Some(deadline) => timeout_at(deadline, body).await.map_err(|_| deadline_exceeded()),
+            Some(deadline) => timeout_at(deadline, body)
+                .await
+                .map_err(|_| deadline_exceeded()),
             None => timeout_at(limit, body).await.map_err(|_| body_timeout()),
         }
     }
@@ -182,7 +194,8 @@ impl Call {
     /// Does the whole of a call's work: until its end, its deadline, or the end of all calls.
     ///
     /// # Errors
-    /// The work's own, Timeout, or Unavailable; logged on the way, with the cause, which the caller doesn't get to see.
+    /// The work's own, Timeout, or Unavailable; logged on the way, with the cause, which the caller
+    /// doesn't get to see.
     pub(super) async fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let result = self.begin(work).await;
         if result.is_ok() {
@@ -196,7 +209,11 @@ impl Call {
     pub(super) async fn begin<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let result = match self.deadline {
             Some(deadline) => {
-                let work = async { timeout_at(deadline, work).await.unwrap_or_else(|_| Err(deadline_exceeded())) };
+                let work = async {
+                    timeout_at(deadline, work)
+                        .await
+                        .unwrap_or_else(|_| Err(deadline_exceeded()))
+                };
                 self.place.unless_over(work).await
             }
             None => self.place.unless_over(work).await,
@@ -218,7 +235,9 @@ impl Call {
     /// Adds a wait for units to those of this call, and gives their sum in milliseconds.
     pub(super) fn has_waited(&self, wait: Duration) -> u64 {
         let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        self.waited_ms.fetch_add(wait, Ordering::Relaxed).saturating_add(wait)
+        self.waited_ms
+            .fetch_add(wait, Ordering::Relaxed)
+            .saturating_add(wait)
     }
 
     /// How long the call has waited for units so far.
@@ -254,21 +273,35 @@ impl Call {
     }
 
     fn id(&self) -> &str {
-        self.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default()
+        self.request_id
+            .as_ref()
+            .and_then(|id| id.to_str().ok())
+            .unwrap_or_default()
     }
 
     fn log(&self, error: &Error) {
         let (cause, id) = (error.cause(), self.id());
         let upstream_id = error.upstream_request_id().unwrap_or_default();
         match error.kind() {
-            // The caller's own doing, and told to the caller. Messages may quote the upstream, so they stay out.
-            Kind::Invalid | Kind::NotFound | Kind::Unauthenticated | Kind::TooLarge | Kind::Cancelled => {
+            // The caller's own doing, and told to the caller. Messages may quote the upstream, so
+            // they stay out.
+            Kind::Invalid
+            | Kind::NotFound
+            | Kind::Unauthenticated
+            | Kind::TooLarge
+            | Kind::Cancelled => {
                 tracing::debug!(id, upstream_id, code = error.code(), cause, "refused");
             }
-            _ if error.is_draining() => tracing::debug!(id, code = error.code(), "ended by the drain"),
+            _ if error.is_draining() => {
+                tracing::debug!(id, code = error.code(), "ended by the drain")
+            }
             // It concerns every call at that time, and the log has been told.
-            _ if error.is_out_of_descriptors() => tracing::debug!(id, code = error.code(), cause, "failed"),
-            Kind::Internal => tracing::error!(id, upstream_id, code = error.code(), cause, "failed"),
+            _ if error.is_out_of_descriptors() => {
+                tracing::debug!(id, code = error.code(), cause, "failed")
+            }
+            Kind::Internal => {
+                tracing::error!(id, upstream_id, code = error.code(), cause, "failed")
+            }
             _ => tracing::warn!(id, upstream_id, code = error.code(), cause, "failed"),
         }
     }
@@ -280,22 +313,32 @@ impl Drop for Call {
     }
 }
 
-/// How long the caller is ready to wait, from `grpc-timeout` or `x-request-timeout-ms`: the shorter of the two.
+/// How long the caller is ready to wait, from `grpc-timeout` or `x-request-timeout-ms`: the shorter
+/// of the two.
 ///
 /// # Errors
 /// Invalid, for a value that isn't one.
 pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
     let grpc = headers.get("grpc-timeout").map(|value| {
-        grpc_timeout(value)
-            .ok_or_else(|| Error::invalid("grpc-timeout", "expected up to 8 digits and one of H M S m u n"))
+        grpc_timeout(value).ok_or_else(|| {
+            Error::invalid(
+                "grpc-timeout",
+                "expected up to 8 digits and one of H M S m u n",
+            )
+        })
     });
-    let timeout = [grpc.transpose()?, rest_timeout(headers)?].into_iter().flatten().min();
+    let timeout = [grpc.transpose()?, rest_timeout(headers)?]
+        .into_iter()
+        .flatten()
+        .min();
     Ok(timeout.filter(|timeout| *timeout < DEADLINE_MAX))
 }
 
 fn rest_timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
     let timeout = headers.get(REST_TIMEOUT).map(|value| {
-        milliseconds(value).ok_or_else(|| Error::invalid(REST_TIMEOUT, "expected a positive number of milliseconds"))
+        milliseconds(value).ok_or_else(|| {
+            Error::invalid(REST_TIMEOUT, "expected a positive number of milliseconds")
+        })
     });
     timeout.transpose()
 }
@@ -305,22 +348,29 @@ fn priority(value: &HeaderValue) -> Result<Priority> {
         b"interactive" => Ok(Priority::Interactive),
         b"default" => Ok(Priority::Default),
         b"batch" => Ok(Priority::Batch),
-        _ => Err(Error::invalid(PRIORITY, "expected interactive, default or batch")),
+        _ => Err(Error::invalid(
+            PRIORITY,
+            "expected interactive, default or batch",
+        )),
     }
 }
 
-/// Model ids with commas between them, or `none`, which also turns off the fallbacks that the configuration has.
+/// Model ids with commas between them, or `none`, which also turns off the fallbacks that the
+/// configuration has.
 fn fallbacks(headers: &HeaderMap) -> Result<Option<Vec<String>>> {
     let invalid = |problem: &str| Error::invalid(FALLBACK, problem);
     let mut fallbacks = None::<Vec<String>>;
     for value in headers.get_all(FALLBACK) {
-        let value = value.to_str().map_err(|_| invalid("expected model ids in ASCII, with commas between them"))?;
+        let value = value
+            .to_str()
+            .map_err(|_| invalid("expected model ids in ASCII, with commas between them"))?;
         let list = fallbacks.get_or_insert_default();
         if value.trim() == "none" {
             continue;
         }
         for id in value.split(',').map(str::trim) {
-            validate::model(id).map_err(|_| invalid("expected model ids with commas between them, or none"))?;
+            validate::model(id)
+                .map_err(|_| invalid("expected model ids with commas between them, or none"))?;
             list.push(id.to_owned());
         }
         if list.len() > FALLBACKS_MAX {
@@ -332,8 +382,8 @@ fn fallbacks(headers: &HeaderMap) -> Result<Option<Vec<String>>> {
 
 /// The caller's time is up.
 pub fn deadline_exceeded() -> Error {
-    let message = "The caller's own deadline passed before the answer was complete. \
-                   Use a smaller model, fewer max_tokens, or a longer timeout";
+    let message = "The caller's own deadline passed before the answer was complete. Use a smaller \
+                   model, fewer max_tokens, or a longer timeout";
     Error::new(Kind::Timeout, "deadline_exceeded", message)
 }
 
@@ -342,7 +392,10 @@ fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
     const DIGITS_MAX: usize = 8;
     let text = value.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > DIGITS_MAX || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if digits.is_empty()
+        || digits.len() > DIGITS_MAX
+        || !digits.bytes().all(|byte| byte.is_ascii_digit())
+    {
         return None;
     }
     let number: u64 = digits.parse().ok()?;
@@ -379,8 +432,21 @@ mod tests {
         let read = |text: &'static str| grpc_timeout(&HeaderValue::from_static(text));
         assert_eq!(read("2S"), Some(Duration::from_secs(2)));
         assert_eq!(read("100m"), Some(Duration::from_millis(100)));
-        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        for bad in ["", "S", "1", "1s", "-1S", "+1S", "123456789n", "1.5S", " 1S"] {
+        assert_eq!(
+            read("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600))
+        );
+        for bad in [
+            "",
+            "S",
+            "1",
+            "1s",
+            "-1S",
+            "+1S",
+            "123456789n",
+            "1.5S",
+            " 1S",
+        ] {
             assert_eq!(read(bad), None, "{bad:?}");
         }
     }
@@ -395,19 +461,32 @@ mod tests {
         let deadline = call(&headers).unwrap().deadline.unwrap();
         assert!(deadline <= Instant::now() + Duration::from_millis(50));
         headers.insert("x-request-timeout-ms", HeaderValue::from_static("soon"));
-        assert_eq!(call(&headers).unwrap_err().param(), Some("x-request-timeout-ms"));
+        assert_eq!(
+            call(&headers).unwrap_err().param(),
+            Some("x-request-timeout-ms")
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_counts_from_the_calls_arrival() {
         let mut extensions = Extensions::new();
         let arrived_at = Instant::now();
-        extensions.insert(Arrival { at: arrived_at, running: Running::default(), keeper: None });
+        extensions.insert(Arrival {
+            at: arrived_at,
+            running: Running::default(),
+            keeper: None,
+        });
         tokio::time::advance(Duration::from_secs(3)).await;
-        let headers = HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), HeaderValue::from_static("5S"))]);
+        let headers = HeaderMap::from_iter([(
+            "grpc-timeout".parse().unwrap(),
+            HeaderValue::from_static("5S"),
+        )]);
         let call = Call::new(&headers, &extensions).unwrap();
         assert_eq!(call.deadline, Some(arrived_at + Duration::from_secs(5)));
-        let late = call.run(std::future::pending::<Result<()>>()).await.unwrap_err();
+        let late = call
+            .run(std::future::pending::<Result<()>>())
+            .await
+            .unwrap_err();
         assert_eq!(late.code(), "deadline_exceeded");
         assert_eq!(arrived_at.elapsed(), Duration::from_secs(5));
     }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Answered, Answers, Call, Dispatch, GrpcAnswers, Reported as _, chat_accumulator::ChatAccumulator, dispatch, kinds,
-    validate,
+    Answered, Answers, Call, Dispatch, GrpcAnswers, Reported as _,
+    chat_accumulator::ChatAccumulator, dispatch, kinds, validate,
 };
 use crate::{
     error::Result,
     proto::v1::{
-        ChatMessage, CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse,
-        chat_service_server,
+        ChatMessage, CreateChatCompletionRequest, CreateChatCompletionResponse,
+        StreamChatCompletionResponse, chat_service_server,
     },
     upstream::{ANSWER_BYTES_MAX, End, Named, Whole, has_items},
 };
@@ -25,9 +25,13 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// The service over this way to the upstream. `unary_via_stream` is what a unary call does that doesn't say itself.
+    /// The service over this way to the upstream. `unary_via_stream` is what a unary call does that
+    /// doesn't say itself.
     pub fn new(dispatch: Dispatch, unary_via_stream: bool) -> Self {
-        Self { dispatch, unary_via_stream }
+        Self {
+            dispatch,
+            unary_via_stream,
+        }
     }
 
     /// Answers a conversation with one complete message.
@@ -44,12 +48,19 @@ impl Chat {
         call.run(async {
             if via_stream {
                 // A unary answer has its usage; a stream has it only when asked.
-                request.stream_options.get_or_insert_default().include_usage.get_or_insert(true);
+                request
+                    .stream_options
+                    .get_or_insert_default()
+                    .include_usage
+                    .get_or_insert(true);
             }
-            let check = move |request: &mut CreateChatCompletionRequest| prepare(request, via_stream);
+            let check =
+                move |request: &mut CreateChatCompletionRequest| prepare(request, via_stream);
             let request = self.dispatch.prepare(&call, request, check).await?;
             if via_stream {
-                self.dispatch.whole_via_stream::<_, _, ChatAccumulator>(&call, request, ANSWER_BYTES_MAX).await
+                self.dispatch
+                    .whole_via_stream::<_, _, ChatAccumulator>(&call, request, ANSWER_BYTES_MAX)
+                    .await
             } else {
                 self.dispatch.whole(&call, request).await
             }
@@ -60,25 +71,33 @@ impl Chat {
     /// Answers a conversation piece by piece.
     ///
     /// # Errors
-    /// Invalid for a bad field; otherwise what the upstream's reply means. After that, the stream's own.
+    /// Invalid for a bad field; otherwise what the upstream's reply means. After that, the stream's
+    /// own.
     pub async fn stream(
         &self,
         mut call: Call,
         mut request: CreateChatCompletionRequest,
     ) -> Result<Answered<Answers<StreamChatCompletionResponse>>> {
         call.obey(&mut request)?;
-        let request = call.begin(self.dispatch.prepare(&call, request, |request| prepare(request, true))).await?;
+        let request = call
+            .begin(
+                self.dispatch
+                    .prepare(&call, request, |request| prepare(request, true)),
+            )
+            .await?;
         self.dispatch.stream(call, request).await
     }
 }
 
-/// Checks the request and makes it what the upstream shall see: what is ours left out, and `stream` as the caller's
-/// method says.
+/// Checks the request and makes it what the upstream shall see: what is ours left out, and `stream`
+/// as the caller's method says.
 fn prepare(request: &mut CreateChatCompletionRequest, stream: bool) -> Result<()> {
     validate::chat(request)?;
     kinds::infer(request);
     request.provider = None;
-    request.extra.insert("stream".to_owned(), stream.to_string());
+    request
+        .extra
+        .insert("stream".to_owned(), stream.to_string());
     Ok(())
 }
 
@@ -123,7 +142,10 @@ impl Whole for CreateChatCompletionResponse {
     }
 
     fn ends(&self) -> impl Iterator<Item = End<'_>> {
-        self.choices.iter().map(|choice| End { reason: choice.finish_reason.as_deref(), extra: &choice.extra })
+        self.choices.iter().map(|choice| End {
+            reason: choice.finish_reason.as_deref(),
+            extra: &choice.extra,
+        })
     }
 
     fn is_empty(&self) -> bool {
@@ -132,8 +154,19 @@ impl Whole for CreateChatCompletionResponse {
     }
 
     fn named(&mut self) -> Option<Named<'_>> {
-        let Self { id, created, model, extra, .. } = self;
-        Some(Named { id: Some(("chatcmpl-", id)), created: Some(created), model, extra })
+        let Self {
+            id,
+            created,
+            model,
+            extra,
+            ..
+        } = self;
+        Some(Named {
+            id: Some(("chatcmpl-", id)),
+            created: Some(created),
+            model,
+            extra,
+        })
     }
 
     fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
@@ -142,25 +175,31 @@ impl Whole for CreateChatCompletionResponse {
 
     fn complete(&mut self) {
         self.leave_out_foreign();
-        for message in self.choices.iter_mut().filter_map(|choice| choice.message.as_mut()) {
+        for message in self
+            .choices
+            .iter_mut()
+            .filter_map(|choice| choice.message.as_mut())
+        {
             name_role(message);
             name_types(message);
         }
     }
 }
 
-/// Puts in the role that an answer's message has by its place, for one that is no text: nothing else can be said of it, and
-/// the message could not be given back.
+/// Puts in the role that an answer's message has by its place, for one that is no text: nothing
+/// else can be said of it, and the message could not be given back.
 fn name_role(message: &mut ChatMessage) {
     if message.extra.remove("role").is_some() {
         "assistant".clone_into(&mut message.role);
     }
 }
 
-/// Puts in the types of the calls that are of functions. A delta may leave them out; a whole call must have one.
+/// Puts in the types of the calls that are of functions. A delta may leave them out; a whole call
+/// must have one.
 fn name_types(message: &mut ChatMessage) {
     for call in &mut message.tool_calls {
-        let is_unset = call.r#type.as_ref().is_none_or(String::is_empty) && !call.extra.contains_key("type");
+        let is_unset =
+            call.r#type.as_ref().is_none_or(String::is_empty) && !call.extra.contains_key("type");
         if is_unset && call.function.is_some() {
             call.r#type = Some("function".to_owned());
         }
@@ -174,7 +213,10 @@ impl chat_service_server::ChatService for Chat {
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<CreateChatCompletionResponse>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self.create(call, request.into_inner()).await?.into_response())
+        Ok(self
+            .create(call, request.into_inner())
+            .await?
+            .into_response())
     }
 
     type StreamChatCompletionStream = GrpcAnswers<StreamChatCompletionResponse>;
@@ -184,6 +226,10 @@ impl chat_service_server::ChatService for Chat {
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<Self::StreamChatCompletionStream>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self.stream(call, request.into_inner()).await?.map(Answers::into_grpc).into_streamed())
+        Ok(self
+            .stream(call, request.into_inner())
+            .await?
+            .map(Answers::into_grpc)
+            .into_streamed())
     }
 }

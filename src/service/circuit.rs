@@ -1,6 +1,7 @@
-//! A circuit for each model. One that fails again and again is left alone for a while, then probed by a single call, and
-//! used again as soon as that call's answer begins: calls with a fallback lose no time on it, and those without learn at
-//! once. The count of failures ends when an answer has come to its good end.
+//! A circuit for each model. One that fails again and again is left alone for a while, then probed
+//! by a single call, and used again as soon as that call's answer begins: calls with a fallback
+//! lose no time on it, and those without learn at once. The count of failures ends when an answer
+//! has come to its good end.
 //!
 //! Pure but for the lock: time is an argument.
 
@@ -15,14 +16,15 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Health, Kind};
 
-/// Failures don't add up if more than this passes between one and the beginning of the call that fails next.
+/// Failures don't add up if more than this passes between one and the beginning of the call that
+/// fails next.
 const FAILURES_WINDOW: Duration = Duration::from_secs(60);
 
 /// The longest time that a model is left alone; each failed probe doubles the time before it.
 const WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// How many models may have failed lately. Ids are the callers', so their number is bounded; beyond it, models have no
-/// circuit.
+/// How many models may have failed lately. Ids are the callers', so their number is bounded; beyond
+/// it, models have no circuit.
 const MODELS_MAX: usize = 4096;
 
 /// How circuits behave.
@@ -48,7 +50,8 @@ struct Circuit {
     failed_at: Instant,
     /// The error's code.
     why: Box<str>,
-    /// Set from when the circuit opens until an answer has come to its end: how long for, this time.
+    /// Set from when the circuit opens until an answer has come to its end: how long for, this
+    /// time.
     open_for: Option<Duration>,
     probe: Probe,
 }
@@ -59,7 +62,8 @@ enum Probe {
     None,
     /// One call asks the model.
     Asks,
-    /// The model has begun to answer. It may be asked by all; one more failure opens the circuit again.
+    /// The model has begun to answer. It may be asked by all; one more failure opens the circuit
+    /// again.
     IsAnswered,
 }
 
@@ -75,7 +79,10 @@ pub struct Pass {
 impl Circuits {
     /// Circuits of models that have not failed yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, models: Arc::default() }
+        Self {
+            settings,
+            models: Arc::default(),
+        }
     }
 
     /// Whether this model may be asked now, or soon.
@@ -83,8 +90,14 @@ impl Circuits {
     /// # Errors
     /// Unavailable, if it has failed too often and its time hasn't passed yet.
     pub fn check(&self, model: &str, now: Instant) -> Result<(), Error> {
-        match self.models().get(model).and_then(|circuit| Some((circuit, circuit.left(now)?))) {
-            Some((circuit, left)) if circuit.probe == Probe::Asks || !left.is_zero() => Err(circuit.error(model, left)),
+        match self
+            .models()
+            .get(model)
+            .and_then(|circuit| Some((circuit, circuit.left(now)?)))
+        {
+            Some((circuit, left)) if circuit.probe == Probe::Asks || !left.is_zero() => {
+                Err(circuit.error(model, left))
+            }
             _ => Ok(()),
         }
     }
@@ -103,7 +116,12 @@ impl Circuits {
             }
             (circuit.probe, is_probe) = (Probe::Asks, true);
         }
-        Ok(Pass { circuits: self.clone(), model: model.into(), asked_at: now, is_probe })
+        Ok(Pass {
+            circuits: self.clone(),
+            model: model.into(),
+            asked_at: now,
+            is_probe,
+        })
     }
 
     fn models(&self) -> MutexGuard<'_, HashMap<Box<str>, Circuit>> {
@@ -131,8 +149,9 @@ impl Circuit {
         let wait = left.max(Duration::from_secs(1));
         let (failures, why, seconds) = (self.failures, &self.why, wait.as_secs_f64().ceil());
         let message = format!(
-            "{model} has failed {failures} times in a row ({why}) and is left alone for another {seconds} s: use another \
-             model, or name fallbacks in the header (or metadata) x-featherwire-fallback"
+            "{model} has failed {failures} times in a row ({why}) and is left alone for another \
+             {seconds} s: use another model, or name fallbacks in the header (or metadata) \
+             x-featherwire-fallback"
         );
         Error::new(Kind::Unavailable, "circuit_open", message).with_retry_after(wait)
     }
@@ -157,7 +176,11 @@ impl Pass {
     pub fn succeeded(self) {
         let mut models = self.circuits.models();
         // Usually no model has failed.
-        if !models.is_empty() && models.remove(&self.model).is_some_and(|circuit| circuit.open_for.is_some()) {
+        if !models.is_empty()
+            && models
+                .remove(&self.model)
+                .is_some_and(|circuit| circuit.open_for.is_some())
+        {
             tracing::info!(model = %self.model, "circuit closed");
         }
         drop(models);
@@ -175,7 +198,10 @@ impl Pass {
     /// The model has failed, by an error with this code.
     pub fn failed(mut self, code: &str, now: Instant) {
         let is_probe = std::mem::take(&mut self.is_probe);
-        let Settings { failures: failures_max, wait } = self.circuits.settings;
+        let Settings {
+            failures: failures_max,
+            wait,
+        } = self.circuits.settings;
         if failures_max == 0 {
             return;
         }
@@ -194,7 +220,9 @@ impl Pass {
             probe: Probe::None,
         });
         let open_for = match circuit.open_for {
-            Some(open_for) if is_probe || circuit.probe == Probe::IsAnswered => Some((open_for * 2).min(WAIT_MAX)),
+            Some(open_for) if is_probe || circuit.probe == Probe::IsAnswered => {
+                Some((open_for * 2).min(WAIT_MAX))
+            }
             // Begun before the circuit opened: nothing new.
             Some(_) => return,
             None => {
@@ -228,7 +256,9 @@ impl Drop for Pass {
 
 impl fmt::Debug for Circuits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Circuits").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Circuits")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -239,7 +269,13 @@ mod tests {
     const WAIT: Duration = Duration::from_secs(15);
 
     fn circuits() -> (Circuits, Instant) {
-        (Circuits::new(Settings { failures: 3, wait: WAIT }), Instant::now())
+        (
+            Circuits::new(Settings {
+                failures: 3,
+                wait: WAIT,
+            }),
+            Instant::now(),
+        )
     }
 
     fn fail(circuits: &Circuits, times: u32, now: Instant) {
@@ -251,14 +287,23 @@ mod tests {
         let (circuits, now) = circuits();
         fail(&circuits, 3, now);
         let error = circuits.pass("m", now + WAIT / 3).unwrap_err();
-        assert_eq!((error.code(), error.retry_after()), ("circuit_open", Some(WAIT * 2 / 3)));
+        assert_eq!(
+            (error.code(), error.retry_after()),
+            ("circuit_open", Some(WAIT * 2 / 3))
+        );
         assert!(error.message().contains("no_capacity"), "{error}");
         circuits.pass("other", now).unwrap().succeeded();
         let probe = circuits.pass("m", now + WAIT).unwrap();
-        assert!(circuits.pass("m", now + WAIT).is_err(), "one probe at a time");
+        assert!(
+            circuits.pass("m", now + WAIT).is_err(),
+            "one probe at a time"
+        );
         probe.succeeded();
         fail(&circuits, 2, now + WAIT);
-        assert!(circuits.pass("m", now + WAIT).is_ok(), "closed, and counting from nothing");
+        assert!(
+            circuits.pass("m", now + WAIT).is_ok(),
+            "closed, and counting from nothing"
+        );
     }
 
     #[tokio::test]
@@ -266,7 +311,12 @@ mod tests {
         let (circuits, mut now) = circuits();
         fail(&circuits, 3, now);
         for wait in [15, 30, 60, 120, 120].map(Duration::from_secs) {
-            assert!(circuits.pass("m", now + wait - Duration::from_millis(1)).is_err(), "{wait:?}");
+            assert!(
+                circuits
+                    .pass("m", now + wait - Duration::from_millis(1))
+                    .is_err(),
+                "{wait:?}"
+            );
             now += wait;
             circuits.pass("m", now).unwrap().failed("no_capacity", now);
         }
@@ -288,10 +338,17 @@ mod tests {
         assert!(probe.is_probe());
         probe.begun();
         let other = circuits.pass("m", now + WAIT).unwrap();
-        assert!(!other.is_probe(), "the model answers: nobody waits for the end of that answer");
+        assert!(
+            !other.is_probe(),
+            "the model answers: nobody waits for the end of that answer"
+        );
         probe.failed("upstream_stream_cut", now + WAIT);
         let error = circuits.pass("m", now + WAIT).unwrap_err();
-        assert_eq!(error.retry_after(), Some(WAIT * 2), "one that is cut in the middle has failed");
+        assert_eq!(
+            error.retry_after(),
+            Some(WAIT * 2),
+            "one that is cut in the middle has failed"
+        );
         assert!(error.message().contains("4 times"), "{error}");
         other.succeeded();
         assert!(!circuits.pass("m", now + WAIT).unwrap().is_probe());
@@ -305,7 +362,10 @@ mod tests {
         probe.begun();
         drop(probe);
         fail(&circuits, 1, now + WAIT);
-        assert!(circuits.pass("m", now + WAIT).is_err(), "on trial until an answer has come to its end");
+        assert!(
+            circuits.pass("m", now + WAIT).is_err(),
+            "on trial until an answer has come to its end"
+        );
     }
 
     #[tokio::test]
@@ -335,19 +395,31 @@ mod tests {
         let late = circuits.pass("m", now).unwrap();
         fail(&circuits, 3, now);
         late.failed("first_token_timeout", now + WAIT / 2);
-        assert!(circuits.pass("m", now + WAIT).is_ok(), "the wait counts from when it opened");
+        assert!(
+            circuits.pass("m", now + WAIT).is_ok(),
+            "the wait counts from when it opened"
+        );
     }
 
     #[tokio::test]
     async fn how_many_models_are_remembered_is_bounded_and_zero_turns_circuits_off() {
         let (circuits, now) = circuits();
         for number in 0..MODELS_MAX * 2 {
-            circuits.pass(&number.to_string(), now).unwrap().failed("no_capacity", now);
+            circuits
+                .pass(&number.to_string(), now)
+                .unwrap()
+                .failed("no_capacity", now);
         }
         assert_eq!(circuits.models().len(), MODELS_MAX);
-        circuits.pass("late", now + FAILURES_WINDOW).unwrap().failed("no_capacity", now + FAILURES_WINDOW);
+        circuits
+            .pass("late", now + FAILURES_WINDOW)
+            .unwrap()
+            .failed("no_capacity", now + FAILURES_WINDOW);
         assert_eq!(circuits.models().len(), 1);
-        let off = Circuits::new(Settings { failures: 0, wait: WAIT });
+        let off = Circuits::new(Settings {
+            failures: 0,
+            wait: WAIT,
+        });
         fail(&off, 100, now);
         assert!(off.pass("m", now).is_ok());
     }

@@ -8,8 +8,8 @@ use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, Reported as _, dispa
 use crate::{
     error::Result,
     proto::v1::{
-        CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse, completion_service_server,
-        create_completion_request::PromptKind,
+        CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse,
+        completion_service_server, create_completion_request::PromptKind,
     },
     upstream::{End, Named, Whole, has_items},
 };
@@ -37,7 +37,10 @@ impl Completions {
     ) -> Result<Answered<CreateCompletionResponse>> {
         call.obey(&mut request)?;
         call.run(async {
-            let request = self.dispatch.prepare(&call, request, |request| prepare(request, false)).await?;
+            let request = self
+                .dispatch
+                .prepare(&call, request, |request| prepare(request, false))
+                .await?;
             self.dispatch.whole(&call, request).await
         })
         .await
@@ -46,24 +49,32 @@ impl Completions {
     /// Continues a text, piece by piece.
     ///
     /// # Errors
-    /// Invalid for a bad field; otherwise what the upstream's reply means. After that, the stream's own.
+    /// Invalid for a bad field; otherwise what the upstream's reply means. After that, the stream's
+    /// own.
     pub async fn stream(
         &self,
         mut call: Call,
         mut request: CreateCompletionRequest,
     ) -> Result<Answered<Answers<StreamCompletionResponse>>> {
         call.obey(&mut request)?;
-        let request = call.begin(self.dispatch.prepare(&call, request, |request| prepare(request, true))).await?;
+        let request = call
+            .begin(
+                self.dispatch
+                    .prepare(&call, request, |request| prepare(request, true)),
+            )
+            .await?;
         self.dispatch.stream(call, request).await
     }
 }
 
-/// Checks the request and makes it what the upstream shall see: what is ours left out, and `stream` as the caller's
-/// method says.
+/// Checks the request and makes it what the upstream shall see: what is ours left out, and `stream`
+/// as the caller's method says.
 fn prepare(request: &mut CreateCompletionRequest, stream: bool) -> Result<()> {
     validate::completion(request)?;
     request.provider = None;
-    request.extra.insert("stream".to_owned(), stream.to_string());
+    request
+        .extra
+        .insert("stream".to_owned(), stream.to_string());
     Ok(())
 }
 
@@ -95,7 +106,10 @@ impl Whole for CreateCompletionResponse {
     }
 
     fn ends(&self) -> impl Iterator<Item = End<'_>> {
-        self.choices.iter().map(|choice| End { reason: choice.finish_reason.as_deref(), extra: &choice.extra })
+        self.choices.iter().map(|choice| End {
+            reason: choice.finish_reason.as_deref(),
+            extra: &choice.extra,
+        })
     }
 
     fn is_empty(&self) -> bool {
@@ -104,8 +118,19 @@ impl Whole for CreateCompletionResponse {
     }
 
     fn named(&mut self) -> Option<Named<'_>> {
-        let Self { id, created, model, extra, .. } = self;
-        Some(Named { id: Some(("cmpl-", id)), created: Some(created), model, extra })
+        let Self {
+            id,
+            created,
+            model,
+            extra,
+            ..
+        } = self;
+        Some(Named {
+            id: Some(("cmpl-", id)),
+            created: Some(created),
+            model,
+            extra,
+        })
     }
 
     fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
@@ -124,7 +149,10 @@ impl completion_service_server::CompletionService for Completions {
         request: Request<CreateCompletionRequest>,
     ) -> Result<Response<CreateCompletionResponse>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self.create(call, request.into_inner()).await?.into_response())
+        Ok(self
+            .create(call, request.into_inner())
+            .await?
+            .into_response())
     }
 
     type StreamCompletionStream = GrpcAnswers<StreamCompletionResponse>;
@@ -134,6 +162,10 @@ impl completion_service_server::CompletionService for Completions {
         request: Request<CreateCompletionRequest>,
     ) -> Result<Response<Self::StreamCompletionStream>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self.stream(call, request.into_inner()).await?.map(Answers::into_grpc).into_streamed())
+        Ok(self
+            .stream(call, request.into_inner())
+            .await?
+            .map(Answers::into_grpc)
+            .into_streamed())
     }
 }

@@ -28,11 +28,12 @@ use crate::{
 /// The name under which the upstream's `request-id` goes to callers, at both doors.
 pub const UPSTREAM_REQUEST_ID: &str = "x-featherless-request-id";
 
-/// The header, and metadata key, with how long the call waited for concurrency units, in milliseconds.
+/// The header, and metadata key, with how long the call waited for concurrency units, in
+/// milliseconds.
 pub const WAITED: &str = "x-featherwire-waited-ms";
 
-/// The longest wait between two tries of one request for which it keeps its units. Before a longer one it gives them back, and
-/// then waits for units again, first of its queue.
+/// The longest wait between two tries of one request for which it keeps its units. Before a longer
+/// one it gives them back, and then waits for units again, first of its queue.
 const WAIT_WITH_UNITS_MAX: Duration = Duration::from_millis(400);
 
 /// An answer, and what goes beside it: headers at one door, metadata at the other.
@@ -47,7 +48,10 @@ pub struct Answered<T> {
 impl<T> Answered<T> {
     /// The same with its answer made into something else.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Answered<U> {
-        Answered { answer: make(self.answer), headers: self.headers }
+        Answered {
+            answer: make(self.answer),
+            headers: self.headers,
+        }
     }
 
     /// The same after this wait for units.
@@ -87,7 +91,10 @@ impl<T> From<Reply<T>> for Answered<T> {
         if let Some(id) = reply.request_id {
             headers.insert(UPSTREAM_REQUEST_ID, id);
         }
-        Self { answer: reply.answer, headers }
+        Self {
+            answer: reply.answer,
+            headers,
+        }
     }
 }
 
@@ -102,8 +109,8 @@ pub(super) struct Begun<M> {
     pub(super) report: Option<Box<CallReport>>,
 }
 
-/// Gives the units of a request that failed back: at once if upstream refused it. What we gave up on, or was cut, may go on
-/// upstream until it notices that the connection was closed.
+/// Gives the units of a request that failed back: at once if upstream refused it. What we gave up
+/// on, or was cut, may go on upstream until it notices that the connection was closed.
 pub(super) fn failed(permit: Permit, error: Error) -> Error {
     if !error.may_go_on_upstream() {
         permit.end();
@@ -150,7 +157,8 @@ pub trait Request: Serialize + DeserializeOwned + Send + 'static {
     /// Its path below the upstream's base URL.
     const PATH: &'static [&'static str];
 
-    /// Whether another model may answer instead. Texts of two models say the same thing; vectors of two models don't.
+    /// Whether another model may answer instead. Texts of two models say the same thing; vectors of
+    /// two models don't.
     const MAY_FALL_BACK: bool;
 
     /// The model that is asked for.
@@ -172,12 +180,22 @@ pub(super) struct Ready<R> {
 
 impl Dispatch {
     /// The way to this upstream; the catalogue knows what its models are like.
-    pub fn new(upstream: Client, catalogue: Catalogue, units: Units, config: &config::Models) -> Self {
-        let settings = circuit::Settings { failures: config.circuit_failures, wait: config.circuit_wait };
+    pub fn new(
+        upstream: Client,
+        catalogue: Catalogue,
+        units: Units,
+        config: &config::Models,
+    ) -> Self {
+        let settings = circuit::Settings {
+            failures: config.circuit_failures,
+            wait: config.circuit_wait,
+        };
         // By the upstream's ids, whichever name is asked for.
         let real = |id: &String| catalogue.names().resolve(id).to_owned();
         let fallbacks = config.fallbacks.iter();
-        let fallbacks = fallbacks.map(|own| (real(&own.model), own.others.iter().map(real).collect())).collect();
+        let fallbacks = fallbacks
+            .map(|own| (real(&own.model), own.others.iter().map(real).collect()))
+            .collect();
         Self {
             upstream,
             catalogue,
@@ -191,7 +209,8 @@ impl Dispatch {
     /// Makes a request ready, after this check.
     ///
     /// # Errors
-    /// The check's own; Invalid, for what only a gRPC caller can get wrong; Unavailable, if there is no room for its bytes.
+    /// The check's own; Invalid, for what only a gRPC caller can get wrong; Unavailable, if there
+    /// is no room for its bytes.
     pub(super) async fn prepare<R: Request>(
         &self,
         call: &Call,
@@ -199,15 +218,21 @@ impl Dispatch {
         check: impl FnOnce(&mut R) -> Result<()> + Send + 'static,
     ) -> Result<Ready<R>> {
         let names = self.catalogue.names().clone();
-        let (prepared, (asked, choices)) = prepared::prepare(call, request, move |request: &mut R| {
-            check(request)?;
-            let asked = request.model().clone();
-            let model = names.resolve(&asked).to_owned();
-            request.model().clone_from(&model);
-            Ok((model, (asked, request.choices())))
+        let (prepared, (asked, choices)) =
+            prepared::prepare(call, request, move |request: &mut R| {
+                check(request)?;
+                let asked = request.model().clone();
+                let model = names.resolve(&asked).to_owned();
+                request.model().clone_from(&model);
+                Ok((model, (asked, request.choices())))
+            })
+            .await?;
+        Ok(Ready {
+            prepared,
+            asked,
+            choices,
+            request: PhantomData,
         })
-        .await?;
-        Ok(Ready { prepared, asked, choices, request: PhantomData })
     }
 
     /// Asks for a whole answer.
@@ -220,7 +245,9 @@ impl Dispatch {
         request: Ready<R>,
     ) -> Result<Answered<M>> {
         let asked = request.asked.clone();
-        self.find_whole(call, request).await.map_err(|error| error.with_model(&asked))
+        self.find_whole(call, request)
+            .await
+            .map_err(|error| error.with_model(&asked))
     }
 
     async fn find_whole<R: Request, M: Whole + Reported>(
@@ -252,9 +279,21 @@ impl Dispatch {
                 Ok(is_probe) => is_probe,
                 Err(error) => return Err(not_asked(call, permit, error)),
             };
-            let ask = ask(call, attempt, Ask { is_single, ..Ask::default() });
-            let tries_now = tries.get_or_insert_with(|| self.upstream.tries(ask, WAIT_WITH_UNITS_MAX));
-            match self.upstream.post_by(tries_now, R::PATH, body.clone(), ask).await {
+            let ask = ask(
+                call,
+                attempt,
+                Ask {
+                    is_single,
+                    ..Ask::default()
+                },
+            );
+            let tries_now =
+                tries.get_or_insert_with(|| self.upstream.tries(ask, WAIT_WITH_UNITS_MAX));
+            match self
+                .upstream
+                .post_by(tries_now, R::PATH, body.clone(), ask)
+                .await
+            {
                 Ok(reply) => {
                     permit.answered();
                     call.facts.answered(permit.units());
@@ -267,8 +306,9 @@ impl Dispatch {
         }
     }
 
-    /// Asks for a whole answer by way of a stream of at most this many bytes, which is added up. The caller has seen nothing of
-    /// it before its end, so whatever goes wrong until then may be cured by another model.
+    /// Asks for a whole answer by way of a stream of at most this many bytes, which is added up.
+    /// The caller has seen nothing of it before its end, so whatever goes wrong until then may be
+    /// cured by another model.
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
@@ -279,7 +319,9 @@ impl Dispatch {
         bytes_max: usize,
     ) -> Result<Answered<S::Whole>> {
         let asked = request.asked.clone();
-        let whole = self.find_whole_via_stream::<R, M, S>(call, request, bytes_max).await;
+        let whole = self
+            .find_whole_via_stream::<R, M, S>(call, request, bytes_max)
+            .await;
         whole.map_err(|error| error.with_model(&asked))
     }
 
@@ -290,10 +332,16 @@ impl Dispatch {
         bytes_max: usize,
     ) -> Result<Answered<S::Whole>> {
         let mut route = self.route(call, &request);
-        let limits = Ask { choices: request.choices, bytes_max: Some(bytes_max), ..Ask::default() };
+        let limits = Ask {
+            choices: request.choices,
+            bytes_max: Some(bytes_max),
+            ..Ask::default()
+        };
         loop {
             let (mut attempt, body) = next(&mut route, &mut request).await?;
-            let result = self.add_up::<R, M, S>(call, &mut attempt, body, limits).await;
+            let result = self
+                .add_up::<R, M, S>(call, &mut attempt, body, limits)
+                .await;
             if let Some(answered) = route.end(attempt, result).await? {
                 return Ok(answered.reported(call, route));
             }
@@ -308,8 +356,10 @@ impl Dispatch {
         body: Bytes,
         limits: Ask<'_>,
     ) -> Result<Answered<S::Whole>> {
-        let Answered { answer: (mut pieces, permit), headers } =
-            self.ask_stream::<R, M>(call, attempt, body, limits).await?;
+        let Answered {
+            answer: (mut pieces, permit),
+            headers,
+        } = self.ask_stream::<R, M>(call, attempt, body, limits).await?;
         let mut sum = S::default();
         while let Some(piece) = pieces.next().await {
             match piece {
@@ -321,11 +371,15 @@ impl Dispatch {
             }
         }
         permit.end();
-        Ok(Answered { answer: sum.finish(), headers })
+        Ok(Answered {
+            answer: sum.finish(),
+            headers,
+        })
     }
 
-    /// Asks for a streamed answer, and waits for its first piece: what fails before that has not begun, and may be asked
-    /// of another model. The answer's end is told to the call, and to the model's circuit.
+    /// Asks for a streamed answer, and waits for its first piece: what fails before that has not
+    /// begun, and may be asked of another model. The answer's end is told to the call, and to the
+    /// model's circuit.
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
@@ -335,26 +389,47 @@ impl Dispatch {
         request: Ready<R>,
     ) -> Result<Answered<Answers<M>>> {
         let asked = request.asked.clone();
-        let begun = call.begin(self.begin(&call, request)).await.map_err(|error| error.with_model(&asked))?;
+        let begun = call
+            .begin(self.begin(&call, request))
+            .await
+            .map_err(|error| error.with_model(&asked))?;
         Ok(begun.map(|begun| Answers::new(begun, call, asked)))
     }
 
-    async fn begin<R: Request, M: Chunk>(&self, call: &Call, mut request: Ready<R>) -> Result<Answered<Begun<M>>> {
+    async fn begin<R: Request, M: Chunk>(
+        &self,
+        call: &Call,
+        mut request: Ready<R>,
+    ) -> Result<Answered<Begun<M>>> {
         let mut route = self.route(call, &request);
-        let limits = Ask { choices: request.choices, ..Ask::default() };
+        let limits = Ask {
+            choices: request.choices,
+            ..Ask::default()
+        };
         loop {
             let (mut attempt, body) = next(&mut route, &mut request).await?;
-            let result = self.ask_stream::<R, M>(call, &mut attempt, body, limits).await;
-            let pass = if result.is_ok() { attempt.take_pass() } else { None };
+            let result = self
+                .ask_stream::<R, M>(call, &mut attempt, body, limits)
+                .await;
+            let pass = if result.is_ok() {
+                attempt.take_pass()
+            } else {
+                None
+            };
             if let Some(answered) = route.end(attempt, result).await? {
                 let report = report::of(call, route, &answered.headers);
-                return Ok(answered.map(|(pieces, permit)| Begun { pieces, permit, pass, report }));
+                return Ok(answered.map(|(pieces, permit)| Begun {
+                    pieces,
+                    permit,
+                    pass,
+                    report,
+                }));
             }
         }
     }
 
-    /// Asks one model for a streamed answer, as soon as there are units, and waits for its first piece that has something of
-    /// the answer in it.
+    /// Asks one model for a streamed answer, as soon as there are units, and waits for its first
+    /// piece that has something of the answer in it.
     async fn ask_stream<R: Request, M: Chunk>(
         &self,
         call: &Call,
@@ -369,23 +444,38 @@ impl Dispatch {
                 Ok(is_probe) => is_probe,
                 Err(error) => return Err(not_asked(call, permit, error)),
             };
-            let ask = ask(call, attempt, Ask { is_single, ..limits });
-            let tries_now = tries.get_or_insert_with(|| self.upstream.tries(ask, WAIT_WITH_UNITS_MAX));
-            match self.upstream.stream_by(tries_now, R::PATH, body.clone(), ask).await {
+            let ask = ask(
+                call,
+                attempt,
+                Ask {
+                    is_single,
+                    ..limits
+                },
+            );
+            let tries_now =
+                tries.get_or_insert_with(|| self.upstream.tries(ask, WAIT_WITH_UNITS_MAX));
+            match self
+                .upstream
+                .stream_by(tries_now, R::PATH, body.clone(), ask)
+                .await
+            {
                 Ok(reply) => {
                     permit.answered();
                     attempt.has_begun();
                     call.facts.answered(permit.units());
                     call.facts.has_begun(call.arrived_at.elapsed());
                     let waited_ms = call.has_waited(permit.waited());
-                    return Ok(Answered::from(reply.map(|pieces| (pieces, permit))).after(waited_ms));
+                    return Ok(
+                        Answered::from(reply.map(|pieces| (pieces, permit))).after(waited_ms)
+                    );
                 }
                 Err(error) => permit = self.again(call, attempt, permit, &mut tries, error).await?,
             }
         }
     }
 
-    /// A try has failed with this error. The permit to try again with, when there are units and it is time.
+    /// A try has failed with this error. The permit to try again with, when there are units and it
+    /// is time.
     ///
     /// # Errors
     /// The error, if there is no use in trying again; or why there are no units for that.
@@ -403,11 +493,14 @@ impl Dispatch {
             attempt.pause();
             *tries = None;
             permit.wait_again(&error, &call.queue_place).await
-        } else if let Some((tries, wait)) =
-            tries.as_mut().and_then(|tries| tries.take_later().map(|wait| (tries, wait)))
+        } else if let Some((tries, wait)) = tries
+            .as_mut()
+            .and_then(|tries| tries.take_later().map(|wait| (tries, wait)))
         {
             attempt.pause();
-            let permit = permit.step_aside(wait, error.may_go_on_upstream(), &call.queue_place).await;
+            let permit = permit
+                .step_aside(wait, error.may_go_on_upstream(), &call.queue_place)
+                .await;
             tries.go_on(began.elapsed().saturating_sub(wait));
             permit
         } else {
@@ -428,7 +521,14 @@ impl Dispatch {
         };
         let models = std::iter::once(model).chain(fallbacks.iter().map(|id| names.resolve(id)));
         let (circuits, catalogue) = (self.circuits.clone(), self.catalogue.clone());
-        Route::new(circuits, catalogue, asked, models, call.deadline, self.fallback_first_token_timeout)
+        Route::new(
+            circuits,
+            catalogue,
+            asked,
+            models,
+            call.deadline,
+            self.fallback_first_token_timeout,
+        )
     }
 }
 
@@ -442,5 +542,11 @@ async fn next<R>(route: &mut Route, request: &mut Ready<R>) -> Result<(Attempt, 
 /// What is asked besides the body.
 fn ask<'a>(call: &'a Call, attempt: &'a Attempt, limits: Ask<'a>) -> Ask<'a> {
     let (model, attempts) = (Some(attempt.model.as_str()), Some(&call.facts.attempts));
-    Ask { deadline: call.deadline, model, first_token_max: attempt.first_token_max, attempts, ..limits }
+    Ask {
+        deadline: call.deadline,
+        model,
+        first_token_max: attempt.first_token_max,
+        attempts,
+        ..limits
+    }
 }

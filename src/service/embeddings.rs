@@ -77,7 +77,12 @@ impl Whole for CreateEmbeddingResponse {
 
     fn named(&mut self) -> Option<Named<'_>> {
         let Self { model, extra, .. } = self;
-        Some(Named { id: None, created: None, model, extra })
+        Some(Named {
+            id: None,
+            created: None,
+            model,
+            extra,
+        })
     }
 
     fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
@@ -96,6 +101,9 @@ impl embedding_service_server::EmbeddingService for Embeddings {
         request: Request<CreateEmbeddingRequest>,
     ) -> Result<Response<CreateEmbeddingResponse>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self.create(call, request.into_inner()).await?.into_response())
+        Ok(self
+            .create(call, request.into_inner())
+            .await?
+            .into_response())
     }
 }

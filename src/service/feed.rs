@@ -54,7 +54,10 @@ impl Drop for Line {
 impl Feed {
     /// The feed of this upstream. It is asked only when somebody watches.
     pub fn new(upstream: Client) -> Self {
-        Self { upstream, current: Arc::default() }
+        Self {
+            upstream,
+            current: Arc::default(),
+        }
     }
 
     /// Watches from now on. After [`end`](Self::end) that is over at once: unavailable, `draining`.
@@ -64,20 +67,30 @@ impl Feed {
                 // What the feed said before we came is news to us.
                 let mut said = line.said.clone();
                 said.mark_changed();
-                State::Watching { next: Box::pin(next(said)), _line: line }
+                State::Watching {
+                    next: Box::pin(next(said)),
+                    _line: line,
+                }
             }
             None => State::Refused,
         };
         let deadline = call.deadline.map(tokio::time::sleep_until).map(Box::pin);
-        Watch { state, deadline, call, view: None }
+        Watch {
+            state,
+            deadline,
+            call,
+            view: None,
+        }
     }
 
-    /// Ends every watch there is, and every one that begins later: a call may have passed all other checks before.
+    /// Ends every watch there is, and every one that begins later: a call may have passed all other
+    /// checks before.
     pub fn end(&self) {
         let mut current = self.current();
         current.is_over = true;
         if let Some(line) = current.line.upgrade() {
-            // With the task goes the sender, and those who watch are told that there is nothing more to come.
+            // With the task goes the sender, and those who watch are told that there is nothing
+            // more to come.
             line.task.abort();
         }
     }
@@ -88,7 +101,11 @@ impl Feed {
         if current.is_over {
             return None;
         }
-        if let Some(line) = current.line.upgrade().filter(|line| !line.task.is_finished()) {
+        if let Some(line) = current
+            .line
+            .upgrade()
+            .filter(|line| !line.task.is_finished())
+        {
             return Some(line);
         }
         let (say, said) = watch::channel(None);
@@ -106,7 +123,10 @@ impl Feed {
 }
 
 async fn listen(upstream: Client, say: watch::Sender<Said>) {
-    let mut events: Events<Concurrency> = match upstream.watch_account(&["account", "concurrency", "stream"]).await {
+    let mut events: Events<Concurrency> = match upstream
+        .watch_account(&["account", "concurrency", "stream"])
+        .await
+    {
         Ok(events) => events,
         Err(error) => {
             say.send_replace(Some(Err(error)));
@@ -165,7 +185,10 @@ pub type GrpcWatch = Map<Watch, fn(Result<Concurrency>) -> Result<Concurrency, S
 
 impl Watch {
     pub(super) fn with_view(self, units: Units) -> Self {
-        Self { view: Some(units), ..self }
+        Self {
+            view: Some(units),
+            ..self
+        }
     }
 
     pub(super) fn into_grpc(self) -> GrpcWatch {
@@ -201,13 +224,23 @@ impl Stream for Watch {
             State::Refused => return this.end(over()),
             State::Ended => return Poll::Ready(None),
         };
-        if this.deadline.as_mut().is_some_and(|deadline| deadline.poll_unpin(context).is_ready()) {
-            return this.end(Error::new(Kind::Timeout, "deadline_exceeded", "The caller's own deadline has passed"));
+        if this
+            .deadline
+            .as_mut()
+            .is_some_and(|deadline| deadline.poll_unpin(context).is_ready())
+        {
+            return this.end(Error::new(
+                Kind::Timeout,
+                "deadline_exceeded",
+                "The caller's own deadline has passed",
+            ));
         }
         if let Poll::Ready(error) = this.call.poll_over(context) {
             return this.end(error);
         }
-        let Poll::Ready((said, news)) = next_one.poll_unpin(context) else { return Poll::Pending };
+        let Poll::Ready((said, news)) = next_one.poll_unpin(context) else {
+            return Poll::Pending;
+        };
         match news {
             Some(Ok(mut snapshot)) => {
                 *next_one = Box::pin(next(said));

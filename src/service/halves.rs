@@ -1,14 +1,17 @@
-//! Halves of characters in a stream, for protobuf, which can't hold them: a half at the end of a piece waits for the next
-//! piece of the same text, and is joined to what that begins with. Where its choice ends without the other half it is U+FFFD.
+//! Halves of characters in a stream, for protobuf, which can't hold them: a half at the end of a
+//! piece waits for the next piece of the same text, and is joined to what that begins with. Where
+//! its choice ends without the other half it is U+FFFD.
 //!
-//! Pure: chunks in, chunks out. The REST door needs nothing of it: in JSON the halves go on as they came.
+//! Pure: chunks in, chunks out. The REST door needs nothing of it: in JSON the halves go on as they
+//! came.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use crate::{
     json::{self, Joined, Object},
     proto::v1::{
-        ChatDelta, CustomToolCall, FunctionCall, StreamChatCompletionResponse, StreamCompletionResponse, ToolCall,
+        ChatDelta, CustomToolCall, FunctionCall, StreamChatCompletionResponse,
+        StreamCompletionResponse, ToolCall,
     },
 };
 
@@ -43,7 +46,8 @@ enum Text {
     FunctionCall,
     AudioData,
     AudioTranscript,
-    /// The arguments of the function that the call in this place is of, and the input of its custom tool.
+    /// The arguments of the function that the call in this place is of, and the input of its custom
+    /// tool.
     Arguments(i32),
     Input(i32),
 }
@@ -51,7 +55,8 @@ enum Text {
 type Extra = BTreeMap<String, String>;
 
 impl Halves {
-    /// The chunk for protobuf. Most chunks have nothing in `extra` that belongs into a field, and follow no half.
+    /// The chunk for protobuf. Most chunks have nothing in `extra` that belongs into a field, and
+    /// follow no half.
     pub(super) fn complete<M: Pieces>(&mut self, mut chunk: M) -> M {
         if !self.0.is_empty() || chunk.names_a_field() {
             chunk.join(self);
@@ -61,7 +66,8 @@ impl Halves {
         chunk
     }
 
-    /// Joins one piece: the field, or the member of this name in `extra`. The last piece leaves nothing behind.
+    /// Joins one piece: the field, or the member of this name in `extra`. The last piece leaves
+    /// nothing behind.
     fn join(
         &mut self,
         key: (i32, Text),
@@ -71,7 +77,9 @@ impl Halves {
     ) {
         let piece = json::take_text(extra, name);
         let waiting = match self.0.entry(key) {
-            Entry::Occupied(entry) if is_last || piece.is_some() || field.is_some() => Some(entry.remove()),
+            Entry::Occupied(entry) if is_last || piece.is_some() || field.is_some() => {
+                Some(entry.remove())
+            }
             // Nothing comes of this text, or nothing has been waiting for it.
             Entry::Occupied(_) => return,
             Entry::Vacant(_) => None,
@@ -96,12 +104,21 @@ impl Halves {
         let (whole, has_half) = text.take();
         *field = Some(whole);
         if has_half {
-            self.0.insert(key, Waiting { half: text, id: id.cloned() });
+            self.0.insert(
+                key,
+                Waiting {
+                    half: text,
+                    id: id.cloned(),
+                },
+            );
         }
     }
 
     fn wait_in(&self, choice: i32) -> bool {
-        self.0.range((choice, Text::Completion)..).next().is_some_and(|((first, _), _)| *first == choice)
+        self.0
+            .range((choice, Text::Completion)..)
+            .next()
+            .is_some_and(|((first, _), _)| *first == choice)
     }
 
     fn waits(&self, key: (i32, Text)) -> bool {
@@ -110,7 +127,9 @@ impl Halves {
 
     /// The places of the calls of a choice whose texts wait, with what waits there.
     fn calls(&self, choice: i32) -> Vec<Text> {
-        let all = self.0.range((choice, Text::Arguments(i32::MIN))..=(choice, Text::Input(i32::MAX)));
+        let all = self
+            .0
+            .range((choice, Text::Arguments(i32::MIN))..=(choice, Text::Input(i32::MAX)));
         all.map(|((_, text), _)| *text).collect()
     }
 }
@@ -147,7 +166,11 @@ fn join_delta(delta: &mut ChatDelta, choice: i32, is_last: bool, halves: &mut Ha
         (Text::Content, "content", &mut delta.content),
         (Text::Refusal, "refusal", &mut delta.refusal),
         (Text::Reasoning, "reasoning", &mut delta.reasoning),
-        (Text::ReasoningContent, "reasoning_content", &mut delta.reasoning_content),
+        (
+            Text::ReasoningContent,
+            "reasoning_content",
+            &mut delta.reasoning_content,
+        ),
     ] {
         halves.join((choice, text), (name, field, extra), is_last, None);
     }
@@ -155,16 +178,35 @@ fn join_delta(delta: &mut ChatDelta, choice: i32, is_last: bool, halves: &mut Ha
         delta.function_call.get_or_insert_default();
     }
     if let Some(call) = &mut delta.function_call {
-        let FunctionCall { arguments, extra, .. } = &mut **call;
-        halves.join((choice, Text::FunctionCall), ("arguments", arguments, extra), is_last, None);
+        let FunctionCall {
+            arguments, extra, ..
+        } = &mut **call;
+        halves.join(
+            (choice, Text::FunctionCall),
+            ("arguments", arguments, extra),
+            is_last,
+            None,
+        );
     }
-    for (text, name) in [(Text::AudioData, "data"), (Text::AudioTranscript, "transcript")] {
+    for (text, name) in [
+        (Text::AudioData, "data"),
+        (Text::AudioTranscript, "transcript"),
+    ] {
         if is_last && halves.waits((choice, text)) {
             delta.audio.get_or_insert_default();
         }
         if let Some(audio) = delta.audio.as_deref_mut() {
-            let field = if text == Text::AudioData { &mut audio.data } else { &mut audio.transcript };
-            halves.join((choice, text), (name, field, &mut audio.extra), is_last, None);
+            let field = if text == Text::AudioData {
+                &mut audio.data
+            } else {
+                &mut audio.transcript
+            };
+            halves.join(
+                (choice, text),
+                (name, field, &mut audio.extra),
+                is_last,
+                None,
+            );
         }
     }
     for (place, call) in (0..).zip(&mut delta.tool_calls) {
@@ -180,26 +222,50 @@ fn join_delta(delta: &mut ChatDelta, choice: i32, is_last: bool, halves: &mut Ha
 
 fn join_call(call: &mut ToolCall, choice: i32, at: i32, is_last: bool, halves: &mut Halves) {
     let id = call.id.as_ref().filter(|id| !id.is_empty());
-    if let Some(FunctionCall { arguments, extra, .. }) = &mut call.function {
-        halves.join((choice, Text::Arguments(at)), ("arguments", arguments, extra), is_last, id);
+    if let Some(FunctionCall {
+        arguments, extra, ..
+    }) = &mut call.function
+    {
+        halves.join(
+            (choice, Text::Arguments(at)),
+            ("arguments", arguments, extra),
+            is_last,
+            id,
+        );
     }
     if let Some(CustomToolCall { input, extra, .. }) = call.custom.as_deref_mut() {
-        halves.join((choice, Text::Input(at)), ("input", input, extra), is_last, id);
+        halves.join(
+            (choice, Text::Input(at)),
+            ("input", input, extra),
+            is_last,
+            id,
+        );
     }
 }
 
 /// The piece that ends a call's text, of which half a character waits.
 fn last_of_call(choice: i32, text: Text, halves: &mut Halves) -> ToolCall {
     let (mut field, mut call) = (None, ToolCall::default());
-    halves.join((choice, text), ("", &mut field, &mut Extra::new()), true, None);
+    halves.join(
+        (choice, text),
+        ("", &mut field, &mut Extra::new()),
+        true,
+        None,
+    );
     match text {
         Text::Input(at) => {
             call.index = Some(at);
-            call.custom = Some(Box::new(CustomToolCall { input: field, ..CustomToolCall::default() }));
+            call.custom = Some(Box::new(CustomToolCall {
+                input: field,
+                ..CustomToolCall::default()
+            }));
         }
         Text::Arguments(at) => {
             call.index = Some(at);
-            call.function = Some(FunctionCall { arguments: field, ..FunctionCall::default() });
+            call.function = Some(FunctionCall {
+                arguments: field,
+                ..FunctionCall::default()
+            });
         }
         _ => {}
     }
@@ -234,7 +300,10 @@ mod tests {
             let reason = (place + 1 == deltas.len()).then_some("stop");
             let chunk = halves.complete(delta(0, value, reason));
             let delta = chunk.choices[0].delta.clone().unwrap();
-            assert!(!chunk.names_a_field() && delta.extra.is_empty(), "{delta:?}");
+            assert!(
+                !chunk.names_a_field() && delta.extra.is_empty(),
+                "{delta:?}"
+            );
             delta
         });
         let deltas = chunks.collect();
@@ -254,35 +323,60 @@ mod tests {
         let texts: Vec<(Say, Read)> = vec![
             (Box::new(plain("content")), |delta| delta.content.as_ref()),
             (Box::new(plain("refusal")), |delta| delta.refusal.as_ref()),
-            (Box::new(plain("reasoning")), |delta| delta.reasoning.as_ref()),
-            (Box::new(plain("reasoning_content")), |delta| delta.reasoning_content.as_ref()),
-            (Box::new(|text| json!({"function_call": {"arguments": text}})), |delta| {
-                delta.function_call.as_ref()?.arguments.as_ref()
+            (Box::new(plain("reasoning")), |delta| {
+                delta.reasoning.as_ref()
             }),
-            (Box::new(|text| json!({"audio": {"transcript": text}})), |delta| {
-                delta.audio.as_ref()?.transcript.as_ref()
+            (Box::new(plain("reasoning_content")), |delta| {
+                delta.reasoning_content.as_ref()
             }),
-            (Box::new(|text| json!({"audio": {"data": text}})), |delta| delta.audio.as_ref()?.data.as_ref()),
+            (
+                Box::new(|text| json!({"function_call": {"arguments": text}})),
+                |delta| delta.function_call.as_ref()?.arguments.as_ref(),
+            ),
+            (
+                Box::new(|text| json!({"audio": {"transcript": text}})),
+                |delta| delta.audio.as_ref()?.transcript.as_ref(),
+            ),
+            (Box::new(|text| json!({"audio": {"data": text}})), |delta| {
+                delta.audio.as_ref()?.data.as_ref()
+            }),
             (Box::new(in_call("function", "arguments")), |delta| {
-                delta.tool_calls.first()?.function.as_ref()?.arguments.as_ref()
+                delta
+                    .tool_calls
+                    .first()?
+                    .function
+                    .as_ref()?
+                    .arguments
+                    .as_ref()
             }),
-            (Box::new(in_call("custom", "input")), |delta| delta.tool_calls.first()?.custom.as_ref()?.input.as_ref()),
+            (Box::new(in_call("custom", "input")), |delta| {
+                delta.tool_calls.first()?.custom.as_ref()?.input.as_ref()
+            }),
         ];
         for (say, read) in texts {
             for (pieces, told) in [
                 (&["a<d83d>", "<de00>b", ""][..], &["a", "😀b", ""][..]),
                 (&["<d83d>", "", "<de00>"], &["", "", "😀"]),
                 (&["a<d83d>", "b", "c"], &["a", "\u{fffd}b", "c"]),
-                (&["a<de00>", "<d83d><d83d>", "<de00>"], &["a\u{fffd}", "\u{fffd}", "😀"]),
+                (
+                    &["a<de00>", "<d83d><d83d>", "<de00>"],
+                    &["a\u{fffd}", "\u{fffd}", "😀"],
+                ),
                 (&["a", "b<d83d>"], &["a", "b\u{fffd}"]),
             ] {
                 let deltas = joined(&pieces.iter().map(|text| say(text)).collect::<Vec<_>>());
-                let came: Vec<_> = deltas.iter().map(|delta| read(delta).map(String::as_str).unwrap()).collect();
+                let came: Vec<_> = deltas
+                    .iter()
+                    .map(|delta| read(delta).map(String::as_str).unwrap())
+                    .collect();
                 assert_eq!(came, told, "{pieces:?}: {deltas:?}");
             }
             // A half that waits when its choice ends with nothing of its text.
             let deltas = joined(&[say("a<d83d>"), json!({}), json!({})]);
-            let came: Vec<_> = deltas.iter().map(|delta| read(delta).map(String::as_str)).collect();
+            let came: Vec<_> = deltas
+                .iter()
+                .map(|delta| read(delta).map(String::as_str))
+                .collect();
             assert_eq!(came, [Some("a"), None, Some("\u{fffd}")], "{deltas:?}");
         }
     }
@@ -292,18 +386,45 @@ mod tests {
         let mut halves = Halves::default();
         let mut say = |choice: i32, text: &str, reason: Option<&str>| {
             let chunk = halves.complete(delta(choice, &json!({ "content": text }), reason));
-            chunk.choices[0].delta.as_ref().unwrap().content.clone().unwrap()
+            chunk.choices[0]
+                .delta
+                .as_ref()
+                .unwrap()
+                .content
+                .clone()
+                .unwrap()
         };
-        let came =
-            [say(0, "<d83d>", None), say(1, "<d83e>", None), say(0, "<de00>", None), say(1, "<dd8a>", Some("stop"))];
+        let came = [
+            say(0, "<d83d>", None),
+            say(1, "<d83e>", None),
+            say(0, "<de00>", None),
+            say(1, "<dd8a>", Some("stop")),
+        ];
         assert_eq!(came, ["", "", "😀", "🦊"]);
 
         let call = |index: i32, id: &str, text: &str| json!({"tool_calls": [{"index": index, "id": id, "function": {"arguments": text}}]});
-        let deltas =
-            joined(&[call(0, "a", "<d83d>"), call(0, "b", "{}"), call(0, "b", "<d83d>"), call(0, "b", "<de00>")]);
-        let came: Vec<_> =
-            deltas.iter().map(|delta| delta.tool_calls[0].function.clone().unwrap().arguments.unwrap()).collect();
-        assert_eq!(came, ["", "{}", "", "😀"], "what is left of another call doesn't spoil a new one's arguments");
+        let deltas = joined(&[
+            call(0, "a", "<d83d>"),
+            call(0, "b", "{}"),
+            call(0, "b", "<d83d>"),
+            call(0, "b", "<de00>"),
+        ]);
+        let came: Vec<_> = deltas
+            .iter()
+            .map(|delta| {
+                delta.tool_calls[0]
+                    .function
+                    .clone()
+                    .unwrap()
+                    .arguments
+                    .unwrap()
+            })
+            .collect();
+        assert_eq!(
+            came,
+            ["", "{}", "", "😀"],
+            "what is left of another call doesn't spoil a new one's arguments"
+        );
     }
 
     #[test]
@@ -311,8 +432,7 @@ mod tests {
         let mut halves = Halves::default();
         let token = json!({"token": "<d83d>", "logprob": -1.0, "bytes": [1], "top_logprobs": [{"token": "x<de00>"}]});
         let part = json!({"type": "text", "text": "p<d83d>"});
-        let choice =
-            json!({"index": 0, "delta": {"content": [part], "role": "<d83d>"}, "logprobs": {"content": [token]}});
+        let choice = json!({"index": 0, "delta": {"content": [part], "role": "<d83d>"}, "logprobs": {"content": [token]}});
         let chunk: StreamChatCompletionResponse =
             halves.complete(chunk(&json!({"id": "i<d83d>", "choices": [choice]})));
         let choice = &chunk.choices[0];
@@ -327,7 +447,13 @@ mod tests {
         ];
         assert_eq!(
             texts.map(|text| text.unwrap().as_str()),
-            ["i\u{fffd}", "\u{fffd}", "p\u{fffd}", "\u{fffd}", "x\u{fffd}"]
+            [
+                "i\u{fffd}",
+                "\u{fffd}",
+                "p\u{fffd}",
+                "\u{fffd}",
+                "x\u{fffd}"
+            ]
         );
         assert!(!chunk.names_a_field() && halves.0.is_empty());
     }
@@ -337,14 +463,21 @@ mod tests {
         let mut halves = Halves::default();
         for choice in 0..i32::try_from(WAITING_MAX).unwrap() + 10 {
             let chunk = halves.complete(delta(choice, &json!({"content": "<d83d>"}), None));
-            let content = chunk.choices[0].delta.as_ref().unwrap().content.clone().unwrap();
+            let content = chunk.choices[0]
+                .delta
+                .as_ref()
+                .unwrap()
+                .content
+                .clone()
+                .unwrap();
             assert_eq!(content.is_empty(), choice < WAITING_MAX as i32);
         }
         assert_eq!(halves.0.len(), WAITING_MAX);
     }
 
     proptest! {
-        /// However a text is cut into pieces, and whatever halves it has: what comes is what UTF-16 says.
+        /// However a text is cut into pieces, and whatever halves it has: what comes is what UTF-16
+        /// says.
         #[test]
         fn a_text_cut_anywhere_is_what_utf16_says(
             units in proptest::collection::vec(prop_oneof![Just(0xd83d_u16), Just(0xde00), Just(0x61), any::<u16>()], 0..12),

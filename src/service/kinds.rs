@@ -1,5 +1,6 @@
-//! The kinds (`type`) that a request leaves out. Where one of the fields that the kind chooses among is set, and no other, its
-//! name is the kind: who fills in typed messages need not say the same thing twice, and engines want it.
+//! The kinds (`type`) that a request leaves out. Where one of the fields that the kind chooses
+//! among is set, and no other, its name is the kind: who fills in typed messages need not say the
+//! same thing twice, and engines want it.
 
 use std::collections::BTreeMap;
 
@@ -16,23 +17,41 @@ pub(super) fn infer(request: &mut CreateChatCompletionRequest) {
         of_choice(choice);
     }
     if let Some(format) = &mut request.response_format {
-        put_in(&mut format.r#type, &format.extra, &[("json_schema", format.json_schema.is_some())]);
+        put_in(
+            &mut format.r#type,
+            &format.extra,
+            &[("json_schema", format.json_schema.is_some())],
+        );
     }
     if let Some(prediction) = &mut request.prediction {
         let has_content = prediction.content.is_some() || !prediction.content_parts.is_empty();
-        put_in(&mut prediction.r#type, &prediction.extra, &[("content", has_content)]);
+        put_in(
+            &mut prediction.r#type,
+            &prediction.extra,
+            &[("content", has_content)],
+        );
         prediction.content_parts.iter_mut().for_each(of_part);
     }
-    let location = request.web_search_options.as_mut().and_then(|options| options.user_location.as_mut());
+    let location = request
+        .web_search_options
+        .as_mut()
+        .and_then(|options| options.user_location.as_mut());
     if let Some(location) = location {
-        put_in(&mut location.r#type, &location.extra, &[("approximate", location.approximate.is_some())]);
+        put_in(
+            &mut location.r#type,
+            &location.extra,
+            &[("approximate", location.approximate.is_some())],
+        );
     }
 }
 
 fn of_message(message: &mut ChatMessage) {
     message.content_parts.iter_mut().for_each(of_part);
     for call in &mut message.tool_calls {
-        let fields = [("function", call.function.is_some()), ("custom", call.custom.is_some())];
+        let fields = [
+            ("function", call.function.is_some()),
+            ("custom", call.custom.is_some()),
+        ];
         put_in(&mut call.r#type, &call.extra, &fields);
     }
     for annotation in &mut message.annotations {
@@ -53,9 +72,24 @@ fn of_part(part: &mut ContentPart) {
 }
 
 fn of_tool(tool: &mut Tool) {
-    put_in(&mut tool.r#type, &tool.extra, &[("function", tool.function.is_some()), ("custom", tool.custom.is_some())]);
-    if let Some(format) = tool.custom.as_mut().and_then(|custom| custom.format.as_mut()) {
-        put_in(&mut format.r#type, &format.extra, &[("grammar", format.grammar.is_some())]);
+    put_in(
+        &mut tool.r#type,
+        &tool.extra,
+        &[
+            ("function", tool.function.is_some()),
+            ("custom", tool.custom.is_some()),
+        ],
+    );
+    if let Some(format) = tool
+        .custom
+        .as_mut()
+        .and_then(|custom| custom.format.as_mut())
+    {
+        put_in(
+            &mut format.r#type,
+            &format.extra,
+            &[("grammar", format.grammar.is_some())],
+        );
     }
 }
 
@@ -66,8 +100,15 @@ fn of_choice(choice: &mut ToolChoice) {
         ("allowed_tools", choice.allowed_tools.is_some()),
     ];
     put_in(&mut choice.r#type, &choice.extra, &fields);
-    for tool in choice.allowed_tools.iter_mut().flat_map(|allowed| &mut allowed.tools) {
-        let fields = [("function", tool.function.is_some()), ("custom", tool.custom.is_some())];
+    for tool in choice
+        .allowed_tools
+        .iter_mut()
+        .flat_map(|allowed| &mut allowed.tools)
+    {
+        let fields = [
+            ("function", tool.function.is_some()),
+            ("custom", tool.custom.is_some()),
+        ];
         put_in(&mut tool.r#type, &tool.extra, &fields);
     }
 }

@@ -1,8 +1,10 @@
-//! Learns from upstream what the account's plan has and what others use of it, and tells the permits.
+//! Learns from upstream what the account's plan has and what others use of it, and tells the
+//! permits.
 //!
-//! There are three sources: the feed, the snapshot that can be asked for, and the plan. All are read in the same way. Only an
-//! explicit null means that there is no limit; what has no limit or no units in use in a form that is known is ignored, and
-//! counted: what was known before counts on.
+//! There are three sources: the feed, the snapshot that can be asked for, and the plan. All are
+//! read in the same way. Only an explicit null means that there is no limit; what has no limit or
+//! no units in use in a form that is known is ignored, and counted: what was known before counts
+//! on.
 
 use std::time::Duration;
 
@@ -17,14 +19,16 @@ use crate::{
     upstream::{Ask, Client},
 };
 
-/// The waits before the feed is asked for again after it was lost: doubled each time, from the first to the last.
+/// The waits before the feed is asked for again after it was lost: doubled each time, from the
+/// first to the last.
 const FEED_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// How long the feed may say nothing that is understood until the other sources are asked: at first, for everybody waits for
-/// that, and later. It speaks every two seconds.
+/// How long the feed may say nothing that is understood until the other sources are asked: at
+/// first, for everybody waits for that, and later. It speaks every two seconds.
 const SILENCE_MAX: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
-/// How long a source may take to answer, and how long after asking for a snapshot the next may be asked for.
+/// How long a source may take to answer, and how long after asking for a snapshot the next may be
+/// asked for.
 const INQUIRY_TIMEOUT: Duration = Duration::from_secs(1);
 const INQUIRY_PAUSE: Duration = Duration::from_millis(250);
 const INQUIRY_PAUSE_FAILED: Duration = Duration::from_secs(10);
@@ -43,7 +47,10 @@ impl Limit {
     fn read(number: Option<i32>, is_unlimited: bool) -> Option<Self> {
         match number {
             // A plan without units is none.
-            Some(number) => u32::try_from(number).ok().filter(|units| *units > 0).map(Self::Units),
+            Some(number) => u32::try_from(number)
+                .ok()
+                .filter(|units| *units > 0)
+                .map(Self::Units),
             None => is_unlimited.then_some(Self::None),
         }
     }
@@ -68,20 +75,27 @@ impl<'a> Learning<'a> {
         Self { upstream, permits }
     }
 
-    /// Tells what the plan has, and all the time what others use of it. Ends when the feed does for good.
+    /// Tells what the plan has, and all the time what others use of it. Ends when the feed does for
+    /// good.
     pub(super) async fn listen(&self, feed: &Feed) {
         let (mut is_known, mut has_asked) = (false, false);
         let mut wait = FEED_WAITS.0;
         loop {
             let mut snapshots = feed.watch(Call::own());
-            let mut patience = if is_known { SILENCE_MAX.1 } else { SILENCE_MAX.0 };
+            let mut patience = if is_known {
+                SILENCE_MAX.1
+            } else {
+                SILENCE_MAX.0
+            };
             let mut heard_at = Instant::now();
             loop {
                 match timeout_at(heard_at + patience, snapshots.next()).await {
                     Ok(Some(Ok(snapshot))) if self.tell(None, &snapshot) => {
-                        (is_known, wait, patience, heard_at) = (true, FEED_WAITS.0, SILENCE_MAX.1, Instant::now());
+                        (is_known, wait, patience, heard_at) =
+                            (true, FEED_WAITS.0, SILENCE_MAX.1, Instant::now());
                     }
-                    // Counted, and perhaps a beat between two snapshots. At first everybody waits to know.
+                    // Counted, and perhaps a beat between two snapshots. At first everybody waits
+                    // to know.
                     Ok(Some(Ok(_))) if !is_known && !has_asked => {
                         has_asked = true;
                         is_known = self.ask_others(is_known).await;
@@ -108,14 +122,18 @@ impl<'a> Learning<'a> {
         }
     }
 
-    /// Asks what others use, when the feed will say it too late: while they are about, our last units are not given away on
-    /// old news.
+    /// Asks what others use, when the feed will say it too late: while they are about, our last
+    /// units are not given away on old news.
     pub(super) async fn inquire(&self) {
         loop {
             self.permits.news_wanted().await;
             let asked_at = Instant::now();
             // If there is no answer, the feed will tell.
-            let pause = if self.ask_snapshot().await { INQUIRY_PAUSE } else { INQUIRY_PAUSE_FAILED };
+            let pause = if self.ask_snapshot().await {
+                INQUIRY_PAUSE
+            } else {
+                INQUIRY_PAUSE_FAILED
+            };
             sleep_until(asked_at + pause).await;
         }
     }
@@ -136,13 +154,19 @@ impl<'a> Learning<'a> {
     /// Asks for a snapshot and tells it. False if there was none.
     async fn ask_snapshot(&self) -> bool {
         let asked_at = Instant::now();
-        let snapshot: Result<_> = self.upstream.get_account(&["account", "concurrency"], ask(asked_at)).await;
+        let snapshot: Result<_> = self
+            .upstream
+            .get_account(&["account", "concurrency"], ask(asked_at))
+            .await;
         snapshot.is_ok_and(|reply| self.tell(Some(asked_at), &reply.answer))
     }
 
     /// Asks for the plan and tells its units. False if there are none in it.
     async fn ask_plan(&self) -> bool {
-        let plan: Result<_> = self.upstream.get_with_key::<Plan>(&["plan"], ask(Instant::now())).await;
+        let plan: Result<_> = self
+            .upstream
+            .get_with_key::<Plan>(&["plan"], ask(Instant::now()))
+            .await;
         let Ok(reply) = plan else { return false };
         let limit = Limit::read(reply.answer.concurrency, reply.answer.unlimited_concurrency);
         match limit {
@@ -165,19 +189,29 @@ impl<'a> Learning<'a> {
             .iter()
             .map(|request| Listed {
                 model: request.model.as_deref().unwrap_or_default(),
-                cost: request.cost.and_then(|cost| u32::try_from(cost).ok()).unwrap_or_default(),
+                cost: request
+                    .cost
+                    .and_then(|cost| u32::try_from(cost).ok())
+                    .unwrap_or_default(),
                 duration: Duration::from_millis(
-                    request.duration_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or_default(),
+                    request
+                        .duration_ms
+                        .and_then(|ms| u64::try_from(ms).ok())
+                        .unwrap_or_default(),
                 ),
             })
             .collect();
-        self.permits.take_snapshot(asked_at, limit.units(), used, &requests)
+        self.permits
+            .take_snapshot(asked_at, limit.units(), used, &requests)
     }
 }
 
 /// Everybody may be waiting for the answer.
 fn ask(now: Instant) -> Ask<'static> {
-    Ask { deadline: Some(now + INQUIRY_TIMEOUT), ..Ask::default() }
+    Ask {
+        deadline: Some(now + INQUIRY_TIMEOUT),
+        ..Ask::default()
+    }
 }
 
 #[cfg(test)]
@@ -188,17 +222,32 @@ mod tests {
     #[test]
     fn only_an_explicit_null_means_no_limit() {
         let read = |member: &str| {
-            let snapshot: Concurrency = json::decode_answer(format!("{{{member}}}").as_bytes()).unwrap();
+            let snapshot: Concurrency =
+                json::decode_answer(format!("{{{member}}}").as_bytes()).unwrap();
             Limit::read(snapshot.limit, snapshot.unlimited)
         };
         assert_eq!(read("\"limit\": null"), Some(Limit::None));
         assert_eq!(read("\"limit\": 4"), Some(Limit::Units(4)));
-        assert_eq!(read("\"limit\": 4.0"), Some(Limit::Units(4)), "an integer, however it is written");
-        for odd in ["", "\"limit\": \"4\"", "\"limit\": 4.5", "\"limit\": 99999999999", "\"limit\": -1", "\"limit\": 0"]
-        {
+        assert_eq!(
+            read("\"limit\": 4.0"),
+            Some(Limit::Units(4)),
+            "an integer, however it is written"
+        );
+        for odd in [
+            "",
+            "\"limit\": \"4\"",
+            "\"limit\": 4.5",
+            "\"limit\": 99999999999",
+            "\"limit\": -1",
+            "\"limit\": 0",
+        ] {
             assert_eq!(read(odd), None, "{odd}");
         }
-        assert_eq!(read("\"limit\": null, \"limit\": 4"), Some(Limit::Units(4)), "the last one counts");
+        assert_eq!(
+            read("\"limit\": null, \"limit\": 4"),
+            Some(Limit::Units(4)),
+            "the last one counts"
+        );
         assert_eq!(read("\"limit\": 4, \"limit\": null"), Some(Limit::None));
     }
 }

@@ -1,5 +1,6 @@
-//! What the gateway does, once for all doors: one file per gRPC service. A service validates a request, asks the
-//! upstream and hands the answer up; tonic calls it for gRPC and gRPC-Web, `rest` calls the same methods for JSON.
+//! What the gateway does, once for all doors: one file per gRPC service. A service validates a
+//! request, asks the upstream and hands the answer up; tonic calls it for gRPC and gRPC-Web, `rest`
+//! calls the same methods for JSON.
 
 pub mod account;
 pub mod bodies;
@@ -59,12 +60,24 @@ pub struct Services {
 }
 
 impl Services {
-    /// All services over this upstream, as the configuration has it. Must be called within a runtime.
+    /// All services over this upstream, as the configuration has it. Must be called within a
+    /// runtime.
     pub fn new(upstream: Client, config: &config::Serve) -> Self {
         let catalogue = Catalogue::new(upstream.clone(), Names::new(&config.models));
         let feed = Feed::new(upstream.clone());
-        let units = Units::new(upstream.clone(), catalogue.clone(), feed.clone(), config.api_keys.len(), &config.units);
-        let dispatch = Dispatch::new(upstream.clone(), catalogue.clone(), units.clone(), &config.models);
+        let units = Units::new(
+            upstream.clone(),
+            catalogue.clone(),
+            feed.clone(),
+            config.api_keys.len(),
+            &config.units,
+        );
+        let dispatch = Dispatch::new(
+            upstream.clone(),
+            catalogue.clone(),
+            units.clone(),
+            &config.models,
+        );
         Self {
             chat: Chat::new(dispatch.clone(), config.unary_via_stream),
             completions: Completions::new(dispatch.clone()),
@@ -76,5 +89,8 @@ impl Services {
 }
 
 fn invalid(bad: json::BadJson) -> Error {
-    Error::invalid(bad.path.unwrap_or_else(|| "request".to_owned()), bad.problem)
+    Error::invalid(
+        bad.path.unwrap_or_else(|| "request".to_owned()),
+        bad.problem,
+    )
 }

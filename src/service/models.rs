@@ -12,8 +12,8 @@ use crate::{
     error::{Error, Result},
     json,
     proto::v1::{
-        GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelFilter, TokenizeRequest, TokenizeResponse,
-        model_service_server,
+        GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelFilter,
+        TokenizeRequest, TokenizeResponse, model_service_server,
     },
     upstream::{Ask, Catalogue, Client, Reply, Whole, catalogue},
 };
@@ -40,7 +40,10 @@ pub struct WholeCatalogue {
 impl Models {
     /// The service over this upstream.
     pub fn new(upstream: Client, catalogue: Catalogue) -> Self {
-        Self { upstream, catalogue }
+        Self {
+            upstream,
+            catalogue,
+        }
     }
 
     /// The whole catalogue, as it is kept, compressed by gzip if that `is_gzip`.
@@ -48,41 +51,79 @@ impl Models {
     /// # Errors
     /// What the upstream's reply to the first fetch means.
     pub async fn whole(&self, call: Call, is_gzip: bool) -> Result<WholeCatalogue> {
-        let ask = Ask { deadline: call.deadline, ..Ask::default() };
+        let ask = Ask {
+            deadline: call.deadline,
+            ..Ask::default()
+        };
         let whole = async {
             let copy = self.catalogue.get(ask).await?;
-            let list = if is_gzip { copy.list_gzip().await? } else { copy.list() };
-            Ok(WholeCatalogue { list, age: copy.age() })
+            let list = if is_gzip {
+                copy.list_gzip().await?
+            } else {
+                copy.list()
+            };
+            Ok(WholeCatalogue {
+                list,
+                age: copy.age(),
+            })
         };
         call.run(whole).await
     }
 
-    /// What of the catalogue passes the upstream's own query parameters: the upstream knows best what they mean. A model
-    /// that passes is shown as it is in the whole list, and after its aliases.
+    /// What of the catalogue passes the upstream's own query parameters: the upstream knows best
+    /// what they mean. A model that passes is shown as it is in the whole list, and after its
+    /// aliases.
     ///
     /// # Errors
     /// Invalid for a page or a size that isn't one; otherwise what the upstream's reply means.
-    pub async fn query(&self, call: Call, query: &[(&str, &str)]) -> Result<Reply<ListModelsResponse>> {
-        call.refuse(query.iter().try_for_each(|(name, value)| validate::models_query(name, value)))?;
-        let ask = Ask { deadline: call.deadline, ..Ask::default() };
-        let mut reply: Reply<ListModelsResponse> = call.run(self.upstream.get(&["models"], query, ask)).await?;
+    pub async fn query(
+        &self,
+        call: Call,
+        query: &[(&str, &str)],
+    ) -> Result<Reply<ListModelsResponse>> {
+        call.refuse(
+            query
+                .iter()
+                .try_for_each(|(name, value)| validate::models_query(name, value)),
+        )?;
+        let ask = Ask {
+            deadline: call.deadline,
+            ..Ask::default()
+        };
+        let mut reply: Reply<ListModelsResponse> =
+            call.run(self.upstream.get(&["models"], query, ask)).await?;
         catalogue::keep_models(&mut reply.answer);
         reply.answer.models = self.catalogue.names().show(reply.answer.models);
         self.add_aliases(query, &mut reply.answer.models);
         Ok(reply)
     }
 
-    /// Adds the aliases that are searched for, which the upstream knows nothing of, to the first page.
+    /// Adds the aliases that are searched for, which the upstream knows nothing of, to the first
+    /// page.
     fn add_aliases(&self, query: &[(&str, &str)], models: &mut Vec<Model>) {
-        let text = |name: &str| query.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        let text = |name: &str| {
+            query
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| *value)
+        };
         let is_first_page = text("page").is_none_or(|page| page == "1");
-        let is_filtered = ["family", "tags", "available_on_current_plan"].iter().any(|name| text(name).is_some());
-        let (Some(searched), false, true) = (text("q"), is_filtered, is_first_page) else { return };
+        let is_filtered = ["family", "tags", "available_on_current_plan"]
+            .iter()
+            .any(|name| text(name).is_some());
+        let (Some(searched), false, true) = (text("q"), is_filtered, is_first_page) else {
+            return;
+        };
         let searched = searched.to_lowercase();
         for (alias, _) in self.catalogue.names().aliases() {
-            if alias.to_lowercase().contains(&searched) && !models.iter().any(|model| model.id == alias) {
+            if alias.to_lowercase().contains(&searched)
+                && !models.iter().any(|model| model.id == alias)
+            {
                 let known = self.catalogue.kept().and_then(|copy| copy.model(alias));
-                models.push(known.unwrap_or_else(|| Model { id: alias.to_owned(), ..Model::default() }));
+                models.push(known.unwrap_or_else(|| Model {
+                    id: alias.to_owned(),
+                    ..Model::default()
+                }));
             }
         }
     }
@@ -99,7 +140,10 @@ impl Models {
         };
         let filter = request.filter.unwrap_or_default();
         let after = call.refuse(read_token(&request.page_token, &filter))?;
-        let ask = Ask { deadline: call.deadline, ..Ask::default() };
+        let ask = Ask {
+            deadline: call.deadline,
+            ..Ask::default()
+        };
         let copy = call.run(self.catalogue.get(ask)).await?;
         let page = copy.page(&filter, after, size);
         let last = page.models.last().filter(|_| page.has_more);
@@ -112,20 +156,31 @@ impl Models {
         })
     }
 
-    /// One model: from the catalogue if it is there, else from the upstream. An alias gives its model's entry under the
-    /// alias's id.
+    /// One model: from the catalogue if it is there, else from the upstream. An alias gives its
+    /// model's entry under the alias's id.
     ///
     /// # Errors
     /// Not found, with names that are near; otherwise what the upstream's reply means.
     pub async fn get(&self, call: Call, request: GetModelRequest) -> Result<Reply<Model>> {
         let reply = async {
             validate::model(&request.model)?;
-            if let Some(answer) = self.catalogue.kept().and_then(|copy| copy.model(&request.model)) {
-                return Ok(Reply { request_id: None, answer });
+            if let Some(answer) = self
+                .catalogue
+                .kept()
+                .and_then(|copy| copy.model(&request.model))
+            {
+                return Ok(Reply {
+                    request_id: None,
+                    answer,
+                });
             }
             let real = self.catalogue.names().resolve(&request.model);
             let path: Vec<&str> = ["models"].into_iter().chain(real.split('/')).collect();
-            let ask = Ask { deadline: call.deadline, model: Some(real), ..Ask::default() };
+            let ask = Ask {
+                deadline: call.deadline,
+                model: Some(real),
+                ..Ask::default()
+            };
             match self.upstream.get::<Model>(&path, &[], ask).await {
                 Ok(mut reply) => {
                     if real != request.model {
@@ -143,7 +198,11 @@ impl Models {
     ///
     /// # Errors
     /// Invalid for a bad field; otherwise what the upstream's reply means.
-    pub async fn tokenize(&self, call: Call, request: TokenizeRequest) -> Result<Reply<TokenizeResponse>> {
+    pub async fn tokenize(
+        &self,
+        call: Call,
+        request: TokenizeRequest,
+    ) -> Result<Reply<TokenizeResponse>> {
         let names = self.catalogue.names().clone();
         let reply = async {
             let check = move |request: &mut TokenizeRequest| {
@@ -152,15 +211,21 @@ impl Models {
                 Ok((request.model.clone(), request.model.clone()))
             };
             let (prepared, model) = prepared::prepare(&call, request, check).await?;
-            let ask = Ask { deadline: call.deadline, model: Some(&model), ..Ask::default() };
-            self.upstream.post(&["tokenize"], prepared.into_body(), ask).await
+            let ask = Ask {
+                deadline: call.deadline,
+                model: Some(&model),
+                ..Ask::default()
+            };
+            self.upstream
+                .post(&["tokenize"], prepared.into_body(), ask)
+                .await
         };
         call.run(reply).await
     }
 }
 
-/// A page's token is the last id of the page before, so that it stays right when the catalogue is refreshed, with a
-/// print of the filter, so that it isn't taken for another list's.
+/// A page's token is the last id of the page before, so that it stays right when the catalogue is
+/// refreshed, with a print of the filter, so that it isn't taken for another list's.
 fn token(last: &str, filter: &ModelFilter) -> String {
     format!("{:08x}.{last}", print(filter))
 }
@@ -170,9 +235,12 @@ fn read_token<'a>(token: &'a str, filter: &ModelFilter) -> Result<Option<&'a str
         return Ok(None);
     }
     match token.split_once('.') {
-        Some((filter_print, last)) if filter_print == format!("{:08x}", print(filter)) => Ok(Some(last)),
+        Some((filter_print, last)) if filter_print == format!("{:08x}", print(filter)) => {
+            Ok(Some(last))
+        }
         _ => {
-            let problem = "not a token of this list: take next_page_token as it is, and keep the filter as it was";
+            let problem = "not a token of this list: take next_page_token as it is, and keep the \
+                           filter as it was";
             Err(Error::invalid("page_token", problem))
         }
     }
@@ -236,17 +304,28 @@ impl Whole for TokenizeResponse {
 
 #[async_trait]
 impl model_service_server::ModelService for Models {
-    async fn list_models(&self, request: Request<ListModelsRequest>) -> Result<Response<ListModelsResponse>, Status> {
+    async fn list_models(
+        &self,
+        request: Request<ListModelsRequest>,
+    ) -> Result<Response<ListModelsResponse>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(Response::new(json::for_protobuf(self.list(call, request.into_inner()).await?)))
+        Ok(Response::new(json::for_protobuf(
+            self.list(call, request.into_inner()).await?,
+        )))
     }
 
-    async fn get_model(&self, request: Request<GetModelRequest>) -> Result<Response<Model>, Status> {
+    async fn get_model(
+        &self,
+        request: Request<GetModelRequest>,
+    ) -> Result<Response<Model>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
         Ok(Answered::from(self.get(call, request.into_inner()).await?).into_response())
     }
 
-    async fn tokenize(&self, request: Request<TokenizeRequest>) -> Result<Response<TokenizeResponse>, Status> {
+    async fn tokenize(
+        &self,
+        request: Request<TokenizeRequest>,
+    ) -> Result<Response<TokenizeResponse>, Status> {
         let call = Call::new(request.metadata().as_ref(), request.extensions())?;
         Ok(Answered::from(self.tokenize(call, request.into_inner()).await?).into_response())
     }

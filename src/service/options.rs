@@ -1,5 +1,6 @@
-//! What a request's message asks of the gateway itself, in its member `featherwire`. Each option has a twin among the headers,
-//! which a call has read by then: either is enough, and both must say the same.
+//! What a request's message asks of the gateway itself, in its member `featherwire`. Each option
+//! has a twin among the headers, which a call has read by then: either is enough, and both must say
+//! the same.
 
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
@@ -15,7 +16,8 @@ use crate::{
     error::{Error, Result},
     json::{self, Object as _},
     proto::v1::{
-        CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest, GatewayOptions, Priority, words,
+        CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest,
+        GatewayOptions, Priority, words,
     },
 };
 
@@ -28,7 +30,9 @@ const NAME_CHARS_MAX: usize = 64;
 type Extra = BTreeMap<String, String>;
 
 /// A request that has options.
-pub(super) trait Optioned: dispatch::Request + json::Object + Serialize + DeserializeOwned + Default {
+pub(super) trait Optioned:
+    dispatch::Request + json::Object + Serialize + DeserializeOwned + Default
+{
     /// Whether its whole answer can be asked for as a stream, and added up.
     const MAY_GO_VIA_STREAM: bool;
 
@@ -66,15 +70,30 @@ impl Call {
     /// # Errors
     /// Invalid, with the option's path.
     pub(super) fn obey<R: Optioned>(&mut self, request: &mut R) -> Result<()> {
-        let result = take(request).and_then(|options| options.map_or(Ok(()), |options| self.apply::<R>(*options)));
+        let result = take(request)
+            .and_then(|options| options.map_or(Ok(()), |options| self.apply::<R>(*options)));
         self.refuse(result)
     }
 
     fn apply<R: Optioned>(&mut self, options: GatewayOptions) -> Result<()> {
-        let GatewayOptions { fallbacks, no_fallbacks, priority, unary_via_stream, timeout_ms, report, extra } = options;
+        let GatewayOptions {
+            fallbacks,
+            no_fallbacks,
+            priority,
+            unary_via_stream,
+            timeout_ms,
+            report,
+            extra,
+        } = options;
         if let Some(name) = extra.keys().next() {
             let name: String = name.chars().take(NAME_CHARS_MAX).collect();
-            return Err(invalid(&name, format_args!("no such option: there are {}", GatewayOptions::NAMES.join(", "))));
+            return Err(invalid(
+                &name,
+                format_args!(
+                    "no such option: there are {}",
+                    GatewayOptions::NAMES.join(", ")
+                ),
+            ));
         }
         self.fall_back::<R>(fallbacks, no_fallbacks)?;
         if let Some(priority) = class(priority)? {
@@ -82,10 +101,17 @@ impl Call {
         }
         if let Some(via_stream) = unary_via_stream {
             if via_stream && !R::MAY_GO_VIA_STREAM {
-                return Err(invalid("unary_via_stream", "only whole chat answers can be asked for as a stream"));
+                return Err(invalid(
+                    "unary_via_stream",
+                    "only whole chat answers can be asked for as a stream",
+                ));
             }
-            self.unary_via_stream =
-                Some(agreed(self.unary_via_stream, via_stream, "unary_via_stream", UNARY_VIA_STREAM)?);
+            self.unary_via_stream = Some(agreed(
+                self.unary_via_stream,
+                via_stream,
+                "unary_via_stream",
+                UNARY_VIA_STREAM,
+            )?);
         }
         if let Some(milliseconds) = timeout_ms {
             self.hurry(milliseconds)?;
@@ -96,11 +122,18 @@ impl Call {
 
     fn fall_back<R: Optioned>(&mut self, fallbacks: Vec<String>, none: Option<bool>) -> Result<()> {
         let is_named = !fallbacks.is_empty();
-        let name = if is_named { "fallbacks" } else { "no_fallbacks" };
+        let name = if is_named {
+            "fallbacks"
+        } else {
+            "no_fallbacks"
+        };
         let agreed = |by_header, fallbacks| agreed(by_header, fallbacks, name, FALLBACK);
         match none {
             Some(true) if is_named => {
-                return Err(invalid("no_fallbacks", "not beside `fallbacks`: set only one of the two"));
+                return Err(invalid(
+                    "no_fallbacks",
+                    "not beside `fallbacks`: set only one of the two",
+                ));
             }
             Some(false) if !is_named && self.fallbacks.as_ref().is_some_and(Vec::is_empty) => {
                 return Err(differs(name, FALLBACK));
@@ -112,7 +145,9 @@ impl Call {
                     return Err(invalid(name, problem));
                 }
                 for (place, id) in fallbacks.iter().enumerate() {
-                    validate::model(id).map_err(|_| invalid(&format!("fallbacks[{place}]"), "expected a model id"))?;
+                    validate::model(id).map_err(|_| {
+                        invalid(&format!("fallbacks[{place}]"), "expected a model id")
+                    })?;
                 }
                 self.fallbacks = Some(agreed(self.fallbacks.take(), fallbacks)?);
             }
@@ -122,10 +157,21 @@ impl Call {
     }
 
     fn hurry(&mut self, milliseconds: i64) -> Result<()> {
-        let timeout = u64::try_from(milliseconds).ok().filter(|milliseconds| *milliseconds > 0);
-        let timeout =
-            timeout.ok_or_else(|| invalid("timeout_ms", format_args!("{milliseconds} is out of range: at least 1")))?;
-        let timeout = agreed(self.rest_timeout, Duration::from_millis(timeout), "timeout_ms", REST_TIMEOUT)?;
+        let timeout = u64::try_from(milliseconds)
+            .ok()
+            .filter(|milliseconds| *milliseconds > 0);
+        let timeout = timeout.ok_or_else(|| {
+            invalid(
+                "timeout_ms",
+                format_args!("{milliseconds} is out of range: at least 1"),
+            )
+        })?;
+        let timeout = agreed(
+            self.rest_timeout,
+            Duration::from_millis(timeout),
+            "timeout_ms",
+            REST_TIMEOUT,
+        )?;
         if timeout < DEADLINE_MAX {
             let own = self.arrived_at + timeout;
             self.deadline = Some(self.deadline.map_or(own, |deadline| deadline.min(own)));
@@ -144,7 +190,8 @@ fn take<R: Optioned>(request: &mut R) -> Result<Option<Box<GatewayOptions>>> {
     if options.is_none() && text.is_none() {
         return Ok(None);
     }
-    // Only they are settled here: the request is checked as a whole once it is known how long that may take.
+    // Only they are settled here: the request is checked as a whole once it is known how long that
+    // may take.
     let mut only = R::default();
     let (field, extra) = only.options();
     *field = options;
@@ -160,7 +207,10 @@ fn class(number: i32) -> Result<Option<admission::Priority>> {
         Ok(Priority::Interactive) => Ok(Some(admission::Priority::Interactive)),
         Ok(Priority::Default) => Ok(Some(admission::Priority::Default)),
         Ok(Priority::Batch) => Ok(Some(admission::Priority::Batch)),
-        Err(_) => Err(invalid("priority", json::unknown_word(number, words::PRIORITY))),
+        Err(_) => Err(invalid(
+            "priority",
+            json::unknown_word(number, words::PRIORITY),
+        )),
     }
 }
 
@@ -173,7 +223,12 @@ fn agreed<T: PartialEq>(by_header: Option<T>, option: T, name: &str, header: &st
 }
 
 fn differs(name: &str, header: &str) -> Error {
-    invalid(name, format_args!("the header (metadata) {header} says something else: send one of the two, or the same"))
+    invalid(
+        name,
+        format_args!(
+            "the header (metadata) {header} says something else: send one of the two, or the same"
+        ),
+    )
 }
 
 fn invalid(name: &str, problem: impl Display) -> Error {

@@ -1,5 +1,5 @@
-//! A request as the upstream gets it: checked, and written once. The message it was is gone by then, so that a request that
-//! waits takes no more than its body.
+//! A request as the upstream gets it: checked, and written once. The message it was is gone by
+//! then, so that a request that waits takes no more than its body.
 
 use std::sync::Arc;
 
@@ -37,12 +37,12 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// Checks a request, and writes it. `check` gives the model that the request then names, and what else is to be known of
-/// it.
+/// Checks a request, and writes it. `check` gives the model that the request then names, and what
+/// else is to be known of it.
 ///
 /// # Errors
-/// The check's own; Invalid, for what only a gRPC caller can get wrong; Unavailable, if what is written is larger than what
-/// came, and the bytes of all requests have reached their limit.
+/// The check's own; Invalid, for what only a gRPC caller can get wrong; Unavailable, if what is
+/// written is larger than what came, and the bytes of all requests have reached their limit.
 pub(super) async fn prepare<R, T>(
     call: &Call,
     mut request: R,
@@ -58,8 +58,13 @@ where
         let (model, checked) = check(&mut request)?;
         let bytes = json::encode_request_of(&request, arrived).map_err(super::invalid)?;
         drop(request);
-        let held = held.map(|mut held| held.resize(bytes.len()).map(|()| Arc::new(held))).transpose()?;
-        let body = Bytes::from_owner(Counted { bytes, held: held.clone() });
+        let held = held
+            .map(|mut held| held.resize(bytes.len()).map(|()| Arc::new(held)))
+            .transpose()?;
+        let body = Bytes::from_owner(Counted {
+            bytes,
+            held: held.clone(),
+        });
         Ok((Prepared { model, body, held }, checked))
     })
     .await?
@@ -74,7 +79,8 @@ impl Prepared {
         if model != self.model {
             let (before, new) = (self.model.clone(), model.to_owned());
             let (body, held) = (std::mem::take(&mut self.body), self.held.clone());
-            self.body = aside::run(body.len(), move || with_model(&body, &before, &new, held)).await??;
+            self.body =
+                aside::run(body.len(), move || with_model(&body, &before, &new, held)).await??;
             model.clone_into(&mut self.model);
         }
         Ok(self.body.clone())
@@ -88,11 +94,16 @@ impl Prepared {
 
 /// The same body with another model.
 fn with_model(body: &[u8], before: &str, model: &str, held: Option<Arc<Held>>) -> Result<Bytes> {
-    let rest = body.strip_prefix(BEGINS).and_then(|body| body.strip_prefix(quoted(before)?.as_slice()));
+    let rest = body
+        .strip_prefix(BEGINS)
+        .and_then(|body| body.strip_prefix(quoted(before)?.as_slice()));
     let (Some(rest), Some(model)) = (rest, quoted(model)) else {
         return Err(Error::internal("a request does not begin with its model"));
     };
-    Ok(Bytes::from_owner(Counted { bytes: [BEGINS, &model, rest].concat(), held }))
+    Ok(Bytes::from_owner(Counted {
+        bytes: [BEGINS, &model, rest].concat(),
+        held,
+    }))
 }
 
 /// A text as JSON.
@@ -104,7 +115,10 @@ fn quoted(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::{
-        proto::v1::{ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest},
+        proto::v1::{
+            ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest,
+            CreateEmbeddingRequest,
+        },
         service::bodies::Bodies,
     };
 
@@ -116,19 +130,38 @@ mod tests {
     fn another_model_is_all_that_changes_for_another_model() {
         let odd = "a/\"b\\\u{1f980}\u{7}";
         let content = Some("\"model\":\"a/b\"".to_owned());
-        let messages = vec![ChatMessage { content, ..ChatMessage::default() }];
+        let messages = vec![ChatMessage {
+            content,
+            ..ChatMessage::default()
+        }];
         let chat = |model: &str| {
             let model = model.to_owned();
-            written(&CreateChatCompletionRequest { model, messages: messages.clone(), ..Default::default() })
+            written(&CreateChatCompletionRequest {
+                model,
+                messages: messages.clone(),
+                ..Default::default()
+            })
         };
         let text = |model: &str| {
-            written(&CreateCompletionRequest { model: model.to_owned(), n: Some(2), ..Default::default() })
+            written(&CreateCompletionRequest {
+                model: model.to_owned(),
+                n: Some(2),
+                ..Default::default()
+            })
         };
-        let vectors = |model: &str| written(&CreateEmbeddingRequest { model: model.to_owned(), ..Default::default() });
+        let vectors = |model: &str| {
+            written(&CreateEmbeddingRequest {
+                model: model.to_owned(),
+                ..Default::default()
+            })
+        };
         let kinds: [&dyn Fn(&str) -> Bytes; 3] = [&chat, &text, &vectors];
         for kind in kinds {
             for (before, after) in [("a/b", odd), (odd, "a/b")] {
-                assert_eq!(with_model(&kind(before), before, after, None).unwrap(), kind(after));
+                assert_eq!(
+                    with_model(&kind(before), before, after, None).unwrap(),
+                    kind(after)
+                );
             }
         }
         assert!(with_model(b"{}", "a", "b", None).is_err());
@@ -140,7 +173,10 @@ mod tests {
         let share = bodies.share();
         share.add(500).unwrap();
         let held = Some(Arc::new(share.hold()));
-        let body = Bytes::from_owner(Counted { bytes: br#"{"model":"a"}"#.to_vec(), held: held.clone() });
+        let body = Bytes::from_owner(Counted {
+            bytes: br#"{"model":"a"}"#.to_vec(),
+            held: held.clone(),
+        });
         let other = with_model(&body, "a", "b", held).unwrap();
         drop((body, share));
         let copy = other.clone();

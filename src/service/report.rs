@@ -1,5 +1,6 @@
-//! The report of a call in its answer, for callers who ask for one. What it says is gathered on the way, in [`Facts`], which
-//! costs nothing worth mentioning; the report itself is made at the end, and only if it is asked for.
+//! The report of a call in its answer, for callers who ask for one. What it says is gathered on the
+//! way, in [`Facts`], which costs nothing worth mentioning; the report itself is made at the end,
+//! and only if it is asked for.
 
 use std::{
     collections::BTreeMap,
@@ -12,8 +13,9 @@ use http::HeaderMap;
 use super::{Call, UPSTREAM_REQUEST_ID, options::MEMBER, route::Route};
 use crate::{
     proto::v1::{
-        CallReport, CreateChatCompletionResponse, CreateCompletionResponse, CreateEmbeddingResponse,
-        StreamChatCompletionResponse, StreamCompletionResponse, TriedModel,
+        CallReport, CreateChatCompletionResponse, CreateCompletionResponse,
+        CreateEmbeddingResponse, StreamChatCompletionResponse, StreamCompletionResponse,
+        TriedModel,
     },
     upstream::{Chunk, Named},
 };
@@ -34,7 +36,11 @@ const NO_TOKEN: u64 = u64::MAX;
 
 impl Default for Facts {
     fn default() -> Self {
-        Self { attempts: AtomicU32::new(0), units: AtomicU32::new(0), first_token_ms: AtomicU64::new(NO_TOKEN) }
+        Self {
+            attempts: AtomicU32::new(0),
+            units: AtomicU32::new(0),
+            first_token_ms: AtomicU64::new(NO_TOKEN),
+        }
     }
 }
 
@@ -46,20 +52,32 @@ impl Facts {
 
     /// The first piece has come, so long after the call's arrival.
     pub(super) fn has_begun(&self, after: Duration) {
-        self.first_token_ms.store(u64::try_from(after.as_millis()).unwrap_or(NO_TOKEN), Ordering::Relaxed);
+        self.first_token_ms.store(
+            u64::try_from(after.as_millis()).unwrap_or(NO_TOKEN),
+            Ordering::Relaxed,
+        );
     }
 }
 
-/// The report of a call that came by this route to an answer with these headers; none if its caller doesn't want one.
+/// The report of a call that came by this route to an answer with these headers; none if its caller
+/// doesn't want one.
 pub(super) fn of(call: &Call, route: Route, headers: &HeaderMap) -> Option<Box<CallReport>> {
     if !call.wants_report {
         return None;
     }
-    let number = |number: &AtomicU32| i32::try_from(number.load(Ordering::Relaxed)).unwrap_or(i32::MAX);
+    let number =
+        |number: &AtomicU32| i32::try_from(number.load(Ordering::Relaxed)).unwrap_or(i32::MAX);
     let first_token_ms = call.facts.first_token_ms.load(Ordering::Relaxed);
-    let upstream_request_id = headers.get(UPSTREAM_REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let upstream_request_id = headers
+        .get(UPSTREAM_REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .map(str::to_owned);
     let (model_asked, model, tried) = route.into_names();
-    let tried = tried.map(|(model, error)| TriedModel { model, reason: error.code().to_owned(), extra: Extra::new() });
+    let tried = tried.map(|(model, error)| TriedModel {
+        model,
+        reason: error.code().to_owned(),
+        extra: Extra::new(),
+    });
     Some(Box::new(CallReport {
         model_asked,
         model,
@@ -67,7 +85,8 @@ pub(super) fn of(call: &Call, route: Route, headers: &HeaderMap) -> Option<Box<C
         waited_ms: i64::try_from(call.waited().as_millis()).unwrap_or(i64::MAX),
         units: number(&call.facts.units),
         attempts: number(&call.facts.attempts),
-        first_token_ms: (first_token_ms != NO_TOKEN).then(|| i64::try_from(first_token_ms).unwrap_or(i64::MAX)),
+        first_token_ms: (first_token_ms != NO_TOKEN)
+            .then(|| i64::try_from(first_token_ms).unwrap_or(i64::MAX)),
         upstream_request_id,
         extra: Extra::new(),
     }))
@@ -119,7 +138,10 @@ impl<M: Chunk + Reported + Default> Last<M> {
     pub(super) fn with(report: Box<CallReport>) -> Self {
         let mut message = M::default();
         *message.report().0 = Some(report);
-        Self { message, is_named: false }
+        Self {
+            message,
+            is_named: false,
+        }
     }
 
     /// Takes over what the stream is called, from its first piece.
@@ -129,11 +151,27 @@ impl<M: Chunk + Reported + Default> Last<M> {
         }
         let (_, extra) = piece.report();
         // What is of an unexpected type is there.
-        let odd = ["id", "object", "created", "model"].map(|name| extra.get(name).map(|value| (name, value.clone())));
-        self.message.report().1.extend(odd.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));
-        let (Some(own), Some(said)) = (self.message.named(), piece.named()) else { return };
-        let (Named { id, created, model, .. }, Named { id: said_id, created: said_created, model: said_model, .. }) =
-            (own, said);
+        let odd = ["id", "object", "created", "model"]
+            .map(|name| extra.get(name).map(|value| (name, value.clone())));
+        self.message.report().1.extend(
+            odd.into_iter()
+                .flatten()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
+        let (Some(own), Some(said)) = (self.message.named(), piece.named()) else {
+            return;
+        };
+        let (
+            Named {
+                id, created, model, ..
+            },
+            Named {
+                id: said_id,
+                created: said_created,
+                model: said_model,
+                ..
+            },
+        ) = (own, said);
         if let (Some((_, id)), Some((_, said))) = (id, said_id) {
             id.clone_from(said);
         }

@@ -1,5 +1,6 @@
-//! Which models may answer a call: the one that is asked for, then its fallbacks, each used when the one before failed
-//! before the caller saw anything of its answer, in a way that another model can cure.
+//! Which models may answer a call: the one that is asked for, then its fallbacks, each used when
+//! the one before failed before the caller saw anything of its answer, in a way that another model
+//! can cure.
 
 use std::time::Duration;
 
@@ -18,14 +19,16 @@ use crate::{
 /// The header, and metadata key, that names the model which answers, if it isn't the one asked for.
 pub const MODEL: &str = "x-featherwire-model";
 
-/// The header, and metadata key, with the models that were tried before, and why each of them failed.
+/// The header, and metadata key, with the models that were tried before, and why each of them
+/// failed.
 pub const TRIED: &str = "x-featherwire-tried";
 
-/// How long a stream must have been silent until its caller's deadline for that to count against the model. With less, the
-/// caller was only impatient.
+/// How long a stream must have been silent until its caller's deadline for that to count against
+/// the model. With less, the caller was only impatient.
 const SILENCE_MIN: Duration = Duration::from_secs(20);
 
-/// The same for an answer that comes whole, which is silent while it is made: as long as Featherless's front end waits.
+/// The same for an answer that comes whole, which is silent while it is made: as long as
+/// Featherless's front end waits.
 const SILENCE_OF_WHOLE_MIN: Duration = Duration::from_secs(90);
 
 /// The way of one call from model to model.
@@ -63,8 +66,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The model is asked for a stream now. Not before: one that waits for units must not be the one that probes a circuit.
-    /// True if it is asked as a probe, which is one try.
+    /// The model is asked for a stream now. Not before: one that waits for units must not be the
+    /// one that probes a circuit. True if it is asked as a probe, which is one try.
     ///
     /// # Errors
     /// Unavailable, if the model's circuit has opened while the call waited for units.
@@ -112,7 +115,8 @@ impl Attempt {
         }
     }
 
-    /// The caller's deadline has passed. That says something of a model that was silent for long, and nothing else.
+    /// The caller's deadline has passed. That says something of a model that was silent for long,
+    /// and nothing else.
     fn is_late(&mut self) {
         let (pass, silence) = (self.pass.take(), self.silence.take());
         if let (Some(pass), Some((since, silence_min))) = (pass, silence)
@@ -126,15 +130,19 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         // The caller's deadline drops whatever runs.
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
             self.is_late();
         }
     }
 }
 
 impl Route {
-    /// The way over these models, of which the first is the one called `asked`, by an alias perhaps. The call has this
-    /// deadline. A model that another one follows has `first_token_max` for its first token.
+    /// The way over these models, of which the first is the one called `asked`, by an alias
+    /// perhaps. The call has this deadline. A model that another one follows has `first_token_max`
+    /// for its first token.
     pub fn new<'a>(
         circuits: Circuits,
         catalogue: Catalogue,
@@ -150,8 +158,19 @@ impl Route {
             }
         }
         left.reverse();
-        let (asked, tried, answers, context_length_above) = (asked.to_owned(), Vec::new(), String::new(), None);
-        Self { circuits, catalogue, deadline, first_token_max, asked, left, tried, answers, context_length_above }
+        let (asked, tried, answers, context_length_above) =
+            (asked.to_owned(), Vec::new(), String::new(), None);
+        Self {
+            circuits,
+            catalogue,
+            deadline,
+            first_token_max,
+            asked,
+            left,
+            tried,
+            answers,
+            context_length_above,
+        }
     }
 
     /// The next model to ask.
@@ -162,14 +181,21 @@ impl Route {
         while let Some(model) = self.left.pop() {
             // One whose length isn't known may be long enough: it was named on purpose.
             if let Some(above) = self.context_length_above
-                && self.catalogue.context_length(&model).await.is_some_and(|length| length <= above)
+                && self
+                    .catalogue
+                    .context_length(&model)
+                    .await
+                    .is_some_and(|length| length <= above)
             {
                 continue;
             }
             let now = Instant::now();
             match self.circuits.check(&model, now) {
                 Ok(()) => {
-                    let is_followed = self.left.iter().any(|next| self.circuits.check(next, now).is_ok());
+                    let is_followed = self
+                        .left
+                        .iter()
+                        .any(|next| self.circuits.check(next, now).is_ok());
                     return Ok(Attempt {
                         model,
                         first_token_max: is_followed.then_some(self.first_token_max),
@@ -185,8 +211,8 @@ impl Route {
         Err(self.error())
     }
 
-    /// The end of a model's turn: its answer, with headers that say who answers and what was tried before; or none, if
-    /// another model may be asked.
+    /// The end of a model's turn: its answer, with headers that say who answers and what was tried
+    /// before; or none, if another model may be asked.
     ///
     /// # Errors
     /// What to tell the caller, if this was the last one.
@@ -209,7 +235,8 @@ impl Route {
         }
     }
 
-    /// After an answer: the name that was asked for, the model that answers, and those that were tried before.
+    /// After an answer: the name that was asked for, the model that answers, and those that were
+    /// tried before.
     pub fn into_names(self) -> (String, String, impl Iterator<Item = (String, Error)>) {
         (self.asked, self.answers, self.tried.into_iter())
     }
@@ -220,19 +247,35 @@ impl Route {
         }
         if error.is_context_too_long() {
             // One that isn't known can't be compared with.
-            self.context_length_above = self.context_length_above.max(self.catalogue.context_length(model).await);
+            self.context_length_above = self
+                .context_length_above
+                .max(self.catalogue.context_length(model).await);
         }
         let is_first = self.tried.is_empty();
-        // A fallback that doesn't exist is the fault of its name, and no refusal of what the caller asks for.
+        // A fallback that doesn't exist is the fault of its name, and no refusal of what the caller
+        // asks for.
         let is_curable = error.allows_fallback() || (!is_first && error.kind() == Kind::NotFound);
-        let error = if is_first { self.catalogue.suggest(model, error).await } else { error };
+        let error = if is_first {
+            self.catalogue.suggest(model, error).await
+        } else {
+            error
+        };
         self.tried.push((model.to_owned(), error));
-        if is_curable && !self.left.is_empty() { Ok(()) } else { Err(self.error()) }
+        if is_curable && !self.left.is_empty() {
+            Ok(())
+        } else {
+            Err(self.error())
+        }
     }
 
-    /// Adds to these headers who answers, if it goes by another name than the one asked for, and what was tried before.
+    /// Adds to these headers who answers, if it goes by another name than the one asked for, and
+    /// what was tried before.
     fn sign(&self, model: &str, headers: &mut HeaderMap) {
-        let tried: Vec<_> = self.tried.iter().map(|(model, error)| format!("{model}={}", error.code())).collect();
+        let tried: Vec<_> = self
+            .tried
+            .iter()
+            .map(|(model, error)| format!("{model}={}", error.code()))
+            .collect();
         let who = (model != self.asked).then(|| (MODEL, model.to_owned()));
         let tried = (!tried.is_empty()).then(|| (TRIED, tried.join(", ")));
         for (name, value) in [who, tried].into_iter().flatten() {
@@ -242,11 +285,20 @@ impl Route {
         }
     }
 
-    /// The first model's error, for that is the one that was asked for, with what became of the others.
+    /// The first model's error, for that is the one that was asked for, with what became of the
+    /// others.
     fn error(&mut self) -> Error {
         let mut tried = std::mem::take(&mut self.tried).into_iter();
-        let Some((_, error)) = tried.next() else { return Error::internal("a route without a model") };
-        let others: Vec<_> = tried.map(|(model, error)| format!("{model} ({})", error.code())).collect();
-        if others.is_empty() { error } else { error.with_also(&others) }
+        let Some((_, error)) = tried.next() else {
+            return Error::internal("a route without a model");
+        };
+        let others: Vec<_> = tried
+            .map(|(model, error)| format!("{model} ({})", error.code()))
+            .collect();
+        if others.is_empty() {
+            error
+        } else {
+            error.with_also(&others)
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Every call that runs, so that the end of a drain can end them in words instead of cutting their connections.
+//! Every call that runs, so that the end of a drain can end them in words instead of cutting their
+//! connections.
 
 use std::{
     collections::BTreeMap,
@@ -54,7 +55,11 @@ impl Running {
         list.begun += 1;
         list.wakers.insert(number, Arc::clone(&waker));
         drop(list);
-        Place { running: self.clone(), number, waker }
+        Place {
+            running: self.clone(),
+            number,
+            waker,
+        }
     }
 
     /// How many calls run.
@@ -62,8 +67,8 @@ impl Running {
         self.list().wakers.len()
     }
 
-    /// Ends every call: each fails with [`going_down`] as soon as its caller takes the next piece of it. Tells how many
-    /// there were.
+    /// Ends every call: each fails with [`going_down`] as soon as its caller takes the next piece
+    /// of it. Tells how many there were.
     pub fn end_all(&self) -> usize {
         self.0.is_over.store(true, Ordering::Release);
         let wakers: Vec<_> = self.list().wakers.values().cloned().collect();
@@ -81,7 +86,11 @@ impl Place {
     /// Completes when all calls are to end.
     pub fn poll_over(&self, context: &mut Context<'_>) -> Poll<Error> {
         self.waker.register(context.waker());
-        if self.is_over() { Poll::Ready(going_down()) } else { Poll::Pending }
+        if self.is_over() {
+            Poll::Ready(going_down())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Whether all calls are to end.
@@ -111,7 +120,8 @@ impl Drop for Place {
 
 /// The gateway ends before this call has.
 pub fn going_down() -> Error {
-    let message = "The gateway is going down and this answer is not complete: ask again, elsewhere or later";
+    let message =
+        "The gateway is going down and this answer is not complete: ask again, elsewhere or later";
     Error::new(Kind::Unavailable, "draining", message).with_retry_after(RETRY_AFTER)
 }
 
@@ -123,12 +133,16 @@ pub fn draining() -> Error {
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("count", &self.count()).finish_non_exhaustive()
+        f.debug_struct("Running")
+            .field("count", &self.count())
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Place")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }

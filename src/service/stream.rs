@@ -24,14 +24,16 @@ use crate::{
     upstream::{self, Chunk, End, FAILURE_MEMBERS, Named},
 };
 
-/// A streamed answer. Dropping it gives back all that it holds, the upstream connection first of all.
+/// A streamed answer. Dropping it gives back all that it holds, the upstream connection first of
+/// all.
 #[derive(Debug)]
 pub struct Answers<M> {
     /// None after its one end.
     pieces: Option<upstream::Begun<M>>,
     /// The units that it holds, until its end.
     permit: Option<Permit>,
-    /// What hears of its end, for the model's circuit. A caller who leaves says nothing of the model.
+    /// What hears of its end, for the model's circuit. A caller who leaves says nothing of the
+    /// model.
     pass: Option<Pass>,
     call: Call,
     /// The model that the caller asked for.
@@ -60,13 +62,32 @@ impl<M: Chunk + Reported + Default + Pieces> Stream for GrpcAnswers<M> {
 }
 
 impl<M: Chunk + Reported + Default> Answers<M> {
-    pub(super) fn new(Begun { pieces, permit, pass, report }: Begun<M>, call: Call, asked: String) -> Self {
+    pub(super) fn new(
+        Begun {
+            pieces,
+            permit,
+            pass,
+            report,
+        }: Begun<M>,
+        call: Call,
+        asked: String,
+    ) -> Self {
         let last = report.map(|report| Box::new(Last::with(report)));
-        Self { pieces: Some(pieces), permit: Some(permit), pass, call, asked, last }
+        Self {
+            pieces: Some(pieces),
+            permit: Some(permit),
+            pass,
+            call,
+            asked,
+            last,
+        }
     }
 
     pub(super) fn into_grpc(self) -> GrpcAnswers<M> {
-        GrpcAnswers { answers: self, halves: Halves::default() }
+        GrpcAnswers {
+            answers: self,
+            halves: Halves::default(),
+        }
     }
 }
 
@@ -78,7 +99,9 @@ impl<M: Chunk + Reported + Default> Stream for Answers<M> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let Some(pieces) = &mut this.pieces else { return Poll::Ready(None) };
+        let Some(pieces) = &mut this.pieces else {
+            return Poll::Ready(None);
+        };
         let mut item = match pieces.poll_next_unpin(context) {
             Poll::Ready(item) if !this.call.is_over() => item,
             Poll::Ready(_) => Some(Err(going_down())),
@@ -93,7 +116,10 @@ impl<M: Chunk + Reported + Default> Stream for Answers<M> {
             }
             Some(Err(error)) => {
                 this.call.fail(error);
-                this.pass.take().into_iter().for_each(|pass| pass.told(error));
+                this.pass
+                    .take()
+                    .into_iter()
+                    .for_each(|pass| pass.told(error));
             }
             None => {
                 this.call.finish();
@@ -118,29 +144,53 @@ impl Chunk for StreamChatCompletionResponse {
     }
 
     fn choices(&self) -> impl Iterator<Item = (i32, bool)> {
-        self.choices.iter().map(|choice| (choice.index, has_ended(choice.finish_reason.as_deref(), &choice.extra)))
+        self.choices.iter().map(|choice| {
+            (
+                choice.index,
+                has_ended(choice.finish_reason.as_deref(), &choice.extra),
+            )
+        })
     }
 
     fn ends(&self) -> impl Iterator<Item = End<'_>> {
-        self.choices.iter().map(|choice| End { reason: choice.finish_reason.as_deref(), extra: &choice.extra })
+        self.choices.iter().map(|choice| End {
+            reason: choice.finish_reason.as_deref(),
+            extra: &choice.extra,
+        })
     }
 
     fn before_failure(mut self) -> Option<Self> {
         self.extra.remove("error");
-        self.choices.iter_mut().for_each(|choice| forget_failure(&mut choice.finish_reason, &mut choice.extra));
+        self.choices
+            .iter_mut()
+            .for_each(|choice| forget_failure(&mut choice.finish_reason, &mut choice.extra));
         self.has_begun().then_some(self)
     }
 
     fn has_begun(&self) -> bool {
         self.choices.iter().any(|choice| {
             has_ended(choice.finish_reason.as_deref(), &choice.extra)
-                || choice.delta.as_ref().is_some_and(|delta| !is_only_role(delta))
+                || choice
+                    .delta
+                    .as_ref()
+                    .is_some_and(|delta| !is_only_role(delta))
         })
     }
 
     fn named(&mut self) -> Option<Named<'_>> {
-        let Self { id, created, model, extra, .. } = self;
-        Some(Named { id: Some(("chatcmpl-", id)), created: Some(created), model, extra })
+        let Self {
+            id,
+            created,
+            model,
+            extra,
+            ..
+        } = self;
+        Some(Named {
+            id: Some(("chatcmpl-", id)),
+            created: Some(created),
+            model,
+            extra,
+        })
     }
 
     fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
@@ -149,7 +199,11 @@ impl Chunk for StreamChatCompletionResponse {
 
     fn complete(&mut self) {
         self.leave_out_foreign();
-        for delta in self.choices.iter_mut().filter_map(|choice| choice.delta.as_mut()) {
+        for delta in self
+            .choices
+            .iter_mut()
+            .filter_map(|choice| choice.delta.as_mut())
+        {
             // As in a whole answer: of a role that is no text nothing else can be said.
             if !delta.extra.is_empty() && delta.extra.remove("role").is_some() {
                 delta.role = Some("assistant".to_owned());
@@ -158,14 +212,22 @@ impl Chunk for StreamChatCompletionResponse {
     }
 }
 
-/// The first chunk of most engines says who speaks, and perhaps an empty text; the first token is yet to come.
+/// The first chunk of most engines says who speaks, and perhaps an empty text; the first token is
+/// yet to come.
 fn is_only_role(delta: &ChatDelta) -> bool {
     let has_text = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     delta.content_parts.is_empty()
         && delta.tool_calls.is_empty()
         && delta.function_call.is_none()
         && delta.audio.is_none()
-        && ![&delta.content, &delta.reasoning, &delta.reasoning_content, &delta.refusal].into_iter().any(has_text)
+        && ![
+            &delta.content,
+            &delta.reasoning,
+            &delta.reasoning_content,
+            &delta.refusal,
+        ]
+        .into_iter()
+        .any(has_text)
         && !says(&delta.extra)
 }
 
@@ -180,7 +242,8 @@ fn is_something(json: &str) -> bool {
     !NOTHING.contains(&json)
 }
 
-/// Takes out of a choice what says that it ends here: its last piece must not look like the end of a whole answer.
+/// Takes out of a choice what says that it ends here: its last piece must not look like the end of
+/// a whole answer.
 fn forget_failure(finish_reason: &mut Option<String>, extra: &mut BTreeMap<String, String>) {
     *finish_reason = None;
     for name in FAILURE_MEMBERS {
@@ -188,8 +251,8 @@ fn forget_failure(finish_reason: &mut Option<String>, extra: &mut BTreeMap<Strin
     }
 }
 
-/// Whether a choice says why it ended. Some engines send an empty reason with every chunk; that is none, and so is zero. A
-/// reason that is no text stands among the members without a field.
+/// Whether a choice says why it ended. Some engines send an empty reason with every chunk; that is
+/// none, and so is zero. A reason that is no text stands among the members without a field.
 pub(super) fn has_ended(reason: Option<&str>, extra: &BTreeMap<String, String>) -> bool {
     let is_reason = |json: &String| is_something(json) && json != "0";
     match reason {
@@ -204,28 +267,54 @@ impl Chunk for StreamCompletionResponse {
     }
 
     fn choices(&self) -> impl Iterator<Item = (i32, bool)> {
-        self.choices.iter().map(|choice| (choice.index, has_ended(choice.finish_reason.as_deref(), &choice.extra)))
+        self.choices.iter().map(|choice| {
+            (
+                choice.index,
+                has_ended(choice.finish_reason.as_deref(), &choice.extra),
+            )
+        })
     }
 
     fn ends(&self) -> impl Iterator<Item = End<'_>> {
-        self.choices.iter().map(|choice| End { reason: choice.finish_reason.as_deref(), extra: &choice.extra })
+        self.choices.iter().map(|choice| End {
+            reason: choice.finish_reason.as_deref(),
+            extra: &choice.extra,
+        })
     }
 
     fn before_failure(mut self) -> Option<Self> {
         self.extra.remove("error");
-        self.choices.iter_mut().for_each(|choice| forget_failure(&mut choice.finish_reason, &mut choice.extra));
-        self.choices.iter().any(|choice| !choice.text.is_empty()).then_some(self)
+        self.choices
+            .iter_mut()
+            .for_each(|choice| forget_failure(&mut choice.finish_reason, &mut choice.extra));
+        self.choices
+            .iter()
+            .any(|choice| !choice.text.is_empty())
+            .then_some(self)
     }
 
     fn has_begun(&self) -> bool {
         self.choices.iter().any(|choice| {
-            has_ended(choice.finish_reason.as_deref(), &choice.extra) || !choice.text.is_empty() || says(&choice.extra)
+            has_ended(choice.finish_reason.as_deref(), &choice.extra)
+                || !choice.text.is_empty()
+                || says(&choice.extra)
         })
     }
 
     fn named(&mut self) -> Option<Named<'_>> {
-        let Self { id, created, model, extra, .. } = self;
-        Some(Named { id: Some(("cmpl-", id)), created: Some(created), model, extra })
+        let Self {
+            id,
+            created,
+            model,
+            extra,
+            ..
+        } = self;
+        Some(Named {
+            id: Some(("cmpl-", id)),
+            created: Some(created),
+            model,
+            extra,
+        })
     }
 
     fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {

@@ -1,5 +1,5 @@
-//! The account's concurrency units: who may ask upstream now. Keeps the scheduler told of what the plan has and of what
-//! others use, and asks it for a permit for each request.
+//! The account's concurrency units: who may ask upstream now. Keeps the scheduler told of what the
+//! plan has and of what others use, and asks it for a permit for each request.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,8 @@ use crate::{
     upstream::{Catalogue, Client},
 };
 
-/// One part in so many of the queue is closed to a key that has the rest of it, if there are other keys.
+/// One part in so many of the queue is closed to a key that has the rest of it, if there are other
+/// keys.
 const KEYS_RESERVE: usize = 4;
 
 /// The account's units. Cheap to clone; all clones share one queue.
@@ -30,8 +31,8 @@ pub struct Units {
     _keeper: Arc<Keeper>,
 }
 
-/// The task that keeps the scheduler informed and wakes those whose time has come. It serves all callers, and ends with
-/// the last of the clones.
+/// The task that keeps the scheduler informed and wakes those whose time has come. It serves all
+/// callers, and ends with the last of the clones.
 #[derive(Debug)]
 struct Keeper(AbortHandle);
 
@@ -42,16 +43,38 @@ impl Drop for Keeper {
 }
 
 impl Units {
-    /// The units of this upstream's account, shared by so many gateway keys. Must be called within a runtime.
-    pub fn new(upstream: Client, catalogue: Catalogue, feed: Feed, keys: usize, config: &config::Units) -> Self {
+    /// The units of this upstream's account, shared by so many gateway keys. Must be called within
+    /// a runtime.
+    pub fn new(
+        upstream: Client,
+        catalogue: Catalogue,
+        feed: Feed,
+        keys: usize,
+        config: &config::Units,
+    ) -> Self {
         let settings = Settings::default();
         // Patience that outlasts the longest wait would be no use to anybody.
         let passed_over_max = settings.passed_over_max.min(config.queue_timeout / 2);
-        // Where nobody tells what others use, there is nothing to wait for before the last units are taken.
-        let headroom = if config.units.is_some() { 0 } else { settings.headroom };
+        // Where nobody tells what others use, there is nothing to wait for before the last units
+        // are taken.
+        let headroom = if config.units.is_some() {
+            0
+        } else {
+            settings.headroom
+        };
         let queue_limit = config.queue_limit;
-        let queue_limit_of_key = if keys > 1 { queue_limit - queue_limit / KEYS_RESERVE } else { usize::MAX };
-        let settings = Settings { queue_limit, queue_limit_of_key, passed_over_max, headroom, ..settings };
+        let queue_limit_of_key = if keys > 1 {
+            queue_limit - queue_limit / KEYS_RESERVE
+        } else {
+            usize::MAX
+        };
+        let settings = Settings {
+            queue_limit,
+            queue_limit_of_key,
+            passed_over_max,
+            headroom,
+            ..settings
+        };
         let permits = Permits::new(settings, config.queue_timeout);
         let keeper = {
             let (permits, catalogue, units) = (permits.clone(), catalogue.clone(), config.units);
@@ -70,7 +93,12 @@ impl Units {
             })
         };
         let _keeper = Arc::new(Keeper(keeper.abort_handle()));
-        Self { permits, catalogue, is_unbounded: config.units == Some(0), _keeper }
+        Self {
+            permits,
+            catalogue,
+            is_unbounded: config.units == Some(0),
+            _keeper,
+        }
     }
 
     /// Without a bound: everything may start at once.
@@ -117,7 +145,10 @@ impl Units {
             Some(copy) => Some(copy),
             None => self.catalogue.get_soon().await,
         };
-        let (cost, class) = copy.as_ref().and_then(|copy| copy.cost(model)).unwrap_or_default();
+        let (cost, class) = copy
+            .as_ref()
+            .and_then(|copy| copy.cost(model))
+            .unwrap_or_default();
         cost_of(cost, Some(class).filter(|class| !class.is_empty()), model)
     }
 
@@ -130,7 +161,11 @@ impl Units {
     pub fn view(&self) -> GatewayUnits {
         let refusals = i64::try_from(self.permits.refusals()).unwrap_or(i64::MAX);
         let odd_messages = i64::try_from(self.permits.odd_messages()).unwrap_or(i64::MAX);
-        GatewayUnits { refusals, odd_messages, ..describe(self.permits.view()) }
+        GatewayUnits {
+            refusals,
+            odd_messages,
+            ..describe(self.permits.view())
+        }
     }
 }
 
@@ -138,7 +173,11 @@ fn describe(view: View) -> GatewayUnits {
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    let PerPriority { interactive, default, batch } = view.queued;
+    let PerPriority {
+        interactive,
+        default,
+        batch,
+    } = view.queued;
     GatewayUnits {
         capacity: view.capacity.map(number),
         outside: number(view.outside),

@@ -1,7 +1,9 @@
-//! What a request must satisfy before it is worth sending: the ranges that OpenAI and Featherless document, and members that
-//! make no sense without each other. Words (roles, formats, efforts) are left to the upstream, which knows its models.
+//! What a request must satisfy before it is worth sending: the ranges that OpenAI and Featherless
+//! document, and members that make no sense without each other. Words (roles, formats, efforts) are
+//! left to the upstream, which knows its models.
 //!
-//! A check begins by settling the request: what a gRPC caller says of a field in `extra` moves into that field.
+//! A check begins by settling the request: what a gRPC caller says of a field in `extra` moves into
+//! that field.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
@@ -10,12 +12,14 @@ use crate::{
     error::{Error, Kind, Result},
     json,
     proto::v1::{
-        CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest, TokenizeRequest,
+        CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest,
+        TokenizeRequest,
         create_chat_completion_request::{FunctionCallKind, ToolChoiceKind},
     },
 };
 
-/// Checks a chat request, the first bad field first, and leaves out what only has a meaning beside tools if there are none.
+/// Checks a chat request, the first bad field first, and leaves out what only has a meaning beside
+/// tools if there are none.
 ///
 /// # Errors
 /// Invalid, with the field's path.
@@ -25,7 +29,10 @@ pub fn chat(request: &mut CreateChatCompletionRequest) -> Result<()> {
     stream_is_the_method(&request.extra)?;
     model(&request.model)?;
     if request.messages.is_empty() {
-        return Err(Error::invalid("messages", "required: a list of at least one message"));
+        return Err(Error::invalid(
+            "messages",
+            "required: a list of at least one message",
+        ));
     }
     for (index, message) in request.messages.iter().enumerate() {
         if message.role.is_empty() {
@@ -39,9 +46,18 @@ pub fn chat(request: &mut CreateChatCompletionRequest) -> Result<()> {
     number("presence_penalty", request.presence_penalty, -2.0..=2.0)?;
     number("min_p", request.min_p, 0.0..=1.0)?;
     above_zero("top_p", request.top_p, "above 0, up to 1", 1.0)?;
-    above_zero("repetition_penalty", request.repetition_penalty, "above 0", f64::MAX)?;
+    above_zero(
+        "repetition_penalty",
+        request.repetition_penalty,
+        "above 0",
+        f64::MAX,
+    )?;
     integer("max_tokens", request.max_tokens, 1..=i32::MAX)?;
-    integer("max_completion_tokens", request.max_completion_tokens, 1..=i32::MAX)?;
+    integer(
+        "max_completion_tokens",
+        request.max_completion_tokens,
+        1..=i32::MAX,
+    )?;
     integer("min_tokens", request.min_tokens, 0..=i32::MAX)?;
     integer("top_k", request.top_k, -1..=i32::MAX)?;
     integer("n", request.n, 1..=128)?;
@@ -58,14 +74,22 @@ pub fn completion(request: &mut CreateCompletionRequest) -> Result<()> {
     stream_is_the_method(&request.extra)?;
     model(&request.model)?;
     if request.prompt_kind.is_none() {
-        return Err(Error::invalid("prompt", "required: a string, or a list of strings or token ids"));
+        return Err(Error::invalid(
+            "prompt",
+            "required: a string, or a list of strings or token ids",
+        ));
     }
     number("temperature", request.temperature, 0.0..=2.0)?;
     number("frequency_penalty", request.frequency_penalty, -2.0..=2.0)?;
     number("presence_penalty", request.presence_penalty, -2.0..=2.0)?;
     number("min_p", request.min_p, 0.0..=1.0)?;
     above_zero("top_p", request.top_p, "above 0, up to 1", 1.0)?;
-    above_zero("repetition_penalty", request.repetition_penalty, "above 0", f64::MAX)?;
+    above_zero(
+        "repetition_penalty",
+        request.repetition_penalty,
+        "above 0",
+        f64::MAX,
+    )?;
     integer("max_tokens", request.max_tokens, 0..=i32::MAX)?;
     integer("min_tokens", request.min_tokens, 0..=i32::MAX)?;
     integer("top_k", request.top_k, -1..=i32::MAX)?;
@@ -83,7 +107,10 @@ pub fn embedding(request: &mut CreateEmbeddingRequest) -> Result<()> {
     provider(request.provider.as_deref())?;
     model(&request.model)?;
     if request.input_kind.is_none() {
-        return Err(Error::invalid("input", "required: a string, or a list of strings or token ids"));
+        return Err(Error::invalid(
+            "input",
+            "required: a string, or a list of strings or token ids",
+        ));
     }
     integer("dimensions", request.dimensions, 1..=i32::MAX)
 }
@@ -107,17 +134,22 @@ pub fn tokenize(request: &mut TokenizeRequest) -> Result<()> {
 /// Invalid, if there is none.
 pub fn model(id: &str) -> Result<()> {
     if id.trim().is_empty() {
-        return Err(Error::invalid("model", "required: a model id such as meta-llama/Meta-Llama-3.1-8B-Instruct"));
+        return Err(Error::invalid(
+            "model",
+            "required: a model id such as meta-llama/Meta-Llama-3.1-8B-Instruct",
+        ));
     }
     if id.len() > MODEL_BYTES_MAX || id.chars().any(char::is_control) {
-        let problem = format!("not a model id: at most {MODEL_BYTES_MAX} bytes, without control characters");
+        let problem =
+            format!("not a model id: at most {MODEL_BYTES_MAX} bytes, without control characters");
         return Err(Error::invalid("model", problem));
     }
     Ok(())
 }
 
-/// An empty list of tools is not sent upstream, and engines refuse a choice among tools that aren't there. So a choice that
-/// asks for nothing is left out with them, and one that asks for a tool is refused. The same holds for functions.
+/// An empty list of tools is not sent upstream, and engines refuse a choice among tools that aren't
+/// there. So a choice that asks for nothing is left out with them, and one that asks for a tool is
+/// refused. The same holds for functions.
 fn choice_among_none(request: &mut CreateChatCompletionRequest) -> Result<()> {
     if request.tools.is_empty() {
         request.parallel_tool_calls = None;
@@ -126,10 +158,16 @@ fn choice_among_none(request: &mut CreateChatCompletionRequest) -> Result<()> {
                 request.tool_choice_kind = None;
             }
             Some(ToolChoiceKind::ToolChoice(word)) if word == "required" => {
-                return Err(Error::invalid("tool_choice", "\"required\" needs `tools`, and there are none"));
+                return Err(Error::invalid(
+                    "tool_choice",
+                    "\"required\" needs `tools`, and there are none",
+                ));
             }
             Some(ToolChoiceKind::ToolChoiceObject(_)) => {
-                return Err(Error::invalid("tool_choice", "a named tool needs `tools`, and there are none"));
+                return Err(Error::invalid(
+                    "tool_choice",
+                    "a named tool needs `tools`, and there are none",
+                ));
             }
             // An engine's own word.
             Some(ToolChoiceKind::ToolChoice(_)) | None => {}
@@ -137,11 +175,16 @@ fn choice_among_none(request: &mut CreateChatCompletionRequest) -> Result<()> {
     }
     if request.functions.is_empty() {
         match &request.function_call_kind {
-            Some(FunctionCallKind::FunctionCall(word)) if matches!(word.as_str(), "auto" | "none") => {
+            Some(FunctionCallKind::FunctionCall(word))
+                if matches!(word.as_str(), "auto" | "none") =>
+            {
                 request.function_call_kind = None;
             }
             Some(FunctionCallKind::FunctionCallObject(_)) => {
-                return Err(Error::invalid("function_call", "a named function needs `functions`, and there are none"));
+                return Err(Error::invalid(
+                    "function_call",
+                    "a named function needs `functions`, and there are none",
+                ));
             }
             Some(FunctionCallKind::FunctionCall(_)) | None => {}
         }
@@ -156,14 +199,18 @@ fn choice_among_none(request: &mut CreateChatCompletionRequest) -> Result<()> {
 pub fn models_query(name: &str, value: &str) -> Result<()> {
     let is_counted = matches!(name, "page" | "per_page");
     if is_counted && !value.parse().is_ok_and(|count: i32| count >= 1) {
-        return Err(Error::invalid(name, format!("expected an integer from 1 to {}", i32::MAX)));
+        return Err(Error::invalid(
+            name,
+            format!("expected an integer from 1 to {}", i32::MAX),
+        ));
     }
     Ok(())
 }
 
 fn stream_is_the_method(extra: &BTreeMap<String, String>) -> Result<()> {
     if extra.contains_key("stream") {
-        let problem = "the method says whether the answer is streamed: call the Stream… method for a stream";
+        let problem =
+            "the method says whether the answer is streamed: call the Stream… method for a stream";
         return Err(Error::invalid("extra[\"stream\"]", problem));
     }
     Ok(())
@@ -173,7 +220,8 @@ fn provider(provider: Option<&str>) -> Result<()> {
     match provider {
         None | Some("featherless") => Ok(()),
         Some(_) => {
-            let message = "provider: unknown; this gateway has one, \"featherless\": send that or leave the member out";
+            let message = "provider: unknown; this gateway has one, \"featherless\": send that or \
+                           leave the member out";
             Err(Error::new(Kind::Invalid, "unknown_provider", message).with_param("provider"))
         }
     }
@@ -181,18 +229,24 @@ fn provider(provider: Option<&str>) -> Result<()> {
 
 fn number(name: &str, value: Option<f64>, range: RangeInclusive<f64>) -> Result<()> {
     match value {
-        Some(value) if !range.contains(&value) => {
-            Err(Error::invalid(name, format!("{value} is out of range: {} to {}", range.start(), range.end())))
-        }
+        Some(value) if !range.contains(&value) => Err(Error::invalid(
+            name,
+            format!(
+                "{value} is out of range: {} to {}",
+                range.start(),
+                range.end()
+            ),
+        )),
         _ => Ok(()),
     }
 }
 
 fn above_zero(name: &str, value: Option<f64>, range: &str, max: f64) -> Result<()> {
     match value {
-        Some(value) if !(value > 0.0 && value <= max) => {
-            Err(Error::invalid(name, format!("{value} is out of range: {range}")))
-        }
+        Some(value) if !(value > 0.0 && value <= max) => Err(Error::invalid(
+            name,
+            format!("{value} is out of range: {range}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -204,7 +258,10 @@ fn integer(name: &str, value: Option<i32>, range: RangeInclusive<i32>) -> Result
                 (start, i32::MAX) => format!("at least {start}"),
                 (start, end) => format!("{start} to {end}"),
             };
-            Err(Error::invalid(name, format!("{value} is out of range: {range}")))
+            Err(Error::invalid(
+                name,
+                format!("{value} is out of range: {range}"),
+            ))
         }
         _ => Ok(()),
     }

@@ -9,7 +9,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::error::{Error, Result};
 
-/// What is encoded in a segment of a path: what WHATWG's URL standard encodes there, and what would end the segment.
+/// What is encoded in a segment of a path: what WHATWG's URL standard encodes there, and what would
+/// end the segment.
 const SEGMENT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -56,7 +57,9 @@ impl Address {
     pub(super) fn host(&self) -> Option<HeaderValue> {
         let port_default = if self.is_https() { 443 } else { 80 };
         match self.authority.port_u16() {
-            Some(port) if port != port_default => HeaderValue::from_str(self.authority.as_str()).ok(),
+            Some(port) if port != port_default => {
+                HeaderValue::from_str(self.authority.as_str()).ok()
+            }
             _ => HeaderValue::from_str(self.authority.host()).ok(),
         }
     }
@@ -79,8 +82,13 @@ impl Address {
 
     fn below(&self, base: &str, segments: &[&str], query: &[(&str, &str)]) -> Result<Uri> {
         let no_id = || Error::invalid("model", "not a model id");
-        let mut path =
-            String::with_capacity(base.len() + segments.iter().map(|segment| 1 + segment.len()).sum::<usize>());
+        let mut path = String::with_capacity(
+            base.len()
+                + segments
+                    .iter()
+                    .map(|segment| 1 + segment.len())
+                    .sum::<usize>(),
+        );
         path.push_str(base);
         for segment in segments {
             // A model's id is the caller's: dots in it must not climb out of the API's path.
@@ -93,12 +101,15 @@ impl Address {
         if !query.is_empty() {
             path.push('?');
             let start = path.len();
-            path = form_urlencoded::Serializer::for_suffix(path, start).extend_pairs(query).finish();
+            path = form_urlencoded::Serializer::for_suffix(path, start)
+                .extend_pairs(query)
+                .finish();
         }
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(Bytes::from(path)).map_err(|_| no_id())?);
+        parts.path_and_query =
+            Some(PathAndQuery::from_maybe_shared(Bytes::from(path)).map_err(|_| no_id())?);
         Uri::from_parts(parts).map_err(|_| no_id())
     }
 }
@@ -114,11 +125,31 @@ mod tests {
     #[test]
     fn resources_lie_below_the_base_url_and_the_accounts_beside_its_v1() {
         for (base, api, account) in [
-            ("https://api.featherless.ai/v1", "https://api.featherless.ai/v1/plan", "https://api.featherless.ai/a/b"),
-            ("http://127.0.0.1:9/v1/", "http://127.0.0.1:9/v1/plan", "http://127.0.0.1:9/a/b"),
-            ("http://x.example:80", "http://x.example:80/plan", "http://x.example:80/a/b"),
-            ("https://x.example/deep/v1", "https://x.example/deep/v1/plan", "https://x.example/deep/a/b"),
-            ("https://x.example/deep", "https://x.example/deep/plan", "https://x.example/deep/a/b"),
+            (
+                "https://api.featherless.ai/v1",
+                "https://api.featherless.ai/v1/plan",
+                "https://api.featherless.ai/a/b",
+            ),
+            (
+                "http://127.0.0.1:9/v1/",
+                "http://127.0.0.1:9/v1/plan",
+                "http://127.0.0.1:9/a/b",
+            ),
+            (
+                "http://x.example:80",
+                "http://x.example:80/plan",
+                "http://x.example:80/a/b",
+            ),
+            (
+                "https://x.example/deep/v1",
+                "https://x.example/deep/v1/plan",
+                "https://x.example/deep/a/b",
+            ),
+            (
+                "https://x.example/deep",
+                "https://x.example/deep/plan",
+                "https://x.example/deep/a/b",
+            ),
         ] {
             let address = address(base);
             assert_eq!(address.of(&["plan"], &[]).unwrap(), api);
@@ -139,14 +170,23 @@ mod tests {
             ("{`<\">`}", "%7B%60%3C%22%3E%60%7D"),
             ("a:b@c,d;e=f+g$h|i^j[k]", "a:b@c,d;e=f+g$h|i^j[k]"),
         ] {
-            assert_eq!(address.of(&["models", segment], &[]).unwrap().path(), format!("/v1/models/{encoded}"));
+            assert_eq!(
+                address.of(&["models", segment], &[]).unwrap().path(),
+                format!("/v1/models/{encoded}")
+            );
         }
         for segment in ["", ".", ".."] {
-            assert!(address.of(&["models", segment], &[]).is_err(), "{segment:?}");
+            assert!(
+                address.of(&["models", segment], &[]).is_err(),
+                "{segment:?}"
+            );
         }
         assert!(address.of(&["models", &"x".repeat(70_000)], &[]).is_err());
         let query = [("q", "a b&c=ü"), ("page", "2")];
-        assert_eq!(address.of(&["models"], &query).unwrap().query(), Some("q=a+b%26c%3D%C3%BC&page=2"));
+        assert_eq!(
+            address.of(&["models"], &query).unwrap().query(),
+            Some("q=a+b%26c%3D%C3%BC&page=2")
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A streamed answer that has begun: what fails before that has not reached the caller, and may be asked again.
+//! A streamed answer that has begun: what fails before that has not reached the caller, and may be
+//! asked again.
 
 use std::{
     collections::VecDeque,
@@ -14,8 +15,8 @@ use super::{
 };
 use crate::error::{Error, Kind, Result};
 
-/// How many pieces of a stream are held back while nothing of the answer is in them: who speaks, mostly, or empty pieces
-/// that keep a connection alive. With more, the answer counts as begun.
+/// How many pieces of a stream are held back while nothing of the answer is in them: who speaks,
+/// mostly, or empty pieces that keep a connection alive. With more, the answer counts as begun.
 const EARLY_PIECES_MAX: usize = 64;
 
 /// How long their events may be together, in bytes: as long as one event.
@@ -33,7 +34,8 @@ impl<M: Chunk> Begun<M> {
     /// Waits for the first piece that has something of the answer in it.
     ///
     /// # Errors
-    /// What ends the answer before that. Upstream, if what comes before it is too long to be held back.
+    /// What ends the answer before that. Upstream, if what comes before it is too long to be held
+    /// back.
     pub(super) async fn wait_for(mut events: Events<M>) -> Result<Self> {
         let (mut first, mut bytes) = (VecDeque::with_capacity(1), 0);
         while let Some(piece) = events.next().await.transpose()? {
@@ -47,13 +49,17 @@ impl<M: Chunk> Begun<M> {
                 return Err(too_much());
             }
         }
-        Ok(Self { first, rest: events })
+        Ok(Self {
+            first,
+            rest: events,
+        })
     }
 }
 
 fn too_much() -> Error {
     let message = format!(
-        "Featherless sent more than {EARLY_BYTES_MAX} bytes before anything of the answer: try again, or use another model"
+        "Featherless sent more than {EARLY_BYTES_MAX} bytes before anything of the answer: try \
+         again, or use another model"
     );
     Error::new(Kind::Upstream, "upstream_bad_answer", message)
 }

@@ -19,7 +19,10 @@ pub(super) struct Choices {
 impl Choices {
     /// For an answer that was asked for with this number of choices; 0 is taken as 1.
     pub(super) fn expecting(choices: usize) -> Self {
-        Self { expected: choices.max(1), ..Self::default() }
+        Self {
+            expected: choices.max(1),
+            ..Self::default()
+        }
     }
 
     /// A piece of this choice has come, and perhaps its last one.
@@ -40,7 +43,8 @@ impl Choices {
         Ok(())
     }
 
-    /// Whether every choice there is has said why it finished: enough if upstream says that this is all.
+    /// Whether every choice there is has said why it finished: enough if upstream says that this is
+    /// all.
     pub(super) fn are_finished(&self) -> bool {
         self.unfinished.is_empty() && !self.finished.is_empty()
     }

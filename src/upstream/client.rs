@@ -78,7 +78,10 @@ pub struct Reply<T> {
 impl<T> Reply<T> {
     /// The same reply with its answer made into something else.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Reply<U> {
-        Reply { request_id: self.request_id, answer: make(self.answer) }
+        Reply {
+            request_id: self.request_id,
+            answer: make(self.answer),
+        }
     }
 }
 
@@ -91,10 +94,16 @@ impl Client {
         let inner = Inner {
             transport: Transport::new(config)?,
             secret: config.api_key().cloned(),
-            clocks: Clocks { of: Of::Answer, first_token: config.first_token_timeout, idle: config.idle_timeout },
+            clocks: Clocks {
+                of: Of::Answer,
+                first_token: config.first_token_timeout,
+                idle: config.idle_timeout,
+            },
             retry: retry::Policy::new(config.retries, config.retry_wait),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// Whether there is an API key to ask with.
@@ -102,11 +111,17 @@ impl Client {
         self.inner.transport.has_key()
     }
 
-    /// Gets a resource. `segments` are the path below the base URL; the catalogue may be read without a key.
+    /// Gets a resource. `segments` are the path below the base URL; the catalogue may be read
+    /// without a key.
     ///
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
-    pub async fn get<M: Whole>(&self, segments: &[&str], query: &[(&str, &str)], ask: Ask<'_>) -> Result<Reply<M>> {
+    pub async fn get<M: Whole>(
+        &self,
+        segments: &[&str],
+        query: &[(&str, &str)],
+        ask: Ask<'_>,
+    ) -> Result<Reply<M>> {
         let transport = &self.inner.transport;
         let request = transport.get(transport.address.of(segments, query)?);
         let (response, sent) = self.send_whole(request, ask).await?;
@@ -117,8 +132,16 @@ impl Client {
     ///
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
-    pub async fn get_with_key<M: Whole>(&self, segments: &[&str], ask: Ask<'_>) -> Result<Reply<M>> {
-        if self.has_key() { self.get(segments, &[], ask).await } else { Err(no_key()) }
+    pub async fn get_with_key<M: Whole>(
+        &self,
+        segments: &[&str],
+        ask: Ask<'_>,
+    ) -> Result<Reply<M>> {
+        if self.has_key() {
+            self.get(segments, &[], ask).await
+        } else {
+            Err(no_key())
+        }
     }
 
     /// Gets a resource as the text it is, without reading it: the catalogue, which is several MB.
@@ -146,21 +169,33 @@ impl Client {
     /// Gets a stream of the account. It has no end of its own: a body that ends was cut.
     ///
     /// # Errors
-    /// Whatever the upstream's reply means, or why there is none; after that, the stream's own items.
+    /// Whatever the upstream's reply means, or why there is none; after that, the stream's own
+    /// items.
     pub async fn watch_account<M: Chunk>(&self, segments: &[&str]) -> Result<Events<M>> {
         let transport = self.with_key()?;
         let request = transport.watch(transport.address.of_account(segments)?);
         let mut tries = self.tries_by(clocks::FEED, Ask::default(), Duration::MAX);
-        let response = self.send(&mut tries, clocks::FEED, &request, Ask::default()).await?;
-        Ok(self.events(response, tries.began(), Ask::default(), clocks::FEED).await?.answer)
+        let response = self
+            .send(&mut tries, clocks::FEED, &request, Ask::default())
+            .await?;
+        Ok(self
+            .events(response, tries.began(), Ask::default(), clocks::FEED)
+            .await?
+            .answer)
     }
 
     /// Posts a body and waits for the whole answer.
     ///
     /// # Errors
     /// Whatever the upstream's reply means, or why there is none.
-    pub async fn post<M: Whole>(&self, segments: &[&str], body: Bytes, ask: Ask<'_>) -> Result<Reply<M>> {
-        self.post_by(&mut self.tries(ask, Duration::MAX), segments, body, ask).await
+    pub async fn post<M: Whole>(
+        &self,
+        segments: &[&str],
+        body: Bytes,
+        ask: Ask<'_>,
+    ) -> Result<Reply<M>> {
+        self.post_by(&mut self.tries(ask, Duration::MAX), segments, body, ask)
+            .await
     }
 
     /// The same by these tries.
@@ -180,12 +215,13 @@ impl Client {
         self.read_whole(response, tries.began(), ask).await
     }
 
-    /// Posts a body, waits until the answer has begun, and hands it out as it comes. Dropping the answer closes the upstream
-    /// connection. What fails before it has begun is asked again if that can help.
+    /// Posts a body, waits until the answer has begun, and hands it out as it comes. Dropping the
+    /// answer closes the upstream connection. What fails before it has begun is asked again if that
+    /// can help.
     ///
     /// # Errors
-    /// Whatever the upstream's reply means, or why there is none; after that, the stream's own items. The tries know whether
-    /// the same may be asked again.
+    /// Whatever the upstream's reply means, or why there is none; after that, the stream's own
+    /// items. The tries know whether the same may be asked again.
     pub async fn stream_by<M: Chunk>(
         &self,
         tries: &mut Tries<'_>,
@@ -199,8 +235,12 @@ impl Client {
         loop {
             let response = self.send(tries, clocks, &request, ask).await?;
             let begun = async {
-                let Reply { request_id, answer } = self.events(response, tries.began(), ask, clocks).await?;
-                Ok(Reply { request_id, answer: Begun::wait_for(answer).await? })
+                let Reply { request_id, answer } =
+                    self.events(response, tries.began(), ask, clocks).await?;
+                Ok(Reply {
+                    request_id,
+                    answer: Begun::wait_for(answer).await?,
+                })
             };
             match begun.await {
                 Ok(reply) => return Ok(reply),
@@ -218,25 +258,42 @@ impl Client {
     ) -> Result<Reply<Events<M>>> {
         let request_id = request_id(response.headers());
         if !is(&response, EVENT_STREAM) {
-            let problem = "Featherless answered a streamed request with something else than a stream";
+            let problem =
+                "Featherless answered a streamed request with something else than a stream";
             let by = clocks.first(sent, ask.deadline).0;
-            let body = body::read(response.into_body(), error::BODY_BYTES_MAX, clocks, sent, Some(by))
-                .await
-                .unwrap_or_default();
+            let body = body::read(
+                response.into_body(),
+                error::BODY_BYTES_MAX,
+                clocks,
+                sent,
+                Some(by),
+            )
+            .await
+            .unwrap_or_default();
             // Perhaps an error that calls itself a success.
             let error = Error::from_event(&body, ask.model);
             return Err(error
                 .unwrap_or_else(|| Error::new(Kind::Upstream, "upstream_bad_answer", problem))
                 .with_upstream_request_id(request_id.as_ref().and_then(text)));
         }
-        let answer = Events::new(response.into_body(), clocks, sent, ask, request_id.as_ref().and_then(text));
+        let answer = Events::new(
+            response.into_body(),
+            clocks,
+            sent,
+            ask,
+            request_id.as_ref().and_then(text),
+        );
         let answer = answer.hiding(self.inner.secret.clone());
         Ok(Reply { request_id, answer })
     }
 
     /// What sends requests, if there is a key to send with them.
     fn with_key(&self) -> Result<&Transport> {
-        if self.has_key() { Ok(&self.inner.transport) } else { Err(no_key()) }
+        if self.has_key() {
+            Ok(&self.inner.transport)
+        } else {
+            Err(no_key())
+        }
     }
 
     /// The clocks by which this is asked.
@@ -244,18 +301,27 @@ impl Client {
         self.inner.clocks.before_fallback(ask.first_token_max)
     }
 
-    /// The tries of a request that begins now. The clock for the first token begins with the first of them, however many
-    /// there are. A wait between two of them that is longer than `wait_max` is its caller's to wait.
+    /// The tries of a request that begins now. The clock for the first token begins with the first
+    /// of them, however many there are. A wait between two of them that is longer than `wait_max`
+    /// is its caller's to wait.
     pub fn tries(&self, ask: Ask<'_>, wait_max: Duration) -> Tries<'_> {
         self.tries_by(self.clocks(ask), ask, wait_max)
     }
 
     fn tries_by(&self, clocks: Clocks, ask: Ask<'_>, wait_max: Duration) -> Tries<'_> {
-        self.inner.retry.begin(|now| clocks.first(now, ask.deadline).0, ask.is_single, wait_max)
+        self.inner.retry.begin(
+            |now| clocks.first(now, ask.deadline).0,
+            ask.is_single,
+            wait_max,
+        )
     }
 
     /// Sends a request that is asked for whole, and tells when it began.
-    async fn send_whole(&self, request: Request<'_>, ask: Ask<'_>) -> Result<(Response<Incoming>, Instant)> {
+    async fn send_whole(
+        &self,
+        request: Request<'_>,
+        ask: Ask<'_>,
+    ) -> Result<(Response<Incoming>, Instant)> {
         let clocks = self.clocks(ask);
         let mut tries = self.tries_by(clocks, ask, Duration::MAX);
         let response = self.send(&mut tries, clocks, &request, ask).await?;
@@ -296,26 +362,48 @@ impl Client {
         let is_readable = is_plain(response.headers());
         if response.status().is_success() {
             if !is_readable {
-                let problem = "The upstream answered with a Content-Encoding that was not asked for: check what stands \
-                               before FEATHERLESS_BASE_URL";
+                let problem = "The upstream answered with a Content-Encoding that was not asked \
+                               for: check what stands before FEATHERLESS_BASE_URL";
                 return Err(Error::new(Kind::Upstream, "upstream_bad_answer", problem));
             }
             if is(&response, "text/html") {
-                let problem = "The upstream answered with a web page instead of its API: check FEATHERLESS_BASE_URL";
+                let problem = "The upstream answered with a web page instead of its API: check \
+                               FEATHERLESS_BASE_URL";
                 return Err(Error::new(Kind::Upstream, "upstream_bad_answer", problem));
             }
             return Ok(response);
         }
-        let (http::response::Parts { status, headers, .. }, body) = response.into_parts();
-        // The status is the main thing: a body that is cut, late or too long just has nothing to add.
-        let body = body::read(body, error::BODY_BYTES_MAX, clocks, sent, Some(deadline)).await.unwrap_or_default();
+        let (
+            http::response::Parts {
+                status, headers, ..
+            },
+            body,
+        ) = response.into_parts();
+        // The status is the main thing: a body that is cut, late or too long just has nothing to
+        // add.
+        let body = body::read(body, error::BODY_BYTES_MAX, clocks, sent, Some(deadline))
+            .await
+            .unwrap_or_default();
         let body = if is_readable { body } else { Bytes::new() };
-        Err(self.without_secret(error::Reply { status, headers: &headers, body: &body, model: ask.model }.into()))
+        Err(self.without_secret(
+            error::Reply {
+                status,
+                headers: &headers,
+                body: &body,
+                model: ask.model,
+            }
+            .into(),
+        ))
     }
 
     /// The same error without the API key.
     fn without_secret(&self, error: Error) -> Error {
-        error.without_secret(self.inner.secret.as_ref().map(|secret| secret.expose_secret()))
+        error.without_secret(
+            self.inner
+                .secret
+                .as_ref()
+                .map(|secret| secret.expose_secret()),
+        )
     }
 
     async fn read_whole<M: Whole>(
@@ -330,20 +418,37 @@ impl Client {
         let read = aside::run(body.len(), move || whole::read(&body, model.as_deref())).await?;
         match read {
             Ok(answer) => Ok(Reply { request_id, answer }),
-            Err(error) => Err(self.without_secret(error).with_upstream_request_id(request_id.as_ref().and_then(text))),
+            Err(error) => Err(self
+                .without_secret(error)
+                .with_upstream_request_id(request_id.as_ref().and_then(text))),
         }
     }
 
-    async fn body(&self, response: Response<Incoming>, sent: Instant, ask: Ask<'_>) -> Result<Bytes> {
+    async fn body(
+        &self,
+        response: Response<Incoming>,
+        sent: Instant,
+        ask: Ask<'_>,
+    ) -> Result<Bytes> {
         let request_id = request_id(response.headers());
-        let body = body::read(response.into_body(), ANSWER_BYTES_MAX, self.clocks(ask), sent, ask.deadline).await;
+        let body = body::read(
+            response.into_body(),
+            ANSWER_BYTES_MAX,
+            self.clocks(ask),
+            sent,
+            ask.deadline,
+        )
+        .await;
         body.map_err(|error| error.with_upstream_request_id(request_id.as_ref().and_then(text)))
     }
 }
 
 /// Whether a body is as it was asked for: not compressed.
 fn is_plain(headers: &HeaderMap) -> bool {
-    headers.get_all(header::CONTENT_ENCODING).iter().all(|coding| coding.is_empty() || coding == IDENTITY)
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .all(|coding| coding.is_empty() || coding == IDENTITY)
 }
 
 fn text(value: &HeaderValue) -> Option<String> {
@@ -351,6 +456,13 @@ fn text(value: &HeaderValue) -> Option<String> {
 }
 
 fn is(response: &Response<Incoming>, media_type: &str) -> bool {
-    let value = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| value.get(..media_type.len()).is_some_and(|head| head.eq_ignore_ascii_case(media_type)))
+    let value = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| {
+        value
+            .get(..media_type.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(media_type))
+    })
 }

@@ -17,7 +17,8 @@ pub struct Clocks {
     pub idle: Duration,
 }
 
-/// What is waited for. It decides what a caller is told when a clock rings; lengths don't: they may be equal by chance.
+/// What is waited for. It decides what a caller is told when a clock rings; lengths don't: they may
+/// be equal by chance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Of {
     /// An answer.
@@ -28,9 +29,13 @@ pub enum Of {
     Feed,
 }
 
-/// A feed has clocks of its own, whatever answers are allowed: upstream sends a snapshot every two seconds, so that one
-/// that is silent for so long is lost.
-pub(super) const FEED: Clocks = Clocks { of: Of::Feed, first_token: FEED_SILENCE_MAX, idle: FEED_SILENCE_MAX };
+/// A feed has clocks of its own, whatever answers are allowed: upstream sends a snapshot every two
+/// seconds, so that one that is silent for so long is lost.
+pub(super) const FEED: Clocks = Clocks {
+    of: Of::Feed,
+    first_token: FEED_SILENCE_MAX,
+    idle: FEED_SILENCE_MAX,
+};
 
 const FEED_SILENCE_MAX: Duration = Duration::from_secs(10);
 
@@ -43,12 +48,15 @@ pub(super) enum Late {
 }
 
 impl Clocks {
-    /// The same clocks for a model that has a fallback: its first token is due within this time, if that is sooner.
+    /// The same clocks for a model that has a fallback: its first token is due within this time, if
+    /// that is sooner.
     pub(super) fn before_fallback(self, first_token: Option<Duration>) -> Self {
         match first_token {
-            Some(first_token) if first_token < self.first_token => {
-                Self { of: Of::AnswerBeforeFallback, first_token, ..self }
-            }
+            Some(first_token) if first_token < self.first_token => Self {
+                of: Of::AnswerBeforeFallback,
+                first_token,
+                ..self
+            },
             _ => self,
         }
     }
@@ -74,7 +82,10 @@ fn earlier(clock: (Instant, Late), deadline: Option<Instant>) -> (Instant, Late)
 impl Late {
     pub(super) fn error(self, clocks: Clocks) -> Error {
         if clocks.of == Of::Feed {
-            let message = format!("Featherless's feed was silent for {} s: watch again", clocks.idle.as_secs());
+            let message = format!(
+                "Featherless's feed was silent for {} s: watch again",
+                clocks.idle.as_secs()
+            );
             return Error::new(Kind::Timeout, "stream_stalled", message);
         }
         let hint = "Use a smaller model, fewer max_tokens, or a longer timeout";
@@ -86,15 +97,22 @@ impl Late {
                     Of::AnswerBeforeFallback => "--fallback-first-token-timeout",
                     Of::Answer | Of::Feed => "--first-token-timeout",
                 };
-                ("first_token_timeout", format!("Featherless sent nothing for {limit} ({option})"))
+                (
+                    "first_token_timeout",
+                    format!("Featherless sent nothing for {limit} ({option})"),
+                )
             }
             Self::Idle => {
                 let limit = seconds(clocks.idle);
-                ("stream_stalled", format!("The answer stopped for {limit} (--idle-timeout); it is not complete"))
+                (
+                    "stream_stalled",
+                    format!("The answer stopped for {limit} (--idle-timeout); it is not complete"),
+                )
             }
-            Self::Deadline => {
-                ("deadline_exceeded", "The caller's own deadline passed before the answer was complete".to_owned())
-            }
+            Self::Deadline => (
+                "deadline_exceeded",
+                "The caller's own deadline passed before the answer was complete".to_owned(),
+            ),
         };
         Error::new(Kind::Timeout, code, format!("{what}. {hint}"))
     }
@@ -106,11 +124,22 @@ mod tests {
 
     #[test]
     fn clocks_as_long_as_the_feeds_are_still_an_answers() {
-        let clocks = Clocks { of: Of::Answer, ..FEED };
+        let clocks = Clocks {
+            of: Of::Answer,
+            ..FEED
+        };
         let told = |late: Late, clocks: Clocks| late.error(clocks);
         assert_eq!(told(Late::FirstToken, clocks).code(), "first_token_timeout");
-        assert!(told(Late::FirstToken, clocks).message().contains("10 s (--first-token-timeout)"));
-        assert!(told(Late::Idle, clocks).message().contains("10 s (--idle-timeout)"));
+        assert!(
+            told(Late::FirstToken, clocks)
+                .message()
+                .contains("10 s (--first-token-timeout)")
+        );
+        assert!(
+            told(Late::Idle, clocks)
+                .message()
+                .contains("10 s (--idle-timeout)")
+        );
         assert_eq!(told(Late::Deadline, clocks).code(), "deadline_exceeded");
         assert!(told(Late::FirstToken, FEED).message().contains("feed"));
     }
@@ -118,14 +147,28 @@ mod tests {
     #[test]
     fn the_shorter_first_token_clock_counts_and_is_named() {
         let second = Duration::from_secs(1);
-        let clocks = Clocks { of: Of::Answer, first_token: second * 5, idle: second };
+        let clocks = Clocks {
+            of: Of::Answer,
+            first_token: second * 5,
+            idle: second,
+        };
         let shorter = clocks.before_fallback(Some(second * 2));
         assert_eq!((shorter.first_token, shorter.idle), (second * 2, second));
-        assert!(Late::FirstToken.error(shorter).message().contains("2 s (--fallback-first-token-timeout)"));
+        assert!(
+            Late::FirstToken
+                .error(shorter)
+                .message()
+                .contains("2 s (--fallback-first-token-timeout)")
+        );
         for longer in [Some(second * 7), Some(second * 5), None] {
             let clocks = clocks.before_fallback(longer);
             assert_eq!(clocks.first_token, second * 5);
-            assert!(Late::FirstToken.error(clocks).message().contains("5 s (--first-token-timeout)"));
+            assert!(
+                Late::FirstToken
+                    .error(clocks)
+                    .message()
+                    .contains("5 s (--first-token-timeout)")
+            );
         }
     }
 }

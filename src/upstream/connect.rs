@@ -1,4 +1,5 @@
-//! Connections to upstream: straight or through a proxy, with TLS or without, each within one time limit.
+//! Connections to upstream: straight or through a proxy, with TLS or without, each within one time
+//! limit.
 //!
 //! TLS trusts whom the machine trusts (on Linux also `SSL_CERT_FILE` and `SSL_CERT_DIR` say whom).
 
@@ -29,7 +30,8 @@ use tower::Service;
 /// How often the kernel probes a silent connection, so that a peer that vanished is noticed.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// The same from the first probe that wasn't answered, and after how many of those the connection is lost.
+/// The same from the first probe that wasn't answered, and after how many of those the connection
+/// is lost.
 const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const TCP_KEEPALIVE_RETRIES: u32 = 3;
 
@@ -37,8 +39,9 @@ const TCP_KEEPALIVE_RETRIES: u32 = 3;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many reads may follow one another without a pause in which others see what came. hyper reads heads of status 1xx for as
-/// long as they come, and learns only after a pause that the request has been given up.
+/// How many reads may follow one another without a pause in which others see what came. hyper reads
+/// heads of status 1xx for as long as they come, and learns only after a pause that the request has
+/// been given up.
 const READS_AT_ONCE_MAX: u8 = 4;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -74,8 +77,10 @@ impl Connector {
         user_agent: &HeaderValue,
         timeout: Duration,
     ) -> Result<Self, BoxError> {
-        // Reading the machine's certificates takes longer than all else at the start: only where they are needed.
-        let needs_roots = is_https || proxy.is_some_and(|proxy| proxy.uri().scheme() == Some(&Scheme::HTTPS));
+        // Reading the machine's certificates takes longer than all else at the start: only where
+        // they are needed.
+        let needs_roots =
+            is_https || proxy.is_some_and(|proxy| proxy.uri().scheme() == Some(&Scheme::HTTPS));
         let config = tls(needs_roots)?;
         let way = match proxy {
             None => Way::Straight(tcp(timeout)),
@@ -97,7 +102,10 @@ impl Connector {
                 }
             }
         };
-        Ok(Self { connector: HttpsConnector::from((way, config)), timeout })
+        Ok(Self {
+            connector: HttpsConnector::from((way, config)),
+            timeout,
+        })
     }
 }
 
@@ -117,10 +125,13 @@ fn tcp(timeout: Duration) -> HttpConnector {
 
 fn tls(needs_roots: bool) -> Result<ClientConfig, BoxError> {
     let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
     let config = if needs_roots {
         let verifier = rustls_platform_verifier::Verifier::new(provider)?;
-        config.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        config
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
     } else {
         config.with_root_certificates(RootCertStore::empty())
     };
@@ -192,7 +203,11 @@ pub(super) struct Link {
 
 impl Link {
     fn new(io: MaybeHttpsStream<TokioIo<TcpStream>>, is_forwarded: bool) -> Self {
-        Self { io, is_forwarded, reads_at_once: 0 }
+        Self {
+            io,
+            is_forwarded,
+            reads_at_once: 0,
+        }
     }
 }
 
@@ -214,13 +229,21 @@ impl Read for Link {
             return Poll::Pending;
         }
         let read = Pin::new(&mut self.io).poll_read(context, buffer);
-        self.reads_at_once = if read.is_ready() { self.reads_at_once + 1 } else { 0 };
+        self.reads_at_once = if read.is_ready() {
+            self.reads_at_once + 1
+        } else {
+            0
+        };
         read
     }
 }
 
 impl Write for Link {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(context, bytes)
     }
 

@@ -1,8 +1,9 @@
 //! A streamed answer coming up: bytes of the upstream's body in, chunks out, and exactly one end.
 //!
-//! The end is *finished* only if every choice has said why it finished, and then `[DONE]` or a clean end of the body
-//! came. Everything else is an error: an answer cut short never looks complete. An event is an error if its name says so, if
-//! it has an error in it, or if a choice in it ends with one; what such an event has of the answer is handed out before.
+//! The end is *finished* only if every choice has said why it finished, and then `[DONE]` or a
+//! clean end of the body came. Everything else is an error: an answer cut short never looks
+//! complete. An event is an error if its name says so, if it has an error in it, or if a choice in
+//! it ends with one; what such an event has of the answer is handed out before.
 
 use std::{
     collections::BTreeMap,
@@ -34,10 +35,12 @@ use crate::{
     json,
 };
 
-/// After `[DONE]`, how long to wait for the body's own end, so that the connection can serve the next request.
+/// After `[DONE]`, how long to wait for the body's own end, so that the connection can serve the
+/// next request.
 const END_OF_BODY_WAIT: Duration = Duration::from_millis(50);
 
-/// After so many segments without a single event, such as comments without end, the clocks are looked at for each.
+/// After so many segments without a single event, such as comments without end, the clocks are
+/// looked at for each.
 const FRAMES_WITHOUT_EVENT_MAX: usize = 256;
 
 /// A message that comes as an event of a stream.
@@ -51,7 +54,8 @@ pub trait Chunk: DeserializeOwned {
     /// How each choice in this chunk ends, as far as it does.
     fn ends(&self) -> impl Iterator<Item = End<'_>>;
 
-    /// What a chunk that tells of a failure has of the answer, without what tells of it; none if there is nothing.
+    /// What a chunk that tells of a failure has of the answer, without what tells of it; none if
+    /// there is nothing.
     fn before_failure(self) -> Option<Self>;
 
     /// Whether this chunk has something of the answer in it, rather than only who speaks.
@@ -99,7 +103,8 @@ pub struct Events<M, B = Incoming> {
     due: (Instant, Late),
     /// The first piece has come: from now on, silence is measured.
     has_begun: bool,
-    /// The next piece is being waited for. Not so while the caller takes its time: that is no silence of upstream's.
+    /// The next piece is being waited for. Not so while the caller takes its time: that is no
+    /// silence of upstream's.
     is_waiting: bool,
     /// How much came since the last event.
     frames_without_event: usize,
@@ -127,7 +132,9 @@ enum State {
 
 impl<M, B> std::fmt::Debug for Events<M, B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Events").field("request_id", &self.request_id).finish_non_exhaustive()
+        f.debug_struct("Events")
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,7 +143,13 @@ where
     M: Chunk,
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
-    pub(super) fn new(body: B, clocks: Clocks, sent: Instant, ask: Ask<'_>, request_id: Option<String>) -> Self {
+    pub(super) fn new(
+        body: B,
+        clocks: Clocks,
+        sent: Instant,
+        ask: Ask<'_>,
+        request_id: Option<String>,
+    ) -> Self {
         let due = clocks.first(sent, ask.deadline);
         Self {
             body: Some(body),
@@ -166,8 +179,8 @@ where
         Self { secret, ..self }
     }
 
-    /// The length of the event in which the last piece came, in bytes. Not that of one without its empty line, after which
-    /// nothing comes.
+    /// The length of the event in which the last piece came, in bytes. Not that of one without its
+    /// empty line, after which nothing comes.
     pub(super) fn event_bytes(&self) -> usize {
         self.event_bytes
     }
@@ -175,7 +188,9 @@ where
     /// The error as the caller gets it.
     fn told(&mut self, error: Error) -> Error {
         let secret = self.secret.as_ref().map(|secret| secret.expose_secret());
-        error.without_secret(secret).with_upstream_request_id(self.request_id.take())
+        error
+            .without_secret(secret)
+            .with_upstream_request_id(self.request_id.take())
     }
 
     fn understand(
@@ -189,7 +204,11 @@ where
             return Meaning::Failed(None, Error::from_error_event(data, model));
         }
         if data == b"[DONE]" {
-            return if choices.are_finished() { Meaning::Done } else { Meaning::Failed(None, cut()) };
+            return if choices.are_finished() {
+                Meaning::Done
+            } else {
+                Meaning::Failed(None, cut())
+            };
         }
         let mut chunk: M = match aside::here(data.len(), || json::decode_answer(data)) {
             Ok(chunk) => chunk,
@@ -208,10 +227,15 @@ where
             identity::place(chunk.indexes(), data);
         }
         chunk.complete();
-        // An error is a member that chunks have no field for, or stands where a chunk's choices are.
-        let is_odd =
-            !chunk.extra().is_empty() && (chunk.extra().contains_key("error") || chunk.choices().next().is_none());
-        let error = if is_odd { Error::from_event(data, model) } else { None };
+        // An error is a member that chunks have no field for, or stands where a chunk's choices
+        // are.
+        let is_odd = !chunk.extra().is_empty()
+            && (chunk.extra().contains_key("error") || chunk.choices().next().is_none());
+        let error = if is_odd {
+            Error::from_event(data, model)
+        } else {
+            None
+        };
         if let Some(error) = error.or_else(|| chunk.ends().find_map(|end| end.error(model))) {
             return Meaning::Failed(chunk.before_failure(), error);
         }
@@ -236,7 +260,12 @@ where
             let model = self.model.as_deref();
             if !event.is_bare {
                 self.event_bytes = event.data.len();
-                return Some(Self::understand(&mut self.choices, &mut self.identity, &event, model));
+                return Some(Self::understand(
+                    &mut self.choices,
+                    &mut self.identity,
+                    &event,
+                    model,
+                ));
             }
             if let Some(error) = bare_error(&event, model) {
                 return Some(Meaning::Failed(None, error));
@@ -268,7 +297,11 @@ where
                 Meaning::Chunk(_) | Meaning::Broken(_) => return Some(Err(cut())),
             }
         }
-        if self.choices.are_complete() { None } else { Some(Err(cut())) }
+        if self.choices.are_complete() {
+            None
+        } else {
+            Some(Err(cut()))
+        }
     }
 
     /// The answer has failed: its last piece, if there is one, and the error after it.
@@ -288,8 +321,8 @@ where
         (is_babble && is_past(self.due.0)).then_some(self.due.1)
     }
 
-    /// Sets when the next piece is due. The alarm is moved only to ring sooner: usually it is left to ring too early
-    /// and set anew then, which costs less than moving it for every piece.
+    /// Sets when the next piece is due. The alarm is moved only to ring sooner: usually it is left
+    /// to ring too early and set anew then, which costs less than moving it for every piece.
     fn expect(&mut self, due: (Instant, Late)) {
         self.due = due;
         if due.0 < self.alarm.deadline() {
@@ -310,7 +343,8 @@ where
 
     fn end(&mut self, item: Option<Result<M>>) -> Poll<Option<Result<M>>> {
         self.state = State::Ended;
-        // What is held upstream is given back now, not when the caller gets round to dropping the stream.
+        // What is held upstream is given back now, not when the caller gets round to dropping the
+        // stream.
         self.body = None;
         Poll::Ready(item.map(|item| item.map_err(|error| self.told(error))))
     }
@@ -389,9 +423,14 @@ where
     }
 }
 
-/// The error that a line without the name of a field is, if it is one. What is longer than any error of an API isn't read.
+/// The error that a line without the name of a field is, if it is one. What is longer than any
+/// error of an API isn't read.
 fn bare_error(line: &Event<'_>, model: Option<&str>) -> Option<Error> {
-    if line.data.len() > error::BODY_BYTES_MAX { None } else { Error::from_event(line.data, model) }
+    if line.data.len() > error::BODY_BYTES_MAX {
+        None
+    } else {
+        Error::from_event(line.data, model)
+    }
 }
 
 /// Whether an event says nothing at all.
@@ -400,12 +439,16 @@ fn is_blank(event: &Event<'_>) -> bool {
 }
 
 fn cut() -> Error {
-    let message = "Featherless broke off before the answer was finished; it is not complete: try again";
+    let message =
+        "Featherless broke off before the answer was finished; it is not complete: try again";
     Error::new(Kind::Upstream, "upstream_stream_cut", message)
 }
 
 fn too_long() -> Error {
-    let message = format!("Featherless sent an event of more than {} bytes", super::sse::EVENT_BYTES_MAX);
+    let message = format!(
+        "Featherless sent an event of more than {} bytes",
+        super::sse::EVENT_BYTES_MAX
+    );
     Error::new(Kind::Upstream, "upstream_bad_answer", message)
 }
 
@@ -425,18 +468,39 @@ mod tests {
         type Data = Bytes;
         type Error = std::convert::Infallible;
 
-        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b": still here\n\n")))))
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(
+                b": still here\n\n",
+            )))))
         }
     }
 
     #[tokio::test]
     async fn a_body_that_always_has_more_meets_its_clocks_all_the_same() {
         let short = Duration::from_millis(50);
-        let clocks = Clocks { of: Of::Answer, first_token: short, idle: short };
-        for (deadline, code) in [(None, "first_token_timeout"), (Some(Instant::now()), "deadline_exceeded")] {
-            let ask = Ask { deadline, ..Ask::default() };
-            let mut events = Events::<StreamChatCompletionResponse, _>::new(Babble, clocks, Instant::now(), ask, None);
+        let clocks = Clocks {
+            of: Of::Answer,
+            first_token: short,
+            idle: short,
+        };
+        for (deadline, code) in [
+            (None, "first_token_timeout"),
+            (Some(Instant::now()), "deadline_exceeded"),
+        ] {
+            let ask = Ask {
+                deadline,
+                ..Ask::default()
+            };
+            let mut events = Events::<StreamChatCompletionResponse, _>::new(
+                Babble,
+                clocks,
+                Instant::now(),
+                ask,
+                None,
+            );
             assert_eq!(events.next().await.unwrap().unwrap_err().code(), code);
             assert!(events.next().await.is_none());
         }

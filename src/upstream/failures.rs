@@ -1,5 +1,5 @@
-//! What the client tells of its own accord: no answer came, or none that is one. What upstream's replies mean is
-//! `error::upstream`'s to say.
+//! What the client tells of its own accord: no answer came, or none that is one. What upstream's
+//! replies mean is `error::upstream`'s to say.
 
 use std::{io, time::Duration};
 
@@ -23,13 +23,21 @@ pub(super) fn bad_answer(problem: &json::BadJson) -> Error {
     if problem.is_too_large {
         return unreadably_large("answer", problem);
     }
-    Error::new(Kind::Upstream, "upstream_bad_answer", format!("Featherless's answer is {}: try again", wrong(problem)))
+    Error::new(
+        Kind::Upstream,
+        "upstream_bad_answer",
+        format!("Featherless's answer is {}: try again", wrong(problem)),
+    )
 }
 
 /// What is wrong with an answer, after `is`.
 fn wrong(problem: &json::BadJson) -> String {
     let problem = problem.to_string();
-    if problem.starts_with("not ") { problem } else { format!("not as it should be ({problem})") }
+    if problem.starts_with("not ") {
+        problem
+    } else {
+        format!("not as it should be ({problem})")
+    }
 }
 
 /// An event that is no piece of an answer.
@@ -37,8 +45,10 @@ pub(super) fn bad_event(problem: &json::BadJson) -> Error {
     if problem.is_too_large {
         return unreadably_large("event", problem);
     }
-    let message =
-        format!("Featherless sent an event that is {}; the answer is not complete: try again", wrong(problem));
+    let message = format!(
+        "Featherless sent an event that is {}; the answer is not complete: try again",
+        wrong(problem)
+    );
     Error::new(Kind::Upstream, "upstream_bad_answer", message)
 }
 
@@ -54,8 +64,8 @@ pub(super) fn no_key() -> Error {
     Error::new(
         Kind::Misconfigured,
         "featherless_api_key_not_configured",
-        "Featherless API key not configured: set FEATHERLESS_API_KEY in the gateway's environment or .env, \
-         or start it with --emulator",
+        "Featherless API key not configured: set FEATHERLESS_API_KEY in the gateway's environment \
+         or .env, or start it with --emulator",
     )
     .with_help("https://featherless.ai/account/api-keys")
 }
@@ -66,16 +76,18 @@ const DESCRIPTORS_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The gateway has no file descriptor left for a connection.
 fn out_of_descriptors() -> Error {
     descriptors::tell_log();
-    let message = "The gateway itself is out of file descriptors, so it can't connect to Featherless: try again soon. Its \
-                   operator can raise the limit (ulimit -n, or LimitNOFILE= of systemd)";
-    Error::new(Kind::Unavailable, "out_of_file_descriptors", message).with_retry_after(DESCRIPTORS_RETRY_AFTER)
+    let message = "The gateway itself is out of file descriptors, so it can't connect to \
+                   Featherless: try again soon. Its operator can raise the limit (ulimit -n, or \
+                   LimitNOFILE= of systemd)";
+    Error::new(Kind::Unavailable, "out_of_file_descriptors", message)
+        .with_retry_after(DESCRIPTORS_RETRY_AFTER)
 }
 
 /// Why there is no reply at all. Addresses stay out of it: they may hold a password.
 pub(super) fn unreachable(error: legacy::Error) -> Error {
     if error.is_connect() && (is_any(&error, |_: &TooSlow| true) || is_any(&error, has_timed_out)) {
-        let message =
-            "No connection to Featherless within --connect-timeout: check the network and FEATHERLESS_BASE_URL";
+        let message = "No connection to Featherless within --connect-timeout: check the network \
+                       and FEATHERLESS_BASE_URL";
         return Error::new(Kind::Timeout, "connect_timeout", message).with_source(error);
     }
     if error.is_connect() {
@@ -83,15 +95,18 @@ pub(super) fn unreachable(error: legacy::Error) -> Error {
         if is_any(&error, descriptors::have_run_out) || descriptors::are_short() {
             return out_of_descriptors().with_source(error);
         }
-        let message = "No connection to Featherless: check the network, proxies and FEATHERLESS_BASE_URL";
+        let message =
+            "No connection to Featherless: check the network, proxies and FEATHERLESS_BASE_URL";
         return Error::new(Kind::Upstream, "upstream_unreachable", message).with_source(error);
     }
     if is_any(&error, hyper::Error::is_parse_too_large) {
-        let message = "Featherless's reply has a head that is larger than any of its API's: try again";
+        let message =
+            "Featherless's reply has a head that is larger than any of its API's: try again";
         return Error::new(Kind::Upstream, "upstream_bad_answer", message).with_source(error);
     }
     if is_any(&error, hyper::Error::is_parse) {
-        let message = "What the upstream answered is no HTTP reply: check FEATHERLESS_BASE_URL and proxies";
+        let message =
+            "What the upstream answered is no HTTP reply: check FEATHERLESS_BASE_URL and proxies";
         return Error::new(Kind::Upstream, "upstream_bad_answer", message).with_source(error);
     }
     let message = "Featherless closed the connection before it answered: try again";
@@ -101,8 +116,8 @@ pub(super) fn unreachable(error: legacy::Error) -> Error {
 /// A reply that only announces itself, again and again.
 pub(super) fn announced_without_end() -> Error {
     let message = format!(
-        "Featherless announced an answer more than {HEADS_MAX} times (status 1xx) and gave none: try again, or check what \
-         stands before FEATHERLESS_BASE_URL"
+        "Featherless announced an answer more than {HEADS_MAX} times (status 1xx) and gave none: \
+         try again, or check what stands before FEATHERLESS_BASE_URL"
     );
     Error::new(Kind::Upstream, "upstream_bad_answer", message)
 }
@@ -118,7 +133,11 @@ fn has_timed_out(error: &io::Error) -> bool {
 }
 
 /// Whether one of an error's causes is of this type, and such a one.
-fn is_any<E: std::error::Error + 'static>(error: &legacy::Error, is_it: impl Fn(&E) -> bool) -> bool {
-    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+fn is_any<E: std::error::Error + 'static>(
+    error: &legacy::Error,
+    is_it: impl Fn(&E) -> bool,
+) -> bool {
+    let mut causes =
+        std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     causes.any(|cause| cause.downcast_ref::<E>().is_some_and(&is_it))
 }

@@ -1,6 +1,6 @@
-//! What names an answer and places what is in it: its id, when it was made, the model that gave it, and the indexes of its
-//! choices. Clients read these without looking, and OpenAI requires them. What an upstream leaves out of them is put in, for
-//! its true value is known.
+//! What names an answer and places what is in it: its id, when it was made, the model that gave it,
+//! and the indexes of its choices. Clients read these without looking, and OpenAI requires them.
+//! What an upstream leaves out of them is put in, for its true value is known.
 
 use std::{
     collections::BTreeMap,
@@ -32,9 +32,15 @@ pub struct Named<'a> {
 }
 
 impl Identity {
-    /// Puts in what is missing: what an earlier chunk said, else a new id, the present time, and the model that was asked.
+    /// Puts in what is missing: what an earlier chunk said, else a new id, the present time, and
+    /// the model that was asked.
     pub(super) fn complete(&mut self, answer: Named<'_>, asked: Option<&str>) {
-        let Named { id, created, model, extra } = answer;
+        let Named {
+            id,
+            created,
+            model,
+            extra,
+        } = answer;
         if let Some((prefix, id)) = id
             && is_missing(id.is_empty(), &mut self.id, id, "id", extra)
         {
@@ -93,15 +99,23 @@ pub(super) fn place<'a>(indexes: impl Iterator<Item = &'a mut i32>, answer: &[u8
         #[serde(alias = "data")]
         choices: Vec<Item>,
     }
-    let list = std::str::from_utf8(answer).ok().and_then(|text| json::peek::<List>(text).ok());
+    let list = std::str::from_utf8(answer)
+        .ok()
+        .and_then(|text| json::peek::<List>(text).ok());
     let items = list.into_iter().flat_map(|list| list.choices);
-    for ((place, index), _) in indexes.enumerate().zip(items).filter(|(_, item)| item.index.is_none()) {
+    for ((place, index), _) in indexes
+        .enumerate()
+        .zip(items)
+        .filter(|(_, item)| item.index.is_none())
+    {
         *index = i32::try_from(place).unwrap_or(i32::MAX);
     }
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -113,8 +127,16 @@ mod tests {
 
     fn complete(identity: &mut Identity, names: &Names, extra: &[&str]) -> Names {
         let (mut id, mut created, mut model) = names.clone();
-        let extra = extra.iter().map(|name| ((*name).to_owned(), "7".to_owned())).collect();
-        let named = Named { id: Some(("x-", &mut id)), created: Some(&mut created), model: &mut model, extra: &extra };
+        let extra = extra
+            .iter()
+            .map(|name| ((*name).to_owned(), "7".to_owned()))
+            .collect();
+        let named = Named {
+            id: Some(("x-", &mut id)),
+            created: Some(&mut created),
+            model: &mut model,
+            extra: &extra,
+        };
         identity.complete(named, Some("a/asked"));
         (id, created, model)
     }
@@ -131,7 +153,10 @@ mod tests {
         assert!(first.1 > 1_700_000_000, "{first:?}");
         assert_eq!(first.2, "a/asked");
         assert_eq!(complete(identity, &names("", 0, ""), &[]), first);
-        assert_ne!(complete(&mut Identity::default(), &names("", 0, ""), &[]).0, first.0);
+        assert_ne!(
+            complete(&mut Identity::default(), &names("", 0, ""), &[]).0,
+            first.0
+        );
     }
 
     #[test]
@@ -141,8 +166,16 @@ mod tests {
         assert_eq!(complete(identity, &said, &[]), said);
         assert_eq!(complete(identity, &names("", 0, ""), &[]), said);
         let other = names("b", 6, "n");
-        assert_eq!(complete(identity, &other, &[]), other, "nothing that is there is changed");
+        assert_eq!(
+            complete(identity, &other, &[]),
+            other,
+            "nothing that is there is changed"
+        );
         let odd = complete(identity, &names("", 0, ""), &["id", "created", "model"]);
-        assert_eq!(odd, names("", 0, ""), "what is of an unexpected type stays as it is");
+        assert_eq!(
+            odd,
+            names("", 0, ""),
+            "what is of an unexpected type stays as it is"
+        );
     }
 }

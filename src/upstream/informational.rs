@@ -1,5 +1,5 @@
-//! Heads of status 1xx, which only announce an answer. A few of them are normal (100, 103); without end they would keep a
-//! core busy until a clock rings.
+//! Heads of status 1xx, which only announce an answer. A few of them are normal (100, 103); without
+//! end they would keep a core busy until a clock rings.
 
 use std::sync::{
     Arc,

@@ -1,6 +1,7 @@
-//! Featherless over HTTP: [`client`] asks, `transport` sends what it asks and `connect` connects to where it is, [`catalogue`]
-//! remembers which models there are, [`events`] is a streamed answer coming up, [`Begun`] one whose first piece has come,
-//! [`Whole`] one that comes at once, [`sse`] splits its bytes.
+//! Featherless over HTTP: [`client`] asks, `transport` sends what it asks and `connect` connects to
+//! where it is, [`catalogue`] remembers which models there are, [`events`] is a streamed answer
+//! coming up, [`Begun`] one whose first piece has come, [`Whole`] one that comes at once, [`sse`]
+//! splits its bytes.
 //!
 //! Nothing here knows who asks, or by which door; nothing here knows axum or tonic's server.
 

@@ -1,5 +1,5 @@
-//! What models are called here: aliases for some, and which of them lists show. Lists are for menus: what they don't show
-//! can be asked for all the same.
+//! What models are called here: aliases for some, and which of them lists show. Lists are for
+//! menus: what they don't show can be asked for all the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,8 @@ use std::{
 
 use crate::{config, proto::v1::Model};
 
-/// The aliases, and the patterns of the ids that lists show. Cheap to clone. The default changes nothing.
+/// The aliases, and the patterns of the ids that lists show. Cheap to clone. The default changes
+/// nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Names(Arc<Inner>);
 
@@ -25,8 +26,14 @@ impl Names {
     /// The names that the configuration has.
     pub fn new(config: &config::Models) -> Self {
         let aliases = config.aliases.iter().flat_map(|list| &list.0);
-        let aliases = aliases.map(|alias| (alias.name.clone(), alias.model.clone())).collect();
-        Self(Arc::new(Inner { exposed: config.expose_models.clone(), aliases, lost: Mutex::default() }))
+        let aliases = aliases
+            .map(|alias| (alias.name.clone(), alias.model.clone()))
+            .collect();
+        Self(Arc::new(Inner {
+            exposed: config.expose_models.clone(),
+            aliases,
+            lost: Mutex::default(),
+        }))
     }
 
     /// The id by which the upstream knows a model.
@@ -34,28 +41,38 @@ impl Names {
         self.0.aliases.get(id).map_or(id, String::as_str)
     }
 
-    /// Whether lists show this model of the upstream's. An alias hides a model of the same id, which nobody can ask for.
+    /// Whether lists show this model of the upstream's. An alias hides a model of the same id,
+    /// which nobody can ask for.
     pub fn shows(&self, id: &str) -> bool {
-        let is_exposed = self.0.exposed.is_empty() || self.0.exposed.iter().any(|glob| glob.matches(id));
+        let is_exposed =
+            self.0.exposed.is_empty() || self.0.exposed.iter().any(|glob| glob.matches(id));
         is_exposed && !self.0.aliases.contains_key(id)
     }
 
     /// Each alias and its model.
     pub fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.aliases.iter().map(|(alias, model)| (alias.as_str(), model.as_str()))
+        self.0
+            .aliases
+            .iter()
+            .map(|(alias, model)| (alias.as_str(), model.as_str()))
     }
 
-    /// Takes note of the aliases whose models are not in the catalogue, and returns those of which that is news.
+    /// Takes note of the aliases whose models are not in the catalogue, and returns those of which
+    /// that is news.
     pub(super) fn note_lost<'a>(&self, lost: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
         let mut known = self.0.lost.lock().unwrap_or_else(PoisonError::into_inner);
         let lost: Vec<_> = lost.collect();
-        let news = lost.iter().filter(|alias| !known.contains(**alias)).copied().collect();
+        let news = lost
+            .iter()
+            .filter(|alias| !known.contains(**alias))
+            .copied()
+            .collect();
         *known = lost.into_iter().map(str::to_owned).collect();
         news
     }
 
-    /// A list of the upstream's models as it is shown here: each model after its aliases, and without those that aren't
-    /// exposed.
+    /// A list of the upstream's models as it is shown here: each model after its aliases, and
+    /// without those that aren't exposed.
     pub fn show(&self, models: Vec<Model>) -> Vec<Model> {
         if self.0.exposed.is_empty() && self.0.aliases.is_empty() {
             return models;
@@ -63,7 +80,10 @@ impl Names {
         let mut shown = Vec::with_capacity(models.len());
         for model in models {
             let aliases = self.aliases().filter(|(_, real)| *real == model.id);
-            shown.extend(aliases.map(|(alias, _)| Model { id: alias.to_owned(), ..model.clone() }));
+            shown.extend(aliases.map(|(alias, _)| Model {
+                id: alias.to_owned(),
+                ..model.clone()
+            }));
             if self.shows(&model.id) {
                 shown.push(model);
             }

@@ -1,7 +1,8 @@
 //! When to ask upstream again, and how long to wait before.
 //!
-//! Only for what another try can cure, only before anything of the answer has come, only within the caller's deadline,
-//! and only from a budget: a share of live traffic, so that an outage is not multiplied by those who knock again.
+//! Only for what another try can cure, only before anything of the answer has come, only within the
+//! caller's deadline, and only from a budget: a share of live traffic, so that an outage is not
+//! multiplied by those who knock again.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -17,7 +18,8 @@ const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 /// Retries per second that are always allowed, however little traffic there is.
 const BUDGET_FLOOR_PER_SECOND: u32 = 2;
 
-/// A connection that is closed without a word within this time was closed before the request was worked on.
+/// A connection that is closed without a word within this time was closed before the request was
+/// worked on.
 const CLOSED_SOON: Duration = Duration::from_secs(2);
 
 /// The longest wait between two tries. An upstream that asks for a longer one is not asked again.
@@ -41,7 +43,8 @@ pub struct Tries<'a> {
     /// No retry may begin after this.
     until: Instant,
     is_single: bool,
-    /// With a longer wait before the next try, the last one's error is handed out, and the caller waits.
+    /// With a longer wait before the next try, the last one's error is handed out, and the caller
+    /// waits.
     wait_max: Duration,
     later: Option<Duration>,
     retries: u32,
@@ -60,12 +63,14 @@ impl Tries<'_> {
         self.is_single = is_single;
     }
 
-    /// After an error: how long to wait until the same may be asked again by these tries, if that is for the caller to wait.
+    /// After an error: how long to wait until the same may be asked again by these tries, if that
+    /// is for the caller to wait.
     pub fn take_later(&mut self) -> Option<Duration> {
         self.later.take()
     }
 
-    /// The caller has waited, and this much longer than it was told to: that time counts for no clock.
+    /// The caller has waited, and this much longer than it was told to: that time counts for no
+    /// clock.
     pub fn go_on(&mut self, longer: Duration) {
         self.began += longer;
         self.until += longer;
@@ -80,12 +85,23 @@ impl Tries<'_> {
         if self.is_single {
             return Err(error);
         }
-        let wait = self.policy.wait(self.retries, self.last_began.elapsed(), &error, Some(self.until));
+        let wait = self.policy.wait(
+            self.retries,
+            self.last_began.elapsed(),
+            &error,
+            Some(self.until),
+        );
         let Some(wait) = wait else { return Err(error) };
         self.retries += 1;
         // Want of descriptors concerns every call at that time, and the log has been told.
         if !error.is_out_of_descriptors() {
-            tracing::info!(code = error.code(), cause = error.cause(), self.retries, ?wait, "asking upstream again");
+            tracing::info!(
+                code = error.code(),
+                cause = error.cause(),
+                self.retries,
+                ?wait,
+                "asking upstream again"
+            );
         }
         if wait > self.wait_max {
             self.later = Some(wait);
@@ -98,15 +114,19 @@ impl Tries<'_> {
 }
 
 impl Policy {
-    /// At most so many retries for one request, the first of them after about this wait, each further one after twice
-    /// the wait of the one before.
+    /// At most so many retries for one request, the first of them after about this wait, each
+    /// further one after twice the wait of the one before.
     pub(super) fn new(retries_max: u32, wait: Duration) -> Self {
         let budget = TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR_PER_SECOND, BUDGET_SHARE);
-        Self { retries_max, wait, budget: Arc::new(budget) }
+        Self {
+            retries_max,
+            wait,
+            budget: Arc::new(budget),
+        }
     }
 
-    /// A request begins: it pays into the budget. It may be tried again until `until`; or, if it `is_single`, never. Its
-    /// caller waits for longer waits than `wait_max`.
+    /// A request begins: it pays into the budget. It may be tried again until `until`; or, if it
+    /// `is_single`, never. Its caller waits for longer waits than `wait_max`.
     pub(super) fn begin(
         &self,
         until: impl FnOnce(Instant) -> Instant,
@@ -116,12 +136,27 @@ impl Policy {
         self.budget.deposit();
         let began = Instant::now();
         let (later, retries) = (None, 0);
-        Tries { policy: self, until: until(began), is_single, wait_max, later, retries, began, last_began: began }
+        Tries {
+            policy: self,
+            until: until(began),
+            is_single,
+            wait_max,
+            later,
+            retries,
+            began,
+            last_began: began,
+        }
     }
 
-    /// How long to wait before the next try, or none if this was the last one. `retries` is how many there have been.
-    /// `tried_for` is how long the last try took.
-    fn wait(&self, retries: u32, tried_for: Duration, error: &Error, deadline: Option<Instant>) -> Option<Duration> {
+    /// How long to wait before the next try, or none if this was the last one. `retries` is how
+    /// many there have been. `tried_for` is how long the last try took.
+    fn wait(
+        &self,
+        retries: u32,
+        tried_for: Duration,
+        error: &Error,
+        deadline: Option<Instant>,
+    ) -> Option<Duration> {
         let allowed = match error.retry() {
             Retry::Yes => self.retries_max,
             Retry::IfSoon if tried_for < CLOSED_SOON => self.retries_max,
@@ -132,10 +167,12 @@ impl Policy {
             return None;
         }
         let backoff = self.wait.saturating_mul(1 << retries.min(16)).min(WAIT_MAX);
-        // Between a half and one and a half of it, so that those who failed together don't come back together: not even
-        // those who were all told the same time.
+        // Between a half and one and a half of it, so that those who failed together don't come
+        // back together: not even those who were all told the same time.
         let spread = backoff.mul_f64(0.5 + fastrand::f64()).min(WAIT_MAX);
-        let wait = error.retry_after().map_or(spread, |told| told.max(spread) + spread.mul_f64(SPREAD_OF_TOLD));
+        let wait = error.retry_after().map_or(spread, |told| {
+            told.max(spread) + spread.mul_f64(SPREAD_OF_TOLD)
+        });
         let fits = error.retry_after().unwrap_or_default() <= WAIT_MAX
             && deadline.is_none_or(|deadline| Instant::now() + wait < deadline);
         (fits && self.budget.withdraw()).then_some(wait)
@@ -162,7 +199,13 @@ mod tests {
 
     fn reply(status: u16) -> Error {
         let status = http::StatusCode::from_u16(status).unwrap();
-        Reply { status, headers: &http::HeaderMap::new(), body: b"", model: None }.into()
+        Reply {
+            status,
+            headers: &http::HeaderMap::new(),
+            body: b"",
+            model: None,
+        }
+        .into()
     }
 
     fn policy() -> Policy {
@@ -173,9 +216,14 @@ mod tests {
     async fn waits_double_and_end() {
         let policy = policy();
         for (retries, middle) in [(0, 100), (1, 200), (2, 400)] {
-            let wait = policy.wait(retries, Duration::ZERO, &reply(503), None).unwrap();
+            let wait = policy
+                .wait(retries, Duration::ZERO, &reply(503), None)
+                .unwrap();
             let middle = Duration::from_millis(middle);
-            assert!(wait >= middle / 2 && wait <= middle * 3 / 2, "{wait:?} around {middle:?}");
+            assert!(
+                wait >= middle / 2 && wait <= middle * 3 / 2,
+                "{wait:?} around {middle:?}"
+            );
         }
         assert!(policy.wait(3, Duration::ZERO, &reply(503), None).is_none());
         assert!(policy.wait(0, Duration::ZERO, &reply(500), None).is_some());
@@ -183,23 +231,49 @@ mod tests {
         let late = policy.wait(0, Duration::from_secs(90), &error("upstream_closed"), None);
         assert!(late.is_none(), "an answer may have been in the making");
         let named = Error::new(Kind::Invalid, "no_capacity", "");
-        assert!(policy.wait(0, Duration::ZERO, &named, None).is_none(), "a refusal stays one, whatever its name");
-        for refused in ["model_not_ready", "model_not_found", "forbidden", "first_token_timeout", "upstream_bad_answer"]
-        {
-            assert!(policy.wait(0, Duration::ZERO, &error(refused), None).is_none(), "{refused}");
+        assert!(
+            policy.wait(0, Duration::ZERO, &named, None).is_none(),
+            "a refusal stays one, whatever its name"
+        );
+        for refused in [
+            "model_not_ready",
+            "model_not_found",
+            "forbidden",
+            "first_token_timeout",
+            "upstream_bad_answer",
+        ] {
+            assert!(
+                policy
+                    .wait(0, Duration::ZERO, &error(refused), None)
+                    .is_none(),
+                "{refused}"
+            );
         }
     }
 
     #[tokio::test]
     async fn upstreams_own_wait_is_kept_or_not_waited_for_at_all() {
         let busy = |seconds| reply(503).with_retry_after(Duration::from_secs(seconds));
-        let wait = policy().wait(0, Duration::ZERO, &busy(2), None).unwrap().as_millis();
-        assert!((2000..2100).contains(&wait), "{wait}: not before, and not all at once");
-        let wait = policy().wait(2, Duration::ZERO, &busy(0), None).unwrap().as_millis();
+        let wait = policy()
+            .wait(0, Duration::ZERO, &busy(2), None)
+            .unwrap()
+            .as_millis();
+        assert!(
+            (2000..2100).contains(&wait),
+            "{wait}: not before, and not all at once"
+        );
+        let wait = policy()
+            .wait(2, Duration::ZERO, &busy(0), None)
+            .unwrap()
+            .as_millis();
         assert!((200..800).contains(&wait), "{wait}: not without any wait");
         assert_eq!(policy().wait(0, Duration::ZERO, &busy(60), None), None);
         let soon = Some(Instant::now() + Duration::from_secs(1));
-        assert_eq!(policy().wait(0, Duration::ZERO, &busy(2), soon), None, "not past the caller's deadline");
+        assert_eq!(
+            policy().wait(0, Duration::ZERO, &busy(2), soon),
+            None,
+            "not past the caller's deadline"
+        );
     }
 
     #[tokio::test]
@@ -208,8 +282,15 @@ mod tests {
         let mut retries = 0;
         for _ in 0..1000 {
             let _ = policy.begin(|now| now, false, Duration::MAX);
-            retries += u32::from(policy.wait(0, Duration::ZERO, &error("upstream_unreachable"), None).is_some());
+            retries += u32::from(
+                policy
+                    .wait(0, Duration::ZERO, &error("upstream_unreachable"), None)
+                    .is_some(),
+            );
         }
-        assert!((200..=250).contains(&retries), "a fifth, and the floor: {retries}");
+        assert!(
+            (200..=250).contains(&retries),
+            "a fifth, and the floor: {retries}"
+        );
     }
 }

@@ -1,10 +1,11 @@
-//! Server-sent events, as the HTML standard defines them (§ 9.2.6 "Interpreting an event stream"): bytes in, the data
-//! of events out. No I/O and no clock.
+//! Server-sent events, as the HTML standard defines them (§ 9.2.6 "Interpreting an event stream"):
+//! bytes in, the data of events out. No I/O and no clock.
 //!
-//! It differs from the standard in three points. What stands before the end of the stream counts as an event even without its
-//! empty line, since upstreams end with a bare `data: [DONE]`. An event named `error` counts even without data. A line
-//! that is a JSON object or list and no field is handed out by itself: some upstreams write an error so, without `data:`. Of
-//! the fields, only `data` matters here, and of names (`event`) only that one.
+//! It differs from the standard in three points. What stands before the end of the stream counts as
+//! an event even without its empty line, since upstreams end with a bare `data: [DONE]`. An event
+//! named `error` counts even without data. A line that is a JSON object or list and no field is
+//! handed out by itself: some upstreams write an error so, without `data:`. Of the fields, only
+//! `data` matters here, and of names (`event`) only that one.
 
 use std::ops::Range;
 
@@ -21,8 +22,8 @@ pub struct Event<'a> {
     pub data: &'a [u8],
     /// Whether its name is `error`.
     pub is_error: bool,
-    /// Whether it is no event, but a line that stands there without the name of a field, and begins like JSON. To the standard
-    /// it is nothing.
+    /// Whether it is no event, but a line that stands there without the name of a field, and begins
+    /// like JSON. To the standard it is nothing.
     pub is_bare: bool,
 }
 
@@ -80,8 +81,8 @@ impl Decoder {
         }
     }
 
-    /// How much is held: what waits for its end, and what was fed since. Never more than twice the limit and the last
-    /// segment.
+    /// How much is held: what waits for its end, and what was fed since. Never more than twice the
+    /// limit and the last segment.
     pub fn held_bytes(&self) -> usize {
         match &self.data {
             Data::Lines(lines) => self.buffer.len() + lines.len(),
@@ -118,21 +119,35 @@ impl Decoder {
                 let is_error = std::mem::take(&mut self.is_error);
                 match std::mem::take(&mut self.data) {
                     Data::None if !is_error => {}
-                    data => return Ok(Some(Event { data: self.complete(data), is_error, is_bare: false })),
+                    data => {
+                        return Ok(Some(Event {
+                            data: self.complete(data),
+                            is_error,
+                            is_bare: false,
+                        }));
+                    }
                 }
             } else if self.is_bare(&line) {
                 let data = self.buffer.get(line).unwrap_or_default();
-                return Ok(Some(Event { data, is_error: false, is_bare: true }));
+                return Ok(Some(Event {
+                    data,
+                    is_error: false,
+                    is_bare: true,
+                }));
             } else {
                 self.take_line(line)?;
             }
         }
         let waiting = self.buffer.len() - self.kept_from();
-        if waiting > self.event_bytes_max { Err(TooLong) } else { Ok(None) }
+        if waiting > self.event_bytes_max {
+            Err(TooLong)
+        } else {
+            Ok(None)
+        }
     }
 
-    /// The stream has ended: what stood before its end without an empty line, if anything did. To be called until there is
-    /// nothing more.
+    /// The stream has ended: what stood before its end without an empty line, if anything did. To
+    /// be called until there is nothing more.
     ///
     /// # Errors
     /// [`TooLong`].
@@ -142,13 +157,21 @@ impl Decoder {
         self.searched = line.end;
         if self.is_bare(&line) {
             let data = self.buffer.get(line).unwrap_or_default();
-            return Ok(Some(Event { data, is_error: false, is_bare: true }));
+            return Ok(Some(Event {
+                data,
+                is_error: false,
+                is_bare: true,
+            }));
         }
         self.take_line(line)?;
         let is_error = std::mem::take(&mut self.is_error);
         match std::mem::take(&mut self.data) {
             Data::None if !is_error => Ok(None),
-            data => Ok(Some(Event { data: self.complete(data), is_error, is_bare: false })),
+            data => Ok(Some(Event {
+                data: self.complete(data),
+                is_error,
+                is_bare: false,
+            })),
         }
     }
 
@@ -169,7 +192,9 @@ impl Decoder {
     fn next_line(&mut self) -> Option<(Range<usize>, usize)> {
         const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
         if !self.begun {
-            let head = self.buffer.get(..BYTE_ORDER_MARK.len().min(self.buffer.len()))?;
+            let head = self
+                .buffer
+                .get(..BYTE_ORDER_MARK.len().min(self.buffer.len()))?;
             if head.len() < BYTE_ORDER_MARK.len() && BYTE_ORDER_MARK.starts_with(head) {
                 return None;
             }
@@ -221,9 +246,8 @@ impl Decoder {
         }
         self.data = match std::mem::take(&mut self.data) {
             Data::None => Data::Line(value),
-            Data::Line(first) => {
-                Data::Lines(self.buffer.get(first).unwrap_or_default().to_vec()).and(&self.buffer, value)
-            }
+            Data::Line(first) => Data::Lines(self.buffer.get(first).unwrap_or_default().to_vec())
+                .and(&self.buffer, value),
             lines @ Data::Lines(_) => lines.and(&self.buffer, value),
         };
         match &self.data {
@@ -237,7 +261,8 @@ impl Decoder {
             Data::None => &[],
             Data::Line(range) => self.buffer.get(range).unwrap_or_default(),
             Data::Lines(lines) => {
-                // Lent from the decoder like a single line; `data` is taken, so nothing reads it as pending.
+                // Lent from the decoder like a single line; `data` is taken, so nothing reads it as
+                // pending.
                 self.buffer.splice(..self.line, lines.iter().copied());
                 self.line = lines.len();
                 self.searched = self.line;
@@ -249,7 +274,9 @@ impl Decoder {
 
 impl Data {
     fn and(self, buffer: &[u8], line: Range<usize>) -> Self {
-        let Self::Lines(mut lines) = self else { return self };
+        let Self::Lines(mut lines) = self else {
+            return self;
+        };
         lines.push(b'\n');
         lines.extend_from_slice(buffer.get(line).unwrap_or_default());
         Self::Lines(lines)
@@ -293,19 +320,34 @@ mod tests {
         ("\u{feff}data: a\n\n", &["a"]),
         ("data:a\n\ndata:  b\n\n", &["a", " b"]),
         (": comment\n\ndata: a\n: comment\n\n", &["a"]),
-        ("data: a\ndata: b\ndata\ndata: c\n\ndata: d\n\n", &["a\nb\n\nc", "d"]),
+        (
+            "data: a\ndata: b\ndata\ndata: c\n\ndata: d\n\n",
+            &["a\nb\n\nc", "d"],
+        ),
         ("event: x\nid: 7\nretry: 5\ndata: a\n\n", &["a"]),
         ("event: error\ndata: a\n\ndata: b\n\n", &["error!a", "b"]),
         ("data: a\r\ndata: b\r\nevent:error\r\n\r\n", &["error!a\nb"]),
-        ("event: error\n\ndata: a\n\nevent: error", &["error!", "a", "error!"]),
-        ("event: error\nevent: x\ndata: a\n\nevents: error\ndata: b\n\n", &["a", "b"]),
+        (
+            "event: error\n\ndata: a\n\nevent: error",
+            &["error!", "a", "error!"],
+        ),
+        (
+            "event: error\nevent: x\ndata: a\n\nevents: error\ndata: b\n\n",
+            &["a", "b"],
+        ),
         ("data\n\n", &[""]),
         ("database: a\n\n", &[]),
         ("data: ü€😀\n\n", &["ü€😀"]),
         ("data: a\n\ndata: [DONE]", &["a", "[DONE]"]),
         ("data: a\n\ndata: [DONE]\n", &["a", "[DONE]"]),
-        ("data: a\n\n{\"error\":1}\n\ndata: b\n\n", &["a", "bare!{\"error\":1}", "b"]),
-        ("data: a\n{\"error\":1}\ndata: b\n\n", &["bare!{\"error\":1}", "a\nb"]),
+        (
+            "data: a\n\n{\"error\":1}\n\ndata: b\n\n",
+            &["a", "bare!{\"error\":1}", "b"],
+        ),
+        (
+            "data: a\n{\"error\":1}\ndata: b\n\n",
+            &["bare!{\"error\":1}", "a\nb"],
+        ),
         ("event: error\r\n[{}]\r\n\r\n", &["bare![{}]", "error!"]),
         ("data: a\n{\"error\":1}", &["bare!{\"error\":1}", "a"]),
         ("{\"error\":1}", &["bare!{\"error\":1}"]),
@@ -318,7 +360,11 @@ mod tests {
         for (stream, expected) in FORMS {
             let bytes = stream.as_bytes();
             assert_eq!(decode([bytes]), *expected, "{stream:?} whole");
-            assert_eq!(decode(bytes.chunks(1)), *expected, "{stream:?} byte by byte");
+            assert_eq!(
+                decode(bytes.chunks(1)),
+                *expected,
+                "{stream:?} byte by byte"
+            );
             for cut in 0..bytes.len() {
                 let (head, tail) = bytes.split_at(cut);
                 assert_eq!(decode([head, tail]), *expected, "{stream:?} cut at {cut}");
@@ -350,7 +396,9 @@ mod tests {
     fn comments_without_end_are_refused_at_the_limit() {
         let mut decoder = Decoder::default();
         decoder.feed(b"data: a\n");
-        let comments = [b":".as_slice(), &[b'x'; 1022], b"\n"].concat().repeat(1024);
+        let comments = [b":".as_slice(), &[b'x'; 1022], b"\n"]
+            .concat()
+            .repeat(1024);
         let fed = (0..100).take_while(|_| {
             decoder.feed(&comments);
             decoder.next_event() == Ok(None)

@@ -1,7 +1,7 @@
 //! HTTP to upstream: one pool of connections, and the heads of requests, made once.
 //!
-//! HTTP/1.1 only: a connection for each request in flight, so that dropping a request closes its connection and no answer
-//! waits behind another. Redirects are not followed.
+//! HTTP/1.1 only: a connection for each request in flight, so that dropping a request closes its
+//! connection and no answer waits behind another. Redirects are not followed.
 
 use std::time::Duration;
 
@@ -26,15 +26,17 @@ use crate::{
     error::{Error, Kind, Result},
 };
 
-/// The one content coding that is asked for: what streams through us must not be held back by a compressor.
+/// The one content coding that is asked for: what streams through us must not be held back by a
+/// compressor.
 pub(super) const IDENTITY: &str = "identity";
 
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
 
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("featherwire/", env!("CARGO_PKG_VERSION")));
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("featherwire/", env!("CARGO_PKG_VERSION")));
 
-/// How long an idle connection is kept for the next request: less than the minute or so after which load balancers
-/// drop theirs, so that we seldom write into a connection that is being closed.
+/// How long an idle connection is kept for the next request: less than the minute or so after which
+/// load balancers drop theirs, so that we seldom write into a connection that is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 
 /// Sends requests to one upstream.
@@ -68,7 +70,8 @@ impl Transport {
     /// # Errors
     /// Misconfigured, if a header or the TLS set-up can't be made of the configuration.
     pub(super) fn new(config: &config::Upstream) -> Result<Self> {
-        let misconfigured = |what: &str| Error::new(Kind::Misconfigured, "bad_configuration", what.to_owned());
+        let misconfigured =
+            |what: &str| Error::new(Kind::Misconfigured, "bad_configuration", what.to_owned());
         let no_header = |name: &str| misconfigured(&format!("{name} can't be a header"));
         let base = config.featherless_base_url.as_str().parse::<Uri>().ok();
         let address = base.as_ref().and_then(Address::new);
@@ -76,11 +79,17 @@ impl Transport {
             return Err(misconfigured("FEATHERLESS_BASE_URL can't be asked"));
         };
         let mut head = HeaderMap::new();
-        head.insert(header::HOST, address.host().ok_or_else(|| no_header("FEATHERLESS_BASE_URL"))?);
+        head.insert(
+            header::HOST,
+            address
+                .host()
+                .ok_or_else(|| no_header("FEATHERLESS_BASE_URL"))?,
+        );
         head.insert(header::USER_AGENT, USER_AGENT);
         head.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         head.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(IDENTITY));
-        let title = HeaderValue::from_str(&config.app_title).map_err(|_| no_header("FEATHERWIRE_APP_TITLE"))?;
+        let title = HeaderValue::from_str(&config.app_title)
+            .map_err(|_| no_header("FEATHERWIRE_APP_TITLE"))?;
         head.insert(HeaderName::from_static("x-title"), title);
         if let Some(url) = &config.app_url {
             let url = HeaderValue::from_str(url).map_err(|_| no_header("FEATHERWIRE_APP_URL"))?;
@@ -94,11 +103,20 @@ impl Transport {
         }
         let proxy = config::proxy(&base);
         // Through a tunnel it goes with the tunnel's own request.
-        if let Some(auth) = proxy.as_ref().and_then(|proxy| proxy.basic_auth()).filter(|_| !address.is_https()) {
+        if let Some(auth) = proxy
+            .as_ref()
+            .and_then(|proxy| proxy.basic_auth())
+            .filter(|_| !address.is_https())
+        {
             head.insert(header::PROXY_AUTHORIZATION, auth.clone());
         }
-        let connector = Connector::new(address.is_https(), proxy.as_ref(), &USER_AGENT, config.connect_timeout)
-            .map_err(|error| misconfigured("the HTTP client can't be set up").with_source(error))?;
+        let connector = Connector::new(
+            address.is_https(),
+            proxy.as_ref(),
+            &USER_AGENT,
+            config.connect_timeout,
+        )
+        .map_err(|error| misconfigured("the HTTP client can't be set up").with_source(error))?;
         let client = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -106,7 +124,12 @@ impl Transport {
             // It is part of every head.
             .set_host(false)
             .build(connector);
-        Ok(Self { client, address, heads: Heads::new(head), has_key: config.api_key().is_some() })
+        Ok(Self {
+            client,
+            address,
+            heads: Heads::new(head),
+            has_key: config.api_key().is_some(),
+        })
     }
 
     /// Whether there is an API key to ask with.
@@ -116,25 +139,42 @@ impl Transport {
 
     /// Asks for a resource; with the key, if there is one.
     pub(super) fn get(&self, uri: Uri) -> Request<'_> {
-        Request { method: Method::GET, uri, head: &self.heads.get, body: Bytes::new() }
+        Request {
+            method: Method::GET,
+            uri,
+            head: &self.heads.get,
+            body: Bytes::new(),
+        }
     }
 
     /// Asks for a stream.
     pub(super) fn watch(&self, uri: Uri) -> Request<'_> {
-        Request { head: &self.heads.watch, ..self.get(uri) }
+        Request {
+            head: &self.heads.watch,
+            ..self.get(uri)
+        }
     }
 
     /// Posts JSON.
     pub(super) fn post(&self, uri: Uri, body: Bytes) -> Request<'_> {
-        Request { method: Method::POST, uri, head: &self.heads.post, body }
+        Request {
+            method: Method::POST,
+            uri,
+            head: &self.heads.post,
+            body,
+        }
     }
 
     /// Posts JSON and asks for a stream.
     pub(super) fn stream(&self, uri: Uri, body: Bytes) -> Request<'_> {
-        Request { head: &self.heads.stream, ..self.post(uri, body) }
+        Request {
+            head: &self.heads.stream,
+            ..self.post(uri, body)
+        }
     }
 
-    /// Sends a request and waits for the head of the reply. Dropping this, or the reply's body, closes the connection.
+    /// Sends a request and waits for the head of the reply. Dropping this, or the reply's body,
+    /// closes the connection.
     ///
     /// # Errors
     /// Why there is no reply.
@@ -160,7 +200,15 @@ impl Heads {
             head
         };
         let mut post = get.clone();
-        post.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Self { watch: streamed(&get), stream: streamed(&post), get, post }
+        post.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        Self {
+            watch: streamed(&get),
+            stream: streamed(&post),
+            get,
+            post,
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! A whole answer: what it takes to be one. Its status says success, which alone is no answer: engines put errors into
-//! successes, and front ends answer with nothing.
+//! A whole answer: what it takes to be one. Its status says success, which alone is no answer:
+//! engines put errors into successes, and front ends answer with nothing.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,8 @@ use crate::{
 
 /// A message that is the whole answer to a request.
 pub trait Whole: DeserializeOwned + Send + 'static {
-    /// Members that are an answer even when they are empty, if they are there: a text may have no tokens.
+    /// Members that are an answer even when they are empty, if they are there: a text may have no
+    /// tokens.
     const MAY_BE_EMPTY: &'static [&'static str] = &[];
 
     /// The members that the message has no field for.
@@ -32,7 +33,8 @@ pub trait Whole: DeserializeOwned + Send + 'static {
         std::iter::empty()
     }
 
-    /// Whether it has nothing of what was asked for: then it is no answer, whatever its status says.
+    /// Whether it has nothing of what was asked for: then it is no answer, whatever its status
+    /// says.
     fn is_empty(&self) -> bool;
 
     /// The members that name the answer, if it is of a kind that has them.
@@ -56,7 +58,9 @@ pub trait Whole: DeserializeOwned + Send + 'static {
 pub(super) fn read<M: Whole>(body: &[u8], model: Option<&str>) -> Result<M> {
     let mut answer: M = json::decode_answer(body)
         // A list, perhaps, with an error in it.
-        .map_err(|problem| Error::from_event(body, model).unwrap_or_else(|| bad_answer(&problem)))?;
+        .map_err(|problem| {
+            Error::from_event(body, model).unwrap_or_else(|| bad_answer(&problem))
+        })?;
     let is_empty = answer.is_empty();
     if (is_empty || answer.extra().contains_key("error"))
         && let Some(error) = Error::from_event(body, model)
@@ -66,7 +70,11 @@ pub(super) fn read<M: Whole>(body: &[u8], model: Option<&str>) -> Result<M> {
     if let Some(error) = answer.ends().find_map(|end| end.error(model)) {
         return Err(error);
     }
-    if is_empty && !M::MAY_BE_EMPTY.iter().any(|name| matches!(members(body).get(*name), Some(Some(_)))) {
+    if is_empty
+        && !M::MAY_BE_EMPTY
+            .iter()
+            .any(|name| matches!(members(body).get(*name), Some(Some(_))))
+    {
         let message = "Featherless answered with success, but without an answer: try again";
         return Err(Error::new(Kind::Upstream, "upstream_bad_answer", message));
     }
@@ -80,13 +88,19 @@ pub(super) fn read<M: Whole>(body: &[u8], model: Option<&str>) -> Result<M> {
     Ok(answer)
 }
 
-/// Whether a list that came in another form than expected, and so has no field, has anything in it: an object or a text.
+/// Whether a list that came in another form than expected, and so has no field, has anything in it:
+/// an object or a text.
 pub fn has_items(extra: &BTreeMap<String, String>, name: &str) -> bool {
-    let Some(json) = extra.get(name) else { return false };
+    let Some(json) = extra.get(name) else {
+        return false;
+    };
     json.starts_with(['[', '{']) && json.bytes().skip(1).any(|byte| matches!(byte, b'{' | b'"'))
 }
 
 /// The members of an object, unread; none for null.
 fn members(body: &[u8]) -> BTreeMap<String, Option<&RawValue>> {
-    std::str::from_utf8(body).ok().and_then(|text| json::peek(text).ok()).unwrap_or_default()
+    std::str::from_utf8(body)
+        .ok()
+        .and_then(|text| json::peek(text).ok())
+        .unwrap_or_default()
 }

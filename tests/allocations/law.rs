@@ -8,23 +8,25 @@ use featherwire::{
         bounds::Bounded,
         codec,
         v1::{
-            Concurrency, CreateChatCompletionRequest, CreateChatCompletionResponse, CreateCompletionRequest,
-            CreateCompletionResponse, CreateEmbeddingRequest, CreateEmbeddingResponse, ListModelsResponse,
-            StreamChatCompletionResponse, StreamCompletionResponse, TokenizeRequest, TokenizeResponse,
+            Concurrency, CreateChatCompletionRequest, CreateChatCompletionResponse,
+            CreateCompletionRequest, CreateCompletionResponse, CreateEmbeddingRequest,
+            CreateEmbeddingResponse, ListModelsResponse, StreamChatCompletionResponse,
+            StreamCompletionResponse, TokenizeRequest, TokenizeResponse,
         },
     },
 };
 use serde::de::DeserializeOwned;
 
-/// How many times the bytes that came may be allocated in all, one allocation after the other: the bound of 8 is for what is
-/// there at one time. Lists are moved while they grow, and a document that is bad is read again to say where.
+/// How many times the bytes that came may be allocated in all, one allocation after the other: the
+/// bound of 8 is for what is there at one time. Lists are moved while they grow, and a document
+/// that is bad is read again to say where.
 const TIMES_MAX: usize = 48;
 
 /// What may be allocated for any document, in bytes, however short it is.
 const BYTES_MIN: usize = 48 * 1024 * 1024;
 
-/// Whatever the bytes are, to decode them takes a bounded multiple of them. `allocated` counts the bytes of all allocations
-/// so far.
+/// Whatever the bytes are, to decode them takes a bounded multiple of them. `allocated` counts the
+/// bytes of all allocations so far.
 pub fn memory(input: &[u8], allocated: fn() -> usize) {
     requests(input, allocated);
     answers(input, allocated);
@@ -64,17 +66,23 @@ trait Message: prost::Message + Default + Debug + Bounded + DeserializeOwned {}
 impl<M: prost::Message + Default + Debug + Bounded + DeserializeOwned> Message for M {}
 
 fn request<M: Message>(input: &[u8], allocated: fn() -> usize) {
-    bounded::<M>("JSON", input, allocated, || drop(json::decode_request::<M>(input)));
+    bounded::<M>("JSON", input, allocated, || {
+        drop(json::decode_request::<M>(input))
+    });
     protobuf::<M>(input, allocated);
 }
 
 fn answer<M: Message>(input: &[u8], allocated: fn() -> usize) {
-    bounded::<M>("JSON", input, allocated, || drop(json::decode_answer::<M>(input)));
+    bounded::<M>("JSON", input, allocated, || {
+        drop(json::decode_answer::<M>(input))
+    });
     protobuf::<M>(input, allocated);
 }
 
 fn protobuf<M: Message>(input: &[u8], allocated: fn() -> usize) {
-    bounded::<M>("protobuf", input, allocated, || drop(codec::decode::<M>(input)));
+    bounded::<M>("protobuf", input, allocated, || {
+        drop(codec::decode::<M>(input))
+    });
 }
 
 fn bounded<M>(codec: &str, input: &[u8], allocated: fn() -> usize, decode: impl FnOnce()) {
@@ -83,5 +91,8 @@ fn bounded<M>(codec: &str, input: &[u8], allocated: fn() -> usize, decode: impl 
     let bytes = allocated() - before;
     let (kind, length) = (std::any::type_name::<M>(), input.len());
     let max = TIMES_MAX * length + BYTES_MIN;
-    assert!(bytes <= max, "{kind} from {length} bytes of {codec} took {bytes} bytes, and {max} are allowed");
+    assert!(
+        bytes <= max,
+        "{kind} from {length} bytes of {codec} took {bytes} bytes, and {max} are allowed"
+    );
 }

@@ -1,5 +1,6 @@
-//! How much memory decoding takes, counted by the allocator: a program of its own, since every other thread would be counted
-//! too. The law is that of the fuzz target `memory`; here it meets what takes the most.
+//! How much memory decoding takes, counted by the allocator: a program of its own, since every
+//! other thread would be counted too. The law is that of the fuzz target `memory`; here it meets
+//! what takes the most.
 
 #![allow(
     missing_docs,
@@ -29,7 +30,9 @@ fn allocated() -> usize {
 #[test]
 fn to_decode_takes_a_bounded_multiple_of_what_came() {
     for target in ["request", "chunk", "memory"] {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fuzz/corpus")
+            .join(target);
         folder
             .read_dir()
             .unwrap()
@@ -42,11 +45,19 @@ fn to_decode_takes_a_bounded_multiple_of_what_came() {
         law::answers(repeated(begin, element, end).as_bytes(), allocated);
     }
     // Members of different names.
-    for (begin, end) in
-        [(r#"{"messages":[{"#, "}]}"), (r#"{"logit_bias":{"#, "}}"), (r#"{"metadata":{"#, "}}"), ("{", "}")]
-    {
-        let members: Vec<_> = (0..BYTES / 12).map(|number| format!(r#""{number}":0"#)).collect();
-        law::requests(format!("{begin}{}{end}", members.join(",")).as_bytes(), allocated);
+    for (begin, end) in [
+        (r#"{"messages":[{"#, "}]}"),
+        (r#"{"logit_bias":{"#, "}}"),
+        (r#"{"metadata":{"#, "}}"),
+        ("{", "}"),
+    ] {
+        let members: Vec<_> = (0..BYTES / 12)
+            .map(|number| format!(r#""{number}":0"#))
+            .collect();
+        law::requests(
+            format!("{begin}{}{end}", members.join(",")).as_bytes(),
+            allocated,
+        );
     }
     for path in PROTOBUF {
         law::protobufs(&nested(path, BYTES), allocated);
@@ -54,7 +65,10 @@ fn to_decode_takes_a_bounded_multiple_of_what_came() {
 }
 
 fn repeated(begin: &str, element: &str, end: &str) -> String {
-    format!("{begin}{}{end}", vec![element; BYTES / (element.len() + 1)].join(","))
+    format!(
+        "{begin}{}{end}",
+        vec![element; BYTES / (element.len() + 1)].join(",")
+    )
 }
 
 /// What is repeated in a request, between its beginning and its end.
@@ -62,15 +76,31 @@ const REQUESTS: &[(&str, &str, &str)] = &[
     (r#"{"messages":["#, "{}", "]}"),
     (r#"{"messages":["#, r#"{"content":[{}]}"#, "]}"),
     (r#"{"messages":["#, r#"{"tool_calls":[{}]}"#, "]}"),
-    (r#"{"messages":["#, r#"{"role":"a","tool_calls":[{"custom":{}}],"x":0}"#, "]}"),
-    (r#"{"messages":["#, r#"{"audio":{},"function_call":{}}"#, "]}"),
+    (
+        r#"{"messages":["#,
+        r#"{"role":"a","tool_calls":[{"custom":{}}],"x":0}"#,
+        "]}",
+    ),
+    (
+        r#"{"messages":["#,
+        r#"{"audio":{},"function_call":{}}"#,
+        "]}",
+    ),
     (r#"{"messages":["#, r#"{"a":0}"#, "]}"),
     (r#"{"messages":["#, r#"{"content":null}"#, "]}"),
     (r#"{"messages":[{"content":["#, "{}", "]}]}"),
-    (r#"{"messages":[{"content":["#, r#"{"image_url":{},"file":{},"input_audio":{}}"#, "]}]}"),
+    (
+        r#"{"messages":[{"content":["#,
+        r#"{"image_url":{},"file":{},"input_audio":{}}"#,
+        "]}]}",
+    ),
     (r#"{"messages":[{"content":["#, r#"{"a":0}"#, "]}]}"),
     (r#"{"messages":[{"tool_calls":["#, "{}", "]}]}"),
-    (r#"{"messages":[{"role":"assistant","tool_calls":["#, r#"{"function":7}"#, "]}]}"),
+    (
+        r#"{"messages":[{"role":"assistant","tool_calls":["#,
+        r#"{"function":7}"#,
+        "]}]}",
+    ),
     (r#"{"messages":[{"annotations":["#, "{}", "]}]}"),
     (r#"{"tools":["#, "{}", "]}"),
     (r#"{"tools":["#, r#"{"custom":{"format":{}}}"#, "]}"),
@@ -100,7 +130,11 @@ const ANSWERS: &[(&str, &str, &str)] = &[
     (r#"{"choices":["#, r#"{"message":{"content":null}}"#, "]}"),
     (r#"{"choices":["#, "7", "]}"),
     (r#"{"choices":[{"logprobs":{"content":["#, "{}", "]}}]}"),
-    (r#"{"choices":[{"logprobs":{"content":[{"top_logprobs":["#, "{}", "]}]}}]}"),
+    (
+        r#"{"choices":[{"logprobs":{"content":[{"top_logprobs":["#,
+        "{}",
+        "]}]}}]}",
+    ),
     (r#"{"choices":[{"delta":{"tool_calls":["#, "{}", "]}}]}"),
     (r#"{"data":["#, "{}", "]}"),
     (r#"{"data":["#, r#"{"embedding":[1]}"#, "]}"),
@@ -112,7 +146,8 @@ const ANSWERS: &[(&str, &str, &str)] = &[
 
 /// The numbers of fields within each other, the innermost of which is repeated, and empty.
 const PROTOBUF: &[&[u8]] = &[
-    // Messages, their parts, tool calls, annotations and members without a field, whichever there are.
+    // Messages, their parts, tool calls, annotations and members without a field, whichever there
+    // are.
     &[2],
     &[2, 3, 1],
     &[2, 6],
@@ -150,7 +185,11 @@ const PROTOBUF: &[&[u8]] = &[
 /// About this many bytes of empty fields within each other.
 fn nested(path: &[u8], bytes: usize) -> Vec<u8> {
     let (innermost, outer) = path.split_last().unwrap();
-    let mut encoded: Vec<u8> = key(*innermost).into_iter().chain([0]).collect::<Vec<_>>().repeat(bytes / 3);
+    let mut encoded: Vec<u8> = key(*innermost)
+        .into_iter()
+        .chain([0])
+        .collect::<Vec<_>>()
+        .repeat(bytes / 3);
     for number in outer.iter().rev() {
         let mut field = key(*number);
         prost::encoding::encode_varint(encoded.len() as u64, &mut field);
@@ -162,6 +201,10 @@ fn nested(path: &[u8], bytes: usize) -> Vec<u8> {
 
 fn key(number: u8) -> Vec<u8> {
     let mut key = Vec::new();
-    prost::encoding::encode_key(number.into(), prost::encoding::WireType::LengthDelimited, &mut key);
+    prost::encoding::encode_key(
+        number.into(),
+        prost::encoding::WireType::LengthDelimited,
+        &mut key,
+    );
     key
 }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use featherwire::proto::v1::{
-    GetConcurrencyRequest, GetPlanRequest, WatchConcurrencyRequest, account_service_client::AccountServiceClient,
+    GetConcurrencyRequest, GetPlanRequest, WatchConcurrencyRequest,
+    account_service_client::AccountServiceClient,
 };
 use serde_json::{Value, json};
 
-use crate::support::{Emulator, Gateway, Reply, Scripted, door::grpc_failure, gateway::http, prompt};
+use crate::support::{
+    Emulator, Gateway, Reply, Scripted, door::grpc_failure, gateway::http, prompt,
+};
 
 async fn get(gateway: &Gateway, path: &str) -> Value {
     let response = http().get(gateway.url(path)).send().await.unwrap();
@@ -19,8 +22,15 @@ async fn plan_and_units_are_told_by_both_doors() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let mut client = AccountServiceClient::new(gateway.channel().await);
-    let plan = client.get_plan(GetPlanRequest {}).await.unwrap().into_inner();
-    assert_eq!(get(&gateway, "/v1/plan").await["concurrency"], json!(plan.concurrency));
+    let plan = client
+        .get_plan(GetPlanRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        get(&gateway, "/v1/plan").await["concurrency"],
+        json!(plan.concurrency)
+    );
     assert_eq!(plan.concurrency, Some(8));
 
     let request = {
@@ -28,18 +38,36 @@ async fn plan_and_units_are_told_by_both_doors() {
         request["stream"] = json!(true);
         request.to_string()
     };
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     let mut running = post.body(request).send().await.unwrap();
     assert!(running.chunk().await.unwrap().is_some());
-    let units = client.get_concurrency(GetConcurrencyRequest {}).await.unwrap().into_inner();
-    assert_eq!((units.limit, units.used_cost, units.request_count), (Some(8), Some(1), Some(1)));
-    assert_eq!(units.requests[0].model.as_deref(), Some("emulator/stall-after-5"));
-    assert!(units.requests[0].started_at.unwrap() > 1_600_000_000_000, "milliseconds");
+    let units = client
+        .get_concurrency(GetConcurrencyRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (units.limit, units.used_cost, units.request_count),
+        (Some(8), Some(1), Some(1))
+    );
+    assert_eq!(
+        units.requests[0].model.as_deref(),
+        Some("emulator/stall-after-5")
+    );
+    assert!(
+        units.requests[0].started_at.unwrap() > 1_600_000_000_000,
+        "milliseconds"
+    );
     assert_eq!(get(&gateway, "/v1/concurrency").await["used_cost"], 1);
     drop(running);
     emulator.idle().await;
     let free = get(&gateway, "/v1/concurrency").await;
-    assert_eq!((&free["used_cost"], &free["requests"]), (&json!(0), &json!([])));
+    assert_eq!(
+        (&free["used_cost"], &free["requests"]),
+        (&json!(0), &json!([]))
+    );
 }
 
 #[tokio::test]
@@ -50,32 +78,54 @@ async fn no_limit_and_a_limit_that_is_not_told_are_two_things() {
         (json!({"limit": 8}), Some(8), false),
         (json!({"limit": "many"}), None, false),
     ] {
-        let mut snapshot = json!({"used_cost": 0, "request_count": 0, "requests": [{"id": "a", "cost": null}]});
-        snapshot.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+        let mut snapshot =
+            json!({"used_cost": 0, "request_count": 0, "requests": [{"id": "a", "cost": null}]});
+        snapshot
+            .as_object_mut()
+            .unwrap()
+            .extend(said.as_object().unwrap().clone());
         let upstream = Scripted::always(Reply::Json(200, snapshot)).await;
         let gateway = Gateway::to(upstream.address).await;
         let mut client = AccountServiceClient::new(gateway.channel().await);
-        let units = client.get_concurrency(GetConcurrencyRequest {}).await.unwrap().into_inner();
+        let units = client
+            .get_concurrency(GetConcurrencyRequest {})
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!((units.limit, units.unlimited), (limit, unlimited), "{said}");
         let request = &units.requests[0];
-        assert_eq!((request.cost, request.started_at, request.duration_ms), (None, None, None));
+        assert_eq!(
+            (request.cost, request.started_at, request.duration_ms),
+            (None, None, None)
+        );
         let told = get(&gateway, "/v1/concurrency").await;
         assert_eq!(told.get("limit"), said.get("limit"), "as it came");
         assert_eq!(told.get("unlimited"), None);
     }
     for name in ["concurrency", "max_context_length", "max_model_size"] {
-        for (said, limit, unlimited) in
-            [(Some(json!(null)), None, true), (None, None, false), (Some(json!(7)), Some(7), false)]
-        {
+        for (said, limit, unlimited) in [
+            (Some(json!(null)), None, true),
+            (None, None, false),
+            (Some(json!(7)), Some(7), false),
+        ] {
             let mut plan = json!({"id": "p", "name": "P"});
-            plan.as_object_mut().unwrap().extend(said.clone().map(|said| (name.to_owned(), said)));
+            plan.as_object_mut()
+                .unwrap()
+                .extend(said.clone().map(|said| (name.to_owned(), said)));
             let upstream = Scripted::always(Reply::Json(200, plan.clone())).await;
             let gateway = Gateway::to(upstream.address).await;
             let mut client = AccountServiceClient::new(gateway.channel().await);
-            let came = client.get_plan(GetPlanRequest {}).await.unwrap().into_inner();
+            let came = client
+                .get_plan(GetPlanRequest {})
+                .await
+                .unwrap()
+                .into_inner();
             let seen = match name {
                 "concurrency" => (came.concurrency.map(i64::from), came.unlimited_concurrency),
-                "max_context_length" => (came.max_context_length.map(i64::from), came.unlimited_context_length),
+                "max_context_length" => (
+                    came.max_context_length.map(i64::from),
+                    came.unlimited_context_length,
+                ),
                 _ => (came.max_model_size, came.unlimited_model_size),
             };
             assert_eq!((seen, came.extra.len()), ((limit, unlimited), 0), "{plan}");
@@ -85,7 +135,8 @@ async fn no_limit_and_a_limit_that_is_not_told_are_two_things() {
 }
 
 fn snapshot(used: i32) -> String {
-    json!({"limit": null, "used_cost": used, "request_count": 0, "requests": [], "later": {"a": 1}}).to_string()
+    json!({"limit": null, "used_cost": used, "request_count": 0, "requests": [], "later": {"a": 1}})
+        .to_string()
 }
 
 #[tokio::test]
@@ -95,7 +146,11 @@ async fn all_watchers_share_one_upstream_connection_and_the_last_one_closes_it()
     let mut client = AccountServiceClient::new(gateway.channel().await);
     let mut watchers = Vec::new();
     for _ in 0..3 {
-        let mut stream = client.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
+        let mut stream = client
+            .watch_concurrency(WatchConcurrencyRequest {})
+            .await
+            .unwrap()
+            .into_inner();
         let first = stream.message().await.unwrap().unwrap();
         assert_eq!(
             (first.limit, first.unlimited, first.used_cost),
@@ -104,21 +159,36 @@ async fn all_watchers_share_one_upstream_connection_and_the_last_one_closes_it()
         );
         watchers.push(stream);
     }
-    let mut rest = http().get(gateway.url("/v1/concurrency/stream")).send().await.unwrap();
+    let mut rest = http()
+        .get(gateway.url("/v1/concurrency/stream"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(rest.headers()["content-type"], "text/event-stream");
     let event = String::from_utf8(rest.chunk().await.unwrap().unwrap().to_vec()).unwrap();
     let mut told: Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
     let own = told.as_object_mut().unwrap().remove("gateway").unwrap();
-    assert_eq!(own["in_use"], 0, "beside the upstream's word, the gateway's own");
+    assert_eq!(
+        own["in_use"], 0,
+        "beside the upstream's word, the gateway's own"
+    );
     assert_eq!(told, serde_json::from_str::<Value>(&snapshot(3)).unwrap());
     let seen = upstream.only();
-    assert!(seen.head.starts_with("GET /account/concurrency/stream "), "beside /v1, not below it: {}", seen.head);
+    assert!(
+        seen.head.starts_with("GET /account/concurrency/stream "),
+        "beside /v1, not below it: {}",
+        seen.head
+    );
     assert_eq!(seen.header("authorization"), Some("Bearer upstream-secret"));
     watchers.clear();
     drop(rest);
     upstream.closed().await;
     // The next watcher begins anew.
-    let mut stream = client.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
+    let mut stream = client
+        .watch_concurrency(WatchConcurrencyRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     assert!(stream.message().await.unwrap().is_some());
     assert_eq!(upstream.seen().len(), 2);
 }
@@ -128,7 +198,11 @@ async fn a_feed_that_breaks_ends_every_watch_with_an_error() {
     let upstream = Scripted::always(Reply::EventsThenCut(vec![snapshot(1)])).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut client = AccountServiceClient::new(gateway.channel().await);
-    let mut stream = client.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
+    let mut stream = client
+        .watch_concurrency(WatchConcurrencyRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     let error = loop {
         match stream.message().await {
             Ok(Some(snapshot)) => assert_eq!(snapshot.used_cost, Some(1)),
@@ -137,11 +211,24 @@ async fn a_feed_that_breaks_ends_every_watch_with_an_error() {
         }
     };
     assert_eq!(error.code, "upstream_stream_cut");
-    let refused =
-        Scripted::always(Reply::Json(401, json!({"statusCode": 401, "message": "no", "code": "unauthorized"}))).await;
+    let refused = Scripted::always(Reply::Json(
+        401,
+        json!({"statusCode": 401, "message": "no", "code": "unauthorized"}),
+    ))
+    .await;
     let gateway = Gateway::to(refused.address).await;
-    let body = http().get(gateway.url("/v1/concurrency/stream")).send().await.unwrap().text().await.unwrap();
-    assert!(body.contains("featherless_api_key_rejected") && !body.contains("[DONE]"), "{body}");
+    let body = http()
+        .get(gateway.url("/v1/concurrency/stream"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        body.contains("featherless_api_key_rejected") && !body.contains("[DONE]"),
+        "{body}"
+    );
 }
 
 #[tokio::test]
@@ -153,7 +240,11 @@ async fn the_feed_may_be_silent_for_longer_than_an_answer() {
     })
     .await;
     let mut client = AccountServiceClient::new(gateway.channel().await);
-    let mut stream = client.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
+    let mut stream = client
+        .watch_concurrency(WatchConcurrencyRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     for _ in 0..2 {
         // Featherless says something every two seconds.
         assert!(stream.message().await.unwrap().is_some());

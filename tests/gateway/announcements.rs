@@ -21,10 +21,18 @@ const BORNE: usize = 16;
 fn announced(door: Door, heads: &str) -> Reply {
     let answer = if door.is_stream() {
         let event = |data: &str| chunked(&format!("data: {data}\n\n"));
-        format!("{STREAM_HEAD}{}{}{}0\r\n\r\n", event(&chunk("hi")), event(&finish()), event("[DONE]"))
+        format!(
+            "{STREAM_HEAD}{}{}{}0\r\n\r\n",
+            event(&chunk("hi")),
+            event(&finish()),
+            event("[DONE]")
+        )
     } else {
         let body = whole("hi").to_string();
-        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
     };
     Reply::Wire(format!("{heads}{answer}").into_bytes(), Then::Next)
 }
@@ -34,14 +42,27 @@ async fn an_upstream_that_announces_without_end_is_given_up_long_before_a_clock_
     let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
     for head in ["HTTP/1.1 100 Continue\r\n\r\n", PROCESSING, hints] {
         for door in Door::ALL {
-            let upstream = Scripted::always(Reply::Wire(Vec::new(), Then::Repeat(head.into()))).await;
-            let gateway = Gateway::with(upstream.address, |config| config.upstream.retries = 3).await;
-            let failure = gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_bad_answer");
+            let upstream =
+                Scripted::always(Reply::Wire(Vec::new(), Then::Repeat(head.into()))).await;
+            let gateway =
+                Gateway::with(upstream.address, |config| config.upstream.retries = 3).await;
+            let failure = gateway
+                .ask(door, &prompt(MODEL, "hi"))
+                .await
+                .failed(Kind::Upstream, "upstream_bad_answer");
             assert!(failure.message.contains("1xx"), "{door:?}: {failure:?}");
             upstream.closed().await;
-            assert_eq!(upstream.seen().len(), 1, "{door:?}: a bad answer is not asked for again");
+            assert_eq!(
+                upstream.seen().len(),
+                1,
+                "{door:?}: a bad answer is not asked for again"
+            );
             upstream.replies(announced(door, ""));
-            assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content, "hi", "{door:?}");
+            assert_eq!(
+                gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content,
+                "hi",
+                "{door:?}"
+            );
         }
     }
 }
@@ -52,7 +73,10 @@ async fn heads_at_full_speed_and_in_one_segment_are_given_up_too() {
     for door in Door::ALL {
         let upstream = Scripted::always(flood.clone()).await;
         let gateway = Gateway::to(upstream.address).await;
-        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_bad_answer");
+        gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Upstream, "upstream_bad_answer");
         upstream.closed().await;
     }
 }
@@ -61,11 +85,20 @@ async fn heads_at_full_speed_and_in_one_segment_are_given_up_too() {
 async fn whatever_is_asked_for_an_upstream_that_announces_without_end_is_given_up() {
     let upstream = Scripted::always(Reply::Wire(Vec::new(), Then::Repeat(PROCESSING.into()))).await;
     let gateway = Gateway::to(upstream.address).await;
-    for path in ["/v1/plan", "/v1/models", "/v1/models/org/name", "/v1/models?q=x"] {
+    for path in [
+        "/v1/plan",
+        "/v1/models",
+        "/v1/models/org/name",
+        "/v1/models?q=x",
+    ] {
         let answer = http().get(gateway.url(path)).send().await.unwrap();
         assert_eq!(answer.status(), 502, "{path}");
         let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-        assert_eq!(body["error"]["code"], json!("upstream_bad_answer"), "{path}");
+        assert_eq!(
+            body["error"]["code"],
+            json!("upstream_bad_answer"),
+            "{path}"
+        );
     }
     upstream.closed().await;
 }
@@ -79,10 +112,21 @@ async fn sixteen_heads_are_waited_behind_and_one_more_is_not() {
     .await;
     let long = Gateway::to(upstream.address).await;
     for door in Door::ALL {
-        upstream.replies(Reply::Wire(PROCESSING.repeat(BORNE).into_bytes(), Then::Silence));
-        short.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Timeout, "first_token_timeout");
-        upstream.replies(Reply::Wire(PROCESSING.repeat(BORNE + 1).into_bytes(), Then::Silence));
-        long.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_bad_answer");
+        upstream.replies(Reply::Wire(
+            PROCESSING.repeat(BORNE).into_bytes(),
+            Then::Silence,
+        ));
+        short
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Timeout, "first_token_timeout");
+        upstream.replies(Reply::Wire(
+            PROCESSING.repeat(BORNE + 1).into_bytes(),
+            Then::Silence,
+        ));
+        long.ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Upstream, "upstream_bad_answer");
     }
     upstream.closed().await;
 }
@@ -90,14 +134,26 @@ async fn sixteen_heads_are_waited_behind_and_one_more_is_not() {
 #[tokio::test]
 async fn a_few_heads_before_an_answer_are_normal_on_each_request_of_a_connection() {
     let hints = "HTTP/1.1 103 Early Hints\r\nlink: </x>; rel=preload\r\n\r\n";
-    for heads in ["HTTP/1.1 100 Continue\r\n\r\n".to_owned(), hints.to_owned(), PROCESSING.repeat(BORNE)] {
+    for heads in [
+        "HTTP/1.1 100 Continue\r\n\r\n".to_owned(),
+        hints.to_owned(),
+        PROCESSING.repeat(BORNE),
+    ] {
         for door in Door::ALL {
             let upstream = Scripted::always(announced(door, &heads)).await;
             let gateway = Gateway::to(upstream.address).await;
             for _ in 0..3 {
-                assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content, "hi", "{door:?}");
+                assert_eq!(
+                    gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content,
+                    "hi",
+                    "{door:?}"
+                );
             }
-            assert_eq!(upstream.connections(), 1, "{door:?}: the connection stays good");
+            assert_eq!(
+                upstream.connections(),
+                1,
+                "{door:?}: the connection stays good"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What one document, and all requests together, may take: small elements without end are refused by name, at every door
-//! and from upstream, and what is refused or done gives its bytes back.
+//! What one document, and all requests together, may take: small elements without end are refused
+//! by name, at every door and from upstream, and what is refused or done gives its bytes back.
 
 use bytesize::ByteSize;
 use featherwire::{
@@ -20,9 +20,14 @@ use crate::support::{
 };
 
 async fn post(gateway: &Gateway, path: &str, body: String) -> (u16, Value) {
-    let post = http().post(gateway.url(path)).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url(path))
+        .header("content-type", "application/json");
     let response = post.body(body).send().await.unwrap();
-    (response.status().as_u16(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+    (
+        response.status().as_u16(),
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
+    )
 }
 
 /// A list of this many of the same.
@@ -37,41 +42,124 @@ async fn a_list_without_end_is_refused_by_its_name_and_limit() {
     let user = |content: &str| format!(r#"{{"messages":[{{"role":"user","content":{content}}}]}}"#);
     let chat = "/v1/chat/completions";
     let nested = |message: &str| format!(r#"{{"messages":{}}}"#, list(message, 16_000));
-    let extras: String = (0..1025).map(|number| format!(r#","x{number}":{{}}"#)).collect();
+    let extras: String = (0..1025)
+        .map(|number| format!(r#","x{number}":{{}}"#))
+        .collect();
     let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
     for (path, body, param, words) in [
-        (chat, format!(r#"{{"messages":{}}}"#, list("{}", 100_000)), "messages", "at most 16384 messages"),
-        (chat, user(&list("{}", 8193)), "messages[0].content", "at most 8192 parts"),
-        (chat, format!(r#"{{"tools":{}}}"#, list("{}", 2049)), "tools", "at most 2048 tools"),
-        (chat, format!(r#"{{"functions":{}}}"#, list("{}", 2049)), "functions", "at most 2048 functions"),
         (
             chat,
-            format!(r#"{{"messages":[{{"role":"assistant","tool_calls":{}}}]}}"#, list("{}", 8193)),
+            format!(r#"{{"messages":{}}}"#, list("{}", 100_000)),
+            "messages",
+            "at most 16384 messages",
+        ),
+        (
+            chat,
+            user(&list("{}", 8193)),
+            "messages[0].content",
+            "at most 8192 parts",
+        ),
+        (
+            chat,
+            format!(r#"{{"tools":{}}}"#, list("{}", 2049)),
+            "tools",
+            "at most 2048 tools",
+        ),
+        (
+            chat,
+            format!(r#"{{"functions":{}}}"#, list("{}", 2049)),
+            "functions",
+            "at most 2048 functions",
+        ),
+        (
+            chat,
+            format!(
+                r#"{{"messages":[{{"role":"assistant","tool_calls":{}}}]}}"#,
+                list("{}", 8193)
+            ),
             // A message that may be an answer which is given back.
             "messages[0]",
             "tool_calls: at most 8192 tool calls",
         ),
-        (chat, format!(r#"{{"stop":{}}}"#, list("\"a\"", 1025)), "stop", "at most 1024 texts"),
-        (chat, format!(r#"{{"messages":[],"a":0{extras}}}"#), "request", "at most 1024 members without a field"),
-        (chat, format!(r#"{{"messages":[],"odd":{deep}}}"#), "odd", "at most 128 levels"),
-        (chat, format!(r#"{{"moderation":{deep}}}"#), "moderation", "at most 128 levels"),
-        ("/v1/completions", format!(r#"{{"prompt":{}}}"#, list("\"\"", 65_537)), "prompt", "at most 65536 texts"),
-        ("/v1/completions", format!(r#"{{"prompt":{}}}"#, list("[]", 65_537)), "prompt", "at most 65536 lists"),
-        ("/v1/embeddings", format!(r#"{{"input":{}}}"#, list("\"\"", 65_537)), "input", "at most 65536 texts"),
+        (
+            chat,
+            format!(r#"{{"stop":{}}}"#, list("\"a\"", 1025)),
+            "stop",
+            "at most 1024 texts",
+        ),
+        (
+            chat,
+            format!(r#"{{"messages":[],"a":0{extras}}}"#),
+            "request",
+            "at most 1024 members without a field",
+        ),
+        (
+            chat,
+            format!(r#"{{"messages":[],"odd":{deep}}}"#),
+            "odd",
+            "at most 128 levels",
+        ),
+        (
+            chat,
+            format!(r#"{{"moderation":{deep}}}"#),
+            "moderation",
+            "at most 128 levels",
+        ),
+        (
+            "/v1/completions",
+            format!(r#"{{"prompt":{}}}"#, list("\"\"", 65_537)),
+            "prompt",
+            "at most 65536 texts",
+        ),
+        (
+            "/v1/completions",
+            format!(r#"{{"prompt":{}}}"#, list("[]", 65_537)),
+            "prompt",
+            "at most 65536 lists",
+        ),
+        (
+            "/v1/embeddings",
+            format!(r#"{{"input":{}}}"#, list("\"\"", 65_537)),
+            "input",
+            "at most 65536 texts",
+        ),
         // Each list is within its limit, and all of them together are not.
-        (chat, nested(r#"{"content":[{},{},{},{},{},{},{},{}]}"#), "messages", "bytes of memory"),
-        (chat, nested(r#"{"tool_calls":[{"custom":{}},{"custom":{}}]}"#), "messages", "bytes of memory"),
+        (
+            chat,
+            nested(r#"{"content":[{},{},{},{},{},{},{},{}]}"#),
+            "messages",
+            "bytes of memory",
+        ),
+        (
+            chat,
+            nested(r#"{"tool_calls":[{"custom":{}},{"custom":{}}]}"#),
+            "messages",
+            "bytes of memory",
+        ),
         (chat, nested(r#"{"a":0}"#), "messages", "bytes of memory"),
     ] {
         let start = body.get(..80).unwrap_or(&body);
         let (status, error) = post(&gateway, path, body.clone()).await;
         let error = &error["error"];
-        assert_eq!((status, &error["code"]), (400, &json!("invalid_value")), "{start}: {error}");
-        assert!(error["param"].as_str().unwrap().starts_with(param), "{start}: {error}");
+        assert_eq!(
+            (status, &error["code"]),
+            (400, &json!("invalid_value")),
+            "{start}: {error}"
+        );
+        assert!(
+            error["param"].as_str().unwrap().starts_with(param),
+            "{start}: {error}"
+        );
         let told = error["message"].as_str().unwrap();
-        assert!(told.contains(words) && told.contains("; send fewer"), "{start}: {told}");
+        assert!(
+            told.contains(words) && told.contains("; send fewer"),
+            "{start}: {told}"
+        );
     }
-    gateway.ask(Door::RestUnary, &prompt(MODEL, "hi")).await.ok();
+    gateway
+        .ask(Door::RestUnary, &prompt(MODEL, "hi"))
+        .await
+        .ok();
     emulator.idle().await;
 }
 
@@ -84,25 +172,45 @@ async fn the_same_holds_for_protobuf() {
         messages: vec![ChatMessage::default(); 16_385],
         ..CreateChatCompletionRequest::default()
     };
-    let tools =
-        CreateChatCompletionRequest { tools: vec![Tool::default(); 2049], ..CreateChatCompletionRequest::default() };
-    for (request, param, words) in
-        [(messages, "messages", "at most 16384 messages"), (tools, "tools", "at most 2048 tools")]
-    {
-        let unary = client.create_chat_completion(request.clone()).await.unwrap_err();
+    let tools = CreateChatCompletionRequest {
+        tools: vec![Tool::default(); 2049],
+        ..CreateChatCompletionRequest::default()
+    };
+    for (request, param, words) in [
+        (messages, "messages", "at most 16384 messages"),
+        (tools, "tools", "at most 2048 tools"),
+    ] {
+        let unary = client
+            .create_chat_completion(request.clone())
+            .await
+            .unwrap_err();
         let stream = client.stream_chat_completion(request).await.unwrap_err();
         for status in [unary, stream] {
             let failure = grpc_failure(&status);
-            assert_eq!((failure.code.as_str(), failure.param.as_deref()), ("invalid_value", Some(param)));
-            assert!(failure.kinds.contains(&Kind::Invalid) && failure.message.contains(words), "{failure:?}");
+            assert_eq!(
+                (failure.code.as_str(), failure.param.as_deref()),
+                ("invalid_value", Some(param))
+            );
+            assert!(
+                failure.kinds.contains(&Kind::Invalid) && failure.message.contains(words),
+                "{failure:?}"
+            );
         }
     }
-    let prompts = PromptKind::PromptStrings(StringList { values: vec![String::new(); 65_537] });
-    let request = CreateCompletionRequest { prompt_kind: Some(prompts), ..CreateCompletionRequest::default() };
+    let prompts = PromptKind::PromptStrings(StringList {
+        values: vec![String::new(); 65_537],
+    });
+    let request = CreateCompletionRequest {
+        prompt_kind: Some(prompts),
+        ..CreateCompletionRequest::default()
+    };
     let mut client = CompletionServiceClient::new(gateway.channel().await);
     let failure = grpc_failure(&client.create_completion(request).await.unwrap_err());
     assert_eq!(failure.param.as_deref(), Some("prompt_strings.values"));
-    gateway.ask(Door::GrpcUnary, &prompt(MODEL, "hi")).await.ok();
+    gateway
+        .ask(Door::GrpcUnary, &prompt(MODEL, "hi"))
+        .await
+        .ok();
     emulator.idle().await;
 }
 
@@ -113,20 +221,36 @@ async fn what_upstream_sends_without_end_is_no_answer() {
     let gateway = Gateway::to(upstream.address).await;
     let failure = gateway.ask(Door::RestUnary, &prompt(MODEL, "hi")).await;
     let failure = failure.failed(Kind::Upstream, "upstream_answer_too_large");
-    assert!(failure.message.ends_with("at most 4096 choices"), "{failure:?}");
-    upstream.replies(Reply::Events(vec![json!({ "choices": choices }).to_string()]));
+    assert!(
+        failure.message.ends_with("at most 4096 choices"),
+        "{failure:?}"
+    );
+    upstream.replies(Reply::Events(vec![
+        json!({ "choices": choices }).to_string(),
+    ]));
     for door in Door::STREAMS {
-        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_answer_too_large");
+        gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Upstream, "upstream_answer_too_large");
     }
     // A few bytes each, and they add up.
-    let piece = format!(r#"{{"choices":[{{"delta":{{"annotations":{}}}}}]}}"#, list("{}", 16_384));
+    let piece = format!(
+        r#"{{"choices":[{{"delta":{{"annotations":{}}}}}]}}"#,
+        list("{}", 16_384)
+    );
     upstream.replies(Reply::Events(vec![piece; 80]));
     let headers = [("x-featherwire-unary-via-stream", "true")];
-    let failure = gateway.ask_with(Door::RestUnary, &prompt(MODEL, "hi"), &headers).await;
+    let failure = gateway
+        .ask_with(Door::RestUnary, &prompt(MODEL, "hi"), &headers)
+        .await;
     failure.failed(Kind::Upstream, "upstream_answer_too_large");
     upstream.closed().await;
     upstream.replies(Reply::Json(200, whole("ok")));
-    gateway.ask(Door::RestUnary, &prompt(MODEL, "hi")).await.ok();
+    gateway
+        .ask(Door::RestUnary, &prompt(MODEL, "hi"))
+        .await
+        .ok();
 }
 
 #[tokio::test]
@@ -153,15 +277,31 @@ async fn an_agents_long_history_is_within_the_bounds() {
 async fn the_openapi_document_has_the_same_limits() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
-    let document = http().get(gateway.url("/openapi.json")).send().await.unwrap().bytes().await.unwrap();
+    let document = http()
+        .get(gateway.url("/openapi.json"))
+        .send()
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
     let document: Value = serde_json::from_slice(&document).unwrap();
     let schemas = &document["components"]["schemas"];
     let chat = &schemas["CreateChatCompletionRequest"]["properties"];
     assert_eq!(chat["messages"]["maxItems"], 16_384);
     assert_eq!(chat["tools"]["maxItems"], 2048);
-    assert_eq!(chat["logit_bias"].to_string().matches("\"maxProperties\":262144").count(), 1);
+    assert_eq!(
+        chat["logit_bias"]
+            .to_string()
+            .matches("\"maxProperties\":262144")
+            .count(),
+        1
+    );
     assert_eq!(schemas["StringList"]["maxItems"], 65_536);
-    assert_eq!(schemas["ChatMessage"]["properties"]["content"]["oneOf"][1]["maxItems"], 8192);
+    assert_eq!(
+        schemas["ChatMessage"]["properties"]["content"]["oneOf"][1]["maxItems"],
+        8192
+    );
 }
 
 #[tokio::test]
@@ -178,10 +318,21 @@ async fn what_comes_before_an_answer_is_held_back_within_a_bound() {
     let gateway = Gateway::to(upstream.address).await;
     for door in [Door::GrpcStream, Door::RestStream] {
         upstream.replies(events(15));
-        assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content, "a");
+        assert_eq!(
+            gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content,
+            "a"
+        );
         upstream.replies(events(16));
-        let failure = gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_bad_answer");
-        assert!(failure.message.contains("16777216 bytes before anything of the answer"), "{failure:?}");
+        let failure = gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Upstream, "upstream_bad_answer");
+        assert!(
+            failure
+                .message
+                .contains("16777216 bytes before anything of the answer"),
+            "{failure:?}"
+        );
         upstream.rests().await;
     }
 }
@@ -203,7 +354,11 @@ async fn all_requests_together_have_a_bound_at_every_door() {
             for door in Door::ALL {
                 let failure = gateway.ask(door, &large).await;
                 let failure = failure.failed(Kind::Unavailable, "too_many_request_bytes");
-                assert_eq!(failure.retry_after_seconds, Some(1), "{door:?} after {first:?}");
+                assert_eq!(
+                    failure.retry_after_seconds,
+                    Some(1),
+                    "{door:?} after {first:?}"
+                );
             }
         };
         // The first of them is given up, and gives its bytes back.
@@ -226,7 +381,12 @@ async fn one_request_alone_may_be_as_large_as_a_request_may() {
     })
     .await;
     let large = prompt(MODEL, &"x\n".repeat(500 * 1024));
-    for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary, Door::RestUnary] {
+    for door in [
+        Door::RestUnary,
+        Door::GrpcUnary,
+        Door::WebUnary,
+        Door::RestUnary,
+    ] {
         let answer = gateway.ask(door, &large).await;
         if door == Door::RestUnary {
             // As JSON, each line end takes a byte more.
@@ -255,8 +415,12 @@ async fn what_comes_of_a_compressed_request_counts() {
         let body = prompt(MODEL, &"x".repeat(1024 * 1024)).to_string();
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         std::io::Write::write_all(&mut encoder, body.as_bytes()).unwrap();
-        let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-        let post = post.header("content-encoding", "gzip").body(encoder.finish().unwrap());
+        let post = http()
+            .post(gateway.url("/v1/chat/completions"))
+            .header("content-type", "application/json");
+        let post = post
+            .header("content-encoding", "gzip")
+            .body(encoder.finish().unwrap());
         post.send().await.unwrap().status().as_u16()
     };
     tokio::select! {

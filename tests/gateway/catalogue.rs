@@ -7,7 +7,8 @@ use featherwire::{
     config,
     emulator::EmulatorConfig,
     proto::v1::{
-        GetModelRequest, ListModelsRequest, ListModelsResponse, ModelFilter, model_service_client::ModelServiceClient,
+        GetModelRequest, ListModelsRequest, ListModelsResponse, ModelFilter,
+        model_service_client::ModelServiceClient,
     },
     upstream::{Ask, Catalogue, Client, Names},
 };
@@ -16,7 +17,8 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 
 use crate::support::{
-    Door, Emulator, Gateway, PATIENCE, Reply, Scripted, gateway::http, passes, prompt, scripted::Then,
+    Door, Emulator, Gateway, PATIENCE, Reply, Scripted, gateway::http, passes, prompt,
+    scripted::Then,
 };
 
 #[derive(Parser)]
@@ -32,8 +34,16 @@ fn list(ids: &[&str]) -> Reply {
     )
 }
 
-async fn page(client: &mut ModelServiceClient<Channel>, size: i32, token: &str) -> ListModelsResponse {
-    let request = ListModelsRequest { page_size: size, page_token: token.to_owned(), ..Default::default() };
+async fn page(
+    client: &mut ModelServiceClient<Channel>,
+    size: i32,
+    token: &str,
+) -> ListModelsResponse {
+    let request = ListModelsRequest {
+        page_size: size,
+        page_token: token.to_owned(),
+        ..Default::default()
+    };
     client.list_models(request).await.unwrap().into_inner()
 }
 
@@ -56,7 +66,8 @@ async fn it_is_fetched_once_however_many_ask() {
     let ask = || http().get(gateway.url("/v1/models")).send();
     let (a, b, c) = tokio::join!(ask(), ask(), ask());
     for answer in [a, b, c] {
-        let answer: Value = serde_json::from_slice(&answer.unwrap().bytes().await.unwrap()).unwrap();
+        let answer: Value =
+            serde_json::from_slice(&answer.unwrap().bytes().await.unwrap()).unwrap();
         assert_eq!(
             answer["data"][0],
             json!({"id": "a/1", "object": "model", "created": 0, "owned_by": "a", "later": {"b": 1, "a": 2}})
@@ -64,8 +75,21 @@ async fn it_is_fetched_once_however_many_ask() {
     }
     let mut client = ModelServiceClient::new(gateway.channel().await);
     assert_eq!(ids(&page(&mut client, 10, "").await), ["a/1", "a/2"]);
-    assert_eq!(client.get_model(GetModelRequest { model: "a/2".to_owned() }).await.unwrap().into_inner().id, "a/2");
-    assert_eq!(upstream.only().head.lines().next(), Some("GET /v1/models HTTP/1.1"));
+    assert_eq!(
+        client
+            .get_model(GetModelRequest {
+                model: "a/2".to_owned()
+            })
+            .await
+            .unwrap()
+            .into_inner()
+            .id,
+        "a/2"
+    );
+    assert_eq!(
+        upstream.only().head.lines().next(),
+        Some("GET /v1/models HTTP/1.1")
+    );
 }
 
 /// OpenAI's schema requires both members, and has null for neither.
@@ -81,7 +105,14 @@ async fn a_model_has_an_owner_and_a_date_at_every_door_whatever_upstream_leaves_
     let upstream = Scripted::always(Reply::Json(200, list)).await;
     let gateway = Gateway::to(upstream.address).await;
     let get = async |path: &str| {
-        let answer = http().get(gateway.url(path)).send().await.unwrap().bytes().await.unwrap();
+        let answer = http()
+            .get(gateway.url(path))
+            .send()
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
         serde_json::from_slice::<Value>(&answer).unwrap()
     };
     let expected = [
@@ -95,12 +126,22 @@ async fn a_model_has_an_owner_and_a_date_at_every_door_whatever_upstream_leaves_
     for (place, (id, owner, created)) in expected.iter().enumerate() {
         let single = get(&format!("/v1/models/{id}")).await;
         for model in [&lists[0]["data"][place], &lists[1]["data"][place], &single] {
-            let said = (model["id"].as_str(), &model["owned_by"], model["created"].as_i64());
+            let said = (
+                model["id"].as_str(),
+                &model["owned_by"],
+                model["created"].as_i64(),
+            );
             assert_eq!(said, (Some(*id), owner, Some(*created)), "{model}");
         }
     }
     let mut client = ModelServiceClient::new(gateway.channel().await);
-    let bare = client.get_model(GetModelRequest { model: "org/bare".to_owned() }).await.unwrap().into_inner();
+    let bare = client
+        .get_model(GetModelRequest {
+            model: "org/bare".to_owned(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((&*bare.owned_by, bare.created), ("org", 0));
 }
 
@@ -126,9 +167,16 @@ async fn pages_stay_right_when_it_is_refreshed_between_them() {
         }
     };
     let fresh = tokio::time::timeout(PATIENCE, fresh).await.unwrap();
-    assert_eq!(ids(&fresh), ["a/4", "a/5"], "nothing twice, nothing left out");
+    assert_eq!(
+        ids(&fresh),
+        ["a/4", "a/5"],
+        "nothing twice, nothing left out"
+    );
     assert!(fresh.age_ms < 600_000, "it is the new copy");
-    assert_eq!(ids(&page(&mut client, 2, fresh.next_page_token()).await), ["a/7"]);
+    assert_eq!(
+        ids(&page(&mut client, 2, fresh.next_page_token()).await),
+        ["a/7"]
+    );
 }
 
 #[tokio::test]
@@ -145,7 +193,10 @@ async fn the_last_good_copy_is_kept_when_a_refresh_fails() {
     assert!(age < 600 && id == "a/1");
     for failure in [
         Reply::Json(500, json!({"error": "boom"})),
-        Reply::Raw("200 OK\r\ncontent-type: text/html".to_owned(), b"<html>".to_vec()),
+        Reply::Raw(
+            "200 OK\r\ncontent-type: text/html".to_owned(),
+            b"<html>".to_vec(),
+        ),
     ] {
         let asked = upstream.seen().len();
         upstream.replies(failure);
@@ -162,25 +213,54 @@ async fn the_last_good_copy_is_kept_when_a_refresh_fails() {
 
 #[tokio::test]
 async fn a_first_fetch_that_fails_is_an_error_and_is_tried_again() {
-    let upstream = Scripted::always(Reply::Json(503, json!({"error": {"message": "No valid Executor"}}))).await;
+    let upstream = Scripted::always(Reply::Json(
+        503,
+        json!({"error": {"message": "No valid Executor"}}),
+    ))
+    .await;
     let gateway = Gateway::to(upstream.address).await;
     let response = http().get(gateway.url("/v1/models")).send().await.unwrap();
     assert_eq!(response.status(), 503);
     upstream.replies(list(&["a/1"]));
-    assert_eq!(http().get(gateway.url("/v1/models")).send().await.unwrap().status(), 200);
+    assert_eq!(
+        http()
+            .get(gateway.url("/v1/models"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
 }
 
 #[tokio::test]
 async fn a_first_error_that_nobody_waited_for_is_not_told_later() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
-    let request = http().get(gateway.url("/v1/models")).header("x-request-timeout-ms", "1").send().await.unwrap();
-    assert_eq!(request.status(), 504, "its caller is gone before the fetch fails");
+    let request = http()
+        .get(gateway.url("/v1/models"))
+        .header("x-request-timeout-ms", "1")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        request.status(),
+        504,
+        "its caller is gone before the fetch fails"
+    );
     upstream.asked().await;
     upstream.replies(list(&["a/1"]));
     seconds_pass(35).await;
     upstream.closed().await;
-    assert_eq!(http().get(gateway.url("/v1/models")).send().await.unwrap().status(), 200);
+    assert_eq!(
+        http()
+            .get(gateway.url("/v1/models"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
 }
 
 #[tokio::test]
@@ -193,7 +273,10 @@ async fn who_joins_a_fetch_that_fails_gets_one_of_its_own() {
     let joined = async {
         upstream.asked().await;
         let mut joined = pin!(catalogue.get(Ask::default()));
-        assert!(joined.as_mut().now_or_never().is_none(), "it waits for the fetch that is under way");
+        assert!(
+            joined.as_mut().now_or_never().is_none(),
+            "it waits for the fetch that is under way"
+        );
         seconds_pass(31).await;
         joined.await
     };
@@ -209,10 +292,18 @@ async fn a_refresh_that_trickles_ends_and_is_tried_again() {
     let gateway = Gateway::to(upstream.address).await;
     let mut client = ModelServiceClient::new(gateway.channel().await);
     page(&mut client, 10, "").await;
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
-    upstream.replies(Reply::Wire(head.as_bytes().to_vec(), Then::Repeat(b"1\r\n \r\n".to_vec())));
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    upstream.replies(Reply::Wire(
+        head.as_bytes().to_vec(),
+        Then::Repeat(b"1\r\n \r\n".to_vec()),
+    ));
     minutes_pass(11).await;
-    assert_eq!(ids(&page(&mut client, 10, "").await), ["a/1"], "the old copy is shown meanwhile");
+    assert_eq!(
+        ids(&page(&mut client, 10, "").await),
+        ["a/1"],
+        "the old copy is shown meanwhile"
+    );
     upstream.asked_times(2).await;
     upstream.replies(list(&["a/1", "a/2"]));
     seconds_pass(31).await;
@@ -223,7 +314,9 @@ async fn a_refresh_that_trickles_ends_and_is_tried_again() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, fresh).await.expect("it is refreshed");
+    tokio::time::timeout(PATIENCE, fresh)
+        .await
+        .expect("it is refreshed");
     assert_eq!(upstream.seen().len(), 3);
 }
 
@@ -238,7 +331,12 @@ async fn what_is_no_model_in_the_list_is_left_out_at_every_door() {
         let answer = http().get(gateway.url(path)).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
         let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
-        let ids: Vec<_> = answer["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+        let ids: Vec<_> = answer["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|model| &model["id"])
+            .collect();
         assert_eq!(ids, ["a/1", "a/3"], "{path}");
     }
     let mut client = ModelServiceClient::new(gateway.channel().await);
@@ -250,11 +348,28 @@ async fn what_is_no_model_in_the_list_is_left_out_at_every_door() {
 async fn it_advises_and_forbids_nothing() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
-    assert_eq!(http().get(gateway.url("/v1/models")).send().await.unwrap().status(), 200);
+    assert_eq!(
+        http()
+            .get(gateway.url("/v1/models"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     // Not in the catalogue, and answered all the same.
-    gateway.ask(Door::GrpcUnary, &prompt("emulator/crlf", "hi")).await.ok();
+    gateway
+        .ask(Door::GrpcUnary, &prompt("emulator/crlf", "hi"))
+        .await
+        .ok();
     let mut client = ModelServiceClient::new(gateway.channel().await);
-    let model = client.get_model(GetModelRequest { model: "emulator/crlf".to_owned() }).await.unwrap().into_inner();
+    let model = client
+        .get_model(GetModelRequest {
+            model: "emulator/crlf".to_owned(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(model.id, "emulator/crlf");
 }
 
@@ -263,9 +378,16 @@ async fn an_unknown_model_is_told_which_names_are_near() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for door in Door::ALL {
-        let answer = gateway.ask(door, &prompt("meta-llama/meta-llama-3.1-8b-instruct", "hi")).await;
+        let answer = gateway
+            .ask(door, &prompt("meta-llama/meta-llama-3.1-8b-instruct", "hi"))
+            .await;
         let failure = answer.failed(featherwire::error::Kind::NotFound, "model_not_found");
-        assert!(failure.message.contains("Near: meta-llama/Meta-Llama-3.1-8B-Instruct"), "{failure:?}");
+        assert!(
+            failure
+                .message
+                .contains("Near: meta-llama/Meta-Llama-3.1-8B-Instruct"),
+            "{failure:?}"
+        );
         let answer = gateway.ask(door, &prompt("zzz/qqq", "hi")).await;
         let failure = answer.failed(featherwire::error::Kind::NotFound, "model_not_found");
         assert!(!failure.message.contains("Near"), "{failure:?}");
@@ -274,7 +396,11 @@ async fn an_unknown_model_is_told_which_names_are_near() {
 
 #[tokio::test]
 async fn a_catalogue_of_full_size_is_paged_and_filtered_whole() {
-    let emulator = Emulator::with(EmulatorConfig { models: 22_000, ..EmulatorConfig::default() }).await;
+    let emulator = Emulator::with(EmulatorConfig {
+        models: 22_000,
+        ..EmulatorConfig::default()
+    })
+    .await;
     let gateway = Gateway::to(emulator.address).await;
     let mut client = ModelServiceClient::new(gateway.channel().await);
     let (mut token, mut seen, mut last) = (String::new(), 0, String::new());
@@ -292,15 +418,47 @@ async fn a_catalogue_of_full_size_is_paged_and_filtered_whole() {
         }
     }
     assert_eq!(seen, 22_020);
-    let filter = ModelFilter { search: "LLAMA".to_owned(), gated: Some(true), ..ModelFilter::default() };
-    let request = ListModelsRequest { page_size: 5, filter: Some(filter), ..Default::default() };
-    let page = client.list_models(request.clone()).await.unwrap().into_inner();
-    assert!(page.models.iter().all(|model| model.id.to_lowercase().contains("llama") && model.is_gated == Some(true)));
-    let other = ListModelsRequest { page_token: page.next_page_token.unwrap(), filter: None, ..request };
+    let filter = ModelFilter {
+        search: "LLAMA".to_owned(),
+        gated: Some(true),
+        ..ModelFilter::default()
+    };
+    let request = ListModelsRequest {
+        page_size: 5,
+        filter: Some(filter),
+        ..Default::default()
+    };
+    let page = client
+        .list_models(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(
+        page.models
+            .iter()
+            .all(|model| model.id.to_lowercase().contains("llama") && model.is_gated == Some(true))
+    );
+    let other = ListModelsRequest {
+        page_token: page.next_page_token.unwrap(),
+        filter: None,
+        ..request
+    };
     let refused = client.list_models(other).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "a token is of one list only");
-    let whole: Value =
-        serde_json::from_slice(&http().get(gateway.url("/v1/models")).send().await.unwrap().bytes().await.unwrap())
-            .unwrap();
+    assert_eq!(
+        refused.code(),
+        tonic::Code::InvalidArgument,
+        "a token is of one list only"
+    );
+    let whole: Value = serde_json::from_slice(
+        &http()
+            .get(gateway.url("/v1/models"))
+            .send()
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap(),
+    )
+    .unwrap();
     assert_eq!(whole["data"].as_array().unwrap().len(), 22_020);
 }

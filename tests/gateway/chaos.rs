@@ -1,13 +1,15 @@
-//! Every fault in every phase of a call, through every door: the right end, in time, and no trace of it after.
+//! Every fault in every phase of a call, through every door: the right end, in time, and no trace
+//! of it after.
 //!
-//! The table has the cells that can exist. Plain unary calls have the phases up to [`Phase::Body`]; those of a stream they
-//! have as unary calls that are streamed upstream, so that every door goes through every phase but one: a stream has no
-//! `Body`.
+//! The table has the cells that can exist. Plain unary calls have the phases up to [`Phase::Body`];
+//! those of a stream they have as unary calls that are streamed upstream, so that every door goes
+//! through every phase but one: a stream has no `Body`.
 //!
-//! What fails before the caller has seen anything is played once more with a fallback named: then another model answers,
-//! and nobody sees that anything failed.
+//! What fails before the caller has seen anything is played once more with a fallback named: then
+//! another model answers, and nobody sees that anything failed.
 //!
-//! The account has one unit, so that the next call is answered only if the one before has given it back.
+//! The account has one unit, so that the next call is answered only if the one before has given it
+//! back.
 
 use std::{
     any::Any,
@@ -21,7 +23,10 @@ use std::{
 
 use featherwire::{
     config,
-    error::Kind::{self, Forbidden, Invalid, Misconfigured, NotFound, NotReady, Saturated, Timeout, Unavailable},
+    error::Kind::{
+        self, Forbidden, Invalid, Misconfigured, NotFound, NotReady, Saturated, Timeout,
+        Unavailable,
+    },
     proto::v1::chat_service_client::ChatServiceClient,
     server::Outcome,
     upstream::sse::EVENT_BYTES_MAX,
@@ -102,15 +107,18 @@ enum Fault {
     Limited,
     /// The same as a 429 whose `Retry-After` is longer than is waited for.
     LimitedForLong,
-    /// An error without a member `error`, as older engines send it, where a piece of an answer is expected.
+    /// An error without a member `error`, as older engines send it, where a piece of an answer is
+    /// expected.
     Unwrapped,
     /// An event that is named `error` and has a plain text.
     ErrorEvent,
-    /// A piece that ends its choice for this reason, which is no good one, and then an end as if all were well.
+    /// A piece that ends its choice for this reason, which is no good one, and then an end as if
+    /// all were well.
     Reason(&'static str),
     /// Half of a JSON text, as if it were a whole one.
     BrokenJson,
-    /// A line without end: more than is ever held. Bytes before it make no difference, so not every phase has it.
+    /// A line without end: more than is ever held. Bytes before it make no difference, so not every
+    /// phase has it.
     GiantLine,
     /// Bytes that are no HTTP.
     Garbage,
@@ -351,29 +359,42 @@ fn a_request_that_is_refused_has_failed_and_was_not_cancelled() {
     let log = Log::default();
     log.listen(async {
         let upstream = Scripted::always(Reply::Json(200, whole("half"))).await;
-        let gateway =
-            Gateway::with(upstream.address, |config| config.max_request_bytes = bytesize::ByteSize(1000)).await;
+        let gateway = Gateway::with(upstream.address, |config| {
+            config.max_request_bytes = bytesize::ByteSize(1000)
+        })
+        .await;
         let long = format!(r#"{{"model": "{}"}}"#, "m".repeat(2000));
-        for (calls, body) in ["{", r#"{"stream": "perhaps"}"#, r#"{"model": 7}"#, &long].into_iter().enumerate() {
-            let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-            let refused = post.header("x-request-id", ID).body(body.to_owned()).send().await.unwrap();
+        for (calls, body) in ["{", r#"{"stream": "perhaps"}"#, r#"{"model": 7}"#, &long]
+            .into_iter()
+            .enumerate()
+        {
+            let post = http()
+                .post(gateway.url("/v1/chat/completions"))
+                .header("content-type", "application/json");
+            let refused = post
+                .header("x-request-id", ID)
+                .body(body.to_owned())
+                .send()
+                .await
+                .unwrap();
             assert!(refused.status().is_client_error(), "{body}");
-            log.until("the end is told", |log| log.count("call ended") > calls).await;
+            log.until("the end is told", |log| log.count("call ended") > calls)
+                .await;
             assert_eq!(log.count("end=\"failed\""), calls + 1, "{}", log.text());
         }
     });
 }
 
-/// Longer than any step of a cell takes on a busy machine, and shorter than any clock of the gateway but the one that
-/// the cell is about.
+/// Longer than any step of a cell takes on a busy machine, and shorter than any clock of the
+/// gateway but the one that the cell is about.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// The clock that the cell is about. Good calls of the same cell run under it too, so it is long enough for one on a busy
-/// machine.
+/// The clock that the cell is about. Good calls of the same cell run under it too, so it is long
+/// enough for one on a busy machine.
 const CLOCK: Duration = Duration::from_secs(3);
 
-/// How many cells all tests together play at the same time. They mostly wait for clocks; with more of them, a busy machine
-/// takes longer for a step than what the gateway thinks of as soon.
+/// How many cells all tests together play at the same time. They mostly wait for clocks; with more
+/// of them, a busy machine takes longer for a step than what the gateway thinks of as soon.
 const CELLS_AT_ONCE: usize = 32;
 
 /// The places that are free for cells.
@@ -382,7 +403,9 @@ static FREE: (Mutex<usize>, Condvar) = (Mutex::new(CELLS_AT_ONCE), Condvar::new(
 /// Plays in one of the places, and gives it back.
 fn in_its_turn<T>(play: impl FnOnce() -> T) -> T {
     let (free, is_freed) = &FREE;
-    *is_freed.wait_while(free.lock().unwrap(), |free| *free == 0).unwrap() -= 1;
+    *is_freed
+        .wait_while(free.lock().unwrap(), |free| *free == 0)
+        .unwrap() -= 1;
     let played = play();
     *free.lock().unwrap() += 1;
     is_freed.notify_one();
@@ -396,23 +419,40 @@ const SECOND: &str = "org/second";
 
 /// Plays the cells of a phase, each through all doors.
 fn play_all(phase: Phase) {
-    let doors = Door::ALL.into_iter().filter(|door| !(phase == Body && door.is_stream())).collect();
+    let doors = Door::ALL
+        .into_iter()
+        .filter(|door| !(phase == Body && door.is_stream()))
+        .collect();
     play(phase, doors, false);
 }
 
-/// Plays the cells of a phase that another model cures, with one named, through all doors by which the caller has seen
-/// nothing yet.
+/// Plays the cells of a phase that another model cures, with one named, through all doors by which
+/// the caller has seen nothing yet.
 fn cure_all(phase: Phase) {
-    let doors = Door::ALL.into_iter().filter(|door| !(phase >= Body && phase != FirstToken && door.is_stream()));
+    let doors = Door::ALL
+        .into_iter()
+        .filter(|door| !(phase >= Body && phase != FirstToken && door.is_stream()));
     play(phase, doors.collect(), true);
 }
 
 /// Plays cells, several at a time, and fails with the list of all that went wrong.
 fn play(phase: Phase, doors: Vec<Door>, has_fallback: bool) {
-    let is_played = |cell: &&Cell| cell.0 == phase && cell.can_be_made() && (!has_fallback || cell.is_curable());
-    let plays = TABLE.iter().filter(is_played).flat_map(|&Cell(_, fault, end, attempts)| {
-        doors.iter().map(move |&door| Play { phase, fault, end, attempts, door, has_fallback })
-    });
+    let is_played = |cell: &&Cell| {
+        cell.0 == phase && cell.can_be_made() && (!has_fallback || cell.is_curable())
+    };
+    let plays = TABLE
+        .iter()
+        .filter(is_played)
+        .flat_map(|&Cell(_, fault, end, attempts)| {
+            doors.iter().map(move |&door| Play {
+                phase,
+                fault,
+                end,
+                attempts,
+                door,
+                has_fallback,
+            })
+        });
     let plays = Mutex::new(plays);
     let (failures, left) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let next = || plays.lock().unwrap().next();
@@ -420,10 +460,14 @@ fn play(phase: Phase, doors: Vec<Door>, has_fallback: bool) {
         for _ in 0..CELLS_AT_ONCE {
             scope.spawn(|| {
                 while let Some(play) = next() {
-                    // Each play has a runtime of its own: what is left behind in it can only be of this play.
+                    // Each play has a runtime of its own: what is left behind in it can only be of
+                    // this play.
                     match in_its_turn(|| catch_unwind(|| play.run())) {
                         Ok(took) => left.lock().unwrap().extend(took),
-                        Err(panic) => failures.lock().unwrap().push(format!("{play:?}: {}", text(&*panic))),
+                        Err(panic) => failures
+                            .lock()
+                            .unwrap()
+                            .push(format!("{play:?}: {}", text(&*panic))),
                     }
                 }
             });
@@ -433,19 +477,32 @@ fn play(phase: Phase, doors: Vec<Door>, has_fallback: bool) {
     left.sort_unstable();
     if let (Some(median), Some(longest)) = (left.get(left.len() / 2), left.last()) {
         let callers = left.len();
-        println!("{phase:?}: upstream saw {callers} callers leave after {median:?}, the slowest after {longest:?}");
+        println!(
+            "{phase:?}: upstream saw {callers} callers leave after {median:?}, the slowest after \
+             {longest:?}"
+        );
     }
-    assert!(failures.is_empty(), "{} cells:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} cells:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 fn text(panic: &(dyn Any + Send)) -> &str {
-    panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied()).unwrap_or("?")
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref().copied())
+        .unwrap_or("?")
 }
 
 impl Cell {
     /// A connection that is neither taken nor refused needs Linux.
     fn can_be_made(&self) -> bool {
-        cfg!(target_os = "linux") || !(self.0 == Connect && matches!(self.1, Silence | Deadline | CallerLeaves))
+        cfg!(target_os = "linux")
+            || !(self.0 == Connect && matches!(self.1, Silence | Deadline | CallerLeaves))
     }
 
     /// Whether another model may answer: not around a refusal, nor after the caller's deadline.
@@ -473,8 +530,9 @@ struct Play {
 }
 
 impl Play {
-    /// Tells how long upstream took to see that the caller had left, if that is the fault. Every other clock is longer than
-    /// [`BOUND`], so nothing but the caller's leaving can have closed the call.
+    /// Tells how long upstream took to see that the caller had left, if that is the fault. Every
+    /// other clock is longer than [`BOUND`], so nothing but the caller's leaving can have closed
+    /// the call.
     fn run(self) -> Option<Duration> {
         let log = Log::default();
         log.listen(self.play(&log))
@@ -510,35 +568,62 @@ impl Play {
             Failed(..) => "failed",
             Cancelled => "cancelled",
         };
-        log.until("the end is told", |log| log.count("call ended") > 0).await;
+        log.until("the end is told", |log| log.count("call ended") > 0)
+            .await;
         assert_eq!(log.count("call ended"), 1, "one end");
-        assert_eq!(log.count(&format!("end=\"{word}\"")), 1, "{word}, not {}", log.text());
+        assert_eq!(
+            log.count(&format!("end=\"{word}\"")),
+            1,
+            "{word}, not {}",
+            log.text()
+        );
         let attempts = match (self.phase, self.fault) {
             (Connect, Reset | Cut) => upstream.connections() - connections,
             (Queue, _) => posts(&upstream) - asked - 1,
             (Connect, _) => 1 + log.text().matches("asking upstream again").count(),
             _ => posts(&upstream) - asked,
         };
-        assert_eq!(attempts, self.attempts + usize::from(self.has_fallback), "attempts");
+        assert_eq!(
+            attempts,
+            self.attempts + usize::from(self.has_fallback),
+            "attempts"
+        );
 
         drop(held);
         self.mend(&mut upstream);
-        let content = within("the next call ends", self.ask(&gateway, &[])).await.ok().content;
+        let content = within("the next call ends", self.ask(&gateway, &[]))
+            .await
+            .ok()
+            .content;
         assert_eq!(content, "half", "the next call is answered");
         let units = gateway.units("any").await;
-        assert!(units["in_use"] == 0 && units["settling"] == 0, "no unit is held: {units}");
+        assert!(
+            units["in_use"] == 0 && units["settling"] == 0,
+            "no unit is held: {units}"
+        );
         within("no request is open upstream", upstream.rests()).await;
-        until("no task is left", || Handle::current().metrics().num_alive_tasks() <= tasks).await;
+        until("no task is left", || {
+            Handle::current().metrics().num_alive_tasks() <= tasks
+        })
+        .await;
         assert_eq!(within("the drain", gateway.stop()).await, Outcome::Drained);
-        assert!(log.text().contains(" calls=0"), "no call runs: {}", log.text());
+        assert!(
+            log.text().contains(" calls=0"),
+            "no call runs: {}",
+            log.text()
+        );
         took
     }
 
-    /// The clock that the cell is about is short, and the others are longer than the bound: only that one can have ended
-    /// the call.
+    /// The clock that the cell is about is short, and the others are longer than the bound: only
+    /// that one can have ended the call.
     fn configure(self, config: &mut config::Serve) {
         let clock = |rings: bool| if rings { CLOCK } else { 4 * BOUND };
-        let code = if let Failed(_, code) = self.end { code } else { "" };
+        let code = if let Failed(_, code) = self.end {
+            code
+        } else {
+            ""
+        };
         config.units.units = Some(1);
         config.units.queue_timeout = match code {
             "queue_timeout" => CLOCK,
@@ -550,17 +635,26 @@ impl Play {
         config.models.fallback_first_token_timeout = clock(code == "first_token_timeout");
         upstream.idle_timeout = clock(code == "stream_stalled" || self.fault == StatusThenSilence);
         upstream.retries = 3;
-        upstream.retry_wait = if self.phase == Retry { BOUND } else { Duration::from_millis(1) };
+        upstream.retry_wait = if self.phase == Retry {
+            BOUND
+        } else {
+            Duration::from_millis(1)
+        };
     }
 
-    /// A clock does not ring early. Each of several tries has one of its own. That it rings at all, [`BOUND`] tells.
+    /// A clock does not ring early. Each of several tries has one of its own. That it rings at all,
+    /// [`BOUND`] tells.
     fn check_clock(self, took: Duration) {
         let clock = match self.end {
             Failed(_, "queue_timeout") => CLOCK,
             Failed(Timeout, code) if code != "upstream_timeout" => CLOCK,
             _ => return,
         };
-        let tries = if self.fault == Silence && self.phase == Connect { 4 } else { 1 };
+        let tries = if self.fault == Silence && self.phase == Connect {
+            4
+        } else {
+            1
+        };
         // The alarms of a deadline count from a call's arrival, a little after it was sent.
         assert!(took >= clock * tries, "the clock rang after {took:?}");
     }
@@ -577,8 +671,18 @@ impl Play {
         headers
     }
 
-    async fn ask(self, gateway: &Gateway, more: &[(&'static str, &str)]) -> crate::support::door::Answer {
-        gateway.ask_with(self.door, &prompt(MODEL, "hi"), &[&self.headers(), more].concat()).await
+    async fn ask(
+        self,
+        gateway: &Gateway,
+        more: &[(&'static str, &str)],
+    ) -> crate::support::door::Answer {
+        gateway
+            .ask_with(
+                self.door,
+                &prompt(MODEL, "hi"),
+                &[&self.headers(), more].concat(),
+            )
+            .await
     }
 
     /// Asks, and has what the table says.
@@ -590,14 +694,25 @@ impl Play {
             headers.push(("x-request-timeout-ms", &deadline));
         }
         let answer = self.ask(gateway, &headers).await;
-        let had_text = self.phase >= MidStream && (self.door.is_stream() || matches!(self.end, Finished));
+        let had_text =
+            self.phase >= MidStream && (self.door.is_stream() || matches!(self.end, Finished));
         if self.fault == TalksOn && had_text {
-            assert!(answer.content.starts_with("halfhalf"), "what came is passed on: {answer:?}");
+            assert!(
+                answer.content.starts_with("halfhalf"),
+                "what came is passed on: {answer:?}"
+            );
         } else {
-            assert_eq!(answer.content, if had_text { "half" } else { "" }, "what came, and nothing else, is passed on");
+            assert_eq!(
+                answer.content,
+                if had_text { "half" } else { "" },
+                "what came, and nothing else, is passed on"
+            );
         }
         if let Failed(kind, code) = self.end {
-            assert!(answer.finish_reason.is_none() || self.phase >= LastChunk, "never looks complete: {answer:?}");
+            assert!(
+                answer.finish_reason.is_none() || self.phase >= LastChunk,
+                "never looks complete: {answer:?}"
+            );
             answer.failed(kind, code);
         } else {
             answer.ok();
@@ -608,7 +723,9 @@ impl Play {
     async fn is_cured(self, gateway: &Gateway) {
         let headers = [("x-request-id", ID), ("x-featherwire-fallback", SECOND)];
         let answer = self.ask(gateway, &headers).await.ok();
-        let Failed(_, code) = self.end else { panic!("there is nothing to cure") };
+        let Failed(_, code) = self.end else {
+            panic!("there is nothing to cure")
+        };
         assert_eq!(answer.content, "half");
         assert_eq!(answer.served_by.as_deref(), Some(SECOND));
         assert_eq!(answer.tried, Some(format!("{MODEL}={code}")));
@@ -633,7 +750,8 @@ impl Play {
         }
         let left = Instant::now();
         if matches!(self.phase, Queue | Retry | Connect) {
-            log.until("the call is given up", |log| log.count("call ended") > 0).await;
+            log.until("the call is given up", |log| log.count("call ended") > 0)
+                .await;
         } else {
             upstream.closed().await;
         }
@@ -657,10 +775,15 @@ impl Play {
                     let _ = client.create_chat_completion(request).await;
                     return;
                 }
-                let Ok(response) = client.stream_chat_completion(request).await else { return };
+                let Ok(response) = client.stream_chat_completion(request).await else {
+                    return;
+                };
                 let mut stream = response.into_inner();
                 while let Ok(Some(piece)) = stream.message().await {
-                    let mut deltas = piece.choices.into_iter().filter_map(|choice| choice.delta?.content);
+                    let mut deltas = piece
+                        .choices
+                        .into_iter()
+                        .filter_map(|choice| choice.delta?.content);
                     if deltas.any(|text| text == "half") {
                         has_words.notify_one();
                     }
@@ -671,16 +794,26 @@ impl Play {
                 let mut ask = ask;
                 ask["stream"] = json!(self.door.is_stream());
                 let post = http().post(gateway.url("/v1/chat/completions"));
-                post.header("content-type", "application/json").body(ask.to_string())
+                post.header("content-type", "application/json")
+                    .body(ask.to_string())
             }
             Door::WebUnary | Door::WebStream => {
-                let method = if self.door.is_stream() { "StreamChatCompletion" } else { "CreateChatCompletion" };
-                let post = http().post(gateway.url(&format!("/featherwire.v1.ChatService/{method}")));
-                let post = post.header("content-type", "application/grpc-web+proto").header("x-grpc-web", "1");
+                let method = if self.door.is_stream() {
+                    "StreamChatCompletion"
+                } else {
+                    "CreateChatCompletion"
+                };
+                let post =
+                    http().post(gateway.url(&format!("/featherwire.v1.ChatService/{method}")));
+                let post = post
+                    .header("content-type", "application/grpc-web+proto")
+                    .header("x-grpc-web", "1");
                 post.body(frame(&prost::Message::encode_to_vec(&message(&ask))))
             }
         };
-        let post = headers.into_iter().fold(post, |post, (name, value)| post.header(name, value));
+        let post = headers
+            .into_iter()
+            .fold(post, |post, (name, value)| post.header(name, value));
         let mut response = post.send().await.unwrap();
         let mut body = Vec::new();
         while let Ok(Some(bytes)) = response.chunk().await {
@@ -691,15 +824,22 @@ impl Play {
         }
     }
 
-    /// From now on, the upstream does what the cell says. What is returned is held until it is mended.
-    async fn break_upstream(self, upstream: &mut Scripted, gateway: &Gateway) -> Option<Box<dyn Any>> {
+    /// From now on, the upstream does what the cell says. What is returned is held until it is
+    /// mended.
+    async fn break_upstream(
+        self,
+        upstream: &mut Scripted,
+        gateway: &Gateway,
+    ) -> Option<Box<dyn Any>> {
         match (self.phase, self.fault) {
             _ if self.has_fallback => upstream.breaks(Some((MODEL, self.reply()))),
             (Queue, _) => {
                 upstream.replies(Reply::EventsThenSilence(vec![chunk("half")]));
                 let mut ask = prompt(MODEL, "hi");
                 ask["stream"] = json!(true);
-                let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+                let post = http()
+                    .post(gateway.url("/v1/chat/completions"))
+                    .header("content-type", "application/json");
                 return Some(Box::new(post.body(ask.to_string()).send().await.unwrap()));
             }
             (Connect, Refuse) => upstream.refuse().await,
@@ -734,10 +874,15 @@ impl Play {
         let mut wire = String::new();
         match self.phase {
             Queue | Connect | Retry | Headers => {}
-            // Half of the answer is as long as its head says that the whole is, if it is to look like a whole.
+            // Half of the answer is as long as its head says that the whole is, if it is to look
+            // like a whole.
             Body => {
                 let whole = whole("half").to_string();
-                let half = if self.fault == Babble { "" } else { whole.get(..whole.len() / 2).unwrap() };
+                let half = if self.fault == Babble {
+                    ""
+                } else {
+                    whole.get(..whole.len() / 2).unwrap()
+                };
                 let length = match self.fault {
                     BrokenJson => half.len(),
                     Babble => 1 << 20,
@@ -751,7 +896,11 @@ impl Play {
             }
             FirstToken | MidStream | LastChunk | Done => wire += STREAM_HEAD,
         }
-        for (phase, data) in [(MidStream, chunk("half")), (LastChunk, finish()), (Done, "[DONE]".to_owned())] {
+        for (phase, data) in [
+            (MidStream, chunk("half")),
+            (LastChunk, finish()),
+            (Done, "[DONE]".to_owned()),
+        ] {
             if self.phase >= phase {
                 wire += &event(&data);
             }
@@ -766,16 +915,25 @@ impl Play {
 
     /// What is asked again.
     fn refusal() -> (String, Then) {
-        let body = json!({"error": {"message": "No valid Executor", "type": "t", "code": null}}).to_string();
+        let body = json!({"error": {"message": "No valid Executor", "type": "t", "code": null}})
+            .to_string();
         let head = "HTTP/1.1 503 Scripted\r\ncontent-type: application/json";
-        (format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()), Then::Next)
+        (
+            format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
+            Then::Next,
+        )
     }
 
     /// A fault in place of a head.
     fn head(self) -> (String, Then) {
         let reply = |status: u16, media_type: &str, body: &str| {
-            let head = format!("HTTP/1.1 {status} Scripted\r\ncontent-type: {media_type}\r\nretry-after: 0");
-            (format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()), Then::Next)
+            let head = format!(
+                "HTTP/1.1 {status} Scripted\r\ncontent-type: {media_type}\r\nretry-after: 0"
+            );
+            (
+                format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
+                Then::Next,
+            )
         };
         let json = |status: u16, body: &Value| reply(status, "application/json", &body.to_string());
         let part = "HTTP/1.1 200 OK\r\ncontent-ty".to_owned();
@@ -784,21 +942,50 @@ impl Play {
             CutInside => (part, Then::Close),
             Status(429, what @ "plan limit: 1") => {
                 // Asked again after a shorter wait, and how often depends on the machine.
-                let refusal = json(429, &json!({"error": {"message": what, "type": "t", "code": null}})).0;
-                (refusal.replace("retry-after: 0", "retry-after: 60"), Then::Next)
+                let refusal = json(
+                    429,
+                    &json!({"error": {"message": what, "type": "t", "code": null}}),
+                )
+                .0;
+                (
+                    refusal.replace("retry-after: 0", "retry-after: 60"),
+                    Then::Next,
+                )
             }
-            Status(status, what) => json(status, &json!({"error": {"message": what, "type": "t", "code": null}})),
+            Status(status, what) => json(
+                status,
+                &json!({"error": {"message": what, "type": "t", "code": null}}),
+            ),
             Html(status) => reply(status, "text/html", "<html><h1>Bad gateway</h1></html>"),
-            StatusThenSilence => {
-                (reply(500, "application/json", r#"{"error": "boom"}"#).0.replace("boom\"}", ""), Then::Silence)
-            }
+            StatusThenSilence => (
+                reply(500, "application/json", r#"{"error": "boom"}"#)
+                    .0
+                    .replace("boom\"}", ""),
+                Then::Silence,
+            ),
             Error => json(200, &json!({"error": "no data in 30000ms"})),
             Full => json(200, &full()),
-            FullForLong => (json(429, &full()).0.replace("retry-after: 0", "retry-after: 60"), Then::Next),
-            LimitedForLong => (json(429, &limited()).0.replace("retry-after: 0", "retry-after: 60"), Then::Next),
+            FullForLong => (
+                json(429, &full())
+                    .0
+                    .replace("retry-after: 0", "retry-after: 60"),
+                Then::Next,
+            ),
+            LimitedForLong => (
+                json(429, &limited())
+                    .0
+                    .replace("retry-after: 0", "retry-after: 60"),
+                Then::Next,
+            ),
             BrokenJson => reply(200, "application/json", r#"{"id":"#),
-            GiantLine => (format!("HTTP/1.1 200 OK\r\nx-giant: {}", "x".repeat(4 << 20)), Then::Silence),
-            Garbage => ("220 smtp.example.com ESMTP\r\n\r\n".to_owned(), Then::Silence),
+            GiantLine => (
+                format!("HTTP/1.1 200 OK\r\nx-giant: {}", "x".repeat(4 << 20)),
+                Then::Silence,
+            ),
+            Garbage => (
+                "220 smtp.example.com ESMTP\r\n\r\n".to_owned(),
+                Then::Silence,
+            ),
             _ => self.piece(),
         }
     }
@@ -816,10 +1003,22 @@ impl Play {
             Eof => (end.to_owned(), Then::Next),
             EofInside => (part + end, Then::Next),
             Babble if self.phase == Body => (String::new(), Then::Repeat(b" ".to_vec())),
-            Babble => (String::new(), Then::Repeat(chunked(": still here\n\n").into_bytes())),
-            TalksOn => (String::new(), Then::Repeat(event(&chunk("half")).into_bytes())),
-            Html(_) => (chunked("<html><h1>Bad gateway</h1></html>\n\n") + end, Then::Next),
-            Error => (event(&json!({"error": "no data in 30000ms"}).to_string()), Then::Silence),
+            Babble => (
+                String::new(),
+                Then::Repeat(chunked(": still here\n\n").into_bytes()),
+            ),
+            TalksOn => (
+                String::new(),
+                Then::Repeat(event(&chunk("half")).into_bytes()),
+            ),
+            Html(_) => (
+                chunked("<html><h1>Bad gateway</h1></html>\n\n") + end,
+                Then::Next,
+            ),
+            Error => (
+                event(&json!({"error": "no data in 30000ms"}).to_string()),
+                Then::Silence,
+            ),
             Full => (event(&full().to_string()), Then::Silence),
             Limited => (event(&limited().to_string()), Then::Silence),
             Unwrapped => {
@@ -832,7 +1031,10 @@ impl Play {
                 (event(&piece) + &event("[DONE]") + end, Then::Next)
             }
             BrokenJson => (event(r#"{"id":"#), Then::Silence),
-            GiantLine => (chunked(&format!("data: {}", "x".repeat(EVENT_BYTES_MAX))), Then::Silence),
+            GiantLine => (
+                chunked(&format!("data: {}", "x".repeat(EVENT_BYTES_MAX))),
+                Then::Silence,
+            ),
             Refuse | Status(..) | StatusThenSilence | Garbage | FullForLong | LimitedForLong => {
                 panic!("{:?} has no {:?}", self.phase, self.fault)
             }
@@ -853,17 +1055,25 @@ fn limited() -> Value {
 }
 
 fn posts(upstream: &Scripted) -> usize {
-    upstream.seen().iter().filter(|seen| seen.head.starts_with("POST")).count()
+    upstream
+        .seen()
+        .iter()
+        .filter(|seen| seen.head.starts_with("POST"))
+        .count()
 }
 
 /// Whether some socket of this machine waits for a connection to this port.
 fn is_connecting_to(port: u16) -> bool {
     const SYN_SENT: &str = "02";
     let to = format!(":{port:04X}");
-    std::fs::read_to_string("/proc/net/tcp").unwrap().lines().any(|line| {
-        let mut fields = line.split_whitespace().skip(2);
-        fields.next().is_some_and(|remote| remote.ends_with(&to)) && fields.next() == Some(SYN_SENT)
-    })
+    std::fs::read_to_string("/proc/net/tcp")
+        .unwrap()
+        .lines()
+        .any(|line| {
+            let mut fields = line.split_whitespace().skip(2);
+            fields.next().is_some_and(|remote| remote.ends_with(&to))
+                && fields.next() == Some(SYN_SENT)
+        })
 }
 
 /// How many tasks there are when those that are about to end have ended.
@@ -880,7 +1090,9 @@ async fn settled() -> usize {
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(BOUND, future).await.unwrap_or_else(|_| panic!("not within {BOUND:?}: {what}"))
+    tokio::time::timeout(BOUND, future)
+        .await
+        .unwrap_or_else(|_| panic!("not within {BOUND:?}: {what}"))
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -910,19 +1122,27 @@ thread_local! {
 impl Log {
     /// Runs a story on this thread, and keeps what is logged on it.
     fn listen<T>(&self, story: impl Future<Output = T>) -> T {
-        // One subscriber for the whole process: with one for each thread, `tracing` may decide for good that nobody
-        // listens to a line, while it is first met on a thread where nobody does.
+        // One subscriber for the whole process: with one for each thread, `tracing` may decide for
+        // good that nobody listens to a line, while it is first met on a thread where nobody does.
         static SUBSCRIBER: Once = Once::new();
         SUBSCRIBER.call_once(|| {
             let ours = |metadata: &Metadata<'_>| metadata.target().starts_with("featherwire");
-            let is_heard =
-                dynamic_filter_fn(move |metadata, _| ours(metadata) && LISTENER.with_borrow(Option::is_some));
-            let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Listener);
+            let is_heard = dynamic_filter_fn(move |metadata, _| {
+                ours(metadata) && LISTENER.with_borrow(Option::is_some)
+            });
+            let lines = tracing_subscriber::fmt::layer()
+                .with_ansi(false)
+                .with_writer(|| Listener);
             let lines = lines.with_filter(is_heard.with_max_level_hint(LevelFilter::DEBUG));
-            tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines)).unwrap();
+            tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))
+                .unwrap();
         });
         LISTENER.set(Some(self.clone()));
-        let result = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(story);
+        let result = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(story);
         LISTENER.set(None);
         result
     }
@@ -934,7 +1154,10 @@ impl Log {
     /// How many lines about our call have this in them.
     fn count(&self, what: &str) -> usize {
         let id = format!("id=\"{ID}\"");
-        self.text().lines().filter(|line| line.contains(&id) && line.contains(what)).count()
+        self.text()
+            .lines()
+            .filter(|line| line.contains(&id) && line.contains(what))
+            .count()
     }
 
     /// Waits until the log is like this.
@@ -959,7 +1182,11 @@ impl io::Write for Listener {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         LISTENER.with_borrow(|log| {
             if let Some(Log(lines)) = log {
-                lines.text.lock().unwrap().push_str(&String::from_utf8_lossy(bytes));
+                lines
+                    .text
+                    .lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(bytes));
                 lines.grown.notify_waiters();
             }
         });

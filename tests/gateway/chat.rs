@@ -22,23 +22,42 @@ async fn a_question_is_answered_alike_through_every_door() {
         let answer = gateway.ask(door, &request).await.ok();
         assert_eq!(answer.role, "assistant", "{door:?}");
         assert_eq!(answer.finish_reason.as_deref(), Some("stop"), "{door:?}");
-        assert!(answer.upstream_request_id.is_some() && answer.request_id.is_some(), "{door:?}");
+        assert!(
+            answer.upstream_request_id.is_some() && answer.request_id.is_some(),
+            "{door:?}"
+        );
         let usage = answer.usage.unwrap();
-        let [prompt, completion] = [usage.prompt_tokens, usage.completion_tokens].map(Option::unwrap);
+        let [prompt, completion] =
+            [usage.prompt_tokens, usage.completion_tokens].map(Option::unwrap);
         assert!(prompt > 0 && completion > 0, "{door:?}");
         assert_eq!(usage.total_tokens, Some(prompt + completion), "{door:?}");
-        assert_eq!(answer.pieces > 3, door.is_stream(), "{door:?}: {} pieces", answer.pieces);
+        assert_eq!(
+            answer.pieces > 3,
+            door.is_stream(),
+            "{door:?}: {} pieces",
+            answer.pieces
+        );
         contents.push(answer.content);
     }
-    assert!(contents[0].split_whitespace().count() == 5, "{}", contents[0]);
-    assert!(contents.iter().all(|content| *content == contents[0]), "{contents:?}");
+    assert!(
+        contents[0].split_whitespace().count() == 5,
+        "{}",
+        contents[0]
+    );
+    assert!(
+        contents.iter().all(|content| *content == contents[0]),
+        "{contents:?}"
+    );
     emulator.idle().await;
 }
 
 #[tokio::test]
 async fn the_request_of_the_older_gateway_is_answered_word_for_word() {
     let emulator = Emulator::start().await;
-    let gateway = Gateway::with(emulator.address, |config| config.api_keys = vec!["gw_live_1".into()]).await;
+    let gateway = Gateway::with(emulator.address, |config| {
+        config.api_keys = vec!["gw_live_1".into()]
+    })
+    .await;
     let body = r#"{"model":"meta-llama/Meta-Llama-3.1-8B-Instruct","provider":"featherless","messages":[{"role":"user","content":"Say hello in 5 words"}],"max_tokens":50}"#;
     let post = |body: String| {
         http()
@@ -48,7 +67,9 @@ async fn the_request_of_the_older_gateway_is_answered_word_for_word() {
             .body(body)
             .send()
     };
-    let answer: Value = serde_json::from_slice(&post(body.to_owned()).await.unwrap().bytes().await.unwrap()).unwrap();
+    let answer: Value =
+        serde_json::from_slice(&post(body.to_owned()).await.unwrap().bytes().await.unwrap())
+            .unwrap();
     assert!(answer["id"].is_string());
     assert_eq!(answer["object"], "chat.completion");
     assert!(answer["created"].is_u64(), "a number, not a string");
@@ -62,14 +83,31 @@ async fn the_request_of_the_older_gateway_is_answered_word_for_word() {
 
     let streamed = body.replacen('{', r#"{"stream": true,"#, 1);
     let body = post(streamed).await.unwrap().text().await.unwrap();
-    let events: Vec<_> = body.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap()).collect();
+    let events: Vec<_> = body
+        .split_terminator("\n\n")
+        .map(|event| event.strip_prefix("data: ").unwrap())
+        .collect();
     assert_eq!(events.last(), Some(&"[DONE]"));
-    let chunks: Vec<Value> =
-        events[..events.len() - 1].iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let chunks: Vec<Value> = events[..events.len() - 1]
+        .iter()
+        .map(|event| serde_json::from_str(event).unwrap())
+        .collect();
     assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
-    assert_eq!(chunks[0]["choices"][0]["finish_reason"], Value::Null, "present, and null until the end");
-    assert!(chunks[0]["choices"][0].as_object().unwrap().contains_key("finish_reason"));
-    let content: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(
+        chunks[0]["choices"][0]["finish_reason"],
+        Value::Null,
+        "present, and null until the end"
+    );
+    assert!(
+        chunks[0]["choices"][0]
+            .as_object()
+            .unwrap()
+            .contains_key("finish_reason")
+    );
+    let content: String = chunks
+        .iter()
+        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
+        .collect();
     assert_eq!(content, answer["choices"][0]["message"]["content"]);
 }
 
@@ -79,7 +117,10 @@ async fn text_of_every_script_survives_every_door() {
     let gateway = Gateway::to(emulator.address).await;
     let text = "naïve Ωμέγα 漢字 עברית 👩‍👩‍👧‍👦 \u{10ffff} \"quoted\" \\ \u{2028}";
     for door in Door::ALL {
-        let answer = gateway.ask(door, &prompt(MODEL, &format!("repeat after me: {text}"))).await.ok();
+        let answer = gateway
+            .ask(door, &prompt(MODEL, &format!("repeat after me: {text}")))
+            .await
+            .ok();
         assert_eq!(answer.content, text, "{door:?}");
     }
 }
@@ -93,12 +134,22 @@ async fn a_tool_is_called_through_every_door() {
         "name": "get_weather", "description": "Current weather of a city",
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     }}]);
-    for choice in [json!("auto"), json!("required"), json!({"type": "function", "function": {"name": "get_weather"}})] {
+    for choice in [
+        json!("auto"),
+        json!("required"),
+        json!({"type": "function", "function": {"name": "get_weather"}}),
+    ] {
         request["tool_choice"] = choice;
         for door in Door::ALL {
             let answer = gateway.ask(door, &request).await.ok();
-            assert_eq!(answer.finish_reason.as_deref(), Some("tool_calls"), "{door:?}");
-            let [(name, arguments)] = answer.tool_calls.as_slice() else { panic!("{door:?}: {answer:?}") };
+            assert_eq!(
+                answer.finish_reason.as_deref(),
+                Some("tool_calls"),
+                "{door:?}"
+            );
+            let [(name, arguments)] = answer.tool_calls.as_slice() else {
+                panic!("{door:?}: {answer:?}")
+            };
             assert_eq!(name, "get_weather");
             let arguments: Value = serde_json::from_str(arguments).unwrap();
             assert!(arguments["city"].is_string(), "{door:?}: {arguments}");
@@ -118,7 +169,10 @@ async fn json_logprobs_and_reasoning_come_through_every_door() {
         }}});
         let answer = gateway.ask(door, &request).await.ok();
         let person: Value = serde_json::from_str(&answer.content).unwrap();
-        assert!(person["name"].is_string() && person["age"].is_i64(), "{door:?}: {person}");
+        assert!(
+            person["name"].is_string() && person["age"].is_i64(),
+            "{door:?}: {person}"
+        );
 
         let mut request = prompt(MODEL, "Say hello in 5 words");
         request["logprobs"] = json!(true);
@@ -129,7 +183,10 @@ async fn json_logprobs_and_reasoning_come_through_every_door() {
         let mut request = prompt(MODEL, "Say hello in 5 words");
         request["chat_template_kwargs"] = json!({"enable_thinking": true});
         let answer = gateway.ask(door, &request).await.ok();
-        assert!(!answer.reasoning.is_empty() && !answer.content.is_empty(), "{door:?}");
+        assert!(
+            !answer.reasoning.is_empty() && !answer.content.is_empty(),
+            "{door:?}"
+        );
     }
 }
 
@@ -141,7 +198,13 @@ async fn an_answer_may_be_sent_back_as_it_came() {
     let ask = async |messages: &Value| -> Value {
         let tools = json!([{"type": "function", "function": {"name": "get_time", "parameters": {"type": "object"}}}]);
         let body = json!({"model": MODEL, "messages": messages, "tools": tools}).to_string();
-        let response = http().post(&url).header("content-type", "application/json").body(body).send().await.unwrap();
+        let response = http()
+            .post(&url)
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 200);
         serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
     };
@@ -154,7 +217,13 @@ async fn an_answer_may_be_sent_back_as_it_came() {
     list.push(message);
     list.push(json!({"role": "tool", "tool_call_id": id, "content": "half past nine"}));
     let answer = ask(&messages).await;
-    assert!(answer["choices"][0]["message"]["content"].as_str().unwrap().contains("half past nine"), "{answer}");
+    assert!(
+        answer["choices"][0]["message"]["content"]
+            .as_str()
+            .unwrap()
+            .contains("half past nine"),
+        "{answer}"
+    );
     // Many SDKs write this member into every message; Featherless, and so the emulator, refuses it.
     let answer = ask(&json!([
         {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello", "tool_calls": null},

@@ -22,10 +22,21 @@ use crate::support::{
 const CHAT: &str = "/v1/chat/completions";
 
 async fn post(gateway: &Gateway, coding: &str, body: Vec<u8>) -> (u16, HeaderMap, Value) {
-    let post = http().post(gateway.url(CHAT)).header("content-type", "application/json");
-    let response = post.header("content-encoding", coding).body(body).send().await.unwrap();
+    let post = http()
+        .post(gateway.url(CHAT))
+        .header("content-type", "application/json");
+    let response = post
+        .header("content-encoding", coding)
+        .body(body)
+        .send()
+        .await
+        .unwrap();
     let (status, head) = (response.status().as_u16(), response.headers().clone());
-    (status, head, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+    (
+        status,
+        head,
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
+    )
 }
 
 pub fn gzip(data: &[u8]) -> Vec<u8> {
@@ -76,7 +87,10 @@ async fn a_compressed_request_is_the_request_that_was_compressed() {
     let sent: Value = serde_json::from_slice(plain).unwrap();
     assert_eq!(upstream.seen().len(), times);
     for seen in upstream.seen() {
-        assert!(seen.json()["messages"] == sent["messages"], "the prompt arrived otherwise");
+        assert!(
+            seen.json()["messages"] == sent["messages"],
+            "the prompt arrived otherwise"
+        );
         assert_eq!(seen.header("content-encoding"), None);
     }
 }
@@ -86,9 +100,20 @@ async fn what_cannot_be_decoded_is_refused_in_words() {
     let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
     let gateway = Gateway::to(upstream.address).await;
     let plain = prompt(MODEL, "hi").to_string().into_bytes();
-    for coding in ["br", "compress", "gzip, br", "none", "gzip;q=1", "gzip,gzip,gzip,gzip,gzip"] {
+    for coding in [
+        "br",
+        "compress",
+        "gzip, br",
+        "none",
+        "gzip;q=1",
+        "gzip,gzip,gzip,gzip,gzip",
+    ] {
         let (status, head, error) = post(&gateway, coding, plain.clone()).await;
-        assert_eq!((status, &error["error"]["code"]), (415, &json!("unsupported_content_encoding")), "{coding}");
+        assert_eq!(
+            (status, &error["error"]["code"]),
+            (415, &json!("unsupported_content_encoding")),
+            "{coding}"
+        );
         assert_eq!(head["accept-encoding"], "gzip, deflate, zstd");
     }
     let cut = |mut data: Vec<u8>| {
@@ -108,9 +133,16 @@ async fn what_cannot_be_decoded_is_refused_in_words() {
         ("deflate, gzip", gzip(&plain)),
     ] {
         let (status, _, error) = post(&gateway, coding, body).await;
-        assert_eq!((status, &error["error"]["code"]), (400, &json!("invalid_content_encoding")), "{coding}: {error}");
+        assert_eq!(
+            (status, &error["error"]["code"]),
+            (400, &json!("invalid_content_encoding")),
+            "{coding}: {error}"
+        );
         let told = error["error"]["message"].as_str().unwrap();
-        assert!(told.contains("Content-Encoding") && !told.contains("hi"), "{told}");
+        assert!(
+            told.contains("Content-Encoding") && !told.contains("hi"),
+            "{told}"
+        );
     }
     assert!(upstream.seen().is_empty());
 }
@@ -118,9 +150,19 @@ async fn what_cannot_be_decoded_is_refused_in_words() {
 #[tokio::test]
 async fn the_limit_is_on_what_a_request_is_when_decoded() {
     let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
-    let gateway = Gateway::with(upstream.address, |config| config.max_request_bytes = ByteSize::kib(64)).await;
-    let bomb = prompt(MODEL, &"x".repeat(8_000_000)).to_string().into_bytes();
-    let huge_content = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &(1_u64 << 40).to_le_bytes(), &[1, 0, 0]].concat();
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.max_request_bytes = ByteSize::kib(64)
+    })
+    .await;
+    let bomb = prompt(MODEL, &"x".repeat(8_000_000))
+        .to_string()
+        .into_bytes();
+    let huge_content = [
+        &[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..],
+        &(1_u64 << 40).to_le_bytes(),
+        &[1, 0, 0],
+    ]
+    .concat();
     for (coding, body) in [
         ("gzip", gzip(&bomb)),
         ("deflate", zlib(&bomb)),
@@ -130,7 +172,11 @@ async fn the_limit_is_on_what_a_request_is_when_decoded() {
         ("zstd", zstd(&bomb[..1_000_000])),
     ] {
         let (status, _, error) = post(&gateway, coding, body).await;
-        assert_eq!((status, &error["error"]["code"]), (413, &json!("request_too_large")), "{coding}: {error}");
+        assert_eq!(
+            (status, &error["error"]["code"]),
+            (413, &json!("request_too_large")),
+            "{coding}: {error}"
+        );
     }
     let fits = prompt(MODEL, &"x".repeat(60_000)).to_string().into_bytes();
     assert_eq!(post(&gateway, "gzip", gzip(&fits)).await.0, 200);
@@ -138,10 +184,15 @@ async fn the_limit_is_on_what_a_request_is_when_decoded() {
 }
 
 async fn get(gateway: &Gateway, path: &str, accept: &str) -> (HeaderMap, Vec<u8>) {
-    let get = http().get(gateway.url(path)).header("accept-encoding", accept);
+    let get = http()
+        .get(gateway.url(path))
+        .header("accept-encoding", accept);
     let response = get.send().await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
-    (response.headers().clone(), response.bytes().await.unwrap().to_vec())
+    (
+        response.headers().clone(),
+        response.bytes().await.unwrap().to_vec(),
+    )
 }
 
 fn unzipped(data: &[u8]) -> Value {
@@ -151,16 +202,26 @@ fn unzipped(data: &[u8]) -> Value {
 }
 
 fn varies(head: &HeaderMap) -> bool {
-    head.get_all("vary").iter().any(|value| value.to_str().unwrap().contains("accept-encoding"))
+    head.get_all("vary")
+        .iter()
+        .any(|value| value.to_str().unwrap().contains("accept-encoding"))
 }
 
 #[tokio::test]
 async fn the_catalogue_and_other_large_answers_are_compressed_for_those_who_ask() {
-    let emulator = Emulator::with(EmulatorConfig { models: 500, tokens_per_second: 0.0, ..Default::default() }).await;
+    let emulator = Emulator::with(EmulatorConfig {
+        models: 500,
+        tokens_per_second: 0.0,
+        ..Default::default()
+    })
+    .await;
     let gateway = Gateway::to(emulator.address).await;
     for path in ["/v1/models", "/v1/models?per_page=400&page=1"] {
         let (head, plain) = get(&gateway, path, "identity").await;
-        assert!(!head.contains_key("content-encoding") && varies(&head), "{head:?}");
+        assert!(
+            !head.contains_key("content-encoding") && varies(&head),
+            "{head:?}"
+        );
         assert_eq!(head["content-length"], plain.len().to_string());
         let plain: Value = serde_json::from_slice(&plain).unwrap();
         for _ in 0..2 {
@@ -173,14 +234,25 @@ async fn the_catalogue_and_other_large_answers_are_compressed_for_those_who_ask(
         assert!(!head.contains_key("content-encoding"));
     }
     let (head, compressed) = get(&gateway, "/v1/models", "gzip").await;
-    let asked = http().head(gateway.url("/v1/models")).header("accept-encoding", "gzip").send().await.unwrap();
+    let asked = http()
+        .head(gateway.url("/v1/models"))
+        .header("accept-encoding", "gzip")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(
-        (&asked.headers()["content-encoding"], &asked.headers()["content-length"]),
+        (
+            &asked.headers()["content-encoding"],
+            &asked.headers()["content-length"]
+        ),
         (&head["content-encoding"], &head["content-length"])
     );
     assert_eq!(head["content-length"], compressed.len().to_string());
     let (head, _) = get(&gateway, &format!("/v1/models/{MODEL}"), "gzip").await;
-    assert!(!head.contains_key("content-encoding"), "small ones are not worth it");
+    assert!(
+        !head.contains_key("content-encoding"),
+        "small ones are not worth it"
+    );
 }
 
 #[tokio::test]
@@ -190,20 +262,34 @@ async fn a_stream_is_never_compressed() {
     let gateway = Gateway::to(upstream.address).await;
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
-    let post = http().post(gateway.url(CHAT)).header("content-type", "application/json");
-    let response = post.header("accept-encoding", "gzip").body(request.to_string()).send().await.unwrap();
+    let post = http()
+        .post(gateway.url(CHAT))
+        .header("content-type", "application/json");
+    let response = post
+        .header("accept-encoding", "gzip")
+        .body(request.to_string())
+        .send()
+        .await
+        .unwrap();
     assert!(!response.headers().contains_key("content-encoding"));
     assert!(response.text().await.unwrap().contains(&text));
 }
 
 #[tokio::test]
-async fn upstream_is_asked_for_plain_answers_and_what_it_compresses_all_the_same_is_never_passed_on() {
+async fn upstream_is_asked_for_plain_answers_and_what_it_compresses_all_the_same_is_never_passed_on()
+ {
     let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
     let gateway = Gateway::to(upstream.address).await;
-    gateway.ask(Door::RestUnary, &prompt(MODEL, "hi")).await.ok();
+    gateway
+        .ask(Door::RestUnary, &prompt(MODEL, "hi"))
+        .await
+        .ok();
     assert_eq!(upstream.only().header("accept-encoding"), Some("identity"));
     let body = gzip(whole("a").to_string().as_bytes());
-    upstream.replies(Reply::Raw("200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip".to_owned(), body));
+    upstream.replies(Reply::Raw(
+        "200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip".to_owned(),
+        body,
+    ));
     for door in Door::ALL {
         let answer = gateway.ask(door, &prompt(MODEL, "hi")).await;
         let failure = answer.failed(featherwire::error::Kind::Upstream, "upstream_bad_answer");

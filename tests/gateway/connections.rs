@@ -1,4 +1,5 @@
-//! Connections without a call: how long they live, how many there may be of those who show no key, and how they end.
+//! Connections without a call: how long they live, how many there may be of those who show no key,
+//! and how they end.
 
 use std::time::{Duration, Instant};
 
@@ -43,14 +44,20 @@ async fn ask(stream: &mut TcpStream, path: &str, key: &str) {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
-        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "it is open");
+        assert!(
+            stream.read_buf(&mut answer).await.unwrap() > 0,
+            "it is open"
+        );
     }
 }
 
 /// An HTTP/2 connection on which nothing is asked.
 async fn http2(gateway: &Gateway) -> TcpStream {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.unwrap();
+    stream
+        .write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat())
+        .await
+        .unwrap();
     stream
 }
 
@@ -58,7 +65,9 @@ async fn http2(gateway: &Gateway) -> TcpStream {
 async fn closed(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     // It may end with a reset, if something of ours was on its way.
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it is closed");
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest))
+        .await
+        .expect("it is closed");
 }
 
 #[tokio::test]
@@ -89,18 +98,31 @@ async fn one_with_a_running_call_is_not() {
     let gateway = gateway_with(&upstream, IDLE, &[]).await;
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     let mut running = post.body(request.to_string()).send().await.unwrap();
     running.chunk().await.unwrap().unwrap();
     let mut health = HealthClient::new(gateway.channel().await);
-    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let mut watch = health
+        .watch(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
     watch.message().await.unwrap().unwrap();
     for _ in 0..3 {
         closed(&mut http2(&gateway).await).await;
     }
-    assert!(running.chunk().now_or_never().is_none() && watch.message().now_or_never().is_none(), "both go on");
+    assert!(
+        running.chunk().now_or_never().is_none() && watch.message().now_or_never().is_none(),
+        "both go on"
+    );
     let again = health.check(HealthCheckRequest::default());
-    assert_eq!(again.await.unwrap().into_inner().status, 1, "the connection takes calls");
+    assert_eq!(
+        again.await.unwrap().into_inner().status,
+        1,
+        "the connection takes calls"
+    );
     drop(running);
     upstream.closed().await;
 }
@@ -115,7 +137,11 @@ async fn beyond_the_bound_the_oldest_idle_connection_without_a_key_makes_room() 
     .await;
     let mut with_key = http1(&gateway, "/v1/nothing", KEY).await;
     let mut health = HealthClient::new(gateway.channel().await);
-    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let mut watch = health
+        .watch(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
     watch.message().await.unwrap().unwrap();
     let mut first = http1(&gateway, "/healthz", "wrong").await;
     let mut second = http1(&gateway, "/healthz", "wrong").await;
@@ -125,7 +151,10 @@ async fn beyond_the_bound_the_oldest_idle_connection_without_a_key_makes_room() 
     }
     closed(&mut first).await;
     closed(&mut second).await;
-    assert!(watch.message().now_or_never().is_none(), "one with a call stays as long as others are idle");
+    assert!(
+        watch.message().now_or_never().is_none(),
+        "one with a call stays as long as others are idle"
+    );
     ask(&mut with_key, "/v1/nothing", KEY).await;
     let mut new = http1(&gateway, "/v1/nothing", KEY).await;
     for _ in 0..20 {
@@ -148,10 +177,22 @@ async fn a_client_that_answers_nothing_does_not_hold_up_the_end() {
     };
     let kept = http1(&gateway, "/healthz", "none").await;
     // The gateway has seen them all when it serves one that came later.
-    assert_eq!(http().get(gateway.url("/healthz")).send().await.unwrap().status(), 200);
+    assert_eq!(
+        http()
+            .get(gateway.url("/healthz"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     let begun = Instant::now();
     assert_eq!(gateway.stop().await, Outcome::Drained);
     // A ping's answer is waited for as long as this; the end takes a tenth of it.
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
     drop((silent, begun_only, kept));
 }

@@ -25,21 +25,31 @@ macro_rules! reflection_lists {
             ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
             server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
         };
-        let ask = |request| ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+        let ask = |request| ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(request),
+        };
         let requests = tokio_stream::iter([
             ask(MessageRequest::ListServices(String::new())),
-            ask(MessageRequest::FileContainingSymbol("featherwire.v1.ChatService".to_owned())),
+            ask(MessageRequest::FileContainingSymbol(
+                "featherwire.v1.ChatService".to_owned(),
+            )),
         ]);
         let mut answers = ServerReflectionClient::new($gateway.channel().await)
             .server_reflection_info(requests)
             .await
             .unwrap()
             .into_inner();
-        let Some(MessageResponse::ListServicesResponse(list)) = answers.next().await.unwrap().unwrap().message_response
+        let Some(MessageResponse::ListServicesResponse(list)) =
+            answers.next().await.unwrap().unwrap().message_response
         else {
             panic!("not a list")
         };
-        let names: BTreeSet<String> = list.service.into_iter().map(|service| service.name).collect();
+        let names: BTreeSet<String> = list
+            .service
+            .into_iter()
+            .map(|service| service.name)
+            .collect();
         let Some(MessageResponse::FileDescriptorResponse(file)) =
             answers.next().await.unwrap().unwrap().message_response
         else {
@@ -53,8 +63,14 @@ macro_rules! reflection_lists {
 #[tokio::test]
 async fn both_versions_of_reflection_list_the_services() {
     let emulator = Emulator::start().await;
-    let gateway = Gateway::with(emulator.address, |config| config.api_keys = vec!["gw_live_1".into()]).await;
-    let versions = [(reflection_lists!(v1, gateway), SERVICES[6]), (reflection_lists!(v1alpha, gateway), SERVICES[7])];
+    let gateway = Gateway::with(emulator.address, |config| {
+        config.api_keys = vec!["gw_live_1".into()]
+    })
+    .await;
+    let versions = [
+        (reflection_lists!(v1, gateway), SERVICES[6]),
+        (reflection_lists!(v1alpha, gateway), SERVICES[7]),
+    ];
     for (names, own) in versions {
         for service in &SERVICES[..6] {
             assert!(names.contains(*service), "{service} in {names:?}");
@@ -94,7 +110,12 @@ fn every_rpc_names_a_rest_twin_that_the_router_has_and_the_other_way_round() {
                 .iter()
                 .find(|verb| rule.has_field_by_name(verb))
                 .map(|verb| {
-                    let path = rule.get_field_by_name(verb).unwrap().as_str().unwrap().to_owned();
+                    let path = rule
+                        .get_field_by_name(verb)
+                        .unwrap()
+                        .as_str()
+                        .unwrap()
+                        .to_owned();
                     (verb.to_uppercase(), shape(&path))
                 })
                 .unwrap_or_else(|| panic!("{} has no REST twin", method.full_name()))
@@ -102,11 +123,24 @@ fn every_rpc_names_a_rest_twin_that_the_router_has_and_the_other_way_round() {
         .collect();
     let count = declared.len();
     let declared: BTreeSet<_> = declared.into_iter().collect();
-    assert_eq!(declared.len(), count, "two RPCs have one route: a caller can't tell them apart by it");
+    assert_eq!(
+        declared.len(),
+        count,
+        "two RPCs have one route: a caller can't tell them apart by it"
+    );
     // OpenAI's SDKs write a model's slash as %2F: a second spelling of the same path.
     let spelling = ("GET".to_owned(), "/v1/models/{}".to_owned());
-    let routed: BTreeSet<_> = rest::ROUTES.iter().map(|(method, path)| (method.to_string(), shape(path))).collect();
-    assert_eq!(declared.into_iter().chain([spelling]).collect::<BTreeSet<_>>(), routed);
+    let routed: BTreeSet<_> = rest::ROUTES
+        .iter()
+        .map(|(method, path)| (method.to_string(), shape(path)))
+        .collect();
+    assert_eq!(
+        declared
+            .into_iter()
+            .chain([spelling])
+            .collect::<BTreeSet<_>>(),
+        routed
+    );
 }
 
 #[tokio::test]
@@ -117,9 +151,18 @@ async fn the_router_has_every_route_that_it_says() {
         if path.ends_with("/stream") {
             continue; // has no end: `account` tells its story
         }
-        let path = path.replace("{org}", "google").replace("{name}", "gemma-2-9b-it");
-        let response = crate::support::gateway::http().request(method, gateway.url(&path)).send().await.unwrap();
+        let path = path
+            .replace("{org}", "google")
+            .replace("{name}", "gemma-2-9b-it");
+        let response = crate::support::gateway::http()
+            .request(method, gateway.url(&path))
+            .send()
+            .await
+            .unwrap();
         let body = response.text().await.unwrap();
-        assert!(!body.contains("unknown_path") && !body.contains("method_not_allowed"), "{path}: {body}");
+        assert!(
+            !body.contains("unknown_path") && !body.contains("method_not_allowed"),
+            "{path}: {body}"
+        );
     }
 }

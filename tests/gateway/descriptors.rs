@@ -1,4 +1,5 @@
-//! A gateway that runs out of file descriptors: it says so, in its answers and once in its log, and recovers.
+//! A gateway that runs out of file descriptors: it says so, in its answers and once in its log, and
+//! recovers.
 
 use std::process::Stdio;
 
@@ -13,17 +14,34 @@ use tokio::{
 use crate::support::{Emulator, MODEL, PATIENCE, gateway::http, prompt};
 
 /// A gateway under these limits, and its log.
-async fn serve(limits: &str, emulator: &Emulator) -> (Child, String, Lines<BufReader<ChildStderr>>) {
+async fn serve(
+    limits: &str,
+    emulator: &Emulator,
+) -> (Child, String, Lines<BufReader<ChildStderr>>) {
     let script = format!("{limits}; exec \"$0\" serve --listen 127.0.0.1:0");
     let mut command = Command::new("sh");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_featherwire")]);
-    command.env_clear().current_dir(std::env::temp_dir()).stdin(Stdio::null()).kill_on_drop(true);
-    command.env("FEATHERLESS_API_KEY", "any").env("FEATHERWIRE_UNITS", "0").env("FEATHERWIRE_RETRIES", "1");
-    command.env("FEATHERLESS_BASE_URL", format!("http://{}/v1", emulator.address));
+    command
+        .env_clear()
+        .current_dir(std::env::temp_dir())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+        .env("FEATHERLESS_API_KEY", "any")
+        .env("FEATHERWIRE_UNITS", "0")
+        .env("FEATHERWIRE_RETRIES", "1");
+    command.env(
+        "FEATHERLESS_BASE_URL",
+        format!("http://{}/v1", emulator.address),
+    );
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
     let first = log.next_line().await.unwrap().unwrap();
-    let address = first.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap().to_owned();
+    let address = first
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("http://"))
+        .unwrap()
+        .to_owned();
     (child, address, log)
 }
 
@@ -31,23 +49,41 @@ async fn serve(limits: &str, emulator: &Emulator) -> (Child, String, Lines<BufRe
 async fn the_soft_limit_is_raised_to_the_hard_one() {
     let emulator = Emulator::start().await;
     let (child, address, _log) = serve("ulimit -S -n 100; ulimit -H -n 300", &emulator).await;
-    assert_eq!(http().get(format!("http://{address}/healthz")).send().await.unwrap().status(), 200);
+    assert_eq!(
+        http()
+            .get(format!("http://{address}/healthz"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id().unwrap())).unwrap();
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    assert_eq!(line.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["300", "300"], "{line}");
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    assert_eq!(
+        line.split_whitespace().skip(3).take(2).collect::<Vec<_>>(),
+        ["300", "300"],
+        "{line}"
+    );
 }
 
 /// Asks for an answer over this connection.
 async fn chat(stream: &mut TcpStream) -> (u16, String, Value) {
     let body = prompt(MODEL, "hi").to_string();
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
+    let head =
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
     let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     loop {
         assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
         let text = String::from_utf8(answer.clone()).unwrap();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
         if let Ok(body) = serde_json::from_str(body) {
             let status = head.split(' ').nth(1).unwrap().parse().unwrap();
             return (status, head.to_owned(), body);
@@ -57,7 +93,11 @@ async fn chat(stream: &mut TcpStream) -> (u16, String, Value) {
 
 #[tokio::test]
 async fn want_of_descriptors_is_named_logged_once_and_passes() {
-    let emulator = Emulator::with(EmulatorConfig { tokens_per_second: 0.0, ..EmulatorConfig::default() }).await;
+    let emulator = Emulator::with(EmulatorConfig {
+        tokens_per_second: 0.0,
+        ..EmulatorConfig::default()
+    })
+    .await;
     let (mut child, address, mut log) = serve("ulimit -n 60", &emulator).await;
     let mut caller = TcpStream::connect(&address).await.unwrap();
     let mut flood = Vec::new();
@@ -66,17 +106,32 @@ async fn want_of_descriptors_is_named_logged_once_and_passes() {
     }
     let mut said = Vec::new();
     let until_told = async {
-        while !said.last().is_some_and(|line: &String| line.contains("out of file descriptors")) {
+        while !said
+            .last()
+            .is_some_and(|line: &String| line.contains("out of file descriptors"))
+        {
             said.push(log.next_line().await.unwrap().unwrap());
         }
     };
-    tokio::time::timeout(PATIENCE, until_told).await.expect("the log tells of it");
-    assert!(said.last().unwrap().contains("60") && said.last().unwrap().contains("LimitNOFILE"), "{said:?}");
+    tokio::time::timeout(PATIENCE, until_told)
+        .await
+        .expect("the log tells of it");
+    assert!(
+        said.last().unwrap().contains("60") && said.last().unwrap().contains("LimitNOFILE"),
+        "{said:?}"
+    );
     // More than would open the model's circuit.
     for _ in 0..7 {
         let (status, head, body) = chat(&mut caller).await;
-        assert_eq!((status, body["error"]["code"].as_str()), (503, Some("out_of_file_descriptors")), "{body}");
-        assert!(head.contains("retry-after") && !body.to_string().contains("network"), "{head} {body}");
+        assert_eq!(
+            (status, body["error"]["code"].as_str()),
+            (503, Some("out_of_file_descriptors")),
+            "{body}"
+        );
+        assert!(
+            head.contains("retry-after") && !body.to_string().contains("network"),
+            "{head} {body}"
+        );
     }
     drop(flood);
     let recovered = async {
@@ -84,15 +139,23 @@ async fn want_of_descriptors_is_named_logged_once_and_passes() {
             let (status, _, body) = chat(&mut caller).await;
             match status {
                 200 => return,
-                _ => assert_eq!(body["error"]["code"], "out_of_file_descriptors", "no open circuit"),
+                _ => assert_eq!(
+                    body["error"]["code"], "out_of_file_descriptors",
+                    "no open circuit"
+                ),
             }
         }
     };
-    tokio::time::timeout(PATIENCE, recovered).await.expect("it recovers");
+    tokio::time::timeout(PATIENCE, recovered)
+        .await
+        .expect("it recovers");
     child.kill().await.unwrap();
     while let Some(line) = log.next_line().await.unwrap() {
         said.push(line);
     }
-    let told = said.iter().filter(|line| line.contains("descriptors") || line.contains("open files")).count();
+    let told = said
+        .iter()
+        .filter(|line| line.contains("descriptors") || line.contains("open files"))
+        .count();
     assert_eq!(told, 1, "{said:?}");
 }

@@ -1,11 +1,12 @@
-//! One meaning, whatever the door: the same request reaches the upstream as the same JSON, and the same answer comes
-//! back as the same messages, through REST, gRPC and gRPC-Web.
+//! One meaning, whatever the door: the same request reaches the upstream as the same JSON, and the
+//! same answer comes back as the same messages, through REST, gRPC and gRPC-Web.
 
 use featherwire::{
     json,
     proto::v1::{
-        CreateChatCompletionRequest, CreateChatCompletionResponse, CreateCompletionRequest, CreateCompletionResponse,
-        CreateEmbeddingRequest, CreateEmbeddingResponse, StreamChatCompletionResponse, StreamCompletionResponse,
+        CreateChatCompletionRequest, CreateChatCompletionResponse, CreateCompletionRequest,
+        CreateCompletionResponse, CreateEmbeddingRequest, CreateEmbeddingResponse,
+        StreamChatCompletionResponse, StreamCompletionResponse,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -63,8 +64,15 @@ enum Way {
 
 const WAYS: [Way; 3] = [Way::Rest, Way::Grpc, Way::GrpcWeb];
 
-trait Protobuf: prost::Message + Default + Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned {}
-impl<M: prost::Message + Default + Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned> Protobuf for M {}
+trait Protobuf:
+    prost::Message + Default + Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned
+{
+}
+impl<
+    M: prost::Message + Default + Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned,
+> Protobuf for M
+{
+}
 
 /// A gateway, and a client for each way in.
 struct Doors {
@@ -75,7 +83,11 @@ struct Doors {
 
 impl Doors {
     async fn of(gateway: Gateway) -> Self {
-        Self { http: http(), channel: gateway.channel().await, gateway }
+        Self {
+            http: http(),
+            channel: gateway.channel().await,
+            gateway,
+        }
     }
 }
 
@@ -87,12 +99,23 @@ async fn ask<Q: Protobuf + 'static, A: Protobuf + 'static>(
     is_stream: bool,
     text: &str,
 ) -> Vec<A> {
-    let rpc = if is_stream { method.stream.unwrap() } else { method.unary };
+    let rpc = if is_stream {
+        method.stream.unwrap()
+    } else {
+        method.unary
+    };
     let request: Q = json::decode_request(text.as_bytes()).unwrap();
     match way {
         Way::Rest => {
-            let text = if is_stream { text.replacen('{', "{\"stream\": true,", 1) } else { text.to_owned() };
-            let post = doors.http.post(doors.gateway.url(method.path)).header("content-type", "application/json");
+            let text = if is_stream {
+                text.replacen('{', "{\"stream\": true,", 1)
+            } else {
+                text.to_owned()
+            };
+            let post = doors
+                .http
+                .post(doors.gateway.url(method.path))
+                .header("content-type", "application/json");
             let response = post.body(text).send().await.unwrap();
             let status = response.status();
             let body = response.text().await.unwrap();
@@ -117,8 +140,11 @@ async fn ask<Q: Protobuf + 'static, A: Protobuf + 'static>(
             client.ready().await.unwrap();
             let codec = ProstCodec::<Q, A>::default();
             let path = http::uri::PathAndQuery::from_static(rpc);
-            let mut answers =
-                client.server_streaming(tonic::Request::new(request), path, codec).await.unwrap().into_inner();
+            let mut answers = client
+                .server_streaming(tonic::Request::new(request), path, codec)
+                .await
+                .unwrap()
+                .into_inner();
             let mut messages = Vec::new();
             while let Some(message) = answers.message().await.unwrap() {
                 messages.push(message);
@@ -128,8 +154,15 @@ async fn ask<Q: Protobuf + 'static, A: Protobuf + 'static>(
         Way::GrpcWeb => {
             let body = request.encode_to_vec();
             let length = u32::try_from(body.len()).unwrap().to_be_bytes();
-            let post = doors.http.post(doors.gateway.url(rpc)).header("content-type", "application/grpc-web+proto");
-            let response = post.body([&[0], &length[..], &body].concat()).send().await.unwrap();
+            let post = doors
+                .http
+                .post(doors.gateway.url(rpc))
+                .header("content-type", "application/grpc-web+proto");
+            let response = post
+                .body([&[0], &length[..], &body].concat())
+                .send()
+                .await
+                .unwrap();
             let body = response.bytes().await.unwrap();
             let (mut rest, mut messages, mut trailers) = (&body[..], Vec::new(), String::new());
             while let [flag, a, b, c, d, ..] = *rest {
@@ -140,7 +173,13 @@ async fn ask<Q: Protobuf + 'static, A: Protobuf + 'static>(
                     _ => trailers = String::from_utf8(frame.to_vec()).unwrap(),
                 }
             }
-            assert!(trailers.to_lowercase().replace(": ", ":").contains("grpc-status:0"), "{trailers}");
+            assert!(
+                trailers
+                    .to_lowercase()
+                    .replace(": ", ":")
+                    .contains("grpc-status:0"),
+                "{trailers}"
+            );
             messages
         }
     }
@@ -160,53 +199,87 @@ async fn requests_arrive_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
         for way in WAYS {
             ask::<Q, A>(&doors, way, method, is_stream, &text).await;
         }
-        let bodies: Vec<String> =
-            upstream.seen().split_off(before).into_iter().map(|seen| String::from_utf8(seen.body).unwrap()).collect();
+        let bodies: Vec<String> = upstream
+            .seen()
+            .split_off(before)
+            .into_iter()
+            .map(|seen| String::from_utf8(seen.body).unwrap())
+            .collect();
         assert_eq!(bodies.len(), WAYS.len(), "{name}");
         assert_eq!(bodies[0], bodies[1], "{name}: REST and gRPC");
         assert_eq!(bodies[0], bodies[2], "{name}: REST and gRPC-Web");
-        // And it is what the caller said, with the stream as the method says and without what is the gateway's own.
-        let Tree::Object(mut demanded) = law::demanded(method.request, &text, Author::Caller) else { panic!() };
+        // And it is what the caller said, with the stream as the method says and without what is
+        // the gateway's own.
+        let Tree::Object(mut demanded) = law::demanded(method.request, &text, Author::Caller)
+        else {
+            panic!()
+        };
         demanded.remove("provider");
         if method.stream.is_some() {
             demanded.insert("stream".to_owned(), Tree::Verbatim(is_stream.to_string()));
         }
         let demanded = Tree::Object(demanded);
         let got = law::tree(method.request, &bodies[0]);
-        assert!(demanded == got, "{name}: {}\n{}", law::difference(&demanded, &got, "$"), bodies[0]);
+        assert!(
+            demanded == got,
+            "{name}: {}\n{}",
+            law::difference(&demanded, &got, "$"),
+            bodies[0]
+        );
     }
 }
 
 /// Lets the upstream give every answer shape, and compares what comes out, each way.
-async fn answers_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(method: &Method, answer: &str) {
+async fn answers_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
+    method: &Method,
+    answer: &str,
+) {
     for Shape { name, text, .. } in some(shapes_of(answer)) {
         let upstream = Scripted::always(whole(&text)).await;
         let doors = Doors::of(Gateway::to(upstream.address).await).await;
         for way in WAYS {
             // Protobuf can't hold half a character.
             let is_json = matches!(way, Way::Rest);
-            let text = if is_json { text.clone() } else { text.replace(r"half \ud83e", r"half \ufffd") };
+            let text = if is_json {
+                text.clone()
+            } else {
+                text.replace(r"half \ud83e", r"half \ufffd")
+            };
             let came: Vec<A> = ask::<Q, A>(&doors, way, method, false, method.question).await;
-            let [came] = &came[..] else { panic!("{name} {way:?}: {came:?}") };
+            let [came] = &came[..] else {
+                panic!("{name} {way:?}: {came:?}")
+            };
             assert_eq!(*came, named(meaning(&text), came), "{name} {way:?}");
         }
     }
 }
 
 /// The same for chunks, all in one stream.
-async fn chunks_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(method: &Method, chunk: &str) {
+async fn chunks_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
+    method: &Method,
+    chunk: &str,
+) {
     let shapes = some(shapes_of(chunk));
     let upstream = Scripted::always(streamed(shapes.iter().map(|shape| shape.text.as_str()))).await;
     let doors = Doors::of(Gateway::to(upstream.address).await).await;
     for way in WAYS {
         let came: Vec<A> = ask::<Q, A>(&doors, way, method, true, method.question).await;
-        assert_eq!(came.len(), shapes.len() + 1, "{way:?}: every chunk, and the one that finishes");
+        assert_eq!(
+            came.len(),
+            shapes.len() + 1,
+            "{way:?}: every chunk, and the one that finishes"
+        );
         for (Shape { name, text, .. }, came) in shapes.iter().zip(came) {
-            // An event of server-sent events is one line: line breaks between JSON's tokens become spaces.
+            // An event of server-sent events is one line: line breaks between JSON's tokens become
+            // spaces.
             let is_one_line = matches!(way, Way::Rest);
             // A role that is no text becomes the one of its place.
             let text = text.replace(r#""role": 1,"#, r#""role": "assistant","#);
-            let meant: A = if is_one_line { meaning(&text.trim_end().replace('\n', " ")) } else { meaning(&text) };
+            let meant: A = if is_one_line {
+                meaning(&text.trim_end().replace('\n', " "))
+            } else {
+                meaning(&text)
+            };
             assert_eq!(came, named(meant, &came), "{name} {way:?}");
         }
     }
@@ -232,15 +305,20 @@ fn named<A: Protobuf>(mut meant: A, came: &A) -> A {
         created: Option<Box<RawValue>>,
         model: Option<Box<RawValue>>,
     }
-    let told = |message: &A| serde_json::from_str(&serde_json::to_string(message).unwrap()).unwrap();
+    let told =
+        |message: &A| serde_json::from_str(&serde_json::to_string(message).unwrap()).unwrap();
     let (said, came): (Names, Names) = (told(&meant), told(came));
     let is_nothing = |value: &RawValue| matches!(value.get(), "\"\"" | "0");
     let mut names = json!({});
-    for (name, said, came) in
-        [("id", said.id, came.id), ("created", said.created, came.created), ("model", said.model, came.model)]
-    {
+    for (name, said, came) in [
+        ("id", said.id, came.id),
+        ("created", said.created, came.created),
+        ("model", said.model, came.model),
+    ] {
         if said.is_some_and(|said| is_nothing(&said)) {
-            let came = came.filter(|came| !is_nothing(came)).unwrap_or_else(|| panic!("no {name}"));
+            let came = came
+                .filter(|came| !is_nothing(came))
+                .unwrap_or_else(|| panic!("no {name}"));
             names[name] = serde_json::from_str(came.get()).unwrap();
         }
     }
@@ -250,52 +328,89 @@ fn named<A: Protobuf>(mut meant: A, came: &A) -> A {
 }
 
 fn whole(text: &str) -> Reply {
-    Reply::Raw("200 OK\r\ncontent-type: application/json".to_owned(), text.as_bytes().to_vec())
+    Reply::Raw(
+        "200 OK\r\ncontent-type: application/json".to_owned(),
+        text.as_bytes().to_vec(),
+    )
 }
 
 /// These chunks, as they stand, and one that finishes every choice.
 fn streamed<'a>(chunks: impl IntoIterator<Item = &'a str>) -> Reply {
-    let choices: Vec<_> = (0..4).map(|index| json!({"index": index, "finish_reason": "stop"})).collect();
+    let choices: Vec<_> = (0..4)
+        .map(|index| json!({"index": index, "finish_reason": "stop"}))
+        .collect();
     let finish = json!({"id": "x", "created": 1, "model": "m", "choices": choices}).to_string();
-    let events = chunks.into_iter().map(|text| text.trim_end().replace('\n', "\ndata: "));
+    let events = chunks
+        .into_iter()
+        .map(|text| text.trim_end().replace('\n', "\ndata: "));
     Reply::Events(events.chain([finish, "[DONE]".to_owned()]).collect())
 }
 
 #[tokio::test]
 async fn a_chat_request_reaches_upstream_alike_through_every_door() {
     let answer = whole(r#"{"id":"x","created":1,"model":"m","choices":[{"index":0}]}"#);
-    requests_arrive_alike::<CreateChatCompletionRequest, CreateChatCompletionResponse>(&CHAT, false, answer).await;
+    requests_arrive_alike::<CreateChatCompletionRequest, CreateChatCompletionResponse>(
+        &CHAT, false, answer,
+    )
+    .await;
     let chunk = streamed([r#"{"id":"x","created":1,"model":"m","choices":[]}"#]);
-    requests_arrive_alike::<CreateChatCompletionRequest, StreamChatCompletionResponse>(&CHAT, true, chunk).await;
+    requests_arrive_alike::<CreateChatCompletionRequest, StreamChatCompletionResponse>(
+        &CHAT, true, chunk,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_text_request_reaches_upstream_alike_through_every_door() {
     let answer = whole(r#"{"id":"x","created":1,"model":"m","choices":[{"index":0}]}"#);
-    requests_arrive_alike::<CreateCompletionRequest, CreateCompletionResponse>(&COMPLETION, false, answer).await;
+    requests_arrive_alike::<CreateCompletionRequest, CreateCompletionResponse>(
+        &COMPLETION,
+        false,
+        answer,
+    )
+    .await;
     let chunk = streamed([r#"{"id":"x","created":1,"model":"m","choices":[]}"#]);
-    requests_arrive_alike::<CreateCompletionRequest, StreamCompletionResponse>(&COMPLETION, true, chunk).await;
+    requests_arrive_alike::<CreateCompletionRequest, StreamCompletionResponse>(
+        &COMPLETION,
+        true,
+        chunk,
+    )
+    .await;
     let vectors = whole(r#"{"model":"m","data":[{"index":0}]}"#);
-    requests_arrive_alike::<CreateEmbeddingRequest, CreateEmbeddingResponse>(&EMBEDDING, false, vectors).await;
+    requests_arrive_alike::<CreateEmbeddingRequest, CreateEmbeddingResponse>(
+        &EMBEDDING, false, vectors,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_whole_answer_means_the_same_through_every_door() {
     type Chat = CreateChatCompletionRequest;
-    answers_come_back_alike::<Chat, CreateChatCompletionResponse>(&CHAT, "CreateChatCompletionResponse").await;
+    answers_come_back_alike::<Chat, CreateChatCompletionResponse>(
+        &CHAT,
+        "CreateChatCompletionResponse",
+    )
+    .await;
     answers_come_back_alike::<CreateCompletionRequest, CreateCompletionResponse>(
         &COMPLETION,
         "CreateCompletionResponse",
     )
     .await;
-    answers_come_back_alike::<CreateEmbeddingRequest, CreateEmbeddingResponse>(&EMBEDDING, "CreateEmbeddingResponse")
-        .await;
+    answers_come_back_alike::<CreateEmbeddingRequest, CreateEmbeddingResponse>(
+        &EMBEDDING,
+        "CreateEmbeddingResponse",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_streamed_answer_means_the_same_through_every_door() {
     type Chat = CreateChatCompletionRequest;
-    chunks_come_back_alike::<Chat, StreamChatCompletionResponse>(&CHAT, "StreamChatCompletionResponse").await;
+    chunks_come_back_alike::<Chat, StreamChatCompletionResponse>(
+        &CHAT,
+        "StreamChatCompletionResponse",
+    )
+    .await;
     chunks_come_back_alike::<CreateCompletionRequest, StreamCompletionResponse>(
         &COMPLETION,
         "StreamCompletionResponse",

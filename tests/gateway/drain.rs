@@ -20,8 +20,8 @@ use tokio::{
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted, door::grpc_failure, gateway::http, prompt,
-    scripted::chunk,
+    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted, door::grpc_failure, gateway::http,
+    prompt, scripted::chunk,
 };
 
 const NOT_SERVING: i32 = 2;
@@ -37,15 +37,33 @@ async fn those_who_watch_do_not_hold_up_the_drain() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut health = HealthClient::new(gateway.channel().await);
-    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let mut watch = health
+        .watch(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
     let mut units = AccountServiceClient::new(gateway.channel().await);
-    let mut units = units.watch_concurrency(WatchConcurrencyRequest {}).await.unwrap().into_inner();
+    let mut units = units
+        .watch_concurrency(WatchConcurrencyRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     let silent = TcpStream::connect(gateway.address).await.unwrap();
     let stopping = tokio::spawn(gateway.stop());
-    assert_eq!(watch.message().await.unwrap().unwrap().status, NOT_SERVING, "told before it ends");
-    assert_eq!(grpc_failure(&watch.message().await.unwrap_err()).code, "draining");
-    assert_eq!(grpc_failure(&units.message().await.unwrap_err()).code, "draining");
+    assert_eq!(
+        watch.message().await.unwrap().unwrap().status,
+        NOT_SERVING,
+        "told before it ends"
+    );
+    assert_eq!(
+        grpc_failure(&watch.message().await.unwrap_err()).code,
+        "draining"
+    );
+    assert_eq!(
+        grpc_failure(&units.message().await.unwrap_err()).code,
+        "draining"
+    );
     assert_eq!(stopping.await.unwrap(), Outcome::Drained);
     drop(silent);
 }
@@ -53,38 +71,57 @@ async fn those_who_watch_do_not_hold_up_the_drain() {
 #[tokio::test]
 async fn a_health_watch_that_begins_during_the_drain_is_told_and_ends() {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("half")])).await;
-    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = 10 * PATIENCE).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.drain_timeout = 10 * PATIENCE
+    })
+    .await;
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     let mut running = post.body(request.to_string()).send().await.unwrap();
     assert!(running.chunk().await.unwrap().is_some());
     gateway.shut_down();
     until_draining(&gateway).await;
     let mut health = HealthClient::new(gateway.channel().await);
     for service in ["", "featherwire.v1.ChatService"] {
-        let request = HealthCheckRequest { service: service.to_owned() };
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
         let mut watch = health.watch(request).await.unwrap().into_inner();
         assert_eq!(watch.message().await.unwrap().unwrap().status, NOT_SERVING);
-        assert_eq!(grpc_failure(&watch.message().await.unwrap_err()).code, "draining");
+        assert_eq!(
+            grpc_failure(&watch.message().await.unwrap_err()).code,
+            "draining"
+        );
     }
     drop(running);
     let stopped = tokio::time::timeout(PATIENCE, gateway.stop()).await;
-    assert_eq!(stopped.expect("long before the drain timeout"), Outcome::Drained);
+    assert_eq!(
+        stopped.expect("long before the drain timeout"),
+        Outcome::Drained
+    );
 }
 
 #[tokio::test]
 async fn a_watch_whose_request_arrives_only_during_the_drain_ends_at_once() {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("half")])).await;
-    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = 10 * PATIENCE).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.drain_timeout = 10 * PATIENCE
+    })
+    .await;
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     let mut running = post.body(request.to_string()).send().await.unwrap();
     assert!(running.chunk().await.unwrap().is_some());
     let mut late = TcpStream::connect(gateway.address).await.unwrap();
-    let head = "POST /featherwire.v1.AccountService/WatchConcurrency HTTP/1.1\r\nhost: localhost\r\n\
-                content-type: application/grpc-web+proto\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    let head = "POST /featherwire.v1.AccountService/WatchConcurrency HTTP/1.1\r\nhost: \
+                localhost\r\ncontent-type: application/grpc-web+proto\r\nexpect: \
+                100-continue\r\ncontent-length: 5\r\n\r\n";
     late.write_all(head.as_bytes()).await.unwrap();
     let mut go_on = [0; 25];
     late.read_exact(&mut go_on).await.unwrap();
@@ -96,22 +133,38 @@ async fn a_watch_whose_request_arrives_only_during_the_drain_ends_at_once() {
     let read = tokio::time::timeout(PATIENCE, late.read_to_end(&mut answer)).await;
     read.expect("the call and its connection end").unwrap();
     let answer = String::from_utf8_lossy(&answer);
-    assert!(answer.contains("grpc-status:14") && answer.contains("going%20down"), "{answer}");
+    assert!(
+        answer.contains("grpc-status:14") && answer.contains("going%20down"),
+        "{answer}"
+    );
     assert_eq!(upstream.seen().len(), 1, "nobody is asked for a feed");
     drop(running);
     let stopped = tokio::time::timeout(PATIENCE, gateway.stop()).await;
-    assert_eq!(stopped.expect("long before the drain timeout"), Outcome::Drained);
+    assert_eq!(
+        stopped.expect("long before the drain timeout"),
+        Outcome::Drained
+    );
 }
 
 #[tokio::test]
 async fn a_watch_ends_with_all_calls() {
     let upstream = Scripted::always(Reply::Silence).await;
     let address = format!("http://{}/v1", upstream.address);
-    let flags = ["test", "--featherless-base-url", &address, "--featherless-api-key", "secret"];
+    let flags = [
+        "test",
+        "--featherless-base-url",
+        &address,
+        "--featherless-api-key",
+        "secret",
+    ];
     let feed = Feed::new(Client::new(&Options::parse_from(flags).upstream).unwrap());
     let running = Running::default();
     let mut extensions = http::Extensions::new();
-    extensions.insert(Arrival { at: tokio::time::Instant::now(), running: running.clone(), keeper: None });
+    extensions.insert(Arrival {
+        at: tokio::time::Instant::now(),
+        running: running.clone(),
+        keeper: None,
+    });
     let mut watch = feed.watch(Call::new(&http::HeaderMap::new(), &extensions).unwrap());
     let (end, calls) = tokio::join!(watch.next(), async {
         upstream.asked().await;
@@ -125,23 +178,54 @@ async fn a_watch_ends_with_all_calls() {
 #[tokio::test]
 async fn while_a_running_answer_ends_probes_and_new_calls_are_told_that_it_drains() {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("half")])).await;
-    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = Duration::from_secs(60)).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.drain_timeout = Duration::from_secs(60)
+    })
+    .await;
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     let mut running = post.body(request.to_string()).send().await.unwrap();
     assert!(running.chunk().await.unwrap().is_some());
     gateway.shut_down();
-    let status = async |path| http().get(gateway.url(path)).send().await.unwrap().status().as_u16();
+    let status = async |path| {
+        http()
+            .get(gateway.url(path))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    };
     until_draining(&gateway).await;
-    assert_eq!((status("/readyz").await, status("/healthz").await), (503, 200));
+    assert_eq!(
+        (status("/readyz").await, status("/healthz").await),
+        (503, 200)
+    );
     let mut health = HealthClient::new(gateway.channel().await);
-    assert_eq!(health.check(HealthCheckRequest::default()).await.unwrap().into_inner().status, NOT_SERVING);
+    assert_eq!(
+        health
+            .check(HealthCheckRequest::default())
+            .await
+            .unwrap()
+            .into_inner()
+            .status,
+        NOT_SERVING
+    );
     for door in Door::ALL {
-        let failure = gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Unavailable, "draining");
+        let failure = gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Unavailable, "draining");
         assert!(failure.retry_after_seconds.is_some(), "{door:?}");
     }
-    assert_eq!(upstream.seen().len(), 1, "only the one that runs was asked for");
+    assert_eq!(
+        upstream.seen().len(),
+        1,
+        "only the one that runs was asked for"
+    );
     drop(running);
     let address = gateway.address;
     assert_eq!(gateway.stop().await, Outcome::Drained);
@@ -155,26 +239,53 @@ async fn tools_that_keep_reflection_open_do_not_hold_up_the_drain() {
         server_reflection_request::MessageRequest,
     };
     let upstream = Scripted::always(Reply::Silence).await;
-    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = 10 * PATIENCE).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.drain_timeout = 10 * PATIENCE
+    })
+    .await;
     let (send, requests) = tokio::sync::mpsc::channel(1);
     let mut client = ServerReflectionClient::new(gateway.channel().await);
     let list = MessageRequest::ListServices(String::new());
-    send.send(ServerReflectionRequest { message_request: Some(list), ..Default::default() }).await.unwrap();
+    send.send(ServerReflectionRequest {
+        message_request: Some(list),
+        ..Default::default()
+    })
+    .await
+    .unwrap();
     let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
-    let mut answers = client.server_reflection_info(requests).await.unwrap().into_inner();
-    assert!(answers.message().await.unwrap().is_some(), "it answers, and stays open");
+    let mut answers = client
+        .server_reflection_info(requests)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(
+        answers.message().await.unwrap().is_some(),
+        "it answers, and stays open"
+    );
     let stopped = tokio::time::timeout(PATIENCE, gateway.stop()).await;
-    assert_eq!(stopped.expect("long before the drain timeout"), Outcome::Drained);
+    assert_eq!(
+        stopped.expect("long before the drain timeout"),
+        Outcome::Drained
+    );
     drop(send);
 }
 
 async fn until_draining(gateway: &Gateway) {
     let wait = async {
-        while http().get(gateway.url("/readyz")).send().await.unwrap().status() != 503 {
+        while http()
+            .get(gateway.url("/readyz"))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            != 503
+        {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.expect("it drains");
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .expect("it drains");
 }
 
 #[tokio::test]
@@ -184,8 +295,13 @@ async fn draining_lets_a_running_answer_end() {
     let url = gateway.url("/v1/chat/completions");
     let mut request = prompt("emulator/slow", "Say hello in 5 words");
     request["stream"] = json!(true);
-    let mut running =
-        http().post(&url).header("content-type", "application/json").body(request.to_string()).send().await.unwrap();
+    let mut running = http()
+        .post(&url)
+        .header("content-type", "application/json")
+        .body(request.to_string())
+        .send()
+        .await
+        .unwrap();
     assert!(running.chunk().await.unwrap().is_some());
     let stopping = tokio::spawn(gateway.stop());
     let mut rest = String::new();
@@ -199,15 +315,26 @@ async fn draining_lets_a_running_answer_end() {
 #[tokio::test]
 async fn what_still_runs_after_the_drain_timeout_is_told_so_through_every_door() {
     for door in Door::ALL {
-        let reply = if door.is_stream() { Reply::EventsThenSilence(vec![chunk("half")]) } else { Reply::Silence };
+        let reply = if door.is_stream() {
+            Reply::EventsThenSilence(vec![chunk("half")])
+        } else {
+            Reply::Silence
+        };
         let upstream = Scripted::always(reply).await;
-        let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = Duration::from_secs(1)).await;
+        let gateway = Gateway::with(upstream.address, |config| {
+            config.drain_timeout = Duration::from_secs(1)
+        })
+        .await;
         let prompt = prompt(MODEL, "hi");
         let (answer, ()) = tokio::join!(gateway.ask(door, &prompt), async {
             upstream.asked().await;
             gateway.shut_down();
         });
-        assert_eq!(answer.content, if door.is_stream() { "half" } else { "" }, "{door:?}");
+        assert_eq!(
+            answer.content,
+            if door.is_stream() { "half" } else { "" },
+            "{door:?}"
+        );
         answer.failed(Kind::Unavailable, "draining");
         upstream.closed().await;
         assert_eq!(gateway.stop().await, Outcome::Cut(1), "{door:?}");
@@ -217,11 +344,19 @@ async fn what_still_runs_after_the_drain_timeout_is_told_so_through_every_door()
 #[tokio::test]
 async fn a_caller_who_does_not_take_its_last_words_does_not_hold_up_the_end() {
     let large = "x".repeat(1_000_000);
-    let upstream = Scripted::always(Reply::EventsThenSilence((0..50).map(|_| chunk(&large)).collect())).await;
-    let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = Duration::from_millis(100)).await;
+    let upstream = Scripted::always(Reply::EventsThenSilence(
+        (0..50).map(|_| chunk(&large)).collect(),
+    ))
+    .await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.drain_timeout = Duration::from_millis(100)
+    })
+    .await;
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     let held = post.body(request.to_string()).send().await.unwrap();
     assert_eq!(gateway.stop().await, Outcome::Cut(1));
     upstream.closed().await;

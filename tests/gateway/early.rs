@@ -1,4 +1,5 @@
-//! Refusals that come before the request's body has arrived: the client gets to read them, whatever it is still sending.
+//! Refusals that come before the request's body has arrived: the client gets to read them, whatever
+//! it is still sending.
 
 use std::{
     io::{Read, Write},
@@ -26,11 +27,15 @@ const CHAT: &str = "/v1/chat/completions";
 const GRPC: &str = "/featherwire.v1.ChatService/CreateChatCompletion";
 
 fn head(path: &str, headers: &[&str]) -> String {
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let headers: String = headers
+        .iter()
+        .map(|header| format!("{header}\r\n"))
+        .collect();
     format!("POST {path} HTTP/1.1\r\n{headers}\r\n")
 }
 
-/// Writes all of a request before it reads anything, as many blocking clients do, and gives the whole answer.
+/// Writes all of a request before it reads anything, as many blocking clients do, and gives the
+/// whole answer.
 fn write_then_read(gateway: SocketAddr, head: &str, body: &[u8]) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(gateway)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -43,15 +48,28 @@ fn write_then_read(gateway: SocketAddr, head: &str, body: &[u8]) -> std::io::Res
     Ok(answer)
 }
 
-/// Asks again and again on connections of their own, and holds every answer to this status and code.
-async fn is_refused(gateway: &Gateway, what: &str, head: String, body: Vec<u8>, status: &str, code: &str) {
+/// Asks again and again on connections of their own, and holds every answer to this status and
+/// code.
+async fn is_refused(
+    gateway: &Gateway,
+    what: &str,
+    head: String,
+    body: Vec<u8>,
+    status: &str,
+    code: &str,
+) {
     let address = gateway.address;
     let asking = tokio::task::spawn_blocking(move || {
-        (0..TIMES).map(|_| write_then_read(address, &head, &body)).collect::<Vec<_>>()
+        (0..TIMES)
+            .map(|_| write_then_read(address, &head, &body))
+            .collect::<Vec<_>>()
     });
     for (time, answer) in asking.await.unwrap().into_iter().enumerate() {
         let answer = answer.unwrap_or_else(|error| panic!("{what}, time {time}: {error}"));
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{what}, time {time}: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{what}, time {time}: {answer}"
+        );
         assert!(answer.contains(code), "{what}, time {time}: {answer}");
     }
 }
@@ -67,30 +85,122 @@ fn length() -> String {
 #[tokio::test]
 async fn a_client_that_writes_its_whole_body_first_reads_every_refusal() {
     let upstream = Scripted::always(Reply::Silence).await;
-    let open = Gateway::with(upstream.address, |config| config.max_request_bytes = ByteSize::kib(64)).await;
-    let locked = Gateway::with(upstream.address, |config| config.api_keys = vec!["gw_live_1".into()]).await;
+    let open = Gateway::with(upstream.address, |config| {
+        config.max_request_bytes = ByteSize::kib(64)
+    })
+    .await;
+    let locked = Gateway::with(upstream.address, |config| {
+        config.api_keys = vec!["gw_live_1".into()]
+    })
+    .await;
     let length = length();
     let timeout = "x-request-timeout-ms: soon";
     let cases: Vec<(&Gateway, &str, Vec<&str>, &str, &str)> = vec![
-        (&locked, CHAT, vec![HOST, JSON, &length], "401", "invalid_api_key"),
-        (&locked, GRPC, vec![HOST, WEB, &length], "200", "grpc-status: 16"),
-        (&open, "/v1/nonsense", vec![HOST, JSON, &length], "404", "unknown_path"),
-        (&open, "/v1/responses", vec![HOST, JSON, &length], "404", "unknown_path"),
-        (&open, "/v1/models", vec![HOST, JSON, &length], "405", "method_not_allowed"),
-        (&open, "/docs", vec![HOST, JSON, &length], "405", "method_not_allowed"),
-        (&open, CHAT, vec![HOST, "content-type: text/plain", &length], "415", "unsupported_media_type"),
-        (&open, GRPC, vec![HOST, JSON, &length], "415", "unsupported_media_type"),
-        (&open, CHAT, vec![HOST, JSON, &length], "413", "request_too_large"),
-        (&open, GRPC, vec![HOST, WEB, &length], "200", "grpc-status: 8"),
-        (&open, CHAT, vec![HOST, JSON, timeout, &length], "400", "invalid_value"),
-        (&open, CHAT, vec!["host: evil.example", JSON, &length], "403", "unknown_host"),
-        (&open, CHAT, vec![HOST, HOST, JSON, &length], "400", "invalid_host"),
+        (
+            &locked,
+            CHAT,
+            vec![HOST, JSON, &length],
+            "401",
+            "invalid_api_key",
+        ),
+        (
+            &locked,
+            GRPC,
+            vec![HOST, WEB, &length],
+            "200",
+            "grpc-status: 16",
+        ),
+        (
+            &open,
+            "/v1/nonsense",
+            vec![HOST, JSON, &length],
+            "404",
+            "unknown_path",
+        ),
+        (
+            &open,
+            "/v1/responses",
+            vec![HOST, JSON, &length],
+            "404",
+            "unknown_path",
+        ),
+        (
+            &open,
+            "/v1/models",
+            vec![HOST, JSON, &length],
+            "405",
+            "method_not_allowed",
+        ),
+        (
+            &open,
+            "/docs",
+            vec![HOST, JSON, &length],
+            "405",
+            "method_not_allowed",
+        ),
+        (
+            &open,
+            CHAT,
+            vec![HOST, "content-type: text/plain", &length],
+            "415",
+            "unsupported_media_type",
+        ),
+        (
+            &open,
+            GRPC,
+            vec![HOST, JSON, &length],
+            "415",
+            "unsupported_media_type",
+        ),
+        (
+            &open,
+            CHAT,
+            vec![HOST, JSON, &length],
+            "413",
+            "request_too_large",
+        ),
+        (
+            &open,
+            GRPC,
+            vec![HOST, WEB, &length],
+            "200",
+            "grpc-status: 8",
+        ),
+        (
+            &open,
+            CHAT,
+            vec![HOST, JSON, timeout, &length],
+            "400",
+            "invalid_value",
+        ),
+        (
+            &open,
+            CHAT,
+            vec!["host: evil.example", JSON, &length],
+            "403",
+            "unknown_host",
+        ),
+        (
+            &open,
+            CHAT,
+            vec![HOST, HOST, JSON, &length],
+            "400",
+            "invalid_host",
+        ),
         (&open, CHAT, vec![JSON, &length], "400", "invalid_host"),
     ];
     // Its first message announces more than the limit.
     let body = [&b"\0\xff\xff\xff\xff"[..], &vec![b'x'; BODY_BYTES - 5]].concat();
     for (gateway, path, headers, status, code) in cases {
-        is_refused(gateway, &format!("{path} {headers:?}"), head(path, &headers), body.clone(), status, code).await;
+        is_refused(
+            gateway,
+            &format!("{path} {headers:?}"),
+            head(path, &headers),
+            body.clone(),
+            status,
+            code,
+        )
+        .await;
     }
     assert!(upstream.seen().is_empty());
 }
@@ -98,12 +208,24 @@ async fn a_client_that_writes_its_whole_body_first_reads_every_refusal() {
 #[tokio::test]
 async fn so_it_does_when_it_does_not_say_how_long_its_body_is() {
     let upstream = Scripted::always(Reply::Silence).await;
-    let gateway = Gateway::with(upstream.address, |config| config.max_request_bytes = ByteSize::kib(64)).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.max_request_bytes = ByteSize::kib(64)
+    })
+    .await;
     let piece = [b"10000\r\n", &[b'x'; 0x10000][..], b"\r\n"].concat();
-    let body = [piece.repeat(BODY_BYTES / piece.len()), b"0\r\n\r\n".to_vec()].concat();
+    let body = [
+        piece.repeat(BODY_BYTES / piece.len()),
+        b"0\r\n\r\n".to_vec(),
+    ]
+    .concat();
     for (path, media_type, status, code) in [
         (CHAT, JSON, "413", "request_too_large"),
-        (CHAT, "content-type: text/plain", "415", "unsupported_media_type"),
+        (
+            CHAT,
+            "content-type: text/plain",
+            "415",
+            "unsupported_media_type",
+        ),
         ("/v1/nonsense", JSON, "404", "unknown_path"),
     ] {
         let head = head(path, &[HOST, media_type, "transfer-encoding: chunked"]);
@@ -117,9 +239,25 @@ async fn a_head_that_hyper_itself_refuses_is_answered_too() {
     let gateway = Gateway::to(upstream.address).await;
     let large = format!("x-large: {}", "x".repeat(100 * 1024));
     let head = head(CHAT, &[HOST, JSON, &large, &length()]);
-    is_refused(&gateway, "a large head", head, vec![b'x'; BODY_BYTES], "431", "").await;
+    is_refused(
+        &gateway,
+        "a large head",
+        head,
+        vec![b'x'; BODY_BYTES],
+        "431",
+        "",
+    )
+    .await;
     let head = head_with_bad_length();
-    is_refused(&gateway, "a bad length", head, vec![b'x'; BODY_BYTES], "400", "").await;
+    is_refused(
+        &gateway,
+        "a bad length",
+        head,
+        vec![b'x'; BODY_BYTES],
+        "400",
+        "",
+    )
+    .await;
 }
 
 fn head_with_bad_length() -> String {
@@ -132,12 +270,29 @@ async fn so_it_does_while_the_gateway_drains() {
     let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = PATIENCE).await;
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
-    let post = http().post(gateway.url(CHAT)).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url(CHAT))
+        .header("content-type", "application/json");
     let running = post.body(request.to_string()).send().await.unwrap();
     gateway.shut_down();
-    while http().get(gateway.url("/readyz")).send().await.unwrap().status() == 200 {}
+    while http()
+        .get(gateway.url("/readyz"))
+        .send()
+        .await
+        .unwrap()
+        .status()
+        == 200
+    {}
     let head = head(CHAT, &[HOST, JSON, &length()]);
-    is_refused(&gateway, "draining", head, vec![b'x'; BODY_BYTES], "503", "draining").await;
+    is_refused(
+        &gateway,
+        "draining",
+        head,
+        vec![b'x'; BODY_BYTES],
+        "503",
+        "draining",
+    )
+    .await;
     drop(running);
 }
 
@@ -151,18 +306,26 @@ async fn a_connection_is_kept_when_the_refused_body_is_short() {
         let length = format!("content-length: {}", body.len());
         let mut stream = TcpStream::connect(address).unwrap();
         let keep = "connection: keep-alive";
-        for (path, media_type, last) in
-            [("/v1/nonsense", JSON, keep), (CHAT, "content-type: text/plain", keep), (CHAT, JSON, "connection: close")]
-        {
+        for (path, media_type, last) in [
+            ("/v1/nonsense", JSON, keep),
+            (CHAT, "content-type: text/plain", keep),
+            (CHAT, JSON, "connection: close"),
+        ] {
             let head = head(path, &[HOST, media_type, &length, last]);
-            stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+            stream
+                .write_all(format!("{head}{body}").as_bytes())
+                .unwrap();
         }
         let mut answers = String::new();
         stream.read_to_string(&mut answers).unwrap();
         answers
     });
     let answers = answers.await.unwrap();
-    let statuses: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| answer.split_at(3).0).collect();
+    let statuses: Vec<_> = answers
+        .split("HTTP/1.1 ")
+        .skip(1)
+        .map(|answer| answer.split_at(3).0)
+        .collect();
     assert_eq!(statuses, ["404", "415", "200"], "{answers}");
     assert_eq!(answers.matches("connection: close").count(), 1, "{answers}");
 }
@@ -170,8 +333,14 @@ async fn a_connection_is_kept_when_the_refused_body_is_short() {
 #[tokio::test]
 async fn who_asks_whether_to_continue_is_refused_without_a_word_of_it() {
     let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
-    let open = Gateway::with(upstream.address, |config| config.max_request_bytes = ByteSize::kib(64)).await;
-    let locked = Gateway::with(upstream.address, |config| config.api_keys = vec!["gw_live_1".into()]).await;
+    let open = Gateway::with(upstream.address, |config| {
+        config.max_request_bytes = ByteSize::kib(64)
+    })
+    .await;
+    let locked = Gateway::with(upstream.address, |config| {
+        config.api_keys = vec!["gw_live_1".into()]
+    })
+    .await;
     let ask = async |gateway: &Gateway, path: &str, headers: &[&str], body: String| {
         let head = head(path, &[headers, &["expect: 100-continue"]].concat());
         let address = gateway.address;
@@ -191,31 +360,83 @@ async fn who_asks_whether_to_continue_is_refused_without_a_word_of_it() {
     };
     let body = prompt(MODEL, "hi").to_string();
     for (gateway, path, headers, status) in [
-        (&locked, CHAT, vec![HOST, JSON, "content-length: 100"], "401"),
-        (&open, CHAT, vec![HOST, JSON, "content-length: 100000"], "413"),
-        (&open, CHAT, vec![HOST, "content-type: text/plain", "content-length: 100"], "415"),
-        (&open, "/v1/nonsense", vec![HOST, JSON, "content-length: 100"], "404"),
-        (&open, "/v1/models", vec![HOST, JSON, "content-length: 100"], "405"),
+        (
+            &locked,
+            CHAT,
+            vec![HOST, JSON, "content-length: 100"],
+            "401",
+        ),
+        (
+            &open,
+            CHAT,
+            vec![HOST, JSON, "content-length: 100000"],
+            "413",
+        ),
+        (
+            &open,
+            CHAT,
+            vec![HOST, "content-type: text/plain", "content-length: 100"],
+            "415",
+        ),
+        (
+            &open,
+            "/v1/nonsense",
+            vec![HOST, JSON, "content-length: 100"],
+            "404",
+        ),
+        (
+            &open,
+            "/v1/models",
+            vec![HOST, JSON, "content-length: 100"],
+            "405",
+        ),
     ] {
         let answer = ask(gateway, path, &headers, body.clone()).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
-        assert!(answer.contains("connection: close"), "what follows might be the body: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{path}: {answer}"
+        );
+        assert!(
+            answer.contains("connection: close"),
+            "what follows might be the body: {answer}"
+        );
     }
     let length = format!("content-length: {}", body.len());
-    let answer = ask(&open, CHAT, &[HOST, JSON, &length, "connection: close"], body).await;
-    assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"), "{answer}");
+    let answer = ask(
+        &open,
+        CHAT,
+        &[HOST, JSON, &length, "connection: close"],
+        body,
+    )
+    .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
 async fn over_http2_a_large_body_is_refused_as_well() {
     let emulator = Emulator::start().await;
-    let locked = Gateway::with(emulator.address, |config| config.api_keys = vec!["gw_live_1".into()]).await;
-    let small = Gateway::with(emulator.address, |config| config.max_request_bytes = ByteSize::kib(64)).await;
+    let locked = Gateway::with(emulator.address, |config| {
+        config.api_keys = vec!["gw_live_1".into()]
+    })
+    .await;
+    let small = Gateway::with(emulator.address, |config| {
+        config.max_request_bytes = ByteSize::kib(64)
+    })
+    .await;
     let request = prompt(MODEL, &"x".repeat(BODY_BYTES));
     for _ in 0..TIMES / 12 {
         for door in [Door::GrpcUnary, Door::GrpcStream] {
-            locked.ask(door, &request).await.failed(Kind::Unauthenticated, "invalid_api_key");
-            small.ask(door, &request).await.failed(Kind::TooLarge, "request_too_large");
+            locked
+                .ask(door, &request)
+                .await
+                .failed(Kind::Unauthenticated, "invalid_api_key");
+            small
+                .ask(door, &request)
+                .await
+                .failed(Kind::TooLarge, "request_too_large");
         }
     }
 }
@@ -226,17 +447,36 @@ async fn and_so_is_one_of_rest_over_http2() {
     use hyper_util::rt::{TokioExecutor, TokioIo};
 
     let upstream = Scripted::always(Reply::Silence).await;
-    let locked = Gateway::with(upstream.address, |config| config.api_keys = vec!["gw_live_1".into()]).await;
+    let locked = Gateway::with(upstream.address, |config| {
+        config.api_keys = vec!["gw_live_1".into()]
+    })
+    .await;
     let body = bytes::Bytes::from(vec![b'x'; BODY_BYTES]);
-    let stream = tokio::net::TcpStream::connect(locked.address).await.unwrap();
+    let stream = tokio::net::TcpStream::connect(locked.address)
+        .await
+        .unwrap();
     let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
     let connection = tokio::spawn(connection);
     for (path, status) in [(CHAT, 401), ("/v1/nonsense", 404), ("/docs", 405)].repeat(TIMES / 3) {
-        let post = http::Request::post(format!("http://localhost{path}")).header("content-type", "application/json");
-        let answer = sender.send_request(post.body(Full::new(body.clone())).unwrap()).await.unwrap();
+        let post = http::Request::post(format!("http://localhost{path}"))
+            .header("content-type", "application/json");
+        let answer = sender
+            .send_request(post.body(Full::new(body.clone())).unwrap())
+            .await
+            .unwrap();
         assert_eq!(answer.status(), status, "{path}");
-        assert!(!answer.into_body().collect().await.unwrap().to_bytes().is_empty());
+        assert!(
+            !answer
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes()
+                .is_empty()
+        );
     }
     assert!(!connection.is_finished(), "one connection serves them all");
 }

@@ -1,7 +1,13 @@
-//! The emulator, as a client sees it: real sockets, real answers, and what is left when they are over.
+//! The emulator, as a client sees it: real sockets, real answers, and what is left when they are
+//! over.
 
 // A test fails by panicking.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 mod answers;
 mod catalogue;

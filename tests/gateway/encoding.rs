@@ -6,8 +6,8 @@ use bytesize::ByteSize;
 use featherwire::{
     emulator::EmulatorConfig,
     proto::v1::{
-        CreateChatCompletionResponse, ListModelsRequest, ListModelsResponse, StreamChatCompletionResponse,
-        chat_service_client::ChatServiceClient,
+        CreateChatCompletionResponse, ListModelsRequest, ListModelsResponse,
+        StreamChatCompletionResponse, chat_service_client::ChatServiceClient,
     },
 };
 use prost::Message;
@@ -51,38 +51,77 @@ async fn a_compressed_message_is_the_message_that_was_compressed() {
         ];
         for (coding, body) in &cases {
             upstream.replies(Reply::Json(200, whole("a")));
-            let answer = call(&gateway, form, UNARY, &[("grpc-encoding", coding)], body).await.ok();
+            let answer = call(&gateway, form, UNARY, &[("grpc-encoding", coding)], body)
+                .await
+                .ok();
             CreateChatCompletionResponse::decode(&answer.messages[0].1[..]).unwrap();
             upstream.replies(Reply::Events(vec![chunk("a"), finish()]));
-            let answer = call(&gateway, form, STREAM, &[("grpc-encoding", coding)], body).await.ok();
+            let answer = call(&gateway, form, STREAM, &[("grpc-encoding", coding)], body)
+                .await
+                .ok();
             assert_eq!(answer.messages.len(), 2);
             StreamChatCompletionResponse::decode(&answer.messages[0].1[..]).unwrap();
         }
         let seen = &upstream.seen()[before..];
         assert_eq!(seen.len(), 2 * cases.len());
-        assert!(seen.iter().all(|seen| seen.json()["messages"] == request["messages"]), "the prompt arrived otherwise");
+        assert!(
+            seen.iter()
+                .all(|seen| seen.json()["messages"] == request["messages"]),
+            "the prompt arrived otherwise"
+        );
         for (path, body) in [(HEALTH, &b""[..]), (REFLECTION, b"\x3a\x00")] {
             let compressed = [frame(1, &gzip(body)), frame(1, body), frame(0, body)];
-            let bodies = if body.is_empty() { &compressed[..] } else { &compressed[..1] };
+            let bodies = if body.is_empty() {
+                &compressed[..]
+            } else {
+                &compressed[..1]
+            };
             for body in bodies {
-                let answer = call(&gateway, form, path, &[("grpc-encoding", "gzip")], body).await.ok();
+                let answer = call(&gateway, form, path, &[("grpc-encoding", "gzip")], body)
+                    .await
+                    .ok();
                 assert_eq!(answer.messages.len(), 1, "{path}");
             }
         }
-        let both = [frame(1, &gzip(b"\x3a\x00")), frame(0, b"\x3a\x00"), frame(1, &gzip(b"\x3a\x00"))].concat();
-        let answer = call(&gateway, form, REFLECTION, &[("grpc-encoding", "gzip")], &both).await.ok();
-        assert_eq!(answer.messages.len(), 3, "messages of a stream may be compressed or not, each for itself");
+        let both = [
+            frame(1, &gzip(b"\x3a\x00")),
+            frame(0, b"\x3a\x00"),
+            frame(1, &gzip(b"\x3a\x00")),
+        ]
+        .concat();
+        let answer = call(
+            &gateway,
+            form,
+            REFLECTION,
+            &[("grpc-encoding", "gzip")],
+            &both,
+        )
+        .await
+        .ok();
+        assert_eq!(
+            answer.messages.len(),
+            3,
+            "messages of a stream may be compressed or not, each for itself"
+        );
     }
 }
 
 #[tokio::test]
 async fn what_is_too_large_when_decompressed_or_can_not_be_is_refused_in_words() {
     let upstream = Scripted::always(Reply::Silence).await;
-    let gateway = Gateway::with(upstream.address, |config| config.max_request_bytes = ByteSize::kib(64)).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.max_request_bytes = ByteSize::kib(64)
+    })
+    .await;
     let plain = message(&prompt(MODEL, "hi")).encode_to_vec();
     let large = message(&prompt(MODEL, &"x".repeat(64 * 1024))).encode_to_vec();
     let zeros = vec![0; 1024 * 1024];
-    let bombs = [("gzip", gzip(&zeros)), ("deflate", zlib(&zeros)), ("zstd", zstd(&zeros)), ("gzip", gzip(&large))];
+    let bombs = [
+        ("gzip", gzip(&zeros)),
+        ("deflate", zlib(&zeros)),
+        ("zstd", zstd(&zeros)),
+        ("gzip", gzip(&large)),
+    ];
     let cut = |mut data: Vec<u8>| {
         data.truncate(data.len() - 5);
         data
@@ -90,14 +129,24 @@ async fn what_is_too_large_when_decompressed_or_can_not_be_is_refused_in_words()
     for form in Form::ALL {
         for path in [UNARY, STREAM, MODELS, HEALTH, REFLECTION] {
             for (coding, body) in &bombs {
-                let answer = call(&gateway, form, path, &[("grpc-encoding", coding)], &frame(1, body)).await;
+                let answer = call(
+                    &gateway,
+                    form,
+                    path,
+                    &[("grpc-encoding", coding)],
+                    &frame(1, body),
+                )
+                .await;
                 let message = answer.failed(Code::ResourceExhausted, "request_too_large");
                 let words = if [HEALTH, REFLECTION].contains(&path) {
                     ["4096", "short name"]
                 } else {
                     ["65536", "--max-request-bytes"]
                 };
-                assert!(words.iter().all(|words| message.contains(words)), "{message}");
+                assert!(
+                    words.iter().all(|words| message.contains(words)),
+                    "{message}"
+                );
             }
             for (coding, body) in [
                 ("gzip", plain.clone()),
@@ -106,7 +155,14 @@ async fn what_is_too_large_when_decompressed_or_can_not_be_is_refused_in_words()
                 ("zstd", plain.clone()),
                 ("zstd", cut(zstd(&plain))),
             ] {
-                let answer = call(&gateway, form, path, &[("grpc-encoding", coding)], &frame(1, &body)).await;
+                let answer = call(
+                    &gateway,
+                    form,
+                    path,
+                    &[("grpc-encoding", coding)],
+                    &frame(1, &body),
+                )
+                .await;
                 let message = answer.failed(Code::InvalidArgument, "invalid_grpc_encoding");
                 assert!(message.contains(coding), "{message}");
             }
@@ -126,7 +182,10 @@ async fn an_unknown_encoding_is_told_which_there_are() {
                 let answer = call(&gateway, form, path, &[("grpc-encoding", coding)], &body).await;
                 assert_eq!(answer.head["grpc-accept-encoding"], UNDERSTOOD);
                 let message = answer.failed(Code::Unimplemented, "unsupported_grpc_encoding");
-                assert!(message.contains("gzip, deflate, zstd") && message.len() < 256, "{message}");
+                assert!(
+                    message.contains("gzip, deflate, zstd") && message.len() < 256,
+                    "{message}"
+                );
             }
         }
     }
@@ -135,12 +194,34 @@ async fn an_unknown_encoding_is_told_which_there_are() {
 
 #[tokio::test]
 async fn large_pages_of_the_catalogue_are_compressed_for_those_who_take_it_and_nothing_else_is() {
-    let emulator = Emulator::with(EmulatorConfig { models: 500, tokens_per_second: 0.0, ..Default::default() }).await;
+    let emulator = Emulator::with(EmulatorConfig {
+        models: 500,
+        tokens_per_second: 0.0,
+        ..Default::default()
+    })
+    .await;
     let gateway = Gateway::to(emulator.address).await;
-    let page = |size: i32| frame(0, &ListModelsRequest { page_size: size, ..Default::default() }.encode_to_vec());
+    let page = |size: i32| {
+        frame(
+            0,
+            &ListModelsRequest {
+                page_size: size,
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        )
+    };
     for form in Form::ALL {
         let models = async |size: i32, accept: &str| {
-            let answer = call(&gateway, form, MODELS, &[("grpc-accept-encoding", accept)], &page(size)).await.ok();
+            let answer = call(
+                &gateway,
+                form,
+                MODELS,
+                &[("grpc-accept-encoding", accept)],
+                &page(size),
+            )
+            .await
+            .ok();
             assert_eq!(answer.head["grpc-accept-encoding"], UNDERSTOOD);
             assert_eq!(answer.messages.len(), 1);
             answer
@@ -156,26 +237,66 @@ async fn large_pages_of_the_catalogue_are_compressed_for_those_who_take_it_and_n
             );
             assert!(packed.messages[0].1.len() < plain.messages[0].1.len() / 2);
             let mut message = Vec::new();
-            flate2::read::GzDecoder::new(&packed.messages[0].1[..]).read_to_end(&mut message).unwrap();
-            let (packed, plain) = (ListModelsResponse::decode(&message[..]), &plain.messages[0].1[..]);
-            assert_eq!(packed.unwrap().models, ListModelsResponse::decode(plain).unwrap().models);
+            flate2::read::GzDecoder::new(&packed.messages[0].1[..])
+                .read_to_end(&mut message)
+                .unwrap();
+            let (packed, plain) = (
+                ListModelsResponse::decode(&message[..]),
+                &plain.messages[0].1[..],
+            );
+            assert_eq!(
+                packed.unwrap().models,
+                ListModelsResponse::decode(plain).unwrap().models
+            );
         }
         for accept in ["", "identity", "br", "gzipped"] {
-            assert!(!models(400, accept).await.head.contains_key("grpc-encoding"), "{accept}");
+            assert!(
+                !models(400, accept).await.head.contains_key("grpc-encoding"),
+                "{accept}"
+            );
         }
         let small = models(1, "gzip").await;
-        assert!(!small.head.contains_key("grpc-encoding") && small.messages[0].0 == 0, "small ones are not worth it");
-        let bad = frame(0, &ListModelsRequest { page_size: -1, ..Default::default() }.encode_to_vec());
-        let answer = call(&gateway, form, MODELS, &[("grpc-accept-encoding", "gzip")], &bad).await;
+        assert!(
+            !small.head.contains_key("grpc-encoding") && small.messages[0].0 == 0,
+            "small ones are not worth it"
+        );
+        let bad = frame(
+            0,
+            &ListModelsRequest {
+                page_size: -1,
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        );
+        let answer = call(
+            &gateway,
+            form,
+            MODELS,
+            &[("grpc-accept-encoding", "gzip")],
+            &bad,
+        )
+        .await;
         answer.failed(Code::InvalidArgument, "invalid_value");
     }
-    let upstream = Scripted::always(Reply::Events(vec![chunk(&"x".repeat(30_000)), finish()])).await;
+    let upstream =
+        Scripted::always(Reply::Events(vec![chunk(&"x".repeat(30_000)), finish()])).await;
     let gateway = Gateway::to(upstream.address).await;
     let body = frame(0, &message(&prompt(MODEL, "hi")).encode_to_vec());
     for form in Form::ALL {
-        let answer = call(&gateway, form, STREAM, &[("grpc-accept-encoding", "gzip")], &body).await.ok();
+        let answer = call(
+            &gateway,
+            form,
+            STREAM,
+            &[("grpc-accept-encoding", "gzip")],
+            &body,
+        )
+        .await
+        .ok();
         assert!(!answer.head.contains_key("grpc-encoding"));
-        assert!(answer.messages.iter().all(|(flag, _)| *flag == 0), "a stream is never compressed");
+        assert!(
+            answer.messages.iter().all(|(flag, _)| *flag == 0),
+            "a stream is never compressed"
+        );
     }
 }
 
@@ -184,6 +305,12 @@ async fn a_generated_client_needs_to_know_nothing_of_it() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let mut client = ChatServiceClient::new(gateway.channel().await);
-    let answer = client.create_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap();
-    assert_eq!(answer.metadata().get("grpc-accept-encoding").unwrap(), UNDERSTOOD);
+    let answer = client
+        .create_chat_completion(message(&prompt(MODEL, "hi")))
+        .await
+        .unwrap();
+    assert_eq!(
+        answer.metadata().get("grpc-accept-encoding").unwrap(),
+        UNDERSTOOD
+    );
 }

@@ -1,5 +1,5 @@
-//! Requests that are not what gRPC says they must be, in each of its forms: they are told what is wrong, and never end
-//! with OK.
+//! Requests that are not what gRPC says they must be, in each of its forms: they are told what is
+//! wrong, and never end with OK.
 
 use prost::Message;
 use tokio::{
@@ -7,7 +7,9 @@ use tokio::{
     net::TcpStream,
 };
 use tonic::Code;
-use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_request::MessageRequest};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_request::MessageRequest,
+};
 
 use crate::support::{
     Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted,
@@ -30,7 +32,11 @@ fn hello() -> Vec<u8> {
 
 fn list() -> Vec<u8> {
     let list = MessageRequest::ListServices(String::new());
-    ServerReflectionRequest { host: String::new(), message_request: Some(list) }.encode_to_vec()
+    ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(list),
+    }
+    .encode_to_vec()
 }
 
 #[tokio::test]
@@ -46,12 +52,28 @@ async fn a_request_that_is_not_one_message_is_told_what_it_is() {
         (vec![], "missing_message", "no message"),
         (half.to_vec(), "incomplete_body", &announced),
         (whole[..3].to_vec(), "incomplete_body", "five bytes"),
-        ([&whole[..], &whole].concat(), "too_many_messages", "exactly one"),
-        ([&whole[..], &frame(0, &[])].concat(), "too_many_messages", "exactly one"),
-        ([&whole[..], &whole[..4]].concat(), "incomplete_body", "five bytes"),
+        (
+            [&whole[..], &whole].concat(),
+            "too_many_messages",
+            "exactly one",
+        ),
+        (
+            [&whole[..], &frame(0, &[])].concat(),
+            "too_many_messages",
+            "exactly one",
+        ),
+        (
+            [&whole[..], &whole[..4]].concat(),
+            "incomplete_body",
+            "five bytes",
+        ),
         (frame(1, &hello()), "invalid_frame", "grpc-encoding"),
         (frame(2, &hello()), "invalid_frame", "first byte is 2"),
-        (frame(128, b"x-y: z\r\n"), "invalid_frame", "first byte is 128"),
+        (
+            frame(128, b"x-y: z\r\n"),
+            "invalid_frame",
+            "first byte is 128",
+        ),
         (frame(0, &[255; 9]), "invalid_protobuf", ""),
     ];
     for form in Form::ALL {
@@ -83,14 +105,24 @@ async fn reflection_does_not_end_with_ok_when_a_question_does_not_arrive() {
                 ([&whole[..], &whole[..6]].concat(), 1, "incomplete_body"),
             ] {
                 let mut answer = call(&gateway, form, path, &[], &body).await;
-                // What was asked well is answered, and tonic may give no answer once the request has an error in it.
+                // What was asked well is answered, and tonic may give no answer once the request
+                // has an error in it.
                 assert!(answer.messages.len() <= answers, "{answer:?}");
                 answer.messages.clear();
                 answer.failed(Code::InvalidArgument, reason);
             }
-            let answer = call(&gateway, form, path, &[], &[&whole[..], &whole].concat()).await.ok();
+            let answer = call(&gateway, form, path, &[], &[&whole[..], &whole].concat())
+                .await
+                .ok();
             assert_eq!(answer.messages.len(), 2, "{form:?}");
-            assert!(call(&gateway, form, path, &[], &[]).await.ok().messages.is_empty(), "nothing was asked");
+            assert!(
+                call(&gateway, form, path, &[], &[])
+                    .await
+                    .ok()
+                    .messages
+                    .is_empty(),
+                "nothing was asked"
+            );
         }
     }
 }
@@ -102,15 +134,21 @@ async fn a_question_that_never_arrives_is_told_so_when_time_is_up() {
     for path in REFLECTION.into_iter().chain([UNARY, STREAM, HEALTH]) {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/grpc-web\r\ncontent-length: 99\r\n\
-             grpc-timeout: 50m\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: \
+             application/grpc-web\r\ncontent-length: 99\r\ngrpc-timeout: 50m\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.write_all(&frame(0, &[0; 94])[..20]).await.unwrap();
         let mut answer = Vec::new();
-        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it ends").unwrap();
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
+            .await
+            .expect("it ends")
+            .unwrap();
         let answer = String::from_utf8_lossy(&answer).replace("grpc-status: ", "grpc-status:");
-        assert!(answer.contains("grpc-status:4") && answer.contains("deadline"), "{path}: {answer}");
+        assert!(
+            answer.contains("grpc-status:4") && answer.contains("deadline"),
+            "{path}: {answer}"
+        );
     }
 }
 
@@ -122,22 +160,36 @@ async fn a_body_that_breaks_off_or_is_not_base64_is_told_so() {
     for path in [UNARY, STREAM, REFLECTION[0]] {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/grpc-web\r\ncontent-length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: \
+             application/grpc-web\r\ncontent-length: {}\r\n\r\n",
             whole.len()
         );
-        stream.write_all(&[head.as_bytes(), &whole[..9]].concat()).await.unwrap();
+        stream
+            .write_all(&[head.as_bytes(), &whole[..9]].concat())
+            .await
+            .unwrap();
         stream.shutdown().await.unwrap();
         let mut answer = Vec::new();
-        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it ends").unwrap();
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
+            .await
+            .expect("it ends")
+            .unwrap();
         let answer = String::from_utf8_lossy(&answer).replace("%20", " ");
-        assert!(answer.is_empty() || answer.contains("broke off"), "{path}: {answer}");
+        assert!(
+            answer.is_empty() || answer.contains("broke off"),
+            "{path}: {answer}"
+        );
         assert!(!answer.contains("grpc-status:0"), "{path}: {answer}");
         let mut cut = base64(&whole);
         cut.pop();
         for body in ["AAAA*AAA".to_owned(), cut] {
             let headers = [("content-type", "application/grpc-web-text")];
             let answer = send(&gateway, path, false, &headers, body).await;
-            assert!(answer.failed(Code::InvalidArgument, "incomplete_body").contains("base64"));
+            assert!(
+                answer
+                    .failed(Code::InvalidArgument, "incomplete_body")
+                    .contains("base64")
+            );
         }
     }
     assert!(upstream.seen().is_empty());
@@ -148,14 +200,31 @@ async fn a_deadline_that_is_over_at_once_is_a_deadline_and_one_that_is_none_is_r
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for form in Form::ALL {
-        for (path, body) in [(UNARY, hello()), (STREAM, hello()), (HEALTH, vec![]), (REFLECTION[0], list())] {
-            let answer =
-                async |timeout: &str| call(&gateway, form, path, &[("grpc-timeout", timeout)], &frame(0, &body)).await;
+        for (path, body) in [
+            (UNARY, hello()),
+            (STREAM, hello()),
+            (HEALTH, vec![]),
+            (REFLECTION[0], list()),
+        ] {
+            let answer = async |timeout: &str| {
+                call(
+                    &gateway,
+                    form,
+                    path,
+                    &[("grpc-timeout", timeout)],
+                    &frame(0, &body),
+                )
+                .await
+            };
             for timeout in ["0n", "0S", "00000000H"] {
-                answer(timeout).await.failed(Code::DeadlineExceeded, "deadline_exceeded");
+                answer(timeout)
+                    .await
+                    .failed(Code::DeadlineExceeded, "deadline_exceeded");
             }
             for timeout in ["soon", "1", "n", "1s", "-1S", "123456789S", "1.5S"] {
-                let message = answer(timeout).await.failed(Code::InvalidArgument, "invalid_value");
+                let message = answer(timeout)
+                    .await
+                    .failed(Code::InvalidArgument, "invalid_value");
                 assert!(message.contains("grpc-timeout"), "{message}");
             }
             answer("60S").await.ok();
@@ -168,25 +237,63 @@ async fn a_deadline_that_is_over_at_once_is_a_deadline_and_one_that_is_none_is_r
 #[tokio::test]
 async fn an_unknown_method_or_service_is_told_which_there_are() {
     let upstream = Scripted::always(Reply::Silence).await;
-    let gateway = Gateway::with(upstream.address, |config| config.api_keys = vec!["gw_live_1".into()]).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.api_keys = vec!["gw_live_1".into()]
+    })
+    .await;
     let long = format!("/{}/{}", "s".repeat(2000), "m".repeat(2000));
     for form in Form::ALL {
         for (path, reason, words) in [
-            ("/featherwire.v1.ChatService/Nonsense", "unknown_method", "CreateChatCompletion, StreamChatCompletion"),
-            ("/featherwire.v1.ChatService/createChatCompletion", "unknown_method", "CreateChatCompletion"),
-            ("/featherwire.v1.ChatService/", "unknown_method", "CreateChatCompletion"),
-            ("/featherwire.v1.ModelService/a/b", "unknown_service", "featherwire.v1.ModelService"),
-            ("/grpc.health.v1.Health/List2", "unknown_method", "Check, Watch"),
-            ("/grpc.reflection.v1.ServerReflection/x", "unknown_method", "ServerReflectionInfo"),
-            ("/no.such.Service/Method", "unknown_service", "featherwire.v1.ChatService"),
-            ("/featherwire.v1.ChatService", "unknown_service", "featherwire.v1.ChatService"),
+            (
+                "/featherwire.v1.ChatService/Nonsense",
+                "unknown_method",
+                "CreateChatCompletion, StreamChatCompletion",
+            ),
+            (
+                "/featherwire.v1.ChatService/createChatCompletion",
+                "unknown_method",
+                "CreateChatCompletion",
+            ),
+            (
+                "/featherwire.v1.ChatService/",
+                "unknown_method",
+                "CreateChatCompletion",
+            ),
+            (
+                "/featherwire.v1.ModelService/a/b",
+                "unknown_service",
+                "featherwire.v1.ModelService",
+            ),
+            (
+                "/grpc.health.v1.Health/List2",
+                "unknown_method",
+                "Check, Watch",
+            ),
+            (
+                "/grpc.reflection.v1.ServerReflection/x",
+                "unknown_method",
+                "ServerReflectionInfo",
+            ),
+            (
+                "/no.such.Service/Method",
+                "unknown_service",
+                "featherwire.v1.ChatService",
+            ),
+            (
+                "/featherwire.v1.ChatService",
+                "unknown_service",
+                "featherwire.v1.ChatService",
+            ),
             ("/v1/nonsense", "unknown_service", "grpc.health.v1.Health"),
             (&long, "unknown_service", "/package.Service/Method"),
         ] {
             let answer = call(&gateway, form, path, &[], &frame(0, &[])).await;
             assert_eq!(answer.http_status, 200);
             let message = answer.failed(Code::Unimplemented, reason);
-            assert!(message.contains(words) && message.len() < 1024, "{form:?} {path}: {message}");
+            assert!(
+                message.contains(words) && message.len() < 1024,
+                "{form:?} {path}: {message}"
+            );
         }
     }
 }
@@ -198,27 +305,81 @@ async fn a_form_of_grpc_is_known_by_any_plain_spelling_of_its_name() {
     let binary = frame(0, &hello());
     for (media_type, is_http2, body, answered) in [
         ("Application/GRPC", true, binary.clone(), "application/grpc"),
-        ("application/grpc;charset=utf-8", true, binary.clone(), "application/grpc"),
-        ("application/grpc+PROTO ; a=b", true, binary.clone(), "application/grpc"),
-        ("APPLICATION/grpc-web", false, binary.clone(), "application/grpc-web+proto"),
-        ("application/grpc-web+proto; charset=x", false, binary.clone(), "application/grpc-web+proto"),
-        ("application/grpc-web+proto", true, binary.clone(), "application/grpc-web+proto"),
-        ("application/Grpc-Web-Text;q=1", false, base64(&binary).into_bytes(), "application/grpc-web+proto"),
-        ("application/grpc-web-text+proto", true, base64(&binary).into_bytes(), "application/grpc-web+proto"),
+        (
+            "application/grpc;charset=utf-8",
+            true,
+            binary.clone(),
+            "application/grpc",
+        ),
+        (
+            "application/grpc+PROTO ; a=b",
+            true,
+            binary.clone(),
+            "application/grpc",
+        ),
+        (
+            "APPLICATION/grpc-web",
+            false,
+            binary.clone(),
+            "application/grpc-web+proto",
+        ),
+        (
+            "application/grpc-web+proto; charset=x",
+            false,
+            binary.clone(),
+            "application/grpc-web+proto",
+        ),
+        (
+            "application/grpc-web+proto",
+            true,
+            binary.clone(),
+            "application/grpc-web+proto",
+        ),
+        (
+            "application/Grpc-Web-Text;q=1",
+            false,
+            base64(&binary).into_bytes(),
+            "application/grpc-web+proto",
+        ),
+        (
+            "application/grpc-web-text+proto",
+            true,
+            base64(&binary).into_bytes(),
+            "application/grpc-web+proto",
+        ),
     ] {
         for path in [UNARY, STREAM] {
-            let answer = send(&gateway, path, is_http2, &[("content-type", media_type)], body.clone()).await.ok();
+            let answer = send(
+                &gateway,
+                path,
+                is_http2,
+                &[("content-type", media_type)],
+                body.clone(),
+            )
+            .await
+            .ok();
             assert!(!answer.messages.is_empty(), "{media_type}");
             assert_eq!(answer.head["content-type"], answered, "{media_type}");
         }
     }
-    for accept in
-        ["application/grpc-web-text", "Application/grpc-web-text+proto;q=0.9", "*/*, application/grpc-web-text; q=1"]
-    {
-        let headers = [("content-type", "application/grpc-web-text"), ("accept", accept)];
+    for accept in [
+        "application/grpc-web-text",
+        "Application/grpc-web-text+proto;q=0.9",
+        "*/*, application/grpc-web-text; q=1",
+    ] {
+        let headers = [
+            ("content-type", "application/grpc-web-text"),
+            ("accept", accept),
+        ];
         let answer = send(&gateway, UNARY, false, &headers, base64(&binary)).await;
-        assert_eq!(answer.head["content-type"], "application/grpc-web-text+proto", "{accept}");
-        assert!(answer.body.starts_with(b"AAAA"), "a message's frame in base64");
+        assert_eq!(
+            answer.head["content-type"], "application/grpc-web-text+proto",
+            "{accept}"
+        );
+        assert!(
+            answer.body.starts_with(b"AAAA"),
+            "a message's frame in base64"
+        );
     }
     emulator.idle().await;
 }
@@ -237,17 +398,43 @@ async fn other_forms_of_grpc_are_refused_and_not_read_as_protobuf() {
     ] {
         for is_http2 in [false, true] {
             for path in [UNARY, STREAM, HEALTH, REFLECTION[0]] {
-                let answer = send(&gateway, path, is_http2, &[("content-type", media_type)], frame(0, &hello())).await;
+                let answer = send(
+                    &gateway,
+                    path,
+                    is_http2,
+                    &[("content-type", media_type)],
+                    frame(0, &hello()),
+                )
+                .await;
                 assert_eq!(answer.http_status, 415, "{media_type}");
                 let message = answer.failed(Code::InvalidArgument, "unsupported_media_type");
                 let body = String::from_utf8(answer.body).unwrap();
-                assert!(message.contains("application/grpc-web") && body.contains(&message), "{media_type}: {body}");
+                assert!(
+                    message.contains("application/grpc-web") && body.contains(&message),
+                    "{media_type}: {body}"
+                );
             }
         }
     }
-    for media_type in ["application/grpcx", "text/application/grpc", "application/json", ""] {
-        let answer = send(&gateway, UNARY, false, &[("content-type", media_type)], frame(0, &hello())).await;
-        assert_eq!((answer.http_status, answer.status.code()), (415, Code::Unknown), "{media_type}");
+    for media_type in [
+        "application/grpcx",
+        "text/application/grpc",
+        "application/json",
+        "",
+    ] {
+        let answer = send(
+            &gateway,
+            UNARY,
+            false,
+            &[("content-type", media_type)],
+            frame(0, &hello()),
+        )
+        .await;
+        assert_eq!(
+            (answer.http_status, answer.status.code()),
+            (415, Code::Unknown),
+            "{media_type}"
+        );
     }
     assert!(upstream.seen().is_empty());
 }

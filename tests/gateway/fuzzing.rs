@@ -1,5 +1,5 @@
-//! The laws of the fuzz targets, held over their corpus and over what chance makes of it: the same inputs in every run.
-//! `cargo fuzz` looks further, see `fuzz/`.
+//! The laws of the fuzz targets, held over their corpus and over what chance makes of it: the same
+//! inputs in every run. `cargo fuzz` looks further, see `fuzz/`.
 
 mod laws;
 
@@ -43,25 +43,47 @@ fn hold(target: &str, law: fn(&[u8])) {
     }
     let mut rng = Rng::with_seed(0x5eed);
     for number in 0..INPUTS {
-        told(&format!("made-up input {number}"), &made_up(&corpus, &mut rng), law);
+        told(
+            &format!("made-up input {number}"),
+            &made_up(&corpus, &mut rng),
+            law,
+        );
     }
 }
 
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let mut files: Vec<_> = folder.read_dir().unwrap().map(|file| file.unwrap().path()).collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
+    let mut files: Vec<_> = folder
+        .read_dir()
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     files.sort();
-    assert!(!files.is_empty(), "{}: nothing to begin with", folder.display());
-    files.into_iter().map(|file| (file.display().to_string(), std::fs::read(file).unwrap())).collect()
+    assert!(
+        !files.is_empty(),
+        "{}: nothing to begin with",
+        folder.display()
+    );
+    files
+        .into_iter()
+        .map(|file| (file.display().to_string(), std::fs::read(file).unwrap()))
+        .collect()
 }
 
-/// Runs a law. If it is broken, tells by which input, of a long one the beginning, in a form that `printf` turns into bytes.
+/// Runs a law. If it is broken, tells by which input, of a long one the beginning, in a form that
+/// `printf` turns into bytes.
 fn told(name: &str, input: &[u8], law: fn(&[u8])) {
     struct Tell<'a>(&'a str, &'a [u8]);
     impl Drop for Tell<'_> {
         fn drop(&mut self) {
             if std::thread::panicking() {
-                eprintln!("{}: \"{}\"", self.0, self.1[..self.1.len().min(BYTES_MAX)].escape_ascii());
+                eprintln!(
+                    "{}: \"{}\"",
+                    self.0,
+                    self.1[..self.1.len().min(BYTES_MAX)].escape_ascii()
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Answers that callers append to their next request, and the members that a gRPC caller says in `extra`.
+//! Answers that callers append to their next request, and the members that a gRPC caller says in
+//! `extra`.
 
 use featherwire::{
     error::Kind,
@@ -14,14 +15,22 @@ use crate::support::{
 };
 
 async fn post(gateway: &Gateway, request: &str) -> (u16, Value) {
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     let response = post.body(request.to_owned()).send().await.unwrap();
-    (response.status().as_u16(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+    (
+        response.status().as_u16(),
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
+    )
 }
 
 fn answer(message: &Value) -> Reply {
     let choice = json!({"index": 0, "finish_reason": "stop", "message": message});
-    Reply::Json(200, json!({"id": "x", "created": 1, "model": MODEL, "choices": [choice]}))
+    Reply::Json(
+        200,
+        json!({"id": "x", "created": 1, "model": MODEL, "choices": [choice]}),
+    )
 }
 
 /// Messages of answers, and what of them reaches upstream when they are given back.
@@ -29,7 +38,9 @@ fn answers() -> Vec<(Value, Value)> {
     let call = |call: Value| json!({"role": "assistant", "content": "x", "tool_calls": [call]});
     let plain = json!({"role": "assistant", "content": "x"});
     let as_it_is = [
-        call(json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": {"a": 1, "z": []}}})),
+        call(
+            json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": {"a": 1, "z": []}}}),
+        ),
         call(json!({"id": 7, "type": "function", "function": {"name": "f", "arguments": "{}"}})),
         json!({"role": "assistant", "content": "x", "reasoning": {"summary": ["s"]}}),
         json!({"role": "assistant", "content": ["odd", 5, null]}),
@@ -38,7 +49,10 @@ fn answers() -> Vec<(Value, Value)> {
         json!({"role": "assistant", "content": [{"type": "text", "text": 1}]}),
         json!({"role": "model", "content": 5}),
     ];
-    let mut answers: Vec<_> = as_it_is.into_iter().map(|message| (message.clone(), message)).collect();
+    let mut answers: Vec<_> = as_it_is
+        .into_iter()
+        .map(|message| (message.clone(), message))
+        .collect();
     let nothing = json!({"role": "assistant", "content": "x", "tool_calls": null, "refusal": null, "annotations": [],
         "audio": null, "function_call": null});
     answers.push((nothing, plain.clone()));
@@ -58,17 +72,33 @@ async fn an_answer_given_back_goes_upstream_as_it_came_by_rest_and_by_grpc() {
         assert_eq!(status, 200, "{came}: {answer}");
         let mut given_back = answer["choices"][0]["message"].clone();
         assert_eq!(given_back["refusal"], Value::Null);
-        request["messages"].as_array_mut().unwrap().push(given_back.take());
+        request["messages"]
+            .as_array_mut()
+            .unwrap()
+            .push(given_back.take());
         let (status, answer) = post(&gateway, &request.to_string()).await;
         assert_eq!(status, 200, "{came}: {answer}");
 
         let mut request = message(&prompt(MODEL, "hi"));
         let mut client = gateway.grpc().await;
-        let mut answer = client.create_chat_completion(request.clone()).await.unwrap().into_inner();
-        request.messages.push(answer.choices.remove(0).message.unwrap());
-        client.create_chat_completion(request).await.unwrap_or_else(|status| panic!("{came}: {status}"));
+        let mut answer = client
+            .create_chat_completion(request.clone())
+            .await
+            .unwrap()
+            .into_inner();
+        request
+            .messages
+            .push(answer.choices.remove(0).message.unwrap());
+        client
+            .create_chat_completion(request)
+            .await
+            .unwrap_or_else(|status| panic!("{came}: {status}"));
 
-        let bodies: Vec<Value> = upstream.seen().iter().map(crate::support::scripted::Seen::json).collect();
+        let bodies: Vec<Value> = upstream
+            .seen()
+            .iter()
+            .map(crate::support::scripted::Seen::json)
+            .collect();
         assert_eq!(bodies.len(), 4);
         for body in [&bodies[1], &bodies[3]] {
             assert_eq!(body["messages"][1], expected, "{came}");
@@ -83,17 +113,33 @@ async fn an_answer_whose_role_is_no_text_is_the_assistants_and_can_be_given_back
         let gateway = Gateway::to(upstream.address).await;
         let mut request = prompt(MODEL, "hi");
         let (_, answer) = post(&gateway, &request.to_string()).await;
-        assert_eq!(answer["choices"][0]["message"]["role"], "assistant", "{role}");
-        request["messages"].as_array_mut().unwrap().push(answer["choices"][0]["message"].clone());
+        assert_eq!(
+            answer["choices"][0]["message"]["role"], "assistant",
+            "{role}"
+        );
+        request["messages"]
+            .as_array_mut()
+            .unwrap()
+            .push(answer["choices"][0]["message"].clone());
         assert_eq!(post(&gateway, &request.to_string()).await.0, 200, "{role}");
 
         let mut request = message(&prompt(MODEL, "hi"));
         let mut client = gateway.grpc().await;
-        let mut answer = client.create_chat_completion(request.clone()).await.unwrap().into_inner();
-        request.messages.push(answer.choices.remove(0).message.unwrap());
+        let mut answer = client
+            .create_chat_completion(request.clone())
+            .await
+            .unwrap()
+            .into_inner();
+        request
+            .messages
+            .push(answer.choices.remove(0).message.unwrap());
         client.create_chat_completion(request).await.unwrap();
         for seen in [1, 3] {
-            assert_eq!(upstream.seen()[seen].json()["messages"][1]["role"], "assistant", "{role}");
+            assert_eq!(
+                upstream.seen()[seen].json()["messages"][1]["role"],
+                "assistant",
+                "{role}"
+            );
         }
     }
 }
@@ -106,15 +152,37 @@ async fn half_a_surrogate_pair_in_an_answer_is_given_back_too() {
     let upstream = Scripted::always(Reply::Raw(head, text.as_bytes().to_vec())).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut request = message(&prompt(MODEL, "hi"));
-    let mut answer = gateway.grpc().await.create_chat_completion(request.clone()).await.unwrap().into_inner();
-    assert_eq!(answer.extra["\u{fffd}"], "2", "a name that can't be told is no reason to lose the answer");
-    request.messages.push(answer.choices.remove(0).message.unwrap());
-    gateway.grpc().await.create_chat_completion(request).await.unwrap();
+    let mut answer = gateway
+        .grpc()
+        .await
+        .create_chat_completion(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        answer.extra["\u{fffd}"], "2",
+        "a name that can't be told is no reason to lose the answer"
+    );
+    request
+        .messages
+        .push(answer.choices.remove(0).message.unwrap());
+    gateway
+        .grpc()
+        .await
+        .create_chat_completion(request)
+        .await
+        .unwrap();
     let sent = String::from_utf8(upstream.seen().pop().unwrap().body).unwrap();
-    assert!(sent.contains("\"content\":\"half \u{fffd}\"") && sent.contains("\"x\u{fffd}\":1"), "{sent}");
+    assert!(
+        sent.contains("\"content\":\"half \u{fffd}\"") && sent.contains("\"x\u{fffd}\":1"),
+        "{sent}"
+    );
 
-    let given_back = r#"{"model":"m","messages":[{"role":"assistant","content":"half \ud83d","x\ud800":1}]}"#;
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let given_back =
+        r#"{"model":"m","messages":[{"role":"assistant","content":"half \ud83d","x\ud800":1}]}"#;
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     assert_eq!(post.body(given_back).send().await.unwrap().status(), 200);
 }
 
@@ -126,30 +194,62 @@ async fn a_content_that_is_absent_null_or_empty_reaches_upstream_as_that() {
         {"role": "user", "content": null}, {"role": "assistant", "content": ""}, {"role": "user", "content": []}]);
     let request = json!({"model": MODEL, "messages": messages});
     assert_eq!(post(&gateway, &request.to_string()).await.0, 200);
-    gateway.grpc().await.create_chat_completion(message(&request)).await.unwrap();
+    gateway
+        .grpc()
+        .await
+        .create_chat_completion(message(&request))
+        .await
+        .unwrap();
     for seen in upstream.seen() {
         assert_eq!(seen.json()["messages"], messages);
     }
     // What a gRPC caller leaves unset is absent.
     let unset = CreateChatCompletionRequest {
         model: MODEL.to_owned(),
-        messages: vec![ChatMessage { role: "assistant".to_owned(), ..ChatMessage::default() }],
+        messages: vec![ChatMessage {
+            role: "assistant".to_owned(),
+            ..ChatMessage::default()
+        }],
         ..CreateChatCompletionRequest::default()
     };
-    gateway.grpc().await.create_chat_completion(unset).await.unwrap();
-    assert_eq!(upstream.seen().pop().unwrap().json()["messages"], json!([{"role": "assistant"}]));
+    gateway
+        .grpc()
+        .await
+        .create_chat_completion(unset)
+        .await
+        .unwrap();
+    assert_eq!(
+        upstream.seen().pop().unwrap().json()["messages"],
+        json!([{"role": "assistant"}])
+    );
 }
 
 #[tokio::test]
 async fn content_is_a_text_or_parts_and_not_both() {
     let upstream = Scripted::always(answer(&json!({"role": "assistant", "content": "x"}))).await;
     let gateway = Gateway::to(upstream.address).await;
-    let part = ContentPart { r#type: Some("text".to_owned()), text: Some("a".to_owned()), ..ContentPart::default() };
-    let with = |role: &str, content: Option<&str>, content_parts: &[ContentPart], prediction: Option<Prediction>| {
-        let (role, content, content_parts) = (role.to_owned(), content.map(str::to_owned), content_parts.to_vec());
+    let part = ContentPart {
+        r#type: Some("text".to_owned()),
+        text: Some("a".to_owned()),
+        ..ContentPart::default()
+    };
+    let with = |role: &str,
+                content: Option<&str>,
+                content_parts: &[ContentPart],
+                prediction: Option<Prediction>| {
+        let (role, content, content_parts) = (
+            role.to_owned(),
+            content.map(str::to_owned),
+            content_parts.to_vec(),
+        );
         CreateChatCompletionRequest {
             model: MODEL.to_owned(),
-            messages: vec![ChatMessage { role, content, content_parts, ..ChatMessage::default() }],
+            messages: vec![ChatMessage {
+                role,
+                content,
+                content_parts,
+                ..ChatMessage::default()
+            }],
             prediction,
             ..CreateChatCompletionRequest::default()
         }
@@ -158,35 +258,78 @@ async fn content_is_a_text_or_parts_and_not_both() {
     for (request, content) in [
         (with("user", Some("a"), &[], None), json!("a")),
         (with("user", Some(""), &[], None), json!("")),
-        (with("user", None, &parts, None), json!([{"type": "text", "text": "a"}, {"type": "text", "text": "a"}])),
+        (
+            with("user", None, &parts, None),
+            json!([{"type": "text", "text": "a"}, {"type": "text", "text": "a"}]),
+        ),
     ] {
-        gateway.grpc().await.create_chat_completion(request).await.unwrap();
-        assert_eq!(upstream.seen().pop().unwrap().json()["messages"][0]["content"], content);
+        gateway
+            .grpc()
+            .await
+            .create_chat_completion(request)
+            .await
+            .unwrap();
+        assert_eq!(
+            upstream.seen().pop().unwrap().json()["messages"][0]["content"],
+            content
+        );
     }
     let seen = upstream.seen().len();
-    let both = Prediction { content: Some("a".to_owned()), content_parts: parts.to_vec(), ..Prediction::default() };
+    let both = Prediction {
+        content: Some("a".to_owned()),
+        content_parts: parts.to_vec(),
+        ..Prediction::default()
+    };
     for (request, path) in [
-        (with("user", Some("a"), &parts, None), "messages[0].content_parts"),
-        (with("assistant", Some(""), &parts, None), "messages[0].content_parts"),
-        (with("user", Some("a"), &[], Some(both)), "prediction.content_parts"),
+        (
+            with("user", Some("a"), &parts, None),
+            "messages[0].content_parts",
+        ),
+        (
+            with("assistant", Some(""), &parts, None),
+            "messages[0].content_parts",
+        ),
+        (
+            with("user", Some("a"), &[], Some(both)),
+            "prediction.content_parts",
+        ),
     ] {
         let mut client = gateway.grpc().await;
         let refusals = [
-            client.create_chat_completion(request.clone()).await.unwrap_err(),
+            client
+                .create_chat_completion(request.clone())
+                .await
+                .unwrap_err(),
             client.stream_chat_completion(request).await.unwrap_err(),
         ];
         for status in refusals {
             let failure = grpc_failure(&status);
             assert!(failure.kinds.contains(&Kind::Invalid), "{failure:?}");
             assert_eq!(failure.param.as_deref(), Some(path));
-            assert!(failure.message.contains("the field `content` is set too"), "{failure:?}");
+            assert!(
+                failure.message.contains("the field `content` is set too"),
+                "{failure:?}"
+            );
         }
     }
     let mut request = with("user", None, &parts, None);
     request.messages[0].extra = extra(&[("content", "\"a\"")]);
-    let failure = grpc_failure(&gateway.grpc().await.create_chat_completion(request).await.unwrap_err());
-    assert_eq!(failure.param.as_deref(), Some("messages[0].extra[\"content\"]"));
-    assert!(failure.message.contains("`content_parts` is set too"), "{failure:?}");
+    let failure = grpc_failure(
+        &gateway
+            .grpc()
+            .await
+            .create_chat_completion(request)
+            .await
+            .unwrap_err(),
+    );
+    assert_eq!(
+        failure.param.as_deref(),
+        Some("messages[0].extra[\"content\"]")
+    );
+    assert!(
+        failure.message.contains("`content_parts` is set too"),
+        "{failure:?}"
+    );
     assert_eq!(upstream.seen().len(), seen, "none of them went upstream");
 }
 
@@ -197,21 +340,45 @@ async fn an_empty_list_of_parts_stays_one_also_in_an_answer() {
     let mut request = prompt(MODEL, "hi");
     let (_, by_rest) = post(&gateway, &request.to_string()).await;
     assert_eq!(by_rest["choices"][0]["message"]["content"], json!([]));
-    let answer = gateway.grpc().await.create_chat_completion(message(&request)).await.unwrap().into_inner();
+    let answer = gateway
+        .grpc()
+        .await
+        .create_chat_completion(message(&request))
+        .await
+        .unwrap()
+        .into_inner();
     let came = answer.choices[0].message.clone().unwrap();
-    assert_eq!((&came.content, came.content_parts.len(), came.extra["content"].as_str()), (&None, 0, "[]"));
-    request["messages"].as_array_mut().unwrap().push(by_rest["choices"][0]["message"].clone());
+    assert_eq!(
+        (
+            &came.content,
+            came.content_parts.len(),
+            came.extra["content"].as_str()
+        ),
+        (&None, 0, "[]")
+    );
+    request["messages"]
+        .as_array_mut()
+        .unwrap()
+        .push(by_rest["choices"][0]["message"].clone());
     post(&gateway, &request.to_string()).await;
     let mut request = message(&prompt(MODEL, "hi"));
     request.messages.push(came);
-    gateway.grpc().await.create_chat_completion(request).await.unwrap();
+    gateway
+        .grpc()
+        .await
+        .create_chat_completion(request)
+        .await
+        .unwrap();
     for seen in upstream.seen().split_off(2) {
         assert_eq!(seen.json()["messages"][1]["content"], json!([]));
     }
 }
 
 fn extra(members: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
-    members.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    members
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+        .collect()
 }
 
 #[tokio::test]
@@ -225,20 +392,38 @@ async fn a_field_in_extra_is_read_as_rests_json_would_be() {
     };
     let send = async |request: CreateChatCompletionRequest| {
         let answer = gateway.grpc().await.create_chat_completion(request).await;
-        answer.map(|_| upstream.seen().pop().unwrap().json()).map_err(|status| {
-            let failure = grpc_failure(&status);
-            assert!(failure.kinds.contains(&Kind::Invalid), "{failure:?}");
-            (failure.param.unwrap(), failure.message)
-        })
+        answer
+            .map(|_| upstream.seen().pop().unwrap().json())
+            .map_err(|status| {
+                let failure = grpc_failure(&status);
+                assert!(failure.kinds.contains(&Kind::Invalid), "{failure:?}");
+                (failure.param.unwrap(), failure.message)
+            })
     };
     let refused = async |request| send(request).await.unwrap_err();
 
-    let sent = send(with(&[("max_tokens", "1e2"), ("provider", "\"featherless\""), ("tool_choice", "\"auto\"")])).await;
+    let sent = send(with(&[
+        ("max_tokens", "1e2"),
+        ("provider", "\"featherless\""),
+        ("tool_choice", "\"auto\""),
+    ]))
+    .await;
     let sent = sent.unwrap();
-    assert_eq!((&sent["max_tokens"], sent.get("provider"), sent.get("tool_choice")), (&json!(100), None, None));
+    assert_eq!(
+        (
+            &sent["max_tokens"],
+            sent.get("provider"),
+            sent.get("tool_choice")
+        ),
+        (&json!(100), None, None)
+    );
     let mut request = with(&[]);
     request.messages[0] = ChatMessage {
-        extra: extra(&[("role", "\"assistant\""), ("content", "{\"odd\": 1}"), ("reasoning", "[5]")]),
+        extra: extra(&[
+            ("role", "\"assistant\""),
+            ("content", "{\"odd\": 1}"),
+            ("reasoning", "[5]"),
+        ]),
         ..ChatMessage::default()
     };
     assert_eq!(
@@ -260,7 +445,11 @@ async fn a_field_in_extra_is_read_as_rests_json_would_be() {
         ("a", "not JSON", "extra[\"a\"]"),
         ("a\"b", "", "extra[\"a\\\"b\"]"),
     ] {
-        assert_eq!(refused(with(&[(name, text)])).await.0, param, "{name}: {text}");
+        assert_eq!(
+            refused(with(&[(name, text)])).await.0,
+            param,
+            "{name}: {text}"
+        );
     }
     let mut request = with(&[]);
     request.messages[0].extra = extra(&[("content", "7")]);
@@ -268,15 +457,25 @@ async fn a_field_in_extra_is_read_as_rests_json_would_be() {
     assert_eq!(param, "messages[0].extra[\"content\"]");
     assert!(message.contains("set only one"), "{message}");
     let mut request = with(&[]);
-    request.messages[0] = ChatMessage { role: "user".to_owned(), ..ChatMessage::default() };
+    request.messages[0] = ChatMessage {
+        role: "user".to_owned(),
+        ..ChatMessage::default()
+    };
     request.messages[0].extra = extra(&[("content", "7")]);
-    assert_eq!(refused(request).await.0, "messages[0].content", "a message that is no answer is held to its types");
+    assert_eq!(
+        refused(request).await.0,
+        "messages[0].content",
+        "a message that is no answer is held to its types"
+    );
     let mut request = with(&[]);
     request.messages[0].role = String::new();
     request.messages[0].extra = extra(&[("role", "5")]);
     assert_eq!(refused(request).await.0, "messages[0].role");
     let mut request = with(&[]);
-    request.tools = vec![Tool { extra: extra(&[("x", "{")]), ..Tool::default() }];
+    request.tools = vec![Tool {
+        extra: extra(&[("x", "{")]),
+        ..Tool::default()
+    }];
     assert_eq!(refused(request).await.0, "tools[0].extra[\"x\"]");
 }
 
@@ -287,31 +486,63 @@ async fn without_tools_no_choice_among_them_goes_upstream() {
     let tool = json!({"type": "function", "function": {"name": "f"}});
     let object = json!({"type": "function", "function": {"name": "f"}});
     for (members, param) in [
-        (json!({"tools": [], "tool_choice": "auto", "parallel_tool_calls": true}), None),
+        (
+            json!({"tools": [], "tool_choice": "auto", "parallel_tool_calls": true}),
+            None,
+        ),
         (json!({"tools": null, "tool_choice": "none"}), None),
         (json!({"tool_choice": "auto"}), None),
         (json!({"functions": [], "function_call": "none"}), None),
-        (json!({"tools": [], "tool_choice": "required"}), Some("tool_choice")),
-        (json!({"tools": [], "tool_choice": object}), Some("tool_choice")),
-        (json!({"functions": [], "function_call": {"name": "f"}}), Some("function_call")),
+        (
+            json!({"tools": [], "tool_choice": "required"}),
+            Some("tool_choice"),
+        ),
+        (
+            json!({"tools": [], "tool_choice": object}),
+            Some("tool_choice"),
+        ),
+        (
+            json!({"functions": [], "function_call": {"name": "f"}}),
+            Some("function_call"),
+        ),
     ] {
         let mut request = prompt(MODEL, "hi");
-        request.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        request
+            .as_object_mut()
+            .unwrap()
+            .extend(members.as_object().unwrap().clone());
         let before = upstream.seen().len();
         let (status, error) = post(&gateway, &request.to_string()).await;
-        let by_grpc = gateway.grpc().await.create_chat_completion(message(&request)).await;
+        let by_grpc = gateway
+            .grpc()
+            .await
+            .create_chat_completion(message(&request))
+            .await;
         let Some(param) = param else {
             assert_eq!(status, 200, "{members}: {error}");
             by_grpc.unwrap();
             for seen in upstream.seen().split_off(before) {
                 let sent = seen.json();
-                let names: Vec<_> = sent.as_object().unwrap().keys().map(String::as_str).collect();
+                let names: Vec<_> = sent
+                    .as_object()
+                    .unwrap()
+                    .keys()
+                    .map(String::as_str)
+                    .collect();
                 assert_eq!(names, ["messages", "model", "stream"], "{members}");
             }
             continue;
         };
-        assert_eq!((status, &error["error"]["param"]), (400, &json!(param)), "{members}: {error}");
-        assert_eq!(grpc_failure(&by_grpc.unwrap_err()).param.as_deref(), Some(param), "{members}");
+        assert_eq!(
+            (status, &error["error"]["param"]),
+            (400, &json!(param)),
+            "{members}: {error}"
+        );
+        assert_eq!(
+            grpc_failure(&by_grpc.unwrap_err()).param.as_deref(),
+            Some(param),
+            "{members}"
+        );
         assert_eq!(upstream.seen().len(), before, "{members}");
     }
     let mut request = prompt(MODEL, "hi");
@@ -320,5 +551,8 @@ async fn without_tools_no_choice_among_them_goes_upstream() {
     request["parallel_tool_calls"] = json!(false);
     assert_eq!(post(&gateway, &request.to_string()).await.0, 200);
     let sent = upstream.seen().pop().unwrap().json();
-    assert_eq!((&sent["tool_choice"], &sent["parallel_tool_calls"]), (&json!("auto"), &json!(false)));
+    assert_eq!(
+        (&sent["tool_choice"], &sent["parallel_tool_calls"]),
+        (&json!("auto"), &json!(false))
+    );
 }

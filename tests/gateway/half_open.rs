@@ -1,5 +1,6 @@
-//! A circuit that is half open, and everything that its probe can meet: whatever it is, the next call finds the circuit closed,
-//! open for longer, or half open as before; never half open for ever, and never kept by a call that only waits.
+//! A circuit that is half open, and everything that its probe can meet: whatever it is, the next
+//! call finds the circuit closed, open for longer, or half open as before; never half open for
+//! ever, and never kept by a call that only waits.
 
 use std::time::Duration;
 
@@ -96,14 +97,29 @@ const TABLE: &[Cell] = &[
 async fn whatever_a_probe_meets_its_circuit_is_closed_open_or_free_for_the_next_one() {
     let mut failures = Vec::new();
     for &Cell(probe, end, circuit) in TABLE {
-        for door in [Door::RestUnary, Door::GrpcUnary, Door::RestStream, Door::GrpcStream] {
-            let play = Play { probe, end, circuit, door };
+        for door in [
+            Door::RestUnary,
+            Door::GrpcUnary,
+            Door::RestStream,
+            Door::GrpcStream,
+        ] {
+            let play = Play {
+                probe,
+                end,
+                circuit,
+                door,
+            };
             if let Err(problem) = play.run().await {
                 failures.push(format!("{probe:?} by {door:?}: {problem}"));
             }
         }
     }
-    assert!(failures.is_empty(), "{} cells:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} cells:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 struct Play {
@@ -136,12 +152,16 @@ impl Play {
             Closed => {
                 // All at once: nobody is alone.
                 let answers = tokio::join!(self.ask(&gateway), self.ask(&gateway));
-                let failed = [answers.0, answers.1].into_iter().find_map(|answer| answer.failure);
+                let failed = [answers.0, answers.1]
+                    .into_iter()
+                    .find_map(|answer| answer.failure);
                 failed.map_or(Ok(()), |failure| Err(format!("is not closed: {failure:?}")))?;
             }
             HalfOpen => {
                 let answer = self.ask(&gateway).await;
-                answer.failure.map_or(Ok(()), |failure| Err(format!("the next one may not ask: {failure:?}")))?;
+                answer.failure.map_or(Ok(()), |failure| {
+                    Err(format!("the next one may not ask: {failure:?}"))
+                })?;
             }
             Open => {
                 let failure = self.ask(&gateway).await.failed(Unavailable, "circuit_open");
@@ -149,12 +169,16 @@ impl Play {
                     return Err("an open circuit asks nothing".to_owned());
                 }
                 let left = failure.retry_after_seconds.unwrap_or_default();
-                if self.door != Door::RestStream && !(WAIT.as_secs()..=2 * WAIT.as_secs()).contains(&left) {
+                if self.door != Door::RestStream
+                    && !(WAIT.as_secs()..=2 * WAIT.as_secs()).contains(&left)
+                {
                     return Err(format!("open for another {left} s"));
                 }
                 sleep(WAIT * 2).await;
                 let answer = self.ask(&gateway).await;
-                answer.failure.map_or(Ok(()), |failure| Err(format!("and for ever: {failure:?}")))?;
+                answer
+                    .failure
+                    .map_or(Ok(()), |failure| Err(format!("and for ever: {failure:?}")))?;
             }
         }
         upstream.rests().await;
@@ -173,7 +197,15 @@ impl Play {
             match self.probe {
                 Deadline(seconds) => {
                     let deadline = format!("{}", seconds * 1000);
-                    Some(gateway.ask_with(self.door, &request(), &[("x-request-timeout-ms", &deadline)]).await)
+                    Some(
+                        gateway
+                            .ask_with(
+                                self.door,
+                                &request(),
+                                &[("x-request-timeout-ms", &deadline)],
+                            )
+                            .await,
+                    )
                 }
                 FullAndLeaves | Leaves => timeout(LEAVES_AFTER, self.ask(gateway)).await.ok(),
                 _ => Some(self.ask(gateway).await),
@@ -200,7 +232,9 @@ impl Play {
                     }
                     upstream.replies(self.good());
                     let other = self.ask(gateway).await;
-                    other.failure.map_or(Ok(()), |failure| Err(format!("it keeps others from the model: {failure:?}")))
+                    other.failure.map_or(Ok(()), |failure| {
+                        Err(format!("it keeps others from the model: {failure:?}"))
+                    })
                 }
                 _ => Ok(()),
             }
@@ -211,7 +245,11 @@ impl Play {
             (Left, None) => Ok(()),
             (Answered, Some(answer)) if answer.failure.is_none() => Ok(()),
             (Failed(Upstream, "cut"), Some(answer)) => {
-                let cut = if self.door.is_stream() { "upstream_stream_cut" } else { "upstream_answer_cut" };
+                let cut = if self.door.is_stream() {
+                    "upstream_stream_cut"
+                } else {
+                    "upstream_answer_cut"
+                };
                 answer.failed(Upstream, cut);
                 Ok(())
             }
@@ -228,14 +266,22 @@ impl Play {
     }
 
     fn good(&self) -> Reply {
-        if self.door.is_stream() { Reply::Events(vec![chunk("b"), finish()]) } else { Reply::Json(200, whole("b")) }
+        if self.door.is_stream() {
+            Reply::Events(vec![chunk("b"), finish()])
+        } else {
+            Reply::Json(200, whole("b"))
+        }
     }
 
     fn reply(&self) -> Reply {
         let refusal = |code: &str, message: &str| Reply::Json(400, error(code, message));
         match self.probe {
             Full | FullAndLeaves => {
-                let text = error("concurrency_limit_exceeded", "This user has 2 active units (limit: 2)").to_string();
+                let text = error(
+                    "concurrency_limit_exceeded",
+                    "This user has 2 active units (limit: 2)",
+                )
+                .to_string();
                 let head = "429 x\r\ncontent-type: application/json\r\nretry-after: 20";
                 Reply::Raw(head.to_owned(), text.into_bytes())
             }
@@ -245,7 +291,8 @@ impl Play {
             Cut => Reply::HangUp,
             CutInside if self.door.is_stream() => Reply::EventsThenCut(vec![chunk("a")]),
             CutInside => {
-                let half = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+                let half = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: \
+                            99\r\n\r\n{";
                 Reply::Wire(half.into(), Then::Close)
             }
             Busy => busy(),

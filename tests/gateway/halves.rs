@@ -1,7 +1,9 @@
-//! Halves of characters, which JSON can hold and protobuf can't: joined by gRPC and gRPC-Web, as they came by REST.
+//! Halves of characters, which JSON can hold and protobuf can't: joined by gRPC and gRPC-Web, as
+//! they came by REST.
 
 use featherwire::proto::v1::{
-    CreateCompletionRequest, completion_service_client::CompletionServiceClient, create_completion_request::PromptKind,
+    CreateCompletionRequest, completion_service_client::CompletionServiceClient,
+    create_completion_request::PromptKind,
 };
 use serde_json::json;
 
@@ -17,7 +19,8 @@ fn event(delta: &str, reason: &str) -> String {
 fn stream(deltas: &[&str]) -> Reply {
     let last = deltas.len() - 1;
     let events = deltas.iter().enumerate();
-    let events = events.map(|(place, delta)| event(delta, if place == last { "\"stop\"" } else { "null" }));
+    let events =
+        events.map(|(place, delta)| event(delta, if place == last { "\"stop\"" } else { "null" }));
     Reply::Events(events.chain(["[DONE]".to_owned()]).collect())
 }
 
@@ -34,24 +37,55 @@ async fn halves_in_two_pieces_are_joined_by_grpc_and_stay_as_they_are_by_rest() 
     let gateway = Gateway::to(upstream.address).await;
     for door in [Door::GrpcStream, Door::WebStream] {
         let answer = gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
-        assert_eq!((&*answer.content, &*answer.reasoning), ("a😀bc\u{fffd}", "t🦊"), "{door:?}");
-        assert_eq!(answer.tool_calls, [("f".to_owned(), "\"😀\"".to_owned())], "{door:?}");
+        assert_eq!(
+            (&*answer.content, &*answer.reasoning),
+            ("a😀bc\u{fffd}", "t🦊"),
+            "{door:?}"
+        );
+        assert_eq!(
+            answer.tool_calls,
+            [("f".to_owned(), "\"😀\"".to_owned())],
+            "{door:?}"
+        );
         assert_eq!(answer.finish_reason.as_deref(), Some("stop"), "{door:?}");
     }
-    let mut chunks =
-        gateway.grpc().await.stream_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
+    let mut chunks = gateway
+        .grpc()
+        .await
+        .stream_chat_completion(message(&prompt(MODEL, "hi")))
+        .await
+        .unwrap()
+        .into_inner();
     while let Some(chunk) = chunks.message().await.unwrap() {
         let delta = chunk.choices[0].delta.as_ref().unwrap();
-        let calls = delta.tool_calls.iter().filter_map(|call| call.function.as_ref());
-        assert!(delta.extra.is_empty() && calls.clone().all(|function| function.extra.is_empty()), "{delta:?}");
+        let calls = delta
+            .tool_calls
+            .iter()
+            .filter_map(|call| call.function.as_ref());
+        assert!(
+            delta.extra.is_empty() && calls.clone().all(|function| function.extra.is_empty()),
+            "{delta:?}"
+        );
     }
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-    let body = post.body(request.to_string()).send().await.unwrap().text().await.unwrap();
-    for text in
-        [r#""content":"a\ud83d""#, r#""content":"\ude00b""#, r#""arguments":"\"\ud83d""#, r#""content":"c\ud83d""#]
-    {
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
+    let body = post
+        .body(request.to_string())
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    for text in [
+        r#""content":"a\ud83d""#,
+        r#""content":"\ude00b""#,
+        r#""arguments":"\"\ud83d""#,
+        r#""content":"c\ud83d""#,
+    ] {
         assert!(body.contains(text), "{text}: {body}");
     }
     upstream.rests().await;
@@ -64,12 +98,30 @@ async fn a_half_in_a_whole_answer_is_no_reason_to_lose_the_text() {
     let head = "200 OK\r\ncontent-type: application/json".to_owned();
     let upstream = Scripted::always(Reply::Raw(head, text.as_bytes().to_vec())).await;
     let gateway = Gateway::to(upstream.address).await;
-    let answer = gateway.grpc().await.create_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
+    let answer = gateway
+        .grpc()
+        .await
+        .create_chat_completion(message(&prompt(MODEL, "hi")))
+        .await
+        .unwrap()
+        .into_inner();
     let message = answer.choices[0].message.clone().unwrap();
-    assert_eq!((message.content.as_deref(), message.reasoning.as_deref()), (Some("half \u{fffd}"), Some("\u{fffd}!")));
+    assert_eq!(
+        (message.content.as_deref(), message.reasoning.as_deref()),
+        (Some("half \u{fffd}"), Some("\u{fffd}!"))
+    );
     assert!(message.extra.is_empty(), "{message:?}");
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-    let body = post.body(prompt(MODEL, "hi").to_string()).send().await.unwrap().text().await.unwrap();
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
+    let body = post
+        .body(prompt(MODEL, "hi").to_string())
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert!(body.contains(r#""content":"half \ud83d""#), "{body}");
 }
 
@@ -80,14 +132,26 @@ async fn halves_of_a_completion_are_joined_too() {
             r#"{{"id":"x","created":1,"model":"m","choices":[{{"index":0,"text":"{text}","finish_reason":{reason}}}]}}"#
         )
     };
-    let events =
-        [event("a\\ud83d", "null"), event("\\ude00", "null"), event("\\ud83d", "\"stop\""), "[DONE]".to_owned()];
+    let events = [
+        event("a\\ud83d", "null"),
+        event("\\ude00", "null"),
+        event("\\ud83d", "\"stop\""),
+        "[DONE]".to_owned(),
+    ];
     let upstream = Scripted::always(Reply::Events(events.to_vec())).await;
     let gateway = Gateway::to(upstream.address).await;
     let prompt_kind = Some(PromptKind::Prompt("hi".to_owned()));
-    let request = CreateCompletionRequest { model: MODEL.to_owned(), prompt_kind, ..Default::default() };
+    let request = CreateCompletionRequest {
+        model: MODEL.to_owned(),
+        prompt_kind,
+        ..Default::default()
+    };
     let mut client = CompletionServiceClient::new(gateway.channel().await);
-    let mut chunks = client.stream_completion(request).await.unwrap().into_inner();
+    let mut chunks = client
+        .stream_completion(request)
+        .await
+        .unwrap()
+        .into_inner();
     let mut texts = Vec::new();
     while let Some(chunk) = chunks.message().await.unwrap() {
         assert!(chunk.choices[0].extra.is_empty(), "{chunk:?}");

@@ -1,5 +1,5 @@
-//! Callers over HTTP/1.1 who send more than one request's bytes: who leaves is noticed all the same, and of those who stay
-//! not a byte is lost.
+//! Callers over HTTP/1.1 who send more than one request's bytes: who leaves is noticed all the
+//! same, and of those who stay not a byte is lost.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ const CHAT: &str = "/v1/chat/completions";
 fn post(path: &str, media_type: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {media_type}\r\ncontent-length: \
+         {length}\r\n\r\n"
     );
     [head.as_bytes(), body].concat()
 }
@@ -35,7 +36,11 @@ fn rest(text: &str, stream: bool) -> Vec<u8> {
 
 fn grpc_web() -> Vec<u8> {
     let body = frame(&message(&prompt(MODEL, "hi")).encode_to_vec());
-    post("/featherwire.v1.ChatService/CreateChatCompletion", "application/grpc-web+proto", &body)
+    post(
+        "/featherwire.v1.ChatService/CreateChatCompletion",
+        "application/grpc-web+proto",
+        &body,
+    )
 }
 
 /// More than any buffer of ours holds, and no two parts of it are alike.
@@ -50,7 +55,10 @@ async fn read_answer(caller: &mut TcpStream, buffer: &mut Vec<u8>) -> Value {
             if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 let head = String::from_utf8(buffer[..end].to_vec()).unwrap();
                 assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+                let length = head
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: "))
+                    .unwrap();
                 let whole = end + 4 + length.parse::<usize>().unwrap();
                 if buffer.len() >= whole {
                     let body = serde_json::from_slice(&buffer[end + 4..whole]).unwrap();
@@ -58,10 +66,15 @@ async fn read_answer(caller: &mut TcpStream, buffer: &mut Vec<u8>) -> Value {
                     return body;
                 }
             }
-            assert!(caller.read_buf(buffer).await.unwrap() > 0, "the gateway closed");
+            assert!(
+                caller.read_buf(buffer).await.unwrap() > 0,
+                "the gateway closed"
+            );
         }
     };
-    tokio::time::timeout(PATIENCE, read).await.expect("an answer")
+    tokio::time::timeout(PATIENCE, read)
+        .await
+        .expect("an answer")
 }
 
 fn content(answer: &Value) -> &Value {
@@ -76,22 +89,44 @@ async fn a_caller_who_sent_more_and_leaves_closes_upstream() {
         ("streamed REST", rest("hi", true), streamed),
         ("gRPC-Web", grpc_web(), Reply::Silence),
     ] {
-        for (what, more) in [("an empty line", b"\r\n".to_vec()), ("its next request", request.clone())] {
+        for (what, more) in [
+            ("an empty line", b"\r\n".to_vec()),
+            ("its next request", request.clone()),
+        ] {
             for is_reset in [false, true] {
                 let upstream = Scripted::always(reply.clone()).await;
                 let gateway = Gateway::to(upstream.address).await;
                 let mut caller = TcpStream::connect(gateway.address).await.unwrap();
-                caller.write_all(&[&request[..], &more].concat()).await.unwrap();
+                caller
+                    .write_all(&[&request[..], &more].concat())
+                    .await
+                    .unwrap();
                 upstream.stuck().await;
                 if is_reset {
-                    socket2::SockRef::from(&caller).set_linger(Some(Duration::ZERO)).unwrap();
+                    socket2::SockRef::from(&caller)
+                        .set_linger(Some(Duration::ZERO))
+                        .unwrap();
                 }
                 drop(caller);
-                eprintln!("{name}, {what} after it, and then a {}", if is_reset { "reset" } else { "close" });
+                eprintln!(
+                    "{name}, {what} after it, and then a {}",
+                    if is_reset { "reset" } else { "close" }
+                );
                 upstream.closed().await;
-                assert_eq!(upstream.seen().len(), 1, "what nobody waits for is not asked");
+                assert_eq!(
+                    upstream.seen().len(),
+                    1,
+                    "what nobody waits for is not asked"
+                );
                 upstream.replies(Reply::Json(200, whole("b")));
-                assert_eq!(gateway.ask(Door::RestUnary, &prompt(MODEL, "hi")).await.ok().content, "b");
+                assert_eq!(
+                    gateway
+                        .ask(Door::RestUnary, &prompt(MODEL, "hi"))
+                        .await
+                        .ok()
+                        .content,
+                    "b"
+                );
             }
         }
     }
@@ -105,14 +140,21 @@ async fn requests_sent_ahead_are_answered_in_order_and_arrive_whole() {
     let gateway = Gateway::to(upstream.address).await;
     let mut caller = TcpStream::connect(gateway.address).await.unwrap();
     let requests = texts.each_ref().map(|text| rest(text, false));
-    caller.write_all(&requests.join(&b"\r\n"[..])).await.unwrap();
+    caller
+        .write_all(&requests.join(&b"\r\n"[..]))
+        .await
+        .unwrap();
     let mut buffer = Vec::new();
     for reply in replies {
         assert_eq!(content(&read_answer(&mut caller, &mut buffer).await), reply);
     }
     assert!(buffer.is_empty(), "three answers and no more");
     for (seen, text) in upstream.seen().iter().zip(&texts) {
-        assert!(seen.json()["messages"][0]["content"] == **text, "{} bytes of prompt arrived otherwise", text.len());
+        assert!(
+            seen.json()["messages"][0]["content"] == **text,
+            "{} bytes of prompt arrived otherwise",
+            text.len()
+        );
     }
     assert_eq!(upstream.seen().len(), texts.len());
 }
@@ -127,6 +169,12 @@ async fn a_large_body_in_pieces_arrives_whole() {
         caller.write_all(piece).await.unwrap();
         tokio::task::yield_now().await;
     }
-    assert_eq!(content(&read_answer(&mut caller, &mut Vec::new()).await), "a");
-    assert!(upstream.only().json()["messages"][0]["content"] == *text, "the prompt arrived otherwise");
+    assert_eq!(
+        content(&read_answer(&mut caller, &mut Vec::new()).await),
+        "a"
+    );
+    assert!(
+        upstream.only().json()["messages"][0]["content"] == *text,
+        "the prompt arrived otherwise"
+    );
 }

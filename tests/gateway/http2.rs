@@ -25,13 +25,25 @@ const END_HEADERS: u8 = 4;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// A header block: indexed pseudo-headers of the static table, and the path as a literal (RFC 7541).
+/// A header block: indexed pseudo-headers of the static table, and the path as a literal (RFC
+/// 7541).
 fn head(method: u8, path: &str) -> Vec<u8> {
     const SCHEME_HTTP: u8 = 0x86;
     const PATH_LITERAL: u8 = 0x04;
     const AUTHORITY_LITERAL: u8 = 0x01;
-    let literal = |name: u8, value: &str| [&[name, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();
-    [vec![method, SCHEME_HTTP], literal(PATH_LITERAL, path), literal(AUTHORITY_LITERAL, "localhost")].concat()
+    let literal = |name: u8, value: &str| {
+        [
+            &[name, u8::try_from(value.len()).unwrap()],
+            value.as_bytes(),
+        ]
+        .concat()
+    };
+    [
+        vec![method, SCHEME_HTTP],
+        literal(PATH_LITERAL, path),
+        literal(AUTHORITY_LITERAL, "localhost"),
+    ]
+    .concat()
 }
 
 const GET: u8 = 0x82;
@@ -42,13 +54,20 @@ fn flurry(calls: u32) -> Vec<u8> {
     let head = head(POST, "/featherwire.v1.ChatService/CreateChatCompletion");
     let call = |number| {
         let stream = 2 * number + 1;
-        [frame(HEADERS, END_HEADERS, stream, &head), frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())].concat()
+        [
+            frame(HEADERS, END_HEADERS, stream, &head),
+            frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes()),
+        ]
+        .concat()
     };
     (0..calls).flat_map(call).collect()
 }
 
 async fn connect(gateway: &Gateway) -> (OwnedReadHalf, OwnedWriteHalf) {
-    let (reader, mut writer) = TcpStream::connect(gateway.address).await.unwrap().into_split();
+    let (reader, mut writer) = TcpStream::connect(gateway.address)
+        .await
+        .unwrap()
+        .into_split();
     writer.write_all(PREFACE).await.unwrap();
     writer.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
     (reader, writer)
@@ -58,7 +77,10 @@ async fn connect(gateway: &Gateway) -> (OwnedReadHalf, OwnedWriteHalf) {
 async fn next(reader: &mut OwnedReadHalf, kind: u8, stream: u32) -> Vec<u8> {
     loop {
         let (seen_kind, seen, payload) = next_frame(reader).await;
-        assert!(kind == GOAWAY || seen_kind != GOAWAY, "the connection is ended: {payload:?}");
+        assert!(
+            kind == GOAWAY || seen_kind != GOAWAY,
+            "the connection is ended: {payload:?}"
+        );
         if (seen_kind, seen) == (kind, stream) {
             return payload;
         }
@@ -73,7 +95,15 @@ async fn a_caller_who_cancels_all_it_may_have_open_at_once_is_served_on() {
     const CALLS: u32 = 1000;
     writer.write_all(&flurry(CALLS)).await.unwrap();
     let last = 2 * CALLS + 1;
-    writer.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, last, &head(GET, "/healthz"))).await.unwrap();
+    writer
+        .write_all(&frame(
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            last,
+            &head(GET, "/healthz"),
+        ))
+        .await
+        .unwrap();
     const STATUS_200: u8 = 0x88;
     assert_eq!(next(&mut reader, HEADERS, last).await[0], STATUS_200);
 }
@@ -100,7 +130,12 @@ async fn a_head_over_the_limit_costs_one_call_and_not_its_connection() {
     let gateway = Gateway::to(emulator.address).await;
     let mut client = ChatServiceClient::new(gateway.channel().await);
     let mut request = tonic::Request::new(message(&prompt(MODEL, "hi")));
-    request.metadata_mut().insert("x-large", "x".repeat(100 * 1024).parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("x-large", "x".repeat(100 * 1024).parse().unwrap());
     client.create_chat_completion(request).await.unwrap_err();
-    client.create_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap();
+    client
+        .create_chat_completion(message(&prompt(MODEL, "hi")))
+        .await
+        .unwrap();
 }

@@ -1,9 +1,11 @@
-//! What typed messages need not say twice, and types where JSON text was: kinds, voices, allowed tools, prices.
+//! What typed messages need not say twice, and types where JSON text was: kinds, voices, allowed
+//! tools, prices.
 
 use featherwire::proto::v1::{
-    AllowedTools, AudioOptions, ContentPart, CreateChatCompletionRequest, CustomVoice, FunctionDefinition,
-    GetModelRequest, ImageUrl, NamedFunction, Tool, ToolChoice, ToolReference, audio_options::VoiceKind,
-    create_chat_completion_request::ToolChoiceKind, model_service_client::ModelServiceClient,
+    AllowedTools, AudioOptions, ContentPart, CreateChatCompletionRequest, CustomVoice,
+    FunctionDefinition, GetModelRequest, ImageUrl, NamedFunction, Tool, ToolChoice, ToolReference,
+    audio_options::VoiceKind, create_chat_completion_request::ToolChoiceKind,
+    model_service_client::ModelServiceClient,
 };
 use serde_json::{Value, json};
 
@@ -11,18 +13,30 @@ use crate::support::{Gateway, MODEL, Reply, Scripted, door::message, gateway::ht
 
 fn answer() -> Reply {
     let choice = json!({"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x"}});
-    Reply::Json(200, json!({"id": "x", "created": 1, "model": MODEL, "choices": [choice]}))
+    Reply::Json(
+        200,
+        json!({"id": "x", "created": 1, "model": MODEL, "choices": [choice]}),
+    )
 }
 
 /// What upstream gets of this request, by REST and by gRPC alike.
 async fn sent(request: &Value) -> Value {
     let upstream = Scripted::always(answer()).await;
     let gateway = Gateway::to(upstream.address).await;
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     let response = post.body(request.to_string()).send().await.unwrap();
     assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
-    gateway.grpc().await.create_chat_completion(message(request)).await.unwrap();
-    let [by_rest, by_grpc] = &upstream.seen()[..] else { panic!("two calls") };
+    gateway
+        .grpc()
+        .await
+        .create_chat_completion(message(request))
+        .await
+        .unwrap();
+    let [by_rest, by_grpc] = &upstream.seen()[..] else {
+        panic!("two calls")
+    };
     assert_eq!(by_rest.json(), by_grpc.json());
     by_rest.json()
 }
@@ -39,14 +53,46 @@ async fn a_kind_that_follows_from_what_is_set_need_not_be_said() {
     let part = |part: Value| json!([{"role": "user", "content": [part]}]);
     let call = |call: Value| json!([{"role": "assistant", "tool_calls": [call]}]);
     for (name, said, told) in [
-        ("messages", part(json!({"text": "a"})), part(json!({"text": "a", "type": "text"}))),
-        ("messages", part(json!({"image_url": image})), part(json!({"image_url": image, "type": "image_url"}))),
-        ("messages", part(json!({"file": {"file_id": "f"}})), part(json!({"file": {"file_id": "f"}, "type": "file"}))),
-        ("messages", part(json!({"type": null, "refusal": "no"})), part(json!({"refusal": "no", "type": "refusal"}))),
-        ("messages", part(json!({"type": "odd", "text": "a"})), part(json!({"type": "odd", "text": "a"}))),
-        ("messages", part(json!({"type": "", "text": "a"})), part(json!({"type": "", "text": "a"}))),
-        ("messages", part(json!({"text": "a", "image_url": image})), part(json!({"text": "a", "image_url": image}))),
-        ("messages", part(json!({"video": {}})), part(json!({"video": {}}))),
+        (
+            "messages",
+            part(json!({"text": "a"})),
+            part(json!({"text": "a", "type": "text"})),
+        ),
+        (
+            "messages",
+            part(json!({"image_url": image})),
+            part(json!({"image_url": image, "type": "image_url"})),
+        ),
+        (
+            "messages",
+            part(json!({"file": {"file_id": "f"}})),
+            part(json!({"file": {"file_id": "f"}, "type": "file"})),
+        ),
+        (
+            "messages",
+            part(json!({"type": null, "refusal": "no"})),
+            part(json!({"refusal": "no", "type": "refusal"})),
+        ),
+        (
+            "messages",
+            part(json!({"type": "odd", "text": "a"})),
+            part(json!({"type": "odd", "text": "a"})),
+        ),
+        (
+            "messages",
+            part(json!({"type": "", "text": "a"})),
+            part(json!({"type": "", "text": "a"})),
+        ),
+        (
+            "messages",
+            part(json!({"text": "a", "image_url": image})),
+            part(json!({"text": "a", "image_url": image})),
+        ),
+        (
+            "messages",
+            part(json!({"video": {}})),
+            part(json!({"video": {}})),
+        ),
         (
             "messages",
             call(json!({"id": "1", "function": {"name": "f"}})),
@@ -58,13 +104,21 @@ async fn a_kind_that_follows_from_what_is_set_need_not_be_said() {
             call(json!({"id": "1", "type": 7, "function": {"name": "f"}})),
             call(json!({"id": "1", "type": 7, "function": {"name": "f"}})),
         ),
-        ("tools", json!([{"function": {"name": "f"}}]), json!([{"function": {"name": "f"}, "type": "function"}])),
+        (
+            "tools",
+            json!([{"function": {"name": "f"}}]),
+            json!([{"function": {"name": "f"}, "type": "function"}]),
+        ),
         (
             "tools",
             json!([{"custom": {"name": "c", "format": {"grammar": {"syntax": "lark"}}}}]),
             json!([{"custom": {"name": "c", "format": {"grammar": {"syntax": "lark"}, "type": "grammar"}}, "type": "custom"}]),
         ),
-        ("tool_choice", json!({"function": {"name": "f"}}), json!({"function": {"name": "f"}, "type": "function"})),
+        (
+            "tool_choice",
+            json!({"function": {"name": "f"}}),
+            json!({"function": {"name": "f"}, "type": "function"}),
+        ),
         (
             "tool_choice",
             json!({"allowed_tools": {"mode": "auto", "tools": [{"function": {"name": "f"}}]}}),
@@ -76,7 +130,11 @@ async fn a_kind_that_follows_from_what_is_set_need_not_be_said() {
             json!({"json_schema": {"name": "s"}}),
             json!({"json_schema": {"name": "s"}, "type": "json_schema"}),
         ),
-        ("prediction", json!({"content": "a"}), json!({"content": "a", "type": "content"})),
+        (
+            "prediction",
+            json!({"content": "a"}),
+            json!({"content": "a", "type": "content"}),
+        ),
     ] {
         assert_eq!(sent(&with(name, &said)).await[name], told, "{said}");
     }
@@ -86,36 +144,86 @@ async fn a_kind_that_follows_from_what_is_set_need_not_be_said() {
 async fn a_voice_is_a_name_or_an_object_and_allowed_tools_are_a_list() {
     let upstream = Scripted::always(answer()).await;
     let gateway = Gateway::to(upstream.address).await;
-    let custom = CustomVoice { id: Some("voice_1".to_owned()), ..CustomVoice::default() };
+    let custom = CustomVoice {
+        id: Some("voice_1".to_owned()),
+        ..CustomVoice::default()
+    };
     for (voice_kind, told) in [
-        (VoiceKind::Voice("alloy".to_owned()), json!({"voice": "alloy"})),
-        (VoiceKind::VoiceObject(custom), json!({"voice": {"id": "voice_1"}})),
+        (
+            VoiceKind::Voice("alloy".to_owned()),
+            json!({"voice": "alloy"}),
+        ),
+        (
+            VoiceKind::VoiceObject(custom),
+            json!({"voice": {"id": "voice_1"}}),
+        ),
     ] {
         let mut request = message(&prompt(MODEL, "hi"));
-        request.audio = Some(AudioOptions { voice_kind: Some(voice_kind), ..AudioOptions::default() });
-        gateway.grpc().await.create_chat_completion(request).await.unwrap();
+        request.audio = Some(AudioOptions {
+            voice_kind: Some(voice_kind),
+            ..AudioOptions::default()
+        });
+        gateway
+            .grpc()
+            .await
+            .create_chat_completion(request)
+            .await
+            .unwrap();
         assert_eq!(upstream.seen().pop().unwrap().json()["audio"], told);
     }
-    let named = NamedFunction { name: Some("f".to_owned()), ..NamedFunction::default() };
-    let tools = vec![ToolReference { function: Some(named), ..ToolReference::default() }];
-    let allowed = AllowedTools { mode: Some("required".to_owned()), tools, ..AllowedTools::default() };
-    let choice = ToolChoice { allowed_tools: Some(allowed), ..ToolChoice::default() };
-    let function = FunctionDefinition { name: Some("f".to_owned()), ..FunctionDefinition::default() };
-    let image = ImageUrl { url: Some("data:,".to_owned()), ..ImageUrl::default() };
+    let named = NamedFunction {
+        name: Some("f".to_owned()),
+        ..NamedFunction::default()
+    };
+    let tools = vec![ToolReference {
+        function: Some(named),
+        ..ToolReference::default()
+    }];
+    let allowed = AllowedTools {
+        mode: Some("required".to_owned()),
+        tools,
+        ..AllowedTools::default()
+    };
+    let choice = ToolChoice {
+        allowed_tools: Some(allowed),
+        ..ToolChoice::default()
+    };
+    let function = FunctionDefinition {
+        name: Some("f".to_owned()),
+        ..FunctionDefinition::default()
+    };
+    let image = ImageUrl {
+        url: Some("data:,".to_owned()),
+        ..ImageUrl::default()
+    };
     let mut request = CreateChatCompletionRequest {
-        tools: vec![Tool { function: Some(function), ..Tool::default() }],
+        tools: vec![Tool {
+            function: Some(function),
+            ..Tool::default()
+        }],
         tool_choice_kind: Some(ToolChoiceKind::ToolChoiceObject(choice)),
         ..message(&prompt(MODEL, "hi"))
     };
     request.messages[0].content = None;
-    request.messages[0].content_parts =
-        vec![ContentPart { image_url: Some(Box::new(image)), ..ContentPart::default() }];
-    gateway.grpc().await.create_chat_completion(request).await.unwrap();
+    request.messages[0].content_parts = vec![ContentPart {
+        image_url: Some(Box::new(image)),
+        ..ContentPart::default()
+    }];
+    gateway
+        .grpc()
+        .await
+        .create_chat_completion(request)
+        .await
+        .unwrap();
     let sent = upstream.seen().pop().unwrap().json();
-    assert_eq!(sent["messages"][0]["content"], json!([{"type": "image_url", "image_url": {"url": "data:,"}}]));
+    assert_eq!(
+        sent["messages"][0]["content"],
+        json!([{"type": "image_url", "image_url": {"url": "data:,"}}])
+    );
     let tools = json!([{"type": "function", "function": {"name": "f"}}]);
     assert_eq!(sent["tools"], tools);
-    let expected = json!({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": tools}});
+    let expected =
+        json!({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": tools}});
     assert_eq!(sent["tool_choice"], expected);
 }
 
@@ -127,13 +235,32 @@ async fn prices_and_sizes_of_a_model_have_types_and_keep_their_digits() {
     let upstream = Scripted::always(Reply::Json(200, model.clone())).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut client = ModelServiceClient::new(gateway.channel().await);
-    let came = client.get_model(GetModelRequest { model: "a/b".to_owned() }).await.unwrap().into_inner();
+    let came = client
+        .get_model(GetModelRequest {
+            model: "a/b".to_owned(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
     let pricing = came.pricing.unwrap();
-    assert_eq!((pricing.prompt.as_deref(), pricing.input, pricing.image), (Some("0.00000010"), Some(0.1), None));
+    assert_eq!(
+        (pricing.prompt.as_deref(), pricing.input, pricing.image),
+        (Some("0.00000010"), Some(0.1), None)
+    );
     assert_eq!(pricing.extra["audio"], "\"1\"");
-    assert_eq!((came.parameter_size, came.active_parameters), (Some(8_030_000_000), Some(3_000_000_000)));
+    assert_eq!(
+        (came.parameter_size, came.active_parameters),
+        (Some(8_030_000_000), Some(3_000_000_000))
+    );
     assert_eq!(came.shutdown_date.as_deref(), Some("2026-10-23"));
-    let body = http().get(gateway.url("/v1/models/a/b")).send().await.unwrap().text().await.unwrap();
+    let body = http()
+        .get(gateway.url("/v1/models/a/b"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), model);
     assert!(body.contains(r#""prompt":"0.00000010""#), "{body}");
 }

@@ -1,5 +1,5 @@
-//! Streams whose pieces are not quite as the API has them: what they say is neither lost nor read otherwise than in an answer
-//! that comes whole.
+//! Streams whose pieces are not quite as the API has them: what they say is neither lost nor read
+//! otherwise than in an answer that comes whole.
 
 use featherwire::error::Kind;
 use serde_json::{Value, json};
@@ -22,7 +22,9 @@ const VIA_STREAM: [(&str, &str); 1] = [("x-featherwire-unary-via-stream", "true"
 async fn rest(gateway: &Gateway, is_stream: bool, headers: &[(&str, &str)]) -> (u16, String) {
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(is_stream);
-    let mut post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let mut post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     for (name, value) in headers {
         post = post.header(*name, *value);
     }
@@ -37,21 +39,37 @@ async fn an_error_without_the_name_of_a_field_is_the_end_of_the_stream_and_keeps
     for (events, end) in [
         (format!("{half}{error}\n\n"), Then::Silence),
         (format!("{half}{error}\n"), Then::Silence),
-        (format!("{half}{error}\r\n\r\ndata: [DONE]\n\n"), Then::Silence),
+        (
+            format!("{half}{error}\r\n\r\ndata: [DONE]\n\n"),
+            Then::Silence,
+        ),
         (format!("{half}event: error\n{error}\n\n"), Then::Silence),
         (format!("{half}[{error}]\n"), Then::Silence),
         (format!("{half}{error}"), Then::Next),
         (format!("{half}data: {}\n{error}", chunk("cut")), Then::Next),
     ] {
-        let last = if matches!(end, Then::Next) { "0\r\n\r\n" } else { "" };
+        let last = if matches!(end, Then::Next) {
+            "0\r\n\r\n"
+        } else {
+            ""
+        };
         let wire = format!("{STREAM_HEAD}{}{last}", chunked(&events));
         let upstream = Scripted::always(Reply::Wire(wire.into_bytes(), end)).await;
         let gateway = Gateway::to(upstream.address).await;
         for door in Door::ALL {
-            let answer = gateway.ask_with(door, &prompt(MODEL, "hi"), &VIA_STREAM).await;
-            assert_eq!(answer.content, if door.is_stream() { "half" } else { "" }, "{door:?} {events:?}");
+            let answer = gateway
+                .ask_with(door, &prompt(MODEL, "hi"), &VIA_STREAM)
+                .await;
+            assert_eq!(
+                answer.content,
+                if door.is_stream() { "half" } else { "" },
+                "{door:?} {events:?}"
+            );
             let failure = answer.failed(Kind::Upstream, "upstream_stream_failed");
-            assert!(failure.message.contains("boo"), "{door:?} {events:?}: {failure:?}");
+            assert!(
+                failure.message.contains("boo"),
+                "{door:?} {events:?}: {failure:?}"
+            );
         }
         upstream.rests().await;
     }
@@ -61,8 +79,15 @@ async fn an_error_without_the_name_of_a_field_is_the_end_of_the_stream_and_keeps
     let upstream = Scripted::always(Reply::Wire(wire.into_bytes(), Then::Next)).await;
     let gateway = Gateway::to(upstream.address).await;
     for door in Door::STREAMS {
-        let failure = gateway.ask(door, &prompt(MODEL, "hi")).await.failure.unwrap();
-        assert!(failure.kinds.contains(&Kind::Saturated) && failure.message.contains("boo"), "{door:?}: {failure:?}");
+        let failure = gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failure
+            .unwrap();
+        assert!(
+            failure.kinds.contains(&Kind::Saturated) && failure.message.contains("boo"),
+            "{door:?}: {failure:?}"
+        );
     }
 }
 
@@ -70,17 +95,29 @@ async fn an_error_without_the_name_of_a_field_is_the_end_of_the_stream_and_keeps
 async fn json_without_the_name_of_a_field_that_is_no_error_is_nothing() {
     let noise = "{\"type\":\"ping\"}\n\n[1]\n{broken\n\n";
     let event = |data: String| format!("data: {data}\n\n");
-    let events = [noise.to_owned(), event(chunk("hi")), noise.to_owned(), event(finish()), event(done())].concat();
+    let events = [
+        noise.to_owned(),
+        event(chunk("hi")),
+        noise.to_owned(),
+        event(finish()),
+        event(done()),
+    ]
+    .concat();
     let wire = format!("{STREAM_HEAD}{}0\r\n\r\n", chunked(&events));
     let upstream = Scripted::always(Reply::Wire(wire.into_bytes(), Then::Next)).await;
     let gateway = Gateway::to(upstream.address).await;
     for door in Door::STREAMS {
-        assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content, "hi", "{door:?}");
+        assert_eq!(
+            gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content,
+            "hi",
+            "{door:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_reason_to_finish_that_is_no_text_ends_a_stream_as_it_ends_a_whole_answer_and_stays_as_it_is() {
+async fn a_reason_to_finish_that_is_no_text_ends_a_stream_as_it_ends_a_whole_answer_and_stays_as_it_is()
+ {
     for reason in ["7", "true", r#"{"type":"stop"}"#, r#"["stop"]"#] {
         let mut answer = whole("hi");
         answer["choices"][0]["finish_reason"] = serde_json::from_str(reason).unwrap();
@@ -90,19 +127,37 @@ async fn a_reason_to_finish_that_is_no_text_ends_a_stream_as_it_ends_a_whole_ans
         let (status, text) = rest(&gateway, false, &[]).await;
         assert!(status == 200 && text.contains(&expected), "{text}");
         for door in [Door::GrpcUnary, Door::WebUnary] {
-            assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.content, "hi", "{door:?} {reason}");
+            assert_eq!(
+                gateway.ask(door, &prompt(MODEL, "hi")).await.content,
+                "hi",
+                "{door:?} {reason}"
+            );
         }
         let last = finish().replace(r#""finish_reason":"stop""#, &expected);
         assert!(last.contains(&expected), "{last}");
-        for events in [vec![chunk("hi"), last.clone(), done()], vec![chunk("hi"), last.clone()]] {
+        for events in [
+            vec![chunk("hi"), last.clone(), done()],
+            vec![chunk("hi"), last.clone()],
+        ] {
             upstream.replies(Reply::Events(events));
             let (_, text) = rest(&gateway, true, &[]).await;
-            assert!(text.contains(&expected) && text.ends_with("data: [DONE]\n\n"), "{text}");
+            assert!(
+                text.contains(&expected) && text.ends_with("data: [DONE]\n\n"),
+                "{text}"
+            );
             let (status, text) = rest(&gateway, false, &VIA_STREAM).await;
-            assert!(status == 200 && text.contains(&expected) && text.contains(r#""content":"hi""#), "{text}");
+            assert!(
+                status == 200 && text.contains(&expected) && text.contains(r#""content":"hi""#),
+                "{text}"
+            );
             for door in Door::ALL {
-                let answer = gateway.ask_with(door, &prompt(MODEL, "hi"), &VIA_STREAM).await;
-                assert!(answer.failure.is_none() && answer.content == "hi", "{door:?} {reason}: {answer:?}");
+                let answer = gateway
+                    .ask_with(door, &prompt(MODEL, "hi"), &VIA_STREAM)
+                    .await;
+                assert!(
+                    answer.failure.is_none() && answer.content == "hi",
+                    "{door:?} {reason}: {answer:?}"
+                );
             }
         }
         upstream.rests().await;
@@ -112,11 +167,17 @@ async fn a_reason_to_finish_that_is_no_text_ends_a_stream_as_it_ends_a_whole_ans
 #[tokio::test]
 async fn an_empty_reason_of_any_type_ends_no_stream() {
     for reason in ["false", "0", "[]", "{}", "null", "\"\""] {
-        let piece = chunk("hi").replace(r#""finish_reason":null"#, &format!(r#""finish_reason":{reason}"#));
+        let piece = chunk("hi").replace(
+            r#""finish_reason":null"#,
+            &format!(r#""finish_reason":{reason}"#),
+        );
         let upstream = Scripted::always(Reply::Events(vec![piece.clone(), piece])).await;
         let gateway = Gateway::to(upstream.address).await;
         for door in Door::STREAMS {
-            gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_stream_cut");
+            gateway
+                .ask(door, &prompt(MODEL, "hi"))
+                .await
+                .failed(Kind::Upstream, "upstream_stream_cut");
         }
     }
 }
@@ -129,8 +190,13 @@ async fn a_text_in_place_of_a_delta_is_added_up_whole() {
             .to_string()
     };
     let no = Value::Null;
-    let pieces =
-        vec![piece("ha", no.clone()), piece("ha", no.clone()), piece(" end", no), piece("", json!("stop")), done()];
+    let pieces = vec![
+        piece("ha", no.clone()),
+        piece("ha", no.clone()),
+        piece(" end", no),
+        piece("", json!("stop")),
+        done(),
+    ];
     let same = vec![piece("ha", Value::Null), piece("ha", json!("stop")), done()];
     for (events, text) in [(pieces, "haha end"), (same, "haha")] {
         let upstream = Scripted::always(Reply::Events(events)).await;
@@ -139,25 +205,45 @@ async fn a_text_in_place_of_a_delta_is_added_up_whole() {
         let answer: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!(status, 200, "{answer}");
         assert_eq!(answer["choices"][0]["text"], json!(text), "{answer}");
-        assert_eq!(answer["choices"][0]["finish_reason"], json!("stop"), "{answer}");
+        assert_eq!(
+            answer["choices"][0]["finish_reason"],
+            json!("stop"),
+            "{answer}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_role_that_is_no_text_is_named_by_its_place_streamed_as_whole() {
-    for role in [json!(7), json!({"name": "assistant"}), json!(["assistant"]), json!(false)] {
+    for role in [
+        json!(7),
+        json!({"name": "assistant"}),
+        json!(["assistant"]),
+        json!(false),
+    ] {
         let mut answer = whole("hi");
         answer["choices"][0]["message"]["role"] = role.clone();
         let upstream = Scripted::always(Reply::Json(200, answer)).await;
         let gateway = Gateway::to(upstream.address).await;
         for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
-            assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.ok().role, "assistant", "{door:?} {role}");
+            assert_eq!(
+                gateway.ask(door, &prompt(MODEL, "hi")).await.ok().role,
+                "assistant",
+                "{door:?} {role}"
+            );
         }
         let first = event(&json!({"role": role, "content": ""}), None);
         upstream.replies(Reply::Events(vec![first, chunk("hi"), finish(), done()]));
         for door in Door::ALL {
-            let answer = gateway.ask_with(door, &prompt(MODEL, "hi"), &VIA_STREAM).await.ok();
-            assert_eq!((answer.role.as_str(), answer.content.as_str()), ("assistant", "hi"), "{door:?} {role}");
+            let answer = gateway
+                .ask_with(door, &prompt(MODEL, "hi"), &VIA_STREAM)
+                .await
+                .ok();
+            assert_eq!(
+                (answer.role.as_str(), answer.content.as_str()),
+                ("assistant", "hi"),
+                "{door:?} {role}"
+            );
         }
         upstream.rests().await;
     }

@@ -1,4 +1,5 @@
-//! The account's units when upstream tells of them oddly, late, or not at all; and units that nobody needs for a while.
+//! The account's units when upstream tells of them oddly, late, or not at all; and units that
+//! nobody needs for a while.
 
 use std::{
     sync::{
@@ -34,7 +35,12 @@ const FOUR_UNITS: &str = "Qwen/Qwen2.5-72B-Instruct";
 
 async fn emulator() -> Emulator {
     let release_after = Duration::from_millis(50);
-    let config = EmulatorConfig { tokens_per_second: 200.0, units: Some(4), release_after, ..Default::default() };
+    let config = EmulatorConfig {
+        tokens_per_second: 200.0,
+        units: Some(4),
+        release_after,
+        ..Default::default()
+    };
     Emulator::with(config).await
 }
 
@@ -50,19 +56,45 @@ async fn until(gateway: &Gateway, what: &str, is_so: impl Fn(&Value) -> bool) {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("until {what}"));
+    timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("until {what}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_odd_about_the_feed_no_herd_starts_and_nobody_is_sent_away() {
     // Those whose messages are ignored, and those that have none, or some that are understood.
-    let ignored =
-        ["no-limit", "text-limit", "huge-limit", "zero-limit", "negative-limit", "no-used-cost", "null-used-cost"];
-    let ignored =
-        ignored.into_iter().chain(["text-used-cost", "negative-used-cost", "only-pings", "ping", "empty-object"]);
-    let others =
-        ["float-limit", "no-requests", "only-comments", "silent", "end", "cut", "503", "html", "error", "broken-json"];
-    let feeds = ignored.map(|feed| (feed, true)).chain(others.map(|feed| (feed, false)));
+    let ignored = [
+        "no-limit",
+        "text-limit",
+        "huge-limit",
+        "zero-limit",
+        "negative-limit",
+        "no-used-cost",
+        "null-used-cost",
+    ];
+    let ignored = ignored.into_iter().chain([
+        "text-used-cost",
+        "negative-used-cost",
+        "only-pings",
+        "ping",
+        "empty-object",
+    ]);
+    let others = [
+        "float-limit",
+        "no-requests",
+        "only-comments",
+        "silent",
+        "end",
+        "cut",
+        "503",
+        "html",
+        "error",
+        "broken-json",
+    ];
+    let feeds = ignored
+        .map(|feed| (feed, true))
+        .chain(others.map(|feed| (feed, false)));
     join_all(feeds.map(|(feed, is_ignored)| async move {
         let emulator = emulator().await;
         switch(&emulator, "feed", feed).await;
@@ -70,13 +102,28 @@ async fn whatever_is_odd_about_the_feed_no_herd_starts_and_nobody_is_sent_away()
         until(&gateway, feed, |view| view["capacity"] == 4).await;
         let calls = (0..20).map(|number| {
             let (gateway, model) = (&gateway, if number % 5 == 0 { FOUR_UNITS } else { MODEL });
-            async move { gateway.ask(Door::ALL[number % 6], &prompt(model, "Say hello in 5 words")).await.ok() }
+            async move {
+                gateway
+                    .ask(
+                        Door::ALL[number % 6],
+                        &prompt(model, "Say hello in 5 words"),
+                    )
+                    .await
+                    .ok()
+            }
         });
         join_all(calls).await;
         let view = gateway.units("any").await;
-        assert_eq!((&view["capacity"], &view["refusals"]), (&json!(4), &json!(0)), "{feed}: {view}");
+        assert_eq!(
+            (&view["capacity"], &view["refusals"]),
+            (&json!(4), &json!(0)),
+            "{feed}: {view}"
+        );
         if is_ignored {
-            until(&gateway, feed, |view| view["odd_messages"].as_u64() > Some(0)).await;
+            until(&gateway, feed, |view| {
+                view["odd_messages"].as_u64() > Some(0)
+            })
+            .await;
         } else {
             assert_eq!(gateway.units("any").await["odd_messages"], 0, "{feed}");
         }
@@ -91,7 +138,9 @@ async fn an_odd_message_ends_no_wait_and_what_was_known_counts_on() {
     until(&gateway, "the plan is known", |view| view["capacity"] == 4).await;
     let mut request = prompt("emulator/stall-after-5", "hi");
     request["stream"] = json!(true);
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     let holder = post.body(request.to_string()).send().await.unwrap();
     assert_eq!(holder.status(), 200);
     for feed in ["zero-limit", "negative-limit", "no-limit", "text-limit"] {
@@ -109,13 +158,23 @@ async fn an_odd_message_ends_no_wait_and_what_was_known_counts_on() {
 
 #[tokio::test]
 async fn a_plan_that_tells_no_units_is_none_without_limit() {
-    for plan in ["empty-object", "no-concurrency", "text-concurrency", "not-json"] {
+    for plan in [
+        "empty-object",
+        "no-concurrency",
+        "text-concurrency",
+        "not-json",
+    ] {
         let emulator = emulator().await;
         switch(&emulator, "plan", plan).await;
         switch(&emulator, "feed", "only-pings").await;
         let gateway = Gateway::with(emulator.address, |config| config.units.units = None).await;
         // Nothing is known, so that all are sent; upstream's refusals tell.
-        let call = || async { gateway.ask(Door::RestUnary, &prompt(MODEL, "Say hello in 20 words")).await.ok() };
+        let call = || async {
+            gateway
+                .ask(Door::RestUnary, &prompt(MODEL, "Say hello in 20 words"))
+                .await
+                .ok()
+        };
         join_all((0..20).map(|_| call())).await;
         let view = gateway.units("any").await;
         assert!(view["refusals"].as_u64() <= Some(20), "{plan}: {view}");
@@ -135,17 +194,36 @@ async fn a_plan_that_never_comes_keeps_nobody_from_learning() {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
         let snapshot = json!({"limit": 3, "used_cost": 0, "request_count": 0, "requests": []});
-        let first = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(format!("data: {snapshot}\n\n"))]);
+        let first = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(format!(
+            "data: {snapshot}\n\n"
+        ))]);
         let events = futures_util::StreamExt::chain(first, futures_util::stream::pending());
-        ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
+        (
+            [(CONTENT_TYPE, "text/event-stream")],
+            Body::from_stream(events),
+        )
+            .into_response()
     };
     let router = Router::new()
         .route("/account/concurrency/stream", get(feed))
         .route("/v1/plan", get(std::future::pending::<String>))
-        .route("/v1/models", get(async || ([(CONTENT_TYPE, "application/json")], json!({"data": []}).to_string())))
+        .route(
+            "/v1/models",
+            get(async || {
+                (
+                    [(CONTENT_TYPE, "application/json")],
+                    json!({"data": []}).to_string(),
+                )
+            }),
+        )
         .route(
             "/v1/chat/completions",
-            post(async || ([(CONTENT_TYPE, "application/json")], whole("hello").to_string())),
+            post(async || {
+                (
+                    [(CONTENT_TYPE, "application/json")],
+                    whole("hello").to_string(),
+                )
+            }),
         );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -155,22 +233,41 @@ async fn a_plan_that_never_comes_keeps_nobody_from_learning() {
         config.upstream.first_token_timeout = PATIENCE * 4;
     })
     .await;
-    assert_eq!(gateway.ask(Door::RestUnary, &prompt("org/first-8b", "hi")).await.ok().content, "hello");
+    assert_eq!(
+        gateway
+            .ask(Door::RestUnary, &prompt("org/first-8b", "hi"))
+            .await
+            .ok()
+            .content,
+        "hello"
+    );
     let learnt = async {
         let units = async || {
             let get = http().get(gateway.url("/v1/concurrency/stream")).send();
-            let event = get.await.unwrap().chunk().await.unwrap().unwrap_or_default();
+            let event = get
+                .await
+                .unwrap()
+                .chunk()
+                .await
+                .unwrap()
+                .unwrap_or_default();
             String::from_utf8(event.to_vec()).unwrap()
         };
         while !units().await.contains(r#""capacity":3"#) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, learnt).await.expect("the feed is asked for again");
+    timeout(PATIENCE, learnt)
+        .await
+        .expect("the feed is asked for again");
 }
 
 fn good(door: Door) -> Reply {
-    if door.is_stream() { Reply::Events(vec![chunk("b"), finish()]) } else { Reply::Json(200, whole("b")) }
+    if door.is_stream() {
+        Reply::Events(vec![chunk("b"), finish()])
+    } else {
+        Reply::Json(200, whole("b"))
+    }
 }
 
 fn busy(retry_after: u64) -> Reply {
@@ -195,7 +292,12 @@ async fn retrying(replies: impl IntoIterator<Item = Reply>) -> (Scripted, Gatewa
 
 #[tokio::test(start_paused = true)]
 async fn units_are_not_held_while_a_call_waits_for_its_next_try() {
-    for door in [Door::RestUnary, Door::RestStream, Door::GrpcUnary, Door::GrpcStream] {
+    for door in [
+        Door::RestUnary,
+        Door::RestStream,
+        Door::GrpcUnary,
+        Door::GrpcStream,
+    ] {
         let (upstream, gateway) = retrying([busy(5), good(door)]).await;
         let begun = Instant::now();
         let (first, other) = tokio::join!(
@@ -211,12 +313,24 @@ async fn units_are_not_held_while_a_call_waits_for_its_next_try() {
                 (begun.elapsed(), answer.waited_ms)
             }
         );
-        assert!(other.0 < Duration::from_secs(1), "{door:?}: the units are free: {other:?}");
-        assert!(first.0 >= Duration::from_secs(5), "{door:?}: not before its Retry-After: {first:?}");
-        assert!(first.1 < Some(1000), "{door:?}: that was no wait for units: {first:?}");
+        assert!(
+            other.0 < Duration::from_secs(1),
+            "{door:?}: the units are free: {other:?}"
+        );
+        assert!(
+            first.0 >= Duration::from_secs(5),
+            "{door:?}: not before its Retry-After: {first:?}"
+        );
+        assert!(
+            first.1 < Some(1000),
+            "{door:?}: that was no wait for units: {first:?}"
+        );
         assert_eq!(upstream.seen().len(), 3, "{door:?}");
         let units = gateway.units("any").await;
-        assert!(units["in_use"] == 0 && units["settling"] == 0, "{door:?}: {units}");
+        assert!(
+            units["in_use"] == 0 && units["settling"] == 0,
+            "{door:?}: {units}"
+        );
     }
 }
 
@@ -240,15 +354,29 @@ async fn a_call_that_comes_back_for_its_next_try_is_first_in_line_and_keeps_its_
     };
     let (answer, _) = tokio::join!(busy_call, others);
     let answer = answer.ok();
-    assert!((7..9).contains(&begun.elapsed().as_secs().min(8)), "{:?}", begun.elapsed());
-    assert!(answer.waited_ms >= Some(1500), "it waited for units after its five seconds: {:?}", answer.waited_ms);
+    assert!(
+        (7..9).contains(&begun.elapsed().as_secs().min(8)),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(
+        answer.waited_ms >= Some(1500),
+        "it waited for units after its five seconds: {:?}",
+        answer.waited_ms
+    );
 
     // And with less time, it is told when that is over.
     let (upstream, gateway) = retrying([busy(2)]).await;
     upstream.breaks(Some(("org/other", Reply::Silence)));
     let begun = Instant::now();
     let busy_call = async {
-        let answer = gateway.ask_with(door, &prompt("org/busy", "hi"), &[("x-request-timeout-ms", "4000")]).await;
+        let answer = gateway
+            .ask_with(
+                door,
+                &prompt("org/busy", "hi"),
+                &[("x-request-timeout-ms", "4000")],
+            )
+            .await;
         answer.failed(Kind::Timeout, "deadline_exceeded");
         assert_eq!(begun.elapsed().as_secs(), 4);
     };
@@ -256,30 +384,44 @@ async fn a_call_that_comes_back_for_its_next_try_is_first_in_line_and_keeps_its_
         while upstream.seen().is_empty() {
             sleep(Duration::from_millis(1)).await;
         }
-        let _ = timeout(Duration::from_secs(20), gateway.ask(door, &prompt("org/other", "hi"))).await;
+        let _ = timeout(
+            Duration::from_secs(20),
+            gateway.ask(door, &prompt("org/other", "hi")),
+        )
+        .await;
     };
     tokio::join!(busy_call, other);
     sleep(Duration::from_secs(1)).await;
     let units = gateway.units("any").await;
-    assert!(units["in_use"] == 0 && units["settling"] == 0 && units["queued"]["default"] == 0, "{units}");
+    assert!(
+        units["in_use"] == 0 && units["settling"] == 0 && units["queued"]["default"] == 0,
+        "{units}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_longest_wait_does_not_begin_anew_for_a_fallback_after_a_refusal() {
-    let (upstream, gateway, holder) = taken(|config| config.units.queue_timeout = Duration::from_secs(10)).await;
-    let message = "This user has 1 active units; this request requires 1 units (limit: 1, over by 1)";
-    let error =
-        json!({"error": {"message": message, "type": "x", "param": null, "code": "concurrency_limit_exceeded"}});
+    let (upstream, gateway, holder) =
+        taken(|config| config.units.queue_timeout = Duration::from_secs(10)).await;
+    let message =
+        "This user has 1 active units; this request requires 1 units (limit: 1, over by 1)";
+    let error = json!({"error": {"message": message, "type": "x", "param": null, "code": "concurrency_limit_exceeded"}});
     let head = "429 x\r\ncontent-type: application/json\r\nretry-after: 20".to_owned();
     upstream.replies(Reply::Raw(head, error.to_string().into_bytes()));
     let begun = Instant::now();
     let headers = [("x-featherwire-fallback", "org/second-8b")];
     let request = prompt(MODEL, "hi");
-    let (answer, ()) = tokio::join!(gateway.ask_with(Door::RestUnary, &request, &headers), async {
-        sleep(Duration::from_secs(6)).await;
-        drop(holder);
-    });
+    let (answer, ()) = tokio::join!(
+        gateway.ask_with(Door::RestUnary, &request, &headers),
+        async {
+            sleep(Duration::from_secs(6)).await;
+            drop(holder);
+        }
+    );
     let failure = answer.failed(Kind::Saturated, "concurrency_limit_exceeded");
-    assert!(failure.message.contains("org/second-8b (queue_timeout)"), "{failure:?}");
+    assert!(
+        failure.message.contains("org/second-8b (queue_timeout)"),
+        "{failure:?}"
+    );
     assert_eq!(begun.elapsed().as_secs(), 10, "of both together");
 }

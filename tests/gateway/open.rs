@@ -1,4 +1,5 @@
-//! What everybody may have without a key: small questions to health and reflection, and few of them at a time.
+//! What everybody may have without a key: small questions to health and reflection, and few of them
+//! at a time.
 
 use featherwire::error::Kind;
 use http::HeaderValue;
@@ -23,13 +24,24 @@ const CALLS_MAX: usize = 16;
 const WATCHES_MAX: usize = 1024;
 
 async fn locked(upstream: &Scripted) -> Gateway {
-    Gateway::with(upstream.address, |config| config.api_keys = vec![KEY.into()]).await
+    Gateway::with(upstream.address, |config| {
+        config.api_keys = vec![KEY.into()]
+    })
+    .await
 }
 
-async fn watch(channel: &Channel, key: &'static str) -> Result<Streaming<HealthCheckResponse>, Status> {
+async fn watch(
+    channel: &Channel,
+    key: &'static str,
+) -> Result<Streaming<HealthCheckResponse>, Status> {
     let mut request = Request::new(HealthCheckRequest::default());
-    request.metadata_mut().insert("x-api-key", key.parse().unwrap());
-    let mut stream = HealthClient::new(channel.clone()).watch(request).await?.into_inner();
+    request
+        .metadata_mut()
+        .insert("x-api-key", key.parse().unwrap());
+    let mut stream = HealthClient::new(channel.clone())
+        .watch(request)
+        .await?
+        .into_inner();
     assert_eq!(stream.message().await?.unwrap().status, 1);
     Ok(stream)
 }
@@ -38,13 +50,19 @@ fn assert_refused(refused: Result<Streaming<HealthCheckResponse>, Status>) {
     let status = refused.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     let failure = grpc_failure(&status);
-    assert!(failure.code == "too_many_open_calls" && failure.message.contains("Health/Watch"), "{failure:?}");
+    assert!(
+        failure.code == "too_many_open_calls" && failure.message.contains("Health/Watch"),
+        "{failure:?}"
+    );
     assert!(failure.retry_after_seconds.is_some());
 }
 
 fn list_services(length: usize) -> ServerReflectionRequest {
     let list = MessageRequest::ListServices("x".repeat(length));
-    ServerReflectionRequest { message_request: Some(list), ..Default::default() }
+    ServerReflectionRequest {
+        message_request: Some(list),
+        ..Default::default()
+    }
 }
 
 #[tokio::test]
@@ -58,15 +76,30 @@ async fn a_connection_has_few_calls_without_a_key_open() {
     }
     let status = watch(&channel, "wrong").await.unwrap_err();
     let failure = grpc_failure(&status);
-    assert_eq!((status.code(), failure.code.as_str()), (Code::ResourceExhausted, "too_many_open_calls"));
-    assert!(failure.message.contains("16") && failure.message.contains("key"), "{failure:?}");
-    let refused = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap_err();
+    assert_eq!(
+        (status.code(), failure.code.as_str()),
+        (Code::ResourceExhausted, "too_many_open_calls")
+    );
+    assert!(
+        failure.message.contains("16") && failure.message.contains("key"),
+        "{failure:?}"
+    );
+    let refused = HealthClient::new(channel.clone())
+        .check(HealthCheckRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    let _with_key = watch(&channel, KEY).await.expect("calls with a key are not counted");
-    let _elsewhere = watch(&gateway.channel().await, "wrong").await.expect("nor are those of other connections");
+    let _with_key = watch(&channel, KEY)
+        .await
+        .expect("calls with a key are not counted");
+    let _elsewhere = watch(&gateway.channel().await, "wrong")
+        .await
+        .expect("nor are those of other connections");
     open.pop();
     let again = async { while watch(&channel, "wrong").await.is_err() {} };
-    tokio::time::timeout(PATIENCE, again).await.expect("a place is given back");
+    tokio::time::timeout(PATIENCE, again)
+        .await
+        .expect("a place is given back");
 }
 
 #[tokio::test]
@@ -82,11 +115,19 @@ async fn so_have_all_connections_together() {
     let channel = gateway.channel().await;
     assert_refused(watch(&channel, "wrong").await);
     let _with_key = watch(&channel, KEY).await.unwrap();
-    let check = HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await;
-    assert_eq!(check.unwrap().into_inner().status, 1, "single questions are answered");
+    let check = HealthClient::new(channel.clone())
+        .check(HealthCheckRequest::default())
+        .await;
+    assert_eq!(
+        check.unwrap().into_inner().status,
+        1,
+        "single questions are answered"
+    );
     drop(open);
     let again = async { while watch(&channel, "wrong").await.is_err() {} };
-    tokio::time::timeout(PATIENCE, again).await.expect("their places are given back");
+    tokio::time::timeout(PATIENCE, again)
+        .await
+        .expect("their places are given back");
 }
 
 #[tokio::test]
@@ -96,18 +137,32 @@ async fn a_large_question_is_refused_in_words_and_a_long_name_is_not() {
         let channel = gateway.channel().await;
         let check = |length: usize| {
             let mut client = HealthClient::new(channel.clone());
-            async move { client.check(HealthCheckRequest { service: "x".repeat(length) }).await.unwrap_err() }
+            async move {
+                client
+                    .check(HealthCheckRequest {
+                        service: "x".repeat(length),
+                    })
+                    .await
+                    .unwrap_err()
+            }
         };
         assert_eq!(check(3000).await.code(), Code::NotFound);
         for length in [5000, 100_000, 3_000_000] {
             let failure = grpc_failure(&check(length).await);
             assert!(failure.kinds.contains(&Kind::TooLarge), "{failure:?}");
-            assert!(failure.code == "request_too_large" && failure.message.contains("4096"), "{failure:?}");
+            assert!(
+                failure.code == "request_too_large" && failure.message.contains("4096"),
+                "{failure:?}"
+            );
         }
         for lengths in [vec![5000], vec![0, 5000], vec![3000, 0, 2_000_000, 0]] {
             let requests = tokio_stream::iter(lengths.into_iter().map(list_services));
             let mut client = ServerReflectionClient::new(channel.clone());
-            let mut stream = client.server_reflection_info(requests).await.unwrap().into_inner();
+            let mut stream = client
+                .server_reflection_info(requests)
+                .await
+                .unwrap()
+                .into_inner();
             let status = loop {
                 match stream.message().await {
                     Ok(Some(_)) => {}
@@ -125,9 +180,16 @@ async fn a_large_question_is_refused_in_words_and_a_long_name_is_not() {
 async fn so_it_is_by_grpc_web() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = locked(&upstream).await;
-    let question = HealthCheckRequest { service: "x".repeat(5000) };
+    let question = HealthCheckRequest {
+        service: "x".repeat(5000),
+    };
     let post = http().post(gateway.url("/grpc.health.v1.Health/Check"));
-    let post = post.header("content-type", "application/grpc-web+proto").body(frame(&question.encode_to_vec()));
+    let post = post
+        .header("content-type", "application/grpc-web+proto")
+        .body(frame(&question.encode_to_vec()));
     let answer = post.send().await.unwrap();
-    assert_eq!(answer.headers().get("grpc-status"), Some(&HeaderValue::from_static("8")));
+    assert_eq!(
+        answer.headers().get("grpc-status"),
+        Some(&HeaderValue::from_static("8"))
+    );
 }

@@ -1,4 +1,5 @@
-//! The OpenAPI document, held to what the running gateway does; the gateway, held to OpenAI's own schemas; and the page.
+//! The OpenAPI document, held to what the running gateway does; the gateway, held to OpenAI's own
+//! schemas; and the page.
 
 mod answers;
 mod document;
@@ -22,8 +23,12 @@ impl Document {
     fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
         match value.get("$ref").and_then(Value::as_str) {
             Some(reference) => {
-                let pointer = reference.strip_prefix('#').expect("references stay in the document");
-                self.0.pointer(pointer).unwrap_or_else(|| panic!("{reference} leads nowhere"))
+                let pointer = reference
+                    .strip_prefix('#')
+                    .expect("references stay in the document");
+                self.0
+                    .pointer(pointer)
+                    .unwrap_or_else(|| panic!("{reference} leads nowhere"))
             }
             None => value,
         }
@@ -39,12 +44,18 @@ impl Document {
 
     /// A validator for the schema of this name.
     fn named(&self, name: &str) -> Validator {
-        assert!(self.0["components"]["schemas"].get(name).is_some(), "no schema {name}");
+        assert!(
+            self.0["components"]["schemas"].get(name).is_some(),
+            "no schema {name}"
+        );
         self.validator(&json!({ "$ref": format!("#/components/schemas/{name}") }))
     }
 }
 
 /// What is wrong with a value, in words; empty if nothing is.
 fn problems(validator: &Validator, value: &Value) -> Vec<String> {
-    validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
+    validator
+        .iter_errors(value)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect()
 }

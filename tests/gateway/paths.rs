@@ -6,7 +6,11 @@ use crate::support::{Emulator, Gateway, MODEL, Reply, Scripted, gateway::http};
 
 /// What the 404 for this path says.
 async fn told(gateway: &Gateway, method: &str, path: &str) -> String {
-    let response = http().request(method.parse().unwrap(), gateway.url(path)).send().await.unwrap();
+    let response = http()
+        .request(method.parse().unwrap(), gateway.url(path))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 404, "{method} {path}");
     let error: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
     assert_eq!(error["error"]["code"], "unknown_path", "{method} {path}");
@@ -27,43 +31,93 @@ async fn a_wrong_base_url_is_told_what_the_right_one_is() {
         ("GET", "/models/org/name", "it lacks the /v1"),
         ("POST", "/v1/v1/chat/completions", "it has the /v1 twice"),
         ("GET", "/v1/v1/models", "it has the /v1 twice"),
-        ("POST", "/v1/chat/completions/chat/completions", "it goes on after the /v1"),
-        ("POST", "/v1/chat/completions/completions", "it goes on after the /v1"),
-        ("POST", "/api/v1/chat/completions", "it has something before the /v1"),
+        (
+            "POST",
+            "/v1/chat/completions/chat/completions",
+            "it goes on after the /v1",
+        ),
+        (
+            "POST",
+            "/v1/chat/completions/completions",
+            "it goes on after the /v1",
+        ),
+        (
+            "POST",
+            "/api/v1/chat/completions",
+            "it has something before the /v1",
+        ),
         ("GET", "/api/v1/models", "it has something before the /v1"),
-        ("POST", "/openai/v1/chat/completions", "it has something before the /v1"),
+        (
+            "POST",
+            "/openai/v1/chat/completions",
+            "it has something before the /v1",
+        ),
         ("POST", "/v2/chat/completions", "it does not end in /v1"),
         ("GET", "/v2/models", "it does not end in /v1"),
         ("POST", "/api/chat/completions", "it does not end in /v1"),
         ("POST", "//chat/completions", "it lacks the /v1"),
     ] {
         let told = told(&gateway, method, path).await;
-        assert!(told.contains(why) && told.contains(&right), "{path}: {told}");
+        assert!(
+            told.contains(why) && told.contains(&right),
+            "{path}: {told}"
+        );
     }
     for (path, right) in [
-        ("//v1/chat/completions", "Write /v1/chat/completions, with single slashes"),
-        ("/v1//chat/completions", "Write /v1/chat/completions, with single slashes"),
-        ("/v1/chat/completions/", "Write /v1/chat/completions, without a slash at its end"),
-        ("/v1/models/", "Write /v1/models, without a slash at its end"),
-        ("/V1/Chat/Completions", "Write /v1/chat/completions, in lower case"),
-        ("/V1/models/Org/Name", "Write /v1/models/Org/Name, in lower case"),
+        (
+            "//v1/chat/completions",
+            "Write /v1/chat/completions, with single slashes",
+        ),
+        (
+            "/v1//chat/completions",
+            "Write /v1/chat/completions, with single slashes",
+        ),
+        (
+            "/v1/chat/completions/",
+            "Write /v1/chat/completions, without a slash at its end",
+        ),
+        (
+            "/v1/models/",
+            "Write /v1/models, without a slash at its end",
+        ),
+        (
+            "/V1/Chat/Completions",
+            "Write /v1/chat/completions, in lower case",
+        ),
+        (
+            "/V1/models/Org/Name",
+            "Write /v1/models/Org/Name, in lower case",
+        ),
         ("/v1", "This is the base URL"),
         ("/v1/", "This is the base URL"),
     ] {
         let told = told(&gateway, "POST", path).await;
         assert!(told.contains(right), "{path}: {told}");
     }
-    assert!(upstream.seen().is_empty(), "nothing is rewritten on the way");
+    assert!(
+        upstream.seen().is_empty(),
+        "nothing is rewritten on the way"
+    );
 }
 
 #[tokio::test]
 async fn behind_a_proxy_that_ends_tls_the_right_base_url_is_https() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
-    for (said, scheme) in [("https", "https"), ("HTTPS, http", "https"), ("http", "http"), ("http, https", "http")] {
-        let ask = http().post(gateway.url("/chat/completions")).header("x-forwarded-proto", said);
+    for (said, scheme) in [
+        ("https", "https"),
+        ("HTTPS, http", "https"),
+        ("http", "http"),
+        ("http, https", "http"),
+    ] {
+        let ask = http()
+            .post(gateway.url("/chat/completions"))
+            .header("x-forwarded-proto", said);
         let told = ask.send().await.unwrap().text().await.unwrap();
-        let right = format!("the base URL ends in /v1, {} here", gateway.url("/v1").replace("http", scheme));
+        let right = format!(
+            "the base URL ends in /v1, {} here",
+            gateway.url("/v1").replace("http", scheme)
+        );
         assert!(told.contains(&right), "{said}: {told}");
     }
 }
@@ -72,7 +126,10 @@ async fn behind_a_proxy_that_ends_tls_the_right_base_url_is_https() {
 async fn a_path_of_another_api_under_a_wrong_base_url_is_told_what_to_switch() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
-    for (path, what) in [("/openai/v1/responses", "Responses API"), ("/api/v1/messages", "Anthropic's API")] {
+    for (path, what) in [
+        ("/openai/v1/responses", "Responses API"),
+        ("/api/v1/messages", "Anthropic's API"),
+    ] {
         assert!(told(&gateway, "POST", path).await.contains(what), "{path}");
     }
 }
@@ -90,13 +147,29 @@ async fn the_paths_of_other_apis_are_told_what_to_switch() {
         ("POST", "/v1/messages", "Anthropic"),
         ("POST", "/v1/messages/count_tokens", "Anthropic"),
         ("POST", "/v1/complete", "Anthropic"),
-        ("POST", "/openai/deployments/gpt-4o/chat/completions?api-version=2024-06-01", "not AzureOpenAI"),
+        (
+            "POST",
+            "/openai/deployments/gpt-4o/chat/completions?api-version=2024-06-01",
+            "not AzureOpenAI",
+        ),
         ("POST", "/api/chat", compatible),
         ("POST", "/api/generate", "Ollama"),
         ("GET", "/api/tags", "Ollama"),
-        ("POST", "/v1beta/models/gemini-pro:generateContent", "Gemini"),
-        ("POST", "/v1/engines/davinci/completions", "the member model of POST /v1/completions"),
-        ("POST", "/v1/audio/transcriptions", "turn this feature of the client off"),
+        (
+            "POST",
+            "/v1beta/models/gemini-pro:generateContent",
+            "Gemini",
+        ),
+        (
+            "POST",
+            "/v1/engines/davinci/completions",
+            "the member model of POST /v1/completions",
+        ),
+        (
+            "POST",
+            "/v1/audio/transcriptions",
+            "turn this feature of the client off",
+        ),
         ("POST", "/v1/images/generations", "turn this feature"),
         ("POST", "/v1/moderations", "turn this feature"),
         ("POST", "/v1/assistants", "turn this feature"),
@@ -107,32 +180,62 @@ async fn the_paths_of_other_apis_are_told_what_to_switch() {
         ("GET", "/health", "GET /healthz"),
     ] {
         let told = told(&gateway, method, path).await;
-        assert!(told.contains(words) && told.contains("GET /docs"), "{path}: {told}");
+        assert!(
+            told.contains(words) && told.contains("GET /docs"),
+            "{path}: {told}"
+        );
     }
     let post = http().post(gateway.url("/v1/models/gemini-pro:generateContent"));
     let response = post.send().await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"GET,HEAD".parse().unwrap()));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["allow"]),
+        (405, &"GET,HEAD".parse().unwrap())
+    );
     assert!(response.text().await.unwrap().contains("Gemini"));
 }
 
 #[tokio::test]
 async fn what_browsers_ask_for_by_themselves_is_there_without_a_key() {
     let upstream = Scripted::always(Reply::Silence).await;
-    let gateway = Gateway::with(upstream.address, |config| config.api_keys = vec!["gw_live_1".into()]).await;
-    let get =
-        async |path: &str, accept: &str| http().get(gateway.url(path)).header("accept", accept).send().await.unwrap();
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.api_keys = vec!["gw_live_1".into()]
+    })
+    .await;
+    let get = async |path: &str, accept: &str| {
+        http()
+            .get(gateway.url(path))
+            .header("accept", accept)
+            .send()
+            .await
+            .unwrap()
+    };
     let page = get("/", "text/html,application/xhtml+xml,*/*;q=0.8").await;
-    assert_eq!((page.status().as_u16(), &page.headers()["location"]), (307, &"docs".parse().unwrap()));
+    assert_eq!(
+        (page.status().as_u16(), &page.headers()["location"]),
+        (307, &"docs".parse().unwrap())
+    );
     for accept in ["*/*", "application/json"] {
         let told = get("/", accept).await;
-        assert_eq!((told.status().as_u16(), &told.headers()["vary"]), (200, &"accept".parse().unwrap()));
+        assert_eq!(
+            (told.status().as_u16(), &told.headers()["vary"]),
+            (200, &"accept".parse().unwrap())
+        );
         let told: Value = serde_json::from_slice(&told.bytes().await.unwrap()).unwrap();
-        assert_eq!((&told["base_url"], &told["docs"]), (&Value::from("/v1"), &Value::from("/docs")));
+        assert_eq!(
+            (&told["base_url"], &told["docs"]),
+            (&Value::from("/v1"), &Value::from("/docs"))
+        );
     }
     let slash = get("/docs/", "text/html").await;
-    assert_eq!((slash.status().as_u16(), &slash.headers()["location"]), (307, &"../docs".parse().unwrap()));
+    assert_eq!(
+        (slash.status().as_u16(), &slash.headers()["location"]),
+        (307, &"../docs".parse().unwrap())
+    );
     let icon = get("/favicon.ico", "image/*").await;
-    assert_eq!((icon.status().as_u16(), &icon.headers()["content-type"]), (200, &"image/svg+xml".parse().unwrap()));
+    assert_eq!(
+        (icon.status().as_u16(), &icon.headers()["content-type"]),
+        (200, &"image/svg+xml".parse().unwrap())
+    );
     assert!(icon.headers().contains_key("cache-control"));
 }
 
@@ -163,15 +266,30 @@ async fn head_is_answered_wherever_get_is_with_the_same_head_and_no_body() {
         let get = http().get(gateway.url(path)).send().await.unwrap();
         let head = http().head(gateway.url(path)).send().await.unwrap();
         assert_eq!(get.status(), head.status(), "{path}");
-        for name in ["content-type", "content-length", "content-encoding", "etag", "location", "vary"] {
+        for name in [
+            "content-type",
+            "content-length",
+            "content-encoding",
+            "etag",
+            "location",
+            "vary",
+        ] {
             // What is unknown is told with its method.
             if !(name == "content-length" && path == "/x") {
-                assert_eq!(get.headers().get(name), head.headers().get(name), "{path} {name}");
+                assert_eq!(
+                    get.headers().get(name),
+                    head.headers().get(name),
+                    "{path} {name}"
+                );
             }
         }
         assert!(head.bytes().await.unwrap().is_empty(), "{path}");
     }
-    let watch = http().head(gateway.url("/v1/concurrency/stream")).send().await.unwrap();
+    let watch = http()
+        .head(gateway.url("/v1/concurrency/stream"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(
         (watch.status().as_u16(), &watch.headers()["content-type"]),
         (200, &"text/event-stream".parse().unwrap())
@@ -184,7 +302,18 @@ async fn head_is_answered_wherever_get_is_with_the_same_head_and_no_body() {
         ("HEAD", "/v1/chat/completions", "POST"),
         ("GET", "/v1/tokenize", "POST"),
     ] {
-        let response = http().request(method.parse().unwrap(), gateway.url(path)).send().await.unwrap();
-        assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, allow), "{path}");
+        let response = http()
+            .request(method.parse().unwrap(), gateway.url(path))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            (
+                response.status().as_u16(),
+                response.headers()["allow"].to_str().unwrap()
+            ),
+            (405, allow),
+            "{path}"
+        );
     }
 }

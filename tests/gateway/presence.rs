@@ -1,5 +1,5 @@
-//! What an upstream leaves out of an answer, or says null for: never a made-up zero, and what clients read without looking
-//! is there.
+//! What an upstream leaves out of an answer, or says null for: never a made-up zero, and what
+//! clients read without looking is there.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,10 +12,20 @@ use crate::support::{Gateway, MODEL, Reply, Scripted, door::message, gateway::ht
 async fn answers(answer: &Value) -> (Value, CreateChatCompletionResponse) {
     let upstream = Scripted::always(Reply::Json(200, answer.clone())).await;
     let gateway = Gateway::to(upstream.address).await;
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-    let response = post.body(prompt(MODEL, "hi").to_string()).send().await.unwrap();
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
+    let response = post
+        .body(prompt(MODEL, "hi").to_string())
+        .send()
+        .await
+        .unwrap();
     let by_rest = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
-    let by_grpc = gateway.grpc().await.create_chat_completion(message(&prompt(MODEL, "hi"))).await;
+    let by_grpc = gateway
+        .grpc()
+        .await
+        .create_chat_completion(message(&prompt(MODEL, "hi")))
+        .await;
     (by_rest, by_grpc.unwrap().into_inner())
 }
 
@@ -24,7 +34,10 @@ async fn a_count_that_upstream_does_not_say_is_not_zero() {
     let choice = json!({"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"});
     for (said, told) in [
         (json!({"prompt_tokens": 3}), json!({"prompt_tokens": 3})),
-        (json!({"completion_tokens": 3, "prompt_tokens": null}), json!({"completion_tokens": 3})),
+        (
+            json!({"completion_tokens": 3, "prompt_tokens": null}),
+            json!({"completion_tokens": 3}),
+        ),
         (json!({"total_tokens": 0}), json!({"total_tokens": 0})),
         (
             json!({"prompt_tokens": 3, "completion_tokens": 4}),
@@ -43,7 +56,11 @@ async fn a_count_that_upstream_does_not_say_is_not_zero() {
             ("completion_tokens", usage.completion_tokens),
             ("total_tokens", usage.total_tokens),
         ] {
-            assert_eq!(json!(count), told.get(name).cloned().unwrap_or_default(), "{said}: {name}");
+            assert_eq!(
+                json!(count),
+                told.get(name).cloned().unwrap_or_default(),
+                "{said}: {name}"
+            );
         }
     }
 }
@@ -57,33 +74,57 @@ async fn an_unknown_probability_is_null_and_not_certainty() {
     let (by_rest, by_grpc) = answers(&json!({"choices": [choice]})).await;
     assert_eq!(by_rest["choices"][0]["logprobs"]["content"][0], token);
     let token = by_grpc.choices[0].logprobs.as_ref().unwrap().content[0].clone();
-    assert_eq!((token.logprob, token.top_logprobs[0].logprob, token.top_logprobs[1].logprob), (None, None, Some(0.0)));
+    assert_eq!(
+        (
+            token.logprob,
+            token.top_logprobs[0].logprob,
+            token.top_logprobs[1].logprob
+        ),
+        (None, None, Some(0.0))
+    );
 }
 
 #[tokio::test]
 async fn a_message_has_a_role_and_is_there() {
-    for message in
-        [json!({"content": "hi"}), json!({"role": null, "content": "hi"}), json!({"role": "", "content": "hi"})]
-    {
+    for message in [
+        json!({"content": "hi"}),
+        json!({"role": null, "content": "hi"}),
+        json!({"role": "", "content": "hi"}),
+    ] {
         let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
         let (by_rest, by_grpc) = answers(&json!({"choices": [choice]})).await;
         let expected = json!({"role": "assistant", "content": "hi", "refusal": null});
         assert_eq!(by_rest["choices"][0]["message"], expected, "{message}");
-        assert_eq!(by_grpc.choices[0].message.as_ref().unwrap().role, "assistant", "{message}");
+        assert_eq!(
+            by_grpc.choices[0].message.as_ref().unwrap().role,
+            "assistant",
+            "{message}"
+        );
     }
-    for choice in [json!({"index": 0}), json!({"index": 0, "message": null}), json!({"message": []})] {
+    for choice in [
+        json!({"index": 0}),
+        json!({"index": 0, "message": null}),
+        json!({"message": []}),
+    ] {
         let (by_rest, by_grpc) = answers(&json!({"choices": [choice]})).await;
         let message = json!({"role": "assistant", "content": null, "refusal": null});
-        let expected = json!({"index": 0, "message": message, "finish_reason": null, "logprobs": null});
+        let expected =
+            json!({"index": 0, "message": message, "finish_reason": null, "logprobs": null});
         assert_eq!(by_rest["choices"][0], expected, "{choice}");
         let message = by_grpc.choices[0].message.as_ref().unwrap();
-        assert_eq!((message.role.as_str(), &message.content, message.extra.len()), ("assistant", &None, 0), "{choice}");
+        assert_eq!(
+            (message.role.as_str(), &message.content, message.extra.len()),
+            ("assistant", &None, 0),
+            "{choice}"
+        );
     }
 }
 
 #[tokio::test]
 async fn every_choice_of_a_chunk_has_a_delta() {
-    let chunk = |choice: Value| json!({"id": "x", "created": 1, "model": "m", "choices": [choice]}).to_string();
+    let chunk = |choice: Value| {
+        json!({"id": "x", "created": 1, "model": "m", "choices": [choice]}).to_string()
+    };
     let upstream = Scripted::always(Reply::Events(vec![
         chunk(json!({"index": 0, "delta": null})),
         chunk(json!({"index": 0, "delta": []})),
@@ -93,37 +134,82 @@ async fn every_choice_of_a_chunk_has_a_delta() {
     .await;
     let gateway = Gateway::to(upstream.address).await;
     let mut request = prompt(MODEL, "hi");
-    let mut chunks = gateway.grpc().await.stream_chat_completion(message(&request)).await.unwrap().into_inner();
+    let mut chunks = gateway
+        .grpc()
+        .await
+        .stream_chat_completion(message(&request))
+        .await
+        .unwrap()
+        .into_inner();
     while let Some(chunk) = chunks.message().await.unwrap() {
         assert!(chunk.choices[0].delta.is_some(), "{chunk:?}");
     }
     request["stream"] = json!(true);
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-    let body = post.body(request.to_string()).send().await.unwrap().text().await.unwrap();
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
+    let body = post
+        .body(request.to_string())
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert_eq!(body.matches(r#""delta":{}"#).count(), 3, "{body}");
     assert_eq!(body.matches(r#""finish_reason":null"#).count(), 2, "{body}");
 }
 
 #[tokio::test]
 async fn an_index_may_be_a_text_and_choices_stay_apart() {
-    let choice =
-        |index: Value, text: &str| json!({"index": index, "message": {"content": text}, "finish_reason": "stop"});
-    let choices = [choice(json!("1"), "b"), choice(json!("0"), "a"), choice(json!(2.0), "c")];
+    let choice = |index: Value, text: &str| json!({"index": index, "message": {"content": text}, "finish_reason": "stop"});
+    let choices = [
+        choice(json!("1"), "b"),
+        choice(json!("0"), "a"),
+        choice(json!(2.0), "c"),
+    ];
     let (by_rest, by_grpc) = answers(&json!({"choices": choices})).await;
-    let indexes: Vec<_> = by_rest["choices"].as_array().unwrap().iter().map(|choice| choice["index"].clone()).collect();
+    let indexes: Vec<_> = by_rest["choices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|choice| choice["index"].clone())
+        .collect();
     assert_eq!(indexes, [json!(1), json!(0), json!(2)]);
-    assert_eq!(by_grpc.choices.iter().map(|choice| choice.index).collect::<Vec<_>>(), [1, 0, 2]);
+    assert_eq!(
+        by_grpc
+            .choices
+            .iter()
+            .map(|choice| choice.index)
+            .collect::<Vec<_>>(),
+        [1, 0, 2]
+    );
 
     // Added up from a stream that never finishes its second choice, were the two taken for one.
     let event = |index: &str, text: &str, reason: Option<&str>| {
         let choice = json!({"index": index, "delta": {"content": text}, "finish_reason": reason});
         json!({"id": "x", "created": 1, "model": "m", "choices": [choice]}).to_string()
     };
-    let events = vec![event("0", "a", None), event("1", "b", Some("stop")), event("0", "c", Some("length"))];
-    let upstream = Scripted::always(Reply::Events([events, vec!["[DONE]".to_owned()]].concat())).await;
+    let events = vec![
+        event("0", "a", None),
+        event("1", "b", Some("stop")),
+        event("0", "c", Some("length")),
+    ];
+    let upstream =
+        Scripted::always(Reply::Events([events, vec!["[DONE]".to_owned()]].concat())).await;
     let gateway = Gateway::with(upstream.address, |config| config.unary_via_stream = true).await;
-    let answer = gateway.grpc().await.create_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
-    let reasons: Vec<_> = answer.choices.iter().map(|choice| choice.finish_reason.as_deref().unwrap()).collect();
+    let answer = gateway
+        .grpc()
+        .await
+        .create_chat_completion(message(&prompt(MODEL, "hi")))
+        .await
+        .unwrap()
+        .into_inner();
+    let reasons: Vec<_> = answer
+        .choices
+        .iter()
+        .map(|choice| choice.finish_reason.as_deref().unwrap())
+        .collect();
     assert_eq!(reasons, ["length", "stop"]);
 }
 
@@ -137,29 +223,46 @@ async fn upstreams_own_object_survives() {
     ] {
         let (by_rest, by_grpc) = answers(&json!({"object": said, "choices": [choice]})).await;
         assert_eq!(by_rest["object"], told);
-        assert_eq!(by_grpc.extra.contains_key("object"), told == "chat.completion.v2");
+        assert_eq!(
+            by_grpc.extra.contains_key("object"),
+            told == "chat.completion.v2"
+        );
     }
     let (by_rest, _) = answers(&json!({"choices": [choice]})).await;
     assert_eq!(by_rest["object"], "chat.completion");
 }
 
 fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        .try_into()
+        .unwrap()
 }
 
 #[tokio::test]
 async fn a_whole_answer_without_a_name_is_given_one() {
     let choice = json!({"index": 0, "message": {"content": "a"}, "finish_reason": "stop"});
     let began = now();
-    for said in [json!({}), json!({"id": null, "created": null, "model": null}), json!({"id": "", "created": 0})] {
+    for said in [
+        json!({}),
+        json!({"id": null, "created": null, "model": null}),
+        json!({"id": "", "created": 0}),
+    ] {
         let mut answer = said.clone();
         answer["choices"] = json!([choice]);
         let (by_rest, by_grpc) = answers(&answer).await;
         let by_grpc = (by_grpc.id, by_grpc.created, by_grpc.model);
-        let by_rest = (by_rest["id"].as_str().unwrap(), by_rest["created"].as_i64().unwrap(), by_rest["model"].clone());
-        for (id, created, model) in
-            [(by_rest.0, by_rest.1, by_rest.2.as_str().unwrap()), (&by_grpc.0, by_grpc.1, &by_grpc.2)]
-        {
+        let by_rest = (
+            by_rest["id"].as_str().unwrap(),
+            by_rest["created"].as_i64().unwrap(),
+            by_rest["model"].clone(),
+        );
+        for (id, created, model) in [
+            (by_rest.0, by_rest.1, by_rest.2.as_str().unwrap()),
+            (&by_grpc.0, by_grpc.1, &by_grpc.2),
+        ] {
             assert!(id.starts_with("chatcmpl-") && id.len() > 20, "{said}: {id}");
             assert!((began..=now()).contains(&created), "{said}: {created}");
             assert_eq!(model, MODEL, "{said}");
@@ -189,18 +292,37 @@ async fn all_chunks_of_an_answer_have_one_name_also_when_they_are_added_up() {
             "[DONE]".to_owned(),
         ];
         let upstream = Scripted::always(Reply::Events(events)).await;
-        let gateway = Gateway::with(upstream.address, |config| config.unary_via_stream = true).await;
-        let mut chunks =
-            gateway.grpc().await.stream_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
+        let gateway =
+            Gateway::with(upstream.address, |config| config.unary_via_stream = true).await;
+        let mut chunks = gateway
+            .grpc()
+            .await
+            .stream_chat_completion(message(&prompt(MODEL, "hi")))
+            .await
+            .unwrap()
+            .into_inner();
         let mut names = Vec::new();
         while let Some(chunk) = chunks.message().await.unwrap() {
             names.push((chunk.id, chunk.created, chunk.model));
         }
         assert_eq!(names.len(), 3);
-        assert!(names.iter().all(|name| *name == names[0] && name.0.starts_with(id)), "{names:?}");
-        let whole =
-            gateway.grpc().await.create_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
-        assert!(whole.id.starts_with(id) && whole.created > 0 && whole.model == names[0].2, "{whole:?}");
+        assert!(
+            names
+                .iter()
+                .all(|name| *name == names[0] && name.0.starts_with(id)),
+            "{names:?}"
+        );
+        let whole = gateway
+            .grpc()
+            .await
+            .create_chat_completion(message(&prompt(MODEL, "hi")))
+            .await
+            .unwrap()
+            .into_inner();
+        assert!(
+            whole.id.starts_with(id) && whole.created > 0 && whole.model == names[0].2,
+            "{whole:?}"
+        );
     }
 }
 
@@ -219,9 +341,20 @@ async fn a_place_that_is_not_told_is_that_in_the_list() {
         ([json!(null), json!(1), absent()], [0, 1, 2]),
         ([json!(2), absent(), json!(0)], [2, 1, 0]),
     ] {
-        let choices: Vec<_> = said.iter().map(|index| choice(index.clone(), "a")).collect();
+        let choices: Vec<_> = said
+            .iter()
+            .map(|index| choice(index.clone(), "a"))
+            .collect();
         let (by_rest, by_grpc) = answers(&json!({"choices": choices})).await;
-        assert_eq!(by_grpc.choices.iter().map(|choice| choice.index).collect::<Vec<_>>(), told, "{said:?}");
+        assert_eq!(
+            by_grpc
+                .choices
+                .iter()
+                .map(|choice| choice.index)
+                .collect::<Vec<_>>(),
+            told,
+            "{said:?}"
+        );
         for (place, index) in told.iter().enumerate() {
             assert_eq!(by_rest["choices"][place]["index"], *index, "{said:?}");
         }
@@ -230,24 +363,42 @@ async fn a_place_that_is_not_told_is_that_in_the_list() {
 
 #[tokio::test]
 async fn a_whole_tool_call_of_a_function_has_its_type() {
-    for said in
-        [json!({"id": "1", "function": {"name": "f"}}), json!({"id": "1", "type": null, "function": {"name": "f"}})]
-    {
+    for said in [
+        json!({"id": "1", "function": {"name": "f"}}),
+        json!({"id": "1", "type": null, "function": {"name": "f"}}),
+    ] {
         let message = json!({"content": null, "tool_calls": [said]});
         let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
         let (by_rest, _) = answers(&json!({"choices": [choice]})).await;
-        assert_eq!(by_rest["choices"][0]["message"]["tool_calls"][0]["type"], "function");
+        assert_eq!(
+            by_rest["choices"][0]["message"]["tool_calls"][0]["type"],
+            "function"
+        );
     }
 }
 
 #[tokio::test]
 async fn choices_that_are_no_list_of_anything_are_no_answer() {
     for choices in [json!("x"), json!([null]), json!(5), json!({}), json!([[]])] {
-        let upstream = Scripted::always(Reply::Json(200, json!({"id": "x", "choices": choices}))).await;
+        let upstream =
+            Scripted::always(Reply::Json(200, json!({"id": "x", "choices": choices}))).await;
         let gateway = Gateway::to(upstream.address).await;
-        let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-        let response = post.body(prompt(MODEL, "hi").to_string()).send().await.unwrap();
+        let post = http()
+            .post(gateway.url("/v1/chat/completions"))
+            .header("content-type", "application/json");
+        let response = post
+            .body(prompt(MODEL, "hi").to_string())
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 502, "{choices}");
-        assert!(response.text().await.unwrap().contains("upstream_bad_answer"), "{choices}");
+        assert!(
+            response
+                .text()
+                .await
+                .unwrap()
+                .contains("upstream_bad_answer"),
+            "{choices}"
+        );
     }
 }

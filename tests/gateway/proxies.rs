@@ -1,4 +1,5 @@
-//! Proxies that the environment names, on the way to an upstream without TLS. Those to one with TLS are in `tls`.
+//! Proxies that the environment names, on the way to an upstream without TLS. Those to one with TLS
+//! are in `tls`.
 
 use crate::{
     cli::run,
@@ -11,14 +12,24 @@ async fn a_proxy_gets_requests_with_their_whole_url_and_its_user_and_password() 
     for variable in ["http_proxy", "HTTP_PROXY", "all_proxy"] {
         let proxy = answering().await;
         let mut check = check("http://upstream.invalid:81/deep/v1");
-        let checked = run(check.env(variable, format!("http://user:p%40ss@{}/", proxy.address))).await;
-        assert_eq!(checked.code, Some(0), "{variable}: {}{}", checked.out, checked.err);
+        let checked =
+            run(check.env(variable, format!("http://user:p%40ss@{}/", proxy.address))).await;
+        assert_eq!(
+            checked.code,
+            Some(0),
+            "{variable}: {}{}",
+            checked.out,
+            checked.err
+        );
         let seen = proxy.only();
         let line = "POST http://upstream.invalid:81/deep/v1/chat/completions HTTP/1.1\r\n";
         assert!(seen.head.starts_with(line), "{}", seen.head);
         assert_eq!(seen.header("host"), Some("upstream.invalid:81"));
         // user:p@ss
-        assert_eq!(seen.header("proxy-authorization"), Some("Basic dXNlcjpwQHNz"));
+        assert_eq!(
+            seen.header("proxy-authorization"),
+            Some("Basic dXNlcjpwQHNz")
+        );
         assert_eq!(seen.header("authorization"), Some("Bearer upstream-secret"));
     }
 }
@@ -30,17 +41,31 @@ async fn no_proxy_names_whom_to_reach_without_one() {
     // An address of this machine is never reached by one, whatever the list says.
     for no_proxy in ["", "elsewhere.example"] {
         let mut check = check(&format!("http://{}/v1", upstream.address));
-        let checked = run(check.env("http_proxy", &proxy_url).env("no_proxy", no_proxy)).await;
+        let checked = run(check
+            .env("http_proxy", &proxy_url)
+            .env("no_proxy", no_proxy))
+        .await;
         assert_eq!(checked.code, Some(0), "{}{}", checked.out, checked.err);
     }
     assert!(proxy.seen().is_empty());
-    for (no_proxy, is_proxied) in
-        [("elsewhere.example", true), ("upstream.invalid", false), (".invalid", false), ("*", false)]
-    {
+    for (no_proxy, is_proxied) in [
+        ("elsewhere.example", true),
+        ("upstream.invalid", false),
+        (".invalid", false),
+        ("*", false),
+    ] {
         let before = proxy.seen().len();
         let mut check = check("http://upstream.invalid/v1");
-        let checked = run(check.env("http_proxy", &proxy_url).env("NO_PROXY", no_proxy)).await;
+        let checked = run(check
+            .env("http_proxy", &proxy_url)
+            .env("NO_PROXY", no_proxy))
+        .await;
         assert_eq!(checked.code, Some(1), "neither answers: {}", checked.out);
-        assert_eq!(proxy.seen().len() > before, is_proxied, "{no_proxy}: {}", checked.out);
+        assert_eq!(
+            proxy.seen().len() > before,
+            is_proxied,
+            "{no_proxy}: {}",
+            checked.out
+        );
     }
 }

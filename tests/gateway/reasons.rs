@@ -1,4 +1,5 @@
-//! The reasons of errors: an enum of the contract, held to the codes in the source and in the README, and what comes with them.
+//! The reasons of errors: an enum of the contract, held to the codes in the source and in the
+//! README, and what comes with them.
 
 use std::{
     collections::BTreeSet,
@@ -13,14 +14,25 @@ use crate::support::{Gateway, MODEL, Reply, Scripted, door::message, law, prompt
 
 /// Codes as the enum has them.
 fn of_the_contract() -> BTreeSet<String> {
-    let reasons = law::pool().get_enum_by_name("featherwire.v1.ErrorReason").unwrap();
-    let names = reasons.values().map(|value| value.name().strip_prefix("ERROR_REASON_").unwrap().to_lowercase());
+    let reasons = law::pool()
+        .get_enum_by_name("featherwire.v1.ErrorReason")
+        .unwrap();
+    let names = reasons.values().map(|value| {
+        value
+            .name()
+            .strip_prefix("ERROR_REASON_")
+            .unwrap()
+            .to_lowercase()
+    });
     names.filter(|name| name != "unspecified").collect()
 }
 
 /// All Rust files of the gateway itself.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+    for entry in fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+    {
         if entry.is_dir() && !entry.ends_with("emulator") {
             sources(&entry, found);
         } else if entry.extension().is_some_and(|extension| extension == "rs") {
@@ -32,7 +44,12 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// The words in this text after `before`, in quotes.
 fn quoted<'a>(text: &'a str, before: &str) -> impl Iterator<Item = &'a str> {
     let pieces = text.split(before).skip(1);
-    pieces.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split_once('"').map(|(word, _)| word))
+    pieces.filter_map(|rest| {
+        rest.trim_start()
+            .strip_prefix('"')?
+            .split_once('"')
+            .map(|(word, _)| word)
+    })
 }
 
 #[test]
@@ -63,22 +80,32 @@ fn the_enum_has_the_codes_of_the_source_and_of_the_readme() {
             "Unavailable",
             "Internal",
         ] {
-            for code in
-                quoted(text, &format!("Error::new(Kind::{kind},")).chain(quoted(text, &format!("    Kind::{kind},")))
+            for code in quoted(text, &format!("Error::new(Kind::{kind},"))
+                .chain(quoted(text, &format!("    Kind::{kind},")))
             {
-                assert!(known.contains(code), "{code} of {}: give it to ErrorReason", file.display());
+                assert!(
+                    known.contains(code),
+                    "{code} of {}: give it to ErrorReason",
+                    file.display()
+                );
             }
         }
         written.push_str(text);
     }
     for code in &known {
         let is_used = written.contains(&format!("\"{code}\""));
-        assert!(is_used || code == "cancelled", "{code}: no error of the source has it");
+        assert!(
+            is_used || code == "cancelled",
+            "{code}: no error of the source has it"
+        );
     }
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let rows = readme.lines().filter(|line| line.starts_with("| ") && line.contains("_error` |"));
-    let codes: BTreeSet<&str> =
-        rows.flat_map(|row| row.split('|').nth(5).unwrap().split('`').skip(1).step_by(2)).collect();
+    let rows = readme
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains("_error` |"));
+    let codes: BTreeSet<&str> = rows
+        .flat_map(|row| row.split('|').nth(5).unwrap().split('`').skip(1).step_by(2))
+        .collect();
     for code in codes {
         assert!(known.contains(code), "{code} of the README's table");
     }
@@ -91,34 +118,78 @@ async fn an_errors_metadata_tells_the_model_the_limit_and_whether_to_retry() {
     let cold = json!({"error": {"message": "not ready for inference", "code": "model_not_ready"}});
     let own = json!({"error": {"message": "m", "code": "Some Odd-Code"}});
     for (status, body, reason, expected) in [
-        (400, cold, "MODEL_NOT_READY", &[("model", MODEL), ("retry", "later")][..]),
-        (429, units, "CONCURRENCY_LIMIT_EXCEEDED", &[("limit", "10"), ("model", MODEL), ("retry", "soon")]),
-        (400, own, "UPSTREAM_REFUSED", &[("model", MODEL), ("retry", "never")]),
-        (500, json!({}), "UPSTREAM_ERROR", &[("model", MODEL), ("retry", "soon")]),
+        (
+            400,
+            cold,
+            "MODEL_NOT_READY",
+            &[("model", MODEL), ("retry", "later")][..],
+        ),
+        (
+            429,
+            units,
+            "CONCURRENCY_LIMIT_EXCEEDED",
+            &[("limit", "10"), ("model", MODEL), ("retry", "soon")],
+        ),
+        (
+            400,
+            own,
+            "UPSTREAM_REFUSED",
+            &[("model", MODEL), ("retry", "never")],
+        ),
+        (
+            500,
+            json!({}),
+            "UPSTREAM_ERROR",
+            &[("model", MODEL), ("retry", "soon")],
+        ),
     ] {
         let upstream = Scripted::always(Reply::Json(status, body)).await;
         let gateway = Gateway::with(upstream.address, |config| config.upstream.retries = 0).await;
         let mut client = gateway.grpc().await;
         let request = message(&prompt(MODEL, "hi"));
         for status in [
-            client.create_chat_completion(request.clone()).await.unwrap_err(),
+            client
+                .create_chat_completion(request.clone())
+                .await
+                .unwrap_err(),
             client.stream_chat_completion(request).await.unwrap_err(),
         ] {
             let info = status.get_error_details().error_info().unwrap().clone();
-            assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason, "featherwire"));
-            let mut metadata: Vec<_> = info.metadata.iter().map(|(name, value)| (&**name, &**value)).collect();
+            assert_eq!(
+                (info.reason.as_str(), info.domain.as_str()),
+                (reason, "featherwire")
+            );
+            let mut metadata: Vec<_> = info
+                .metadata
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect();
             metadata.sort_unstable();
             assert_eq!(metadata, expected, "{reason}");
         }
     }
-    let gateway = Gateway::with(Scripted::always(Reply::Json(200, json!({}))).await.address, |config| {
-        config.max_request_bytes = bytesize::ByteSize(1000);
-    })
+    let gateway = Gateway::with(
+        Scripted::always(Reply::Json(200, json!({}))).await.address,
+        |config| {
+            config.max_request_bytes = bytesize::ByteSize(1000);
+        },
+    )
     .await;
     let large = message(&prompt(MODEL, &"x".repeat(2000)));
-    let status = gateway.grpc().await.create_chat_completion(large).await.unwrap_err();
+    let status = gateway
+        .grpc()
+        .await
+        .create_chat_completion(large)
+        .await
+        .unwrap_err();
     let info = status.get_error_details().error_info().unwrap().clone();
-    assert_eq!((info.metadata["limit"].as_str(), info.metadata["retry"].as_str()), ("1000", "never"));
+    assert_eq!(
+        (
+            info.metadata["limit"].as_str(),
+            info.metadata["retry"].as_str()
+        ),
+        ("1000", "never")
+    );
 }
 
 #[tokio::test]
@@ -126,10 +197,18 @@ async fn a_stream_that_breaks_off_tells_its_model_too() {
     let chunk = json!({"id": "x", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": "a"}}]});
     let upstream = Scripted::always(Reply::Events(vec![chunk.to_string()])).await;
     let gateway = Gateway::to(upstream.address).await;
-    let mut chunks =
-        gateway.grpc().await.stream_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
+    let mut chunks = gateway
+        .grpc()
+        .await
+        .stream_chat_completion(message(&prompt(MODEL, "hi")))
+        .await
+        .unwrap()
+        .into_inner();
     assert!(chunks.message().await.unwrap().is_some());
     let status = chunks.message().await.unwrap_err();
     let info = status.get_error_details().error_info().unwrap().clone();
-    assert_eq!((info.reason.as_str(), info.metadata["model"].as_str()), ("UPSTREAM_STREAM_CUT", MODEL));
+    assert_eq!(
+        (info.reason.as_str(), info.metadata["model"].as_str()),
+        ("UPSTREAM_STREAM_CUT", MODEL)
+    );
 }

@@ -38,13 +38,20 @@ fn stream() -> Vec<String> {
 }
 
 fn good(door: Door) -> Reply {
-    if door.is_stream() { Reply::Events(stream()) } else { Reply::Json(200, whole("b")) }
+    if door.is_stream() {
+        Reply::Events(stream())
+    } else {
+        Reply::Json(200, whole("b"))
+    }
 }
 
 fn reporting(model: &str, more: &Value) -> Value {
     let mut request = prompt(model, "hi");
     request["featherwire"] = json!({"report": true});
-    request["featherwire"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    request["featherwire"]
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     request
 }
 
@@ -58,7 +65,10 @@ async fn there_is_none_unless_it_is_asked_for() {
         for request in [prompt(MODEL, "hi"), off] {
             let answer = gateway.ask(door, &request).await.ok();
             assert_eq!(answer.report, None, "{door:?}");
-            assert!(!door.is_stream() || answer.pieces == 3, "{door:?}: no piece of its own either");
+            assert!(
+                !door.is_stream() || answer.pieces == 3,
+                "{door:?}: no piece of its own either"
+            );
         }
     }
 }
@@ -73,10 +83,17 @@ async fn it_says_what_the_headers_say_and_how_often_upstream_was_asked() {
             config.upstream.retry_wait = Duration::from_millis(1);
         })
         .await;
-        let answer = gateway.ask(door, &reporting(FIRST, &json!({"fallbacks": [SECOND]}))).await.ok();
+        let answer = gateway
+            .ask(door, &reporting(FIRST, &json!({"fallbacks": [SECOND]})))
+            .await
+            .ok();
         let report = answer.report.expect("a report");
         assert_eq!(answer.tried, Some(format!("{FIRST}=no_capacity")));
-        let tried = TriedModel { model: FIRST.into(), reason: "no_capacity".into(), ..TriedModel::default() };
+        let tried = TriedModel {
+            model: FIRST.into(),
+            reason: "no_capacity".into(),
+            ..TriedModel::default()
+        };
         let expected = CallReport {
             model_asked: FIRST.to_owned(),
             model: SECOND.to_owned(),
@@ -89,23 +106,50 @@ async fn it_says_what_the_headers_say_and_how_often_upstream_was_asked() {
             ..CallReport::default()
         };
         assert_eq!(report, expected, "{door:?}");
-        assert_eq!(report.first_token_ms.is_some(), door.is_stream(), "{door:?}: a whole answer has no first token");
+        assert_eq!(
+            report.first_token_ms.is_some(),
+            door.is_stream(),
+            "{door:?}: a whole answer has no first token"
+        );
         assert_eq!(upstream.seen().len(), 3);
-        assert!(upstream.seen().iter().all(|seen| seen.json().get("featherwire").is_none()));
+        assert!(
+            upstream
+                .seen()
+                .iter()
+                .all(|seen| seen.json().get("featherwire").is_none())
+        );
     }
 }
 
 #[tokio::test]
 async fn an_alias_is_told_from_its_model_and_a_silent_upstream_has_no_id() {
     let body = whole("b").to_string();
-    let upstream = Scripted::always(Reply::Raw("200 OK\r\ncontent-type: application/json".into(), body.into())).await;
+    let upstream = Scripted::always(Reply::Raw(
+        "200 OK\r\ncontent-type: application/json".into(),
+        body.into(),
+    ))
+    .await;
     let gateway = Gateway::with(upstream.address, |config| {
-        config.models.aliases = vec![AliasList(vec![Alias { name: "small".to_owned(), model: SECOND.to_owned() }])];
+        config.models.aliases = vec![AliasList(vec![Alias {
+            name: "small".to_owned(),
+            model: SECOND.to_owned(),
+        }])];
     })
     .await;
-    let report = gateway.ask(Door::GrpcUnary, &reporting("small", &json!({}))).await.ok().report.unwrap();
-    assert_eq!((report.model_asked.as_str(), report.model.as_str()), ("small", SECOND));
-    assert_eq!((report.upstream_request_id, report.attempts, report.tried), (None, 1, vec![]));
+    let report = gateway
+        .ask(Door::GrpcUnary, &reporting("small", &json!({})))
+        .await
+        .ok()
+        .report
+        .unwrap();
+    assert_eq!(
+        (report.model_asked.as_str(), report.model.as_str()),
+        ("small", SECOND)
+    );
+    assert_eq!(
+        (report.upstream_request_id, report.attempts, report.tried),
+        (None, 1, vec![])
+    );
 }
 
 #[tokio::test]
@@ -115,34 +159,71 @@ async fn in_a_stream_it_is_the_last_message_with_the_streams_own_names() {
         let gateway = Gateway::to(upstream.address).await;
         let answer = gateway.ask(door, &reporting(MODEL, &json!({}))).await.ok();
         let last = answer.last.unwrap();
-        assert_eq!((last.id.as_str(), last.created, last.model.as_str()), ("chatcmpl-1", 1_700_000_000, MODEL));
-        assert!(last.choices.is_empty() && last.usage.is_none() && last.extra.is_empty(), "{last:?}");
-        assert!(last.featherwire.is_some() && answer.usage.is_some() && answer.pieces == 4, "{door:?}");
+        assert_eq!(
+            (last.id.as_str(), last.created, last.model.as_str()),
+            ("chatcmpl-1", 1_700_000_000, MODEL)
+        );
+        assert!(
+            last.choices.is_empty() && last.usage.is_none() && last.extra.is_empty(),
+            "{last:?}"
+        );
+        assert!(
+            last.featherwire.is_some() && answer.usage.is_some() && answer.pieces == 4,
+            "{door:?}"
+        );
         upstream.rests().await;
     }
     // In the order of the events.
     let upstream = Scripted::always(Reply::Events(stream())).await;
     let gateway = Gateway::to(upstream.address).await;
-    let post = http().post(gateway.url("/v1/chat/completions:stream")).header("content-type", "application/json");
-    let response = post.body(reporting(MODEL, &json!({})).to_string()).send().await.unwrap();
+    let post = http()
+        .post(gateway.url("/v1/chat/completions:stream"))
+        .header("content-type", "application/json");
+    let response = post
+        .body(reporting(MODEL, &json!({})).to_string())
+        .send()
+        .await
+        .unwrap();
     let body = response.text().await.unwrap();
     let events: Vec<&str> = body.split_terminator("\n\n").collect();
-    let [_, finish, usage, report, "data: [DONE]"] = events[..] else { panic!("{body}") };
-    assert!(finish.contains("\"finish_reason\":\"stop\"") && usage.contains("\"usage\""), "{body}");
+    let [_, finish, usage, report, "data: [DONE]"] = events[..] else {
+        panic!("{body}")
+    };
+    assert!(
+        finish.contains("\"finish_reason\":\"stop\"") && usage.contains("\"usage\""),
+        "{body}"
+    );
     let report: Value = serde_json::from_str(report.strip_prefix("data: ").unwrap()).unwrap();
-    assert_eq!((&report["object"], &report["choices"]), (&json!("chat.completion.chunk"), &json!([])));
-    assert_eq!((&report["featherwire"]["tried"], &report["featherwire"]["attempts"]), (&json!([]), &json!(1)));
+    assert_eq!(
+        (&report["object"], &report["choices"]),
+        (&json!("chat.completion.chunk"), &json!([]))
+    );
+    assert_eq!(
+        (
+            &report["featherwire"]["tried"],
+            &report["featherwire"]["attempts"]
+        ),
+        (&json!([]), &json!(1))
+    );
 }
 
 #[tokio::test]
 async fn a_stream_that_fails_has_none_and_gives_everything_back() {
     for door in Door::STREAMS {
-        for reply in [Reply::EventsThenCut(vec![chunk("b")]), Reply::Events(vec![chunk("b")])] {
+        for reply in [
+            Reply::EventsThenCut(vec![chunk("b")]),
+            Reply::Events(vec![chunk("b")]),
+        ] {
             let upstream = Scripted::always(reply).await;
-            let gateway = Gateway::with(upstream.address, |config| config.units.units = Some(1)).await;
+            let gateway =
+                Gateway::with(upstream.address, |config| config.units.units = Some(1)).await;
             upstream.knows(json!({"object": "list", "data": []}));
             let answer = gateway.ask(door, &reporting(MODEL, &json!({}))).await;
-            assert_eq!((answer.content.as_str(), answer.report.is_none()), ("b", true), "{door:?}");
+            assert_eq!(
+                (answer.content.as_str(), answer.report.is_none()),
+                ("b", true),
+                "{door:?}"
+            );
             assert!(answer.failure.is_some());
             upstream.rests().await;
         }
@@ -155,7 +236,13 @@ async fn a_caller_who_leaves_before_the_report_holds_nothing() {
     upstream.knows(json!({"object": "list", "data": []}));
     let gateway = Gateway::with(upstream.address, |config| config.units.units = Some(1)).await;
     let request = crate::support::door::message(&reporting(MODEL, &json!({})));
-    let mut pieces = gateway.grpc().await.stream_chat_completion(request).await.unwrap().into_inner();
+    let mut pieces = gateway
+        .grpc()
+        .await
+        .stream_chat_completion(request)
+        .await
+        .unwrap()
+        .into_inner();
     pieces.message().await.unwrap().unwrap();
     drop(pieces);
     let idle = async {
@@ -163,7 +250,9 @@ async fn a_caller_who_leaves_before_the_report_holds_nothing() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, idle).await.expect("its unit comes back");
+    tokio::time::timeout(PATIENCE, idle)
+        .await
+        .expect("its unit comes back");
     upstream.rests().await;
 }
 
@@ -173,9 +262,17 @@ async fn a_stream_that_is_added_up_has_one_with_its_first_token() {
         let upstream = Scripted::first([no_capacity(), Reply::Events(stream())]).await;
         let gateway = Gateway::to(upstream.address).await;
         let more = json!({"unary_via_stream": true, "fallbacks": [SECOND]});
-        let report = gateway.ask(door, &reporting(FIRST, &more)).await.ok().report.unwrap();
+        let report = gateway
+            .ask(door, &reporting(FIRST, &more))
+            .await
+            .ok()
+            .report
+            .unwrap();
         assert!(report.first_token_ms.is_some(), "{door:?}");
-        assert_eq!((report.attempts, report.tried.len(), report.model.as_str()), (2, 1, SECOND));
+        assert_eq!(
+            (report.attempts, report.tried.len(), report.model.as_str()),
+            (2, 1, SECOND)
+        );
     }
 }
 
@@ -205,9 +302,15 @@ async fn it_tells_the_wait_for_units_and_how_many_they_were() {
         };
         let report = answer.report.unwrap();
         assert_eq!((report.units, report.attempts), (2, 1), "{door:?}");
-        assert!(report.waited_ms > 0 && u64::try_from(report.waited_ms).ok() == answer.waited_ms, "{report:?}");
+        assert!(
+            report.waited_ms > 0 && u64::try_from(report.waited_ms).ok() == answer.waited_ms,
+            "{report:?}"
+        );
         let first_token = report.first_token_ms.unwrap_or(report.waited_ms);
-        assert!(first_token >= report.waited_ms, "it counts from the call's arrival: {report:?}");
+        assert!(
+            first_token >= report.waited_ms,
+            "it counts from the call's arrival: {report:?}"
+        );
     }
 }
 
@@ -226,21 +329,44 @@ async fn what_an_upstream_says_by_that_name_does_not_pass_as_the_gateways_own() 
             })
             .collect();
         for door in Door::ALL {
-            let reply = if door.is_stream() { Reply::Events(events.clone()) } else { Reply::Json(200, answer.clone()) };
+            let reply = if door.is_stream() {
+                Reply::Events(events.clone())
+            } else {
+                Reply::Json(200, answer.clone())
+            };
             let upstream = Scripted::always(reply).await;
             let gateway = Gateway::to(upstream.address).await;
             let answer = gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
             assert_eq!(answer.report, None, "{door:?} {foreign}");
-            assert!(answer.last.is_none_or(|last| last.extra.is_empty()), "{door:?} {foreign}");
+            assert!(
+                answer.last.is_none_or(|last| last.extra.is_empty()),
+                "{door:?} {foreign}"
+            );
             let answer = gateway.ask(door, &reporting(MODEL, &json!({}))).await.ok();
             assert_eq!(answer.report.unwrap().attempts, 1, "{door:?} {foreign}");
         }
         for via_stream in [true, false] {
-            let reply = if via_stream { Reply::Events(events.clone()) } else { Reply::Json(200, answer.clone()) };
+            let reply = if via_stream {
+                Reply::Events(events.clone())
+            } else {
+                Reply::Json(200, answer.clone())
+            };
             let upstream = Scripted::always(reply).await;
-            let gateway = Gateway::with(upstream.address, |config| config.unary_via_stream = via_stream).await;
-            let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-            let body = post.body(prompt(MODEL, "hi").to_string()).send().await.unwrap().text().await.unwrap();
+            let gateway = Gateway::with(upstream.address, |config| {
+                config.unary_via_stream = via_stream
+            })
+            .await;
+            let post = http()
+                .post(gateway.url("/v1/chat/completions"))
+                .header("content-type", "application/json");
+            let body = post
+                .body(prompt(MODEL, "hi").to_string())
+                .send()
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap();
             assert!(!body.contains("featherwire"), "{body}");
         }
     }
@@ -251,7 +377,12 @@ async fn texts_and_embeddings_have_one_too() {
     let choice = json!({"index": 0, "text": "b", "finish_reason": "stop"});
     let text = json!({"id": "cmpl-1", "created": 1, "model": MODEL, "choices": [choice], "featherwire": {"units": 9}});
     let vector = json!({"model": MODEL, "data": [{"index": 0, "embedding": [1.0]}], "featherwire": {"units": 9}});
-    let options = || Some(Box::new(GatewayOptions { report: Some(true), ..GatewayOptions::default() }));
+    let options = || {
+        Some(Box::new(GatewayOptions {
+            report: Some(true),
+            ..GatewayOptions::default()
+        }))
+    };
     let upstream = Scripted::always(Reply::Json(200, text.clone())).await;
     let gateway = Gateway::to(upstream.address).await;
     let request = CreateCompletionRequest {
@@ -261,19 +392,44 @@ async fn texts_and_embeddings_have_one_too() {
         ..CreateCompletionRequest::default()
     };
     let mut texts = CompletionServiceClient::new(gateway.channel().await);
-    let answer = texts.create_completion(request.clone()).await.unwrap().into_inner();
+    let answer = texts
+        .create_completion(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(answer.featherwire.unwrap().model_asked, MODEL);
-    let off = CreateCompletionRequest { featherwire: None, ..request.clone() };
-    assert_eq!(texts.create_completion(off.clone()).await.unwrap().into_inner().featherwire, None);
+    let off = CreateCompletionRequest {
+        featherwire: None,
+        ..request.clone()
+    };
+    assert_eq!(
+        texts
+            .create_completion(off.clone())
+            .await
+            .unwrap()
+            .into_inner()
+            .featherwire,
+        None
+    );
 
     upstream.replies(Reply::Events(vec![text.to_string()]));
     let mut pieces = texts.stream_completion(request).await.unwrap().into_inner();
     let piece = pieces.message().await.unwrap().unwrap();
     assert_eq!((piece.choices.len(), piece.featherwire), (1, None));
     let last = pieces.message().await.unwrap().unwrap();
-    assert_eq!((last.id.as_str(), last.created, last.choices.len()), ("cmpl-1", 1, 0));
+    assert_eq!(
+        (last.id.as_str(), last.created, last.choices.len()),
+        ("cmpl-1", 1, 0)
+    );
     let report = last.featherwire.unwrap();
-    assert_eq!((report.units, report.attempts, report.first_token_ms.is_some()), (1, 1, true));
+    assert_eq!(
+        (
+            report.units,
+            report.attempts,
+            report.first_token_ms.is_some()
+        ),
+        (1, 1, true)
+    );
     assert_eq!(pieces.message().await.unwrap(), None);
     let mut pieces = texts.stream_completion(off).await.unwrap().into_inner();
     assert_eq!(pieces.message().await.unwrap().unwrap().featherwire, None);
@@ -287,9 +443,29 @@ async fn texts_and_embeddings_have_one_too() {
         ..CreateEmbeddingRequest::default()
     };
     let mut vectors = EmbeddingServiceClient::new(gateway.channel().await);
-    let answer = vectors.create_embedding(request.clone()).await.unwrap().into_inner();
+    let answer = vectors
+        .create_embedding(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(answer.featherwire.unwrap().units, 1);
-    let off = CreateEmbeddingRequest { featherwire: None, ..request };
-    assert_eq!(vectors.create_embedding(off).await.unwrap().into_inner().featherwire, None);
-    assert!(upstream.seen().iter().all(|seen| seen.json().get("featherwire").is_none()));
+    let off = CreateEmbeddingRequest {
+        featherwire: None,
+        ..request
+    };
+    assert_eq!(
+        vectors
+            .create_embedding(off)
+            .await
+            .unwrap()
+            .into_inner()
+            .featherwire,
+        None
+    );
+    assert!(
+        upstream
+            .seen()
+            .iter()
+            .all(|seen| seen.json().get("featherwire").is_none())
+    );
 }

@@ -19,12 +19,18 @@ async fn persistent(upstream: std::net::SocketAddr) -> Gateway {
 }
 
 fn error(status: u16, message: &str) -> Reply {
-    Reply::Json(status, json!({"error": {"message": message, "type": "t", "param": null, "code": null}}))
+    Reply::Json(
+        status,
+        json!({"error": {"message": message, "type": "t", "param": null, "code": null}}),
+    )
 }
 
 /// A page of a front end.
 fn page(status: u16) -> Reply {
-    Reply::Raw(format!("{status} x\r\ncontent-type: text/html"), b"<html>".to_vec())
+    Reply::Raw(
+        format!("{status} x\r\ncontent-type: text/html"),
+        b"<html>".to_vec(),
+    )
 }
 
 fn answer(door: Door) -> Reply {
@@ -51,10 +57,16 @@ async fn a_passing_trouble_before_the_answer_is_hidden_from_the_caller() {
         ] {
             let upstream = Scripted::first(troubles.into_iter().chain([answer(door)])).await;
             let gateway = persistent(upstream.address).await;
-            assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content, "hi");
+            assert_eq!(
+                gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content,
+                "hi"
+            );
             let seen = upstream.seen();
             assert_eq!(seen.len(), times, "{door:?}");
-            assert!(seen.iter().all(|request| request.body == seen[0].body), "the same request each time");
+            assert!(
+                seen.iter().all(|request| request.body == seen[0].body),
+                "the same request each time"
+            );
         }
     }
 }
@@ -63,7 +75,12 @@ async fn a_passing_trouble_before_the_answer_is_hidden_from_the_caller() {
 async fn a_lasting_trouble_is_told_after_three_retries_and_an_internal_one_after_one() {
     for door in Door::ALL {
         for (reply, times, kind, code) in [
-            (error(503, "No valid Executor"), 4, Kind::Unavailable, "no_capacity"),
+            (
+                error(503, "No valid Executor"),
+                4,
+                Kind::Unavailable,
+                "no_capacity",
+            ),
             (Reply::HangUp, 4, Kind::Upstream, "upstream_closed"),
             (error(500, "boom"), 2, Kind::Upstream, "upstream_error"),
             (page(504), 1, Kind::Timeout, "upstream_timeout"),
@@ -71,7 +88,10 @@ async fn a_lasting_trouble_is_told_after_three_retries_and_an_internal_one_after
         ] {
             let upstream = Scripted::always(reply).await;
             let gateway = persistent(upstream.address).await;
-            gateway.ask(door, &prompt(MODEL, "hi")).await.failed(kind, code);
+            gateway
+                .ask(door, &prompt(MODEL, "hi"))
+                .await
+                .failed(kind, code);
             assert_eq!(upstream.seen().len(), times, "{door:?} {code}");
         }
     }
@@ -83,9 +103,15 @@ fn rate_limits(retry_after: &str) -> Vec<Reply> {
         "param": null, "code": "rate_limit_exceeded"}});
     let bodies = [
         ("application/json", limit.to_string()),
-        ("application/json", json!({"statusCode": 429, "message": "ThrottlerException"}).to_string()),
+        (
+            "application/json",
+            json!({"statusCode": 429, "message": "ThrottlerException"}).to_string(),
+        ),
         ("application/json", String::new()),
-        ("text/html", "<html><h1>Too many requests</h1></html>".to_owned()),
+        (
+            "text/html",
+            "<html><h1>Too many requests</h1></html>".to_owned(),
+        ),
         ("text/plain", "slow down".to_owned()),
     ];
     let reply = |(media_type, body): (&str, String)| {
@@ -119,12 +145,23 @@ async fn a_rate_limit_is_asked_again_then_of_a_fallback_and_then_told() {
             let upstream = Scripted::first(limits(4).chain([answer(door)]).chain(limits(4))).await;
             let gateway = persistent_with_units(&upstream).await;
             let headers = [("x-featherwire-fallback", "org/second-8b")];
-            let answer = gateway.ask_with(door, &prompt(MODEL, "hi"), &headers).await.ok();
-            assert_eq!(answer.served_by.as_deref(), Some("org/second-8b"), "{door:?} {limit}");
+            let answer = gateway
+                .ask_with(door, &prompt(MODEL, "hi"), &headers)
+                .await
+                .ok();
+            assert_eq!(
+                answer.served_by.as_deref(),
+                Some("org/second-8b"),
+                "{door:?} {limit}"
+            );
             let failure = gateway.ask(door, &prompt(MODEL, "hi")).await;
             failure.failed(Kind::Saturated, "upstream_rate_limited");
             assert_eq!(upstream.seen().len(), 9, "{door:?} {limit}");
-            assert_eq!(gateway.units("any").await["refusals"], 0, "{door:?} {limit}");
+            assert_eq!(
+                gateway.units("any").await["refusals"],
+                0,
+                "{door:?} {limit}"
+            );
         }
     }
 }
@@ -134,20 +171,41 @@ async fn a_rate_limits_own_wait_is_kept_or_told_and_not_waited_for_if_it_is_long
     for door in Door::ALL {
         for limit in 0..rate_limits("0").len() {
             let limited = |retry_after| rate_limits(retry_after).remove(limit);
-            let upstream =
-                Scripted::first([limited("3"), answer(door), limited("60"), limited("60"), answer(door)]).await;
+            let upstream = Scripted::first([
+                limited("3"),
+                answer(door),
+                limited("60"),
+                limited("60"),
+                answer(door),
+            ])
+            .await;
             let gateway = persistent_with_units(&upstream).await;
             let begun = tokio::time::Instant::now();
             gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
-            assert!(begun.elapsed() >= Duration::from_secs(3), "{door:?} {limit}: {:?}", begun.elapsed());
+            assert!(
+                begun.elapsed() >= Duration::from_secs(3),
+                "{door:?} {limit}: {:?}",
+                begun.elapsed()
+            );
             let begun = tokio::time::Instant::now();
             let failure = gateway.ask(door, &prompt(MODEL, "hi")).await;
             let failure = failure.failed(Kind::Saturated, "upstream_rate_limited");
             assert_eq!(failure.retry_after_seconds, Some(60), "{door:?} {limit}");
             let headers = [("x-featherwire-fallback", "org/second-8b")];
-            let answer = gateway.ask_with(door, &prompt(MODEL, "hi"), &headers).await.ok();
-            assert_eq!(answer.tried, Some(format!("{MODEL}=upstream_rate_limited")), "{door:?} {limit}");
-            assert!(begun.elapsed() < Duration::from_secs(1), "{door:?} {limit}: {:?}", begun.elapsed());
+            let answer = gateway
+                .ask_with(door, &prompt(MODEL, "hi"), &headers)
+                .await
+                .ok();
+            assert_eq!(
+                answer.tried,
+                Some(format!("{MODEL}=upstream_rate_limited")),
+                "{door:?} {limit}"
+            );
+            assert!(
+                begun.elapsed() < Duration::from_secs(1),
+                "{door:?} {limit}: {:?}",
+                begun.elapsed()
+            );
             assert_eq!(upstream.seen().len(), 5, "{door:?} {limit}");
         }
     }
@@ -157,21 +215,39 @@ async fn a_rate_limits_own_wait_is_kept_or_told_and_not_waited_for_if_it_is_long
 async fn a_wait_in_milliseconds_is_kept_and_wins_over_one_in_seconds() {
     let busy = |waits: &str| {
         let head = format!("503 Busy\r\ncontent-type: application/json\r\n{waits}");
-        Reply::Raw(head, br#"{"error":{"message":"No valid Executor"}}"#.to_vec())
+        Reply::Raw(
+            head,
+            br#"{"error":{"message":"No valid Executor"}}"#.to_vec(),
+        )
     };
     for door in Door::ALL {
-        for waits in ["retry-after-ms: 2500", "retry-after: 60\r\nretry-after-ms: 2500"] {
+        for waits in [
+            "retry-after-ms: 2500",
+            "retry-after: 60\r\nretry-after-ms: 2500",
+        ] {
             let upstream = Scripted::first([busy(waits), answer(door)]).await;
             let gateway = persistent(upstream.address).await;
             let begun = tokio::time::Instant::now();
             gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
-            assert!(begun.elapsed() >= Duration::from_millis(2500), "{door:?}: {:?}", begun.elapsed());
+            assert!(
+                begun.elapsed() >= Duration::from_millis(2500),
+                "{door:?}: {:?}",
+                begun.elapsed()
+            );
         }
         let upstream = Scripted::always(busy("retry-after: 1\r\nretry-after-ms: 60500")).await;
         let gateway = persistent(upstream.address).await;
-        let failure = gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Unavailable, "no_capacity");
-        // HTTP has whole seconds, and a retry must not be too early; gRPC has parts of them, which are cut off here.
-        assert!(matches!(failure.retry_after_seconds, Some(60 | 61)), "{door:?}: {:?}", failure.retry_after_seconds);
+        let failure = gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Unavailable, "no_capacity");
+        // HTTP has whole seconds, and a retry must not be too early; gRPC has parts of them, which
+        // are cut off here.
+        assert!(
+            matches!(failure.retry_after_seconds, Some(60 | 61)),
+            "{door:?}: {:?}",
+            failure.retry_after_seconds
+        );
         assert_eq!(upstream.seen().len(), 1, "{door:?}");
     }
 }
@@ -180,18 +256,29 @@ async fn a_wait_in_milliseconds_is_kept_and_wins_over_one_in_seconds() {
 async fn a_stream_that_ends_before_it_begins_is_asked_again() {
     let role = event(&json!({"role": "assistant", "content": ""}), None);
     for door in Door::STREAMS {
-        for trouble in [Reply::Events(vec![]), Reply::EventsThenCut(vec![]), Reply::Events(vec![role.clone()])] {
+        for trouble in [
+            Reply::Events(vec![]),
+            Reply::EventsThenCut(vec![]),
+            Reply::Events(vec![role.clone()]),
+        ] {
             let upstream = Scripted::first([trouble.clone(), trouble, answer(door)]).await;
             let gateway = persistent(upstream.address).await;
             let answer = gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
-            assert_eq!((answer.content.as_str(), answer.pieces), ("hi", 2), "nothing of the others");
+            assert_eq!(
+                (answer.content.as_str(), answer.pieces),
+                ("hi", 2),
+                "nothing of the others"
+            );
             assert_eq!(upstream.seen().len(), 3, "{door:?}");
         }
         // The model has worked on it, and would again.
         let error = json!({"error": "no data in 30000ms"}).to_string();
         let upstream = Scripted::always(Reply::Events(vec![error])).await;
         let gateway = persistent(upstream.address).await;
-        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_stream_failed");
+        gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Upstream, "upstream_stream_failed");
         assert_eq!(upstream.seen().len(), 1);
     }
 }
@@ -200,15 +287,34 @@ async fn a_stream_that_ends_before_it_begins_is_asked_again() {
 async fn a_refusal_is_never_asked_again() {
     for (reply, kind, code) in [
         (error(400, "bad"), Kind::Invalid, "upstream_refused"),
-        (error(400, "The model is not ready for inference"), Kind::NotReady, "model_not_ready"),
-        (error(401, "who"), Kind::Misconfigured, "featherless_api_key_rejected"),
+        (
+            error(400, "The model is not ready for inference"),
+            Kind::NotReady,
+            "model_not_ready",
+        ),
+        (
+            error(401, "who"),
+            Kind::Misconfigured,
+            "featherless_api_key_rejected",
+        ),
         (error(403, "no"), Kind::Forbidden, "forbidden"),
-        (error(404, "Model not found"), Kind::NotFound, "model_not_found"),
+        (
+            error(404, "Model not found"),
+            Kind::NotFound,
+            "model_not_found",
+        ),
     ] {
         let upstream = Scripted::always(reply).await;
         let gateway = persistent(upstream.address).await;
-        gateway.ask(Door::RestUnary, &prompt(MODEL, "hi")).await.failed(kind, code);
-        let chats = upstream.seen().iter().filter(|seen| seen.head.starts_with("POST")).count();
+        gateway
+            .ask(Door::RestUnary, &prompt(MODEL, "hi"))
+            .await
+            .failed(kind, code);
+        let chats = upstream
+            .seen()
+            .iter()
+            .filter(|seen| seen.head.starts_with("POST"))
+            .count();
         assert_eq!(chats, 1, "{code}");
     }
 }
@@ -216,10 +322,18 @@ async fn a_refusal_is_never_asked_again() {
 #[tokio::test]
 async fn nothing_is_asked_again_once_the_answer_has_begun() {
     for door in Door::STREAMS {
-        let upstream = Scripted::first([Reply::EventsThenCut(vec![chunk("a")]), answer(door)]).await;
+        let upstream =
+            Scripted::first([Reply::EventsThenCut(vec![chunk("a")]), answer(door)]).await;
         let gateway = persistent(upstream.address).await;
-        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_stream_cut");
-        assert_eq!(upstream.seen().len(), 1, "{door:?}: two answers are never glued together");
+        gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Upstream, "upstream_stream_cut");
+        assert_eq!(
+            upstream.seen().len(),
+            1,
+            "{door:?}: two answers are never glued together"
+        );
     }
 }
 
@@ -232,17 +346,31 @@ async fn a_silent_upstream_is_not_asked_again_and_a_deadline_ends_the_waiting() 
         config.upstream.first_token_timeout = Duration::from_secs(2);
     })
     .await;
-    gateway.ask(Door::RestStream, &prompt(MODEL, "hi")).await.failed(Kind::Timeout, "first_token_timeout");
+    gateway
+        .ask(Door::RestStream, &prompt(MODEL, "hi"))
+        .await
+        .failed(Kind::Timeout, "first_token_timeout");
     upstream.asked().await;
     assert_eq!((upstream.seen().len(), upstream.connections()), (1, 1));
 
-    let full = json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
+    let full =
+        json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
     let head = "429 Full\r\ncontent-type: application/json\r\nretry-after: 5".to_owned();
     let upstream = Scripted::always(Reply::Raw(head, full.into_bytes())).await;
     let gateway = persistent(upstream.address).await;
-    let answer = gateway.ask_with(Door::RestUnary, &prompt(MODEL, "hi"), &[("x-request-timeout-ms", "4900")]).await;
+    let answer = gateway
+        .ask_with(
+            Door::RestUnary,
+            &prompt(MODEL, "hi"),
+            &[("x-request-timeout-ms", "4900")],
+        )
+        .await;
     let failure = answer.failed(Kind::Saturated, "concurrency_limit_exceeded");
-    assert_eq!(failure.retry_after_seconds, Some(5), "at once, rather than a deadline that passes while waiting");
+    assert_eq!(
+        failure.retry_after_seconds,
+        Some(5),
+        "at once, rather than a deadline that passes while waiting"
+    );
     assert_eq!(upstream.seen().len(), 1);
 }
 
@@ -281,9 +409,15 @@ async fn an_outage_is_not_multiplied() {
     let upstream = Scripted::always(error(503, "No valid Executor")).await;
     let gateway = persistent(upstream.address).await;
     for _ in 0..CALLS {
-        gateway.ask(Door::RestUnary, &prompt(MODEL, "hi")).await.failed(Kind::Unavailable, "no_capacity");
+        gateway
+            .ask(Door::RestUnary, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Unavailable, "no_capacity");
     }
     // A fifth of the calls, and two a second for the ten that the budget looks back.
     let retries = upstream.seen().len() - CALLS;
-    assert!((CALLS / 5..=CALLS / 5 + 40).contains(&retries), "{retries} retries of {CALLS} calls");
+    assert!(
+        (CALLS / 5..=CALLS / 5 + 40).contains(&retries),
+        "{retries} retries of {CALLS} calls"
+    );
 }

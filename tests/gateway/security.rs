@@ -1,50 +1,76 @@
-//! `SECURITY.md`: that each of its promises is held by tests that there are, and what no other room proves.
+//! `SECURITY.md`: that each of its promises is held by tests that there are, and what no other room
+//! proves.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Stdio};
 
 use serde_json::json;
 use tokio::{io::AsyncReadExt, process::Command};
 
-use crate::support::{MODEL, Reply, Scripted, gateway::http, scripted::chunk, scripted::finish, scripted::whole};
+use crate::support::{
+    MODEL, Reply, Scripted, gateway::http, scripted::chunk, scripted::finish, scripted::whole,
+};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 fn read(path: impl AsRef<Path>) -> String {
-    fs::read_to_string(root().join(&path)).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
+    fs::read_to_string(root().join(&path))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
 }
 
 /// The rows of the tables of promises: the promise, and what holds it.
 fn promises() -> Vec<(String, String)> {
     let text = read("SECURITY.md");
-    let part = text.split("\n## ").find(|part| part.starts_with("What is promised")).unwrap();
-    let rows = part.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "));
+    let part = text
+        .split("\n## ")
+        .find(|part| part.starts_with("What is promised"))
+        .unwrap();
+    let rows = part.lines().filter_map(|line| {
+        line.strip_prefix("| ")?
+            .strip_suffix(" |")?
+            .split_once(" | ")
+    });
     let rows = rows.filter(|(promise, _)| *promise != "promise");
-    rows.map(|(promise, held_by)| (promise.to_owned(), held_by.to_owned())).collect()
+    rows.map(|(promise, held_by)| (promise.to_owned(), held_by.to_owned()))
+        .collect()
 }
 
 /// The attacks of the siege, by their names in its table.
 fn attacks() -> BTreeSet<String> {
     let table = read("examples/siege/attacks.rs");
-    let names = table.lines().filter_map(|line| line.trim().strip_prefix("attack!(\"")?.split_once('"'));
+    let names = table
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("attack!(\"")?.split_once('"'));
     names.map(|(name, _)| name.to_owned()).collect()
 }
 
 fn is_test(name: &str) -> bool {
-    let Some((room, test)) = name.split_once("::") else { return false };
+    let Some((room, test)) = name.split_once("::") else {
+        return false;
+    };
     let text = read(format!("tests/gateway/{room}.rs"));
     // With its attribute above it, so that a helper of the name is none.
-    ["#[tokio::test", "#[test"].iter().flat_map(|attribute| text.split(attribute).skip(1)).any(|part| {
-        let function = part.lines().find_map(|line| line.trim_start_matches("async ").strip_prefix("fn "));
-        function.is_some_and(|function| function.starts_with(&format!("{test}()")))
-    })
+    ["#[tokio::test", "#[test"]
+        .iter()
+        .flat_map(|attribute| text.split(attribute).skip(1))
+        .any(|part| {
+            let function = part
+                .lines()
+                .find_map(|line| line.trim_start_matches("async ").strip_prefix("fn "));
+            function.is_some_and(|function| function.starts_with(&format!("{test}()")))
+        })
 }
 
 #[test]
 fn every_promise_names_a_test_that_there_is() {
     let (promises, attacks) = (promises(), attacks());
-    assert!(promises.len() > 20 && attacks.len() > 15, "{} and {}", promises.len(), attacks.len());
+    assert!(
+        promises.len() > 20 && attacks.len() > 15,
+        "{} and {}",
+        promises.len(),
+        attacks.len()
+    );
     let mut tried = BTreeSet::new();
     for (promise, held_by) in promises {
         let tests: Vec<_> = held_by.split('`').skip(1).step_by(2).collect();
@@ -53,34 +79,67 @@ fn every_promise_names_a_test_that_there_is() {
         }
         let rest: String = held_by.split('`').step_by(2).collect();
         let named: Vec<_> = rest.split("siege: ").skip(1).map(str::trim).collect();
-        assert!(!tests.is_empty() || !named.is_empty(), "{promise}: held by nothing");
+        assert!(
+            !tests.is_empty() || !named.is_empty(),
+            "{promise}: held by nothing"
+        );
         for name in named {
-            assert!(name == "every attack" || attacks.contains(name), "{promise}: there is no attack {name:?}");
+            assert!(
+                name == "every attack" || attacks.contains(name),
+                "{promise}: there is no attack {name:?}"
+            );
             tried.insert(name.to_owned());
         }
     }
-    let untold: Vec<_> = attacks.iter().filter(|attack| !tried.contains(*attack)).collect();
-    assert!(untold.is_empty(), "attacks whose promise isn't told: {untold:?}");
+    let untold: Vec<_> = attacks
+        .iter()
+        .filter(|attack| !tried.contains(*attack))
+        .collect();
+    assert!(
+        untold.is_empty(),
+        "attacks whose promise isn't told: {untold:?}"
+    );
 }
 
 #[cfg(unix)]
 #[tokio::test]
 async fn no_key_prompt_or_answer_is_in_any_log_line() {
-    const SECRETS: [&str; 4] = ["gw_live_callerssecret", "upstreamssecret", "promptssecret", "answerssecret"];
+    const SECRETS: [&str; 4] = [
+        "gw_live_callerssecret",
+        "upstreamssecret",
+        "promptssecret",
+        "answerssecret",
+    ];
     let upstream = Scripted::first([
         Reply::Json(200, whole(SECRETS[3])),
         Reply::Events(vec![chunk(SECRETS[3]), finish()]),
         Reply::EventsThenCut(vec![chunk(SECRETS[3])]),
         Reply::Json(400, json!({"error": {"message": SECRETS[3]}})),
         Reply::Json(500, json!({"error": {"message": SECRETS[3]}})),
-        Reply::Raw("200 OK\r\ncontent-type: application/json".to_owned(), format!("{{\"{}", SECRETS[3]).into_bytes()),
+        Reply::Raw(
+            "200 OK\r\ncontent-type: application/json".to_owned(),
+            format!("{{\"{}", SECRETS[3]).into_bytes(),
+        ),
         Reply::HangUp,
     ])
     .await;
     let mut gateway = Command::new(env!("CARGO_BIN_EXE_featherwire"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--units", "0", "--retries", "0", "--log", "trace"])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--units",
+            "0",
+            "--retries",
+            "0",
+            "--log",
+            "trace",
+        ])
         .env_clear()
-        .env("FEATHERLESS_BASE_URL", format!("http://{}/v1", upstream.address))
+        .env(
+            "FEATHERLESS_BASE_URL",
+            format!("http://{}/v1", upstream.address),
+        )
         .env("FEATHERLESS_API_KEY", SECRETS[1])
         .env("FEATHERWIRE_API_KEYS", SECRETS[0])
         .current_dir(std::env::temp_dir())
@@ -94,21 +153,39 @@ async fn no_key_prompt_or_answer_is_in_any_log_line() {
         assert!(log.read_buf(&mut text).await.unwrap() > 0, "it starts");
     }
     let said = String::from_utf8_lossy(&text).into_owned();
-    let address = said.split_whitespace().find(|word| word.starts_with("http://127.0.0.1:")).unwrap();
-    for (number, key) in [SECRETS[0]; 7].into_iter().chain(["gw_live_promptssecret"]).enumerate() {
+    let address = said
+        .split_whitespace()
+        .find(|word| word.starts_with("http://127.0.0.1:"))
+        .unwrap();
+    for (number, key) in [SECRETS[0]; 7]
+        .into_iter()
+        .chain(["gw_live_promptssecret"])
+        .enumerate()
+    {
         let body = json!({
             "model": MODEL, "stream": number == 1 || number == 2,
             "messages": [{"role": "user", "content": SECRETS[2]}],
         });
-        let post = http().post(format!("{address}/v1/chat/completions?x={}", SECRETS[2])).bearer_auth(key);
-        let post = post.header("content-type", "application/json").body(body.to_string());
+        let post = http()
+            .post(format!("{address}/v1/chat/completions?x={}", SECRETS[2]))
+            .bearer_auth(key);
+        let post = post
+            .header("content-type", "application/json")
+            .body(body.to_string());
         let _ = post.send().await.unwrap().bytes().await;
     }
     let pid = gateway.id().unwrap().to_string();
-    Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+    Command::new("kill")
+        .args(["-TERM", &pid])
+        .status()
+        .await
+        .unwrap();
     log.read_to_end(&mut text).await.unwrap();
     let log = String::from_utf8_lossy(&text);
-    assert!(log.contains("call ended") && log.contains("failed"), "calls are logged: {log}");
+    assert!(
+        log.contains("call ended") && log.contains("failed"),
+        "calls are logged: {log}"
+    );
     for secret in SECRETS {
         assert!(!log.contains(secret), "{secret} is in the log: {log}");
     }

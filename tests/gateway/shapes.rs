@@ -1,14 +1,16 @@
-//! Documents in the manner of many engines, from JSON to a message to protobuf's bytes and back: nothing is lost.
+//! Documents in the manner of many engines, from JSON to a message to protobuf's bytes and back:
+//! nothing is lost.
 //!
-//! `shapes/` holds them, one directory for each message; a file's name tells its kind, whose manner it is written in,
-//! and what is special about it.
+//! `shapes/` holds them, one directory for each message; a file's name tells its kind, whose manner
+//! it is written in, and what is special about it.
 
 use std::{fs, path::PathBuf};
 
 use featherwire::proto::v1::{
-    Concurrency, CreateChatCompletionRequest, CreateChatCompletionResponse, CreateCompletionRequest,
-    CreateCompletionResponse, CreateEmbeddingRequest, CreateEmbeddingResponse, ListModelsResponse, Model, Plan,
-    StreamChatCompletionResponse, StreamCompletionResponse, TokenizeRequest, TokenizeResponse,
+    Concurrency, CreateChatCompletionRequest, CreateChatCompletionResponse,
+    CreateCompletionRequest, CreateCompletionResponse, CreateEmbeddingRequest,
+    CreateEmbeddingResponse, ListModelsResponse, Model, Plan, StreamChatCompletionResponse,
+    StreamCompletionResponse, TokenizeRequest, TokenizeResponse,
 };
 
 use crate::support::law::{self, Author};
@@ -40,7 +42,10 @@ pub fn shapes() -> Vec<Shape> {
 
 /// The documents of one message.
 pub fn shapes_of(message: &str) -> Vec<Shape> {
-    shapes().into_iter().filter(|shape| shape.message == message).collect()
+    shapes()
+        .into_iter()
+        .filter(|shape| shape.message == message)
+        .collect()
 }
 
 #[test]
@@ -48,7 +53,12 @@ fn every_shape_comes_back_as_it_went_in() {
     let shapes = shapes();
     assert!(shapes.len() >= 60, "{} shapes", shapes.len());
     let mut broken = Vec::new();
-    for Shape { message, name, text } in shapes {
+    for Shape {
+        message,
+        name,
+        text,
+    } in shapes
+    {
         macro_rules! held_to_the_law {
             ($($author:ident: $($known:ident)+;)+) => {
                 match message.as_str() {

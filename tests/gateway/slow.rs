@@ -1,5 +1,5 @@
-//! Callers who take their time over a request: none of them is waited for for ever. Time is tokio's, and passes as soon
-//! as nobody has anything to do.
+//! Callers who take their time over a request: none of them is waited for for ever. Time is
+//! tokio's, and passes as soon as nobody has anything to do.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -12,14 +12,16 @@ use tokio::{
 
 use crate::support::{Emulator, Gateway};
 
-/// Connects, writes this (again and again, if it is a drip), and reads until the gateway closes. Tells what was read, and
-/// after what time.
+/// Connects, writes this (again and again, if it is a drip), and reads until the gateway closes.
+/// Tells what was read, and after what time.
 async fn held_by(gateway: SocketAddr, begin: &[u8], drip: Option<&[u8]>) -> (String, Duration) {
     let began = Instant::now();
     let (mut reader, mut writer) = TcpStream::connect(gateway).await.unwrap().into_split();
     writer.write_all(begin).await.unwrap();
     let drips = async {
-        let Some(drip) = drip else { return pending().await };
+        let Some(drip) = drip else {
+            return pending().await;
+        };
         let mut ticks = interval(Duration::from_secs(5));
         loop {
             ticks.tick().await;
@@ -32,7 +34,10 @@ async fn held_by(gateway: SocketAddr, begin: &[u8], drip: Option<&[u8]>) -> (Str
         _ = reader.read_to_end(&mut answer) => {}
         () = drips => {}
     }
-    (String::from_utf8_lossy(&answer).into_owned(), began.elapsed())
+    (
+        String::from_utf8_lossy(&answer).into_owned(),
+        began.elapsed(),
+    )
 }
 
 /// HTTP/2's preface, and empty settings.
@@ -46,14 +51,26 @@ async fn who_never_finishes_a_head_is_cut() {
     for (begin, drip, most) in [
         (&b""[..], None, seconds(31)),
         (b"P", None, seconds(31)),
-        (b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-a: ", None, seconds(31)),
-        (b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-a: ", Some(&b"a"[..]), seconds(31)),
+        (
+            b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-a: ",
+            None,
+            seconds(31),
+        ),
+        (
+            b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-a: ",
+            Some(&b"a"[..]),
+            seconds(31),
+        ),
         (PREFACE.get(..10).unwrap(), None, seconds(31)),
         // One who said hello and then nothing, not even to a ping.
         (PREFACE, None, seconds(61)),
     ] {
         let (_, held) = held_by(gateway.address, begin, drip).await;
-        assert!(held <= most, "{:?} was held for {held:?}", String::from_utf8_lossy(begin));
+        assert!(
+            held <= most,
+            "{:?} was held for {held:?}",
+            String::from_utf8_lossy(begin)
+        );
     }
 }
 
@@ -63,7 +80,8 @@ async fn who_never_finishes_a_body_is_told_so_and_cut() {
     let gateway = Gateway::to(emulator.address).await;
     let head = |path: &str, media_type: &str, more: &str| {
         format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {media_type}\r\n{more}content-length: 999\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: \
+             {media_type}\r\n{more}content-length: 999\r\n\r\n"
         )
     };
     let chat = "/v1/chat/completions";

@@ -24,7 +24,8 @@ fn done() -> String {
 #[tokio::test]
 async fn only_a_finished_answer_ends_well() {
     let error = |text: &str| json!({"error": text}).to_string();
-    let limit = json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
+    let limit =
+        json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
     let two = |index: i32, finish: Option<&str>| {
         json!({"id": "x", "created": 1, "model": MODEL, "choices": [{"index": index, "delta": {"content": "a"}, "finish_reason": finish}]})
             .to_string()
@@ -32,17 +33,51 @@ async fn only_a_finished_answer_ends_well() {
     let scripts = [
         (vec![chunk("a"), finish(), done()], None),
         (vec![chunk("a"), finish()], None),
-        (vec![chunk("a")], Some((Kind::Upstream, "upstream_stream_cut"))),
-        (vec![chunk("a"), done()], Some((Kind::Upstream, "upstream_stream_cut"))),
+        (
+            vec![chunk("a")],
+            Some((Kind::Upstream, "upstream_stream_cut")),
+        ),
+        (
+            vec![chunk("a"), done()],
+            Some((Kind::Upstream, "upstream_stream_cut")),
+        ),
         (vec![], Some((Kind::Upstream, "upstream_stream_cut"))),
-        (vec![two(0, None), two(1, None), two(1, Some("stop"))], Some((Kind::Upstream, "upstream_stream_cut"))),
-        (vec![two(0, None), two(1, Some("stop")), two(0, Some("stop"))], None),
-        (vec![event(&json!({"content": "a"}), Some(""))], Some((Kind::Upstream, "upstream_stream_cut"))),
-        (vec![event(&json!({"content": "a"}), Some("")), finish(), " [DONE] ".to_owned()], None),
-        (vec![chunk("a"), error("no data in 30000ms")], Some((Kind::Upstream, "upstream_stream_failed"))),
-        (vec![chunk("a"), limit], Some((Kind::Saturated, "concurrency_limit_exceeded"))),
-        (vec![chunk("a"), "{\"id\":".to_owned(), finish(), done()], Some((Kind::Upstream, "upstream_bad_answer"))),
-        (vec![chunk("a"), "<html>".to_owned()], Some((Kind::Upstream, "upstream_bad_answer"))),
+        (
+            vec![two(0, None), two(1, None), two(1, Some("stop"))],
+            Some((Kind::Upstream, "upstream_stream_cut")),
+        ),
+        (
+            vec![two(0, None), two(1, Some("stop")), two(0, Some("stop"))],
+            None,
+        ),
+        (
+            vec![event(&json!({"content": "a"}), Some(""))],
+            Some((Kind::Upstream, "upstream_stream_cut")),
+        ),
+        (
+            vec![
+                event(&json!({"content": "a"}), Some("")),
+                finish(),
+                " [DONE] ".to_owned(),
+            ],
+            None,
+        ),
+        (
+            vec![chunk("a"), error("no data in 30000ms")],
+            Some((Kind::Upstream, "upstream_stream_failed")),
+        ),
+        (
+            vec![chunk("a"), limit],
+            Some((Kind::Saturated, "concurrency_limit_exceeded")),
+        ),
+        (
+            vec![chunk("a"), "{\"id\":".to_owned(), finish(), done()],
+            Some((Kind::Upstream, "upstream_bad_answer")),
+        ),
+        (
+            vec![chunk("a"), "<html>".to_owned()],
+            Some((Kind::Upstream, "upstream_bad_answer")),
+        ),
     ];
     for (events, end) in scripts {
         let upstream = Scripted::always(Reply::Events(events.clone())).await;
@@ -50,7 +85,10 @@ async fn only_a_finished_answer_ends_well() {
         for door in Door::STREAMS {
             let answer = gateway.ask(door, &prompt(MODEL, "hi")).await;
             if !events.is_empty() {
-                assert!(answer.content.starts_with('a'), "{door:?} {events:?}: what came is passed on: {answer:?}");
+                assert!(
+                    answer.content.starts_with('a'),
+                    "{door:?} {events:?}: what came is passed on: {answer:?}"
+                );
             }
             match end {
                 None => drop(answer.ok()),
@@ -78,33 +116,56 @@ async fn each_clock_has_an_error_of_its_own_and_closes_upstream() {
     let stall = || Reply::EventsThenSilence(vec![chunk("half")]);
     for door in Door::ALL {
         let upstream = Scripted::always(Reply::Silence).await;
-        let gateway = Gateway::with(upstream.address, |config| config.upstream.first_token_timeout = short).await;
-        let failure = gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Timeout, "first_token_timeout");
-        assert!(failure.message.contains("smaller model, fewer max_tokens, or a longer timeout"), "{failure:?}");
+        let gateway = Gateway::with(upstream.address, |config| {
+            config.upstream.first_token_timeout = short
+        })
+        .await;
+        let failure = gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Timeout, "first_token_timeout");
+        assert!(
+            failure
+                .message
+                .contains("smaller model, fewer max_tokens, or a longer timeout"),
+            "{failure:?}"
+        );
         upstream.closed().await;
 
         let upstream = Scripted::always(Reply::Silence).await;
         let gateway = Gateway::to(upstream.address).await;
-        // Tonic's client would keep `grpc-timeout` itself and never hear our answer; a browser's doesn't.
+        // Tonic's client would keep `grpc-timeout` itself and never hear our answer; a browser's
+        // doesn't.
         let header = match door {
             Door::WebUnary | Door::WebStream => ("grpc-timeout", "400m"),
             _ => ("x-request-timeout-ms", "400"),
         };
-        let answer = gateway.ask_with(door, &prompt(MODEL, "hi"), &[header]).await;
+        let answer = gateway
+            .ask_with(door, &prompt(MODEL, "hi"), &[header])
+            .await;
         answer.failed(Kind::Timeout, "deadline_exceeded");
         upstream.rests().await;
     }
     for door in Door::STREAMS {
         let upstream = Scripted::always(stall()).await;
-        let gateway = Gateway::with(upstream.address, |config| config.upstream.idle_timeout = short).await;
+        let gateway = Gateway::with(upstream.address, |config| {
+            config.upstream.idle_timeout = short
+        })
+        .await;
         let answer = gateway.ask(door, &prompt(MODEL, "hi")).await;
         assert_eq!(answer.content, "half");
         answer.failed(Kind::Timeout, "stream_stalled");
         upstream.closed().await;
 
         let upstream = Scripted::always(Reply::EventsThenSilence(vec![])).await;
-        let gateway = Gateway::with(upstream.address, |config| config.upstream.first_token_timeout = short).await;
-        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Timeout, "first_token_timeout");
+        let gateway = Gateway::with(upstream.address, |config| {
+            config.upstream.first_token_timeout = short
+        })
+        .await;
+        gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Timeout, "first_token_timeout");
         upstream.closed().await;
     }
 }
@@ -115,7 +176,10 @@ async fn a_caller_who_hangs_up_closes_upstream() {
         (Reply::Silence, "before the head"),
         (Reply::EventsThenSilence(vec![]), "before the first token"),
         (Reply::EventsThenSilence(vec![chunk("a")]), "in the middle"),
-        (Reply::EventsThenSilence(vec![chunk("a"), finish()]), "after the last token"),
+        (
+            Reply::EventsThenSilence(vec![chunk("a"), finish()]),
+            "after the last token",
+        ),
     ] {
         for stream in [true, false] {
             let upstream = Scripted::always(reply.clone()).await;
@@ -125,7 +189,8 @@ async fn a_caller_who_hangs_up_closes_upstream() {
             let body = request.to_string();
             let mut caller = TcpStream::connect(gateway.address).await.unwrap();
             let head = format!(
-                "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: \
+                 application/json\r\ncontent-length: {}\r\n\r\n",
                 body.len()
             );
             caller.write_all(head.as_bytes()).await.unwrap();
@@ -146,13 +211,20 @@ async fn a_caller_who_hangs_up_closes_upstream() {
         let client = gateway.grpc().await;
         let mut caller = client.clone();
         let call = tokio::spawn(async move {
-            let mut stream = caller.stream_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
+            let mut stream = caller
+                .stream_chat_completion(message(&prompt(MODEL, "hi")))
+                .await
+                .unwrap()
+                .into_inner();
             while stream.message().await.unwrap().is_some() {}
         });
         upstream.asked().await;
         call.abort();
         upstream.closed().await;
-        let refused = client.clone().create_chat_completion(message(&json!({"model": "", "messages": []}))).await;
+        let refused = client
+            .clone()
+            .create_chat_completion(message(&json!({"model": "", "messages": []})))
+            .await;
         assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
     }
 }
@@ -160,15 +232,25 @@ async fn a_caller_who_hangs_up_closes_upstream() {
 #[tokio::test]
 async fn a_caller_who_takes_a_break_is_no_silence_of_upstreams() {
     let large = "x".repeat(100_000);
-    let events: Vec<_> = (0..200).map(|_| chunk(&large)).chain([finish(), done()]).collect();
+    let events: Vec<_> = (0..200)
+        .map(|_| chunk(&large))
+        .chain([finish(), done()])
+        .collect();
     let upstream = Scripted::always(Reply::Events(events)).await;
     let idle = Duration::from_secs(1);
-    let gateway = Gateway::with(upstream.address, |config| config.upstream.idle_timeout = idle).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.upstream.idle_timeout = idle
+    })
+    .await;
     for path in [Door::RestStream, Door::GrpcStream] {
         let mut received = 0;
         if path == Door::GrpcStream {
             let mut client = gateway.grpc().await;
-            let mut stream = client.stream_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap().into_inner();
+            let mut stream = client
+                .stream_chat_completion(message(&prompt(MODEL, "hi")))
+                .await
+                .unwrap()
+                .into_inner();
             while stream.message().await.unwrap().is_some() {
                 received += 1;
                 if received == 20 {
@@ -180,7 +262,9 @@ async fn a_caller_who_takes_a_break_is_no_silence_of_upstreams() {
         }
         let mut request = prompt(MODEL, "hi");
         request["stream"] = json!(true);
-        let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+        let post = http()
+            .post(gateway.url("/v1/chat/completions"))
+            .header("content-type", "application/json");
         let mut response = post.body(request.to_string()).send().await.unwrap();
         let mut body = Vec::new();
         while let Some(bytes) = response.chunk().await.unwrap() {
@@ -200,17 +284,29 @@ async fn a_caller_who_takes_a_break_is_no_silence_of_upstreams() {
 
 #[tokio::test]
 async fn a_success_without_an_answer_is_an_error() {
-    let full = json!({"error": {"message": "full", "type": "t", "code": "concurrency_limit_exceeded"}});
+    let full =
+        json!({"error": {"message": "full", "type": "t", "code": "concurrency_limit_exceeded"}});
     for (body, kind, code) in [
         (json!({}), Kind::Upstream, "upstream_bad_answer"),
-        (json!({"id": "x", "choices": []}), Kind::Upstream, "upstream_bad_answer"),
-        (json!({"error": "no data in 30000ms"}), Kind::Upstream, "upstream_stream_failed"),
+        (
+            json!({"id": "x", "choices": []}),
+            Kind::Upstream,
+            "upstream_bad_answer",
+        ),
+        (
+            json!({"error": "no data in 30000ms"}),
+            Kind::Upstream,
+            "upstream_stream_failed",
+        ),
         (full, Kind::Saturated, "concurrency_limit_exceeded"),
     ] {
         let upstream = Scripted::always(Reply::Json(200, body)).await;
         let gateway = Gateway::to(upstream.address).await;
         for door in Door::ALL {
-            gateway.ask(door, &prompt(MODEL, "hi")).await.failed(kind, code);
+            gateway
+                .ask(door, &prompt(MODEL, "hi"))
+                .await
+                .failed(kind, code);
         }
     }
 }
@@ -225,7 +321,10 @@ async fn who_speaks_is_not_yet_a_token() {
     })
     .await;
     for door in Door::STREAMS {
-        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Timeout, "first_token_timeout");
+        gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Timeout, "first_token_timeout");
     }
     upstream.closed().await;
 }
@@ -237,7 +336,11 @@ async fn line_ends_inside_verbatim_json_do_not_break_an_event() {
     let upstream = Scripted::always(Reply::Events(vec![event, done()])).await;
     let gateway = Gateway::to(upstream.address).await;
     for door in Door::STREAMS {
-        assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content, "a", "{door:?}");
+        assert_eq!(
+            gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content,
+            "a",
+            "{door:?}"
+        );
     }
 }
 
@@ -246,23 +349,36 @@ async fn a_finished_stream_leaves_its_upstream_connection_for_the_next() {
     let upstream = Scripted::always(Reply::Events(vec![chunk("a"), finish(), done()])).await;
     let gateway = Gateway::to(upstream.address).await;
     for _ in 0..3 {
-        gateway.ask(Door::RestStream, &prompt(MODEL, "hi")).await.ok();
+        gateway
+            .ask(Door::RestStream, &prompt(MODEL, "hi"))
+            .await
+            .ok();
     }
     assert_eq!(upstream.connections(), 1);
 }
 
 #[tokio::test]
 async fn an_event_of_several_lines_goes_out_as_one() {
-    let chunk =
-        "{\"id\":\"x\",\"created\":1,\"model\":\"m\",\"later\":{\ndata: \"a\":\ndata: 1},\ndata: \"choices\":[]}";
+    let chunk = "{\"id\":\"x\",\"created\":1,\"model\":\"m\",\"later\":{\ndata: \"a\":\ndata: \
+                 1},\ndata: \"choices\":[]}";
     let upstream = Scripted::always(Reply::Events(vec![chunk.to_owned(), finish(), done()])).await;
     let gateway = Gateway::to(upstream.address).await;
-    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": true}).to_string();
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json").body(body);
+    let body =
+        json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": true})
+            .to_string();
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json")
+        .body(body);
     let events = post.send().await.unwrap().text().await.unwrap();
     assert!(events.starts_with(r#"data: {"id":"x","#), "{events}");
     assert!(events.contains(r#""later":{ "a": 1}"#), "{events}");
-    assert!(events.lines().all(|line| line.is_empty() || line.starts_with("data: ")), "{events}");
+    assert!(
+        events
+            .lines()
+            .all(|line| line.is_empty() || line.starts_with("data: ")),
+        "{events}"
+    );
 }
 
 /// A choice's chunk, and whether it is its last.
@@ -277,7 +393,10 @@ fn choice(index: i32, is_last: bool) -> String {
 async fn an_answer_that_lacks_choices_which_were_asked_for_is_not_complete() {
     let mut two = prompt(MODEL, "hi");
     two["n"] = json!(2);
-    let (one, both) = (vec![choice(0, true)], vec![choice(0, true), choice(1, true)]);
+    let (one, both) = (
+        vec![choice(0, true)],
+        vec![choice(0, true), choice(1, true)],
+    );
     let only_said = vec![choice(0, true), done()];
     for (script, is_complete) in [(one, false), (both, true), (only_said, true)] {
         let upstream = Scripted::always(Reply::Events(script)).await;
@@ -286,14 +405,24 @@ async fn an_answer_that_lacks_choices_which_were_asked_for_is_not_complete() {
             let answer = gateway.ask(door, &two).await;
             assert_eq!(answer.failure.is_none(), is_complete, "{door:?}");
         }
-        let added = gateway.ask_with(Door::RestUnary, &two, &[("x-featherwire-unary-via-stream", "true")]).await;
+        let added = gateway
+            .ask_with(
+                Door::RestUnary,
+                &two,
+                &[("x-featherwire-unary-via-stream", "true")],
+            )
+            .await;
         assert_eq!(added.failure.is_none(), is_complete);
     }
 }
 
 #[tokio::test]
 async fn however_many_choices_there_are_each_has_to_finish() {
-    let choices = |finished: i32| (0..200).map(|index| choice(index, index < finished)).collect();
+    let choices = |finished: i32| {
+        (0..200)
+            .map(|index| choice(index, index < finished))
+            .collect()
+    };
     for (finished, is_complete) in [(199, false), (200, true)] {
         let upstream = Scripted::always(Reply::Events(choices(finished))).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -311,7 +440,10 @@ async fn half_an_answer_beside_an_error_is_an_error() {
     let upstream = Scripted::always(Reply::Json(200, half)).await;
     let gateway = Gateway::to(upstream.address).await;
     for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
-        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_stream_failed");
+        gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Upstream, "upstream_stream_failed");
     }
 }
 
@@ -320,11 +452,16 @@ async fn an_answer_beyond_all_bounds_is_refused_and_upstream_closed() {
     let large = "x".repeat(1_000_000);
     let stream: Vec<_> = (0..80).map(|_| chunk(&large)).collect();
     let whole = crate::support::scripted::whole(&large.repeat(80));
-    for (reply, header) in [(Reply::EventsThenSilence(stream), "true"), (Reply::Json(200, whole), "false")] {
+    for (reply, header) in [
+        (Reply::EventsThenSilence(stream), "true"),
+        (Reply::Json(200, whole), "false"),
+    ] {
         let upstream = Scripted::always(reply).await;
         let gateway = Gateway::to(upstream.address).await;
         let headers = [("x-featherwire-unary-via-stream", header)];
-        let answer = gateway.ask_with(Door::RestUnary, &prompt(MODEL, "hi"), &headers).await;
+        let answer = gateway
+            .ask_with(Door::RestUnary, &prompt(MODEL, "hi"), &headers)
+            .await;
         answer.failed(Kind::Upstream, "upstream_answer_too_large");
         upstream.closed().await;
     }

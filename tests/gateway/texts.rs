@@ -1,20 +1,28 @@
 //! Text completions, embeddings and tokens: the rest of the API, by REST and by gRPC.
 
 use featherwire::proto::v1::{
-    CreateCompletionRequest, CreateEmbeddingRequest, StringList, TokenList, TokenLists, TokenizeRequest,
-    completion_service_client::CompletionServiceClient, create_completion_request::PromptKind,
-    create_embedding_request::InputKind, embedding::EmbeddingKind, embedding_service_client::EmbeddingServiceClient,
+    CreateCompletionRequest, CreateEmbeddingRequest, StringList, TokenList, TokenLists,
+    TokenizeRequest, completion_service_client::CompletionServiceClient,
+    create_completion_request::PromptKind, create_embedding_request::InputKind,
+    embedding::EmbeddingKind, embedding_service_client::EmbeddingServiceClient,
     model_service_client::ModelServiceClient,
 };
 use serde_json::{Value, json};
 
-use crate::support::{Emulator, Gateway, MODEL, Reply, Scripted, door::grpc_failure, gateway::http};
+use crate::support::{
+    Emulator, Gateway, MODEL, Reply, Scripted, door::grpc_failure, gateway::http,
+};
 
 async fn post(gateway: &Gateway, path: &str, body: &Value) -> (u16, Value) {
-    let post = http().post(gateway.url(path)).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url(path))
+        .header("content-type", "application/json");
     let response = post.body(body.to_string()).send().await.unwrap();
     let status = response.status().as_u16();
-    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+    (
+        status,
+        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
+    )
 }
 
 const EMBEDDING_MODEL: &str = "BAAI/bge-m3";
@@ -28,20 +36,41 @@ async fn a_text_goes_on_alike_through_every_door() {
     assert_eq!((status, &whole["object"]), (200, &json!("text_completion")));
     let text = whole["choices"][0]["text"].as_str().unwrap();
     assert!(!text.is_empty() && whole["usage"]["total_tokens"].is_u64());
-    assert!(whole["choices"][0].as_object().unwrap().contains_key("logprobs"), "required, and null");
+    assert!(
+        whole["choices"][0]
+            .as_object()
+            .unwrap()
+            .contains_key("logprobs"),
+        "required, and null"
+    );
 
     let mut streamed = body.clone();
     streamed["stream"] = json!(true);
-    let post_stream = http().post(gateway.url("/v1/completions")).header("content-type", "application/json");
-    let events = post_stream.body(streamed.to_string()).send().await.unwrap().text().await.unwrap();
-    let events: Vec<_> = events.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap()).collect();
+    let post_stream = http()
+        .post(gateway.url("/v1/completions"))
+        .header("content-type", "application/json");
+    let events = post_stream
+        .body(streamed.to_string())
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let events: Vec<_> = events
+        .split_terminator("\n\n")
+        .map(|event| event.strip_prefix("data: ").unwrap())
+        .collect();
     assert_eq!(events.last(), Some(&"[DONE]"));
     let joined: String = events[..events.len() - 1]
         .iter()
         .map(|event| {
             let chunk: Value = serde_json::from_str(event).unwrap();
             assert_eq!(chunk["object"], "text_completion");
-            chunk["choices"][0]["text"].as_str().unwrap_or_default().to_owned()
+            chunk["choices"][0]["text"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
         })
         .collect();
     assert_eq!(joined, text);
@@ -53,9 +82,17 @@ async fn a_text_goes_on_alike_through_every_door() {
         max_tokens: Some(12),
         ..CreateCompletionRequest::default()
     };
-    let answer = client.create_completion(request.clone()).await.unwrap().into_inner();
+    let answer = client
+        .create_completion(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(answer.choices[0].text, text);
-    let mut stream = client.stream_completion(request).await.unwrap().into_inner();
+    let mut stream = client
+        .stream_completion(request)
+        .await
+        .unwrap()
+        .into_inner();
     let mut joined = String::new();
     while let Some(chunk) = stream.message().await.unwrap() {
         joined.extend(chunk.choices.into_iter().map(|choice| choice.text));
@@ -67,13 +104,22 @@ async fn a_text_goes_on_alike_through_every_door() {
 #[tokio::test]
 async fn every_kind_of_prompt_and_input_reaches_upstream_as_it_is() {
     let completion = json!({"id": "x", "object": "text_completion", "created": 1, "model": "m", "choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]});
-    let embedding = json!({"object": "list", "model": "m", "data": [{"index": 0, "embedding": [1]}]});
+    let embedding =
+        json!({"object": "list", "model": "m", "data": [{"index": 0, "embedding": [1]}]});
     let kinds = [
-        (json!("a"), PromptKind::Prompt("a".to_owned()), InputKind::Input("a".to_owned())),
+        (
+            json!("a"),
+            PromptKind::Prompt("a".to_owned()),
+            InputKind::Input("a".to_owned()),
+        ),
         (
             json!(["a", "b"]),
-            PromptKind::PromptStrings(StringList { values: vec!["a".to_owned(), "b".to_owned()] }),
-            InputKind::InputStrings(StringList { values: vec!["a".to_owned(), "b".to_owned()] }),
+            PromptKind::PromptStrings(StringList {
+                values: vec!["a".to_owned(), "b".to_owned()],
+            }),
+            InputKind::InputStrings(StringList {
+                values: vec!["a".to_owned(), "b".to_owned()],
+            }),
         ),
         (
             json!([1, 2]),
@@ -83,29 +129,61 @@ async fn every_kind_of_prompt_and_input_reaches_upstream_as_it_is() {
         (
             json!([[1], [2, 3]]),
             PromptKind::PromptTokenLists(TokenLists {
-                values: vec![TokenList { values: vec![1] }, TokenList { values: vec![2, 3] }],
+                values: vec![
+                    TokenList { values: vec![1] },
+                    TokenList { values: vec![2, 3] },
+                ],
             }),
             InputKind::InputTokenLists(TokenLists {
-                values: vec![TokenList { values: vec![1] }, TokenList { values: vec![2, 3] }],
+                values: vec![
+                    TokenList { values: vec![1] },
+                    TokenList { values: vec![2, 3] },
+                ],
             }),
         ),
     ];
     for (value, prompt, input) in kinds {
         let upstream = Scripted::always(Reply::Json(200, completion.clone())).await;
         let gateway = Gateway::to(upstream.address).await;
-        post(&gateway, "/v1/completions", &json!({"model": "m", "prompt": value})).await;
-        let request =
-            CreateCompletionRequest { model: "m".to_owned(), prompt_kind: Some(prompt), ..Default::default() };
-        CompletionServiceClient::new(gateway.channel().await).create_completion(request).await.unwrap();
+        post(
+            &gateway,
+            "/v1/completions",
+            &json!({"model": "m", "prompt": value}),
+        )
+        .await;
+        let request = CreateCompletionRequest {
+            model: "m".to_owned(),
+            prompt_kind: Some(prompt),
+            ..Default::default()
+        };
+        CompletionServiceClient::new(gateway.channel().await)
+            .create_completion(request)
+            .await
+            .unwrap();
         for seen in upstream.seen() {
-            assert_eq!(seen.json(), json!({"model": "m", "prompt": value, "stream": false}));
+            assert_eq!(
+                seen.json(),
+                json!({"model": "m", "prompt": value, "stream": false})
+            );
         }
 
         let upstream = Scripted::always(Reply::Json(200, embedding.clone())).await;
         let gateway = Gateway::to(upstream.address).await;
-        post(&gateway, "/v1/embeddings", &json!({"model": "m", "input": value})).await;
-        let request = CreateEmbeddingRequest { model: "m".to_owned(), input_kind: Some(input), ..Default::default() };
-        EmbeddingServiceClient::new(gateway.channel().await).create_embedding(request).await.unwrap();
+        post(
+            &gateway,
+            "/v1/embeddings",
+            &json!({"model": "m", "input": value}),
+        )
+        .await;
+        let request = CreateEmbeddingRequest {
+            model: "m".to_owned(),
+            input_kind: Some(input),
+            ..Default::default()
+        };
+        EmbeddingServiceClient::new(gateway.channel().await)
+            .create_embedding(request)
+            .await
+            .unwrap();
         assert_eq!(upstream.seen().len(), 2);
         for seen in upstream.seen() {
             assert!(seen.head.starts_with("POST /v1/embeddings "));
@@ -118,13 +196,23 @@ async fn every_kind_of_prompt_and_input_reaches_upstream_as_it_is() {
 async fn embeddings_come_as_numbers_and_as_base64() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
-    let upstream = http().post(format!("http://{}/v1/embeddings", emulator.address)).bearer_auth("any");
+    let upstream = http()
+        .post(format!("http://{}/v1/embeddings", emulator.address))
+        .bearer_auth("any");
     let body = json!({"model": EMBEDDING_MODEL, "input": ["a", "b"], "dimensions": 16});
-    let direct = upstream.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+    let direct = upstream
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .send()
+        .await
+        .unwrap();
     let direct: Value = serde_json::from_slice(&direct.bytes().await.unwrap()).unwrap();
     let (status, numbers) = post(&gateway, "/v1/embeddings", &body).await;
     assert_eq!((status, &numbers), (200, &direct), "not a digit is lost");
-    assert_eq!(numbers["data"][1]["embedding"].as_array().unwrap().len(), 16);
+    assert_eq!(
+        numbers["data"][1]["embedding"].as_array().unwrap().len(),
+        16
+    );
 
     let mut body = body.clone();
     body["encoding_format"] = json!("base64");
@@ -138,14 +226,27 @@ async fn embeddings_come_as_numbers_and_as_base64() {
         dimensions: Some(16),
         ..Default::default()
     };
-    let answer = client.create_embedding(request.clone()).await.unwrap().into_inner();
-    let Some(EmbeddingKind::Vector(vector)) = &answer.data[0].embedding_kind else { panic!("{answer:?}") };
-    let expected: Vec<f64> =
-        numbers["data"][0]["embedding"].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect();
+    let answer = client
+        .create_embedding(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    let Some(EmbeddingKind::Vector(vector)) = &answer.data[0].embedding_kind else {
+        panic!("{answer:?}")
+    };
+    let expected: Vec<f64> = numbers["data"][0]["embedding"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|number| number.as_f64().unwrap())
+        .collect();
     assert_eq!(vector.values, expected);
     request.encoding_format = Some("base64".to_owned());
     let answer = client.create_embedding(request).await.unwrap().into_inner();
-    assert!(matches!(answer.data[0].embedding_kind, Some(EmbeddingKind::Base64(_))));
+    assert!(matches!(
+        answer.data[0].embedding_kind,
+        Some(EmbeddingKind::Base64(_))
+    ));
     emulator.idle().await;
 }
 
@@ -153,11 +254,23 @@ async fn embeddings_come_as_numbers_and_as_base64() {
 async fn a_text_is_split_into_tokens() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
-    let (status, tokens) = post(&gateway, "/v1/tokenize", &json!({"model": MODEL, "text": "Hello there, world"})).await;
+    let (status, tokens) = post(
+        &gateway,
+        "/v1/tokenize",
+        &json!({"model": MODEL, "text": "Hello there, world"}),
+    )
+    .await;
     assert_eq!(status, 200);
-    let request =
-        TokenizeRequest { model: MODEL.to_owned(), text: Some("Hello there, world".to_owned()), ..Default::default() };
-    let answer = ModelServiceClient::new(gateway.channel().await).tokenize(request).await.unwrap().into_inner();
+    let request = TokenizeRequest {
+        model: MODEL.to_owned(),
+        text: Some("Hello there, world".to_owned()),
+        ..Default::default()
+    };
+    let answer = ModelServiceClient::new(gateway.channel().await)
+        .tokenize(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(json!(answer.tokens), tokens["tokens"]);
     assert!(answer.tokens.len() > 2);
 }
@@ -169,20 +282,51 @@ async fn what_is_missing_or_out_of_range_is_named() {
     for (path, body, param) in [
         ("/v1/completions", json!({"prompt": "a"}), "model"),
         ("/v1/completions", json!({"model": MODEL}), "prompt"),
-        ("/v1/completions", json!({"model": MODEL, "prompt": 5}), "prompt"),
-        ("/v1/completions", json!({"model": MODEL, "prompt": ["a", 1]}), "prompt[1]"),
-        ("/v1/completions", json!({"model": MODEL, "prompt": "a", "best_of": 21}), "best_of"),
-        ("/v1/completions", json!({"model": MODEL, "prompt": "a", "provider": "x"}), "provider"),
+        (
+            "/v1/completions",
+            json!({"model": MODEL, "prompt": 5}),
+            "prompt",
+        ),
+        (
+            "/v1/completions",
+            json!({"model": MODEL, "prompt": ["a", 1]}),
+            "prompt[1]",
+        ),
+        (
+            "/v1/completions",
+            json!({"model": MODEL, "prompt": "a", "best_of": 21}),
+            "best_of",
+        ),
+        (
+            "/v1/completions",
+            json!({"model": MODEL, "prompt": "a", "provider": "x"}),
+            "provider",
+        ),
         ("/v1/embeddings", json!({"model": MODEL}), "input"),
-        ("/v1/embeddings", json!({"model": MODEL, "input": "a", "dimensions": 0}), "dimensions"),
-        ("/v1/embeddings", json!({"model": MODEL, "input": [[1], "a"]}), "input[1]"),
+        (
+            "/v1/embeddings",
+            json!({"model": MODEL, "input": "a", "dimensions": 0}),
+            "dimensions",
+        ),
+        (
+            "/v1/embeddings",
+            json!({"model": MODEL, "input": [[1], "a"]}),
+            "input[1]",
+        ),
         ("/v1/tokenize", json!({"text": "a"}), "model"),
         ("/v1/tokenize", json!({"model": MODEL}), "text"),
     ] {
         let (status, error) = post(&gateway, path, &body).await;
-        assert_eq!((status, error["error"]["param"].as_str()), (400, Some(param)), "{body}: {error}");
+        assert_eq!(
+            (status, error["error"]["param"].as_str()),
+            (400, Some(param)),
+            "{body}: {error}"
+        );
     }
     let mut client = CompletionServiceClient::new(gateway.channel().await);
-    let status = client.create_completion(CreateCompletionRequest::default()).await.unwrap_err();
+    let status = client
+        .create_completion(CreateCompletionRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(grpc_failure(&status).param.as_deref(), Some("model"));
 }

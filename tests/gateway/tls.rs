@@ -1,5 +1,5 @@
-//! An upstream that is reached by TLS, whom the gateway trusts there, and proxies on the way to it. The certificates are
-//! of the tests' own authority; they are valid for a hundred years.
+//! An upstream that is reached by TLS, whom the gateway trusts there, and proxies on the way to it.
+//! The certificates are of the tests' own authority; they are valid for a hundred years.
 
 use std::{
     net::SocketAddr,
@@ -32,10 +32,13 @@ use crate::{
 const TUNNEL: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
 
 fn file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/tls").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/gateway/tls")
+        .join(name)
 }
 
-/// What ends TLS before a scripted upstream, on this machine by its address or behind a tunnel by its name.
+/// What ends TLS before a scripted upstream, on this machine by its address or behind a tunnel by
+/// its name.
 struct Terminator {
     address: SocketAddr,
     /// What was asked of it as a proxy.
@@ -75,20 +78,30 @@ fn acceptor() -> TlsAcceptor {
     let certificate = CertificateDer::from_pem_file(file("upstream.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_file(file("upstream.key")).unwrap();
     let config = ServerConfig::builder_with_provider(ring::default_provider().into());
-    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = config
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth();
     let mut config = config.with_single_cert(vec![certificate], key).unwrap();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     TlsAcceptor::from(Arc::new(config))
 }
 
 pub async fn answering() -> Scripted {
-    Scripted::always(Reply::Events(vec![chunk("hi"), finish(), "[DONE]".to_owned()])).await
+    Scripted::always(Reply::Events(vec![
+        chunk("hi"),
+        finish(),
+        "[DONE]".to_owned(),
+    ]))
+    .await
 }
 
 /// `check`, of the upstream at this base URL.
 pub fn check(base_url: &str) -> Command {
     let mut command = featherwire(&["check", "--retries", "0"]);
-    command.env("FEATHERLESS_BASE_URL", base_url).env("FEATHERLESS_API_KEY", "upstream-secret");
+    command
+        .env("FEATHERLESS_BASE_URL", base_url)
+        .env("FEATHERLESS_API_KEY", "upstream-secret");
     command
 }
 
@@ -104,15 +117,31 @@ async fn an_upstream_is_trusted_by_the_machines_certificates_and_by_no_others() 
     let trusted = checked(&base_url, "authority.pem").await;
     assert_eq!(trusted.code, Some(0), "{}{}", trusted.out, trusted.err);
     let seen = upstream.only();
-    assert!(seen.head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{}", seen.head);
-    assert_eq!(seen.header("host"), Some(terminator.address.to_string().as_str()));
+    assert!(
+        seen.head
+            .starts_with("POST /v1/chat/completions HTTP/1.1\r\n"),
+        "{}",
+        seen.head
+    );
+    assert_eq!(
+        seen.header("host"),
+        Some(terminator.address.to_string().as_str())
+    );
 
     let strange = checked(&base_url, "stranger.pem").await;
     assert_eq!(strange.code, Some(1), "{}", strange.out);
-    assert!(strange.out.contains("upstream_unreachable") && strange.out.contains("certificate"), "{}", strange.out);
+    assert!(
+        strange.out.contains("upstream_unreachable") && strange.out.contains("certificate"),
+        "{}",
+        strange.out
+    );
     let misnamed = checked(&base_url.replace("127.0.0.1", "localhost"), "authority.pem").await;
     assert_eq!(misnamed.code, Some(1), "{}", misnamed.out);
-    assert!(misnamed.out.contains("not valid for name"), "{}", misnamed.out);
+    assert!(
+        misnamed.out.contains("not valid for name"),
+        "{}",
+        misnamed.out
+    );
     assert_eq!(upstream.seen().len(), 1, "the key went nowhere else");
 }
 
@@ -123,21 +152,46 @@ async fn a_proxy_tunnels_to_an_upstream_with_tls_and_sees_neither_key_nor_prompt
     for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
         let mut check = check("https://upstream.invalid/v1");
         check.env("SSL_CERT_FILE", file("authority.pem"));
-        let checked = run(check.env(variable, format!("http://user:p%40ss@{}", proxy.address))).await;
-        assert_eq!(checked.code, Some(0), "{variable}: {}{}", checked.out, checked.err);
+        let checked =
+            run(check.env(variable, format!("http://user:p%40ss@{}", proxy.address))).await;
+        assert_eq!(
+            checked.code,
+            Some(0),
+            "{variable}: {}{}",
+            checked.out,
+            checked.err
+        );
     }
     let heads = std::mem::take(&mut *proxy.heads.lock().unwrap());
     assert_eq!(heads.len(), 3);
     for head in heads {
-        assert!(head.starts_with("CONNECT upstream.invalid:443 HTTP/1.1\r\n"), "{head}");
+        assert!(
+            head.starts_with("CONNECT upstream.invalid:443 HTTP/1.1\r\n"),
+            "{head}"
+        );
         let head = head.to_ascii_lowercase();
-        assert!(head.contains("proxy-authorization: basic dxnlcjpwqhnz\r\n"), "user:p@ss in Base64: {head}");
-        assert!(head.contains("user-agent: featherwire/") && !head.contains("upstream-secret"), "{head}");
+        assert!(
+            head.contains("proxy-authorization: basic dxnlcjpwqhnz\r\n"),
+            "user:p@ss in Base64: {head}"
+        );
+        assert!(
+            head.contains("user-agent: featherwire/") && !head.contains("upstream-secret"),
+            "{head}"
+        );
     }
     for seen in upstream.seen() {
-        assert!(seen.head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{}", seen.head);
+        assert!(
+            seen.head
+                .starts_with("POST /v1/chat/completions HTTP/1.1\r\n"),
+            "{}",
+            seen.head
+        );
         assert_eq!(seen.header("host"), Some("upstream.invalid"));
-        assert_eq!(seen.header("proxy-authorization"), None, "that was for the proxy");
+        assert_eq!(
+            seen.header("proxy-authorization"),
+            None,
+            "that was for the proxy"
+        );
     }
 }
 
@@ -146,10 +200,25 @@ async fn a_proxy_that_refuses_a_tunnel_is_told_as_no_connection() {
     let refusal = Reply::Raw("407 Proxy Authentication Required".to_owned(), Vec::new());
     let proxy = Scripted::always(refusal).await;
     let mut check = check("https://upstream.invalid:8443/v1");
-    check.env("SSL_CERT_FILE", file("authority.pem")).env("https_proxy", format!("http://{}", proxy.address));
+    check
+        .env("SSL_CERT_FILE", file("authority.pem"))
+        .env("https_proxy", format!("http://{}", proxy.address));
     let checked = run(&mut check).await;
     assert_eq!(checked.code, Some(1), "{}", checked.out);
-    assert!(checked.out.contains("upstream_unreachable") && checked.out.contains("proxies"), "{}", checked.out);
-    assert!(checked.out.contains("proxy authorization required"), "{}", checked.out);
-    assert!(proxy.only().head.starts_with("CONNECT upstream.invalid:8443 HTTP/1.1\r\n"));
+    assert!(
+        checked.out.contains("upstream_unreachable") && checked.out.contains("proxies"),
+        "{}",
+        checked.out
+    );
+    assert!(
+        checked.out.contains("proxy authorization required"),
+        "{}",
+        checked.out
+    );
+    assert!(
+        proxy
+            .only()
+            .head
+            .starts_with("CONNECT upstream.invalid:8443 HTTP/1.1\r\n")
+    );
 }

@@ -13,8 +13,15 @@ use crate::support::{
 const VIA_STREAM: &str = "x-featherwire-unary-via-stream";
 
 async fn post(gateway: &Gateway, request: &Value, via_stream: &str) -> Value {
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-    let response = post.header(VIA_STREAM, via_stream).body(request.to_string()).send().await.unwrap();
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
+    let response = post
+        .header(VIA_STREAM, via_stream)
+        .body(request.to_string())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 200);
     let mut answer: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
     // Made anew for each answer.
@@ -44,12 +51,21 @@ async fn the_sum_of_a_stream_is_the_unary_answer_of_the_same_upstream() {
         json!({"messages": [{"role": "user", "content": "repeat after me: 漢字 👩‍👩‍👧‍👦 \u{10ffff}"}]}),
     ] {
         let mut request = prompt(MODEL, "Say hello in 5 words");
-        request.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        request
+            .as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
         let unary = post(&gateway, &request, "false").await;
         let sum = post(&gateway, &request, "true").await;
         let calls = |answer: &Value| -> Vec<Value> {
-            let calls = answer["choices"][0]["message"]["tool_calls"].as_array().cloned().unwrap_or_default();
-            calls.into_iter().map(|call| call["function"].clone()).collect()
+            let calls = answer["choices"][0]["message"]["tool_calls"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            calls
+                .into_iter()
+                .map(|call| call["function"].clone())
+                .collect()
         };
         assert_eq!(calls(&unary), calls(&sum), "{change}");
         assert_eq!(without_call_ids(unary), without_call_ids(sum), "{change}");
@@ -60,7 +76,11 @@ async fn the_sum_of_a_stream_is_the_unary_answer_of_the_same_upstream() {
 /// Ids of calls are made anew for each answer too.
 fn without_call_ids(mut answer: Value) -> Value {
     for choice in answer["choices"].as_array_mut().unwrap() {
-        for call in choice["message"]["tool_calls"].as_array_mut().into_iter().flatten() {
+        for call in choice["message"]["tool_calls"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+        {
             assert!(call["id"].is_string());
             call["id"] = Value::Null;
         }
@@ -78,11 +98,21 @@ async fn the_switch_is_off_by_default_and_a_call_may_turn_it() {
     // Shows which way upstream was asked: cut in its middle, a stream is a cut stream.
     let request = prompt("emulator/eof-after-5", "hi");
     for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
-        off.ask(door, &request).await.failed(Kind::Upstream, "upstream_bad_answer");
-        on.ask(door, &request).await.failed(Kind::Upstream, "upstream_stream_cut");
-        off.ask_with(door, &request, &[(VIA_STREAM, "true")]).await.failed(Kind::Upstream, "upstream_stream_cut");
-        on.ask_with(door, &request, &[(VIA_STREAM, "false")]).await.failed(Kind::Upstream, "upstream_bad_answer");
-        off.ask_with(door, &request, &[(VIA_STREAM, "yes")]).await.failed(Kind::Invalid, "invalid_value");
+        off.ask(door, &request)
+            .await
+            .failed(Kind::Upstream, "upstream_bad_answer");
+        on.ask(door, &request)
+            .await
+            .failed(Kind::Upstream, "upstream_stream_cut");
+        off.ask_with(door, &request, &[(VIA_STREAM, "true")])
+            .await
+            .failed(Kind::Upstream, "upstream_stream_cut");
+        on.ask_with(door, &request, &[(VIA_STREAM, "false")])
+            .await
+            .failed(Kind::Upstream, "upstream_bad_answer");
+        off.ask_with(door, &request, &[(VIA_STREAM, "yes")])
+            .await
+            .failed(Kind::Invalid, "invalid_value");
     }
     emulator.idle().await;
 }
@@ -98,7 +128,10 @@ async fn odd_pieces_neither_glue_calls_nor_displace_text() {
         half("\\ud83d"),
         half("\\ude00 there"),
         event(&json!({"content": ["odd"]}), None),
-        event(&json!({"tool_calls": [piece("a", "f", "{\"x\":"), piece("b", "g", "{")]}), None),
+        event(
+            &json!({"tool_calls": [piece("a", "f", "{\"x\":"), piece("b", "g", "{")]}),
+            None,
+        ),
         event(&json!({"tool_calls": [piece("a", "f", "1}")]}), None),
         event(&json!({"tool_calls": [piece("b", "g", "}")]}), None),
         finish(),
@@ -108,9 +141,16 @@ async fn odd_pieces_neither_glue_calls_nor_displace_text() {
     let upstream = Scripted::always(Reply::Events(events)).await;
     let gateway = Gateway::to(upstream.address).await;
     for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
-        let answer = gateway.ask_with(door, &prompt(MODEL, "hi"), &[(VIA_STREAM, "true")]).await.ok();
+        let answer = gateway
+            .ask_with(door, &prompt(MODEL, "hi"), &[(VIA_STREAM, "true")])
+            .await
+            .ok();
         assert_eq!(answer.content, "Hi 😀 there", "{door:?}");
-        let calls: Vec<_> = answer.tool_calls.iter().map(|(name, arguments)| (&**name, &**arguments)).collect();
+        let calls: Vec<_> = answer
+            .tool_calls
+            .iter()
+            .map(|(name, arguments)| (&**name, &**arguments))
+            .collect();
         assert_eq!(calls, [("f", "{\"x\":1}"), ("g", "{}")], "{door:?}");
         assert_eq!(answer.finish_reason.as_deref(), Some("stop"), "{door:?}");
     }

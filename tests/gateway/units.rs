@@ -28,7 +28,13 @@ const FOUR_UNITS: &str = "Qwen/Qwen2.5-72B-Instruct";
 async fn emulator(units: u32, tokens_per_second: f64) -> Emulator {
     // Well below what the gateway allows for: a busy machine tells the emulator late who has left.
     let release_after = Duration::from_millis(50);
-    Emulator::with(EmulatorConfig { tokens_per_second, units: Some(units), release_after, ..Default::default() }).await
+    Emulator::with(EmulatorConfig {
+        tokens_per_second,
+        units: Some(units),
+        release_after,
+        ..Default::default()
+    })
+    .await
 }
 
 /// A gateway that learns the plan from its upstream.
@@ -47,7 +53,9 @@ async fn until_for(gateway: &Gateway, key: &str, what: &str, is_so: impl Fn(&Val
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("until {what}"));
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("until {what}"));
 }
 
 /// A call that holds four units until it's dropped.
@@ -58,7 +66,9 @@ async fn hold(gateway: &Gateway) -> reqwest::Response {
 async fn hold_for(gateway: &Gateway, key: &str) -> reqwest::Response {
     let mut request = prompt("emulator/stall-after-5", "hi");
     request["stream"] = json!(true);
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     let post = post.bearer_auth(key);
     let holder = post.body(request.to_string()).send().await.unwrap();
     assert_eq!(holder.status(), 200);
@@ -74,26 +84,43 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
         config.api_keys = KEYS.map(Into::into).to_vec();
     })
     .await;
-    until_for(&gateway, KEYS[0], "the plan is known", |view| view["capacity"] == 8).await;
-    // All units are held until all callers wait, so that what the keys are granted doesn't depend on who comes first.
-    let holders = [hold_for(&gateway, KEYS[2]).await, hold_for(&gateway, KEYS[2]).await];
+    until_for(&gateway, KEYS[0], "the plan is known", |view| {
+        view["capacity"] == 8
+    })
+    .await;
+    // All units are held until all callers wait, so that what the keys are granted doesn't depend
+    // on who comes first.
+    let holders = [
+        hold_for(&gateway, KEYS[2]).await,
+        hold_for(&gateway, KEYS[2]).await,
+    ];
     let (begins, begun) = watch::channel(false);
     let begin = async {
-        until_for(&gateway, KEYS[0], "all wait", |view| view["queued"]["default"] == 200).await;
+        until_for(&gateway, KEYS[0], "all wait", |view| {
+            view["queued"]["default"] == 200
+        })
+        .await;
         drop(holders);
         begins.send_replace(true);
     };
     let mut dice = fastrand::Rng::with_seed(7);
     // How many were answered, and what the keys had been granted when that was half of the few.
-    let (answered, halfway) = ([AtomicUsize::new(0), AtomicUsize::new(0)], Mutex::new(Value::Null));
+    let (answered, halfway) = (
+        [AtomicUsize::new(0), AtomicUsize::new(0)],
+        Mutex::new(Value::Null),
+    );
     let callers = (0..200).map(|number| {
         let model = [ONE_UNIT, ONE_UNIT, ONE_UNIT, TWO_UNITS, FOUR_UNITS][number % 5];
         let door = Door::ALL[number % Door::ALL.len()];
         let key = usize::from(number % 4 == 0);
         let patience = (number % 3 == 0).then(|| Duration::from_millis(dice.u64(0..2000)));
-        let (gateway, answered, halfway, mut begun) = (&gateway, &answered, &halfway, begun.clone());
+        let (gateway, answered, halfway, mut begun) =
+            (&gateway, &answered, &halfway, begun.clone());
         async move {
-            let (prompt, key_header) = (prompt(model, "Say hello in 20 words"), format!("Bearer {}", KEYS[key]));
+            let (prompt, key_header) = (
+                prompt(model, "Say hello in 20 words"),
+                format!("Bearer {}", KEYS[key]),
+            );
             let headers = [("authorization", key_header.as_str())];
             let mut ask = pin!(gateway.ask_with(door, &prompt, &headers));
             let answer = tokio::select! {
@@ -120,13 +147,23 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
     let halfway = halfway.into_inner().unwrap();
     let granted = |key: usize| halfway[key]["unit_seconds"].as_f64().unwrap();
     let share = granted(1) / granted(0);
-    assert!((0.6..=1.6).contains(&share), "the few got {share} of what the many got: {halfway}");
+    assert!(
+        (0.6..=1.6).contains(&share),
+        "the few got {share} of what the many got: {halfway}"
+    );
     emulator.idle().await;
     until_for(&gateway, KEYS[0], "all units are back", |view| {
-        view["in_use"] == 0 && view["settling"] == 0 && view["running"] == 0 && view["queued"]["default"] == 0
+        view["in_use"] == 0
+            && view["settling"] == 0
+            && view["running"] == 0
+            && view["queued"]["default"] == 0
     })
     .await;
-    assert_eq!(gateway.units(KEYS[0]).await["refusals"], 0, "upstream had no reason to");
+    assert_eq!(
+        gateway.units(KEYS[0]).await["refusals"],
+        0,
+        "upstream had no reason to"
+    );
 }
 
 #[tokio::test]
@@ -134,16 +171,27 @@ async fn a_model_dearer_than_the_plan_is_refused_at_once_and_a_fallback_cures_it
     let emulator = emulator(2, 0.0).await;
     let gateway = scheduling(emulator.address).await;
     for door in Door::ALL {
-        let failure = gateway.ask(door, &prompt(FOUR_UNITS, "hi")).await.failed(Kind::Forbidden, "model_exceeds_plan");
-        assert!(failure.message.contains("costs 4") && failure.message.contains("has 2"), "{failure:?}");
+        let failure = gateway
+            .ask(door, &prompt(FOUR_UNITS, "hi"))
+            .await
+            .failed(Kind::Forbidden, "model_exceeds_plan");
+        assert!(
+            failure.message.contains("costs 4") && failure.message.contains("has 2"),
+            "{failure:?}"
+        );
         let headers = [("x-featherwire-fallback", ONE_UNIT)];
-        let answer = gateway.ask_with(door, &prompt(FOUR_UNITS, "hi"), &headers).await.ok();
+        let answer = gateway
+            .ask_with(door, &prompt(FOUR_UNITS, "hi"), &headers)
+            .await
+            .ok();
         assert_eq!(answer.served_by.as_deref(), Some(ONE_UNIT));
     }
 }
 
 /// A gateway with one unit, and a call that holds it until it's dropped.
-pub async fn taken(configure: impl FnOnce(&mut featherwire::config::Serve)) -> (Scripted, Gateway, reqwest::Response) {
+pub async fn taken(
+    configure: impl FnOnce(&mut featherwire::config::Serve),
+) -> (Scripted, Gateway, reqwest::Response) {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
     upstream.knows(json!({"data": [{"id": ONE_UNIT, "concurrency_cost": 1}]}));
     let gateway = Gateway::with(upstream.address, |config| {
@@ -153,7 +201,9 @@ pub async fn taken(configure: impl FnOnce(&mut featherwire::config::Serve)) -> (
     .await;
     let mut request = prompt(ONE_UNIT, "hi");
     request["stream"] = json!(true);
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     let holder = post.body(request.to_string()).send().await.unwrap();
     assert_eq!(holder.status(), 200);
     upstream.replies(Reply::Json(200, whole("b")));
@@ -182,23 +232,34 @@ async fn a_full_queue_and_a_long_wait_are_refused_with_advice() {
     let short = Duration::from_millis(100);
     let (_upstream, gateway, _holder) = taken(|config| config.units.queue_timeout = short).await;
     for door in Door::ALL {
-        let failure = gateway.ask(door, &prompt(ONE_UNIT, "hi")).await.failed(Kind::Saturated, "queue_timeout");
+        let failure = gateway
+            .ask(door, &prompt(ONE_UNIT, "hi"))
+            .await
+            .failed(Kind::Saturated, "queue_timeout");
         if door != Door::RestStream {
             assert!(failure.retry_after_seconds.is_some(), "{door:?}");
         }
     }
     let (_upstream, gateway, _holder) = taken(|config| config.units.queue_limit = 0).await;
     for door in Door::ALL {
-        gateway.ask(door, &prompt(ONE_UNIT, "hi")).await.failed(Kind::Saturated, "queue_full");
+        gateway
+            .ask(door, &prompt(ONE_UNIT, "hi"))
+            .await
+            .failed(Kind::Saturated, "queue_full");
     }
 }
 
 #[tokio::test]
 async fn a_fallback_that_costs_less_cures_a_wait_that_is_too_long() {
     for door in Door::ALL {
-        let upstream = Scripted::first([Reply::EventsThenSilence(vec![chunk("a")]), answer(door)]).await;
+        let upstream =
+            Scripted::first([Reply::EventsThenSilence(vec![chunk("a")]), answer(door)]).await;
         let cost = |id: &str, cost: u32| json!({"id": id, "concurrency_cost": cost});
-        let costs = [cost(ONE_UNIT, 1), cost(FOUR_UNITS, 4), cost("emulator/stall-after-5", 1)];
+        let costs = [
+            cost(ONE_UNIT, 1),
+            cost(FOUR_UNITS, 4),
+            cost("emulator/stall-after-5", 1),
+        ];
         upstream.knows(json!({"data": costs}));
         let gateway = Gateway::with(upstream.address, |config| {
             config.units.units = Some(4);
@@ -207,13 +268,26 @@ async fn a_fallback_that_costs_less_cures_a_wait_that_is_too_long() {
         .await;
         let holder = hold(&gateway).await;
         let headers = [("x-featherwire-fallback", ONE_UNIT)];
-        let answer = gateway.ask_with(door, &prompt(FOUR_UNITS, "hi"), &headers).await.ok();
+        let answer = gateway
+            .ask_with(door, &prompt(FOUR_UNITS, "hi"), &headers)
+            .await
+            .ok();
         assert_eq!(answer.served_by.as_deref(), Some(ONE_UNIT), "{door:?}");
-        assert_eq!(answer.tried, Some(format!("{FOUR_UNITS}=queue_timeout")), "{door:?}");
-        assert!(answer.waited_ms.unwrap() >= 100, "{door:?}: the wait of both models counts");
+        assert_eq!(
+            answer.tried,
+            Some(format!("{FOUR_UNITS}=queue_timeout")),
+            "{door:?}"
+        );
+        assert!(
+            answer.waited_ms.unwrap() >= 100,
+            "{door:?}: the wait of both models counts"
+        );
         drop(holder);
         upstream.rests().await;
-        until(&gateway, "all units are back", |view| view["in_use"] == 0 && view["settling"] == 0).await;
+        until(&gateway, "all units are back", |view| {
+            view["in_use"] == 0 && view["settling"] == 0
+        })
+        .await;
     }
 }
 
@@ -221,11 +295,26 @@ async fn a_fallback_that_costs_less_cures_a_wait_that_is_too_long() {
 async fn a_deadline_counts_the_wait_for_units() {
     let (_upstream, gateway, _holder) = taken(|_| {}).await;
     for door in Door::ALL {
-        let answer = gateway.ask_with(door, &prompt(ONE_UNIT, "hi"), &[("x-request-timeout-ms", "100")]).await;
+        let answer = gateway
+            .ask_with(
+                door,
+                &prompt(ONE_UNIT, "hi"),
+                &[("x-request-timeout-ms", "100")],
+            )
+            .await;
         answer.failed(Kind::Timeout, "deadline_exceeded");
     }
-    let bad = gateway.ask_with(Door::RestUnary, &prompt(ONE_UNIT, "hi"), &[("x-featherwire-priority", "high")]).await;
-    assert_eq!(bad.failed(Kind::Invalid, "invalid_value").param.as_deref(), Some("x-featherwire-priority"));
+    let bad = gateway
+        .ask_with(
+            Door::RestUnary,
+            &prompt(ONE_UNIT, "hi"),
+            &[("x-featherwire-priority", "high")],
+        )
+        .await;
+    assert_eq!(
+        bad.failed(Kind::Invalid, "invalid_value").param.as_deref(),
+        Some("x-featherwire-priority")
+    );
 }
 
 #[tokio::test]
@@ -258,7 +347,8 @@ async fn who_clearly_cant_be_served_in_time_is_told_so_at_once() {
 
 /// What Featherless says when an account of eight units is full.
 fn full(headers: &str) -> Reply {
-    let message = "Per-user concurrency limit exceeded. This user has 8 active units; this request requires 1 units (limit: 8, over by 1).";
+    let message = "Per-user concurrency limit exceeded. This user has 8 active units; this \
+                   request requires 1 units (limit: 8, over by 1).";
     let body = json!({"error": {"message": message, "type": "invalid_request_error", "param": null,
         "code": "concurrency_limit_exceeded"}});
     let head = format!("429 Too Many Requests\r\ncontent-type: application/json{headers}");
@@ -266,7 +356,11 @@ fn full(headers: &str) -> Reply {
 }
 
 fn answer(door: Door) -> Reply {
-    if door.is_stream() { Reply::Events(vec![chunk("b"), finish()]) } else { Reply::Json(200, whole("b")) }
+    if door.is_stream() {
+        Reply::Events(vec![chunk("b"), finish()])
+    } else {
+        Reply::Json(200, whole("b"))
+    }
 }
 
 /// An account whose units the gateway schedules, and knows only what refusals say.
@@ -298,15 +392,27 @@ async fn a_request_that_is_refused_again_and_again_fails_in_the_end() {
         let failure = failure.failed(Kind::Saturated, "concurrency_limit_exceeded");
         assert!(failure.message.contains("org/first-8b"), "{failure:?}");
         if door != Door::RestStream {
-            assert!(failure.retry_after_seconds.is_some_and(|seconds| seconds > 0), "{door:?}");
+            assert!(
+                failure
+                    .retry_after_seconds
+                    .is_some_and(|seconds| seconds > 0),
+                "{door:?}"
+            );
         }
-        assert!(begun.elapsed() < Duration::from_secs(15), "{door:?}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(15),
+            "{door:?}: {:?}",
+            begun.elapsed()
+        );
         assert_eq!(upstream.seen().len(), TRIES, "{door:?}");
         // A model that is answered again is believed again.
         upstream.replies(answer(door));
         gateway.ask(door, &prompt("org/first-8b", "hi")).await.ok();
         let view = gateway.units("any").await;
-        assert!(view["in_use"] == 0 && view["settling"] == 0, "{door:?}: {view}");
+        assert!(
+            view["in_use"] == 0 && view["settling"] == 0,
+            "{door:?}: {view}"
+        );
         assert_eq!(view["refusals"], TRIES, "{door:?}");
     }
 }
@@ -314,11 +420,23 @@ async fn a_request_that_is_refused_again_and_again_fails_in_the_end() {
 #[tokio::test(start_paused = true)]
 async fn a_fallback_cures_a_model_that_is_refused_again_and_again() {
     for door in Door::ALL {
-        let (upstream, gateway) = refusing((0..TRIES).map(|_| full("")).chain([answer(door)])).await;
+        let (upstream, gateway) =
+            refusing((0..TRIES).map(|_| full("")).chain([answer(door)])).await;
         let headers = [("x-featherwire-fallback", "org/second-8b")];
-        let answer = gateway.ask_with(door, &prompt("org/first-8b", "hi"), &headers).await.ok();
-        assert_eq!(answer.served_by.as_deref(), Some("org/second-8b"), "{door:?}");
-        assert_eq!(answer.tried.as_deref(), Some("org/first-8b=concurrency_limit_exceeded"), "{door:?}");
+        let answer = gateway
+            .ask_with(door, &prompt("org/first-8b", "hi"), &headers)
+            .await
+            .ok();
+        assert_eq!(
+            answer.served_by.as_deref(),
+            Some("org/second-8b"),
+            "{door:?}"
+        );
+        assert_eq!(
+            answer.tried.as_deref(),
+            Some("org/first-8b=concurrency_limit_exceeded"),
+            "{door:?}"
+        );
         assert_eq!(upstream.seen().len(), TRIES + 1, "{door:?}");
     }
 }
@@ -330,19 +448,34 @@ async fn a_refusal_is_not_asked_again_before_its_retry_after_or_not_at_all() {
         let (upstream, gateway) = refusing([retry_after(7), answer(door)]).await;
         let begun = tokio::time::Instant::now();
         gateway.ask(door, &prompt("org/first-8b", "hi")).await.ok();
-        assert!(begun.elapsed() >= Duration::from_secs(7), "{door:?}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() >= Duration::from_secs(7),
+            "{door:?}: {:?}",
+            begun.elapsed()
+        );
         assert_eq!(upstream.seen().len(), 2, "{door:?}");
 
         let (upstream, gateway) = refusing([retry_after(60), answer(door), retry_after(60)]).await;
         let headers = [("x-featherwire-fallback", "org/second-8b")];
         let begun = tokio::time::Instant::now();
-        let answer = gateway.ask_with(door, &prompt("org/first-8b", "hi"), &headers).await.ok();
-        assert_eq!(answer.served_by.as_deref(), Some("org/second-8b"), "{door:?}");
+        let answer = gateway
+            .ask_with(door, &prompt("org/first-8b", "hi"), &headers)
+            .await
+            .ok();
+        assert_eq!(
+            answer.served_by.as_deref(),
+            Some("org/second-8b"),
+            "{door:?}"
+        );
         let failure = gateway.ask(door, &prompt("org/first-8b", "hi")).await;
         let failure = failure.failed(Kind::Saturated, "concurrency_limit_exceeded");
         assert_eq!(failure.retry_after_seconds, Some(60), "{door:?}");
         // What a refusal says of the account is believed for two seconds.
-        assert!(begun.elapsed() < Duration::from_secs(5), "{door:?}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{door:?}: {:?}",
+            begun.elapsed()
+        );
         assert_eq!(upstream.seen().len(), 3, "{door:?}");
     }
 }
@@ -357,9 +490,14 @@ async fn where_nothing_is_known_of_the_plan_a_refusal_is_not_asked_again_before_
         let mut seen = seen.lock().unwrap();
         seen.push(std::time::Instant::now());
         if seen.len() > 1 {
-            return ([("content-type", "application/json")], whole("b").to_string()).into_response();
+            return (
+                [("content-type", "application/json")],
+                whole("b").to_string(),
+            )
+                .into_response();
         }
-        let error = json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
+        let error =
+            json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
         let headers = [("content-type", "application/json"), ("retry-after", "2")];
         (StatusCode::TOO_MANY_REQUESTS, headers, error).into_response()
     };
@@ -369,10 +507,23 @@ async fn where_nothing_is_known_of_the_plan_a_refusal_is_not_asked_again_before_
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     let gateway = scheduling(address).await;
-    assert_eq!(gateway.ask(Door::RestUnary, &prompt("org/first-8b", "hi")).await.ok().content, "b");
+    assert_eq!(
+        gateway
+            .ask(Door::RestUnary, &prompt("org/first-8b", "hi"))
+            .await
+            .ok()
+            .content,
+        "b"
+    );
     let posts = posts.lock().unwrap();
-    let [first, second] = posts[..] else { panic!("{posts:?}") };
-    assert!(second - first >= Duration::from_secs(2), "{:?}", second - first);
+    let [first, second] = posts[..] else {
+        panic!("{posts:?}")
+    };
+    assert!(
+        second - first >= Duration::from_secs(2),
+        "{:?}",
+        second - first
+    );
 }
 
 #[tokio::test]
@@ -385,13 +536,23 @@ async fn interactive_calls_go_before_batch_calls() {
     let served = Mutex::new(Vec::new());
     let ask = async |priority: &'static str| {
         let prompt = prompt(FOUR_UNITS, "Say hello in 5 words");
-        gateway.ask_with(Door::RestUnary, &prompt, &[("x-featherwire-priority", priority)]).await.ok();
+        gateway
+            .ask_with(
+                Door::RestUnary,
+                &prompt,
+                &[("x-featherwire-priority", priority)],
+            )
+            .await
+            .ok();
         served.lock().unwrap().push(priority);
     };
     tokio::join!(ask("batch"), async {
         until(&gateway, "one waits", |view| view["queued"]["batch"] == 1).await;
         tokio::join!(ask("interactive"), async {
-            until(&gateway, "both wait", |view| view["queued"]["interactive"] == 1).await;
+            until(&gateway, "both wait", |view| {
+                view["queued"]["interactive"] == 1
+            })
+            .await;
             drop(holder);
         });
     });
@@ -402,17 +563,30 @@ async fn interactive_calls_go_before_batch_calls() {
 async fn what_others_use_of_the_account_is_left_to_them() {
     let emulator = emulator(2, 0.0).await;
     // Somebody else holds one of the two units, for as long as the test lasts.
-    let body =
-        json!({"model": "emulator/stall-after-5", "messages": [{"role": "user", "content": "hi"}], "stream": true});
-    let other = http().post(format!("http://{}/v1/chat/completions", emulator.address)).bearer_auth("any");
-    let other = other.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+    let body = json!({"model": "emulator/stall-after-5", "messages": [{"role": "user", "content": "hi"}], "stream": true});
+    let other = http()
+        .post(format!("http://{}/v1/chat/completions", emulator.address))
+        .bearer_auth("any");
+    let other = other
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(other.status(), 200);
     let gateway = scheduling(emulator.address).await;
-    until(&gateway, "the other one is seen", |view| view["outside"] == 1 && view["capacity"] == 2).await;
+    until(&gateway, "the other one is seen", |view| {
+        view["outside"] == 1 && view["capacity"] == 2
+    })
+    .await;
     let prompts = Arc::new(prompt(ONE_UNIT, "Say hello in 5 words"));
     let answers = join_all((0..6).map(|_| gateway.ask(Door::GrpcStream, &prompts))).await;
     answers.into_iter().for_each(|answer| drop(answer.ok()));
-    assert_eq!(gateway.units("any").await["refusals"], 0, "upstream had no reason to");
+    assert_eq!(
+        gateway.units("any").await["refusals"],
+        0,
+        "upstream had no reason to"
+    );
     drop(other);
 }
 
@@ -426,19 +600,27 @@ async fn a_model_that_is_refused_for_ever_doesnt_keep_the_others_waiting() {
     let mut refused = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let gateway = Arc::clone(&gateway);
-        refused.spawn(async move { gateway.ask(Door::RestUnary, &prompt("emulator/429", "hi")).await });
+        refused.spawn(async move {
+            gateway
+                .ask(Door::RestUnary, &prompt("emulator/429", "hi"))
+                .await
+        });
     }
     until(&gateway, "they wait again", |view| view["outside"] == 8).await;
     let good = prompt(FOUR_UNITS, "Say hello in 5 words");
     let answers = join_all((0..4).map(|_| gateway.ask(Door::GrpcUnary, &good)));
     let answers = tokio::time::timeout(PATIENCE, answers).await;
-    answers.expect("units are free").into_iter().for_each(|answer| drop(answer.ok()));
+    answers
+        .expect("units are free")
+        .into_iter()
+        .for_each(|answer| drop(answer.ok()));
     for refused in refused.join_all().await {
         refused.failed(Kind::Saturated, "concurrency_limit_exceeded");
     }
 }
 
-/// An account of two units of which the feed says once that another process holds one; who asks is told that it is free.
+/// An account of two units of which the feed says once that another process holds one; who asks is
+/// told that it is free.
 async fn with_a_late_feed() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     use axum::{Router, body::Body, http::header::CONTENT_TYPE, routing::get};
 
@@ -449,9 +631,14 @@ async fn with_a_late_feed() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     ]});
     let free = json!({"limit": 2, "used_cost": 0, "request_count": 0, "requests": []});
     let feed = async move || {
-        let first = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(format!("data: {other}\n\n"))]);
+        let first = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(format!(
+            "data: {other}\n\n"
+        ))]);
         let events = futures_util::StreamExt::chain(first, futures_util::stream::pending());
-        ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(events))
+        (
+            [(CONTENT_TYPE, "text/event-stream")],
+            Body::from_stream(events),
+        )
     };
     let reply = |value: Value| ([(CONTENT_TYPE, "application/json")], value.to_string());
     let router = Router::new()
@@ -463,8 +650,14 @@ async fn with_a_late_feed() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
                 reply(free)
             }),
         )
-        .route("/v1/models", get(async move || reply(json!({"object": "list", "data": []}))))
-        .route("/v1/chat/completions", axum::routing::post(async move || reply(whole("hello"))));
+        .route(
+            "/v1/models",
+            get(async move || reply(json!({"object": "list", "data": []}))),
+        )
+        .route(
+            "/v1/chat/completions",
+            axum::routing::post(async move || reply(whole("hello"))),
+        );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -476,9 +669,22 @@ async fn upstream_is_asked_what_is_free_when_the_feed_would_tell_too_late() {
     let (upstream, asked) = with_a_late_feed().await;
     let gateway = scheduling(upstream).await;
     // Asking for the view asks upstream too, once each time.
-    until(&gateway, "the other one is seen", |view| view["outside"] == 1).await;
+    until(&gateway, "the other one is seen", |view| {
+        view["outside"] == 1
+    })
+    .await;
     let before = asked.load(Ordering::Relaxed);
-    assert_eq!(gateway.ask(Door::GrpcUnary, &prompt(ONE_UNIT, "hi")).await.ok().content, "hello");
+    assert_eq!(
+        gateway
+            .ask(Door::GrpcUnary, &prompt(ONE_UNIT, "hi"))
+            .await
+            .ok()
+            .content,
+        "hello"
+    );
     assert_eq!(asked.load(Ordering::Relaxed) - before, 1);
-    until(&gateway, "what was said is believed", |view| view["outside"] == 0).await;
+    until(&gateway, "what was said is believed", |view| {
+        view["outside"] == 0
+    })
+    .await;
 }

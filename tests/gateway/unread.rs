@@ -1,4 +1,5 @@
-//! Callers who stop reading: what they hold upstream is everybody's, so it is not held for them for ever.
+//! Callers who stop reading: what they hold upstream is everybody's, so it is not held for them for
+//! ever.
 
 use std::time::Duration;
 
@@ -32,12 +33,18 @@ async fn a_caller_who_stops_reading_is_cut_and_upstream_closed() {
     let gateway = Gateway::with(upstream.address, |config| config.write_timeout = patience).await;
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     let response = post.body(request.to_string()).send().await.unwrap();
     assert_eq!(response.status(), 200);
     // Held, not read.
     upstream.closed().await;
-    assert!(upstream.written() < HELD_MAX, "a slow reader slows upstream down: {} MB", upstream.written());
+    assert!(
+        upstream.written() < HELD_MAX,
+        "a slow reader slows upstream down: {} MB",
+        upstream.written()
+    );
     drop(response);
 }
 
@@ -50,20 +57,37 @@ async fn unread(
     for (name, value) in headers {
         request.metadata_mut().insert(*name, value.parse().unwrap());
     }
-    Ok(ChatServiceClient::new(channel.clone()).stream_chat_completion(request).await?.into_inner())
+    Ok(ChatServiceClient::new(channel.clone())
+        .stream_chat_completion(request)
+        .await?
+        .into_inner())
 }
 
 #[tokio::test]
 async fn one_unread_stream_of_many_is_reset_alone() {
     let upstream = Scripted::first([flood(), Reply::Events(vec![chunk("b"), finish()])]).await;
-    let gateway = Gateway::with(upstream.address, |config| config.write_timeout = Duration::from_millis(300)).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.write_timeout = Duration::from_millis(300)
+    })
+    .await;
     let channel = gateway.channel().await;
     let held = unread(&channel, &[]).await.unwrap();
     upstream.closed().await;
-    assert!(upstream.written() < HELD_MAX, "a slow reader slows upstream down: {} MB", upstream.written());
+    assert!(
+        upstream.written() < HELD_MAX,
+        "a slow reader slows upstream down: {} MB",
+        upstream.written()
+    );
     let request = message(&prompt(MODEL, "hi"));
-    let mut next = ChatServiceClient::new(channel).stream_chat_completion(request).await.unwrap().into_inner();
-    assert!(next.message().await.unwrap().is_some(), "the connection serves other calls");
+    let mut next = ChatServiceClient::new(channel)
+        .stream_chat_completion(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(
+        next.message().await.unwrap().is_some(),
+        "the connection serves other calls"
+    );
     drop(held);
 }
 
@@ -72,7 +96,8 @@ async fn a_deadline_is_kept_though_nobody_reads() {
     let upstream = Scripted::always(flood()).await;
     let gateway = Gateway::to(upstream.address).await;
     let channel = gateway.channel().await;
-    // On a busy machine an answer may not begin in time: then the deadline was kept, but not of what nobody reads.
+    // On a busy machine an answer may not begin in time: then the deadline was kept, but not of
+    // what nobody reads.
     let mut begun = 0;
     for timeout in ["2000", "10000", "50000"] {
         // Not `grpc-timeout`, which tonic's client would keep itself.
@@ -89,8 +114,15 @@ async fn a_deadline_is_kept_though_nobody_reads() {
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
     for timeout in ["2000", "10000", "50000"] {
-        let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-        let held = post.header("x-request-timeout-ms", timeout).body(request.to_string()).send().await.unwrap();
+        let post = http()
+            .post(gateway.url("/v1/chat/completions"))
+            .header("content-type", "application/json");
+        let held = post
+            .header("x-request-timeout-ms", timeout)
+            .body(request.to_string())
+            .send()
+            .await
+            .unwrap();
         if held.status() == 200 {
             upstream.closed().await;
             drop(held);

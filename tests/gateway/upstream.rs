@@ -57,7 +57,10 @@ async fn every_member_reaches_upstream_and_ours_stay_here() {
         "moderation": {"mode": "x"}, "functions": [{"name": "old"}], "function_call": {"name": "old"},
         "guided_json": {"z": 1, "a": [1e-12, 18_446_744_073_709_551_615_u64]}, "unheard_of": null
     });
-    request.as_object_mut().unwrap().extend(given.as_object().unwrap().clone());
+    request
+        .as_object_mut()
+        .unwrap()
+        .extend(given.as_object().unwrap().clone());
     request["messages"] = json!([
         {"role": "developer", "content": "be brief", "name": "boss"},
         {"role": "user", "content": [
@@ -96,7 +99,9 @@ async fn json_of_the_callers_own_reaches_upstream_letter_for_letter() {
     );
     let upstream = Scripted::always(Reply::Json(200, answer())).await;
     let gateway = Gateway::to(upstream.address).await;
-    let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let post = http()
+        .post(gateway.url("/v1/chat/completions"))
+        .header("content-type", "application/json");
     assert_eq!(post.body(body).send().await.unwrap().status(), 200);
     let sent = String::from_utf8(upstream.only().body).unwrap();
     assert_eq!(sent.matches(schema).count(), 3, "{sent}");
@@ -107,12 +112,20 @@ async fn json_of_the_callers_own_reaches_upstream_letter_for_letter() {
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Array(list) => list.iter().map(sorted).collect(),
-        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), sorted(value))).collect(),
-        Value::Number(number) if number.as_i64().is_none() && number.as_u64().is_none() => match number.as_f64() {
-            #[allow(clippy::cast_possible_truncation, reason = "small whole numbers of the test")]
-            Some(double) if double.fract() == 0.0 && double.abs() < 1e6 => json!(double as i64),
-            _ => value.clone(),
-        },
+        Value::Object(map) => map
+            .iter()
+            .map(|(name, value)| (name.clone(), sorted(value)))
+            .collect(),
+        Value::Number(number) if number.as_i64().is_none() && number.as_u64().is_none() => {
+            match number.as_f64() {
+                #[allow(
+                    clippy::cast_possible_truncation,
+                    reason = "small whole numbers of the test"
+                )]
+                Some(double) if double.fract() == 0.0 && double.abs() < 1e6 => json!(double as i64),
+                _ => value.clone(),
+            }
+        }
         _ => value.clone(),
     }
 }
@@ -127,58 +140,119 @@ async fn upstream_gets_our_key_and_our_name_and_nothing_of_the_callers_headers()
             config.upstream.app_url = Some("https://app.example".to_owned());
         })
         .await;
-        let headers = [("authorization", "Bearer gw_live_secret"), ("x-private", "caller"), ("x-request-id", "call-7")];
-        let answer = gateway.ask_with(door, &prompt(MODEL, "hi"), &headers).await.ok();
-        assert_eq!(answer.upstream_request_id.as_deref(), Some("scripted-1"), "{door:?}");
+        let headers = [
+            ("authorization", "Bearer gw_live_secret"),
+            ("x-private", "caller"),
+            ("x-request-id", "call-7"),
+        ];
+        let answer = gateway
+            .ask_with(door, &prompt(MODEL, "hi"), &headers)
+            .await
+            .ok();
+        assert_eq!(
+            answer.upstream_request_id.as_deref(),
+            Some("scripted-1"),
+            "{door:?}"
+        );
         assert_eq!(answer.request_id.as_deref(), Some("call-7"), "{door:?}");
         let seen = upstream.only();
-        assert!(seen.head.starts_with("POST /v1/chat/completions HTTP/1.1"), "{}", seen.head);
+        assert!(
+            seen.head.starts_with("POST /v1/chat/completions HTTP/1.1"),
+            "{}",
+            seen.head
+        );
         assert_eq!(seen.header("authorization"), Some("Bearer upstream-secret"));
         assert_eq!(seen.header("x-title"), Some("Our App"));
         assert_eq!(seen.header("referer"), Some("https://app.example"));
         assert_eq!(seen.header("content-type"), Some("application/json"));
-        assert!(!seen.head.contains("gw_live_secret") && !seen.head.contains("caller"), "{}", seen.head);
+        assert!(
+            !seen.head.contains("gw_live_secret") && !seen.head.contains("caller"),
+            "{}",
+            seen.head
+        );
     }
 }
 
 #[tokio::test]
 async fn a_refusal_of_upstreams_is_named_by_its_code_and_its_words() {
-    let openai =
-        |message: &str, code: &str| json!({"error": {"message": message, "type": "t", "param": null, "code": code}});
+    let openai = |message: &str, code: &str| json!({"error": {"message": message, "type": "t", "param": null, "code": code}});
     let cases = [
-        (400, openai("The model is not ready for inference", ""), Kind::NotReady, "model_not_ready"),
-        (400, openai("Error downloading image: cold storage", ""), Kind::Invalid, "upstream_refused"),
+        (
+            400,
+            openai("The model is not ready for inference", ""),
+            Kind::NotReady,
+            "model_not_ready",
+        ),
+        (
+            400,
+            openai("Error downloading image: cold storage", ""),
+            Kind::Invalid,
+            "upstream_refused",
+        ),
         (
             400,
             openai("This model's maximum context length is 4096 tokens", ""),
             Kind::Invalid,
             "context_length_exceeded",
         ),
-        (400, json!({"error": {"message": "bad", "param": 7, "code": 400}}), Kind::Invalid, "upstream_refused"),
+        (
+            400,
+            json!({"error": {"message": "bad", "param": 7, "code": 400}}),
+            Kind::Invalid,
+            "upstream_refused",
+        ),
         (402, openai("pay", ""), Kind::Forbidden, "payment_required"),
-        (403, openai("delegated credentials are refused", "x"), Kind::Forbidden, "forbidden"),
-        (403, openai("no", "model_gated_needs_oauth"), Kind::Forbidden, "model_gated"),
+        (
+            403,
+            openai("delegated credentials are refused", "x"),
+            Kind::Forbidden,
+            "forbidden",
+        ),
+        (
+            403,
+            openai("no", "model_gated_needs_oauth"),
+            Kind::Forbidden,
+            "model_gated",
+        ),
         (
             403,
             json!({"statusCode": 403, "error": "Forbidden", "message": "The plan does not have API access enabled"}),
             Kind::Forbidden,
             "plan_without_api_access",
         ),
-        (404, openai("Model not found", "model_not_found"), Kind::NotFound, "model_not_found"),
+        (
+            404,
+            openai("Model not found", "model_not_found"),
+            Kind::NotFound,
+            "model_not_found",
+        ),
         (
             404,
             json!({"statusCode": 404, "error": "Not Found", "message": "Route POST:/x not found"}),
             Kind::Upstream,
             "upstream_bad_answer",
         ),
-        (409, openai("conflict", ""), Kind::Invalid, "upstream_refused"),
-        (500, json!({"error": "boom"}), Kind::Upstream, "upstream_error"),
+        (
+            409,
+            openai("conflict", ""),
+            Kind::Invalid,
+            "upstream_refused",
+        ),
+        (
+            500,
+            json!({"error": "boom"}),
+            Kind::Upstream,
+            "upstream_error",
+        ),
     ];
     for (status, body, kind, code) in cases {
         let upstream = Scripted::always(Reply::Json(status, body.clone())).await;
         let gateway = Gateway::to(upstream.address).await;
         for door in [Door::RestUnary, Door::GrpcStream] {
-            gateway.ask(door, &prompt(MODEL, "hi")).await.failed(kind, code);
+            gateway
+                .ask(door, &prompt(MODEL, "hi"))
+                .await
+                .failed(kind, code);
         }
     }
 }
@@ -190,12 +264,20 @@ async fn an_error_of_any_length_fits_into_the_heads_that_clients_take() {
     let upstream = Scripted::always(Reply::Json(400, body)).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut client = gateway.grpc().await;
-    let status = client.create_chat_completion(message(&prompt(MODEL, "hi"))).await.unwrap_err();
+    let status = client
+        .create_chat_completion(message(&prompt(MODEL, "hi")))
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
-    let status = client.create_chat_completion(message(&prompt(&long, "hi"))).await.unwrap_err();
+    let status = client
+        .create_chat_completion(message(&prompt(&long, "hi")))
+        .await
+        .unwrap_err();
     assert_eq!(grpc_failure(&status).param.as_deref(), Some("model"));
     let mut request = message(&prompt(MODEL, "hi"));
-    request.extra.insert("x".repeat(20_000), "{broken".to_owned());
+    request
+        .extra
+        .insert("x".repeat(20_000), "{broken".to_owned());
     let status = client.create_chat_completion(request).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
 }
@@ -207,7 +289,8 @@ async fn what_a_caller_leaves_out_is_not_made_up_but_for_kinds_that_follow() {
     request["response_format"] = json!({"json_schema": {}});
     request["tool_choice"] = json!({"function": {}, "allowed_tools": {}});
     request["prediction"] = json!({"content": "x"});
-    request["messages"] = json!([{"role": "user", "content": [{}, {"image_url": {}, "input_audio": {}}]}]);
+    request["messages"] =
+        json!([{"role": "user", "content": [{}, {"image_url": {}, "input_audio": {}}]}]);
     let mut expected = request.clone();
     expected["stream"] = json!(false);
     // Where one field is set; not where none is, or two are.
@@ -231,7 +314,11 @@ async fn a_number_reaches_upstream_to_its_last_digit() {
     let mut request = prompt(MODEL, "hi");
     request["temperature"] = json!(1.914_607_051_577_289_7);
     gateway.ask(Door::RestUnary, &request).await.ok();
-    assert!(String::from_utf8(upstream.only().body).unwrap().contains("1.9146070515772897"));
+    assert!(
+        String::from_utf8(upstream.only().body)
+            .unwrap()
+            .contains("1.9146070515772897")
+    );
 }
 
 #[tokio::test]
@@ -241,7 +328,10 @@ async fn a_redirect_is_not_followed_and_takes_no_key_along() {
     let upstream = Scripted::always(Reply::Raw(location, Vec::new())).await;
     let gateway = Gateway::to(upstream.address).await;
     for door in Door::ALL {
-        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_redirect");
+        gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Upstream, "upstream_redirect");
     }
     assert!(elsewhere.seen().is_empty());
 }
@@ -249,16 +339,32 @@ async fn a_redirect_is_not_followed_and_takes_no_key_along() {
 #[tokio::test]
 async fn without_an_upstream_key_every_door_says_how_to_set_one() {
     let upstream = Scripted::always(Reply::Silence).await;
-    let gateway = Gateway::with(upstream.address, |config| config.upstream.featherless_api_key = None).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.upstream.featherless_api_key = None
+    })
+    .await;
     for door in Door::ALL {
         let failure = gateway
             .ask(door, &prompt(MODEL, "hi"))
             .await
             .failed(Kind::Misconfigured, "featherless_api_key_not_configured");
-        assert!(failure.message.contains("Featherless API key not configured: set FEATHERLESS_API_KEY"), "{failure:?}");
+        assert!(
+            failure
+                .message
+                .contains("Featherless API key not configured: set FEATHERLESS_API_KEY"),
+            "{failure:?}"
+        );
     }
     assert!(upstream.seen().is_empty());
-    assert_eq!(http().get(gateway.url("/readyz")).send().await.unwrap().status(), 503);
+    assert_eq!(
+        http()
+            .get(gateway.url("/readyz"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        503
+    );
 }
 
 #[tokio::test]
@@ -266,8 +372,14 @@ async fn nobody_at_the_upstreams_address_is_told_as_that() {
     let gone = Scripted::always(Reply::Silence).await.address;
     let gateway = Gateway::to(gone).await;
     for door in Door::ALL {
-        let failure = gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_unreachable");
-        assert!(!failure.message.contains(&gone.port().to_string()), "addresses stay in the log: {failure:?}");
+        let failure = gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Upstream, "upstream_unreachable");
+        assert!(
+            !failure.message.contains(&gone.port().to_string()),
+            "addresses stay in the log: {failure:?}"
+        );
     }
 }
 
@@ -284,17 +396,43 @@ async fn what_only_grpc_can_get_wrong_is_refused_with_the_fields_path() {
     };
     let schema = |text: &str| {
         let tool = json!({"type": "function", "function": {"name": "f"}});
-        let mut tool: Tool = featherwire::json::decode_request(tool.to_string().as_bytes()).unwrap();
+        let mut tool: Tool =
+            featherwire::json::decode_request(tool.to_string().as_bytes()).unwrap();
         tool.function.as_mut().unwrap().parameters = Some(text.to_owned());
-        CreateChatCompletionRequest { tools: vec![tool], ..good() }
+        CreateChatCompletionRequest {
+            tools: vec![tool],
+            ..good()
+        }
     };
     let cases = [
-        (extra("stream", "true"), "extra[\"stream\"]", "call the Stream"),
-        (extra("guided", "{broken"), "extra[\"guided\"]", "not valid JSON"),
-        (schema("{'type': 'object'}"), "tools[0].function.parameters", "not valid JSON"),
-        (CreateChatCompletionRequest { temperature: Some(f64::NAN), ..good() }, "temperature", "out of range"),
         (
-            CreateChatCompletionRequest { logit_bias: [("1".to_owned(), f64::NAN)].into(), ..good() },
+            extra("stream", "true"),
+            "extra[\"stream\"]",
+            "call the Stream",
+        ),
+        (
+            extra("guided", "{broken"),
+            "extra[\"guided\"]",
+            "not valid JSON",
+        ),
+        (
+            schema("{'type': 'object'}"),
+            "tools[0].function.parameters",
+            "not valid JSON",
+        ),
+        (
+            CreateChatCompletionRequest {
+                temperature: Some(f64::NAN),
+                ..good()
+            },
+            "temperature",
+            "out of range",
+        ),
+        (
+            CreateChatCompletionRequest {
+                logit_bias: [("1".to_owned(), f64::NAN)].into(),
+                ..good()
+            },
             "logit_bias",
             "NaN",
         ),
@@ -304,7 +442,11 @@ async fn what_only_grpc_can_get_wrong_is_refused_with_the_fields_path() {
         let failure = grpc_failure(&status);
         assert_eq!(status.code(), tonic::Code::InvalidArgument, "{failure:?}");
         assert!(failure.message.contains(words), "{failure:?}");
-        assert!(failure.param.as_deref().unwrap().starts_with(param), "{:?}: {failure:?}", failure.param);
+        assert!(
+            failure.param.as_deref().unwrap().starts_with(param),
+            "{:?}: {failure:?}",
+            failure.param
+        );
     }
     assert!(upstream.seen().is_empty());
 }
@@ -312,7 +454,9 @@ async fn what_only_grpc_can_get_wrong_is_refused_with_the_fields_path() {
 #[tokio::test]
 async fn an_upstreams_request_id_of_any_length_fits_into_the_heads_that_clients_take() {
     let id = "r".repeat(100 * 1024);
-    let body = crate::support::scripted::whole("b").to_string().into_bytes();
+    let body = crate::support::scripted::whole("b")
+        .to_string()
+        .into_bytes();
     let refusal = br#"{"error": {"message": "<html><h1>inside</h1></html>"}}"#.to_vec();
     for (status, body) in [("200 OK", body), ("400 Bad Request", refusal)] {
         let head = format!("{status}\r\ncontent-type: application/json\r\nrequest-id: {id}");
@@ -323,7 +467,10 @@ async fn an_upstreams_request_id_of_any_length_fits_into_the_heads_that_clients_
             assert_eq!(answer.upstream_request_id, None);
             if status != "200 OK" {
                 let failure = answer.failed(Kind::Invalid, "upstream_refused");
-                assert!(!failure.message.contains("<h1>"), "a page in JSON is a page: {failure:?}");
+                assert!(
+                    !failure.message.contains("<h1>"),
+                    "a page in JSON is a page: {failure:?}"
+                );
             } else {
                 answer.ok();
             }
@@ -338,7 +485,10 @@ async fn the_key_is_in_no_error_though_upstream_repeats_it() {
     for (reply, code) in [
         (Reply::Json(400, error.clone()), "upstream_refused"),
         (Reply::Json(200, error.clone()), "upstream_stream_failed"),
-        (Reply::Events(vec![error.to_string()]), "upstream_stream_failed"),
+        (
+            Reply::Events(vec![error.to_string()]),
+            "upstream_stream_failed",
+        ),
         (Reply::Events(mid_stream), "upstream_stream_failed"),
     ] {
         for door in Door::ALL {
@@ -350,7 +500,11 @@ async fn the_key_is_in_no_error_though_upstream_repeats_it() {
             let answer = gateway.ask(door, &prompt(MODEL, "hi")).await;
             let failure = answer.failure.expect("an error");
             assert_eq!(failure.code, code, "{door:?}");
-            assert!(failure.message.contains("Incorrect key …, of …"), "{door:?}: {}", failure.message);
+            assert!(
+                failure.message.contains("Incorrect key …, of …"),
+                "{door:?}: {}",
+                failure.message
+            );
         }
     }
 }
@@ -358,20 +512,42 @@ async fn the_key_is_in_no_error_though_upstream_repeats_it() {
 #[tokio::test]
 async fn an_upstreams_request_id_that_no_metadata_may_have_stays_out_of_it() {
     for id in ["größe-1", "漢字", "a\tb", "\u{e9}"] {
-        for (status, body) in [("200 OK", answer()), ("400 Bad Request", json!({"error": {"message": "no"}}))] {
+        for (status, body) in [
+            ("200 OK", answer()),
+            ("400 Bad Request", json!({"error": {"message": "no"}})),
+        ] {
             let head = format!("{status}\r\ncontent-type: application/json\r\nrequest-id: {id}");
             let upstream = Scripted::always(Reply::Raw(head, body.to_string().into_bytes())).await;
             let gateway = Gateway::to(upstream.address).await;
             for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
-                assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.upstream_request_id, None, "{id} {door:?}");
+                assert_eq!(
+                    gateway
+                        .ask(door, &prompt(MODEL, "hi"))
+                        .await
+                        .upstream_request_id,
+                    None,
+                    "{id} {door:?}"
+                );
             }
         }
-        let events = format!("data: {}\n\ndata: {}\n\ndata: [DONE]\n\n", chunk("a"), finish());
+        let events = format!(
+            "data: {}\n\ndata: {}\n\ndata: [DONE]\n\n",
+            chunk("a"),
+            finish()
+        );
         let head = format!("200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: {id}");
         let upstream = Scripted::always(Reply::Raw(head, events.into_bytes())).await;
         let gateway = Gateway::to(upstream.address).await;
         for door in Door::STREAMS {
-            assert_eq!(gateway.ask(door, &prompt(MODEL, "hi")).await.ok().upstream_request_id, None, "{id} {door:?}");
+            assert_eq!(
+                gateway
+                    .ask(door, &prompt(MODEL, "hi"))
+                    .await
+                    .ok()
+                    .upstream_request_id,
+                None,
+                "{id} {door:?}"
+            );
         }
     }
 }
@@ -379,32 +555,68 @@ async fn an_upstreams_request_id_that_no_metadata_may_have_stays_out_of_it() {
 #[tokio::test]
 async fn whatever_code_upstream_has_the_reason_is_one() {
     let long = "c".repeat(100);
-    let codes =
-        ["überlast", "größe zu klein", "Bad request", "a-b.c", "__", "429", "x", "漢字", "C", &long, "E_", "404x"];
+    let codes = [
+        "überlast",
+        "größe zu klein",
+        "Bad request",
+        "a-b.c",
+        "__",
+        "429",
+        "x",
+        "漢字",
+        "C",
+        &long,
+        "E_",
+        "404x",
+    ];
     for code in codes {
         let error = json!({"error": {"message": "no", "type": code, "param": null, "code": code}});
         for status in [400, 404, 429, 500] {
             let upstream = Scripted::always(Reply::Json(status, error.clone())).await;
             let gateway = Gateway::to(upstream.address).await;
-            for door in [Door::RestUnary, Door::GrpcUnary, Door::GrpcStream, Door::WebUnary] {
-                is_reason(&gateway.ask(door, &prompt(MODEL, "hi")).await.failure.unwrap().code);
+            for door in [
+                Door::RestUnary,
+                Door::GrpcUnary,
+                Door::GrpcStream,
+                Door::WebUnary,
+            ] {
+                is_reason(
+                    &gateway
+                        .ask(door, &prompt(MODEL, "hi"))
+                        .await
+                        .failure
+                        .unwrap()
+                        .code,
+                );
             }
         }
         let upstream = Scripted::always(Reply::Events(vec![chunk("a"), error.to_string()])).await;
         let gateway = Gateway::to(upstream.address).await;
         for door in Door::STREAMS {
-            is_reason(&gateway.ask(door, &prompt(MODEL, "hi")).await.failure.unwrap().code);
+            is_reason(
+                &gateway
+                    .ask(door, &prompt(MODEL, "hi"))
+                    .await
+                    .failure
+                    .unwrap()
+                    .code,
+            );
         }
     }
 }
 
-/// Holds a code to what `google.rpc.ErrorInfo` wants its reason to be, in capitals: `[A-Z][A-Z0-9_]+[A-Z0-9]`.
+/// Holds a code to what `google.rpc.ErrorInfo` wants its reason to be, in capitals:
+/// `[A-Z][A-Z0-9_]+[A-Z0-9]`.
 #[track_caller]
 fn is_reason(code: &str) {
-    let is_alphanumeric =
-        |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let letters = code.bytes().all(|byte| byte == b'_' || is_alphanumeric(Some(byte)));
-    let ends = code.starts_with(|first: char| first.is_ascii_lowercase()) && is_alphanumeric(code.bytes().last());
+    let is_alphanumeric = |byte: Option<u8>| {
+        byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    let letters = code
+        .bytes()
+        .all(|byte| byte == b'_' || is_alphanumeric(Some(byte)));
+    let ends = code.starts_with(|first: char| first.is_ascii_lowercase())
+        && is_alphanumeric(code.bytes().last());
     assert!(letters && ends && (3..=63).contains(&code.len()), "{code}");
 }
 
@@ -414,7 +626,10 @@ async fn a_head_without_an_end_is_no_answer() {
     let upstream = Scripted::always(Reply::Wire(b"HTTP/1.1 200 OK\r\n".to_vec(), endless)).await;
     let gateway = Gateway::to(upstream.address).await;
     for door in Door::ALL {
-        gateway.ask(door, &prompt(MODEL, "hi")).await.failed(Kind::Upstream, "upstream_bad_answer");
+        gateway
+            .ask(door, &prompt(MODEL, "hi"))
+            .await
+            .failed(Kind::Upstream, "upstream_bad_answer");
     }
     upstream.closed().await;
 }

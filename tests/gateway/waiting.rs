@@ -1,5 +1,6 @@
-//! Streamed answers that let their caller wait: the head goes out before they begin, comments follow, and what comes of
-//! it is told in the stream. Time is tokio's, and passes as soon as nobody has anything to do.
+//! Streamed answers that let their caller wait: the head goes out before they begin, comments
+//! follow, and what comes of it is told in the stream. Time is tokio's, and passes as soon as
+//! nobody has anything to do.
 
 use std::time::Duration;
 
@@ -27,7 +28,10 @@ fn for_units(ahead: usize) -> String {
 }
 
 /// A gateway with one unit, so that a call that kept it would be noticed by the next.
-async fn with_one_unit(reply: Reply, configure: impl FnOnce(&mut featherwire::config::Serve)) -> (Scripted, Gateway) {
+async fn with_one_unit(
+    reply: Reply,
+    configure: impl FnOnce(&mut featherwire::config::Serve),
+) -> (Scripted, Gateway) {
     let upstream = Scripted::always(reply).await;
     upstream.knows(json!({"data": [{"id": MODEL, "concurrency_cost": 1}]}));
     let gateway = Gateway::with(upstream.address, |config| {
@@ -42,7 +46,10 @@ async fn with_one_unit(reply: Reply, configure: impl FnOnce(&mut featherwire::co
 async fn next_waits_ms(upstream: &Scripted, gateway: &Gateway) -> u64 {
     upstream.pauses(None);
     upstream.replies(Reply::Json(200, whole("next")));
-    let answer = gateway.ask(Door::RestUnary, &prompt(MODEL, "hi")).await.ok();
+    let answer = gateway
+        .ask(Door::RestUnary, &prompt(MODEL, "hi"))
+        .await
+        .ok();
     assert_eq!(answer.content, "next");
     answer.waited_ms.unwrap()
 }
@@ -59,19 +66,29 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Asks, and waits for the head and the first comment, which is this. Both come when the call has waited for 15 s.
+    /// Asks, and waits for the head and the first comment, which is this. Both come when the call
+    /// has waited for 15 s.
     async fn with(gateway: &Gateway, headers: &[(&str, &str)], comment: &str) -> Self {
         let mut request = prompt(MODEL, "hi");
         request["stream"] = json!(true);
-        let mut post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+        let mut post = http()
+            .post(gateway.url("/v1/chat/completions"))
+            .header("content-type", "application/json");
         for (name, value) in headers {
             post = post.header(*name, *value);
         }
         let began = Instant::now();
         let response = post.body(request.to_string()).send().await.unwrap();
-        assert_eq!((response.status().as_u16(), began.elapsed()), (200, Duration::from_secs(15)));
+        assert_eq!(
+            (response.status().as_u16(), began.elapsed()),
+            (200, Duration::from_secs(15))
+        );
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let mut waiting = Self { response, began, unread: String::new() };
+        let mut waiting = Self {
+            response,
+            began,
+            unread: String::new(),
+        };
         waiting.says(15_000, comment).await;
         waiting
     }
@@ -80,15 +97,21 @@ impl Waiting {
         Self::with(gateway, &[], comment).await
     }
 
-    /// The next event, or the next comments that stand together, and after how many milliseconds they came.
+    /// The next event, or the next comments that stand together, and after how many milliseconds
+    /// they came.
     async fn next(&mut self) -> Option<(u64, String)> {
         loop {
             if let Some((event, rest)) = self.unread.split_once("\n\n") {
                 let event = event.to_owned();
                 self.unread = rest.to_owned();
-                return Some((u64::try_from(self.began.elapsed().as_millis()).unwrap(), event));
+                return Some((
+                    u64::try_from(self.began.elapsed().as_millis()).unwrap(),
+                    event,
+                ));
             }
-            let chunk = timeout(Duration::from_secs(60), self.response.chunk()).await.expect("no silence is so long");
+            let chunk = timeout(Duration::from_secs(60), self.response.chunk())
+                .await
+                .expect("no silence is so long");
             let Some(bytes) = chunk.unwrap() else {
                 assert_eq!(self.unread, "", "no end in the middle of an event");
                 return None;
@@ -107,27 +130,53 @@ impl Waiting {
     /// Next it fails with this error, in OpenAI's shape, and that is its end.
     async fn fails(mut self, at_ms: u64, code: &str) -> Value {
         let (came_at, event) = self.next().await.expect("an error is told");
-        let error: Value = serde_json::from_str(event.strip_prefix("data: ").unwrap_or_else(|| panic!("{event}")))
-            .unwrap_or_else(|_| panic!("{event}"));
-        assert_eq!((came_at, &error["error"]["code"]), (at_ms, &json!(code)), "{error}");
-        let members: Vec<_> = error["error"].as_object().unwrap().keys().map(String::as_str).collect();
+        let error: Value = serde_json::from_str(
+            event
+                .strip_prefix("data: ")
+                .unwrap_or_else(|| panic!("{event}")),
+        )
+        .unwrap_or_else(|_| panic!("{event}"));
+        assert_eq!(
+            (came_at, &error["error"]["code"]),
+            (at_ms, &json!(code)),
+            "{error}"
+        );
+        let members: Vec<_> = error["error"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
         assert_eq!(members, ["code", "message", "param", "type"]);
-        assert_eq!(self.next().await, None, "nothing follows an error, [DONE] least of all");
+        assert_eq!(
+            self.next().await,
+            None,
+            "nothing follows an error, [DONE] least of all"
+        );
         error
     }
 
-    /// Next comes the answer of [`events`], all at this time, and before it what would have been its headers.
+    /// Next comes the answer of [`events`], all at this time, and before it what would have been
+    /// its headers.
     async fn ends_well(mut self, at_ms: u64, waited_ms: u64) {
         let (came_at, headers) = self.next().await.unwrap();
         let mut headers: Vec<_> = headers.lines().collect();
         headers.sort_unstable();
         let waited = format!(": x-featherwire-waited-ms: {waited_ms}");
-        assert_eq!((came_at, headers), (at_ms, vec![": x-featherless-request-id: scripted-1", &waited]));
+        assert_eq!(
+            (came_at, headers),
+            (
+                at_ms,
+                vec![": x-featherless-request-id: scripted-1", &waited]
+            )
+        );
         let mut contents = Vec::new();
         loop {
             let (came_at, event) = self.next().await.expect("an answer has an end");
             assert_eq!(came_at, at_ms, "{event}");
-            let data = event.strip_prefix("data: ").unwrap_or_else(|| panic!("{event}"));
+            let data = event
+                .strip_prefix("data: ")
+                .unwrap_or_else(|| panic!("{event}"));
             if data == "[DONE]" {
                 break;
             }
@@ -154,7 +203,11 @@ async fn who_leaves_while_waiting_for_the_model_closes_upstream() {
         let left_at = Instant::now();
         drop(waiting);
         upstream.closed().await;
-        assert_eq!(left_at.elapsed(), Duration::ZERO, "and not only when it would have said something");
+        assert_eq!(
+            left_at.elapsed(),
+            Duration::ZERO,
+            "and not only when it would have said something"
+        );
         assert!(next_waits_ms(&upstream, &gateway).await <= SETTLE_MS);
         assert_eq!(upstream.seen().len(), 2);
     }
@@ -164,7 +217,12 @@ async fn who_leaves_while_waiting_for_the_model_closes_upstream() {
 async fn a_deadline_that_passes_while_waiting_is_told_in_the_stream() {
     for silence in silences() {
         let (upstream, gateway) = with_one_unit(silence, |_| {}).await;
-        let mut waiting = Waiting::with(&gateway, &[("x-request-timeout-ms", "40000")], FOR_THE_MODEL).await;
+        let mut waiting = Waiting::with(
+            &gateway,
+            &[("x-request-timeout-ms", "40000")],
+            FOR_THE_MODEL,
+        )
+        .await;
         waiting.says(30_000, FOR_THE_MODEL).await;
         waiting.fails(40_000, "deadline_exceeded").await;
         upstream.closed().await;
@@ -183,12 +241,17 @@ async fn a_refusal_that_comes_late_is_the_same_error_as_one_that_comes_at_once()
         let (upstream, gateway) = with_one_unit(Reply::Json(status, body), |_| {}).await;
         let mut request = prompt(MODEL, "hi");
         request["stream"] = json!(true);
-        let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+        let post = http()
+            .post(gateway.url("/v1/chat/completions"))
+            .header("content-type", "application/json");
         let at_once = post.body(request.to_string()).send().await.unwrap();
         assert_eq!(at_once.status(), status);
         let at_once: Value = serde_json::from_slice(&at_once.bytes().await.unwrap()).unwrap();
         upstream.pauses(Some(Duration::from_secs(20)));
-        let late = Waiting::begin(&gateway, FOR_THE_MODEL).await.fails(20_000, code).await;
+        let late = Waiting::begin(&gateway, FOR_THE_MODEL)
+            .await
+            .fails(20_000, code)
+            .await;
         assert_eq!(late, at_once);
         assert_eq!(next_waits_ms(&upstream, &gateway).await, 0);
         assert_eq!(upstream.seen().len(), 3, "{status}: nothing is asked twice");
@@ -198,8 +261,10 @@ async fn a_refusal_that_comes_late_is_the_same_error_as_one_that_comes_at_once()
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_stays_silent_is_given_up_in_the_stream() {
     for silence in silences() {
-        let (upstream, gateway) =
-            with_one_unit(silence, |config| config.upstream.first_token_timeout = Duration::from_secs(50)).await;
+        let (upstream, gateway) = with_one_unit(silence, |config| {
+            config.upstream.first_token_timeout = Duration::from_secs(50)
+        })
+        .await;
         let mut waiting = Waiting::begin(&gateway, FOR_THE_MODEL).await;
         for at_ms in [30_000, 45_000] {
             waiting.says(at_ms, FOR_THE_MODEL).await;
@@ -234,12 +299,16 @@ async fn who_waits_for_units_is_told_how_many_are_ahead_and_served_in_turn() {
         async {
             first.says(30_000, &for_units(0)).await;
             first.says(45_000, FOR_THE_MODEL).await;
-            first.ends_well(50_000 + SETTLE_MS, 30_000 + SETTLE_MS).await;
+            first
+                .ends_well(50_000 + SETTLE_MS, 30_000 + SETTLE_MS)
+                .await;
         },
         async {
             second.says(30_000, &for_units(0)).await;
             second.says(45_000, FOR_THE_MODEL).await;
-            second.ends_well(55_000 + SETTLE_MS, 35_000 + SETTLE_MS).await;
+            second
+                .ends_well(55_000 + SETTLE_MS, 35_000 + SETTLE_MS)
+                .await;
         }
     );
     assert_eq!(next_waits_ms(&upstream, &gateway).await, 0);
@@ -256,16 +325,27 @@ async fn who_leaves_the_queue_brings_the_others_on_and_never_asks_upstream() {
     second.says(30_000, &for_units(0)).await;
     assert_eq!(upstream.seen().len(), 1, "only the holder's");
     drop(holder);
-    second.ends_well(30_000 + SETTLE_MS, 30_000 + SETTLE_MS).await;
+    second
+        .ends_well(30_000 + SETTLE_MS, 30_000 + SETTLE_MS)
+        .await;
     assert_eq!(next_waits_ms(&upstream, &gateway).await, 0);
     assert_eq!(upstream.seen().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_limits_of_the_wait_for_units_are_told_in_the_stream() {
-    let (upstream, gateway, holder) = taken(|config| config.units.queue_timeout = Duration::from_secs(25)).await;
-    Waiting::begin(&gateway, &for_units(0)).await.fails(25_000, "queue_timeout").await;
-    let waiting = Waiting::with(&gateway, &[("x-request-timeout-ms", "20000")], &for_units(0)).await;
+    let (upstream, gateway, holder) =
+        taken(|config| config.units.queue_timeout = Duration::from_secs(25)).await;
+    Waiting::begin(&gateway, &for_units(0))
+        .await
+        .fails(25_000, "queue_timeout")
+        .await;
+    let waiting = Waiting::with(
+        &gateway,
+        &[("x-request-timeout-ms", "20000")],
+        &for_units(0),
+    )
+    .await;
     // The deadline is the call's, and the queue's too.
     waiting.fails(20_000, "deadline_exceeded").await;
     assert_eq!(upstream.seen().len(), 1, "only the holder's");
@@ -277,7 +357,8 @@ async fn the_limits_of_the_wait_for_units_are_told_in_the_stream() {
 async fn who_still_waits_when_the_gateway_ends_is_told_so_in_the_stream() {
     let drain_timeout = Duration::from_secs(1);
     for silence in silences() {
-        let (upstream, gateway) = with_one_unit(silence, |config| config.drain_timeout = drain_timeout).await;
+        let (upstream, gateway) =
+            with_one_unit(silence, |config| config.drain_timeout = drain_timeout).await;
         let waiting = Waiting::begin(&gateway, FOR_THE_MODEL).await;
         gateway.shut_down();
         waiting.fails(16_000, "draining").await;
@@ -290,7 +371,11 @@ async fn who_still_waits_when_the_gateway_ends_is_told_so_in_the_stream() {
     waiting.fails(16_000, "draining").await;
     upstream.closed().await;
     assert_eq!(upstream.seen().len(), 1, "only the holder's");
-    assert_eq!(gateway.stop().await, Outcome::Cut(2), "the one that held the unit, and the one that waited for it");
+    assert_eq!(
+        gateway.stop().await,
+        Outcome::Cut(2),
+        "the one that held the unit, and the one that waited for it"
+    );
     drop(holder);
 }
 
@@ -306,8 +391,16 @@ async fn a_grpc_stream_begins_with_how_long_it_waited_for_units() {
             drop(holder);
         });
         let answer = answer.ok();
-        assert_eq!((answer.content.as_str(), answer.waited_ms), ("ab", Some(20_000 + SETTLE_MS)), "{door:?}");
-        assert_eq!(gateway.ask(door, &prompt).await.ok().waited_ms, Some(0), "{door:?}: the unit is free");
+        assert_eq!(
+            (answer.content.as_str(), answer.waited_ms),
+            ("ab", Some(20_000 + SETTLE_MS)),
+            "{door:?}"
+        );
+        assert_eq!(
+            gateway.ask(door, &prompt).await.ok().waited_ms,
+            Some(0),
+            "{door:?}: the unit is free"
+        );
         assert_eq!(upstream.seen().len(), 3);
     }
 }

@@ -27,22 +27,40 @@ fn unknown() -> Permits {
 
 fn want(cost: u32) -> Want {
     let (caller, priority) = (Caller::default(), Priority::Default);
-    Want { caller, priority, model: MODEL.into(), cost, is_guess: false, deadline: None, waited: Duration::ZERO }
+    Want {
+        caller,
+        priority,
+        model: MODEL.into(),
+        cost,
+        is_guess: false,
+        deadline: None,
+        waited: Duration::ZERO,
+    }
 }
 
 fn full(active: u32, limit: u32) -> Error {
-    let units = UnitRefusal { active: Some(active), limit: Some(limit), ..UnitRefusal::default() };
+    let units = UnitRefusal {
+        active: Some(active),
+        limit: Some(limit),
+        ..UnitRefusal::default()
+    };
     refusal(units)
 }
 
 fn refusal(units: UnitRefusal) -> Error {
-    Error::new(Kind::Saturated, "concurrency_limit_exceeded", "full").with_throttle(Throttle::Units(units))
+    Error::new(Kind::Saturated, "concurrency_limit_exceeded", "full")
+        .with_throttle(Throttle::Units(units))
 }
 
 /// A refusal of an account that is full, with this `Retry-After`.
 fn told(seconds: u64) -> Error {
     let retry_after = Some(Duration::from_secs(seconds));
-    refusal(UnitRefusal { active: Some(8), limit: Some(8), retry_after, ..UnitRefusal::default() })
+    refusal(UnitRefusal {
+        active: Some(8),
+        limit: Some(8),
+        retry_after,
+        ..UnitRefusal::default()
+    })
 }
 
 async fn acquire(permits: &Permits, cost: u32) -> Result<Permit> {
@@ -51,11 +69,19 @@ async fn acquire(permits: &Permits, cost: u32) -> Result<Permit> {
 
 /// Whether it would start now, tried and given up.
 async fn starts(permits: &Permits, cost: u32) -> bool {
-    tokio::time::timeout(Duration::from_millis(1), acquire(permits, cost)).await.is_ok()
+    tokio::time::timeout(Duration::from_millis(1), acquire(permits, cost))
+        .await
+        .is_ok()
 }
 
 fn others(units: u32) -> Vec<Listed<'static>> {
-    (0..units).map(|_| Listed { model: "x/y", cost: 1, duration: Duration::from_secs(90) }).collect()
+    (0..units)
+        .map(|_| Listed {
+            model: "x/y",
+            cost: 1,
+            duration: Duration::from_secs(90),
+        })
+        .collect()
 }
 
 fn hears(permits: &Permits, capacity: u32, outside: u32) {
@@ -76,7 +102,13 @@ async fn who_leaves_the_queue_is_forgotten_and_others_are_seen_all_the_same() {
         assert_eq!((state.waiting.len(), state.running.len()), (0, 0));
     }
     // None of those who left would explain them.
-    let listed: Vec<_> = (0..8).map(|_| Listed { model: MODEL, cost: 1, duration: Duration::from_secs(600) }).collect();
+    let listed: Vec<_> = (0..8)
+        .map(|_| Listed {
+            model: MODEL,
+            cost: 1,
+            duration: Duration::from_secs(600),
+        })
+        .collect();
     permits.take_snapshot(None, Some(8), 8, &listed);
     assert_eq!(permits.view().outside, 8);
 }
@@ -90,7 +122,11 @@ async fn who_is_given_units_and_is_gone_before_it_knows_gives_them_back() {
     holder.end();
     assert_eq!(permits.view().in_use, 1, "it has them");
     drop(waiter);
-    assert_eq!((permits.view().in_use, permits.view().settling), (0, 0), "upstream never heard of it");
+    assert_eq!(
+        (permits.view().in_use, permits.view().settling),
+        (0, 0),
+        "upstream never heard of it"
+    );
     assert!(starts(&permits, 1).await);
 }
 
@@ -103,14 +139,25 @@ async fn whatever_way_requests_end_every_unit_comes_back_once() {
     let roll = |most: u64| dice.borrow_mut().u64(0..most);
     let callers = (0..2000).map(|_| async {
         tokio::time::sleep(Duration::from_millis(roll(200_000))).await;
-        let (cost, patience) = ([1, 1, 2, 4][roll(4) as usize], Duration::from_millis(roll(20_000)));
+        let (cost, patience) = (
+            [1, 1, 2, 4][roll(4) as usize],
+            Duration::from_millis(roll(20_000)),
+        );
         let call = async {
             let place = Place::default();
-            let mut permit =
-                match permits.acquire(Want { priority: Priority::ALL[roll(3) as usize], ..want(cost) }, &place).await {
-                    Ok(permit) => permit,
-                    Err(_) => return,
-                };
+            let mut permit = match permits
+                .acquire(
+                    Want {
+                        priority: Priority::ALL[roll(3) as usize],
+                        ..want(cost)
+                    },
+                    &place,
+                )
+                .await
+            {
+                Ok(permit) => permit,
+                Err(_) => return,
+            };
             while roll(10) == 0 {
                 permit = match permit.wait_again(&full(CAPACITY, CAPACITY), &place).await {
                     Ok(permit) => permit,
@@ -122,18 +169,33 @@ async fn whatever_way_requests_end_every_unit_comes_back_once() {
             let held = Held(&held, cost);
             tokio::time::sleep(Duration::from_millis(roll(2_000))).await;
             drop(held);
-            if roll(2) == 0 { permit.end() } else { drop(permit) }
+            if roll(2) == 0 {
+                permit.end()
+            } else {
+                drop(permit)
+            }
         };
         // Some leave, wherever they are.
         let _ = tokio::time::timeout(patience, call).await;
     });
     futures_util::future::join_all(callers).await;
-    assert_eq!(most.into_inner(), CAPACITY, "all of it is used, and no more");
+    assert_eq!(
+        most.into_inner(),
+        CAPACITY,
+        "all of it is used, and no more"
+    );
     tokio::time::advance(CANCELLED_SETTLE).await;
-    assert!(starts(&permits, CAPACITY).await, "and all of it is free again");
+    assert!(
+        starts(&permits, CAPACITY).await,
+        "and all of it is free again"
+    );
     let state = permits.state();
     assert_eq!(
-        (state.waiting.len(), state.running.len(), state.scheduler.held()),
+        (
+            state.waiting.len(),
+            state.running.len(),
+            state.scheduler.held()
+        ),
         (0, 0, CAPACITY),
         "that one settles"
     );
@@ -152,11 +214,17 @@ impl Drop for Held<'_> {
 async fn what_was_said_of_others_is_believed_for_a_while_when_nobody_says_more() {
     let permits = permits(4);
     hears(&permits, 4, 3);
-    // A refusal says that they hold all. That is believed for two seconds, then the last snapshot again, for its minute.
+    // A refusal says that they hold all. That is believed for two seconds, then the last snapshot
+    // again, for its minute.
     let permit = acquire(&permits, 1).await.unwrap();
     let again = permits.clone();
     let place = Place::default();
-    let waiting = tokio::spawn(async move { permit.wait_again(&full(4, 4), &place).await.map(Permit::end) });
+    let waiting = tokio::spawn(async move {
+        permit
+            .wait_again(&full(4, 4), &place)
+            .await
+            .map(Permit::end)
+    });
     tokio::task::yield_now().await;
     assert_eq!(again.view().outside, 4);
     tokio::time::advance(Duration::from_secs(3)).await;
@@ -175,7 +243,12 @@ async fn a_limit_in_a_refusal_sends_nobody_away() {
     let permit = acquire(&permits, 8).await.unwrap();
     let (waiter, again) = (permits.clone(), Place::default());
     let dear = tokio::spawn(async move { acquire(&waiter, 4).await.map(Permit::end) });
-    let refused = tokio::spawn(async move { permit.wait_again(&full(1, 1), &again).await.map(Permit::end) });
+    let refused = tokio::spawn(async move {
+        permit
+            .wait_again(&full(1, 1), &again)
+            .await
+            .map(Permit::end)
+    });
     tokio::task::yield_now().await;
     assert_eq!(permits.view().capacity, Some(1), "for now");
     refused.await.unwrap().unwrap();
@@ -187,8 +260,14 @@ async fn a_limit_in_a_refusal_sends_nobody_away() {
 #[tokio::test(start_paused = true)]
 async fn a_guessed_cost_is_never_dearer_than_the_plan() {
     let permits = permits(2);
-    assert_eq!(acquire(&permits, 4).await.unwrap_err().code(), "model_exceeds_plan");
-    let guess = Want { is_guess: true, ..want(4) };
+    assert_eq!(
+        acquire(&permits, 4).await.unwrap_err().code(),
+        "model_exceeds_plan"
+    );
+    let guess = Want {
+        is_guess: true,
+        ..want(4)
+    };
     let permit = permits.acquire(guess, &Place::default()).await.unwrap();
     assert_eq!(permits.view().in_use, 2);
     permit.end();
@@ -201,8 +280,14 @@ async fn weights_are_kept_from_end_to_end() {
     let callers = (0..400).map(|number| {
         let (permits, served, key) = (&permits, &served, number % 2);
         async move {
-            let caller = Caller { key: KeyId(key), weight: [1, 3][key as usize] };
-            let permit = permits.acquire(Want { caller, ..want(1) }, &Place::default()).await.unwrap();
+            let caller = Caller {
+                key: KeyId(key),
+                weight: [1, 3][key as usize],
+            };
+            let permit = permits
+                .acquire(Want { caller, ..want(1) }, &Place::default())
+                .await
+                .unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
             permit.end();
             if served[1].load(Relaxed) < 200 {
@@ -212,7 +297,10 @@ async fn weights_are_kept_from_end_to_end() {
     });
     futures_util::future::join_all(callers).await;
     let light = served[0].load(Relaxed);
-    assert!((60..=74).contains(&light), "while the heavy key was served 200, the light one was served {light}");
+    assert!(
+        (60..=74).contains(&light),
+        "while the heavy key was served 200, the light one was served {light}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,14 +327,32 @@ async fn a_request_that_is_refused_again_and_again_has_failed_after_a_few_tries(
     let begun = Instant::now();
     let (tries, refused) = refused_for_ever(&permits, want(1), &full(8, 8)).await;
     assert_eq!((refused.code(), tries), ("concurrency_limit_exceeded", 6));
-    assert!(refused.message().contains(MODEL) && refused.message().contains("6 times"), "{refused}");
+    assert!(
+        refused.message().contains(MODEL) && refused.message().contains("6 times"),
+        "{refused}"
+    );
     assert!(refused.retry_after().is_some() && refused.throttle().is_some());
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    assert_eq!((permits.view().in_use, permits.view().settling), (0, 0), "it holds nothing any more");
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(
+        (permits.view().in_use, permits.view().settling),
+        (0, 0),
+        "it holds nothing any more"
+    );
     let (tries, _) = refused_for_ever(&permits, want(1), &full(8, 8)).await;
     assert_eq!(tries, 3, "the model is held by now");
-    let other = Want { model: "x/y".into(), ..want(8) };
-    permits.acquire(other, &Place::default()).await.unwrap().end();
+    let other = Want {
+        model: "x/y".into(),
+        ..want(8)
+    };
+    permits
+        .acquire(other, &Place::default())
+        .await
+        .unwrap()
+        .end();
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,14 +367,23 @@ async fn upstreams_own_wait_is_kept_though_a_snapshot_says_that_units_are_free()
     });
     let (permit, ()) = tokio::join!(permit.wait_again(&refusal, &place), again);
     permit.unwrap().end();
-    assert!(refused_at.elapsed() >= Duration::from_secs(5), "{:?}", refused_at.elapsed());
+    assert!(
+        refused_at.elapsed() >= Duration::from_secs(5),
+        "{:?}",
+        refused_at.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_nothing_is_known_of_the_plan_upstreams_own_wait_is_kept_and_tries_end() {
     let permits = permits(8);
     permits.set_capacity(None);
-    let silent = |retry_after| refusal(UnitRefusal { retry_after, ..UnitRefusal::default() });
+    let silent = |retry_after| {
+        refusal(UnitRefusal {
+            retry_after,
+            ..UnitRefusal::default()
+        })
+    };
     for (retry_after, seconds) in [(None, 1), (Some(0), 1), (Some(2), 2), (Some(20), 20)] {
         let permit = acquire(&permits, 1).await.unwrap();
         let (refused_at, place) = (Instant::now(), Place::default());
@@ -291,11 +406,25 @@ async fn a_wait_that_is_too_long_or_outlasts_the_caller_is_not_begun() {
     let permits = permits(8);
     let begun = Instant::now();
     let (tries, refused) = refused_for_ever(&permits, want(1), &told(31)).await;
-    assert_eq!((tries, refused.retry_after()), (1, Some(Duration::from_secs(31))));
-    let hurried = Want { deadline: Some(begun + Duration::from_secs(3)), ..want(1) };
+    assert_eq!(
+        (tries, refused.retry_after()),
+        (1, Some(Duration::from_secs(31)))
+    );
+    let hurried = Want {
+        deadline: Some(begun + Duration::from_secs(3)),
+        ..want(1)
+    };
     let (tries, refused) = refused_for_ever(&permits, hurried, &told(4)).await;
-    assert_eq!((tries, refused.code()), (1, "concurrency_limit_exceeded"), "at once, and not when its time is up");
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(
+        (tries, refused.code()),
+        (1, "concurrency_limit_exceeded"),
+        "at once, and not when its time is up"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,7 +434,11 @@ async fn a_permit_that_is_undone_gives_its_units_back_at_once() {
     granted.undo();
     assert_eq!((permits.view().in_use, permits.view().settling), (0, 0));
     drop(acquire(&permits, 8).await.unwrap());
-    assert_eq!(permits.view().settling, 8, "a request that upstream has seen needs a moment");
+    assert_eq!(
+        permits.view().settling,
+        8,
+        "a request that upstream has seen needs a moment"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -314,17 +447,26 @@ async fn a_limit_that_a_refusal_told_outlasts_a_lost_feed() {
     permits.set_capacity(None);
     let permit = acquire(&permits, 1).await.unwrap();
     let (place, again) = (Place::default(), permits.clone());
-    let waits = tokio::spawn(async move { permit.wait_again(&full(2, 2), &place).await.map(Permit::end) });
+    let waits = tokio::spawn(async move {
+        permit
+            .wait_again(&full(2, 2), &place)
+            .await
+            .map(Permit::end)
+    });
     waits.await.unwrap().unwrap();
     assert_eq!(again.view().capacity, Some(2));
     again.set_capacity(None);
-    assert_eq!(again.view().capacity, Some(2), "that nothing is known is no news");
+    assert_eq!(
+        again.view().capacity,
+        Some(2),
+        "that nothing is known is no news"
+    );
     again.set_capacity(Some(4));
     assert_eq!(again.view().capacity, Some(4));
 }
 
-/// How often a request is tried that upstream refuses each time, although each time it says in between that there are
-/// units, and what its caller is told.
+/// How often a request is tried that upstream refuses each time, although each time it says in
+/// between that there are units, and what its caller is told.
 async fn refused_for_ever(permits: &Permits, want: Want, refusal: &Error) -> (u32, Error) {
     let place = Place::default();
     let mut permit = permits.acquire(want, &place).await.unwrap();
@@ -347,16 +489,43 @@ fn the_emulator_frees_a_cancelled_requests_units_before_the_gateway_uses_them() 
     let command = crate::config::EmulatorPace::augment_args(clap::Command::new("emulator"));
     let matches = command.try_get_matches_from(["emulator"]).unwrap();
     let pace = crate::config::EmulatorPace::from_arg_matches(&matches).unwrap();
-    assert!(pace.emulator_release_after < CANCELLED_SETTLE, "by default of the option");
-    assert_eq!(pace.emulator_release_after, crate::emulator::RELEASE_AFTER, "as in the library");
+    assert!(
+        pace.emulator_release_after < CANCELLED_SETTLE,
+        "by default of the option"
+    );
+    assert_eq!(
+        pace.emulator_release_after,
+        crate::emulator::RELEASE_AFTER,
+        "as in the library"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_that_has_passed_already_is_told_as_such() {
     let permits = permits(1);
     let _holder = acquire(&permits, 1).await.unwrap();
-    let late = Want { deadline: Some(Instant::now()), ..want(1) };
-    assert_eq!(permits.acquire(late, &Place::default()).await.unwrap_err().code(), "deadline_exceeded");
-    let never = Want { deadline: Some(Instant::now()), ..want(2) };
-    assert_eq!(permits.acquire(never, &Place::default()).await.unwrap_err().code(), "model_exceeds_plan");
+    let late = Want {
+        deadline: Some(Instant::now()),
+        ..want(1)
+    };
+    assert_eq!(
+        permits
+            .acquire(late, &Place::default())
+            .await
+            .unwrap_err()
+            .code(),
+        "deadline_exceeded"
+    );
+    let never = Want {
+        deadline: Some(Instant::now()),
+        ..want(2)
+    };
+    assert_eq!(
+        permits
+            .acquire(never, &Place::default())
+            .await
+            .unwrap_err()
+            .code(),
+        "model_exceeds_plan"
+    );
 }

@@ -1,5 +1,5 @@
-//! Those who wait outside the queue: they hold up nobody, and keep their places. And those who are let through though
-//! units for them are not known to be free.
+//! Those who wait outside the queue: they hold up nobody, and keep their places. And those who are
+//! let through though units for them are not known to be free.
 
 use std::time::Instant;
 
@@ -12,7 +12,10 @@ impl Scheduler {
     /// # Errors
     /// If it may not even wait, as in [`Self::enqueue`]. Those aside count among those who wait.
     pub fn enqueue_aside(&mut self, now: Instant, ask: Ask) -> Result<Ticket, Refusal> {
-        let ask = Ask { weight: ask.weight.max(1), ..ask };
+        let ask = Ask {
+            weight: ask.weight.max(1),
+            ..ask
+        };
         self.fits(&ask)?;
         self.admit(now, &ask)?;
         let (ticket, waiter) = self.join(now, ask);
@@ -20,25 +23,32 @@ impl Scheduler {
         Ok(ticket)
     }
 
-    /// A request that waits leaves the queue for a while. It still waits: its deadline counts, and it counts among those who wait.
-    /// False if it wasn't in the queue.
+    /// A request that waits leaves the queue for a while. It still waits: its deadline counts, and
+    /// it counts among those who wait. False if it wasn't in the queue.
     pub fn step_aside(&mut self, ticket: Ticket, now: Instant) -> bool {
-        let Some(waiter) = self.give_up(ticket, now) else { return false };
+        let Some(waiter) = self.give_up(ticket, now) else {
+            return false;
+        };
         self.set_aside(ticket, waiter);
         true
     }
 
-    /// A request that stepped aside takes its place in the queue again: before all of its queue that came after it. False if it
-    /// wasn't aside.
+    /// A request that stepped aside takes its place in the queue again: before all of its queue
+    /// that came after it. False if it wasn't aside.
     pub fn step_back(&mut self, ticket: Ticket, now: Instant) -> bool {
-        let Some(waiter) = self.unset_aside(ticket) else { return false };
+        let Some(waiter) = self.unset_aside(ticket) else {
+            return false;
+        };
         self.wait(ticket, waiter, now);
         true
     }
 
     /// The cost of a request that waits turned out to be something else. False if it doesn't wait.
     pub fn set_cost(&mut self, ticket: Ticket, cost: u32, now: Instant) -> bool {
-        let with = |waiter: Waiter| Waiter { ask: Ask { cost, ..waiter.ask }, ..waiter };
+        let with = |waiter: Waiter| Waiter {
+            ask: Ask { cost, ..waiter.ask },
+            ..waiter
+        };
         if let Some(waiter) = self.give_up(ticket, now) {
             self.wait(ticket, with(waiter), now);
         } else if let Some(waiter) = self.unset_aside(ticket) {
@@ -49,22 +59,34 @@ impl Scheduler {
         true
     }
 
-    /// The next in order starts though units for it are not known to be free: upstream's answer will tell. It fits into the
-    /// plan beside what our requests hold; or, if only refusals told of the plan, into that unless `beyond`.
+    /// The next in order starts though units for it are not known to be free: upstream's answer
+    /// will tell. It fits into the plan beside what our requests hold; or, if only refusals told of
+    /// the plan, into that unless `beyond`.
     pub fn start_untold(&mut self, now: Instant, beyond: bool) -> Option<Ticket> {
         self.settle(now);
         let units = self.capacity.or(self.refused_capacity.filter(|_| !beyond));
         let left = units.map_or(u32::MAX, |units| units.saturating_sub(self.held()));
-        let due = self.passed_over.first_due(now, left).map(|(ticket, _)| ticket);
+        let due = self
+            .passed_over
+            .first_due(now, left)
+            .map(|(ticket, _)| ticket);
         let ticket = due.or_else(|| Some(self.next(left, left)?.1.ticket))?;
         self.begin(ticket, now);
         Some(ticket)
     }
 
-    /// Whether a request waits only because a single message, which may be a mistake, told of a smaller plan than it needs.
+    /// Whether a request waits only because a single message, which may be a mistake, told of a
+    /// smaller plan than it needs.
     pub(super) fn is_unsure_of_some(&self) -> bool {
-        let (Some(capacity), None) = (self.capacity, self.capacity_max) else { return false };
-        Priority::ALL.iter().any(|&priority| self.classes.of(priority).cost_max().is_some_and(|cost| cost > capacity))
+        let (Some(capacity), None) = (self.capacity, self.capacity_max) else {
+            return false;
+        };
+        Priority::ALL.iter().any(|&priority| {
+            self.classes
+                .of(priority)
+                .cost_max()
+                .is_some_and(|cost| cost > capacity)
+        })
     }
 
     pub(super) fn set_aside(&mut self, ticket: Ticket, waiter: Waiter) {

@@ -20,7 +20,10 @@ impl Scheduler {
         let (priority, next) = self.next(room.whole, room.whole)?;
         if let Some(ticket) = self.follow(priority, room) {
             if next.cost > room.free {
-                self.is_due_at(next.ticket, now + self.patience(priority, next.cost, room.whole));
+                self.is_due_at(
+                    next.ticket,
+                    now + self.patience(priority, next.cost, room.whole),
+                );
             }
             return Some(ticket);
         }
@@ -41,9 +44,9 @@ impl Scheduler {
         Some(smaller.ticket)
     }
 
-    /// Who follows one that units were kept for: another that costs as much, of the class whose turn it is, while the room
-    /// that was made is still whole. It may not be its turn yet; but to make room for it then, units would have to be kept
-    /// once more.
+    /// Who follows one that units were kept for: another that costs as much, of the class whose
+    /// turn it is, while the room that was made is still whole. It may not be its turn yet; but to
+    /// make room for it then, units would have to be kept once more.
     fn follow(&mut self, priority: Priority, room: Room) -> Option<Ticket> {
         let Kept { cost, left } = self.kept_for?;
         if room.free < cost {
@@ -55,20 +58,36 @@ impl Scheduler {
             self.kept_for = None;
             return None;
         }
-        self.kept_for = Some(Kept { cost, left: left - work });
+        self.kept_for = Some(Kept {
+            cost,
+            left: left - work,
+        });
         Some(next.ticket)
     }
 
-    /// Whether the one whose turn it is has been overtaken so often, it or its like, that this must not go on: its key
-    /// (by others of its class) or its class (by other classes) lacks more than all units do in its patience.
+    /// Whether the one whose turn it is has been overtaken so often, it or its like, that this must
+    /// not go on: its key (by others of its class) or its class (by other classes) lacks more than
+    /// all units do in its patience.
     ///
-    /// Its patience alone doesn't see to that: those that get through where one of their own has ended would each
-    /// begin to be patient anew, while small ones divide among them whatever else there is. But if so much is held by
-    /// the key or the class itself that only an end of its own can make room, nothing would come of keeping units.
-    fn lags(&self, of: Priority, next: Next, by: Priority, smaller: Next, whole: u32, patience: Duration) -> bool {
+    /// Its patience alone doesn't see to that: those that get through where one of their own has
+    /// ended would each begin to be patient anew, while small ones divide among them whatever else
+    /// there is. But if so much is held by the key or the class itself that only an end of its own
+    /// can make room, nothing would come of keeping units.
+    fn lags(
+        &self,
+        of: Priority,
+        next: Next,
+        by: Priority,
+        smaller: Next,
+        whole: u32,
+        patience: Duration,
+    ) -> bool {
         let class = self.classes.of(of);
         let (lacking, held) = if of == by {
-            (class.lacks(next.key, smaller.key), class.in_use_of(next.key))
+            (
+                class.lacks(next.key, smaller.key),
+                class.in_use_of(next.key),
+            )
         } else {
             (class.overtaken(), class.in_use())
         };
@@ -87,20 +106,27 @@ impl Scheduler {
 
     /// Whose turn it is among those that cost at most so much.
     pub(super) fn next(&self, whole: u32, cost_max: u32) -> Option<(Priority, Next)> {
-        let owed = Priority::ALL.into_iter().filter(|&priority| self.is_owed(priority, whole));
-        owed.chain(Priority::ALL).find_map(|priority| Some((priority, self.classes.of(priority).first(cost_max)?)))
+        let owed = Priority::ALL
+            .into_iter()
+            .filter(|&priority| self.is_owed(priority, whole));
+        owed.chain(Priority::ALL)
+            .find_map(|priority| Some((priority, self.classes.of(priority).first(cost_max)?)))
     }
 
-    /// Whether it is this class's turn before those above it. Its next one counts, whether or not it fits: or else the
-    /// small ones would use up what is owed to the big one before them.
+    /// Whether it is this class's turn before those above it. Its next one counts, whether or not
+    /// it fits: or else the small ones would use up what is owed to the big one before them.
     fn is_owed(&self, priority: Priority, whole: u32) -> bool {
         let class = self.classes.of(priority);
-        class.first(whole).is_some_and(|next| class.is_owed(self.expected(priority, next.key, next.cost)))
+        class
+            .first(whole)
+            .is_some_and(|next| class.is_owed(self.expected(priority, next.key, next.cost)))
     }
 
     /// It was passed over: it is due then, if it wasn't to be due before.
     fn is_due_at(&mut self, ticket: Ticket, due: Instant) {
-        let Some(waiter) = self.waiting.get_mut(&ticket) else { return };
+        let Some(waiter) = self.waiting.get_mut(&ticket) else {
+            return;
+        };
         let cost = waiter.ask.cost;
         match waiter.due {
             Some(before) if before <= due => return,
@@ -118,7 +144,11 @@ impl Scheduler {
 
     /// What a request of this key's is expected to take.
     pub(super) fn expected(&self, priority: Priority, key: KeyId, cost: u32) -> Work {
-        let service = self.classes.of(priority).service(key).unwrap_or_else(|| self.pace.service());
+        let service = self
+            .classes
+            .of(priority)
+            .service(key)
+            .unwrap_or_else(|| self.pace.service());
         Work::of(cost, service)
     }
 }

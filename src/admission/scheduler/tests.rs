@@ -13,10 +13,19 @@ fn what_fits_starts_at_once_and_what_never_fits_is_refused() {
     let first = bench.enqueue(ask().cost(2));
     let second = bench.enqueue(ask().cost(4));
     assert_eq!(bench.start(), [first]);
-    assert_eq!(bench.try_enqueue(ask().cost(5)), Err(Refusal::NeverFits { cost: 5, capacity: 4 }));
+    assert_eq!(
+        bench.try_enqueue(ask().cost(5)),
+        Err(Refusal::NeverFits {
+            cost: 5,
+            capacity: 4
+        })
+    );
     bench.release(first);
     assert_eq!(bench.start(), [second]);
-    assert!(!bench.scheduler.release(first, bench.now, Duration::ZERO), "nothing is freed twice");
+    assert!(
+        !bench.scheduler.release(first, bench.now, Duration::ZERO),
+        "nothing is freed twice"
+    );
     assert_eq!(bench.view().in_use, 4);
 }
 
@@ -29,7 +38,11 @@ fn without_a_bound_everything_starts_and_is_counted() {
     assert_eq!(bench.scheduler.set_capacity(Some(8), bench.now), []);
     let late = bench.enqueue(ask());
     assert_eq!(bench.start(), [], "nothing starts until it fits");
-    assert_eq!(bench.scheduler.set_capacity(Some(0), bench.now), [late], "and what never will is told");
+    assert_eq!(
+        bench.scheduler.set_capacity(Some(0), bench.now),
+        [late],
+        "and what never will is told"
+    );
     assert_eq!(bench.view().queued.default, 0);
 }
 
@@ -41,7 +54,10 @@ fn cancelled_units_come_back_when_upstream_has_noticed() {
     assert_eq!(bench.start(), [first]);
     bench.scheduler.release(first, bench.now, seconds(1));
     assert_eq!(bench.start(), []);
-    assert_eq!(bench.scheduler.next_wake(bench.now), Some(bench.now + seconds(1)));
+    assert_eq!(
+        bench.scheduler.next_wake(bench.now),
+        Some(bench.now + seconds(1))
+    );
     bench.pass(seconds(1));
     assert_eq!(bench.start(), [second]);
     assert_eq!(bench.scheduler.next_wake(bench.now), None);
@@ -50,12 +66,26 @@ fn cancelled_units_come_back_when_upstream_has_noticed() {
 #[test]
 fn classes_go_in_order_and_the_lower_ones_get_what_they_are_owed() {
     let mut bench = Bench::with_capacity(1);
-    let batch: Vec<_> = (0..20).map(|_| bench.enqueue(ask().priority(Priority::Batch))).collect();
-    let default: Vec<_> = (0..40).map(|_| bench.enqueue(ask().priority(Priority::Default))).collect();
-    let interactive: Vec<_> = (0..200).map(|_| bench.enqueue(ask().priority(Priority::Interactive))).collect();
+    let batch: Vec<_> = (0..20)
+        .map(|_| bench.enqueue(ask().priority(Priority::Batch)))
+        .collect();
+    let default: Vec<_> = (0..40)
+        .map(|_| bench.enqueue(ask().priority(Priority::Default)))
+        .collect();
+    let interactive: Vec<_> = (0..200)
+        .map(|_| bench.enqueue(ask().priority(Priority::Interactive)))
+        .collect();
     let order = bench.run_for_starts(100, seconds(10));
-    assert!(order[..5].iter().all(|ticket| interactive.contains(ticket)), "the first ones are interactive");
-    let of = |tickets: &[Ticket]| order.iter().filter(|ticket| tickets.contains(ticket)).count();
+    assert!(
+        order[..5].iter().all(|ticket| interactive.contains(ticket)),
+        "the first ones are interactive"
+    );
+    let of = |tickets: &[Ticket]| {
+        order
+            .iter()
+            .filter(|ticket| tickets.contains(ticket))
+            .count()
+    };
     assert_eq!((of(&interactive), of(&default), of(&batch)), (80, 16, 4));
 }
 
@@ -67,7 +97,11 @@ fn one_that_is_passed_over_is_due_after_its_patience_and_then_first() {
     let big = bench.enqueue(ask().cost(4));
     let small: Vec<_> = (0..9).map(|_| bench.enqueue(ask())).collect();
     bench.release(running[0]);
-    assert_eq!(bench.start(), [small[0]], "no unit is idle while somebody fits");
+    assert_eq!(
+        bench.start(),
+        [small[0]],
+        "no unit is idle while somebody fits"
+    );
     assert_eq!(bench.view().passed_over, 1);
     bench.pass(bench.patience(4));
     bench.release(running[1]);
@@ -75,9 +109,15 @@ fn one_that_is_passed_over_is_due_after_its_patience_and_then_first() {
     bench.scheduler.set_outside(1, bench.now);
     assert_eq!(bench.start(), [], "no unit is left");
     bench.release(running[2]);
-    assert_eq!(bench.start(), [small[1]], "while outsiders make it impossible, nothing is kept");
+    assert_eq!(
+        bench.start(),
+        [small[1]],
+        "while outsiders make it impossible, nothing is kept"
+    );
     bench.scheduler.set_outside(0, bench.now);
-    [running[3], small[0], small[1]].into_iter().for_each(|ticket| bench.release(ticket));
+    [running[3], small[0], small[1]]
+        .into_iter()
+        .for_each(|ticket| bench.release(ticket));
     assert_eq!(bench.start(), [big], "all four are free");
 }
 
@@ -107,25 +147,45 @@ fn the_median_wait_is_not_that_of_calmer_times_while_requests_wait() {
         bench.start();
         bench.release(ticket);
     }
-    assert_eq!(bench.view().wait_p50, Some(Duration::ZERO), "nobody waited, and nobody waits");
+    assert_eq!(
+        bench.view().wait_p50,
+        Some(Duration::ZERO),
+        "nobody waited, and nobody waits"
+    );
     let others: Vec<_> = (0..3).map(|_| bench.enqueue(ask())).collect();
     assert_eq!(bench.start(), others[..1]);
     bench.pass(seconds(5));
     bench.enqueue(ask());
-    assert_eq!((bench.view().wait_p50, bench.view().wait_p99), (Some(seconds(5)), Some(seconds(5))));
+    assert_eq!(
+        (bench.view().wait_p50, bench.view().wait_p99),
+        (Some(seconds(5)), Some(seconds(5)))
+    );
     bench.release(first);
     assert_eq!(bench.start(), others[1..2]);
-    assert_eq!(bench.view().wait_p50, Some(seconds(5)), "what ended since then counts too");
+    assert_eq!(
+        bench.view().wait_p50,
+        Some(seconds(5)),
+        "what ended since then counts too"
+    );
 }
 
 #[test]
 fn a_full_queue_refuses_but_never_what_can_start() {
-    let mut bench = Bench::of(Settings { queue_limit: 1, ..Settings::default() }, Some(2));
+    let mut bench = Bench::of(
+        Settings {
+            queue_limit: 1,
+            ..Settings::default()
+        },
+        Some(2),
+    );
     let first = bench.enqueue(ask().cost(1));
     assert_eq!(bench.start(), [first]);
     bench.enqueue(ask().cost(2));
     assert_eq!(bench.start(), []);
-    assert!(matches!(bench.try_enqueue(ask().cost(2)), Err(Refusal::QueueFull { limit: 1, .. })));
+    assert!(matches!(
+        bench.try_enqueue(ask().cost(2)),
+        Err(Refusal::QueueFull { limit: 1, .. })
+    ));
     let small = bench.enqueue(ask().cost(1));
     assert_eq!(bench.start(), [small]);
 }
@@ -137,31 +197,55 @@ fn who_is_clearly_too_late_is_refused_once_that_is_known() {
     bench.enqueue_all(10, ask());
     bench.start();
     bench.enqueue(hurried(&bench));
-    assert_eq!(bench.scheduler.expire(bench.now + seconds(20)).len(), 1, "nothing was known, so it waited in vain");
+    assert_eq!(
+        bench.scheduler.expire(bench.now + seconds(20)).len(),
+        1,
+        "nothing was known, so it waited in vain"
+    );
     bench.enqueue_all(30, ask());
     bench.run_for_starts(30, seconds(10));
     assert_eq!(bench.scheduler.ahead(bench.last), Some(8));
-    assert_eq!(bench.scheduler.estimate(bench.last, bench.now), Some(seconds(90)));
-    assert_eq!(bench.try_enqueue(hurried(&bench)), Err(Refusal::TooLate { wait: seconds(100) }));
+    assert_eq!(
+        bench.scheduler.estimate(bench.last, bench.now),
+        Some(seconds(90))
+    );
+    assert_eq!(
+        bench.try_enqueue(hurried(&bench)),
+        Err(Refusal::TooLate { wait: seconds(100) })
+    );
     bench.enqueue(ask().deadline(bench.now + seconds(60)));
     bench.enqueue(hurried(&bench).priority(Priority::Interactive));
 }
 
 #[test]
 fn with_outsiders_about_the_last_units_are_taken_only_when_heard_of() {
-    let mut bench = Bench::of(Settings { headroom: 2, ..Settings::default() }, Some(8));
+    let mut bench = Bench::of(
+        Settings {
+            headroom: 2,
+            ..Settings::default()
+        },
+        Some(8),
+    );
     bench.scheduler.set_outside(1, bench.now);
     bench.pass(seconds(1));
     let tickets: Vec<_> = (0..9).map(|_| bench.enqueue(ask())).collect();
     assert!(!bench.scheduler.wants_news());
-    assert_eq!(bench.start(), tickets[..5], "seven are left to us, and two of them may be gone");
+    assert_eq!(
+        bench.start(),
+        tickets[..5],
+        "seven are left to us, and two of them may be gone"
+    );
     assert!(bench.scheduler.wants_news(), "upstream shall be asked");
     bench.release(tickets[0]);
     assert_eq!(bench.start(), [tickets[5]], "what we give back is ours");
     bench.scheduler.set_outside(1, bench.now);
     assert_eq!(bench.start(), [], "the feed is late");
     bench.scheduler.set_outside_asked(1, bench.now, bench.now);
-    assert_eq!(bench.start(), [tickets[6], tickets[7]], "what is said to be free when asked is");
+    assert_eq!(
+        bench.start(),
+        [tickets[6], tickets[7]],
+        "what is said to be free when asked is"
+    );
     assert!(!bench.scheduler.wants_news(), "there is nothing to be had");
     bench.release(tickets[1]);
     bench.pass(seconds(1));
@@ -174,7 +258,9 @@ fn with_outsiders_about_the_last_units_are_taken_only_when_heard_of() {
 #[test]
 fn those_that_cost_as_much_follow_into_room_that_was_kept_for_a_while() {
     let mut bench = Bench::with_capacity(4);
-    let running: Vec<_> = (0..4).map(|number| bench.enqueue(ask().key(number % 2, 1))).collect();
+    let running: Vec<_> = (0..4)
+        .map(|number| bench.enqueue(ask().key(number % 2, 1)))
+        .collect();
     bench.start();
     let large: Vec<_> = (0..9).map(|_| bench.enqueue(ask().cost(4))).collect();
     let batch = bench.enqueue(ask().cost(4).priority(Priority::Batch));
@@ -182,7 +268,10 @@ fn those_that_cost_as_much_follow_into_room_that_was_kept_for_a_while() {
     bench.release(running[0]);
     assert_eq!(bench.start(), [small[0]]);
     bench.pass(bench.patience(4));
-    running[1..].iter().chain(&small[..1]).for_each(|&ticket| bench.release(ticket));
+    running[1..]
+        .iter()
+        .chain(&small[..1])
+        .for_each(|&ticket| bench.release(ticket));
     assert_eq!(bench.start(), large[..1], "it is due");
     let mut followers = 0;
     loop {
@@ -204,14 +293,22 @@ fn those_that_cost_as_much_follow_into_room_that_was_kept_for_a_while() {
 
 #[test]
 fn a_snapshot_that_may_be_older_than_a_refusal_cant_say_that_there_are_fewer() {
-    let mut bench = Bench::of(Settings { headroom: 0, ..Settings::default() }, Some(4));
+    let mut bench = Bench::of(
+        Settings {
+            headroom: 0,
+            ..Settings::default()
+        },
+        Some(4),
+    );
     bench.enqueue_all(4, ask());
     bench.scheduler.set_outside_refused(3, bench.now);
     bench.scheduler.set_outside(0, bench.now + seconds(1));
     assert_eq!(bench.start().len(), 1);
     bench.scheduler.set_outside(2, bench.now + seconds(2));
     assert_eq!(bench.start().len(), 1);
-    bench.scheduler.set_outside_refused(0, bench.now + seconds(2));
+    bench
+        .scheduler
+        .set_outside_refused(0, bench.now + seconds(2));
     assert_eq!(bench.start().len(), 2, "but another refusal can");
 }
 
@@ -224,12 +321,21 @@ fn idle_time_is_not_saved_up() {
     let back: Vec<_> = (0..50).map(|_| bench.enqueue(ask().key(1, 1))).collect();
     let order = bench.run_for_starts(20, seconds(10));
     let of_back = order.iter().filter(|ticket| back.contains(ticket)).count();
-    assert!((9..=11).contains(&of_back), "every other one from now on: {of_back}");
+    assert!(
+        (9..=11).contains(&of_back),
+        "every other one from now on: {of_back}"
+    );
 }
 
 #[test]
 fn one_that_outsiders_make_impossible_doesnt_keep_the_next_from_becoming_due() {
-    let mut bench = Bench::of(Settings { headroom: 0, ..Settings::default() }, Some(4));
+    let mut bench = Bench::of(
+        Settings {
+            headroom: 0,
+            ..Settings::default()
+        },
+        Some(4),
+    );
     bench.scheduler.set_outside(2, bench.now);
     bench.enqueue_all(2, ask());
     let running = bench.start();
@@ -251,7 +357,10 @@ fn one_that_outsiders_make_impossible_doesnt_keep_the_next_from_becoming_due() {
 /// Lets each that runs take so long, and tells how many of the next that start are of this key.
 fn starts_of(bench: &mut Bench, key: u32, of: usize, service: Duration) -> usize {
     let order = bench.run_for_starts(of, service);
-    let starts = order.iter().take(of).filter(|ticket| bench.keys[ticket] == KeyId(key));
+    let starts = order
+        .iter()
+        .take(of)
+        .filter(|ticket| bench.keys[ticket] == KeyId(key));
     starts.count()
 }
 
@@ -281,7 +390,11 @@ fn what_a_key_took_before_keeps_it_out_for_two_minutes_at_most() {
     streams.into_iter().for_each(|ticket| bench.release(ticket));
     bench.enqueue_all(100, ask().key(1, 1));
     // Eight start every ten seconds.
-    assert_eq!(starts_of(&mut bench, 1, 8 * 8, seconds(10)), 0, "all that time, the other one waited");
+    assert_eq!(
+        starts_of(&mut bench, 1, 8 * 8, seconds(10)),
+        0,
+        "all that time, the other one waited"
+    );
     assert!(starts_of(&mut bench, 1, 8 * 8, seconds(10)) > 0);
 }
 
@@ -292,12 +405,21 @@ fn a_lower_class_is_told_a_wait_that_counts_what_it_is_owed() {
     bench.run_for_starts(60, seconds(10));
     bench.enqueue_all(400, ask().priority(Priority::Interactive));
     let batch = bench.enqueue(ask().priority(Priority::Batch));
-    assert_eq!(bench.scheduler.ahead(batch), Some(20), "a twentieth of what the others get");
+    assert_eq!(
+        bench.scheduler.ahead(batch),
+        Some(20),
+        "a twentieth of what the others get"
+    );
     let default = bench.enqueue(ask().deadline(bench.now + seconds(20)));
     assert_eq!(bench.scheduler.ahead(default), Some(5));
     let order = bench.run_for_starts(60, seconds(10));
     let place = |ticket| order.iter().position(|&other| other == ticket).unwrap();
-    assert!(place(default) <= 13 && place(batch) <= 33, "{} {}", place(default), place(batch));
+    assert!(
+        place(default) <= 13 && place(batch) <= 33,
+        "{} {}",
+        place(default),
+        place(batch)
+    );
 }
 
 #[test]
@@ -309,7 +431,9 @@ fn who_was_refused_has_not_spent_what_its_class_was_owed() {
         let mut starts = 0;
         loop {
             let started = bench.start();
-            let [ticket] = started[..] else { panic!("one unit") };
+            let [ticket] = started[..] else {
+                panic!("one unit")
+            };
             if ticket == batch {
                 if !is_refused {
                     return starts;
@@ -335,13 +459,21 @@ fn who_follows_goes_before_nobody_of_a_higher_class() {
     let other = bench.enqueue(ask());
     assert_eq!(bench.start(), [other]);
     bench.pass(bench.patience(4));
-    [small, other].into_iter().for_each(|ticket| bench.release(ticket));
+    [small, other]
+        .into_iter()
+        .for_each(|ticket| bench.release(ticket));
     assert_eq!(bench.start(), [large[0]], "due");
     bench.enqueue(ask());
     bench.pass(seconds(10));
     bench.release(large[0]);
-    assert_eq!(bench.start(), [large[1]], "of one class, the next large one follows");
-    let hurried: Vec<_> = (0..4).map(|_| bench.enqueue(ask().priority(Priority::Interactive))).collect();
+    assert_eq!(
+        bench.start(),
+        [large[1]],
+        "of one class, the next large one follows"
+    );
+    let hurried: Vec<_> = (0..4)
+        .map(|_| bench.enqueue(ask().priority(Priority::Interactive)))
+        .collect();
     bench.pass(seconds(10));
     bench.release(large[1]);
     assert_eq!(bench.start(), hurried);
@@ -366,17 +498,35 @@ fn a_request_that_steps_aside_keeps_its_place_and_holds_up_nobody() {
     bench.pass(seconds(3));
     assert!(bench.scheduler.put_back(tickets[0], bench.now));
     assert!(bench.scheduler.step_aside(tickets[0], bench.now));
-    assert!(!bench.scheduler.step_aside(tickets[0], bench.now), "it isn't in the queue");
-    assert_eq!((bench.start(), bench.view().queued.default), (vec![tickets[1]], 2), "it still waits");
+    assert!(
+        !bench.scheduler.step_aside(tickets[0], bench.now),
+        "it isn't in the queue"
+    );
+    assert_eq!(
+        (bench.start(), bench.view().queued.default),
+        (vec![tickets[1]], 2),
+        "it still waits"
+    );
     assert!(bench.scheduler.step_back(tickets[0], bench.now));
     assert!(!bench.scheduler.step_back(tickets[0], bench.now));
     assert_eq!(bench.view().oldest, Some(seconds(3)));
     bench.release(tickets[1]);
-    assert_eq!(bench.start(), tickets[..1], "before those that came after it");
+    assert_eq!(
+        bench.start(),
+        tickets[..1],
+        "before those that came after it"
+    );
     assert!(bench.scheduler.step_aside(tickets[2], bench.now));
     assert!(bench.scheduler.leave(tickets[2], bench.now), "and leaves");
     bench.release(tickets[0]);
-    assert_eq!((bench.start(), bench.view().queued.default, bench.view().in_use), (vec![], 0, 0));
+    assert_eq!(
+        (
+            bench.start(),
+            bench.view().queued.default,
+            bench.view().in_use
+        ),
+        (vec![], 0, 0)
+    );
 }
 
 #[test]
@@ -391,14 +541,24 @@ fn a_capacity_that_a_refusal_told_is_replaced_by_a_number_only() {
 
 #[test]
 fn no_key_fills_the_queue_for_the_others() {
-    let settings = Settings { queue_limit: 4, queue_limit_of_key: 3, ..Settings::default() };
+    let settings = Settings {
+        queue_limit: 4,
+        queue_limit_of_key: 3,
+        ..Settings::default()
+    };
     let mut bench = Bench::of(settings, Some(1));
     let running = bench.enqueue(ask());
     assert_eq!(bench.start(), [running]);
     bench.enqueue(ask());
     bench.enqueue(ask().priority(Priority::Batch));
     bench.enqueue(ask().priority(Priority::Batch));
-    assert!(matches!(bench.try_enqueue(ask()), Err(Refusal::QueueFull { .. })), "whatever its class");
+    assert!(
+        matches!(bench.try_enqueue(ask()), Err(Refusal::QueueFull { .. })),
+        "whatever its class"
+    );
     bench.enqueue(ask().key(1, 1));
-    assert!(matches!(bench.try_enqueue(ask().key(2, 1)), Err(Refusal::QueueFull { .. })));
+    assert!(matches!(
+        bench.try_enqueue(ask().key(2, 1)),
+        Err(Refusal::QueueFull { .. })
+    ));
 }

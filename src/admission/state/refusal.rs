@@ -16,16 +16,18 @@ use crate::{
     error::{Error, Result, UnitRefusal},
 };
 
-/// How long what a refusal said is believed when no snapshot comes to say otherwise: as long as its `Retry-After`, and this
-/// at least. A longer wait than the greatest is nobody's, so that the next request finds out how things are.
+/// How long what a refusal said is believed when no snapshot comes to say otherwise: as long as its
+/// `Retry-After`, and this at least. A longer wait than the greatest is nobody's, so that the next
+/// request finds out how things are.
 const REFUSAL_BELIEVED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
 impl State {
-    /// Upstream refused a request that was started: it waits again, and what upstream says corrects what we know, if that is worth
-    /// anything.
+    /// Upstream refused a request that was started: it waits again, and what upstream says corrects
+    /// what we know, if that is worth anything.
     ///
     /// # Errors
-    /// Saturated, if it was refused too often, or had to wait for too long before it may be sent again.
+    /// Saturated, if it was refused too often, or had to wait for too long before it may be sent
+    /// again.
     pub(in crate::admission) fn refused(
         &mut self,
         ticket: Ticket,
@@ -41,15 +43,27 @@ impl State {
         self.scheduler.put_back(ticket, now.into_std());
         self.trials.leave(ticket);
         self.refusals = self.refusals.saturating_add(1);
-        let sent_at = self.running.remove(&ticket).map_or(now, |own| own.started_at);
-        let worth = self.holds.refused(&model, sent_at.into_std(), now.into_std());
+        let sent_at = self
+            .running
+            .remove(&ticket)
+            .map_or(now, |own| own.started_at);
+        let worth = self
+            .holds
+            .refused(&model, sent_at.into_std(), now.into_std());
         let aside = tries.refused(told).filter(|aside| now + *aside < until);
-        tracing::info!(?worth, ?aside, refusals = tries.refusals(), "upstream refused for want of concurrency units");
+        tracing::info!(
+            ?worth,
+            ?aside,
+            refusals = tries.refusals(),
+            "upstream refused for want of concurrency units"
+        );
         let cost = waiting.own.cost;
         self.insert(ticket, waiting, now);
         let is_over = if worth.is_believed {
             self.believe(units, cost, worth.is_news, now);
-            aside.iter().for_each(|aside| self.put_aside(ticket, *aside, now));
+            aside
+                .iter()
+                .for_each(|aside| self.put_aside(ticket, *aside, now));
             aside.is_none()
         } else {
             let is_held = self.hold(&model, ticket, worth.is_news, refusal, told, now);
@@ -65,7 +79,9 @@ impl State {
 
     /// A request that was refused stays out of the queue for this long.
     fn put_aside(&mut self, ticket: Ticket, aside: Duration, now: Instant) {
-        let Some(waiting) = self.waiting.get_mut(&ticket) else { return };
+        let Some(waiting) = self.waiting.get_mut(&ticket) else {
+            return;
+        };
         if !aside.is_zero() && self.scheduler.step_aside(ticket, now.into_std()) {
             waiting.back_at = Some(now + aside);
             self.back.insert((now + aside, ticket));
@@ -74,7 +90,10 @@ impl State {
 
     /// A refusal tells how things are.
     fn believe(&mut self, refusal: UnitRefusal, cost: u32, is_news: bool, now: Instant) {
-        let told = refusal.retry_after.filter(|told| *told <= REFUSAL_BELIEVED.1).unwrap_or_default();
+        let told = refusal
+            .retry_after
+            .filter(|told| *told <= REFUSAL_BELIEVED.1)
+            .unwrap_or_default();
         let capacity = self.plan.bounds().capacity;
         if let Some(limit) = refusal.limit.filter(|limit| *limit > 0) {
             self.refusal_limit = Some(limit);
@@ -92,14 +111,17 @@ impl State {
             return;
         };
         let least = outside::by_silent_refusal(units, ours, cost);
-        let active = refusal.active.map_or(0, |active| outside::by_refusal(active, ours));
-        self.scheduler.set_outside_refused(least.max(active), now.into_std());
+        let active = refusal
+            .active
+            .map_or(0, |active| outside::by_refusal(active, ours));
+        self.scheduler
+            .set_outside_refused(least.max(active), now.into_std());
         self.trials.try_outside(None);
         self.doubt_at = Some(now + told.max(REFUSAL_BELIEVED.0));
     }
 
-    /// This model is refused whatever is free: those who want it wait aside, and one at a time is sent. False if this one is
-    /// not among them.
+    /// This model is refused whatever is free: those who want it wait aside, and one at a time is
+    /// sent. False if this one is not among them.
     fn hold(
         &mut self,
         model: &Arc<str>,
@@ -110,12 +132,24 @@ impl State {
         now: Instant,
     ) -> bool {
         let is_blind = self.plan.bounds().capacity.is_none() && self.refusal_limit.is_none();
-        let wait = if is_blind { self.trials.blind_wait() } else { PROBE_WAITS.0 };
+        let wait = if is_blind {
+            self.trials.blind_wait()
+        } else {
+            PROBE_WAITS.0
+        };
         let was_held = self.holds.is_held(model, now.into_std());
-        let Some(failed) = self.holds.hold(model, ticket, is_news, (wait, told), now.into_std()) else { return false };
+        let Some(failed) = self
+            .holds
+            .hold(model, ticket, is_news, (wait, told), now.into_std())
+        else {
+            return false;
+        };
         self.scheduler.step_aside(ticket, now.into_std());
         if !was_held {
-            let all = self.waiting.iter().filter(|(_, waiting)| waiting.own.model == *model);
+            let all = self
+                .waiting
+                .iter()
+                .filter(|(_, waiting)| waiting.own.model == *model);
             for ticket in all.map(|(&ticket, _)| ticket).collect::<Vec<_>>() {
                 if self.scheduler.step_aside(ticket, now.into_std()) {
                     self.holds.join(model, ticket, false);
@@ -125,7 +159,10 @@ impl State {
         for &other in failed.iter().filter(|failed| **failed != ticket) {
             self.scheduler.leave(other, now.into_std());
             if let Some(waiting) = self.forget(other) {
-                let _ = waiting.tell.send(Err(refused_in_vain(model, holds::REFUSALS_MAX, refusal)));
+                let _ =
+                    waiting
+                        .tell
+                        .send(Err(refused_in_vain(model, holds::REFUSALS_MAX, refusal)));
             }
         }
         !failed.contains(&ticket)

@@ -1,8 +1,9 @@
 //! The file `.env` in the working directory: lines of `NAME=value`.
 //!
-//! Readers of such files disagree about what an unquoted `$`, `#`, `\` or quote means, and many change the value without
-//! a word. Here a value is taken as it is written or not at all: a line that is not certain is an error with its number.
-//! A line that other readers take differently is a warning. No message holds a value.
+//! Readers of such files disagree about what an unquoted `$`, `#`, `\` or quote means, and many
+//! change the value without a word. Here a value is taken as it is written or not at all: a line
+//! that is not certain is an error with its number. A line that other readers take differently is a
+//! warning. No message holds a value.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +32,9 @@ pub struct Dotenv {
 impl Dotenv {
     /// ".env line 3: ", if the variable was set there, else nothing.
     pub(super) fn place(&self, name: &str) -> String {
-        self.line_of(name).map(|line| format!(".env line {line}: ")).unwrap_or_default()
+        self.line_of(name)
+            .map(|line| format!(".env line {line}: "))
+            .unwrap_or_default()
     }
 
     /// The line of `.env` that set this variable, if one did.
@@ -39,7 +42,8 @@ impl Dotenv {
         self.lines.get(name).copied()
     }
 
-    /// Reads `.env` in the working directory, if there is one, into the environment. What is already there wins.
+    /// Reads `.env` in the working directory, if there is one, into the environment. What is
+    /// already there wins.
     ///
     /// # Errors
     /// Sentences that name the bad lines, without their values.
@@ -50,42 +54,58 @@ impl Dotenv {
             Err(error) => return Err(unreadable(&error)),
         };
         if u64::try_from(bytes.len()).is_ok_and(|length| length > BYTES_MAX) {
-            return Err(format!(".env is larger than {BYTES_MAX} bytes: is it the right file?"));
+            return Err(format!(
+                ".env is larger than {BYTES_MAX} bytes: is it the right file?"
+            ));
         }
         let mut reader = Reader::new(names, &|name| env::var(name).ok());
         reader.read(&bytes);
-        let Reader { entries, errors, warnings, .. } = reader;
+        let Reader {
+            entries,
+            errors,
+            warnings,
+            ..
+        } = reader;
         if !errors.is_empty() {
             return Err(errors.join("\n  "));
         }
         let is_new = |name: &str| env::var_os(name).is_none();
-        let lines = entries.iter().filter(|(name, _)| is_new(name)).map(|(name, entry)| (name.clone(), entry.line));
-        let dotenv = Self { lines: lines.collect(), warnings };
-        // The values are known already. They go through the crate because setting a variable is unsafe for us.
-        let text: String =
-            entries.iter().map(|(name, entry)| format!("{name}=\"{}\"\n", escaped(&entry.value))).collect();
-        dotenvy::from_read(text.as_bytes()).map_err(|_| ".env holds a value that can't be set as a variable")?;
+        let lines = entries
+            .iter()
+            .filter(|(name, _)| is_new(name))
+            .map(|(name, entry)| (name.clone(), entry.line));
+        let dotenv = Self {
+            lines: lines.collect(),
+            warnings,
+        };
+        // The values are known already. They go through the crate because setting a variable is
+        // unsafe for us.
+        let text: String = entries
+            .iter()
+            .map(|(name, entry)| format!("{name}=\"{}\"\n", escaped(&entry.value)))
+            .collect();
+        dotenvy::from_read(text.as_bytes())
+            .map_err(|_| ".env holds a value that can't be set as a variable")?;
         Ok(dotenv)
     }
 }
 
 fn read_file() -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(".env")?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    File::open(".env")?
+        .take(BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 fn unreadable(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::IsADirectory => {
-            ".env is a directory, and a file with lines of NAME=value is expected: rename it, or start in another \
-             directory"
-                .to_owned()
-        }
-        io::ErrorKind::PermissionDenied => {
-            ".env can't be read, for want of permission: make it readable for this user, or start in another directory"
-                .to_owned()
-        }
+        io::ErrorKind::IsADirectory => ".env is a directory, and a file with lines of NAME=value \
+                                        is expected: rename it, or start in another directory"
+            .to_owned(),
+        io::ErrorKind::PermissionDenied => ".env can't be read, for want of permission: make it \
+                                            readable for this user, or start in another directory"
+            .to_owned(),
         _ => format!(".env can't be read: {error}"),
     }
 }

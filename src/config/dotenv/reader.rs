@@ -1,4 +1,5 @@
-//! Reads the text of a `.env` file line by line: the values that are certain, and what is wrong or doubtful about the others.
+//! Reads the text of a `.env` file line by line: the values that are certain, and what is wrong or
+//! doubtful about the others.
 
 use std::{collections::BTreeMap, mem};
 
@@ -9,7 +10,10 @@ const FINDINGS_MAX: usize = 20;
 
 const SINGLE_QUOTES: &str = "put the whole value in single quotes: NAME='value'";
 
-const UNCLOSED: Fault = ("the value's quote is not closed on its line", "close it, or put the value in single quotes");
+const UNCLOSED: Fault = (
+    "the value's quote is not closed on its line",
+    "close it, or put the value in single quotes",
+);
 
 const DOUBLE_QUOTES: &str = "put the whole value in double quotes: NAME=\"value\"";
 
@@ -35,7 +39,14 @@ type Fault = (&'static str, &'static str);
 impl<'a> Reader<'a> {
     pub(super) fn new(names: &'a Names, environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
         let (entries, errors, warnings) = Default::default();
-        Self { names, environment, entries, errors, warnings, has_seen_crlf: false }
+        Self {
+            names,
+            environment,
+            entries,
+            errors,
+            warnings,
+            has_seen_crlf: false,
+        }
     }
 
     pub(super) fn read(&mut self, bytes: &[u8]) {
@@ -44,7 +55,14 @@ impl<'a> Reader<'a> {
         }
         let bytes = match bytes.strip_prefix(b"\xef\xbb\xbf") {
             Some(rest) => {
-                self.warn(1, "", ("the file begins with a byte order mark", "save it as UTF-8 without one"));
+                self.warn(
+                    1,
+                    "",
+                    (
+                        "the file begins with a byte order mark",
+                        "save it as UTF-8 without one",
+                    ),
+                );
                 rest
             }
             None => bytes,
@@ -53,8 +71,15 @@ impl<'a> Reader<'a> {
         while let Some((number, line)) = lines.next() {
             let line = self.without_cr(number, line);
             let Ok(line) = std::str::from_utf8(line) else {
-                let name = line.split(|&byte| byte == b'=').next().and_then(|name| std::str::from_utf8(name).ok());
-                self.error(number, name.unwrap_or_default(), ("the line is not UTF-8 text", "save the file as UTF-8"));
+                let name = line
+                    .split(|&byte| byte == b'=')
+                    .next()
+                    .and_then(|name| std::str::from_utf8(name).ok());
+                self.error(
+                    number,
+                    name.unwrap_or_default(),
+                    ("the line is not UTF-8 text", "save the file as UTF-8"),
+                );
                 continue;
             };
             let line = line.trim();
@@ -66,29 +91,68 @@ impl<'a> Reader<'a> {
                 _ => (line, false),
             };
             let Some((name, rest)) = line.split_once('=') else {
-                // Without `=` the line may be a key, so its beginning is only shown if it is meant for us.
-                let name = Some(leading_name(line)).filter(|name| self.names.is_meant(name)).unwrap_or_default();
-                self.error(number, name, ("the line has no `=`", "write NAME=value, or # before a comment"));
+                // Without `=` the line may be a key, so its beginning is only shown if it is meant
+                // for us.
+                let name = Some(leading_name(line))
+                    .filter(|name| self.names.is_meant(name))
+                    .unwrap_or_default();
+                self.error(
+                    number,
+                    name,
+                    (
+                        "the line has no `=`",
+                        "write NAME=value, or # before a comment",
+                    ),
+                );
                 continue;
             };
-            let has_spaces = name.ends_with(char::is_whitespace) || rest.starts_with(char::is_whitespace);
+            let has_spaces =
+                name.ends_with(char::is_whitespace) || rest.starts_with(char::is_whitespace);
             let (name, rest) = (name.trim_end(), rest.trim_start());
             if !is_name(name) {
-                self.fault(number, name, ("this is not the name of a variable", "use letters, digits and _ alone"));
+                self.fault(
+                    number,
+                    name,
+                    (
+                        "this is not the name of a variable",
+                        "use letters, digits and _ alone",
+                    ),
+                );
                 continue;
             }
             if is_exported {
-                self.warn_of_ours(number, name, ("`export` is not needed here, and Docker refuses it", "leave it out"));
+                self.warn_of_ours(
+                    number,
+                    name,
+                    (
+                        "`export` is not needed here, and Docker refuses it",
+                        "leave it out",
+                    ),
+                );
             }
             if has_spaces && !rest.is_empty() && !rest.starts_with('#') {
-                self.warn_of_ours(number, name, ("shells and Docker refuse spaces around `=`", "leave them out"));
+                self.warn_of_ours(
+                    number,
+                    name,
+                    (
+                        "shells and Docker refuse spaces around `=`",
+                        "leave them out",
+                    ),
+                );
             }
             let mut value = rest.to_owned();
             let mut result = self.value(number, name, &value);
             // Values over several lines are for others: none of ours has any.
-            while result.as_ref().is_err_and(|fault| *fault == UNCLOSED) && !self.names.is_meant(name) {
-                let more = lines.peek().and_then(|(_, line)| std::str::from_utf8(line).ok());
-                let Some(more) = more.filter(|more| !self.names.is_meant(leading_name(more))) else { break };
+            while result.as_ref().is_err_and(|fault| *fault == UNCLOSED)
+                && !self.names.is_meant(name)
+            {
+                let more = lines
+                    .peek()
+                    .and_then(|(_, line)| std::str::from_utf8(line).ok());
+                let Some(more) = more.filter(|more| !self.names.is_meant(leading_name(more)))
+                else {
+                    break;
+                };
                 lines.next();
                 value.push('\n');
                 value.push_str(more.trim_end_matches('\r'));
@@ -103,11 +167,18 @@ impl<'a> Reader<'a> {
     }
 
     fn without_cr<'l>(&mut self, number: usize, line: &'l [u8]) -> &'l [u8] {
-        let Some(line) = line.strip_suffix(b"\r") else { return line };
+        let Some(line) = line.strip_suffix(b"\r") else {
+            return line;
+        };
         if !mem::replace(&mut self.has_seen_crlf, true) {
             let text = std::str::from_utf8(line).unwrap_or_default().trim_start();
-            let name = text.split('=').next().filter(|name| self.names.is_meant(name)).unwrap_or_default();
-            let what = "the line ends as on Windows (CR LF), which shells and Docker take for a part of the value";
+            let name = text
+                .split('=')
+                .next()
+                .filter(|name| self.names.is_meant(name))
+                .unwrap_or_default();
+            let what = "the line ends as on Windows (CR LF), which shells and Docker take for a \
+                        part of the value";
             self.warn(number, name, (what, "save the file with LF line ends"));
         }
         line
@@ -117,7 +188,8 @@ impl<'a> Reader<'a> {
         if let Some(first) = self.entries.get(name) {
             let line_of_first = first.line;
             if self.names.is_meant(name) {
-                let what = format!("the name is set in line {line_of_first} already, and that one counts");
+                let what =
+                    format!("the name is set in line {line_of_first} already, and that one counts");
                 self.warn(line, name, (&what, "remove one of the two lines"));
             }
             return;
@@ -138,25 +210,44 @@ impl<'a> Reader<'a> {
             return self.double_quoted(quoted);
         }
         let mut before = ' ';
-        let comment = text.char_indices().find(|&(_, c)| mem::replace(&mut before, c).is_whitespace() && c == '#');
-        let value = comment.and_then(|(at, _)| text.split_at_checked(at)).map_or(text, |(value, _)| value).trim_end();
+        let comment = text
+            .char_indices()
+            .find(|&(_, c)| mem::replace(&mut before, c).is_whitespace() && c == '#');
+        let value = comment
+            .and_then(|(at, _)| text.split_at_checked(at))
+            .map_or(text, |(value, _)| value)
+            .trim_end();
         let fault = value.chars().find_map(|c| match c {
             '$' => Some("the value has a `$` outside quotes, which many readers replace"),
             '\\' => Some("the value has a `\\` outside quotes, which many readers remove"),
             '\'' | '"' => Some("the value has a quote in it that doesn't begin it"),
-            c if c.is_whitespace() || c.is_control() => Some("the value has a space outside quotes"),
+            c if c.is_whitespace() || c.is_control() => {
+                Some("the value has a space outside quotes")
+            }
             _ => None,
         });
         if let Some(fault) = fault {
-            let mend = if value.contains('\'') { DOUBLE_QUOTES } else { SINGLE_QUOTES };
+            let mend = if value.contains('\'') {
+                DOUBLE_QUOTES
+            } else {
+                SINGLE_QUOTES
+            };
             return Err((fault, mend));
         }
         if comment.is_some() {
             let what = "what follows `#` is a comment and not part of the value";
-            let mend = "put the value in single quotes, NAME='value', or the comment in a line of its own";
+            let mend =
+                "put the value in single quotes, NAME='value', or the comment in a line of its own";
             self.warn_of_ours(line, name, (what, mend));
         } else if value.contains('#') {
-            self.warn_of_ours(line, name, ("`#` is part of the value here, and a comment elsewhere", SINGLE_QUOTES));
+            self.warn_of_ours(
+                line,
+                name,
+                (
+                    "`#` is part of the value here, and a comment elsewhere",
+                    SINGLE_QUOTES,
+                ),
+            );
         }
         Ok(value.to_owned())
     }
@@ -174,11 +265,16 @@ impl<'a> Reader<'a> {
                     _ => return Err(("the double quotes hold an unknown escape", SINGLE_QUOTES)),
                 },
                 '$' => {
-                    let named = rest.as_str().strip_prefix('{').and_then(|rest| rest.split_once('}'));
+                    let named = rest
+                        .as_str()
+                        .strip_prefix('{')
+                        .and_then(|rest| rest.split_once('}'));
                     let found = named.and_then(|(name, after)| Some((self.lookup(name)?, after)));
                     let (found, after) = found.ok_or((
-                        "`$` between double quotes stands for a variable, and there is none of that name",
-                        "put the whole value in single quotes, NAME='value', or name one that is set: \"${NAME}\"",
+                        "`$` between double quotes stands for a variable, and there is none of \
+                         that name",
+                        "put the whole value in single quotes, NAME='value', or name one that is \
+                         set: \"${NAME}\"",
                     ))?;
                     value.push_str(&found);
                     rest = after.chars();
@@ -191,7 +287,11 @@ impl<'a> Reader<'a> {
 
     fn lookup(&self, name: &str) -> Option<String> {
         let is_usable = is_name(name);
-        is_usable.then(|| (self.environment)(name).or_else(|| Some(self.entries.get(name)?.value.clone()))).flatten()
+        is_usable
+            .then(|| {
+                (self.environment)(name).or_else(|| Some(self.entries.get(name)?.value.clone()))
+            })
+            .flatten()
     }
 
     /// A line that is not taken: an error if it may be meant for us, else only skipped.
@@ -199,7 +299,11 @@ impl<'a> Reader<'a> {
         if !is_name(name) || self.names.is_meant(name) {
             self.error(line, name, fault);
         } else {
-            self.warn(line, name, (&format!("{}, so the line is skipped", fault.0), fault.1));
+            self.warn(
+                line,
+                name,
+                (&format!("{}, so the line is skipped", fault.0), fault.1),
+            );
         }
     }
 
@@ -219,21 +323,35 @@ impl<'a> Reader<'a> {
         push(&mut self.warnings, finding);
     }
 
-    /// Names the variable if it is surely one: a line without order may hold a key in place of a name.
+    /// Names the variable if it is surely one: a line without order may hold a key in place of a
+    /// name.
     fn finding(&self, line: usize, name: &str, (what, mend): (&str, &str)) -> String {
         let lead = leading_name(name);
         let is_meant = self.names.is_meant(lead);
         let is_plain = lead == name && !name.chars().any(|c| c.is_ascii_lowercase());
-        let shown = if !lead.is_empty() && (is_meant || is_plain) { format!("{lead}: ") } else { String::new() };
-        let near = self.names.nearest(name).filter(|near| is_meant && *near != name);
-        let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+        let shown = if !lead.is_empty() && (is_meant || is_plain) {
+            format!("{lead}: ")
+        } else {
+            String::new()
+        };
+        let near = self
+            .names
+            .nearest(name)
+            .filter(|near| is_meant && *near != name);
+        let near = near
+            .map(|near| format!(" (did you mean {near}?)"))
+            .unwrap_or_default();
         format!(".env line {line}: {shown}{what}: {mend}{near}")
     }
 }
 
 fn nothing_after(rest: &str) -> Result<(), Fault> {
     let is_comment = rest.trim_start().starts_with('#') && rest.starts_with(char::is_whitespace);
-    if rest.trim().is_empty() || is_comment { Ok(()) } else { Err(("text follows the closing quote", DOUBLE_QUOTES)) }
+    if rest.trim().is_empty() || is_comment {
+        Ok(())
+    } else {
+        Err(("text follows the closing quote", DOUBLE_QUOTES))
+    }
 }
 
 fn is_name(name: &str) -> bool {
@@ -242,7 +360,9 @@ fn is_name(name: &str) -> bool {
 
 /// The letters, digits and underscores that a text begins with.
 fn leading_name(text: &str) -> &str {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.').next().unwrap_or_default()
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.')
+        .next()
+        .unwrap_or_default()
 }
 
 fn push(findings: &mut Vec<String>, finding: String) {
@@ -263,7 +383,11 @@ mod tests {
         let names = names();
         let mut reader = Reader::new(&names, &|name| (name == SET).then(|| "found".to_owned()));
         reader.read(text.as_ref());
-        let entries = reader.entries.into_iter().map(|(name, entry)| (name, entry.value)).collect();
+        let entries = reader
+            .entries
+            .into_iter()
+            .map(|(name, entry)| (name, entry.value))
+            .collect();
         (entries, reader.errors, reader.warnings)
     }
 
@@ -280,8 +404,13 @@ mod tests {
             ("\"<${SET}>\"", "<found>"),
             ("''", ""),
         ] {
-            let (values, errors, warnings) = read(format!("\n# a comment\nFEATHERLESS_API_KEY={written}\n"));
-            assert_eq!(values, [("FEATHERLESS_API_KEY".to_owned(), value.to_owned())], "{written}");
+            let (values, errors, warnings) =
+                read(format!("\n# a comment\nFEATHERLESS_API_KEY={written}\n"));
+            assert_eq!(
+                values,
+                [("FEATHERLESS_API_KEY".to_owned(), value.to_owned())],
+                "{written}"
+            );
             assert_eq!((errors, warnings), (vec![], vec![]), "{written}");
         }
     }
@@ -308,10 +437,14 @@ mod tests {
             "secret\rx",
             "secret\0",
         ] {
-            let (values, errors, _) = read(format!("SOME=1\nFEATHERLESS_API_KEY={written}\nOTHER=2"));
+            let (values, errors, _) =
+                read(format!("SOME=1\nFEATHERLESS_API_KEY={written}\nOTHER=2"));
             assert_eq!(values.len(), 2, "{written}");
             assert_eq!(errors.len(), 1, "{written}: {errors:?}");
-            assert!(errors[0].starts_with(".env line 2: FEATHERLESS_API_KEY: "), "{written}: {errors:?}");
+            assert!(
+                errors[0].starts_with(".env line 2: FEATHERLESS_API_KEY: "),
+                "{written}: {errors:?}"
+            );
             assert!(!errors[0].contains("secret"), "{written}: {errors:?}");
         }
         let (_, errors, _) = read("FEATHERLESS_API_KEY=a$b");
@@ -323,14 +456,23 @@ mod tests {
         for (line, shown) in [
             ("FEATHERWIRE_LISTEN", "FEATHERWIRE_LISTEN: "),
             ("FEATHERWIRE_LISTN", "did you mean FEATHERWIRE_LISTEN?"),
-            ("FEATHERWIRE_API_KEY S=secret", "did you mean FEATHERWIRE_API_KEYS?"),
+            (
+                "FEATHERWIRE_API_KEY S=secret",
+                "did you mean FEATHERWIRE_API_KEYS?",
+            ),
             ("FEATHERWIRE_API_KEY: secret", "line 3: "),
             ("fl-secret", "line 3: the line has no"),
             ("=secret", "line 3: "),
         ] {
             let (_, errors, _) = read(format!("\n\n{line}\n"));
-            assert!(errors.len() == 1 && errors[0].contains(shown), "{line}: {errors:?}");
-            assert!(!errors[0].contains("secret") && errors[0].contains(".env line 3: "), "{line}: {errors:?}");
+            assert!(
+                errors.len() == 1 && errors[0].contains(shown),
+                "{line}: {errors:?}"
+            );
+            assert!(
+                !errors[0].contains("secret") && errors[0].contains(".env line 3: "),
+                "{line}: {errors:?}"
+            );
         }
     }
 
@@ -343,36 +485,74 @@ mod tests {
             ("export FEATHERWIRE_LISTEN=x", "x", "`export`"),
             ("FEATHERWIRE_LISTEN = x", "x", "spaces around"),
             ("FEATHERWIRE_LISTEN=x\r", "x", "CR LF"),
-            ("FEATHERWIRE_LISTEN=x\nFEATHERWIRE_LISTEN=y", "x", "line 1 already"),
+            (
+                "FEATHERWIRE_LISTEN=x\nFEATHERWIRE_LISTEN=y",
+                "x",
+                "line 1 already",
+            ),
         ] {
             let (values, errors, warnings) = read(text);
-            assert_eq!(values, [("FEATHERWIRE_LISTEN".to_owned(), value.to_owned())], "{text:?}");
-            assert_eq!((errors.len(), warnings.len()), (0, 1), "{text:?}: {warnings:?}");
-            assert!(warnings[0].contains("FEATHERWIRE_LISTEN: ") && warnings[0].contains(shown), "{warnings:?}");
+            assert_eq!(
+                values,
+                [("FEATHERWIRE_LISTEN".to_owned(), value.to_owned())],
+                "{text:?}"
+            );
+            assert_eq!(
+                (errors.len(), warnings.len()),
+                (0, 1),
+                "{text:?}: {warnings:?}"
+            );
+            assert!(
+                warnings[0].contains("FEATHERWIRE_LISTEN: ") && warnings[0].contains(shown),
+                "{warnings:?}"
+            );
         }
         let (values, errors, warnings) = read("\u{feff}FEATHERWIRE_LISTEN=x\r\nSOME=1\r\n");
-        assert_eq!((values.len(), errors.len(), warnings.len()), (2, 0, 2), "{warnings:?}");
-        assert!(warnings.iter().all(|warning| warning.starts_with(".env line 1: ")), "{warnings:?}");
+        assert_eq!(
+            (values.len(), errors.len(), warnings.len()),
+            (2, 0, 2),
+            "{warnings:?}"
+        );
+        assert!(
+            warnings
+                .iter()
+                .all(|warning| warning.starts_with(".env line 1: ")),
+            "{warnings:?}"
+        );
     }
 
     #[test]
     fn bytes_that_are_no_text_are_an_error_with_the_line() {
         let (_, errors, _) = read(b"SOME=1\nFEATHERWIRE_LISTEN=\xff\n");
-        assert!(errors[0].starts_with(".env line 2: FEATHERWIRE_LISTEN: the line is not UTF-8"), "{errors:?}");
+        assert!(
+            errors[0].starts_with(".env line 2: FEATHERWIRE_LISTEN: the line is not UTF-8"),
+            "{errors:?}"
+        );
         let (_, errors, _) = read(b"\xff\xfeF\0E\0");
         assert!(errors[0].contains("UTF-16"), "{errors:?}");
     }
 
     #[test]
     fn variables_of_others_may_be_odd() {
-        let (values, errors, warnings) = read("PEM=\"one\ntwo\"\nTITLE=My App\nPLAIN=a#b\nPRICE=5$\nLAST=1");
+        let (values, errors, warnings) =
+            read("PEM=\"one\ntwo\"\nTITLE=My App\nPLAIN=a#b\nPRICE=5$\nLAST=1");
         let names: Vec<_> = values.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["LAST", "PEM", "PLAIN"]);
         assert!(values.contains(&("PEM".to_owned(), "one\ntwo".to_owned())));
         assert_eq!((errors, warnings.len()), (vec![], 2), "{warnings:?}");
-        assert!(warnings[0].contains("line 3: TITLE: ") && warnings[0].contains("skipped"), "{warnings:?}");
+        assert!(
+            warnings[0].contains("line 3: TITLE: ") && warnings[0].contains("skipped"),
+            "{warnings:?}"
+        );
         let (values, errors, _) = read("PEM='one\ntwo\nFEATHERWIRE_LISTEN=x\n");
-        assert!(errors.len() == 1 && errors[0].contains("line 1: PEM: "), "{errors:?}");
-        assert_eq!(values.len(), 1, "an open quote swallows nothing that is ours");
+        assert!(
+            errors.len() == 1 && errors[0].contains("line 1: PEM: "),
+            "{errors:?}"
+        );
+        assert_eq!(
+            values.len(),
+            1,
+            "an open quote swallows nothing that is ours"
+        );
     }
 }

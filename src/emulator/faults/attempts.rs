@@ -11,7 +11,8 @@ pub struct Attempts(Mutex<HashMap<u64, u32>>);
 const ATTEMPTS_MAX: usize = 10_000;
 
 impl Attempts {
-    /// Whether this attempt is one of the first `failures` of `request`. The one after them begins anew.
+    /// Whether this attempt is one of the first `failures` of `request`. The one after them begins
+    /// anew.
     pub fn fails(&self, request: u64, failures: u32) -> bool {
         let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let so_far = failed.get(&request).copied().unwrap_or(0);

@@ -27,17 +27,25 @@ pub enum Break {
 }
 
 impl Break {
-    /// The answer as far as `tokens`, and the break. A silence of a known length ends, and the answer goes on.
+    /// The answer as far as `tokens`, and the break. A silence of a known length ends, and the
+    /// answer goes on.
     pub fn stream(self, tokens: usize, silence: Option<Duration>, beats: Beats) -> Beats {
         let end = match (self, silence) {
-            (Self::Stall, Some(silence)) => return insert_after(beats, tokens, vec![Beat::Pause(silence)]),
+            (Self::Stall, Some(silence)) => {
+                return insert_after(beats, tokens, vec![Beat::Pause(silence)]);
+            }
             (Self::Stall, None) => vec![Beat::Hang],
             (Self::HangUp(how), _) => vec![Beat::HangUp(how)],
             (Self::Eof, _) => vec![],
             (Self::BrokenJson, _) => {
-                vec![Beat::Raw(event_bytes(r#"{"id":"chatcmpl-0","choices":[{"del"#)), Beat::Done]
+                vec![
+                    Beat::Raw(event_bytes(r#"{"id":"chatcmpl-0","choices":[{"del"#)),
+                    Beat::Done,
+                ]
             }
-            (Self::Page, _) => vec![Beat::Raw(Bytes::from_static(super::error_bodies::PAGE.as_bytes()))],
+            (Self::Page, _) => vec![Beat::Raw(Bytes::from_static(
+                super::error_bodies::PAGE.as_bytes(),
+            ))],
             (Self::Error(StreamError::Beside), _) => return StreamError::beside(tokens, beats),
             (Self::Error(error), _) => error.beats(),
         };
@@ -50,7 +58,10 @@ impl Break {
             (Self::Stall, Some(silence)) => Whole::Late(silence, answer),
             (Self::HangUp(how), _) => {
                 let text = answer.to_string();
-                Whole::Bytes(Box::new([half(&text), Beat::HangUp(how)].into_iter()), Some(text.len()))
+                Whole::Bytes(
+                    Box::new([half(&text), Beat::HangUp(how)].into_iter()),
+                    Some(text.len()),
+                )
             }
             (Self::Eof, _) if tokens == 0 => Whole::Text(String::new()),
             (Self::Eof | Self::BrokenJson, _) => {

@@ -60,9 +60,11 @@ impl FaultId {
             Trouble::Refused(refused) => refused.refusal(model).into_response(),
             Trouble::Status(status, shape) => shape.response(status),
             Trouble::WrongBody(body) => body.response(),
-            Trouble::Redirect => {
-                (StatusCode::FOUND, [(header::LOCATION, HeaderValue::from_static(ELSEWHERE))]).into_response()
-            }
+            Trouble::Redirect => (
+                StatusCode::FOUND,
+                [(header::LOCATION, HeaderValue::from_static(ELSEWHERE))],
+            )
+                .into_response(),
             Trouble::NoHead => match self.silence {
                 Some(silence) => {
                     sleep(silence).await;
@@ -77,7 +79,9 @@ impl FaultId {
             _ => return None,
         };
         if let Some(seconds) = self.retry_after_s {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         Some(response)
     }
@@ -91,7 +95,9 @@ impl Refused {
             Self::NoPlanAccess => Refusal::no_api_access(),
             Self::NotOnPlan => Refusal::not_on_plan(model),
             Self::Unauthorized => Refusal::unauthorized(),
-            Self::Units(UnitWords::Numbers) => Refusal::concurrency(model, UNITS, 1, UNITS).retry_after_s(2),
+            Self::Units(UnitWords::Numbers) => {
+                Refusal::concurrency(model, UNITS, 1, UNITS).retry_after_s(2)
+            }
             Self::Units(UnitWords::PlanLimit) => Refusal::plan_limit(UNITS),
             Self::Units(UnitWords::Plain) => Refusal::units_without_numbers(),
             Self::RateLimit => Refusal::rate_limit(),

@@ -55,8 +55,12 @@ impl Edit {
         match self {
             Self::Odd => odd::stream(beats),
             Self::LaterEmptyFinish => Box::new(beats.flat_map(finish_twice)),
-            Self::OddDelta => before_finish(beats, |event| vec![Beat::Event(saying(event, json!(["odd"])))]),
-            Self::HalfEmoji => before_finish(beats, |event| HALVES.map(|half| escaped(event, half)).into()),
+            Self::OddDelta => before_finish(beats, |event| {
+                vec![Beat::Event(saying(event, json!(["odd"])))]
+            }),
+            Self::HalfEmoji => before_finish(beats, |event| {
+                HALVES.map(|half| escaped(event, half)).into()
+            }),
             Self::LoneSurrogate => before_finish(beats, |event| vec![escaped(event, "\\ud83e")]),
             Self::SurrogateName => Box::new(beats.map(|beat| match beat {
                 Beat::Event(mut event) => {
@@ -65,14 +69,16 @@ impl Edit {
                 }
                 other => other,
             })),
-            Self::NoChoices | Self::EmptyChoices => Box::new(beats.filter_map(move |beat| match beat {
-                Beat::Token(_) | Beat::Finish(_) => None,
-                Beat::Event(mut event) => {
-                    self.edit(&mut event, "delta");
-                    Some(Beat::Event(event))
-                }
-                other => Some(other),
-            })),
+            Self::NoChoices | Self::EmptyChoices => {
+                Box::new(beats.filter_map(move |beat| match beat {
+                    Beat::Token(_) | Beat::Finish(_) => None,
+                    Beat::Event(mut event) => {
+                        self.edit(&mut event, "delta");
+                        Some(Beat::Event(event))
+                    }
+                    other => Some(other),
+                }))
+            }
             Self::SameIndexCalls | Self::CallsById => self.calls(beats),
             _ => Box::new(beats.map(move |beat| beat.map_json(|event| self.edit(event, "delta")))),
         }
@@ -82,7 +88,11 @@ impl Edit {
         match self {
             Self::Odd => return Whole::Answer(odd::whole(answer)),
             Self::HalfEmoji | Self::LoneSurrogate => {
-                let escape = if self == Self::HalfEmoji { HALVES.concat() } else { HALVES[0].to_owned() };
+                let escape = if self == Self::HalfEmoji {
+                    HALVES.concat()
+                } else {
+                    HALVES[0].to_owned()
+                };
                 append(&mut answer, PLACEHOLDER);
                 return Whole::Text(with_escape(&answer, &escape));
             }
@@ -97,7 +107,9 @@ impl Edit {
 
     /// Edits an answer or an event in place; `holder` is where a chat choice keeps its words.
     fn edit(self, answer: &mut Value, holder: &str) {
-        let Some(members) = answer.as_object_mut() else { return };
+        let Some(members) = answer.as_object_mut() else {
+            return;
+        };
         match self {
             Self::UsageInPart => {
                 if let Some(usage) = members.get_mut("usage").and_then(Value::as_object_mut) {
@@ -112,7 +124,11 @@ impl Edit {
             _ => {}
         }
         let choices = members.get_mut("choices").and_then(Value::as_array_mut);
-        for choice in choices.into_iter().flatten().filter_map(Value::as_object_mut) {
+        for choice in choices
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object_mut)
+        {
             self.edit_choice(choice, holder);
         }
     }
@@ -126,7 +142,10 @@ impl Edit {
                 }
             }
             Self::NoDelta | Self::NullDelta => {
-                let is_empty = choice.get("delta").and_then(Value::as_object).is_some_and(Map::is_empty);
+                let is_empty = choice
+                    .get("delta")
+                    .and_then(Value::as_object)
+                    .is_some_and(Map::is_empty);
                 if is_empty && self == Self::NoDelta {
                     choice.remove("delta");
                 } else if is_empty {
@@ -141,16 +160,24 @@ impl Edit {
     }
 
     fn edit_words(self, words: &mut Map<String, Value>) {
-        let says_nothing = words.get("content").is_some_and(|content| content.as_str().is_none_or(str::is_empty));
+        let says_nothing = words
+            .get("content")
+            .is_some_and(|content| content.as_str().is_none_or(str::is_empty));
         match self {
             Self::NoRole => drop(words.remove("role")),
-            Self::NullRole if words.contains_key("role") => drop(words.insert("role".to_owned(), Value::Null)),
+            Self::NullRole if words.contains_key("role") => {
+                drop(words.insert("role".to_owned(), Value::Null))
+            }
             Self::NoContent if says_nothing => drop(words.remove("content")),
-            Self::NullContent if says_nothing => drop(words.insert("content".to_owned(), Value::Null)),
+            Self::NullContent if says_nothing => {
+                drop(words.insert("content".to_owned(), Value::Null))
+            }
             Self::NumberIds | Self::ObjectArguments => {
                 let calls = words.get_mut("tool_calls").and_then(Value::as_array_mut);
                 let calls = calls.into_iter().flatten().filter_map(Value::as_object_mut);
-                calls.enumerate().for_each(|(place, call)| self.edit_call(place, call));
+                calls
+                    .enumerate()
+                    .for_each(|(place, call)| self.edit_call(place, call));
             }
             _ => {}
         }
@@ -161,15 +188,19 @@ impl Edit {
             call.insert("id".to_owned(), json!(place + 1));
         }
         // A fragment of arguments is no JSON, and stays the text it is.
-        let arguments = call.get_mut("function").and_then(|function| function.get_mut("arguments"));
+        let arguments = call
+            .get_mut("function")
+            .and_then(|function| function.get_mut("arguments"));
         if let Some(arguments) = arguments.filter(|_| self == Self::ObjectArguments)
-            && let Some(Ok(object @ Value::Object(_))) = arguments.as_str().map(serde_json::from_str)
+            && let Some(Ok(object @ Value::Object(_))) =
+                arguments.as_str().map(serde_json::from_str)
         {
             *arguments = object;
         }
     }
 
-    /// Calls that only their ids tell apart: with one index for all, or with none and the id in every piece.
+    /// Calls that only their ids tell apart: with one index for all, or with none and the id in
+    /// every piece.
     fn calls(self, beats: Beats) -> Beats {
         let mut last_id = Value::Null;
         Box::new(beats.map(move |mut beat| {
@@ -207,7 +238,11 @@ impl NoError {
 /// Puts more beats before the end of each choice, made of the event that ends it.
 fn before_finish(beats: Beats, more: impl Fn(&Value) -> Vec<Beat> + Send + 'static) -> Beats {
     Box::new(beats.flat_map(move |beat| {
-        let mut all = if let Beat::Finish(event) = &beat { more(event) } else { Vec::new() };
+        let mut all = if let Beat::Finish(event) = &beat {
+            more(event)
+        } else {
+            Vec::new()
+        };
         all.push(beat);
         all
     }))
@@ -229,7 +264,10 @@ fn finish_twice(beat: Beat) -> Vec<Beat> {
 /// An event like `event` that says `content` and ends nothing.
 fn saying(event: &Value, content: Value) -> Value {
     let mut event = event.clone();
-    if let Some(choice) = event.pointer_mut("/choices/0").and_then(Value::as_object_mut) {
+    if let Some(choice) = event
+        .pointer_mut("/choices/0")
+        .and_then(Value::as_object_mut)
+    {
         choice.insert("finish_reason".to_owned(), Value::Null);
         if choice.contains_key("delta") {
             choice.insert("delta".to_owned(), json!({ "content": content }));
@@ -249,7 +287,9 @@ fn with_escape(answer: &Value, escape: &str) -> String {
 }
 
 fn name_oddly(answer: &mut Value) {
-    answer.as_object_mut().map(|members| members.insert(format!("x_{PLACEHOLDER}"), json!("a name with half a pair")));
+    answer.as_object_mut().map(|members| {
+        members.insert(format!("x_{PLACEHOLDER}"), json!("a name with half a pair"))
+    });
 }
 
 fn append(answer: &mut Value, more: &str) {
@@ -261,11 +301,22 @@ fn append(answer: &mut Value, more: &str) {
 }
 
 fn null_logprobs(choice: &mut Map<String, Value>) {
-    let Some(logprobs) = choice.get_mut("logprobs") else { return };
+    let Some(logprobs) = choice.get_mut("logprobs") else {
+        return;
+    };
     let entries = logprobs.get_mut("content").and_then(Value::as_array_mut);
-    for entry in entries.into_iter().flatten().filter_map(Value::as_object_mut) {
+    for entry in entries
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
         entry.insert("logprob".to_owned(), Value::Null);
     }
-    let of_texts = logprobs.get_mut("token_logprobs").and_then(Value::as_array_mut);
-    of_texts.into_iter().flatten().for_each(|logprob| *logprob = Value::Null);
+    let of_texts = logprobs
+        .get_mut("token_logprobs")
+        .and_then(Value::as_array_mut);
+    of_texts
+        .into_iter()
+        .flatten()
+        .for_each(|logprob| *logprob = Value::Null);
 }

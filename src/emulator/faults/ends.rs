@@ -22,7 +22,11 @@ pub fn whole(reason: &str, has_error: bool, mut answer: Value) -> Value {
 
 fn end(answer: &mut Value, reason: &str, has_error: bool) {
     let choices = answer.get_mut("choices").and_then(Value::as_array_mut);
-    for choice in choices.into_iter().flatten().filter_map(Value::as_object_mut) {
+    for choice in choices
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
         choice.insert("finish_reason".to_owned(), json!(reason));
         if has_error {
             let error = json!({"message": "the engine aborted the request", "code": 500});

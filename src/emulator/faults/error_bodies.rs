@@ -42,12 +42,16 @@ const NAMES: &[(&str, Shape)] = &[
     ("html", Shape::Html),
 ];
 
-pub const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Just a moment...</title></head>\
-    <body><h1>A page, not an answer</h1></body></html>\n";
+pub const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Just a \
+                        moment...</title></head><body><h1>A page, not an \
+                        answer</h1></body></html>\n";
 
 impl Shape {
     pub fn named(name: &str) -> Option<Self> {
-        NAMES.iter().find(|(known, _)| *known == name).map(|(_, shape)| *shape)
+        NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, shape)| *shape)
     }
 
     pub fn response(self, status: u16) -> Response {
@@ -63,7 +67,11 @@ impl Shape {
         let message = message(status);
         Some(match self {
             Self::OpenAi => {
-                let kind = if status < 500 { "invalid_request_error" } else { "server_error" };
+                let kind = if status < 500 {
+                    "invalid_request_error"
+                } else {
+                    "server_error"
+                };
                 json!({"error": {"message": message, "type": kind, "param": null, "code": null}})
             }
             Self::Bare => json!({ "error": message }),
@@ -88,7 +96,9 @@ impl Shape {
             Self::Empty => ().into_response(),
             Self::Html => {
                 let mut response = Html(PAGE).into_response();
-                response.headers_mut().insert(header::SERVER, HeaderValue::from_static("cloudflare"));
+                response
+                    .headers_mut()
+                    .insert(header::SERVER, HeaderValue::from_static("cloudflare"));
                 response
             }
             _ => message(status).into_response(),
@@ -97,10 +107,15 @@ impl Shape {
 }
 
 fn message(status: u16) -> String {
-    format!("The emulator was asked for status {status}: {}", reason(status))
+    format!(
+        "The emulator was asked for status {status}: {}",
+        reason(status)
+    )
 }
 
 fn reason(status: u16) -> &'static str {
-    let known = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    let known = StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason());
     known.unwrap_or("no standard reason")
 }

@@ -30,11 +30,17 @@ impl Framing {
         match self {
             Self::NoDone => Box::new(beats.filter(|beat| !matches!(beat, Beat::Done))),
             Self::GiantLine => giant_line(beats),
-            Self::Crlf => Box::new(once(Beat::Raw(Bytes::from_static(b": hello\r\n\r\n"))).chain(beats.map(crlf))),
+            Self::Crlf => Box::new(
+                once(Beat::Raw(Bytes::from_static(b": hello\r\n\r\n"))).chain(beats.map(crlf)),
+            ),
             Self::Split => Box::new(beats.flat_map(split)),
-            Self::Burst => {
-                Box::new(once(Beat::Raw(beats.filter_map(Beat::into_bytes).collect::<Vec<_>>().concat().into())))
-            }
+            Self::Burst => Box::new(once(Beat::Raw(
+                beats
+                    .filter_map(Beat::into_bytes)
+                    .collect::<Vec<_>>()
+                    .concat()
+                    .into(),
+            ))),
             Self::Gzip => gzip(beats),
         }
     }
@@ -46,7 +52,10 @@ impl Framing {
                 set_text(&mut answer, "message");
                 Whole::Answer(answer)
             }
-            Self::Gzip => Whole::Bytes(gzip(Box::new(once(Beat::Raw(answer.to_string().into())))), None),
+            Self::Gzip => Whole::Bytes(
+                gzip(Box::new(once(Beat::Raw(answer.to_string().into())))),
+                None,
+            ),
             Self::NoDone | Self::Crlf | Self::Burst => Whole::Answer(answer),
         }
     }
@@ -69,7 +78,9 @@ fn giant_line(beats: Beats) -> Beats {
 fn set_text(answer: &mut Value, holder: &str) {
     const PATTERN: &str = "giant line ";
     let giant = Value::String(PATTERN.repeat(GIANT_BYTES / PATTERN.len() + 1));
-    let choice = answer.pointer_mut("/choices/0").and_then(Value::as_object_mut);
+    let choice = answer
+        .pointer_mut("/choices/0")
+        .and_then(Value::as_object_mut);
     let Some(choice) = choice else { return };
     match choice.get_mut(holder).and_then(Value::as_object_mut) {
         Some(words) => words.insert("content".to_owned(), giant),
@@ -78,7 +89,9 @@ fn set_text(answer: &mut Value, holder: &str) {
 }
 
 fn crlf(beat: Beat) -> Beat {
-    let line = |data: &str| Beat::Raw(format!(": still here\r\nevent: message\r\ndata:{data}\r\n\r\n").into());
+    let line = |data: &str| {
+        Beat::Raw(format!(": still here\r\nevent: message\r\ndata:{data}\r\n\r\n").into())
+    };
     match beat {
         Beat::Token(event) | Beat::Finish(event) | Beat::Event(event) => line(&event.to_string()),
         Beat::Done => line("[DONE]"),
@@ -105,7 +118,10 @@ fn gzip(beats: Beats) -> Beats {
     let compressed = std::iter::from_fn(move || match beats.next()? {
         Some(wait @ (Beat::Tick | Beat::Pause(_))) => Some(wait),
         Some(beat) => {
-            let block = beat.into_bytes().zip(gzip.as_mut()).map(|(bytes, gzip)| gzip.block(&bytes));
+            let block = beat
+                .into_bytes()
+                .zip(gzip.as_mut())
+                .map(|(bytes, gzip)| gzip.block(&bytes));
             Some(Beat::Raw(block.unwrap_or_default()))
         }
         None => gzip.take().map(|gzip| Beat::Raw(gzip.end())),

@@ -1,4 +1,5 @@
-//! A gzip member (RFC 1952) of stored blocks: valid, and no smaller. Too little to bring in a crate for.
+//! A gzip member (RFC 1952) of stored blocks: valid, and no smaller. Too little to bring in a crate
+//! for.
 
 use bytes::Bytes;
 
@@ -16,7 +17,11 @@ pub struct Gzip {
 
 impl Default for Gzip {
     fn default() -> Self {
-        Self { crc: u32::MAX, length: 0, has_begun: false }
+        Self {
+            crc: u32::MAX,
+            length: 0,
+            has_begun: false,
+        }
     }
 }
 
@@ -51,7 +56,11 @@ impl Gzip {
     }
 
     fn header(&mut self) -> Vec<u8> {
-        if std::mem::replace(&mut self.has_begun, true) { Vec::new() } else { HEADER.to_vec() }
+        if std::mem::replace(&mut self.has_begun, true) {
+            Vec::new()
+        } else {
+            HEADER.to_vec()
+        }
     }
 }
 

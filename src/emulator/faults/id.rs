@@ -62,8 +62,15 @@ fn trouble(name: &str) -> Option<(Trouble, &str)> {
     if let Some(found) = finish(name) {
         return Some(found);
     }
-    let has_name = |model: &str| model.strip_prefix(PREFIX).is_some_and(|listed| Added::split(listed).0 == name);
-    let listed = FAULTS.iter().find(|fault| has_name(fault.model)).map(|fault| fault.trouble);
+    let has_name = |model: &str| {
+        model
+            .strip_prefix(PREFIX)
+            .is_some_and(|listed| Added::split(listed).0 == name)
+    };
+    let listed = FAULTS
+        .iter()
+        .find(|fault| has_name(fault.model))
+        .map(|fault| fault.trouble);
     listed.or_else(|| status(name)).map(|trouble| (trouble, ""))
 }
 
@@ -74,7 +81,9 @@ fn finish(name: &str) -> Option<(Trouble, &str)> {
         Some(word) => (Trouble::FinishWithError, word),
         None => (Trouble::Finish, named),
     };
-    let is_word = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let is_word = word
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     (is_word && (1..=WORD_BYTES_MAX).contains(&word.len())).then_some((trouble, word))
 }
 
@@ -84,7 +93,10 @@ fn status(name: &str) -> Option<Trouble> {
         Some((status, shape)) => (status, Shape::named(shape)?),
         None => (name, Shape::OpenAi),
     };
-    let status = status.parse().ok().filter(|status| (400..=599).contains(status))?;
+    let status = status
+        .parse()
+        .ok()
+        .filter(|status| (400..=599).contains(status))?;
     Some(Trouble::Status(status, shape))
 }
 
@@ -99,7 +111,8 @@ struct Added {
 }
 
 impl Added {
-    /// The name, and what stands behind it. What can't be read stays in the name, which then is none.
+    /// The name, and what stands behind it. What can't be read stays in the name, which then is
+    /// none.
     fn split(mut name: &str) -> (&str, Self) {
         let mut added = Self::default();
         while let Some(rest) = added.take(name) {
@@ -111,7 +124,9 @@ impl Added {
     /// Reads the last addition, and returns what stands before it.
     fn take<'a>(&mut self, name: &'a str) -> Option<&'a str> {
         if let Some(rest) = name.strip_suffix("-then-ok") {
-            let times = rest.rsplit_once("-x").and_then(|(rest, times)| Some((rest, bounded(times, FAILURES_MAX)?)));
+            let times = rest
+                .rsplit_once("-x")
+                .and_then(|(rest, times)| Some((rest, bounded(times, FAILURES_MAX)?)));
             let (rest, times) = times.unwrap_or((rest, 1));
             return set(&mut self.failures, times).then_some(rest);
         }
@@ -143,13 +158,18 @@ fn set<T>(place: &mut Option<T>, value: T) -> bool {
 
 fn bounded<T: std::str::FromStr + PartialOrd>(digits: &str, most: T) -> Option<T> {
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|number| is_plain && *number <= most)
+    digits
+        .parse()
+        .ok()
+        .filter(|number| is_plain && *number <= most)
 }
 
 /// A time with its unit: `500ms`, `5s` or `5m`.
 fn time(text: &str) -> Option<Duration> {
     let unit_ms = [("ms", 1), ("s", 1_000), ("m", 60_000)];
-    let (digits, unit_ms) = unit_ms.iter().find_map(|(unit, ms)| Some((text.strip_suffix(unit)?, *ms)))?;
+    let (digits, unit_ms) = unit_ms
+        .iter()
+        .find_map(|(unit, ms)| Some((text.strip_suffix(unit)?, *ms)))?;
     let count: u64 = bounded(digits, u64::MAX)?;
     let time = Duration::from_millis(count.checked_mul(unit_ms)?);
     (time <= WAIT_MAX).then_some(time)
@@ -167,7 +187,12 @@ mod tests {
     #[test]
     fn every_listed_id_means_what_the_list_says() {
         for fault in FAULTS {
-            assert_eq!(FaultId::read(fault.model).map(|id| id.trouble), Some(fault.trouble), "{}", fault.model);
+            assert_eq!(
+                FaultId::read(fault.model).map(|id| id.trouble),
+                Some(fault.trouble),
+                "{}",
+                fault.model
+            );
         }
     }
 
@@ -175,26 +200,50 @@ mod tests {
     fn additions_are_read_in_any_order() {
         let id = read("503-html-retry-after-7-after-90s-x3-then-ok").unwrap();
         assert_eq!(id.trouble, Trouble::Status(503, Shape::Html));
-        assert_eq!((id.retry_after_s, id.delay, id.failures), (Some(7), Duration::from_secs(90), Some(3)));
-        assert_eq!(read("503-html-x3-then-ok-after-90s-retry-after-7"), Some(id));
+        assert_eq!(
+            (id.retry_after_s, id.delay, id.failures),
+            (Some(7), Duration::from_secs(90), Some(3))
+        );
+        assert_eq!(
+            read("503-html-x3-then-ok-after-90s-retry-after-7"),
+            Some(id)
+        );
         let stall = read("stall-after-0-for-500ms-then-ok").unwrap();
         assert_eq!(stall.trouble, Trouble::Break(Break::Stall, 5));
         let numbers = (stall.tokens, stall.silence, stall.failures);
-        assert_eq!(numbers, (Some(0), Some(Duration::from_millis(500)), Some(1)));
+        assert_eq!(
+            numbers,
+            (Some(0), Some(Duration::from_millis(500)), Some(1))
+        );
     }
 
     #[test]
     fn a_finish_reason_is_any_word() {
         let finish = |name| read(name).map(|id| (id.trouble, id.word));
-        assert_eq!(finish("finish-eos_token"), Some((Trouble::Finish, "eos_token".to_owned())));
-        assert_eq!(finish("finish-abort-with-error"), Some((Trouble::FinishWithError, "abort".to_owned())));
+        assert_eq!(
+            finish("finish-eos_token"),
+            Some((Trouble::Finish, "eos_token".to_owned()))
+        );
+        assert_eq!(
+            finish("finish-abort-with-error"),
+            Some((Trouble::FinishWithError, "abort".to_owned()))
+        );
         assert_eq!(finish("finish-"), None);
         assert_eq!(finish("finish-\"x\""), None);
     }
 
     #[test]
     fn what_is_no_fault_is_no_model() {
-        for name in ["", "nothing", "399", "600", "400-poem", "cut-after-", "cut-after-x", "503-then-ok-then-ok"] {
+        for name in [
+            "",
+            "nothing",
+            "399",
+            "600",
+            "400-poem",
+            "cut-after-",
+            "cut-after-x",
+            "503-then-ok-then-ok",
+        ] {
             assert_eq!(read(name), None, "{name}");
         }
         assert_eq!(read("524-html-after-99999h"), None);

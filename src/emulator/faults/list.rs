@@ -61,7 +61,12 @@ impl Group {
 }
 
 const fn fault(group: Group, model: &'static str, trouble: Trouble, what: &'static str) -> Fault {
-    Fault { model, what, group, trouble }
+    Fault {
+        model,
+        what,
+        group,
+        trouble,
+    }
 }
 
 const fn refused(model: &'static str, refused: Refused, what: &'static str) -> Fault {
@@ -76,8 +81,18 @@ const fn no_answer(model: &'static str, trouble: Trouble, what: &'static str) ->
     fault(Group::NoAnswer, model, trouble, what)
 }
 
-const fn breaks(model: &'static str, kind: Break, usual_tokens: usize, what: &'static str) -> Fault {
-    fault(Group::Breaks, model, Trouble::Break(kind, usual_tokens), what)
+const fn breaks(
+    model: &'static str,
+    kind: Break,
+    usual_tokens: usize,
+    what: &'static str,
+) -> Fault {
+    fault(
+        Group::Breaks,
+        model,
+        Trouble::Break(kind, usual_tokens),
+        what,
+    )
 }
 
 const fn error(model: &'static str, kind: StreamError, what: &'static str) -> Fault {

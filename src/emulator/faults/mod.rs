@@ -1,7 +1,8 @@
 //! Models that fail on demand, like the test cards of a payment API.
 //!
-//! [`id`] reads what a model's id asks for, and [`list`] has the names. A fault strikes in one of two places: [`early`],
-//! in place of an answer, or in the answer itself, which [`spoiling`] changes beat by beat with the help of the others.
+//! [`id`] reads what a model's id asks for, and [`list`] has the names. A fault strikes in one of
+//! two places: [`early`], in place of an answer, or in the answer itself, which [`spoiling`]
+//! changes beat by beat with the help of the others.
 
 mod attempts;
 mod breaks;

@@ -8,14 +8,18 @@ use super::super::beats::{Beat, Beats};
 const BIG_INTEGER: i64 = 9_007_199_254_740_993;
 const TINY_NUMBER: f64 = 1e-12;
 
-/// Unknown members at every level, null usage, tool-call deltas without index, and an empty event first.
+/// Unknown members at every level, null usage, tool-call deltas without index, and an empty event
+/// first.
 pub fn stream(beats: Beats) -> Beats {
     let mut is_first = true;
     Box::new(beats.flat_map(move |beat| match beat {
         Beat::Event(event) => {
             let event = odd(event, "delta");
             let empty = std::mem::take(&mut is_first).then(|| Beat::Event(without_choices(&event)));
-            empty.into_iter().chain([Beat::Event(event)]).collect::<Vec<_>>()
+            empty
+                .into_iter()
+                .chain([Beat::Event(event)])
+                .collect::<Vec<_>>()
         }
         Beat::Token(event) => vec![Beat::Token(odd(event, "delta"))],
         Beat::Finish(event) => vec![Beat::Finish(odd(event, "delta"))],
@@ -38,7 +42,11 @@ fn odd(mut answer: Value, holder: &str) -> Value {
         add_unknown(usage);
     }
     let choices = members.get_mut("choices").and_then(Value::as_array_mut);
-    for choice in choices.into_iter().flatten().filter_map(Value::as_object_mut) {
+    for choice in choices
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
         add_unknown(choice);
         let words = choice.get_mut(holder).and_then(Value::as_object_mut);
         for words in words.into_iter() {
@@ -56,7 +64,10 @@ fn odd(mut answer: Value, holder: &str) -> Value {
 fn add_unknown(members: &mut Map<String, Value>) {
     members.insert("x_big_integer".to_owned(), json!(BIG_INTEGER));
     members.insert("x_tiny_number".to_owned(), json!(TINY_NUMBER));
-    members.insert("x_nested".to_owned(), json!({"list": [1, null, "ü"], "empty": {}}));
+    members.insert(
+        "x_nested".to_owned(),
+        json!({"list": [1, null, "ü"], "empty": {}}),
+    );
 }
 
 fn without_choices(event: &Value) -> Value {

@@ -18,8 +18,12 @@ pub fn stream(fault: Option<&FaultId>, beats: Beats) -> Beats {
         return beats;
     };
     match fault.trouble {
-        Trouble::SlowFirstToken => Box::new(once(Beat::Pause(fault.first_token_after())).chain(beats)),
-        Trouble::Break(kind, usual) => kind.stream(fault.tokens.unwrap_or(usual), fault.silence, beats),
+        Trouble::SlowFirstToken => {
+            Box::new(once(Beat::Pause(fault.first_token_after())).chain(beats))
+        }
+        Trouble::Break(kind, usual) => {
+            kind.stream(fault.tokens.unwrap_or(usual), fault.silence, beats)
+        }
         Trouble::Finish => ends::stream(&fault.word, false, beats),
         Trouble::FinishWithError => ends::stream(&fault.word, true, beats),
         Trouble::Framing(framing) => framing.stream(beats),
@@ -47,7 +51,9 @@ pub fn whole(fault: Option<&FaultId>, answer: Value) -> Whole {
     };
     match fault.trouble {
         Trouble::SlowFirstToken => Whole::Late(fault.first_token_after(), answer),
-        Trouble::Break(kind, usual) => kind.whole(fault.tokens.unwrap_or(usual), fault.silence, answer),
+        Trouble::Break(kind, usual) => {
+            kind.whole(fault.tokens.unwrap_or(usual), fault.silence, answer)
+        }
         Trouble::Finish => Whole::Answer(ends::whole(&fault.word, false, answer)),
         Trouble::FinishWithError => Whole::Answer(ends::whole(&fault.word, true, answer)),
         Trouble::Framing(framing) => framing.whole(answer),

@@ -36,10 +36,13 @@ pub enum StreamError {
 }
 
 impl StreamError {
-    /// The error as the end of a stream. Errors that a client may take for a chunk are followed by `[DONE]`.
+    /// The error as the end of a stream. Errors that a client may take for a chunk are followed by
+    /// `[DONE]`.
     pub fn beats(self) -> Vec<Beat> {
         match self {
-            Self::Bare | Self::Object | Self::Units | Self::RateLimit => vec![Beat::Event(self.body())],
+            Self::Bare | Self::Object | Self::Units | Self::RateLimit => {
+                vec![Beat::Event(self.body())]
+            }
             Self::Named => {
                 let event = format!("event: error\ndata: {}\n\n", self.body());
                 vec![Beat::Raw(event.into()), Beat::Done]
@@ -48,7 +51,9 @@ impl StreamError {
                 let event = format!("data: {ENGINE_MESSAGE}\n\n");
                 vec![Beat::Raw(Bytes::from(event)), Beat::Done]
             }
-            Self::Unwrapped | Self::Detail | Self::Beside => vec![Beat::Event(self.body()), Beat::Done],
+            Self::Unwrapped | Self::Detail | Self::Beside => {
+                vec![Beat::Event(self.body()), Beat::Done]
+            }
         }
     }
 
@@ -71,7 +76,9 @@ impl StreamError {
         match self {
             Self::Bare => {
                 let body = self.body().to_string();
-                Whole::Instead((StatusCode::INTERNAL_SERVER_ERROR, json_type(), body).into_response())
+                Whole::Instead(
+                    (StatusCode::INTERNAL_SERVER_ERROR, json_type(), body).into_response(),
+                )
             }
             Self::Object => Whole::Instead(Refusal::internal().into_response()),
             Self::Units => Whole::Instead(no_units().into_response()),
@@ -80,7 +87,9 @@ impl StreamError {
                 add_error(&mut answer);
                 Whole::Answer(answer)
             }
-            Self::RateLimit | Self::Unwrapped | Self::Detail | Self::Named => Whole::Answer(self.body()),
+            Self::RateLimit | Self::Unwrapped | Self::Detail | Self::Named => {
+                Whole::Answer(self.body())
+            }
         }
     }
 
@@ -96,7 +105,9 @@ impl StreamError {
                 "object": "error", "message": ENGINE_MESSAGE, "type": "EngineError", "param": null, "code": 500,
             }),
             Self::Detail => json!({ "detail": ENGINE_MESSAGE }),
-            Self::Named | Self::Words | Self::Beside => json!({"message": ENGINE_MESSAGE, "code": 500}),
+            Self::Named | Self::Words | Self::Beside => {
+                json!({"message": ENGINE_MESSAGE, "code": 500})
+            }
         }
     }
 }

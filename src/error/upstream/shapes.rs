@@ -13,14 +13,17 @@
 //! | `{"type":"error","error":{"type","message"}}` | Anthropic |
 //! | `{"msg"}`, a JSON string, a list of any of these, plain text | others |
 //!
-//! Members are read one by one where they stand, as [`values`](super::values) does it, so that one with odd content spoils
-//! none of the others.
+//! Members are read one by one where they stand, as [`values`](super::values) does it, so that one
+//! with odd content spoils none of the others.
 
 use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::{
-    values::{ANSWERS, CODES, MESSAGES, Members, PARAMS, STATUSES, TYPES, each_element, object, says_something, text},
+    values::{
+        ANSWERS, CODES, MESSAGES, Members, PARAMS, STATUSES, TYPES, each_element, object,
+        says_something, text,
+    },
     words::{field_path, identifier, quotable},
 };
 
@@ -51,16 +54,22 @@ pub(super) struct Said {
 impl Said {
     /// What the body of a reply says that is no success. Everything in it is about the error.
     pub(super) fn by_body(body: &[u8]) -> Self {
-        let Ok(text) = std::str::from_utf8(body) else { return Self::default() };
+        let Ok(text) = std::str::from_utf8(body) else {
+            return Self::default();
+        };
         let text = text.trim_start_matches('\u{feff}').trim();
         match serde_json::from_str::<&RawValue>(text) {
             Ok(value) => Self::by_value(value, DEPTH_MAX),
-            Err(_) => Self { message: quotable(text), ..Self::default() },
+            Err(_) => Self {
+                message: quotable(text),
+                ..Self::default()
+            },
         }
     }
 
-    /// What a success says of an error, if it is one: an event of a stream, or a whole answer. A member `error` makes it one,
-    /// unless that says nothing; so does the shape of an error, if nothing of an answer is beside it.
+    /// What a success says of an error, if it is one: an event of a stream, or a whole answer. A
+    /// member `error` makes it one, unless that says nothing; so does the shape of an error, if
+    /// nothing of an answer is beside it.
     pub(super) fn by_success(body: &[u8]) -> Option<Self> {
         let document = std::str::from_utf8(body).ok()?;
         let Some(members) = object(document) else {
@@ -74,7 +83,11 @@ impl Said {
             })?;
             return said;
         };
-        let has = |name: &str| members.get(name).is_some_and(|value| says_something(value, DEPTH_MAX));
+        let has = |name: &str| {
+            members
+                .get(name)
+                .is_some_and(|value| says_something(value, DEPTH_MAX))
+        };
         if !has("error") {
             let object = members.get("object").and_then(text);
             let is_error = match object.as_deref() {
@@ -83,7 +96,11 @@ impl Said {
                 None => MESSAGES.iter().any(|name| has(name)),
             };
             // A list that has anything in it is an answer, whatever that is.
-            let is_there = |name: &&str| members.get(name).is_some_and(|value| says_something(value, 1));
+            let is_there = |name: &&str| {
+                members
+                    .get(name)
+                    .is_some_and(|value| says_something(value, 1))
+            };
             if !is_error || ANSWERS.iter().any(is_there) {
                 return None;
             }
@@ -98,26 +115,46 @@ impl Said {
     }
 
     fn by_value(value: &RawValue, depth: usize) -> Self {
-        let Some(depth) = depth.checked_sub(1) else { return Self::default() };
+        let Some(depth) = depth.checked_sub(1) else {
+            return Self::default();
+        };
         if let Some(text) = text(value) {
-            return Self { message: quotable(&text), ..Self::default() };
+            return Self {
+                message: quotable(&text),
+                ..Self::default()
+            };
         }
         if let Some(members) = object(value.get()) {
             return Self::by_members(&members, depth);
         }
-        Self::by_list(value, depth).unwrap_or_else(|| Self { status: status(value), ..Self::default() })
+        Self::by_list(value, depth).unwrap_or_else(|| Self {
+            status: status(value),
+            ..Self::default()
+        })
     }
 
     fn by_members(members: &Members<'_>, depth: usize) -> Self {
-        let get = |name: &&str| members.get(name).filter(|value| says_something(value, depth));
-        let error = get(&"error").map(|error| Self::by_value(error, depth)).unwrap_or_default();
+        let get = |name: &&str| {
+            members
+                .get(name)
+                .filter(|value| says_something(value, depth))
+        };
+        let error = get(&"error")
+            .map(|error| Self::by_value(error, depth))
+            .unwrap_or_default();
         // A text beside a message is mostly the status's name, and says less.
         let (mut said, bare) = if get(&"error").is_some_and(|error| text(error).is_some()) {
             (Self::default(), error)
         } else {
             (error, Self::default())
         };
-        let words = |names: &[&str]| names.iter().filter_map(get).filter_map(text).find_map(|word| identifier(&word));
+        let words = |names: &[&str]| {
+            names
+                .iter()
+                .filter_map(get)
+                .filter_map(text)
+                .find_map(|word| identifier(&word))
+        };
         let numbers = |names: &[&str]| names.iter().filter_map(get).find_map(status);
         let beside = Self {
             message: None,
@@ -137,11 +174,16 @@ impl Said {
         {
             said = said.or(Self::by_fields(&errors, depth));
         }
-        said.or(bare)
-            .or(Self { message: get(&"title").and_then(text).and_then(|title| quotable(&title)), ..Self::default() })
+        said.or(bare).or(Self {
+            message: get(&"title")
+                .and_then(text)
+                .and_then(|title| quotable(&title)),
+            ..Self::default()
+        })
     }
 
-    /// The errors of a list, each with the path of its field if it has one. None for what is no list.
+    /// The errors of a list, each with the path of its field if it has one. None for what is no
+    /// list.
     fn by_list(list: &RawValue, depth: usize) -> Option<Self> {
         let (mut items, mut count, mut is_any_validation) = (Vec::new(), 0, false);
         each_element(list.get(), |item| {
@@ -153,14 +195,23 @@ impl Said {
             }
         })?;
         let status = is_any_validation.then_some(StatusCode::UNPROCESSABLE_ENTITY);
-        Some(Self::joined(items, count).or(Self { status, ..Self::default() }))
+        Some(Self::joined(items, count).or(Self {
+            status,
+            ..Self::default()
+        }))
     }
 
     /// The errors of an object with a member for each bad field.
     fn by_fields(fields: &Members<'_>, depth: usize) -> Self {
         let items = fields.kept.iter().take(LISTED_MAX).map(|(name, value)| {
             let param = field_path(&name.0);
-            (Self { param, ..Self::by_value(value, depth) }, true)
+            (
+                Self {
+                    param,
+                    ..Self::by_value(value, depth)
+                },
+                true,
+            )
         });
         Self::joined(items, fields.kept.len() + fields.left_out)
     }
@@ -170,7 +221,9 @@ impl Said {
         let (mut said, mut messages) = (Self::default(), Vec::new());
         for (mut item, has_path) in items {
             match (item.message.take(), &item.param) {
-                (Some(message), Some(path)) if has_path => messages.push(format!("{path}: {message}")),
+                (Some(message), Some(path)) if has_path => {
+                    messages.push(format!("{path}: {message}"))
+                }
                 (Some(message), _) => messages.push(message),
                 (None, _) => {}
             }
@@ -206,15 +259,23 @@ fn status(value: &RawValue) -> Option<StatusCode> {
         Some(text) => text.trim().parse(),
         None => value.get().parse(),
     };
-    StatusCode::from_u16(number.ok()?).ok().filter(|status| status.is_client_error() || status.is_server_error())
+    StatusCode::from_u16(number.ok()?)
+        .ok()
+        .filter(|status| status.is_client_error() || status.is_server_error())
 }
 
-/// Whether a list's item tells where in the request the error is, as FastAPI's `loc` does: the request failed a check.
+/// Whether a list's item tells where in the request the error is, as FastAPI's `loc` does: the
+/// request failed a check.
 fn is_validation(item: &RawValue) -> bool {
-    object(item.get()).is_some_and(|members| ["loc", "pointer"].iter().any(|name| members.get(name).is_some()))
+    object(item.get()).is_some_and(|members| {
+        ["loc", "pointer"]
+            .iter()
+            .any(|name| members.get(name).is_some())
+    })
 }
 
-/// The path of a field: as it is, or from FastAPI's list (`["body","messages",0]`), or from a JSON pointer (`#/messages/0`).
+/// The path of a field: as it is, or from FastAPI's list (`["body","messages",0]`), or from a JSON
+/// pointer (`#/messages/0`).
 fn path(value: &RawValue) -> Option<String> {
     if let Some(text) = text(value) {
         let pointer = text.strip_prefix('#').unwrap_or(&text).strip_prefix('/');
@@ -232,7 +293,12 @@ fn path(value: &RawValue) -> Option<String> {
     }
     // Which part of the request it was in is no part of the path.
     let parts = parts.iter().map(String::as_str);
-    field_path(&joined(parts.enumerate().filter(|(place, part)| *place > 0 || *part != "body").map(|(_, part)| part)))
+    field_path(&joined(
+        parts
+            .enumerate()
+            .filter(|(place, part)| *place > 0 || *part != "body")
+            .map(|(_, part)| part),
+    ))
 }
 
 /// Names and indexes as one path: `messages[0].content`.
@@ -254,21 +320,46 @@ mod tests {
 
     fn said(body: &str) -> (String, Option<String>, Option<u16>) {
         let said = Said::by_body(body.as_bytes());
-        (said.message.unwrap_or_default(), said.param, said.status.map(|status| status.as_u16()))
+        (
+            said.message.unwrap_or_default(),
+            said.param,
+            said.status.map(|status| status.as_u16()),
+        )
     }
 
     #[test]
     fn every_shape_of_an_error_has_its_message_its_field_and_its_status_read() {
         let param = |param: &str| Some(param.to_owned());
         for (body, expected) in [
-            (r#"{"error":{"message":"a","type":"t","param":"p","code":null}}"#, ("a", param("p"), None)),
-            (r#"{"error":{"message":"a","code":429}}"#, ("a", None, Some(429))),
-            (r#"{"error":{"message":"a","code":"429"}}"#, ("a", None, Some(429))),
-            (r#"{"error":{"code":404,"message":"a","status":"NOT_FOUND"}}"#, ("a", None, Some(404))),
-            (r#"{"error":{"errors":[{"message":"a","reason":"b"}]}}"#, ("a", None, None)),
+            (
+                r#"{"error":{"message":"a","type":"t","param":"p","code":null}}"#,
+                ("a", param("p"), None),
+            ),
+            (
+                r#"{"error":{"message":"a","code":429}}"#,
+                ("a", None, Some(429)),
+            ),
+            (
+                r#"{"error":{"message":"a","code":"429"}}"#,
+                ("a", None, Some(429)),
+            ),
+            (
+                r#"{"error":{"code":404,"message":"a","status":"NOT_FOUND"}}"#,
+                ("a", None, Some(404)),
+            ),
+            (
+                r#"{"error":{"errors":[{"message":"a","reason":"b"}]}}"#,
+                ("a", None, None),
+            ),
             (r#"{"error":[{"msg":"a"},"b"]}"#, ("a; b", None, None)),
-            (r#"{"statusCode":401,"message":"a","code":"bad_key","error":"Unauthorized"}"#, ("a", None, Some(401))),
-            (r#"{"statusCode":400,"message":["a","b"],"error":"Bad Request"}"#, ("a; b", None, Some(400))),
+            (
+                r#"{"statusCode":401,"message":"a","code":"bad_key","error":"Unauthorized"}"#,
+                ("a", None, Some(401)),
+            ),
+            (
+                r#"{"statusCode":400,"message":["a","b"],"error":"Bad Request"}"#,
+                ("a; b", None, Some(400)),
+            ),
             (r#"{"error":"a"}"#, ("a", None, None)),
             (r#"{"error":true,"message":"a"}"#, ("a", None, None)),
             (r#"{"error":503,"reason":"a"}"#, ("a", None, Some(503))),
@@ -277,28 +368,53 @@ mod tests {
                 ("a", None, Some(400)),
             ),
             (r#"{"detail":"a"}"#, ("a", None, None)),
-            (r#"{"detail":{"message":"a","status_code":"409"}}"#, ("a", None, Some(409))),
+            (
+                r#"{"detail":{"message":"a","status_code":"409"}}"#,
+                ("a", None, Some(409)),
+            ),
             (
                 r#"{"detail":[{"loc":["body","messages",0,"content"],"msg":"a","type":"missing"},{"loc":["query"],"msg":"b"}]}"#,
-                ("messages[0].content: a; query: b", param("messages[0].content"), Some(422)),
+                (
+                    "messages[0].content: a; query: b",
+                    param("messages[0].content"),
+                    Some(422),
+                ),
             ),
             (r#"{"errors":["a","b"]}"#, ("a; b", None, None)),
             (
                 r##"{"errors":[{"detail":"a","pointer":"#/messages/0"}]}"##,
                 ("messages[0]: a", param("messages[0]"), Some(422)),
             ),
-            (r#"{"errors":{"top_p":["a","b"],"n":"c"}}"#, ("n: c; top_p: a; b", param("n"), None)),
-            (r#"{"type":"https://example.com/e","title":"t","detail":"a","status":422}"#, ("a", None, Some(422))),
-            (r#"{"type":"about:blank","title":"a","status":404}"#, ("a", None, Some(404))),
-            (r#"{"type":"error","error":{"type":"overloaded_error","message":"a"}}"#, ("a", None, None)),
+            (
+                r#"{"errors":{"top_p":["a","b"],"n":"c"}}"#,
+                ("n: c; top_p: a; b", param("n"), None),
+            ),
+            (
+                r#"{"type":"https://example.com/e","title":"t","detail":"a","status":422}"#,
+                ("a", None, Some(422)),
+            ),
+            (
+                r#"{"type":"about:blank","title":"a","status":404}"#,
+                ("a", None, Some(404)),
+            ),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"a"}}"#,
+                ("a", None, None),
+            ),
             (r#"{"msg":"a"}"#, ("a", None, None)),
             (r#""a""#, ("a", None, None)),
             (r#"["a",null,{"message":"b"}]"#, ("a; b", None, None)),
             ("[1,2,3,4,5,6,7]", ("and 2 more", None, None)),
             ("  a plain text.\n", ("a plain text", None, None)),
             ("\u{feff}{\"error\":\"a\"}", ("a", None, None)),
-            (r#"{"error":{"message":"\ud83e","later":1e999}}"#, ("\u{fffd}\u{fffd}\u{fffd}", None, None)),
-            (r#"{"\ud800":1,"error":"first","error":"a"}"#, ("a", None, None)),
+            (
+                r#"{"error":{"message":"\ud83e","later":1e999}}"#,
+                ("\u{fffd}\u{fffd}\u{fffd}", None, None),
+            ),
+            (
+                r#"{"\ud800":1,"error":"first","error":"a"}"#,
+                ("a", None, None),
+            ),
             ("<html>a</html>", ("", None, None)),
             ("", ("", None, None)),
             ("{}", ("", None, None)),
@@ -308,22 +424,53 @@ mod tests {
             let (message, param, status) = expected;
             assert_eq!(said(body), (message.to_owned(), param, status), "{body}");
         }
-        let deep = format!("{}\"a\"{}", r#"{"error":"#.repeat(50_000), "}".repeat(50_000));
-        assert_eq!(said(&deep).0, "", "an error of a hundred thousand brackets ends nobody's stack");
+        let deep = format!(
+            "{}\"a\"{}",
+            r#"{"error":"#.repeat(50_000),
+            "}".repeat(50_000)
+        );
+        assert_eq!(
+            said(&deep).0,
+            "",
+            "an error of a hundred thousand brackets ends nobody's stack"
+        );
     }
 
     #[test]
     fn types_and_codes_are_words() {
         let words = |body: &str| {
             let said = Said::by_body(body.as_bytes());
-            (said.r#type.unwrap_or_default(), said.code.unwrap_or_default())
+            (
+                said.r#type.unwrap_or_default(),
+                said.code.unwrap_or_default(),
+            )
         };
         for (body, r#type, code) in [
-            (r#"{"error":{"type":"rate_limit_error","code":"x_y"}}"#, "rate_limit_error", "x_y"),
-            (r#"{"type":"error","error":{"type":"overloaded_error"}}"#, "overloaded_error", ""),
-            (r#"{"error":{"status":"RESOURCE_EXHAUSTED"}}"#, "resource_exhausted", ""),
-            (r#"{"object":"error","type":"NotFoundError","code":404}"#, "not_found_error", ""),
-            (r#"{"error":{"code":"Not a word"},"code":"OuterCode"}"#, "", "outer_code"),
+            (
+                r#"{"error":{"type":"rate_limit_error","code":"x_y"}}"#,
+                "rate_limit_error",
+                "x_y",
+            ),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error"}}"#,
+                "overloaded_error",
+                "",
+            ),
+            (
+                r#"{"error":{"status":"RESOURCE_EXHAUSTED"}}"#,
+                "resource_exhausted",
+                "",
+            ),
+            (
+                r#"{"object":"error","type":"NotFoundError","code":404}"#,
+                "not_found_error",
+                "",
+            ),
+            (
+                r#"{"error":{"code":"Not a word"},"code":"OuterCode"}"#,
+                "",
+                "outer_code",
+            ),
         ] {
             assert_eq!(words(body), (r#type.to_owned(), code.to_owned()), "{body}");
         }
@@ -331,7 +478,9 @@ mod tests {
 
     #[test]
     fn a_success_is_an_error_only_if_it_says_so_and_has_nothing_of_an_answer() {
-        let message = |event: &str| Said::by_success(event.as_bytes()).map(|said| said.message.unwrap_or_default());
+        let message = |event: &str| {
+            Said::by_success(event.as_bytes()).map(|said| said.message.unwrap_or_default())
+        };
         for (event, expected) in [
             (r#"{"error":"a"}"#, "a"),
             (r#"{"error":"a","choices":[{"index":0}]}"#, "a"),
@@ -347,9 +496,23 @@ mod tests {
         ] {
             assert_eq!(message(event).as_deref(), Some(expected), "{event}");
         }
-        for error in ["\"\"", "\" \"", "{}", "{ }", "false", "null", "[]", "0", "[null]", r#"{"message":"","code":0}"#]
-        {
-            assert_eq!(message(&format!(r#"{{"error":{error},"choices":[]}}"#)), None, "{error}");
+        for error in [
+            "\"\"",
+            "\" \"",
+            "{}",
+            "{ }",
+            "false",
+            "null",
+            "[]",
+            "0",
+            "[null]",
+            r#"{"message":"","code":0}"#,
+        ] {
+            assert_eq!(
+                message(&format!(r#"{{"error":{error},"choices":[]}}"#)),
+                None,
+                "{error}"
+            );
         }
         for event in [
             r#"{"choices":[{"index":0}],"message":"a"}"#,

@@ -1,18 +1,26 @@
-//! The JSON of an error, read value by value where it stands. Nothing here grows with the text: of a list no element is kept,
-//! and of an object's members few but those whose names are known.
+//! The JSON of an error, read value by value where it stands. Nothing here grows with the text: of
+//! a list no element is kept, and of an object's members few but those whose names are known.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-/// How many members of an object are kept besides those whose names are known: an event may have as many as its length lets
-/// it.
+/// How many members of an object are kept besides those whose names are known: an event may have as
+/// many as its length lets it.
 const OTHERS_MAX: usize = 256;
 
 /// Members that have a message, the one that says most first.
-pub(super) const MESSAGES: [&str; 8] =
-    ["message", "detail", "errors", "msg", "error_message", "errorMessage", "error_description", "reason"];
+pub(super) const MESSAGES: [&str; 8] = [
+    "message",
+    "detail",
+    "errors",
+    "msg",
+    "error_message",
+    "errorMessage",
+    "error_description",
+    "reason",
+];
 
 /// Members that have a code, a status, a type, or the bad field's path.
 pub(super) const CODES: [&str; 3] = ["code", "error_code", "errorCode"];
@@ -27,9 +35,12 @@ pub(super) const ANSWERS: [&str; 5] = ["choices", "data", "tokens", "usage", "us
 const OTHERS: [&str; 4] = ["error", "errors", "object", "title"];
 
 /// All names that are looked for.
-const KNOWN: [&[&str]; 7] = [&MESSAGES, &CODES, &STATUSES, &TYPES, &PARAMS, &ANSWERS, &OTHERS];
+const KNOWN: [&[&str]; 7] = [
+    &MESSAGES, &CODES, &STATUSES, &TYPES, &PARAMS, &ANSWERS, &OTHERS,
+];
 
-/// The members of an object, unread. Of two with the same name the last counts, as everywhere in JSON here.
+/// The members of an object, unread. Of two with the same name the last counts, as everywhere in
+/// JSON here.
 pub(super) struct Members<'a> {
     /// Those whose names are looked for, and [`OTHERS_MAX`] others.
     pub(super) kept: BTreeMap<Text, &'a RawValue>,
@@ -59,7 +70,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+            fn visit_map<A: de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Members<'de>, A::Error> {
                 let (mut kept, mut left_out) = (BTreeMap::new(), 0);
                 while let Some((name, value)) = map.next_entry::<Text, &'de RawValue>()? {
                     let is_known = || KNOWN.iter().any(|names| names.contains(&&*name.0));
@@ -100,19 +114,27 @@ pub(super) fn each_element<'a>(json: &'a str, show: impl FnMut(&'a RawValue)) ->
 
 /// A string. Half of a surrogate pair in it becomes U+FFFD.
 pub(super) fn text(value: &RawValue) -> Option<String> {
-    serde_json::from_str(value.get()).ok().map(|Text(text)| text)
+    serde_json::from_str(value.get())
+        .ok()
+        .map(|Text(text)| text)
 }
 
-/// Whether a value says anything at all: null, `false`, zero, empty texts, lists and objects don't, nor what has only such in
-/// it.
+/// Whether a value says anything at all: null, `false`, zero, empty texts, lists and objects don't,
+/// nor what has only such in it.
 pub(super) fn says_something(value: &RawValue, depth: usize) -> bool {
-    let Some(depth) = depth.checked_sub(1) else { return true };
+    let Some(depth) = depth.checked_sub(1) else {
+        return true;
+    };
     let json = value.get();
     match json.bytes().next() {
         Some(b'n' | b'f') => false,
         Some(b'"') => text(value).is_none_or(|text| !text.trim().is_empty()),
         Some(b'{') => object(json).is_none_or(|members| {
-            members.left_out > 0 || members.kept.values().any(|value| says_something(value, depth))
+            members.left_out > 0
+                || members
+                    .kept
+                    .values()
+                    .any(|value| says_something(value, depth))
         }),
         Some(b'[') => {
             let mut does = false;
@@ -162,11 +184,20 @@ mod tests {
 
     #[test]
     fn of_an_object_without_end_few_members_are_kept_and_those_that_are_known_are() {
-        let many: String = (0..100_000).map(|number| format!("\"{number}\":0,")).collect();
+        let many: String = (0..100_000)
+            .map(|number| format!("\"{number}\":0,"))
+            .collect();
         let text = format!(r#"{{{many}"0":1,"100001":0,"error":"a","detail":"b"}}"#);
         let members = object(&text).unwrap();
-        assert_eq!((members.kept.len(), members.left_out), (OTHERS_MAX + 2, 100_001 - OTHERS_MAX));
-        assert_eq!(members.get("0").map(RawValue::get), Some("1"), "the last of two counts");
+        assert_eq!(
+            (members.kept.len(), members.left_out),
+            (OTHERS_MAX + 2, 100_001 - OTHERS_MAX)
+        );
+        assert_eq!(
+            members.get("0").map(RawValue::get),
+            Some("1"),
+            "the last of two counts"
+        );
         assert_eq!(members.get("detail").map(RawValue::get), Some("\"b\""));
         assert!(object("[]").is_none() && object("{").is_none());
     }
@@ -177,7 +208,10 @@ mod tests {
             let mut elements = Vec::new();
             each_element(json, |element| elements.push(element.get().to_owned())).map(|()| elements)
         };
-        assert_eq!(elements(r#" [1, {"a":[2]} ,"x"] "#).unwrap(), ["1", r#"{"a":[2]}"#, "\"x\""]);
+        assert_eq!(
+            elements(r#" [1, {"a":[2]} ,"x"] "#).unwrap(),
+            ["1", r#"{"a":[2]}"#, "\"x\""]
+        );
         assert_eq!(elements("[]").unwrap(), [""; 0]);
         for other in ["{}", "[1", "[1]x", "7", ""] {
             assert_eq!(elements(other), None, "{other}");

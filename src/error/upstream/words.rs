@@ -8,15 +8,25 @@ const MESSAGE_CHARS_MAX: usize = 1000;
 /// The longest path of a field that is passed on, in characters.
 const PARAM_CHARS_MAX: usize = 128;
 
-/// How long an upstream's `code` may be to become ours, in bytes, and how short: the limits of `google.rpc.ErrorInfo`.
+/// How long an upstream's `code` may be to become ours, in bytes, and how short: the limits of
+/// `google.rpc.ErrorInfo`.
 const CODE_BYTES_MAX: usize = 63;
 const CODE_BYTES_MIN: usize = 3;
 
 /// What web pages have in them, in lower case. A page of a front end or a CDN is never quoted.
-const PAGE_MARKS: [&str; 8] = ["<!doctype", "<html", "<head", "<body", "<title", "<script", "<style", "<center"];
+const PAGE_MARKS: [&str; 8] = [
+    "<!doctype",
+    "<html",
+    "<head",
+    "<body",
+    "<title",
+    "<script",
+    "<style",
+    "<center",
+];
 
-/// A message in a form that can be quoted, but for its length: on one line, without control characters, without its full
-/// stop. None if nothing is left of it, or if it is a web page.
+/// A message in a form that can be quoted, but for its length: on one line, without control
+/// characters, without its full stop. None if nothing is left of it, or if it is a web page.
 pub(super) fn quotable(message: &str) -> Option<String> {
     let message = on_one_line(message, super::BODY_BYTES_MAX);
     let message = message.trim_end_matches('.').trim_end();
@@ -27,7 +37,11 @@ pub(super) fn quotable(message: &str) -> Option<String> {
 pub(super) fn shortened(message: &str) -> Cow<'_, str> {
     match message.char_indices().nth(MESSAGE_CHARS_MAX) {
         None => message.into(),
-        Some(_) => message.chars().take(MESSAGE_CHARS_MAX - 1).chain(['…']).collect(),
+        Some(_) => message
+            .chars()
+            .take(MESSAGE_CHARS_MAX - 1)
+            .chain(['…'])
+            .collect(),
     }
 }
 
@@ -37,8 +51,8 @@ pub(super) fn field_path(path: &str) -> Option<String> {
     (!path.is_empty()).then_some(path)
 }
 
-/// A word that programs use (a code, a type) in lower snake case: `BadRequestError` is `bad_request_error`. None for what is
-/// no such word: a number, a sentence, or an address.
+/// A word that programs use (a code, a type) in lower snake case: `BadRequestError` is
+/// `bad_request_error`. None for what is no such word: a number, a sentence, or an address.
 pub(super) fn identifier(word: &str) -> Option<String> {
     let word = word.trim();
     if word.len() > CODE_BYTES_MAX || !word.starts_with(|first: char| first.is_ascii_alphabetic()) {
@@ -61,7 +75,9 @@ pub(super) fn identifier(word: &str) -> Option<String> {
         follows_lower = letter.is_ascii_lowercase() || letter.is_ascii_digit();
     }
     let name = name.trim_end_matches('_');
-    (CODE_BYTES_MIN..=CODE_BYTES_MAX).contains(&name.len()).then(|| name.to_owned())
+    (CODE_BYTES_MIN..=CODE_BYTES_MAX)
+        .contains(&name.len())
+        .then(|| name.to_owned())
 }
 
 /// Whether a text is a web page, or a piece of one.
@@ -82,7 +98,13 @@ fn on_one_line(text: &str, chars_max: usize) -> String {
         if word.is_empty() {
             continue;
         }
-        for letter in line.chars().next().map(|_| ' ').into_iter().chain(word.chars()) {
+        for letter in line
+            .chars()
+            .next()
+            .map(|_| ' ')
+            .into_iter()
+            .chain(word.chars())
+        {
             let Some(left) = chars_left.checked_sub(1) else {
                 line.pop();
                 line.push('…');
@@ -108,11 +130,27 @@ mod tests {
     #[test]
     fn a_message_is_quoted_on_one_line_within_a_bound_and_a_page_never() {
         let quoted = |text: &str| shortened(&quotable(text).unwrap_or_default()).into_owned();
-        assert_eq!(quoted("  too\r\nlong\u{1b}[31m.\u{0}\u{202e}x .. "), "too long [31m. x");
-        assert_eq!(quoted("漢".repeat(MESSAGE_CHARS_MAX).as_str()), "漢".repeat(MESSAGE_CHARS_MAX));
+        assert_eq!(
+            quoted("  too\r\nlong\u{1b}[31m.\u{0}\u{202e}x .. "),
+            "too long [31m. x"
+        );
+        assert_eq!(
+            quoted("漢".repeat(MESSAGE_CHARS_MAX).as_str()),
+            "漢".repeat(MESSAGE_CHARS_MAX)
+        );
         let long = quoted("漢".repeat(MESSAGE_CHARS_MAX * 9).as_str());
-        assert_eq!((long.chars().count(), long.chars().last()), (MESSAGE_CHARS_MAX, Some('…')));
-        for page in ["<p>x", " \n<!DOCTYPE html>", "Bad gateway <HTML><h1>x", "\u{0}", "...", ""] {
+        assert_eq!(
+            (long.chars().count(), long.chars().last()),
+            (MESSAGE_CHARS_MAX, Some('…'))
+        );
+        for page in [
+            "<p>x",
+            " \n<!DOCTYPE html>",
+            "Bad gateway <HTML><h1>x",
+            "\u{0}",
+            "...",
+            "",
+        ] {
             assert_eq!(quotable(page), None, "{page:?}");
         }
         assert_eq!(quoted("max_tokens must be < 5"), "max_tokens must be < 5");
@@ -138,6 +176,10 @@ mod tests {
         }
         assert_eq!(identifier(&"c".repeat(63)), Some("c".repeat(63)));
         assert_eq!(identifier(&"c".repeat(64)), None);
-        assert_eq!(identifier(&"Cc".repeat(31)), None, "longer when written in snake case");
+        assert_eq!(
+            identifier(&"Cc".repeat(31)),
+            None,
+            "longer when written in snake case"
+        );
     }
 }

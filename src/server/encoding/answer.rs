@@ -1,5 +1,6 @@
-//! Answers that are compressed: large ones that are text and come whole, which are those of `ModelService`. A stream's pieces
-//! are small and must leave at once, a chat's answer is seldom large, and the numbers of embeddings hardly shrink.
+//! Answers that are compressed: large ones that are text and come whole, which are those of
+//! `ModelService`. A stream's pieces are small and must leave at once, a chat's answer is seldom
+//! large, and the numbers of embeddings hardly shrink.
 
 use axum::{body::Body, extract::Request, middleware::Next, response::Response};
 use bytes::{Bytes, BytesMut};
@@ -28,7 +29,8 @@ pub(in crate::server) async fn pack(request: Request, next: Next) -> Response {
         && let Some(packed) = packed(data).await
     {
         *data = packed;
-        head.headers.insert(ENCODING, HeaderValue::from_static(Coding::Gzip.name()));
+        head.headers
+            .insert(ENCODING, HeaderValue::from_static(Coding::Gzip.name()));
     }
     let frames = stream::iter(first).chain(BodyStream::new(body));
     Response::from_parts(head, Body::new(StreamBody::new(frames)))
@@ -47,6 +49,8 @@ async fn packed(frame: &Bytes) -> Option<Bytes> {
         packed.extend_from_slice(piece.ok()?.data_ref()?);
     }
     let length = u32::try_from(packed.len().checked_sub(PREFIX_BYTES)?).ok()?;
-    packed.get_mut(1..PREFIX_BYTES)?.copy_from_slice(&length.to_be_bytes());
+    packed
+        .get_mut(1..PREFIX_BYTES)?
+        .copy_from_slice(&length.to_be_bytes());
     (packed.len() < frame.len()).then(|| packed.freeze())
 }

@@ -26,8 +26,9 @@ use crate::{
     service::bodies::Share,
 };
 
-/// Gives the frames of another body, each message decompressed. What that body gives must be frames that
-/// [`Frames`](crate::server::frames::Frames) has seen: no message in it is larger than is allowed.
+/// Gives the frames of another body, each message decompressed. What that body gives must be frames
+/// that [`Frames`](crate::server::frames::Frames) has seen: no message in it is larger than is
+/// allowed.
 pub(in crate::server) struct Unpacked {
     body: Body,
     coding: Coding,
@@ -37,16 +38,30 @@ pub(in crate::server) struct Unpacked {
     /// What has come of a frame that has not come whole.
     received: BytesMut,
     unpacking: Option<Unpacking>,
-    /// A message that is being given on, in pieces, so that its beginning is gone before its end is copied.
+    /// A message that is being given on, in pieces, so that its beginning is gone before its end is
+    /// copied.
     pieces: VecDeque<Bytes>,
 }
 
 type Unpacking = Pin<Box<dyn Future<Output = Result<VecDeque<Bytes>>> + Send>>;
 
 impl Unpacked {
-    pub(in crate::server) fn new(body: Body, coding: Coding, rules: Rules, share: Option<Arc<Share>>) -> Self {
+    pub(in crate::server) fn new(
+        body: Body,
+        coding: Coding,
+        rules: Rules,
+        share: Option<Arc<Share>>,
+    ) -> Self {
         let (received, pieces) = (BytesMut::new(), VecDeque::new());
-        Self { body, coding, rules, share, received, unpacking: None, pieces }
+        Self {
+            body,
+            coding,
+            rules,
+            share,
+            received,
+            unpacking: None,
+            pieces,
+        }
     }
 
     fn count(&self, bytes: usize) -> Result<()> {
@@ -60,9 +75,14 @@ impl Unpacked {
     /// Takes the next frame, if it has come whole.
     fn next(&mut self) -> Option<(bool, Bytes)> {
         let Prefix { flag, length } = Prefix::read(*self.received.first_chunk()?);
-        let bytes = PREFIX_BYTES.checked_add(length).filter(|bytes| *bytes <= self.received.len())?;
+        let bytes = PREFIX_BYTES
+            .checked_add(length)
+            .filter(|bytes| *bytes <= self.received.len())?;
         // An empty message needs no compressing, whatever its flag says.
-        Some((flag == 1 && length > 0, self.received.split_to(bytes).freeze()))
+        Some((
+            flag == 1 && length > 0,
+            self.received.split_to(bytes).freeze(),
+        ))
     }
 }
 
@@ -70,7 +90,10 @@ impl HttpBody for Unpacked {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         loop {
             if let Some(piece) = this.pieces.pop_front() {
@@ -83,7 +106,12 @@ impl HttpBody for Unpacked {
                 this.pieces = unpacked.map_err(Status::from)?;
             } else if let Some((is_compressed, frame)) = this.next() {
                 if is_compressed {
-                    this.unpacking = Some(Box::pin(unpack(frame, this.coding, this.rules, this.share.clone())));
+                    this.unpacking = Some(Box::pin(unpack(
+                        frame,
+                        this.coding,
+                        this.rules,
+                        this.share.clone(),
+                    )));
                 } else {
                     let mut prefix = frame;
                     let message = prefix.split_off(PREFIX_BYTES);
@@ -111,7 +139,12 @@ fn prefix_of(length: usize) -> Bytes {
 }
 
 /// A frame without compression: its prefix, and its message in pieces.
-async fn unpack(frame: Bytes, coding: Coding, rules: Rules, share: Option<Arc<Share>>) -> Result<VecDeque<Bytes>> {
+async fn unpack(
+    frame: Bytes,
+    coding: Coding,
+    rules: Rules,
+    share: Option<Arc<Share>>,
+) -> Result<VecDeque<Bytes>> {
     let count = |bytes: usize| share.as_ref().map_or(Ok(()), |share| share.add(bytes));
     let mut pieces = VecDeque::new();
     let message = frame.get(PREFIX_BYTES..).unwrap_or_default();
@@ -128,14 +161,19 @@ async fn unpack(frame: Bytes, coding: Coding, rules: Rules, share: Option<Arc<Sh
             Ok(pieces)
         }
         Err(Undecodable::Refused(error)) => Err(error),
-        Err(Undecodable::TooLarge) => {
-            Err(rules.too_large(&format!("takes more than {} bytes when it is decompressed", rules.bytes_max)))
-        }
+        Err(Undecodable::TooLarge) => Err(rules.too_large(&format!(
+            "takes more than {} bytes when it is decompressed",
+            rules.bytes_max
+        ))),
         Err(Undecodable::Broken(problem, source)) => {
             let name = coding.name();
-            let message = format!("A message can't be decompressed as grpc-encoding says ({name}): {problem}");
+            let message = format!(
+                "A message can't be decompressed as grpc-encoding says ({name}): {problem}"
+            );
             let error = Error::new(Kind::Invalid, "invalid_grpc_encoding", message);
-            Err(source.into_iter().fold(error, |error, source| error.with_source(source)))
+            Err(source
+                .into_iter()
+                .fold(error, |error, source| error.with_source(source)))
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Answers of the reflection protocol. Its two versions have the same messages, and differ only in their package's name.
+//! Answers of the reflection protocol. Its two versions have the same messages, and differ only in
+//! their package's name.
 
 use bytes::{BufMut, Bytes};
 use prost::{
@@ -11,8 +12,9 @@ use tonic::{
 };
 use tonic_prost::ProstDecoder;
 use tonic_reflection::pb::v1::{
-    ErrorResponse, ExtensionNumberResponse, ListServiceResponse, ServerReflectionRequest, ServerReflectionResponse,
-    ServiceResponse, server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    ErrorResponse, ExtensionNumberResponse, ListServiceResponse, ServerReflectionRequest,
+    ServerReflectionResponse, ServiceResponse, server_reflection_request::MessageRequest,
+    server_reflection_response::MessageResponse,
 };
 
 use super::index::Index;
@@ -24,7 +26,8 @@ const FILES_FIELD: u32 = 4;
 /// The longest name that an error quotes, in characters.
 const QUOTED_CHARS_MAX: usize = 256;
 
-/// One answer. Files are not part of the message, so that they are copied only once, when it is encoded.
+/// One answer. Files are not part of the message, so that they are copied only once, when it is
+/// encoded.
 #[derive(Debug)]
 pub(super) struct Answer {
     message: ServerReflectionResponse,
@@ -42,17 +45,24 @@ impl Answer {
         };
         let valid_host = question.host.clone();
         Self {
-            message: ServerReflectionResponse { valid_host, original_request: Some(question), message_response },
+            message: ServerReflectionResponse {
+                valid_host,
+                original_request: Some(question),
+                message_response,
+            },
             files,
         }
     }
 
     fn encode(&self, buffer: &mut impl BufMut) -> Result<(), prost::EncodeError> {
         self.message.encode(buffer)?;
-        let Some(files) = &self.files else { return Ok(()) };
+        let Some(files) = &self.files else {
+            return Ok(());
+        };
         encode_key(FILES_FIELD, WireType::LengthDelimited, buffer);
         encode_varint(files.iter().map(|file| file.len() as u64).sum(), buffer);
-        // Each is a field of `FileDescriptorResponse` as it stands: that has the number which files have in a set.
+        // Each is a field of `FileDescriptorResponse` as it stands: that has the number which files
+        // have in a set.
         files.iter().for_each(|file| buffer.put_slice(file));
         Ok(())
     }
@@ -69,25 +79,45 @@ fn find<'a>(question: &ServerReflectionRequest, index: &'a Index) -> Result<Foun
     };
     match &question.message_request {
         Some(MessageRequest::FileByFilename(name)) => files(index.file(name), "file", name),
-        Some(MessageRequest::FileContainingSymbol(name)) => files(index.symbol(plain(name)), "symbol", name),
+        Some(MessageRequest::FileContainingSymbol(name)) => {
+            files(index.symbol(plain(name)), "symbol", name)
+        }
         Some(MessageRequest::FileContainingExtension(extension)) => {
             let (message, number) = (&extension.containing_type, extension.extension_number);
             let found = index.extension(plain(message), number);
-            files(found, &format!("extension {number} of the message"), message)
+            files(
+                found,
+                &format!("extension {number} of the message"),
+                message,
+            )
         }
         Some(MessageRequest::AllExtensionNumbersOfType(name)) => {
-            let numbers = index.extensions(plain(name)).ok_or_else(|| not_found("message", name))?;
+            let numbers = index
+                .extensions(plain(name))
+                .ok_or_else(|| not_found("message", name))?;
             let base_type_name = plain(name).to_owned();
-            let response = ExtensionNumberResponse { base_type_name, extension_number: numbers.collect() };
-            Ok(Found::Message(MessageResponse::AllExtensionNumbersResponse(response)))
+            let response = ExtensionNumberResponse {
+                base_type_name,
+                extension_number: numbers.collect(),
+            };
+            Ok(Found::Message(
+                MessageResponse::AllExtensionNumbersResponse(response),
+            ))
         }
         Some(MessageRequest::ListServices(_)) => {
-            let service = index.services().iter().map(|name| ServiceResponse { name: name.clone() }).collect();
-            Ok(Found::Message(MessageResponse::ListServicesResponse(ListServiceResponse { service })))
+            let service = index
+                .services()
+                .iter()
+                .map(|name| ServiceResponse { name: name.clone() })
+                .collect();
+            Ok(Found::Message(MessageResponse::ListServicesResponse(
+                ListServiceResponse { service },
+            )))
         }
         None => {
-            let message = "The request asks nothing: set one of file_by_filename, file_containing_symbol, \
-                           file_containing_extension, all_extension_numbers_of_type and list_services";
+            let message = "The request asks nothing: set one of file_by_filename, \
+                           file_containing_symbol, file_containing_extension, \
+                           all_extension_numbers_of_type and list_services";
             Err(Error::new(Kind::Invalid, "invalid_value", message))
         }
     }
@@ -100,14 +130,19 @@ fn plain(name: &str) -> &str {
 
 fn not_found(what: &str, name: &str) -> Error {
     let name: String = name.chars().take(QUOTED_CHARS_MAX).collect();
-    let message =
-        format!("There is no {what} {name} here: names are full ones, and list_services lists where to begin");
+    let message = format!(
+        "There is no {what} {name} here: names are full ones, and list_services lists where to \
+         begin"
+    );
     Error::new(Kind::NotFound, "not_found", message)
 }
 
 fn told(error: &Error) -> ErrorResponse {
     let error_code = i32::from(error.kind().row().grpc);
-    ErrorResponse { error_code, error_message: error.message().to_owned() }
+    ErrorResponse {
+        error_code,
+        error_message: error.message().to_owned(),
+    }
 }
 
 /// Reads questions and writes answers.
@@ -134,6 +169,8 @@ impl Encoder for Words {
     type Error = Status;
 
     fn encode(&mut self, answer: Answer, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        answer.encode(buffer).map_err(|error| Error::internal(error).into())
+        answer
+            .encode(buffer)
+            .map_err(|error| Error::internal(error).into())
     }
 }

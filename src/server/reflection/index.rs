@@ -1,4 +1,5 @@
-//! Where everything is: files by name, by the symbols that they declare, and by the extensions in them.
+//! Where everything is: files by name, by the symbols that they declare, and by the extensions in
+//! them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +18,8 @@ pub(super) struct Index {
     names: HashMap<String, usize>,
     /// The number of the file that declares this symbol.
     symbols: HashMap<String, usize>,
-    /// For each message: the numbers of its extensions, each with the number of the file that declares it.
+    /// For each message: the numbers of its extensions, each with the number of the file that
+    /// declares it.
     extensions: HashMap<String, BTreeMap<i32, usize>>,
     services: Vec<String>,
 }
@@ -28,8 +30,10 @@ impl Index {
     /// # Errors
     /// Internal, if a file depends on one that is not among them.
     pub(super) fn new(files: &[File]) -> Result<Self> {
-        let names: HashMap<_, _> =
-            (0..).zip(files).map(|(number, file)| (file.proto.name().to_owned(), number)).collect();
+        let names: HashMap<_, _> = (0..)
+            .zip(files)
+            .map(|(number, file)| (file.proto.name().to_owned(), number))
+            .collect();
         let mut index = Self {
             answers: Vec::new(),
             names,
@@ -51,8 +55,8 @@ impl Index {
         self.answer(*self.names.get(name)?)
     }
 
-    /// The file that declares this symbol, and all that it depends on. Symbols are files' services, methods, messages,
-    /// fields, oneofs, enums, enum values and extensions, by their full names.
+    /// The file that declares this symbol, and all that it depends on. Symbols are files' services,
+    /// methods, messages, fields, oneofs, enums, enum values and extensions, by their full names.
     pub(super) fn symbol(&self, name: &str) -> Option<&[Bytes]> {
         self.answer(*self.symbols.get(name)?)
     }
@@ -80,10 +84,14 @@ impl Index {
     fn with_dependencies(&self, number: usize, files: &[File]) -> Result<Vec<Bytes>> {
         let mut numbers = vec![number];
         let mut entries = Vec::new();
-        while let Some(file) = numbers.get(entries.len()).and_then(|number| files.get(*number)) {
+        while let Some(file) = numbers
+            .get(entries.len())
+            .and_then(|number| files.get(*number))
+        {
             for name in &file.proto.dependency {
                 let number = self.names.get(name).copied();
-                let number = number.ok_or_else(|| Error::internal(format!("no descriptor of {name}")))?;
+                let number =
+                    number.ok_or_else(|| Error::internal(format!("no descriptor of {name}")))?;
                 if !numbers.contains(&number) {
                     numbers.push(number);
                 }
@@ -142,13 +150,20 @@ impl Index {
         for extension in extensions {
             self.add_symbol(number, scope, extension.name());
             let message = extension.extendee().trim_start_matches('.').to_owned();
-            self.extensions.entry(message).or_default().insert(extension.number(), number);
+            self.extensions
+                .entry(message)
+                .or_default()
+                .insert(extension.number(), number);
         }
     }
 
     /// Adds a symbol, and gives its full name. The first file that declares it counts.
     fn add_symbol(&mut self, number: usize, scope: &str, name: &str) -> String {
-        let name = if scope.is_empty() { name.to_owned() } else { format!("{scope}.{name}") };
+        let name = if scope.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{scope}.{name}")
+        };
         self.symbols.entry(name.clone()).or_insert(number);
         name
     }

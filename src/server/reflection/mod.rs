@@ -1,6 +1,6 @@
-//! Server reflection, v1 and v1alpha: the contract, for tools that have no `.proto` files. Written here because
-//! tonic-reflection sends a file without what it depends on, knows no extensions, and ends the stream at the first thing
-//! that is not there. Its messages are used.
+//! Server reflection, v1 and v1alpha: the contract, for tools that have no `.proto` files. Written
+//! here because tonic-reflection sends a file without what it depends on, knows no extensions, and
+//! ends the stream at the first thing that is not there. Its messages are used.
 //!
 //! - [`index`] knows where everything is;
 //! - [`answer`] puts one answer into the protocol's words.
@@ -47,7 +47,10 @@ pub(super) fn routes(files: &[File]) -> Result<Router> {
                 });
                 future::ready(Ok::<_, Status>(Response::new(answers)))
             };
-            Grpc::new(Words).streaming(tower::service_fn(ask), request).await.map(Body::new)
+            Grpc::new(Words)
+                .streaming(tower::service_fn(ask), request)
+                .await
+                .map(Body::new)
         };
         router = router.route(&format!("/{service}/{METHOD}"), any(answer));
     }

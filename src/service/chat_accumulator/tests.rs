@@ -45,7 +45,8 @@ fn text_of_every_kind_is_joined() {
 
 #[test]
 fn choices_logprobs_usage_and_unknown_members_add_up() {
-    let logprob = |token: &str| json!({"token": token, "logprob": -0.5, "bytes": null, "top_logprobs": []});
+    let logprob =
+        |token: &str| json!({"token": token, "logprob": -0.5, "bytes": null, "top_logprobs": []});
     let piece = |index: i32, text: &str| {
         json!({"index": index, "delta": {"content": text}, "finish_reason": null,
             "logprobs": {"content": [logprob(text)], "refusal": null}})
@@ -76,7 +77,15 @@ fn choices_logprobs_usage_and_unknown_members_add_up() {
 
 #[test]
 fn a_piece_of_another_type_never_displaces_the_text_joined_so_far() {
-    let odd = [json!(["odd"]), json!({"a": 1}), json!(5), json!(true), json!([]), json!([[1]]), json!(null)];
+    let odd = [
+        json!(["odd"]),
+        json!({"a": 1}),
+        json!(5),
+        json!(true),
+        json!([]),
+        json!([[1]]),
+        json!(null),
+    ];
     for name in ["content", "reasoning", "reasoning_content", "refusal"] {
         for odd in &odd {
             for place in 0..3 {
@@ -86,7 +95,11 @@ fn a_piece_of_another_type_never_displaces_the_text_joined_so_far() {
                 assert_eq!(message(&deltas)[name], json!("ab"), "{name} {pieces:?}");
             }
         }
-        let only = message(&[json!({ name: "" }), json!({ name: ["odd"] }), json!({ name: ["even"] })]);
+        let only = message(&[
+            json!({ name: "" }),
+            json!({ name: ["odd"] }),
+            json!({ name: ["even"] }),
+        ]);
         assert_eq!(only[name], json!(["odd", "even"]));
     }
 }
@@ -104,14 +117,19 @@ fn content_in_parts_among_text_makes_parts_of_the_text() {
         parts(json!([text("c")])),
         parts(json!("d")),
     ]);
-    assert_eq!(sum["content"], json!([thinking, text("ab"), text("c"), text("d")]));
+    assert_eq!(
+        sum["content"],
+        json!([thinking, text("ab"), text("c"), text("d")])
+    );
 }
 
 /// Chunks as JSON text: `json!` can't write half a character.
 fn raw_message(deltas: &[&str]) -> Value {
     let mut accumulator = ChatAccumulator::default();
     for delta in deltas {
-        let chunk = format!(r#"{{"id":"x","created":1,"model":"m","choices":[{{"index":0,"delta":{delta}}}]}}"#);
+        let chunk = format!(
+            r#"{{"id":"x","created":1,"model":"m","choices":[{{"index":0,"delta":{delta}}}]}}"#
+        );
         accumulator.add(json::decode_answer(chunk.as_bytes()).unwrap());
     }
     let mut out = Vec::new();
@@ -139,9 +157,15 @@ fn halves_of_a_character_in_two_deltas_join_in_every_text() {
         ("/content", |text| format!(r#"{{"content":"{text}"}}"#)),
         ("/refusal", |text| format!(r#"{{"refusal":"{text}"}}"#)),
         ("/reasoning", |text| format!(r#"{{"reasoning":"{text}"}}"#)),
-        ("/reasoning_content", |text| format!(r#"{{"reasoning_content":"{text}"}}"#)),
-        ("/audio/transcript", |text| format!(r#"{{"audio":{{"transcript":"{text}"}}}}"#)),
-        ("/function_call/arguments", |text| format!(r#"{{"function_call":{{"arguments":"{text}"}}}}"#)),
+        ("/reasoning_content", |text| {
+            format!(r#"{{"reasoning_content":"{text}"}}"#)
+        }),
+        ("/audio/transcript", |text| {
+            format!(r#"{{"audio":{{"transcript":"{text}"}}}}"#)
+        }),
+        ("/function_call/arguments", |text| {
+            format!(r#"{{"function_call":{{"arguments":"{text}"}}}}"#)
+        }),
         ("/tool_calls/0/function/arguments", |text| {
             format!(r#"{{"tool_calls":[{{"index":0,"function":{{"arguments":"{text}"}}}}]}}"#)
         }),
@@ -153,12 +177,22 @@ fn halves_of_a_character_in_two_deltas_join_in_every_text() {
         for (pointer, delta) in members {
             let deltas: Vec<String> = pieces.iter().map(|text| delta(text)).collect();
             let deltas: Vec<&str> = deltas.iter().map(String::as_str).collect();
-            assert_eq!(raw_message(&deltas).pointer(pointer).unwrap(), joined, "{pointer} {pieces:?}");
+            assert_eq!(
+                raw_message(&deltas).pointer(pointer).unwrap(),
+                joined,
+                "{pointer} {pieces:?}"
+            );
         }
     }
-    let crossed =
-        raw_message(&[r#"{"content":"\ud83d","refusal":"\ud83d"}"#, r#"{"content":"x"}"#, r#"{"refusal":"\ude00"}"#]);
-    assert_eq!((&crossed["content"], &crossed["refusal"]), (&json!("\u{fffd}x"), &json!("😀")));
+    let crossed = raw_message(&[
+        r#"{"content":"\ud83d","refusal":"\ud83d"}"#,
+        r#"{"content":"x"}"#,
+        r#"{"refusal":"\ude00"}"#,
+    ]);
+    assert_eq!(
+        (&crossed["content"], &crossed["refusal"]),
+        (&json!("\u{fffd}x"), &json!("😀"))
+    );
 }
 
 #[test]
@@ -173,7 +207,10 @@ fn the_first_real_reason_to_finish_counts() {
     assert_eq!(sum(&[json!("stop"), json!("")]), "stop");
     assert_eq!(sum(&[json!("stop"), json!(null)]), "stop");
     assert_eq!(sum(&[json!("stop"), json!(5)]), "stop");
-    assert_eq!(sum(&[json!(""), json!(""), json!("length"), json!("")]), "length");
+    assert_eq!(
+        sum(&[json!(""), json!(""), json!("length"), json!("")]),
+        "length"
+    );
     assert_eq!(sum(&[json!("tool_calls"), json!("stop")]), "tool_calls");
 }
 
@@ -185,27 +222,47 @@ fn unknown_members_are_joined_where_that_is_plain() {
     };
     assert_eq!(deltas(&[json!("a"), json!("b"), json!("b")]), "abb");
     assert_eq!(deltas(&[json!("x"), json!("x"), json!("x")]), "x");
-    assert_eq!(deltas(&[json!([{"a": 1}]), json!([]), json!([2, "]"])]), json!([{"a": 1}, 2, "]"]));
+    assert_eq!(
+        deltas(&[json!([{"a": 1}]), json!([]), json!([2, "]"])]),
+        json!([{"a": 1}, 2, "]"])
+    );
     assert_eq!(deltas(&[json!([1]), json!([1])]), json!([1, 1]));
     assert_eq!(deltas(&[json!(1), json!(null), json!(2), json!(null)]), 2);
     assert_eq!(deltas(&[json!({"a": 1}), json!({"b": 1})]), json!({"b": 1}));
-    assert_eq!(deltas(&[json!("a"), json!({"b": 1}), json!([1]), json!("c")]), "ac");
+    assert_eq!(
+        deltas(&[json!("a"), json!({"b": 1}), json!([1]), json!("c")]),
+        "ac"
+    );
     assert_eq!(deltas(&[json!([1]), json!("a"), json!(3)]), json!([1]));
     assert_eq!(deltas(&[json!(""), json!([1])]), json!([1]));
     assert_eq!(deltas(&[json!(null)]), json!(null));
     let choices = |values: &[Value]| {
-        let chunks: Vec<_> =
-            values.iter().map(|value| json!({"choices": [{"index": 0, "delta": {}, "new": value}]})).collect();
+        let chunks: Vec<_> = values
+            .iter()
+            .map(|value| json!({"choices": [{"index": 0, "delta": {}, "new": value}]}))
+            .collect();
         sum(&chunks)["choices"][0]["new"].clone()
     };
-    assert_eq!(choices(&[json!([1]), json!([1]), json!([2])]), json!([1, 1, 2]));
-    assert_eq!(choices(&[json!(null), json!("a"), json!("b"), json!(null)]), "b");
+    assert_eq!(
+        choices(&[json!([1]), json!([1]), json!([2])]),
+        json!([1, 1, 2])
+    );
+    assert_eq!(
+        choices(&[json!(null), json!("a"), json!("b"), json!(null)]),
+        "b"
+    );
     let chunks = |values: &[Value]| {
-        let chunks: Vec<_> = values.iter().map(|value| json!({"choices": [], "new": value})).collect();
+        let chunks: Vec<_> = values
+            .iter()
+            .map(|value| json!({"choices": [], "new": value}))
+            .collect();
         sum(&chunks)["new"].clone()
     };
     assert_eq!(chunks(&[json!("x"), json!("x"), json!("y")]), "y");
-    assert_eq!(chunks(&[json!(["u"]), json!(["u"]), json!(["u"])]), json!(["u"]));
+    assert_eq!(
+        chunks(&[json!(["u"]), json!(["u"]), json!(["u"])]),
+        json!(["u"])
+    );
     assert_eq!(chunks(&[json!([1]), json!([2])]), json!([1, 2]));
 }
 
@@ -214,7 +271,9 @@ fn the_parts_of_the_usage_may_come_in_different_chunks() {
     let chunk = |usage: Value| json!({"choices": [], "usage": usage, "service_tier": null, "system_fingerprint": "f"});
     let sum = sum(&[
         chunk(json!({"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4})),
-        chunk(json!({"completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1}})),
+        chunk(
+            json!({"completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1}}),
+        ),
         chunk(json!("none")),
         chunk(json!(null)),
         json!({"choices": []}),
@@ -231,7 +290,9 @@ fn the_parts_of_the_usage_may_come_in_different_chunks() {
 fn a_whole_message_instead_of_deltas_is_the_message() {
     let whole = json!({"role": "assistant", "content": "hi", "refusal": null});
     let chunk = |choice: Value| json!({ "choices": [choice] });
-    let only = sum(&[chunk(json!({"index": 0, "message": whole, "finish_reason": "stop"}))]);
+    let only = sum(&[chunk(
+        json!({"index": 0, "message": whole, "finish_reason": "stop"}),
+    )]);
     assert_eq!(only["choices"][0]["message"], whole);
     let after = sum(&[
         chunk(json!({"index": 0, "delta": {"content": "hello"}})),
@@ -243,7 +304,10 @@ fn a_whole_message_instead_of_deltas_is_the_message() {
 #[test]
 fn a_made_up_sum_of_tokens_does_not_outlive_its_parts() {
     let usage = |pieces: &[Value]| {
-        let chunks: Vec<_> = pieces.iter().map(|usage| json!({"choices": [], "usage": usage})).collect();
+        let chunks: Vec<_> = pieces
+            .iter()
+            .map(|usage| json!({"choices": [], "usage": usage}))
+            .collect();
         sum(&chunks)["usage"].clone()
     };
     assert_eq!(
@@ -252,12 +316,18 @@ fn a_made_up_sum_of_tokens_does_not_outlive_its_parts() {
     );
     // Engines that count on: the gateway's own sum of the first piece is not the answer's.
     assert_eq!(
-        usage(&[json!({"prompt_tokens": 3, "completion_tokens": 1}), json!({"completion_tokens": 4})]),
+        usage(&[
+            json!({"prompt_tokens": 3, "completion_tokens": 1}),
+            json!({"completion_tokens": 4})
+        ]),
         json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7})
     );
     // Upstream's own total that isn't the sum stays.
     assert_eq!(
-        usage(&[json!({"prompt_tokens": 3, "total_tokens": 9}), json!({"completion_tokens": 4})]),
+        usage(&[
+            json!({"prompt_tokens": 3, "total_tokens": 9}),
+            json!({"completion_tokens": 4})
+        ]),
         json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 9})
     );
     assert_eq!(

@@ -1,6 +1,7 @@
 //! A text that comes in pieces, and JSON values that are joined.
 //!
-//! Half of a character, which the codec leaves in `extra` as JSON text, is joined to its other half.
+//! Half of a character, which the codec leaves in `extra` as JSON text, is joined to its other
+//! half.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +31,9 @@ impl TextMember {
             (Some(text), Some(known)) => known.push(&text),
             (None, _) => {}
         }
-        let Some(json) = extra.remove(name).filter(|json| json != "null") else { return };
+        let Some(json) = extra.remove(name).filter(|json| json != "null") else {
+            return;
+        };
         if json.starts_with('"') {
             self.text.get_or_insert_default().push_json(&json);
         } else {
@@ -45,7 +48,10 @@ impl TextMember {
 
     /// Takes the text that has been joined so far, if there is any.
     pub(super) fn take(&mut self) -> Option<String> {
-        self.text.take().map(Joined::finish).filter(|text| !text.is_empty())
+        self.text
+            .take()
+            .map(Joined::finish)
+            .filter(|text| !text.is_empty())
     }
 
     /// The text. Without one, what came in another form goes to `extra`.
@@ -109,7 +115,11 @@ impl Value {
             [b'[', ..] => Sum::List(elements(&json).to_owned()),
             _ => Sum::Last,
         };
-        Self { first: json, is_repeated: true, sum }
+        Self {
+            first: json,
+            is_repeated: true,
+            sum,
+        }
     }
 
     fn join(&mut self, json: String, place: Place) {
@@ -152,7 +162,10 @@ impl Value {
 
 /// What is between the brackets of a JSON list.
 fn elements(list: &str) -> &str {
-    list.strip_prefix('[').and_then(|list| list.strip_suffix(']')).unwrap_or_default().trim_ascii()
+    list.strip_prefix('[')
+        .and_then(|list| list.strip_suffix(']'))
+        .unwrap_or_default()
+        .trim_ascii()
 }
 
 /// The members of an object that the contract has no fields for.
@@ -165,7 +178,11 @@ const WHOLE: [&str; 3] = ["id", "index", "type"];
 impl Unknown {
     pub(super) fn add(&mut self, extra: Extra, place: Place) {
         for (name, json) in extra {
-            let place = if place == Place::Delta && WHOLE.contains(&name.as_str()) { Place::Choice } else { place };
+            let place = if place == Place::Delta && WHOLE.contains(&name.as_str()) {
+                Place::Choice
+            } else {
+                place
+            };
             Value::add(self.0.entry(name).or_default(), json, place);
         }
     }
@@ -176,7 +193,10 @@ impl Unknown {
     }
 
     pub(super) fn finish(self) -> Extra {
-        self.0.into_iter().filter_map(|(name, value)| Some((name, value?.finish()))).collect()
+        self.0
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?.finish())))
+            .collect()
     }
 }
 
@@ -187,13 +207,20 @@ pub(super) fn prefer<T>(field: Option<&T>, name: &str, extra: &mut Extra) {
     }
 }
 
-/// A list of messages that came in another form than a list of objects: its elements that can be read. None for a list of
-/// more than `MAX` elements.
+/// A list of messages that came in another form than a list of objects: its elements that can be
+/// read. None for a list of more than `MAX` elements.
 pub(super) fn readable<T: DeserializeOwned, const MAX: usize>(json: &str) -> Option<Vec<T>> {
     let elements = if json.starts_with('[') {
         json::peek::<json::Unread<'_, MAX>>(json).ok()?.0
     } else {
-        serde_json::from_str::<&RawValue>(json).into_iter().collect()
+        serde_json::from_str::<&RawValue>(json)
+            .into_iter()
+            .collect()
     };
-    Some(elements.into_iter().filter_map(|json| json::decode_answer(json.get().as_bytes()).ok()).collect())
+    Some(
+        elements
+            .into_iter()
+            .filter_map(|json| json::decode_answer(json.get().as_bytes()).ok())
+            .collect(),
+    )
 }

@@ -1,12 +1,13 @@
 //! Tool calls: which pieces belong to which call.
 //!
-//! - A known id continues its call, whatever the index. A new id begins another call, unless the call that it would
-//!   continue had none yet.
-//! - An index without an id continues the latest call of that index, unless it names another function after the
-//!   arguments have begun, or names a function and begins an object after the arguments were a whole one. Arguments alone, with an index that no call has, continue the latest call: some engines count
-//!   pieces.
-//! - Without an id and an index a piece continues the latest call, unless it names a function after the arguments have
-//!   begun.
+//! - A known id continues its call, whatever the index. A new id begins another call, unless the
+//!   call that it would continue had none yet.
+//! - An index without an id continues the latest call of that index, unless it names another
+//!   function after the arguments have begun, or names a function and begins an object after the
+//!   arguments were a whole one. Arguments alone, with an index that no call has, continue the
+//!   latest call: some engines count pieces.
+//! - Without an id and an index a piece continues the latest call, unless it names a function after
+//!   the arguments have begun.
 //!
 //! The latest call is the one that had the last piece.
 
@@ -32,14 +33,19 @@ impl ToolCalls {
         let index = index(&piece);
         piece.extra.remove("index");
         let place = self.place(&piece, id.as_deref(), index).unwrap_or_else(|| {
-            self.calls.push(Call { index, ..Call::default() });
+            self.calls.push(Call {
+                index,
+                ..Call::default()
+            });
             self.calls.len() - 1
         });
         self.latest = Some(place);
         if let Some(index) = index {
             self.by_index.insert(index, place);
         }
-        let Some(call) = self.calls.get_mut(place) else { return };
+        let Some(call) = self.calls.get_mut(place) else {
+            return;
+        };
         if let Some(id) = id {
             call.has_id = true;
             self.by_id.insert(id, place);
@@ -61,7 +67,9 @@ impl ToolCalls {
         };
         let call = self.calls.get(place)?;
         let begins_another = match (id, of_index) {
-            (Some(_), Some(_)) => call.has_id || call.names_another(piece) || call.has_arguments() && has_name,
+            (Some(_), Some(_)) => {
+                call.has_id || call.names_another(piece) || call.has_arguments() && has_name
+            }
             (Some(_), None) => call.has_id || has_name,
             (None, Some(_)) => {
                 call.has_arguments() && call.names_another(piece)
@@ -77,7 +85,8 @@ impl ToolCalls {
         self.calls.len().saturating_mul(size_of::<Call>())
     }
 
-    /// The calls, in the order of their indexes if these tell the calls apart, else as they appeared.
+    /// The calls, in the order of their indexes if these tell the calls apart, else as they
+    /// appeared.
     pub(super) fn finish(mut self) -> Vec<ToolCall> {
         let mut indexes: Vec<_> = self.calls.iter().filter_map(|call| call.index).collect();
         indexes.sort_unstable();
@@ -89,21 +98,45 @@ impl ToolCalls {
     }
 }
 
-/// What tells this call from others. An empty id is none; an id that isn't a text counts as its JSON text.
+/// What tells this call from others. An empty id is none; an id that isn't a text counts as its
+/// JSON text.
 fn id(piece: &ToolCall) -> Option<String> {
-    let odd = || piece.extra.get("id").filter(|json| !["null", "\"\""].contains(&json.as_str()));
-    piece.id.as_ref().filter(|id| !id.is_empty()).or_else(odd).cloned()
+    let odd = || {
+        piece
+            .extra
+            .get("id")
+            .filter(|json| !["null", "\"\""].contains(&json.as_str()))
+    };
+    piece
+        .id
+        .as_ref()
+        .filter(|id| !id.is_empty())
+        .or_else(odd)
+        .cloned()
 }
 
 /// The index, also where it is written as a text.
 fn index(piece: &ToolCall) -> Option<i64> {
-    let odd = || piece.extra.get("index").and_then(|json| json.trim_matches('"').parse().ok());
+    let odd = || {
+        piece
+            .extra
+            .get("index")
+            .and_then(|json| json.trim_matches('"').parse().ok())
+    };
     piece.index.map(i64::from).or_else(odd)
 }
 
 fn name(piece: &ToolCall) -> Option<&str> {
-    let function = piece.function.as_ref().and_then(|function| function.name.as_deref());
-    let custom = || piece.custom.as_ref().and_then(|custom| custom.name.as_deref());
+    let function = piece
+        .function
+        .as_ref()
+        .and_then(|function| function.name.as_deref());
+    let custom = || {
+        piece
+            .custom
+            .as_ref()
+            .and_then(|custom| custom.name.as_deref())
+    };
     function.or_else(custom).filter(|name| !name.is_empty())
 }
 
@@ -118,7 +151,10 @@ fn has_arguments(piece: &ToolCall) -> bool {
 
 /// Whether the arguments in `piece` are an object or the beginning of one.
 fn begins_an_object(piece: &ToolCall) -> bool {
-    let arguments = piece.function.as_ref().and_then(|function| function.arguments.as_deref());
+    let arguments = piece
+        .function
+        .as_ref()
+        .and_then(|function| function.arguments.as_deref());
     arguments.is_some_and(|text| text.trim_start().starts_with('{'))
 }
 
@@ -136,15 +172,26 @@ struct Call {
 
 impl Call {
     fn add(&mut self, piece: ToolCall) {
-        let ToolCall { index: _, id, r#type, function, custom, extra } = piece;
+        let ToolCall {
+            index: _,
+            id,
+            r#type,
+            function,
+            custom,
+            extra,
+        } = piece;
         self.id = id.filter(|id| !id.is_empty()).or(self.id.take());
-        self.r#type = r#type.filter(|kind| !kind.is_empty()).or(self.r#type.take());
+        self.r#type = r#type
+            .filter(|kind| !kind.is_empty())
+            .or(self.r#type.take());
         if let Some(function) = function {
             self.function.get_or_insert_default().add_function(function);
         }
         if let Some(custom) = custom {
             let CustomToolCall { name, input, extra } = *custom;
-            self.custom.get_or_insert_default().add(name, input, "input", extra);
+            self.custom
+                .get_or_insert_default()
+                .add(name, input, "input", extra);
         }
         self.unknown.add(extra, Place::Delta);
     }
@@ -154,7 +201,9 @@ impl Call {
     }
 
     fn name(&self) -> Option<&str> {
-        self.functions().find_map(|function| function.name.as_deref()).filter(|name| !name.is_empty())
+        self.functions()
+            .find_map(|function| function.name.as_deref())
+            .filter(|name| !name.is_empty())
     }
 
     fn names_another(&self, piece: &ToolCall) -> bool {
@@ -167,8 +216,13 @@ impl Call {
 
     /// Whether the arguments are a whole JSON object, to which nothing can be added.
     fn has_whole_arguments(&self) -> bool {
-        let arguments = self.function.as_ref().and_then(|function| function.arguments.text());
-        arguments.is_some_and(|text| text.trim_end().ends_with('}') && serde_json::from_str::<IgnoredAny>(text).is_ok())
+        let arguments = self
+            .function
+            .as_ref()
+            .and_then(|function| function.arguments.text());
+        arguments.is_some_and(|text| {
+            text.trim_end().ends_with('}') && serde_json::from_str::<IgnoredAny>(text).is_ok()
+        })
     }
 
     fn finish(self) -> ToolCall {
@@ -182,7 +236,14 @@ impl Call {
             Box::new(CustomToolCall { name, input, extra })
         });
         let function = self.function.map(Function::finish_function);
-        ToolCall { index: None, id: self.id, r#type: self.r#type, function, custom, extra }
+        ToolCall {
+            index: None,
+            id: self.id,
+            r#type: self.r#type,
+            function,
+            custom,
+            extra,
+        }
     }
 }
 
@@ -198,7 +259,11 @@ pub(super) struct Function {
 
 impl Function {
     pub(super) fn add_function(&mut self, piece: FunctionCall) {
-        let FunctionCall { name, arguments, extra } = piece;
+        let FunctionCall {
+            name,
+            arguments,
+            extra,
+        } = piece;
         self.add(name, arguments, "arguments", extra);
     }
 
@@ -215,14 +280,19 @@ impl Function {
             (Some(_), _) => {}
             (known @ None, name) => *known = name,
         }
-        self.has_arguments |= arguments.as_ref().is_some_and(|text| !text.is_empty()) || extra.contains_key(member);
+        self.has_arguments |=
+            arguments.as_ref().is_some_and(|text| !text.is_empty()) || extra.contains_key(member);
         self.arguments.add(arguments, member, &mut extra);
         self.unknown.add(extra, Place::Delta);
     }
 
     pub(super) fn finish_function(self) -> FunctionCall {
         let (name, arguments, extra) = self.finish("arguments");
-        FunctionCall { name, arguments, extra }
+        FunctionCall {
+            name,
+            arguments,
+            extra,
+        }
     }
 
     fn finish(self, member: &str) -> (Option<String>, Option<String>, BTreeMap<String, String>) {

@@ -15,8 +15,8 @@ use crate::{
 /// The catalogue as it was at one time.
 #[derive(Debug)]
 pub struct Copy {
-    /// The list of the models that are shown, as a JSON document in our form and the upstream's order, the aliases last;
-    /// then the models that are not shown.
+    /// The list of the models that are shown, as a JSON document in our form and the upstream's
+    /// order, the aliases last; then the models that are not shown.
     pub(super) text: Bytes,
     /// How much of the text is the list.
     pub(super) list_bytes: usize,
@@ -80,14 +80,17 @@ impl Copy {
         self.text.slice(..self.list_bytes)
     }
 
-    /// The same, compressed by gzip: once for all who ask, and aside, since several MB take a while.
+    /// The same, compressed by gzip: once for all who ask, and aside, since several MB take a
+    /// while.
     ///
     /// # Errors
     /// Internal, if there is no thread for it.
     pub async fn list_gzip(&self) -> Result<Bytes> {
         let compress = async || {
             let list = self.list();
-            tokio::task::spawn_blocking(move || gzip(&list)).await.map_err(Error::internal)?
+            tokio::task::spawn_blocking(move || gzip(&list))
+                .await
+                .map_err(Error::internal)?
         };
         self.gzip.get_or_try_init(compress).await.cloned()
     }
@@ -97,14 +100,18 @@ impl Copy {
         self.read(self.entry(id)?)
     }
 
-    /// What tells how many concurrency units a model costs: its cost, if that is known, and its class.
+    /// What tells how many concurrency units a model costs: its cost, if that is known, and its
+    /// class.
     pub fn cost(&self, id: &str) -> Option<(Option<u32>, &str)> {
         let entry = self.entry(id)?;
         Some((entry.cost, &entry.class))
     }
 
     fn entry(&self, id: &str) -> Option<&Entry> {
-        let place = self.entries.binary_search_by(|entry| (*entry.id).cmp(id)).ok()?;
+        let place = self
+            .entries
+            .binary_search_by(|entry| (*entry.id).cmp(id))
+            .ok()?;
         self.entries.get(place)
     }
 
@@ -112,7 +119,11 @@ impl Copy {
     pub fn page(&self, filter: &ModelFilter, after: Option<&str>, size: usize) -> Page {
         let matcher = Matcher::new(filter);
         let (mut shown, mut total, mut has_more) = (Vec::new(), 0, false);
-        for entry in self.entries.iter().filter(|entry| entry.is_shown && matcher.passes(entry, self.lower_id(entry))) {
+        for entry in self
+            .entries
+            .iter()
+            .filter(|entry| entry.is_shown && matcher.passes(entry, self.lower_id(entry)))
+        {
             total += 1;
             if after.is_none_or(|after| &*entry.id > after) {
                 if shown.len() < size {
@@ -122,23 +133,44 @@ impl Copy {
                 }
             }
         }
-        Page { models: shown.into_iter().filter_map(|entry| self.read(entry)).collect(), total, has_more }
+        Page {
+            models: shown
+                .into_iter()
+                .filter_map(|entry| self.read(entry))
+                .collect(),
+            total,
+            has_more,
+        }
     }
 
     /// Ids that are near this one, which there isn't, the nearest first. Cheap whatever the id is.
     pub fn suggestions(&self, id: &str) -> Vec<String> {
         let entry = |position: u32| self.entries.get(position as usize);
-        let found =
-            self.near.find(id, |position| entry(position).map(|entry| self.lower_id(entry)).unwrap_or_default());
-        found.0.into_iter().filter_map(entry).map(|entry| entry.id.to_string()).collect()
+        let found = self.near.find(id, |position| {
+            entry(position)
+                .map(|entry| self.lower_id(entry))
+                .unwrap_or_default()
+        });
+        found
+            .0
+            .into_iter()
+            .filter_map(entry)
+            .map(|entry| entry.id.to_string())
+            .collect()
     }
 
     fn read(&self, entry: &Entry) -> Option<Model> {
-        json::decode_answer(self.text.get(entry.text.start as usize..entry.text.end as usize)?).ok()
+        json::decode_answer(
+            self.text
+                .get(entry.text.start as usize..entry.text.end as usize)?,
+        )
+        .ok()
     }
 
     fn lower_id(&self, entry: &Entry) -> &str {
-        self.lower_ids.get(entry.lower_id.start as usize..entry.lower_id.end as usize).unwrap_or_default()
+        self.lower_ids
+            .get(entry.lower_id.start as usize..entry.lower_id.end as usize)
+            .unwrap_or_default()
     }
 }
 
@@ -157,13 +189,23 @@ struct Matcher<'a> {
 
 impl<'a> Matcher<'a> {
     fn new(filter: &'a ModelFilter) -> Self {
-        let search = memchr::memmem::Finder::new(filter.search.to_lowercase().as_bytes()).into_owned();
-        Self { filter, search, family: filter.family.to_lowercase() }
+        let search =
+            memchr::memmem::Finder::new(filter.search.to_lowercase().as_bytes()).into_owned();
+        Self {
+            filter,
+            search,
+            family: filter.family.to_lowercase(),
+        }
     }
 
     fn passes(&self, entry: &Entry, lower_id: &str) -> bool {
-        self.filter.gated.is_none_or(|gated| entry.gated == Some(gated))
-            && self.filter.available_on_current_plan.is_none_or(|available| entry.available == Some(available))
+        self.filter
+            .gated
+            .is_none_or(|gated| entry.gated == Some(gated))
+            && self
+                .filter
+                .available_on_current_plan
+                .is_none_or(|available| entry.available == Some(available))
             && entry.class.starts_with(&self.family)
             && self.search.find(lower_id.as_bytes()).is_some()
     }

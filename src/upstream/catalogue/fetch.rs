@@ -1,4 +1,5 @@
-//! When the upstream is asked for its catalogue: one fetch at a time, and none too soon after one that failed.
+//! When the upstream is asked for its catalogue: one fetch at a time, and none too soon after one
+//! that failed.
 
 use std::{
     future::Future,
@@ -12,10 +13,12 @@ use tokio::time::{Instant, sleep_until};
 use super::Copy;
 use crate::error::{Error, Result};
 
-/// How long after a failed fetch the next one begins that a caller waits for: as long as the caller does.
+/// How long after a failed fetch the next one begins that a caller waits for: as long as the caller
+/// does.
 const DEMAND_PAUSE: Duration = Duration::from_secs(1);
 
-/// The pauses after failed fetches that nobody has to have: doubled each time, from the first to the last.
+/// The pauses after failed fetches that nobody has to have: doubled each time, from the first to
+/// the last.
 const ADVICE_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// The pause after a refresh that failed: there is a copy all the same.
@@ -48,8 +51,8 @@ pub(super) struct Fetch {
     pub(super) copy: future::Shared<future::BoxFuture<'static, Result<Arc<Copy>>>>,
 }
 
-/// Notes the end of a fetch, whatever the end: dropped before it is told of a success, it was a failure. So neither a panic
-/// nor callers who left leave a fetch under way for ever.
+/// Notes the end of a fetch, whatever the end: dropped before it is told of a success, it was a
+/// failure. So neither a panic nor callers who left leave a fetch under way for ever.
 struct Note {
     state: Arc<Mutex<State>>,
     is_success: bool,
@@ -59,7 +62,11 @@ impl Drop for Note {
     fn drop(&mut self) {
         let mut state = lock(&self.state);
         state.under_way = None;
-        state.failures = if self.is_success { 0 } else { state.failures.saturating_add(1) };
+        state.failures = if self.is_success {
+            0
+        } else {
+            state.failures.saturating_add(1)
+        };
         state.failed_at = (!self.is_success).then(Instant::now);
     }
 }
@@ -70,7 +77,8 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl Fetches {
-    /// The fetch that is under way, or else a new one: a little later, if the last one has just failed.
+    /// The fetch that is under way, or else a new one: a little later, if the last one has just
+    /// failed.
     pub(super) fn demand<F>(&self, fetch: impl FnOnce() -> F) -> Fetch
     where
         F: Future<Output = Result<Arc<Copy>>> + Send + 'static,
@@ -79,7 +87,9 @@ impl Fetches {
         match state.under_way.clone() {
             Some(fetch) => fetch,
             None => {
-                let begin_at = state.failed_at.map_or_else(Instant::now, |at| Instant::now().max(at + DEMAND_PAUSE));
+                let begin_at = state
+                    .failed_at
+                    .map_or_else(Instant::now, |at| Instant::now().max(at + DEMAND_PAUSE));
                 self.begin(&mut state, begin_at, fetch())
             }
         }
@@ -95,7 +105,10 @@ impl Fetches {
             return state.under_way.clone();
         }
         let doublings = state.failures.saturating_sub(1).min(u32::BITS - 1);
-        let pause = ADVICE_PAUSES.0.saturating_mul(1 << doublings).min(ADVICE_PAUSES.1);
+        let pause = ADVICE_PAUSES
+            .0
+            .saturating_mul(1 << doublings)
+            .min(ADVICE_PAUSES.1);
         (!state.has_failed_within(pause)).then(|| self.begin(&mut state, Instant::now(), fetch()))
     }
 
@@ -116,7 +129,10 @@ impl Fetches {
         began_at: Instant,
         fetch: impl Future<Output = Result<Arc<Copy>>> + Send + 'static,
     ) -> Fetch {
-        let mut note = Note { state: Arc::clone(&self.0), is_success: false };
+        let mut note = Note {
+            state: Arc::clone(&self.0),
+            is_success: false,
+        };
         // A task of its own, so that it comes to its end though those who wait for it may leave.
         let task = tokio::spawn(async move {
             sleep_until(began_at).await;
@@ -125,7 +141,10 @@ impl Fetches {
             drop(note);
             copy
         });
-        let copy = task.map(|result| result.unwrap_or_else(|panic| Err(Error::internal(panic)))).boxed().shared();
+        let copy = task
+            .map(|result| result.unwrap_or_else(|panic| Err(Error::internal(panic))))
+            .boxed()
+            .shared();
         let fetch = Fetch { began_at, copy };
         state.under_way = Some(fetch.clone());
         fetch
@@ -172,7 +191,10 @@ mod tests {
         drop(left);
         tokio::time::sleep(seconds(35)).await;
         let fresh = fetches.demand(pending);
-        assert!(fresh.copy.now_or_never().is_none(), "a new one, and not what the first one came to");
+        assert!(
+            fresh.copy.now_or_never().is_none(),
+            "a new one, and not what the first one came to"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -199,7 +221,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_panic_is_a_failure_like_others() {
         let fetches = Fetches::default();
-        assert_eq!(fetches.demand(panics).copy.await.unwrap_err().kind(), Kind::Internal);
+        assert_eq!(
+            fetches.demand(panics).copy.await.unwrap_err().kind(),
+            Kind::Internal
+        );
         assert!(fetches.advise(pending).is_none());
         tokio::time::sleep(seconds(1)).await;
         assert!(fetches.advise(pending).is_some());

@@ -1,9 +1,10 @@
 //! The catalogue of models: fetched once, kept, and refreshed in the background.
 //!
-//! It is kept as text (each model in our own JSON form) with a small index beside it: 22,000 models as messages would
-//! take several times as much memory, and a page shows a hundred of them. The catalogue advises, it forbids nothing:
-//! a model that it doesn't have is still asked for upstream. [`Catalogue`] is the handle, [`struct@Copy`] what it hands
-//! out, `writer` makes one of the upstream's list, `fetch` says when to ask for it, and `near` which ids to suggest.
+//! It is kept as text (each model in our own JSON form) with a small index beside it: 22,000 models
+//! as messages would take several times as much memory, and a page shows a hundred of them. The
+//! catalogue advises, it forbids nothing: a model that it doesn't have is still asked for upstream.
+//! [`Catalogue`] is the handle, [`struct@Copy`] what it hands out, `writer` makes one of the
+//! upstream's list, `fetch` says when to ask for it, and `near` which ids to suggest.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -30,7 +31,8 @@ pub use writer::keep_models;
 /// How old the catalogue may be before it is refreshed, while callers still get the old one.
 const FRESH: Duration = Duration::from_secs(600);
 
-/// How long a fetch may have been under way when those stop waiting for it whose answer it could only add to.
+/// How long a fetch may have been under way when those stop waiting for it whose answer it could
+/// only add to.
 const SOON: Duration = Duration::from_secs(2);
 
 /// How long one fetch may take, from the request to the copy.
@@ -51,26 +53,35 @@ struct Shared {
 }
 
 fn too_late() -> Error {
-    let message = "The caller's own deadline passed before the catalogue had come: allow more time, or try again soon";
+    let message = "The caller's own deadline passed before the catalogue had come: allow more \
+                   time, or try again soon";
     Error::new(Kind::Timeout, "deadline_exceeded", message)
 }
 
 fn too_slow() -> Error {
-    let message =
-        format!("Featherless's list of models took longer than {} s to come: try again", FETCH_TIMEOUT.as_secs());
+    let message = format!(
+        "Featherless's list of models took longer than {} s to come: try again",
+        FETCH_TIMEOUT.as_secs()
+    );
     Error::new(Kind::Timeout, "upstream_timeout", message)
 }
 
 impl std::fmt::Debug for Catalogue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Catalogue").field("upstream", &self.upstream).finish_non_exhaustive()
+        f.debug_struct("Catalogue")
+            .field("upstream", &self.upstream)
+            .finish_non_exhaustive()
     }
 }
 
 impl Catalogue {
     /// The catalogue of this upstream by these names, not fetched yet.
     pub fn new(upstream: Client, names: Names) -> Self {
-        Self { upstream, names, shared: Arc::default() }
+        Self {
+            upstream,
+            names,
+            shared: Arc::default(),
+        }
     }
 
     /// What models are called here.
@@ -78,18 +89,21 @@ impl Catalogue {
         &self.names
     }
 
-    /// The copy that is kept, fetched first if there is none. An old one is refreshed in the background.
+    /// The copy that is kept, fetched first if there is none. An old one is refreshed in the
+    /// background.
     ///
     /// # Errors
-    /// What the upstream's reply to a fetch means that began after this was called, or was under way; Timeout if it took
-    /// too long; never for a refresh.
+    /// What the upstream's reply to a fetch means that began after this was called, or was under
+    /// way; Timeout if it took too long; never for a refresh.
     pub async fn get(&self, ask: Ask<'_>) -> Result<Arc<Copy>> {
         if let Some(copy) = self.kept() {
             return Ok(copy);
         }
         let copy = self.fetched();
         match ask.deadline {
-            Some(deadline) => timeout_at(deadline, copy).await.unwrap_or_else(|_| Err(too_late())),
+            Some(deadline) => timeout_at(deadline, copy)
+                .await
+                .unwrap_or_else(|_| Err(too_late())),
             None => copy.await,
         }
     }
@@ -107,7 +121,12 @@ impl Catalogue {
 
     /// The copy that is kept, if there is one already. An old one is refreshed in the background.
     pub fn kept(&self) -> Option<Arc<Copy>> {
-        let copy = self.shared.copy.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let copy = self
+            .shared
+            .copy
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
         if copy.age() >= FRESH {
             self.shared.fetches.refresh(|| self.fetch());
         }
@@ -137,7 +156,10 @@ impl Catalogue {
             return Some(copy);
         }
         let fetch = self.shared.fetches.advise(|| self.fetch())?;
-        timeout_at(fetch.began_at + SOON, fetch.copy).await.ok()?.ok()
+        timeout_at(fetch.began_at + SOON, fetch.copy)
+            .await
+            .ok()?
+            .ok()
     }
 
     fn fetch_at_once(&self) -> Fetch {
@@ -149,19 +171,33 @@ impl Catalogue {
         let catalogue = self.clone();
         async move {
             let fetch = async {
-                let text = catalogue.upstream.get_text(&["models"], Ask::default()).await?;
+                let text = catalogue
+                    .upstream
+                    .get_text(&["models"], Ask::default())
+                    .await?;
                 let names = catalogue.names.clone();
                 // Aside: it is several MB.
                 let copy = tokio::task::spawn_blocking(move || Copy::new(&text, &names)).await;
                 copy.map_err(Error::internal)?
             };
-            let copy = tokio::time::timeout(FETCH_TIMEOUT, fetch).await.unwrap_or_else(|_| Err(too_slow()));
+            let copy = tokio::time::timeout(FETCH_TIMEOUT, fetch)
+                .await
+                .unwrap_or_else(|_| Err(too_slow()));
             match copy {
                 Ok(copy) => Ok(catalogue.keep(copy)),
                 Err(error) => {
-                    if catalogue.shared.copy.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+                    if catalogue
+                        .shared
+                        .copy
+                        .read()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .is_some()
+                    {
                         let code = error.code();
-                        tracing::warn!(code, "the catalogue could not be refreshed; the last copy is kept");
+                        tracing::warn!(
+                            code,
+                            "the catalogue could not be refreshed; the last copy is kept"
+                        );
                     }
                     Err(error)
                 }
@@ -172,7 +208,11 @@ impl Catalogue {
     fn keep(&self, copy: Copy) -> Arc<Copy> {
         writer::log_skipped(copy.skipped);
         let copy = Arc::new(copy);
-        *self.shared.copy.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&copy));
+        *self
+            .shared
+            .copy
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&copy));
         copy
     }
 }

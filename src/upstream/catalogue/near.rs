@@ -1,8 +1,9 @@
 //! Which ids are near one that there isn't, for the errors that suggest them.
 //!
-//! To compare an id with 22,000 others letter by letter takes tens of milliseconds, and anybody may ask for ids that there
-//! aren't. So an index of trigrams (three letters in a row) finds a few candidates, and only these are compared. Every
-//! step has a bound, and what was found for the last ids is kept.
+//! To compare an id with 22,000 others letter by letter takes tens of milliseconds, and anybody may
+//! ask for ids that there aren't. So an index of trigrams (three letters in a row) finds a few
+//! candidates, and only these are compared. Every step has a bound, and what was found for the last
+//! ids is kept.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -15,18 +16,19 @@ const SUGGESTIONS_MAX: usize = 3;
 /// How alike two ids must be to be worth suggesting, from 0 to 1 (Jaro-Winkler).
 const LIKENESS_MIN: f64 = 0.85;
 
-/// The longest id that others are looked for, in bytes: a longer one is no slip of the pen. Upstream's own have a hundred at
-/// most.
+/// The longest id that others are looked for, in bytes: a longer one is no slip of the pen.
+/// Upstream's own have a hundred at most.
 const ID_BYTES_MAX: usize = 128;
 
-/// How many entries of the index are read for one id: those of its rarest trigrams. Each takes a nanosecond or two.
+/// How many entries of the index are read for one id: those of its rarest trigrams. Each takes a
+/// nanosecond or two.
 const ENTRIES_READ_MAX: usize = 64 * 1024;
 
 /// How many ids are compared with one letter by letter.
 const CANDIDATES_MAX: usize = 32;
 
-/// A candidate shares at least one in this many of the trigrams that were looked for and that there are. Most names share one
-/// or two with any other.
+/// A candidate shares at least one in this many of the trigrams that were looked for and that there
+/// are. Most names share one or two with any other.
 const SHARED_PART: u32 = 8;
 
 /// For how many ids it is kept what was found.
@@ -37,8 +39,8 @@ const SAME_ORGANIZATION: f32 = 0.25;
 
 type Trigram = [u8; 3];
 
-/// An index of the names of ids, which are what follows the last slash. Ids are known by their position in a list that the
-/// owner has.
+/// An index of the names of ids, which are what follows the last slash. Ids are known by their
+/// position in a list that the owner has.
 #[derive(Debug, Default)]
 pub(super) struct Near {
     /// In order.
@@ -74,18 +76,24 @@ impl Near {
             pairs.extend(trigrams.into_iter().map(|trigram| (trigram, position)));
         }
         pairs.sort_unstable();
-        let mut near = Self { sizes, ..Self::default() };
+        let mut near = Self {
+            sizes,
+            ..Self::default()
+        };
         near.positions.reserve_exact(pairs.len());
         for same in pairs.chunk_by(|(a, _), (b, _)| a == b) {
-            near.trigrams.extend(same.first().map(|(trigram, _)| *trigram));
-            near.positions.extend(same.iter().map(|(_, position)| *position));
-            near.ends.push(u32::try_from(near.positions.len()).unwrap_or(u32::MAX));
+            near.trigrams
+                .extend(same.first().map(|(trigram, _)| *trigram));
+            near.positions
+                .extend(same.iter().map(|(_, position)| *position));
+            near.ends
+                .push(u32::try_from(near.positions.len()).unwrap_or(u32::MAX));
         }
         near
     }
 
-    /// The positions of the ids that are nearest to this one, the nearest first. `id_at` tells the id at a position, in
-    /// lower case.
+    /// The positions of the ids that are nearest to this one, the nearest first. `id_at` tells the
+    /// id at a position, in lower case.
     pub(super) fn find<'a>(&self, id: &str, id_at: impl Fn(u32) -> &'a str) -> (Vec<u32>, Work) {
         // Before anything is done with it.
         if id.len() > ID_BYTES_MAX {
@@ -103,19 +111,29 @@ impl Near {
             .filter(|((likeness, _), _)| *likeness >= LIKENESS_MIN)
             .collect();
         near.sort_by(|((a, a_whole), a_at), ((b, b_whole), b_at)| {
-            b.total_cmp(a).then(b_whole.total_cmp(a_whole)).then(a_at.cmp(b_at))
+            b.total_cmp(a)
+                .then(b_whole.total_cmp(a_whole))
+                .then(a_at.cmp(b_at))
         });
-        let found: Vec<u32> = near.into_iter().take(SUGGESTIONS_MAX).map(|(_, position)| position).collect();
+        let found: Vec<u32> = near
+            .into_iter()
+            .take(SUGGESTIONS_MAX)
+            .map(|(_, position)| position)
+            .collect();
         self.kept.put(id, &found);
         (found, Work { read, compared })
     }
 
-    /// The positions whose names share most trigrams with this id's name, and how many entries of the index were read.
+    /// The positions whose names share most trigrams with this id's name, and how many entries of
+    /// the index were read.
     fn candidates<'a>(&self, id: &str, id_at: impl Fn(u32) -> &'a str) -> (Vec<u32>, usize) {
         let trigrams = trigrams(name(id));
         // At most as many as the id has bytes.
         let asked = f32::from(u16::try_from(trigrams.len()).unwrap_or(u16::MAX));
-        let mut lists: Vec<&[u32]> = trigrams.into_iter().filter_map(|trigram| self.with(trigram)).collect();
+        let mut lists: Vec<&[u32]> = trigrams
+            .into_iter()
+            .filter_map(|trigram| self.with(trigram))
+            .collect();
         lists.sort_unstable_by_key(|list| list.len());
         let mut shared = vec![0_u16; self.sizes.len()];
         let mut touched = Vec::new();
@@ -128,7 +146,9 @@ impl Near {
             read += list.len();
             looked_for += 1;
             for position in list {
-                let Some(count) = shared.get_mut(*position as usize) else { continue };
+                let Some(count) = shared.get_mut(*position as usize) else {
+                    continue;
+                };
                 if *count == 0 {
                     touched.push(*position);
                 }
@@ -137,33 +157,50 @@ impl Near {
         }
         let organization = id.rfind('/').and_then(|slash| id.get(..=slash));
         let score = |position: u32| {
-            let number = |list: &[u16]| f32::from(list.get(position as usize).copied().unwrap_or_default());
+            let number =
+                |list: &[u16]| f32::from(list.get(position as usize).copied().unwrap_or_default());
             let size = number(&self.sizes);
-            // Of the trigrams that were not looked for, as many are taken to be shared as of the others.
+            // Of the trigrams that were not looked for, as many are taken to be shared as of the
+            // others.
             let shared = (number(&shared) * asked / (asked - f32::from(unread))).min(size);
             let names = 2.0 * shared / (asked + size);
-            let is_same = organization.is_some_and(|organization| id_at(position).starts_with(organization));
-            if is_same { names + SAME_ORGANIZATION } else { names }
+            let is_same =
+                organization.is_some_and(|organization| id_at(position).starts_with(organization));
+            if is_same {
+                names + SAME_ORGANIZATION
+            } else {
+                names
+            }
         };
         let shares_enough = |position: &u32| {
             let count = shared.get(*position as usize).copied().unwrap_or_default();
             u32::from(count) * SHARED_PART >= looked_for
         };
-        let mut scored: Vec<(f32, u32)> =
-            touched.into_iter().filter(shares_enough).map(|position| (score(position), position)).collect();
-        let by_score = |(a, a_at): &(f32, u32), (b, b_at): &(f32, u32)| b.total_cmp(a).then(a_at.cmp(b_at));
+        let mut scored: Vec<(f32, u32)> = touched
+            .into_iter()
+            .filter(shares_enough)
+            .map(|position| (score(position), position))
+            .collect();
+        let by_score =
+            |(a, a_at): &(f32, u32), (b, b_at): &(f32, u32)| b.total_cmp(a).then(a_at.cmp(b_at));
         if scored.len() > CANDIDATES_MAX {
             scored.select_nth_unstable_by(CANDIDATES_MAX, by_score);
             scored.truncate(CANDIDATES_MAX);
         }
-        (scored.into_iter().map(|(_, position)| position).collect(), read)
+        (
+            scored.into_iter().map(|(_, position)| position).collect(),
+            read,
+        )
     }
 
     /// The positions of the names that have this trigram.
     fn with(&self, trigram: Trigram) -> Option<&[u32]> {
         let place = self.trigrams.binary_search(&trigram).ok()?;
-        let begin = place.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
-        self.positions.get(begin as usize..*self.ends.get(place)? as usize)
+        let begin = place
+            .checked_sub(1)
+            .map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.positions
+            .get(begin as usize..*self.ends.get(place)? as usize)
     }
 }
 
@@ -171,16 +208,21 @@ fn name(id: &str) -> &str {
     id.rsplit('/').next().unwrap_or_default()
 }
 
-/// The trigrams of a name, each once, with spaces about it, so that its ends count too, and the shortest name has some.
+/// The trigrams of a name, each once, with spaces about it, so that its ends count too, and the
+/// shortest name has some.
 fn trigrams(name: &str) -> Vec<Trigram> {
     let bytes: Vec<u8> = [b"  ", name.as_bytes(), b" "].concat();
-    let mut trigrams: Vec<Trigram> = bytes.windows(3).filter_map(|three| three.try_into().ok()).collect();
+    let mut trigrams: Vec<Trigram> = bytes
+        .windows(3)
+        .filter_map(|three| three.try_into().ok())
+        .collect();
     trigrams.sort_unstable();
     trigrams.dedup();
     trigrams
 }
 
-/// How alike two ids in lower case are, whole or only by their names, whichever is more; and how alike they are whole.
+/// How alike two ids in lower case are, whole or only by their names, whichever is more; and how
+/// alike they are whole.
 fn likeness(a: &str, b: &str) -> (f64, f64) {
     if a == b {
         return (1.0, 1.0);
@@ -204,7 +246,10 @@ struct Found {
 
 impl Default for Kept {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), places: Mutex::default() }
+        Self {
+            hasher: RandomState::new(),
+            places: Mutex::default(),
+        }
     }
 }
 
@@ -219,7 +264,10 @@ impl Kept {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.resize_with(KEPT_MAX, || None);
         if let Some(place) = places.get_mut(self.place(id)) {
-            *place = Some(Found { id: id.into(), near: near.into() });
+            *place = Some(Found {
+                id: id.into(),
+                near: near.into(),
+            });
         }
     }
 
@@ -235,12 +283,32 @@ mod tests {
 
     use super::*;
 
-    /// As many as upstream has, and as much alike as upstream's are: sizes, versions and tunes of the same few models.
+    /// As many as upstream has, and as much alike as upstream's are: sizes, versions and tunes of
+    /// the same few models.
     fn catalogue() -> Vec<String> {
-        let bases =
-            ["meta-llama-3.1", "llama-3.3", "qwen2.5", "qwen3-coder", "mistral-nemo", "gemma-2", "phi-4", "glm-4.6"];
-        let sizes = ["0.6b", "1.7b", "3b", "7b", "8b", "9b", "12b", "14b", "24b", "27b", "32b", "70b", "72b", "235b"];
-        let tunes = ["", "-instruct", "-chat", "-abliterated", "-lorablated-v2", "-thinking-2507", "-instruct-awq"];
+        let bases = [
+            "meta-llama-3.1",
+            "llama-3.3",
+            "qwen2.5",
+            "qwen3-coder",
+            "mistral-nemo",
+            "gemma-2",
+            "phi-4",
+            "glm-4.6",
+        ];
+        let sizes = [
+            "0.6b", "1.7b", "3b", "7b", "8b", "9b", "12b", "14b", "24b", "27b", "32b", "70b",
+            "72b", "235b",
+        ];
+        let tunes = [
+            "",
+            "-instruct",
+            "-chat",
+            "-abliterated",
+            "-lorablated-v2",
+            "-thinking-2507",
+            "-instruct-awq",
+        ];
         let mut ids = Vec::new();
         for n in 0..29 {
             for base in bases {
@@ -253,7 +321,11 @@ mod tests {
         }
         ids.truncate(22_013 - 280);
         ids.extend((0..277).map(|n| format!("other/model-{n}")));
-        ids.extend(["gpt-4o".to_owned(), "a/1".to_owned(), "größe/übung-7b".to_owned()]);
+        ids.extend([
+            "gpt-4o".to_owned(),
+            "a/1".to_owned(),
+            "größe/übung-7b".to_owned(),
+        ]);
         assert_eq!(ids.len(), 22_013);
         ids.sort();
         ids
@@ -287,15 +359,23 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..100 {
             let meant = ids.ids[random.usize(..ids.ids.len())].clone();
-            let mut slips = vec![meant.clone(), name(&meant).to_owned(), format!("another/{}", name(&meant))];
+            let mut slips = vec![
+                meant.clone(),
+                name(&meant).to_owned(),
+                format!("another/{}", name(&meant)),
+            ];
             for tune in ["-instruct", "-v2", "-awq"] {
                 slips.extend(meant.strip_suffix(tune).map(str::to_owned));
             }
             let letters: Vec<char> = meant.chars().collect();
             if letters.len() > 12 {
                 let at = random.usize(1..letters.len() - 1);
-                let (mut dropped, mut doubled, mut swapped, mut wrong) =
-                    (letters.clone(), letters.clone(), letters.clone(), letters.clone());
+                let (mut dropped, mut doubled, mut swapped, mut wrong) = (
+                    letters.clone(),
+                    letters.clone(),
+                    letters.clone(),
+                    letters.clone(),
+                );
                 dropped.remove(at);
                 doubled.insert(at, letters[at]);
                 swapped.swap(at, at + 1);
@@ -308,7 +388,10 @@ mod tests {
                 assert!(due >= LIKENESS_MIN, "{slip} is no slip of {meant}");
                 let is_good = |found: &&str| likeness(&slip, found).0 >= due;
                 let is_all_good = found.len() == SUGGESTIONS_MAX && found.iter().all(is_good);
-                assert!(found.contains(&meant.as_str()) || is_all_good, "{slip}, meant {meant} ({due}): {found:?}");
+                assert!(
+                    found.contains(&meant.as_str()) || is_all_good,
+                    "{slip}, meant {meant} ({due}): {found:?}"
+                );
             }
         }
     }
@@ -319,11 +402,21 @@ mod tests {
         let meant = "maker-919/qwen2.5-72b-instruct";
         assert_eq!(ids.find(meant).0[0], meant);
         assert_eq!(ids.find("maker-919/qwen2.5-72b-instrct").0[0], meant);
-        assert_eq!(ids.find("maker-919/qwen2.5-72b").0[0], "maker-919/qwen2.5-72b");
-        for (slip, meant) in
-            [("gpt-4", "gpt-4o"), ("gpt4o", "gpt-4o"), ("b/1", "a/1"), ("größe/übung-7", "größe/übung-7b")]
-        {
-            assert!(ids.find(slip).0.contains(&meant), "{slip}: {:?}", ids.find(slip));
+        assert_eq!(
+            ids.find("maker-919/qwen2.5-72b").0[0],
+            "maker-919/qwen2.5-72b"
+        );
+        for (slip, meant) in [
+            ("gpt-4", "gpt-4o"),
+            ("gpt4o", "gpt-4o"),
+            ("b/1", "a/1"),
+            ("größe/übung-7", "größe/übung-7b"),
+        ] {
+            assert!(
+                ids.find(slip).0.contains(&meant),
+                "{slip}: {:?}",
+                ids.find(slip)
+            );
         }
         assert_eq!(ids.find("zzz/qqqqq").0, [""; 0]);
     }
@@ -335,22 +428,38 @@ mod tests {
         let mut all = Work::default();
         for n in 0..100 {
             // Of the commonest trigrams, as long as it may be.
-            let miss = format!("maker-{n}/{}", "qwen2.5-7b-instruct-llama-3.1-8b-instruct-".repeat(9));
+            let miss = format!(
+                "maker-{n}/{}",
+                "qwen2.5-7b-instruct-llama-3.1-8b-instruct-".repeat(9)
+            );
             let miss = miss.get(..ID_BYTES_MAX).unwrap();
             let (_, work) = ids.find(miss);
-            assert!(work.compared <= CANDIDATES_MAX && work.read <= ENTRIES_READ_MAX, "{work:?}");
-            all = Work { read: all.read + work.read, compared: all.compared + work.compared };
+            assert!(
+                work.compared <= CANDIDATES_MAX && work.read <= ENTRIES_READ_MAX,
+                "{work:?}"
+            );
+            all = Work {
+                read: all.read + work.read,
+                compared: all.compared + work.compared,
+            };
             assert_eq!(ids.find(miss).1, Work::default(), "kept");
         }
         assert!(all.compared > 0 && all.read > 0);
-        assert!(all.compared < ids.ids.len(), "all of them compare less than one look at the whole list would");
+        assert!(
+            all.compared < ids.ids.len(),
+            "all of them compare less than one look at the whole list would"
+        );
     }
 
     #[test]
     fn what_is_too_long_is_not_looked_for() {
         let ids = &*IDS;
         for letters in [ID_BYTES_MAX + 1, 250, 10 * 1024] {
-            let (found, work) = ids.find(format!("maker-1/{}", "qwen2.5".repeat(letters)).get(..letters).unwrap());
+            let (found, work) = ids.find(
+                format!("maker-1/{}", "qwen2.5".repeat(letters))
+                    .get(..letters)
+                    .unwrap(),
+            );
             assert_eq!((found.len(), work), (0, Work::default()), "{letters}");
         }
     }

@@ -3,14 +3,23 @@
 use featherwire::emulator::EmulatorConfig;
 use serde_json::{Value, json};
 
-use super::support::{EMBEDDING_MODEL, MODEL, Peer, VISION_MODEL, ask, finish, streamed_text, text, with};
+use super::support::{
+    EMBEDDING_MODEL, MODEL, Peer, VISION_MODEL, ask, finish, streamed_text, text, with,
+};
 
 #[tokio::test]
 async fn a_whole_answer_has_openais_shape() {
     let peer = Peer::start().await;
-    let reply = peer.post("/v1/chat/completions", &ask("Say hello in 5 words")).await;
+    let reply = peer
+        .post("/v1/chat/completions", &ask("Say hello in 5 words"))
+        .await;
     assert_eq!(reply.headers["request-id"].len(), 36);
-    assert!(reply.headers["content-type"].to_str().unwrap().starts_with("application/json"));
+    assert!(
+        reply.headers["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("application/json")
+    );
     let answer = reply.json();
     assert!(answer["id"].as_str().unwrap().starts_with("chatcmpl-"));
     assert_eq!(answer["object"], "chat.completion");
@@ -24,40 +33,63 @@ async fn a_whole_answer_has_openais_shape() {
     assert_eq!(text(&answer).split(' ').count(), 5);
     let usage = &answer["usage"];
     let count = |name: &str| usage[name].as_u64().unwrap();
-    assert_eq!(count("total_tokens"), count("prompt_tokens") + count("completion_tokens"));
+    assert_eq!(
+        count("total_tokens"),
+        count("prompt_tokens") + count("completion_tokens")
+    );
 }
 
 #[tokio::test]
 async fn a_stream_says_the_same_as_the_whole_answer() {
     let peer = Peer::start().await;
-    let request = with(ask("What is Rust?"), json!({"n": 3, "seed": 7, "stream_options": {"include_usage": true}}));
+    let request = with(
+        ask("What is Rust?"),
+        json!({"n": 3, "seed": 7, "stream_options": {"include_usage": true}}),
+    );
     let whole = peer.chat(&request).await;
     let events = peer.events(&request).await;
 
     assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
-    assert!(events.iter().all(|event| event["object"] == "chat.completion.chunk" && event["id"] == events[0]["id"]));
+    assert!(
+        events
+            .iter()
+            .all(|event| event["object"] == "chat.completion.chunk"
+                && event["id"] == events[0]["id"])
+    );
     for index in 0..3 {
-        assert_eq!(streamed_text(&events, index), whole["choices"][index as usize]["message"]["content"]);
+        assert_eq!(
+            streamed_text(&events, index),
+            whole["choices"][index as usize]["message"]["content"]
+        );
     }
     assert_eq!(finish(&events), ["stop"; 3]);
     let last = events.last().unwrap();
     assert_eq!(last["choices"], json!([]));
     assert_eq!(last["usage"], whole["usage"]);
     // Side by side: the second choice speaks before the first is through.
-    let order: Vec<u64> = events.iter().filter_map(|event| event["choices"][0]["index"].as_u64()).collect();
+    let order: Vec<u64> = events
+        .iter()
+        .filter_map(|event| event["choices"][0]["index"].as_u64())
+        .collect();
     assert_eq!(order[..7], [0, 1, 2, 0, 1, 2, 0]);
 }
 
 #[tokio::test]
 async fn nobody_gets_a_usage_chunk_unasked() {
     let events = Peer::start().await.events(&ask("Hi")).await;
-    assert!(events.iter().all(|event| event.get("usage").is_none() && event["choices"][0].is_object()));
+    assert!(
+        events
+            .iter()
+            .all(|event| event.get("usage").is_none() && event["choices"][0].is_object())
+    );
 }
 
 #[tokio::test]
 async fn the_same_request_gets_the_same_text_and_a_seed_varies_it() {
     let peer = Peer::start().await;
-    let say = async |more: Value| text(&peer.chat(&with(ask("Why is the sky blue?"), more)).await).to_owned();
+    let say = async |more: Value| {
+        text(&peer.chat(&with(ask("Why is the sky blue?"), more)).await).to_owned()
+    };
     assert_eq!(say(json!({"seed": 1})).await, say(json!({"seed": 1})).await);
     let mut texts = Vec::new();
     for seed in 0..8 {
@@ -81,15 +113,24 @@ async fn a_repeated_text_comes_back_to_the_letter() {
 async fn a_limit_and_a_stop_string_end_the_text() {
     let peer = Peer::start().await;
     for name in ["max_tokens", "max_completion_tokens"] {
-        let short = peer.chat(&with(ask("count to 30"), json!({ name: 4 }))).await;
+        let short = peer
+            .chat(&with(ask("count to 30"), json!({ name: 4 })))
+            .await;
         assert_eq!(short["choices"][0]["finish_reason"], "length");
         assert_eq!(short["usage"]["completion_tokens"], 4);
     }
-    let stopped = peer.chat(&with(ask("count to 30"), json!({"stop": [", 7", "never"]}))).await;
+    let stopped = peer
+        .chat(&with(ask("count to 30"), json!({"stop": [", 7", "never"]})))
+        .await;
     assert_eq!(text(&stopped), "1, 2, 3, 4, 5, 6");
     assert_eq!(stopped["choices"][0]["finish_reason"], "stop");
     // Above the model's own limit a limit is clamped, not refused.
-    let clamped = peer.chat(&with(ask("count to 9000"), json!({"max_tokens": 1_000_000}))).await;
+    let clamped = peer
+        .chat(&with(
+            ask("count to 9000"),
+            json!({"max_tokens": 1_000_000}),
+        ))
+        .await;
     assert_eq!(clamped["usage"]["completion_tokens"], 4096);
 }
 
@@ -110,7 +151,10 @@ fn weather_and_time() -> Value {
 #[tokio::test]
 async fn a_tool_is_called_with_arguments_its_schema_accepts() {
     let peer = Peer::start().await;
-    let request = with(ask("What is the weather in Rome?"), json!({"tools": weather_and_time()}));
+    let request = with(
+        ask("What is the weather in Rome?"),
+        json!({"tools": weather_and_time()}),
+    );
     let answer = peer.chat(&request).await;
     let choice = &answer["choices"][0];
     assert_eq!(choice["finish_reason"], "tool_calls");
@@ -119,15 +163,25 @@ async fn a_tool_is_called_with_arguments_its_schema_accepts() {
     assert_eq!(calls.len(), 1);
     assert_eq!(calls[0]["function"]["name"], "get_weather");
     let arguments = calls[0]["function"]["arguments"].as_str().unwrap();
-    let expected = json!({"city": "Rome", "days": 2, "unit": "c", "spots": [{"at": 4.5}, {"at": 4.5}]});
+    let expected =
+        json!({"city": "Rome", "days": 2, "unit": "c", "spots": [{"at": 4.5}, {"at": 4.5}]});
     assert_eq!(serde_json::from_str::<Value>(arguments).unwrap(), expected);
 
     let events = peer.events(&request).await;
     assert_eq!(finish(&events), ["tool_calls"]);
-    let deltas: Vec<&Value> = events.iter().map(|event| &event["choices"][0]["delta"]["tool_calls"][0]).collect();
-    assert_eq!(deltas[1]["function"], json!({"name": "get_weather", "arguments": ""}));
+    let deltas: Vec<&Value> = events
+        .iter()
+        .map(|event| &event["choices"][0]["delta"]["tool_calls"][0])
+        .collect();
+    assert_eq!(
+        deltas[1]["function"],
+        json!({"name": "get_weather", "arguments": ""})
+    );
     assert!(deltas[1]["id"].as_str().unwrap().starts_with("call_"));
-    let fragments: String = deltas.iter().filter_map(|delta| delta["function"]["arguments"].as_str()).collect();
+    let fragments: String = deltas
+        .iter()
+        .filter_map(|delta| delta["function"]["arguments"].as_str())
+        .collect();
     assert_eq!(fragments, arguments);
 }
 
@@ -135,17 +189,33 @@ async fn a_tool_is_called_with_arguments_its_schema_accepts() {
 async fn tool_choice_and_parallel_calls_are_obeyed() {
     let peer = Peer::start().await;
     let called = async |more: Value| -> Vec<String> {
-        let request = with(with(ask("weather and time, please"), json!({"tools": weather_and_time()})), more);
+        let request = with(
+            with(
+                ask("weather and time, please"),
+                json!({"tools": weather_and_time()}),
+            ),
+            more,
+        );
         let answer = peer.chat(&request).await;
-        let calls = answer["choices"][0]["message"]["tool_calls"].as_array().cloned().unwrap_or_default();
-        calls.iter().map(|call| call["function"]["name"].as_str().unwrap().to_owned()).collect()
+        let calls = answer["choices"][0]["message"]["tool_calls"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        calls
+            .iter()
+            .map(|call| call["function"]["name"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(called(json!({})).await, ["get_weather", "get_time"]);
-    assert_eq!(called(json!({"parallel_tool_calls": false})).await, ["get_weather"]);
+    assert_eq!(
+        called(json!({"parallel_tool_calls": false})).await,
+        ["get_weather"]
+    );
     assert_eq!(called(json!({"tool_choice": "none"})).await, [""; 0]);
     let named = json!({"tool_choice": {"type": "function", "function": {"name": "get_time"}}});
     assert_eq!(called(named).await, ["get_time"]);
-    let unrelated = json!({"tool_choice": "required", "messages": [{"role": "user", "content": "x"}]});
+    let unrelated =
+        json!({"tool_choice": "required", "messages": [{"role": "user", "content": "x"}]});
     assert_eq!(called(unrelated).await, ["get_weather"]);
 }
 
@@ -166,8 +236,17 @@ async fn a_tool_result_is_used_in_the_answer() {
 #[tokio::test]
 async fn json_formats_answer_in_json() {
     let peer = Peer::start().await;
-    let object = peer.chat(&with(ask("x"), json!({"response_format": {"type": "json_object"}}))).await;
-    assert!(serde_json::from_str::<Value>(text(&object)).unwrap().is_object());
+    let object = peer
+        .chat(&with(
+            ask("x"),
+            json!({"response_format": {"type": "json_object"}}),
+        ))
+        .await;
+    assert!(
+        serde_json::from_str::<Value>(text(&object))
+            .unwrap()
+            .is_object()
+    );
     let schema = json!({
         "type": "object", "required": ["id", "node"], "$defs": {"node": {
             "type": "object", "required": ["next"], "properties": {"next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}},
@@ -175,7 +254,9 @@ async fn json_formats_answer_in_json() {
         "properties": {"id": {"type": "string", "format": "uuid"}, "node": {"$ref": "#/$defs/node"}},
     });
     let format = json!({"type": "json_schema", "json_schema": {"name": "thing", "schema": schema}});
-    let thing = peer.chat(&with(ask("x"), json!({ "response_format": format }))).await;
+    let thing = peer
+        .chat(&with(ask("x"), json!({ "response_format": format })))
+        .await;
     let thing: Value = serde_json::from_str(text(&thing)).unwrap();
     assert_eq!(thing["id"].as_str().unwrap().len(), 36);
     assert!(thing["node"]["next"].is_object());
@@ -184,30 +265,63 @@ async fn json_formats_answer_in_json() {
 #[tokio::test]
 async fn log_probabilities_cover_every_token() {
     let peer = Peer::start().await;
-    let request = with(ask("repeat after me: größer 🦊"), json!({"logprobs": true, "top_logprobs": 3}));
+    let request = with(
+        ask("repeat after me: größer 🦊"),
+        json!({"logprobs": true, "top_logprobs": 3}),
+    );
     let answer = peer.chat(&request).await;
-    let entries = answer["choices"][0]["logprobs"]["content"].as_array().unwrap().clone();
-    let bytes = entries.iter().flat_map(|entry| entry["bytes"].as_array().unwrap());
-    let bytes: Vec<u8> = bytes.map(|byte| u8::try_from(byte.as_u64().unwrap()).unwrap()).collect();
+    let entries = answer["choices"][0]["logprobs"]["content"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let bytes = entries
+        .iter()
+        .flat_map(|entry| entry["bytes"].as_array().unwrap());
+    let bytes: Vec<u8> = bytes
+        .map(|byte| u8::try_from(byte.as_u64().unwrap()).unwrap())
+        .collect();
     assert_eq!(String::from_utf8(bytes).unwrap(), text(&answer));
-    assert!(entries.iter().all(|entry| entry["top_logprobs"].as_array().unwrap().len() == 3));
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry["top_logprobs"].as_array().unwrap().len() == 3)
+    );
 
     let events = peer.events(&request).await;
-    let streamed = events.iter().filter_map(|event| event["choices"][0]["logprobs"]["content"].as_array());
+    let streamed = events
+        .iter()
+        .filter_map(|event| event["choices"][0]["logprobs"]["content"].as_array());
     assert_eq!(streamed.flatten().cloned().collect::<Vec<_>>(), entries);
 }
 
 #[tokio::test]
 async fn reasoning_comes_first_and_beside_the_content() {
     let peer = Peer::start().await;
-    let request = with(ask("Hm?"), json!({"chat_template_kwargs": {"enable_thinking": true, "unknown": [1]}}));
+    let request = with(
+        ask("Hm?"),
+        json!({"chat_template_kwargs": {"enable_thinking": true, "unknown": [1]}}),
+    );
     let message = peer.chat(&request).await["choices"][0]["message"].clone();
     let events = peer.events(&request).await;
-    let deltas: Vec<&Value> = events.iter().map(|event| &event["choices"][0]["delta"]).collect();
-    let reasoning: String = deltas.iter().filter_map(|delta| delta["reasoning_content"].as_str()).collect();
+    let deltas: Vec<&Value> = events
+        .iter()
+        .map(|event| &event["choices"][0]["delta"])
+        .collect();
+    let reasoning: String = deltas
+        .iter()
+        .filter_map(|delta| delta["reasoning_content"].as_str())
+        .collect();
     assert_eq!(message["reasoning_content"], reasoning);
-    let last_thought = deltas.iter().rposition(|delta| delta["reasoning_content"].is_string()).unwrap();
-    let first_word = deltas.iter().skip(1).position(|delta| delta["content"].is_string()).unwrap() + 1;
+    let last_thought = deltas
+        .iter()
+        .rposition(|delta| delta["reasoning_content"].is_string())
+        .unwrap();
+    let first_word = deltas
+        .iter()
+        .skip(1)
+        .position(|delta| delta["content"].is_string())
+        .unwrap()
+        + 1;
     assert!(last_thought < first_word);
 }
 
@@ -226,7 +340,10 @@ async fn text_completions_echo_and_number_their_choices() {
     let answer = peer.post("/v1/completions", &request).await.json();
     assert_eq!(answer["object"], "text_completion");
     let choices = answer["choices"].as_array().unwrap();
-    let indexes: Vec<u64> = choices.iter().map(|choice| choice["index"].as_u64().unwrap()).collect();
+    let indexes: Vec<u64> = choices
+        .iter()
+        .map(|choice| choice["index"].as_u64().unwrap())
+        .collect();
     assert_eq!(indexes, [0, 1, 2, 3]);
     assert_eq!(choices[1]["text"], "count to 31, 2, 3");
     assert_eq!(choices[2]["finish_reason"], "length");
@@ -236,9 +353,23 @@ async fn text_completions_echo_and_number_their_choices() {
     stream.rest().await;
     assert!(stream.is_done());
     let events = stream.events();
-    let first = events.iter().map(|event| &event["choices"][0]).filter(|choice| choice["index"] == 0);
-    assert_eq!(first.filter_map(|choice| choice["text"].as_str()).collect::<String>(), "count to 31, 2, 3");
-    let tokens = peer.post("/v1/completions", &json!({"model": MODEL, "prompt": [[1, 2, 3], [4]]})).await.json();
+    let first = events
+        .iter()
+        .map(|event| &event["choices"][0])
+        .filter(|choice| choice["index"] == 0);
+    assert_eq!(
+        first
+            .filter_map(|choice| choice["text"].as_str())
+            .collect::<String>(),
+        "count to 31, 2, 3"
+    );
+    let tokens = peer
+        .post(
+            "/v1/completions",
+            &json!({"model": MODEL, "prompt": [[1, 2, 3], [4]]}),
+        )
+        .await
+        .json();
     assert_eq!(tokens["usage"]["prompt_tokens"], 4);
 }
 
@@ -248,8 +379,16 @@ async fn embeddings_are_unit_vectors_in_either_encoding() {
     let request = json!({"model": EMBEDDING_MODEL, "input": ["good morning", "good evening"]});
     let answer = peer.post("/v1/embeddings", &request).await.json();
     for (index, entry) in answer["data"].as_array().unwrap().iter().enumerate() {
-        let vector: Vec<f64> = entry["embedding"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
-        assert_eq!((entry["index"].as_u64(), vector.len()), (Some(index as u64), 1024));
+        let vector: Vec<f64> = entry["embedding"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|x| x.as_f64().unwrap())
+            .collect();
+        assert_eq!(
+            (entry["index"].as_u64(), vector.len()),
+            (Some(index as u64), 1024)
+        );
         assert!((vector.iter().map(|x| x * x).sum::<f64>() - 1.0).abs() < 1e-5);
     }
     let packed = json!({"model": EMBEDDING_MODEL, "input": "x", "encoding_format": "base64", "dimensions": 4});
@@ -263,16 +402,31 @@ async fn embeddings_are_unit_vectors_in_either_encoding() {
 async fn tokenize_counts_what_usage_counts() {
     let peer = Peer::start().await;
     let text = "Tokens of a wonderful text, 12345 of them: 🦊";
-    let tokens = peer.post("/v1/tokenize", &json!({"model": MODEL, "text": text})).await.json();
+    let tokens = peer
+        .post("/v1/tokenize", &json!({"model": MODEL, "text": text}))
+        .await
+        .json();
     let answer = peer.chat(&ask(&format!("repeat after me: {text}"))).await;
-    assert_eq!(tokens["tokens"].as_array().unwrap().len() as u64, answer["usage"]["completion_tokens"]);
+    assert_eq!(
+        tokens["tokens"].as_array().unwrap().len() as u64,
+        answer["usage"]["completion_tokens"]
+    );
 }
 
 #[tokio::test]
 async fn a_stream_keeps_its_pace() {
-    let peer = Peer::with(EmulatorConfig { tokens_per_second: 100.0, ..EmulatorConfig::default() }).await;
+    let peer = Peer::with(EmulatorConfig {
+        tokens_per_second: 100.0,
+        ..EmulatorConfig::default()
+    })
+    .await;
     let started = std::time::Instant::now();
     let events = peer.events(&ask("count to 10")).await;
     // 19 tokens and a finish; only the lower bound is certain on a busy machine.
-    assert!(started.elapsed().as_millis() >= 200, "{} events in {:?}", events.len(), started.elapsed());
+    assert!(
+        started.elapsed().as_millis() >= 200,
+        "{} events in {:?}",
+        events.len(),
+        started.elapsed()
+    );
 }

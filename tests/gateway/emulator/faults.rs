@@ -17,7 +17,10 @@ fn ask(fault: &str) -> Value {
 }
 
 fn counted() -> String {
-    (1..=20).map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
+    (1..=20)
+        .map(|number| number.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Plays a fault to whatever end it has.
@@ -45,7 +48,9 @@ async fn faults_before_the_answer_have_their_status_and_words() {
         ("bare-error", 500, "{\"error\":\""),
     ] {
         for is_streamed in [false, true] {
-            let reply = peer.post(CHAT, &with(ask(fault), json!({ "stream": is_streamed }))).await;
+            let reply = peer
+                .post(CHAT, &with(ask(fault), json!({ "stream": is_streamed })))
+                .await;
             assert_eq!(reply.status, status, "{fault}");
             assert!(reply.text.contains(words), "{fault}: {}", reply.text);
             assert!(reply.headers.contains_key("request-id"));
@@ -61,7 +66,11 @@ async fn a_passing_fault_strikes_the_first_attempt_only() {
     let peer = Peer::start().await;
     for (fault, status) in [("503-then-ok", 503), ("500-then-ok", 500)] {
         for expected in [status, 200, status, 200] {
-            assert_eq!(peer.post(CHAT, &ask(fault)).await.status, expected, "{fault}");
+            assert_eq!(
+                peer.post(CHAT, &ask(fault)).await.status,
+                expected,
+                "{fault}"
+            );
         }
     }
 }
@@ -86,8 +95,14 @@ async fn streams_can_fall_silent() {
 async fn whole_answers_can_stay_out() {
     let peer = Peer::start().await;
     for fault in ["slow-headers", "silent", "stall-after-5"] {
-        let request = peer.request(CHAT, ask(fault).to_string()).bearer_auth("key").send();
-        assert!(timeout(Duration::from_millis(150), request).await.is_err(), "{fault}");
+        let request = peer
+            .request(CHAT, ask(fault).to_string())
+            .bearer_auth("key")
+            .send();
+        assert!(
+            timeout(Duration::from_millis(150), request).await.is_err(),
+            "{fault}"
+        );
         peer.until_used(0).await;
     }
 }
@@ -99,7 +114,10 @@ async fn a_cut_is_no_clean_end_and_a_clean_end_is_no_finish() {
         let (stream, end) = play(&peer, fault).await;
         assert_eq!(end, expected, "{fault}");
         assert_eq!(streamed_text(&stream.events(), 0), "1, 2, 3", "{fault}");
-        assert!(finish(&stream.events()).is_empty() && !stream.is_done(), "{fault}");
+        assert!(
+            finish(&stream.events()).is_empty() && !stream.is_done(),
+            "{fault}"
+        );
     }
     let (stream, end) = play(&peer, "no-done").await;
     assert_eq!(end, End::Clean);
@@ -111,15 +129,27 @@ async fn a_cut_is_no_clean_end_and_a_clean_end_is_no_finish() {
 #[tokio::test]
 async fn a_whole_answer_can_be_cut_or_halved() {
     let peer = Peer::start().await;
-    let cut = peer.request(CHAT, ask("cut-after-5").to_string()).bearer_auth("key").send().await.unwrap();
+    let cut = peer
+        .request(CHAT, ask("cut-after-5").to_string())
+        .bearer_auth("key")
+        .send()
+        .await
+        .unwrap();
     assert!(cut.content_length().unwrap() > 100);
     assert!(cut.text().await.is_err());
     for fault in ["eof-after-5", "broken-json"] {
         let reply = peer.post(CHAT, &ask(fault)).await;
         assert_eq!(reply.status, 200);
-        assert!(serde_json::from_str::<Value>(&reply.text).is_err(), "{fault}");
+        assert!(
+            serde_json::from_str::<Value>(&reply.text).is_err(),
+            "{fault}"
+        );
     }
-    for (fault, status) in [("error-in-stream", 500), ("error-object-in-stream", 500), ("429-in-stream", 429)] {
+    for (fault, status) in [
+        ("error-in-stream", 500),
+        ("error-object-in-stream", 500),
+        ("429-in-stream", 429),
+    ] {
         assert_eq!(peer.post(CHAT, &ask(fault)).await.status, status, "{fault}");
     }
     peer.until_used(0).await;
@@ -137,7 +167,11 @@ async fn errors_arrive_inside_streams() {
         assert_eq!(end, End::Clean);
         let events = stream.events();
         assert_eq!(streamed_text(&events, 0), "1, 2", "{fault}");
-        assert_eq!(events.last().unwrap().pointer(place), Some(&json!(expected)), "{fault}");
+        assert_eq!(
+            events.last().unwrap().pointer(place),
+            Some(&json!(expected)),
+            "{fault}"
+        );
         assert!(!stream.is_done());
     }
     let (stream, _) = play(&peer, "broken-json").await;
@@ -156,7 +190,10 @@ async fn unusual_framing_carries_the_usual_answer() {
     }
     let (crlf, _) = play(&peer, "crlf").await;
     assert!(crlf.text.starts_with(": ") && crlf.text.contains("\r\ndata:{"));
-    assert_eq!(crlf.text.matches('\n').count(), crlf.text.matches("\r\n").count());
+    assert_eq!(
+        crlf.text.matches('\n').count(),
+        crlf.text.matches("\r\n").count()
+    );
     let mut split = peer.open(&ask("split")).await;
     split.more().await;
     assert_eq!(split.text, "d");
@@ -184,14 +221,21 @@ async fn an_odd_answer_has_strangers_at_every_level() {
     let whole = peer.chat(&request).await;
     for place in ["", "/choices/0", "/choices/0/message", "/usage"] {
         let big = whole.pointer(&format!("{place}/x_big_integer"));
-        assert_eq!(big.and_then(Value::as_i64), Some(9_007_199_254_740_993), "{place}");
+        assert_eq!(
+            big.and_then(Value::as_i64),
+            Some(9_007_199_254_740_993),
+            "{place}"
+        );
     }
     let events = peer.events(&streamed).await;
     assert_eq!(events[0]["choices"], json!([]));
     assert_eq!(events[1]["usage"], Value::Null);
     assert_eq!(events[1]["x_tiny_number"], json!(1e-12));
     let call = &events[2]["choices"][0]["delta"]["tool_calls"][0];
-    assert!(call["id"].is_string() && call.get("index").is_none(), "{call}");
+    assert!(
+        call["id"].is_string() && call.get("index").is_none(),
+        "{call}"
+    );
 }
 
 #[tokio::test]
@@ -203,7 +247,9 @@ async fn slow_faults_are_slow() {
     assert!(started.elapsed() >= Duration::from_secs(3));
 
     let started = Instant::now();
-    let mut slow = peer.open(&with(ask("slow"), json!({"max_tokens": 3}))).await;
+    let mut slow = peer
+        .open(&with(ask("slow"), json!({"max_tokens": 3})))
+        .await;
     while !slow.is_done() {
         slow.more().await;
     }
@@ -212,7 +258,11 @@ async fn slow_faults_are_slow() {
 
 #[test]
 fn every_fault_is_described_once() {
-    assert!(FAULTS.iter().all(|fault| fault.model.starts_with("emulator/") && !fault.what.is_empty()));
+    assert!(
+        FAULTS
+            .iter()
+            .all(|fault| fault.model.starts_with("emulator/") && !fault.what.is_empty())
+    );
     let models: HashSet<&str> = FAULTS.iter().map(|fault| fault.model).collect();
     assert_eq!(models.len(), FAULTS.len());
 }

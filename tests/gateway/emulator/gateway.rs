@@ -1,4 +1,5 @@
-//! The new faults behind a real gateway: every call ends, in an answer or in an error, and leaves nothing behind.
+//! The new faults behind a real gateway: every call ends, in an answer or in an error, and leaves
+//! nothing behind.
 
 use std::time::Duration;
 
@@ -20,25 +21,59 @@ async fn every_fault_ends_behind_the_gateway_and_the_next_call_is_answered() {
         for fault in FAULTS {
             let mut ask = prompt(fault.model, "Say hello in 5 words");
             ask["stream"] = json!(is_streamed);
-            let post = http().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
-            let call = async { post.body(ask.to_string()).send().await.unwrap().bytes().await.unwrap() };
+            let post = http()
+                .post(gateway.url("/v1/chat/completions"))
+                .header("content-type", "application/json");
+            let call = async {
+                post.body(ask.to_string())
+                    .send()
+                    .await
+                    .unwrap()
+                    .bytes()
+                    .await
+                    .unwrap()
+            };
             let answer = tokio::time::timeout(PATIENCE, call).await;
-            assert!(!answer.unwrap_or_else(|_| panic!("{} hangs", fault.model)).is_empty(), "{}", fault.model);
+            assert!(
+                !answer
+                    .unwrap_or_else(|_| panic!("{} hangs", fault.model))
+                    .is_empty(),
+                "{}",
+                fault.model
+            );
         }
-        patient.ask(Door::RestUnary, &prompt(MODEL, "hi")).await.ok();
+        patient
+            .ask(Door::RestUnary, &prompt(MODEL, "hi"))
+            .await
+            .ok();
     }
     emulator.idle().await;
 }
 
 #[tokio::test]
 async fn what_the_catalogue_refuses_is_refused_through_the_gateway() {
-    let config = EmulatorConfig { tokens_per_second: 0.0, models: 400, ..EmulatorConfig::default() };
+    let config = EmulatorConfig {
+        tokens_per_second: 0.0,
+        models: 400,
+        ..EmulatorConfig::default()
+    };
     let emulator = Emulator::with(config).await;
     let gateway = Gateway::to(emulator.address).await;
-    let list = http().get(gateway.url("/v1/models")).send().await.unwrap().bytes().await.unwrap();
+    let list = http()
+        .get(gateway.url("/v1/models"))
+        .send()
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
     let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
     let id_of = |is_it: &dyn Fn(&serde_json::Value) -> bool| {
-        let found = list["data"].as_array().unwrap().iter().find(|model| is_it(model));
+        let found = list["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|model| is_it(model));
         found.unwrap()["id"].as_str().unwrap().to_owned()
     };
     let off_plan = id_of(&|model| model["available_on_current_plan"] == false);
@@ -52,9 +87,14 @@ async fn what_the_catalogue_refuses_is_refused_through_the_gateway() {
             .ask(door, &prompt(&off_plan, "hi"))
             .await
             .failed(featherwire::error::Kind::Forbidden, "model_not_on_plan");
-        gateway.ask(door, &prompt(&cold, "hi")).await.failed(featherwire::error::Kind::NotReady, "model_not_ready");
+        gateway
+            .ask(door, &prompt(&cold, "hi"))
+            .await
+            .failed(featherwire::error::Kind::NotReady, "model_not_ready");
     }
-    let embed = http().post(gateway.url("/v1/embeddings")).header("content-type", "application/json");
+    let embed = http()
+        .post(gateway.url("/v1/embeddings"))
+        .header("content-type", "application/json");
     let body = json!({"model": MODEL, "input": "x"}).to_string();
     assert_eq!(embed.body(body).send().await.unwrap().status(), 400);
     emulator.idle().await;

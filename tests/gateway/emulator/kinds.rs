@@ -19,17 +19,38 @@ async fn a_chat_model_makes_no_embeddings_and_an_embedding_model_no_text() {
             "model": model, "input": "x", "prompt": "x", "messages": [{"role": "user", "content": "x"}],
         });
         let reply = peer.post(path, &request).await;
-        assert_eq!(reply.refusal(), (400, "model_not_supported".to_owned()), "{path} {model}");
+        assert_eq!(
+            reply.refusal(),
+            (400, "model_not_supported".to_owned()),
+            "{path} {model}"
+        );
         let error = reply.json()["error"].clone();
-        assert_eq!((&error["param"], &error["type"]), (&json!("model"), &json!("invalid_request_error")));
+        assert_eq!(
+            (&error["param"], &error["type"]),
+            (&json!("model"), &json!("invalid_request_error"))
+        );
         assert!(error["message"].as_str().unwrap().contains(model));
     }
-    for (model, dimensions) in
-        [(EMBEDDING_MODEL, 1024), ("Qwen/Qwen3-Embedding-8B", 4096), ("Qwen/Qwen3-Embedding-0.6B", 1024)]
-    {
-        let answer = peer.post("/v1/embeddings", &json!({"model": model, "input": "x"})).await.json();
-        assert_eq!(answer["data"][0]["embedding"].as_array().unwrap().len(), dimensions, "{model}");
-        assert!(peer.post("/v1/tokenize", &json!({"model": model, "text": "x"})).await.json()["tokens"].is_array());
+    for (model, dimensions) in [
+        (EMBEDDING_MODEL, 1024),
+        ("Qwen/Qwen3-Embedding-8B", 4096),
+        ("Qwen/Qwen3-Embedding-0.6B", 1024),
+    ] {
+        let answer = peer
+            .post("/v1/embeddings", &json!({"model": model, "input": "x"}))
+            .await
+            .json();
+        assert_eq!(
+            answer["data"][0]["embedding"].as_array().unwrap().len(),
+            dimensions,
+            "{model}"
+        );
+        assert!(
+            peer.post("/v1/tokenize", &json!({"model": model, "text": "x"}))
+                .await
+                .json()["tokens"]
+                .is_array()
+        );
     }
     peer.until_used(0).await;
 }
@@ -49,7 +70,11 @@ async fn only_a_model_that_sees_takes_images() {
         let reply = peer.post(CHAT, &ask_image(id)).await;
         if model["features"]["image_input"] == true {
             seeing += 1;
-            assert!(reply.status == 200 && reply.text.contains("1 image"), "{id}: {}", reply.text);
+            assert!(
+                reply.status == 200 && reply.text.contains("1 image"),
+                "{id}: {}",
+                reply.text
+            );
         } else {
             assert_eq!(reply.status, 400, "{id}");
             assert_eq!(reply.json()["error"]["type"], "invalid_request_error");
@@ -57,6 +82,13 @@ async fn only_a_model_that_sees_takes_images() {
     }
     assert_eq!(seeing, 2);
     let refused = peer.post(CHAT, &ask_image(MODEL)).await;
-    assert!(refused.text.contains("does not support image input"), "{}", refused.text);
-    assert_eq!(peer.post(CHAT, &ask_model(MODEL, "What?")).await.status, 200);
+    assert!(
+        refused.text.contains("does not support image input"),
+        "{}",
+        refused.text
+    );
+    assert_eq!(
+        peer.post(CHAT, &ask_model(MODEL, "What?")).await.status,
+        200
+    );
 }

@@ -9,15 +9,27 @@ async fn an_answer_has_its_least_length_unless_its_limit_ends_it() {
     let peer = Peer::start().await;
     let tokens = async |more: Value| {
         let answer = peer.chat(&with(ask("count to 3"), more)).await;
-        let finish = answer["choices"][0]["finish_reason"].as_str().unwrap().to_owned();
-        (answer["usage"]["completion_tokens"].as_u64().unwrap(), finish)
+        let finish = answer["choices"][0]["finish_reason"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        (
+            answer["usage"]["completion_tokens"].as_u64().unwrap(),
+            finish,
+        )
     };
     let ended = |tokens, finish: &str| (tokens, finish.to_owned());
     assert_eq!(tokens(json!({})).await, ended(5, "stop"));
     assert_eq!(tokens(json!({"min_tokens": 4})).await, ended(5, "stop"));
     assert_eq!(tokens(json!({"min_tokens": 40})).await, ended(40, "stop"));
-    assert_eq!(tokens(json!({"min_tokens": 40, "max_tokens": 40})).await, ended(40, "stop"));
-    assert_eq!(tokens(json!({"min_tokens": 40, "max_tokens": 10})).await, ended(10, "length"));
+    assert_eq!(
+        tokens(json!({"min_tokens": 40, "max_tokens": 40})).await,
+        ended(40, "stop")
+    );
+    assert_eq!(
+        tokens(json!({"min_tokens": 40, "max_tokens": 10})).await,
+        ended(10, "length")
+    );
     // A stop string counts only after them.
     assert_eq!(tokens(json!({"stop": ", 2"})).await, ended(1, "stop"));
     let late = tokens(json!({"stop": ", 2", "min_tokens": 6})).await;
@@ -29,15 +41,23 @@ async fn an_answer_has_its_least_length_unless_its_limit_ends_it() {
 
     let request = with(ask("count to 3"), json!({"min_tokens": 40}));
     let events = peer.events(&request).await;
-    assert_eq!((streamed_text(&events, 0).as_str(), finish(&events)), (text(&peer.chat(&request).await), vec!["stop"]));
-    let completion = json!({"model": "Qwen/Qwen2.5-72B-Instruct", "prompt": "count to 3", "min_tokens": 12});
+    assert_eq!(
+        (streamed_text(&events, 0).as_str(), finish(&events)),
+        (text(&peer.chat(&request).await), vec!["stop"])
+    );
+    let completion =
+        json!({"model": "Qwen/Qwen2.5-72B-Instruct", "prompt": "count to 3", "min_tokens": 12});
     let completion = peer.post("/v1/completions", &completion).await.json();
     assert_eq!(completion["usage"]["completion_tokens"], 12);
     // JSON grows by blanks, and stays JSON.
     let format = json!({"response_format": {"type": "json_object"}, "min_tokens": 300});
     let object = peer.chat(&with(ask("x"), format)).await;
     assert!(object["usage"]["completion_tokens"].as_u64().unwrap() >= 300);
-    assert!(serde_json::from_str::<Value>(text(&object)).unwrap().is_object());
+    assert!(
+        serde_json::from_str::<Value>(text(&object))
+            .unwrap()
+            .is_object()
+    );
 }
 
 #[tokio::test]
@@ -57,17 +77,21 @@ async fn a_json_object_fits_the_schema_in_the_prompt() {
         serde_json::from_str::<Value>(text(&answer)).unwrap()
     };
     let user = |content: &str| json!({"role": "user", "content": content});
-    let system =
-        json!({"role": "system", "content": format!("Answer in JSON by this schema:\n```json\n{pretty}\n```")});
+    let system = json!({"role": "system", "content": format!("Answer in JSON by this schema:\n```json\n{pretty}\n```")});
     let wrapped = json!({"name": "film", "schema": schema}).to_string();
     for messages in [
         json!([system, user("A film, please")]),
-        json!([user(&format!("Describe a film {{ as JSON }} like this: {schema} Thank you {{"))]),
+        json!([user(&format!(
+            "Describe a film {{ as JSON }} like this: {schema} Thank you {{"
+        ))]),
         json!([user(&format!("Use this: {wrapped}"))]),
         json!([system, user("The data: {\"title\": 5}")]),
     ] {
         let object = answer(messages.clone()).await;
-        assert!(jsonschema::is_valid(&schema, &object), "{messages}: {object}");
+        assert!(
+            jsonschema::is_valid(&schema, &object),
+            "{messages}: {object}"
+        );
     }
     for plain in ["No schema here", "{ { {", "{\"title\": \"x\"}", ""] {
         let object = answer(json!([user(plain)])).await;

@@ -41,7 +41,11 @@ pub struct Reply {
 impl Peer {
     /// An emulator in a hurry.
     pub async fn start() -> Self {
-        Self::with(EmulatorConfig { tokens_per_second: 0.0, ..EmulatorConfig::default() }).await
+        Self::with(EmulatorConfig {
+            tokens_per_second: 0.0,
+            ..EmulatorConfig::default()
+        })
+        .await
     }
 
     pub async fn with(config: EmulatorConfig) -> Self {
@@ -52,17 +56,36 @@ impl Peer {
             signal.await.ok();
         }));
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
-        Self { address, task, shutdown, client }
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .build()
+            .unwrap();
+        Self {
+            address,
+            task,
+            shutdown,
+            client,
+        }
     }
 
     pub fn request(&self, path: &str, body: impl Into<String>) -> reqwest::RequestBuilder {
-        let request = self.client.post(format!("http://{}{path}", self.address)).body(body.into());
+        let request = self
+            .client
+            .post(format!("http://{}{path}", self.address))
+            .body(body.into());
         request.header("content-type", "application/json")
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Reply {
-        Reply::of(self.request(path, body.to_string()).bearer_auth("key").send().await.unwrap()).await
+        Reply::of(
+            self.request(path, body.to_string())
+                .bearer_auth("key")
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
     }
 
     pub async fn chat(&self, body: &Value) -> Value {
@@ -88,10 +111,24 @@ impl Peer {
     pub async fn open_at(&self, path: &str, body: &Value) -> Stream {
         let mut body = body.clone();
         body["stream"] = json!(true);
-        let response = self.request(path, body.to_string()).bearer_auth("key").send().await.unwrap();
+        let response = self
+            .request(path, body.to_string())
+            .bearer_auth("key")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 200);
-        assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/event-stream"));
-        Stream { response, text: String::new(), pending: Vec::new() }
+        assert!(
+            response.headers()["content-type"]
+                .to_str()
+                .unwrap()
+                .starts_with("text/event-stream")
+        );
+        Stream {
+            response,
+            text: String::new(),
+            pending: Vec::new(),
+        }
     }
 
     /// A whole stream that ends well: its events, without the closing `[DONE]`.
@@ -106,8 +143,8 @@ impl Peer {
     pub async fn send_raw(&self, body: &Value) -> TcpStream {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
         let body = body.to_string();
-        let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: emulator\r\nauthorization: Bearer key\r\n\
-                    content-type: application/json\r\ncontent-length: ";
+        let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: emulator\r\nauthorization: Bearer \
+                    key\r\ncontent-type: application/json\r\ncontent-length: ";
         let request = format!("{head}{}\r\n\r\n{body}", body.len());
         connection.write_all(request.as_bytes()).await.unwrap();
         connection
@@ -116,7 +153,15 @@ impl Peer {
     /// Sets one of the emulator's switches.
     pub async fn set(&self, name: &str, value: &str) -> Reply {
         let url = format!("http://{}/emulator/switches/{name}", self.address);
-        Reply::of(self.client.put(url).body(value.to_owned()).send().await.unwrap()).await
+        Reply::of(
+            self.client
+                .put(url)
+                .body(value.to_owned())
+                .send()
+                .await
+                .unwrap(),
+        )
+        .await
     }
 
     pub async fn snapshot(&self) -> Value {
@@ -150,7 +195,13 @@ impl Reply {
 
     /// The status and the `error.code` of a refusal.
     pub fn refusal(&self) -> (u16, String) {
-        (self.status, self.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
+        (
+            self.status,
+            self.json()["error"]["code"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        )
     }
 }
 
@@ -184,7 +235,12 @@ impl Stream {
 
     /// Waits for the next bytes for as long as they take.
     pub async fn more(&mut self) {
-        let bytes = self.response.chunk().await.unwrap().expect("the stream ended");
+        let bytes = self
+            .response
+            .chunk()
+            .await
+            .unwrap()
+            .expect("the stream ended");
         self.take(&bytes);
     }
 
@@ -201,7 +257,11 @@ impl Stream {
     }
 
     pub fn data(&self) -> Vec<&str> {
-        self.text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim).collect()
+        self.text
+            .lines()
+            .filter_map(|line| line.strip_prefix("data:"))
+            .map(str::trim)
+            .collect()
     }
 
     pub fn is_done(&self) -> bool {
@@ -211,7 +271,9 @@ impl Stream {
     /// The events that are JSON.
     pub fn events(&self) -> Vec<Value> {
         let events = self.data().into_iter().filter(|data| *data != "[DONE]");
-        events.map(|data| serde_json::from_str(data).unwrap_or(Value::Null)).collect()
+        events
+            .map(|data| serde_json::from_str(data).unwrap_or(Value::Null))
+            .collect()
     }
 }
 
@@ -232,15 +294,25 @@ pub fn with(mut body: Value, more: Value) -> Value {
 }
 
 pub fn text(answer: &Value) -> &str {
-    answer["choices"][0]["message"]["content"].as_str().unwrap_or_default()
+    answer["choices"][0]["message"]["content"]
+        .as_str()
+        .unwrap_or_default()
 }
 
 /// The text that choice `index` of a stream adds up to.
 pub fn streamed_text(events: &[Value], index: u64) -> String {
-    let choices = events.iter().map(|event| &event["choices"][0]).filter(|choice| choice["index"] == index);
-    choices.filter_map(|choice| choice["delta"]["content"].as_str()).collect()
+    let choices = events
+        .iter()
+        .map(|event| &event["choices"][0])
+        .filter(|choice| choice["index"] == index);
+    choices
+        .filter_map(|choice| choice["delta"]["content"].as_str())
+        .collect()
 }
 
 pub fn finish(events: &[Value]) -> Vec<&str> {
-    events.iter().filter_map(|event| event["choices"][0]["finish_reason"].as_str()).collect()
+    events
+        .iter()
+        .filter_map(|event| event["choices"][0]["finish_reason"].as_str())
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! What no model's id reaches: the feed of units, the plan, the catalogue. Set at the start, or while it runs.
+//! What no model's id reaches: the feed of units, the plan, the catalogue. Set at the start, or
+//! while it runs.
 
 use std::time::Duration;
 
@@ -10,24 +11,43 @@ use tokio::time::timeout;
 use super::support::{MODEL, PATIENCE, Peer, ask};
 
 async fn with_switches(switches: &[&str]) -> Peer {
-    let switches = switches.iter().map(|switch| switch.parse().unwrap()).collect();
-    Peer::with(EmulatorConfig { tokens_per_second: 0.0, units: Some(4), switches, ..EmulatorConfig::default() }).await
+    let switches = switches
+        .iter()
+        .map(|switch| switch.parse().unwrap())
+        .collect();
+    Peer::with(EmulatorConfig {
+        tokens_per_second: 0.0,
+        units: Some(4),
+        switches,
+        ..EmulatorConfig::default()
+    })
+    .await
 }
 
 async fn feed(peer: &Peer) -> Response {
     let url = format!("http://{}/account/concurrency/stream", peer.address);
-    peer.client.get(url).bearer_auth("key").send().await.unwrap()
+    peer.client
+        .get(url)
+        .bearer_auth("key")
+        .send()
+        .await
+        .unwrap()
 }
 
 /// The bytes that come first.
 async fn first(peer: &Peer) -> String {
-    let bytes = timeout(PATIENCE, feed(peer).await.chunk()).await.unwrap().unwrap().unwrap_or_default();
+    let bytes = timeout(PATIENCE, feed(peer).await.chunk())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap_or_default();
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 fn data(text: &str) -> Vec<Value> {
     let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
-    data.map(|data| serde_json::from_str(data).unwrap_or(json!("not JSON"))).collect()
+    data.map(|data| serde_json::from_str(data).unwrap_or(json!("not JSON")))
+        .collect()
 }
 
 #[tokio::test]
@@ -35,8 +55,16 @@ async fn every_value_of_every_switch_can_be_set_and_is_shown() {
     let peer = Peer::start().await;
     for switch in SWITCHES {
         let reply = peer.set(switch.name, switch.value).await;
-        assert_eq!((reply.status, &reply.json()[switch.name]), (200, &json!(switch.value)), "{}", switch.value);
-        assert_eq!(peer.get("/emulator/switches", None).await.json()[switch.name], switch.value);
+        assert_eq!(
+            (reply.status, &reply.json()[switch.name]),
+            (200, &json!(switch.value)),
+            "{}",
+            switch.value
+        );
+        assert_eq!(
+            peer.get("/emulator/switches", None).await.json()[switch.name],
+            switch.value
+        );
         assert!(!switch.what.is_empty());
     }
     for (name, value, words) in [
@@ -45,7 +73,11 @@ async fn every_value_of_every_switch_can_be_set_and_is_shown() {
         ("units", "-1", "units takes a number"),
     ] {
         let refused = peer.set(name, value).await;
-        assert!(refused.status == 400 && refused.text.contains(words), "{}", refused.text);
+        assert!(
+            refused.status == 400 && refused.text.contains(words),
+            "{}",
+            refused.text
+        );
     }
     assert_eq!(peer.get("/emulator/switches/feed", None).await.status, 405);
 }
@@ -68,9 +100,20 @@ async fn members_of_snapshots_are_odd_in_the_feed_and_in_the_single_one() {
     ] {
         let peer = with_switches(&[&format!("feed={value}")]).await;
         let text = first(&peer).await;
-        assert_eq!(data(&text)[0].get(member), expected.as_ref(), "{value}: {text}");
-        assert_eq!(peer.snapshot().await.get(member), expected.as_ref(), "{value}");
-        assert!(value != "float-limit" || text.contains("\"limit\":4.0"), "{text}");
+        assert_eq!(
+            data(&text)[0].get(member),
+            expected.as_ref(),
+            "{value}: {text}"
+        );
+        assert_eq!(
+            peer.snapshot().await.get(member),
+            expected.as_ref(),
+            "{value}"
+        );
+        assert!(
+            value != "float-limit" || text.contains("\"limit\":4.0"),
+            "{text}"
+        );
     }
 }
 
@@ -80,7 +123,10 @@ async fn events_that_are_no_snapshots_stand_between_them_or_in_their_place() {
     for (value, expected) in [
         ("empty-object", vec![snapshot.clone(), json!({})]),
         ("ping", vec![snapshot.clone(), json!({"type": "ping"})]),
-        ("error", vec![snapshot.clone(), json!({"error": "no data in 30000ms"})]),
+        (
+            "error",
+            vec![snapshot.clone(), json!({"error": "no data in 30000ms"})],
+        ),
         ("broken-json", vec![snapshot.clone(), json!("not JSON")]),
         ("only-pings", vec![json!({"type": "ping"})]),
         ("only-comments", vec![]),
@@ -108,10 +154,21 @@ async fn a_feed_trickles_falls_silent_ends_and_breaks() {
     }
     peer.set("feed", "silent").await;
     let mut silent = feed(&peer).await;
-    assert!(timeout(Duration::from_millis(150), silent.chunk()).await.is_err());
+    assert!(
+        timeout(Duration::from_millis(150), silent.chunk())
+            .await
+            .is_err()
+    );
     // A feed that runs hears of it.
     peer.set("feed", "usual").await;
-    assert!(timeout(PATIENCE, silent.chunk()).await.unwrap().unwrap().unwrap().starts_with(b"data: {\"limit\":4"));
+    assert!(
+        timeout(PATIENCE, silent.chunk())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+            .starts_with(b"data: {\"limit\":4")
+    );
 }
 
 #[tokio::test]
@@ -119,11 +176,17 @@ async fn a_feed_that_lags_tells_what_was() {
     let peer = with_switches(&["feed=lag"]).await;
     let mut feed = feed(&peer).await;
     let mut next = async || {
-        let bytes = timeout(PATIENCE, feed.chunk()).await.unwrap().unwrap().unwrap();
+        let bytes = timeout(PATIENCE, feed.chunk())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         data(std::str::from_utf8(&bytes).unwrap())[0]["used_cost"].clone()
     };
     assert_eq!(next().await, 0);
-    let held = peer.open(&super::support::ask_model("emulator/silent", "x")).await;
+    let held = peer
+        .open(&super::support::ask_model("emulator/silent", "x"))
+        .await;
     assert_eq!(next().await, 0);
     assert_eq!(peer.snapshot().await["used_cost"], 1);
     drop(held);
@@ -132,13 +195,22 @@ async fn a_feed_that_lags_tells_what_was() {
 #[tokio::test]
 async fn the_plan_changes_while_requests_run() {
     let peer = with_switches(&[]).await;
-    let held = peer.open(&super::support::ask_model("emulator/silent", "x")).await;
+    let held = peer
+        .open(&super::support::ask_model("emulator/silent", "x"))
+        .await;
     for (value, limit) in [("1", json!(1)), ("none", json!(null)), ("100", json!(100))] {
         assert_eq!(peer.set("units", value).await.json()["units"], limit);
-        assert_eq!(peer.get("/v1/plan", Some("key")).await.json()["concurrency"], limit);
+        assert_eq!(
+            peer.get("/v1/plan", Some("key")).await.json()["concurrency"],
+            limit
+        );
         assert_eq!(peer.snapshot().await["limit"], limit);
         let expected = if value == "1" { 429 } else { 200 };
-        assert_eq!(peer.post("/v1/chat/completions", &ask("x")).await.status, expected, "{value}");
+        assert_eq!(
+            peer.post("/v1/chat/completions", &ask("x")).await.status,
+            expected,
+            "{value}"
+        );
     }
     drop(held);
     peer.until_used(0).await;
@@ -149,31 +221,65 @@ async fn plan_and_catalogue_are_not_as_they_should_be() {
     let peer = with_switches(&["plan=empty-object", "models=empty-object"]).await;
     let plan = async || peer.get("/v1/plan", Some("key")).await.text;
     let models = async || peer.get("/v1/models", None).await;
-    assert_eq!((plan().await.as_str(), models().await.text.as_str()), ("{}", "{}"));
+    assert_eq!(
+        (plan().await.as_str(), models().await.text.as_str()),
+        ("{}", "{}")
+    );
     for (value, is_right) in [
-        ("all-null", (|plan| plan.get("id") == Some(&Value::Null)) as fn(&Value) -> bool),
-        ("no-concurrency", |plan| plan.get("concurrency").is_none() && plan["id"].is_string()),
+        (
+            "all-null",
+            (|plan| plan.get("id") == Some(&Value::Null)) as fn(&Value) -> bool,
+        ),
+        ("no-concurrency", |plan| {
+            plan.get("concurrency").is_none() && plan["id"].is_string()
+        }),
         ("text-concurrency", |plan| plan["concurrency"] == "eight"),
         ("list", |plan| *plan == json!([])),
     ] {
         peer.set("plan", value).await;
-        assert!(is_right(&serde_json::from_str(&plan().await).unwrap()), "{value}");
+        assert!(
+            is_right(&serde_json::from_str(&plan().await).unwrap()),
+            "{value}"
+        );
     }
     peer.set("plan", "not-json").await;
     assert!(serde_json::from_str::<Value>(&plan().await).is_err());
     for (value, is_right) in [
-        ("no-list", (|list| list.get("data") == Some(&Value::Null)) as fn(&Value) -> bool),
-        ("bare-list", |list| list.as_array().is_some_and(|list| list.len() == 20)),
-        ("null-entry", |list| list["data"][10].is_null() && list["data"].as_array().unwrap().len() == 21),
-        ("odd-entries", |list| {
-            list["data"].as_array().unwrap().iter().filter(|model| model["id"].is_string()).count() == 20
+        (
+            "no-list",
+            (|list| list.get("data") == Some(&Value::Null)) as fn(&Value) -> bool,
+        ),
+        ("bare-list", |list| {
+            list.as_array().is_some_and(|list| list.len() == 20)
         }),
-        ("usual", |list| list["data"].as_array().unwrap().iter().all(|model| model["id"].is_string())),
+        ("null-entry", |list| {
+            list["data"][10].is_null() && list["data"].as_array().unwrap().len() == 21
+        }),
+        ("odd-entries", |list| {
+            list["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|model| model["id"].is_string())
+                .count()
+                == 20
+        }),
+        ("usual", |list| {
+            list["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|model| model["id"].is_string())
+        }),
     ] {
         peer.set("models", value).await;
         assert!(is_right(&models().await.json()), "{value}");
     }
     peer.set("models", "not-json").await;
     assert!(serde_json::from_str::<Value>(&models().await.text).is_err());
-    assert_eq!(peer.get(&format!("/v1/models/{MODEL}"), None).await.json()["id"], MODEL, "single models are as ever");
+    assert_eq!(
+        peer.get(&format!("/v1/models/{MODEL}"), None).await.json()["id"],
+        MODEL,
+        "single models are as ever"
+    );
 }

@@ -1,4 +1,5 @@
-//! Concurrency units: held while an answer is made, refused beyond the plan, free as soon as nobody needs them.
+//! Concurrency units: held while an answer is made, refused beyond the plan, free as soon as nobody
+//! needs them.
 
 use std::time::Duration;
 
@@ -9,12 +10,18 @@ use tokio::{
     time::timeout,
 };
 
-use super::support::{EMBEDDING_MODEL, MODEL, MODEL_OF_4_UNITS, PATIENCE, Peer, ask, ask_model, with};
+use super::support::{
+    EMBEDDING_MODEL, MODEL, MODEL_OF_4_UNITS, PATIENCE, Peer, ask, ask_model, with,
+};
 use crate::support::passes;
 
 /// Slow enough that a test can look while an answer is under way.
 fn slow(units: Option<u32>) -> EmulatorConfig {
-    EmulatorConfig { tokens_per_second: 2.0, units, ..EmulatorConfig::default() }
+    EmulatorConfig {
+        tokens_per_second: 2.0,
+        units,
+        ..EmulatorConfig::default()
+    }
 }
 
 #[tokio::test]
@@ -22,19 +29,37 @@ async fn a_request_beyond_the_plan_is_refused_and_the_first_is_not_disturbed() {
     let peer = Peer::with(slow(Some(4))).await;
     let held = peer.open(&ask_model(MODEL_OF_4_UNITS, "x")).await;
     let reply = peer.post("/v1/chat/completions", &ask("x")).await;
-    assert_eq!(reply.refusal(), (429, "concurrency_limit_exceeded".to_owned()));
+    assert_eq!(
+        reply.refusal(),
+        (429, "concurrency_limit_exceeded".to_owned())
+    );
     assert!(!reply.headers.contains_key("retry-after"));
-    let message = reply.json()["error"]["message"].as_str().unwrap().to_owned();
-    assert!(message.contains("has 4 active units; this request requires 1 units (limit: 4, over by 1)"), "{message}");
-    for (path, model) in [("/v1/completions", MODEL), ("/v1/embeddings", EMBEDDING_MODEL)] {
+    let message = reply.json()["error"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        message.contains("has 4 active units; this request requires 1 units (limit: 4, over by 1)"),
+        "{message}"
+    );
+    for (path, model) in [
+        ("/v1/completions", MODEL),
+        ("/v1/embeddings", EMBEDDING_MODEL),
+    ] {
         let request = json!({"model": model, "prompt": "x", "input": "x"});
         assert_eq!(peer.post(path, &request).await.status, 429, "{path}");
     }
 
     let snapshot = peer.snapshot().await;
-    assert_eq!((&snapshot["limit"], &snapshot["request_count"]), (&json!(4), &json!(1)));
+    assert_eq!(
+        (&snapshot["limit"], &snapshot["request_count"]),
+        (&json!(4), &json!(1))
+    );
     let request = &snapshot["requests"][0];
-    assert_eq!((&request["model"], &request["cost"]), (&json!(MODEL_OF_4_UNITS), &json!(4)));
+    assert_eq!(
+        (&request["model"], &request["cost"]),
+        (&json!(MODEL_OF_4_UNITS), &json!(4))
+    );
     assert!(request["started_at"].as_u64().unwrap() > 1_700_000_000_000);
     drop(held);
     peer.until_used(0).await;
@@ -48,12 +73,19 @@ async fn without_a_cap_nothing_is_refused() {
         held.push(peer.open(&ask_model(MODEL_OF_4_UNITS, "x")).await);
     }
     let snapshot = peer.snapshot().await;
-    assert_eq!((&snapshot["limit"], &snapshot["used_cost"]), (&json!(null), &json!(20)));
+    assert_eq!(
+        (&snapshot["limit"], &snapshot["used_cost"]),
+        (&json!(null), &json!(20))
+    );
 }
 
 #[tokio::test]
 async fn the_end_of_an_answer_frees_its_units_before_the_caller_sees_it() {
-    let config = EmulatorConfig { tokens_per_second: 0.0, units: Some(1), ..EmulatorConfig::default() };
+    let config = EmulatorConfig {
+        tokens_per_second: 0.0,
+        units: Some(1),
+        ..EmulatorConfig::default()
+    };
     let peer = Peer::with(config).await;
     for _ in 0..20 {
         peer.chat(&ask("x")).await;
@@ -71,8 +103,14 @@ async fn a_caller_who_leaves_frees_the_units_wherever_the_answer_stood() {
         ask_model("emulator/slow-headers", "x"),
         ask_model("emulator/silent", "x"),
         with(ask_model("emulator/silent", "x"), json!({"stream": true})),
-        with(ask_model("emulator/stall-after-5", "x"), json!({"stream": true})),
-        with(ask_model("emulator/slow-first-token", "x"), json!({"stream": true})),
+        with(
+            ask_model("emulator/stall-after-5", "x"),
+            json!({"stream": true}),
+        ),
+        with(
+            ask_model("emulator/slow-first-token", "x"),
+            json!({"stream": true}),
+        ),
     ];
     for request in cases {
         let connection = peer.send_raw(&request).await;
@@ -85,36 +123,76 @@ async fn a_caller_who_leaves_frees_the_units_wherever_the_answer_stood() {
 #[tokio::test]
 async fn the_units_of_a_cancelled_request_stay_for_a_while_and_those_of_an_answer_do_not() {
     let release_after = Duration::from_secs(3600);
-    let peer = Peer::with(EmulatorConfig { release_after, ..slow(Some(4)) }).await;
-    let fast = with(ask_model("emulator/finish-eos", "x"), json!({"max_tokens": 1}));
+    let peer = Peer::with(EmulatorConfig {
+        release_after,
+        ..slow(Some(4))
+    })
+    .await;
+    let fast = with(
+        ask_model("emulator/finish-eos", "x"),
+        json!({"max_tokens": 1}),
+    );
     peer.chat(&fast).await;
-    let refused = peer.post("/v1/chat/completions", &ask_model("emulator/503", "x")).await;
-    assert_eq!((refused.status, &peer.snapshot().await["used_cost"]), (503, &json!(0)));
+    let refused = peer
+        .post("/v1/chat/completions", &ask_model("emulator/503", "x"))
+        .await;
+    assert_eq!(
+        (refused.status, &peer.snapshot().await["used_cost"]),
+        (503, &json!(0))
+    );
 
     let mut connection = peer.send_raw(&ask_model(MODEL_OF_4_UNITS, "x")).await;
     peer.until_used(4).await;
     // The emulator closes its side as well when it has given the request up.
     connection.shutdown().await.unwrap();
-    assert_eq!(timeout(PATIENCE, connection.read_to_end(&mut Vec::new())).await.unwrap().unwrap(), 0);
+    assert_eq!(
+        timeout(PATIENCE, connection.read_to_end(&mut Vec::new()))
+            .await
+            .unwrap()
+            .unwrap(),
+        0
+    );
     passes(release_after / 2).await;
     let snapshot = peer.snapshot().await;
-    assert_eq!((&snapshot["used_cost"], &snapshot["request_count"]), (&json!(4), &json!(1)));
-    assert_eq!(peer.post("/v1/chat/completions", &ask("x")).await.status, 429);
+    assert_eq!(
+        (&snapshot["used_cost"], &snapshot["request_count"]),
+        (&json!(4), &json!(1))
+    );
+    assert_eq!(
+        peer.post("/v1/chat/completions", &ask("x")).await.status,
+        429
+    );
     passes(release_after / 2).await;
     let snapshot = peer.snapshot().await;
-    assert_eq!((&snapshot["used_cost"], &snapshot["request_count"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (&snapshot["used_cost"], &snapshot["request_count"]),
+        (&json!(0), &json!(0))
+    );
 }
 
 #[tokio::test]
 async fn the_feed_of_snapshots_starts_at_once_and_goes_on() {
     let peer = Peer::with(slow(Some(8))).await;
     let url = format!("http://{}/account/concurrency/stream", peer.address);
-    let mut feed = peer.client.get(url).bearer_auth("key").send().await.unwrap();
+    let mut feed = peer
+        .client
+        .get(url)
+        .bearer_auth("key")
+        .send()
+        .await
+        .unwrap();
     let mut next = async || {
-        let bytes = timeout(PATIENCE, feed.chunk()).await.unwrap().unwrap().unwrap();
+        let bytes = timeout(PATIENCE, feed.chunk())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
         String::from_utf8(bytes.to_vec()).unwrap()
     };
-    assert_eq!(next().await, "data: {\"limit\":8,\"used_cost\":0,\"request_count\":0,\"requests\":[]}\n\n");
+    assert_eq!(
+        next().await,
+        "data: {\"limit\":8,\"used_cost\":0,\"request_count\":0,\"requests\":[]}\n\n"
+    );
     let held = peer.open(&ask("x")).await;
     // A beat may still say what was before.
     while !next().await.contains("\"used_cost\":1") {}
@@ -126,6 +204,10 @@ async fn shutdown_ends_open_streams_promptly() {
     let peer = Peer::with(slow(Some(8))).await;
     let mut stalled = peer.open(&ask_model("emulator/silent", "x")).await;
     peer.shutdown.send(()).unwrap();
-    timeout(PATIENCE, peer.task).await.unwrap().unwrap().unwrap();
+    timeout(PATIENCE, peer.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert_ne!(stalled.rest().await, super::support::End::Silent);
 }

@@ -1,4 +1,5 @@
-//! Answers of the running gateway, of every kind, held to the document: status, headers, media type and body.
+//! Answers of the running gateway, of every kind, held to the document: status, headers, media type
+//! and body.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,11 +30,15 @@ impl Answer {
 
 /// Puts members into a request, in place of what it has.
 fn with(mut request: Value, more: &Value) -> Value {
-    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    request
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     request
 }
 
-/// Every request whose answers are held to a schema: what it shows, method, path as documented, path as asked, body.
+/// Every request whose answers are held to a schema: what it shows, method, path as documented,
+/// path as asked, body.
 type Call = (String, Method, &'static str, String, Option<Value>);
 
 fn chats() -> Vec<(&'static str, Value)> {
@@ -44,14 +49,35 @@ fn chats() -> Vec<(&'static str, Value)> {
     vec![
         ("plain", hello()),
         ("several answers", with(hello(), &json!({"n": 3}))),
-        ("cut by max_tokens", with(hello(), &json!({"max_tokens": 2}))),
+        (
+            "cut by max_tokens",
+            with(hello(), &json!({"max_tokens": 2})),
+        ),
         (
             "tool call",
-            with(prompt(MODEL, "The weather in Paris?"), &json!({"tools": [tool], "tool_choice": "required"})),
+            with(
+                prompt(MODEL, "The weather in Paris?"),
+                &json!({"tools": [tool], "tool_choice": "required"}),
+            ),
         ),
-        ("logprobs", with(hello(), &json!({"logprobs": true, "top_logprobs": 2}))),
-        ("JSON", with(hello(), &json!({"response_format": {"type": "json_object"}}))),
-        ("reasoning", with(hello(), &json!({"chat_template_kwargs": {"enable_thinking": true}}))),
+        (
+            "logprobs",
+            with(hello(), &json!({"logprobs": true, "top_logprobs": 2})),
+        ),
+        (
+            "JSON",
+            with(
+                hello(),
+                &json!({"response_format": {"type": "json_object"}}),
+            ),
+        ),
+        (
+            "reasoning",
+            with(
+                hello(),
+                &json!({"chat_template_kwargs": {"enable_thinking": true}}),
+            ),
+        ),
         ("a thinking model", prompt("emulator/think", "hi")),
         ("an odd model", prompt("emulator/odd", "hi")),
     ]
@@ -61,25 +87,45 @@ fn texts() -> Vec<(&'static str, Value)> {
     let text = || json!({"model": MODEL, "prompt": "Once upon a time", "max_tokens": 20});
     vec![
         ("plain", text()),
-        ("several prompts", with(text(), &json!({"prompt": ["one", "two"], "n": 2}))),
+        (
+            "several prompts",
+            with(text(), &json!({"prompt": ["one", "two"], "n": 2})),
+        ),
         ("token ids", with(text(), &json!({"prompt": [1, 2, 3]}))),
-        ("logprobs", with(text(), &json!({"logprobs": 2, "echo": true}))),
+        (
+            "logprobs",
+            with(text(), &json!({"logprobs": 2, "echo": true})),
+        ),
     ]
 }
 
 fn calls() -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     let mut post = |what: &str, path: &'static str, body: Value| {
-        calls.push((format!("{path}, {what}"), Method::POST, path, path.to_owned(), Some(body)));
+        calls.push((
+            format!("{path}, {what}"),
+            Method::POST,
+            path,
+            path.to_owned(),
+            Some(body),
+        ));
     };
-    for (path, requests) in [("/v1/chat/completions", chats()), ("/v1/completions", texts())] {
+    for (path, requests) in [
+        ("/v1/chat/completions", chats()),
+        ("/v1/completions", texts()),
+    ] {
         for (what, request) in requests {
             post(what, path, request.clone());
             let options = json!({"stream": true, "stream_options": {"include_usage": true}});
             post(&format!("{what}, streamed"), path, with(request, &options));
         }
-        let request =
-            || if path == "/v1/completions" { json!({"model": MODEL, "prompt": "x"}) } else { prompt(MODEL, "x") };
+        let request = || {
+            if path == "/v1/completions" {
+                json!({"model": MODEL, "prompt": "x"})
+            } else {
+                prompt(MODEL, "x")
+            }
+        };
         for model in [
             "emulator/cold",
             "emulator/gated",
@@ -98,25 +144,59 @@ fn calls() -> Vec<Call> {
         ] {
             post(model, path, with(request(), &json!({ "model": model })));
         }
-        for model in ["emulator/error-in-stream", "emulator/error-object-in-stream", "emulator/cut-after-5"] {
-            post(model, path, with(request(), &json!({"model": model, "stream": true})));
+        for model in [
+            "emulator/error-in-stream",
+            "emulator/error-object-in-stream",
+            "emulator/cut-after-5",
+        ] {
+            post(
+                model,
+                path,
+                with(request(), &json!({"model": model, "stream": true})),
+            );
         }
-        post("a bad number", path, with(request(), &json!({"temperature": 3})));
-        post("a bad word", path, with(request(), &json!({"provider": "other"})));
+        post(
+            "a bad number",
+            path,
+            with(request(), &json!({"temperature": 3})),
+        );
+        post(
+            "a bad word",
+            path,
+            with(request(), &json!({"provider": "other"})),
+        );
         post("no model", path, json!({}));
         post("no object", path, json!([]));
     }
     for (what, more) in [
         ("one text", json!({"input": "a text"})),
         ("several texts", json!({"input": ["a text", "another"]})),
-        ("numbers", json!({"input": "a text", "encoding_format": "float"})),
-        ("base64", json!({"input": "a text", "encoding_format": "base64"})),
+        (
+            "numbers",
+            json!({"input": "a text", "encoding_format": "float"}),
+        ),
+        (
+            "base64",
+            json!({"input": "a text", "encoding_format": "base64"}),
+        ),
         ("no input", json!({})),
     ] {
-        post(what, "/v1/embeddings", with(json!({"model": "BAAI/bge-m3"}), &more));
+        post(
+            what,
+            "/v1/embeddings",
+            with(json!({"model": "BAAI/bge-m3"}), &more),
+        );
     }
-    post("text", "/v1/tokenize", json!({"model": MODEL, "text": "How many tokens?"}));
-    post("no model", "/v1/tokenize", json!({"text": "How many tokens?"}));
+    post(
+        "text",
+        "/v1/tokenize",
+        json!({"model": MODEL, "text": "How many tokens?"}),
+    );
+    post(
+        "no model",
+        "/v1/tokenize",
+        json!({"text": "How many tokens?"}),
+    );
     let mut get = |path: &'static str, asked: &str| {
         calls.push((asked.to_owned(), Method::GET, path, asked.to_owned(), None));
     };
@@ -124,7 +204,10 @@ fn calls() -> Vec<Call> {
     get("/v1/models", "/v1/models?q=gemma");
     get("/v1/models/{org}/{name}", &format!("/v1/models/{MODEL}"));
     get("/v1/models/{org}/{name}", "/v1/models/no/model");
-    get("/v1/models/{name}", &format!("/v1/models/{}", MODEL.replace('/', "%2F")));
+    get(
+        "/v1/models/{name}",
+        &format!("/v1/models/{}", MODEL.replace('/', "%2F")),
+    );
     get("/v1/models/{name}", "/v1/models/model");
     for path in ["/v1/plan", "/v1/concurrency", "/healthz", "/readyz"] {
         get(path, path);
@@ -141,25 +224,68 @@ pub async fn all() -> Vec<Answer> {
         answers.push(ask(&gateway, call, "application/json").await);
     }
     let chat = |what: &str, body: Value| {
-        (what.to_owned(), Method::POST, "/v1/chat/completions", "/v1/chat/completions".to_owned(), Some(body))
+        (
+            what.to_owned(),
+            Method::POST,
+            "/v1/chat/completions",
+            "/v1/chat/completions".to_owned(),
+            Some(body),
+        )
     };
-    answers.push(ask(&gateway, chat("not JSON by its word", prompt(MODEL, "hi")), "text/plain").await);
-    let configured = async |configure: fn(&mut Serve)| Gateway::with(emulator.address, configure).await;
+    answers.push(
+        ask(
+            &gateway,
+            chat("not JSON by its word", prompt(MODEL, "hi")),
+            "text/plain",
+        )
+        .await,
+    );
+    let configured =
+        async |configure: fn(&mut Serve)| Gateway::with(emulator.address, configure).await;
     let locked = configured(|config| config.api_keys = vec!["gw_live_1".into()]).await;
-    answers.push(ask(&locked, chat("no key", prompt(MODEL, "hi")), "application/json").await);
+    answers.push(
+        ask(
+            &locked,
+            chat("no key", prompt(MODEL, "hi")),
+            "application/json",
+        )
+        .await,
+    );
     let narrow = configured(|config| config.max_request_bytes = bytesize::ByteSize::kib(1)).await;
-    answers.push(ask(&narrow, chat("too large", prompt(MODEL, &"x".repeat(2000))), "application/json").await);
+    answers.push(
+        ask(
+            &narrow,
+            chat("too large", prompt(MODEL, &"x".repeat(2000))),
+            "application/json",
+        )
+        .await,
+    );
     let keyless = configured(|config| config.upstream.featherless_api_key = None).await;
-    answers.push(ask(&keyless, chat("no upstream key", prompt(MODEL, "hi")), "application/json").await);
+    answers.push(
+        ask(
+            &keyless,
+            chat("no upstream key", prompt(MODEL, "hi")),
+            "application/json",
+        )
+        .await,
+    );
     let alias = "gpt-4o=emulator/503".to_owned();
     let configured = Gateway::with(emulator.address, |config| {
         config.models.aliases = vec![clap_alias(&alias)];
     })
     .await;
-    let post = http().post(configured.url("/v1/chat/completions")).header("x-featherwire-fallback", MODEL);
+    let post = http()
+        .post(configured.url("/v1/chat/completions"))
+        .header("x-featherwire-fallback", MODEL);
     let call = chat("an alias and a fallback", prompt("gpt-4o", "hi"));
     answers.push(sent(post, call, "application/json").await);
-    let probe = ("not ready".to_owned(), Method::GET, "/readyz", "/readyz".to_owned(), None);
+    let probe = (
+        "not ready".to_owned(),
+        Method::GET,
+        "/readyz",
+        "/readyz".to_owned(),
+        None,
+    );
     answers.push(ask(&keyless, probe, "").await);
     answers
 }
@@ -167,7 +293,10 @@ pub async fn all() -> Vec<Answer> {
 /// The alias of a text `name=model`.
 fn clap_alias(text: &str) -> AliasList {
     let (name, model) = text.split_once('=').unwrap();
-    AliasList(vec![Alias { name: name.to_owned(), model: model.to_owned() }])
+    AliasList(vec![Alias {
+        name: name.to_owned(),
+        model: model.to_owned(),
+    }])
 }
 
 async fn ask(gateway: &Gateway, call: Call, media_type: &str) -> Answer {
@@ -175,9 +304,15 @@ async fn ask(gateway: &Gateway, call: Call, media_type: &str) -> Answer {
     sent(request, call, media_type).await
 }
 
-async fn sent(mut request: reqwest::RequestBuilder, (what, method, path, _, body): Call, media_type: &str) -> Answer {
+async fn sent(
+    mut request: reqwest::RequestBuilder,
+    (what, method, path, _, body): Call,
+    media_type: &str,
+) -> Answer {
     if let Some(body) = body {
-        request = request.header("content-type", media_type).body(body.to_string());
+        request = request
+            .header("content-type", media_type)
+            .body(body.to_string());
     }
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -187,12 +322,24 @@ async fn sent(mut request: reqwest::RequestBuilder, (what, method, path, _, body
         "application/json" => vec![serde_json::from_str(&text).unwrap()],
         _ => vec![Value::from(text)],
     };
-    Answer { what, method, path, status, headers, bodies }
+    Answer {
+        what,
+        method,
+        path,
+        status,
+        headers,
+        bodies,
+    }
 }
 
 fn events(text: &str) -> Vec<Value> {
-    let events = text.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap());
-    events.filter(|event| *event != "[DONE]").map(|event| serde_json::from_str(event).unwrap()).collect()
+    let events = text
+        .split_terminator("\n\n")
+        .map(|event| event.strip_prefix("data: ").unwrap());
+    events
+        .filter(|event| *event != "[DONE]")
+        .map(|event| serde_json::from_str(event).unwrap())
+        .collect()
 }
 
 /// Headers of the gateway's own beside those that begin with `x-fe`.
@@ -204,19 +351,40 @@ async fn every_answer_is_as_the_document_says() {
     let mut validators = BTreeMap::new();
     let (mut statuses, mut seen) = (BTreeSet::new(), BTreeSet::new());
     for answer in all().await {
-        let Answer { what, method, path, status, headers, bodies } = &answer;
+        let Answer {
+            what,
+            method,
+            path,
+            status,
+            headers,
+            bodies,
+        } = &answer;
         let operation = &document.0["paths"][path][method.as_str().to_lowercase()];
         let response = operation["responses"].get(status.to_string());
-        let response = document.resolve(response.unwrap_or_else(|| panic!("{what}: {status} is not documented")));
-        let media_type = headers["content-type"].to_str().unwrap().split(';').next().unwrap();
-        let content = response["content"].get(media_type).unwrap_or_else(|| panic!("{what}: {media_type}"));
+        let response = document
+            .resolve(response.unwrap_or_else(|| panic!("{what}: {status} is not documented")));
+        let media_type = headers["content-type"]
+            .to_str()
+            .unwrap()
+            .split(';')
+            .next()
+            .unwrap();
+        let content = response["content"]
+            .get(media_type)
+            .unwrap_or_else(|| panic!("{what}: {media_type}"));
         let schema = &content["schema"];
         let error = json!({ "$ref": "#/components/schemas/ErrorResponse" });
         assert!(!bodies.is_empty(), "{what}");
         for body in bodies {
             // An event that is an error has the schema of errors, as the description says.
-            let schema = if answer.is_stream() && body.get("error").is_some() { &error } else { schema };
-            let validator = validators.entry(schema.to_string()).or_insert_with(|| document.validator(schema));
+            let schema = if answer.is_stream() && body.get("error").is_some() {
+                &error
+            } else {
+                schema
+            };
+            let validator = validators
+                .entry(schema.to_string())
+                .or_insert_with(|| document.validator(schema));
             assert_eq!(problems(validator, body), [""; 0], "{what}: {body}");
         }
         let is_ours = |name: &&str| name.starts_with("x-fe") || OWN_HEADERS.contains(name);
@@ -235,7 +403,10 @@ async fn every_answer_is_as_the_document_says() {
     let named = named.filter_map(|response| document.resolve(response)["headers"].as_object());
     let named: BTreeSet<_> = named.flat_map(|headers| headers.keys().cloned()).collect();
     assert_eq!(seen, named);
-    assert_eq!(statuses.into_iter().collect::<Vec<_>>(), [200, 400, 401, 403, 404, 413, 415, 429, 502, 503, 504]);
+    assert_eq!(
+        statuses.into_iter().collect::<Vec<_>>(),
+        [200, 400, 401, 403, 404, 413, 415, 429, 502, 503, 504]
+    );
 }
 
 #[tokio::test]
@@ -243,7 +414,11 @@ async fn a_watcher_is_told_what_the_document_says() {
     use futures_util::StreamExt;
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
-    let response = http().get(gateway.url("/v1/concurrency/stream")).send().await.unwrap();
+    let response = http()
+        .get(gateway.url("/v1/concurrency/stream"))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut body = http_body_util::BodyStream::new(reqwest::Body::from(response));
     let event = body.next().await.unwrap().unwrap().into_data().unwrap();
@@ -282,7 +457,12 @@ fn an_answer_without_its_members_is_not_as_the_document_says() {
     ] {
         let (parent, name) = missing.rsplit_once('/').unwrap();
         let mut bad = good.clone();
-        bad.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name).unwrap();
+        bad.pointer_mut(parent)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove(name)
+            .unwrap();
         assert!(!validator.is_valid(&bad), "without {missing}");
     }
     for (member, wrong) in [

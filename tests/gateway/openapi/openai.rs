@@ -1,5 +1,5 @@
-//! The gateway's answers, held to OpenAI's own schemas. Those are not ours to keep here: the environment says where they
-//! are, and without them there is nothing to hold.
+//! The gateway's answers, held to OpenAI's own schemas. Those are not ours to keep here: the
+//! environment says where they are, and without them there is nothing to hold.
 
 use serde_json::{Value, json};
 
@@ -12,8 +12,8 @@ use super::{
 /// The file with OpenAI's `components.schemas`.
 const SCHEMAS: &str = "FEATHERWIRE_OPENAI_SCHEMAS";
 
-/// OpenAI's schemas say `nullable` in places, a word of OpenAPI 3.0 that means nothing in the 3.1 they are written in. Here
-/// it is read as it was meant.
+/// OpenAI's schemas say `nullable` in places, a word of OpenAPI 3.0 that means nothing in the 3.1
+/// they are written in. Here it is read as it was meant.
 fn nullable_means_null(schema: &mut Value) {
     match schema {
         Value::Array(schemas) => schemas.iter_mut().for_each(nullable_means_null),
@@ -32,15 +32,26 @@ fn nullable_means_null(schema: &mut Value) {
 fn without_exceptions(answer: &Answer, mut body: Value) -> Value {
     let members = |list: &mut Value| list.as_array_mut().map(std::mem::take).unwrap_or_default();
     match answer.path {
-        // Of the pieces of a text, each but the last has `finish_reason: null`: the schema was written for the whole.
+        // Of the pieces of a text, each but the last has `finish_reason: null`: the schema was
+        // written for the whole.
         "/v1/completions" if answer.is_stream() && body.get("choices").is_some() => {
             let mut choices = members(&mut body["choices"]);
-            for choice in choices.iter_mut().filter(|choice| choice["finish_reason"] == json!(null)) {
-                assert!(choice.as_object_mut().unwrap().insert("finish_reason".to_owned(), json!("stop")).is_some());
+            for choice in choices
+                .iter_mut()
+                .filter(|choice| choice["finish_reason"] == json!(null))
+            {
+                assert!(
+                    choice
+                        .as_object_mut()
+                        .unwrap()
+                        .insert("finish_reason".to_owned(), json!("stop"))
+                        .is_some()
+                );
             }
             body["choices"] = json!(choices);
         }
-        // The request's `encoding_format: base64` makes a vector a string: the schema knows numbers only.
+        // The request's `encoding_format: base64` makes a vector a string: the schema knows numbers
+        // only.
         "/v1/embeddings" if answer.what.ends_with("base64") => {
             let mut vectors = members(&mut body["data"]);
             for vector in &mut vectors {
@@ -67,7 +78,12 @@ fn schema_of(answer: &Answer, body: &Value) -> Option<&'static str> {
         "/v1/embeddings" => Some("CreateEmbeddingResponse"),
         "/v1/models" => Some("ListModelsResponse"),
         "/v1/models/{org}/{name}" | "/v1/models/{name}" => Some("Model"),
-        "/v1/tokenize" | "/v1/plan" | "/v1/concurrency" | "/v1/concurrency/stream" | "/healthz" | "/readyz" => None,
+        "/v1/tokenize"
+        | "/v1/plan"
+        | "/v1/concurrency"
+        | "/v1/concurrency/stream"
+        | "/healthz"
+        | "/readyz" => None,
         path => panic!("{path}: whose is it?"),
     }
 }
@@ -86,9 +102,13 @@ async fn every_answer_is_as_openai_says() {
     let mut wrong = Vec::new();
     for answer in answers::all().await {
         for body in &answer.bodies {
-            let Some(schema) = schema_of(&answer, body) else { continue };
+            let Some(schema) = schema_of(&answer, body) else {
+                continue;
+            };
             *held.entry(schema).or_default() += 1;
-            let validator = validators.entry(schema).or_insert_with(|| document.named(schema));
+            let validator = validators
+                .entry(schema)
+                .or_insert_with(|| document.named(schema));
             let found = problems(validator, &without_exceptions(&answer, body.clone()));
             if !found.is_empty() {
                 wrong.push(format!("{}: {schema}: {}", answer.what, found.join("; ")));

@@ -9,13 +9,19 @@ const FILES: [(&str, &str); 5] = [
     ("/openapi.json", "application/json"),
     ("/docs", "text/html; charset=utf-8"),
     ("/docs/page.js", "text/javascript; charset=utf-8"),
-    ("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+    (
+        "/docs/swagger-ui-bundle.js",
+        "text/javascript; charset=utf-8",
+    ),
     ("/docs/swagger-ui.css", "text/css; charset=utf-8"),
 ];
 
 async fn locked() -> Gateway {
     let upstream = Scripted::always(Reply::Silence).await;
-    Gateway::with(upstream.address, |config| config.api_keys = vec!["gw_live_1".into()]).await
+    Gateway::with(upstream.address, |config| {
+        config.api_keys = vec!["gw_live_1".into()]
+    })
+    .await
 }
 
 #[tokio::test]
@@ -29,17 +35,37 @@ async fn document_and_page_need_no_key_and_are_sent_once() {
         assert_eq!(head["cache-control"], "no-cache");
         assert!(head.contains_key("x-request-id") && !response.bytes().await.unwrap().is_empty());
         let tag = head["etag"].to_str().unwrap();
-        for known in [tag.to_owned(), format!("W/{tag}"), format!("\"other\", {tag}")] {
-            let response = http().get(gateway.url(path)).header("if-none-match", known).send().await.unwrap();
-            assert_eq!((response.status(), &response.headers()["etag"]), (StatusCode::NOT_MODIFIED, &head["etag"]));
+        for known in [
+            tag.to_owned(),
+            format!("W/{tag}"),
+            format!("\"other\", {tag}"),
+        ] {
+            let response = http()
+                .get(gateway.url(path))
+                .header("if-none-match", known)
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(
+                (response.status(), &response.headers()["etag"]),
+                (StatusCode::NOT_MODIFIED, &head["etag"])
+            );
             assert!(response.bytes().await.unwrap().is_empty());
         }
-        let response = http().get(gateway.url(path)).header("if-none-match", "\"other\"").send().await.unwrap();
+        let response = http()
+            .get(gateway.url(path))
+            .header("if-none-match", "\"other\"")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), 200);
         let response = http().post(gateway.url(path)).send().await.unwrap();
         let (status, body) = (response.status(), response.bytes().await.unwrap());
         let error: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!((status.as_u16(), error["error"]["code"].as_str()), (405, Some("method_not_allowed")));
+        assert_eq!(
+            (status.as_u16(), error["error"]["code"].as_str()),
+            (405, Some("method_not_allowed"))
+        );
     }
 }
 
@@ -47,22 +73,35 @@ async fn document_and_page_need_no_key_and_are_sent_once() {
 async fn the_page_asks_its_own_origin_only() {
     let gateway = locked().await;
     let response = http().get(gateway.url("/docs")).send().await.unwrap();
-    let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    let policy = response.headers()["content-security-policy"]
+        .to_str()
+        .unwrap()
+        .to_owned();
     for directive in policy.split("; ") {
         let mut words = directive.split(' ');
         let name = words.next().unwrap();
         for source in words {
             let is_ours = ["'self'", "'none'"].contains(&source);
-            // An address that holds its own content asks nobody, and neither does a style that the page itself says.
-            assert!(is_ours || directive == "img-src 'self' data:" || name == "style-src", "{directive}");
-            assert!(!source.contains("eval") && !source.contains("http"), "{directive}");
+            // An address that holds its own content asks nobody, and neither does a style that the
+            // page itself says.
+            assert!(
+                is_ours || directive == "img-src 'self' data:" || name == "style-src",
+                "{directive}"
+            );
+            assert!(
+                !source.contains("eval") && !source.contains("http"),
+                "{directive}"
+            );
         }
     }
     assert!(policy.starts_with("default-src 'none'"), "{policy}");
 
     let page = response.text().await.unwrap();
     let mut asked = 0;
-    for address in ["src=\"", "href=\""].iter().flat_map(|name| page.split(name).skip(1)) {
+    for address in ["src=\"", "href=\""]
+        .iter()
+        .flat_map(|name| page.split(name).skip(1))
+    {
         let address = address.split('"').next().unwrap();
         if address != "data:," {
             let path = format!("/{address}");
@@ -71,8 +110,18 @@ async fn the_page_asks_its_own_origin_only() {
         }
     }
     assert_eq!(asked, 4);
-    let script = http().get(gateway.url("/docs/page.js")).send().await.unwrap().text().await.unwrap();
-    assert!(script.contains("url: \"openapi.json\"") && !script.contains("://"), "{script}");
+    let script = http()
+        .get(gateway.url("/docs/page.js"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        script.contains("url: \"openapi.json\"") && !script.contains("://"),
+        "{script}"
+    );
 }
 
 #[tokio::test]

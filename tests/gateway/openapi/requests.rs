@@ -1,5 +1,6 @@
-//! What the document says of requests is what the gateway accepts: each member of each request, at every depth, is given
-//! values of every kind and at every edge, and the two must judge alike. So no range can be in one and not in the other.
+//! What the document says of requests is what the gateway accepts: each member of each request, at
+//! every depth, is given values of every kind and at every edge, and the two must judge alike. So
+//! no range can be in one and not in the other.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +47,13 @@ fn kinds() -> Vec<Value> {
 /// Values at the edges of a schema's range, on both sides.
 fn edges(schema: &Value) -> Vec<Value> {
     let is_integer = schema["type"].to_string().contains("integer");
-    let step = |bound: f64, by: f64| if is_integer { json!((bound + by.signum()) as i64) } else { json!(bound + by) };
+    let step = |bound: f64, by: f64| {
+        if is_integer {
+            json!((bound + by.signum()) as i64)
+        } else {
+            json!(bound + by)
+        }
+    };
     ["minimum", "exclusiveMinimum", "maximum"]
         .iter()
         .filter_map(|keyword| schema.get(*keyword))
@@ -64,7 +71,11 @@ fn smallest(document: &Document, schema: &Value) -> Value {
     let kind = schema["type"].as_str().or(schema["type"][0].as_str());
     match kind {
         Some("object") => {
-            let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+            let required = schema
+                .get("required")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
             let members = required.map(|name| name.as_str().unwrap());
             // A caller's own role: its message is held to its types.
             let value = |name| match name {
@@ -73,7 +84,9 @@ fn smallest(document: &Document, schema: &Value) -> Value {
             };
             members.map(|name| (name.to_owned(), value(name))).collect()
         }
-        Some("array") if schema["minItems"].is_u64() => json!([smallest(document, &schema["items"])]),
+        Some("array") if schema["minItems"].is_u64() => {
+            json!([smallest(document, &schema["items"])])
+        }
         None if schema.get("oneOf").is_some() => smallest(document, &schema["oneOf"][0]),
         None if schema.get("anyOf").is_some() => smallest(document, &schema["anyOf"][0]),
         None | Some("array") => json!([]),
@@ -82,7 +95,8 @@ fn smallest(document: &Document, schema: &Value) -> Value {
     }
 }
 
-/// Collects the requests for a message and all within it. `around` puts a value where the message belongs.
+/// Collects the requests for a message and all within it. `around` puts a value where the message
+/// belongs.
 fn vary(
     document: &Document,
     message: &str,
@@ -94,19 +108,36 @@ fn vary(
         return;
     }
     let schema = &document.0["components"]["schemas"][message];
-    let base = smallest(document, &json!({ "$ref": format!("#/components/schemas/{message}") }));
+    let base = smallest(
+        document,
+        &json!({ "$ref": format!("#/components/schemas/{message}") }),
+    );
     requests.push(around(base.clone()));
     if schema["type"] == "array" {
         if let Some((name, is_list)) = inner(&schema["items"]) {
             assert!(!is_list);
-            vary(document, &name, &|value| around(json!([value])), seen, requests);
+            vary(
+                document,
+                &name,
+                &|value| around(json!([value])),
+                seen,
+                requests,
+            );
         }
         return;
     }
     let members = schema["properties"].as_object().unwrap();
-    for required in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
+    for required in schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let mut without = base.clone();
-        without.as_object_mut().unwrap().remove(required.as_str().unwrap());
+        without
+            .as_object_mut()
+            .unwrap()
+            .remove(required.as_str().unwrap());
         requests.push(around(without));
     }
     for (name, member) in members {
@@ -130,10 +161,20 @@ fn vary(
         if matches!(name.as_str(), "tool_choice" | "function_call") {
             requests.extend(kinds().into_iter().map(set));
         }
-        let list = member.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+        let list = member
+            .get("oneOf")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         for kind in [member].into_iter().chain(list) {
             if let Some((inside, is_list)) = inner(kind) {
-                vary(document, &inside, &|value| set(if is_list { json!([value]) } else { value }), seen, requests);
+                vary(
+                    document,
+                    &inside,
+                    &|value| set(if is_list { json!([value]) } else { value }),
+                    seen,
+                    requests,
+                );
             }
         }
     }
@@ -141,10 +182,17 @@ fn vary(
 
 /// The message that a schema refers to, and whether it is a list of it.
 fn inner(schema: &Value) -> Option<(String, bool)> {
-    let name =
-        |schema: &Value| schema.get("$ref").map(|it| it.as_str().unwrap().rsplit('/').next().unwrap().to_owned());
-    let items = schema.get("items").map(|items| items.get("anyOf").map_or(items, |kinds| &kinds[0]));
-    name(schema).map(|name| (name, false)).or_else(|| Some((name(items?)?, true)))
+    let name = |schema: &Value| {
+        schema
+            .get("$ref")
+            .map(|it| it.as_str().unwrap().rsplit('/').next().unwrap().to_owned())
+    };
+    let items = schema
+        .get("items")
+        .map(|items| items.get("anyOf").map_or(items, |kinds| &kinds[0]));
+    name(schema)
+        .map(|name| (name, false))
+        .or_else(|| Some((name(items?)?, true)))
 }
 
 #[tokio::test]
@@ -161,12 +209,24 @@ async fn document_and_gateway_judge_every_request_alike() {
         ("/v1/tokenize", "TokenizeRequest"),
     ] {
         let mut requests = Vec::new();
-        vary(&document, message, &|value| value, &mut BTreeSet::new(), &mut requests);
+        vary(
+            &document,
+            message,
+            &|value| value,
+            &mut BTreeSet::new(),
+            &mut requests,
+        );
         if message == "CreateChatCompletionRequest" {
             // Each message once more as an answer that is given back.
-            let messages: Vec<Value> =
-                requests.iter().filter(|request| request["messages"][0]["role"] == "user").cloned().collect();
-            for (mut request, role) in messages.into_iter().zip(["assistant", "tool", "x"].iter().cycle()) {
+            let messages: Vec<Value> = requests
+                .iter()
+                .filter(|request| request["messages"][0]["role"] == "user")
+                .cloned()
+                .collect();
+            for (mut request, role) in messages
+                .into_iter()
+                .zip(["assistant", "tool", "x"].iter().cycle())
+            {
                 request["messages"][0]["role"] = json!(role);
                 requests.push(request);
             }
@@ -175,12 +235,25 @@ async fn document_and_gateway_judge_every_request_alike() {
         let validator = document.named(message);
         let (mut accepted, mut refused) = (0, 0);
         for request in requests {
-            let post = client.post(gateway.url(path)).header("content-type", "application/json");
+            let post = client
+                .post(gateway.url(path))
+                .header("content-type", "application/json");
             let response = post.body(request.to_string()).send().await.unwrap();
             let (status, answer) = (response.status().as_u16(), response.text().await.unwrap());
-            assert_eq!(validator.is_valid(&request), status != 400, "{path} {request}: {status} {answer}");
-            *(if status == 400 { &mut refused } else { &mut accepted }) += 1;
+            assert_eq!(
+                validator.is_valid(&request),
+                status != 400,
+                "{path} {request}: {status} {answer}"
+            );
+            *(if status == 400 {
+                &mut refused
+            } else {
+                &mut accepted
+            }) += 1;
         }
-        assert!(accepted >= 5 && refused >= 40, "{path}: {accepted} accepted, {refused} refused");
+        assert!(
+            accepted >= 5 && refused >= 40,
+            "{path}: {accepted} accepted, {refused} refused"
+        );
     }
 }

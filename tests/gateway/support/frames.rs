@@ -17,9 +17,16 @@ pub async fn next_frame(reader: &mut (impl AsyncRead + Unpin)) -> (u8, u32, Vec<
     let read = async {
         let mut head = [0; 9];
         reader.read_exact(&mut head).await.unwrap();
-        let mut payload = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
+        let mut payload =
+            vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
         reader.read_exact(&mut payload).await.unwrap();
-        (head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
+        (
+            head[3],
+            u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+            payload,
+        )
     };
-    tokio::time::timeout(super::PATIENCE, read).await.expect("a frame")
+    tokio::time::timeout(super::PATIENCE, read)
+        .await
+        .expect("a frame")
 }

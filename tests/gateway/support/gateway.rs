@@ -53,8 +53,16 @@ impl Gateway {
         let stop = Arc::<Notify>::default();
         let stopped = Arc::clone(&stop);
         let shutdown = async move { stopped.notified().await };
-        let task = tokio::spawn(async move { server::serve(listener, &config, client, shutdown).await.unwrap() });
-        Self { address, stop, task }
+        let task = tokio::spawn(async move {
+            server::serve(listener, &config, client, shutdown)
+                .await
+                .unwrap()
+        });
+        Self {
+            address,
+            stop,
+            task,
+        }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -102,13 +110,20 @@ pub struct Emulator {
 impl Emulator {
     /// One that answers as fast as it can.
     pub async fn start() -> Self {
-        Self::with(EmulatorConfig { tokens_per_second: 0.0, ..EmulatorConfig::default() }).await
+        Self::with(EmulatorConfig {
+            tokens_per_second: 0.0,
+            ..EmulatorConfig::default()
+        })
+        .await
     }
 
     pub async fn with(config: EmulatorConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        Self { address, task: tokio::spawn(emulator::serve(listener, config, std::future::pending())) }
+        Self {
+            address,
+            task: tokio::spawn(emulator::serve(listener, config, std::future::pending())),
+        }
     }
 
     /// Waits until no request holds units any more.
@@ -116,7 +131,15 @@ impl Emulator {
         let idle = async {
             loop {
                 let url = format!("http://{}/account/concurrency", self.address);
-                let answer = http().get(url).bearer_auth("any").send().await.unwrap().bytes().await.unwrap();
+                let answer = http()
+                    .get(url)
+                    .bearer_auth("any")
+                    .send()
+                    .await
+                    .unwrap()
+                    .bytes()
+                    .await
+                    .unwrap();
                 let snapshot: Value = serde_json::from_slice(&answer).unwrap();
                 if snapshot["used_cost"] == 0 {
                     assert_eq!(snapshot["request_count"], 0);
@@ -125,7 +148,9 @@ impl Emulator {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(super::PATIENCE, idle).await.expect("units are given back");
+        tokio::time::timeout(super::PATIENCE, idle)
+            .await
+            .expect("units are given back");
     }
 }
 
@@ -135,7 +160,8 @@ impl Drop for Emulator {
     }
 }
 
-/// A plain HTTP/1.1 client. It trusts no certificates, for reading the machine's takes longer than most stories.
+/// A plain HTTP/1.1 client. It trusts no certificates, for reading the machine's takes longer than
+/// most stories.
 pub fn http() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()

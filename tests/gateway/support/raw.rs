@@ -1,5 +1,5 @@
-//! gRPC calls whose every byte is the story's own, in each form: over HTTP/2, and as gRPC-Web over HTTP/1.1, binary and
-//! as text.
+//! gRPC calls whose every byte is the story's own, in each form: over HTTP/2, and as gRPC-Web over
+//! HTTP/1.1, binary and as text.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -78,9 +78,14 @@ pub async fn send(
             }
             let stream = TokioIo::new(TcpStream::connect(gateway.address).await.unwrap());
             let (mut sender, connection) =
-                hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+                    .await
+                    .unwrap();
             let connection = tokio::spawn(connection);
-            let answer = sender.send_request(request.body(Full::new(body)).unwrap()).await.unwrap();
+            let answer = sender
+                .send_request(request.body(Full::new(body)).unwrap())
+                .await
+                .unwrap();
             let (head, body) = answer.into_parts();
             let body = body.collect().await.unwrap();
             connection.abort();
@@ -97,12 +102,24 @@ pub async fn send(
         };
         read(head.0.as_u16(), head.1, body.to_vec(), trailers)
     };
-    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| panic!("no end to {path} with {headers:?}"))
+    tokio::time::timeout(PATIENCE, call)
+        .await
+        .unwrap_or_else(|_| panic!("no end to {path} with {headers:?}"))
 }
 
 /// Calls a method in this form, with these frames.
-pub async fn call(gateway: &Gateway, form: Form, path: &str, headers: &[(&str, &str)], frames: &[u8]) -> Answer {
-    let body = if form == Form::WebText { base64(frames).into_bytes() } else { frames.to_vec() };
+pub async fn call(
+    gateway: &Gateway,
+    form: Form,
+    path: &str,
+    headers: &[(&str, &str)],
+    frames: &[u8],
+) -> Answer {
+    let body = if form == Form::WebText {
+        base64(frames).into_bytes()
+    } else {
+        frames.to_vec()
+    };
     let headers = [&[("content-type", form.media_type())], headers].concat();
     send(gateway, path, form == Form::Grpc, &headers, body).await
 }
@@ -124,8 +141,15 @@ fn read(http_status: u16, head: HeaderMap, body: Vec<u8>, trailers: Option<Heade
             messages.push((flag, frame.to_vec()));
         }
     }
-    let status = Status::from_header_map(&trailers).unwrap_or_else(|| Status::unknown("there is no status"));
-    Answer { http_status, head, messages, status, body }
+    let status =
+        Status::from_header_map(&trailers).unwrap_or_else(|| Status::unknown("there is no status"));
+    Answer {
+        http_status,
+        head,
+        messages,
+        status,
+        body,
+    }
 }
 
 /// A frame with this flag.
@@ -137,7 +161,9 @@ pub fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
 pub fn base64(data: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let quartet = |piece: &[u8]| {
-        let number = (0..3).fold(0, |number, place| number << 8 | usize::from(*piece.get(place).unwrap_or(&0)));
+        let number = (0..3).fold(0, |number, place| {
+            number << 8 | usize::from(*piece.get(place).unwrap_or(&0))
+        });
         let letter = |place: usize| match place {
             place if place > piece.len() => '=',
             place => char::from(LETTERS[number >> (18 - 6 * place) & 63]),

@@ -1,5 +1,5 @@
-//! An upstream that does as it is told: it answers each connection's requests by a script, and tells what it saw. Plain
-//! bytes over TCP, so that it can also do what no HTTP library would.
+//! An upstream that does as it is told: it answers each connection's requests by a script, and
+//! tells what it saw. Plain bytes over TCP, so that it can also do what no HTTP library would.
 
 use std::{
     collections::VecDeque,
@@ -18,7 +18,8 @@ use tokio::{
 };
 
 /// The head of a streamed answer.
-pub const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: scripted-1\r\ntransfer-encoding: chunked\r\n\r\n";
+pub const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: \
+                               scripted-1\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// The pace of [`Then::Repeat`]: sooner than any clock of a story rings.
 const REPEAT_EVERY: Duration = Duration::from_millis(1);
@@ -85,8 +86,8 @@ struct State {
     first: VecDeque<Reply>,
     /// A model, and the answer to whoever asks for it, whatever the script says.
     broken: Option<(String, Reply)>,
-    /// The answer to whoever asks for the catalogue, if that isn't part of the script. Then who asks for the account's units
-    /// is told that they are free.
+    /// The answer to whoever asks for the catalogue, if that isn't part of the script. Then who
+    /// asks for the account's units is told that they are free.
     catalogue: Option<Value>,
     /// What is done to a connection before anything is read from it.
     greeting: Option<Then>,
@@ -97,7 +98,8 @@ struct State {
     written: usize,
     open: usize,
     connections: usize,
-    /// How many connections have come to the end of their script, and wait for the other side to close.
+    /// How many connections have come to the end of their script, and wait for the other side to
+    /// close.
     stuck: usize,
     /// Connections without a request are closed.
     is_resting: bool,
@@ -143,7 +145,12 @@ impl Scripted {
         let shared = Arc::<Shared>::default();
         shared.change(|state| state.reply = Some(reply));
         let task = accept(address, &shared).abort_handle();
-        Self { address, shared, task, _port: port }
+        Self {
+            address,
+            shared,
+            task,
+            _port: port,
+        }
     }
 
     /// From now on, nobody listens at the port: connections are refused.
@@ -155,8 +162,8 @@ impl Scripted {
         }
     }
 
-    /// From now on, connections are neither taken nor refused, for as long as the value returned lives: the queue of
-    /// those who wait is full, and the kernel drops what comes besides.
+    /// From now on, connections are neither taken nor refused, for as long as the value returned
+    /// lives: the queue of those who wait is full, and the kernel drops what comes besides.
     #[cfg(target_os = "linux")]
     pub async fn ignore(&mut self) -> impl Sized + use<> {
         self.refuse().await;
@@ -170,7 +177,8 @@ impl Scripted {
         self.task = accept(self.address, &self.shared).abort_handle();
     }
 
-    /// From now on, does this to each new connection before anything is read from it; none for the usual.
+    /// From now on, does this to each new connection before anything is read from it; none for the
+    /// usual.
     pub fn greets(&self, greeting: Option<Then>) {
         self.shared.change(|state| state.greeting = greeting);
     }
@@ -188,25 +196,30 @@ impl Scripted {
         self.shared.change(|state| state.reply = Some(reply));
     }
 
-    /// From now on, gives this reply to requests for this model, and does with others as before; none for all as before.
+    /// From now on, gives this reply to requests for this model, and does with others as before;
+    /// none for all as before.
     pub fn breaks(&self, broken: Option<(&str, Reply)>) {
-        self.shared.change(|state| state.broken = broken.map(|(model, reply)| (model.to_owned(), reply)));
+        self.shared
+            .change(|state| state.broken = broken.map(|(model, reply)| (model.to_owned(), reply)));
     }
 
-    /// From now on, says nothing for so long before each reply, and doesn't notice meanwhile who leaves; none for the usual.
+    /// From now on, says nothing for so long before each reply, and doesn't notice meanwhile who
+    /// leaves; none for the usual.
     pub fn pauses(&self, pause: Option<Duration>) {
         self.shared.change(|state| state.pause = pause);
     }
 
-    /// From now on, answers questions for the catalogue with this, and those for the account's units, beside the script and
-    /// without counting them.
+    /// From now on, answers questions for the catalogue with this, and those for the account's
+    /// units, beside the script and without counting them.
     pub fn knows(&self, catalogue: Value) {
-        self.shared.change(|state| state.catalogue = Some(catalogue));
+        self.shared
+            .change(|state| state.catalogue = Some(catalogue));
     }
 
     /// Waits until so many requests have arrived.
     pub async fn asked_times(&self, times: usize) {
-        self.until("requests arrive", |state| state.seen.len() >= times).await;
+        self.until("requests arrive", |state| state.seen.len() >= times)
+            .await;
     }
 
     /// Every request so far.
@@ -233,16 +246,19 @@ impl Scripted {
 
     /// Waits until a request has arrived.
     pub async fn asked(&self) {
-        self.until("a request arrives", |state| !state.seen.is_empty()).await;
+        self.until("a request arrives", |state| !state.seen.is_empty())
+            .await;
     }
 
-    /// Waits until a reply has come to the end of its script, and waits for the other side to close.
+    /// Waits until a reply has come to the end of its script, and waits for the other side to
+    /// close.
     pub async fn stuck(&self) {
-        self.until("a reply is stuck", |state| state.stuck > 0).await;
+        self.until("a reply is stuck", |state| state.stuck > 0)
+            .await;
     }
 
-    /// Closes the connections that are kept for the next request, and waits until none at all is open: those with a
-    /// request are for the other side to close.
+    /// Closes the connections that are kept for the next request, and waits until none at all is
+    /// open: those with a request are for the other side to close.
     pub async fn rests(&self) {
         self.shared.change(|state| state.is_resting = true);
         self.closed().await;
@@ -251,7 +267,8 @@ impl Scripted {
 
     /// Waits until no connection is open any more.
     pub async fn closed(&self) {
-        self.until("every connection is closed", |state| state.open == 0).await;
+        self.until("every connection is closed", |state| state.open == 0)
+            .await;
     }
 
     async fn until(&self, what: &str, is_so: impl Fn(&State) -> bool) {
@@ -266,7 +283,8 @@ impl Drop for Scripted {
     }
 }
 
-/// A socket at this address, or at a free port. It shares the port with others that ask for this very port.
+/// A socket at this address, or at a free port. It shares the port with others that ask for this
+/// very port.
 fn bound(address: SocketAddr) -> TcpSocket {
     let begun = std::time::Instant::now();
     loop {
@@ -278,8 +296,11 @@ fn bound(address: SocketAddr) -> TcpSocket {
                 socket.set_reuseaddr(true).unwrap();
                 return socket;
             }
-            // On a busy machine the kernel was seen to need a moment before a port that nobody listens at may be shared.
-            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < super::PATIENCE => {
+            // On a busy machine the kernel was seen to need a moment before a port that nobody
+            // listens at may be shared.
+            Err(error)
+                if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < super::PATIENCE =>
+            {
                 std::thread::yield_now();
             }
             Err(error) => panic!("{address}: {error}"),
@@ -318,36 +339,57 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
             request = read_request(&mut stream, &mut buffer) => request?,
             () = shared.until(|state| state.is_resting) => None,
         };
-        let Some(request) = request else { return rest(stream).await };
+        let Some(request) = request else {
+            return rest(stream).await;
+        };
         let catalogue = shared.state.lock().unwrap().catalogue.clone();
         let reply = match catalogue {
-            Some(catalogue) if request.head.starts_with("GET /v1/models ") => Reply::Json(200, catalogue),
-            Some(_) if request.head.starts_with("GET /account/concurrency ") => Reply::Json(200, nothing_in_flight()),
+            Some(catalogue) if request.head.starts_with("GET /v1/models ") => {
+                Reply::Json(200, catalogue)
+            }
+            Some(_) if request.head.starts_with("GET /account/concurrency ") => {
+                Reply::Json(200, nothing_in_flight())
+            }
             _ => {
                 // Not every body of a story is one that can be read.
-                let model = serde_json::from_slice::<Value>(&request.body).map(|body| body["model"].clone());
+                let model = serde_json::from_slice::<Value>(&request.body)
+                    .map(|body| body["model"].clone());
                 shared.change(|state| state.seen.push(request));
                 let pause = shared.state.lock().unwrap().pause;
                 if let Some(pause) = pause {
                     tokio::time::sleep(pause).await;
                 }
                 let mut state = shared.state.lock().unwrap();
-                let broken =
-                    state.broken.clone().filter(|(broken, _)| model.is_ok_and(|model| model == broken.as_str()));
-                let reply = broken.map(|(_, reply)| reply).or_else(|| state.first.pop_front());
+                let broken = state
+                    .broken
+                    .clone()
+                    .filter(|(broken, _)| model.is_ok_and(|model| model == broken.as_str()));
+                let reply = broken
+                    .map(|(_, reply)| reply)
+                    .or_else(|| state.first.pop_front());
                 reply.or_else(|| state.reply.clone()).unwrap()
             }
         };
         match &reply {
             Reply::Json(status, body) => {
                 let body = body.to_string();
-                let head =
-                    format!("HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\nrequest-id: scripted-1");
-                stream.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
+                let head = format!(
+                    "HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\nrequest-id: \
+                     scripted-1"
+                );
+                stream
+                    .write_all(
+                        format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                            .as_bytes(),
+                    )
+                    .await?;
             }
             Reply::Raw(head, body) => {
                 stream
-                    .write_all(format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes())
+                    .write_all(
+                        format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n", body.len())
+                            .as_bytes(),
+                    )
                     .await?;
                 stream.write_all(body).await?;
             }
@@ -374,8 +416,8 @@ async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()>
     }
 }
 
-/// Ends a connection that is kept for the next request, and waits until the other side has seen that and closed too: from then
-/// on it sends no request over it.
+/// Ends a connection that is kept for the next request, and waits until the other side has seen
+/// that and closed too: from then on it sends no request over it.
 async fn rest(mut stream: TcpStream) -> std::io::Result<()> {
     stream.shutdown().await?;
     let mut nothing = [0; 16];
@@ -404,10 +446,16 @@ async fn then(mut stream: TcpStream, then: &Then, shared: &Shared) -> std::io::R
     }
 }
 
-async fn write_events(stream: &mut TcpStream, events: &[String], shared: &Shared) -> std::io::Result<()> {
+async fn write_events(
+    stream: &mut TcpStream,
+    events: &[String],
+    shared: &Shared,
+) -> std::io::Result<()> {
     stream.write_all(STREAM_HEAD.as_bytes()).await?;
     for event in events {
-        stream.write_all(chunked(&format!("data: {event}\n\n")).as_bytes()).await?;
+        stream
+            .write_all(chunked(&format!("data: {event}\n\n")).as_bytes())
+            .await?;
         shared.change(|state| state.written += 1);
     }
     Ok(())
@@ -418,12 +466,20 @@ pub fn chunked(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<Seen>> {
+async fn read_request(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+) -> std::io::Result<Option<Seen>> {
     loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8(buffer[..end].to_vec()).unwrap();
-            let seen = Seen { head, body: Vec::new() };
-            let length: usize = seen.header("content-length").map_or(0, |length| length.parse().unwrap());
+            let seen = Seen {
+                head,
+                body: Vec::new(),
+            };
+            let length: usize = seen
+                .header("content-length")
+                .map_or(0, |length| length.parse().unwrap());
             if buffer.len() >= end + 4 + length {
                 let body = buffer[end + 4..end + 4 + length].to_vec();
                 buffer.drain(..end + 4 + length);

@@ -29,7 +29,11 @@ async fn one_message_that_tells_of_a_smaller_plan_ends_nobodys_wait() {
         let late = waits(&permits, want(4)).await;
         pass(1).await;
         assert!(!waiter.is_finished() && !late.is_finished(), "{small}");
-        assert_eq!(permits.view().capacity, Some(small), "but nobody starts on more");
+        assert_eq!(
+            permits.view().capacity,
+            Some(small),
+            "but nobody starts on more"
+        );
         assert!(says(&permits, Some(8), 0));
         holder.end();
         waiter.await.unwrap().unwrap().end();
@@ -50,7 +54,10 @@ async fn a_plan_that_is_smaller_for_a_while_is_told_to_those_it_is_too_small_for
     let told = waiter.await.unwrap().unwrap_err();
     assert_eq!(told.code(), "model_exceeds_plan");
     assert!(told.message().contains("has 2"), "{told}");
-    assert_eq!(acquire(&permits, 4).await.unwrap_err().code(), "model_exceeds_plan");
+    assert_eq!(
+        acquire(&permits, 4).await.unwrap_err().code(),
+        "model_exceeds_plan"
+    );
     holder.end();
 }
 
@@ -62,7 +69,10 @@ async fn a_plan_that_one_message_told_is_asked_for_once_more_before_anybody_fail
     permits.news_wanted().await;
     assert!(!large.is_finished());
     permits.take_snapshot(Some(Instant::now()), Some(2), 0, &[]);
-    assert_eq!(large.await.unwrap().unwrap_err().code(), "model_exceeds_plan");
+    assert_eq!(
+        large.await.unwrap().unwrap_err().code(),
+        "model_exceeds_plan"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,12 +80,20 @@ async fn what_cant_be_is_ignored_and_counted() {
     let permits = permits(8);
     let _holder = acquire(&permits, 8).await.unwrap();
     let waiter = waits(&permits, want(4)).await;
-    for (capacity, used) in [(Some(0), 0), (Some(8), 9), (Some(8), 1_000_000_000), (Some(8), u32::MAX)] {
+    for (capacity, used) in [
+        (Some(0), 0),
+        (Some(8), 9),
+        (Some(8), 1_000_000_000),
+        (Some(8), u32::MAX),
+    ] {
         assert!(!says(&permits, capacity, used), "{capacity:?} {used}");
     }
     permits.count_odd();
     assert_eq!(permits.odd_messages(), 5);
-    assert_eq!((permits.view().capacity, permits.view().outside), (Some(8), 0));
+    assert_eq!(
+        (permits.view().capacity, permits.view().outside),
+        (Some(8), 0)
+    );
     assert!(!waiter.is_finished());
 }
 
@@ -88,15 +106,24 @@ async fn one_message_without_a_limit_lets_nobody_start() {
         waiters.push(waits(&permits, want(1)).await);
     }
     assert!(says(&permits, None, 0) && says(&permits, Some(4), 4) && says(&permits, None, 0));
-    assert_eq!((permits.view().running, permits.view().capacity), (1, Some(4)));
+    assert_eq!(
+        (permits.view().running, permits.view().capacity),
+        (1, Some(4))
+    );
     assert!(says(&permits, None, 0), "two in a row mean it");
-    assert_eq!((permits.view().running, permits.view().capacity), (21, None));
+    assert_eq!(
+        (permits.view().running, permits.view().capacity),
+        (21, None)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_guessed_cost_is_held_against_nobody_when_the_plan_shrinks_and_grows() {
     let permits = permits(8);
-    let guess = |cost| Want { is_guess: true, ..want(cost) };
+    let guess = |cost| Want {
+        is_guess: true,
+        ..want(cost)
+    };
     let holder = acquire(&permits, 8).await.unwrap();
     let first = waits(&permits, guess(4)).await;
     permits.set_capacity(Some(2));
@@ -125,7 +152,16 @@ async fn a_guess_made_before_the_plan_is_known_is_not_held_against_the_call() {
     let holder = acquire(&permits, 2).await.unwrap();
     // Nothing is known until a refusal tells, and then the plan.
     let refused = {
-        let permit = permits.acquire(Want { is_guess: true, ..want(4) }, &Place::default()).await.unwrap();
+        let permit = permits
+            .acquire(
+                Want {
+                    is_guess: true,
+                    ..want(4)
+                },
+                &Place::default(),
+            )
+            .await
+            .unwrap();
         tokio::spawn(async move { permit.wait_again(&full(2, 2), &Place::default()).await })
     };
     tokio::task::yield_now().await;
@@ -143,7 +179,12 @@ async fn that_nothing_is_known_is_no_news() {
     permits.give_up_plan();
     let permit = acquire(&permits, 1).await.unwrap();
     let other = permits.clone();
-    let waits = tokio::spawn(async move { permit.wait_again(&full(2, 2), &Place::default()).await.map(Permit::end) });
+    let waits = tokio::spawn(async move {
+        permit
+            .wait_again(&full(2, 2), &Place::default())
+            .await
+            .map(Permit::end)
+    });
     waits.await.unwrap().unwrap();
     other.give_up_plan();
     assert_eq!(other.view().capacity, Some(2));
@@ -157,24 +198,46 @@ async fn the_wait_for_the_plan_counts_as_a_wait() {
     let waiter = waits(&permits, want(1)).await;
     pass(1).await;
     permits.give_up_plan();
-    assert_eq!(waiter.await.unwrap().unwrap().waited(), Duration::from_secs(1));
+    assert_eq!(
+        waiter.await.unwrap().unwrap().waited(),
+        Duration::from_secs(1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_first() {
     let (permits, place) = (permits(4), Place::default());
     let tried = acquire(&permits, 4).await.unwrap();
-    let others = [waits(&permits, want(4)).await, waits(&permits, want(4)).await];
+    let others = [
+        waits(&permits, want(4)).await,
+        waits(&permits, want(4)).await,
+    ];
     let begun = Instant::now();
-    let again = tokio::spawn(async move { tried.step_aside(Duration::from_secs(5), false, &place).await });
+    let again = tokio::spawn(async move {
+        tried
+            .step_aside(Duration::from_secs(5), false, &place)
+            .await
+    });
     let [first, second] = others;
     let first = first.await.unwrap().unwrap();
-    assert_eq!(begun.elapsed(), Duration::ZERO, "its units are free at once");
-    assert_eq!(permits.view().queued.default, 2, "it still counts among those who wait");
+    assert_eq!(
+        begun.elapsed(),
+        Duration::ZERO,
+        "its units are free at once"
+    );
+    assert_eq!(
+        permits.view().queued.default,
+        2,
+        "it still counts among those who wait"
+    );
     pass(7).await;
     first.end();
     let again = again.await.unwrap().unwrap();
-    assert_eq!((begun.elapsed().as_secs(), again.waited().as_secs()), (7, 2), "only what it waited for units counts");
+    assert_eq!(
+        (begun.elapsed().as_secs(), again.waited().as_secs()),
+        (7, 2),
+        "only what it waited for units counts"
+    );
     assert!(!second.is_finished(), "before the other, which came later");
     again.end();
     second.await.unwrap().unwrap().end();
@@ -185,9 +248,17 @@ async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_f
 async fn who_leaves_before_its_next_try_leaves_nothing_behind() {
     let permits = permits(4);
     let tried = acquire(&permits, 4).await.unwrap();
-    let again = tokio::spawn(async move { tried.step_aside(Duration::from_secs(5), true, &Place::default()).await });
+    let again = tokio::spawn(async move {
+        tried
+            .step_aside(Duration::from_secs(5), true, &Place::default())
+            .await
+    });
     tokio::task::yield_now().await;
-    assert_eq!((permits.view().in_use, permits.view().settling), (0, 4), "upstream may not have noticed yet");
+    assert_eq!(
+        (permits.view().in_use, permits.view().settling),
+        (0, 4),
+        "upstream may not have noticed yet"
+    );
     again.abort();
     assert!(again.await.unwrap_err().is_cancelled());
     pass(6).await;

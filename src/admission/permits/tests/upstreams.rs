@@ -1,5 +1,6 @@
-//! Upstreams that lie and forget, and callers who are impatient: whatever is said, upstream is asked in vain only so often,
-//! nobody's call is ended by one message, and units that are free are used.
+//! Upstreams that lie and forget, and callers who are impatient: whatever is said, upstream is
+//! asked in vain only so often, nobody's call is ended by one message, and units that are free are
+//! used.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -47,7 +48,11 @@ struct Flight(Rc<RefCell<Upstream>>, Instant);
 impl Drop for Flight {
     fn drop(&mut self) {
         let mut upstream = self.0.borrow_mut();
-        let at = upstream.flights.iter().position(|began| *began == self.1).unwrap();
+        let at = upstream
+            .flights
+            .iter()
+            .position(|began| *began == self.1)
+            .unwrap();
         upstream.flights.remove(at);
         upstream.ended += 1;
     }
@@ -68,7 +73,11 @@ impl Upstream {
                 Words::Limit => (None, Some(capacity)),
                 Words::Silent => (None, None),
             };
-            return Err(refusal(UnitRefusal { active, limit, ..UnitRefusal::default() }));
+            return Err(refusal(UnitRefusal {
+                active,
+                limit,
+                ..UnitRefusal::default()
+            }));
         }
         let now = Instant::now();
         upstream.flights.push(now);
@@ -80,7 +89,11 @@ impl Upstream {
         const MINUTE: Duration = Duration::from_secs(60);
         let late = self.refusals.iter().filter(|at| **at >= begun + MINUTE);
         late.clone()
-            .map(|from| late.clone().filter(|at| (*from..*from + MINUTE).contains(at)).count())
+            .map(|from| {
+                late.clone()
+                    .filter(|at| (*from..*from + MINUTE).contains(at))
+                    .count()
+            })
             .max()
             .unwrap_or(0)
     }
@@ -110,7 +123,11 @@ struct Outcome {
 }
 
 fn play(scene: Scene) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     LocalSet::new().block_on(&runtime, run(scene))
 }
 
@@ -119,22 +136,37 @@ async fn run(scene: Scene) -> Outcome {
     let driver = permits.clone();
     spawn_local(async move { driver.drive().await });
     let (capacity, words) = (4, scene.words);
-    let upstream = Upstream { capacity, flights: Vec::new(), words, refusals: Vec::new(), ended: 0 };
+    let upstream = Upstream {
+        capacity,
+        flights: Vec::new(),
+        words,
+        refusals: Vec::new(),
+        ended: 0,
+    };
     let upstream = Rc::new(RefCell::new(upstream));
     let begun = Instant::now();
     match scene.feed {
         Feed::None => permits.give_up_plan(),
-        _ => drop(spawn_local(tell(permits.clone(), Rc::clone(&upstream), scene))),
+        _ => drop(spawn_local(tell(
+            permits.clone(),
+            Rc::clone(&upstream),
+            scene,
+        ))),
     }
     let errors = Rc::new(RefCell::new(Vec::new()));
     let callers = (0..scene.callers).map(|number| {
-        let (permits, upstream, errors) = (permits.clone(), Rc::clone(&upstream), Rc::clone(&errors));
+        let (permits, upstream, errors) =
+            (permits.clone(), Rc::clone(&upstream), Rc::clone(&errors));
         let mut dice = fastrand::Rng::with_seed(scene.seed ^ number as u64);
         async move {
             while begun.elapsed() < scene.length {
                 let service = Duration::from_millis(dice.u64(200..3000));
                 // A third of them leave, wherever they are, and come again.
-                let patience = if number % 3 == 0 { dice.u64(1..10_000) } else { 3_600_000 };
+                let patience = if number % 3 == 0 {
+                    dice.u64(1..10_000)
+                } else {
+                    3_600_000
+                };
                 let call = async {
                     let place = Place::default();
                     let mut permit = permits.acquire(want(1), &place).await?;
@@ -152,7 +184,8 @@ async fn run(scene: Scene) -> Outcome {
                         }
                     }
                 };
-                let ended: Result<Result<()>, _> = tokio::time::timeout(Duration::from_millis(patience), call).await;
+                let ended: Result<Result<()>, _> =
+                    tokio::time::timeout(Duration::from_millis(patience), call).await;
                 if let Ok(Err(error)) = ended {
                     errors.borrow_mut().push(error.code().to_owned());
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -183,9 +216,15 @@ async fn run(scene: Scene) -> Outcome {
     let watch = async {
         let (mut idle_longest, mut idle_since) = (Duration::ZERO, Instant::now());
         while begun.elapsed() < scene.length {
-            tokio::time::sleep(Duration::from_millis(if scene.is_watched { 10 } else { 1000 })).await;
+            tokio::time::sleep(Duration::from_millis(if scene.is_watched {
+                10
+            } else {
+                1000
+            }))
+            .await;
             let waits = permits.view().queued.default > 0;
-            let is_free = upstream.borrow().used() + permits.view().settling < upstream.borrow().capacity;
+            let is_free =
+                upstream.borrow().used() + permits.view().settling < upstream.borrow().capacity;
             // Those who were let go are on their way.
             let is_idle = waits && is_free && permits.view().in_use < upstream.borrow().capacity;
             if !is_idle {
@@ -198,14 +237,23 @@ async fn run(scene: Scene) -> Outcome {
     let (_, (), idle_longest) = tokio::join!(join_all(callers), others, watch);
     let upstream = upstream.borrow();
     let errors = errors.take();
-    Outcome { worst_minute: upstream.worst_minute(begun), errors, ended: upstream.ended, idle_longest }
+    Outcome {
+        worst_minute: upstream.worst_minute(begun),
+        errors,
+        ended: upstream.ended,
+        idle_longest,
+    }
 }
 
 /// Tells every two seconds, and when it is asked.
 async fn tell(permits: Permits, upstream: Rc<RefCell<Upstream>>, scene: Scene) {
     let mut dice = fastrand::Rng::with_seed(scene.seed);
     let listed = |upstream: &Upstream| {
-        let all = upstream.flights.iter().map(|began| Listed { model: MODEL, cost: 1, duration: began.elapsed() });
+        let all = upstream.flights.iter().map(|began| Listed {
+            model: MODEL,
+            cost: 1,
+            duration: began.elapsed(),
+        });
         (upstream.capacity, upstream.used(), all.collect::<Vec<_>>())
     };
     loop {
@@ -241,8 +289,8 @@ async fn tell(permits: Permits, upstream: Rc<RefCell<Upstream>>, scene: Scene) {
 /// In any minute but the first. One trial in two seconds, and what others take in between.
 const REFUSALS_A_MINUTE: usize = 60;
 
-/// The same where nothing is to be known: upstream names no numbers, nobody tells how many units are taken, and both the plan
-/// and what others take of it change. The worst of 40 such scenes had 89.
+/// The same where nothing is to be known: upstream names no numbers, nobody tells how many units
+/// are taken, and both the plan and what others take of it change. The worst of 40 such scenes had 89.
 const BLIND_REFUSALS_A_MINUTE: usize = 120;
 
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
@@ -266,7 +314,8 @@ proptest! {
         prop_assert!(!outcome.errors.iter().any(|code| code == "model_exceeds_plan"), "{:?}", outcome.errors);
         if !has_others {
             prop_assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
-            // 4 units, 1.6 s each, and some of the calls are given up: a good part of what could be done was done.
+            // 4 units, 1.6 s each, and some of the calls are given up: a good part of what could be
+            // done was done.
             prop_assert!(outcome.ended > 300, "{} of about 750", outcome.ended);
         }
     }
@@ -290,9 +339,22 @@ fn an_upstream_that_speaks_only_by_its_refusals_is_not_asked_by_herds() {
     for (words, most) in [(Words::Numbers, 5), (Words::Limit, 5), (Words::Silent, 20)] {
         let (has_others, changes, is_watched) = (false, false, false);
         let (feed, callers, length) = (Feed::None, 190, FIVE_MINUTES);
-        let scene = Scene { words, feed, callers, has_others, changes, is_watched, length, seed: 1 };
+        let scene = Scene {
+            words,
+            feed,
+            callers,
+            has_others,
+            changes,
+            is_watched,
+            length,
+            seed: 1,
+        };
         let outcome = play(scene);
-        assert!(outcome.worst_minute <= most, "{words:?}: {} in a minute", outcome.worst_minute);
+        assert!(
+            outcome.worst_minute <= most,
+            "{words:?}: {} in a minute",
+            outcome.worst_minute
+        );
         assert!(outcome.errors.is_empty(), "{words:?}: {:?}", outcome.errors);
     }
 }
@@ -300,7 +362,10 @@ fn an_upstream_that_speaks_only_by_its_refusals_is_not_asked_by_herds() {
 /// Asks in vain each time, for so long as upstream lets nobody in.
 async fn refused(permits: Permits, model: &'static str, asked: Rc<RefCell<u32>>) -> Error {
     let place = Place::default();
-    let wanted = Want { model: model.into(), ..want(1) };
+    let wanted = Want {
+        model: model.into(),
+        ..want(1)
+    };
     let mut permit = match permits.acquire(wanted, &place).await {
         Ok(permit) => permit,
         Err(error) => return error,
@@ -319,7 +384,10 @@ async fn refused(permits: Permits, model: &'static str, asked: Rc<RefCell<u32>>)
 async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_count_as_waiting() {
     LocalSet::new()
         .run_until(async {
-            let settings = Settings { queue_limit_of_key: 400, ..Settings::default() };
+            let settings = Settings {
+                queue_limit_of_key: 400,
+                ..Settings::default()
+            };
             let permits = Permits::new(settings, Duration::from_secs(300));
             let driver = permits.clone();
             spawn_local(async move { driver.drive().await });
@@ -333,26 +401,63 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
                 }
             });
             let asked = Rc::default();
-            let calls = (0..400).map(|_| spawn_local(refused(permits.clone(), "a/refused", Rc::clone(&asked))));
+            let calls = (0..400)
+                .map(|_| spawn_local(refused(permits.clone(), "a/refused", Rc::clone(&asked))));
             let calls: Vec<_> = calls.collect();
             tokio::time::sleep(Duration::from_secs(2)).await;
-            let full = permits.acquire(Want { model: "a/refused".into(), ..want(1) }, &Place::default()).await;
+            let full = permits
+                .acquire(
+                    Want {
+                        model: "a/refused".into(),
+                        ..want(1)
+                    },
+                    &Place::default(),
+                )
+                .await;
             assert_eq!(full.unwrap_err().code(), "queue_full", "those aside count");
             let others = (0..20).map(|_| async {
-                let caller = Caller { key: KeyId(1), weight: 1 };
-                let good = Want { model: "a/good".into(), caller, ..want(4) };
-                permits.acquire(good, &Place::default()).await.map(Permit::end).is_ok()
+                let caller = Caller {
+                    key: KeyId(1),
+                    weight: 1,
+                };
+                let good = Want {
+                    model: "a/good".into(),
+                    caller,
+                    ..want(4)
+                };
+                permits
+                    .acquire(good, &Place::default())
+                    .await
+                    .map(Permit::end)
+                    .is_ok()
             });
-            assert!(join_all(others).await.into_iter().all(|is_served| is_served), "others are not kept waiting");
+            assert!(
+                join_all(others)
+                    .await
+                    .into_iter()
+                    .all(|is_served| is_served),
+                "others are not kept waiting"
+            );
             for call in join_all(calls).await {
                 assert_eq!(call.unwrap().code(), "concurrency_limit_exceeded");
             }
-            assert!(*asked.borrow() <= 20, "{} requests for 400 calls", asked.borrow());
-            assert_eq!((permits.view().in_use, permits.view().queued.default), (0, 0));
+            assert!(
+                *asked.borrow() <= 20,
+                "{} requests for 400 calls",
+                asked.borrow()
+            );
+            assert_eq!(
+                (permits.view().in_use, permits.view().queued.default),
+                (0, 0)
+            );
             // Those who come later wait for the next one that is sent.
             let before = *asked.borrow();
-            let late = (0..50).map(|_| spawn_local(refused(permits.clone(), "a/refused", Rc::clone(&asked))));
-            join_all(late.collect::<Vec<_>>()).await.into_iter().for_each(|late| drop(late.unwrap()));
+            let late = (0..50)
+                .map(|_| spawn_local(refused(permits.clone(), "a/refused", Rc::clone(&asked))));
+            join_all(late.collect::<Vec<_>>())
+                .await
+                .into_iter()
+                .for_each(|late| drop(late.unwrap()));
             assert!(*asked.borrow() - before <= 3, "{}", asked.borrow());
         })
         .await;
@@ -363,16 +468,25 @@ async fn when_a_held_model_is_let_in_all_who_wait_for_it_are_served() {
     let permits = permits(4);
     let mut first = acquire(&permits, 1).await.unwrap();
     for _ in 0..3 {
-        first = first.wait_again(&full(4, 4), &Place::default()).await.unwrap();
+        first = first
+            .wait_again(&full(4, 4), &Place::default())
+            .await
+            .unwrap();
     }
     let again = tokio::spawn(async move { first.wait_again(&full(4, 4), &Place::default()).await });
     tokio::task::yield_now().await;
     let place = Place::default();
     let mut later = Box::pin(permits.acquire(want(1), &place));
-    assert!(futures_util::FutureExt::now_or_never(&mut later).is_none(), "units are free, but the model is held");
+    assert!(
+        futures_util::FutureExt::now_or_never(&mut later).is_none(),
+        "units are free, but the model is held"
+    );
     assert_eq!(place.ahead(), Some(0));
     let probe = again.await.unwrap().unwrap();
-    assert!(futures_util::FutureExt::now_or_never(&mut later).is_none(), "one at a time");
+    assert!(
+        futures_util::FutureExt::now_or_never(&mut later).is_none(),
+        "one at a time"
+    );
     probe.answered();
     let later = later.await.unwrap();
     assert_eq!(permits.view().in_use, 2);
@@ -386,7 +500,10 @@ async fn a_probe_that_is_given_up_lets_the_next_one_try() {
     let permits = permits(4);
     let mut first = acquire(&permits, 1).await.unwrap();
     for _ in 0..3 {
-        first = first.wait_again(&full(4, 4), &Place::default()).await.unwrap();
+        first = first
+            .wait_again(&full(4, 4), &Place::default())
+            .await
+            .unwrap();
     }
     let again = tokio::spawn(async move { first.wait_again(&full(4, 4), &Place::default()).await });
     tokio::task::yield_now().await;
@@ -397,7 +514,14 @@ async fn a_probe_that_is_given_up_lets_the_next_one_try() {
     drop(probe);
     second.await.unwrap().unwrap().end();
     tokio::time::sleep(CANCELLED_SETTLE * 2).await;
-    assert_eq!((permits.view().in_use, permits.view().settling, permits.view().outside), (0, 0, 0));
+    assert_eq!(
+        (
+            permits.view().in_use,
+            permits.view().settling,
+            permits.view().outside
+        ),
+        (0, 0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -407,9 +531,13 @@ async fn one_that_is_not_refused_was_let_in_however_long_its_answer_takes() {
         let permits = permits(4);
         let mut first = acquire(&permits, 1).await.unwrap();
         for _ in 1..refusals {
-            first = first.wait_again(&full(4, 4), &Place::default()).await.unwrap();
+            first = first
+                .wait_again(&full(4, 4), &Place::default())
+                .await
+                .unwrap();
         }
-        let again = tokio::spawn(async move { first.wait_again(&full(4, 4), &Place::default()).await });
+        let again =
+            tokio::spawn(async move { first.wait_again(&full(4, 4), &Place::default()).await });
         tokio::task::yield_now().await;
         let waiting = permits.clone();
         let second = tokio::spawn(async move { acquire(&waiting, 3).await });

@@ -16,8 +16,14 @@ struct Greedy {
 
 fn greedy() -> impl Strategy<Value = Greedy> {
     let patience = prop::option::weighted(0.7, (2_000..20_000u64, 0..500u64));
-    (1..4u32, select(&[1, 2, 4][..]), 500..6_000u64, patience)
-        .prop_map(|(weight, cost, service_ms, patience_ms)| Greedy { weight, cost, service_ms, patience_ms })
+    (1..4u32, select(&[1, 2, 4][..]), 500..6_000u64, patience).prop_map(
+        |(weight, cost, service_ms, patience_ms)| Greedy {
+            weight,
+            cost,
+            service_ms,
+            patience_ms,
+        },
+    )
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,11 +47,17 @@ struct Story<'a> {
 impl Story<'_> {
     fn at(&mut self, after: Duration, event: Event) {
         self.sequence += 1;
-        self.events.insert((self.bench.now + after, self.sequence, event));
+        self.events
+            .insert((self.bench.now + after, self.sequence, event));
     }
 
     fn comes(&mut self, key: usize) {
-        let Greedy { weight, cost, patience_ms, .. } = self.keys[key];
+        let Greedy {
+            weight,
+            cost,
+            patience_ms,
+            ..
+        } = self.keys[key];
         let ticket = self.bench.enqueue(ask().key(key as u32, weight).cost(cost));
         if let Some((patience, _)) = patience_ms {
             self.at(Duration::from_millis(patience), Event::Leaves(ticket));
@@ -57,7 +69,12 @@ impl Story<'_> {
             Event::Ends(ticket) => self.bench.release(ticket),
             Event::Comes(key) => self.comes(key),
             Event::Changes(capacity) => {
-                assert_eq!(self.bench.scheduler.set_capacity(Some(capacity), self.bench.now), [])
+                assert_eq!(
+                    self.bench
+                        .scheduler
+                        .set_capacity(Some(capacity), self.bench.now),
+                    []
+                )
             }
             Event::Leaves(ticket) => {
                 if self.bench.scheduler.leave(ticket, self.bench.now) {
@@ -69,8 +86,13 @@ impl Story<'_> {
         }
         for ticket in self.bench.start() {
             let key = self.bench.keys[&ticket].0 as usize;
-            let Greedy { cost, service_ms, .. } = self.keys[key];
-            self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let Greedy {
+                cost, service_ms, ..
+            } = self.keys[key];
+            self.dice = self
+                .dice
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let service = Duration::from_millis(service_ms * (20 + (self.dice >> 33) % 161) / 100);
             self.granted[key] += f64::from(cost) * service.as_secs_f64();
             self.at(service, Event::Ends(ticket));
@@ -79,18 +101,34 @@ impl Story<'_> {
     }
 }
 
-/// What each key is granted of a plan that all of them always want more of, and that changes now and then.
+/// What each key is granted of a plan that all of them always want more of, and that changes now
+/// and then.
 fn granted(keys: &[Greedy], capacity: u32, seed: u64) -> Vec<f64> {
     const BACKLOG: usize = 16;
     let bench = Bench::of(patient_for_five_seconds(), Some(capacity));
     let (events, granted) = (BTreeSet::new(), vec![0.0; keys.len()]);
-    let mut story = Story { bench, keys, events, sequence: 0, dice: seed, granted };
+    let mut story = Story {
+        bench,
+        keys,
+        events,
+        sequence: 0,
+        dice: seed,
+        granted,
+    };
     for key in 0..keys.len() {
         (0..BACKLOG + capacity as usize).for_each(|_| story.comes(key));
     }
-    let length = fair::long_enough(keys.iter().map(|key| (key.weight, key.cost, key.service_ms)), capacity);
+    let length = fair::long_enough(
+        keys.iter()
+            .map(|key| (key.weight, key.cost, key.service_ms)),
+        capacity,
+    );
     for change in 1..20 {
-        let capacity = if change % 2 == 0 { capacity } else { capacity / 2 + 4 };
+        let capacity = if change % 2 == 0 {
+            capacity
+        } else {
+            capacity / 2 + 4
+        };
         story.at(length * change / 20, Event::Changes(capacity));
     }
     let end = story.bench.now + length;
@@ -105,8 +143,16 @@ fn granted(keys: &[Greedy], capacity: u32, seed: u64) -> Vec<f64> {
 
 fn patient_for_five_seconds() -> Settings {
     let patience = seconds(5);
-    let passed_over = PerPriority { interactive: patience, default: patience, batch: patience };
-    Settings { passed_over, passed_over_max: patience, ..Settings::default() }
+    let passed_over = PerPriority {
+        interactive: patience,
+        default: patience,
+        batch: patience,
+    };
+    Settings {
+        passed_over,
+        passed_over_max: patience,
+        ..Settings::default()
+    }
 }
 
 proptest! {
@@ -128,8 +174,9 @@ proptest! {
     }
 }
 
-/// Two keys of the same weight, one of them with a single caller at a time, who gives up after four seconds and comes again:
-/// after `pause_ms`, by leaving, by stepping aside, or because the plan is too small for it.
+/// Two keys of the same weight, one of them with a single caller at a time, who gives up after four
+/// seconds and comes again: after `pause_ms`, by leaving, by stepping aside, or because the plan is
+/// too small for it.
 fn share_of_impatient(pause_ms: u64, give_up: impl Fn(&mut Bench, Ticket)) -> f64 {
     let mut bench = Bench::with_capacity(4);
     let (mut served, mut ends) = ([0.0, 0.0], BTreeSet::new());
@@ -181,10 +228,16 @@ fn a_wait_that_was_given_up_was_a_wait() {
             assert_eq!(bench.scheduler.set_capacity(Some(4), bench.now), []);
         });
         let by_stepping_aside = share_of_impatient(pause_ms, |bench, ticket| {
-            assert!(bench.scheduler.step_aside(ticket, bench.now) && bench.scheduler.leave(ticket, bench.now));
+            assert!(
+                bench.scheduler.step_aside(ticket, bench.now)
+                    && bench.scheduler.leave(ticket, bench.now)
+            );
         });
         for share in [by_leaving, by_shrinking, by_stepping_aside] {
-            assert!((0.45..0.55).contains(&share), "{share}, coming again after {pause_ms} ms");
+            assert!(
+                (0.45..0.55).contains(&share),
+                "{share}, coming again after {pause_ms} ms"
+            );
         }
     }
 }
@@ -208,7 +261,10 @@ fn a_class_whose_only_caller_gives_up_and_comes_again_gets_what_it_is_owed() {
         let running: Vec<_> = bench.scheduler.running.keys().copied().collect();
         running.into_iter().for_each(|ticket| bench.release(ticket));
     }
-    assert!((18..=20).contains(&of_batch), "a twentieth of what the others get: {of_batch} of 400");
+    assert!(
+        (18..=20).contains(&of_batch),
+        "a twentieth of what the others get: {of_batch} of 400"
+    );
 }
 
 #[test]
@@ -227,7 +283,11 @@ fn a_refused_start_takes_from_a_class_only_what_it_was_owed_for_it() {
     let after = owed(&bench);
     assert!(after > before);
     assert!(bench.scheduler.put_back(early, bench.now));
-    assert_eq!(owed(&bench), after, "nobody of the class waited when it started");
+    assert_eq!(
+        owed(&bench),
+        after,
+        "nobody of the class waited when it started"
+    );
     assert!(bench.scheduler.put_back(second, bench.now));
     assert_eq!(owed(&bench), before);
     assert!(bench.scheduler.leave(early, bench.now));
@@ -239,5 +299,9 @@ fn a_refused_start_takes_from_a_class_only_what_it_was_owed_for_it() {
     interactive(&mut bench);
     assert_eq!(owed(&bench), of_second, "as much for this one");
     assert!(bench.scheduler.put_back(second, bench.now));
-    assert_eq!(owed(&bench), of_second, "what was owed before that is forgotten already");
+    assert_eq!(
+        owed(&bench),
+        of_second,
+        "what was owed before that is forgotten already"
+    );
 }

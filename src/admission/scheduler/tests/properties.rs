@@ -1,4 +1,5 @@
-//! What holds whatever happens: random stories, told to the scheduler and to a plain book of what is true.
+//! What holds whatever happens: random stories, told to the scheduler and to a plain book of what
+//! is true.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -20,8 +21,15 @@ enum Event {
 }
 
 fn asks() -> impl Strategy<Value = Ask> {
-    (0..4u32, 1..5u32, select(&Priority::ALL[..]), select(&[1, 1, 1, 2, 2, 4][..]))
-        .prop_map(|(key, weight, priority, cost)| ask().key(key, weight).priority(priority).cost(cost))
+    (
+        0..4u32,
+        1..5u32,
+        select(&Priority::ALL[..]),
+        select(&[1, 1, 1, 2, 2, 4][..]),
+    )
+        .prop_map(|(key, weight, priority, cost)| {
+            ask().key(key, weight).priority(priority).cost(cost)
+        })
 }
 
 fn events() -> impl Strategy<Value = Event> {
@@ -50,21 +58,36 @@ struct Book {
 impl Book {
     fn new(headroom: u32) -> Self {
         let settings = Settings {
-            passed_over: PerPriority { interactive: seconds(5), default: seconds(10), batch: seconds(20) },
+            passed_over: PerPriority {
+                interactive: seconds(5),
+                default: seconds(10),
+                batch: seconds(20),
+            },
             passed_over_max: seconds(20),
             headroom,
             ..Settings::default()
         };
         let bench = Bench::of(settings, Some(8));
         let (waiting, running, settling) = Default::default();
-        Self { bench, capacity: 8, outside: 0, waiting, running, settling, is_guarded: headroom > 0 }
+        Self {
+            bench,
+            capacity: 8,
+            outside: 0,
+            waiting,
+            running,
+            settling,
+            is_guarded: headroom > 0,
+        }
     }
 
     fn happen(&mut self, event: Event) {
         let now = self.bench.now;
         match event {
             Event::Enqueue(ask, left) => {
-                let ask = Ask { deadline: left.map(|left| now + Duration::from_millis(left)), ..ask };
+                let ask = Ask {
+                    deadline: left.map(|left| now + Duration::from_millis(left)),
+                    ..ask
+                };
                 match self.bench.try_enqueue(ask) {
                     Ok(ticket) => self.waiting.push((ticket, ask)),
                     Err(Refusal::NeverFits { .. }) => assert!(ask.cost > self.capacity),
@@ -83,8 +106,14 @@ impl Book {
                 let (ticket, ask) = self.running.remove(which % self.running.len());
                 let settle = Duration::from_millis(settle);
                 assert!(self.bench.scheduler.release(ticket, now, settle));
-                assert!(!self.bench.scheduler.release(ticket, now, settle), "released twice");
-                assert!(!self.bench.scheduler.put_back(ticket, now), "put back after its release");
+                assert!(
+                    !self.bench.scheduler.release(ticket, now, settle),
+                    "released twice"
+                );
+                assert!(
+                    !self.bench.scheduler.put_back(ticket, now),
+                    "put back after its release"
+                );
                 if !settle.is_zero() {
                     self.settling.push((now + settle, ask.cost));
                 }
@@ -92,7 +121,10 @@ impl Book {
             Event::PutBack(which) if !self.running.is_empty() => {
                 let (ticket, ask) = self.running.remove(which % self.running.len());
                 assert!(self.bench.scheduler.put_back(ticket, now));
-                assert!(!self.bench.scheduler.release(ticket, now, Duration::ZERO), "released while it waits");
+                assert!(
+                    !self.bench.scheduler.release(ticket, now, Duration::ZERO),
+                    "released while it waits"
+                );
                 let at = self.waiting.partition_point(|(other, _)| *other < ticket);
                 self.waiting.insert(at, (ticket, ask));
                 for gone in self.bench.scheduler.set_capacity(Some(self.capacity), now) {
@@ -122,7 +154,11 @@ impl Book {
         for late in self.bench.scheduler.expire(now) {
             assert!(self.forget(late).deadline.unwrap() <= now);
         }
-        assert!(self.waiting.iter().all(|(_, ask)| ask.deadline.is_none_or(|deadline| deadline > now)));
+        assert!(
+            self.waiting
+                .iter()
+                .all(|(_, ask)| ask.deadline.is_none_or(|deadline| deadline > now))
+        );
         while let Some(ticket) = self.checked_start() {
             let ask = self.forget(ticket);
             self.running.push((ticket, ask));
@@ -134,62 +170,115 @@ impl Book {
     /// Starts the next one, if it is right that it starts.
     fn checked_start(&mut self) -> Option<Ticket> {
         let (free, whole) = (self.free(), self.capacity.saturating_sub(self.outside));
-        let dues: Vec<_> =
-            self.waiting.iter().filter(|(_, ask)| ask.cost <= whole).filter_map(|w| self.due(w)).collect();
+        let dues: Vec<_> = self
+            .waiting
+            .iter()
+            .filter(|(_, ask)| ask.cost <= whole)
+            .filter_map(|w| self.due(w))
+            .collect();
         let kept_for = self.bench.scheduler.kept_for.map(|kept| kept.cost);
         let ticket = self.bench.scheduler.start(self.bench.now)?;
-        let (_, ask) = *self.waiting.iter().find(|(waiting, _)| *waiting == ticket).expect("only who waits can start");
+        let (_, ask) = *self
+            .waiting
+            .iter()
+            .find(|(waiting, _)| *waiting == ticket)
+            .expect("only who waits can start");
         assert!(ask.cost <= free, "{} of {free} free units", ask.cost);
         if let Some(first) = dues.iter().min() {
             assert_eq!(ticket, first.1, "who has been due for longest goes first");
         }
         if dues.is_empty() {
-            // What the guard lets through is its own affair, but who gets through doesn't leave one behind that could.
+            // What the guard lets through is its own affair, but who gets through doesn't leave one
+            // behind that could.
             let fits = if self.is_guarded { ask.cost } else { free };
             for (other, before) in self.waiting.iter().take_while(|(other, _)| *other < ticket) {
                 let same_queue = (before.key, before.priority) == (ask.key, ask.priority);
                 let follows = kept_for.is_some_and(|cost| before.cost < cost && cost <= ask.cost);
-                assert!(!same_queue || before.cost > fits || follows, "{other:?} fits and came before {ticket:?}");
+                assert!(
+                    !same_queue || before.cost > fits || follows,
+                    "{other:?} fits and came before {ticket:?}"
+                );
             }
         }
         Some(ticket)
     }
 
-    /// No unit is free that somebody waits for who could have it, unless it is kept for one that is due.
+    /// No unit is free that somebody waits for who could have it, unless it is kept for one that is
+    /// due.
     fn nothing_idles(&self) {
         let free = self.free();
         let fits = self.waiting.iter().find(|(_, ask)| ask.cost <= free);
-        assert!(fits.is_none() || self.kept() || self.is_guarded, "{fits:?} waits for {free} free units");
+        assert!(
+            fits.is_none() || self.kept() || self.is_guarded,
+            "{fits:?} waits for {free} free units"
+        );
     }
 
     fn is_seen(&self) {
         let view = self.bench.view();
         let units = |of: &[(Ticket, Ask)]| of.iter().map(|(_, ask)| ask.cost).sum::<u32>();
-        assert_eq!((view.in_use, view.running), (units(&self.running), self.running.len()));
-        assert_eq!(view.settling, self.settling.iter().map(|(_, cost)| cost).sum::<u32>());
-        assert_eq!(Priority::ALL.iter().map(|&p| *view.queued.of(p)).sum::<usize>(), self.waiting.len());
-        assert_eq!(view.keys.iter().map(|key| key.in_use).sum::<u32>(), view.in_use);
-        assert_eq!(view.keys.iter().map(|key| key.queued).sum::<usize>(), self.waiting.len());
+        assert_eq!(
+            (view.in_use, view.running),
+            (units(&self.running), self.running.len())
+        );
+        assert_eq!(
+            view.settling,
+            self.settling.iter().map(|(_, cost)| cost).sum::<u32>()
+        );
+        assert_eq!(
+            Priority::ALL
+                .iter()
+                .map(|&p| *view.queued.of(p))
+                .sum::<usize>(),
+            self.waiting.len()
+        );
+        assert_eq!(
+            view.keys.iter().map(|key| key.in_use).sum::<u32>(),
+            view.in_use
+        );
+        assert_eq!(
+            view.keys.iter().map(|key| key.queued).sum::<usize>(),
+            self.waiting.len()
+        );
     }
 
     fn free(&self) -> u32 {
         let running: u32 = self.running.iter().map(|(_, ask)| ask.cost).sum();
-        let settling: u32 = self.settling.iter().filter(|(at, _)| *at > self.bench.now).map(|(_, cost)| cost).sum();
-        self.capacity.saturating_sub(self.outside).saturating_sub(running + settling)
+        let settling: u32 = self
+            .settling
+            .iter()
+            .filter(|(at, _)| *at > self.bench.now)
+            .map(|(_, cost)| cost)
+            .sum();
+        self.capacity
+            .saturating_sub(self.outside)
+            .saturating_sub(running + settling)
     }
 
     fn kept(&self) -> bool {
         let whole = self.capacity.saturating_sub(self.outside);
-        self.waiting.iter().any(|waiter| waiter.1.cost <= whole && self.due(waiter).is_some())
+        self.waiting
+            .iter()
+            .any(|waiter| waiter.1.cost <= whole && self.due(waiter).is_some())
     }
 
     fn due(&self, (ticket, _): &(Ticket, Ask)) -> Option<(Instant, Ticket)> {
-        let due = self.bench.scheduler.waiting.get(ticket).expect("the book says that it waits").due?;
+        let due = self
+            .bench
+            .scheduler
+            .waiting
+            .get(ticket)
+            .expect("the book says that it waits")
+            .due?;
         (due <= self.bench.now).then_some((due, *ticket))
     }
 
     fn forget(&mut self, ticket: Ticket) -> Ask {
-        let at = self.waiting.iter().position(|(waiting, _)| *waiting == ticket).expect("only who waits can go");
+        let at = self
+            .waiting
+            .iter()
+            .position(|(waiting, _)| *waiting == ticket)
+            .expect("only who waits can go");
         self.waiting.remove(at).1
     }
 
@@ -228,7 +317,8 @@ proptest! {
         capacity in 4..9u32,
     ) {
         let (patience, longest) = (seconds(15), seconds(20));
-        // A quarter of what eight units do in one patience, by requests of two that take twice as long as expected.
+        // A quarter of what eight units do in one patience, by requests of two that take twice as
+        // long as expected.
         let followed_max = seconds(30);
         let mut story = Story::new(Bench::of(patient_for(patience), Some(capacity)));
         let tickets: Vec<_> = costs.iter().map(|&cost| story.bench.enqueue(ask().cost(cost))).collect();
@@ -275,7 +365,8 @@ proptest! {
                 let ask = ask().key(key, key + 1).priority(priority);
                 names.insert(bench.enqueue(ask), (name, key, is_batch));
                 if with_leavers {
-                    // Some of a key that nobody else has, and one that came just after in the same queue.
+                    // Some of a key that nobody else has, and one that came just after in the same
+                    // queue.
                     let many = leavers.iter().filter(|&&leaver| leaver == name).count();
                     leaving.extend((0..many).flat_map(|_| [ask.key(9, 3), ask]).map(|ask| bench.enqueue(ask)));
                 }
@@ -292,8 +383,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everybody is patient for so long, whatever keeping units costs.
 fn patient_for(patience: Duration) -> Settings {
-    let passed_over = PerPriority { interactive: patience, default: patience, batch: patience };
-    Settings { passed_over, passed_over_max: patience, ..Settings::default() }
+    let passed_over = PerPriority {
+        interactive: patience,
+        default: patience,
+        batch: patience,
+    };
+    Settings {
+        passed_over,
+        passed_over_max: patience,
+        ..Settings::default()
+    }
 }
 
 /// A key that always has more to ask.
@@ -305,10 +404,12 @@ struct Greedy {
 }
 
 fn greedy() -> impl Strategy<Value = Greedy> {
-    (1..9u32, select(&[1, 2, 4][..]), 1_000..30_000u64).prop_map(|(weight, cost, service_ms)| Greedy {
-        weight,
-        cost,
-        service_ms,
+    (1..9u32, select(&[1, 2, 4][..]), 1_000..30_000u64).prop_map(|(weight, cost, service_ms)| {
+        Greedy {
+            weight,
+            cost,
+            service_ms,
+        }
     })
 }
 
@@ -321,9 +422,15 @@ fn granted_to_classes(costs: &[u32], service_ms: &[u64], capacity: u32) -> [u64;
     let begin = story.bench.now;
     while story.bench.now - begin < seconds(10_000) {
         for (ticket, started) in story.step(|_| Duration::ZERO) {
-            let class = Priority::ALL.iter().position(|&priority| priority == started.priority).unwrap();
+            let class = Priority::ALL
+                .iter()
+                .position(|&priority| priority == started.priority)
+                .unwrap();
             granted[class] += u64::from(costs[class]) * service_ms[class];
-            story.ends_at(ticket, story.bench.now + Duration::from_millis(service_ms[class]));
+            story.ends_at(
+                ticket,
+                story.bench.now + Duration::from_millis(service_ms[class]),
+            );
             story.bench.enqueue(ask(class));
         }
     }
@@ -332,9 +439,13 @@ fn granted_to_classes(costs: &[u32], service_ms: &[u64], capacity: u32) -> [u64;
 
 #[test]
 fn a_class_whose_turn_it_is_isnt_overtaken_for_ever() {
-    // Long small ones divide the plan among them, and two units are never free at once unless they are kept.
+    // Long small ones divide the plan among them, and two units are never free at once unless they
+    // are kept.
     let granted = granted_to_classes(&[1, 1, 2], &[9165, 500, 500], 4);
-    assert!(granted[2] as f64 > 0.045 * (granted[0] + granted[1]) as f64, "{granted:?}");
+    assert!(
+        granted[2] as f64 > 0.045 * (granted[0] + granted[1]) as f64,
+        "{granted:?}"
+    );
 }
 
 proptest! {
@@ -348,7 +459,8 @@ proptest! {
     ) {
         let mut story = Story::new(Bench::of(patient_for(PATIENCE), Some(capacity)));
         let ask = |key: u32| ask().key(key, keys[key as usize].weight).cost(keys[key as usize].cost);
-        // As many that all units are busy with them for three times the patience, also if all are as small as the smallest.
+        // As many that all units are busy with them for three times the patience, also if all are
+        // as small as the smallest.
         let smallest = keys.iter().map(|key| u64::from(key.cost) * key.service_ms).min().unwrap();
         let work = PATIENCE.as_millis() as u64 * 3 * u64::from(capacity);
         let backlog = (work / smallest / keys.len() as u64).max(40) as usize;

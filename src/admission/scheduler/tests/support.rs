@@ -1,4 +1,5 @@
-//! A scheduler with a clock that stands until it is told to pass, and one that passes from end to end.
+//! A scheduler with a clock that stands until it is told to pass, and one that passes from end to
+//! end.
 
 use super::*;
 
@@ -15,12 +16,22 @@ pub(super) fn seconds(seconds: u64) -> Duration {
 }
 
 pub(super) fn ask() -> Ask {
-    Ask { key: KeyId(0), weight: 1, priority: Priority::Default, cost: 1, deadline: None }
+    Ask {
+        key: KeyId(0),
+        weight: 1,
+        priority: Priority::Default,
+        cost: 1,
+        deadline: None,
+    }
 }
 
 impl Ask {
     pub(super) fn key(self, key: u32, weight: u32) -> Self {
-        Self { key: KeyId(key), weight, ..self }
+        Self {
+            key: KeyId(key),
+            weight,
+            ..self
+        }
     }
 
     pub(super) fn cost(self, cost: u32) -> Self {
@@ -32,7 +43,10 @@ impl Ask {
     }
 
     pub(super) fn deadline(self, deadline: Instant) -> Self {
-        Self { deadline: Some(deadline), ..self }
+        Self {
+            deadline: Some(deadline),
+            ..self
+        }
     }
 }
 
@@ -49,7 +63,12 @@ impl Bench {
         let mut scheduler = Scheduler::new(settings);
         let now = Instant::now();
         assert_eq!(scheduler.set_capacity(capacity, now), []);
-        Self { scheduler, now, last: Ticket(0), keys: BTreeMap::new() }
+        Self {
+            scheduler,
+            now,
+            last: Ticket(0),
+            keys: BTreeMap::new(),
+        }
     }
 
     pub(super) fn pass(&mut self, time: Duration) {
@@ -96,7 +115,13 @@ impl Bench {
 
     pub(super) fn patience(&self, cost: u32) -> Duration {
         let scheduler = &self.scheduler;
-        patience(&scheduler.settings, Priority::Default, cost, scheduler.whole(), scheduler.pace.service())
+        patience(
+            &scheduler.settings,
+            Priority::Default,
+            cost,
+            scheduler.whole(),
+            scheduler.pace.service(),
+        )
     }
 
     pub(super) fn view(&self) -> View {
@@ -112,14 +137,18 @@ pub(super) struct Story {
 
 impl Story {
     pub(super) fn new(bench: Bench) -> Self {
-        Self { bench, ends: BTreeSet::new() }
+        Self {
+            bench,
+            ends: BTreeSet::new(),
+        }
     }
 
     pub(super) fn ends_at(&mut self, ticket: Ticket, end: Instant) {
         self.ends.insert((end, ticket));
     }
 
-    /// The next that runs ends, and those who start then are told. No service: its end will be told.
+    /// The next that runs ends, and those who start then are told. No service: its end will be
+    /// told.
     pub(super) fn step(&mut self, service: impl Fn(Ticket) -> Duration) -> Vec<(Ticket, Ask)> {
         if let Some((end, ticket)) = self.ends.pop_first() {
             self.bench.now = end;
@@ -132,7 +161,10 @@ impl Story {
                 self.ends_at(ticket, self.bench.now + service);
             }
         }
-        started.into_iter().map(|ticket| (ticket, self.bench.scheduler.running[&ticket].waiter.ask)).collect()
+        started
+            .into_iter()
+            .map(|ticket| (ticket, self.bench.scheduler.running[&ticket].waiter.ask))
+            .collect()
     }
 }
 
@@ -140,8 +172,9 @@ impl Story {
 pub(super) mod fair {
     use super::*;
 
-    /// How long a story of busy keys must be for what any of them lacks at a time to be little of what it was granted. A key
-    /// is its weight, the cost of its requests and how many milliseconds they take.
+    /// How long a story of busy keys must be for what any of them lacks at a time to be little of
+    /// what it was granted. A key is its weight, the cost of its requests and how many milliseconds
+    /// they take.
     pub(in super::super) fn long_enough(
         keys: impl Iterator<Item = (u32, u32, u64)> + Clone,
         capacity: u32,

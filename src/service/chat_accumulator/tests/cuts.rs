@@ -18,19 +18,45 @@ struct Style {
 /// The JSON of a text, cut at these places of its UTF-16 form, which may be within a character.
 fn cut(text: &str, places: &[prop::sample::Index]) -> Vec<String> {
     let units: Vec<u16> = text.encode_utf16().collect();
-    let mut places: Vec<_> = places.iter().map(|place| place.index(units.len() + 1)).collect();
+    let mut places: Vec<_> = places
+        .iter()
+        .map(|place| place.index(units.len() + 1))
+        .collect();
     places.extend([0, units.len()]);
     places.sort_unstable();
-    let escaped = |units: &[u16]| units.iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
-    places.windows(2).map(|ends| format!("\"{}\"", escaped(&units[ends[0]..ends[1]]))).collect()
+    let escaped = |units: &[u16]| {
+        units
+            .iter()
+            .map(|unit| format!("\\u{unit:04x}"))
+            .collect::<String>()
+    };
+    places
+        .windows(2)
+        .map(|ends| format!("\"{}\"", escaped(&units[ends[0]..ends[1]])))
+        .collect()
 }
 
-/// The texts of an answer, the arguments of its calls, where they are cut, the order of pieces, and the style.
-type CutAnswer = (Vec<Option<String>>, Vec<String>, Vec<prop::sample::Index>, Vec<u8>, Style);
+/// The texts of an answer, the arguments of its calls, where they are cut, the order of pieces, and
+/// the style.
+type CutAnswer = (
+    Vec<Option<String>>,
+    Vec<String>,
+    Vec<prop::sample::Index>,
+    Vec<u8>,
+    Style,
+);
 
 fn cut_answer() -> impl Strategy<Value = CutAnswer> {
-    let text = || prop::collection::vec(prop_oneof!["[a-z\"{}]", "[😀é漢\n]"], 0..8).prop_map(|words| words.concat());
-    let style = (any::<Option<bool>>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let text = || {
+        prop::collection::vec(prop_oneof!["[a-z\"{}]", "[😀é漢\n]"], 0..8)
+            .prop_map(|words| words.concat())
+    };
+    let style = (
+        any::<Option<bool>>(),
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    );
     let style = style.prop_map(|(index, repeats_id, repeats_name, repeats_role)| Style {
         index,
         // Ids must be repeated where nothing else tells interleaved calls apart.

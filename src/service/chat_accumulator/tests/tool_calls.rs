@@ -14,12 +14,21 @@ fn calls(deltas: &[Value]) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let calls = message["tool_calls"].as_array().unwrap().iter();
     calls
-        .map(|call| (text(&call["id"]), text(&call["function"]["name"]), text(&call["function"]["arguments"])))
+        .map(|call| {
+            (
+                text(&call["id"]),
+                text(&call["function"]["name"]),
+                text(&call["function"]["arguments"]),
+            )
+        })
         .collect()
 }
 
 fn expected(calls: &[(&str, &str, &str)]) -> Vec<(String, String, String)> {
-    calls.iter().map(|(id, name, arguments)| ((*id).into(), (*name).into(), (*arguments).into())).collect()
+    calls
+        .iter()
+        .map(|(id, name, arguments)| ((*id).into(), (*name).into(), (*arguments).into()))
+        .collect()
 }
 
 #[test]
@@ -30,7 +39,9 @@ fn tool_calls_come_together_by_index_and_by_order_without_one() {
     ]);
     let call = |members: Value| json!({ "tool_calls": [members] });
     let by_index = message(&[
-        call(json!({"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": ""}})),
+        call(
+            json!({"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": ""}}),
+        ),
         call(json!({"index": 1, "id": "2", "type": "function", "function": {"name": "g"}})),
         call(json!({"index": 0, "function": {"arguments": "{\"a\":"}})),
         call(json!({"index": 1, "function": {"arguments": "{}"}})),
@@ -39,7 +50,9 @@ fn tool_calls_come_together_by_index_and_by_order_without_one() {
     assert_eq!(by_index["tool_calls"], expected);
     assert_eq!(by_index["content"], Value::Null);
     let by_id = message(&[
-        call(json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":"}})),
+        call(
+            json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":"}}),
+        ),
         call(json!({"id": "1", "function": {"name": "f", "arguments": "1"}})),
         call(json!({"function": {"arguments": "}"}})),
         call(json!({"id": "2", "type": "function", "function": {"name": "g", "arguments": "{}"}})),
@@ -65,7 +78,9 @@ fn calls_with_one_index_and_different_ids_stay_apart() {
     let (a, b) = (whole("a", "f", "{\"x\":1}"), whole("b", "g", "{\"y\":2}"));
     assert_eq!(calls(&[json!({ "tool_calls": [a, b] })]), two);
     assert_eq!(calls(&[call(a), call(b)]), two);
-    let piece = |id: &str, arguments: &str| call(json!({"index": 0, "id": id, "function": {"arguments": arguments}}));
+    let piece = |id: &str, arguments: &str| {
+        call(json!({"index": 0, "id": id, "function": {"arguments": arguments}}))
+    };
     let interleaved = [
         call(whole("a", "f", "")),
         call(whole("b", "g", "")),
@@ -75,7 +90,8 @@ fn calls_with_one_index_and_different_ids_stay_apart() {
         piece("b", "2}"),
     ];
     assert_eq!(calls(&interleaved), two);
-    let without_id = |arguments: &str| call(json!({"index": 0, "function": {"arguments": arguments}}));
+    let without_id =
+        |arguments: &str| call(json!({"index": 0, "function": {"arguments": arguments}}));
     let in_succession = [
         call(whole("a", "f", "")),
         without_id("{\"x\":"),
@@ -85,13 +101,20 @@ fn calls_with_one_index_and_different_ids_stay_apart() {
     ];
     assert_eq!(calls(&in_succession), two);
     let same_function = [call(whole("a", "f", "{}")), call(whole("b", "f", "{}"))];
-    assert_eq!(calls(&same_function), expected(&[("a", "f", "{}"), ("b", "f", "{}")]));
+    assert_eq!(
+        calls(&same_function),
+        expected(&[("a", "f", "{}"), ("b", "f", "{}")])
+    );
 }
 
 #[test]
 fn a_known_id_continues_its_call_without_an_index_and_with_another_one() {
     let two = expected(&[("a", "f", "{\"x\":1}"), ("b", "g", "{}")]);
-    for indexes in [[None; 5], [Some(0), Some(1), Some(1), Some(0), Some(7)], [Some(0), None, None, None, Some(0)]] {
+    for indexes in [
+        [None; 5],
+        [Some(0), Some(1), Some(1), Some(0), Some(7)],
+        [Some(0), None, None, None, Some(0)],
+    ] {
         let piece = |at: usize, id: &str, function: Value| {
             let mut piece = json!({"id": id, "function": function});
             if let Some(index) = indexes[at] {
@@ -112,7 +135,8 @@ fn a_known_id_continues_its_call_without_an_index_and_with_another_one() {
 
 #[test]
 fn an_empty_id_is_none_and_a_number_is_one() {
-    let piece = |id: Value, function: Value| call(json!({"index": 0, "id": id, "function": function}));
+    let piece =
+        |id: Value, function: Value| call(json!({"index": 0, "id": id, "function": function}));
     let empty = [
         piece(json!("a"), json!({"name": "f"})),
         piece(json!(""), json!({"name": "", "arguments": "{"})),
@@ -146,9 +170,20 @@ fn without_ids_the_index_the_name_and_the_order_tell_calls_apart() {
     };
     let two = expected(&[("", "f", "{}"), ("", "g", "[]")]);
     for deltas in [
-        vec![piece(Some(0), Some("f"), "{}"), piece(Some(0), Some("g"), "[]")],
-        vec![piece(None, Some("f"), "{"), piece(None, None, "}"), piece(None, Some("g"), "[]")],
-        vec![piece(Some(1), Some("g"), "["), piece(Some(0), Some("f"), "{}"), piece(Some(1), None, "]")],
+        vec![
+            piece(Some(0), Some("f"), "{}"),
+            piece(Some(0), Some("g"), "[]"),
+        ],
+        vec![
+            piece(None, Some("f"), "{"),
+            piece(None, None, "}"),
+            piece(None, Some("g"), "[]"),
+        ],
+        vec![
+            piece(Some(1), Some("g"), "["),
+            piece(Some(0), Some("f"), "{}"),
+            piece(Some(1), None, "]"),
+        ],
         // Some engines count the pieces.
         vec![
             piece(Some(0), Some("f"), ""),
@@ -159,9 +194,16 @@ fn without_ids_the_index_the_name_and_the_order_tell_calls_apart() {
     ] {
         assert_eq!(calls(&deltas), two);
     }
-    let repeated = [piece(Some(0), Some("f"), "{"), piece(Some(0), Some("f"), "}")];
+    let repeated = [
+        piece(Some(0), Some("f"), "{"),
+        piece(Some(0), Some("f"), "}"),
+    ];
     assert_eq!(calls(&repeated), expected(&[("", "f", "{}")]));
-    let bit_by_bit = [piece(Some(0), Some("get_"), ""), piece(Some(0), Some("time"), ""), piece(Some(0), None, "{}")];
+    let bit_by_bit = [
+        piece(Some(0), Some("get_"), ""),
+        piece(Some(0), Some("time"), ""),
+        piece(Some(0), None, "{}"),
+    ];
     assert_eq!(calls(&bit_by_bit), expected(&[("", "get_time", "{}")]));
 }
 
@@ -197,7 +239,9 @@ fn an_odd_list_of_calls_without_end_is_too_large_and_none_of_it_is_read() {
         let list = format!("[7{}]", ",{}".repeat(calls - 1));
         let chunk = format!(r#"{{"choices":[{{"index":0,"delta":{{"tool_calls":{list}}}}}]}}"#);
         accumulator.add(json::decode_answer(chunk.as_bytes()).unwrap());
-        accumulator.add(json::decode_answer(br#"{"choices":[{"index":0,"delta":{"content":"x"}}]}"#).unwrap());
+        accumulator.add(
+            json::decode_answer(br#"{"choices":[{"index":0,"delta":{"content":"x"}}]}"#).unwrap(),
+        );
         accumulator.is_too_large()
     };
     assert!(!is_too_large(TOOL_CALLS_MAX));
@@ -206,26 +250,47 @@ fn an_odd_list_of_calls_without_end_is_too_large_and_none_of_it_is_read() {
 
 #[test]
 fn arguments_as_an_object_stay_when_they_are_all_there_is_and_never_displace_text() {
-    let arguments = |arguments: Value| call(json!({"index": 0, "function": {"name": "f", "arguments": arguments}}));
+    let arguments = |arguments: Value| {
+        call(json!({"index": 0, "function": {"name": "f", "arguments": arguments}}))
+    };
     let sum = |pieces: &[Value]| {
         let deltas: Vec<_> = pieces.iter().cloned().map(arguments).collect();
         message(&deltas)["tool_calls"][0]["function"]["arguments"].clone()
     };
     assert_eq!(sum(&[json!({"a": 1})]), json!({"a": 1}));
-    assert_eq!(sum(&[json!(""), json!({"a": 1}), json!("")]), json!({"a": 1}));
-    assert_eq!(sum(&[json!({}), json!("{\"a\":"), json!({"b": 2}), json!("1}")]), json!("{\"a\":1}"));
+    assert_eq!(
+        sum(&[json!(""), json!({"a": 1}), json!("")]),
+        json!({"a": 1})
+    );
+    assert_eq!(
+        sum(&[json!({}), json!("{\"a\":"), json!({"b": 2}), json!("1}")]),
+        json!("{\"a\":1}")
+    );
 }
 
 #[test]
 fn whole_calls_of_one_function_at_one_index_without_ids_stay_apart() {
-    let call = |arguments: &str| json!({"index": 0, "function": {"name": "f", "arguments": arguments}});
+    let call =
+        |arguments: &str| json!({"index": 0, "function": {"name": "f", "arguments": arguments}});
     let arguments = |deltas: &[Value]| -> Vec<Value> {
         let calls = message(deltas)["tool_calls"].as_array().unwrap().clone();
-        calls.into_iter().map(|call| call["function"]["arguments"].clone()).collect()
+        calls
+            .into_iter()
+            .map(|call| call["function"]["arguments"].clone())
+            .collect()
     };
     let (a, b) = ("{\"a\":1}", " {\"b\":[2]}");
-    assert_eq!(arguments(&[json!({"tool_calls": [call(a), call(b)]})]), [a, b]);
-    assert_eq!(arguments(&[json!({"tool_calls": [call(a)]}), json!({"tool_calls": [call(b)]})]), [a, b]);
+    assert_eq!(
+        arguments(&[json!({"tool_calls": [call(a), call(b)]})]),
+        [a, b]
+    );
+    assert_eq!(
+        arguments(&[
+            json!({"tool_calls": [call(a)]}),
+            json!({"tool_calls": [call(b)]})
+        ]),
+        [a, b]
+    );
     // An engine that repeats the name in each piece of one call.
     let pieces = ["{\"a\":", "{", "}", "}", "\n"].map(|piece| json!({"tool_calls": [call(piece)]}));
     assert_eq!(arguments(&pieces), ["{\"a\":{}}\n"]);

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fmt::Debug};
 use featherwire::{
     json::{self, BadJson},
     proto::v1::{
-        Concurrency, CreateChatCompletionRequest, CreateChatCompletionResponse, CreateCompletionRequest,
-        CreateCompletionResponse, CreateEmbeddingRequest, CreateEmbeddingResponse, StreamChatCompletionResponse,
-        StreamCompletionResponse,
+        Concurrency, CreateChatCompletionRequest, CreateChatCompletionResponse,
+        CreateCompletionRequest, CreateCompletionResponse, CreateEmbeddingRequest,
+        CreateEmbeddingResponse, StreamChatCompletionResponse, StreamCompletionResponse,
     },
     upstream::Chunk,
 };
@@ -22,19 +22,24 @@ use super::{meaning, upstream_error};
 /// The longest description of bad JSON: the path of a member and a sentence about it.
 const PROBLEM_BYTES_MAX: usize = 1024;
 
-pub trait Message: prost::Message + Default + PartialEq + Debug + Serialize + DeserializeOwned {}
+pub trait Message:
+    prost::Message + Default + PartialEq + Debug + Serialize + DeserializeOwned
+{
+}
 impl<M: prost::Message + Default + PartialEq + Debug + Serialize + DeserializeOwned> Message for M {}
 
-/// A request comes back from JSON and from protobuf as it was read, or is refused in a few words; a request that came
-/// as protobuf is sent on as JSON that reads back.
+/// A request comes back from JSON and from protobuf as it was read, or is refused in a few words; a
+/// request that came as protobuf is sent on as JSON that reads back.
 pub fn request(input: &[u8]) {
-    requested(input, |request: &CreateChatCompletionRequest| &request.extra);
+    requested(input, |request: &CreateChatCompletionRequest| {
+        &request.extra
+    });
     requested(input, |request: &CreateCompletionRequest| &request.extra);
     requested(input, |request: &CreateEmbeddingRequest| &request.extra);
 }
 
-/// A chunk, and any other answer, comes back from JSON and from protobuf as it was read; one that is an error becomes
-/// one.
+/// A chunk, and any other answer, comes back from JSON and from protobuf as it was read; one that
+/// is an error becomes one.
 pub fn chunk(input: &[u8]) {
     chunked::<StreamChatCompletionResponse>(input);
     chunked::<StreamCompletionResponse>(input);
@@ -52,15 +57,21 @@ fn requested<M: Message>(input: &[u8], extra: fn(&M) -> &BTreeMap<String, String
         Err(problem) => is_short(&problem),
     }
     // The same bytes, as a gRPC caller might send them.
-    let Ok(message) = M::decode(input) else { return };
+    let Ok(message) = M::decode(input) else {
+        return;
+    };
     let sent = match write(&message) {
         Ok(sent) => sent,
         Err(problem) => return is_short(&problem),
     };
     let is_json = |text: &String| serde_json::from_str::<IgnoredAny>(text).is_ok();
-    assert!(extra(&message).values().all(is_json), "sent on, but not JSON: {message:?}");
+    assert!(
+        extra(&message).values().all(is_json),
+        "sent on, but not JSON: {message:?}"
+    );
     // What JSON can't tell apart may have changed, but only once.
-    let read: M = json::decode_request(&sent).unwrap_or_else(|problem| panic!("{problem}: {}", lossy(&sent)));
+    let read: M =
+        json::decode_request(&sent).unwrap_or_else(|problem| panic!("{problem}: {}", lossy(&sent)));
     comes_back(&sent, &read, write, json::decode_request);
 }
 
@@ -70,7 +81,11 @@ fn chunked<M: Message + Chunk>(input: &[u8]) {
         assert!(choices <= input.len(), "{choices} choices");
         upstream_error::event(input);
         let has_end = chunk.choices().any(|(_, is_last)| is_last);
-        assert!(chunk.has_begun() || !has_end, "an answer that ends has begun: {}", lossy(input));
+        assert!(
+            chunk.has_begun() || !has_end,
+            "an answer that ends has begun: {}",
+            lossy(input)
+        );
     }
 }
 
@@ -97,34 +112,52 @@ fn comes_back<M: Message>(
     write: impl Fn(&M) -> Result<Vec<u8>, BadJson>,
     read: impl Fn(&[u8]) -> Result<M, BadJson>,
 ) {
-    let write = |message: &M| write(message).unwrap_or_else(|problem| panic!("{problem}: {message:?}"));
+    let write =
+        |message: &M| write(message).unwrap_or_else(|problem| panic!("{problem}: {message:?}"));
     let written = write(message);
     let again = read(&written).unwrap_or_else(|problem| panic!("{problem}: {}", lossy(&written)));
-    assert!(again == *message, "read, written and read again: {message:?}\n{again:?}");
+    assert!(
+        again == *message,
+        "read, written and read again: {message:?}\n{again:?}"
+    );
     assert_eq!(lossy(&write(&again)), lossy(&written), "written twice");
     let names = meaning::names(&written).unwrap();
     assert!(names.is_sorted_by(|a, b| a < b), "a name twice: {names:?}");
 
     // Bytes tell what equality doesn't: 0 from -0.
     let wire = message.encode_to_vec();
-    assert!(again.encode_to_vec() == wire, "read, written and read again: {message:?}\n{again:?}");
+    assert!(
+        again.encode_to_vec() == wire,
+        "read, written and read again: {message:?}\n{again:?}"
+    );
     let travelled = M::decode(&*wire).unwrap();
-    assert!(travelled == *message, "through protobuf: {message:?}\n{travelled:?}");
-    assert!(travelled.encode_to_vec() == wire, "through protobuf twice: {message:?}");
+    assert!(
+        travelled == *message,
+        "through protobuf: {message:?}\n{travelled:?}"
+    );
+    assert!(
+        travelled.encode_to_vec() == wire,
+        "through protobuf twice: {message:?}"
+    );
 
     // `Value` refuses what the codec carries unread: deep nesting, half a surrogate pair, 1e999.
     let value = |text: &[u8]| serde_json::from_slice::<Value>(text);
     let Ok(before) = value(input) else { return };
     for out in [written, write(&travelled)] {
         let after = value(&out).unwrap_or_else(|problem| panic!("{problem}: {}", lossy(&out)));
-        meaning::same(&before, &after).unwrap_or_else(|difference| panic!("{difference}\n{}", lossy(input)));
+        meaning::same(&before, &after)
+            .unwrap_or_else(|difference| panic!("{difference}\n{}", lossy(input)));
     }
 }
 
 fn is_short(problem: &BadJson) {
     let problem = problem.to_string();
     assert!(!problem.is_empty());
-    assert!(problem.len() <= PROBLEM_BYTES_MAX, "{} bytes: {problem}", problem.len());
+    assert!(
+        problem.len() <= PROBLEM_BYTES_MAX,
+        "{} bytes: {problem}",
+        problem.len()
+    );
 }
 
 fn lossy(text: &[u8]) -> std::borrow::Cow<'_, str> {

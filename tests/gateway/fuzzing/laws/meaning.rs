@@ -1,5 +1,6 @@
-//! When two JSON documents mean the same, as far as that can be told without knowing the messages. The law of
-//! losslessness in `support/law.rs` knows them, and is stricter; this one holds for documents without required members.
+//! When two JSON documents mean the same, as far as that can be told without knowing the messages.
+//! The law of losslessness in `support/law.rs` knows them, and is stricter; this one holds for
+//! documents without required members.
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -41,25 +42,39 @@ fn compare(before: &Value, after: &Value, path: &str) -> Result<(), String> {
     let is_same = match (before, after) {
         (Value::Object(before), Value::Object(after)) => {
             // A constant of the message, where nothing stood there.
-            let is_said = |name: &String| name != "object" || before.get(name).is_some_and(|object| !object.is_null());
-            let names = before.keys().chain(after.keys()).filter(|name| is_said(name));
+            let is_said = |name: &String| {
+                name != "object" || before.get(name).is_some_and(|object| !object.is_null())
+            };
+            let names = before
+                .keys()
+                .chain(after.keys())
+                .filter(|name| is_said(name));
             return names.into_iter().try_for_each(|name| {
-                let [before, after] = [before, after].map(|map| map.get(name).unwrap_or(&Value::Null));
+                let [before, after] =
+                    [before, after].map(|map| map.get(name).unwrap_or(&Value::Null));
                 compare(before, after, &format!("{path}.{name}"))
             });
         }
         (Value::Array(before), Value::Array(after)) => {
             if before.len() == after.len() {
                 let pairs = before.iter().zip(after).enumerate();
-                return pairs.into_iter().try_for_each(|(i, (b, a))| compare(b, a, &format!("{path}[{i}]")));
+                return pairs
+                    .into_iter()
+                    .try_for_each(|(i, (b, a))| compare(b, a, &format!("{path}[{i}]")));
             }
             false
         }
-        (Value::Number(before), Value::Number(after)) => before == after || before.as_f64() == after.as_f64(),
+        (Value::Number(before), Value::Number(after)) => {
+            before == after || before.as_f64() == after.as_f64()
+        }
         // One string to stop at is a list of one.
-        (Value::String(_), Value::Array(list)) => path == "$.stop" && list.as_slice() == std::slice::from_ref(before),
+        (Value::String(_), Value::Array(list)) => {
+            path == "$.stop" && list.as_slice() == std::slice::from_ref(before)
+        }
         // An index may be written as a text.
-        (Value::String(before), Value::Number(after)) => path.ends_with(".index") && *before == after.to_string(),
+        (Value::String(before), Value::Number(after)) => {
+            path.ends_with(".index") && *before == after.to_string()
+        }
         _ => before == after,
     };
     if is_same || is_put_in(before, after, path) || may_become(before, after) {
@@ -71,7 +86,8 @@ fn compare(before: &Value, after: &Value, path: &str) -> Result<(), String> {
 
 /// What an answer must have is put in.
 fn is_put_in(before: &Value, after: &Value, path: &str) -> bool {
-    let is_unset = before.is_null() || before == "" || matches!(before, Value::Array(list) if list.is_empty());
+    let is_unset =
+        before.is_null() || before == "" || matches!(before, Value::Array(list) if list.is_empty());
     let name = path.rsplit('.').next().unwrap_or_default();
     is_unset
         && match name {
@@ -82,7 +98,8 @@ fn is_put_in(before: &Value, after: &Value, path: &str) -> bool {
         }
 }
 
-/// A member that is unset may come out in another of the ways to say so; zero, `false` and the empty string are values.
+/// A member that is unset may come out in another of the ways to say so; zero, `false` and the
+/// empty string are values.
 fn may_become(before: &Value, after: &Value) -> bool {
     let is_nothing = |value: &Value| match value {
         Value::Null => true,

@@ -1,8 +1,8 @@
-//! What holds for any bytes that come in from outside: one function for each place where they do, which panics when
-//! its law is broken.
+//! What holds for any bytes that come in from outside: one function for each place where they do,
+//! which panics when its law is broken.
 //!
-//! They are here and not in the library, which neither needs them nor may panic: all they call is public. The fuzz
-//! targets in `fuzz/` call the same functions with what libFuzzer thinks of.
+//! They are here and not in the library, which neither needs them nor may panic: all they call is
+//! public. The fuzz targets in `fuzz/` call the same functions with what libFuzzer thinks of.
 
 mod json;
 mod meaning;

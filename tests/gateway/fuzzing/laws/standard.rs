@@ -1,6 +1,6 @@
-//! Event streams as the HTML standard has them, § 9.2.6, in its own order and with no thought of speed: what the decoder
-//! is compared with. As the decoder does, it takes what stands before the end of the stream for an event, and an event named
-//! `error` for one even without data.
+//! Event streams as the HTML standard has them, § 9.2.6, in its own order and with no thought of
+//! speed: what the decoder is compared with. As the decoder does, it takes what stands before the
+//! end of the stream for an event, and an event named `error` for one even without data.
 
 /// The data of every event of a stream, and whether the event is named `error`.
 pub fn events(stream: &[u8]) -> Vec<(Vec<u8>, bool)> {
@@ -32,7 +32,8 @@ pub fn events(stream: &[u8]) -> Vec<(Vec<u8>, bool)> {
 }
 
 fn event(data: Option<Vec<u8>>, is_error: bool) -> Option<(Vec<u8>, bool)> {
-    data.or(is_error.then(Vec::new)).map(|data| (data, is_error))
+    data.or(is_error.then(Vec::new))
+        .map(|data| (data, is_error))
 }
 
 /// The length of the longest run of lines without an empty one between them, with their ends.
@@ -40,7 +41,11 @@ pub fn longest_block(stream: &[u8]) -> usize {
     let (mut longest, mut current) = (0, 0);
     for line in lines(stream) {
         // An end is one byte or two: one too many does no harm here.
-        current = if line.is_empty() { 0 } else { current + line.len() + 2 };
+        current = if line.is_empty() {
+            0
+        } else {
+            current + line.len() + 2
+        };
         longest = longest.max(current);
     }
     longest
@@ -52,7 +57,11 @@ fn lines(stream: &[u8]) -> Vec<&[u8]> {
     let mut lines = Vec::new();
     while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
         lines.push(&rest[..end]);
-        rest = if rest[end..].starts_with(b"\r\n") { &rest[end + 2..] } else { &rest[end + 1..] };
+        rest = if rest[end..].starts_with(b"\r\n") {
+            &rest[end + 2..]
+        } else {
+            &rest[end + 1..]
+        };
     }
     if !rest.is_empty() {
         lines.push(rest);

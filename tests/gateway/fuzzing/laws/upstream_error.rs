@@ -19,16 +19,28 @@ const MODEL_BYTES_MAX: usize = 256;
 const DEPTH_MAX: usize = 6;
 
 /// Members by which an event looks like an error that has no member `error`.
-const LOOKS: [&str; 9] =
-    ["object", "message", "detail", "errors", "msg", "error_message", "errorMessage", "error_description", "reason"];
+const LOOKS: [&str; 9] = [
+    "object",
+    "message",
+    "detail",
+    "errors",
+    "msg",
+    "error_message",
+    "errorMessage",
+    "error_description",
+    "reason",
+];
 
 /// Whatever an upstream replies makes an error that every door can tell, within the bounds of each.
 ///
-/// The input is five lines: the status, the `request-id`, the `retry-after`, the model, and all the rest is the body.
+/// The input is five lines: the status, the `request-id`, the `retry-after`, the model, and all the
+/// rest is the body.
 pub fn upstream_error(input: &[u8]) {
     let mut lines = input.splitn(5, |byte| *byte == b'\n');
     let mut line = || lines.next().unwrap_or_default();
-    let status = std::str::from_utf8(line()).ok().and_then(|status| status.parse().ok());
+    let status = std::str::from_utf8(line())
+        .ok()
+        .and_then(|status| status.parse().ok());
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut headers = HeaderMap::new();
     for name in ["request-id", "retry-after"] {
@@ -36,24 +48,45 @@ pub fn upstream_error(input: &[u8]) {
             headers.insert(name, value);
         }
     }
-    let model = std::str::from_utf8(line()).ok().filter(|model| model.len() <= MODEL_BYTES_MAX);
+    let model = std::str::from_utf8(line())
+        .ok()
+        .filter(|model| model.len() <= MODEL_BYTES_MAX);
     let body = lines.next().unwrap_or_default();
 
-    let error = |body| Error::from(Reply { status, headers: &headers, body, model });
+    let error = |body| {
+        Error::from(Reply {
+            status,
+            headers: &headers,
+            body,
+            model,
+        })
+    };
     if body.trim_ascii_start().starts_with(b"<") {
-        assert_eq!(error(body).message(), error(b"").message(), "of a page, nothing is passed on");
+        assert_eq!(
+            error(body).message(),
+            error(b"").message(),
+            "of a page, nothing is passed on"
+        );
     }
-    assert_eq!(error(body).cause(), error(b"").cause(), "of a body, nothing is logged");
+    assert_eq!(
+        error(body).cause(),
+        error(b"").cause(),
+        "of a body, nothing is logged"
+    );
     told(error(body));
     event(body);
 }
 
-/// An event is an error if it is an object with one that says something, and none if nothing in it looks like an error.
+/// An event is an error if it is an object with one that says something, and none if nothing in it
+/// looks like an error.
 pub fn event(data: &[u8]) {
     let error = Error::from_event(data, Some("org/model"));
     if let Ok(Value::Object(event)) = serde_json::from_slice(data) {
         let looks_like_one = LOOKS.iter().any(|name| event.contains_key(*name));
-        if event.get("error").is_some_and(|error| says_something(error, DEPTH_MAX)) {
+        if event
+            .get("error")
+            .is_some_and(|error| says_something(error, DEPTH_MAX))
+        {
             assert!(error.is_some(), "{event:?}");
         } else if !looks_like_one {
             assert!(error.is_none(), "{event:?}");
@@ -62,10 +95,13 @@ pub fn event(data: &[u8]) {
     error.into_iter().for_each(told);
     told(Error::from_error_event(data, Some("org/model")));
     let text = std::str::from_utf8(data).ok();
-    Error::from_failed_choice(text, text, None).into_iter().for_each(told);
+    Error::from_failed_choice(text, text, None)
+        .into_iter()
+        .for_each(told);
 }
 
-/// Null, `false`, zero and what is empty say nothing. What is nested too deeply counts as something.
+/// Null, `false`, zero and what is empty say nothing. What is nested too deeply counts as
+/// something.
 fn says_something(value: &Value, depth: usize) -> bool {
     match value {
         _ if depth == 0 => true,
@@ -74,33 +110,63 @@ fn says_something(value: &Value, depth: usize) -> bool {
         Value::Number(number) => number.as_f64() != Some(0.0),
         Value::String(text) => !text.trim().is_empty(),
         Value::Array(list) => list.iter().any(|value| says_something(value, depth - 1)),
-        Value::Object(members) => members.values().any(|value| says_something(value, depth - 1)),
+        Value::Object(members) => members
+            .values()
+            .any(|value| says_something(value, depth - 1)),
     }
 }
 
 /// Both dialects tell the same error, and neither without bound.
 fn told(error: Error) {
     let message = error.message().to_owned();
-    assert!((1..=MESSAGE_BYTES_MAX).contains(&message.len()), "a message of {} bytes", message.len());
-    assert!(error.retry_after() <= Some(Duration::from_secs(3600)), "{:?}", error.retry_after());
+    assert!(
+        (1..=MESSAGE_BYTES_MAX).contains(&message.len()),
+        "a message of {} bytes",
+        message.len()
+    );
+    assert!(
+        error.retry_after() <= Some(Duration::from_secs(3600)),
+        "{:?}",
+        error.retry_after()
+    );
     assert!(format!("{error:?} {error}").contains(&message));
 
     let row = error.kind().row();
     let response = error.clone().into_response::<Vec<u8>>();
     assert_eq!(response.status(), row.http);
     let body: Value = serde_json::from_slice(response.body()).unwrap();
-    assert!(body["error"]["message"].as_str().unwrap().starts_with(&message), "{body}");
+    assert!(
+        body["error"]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with(&message),
+        "{body}"
+    );
     assert_eq!(body["error"]["code"], error.code());
     assert_eq!(body["error"]["type"], row.openai);
     assert_eq!(body["error"]["param"].as_str(), error.param());
-    assert_eq!(response.headers().contains_key("retry-after"), error.retry_after().is_some());
+    assert_eq!(
+        response.headers().contains_key("retry-after"),
+        error.retry_after().is_some()
+    );
 
-    let head = tonic::Status::from(error).into_http::<()>().into_parts().0.headers;
+    let head = tonic::Status::from(error)
+        .into_http::<()>()
+        .into_parts()
+        .0
+        .headers;
     // As HTTP/2 counts the size of a head.
-    let bytes: usize = head.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    let bytes: usize = head
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 32)
+        .sum();
     assert!(bytes <= HEAD_BYTES_MAX, "a head of {bytes} bytes");
     let read = tonic::Status::from_header_map(&head).unwrap();
     assert_eq!(read.code(), row.grpc);
-    assert!(message.starts_with(read.message()), "{:?} of {message:?}", read.message());
+    assert!(
+        message.starts_with(read.message()),
+        "{:?} of {message:?}",
+        read.message()
+    );
     assert_eq!(read.message().is_empty(), message.is_empty());
 }
