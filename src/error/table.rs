@@ -1,4 +1,4 @@
-//! Kinds of errors and what each is called in gRPC, in HTTP and in OpenAI's words. The README
+//! Kinds of errors and what each is called in gRPC, in HTTP and in OpenAI's words. docs/errors.md
 //! prints this table.
 
 use http::StatusCode;

@@ -1,5 +1,5 @@
 //! The reasons of errors: an enum of the contract, held to the codes in the source and in the
-//! README, and what comes with them.
+//! documents, and what comes with them.
 
 use std::{
     collections::BTreeSet,
@@ -53,7 +53,7 @@ fn quoted<'a>(text: &'a str, before: &str) -> impl Iterator<Item = &'a str> {
 }
 
 #[test]
-fn the_enum_has_the_codes_of_the_source_and_of_the_readme() {
+fn the_enum_has_the_codes_of_the_source_and_of_the_documents() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let known = of_the_contract();
     let mut files = Vec::new();
@@ -99,7 +99,7 @@ fn the_enum_has_the_codes_of_the_source_and_of_the_readme() {
             "{code}: no error of the source has it"
         );
     }
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let readme = fs::read_to_string(root.join("docs/errors.md")).unwrap();
     let rows = readme
         .lines()
         .filter(|line| line.starts_with("| ") && line.contains("_error` |"));
@@ -107,7 +107,10 @@ fn the_enum_has_the_codes_of_the_source_and_of_the_readme() {
         .flat_map(|row| row.split('|').nth(5).unwrap().split('`').skip(1).step_by(2))
         .collect();
     for code in codes {
-        assert!(known.contains(code), "{code} of the README's table");
+        assert!(
+            known.contains(code),
+            "{code} of the table in docs/errors.md"
+        );
     }
 }
 

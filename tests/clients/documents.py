@@ -1,4 +1,5 @@
-"""Holds README.md to what it says: runs its examples, and compares its tables with the program.
+"""Holds README.md, CONTRIBUTING.md and docs/ to what they say: runs their examples, and compares their tables with the
+program.
 
 An example is a fenced block after a comment that only readers of the source see:
 
@@ -6,8 +7,8 @@ An example is a fenced block after a comment that only readers of the source see
     <!-- try in a browser: TEXT -->  load it into a page; the page must come to show TEXT
     <!-- serve -->, <!-- test -->    the two commands of the quick start; `--print` hands them to scripts
 
-    readme.py --print serve
-    readme.py FOLDER                 in this folder, which has a copy of proto/ and node_modules/, with the gateway
+    documents.py --print serve
+    documents.py FOLDER              in this folder, which has a copy of proto/ and node_modules/, with the gateway
                                      of the quick start at FEATHERWIRE_OPEN_URL
 """
 
@@ -18,22 +19,26 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
+DOCUMENTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+}
+README_LINES_MAX = 300
 BLOCK = re.compile(r"^<!-- (serve|test|try|try in a browser)(?:: (.+?))? -->\n```(\w+)\n(.*?)^```$", re.M | re.S)
 SECONDS_MAX = 300
 
 
-def blocks(kind):
-    return [match for match in BLOCK.finditer(README) if match[1] == kind]
-
-
-def line_of(match):
-    return README.count("\n", 0, match.start()) + 1
+def blocks(*kinds):
+    """(where, match) of each example of these kinds, in order."""
+    for name, text in DOCUMENTS.items():
+        for match in BLOCK.finditer(text):
+            if match[1] in kinds:
+                yield f"{name}:{text.count(chr(10), 0, match.start()) + 1}", match
 
 
 def report(name, problem):
     """`run` adds these lines up."""
-    print(f"not ok readme: {name}: {problem}" if problem else f"ok readme: {name}", flush=True)
+    print(f"not ok documents: {name}: {problem}" if problem else f"ok documents: {name}", flush=True)
 
 
 def commands(folder, language, text, in_browser):
@@ -105,8 +110,9 @@ def options_in_help():
     return found
 
 
-def options_in_readme():
-    rows = re.findall(r"^\| `(--[a-z-]+)` \| `(\w+)` \| (?:`(.*?)`)? ?\|", README, re.M)
+def options_in_table():
+    configuration = DOCUMENTS["docs/configuration.md"]
+    rows = re.findall(r"^\| `(--[a-z-]+)` \| `(\w+)` \| (?:`(.*?)`)? ?\|", configuration, re.M)
     # `--emulator` is a flag: its help has no default to print.
     return {(flag, variable, "" if default == "false" else default) for flag, variable, default in rows}
 
@@ -119,33 +125,47 @@ def errors_in_table():
     return {(kind, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", code).upper(), openai) for kind, code, openai in rows}
 
 
-def errors_in_readme():
-    return set(re.findall(r"^\| (\w+) \| ([A-Z_]+) \| \d{3} \| `(\w+)` \|", README, re.M))
+def errors_in_documents():
+    return set(re.findall(r"^\| (\w+) \| ([A-Z_]+) \| \d{3} \| `(\w+)` \|", DOCUMENTS["docs/errors.md"], re.M))
 
 
 def codes_missing():
-    """Error codes of the source that the README doesn't name."""
+    """Error codes of the source that docs/errors.md doesn't name."""
     pattern = re.compile(r'(?:Error|Self)::new\(\s*(?:crate::error::)?Kind::\w+,\s*"(\w+)"')
     codes = {code for file in (ROOT / "src").rglob("*.rs") for code in pattern.findall(file.read_text())}
     assert codes, "src/ is not what this check takes it for"
     # Told at the start, to the one who starts the gateway.
-    return {code for code in codes - {"bad_configuration"} if f"`{code}`" not in README}
+    return {code for code in codes - {"bad_configuration"} if f"`{code}`" not in DOCUMENTS["docs/errors.md"]}
 
 
 def calls_missing():
-    """Methods of the contract that the README doesn't name. The project's own tests hold the REST paths to them."""
+    """Methods of the contract that docs/api.md doesn't name. The project's own tests hold the REST paths to them."""
     calls = set()
     for file in (ROOT / "proto/featherwire").rglob("*.proto"):
         for service, methods in re.findall(r"^service (\w+) \{\n(.*?)^\}", file.read_text(), re.M | re.S):
             calls |= {f"{service}/{method}" for method in re.findall(r"^  rpc (\w+)\(", methods, re.M)}
     assert calls, "proto/ is not what this check takes it for"
-    return {call for call in calls if f"`{call}`" not in README}
+    return {call for call in calls if f"`{call}`" not in DOCUMENTS["docs/api.md"]}
+
+
+def anchors_of(text):
+    """The anchors that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def links_missing():
-    targets = {target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target}
-    anchors = {"#" + heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", README, re.M)}
-    return {target for target in targets if target not in anchors and not (ROOT / target).exists()}
+    """Links to files and headings of the project that lead nowhere."""
+    for name, text in DOCUMENTS.items():
+        for target in re.findall(r"\]\(([^)]+)\)", text):
+            path, _, anchor = target.partition("#")
+            if "://" in target:
+                continue
+            file = (ROOT / name).parent / path if path else ROOT / name
+            if not file.exists():
+                yield f"{name}: {target}"
+            elif anchor and anchor not in anchors_of(file.read_text()):
+                yield f"{name}: {target}"
 
 
 def difference(found, expected):
@@ -155,17 +175,19 @@ def difference(found, expected):
 
 def main():
     if sys.argv[1] == "--print":
-        [match] = blocks(sys.argv[2])
+        [(_, match)] = blocks(sys.argv[2])
         print(match[4], end="")
         return
     folder = Path(sys.argv[1])
-    for match in sorted(blocks("try") + blocks("try in a browser"), key=line_of):
-        report(f"the example at line {line_of(match)}", run_example(folder, match))
-    report("the options are those of --help", difference(options_in_readme(), options_in_help()))
-    report("the table of errors is the source's", difference(errors_in_readme(), errors_in_table()))
+    for where, match in blocks("try", "try in a browser"):
+        report(f"the example at {where}", run_example(folder, match))
+    report("the options are those of --help", difference(options_in_table(), options_in_help()))
+    report("the table of errors is the source's", difference(errors_in_documents(), errors_in_table()))
     report("every error's code is named", " ".join(sorted(codes_missing())))
     report("every method is named", " ".join(sorted(calls_missing())))
     report("every link within the project leads somewhere", " ".join(sorted(links_missing())))
+    lines = DOCUMENTS["README.md"].count("\n")
+    report("the README is short", f"it has {lines} lines" if lines >= README_LINES_MAX else None)
 
 
 main()

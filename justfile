@@ -1,0 +1,45 @@
+# The everyday commands. `just --list` shows them.
+
+# Serve with the built-in emulator on localhost:8000
+serve:
+    cargo run -- serve --emulator
+
+# Every test in Rust, offline
+test *args:
+    cargo test {{args}}
+
+# Formatting, lints and documentation
+lint:
+    cargo fmt --all --check
+    cargo clippy --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --no-deps --locked --document-private-items
+
+# Real clients and the documents' examples; some groups only: `just clients python node`
+clients *groups:
+    tests/clients/run {{groups}}
+
+# What the hot paths cost
+bench *args:
+    cargo bench {{args}}
+
+# Attack a gateway (Linux)
+siege:
+    cargo build
+    cargo run --example siege
+
+# Load a gateway with calls of every kind (Linux)
+soak minutes="10":
+    cargo build --release
+    cargo run --release --example soak -- {{minutes}}
+
+# Fuzz a decoder with nightly Rust: sse, request, chunk, upstream_error or memory
+fuzz target:
+    cargo +nightly fuzz run {{target}}
+
+# Renew the contract's baseline, when a break is meant; say in CHANGELOG.md what breaks for whom
+baseline:
+    buf build proto --exclude-source-info -o proto/baseline.binpb.gz
+
+# All that has to pass
+ci:
+    .ci/run
