@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// From this size on, in bytes, a body is worked on aside. Below it, that takes less than the
 /// change of threads is worth.
@@ -62,7 +62,7 @@ fn too_many() -> Error {
          s for its turn: try again later, or send less",
         TURN_TIMEOUT.as_secs()
     );
-    Error::new(Kind::Unavailable, "too_many_large_bodies", message).with_retry_after(RETRY_AFTER)
+    Error::new(ErrorCode::TooManyLargeBodies, message).with_retry_after(RETRY_AFTER)
 }
 
 /// Waits for all turns and takes them, so that nobody else has one while they are held.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ask::Refusal, permits::Want};
-use crate::error::{Error, Kind, Throttle};
+use crate::error::{Error, ErrorCode, Throttle};
 
 /// When to try again if nobody knows when units come free.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ pub(super) fn refused(refusal: Refusal, want: &Want) -> Error {
                      key's part of that (--queue-limit): try again a little later"
                 ),
             };
-            Error::new(Kind::Saturated, "queue_full", message)
+            Error::new(ErrorCode::QueueFull, message)
                 .with_retry_after(retry_after)
                 .with_limit(limit)
         }
@@ -34,7 +34,7 @@ pub(super) fn refused(refusal: Refusal, want: &Want) -> Error {
                  (--queue-timeout): allow more time, or try again later",
                 seconds(wait)
             );
-            Error::new(Kind::Saturated, "no_units_in_time", message).with_retry_after(wait)
+            Error::new(ErrorCode::NoUnitsInTime, message).with_retry_after(wait)
         }
     }
 }
@@ -45,7 +45,7 @@ pub(super) fn never_fits(cost: u32, capacity: u32, model: &str) -> Error {
         "{model} costs {cost} concurrency units and the Featherless account's plan has \
          {capacity}: change the plan, or use a smaller model"
     );
-    Error::new(Kind::Forbidden, "model_exceeds_plan", message)
+    Error::new(ErrorCode::ModelExceedsPlan, message)
         .with_param("model")
         .with_model(model)
         .with_limit(usize::try_from(capacity).unwrap_or(usize::MAX))
@@ -64,7 +64,7 @@ pub(super) fn refused_in_vain(model: &str, times: u32, refusal: &Error) -> Error
          use another model"
     );
     let units = refusal.unit_refusal().unwrap_or_default();
-    let error = Error::new(Kind::Saturated, "concurrency_limit_exceeded", message);
+    let error = Error::new(ErrorCode::ConcurrencyLimitExceeded, message);
     let limit = units.limit.and_then(|limit| usize::try_from(limit).ok());
     let error = limit.into_iter().fold(error, Error::with_limit);
     error
@@ -76,14 +76,12 @@ pub(super) fn refused_in_vain(model: &str, times: u32, refusal: &Error) -> Error
 /// The longest wait has passed, or the caller's deadline before it.
 pub(super) fn waited_too_long(is_hurried: bool, queue_timeout: Duration) -> Error {
     if is_hurried {
-        let message = "The caller's own deadline passed before concurrency units came free: allow \
-                       more time, or use a model that costs fewer units";
-        return Error::new(Kind::Timeout, "deadline_exceeded", message);
+        return Error::deadline_exceeded("concurrency units became free");
     }
     let seconds = queue_timeout.as_secs_f64();
     let message = format!(
         "No concurrency units came free within {seconds} s (--queue-timeout): try again, or use a \
          model that costs fewer units"
     );
-    Error::new(Kind::Saturated, "queue_timeout", message).with_retry_after(RETRY_AFTER)
+    Error::new(ErrorCode::QueueTimeout, message).with_retry_after(RETRY_AFTER)
 }

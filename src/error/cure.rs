@@ -4,7 +4,7 @@
 //! The kind decides, and the upstream's status where there is one. A code is looked at only where
 //! one kind has errors of two sorts.
 
-use super::{Error, Kind};
+use super::{Code, Error, ErrorCode, Kind};
 
 /// Whether the same request may be sent to the same model again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,7 @@ impl Error {
     pub fn allows_fallback(&self) -> bool {
         match self.kind() {
             Kind::Invalid => self.is_context_too_long(),
-            // The account's rights to a model differ from model to model; its rights to the API
-            // don't.
-            Kind::Forbidden => self.code().starts_with("model_"),
+            Kind::Forbidden => self.is_model_unavailable(),
             Kind::Unauthenticated
             | Kind::NotFound
             | Kind::WrongMethod
@@ -89,15 +87,20 @@ impl Error {
                 _ => Retry::Never,
             },
             (Kind::Unavailable, None)
-                if self.code() == "no_capacity" || self.is_out_of_descriptors() =>
+                if self.is(ErrorCode::NoCapacity) || self.is_out_of_descriptors() =>
             {
                 Retry::Yes
             }
-            (Kind::Saturated, _) if self.code() == "upstream_rate_limited" => Retry::Yes,
-            (Kind::Upstream | Kind::Timeout, None) => match self.code() {
-                "upstream_unreachable" | "connect_timeout" => Retry::Yes,
-                // An idle connection that was being closed, or a stream that ended before it began.
-                "upstream_closed" | "upstream_stream_cut" => Retry::IfSoon,
+            (Kind::Saturated, _) if self.is(ErrorCode::UpstreamRateLimited) => Retry::Yes,
+            (Kind::Upstream | Kind::Timeout, None) => match self.0.code {
+                Code::Known(ErrorCode::UpstreamUnreachable | ErrorCode::ConnectTimeout) => {
+                    Retry::Yes
+                }
+                // An idle connection that was being closed, or a stream that ended before its first
+                // message.
+                Code::Known(ErrorCode::UpstreamClosed | ErrorCode::UpstreamStreamCut) => {
+                    Retry::IfSoon
+                }
                 _ => Retry::Never,
             },
             _ => Retry::Never,
@@ -122,7 +125,15 @@ impl Error {
 
     /// Whether the model can't hold the conversation.
     pub fn is_context_too_long(&self) -> bool {
-        self.kind() == Kind::Invalid && self.code() == "context_length_exceeded"
+        self.is(ErrorCode::ContextLengthExceeded)
+    }
+
+    /// Whether the account may not use the model, although it may use the API. Its rights differ
+    /// from model to model.
+    pub fn is_model_unavailable(&self) -> bool {
+        self.is(ErrorCode::ModelGated)
+            || self.is(ErrorCode::ModelNotOnPlan)
+            || self.is(ErrorCode::ModelExceedsPlan)
     }
 
     /// Whether the upstream may still work on the request that failed: it was cut or given up, and
@@ -133,35 +144,31 @@ impl Error {
 
     /// Whether the upstream has no model of the name that was asked for.
     pub fn is_model_not_found(&self) -> bool {
-        self.code() == "model_not_found"
+        self.has_code(ErrorCode::ModelNotFound)
     }
 
     /// Whether the gateway ends before the call has.
     pub fn is_draining(&self) -> bool {
-        self.kind() == Kind::Unavailable && self.code() == "draining"
+        self.is(ErrorCode::Draining)
     }
 
     /// Whether the gateway itself has no file descriptor left, whichever model is asked. The log is
     /// told of that once a minute, and not for every call.
     pub fn is_out_of_descriptors(&self) -> bool {
-        self.kind() == Kind::Unavailable && self.code() == "out_of_file_descriptors"
+        self.is(ErrorCode::OutOfFileDescriptors)
     }
 
     /// Whether the gateway itself lacks what the call needs, whichever model is asked: a file
     /// descriptor, memory for requests, or a turn to work on a large body.
     fn is_want_of_the_gateway(&self) -> bool {
-        let is_for_bodies = || {
-            matches!(
-                self.code(),
-                "too_many_large_bodies" | "too_many_request_bytes"
-            )
-        };
-        self.is_out_of_descriptors() || (self.kind() == Kind::Unavailable && is_for_bodies())
+        self.is_out_of_descriptors()
+            || self.is(ErrorCode::TooManyLargeBodies)
+            || self.is(ErrorCode::TooManyRequestBytes)
     }
 
     /// Whether the caller's own deadline has passed.
     pub fn is_callers_deadline(&self) -> bool {
-        self.kind() == Kind::Timeout && self.code() == "deadline_exceeded"
+        self.is(ErrorCode::DeadlineExceeded)
     }
 
     /// Whether the whole call is over, whichever model was being asked.
@@ -252,7 +259,7 @@ mod tests {
 
     #[test]
     fn want_of_descriptors_is_the_gateways_and_no_models() {
-        let error = Error::new(Kind::Unavailable, "out_of_file_descriptors", "");
+        let error = Error::new(ErrorCode::OutOfFileDescriptors, "");
         assert_eq!(
             (error.retry(), error.health()),
             (Retry::Yes, Health::Unknown)
@@ -262,8 +269,11 @@ mod tests {
 
     #[test]
     fn want_of_room_for_bodies_is_the_gateways_and_no_models() {
-        for code in ["too_many_large_bodies", "too_many_request_bytes"] {
-            let error = Error::new(Kind::Unavailable, code, "");
+        for code in [
+            ErrorCode::TooManyLargeBodies,
+            ErrorCode::TooManyRequestBytes,
+        ] {
+            let error = Error::new(code, "");
             assert_eq!(
                 (error.retry(), error.health()),
                 (Retry::Never, Health::Unknown),
@@ -287,21 +297,22 @@ mod tests {
         let [page, path, empty] = replies(404);
         assert!(![page, path, empty].iter().any(Error::allows_fallback));
         let refusals = [
-            (Kind::Invalid, "upstream_refused"),
-            (Kind::Invalid, "no_capacity"),
-            (Kind::Forbidden, "forbidden"),
-            (Kind::Forbidden, "plan_without_api_access"),
-            (Kind::Forbidden, "payment_required"),
-            (Kind::NotFound, "model_not_found"),
-            (Kind::TooLarge, "request_too_large"),
-            (Kind::Misconfigured, "featherless_api_key_rejected"),
-            (Kind::Timeout, "deadline_exceeded"),
-            (Kind::Unavailable, "draining"),
-            (Kind::Cancelled, "cancelled"),
-            (Kind::Internal, "internal_error"),
-        ];
-        for (kind, code) in refusals {
-            let error = Error::new(kind, code, "");
+            ErrorCode::UpstreamRefused,
+            ErrorCode::Forbidden,
+            ErrorCode::PlanWithoutApiAccess,
+            ErrorCode::PaymentRequired,
+            ErrorCode::ModelNotFound,
+            ErrorCode::RequestTooLarge,
+            ErrorCode::FeatherlessApiKeyRejected,
+            ErrorCode::DeadlineExceeded,
+            ErrorCode::Draining,
+            ErrorCode::Cancelled,
+            ErrorCode::InternalError,
+        ]
+        .map(|code| Error::new(code, ""));
+        let misleading =
+            Error::new(ErrorCode::UpstreamRefused, "").with_foreign_code("no_capacity");
+        for error in refusals.into_iter().chain([misleading]) {
             assert!(!error.allows_fallback(), "{error:?}");
             assert_eq!(error.retry(), Retry::Never, "{error:?}");
             assert_ne!(error.health(), Health::Down, "{error:?}");

@@ -115,7 +115,7 @@ impl From<Error> for Status {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::ErrorCode, *};
 
     #[test]
     fn every_code_becomes_a_reason() {
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn an_upstreams_request_id_is_told_unless_it_would_fill_the_head() {
         let told = |bytes: usize| {
-            let error = Error::new(Kind::Upstream, "upstream_error", "It failed");
+            let error = Error::new(ErrorCode::UpstreamError, "It failed");
             let status = Status::from(error.with_upstream_request_id(Some("r".repeat(bytes))));
             status
                 .metadata()

@@ -5,8 +5,9 @@
 //! error body. [`upstream`] makes one of an upstream's reply. There is no fourth conversion.
 //! [`cure`] says what can be done about it.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
+mod code;
 mod cure;
 mod grpc;
 mod openai;
@@ -14,6 +15,7 @@ mod table;
 mod throttle;
 mod upstream;
 
+pub use code::ErrorCode;
 pub use cure::{Health, Retry};
 pub use openai::Body;
 pub use table::{Kind, Row, TABLE};
@@ -35,7 +37,7 @@ pub struct Error(Box<Parts>);
 #[derive(Clone)]
 struct Parts {
     kind: Kind,
-    code: Cow<'static, str>,
+    code: Code,
     message: String,
     param: Option<String>,
     retry_after: Option<Duration>,
@@ -48,13 +50,23 @@ struct Parts {
     source: Option<Arc<Source>>,
 }
 
+/// A code of an error: one of the gateway's, or one that only Featherless knows.
+#[derive(Clone, Debug)]
+enum Code {
+    Known(ErrorCode),
+    Foreign(String),
+}
+
+/// When to call again after [`Error::draining`].
+const DRAINING_RETRY_AFTER: Duration = Duration::from_secs(2);
+
 impl Error {
-    /// An error of this kind. `code` is its name for programs, in lower snake case; `message` is
-    /// for people.
-    pub fn new(kind: Kind, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+    /// An error with this code, which decides its kind. `message` tells the caller what happened
+    /// and what to do.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self(Box::new(Parts {
-            kind,
-            code: code.into(),
+            kind: code.kind(),
+            code: Code::Known(code),
             message: message.into(),
             param: None,
             retry_after: None,
@@ -71,20 +83,49 @@ impl Error {
     /// A field of the request is bad. `param` is its path.
     pub fn invalid(param: impl Into<String>, problem: impl fmt::Display) -> Self {
         let param = param.into();
-        Self::new(
-            Kind::Invalid,
-            "invalid_value",
-            format!("{param}: {problem}"),
-        )
-        .with_param(param)
+        Self::new(ErrorCode::InvalidValue, format!("{param}: {problem}")).with_param(param)
+    }
+
+    /// The caller's own deadline passed before `event`, such as "the answer was complete".
+    pub fn deadline_exceeded(event: &str) -> Self {
+        let message = format!(
+            "The caller's own deadline passed before {event}: allow more time, or ask for less (a \
+             smaller model, fewer max_tokens)"
+        );
+        Self::new(ErrorCode::DeadlineExceeded, message)
+    }
+
+    /// The gateway shuts down, so it takes no new call and ends each one that still runs.
+    pub fn draining() -> Self {
+        let message = "The gateway is shutting down and did not complete this call: call again, \
+                       later or at another instance";
+        Self::new(ErrorCode::Draining, message).with_retry_after(DRAINING_RETRY_AFTER)
     }
 
     /// A bug of ours: the caller learns no more than that.
     pub fn internal(source: impl Into<Source>) -> Self {
         let message = "Internal error of the gateway: its log knows more. Please report it";
-        let error = Self::new(Kind::Internal, "internal_error", message).with_source(source);
+        let error = Self::new(ErrorCode::InternalError, message).with_source(source);
         tracing::error!(cause = error.cause(), "internal error");
         error
+    }
+
+    /// The same error of another kind, for a protocol that requires another status: a health check
+    /// of an unknown service is `NOT_FOUND`.
+    #[must_use]
+    pub fn with_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// The same error, with the code that Featherless gave it. The kind stays.
+    #[must_use]
+    pub fn with_foreign_code(mut self, code: &str) -> Self {
+        self.0.code = match ErrorCode::from_name(code) {
+            Some(code) => Code::Known(code),
+            None => Code::Foreign(code.to_owned()),
+        };
+        self
     }
 
     /// The same error, about this field of the request.
@@ -175,9 +216,23 @@ impl Error {
         self.0.kind
     }
 
-    /// Its name for programs.
+    /// Its name for programs, in lower snake case.
     pub fn code(&self) -> &str {
-        &self.0.code
+        match &self.0.code {
+            Code::Known(code) => code.as_str(),
+            Code::Foreign(code) => code,
+        }
+    }
+
+    /// Whether this is an error with `code`, of the kind that `code` has. An error of Featherless's
+    /// may carry the same code and another kind.
+    fn is(&self, code: ErrorCode) -> bool {
+        self.kind() == code.kind() && self.has_code(code)
+    }
+
+    /// Whether the error carries `code`, whatever its kind.
+    fn has_code(&self, code: ErrorCode) -> bool {
+        matches!(self.0.code, Code::Known(known) if known == code)
     }
 
     /// What happened and what to do about it, for the caller.
@@ -244,12 +299,11 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Parts {
             kind,
-            code,
             message,
             source,
             ..
         } = &*self.0;
-        write!(f, "{kind:?} {code}: {message}")?;
+        write!(f, "{kind:?} {}: {message}", self.code())?;
         source
             .iter()
             .try_for_each(|source| write!(f, " ({source})"))

@@ -6,10 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Error, Kind};
-
-/// The `code` of a refusal for want of concurrency units.
-pub(super) const UNITS_CODE: &str = "concurrency_limit_exceeded";
+use super::{Error, ErrorCode};
 
 /// When to try again if an upstream that is saturated doesn't say.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(2);
@@ -115,7 +112,7 @@ pub(super) fn refused(code: &str, message: &str, words: &str) -> Error {
     };
     let message = "All concurrency units of the Featherless account are taken: try again when a \
                    request has ended";
-    let error = Error::new(Kind::Saturated, UNITS_CODE, message);
+    let error = Error::new(ErrorCode::ConcurrencyLimitExceeded, message);
     let limit = refusal.limit.and_then(|limit| usize::try_from(limit).ok());
     let error = limit.into_iter().fold(error, Error::with_limit);
     error
@@ -127,7 +124,7 @@ pub(super) fn refused(code: &str, message: &str, words: &str) -> Error {
 /// The error that a 429 is if it says nothing of units.
 pub(super) fn rate_limited() -> Error {
     let message = "Featherless answers 429, too many requests: try again a little later";
-    Error::new(Kind::Saturated, "upstream_rate_limited", message)
+    Error::new(ErrorCode::UpstreamRateLimited, message)
         .with_retry_after(RETRY_AFTER_DEFAULT)
         .with_throttle(Throttle::Rate)
 }
@@ -172,7 +169,9 @@ impl Error {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Kind, *};
+
+    const UNITS_CODE: &str = ErrorCode::ConcurrencyLimitExceeded.as_str();
 
     /// Active, required, limit.
     fn numbers(code: &str, message: &str) -> Option<[Option<u32>; 3]> {

@@ -34,7 +34,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::{Error, Kind, throttle};
+use super::{Error, ErrorCode, throttle};
 use shapes::Said;
 
 /// How much of an upstream's error body is read. What is longer is no API error.
@@ -194,19 +194,19 @@ fn broken_off(said: &Said, model: Option<&str>) -> Error {
     let message = said.quote().unwrap_or("it does not say why".into());
     match status.as_u16() {
         404 if !is_about_model(said) => {
-            let code = said.code.clone().unwrap_or_else(|| "not_found".to_owned());
-            Error::new(
-                Kind::NotFound,
-                code,
+            let error = Error::new(
+                ErrorCode::NotFound,
                 format!("Featherless has not found what the request names: {message}"),
-            )
+            );
+            said.code
+                .iter()
+                .fold(error, |error, code| error.with_foreign_code(code))
         }
         400..=406 | 408..=498 | 503 | 504 | 522 | 524 | 529 | 598 | 599 => {
             return meaning(status, said, model);
         }
         _ => Error::new(
-            Kind::Upstream,
-            "upstream_stream_failed",
+            ErrorCode::UpstreamStreamFailed,
             format!(
                 "Featherless broke the answer off: {message}. What came before is not complete: \
                  try again, or use another model"
@@ -238,8 +238,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
     let says = |what: &str| lower.contains(what);
     match status.as_u16() {
         400 if says("not ready for inference") || code == "model_not_ready" => Error::new(
-            Kind::NotReady,
-            "model_not_ready",
+            ErrorCode::ModelNotReady,
             format!(
                 "{model} is cold or still loading at Featherless, which takes from 5 minutes to \
                  an hour: try again later, or use a model that is warm. Featherless says: \
@@ -250,8 +249,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             if code == "context_length_exceeded" || TOO_LONG.iter().any(|words| says(words)) =>
         {
             Error::new(
-                Kind::Invalid,
-                "context_length_exceeded",
+                ErrorCode::ContextLengthExceeded,
                 format!(
                     "{}. Shorten the messages, lower max_tokens, or use a model with a larger \
                      context",
@@ -263,29 +261,25 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             .with_param("messages")
         }
         401 => Error::new(
-            Kind::Misconfigured,
-            "featherless_api_key_rejected",
+            ErrorCode::FeatherlessApiKeyRejected,
             "Featherless rejected the gateway's API key: the gateway's owner must set a valid \
              FEATHERLESS_API_KEY",
         )
         .with_help("https://featherless.ai/account/api-keys"),
         402 => Error::new(
-            Kind::Forbidden,
-            "payment_required",
+            ErrorCode::PaymentRequired,
             format!("Featherless asks for payment{}", said.quoted()),
         )
         .with_help("https://featherless.ai/account/subscription"),
         403 if says("api access") => Error::new(
-            Kind::Forbidden,
-            "plan_without_api_access",
+            ErrorCode::PlanWithoutApiAccess,
             "The Featherless account's plan has no API access: change the plan, or use another \
              account's key",
         )
         .with_help("https://featherless.ai/account/subscription"),
         403 if code.contains("model_gated") || says("gated model") || says("model is gated") => {
             Error::new(
-                Kind::Forbidden,
-                "model_gated",
+                ErrorCode::ModelGated,
                 format!(
                     "{model} is gated: accept its licence on its Hugging Face page, with the \
                      account linked to Featherless"
@@ -294,8 +288,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             .with_help(format!("https://huggingface.co/{model}"))
         }
         403 if code == "model_not_on_plan" || says("plan") => Error::new(
-            Kind::Forbidden,
-            "model_not_on_plan",
+            ErrorCode::ModelNotOnPlan,
             format!(
                 "{model} is not part of the Featherless account's plan: change the plan, or use a \
                  smaller model"
@@ -303,8 +296,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
         )
         .with_help("https://featherless.ai/account/subscription"),
         403 | 451 => Error::new(
-            Kind::Forbidden,
-            "forbidden",
+            ErrorCode::Forbidden,
             match &quote {
                 Some(message) => format!(
                     "Featherless refused access (status {}): {message}",
@@ -318,8 +310,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             },
         ),
         404 | 410 if is_about_model(said) => Error::new(
-            Kind::NotFound,
-            "model_not_found",
+            ErrorCode::ModelNotFound,
             format!(
                 "Featherless has no model {model}. Ids are case-sensitive; GET /v1/models?q=… or \
                  `featherwire models --search …` finds them"
@@ -327,16 +318,14 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
         )
         .with_param("model"),
         404 => Error::new(
-            Kind::Upstream,
-            "upstream_bad_answer",
+            ErrorCode::UpstreamBadAnswer,
             format!(
                 "The upstream has no such path (status 404): check FEATHERLESS_BASE_URL{}",
                 said.quoted()
             ),
         ),
         407 | 511 => Error::new(
-            Kind::Upstream,
-            "upstream_bad_answer",
+            ErrorCode::UpstreamBadAnswer,
             format!(
                 "A proxy between the gateway and Featherless asks for authentication (status {}): \
                  the gateway's owner must check its proxy settings",
@@ -344,8 +333,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             ),
         ),
         408 | 504 | 522 | 524 | 598 | 599 => Error::new(
-            Kind::Timeout,
-            "upstream_timeout",
+            ErrorCode::UpstreamTimeout,
             format!(
                 "Featherless took too long and its front end gave up (status {}): stream the \
                  answer, lower max_tokens, or use a smaller model{}",
@@ -354,8 +342,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             ),
         ),
         413 | 414 => Error::new(
-            Kind::TooLarge,
-            "request_too_large",
+            ErrorCode::RequestTooLarge,
             format!(
                 "Featherless finds the request too large: shorten it{}",
                 said.quoted()
@@ -364,8 +351,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
         429 if *said == Said::default() => throttle::rate_limited(),
         429 => throttle::refused(code, said.message.as_deref().unwrap_or_default(), message),
         503 | 529 => Error::new(
-            Kind::Unavailable,
-            "no_capacity",
+            ErrorCode::NoCapacity,
             format!(
                 "Featherless has no capacity for {model} right now: try again, or use another \
                  model{}",
@@ -373,8 +359,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             ),
         ),
         499 => Error::new(
-            Kind::Upstream,
-            "upstream_error",
+            ErrorCode::UpstreamError,
             format!(
                 "Featherless gave the request up before it was answered (status 499): try again{}",
                 said.quoted()
@@ -393,19 +378,16 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
                      fields and values"
                 ),
             };
-            let code = if code.is_empty() {
-                "upstream_refused"
-            } else {
-                code
-            };
-            let error = Error::new(Kind::Invalid, code.to_owned(), message);
+            let mut error = Error::new(ErrorCode::UpstreamRefused, message);
+            if !code.is_empty() {
+                error = error.with_foreign_code(code);
+            }
             said.param
                 .iter()
                 .fold(error, |error, param| error.with_param(param))
         }
         500 => Error::new(
-            Kind::Upstream,
-            "upstream_error",
+            ErrorCode::UpstreamError,
             match &quote {
                 Some(message) => {
                     format!("Featherless failed inside: {message}. Try again, or use another model")
@@ -415,8 +397,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             },
         ),
         501..=599 => Error::new(
-            Kind::Upstream,
-            "upstream_error",
+            ErrorCode::UpstreamError,
             format!(
                 "Featherless or its front end is out of order (status {}): try again, or use \
                  another model{}",
@@ -426,8 +407,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
         ),
         // Not `status` itself, which prints numbers that it has no name for as such.
         300..=399 => Error::new(
-            Kind::Upstream,
-            "upstream_redirect",
+            ErrorCode::UpstreamRedirect,
             format!(
                 "The upstream answered with a redirect (status {}), which its API never does: \
                  check FEATHERLESS_BASE_URL",
@@ -435,8 +415,7 @@ fn meaning(status: StatusCode, said: &Said, model: Option<&str>) -> Error {
             ),
         ),
         number => Error::new(
-            Kind::Upstream,
-            "upstream_bad_answer",
+            ErrorCode::UpstreamBadAnswer,
             format!(
                 "The upstream answered with status {number}, which its API never does: check \
                  FEATHERLESS_BASE_URL"

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::coding;
 use crate::{
     aside,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorCode, Result},
     json,
     service::Call,
 };
@@ -34,11 +34,7 @@ pub async fn read<M: DeserializeOwned + Send + 'static>(
         // one means that no web page can use an open gateway behind its user's back.
         let message =
             "The body must be JSON and say so: send the header Content-Type: application/json";
-        return Err(Error::new(
-            Kind::WrongMediaType,
-            "unsupported_media_type",
-            message,
-        ));
+        return Err(Error::new(ErrorCode::UnsupportedMediaType, message));
     }
     if body.size_hint().lower() > limit.0 as u64 {
         // Who asks whether to continue is told before sending it.
@@ -54,11 +50,7 @@ pub async fn read<M: DeserializeOwned + Send + 'static>(
     call.receive(decoded).await??.map_err(|bad| match bad.path {
         Some(path) => Error::invalid(path, bad.problem),
         None if bad.is_too_large => Error::invalid("request", bad.problem),
-        None => Error::new(
-            Kind::Invalid,
-            "invalid_json",
-            format!("The body: {}", bad.problem),
-        ),
+        None => Error::new(ErrorCode::InvalidJson, format!("The body: {}", bad.problem)),
     })
 }
 
@@ -96,8 +88,7 @@ fn broken(error: axum::Error) -> Error {
         .cloned();
     ours.unwrap_or_else(|| {
         Error::new(
-            Kind::Invalid,
-            "incomplete_body",
+            ErrorCode::IncompleteBody,
             "The request's body broke off before its end",
         )
         .with_source(error)
@@ -110,7 +101,7 @@ pub fn too_large(limit: Limit) -> Error {
         "The request is larger than {} bytes: send less, or raise --max-request-bytes",
         limit.0
     );
-    Error::new(Kind::TooLarge, "request_too_large", message)
+    Error::new(ErrorCode::RequestTooLarge, message)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

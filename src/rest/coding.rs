@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use super::body::{Limit, too_large};
 use crate::{
     coding::{COMPRESSED_MIN, Coding, Gzip, Undecodable},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorCode, Result},
     service::Call,
 };
 
@@ -99,11 +99,7 @@ fn codings(headers: &HeaderMap) -> Result<Vec<Coding>> {
         let message = format!(
             "The body's Content-Encoding is not understood here: send {UNDERSTOOD}, or none"
         );
-        Error::new(
-            Kind::WrongMediaType,
-            "unsupported_content_encoding",
-            message,
-        )
+        Error::new(ErrorCode::UnsupportedContentEncoding, message)
     };
     let mut codings = Vec::new();
     for value in headers.get_all(header::CONTENT_ENCODING) {
@@ -159,7 +155,7 @@ async fn decode_one(call: &Call, coding: Coding, body: &[u8], limit: Limit) -> R
             let message = format!(
                 "The body can't be decoded as its Content-Encoding says ({name}): {problem}"
             );
-            let error = Error::new(Kind::Invalid, "invalid_content_encoding", message);
+            let error = Error::new(ErrorCode::InvalidContentEncoding, message);
             Err(source
                 .into_iter()
                 .fold(error, |error, source| error.with_source(source)))

@@ -63,7 +63,7 @@ mod tests {
     use tokio::time::{Instant, sleep};
 
     use super::*;
-    use crate::error::{Error, Kind};
+    use crate::error::{Error, ErrorCode};
 
     type Numbers = BoxStream<'static, Result<i32>>;
 
@@ -82,7 +82,7 @@ mod tests {
     }
 
     fn full() -> Error {
-        Error::new(Kind::Saturated, "queue_full", "full")
+        Error::new(ErrorCode::QueueFull, "full")
     }
 
     async fn text(response: Response) -> String {

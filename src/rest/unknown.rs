@@ -6,7 +6,7 @@ use axum::{extract::Request, response::Response};
 use http::{HeaderMap, Method, Uri};
 
 use super::ROUTES;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorCode};
 
 const RESPONSES: &str = "This is OpenAI's Responses API, which Featherless does not have: switch \
                          the client to chat completions. In the openai SDKs call \
@@ -164,7 +164,7 @@ pub async fn unknown_path(request: Request) -> Response {
         "No such path: {method} {}. {what}: GET /docs tells more",
         shortened(uri.path())
     );
-    Error::new(Kind::NotFound, "unknown_path", message).into_response()
+    Error::new(ErrorCode::UnknownPath, message).into_response()
 }
 
 /// The answer to a path that has no such method.
@@ -179,7 +179,7 @@ pub async fn wrong_method(request: Request) -> Response {
     {
         message = format!("{message}. {GEMINI}");
     }
-    Error::new(Kind::WrongMethod, "method_not_allowed", message).into_response()
+    Error::new(ErrorCode::MethodNotAllowed, message).into_response()
 }
 
 /// How much of a path is told, in characters.

@@ -7,7 +7,7 @@ use axum::{extract::Request, middleware::Next, response::Response};
 use http::{HeaderMap, HeaderValue, Version, header};
 
 use super::{grpc, host, peer::Peer};
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorCode};
 
 /// Lets only requests through that can be read in one way.
 pub(super) async fn refuse(request: Request, next: Next) -> Response {
@@ -23,9 +23,9 @@ pub(super) async fn refuse(request: Request, next: Next) -> Response {
         coding_problem(request.headers())
     };
     let error = match problem {
-        Some(problem) => Error::new(Kind::Invalid, "invalid_framing", problem),
+        Some(problem) => Error::new(ErrorCode::InvalidFraming, problem),
         None => match host::problem(&request) {
-            Some(problem) => Error::new(Kind::Invalid, "invalid_host", problem),
+            Some(problem) => Error::new(ErrorCode::InvalidHost, problem),
             None => return next.run(request).await,
         },
     };

@@ -11,7 +11,7 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 use super::host::{self, is_this_machine};
 use crate::{
     admission::{Caller, KeyId},
-    error::{Error, Kind},
+    error::{Error, ErrorCode},
 };
 
 /// The keys that open the gateway, each with its share of the units. None: it is open to all.
@@ -32,13 +32,7 @@ impl Keys {
         if self.0.is_empty() {
             return open_to_host(host).map(|()| Caller::default());
         }
-        let unauthenticated = |message: &str| {
-            Err(Error::new(
-                Kind::Unauthenticated,
-                "invalid_api_key",
-                message,
-            ))
-        };
+        let unauthenticated = |message: &str| Err(Error::new(ErrorCode::InvalidApiKey, message));
         let mut is_shown = false;
         for key in shown(headers) {
             is_shown = true;
@@ -93,7 +87,7 @@ fn open_to_host(host: Option<&str>) -> Result<(), Error> {
     }
     let message = "Without gateway keys, this gateway answers only to localhost: set \
                    FEATHERWIRE_API_KEYS to use another name";
-    Err(Error::new(Kind::Forbidden, "unknown_host", message))
+    Err(Error::new(ErrorCode::UnknownHost, message))
 }
 
 /// The headers in which clients of Anthropic's and Azure's APIs show their key.

@@ -129,7 +129,7 @@ async fn turn(deadline: Option<Instant>) -> Result<Turn> {
     match deadline {
         Some(deadline) => timeout_at(deadline, aside::turn())
             .await
-            .unwrap_or_else(|_| Err(call::deadline_exceeded())),
+            .unwrap_or_else(|_| Err(Error::deadline_exceeded("the request had arrived"))),
         None => aside::turn().await,
     }
 }

@@ -24,11 +24,8 @@ use super::{
     ready::Draining,
 };
 use crate::{
-    error::{Error, Kind},
-    service::{
-        call::{self, BODY_TIMEOUT, body_timeout},
-        running,
-    },
+    error::{Error, ErrorCode},
+    service::call::{self, BODY_TIMEOUT, body_timeout},
 };
 
 /// What ends a stream of messages that goes on after its first one.
@@ -103,12 +100,12 @@ impl Timed {
         if let Some(stream) = self.stream.as_mut().filter(|stream| stream.is_between())
             && stream.goes_on.draining.as_mut().poll(context).is_ready()
         {
-            return Poll::Ready(running::draining());
+            return Poll::Ready(Error::draining());
         }
         ready!(self.alarm.as_mut().poll(context));
         Poll::Ready(match &self.stream {
             Some(stream) if stream.has_one => idle(stream.goes_on.idle_timeout),
-            _ if self.is_hurried => call::deadline_exceeded(),
+            _ if self.is_hurried => Error::deadline_exceeded("the request had arrived"),
             _ => body_timeout(),
         })
     }
@@ -119,7 +116,7 @@ fn idle(timeout: Duration) -> Error {
         "No further message came for {} s, so this stream is ended: open another",
         timeout.as_secs()
     );
-    Error::new(Kind::Timeout, "stream_idle", message)
+    Error::new(ErrorCode::StreamIdle, message)
 }
 
 impl HttpBody for Timed {

@@ -6,7 +6,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use super::host::is_this_machine;
 use crate::{
     config,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorCode, Result},
     service::{UPSTREAM_REQUEST_ID, dispatch, route},
     telemetry::REQUEST_ID,
 };
@@ -56,7 +56,7 @@ fn origins(config: &config::Serve) -> Result<AllowOrigin> {
     origins.map(AllowOrigin::list).map_err(|_| {
         let message = "FEATHERWIRE_CORS_ORIGINS: expected origins such as https://app.example, \
                        comma-separated";
-        Error::new(Kind::Misconfigured, "bad_configuration", message)
+        Error::new(ErrorCode::BadConfiguration, message)
     })
 }
 

@@ -3,7 +3,7 @@
 use super::prefixes::{Mark, Prefix, Prefixes};
 use crate::{
     coding::Coding,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorCode, Result},
 };
 
 /// What a request may consist of.
@@ -26,7 +26,7 @@ impl Rules {
             bytes_max, advice, ..
         } = self;
         let message = format!("The request {what}, and {bytes_max} are allowed: {advice}");
-        Error::new(Kind::TooLarge, "request_too_large", message).with_limit(bytes_max)
+        Error::new(ErrorCode::RequestTooLarge, message).with_limit(bytes_max)
     }
 }
 
@@ -66,18 +66,18 @@ impl Frames {
         if self.messages > 0 && !self.rules.is_stream {
             let message =
                 "The request has more than one message, and this method takes exactly one";
-            return Err(Error::new(Kind::Invalid, "too_many_messages", message));
+            return Err(Error::new(ErrorCode::TooManyMessages, message));
         }
         if flag > 1 {
             let message = format!(
                 "A message's first byte is {flag}: it must be 0, or 1 if the message is compressed"
             );
-            return Err(Error::new(Kind::Invalid, "invalid_frame", message));
+            return Err(Error::new(ErrorCode::InvalidFrame, message));
         }
         if flag == 1 && self.rules.coding.is_none() {
             let message = "A message is said to be compressed, and no grpc-encoding says how: \
                            send that, or the byte 0";
-            return Err(Error::new(Kind::Invalid, "invalid_frame", message));
+            return Err(Error::new(ErrorCode::InvalidFrame, message));
         }
         if length > self.rules.bytes_max {
             return Err(self.rules.too_large(&format!("takes {length} bytes")));
@@ -94,13 +94,13 @@ impl Frames {
             Prefixes::InPrefix { came: 0, .. } if self.messages == 0 && !self.rules.is_stream => {
                 let message = "The request has no message, and this method takes exactly one: \
                                send an empty one at least";
-                Err(Error::new(Kind::Invalid, "missing_message", message))
+                Err(Error::new(ErrorCode::MissingMessage, message))
             }
             Prefixes::InPrefix { came: 0, .. } => Ok(()),
             Prefixes::InPrefix { .. } => {
                 let message = "The request ends within the five bytes before a message, which are \
                                a flag and the message's length";
-                Err(Error::new(Kind::Invalid, "incomplete_body", message))
+                Err(Error::new(ErrorCode::IncompleteBody, message))
             }
             Prefixes::InMessage { length, missing } => {
                 let came = length - missing;
@@ -108,7 +108,7 @@ impl Frames {
                     "The request ends within a message: {length} bytes are announced, and {came} \
                      came"
                 );
-                Err(Error::new(Kind::Invalid, "incomplete_body", message))
+                Err(Error::new(ErrorCode::IncompleteBody, message))
             }
         }
     }

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use tonic::{Code, Status};
 
 use super::{encoding, methods::Methods};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// The forms of gRPC that are spoken here, each with what a `Content-Type` calls it (in lower case,
 /// without `+proto`).
@@ -56,11 +56,7 @@ impl Form {
                                application/grpc, application/grpc-web or \
                                application/grpc-web-text (each may end in +proto). For JSON there \
                                is POST /v1/chat/completions with application/json";
-                Err(Error::new(
-                    Kind::WrongMediaType,
-                    "unsupported_media_type",
-                    message,
-                ))
+                Err(Error::new(ErrorCode::UnsupportedMediaType, message))
             }
             _ => Ok(None),
         }
@@ -87,8 +83,7 @@ pub(super) async fn only_grpc(
                  /v1/chat/completions",
                 request.uri().path()
             );
-            return Error::new(Kind::WrongMediaType, "unsupported_media_type", message)
-                .into_response();
+            return Error::new(ErrorCode::UnsupportedMediaType, message).into_response();
         }
         Err(error) => return unspoken(error),
     };
@@ -98,7 +93,7 @@ pub(super) async fn only_grpc(
         let message = "gRPC is POST over HTTP/2; gRPC-Web (application/grpc-web+proto) is POST \
                        over any version";
         return respond(
-            Error::new(Kind::WrongMethod, "not_grpc", message).into(),
+            Error::new(ErrorCode::NotGrpc, message).into(),
             request.headers(),
         );
     }
@@ -153,12 +148,7 @@ fn explain(response: Response) -> Response {
 /// the table.
 pub(super) fn explained(status: Status) -> Status {
     if is_unexplained(&status) {
-        Error::new(
-            Kind::Invalid,
-            "invalid_protobuf",
-            status.message().to_owned(),
-        )
-        .into()
+        Error::new(ErrorCode::InvalidProtobuf, status.message().to_owned()).into()
     } else {
         status
     }

@@ -11,10 +11,7 @@ use tonic::{Code, Request, Response, Status, async_trait};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server::Health};
 
 use super::ready::{self, Draining, Readiness};
-use crate::{
-    error::{Error, Kind},
-    service::running,
-};
+use crate::error::{Error, ErrorCode, Kind};
 
 /// How much of a service's name an error quotes, in characters.
 const QUOTED_CHARS_MAX: usize = 128;
@@ -76,7 +73,9 @@ fn explained(status: Status, service: &str) -> Status {
         "There is no health of a service \"{service}\" here: ask for {known}, or for the empty \
          name, which is the whole gateway"
     );
-    Error::new(Kind::NotFound, "unknown_service", message).into()
+    Error::new(ErrorCode::UnknownService, message)
+        .with_kind(Kind::NotFound)
+        .into()
 }
 
 /// One who watches. During the drain it is told what there is to tell, which is that nothing is
@@ -108,7 +107,7 @@ impl<S: Stream<Item = Result<HealthCheckResponse, Status>> + Unpin> Stream for W
         match this.inner.poll_next_unpin(context) {
             Poll::Pending if this.draining.is_none() => {
                 this.is_over = true;
-                Poll::Ready(Some(Err(running::draining().into())))
+                Poll::Ready(Some(Err(Error::draining().into())))
             }
             status => status,
         }

@@ -27,7 +27,7 @@ use super::{
     open,
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorCode, Result},
     service::{bodies::Bodies, call},
 };
 
@@ -92,7 +92,7 @@ impl Checks {
         let timeout = call::timeout(request.headers())?;
         // It would be too late whatever comes of it.
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return Err(call::deadline_exceeded());
+            return Err(Error::deadline_exceeded("the request had arrived"));
         }
         let is_stream = self.methods.find(request.uri().path())?.takes_stream;
         let coding = encoding::of(request.headers())?;
@@ -163,5 +163,5 @@ fn is_told(error: &axum::Error) -> bool {
 fn broken_off(source: axum::Error) -> Error {
     let message =
         "The request broke off before its end, or (application/grpc-web-text) is not base64";
-    Error::new(Kind::Invalid, "incomplete_body", message).with_source(source)
+    Error::new(ErrorCode::IncompleteBody, message).with_source(source)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::contract::File;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorCode};
 
 /// How much of a path an error quotes, in characters.
 const QUOTED_CHARS_MAX: usize = 128;
@@ -56,7 +56,7 @@ impl Methods {
                 quoted(service),
                 list(self.0.keys())
             );
-            return Err(Error::new(Kind::WrongMethod, "unknown_service", message));
+            return Err(Error::new(ErrorCode::UnknownService, message));
         };
         methods.get(name).copied().ok_or_else(|| {
             let message = format!(
@@ -64,7 +64,7 @@ impl Methods {
                 quoted(name),
                 list(methods.keys())
             );
-            Error::new(Kind::WrongMethod, "unknown_method", message)
+            Error::new(ErrorCode::UnknownMethod, message)
         })
     }
 }

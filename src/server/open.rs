@@ -19,7 +19,7 @@ use super::{
     peer::{KEYLESS_CALLS_MAX, Peer},
     ready::Readiness,
 };
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorCode};
 
 /// The largest message, in bytes, also when it is decompressed. Names of services and symbols are
 /// short.
@@ -91,8 +91,7 @@ impl Open {
                     "{max} {what} are open without a gateway key, and no more are taken: end \
                      some, or send a key"
                 );
-                Error::new(Kind::Saturated, "too_many_open_calls", message)
-                    .with_retry_after(RETRY_AFTER)
+                Error::new(ErrorCode::TooManyOpenCalls, message).with_retry_after(RETRY_AFTER)
             })
         };
         of_connection.into_iter().chain(of_all).map(take).collect()

@@ -18,7 +18,6 @@ use crate::{
         account_service_server, chat_service_server, completion_service_server,
         embedding_service_server, model_service_server,
     },
-    service::running,
 };
 
 /// The services whose health is told. The empty name stands for the server as a whole, as the
@@ -96,7 +95,7 @@ impl Readiness {
     /// Lets no new call begin while this drains.
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.is_draining() {
-            Err(running::draining())
+            Err(Error::draining())
         } else {
             Ok(())
         }

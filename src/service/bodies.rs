@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// When a caller may come again who was refused: most requests are on their way upstream in less.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -78,8 +78,7 @@ impl Pool {
              try again soon, or raise --max-inflight-request-bytes",
             self.max
         );
-        Error::new(Kind::Unavailable, "too_many_request_bytes", message)
-            .with_retry_after(RETRY_AFTER)
+        Error::new(ErrorCode::TooManyRequestBytes, message).with_retry_after(RETRY_AFTER)
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     admission::{self, Caller, Priority},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorCode, Kind, Result},
     proto::v1::limits,
     telemetry,
 };
@@ -48,8 +48,7 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 /// A request's body took too long.
 pub fn body_timeout() -> Error {
     Error::new(
-        Kind::Timeout,
-        "request_timeout",
+        ErrorCode::RequestTimeout,
         "The request's body took too long to arrive: send it faster, or allow more time",
     )
 }
@@ -176,7 +175,7 @@ impl Call {
         match self.deadline.filter(|deadline| *deadline < limit) {
             Some(deadline) => timeout_at(deadline, body)
                 .await
-                .map_err(|_| deadline_exceeded()),
+                .map_err(|_| Error::deadline_exceeded("the request had arrived")),
             None => timeout_at(limit, body).await.map_err(|_| body_timeout()),
         }
     }
@@ -210,9 +209,9 @@ impl Call {
         let result = match self.deadline {
             Some(deadline) => {
                 let work = async {
-                    timeout_at(deadline, work)
-                        .await
-                        .unwrap_or_else(|_| Err(deadline_exceeded()))
+                    timeout_at(deadline, work).await.unwrap_or_else(|_| {
+                        Err(Error::deadline_exceeded("the answer was complete"))
+                    })
                 };
                 self.place.unless_over(work).await
             }
@@ -378,13 +377,6 @@ fn fallbacks(headers: &HeaderMap) -> Result<Option<Vec<String>>> {
         }
     }
     Ok(fallbacks)
-}
-
-/// The caller's time is up.
-pub fn deadline_exceeded() -> Error {
-    let message = "The caller's own deadline passed before the answer was complete. Use a smaller \
-                   model, fewer max_tokens, or a longer timeout";
-    Error::new(Kind::Timeout, "deadline_exceeded", message)
 }
 
 /// `TimeoutValue TimeoutUnit` of the gRPC over HTTP/2 specification.

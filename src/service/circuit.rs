@@ -14,7 +14,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::error::{Error, Health, Kind};
+use crate::error::{Error, ErrorCode, Health};
 
 /// Failures don't add up if more than this passes between one and the beginning of the call that
 /// fails next.
@@ -153,7 +153,7 @@ impl Circuit {
              {seconds} s: use another model, or name fallbacks in the header (or metadata) \
              x-featherwire-fallback"
         );
-        Error::new(Kind::Unavailable, "circuit_open", message).with_retry_after(wait)
+        Error::new(ErrorCode::CircuitOpen, message).with_retry_after(wait)
     }
 }
 

@@ -5,7 +5,6 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::Map};
@@ -14,7 +13,7 @@ use tonic::Status;
 
 use super::{Call, Units};
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Result},
     json,
     proto::v1::Concurrency,
     upstream::{Chunk, Client, End, Events},
@@ -221,7 +220,7 @@ impl Stream for Watch {
         let this = self.get_mut();
         let next_one = match &mut this.state {
             State::Watching { next, .. } => next,
-            State::Refused => return this.end(over()),
+            State::Refused => return this.end(Error::draining()),
             State::Ended => return Poll::Ready(None),
         };
         if this
@@ -229,11 +228,7 @@ impl Stream for Watch {
             .as_mut()
             .is_some_and(|deadline| deadline.poll_unpin(context).is_ready())
         {
-            return this.end(Error::new(
-                Kind::Timeout,
-                "deadline_exceeded",
-                "The caller's own deadline has passed",
-            ));
+            return this.end(Error::deadline_exceeded("the watch ended"));
         }
         if let Poll::Ready(error) = this.call.poll_over(context) {
             return this.end(error);
@@ -248,16 +243,7 @@ impl Stream for Watch {
                 Poll::Ready(Some(Ok(snapshot)))
             }
             Some(Err(error)) => this.end(error),
-            None => this.end(over()),
+            None => this.end(Error::draining()),
         }
     }
 }
-
-/// The gateway ends, and with it all watches.
-fn over() -> Error {
-    let message = "The gateway is going down: watch again, elsewhere or later";
-    Error::new(Kind::Unavailable, "draining", message).with_retry_after(RETRY_AFTER)
-}
-
-/// When to watch again after the feed broke.
-const RETRY_AFTER: Duration = Duration::from_secs(2);

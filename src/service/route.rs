@@ -12,7 +12,7 @@ use super::{
     dispatch::Answered,
 };
 use crate::{
-    error::{Error, Kind},
+    error::{Error, ErrorCode, Kind},
     upstream::Catalogue,
 };
 
@@ -122,7 +122,7 @@ impl Attempt {
         if let (Some(pass), Some((since, silence_min))) = (pass, silence)
             && since.elapsed() >= silence_min
         {
-            pass.failed("deadline_exceeded", Instant::now());
+            pass.failed(ErrorCode::DeadlineExceeded.as_str(), Instant::now());
         }
     }
 }

@@ -11,15 +11,11 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
 
-use crate::error::{Error, Kind, Result};
-
-/// When to try again, here or elsewhere, after a call was ended.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
+use crate::error::{Error, Result};
 
 /// The calls of one server. Cheap to clone; all clones share one list.
 ///
@@ -67,7 +63,7 @@ impl Running {
         self.list().wakers.len()
     }
 
-    /// Ends every call: each fails with [`going_down`] as soon as its caller takes the next piece
+    /// Ends every call: each fails with [`Error::draining`] as soon as its caller takes the next piece
     /// of it. Tells how many there were.
     pub fn end_all(&self) -> usize {
         self.0.is_over.store(true, Ordering::Release);
@@ -87,7 +83,7 @@ impl Place {
     pub fn poll_over(&self, context: &mut Context<'_>) -> Poll<Error> {
         self.waker.register(context.waker());
         if self.is_over() {
-            Poll::Ready(going_down())
+            Poll::Ready(Error::draining())
         } else {
             Poll::Pending
         }
@@ -101,7 +97,7 @@ impl Place {
     /// The future's result, unless all calls are to end before it has one.
     ///
     /// # Errors
-    /// The future's own, or [`going_down`].
+    /// The future's own, or [`Error::draining`].
     pub async fn unless_over<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         let mut future = pin!(future);
         std::future::poll_fn(|context| match future.as_mut().poll(context) {
@@ -116,19 +112,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.running.list().wakers.remove(&self.number);
     }
-}
-
-/// The gateway ends before this call has.
-pub fn going_down() -> Error {
-    let message =
-        "The gateway is going down and this answer is not complete: ask again, elsewhere or later";
-    Error::new(Kind::Unavailable, "draining", message).with_retry_after(RETRY_AFTER)
-}
-
-/// The gateway ends, and this call has not begun.
-pub fn draining() -> Error {
-    let message = "The gateway is going down and takes no new calls: ask again, elsewhere or later";
-    Error::new(Kind::Unavailable, "draining", message).with_retry_after(RETRY_AFTER)
 }
 
 impl fmt::Debug for Running {

@@ -15,11 +15,10 @@ use super::{
     dispatch::{Begun, failed},
     halves::{Halves, Pieces},
     report::{Last, Reported},
-    running::going_down,
 };
 use crate::{
     admission::Permit,
-    error::Result,
+    error::{Error, Result},
     proto::v1::{ChatDelta, StreamChatCompletionResponse, StreamCompletionResponse},
     upstream::{self, Chunk, End, FAILURE_MEMBERS, Named},
 };
@@ -104,7 +103,7 @@ impl<M: Chunk + Reported + Default> Stream for Answers<M> {
         };
         let mut item = match pieces.poll_next_unpin(context) {
             Poll::Ready(item) if !this.call.is_over() => item,
-            Poll::Ready(_) => Some(Err(going_down())),
+            Poll::Ready(_) => Some(Err(Error::draining())),
             Poll::Pending => Some(Err(ready!(this.call.poll_over(context)))),
         };
         match &mut item {

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use crate::{
     config::MODEL_BYTES_MAX,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorCode, Result},
     json,
     proto::v1::{
         CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest,
@@ -222,7 +222,7 @@ fn provider(provider: Option<&str>) -> Result<()> {
         Some(_) => {
             let message = "provider: unknown; this gateway has one, \"featherless\": send that or \
                            leave the member out";
-            Err(Error::new(Kind::Invalid, "unknown_provider", message).with_param("provider"))
+            Err(Error::new(ErrorCode::UnknownProvider, message).with_param("provider"))
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
     events::{Chunk, Events},
     sse::EVENT_BYTES_MAX,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// How many pieces of a stream are held back while nothing of the answer is in them: who speaks,
 /// mostly, or empty pieces that keep a connection alive. With more, the answer counts as begun.
@@ -61,7 +61,7 @@ fn too_much() -> Error {
         "Featherless sent more than {EARLY_BYTES_MAX} bytes before anything of the answer: try \
          again, or use another model"
     );
-    Error::new(Kind::Upstream, "upstream_bad_answer", message)
+    Error::new(ErrorCode::UpstreamBadAnswer, message)
 }
 
 // Nothing in it is pinned.

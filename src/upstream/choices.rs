@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// How many choices one answer may have: OpenAI's API allows 128 for each of 2048 prompts.
 const CHOICES_MAX: usize = 128 * 2048;
@@ -38,7 +38,7 @@ impl Choices {
         }
         if self.unfinished.len() + self.finished.len() > CHOICES_MAX {
             let message = format!("Featherless's answer has more than {CHOICES_MAX} choices");
-            return Err(Error::new(Kind::Upstream, "upstream_bad_answer", message));
+            return Err(Error::new(ErrorCode::UpstreamBadAnswer, message));
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     aside, config,
-    error::{self, Error, Kind, Result, request_id},
+    error::{self, Error, ErrorCode, Result, request_id},
 };
 
 /// The largest answer that isn't streamed. The whole catalogue takes several MB.
@@ -273,7 +273,7 @@ impl Client {
             // Perhaps an error that calls itself a success.
             let error = Error::from_event(&body, ask.model);
             return Err(error
-                .unwrap_or_else(|| Error::new(Kind::Upstream, "upstream_bad_answer", problem))
+                .unwrap_or_else(|| Error::new(ErrorCode::UpstreamBadAnswer, problem))
                 .with_upstream_request_id(request_id.as_ref().and_then(text)));
         }
         let answer = Events::new(
@@ -364,12 +364,12 @@ impl Client {
             if !is_readable {
                 let problem = "The upstream answered with a Content-Encoding that was not asked \
                                for: check what stands before FEATHERLESS_BASE_URL";
-                return Err(Error::new(Kind::Upstream, "upstream_bad_answer", problem));
+                return Err(Error::new(ErrorCode::UpstreamBadAnswer, problem));
             }
             if is(&response, "text/html") {
                 let problem = "The upstream answered with a web page instead of its API: check \
                                FEATHERLESS_BASE_URL";
-                return Err(Error::new(Kind::Upstream, "upstream_bad_answer", problem));
+                return Err(Error::new(ErrorCode::UpstreamBadAnswer, problem));
             }
             return Ok(response);
         }

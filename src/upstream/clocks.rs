@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorCode};
 
 /// How long each phase of an answer, or of a feed, may take.
 #[derive(Clone, Copy, Debug)]
@@ -86,11 +86,12 @@ impl Late {
                 "Featherless's feed was silent for {} s: watch again",
                 clocks.idle.as_secs()
             );
-            return Error::new(Kind::Timeout, "stream_stalled", message);
+            return Error::new(ErrorCode::StreamStalled, message);
         }
         let hint = "Use a smaller model, fewer max_tokens, or a longer timeout";
         let seconds = |time: Duration| format!("{} s", time.as_secs_f64());
         let (code, what) = match self {
+            Self::Deadline => return Error::deadline_exceeded("the answer was complete"),
             Self::FirstToken => {
                 let limit = seconds(clocks.first_token);
                 let option = match clocks.of {
@@ -98,23 +99,19 @@ impl Late {
                     Of::Answer | Of::Feed => "--first-token-timeout",
                 };
                 (
-                    "first_token_timeout",
+                    ErrorCode::FirstTokenTimeout,
                     format!("Featherless sent nothing for {limit} ({option})"),
                 )
             }
             Self::Idle => {
                 let limit = seconds(clocks.idle);
                 (
-                    "stream_stalled",
+                    ErrorCode::StreamStalled,
                     format!("The answer stopped for {limit} (--idle-timeout); it is not complete"),
                 )
             }
-            Self::Deadline => (
-                "deadline_exceeded",
-                "The caller's own deadline passed before the answer was complete".to_owned(),
-            ),
         };
-        Error::new(Kind::Timeout, code, format!("{what}. {hint}"))
+        Error::new(code, format!("{what}. {hint}"))
     }
 }
 

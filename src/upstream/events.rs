@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     aside,
-    error::{self, Error, Kind, Result},
+    error::{self, Error, ErrorCode, Result},
     json,
 };
 
@@ -441,7 +441,7 @@ fn is_blank(event: &Event<'_>) -> bool {
 fn cut() -> Error {
     let message =
         "Featherless broke off before the answer was finished; it is not complete: try again";
-    Error::new(Kind::Upstream, "upstream_stream_cut", message)
+    Error::new(ErrorCode::UpstreamStreamCut, message)
 }
 
 fn too_long() -> Error {
@@ -449,7 +449,7 @@ fn too_long() -> Error {
         "Featherless sent an event of more than {} bytes",
         super::sse::EVENT_BYTES_MAX
     );
-    Error::new(Kind::Upstream, "upstream_bad_answer", message)
+    Error::new(ErrorCode::UpstreamBadAnswer, message)
 }
 
 #[cfg(test)]

@@ -8,14 +8,14 @@ use hyper_util::client::legacy;
 use super::{client::ANSWER_BYTES_MAX, connect::TooSlow, informational::HEADS_MAX};
 use crate::{
     descriptors,
-    error::{Error, Kind},
+    error::{Error, ErrorCode},
     json,
 };
 
 /// An answer beyond all bounds.
 pub fn too_large() -> Error {
     let message = format!("Featherless's answer is larger than {ANSWER_BYTES_MAX} bytes");
-    Error::new(Kind::Upstream, "upstream_answer_too_large", message)
+    Error::new(ErrorCode::UpstreamAnswerTooLarge, message)
 }
 
 /// An answer that isn't what its status and its media type promise.
@@ -24,8 +24,7 @@ pub(super) fn bad_answer(problem: &json::BadJson) -> Error {
         return unreadably_large("answer", problem);
     }
     Error::new(
-        Kind::Upstream,
-        "upstream_bad_answer",
+        ErrorCode::UpstreamBadAnswer,
         format!("Featherless's answer is {}: try again", wrong(problem)),
     )
 }
@@ -49,21 +48,20 @@ pub(super) fn bad_event(problem: &json::BadJson) -> Error {
         "Featherless sent an event that is {}; the answer is not complete: try again",
         wrong(problem)
     );
-    Error::new(Kind::Upstream, "upstream_bad_answer", message)
+    Error::new(ErrorCode::UpstreamBadAnswer, message)
 }
 
 fn unreadably_large(what: &str, problem: &json::BadJson) -> Error {
     // What to do about it is meant for callers.
     let problem = problem.problem.split(';').next().unwrap_or_default();
     let message = format!("Featherless's {what} is larger than is read here: {problem}");
-    Error::new(Kind::Upstream, "upstream_answer_too_large", message)
+    Error::new(ErrorCode::UpstreamAnswerTooLarge, message)
 }
 
 /// There is no key to ask with.
 pub(super) fn no_key() -> Error {
     Error::new(
-        Kind::Misconfigured,
-        "featherless_api_key_not_configured",
+        ErrorCode::FeatherlessApiKeyNotConfigured,
         "Featherless API key not configured: set FEATHERLESS_API_KEY in the gateway's environment \
          or .env, or start it with --emulator",
     )
@@ -79,8 +77,7 @@ fn out_of_descriptors() -> Error {
     let message = "The gateway itself is out of file descriptors, so it can't connect to \
                    Featherless: try again soon. Its operator can raise the limit (ulimit -n, or \
                    LimitNOFILE= of systemd)";
-    Error::new(Kind::Unavailable, "out_of_file_descriptors", message)
-        .with_retry_after(DESCRIPTORS_RETRY_AFTER)
+    Error::new(ErrorCode::OutOfFileDescriptors, message).with_retry_after(DESCRIPTORS_RETRY_AFTER)
 }
 
 /// Why there is no reply at all. Addresses stay out of it: they may hold a password.
@@ -88,7 +85,7 @@ pub(super) fn unreachable(error: legacy::Error) -> Error {
     if error.is_connect() && (is_any(&error, |_: &TooSlow| true) || is_any(&error, has_timed_out)) {
         let message = "No connection to Featherless within --connect-timeout: check the network \
                        and FEATHERLESS_BASE_URL";
-        return Error::new(Kind::Timeout, "connect_timeout", message).with_source(error);
+        return Error::new(ErrorCode::ConnectTimeout, message).with_source(error);
     }
     if error.is_connect() {
         // Looking up a name fails without telling that this is why.
@@ -97,20 +94,20 @@ pub(super) fn unreachable(error: legacy::Error) -> Error {
         }
         let message =
             "No connection to Featherless: check the network, proxies and FEATHERLESS_BASE_URL";
-        return Error::new(Kind::Upstream, "upstream_unreachable", message).with_source(error);
+        return Error::new(ErrorCode::UpstreamUnreachable, message).with_source(error);
     }
     if is_any(&error, hyper::Error::is_parse_too_large) {
         let message =
             "Featherless's reply has a head that is larger than any of its API's: try again";
-        return Error::new(Kind::Upstream, "upstream_bad_answer", message).with_source(error);
+        return Error::new(ErrorCode::UpstreamBadAnswer, message).with_source(error);
     }
     if is_any(&error, hyper::Error::is_parse) {
         let message =
             "What the upstream answered is no HTTP reply: check FEATHERLESS_BASE_URL and proxies";
-        return Error::new(Kind::Upstream, "upstream_bad_answer", message).with_source(error);
+        return Error::new(ErrorCode::UpstreamBadAnswer, message).with_source(error);
     }
     let message = "Featherless closed the connection before it answered: try again";
-    Error::new(Kind::Upstream, "upstream_closed", message).with_source(error)
+    Error::new(ErrorCode::UpstreamClosed, message).with_source(error)
 }
 
 /// A reply that only announces itself, again and again.
@@ -119,13 +116,13 @@ pub(super) fn announced_without_end() -> Error {
         "Featherless announced an answer more than {HEADS_MAX} times (status 1xx) and gave none: \
          try again, or check what stands before FEATHERLESS_BASE_URL"
     );
-    Error::new(Kind::Upstream, "upstream_bad_answer", message)
+    Error::new(ErrorCode::UpstreamBadAnswer, message)
 }
 
 /// The connection broke in the middle of an answer that isn't streamed.
 pub(super) fn cut(error: hyper::Error) -> Error {
     let message = "The connection to Featherless broke in the middle of the answer: try again";
-    Error::new(Kind::Upstream, "upstream_answer_cut", message).with_source(error)
+    Error::new(ErrorCode::UpstreamAnswerCut, message).with_source(error)
 }
 
 fn has_timed_out(error: &io::Error) -> bool {

@@ -191,10 +191,10 @@ impl fmt::Debug for Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Kind, Reply};
+    use crate::error::{ErrorCode, Reply};
 
-    fn error(code: &'static str) -> Error {
-        Error::new(Kind::Upstream, code, "")
+    fn error(code: ErrorCode) -> Error {
+        Error::new(code, "")
     }
 
     fn reply(status: u16) -> Error {
@@ -228,19 +228,24 @@ mod tests {
         assert!(policy.wait(3, Duration::ZERO, &reply(503), None).is_none());
         assert!(policy.wait(0, Duration::ZERO, &reply(500), None).is_some());
         assert!(policy.wait(1, Duration::ZERO, &reply(500), None).is_none());
-        let late = policy.wait(0, Duration::from_secs(90), &error("upstream_closed"), None);
+        let late = policy.wait(
+            0,
+            Duration::from_secs(90),
+            &error(ErrorCode::UpstreamClosed),
+            None,
+        );
         assert!(late.is_none(), "an answer may have been in the making");
-        let named = Error::new(Kind::Invalid, "no_capacity", "");
+        let named = error(ErrorCode::UpstreamRefused).with_foreign_code("no_capacity");
         assert!(
             policy.wait(0, Duration::ZERO, &named, None).is_none(),
             "a refusal stays one, whatever its name"
         );
         for refused in [
-            "model_not_ready",
-            "model_not_found",
-            "forbidden",
-            "first_token_timeout",
-            "upstream_bad_answer",
+            ErrorCode::ModelNotReady,
+            ErrorCode::ModelNotFound,
+            ErrorCode::Forbidden,
+            ErrorCode::FirstTokenTimeout,
+            ErrorCode::UpstreamBadAnswer,
         ] {
             assert!(
                 policy
@@ -284,7 +289,12 @@ mod tests {
             let _ = policy.begin(|now| now, false, Duration::MAX);
             retries += u32::from(
                 policy
-                    .wait(0, Duration::ZERO, &error("upstream_unreachable"), None)
+                    .wait(
+                        0,
+                        Duration::ZERO,
+                        &error(ErrorCode::UpstreamUnreachable),
+                        None,
+                    )
                     .is_some(),
             );
         }

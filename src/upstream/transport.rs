@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     config,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorCode, Result},
 };
 
 /// The one content coding that is asked for: what streams through us must not be held back by a
@@ -70,8 +70,7 @@ impl Transport {
     /// # Errors
     /// Misconfigured, if a header or the TLS set-up can't be made of the configuration.
     pub(super) fn new(config: &config::Upstream) -> Result<Self> {
-        let misconfigured =
-            |what: &str| Error::new(Kind::Misconfigured, "bad_configuration", what.to_owned());
+        let misconfigured = |what: &str| Error::new(ErrorCode::BadConfiguration, what.to_owned());
         let no_header = |name: &str| misconfigured(&format!("{name} can't be a header"));
         let base = config.featherless_base_url.as_str().parse::<Uri>().ok();
         let address = base.as_ref().and_then(Address::new);

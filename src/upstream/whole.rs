@@ -12,7 +12,7 @@ use super::{
     identity::{self, Identity, Named},
 };
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, ErrorCode, Result},
     json,
 };
 
@@ -76,7 +76,7 @@ pub(super) fn read<M: Whole>(body: &[u8], model: Option<&str>) -> Result<M> {
             .any(|name| matches!(members(body).get(*name), Some(Some(_))))
     {
         let message = "Featherless answered with success, but without an answer: try again";
-        return Err(Error::new(Kind::Upstream, "upstream_bad_answer", message));
+        return Err(Error::new(ErrorCode::UpstreamBadAnswer, message));
     }
     if let Some(named) = answer.named() {
         Identity::default().complete(named, model);

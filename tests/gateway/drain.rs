@@ -134,7 +134,7 @@ async fn a_watch_whose_request_arrives_only_during_the_drain_ends_at_once() {
     read.expect("the call and its connection end").unwrap();
     let answer = String::from_utf8_lossy(&answer);
     assert!(
-        answer.contains("grpc-status:14") && answer.contains("going%20down"),
+        answer.contains("grpc-status:14") && answer.contains("shutting%20down"),
         "{answer}"
     );
     assert_eq!(upstream.seen().len(), 1, "nobody is asked for a feed");

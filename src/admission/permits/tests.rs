@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use super::*;
 use crate::{
     admission::{KeyId, permit::CANCELLED_SETTLE},
-    error::{Kind, Throttle, UnitRefusal},
+    error::{ErrorCode, Throttle, UnitRefusal},
 };
 
 mod odd;
@@ -48,8 +48,7 @@ fn full(active: u32, limit: u32) -> Error {
 }
 
 fn refusal(units: UnitRefusal) -> Error {
-    Error::new(Kind::Saturated, "concurrency_limit_exceeded", "full")
-        .with_throttle(Throttle::Units(units))
+    Error::new(ErrorCode::ConcurrencyLimitExceeded, "full").with_throttle(Throttle::Units(units))
 }
 
 /// A refusal of an account that is full, with this `Retry-After`.

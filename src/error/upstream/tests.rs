@@ -1,6 +1,7 @@
 //! What replies and events mean, by their status and their words.
 
 use super::*;
+use crate::error::Kind;
 
 fn error(status: u16, body: &str) -> Error {
     let status = StatusCode::from_u16(status).unwrap();

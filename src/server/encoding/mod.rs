@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
     coding::Coding,
-    error::{Error, Kind, Result},
+    error::{Error, ErrorCode, Result},
 };
 
 mod answer;
@@ -45,7 +45,7 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Option<Coding>> {
             "grpc-encoding: \"{name}\" is not understood here: send gzip, deflate, zstd or \
              identity"
         );
-        Error::new(Kind::WrongMethod, "unsupported_grpc_encoding", message)
+        Error::new(ErrorCode::UnsupportedGrpcEncoding, message)
     })
 }
 

@@ -18,7 +18,7 @@ use tonic::Status;
 
 use crate::{
     coding::{Coding, Undecodable},
-    error::{Error, Kind, Result},
+    error::{Error, ErrorCode, Result},
     server::{
         frames::Rules,
         prefixes::{PREFIX_BYTES, Prefix},
@@ -170,7 +170,7 @@ async fn unpack(
             let message = format!(
                 "A message can't be decompressed as grpc-encoding says ({name}): {problem}"
             );
-            let error = Error::new(Kind::Invalid, "invalid_grpc_encoding", message);
+            let error = Error::new(ErrorCode::InvalidGrpcEncoding, message);
             Err(source
                 .into_iter()
                 .fold(error, |error, source| error.with_source(source)))

@@ -18,7 +18,7 @@ use tonic_reflection::pb::v1::{
 };
 
 use super::index::Index;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorCode};
 
 /// The field of `ServerReflectionResponse` that has files.
 const FILES_FIELD: u32 = 4;
@@ -118,7 +118,7 @@ fn find<'a>(question: &ServerReflectionRequest, index: &'a Index) -> Result<Foun
             let message = "The request asks nothing: set one of file_by_filename, \
                            file_containing_symbol, file_containing_extension, \
                            all_extension_numbers_of_type and list_services";
-            Err(Error::new(Kind::Invalid, "invalid_value", message))
+            Err(Error::new(ErrorCode::InvalidValue, message))
         }
     }
 }
@@ -134,7 +134,7 @@ fn not_found(what: &str, name: &str) -> Error {
         "There is no {what} {name} here: names are full ones, and list_services lists where to \
          begin"
     );
-    Error::new(Kind::NotFound, "not_found", message)
+    Error::new(ErrorCode::NotFound, message)
 }
 
 fn told(error: &Error) -> ErrorResponse {

@@ -160,10 +160,10 @@ mod tests {
     use std::future::pending;
 
     use super::*;
-    use crate::error::Kind;
+    use crate::error::{ErrorCode, Kind};
 
     async fn failure() -> Result<Arc<Copy>> {
-        Err(Error::new(Kind::Unavailable, "no_capacity", "not now"))
+        Err(Error::new(ErrorCode::NoCapacity, "not now"))
     }
 
     async fn panics() -> Result<Arc<Copy>> {

@@ -17,7 +17,7 @@ use super::{
     client::{Ask, Client},
     names::Names,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 mod copy;
 mod fetch;
@@ -53,9 +53,7 @@ struct Shared {
 }
 
 fn too_late() -> Error {
-    let message = "The caller's own deadline passed before the catalogue had come: allow more \
-                   time, or try again soon";
-    Error::new(Kind::Timeout, "deadline_exceeded", message)
+    Error::deadline_exceeded("the list of models had arrived")
 }
 
 fn too_slow() -> Error {
@@ -63,7 +61,7 @@ fn too_slow() -> Error {
         "Featherless's list of models took longer than {} s to come: try again",
         FETCH_TIMEOUT.as_secs()
     );
-    Error::new(Kind::Timeout, "upstream_timeout", message)
+    Error::new(ErrorCode::UpstreamTimeout, message)
 }
 
 impl std::fmt::Debug for Catalogue {
