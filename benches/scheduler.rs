@@ -16,7 +16,7 @@ use std::{
 };
 
 use criterion::Criterion;
-use featherwire::admission::{Ask, KeyId, Priority, Scheduler, Settings, Ticket};
+use featherwire::admission::{KeyId, PermitRequest, Priority, Scheduler, Settings, Ticket};
 
 const WAITING: u32 = 10_000;
 const CAPACITY: u32 = 100;
@@ -33,7 +33,7 @@ fn main() {
 }
 
 /// The `n`th request: classes, costs and keys mixed.
-fn ask(n: u32, keys: u32) -> Ask {
+fn ask(n: u32, keys: u32) -> PermitRequest {
     let priority = if n.is_multiple_of(3) {
         Priority::Interactive
     } else {
@@ -41,7 +41,7 @@ fn ask(n: u32, keys: u32) -> Ask {
     };
     let cost = if n.is_multiple_of(7) { 4 } else { 1 + n % 2 };
     let key = n.wrapping_mul(2_654_435_761) % keys;
-    Ask {
+    PermitRequest {
         key: KeyId(key),
         weight: 1 + key % 4,
         priority,

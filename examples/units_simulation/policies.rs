@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use featherwire::admission::{Ask, KeyId, Scheduler, Settings, Ticket, outside};
+use featherwire::admission::{KeyId, PermitRequest, Scheduler, Settings, Ticket, external_usage};
 
 use crate::load::{KEYS, Load, Request};
 
@@ -93,7 +93,7 @@ impl Featherwire {
 impl Policy for Featherwire {
     fn arrive(&mut self, id: usize, request: &Request, now: Duration) {
         let (_, weight, priority, _) = KEYS[request.key];
-        let ask = Ask {
+        let ask = PermitRequest {
             key: KeyId(request.key as u32),
             weight,
             priority,
@@ -125,23 +125,23 @@ impl Policy for Featherwire {
 
     fn refused(&mut self, id: usize, active: u32, now: Duration) {
         let now = self.epoch + now;
-        assert!(self.scheduler.put_back(self.tickets[&id], now));
+        assert!(self.scheduler.requeue(self.tickets[&id], now));
         let ours = self.scheduler.view(now).in_use;
         self.scheduler
-            .set_outside_refused(outside::by_refusal(active, ours), now);
+            .set_external_usage_from_refusal(external_usage::from_refusal(active, ours), now);
     }
 
     fn outside(&mut self, units: u32, now: Duration) {
-        self.scheduler.set_outside(units, self.epoch + now);
+        self.scheduler.set_external_usage(units, self.epoch + now);
     }
 
     fn asks(&self) -> bool {
-        self.scheduler.wants_news()
+        self.scheduler.wants_snapshot()
     }
 
     fn answer(&mut self, units: u32, asked_at: Duration, now: Duration) {
         self.scheduler
-            .set_outside_asked(units, self.epoch + asked_at, self.epoch + now);
+            .set_requested_external_usage(units, self.epoch + asked_at, self.epoch + now);
     }
 
     fn wake(&self, now: Duration) -> Option<Duration> {
@@ -197,7 +197,7 @@ impl Policy for ByRefusals {
         let ticket = self
             .featherwire
             .scheduler
-            .start_untold(self.featherwire.epoch + now, is_beyond)?;
+            .start_probe(self.featherwire.epoch + now, is_beyond)?;
         let id = self.featherwire.ids[&ticket];
         self.trial = Some((id, is_beyond));
         Some(id)
@@ -212,7 +212,7 @@ impl Policy for ByRefusals {
         self.featherwire.refused(id, active, now);
         self.featherwire
             .scheduler
-            .set_capacity_refused(Some(self.limit));
+            .set_capacity_from_refusal(Some(self.limit));
         self.outside_at = Some(now + Self::OUTSIDE_BELIEVED);
         self.limit_at = Some(now + Self::LIMIT_BELIEVED);
     }
@@ -226,11 +226,13 @@ impl Policy for ByRefusals {
                     .units()
                     .unwrap_or(u32::MAX)
                     .saturating_mul(2);
-                self.featherwire.scheduler.set_capacity_refused(Some(units));
+                self.featherwire
+                    .scheduler
+                    .set_capacity_from_refusal(Some(units));
                 self.limit_at = Some(now + Duration::from_secs(1));
             }
             Some((_, false)) => {
-                self.featherwire.scheduler.set_outside_doubted(0);
+                self.featherwire.scheduler.reset_external_usage(0);
                 self.outside_at = None;
             }
             None => {}
@@ -274,7 +276,7 @@ impl Policy for Fifo {
 
     fn refused(&mut self, id: usize, active: u32, _now: Duration) {
         self.in_use -= self.costs[&id];
-        self.outside = outside::by_refusal(active, self.in_use);
+        self.outside = external_usage::from_refusal(active, self.in_use);
         self.queue.push_front((id, self.costs[&id]));
     }
 

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use featherwire::admission::outside::{self, Listed, Ours, Recognition, Snapshot};
+use featherwire::admission::external_usage::{
+    self, ListedRequest, OwnRequest, RequestMatcher, Snapshot,
+};
 
 use crate::{
     load::{KEYS, Load, MODELS, Request, exponential, pick},
@@ -63,7 +65,7 @@ pub struct World<'a> {
     asked: Option<(Duration, bool)>,
     answer: Option<Taken>,
     /// Of the feed, and of what is asked for.
-    recognition: [Recognition; 2],
+    recognition: [RequestMatcher; 2],
     report: Report,
 }
 
@@ -285,11 +287,11 @@ impl<'a> World<'a> {
         while self
             .recent
             .front()
-            .is_some_and(|(_, _, ended)| self.now - *ended > outside::LAG)
+            .is_some_and(|(_, _, ended)| self.now - *ended > external_usage::LAG)
         {
             self.recent.pop_front();
         }
-        let of = |model: usize, since: Duration, ended: Option<Duration>| Ours {
+        let of = |model: usize, since: Duration, ended: Option<Duration>| OwnRequest {
             model: MODELS[model].0,
             cost: MODELS[model].1,
             started_at: epoch + since,
@@ -304,14 +306,18 @@ impl<'a> World<'a> {
         let ours: Vec<_> = running.chain(ended).collect();
         let listed = |&(model, duration): &(usize, Duration)| {
             let (model, cost, _) = MODELS[model];
-            Listed {
+            ListedRequest {
                 model,
                 cost,
                 duration,
             }
         };
         let requests: Vec<_> = list.iter().map(listed).collect();
-        let lag = if is_asked { ASK_TRIP } else { outside::LAG };
+        let lag = if is_asked {
+            ASK_TRIP
+        } else {
+            external_usage::LAG
+        };
         let snapshot = Snapshot {
             received_at: epoch + self.now,
             lag,

@@ -27,7 +27,7 @@
 //!
 //! Room that was kept is dear, so it is used: when one that it was kept for has started, others
 //! that cost as much *follow* in it, whosever turn it is, if they are of its class or a higher one;
-//! until they were granted as much as [`Settings::follow_share`] says, or there is none. They are
+//! until they were granted as much as [`Settings::reservation_reuse_share`] says, or there is none. They are
 //! charged as always.
 //!
 //! # What is guaranteed
@@ -50,33 +50,19 @@
 //!
 //! Keeping units is the only reason why one is idle while somebody who fits it waits, the guard
 //! against outsiders aside ([`Settings::headroom`]). Patience is long enough for that to cost about
-//! [`Settings::kept_share`] of the plan.
+//! [`Settings::reserved_share`] of the plan.
 
 pub mod cost;
-pub mod outside;
+pub mod external_usage;
 
-mod ask;
-mod class;
-mod guard;
-mod holds;
-mod pace;
-mod passed_over;
-mod permit;
 mod permits;
-mod plan;
-mod queue;
-mod refused;
+mod request;
 mod scheduler;
 mod settings;
-mod settling;
-mod state;
-mod trials;
-mod tries;
-mod view;
+mod status;
 
-pub use ask::{Ask, KeyId, PerPriority, Priority, Refusal, Ticket};
-pub use permit::Permit;
-pub use permits::{Caller, Permits, Place, Want};
+pub use permits::{Caller, Permit, Permits, QueuePosition, Want};
+pub use request::{EnqueueError, KeyId, PerPriority, PermitRequest, Priority, Ticket};
 pub use scheduler::Scheduler;
 pub use settings::Settings;
-pub use view::{KeyView, View};
+pub use status::{KeyStatus, QueueStatus};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::ask::PerPriority;
+use super::request::PerPriority;
 
 /// How the scheduler decides.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,27 +11,27 @@ pub struct Settings {
     pub queue_limit: usize,
     /// How many of one key may wait, so that no key can fill the queue for the others. No bound of
     /// its own unless told.
-    pub queue_limit_of_key: usize,
+    pub queue_limit_per_key: usize,
     /// How long after it was first passed over a waiter is due, at least: 10 s, 30 s, 120 s unless
-    /// told. Where keeping units is dear, it is longer (see [`Settings::kept_share`]), but never
-    /// longer than [`Settings::passed_over_max`].
+    /// told. Where keeping units is dear, it is longer (see [`Settings::reserved_share`]), but never
+    /// longer than [`Settings::bypass_limit_max`].
     pub passed_over: PerPriority<Duration>,
     /// How long after it was first passed over a waiter is due at the latest. 20 minutes unless
     /// told: on four units, less would cost much where requests take a minute each. Nobody should
     /// be due only when it has waited in vain, so that it ought to be less than the longest wait.
-    pub passed_over_max: Duration,
+    pub bypass_limit_max: Duration,
     /// The part of the plan's unit-seconds, from 0 to 1, that may be lost by keeping units for
     /// those who are due. The smaller, the longer the patience: on a plan of four units, a request
     /// of four has to wait until everything else has ended, and what ends first is idle until then.
     /// 0.03 unless told.
-    pub kept_share: f64,
+    pub reserved_share: f64,
     /// How much may follow out of turn into room that was kept, by others that cost as much: as a
     /// part of what all units do in one patience, from 0 to 1. The more, the fewer times units are
     /// kept; and the longer small ones wait meanwhile. 0.25 unless told.
-    pub follow_share: f64,
+    pub reservation_reuse_share: f64,
     /// What a class is owed of what the others are granted while it waits, from 0 to 1: nothing for
     /// interactive (it is first anyhow), 0.2 for default and 0.05 for batch unless told.
-    pub owed_share: PerPriority<f64>,
+    pub credit_share: PerPriority<f64>,
     /// While other processes use the account, how many of the last units are started on only when
     /// the upstream has just said that they are free, or when a request of ours has just given them
     /// back. It is a matter of waiting for up to one snapshot, not of leaving units idle for good.
@@ -44,16 +44,16 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             queue_limit: 10_000,
-            queue_limit_of_key: usize::MAX,
+            queue_limit_per_key: usize::MAX,
             passed_over: PerPriority {
                 interactive: Duration::from_secs(10),
                 default: Duration::from_secs(30),
                 batch: Duration::from_secs(120),
             },
-            passed_over_max: Duration::from_secs(1200),
-            kept_share: 0.03,
-            follow_share: 0.25,
-            owed_share: PerPriority {
+            bypass_limit_max: Duration::from_secs(1200),
+            reserved_share: 0.03,
+            reservation_reuse_share: 0.25,
+            credit_share: PerPriority {
                 interactive: 0.0,
                 default: 0.2,
                 batch: 0.05,

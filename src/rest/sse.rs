@@ -46,7 +46,10 @@ pub struct Events<S> {
 
 enum State<S> {
     /// The head has gone out, and the answer has not begun yet; perhaps it waits for units.
-    Opening(BoxFuture<'static, Result<Answered<S>>>, admission::Place),
+    Opening(
+        BoxFuture<'static, Result<Answered<S>>>,
+        admission::QueuePosition,
+    ),
     /// Chunks may come.
     Open(S),
     /// The end has been told.
@@ -62,7 +65,7 @@ impl<S> Events<S> {
     /// The body of an answer that has let its caller wait for too long already: it speaks at once.
     pub fn opening(
         opening: BoxFuture<'static, Result<Answered<S>>>,
-        place: admission::Place,
+        place: admission::QueuePosition,
     ) -> Self {
         let now = Instant::now();
         Self::after(

@@ -20,7 +20,7 @@ const HEAD_WAIT: std::time::Duration = sse::KEEPALIVE_INTERVAL;
 /// does.
 pub async fn begin<S, M>(
     opening: impl Future<Output = Result<Answered<S>>> + Send + 'static,
-    place: admission::Place,
+    place: admission::QueuePosition,
 ) -> Response
 where
     S: Stream<Item = Result<M>> + Send + Unpin + 'static,
@@ -102,11 +102,15 @@ mod tests {
     async fn the_status_line_waits_for_how_the_answer_begins() {
         let response = begin(
             after(HEAD_WAIT / 2, Err(full())),
-            admission::Place::default(),
+            admission::QueuePosition::default(),
         )
         .await;
         assert_eq!(response.status(), 429);
-        let response = begin(after(HEAD_WAIT / 2, Ok(one())), admission::Place::default()).await;
+        let response = begin(
+            after(HEAD_WAIT / 2, Ok(one())),
+            admission::QueuePosition::default(),
+        )
+        .await;
         assert_eq!(
             (response.status().as_u16(), &response.headers()["x-one"]),
             (200, &HeaderValue::from_static("1"))
@@ -120,7 +124,7 @@ mod tests {
         let begun = Instant::now();
         let response = begin(
             after(HEAD_WAIT * 5 / 2, Ok(one())),
-            admission::Place::default(),
+            admission::QueuePosition::default(),
         )
         .await;
         assert_eq!(
@@ -133,7 +137,7 @@ mod tests {
         );
         let response = begin(
             after(HEAD_WAIT * 3 / 2, Err(full())),
-            admission::Place::default(),
+            admission::QueuePosition::default(),
         )
         .await;
         let text = text(response).await;

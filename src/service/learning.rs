@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{Call, feed::Feed};
 use crate::{
-    admission::{Permits, outside::Listed},
+    admission::{Permits, external_usage::ListedRequest},
     error::Result,
     proto::v1::{Concurrency, Plan},
     upstream::{Ask, Client},
@@ -126,7 +126,7 @@ impl<'a> Learning<'a> {
     /// units are not given away on old news.
     pub(super) async fn inquire(&self) {
         loop {
-            self.permits.news_wanted().await;
+            self.permits.snapshot_wanted().await;
             let asked_at = Instant::now();
             // If there is no answer, the feed will tell.
             let pause = if self.ask_snapshot().await {
@@ -146,7 +146,7 @@ impl<'a> Learning<'a> {
         let (has_snapshot, has_plan) = tokio::join!(self.ask_snapshot(), self.ask_plan());
         let is_told = has_snapshot || has_plan;
         if !is_told {
-            self.permits.give_up_plan();
+            self.permits.set_plan_unknown();
         }
         is_told
     }
@@ -171,7 +171,7 @@ impl<'a> Learning<'a> {
         let limit = Limit::read(reply.answer.concurrency, reply.answer.unlimited_concurrency);
         match limit {
             Some(limit) => self.permits.set_capacity(limit.units()),
-            None => self.permits.count_odd(),
+            None => self.permits.count_ignored_message(),
         }
         limit.is_some()
     }
@@ -181,13 +181,13 @@ impl<'a> Learning<'a> {
         let limit = Limit::read(snapshot.limit, snapshot.unlimited);
         let used = snapshot.used_cost.and_then(|used| u32::try_from(used).ok());
         let (Some(limit), Some(used)) = (limit, used) else {
-            self.permits.count_odd();
+            self.permits.count_ignored_message();
             return false;
         };
         let requests: Vec<_> = snapshot
             .requests
             .iter()
-            .map(|request| Listed {
+            .map(|request| ListedRequest {
                 model: request.model.as_deref().unwrap_or_default(),
                 cost: request
                     .cost
@@ -202,7 +202,7 @@ impl<'a> Learning<'a> {
             })
             .collect();
         self.permits
-            .take_snapshot(asked_at, limit.units(), used, &requests)
+            .apply_snapshot(asked_at, limit.units(), used, &requests)
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::{task::AbortHandle, time::Instant};
 use super::{Call, feed::Feed, learning::Learning};
 use crate::{
     admission::{
-        PerPriority, Permit, Permits, Settings, View, Want,
+        PerPriority, Permit, Permits, QueueStatus, Settings, Want,
         cost::{COST_UNKNOWN, cost_of},
     },
     config,
@@ -54,7 +54,7 @@ impl Units {
     ) -> Self {
         let settings = Settings::default();
         // Patience that outlasts the longest wait would be no use to anybody.
-        let passed_over_max = settings.passed_over_max.min(config.queue_timeout / 2);
+        let bypass_limit_max = settings.bypass_limit_max.min(config.queue_timeout / 2);
         // Where nobody tells what others use, there is nothing to wait for before the last units
         // are taken.
         let headroom = if config.units.is_some() {
@@ -63,15 +63,15 @@ impl Units {
             settings.headroom
         };
         let queue_limit = config.queue_limit;
-        let queue_limit_of_key = if keys > 1 {
+        let queue_limit_per_key = if keys > 1 {
             queue_limit - queue_limit / KEYS_RESERVE
         } else {
             usize::MAX
         };
         let settings = Settings {
             queue_limit,
-            queue_limit_of_key,
-            passed_over_max,
+            queue_limit_per_key,
+            bypass_limit_max,
             headroom,
             ..settings
         };
@@ -160,7 +160,7 @@ impl Units {
     /// What the gateway itself knows of the units.
     pub fn view(&self) -> GatewayUnits {
         let refusals = i64::try_from(self.permits.refusals()).unwrap_or(i64::MAX);
-        let odd_messages = i64::try_from(self.permits.odd_messages()).unwrap_or(i64::MAX);
+        let odd_messages = i64::try_from(self.permits.ignored_messages()).unwrap_or(i64::MAX);
         GatewayUnits {
             refusals,
             odd_messages,
@@ -169,7 +169,7 @@ impl Units {
     }
 }
 
-fn describe(view: View) -> GatewayUnits {
+fn describe(view: QueueStatus) -> GatewayUnits {
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);

@@ -1,8 +1,8 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use super::*;
+use super::{permit::CANCELLED_SETTLE, *};
 use crate::{
-    admission::{KeyId, permit::CANCELLED_SETTLE},
+    admission::KeyId,
     error::{ErrorCode, Throttle, UnitRefusal},
 };
 
@@ -63,7 +63,7 @@ fn told(seconds: u64) -> Error {
 }
 
 async fn acquire(permits: &Permits, cost: u32) -> Result<Permit> {
-    permits.acquire(want(cost), &Place::default()).await
+    permits.acquire(want(cost), &QueuePosition::default()).await
 }
 
 /// Whether it would start now, tried and given up.
@@ -73,9 +73,9 @@ async fn starts(permits: &Permits, cost: u32) -> bool {
         .is_ok()
 }
 
-fn others(units: u32) -> Vec<Listed<'static>> {
+fn others(units: u32) -> Vec<ListedRequest<'static>> {
     (0..units)
-        .map(|_| Listed {
+        .map(|_| ListedRequest {
             model: "x/y",
             cost: 1,
             duration: Duration::from_secs(90),
@@ -84,7 +84,7 @@ fn others(units: u32) -> Vec<Listed<'static>> {
 }
 
 fn hears(permits: &Permits, capacity: u32, outside: u32) {
-    permits.take_snapshot(None, Some(capacity), outside, &others(outside));
+    permits.apply_snapshot(None, Some(capacity), outside, &others(outside));
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,13 +102,13 @@ async fn who_leaves_the_queue_is_forgotten_and_others_are_seen_all_the_same() {
     }
     // None of those who left would explain them.
     let listed: Vec<_> = (0..8)
-        .map(|_| Listed {
+        .map(|_| ListedRequest {
             model: MODEL,
             cost: 1,
             duration: Duration::from_secs(600),
         })
         .collect();
-    permits.take_snapshot(None, Some(8), 8, &listed);
+    permits.apply_snapshot(None, Some(8), 8, &listed);
     assert_eq!(permits.view().outside, 8);
 }
 
@@ -143,7 +143,7 @@ async fn whatever_way_requests_end_every_unit_comes_back_once() {
             Duration::from_millis(roll(20_000)),
         );
         let call = async {
-            let place = Place::default();
+            let place = QueuePosition::default();
             let mut permit = match permits
                 .acquire(
                     Want {
@@ -217,7 +217,7 @@ async fn what_was_said_of_others_is_believed_for_a_while_when_nobody_says_more()
     // again, for its minute.
     let permit = acquire(&permits, 1).await.unwrap();
     let again = permits.clone();
-    let place = Place::default();
+    let place = QueuePosition::default();
     let waiting = tokio::spawn(async move {
         permit
             .wait_again(&full(4, 4), &place)
@@ -240,7 +240,7 @@ async fn what_was_said_of_others_is_believed_for_a_while_when_nobody_says_more()
 async fn a_limit_in_a_refusal_sends_nobody_away() {
     let permits = permits(8);
     let permit = acquire(&permits, 8).await.unwrap();
-    let (waiter, again) = (permits.clone(), Place::default());
+    let (waiter, again) = (permits.clone(), QueuePosition::default());
     let dear = tokio::spawn(async move { acquire(&waiter, 4).await.map(Permit::end) });
     let refused = tokio::spawn(async move {
         permit
@@ -267,7 +267,10 @@ async fn a_guessed_cost_is_never_dearer_than_the_plan() {
         is_guess: true,
         ..want(4)
     };
-    let permit = permits.acquire(guess, &Place::default()).await.unwrap();
+    let permit = permits
+        .acquire(guess, &QueuePosition::default())
+        .await
+        .unwrap();
     assert_eq!(permits.view().in_use, 2);
     permit.end();
 }
@@ -284,7 +287,7 @@ async fn weights_are_kept_from_end_to_end() {
                 weight: [1, 3][key as usize],
             };
             let permit = permits
-                .acquire(Want { caller, ..want(1) }, &Place::default())
+                .acquire(Want { caller, ..want(1) }, &QueuePosition::default())
                 .await
                 .unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -306,16 +309,16 @@ async fn weights_are_kept_from_end_to_end() {
 async fn after_a_refusal_a_snapshot_is_wanted_and_believed() {
     let permits = permits(8);
     let permit = acquire(&permits, 1).await.unwrap();
-    let place = Place::default();
+    let place = QueuePosition::default();
     let refusal = full(8, 8);
     let again = permit.wait_again(&refusal, &place);
     tokio::pin!(again);
     tokio::select! {
         _ = &mut again => panic!("all is taken, upstream said"),
-        () = permits.news_wanted() => {}
+        () = permits.snapshot_wanted() => {}
     }
     assert_eq!(permits.view().outside, 8);
-    permits.take_snapshot(Some(Instant::now()), Some(8), 0, &[]);
+    permits.apply_snapshot(Some(Instant::now()), Some(8), 0, &[]);
     again.await.unwrap().end();
     assert_eq!(permits.view().outside, 0);
 }
@@ -348,7 +351,7 @@ async fn a_request_that_is_refused_again_and_again_has_failed_after_a_few_tries(
         ..want(8)
     };
     permits
-        .acquire(other, &Place::default())
+        .acquire(other, &QueuePosition::default())
         .await
         .unwrap()
         .end();
@@ -358,10 +361,10 @@ async fn a_request_that_is_refused_again_and_again_has_failed_after_a_few_tries(
 async fn upstreams_own_wait_is_kept_though_a_snapshot_says_that_units_are_free() {
     let permits = permits(8);
     let permit = acquire(&permits, 1).await.unwrap();
-    let (refused_at, place) = (Instant::now(), Place::default());
+    let (refused_at, place) = (Instant::now(), QueuePosition::default());
     let (refusal, again) = (told(5), async {
         tokio::task::yield_now().await;
-        permits.take_snapshot(Some(Instant::now()), Some(8), 0, &[]);
+        permits.apply_snapshot(Some(Instant::now()), Some(8), 0, &[]);
         assert!(starts(&permits, 8).await, "others may have the units");
     });
     let (permit, ()) = tokio::join!(permit.wait_again(&refusal, &place), again);
@@ -385,13 +388,13 @@ async fn where_nothing_is_known_of_the_plan_upstreams_own_wait_is_kept_and_tries
     };
     for (retry_after, seconds) in [(None, 1), (Some(0), 1), (Some(2), 2), (Some(20), 20)] {
         let permit = acquire(&permits, 1).await.unwrap();
-        let (refused_at, place) = (Instant::now(), Place::default());
+        let (refused_at, place) = (Instant::now(), QueuePosition::default());
         let refusal = silent(retry_after.map(Duration::from_secs));
         permit.wait_again(&refusal, &place).await.unwrap().end();
         assert_eq!(refused_at.elapsed().as_secs(), seconds, "{retry_after:?}");
     }
     let begun = Instant::now();
-    let place = Place::default();
+    let place = QueuePosition::default();
     let mut permit = acquire(&permits, 1).await.unwrap();
     let mut tries = 1;
     while let Ok(again) = permit.wait_again(&silent(None), &place).await {
@@ -445,7 +448,7 @@ async fn a_limit_that_a_refusal_told_outlasts_a_lost_feed() {
     let permits = permits(8);
     permits.set_capacity(None);
     let permit = acquire(&permits, 1).await.unwrap();
-    let (place, again) = (Place::default(), permits.clone());
+    let (place, again) = (QueuePosition::default(), permits.clone());
     let waits = tokio::spawn(async move {
         permit
             .wait_again(&full(2, 2), &place)
@@ -467,12 +470,12 @@ async fn a_limit_that_a_refusal_told_outlasts_a_lost_feed() {
 /// How often a request is tried that upstream refuses each time, although each time it says in
 /// between that there are units, and what its caller is told.
 async fn refused_for_ever(permits: &Permits, want: Want, refusal: &Error) -> (u32, Error) {
-    let place = Place::default();
+    let place = QueuePosition::default();
     let mut permit = permits.acquire(want, &place).await.unwrap();
     let mut tries = 1;
     loop {
         tokio::time::advance(Duration::from_millis(50)).await;
-        permits.take_snapshot(Some(Instant::now()), Some(8), 0, &[]);
+        permits.apply_snapshot(Some(Instant::now()), Some(8), 0, &[]);
         permit = match permit.wait_again(refusal, &place).await {
             Ok(permit) => permit,
             Err(refused) => return (tries, refused),
@@ -509,7 +512,7 @@ async fn a_deadline_that_has_passed_already_is_told_as_such() {
     };
     assert_eq!(
         permits
-            .acquire(late, &Place::default())
+            .acquire(late, &QueuePosition::default())
             .await
             .unwrap_err()
             .code(),
@@ -521,7 +524,7 @@ async fn a_deadline_that_has_passed_already_is_told_as_such() {
     };
     assert_eq!(
         permits
-            .acquire(never, &Place::default())
+            .acquire(never, &QueuePosition::default())
             .await
             .unwrap_err()
             .code(),

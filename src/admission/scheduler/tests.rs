@@ -1,7 +1,8 @@
+use super::bypassed::patience;
 use super::*;
-use crate::admission::{passed_over::patience, view::View};
+use crate::admission::QueueStatus;
 
-mod impatience;
+mod impatient;
 mod properties;
 mod support;
 
@@ -15,7 +16,7 @@ fn what_fits_starts_at_once_and_what_never_fits_is_refused() {
     assert_eq!(bench.start(), [first]);
     assert_eq!(
         bench.try_enqueue(ask().cost(5)),
-        Err(Refusal::NeverFits {
+        Err(EnqueueError::ExceedsPlan {
             cost: 5,
             capacity: 4
         })
@@ -106,7 +107,7 @@ fn one_that_is_passed_over_is_due_after_its_patience_and_then_first() {
     bench.pass(bench.patience(4));
     bench.release(running[1]);
     assert_eq!(bench.start(), [], "now it is kept");
-    bench.scheduler.set_outside(1, bench.now);
+    bench.scheduler.set_external_usage(1, bench.now);
     assert_eq!(bench.start(), [], "no unit is left");
     bench.release(running[2]);
     assert_eq!(
@@ -114,7 +115,7 @@ fn one_that_is_passed_over_is_due_after_its_patience_and_then_first() {
         [small[1]],
         "while outsiders make it impossible, nothing is kept"
     );
-    bench.scheduler.set_outside(0, bench.now);
+    bench.scheduler.set_external_usage(0, bench.now);
     [running[3], small[0], small[1]]
         .into_iter()
         .for_each(|ticket| bench.release(ticket));
@@ -127,13 +128,15 @@ fn who_was_refused_upstream_is_first_again_and_was_charged_nothing() {
     let tickets: Vec<_> = (0..4).map(|_| bench.enqueue(ask())).collect();
     assert_eq!(bench.start(), tickets[..2]);
     bench.pass(seconds(3));
-    assert!(bench.scheduler.put_back(tickets[1], bench.now));
-    bench.scheduler.set_outside(1, bench.now);
+    assert!(bench.scheduler.requeue(tickets[1], bench.now));
+    bench.scheduler.set_external_usage(1, bench.now);
     assert_eq!(bench.start(), []);
     assert_eq!(bench.view().oldest, Some(seconds(3)));
     assert_eq!(bench.scheduler.ahead(tickets[1]), Some(0));
     assert_eq!(bench.scheduler.ahead(tickets[2]), Some(1));
-    bench.scheduler.set_outside_asked(0, bench.now, bench.now);
+    bench
+        .scheduler
+        .set_requested_external_usage(0, bench.now, bench.now);
     assert_eq!(bench.start(), [tickets[1]]);
     assert_eq!(bench.view().keys[0].unit_seconds, 3.0, "the first one's");
 }
@@ -184,7 +187,7 @@ fn a_full_queue_refuses_but_never_what_can_start() {
     assert_eq!(bench.start(), []);
     assert!(matches!(
         bench.try_enqueue(ask().cost(2)),
-        Err(Refusal::QueueFull { limit: 1, .. })
+        Err(EnqueueError::QueueFull { limit: 1, .. })
     ));
     let small = bench.enqueue(ask().cost(1));
     assert_eq!(bench.start(), [small]);
@@ -211,7 +214,7 @@ fn who_is_clearly_too_late_is_refused_once_that_is_known() {
     );
     assert_eq!(
         bench.try_enqueue(hurried(&bench)),
-        Err(Refusal::TooLate { wait: seconds(100) })
+        Err(EnqueueError::TooLate { wait: seconds(100) })
     );
     bench.enqueue(ask().deadline(bench.now + seconds(60)));
     bench.enqueue(hurried(&bench).priority(Priority::Interactive));
@@ -226,27 +229,32 @@ fn with_outsiders_about_the_last_units_are_taken_only_when_heard_of() {
         },
         Some(8),
     );
-    bench.scheduler.set_outside(1, bench.now);
+    bench.scheduler.set_external_usage(1, bench.now);
     bench.pass(seconds(1));
     let tickets: Vec<_> = (0..9).map(|_| bench.enqueue(ask())).collect();
-    assert!(!bench.scheduler.wants_news());
+    assert!(!bench.scheduler.wants_snapshot());
     assert_eq!(
         bench.start(),
         tickets[..5],
         "seven are left to us, and two of them may be gone"
     );
-    assert!(bench.scheduler.wants_news(), "upstream shall be asked");
+    assert!(bench.scheduler.wants_snapshot(), "upstream shall be asked");
     bench.release(tickets[0]);
     assert_eq!(bench.start(), [tickets[5]], "what we give back is ours");
-    bench.scheduler.set_outside(1, bench.now);
+    bench.scheduler.set_external_usage(1, bench.now);
     assert_eq!(bench.start(), [], "the feed is late");
-    bench.scheduler.set_outside_asked(1, bench.now, bench.now);
+    bench
+        .scheduler
+        .set_requested_external_usage(1, bench.now, bench.now);
     assert_eq!(
         bench.start(),
         [tickets[6], tickets[7]],
         "what is said to be free when asked is"
     );
-    assert!(!bench.scheduler.wants_news(), "there is nothing to be had");
+    assert!(
+        !bench.scheduler.wants_snapshot(),
+        "there is nothing to be had"
+    );
     bench.release(tickets[1]);
     bench.pass(seconds(1));
     assert_eq!(bench.start(), [], "but not for long");
@@ -301,14 +309,20 @@ fn a_snapshot_that_may_be_older_than_a_refusal_cant_say_that_there_are_fewer() {
         Some(4),
     );
     bench.enqueue_all(4, ask());
-    bench.scheduler.set_outside_refused(3, bench.now);
-    bench.scheduler.set_outside(0, bench.now + seconds(1));
-    assert_eq!(bench.start().len(), 1);
-    bench.scheduler.set_outside(2, bench.now + seconds(2));
+    bench
+        .scheduler
+        .set_external_usage_from_refusal(3, bench.now);
+    bench
+        .scheduler
+        .set_external_usage(0, bench.now + seconds(1));
     assert_eq!(bench.start().len(), 1);
     bench
         .scheduler
-        .set_outside_refused(0, bench.now + seconds(2));
+        .set_external_usage(2, bench.now + seconds(2));
+    assert_eq!(bench.start().len(), 1);
+    bench
+        .scheduler
+        .set_external_usage_from_refusal(0, bench.now + seconds(2));
     assert_eq!(bench.start().len(), 2, "but another refusal can");
 }
 
@@ -336,7 +350,7 @@ fn one_that_outsiders_make_impossible_doesnt_keep_the_next_from_becoming_due() {
         },
         Some(4),
     );
-    bench.scheduler.set_outside(2, bench.now);
+    bench.scheduler.set_external_usage(2, bench.now);
     bench.enqueue_all(2, ask());
     let running = bench.start();
     let impossible = bench.enqueue(ask().cost(4));
@@ -349,7 +363,7 @@ fn one_that_outsiders_make_impossible_doesnt_keep_the_next_from_becoming_due() {
     assert_eq!(bench.start(), [], "a unit is kept for the next");
     bench.release(small[0]);
     assert_eq!(bench.start(), [next]);
-    bench.scheduler.set_outside(0, bench.now);
+    bench.scheduler.set_external_usage(0, bench.now);
     bench.release(next);
     assert_eq!(bench.start(), [impossible]);
 }
@@ -438,7 +452,7 @@ fn who_was_refused_has_not_spent_what_its_class_was_owed() {
                 if !is_refused {
                     return starts;
                 }
-                assert!(bench.scheduler.put_back(batch, bench.now));
+                assert!(bench.scheduler.requeue(batch, bench.now));
                 assert_eq!(bench.start(), [batch], "it is its turn as before");
                 return starts;
             }
@@ -483,10 +497,10 @@ fn who_follows_goes_before_nobody_of_a_higher_class() {
 fn a_capacity_that_a_refusal_told_is_for_now() {
     let mut bench = Bench::with_capacity(8);
     let large = bench.enqueue(ask().cost(4));
-    bench.scheduler.set_capacity_refused(Some(2));
+    bench.scheduler.set_capacity_from_refusal(Some(2));
     assert_eq!((bench.start(), bench.view().capacity), (vec![], Some(2)));
     let another = bench.enqueue(ask().cost(4));
-    bench.scheduler.set_capacity_refused(None);
+    bench.scheduler.set_capacity_from_refusal(None);
     assert_eq!(bench.start(), [large, another]);
 }
 
@@ -496,7 +510,7 @@ fn a_request_that_steps_aside_keeps_its_place_and_holds_up_nobody() {
     let tickets: Vec<_> = (0..3).map(|_| bench.enqueue(ask())).collect();
     assert_eq!(bench.start(), tickets[..1]);
     bench.pass(seconds(3));
-    assert!(bench.scheduler.put_back(tickets[0], bench.now));
+    assert!(bench.scheduler.requeue(tickets[0], bench.now));
     assert!(bench.scheduler.step_aside(tickets[0], bench.now));
     assert!(
         !bench.scheduler.step_aside(tickets[0], bench.now),
@@ -507,8 +521,8 @@ fn a_request_that_steps_aside_keeps_its_place_and_holds_up_nobody() {
         (vec![tickets[1]], 2),
         "it still waits"
     );
-    assert!(bench.scheduler.step_back(tickets[0], bench.now));
-    assert!(!bench.scheduler.step_back(tickets[0], bench.now));
+    assert!(bench.scheduler.unpark(tickets[0], bench.now));
+    assert!(!bench.scheduler.unpark(tickets[0], bench.now));
     assert_eq!(bench.view().oldest, Some(seconds(3)));
     bench.release(tickets[1]);
     assert_eq!(
@@ -532,7 +546,7 @@ fn a_request_that_steps_aside_keeps_its_place_and_holds_up_nobody() {
 #[test]
 fn a_capacity_that_a_refusal_told_is_replaced_by_a_number_only() {
     let mut bench = Bench::new();
-    bench.scheduler.set_capacity_refused(Some(2));
+    bench.scheduler.set_capacity_from_refusal(Some(2));
     assert_eq!(bench.scheduler.set_capacity(None, bench.now), []);
     assert_eq!(bench.view().capacity, Some(2));
     assert_eq!(bench.scheduler.set_capacity(Some(8), bench.now), []);
@@ -543,7 +557,7 @@ fn a_capacity_that_a_refusal_told_is_replaced_by_a_number_only() {
 fn no_key_fills_the_queue_for_the_others() {
     let settings = Settings {
         queue_limit: 4,
-        queue_limit_of_key: 3,
+        queue_limit_per_key: 3,
         ..Settings::default()
     };
     let mut bench = Bench::of(settings, Some(1));
@@ -553,12 +567,15 @@ fn no_key_fills_the_queue_for_the_others() {
     bench.enqueue(ask().priority(Priority::Batch));
     bench.enqueue(ask().priority(Priority::Batch));
     assert!(
-        matches!(bench.try_enqueue(ask()), Err(Refusal::QueueFull { .. })),
+        matches!(
+            bench.try_enqueue(ask()),
+            Err(EnqueueError::QueueFull { .. })
+        ),
         "whatever its class"
     );
     bench.enqueue(ask().key(1, 1));
     assert!(matches!(
         bench.try_enqueue(ask().key(2, 1)),
-        Err(Refusal::QueueFull { .. })
+        Err(EnqueueError::QueueFull { .. })
     ));
 }

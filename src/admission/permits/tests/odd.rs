@@ -4,13 +4,13 @@ use super::*;
 
 /// A message of the feed, with nobody's requests.
 fn says(permits: &Permits, capacity: Option<u32>, used_cost: u32) -> bool {
-    permits.take_snapshot(None, capacity, used_cost, &[])
+    permits.apply_snapshot(None, capacity, used_cost, &[])
 }
 
 /// A call that waits for units in a task of its own, until it has come so far.
 async fn waits(permits: &Permits, want: Want) -> tokio::task::JoinHandle<Result<Permit>> {
     let permits = permits.clone();
-    let waits = tokio::spawn(async move { permits.acquire(want, &Place::default()).await });
+    let waits = tokio::spawn(async move { permits.acquire(want, &QueuePosition::default()).await });
     tokio::task::yield_now().await;
     waits
 }
@@ -66,9 +66,9 @@ async fn a_plan_that_one_message_told_is_asked_for_once_more_before_anybody_fail
     let permits = unknown();
     says(&permits, Some(2), 0);
     let large = waits(&permits, want(4)).await;
-    permits.news_wanted().await;
+    permits.snapshot_wanted().await;
     assert!(!large.is_finished());
-    permits.take_snapshot(Some(Instant::now()), Some(2), 0, &[]);
+    permits.apply_snapshot(Some(Instant::now()), Some(2), 0, &[]);
     assert_eq!(
         large.await.unwrap().unwrap_err().code(),
         "model_exceeds_plan"
@@ -88,8 +88,8 @@ async fn what_cant_be_is_ignored_and_counted() {
     ] {
         assert!(!says(&permits, capacity, used), "{capacity:?} {used}");
     }
-    permits.count_odd();
-    assert_eq!(permits.odd_messages(), 5);
+    permits.count_ignored_message();
+    assert_eq!(permits.ignored_messages(), 5);
     assert_eq!(
         (permits.view().capacity, permits.view().outside),
         (Some(8), 0)
@@ -133,7 +133,11 @@ async fn a_guessed_cost_is_held_against_nobody_when_the_plan_shrinks_and_grows()
     let first = first.await.unwrap().unwrap();
     assert_eq!(permits.view().in_use, 3, "as much as the plan has by now");
     // It is refused, and the refusal tells of less.
-    let again = tokio::spawn(async move { first.wait_again(&full(2, 2), &Place::default()).await });
+    let again = tokio::spawn(async move {
+        first
+            .wait_again(&full(2, 2), &QueuePosition::default())
+            .await
+    });
     pass(1).await;
     assert!(!again.is_finished() && permits.view().capacity == Some(2));
     permits.set_capacity(Some(2));
@@ -148,7 +152,7 @@ async fn a_guessed_cost_is_held_against_nobody_when_the_plan_shrinks_and_grows()
 #[tokio::test(start_paused = true)]
 async fn a_guess_made_before_the_plan_is_known_is_not_held_against_the_call() {
     let permits = unknown();
-    permits.give_up_plan();
+    permits.set_plan_unknown();
     let holder = acquire(&permits, 2).await.unwrap();
     // Nothing is known until a refusal tells, and then the plan.
     let refused = {
@@ -158,11 +162,15 @@ async fn a_guess_made_before_the_plan_is_known_is_not_held_against_the_call() {
                     is_guess: true,
                     ..want(4)
                 },
-                &Place::default(),
+                &QueuePosition::default(),
             )
             .await
             .unwrap();
-        tokio::spawn(async move { permit.wait_again(&full(2, 2), &Place::default()).await })
+        tokio::spawn(async move {
+            permit
+                .wait_again(&full(2, 2), &QueuePosition::default())
+                .await
+        })
     };
     tokio::task::yield_now().await;
     permits.set_capacity(Some(2));
@@ -173,20 +181,20 @@ async fn a_guess_made_before_the_plan_is_known_is_not_held_against_the_call() {
 #[tokio::test(start_paused = true)]
 async fn that_nothing_is_known_is_no_news() {
     let permits = permits(8);
-    permits.give_up_plan();
+    permits.set_plan_unknown();
     assert_eq!(permits.view().capacity, Some(8));
     let permits = unknown();
-    permits.give_up_plan();
+    permits.set_plan_unknown();
     let permit = acquire(&permits, 1).await.unwrap();
     let other = permits.clone();
     let waits = tokio::spawn(async move {
         permit
-            .wait_again(&full(2, 2), &Place::default())
+            .wait_again(&full(2, 2), &QueuePosition::default())
             .await
             .map(Permit::end)
     });
     waits.await.unwrap().unwrap();
-    other.give_up_plan();
+    other.set_plan_unknown();
     assert_eq!(other.view().capacity, Some(2));
 }
 
@@ -197,7 +205,7 @@ async fn the_wait_for_the_plan_counts_as_a_wait() {
     assert_eq!(permit.waited(), Duration::from_secs(2));
     let waiter = waits(&permits, want(1)).await;
     pass(1).await;
-    permits.give_up_plan();
+    permits.set_plan_unknown();
     assert_eq!(
         waiter.await.unwrap().unwrap().waited(),
         Duration::from_secs(1)
@@ -206,7 +214,7 @@ async fn the_wait_for_the_plan_counts_as_a_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_first() {
-    let (permits, place) = (permits(4), Place::default());
+    let (permits, place) = (permits(4), QueuePosition::default());
     let tried = acquire(&permits, 4).await.unwrap();
     let others = [
         waits(&permits, want(4)).await,
@@ -250,7 +258,7 @@ async fn who_leaves_before_its_next_try_leaves_nothing_behind() {
     let tried = acquire(&permits, 4).await.unwrap();
     let again = tokio::spawn(async move {
         tried
-            .step_aside(Duration::from_secs(5), true, &Place::default())
+            .step_aside(Duration::from_secs(5), true, &QueuePosition::default())
             .await
     });
     tokio::task::yield_now().await;

@@ -146,7 +146,7 @@ async fn run(scene: Scene) -> Outcome {
     let upstream = Rc::new(RefCell::new(upstream));
     let begun = Instant::now();
     match scene.feed {
-        Feed::None => permits.give_up_plan(),
+        Feed::None => permits.set_plan_unknown(),
         _ => drop(spawn_local(tell(
             permits.clone(),
             Rc::clone(&upstream),
@@ -168,7 +168,7 @@ async fn run(scene: Scene) -> Outcome {
                     3_600_000
                 };
                 let call = async {
-                    let place = Place::default();
+                    let place = QueuePosition::default();
                     let mut permit = permits.acquire(want(1), &place).await?;
                     loop {
                         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -249,7 +249,7 @@ async fn run(scene: Scene) -> Outcome {
 async fn tell(permits: Permits, upstream: Rc<RefCell<Upstream>>, scene: Scene) {
     let mut dice = fastrand::Rng::with_seed(scene.seed);
     let listed = |upstream: &Upstream| {
-        let all = upstream.flights.iter().map(|began| Listed {
+        let all = upstream.flights.iter().map(|began| ListedRequest {
             model: MODEL,
             cost: 1,
             duration: began.elapsed(),
@@ -258,26 +258,26 @@ async fn tell(permits: Permits, upstream: Rc<RefCell<Upstream>>, scene: Scene) {
     };
     loop {
         let (capacity, used, requests) = listed(&upstream.borrow());
-        permits.take_snapshot(None, Some(capacity), used, &requests);
+        permits.apply_snapshot(None, Some(capacity), used, &requests);
         let next = Instant::now() + Duration::from_secs(2);
         if scene.feed == Feed::Odd {
             tokio::time::sleep(Duration::from_millis(dice.u64(0..1900))).await;
             match dice.u32(0..6) {
-                0 => drop(permits.take_snapshot(None, Some(0), 0, &[])),
-                1 => drop(permits.take_snapshot(None, Some(capacity), 1_000_000_000, &[])),
-                2 => drop(permits.take_snapshot(None, None, 0, &[])),
-                3 => permits.count_odd(),
-                4 => permits.give_up_plan(),
-                _ => drop(permits.take_snapshot(None, Some(capacity), capacity + 9, &[])),
+                0 => drop(permits.apply_snapshot(None, Some(0), 0, &[])),
+                1 => drop(permits.apply_snapshot(None, Some(capacity), 1_000_000_000, &[])),
+                2 => drop(permits.apply_snapshot(None, None, 0, &[])),
+                3 => permits.count_ignored_message(),
+                4 => permits.set_plan_unknown(),
+                _ => drop(permits.apply_snapshot(None, Some(capacity), capacity + 9, &[])),
             }
         }
         while Instant::now() < next {
             tokio::select! {
-                () = permits.news_wanted() => {
+                () = permits.snapshot_wanted() => {
                     let asked_at = Instant::now();
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     let (capacity, used, requests) = listed(&upstream.borrow());
-                    permits.take_snapshot(Some(asked_at), Some(capacity), used, &requests);
+                    permits.apply_snapshot(Some(asked_at), Some(capacity), used, &requests);
                     tokio::time::sleep_until(asked_at + Duration::from_millis(250)).await;
                 }
                 () = tokio::time::sleep_until(next) => {}
@@ -361,7 +361,7 @@ fn an_upstream_that_speaks_only_by_its_refusals_is_not_asked_by_herds() {
 
 /// Asks in vain each time, for so long as upstream lets nobody in.
 async fn refused(permits: Permits, model: &'static str, asked: Rc<RefCell<u32>>) -> Error {
-    let place = Place::default();
+    let place = QueuePosition::default();
     let wanted = Want {
         model: model.into(),
         ..want(1)
@@ -385,7 +385,7 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
     LocalSet::new()
         .run_until(async {
             let settings = Settings {
-                queue_limit_of_key: 400,
+                queue_limit_per_key: 400,
                 ..Settings::default()
             };
             let permits = Permits::new(settings, Duration::from_secs(300));
@@ -395,8 +395,8 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
             let snapshots = permits.clone();
             spawn_local(async move {
                 loop {
-                    snapshots.news_wanted().await;
-                    snapshots.take_snapshot(Some(Instant::now()), Some(4), 0, &[]);
+                    snapshots.snapshot_wanted().await;
+                    snapshots.apply_snapshot(Some(Instant::now()), Some(4), 0, &[]);
                     tokio::time::sleep(Duration::from_millis(250)).await;
                 }
             });
@@ -411,7 +411,7 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
                         model: "a/refused".into(),
                         ..want(1)
                     },
-                    &Place::default(),
+                    &QueuePosition::default(),
                 )
                 .await;
             assert_eq!(full.unwrap_err().code(), "queue_full", "those aside count");
@@ -426,7 +426,7 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
                     ..want(4)
                 };
                 permits
-                    .acquire(good, &Place::default())
+                    .acquire(good, &QueuePosition::default())
                     .await
                     .map(Permit::end)
                     .is_ok()
@@ -469,13 +469,17 @@ async fn when_a_held_model_is_let_in_all_who_wait_for_it_are_served() {
     let mut first = acquire(&permits, 1).await.unwrap();
     for _ in 0..3 {
         first = first
-            .wait_again(&full(4, 4), &Place::default())
+            .wait_again(&full(4, 4), &QueuePosition::default())
             .await
             .unwrap();
     }
-    let again = tokio::spawn(async move { first.wait_again(&full(4, 4), &Place::default()).await });
+    let again = tokio::spawn(async move {
+        first
+            .wait_again(&full(4, 4), &QueuePosition::default())
+            .await
+    });
     tokio::task::yield_now().await;
-    let place = Place::default();
+    let place = QueuePosition::default();
     let mut later = Box::pin(permits.acquire(want(1), &place));
     assert!(
         futures_util::FutureExt::now_or_never(&mut later).is_none(),
@@ -501,11 +505,15 @@ async fn a_probe_that_is_given_up_lets_the_next_one_try() {
     let mut first = acquire(&permits, 1).await.unwrap();
     for _ in 0..3 {
         first = first
-            .wait_again(&full(4, 4), &Place::default())
+            .wait_again(&full(4, 4), &QueuePosition::default())
             .await
             .unwrap();
     }
-    let again = tokio::spawn(async move { first.wait_again(&full(4, 4), &Place::default()).await });
+    let again = tokio::spawn(async move {
+        first
+            .wait_again(&full(4, 4), &QueuePosition::default())
+            .await
+    });
     tokio::task::yield_now().await;
     let waiting = permits.clone();
     let second = tokio::spawn(async move { acquire(&waiting, 1).await });
@@ -532,12 +540,15 @@ async fn one_that_is_not_refused_was_let_in_however_long_its_answer_takes() {
         let mut first = acquire(&permits, 1).await.unwrap();
         for _ in 1..refusals {
             first = first
-                .wait_again(&full(4, 4), &Place::default())
+                .wait_again(&full(4, 4), &QueuePosition::default())
                 .await
                 .unwrap();
         }
-        let again =
-            tokio::spawn(async move { first.wait_again(&full(4, 4), &Place::default()).await });
+        let again = tokio::spawn(async move {
+            first
+                .wait_again(&full(4, 4), &QueuePosition::default())
+                .await
+        });
         tokio::task::yield_now().await;
         let waiting = permits.clone();
         let second = tokio::spawn(async move { acquire(&waiting, 3).await });

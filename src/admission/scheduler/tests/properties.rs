@@ -11,7 +11,7 @@ use super::{
 /// One thing that happens. The numbers choose among those there are.
 #[derive(Clone, Debug)]
 enum Event {
-    Enqueue(Ask, Option<u64>),
+    Enqueue(PermitRequest, Option<u64>),
     Leave(usize),
     Release(usize, u64),
     PutBack(usize),
@@ -20,7 +20,7 @@ enum Event {
     Pass(u64),
 }
 
-fn asks() -> impl Strategy<Value = Ask> {
+fn asks() -> impl Strategy<Value = PermitRequest> {
     (
         0..4u32,
         1..5u32,
@@ -49,8 +49,8 @@ struct Book {
     bench: Bench,
     capacity: u32,
     outside: u32,
-    waiting: Vec<(Ticket, Ask)>,
-    running: Vec<(Ticket, Ask)>,
+    waiting: Vec<(Ticket, PermitRequest)>,
+    running: Vec<(Ticket, PermitRequest)>,
     settling: Vec<(Instant, u32)>,
     is_guarded: bool,
 }
@@ -63,7 +63,7 @@ impl Book {
                 default: seconds(10),
                 batch: seconds(20),
             },
-            passed_over_max: seconds(20),
+            bypass_limit_max: seconds(20),
             headroom,
             ..Settings::default()
         };
@@ -84,13 +84,13 @@ impl Book {
         let now = self.bench.now;
         match event {
             Event::Enqueue(ask, left) => {
-                let ask = Ask {
+                let ask = PermitRequest {
                     deadline: left.map(|left| now + Duration::from_millis(left)),
                     ..ask
                 };
                 match self.bench.try_enqueue(ask) {
                     Ok(ticket) => self.waiting.push((ticket, ask)),
-                    Err(Refusal::NeverFits { .. }) => assert!(ask.cost > self.capacity),
+                    Err(EnqueueError::ExceedsPlan { .. }) => assert!(ask.cost > self.capacity),
                     Err(_) => assert!(
                         self.free() < ask.cost || self.kept() || self.is_guarded,
                         "it could have started at once"
@@ -111,7 +111,7 @@ impl Book {
                     "released twice"
                 );
                 assert!(
-                    !self.bench.scheduler.put_back(ticket, now),
+                    !self.bench.scheduler.requeue(ticket, now),
                     "put back after its release"
                 );
                 if !settle.is_zero() {
@@ -120,7 +120,7 @@ impl Book {
             }
             Event::PutBack(which) if !self.running.is_empty() => {
                 let (ticket, ask) = self.running.remove(which % self.running.len());
-                assert!(self.bench.scheduler.put_back(ticket, now));
+                assert!(self.bench.scheduler.requeue(ticket, now));
                 assert!(
                     !self.bench.scheduler.release(ticket, now, Duration::ZERO),
                     "released while it waits"
@@ -140,7 +140,7 @@ impl Book {
             }
             Event::Outside(outside) => {
                 self.outside = outside;
-                self.bench.scheduler.set_outside(outside, now);
+                self.bench.scheduler.set_external_usage(outside, now);
             }
             Event::Pass(ms) => self.bench.pass(Duration::from_millis(ms)),
             Event::Leave(_) | Event::Release(..) | Event::PutBack(_) => {}
@@ -216,7 +216,8 @@ impl Book {
 
     fn is_seen(&self) {
         let view = self.bench.view();
-        let units = |of: &[(Ticket, Ask)]| of.iter().map(|(_, ask)| ask.cost).sum::<u32>();
+        let units =
+            |of: &[(Ticket, PermitRequest)]| of.iter().map(|(_, ask)| ask.cost).sum::<u32>();
         assert_eq!(
             (view.in_use, view.running),
             (units(&self.running), self.running.len())
@@ -262,7 +263,7 @@ impl Book {
             .any(|waiter| waiter.1.cost <= whole && self.due(waiter).is_some())
     }
 
-    fn due(&self, (ticket, _): &(Ticket, Ask)) -> Option<(Instant, Ticket)> {
+    fn due(&self, (ticket, _): &(Ticket, PermitRequest)) -> Option<(Instant, Ticket)> {
         let due = self
             .bench
             .scheduler
@@ -273,7 +274,7 @@ impl Book {
         (due <= self.bench.now).then_some((due, *ticket))
     }
 
-    fn forget(&mut self, ticket: Ticket) -> Ask {
+    fn forget(&mut self, ticket: Ticket) -> PermitRequest {
         let at = self
             .waiting
             .iter()
@@ -390,7 +391,7 @@ fn patient_for(patience: Duration) -> Settings {
     };
     Settings {
         passed_over,
-        passed_over_max: patience,
+        bypass_limit_max: patience,
         ..Settings::default()
     }
 }

@@ -15,8 +15,8 @@ pub(super) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub(super) fn ask() -> Ask {
-    Ask {
+pub(super) fn ask() -> PermitRequest {
+    PermitRequest {
         key: KeyId(0),
         weight: 1,
         priority: Priority::Default,
@@ -25,7 +25,7 @@ pub(super) fn ask() -> Ask {
     }
 }
 
-impl Ask {
+impl PermitRequest {
     pub(super) fn key(self, key: u32, weight: u32) -> Self {
         Self {
             key: KeyId(key),
@@ -75,17 +75,17 @@ impl Bench {
         self.now += time;
     }
 
-    pub(super) fn enqueue(&mut self, ask: Ask) -> Ticket {
+    pub(super) fn enqueue(&mut self, ask: PermitRequest) -> Ticket {
         self.try_enqueue(ask).unwrap()
     }
 
-    pub(super) fn enqueue_all(&mut self, number: usize, ask: Ask) {
+    pub(super) fn enqueue_all(&mut self, number: usize, ask: PermitRequest) {
         for _ in 0..number {
             self.enqueue(ask);
         }
     }
 
-    pub(super) fn try_enqueue(&mut self, ask: Ask) -> Result<Ticket, Refusal> {
+    pub(super) fn try_enqueue(&mut self, ask: PermitRequest) -> Result<Ticket, EnqueueError> {
         let ticket = self.scheduler.enqueue(self.now, ask)?;
         self.last = ticket;
         self.keys.insert(ticket, ask.key);
@@ -124,7 +124,7 @@ impl Bench {
         )
     }
 
-    pub(super) fn view(&self) -> View {
+    pub(super) fn view(&self) -> QueueStatus {
         self.scheduler.view(self.now)
     }
 }
@@ -149,7 +149,10 @@ impl Story {
 
     /// The next that runs ends, and those who start then are told. No service: its end will be
     /// told.
-    pub(super) fn step(&mut self, service: impl Fn(Ticket) -> Duration) -> Vec<(Ticket, Ask)> {
+    pub(super) fn step(
+        &mut self,
+        service: impl Fn(Ticket) -> Duration,
+    ) -> Vec<(Ticket, PermitRequest)> {
         if let Some((end, ticket)) = self.ends.pop_first() {
             self.bench.now = end;
             self.bench.release(ticket);

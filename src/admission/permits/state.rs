@@ -10,17 +10,19 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Scheduler, Settings, Ticket,
-    holds::Holds,
-    outside::{LAG, Listed, Ours, Recognition, Snapshot},
+    capacity_probe::{CapacityProbe, ProbeTarget},
+    errors::{never_fits, waited_too_long},
     permit::CANCELLED_SETTLE,
     plan::Plan,
-    refused::{never_fits, waited_too_long},
-    trials::{Trial, Trials},
+    refusal_backoff::RefusalBackoff,
 };
-use crate::error::Result;
-
-mod refusal;
+use crate::{
+    admission::{
+        Scheduler, Settings, Ticket,
+        external_usage::{LAG, ListedRequest, OwnRequest, RequestMatcher, Snapshot},
+    },
+    error::Result,
+};
 
 /// How long what a snapshot said of outsiders is believed when no other follows.
 const SNAPSHOT_BELIEVED: Duration = Duration::from_secs(60);
@@ -39,26 +41,26 @@ pub(super) struct State {
     /// What is known of the plan's units.
     pub(super) plan: Plan,
     /// What the last refusal that told of a limit said it is, until another number is told.
-    refusal_limit: Option<u32>,
+    pub(super) refusal_limit: Option<u32>,
     /// Until when the driver sleeps.
     pub(super) armed: Option<Instant>,
     /// When what was last said of outsiders stops being believed.
-    doubt_at: Option<Instant>,
+    pub(super) doubt_at: Option<Instant>,
     /// What the last snapshot said that outsiders hold, and when.
-    told: Option<(u32, Instant)>,
-    pub(super) holds: Holds,
-    pub(super) trials: Trials,
+    pub(super) told: Option<(u32, Instant)>,
+    pub(super) holds: RefusalBackoff,
+    pub(super) trials: CapacityProbe,
     /// Of those who wait, the ones whose cost is a guess.
-    guesses: BTreeSet<Ticket>,
+    pub(super) guesses: BTreeSet<Ticket>,
     /// When those who are aside by upstream's word, or before another try, come back.
-    back: BTreeSet<(Instant, Ticket)>,
+    pub(super) back: BTreeSet<(Instant, Ticket)>,
     /// How often upstream refused a request for want of units.
     pub(super) refusals: u64,
     /// How many messages about the units were ignored.
-    pub(super) odd_messages: u64,
+    pub(super) ignored_messages: u64,
     /// What is ours in the feed's snapshots, and in those that were asked for.
-    feed: Recognition,
-    asked: Recognition,
+    pub(super) feed: RequestMatcher,
+    pub(super) asked: RequestMatcher,
 }
 
 pub(super) struct Waiting {
@@ -94,14 +96,14 @@ impl State {
             armed: None,
             doubt_at: None,
             told: None,
-            holds: Holds::default(),
-            trials: Trials::default(),
+            holds: RefusalBackoff::default(),
+            trials: CapacityProbe::default(),
             guesses: BTreeSet::new(),
             back: BTreeSet::new(),
             refusals: 0,
-            odd_messages: 0,
-            feed: Recognition::default(),
-            asked: Recognition::default(),
+            ignored_messages: 0,
+            feed: RequestMatcher::default(),
+            asked: RequestMatcher::default(),
         }
     }
 
@@ -127,7 +129,7 @@ impl State {
         if let Some(trial) = self.trials.due(now.into_std())
             && let Some(ticket) = self
                 .scheduler
-                .start_untold(now.into_std(), trial == Trial::Limit)
+                .start_probe(now.into_std(), trial == ProbeTarget::Limit)
         {
             self.trials.begin(ticket, trial);
             self.run(ticket, now);
@@ -147,7 +149,7 @@ impl State {
             .min()
     }
 
-    fn is_somebody_tried(&self) -> bool {
+    pub(super) fn is_somebody_tried(&self) -> bool {
         self.trials.running().is_some() || self.holds.probes().next().is_some()
     }
 
@@ -186,11 +188,11 @@ impl State {
             if self.holds.is_held(&waiting.own.model, now.into_std()) {
                 self.holds.join(&waiting.own.model, ticket, true);
             } else {
-                self.scheduler.step_back(ticket, now.into_std());
+                self.scheduler.unpark(ticket, now.into_std());
             }
         }
         while let Some(ticket) = self.holds.next_probe(now.into_std()) {
-            self.scheduler.step_back(ticket, now.into_std());
+            self.scheduler.unpark(ticket, now.into_std());
         }
     }
 
@@ -225,7 +227,7 @@ impl State {
     }
 
     /// One waits no more.
-    fn forget(&mut self, ticket: Ticket) -> Option<Waiting> {
+    pub(super) fn forget(&mut self, ticket: Ticket) -> Option<Waiting> {
         let waiting = self.waiting.remove(&ticket)?;
         self.guesses.remove(&ticket);
         if let Some(at) = waiting.back_at {
@@ -248,7 +250,7 @@ impl State {
     pub(super) fn undo(&mut self, ticket: Ticket) {
         if let Some(own) = self.running.remove(&ticket) {
             let now = Instant::now().into_std();
-            self.scheduler.put_back(ticket, now);
+            self.scheduler.requeue(ticket, now);
             self.scheduler.leave(ticket, now);
             self.holds.leave(&own.model, ticket);
             self.trials.leave(ticket);
@@ -260,12 +262,12 @@ impl State {
     pub(super) fn let_in(&mut self, ticket: Ticket, model: &str, now: Instant) -> bool {
         let held = self.holds.let_in(model);
         held.iter()
-            .for_each(|&ticket| _ = self.scheduler.step_back(ticket, now.into_std()));
+            .for_each(|&ticket| _ = self.scheduler.unpark(ticket, now.into_std()));
         let trial = self.trials.let_in(ticket, now.into_std());
         match trial {
-            Some(Trial::Outside) => self.forget_refusals(0),
+            Some(ProbeTarget::Outside) => self.forget_refusals(0),
             // As many again, that they need not be tried one by one.
-            Some(Trial::Limit) if self.plan.bounds().capacity.is_none() => {
+            Some(ProbeTarget::Limit) if self.plan.bounds().capacity.is_none() => {
                 let limit = self
                     .scheduler
                     .units()
@@ -273,10 +275,10 @@ impl State {
                     .saturating_mul(2)
                     .max(self.scheduler.held());
                 self.refusal_limit = self.refusal_limit.map(|told| told.max(limit));
-                self.scheduler.set_capacity_refused(Some(limit));
+                self.scheduler.set_capacity_from_refusal(Some(limit));
                 self.reckon_all(now);
             }
-            Some(Trial::Limit) | None => {}
+            Some(ProbeTarget::Limit) | None => {}
         }
         trial.is_some() || !held.is_empty()
     }
@@ -324,7 +326,7 @@ impl State {
         self.reckon_all(now);
         for ticket in
             self.scheduler
-                .set_capacity_within(bounds.capacity, bounds.most, now.into_std())
+                .set_unconfirmed_capacity(bounds.capacity, bounds.most, now.into_std())
         {
             if let Some(Waiting { own, tell, .. }) = self.forget(ticket) {
                 let _ = tell.send(Err(never_fits(
@@ -345,7 +347,7 @@ impl State {
         units.map_or(guess, |units| guess.min(units.max(1)))
     }
 
-    fn reckon_all(&mut self, now: Instant) {
+    pub(super) fn reckon_all(&mut self, now: Instant) {
         if !self.guesses.is_empty() {
             std::mem::take(&mut self.guesses)
                 .into_iter()
@@ -380,7 +382,7 @@ impl State {
         &mut self,
         asked_at: Option<Instant>,
         used_cost: u32,
-        requests: &[Listed<'_>],
+        requests: &[ListedRequest<'_>],
         now: Instant,
     ) {
         // What ended may be listed for as long as upstream needs to notice a cancelled request.
@@ -393,11 +395,12 @@ impl State {
             None => used_cost.saturating_sub(self.scheduler.held()),
         };
         match asked_at {
-            Some(asked_at) => {
-                self.scheduler
-                    .set_outside_asked(outside, asked_at.into_std(), now.into_std())
-            }
-            None => self.scheduler.set_outside(outside, now.into_std()),
+            Some(asked_at) => self.scheduler.set_requested_external_usage(
+                outside,
+                asked_at.into_std(),
+                now.into_std(),
+            ),
+            None => self.scheduler.set_external_usage(outside, now.into_std()),
         }
         self.told = Some((outside, now));
         self.doubt_at = Some(now + SNAPSHOT_BELIEVED);
@@ -410,7 +413,7 @@ impl State {
         now: Instant,
         lag: Duration,
         used_cost: u32,
-        requests: &[Listed<'_>],
+        requests: &[ListedRequest<'_>],
     ) -> u32 {
         self.forget_ended(now);
         let running = self.running.values().map(|own| (own, None));
@@ -418,7 +421,7 @@ impl State {
             .ended
             .iter()
             .map(|(own, at)| (own, Some(at.into_std())));
-        let ours = running.chain(ended).map(|(own, ended_at)| Ours {
+        let ours = running.chain(ended).map(|(own, ended_at)| OwnRequest {
             model: &own.model,
             cost: own.cost,
             started_at: own.started_at.into_std(),
@@ -449,7 +452,7 @@ impl State {
             .map(|(outside, at)| (outside, at + SNAPSHOT_BELIEVED))
             .filter(|(_, until)| *until > now);
         self.doubt_at = told.map(|(_, until)| until);
-        if told.is_none() && self.scheduler.is_outside_by_refusal() {
+        if told.is_none() && self.scheduler.is_external_usage_from_refusal() {
             self.trials.try_outside(Some(now.into_std()));
         } else {
             self.forget_refusals(told.map_or(0, |(outside, _)| outside));
@@ -458,10 +461,10 @@ impl State {
 
     /// What refusals said doesn't count any more, but for a limit that nobody else tells of.
     fn forget_refusals(&mut self, outside: u32) {
-        self.scheduler.set_outside_doubted(outside);
+        self.scheduler.reset_external_usage(outside);
         if self.plan.bounds().capacity.is_some() {
             self.refusal_limit = None;
-            self.scheduler.set_capacity_refused(None);
+            self.scheduler.set_capacity_from_refusal(None);
         }
     }
 

@@ -35,12 +35,12 @@ pub struct Snapshot<'a> {
     /// The units held in all.
     pub used_cost: u32,
     /// Who holds them, if that is told.
-    pub requests: &'a [Listed<'a>],
+    pub requests: &'a [ListedRequest<'a>],
 }
 
 /// A request that upstream lists.
 #[derive(Clone, Copy, Debug)]
-pub struct Listed<'a> {
+pub struct ListedRequest<'a> {
     /// Its model.
     pub model: &'a str,
     /// The units it holds.
@@ -51,7 +51,7 @@ pub struct Listed<'a> {
 
 /// A request of ours: one that runs, or has ended no longer than [`LAG`] ago.
 #[derive(Clone, Copy, Debug)]
-pub struct Ours<'a> {
+pub struct OwnRequest<'a> {
     /// Its model.
     pub model: &'a str,
     /// The units it holds by our reckoning.
@@ -74,15 +74,15 @@ const SHIFTS_MIN: usize = 8;
 /// the lag of what it says and a request's way there. There is one for the feed, and one for what
 /// is asked for, which is fresher.
 #[derive(Debug, Default)]
-pub struct Recognition {
+pub struct RequestMatcher {
     /// Of the last of ours that were surely listed, and could be nobody else. On top of the
     /// tolerance the other way, so that they are never less than nothing.
     shifts: VecDeque<Duration>,
 }
 
-impl Recognition {
+impl RequestMatcher {
     /// The units that others hold by this snapshot.
-    pub fn outside(&mut self, snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
+    pub fn outside(&mut self, snapshot: &Snapshot<'_>, ours: &[OwnRequest<'_>]) -> u32 {
         let listed = snapshot
             .requests
             .iter()
@@ -100,7 +100,7 @@ impl Recognition {
     /// thinkable only for one of ours that must be listed: or else those of ours that were just
     /// sent or have just ended would explain whatever outsiders have begun at about the same time.
     /// One whose cost we got wrong is still ours, only its surplus isn't.
-    fn unmatched(&mut self, snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
+    fn unmatched(&mut self, snapshot: &Snapshot<'_>, ours: &[OwnRequest<'_>]) -> u32 {
         let pairs = pairs(snapshot, ours);
         self.remember(&pairs);
         let usual = self.usual(&pairs);
@@ -168,13 +168,13 @@ impl Recognition {
 
 /// The units that others hold by a refusal: upstream said how many are active, and we know how many
 /// are ours, without the one that was refused.
-pub fn by_refusal(active: u32, ours: u32) -> u32 {
+pub fn from_refusal(active: u32, ours: u32) -> u32 {
     active.saturating_sub(ours)
 }
 
 /// The least that others hold if a request was refused without numbers: one more than would have
 /// let it in; none, if ours alone left no room for it.
-pub fn by_silent_refusal(capacity: u32, ours: u32, cost: u32) -> u32 {
+pub fn minimum_from_refusal(capacity: u32, ours: u32, cost: u32) -> u32 {
     capacity
         .saturating_add(1)
         .saturating_sub(ours.saturating_add(cost))
@@ -201,7 +201,7 @@ impl Pair {
 }
 
 /// All pairs there can be.
-fn pairs(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> Vec<Pair> {
+fn pairs(snapshot: &Snapshot<'_>, ours: &[OwnRequest<'_>]) -> Vec<Pair> {
     let mut pairs = Vec::new();
     for (theirs, listed) in snapshot.requests.iter().enumerate() {
         for (mine, request) in ours
@@ -232,7 +232,11 @@ const PAIRS_MAX: usize = 512;
 
 /// By how much the listed one's start is later than ours, on top of the tolerance the other way;
 /// none if it is earlier.
-fn shift(snapshot: &Snapshot<'_>, listed: &Listed<'_>, ours: &Ours<'_>) -> Option<Duration> {
+fn shift(
+    snapshot: &Snapshot<'_>,
+    listed: &ListedRequest<'_>,
+    ours: &OwnRequest<'_>,
+) -> Option<Duration> {
     let been = snapshot
         .received_at
         .saturating_duration_since(ours.started_at);
@@ -240,7 +244,7 @@ fn shift(snapshot: &Snapshot<'_>, listed: &Listed<'_>, ours: &Ours<'_>) -> Optio
 }
 
 /// Whether it must be listed.
-fn is_sure(snapshot: &Snapshot<'_>, ours: &Ours<'_>) -> bool {
+fn is_sure(snapshot: &Snapshot<'_>, ours: &OwnRequest<'_>) -> bool {
     ours.ended_at.is_none() && ours.started_at + START_TOLERANCE < snapshot.received_at
 }
 
@@ -262,14 +266,14 @@ enum Model {
 struct Matching<'a> {
     snapshot: &'a Snapshot<'a>,
     /// By their starts, the first one first.
-    left: Vec<&'a Listed<'a>>,
-    ours: Vec<&'a Ours<'a>>,
+    left: Vec<&'a ListedRequest<'a>>,
+    ours: Vec<&'a OwnRequest<'a>>,
     /// What is not ours.
     surplus: u32,
 }
 
 impl<'a> Matching<'a> {
-    fn new(snapshot: &'a Snapshot<'a>, ours: &'a [Ours<'a>], lag: Duration) -> Self {
+    fn new(snapshot: &'a Snapshot<'a>, ours: &'a [OwnRequest<'a>], lag: Duration) -> Self {
         let mut left: Vec<_> = snapshot.requests.iter().collect();
         left.sort_unstable_by_key(|listed| std::cmp::Reverse(listed.duration));
         let is_over = |end| snapshot.received_at.saturating_duration_since(end) > lag;
@@ -305,7 +309,7 @@ impl<'a> Matching<'a> {
             surplus,
         } = self;
         left.retain(|listed| {
-            let will_do = |ours: &&Ours<'_>| {
+            let will_do = |ours: &&OwnRequest<'_>| {
                 (model == Model::Any || ours.model == listed.model)
                     && (cost == Cost::Any || ours.cost == listed.cost)
                     && (!is_sure_only || is_sure(snapshot, ours))
@@ -348,7 +352,7 @@ fn densest(mut shifts: Vec<Duration>) -> Duration {
 
 /// Without a list that adds up: what is left of the total when as much of it is ours as can be, at
 /// any one moment that the snapshot can be of.
-fn unaccounted(snapshot: &Snapshot<'_>, ours: &[Ours<'_>]) -> u32 {
+fn unaccounted(snapshot: &Snapshot<'_>, ours: &[OwnRequest<'_>]) -> u32 {
     let to = snapshot.received_at;
     let from = to.checked_sub(snapshot.lag).unwrap_or(to);
     // What was held at the beginning, and how it changed until now. Of one moment, what starts

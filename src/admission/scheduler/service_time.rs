@@ -69,13 +69,13 @@ impl Sub for Work {
 
 /// How long a unit is held, on the average of late.
 #[derive(Debug, Default)]
-pub(super) struct Service {
+pub(super) struct ServiceTime {
     unit_seconds: f64,
     units: f64,
     ended: u32,
 }
 
-impl Service {
+impl ServiceTime {
     pub(super) fn observe(&mut self, cost: u32, held: Duration) {
         let cost = f64::from(cost);
         let kept = (1.0 - cost / MEMORY_UNITS).max(0.0);
@@ -91,13 +91,13 @@ impl Service {
 
 /// What all requests together are like.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
-    service: Service,
+pub(super) struct ServiceStats {
+    service: ServiceTime,
     /// When each ended, and how long it was.
     waits: VecDeque<(Instant, Duration)>,
 }
 
-impl Pace {
+impl ServiceStats {
     pub(super) fn ended(&mut self, cost: u32, held: Duration) {
         self.service.observe(cost, held);
     }
@@ -126,7 +126,7 @@ impl Pace {
     /// The waits of late: the last 512 that ended. While requests wait, which arrived at the times
     /// `waiting` in ascending order, their waits so far count too, and of the others only those
     /// that ended since the first of them arrived: older ones tell of calmer times.
-    pub(super) fn waits(&self, now: Instant, waiting: impl Iterator<Item = Instant>) -> Waits {
+    pub(super) fn waits(&self, now: Instant, waiting: impl Iterator<Item = Instant>) -> WaitTimes {
         let mut waiting = waiting.peekable();
         let since = waiting.peek().copied();
         let ended = self
@@ -138,15 +138,15 @@ impl Pace {
             .chain(waiting.map(|arrived| now.saturating_duration_since(arrived)))
             .collect();
         waits.sort_unstable();
-        Waits(waits)
+        WaitTimes(waits)
     }
 }
 
 /// Waits, the shortest first.
 #[derive(Debug)]
-pub(super) struct Waits(Vec<Duration>);
+pub(super) struct WaitTimes(Vec<Duration>);
 
-impl Waits {
+impl WaitTimes {
     /// The wait that so many of 100 didn't exceed.
     pub(super) fn percentile(&self, percent: usize) -> Option<Duration> {
         self.0
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_mean_is_by_units_and_forgets() {
-        let mut service = Service::default();
+        let mut service = ServiceTime::default();
         assert_eq!(service.mean(), None);
         service.observe(1, SECOND);
         service.observe(4, SECOND * 6);
@@ -188,10 +188,10 @@ mod tests {
 
     #[test]
     fn waits_are_told_of_late_only() {
-        let mut pace = Pace::default();
+        let mut pace = ServiceStats::default();
         let now = Instant::now();
         let percentile =
-            |pace: &Pace, percent| pace.waits(now, std::iter::empty()).percentile(percent);
+            |pace: &ServiceStats, percent| pace.waits(now, std::iter::empty()).percentile(percent);
         assert_eq!(percentile(&pace, 50), None);
         (0..WAITS_MAX).for_each(|_| pace.waited(now, SECOND * 9));
         (0..WAITS_MAX as u32).for_each(|wait| pace.waited(now, SECOND * wait));

@@ -61,7 +61,7 @@ impl<T> PerPriority<T> {
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct PermitRequest {
     /// Whose request it is.
     pub key: KeyId,
     /// The key's share, against those of the other keys in the same class. The key's last word
@@ -77,9 +77,9 @@ pub struct Ask {
 
 /// Why a request can't even wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum EnqueueError {
     /// It costs more than the whole plan has, outsiders or not.
-    NeverFits {
+    ExceedsPlan {
         /// The units it would hold.
         cost: u32,
         /// The units of the plan.

@@ -5,12 +5,14 @@ use std::{fmt, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Ticket,
-    permits::{Permits, Place, Want},
+    Permits, QueuePosition, Want,
+    refusal_budget::RefusalBudget,
     state::{Own, Waiting},
-    tries::Tries,
 };
-use crate::error::{Error, Result};
+use crate::{
+    admission::Ticket,
+    error::{Error, Result},
+};
 
 /// How long the units of a cancelled request are kept from others: until upstream has noticed that
 /// its connection closed.
@@ -26,7 +28,7 @@ pub struct Permit {
     ticket: Ticket,
     asked_at: Instant,
     waited: Duration,
-    tries: Tries,
+    tries: RefusalBudget,
     is_over: bool,
 }
 
@@ -38,7 +40,7 @@ impl Permit {
         ticket: Ticket,
         asked_at: Instant,
     ) -> Self {
-        let (waited, tries) = (asked_at.elapsed(), Tries::default());
+        let (waited, tries) = (asked_at.elapsed(), RefusalBudget::default());
         Self {
             permits,
             want,
@@ -93,7 +95,7 @@ impl Permit {
     /// # Errors
     /// Saturated if it was refused too often, or would have to wait too long before it may be sent
     /// again.
-    pub async fn wait_again(mut self, refusal: &Error, place: &Place) -> Result<Self> {
+    pub async fn wait_again(mut self, refusal: &Error, place: &QueuePosition) -> Result<Self> {
         self.is_over = true;
         let (permits, want, ticket, mut tries) = (
             self.permits.clone(),
@@ -133,7 +135,7 @@ impl Permit {
         mut self,
         time: Duration,
         may_go_on: bool,
-        place: &Place,
+        place: &QueuePosition,
     ) -> Result<Self> {
         self.is_over = true;
         let (permits, want, ticket) = (self.permits.clone(), self.want.clone(), self.ticket);
@@ -166,7 +168,7 @@ impl Permit {
         Ok(permit.after(self.tries))
     }
 
-    fn after(mut self, tries: Tries) -> Self {
+    fn after(mut self, tries: RefusalBudget) -> Self {
         self.tries = tries;
         self
     }

@@ -5,17 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    ask::{Priority, Ticket},
+use crate::admission::{
+    request::{Priority, Ticket},
     settings::Settings,
 };
 
 /// When each of them is due, by cost: of those too dear for what outsiders leave, none is looked
 /// at.
 #[derive(Debug, Default)]
-pub(super) struct PassedOver(BTreeMap<u32, BTreeSet<(Instant, Ticket)>>);
+pub(super) struct BypassedRequests(BTreeMap<u32, BTreeSet<(Instant, Ticket)>>);
 
-impl PassedOver {
+impl BypassedRequests {
     pub(super) fn insert(&mut self, due: Instant, ticket: Ticket, cost: u32) {
         self.0.entry(cost).or_default().insert((due, ticket));
     }
@@ -67,10 +67,12 @@ pub(super) fn patience(
         .map(f64::from)
         .map(|kept| kept / (units - kept).max(1.0))
         .sum();
-    let seconds = service.as_secs_f64() * idle / (settings.kept_share * units);
+    let seconds = service.as_secs_f64() * idle / (settings.reserved_share * units);
     // No number, no end or no time at all: the bounds hold.
     let patience = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
-    patience.max(least).min(settings.passed_over_max.max(least))
+    patience
+        .max(least)
+        .min(settings.bypass_limit_max.max(least))
 }
 
 const COST_MAX: u32 = 64;
@@ -82,7 +84,7 @@ mod tests {
     #[test]
     fn patience_grows_where_keeping_is_dear_and_is_bounded() {
         let settings = Settings {
-            kept_share: 0.05,
+            reserved_share: 0.05,
             ..Settings::default()
         };
         let patience = |cost, units, seconds| {

@@ -3,16 +3,16 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use super::ask::Ticket;
+use crate::admission::request::Ticket;
 
 /// What is free when.
 #[derive(Debug, Default)]
-pub(super) struct Settling {
+pub(super) struct Cooldown {
     until: BTreeMap<(Instant, Ticket), u32>,
     units: u32,
 }
 
-impl Settling {
+impl Cooldown {
     /// How many have not settled.
     pub(super) fn units(&self) -> u32 {
         self.units

@@ -2,17 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Kept, Room, Scheduler};
-use crate::admission::{
-    ask::{KeyId, Priority, Ticket},
-    class::Next,
-    pace::Work,
-    passed_over,
-};
+use super::{Availability, Reservation, Scheduler, bypassed, fair_queue::Next, service_time::Work};
+use crate::admission::request::{KeyId, Priority, Ticket};
 
 impl Scheduler {
     /// Who would start now.
-    pub(super) fn choose(&mut self, room: Room, now: Instant) -> Option<Ticket> {
+    pub(super) fn choose(&mut self, room: Availability, now: Instant) -> Option<Ticket> {
         if let Some((ticket, cost)) = self.passed_over.first_due(now, room.whole) {
             // Or what there is is kept for it.
             return (cost <= room.free).then_some(ticket);
@@ -47,8 +42,8 @@ impl Scheduler {
     /// Who follows one that units were kept for: another that costs as much, of the class whose
     /// turn it is, while the room that was made is still whole. It may not be its turn yet; but to
     /// make room for it then, units would have to be kept once more.
-    fn follow(&mut self, priority: Priority, room: Room) -> Option<Ticket> {
-        let Kept { cost, left } = self.kept_for?;
+    fn follow(&mut self, priority: Priority, room: Availability) -> Option<Ticket> {
+        let Reservation { cost, left } = self.kept_for?;
         if room.free < cost {
             return None;
         }
@@ -58,7 +53,7 @@ impl Scheduler {
             self.kept_for = None;
             return None;
         }
-        self.kept_for = Some(Kept {
+        self.kept_for = Some(Reservation {
             cost,
             left: left - work,
         });
@@ -95,7 +90,7 @@ impl Scheduler {
     }
 
     /// Whether somebody would start if it were known that what is not ours is free.
-    pub(super) fn is_held_up(&self, room: Room, now: Instant) -> bool {
+    pub(super) fn is_held_up(&self, room: Availability, now: Instant) -> bool {
         let unguarded = room.whole.saturating_sub(room.held);
         unguarded > room.free
             && match self.passed_over.first_due(now, room.whole) {
@@ -139,7 +134,7 @@ impl Scheduler {
 
     /// How long one that costs so much may be passed over.
     pub(super) fn patience(&self, priority: Priority, cost: u32, whole: u32) -> Duration {
-        passed_over::patience(&self.settings, priority, cost, whole, self.pace.service())
+        bypassed::patience(&self.settings, priority, cost, whole, self.pace.service())
     }
 
     /// What a request of this key's is expected to take.

@@ -16,15 +16,27 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
-    Ask, Priority, Refusal, Settings, Ticket, View,
-    outside::Listed,
-    permit::Permit,
+use self::{
+    errors::{refused, waited_too_long},
     plan::Plan,
-    refused::{refused, waited_too_long},
     state::{Own, State, Waiting},
 };
+use super::{
+    EnqueueError, PermitRequest, Priority, QueueStatus, Settings, Ticket,
+    external_usage::ListedRequest,
+};
 use crate::error::{Error, Result};
+
+mod capacity_probe;
+mod errors;
+mod permit;
+mod plan;
+mod refusal_backoff;
+mod refusal_budget;
+mod refusals;
+mod state;
+
+pub use permit::Permit;
 
 /// How long the first requests wait for the plan to be known.
 const PLAN_WAIT: Duration = Duration::from_secs(2);
@@ -32,11 +44,11 @@ const PLAN_WAIT: Duration = Duration::from_secs(2);
 /// The permits of one account. Cheap to clone; all clones share one queue.
 #[derive(Clone)]
 pub struct Permits {
-    pub(super) shared: Arc<Shared>,
+    shared: Arc<Shared>,
 }
 
-pub(super) struct Shared {
-    pub(super) queue_timeout: Duration,
+struct Shared {
+    queue_timeout: Duration,
     state: Mutex<State>,
     /// Rings when the driver has to look at its clock again.
     sooner: Notify,
@@ -101,9 +113,9 @@ impl Default for Caller {
 
 /// A place in the queue, for those who tell the caller about it.
 #[derive(Clone, Debug, Default)]
-pub struct Place(Arc<Mutex<Option<(Permits, Ticket)>>>);
+pub struct QueuePosition(Arc<Mutex<Option<(Permits, Ticket)>>>);
 
-impl Place {
+impl QueuePosition {
     /// How many will start before, about; none if this one doesn't wait.
     pub fn ahead(&self) -> Option<usize> {
         let place = self
@@ -124,7 +136,7 @@ impl Place {
 struct Waiter<'a> {
     permits: &'a Permits,
     ticket: Ticket,
-    place: &'a Place,
+    place: &'a QueuePosition,
 }
 
 impl Drop for Waiter<'_> {
@@ -159,7 +171,7 @@ impl Permits {
     /// # Errors
     /// Saturated if it may not wait or has waited too long, Forbidden if the plan has fewer units
     /// than it costs.
-    pub async fn acquire(&self, want: Want, place: &Place) -> Result<Permit> {
+    pub async fn acquire(&self, want: Want, place: &QueuePosition) -> Result<Permit> {
         let asked_at = Instant::now();
         if !*self.shared.is_plan_known.borrow() {
             let mut known = self.shared.is_plan_known.subscribe();
@@ -180,10 +192,10 @@ impl Permits {
             let is_held = state.holds.is_held(&want.model, std_now);
             let ticket = match is_held {
                 false => state.scheduler.enqueue(std_now, ask),
-                true => state.scheduler.enqueue_aside(std_now, ask),
+                true => state.scheduler.enqueue_parked(std_now, ask),
             };
             let ticket = ticket.map_err(|no| match no {
-                Refusal::TooLate { .. }
+                EnqueueError::TooLate { .. }
                     if want.deadline.is_some_and(|deadline| deadline <= now) =>
                 {
                     waited_too_long(true, self.shared.queue_timeout)
@@ -207,8 +219,8 @@ impl Permits {
         self.wait(want, ticket, asked_at, told, place).await
     }
 
-    fn ask(&self, asked_at: Instant, want: &Want, cost: u32) -> Ask {
-        Ask {
+    fn ask(&self, asked_at: Instant, want: &Want, cost: u32) -> PermitRequest {
+        PermitRequest {
             key: want.caller.key,
             weight: want.caller.weight,
             priority: want.priority,
@@ -218,7 +230,7 @@ impl Permits {
     }
 
     /// How one waits that has been asking since then, and is told so.
-    pub(super) fn waiting(
+    fn waiting(
         &self,
         asked_at: Instant,
         want: &Want,
@@ -237,13 +249,13 @@ impl Permits {
         }
     }
 
-    pub(super) async fn wait(
+    async fn wait(
         &self,
         want: Want,
         ticket: Ticket,
         asked_at: Instant,
         told: oneshot::Receiver<Result<u32>>,
-        place: &Place,
+        place: &QueuePosition,
     ) -> Result<Permit> {
         let waiter = Waiter {
             permits: self,
@@ -269,7 +281,7 @@ impl Permits {
 
     /// Nobody tells how many units the plan has. Those who wait to know it wait no longer. It is no
     /// news where something is known already.
-    pub fn give_up_plan(&self) {
+    pub fn set_plan_unknown(&self) {
         if !self.shared.is_plan_known.send_replace(true) {
             tracing::info!(
                 "no limit of concurrency units is known: nobody waits for them until Featherless \
@@ -284,16 +296,16 @@ impl Permits {
     ///
     /// A single message that tells of a smaller plan lets nobody fail, and a single null after a
     /// number lets nobody start: the next message has to say so too.
-    pub fn take_snapshot(
+    pub fn apply_snapshot(
         &self,
         asked_at: Option<Instant>,
         capacity: Option<u32>,
         used_cost: u32,
-        requests: &[Listed<'_>],
+        requests: &[ListedRequest<'_>],
     ) -> bool {
         let now = Instant::now();
         if !self.change_plan(|plan| plan.hear(capacity, used_cost, now.into_std())) {
-            self.count_odd();
+            self.count_ignored_message();
             return false;
         }
         let mut state = self.state();
@@ -324,11 +336,11 @@ impl Permits {
 
     /// A message about the units was ignored: it had no limit and units in use in a form that is
     /// known, or told of what can't be.
-    pub fn count_odd(&self) {
+    pub fn count_ignored_message(&self) {
         let count = {
             let mut state = self.state();
-            state.odd_messages = state.odd_messages.saturating_add(1);
-            state.odd_messages
+            state.ignored_messages = state.ignored_messages.saturating_add(1);
+            state.ignored_messages
         };
         // Each message may be one, and they come every two seconds.
         if count.is_power_of_two() {
@@ -341,17 +353,17 @@ impl Permits {
     }
 
     /// How many messages about the units were ignored so far.
-    pub fn odd_messages(&self) -> u64 {
-        self.state().odd_messages
+    pub fn ignored_messages(&self) -> u64 {
+        self.state().ignored_messages
     }
 
     /// Completes when a snapshot would let somebody start.
-    pub async fn news_wanted(&self) {
+    pub async fn snapshot_wanted(&self) {
         self.shared.news.notified().await;
     }
 
     /// All there is to see of the queue.
-    pub fn view(&self) -> View {
+    pub fn view(&self) -> QueueStatus {
         self.state().scheduler.view(Instant::now().into_std())
     }
 
@@ -368,7 +380,7 @@ impl Permits {
             let armed = {
                 let mut state = self.state();
                 state.armed = state.serve(self.shared.queue_timeout);
-                if state.scheduler.wants_news() {
+                if state.scheduler.wants_snapshot() {
                     self.shared.news.notify_one();
                 }
                 state.armed
@@ -384,9 +396,9 @@ impl Permits {
     }
 
     /// Serves everybody, and sees to it that the driver wakes in time for what comes next.
-    pub(super) fn advance(&self, state: &mut State) {
+    fn advance(&self, state: &mut State) {
         let wake = state.serve(self.shared.queue_timeout);
-        if state.scheduler.wants_news() {
+        if state.scheduler.wants_snapshot() {
             self.shared.news.notify_one();
         }
         if let Some(wake) = wake
@@ -398,7 +410,7 @@ impl Permits {
     }
 
     /// Until when a request waits that asks since then.
-    pub(super) fn until(&self, from: Instant, want: &Want) -> Instant {
+    fn until(&self, from: Instant, want: &Want) -> Instant {
         let limit = from + self.patience(want);
         want.deadline.map_or(limit, |deadline| deadline.min(limit))
     }
@@ -412,7 +424,7 @@ impl Permits {
             .max(FALLBACK_WAIT_MIN.min(limit))
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while the lock is held, and the state is whole after every call of the
         // scheduler's.
         self.shared

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::ask::{KeyId, PerPriority};
+use super::request::{KeyId, PerPriority};
 
 /// The scheduler at one moment.
 #[derive(Clone, Debug, PartialEq)]
-pub struct View {
+pub struct QueueStatus {
     /// The units of the plan, or none if it has no bound.
     pub capacity: Option<u32>,
     /// The units that outsiders hold, as far as is known.
@@ -29,12 +29,12 @@ pub struct View {
     /// The 99th percentile of the same.
     pub wait_p99: Option<Duration>,
     /// Every key that ever asked, in their order.
-    pub keys: Vec<KeyView>,
+    pub keys: Vec<KeyStatus>,
 }
 
 /// One key at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct KeyView {
+pub struct KeyStatus {
     /// Which.
     pub key: KeyId,
     /// Its share, against those of the other keys.

@@ -5,20 +5,28 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::{
+    bypassed::BypassedRequests,
+    cooldown::Cooldown,
+    fair_queue::{CreditAccrual, FairQueue},
+    headroom::Headroom,
+    service_time::{ServiceStats, Work},
+};
 use super::{
-    ask::{Ask, KeyId, PerPriority, Priority, Refusal, Ticket},
-    class::{Class, Owed},
-    guard::Guard,
-    pace::{Pace, Work},
-    passed_over::PassedOver,
+    request::{EnqueueError, KeyId, PerPriority, PermitRequest, Priority, Ticket},
     settings::Settings,
-    settling::Settling,
 };
 
-mod aside;
-mod choice;
-mod ends;
-mod outlook;
+mod bypassed;
+mod cooldown;
+mod fair_queue;
+mod headroom;
+mod key_queue;
+mod parked;
+mod release;
+mod selection;
+mod service_time;
+mod status;
 
 /// A key is billed for no more than so much time when its request starts; for what it takes beyond,
 /// when it has ended. What was a key's usual until lately says little of its next requests.
@@ -44,22 +52,22 @@ pub struct Scheduler {
     aside: BTreeMap<Ticket, Waiter>,
     /// The sum of the costs of all who wait.
     waiting_units: u64,
-    classes: PerPriority<Class>,
-    passed_over: PassedOver,
+    classes: PerPriority<FairQueue>,
+    passed_over: BypassedRequests,
     deadlines: BTreeSet<(Instant, Ticket)>,
     running: BTreeMap<Ticket, Running>,
     in_use: u32,
-    settling: Settling,
-    guard: Guard,
+    settling: Cooldown,
+    guard: Headroom,
     accounts: BTreeMap<KeyId, Account>,
-    pace: Pace,
+    pace: ServiceStats,
     /// What units were last kept for, while nobody else has had them.
-    kept_for: Option<Kept>,
+    kept_for: Option<Reservation>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Waiter {
-    ask: Ask,
+    ask: PermitRequest,
     arrived: Instant,
     /// When it is due, if it was passed over.
     due: Option<Instant>,
@@ -72,10 +80,10 @@ struct Running {
     waiter: Waiter,
     started: Instant,
     /// What the other classes are owed for it.
-    owed: PerPriority<Owed>,
+    owed: PerPriority<CreditAccrual>,
     /// What its key was charged.
     billed: Work,
-    /// What [`Class::contended`] was when it started.
+    /// What [`FairQueue::contended`] was when it started.
     contended: Duration,
     /// What its class could demand before it started.
     claims: (Work, Work),
@@ -94,7 +102,7 @@ struct Account {
 
 /// Room that was kept.
 #[derive(Clone, Copy, Debug)]
-struct Kept {
+struct Reservation {
     cost: u32,
     /// How much may still be started in it out of turn.
     left: Work,
@@ -102,7 +110,7 @@ struct Kept {
 
 /// The units there are for us.
 #[derive(Clone, Copy, Debug)]
-struct Room {
+struct Availability {
     /// What outsiders leave of the plan.
     whole: u32,
     /// What of it our requests hold.
@@ -125,14 +133,14 @@ impl Scheduler {
             aside: BTreeMap::new(),
             waiting_units: 0,
             classes: PerPriority::default(),
-            passed_over: PassedOver::default(),
+            passed_over: BypassedRequests::default(),
             deadlines: BTreeSet::new(),
             running: BTreeMap::new(),
             in_use: 0,
-            settling: Settling::default(),
-            guard: Guard::default(),
+            settling: Cooldown::default(),
+            guard: Headroom::default(),
             accounts: BTreeMap::new(),
-            pace: Pace::default(),
+            pace: ServiceStats::default(),
             kept_for: None,
         }
     }
@@ -144,14 +152,14 @@ impl Scheduler {
     /// A number replaces what a refusal told. That nothing is known doesn't.
     #[must_use = "those who never fit have left the queue and have to be told"]
     pub fn set_capacity(&mut self, capacity: Option<u32>, now: Instant) -> Vec<Ticket> {
-        self.set_capacity_within(capacity, capacity, now)
+        self.set_unconfirmed_capacity(capacity, capacity, now)
     }
 
     /// The same where only `most` is sure (none: nothing is), while requests are started on
     /// `capacity`. Those who cost more than `capacity` and no more than `most` wait: it may have
     /// been said by mistake.
     #[must_use = "those who never fit have left the queue and have to be told"]
-    pub fn set_capacity_within(
+    pub fn set_unconfirmed_capacity(
         &mut self,
         capacity: Option<u32>,
         most: Option<u32>,
@@ -179,36 +187,36 @@ impl Scheduler {
 
     /// How many units the plan has by a refusal, or none to go by what [`Self::set_capacity`] said.
     /// A refusal may have meant something else, so that those who don't fit wait for now.
-    pub fn set_capacity_refused(&mut self, capacity: Option<u32>) {
+    pub fn set_capacity_from_refusal(&mut self, capacity: Option<u32>) {
         self.refused_capacity = capacity;
     }
 
     /// How many units other processes of the account hold, by a snapshot that has just arrived.
-    pub fn set_outside(&mut self, outside: u32, now: Instant) {
+    pub fn set_external_usage(&mut self, outside: u32, now: Instant) {
         self.guard.tell(outside, None, now);
     }
 
     /// How many units other processes of the account hold, by a snapshot that was asked for at that
     /// time and has just arrived.
-    pub fn set_outside_asked(&mut self, outside: u32, asked_at: Instant, now: Instant) {
+    pub fn set_requested_external_usage(&mut self, outside: u32, asked_at: Instant, now: Instant) {
         self.guard.tell(outside, Some(asked_at), now);
     }
 
     /// How many units other processes of the account hold, by a refusal that has just arrived. A
     /// refusal tells of the moment itself: a snapshot that comes soon after can be older, and is
     /// not believed if it tells of fewer.
-    pub fn set_outside_refused(&mut self, outside: u32, now: Instant) {
+    pub fn set_external_usage_from_refusal(&mut self, outside: u32, now: Instant) {
         self.guard.refuse(outside, now);
     }
 
     /// Whether what others hold is known by a refusal's word alone.
-    pub fn is_outside_by_refusal(&self) -> bool {
+    pub fn is_external_usage_from_refusal(&self) -> bool {
         self.guard.is_by_refusal() && self.guard.outside() > 0
     }
 
     /// How many units other processes may hold, now that what was last said of them is too old to
     /// be believed.
-    pub fn set_outside_doubted(&mut self, outside: u32) {
+    pub fn reset_external_usage(&mut self, outside: u32) {
         self.guard.doubt(outside);
     }
 
@@ -219,8 +227,8 @@ impl Scheduler {
     /// If it may not even wait. One that can start at once is refused only if it doesn't fit into
     /// the plan. One is refused as too late only if the estimate is backed by observation, and
     /// clearly beyond the deadline.
-    pub fn enqueue(&mut self, now: Instant, ask: Ask) -> Result<Ticket, Refusal> {
-        let ask = Ask {
+    pub fn enqueue(&mut self, now: Instant, ask: PermitRequest) -> Result<Ticket, EnqueueError> {
+        let ask = PermitRequest {
             weight: ask.weight.max(1),
             ..ask
         };
@@ -233,9 +241,9 @@ impl Scheduler {
         Ok(ticket)
     }
 
-    fn fits(&self, ask: &Ask) -> Result<(), Refusal> {
+    fn fits(&self, ask: &PermitRequest) -> Result<(), EnqueueError> {
         match self.capacity_max {
-            Some(capacity) if ask.cost > capacity => Err(Refusal::NeverFits {
+            Some(capacity) if ask.cost > capacity => Err(EnqueueError::ExceedsPlan {
                 cost: ask.cost,
                 capacity,
             }),
@@ -243,7 +251,7 @@ impl Scheduler {
         }
     }
 
-    fn join(&mut self, now: Instant, ask: Ask) -> (Ticket, Waiter) {
+    fn join(&mut self, now: Instant, ask: PermitRequest) -> (Ticket, Waiter) {
         let ticket = Ticket(self.tickets);
         self.tickets += 1;
         self.accounts.entry(ask.key).or_default().weight = ask.weight;
@@ -266,7 +274,7 @@ impl Scheduler {
         let Some(ticket) = self.choose(room, now) else {
             let is_held_up = self.is_held_up(room, now)
                 || (self.guard.is_by_refusal() && !self.waiting.is_empty())
-                || self.is_unsure_of_some();
+                || self.has_request_above_unconfirmed_capacity();
             self.guard.want(is_held_up, now);
             return None;
         };
@@ -277,7 +285,7 @@ impl Scheduler {
     /// Whether the guard against outsiders, a refusal's word, or a capacity that only one message
     /// told, kept the last [`Self::start`] from starting a request: a snapshot asked for now would
     /// tell.
-    pub fn wants_news(&self) -> bool {
+    pub fn wants_snapshot(&self) -> bool {
         self.guard.is_wanting()
     }
 
@@ -341,19 +349,19 @@ impl Scheduler {
         if waiter.due.is_some_and(|due| due <= now) {
             class.make_up(paid);
             let left = Work::of(whole, self.patience(ask.priority, ask.cost, whole))
-                .share(self.settings.follow_share);
-            self.kept_for = Some(Kept {
+                .share(self.settings.reservation_reuse_share);
+            self.kept_for = Some(Reservation {
                 cost: ask.cost,
                 left,
             });
         }
-        let mut owed = PerPriority::<Owed>::default();
+        let mut owed = PerPriority::<CreditAccrual>::default();
         for priority in Priority::ALL {
             let class = self.classes.of_mut(priority);
             if priority == ask.priority {
                 class.pay(paid);
             } else {
-                *owed.of_mut(priority) = class.owe(paid, *self.settings.owed_share.of(priority));
+                *owed.of_mut(priority) = class.owe(paid, *self.settings.credit_share.of(priority));
             }
         }
         self.in_use = self.in_use.saturating_add(ask.cost);
@@ -423,10 +431,10 @@ impl Scheduler {
         }
     }
 
-    fn room(&self, now: Instant) -> Room {
+    fn room(&self, now: Instant) -> Availability {
         let whole = self.whole();
         if self.units().is_none() {
-            return Room {
+            return Availability {
                 whole,
                 held: 0,
                 free: whole,
@@ -434,7 +442,7 @@ impl Scheduler {
         }
         let held = self.held();
         let ceiling = self.guard.ceiling(now, whole, held, self.settings.headroom);
-        Room {
+        Availability {
             whole,
             held,
             free: ceiling.saturating_sub(held),

@@ -4,15 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{State, Waiting};
+use super::{
+    errors::refused_in_vain,
+    refusal_backoff::{self, PROBE_WAITS},
+    refusal_budget::RefusalBudget,
+    state::{State, Waiting},
+};
 use crate::{
-    admission::{
-        Ticket,
-        holds::{self, PROBE_WAITS},
-        outside,
-        refused::refused_in_vain,
-        tries::Tries,
-    },
+    admission::{Ticket, external_usage},
     error::{Error, Result, UnitRefusal},
 };
 
@@ -28,19 +27,19 @@ impl State {
     /// # Errors
     /// Saturated, if it was refused too often, or had to wait for too long before it may be sent
     /// again.
-    pub(in crate::admission) fn refused(
+    pub(super) fn refused(
         &mut self,
         ticket: Ticket,
         waiting: Waiting,
         refusal: &Error,
-        tries: &mut Tries,
+        tries: &mut RefusalBudget,
         until: Instant,
     ) -> Result<()> {
         let now = Instant::now();
         let model = Arc::clone(&waiting.own.model);
         let units = refusal.unit_refusal().unwrap_or_default();
         let told = units.retry_after.unwrap_or_default();
-        self.scheduler.put_back(ticket, now.into_std());
+        self.scheduler.requeue(ticket, now.into_std());
         self.trials.leave(ticket);
         self.refusals = self.refusals.saturating_add(1);
         let sent_at = self
@@ -97,7 +96,7 @@ impl State {
         let capacity = self.plan.bounds().capacity;
         if let Some(limit) = refusal.limit.filter(|limit| *limit > 0) {
             self.refusal_limit = Some(limit);
-            self.scheduler.set_capacity_refused(Some(limit));
+            self.scheduler.set_capacity_from_refusal(Some(limit));
             self.reckon_all(now);
         }
         if capacity.is_none() && self.refusal_limit.is_some() {
@@ -106,16 +105,16 @@ impl State {
         let ours = self.scheduler.held();
         let Some(units) = [capacity, self.refusal_limit].into_iter().flatten().min() else {
             // Nothing tells of a limit. What runs was let in, and no more.
-            self.scheduler.set_capacity_refused(Some(ours));
+            self.scheduler.set_capacity_from_refusal(Some(ours));
             self.trials.refused_blindly(is_news, told, now.into_std());
             return;
         };
-        let least = outside::by_silent_refusal(units, ours, cost);
+        let least = external_usage::minimum_from_refusal(units, ours, cost);
         let active = refusal
             .active
-            .map_or(0, |active| outside::by_refusal(active, ours));
+            .map_or(0, |active| external_usage::from_refusal(active, ours));
         self.scheduler
-            .set_outside_refused(least.max(active), now.into_std());
+            .set_external_usage_from_refusal(least.max(active), now.into_std());
         self.trials.try_outside(None);
         self.doubt_at = Some(now + told.max(REFUSAL_BELIEVED.0));
     }
@@ -159,10 +158,11 @@ impl State {
         for &other in failed.iter().filter(|failed| **failed != ticket) {
             self.scheduler.leave(other, now.into_std());
             if let Some(waiting) = self.forget(other) {
-                let _ =
-                    waiting
-                        .tell
-                        .send(Err(refused_in_vain(model, holds::REFUSALS_MAX, refusal)));
+                let _ = waiting.tell.send(Err(refused_in_vain(
+                    model,
+                    refusal_backoff::REFUSALS_MAX,
+                    refusal,
+                )));
             }
         }
         !failed.contains(&ticket)

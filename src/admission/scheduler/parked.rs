@@ -4,15 +4,19 @@
 use std::time::Instant;
 
 use super::{Scheduler, Waiter};
-use crate::admission::ask::{Ask, Priority, Refusal, Ticket};
+use crate::admission::request::{EnqueueError, PermitRequest, Priority, Ticket};
 
 impl Scheduler {
     /// A request comes that may not start yet, whatever is free: it waits aside.
     ///
     /// # Errors
     /// If it may not even wait, as in [`Self::enqueue`]. Those aside count among those who wait.
-    pub fn enqueue_aside(&mut self, now: Instant, ask: Ask) -> Result<Ticket, Refusal> {
-        let ask = Ask {
+    pub fn enqueue_parked(
+        &mut self,
+        now: Instant,
+        ask: PermitRequest,
+    ) -> Result<Ticket, EnqueueError> {
+        let ask = PermitRequest {
             weight: ask.weight.max(1),
             ..ask
         };
@@ -35,7 +39,7 @@ impl Scheduler {
 
     /// A request that stepped aside takes its place in the queue again: before all of its queue
     /// that came after it. False if it wasn't aside.
-    pub fn step_back(&mut self, ticket: Ticket, now: Instant) -> bool {
+    pub fn unpark(&mut self, ticket: Ticket, now: Instant) -> bool {
         let Some(waiter) = self.unset_aside(ticket) else {
             return false;
         };
@@ -46,7 +50,7 @@ impl Scheduler {
     /// The cost of a request that waits turned out to be something else. False if it doesn't wait.
     pub fn set_cost(&mut self, ticket: Ticket, cost: u32, now: Instant) -> bool {
         let with = |waiter: Waiter| Waiter {
-            ask: Ask { cost, ..waiter.ask },
+            ask: PermitRequest { cost, ..waiter.ask },
             ..waiter
         };
         if let Some(waiter) = self.give_up(ticket, now) {
@@ -62,7 +66,7 @@ impl Scheduler {
     /// The next in order starts though units for it are not known to be free: upstream's answer
     /// will tell. It fits into the plan beside what our requests hold; or, if only refusals told of
     /// the plan, into that unless `beyond`.
-    pub fn start_untold(&mut self, now: Instant, beyond: bool) -> Option<Ticket> {
+    pub fn start_probe(&mut self, now: Instant, beyond: bool) -> Option<Ticket> {
         self.settle(now);
         let units = self.capacity.or(self.refused_capacity.filter(|_| !beyond));
         let left = units.map_or(u32::MAX, |units| units.saturating_sub(self.held()));
@@ -77,7 +81,7 @@ impl Scheduler {
 
     /// Whether a request waits only because a single message, which may be a mistake, told of a
     /// smaller plan than it needs.
-    pub(super) fn is_unsure_of_some(&self) -> bool {
+    pub(super) fn has_request_above_unconfirmed_capacity(&self) -> bool {
         let (Some(capacity), None) = (self.capacity, self.capacity_max) else {
             return false;
         };

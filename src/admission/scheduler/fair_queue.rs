@@ -11,10 +11,10 @@ use std::{
 };
 
 use super::{
-    ask::{KeyId, Ticket},
-    pace::{Service, Work},
-    queue::Queue,
+    key_queue::Queue,
+    service_time::{ServiceTime, Work},
 };
+use crate::admission::request::{KeyId, Ticket};
 
 /// No class is owed more than so many unit-seconds: what it couldn't take for long, it doesn't get
 /// all at once.
@@ -29,7 +29,7 @@ const RETURN_MAX: Duration = Duration::from_secs(10);
 
 /// What a class is owed for one start of another class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Owed {
+pub(super) struct CreditAccrual {
     work: Work,
     /// Of which of the class's busy times. What it was owed before isn't owed any more.
     busy_time: u64,
@@ -37,7 +37,7 @@ pub(super) struct Owed {
 
 /// Who waits in one class, and whose turn it is.
 #[derive(Debug, Default)]
-pub(super) struct Class {
+pub(super) struct FairQueue {
     flows: HashMap<KeyId, Flow>,
     /// The keys somebody waits for, in order of turn, by the costs that they wait with.
     turns: BTreeMap<u32, BTreeSet<Turn>>,
@@ -77,7 +77,7 @@ struct Flow {
     unsettled: Work,
     /// For how much of the time that somebody was waiting here there was no other key about.
     alone: Duration,
-    service: Service,
+    service: ServiceTime,
 }
 
 impl Flow {
@@ -96,7 +96,7 @@ impl Flow {
             in_use: 0,
             unsettled: Work::default(),
             alone: Duration::ZERO,
-            service: Service::default(),
+            service: ServiceTime::default(),
         }
     }
 }
@@ -118,7 +118,7 @@ pub(super) struct Next {
     pub(super) cost: u32,
 }
 
-impl Class {
+impl FairQueue {
     pub(super) fn queued(&self) -> usize {
         self.queued
     }
@@ -375,12 +375,12 @@ impl Class {
 
     /// While requests wait here, others were granted something: a share of it is owed to this
     /// class. Tells how much more is owed than before.
-    pub(super) fn owe(&mut self, work: Work, share: f64) -> Owed {
+    pub(super) fn owe(&mut self, work: Work, share: f64) -> CreditAccrual {
         let before = self.owed;
         if self.queued > 0 {
             self.owed = (before + work.share(share)).min(OWED_MAX);
         }
-        Owed {
+        CreditAccrual {
             work: self.owed - before,
             busy_time: self.busy_time,
         }
@@ -398,7 +398,7 @@ impl Class {
 
     /// What others were granted they gave back: what [`owe`](Self::owe) told of it isn't owed any
     /// more.
-    pub(super) fn owe_not(&mut self, owed: Owed) {
+    pub(super) fn owe_not(&mut self, owed: CreditAccrual) {
         if owed.busy_time == self.busy_time {
             self.owed = self.owed - owed.work;
         }

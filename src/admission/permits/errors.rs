@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
-use super::{ask::Refusal, permits::Want};
-use crate::error::{Error, ErrorCode, Throttle};
+use super::Want;
+use crate::{
+    admission::request::EnqueueError,
+    error::{Error, ErrorCode, Throttle},
+};
 
 /// When to try again if nobody knows when units come free.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// One may not even wait.
-pub(super) fn refused(refusal: Refusal, want: &Want) -> Error {
+pub(super) fn refused(refusal: EnqueueError, want: &Want) -> Error {
     let seconds = |time: Duration| time.as_secs_f64().ceil();
     match refusal {
-        Refusal::NeverFits { cost, capacity } => never_fits(cost, capacity, &want.model),
-        Refusal::QueueFull { limit, retry_after } => {
+        EnqueueError::ExceedsPlan { cost, capacity } => never_fits(cost, capacity, &want.model),
+        EnqueueError::QueueFull { limit, retry_after } => {
             let message = match limit {
                 0 => "All concurrency units are taken, and no call may wait for them \
                       (--queue-limit 0): try again later"
@@ -27,7 +30,7 @@ pub(super) fn refused(refusal: Refusal, want: &Want) -> Error {
                 .with_retry_after(retry_after)
                 .with_limit(limit)
         }
-        Refusal::TooLate { wait } => {
+        EnqueueError::TooLate { wait } => {
             let message = format!(
                 "The account's concurrency units are taken, and at the present rate this call \
                  could start in about {} s, after its deadline or the longest wait \

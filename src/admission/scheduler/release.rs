@@ -2,11 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Running, Scheduler, Waiter};
-use crate::admission::{
-    ask::{Priority, Ticket},
-    pace::Work,
-};
+use super::{Running, Scheduler, Waiter, service_time::Work};
+use crate::admission::request::{Priority, Ticket};
 
 impl Scheduler {
     /// One that runs has ended, and its units are free at `now + settle`: at once if it was
@@ -38,7 +35,7 @@ impl Scheduler {
             return false;
         };
         self.may_not_fit = true;
-        let ask = crate::admission::Ask {
+        let ask = crate::admission::PermitRequest {
             deadline,
             ..waiter.ask
         };
@@ -56,9 +53,9 @@ impl Scheduler {
     /// Upstream refused one that was started: it waits again, before all of its queue that came
     /// after it, as old as it was and due when it was; it has cost nothing. False if it didn't run.
     ///
-    /// Tell what upstream said of the units ([`Self::set_outside_refused`], [`Self::set_capacity`])
+    /// Tell what upstream said of the units ([`Self::set_external_usage_from_refusal`], [`Self::set_capacity`])
     /// before the next [`Self::start`], or it is started again at once.
-    pub fn put_back(&mut self, ticket: Ticket, now: Instant) -> bool {
+    pub fn requeue(&mut self, ticket: Ticket, now: Instant) -> bool {
         self.settle(now);
         let whole = self.whole();
         let Some(running) = self.unrun(ticket, now) else {

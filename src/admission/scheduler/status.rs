@@ -6,11 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Account, Scheduler};
+use super::{Account, Scheduler, service_time::Work};
 use crate::admission::{
-    ask::{Ask, KeyId, PerPriority, Priority, Refusal, Ticket},
-    pace::Work,
-    view::{KeyView, View},
+    request::{EnqueueError, KeyId, PerPriority, PermitRequest, Priority, Ticket},
+    status::{KeyStatus, QueueStatus},
 };
 
 /// A request is refused as too late only if even this part of its estimated wait were too long. The
@@ -50,7 +49,7 @@ impl Scheduler {
 
     /// All there is to see. It takes a step for each key and each request that runs, and sorts the
     /// last 512 waits and those that last.
-    pub fn view(&self, now: Instant) -> View {
+    pub fn view(&self, now: Instant) -> QueueStatus {
         let mut arrived: Vec<_> = self
             .waiting
             .values()
@@ -62,7 +61,7 @@ impl Scheduler {
             .first()
             .map(|&arrived| now.saturating_duration_since(arrived));
         let waits = self.pace.waits(now, arrived.into_iter());
-        View {
+        QueueStatus {
             capacity: self.units(),
             // A refusal may have told of more than there are.
             outside: self.guard.outside().min(self.units().unwrap_or(u32::MAX)),
@@ -90,7 +89,7 @@ impl Scheduler {
         queued
     }
 
-    fn keys(&self, now: Instant) -> Vec<KeyView> {
+    fn keys(&self, now: Instant) -> Vec<KeyStatus> {
         let mut granted: BTreeMap<_, _> = self
             .accounts
             .iter()
@@ -104,7 +103,7 @@ impl Scheduler {
             let granted = granted.entry(running.waiter.ask.key).or_default();
             *granted = *granted + so_far;
         }
-        let view = |(&key, account): (&KeyId, &Account)| KeyView {
+        let view = |(&key, account): (&KeyId, &Account)| KeyStatus {
             key,
             weight: account.weight,
             in_use: account.in_use,
@@ -136,15 +135,15 @@ impl Scheduler {
         cost <= room.free && self.passed_over.first_due(now, room.whole).is_none()
     }
 
-    pub(super) fn admit(&self, now: Instant, ask: &Ask) -> Result<(), Refusal> {
+    pub(super) fn admit(&self, now: Instant, ask: &PermitRequest) -> Result<(), EnqueueError> {
         let limit = self.settings.queue_limit;
         if self.waiting_in_all() >= limit
-            || self.queued_of(ask.key) >= self.settings.queue_limit_of_key
+            || self.queued_of(ask.key) >= self.settings.queue_limit_per_key
         {
             let retry_after = self
                 .wait_of(1, 0, now)
                 .clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX);
-            return Err(Refusal::QueueFull { limit, retry_after });
+            return Err(EnqueueError::QueueFull { limit, retry_after });
         }
         let Some(deadline) = ask.deadline else {
             return Ok(());
@@ -153,13 +152,13 @@ impl Scheduler {
         let wait = self.wait_of(ask.cost, self.ahead_of(ask, own), now);
         let clearly_late = self.pace.is_known() && now + wait / TOO_LATE_PART > deadline;
         if deadline <= now || clearly_late {
-            Err(Refusal::TooLate { wait })
+            Err(EnqueueError::TooLate { wait })
         } else {
             Ok(())
         }
     }
 
-    fn ahead_of(&self, ask: &Ask, own: usize) -> usize {
+    fn ahead_of(&self, ask: &PermitRequest, own: usize) -> usize {
         let above = Priority::ALL
             .into_iter()
             .take_while(|&priority| priority < ask.priority);
@@ -172,7 +171,7 @@ impl Scheduler {
             .ahead(ask.key, ask.weight, own);
         // Of those above, no more than it takes until what is owed to this class has brought all of
         // these on.
-        let share = *self.settings.owed_share.of(ask.priority);
+        let share = *self.settings.credit_share.of(ask.priority);
         let most = if share > 0.0 {
             ((ahead + 1) as f64 / share).ceil() as usize
         } else {

@@ -5,7 +5,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use super::ask::Ticket;
+use crate::admission::request::Ticket;
 
 /// Waiters are counted in blocks of so many consecutive tickets, so that nobody has to count all of
 /// those ahead.

@@ -14,12 +14,12 @@ const WAITS_MAX: Duration = Duration::from_secs(30);
 
 /// The refusals of one request.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tries {
+pub(super) struct RefusalBudget {
     refusals: u32,
     waits: Duration,
 }
 
-impl Tries {
+impl RefusalBudget {
     /// How often the request was refused.
     pub(super) fn refusals(self) -> u32 {
         self.refusals
@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn a_request_that_is_refused_each_time_has_failed_after_six_tries() {
         let refused = |told: u64| {
-            let mut tries = Tries::default();
+            let mut tries = RefusalBudget::default();
             std::iter::from_fn(|| tries.refused(Duration::from_secs(told)))
                 .take(100)
                 .count()

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Ticket;
+use crate::admission::request::Ticket;
 
 /// The waits where nothing tells of a limit: doubled each time, from the first to the last.
 const BLIND_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
@@ -16,7 +16,7 @@ const LIMIT_TRIED_AFTER: Duration = Duration::from_secs(60);
 
 /// What a trial is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trial {
+pub(super) enum ProbeTarget {
     /// What others hold by a refusal.
     Outside,
     /// The limit that refusals told, or let us guess.
@@ -25,14 +25,14 @@ pub(super) enum Trial {
 
 /// The trial there is, and when the next ones are.
 #[derive(Debug)]
-pub(super) struct Trials {
-    running: Option<(Ticket, Trial)>,
+pub(super) struct CapacityProbe {
+    running: Option<(Ticket, ProbeTarget)>,
     outside_at: Option<Instant>,
     limit_at: Option<Instant>,
     blind_wait: Duration,
 }
 
-impl Default for Trials {
+impl Default for CapacityProbe {
     fn default() -> Self {
         Self {
             running: None,
@@ -43,13 +43,13 @@ impl Default for Trials {
     }
 }
 
-impl Trials {
+impl CapacityProbe {
     /// What is to be tried now.
-    pub(super) fn due(&self, now: Instant) -> Option<Trial> {
+    pub(super) fn due(&self, now: Instant) -> Option<ProbeTarget> {
         let is_due = |at: Option<Instant>| self.running.is_none() && at.is_some_and(|at| at <= now);
         match () {
-            () if is_due(self.limit_at) => Some(Trial::Limit),
-            () if is_due(self.outside_at) => Some(Trial::Outside),
+            () if is_due(self.limit_at) => Some(ProbeTarget::Limit),
+            () if is_due(self.outside_at) => Some(ProbeTarget::Outside),
             () => None,
         }
     }
@@ -66,16 +66,16 @@ impl Trials {
     }
 
     /// This request tries it.
-    pub(super) fn begin(&mut self, ticket: Ticket, trial: Trial) {
+    pub(super) fn begin(&mut self, ticket: Ticket, trial: ProbeTarget) {
         self.running = Some((ticket, trial));
     }
 
     /// This one has been let in. What that was a trial of, if it was one.
-    pub(super) fn let_in(&mut self, ticket: Ticket, now: Instant) -> Option<Trial> {
+    pub(super) fn let_in(&mut self, ticket: Ticket, now: Instant) -> Option<ProbeTarget> {
         let (_, trial) = self.running.take_if(|(running, _)| *running == ticket)?;
         match trial {
-            Trial::Outside => self.outside_at = None,
-            Trial::Limit => {
+            ProbeTarget::Outside => self.outside_at = None,
+            ProbeTarget::Limit => {
                 (self.limit_at, self.blind_wait) = (Some(now + BLIND_WAITS.0), BLIND_WAITS.0)
             }
         }
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn one_at_a_time_tries_and_waits_double_until_one_is_let_in() {
-        let (mut trials, mut now) = (Trials::default(), Instant::now());
+        let (mut trials, mut now) = (CapacityProbe::default(), Instant::now());
         assert_eq!(trials.due(now), None);
         for wait in [1, 2, 4, 8, 8] {
             trials.refused_blindly(true, Duration::ZERO, now);
@@ -143,33 +143,33 @@ mod tests {
             now += SECOND * wait;
             assert_eq!(
                 (trials.due(now), trials.next_wake(now)),
-                (Some(Trial::Limit), None)
+                (Some(ProbeTarget::Limit), None)
             );
-            trials.begin(Ticket(1), Trial::Limit);
+            trials.begin(Ticket(1), ProbeTarget::Limit);
             assert_eq!(trials.due(now), None);
             trials.leave(Ticket(2));
             assert_eq!(trials.due(now), None, "another one's end says nothing");
             trials.leave(Ticket(1));
         }
-        trials.begin(Ticket(1), Trial::Limit);
+        trials.begin(Ticket(1), ProbeTarget::Limit);
         assert_eq!(trials.let_in(Ticket(2), now), None);
-        assert_eq!(trials.let_in(Ticket(1), now), Some(Trial::Limit));
+        assert_eq!(trials.let_in(Ticket(1), now), Some(ProbeTarget::Limit));
         assert_eq!(trials.next_wake(now), Some(now + SECOND));
     }
 
     #[test]
     fn a_limit_that_was_told_is_kept_for_a_minute_and_upstreams_own_wait_too() {
-        let (mut trials, now) = (Trials::default(), Instant::now());
+        let (mut trials, now) = (CapacityProbe::default(), Instant::now());
         trials.limit_told(now);
         assert_eq!(trials.next_wake(now), Some(now + LIMIT_TRIED_AFTER));
         trials.limit_known();
         trials.try_outside(Some(now));
         assert_eq!(
             (trials.due(now), trials.next_wake(now)),
-            (Some(Trial::Outside), None)
+            (Some(ProbeTarget::Outside), None)
         );
-        trials.begin(Ticket(1), Trial::Outside);
-        assert_eq!(trials.let_in(Ticket(1), now), Some(Trial::Outside));
+        trials.begin(Ticket(1), ProbeTarget::Outside);
+        assert_eq!(trials.let_in(Ticket(1), now), Some(ProbeTarget::Outside));
         assert_eq!((trials.due(now), trials.next_wake(now)), (None, None));
         trials.refused_blindly(true, SECOND * 20, now);
         assert_eq!(trials.next_wake(now), Some(now + SECOND * 20));

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Ticket;
+use crate::admission::request::Ticket;
 
 /// This many refusals of one model in a row, each of a request that was sent after the last, are
 /// believed.
@@ -44,19 +44,19 @@ pub(super) const REFUSALS_MAX: u32 = 3;
 /// How often each model was refused since it was last answered, and the models that are held for
 /// it.
 #[derive(Debug, Default)]
-pub(super) struct Holds {
-    refused: HashMap<Arc<str>, Row>,
-    held: HashMap<Arc<str>, Hold>,
+pub(super) struct RefusalBackoff {
+    refused: HashMap<Arc<str>, RefusalStreak>,
+    held: HashMap<Arc<str>, ModelBackoff>,
 }
 
 #[derive(Debug)]
-struct Row {
+struct RefusalStreak {
     refusals: u32,
     last: Instant,
 }
 
 #[derive(Debug)]
-struct Hold {
+struct ModelBackoff {
     /// Those who wait for the model, with the request that is sent; and how often it had been
     /// refused before each came.
     members: BTreeMap<Ticket, u32>,
@@ -70,26 +70,34 @@ struct Hold {
 
 /// What a refusal says of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused {
+pub(super) struct RefusalVerdict {
     /// It is believed to be about the account.
     pub(super) is_believed: bool,
     /// It is of a request that was sent after the last refusal had come.
     pub(super) is_news: bool,
 }
 
-impl Holds {
+impl RefusalBackoff {
     /// A request of this model was refused.
     ///
     /// Those that were under way together count once: what is free now is news to them all.
-    pub(super) fn refused(&mut self, model: &Arc<str>, sent_at: Instant, now: Instant) -> Refused {
-        let is_old = |row: &Row| now.saturating_duration_since(row.last) > AGE_MAX;
+    pub(super) fn refused(
+        &mut self,
+        model: &Arc<str>,
+        sent_at: Instant,
+        now: Instant,
+    ) -> RefusalVerdict {
+        let is_old = |row: &RefusalStreak| now.saturating_duration_since(row.last) > AGE_MAX;
         if self.refused.len() >= MODELS_MAX && !self.refused.contains_key(model) {
             self.refused.clear();
         }
-        let row = self.refused.entry(Arc::clone(model)).or_insert(Row {
-            refusals: 0,
-            last: sent_at,
-        });
+        let row = self
+            .refused
+            .entry(Arc::clone(model))
+            .or_insert(RefusalStreak {
+                refusals: 0,
+                last: sent_at,
+            });
         if is_old(row) {
             row.refusals = 0;
         }
@@ -98,7 +106,7 @@ impl Holds {
             row.refusals = row.refusals.saturating_add(1);
             row.last = now;
         }
-        Refused {
+        RefusalVerdict {
             is_believed: row.refusals <= BELIEVED,
             is_news,
         }
@@ -150,13 +158,16 @@ impl Holds {
                 return None;
             }
         }
-        let hold = self.held.entry(Arc::clone(model)).or_insert_with(|| Hold {
-            members: BTreeMap::new(),
-            probe: None,
-            probe_at: now,
-            wait,
-            refusals: 0,
-        });
+        let hold = self
+            .held
+            .entry(Arc::clone(model))
+            .or_insert_with(|| ModelBackoff {
+                members: BTreeMap::new(),
+                probe: None,
+                probe_at: now,
+                wait,
+                refusals: 0,
+            });
         hold.probe.take_if(|probe| *probe == ticket);
         if is_news || hold.refusals == 0 {
             hold.refusals = hold.refusals.saturating_add(1);
@@ -233,8 +244,8 @@ mod tests {
 
     #[test]
     fn a_model_that_is_refused_again_and_again_is_not_believed_until_it_is_let_in() {
-        let (mut holds, model, mut now) = (Holds::default(), "a/b".into(), Instant::now());
-        let mut is_believed = |holds: &mut Holds| {
+        let (mut holds, model, mut now) = (RefusalBackoff::default(), "a/b".into(), Instant::now());
+        let mut is_believed = |holds: &mut RefusalBackoff| {
             let sent_at = now;
             now += SECOND;
             holds.refused(&model, sent_at, now).is_believed
@@ -247,7 +258,7 @@ mod tests {
 
     #[test]
     fn refusals_that_are_old_say_nothing() {
-        let (mut holds, model, now) = (Holds::default(), "a/b".into(), Instant::now());
+        let (mut holds, model, now) = (RefusalBackoff::default(), "a/b".into(), Instant::now());
         for hour in 0..10 {
             let now = now + SECOND * 3600 * hour;
             assert!(holds.refused(&model, now, now).is_believed, "once an hour");
@@ -256,7 +267,7 @@ mod tests {
 
     #[test]
     fn those_that_were_under_way_together_count_once_and_models_apart() {
-        let (mut holds, now) = (Holds::default(), Instant::now());
+        let (mut holds, now) = (RefusalBackoff::default(), Instant::now());
         for answered_after in 1..20 {
             assert!(
                 holds
@@ -276,7 +287,8 @@ mod tests {
 
     #[test]
     fn one_at_a_time_is_sent_and_all_fail_together() {
-        let (mut holds, model, mut now) = (Holds::default(), Arc::from("a/b"), Instant::now());
+        let (mut holds, model, mut now) =
+            (RefusalBackoff::default(), Arc::from("a/b"), Instant::now());
         assert_eq!(holds.hold(&model, Ticket(0), true, WAIT, now), Some(vec![]));
         holds.join("a/b", Ticket(1), false);
         for wait in [1, 2_u32] {
@@ -321,7 +333,7 @@ mod tests {
 
     #[test]
     fn upstreams_own_wait_is_kept_and_refusals_of_before_are_no_news() {
-        let (mut holds, model, now) = (Holds::default(), Arc::from("a/b"), Instant::now());
+        let (mut holds, model, now) = (RefusalBackoff::default(), Arc::from("a/b"), Instant::now());
         holds.hold(&model, Ticket(0), true, (SECOND, SECOND * 20), now);
         holds.hold(
             &model,

@@ -4,8 +4,8 @@ const MODEL: &str = "org/model";
 
 struct Story {
     now: Instant,
-    ours: Vec<Ours<'static>>,
-    listed: Vec<Listed<'static>>,
+    ours: Vec<OwnRequest<'static>>,
+    listed: Vec<ListedRequest<'static>>,
 }
 
 fn ms(ms: u64) -> Duration {
@@ -25,7 +25,7 @@ impl Story {
     fn ours(mut self, cost: u32, started_ago: u64, ended_ago: Option<u64>) -> Self {
         let started_at = self.now - ms(started_ago);
         let ended_at = ended_ago.map(|ago| self.now - ms(ago));
-        self.ours.push(Ours {
+        self.ours.push(OwnRequest {
             model: MODEL,
             cost,
             started_at,
@@ -35,7 +35,7 @@ impl Story {
     }
 
     fn listed(mut self, cost: u32, duration: u64) -> Self {
-        self.listed.push(Listed {
+        self.listed.push(ListedRequest {
             model: MODEL,
             cost,
             duration: ms(duration),
@@ -48,7 +48,7 @@ impl Story {
     }
 
     fn outside_of(&self, used_cost: u32) -> u32 {
-        Recognition::default().outside(
+        RequestMatcher::default().outside(
             &Snapshot {
                 received_at: self.now,
                 lag: LAG,
@@ -99,7 +99,7 @@ fn each_of_ours_explains_one_and_the_nearest_pairs_go_first() {
         .listed(1, 12_900)
         .listed(1, 9_900);
     assert_eq!(story.outside(), 0);
-    let other = Listed {
+    let other = ListedRequest {
         model: "org/other",
         cost: 1,
         duration: ms(10_000),
@@ -207,7 +207,7 @@ fn without_a_list_ours_are_as_many_as_they_can_be_at_one_moment() {
 
 #[test]
 fn when_the_usual_lag_is_known_what_ended_before_it_explains_nothing() {
-    let mut recognition = Recognition::default();
+    let mut recognition = RequestMatcher::default();
     let mut tell = |story: &Story| {
         let used_cost = story.listed.iter().map(|listed| listed.cost).sum();
         recognition.outside(
@@ -282,12 +282,12 @@ fn more_than_can_be_compared_are_added_up() {
 
 #[test]
 fn a_refusal_tells_too() {
-    assert_eq!(by_refusal(10, 4), 6);
-    assert_eq!(by_refusal(3, 4), 0);
+    assert_eq!(from_refusal(10, 4), 6);
+    assert_eq!(from_refusal(3, 4), 0);
     assert_eq!(
-        by_silent_refusal(8, 4, 2),
+        minimum_from_refusal(8, 4, 2),
         3,
         "two wouldn't have stood in its way"
     );
-    assert_eq!(by_silent_refusal(4, 4, 1), 0, "ours did");
+    assert_eq!(minimum_from_refusal(4, 4, 1), 0, "ours did");
 }

@@ -150,7 +150,7 @@ fn patient_for_five_seconds() -> Settings {
     };
     Settings {
         passed_over,
-        passed_over_max: patience,
+        bypass_limit_max: patience,
         ..Settings::default()
     }
 }
@@ -282,13 +282,13 @@ fn a_refused_start_takes_from_a_class_only_what_it_was_owed_for_it() {
     let second = interactive(&mut bench);
     let after = owed(&bench);
     assert!(after > before);
-    assert!(bench.scheduler.put_back(early, bench.now));
+    assert!(bench.scheduler.requeue(early, bench.now));
     assert_eq!(
         owed(&bench),
         after,
         "nobody of the class waited when it started"
     );
-    assert!(bench.scheduler.put_back(second, bench.now));
+    assert!(bench.scheduler.requeue(second, bench.now));
     assert_eq!(owed(&bench), before);
     assert!(bench.scheduler.leave(early, bench.now));
     assert_eq!(bench.start(), [second]);
@@ -298,7 +298,7 @@ fn a_refused_start_takes_from_a_class_only_what_it_was_owed_for_it() {
     bench.enqueue(ask().cost(2));
     interactive(&mut bench);
     assert_eq!(owed(&bench), of_second, "as much for this one");
-    assert!(bench.scheduler.put_back(second, bench.now));
+    assert!(bench.scheduler.requeue(second, bench.now));
     assert_eq!(
         owed(&bench),
         of_second,

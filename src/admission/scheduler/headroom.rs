@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::outside::LAG;
+use crate::admission::external_usage::LAG;
 
 /// For so long a snapshot that was asked for is as good as the present.
 const FRESH: Duration = Duration::from_millis(30);
@@ -33,7 +33,7 @@ const LOST: Duration = Duration::from_secs(7);
 
 /// What is known of outsiders, and how well.
 #[derive(Debug, Default)]
-pub(super) struct Guard {
+pub(super) struct Headroom {
     outside: u32,
     /// When outsiders were last seen to hold something.
     seen: Option<Instant>,
@@ -51,7 +51,7 @@ pub(super) struct Guard {
     handed_over: VecDeque<(Instant, u32)>,
 }
 
-impl Guard {
+impl Headroom {
     /// The units outsiders hold, as far as is known.
     pub(super) fn outside(&self) -> u32 {
         self.outside
