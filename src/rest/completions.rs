@@ -46,10 +46,10 @@ async fn answer_chat(
         let mut request: CreateChatCompletionRequest =
             call.refuse(body::read(&call, &head.headers, body, limit).await)?;
         if call.refuse(wants_stream(&mut request.extra, by_path))? {
-            let place = call.queue_place.clone();
+            let position = call.queue_position.clone();
             return Ok(stream::begin(
                 async move { services.chat.stream(call, request).await },
-                place,
+                position,
             )
             .await);
         }
@@ -70,10 +70,10 @@ async fn continue_text(
         let mut request: CreateCompletionRequest =
             call.refuse(body::read(&call, &head.headers, body, limit).await)?;
         if call.refuse(wants_stream(&mut request.extra, by_path))? {
-            let place = call.queue_place.clone();
+            let position = call.queue_position.clone();
             return Ok(stream::begin(
                 async move { services.completions.stream(call, request).await },
-                place,
+                position,
             )
             .await);
         }

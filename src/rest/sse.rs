@@ -18,10 +18,9 @@ use serde::Serialize;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    admission,
     error::{Error, Result},
     json,
-    service::Answered,
+    service::{Answered, QueuePosition},
 };
 
 /// Chunks that are ready at the same time go out together, up to about this many bytes.
@@ -46,10 +45,7 @@ pub struct Events<S> {
 
 enum State<S> {
     /// The head has gone out, and the answer has not begun yet; perhaps it waits for units.
-    Opening(
-        BoxFuture<'static, Result<Answered<S>>>,
-        admission::QueuePosition,
-    ),
+    Opening(BoxFuture<'static, Result<Answered<S>>>, QueuePosition),
     /// Chunks may come.
     Open(S),
     /// The end has been told.
@@ -65,11 +61,11 @@ impl<S> Events<S> {
     /// The body of an answer that has let its caller wait for too long already: it speaks at once.
     pub fn opening(
         opening: BoxFuture<'static, Result<Answered<S>>>,
-        place: admission::QueuePosition,
+        position: QueuePosition,
     ) -> Self {
         let now = Instant::now();
         Self::after(
-            State::Opening(opening, place),
+            State::Opening(opening, position),
             now.checked_sub(KEEPALIVE_INTERVAL).unwrap_or(now),
         )
     }
@@ -77,7 +73,7 @@ impl<S> Events<S> {
     /// A comment that says what is waited for.
     fn keepalive(&self) -> Bytes {
         match &self.answer {
-            State::Opening(_, place) => match place.ahead() {
+            State::Opening(_, position) => match position.requests_ahead() {
                 Some(ahead) => {
                     format!(": waiting for concurrency units, about {ahead} ahead\n\n").into()
                 }

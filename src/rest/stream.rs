@@ -11,16 +11,19 @@ use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
 
 use super::sse;
-use crate::{admission, error::Result, service::Answered};
+use crate::{
+    error::Result,
+    service::{Answered, QueuePosition},
+};
 
 /// How long the status line waits for the first piece of the answer.
 const HEAD_WAIT: std::time::Duration = sse::KEEPALIVE_INTERVAL;
 
-/// The response of an answer that is about to begin. `place` is where it waits for units, if it
-/// does.
+/// The response of an answer that is about to begin. `position` tells how many requests are
+/// ahead of it while it waits for units.
 pub async fn begin<S, M>(
     opening: impl Future<Output = Result<Answered<S>>> + Send + 'static,
-    place: admission::QueuePosition,
+    position: QueuePosition,
 ) -> Response
 where
     S: Stream<Item = Result<M>> + Send + Unpin + 'static,
@@ -30,7 +33,7 @@ where
     match tokio::time::timeout(HEAD_WAIT, &mut opening).await {
         Ok(Ok(Answered { answer, headers })) => respond(sse::Events::new(answer), headers),
         Ok(Err(error)) => error.into_response(),
-        Err(_) => respond(sse::Events::opening(opening, place), HeaderMap::new()),
+        Err(_) => respond(sse::Events::opening(opening, position), HeaderMap::new()),
     }
 }
 
@@ -100,17 +103,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_status_line_waits_for_how_the_answer_begins() {
-        let response = begin(
-            after(HEAD_WAIT / 2, Err(full())),
-            admission::QueuePosition::default(),
-        )
-        .await;
+        let response = begin(after(HEAD_WAIT / 2, Err(full())), QueuePosition::default()).await;
         assert_eq!(response.status(), 429);
-        let response = begin(
-            after(HEAD_WAIT / 2, Ok(one())),
-            admission::QueuePosition::default(),
-        )
-        .await;
+        let response = begin(after(HEAD_WAIT / 2, Ok(one())), QueuePosition::default()).await;
         assert_eq!(
             (response.status().as_u16(), &response.headers()["x-one"]),
             (200, &HeaderValue::from_static("1"))
@@ -124,7 +119,7 @@ mod tests {
         let begun = Instant::now();
         let response = begin(
             after(HEAD_WAIT * 5 / 2, Ok(one())),
-            admission::QueuePosition::default(),
+            QueuePosition::default(),
         )
         .await;
         assert_eq!(
@@ -137,7 +132,7 @@ mod tests {
         );
         let response = begin(
             after(HEAD_WAIT * 3 / 2, Err(full())),
-            admission::QueuePosition::default(),
+            QueuePosition::default(),
         )
         .await;
         let text = text(response).await;

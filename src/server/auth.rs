@@ -10,8 +10,8 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::host::{self, is_this_machine};
 use crate::{
-    admission::{Caller, KeyId},
     error::{Error, ErrorCode},
+    service::{Caller, KeyId},
 };
 
 /// The keys that open the gateway, each with its share of the units. None: it is open to all.

@@ -102,7 +102,7 @@ pub struct Call {
     /// The bytes of its body, as far as they have arrived; none if nobody counts them.
     body: Option<Arc<Share>>,
     /// Where it stands in the queue for units.
-    pub queue_place: admission::QueuePosition,
+    pub queue_position: admission::QueuePosition,
     /// The call's id in logs: `x-request-id`.
     pub request_id: Option<HeaderValue>,
     place: Place,
@@ -132,7 +132,7 @@ impl Call {
             facts: Facts::default(),
             caller: extensions.get().copied().unwrap_or_default(),
             body: extensions.get().cloned(),
-            queue_place: admission::QueuePosition::default(),
+            queue_position: admission::QueuePosition::default(),
             request_id: headers.get(telemetry::REQUEST_ID).cloned(),
             place: arrival
                 .map(|arrival| arrival.running.clone())
@@ -157,7 +157,7 @@ impl Call {
             facts: Facts::default(),
             caller: Caller::default(),
             body: None,
-            queue_place: admission::QueuePosition::default(),
+            queue_position: admission::QueuePosition::default(),
             request_id: None,
             place: Running::default().begin(),
             keeper: None,

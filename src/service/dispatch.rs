@@ -113,7 +113,7 @@ pub(super) struct Begun<M> {
 /// on, or was cut, may go on upstream until it notices that the connection was closed.
 pub(super) fn failed(permit: Permit, error: Error) -> Error {
     if !error.may_go_on_upstream() {
-        permit.end();
+        permit.finish();
     }
     error
 }
@@ -121,7 +121,7 @@ pub(super) fn failed(permit: Permit, error: Error) -> Error {
 /// The permit of a request that was never sent is given back, as if it had left the queue.
 fn not_asked(call: &Call, permit: Permit, error: Error) -> Error {
     call.has_waited(permit.waited());
-    permit.undo();
+    permit.cancel_unsent();
     error
 }
 
@@ -295,10 +295,10 @@ impl Dispatch {
                 .await
             {
                 Ok(reply) => {
-                    permit.answered();
+                    permit.mark_admitted();
                     call.facts.answered(permit.units());
                     let answered = Answered::from(reply).after(call.has_waited(permit.waited()));
-                    permit.end();
+                    permit.finish();
                     return Ok(answered);
                 }
                 Err(error) => permit = self.again(call, attempt, permit, &mut tries, error).await?,
@@ -370,7 +370,7 @@ impl Dispatch {
                 return Err(failed(permit, upstream::too_large()));
             }
         }
-        permit.end();
+        permit.finish();
         Ok(Answered {
             answer: sum.finish(),
             headers,
@@ -460,7 +460,7 @@ impl Dispatch {
                 .await
             {
                 Ok(reply) => {
-                    permit.answered();
+                    permit.mark_admitted();
                     attempt.has_begun();
                     call.facts.answered(permit.units());
                     call.facts.has_begun(call.arrived_at.elapsed());
@@ -492,14 +492,16 @@ impl Dispatch {
         let permit = if self.units.is_refusal(&error) {
             attempt.pause();
             *tries = None;
-            permit.wait_again(&error, &call.queue_place).await
+            permit
+                .requeue_after_refusal(&error, &call.queue_position)
+                .await
         } else if let Some((tries, wait)) = tries
             .as_mut()
             .and_then(|tries| tries.take_later().map(|wait| (tries, wait)))
         {
             attempt.pause();
             let permit = permit
-                .step_aside(wait, error.may_go_on_upstream(), &call.queue_place)
+                .pause(wait, error.may_go_on_upstream(), &call.queue_position)
                 .await;
             tries.go_on(began.elapsed().saturating_sub(wait));
             permit

@@ -31,6 +31,8 @@ use crate::{
     json,
     upstream::{Catalogue, Client, Names},
 };
+// The doors name these, and know nothing else of `admission`.
+pub use crate::admission::{Caller, KeyId, QueuePosition};
 pub use account::Account;
 pub use call::{Arrival, Call};
 pub use chat::Chat;

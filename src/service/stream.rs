@@ -129,7 +129,7 @@ impl<M: Chunk + Reported + Default> Stream for Answers<M> {
         let item = match (item, this.permit.take()) {
             (Some(Err(error)), Some(permit)) => Some(Err(failed(permit, error))),
             (item, permit) => {
-                permit.into_iter().for_each(Permit::end);
+                permit.into_iter().for_each(Permit::finish);
                 item.or_else(|| this.last.take().map(|last| Ok(last.into_message())))
             }
         };

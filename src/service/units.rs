@@ -129,7 +129,7 @@ impl Units {
             waited: call.waited(),
         };
         let asked_at = Instant::now();
-        let permit = self.permits.acquire(want, &call.queue_place).await;
+        let permit = self.permits.acquire(want, &call.queue_position).await;
         if permit.is_err() {
             call.has_waited(asked_at.elapsed());
         }

@@ -117,7 +117,7 @@ pub struct QueuePosition(Arc<Mutex<Option<(Permits, Ticket)>>>);
 
 impl QueuePosition {
     /// How many will start before, about; none if this one doesn't wait.
-    pub fn ahead(&self) -> Option<usize> {
+    pub fn requests_ahead(&self) -> Option<usize> {
         let place = self
             .0
             .lock()

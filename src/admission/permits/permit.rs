@@ -19,7 +19,7 @@ use crate::{
 pub(super) const CANCELLED_SETTLE: Duration = Duration::from_millis(250);
 
 /// Leave to ask upstream. Dropped, its units come back a moment later, when upstream has noticed
-/// that the connection was closed; [ended](Self::end), at once.
+/// that the connection was closed; [finished](Self::finish), at once.
 pub struct Permit {
     permits: Permits,
     want: Want,
@@ -64,7 +64,7 @@ impl Permit {
     }
 
     /// Upstream has begun to answer: there were units for it.
-    pub fn answered(&self) {
+    pub fn mark_admitted(&self) {
         let mut state = self.permits.state();
         if state.let_in(self.ticket, &self.want.model, Instant::now()) {
             self.permits.advance(&mut state);
@@ -72,13 +72,13 @@ impl Permit {
     }
 
     /// Upstream has ended the request by itself: the units are free.
-    pub fn end(mut self) {
+    pub fn finish(mut self) {
         self.give_back(Duration::ZERO);
     }
 
     /// Upstream was never asked: the request has cost nothing, and others may have its units at
     /// once.
-    pub fn undo(mut self) {
+    pub fn cancel_unsent(mut self) {
         self.is_over = true;
         let mut state = self.permits.state();
         state.undo(self.ticket);
@@ -95,7 +95,11 @@ impl Permit {
     /// # Errors
     /// Saturated if it was refused too often, or would have to wait too long before it may be sent
     /// again.
-    pub async fn wait_again(mut self, refusal: &Error, place: &QueuePosition) -> Result<Self> {
+    pub async fn requeue_after_refusal(
+        mut self,
+        refusal: &Error,
+        place: &QueuePosition,
+    ) -> Result<Self> {
         self.is_over = true;
         let (permits, want, ticket, mut tries) = (
             self.permits.clone(),
@@ -131,7 +135,7 @@ impl Permit {
     ///
     /// # Errors
     /// Saturated if it has waited too long. Only waits count, and not this time.
-    pub async fn step_aside(
+    pub async fn pause(
         mut self,
         time: Duration,
         may_go_on: bool,

@@ -118,7 +118,7 @@ async fn who_is_given_units_and_is_gone_before_it_knows_gives_them_back() {
     let holder = acquire(&permits, 1).await.unwrap();
     let mut waiter = Box::pin(acquire(&permits, 1));
     assert!(futures_util::FutureExt::now_or_never(&mut waiter).is_none());
-    holder.end();
+    holder.finish();
     assert_eq!(permits.view().in_use, 1, "it has them");
     drop(waiter);
     assert_eq!(
@@ -158,18 +158,21 @@ async fn whatever_way_requests_end_every_unit_comes_back_once() {
                 Err(_) => return,
             };
             while roll(10) == 0 {
-                permit = match permit.wait_again(&full(CAPACITY, CAPACITY), &place).await {
+                permit = match permit
+                    .requeue_after_refusal(&full(CAPACITY, CAPACITY), &place)
+                    .await
+                {
                     Ok(permit) => permit,
                     Err(_) => return,
                 };
             }
-            permit.answered();
+            permit.mark_admitted();
             most.fetch_max(held.fetch_add(cost, Relaxed) + cost, Relaxed);
             let held = Held(&held, cost);
             tokio::time::sleep(Duration::from_millis(roll(2_000))).await;
             drop(held);
             if roll(2) == 0 {
-                permit.end()
+                permit.finish()
             } else {
                 drop(permit)
             }
@@ -220,9 +223,9 @@ async fn what_was_said_of_others_is_believed_for_a_while_when_nobody_says_more()
     let place = QueuePosition::default();
     let waiting = tokio::spawn(async move {
         permit
-            .wait_again(&full(4, 4), &place)
+            .requeue_after_refusal(&full(4, 4), &place)
             .await
-            .map(Permit::end)
+            .map(Permit::finish)
     });
     tokio::task::yield_now().await;
     assert_eq!(again.view().outside, 4);
@@ -241,12 +244,12 @@ async fn a_limit_in_a_refusal_sends_nobody_away() {
     let permits = permits(8);
     let permit = acquire(&permits, 8).await.unwrap();
     let (waiter, again) = (permits.clone(), QueuePosition::default());
-    let dear = tokio::spawn(async move { acquire(&waiter, 4).await.map(Permit::end) });
+    let dear = tokio::spawn(async move { acquire(&waiter, 4).await.map(Permit::finish) });
     let refused = tokio::spawn(async move {
         permit
-            .wait_again(&full(1, 1), &again)
+            .requeue_after_refusal(&full(1, 1), &again)
             .await
-            .map(Permit::end)
+            .map(Permit::finish)
     });
     tokio::task::yield_now().await;
     assert_eq!(permits.view().capacity, Some(1), "for now");
@@ -272,7 +275,7 @@ async fn a_guessed_cost_is_never_dearer_than_the_plan() {
         .await
         .unwrap();
     assert_eq!(permits.view().in_use, 2);
-    permit.end();
+    permit.finish();
 }
 
 #[tokio::test(start_paused = true)]
@@ -291,7 +294,7 @@ async fn weights_are_kept_from_end_to_end() {
                 .await
                 .unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
-            permit.end();
+            permit.finish();
             if served[1].load(Relaxed) < 200 {
                 served[key as usize].fetch_add(1, Relaxed);
             }
@@ -311,7 +314,7 @@ async fn after_a_refusal_a_snapshot_is_wanted_and_believed() {
     let permit = acquire(&permits, 1).await.unwrap();
     let place = QueuePosition::default();
     let refusal = full(8, 8);
-    let again = permit.wait_again(&refusal, &place);
+    let again = permit.requeue_after_refusal(&refusal, &place);
     tokio::pin!(again);
     tokio::select! {
         _ = &mut again => panic!("all is taken, upstream said"),
@@ -319,7 +322,7 @@ async fn after_a_refusal_a_snapshot_is_wanted_and_believed() {
     }
     assert_eq!(permits.view().outside, 8);
     permits.apply_snapshot(Some(Instant::now()), Some(8), 0, &[]);
-    again.await.unwrap().end();
+    again.await.unwrap().finish();
     assert_eq!(permits.view().outside, 0);
 }
 
@@ -354,7 +357,7 @@ async fn a_request_that_is_refused_again_and_again_has_failed_after_a_few_tries(
         .acquire(other, &QueuePosition::default())
         .await
         .unwrap()
-        .end();
+        .finish();
 }
 
 #[tokio::test(start_paused = true)]
@@ -367,8 +370,8 @@ async fn upstreams_own_wait_is_kept_though_a_snapshot_says_that_units_are_free()
         permits.apply_snapshot(Some(Instant::now()), Some(8), 0, &[]);
         assert!(starts(&permits, 8).await, "others may have the units");
     });
-    let (permit, ()) = tokio::join!(permit.wait_again(&refusal, &place), again);
-    permit.unwrap().end();
+    let (permit, ()) = tokio::join!(permit.requeue_after_refusal(&refusal, &place), again);
+    permit.unwrap().finish();
     assert!(
         refused_at.elapsed() >= Duration::from_secs(5),
         "{:?}",
@@ -390,14 +393,18 @@ async fn where_nothing_is_known_of_the_plan_upstreams_own_wait_is_kept_and_tries
         let permit = acquire(&permits, 1).await.unwrap();
         let (refused_at, place) = (Instant::now(), QueuePosition::default());
         let refusal = silent(retry_after.map(Duration::from_secs));
-        permit.wait_again(&refusal, &place).await.unwrap().end();
+        permit
+            .requeue_after_refusal(&refusal, &place)
+            .await
+            .unwrap()
+            .finish();
         assert_eq!(refused_at.elapsed().as_secs(), seconds, "{retry_after:?}");
     }
     let begun = Instant::now();
     let place = QueuePosition::default();
     let mut permit = acquire(&permits, 1).await.unwrap();
     let mut tries = 1;
-    while let Ok(again) = permit.wait_again(&silent(None), &place).await {
+    while let Ok(again) = permit.requeue_after_refusal(&silent(None), &place).await {
         (permit, tries) = (again, tries + 1);
     }
     assert_eq!((tries, begun.elapsed().as_secs()), (6, 23));
@@ -433,7 +440,7 @@ async fn a_wait_that_is_too_long_or_outlasts_the_caller_is_not_begun() {
 async fn a_permit_that_is_undone_gives_its_units_back_at_once() {
     let permits = permits(8);
     let granted = acquire(&permits, 8).await.unwrap();
-    granted.undo();
+    granted.cancel_unsent();
     assert_eq!((permits.view().in_use, permits.view().settling), (0, 0));
     drop(acquire(&permits, 8).await.unwrap());
     assert_eq!(
@@ -451,9 +458,9 @@ async fn a_limit_that_a_refusal_told_outlasts_a_lost_feed() {
     let (place, again) = (QueuePosition::default(), permits.clone());
     let waits = tokio::spawn(async move {
         permit
-            .wait_again(&full(2, 2), &place)
+            .requeue_after_refusal(&full(2, 2), &place)
             .await
-            .map(Permit::end)
+            .map(Permit::finish)
     });
     waits.await.unwrap().unwrap();
     assert_eq!(again.view().capacity, Some(2));
@@ -476,7 +483,7 @@ async fn refused_for_ever(permits: &Permits, want: Want, refusal: &Error) -> (u3
     loop {
         tokio::time::advance(Duration::from_millis(50)).await;
         permits.apply_snapshot(Some(Instant::now()), Some(8), 0, &[]);
-        permit = match permit.wait_again(refusal, &place).await {
+        permit = match permit.requeue_after_refusal(refusal, &place).await {
             Ok(permit) => permit,
             Err(refused) => return (tries, refused),
         };

@@ -35,9 +35,9 @@ async fn one_message_that_tells_of_a_smaller_plan_ends_nobodys_wait() {
             "but nobody starts on more"
         );
         assert!(says(&permits, Some(8), 0));
-        holder.end();
-        waiter.await.unwrap().unwrap().end();
-        late.await.unwrap().unwrap().end();
+        holder.finish();
+        waiter.await.unwrap().unwrap().finish();
+        late.await.unwrap().unwrap().finish();
     }
 }
 
@@ -58,7 +58,7 @@ async fn a_plan_that_is_smaller_for_a_while_is_told_to_those_it_is_too_small_for
         acquire(&permits, 4).await.unwrap_err().code(),
         "model_exceeds_plan"
     );
-    holder.end();
+    holder.finish();
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,13 +129,13 @@ async fn a_guessed_cost_is_held_against_nobody_when_the_plan_shrinks_and_grows()
     permits.set_capacity(Some(2));
     let second = waits(&permits, guess(4)).await;
     permits.set_capacity(Some(3));
-    holder.end();
+    holder.finish();
     let first = first.await.unwrap().unwrap();
     assert_eq!(permits.view().in_use, 3, "as much as the plan has by now");
     // It is refused, and the refusal tells of less.
     let again = tokio::spawn(async move {
         first
-            .wait_again(&full(2, 2), &QueuePosition::default())
+            .requeue_after_refusal(&full(2, 2), &QueuePosition::default())
             .await
     });
     pass(1).await;
@@ -143,10 +143,10 @@ async fn a_guessed_cost_is_held_against_nobody_when_the_plan_shrinks_and_grows()
     permits.set_capacity(Some(2));
     let first = again.await.unwrap().unwrap();
     assert_eq!(permits.view().in_use, 2);
-    first.end();
+    first.finish();
     permits.set_capacity(Some(16));
     assert_eq!(permits.view().in_use, 2, "it has started");
-    second.await.unwrap().unwrap().end();
+    second.await.unwrap().unwrap().finish();
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,14 +168,14 @@ async fn a_guess_made_before_the_plan_is_known_is_not_held_against_the_call() {
             .unwrap();
         tokio::spawn(async move {
             permit
-                .wait_again(&full(2, 2), &QueuePosition::default())
+                .requeue_after_refusal(&full(2, 2), &QueuePosition::default())
                 .await
         })
     };
     tokio::task::yield_now().await;
     permits.set_capacity(Some(2));
-    holder.end();
-    refused.await.unwrap().unwrap().end();
+    holder.finish();
+    refused.await.unwrap().unwrap().finish();
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,9 +189,9 @@ async fn that_nothing_is_known_is_no_news() {
     let other = permits.clone();
     let waits = tokio::spawn(async move {
         permit
-            .wait_again(&full(2, 2), &QueuePosition::default())
+            .requeue_after_refusal(&full(2, 2), &QueuePosition::default())
             .await
-            .map(Permit::end)
+            .map(Permit::finish)
     });
     waits.await.unwrap().unwrap();
     other.set_plan_unknown();
@@ -221,11 +221,8 @@ async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_f
         waits(&permits, want(4)).await,
     ];
     let begun = Instant::now();
-    let again = tokio::spawn(async move {
-        tried
-            .step_aside(Duration::from_secs(5), false, &place)
-            .await
-    });
+    let again =
+        tokio::spawn(async move { tried.pause(Duration::from_secs(5), false, &place).await });
     let [first, second] = others;
     let first = first.await.unwrap().unwrap();
     assert_eq!(
@@ -239,7 +236,7 @@ async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_f
         "it still counts among those who wait"
     );
     pass(7).await;
-    first.end();
+    first.finish();
     let again = again.await.unwrap().unwrap();
     assert_eq!(
         (begun.elapsed().as_secs(), again.waited().as_secs()),
@@ -247,8 +244,8 @@ async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_f
         "only what it waited for units counts"
     );
     assert!(!second.is_finished(), "before the other, which came later");
-    again.end();
-    second.await.unwrap().unwrap().end();
+    again.finish();
+    second.await.unwrap().unwrap().finish();
     assert_eq!((permits.view().in_use, permits.view().settling), (0, 0));
 }
 
@@ -258,7 +255,7 @@ async fn who_leaves_before_its_next_try_leaves_nothing_behind() {
     let tried = acquire(&permits, 4).await.unwrap();
     let again = tokio::spawn(async move {
         tried
-            .step_aside(Duration::from_secs(5), true, &QueuePosition::default())
+            .pause(Duration::from_secs(5), true, &QueuePosition::default())
             .await
     });
     tokio::task::yield_now().await;

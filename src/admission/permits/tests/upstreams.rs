@@ -174,13 +174,15 @@ async fn run(scene: Scene) -> Outcome {
                         tokio::time::sleep(Duration::from_millis(20)).await;
                         match Upstream::ask(&upstream) {
                             Ok(flight) => {
-                                permit.answered();
+                                permit.mark_admitted();
                                 tokio::time::sleep(service).await;
                                 drop(flight);
-                                permit.end();
+                                permit.finish();
                                 return Ok(());
                             }
-                            Err(refusal) => permit = permit.wait_again(&refusal, &place).await?,
+                            Err(refusal) => {
+                                permit = permit.requeue_after_refusal(&refusal, &place).await?
+                            }
                         }
                     }
                 };
@@ -373,7 +375,7 @@ async fn refused(permits: Permits, model: &'static str, asked: Rc<RefCell<u32>>)
     loop {
         tokio::time::sleep(Duration::from_millis(20)).await;
         *asked.borrow_mut() += 1;
-        permit = match permit.wait_again(&full(4, 4), &place).await {
+        permit = match permit.requeue_after_refusal(&full(4, 4), &place).await {
             Ok(permit) => permit,
             Err(error) => return error,
         };
@@ -428,7 +430,7 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
                 permits
                     .acquire(good, &QueuePosition::default())
                     .await
-                    .map(Permit::end)
+                    .map(Permit::finish)
                     .is_ok()
             });
             assert!(
@@ -469,13 +471,13 @@ async fn when_a_held_model_is_let_in_all_who_wait_for_it_are_served() {
     let mut first = acquire(&permits, 1).await.unwrap();
     for _ in 0..3 {
         first = first
-            .wait_again(&full(4, 4), &QueuePosition::default())
+            .requeue_after_refusal(&full(4, 4), &QueuePosition::default())
             .await
             .unwrap();
     }
     let again = tokio::spawn(async move {
         first
-            .wait_again(&full(4, 4), &QueuePosition::default())
+            .requeue_after_refusal(&full(4, 4), &QueuePosition::default())
             .await
     });
     tokio::task::yield_now().await;
@@ -485,13 +487,13 @@ async fn when_a_held_model_is_let_in_all_who_wait_for_it_are_served() {
         futures_util::FutureExt::now_or_never(&mut later).is_none(),
         "units are free, but the model is held"
     );
-    assert_eq!(place.ahead(), Some(0));
+    assert_eq!(place.requests_ahead(), Some(0));
     let probe = again.await.unwrap().unwrap();
     assert!(
         futures_util::FutureExt::now_or_never(&mut later).is_none(),
         "one at a time"
     );
-    probe.answered();
+    probe.mark_admitted();
     let later = later.await.unwrap();
     assert_eq!(permits.view().in_use, 2);
     // A request that is given up tells nothing.
@@ -505,13 +507,13 @@ async fn a_probe_that_is_given_up_lets_the_next_one_try() {
     let mut first = acquire(&permits, 1).await.unwrap();
     for _ in 0..3 {
         first = first
-            .wait_again(&full(4, 4), &QueuePosition::default())
+            .requeue_after_refusal(&full(4, 4), &QueuePosition::default())
             .await
             .unwrap();
     }
     let again = tokio::spawn(async move {
         first
-            .wait_again(&full(4, 4), &QueuePosition::default())
+            .requeue_after_refusal(&full(4, 4), &QueuePosition::default())
             .await
     });
     tokio::task::yield_now().await;
@@ -520,7 +522,7 @@ async fn a_probe_that_is_given_up_lets_the_next_one_try() {
     let probe = again.await.unwrap().unwrap();
     assert!(!second.is_finished());
     drop(probe);
-    second.await.unwrap().unwrap().end();
+    second.await.unwrap().unwrap().finish();
     tokio::time::sleep(CANCELLED_SETTLE * 2).await;
     assert_eq!(
         (
@@ -540,13 +542,13 @@ async fn one_that_is_not_refused_was_let_in_however_long_its_answer_takes() {
         let mut first = acquire(&permits, 1).await.unwrap();
         for _ in 1..refusals {
             first = first
-                .wait_again(&full(4, 4), &QueuePosition::default())
+                .requeue_after_refusal(&full(4, 4), &QueuePosition::default())
                 .await
                 .unwrap();
         }
         let again = tokio::spawn(async move {
             first
-                .wait_again(&full(4, 4), &QueuePosition::default())
+                .requeue_after_refusal(&full(4, 4), &QueuePosition::default())
                 .await
         });
         tokio::task::yield_now().await;
@@ -555,7 +557,7 @@ async fn one_that_is_not_refused_was_let_in_however_long_its_answer_takes() {
         // It has been sent, and nothing has come of it.
         let silent = again.await.unwrap().unwrap();
         let begun = Instant::now();
-        second.await.unwrap().unwrap().end();
+        second.await.unwrap().unwrap().finish();
         assert_eq!(begun.elapsed(), Duration::from_secs(2), "{refusals}");
         drop(silent);
     }
