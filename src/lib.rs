@@ -69,6 +69,7 @@ pub mod config;
 pub mod descriptors;
 pub mod emulator;
 pub mod error;
+pub mod grpc;
 pub mod json;
 pub mod proto;
 pub mod rest;

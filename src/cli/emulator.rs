@@ -4,7 +4,7 @@ use std::{fmt::Write, net::SocketAddr, process::ExitCode};
 
 use clap::{Args, builder::StyledStr};
 
-use super::{Failure, listen, output, signal};
+use super::{Failure, listen, output, shutdown_signal};
 use crate::{
     config::{EmulatorPace, heading},
     descriptors,
@@ -43,7 +43,7 @@ impl Emulator {
             "Featherless emulator on http://{address}/v1, any key will do\n  to use it: \
              FEATHERLESS_BASE_URL=http://{address}/v1 FEATHERLESS_API_KEY=any featherwire serve\n"
         ));
-        emulator::serve(listener, config(&self.pace), signal::shutdown()).await?;
+        emulator::serve(listener, config(&self.pace), shutdown_signal::shutdown()).await?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -18,9 +18,9 @@ mod listen;
 mod models;
 mod output;
 mod serve;
-mod signal;
+mod shutdown_signal;
 mod units;
-mod usage;
+mod usage_error;
 
 /// The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenAI REST shape on one port
 ///
@@ -100,7 +100,7 @@ pub fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode, Failure> {
     let mut definition = Cli::command();
-    let names = usage::names(&definition);
+    let names = usage_error::names(&definition);
     // Before the command line is parsed, since options take their values from it; still on the only
     // thread, as `setenv` needs.
     let dotenv = config::Dotenv::read(&names)?;
@@ -115,7 +115,7 @@ fn run() -> Result<ExitCode, Failure> {
         Ok(cli) => cli,
         Err(error) => {
             definition.build();
-            return usage::answer(&error, &definition, &dotenv);
+            return usage_error::answer(&error, &definition, &dotenv);
         }
     };
     // A command that is over in a moment tells its troubles itself; a server has only its log.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::ExitCode};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
-use super::{Failure, listen, output, signal};
+use super::{Failure, listen, output, shutdown_signal};
 use crate::{
     config, descriptors, emulator,
     server::{self, Outcome},
@@ -24,7 +24,7 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     }
     let upstream = Client::new(&config.upstream)?;
     welcome(&config, address, upstream.has_key());
-    match server::serve(listener, &config, upstream, signal::shutdown()).await? {
+    match server::serve(listener, &config, upstream, shutdown_signal::shutdown()).await? {
         Outcome::Drained => Ok(ExitCode::SUCCESS),
         Outcome::Cut(calls) => {
             output::tell(format_args!(

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 
-use super::{Inside, answer, body, stream};
+use super::{Inside, answer, request, stream};
 use crate::{
     error::{Error, Result},
     proto::v1::{CreateChatCompletionRequest, CreateCompletionRequest},
@@ -44,7 +44,7 @@ async fn answer_chat(
     let response = async {
         let call = Call::new(&head.headers, &head.extensions)?;
         let mut request: CreateChatCompletionRequest =
-            call.refuse(body::read(&call, &head.headers, body, limit).await)?;
+            call.refuse(request::read(&call, &head.headers, body, limit).await)?;
         if call.refuse(wants_stream(&mut request.extra, by_path))? {
             let position = call.queue_position.clone();
             return Ok(stream::begin(
@@ -68,7 +68,7 @@ async fn continue_text(
     let response = async {
         let call = Call::new(&head.headers, &head.extensions)?;
         let mut request: CreateCompletionRequest =
-            call.refuse(body::read(&call, &head.headers, body, limit).await)?;
+            call.refuse(request::read(&call, &head.headers, body, limit).await)?;
         if call.refuse(wants_stream(&mut request.extra, by_path))? {
             let position = call.queue_position.clone();
             return Ok(stream::begin(

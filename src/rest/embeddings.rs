@@ -5,7 +5,7 @@ use axum::{
     response::Response,
 };
 
-use super::{Inside, answer, body};
+use super::{Inside, answer, request};
 use crate::{error::Error, service::Call};
 
 /// Turns texts into vectors.
@@ -13,7 +13,7 @@ pub async fn create(State((services, limit)): State<Inside>, request: Request) -
     let (head, body) = request.into_parts();
     let response = async {
         let call = Call::new(&head.headers, &head.extensions)?;
-        let request = call.refuse(body::read(&call, &head.headers, body, limit).await)?;
+        let request = call.refuse(request::read(&call, &head.headers, body, limit).await)?;
         let reply = services.embeddings.create(call, request).await?;
         Ok(answer(reply))
     };

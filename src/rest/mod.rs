@@ -18,18 +18,18 @@ use crate::{
     aside,
     error::Error,
     json,
-    service::{Answered, Services},
+    service::{Reply, Services},
 };
 
 mod account;
-mod body;
-mod coding;
 mod completions;
+mod compression;
 pub mod docs;
 mod embeddings;
 pub mod home;
 mod models;
 mod paging;
+mod request;
 mod sse;
 mod stream;
 mod unknown;
@@ -72,19 +72,19 @@ pub fn routes(services: Services, request_bytes_max: usize) -> Router {
         .route("/v1/plan", get(account::plan))
         .route("/v1/concurrency", get(account::concurrency))
         .route("/v1/concurrency/stream", get(account::watch))
-        .with_state((Arc::new(services), body::Limit(request_bytes_max)))
+        .with_state((Arc::new(services), request::Limit(request_bytes_max)))
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn(coding::negotiate))
-        // The limit is ours, in `body`, with an error that names it.
+        .layer(from_fn(compression::negotiate))
+        // The limit is ours, in `request`, with an error that names it.
         .layer(DefaultBodyLimit::disable())
 }
 
 /// What every handler is given.
-type Inside = (Arc<Services>, body::Limit);
+type Inside = (Arc<Services>, request::Limit);
 
 /// A message as a JSON answer.
-fn answer<M: Serialize + prost::Message>(answered: impl Into<Answered<M>>) -> Response {
-    let Answered { answer, headers } = answered.into();
+fn answer<M: Serialize + prost::Message>(reply: impl Into<Reply<M>>) -> Response {
+    let Reply { answer, headers } = reply.into();
     let mut body = Vec::with_capacity(1024);
     if let Err(problem) = aside::here(answer.encoded_len(), || {
         json::encode_answer(&answer, &mut body)

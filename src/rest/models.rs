@@ -6,11 +6,11 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 
-use super::{Inside, answer, body, coding, paging, respond};
+use super::{Inside, answer, compression, paging, request, respond};
 use crate::{
     error::{Error, Result},
     proto::v1::GetModelRequest,
-    service::{Answered, Call, Services, models::WholeCatalogue},
+    service::{Call, Reply, Services, models::WholeCatalogue},
 };
 
 type Pairs = Vec<(String, String)>;
@@ -25,16 +25,13 @@ pub async fn list(State((services, _)): State<Inside>, head: Parts) -> Response 
             Error::invalid("query", "expected name=value&…").with_source(error)
         }))?;
         if query.is_empty() {
-            let is_gzip = coding::takes_gzip(&head.headers);
+            let is_gzip = compression::takes_gzip(&head.headers);
             return Ok(whole(services.models.whole(call, is_gzip).await?, is_gzip));
         }
         if let Some(request) = call.refuse(paging::read(&query))? {
             let list = services.models.list(call, request).await?;
             let age = HeaderValue::from(list.age_ms / 1000);
-            let mut response = answer(Answered {
-                answer: list,
-                headers: HeaderMap::new(),
-            });
+            let mut response = answer(Reply::new(list));
             response.headers_mut().insert(header::AGE, age);
             return Ok(response);
         }
@@ -59,7 +56,7 @@ fn whole(catalogue: WholeCatalogue, is_gzip: bool) -> Response {
             .headers_mut()
             .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    coding::vary(&mut response);
+    compression::vary(&mut response);
     response
 }
 
@@ -107,7 +104,7 @@ pub async fn tokenize(State((services, limit)): State<Inside>, request: Request)
     let (head, body) = request.into_parts();
     let response = async {
         let call = Call::new(&head.headers, &head.extensions)?;
-        let request = call.refuse(body::read(&call, &head.headers, body, limit).await)?;
+        let request = call.refuse(request::read(&call, &head.headers, body, limit).await)?;
         let reply = services.models.tokenize(call, request).await?;
         Ok(answer(reply))
     };

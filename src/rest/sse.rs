@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::{
     error::{Error, Result},
     json,
-    service::{Answered, QueuePosition},
+    service::{QueuePosition, Reply},
 };
 
 /// Chunks that are ready at the same time go out together, up to about this many bytes.
@@ -45,7 +45,7 @@ pub struct Events<S> {
 
 enum State<S> {
     /// The head has gone out, and the answer has not begun yet; perhaps it waits for units.
-    Opening(BoxFuture<'static, Result<Answered<S>>>, QueuePosition),
+    Opening(BoxFuture<'static, Result<Reply<S>>>, QueuePosition),
     /// Chunks may come.
     Open(S),
     /// The end has been told.
@@ -59,10 +59,7 @@ impl<S> Events<S> {
     }
 
     /// The body of an answer that has let its caller wait for too long already: it speaks at once.
-    pub fn opening(
-        opening: BoxFuture<'static, Result<Answered<S>>>,
-        position: QueuePosition,
-    ) -> Self {
+    pub fn opening(opening: BoxFuture<'static, Result<Reply<S>>>, position: QueuePosition) -> Self {
         let now = Instant::now();
         Self::after(
             State::Opening(opening, position),
@@ -122,7 +119,7 @@ where
         while out.len() < FRAME_BYTES {
             let item = match &mut this.answer {
                 State::Opening(opening, _) => match opening.poll_unpin(context) {
-                    Poll::Ready(Ok(Answered { answer, headers })) => {
+                    Poll::Ready(Ok(Reply { answer, headers })) => {
                         comment(&headers, &mut out);
                         this.answer = State::Open(answer);
                         continue;

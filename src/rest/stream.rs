@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::sse;
 use crate::{
     error::Result,
-    service::{Answered, QueuePosition},
+    service::{QueuePosition, Reply},
 };
 
 /// How long the status line waits for the first piece of the answer.
@@ -22,7 +22,7 @@ const HEAD_WAIT: std::time::Duration = sse::KEEPALIVE_INTERVAL;
 /// The response of an answer that is about to begin. `position` tells how many requests are
 /// ahead of it while it waits for units.
 pub async fn begin<S, M>(
-    opening: impl Future<Output = Result<Answered<S>>> + Send + 'static,
+    opening: impl Future<Output = Result<Reply<S>>> + Send + 'static,
     position: QueuePosition,
 ) -> Response
 where
@@ -31,7 +31,7 @@ where
 {
     let mut opening = opening.boxed();
     match tokio::time::timeout(HEAD_WAIT, &mut opening).await {
-        Ok(Ok(Answered { answer, headers })) => respond(sse::Events::new(answer), headers),
+        Ok(Ok(Reply { answer, headers })) => respond(sse::Events::new(answer), headers),
         Ok(Err(error)) => error.into_response(),
         Err(_) => respond(sse::Events::opening(opening, position), HeaderMap::new()),
     }
@@ -70,15 +70,15 @@ mod tests {
 
     type Numbers = BoxStream<'static, Result<i32>>;
 
-    async fn after(wait: Duration, result: Result<Answered<Numbers>>) -> Result<Answered<Numbers>> {
+    async fn after(wait: Duration, result: Result<Reply<Numbers>>) -> Result<Reply<Numbers>> {
         sleep(wait).await;
         result
     }
 
-    fn one() -> Answered<Numbers> {
+    fn one() -> Reply<Numbers> {
         let headers =
             HeaderMap::from_iter([("x-one".parse().unwrap(), HeaderValue::from_static("1"))]);
-        Answered {
+        Reply {
             answer: stream::iter([Ok(7)]).boxed(),
             headers,
         }

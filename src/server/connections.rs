@@ -17,9 +17,9 @@ use tokio::{
 
 use super::{
     peer::{HEAD_TIMEOUT, Peer},
-    unauthenticated::Unauthenticated,
-    unread::{Streams, Watched},
-    unstuck::Unstuck,
+    stalled_response::{Streams, Watched},
+    timeout_stream::Unstuck,
+    unauthenticated_connections::Unauthenticated,
 };
 use crate::{config, descriptors};
 

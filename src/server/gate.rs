@@ -7,7 +7,7 @@ use axum::{extract::Request, response::Response};
 use futures_util::future::{Either, Ready, ready};
 use tower::{Layer, Service, layer::layer_fn};
 
-use super::grpc;
+use super::dialect;
 use crate::error::Error;
 
 /// The layer of this check, which may change the request before it goes on. What it fails with is
@@ -44,7 +44,7 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         match (self.check)(&mut request) {
             Ok(()) => Either::Left(self.inner.call(request)),
-            Err(error) => Either::Right(ready(Ok(grpc::refuse(error, request.headers())))),
+            Err(error) => Either::Right(ready(Ok(dialect::refuse(error, request.headers())))),
         }
     }
 }

@@ -7,39 +7,30 @@ use tokio::net::TcpListener;
 use crate::{
     config,
     error::Result,
-    service::{Running, Services},
+    service::{ActiveCalls, Services},
     upstream::Client,
 };
 
-mod ambiguity;
+mod ambiguous_request;
 mod auth;
-mod bodies;
-mod clock;
 mod connections;
-mod contract;
 mod cors;
-mod early;
-mod encoding;
-mod frames;
-mod framing;
+mod count_bytes;
+mod dialect;
+mod early_response;
 mod gate;
-mod grpc;
-mod health;
 mod host;
-mod messages;
-mod methods;
-mod open;
+mod http1_framing;
+mod keyless;
 mod peer;
-mod prefixes;
-mod ready;
-mod reflection;
+mod readiness;
 mod routes;
-mod unauthenticated;
-mod unread;
-mod unstuck;
+mod stalled_response;
+mod timeout_stream;
+mod unauthenticated_connections;
 
 use connections::Connections;
-use ready::Readiness;
+use readiness::Readiness;
 
 /// How long calls that were ended, after the drain timeout, have to say so to their callers.
 const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,7 +60,7 @@ pub async fn serve(
     let readiness = Readiness::new(upstream.has_key());
     let services = Services::new(upstream, config);
     let account = services.account.clone();
-    let running = Running::default();
+    let running = ActiveCalls::default();
     let router = routes::router(config, services, &readiness, &running)?;
     readiness.begin().await;
     let mut connections = Connections::new(router, config);

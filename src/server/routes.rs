@@ -24,31 +24,26 @@ use axum::{
     response::Response,
 };
 use tokio::time::Instant;
-use tonic::service::Routes;
 use tonic_web::GrpcWebLayer;
 use tower::util::MapRequestLayer;
 
 use super::{
-    ambiguity, auth, bodies, clock, contract, cors, early, encoding,
+    ambiguous_request, auth, cors, count_bytes, early_response,
     gate::gate,
-    grpc,
-    messages::Checks,
-    methods::Methods,
-    open::{self, Open},
+    keyless::{self, Keyless},
     peer::Peer,
-    ready::Readiness,
-    reflection, unread,
+    readiness::Readiness,
+    stalled_response,
 };
 use crate::{
     config,
     error::Result,
-    proto::v1::{
-        account_service_server::AccountServiceServer, chat_service_server::ChatServiceServer,
-        completion_service_server::CompletionServiceServer,
-        embedding_service_server::EmbeddingServiceServer, model_service_server::ModelServiceServer,
+    grpc::{
+        self, compression, descriptor_set, methods::Methods, read_timeout, reflection,
+        request::Checks,
     },
     rest,
-    service::{Arrival, Running, Services, bodies::Bodies},
+    service::{ActiveCalls, Arrival, Services, inflight_bytes::Bodies},
     telemetry,
 };
 
@@ -56,13 +51,13 @@ pub(super) fn router(
     config: &config::Serve,
     services: Services,
     readiness: &Readiness,
-    running: &Running,
+    running: &ActiveCalls,
 ) -> Result<Router> {
     let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
     let bodies = Bodies::new(config.inflight_request_bytes_max());
     let keys = auth::Keys::new(&config.api_keys, &config.units.key_weights);
 
-    let files = contract::files()?;
+    let files = descriptor_set::files()?;
     let methods = Arc::new(Methods::new(&files));
 
     let (begins, knows) = (readiness.clone(), keys.clone());
@@ -70,41 +65,28 @@ pub(super) fn router(
     let auth = gate(move |request: &mut Request| auth::check(&knows, request));
     let count = {
         let bodies = bodies.clone();
-        MapRequestLayer::new(move |request| bodies::count(&bodies, request))
+        MapRequestLayer::new(move |request| count_bytes::count(&bodies, request))
     };
     let messages = |checks: Checks| gate(move |request: &mut Request| checks.check(request));
 
-    let Services {
-        chat,
-        completions,
-        embeddings,
-        models,
-        account,
-    } = services.clone();
-    let models = Routes::new(ModelServiceServer::new(models).max_decoding_message_size(bytes_max))
-        .into_axum_router()
-        .reset_fallback()
-        .layer(from_fn(encoding::pack));
-    let guarded = Routes::new(ChatServiceServer::new(chat).max_decoding_message_size(bytes_max))
-        .add_service(CompletionServiceServer::new(completions).max_decoding_message_size(bytes_max))
-        .add_service(EmbeddingServiceServer::new(embeddings).max_decoding_message_size(bytes_max))
-        .add_service(AccountServiceServer::new(account).max_decoding_message_size(bytes_max))
-        .into_axum_router()
-        .reset_fallback()
+    let models = grpc::model_routes(services.models.clone(), bytes_max)
+        .layer(from_fn(compression::response::compress));
+    let guarded = grpc::routes(services.clone(), bytes_max)
         .merge(models)
         .layer(count.clone())
         .layer(messages(Checks::guarded(bytes_max, &methods, &bodies)))
         .layer(auth.clone())
         .layer(begin.clone())
-        .layer(MapRequestLayer::new(|request| clock::timed(request, None)));
-    let open = Routes::new(readiness.health_service())
-        .into_axum_router()
-        .reset_fallback()
+        .layer(MapRequestLayer::new(|request| {
+            read_timeout::timed(request, None)
+        }));
+    let open = readiness
+        .health_routes()
         .merge(reflection::routes(&files)?)
-        .layer(messages(Checks::open(&methods)))
+        .layer(messages(Checks::open(keyless::MESSAGE_BYTES_MAX, &methods)))
         .layer(from_fn_with_state(
-            Open::new(keys.clone(), readiness.clone()),
-            open::bound,
+            Keyless::new(keys.clone(), readiness.clone()),
+            keyless::bound,
         ));
     let grpc = Router::new()
         .merge(guarded)
@@ -125,15 +107,15 @@ pub(super) fn router(
         .merge(rest)
         .fallback(async move |request: Request| unknown(&methods, request).await)
         .layer(cors::layer(config)?)
-        .layer(from_fn(ambiguity::refuse))
+        .layer(from_fn(ambiguous_request::refuse))
         .layer(from_fn(telemetry::observe))
         .layer(map_request_with_state((running.clone(), keys), arrive))
-        .layer(from_fn(unread::track))
-        .layer(from_fn(early::settle)))
+        .layer(from_fn(stalled_response::track))
+        .layer(from_fn(early_response::settle)))
 }
 
 async fn arrive(
-    State((running, keys)): State<(Running, auth::Keys)>,
+    State((running, keys)): State<(ActiveCalls, auth::Keys)>,
     mut request: Request,
 ) -> Request {
     if let Some(peer) = Peer::current().filter(|peer| !peer.is_authenticated())
@@ -144,14 +126,14 @@ async fn arrive(
     request.extensions_mut().insert(Arrival {
         at: Instant::now(),
         running,
-        keeper: unread::keeper(),
+        keeper: stalled_response::keeper(),
     });
     request
 }
 
 async fn unknown(methods: &Methods, request: Request) -> Response {
     if grpc::is_grpc(request.headers()) {
-        grpc::unknown_method(methods, &request)
+        grpc::methods::unknown_method(methods, &request)
     } else {
         rest::unknown_path(request).await
     }

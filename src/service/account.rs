@@ -2,19 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use tonic::{Request, Response, Status, async_trait};
+use futures_util::{Stream, StreamExt};
 
-use super::{
-    Answered, Call, Units,
-    feed::{Feed, Watch},
-};
+use super::{Call, Reply, Units, feed::Feed};
 use crate::{
     error::Result,
-    proto::v1::{
-        Concurrency, GetConcurrencyRequest, GetPlanRequest, Plan, WatchConcurrencyRequest,
-        account_service_server,
-    },
-    upstream::{Ask, Client, Reply, Whole},
+    proto::v1::{Concurrency, Plan},
+    upstream::{self, Ask, Client, Whole},
 };
 
 /// Knows the account.
@@ -44,7 +38,8 @@ impl Account {
             deadline: call.deadline,
             ..Ask::default()
         };
-        call.run(self.upstream.get_with_key(&["plan"], ask)).await
+        let reply = call.run(self.upstream.get_with_key(&["plan"], ask)).await?;
+        Ok(reply.into())
     }
 
     /// Who uses the account's units right now.
@@ -56,11 +51,11 @@ impl Account {
             deadline: call.deadline,
             ..Ask::default()
         };
-        let mut reply: Reply<Concurrency> = call
+        let mut reply: upstream::Reply<Concurrency> = call
             .run(self.upstream.get_account(&["account", "concurrency"], ask))
             .await?;
         reply.answer.gateway = Some(self.units.view());
-        Ok(reply)
+        Ok(reply.into())
     }
 
     /// Ends every watch, also those that begin later, for they never end by themselves.
@@ -70,8 +65,14 @@ impl Account {
 
     /// Who uses the account's units, whenever the upstream says so. All watchers share one upstream
     /// connection.
-    pub fn watch(&self, call: Call) -> Watch {
-        self.feed.watch(call).with_view(self.units.clone())
+    pub fn watch(&self, call: Call) -> impl Stream<Item = Result<Concurrency>> + Send + use<> {
+        let units = self.units.clone();
+        self.feed.watch(call).map(move |snapshot| {
+            snapshot.map(|mut snapshot| {
+                snapshot.gateway = Some(units.view());
+                snapshot
+            })
+        })
     }
 }
 
@@ -129,31 +130,5 @@ impl Whole for Concurrency {
                 .any(|name| self.extra.contains_key(*name))
         };
         !(is_told || !self.requests.is_empty() || is_odd())
-    }
-}
-
-#[async_trait]
-impl account_service_server::AccountService for Account {
-    async fn get_plan(&self, request: Request<GetPlanRequest>) -> Result<Response<Plan>, Status> {
-        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(Answered::from(self.plan(call).await?).into_response())
-    }
-
-    async fn get_concurrency(
-        &self,
-        request: Request<GetConcurrencyRequest>,
-    ) -> Result<Response<Concurrency>, Status> {
-        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(Answered::from(self.concurrency(call).await?).into_response())
-    }
-
-    type WatchConcurrencyStream = super::feed::GrpcWatch;
-
-    async fn watch_concurrency(
-        &self,
-        request: Request<WatchConcurrencyRequest>,
-    ) -> Result<Response<Self::WatchConcurrencyStream>, Status> {
-        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(Response::new(self.watch(call).into_grpc()))
     }
 }

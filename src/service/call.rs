@@ -16,9 +16,9 @@ use http::{Extensions, HeaderMap, HeaderValue};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    bodies::{Held, Share},
+    active_calls::{ActiveCalls, CallGuard},
+    inflight_bytes::{Held, Share},
     report::Facts,
-    running::{Place, Running},
     validate,
 };
 use crate::{
@@ -66,7 +66,7 @@ pub struct Arrival {
     /// When its head had come: deadlines count from here.
     pub at: Instant,
     /// The calls among which it runs.
-    pub running: Running,
+    pub running: ActiveCalls,
     /// Who sends the answer, if anybody watches that: the deadline may be told by what is not read
     /// yet.
     pub keeper: Option<Arc<dyn Keeper>>,
@@ -105,7 +105,7 @@ pub struct Call {
     pub queue_position: admission::QueuePosition,
     /// The call's id in logs: `x-request-id`.
     pub request_id: Option<HeaderValue>,
-    place: Place,
+    guard: CallGuard,
     pub(super) keeper: Option<Arc<dyn Keeper>>,
     /// How long it has waited for units, in milliseconds.
     waited_ms: AtomicU64,
@@ -134,7 +134,7 @@ impl Call {
             body: extensions.get().cloned(),
             queue_position: admission::QueuePosition::default(),
             request_id: headers.get(telemetry::REQUEST_ID).cloned(),
-            place: arrival
+            guard: arrival
                 .map(|arrival| arrival.running.clone())
                 .unwrap_or_default()
                 .begin(),
@@ -159,7 +159,7 @@ impl Call {
             body: None,
             queue_position: admission::QueuePosition::default(),
             request_id: None,
-            place: Running::default().begin(),
+            guard: ActiveCalls::default().begin(),
             keeper: None,
             waited_ms: AtomicU64::new(0),
             has_ended: AtomicBool::new(false),
@@ -213,9 +213,9 @@ impl Call {
                         Err(Error::deadline_exceeded("the answer was complete"))
                     })
                 };
-                self.place.unless_over(work).await
+                self.guard.unless_over(work).await
             }
-            None => self.place.unless_over(work).await,
+            None => self.guard.unless_over(work).await,
         };
         if let Err(error) = &result {
             self.fail(error);
@@ -246,12 +246,12 @@ impl Call {
 
     /// Completes when all calls are to end.
     pub(super) fn poll_over(&self, context: &mut Context<'_>) -> Poll<Error> {
-        self.place.poll_over(context)
+        self.guard.poll_over(context)
     }
 
     /// Whether all calls are to end.
     pub(super) fn is_over(&self) -> bool {
-        self.place.is_over()
+        self.guard.is_over()
     }
 
     /// The answer is complete.
@@ -465,7 +465,7 @@ mod tests {
         let arrived_at = Instant::now();
         extensions.insert(Arrival {
             at: arrived_at,
-            running: Running::default(),
+            running: ActiveCalls::default(),
             keeper: None,
         });
         tokio::time::advance(Duration::from_secs(3)).await;

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use tonic::{Request, Response, Status, async_trait};
-
 use super::{
-    Answered, Answers, Call, Dispatch, GrpcAnswers, Reported as _,
-    chat_accumulator::ChatAccumulator, dispatch, kinds, validate,
+    Call, Dispatch, Reply, Reported as _, ResponseStream, chat_accumulator::ChatAccumulator,
+    dispatch, inferred_types, validate,
 };
 use crate::{
     error::Result,
     proto::v1::{
         ChatMessage, CreateChatCompletionRequest, CreateChatCompletionResponse,
-        StreamChatCompletionResponse, chat_service_server,
+        StreamChatCompletionResponse,
     },
     upstream::{ANSWER_BYTES_MAX, End, Named, Whole, has_items},
 };
@@ -42,7 +40,7 @@ impl Chat {
         &self,
         mut call: Call,
         mut request: CreateChatCompletionRequest,
-    ) -> Result<Answered<CreateChatCompletionResponse>> {
+    ) -> Result<Reply<CreateChatCompletionResponse>> {
         call.obey(&mut request)?;
         let via_stream = call.unary_via_stream.unwrap_or(self.unary_via_stream);
         call.run(async {
@@ -77,7 +75,7 @@ impl Chat {
         &self,
         mut call: Call,
         mut request: CreateChatCompletionRequest,
-    ) -> Result<Answered<Answers<StreamChatCompletionResponse>>> {
+    ) -> Result<Reply<ResponseStream<StreamChatCompletionResponse>>> {
         call.obey(&mut request)?;
         let request = call
             .begin(
@@ -93,7 +91,7 @@ impl Chat {
 /// as the caller's method says.
 fn prepare(request: &mut CreateChatCompletionRequest, stream: bool) -> Result<()> {
     validate::chat(request)?;
-    kinds::infer(request);
+    inferred_types::infer(request);
     request.provider = None;
     request
         .extra
@@ -203,33 +201,5 @@ fn name_types(message: &mut ChatMessage) {
         if is_unset && call.function.is_some() {
             call.r#type = Some("function".to_owned());
         }
-    }
-}
-
-#[async_trait]
-impl chat_service_server::ChatService for Chat {
-    async fn create_chat_completion(
-        &self,
-        request: Request<CreateChatCompletionRequest>,
-    ) -> Result<Response<CreateChatCompletionResponse>, Status> {
-        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self
-            .create(call, request.into_inner())
-            .await?
-            .into_response())
-    }
-
-    type StreamChatCompletionStream = GrpcAnswers<StreamChatCompletionResponse>;
-
-    async fn stream_chat_completion(
-        &self,
-        request: Request<CreateChatCompletionRequest>,
-    ) -> Result<Response<Self::StreamChatCompletionStream>, Status> {
-        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self
-            .stream(call, request.into_inner())
-            .await?
-            .map(Answers::into_grpc)
-            .into_streamed())
     }
 }

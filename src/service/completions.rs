@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use tonic::{Request, Response, Status, async_trait};
-
-use super::{Answered, Answers, Call, Dispatch, GrpcAnswers, Reported as _, dispatch, validate};
+use super::{Call, Dispatch, Reply, Reported as _, ResponseStream, dispatch, validate};
 use crate::{
     error::Result,
     proto::v1::{
         CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse,
-        completion_service_server, create_completion_request::PromptKind,
+        create_completion_request::PromptKind,
     },
     upstream::{End, Named, Whole, has_items},
 };
@@ -34,7 +32,7 @@ impl Completions {
         &self,
         mut call: Call,
         mut request: CreateCompletionRequest,
-    ) -> Result<Answered<CreateCompletionResponse>> {
+    ) -> Result<Reply<CreateCompletionResponse>> {
         call.obey(&mut request)?;
         call.run(async {
             let request = self
@@ -55,7 +53,7 @@ impl Completions {
         &self,
         mut call: Call,
         mut request: CreateCompletionRequest,
-    ) -> Result<Answered<Answers<StreamCompletionResponse>>> {
+    ) -> Result<Reply<ResponseStream<StreamCompletionResponse>>> {
         call.obey(&mut request)?;
         let request = call
             .begin(
@@ -139,33 +137,5 @@ impl Whole for CreateCompletionResponse {
 
     fn complete(&mut self) {
         self.leave_out_foreign();
-    }
-}
-
-#[async_trait]
-impl completion_service_server::CompletionService for Completions {
-    async fn create_completion(
-        &self,
-        request: Request<CreateCompletionRequest>,
-    ) -> Result<Response<CreateCompletionResponse>, Status> {
-        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self
-            .create(call, request.into_inner())
-            .await?
-            .into_response())
-    }
-
-    type StreamCompletionStream = GrpcAnswers<StreamCompletionResponse>;
-
-    async fn stream_completion(
-        &self,
-        request: Request<CreateCompletionRequest>,
-    ) -> Result<Response<Self::StreamCompletionStream>, Status> {
-        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self
-            .stream(call, request.into_inner())
-            .await?
-            .map(Answers::into_grpc)
-            .into_streamed())
     }
 }

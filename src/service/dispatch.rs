@@ -4,13 +4,11 @@ use std::{collections::BTreeMap, marker::PhantomData, sync::Arc, time::Duration}
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::HeaderMap;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
-use tonic::Response;
 
 use super::{
-    Answers, Call, Units,
+    Call, Reply, ResponseStream, Units,
     circuit::{self, Circuits, Pass},
     prepared::{self, Prepared},
     report::{self, Reported},
@@ -20,13 +18,9 @@ use crate::{
     admission::Permit,
     config,
     error::{Error, Result},
-    json,
     proto::v1::CallReport,
-    upstream::{self, Ask, Catalogue, Chunk, Client, Reply, Tries, Whole},
+    upstream::{self, Ask, Catalogue, Chunk, Client, Tries, Whole},
 };
-
-/// The name under which the upstream's `request-id` goes to callers, at both doors.
-pub const UPSTREAM_REQUEST_ID: &str = "x-featherless-request-id";
 
 /// The header, and metadata key, with how long the call waited for concurrency units, in
 /// milliseconds.
@@ -36,65 +30,20 @@ pub const WAITED: &str = "x-featherwire-waited-ms";
 /// one it gives them back, and then waits for units again, first of its queue.
 const WAIT_WITH_UNITS_MAX: Duration = Duration::from_millis(400);
 
-/// An answer, and what goes beside it: headers at one door, metadata at the other.
-#[derive(Debug)]
-pub struct Answered<T> {
-    /// The answer.
-    pub answer: T,
-    /// What the caller may want to know of how it came about.
-    pub headers: HeaderMap,
-}
-
-impl<T> Answered<T> {
-    /// The same with its answer made into something else.
-    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Answered<U> {
-        Answered {
-            answer: make(self.answer),
-            headers: self.headers,
-        }
-    }
-
-    /// The same after this wait for units.
+impl<T> Reply<T> {
+    /// The same reply after this wait for units.
     fn after(mut self, waited_ms: u64) -> Self {
         self.headers.insert(WAITED, waited_ms.into());
         self
     }
 
-    /// The same with a report of the call in it, if one is wanted.
+    /// The same reply with a report of the call in its answer, if the caller asked for one.
     fn reported(mut self, call: &Call, route: Route) -> Self
     where
         T: Reported,
     {
         *self.answer.report().0 = report::of(call, route, &self.headers);
         self
-    }
-
-    /// A whole answer as tonic wants it, and as protobuf can hold it.
-    pub(super) fn into_response(self) -> Response<T>
-    where
-        T: json::Object,
-    {
-        self.map(json::for_protobuf).into_streamed()
-    }
-
-    /// A streamed answer as tonic wants it.
-    pub(super) fn into_streamed(self) -> Response<T> {
-        let mut response = Response::new(self.answer);
-        *response.metadata_mut() = tonic::metadata::MetadataMap::from_headers(self.headers);
-        response
-    }
-}
-
-impl<T> From<Reply<T>> for Answered<T> {
-    fn from(reply: Reply<T>) -> Self {
-        let mut headers = HeaderMap::new();
-        if let Some(id) = reply.request_id {
-            headers.insert(UPSTREAM_REQUEST_ID, id);
-        }
-        Self {
-            answer: reply.answer,
-            headers,
-        }
     }
 }
 
@@ -243,7 +192,7 @@ impl Dispatch {
         &self,
         call: &Call,
         request: Ready<R>,
-    ) -> Result<Answered<M>> {
+    ) -> Result<Reply<M>> {
         let asked = request.asked.clone();
         self.find_whole(call, request)
             .await
@@ -254,7 +203,7 @@ impl Dispatch {
         &self,
         call: &Call,
         mut request: Ready<R>,
-    ) -> Result<Answered<M>> {
+    ) -> Result<Reply<M>> {
         let mut route = self.route(call, &request);
         loop {
             let (mut attempt, body) = next(&mut route, &mut request).await?;
@@ -271,7 +220,7 @@ impl Dispatch {
         call: &Call,
         attempt: &mut Attempt,
         body: Bytes,
-    ) -> Result<Answered<M>> {
+    ) -> Result<Reply<M>> {
         let mut permit = self.units.acquire(call, &attempt.model).await?;
         let mut tries = None;
         loop {
@@ -297,7 +246,7 @@ impl Dispatch {
                 Ok(reply) => {
                     permit.mark_admitted();
                     call.facts.answered(permit.units());
-                    let answered = Answered::from(reply).after(call.has_waited(permit.waited()));
+                    let answered = Reply::from(reply).after(call.has_waited(permit.waited()));
                     permit.finish();
                     return Ok(answered);
                 }
@@ -317,7 +266,7 @@ impl Dispatch {
         call: &Call,
         request: Ready<R>,
         bytes_max: usize,
-    ) -> Result<Answered<S::Whole>> {
+    ) -> Result<Reply<S::Whole>> {
         let asked = request.asked.clone();
         let whole = self
             .find_whole_via_stream::<R, M, S>(call, request, bytes_max)
@@ -330,7 +279,7 @@ impl Dispatch {
         call: &Call,
         mut request: Ready<R>,
         bytes_max: usize,
-    ) -> Result<Answered<S::Whole>> {
+    ) -> Result<Reply<S::Whole>> {
         let mut route = self.route(call, &request);
         let limits = Ask {
             choices: request.choices,
@@ -355,8 +304,8 @@ impl Dispatch {
         attempt: &mut Attempt,
         body: Bytes,
         limits: Ask<'_>,
-    ) -> Result<Answered<S::Whole>> {
-        let Answered {
+    ) -> Result<Reply<S::Whole>> {
+        let Reply {
             answer: (mut pieces, permit),
             headers,
         } = self.ask_stream::<R, M>(call, attempt, body, limits).await?;
@@ -371,7 +320,7 @@ impl Dispatch {
             }
         }
         permit.finish();
-        Ok(Answered {
+        Ok(Reply {
             answer: sum.finish(),
             headers,
         })
@@ -387,20 +336,20 @@ impl Dispatch {
         &self,
         call: Call,
         request: Ready<R>,
-    ) -> Result<Answered<Answers<M>>> {
+    ) -> Result<Reply<ResponseStream<M>>> {
         let asked = request.asked.clone();
         let begun = call
             .begin(self.begin(&call, request))
             .await
             .map_err(|error| error.with_model(&asked))?;
-        Ok(begun.map(|begun| Answers::new(begun, call, asked)))
+        Ok(begun.map(|begun| ResponseStream::new(begun, call, asked)))
     }
 
     async fn begin<R: Request, M: Chunk>(
         &self,
         call: &Call,
         mut request: Ready<R>,
-    ) -> Result<Answered<Begun<M>>> {
+    ) -> Result<Reply<Begun<M>>> {
         let mut route = self.route(call, &request);
         let limits = Ask {
             choices: request.choices,
@@ -436,7 +385,7 @@ impl Dispatch {
         attempt: &mut Attempt,
         body: Bytes,
         limits: Ask<'_>,
-    ) -> Result<Answered<(upstream::Begun<M>, Permit)>> {
+    ) -> Result<Reply<(upstream::Begun<M>, Permit)>> {
         let mut permit = self.units.acquire(call, &attempt.model).await?;
         let mut tries = None;
         loop {
@@ -465,9 +414,7 @@ impl Dispatch {
                     call.facts.answered(permit.units());
                     call.facts.has_begun(call.arrived_at.elapsed());
                     let waited_ms = call.has_waited(permit.waited());
-                    return Ok(
-                        Answered::from(reply.map(|pieces| (pieces, permit))).after(waited_ms)
-                    );
+                    return Ok(Reply::from(reply.map(|pieces| (pieces, permit))).after(waited_ms));
                 }
                 Err(error) => permit = self.again(call, attempt, permit, &mut tries, error).await?,
             }

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tonic::{Request, Response, Status, async_trait};
-
-use super::{Answered, Call, Dispatch, Reported as _, dispatch, validate};
+use super::{Call, Dispatch, Reply, Reported as _, dispatch, validate};
 use crate::{
     error::Result,
-    proto::v1::{CreateEmbeddingRequest, CreateEmbeddingResponse, embedding_service_server},
+    proto::v1::{CreateEmbeddingRequest, CreateEmbeddingResponse},
     upstream::{Named, Whole},
 };
 
@@ -31,7 +29,7 @@ impl Embeddings {
         &self,
         mut call: Call,
         mut request: CreateEmbeddingRequest,
-    ) -> Result<Answered<CreateEmbeddingResponse>> {
+    ) -> Result<Reply<CreateEmbeddingResponse>> {
         call.obey(&mut request)?;
         call.run(async {
             let request = self.dispatch.prepare(&call, request, prepare).await?;
@@ -91,19 +89,5 @@ impl Whole for CreateEmbeddingResponse {
 
     fn complete(&mut self) {
         self.leave_out_foreign();
-    }
-}
-
-#[async_trait]
-impl embedding_service_server::EmbeddingService for Embeddings {
-    async fn create_embedding(
-        &self,
-        request: Request<CreateEmbeddingRequest>,
-    ) -> Result<Response<CreateEmbeddingResponse>, Status> {
-        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(self
-            .create(call, request.into_inner())
-            .await?
-            .into_response())
     }
 }

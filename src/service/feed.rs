@@ -4,17 +4,16 @@ use std::{
     collections::BTreeMap,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::Map};
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::{sync::watch, task::AbortHandle};
-use tonic::Status;
+use tokio_stream::wrappers::WatchStream;
 
-use super::{Call, Units};
+use super::Call;
 use crate::{
     error::{Error, Result},
-    json,
     proto::v1::Concurrency,
     upstream::{Chunk, Client, End, Events},
 };
@@ -62,15 +61,11 @@ impl Feed {
     /// Watches from now on. After [`end`](Self::end) that is over at once: unavailable, `draining`.
     pub fn watch(&self, call: Call) -> Watch {
         let state = match self.line() {
-            Some(line) => {
-                // What the feed said before we came is news to us.
-                let mut said = line.said.clone();
-                said.mark_changed();
-                State::Watching {
-                    next: Box::pin(next(said)),
-                    _line: line,
-                }
-            }
+            // It begins with what the feed said last, which is news to this caller.
+            Some(line) => State::Watching {
+                said: WatchStream::new(line.said.clone()),
+                _line: line,
+            },
             None => State::Refused,
         };
         let deadline = call.deadline.map(tokio::time::sleep_until).map(Box::pin);
@@ -78,7 +73,6 @@ impl Feed {
             state,
             deadline,
             call,
-            view: None,
         }
     }
 
@@ -164,13 +158,11 @@ pub struct Watch {
     state: State,
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
     call: Call,
-    /// Adds the gateway's own view to each snapshot.
-    view: Option<Units>,
 }
 
 enum State {
     Watching {
-        next: BoxFuture<'static, (watch::Receiver<Said>, Said)>,
+        said: WatchStream<Said>,
         /// Keeps the connection.
         _line: Arc<Line>,
     },
@@ -179,37 +171,11 @@ enum State {
     Ended,
 }
 
-/// The same, as tonic wants it.
-pub type GrpcWatch = Map<Watch, fn(Result<Concurrency>) -> Result<Concurrency, Status>>;
-
 impl Watch {
-    pub(super) fn with_view(self, units: Units) -> Self {
-        Self {
-            view: Some(units),
-            ..self
-        }
-    }
-
-    pub(super) fn into_grpc(self) -> GrpcWatch {
-        self.map(|item| item.map(json::for_protobuf).map_err(Status::from))
-    }
-
     fn end(&mut self, error: Error) -> Poll<Option<Result<Concurrency>>> {
         self.call.fail(&error);
         self.state = State::Ended;
         Poll::Ready(Some(Err(error)))
-    }
-}
-
-async fn next(mut said: watch::Receiver<Said>) -> (watch::Receiver<Said>, Said) {
-    loop {
-        if said.changed().await.is_err() {
-            return (said, None);
-        }
-        let news = said.borrow_and_update().clone();
-        if news.is_some() {
-            return (said, news);
-        }
     }
 }
 
@@ -218,8 +184,8 @@ impl Stream for Watch {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let next_one = match &mut this.state {
-            State::Watching { next, .. } => next,
+        let said = match &mut this.state {
+            State::Watching { said, .. } => said,
             State::Refused => return this.end(Error::draining()),
             State::Ended => return Poll::Ready(None),
         };
@@ -233,17 +199,14 @@ impl Stream for Watch {
         if let Poll::Ready(error) = this.call.poll_over(context) {
             return this.end(error);
         }
-        let Poll::Ready((said, news)) = next_one.poll_unpin(context) else {
-            return Poll::Pending;
-        };
-        match news {
-            Some(Ok(mut snapshot)) => {
-                *next_one = Box::pin(next(said));
-                snapshot.gateway = this.view.as_ref().map(Units::view);
-                Poll::Ready(Some(Ok(snapshot)))
-            }
-            Some(Err(error)) => this.end(error),
-            None => this.end(Error::draining()),
+        loop {
+            return match ready!(said.poll_next_unpin(context)) {
+                // Nothing has been said yet.
+                Some(None) => continue,
+                Some(Some(Ok(snapshot))) => Poll::Ready(Some(Ok(snapshot))),
+                Some(Some(Err(error))) => this.end(error),
+                None => this.end(Error::draining()),
+            };
         }
     }
 }

@@ -3,24 +3,25 @@
 //! calls the same methods for JSON.
 
 pub mod account;
-pub mod bodies;
+pub mod active_calls;
 pub mod call;
 pub mod chat;
 pub mod chat_accumulator;
 pub mod circuit;
 pub mod completions;
 pub mod dispatch;
+pub mod drain;
 pub mod embeddings;
 pub mod feed;
-mod halves;
-mod kinds;
+mod inferred_types;
+pub mod inflight_bytes;
 mod learning;
 pub mod models;
 mod options;
 mod prepared;
+pub mod reply;
 mod report;
 pub mod route;
-pub mod running;
 mod stream;
 pub mod units;
 mod validate;
@@ -34,16 +35,18 @@ use crate::{
 // The doors name these, and know nothing else of `admission`.
 pub use crate::admission::{Caller, KeyId, QueuePosition};
 pub use account::Account;
+pub use active_calls::ActiveCalls;
 pub use call::{Arrival, Call};
 pub use chat::Chat;
 pub use completions::Completions;
-pub use dispatch::{Answered, Dispatch, UPSTREAM_REQUEST_ID};
+pub use dispatch::Dispatch;
+pub use drain::{Drain, DrainStarted};
 pub use embeddings::Embeddings;
 use feed::Feed;
 pub use models::Models;
+pub use reply::{Reply, UPSTREAM_REQUEST_ID};
 pub use report::Reported;
-pub use running::Running;
-pub use stream::{Answers, GrpcAnswers};
+pub use stream::{ResponseStream, StreamedMessage, has_ended};
 pub use units::Units;
 
 /// All of them, over one upstream.

@@ -5,17 +5,15 @@ use std::collections::BTreeMap;
 use std::{hash::Hasher, time::Duration};
 
 use bytes::Bytes;
-use tonic::{Request, Response, Status, async_trait};
 
-use super::{Answered, Call, prepared, validate};
+use super::{Call, Reply, prepared, validate};
 use crate::{
     error::{Error, Result},
-    json,
     proto::v1::{
         GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelFilter,
-        TokenizeRequest, TokenizeResponse, model_service_server,
+        TokenizeRequest, TokenizeResponse,
     },
-    upstream::{Ask, Catalogue, Client, Reply, Whole, catalogue},
+    upstream::{self, Ask, Catalogue, Client, Whole, catalogue},
 };
 
 const PAGE_SIZE_DEFAULT: usize = 100;
@@ -90,12 +88,12 @@ impl Models {
             deadline: call.deadline,
             ..Ask::default()
         };
-        let mut reply: Reply<ListModelsResponse> =
+        let mut reply: upstream::Reply<ListModelsResponse> =
             call.run(self.upstream.get(&["models"], query, ask)).await?;
         catalogue::keep_models(&mut reply.answer);
         reply.answer.models = self.catalogue.names().show(reply.answer.models);
         self.add_aliases(query, &mut reply.answer.models);
-        Ok(reply)
+        Ok(reply.into())
     }
 
     /// Adds the aliases that are searched for, which the upstream knows nothing of, to the first
@@ -169,10 +167,7 @@ impl Models {
                 .kept()
                 .and_then(|copy| copy.model(&request.model))
             {
-                return Ok(Reply {
-                    request_id: None,
-                    answer,
-                });
+                return Ok(Reply::new(answer));
             }
             let real = self.catalogue.names().resolve(&request.model);
             let path: Vec<&str> = ["models"].into_iter().chain(real.split('/')).collect();
@@ -186,7 +181,7 @@ impl Models {
                     if real != request.model {
                         reply.answer.id.clone_from(&request.model);
                     }
-                    Ok(reply)
+                    Ok(reply.into())
                 }
                 Err(error) => Err(self.catalogue.suggest(real, error).await),
             }
@@ -216,9 +211,11 @@ impl Models {
                 model: Some(&model),
                 ..Ask::default()
             };
-            self.upstream
+            let reply: upstream::Reply<TokenizeResponse> = self
+                .upstream
                 .post(&["tokenize"], prepared.into_body(), ask)
-                .await
+                .await?;
+            Ok(reply.into())
         };
         call.run(reply).await
     }
@@ -299,34 +296,5 @@ impl Whole for TokenizeResponse {
     fn is_empty(&self) -> bool {
         // What came in a form that we don't know is in `extra`, and is an answer all the same.
         self.tokens.is_empty() && !self.extra.contains_key("tokens")
-    }
-}
-
-#[async_trait]
-impl model_service_server::ModelService for Models {
-    async fn list_models(
-        &self,
-        request: Request<ListModelsRequest>,
-    ) -> Result<Response<ListModelsResponse>, Status> {
-        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(Response::new(json::for_protobuf(
-            self.list(call, request.into_inner()).await?,
-        )))
-    }
-
-    async fn get_model(
-        &self,
-        request: Request<GetModelRequest>,
-    ) -> Result<Response<Model>, Status> {
-        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(Answered::from(self.get(call, request.into_inner()).await?).into_response())
-    }
-
-    async fn tokenize(
-        &self,
-        request: Request<TokenizeRequest>,
-    ) -> Result<Response<TokenizeResponse>, Status> {
-        let call = Call::new(request.metadata().as_ref(), request.extensions())?;
-        Ok(Answered::from(self.tokenize(call, request.into_inner()).await?).into_response())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Call, bodies::Held};
+use super::{Call, inflight_bytes::Held};
 use crate::{
     aside,
     error::{Error, Result},
@@ -119,7 +119,7 @@ mod tests {
             ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest,
             CreateEmbeddingRequest,
         },
-        service::bodies::Bodies,
+        service::inflight_bytes::Bodies,
     };
 
     fn written<R: Serialize + DeserializeOwned>(request: &R) -> Bytes {

@@ -10,7 +10,7 @@ use std::{
 
 use http::HeaderMap;
 
-use super::{Call, UPSTREAM_REQUEST_ID, options::MEMBER, route::Route};
+use super::{Call, options::MEMBER, reply::UPSTREAM_REQUEST_ID, route::Route};
 use crate::{
     proto::v1::{
         CallReport, CreateChatCompletionResponse, CreateCompletionResponse,

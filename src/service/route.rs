@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     circuit::{Circuits, Pass},
-    dispatch::Answered,
+    reply::Reply,
 };
 use crate::{
     error::{Error, ErrorCode, Kind},
@@ -219,8 +219,8 @@ impl Route {
     pub async fn end<T>(
         &mut self,
         mut attempt: Attempt,
-        result: Result<Answered<T>, Error>,
-    ) -> Result<Option<Answered<T>>, Error> {
+        result: Result<Reply<T>, Error>,
+    ) -> Result<Option<Reply<T>>, Error> {
         match result {
             Ok(mut answered) => {
                 attempt.take_pass().into_iter().for_each(Pass::succeeded);

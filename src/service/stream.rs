@@ -7,13 +7,11 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt};
-use tonic::Status;
 
 use super::{
     Call,
     circuit::Pass,
     dispatch::{Begun, failed},
-    halves::{Halves, Pieces},
     report::{Last, Reported},
 };
 use crate::{
@@ -26,7 +24,7 @@ use crate::{
 /// A streamed answer. Dropping it gives back all that it holds, the upstream connection first of
 /// all.
 #[derive(Debug)]
-pub struct Answers<M> {
+pub struct ResponseStream<M> {
     /// None after its one end.
     pieces: Option<upstream::Begun<M>>,
     /// The units that it holds, until its end.
@@ -41,26 +39,12 @@ pub struct Answers<M> {
     last: Option<Box<Last<M>>>,
 }
 
-/// The same, as tonic wants it, and as protobuf can hold it.
-#[derive(Debug)]
-pub struct GrpcAnswers<M> {
-    answers: Answers<M>,
-    halves: Halves,
-}
+/// A message of a streamed answer.
+pub trait StreamedMessage: Chunk + Reported + Default {}
 
-impl<M: Chunk + Reported + Default + Pieces> Stream for GrpcAnswers<M> {
-    type Item = Result<M, Status>;
+impl<M: Chunk + Reported + Default> StreamedMessage for M {}
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let item = ready!(self.answers.poll_next_unpin(context));
-        Poll::Ready(item.map(|item| match item {
-            Ok(chunk) => Ok(self.halves.complete(chunk)),
-            Err(error) => Err(error.into()),
-        }))
-    }
-}
-
-impl<M: Chunk + Reported + Default> Answers<M> {
+impl<M: Chunk + Reported + Default> ResponseStream<M> {
     pub(super) fn new(
         Begun {
             pieces,
@@ -81,19 +65,12 @@ impl<M: Chunk + Reported + Default> Answers<M> {
             last,
         }
     }
-
-    pub(super) fn into_grpc(self) -> GrpcAnswers<M> {
-        GrpcAnswers {
-            answers: self,
-            halves: Halves::default(),
-        }
-    }
 }
 
 // Nothing in it is pinned.
-impl<M> Unpin for Answers<M> {}
+impl<M> Unpin for ResponseStream<M> {}
 
-impl<M: Chunk + Reported + Default> Stream for Answers<M> {
+impl<M: Chunk + Reported + Default> Stream for ResponseStream<M> {
     type Item = Result<M>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -252,7 +229,7 @@ fn forget_failure(finish_reason: &mut Option<String>, extra: &mut BTreeMap<Strin
 
 /// Whether a choice says why it ended. Some engines send an empty reason with every chunk; that is
 /// none, and so is zero. A reason that is no text stands among the members without a field.
-pub(super) fn has_ended(reason: Option<&str>, extra: &BTreeMap<String, String>) -> bool {
+pub fn has_ended(reason: Option<&str>, extra: &BTreeMap<String, String>) -> bool {
     let is_reason = |json: &String| is_something(json) && json != "0";
     match reason {
         Some(reason) => !reason.is_empty(),

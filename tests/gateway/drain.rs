@@ -8,7 +8,7 @@ use featherwire::{
     error::Kind,
     proto::v1::{WatchConcurrencyRequest, account_service_client::AccountServiceClient},
     server::Outcome,
-    service::{Arrival, Call, Running, feed::Feed},
+    service::{ActiveCalls, Arrival, Call, feed::Feed},
     upstream::Client,
 };
 use futures_util::StreamExt;
@@ -158,7 +158,7 @@ async fn a_watch_ends_with_all_calls() {
         "secret",
     ];
     let feed = Feed::new(Client::new(&Options::parse_from(flags).upstream).unwrap());
-    let running = Running::default();
+    let running = ActiveCalls::default();
     let mut extensions = http::Extensions::new();
     extensions.insert(Arrival {
         at: tokio::time::Instant::now(),

@@ -1,7 +1,7 @@
 //! What the messages of a gRPC request may be, told in the gateway's own words before tonic reads
 //! them: as many as the method takes, each in a frame that is one, whole, compressed only in ways
 //! that are understood here, and not too large, also when it is decompressed. How slow they may
-//! come is [`clock`](super::clock)'s business, which lies before this.
+//! come is [`read_timeout`](super::read_timeout)'s business, which lies before this.
 
 use std::{
     error::Error as _,
@@ -21,19 +21,18 @@ use http_body::Frame;
 use tonic::Status;
 
 use super::{
-    encoding::{self, Unpacked},
+    compression::{self, request::Unpacked},
     frames::{Frames, Rules},
     methods::Methods,
-    open,
 };
 use crate::{
     error::{Error, ErrorCode, Result},
-    service::{bodies::Bodies, call},
+    service::{call, inflight_bytes::Bodies},
 };
 
 /// How the messages of some services are checked.
 #[derive(Clone)]
-pub(super) struct Checks {
+pub(crate) struct Checks {
     /// The largest message, in bytes, as it is sent and when it is decompressed.
     bytes_max: usize,
     /// What to do about a larger one.
@@ -45,7 +44,7 @@ pub(super) struct Checks {
 
 impl Checks {
     /// For services that need a key, when there are keys.
-    pub(super) fn guarded(bytes_max: usize, methods: &Arc<Methods>, bodies: &Bodies) -> Self {
+    pub(crate) fn guarded(bytes_max: usize, methods: &Arc<Methods>, bodies: &Bodies) -> Self {
         let advice = "send less, or raise --max-request-bytes";
         Self {
             bytes_max,
@@ -56,10 +55,10 @@ impl Checks {
     }
 
     /// For services that need none.
-    pub(super) fn open(methods: &Arc<Methods>) -> Self {
+    pub(crate) fn open(bytes_max: usize, methods: &Arc<Methods>) -> Self {
         let advice = "a message to this service is a short name";
         Self {
-            bytes_max: open::MESSAGE_BYTES_MAX,
+            bytes_max,
             advice,
             methods: Arc::clone(methods),
             bodies: None,
@@ -68,9 +67,9 @@ impl Checks {
 
     /// Refuses what a request's head tells already, and has the messages checked, and decompressed,
     /// as they come.
-    pub(super) fn check(&self, request: &mut Request) -> Result<()> {
+    pub(crate) fn check(&self, request: &mut Request) -> Result<()> {
         let rules = self.rules(request)?;
-        encoding::forget(request.headers_mut());
+        compression::forget(request.headers_mut());
         let body = Body::new(Messages {
             body: mem::take(request.body_mut()),
             frames: Frames::new(rules),
@@ -95,7 +94,7 @@ impl Checks {
             return Err(Error::deadline_exceeded("the request had arrived"));
         }
         let is_stream = self.methods.find(request.uri().path())?.takes_stream;
-        let coding = encoding::of(request.headers())?;
+        let coding = compression::of(request.headers())?;
         Ok(Rules {
             bytes_max: self.bytes_max,
             advice: self.advice,

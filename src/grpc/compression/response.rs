@@ -11,11 +11,11 @@ use http_body_util::{BodyExt, BodyStream, StreamBody};
 use super::{ENCODING, takes_gzip};
 use crate::{
     coding::{COMPRESSED_MIN, Coding, Gzip},
-    server::prefixes::{PREFIX_BYTES, Prefix},
+    grpc::prefixes::{PREFIX_BYTES, Prefix},
 };
 
 /// Compresses the message of an answer that is large enough, for a caller who takes that.
-pub(in crate::server) async fn pack(request: Request, next: Next) -> Response {
+pub(crate) async fn compress(request: Request, next: Next) -> Response {
     let is_wanted = takes_gzip(request.headers());
     let response = next.run(request).await;
     if !is_wanted {

@@ -22,7 +22,7 @@ use self::{
     answer::{Answer, Words},
     index::Index,
 };
-use super::{contract::File, grpc};
+use super::{descriptor_set::File, response::explained};
 use crate::error::Result;
 
 /// The only method that the protocol has.
@@ -32,7 +32,7 @@ const METHOD: &str = "ServerReflectionInfo";
 ///
 /// # Errors
 /// Internal, if a file depends on one that is not among them.
-pub(super) fn routes(files: &[File]) -> Result<Router> {
+pub(crate) fn routes(files: &[File]) -> Result<Router> {
     let index = Arc::new(Index::new(files)?);
     let mut router = Router::new();
     for service in [v1::SERVICE_NAME, v1alpha::SERVICE_NAME] {
@@ -43,7 +43,7 @@ pub(super) fn routes(files: &[File]) -> Result<Router> {
                 // A question is read when the answer to the one before has been sent.
                 let answers = request.into_inner().map(move |question| match question {
                     Ok(question) => Ok(Answer::to(question, &index)),
-                    Err(status) => Err(grpc::explained(status)),
+                    Err(status) => Err(explained(status)),
                 });
                 future::ready(Ok::<_, Status>(Response::new(answers)))
             };

@@ -1,27 +1,29 @@
-//! The gRPC methods that there are, and what to answer to those who ask for another.
+//! The gRPC methods of this gateway, and the error for any other.
 
 use std::collections::BTreeMap;
 
-use super::contract::File;
+use axum::{extract::Request, response::Response};
+
+use super::{descriptor_set::File, response::refuse};
 use crate::error::{Error, ErrorCode};
 
-/// How much of a path an error quotes, in characters.
+/// The longest part of a path that an error quotes, in characters.
 const QUOTED_CHARS_MAX: usize = 128;
 
-/// How a method is called.
+/// What is known of a method.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Method {
-    /// Whether it takes a stream of messages. Others take exactly one.
-    pub(super) takes_stream: bool,
+pub(crate) struct Method {
+    /// Whether the request is a stream of messages. If not, it has exactly one.
+    pub(crate) takes_stream: bool,
 }
 
-/// The methods of each service.
+/// The methods of each service, by the service's full name.
 #[derive(Debug)]
-pub(super) struct Methods(BTreeMap<String, BTreeMap<String, Method>>);
+pub(crate) struct Methods(BTreeMap<String, BTreeMap<String, Method>>);
 
 impl Methods {
-    /// Those of the services in these files.
-    pub(super) fn new(files: &[File]) -> Self {
+    /// The methods of the services that `files` declare.
+    pub(crate) fn new(files: &[File]) -> Self {
         let services = files.iter().flat_map(|file| {
             file.proto
                 .service
@@ -41,11 +43,12 @@ impl Methods {
         Self(methods.collect())
     }
 
-    /// The method with this path.
+    /// The method with this path, `/package.Service/Method`.
     ///
     /// # Errors
-    /// WrongMethod, with those that there are.
-    pub(super) fn find(&self, path: &str) -> Result<Method, Error> {
+    /// [`Kind::WrongMethod`](crate::error::Kind::WrongMethod) if there is no such service or method; the message lists those that
+    /// exist.
+    pub(crate) fn find(&self, path: &str) -> Result<Method, Error> {
         let (service, name) = path
             .strip_prefix('/')
             .and_then(|path| path.rsplit_once('/'))
@@ -67,6 +70,16 @@ impl Methods {
             Error::new(ErrorCode::UnknownMethod, message)
         })
     }
+}
+
+/// The response to a gRPC request whose path no route has.
+pub(crate) fn unknown_method(methods: &Methods, request: &Request) -> Response {
+    let error = match methods.find(request.uri().path()) {
+        Err(error) => error,
+        // The router has a route for each method.
+        Ok(_) => Error::internal("a method without a route"),
+    };
+    refuse(error, request.headers())
 }
 
 fn quoted(name: &str) -> String {

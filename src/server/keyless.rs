@@ -15,11 +15,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     auth::Keys,
-    clock, grpc,
+    dialect,
     peer::{KEYLESS_CALLS_MAX, Peer},
-    ready::Readiness,
+    readiness::Readiness,
 };
-use crate::error::{Error, ErrorCode};
+use crate::{
+    error::{Error, ErrorCode},
+    grpc::read_timeout,
+};
 
 /// The largest message, in bytes, also when it is decompressed. Names of services and symbols are
 /// short.
@@ -43,14 +46,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Bounds what everybody may have. All clones share the counts.
 #[derive(Clone)]
-pub(super) struct Open {
+pub(super) struct Keyless {
     keys: Keys,
     readiness: Readiness,
     watches: Arc<Semaphore>,
     reflections: Arc<Semaphore>,
 }
 
-impl Open {
+impl Keyless {
     pub(super) fn new(keys: Keys, readiness: Readiness) -> Self {
         let [watches, reflections] =
             [WATCHES_MAX, REFLECTIONS_MAX].map(|max| Arc::new(Semaphore::new(max)));
@@ -99,20 +102,20 @@ impl Open {
 }
 
 /// Lets a call through if there is a place for it, which it has until its answer has ended.
-pub(super) async fn bound(State(open): State<Open>, request: Request, next: Next) -> Response {
+pub(super) async fn bound(State(open): State<Keyless>, request: Request, next: Next) -> Response {
     let places = match open.admit(&request) {
         Ok(places) => places,
-        Err(error) => return grpc::respond(error.into(), request.headers()),
+        Err(error) => return dialect::refuse(error, request.headers()),
     };
     let goes_on = request
         .uri()
         .path()
         .starts_with(REFLECTION)
-        .then(|| clock::GoesOn {
+        .then(|| read_timeout::GoesOn {
             idle_timeout: REFLECTION_IDLE_TIMEOUT,
             draining: open.readiness.draining(),
         });
-    let response = next.run(clock::timed(request, goes_on)).await;
+    let response = next.run(read_timeout::timed(request, goes_on)).await;
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {
             let _held = &places;

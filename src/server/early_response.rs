@@ -5,7 +5,7 @@
 //!
 //! A short rest is read, and the connection is kept. With a longer one the answer says `Connection:
 //! close`, and the connection ends in stages (RFC 9112, section 9.6):
-//! [`Unstuck`](super::unstuck::Unstuck) closes the sending half, reads on and discards for a while,
+//! [`Unstuck`](super::timeout_stream::Unstuck) closes the sending half, reads on and discards for a while,
 //! and closes then.
 
 use std::{

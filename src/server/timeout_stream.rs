@@ -6,7 +6,7 @@
 //! place, and keeps the bytes for it.
 //!
 //! It also closes in stages, so that a client that is still sending gets to read the answer: see
-//! [`early`](super::early).
+//! [`early_response`](super::early_response).
 
 use std::{
     future::Future,
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    framing::Framing,
+    http1_framing::Framing,
     peer::{OpenCall, Peer},
 };
 

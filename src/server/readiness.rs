@@ -1,52 +1,28 @@
 //! Whether to send calls here: `/healthz`, `/readyz` and `grpc.health.v1`.
 
-use std::{future::Future, pin::Pin};
-
 use axum::{Router, extract::State, routing::get};
 use http::StatusCode;
-use tokio::sync::watch;
-use tonic_health::{
-    ServingStatus,
-    pb::health_server::{Health, HealthServer},
-    server::{HealthReporter, HealthService},
-};
+use tonic_health::{ServingStatus, server::HealthReporter};
 
-use super::health;
 use crate::{
     error::Error,
-    proto::v1::{
-        account_service_server, chat_service_server, completion_service_server,
-        embedding_service_server, model_service_server,
-    },
+    grpc::health,
+    service::{Drain, DrainStarted},
 };
-
-/// The services whose health is told. The empty name stands for the server as a whole, as the
-/// health protocol has it.
-pub(super) const SERVICES: [&str; 6] = [
-    "",
-    chat_service_server::SERVICE_NAME,
-    completion_service_server::SERVICE_NAME,
-    embedding_service_server::SERVICE_NAME,
-    model_service_server::SERVICE_NAME,
-    account_service_server::SERVICE_NAME,
-];
 
 /// What the probes say. Cheap to clone; all clones say the same.
 #[derive(Clone)]
 pub(super) struct Readiness {
     has_key: bool,
-    is_draining: watch::Sender<bool>,
+    drain: Drain,
     reporter: HealthReporter,
 }
-
-/// Completes when the server drains.
-pub(super) type Draining = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Readiness {
     pub(super) fn new(has_key: bool) -> Self {
         Self {
             has_key,
-            is_draining: watch::Sender::new(false),
+            drain: Drain::default(),
             reporter: HealthReporter::new(),
         }
     }
@@ -66,20 +42,18 @@ impl Readiness {
     pub(super) async fn drain(&self) {
         // In this order: those who watch the health are told this before their streams end.
         self.report(ServingStatus::NotServing).await;
-        self.is_draining.send_replace(true);
+        self.drain.start();
     }
 
     async fn report(&self, status: ServingStatus) {
-        for service in SERVICES {
+        for service in health::SERVICES {
             self.reporter.set_service_status(service, status).await;
         }
     }
 
-    pub(super) fn health_service(&self) -> HealthServer<impl Health + use<>> {
-        HealthServer::new(health::Ending {
-            inner: HealthService::from_health_reporter(self.reporter.clone()),
-            readiness: self.clone(),
-        })
+    /// The routes of `grpc.health.v1`.
+    pub(super) fn health_routes(&self) -> Router {
+        health::routes(self.reporter.clone(), self.drain.clone())
     }
 
     pub(super) fn probes(&self) -> Router {
@@ -89,7 +63,7 @@ impl Readiness {
     }
 
     fn is_draining(&self) -> bool {
-        *self.is_draining.borrow()
+        self.drain.has_started()
     }
 
     /// Lets no new call begin while this drains.
@@ -101,14 +75,9 @@ impl Readiness {
         }
     }
 
-    /// Completes when this drains.
-    pub(super) fn draining(&self) -> Draining {
-        let mut is_draining = self.is_draining.subscribe();
-        Box::pin(async move {
-            // The sender can't go before those who wait for its word: they are in calls of its
-            // server's.
-            let _ = is_draining.wait_for(|is_draining| *is_draining).await;
-        })
+    /// Completes when the drain starts.
+    pub(super) fn draining(&self) -> DrainStarted {
+        self.drain.started()
     }
 
     fn obstacle(&self) -> Option<&'static str> {

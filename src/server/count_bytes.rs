@@ -22,14 +22,13 @@ use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
-use super::grpc;
 use crate::{
     aside::{self, LARGE_BYTES, Turn},
     error::{Error, Result},
+    grpc,
     service::{
-        Arrival,
-        bodies::{Bodies, Share},
-        call,
+        Arrival, call,
+        inflight_bytes::{Bodies, Share},
     },
 };
 

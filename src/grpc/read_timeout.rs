@@ -19,24 +19,24 @@ use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
-use super::{
-    prefixes::{Mark, Prefixes},
-    ready::Draining,
-};
+use super::prefixes::{Mark, Prefixes};
 use crate::{
     error::{Error, ErrorCode},
-    service::call::{self, BODY_TIMEOUT, body_timeout},
+    service::{
+        DrainStarted,
+        call::{self, BODY_TIMEOUT, body_timeout},
+    },
 };
 
 /// What ends a stream of messages that goes on after its first one.
-pub(super) struct GoesOn {
+pub(crate) struct GoesOn {
     /// How long the next message may take to be there.
-    pub(super) idle_timeout: Duration,
-    pub(super) draining: Draining,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) draining: DrainStarted,
 }
 
 /// The request with a clock on its body.
-pub(super) fn timed(request: Request, goes_on: Option<GoesOn>) -> Request {
+pub(crate) fn timed(request: Request, goes_on: Option<GoesOn>) -> Request {
     let timeout = call::timeout(request.headers()).ok().flatten();
     let is_hurried = timeout.is_some_and(|timeout| timeout < BODY_TIMEOUT);
     let timeout = timeout.unwrap_or(BODY_TIMEOUT).min(BODY_TIMEOUT);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
 
-use super::body::{Limit, too_large};
+use super::request::{Limit, too_large};
 use crate::{
     coding::{COMPRESSED_MIN, Coding, Gzip, Undecodable},
     error::{Error, ErrorCode, Result},

@@ -1,4 +1,4 @@
-//! Halves of characters in a stream, for protobuf, which can't hold them: a half at the end of a
+//! SplitSurrogates of characters in a stream, for protobuf, which can't hold them: a half at the end of a
 //! piece waits for the next piece of the same text, and is joined to what that begins with. Where
 //! its choice ends without the other half it is U+FFFD.
 //!
@@ -19,14 +19,14 @@ use crate::{
 const WAITING_MAX: usize = 4096;
 
 /// A chunk that has texts in pieces.
-pub(super) trait Pieces: Object {
+pub(super) trait TextChunk: Object {
     /// Joins each text that is a piece to the half of a character that waits for it.
-    fn join(&mut self, halves: &mut Halves);
+    fn join(&mut self, halves: &mut SplitSurrogates);
 }
 
 /// The halves of characters that wait for their other half.
 #[derive(Debug, Default)]
-pub struct Halves(BTreeMap<(i32, Text), Waiting>);
+pub struct SplitSurrogates(BTreeMap<(i32, Text), Waiting>);
 
 #[derive(Debug)]
 struct Waiting {
@@ -54,10 +54,10 @@ enum Text {
 
 type Extra = BTreeMap<String, String>;
 
-impl Halves {
+impl SplitSurrogates {
     /// The chunk for protobuf. Most chunks have nothing in `extra` that belongs into a field, and
     /// follow no half.
-    pub(super) fn complete<M: Pieces>(&mut self, mut chunk: M) -> M {
+    pub(super) fn complete<M: TextChunk>(&mut self, mut chunk: M) -> M {
         if !self.0.is_empty() || chunk.names_a_field() {
             chunk.join(self);
             // What is no piece of a longer text.
@@ -134,10 +134,10 @@ impl Halves {
     }
 }
 
-impl Pieces for StreamCompletionResponse {
-    fn join(&mut self, halves: &mut Halves) {
+impl TextChunk for StreamCompletionResponse {
+    fn join(&mut self, halves: &mut SplitSurrogates) {
         for choice in &mut self.choices {
-            let is_last = super::stream::has_ended(choice.finish_reason.as_deref(), &choice.extra);
+            let is_last = crate::service::has_ended(choice.finish_reason.as_deref(), &choice.extra);
             let mut text = Some(std::mem::take(&mut choice.text));
             let key = (choice.index, Text::Completion);
             halves.join(key, ("text", &mut text, &mut choice.extra), is_last, None);
@@ -146,10 +146,10 @@ impl Pieces for StreamCompletionResponse {
     }
 }
 
-impl Pieces for StreamChatCompletionResponse {
-    fn join(&mut self, halves: &mut Halves) {
+impl TextChunk for StreamChatCompletionResponse {
+    fn join(&mut self, halves: &mut SplitSurrogates) {
         for choice in &mut self.choices {
-            let is_last = super::stream::has_ended(choice.finish_reason.as_deref(), &choice.extra);
+            let is_last = crate::service::has_ended(choice.finish_reason.as_deref(), &choice.extra);
             if is_last && halves.wait_in(choice.index) {
                 choice.delta.get_or_insert_default();
             }
@@ -160,7 +160,7 @@ impl Pieces for StreamChatCompletionResponse {
     }
 }
 
-fn join_delta(delta: &mut ChatDelta, choice: i32, is_last: bool, halves: &mut Halves) {
+fn join_delta(delta: &mut ChatDelta, choice: i32, is_last: bool, halves: &mut SplitSurrogates) {
     let extra = &mut delta.extra;
     for (text, name, field) in [
         (Text::Content, "content", &mut delta.content),
@@ -220,7 +220,13 @@ fn join_delta(delta: &mut ChatDelta, choice: i32, is_last: bool, halves: &mut Ha
     }
 }
 
-fn join_call(call: &mut ToolCall, choice: i32, at: i32, is_last: bool, halves: &mut Halves) {
+fn join_call(
+    call: &mut ToolCall,
+    choice: i32,
+    at: i32,
+    is_last: bool,
+    halves: &mut SplitSurrogates,
+) {
     let id = call.id.as_ref().filter(|id| !id.is_empty());
     if let Some(FunctionCall {
         arguments, extra, ..
@@ -244,7 +250,7 @@ fn join_call(call: &mut ToolCall, choice: i32, at: i32, is_last: bool, halves: &
 }
 
 /// The piece that ends a call's text, of which half a character waits.
-fn last_of_call(choice: i32, text: Text, halves: &mut Halves) -> ToolCall {
+fn last_of_call(choice: i32, text: Text, halves: &mut SplitSurrogates) -> ToolCall {
     let (mut field, mut call) = (None, ToolCall::default());
     halves.join(
         (choice, text),
@@ -295,7 +301,7 @@ mod tests {
 
     /// What comes of these deltas of one choice; the last one ends it. In `extra` there is nothing.
     fn joined(deltas: &[Value]) -> Vec<ChatDelta> {
-        let mut halves = Halves::default();
+        let mut halves = SplitSurrogates::default();
         let chunks = deltas.iter().enumerate().map(|(place, value)| {
             let reason = (place + 1 == deltas.len()).then_some("stop");
             let chunk = halves.complete(delta(0, value, reason));
@@ -383,7 +389,7 @@ mod tests {
 
     #[test]
     fn halves_of_other_choices_and_other_calls_are_others() {
-        let mut halves = Halves::default();
+        let mut halves = SplitSurrogates::default();
         let mut say = |choice: i32, text: &str, reason: Option<&str>| {
             let chunk = halves.complete(delta(choice, &json!({ "content": text }), reason));
             chunk.choices[0]
@@ -429,7 +435,7 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_pieces_have_a_place_for_their_halves() {
-        let mut halves = Halves::default();
+        let mut halves = SplitSurrogates::default();
         let token = json!({"token": "<d83d>", "logprob": -1.0, "bytes": [1], "top_logprobs": [{"token": "x<de00>"}]});
         let part = json!({"type": "text", "text": "p<d83d>"});
         let choice = json!({"index": 0, "delta": {"content": [part], "role": "<d83d>"}, "logprobs": {"content": [token]}});
@@ -460,7 +466,7 @@ mod tests {
 
     #[test]
     fn so_many_halves_may_wait() {
-        let mut halves = Halves::default();
+        let mut halves = SplitSurrogates::default();
         for choice in 0..i32::try_from(WAITING_MAX).unwrap() + 10 {
             let chunk = halves.complete(delta(choice, &json!({"content": "<d83d>"}), None));
             let content = chunk.choices[0]
@@ -492,7 +498,7 @@ mod tests {
                 let reason = (place + 1 == pieces.len()).then_some("stop");
                 chunk(&json!({"choices": [{"index": 0, "text": text, "finish_reason": reason}]}))
             }).collect();
-            let mut halves = Halves::default();
+            let mut halves = SplitSurrogates::default();
             let completion: String =
                 texts.into_iter().map(|chunk| halves.complete(chunk).choices[0].text.clone()).collect();
             let deltas = joined(&pieces.iter().map(|text| json!({ "content": text })).collect::<Vec<_>>());

@@ -6,20 +6,53 @@ use std::{
     task::{Context, Poll},
 };
 
+use axum::Router;
 use futures_util::{FutureExt, Stream, StreamExt};
-use tonic::{Code, Request, Response, Status, async_trait};
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server::Health};
+use tonic::{Code, Request, Response, Status, async_trait, service::Routes};
+use tonic_health::{
+    pb::{
+        HealthCheckRequest, HealthCheckResponse,
+        health_server::{Health, HealthServer},
+    },
+    server::{HealthReporter, HealthService},
+};
 
-use super::ready::{self, Draining, Readiness};
-use crate::error::{Error, ErrorCode, Kind};
+use crate::{
+    error::{Error, ErrorCode, Kind},
+    proto::v1::{
+        account_service_server, chat_service_server, completion_service_server,
+        embedding_service_server, model_service_server,
+    },
+    service::{Drain, DrainStarted},
+};
 
 /// How much of a service's name an error quotes, in characters.
 const QUOTED_CHARS_MAX: usize = 128;
 
+/// The services whose health is told. The empty name stands for the server as a whole, as the
+/// health protocol has it.
+pub(crate) const SERVICES: [&str; 6] = [
+    "",
+    chat_service_server::SERVICE_NAME,
+    completion_service_server::SERVICE_NAME,
+    embedding_service_server::SERVICE_NAME,
+    model_service_server::SERVICE_NAME,
+    account_service_server::SERVICE_NAME,
+];
+
+/// The route of the health service, which tells what `reporter` was told.
+pub(crate) fn routes(reporter: HealthReporter, drain: Drain) -> Router {
+    let service = HealthServer::new(Ending {
+        inner: HealthService::from_health_reporter(reporter),
+        drain,
+    });
+    Routes::new(service).into_axum_router().reset_fallback()
+}
+
 /// The health service of a server that drains one day.
-pub(super) struct Ending<H> {
-    pub(super) inner: H,
-    pub(super) readiness: Readiness,
+struct Ending<H> {
+    inner: H,
+    drain: Drain,
 }
 
 #[async_trait]
@@ -41,7 +74,7 @@ impl<H: Health<WatchStream: Unpin>> Health for Ending<H> {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let draining = self.readiness.draining();
+        let draining = self.drain.started();
         let service = request.get_ref().service.clone();
         let watch = self
             .inner
@@ -63,7 +96,7 @@ fn explained(status: Status, service: &str) -> Status {
         return status;
     }
     let service: String = service.chars().take(QUOTED_CHARS_MAX).collect();
-    let known = ready::SERVICES
+    let known = SERVICES
         .iter()
         .filter(|name| !name.is_empty())
         .copied()
@@ -80,10 +113,10 @@ fn explained(status: Status, service: &str) -> Status {
 
 /// One who watches. During the drain it is told what there is to tell, which is that nothing is
 /// served, and then the end: unavailable, `draining`.
-pub(super) struct Watch<S> {
+struct Watch<S> {
     inner: S,
     /// None when the server drains.
-    draining: Option<Draining>,
+    draining: Option<DrainStarted>,
     is_over: bool,
 }
 

@@ -19,17 +19,17 @@ use tonic::Status;
 use crate::{
     coding::{Coding, Undecodable},
     error::{Error, ErrorCode, Result},
-    server::{
+    grpc::{
         frames::Rules,
         prefixes::{PREFIX_BYTES, Prefix},
     },
-    service::bodies::Share,
+    service::inflight_bytes::Share,
 };
 
 /// Gives the frames of another body, each message decompressed. What that body gives must be frames
-/// that [`Frames`](crate::server::frames::Frames) has seen: no message in it is larger than is
+/// that [`Frames`](crate::grpc::frames::Frames) has seen: no message in it is larger than is
 /// allowed.
-pub(in crate::server) struct Unpacked {
+pub(in crate::grpc) struct Unpacked {
     body: Body,
     coding: Coding,
     rules: Rules,
@@ -46,7 +46,7 @@ pub(in crate::server) struct Unpacked {
 type Unpacking = Pin<Box<dyn Future<Output = Result<VecDeque<Bytes>>> + Send>>;
 
 impl Unpacked {
-    pub(in crate::server) fn new(
+    pub(in crate::grpc) fn new(
         body: Body,
         coding: Coding,
         rules: Rules,

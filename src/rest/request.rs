@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
-use super::coding;
+use super::compression;
 use crate::{
     aside,
     error::{Error, ErrorCode, Result},
@@ -44,7 +44,7 @@ pub async fn read<M: DeserializeOwned + Send + 'static>(
     call.body().map_or(Ok(()), |share| share.expect(expected))?;
     let body = call.receive(collect(body, expected, limit)).await??;
     let body = call
-        .receive(coding::decode(call, headers, body, limit))
+        .receive(compression::decode(call, headers, body, limit))
         .await??;
     let decoded = aside::run(body.len(), move || json::decode_request(&body));
     call.receive(decoded).await??.map_err(|bad| match bad.path {

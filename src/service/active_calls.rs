@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 ///
 /// The list is locked when a call begins and when it ends, never for a chunk.
 #[derive(Clone, Default)]
-pub struct Running(Arc<Shared>);
+pub struct ActiveCalls(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -36,22 +36,22 @@ struct List {
 }
 
 /// One call's place in the list, given back when this is dropped.
-pub struct Place {
-    running: Running,
+pub struct CallGuard {
+    running: ActiveCalls,
     number: u64,
     waker: Arc<AtomicWaker>,
 }
 
-impl Running {
+impl ActiveCalls {
     /// A call begins.
-    pub fn begin(&self) -> Place {
+    pub fn begin(&self) -> CallGuard {
         let waker = Arc::<AtomicWaker>::default();
         let mut list = self.list();
         let number = list.begun;
         list.begun += 1;
         list.wakers.insert(number, Arc::clone(&waker));
         drop(list);
-        Place {
+        CallGuard {
             running: self.clone(),
             number,
             waker,
@@ -78,7 +78,7 @@ impl Running {
     }
 }
 
-impl Place {
+impl CallGuard {
     /// Completes when all calls are to end.
     pub fn poll_over(&self, context: &mut Context<'_>) -> Poll<Error> {
         self.waker.register(context.waker());
@@ -108,23 +108,23 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         self.running.list().wakers.remove(&self.number);
     }
 }
 
-impl fmt::Debug for Running {
+impl fmt::Debug for ActiveCalls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running")
+        f.debug_struct("ActiveCalls")
             .field("count", &self.count())
             .finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for CallGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place")
+        f.debug_struct("CallGuard")
             .field("number", &self.number)
             .finish_non_exhaustive()
     }

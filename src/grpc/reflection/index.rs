@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto};
 
-use super::super::contract::File;
 use crate::error::{Error, Result};
+use crate::grpc::descriptor_set::File;
 
 /// What tools may ask about, built once.
 #[derive(Debug)]

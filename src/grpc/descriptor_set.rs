@@ -27,18 +27,18 @@ const SETS: [&[u8]; 5] = [
 const FILE_FIELD: u32 = 1;
 
 /// One file.
-pub(super) struct File {
+pub(crate) struct File {
     /// What it declares. Options that prost does not know are missing here.
-    pub(super) proto: FileDescriptorProto,
+    pub(crate) proto: FileDescriptorProto,
     /// It as it stands in its set: the field's key, its length, and the file with all options.
-    pub(super) entry: Bytes,
+    pub(crate) entry: Bytes,
 }
 
 /// Every file once. Of two with the same name the first counts.
 ///
 /// # Errors
 /// Internal, for a set that is broken.
-pub(super) fn files() -> Result<Vec<File>> {
+pub(crate) fn files() -> Result<Vec<File>> {
     let mut files: Vec<File> = Vec::new();
     for set in SETS {
         let mut rest = Bytes::from_static(set);

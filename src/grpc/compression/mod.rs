@@ -11,11 +11,8 @@ use crate::{
     error::{Error, ErrorCode, Result},
 };
 
-mod answer;
-mod unpacked;
-
-pub(super) use answer::pack;
-pub(super) use unpacked::Unpacked;
+pub(crate) mod request;
+pub(crate) mod response;
 
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -55,7 +52,7 @@ pub(super) fn forget(headers: &mut HeaderMap) {
 }
 
 /// Says which codings are understood.
-pub(super) fn offer(headers: &mut HeaderMap) {
+pub(super) fn announce(headers: &mut HeaderMap) {
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(UNDERSTOOD));
 }
 

@@ -6,7 +6,7 @@
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::{HeaderMap, HeaderValue, Version, header};
 
-use super::{grpc, host, peer::Peer};
+use super::{dialect, host, peer::Peer};
 use crate::error::{Error, ErrorCode};
 
 /// Lets only requests through that can be read in one way.
@@ -29,7 +29,7 @@ pub(super) async fn refuse(request: Request, next: Next) -> Response {
             None => return next.run(request).await,
         },
     };
-    let mut response = grpc::refuse(error, request.headers());
+    let mut response = dialect::refuse(error, request.headers());
     if is_http1 {
         response
             .headers_mut()

@@ -1,0 +1,14 @@
+//! A [`Call`] from a gRPC request: its metadata are headers, and the layers before put what they
+//! know among its extensions.
+
+use crate::{error::Result, service::Call};
+
+/// Splits a request into its call and its message.
+///
+/// # Errors
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) if one of the gateway's own metadata keys has a
+/// value that is not valid for it.
+pub(super) fn split<M>(request: tonic::Request<M>) -> Result<(Call, M)> {
+    let (metadata, extensions, message) = request.into_parts();
+    Ok((Call::new(metadata.as_ref(), &extensions)?, message))
+}

@@ -1,0 +1,80 @@
+//! gRPC responses: the replies of the services, and errors.
+
+use axum::response::Response;
+use http::{HeaderMap, header};
+use tonic::{Code, Status, metadata::MetadataMap};
+
+use super::content_type::Form;
+use crate::{
+    error::{Error, ErrorCode},
+    json,
+    service::Reply,
+};
+
+/// The response of a unary method. Its texts become valid UTF-8, as protobuf needs.
+pub(super) fn unary<M: json::Object>(reply: impl Into<Reply<M>>) -> tonic::Response<M> {
+    streamed(reply.into().map(json::for_protobuf))
+}
+
+/// The response of a streaming method.
+pub(super) fn streamed<S>(reply: Reply<S>) -> tonic::Response<S> {
+    let mut response = tonic::Response::new(reply.answer);
+    *response.metadata_mut() = MetadataMap::from_headers(reply.headers);
+    response
+}
+
+/// `error` as a response without a body, in the form of gRPC that the request's `headers` name.
+pub(crate) fn refuse(error: Error, headers: &HeaderMap) -> Response {
+    let mut response: Response = Status::from(error).into_http();
+    if let Ok(Some(form)) = Form::in_header(headers, header::CONTENT_TYPE) {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, form.media_type());
+    }
+    response
+}
+
+/// The response to a form of gRPC that this gateway does not speak. It has the HTTP status and the
+/// JSON body, because the caller may read only these, and the gRPC status in headers.
+pub(super) fn refuse_form(error: Error) -> Response {
+    let status = Status::from(error.clone());
+    let mut response: Response = error.into_response();
+    // Fails only for a message that no header can hold; the gateway's own can be held.
+    let _ = status.add_header(response.headers_mut());
+    response
+}
+
+/// Adds the gateway's error details to a response whose error tonic made. Leaves all others as
+/// they are.
+pub(super) fn explain(response: Response) -> Response {
+    let Some(status) = Status::from_header_map(response.headers()) else {
+        return response;
+    };
+    if !is_unexplained(&status) {
+        return response;
+    }
+    let mut explained: Response = explained(status).into_http();
+    let kept = response
+        .headers()
+        .iter()
+        .filter(|(name, _)| !name.as_str().starts_with("grpc-"));
+    for (name, value) in kept {
+        explained.headers_mut().insert(name, value.clone());
+    }
+    explained
+}
+
+/// `status` with an `ErrorInfo` and a code of the error table, if tonic made it.
+pub(super) fn explained(status: Status) -> Status {
+    if is_unexplained(&status) {
+        Error::new(ErrorCode::InvalidProtobuf, status.message()).into()
+    } else {
+        status
+    }
+}
+
+/// Whether tonic made this error: the gateway's own errors have details. Tonic uses `INTERNAL` for
+/// a message that it can't decode.
+fn is_unexplained(status: &Status) -> bool {
+    status.code() == Code::Internal && status.details().is_empty()
+}
