@@ -1,17 +1,19 @@
-//! Answers that callers append to their next request, and the members that a gRPC caller says in
-//! `extra`.
+//! Answers that callers append to their next request.
 
 use featherwire::{
     error::Kind,
-    proto::v1::{ChatMessage, ContentPart, CreateChatCompletionRequest, Prediction, Tool},
+    proto::v1::{ChatMessage, ContentPart, CreateChatCompletionRequest, Prediction},
 };
 use serde_json::{Value, json};
 
-use crate::support::{
-    Gateway, MODEL, Reply, Scripted,
-    door::{grpc_failure, message},
-    gateway::http,
-    prompt,
+use crate::{
+    extra::extra,
+    support::{
+        Gateway, MODEL, Reply, Scripted,
+        door::{grpc_failure, message},
+        gateway::http,
+        prompt,
+    },
 };
 
 async fn post(gateway: &Gateway, request: &str) -> (u16, Value) {
@@ -25,7 +27,7 @@ async fn post(gateway: &Gateway, request: &str) -> (u16, Value) {
     )
 }
 
-fn answer(message: &Value) -> Reply {
+pub fn answer(message: &Value) -> Reply {
     let choice = json!({"index": 0, "finish_reason": "stop", "message": message});
     Reply::Json(
         200,
@@ -372,111 +374,6 @@ async fn an_empty_list_of_parts_stays_one_also_in_an_answer() {
     for seen in upstream.seen().split_off(2) {
         assert_eq!(seen.json()["messages"][1]["content"], json!([]));
     }
-}
-
-fn extra(members: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
-    members
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-        .collect()
-}
-
-#[tokio::test]
-async fn a_field_in_extra_is_read_as_rests_json_would_be() {
-    let upstream = Scripted::always(answer(&json!({"role": "assistant", "content": "x"}))).await;
-    let gateway = Gateway::to(upstream.address).await;
-    let with = |members: &[(&str, &str)]| {
-        let mut request = message(&prompt(MODEL, "hi"));
-        request.extra = extra(members);
-        request
-    };
-    let send = async |request: CreateChatCompletionRequest| {
-        let answer = gateway.grpc().await.create_chat_completion(request).await;
-        answer
-            .map(|_| upstream.seen().pop().unwrap().json())
-            .map_err(|status| {
-                let failure = grpc_failure(&status);
-                assert!(failure.kinds.contains(&Kind::Invalid), "{failure:?}");
-                (failure.param.unwrap(), failure.message)
-            })
-    };
-    let refused = async |request| send(request).await.unwrap_err();
-
-    let sent = send(with(&[
-        ("max_tokens", "1e2"),
-        ("provider", "\"featherless\""),
-        ("tool_choice", "\"auto\""),
-    ]))
-    .await;
-    let sent = sent.unwrap();
-    assert_eq!(
-        (
-            &sent["max_tokens"],
-            sent.get("provider"),
-            sent.get("tool_choice")
-        ),
-        (&json!(100), None, None)
-    );
-    let mut request = with(&[]);
-    request.messages[0] = ChatMessage {
-        extra: extra(&[
-            ("role", "\"assistant\""),
-            ("content", "{\"odd\": 1}"),
-            ("reasoning", "[5]"),
-        ]),
-        ..ChatMessage::default()
-    };
-    assert_eq!(
-        send(request).await.unwrap()["messages"],
-        json!([{"role": "assistant", "content": {"odd": 1}, "reasoning": [5]}])
-    );
-
-    // No way round what REST refuses.
-    for (name, text, param) in [
-        ("temperature", "\"hot\"", "temperature"),
-        ("temperature", "3", "temperature"),
-        ("max_tokens", "1.5", "max_tokens"),
-        ("provider", "\"other\"", "provider"),
-        ("tool_choice", "\"required\"", "tool_choice"),
-        ("tools", "[{\"function\": 5}]", "tools[0].function"),
-        ("model", "\"m\"", "extra[\"model\"]"),
-        ("messages", "[]", "extra[\"messages\"]"),
-        ("stream", "true", "extra[\"stream\"]"),
-        ("a", "not JSON", "extra[\"a\"]"),
-        ("a\"b", "", "extra[\"a\\\"b\"]"),
-    ] {
-        assert_eq!(
-            refused(with(&[(name, text)])).await.0,
-            param,
-            "{name}: {text}"
-        );
-    }
-    let mut request = with(&[]);
-    request.messages[0].extra = extra(&[("content", "7")]);
-    let (param, message) = refused(request).await;
-    assert_eq!(param, "messages[0].extra[\"content\"]");
-    assert!(message.contains("set only one"), "{message}");
-    let mut request = with(&[]);
-    request.messages[0] = ChatMessage {
-        role: "user".to_owned(),
-        ..ChatMessage::default()
-    };
-    request.messages[0].extra = extra(&[("content", "7")]);
-    assert_eq!(
-        refused(request).await.0,
-        "messages[0].content",
-        "a message that is no answer is held to its types"
-    );
-    let mut request = with(&[]);
-    request.messages[0].role = String::new();
-    request.messages[0].extra = extra(&[("role", "5")]);
-    assert_eq!(refused(request).await.0, "messages[0].role");
-    let mut request = with(&[]);
-    request.tools = vec![Tool {
-        extra: extra(&[("x", "{")]),
-        ..Tool::default()
-    }];
-    assert_eq!(refused(request).await.0, "tools[0].extra[\"x\"]");
 }
 
 #[tokio::test]

@@ -6,17 +6,11 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Door, Gateway, MODEL, Reply, Scripted,
+    door::VIA_STREAM,
     gateway::http,
     prompt,
-    scripted::{STREAM_HEAD, Then, chunk, chunked, event, finish, whole},
+    scripted::{STREAM_HEAD, Then, chunk, chunked, done, event, finish, whole},
 };
-
-fn done() -> String {
-    "[DONE]".to_owned()
-}
-
-/// A unary answer that is streamed upstream.
-const VIA_STREAM: [(&str, &str); 1] = [("x-featherwire-unary-via-stream", "true")];
 
 /// What the REST door makes of it, word for word.
 async fn rest(gateway: &Gateway, is_stream: bool, headers: &[(&str, &str)]) -> (u16, String) {

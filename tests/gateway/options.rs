@@ -6,51 +6,39 @@ use featherwire::{
     config::Fallback,
     error::Kind,
     proto::v1::{
-        CreateCompletionRequest, CreateEmbeddingRequest, GatewayOptions, Priority,
+        CreateCompletionRequest, CreateEmbeddingRequest, GatewayOptions,
         completion_service_client::CompletionServiceClient, create_completion_request::PromptKind,
         create_embedding_request::InputKind, embedding_service_client::EmbeddingServiceClient,
     },
 };
 use serde_json::{Value, json};
-use tonic::{Code, Status};
+use tonic::Code;
 
-use crate::support::{
-    Door, Gateway, MODEL, PATIENCE, Reply, Scripted,
-    door::{grpc_failure, message},
-    gateway::http,
-    prompt,
-    scripted::{chunk, finish, whole},
+use crate::{
+    bad_options::{invalid, refused},
+    support::{
+        Door, Gateway, MODEL, PATIENCE, Reply, Scripted,
+        door::message,
+        gateway::http,
+        models::{FIRST, SECOND},
+        prompt,
+        scripted::{answer_for, chunk, finish, no_capacity, whole},
+    },
 };
-
-const FIRST: &str = "org/first";
-const SECOND: &str = "org/second";
-
-fn no_capacity() -> Reply {
-    let error = json!({"message": "No valid Executor", "type": "x", "param": null, "code": ""});
-    Reply::Json(503, json!({ "error": error }))
-}
 
 fn events() -> Reply {
     Reply::Events(vec![chunk("b"), finish()])
 }
 
-fn good(door: Door) -> Reply {
-    if door.is_stream() {
-        events()
-    } else {
-        Reply::Json(200, whole("b"))
-    }
-}
-
 /// A request with these options.
-fn with(model: &str, options: &Value) -> Value {
+pub fn with(model: &str, options: &Value) -> Value {
     let mut request = prompt(model, "hi");
     request["featherwire"] = options.clone();
     request
 }
 
 /// A call in two ways: by the option, and by its twin among the headers.
-fn ways(
+pub fn ways(
     model: &str,
     options: &Value,
     header: (&'static str, &'static str),
@@ -62,7 +50,7 @@ fn ways(
 }
 
 /// The models that upstream was asked for. No option has come to it.
-fn asked(upstream: &Scripted) -> Vec<String> {
+pub fn asked(upstream: &Scripted) -> Vec<String> {
     let seen = upstream.seen();
     for seen in &seen {
         assert!(
@@ -71,9 +59,7 @@ fn asked(upstream: &Scripted) -> Vec<String> {
             seen.json()
         );
     }
-    seen.iter()
-        .map(|seen| seen.json()["model"].as_str().unwrap().to_owned())
-        .collect()
+    upstream.models()
 }
 
 #[tokio::test]
@@ -84,7 +70,7 @@ async fn fallbacks_are_those_of_the_header_at_every_door() {
             &json!({"fallbacks": [SECOND]}),
             ("x-featherwire-fallback", SECOND),
         ) {
-            let upstream = Scripted::first([no_capacity(), good(door)]).await;
+            let upstream = Scripted::first([no_capacity(), answer_for(door)]).await;
             let gateway = Gateway::to(upstream.address).await;
             let answer = gateway.ask_with(door, &request, &headers).await.ok();
             assert_eq!(
@@ -105,7 +91,7 @@ async fn fallbacks_are_those_of_the_header_at_every_door() {
             &json!({"no_fallbacks": true}),
             ("x-featherwire-fallback", "none"),
         ) {
-            let upstream = Scripted::first([no_capacity(), good(door)]).await;
+            let upstream = Scripted::first([no_capacity(), answer_for(door)]).await;
             let gateway = Gateway::with(upstream.address, |config| {
                 config.models.fallbacks = vec![Fallback {
                     model: FIRST.to_owned(),
@@ -119,7 +105,7 @@ async fn fallbacks_are_those_of_the_header_at_every_door() {
                 .failed(Kind::Unavailable, "no_capacity");
             assert_eq!(asked(&upstream), [FIRST], "{door:?}");
             let by_configuration = with(FIRST, &json!({"no_fallbacks": false}));
-            upstream.replies(good(door));
+            upstream.replies(answer_for(door));
             gateway.ask(door, &by_configuration).await.ok();
         }
     }
@@ -252,7 +238,7 @@ async fn a_priority_is_that_of_the_header_at_every_door() {
                 &json!({ "priority": word }),
                 ("x-featherwire-priority", word),
             ) {
-                let upstream = Scripted::first([Reply::Silence, good(door)]).await;
+                let upstream = Scripted::first([Reply::Silence, answer_for(door)]).await;
                 upstream.knows(json!({"object": "list", "data": []}));
                 let gateway =
                     Gateway::with(upstream.address, |config| config.units.units = Some(1)).await;
@@ -280,253 +266,6 @@ async fn a_priority_is_that_of_the_header_at_every_door() {
             }
         }
     }
-}
-
-#[tokio::test]
-async fn an_option_and_a_header_that_differ_are_refused_and_equal_ones_are_not() {
-    let upstream = Scripted::always(Reply::Json(500, json!({}))).await;
-    let gateway = Gateway::to(upstream.address).await;
-    const FALLBACK: &str = "x-featherwire-fallback";
-    let cases = [
-        (
-            json!({"fallbacks": [SECOND]}),
-            "featherwire.fallbacks",
-            (FALLBACK, FIRST),
-        ),
-        (
-            json!({"fallbacks": [SECOND]}),
-            "featherwire.fallbacks",
-            (FALLBACK, "none"),
-        ),
-        (
-            json!({"fallbacks": [FIRST, SECOND]}),
-            "featherwire.fallbacks",
-            (FALLBACK, "org/second, org/first"),
-        ),
-        (
-            json!({"no_fallbacks": true}),
-            "featherwire.no_fallbacks",
-            (FALLBACK, SECOND),
-        ),
-        (
-            json!({"no_fallbacks": false}),
-            "featherwire.no_fallbacks",
-            (FALLBACK, "none"),
-        ),
-        (
-            json!({"priority": "batch"}),
-            "featherwire.priority",
-            ("x-featherwire-priority", "default"),
-        ),
-        (
-            json!({"unary_via_stream": true}),
-            "featherwire.unary_via_stream",
-            ("x-featherwire-unary-via-stream", "false"),
-        ),
-        (
-            json!({"unary_via_stream": false}),
-            "featherwire.unary_via_stream",
-            ("x-featherwire-unary-via-stream", "true"),
-        ),
-        (
-            json!({"timeout_ms": 60_000}),
-            "featherwire.timeout_ms",
-            ("x-request-timeout-ms", "60001"),
-        ),
-    ];
-    for door in Door::ALL {
-        for (options, path, header) in &cases {
-            let answer = gateway
-                .ask_with(door, &with(MODEL, options), &[*header])
-                .await;
-            let failure = answer.failed(Kind::Invalid, "invalid_value");
-            assert_eq!(failure.param.as_deref(), Some(*path), "{door:?}");
-            assert!(
-                failure.message.contains(header.0),
-                "names the other one: {}",
-                failure.message
-            );
-        }
-    }
-    assert!(upstream.seen().is_empty());
-    for door in Door::ALL {
-        let upstream = Scripted::always(good(door)).await;
-        let gateway = Gateway::to(upstream.address).await;
-        for (options, header) in [
-            (
-                json!({"fallbacks": [FIRST, SECOND]}),
-                (FALLBACK, "org/first, org/second"),
-            ),
-            (json!({"no_fallbacks": true}), (FALLBACK, "none")),
-            (
-                json!({"no_fallbacks": false, "fallbacks": [SECOND]}),
-                (FALLBACK, SECOND),
-            ),
-            (
-                json!({"priority": "batch"}),
-                ("x-featherwire-priority", "batch"),
-            ),
-            (
-                json!({"priority": null}),
-                ("x-featherwire-priority", "batch"),
-            ),
-            (
-                json!({"unary_via_stream": false}),
-                ("x-featherwire-unary-via-stream", "false"),
-            ),
-            (
-                json!({"timeout_ms": 60_000}),
-                ("x-request-timeout-ms", "60000"),
-            ),
-            (json!({}), ("x-request-timeout-ms", "60000")),
-        ] {
-            gateway
-                .ask_with(door, &with(MODEL, &options), &[header])
-                .await
-                .ok();
-        }
-        asked(&upstream);
-    }
-}
-
-/// What REST says is wrong: the path, and the problem.
-async fn refused(gateway: &Gateway, path: &str, request: &Value) -> (String, String) {
-    let post = http()
-        .post(gateway.url(path))
-        .header("content-type", "application/json");
-    let response = post.body(request.to_string()).send().await.unwrap();
-    let (status, body) = (response.status(), response.text().await.unwrap());
-    assert_eq!(status, 400, "{request}: {body}");
-    let error: Value = serde_json::from_str(&body).unwrap();
-    let text = |name: &str| error["error"][name].as_str().unwrap_or_default().to_owned();
-    (text("param"), text("message"))
-}
-
-fn invalid(status: &Status) -> (String, String) {
-    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
-    let failure = grpc_failure(status);
-    (failure.param.unwrap_or_default(), failure.message)
-}
-
-#[tokio::test]
-async fn what_is_no_option_is_refused_by_its_path_in_both_codecs() {
-    let upstream = Scripted::always(Reply::Json(200, whole("b"))).await;
-    let gateway = Gateway::to(upstream.address).await;
-    let long = json!([
-        SECOND, SECOND, SECOND, SECOND, SECOND, SECOND, SECOND, SECOND, SECOND
-    ]);
-    for (options, path, problem) in [
-        (
-            json!({"priority": "urgent"}),
-            "featherwire.priority",
-            "interactive, default or batch",
-        ),
-        (
-            json!({"priority": 3}),
-            "featherwire.priority",
-            "interactive, default or batch",
-        ),
-        (
-            json!({"timeout_ms": 0}),
-            "featherwire.timeout_ms",
-            "at least 1",
-        ),
-        (
-            json!({"timeout_ms": -5}),
-            "featherwire.timeout_ms",
-            "at least 1",
-        ),
-        (
-            json!({"fallbacks": long}),
-            "featherwire.fallbacks",
-            "at most 8 models",
-        ),
-        (
-            json!({"fallbacks": [SECOND, " "]}),
-            "featherwire.fallbacks[1]",
-            "a model id",
-        ),
-        (
-            json!({"fallbacks": [SECOND], "no_fallbacks": true}),
-            "featherwire.no_fallbacks",
-            "fallbacks",
-        ),
-        (
-            json!({"fallback": SECOND}),
-            "featherwire.fallback",
-            "no such option: there are fallbacks, no_fallbacks",
-        ),
-        (json!({"report": "yes"}), "featherwire.report", "a boolean"),
-        (json!("batch"), "featherwire", "an object"),
-    ] {
-        let (param, message) =
-            refused(&gateway, "/v1/chat/completions", &with(MODEL, &options)).await;
-        assert_eq!(param, path, "{options}: {message}");
-        assert!(message.contains(problem), "{options}: {message}");
-    }
-    type Change = fn(&mut GatewayOptions);
-    let cases: [(Change, &str, &str); 8] = [
-        (
-            |options| options.priority = 7,
-            "featherwire.priority",
-            "there are 1 (interactive), 2 (default), 3 (batch)",
-        ),
-        (
-            |options| options.timeout_ms = Some(0),
-            "featherwire.timeout_ms",
-            "at least 1",
-        ),
-        (
-            |options| options.fallbacks = vec![SECOND.to_owned(); 9],
-            "featherwire.fallbacks",
-            "at most 8 models",
-        ),
-        (
-            |options| options.fallbacks = vec![String::new()],
-            "featherwire.fallbacks[0]",
-            "a model id",
-        ),
-        (
-            |options| _ = options.extra.insert("x".into(), "1".into()),
-            "featherwire.x",
-            "no such option",
-        ),
-        (
-            |options| {
-                options.priority = Priority::Batch.into();
-                options.extra.insert("priority".into(), "\"batch\"".into());
-            },
-            "featherwire.extra[\"priority\"]",
-            "set only one of the two",
-        ),
-        (
-            |options| _ = options.extra.insert("priority".into(), "\"urgent\"".into()),
-            "featherwire.priority",
-            "interactive, default or batch",
-        ),
-        (
-            |options| _ = options.extra.insert("priority".into(), "urgent".into()),
-            "featherwire.extra[\"priority\"]",
-            "JSON",
-        ),
-    ];
-    let mut client = gateway.grpc().await;
-    for (change, path, problem) in cases {
-        let mut request = message(&with(MODEL, &json!({})));
-        change(request.featherwire.as_mut().unwrap());
-        for status in [
-            client
-                .create_chat_completion(request.clone())
-                .await
-                .unwrap_err(),
-            client.stream_chat_completion(request).await.unwrap_err(),
-        ] {
-            let (param, message) = invalid(&status);
-            assert_eq!(param, path, "{message}");
-            assert!(message.contains(problem), "{message}");
-        }
-    }
-    assert!(upstream.seen().is_empty());
 }
 
 #[tokio::test]

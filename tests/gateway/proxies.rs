@@ -2,8 +2,7 @@
 //! are in `tls`.
 
 use crate::{
-    cli::run,
-    support::{Reply, Scripted},
+    support::{Reply, Scripted, program::run},
     tls::{answering, check},
 };
 

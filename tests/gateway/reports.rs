@@ -14,16 +14,11 @@ use crate::support::{
     Door, Gateway, MODEL, PATIENCE, Reply, Scripted,
     gateway::http,
     prompt,
-    scripted::{chunk, finish, whole},
+    scripted::{chunk, finish, no_capacity, whole},
 };
 
 const FIRST: &str = "org/first";
 const SECOND: &str = "org/second-8b";
-
-fn no_capacity() -> Reply {
-    let error = json!({"message": "No valid Executor", "type": "x", "param": null, "code": ""});
-    Reply::Json(503, json!({ "error": error }))
-}
 
 fn usage() -> Value {
     json!({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2})

@@ -14,12 +14,8 @@ use crate::support::{
     door::message,
     gateway::http,
     prompt,
-    scripted::{chunk, event, finish},
+    scripted::{chunk, done, event, finish},
 };
-
-fn done() -> String {
-    "[DONE]".to_owned()
-}
 
 #[tokio::test]
 async fn only_a_finished_answer_ends_well() {

@@ -21,12 +21,10 @@ use tokio_rustls::{
     },
 };
 
-use crate::{
-    cli::{Ended, featherwire, run},
-    support::{
-        Reply, Scripted,
-        scripted::{chunk, finish},
-    },
+use crate::support::{
+    Reply, Scripted,
+    program::{Ended, featherwire, run},
+    scripted::{chunk, finish},
 };
 
 const TUNNEL: &str = "HTTP/1.1 200 Connection established\r\n\r\n";

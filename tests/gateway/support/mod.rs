@@ -5,6 +5,8 @@ pub mod door;
 pub mod frames;
 pub mod gateway;
 pub mod law;
+pub mod models;
+pub mod program;
 pub mod raw;
 pub mod scripted;
 

@@ -1,0 +1,111 @@
+//! The gateway's log, of one thread alone.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    sync::{Arc, Mutex, Once},
+};
+
+use tokio::sync::Notify;
+use tracing::{Metadata, level_filters::LevelFilter};
+use tracing_subscriber::{
+    filter::dynamic_filter_fn,
+    layer::{Layer, SubscriberExt},
+};
+
+use super::player::{ID, within};
+
+/// The gateway's log, of one thread alone.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Lines>);
+
+#[derive(Default)]
+struct Lines {
+    text: Mutex<String>,
+    grown: Notify,
+}
+
+thread_local! {
+    /// The log of the story that runs on this thread.
+    static LISTENER: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+impl Log {
+    /// Runs a story on this thread, and keeps what is logged on it.
+    pub fn listen<T>(&self, story: impl Future<Output = T>) -> T {
+        // One subscriber for the whole process: with one for each thread, `tracing` may decide for
+        // good that nobody listens to a line, while it is first met on a thread where nobody does.
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            let ours = |metadata: &Metadata<'_>| metadata.target().starts_with("featherwire");
+            let is_heard = dynamic_filter_fn(move |metadata, _| {
+                ours(metadata) && LISTENER.with_borrow(Option::is_some)
+            });
+            let lines = tracing_subscriber::fmt::layer()
+                .with_ansi(false)
+                .with_writer(|| Listener);
+            let lines = lines.with_filter(is_heard.with_max_level_hint(LevelFilter::DEBUG));
+            tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines))
+                .unwrap();
+        });
+        LISTENER.set(Some(self.clone()));
+        let result = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(story);
+        LISTENER.set(None);
+        result
+    }
+
+    pub fn text(&self) -> String {
+        self.0.text.lock().unwrap().clone()
+    }
+
+    /// How many lines about our call have this in them.
+    pub fn count(&self, what: &str) -> usize {
+        let id = format!("id=\"{ID}\"");
+        self.text()
+            .lines()
+            .filter(|line| line.contains(&id) && line.contains(what))
+            .count()
+    }
+
+    /// Waits until the log is like this.
+    pub async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        within(what, async {
+            loop {
+                let grown = self.0.grown.notified();
+                if is_so(self) {
+                    return;
+                }
+                grown.await;
+            }
+        })
+        .await;
+    }
+}
+
+/// Writes to the log of the thread that it is used on.
+struct Listener;
+
+impl io::Write for Listener {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LISTENER.with_borrow(|log| {
+            if let Some(Log(lines)) = log {
+                lines
+                    .text
+                    .lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(bytes));
+                lines.grown.notify_waiters();
+            }
+        });
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

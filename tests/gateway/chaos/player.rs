@@ -1,0 +1,497 @@
+//! Plays a cell of the table at one door: the call, its fault, and what must be left afterwards.
+
+use std::{
+    any::Any,
+    future::Future,
+    panic::catch_unwind,
+    sync::{Condvar, Mutex},
+    time::Duration,
+};
+
+use featherwire::{
+    config, error::Kind::Timeout, proto::v1::chat_service_client::ChatServiceClient,
+    server::Outcome,
+};
+use serde_json::json;
+use tokio::{runtime::Handle, sync::Notify, time::Instant};
+use tonic::{Request, transport::Channel};
+
+use crate::support::{
+    Door, Gateway, MODEL, Scripted,
+    door::{frame, message},
+    gateway::http,
+    prompt,
+};
+
+use super::{log::Log, table::*};
+
+/// Longer than any step of a cell takes on a busy machine, and shorter than any clock of the
+/// gateway but the one that the cell is about.
+pub const BOUND: Duration = Duration::from_secs(60);
+
+/// The clock that the cell is about. Good calls of the same cell run under it too, so it is long
+/// enough for one on a busy machine.
+const CLOCK: Duration = Duration::from_secs(3);
+
+/// How many cells all tests together play at the same time. They mostly wait for clocks; with more
+/// of them, a busy machine takes longer for a step than what the gateway thinks of as soon.
+const CELLS_AT_ONCE: usize = 32;
+
+/// The places that are free for cells.
+static FREE: (Mutex<usize>, Condvar) = (Mutex::new(CELLS_AT_ONCE), Condvar::new());
+
+/// Plays in one of the places, and gives it back.
+fn in_its_turn<T>(play: impl FnOnce() -> T) -> T {
+    let (free, is_freed) = &FREE;
+    *is_freed
+        .wait_while(free.lock().unwrap(), |free| *free == 0)
+        .unwrap() -= 1;
+    let played = play();
+    *free.lock().unwrap() += 1;
+    is_freed.notify_one();
+    played
+}
+
+pub const ID: &str = "chaos";
+
+/// The model that answers in place of the one that fails.
+pub const SECOND: &str = "org/second";
+
+/// Plays the cells of a phase, each through all doors.
+pub fn play_all(phase: Phase) {
+    let doors = Door::ALL
+        .into_iter()
+        .filter(|door| !(phase == Body && door.is_stream()))
+        .collect();
+    play(phase, doors, false);
+}
+
+/// Plays the cells of a phase that another model cures, with one named, through all doors by which
+/// the caller has seen nothing yet.
+pub fn cure_all(phase: Phase) {
+    let doors = Door::ALL
+        .into_iter()
+        .filter(|door| !(phase >= Body && phase != FirstToken && door.is_stream()));
+    play(phase, doors.collect(), true);
+}
+
+/// Plays cells, several at a time, and fails with the list of all that went wrong.
+fn play(phase: Phase, doors: Vec<Door>, has_fallback: bool) {
+    let is_played = |cell: &&Cell| {
+        cell.0 == phase && cell.can_be_made() && (!has_fallback || cell.is_curable())
+    };
+    let plays = TABLE
+        .iter()
+        .filter(is_played)
+        .flat_map(|&Cell(_, fault, end, attempts)| {
+            doors.iter().map(move |&door| Play {
+                phase,
+                fault,
+                end,
+                attempts,
+                door,
+                has_fallback,
+            })
+        });
+    let plays = Mutex::new(plays);
+    let (failures, left) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let next = || plays.lock().unwrap().next();
+    std::thread::scope(|scope| {
+        for _ in 0..CELLS_AT_ONCE {
+            scope.spawn(|| {
+                while let Some(play) = next() {
+                    // Each play has a runtime of its own: what is left behind in it can only be of
+                    // this play.
+                    match in_its_turn(|| catch_unwind(|| play.run())) {
+                        Ok(took) => left.lock().unwrap().extend(took),
+                        Err(panic) => failures
+                            .lock()
+                            .unwrap()
+                            .push(format!("{play:?}: {}", text(&*panic))),
+                    }
+                }
+            });
+        }
+    });
+    let (failures, mut left) = (failures.into_inner().unwrap(), left.into_inner().unwrap());
+    left.sort_unstable();
+    if let (Some(median), Some(longest)) = (left.get(left.len() / 2), left.last()) {
+        let callers = left.len();
+        println!(
+            "{phase:?}: upstream saw {callers} callers leave after {median:?}, the slowest after \
+             {longest:?}"
+        );
+    }
+    assert!(
+        failures.is_empty(),
+        "{} cells:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+fn text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref().copied())
+        .unwrap_or("?")
+}
+
+/// One cell at one door.
+#[derive(Clone, Copy, Debug)]
+pub struct Play {
+    pub phase: Phase,
+    pub fault: Fault,
+    pub end: End,
+    pub attempts: Attempts,
+    pub door: Door,
+    /// Another model is named, and answers.
+    pub has_fallback: bool,
+}
+
+impl Play {
+    /// Tells how long upstream took to see that the caller had left, if that is the fault. Every
+    /// other clock is longer than [`BOUND`], so nothing but the caller's leaving can have closed
+    /// the call.
+    fn run(self) -> Option<Duration> {
+        let log = Log::default();
+        log.listen(self.play(&log))
+    }
+
+    async fn play(self, log: &Log) -> Option<Duration> {
+        let mut upstream = Scripted::always(self.good()).await;
+        let model = |id: &str| json!({"id": id, "concurrency_cost": 1});
+        upstream.knows(json!({"data": [model(MODEL), model(SECOND)]}));
+        let gateway = Gateway::with(upstream.address, |config| self.configure(config)).await;
+        // What is made at the first use, and stays, is made now.
+        self.ask(&gateway, &[]).await.ok();
+        upstream.rests().await;
+        let tasks = settled().await;
+        let (asked, connections) = (posts(&upstream), upstream.connections());
+
+        let held = self.break_upstream(&mut upstream, &gateway).await;
+        let took = if matches!(self.end, Cancelled) {
+            Some(within("the caller has left", self.leave(&gateway, &upstream, log)).await)
+        } else {
+            let begun = Instant::now();
+            if self.has_fallback {
+                within("the call ends", self.is_cured(&gateway)).await;
+            } else {
+                within("the call ends", self.fail(&gateway)).await;
+            }
+            self.check_clock(begun.elapsed());
+            None
+        };
+        let word = match self.end {
+            Finished => "finished",
+            Failed(..) if self.has_fallback => "finished",
+            Failed(..) => "failed",
+            Cancelled => "cancelled",
+        };
+        log.until("the end is told", |log| log.count("call ended") > 0)
+            .await;
+        assert_eq!(log.count("call ended"), 1, "one end");
+        assert_eq!(
+            log.count(&format!("end=\"{word}\"")),
+            1,
+            "{word}, not {}",
+            log.text()
+        );
+        let attempts = match (self.phase, self.fault) {
+            (Connect, Reset | Cut) => upstream.connections() - connections,
+            (Queue, _) => posts(&upstream) - asked - 1,
+            (Connect, _) => 1 + log.text().matches("asking upstream again").count(),
+            _ => posts(&upstream) - asked,
+        };
+        assert_eq!(
+            attempts,
+            self.attempts + usize::from(self.has_fallback),
+            "attempts"
+        );
+
+        drop(held);
+        self.mend(&mut upstream);
+        let content = within("the next call ends", self.ask(&gateway, &[]))
+            .await
+            .ok()
+            .content;
+        assert_eq!(content, "half", "the next call is answered");
+        let units = gateway.units("any").await;
+        assert!(
+            units["in_use"] == 0 && units["settling"] == 0,
+            "no unit is held: {units}"
+        );
+        within("no request is open upstream", upstream.rests()).await;
+        until("no task is left", || {
+            Handle::current().metrics().num_alive_tasks() <= tasks
+        })
+        .await;
+        assert_eq!(within("the drain", gateway.stop()).await, Outcome::Drained);
+        assert!(
+            log.text().contains(" calls=0"),
+            "no call runs: {}",
+            log.text()
+        );
+        took
+    }
+
+    /// The clock that the cell is about is short, and the others are longer than the bound: only
+    /// that one can have ended the call.
+    fn configure(self, config: &mut config::Serve) {
+        let clock = |rings: bool| if rings { CLOCK } else { 4 * BOUND };
+        let code = if let Failed(_, code) = self.end {
+            code
+        } else {
+            ""
+        };
+        config.units.units = Some(1);
+        config.units.queue_timeout = match code {
+            "queue_timeout" => CLOCK,
+            _ => 4 * BOUND,
+        };
+        let upstream = &mut config.upstream;
+        upstream.connect_timeout = clock(code == "connect_timeout");
+        upstream.first_token_timeout = clock(code == "first_token_timeout" && !self.has_fallback);
+        config.models.fallback_first_token_timeout = clock(code == "first_token_timeout");
+        upstream.idle_timeout = clock(code == "stream_stalled" || self.fault == StatusThenSilence);
+        upstream.retries = 3;
+        upstream.retry_wait = if self.phase == Retry {
+            BOUND
+        } else {
+            Duration::from_millis(1)
+        };
+    }
+
+    /// A clock does not ring early. Each of several tries has one of its own. That it rings at all,
+    /// [`BOUND`] tells.
+    fn check_clock(self, took: Duration) {
+        let clock = match self.end {
+            Failed(_, "queue_timeout") => CLOCK,
+            Failed(Timeout, code) if code != "upstream_timeout" => CLOCK,
+            _ => return,
+        };
+        let tries = if self.fault == Silence && self.phase == Connect {
+            4
+        } else {
+            1
+        };
+        // The alarms of a deadline count from a call's arrival, a little after it was sent.
+        assert!(took >= clock * tries, "the clock rang after {took:?}");
+    }
+
+    pub fn is_streamed_upstream(self) -> bool {
+        self.door.is_stream() || self.phase >= FirstToken
+    }
+
+    fn headers(self) -> Vec<(&'static str, &'static str)> {
+        let mut headers = Vec::new();
+        if self.is_streamed_upstream() && !self.door.is_stream() {
+            headers.push(("x-featherwire-unary-via-stream", "true"));
+        }
+        headers
+    }
+
+    async fn ask(
+        self,
+        gateway: &Gateway,
+        more: &[(&'static str, &str)],
+    ) -> crate::support::door::Answer {
+        gateway
+            .ask_with(
+                self.door,
+                &prompt(MODEL, "hi"),
+                &[&self.headers(), more].concat(),
+            )
+            .await
+    }
+
+    /// Asks, and has what the table says.
+    async fn fail(self, gateway: &Gateway) {
+        // Tonic's client would keep `grpc-timeout` itself and never hear our answer.
+        let deadline = CLOCK.as_millis().to_string();
+        let mut headers = vec![("x-request-id", ID)];
+        if matches!(self.fault, Deadline | TalksOn) {
+            headers.push(("x-request-timeout-ms", &deadline));
+        }
+        let answer = self.ask(gateway, &headers).await;
+        let had_text =
+            self.phase >= MidStream && (self.door.is_stream() || matches!(self.end, Finished));
+        if self.fault == TalksOn && had_text {
+            assert!(
+                answer.content.starts_with("halfhalf"),
+                "what came is passed on: {answer:?}"
+            );
+        } else {
+            assert_eq!(
+                answer.content,
+                if had_text { "half" } else { "" },
+                "what came, and nothing else, is passed on"
+            );
+        }
+        if let Failed(kind, code) = self.end {
+            assert!(
+                answer.finish_reason.is_none() || self.phase >= LastChunk,
+                "never looks complete: {answer:?}"
+            );
+            answer.failed(kind, code);
+        } else {
+            answer.ok();
+        }
+    }
+
+    /// Asks, and another model answers: alone, though the first had words already.
+    async fn is_cured(self, gateway: &Gateway) {
+        let headers = [("x-request-id", ID), ("x-featherwire-fallback", SECOND)];
+        let answer = self.ask(gateway, &headers).await.ok();
+        let Failed(_, code) = self.end else {
+            panic!("there is nothing to cure")
+        };
+        assert_eq!(answer.content, "half");
+        assert_eq!(answer.served_by.as_deref(), Some(SECOND));
+        assert_eq!(answer.tried, Some(format!("{MODEL}={code}")));
+    }
+
+    /// Asks, leaves, and waits until upstream has seen it.
+    async fn leave(self, gateway: &Gateway, upstream: &Scripted, log: &Log) -> Duration {
+        let has_words = Notify::new();
+        // This connection stays: only the stream on it is reset.
+        let channel = gateway.channel().await;
+        tokio::select! {
+            () = self.listen(gateway, channel.clone(), &has_words) => panic!("the call ended before its caller left"),
+            () = async {
+                match self.phase {
+                    Queue => gateway.queues(1).await,
+                    Retry => log.until("it waits", |log| log.text().contains("asking upstream again")).await,
+                    Connect => until("it connects", || is_connecting_to(upstream.address.port())).await,
+                    _ if self.phase >= MidStream && self.door.is_stream() => has_words.notified().await,
+                    _ => upstream.stuck().await,
+                }
+            } => {}
+        }
+        let left = Instant::now();
+        if matches!(self.phase, Queue | Retry | Connect) {
+            log.until("the call is given up", |log| log.count("call ended") > 0)
+                .await;
+        } else {
+            upstream.closed().await;
+        }
+        let took = left.elapsed();
+        drop(channel);
+        took
+    }
+
+    /// A caller who tells when the first words have come.
+    async fn listen(self, gateway: &Gateway, channel: Channel, has_words: &Notify) {
+        let ask = prompt(MODEL, "hi");
+        let headers = [&self.headers()[..], &[("x-request-id", ID)]].concat();
+        let post = match self.door {
+            Door::GrpcUnary | Door::GrpcStream => {
+                let mut request = Request::new(message(&ask));
+                for (name, value) in headers {
+                    request.metadata_mut().insert(name, value.parse().unwrap());
+                }
+                let mut client = ChatServiceClient::new(channel);
+                if self.door == Door::GrpcUnary {
+                    let _ = client.create_chat_completion(request).await;
+                    return;
+                }
+                let Ok(response) = client.stream_chat_completion(request).await else {
+                    return;
+                };
+                let mut stream = response.into_inner();
+                while let Ok(Some(piece)) = stream.message().await {
+                    let mut deltas = piece
+                        .choices
+                        .into_iter()
+                        .filter_map(|choice| choice.delta?.content);
+                    if deltas.any(|text| text == "half") {
+                        has_words.notify_one();
+                    }
+                }
+                return;
+            }
+            Door::RestUnary | Door::RestStream => {
+                let mut ask = ask;
+                ask["stream"] = json!(self.door.is_stream());
+                let post = http().post(gateway.url("/v1/chat/completions"));
+                post.header("content-type", "application/json")
+                    .body(ask.to_string())
+            }
+            Door::WebUnary | Door::WebStream => {
+                let method = if self.door.is_stream() {
+                    "StreamChatCompletion"
+                } else {
+                    "CreateChatCompletion"
+                };
+                let post =
+                    http().post(gateway.url(&format!("/featherwire.v1.ChatService/{method}")));
+                let post = post
+                    .header("content-type", "application/grpc-web+proto")
+                    .header("x-grpc-web", "1");
+                post.body(frame(&prost::Message::encode_to_vec(&message(&ask))))
+            }
+        };
+        let post = headers
+            .into_iter()
+            .fold(post, |post, (name, value)| post.header(name, value));
+        let mut response = post.send().await.unwrap();
+        let mut body = Vec::new();
+        while let Ok(Some(bytes)) = response.chunk().await {
+            body.extend_from_slice(&bytes);
+            if body.windows(4).any(|window| window == b"half") {
+                has_words.notify_one();
+            }
+        }
+    }
+}
+
+fn posts(upstream: &Scripted) -> usize {
+    upstream
+        .seen()
+        .iter()
+        .filter(|seen| seen.head.starts_with("POST"))
+        .count()
+}
+
+/// Whether some socket of this machine waits for a connection to this port.
+fn is_connecting_to(port: u16) -> bool {
+    const SYN_SENT: &str = "02";
+    let to = format!(":{port:04X}");
+    std::fs::read_to_string("/proc/net/tcp")
+        .unwrap()
+        .lines()
+        .any(|line| {
+            let mut fields = line.split_whitespace().skip(2);
+            fields.next().is_some_and(|remote| remote.ends_with(&to))
+                && fields.next() == Some(SYN_SENT)
+        })
+}
+
+/// How many tasks there are when those that are about to end have ended.
+async fn settled() -> usize {
+    const QUIET_TURNS: usize = 200;
+    let alive = || Handle::current().metrics().num_alive_tasks();
+    let (mut tasks, mut turns) = (alive(), 0);
+    while turns < QUIET_TURNS {
+        tokio::task::yield_now().await;
+        turns = if alive() < tasks { 0 } else { turns + 1 };
+        tasks = tasks.min(alive());
+    }
+    tasks
+}
+
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(BOUND, future)
+        .await
+        .unwrap_or_else(|_| panic!("not within {BOUND:?}: {what}"))
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    within(what, async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}

@@ -1,0 +1,260 @@
+//! The table: what each fault does in each phase of a call.
+
+use featherwire::error::Kind::{
+    self, Forbidden, Invalid, Misconfigured, NotFound, NotReady, Saturated, Timeout, Unavailable,
+};
+
+/// How far the upstream has come when the fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub enum Phase {
+    /// The account's unit is another call's.
+    Queue,
+    /// There is no connection yet, or nothing was read from it.
+    Connect,
+    /// Upstream has refused, and is to be asked again.
+    Retry,
+    /// The request was read, and nothing answered.
+    Headers,
+    /// Half of a whole answer was sent.
+    Body,
+    /// The head of a stream was sent.
+    FirstToken,
+    /// The first words were sent.
+    MidStream,
+    /// The last words were sent, and that they are the last.
+    LastChunk,
+    /// `[DONE]` was sent.
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// Nobody listens.
+    Refuse,
+    /// RST.
+    Reset,
+    /// Nothing more, on an open connection.
+    Silence,
+    /// Half of the next thing, and then silence.
+    Stall,
+    /// Comments without end.
+    Babble,
+    /// The connection is closed.
+    Cut,
+    /// Half of the next thing, and then the connection is closed.
+    CutInside,
+    /// The body's clean end, before the answer's.
+    Eof,
+    /// Half of an event, and then the body's clean end.
+    EofInside,
+    /// A reply with this status, and an error in JSON with this message.
+    Status(u16, &'static str),
+    /// A web page with this status; in a stream, in place of its rest.
+    Html(u16),
+    /// A status of failure, and then silence in the middle of the error.
+    StatusThenSilence,
+    /// An error that is a bare string, where an answer is expected.
+    Error,
+    /// The error object of an account without free units, where an answer is expected.
+    Full,
+    /// The same as a 429 whose `Retry-After` is longer than is waited for.
+    FullForLong,
+    /// The error object of a rate limit, where an answer is expected.
+    Limited,
+    /// The same as a 429 whose `Retry-After` is longer than is waited for.
+    LimitedForLong,
+    /// An error without a member `error`, as older engines send it, where a piece of an answer is
+    /// expected.
+    Unwrapped,
+    /// An event that is named `error` and has a plain text.
+    ErrorEvent,
+    /// A piece that ends its choice for this reason, which is no good one, and then an end as if
+    /// all were well.
+    Reason(&'static str),
+    /// Half of a JSON text, as if it were a whole one.
+    BrokenJson,
+    /// A line without end: more than is ever held. Bytes before it make no difference, so not every
+    /// phase has it.
+    GiantLine,
+    /// Bytes that are no HTTP.
+    Garbage,
+    /// Silence, and the caller doesn't wait for its end.
+    CallerLeaves,
+    /// Silence until the caller's deadline.
+    Deadline,
+    /// Words without end until the caller's deadline.
+    TalksOn,
+}
+
+/// How the call ends.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    Finished,
+    Failed(Kind, &'static str),
+    Cancelled,
+}
+
+pub struct Cell(pub Phase, pub Fault, pub End, pub Attempts);
+
+/// How often the upstream is asked, with three retries.
+pub type Attempts = usize;
+
+pub use End::{Cancelled, Failed, Finished};
+pub use Fault::*;
+use Kind::Upstream as Bad;
+pub use Phase::*;
+
+#[rustfmt::skip]
+pub const TABLE: &[Cell] = &[
+    Cell(Queue,      Silence,           Failed(Saturated, "queue_timeout"),                  0),
+    Cell(Queue,      Deadline,          Failed(Timeout, "deadline_exceeded"),                0),
+    Cell(Queue,      CallerLeaves,      Cancelled,                                           0),
+
+    Cell(Connect,    Refuse,            Failed(Bad, "upstream_unreachable"),                 4),
+    Cell(Connect,    Reset,             Failed(Bad, "upstream_closed"),                      4),
+    Cell(Connect,    Cut,               Failed(Bad, "upstream_closed"),                      4),
+    Cell(Connect,    Silence,           Failed(Timeout, "connect_timeout"),                  4),
+    Cell(Connect,    Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
+    Cell(Connect,    CallerLeaves,      Cancelled,                                           1),
+
+    Cell(Retry,      CallerLeaves,      Cancelled,                                           1),
+
+    Cell(Headers,    Reset,             Failed(Bad, "upstream_closed"),                      4),
+    Cell(Headers,    Cut,               Failed(Bad, "upstream_closed"),                      4),
+    Cell(Headers,    CutInside,         Failed(Bad, "upstream_closed"),                      4),
+    Cell(Headers,    Silence,           Failed(Timeout, "first_token_timeout"),              1),
+    Cell(Headers,    Stall,             Failed(Timeout, "first_token_timeout"),              1),
+    Cell(Headers,    Status(400, "bad"), Failed(Invalid, "upstream_refused"),                1),
+    Cell(Headers,    Status(400, "The model is not ready for inference"), Failed(NotReady, "model_not_ready"), 1),
+    Cell(Headers,    Status(401, "who"), Failed(Misconfigured, "featherless_api_key_rejected"), 1),
+    Cell(Headers,    Status(403, "no"), Failed(Forbidden, "forbidden"),                      1),
+    Cell(Headers,    Status(404, "no such model"), Failed(NotFound, "model_not_found"),      1),
+    Cell(Headers,    Status(429, "full"), Failed(Saturated, "upstream_rate_limited"),        4),
+    Cell(Headers,    Status(429, "plan limit: 1"), Failed(Saturated, "concurrency_limit_exceeded"), 1),
+    Cell(Headers,    Status(500, "boom"), Failed(Bad, "upstream_error"),                     2),
+    Cell(Headers,    Status(503, "No valid Executor"), Failed(Unavailable, "no_capacity"),   4),
+    Cell(Headers,    Html(200),         Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Headers,    Html(429),         Failed(Saturated, "upstream_rate_limited"),          4),
+    Cell(Headers,    Status(502, "boom"), Failed(Bad, "upstream_error"),                     4),
+    Cell(Headers,    Status(529, "overloaded"), Failed(Unavailable, "no_capacity"),          4),
+    Cell(Headers,    Html(408),         Failed(Timeout, "upstream_timeout"),                 1),
+    Cell(Headers,    Html(500),         Failed(Bad, "upstream_error"),                       2),
+    Cell(Headers,    Html(502),         Failed(Bad, "upstream_error"),                       4),
+    Cell(Headers,    Html(503),         Failed(Unavailable, "no_capacity"),                  4),
+    Cell(Headers,    Html(504),         Failed(Timeout, "upstream_timeout"),                 1),
+    Cell(Headers,    Html(520),         Failed(Bad, "upstream_error"),                       4),
+    Cell(Headers,    Html(522),         Failed(Timeout, "upstream_timeout"),                 4),
+    Cell(Headers,    Html(524),         Failed(Timeout, "upstream_timeout"),                 1),
+    Cell(Headers,    Html(525),         Failed(Bad, "upstream_error"),                       4),
+    Cell(Headers,    StatusThenSilence, Failed(Bad, "upstream_error"),                       2),
+    Cell(Headers,    Error,             Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(Headers,    Full,              Failed(Saturated, "concurrency_limit_exceeded"),     6),
+    Cell(Headers,    FullForLong,       Failed(Saturated, "concurrency_limit_exceeded"),     1),
+    Cell(Headers,    LimitedForLong,    Failed(Saturated, "upstream_rate_limited"),          1),
+    Cell(Headers,    BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Headers,    GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Headers,    Garbage,           Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Headers,    CallerLeaves,      Cancelled,                                           1),
+    Cell(Headers,    Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
+
+    Cell(Body,       Reset,             Failed(Bad, "upstream_answer_cut"),                  1),
+    Cell(Body,       Silence,           Failed(Timeout, "stream_stalled"),                   1),
+    Cell(Body,       Babble,            Failed(Timeout, "first_token_timeout"),              1),
+    Cell(Body,       Cut,               Failed(Bad, "upstream_answer_cut"),                  1),
+    Cell(Body,       BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(Body,       CallerLeaves,      Cancelled,                                           1),
+    Cell(Body,       Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
+
+    Cell(FirstToken, Reset,             Failed(Bad, "upstream_stream_cut"),                  4),
+    Cell(FirstToken, Silence,           Failed(Timeout, "first_token_timeout"),              1),
+    Cell(FirstToken, Stall,             Failed(Timeout, "first_token_timeout"),              1),
+    Cell(FirstToken, Babble,            Failed(Timeout, "first_token_timeout"),              1),
+    Cell(FirstToken, Cut,               Failed(Bad, "upstream_stream_cut"),                  4),
+    Cell(FirstToken, CutInside,         Failed(Bad, "upstream_stream_cut"),                  4),
+    Cell(FirstToken, Eof,               Failed(Bad, "upstream_stream_cut"),                  4),
+    Cell(FirstToken, EofInside,         Failed(Bad, "upstream_stream_cut"),                  4),
+    Cell(FirstToken, Html(200),         Failed(Bad, "upstream_stream_cut"),                  4),
+    Cell(FirstToken, Error,             Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(FirstToken, Unwrapped,         Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(FirstToken, ErrorEvent,        Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(FirstToken, Reason("abort"),   Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(FirstToken, Reason("error"),   Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(FirstToken, Full,              Failed(Saturated, "concurrency_limit_exceeded"),     6),
+    Cell(FirstToken, Limited,           Failed(Saturated, "upstream_rate_limited"),          4),
+    Cell(FirstToken, BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(FirstToken, GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(FirstToken, CallerLeaves,      Cancelled,                                           1),
+    Cell(FirstToken, Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
+
+    Cell(MidStream,  Reset,             Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(MidStream,  Silence,           Failed(Timeout, "stream_stalled"),                   1),
+    Cell(MidStream,  Stall,             Failed(Timeout, "stream_stalled"),                   1),
+    Cell(MidStream,  Babble,            Failed(Timeout, "stream_stalled"),                   1),
+    Cell(MidStream,  Cut,               Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(MidStream,  CutInside,         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(MidStream,  Eof,               Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(MidStream,  EofInside,         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(MidStream,  Html(200),         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(MidStream,  Error,             Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(MidStream,  Unwrapped,         Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(MidStream,  ErrorEvent,        Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(MidStream,  Reason("abort"),   Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(MidStream,  Reason("error"),   Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(MidStream,  Full,              Failed(Saturated, "concurrency_limit_exceeded"),     1),
+    Cell(MidStream,  Limited,           Failed(Saturated, "upstream_rate_limited"),          1),
+    Cell(MidStream,  BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(MidStream,  GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(MidStream,  CallerLeaves,      Cancelled,                                           1),
+    Cell(MidStream,  Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
+    Cell(MidStream,  TalksOn,           Failed(Timeout, "deadline_exceeded"),                1),
+
+    Cell(LastChunk,  Reset,             Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(LastChunk,  Silence,           Failed(Timeout, "stream_stalled"),                   1),
+    Cell(LastChunk,  Stall,             Failed(Timeout, "stream_stalled"),                   1),
+    Cell(LastChunk,  Babble,            Failed(Timeout, "stream_stalled"),                   1),
+    Cell(LastChunk,  Cut,               Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(LastChunk,  CutInside,         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(LastChunk,  Eof,               Finished,                                            1),
+    Cell(LastChunk,  EofInside,         Failed(Bad, "upstream_stream_cut"),                  1),
+    Cell(LastChunk,  Error,             Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(LastChunk,  Unwrapped,         Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(LastChunk,  ErrorEvent,        Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(LastChunk,  Reason("abort"),   Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(LastChunk,  Reason("error"),   Failed(Bad, "upstream_stream_failed"),               1),
+    Cell(LastChunk,  Html(200),         Finished,                                            1),
+    Cell(LastChunk,  Full,              Failed(Saturated, "concurrency_limit_exceeded"),     1),
+    Cell(LastChunk,  BrokenJson,        Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(LastChunk,  GiantLine,         Failed(Bad, "upstream_bad_answer"),                  1),
+    Cell(LastChunk,  CallerLeaves,      Cancelled,                                           1),
+    Cell(LastChunk,  Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
+
+    // What comes after the answer can't spoil it.
+    Cell(Done,       Reset,             Finished,                                            1),
+    Cell(Done,       Silence,           Finished,                                            1),
+    Cell(Done,       Babble,            Finished,                                            1),
+    Cell(Done,       Cut,               Finished,                                            1),
+    Cell(Done,       CutInside,         Finished,                                            1),
+    Cell(Done,       GiantLine,         Finished,                                            1),
+    Cell(Done,       Deadline,          Finished,                                            1),
+    Cell(Done,       Error,             Finished,                                            1),
+    Cell(Done,       BrokenJson,        Finished,                                            1),
+];
+
+impl Cell {
+    /// A connection that is neither taken nor refused needs Linux.
+    pub fn can_be_made(&self) -> bool {
+        cfg!(target_os = "linux")
+            || !(self.0 == Connect && matches!(self.1, Silence | Deadline | CallerLeaves))
+    }
+
+    /// Whether another model may answer: not around a refusal, nor after the caller's deadline.
+    pub fn is_curable(&self) -> bool {
+        let Cell(_, fault, end, _) = self;
+        let is_refusal = match fault {
+            Status(400, what) => *what == "bad",
+            Status(401 | 403 | 404, _) | Deadline | TalksOn => true,
+            _ => false,
+        };
+        matches!(end, Failed(..)) && !is_refusal
+    }
+}

@@ -1,0 +1,329 @@
+//! A model that fails again and again is left alone for a time, and then probed.
+
+use std::time::Duration;
+
+use featherwire::error::Kind;
+use serde_json::json;
+
+use crate::support::{
+    Door, Gateway, Reply, Scripted,
+    gateway::http,
+    models::{FALLBACK, FIRST, SECOND},
+    prompt,
+    scripted::{Then, answer_for, chunk, no_capacity, refused, whole},
+};
+
+#[tokio::test]
+async fn a_model_that_fails_again_and_again_is_left_alone_and_probed() {
+    let upstream = Scripted::always(no_capacity()).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.models.circuit_failures = 3;
+        config.models.circuit_wait = Duration::from_secs(3600);
+    })
+    .await;
+    for door in [Door::RestUnary, Door::GrpcStream, Door::WebUnary] {
+        gateway
+            .ask(door, &prompt(FIRST, "hi"))
+            .await
+            .failed(Kind::Unavailable, "no_capacity");
+    }
+    for door in Door::ALL {
+        let failure = gateway
+            .ask(door, &prompt(FIRST, "hi"))
+            .await
+            .failed(Kind::Unavailable, "circuit_open");
+        assert!(
+            (3590..=3600).contains(&failure.retry_after_seconds.unwrap()),
+            "{failure:?}"
+        );
+        assert!(
+            failure.message.contains(FIRST) && failure.message.contains("no_capacity"),
+            "{failure:?}"
+        );
+    }
+    assert_eq!(upstream.models().len(), 3, "an open circuit asks nothing");
+    upstream.replies(Reply::Json(200, whole("b")));
+    let answer = gateway
+        .ask_with(Door::RestUnary, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)])
+        .await
+        .ok();
+    assert_eq!(answer.tried.as_deref(), Some("org/first=circuit_open"));
+    assert_eq!(upstream.models()[3..], [SECOND]);
+
+    let upstream = Scripted::first([no_capacity(), Reply::Json(200, whole("b"))]).await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.models.circuit_failures = 1;
+        config.models.circuit_wait = Duration::from_millis(1);
+    })
+    .await;
+    gateway
+        .ask(Door::RestUnary, &prompt(FIRST, "hi"))
+        .await
+        .failed(Kind::Unavailable, "no_capacity");
+    // Until its time has passed, which is soon.
+    while gateway
+        .ask(Door::RestUnary, &prompt(FIRST, "hi"))
+        .await
+        .failure
+        .is_some()
+    {}
+    gateway
+        .ask(Door::RestUnary, &prompt(FIRST, "hi"))
+        .await
+        .ok();
+}
+
+/// A gateway whose circuits open after five failures, for long.
+async fn strict(upstream: &Scripted) -> Gateway {
+    Gateway::with(upstream.address, |config| {
+        config.models.circuit_failures = 5;
+        config.models.circuit_wait = Duration::from_secs(3600);
+    })
+    .await
+}
+
+#[tokio::test]
+async fn whatever_breaks_a_model_opens_its_circuit_in_the_middle_of_a_stream_too() {
+    let cut = Reply::EventsThenCut(vec![chunk("a")]);
+    let half = Reply::Wire(
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
+            .to_vec(),
+        Then::Close,
+    );
+    let page = Reply::Raw(
+        "520 x\r\ncontent-type: text/html".to_owned(),
+        b"<html>".to_vec(),
+    );
+    let via_stream = [("x-featherwire-unary-via-stream", "true")];
+    for (door, headers, reply, code) in [
+        (
+            Door::RestStream,
+            &[][..],
+            cut.clone(),
+            "upstream_stream_cut",
+        ),
+        (Door::GrpcStream, &[], cut.clone(), "upstream_stream_cut"),
+        (
+            Door::WebStream,
+            &[],
+            Reply::EventsThenCut(vec![]),
+            "upstream_stream_cut",
+        ),
+        (Door::GrpcUnary, &via_stream, cut, "upstream_stream_cut"),
+        (Door::RestUnary, &[], half, "upstream_answer_cut"),
+        (
+            Door::RestUnary,
+            &[],
+            Reply::Json(200, json!({"id": "x"})),
+            "upstream_bad_answer",
+        ),
+        (Door::WebUnary, &[], page, "upstream_error"),
+        (Door::RestStream, &[], Reply::HangUp, "upstream_closed"),
+    ] {
+        let upstream = Scripted::always(reply).await;
+        let gateway = strict(&upstream).await;
+        for _ in 0..5 {
+            gateway
+                .ask_with(door, &prompt(FIRST, "hi"), headers)
+                .await
+                .failed(Kind::Upstream, code);
+        }
+        let answer = gateway.ask_with(door, &prompt(FIRST, "hi"), headers).await;
+        answer.failed(Kind::Unavailable, "circuit_open");
+        assert_eq!(upstream.models().len(), 5, "{door:?} {code}");
+    }
+}
+
+#[tokio::test]
+async fn what_says_nothing_of_a_model_opens_no_circuit_and_what_says_that_it_works_closes_the_count()
+ {
+    let cut = || Reply::EventsThenCut(vec![chunk("a")]);
+    // A refusal is the word of a model that works: what failed before it doesn't add up with what
+    // fails after.
+    let bad = refused(400, "", "bad request");
+    let replies = (0..4)
+        .map(|_| cut())
+        .chain([bad])
+        .chain((0..4).map(|_| cut()))
+        .chain([answer_for(Door::RestStream)]);
+    let upstream = Scripted::first(replies).await;
+    let gateway = strict(&upstream).await;
+    for _ in 0..9 {
+        assert!(
+            gateway
+                .ask(Door::RestStream, &prompt(FIRST, "hi"))
+                .await
+                .failure
+                .is_some()
+        );
+    }
+    gateway
+        .ask(Door::RestStream, &prompt(FIRST, "hi"))
+        .await
+        .ok();
+    for reply in [
+        refused(400, "", "The model is not ready for inference"),
+        refused(401, "unauthorized", "sign in"),
+        Reply::Raw("429 x".to_owned(), Vec::new()),
+        Reply::Raw("302 x\r\nlocation: /".to_owned(), Vec::new()),
+    ] {
+        let upstream = Scripted::always(reply).await;
+        let gateway = strict(&upstream).await;
+        for _ in 0..6 {
+            let failure = gateway
+                .ask(Door::GrpcStream, &prompt(FIRST, "hi"))
+                .await
+                .failure
+                .unwrap();
+            assert_ne!(failure.code, "circuit_open");
+        }
+    }
+    // Nor does a caller who leaves.
+    let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
+    let gateway = strict(&upstream).await;
+    for _ in 0..6 {
+        let body = json!({"model": FIRST, "stream": true, "messages": [{"role": "user", "content": "hi"}]}).to_string();
+        let post = http()
+            .post(gateway.url("/v1/chat/completions"))
+            .header("content-type", "application/json");
+        let mut response = post.body(body).send().await.unwrap();
+        assert!(response.chunk().await.unwrap().is_some());
+        drop(response);
+        upstream.closed().await;
+    }
+    upstream.replies(answer_for(Door::RestStream));
+    gateway
+        .ask(Door::RestStream, &prompt(FIRST, "hi"))
+        .await
+        .ok();
+}
+
+#[tokio::test]
+async fn a_probe_is_one_try() {
+    for door in [Door::RestUnary, Door::GrpcStream] {
+        let upstream = Scripted::always(no_capacity()).await;
+        let gateway = Gateway::with(upstream.address, |config| {
+            config.models.circuit_failures = 1;
+            config.models.circuit_wait = Duration::from_millis(1);
+            config.upstream.retries = 3;
+            config.upstream.retry_wait = Duration::from_millis(1);
+        })
+        .await;
+        gateway
+            .ask(door, &prompt(FIRST, "hi"))
+            .await
+            .failed(Kind::Unavailable, "no_capacity");
+        assert_eq!(upstream.models().len(), 4);
+        // Until its time has passed, which is soon.
+        while gateway
+            .ask(door, &prompt(FIRST, "hi"))
+            .await
+            .failure
+            .unwrap()
+            .code
+            == "circuit_open"
+        {}
+        assert_eq!(upstream.models().len(), 5, "{door:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_whose_probe_begins_to_answer_is_used_by_others_before_that_answer_ends() {
+    let upstream = Scripted::first([
+        no_capacity(),
+        Reply::EventsThenSilence(vec![chunk("a")]),
+        answer_for(Door::RestStream),
+    ])
+    .await;
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.models.circuit_failures = 1;
+        config.models.circuit_wait = Duration::from_millis(1);
+    })
+    .await;
+    gateway
+        .ask(Door::RestStream, &prompt(FIRST, "hi"))
+        .await
+        .failed(Kind::Unavailable, "no_capacity");
+    let body =
+        json!({"model": FIRST, "stream": true, "messages": [{"role": "user", "content": "hi"}]})
+            .to_string();
+    let mut probe = loop {
+        let post = http()
+            .post(gateway.url("/v1/chat/completions"))
+            .header("content-type", "application/json");
+        let response = post.body(body.clone()).send().await.unwrap();
+        if response.status() == 200 {
+            break response;
+        }
+    };
+    assert!(probe.chunk().await.unwrap().is_some());
+    gateway
+        .ask(Door::RestStream, &prompt(FIRST, "hi"))
+        .await
+        .ok();
+    drop(probe);
+}
+
+#[tokio::test]
+async fn a_probe_that_waits_for_units_again_keeps_nobody_from_the_model() {
+    let full = refused(429, "concurrency_limit_exceeded", "full");
+    let upstream = Scripted::first([no_capacity(), full, Reply::Json(200, whole("b"))]).await;
+    upstream.knows(json!({"data": [{"id": FIRST, "concurrency_cost": 1}]}));
+    let gateway = Gateway::with(upstream.address, |config| {
+        config.models.circuit_failures = 1;
+        config.models.circuit_wait = Duration::from_millis(1);
+        config.units.units = Some(1);
+    })
+    .await;
+    gateway
+        .ask(Door::RestUnary, &prompt(FIRST, "hi"))
+        .await
+        .failed(Kind::Unavailable, "no_capacity");
+    let probe = async {
+        loop {
+            let answer = gateway.ask(Door::RestUnary, &prompt(FIRST, "hi")).await;
+            if answer
+                .failure
+                .as_ref()
+                .is_none_or(|failure| failure.code != "circuit_open")
+            {
+                break answer;
+            }
+        }
+    };
+    let other = async {
+        upstream.asked_times(2).await;
+        gateway.queues(1).await;
+        gateway.ask(Door::GrpcUnary, &prompt(FIRST, "hi")).await
+    };
+    let (probe, other) = tokio::join!(probe, other);
+    probe.ok();
+    other.ok();
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_up_to_a_callers_deadline_counts_against_a_model_if_it_is_long() {
+    for (deadline_ms, opens) in [("25000", true), ("5000", false)] {
+        let upstream = Scripted::always(Reply::Silence).await;
+        let gateway = strict(&upstream).await;
+        for _ in 0..5 {
+            let answer = gateway
+                .ask_with(
+                    Door::GrpcStream,
+                    &prompt(FIRST, "hi"),
+                    &[("x-request-timeout-ms", deadline_ms)],
+                )
+                .await;
+            answer.failed(Kind::Timeout, "deadline_exceeded");
+        }
+        upstream.replies(answer_for(Door::GrpcStream));
+        let answer = gateway.ask(Door::GrpcStream, &prompt(FIRST, "hi")).await;
+        assert_eq!(
+            answer
+                .failure
+                .is_some_and(|failure| failure.code == "circuit_open"),
+            opens,
+            "{deadline_ms}"
+        );
+    }
+}

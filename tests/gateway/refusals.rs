@@ -1,0 +1,191 @@
+//! Upstream refuses a request because the account is full: what the gateway does about it.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use featherwire::error::Kind;
+use serde_json::json;
+
+use crate::{
+    support::{
+        Door, Gateway, Reply, Scripted, prompt,
+        scripted::{answer_for, whole},
+    },
+    units::scheduling,
+};
+
+/// What Featherless says when an account of eight units is full.
+fn full(headers: &str) -> Reply {
+    let message = "Per-user concurrency limit exceeded. This user has 8 active units; this \
+                   request requires 1 units (limit: 8, over by 1).";
+    let body = json!({"error": {"message": message, "type": "invalid_request_error", "param": null,
+        "code": "concurrency_limit_exceeded"}});
+    let head = format!("429 Too Many Requests\r\ncontent-type: application/json{headers}");
+    Reply::Raw(head, body.to_string().into_bytes())
+}
+
+/// An account whose units the gateway schedules, and knows only what refusals say.
+async fn refusing(replies: impl IntoIterator<Item = Reply>) -> (Scripted, Gateway) {
+    let upstream = Scripted::first(replies).await;
+    upstream.knows(json!({"data": []}));
+    let gateway = Gateway::with(upstream.address, |config| config.units.units = Some(8)).await;
+    (upstream, gateway)
+}
+
+#[tokio::test]
+async fn a_429_in_spite_of_all_is_no_callers_business() {
+    for door in [Door::RestUnary, Door::GrpcStream] {
+        let (_upstream, gateway) = refusing([full(""), answer_for(door)]).await;
+        let answer = gateway.ask(door, &prompt("org/first-8b", "hi")).await.ok();
+        assert_eq!(answer.content, "b", "{door:?}");
+    }
+}
+
+/// How often a request is tried that upstream refuses each time.
+const TRIES: usize = 6;
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_refused_again_and_again_fails_in_the_end() {
+    for door in Door::ALL {
+        let (upstream, gateway) = refusing((0..TRIES).map(|_| full(""))).await;
+        let begun = tokio::time::Instant::now();
+        let failure = gateway.ask(door, &prompt("org/first-8b", "hi")).await;
+        let failure = failure.failed(Kind::Saturated, "concurrency_limit_exceeded");
+        assert!(failure.message.contains("org/first-8b"), "{failure:?}");
+        if door != Door::RestStream {
+            assert!(
+                failure
+                    .retry_after_seconds
+                    .is_some_and(|seconds| seconds > 0),
+                "{door:?}"
+            );
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(15),
+            "{door:?}: {:?}",
+            begun.elapsed()
+        );
+        assert_eq!(upstream.seen().len(), TRIES, "{door:?}");
+        // A model that is answered again is believed again.
+        upstream.replies(answer_for(door));
+        gateway.ask(door, &prompt("org/first-8b", "hi")).await.ok();
+        let view = gateway.units("any").await;
+        assert!(
+            view["in_use"] == 0 && view["settling"] == 0,
+            "{door:?}: {view}"
+        );
+        assert_eq!(view["refusals"], TRIES, "{door:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fallback_cures_a_model_that_is_refused_again_and_again() {
+    for door in Door::ALL {
+        let (upstream, gateway) =
+            refusing((0..TRIES).map(|_| full("")).chain([answer_for(door)])).await;
+        let headers = [("x-featherwire-fallback", "org/second-8b")];
+        let answer = gateway
+            .ask_with(door, &prompt("org/first-8b", "hi"), &headers)
+            .await
+            .ok();
+        assert_eq!(
+            answer.served_by.as_deref(),
+            Some("org/second-8b"),
+            "{door:?}"
+        );
+        assert_eq!(
+            answer.tried.as_deref(),
+            Some("org/first-8b=concurrency_limit_exceeded"),
+            "{door:?}"
+        );
+        assert_eq!(upstream.seen().len(), TRIES + 1, "{door:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_not_asked_again_before_its_retry_after_or_not_at_all() {
+    let retry_after = |seconds: u64| full(&format!("\r\nretry-after: {seconds}"));
+    for door in [Door::RestUnary, Door::GrpcStream] {
+        let (upstream, gateway) = refusing([retry_after(7), answer_for(door)]).await;
+        let begun = tokio::time::Instant::now();
+        gateway.ask(door, &prompt("org/first-8b", "hi")).await.ok();
+        assert!(
+            begun.elapsed() >= Duration::from_secs(7),
+            "{door:?}: {:?}",
+            begun.elapsed()
+        );
+        assert_eq!(upstream.seen().len(), 2, "{door:?}");
+
+        let (upstream, gateway) =
+            refusing([retry_after(60), answer_for(door), retry_after(60)]).await;
+        let headers = [("x-featherwire-fallback", "org/second-8b")];
+        let begun = tokio::time::Instant::now();
+        let answer = gateway
+            .ask_with(door, &prompt("org/first-8b", "hi"), &headers)
+            .await
+            .ok();
+        assert_eq!(
+            answer.served_by.as_deref(),
+            Some("org/second-8b"),
+            "{door:?}"
+        );
+        let failure = gateway.ask(door, &prompt("org/first-8b", "hi")).await;
+        let failure = failure.failed(Kind::Saturated, "concurrency_limit_exceeded");
+        assert_eq!(failure.retry_after_seconds, Some(60), "{door:?}");
+        // What a refusal says of the account is believed for two seconds.
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{door:?}: {:?}",
+            begun.elapsed()
+        );
+        assert_eq!(upstream.seen().len(), 3, "{door:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_is_known_of_the_plan_a_refusal_is_not_asked_again_before_its_retry_after() {
+    use axum::{Router, http::StatusCode, response::IntoResponse, routing::post};
+
+    let posts = Arc::<Mutex<Vec<std::time::Instant>>>::default();
+    let seen = Arc::clone(&posts);
+    let chat = async move || {
+        let mut seen = seen.lock().unwrap();
+        seen.push(std::time::Instant::now());
+        if seen.len() > 1 {
+            return (
+                [("content-type", "application/json")],
+                whole("b").to_string(),
+            )
+                .into_response();
+        }
+        let error =
+            json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
+        let headers = [("content-type", "application/json"), ("retry-after", "2")];
+        (StatusCode::TOO_MANY_REQUESTS, headers, error).into_response()
+    };
+    // It has neither a feed nor a plan.
+    let router = Router::new().route("/v1/chat/completions", post(chat));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let gateway = scheduling(address).await;
+    assert_eq!(
+        gateway
+            .ask(Door::RestUnary, &prompt("org/first-8b", "hi"))
+            .await
+            .ok()
+            .content,
+        "b"
+    );
+    let posts = posts.lock().unwrap();
+    let [first, second] = posts[..] else {
+        panic!("{posts:?}")
+    };
+    assert!(
+        second - first >= Duration::from_secs(2),
+        "{:?}",
+        second - first
+    );
+}

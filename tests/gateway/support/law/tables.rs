@@ -1,0 +1,164 @@
+//! The members whose JSON changes form, by the rule that changes it.
+
+/// Members that come out with this value where the upstream says nothing or null; any other word is
+/// kept.
+pub const CONSTANT_OBJECT: &[(&str, &str)] = &[
+    ("CreateChatCompletionResponse", "chat.completion"),
+    ("StreamChatCompletionResponse", "chat.completion.chunk"),
+    ("CreateCompletionResponse", "text_completion"),
+    ("StreamCompletionResponse", "text_completion"),
+    ("CreateEmbeddingResponse", "list"),
+    ("Embedding", "embedding"),
+    ("ListModelsResponse", "list"),
+    ("Model", "model"),
+];
+
+/// Required members that may be null: absent, null and (of a list) empty come out as null.
+pub const NULL_WHEN_UNSET: &[&str] = &[
+    "ChatChoice.finish_reason",
+    "ChatChoice.logprobs",
+    "ChatChunkChoice.finish_reason",
+    "CompletionChoice.finish_reason",
+    "CompletionChoice.logprobs",
+    "Logprobs.content",
+    "Logprobs.refusal",
+    "TokenLogprob.bytes",
+    "TokenLogprob.logprob",
+    "TokenLogprob.token",
+    "TopLogprob.bytes",
+    "TopLogprob.logprob",
+    "TopLogprob.token",
+];
+
+/// The same, in one place only: a member of the message that is this member of that one.
+pub const NULL_WHEN_UNSET_IN: &[(&str, &str)] = &[
+    ("ChatChoice.message", "content"),
+    ("ChatChoice.message", "refusal"),
+];
+
+/// Members whose null is not the same as their absence.
+pub const NULL_KEPT: &[&str] = &[
+    "ChatMessage.content",
+    "Concurrency.limit",
+    "Plan.concurrency",
+    "Plan.max_context_length",
+    "Plan.max_model_size",
+];
+
+/// Required members of an answer that come out with their true value where the upstream leaves them
+/// out: a member of a message, and what it is.
+pub const PUT_IN: &[(&str, &str, &str)] = &[
+    ("ChatChoice", "message", "{}"),
+    ("ChatChunkChoice", "delta", "{}"),
+];
+
+/// Roles of messages that are no answers given back.
+pub const CALLERS_ROLES: [&str; 3] = ["system", "developer", "user"];
+
+/// Places of things among others: in an answer, a text with an integer in it is that integer.
+pub const INDEX: &[&str] = &[
+    "ChatChoice.index",
+    "ChatChunkChoice.index",
+    "CompletionChoice.index",
+    "Embedding.index",
+    "ToolCall.index",
+];
+
+/// Required lists: absent and null come out as the empty list. Any other list or map that is empty
+/// is left out.
+pub const EMPTY_LIST_WHEN_UNSET: &[&str] = &[
+    "CallReport.tried",
+    "Concurrency.requests",
+    "CreateChatCompletionRequest.messages",
+    "CreateChatCompletionResponse.choices",
+    "CreateCompletionResponse.choices",
+    "CreateEmbeddingResponse.data",
+    "ListModelsResponse.data",
+    "StreamChatCompletionResponse.choices",
+    "StreamCompletionResponse.choices",
+    "TokenLogprob.top_logprobs",
+    "TokenizeResponse.tokens",
+];
+
+/// The words of an enum, and their numbers. Null and absence are 0.
+pub const WORDS: &[(&str, &[(&str, i32)])] = &[(
+    "Priority",
+    &[("interactive", 1), ("default", 2), ("batch", 3)],
+)];
+
+/// Required members that an upstream may leave out or say null for: they come out as zero or the
+/// empty string.
+pub const ZERO_WHEN_UNSET: &[(&str, &str)] = &[
+    ("CompletionChoice.index", "0"),
+    ("CompletionChoice.text", "\"\""),
+    ("CreateCompletionResponse.model", "\"\""),
+    ("Model.created", "0"),
+    ("Model.owned_by", "\"\""),
+    ("StreamChatCompletionResponse.id", "\"\""),
+    ("StreamCompletionResponse.created", "0"),
+    ("StreamCompletionResponse.model", "\"\""),
+];
+
+/// Doubles that protobuf can't tell unset from zero: -0 comes out as 0, the same number.
+pub const ZERO_WITHOUT_SIGN: &[&str] = &[
+    "CreateChatCompletionRequest.logit_bias",
+    "CreateCompletionRequest.logit_bias",
+];
+
+/// A single string that comes out as a list of one.
+pub const LIST_OF_ONE: &[&str] = &[
+    "CreateChatCompletionRequest.stop",
+    "CreateCompletionRequest.stop",
+];
+
+/// JSON text: compared letter for letter.
+pub const JSON_TEXT: &[&str] = &[
+    "CompletionChoice.logprobs",
+    "CreateChatCompletionRequest.chat_template_kwargs",
+    "CreateChatCompletionRequest.moderation",
+    "CreateChatCompletionResponse.moderation",
+    "FunctionDefinition.parameters",
+    "JsonSchemaFormat.schema",
+    "StreamChatCompletionResponse.moderation",
+];
+
+/// JSON text of an object: an empty list is the same as absence, as it is for members that are
+/// messages or maps.
+pub const OBJECT_TEXT: &[&str] = &[
+    "CreateChatCompletionRequest.chat_template_kwargs",
+    "CreateChatCompletionRequest.moderation",
+    "FunctionDefinition.parameters",
+    "JsonSchemaFormat.schema",
+];
+
+/// Fields with another name in JSON.
+pub const RENAMED: &[(&str, &str)] = &[
+    ("ListModelsResponse.models", "data"),
+    ("Embedding.base64", "embedding"),
+];
+
+/// Fields that JSON doesn't have.
+pub const NOT_IN_JSON: &[&str] = &[
+    "Concurrency.unlimited",
+    "ListModelsResponse.age_ms",
+    "Plan.unlimited_concurrency",
+    "Plan.unlimited_context_length",
+    "Plan.unlimited_model_size",
+];
+
+/// Members that are a text or a list, and two fields: the text, which names the member, and the
+/// list.
+pub const TEXT_OR_LIST: &[(&str, &str)] = &[
+    ("ChatDelta.content", "content_parts"),
+    ("ChatMessage.content", "content_parts"),
+    ("Prediction.content", "content_parts"),
+];
+
+/// The words of this enum.
+pub fn words(kind: &str) -> &'static [(&'static str, i32)] {
+    WORDS
+        .iter()
+        .find(|(name, _)| *name == kind)
+        .unwrap_or_else(|| panic!("{kind}: no words for it"))
+        .1
+}

@@ -1,0 +1,8 @@
+//! The names that stories of several models share.
+
+pub const FIRST: &str = "org/first";
+pub const SECOND: &str = "org/second";
+pub const THIRD: &str = "org/third";
+
+/// The header that names fallbacks.
+pub const FALLBACK: &str = "x-featherwire-fallback";

@@ -1,0 +1,70 @@
+//! The pieces that scripts are made of: answers, chunks and errors in the shape of the Featherless
+//! API.
+
+use serde_json::{Value, json};
+
+use super::Reply;
+use crate::support::{Door, MODEL};
+
+/// The head of a streamed answer.
+pub const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: \
+                               scripted-1\r\ntransfer-encoding: chunked\r\n\r\n";
+
+/// A piece of a body whose length isn't known beforehand.
+pub fn chunked(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+/// A whole answer with this content.
+pub fn whole(content: &str) -> Value {
+    json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": MODEL,
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]
+    })
+}
+
+/// A chunk with this content, as an event.
+pub fn chunk(content: &str) -> String {
+    event(&json!({"content": content}), None)
+}
+
+/// The chunk that finishes an answer.
+pub fn finish() -> String {
+    event(&json!({}), Some("stop"))
+}
+
+/// A chunk with this delta.
+pub fn event(delta: &Value, finish_reason: Option<&str>) -> String {
+    json!({
+        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": MODEL,
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]
+    })
+    .to_string()
+}
+
+/// The event that ends a stream.
+pub fn done() -> String {
+    "[DONE]".to_owned()
+}
+
+/// An answer with the content "b", in the form that this door asks upstream for.
+pub fn answer_for(door: Door) -> Reply {
+    if door.is_stream() {
+        Reply::Events(vec![chunk("b"), finish()])
+    } else {
+        Reply::Json(200, whole("b"))
+    }
+}
+
+/// An error in the shape of the Featherless API.
+pub fn refused(status: u16, code: &str, message: &str) -> Reply {
+    Reply::Json(
+        status,
+        json!({"error": {"message": message, "type": "x", "param": null, "code": code}}),
+    )
+}
+
+/// No machine has the model at present.
+pub fn no_capacity() -> Reply {
+    refused(503, "", "No valid Executor")
+}
