@@ -18,7 +18,7 @@ use featherwire::{
     emulator::{self, EmulatorConfig},
     json,
     proto::v1::{CreateChatCompletionRequest, ModelFilter, StreamChatCompletionResponse},
-    upstream::catalogue::Copy,
+    upstream::catalogue::Snapshot,
 };
 use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
@@ -111,7 +111,7 @@ fn allocations(work: impl FnOnce()) -> String {
 fn catalogue(criterion: &mut Criterion) {
     let answer = catalogue_of_the_emulator();
     let region = Region::new(ALLOCATOR);
-    let copy = Copy::new(&answer, &featherwire::upstream::Names::default()).unwrap();
+    let copy = Snapshot::new(&answer, &featherwire::upstream::ModelNames::default()).unwrap();
     let change = region.change();
     let held = change.bytes_allocated - change.bytes_deallocated;
     println!(
@@ -160,7 +160,7 @@ fn catalogue(criterion: &mut Criterion) {
     group.bench_function("copy made of the answer", |bencher| {
         bencher.iter_batched(
             || answer.clone(),
-            |answer| Copy::new(&answer, &featherwire::upstream::Names::default()).unwrap(),
+            |answer| Snapshot::new(&answer, &featherwire::upstream::ModelNames::default()).unwrap(),
             BatchSize::PerIteration,
         );
     });
@@ -169,7 +169,7 @@ fn catalogue(criterion: &mut Criterion) {
 
 /// What it takes to find the ids that are near one that there isn't. Each is another one, for those
 /// that come again are remembered.
-fn suggest(group: &mut BenchmarkGroup<'_, WallTime>, copy: &Copy) {
+fn suggest(group: &mut BenchmarkGroup<'_, WallTime>, copy: &Snapshot) {
     let slip = |n: u32| format!("meta-lama/Meta-Llama-3.{n}-8B-Instuct");
     println!("  near {}: {:?}", slip(1), copy.suggestions(&slip(1)));
     let common = |n: u32| {

@@ -76,7 +76,7 @@ pub fn are_short() -> bool {
 }
 
 /// Tells the log that descriptors have run out, and what to do; once a minute at most.
-pub fn tell_log() {
+pub fn log_shortage() {
     let now = Instant::now();
     let mut told_at = TOLD_AT.lock().unwrap_or_else(PoisonError::into_inner);
     if told_at.is_some_and(|told_at| now.saturating_duration_since(told_at) < TOLD_EVERY) {

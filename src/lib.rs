@@ -26,7 +26,7 @@
 //! - [`error`] is the one error and its table: what each kind is called in gRPC, HTTP and OpenAI's
 //!   words.
 //! - [`coding`] is compressed data, for the doors that take or give it.
-//! - [`aside`] is where large bodies are read and written, off the runtime's workers.
+//! - [`offload`] decodes and encodes large bodies, off the runtime's workers.
 //! - [`upstream`] is Featherless over HTTP: the client, and a streamed answer with exactly one end.
 //! - [`admission`] decides whose request may take the account's units now: a pure queue, driven
 //!   from outside.
@@ -40,7 +40,7 @@
 //! # Invariants
 //!
 //! - Imports point down: `cli → server → {rest, service}`, `rest → service → {admission,
-//!   upstream}`, everyone → `error`, `proto`, `json`, `coding`, `aside`, `descriptors`. The REST
+//!   upstream}`, everyone → `error`, `proto`, `json`, `coding`, `offload`, `descriptors`. The REST
 //!   door never sees the upstream's client; the upstream's client never sees axum or tonic's
 //!   server.
 //! - Only `error` knows status numbers, only `config` reads the environment, only `server` orders
@@ -48,7 +48,7 @@
 //! - No task of ours is spawned for a request: it lives in its connection's task (HTTP/2: in one of
 //!   hyper's, which ends with its stream) and dies with it. What serves several callers has a task:
 //!   the catalogue's refresh, the units' feed and the clock of those who wait for units. The
-//!   exception is the reading and writing of a body of more than [`aside::LARGE_BYTES`]: it runs on
+//!   exception is the reading and writing of a body of more than [`offload::LARGE_BYTES`]: it runs on
 //!   a thread of its own, few of them at once. A caller who leaves doesn't stop it, and all that it
 //!   holds goes with its end.
 //! - What a document takes in memory is counted while it is decoded, in both codecs
@@ -62,7 +62,6 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod admission;
-pub mod aside;
 pub mod cli;
 pub mod coding;
 pub mod config;
@@ -71,6 +70,7 @@ pub mod emulator;
 pub mod error;
 pub mod grpc;
 pub mod json;
+pub mod offload;
 pub mod proto;
 pub mod rest;
 pub mod server;

@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     proto::v1::{ChatMessage, CreateChatCompletionRequest, StreamOptions, Usage},
     service::{Call, Chat, Dispatch, UPSTREAM_REQUEST_ID, Units},
-    upstream::{Catalogue, Client, Names},
+    upstream::{Catalogue, Client, ModelNames},
 };
 
 /// Makes one real call straight to Featherless, without a gateway in between: streams a short
@@ -70,7 +70,7 @@ impl Check {
 
     async fn ask(&self) -> Result<(), Trouble> {
         let upstream = Client::new(&self.upstream)?;
-        let catalogue = Catalogue::new(upstream.clone(), Names::default());
+        let catalogue = Catalogue::new(upstream.clone(), ModelNames::default());
         let units = Units::unbounded(upstream.clone(), catalogue.clone());
         let dispatch = Dispatch::new(upstream, catalogue, units, &config::Models::default());
         let chat = Chat::new(dispatch, false);

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::Kind;
+use super::table::Kind;
 
 /// Declares [`ErrorCode`] and its functions from one table: code, name, kind.
 macro_rules! error_codes {

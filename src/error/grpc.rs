@@ -6,7 +6,7 @@ use http::HeaderValue;
 use tonic::{Status, metadata::MetadataMap};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{Error, Kind, Throttle, upstream::REQUEST_ID_BYTES_MAX};
+use super::{table::Kind, throttle::Throttle, value::Error};
 
 /// The domain of `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "featherwire";
@@ -15,6 +15,9 @@ const DOMAIN: &str = "featherwire";
 const MESSAGE_BYTES_MAX: usize = 1024;
 const DESCRIPTION_BYTES_MAX: usize = 256;
 const PARAM_BYTES_MAX: usize = 256;
+
+/// The longest `request-id` of Featherless's that a caller sees, in bytes: heads have limits.
+pub const REQUEST_ID_BYTES_MAX: usize = 256;
 
 /// How long the reason of `google.rpc.ErrorInfo` may be, in bytes, and how short.
 const REASON_BYTES_MAX: usize = 63;
@@ -60,7 +63,7 @@ fn metadata(error: &Error) -> HashMap<String, String> {
         .model()
         .map(|model| ("model", shortened(model, PARAM_BYTES_MAX).to_owned()));
     let limit = error.limit().map(|limit| ("limit", limit.to_string()));
-    let retry = ("retry", error.kind().again().to_owned());
+    let retry = ("retry", error.kind().retry_advice().to_owned());
     [model, limit, Some(retry)]
         .into_iter()
         .flatten()
@@ -115,7 +118,8 @@ impl From<Error> for Status {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::ErrorCode, *};
+    use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn every_code_becomes_a_reason() {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use http::{HeaderValue, Response, header};
 use serde::Serialize;
 
-use super::Error;
+use super::{table::Kind, value::Error};
 
 /// OpenAI's error body.
 #[derive(Serialize)]
@@ -58,7 +58,7 @@ impl Error {
         if let Some(Ok(id)) = self.upstream_request_id().map(HeaderValue::from_str) {
             headers.insert("x-featherless-request-id", id);
         }
-        if self.kind() == super::Kind::Unauthenticated {
+        if self.kind() == Kind::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response

@@ -12,7 +12,7 @@ use tonic::{
 use tonic_prost::{ProstCodec, ProstEncoder};
 
 use super::{bounds::Bounded, walk};
-use crate::{aside, error::Error};
+use crate::{error::Error, offload};
 
 /// Encodes `T`, decodes `U`.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl<U: Message + Default + Bounded> Decoder for BoundedDecoder<U> {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // Shares tonic's buffer.
         let encoded = buffer.copy_to_bytes(buffer.remaining());
-        aside::here(encoded.len(), || decode(&encoded)).map(Some)
+        offload::run_in_place(encoded.len(), || decode(&encoded)).map(Some)
     }
 }
 

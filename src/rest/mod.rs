@@ -15,9 +15,8 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Serialize;
 
 use crate::{
-    aside,
     error::Error,
-    json,
+    json, offload,
     service::{Reply, Services},
 };
 
@@ -86,7 +85,7 @@ type Inside = (Arc<Services>, request::Limit);
 fn answer<M: Serialize + prost::Message>(reply: impl Into<Reply<M>>) -> Response {
     let Reply { answer, headers } = reply.into();
     let mut body = Vec::with_capacity(1024);
-    if let Err(problem) = aside::here(answer.encoded_len(), || {
+    if let Err(problem) = offload::run_in_place(answer.encoded_len(), || {
         json::encode_answer(&answer, &mut body)
     }) {
         return Error::internal(problem).into_response();

@@ -8,9 +8,8 @@ use serde::de::DeserializeOwned;
 
 use super::compression;
 use crate::{
-    aside,
     error::{Error, ErrorCode, Result},
-    json,
+    json, offload,
     service::Call,
 };
 
@@ -46,7 +45,7 @@ pub async fn read<M: DeserializeOwned + Send + 'static>(
     let body = call
         .receive(compression::decode(call, headers, body, limit))
         .await??;
-    let decoded = aside::run(body.len(), move || json::decode_request(&body));
+    let decoded = offload::run(body.len(), move || json::decode_request(&body));
     call.receive(decoded).await??.map_err(|bad| match bad.path {
         Some(path) => Error::invalid(path, bad.problem),
         None if bad.is_too_large => Error::invalid("request", bad.problem),

@@ -242,7 +242,7 @@ async fn accept(
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) if descriptors::have_run_out(&error) => {
-                descriptors::tell_log();
+                descriptors::log_shortage();
                 unauthenticated.make_room();
                 sleep(ACCEPT_PAUSE).await;
             }

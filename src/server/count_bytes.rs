@@ -4,7 +4,7 @@
 //! A gRPC message that is large waits for its turn before its last bytes are handed on: tonic
 //! decodes it right then, on the worker it runs on. And it waits for the end of the request, so
 //! that the bytes are gone when the message is there. That wait ends with the caller's deadline, or
-//! after [`TURN_TIMEOUT`](aside::TURN_TIMEOUT).
+//! after [`TURN_TIMEOUT`](offload::TURN_TIMEOUT).
 
 use std::{
     pin::Pin,
@@ -23,9 +23,9 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use crate::{
-    aside::{self, LARGE_BYTES, Turn},
     error::{Error, Result},
     grpc,
+    offload::{self, LARGE_BYTES, OffloadPermit},
     service::{
         Arrival, call,
         inflight_bytes::{Bodies, Share},
@@ -79,12 +79,12 @@ struct Counted {
     /// The body has ended while something was kept.
     end: Option<End>,
     /// The turn to decode what was handed on last.
-    turn: Option<Turn>,
+    turn: Option<OffloadPermit>,
 }
 
 /// What is left to do at the end.
 struct End {
-    turn: BoxFuture<'static, Result<Turn>>,
+    turn: BoxFuture<'static, Result<OffloadPermit>>,
     trailers: Option<Frame<Bytes>>,
 }
 
@@ -124,12 +124,12 @@ impl Counted {
 }
 
 /// Waits for the turn to decode, until the caller's deadline at most.
-async fn turn(deadline: Option<Instant>) -> Result<Turn> {
+async fn turn(deadline: Option<Instant>) -> Result<OffloadPermit> {
     match deadline {
-        Some(deadline) => timeout_at(deadline, aside::turn())
+        Some(deadline) => timeout_at(deadline, offload::acquire())
             .await
             .unwrap_or_else(|_| Err(Error::deadline_exceeded("the request had arrived"))),
-        None => aside::turn().await,
+        None => offload::acquire().await,
     }
 }
 
@@ -231,13 +231,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_large_message_waits_for_its_turn_in_bounded_time_and_gives_its_bytes_back() {
         let bodies = Bodies::new(usize::MAX);
-        let turns = aside::all_turns().await;
+        let turns = offload::acquire_all().await;
         for (grpc_timeout, expected, seconds) in [
-            (None, "TOO_MANY_LARGE_BODIES", aside::TURN_TIMEOUT.as_secs()),
+            (
+                None,
+                "TOO_MANY_LARGE_BODIES",
+                offload::TURN_TIMEOUT.as_secs(),
+            ),
             (
                 Some("3600S"),
                 "TOO_MANY_LARGE_BODIES",
-                aside::TURN_TIMEOUT.as_secs(),
+                offload::TURN_TIMEOUT.as_secs(),
             ),
             (Some("7S"), "DEADLINE_EXCEEDED", 7),
         ] {

@@ -8,7 +8,7 @@ use super::{Call, Reply, Units, feed::Feed};
 use crate::{
     error::Result,
     proto::v1::{Concurrency, Plan},
-    upstream::{self, Ask, Client, Whole},
+    upstream::{self, Client, RequestOptions, UnaryMessage},
 };
 
 /// Knows the account.
@@ -34,9 +34,9 @@ impl Account {
     /// # Errors
     /// What the upstream's reply means.
     pub async fn plan(&self, call: Call) -> Result<Reply<Plan>> {
-        let ask = Ask {
+        let ask = RequestOptions {
             deadline: call.deadline,
-            ..Ask::default()
+            ..RequestOptions::default()
         };
         let reply = call.run(self.upstream.get_with_key(&["plan"], ask)).await?;
         Ok(reply.into())
@@ -47,9 +47,9 @@ impl Account {
     /// # Errors
     /// What the upstream's reply means.
     pub async fn concurrency(&self, call: Call) -> Result<Reply<Concurrency>> {
-        let ask = Ask {
+        let ask = RequestOptions {
             deadline: call.deadline,
-            ..Ask::default()
+            ..RequestOptions::default()
         };
         let mut reply: upstream::Reply<Concurrency> = call
             .run(self.upstream.get_account(&["account", "concurrency"], ask))
@@ -76,7 +76,7 @@ impl Account {
     }
 }
 
-impl Whole for Plan {
+impl UnaryMessage for Plan {
     fn extra(&self) -> &BTreeMap<String, String> {
         &self.extra
     }
@@ -106,7 +106,7 @@ impl Whole for Plan {
     }
 }
 
-impl Whole for Concurrency {
+impl UnaryMessage for Concurrency {
     // Nobody uses the units.
     const MAY_BE_EMPTY: &'static [&'static str] = &["requests"];
 

@@ -12,7 +12,7 @@ use crate::{
         ChatMessage, CreateChatCompletionRequest, CreateChatCompletionResponse,
         StreamChatCompletionResponse,
     },
-    upstream::{ANSWER_BYTES_MAX, End, Named, Whole, has_items},
+    upstream::{ANSWER_BYTES_MAX, ChoiceEnd, IdentityFields, UnaryMessage, has_items},
 };
 
 /// Answers conversations.
@@ -125,12 +125,12 @@ impl dispatch::Sum<StreamChatCompletionResponse> for ChatAccumulator {
 
     fn finish(self) -> Self::Whole {
         let mut whole = self.finish();
-        whole.complete();
+        whole.fill_in();
         whole
     }
 }
 
-impl Whole for CreateChatCompletionResponse {
+impl UnaryMessage for CreateChatCompletionResponse {
     fn extra(&self) -> &BTreeMap<String, String> {
         &self.extra
     }
@@ -139,8 +139,8 @@ impl Whole for CreateChatCompletionResponse {
         &mut self.extra
     }
 
-    fn ends(&self) -> impl Iterator<Item = End<'_>> {
-        self.choices.iter().map(|choice| End {
+    fn choice_ends(&self) -> impl Iterator<Item = ChoiceEnd<'_>> {
+        self.choices.iter().map(|choice| ChoiceEnd {
             reason: choice.finish_reason.as_deref(),
             extra: &choice.extra,
         })
@@ -151,7 +151,7 @@ impl Whole for CreateChatCompletionResponse {
         self.choices.is_empty() && !has_items(&self.extra, "choices")
     }
 
-    fn named(&mut self) -> Option<Named<'_>> {
+    fn identity_fields(&mut self) -> Option<IdentityFields<'_>> {
         let Self {
             id,
             created,
@@ -159,7 +159,7 @@ impl Whole for CreateChatCompletionResponse {
             extra,
             ..
         } = self;
-        Some(Named {
+        Some(IdentityFields {
             id: Some(("chatcmpl-", id)),
             created: Some(created),
             model,
@@ -171,7 +171,7 @@ impl Whole for CreateChatCompletionResponse {
         self.choices.iter_mut().map(|item| &mut item.index)
     }
 
-    fn complete(&mut self) {
+    fn fill_in(&mut self) {
         self.leave_out_foreign();
         for message in self
             .choices

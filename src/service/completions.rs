@@ -9,7 +9,7 @@ use crate::{
         CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse,
         create_completion_request::PromptKind,
     },
-    upstream::{End, Named, Whole, has_items},
+    upstream::{ChoiceEnd, IdentityFields, UnaryMessage, has_items},
 };
 
 /// Continues texts.
@@ -94,7 +94,7 @@ impl dispatch::Request for CreateCompletionRequest {
     }
 }
 
-impl Whole for CreateCompletionResponse {
+impl UnaryMessage for CreateCompletionResponse {
     fn extra(&self) -> &BTreeMap<String, String> {
         &self.extra
     }
@@ -103,8 +103,8 @@ impl Whole for CreateCompletionResponse {
         &mut self.extra
     }
 
-    fn ends(&self) -> impl Iterator<Item = End<'_>> {
-        self.choices.iter().map(|choice| End {
+    fn choice_ends(&self) -> impl Iterator<Item = ChoiceEnd<'_>> {
+        self.choices.iter().map(|choice| ChoiceEnd {
             reason: choice.finish_reason.as_deref(),
             extra: &choice.extra,
         })
@@ -115,7 +115,7 @@ impl Whole for CreateCompletionResponse {
         self.choices.is_empty() && !has_items(&self.extra, "choices")
     }
 
-    fn named(&mut self) -> Option<Named<'_>> {
+    fn identity_fields(&mut self) -> Option<IdentityFields<'_>> {
         let Self {
             id,
             created,
@@ -123,7 +123,7 @@ impl Whole for CreateCompletionResponse {
             extra,
             ..
         } = self;
-        Some(Named {
+        Some(IdentityFields {
             id: Some(("cmpl-", id)),
             created: Some(created),
             model,
@@ -135,7 +135,7 @@ impl Whole for CreateCompletionResponse {
         self.choices.iter_mut().map(|item| &mut item.index)
     }
 
-    fn complete(&mut self) {
+    fn fill_in(&mut self) {
         self.leave_out_foreign();
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     config,
     error::{Error, Result},
     proto::v1::CallReport,
-    upstream::{self, Ask, Catalogue, Chunk, Client, Tries, Whole},
+    upstream::{self, Attempts, Catalogue, Client, RequestOptions, StreamMessage, UnaryMessage},
 };
 
 /// The header, and metadata key, with how long the call waited for concurrency units, in
@@ -50,7 +50,7 @@ impl<T> Reply<T> {
 /// A streamed answer that has begun, and what it holds until its end.
 #[derive(Debug)]
 pub(super) struct Begun<M> {
-    pub(super) pieces: upstream::Begun<M>,
+    pub(super) pieces: upstream::StartedStream<M>,
     pub(super) permit: Permit,
     /// The model's circuit hears how the stream ends.
     pub(super) pass: Option<Pass>,
@@ -188,7 +188,7 @@ impl Dispatch {
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
-    pub(super) async fn whole<R: Request, M: Whole + Reported>(
+    pub(super) async fn whole<R: Request, M: UnaryMessage + Reported>(
         &self,
         call: &Call,
         request: Ready<R>,
@@ -199,7 +199,7 @@ impl Dispatch {
             .map_err(|error| error.with_model(&asked))
     }
 
-    async fn find_whole<R: Request, M: Whole + Reported>(
+    async fn find_whole<R: Request, M: UnaryMessage + Reported>(
         &self,
         call: &Call,
         mut request: Ready<R>,
@@ -215,7 +215,7 @@ impl Dispatch {
     }
 
     /// Asks one model for a whole answer, as soon as there are units.
-    async fn ask_whole<R: Request, M: Whole>(
+    async fn ask_whole<R: Request, M: UnaryMessage>(
         &self,
         call: &Call,
         attempt: &mut Attempt,
@@ -231,16 +231,16 @@ impl Dispatch {
             let ask = ask(
                 call,
                 attempt,
-                Ask {
+                RequestOptions {
                     is_single,
-                    ..Ask::default()
+                    ..RequestOptions::default()
                 },
             );
             let tries_now =
-                tries.get_or_insert_with(|| self.upstream.tries(ask, WAIT_WITH_UNITS_MAX));
+                tries.get_or_insert_with(|| self.upstream.attempts(ask, WAIT_WITH_UNITS_MAX));
             match self
                 .upstream
-                .post_by(tries_now, R::PATH, body.clone(), ask)
+                .post_with(tries_now, R::PATH, body.clone(), ask)
                 .await
             {
                 Ok(reply) => {
@@ -261,7 +261,7 @@ impl Dispatch {
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
-    pub(super) async fn whole_via_stream<R: Request, M: Chunk, S: Sum<M>>(
+    pub(super) async fn whole_via_stream<R: Request, M: StreamMessage, S: Sum<M>>(
         &self,
         call: &Call,
         request: Ready<R>,
@@ -274,17 +274,17 @@ impl Dispatch {
         whole.map_err(|error| error.with_model(&asked))
     }
 
-    async fn find_whole_via_stream<R: Request, M: Chunk, S: Sum<M>>(
+    async fn find_whole_via_stream<R: Request, M: StreamMessage, S: Sum<M>>(
         &self,
         call: &Call,
         mut request: Ready<R>,
         bytes_max: usize,
     ) -> Result<Reply<S::Whole>> {
         let mut route = self.route(call, &request);
-        let limits = Ask {
+        let limits = RequestOptions {
             choices: request.choices,
             bytes_max: Some(bytes_max),
-            ..Ask::default()
+            ..RequestOptions::default()
         };
         loop {
             let (mut attempt, body) = next(&mut route, &mut request).await?;
@@ -298,12 +298,12 @@ impl Dispatch {
     }
 
     /// Asks one model for a streamed answer, and adds it up.
-    async fn add_up<R: Request, M: Chunk, S: Sum<M>>(
+    async fn add_up<R: Request, M: StreamMessage, S: Sum<M>>(
         &self,
         call: &Call,
         attempt: &mut Attempt,
         body: Bytes,
-        limits: Ask<'_>,
+        limits: RequestOptions<'_>,
     ) -> Result<Reply<S::Whole>> {
         let Reply {
             answer: (mut pieces, permit),
@@ -332,7 +332,7 @@ impl Dispatch {
     ///
     /// # Errors
     /// What the upstream's reply means: for the model asked for, when its fallbacks fail too.
-    pub(super) async fn stream<R: Request, M: Chunk + Reported + Default>(
+    pub(super) async fn stream<R: Request, M: StreamMessage + Reported + Default>(
         &self,
         call: Call,
         request: Ready<R>,
@@ -345,15 +345,15 @@ impl Dispatch {
         Ok(begun.map(|begun| ResponseStream::new(begun, call, asked)))
     }
 
-    async fn begin<R: Request, M: Chunk>(
+    async fn begin<R: Request, M: StreamMessage>(
         &self,
         call: &Call,
         mut request: Ready<R>,
     ) -> Result<Reply<Begun<M>>> {
         let mut route = self.route(call, &request);
-        let limits = Ask {
+        let limits = RequestOptions {
             choices: request.choices,
-            ..Ask::default()
+            ..RequestOptions::default()
         };
         loop {
             let (mut attempt, body) = next(&mut route, &mut request).await?;
@@ -379,13 +379,13 @@ impl Dispatch {
 
     /// Asks one model for a streamed answer, as soon as there are units, and waits for its first
     /// piece that has something of the answer in it.
-    async fn ask_stream<R: Request, M: Chunk>(
+    async fn ask_stream<R: Request, M: StreamMessage>(
         &self,
         call: &Call,
         attempt: &mut Attempt,
         body: Bytes,
-        limits: Ask<'_>,
-    ) -> Result<Reply<(upstream::Begun<M>, Permit)>> {
+        limits: RequestOptions<'_>,
+    ) -> Result<Reply<(upstream::StartedStream<M>, Permit)>> {
         let mut permit = self.units.acquire(call, &attempt.model).await?;
         let mut tries = None;
         loop {
@@ -396,16 +396,16 @@ impl Dispatch {
             let ask = ask(
                 call,
                 attempt,
-                Ask {
+                RequestOptions {
                     is_single,
                     ..limits
                 },
             );
             let tries_now =
-                tries.get_or_insert_with(|| self.upstream.tries(ask, WAIT_WITH_UNITS_MAX));
+                tries.get_or_insert_with(|| self.upstream.attempts(ask, WAIT_WITH_UNITS_MAX));
             match self
                 .upstream
-                .stream_by(tries_now, R::PATH, body.clone(), ask)
+                .stream_with(tries_now, R::PATH, body.clone(), ask)
                 .await
             {
                 Ok(reply) => {
@@ -431,7 +431,7 @@ impl Dispatch {
         call: &Call,
         attempt: &mut Attempt,
         permit: Permit,
-        tries: &mut Option<Tries<'_>>,
+        tries: &mut Option<Attempts<'_>>,
         error: Error,
     ) -> Result<Permit> {
         let began = Instant::now();
@@ -489,9 +489,9 @@ async fn next<R>(route: &mut Route, request: &mut Ready<R>) -> Result<(Attempt, 
 }
 
 /// What is asked besides the body.
-fn ask<'a>(call: &'a Call, attempt: &'a Attempt, limits: Ask<'a>) -> Ask<'a> {
+fn ask<'a>(call: &'a Call, attempt: &'a Attempt, limits: RequestOptions<'a>) -> RequestOptions<'a> {
     let (model, attempts) = (Some(attempt.model.as_str()), Some(&call.facts.attempts));
-    Ask {
+    RequestOptions {
         deadline: call.deadline,
         model,
         first_token_max: attempt.first_token_max,

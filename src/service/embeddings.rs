@@ -6,7 +6,7 @@ use super::{Call, Dispatch, Reply, Reported as _, dispatch, validate};
 use crate::{
     error::Result,
     proto::v1::{CreateEmbeddingRequest, CreateEmbeddingResponse},
-    upstream::{Named, Whole},
+    upstream::{IdentityFields, UnaryMessage},
 };
 
 /// Turns texts into vectors.
@@ -59,7 +59,7 @@ impl dispatch::Request for CreateEmbeddingRequest {
     }
 }
 
-impl Whole for CreateEmbeddingResponse {
+impl UnaryMessage for CreateEmbeddingResponse {
     fn extra(&self) -> &BTreeMap<String, String> {
         &self.extra
     }
@@ -73,9 +73,9 @@ impl Whole for CreateEmbeddingResponse {
         self.data.is_empty() && !self.extra.contains_key("data")
     }
 
-    fn named(&mut self) -> Option<Named<'_>> {
+    fn identity_fields(&mut self) -> Option<IdentityFields<'_>> {
         let Self { model, extra, .. } = self;
-        Some(Named {
+        Some(IdentityFields {
             id: None,
             created: None,
             model,
@@ -87,7 +87,7 @@ impl Whole for CreateEmbeddingResponse {
         self.data.iter_mut().map(|item| &mut item.index)
     }
 
-    fn complete(&mut self) {
+    fn fill_in(&mut self) {
         self.leave_out_foreign();
     }
 }

@@ -15,7 +15,7 @@ use super::Call;
 use crate::{
     error::{Error, Result},
     proto::v1::Concurrency,
-    upstream::{Chunk, Client, End, Events},
+    upstream::{ChoiceEnd, Client, EventStream, StreamMessage},
 };
 
 /// Hands the feed to whoever watches. Cheap to clone; all clones share one connection.
@@ -116,7 +116,7 @@ impl Feed {
 }
 
 async fn listen(upstream: Client, say: watch::Sender<Said>) {
-    let mut events: Events<Concurrency> = match upstream
+    let mut events: EventStream<Concurrency> = match upstream
         .watch_account(&["account", "concurrency", "stream"])
         .await
     {
@@ -131,7 +131,7 @@ async fn listen(upstream: Client, say: watch::Sender<Said>) {
     }
 }
 
-impl Chunk for Concurrency {
+impl StreamMessage for Concurrency {
     fn extra(&self) -> &BTreeMap<String, String> {
         &self.extra
     }
@@ -140,15 +140,15 @@ impl Chunk for Concurrency {
         std::iter::empty()
     }
 
-    fn ends(&self) -> impl Iterator<Item = End<'_>> {
+    fn choice_ends(&self) -> impl Iterator<Item = ChoiceEnd<'_>> {
         std::iter::empty()
     }
 
-    fn before_failure(self) -> Option<Self> {
+    fn without_failure(self) -> Option<Self> {
         None
     }
 
-    fn has_begun(&self) -> bool {
+    fn has_content(&self) -> bool {
         true
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     admission::{Permits, external_usage::ListedRequest},
     error::Result,
     proto::v1::{Concurrency, Plan},
-    upstream::{Ask, Client},
+    upstream::{Client, RequestOptions},
 };
 
 /// The waits before the feed is asked for again after it was lost: doubled each time, from the
@@ -207,10 +207,10 @@ impl<'a> Learning<'a> {
 }
 
 /// Everybody may be waiting for the answer.
-fn ask(now: Instant) -> Ask<'static> {
-    Ask {
+fn ask(now: Instant) -> RequestOptions<'static> {
+    RequestOptions {
         deadline: Some(now + INQUIRY_TIMEOUT),
-        ..Ask::default()
+        ..RequestOptions::default()
     }
 }
 

@@ -30,7 +30,7 @@ use crate::{
     config,
     error::Error,
     json,
-    upstream::{Catalogue, Client, Names},
+    upstream::{Catalogue, Client, ModelNames},
 };
 // The doors name these, and know nothing else of `admission`.
 pub use crate::admission::{Caller, KeyId, QueuePosition};
@@ -68,7 +68,7 @@ impl Services {
     /// All services over this upstream, as the configuration has it. Must be called within a
     /// runtime.
     pub fn new(upstream: Client, config: &config::Serve) -> Self {
-        let catalogue = Catalogue::new(upstream.clone(), Names::new(&config.models));
+        let catalogue = Catalogue::new(upstream.clone(), ModelNames::new(&config.models));
         let feed = Feed::new(upstream.clone());
         let units = Units::new(
             upstream.clone(),

@@ -13,7 +13,7 @@ use crate::{
         GetModelRequest, ListModelsRequest, ListModelsResponse, Model, ModelFilter,
         TokenizeRequest, TokenizeResponse,
     },
-    upstream::{self, Ask, Catalogue, Client, Whole, catalogue},
+    upstream::{self, Catalogue, Client, RequestOptions, UnaryMessage, catalogue},
 };
 
 const PAGE_SIZE_DEFAULT: usize = 100;
@@ -49,9 +49,9 @@ impl Models {
     /// # Errors
     /// What the upstream's reply to the first fetch means.
     pub async fn whole(&self, call: Call, is_gzip: bool) -> Result<WholeCatalogue> {
-        let ask = Ask {
+        let ask = RequestOptions {
             deadline: call.deadline,
-            ..Ask::default()
+            ..RequestOptions::default()
         };
         let whole = async {
             let copy = self.catalogue.get(ask).await?;
@@ -84,9 +84,9 @@ impl Models {
                 .iter()
                 .try_for_each(|(name, value)| validate::models_query(name, value)),
         )?;
-        let ask = Ask {
+        let ask = RequestOptions {
             deadline: call.deadline,
-            ..Ask::default()
+            ..RequestOptions::default()
         };
         let mut reply: upstream::Reply<ListModelsResponse> =
             call.run(self.upstream.get(&["models"], query, ask)).await?;
@@ -138,9 +138,9 @@ impl Models {
         };
         let filter = request.filter.unwrap_or_default();
         let after = call.refuse(read_token(&request.page_token, &filter))?;
-        let ask = Ask {
+        let ask = RequestOptions {
             deadline: call.deadline,
-            ..Ask::default()
+            ..RequestOptions::default()
         };
         let copy = call.run(self.catalogue.get(ask)).await?;
         let page = copy.page(&filter, after, size);
@@ -171,10 +171,10 @@ impl Models {
             }
             let real = self.catalogue.names().resolve(&request.model);
             let path: Vec<&str> = ["models"].into_iter().chain(real.split('/')).collect();
-            let ask = Ask {
+            let ask = RequestOptions {
                 deadline: call.deadline,
                 model: Some(real),
-                ..Ask::default()
+                ..RequestOptions::default()
             };
             match self.upstream.get::<Model>(&path, &[], ask).await {
                 Ok(mut reply) => {
@@ -206,10 +206,10 @@ impl Models {
                 Ok((request.model.clone(), request.model.clone()))
             };
             let (prepared, model) = prepared::prepare(&call, request, check).await?;
-            let ask = Ask {
+            let ask = RequestOptions {
                 deadline: call.deadline,
                 model: Some(&model),
-                ..Ask::default()
+                ..RequestOptions::default()
             };
             let reply: upstream::Reply<TokenizeResponse> = self
                 .upstream
@@ -250,7 +250,7 @@ fn print(filter: &ModelFilter) -> u32 {
     u32::try_from(hasher.finish() >> 32).unwrap_or_default()
 }
 
-impl Whole for Model {
+impl UnaryMessage for Model {
     fn extra(&self) -> &BTreeMap<String, String> {
         &self.extra
     }
@@ -264,7 +264,7 @@ impl Whole for Model {
     }
 }
 
-impl Whole for ListModelsResponse {
+impl UnaryMessage for ListModelsResponse {
     // A query that nothing passes.
     const MAY_BE_EMPTY: &'static [&'static str] = &["data"];
 
@@ -281,7 +281,7 @@ impl Whole for ListModelsResponse {
     }
 }
 
-impl Whole for TokenizeResponse {
+impl UnaryMessage for TokenizeResponse {
     // No text has no tokens.
     const MAY_BE_EMPTY: &'static [&'static str] = &["tokens"];
 

@@ -8,9 +8,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Call, inflight_bytes::Held};
 use crate::{
-    aside,
     error::{Error, Result},
-    json,
+    json, offload,
 };
 
 /// How a request begins: the model is its first member.
@@ -54,7 +53,7 @@ where
 {
     let held = call.hold_body();
     let arrived = held.as_ref().map_or(0, Held::bytes);
-    aside::run(arrived, move || {
+    offload::run(arrived, move || {
         let (model, checked) = check(&mut request)?;
         let bytes = json::encode_request_of(&request, arrived).map_err(super::invalid)?;
         drop(request);
@@ -80,7 +79,7 @@ impl Prepared {
             let (before, new) = (self.model.clone(), model.to_owned());
             let (body, held) = (std::mem::take(&mut self.body), self.held.clone());
             self.body =
-                aside::run(body.len(), move || with_model(&body, &before, &new, held)).await??;
+                offload::run(body.len(), move || with_model(&body, &before, &new, held)).await??;
             model.clone_into(&mut self.model);
         }
         Ok(self.body.clone())

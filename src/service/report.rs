@@ -17,7 +17,7 @@ use crate::{
         CreateEmbeddingResponse, StreamChatCompletionResponse, StreamCompletionResponse,
         TriedModel,
     },
-    upstream::{Chunk, Named},
+    upstream::{IdentityFields, StreamMessage},
 };
 
 /// What the gateway does for one call, counted while it does it.
@@ -134,7 +134,7 @@ pub(super) struct Last<M> {
     is_named: bool,
 }
 
-impl<M: Chunk + Reported + Default> Last<M> {
+impl<M: StreamMessage + Reported + Default> Last<M> {
     pub(super) fn with(report: Box<CallReport>) -> Self {
         let mut message = M::default();
         *message.report().0 = Some(report);
@@ -158,14 +158,15 @@ impl<M: Chunk + Reported + Default> Last<M> {
                 .flatten()
                 .map(|(name, value)| (name.to_owned(), value)),
         );
-        let (Some(own), Some(said)) = (self.message.named(), piece.named()) else {
+        let (Some(own), Some(said)) = (self.message.identity_fields(), piece.identity_fields())
+        else {
             return;
         };
         let (
-            Named {
+            IdentityFields {
                 id, created, model, ..
             },
-            Named {
+            IdentityFields {
                 id: said_id,
                 created: said_created,
                 model: said_model,

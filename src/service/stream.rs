@@ -18,7 +18,7 @@ use crate::{
     admission::Permit,
     error::{Error, Result},
     proto::v1::{ChatDelta, StreamChatCompletionResponse, StreamCompletionResponse},
-    upstream::{self, Chunk, End, FAILURE_MEMBERS, Named},
+    upstream::{self, ChoiceEnd, FAILURE_MEMBERS, IdentityFields, StreamMessage},
 };
 
 /// A streamed answer. Dropping it gives back all that it holds, the upstream connection first of
@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub struct ResponseStream<M> {
     /// None after its one end.
-    pieces: Option<upstream::Begun<M>>,
+    pieces: Option<upstream::StartedStream<M>>,
     /// The units that it holds, until its end.
     permit: Option<Permit>,
     /// What hears of its end, for the model's circuit. A caller who leaves says nothing of the
@@ -40,11 +40,11 @@ pub struct ResponseStream<M> {
 }
 
 /// A message of a streamed answer.
-pub trait StreamedMessage: Chunk + Reported + Default {}
+pub trait StreamedMessage: StreamMessage + Reported + Default {}
 
-impl<M: Chunk + Reported + Default> StreamedMessage for M {}
+impl<M: StreamMessage + Reported + Default> StreamedMessage for M {}
 
-impl<M: Chunk + Reported + Default> ResponseStream<M> {
+impl<M: StreamMessage + Reported + Default> ResponseStream<M> {
     pub(super) fn new(
         Begun {
             pieces,
@@ -70,7 +70,7 @@ impl<M: Chunk + Reported + Default> ResponseStream<M> {
 // Nothing in it is pinned.
 impl<M> Unpin for ResponseStream<M> {}
 
-impl<M: Chunk + Reported + Default> Stream for ResponseStream<M> {
+impl<M: StreamMessage + Reported + Default> Stream for ResponseStream<M> {
     type Item = Result<M>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -114,7 +114,7 @@ impl<M: Chunk + Reported + Default> Stream for ResponseStream<M> {
     }
 }
 
-impl Chunk for StreamChatCompletionResponse {
+impl StreamMessage for StreamChatCompletionResponse {
     fn extra(&self) -> &BTreeMap<String, String> {
         &self.extra
     }
@@ -128,22 +128,22 @@ impl Chunk for StreamChatCompletionResponse {
         })
     }
 
-    fn ends(&self) -> impl Iterator<Item = End<'_>> {
-        self.choices.iter().map(|choice| End {
+    fn choice_ends(&self) -> impl Iterator<Item = ChoiceEnd<'_>> {
+        self.choices.iter().map(|choice| ChoiceEnd {
             reason: choice.finish_reason.as_deref(),
             extra: &choice.extra,
         })
     }
 
-    fn before_failure(mut self) -> Option<Self> {
+    fn without_failure(mut self) -> Option<Self> {
         self.extra.remove("error");
         self.choices
             .iter_mut()
             .for_each(|choice| forget_failure(&mut choice.finish_reason, &mut choice.extra));
-        self.has_begun().then_some(self)
+        self.has_content().then_some(self)
     }
 
-    fn has_begun(&self) -> bool {
+    fn has_content(&self) -> bool {
         self.choices.iter().any(|choice| {
             has_ended(choice.finish_reason.as_deref(), &choice.extra)
                 || choice
@@ -153,7 +153,7 @@ impl Chunk for StreamChatCompletionResponse {
         })
     }
 
-    fn named(&mut self) -> Option<Named<'_>> {
+    fn identity_fields(&mut self) -> Option<IdentityFields<'_>> {
         let Self {
             id,
             created,
@@ -161,7 +161,7 @@ impl Chunk for StreamChatCompletionResponse {
             extra,
             ..
         } = self;
-        Some(Named {
+        Some(IdentityFields {
             id: Some(("chatcmpl-", id)),
             created: Some(created),
             model,
@@ -173,7 +173,7 @@ impl Chunk for StreamChatCompletionResponse {
         self.choices.iter_mut().map(|item| &mut item.index)
     }
 
-    fn complete(&mut self) {
+    fn fill_in(&mut self) {
         self.leave_out_foreign();
         for delta in self
             .choices
@@ -237,7 +237,7 @@ pub fn has_ended(reason: Option<&str>, extra: &BTreeMap<String, String>) -> bool
     }
 }
 
-impl Chunk for StreamCompletionResponse {
+impl StreamMessage for StreamCompletionResponse {
     fn extra(&self) -> &BTreeMap<String, String> {
         &self.extra
     }
@@ -251,14 +251,14 @@ impl Chunk for StreamCompletionResponse {
         })
     }
 
-    fn ends(&self) -> impl Iterator<Item = End<'_>> {
-        self.choices.iter().map(|choice| End {
+    fn choice_ends(&self) -> impl Iterator<Item = ChoiceEnd<'_>> {
+        self.choices.iter().map(|choice| ChoiceEnd {
             reason: choice.finish_reason.as_deref(),
             extra: &choice.extra,
         })
     }
 
-    fn before_failure(mut self) -> Option<Self> {
+    fn without_failure(mut self) -> Option<Self> {
         self.extra.remove("error");
         self.choices
             .iter_mut()
@@ -269,7 +269,7 @@ impl Chunk for StreamCompletionResponse {
             .then_some(self)
     }
 
-    fn has_begun(&self) -> bool {
+    fn has_content(&self) -> bool {
         self.choices.iter().any(|choice| {
             has_ended(choice.finish_reason.as_deref(), &choice.extra)
                 || !choice.text.is_empty()
@@ -277,7 +277,7 @@ impl Chunk for StreamCompletionResponse {
         })
     }
 
-    fn named(&mut self) -> Option<Named<'_>> {
+    fn identity_fields(&mut self) -> Option<IdentityFields<'_>> {
         let Self {
             id,
             created,
@@ -285,7 +285,7 @@ impl Chunk for StreamCompletionResponse {
             extra,
             ..
         } = self;
-        Some(Named {
+        Some(IdentityFields {
             id: Some(("cmpl-", id)),
             created: Some(created),
             model,
@@ -297,7 +297,7 @@ impl Chunk for StreamCompletionResponse {
         self.choices.iter_mut().map(|item| &mut item.index)
     }
 
-    fn complete(&mut self) {
+    fn fill_in(&mut self) {
         self.leave_out_foreign();
     }
 }

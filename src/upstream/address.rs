@@ -1,4 +1,4 @@
-//! Where upstream's resources are: the base URL, taken apart once, and what is appended to it.
+//! The URLs of upstream's resources: the base URL, split once, and the path of a resource.
 
 use bytes::Bytes;
 use http::{
@@ -9,8 +9,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::error::{Error, Result};
 
-/// What is encoded in a segment of a path: what WHATWG's URL standard encodes there, and what would
-/// end the segment.
+/// The characters that are percent-encoded in a segment of a path: those of WHATWG's URL standard,
+/// and those that would end the segment.
 const SEGMENT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -30,14 +30,14 @@ const SEGMENT: &AsciiSet = &CONTROLS
 pub(super) struct Address {
     scheme: Scheme,
     authority: Authority,
-    /// The path of the API, without a slash at its end.
+    /// The path of the API, without a final slash.
     api: String,
-    /// The same of the account, which lies beside the API's `/v1` and not below it.
+    /// The path of the account, which is beside the API's `/v1`, not below it.
     account: String,
 }
 
 impl Address {
-    /// None if the URL isn't one with a scheme, a host and a path.
+    /// Splits `base`. `None` if it has no scheme or no host.
     pub(super) fn new(base: &Uri) -> Option<Self> {
         let api = base.path().trim_end_matches('/');
         Some(Self {
@@ -48,12 +48,12 @@ impl Address {
         })
     }
 
-    /// Whether the upstream is reached by TLS.
+    /// Whether upstream is reached with TLS.
     pub(super) fn is_https(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
 
-    /// What a request's `Host` says.
+    /// The `Host` header of requests.
     pub(super) fn host(&self) -> Option<HeaderValue> {
         let port_default = if self.is_https() { 443 } else { 80 };
         match self.authority.port_u16() {
@@ -64,19 +64,19 @@ impl Address {
         }
     }
 
-    /// A resource of the API. `segments` are its path below the base URL.
+    /// The URL of a resource of the API. `segments` are its path below the base URL.
     ///
     /// # Errors
-    /// Invalid for a model's id that can't be part of a path.
-    pub(super) fn of(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Uri> {
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a model id that cannot be in a path.
+    pub(super) fn resource(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Uri> {
         self.below(&self.api, segments, query)
     }
 
-    /// A resource of the account.
+    /// The URL of a resource of the account.
     ///
     /// # Errors
-    /// As [`of`](Self::of).
-    pub(super) fn of_account(&self, segments: &[&str]) -> Result<Uri> {
+    /// As [`resource`](Self::resource).
+    pub(super) fn account_resource(&self, segments: &[&str]) -> Result<Uri> {
         self.below(&self.account, segments, &[])
     }
 
@@ -91,7 +91,7 @@ impl Address {
         );
         path.push_str(base);
         for segment in segments {
-            // A model's id is the caller's: dots in it must not climb out of the API's path.
+            // The caller chooses the model id. Its dots must not lead out of the path of the API.
             if matches!(*segment, "" | "." | "..") {
                 return Err(no_id());
             }
@@ -152,13 +152,13 @@ mod tests {
             ),
         ] {
             let address = address(base);
-            assert_eq!(address.of(&["plan"], &[]).unwrap(), api);
-            assert_eq!(address.of_account(&["a", "b"]).unwrap(), account);
+            assert_eq!(address.resource(&["plan"], &[]).unwrap(), api);
+            assert_eq!(address.account_resource(&["a", "b"]).unwrap(), account);
         }
     }
 
     #[test]
-    fn whatever_a_model_is_called_its_path_stays_below_the_base_url() {
+    fn whatever_the_model_id_is_its_path_stays_below_the_base_url() {
         let address = address("https://x.example/v1");
         for (segment, encoded) in [
             ("Llama-3.1_8B~x", "Llama-3.1_8B~x"),
@@ -171,20 +171,24 @@ mod tests {
             ("a:b@c,d;e=f+g$h|i^j[k]", "a:b@c,d;e=f+g$h|i^j[k]"),
         ] {
             assert_eq!(
-                address.of(&["models", segment], &[]).unwrap().path(),
+                address.resource(&["models", segment], &[]).unwrap().path(),
                 format!("/v1/models/{encoded}")
             );
         }
         for segment in ["", ".", ".."] {
             assert!(
-                address.of(&["models", segment], &[]).is_err(),
+                address.resource(&["models", segment], &[]).is_err(),
                 "{segment:?}"
             );
         }
-        assert!(address.of(&["models", &"x".repeat(70_000)], &[]).is_err());
+        assert!(
+            address
+                .resource(&["models", &"x".repeat(70_000)], &[])
+                .is_err()
+        );
         let query = [("q", "a b&c=ü"), ("page", "2")];
         assert_eq!(
-            address.of(&["models"], &query).unwrap().query(),
+            address.resource(&["models"], &query).unwrap().query(),
             Some("q=a+b%26c%3D%C3%BC&page=2")
         );
     }

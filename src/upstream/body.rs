@@ -1,4 +1,4 @@
-//! The body of an answer that comes whole.
+//! Reads the body of a unary answer.
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -6,43 +6,48 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    clocks::Clocks,
-    failures::{cut, too_large},
+    error::{local::answer_cut, too_large},
+    timeouts::Timeouts,
 };
 use crate::error::Result;
 
-/// Reads a body to its end, or to the error of one that falls silent, is cut, or is longer than the
-/// limit. White space is no beginning of an answer: some servers send it to keep a silent
-/// connection alive.
+/// Reads `body` to its end. `sent` is when the request was sent.
+///
+/// White space does not start an answer: some servers send it to keep a silent connection alive.
+///
+/// # Errors
+/// [`Kind::Timeout`](crate::error::Kind::Timeout) if the body is silent for too long or is not
+/// complete at `deadline`. [`Kind::Upstream`](crate::error::Kind::Upstream) if it is cut, or longer
+/// than `bytes_max`.
 pub(super) async fn read(
     mut body: Incoming,
     bytes_max: usize,
-    clocks: Clocks,
+    timeouts: Timeouts,
     sent: Instant,
     deadline: Option<Instant>,
 ) -> Result<Bytes> {
     let mut whole = BytesMut::new();
-    let mut has_begun = false;
+    let mut has_started = false;
     loop {
-        let (first, rest) = (clocks.first(sent, deadline), clocks.rest(deadline));
-        let (due, late) = if has_begun || rest.0 < first.0 {
-            rest
+        let (first, next) = (timeouts.first(sent, deadline), timeouts.next(deadline));
+        let (due, expired) = if has_started || next.0 < first.0 {
+            next
         } else {
             first
         };
         let frame = timeout_at(due, body.frame())
             .await
-            .map_err(|_| late.error(clocks))?;
+            .map_err(|_| expired.error(timeouts))?;
         let Some(frame) = frame else {
             return Ok(whole.freeze());
         };
-        let Ok(data) = frame.map_err(cut)?.into_data() else {
+        let Ok(data) = frame.map_err(answer_cut)?.into_data() else {
             continue;
         };
         if whole.len() + data.len() > bytes_max {
             return Err(too_large());
         }
-        has_begun = has_begun || data.iter().any(|byte| !byte.is_ascii_whitespace());
+        has_started = has_started || data.iter().any(|byte| !byte.is_ascii_whitespace());
         whole.extend_from_slice(&data);
     }
 }

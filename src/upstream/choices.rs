@@ -1,23 +1,23 @@
-//! The choices of a streamed answer: it is complete when each of them has said why it finished.
+//! The choices of a streamed answer. The answer is complete when each of them has a finish reason.
 
 use std::collections::BTreeSet;
 
 use crate::error::{Error, ErrorCode, Result};
 
-/// How many choices one answer may have: OpenAI's API allows 128 for each of 2048 prompts.
+/// The most choices of one answer: OpenAI's API allows 128 for each of 2048 prompts.
 const CHOICES_MAX: usize = 128 * 2048;
 
-/// Which choices have begun, and which have finished.
+/// Which choices have started, and which have finished.
 #[derive(Debug, Default)]
-pub(super) struct Choices {
-    /// How many were asked for.
+pub(super) struct ChoiceTracker {
+    /// The number of requested choices.
     expected: usize,
     unfinished: BTreeSet<i32>,
     finished: BTreeSet<i32>,
 }
 
-impl Choices {
-    /// For an answer that was asked for with this number of choices; 0 is taken as 1.
+impl ChoiceTracker {
+    /// For a request of `choices` choices. 0 means 1.
     pub(super) fn expecting(choices: usize) -> Self {
         Self {
             expected: choices.max(1),
@@ -25,11 +25,11 @@ impl Choices {
         }
     }
 
-    /// A piece of this choice has come, and perhaps its last one.
+    /// Records a message of the choice `index`. `is_last` says whether it has the finish reason.
     ///
     /// # Errors
-    /// Upstream for more choices than any answer has.
-    pub(super) fn note(&mut self, index: i32, is_last: bool) -> Result<()> {
+    /// [`Kind::Upstream`](crate::error::Kind::Upstream) for more choices than any answer has.
+    pub(super) fn record(&mut self, index: i32, is_last: bool) -> Result<()> {
         if is_last {
             self.unfinished.remove(&index);
             self.finished.insert(index);
@@ -43,13 +43,14 @@ impl Choices {
         Ok(())
     }
 
-    /// Whether every choice there is has said why it finished: enough if upstream says that this is
-    /// all.
+    /// Whether every choice so far has finished. This is enough if upstream says that the answer is
+    /// complete.
     pub(super) fn are_finished(&self) -> bool {
         self.unfinished.is_empty() && !self.finished.is_empty()
     }
 
-    /// Whether that is so of as many as were asked for: enough if upstream says nothing more.
+    /// Whether all the requested choices have finished. This is enough even if upstream says
+    /// nothing more.
     pub(super) fn are_complete(&self) -> bool {
         self.are_finished() && self.finished.len() >= self.expected
     }

@@ -1,10 +1,7 @@
-//! The one HTTP client of the upstream.
+//! The HTTP client of the upstream.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -15,24 +12,30 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    begun::Begun,
     body,
-    clocks::{self, Clocks, Of},
-    events::{Chunk, Events},
-    failures::no_key,
-    retry::{self, Tries},
+    error::{self, ErrorReply, local::no_key, request_id},
+    event_stream::EventStream,
+    limits::{ANSWER_BYTES_MAX, ERROR_BODY_BYTES_MAX},
+    options::RequestOptions,
+    reply::Reply,
+    retry::{Attempts, Policy},
+    started::StartedStream,
+    stream_message::StreamMessage,
+    timeouts::{self, Purpose, Timeouts},
     transport::{EVENT_STREAM, IDENTITY, Request, Transport},
-    whole::{self, Whole},
+    unary::{self, UnaryMessage},
 };
 use crate::{
-    aside, config,
-    error::{self, Error, ErrorCode, Result, request_id},
+    config,
+    error::{Error, ErrorCode, Result},
+    offload,
 };
 
-/// The largest answer that isn't streamed. The whole catalogue takes several MB.
-pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// Asks Featherless. Cheap to clone; all clones share one pool of connections.
+/// Sends requests to Featherless. Cheap to clone: all clones share one pool of connections.
+///
+/// Every method fails with the kind that the reply means, or with
+/// [`Kind::Upstream`](crate::error::Kind::Upstream) or
+/// [`Kind::Timeout`](crate::error::Kind::Timeout) if there is no reply.
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -41,253 +44,242 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     transport: Transport,
-    /// The API key, which no error may tell.
+    /// The API key, which no error may contain.
     secret: Option<SecretString>,
-    clocks: Clocks,
-    retry: retry::Policy,
-}
-
-/// What to ask, besides the body.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ask<'a> {
-    /// When the caller stops waiting.
-    pub deadline: Option<Instant>,
-    /// The model in question, for advice in errors.
-    pub model: Option<&'a str>,
-    /// How many choices a streamed answer shall have; 0 is taken as 1.
-    pub choices: usize,
-    /// How many bytes a streamed answer may have; none for no limit.
-    pub bytes_max: Option<usize>,
-    /// How long the first token is waited for, if that is less than the configured time.
-    pub first_token_max: Option<Duration>,
-    /// Ask once only, whatever comes of it.
-    pub is_single: bool,
-    /// What counts how often upstream is asked.
-    pub attempts: Option<&'a AtomicU32>,
-}
-
-/// An answer and the upstream's `request-id` for it.
-#[derive(Debug)]
-pub struct Reply<T> {
-    /// The upstream's `request-id`.
-    pub request_id: Option<HeaderValue>,
-    /// The answer.
-    pub answer: T,
-}
-
-impl<T> Reply<T> {
-    /// The same reply with its answer made into something else.
-    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Reply<U> {
-        Reply {
-            request_id: self.request_id,
-            answer: make(self.answer),
-        }
-    }
+    timeouts: Timeouts,
+    retry: Policy,
 }
 
 impl Client {
-    /// A client for this upstream. A missing API key is no error yet: asking without it is.
+    /// A client for the upstream in `config`. Without an API key the client works, but requests that
+    /// need the key fail.
     ///
     /// # Errors
-    /// Misconfigured, if a header or the TLS set-up can't be made of the configuration.
+    /// [`Kind::Misconfigured`](crate::error::Kind::Misconfigured) if a header or the TLS settings
+    /// cannot be built from `config`.
     pub fn new(config: &config::Upstream) -> Result<Self> {
         let inner = Inner {
             transport: Transport::new(config)?,
             secret: config.api_key().cloned(),
-            clocks: Clocks {
-                of: Of::Answer,
+            timeouts: Timeouts {
+                purpose: Purpose::Answer,
                 first_token: config.first_token_timeout,
                 idle: config.idle_timeout,
             },
-            retry: retry::Policy::new(config.retries, config.retry_wait),
+            retry: Policy::new(config.retries, config.retry_wait),
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
     }
 
-    /// Whether there is an API key to ask with.
+    /// Whether there is an API key.
     pub fn has_key(&self) -> bool {
         self.inner.transport.has_key()
     }
 
-    /// Gets a resource. `segments` are the path below the base URL; the catalogue may be read
-    /// without a key.
+    /// Gets a resource. `segments` are its path below the base URL. Featherless lists its models
+    /// without a key too.
     ///
     /// # Errors
-    /// Whatever the upstream's reply means, or why there is none.
-    pub async fn get<M: Whole>(
+    /// As [`Client`] says.
+    pub async fn get<M: UnaryMessage>(
         &self,
         segments: &[&str],
         query: &[(&str, &str)],
-        ask: Ask<'_>,
+        options: RequestOptions<'_>,
     ) -> Result<Reply<M>> {
         let transport = &self.inner.transport;
-        let request = transport.get(transport.address.of(segments, query)?);
-        let (response, sent) = self.send_whole(request, ask).await?;
-        self.read_whole(response, sent, ask).await
+        let request = transport.get(transport.address.resource(segments, query)?);
+        let (response, sent) = self.send_unary(request, options).await?;
+        self.read_unary(response, sent, options).await
     }
 
-    /// Gets a resource that only a key opens.
+    /// Gets a resource for which Featherless requires a key.
     ///
     /// # Errors
-    /// Whatever the upstream's reply means, or why there is none.
-    pub async fn get_with_key<M: Whole>(
+    /// As [`Client`] says.
+    pub async fn get_with_key<M: UnaryMessage>(
         &self,
         segments: &[&str],
-        ask: Ask<'_>,
+        options: RequestOptions<'_>,
     ) -> Result<Reply<M>> {
         if self.has_key() {
-            self.get(segments, &[], ask).await
+            self.get(segments, &[], options).await
         } else {
             Err(no_key())
         }
     }
 
-    /// Gets a resource as the text it is, without reading it: the catalogue, which is several MB.
+    /// Gets a resource as JSON text, without decoding it: the list of models has several MB.
     ///
     /// # Errors
-    /// Whatever the upstream's reply means, or why there is none.
-    pub async fn get_text(&self, segments: &[&str], ask: Ask<'_>) -> Result<Bytes> {
+    /// As [`Client`] says.
+    pub async fn get_text(&self, segments: &[&str], options: RequestOptions<'_>) -> Result<Bytes> {
         let transport = &self.inner.transport;
-        let request = transport.get(transport.address.of(segments, &[])?);
-        let (response, sent) = self.send_whole(request, ask).await?;
-        self.body(response, sent, ask).await
+        let request = transport.get(transport.address.resource(segments, &[])?);
+        let (response, sent) = self.send_unary(request, options).await?;
+        self.body(response, sent, options).await
     }
 
-    /// Gets a resource of the account, which lies beside the base URL's `/v1` and not below it.
+    /// Gets a resource of the account, whose path is beside the base URL's `/v1`, not below it.
     ///
     /// # Errors
-    /// Whatever the upstream's reply means, or why there is none.
-    pub async fn get_account<M: Whole>(&self, segments: &[&str], ask: Ask<'_>) -> Result<Reply<M>> {
+    /// As [`Client`] says.
+    pub async fn get_account<M: UnaryMessage>(
+        &self,
+        segments: &[&str],
+        options: RequestOptions<'_>,
+    ) -> Result<Reply<M>> {
         let transport = self.with_key()?;
-        let request = transport.get(transport.address.of_account(segments)?);
-        let (response, sent) = self.send_whole(request, ask).await?;
-        self.read_whole(response, sent, ask).await
+        let request = transport.get(transport.address.account_resource(segments)?);
+        let (response, sent) = self.send_unary(request, options).await?;
+        self.read_unary(response, sent, options).await
     }
 
-    /// Gets a stream of the account. It has no end of its own: a body that ends was cut.
+    /// Gets a stream of the account. The stream is endless: if its body ends, it was cut.
     ///
     /// # Errors
-    /// Whatever the upstream's reply means, or why there is none; after that, the stream's own
-    /// items.
-    pub async fn watch_account<M: Chunk>(&self, segments: &[&str]) -> Result<Events<M>> {
+    /// As [`Client`] says. Later errors are items of the stream.
+    pub async fn watch_account<M: StreamMessage>(
+        &self,
+        segments: &[&str],
+    ) -> Result<EventStream<M>> {
         let transport = self.with_key()?;
-        let request = transport.watch(transport.address.of_account(segments)?);
-        let mut tries = self.tries_by(clocks::FEED, Ask::default(), Duration::MAX);
+        let request = transport.watch(transport.address.account_resource(segments)?);
+        let mut attempts =
+            self.attempts_with(timeouts::FEED, RequestOptions::default(), Duration::MAX);
         let response = self
-            .send(&mut tries, clocks::FEED, &request, Ask::default())
+            .send(
+                &mut attempts,
+                timeouts::FEED,
+                &request,
+                RequestOptions::default(),
+            )
             .await?;
         Ok(self
-            .events(response, tries.began(), Ask::default(), clocks::FEED)
+            .event_stream(
+                response,
+                attempts.began(),
+                RequestOptions::default(),
+                timeouts::FEED,
+            )
             .await?
             .answer)
     }
 
-    /// Posts a body and waits for the whole answer.
+    /// Posts `body` and waits for the whole answer.
     ///
     /// # Errors
-    /// Whatever the upstream's reply means, or why there is none.
-    pub async fn post<M: Whole>(
+    /// As [`Client`] says.
+    pub async fn post<M: UnaryMessage>(
         &self,
         segments: &[&str],
         body: Bytes,
-        ask: Ask<'_>,
+        options: RequestOptions<'_>,
     ) -> Result<Reply<M>> {
-        self.post_by(&mut self.tries(ask, Duration::MAX), segments, body, ask)
-            .await
+        self.post_with(
+            &mut self.attempts(options, Duration::MAX),
+            segments,
+            body,
+            options,
+        )
+        .await
     }
 
-    /// The same by these tries.
+    /// As [`post`](Self::post), with `attempts` that the caller made by
+    /// [`attempts`](Self::attempts).
     ///
     /// # Errors
-    /// As [`post`](Self::post). The tries know whether the same may be asked again.
-    pub async fn post_by<M: Whole>(
+    /// As [`Client`] says. [`Attempts::take_later`] tells whether the same request may be sent again.
+    pub async fn post_with<M: UnaryMessage>(
         &self,
-        tries: &mut Tries<'_>,
+        attempts: &mut Attempts<'_>,
         segments: &[&str],
         body: Bytes,
-        ask: Ask<'_>,
+        options: RequestOptions<'_>,
     ) -> Result<Reply<M>> {
         let transport = self.with_key()?;
-        let request = transport.post(transport.address.of(segments, &[])?, body);
-        let response = self.send(tries, self.clocks(ask), &request, ask).await?;
-        self.read_whole(response, tries.began(), ask).await
+        let request = transport.post(transport.address.resource(segments, &[])?, body);
+        let response = self
+            .send(attempts, self.timeouts(options), &request, options)
+            .await?;
+        self.read_unary(response, attempts.began(), options).await
     }
 
-    /// Posts a body, waits until the answer has begun, and hands it out as it comes. Dropping the
-    /// answer closes the upstream connection. What fails before it has begun is asked again if that
-    /// can help.
+    /// Posts `body`, waits for the first content of the answer, and returns the answer as a stream.
+    /// Dropping the stream closes the upstream connection. A failure before the first content leads
+    /// to another attempt if that can help.
     ///
     /// # Errors
-    /// Whatever the upstream's reply means, or why there is none; after that, the stream's own
-    /// items. The tries know whether the same may be asked again.
-    pub async fn stream_by<M: Chunk>(
+    /// As [`post_with`](Self::post_with). Later errors are items of the stream.
+    pub async fn stream_with<M: StreamMessage>(
         &self,
-        tries: &mut Tries<'_>,
+        attempts: &mut Attempts<'_>,
         segments: &[&str],
         body: Bytes,
-        ask: Ask<'_>,
-    ) -> Result<Reply<Begun<M>>> {
+        options: RequestOptions<'_>,
+    ) -> Result<Reply<StartedStream<M>>> {
         let transport = self.with_key()?;
-        let request = transport.stream(transport.address.of(segments, &[])?, body);
-        let clocks = self.clocks(ask);
+        let request = transport.stream(transport.address.resource(segments, &[])?, body);
+        let timeouts = self.timeouts(options);
         loop {
-            let response = self.send(tries, clocks, &request, ask).await?;
-            let begun = async {
-                let Reply { request_id, answer } =
-                    self.events(response, tries.began(), ask, clocks).await?;
+            let response = self.send(attempts, timeouts, &request, options).await?;
+            let started = async {
+                let Reply { request_id, answer } = self
+                    .event_stream(response, attempts.began(), options, timeouts)
+                    .await?;
                 Ok(Reply {
                     request_id,
-                    answer: Begun::wait_for(answer).await?,
+                    answer: StartedStream::wait_for(answer).await?,
                 })
             };
-            match begun.await {
+            match started.await {
                 Ok(reply) => return Ok(reply),
-                Err(error) => tries.again(self.without_secret(error)).await?,
+                Err(error) => attempts.retry_after(self.without_secret(error)).await?,
             }
         }
     }
 
-    async fn events<M: Chunk>(
+    async fn event_stream<M: StreamMessage>(
         &self,
         response: Response<Incoming>,
         sent: Instant,
-        ask: Ask<'_>,
-        clocks: Clocks,
-    ) -> Result<Reply<Events<M>>> {
+        options: RequestOptions<'_>,
+        timeouts: Timeouts,
+    ) -> Result<Reply<EventStream<M>>> {
         let request_id = request_id(response.headers());
-        if !is(&response, EVENT_STREAM) {
+        if !has_media_type(&response, EVENT_STREAM) {
             let problem =
-                "Featherless answered a streamed request with something else than a stream";
-            let by = clocks.first(sent, ask.deadline).0;
+                "Featherless answered a streamed request with something other than a stream";
+            let by = timeouts.first(sent, options.deadline).0;
             let body = body::read(
                 response.into_body(),
-                error::BODY_BYTES_MAX,
-                clocks,
+                ERROR_BODY_BYTES_MAX,
+                timeouts,
                 sent,
                 Some(by),
             )
             .await
             .unwrap_or_default();
-            // Perhaps an error that calls itself a success.
-            let error = Error::from_event(&body, ask.model);
+            // The body may be an error with a status of success.
+            let error = error::from_event(&body, options.model);
             return Err(error
                 .unwrap_or_else(|| Error::new(ErrorCode::UpstreamBadAnswer, problem))
                 .with_upstream_request_id(request_id.as_ref().and_then(text)));
         }
-        let answer = Events::new(
+        let answer = EventStream::new(
             response.into_body(),
-            clocks,
+            timeouts,
             sent,
-            ask,
+            options,
             request_id.as_ref().and_then(text),
         );
         let answer = answer.hiding(self.inner.secret.clone());
         Ok(Reply { request_id, answer })
     }
 
-    /// What sends requests, if there is a key to send with them.
+    /// The transport, if there is an API key.
     fn with_key(&self) -> Result<&Transport> {
         if self.has_key() {
             Ok(&self.inner.transport)
@@ -296,77 +288,87 @@ impl Client {
         }
     }
 
-    /// The clocks by which this is asked.
-    fn clocks(&self, ask: Ask<'_>) -> Clocks {
-        self.inner.clocks.before_fallback(ask.first_token_max)
+    /// The timeouts of a request with these `options`.
+    fn timeouts(&self, options: RequestOptions<'_>) -> Timeouts {
+        self.inner.timeouts.before_fallback(options.first_token_max)
     }
 
-    /// The tries of a request that begins now. The clock for the first token begins with the first
-    /// of them, however many there are. A wait between two of them that is longer than `wait_max`
-    /// is its caller's to wait.
-    pub fn tries(&self, ask: Ask<'_>, wait_max: Duration) -> Tries<'_> {
-        self.tries_by(self.clocks(ask), ask, wait_max)
+    /// The attempts of a request that begins now. The first-token timeout counts from the first
+    /// attempt. If the wait before the next attempt is longer than `wait_max`, the caller must wait,
+    /// as [`Attempts::take_later`] says.
+    pub fn attempts(&self, options: RequestOptions<'_>, wait_max: Duration) -> Attempts<'_> {
+        self.attempts_with(self.timeouts(options), options, wait_max)
     }
 
-    fn tries_by(&self, clocks: Clocks, ask: Ask<'_>, wait_max: Duration) -> Tries<'_> {
+    fn attempts_with(
+        &self,
+        timeouts: Timeouts,
+        options: RequestOptions<'_>,
+        wait_max: Duration,
+    ) -> Attempts<'_> {
         self.inner.retry.begin(
-            |now| clocks.first(now, ask.deadline).0,
-            ask.is_single,
+            |now| timeouts.first(now, options.deadline).0,
+            options.is_single,
             wait_max,
         )
     }
 
-    /// Sends a request that is asked for whole, and tells when it began.
-    async fn send_whole(
+    /// Sends the request of a unary answer. Returns the response, and when the request was sent.
+    async fn send_unary(
         &self,
         request: Request<'_>,
-        ask: Ask<'_>,
+        options: RequestOptions<'_>,
     ) -> Result<(Response<Incoming>, Instant)> {
-        let clocks = self.clocks(ask);
-        let mut tries = self.tries_by(clocks, ask, Duration::MAX);
-        let response = self.send(&mut tries, clocks, &request, ask).await?;
-        Ok((response, tries.began()))
+        let timeouts = self.timeouts(options);
+        let mut attempts = self.attempts_with(timeouts, options, Duration::MAX);
+        let response = self
+            .send(&mut attempts, timeouts, &request, options)
+            .await?;
+        Ok((response, attempts.began()))
     }
 
-    /// Sends a request until there is the head of a successful reply, or no point in trying again.
+    /// Sends `request` until a successful reply begins, or until another attempt cannot help.
     async fn send(
         &self,
-        tries: &mut Tries<'_>,
-        clocks: Clocks,
+        attempts: &mut Attempts<'_>,
+        timeouts: Timeouts,
         request: &Request<'_>,
-        ask: Ask<'_>,
+        options: RequestOptions<'_>,
     ) -> Result<Response<Incoming>> {
-        tries.ask_once(ask.is_single);
+        attempts.set_single(options.is_single);
         loop {
-            if let Some(attempts) = ask.attempts {
-                attempts.fetch_add(1, Ordering::Relaxed);
+            if let Some(counter) = options.attempts {
+                counter.fetch_add(1, Ordering::Relaxed);
             }
-            match self.attempt(clocks, request, tries.began(), ask).await {
+            match self
+                .attempt(timeouts, request, attempts.began(), options)
+                .await
+            {
                 Ok(response) => return Ok(response),
-                Err(error) => tries.again(error).await?,
+                Err(error) => attempts.retry_after(error).await?,
             }
         }
     }
 
-    /// Sends a request once and waits for the head of a successful reply.
+    /// Sends `request` once and waits for the head of a successful reply.
     async fn attempt(
         &self,
-        clocks: Clocks,
+        timeouts: Timeouts,
         request: &Request<'_>,
         sent: Instant,
-        ask: Ask<'_>,
+        options: RequestOptions<'_>,
     ) -> Result<Response<Incoming>> {
-        let (deadline, late) = clocks.first(sent, ask.deadline);
+        let (deadline, expired) = timeouts.first(sent, options.deadline);
         let response = timeout_at(deadline, self.inner.transport.send(request)).await;
-        let response = response.map_err(|_| late.error(clocks))??;
-        let is_readable = is_plain(response.headers());
+        let response = response.map_err(|_| expired.error(timeouts))??;
+        let is_readable = is_uncompressed(response.headers());
         if response.status().is_success() {
             if !is_readable {
-                let problem = "The upstream answered with a Content-Encoding that was not asked \
-                               for: check what stands before FEATHERLESS_BASE_URL";
+                let problem = "The upstream answered with a Content-Encoding that was not \
+                               requested: check what stands before FEATHERLESS_BASE_URL";
                 return Err(Error::new(ErrorCode::UpstreamBadAnswer, problem));
             }
-            if is(&response, "text/html") {
+            if has_media_type(&response, "text/html") {
                 let problem = "The upstream answered with a web page instead of its API: check \
                                FEATHERLESS_BASE_URL";
                 return Err(Error::new(ErrorCode::UpstreamBadAnswer, problem));
@@ -379,24 +381,23 @@ impl Client {
             },
             body,
         ) = response.into_parts();
-        // The status is the main thing: a body that is cut, late or too long just has nothing to
-        // add.
-        let body = body::read(body, error::BODY_BYTES_MAX, clocks, sent, Some(deadline))
+        // The status decides. A body that is cut, late or too long adds nothing.
+        let body = body::read(body, ERROR_BODY_BYTES_MAX, timeouts, sent, Some(deadline))
             .await
             .unwrap_or_default();
         let body = if is_readable { body } else { Bytes::new() };
         Err(self.without_secret(
-            error::Reply {
+            ErrorReply {
                 status,
                 headers: &headers,
                 body: &body,
-                model: ask.model,
+                model: options.model,
             }
             .into(),
         ))
     }
 
-    /// The same error without the API key.
+    /// Removes the API key from `error`.
     fn without_secret(&self, error: Error) -> Error {
         error.without_secret(
             self.inner
@@ -406,17 +407,18 @@ impl Client {
         )
     }
 
-    async fn read_whole<M: Whole>(
+    async fn read_unary<M: UnaryMessage>(
         &self,
         response: Response<Incoming>,
         sent: Instant,
-        ask: Ask<'_>,
+        options: RequestOptions<'_>,
     ) -> Result<Reply<M>> {
         let request_id = request_id(response.headers());
-        let body = self.body(response, sent, ask).await?;
-        let model = ask.model.map(str::to_owned);
-        let read = aside::run(body.len(), move || whole::read(&body, model.as_deref())).await?;
-        match read {
+        let body = self.body(response, sent, options).await?;
+        let model = options.model.map(str::to_owned);
+        let decoded =
+            offload::run(body.len(), move || unary::decode(&body, model.as_deref())).await?;
+        match decoded {
             Ok(answer) => Ok(Reply { request_id, answer }),
             Err(error) => Err(self
                 .without_secret(error)
@@ -428,23 +430,23 @@ impl Client {
         &self,
         response: Response<Incoming>,
         sent: Instant,
-        ask: Ask<'_>,
+        options: RequestOptions<'_>,
     ) -> Result<Bytes> {
         let request_id = request_id(response.headers());
         let body = body::read(
             response.into_body(),
             ANSWER_BYTES_MAX,
-            self.clocks(ask),
+            self.timeouts(options),
             sent,
-            ask.deadline,
+            options.deadline,
         )
         .await;
         body.map_err(|error| error.with_upstream_request_id(request_id.as_ref().and_then(text)))
     }
 }
 
-/// Whether a body is as it was asked for: not compressed.
-fn is_plain(headers: &HeaderMap) -> bool {
+/// Whether the body is not compressed, as requested.
+fn is_uncompressed(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::CONTENT_ENCODING)
         .iter()
@@ -455,7 +457,8 @@ fn text(value: &HeaderValue) -> Option<String> {
     value.to_str().ok().map(str::to_owned)
 }
 
-fn is(response: &Response<Incoming>, media_type: &str) -> bool {
+/// Whether the response has this `media_type`, whatever its parameters are.
+fn has_media_type(response: &Response<Incoming>, media_type: &str) -> bool {
     let value = response
         .headers()
         .get(header::CONTENT_TYPE)

@@ -1,6 +1,6 @@
-//! What names an answer and places what is in it: its id, when it was made, the model that gave it,
-//! and the indexes of its choices. Clients read these without looking, and OpenAI requires them.
-//! What an upstream leaves out of them is put in, for its true value is known.
+//! What identifies an answer and its parts: the id, the time of creation, the model, and the indexes
+//! of the choices. Clients rely on these, and OpenAI requires them. If upstream leaves one out, the
+//! gateway sets it, because it knows the true value.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::json;
 
-/// What one answer is called: in all of its chunks the same.
+/// The identity of one answer, the same in all of its messages.
 #[derive(Debug, Default)]
 pub struct Identity {
     id: String,
@@ -19,30 +19,31 @@ pub struct Identity {
     model: String,
 }
 
-/// The members of an answer, or of a chunk of it, that name it.
-pub struct Named<'a> {
-    /// Its `id`, after what an id of such an answer begins with, such as `chatcmpl-`.
+/// The members of an answer, or of a message of its stream, that identify it.
+pub struct IdentityFields<'a> {
+    /// The prefix of such ids, such as `chatcmpl-`, and the `id`.
     pub id: Option<(&'static str, &'a mut String)>,
-    /// Its `created`: seconds since 1970.
+    /// The `created`, in seconds since 1970.
     pub created: Option<&'a mut i64>,
-    /// Its `model`.
+    /// The `model`.
     pub model: &'a mut String,
-    /// Its members without a field. What is of an unexpected type is there, and stays as it is.
+    /// The members without a field. A member with a value of an unexpected type is among them and
+    /// stays as it is.
     pub extra: &'a BTreeMap<String, String>,
 }
 
 impl Identity {
-    /// Puts in what is missing: what an earlier chunk said, else a new id, the present time, and
-    /// the model that was asked.
-    pub(super) fn complete(&mut self, answer: Named<'_>, asked: Option<&str>) {
-        let Named {
+    /// Sets what is missing in `fields`: the value of an earlier message, else a new id, the current
+    /// time, and the `requested` model.
+    pub(super) fn fill_in(&mut self, fields: IdentityFields<'_>, requested: Option<&str>) {
+        let IdentityFields {
             id,
             created,
             model,
             extra,
-        } = answer;
+        } = fields;
         if let Some((prefix, id)) = id
-            && is_missing(id.is_empty(), &mut self.id, id, "id", extra)
+            && must_set(id.is_empty(), &mut self.id, id, "id", extra)
         {
             if self.id.is_empty() {
                 self.id = format!("{prefix}{:032x}", fastrand::u128(..));
@@ -50,24 +51,25 @@ impl Identity {
             id.clone_from(&self.id);
         }
         if let Some(created) = created
-            && is_missing(*created == 0, &mut self.created, created, "created", extra)
+            && must_set(*created == 0, &mut self.created, created, "created", extra)
         {
             if self.created == 0 {
                 self.created = now();
             }
             *created = self.created;
         }
-        if is_missing(model.is_empty(), &mut self.model, model, "model", extra) {
+        if must_set(model.is_empty(), &mut self.model, model, "model", extra) {
             if self.model.is_empty() {
-                asked.unwrap_or_default().clone_into(&mut self.model);
+                requested.unwrap_or_default().clone_into(&mut self.model);
             }
             model.clone_from(&self.model);
         }
     }
 }
 
-/// Whether a member has to be put in. The first that is there is remembered for later chunks.
-fn is_missing<T: Clone + Default + PartialEq>(
+/// Remembers the first `value` that upstream gives as `known`, for later messages. Returns whether
+/// the member `name` is missing and must be set.
+fn must_set<T: Clone + Default + PartialEq>(
     is_empty: bool,
     known: &mut T,
     value: &T,
@@ -83,13 +85,13 @@ fn is_missing<T: Clone + Default + PartialEq>(
     false
 }
 
-/// Whether several things in a list have the index 0, as they do if their indexes aren't told.
-pub(super) fn are_unplaced<'a>(indexes: impl Iterator<Item = &'a mut i32>) -> bool {
+/// Whether more than one index is 0. That is so if upstream leaves the indexes out.
+pub(super) fn lack_indexes<'a>(indexes: impl Iterator<Item = &'a mut i32>) -> bool {
     indexes.filter(|index| **index == 0).nth(1).is_some()
 }
 
-/// Puts in the indexes that the answer's JSON doesn't tell: the places in the list.
-pub(super) fn place<'a>(indexes: impl Iterator<Item = &'a mut i32>, answer: &[u8]) {
+/// Sets the indexes that are missing in the JSON of the `answer`, to the positions in its list.
+pub(super) fn set_indexes<'a>(indexes: impl Iterator<Item = &'a mut i32>, answer: &[u8]) {
     #[derive(Deserialize)]
     struct Item {
         index: Option<IgnoredAny>,
@@ -103,12 +105,12 @@ pub(super) fn place<'a>(indexes: impl Iterator<Item = &'a mut i32>, answer: &[u8
         .ok()
         .and_then(|text| json::peek::<List>(text).ok());
     let items = list.into_iter().flat_map(|list| list.choices);
-    for ((place, index), _) in indexes
+    for ((position, index), _) in indexes
         .enumerate()
         .zip(items)
         .filter(|(_, item)| item.index.is_none())
     {
-        *index = i32::try_from(place).unwrap_or(i32::MAX);
+        *index = i32::try_from(position).unwrap_or(i32::MAX);
     }
 }
 
@@ -123,59 +125,55 @@ fn now() -> i64 {
 mod tests {
     use super::*;
 
-    type Names = (String, i64, String);
+    type ModelNames = (String, i64, String);
 
-    fn complete(identity: &mut Identity, names: &Names, extra: &[&str]) -> Names {
+    fn fill_in(identity: &mut Identity, names: &ModelNames, extra: &[&str]) -> ModelNames {
         let (mut id, mut created, mut model) = names.clone();
         let extra = extra
             .iter()
             .map(|name| ((*name).to_owned(), "7".to_owned()))
             .collect();
-        let named = Named {
+        let fields = IdentityFields {
             id: Some(("x-", &mut id)),
             created: Some(&mut created),
             model: &mut model,
             extra: &extra,
         };
-        identity.complete(named, Some("a/asked"));
+        identity.fill_in(fields, Some("a/asked"));
         (id, created, model)
     }
 
-    fn names(id: &str, created: i64, model: &str) -> Names {
+    fn names(id: &str, created: i64, model: &str) -> ModelNames {
         (id.to_owned(), created, model.to_owned())
     }
 
     #[test]
-    fn what_is_missing_is_put_in_once_for_all_chunks_of_an_answer() {
+    fn missing_members_are_the_same_in_all_messages_of_an_answer() {
         let identity = &mut Identity::default();
-        let first = complete(identity, &names("", 0, ""), &[]);
+        let first = fill_in(identity, &names("", 0, ""), &[]);
         assert_eq!((first.0.get(..2), first.0.len()), (Some("x-"), 34));
         assert!(first.1 > 1_700_000_000, "{first:?}");
         assert_eq!(first.2, "a/asked");
-        assert_eq!(complete(identity, &names("", 0, ""), &[]), first);
+        assert_eq!(fill_in(identity, &names("", 0, ""), &[]), first);
         assert_ne!(
-            complete(&mut Identity::default(), &names("", 0, ""), &[]).0,
+            fill_in(&mut Identity::default(), &names("", 0, ""), &[]).0,
             first.0
         );
     }
 
     #[test]
-    fn what_the_upstream_says_counts_and_holds_for_later_chunks_that_are_silent() {
+    fn a_value_of_the_upstream_stays_and_is_used_for_later_messages_without_one() {
         let identity = &mut Identity::default();
         let said = names("a", 5, "m");
-        assert_eq!(complete(identity, &said, &[]), said);
-        assert_eq!(complete(identity, &names("", 0, ""), &[]), said);
+        assert_eq!(fill_in(identity, &said, &[]), said);
+        assert_eq!(fill_in(identity, &names("", 0, ""), &[]), said);
         let other = names("b", 6, "n");
         assert_eq!(
-            complete(identity, &other, &[]),
+            fill_in(identity, &other, &[]),
             other,
-            "nothing that is there is changed"
+            "a value that is there stays"
         );
-        let odd = complete(identity, &names("", 0, ""), &["id", "created", "model"]);
-        assert_eq!(
-            odd,
-            names("", 0, ""),
-            "what is of an unexpected type stays as it is"
-        );
+        let odd = fill_in(identity, &names("", 0, ""), &["id", "created", "model"]);
+        assert_eq!(odd, names("", 0, ""), "a value of an unexpected type stays");
     }
 }

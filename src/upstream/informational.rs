@@ -1,5 +1,5 @@
-//! Heads of status 1xx, which only announce an answer. A few of them are normal (100, 103); without
-//! end they would keep a core busy until a clock rings.
+//! Counts informational responses (status 1xx) before an answer. A few are normal (100, 103). An
+//! endless series would keep a core busy until a timeout expires.
 
 use std::sync::{
     Arc,
@@ -9,34 +9,34 @@ use std::sync::{
 use http::Request;
 use tokio::sync::Notify;
 
-/// How many heads of status 1xx may come before an answer.
-pub(super) const HEADS_MAX: usize = 16;
+/// The most informational responses before an answer.
+pub(super) const RESPONSES_MAX: usize = 16;
 
-/// Counts those that come before one answer.
+/// Counts the informational responses to one request.
 #[derive(Debug, Default)]
-pub(super) struct Announcements {
+pub(super) struct InformationalCounter {
     count: AtomicUsize,
-    are_too_many: Notify,
+    exceeded: Notify,
 }
 
-impl Announcements {
-    /// Counts those that this request gets.
-    pub(super) fn of<B>(request: &mut Request<B>) -> Arc<Self> {
-        let counted = Arc::<Self>::default();
-        let counting = Arc::clone(&counted);
+impl InformationalCounter {
+    /// Counts the informational responses to `request`.
+    pub(super) fn attach<B>(request: &mut Request<B>) -> Arc<Self> {
+        let counter = Arc::<Self>::default();
+        let counting = Arc::clone(&counter);
         hyper::ext::on_informational(request, move |_| counting.add());
-        counted
+        counter
     }
 
     fn add(&self) {
-        if self.count.fetch_add(1, Ordering::Relaxed) == HEADS_MAX {
-            self.are_too_many.notify_one();
+        if self.count.fetch_add(1, Ordering::Relaxed) == RESPONSES_MAX {
+            self.exceeded.notify_one();
         }
     }
 
-    /// Waits until there are more than [`HEADS_MAX`].
-    pub(super) async fn too_many(&self) {
-        self.are_too_many.notified().await;
+    /// Completes when there are more than [`RESPONSES_MAX`].
+    pub(super) async fn exceeded(&self) {
+        self.exceeded.notified().await;
     }
 }
 
@@ -47,11 +47,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sixteen_are_borne_and_one_more_is_not() {
-        let announcements = Announcements::default();
-        (0..HEADS_MAX).for_each(|_| announcements.add());
-        assert!(announcements.too_many().now_or_never().is_none());
-        announcements.add();
-        assert!(announcements.too_many().now_or_never().is_some());
+    fn sixteen_are_accepted_and_one_more_is_not() {
+        let counter = InformationalCounter::default();
+        (0..RESPONSES_MAX).for_each(|_| counter.add());
+        assert!(counter.exceeded().now_or_never().is_none());
+        counter.add();
+        assert!(counter.exceeded().now_or_never().is_some());
     }
 }

@@ -1,36 +1,52 @@
-//! Featherless over HTTP: [`client`] asks, `transport` sends what it asks and `connect` connects to
-//! where it is, [`catalogue`] remembers which models there are, [`events`] is a streamed answer
-//! coming up, [`Begun`] one whose first piece has come, [`Whole`] one that comes at once, [`sse`]
-//! splits its bytes.
+//! Featherless over HTTP: [`Client`] sends requests and returns a [`Reply`] with a
+//! [`UnaryMessage`] or a [`StartedStream`]; [`Catalogue`] keeps the list of models.
 //!
-//! Nothing here knows who asks, or by which door; nothing here knows axum or tonic's server.
+//! From top to bottom:
+//!
+//! - [`catalogue`]: the list of models, kept and refreshed.
+//! - [`client`]: requests, with timeouts and retries (`timeouts`, `retry`).
+//! - `unary` and `started`: the two types of answers. `event_stream` makes messages of the events
+//!   that [`sse`] finds in a body; `choices`, `finish_reason` and `identity` are its parts.
+//! - `transport`: HTTP, by `connector`.
+//! - [`error`](mod@error): what Featherless says when it fails.
+//!
+//! Nothing here knows the caller, or the door by which the request came. Nothing here depends on
+//! axum or on tonic's server.
 
 mod address;
-mod begun;
 mod body;
 pub mod catalogue;
 mod choices;
 pub mod client;
-mod clocks;
-mod connect;
-pub mod events;
-mod failures;
-mod finish;
+mod connector;
+pub mod error;
+mod event_stream;
+mod finish_reason;
 mod identity;
 mod informational;
-mod names;
+mod limits;
+mod model_names;
+mod options;
+mod reply;
 mod retry;
 pub mod sse;
+mod started;
+mod stream_message;
+mod timeouts;
 mod transport;
-mod whole;
+mod unary;
 
-pub use begun::Begun;
 pub use catalogue::Catalogue;
-pub use client::{ANSWER_BYTES_MAX, Ask, Client, Reply};
-pub use events::{Chunk, Events};
-pub use failures::too_large;
-pub use finish::{End, FAILURE_MEMBERS};
-pub use identity::{Identity, Named};
-pub use names::Names;
-pub use retry::Tries;
-pub use whole::{Whole, has_items};
+pub use client::Client;
+pub use error::too_large;
+pub use event_stream::EventStream;
+pub use finish_reason::{ChoiceEnd, FAILURE_MEMBERS};
+pub use identity::{Identity, IdentityFields};
+pub use limits::ANSWER_BYTES_MAX;
+pub use model_names::ModelNames;
+pub use options::RequestOptions;
+pub use reply::Reply;
+pub use retry::Attempts;
+pub use started::StartedStream;
+pub use stream_message::StreamMessage;
+pub use unary::{UnaryMessage, has_items};

@@ -1,8 +1,8 @@
-//! When to ask upstream again, and how long to wait before.
+//! Whether to send a request again, and how long to wait before.
 //!
-//! Only for what another try can cure, only before anything of the answer has come, only within the
-//! caller's deadline, and only from a budget: a share of live traffic, so that an outage is not
-//! multiplied by those who knock again.
+//! A request is sent again only if another attempt can cure the error, only before anything of the
+//! answer has arrived, and only within the caller's deadline. A budget limits the retries to a
+//! share of the live traffic, so that retries do not multiply an outage.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -11,24 +11,26 @@ use tower::retry::budget::{Budget, TpsBudget};
 
 use crate::error::{Error, Retry};
 
-/// How much of the traffic of the last [`BUDGET_WINDOW`] may be retries.
+/// The largest share of the traffic that may be retries.
 const BUDGET_SHARE: f32 = 0.2;
+
+/// The time over which the share is measured.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 
 /// Retries per second that are always allowed, however little traffic there is.
 const BUDGET_FLOOR_PER_SECOND: u32 = 2;
 
-/// A connection that is closed without a word within this time was closed before the request was
-/// worked on.
-const CLOSED_SOON: Duration = Duration::from_secs(2);
+/// If upstream closes the connection within this time and sends nothing, it has not worked on the
+/// request.
+const EARLY_CLOSE_MAX: Duration = Duration::from_secs(2);
 
-/// The longest wait between two tries. An upstream that asks for a longer one is not asked again.
+/// The longest wait between two attempts. If upstream asks for a longer one, there is no retry.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How much is added to a wait that upstream told, of the wait that would have been without.
-const SPREAD_OF_TOLD: f64 = 0.25;
+/// The share of the gateway's own wait that is added to a wait that upstream asks for.
+const RETRY_AFTER_SPREAD: f64 = 0.25;
 
-/// How to try again. Cheap to clone; all clones share one budget.
+/// When requests are retried. Cheap to clone: all clones share one budget.
 #[derive(Clone)]
 pub(super) struct Policy {
     retries_max: u32,
@@ -36,14 +38,14 @@ pub(super) struct Policy {
     budget: Arc<TpsBudget>,
 }
 
-/// The tries of one request.
+/// The attempts of one request.
 #[derive(Debug)]
-pub struct Tries<'a> {
+pub struct Attempts<'a> {
     policy: &'a Policy,
-    /// No retry may begin after this.
+    /// No retry begins after this time.
     until: Instant,
     is_single: bool,
-    /// With a longer wait before the next try, the last one's error is handed out, and the caller
+    /// If the wait before the next attempt is longer than this, the error is returned and the caller
     /// waits.
     wait_max: Duration,
     later: Option<Duration>,
@@ -52,36 +54,36 @@ pub struct Tries<'a> {
     last_began: Instant,
 }
 
-impl Tries<'_> {
-    /// When the first of them began.
+impl Attempts<'_> {
+    /// When the first attempt began.
     pub(super) fn began(&self) -> Instant {
         self.began
     }
 
-    /// Whether there is to be no further one.
-    pub(super) fn ask_once(&mut self, is_single: bool) {
+    /// With `is_single`, there is no further attempt.
+    pub(super) fn set_single(&mut self, is_single: bool) {
         self.is_single = is_single;
     }
 
-    /// After an error: how long to wait until the same may be asked again by these tries, if that
-    /// is for the caller to wait.
+    /// After an error: how long the caller must wait before it sends the same request again with
+    /// these attempts. `None` if it must not.
     pub fn take_later(&mut self) -> Option<Duration> {
         self.later.take()
     }
 
-    /// The caller has waited, and this much longer than it was told to: that time counts for no
-    /// clock.
+    /// Continues after the caller has waited. It waited `longer` than it was told to; that time does
+    /// not count for the timeouts.
     pub fn go_on(&mut self, longer: Duration) {
         self.began += longer;
         self.until += longer;
         self.last_began = Instant::now();
     }
 
-    /// Waits until the next try may begin.
+    /// Waits until the next attempt may begin. `error` is the error of the last one.
     ///
     /// # Errors
-    /// This error of the last try, if there is no further one, or if the caller is to wait for it.
-    pub(super) async fn again(&mut self, error: Error) -> Result<(), Error> {
+    /// `error`, if there is no further attempt, or if the caller must wait for it.
+    pub(super) async fn retry_after(&mut self, error: Error) -> Result<(), Error> {
         if self.is_single {
             return Err(error);
         }
@@ -93,14 +95,14 @@ impl Tries<'_> {
         );
         let Some(wait) = wait else { return Err(error) };
         self.retries += 1;
-        // Want of descriptors concerns every call at that time, and the log has been told.
+        // A lack of descriptors concerns every call at that time, and has its own log line.
         if !error.is_out_of_descriptors() {
             tracing::info!(
                 code = error.code(),
                 cause = error.cause(),
                 self.retries,
                 ?wait,
-                "asking upstream again"
+                "retrying the upstream request"
             );
         }
         if wait > self.wait_max {
@@ -114,8 +116,8 @@ impl Tries<'_> {
 }
 
 impl Policy {
-    /// At most so many retries for one request, the first of them after about this wait, each
-    /// further one after twice the wait of the one before.
+    /// At most `retries_max` retries for one request. The first one comes after about `wait`, each
+    /// further one after about twice the previous wait.
     pub(super) fn new(retries_max: u32, wait: Duration) -> Self {
         let budget = TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR_PER_SECOND, BUDGET_SHARE);
         Self {
@@ -125,18 +127,18 @@ impl Policy {
         }
     }
 
-    /// A request begins: it pays into the budget. It may be tried again until `until`; or, if it
-    /// `is_single`, never. Its caller waits for longer waits than `wait_max`.
+    /// Starts a request, which adds to the budget. It may be retried until `until`, or never if it
+    /// `is_single`. The caller does the waits that are longer than `wait_max`.
     pub(super) fn begin(
         &self,
         until: impl FnOnce(Instant) -> Instant,
         is_single: bool,
         wait_max: Duration,
-    ) -> Tries<'_> {
+    ) -> Attempts<'_> {
         self.budget.deposit();
         let began = Instant::now();
         let (later, retries) = (None, 0);
-        Tries {
+        Attempts {
             policy: self,
             until: until(began),
             is_single,
@@ -148,8 +150,8 @@ impl Policy {
         }
     }
 
-    /// How long to wait before the next try, or none if this was the last one. `retries` is how
-    /// many there have been. `tried_for` is how long the last try took.
+    /// How long to wait before the next attempt. `None` if there is none. `retries` is the number of
+    /// retries so far, `tried_for` the duration of the last attempt.
     fn wait(
         &self,
         retries: u32,
@@ -159,7 +161,7 @@ impl Policy {
     ) -> Option<Duration> {
         let allowed = match error.retry() {
             Retry::Yes => self.retries_max,
-            Retry::IfSoon if tried_for < CLOSED_SOON => self.retries_max,
+            Retry::IfSoon if tried_for < EARLY_CLOSE_MAX => self.retries_max,
             Retry::Once => self.retries_max.min(1),
             Retry::IfSoon | Retry::Never => 0,
         };
@@ -167,11 +169,11 @@ impl Policy {
             return None;
         }
         let backoff = self.wait.saturating_mul(1 << retries.min(16)).min(WAIT_MAX);
-        // Between a half and one and a half of it, so that those who failed together don't come
-        // back together: not even those who were all told the same time.
+        // Between half and one and a half times the backoff, so that requests that failed together do
+        // not come back together, even if upstream asked all of them for the same wait.
         let spread = backoff.mul_f64(0.5 + fastrand::f64()).min(WAIT_MAX);
-        let wait = error.retry_after().map_or(spread, |told| {
-            told.max(spread) + spread.mul_f64(SPREAD_OF_TOLD)
+        let wait = error.retry_after().map_or(spread, |asked| {
+            asked.max(spread) + spread.mul_f64(RETRY_AFTER_SPREAD)
         });
         let fits = error.retry_after().unwrap_or_default() <= WAIT_MAX
             && deadline.is_none_or(|deadline| Instant::now() + wait < deadline);
@@ -191,7 +193,7 @@ impl fmt::Debug for Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{ErrorCode, Reply};
+    use crate::{error::ErrorCode, upstream::error::ErrorReply};
 
     fn error(code: ErrorCode) -> Error {
         Error::new(code, "")
@@ -199,7 +201,7 @@ mod tests {
 
     fn reply(status: u16) -> Error {
         let status = http::StatusCode::from_u16(status).unwrap();
-        Reply {
+        ErrorReply {
             status,
             headers: &http::HeaderMap::new(),
             body: b"",

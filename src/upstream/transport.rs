@@ -1,7 +1,7 @@
-//! HTTP to upstream: one pool of connections, and the heads of requests, made once.
+//! HTTP to upstream: one pool of connections, and the headers of requests, built once.
 //!
-//! HTTP/1.1 only: a connection for each request in flight, so that dropping a request closes its
-//! connection and no answer waits behind another. Redirects are not followed.
+//! HTTP/1.1 only. Each request in flight has its own connection, so dropping a request closes its
+//! connection, and no answer waits behind another. Redirects are not followed.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use secrecy::ExposeSecret;
 
 use super::{
     address::Address,
-    connect::Connector,
-    failures::{announced_without_end, unreachable},
-    informational::Announcements,
+    connector::Connector,
+    error::local::{too_many_informational, unreachable},
+    informational::InformationalCounter,
 };
 use crate::{
     config,
     error::{Error, ErrorCode, Result},
 };
 
-/// The one content coding that is asked for: what streams through us must not be held back by a
-/// compressor.
+/// The only content coding that the gateway accepts from upstream. A compressor would hold back parts
+/// of a stream.
 pub(super) const IDENTITY: &str = "identity";
 
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
@@ -35,8 +35,8 @@ pub(super) const EVENT_STREAM: &str = "text/event-stream";
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("featherwire/", env!("CARGO_PKG_VERSION")));
 
-/// How long an idle connection is kept for the next request: less than the minute or so after which
-/// load balancers drop theirs, so that we seldom write into a connection that is being closed.
+/// How long an idle connection is kept. Load balancers close idle connections after a minute or so.
+/// The gateway closes them before, so that it seldom writes into a connection that is being closed.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 
 /// Sends requests to one upstream.
@@ -44,70 +44,73 @@ const POOL_IDLE: Duration = Duration::from_secs(50);
 pub(super) struct Transport {
     client: legacy::Client<Connector, Full<Bytes>>,
     pub(super) address: Address,
-    heads: Heads,
+    headers: RequestHeaders,
     has_key: bool,
 }
 
-/// The heads of requests: what is asked for, and in which form.
+/// The headers of each type of request.
 #[derive(Debug)]
-struct Heads {
+struct RequestHeaders {
     get: HeaderMap,
     watch: HeaderMap,
     post: HeaderMap,
     stream: HeaderMap,
 }
 
-/// A request. It can be sent again and again.
+/// A request. It can be sent more than once.
 #[derive(Clone, Debug)]
 pub(super) struct Request<'a> {
     method: Method,
     uri: Uri,
-    head: &'a HeaderMap,
+    headers: &'a HeaderMap,
     body: Bytes,
 }
 
 impl Transport {
+    /// A transport to the upstream in `config`.
+    ///
     /// # Errors
-    /// Misconfigured, if a header or the TLS set-up can't be made of the configuration.
+    /// [`Kind::Misconfigured`](crate::error::Kind::Misconfigured) if a header or the TLS settings
+    /// cannot be built from `config`.
     pub(super) fn new(config: &config::Upstream) -> Result<Self> {
         let misconfigured = |what: &str| Error::new(ErrorCode::BadConfiguration, what.to_owned());
-        let no_header = |name: &str| misconfigured(&format!("{name} can't be a header"));
+        let no_header = |name: &str| misconfigured(&format!("{name} cannot be a header"));
         let base = config.featherless_base_url.as_str().parse::<Uri>().ok();
         let address = base.as_ref().and_then(Address::new);
         let (Some(base), Some(address)) = (base, address) else {
-            return Err(misconfigured("FEATHERLESS_BASE_URL can't be asked"));
+            return Err(misconfigured("FEATHERLESS_BASE_URL is not a usable URL"));
         };
-        let mut head = HeaderMap::new();
-        head.insert(
+        let mut headers = HeaderMap::new();
+        headers.insert(
             header::HOST,
             address
                 .host()
                 .ok_or_else(|| no_header("FEATHERLESS_BASE_URL"))?,
         );
-        head.insert(header::USER_AGENT, USER_AGENT);
-        head.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-        head.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(IDENTITY));
+        headers.insert(header::USER_AGENT, USER_AGENT);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(IDENTITY));
         let title = HeaderValue::from_str(&config.app_title)
             .map_err(|_| no_header("FEATHERWIRE_APP_TITLE"))?;
-        head.insert(HeaderName::from_static("x-title"), title);
+        headers.insert(HeaderName::from_static("x-title"), title);
         if let Some(url) = &config.app_url {
             let url = HeaderValue::from_str(url).map_err(|_| no_header("FEATHERWIRE_APP_URL"))?;
-            head.insert(header::REFERER, url);
+            headers.insert(header::REFERER, url);
         }
         if let Some(key) = config.api_key() {
             let key = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()));
             let mut key = key.map_err(|_| no_header("FEATHERLESS_API_KEY"))?;
             key.set_sensitive(true);
-            head.insert(header::AUTHORIZATION, key);
+            headers.insert(header::AUTHORIZATION, key);
         }
         let proxy = config::proxy(&base);
-        // Through a tunnel it goes with the tunnel's own request.
+        // With HTTPS, the request that opens the tunnel carries it.
         if let Some(auth) = proxy
             .as_ref()
             .and_then(|proxy| proxy.basic_auth())
             .filter(|_| !address.is_https())
         {
-            head.insert(header::PROXY_AUTHORIZATION, auth.clone());
+            headers.insert(header::PROXY_AUTHORIZATION, auth.clone());
         }
         let connector = Connector::new(
             address.is_https(),
@@ -115,88 +118,91 @@ impl Transport {
             &USER_AGENT,
             config.connect_timeout,
         )
-        .map_err(|error| misconfigured("the HTTP client can't be set up").with_source(error))?;
+        .map_err(|error| misconfigured("the HTTP client cannot be set up").with_source(error))?;
         let client = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
-            // It is part of every head.
+            // The headers of every request contain it.
             .set_host(false)
             .build(connector);
         Ok(Self {
             client,
             address,
-            heads: Heads::new(head),
+            headers: RequestHeaders::new(headers),
             has_key: config.api_key().is_some(),
         })
     }
 
-    /// Whether there is an API key to ask with.
+    /// Whether there is an API key.
     pub(super) fn has_key(&self) -> bool {
         self.has_key
     }
 
-    /// Asks for a resource; with the key, if there is one.
+    /// A request for a resource, with the API key if there is one.
     pub(super) fn get(&self, uri: Uri) -> Request<'_> {
         Request {
             method: Method::GET,
             uri,
-            head: &self.heads.get,
+            headers: &self.headers.get,
             body: Bytes::new(),
         }
     }
 
-    /// Asks for a stream.
+    /// A request for a resource, answered by a stream.
     pub(super) fn watch(&self, uri: Uri) -> Request<'_> {
         Request {
-            head: &self.heads.watch,
+            headers: &self.headers.watch,
             ..self.get(uri)
         }
     }
 
-    /// Posts JSON.
+    /// A request that posts JSON.
     pub(super) fn post(&self, uri: Uri, body: Bytes) -> Request<'_> {
         Request {
             method: Method::POST,
             uri,
-            head: &self.heads.post,
+            headers: &self.headers.post,
             body,
         }
     }
 
-    /// Posts JSON and asks for a stream.
+    /// A request that posts JSON, answered by a stream.
     pub(super) fn stream(&self, uri: Uri, body: Bytes) -> Request<'_> {
         Request {
-            head: &self.heads.stream,
+            headers: &self.headers.stream,
             ..self.post(uri, body)
         }
     }
 
-    /// Sends a request and waits for the head of the reply. Dropping this, or the reply's body,
-    /// closes the connection.
+    /// Sends `request` and waits for the head of the reply. Dropping the future, or the body of the
+    /// reply, closes the connection.
     ///
     /// # Errors
-    /// Why there is no reply.
+    /// [`Kind::Upstream`](crate::error::Kind::Upstream) or
+    /// [`Kind::Timeout`](crate::error::Kind::Timeout) if there is no reply.
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if the gateway is out of file
+    /// descriptors.
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response<Incoming>> {
         let mut sent = http::Request::new(Full::new(request.body.clone()));
         sent.method_mut().clone_from(&request.method);
         sent.uri_mut().clone_from(&request.uri);
-        sent.headers_mut().clone_from(request.head);
-        let announcements = Announcements::of(&mut sent);
+        sent.headers_mut().clone_from(request.headers);
+        let informational = InformationalCounter::attach(&mut sent);
         tokio::select! {
             biased;
             response = self.client.request(sent) => response.map_err(unreachable),
-            () = announcements.too_many() => Err(announced_without_end()),
+            () = informational.exceeded() => Err(too_many_informational()),
         }
     }
 }
 
-impl Heads {
+impl RequestHeaders {
     fn new(get: HeaderMap) -> Self {
-        let streamed = |head: &HeaderMap| {
-            let mut head = head.clone();
-            head.insert(header::ACCEPT, HeaderValue::from_static(EVENT_STREAM));
-            head
+        let streamed = |headers: &HeaderMap| {
+            let mut headers = headers.clone();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+            headers
         };
         let mut post = get.clone();
         post.insert(

@@ -10,7 +10,7 @@ use featherwire::{
         GetModelRequest, ListModelsRequest, ListModelsResponse, ModelFilter,
         model_service_client::ModelServiceClient,
     },
-    upstream::{Ask, Catalogue, Client, Names},
+    upstream::{Catalogue, Client, ModelNames, RequestOptions},
 };
 use futures_util::FutureExt;
 use serde_json::{Value, json};
@@ -268,11 +268,11 @@ async fn who_joins_a_fetch_that_fails_gets_one_of_its_own() {
     let upstream = Scripted::first([Reply::Silence, list(&["a/1"])]).await;
     let address = format!("http://{}/v1", upstream.address);
     let options = Options::parse_from(["test", "--featherless-base-url", &address]).upstream;
-    let catalogue = Catalogue::new(Client::new(&options).unwrap(), Names::default());
-    let first = catalogue.get(Ask::default());
+    let catalogue = Catalogue::new(Client::new(&options).unwrap(), ModelNames::default());
+    let first = catalogue.get(RequestOptions::default());
     let joined = async {
         upstream.asked().await;
-        let mut joined = pin!(catalogue.get(Ask::default()));
+        let mut joined = pin!(catalogue.get(RequestOptions::default()));
         assert!(
             joined.as_mut().now_or_never().is_none(),
             "it waits for the fetch that is under way"
@@ -385,7 +385,7 @@ async fn an_unknown_model_is_told_which_names_are_near() {
         assert!(
             failure
                 .message
-                .contains("Near: meta-llama/Meta-Llama-3.1-8B-Instruct"),
+                .contains("Did you mean meta-llama/Meta-Llama-3.1-8B-Instruct"),
             "{failure:?}"
         );
         let answer = gateway.ask(door, &prompt("zzz/qqq", "hi")).await;

@@ -49,13 +49,13 @@ const BEFORE: &[(&str, Kind, &str, &str)] = &[
         "emulator/500",
         Kind::Upstream,
         "upstream_error",
-        "failed inside",
+        "Featherless failed",
     ),
     (
         "emulator/bare-error",
         Kind::Upstream,
         "upstream_error",
-        "failed inside",
+        "Featherless failed",
     ),
     (
         "emulator/503",

@@ -10,7 +10,7 @@ use std::{
 use futures_util::{FutureExt, future};
 use tokio::time::{Instant, sleep_until};
 
-use super::Copy;
+use super::snapshot::Snapshot;
 use crate::error::{Error, Result};
 
 /// How long after a failed fetch the next one begins that a caller waits for: as long as the caller
@@ -48,7 +48,7 @@ pub(super) struct Fetch {
     /// When it began, or will.
     pub(super) began_at: Instant,
     /// Completes with it.
-    pub(super) copy: future::Shared<future::BoxFuture<'static, Result<Arc<Copy>>>>,
+    pub(super) copy: future::Shared<future::BoxFuture<'static, Result<Arc<Snapshot>>>>,
 }
 
 /// Notes the end of a fetch, whatever the end: dropped before it is told of a success, it was a
@@ -81,7 +81,7 @@ impl Fetches {
     /// failed.
     pub(super) fn demand<F>(&self, fetch: impl FnOnce() -> F) -> Fetch
     where
-        F: Future<Output = Result<Arc<Copy>>> + Send + 'static,
+        F: Future<Output = Result<Arc<Snapshot>>> + Send + 'static,
     {
         let mut state = self.state();
         match state.under_way.clone() {
@@ -98,7 +98,7 @@ impl Fetches {
     /// The fetch that is under way, or else a new one; none if the last ones failed lately.
     pub(super) fn advise<F>(&self, fetch: impl FnOnce() -> F) -> Option<Fetch>
     where
-        F: Future<Output = Result<Arc<Copy>>> + Send + 'static,
+        F: Future<Output = Result<Arc<Snapshot>>> + Send + 'static,
     {
         let mut state = self.state();
         if state.under_way.is_some() {
@@ -115,7 +115,7 @@ impl Fetches {
     /// Begins a fetch, unless one is under way or has failed lately.
     pub(super) fn refresh<F>(&self, fetch: impl FnOnce() -> F)
     where
-        F: Future<Output = Result<Arc<Copy>>> + Send + 'static,
+        F: Future<Output = Result<Arc<Snapshot>>> + Send + 'static,
     {
         let mut state = self.state();
         if state.under_way.is_none() && !state.has_failed_within(REFRESH_PAUSE) {
@@ -127,7 +127,7 @@ impl Fetches {
         &self,
         state: &mut State,
         began_at: Instant,
-        fetch: impl Future<Output = Result<Arc<Copy>>> + Send + 'static,
+        fetch: impl Future<Output = Result<Arc<Snapshot>>> + Send + 'static,
     ) -> Fetch {
         let mut note = Note {
             state: Arc::clone(&self.0),
@@ -162,11 +162,11 @@ mod tests {
     use super::*;
     use crate::error::{ErrorCode, Kind};
 
-    async fn failure() -> Result<Arc<Copy>> {
+    async fn failure() -> Result<Arc<Snapshot>> {
         Err(Error::new(ErrorCode::NoCapacity, "not now"))
     }
 
-    async fn panics() -> Result<Arc<Copy>> {
+    async fn panics() -> Result<Arc<Snapshot>> {
         panic!("a bug")
     }
 

@@ -3,7 +3,7 @@
 //! It is kept as text (each model in our own JSON form) with a small index beside it: 22,000 models
 //! as messages would take several times as much memory, and a page shows a hundred of them. The
 //! catalogue advises, it forbids nothing: a model that it doesn't have is still asked for upstream.
-//! [`Catalogue`] is the handle, [`struct@Copy`] what it hands out, `writer` makes one of the
+//! [`Catalogue`] is the handle, [`struct@Snapshot`] what it hands out, `writer` makes one of the
 //! upstream's list, `fetch` says when to ask for it, and `near` which ids to suggest.
 
 use std::{
@@ -13,19 +13,16 @@ use std::{
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    client::{Ask, Client},
-    names::Names,
-};
+use super::{client::Client, model_names::ModelNames, options::RequestOptions};
 use crate::error::{Error, ErrorCode, Result};
 
-mod copy;
 mod fetch;
-mod near;
+mod snapshot;
+mod suggestions;
 mod writer;
 
-pub use copy::{Copy, Page};
 use fetch::{Fetch, Fetches};
+pub use snapshot::{Page, Snapshot};
 pub use writer::keep_models;
 
 /// How old the catalogue may be before it is refreshed, while callers still get the old one.
@@ -42,13 +39,13 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 pub struct Catalogue {
     upstream: Client,
-    names: Names,
+    names: ModelNames,
     shared: Arc<Shared>,
 }
 
 #[derive(Default)]
 struct Shared {
-    copy: RwLock<Option<Arc<Copy>>>,
+    copy: RwLock<Option<Arc<Snapshot>>>,
     fetches: Fetches,
 }
 
@@ -74,7 +71,7 @@ impl std::fmt::Debug for Catalogue {
 
 impl Catalogue {
     /// The catalogue of this upstream by these names, not fetched yet.
-    pub fn new(upstream: Client, names: Names) -> Self {
+    pub fn new(upstream: Client, names: ModelNames) -> Self {
         Self {
             upstream,
             names,
@@ -83,7 +80,7 @@ impl Catalogue {
     }
 
     /// What models are called here.
-    pub fn names(&self) -> &Names {
+    pub fn names(&self) -> &ModelNames {
         &self.names
     }
 
@@ -93,7 +90,7 @@ impl Catalogue {
     /// # Errors
     /// What the upstream's reply to a fetch means that began after this was called, or was under
     /// way; Timeout if it took too long; never for a refresh.
-    pub async fn get(&self, ask: Ask<'_>) -> Result<Arc<Copy>> {
+    pub async fn get(&self, ask: RequestOptions<'_>) -> Result<Arc<Snapshot>> {
         if let Some(copy) = self.kept() {
             return Ok(copy);
         }
@@ -106,7 +103,7 @@ impl Catalogue {
         }
     }
 
-    async fn fetched(&self) -> Result<Arc<Copy>> {
+    async fn fetched(&self) -> Result<Arc<Snapshot>> {
         let asked_at = Instant::now();
         let fetch = self.fetch_at_once();
         let began_at = fetch.began_at;
@@ -118,7 +115,7 @@ impl Catalogue {
     }
 
     /// The copy that is kept, if there is one already. An old one is refreshed in the background.
-    pub fn kept(&self) -> Option<Arc<Copy>> {
+    pub fn kept(&self) -> Option<Arc<Snapshot>> {
         let copy = self
             .shared
             .copy
@@ -149,7 +146,7 @@ impl Catalogue {
     }
 
     /// The catalogue, for what can do without it: nobody waits for it who would only wait in vain.
-    pub async fn get_soon(&self) -> Option<Arc<Copy>> {
+    pub async fn get_soon(&self) -> Option<Arc<Snapshot>> {
         if let Some(copy) = self.kept() {
             return Some(copy);
         }
@@ -165,17 +162,17 @@ impl Catalogue {
     }
 
     /// One fetch, not begun yet.
-    fn fetch(&self) -> impl Future<Output = Result<Arc<Copy>>> + Send + use<> {
+    fn fetch(&self) -> impl Future<Output = Result<Arc<Snapshot>>> + Send + use<> {
         let catalogue = self.clone();
         async move {
             let fetch = async {
                 let text = catalogue
                     .upstream
-                    .get_text(&["models"], Ask::default())
+                    .get_text(&["models"], RequestOptions::default())
                     .await?;
                 let names = catalogue.names.clone();
                 // Aside: it is several MB.
-                let copy = tokio::task::spawn_blocking(move || Copy::new(&text, &names)).await;
+                let copy = tokio::task::spawn_blocking(move || Snapshot::new(&text, &names)).await;
                 copy.map_err(Error::internal)?
             };
             let copy = tokio::time::timeout(FETCH_TIMEOUT, fetch)
@@ -203,7 +200,7 @@ impl Catalogue {
         }
     }
 
-    fn keep(&self, copy: Copy) -> Arc<Copy> {
+    fn keep(&self, copy: Snapshot) -> Arc<Snapshot> {
         writer::log_skipped(copy.skipped);
         let copy = Arc::new(copy);
         *self

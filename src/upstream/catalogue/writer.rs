@@ -7,27 +7,30 @@ use serde_json::value::RawValue;
 use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
-    copy::{Copy, Entry},
-    near::Near,
+    snapshot::{Entry, Snapshot},
+    suggestions::SimilarIds,
 };
 use crate::{
     error::{Error, Result},
     json::{self, BadJson},
     proto::v1::{ListModelsResponse, Model, limits},
-    upstream::{Names, failures::bad_answer},
+    upstream::{
+        error::{from_event, local::bad_answer},
+        model_names::ModelNames,
+    },
 };
 
 /// How many models there may be.
 const MODELS_MAX: usize = limits::LIST_MODELS_RESPONSE_MODELS.max;
 
-impl Copy {
+impl Snapshot {
     /// Makes a copy of the upstream's answer, one model at a time, by these names. What is no model
     /// in it is left out and counted.
     ///
     /// # Errors
     /// An answer that isn't a list of models; if it is an error that calls itself a success, what
     /// it says.
-    pub fn new(answer: &[u8], names: &Names) -> Result<Self> {
+    pub fn new(answer: &[u8], names: &ModelNames) -> Result<Self> {
         #[derive(Deserialize)]
         struct List<'a> {
             #[serde(borrow)]
@@ -36,9 +39,7 @@ impl Copy {
         let list: List<'_> = std::str::from_utf8(answer)
             .map_err(|_| BadJson::whole("not UTF-8"))
             .and_then(json::peek)
-            .map_err(|problem| {
-                Error::from_event(answer, None).unwrap_or_else(|| bad_answer(&problem))
-            })?;
+            .map_err(|problem| from_event(answer, None).unwrap_or_else(|| bad_answer(&problem)))?;
         let mut writer = Writer::with_capacity(answer.len(), list.data.0.len());
         let mut without: BTreeSet<(&str, &str)> = names.aliases().collect();
         let mut aliased = Vec::new();
@@ -57,7 +58,7 @@ impl Copy {
             let is_shown = names.shows(&model.id);
             writer.add(model, is_shown)?;
         }
-        let news = names.note_lost(without.iter().map(|(alias, _)| *alias));
+        let news = names.record_dangling(without.iter().map(|(alias, _)| *alias));
         for (alias, real) in without {
             if news.contains(&alias) {
                 tracing::warn!(
@@ -86,7 +87,7 @@ fn model(entry: &RawValue) -> Option<Model> {
     has_id(&model).then_some(model)
 }
 
-/// Names the owner of a model where upstream doesn't: the organisation in its id. OpenAI's schema
+/// ModelNames the owner of a model where upstream doesn't: the organisation in its id. OpenAI's schema
 /// requires the member, and an empty one says less than is known. `created` is required too, but
 /// nobody else knows it, the schema has no null for it, and strict clients refuse a list without
 /// it: it stays 0, which the contract explains. Any other number would pass for a date.
@@ -194,7 +195,7 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(self) -> Result<Copy> {
+    fn finish(self) -> Result<Snapshot> {
         let Self {
             shown: mut text,
             hidden,
@@ -220,10 +221,11 @@ impl Writer {
             lower_ids.get(entry.lower_id.start as usize..entry.lower_id.end as usize)
         };
         let shown = (0..).zip(&entries).filter(|(_, entry)| entry.is_shown);
-        let near =
-            Near::new(shown.filter_map(|(position, entry)| Some((position, lower_id(entry)?))));
+        let near = SimilarIds::new(
+            shown.filter_map(|(position, entry)| Some((position, lower_id(entry)?))),
+        );
         let (text, gzip, fetched_at) = (text.into(), OnceCell::new(), Instant::now());
-        Ok(Copy {
+        Ok(Snapshot {
             text,
             list_bytes,
             gzip,

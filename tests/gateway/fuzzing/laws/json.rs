@@ -9,7 +9,7 @@ use featherwire::{
         CreateCompletionRequest, CreateCompletionResponse, CreateEmbeddingRequest,
         CreateEmbeddingResponse, StreamChatCompletionResponse, StreamCompletionResponse,
     },
-    upstream::Chunk,
+    upstream::StreamMessage,
 };
 use serde::{
     Serialize,
@@ -75,14 +75,14 @@ fn requested<M: Message>(input: &[u8], extra: fn(&M) -> &BTreeMap<String, String
     comes_back(&sent, &read, write, json::decode_request);
 }
 
-fn chunked<M: Message + Chunk>(input: &[u8]) {
+fn chunked<M: Message + StreamMessage>(input: &[u8]) {
     if let Some(chunk) = answered::<M>(input) {
         let choices = chunk.choices().count();
         assert!(choices <= input.len(), "{choices} choices");
         upstream_error::event(input);
         let has_end = chunk.choices().any(|(_, is_last)| is_last);
         assert!(
-            chunk.has_begun() || !has_end,
+            chunk.has_content() || !has_end,
             "an answer that ends has begun: {}",
             lossy(input)
         );

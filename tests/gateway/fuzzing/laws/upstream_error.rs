@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use featherwire::error::{Error, Reply};
+use featherwire::{
+    error::Error,
+    upstream::error::{ErrorReply, from_error_event, from_event, from_failed_choice},
+};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
 /// Clients refuse longer heads, the strictest of them.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// The longest message: a thousand characters of the upstream's, and our advice.
+/// The longest message: a thousand characters of the upstream's, and the advice of the gateway.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
 
 /// The longest model id that a request gets through with.
@@ -54,7 +57,7 @@ pub fn upstream_error(input: &[u8]) {
     let body = lines.next().unwrap_or_default();
 
     let error = |body| {
-        Error::from(Reply {
+        Error::from(ErrorReply {
             status,
             headers: &headers,
             body,
@@ -80,7 +83,7 @@ pub fn upstream_error(input: &[u8]) {
 /// An event is an error if it is an object with one that says something, and none if nothing in it
 /// looks like an error.
 pub fn event(data: &[u8]) {
-    let error = Error::from_event(data, Some("org/model"));
+    let error = from_event(data, Some("org/model"));
     if let Ok(Value::Object(event)) = serde_json::from_slice(data) {
         let looks_like_one = LOOKS.iter().any(|name| event.contains_key(*name));
         if event
@@ -93,9 +96,9 @@ pub fn event(data: &[u8]) {
         }
     }
     error.into_iter().for_each(told);
-    told(Error::from_error_event(data, Some("org/model")));
+    told(from_error_event(data, Some("org/model")));
     let text = std::str::from_utf8(data).ok();
-    Error::from_failed_choice(text, text, None)
+    from_failed_choice(text, text, None)
         .into_iter()
         .for_each(told);
 }

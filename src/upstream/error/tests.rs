@@ -1,11 +1,18 @@
 //! What replies and events mean, by their status and their words.
 
-use super::*;
-use crate::error::Kind;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::{
+    reply::{RETRY_AFTER_MAX, RETRY_AFTER_MS, retry_after},
+    *,
+};
+use crate::error::{Error, Kind};
 
 fn error(status: u16, body: &str) -> Error {
     let status = StatusCode::from_u16(status).unwrap();
-    Reply {
+    ErrorReply {
         status,
         headers: &HeaderMap::new(),
         body: body.as_bytes(),
@@ -190,7 +197,7 @@ fn an_error_in_a_success_means_what_it_says() {
         (r#"{"detail":"boo"}"#, Kind::Upstream),
         (r#"{"message":"boo"}"#, Kind::Upstream),
     ] {
-        let error = Error::from_event(event.as_bytes(), None).unwrap();
+        let error = from_event(event.as_bytes(), None).unwrap();
         assert_eq!(error.kind(), kind, "{event}");
         assert!(
             error.message().contains("boo")
@@ -207,9 +214,7 @@ fn an_error_in_a_success_means_what_it_says() {
             "{event}"
         );
     }
-    assert!(
-        Error::from_event(br#"{"error":{"message":"","code":0},"choices":[]}"#, None).is_none()
-    );
+    assert!(from_event(br#"{"error":{"message":"","code":0},"choices":[]}"#, None).is_none());
     for data in [
         "boo",
         r#""boo""#,
@@ -218,7 +223,7 @@ fn an_error_in_a_success_means_what_it_says() {
         "",
         "<html>",
     ] {
-        let error = Error::from_error_event(data.as_bytes(), None);
+        let error = from_error_event(data.as_bytes(), None);
         assert_eq!(error.code(), "upstream_stream_failed", "{data}");
         assert_eq!(
             error.message().contains("boo"),

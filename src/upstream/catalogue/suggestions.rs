@@ -42,7 +42,7 @@ type Trigram = [u8; 3];
 /// An index of the names of ids, which are what follows the last slash. Ids are known by their
 /// position in a list that the owner has.
 #[derive(Debug, Default)]
-pub(super) struct Near {
+pub(super) struct SimilarIds {
     /// In order.
     trigrams: Vec<Trigram>,
     /// Where the positions of each trigram end in `positions`.
@@ -62,7 +62,7 @@ pub(super) struct Work {
     pub(super) compared: usize,
 }
 
-impl Near {
+impl SimilarIds {
     /// The index of these ids in lower case, each with its position.
     pub(super) fn new<'a>(ids: impl Iterator<Item = (u32, &'a str)>) -> Self {
         let mut pairs: Vec<(Trigram, u32)> = Vec::new();
@@ -333,7 +333,7 @@ mod tests {
 
     struct Ids {
         ids: Vec<String>,
-        near: Near,
+        near: SimilarIds,
     }
 
     /// Made once: that takes a while without optimization.
@@ -342,7 +342,7 @@ mod tests {
     impl Ids {
         fn new() -> Self {
             let ids = catalogue();
-            let near = Near::new((0..).zip(ids.iter().map(String::as_str)));
+            let near = SimilarIds::new((0..).zip(ids.iter().map(String::as_str)));
             Self { ids, near }
         }
 

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::upstream::limits::ERROR_BODY_BYTES_MAX;
+
 /// How much of an upstream's own message is quoted, in characters.
 const MESSAGE_CHARS_MAX: usize = 1000;
 
@@ -28,7 +30,7 @@ const PAGE_MARKS: [&str; 8] = [
 /// A message in a form that can be quoted, but for its length: on one line, without control
 /// characters, without its full stop. None if nothing is left of it, or if it is a web page.
 pub(super) fn quotable(message: &str) -> Option<String> {
-    let message = on_one_line(message, super::BODY_BYTES_MAX);
+    let message = on_one_line(message, ERROR_BODY_BYTES_MAX);
     let message = message.trim_end_matches('.').trim_end();
     (!message.is_empty() && !is_page(message)).then(|| message.to_owned())
 }

@@ -16,15 +16,17 @@
 //! Members are read one by one where they stand, as [`values`](super::values) does it, so that one
 //! with odd content spoils none of the others.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::{
+    quoting::{self, field_path, identifier, quotable},
     values::{
         ANSWERS, CODES, MESSAGES, Members, PARAMS, STATUSES, TYPES, each_element, object,
         says_something, text,
     },
-    words::{field_path, identifier, quotable},
 };
 
 /// How deep errors may be nested in errors.
@@ -38,7 +40,7 @@ const PATH_PARTS_MAX: usize = 64;
 
 /// What an error says, whatever its shape.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Said {
+pub(super) struct ErrorBody {
     /// Its message, as it can be quoted.
     pub(super) message: Option<String>,
     /// Its type, in snake case.
@@ -51,15 +53,15 @@ pub(super) struct Said {
     pub(super) status: Option<StatusCode>,
 }
 
-impl Said {
+impl ErrorBody {
     /// What the body of a reply says that is no success. Everything in it is about the error.
-    pub(super) fn by_body(body: &[u8]) -> Self {
+    pub(super) fn parse(body: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(body) else {
             return Self::default();
         };
         let text = text.trim_start_matches('\u{feff}').trim();
         match serde_json::from_str::<&RawValue>(text) {
-            Ok(value) => Self::by_value(value, DEPTH_MAX),
+            Ok(value) => Self::from_value(value, DEPTH_MAX),
             Err(_) => Self {
                 message: quotable(text),
                 ..Self::default()
@@ -70,7 +72,7 @@ impl Said {
     /// What a success says of an error, if it is one: an event of a stream, or a whole answer. A
     /// member `error` makes it one, unless that says nothing; so does the shape of an error, if
     /// nothing of an answer is beside it.
-    pub(super) fn by_success(body: &[u8]) -> Option<Self> {
+    pub(super) fn parse_success(body: &[u8]) -> Option<Self> {
         let document = std::str::from_utf8(body).ok()?;
         let Some(members) = object(document) else {
             // Google's way: the error in a list.
@@ -78,7 +80,7 @@ impl Said {
             each_element(document, |item| {
                 count += 1;
                 if count <= LISTED_MAX && said.is_none() {
-                    said = object_bytes(item).and_then(Self::by_success);
+                    said = object_bytes(item).and_then(Self::parse_success);
                 }
             })?;
             return said;
@@ -105,16 +107,16 @@ impl Said {
                 return None;
             }
         }
-        Some(Self::by_members(&members, DEPTH_MAX))
+        Some(Self::from_members(&members, DEPTH_MAX))
     }
 
     /// What the JSON text of a member `error` says, if it says anything.
-    pub(super) fn by_member(text: &str) -> Option<Self> {
+    pub(super) fn parse_member(text: &str) -> Option<Self> {
         let value = serde_json::from_str::<&RawValue>(text).ok()?;
-        says_something(value, DEPTH_MAX).then(|| Self::by_value(value, DEPTH_MAX))
+        says_something(value, DEPTH_MAX).then(|| Self::from_value(value, DEPTH_MAX))
     }
 
-    fn by_value(value: &RawValue, depth: usize) -> Self {
+    fn from_value(value: &RawValue, depth: usize) -> Self {
         let Some(depth) = depth.checked_sub(1) else {
             return Self::default();
         };
@@ -125,22 +127,22 @@ impl Said {
             };
         }
         if let Some(members) = object(value.get()) {
-            return Self::by_members(&members, depth);
+            return Self::from_members(&members, depth);
         }
-        Self::by_list(value, depth).unwrap_or_else(|| Self {
+        Self::from_list(value, depth).unwrap_or_else(|| Self {
             status: status(value),
             ..Self::default()
         })
     }
 
-    fn by_members(members: &Members<'_>, depth: usize) -> Self {
+    fn from_members(members: &Members<'_>, depth: usize) -> Self {
         let get = |name: &&str| {
             members
                 .get(name)
                 .filter(|value| says_something(value, depth))
         };
         let error = get(&"error")
-            .map(|error| Self::by_value(error, depth))
+            .map(|error| Self::from_value(error, depth))
             .unwrap_or_default();
         // A text beside a message is mostly the status's name, and says less.
         let (mut said, bare) = if get(&"error").is_some_and(|error| text(error).is_some()) {
@@ -166,13 +168,13 @@ impl Said {
         said = said.or(beside);
         for value in MESSAGES.iter().filter_map(get) {
             if said.message.is_none() {
-                said = said.or(Self::by_value(value, depth));
+                said = said.or(Self::from_value(value, depth));
             }
         }
         if said.message.is_none()
             && let Some(errors) = get(&"errors").and_then(|errors| object(errors.get()))
         {
-            said = said.or(Self::by_fields(&errors, depth));
+            said = said.or(Self::from_fields(&errors, depth));
         }
         said.or(bare).or(Self {
             message: get(&"title")
@@ -184,14 +186,14 @@ impl Said {
 
     /// The errors of a list, each with the path of its field if it has one. None for what is no
     /// list.
-    fn by_list(list: &RawValue, depth: usize) -> Option<Self> {
+    fn from_list(list: &RawValue, depth: usize) -> Option<Self> {
         let (mut items, mut count, mut is_any_validation) = (Vec::new(), 0, false);
         each_element(list.get(), |item| {
             count += 1;
             let is_validation = is_validation(item);
             is_any_validation |= is_validation;
             if items.len() < LISTED_MAX {
-                items.push((Self::by_value(item, depth), is_validation));
+                items.push((Self::from_value(item, depth), is_validation));
             }
         })?;
         let status = is_any_validation.then_some(StatusCode::UNPROCESSABLE_ENTITY);
@@ -202,13 +204,13 @@ impl Said {
     }
 
     /// The errors of an object with a member for each bad field.
-    fn by_fields(fields: &Members<'_>, depth: usize) -> Self {
+    fn from_fields(fields: &Members<'_>, depth: usize) -> Self {
         let items = fields.kept.iter().take(LISTED_MAX).map(|(name, value)| {
             let param = field_path(&name.0);
             (
                 Self {
                     param,
-                    ..Self::by_value(value, depth)
+                    ..Self::from_value(value, depth)
                 },
                 true,
             )
@@ -236,7 +238,17 @@ impl Said {
         said
     }
 
-    /// What this says, and of the rest what the other says.
+    /// The code, or "" if there is none.
+    pub(super) fn code(&self) -> &str {
+        self.code.as_deref().unwrap_or_default()
+    }
+
+    /// The message, at the length at which it is quoted.
+    pub(super) fn quote(&self) -> Option<Cow<'_, str>> {
+        self.message.as_deref().map(quoting::shortened)
+    }
+
+    /// These details, and those of `other` where they are missing here.
     fn or(self, other: Self) -> Self {
         Self {
             message: self.message.or(other.message),
@@ -301,7 +313,7 @@ fn path(value: &RawValue) -> Option<String> {
     ))
 }
 
-/// Names and indexes as one path: `messages[0].content`.
+/// ModelNames and indexes as one path: `messages[0].content`.
 fn joined<'a>(parts: impl Iterator<Item = &'a str>) -> String {
     let mut path = String::new();
     for part in parts {
@@ -319,7 +331,7 @@ mod tests {
     use super::*;
 
     fn said(body: &str) -> (String, Option<String>, Option<u16>) {
-        let said = Said::by_body(body.as_bytes());
+        let said = ErrorBody::parse(body.as_bytes());
         (
             said.message.unwrap_or_default(),
             said.param,
@@ -439,7 +451,7 @@ mod tests {
     #[test]
     fn types_and_codes_are_words() {
         let words = |body: &str| {
-            let said = Said::by_body(body.as_bytes());
+            let said = ErrorBody::parse(body.as_bytes());
             (
                 said.r#type.unwrap_or_default(),
                 said.code.unwrap_or_default(),
@@ -479,7 +491,7 @@ mod tests {
     #[test]
     fn a_success_is_an_error_only_if_it_says_so_and_has_nothing_of_an_answer() {
         let message = |event: &str| {
-            Said::by_success(event.as_bytes()).map(|said| said.message.unwrap_or_default())
+            ErrorBody::parse_success(event.as_bytes()).map(|said| said.message.unwrap_or_default())
         };
         for (event, expected) in [
             (r#"{"error":"a"}"#, "a"),

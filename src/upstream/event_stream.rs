@@ -1,12 +1,11 @@
-//! A streamed answer coming up: bytes of the upstream's body in, chunks out, and exactly one end.
+//! A streamed answer: bytes of the upstream's body in, messages out, and exactly one end.
 //!
-//! The end is *finished* only if every choice has said why it finished, and then `[DONE]` or a
-//! clean end of the body came. Everything else is an error: an answer cut short never looks
-//! complete. An event is an error if its name says so, if it has an error in it, or if a choice in
-//! it ends with one; what such an event has of the answer is handed out before.
+//! The stream ends without an error only if every choice has a finish reason, and then `[DONE]` or
+//! a clean end of the body came. Everything else is an error: an answer that is cut short never
+//! looks complete. An event is an error if its name says so, if it has an error in it, or if a
+//! choice in it ends with one. The part of the answer in such an event is yielded first.
 
 use std::{
-    collections::BTreeMap,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -17,191 +16,158 @@ use futures_util::Stream;
 use http_body::Body;
 use hyper::body::Incoming;
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    choices::Choices,
-    client::Ask,
-    clocks::{Clocks, Late},
-    failures::{bad_event, too_large},
-    finish::End,
-    identity::{self, Identity, Named},
-    sse::{Decoder, Event, TooLong},
+    choices::ChoiceTracker,
+    error::{self, local::bad_event, too_large},
+    identity::{self, Identity},
+    limits::ERROR_BODY_BYTES_MAX,
+    options::RequestOptions,
+    sse::{Decoder, EVENT_BYTES_MAX, Event, TooLong},
+    stream_message::StreamMessage,
+    timeouts::{Expired, Timeouts},
 };
 use crate::{
-    aside,
-    error::{self, Error, ErrorCode, Result},
-    json,
+    error::{Error, ErrorCode, Result},
+    json, offload,
 };
 
-/// After `[DONE]`, how long to wait for the body's own end, so that the connection can serve the
-/// next request.
+/// How long to wait for the end of the body after `[DONE]`. A body that ends lets its connection
+/// serve the next request.
 const END_OF_BODY_WAIT: Duration = Duration::from_millis(50);
 
-/// After so many segments without a single event, such as comments without end, the clocks are
-/// looked at for each.
+/// After this many body frames without an event, such as endless comments, the timeouts are checked
+/// for each frame.
 const FRAMES_WITHOUT_EVENT_MAX: usize = 256;
 
-/// A message that comes as an event of a stream.
-pub trait Chunk: DeserializeOwned {
-    /// The members that the message has no field for.
-    fn extra(&self) -> &BTreeMap<String, String>;
-
-    /// For each choice in this chunk its index, and whether this is its last chunk.
-    fn choices(&self) -> impl Iterator<Item = (i32, bool)>;
-
-    /// How each choice in this chunk ends, as far as it does.
-    fn ends(&self) -> impl Iterator<Item = End<'_>>;
-
-    /// What a chunk that tells of a failure has of the answer, without what tells of it; none if
-    /// there is nothing.
-    fn before_failure(self) -> Option<Self>;
-
-    /// Whether this chunk has something of the answer in it, rather than only who speaks.
-    fn has_begun(&self) -> bool;
-
-    /// The members that name the answer, if it is of a kind that has them.
-    fn named(&mut self) -> Option<Named<'_>> {
-        None
-    }
-
-    /// The indexes of what is in it, if that has some.
-    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
-        std::iter::empty()
-    }
-
-    /// Puts in what else the chunk must have, and is known of it.
-    fn complete(&mut self) {}
-}
-
-/// What one event says.
+/// What one event means.
 enum Meaning<M> {
-    /// A piece of the answer.
-    Chunk(M),
-    /// The answer has failed, after this last piece.
+    /// A message of the answer.
+    Message(M),
+    /// The answer has failed, after this last message.
     Failed(Option<M>, Error),
-    /// It can't be read.
+    /// It cannot be decoded.
     Broken(Error),
     /// The answer is complete.
     Done,
 }
 
 /// A streamed answer. Dropping it closes the upstream connection.
-pub struct Events<M, B = Incoming> {
-    /// None once nothing more is read.
+pub struct EventStream<M, B = Incoming> {
+    /// `None` after the end.
     body: Option<B>,
     decoder: Decoder,
-    choices: Choices,
+    choices: ChoiceTracker,
     identity: Identity,
     state: State,
-    /// Why the answer has failed, if that is yet to be told: a piece of it came in the same event.
+    /// The error to yield next. The last message came in the same event and was yielded first.
     failure: Option<Error>,
-    clocks: Clocks,
+    timeouts: Timeouts,
     deadline: Option<Instant>,
-    /// When the next piece is due, and by which clock.
-    due: (Instant, Late),
-    /// The first piece has come: from now on, silence is measured.
-    has_begun: bool,
-    /// The next piece is being waited for. Not so while the caller takes its time: that is no
-    /// silence of upstream's.
+    /// When the next message is due, and by which timeout.
+    due: (Instant, Expired),
+    /// The first content has arrived. From now on the idle timeout applies.
+    has_started: bool,
+    /// The stream is waiting for upstream. While the caller has not polled for the next message,
+    /// upstream is not silent.
     is_waiting: bool,
-    /// How much came since the last event.
+    /// The number of frames since the last event.
     frames_without_event: usize,
-    /// How much more the body may have.
+    /// How many more bytes the body may have.
     bytes_left: usize,
     /// The length of the last event, in bytes.
     event_bytes: usize,
     alarm: Pin<Box<Sleep>>,
     model: Option<String>,
     request_id: Option<String>,
-    /// What no error may tell.
+    /// The API key, which no error may contain.
     secret: Option<SecretString>,
     message: std::marker::PhantomData<fn() -> M>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
-    /// Chunks may come.
+    /// Messages may come.
     Open,
-    /// The answer is complete; only the end of the body is waited for.
+    /// The answer is complete. Only the end of the body is missing.
     Done,
-    /// Nothing more is read.
+    /// Nothing more is read from the body.
     Ended,
 }
 
-impl<M, B> std::fmt::Debug for Events<M, B> {
+impl<M, B> std::fmt::Debug for EventStream<M, B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Events")
+        f.debug_struct("EventStream")
             .field("request_id", &self.request_id)
             .finish_non_exhaustive()
     }
 }
 
-impl<M, B> Events<M, B>
+impl<M, B> EventStream<M, B>
 where
-    M: Chunk,
+    M: StreamMessage,
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
     pub(super) fn new(
         body: B,
-        clocks: Clocks,
+        timeouts: Timeouts,
         sent: Instant,
-        ask: Ask<'_>,
+        options: RequestOptions<'_>,
         request_id: Option<String>,
     ) -> Self {
-        let due = clocks.first(sent, ask.deadline);
+        let due = timeouts.first(sent, options.deadline);
         Self {
             body: Some(body),
             decoder: Decoder::default(),
-            choices: Choices::expecting(ask.choices),
+            choices: ChoiceTracker::expecting(options.choices),
             identity: Identity::default(),
             state: State::Open,
             failure: None,
-            clocks,
-            deadline: ask.deadline,
+            timeouts,
+            deadline: options.deadline,
             due,
-            has_begun: false,
+            has_started: false,
             is_waiting: true,
             frames_without_event: 0,
-            bytes_left: ask.bytes_max.unwrap_or(usize::MAX),
+            bytes_left: options.bytes_max.unwrap_or(usize::MAX),
             event_bytes: 0,
             alarm: Box::pin(sleep_until(due.0)),
-            model: ask.model.map(str::to_owned),
+            model: options.model.map(str::to_owned),
             request_id,
             secret: None,
             message: std::marker::PhantomData,
         }
     }
 
-    /// The same, and its errors don't tell this.
+    /// Removes `secret` from the errors of this stream.
     pub(super) fn hiding(self, secret: Option<SecretString>) -> Self {
         Self { secret, ..self }
     }
 
-    /// The length of the event in which the last piece came, in bytes. Not that of one without its
-    /// empty line, after which nothing comes.
+    /// The length of the event that had the last message, in bytes. An event at the end of the body
+    /// without an empty line is not measured, because nothing follows it.
     pub(super) fn event_bytes(&self) -> usize {
         self.event_bytes
     }
 
-    /// The error as the caller gets it.
-    fn told(&mut self, error: Error) -> Error {
+    /// The error for the caller: without the secret, with the `request-id`.
+    fn finish_error(&mut self, error: Error) -> Error {
         let secret = self.secret.as_ref().map(|secret| secret.expose_secret());
         error
             .without_secret(secret)
             .with_upstream_request_id(self.request_id.take())
     }
 
-    fn understand(
-        choices: &mut Choices,
+    fn interpret(
+        choices: &mut ChoiceTracker,
         identity: &mut Identity,
         event: &Event<'_>,
         model: Option<&str>,
     ) -> Meaning<M> {
         let data = event.data.trim_ascii();
         if event.is_error {
-            return Meaning::Failed(None, Error::from_error_event(data, model));
+            return Meaning::Failed(None, error::from_error_event(data, model));
         }
         if data == b"[DONE]" {
             return if choices.are_finished() {
@@ -210,44 +176,45 @@ where
                 Meaning::Failed(None, cut())
             };
         }
-        let mut chunk: M = match aside::here(data.len(), || json::decode_answer(data)) {
-            Ok(chunk) => chunk,
+        let mut message: M = match offload::run_in_place(data.len(), || json::decode_answer(data)) {
+            Ok(message) => message,
             Err(problem) => {
-                // A list, perhaps, with an error in it.
-                if let Some(error) = Error::from_event(data, model) {
+                // The event may be a list with an error in it.
+                if let Some(error) = error::from_event(data, model) {
                     return Meaning::Failed(None, error);
                 }
                 return Meaning::Broken(bad_event(&problem));
             }
         };
-        if let Some(named) = chunk.named() {
-            identity.complete(named, model);
+        if let Some(fields) = message.identity_fields() {
+            identity.fill_in(fields, model);
         }
-        if identity::are_unplaced(chunk.indexes()) {
-            identity::place(chunk.indexes(), data);
+        if identity::lack_indexes(message.indexes()) {
+            identity::set_indexes(message.indexes(), data);
         }
-        chunk.complete();
-        // An error is a member that chunks have no field for, or stands where a chunk's choices
-        // are.
-        let is_odd = !chunk.extra().is_empty()
-            && (chunk.extra().contains_key("error") || chunk.choices().next().is_none());
+        message.fill_in();
+        // An error is a member that messages have no field for, or takes the place of the choices.
+        let is_odd = !message.extra().is_empty()
+            && (message.extra().contains_key("error") || message.choices().next().is_none());
         let error = if is_odd {
-            Error::from_event(data, model)
+            error::from_event(data, model)
         } else {
             None
         };
-        if let Some(error) = error.or_else(|| chunk.ends().find_map(|end| end.error(model))) {
-            return Meaning::Failed(chunk.before_failure(), error);
+        if let Some(error) =
+            error.or_else(|| message.choice_ends().find_map(|end| end.error(model)))
+        {
+            return Meaning::Failed(message.without_failure(), error);
         }
-        for (index, is_last) in chunk.choices() {
-            if let Err(error) = choices.note(index, is_last) {
+        for (index, is_last) in message.choices() {
+            if let Err(error) = choices.record(index, is_last) {
                 return Meaning::Failed(None, error);
             }
         }
-        Meaning::Chunk(chunk)
+        Meaning::Message(message)
     }
 
-    /// What the next event that is already here says.
+    /// What the next buffered event means. `None` if no whole event is buffered.
     fn next_decoded(&mut self) -> Option<Meaning<M>> {
         loop {
             let event = match self.decoder.next_event() {
@@ -260,7 +227,7 @@ where
             let model = self.model.as_deref();
             if !event.is_bare {
                 self.event_bytes = event.data.len();
-                return Some(Self::understand(
+                return Some(Self::interpret(
                     &mut self.choices,
                     &mut self.identity,
                     &event,
@@ -273,7 +240,8 @@ where
         }
     }
 
-    /// The body has ended: what stood in it without its empty line, or nothing, or that it was cut.
+    /// The end of the body: the event before it that has no empty line, or nothing, or the error that
+    /// the answer was cut.
     fn last(&mut self) -> Option<Result<M>> {
         loop {
             let event = match self.decoder.finish() {
@@ -289,12 +257,14 @@ where
                     None => continue,
                 }
             }
-            match Self::understand(&mut self.choices, &mut self.identity, &event, model) {
-                Meaning::Chunk(chunk) if self.choices.are_complete() => return Some(Ok(chunk)),
+            match Self::interpret(&mut self.choices, &mut self.identity, &event, model) {
+                Meaning::Message(message) if self.choices.are_complete() => {
+                    return Some(Ok(message));
+                }
                 Meaning::Done => return None,
                 Meaning::Failed(last, error) => return Some(self.fail(last, error)),
-                // Half an event, or a chunk after which more was to come.
-                Meaning::Chunk(_) | Meaning::Broken(_) => return Some(Err(cut())),
+                // A part of an event, or a message after which more was to come.
+                Meaning::Message(_) | Meaning::Broken(_) => return Some(Err(cut())),
             }
         }
         if self.choices.are_complete() {
@@ -304,34 +274,36 @@ where
         }
     }
 
-    /// The answer has failed: its last piece, if there is one, and the error after it.
+    /// The answer has failed: yields its last message, if there is one, and the error after it.
     fn fail(&mut self, last: Option<M>, error: Error) -> Result<M> {
         let Some(last) = last else { return Err(error) };
-        self.failure = Some(self.told(error));
+        self.failure = Some(self.finish_error(error));
         Ok(last)
     }
 
-    /// A body that always has more to give never gets to the alarm; the clocks count all the same.
-    fn late_while_busy(&self) -> Option<Late> {
+    /// The timeout that has expired, if one has. A body that always has more data never polls the
+    /// alarm, but its timeouts apply too.
+    fn expired_while_busy(&self) -> Option<Expired> {
         let is_past = |time: Instant| Instant::now() >= time;
         if self.deadline.is_some_and(is_past) {
-            return Some(Late::Deadline);
+            return Some(Expired::Deadline);
         }
-        let is_babble = self.is_waiting && self.frames_without_event > FRAMES_WITHOUT_EVENT_MAX;
-        (is_babble && is_past(self.due.0)).then_some(self.due.1)
+        let is_without_events =
+            self.is_waiting && self.frames_without_event > FRAMES_WITHOUT_EVENT_MAX;
+        (is_without_events && is_past(self.due.0)).then_some(self.due.1)
     }
 
-    /// Sets when the next piece is due. The alarm is moved only to ring sooner: usually it is left
-    /// to ring too early and set anew then, which costs less than moving it for every piece.
-    fn expect(&mut self, due: (Instant, Late)) {
+    /// Sets when the next message is due. The alarm is only moved to an earlier time. Usually it
+    /// fires too early and is set again then, which costs less than moving it for every message.
+    fn expect(&mut self, due: (Instant, Expired)) {
         self.due = due;
         if due.0 < self.alarm.deadline() {
             self.alarm.as_mut().reset(due.0);
         }
     }
 
-    /// Wakes this task when the next piece is due.
-    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Late> {
+    /// Completes when the next message is overdue.
+    fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<Expired> {
         loop {
             ready!(self.alarm.as_mut().poll(context));
             if Instant::now() >= self.due.0 {
@@ -343,16 +315,15 @@ where
 
     fn end(&mut self, item: Option<Result<M>>) -> Poll<Option<Result<M>>> {
         self.state = State::Ended;
-        // What is held upstream is given back now, not when the caller gets round to dropping the
-        // stream.
+        // Close the upstream connection now, not when the caller drops the stream.
         self.body = None;
-        Poll::Ready(item.map(|item| item.map_err(|error| self.told(error))))
+        Poll::Ready(item.map(|item| item.map_err(|error| self.finish_error(error))))
     }
 }
 
-impl<M, B> Stream for Events<M, B>
+impl<M, B> Stream for EventStream<M, B>
 where
-    M: Chunk,
+    M: StreamMessage,
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
     type Item = Result<M>;
@@ -362,11 +333,11 @@ where
         loop {
             match this.state {
                 State::Open => match this.next_decoded() {
-                    Some(Meaning::Chunk(chunk)) => {
-                        this.has_begun = this.has_begun || chunk.has_begun();
+                    Some(Meaning::Message(message)) => {
+                        this.has_started = this.has_started || message.has_content();
                         this.is_waiting = false;
                         this.frames_without_event = 0;
-                        return Poll::Ready(Some(Ok(chunk)));
+                        return Poll::Ready(Some(Ok(message)));
                     }
                     Some(Meaning::Failed(last, error)) => {
                         let item = this.fail(last, error);
@@ -375,7 +346,7 @@ where
                     Some(Meaning::Broken(error)) => return this.end(Some(Err(error))),
                     Some(Meaning::Done) => {
                         this.state = State::Done;
-                        this.expect((Instant::now() + END_OF_BODY_WAIT, Late::Idle));
+                        this.expect((Instant::now() + END_OF_BODY_WAIT, Expired::Idle));
                     }
                     None => {}
                 },
@@ -396,8 +367,8 @@ where
                         this.decoder.feed(data);
                     }
                     this.frames_without_event += 1;
-                    if let Some(late) = this.late_while_busy() {
-                        return this.end(Some(Err(late.error(this.clocks))));
+                    if let Some(expired) = this.expired_while_busy() {
+                        return this.end(Some(Err(expired.error(this.timeouts))));
                     }
                 }
                 (Poll::Ready(Some(Ok(_))), _) => {}
@@ -410,45 +381,41 @@ where
                 }
                 (Poll::Ready(_), _) => return this.end(None),
                 (Poll::Pending, state) => {
-                    if state == State::Open && this.has_begun && !this.is_waiting {
-                        this.expect(this.clocks.rest(this.deadline));
+                    if state == State::Open && this.has_started && !this.is_waiting {
+                        this.expect(this.timeouts.next(this.deadline));
                     }
                     this.is_waiting = true;
-                    let late = ready!(this.poll_late(context));
-                    let late = (state == State::Open).then(|| Err(late.error(this.clocks)));
-                    return this.end(late);
+                    let expired = ready!(this.poll_expired(context));
+                    let expired = (state == State::Open).then(|| Err(expired.error(this.timeouts)));
+                    return this.end(expired);
                 }
             }
         }
     }
 }
 
-/// The error that a line without the name of a field is, if it is one. What is longer than any
-/// error of an API isn't read.
+/// The error in a line without a field name, if it is one. A line that is longer than any error of
+/// an API is not parsed.
 fn bare_error(line: &Event<'_>, model: Option<&str>) -> Option<Error> {
-    if line.data.len() > error::BODY_BYTES_MAX {
+    if line.data.len() > ERROR_BODY_BYTES_MAX {
         None
     } else {
-        Error::from_event(line.data, model)
+        error::from_event(line.data, model)
     }
 }
 
-/// Whether an event says nothing at all.
+/// Whether an event has no data.
 fn is_blank(event: &Event<'_>) -> bool {
     !event.is_error && event.data.trim_ascii().is_empty()
 }
 
 fn cut() -> Error {
-    let message =
-        "Featherless broke off before the answer was finished; it is not complete: try again";
+    let message = "Featherless stopped before the answer was finished; it is incomplete: try again";
     Error::new(ErrorCode::UpstreamStreamCut, message)
 }
 
 fn too_long() -> Error {
-    let message = format!(
-        "Featherless sent an event of more than {} bytes",
-        super::sse::EVENT_BYTES_MAX
-    );
+    let message = format!("Featherless sent an event of more than {EVENT_BYTES_MAX} bytes");
     Error::new(ErrorCode::UpstreamBadAnswer, message)
 }
 
@@ -457,14 +424,13 @@ mod tests {
     use futures_util::StreamExt;
     use http_body::Frame;
 
-    use super::super::clocks::Of;
     use super::*;
-    use crate::proto::v1::StreamChatCompletionResponse;
+    use crate::{proto::v1::StreamChatCompletionResponse, upstream::timeouts::Purpose};
 
     /// A body that always has one more comment.
-    struct Babble;
+    struct Endless;
 
-    impl Body for Babble {
+    impl Body for Endless {
         type Data = Bytes;
         type Error = std::convert::Infallible;
 
@@ -479,10 +445,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_always_has_more_meets_its_clocks_all_the_same() {
+    async fn a_body_that_always_has_more_data_meets_its_timeouts_too() {
         let short = Duration::from_millis(50);
-        let clocks = Clocks {
-            of: Of::Answer,
+        let timeouts = Timeouts {
+            purpose: Purpose::Answer,
             first_token: short,
             idle: short,
         };
@@ -490,15 +456,15 @@ mod tests {
             (None, "first_token_timeout"),
             (Some(Instant::now()), "deadline_exceeded"),
         ] {
-            let ask = Ask {
+            let options = RequestOptions {
                 deadline,
-                ..Ask::default()
+                ..RequestOptions::default()
             };
-            let mut events = Events::<StreamChatCompletionResponse, _>::new(
-                Babble,
-                clocks,
+            let mut events = EventStream::<StreamChatCompletionResponse, _>::new(
+                Endless,
+                timeouts,
                 Instant::now(),
-                ask,
+                options,
                 None,
             );
             assert_eq!(events.next().await.unwrap().unwrap_err().code(), code);

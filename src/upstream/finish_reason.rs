@@ -1,16 +1,16 @@
-//! Why a choice ended, in the words of engines. Most words are a good end, and go to the caller as
-//! they are; some mean that the engine gave the choice up, and then the answer has failed.
+//! Why a choice ended, in the words of engines. Most reasons are a good end and go to the caller
+//! unchanged. Some mean that the engine gave up the choice; then the answer has failed.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::error::from_failed_choice;
 use crate::{error::Error, json};
 
 /// Reasons that mean failure, in lower snake case. Besides these, a reason whose first or last word
-/// is `error` is one, such as `network_error`. All others are a good end, also those that nobody
-/// has heard of yet.
+/// is `error` means failure, such as `network_error`. All others are a good end, unknown ones too.
 ///
 /// | reason | of |
 /// |---|---|
@@ -35,25 +35,24 @@ const FAILURES: [&str; 13] = [
     "user_cancel",
 ];
 
-/// The longest reason that is looked at, in bytes: a failure's word is short, or is followed by its
-/// message.
+/// How many bytes of a reason are compared. The word for a failure is short, or its message follows
+/// it.
 const REASON_BYTES_MAX: usize = 1024;
 
-/// What tells whether a choice has failed: its reason, and the members that it has no field for.
+/// What shows whether a choice has failed: its reason, and the members that it has no field for.
 #[derive(Debug)]
-pub struct End<'a> {
-    /// Its `finish_reason`.
+pub struct ChoiceEnd<'a> {
+    /// The `finish_reason`.
     pub reason: Option<&'a str>,
-    /// Its members without a field.
+    /// The members without a field.
     pub extra: &'a BTreeMap<String, String>,
 }
 
-impl End<'_> {
-    /// The error that the choice ended with; none if it hasn't failed. An error beside a good
-    /// reason is a remark: the choice has ended well.
+impl ChoiceEnd<'_> {
+    /// The error that the choice ended with. `None` if it has not failed. With a good reason, an
+    /// `error` is only a remark: the choice has ended well.
     pub(super) fn error(&self, model: Option<&str>) -> Option<Error> {
         let reason = self.reason.filter(|reason| !reason.is_empty());
-        // Members that there is no field for are rare.
         if reason.is_some_and(|reason| !is_failure(reason))
             || (reason.is_none() && self.extra.is_empty())
         {
@@ -64,14 +63,15 @@ impl End<'_> {
             .get("finish_reason")
             .filter(|reason| is_odd_failure(reason));
         let error = self.extra.get("error").or(odd_reason).map(String::as_str);
-        Error::from_failed_choice(reason, error, model)
+        from_failed_choice(reason, error, model)
     }
 }
 
-/// The members of a choice that say that it has failed, for those who pass on what came before.
+/// The members of a choice that report its failure. They are removed from the part of the answer
+/// that is passed on.
 pub const FAILURE_MEMBERS: [&str; 2] = ["error", "finish_reason"];
 
-/// Whether a reason means that the choice was given up.
+/// Whether `reason` means that the engine gave up the choice.
 fn is_failure(reason: &str) -> bool {
     let reason = reason.get(..REASON_BYTES_MAX).unwrap_or(reason);
     let mut words = reason
@@ -93,8 +93,8 @@ fn is_failure(reason: &str) -> bool {
     })
 }
 
-/// Whether a reason that is no text means the same: an object with an `error`, or whose `type` is
-/// such a reason, as engines have it inside.
+/// Whether a `reason` that is not a string means the same: an object with an `error`, or with a `type`
+/// that is such a reason. Engines use this form internally.
 fn is_odd_failure(reason: &str) -> bool {
     #[derive(Deserialize)]
     struct Reason<'a> {
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_for_failure_are_told_from_words_for_an_end() {
+    fn reasons_of_failure_are_told_from_reasons_of_a_good_end() {
         for reason in [
             "abort",
             "ABORTED",
@@ -145,8 +145,7 @@ mod tests {
             "COMPLETE",
             "SAFETY",
             "model_length",
-            // DeepSeek: cut short like `length`, for another reason. What there is of the answer is
-            // good.
+            // DeepSeek: cut short like `length`, for another reason. The part that came is good.
             "insufficient_system_resource",
             "repetition",
             "terror",
@@ -163,7 +162,7 @@ mod tests {
     fn a_choice_fails_by_its_reason_or_by_its_error_and_quotes_what_it_says() {
         let error = |reason: Option<&str>, name: &str, value: &str| {
             let extra = BTreeMap::from([(name.to_owned(), value.to_owned())]);
-            End {
+            ChoiceEnd {
                 reason,
                 extra: &extra,
             }

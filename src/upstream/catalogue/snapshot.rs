@@ -5,7 +5,7 @@ use std::{io::Write, ops::Range, time::Duration};
 use bytes::Bytes;
 use tokio::{sync::OnceCell, time::Instant};
 
-use super::near::Near;
+use super::suggestions::SimilarIds;
 use crate::{
     error::{Error, Result},
     json,
@@ -14,7 +14,7 @@ use crate::{
 
 /// The catalogue as it was at one time.
 #[derive(Debug)]
-pub struct Copy {
+pub struct Snapshot {
     /// The list of the models that are shown, as a JSON document in our form and the upstream's
     /// order, the aliases last; then the models that are not shown.
     pub(super) text: Bytes,
@@ -27,7 +27,7 @@ pub struct Copy {
     /// In the order of ids.
     pub(super) entries: Vec<Entry>,
     /// Finds those that are shown, by ids that are only near.
-    pub(super) near: Near,
+    pub(super) near: SimilarIds,
     /// How many entries of the upstream's list were no models, and are left out.
     pub(super) skipped: usize,
     pub(super) fetched_at: Instant,
@@ -59,7 +59,7 @@ pub struct Page {
     pub has_more: bool,
 }
 
-impl Copy {
+impl Snapshot {
     /// How long ago it was fetched.
     pub fn age(&self) -> Duration {
         self.fetched_at.elapsed()

@@ -1,7 +1,7 @@
-//! Connections to upstream: straight or through a proxy, with TLS or without, each within one time
-//! limit.
+//! Connects to upstream: directly or through a proxy, with TLS or without, each within one timeout.
 //!
-//! TLS trusts whom the machine trusts (on Linux also `SSL_CERT_FILE` and `SSL_CERT_DIR` say whom).
+//! TLS trusts the certificate authorities of the machine. On Linux, `SSL_CERT_FILE` and
+//! `SSL_CERT_DIR` can replace them.
 
 use std::{
     fmt,
@@ -27,22 +27,22 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio::net::TcpStream;
 use tower::Service;
 
-/// How often the kernel probes a silent connection, so that a peer that vanished is noticed.
+/// How long a connection is silent before the kernel probes it, to notice a peer that has vanished.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// The same from the first probe that wasn't answered, and after how many of those the connection
-/// is lost.
+/// The time between two probes without an answer.
 const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// After this many probes without an answer, the connection is closed.
 const TCP_KEEPALIVE_RETRIES: u32 = 3;
 
-/// How long the peer's kernel may leave bytes unconfirmed.
+/// How long sent bytes may stay without an acknowledgement.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many reads may follow one another without a pause in which others see what came. hyper reads
-/// heads of status 1xx for as long as they come, and learns only after a pause that the request has
-/// been given up.
-const READS_AT_ONCE_MAX: u8 = 4;
+/// How many reads may succeed before the task yields once. hyper reads informational responses for as
+/// long as they come. It notices only after a yield that the request was dropped.
+const READS_BEFORE_YIELD_MAX: u8 = 4;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
@@ -50,42 +50,42 @@ type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 /// Connects to one upstream.
 #[derive(Clone)]
 pub(super) struct Connector {
-    connector: HttpsConnector<Way>,
+    connector: HttpsConnector<Route>,
     timeout: Duration,
 }
 
-/// No connection within the time limit.
+/// There was no connection within the timeout.
 #[derive(Debug)]
-pub(super) struct TooSlow;
+pub(super) struct ConnectTimeout;
 
-impl fmt::Display for TooSlow {
+impl fmt::Display for ConnectTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the time to connect is over")
+        f.write_str("connecting took too long")
     }
 }
 
-impl std::error::Error for TooSlow {}
+impl std::error::Error for ConnectTimeout {}
 
 impl Connector {
-    /// For an upstream with TLS (`is_https`) or without, by this proxy if there is one.
+    /// A connector to an upstream with TLS (`is_https`) or without, through `proxy` if there is one.
     ///
     /// # Errors
-    /// The machine's certificates can't be read.
+    /// The certificates of the machine cannot be read.
     pub(super) fn new(
         is_https: bool,
         proxy: Option<&Intercept>,
         user_agent: &HeaderValue,
         timeout: Duration,
     ) -> Result<Self, BoxError> {
-        // Reading the machine's certificates takes longer than all else at the start: only where
-        // they are needed.
+        // Reading the certificates of the machine is the slowest step of the start, so it is done only
+        // if they are needed.
         let needs_roots =
             is_https || proxy.is_some_and(|proxy| proxy.uri().scheme() == Some(&Scheme::HTTPS));
         let config = tls(needs_roots)?;
-        let way = match proxy {
-            None => Way::Straight(tcp(timeout)),
+        let route = match proxy {
+            None => Route::Direct(tcp(timeout)),
             Some(proxy) => {
-                // Some proxies don't know the protocol that the upstream is to speak, and say no.
+                // Some proxies refuse a connection that offers the protocol of the upstream.
                 let mut to_proxy = config.clone();
                 to_proxy.alpn_protocols.clear();
                 let to_proxy = HttpsConnector::from((tcp(timeout), to_proxy));
@@ -96,14 +96,14 @@ impl Connector {
                         None => tunnel,
                     };
                     let headers = HeaderMap::from_iter([(header::USER_AGENT, user_agent.clone())]);
-                    Way::Tunnel(tunnel.with_headers(headers))
+                    Route::Tunnel(tunnel.with_headers(headers))
                 } else {
-                    Way::Forward(to_proxy, proxy.uri().clone())
+                    Route::Forward(to_proxy, proxy.uri().clone())
                 }
             }
         };
         Ok(Self {
-            connector: HttpsConnector::from((way, config)),
+            connector: HttpsConnector::from((route, config)),
             timeout,
         })
     }
@@ -118,7 +118,7 @@ fn tcp(timeout: Duration) -> HttpConnector {
     tcp.set_keepalive_retries(Some(TCP_KEEPALIVE_RETRIES));
     #[cfg(any(target_os = "android", target_os = "linux"))]
     tcp.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
-    // All addresses of a name share the time.
+    // All addresses of a host name share this timeout.
     tcp.set_connect_timeout(Some(timeout));
     tcp
 }
@@ -141,7 +141,7 @@ fn tls(needs_roots: bool) -> Result<ClientConfig, BoxError> {
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<Link>;
+    type Response = MaybeHttpsStream<ProxiedStream>;
     type Error = BoxError;
     type Future = Connecting<Self::Response>;
 
@@ -151,24 +151,28 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, upstream: Uri) -> Self::Future {
         let connecting = tokio::time::timeout(self.timeout, self.connector.call(upstream));
-        Box::pin(async { connecting.await.unwrap_or_else(|_| Err(TooSlow.into())) })
+        Box::pin(async {
+            connecting
+                .await
+                .unwrap_or_else(|_| Err(ConnectTimeout.into()))
+        })
     }
 }
 
-/// How upstream is reached, below its own TLS.
+/// The route to upstream, below the TLS of upstream itself.
 #[derive(Clone)]
-enum Way {
-    Straight(HttpConnector),
-    /// The proxy reads the requests and sends them on.
+enum Route {
+    Direct(HttpConnector),
+    /// The proxy reads the requests and forwards them.
     Forward(HttpsConnector<HttpConnector>, Uri),
-    /// The proxy connects, and sees nothing more.
+    /// The proxy opens a connection and sees nothing of its content.
     Tunnel(Tunnel<HttpsConnector<HttpConnector>>),
 }
 
-impl Service<Uri> for Way {
-    type Response = Link;
+impl Service<Uri> for Route {
+    type Response = ProxiedStream;
     type Error = BoxError;
-    type Future = Connecting<Link>;
+    type Future = Connecting<ProxiedStream>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -176,61 +180,66 @@ impl Service<Uri> for Way {
 
     fn call(&mut self, upstream: Uri) -> Self::Future {
         match self {
-            Self::Straight(tcp) => {
+            Self::Direct(tcp) => {
                 let connecting = tcp.call(upstream);
-                Box::pin(async { Ok(Link::new(MaybeHttpsStream::Http(connecting.await?), false)) })
+                Box::pin(async {
+                    Ok(ProxiedStream::new(
+                        MaybeHttpsStream::Http(connecting.await?),
+                        false,
+                    ))
+                })
             }
             Self::Forward(to_proxy, proxy) => {
                 let connecting = to_proxy.call(proxy.clone());
-                Box::pin(async { Ok(Link::new(connecting.await?, true)) })
+                Box::pin(async { Ok(ProxiedStream::new(connecting.await?, true)) })
             }
             Self::Tunnel(tunnel) => {
                 let connecting = tunnel.call(upstream);
-                Box::pin(async { Ok(Link::new(connecting.await?, false)) })
+                Box::pin(async { Ok(ProxiedStream::new(connecting.await?, false)) })
             }
         }
     }
 }
 
-/// A connection, below upstream's own TLS.
-pub(super) struct Link {
+/// A connection, below the TLS of upstream itself.
+pub(super) struct ProxiedStream {
     io: MaybeHttpsStream<TokioIo<TcpStream>>,
-    /// A proxy reads the requests: they name the whole URL.
+    /// A proxy reads the requests, so they contain the whole URL.
     is_forwarded: bool,
-    /// How many reads have followed one another.
-    reads_at_once: u8,
+    /// How many reads have succeeded since the task yielded.
+    reads_since_yield: u8,
 }
 
-impl Link {
+impl ProxiedStream {
     fn new(io: MaybeHttpsStream<TokioIo<TcpStream>>, is_forwarded: bool) -> Self {
         Self {
             io,
             is_forwarded,
-            reads_at_once: 0,
+            reads_since_yield: 0,
         }
     }
 }
 
-impl Connection for Link {
+impl Connection for ProxiedStream {
     fn connected(&self) -> Connected {
         Connected::new().proxy(self.is_forwarded)
     }
 }
 
-impl Read for Link {
+impl Read for ProxiedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.reads_at_once == READS_AT_ONCE_MAX {
-            self.reads_at_once = 0;
+        if self.reads_since_yield == READS_BEFORE_YIELD_MAX {
+            self.reads_since_yield = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         let read = Pin::new(&mut self.io).poll_read(context, buffer);
-        self.reads_at_once = if read.is_ready() {
-            self.reads_at_once + 1
+        self.reads_since_yield = if read.is_ready() {
+            self.reads_since_yield + 1
         } else {
             0
         };
@@ -238,7 +247,7 @@ impl Read for Link {
     }
 }
 
-impl Write for Link {
+impl Write for ProxiedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

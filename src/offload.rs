@@ -40,7 +40,7 @@ static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::ne
 
 /// The right to work on a large body. Dropped, it goes to the next who waits.
 #[derive(Debug)]
-pub struct Turn(#[allow(dead_code, reason = "held")] OwnedSemaphorePermit);
+pub struct OffloadPermit(#[allow(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 /// Waits for the turn to work on a large body: first come, first served, and for [`TURN_TIMEOUT`]
 /// at most.
@@ -48,11 +48,11 @@ pub struct Turn(#[allow(dead_code, reason = "held")] OwnedSemaphorePermit);
 /// # Errors
 /// Unavailable, if the turn has not come by then. Internal; never, since nobody closes the
 /// semaphore.
-pub async fn turn() -> Result<Turn> {
+pub async fn acquire() -> Result<OffloadPermit> {
     let permit = timeout(TURN_TIMEOUT, Arc::clone(&TURNS).acquire_owned()).await;
     permit
         .map_err(|_| too_many())?
-        .map(Turn)
+        .map(OffloadPermit)
         .map_err(Error::internal)
 }
 
@@ -67,7 +67,7 @@ fn too_many() -> Error {
 
 /// Waits for all turns and takes them, so that nobody else has one while they are held.
 #[cfg(test)]
-pub(crate) async fn all_turns() -> OwnedSemaphorePermit {
+pub(crate) async fn acquire_all() -> OwnedSemaphorePermit {
     Arc::clone(&TURNS)
         .acquire_many_owned(u32::try_from(*AT_ONCE).unwrap())
         .await
@@ -87,10 +87,10 @@ pub async fn run<T: Send + 'static>(
     if bytes <= LARGE_BYTES {
         return Ok(work());
     }
-    let turn = turn().await?;
+    let permit = acquire().await?;
     let task = spawn_blocking(move || {
         let done = work();
-        drop(turn);
+        drop(permit);
         done
     });
     match task.await {
@@ -102,7 +102,7 @@ pub async fn run<T: Send + 'static>(
 
 /// Does work on a body of this many bytes on this thread. If that is large, the other tasks of the
 /// worker move to another thread first. For work that can't be awaited.
-pub fn here<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+pub fn run_in_place<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let is_worker = || {
         Handle::try_current()
             .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)

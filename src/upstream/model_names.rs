@@ -1,5 +1,5 @@
-//! What models are called here: aliases for some, and which of them lists show. Lists are for
-//! menus: what they don't show can be asked for all the same.
+//! The names of models at the gateway: aliases, and which models lists show. Lists fill menus: a
+//! model that they do not show can still be requested.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,22 +8,22 @@ use std::{
 
 use crate::{config, proto::v1::Model};
 
-/// The aliases, and the patterns of the ids that lists show. Cheap to clone. The default changes
-/// nothing.
+/// The aliases, and the patterns of the ids that lists show. Cheap to clone. The default has no alias
+/// and shows every model.
 #[derive(Clone, Debug, Default)]
-pub struct Names(Arc<Inner>);
+pub struct ModelNames(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     exposed: Vec<config::Glob>,
     /// The model of each alias.
     aliases: BTreeMap<String, String>,
-    /// The aliases whose models were not in the catalogue when it was read last.
-    lost: Mutex<BTreeSet<String>>,
+    /// The aliases whose models were missing in the last list of upstream.
+    dangling: Mutex<BTreeSet<String>>,
 }
 
-impl Names {
-    /// The names that the configuration has.
+impl ModelNames {
+    /// The names in `config`.
     pub fn new(config: &config::Models) -> Self {
         let aliases = config.aliases.iter().flat_map(|list| &list.0);
         let aliases = aliases
@@ -32,24 +32,24 @@ impl Names {
         Self(Arc::new(Inner {
             exposed: config.expose_models.clone(),
             aliases,
-            lost: Mutex::default(),
+            dangling: Mutex::default(),
         }))
     }
 
-    /// The id by which the upstream knows a model.
+    /// The id of a model at upstream. `id` may be an alias.
     pub fn resolve<'a>(&'a self, id: &'a str) -> &'a str {
         self.0.aliases.get(id).map_or(id, String::as_str)
     }
 
-    /// Whether lists show this model of the upstream's. An alias hides a model of the same id,
-    /// which nobody can ask for.
+    /// Whether lists show the upstream model `id`. An alias hides a model with the same id, because
+    /// the model cannot be requested.
     pub fn shows(&self, id: &str) -> bool {
         let is_exposed =
             self.0.exposed.is_empty() || self.0.exposed.iter().any(|glob| glob.matches(id));
         is_exposed && !self.0.aliases.contains_key(id)
     }
 
-    /// Each alias and its model.
+    /// Each alias, and its model.
     pub fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .aliases
@@ -57,22 +57,29 @@ impl Names {
             .map(|(alias, model)| (alias.as_str(), model.as_str()))
     }
 
-    /// Takes note of the aliases whose models are not in the catalogue, and returns those of which
-    /// that is news.
-    pub(super) fn note_lost<'a>(&self, lost: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-        let mut known = self.0.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        let lost: Vec<_> = lost.collect();
-        let news = lost
+    /// Records the `dangling` aliases, whose models are not in the list of upstream. Returns those
+    /// that were not dangling before, for the log.
+    pub(super) fn record_dangling<'a>(
+        &self,
+        dangling: impl Iterator<Item = &'a str>,
+    ) -> Vec<&'a str> {
+        let mut known = self
+            .0
+            .dangling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let dangling: Vec<_> = dangling.collect();
+        let new = dangling
             .iter()
             .filter(|alias| !known.contains(**alias))
             .copied()
             .collect();
-        *known = lost.into_iter().map(str::to_owned).collect();
-        news
+        *known = dangling.into_iter().map(str::to_owned).collect();
+        new
     }
 
-    /// A list of the upstream's models as it is shown here: each model after its aliases, and
-    /// without those that aren't exposed.
+    /// The upstream's `models` as lists show them: each model after its aliases, and without those
+    /// that are not exposed.
     pub fn show(&self, models: Vec<Model>) -> Vec<Model> {
         if self.0.exposed.is_empty() && self.0.aliases.is_empty() {
             return models;
@@ -97,12 +104,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_alias_is_news_once_until_it_is_found_again() {
-        let names = Names::default();
-        let news = |lost: &[&'static str]| names.note_lost(lost.iter().copied());
-        assert_eq!(news(&["a", "b"]), ["a", "b"]);
-        assert_eq!(news(&["a", "b", "c"]), ["c"]);
-        assert_eq!(news(&["b"]), [""; 0]);
-        assert_eq!(news(&["a", "b"]), ["a"]);
+    fn a_dangling_alias_is_reported_once_until_its_model_is_found_again() {
+        let names = ModelNames::default();
+        let new = |dangling: &[&'static str]| names.record_dangling(dangling.iter().copied());
+        assert_eq!(new(&["a", "b"]), ["a", "b"]);
+        assert_eq!(new(&["a", "b", "c"]), ["c"]);
+        assert_eq!(new(&["b"]), [""; 0]);
+        assert_eq!(new(&["a", "b"]), ["a"]);
     }
 }
