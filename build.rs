@@ -28,6 +28,8 @@ mod json_schemas;
 mod json_unions;
 #[path = "build/list_limits.rs"]
 mod list_limits;
+#[path = "build/named_values.rs"]
+mod named_values;
 #[path = "build/openapi.rs"]
 mod openapi;
 #[path = "build/request_limits.rs"]

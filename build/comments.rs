@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prost_types::FileDescriptorSet;
 
 /// Comments by the name of what they describe: `Service`, `Service.Method`, `Message`,
-/// `Message.field`, `Message.oneof`.
+/// `Message.field`, `Message.oneof`, `Enum`.
 pub struct Comments(BTreeMap<String, String>);
 
 impl Comments {
@@ -33,6 +33,7 @@ impl Comments {
                             message.oneof_decl[at(oneof)].name()
                         )
                     }
+                    [5, kind] => file.enum_type[at(kind)].name().to_owned(),
                     [6, service] => file.service[at(service)].name().to_owned(),
                     [6, service, 2, method] => {
                         let service = &file.service[at(service)];

@@ -4,6 +4,9 @@
 //! and hardly any is required; in an answer members are always there, or left out, or null when
 //! unset. So a message that occurs in both has two schemas, of which the answer's is called
 //! `…InAnswer`.
+//!
+//! What generators of clients would have to find a name for has one here: closed sets of words, maps,
+//! and the values of `named_values.rs` are schemas of their own, and members refer to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +24,7 @@ use super::{
         null_said_in, real_oneof, renamed, says_null, words,
     },
     list_limits::max_of,
+    named_values::{EMPTY_LIST, REPLAYED_MESSAGE, SHAPES, by_hand, reference},
     request_limits::{NEEDED, NOT_EMPTY, RANGES, Range, WORDS, range_of},
 };
 
@@ -103,7 +107,7 @@ impl<'a> Schemas<'a> {
 
     /// A reference to the schema of a message on its way.
     pub fn reference(&self, message: &str, way: Way) -> Value {
-        json!({ "$ref": format!("#/components/schemas/{}", self.name(message, way)) })
+        reference(&self.name(message, way))
     }
 
     fn name(&self, message: &str, way: Way) -> String {
@@ -126,9 +130,65 @@ impl<'a> Schemas<'a> {
             };
             (self.name(name, *way), schema)
         });
+        let mut schemas: Map<String, Value> = schemas.collect();
+        schemas.extend(by_hand());
+        for (name, mut schema) in self.words().chain(self.maps()) {
+            if let Some(first) = schemas.get(&name) {
+                // Each place says more in its own words.
+                schema["description"] = first["description"].clone();
+                assert_eq!(&schema, first, "{name}: two schemas of this name");
+            }
+            schemas.insert(name, schema);
+        }
         schemas
-            .chain([(REPLAYED_MESSAGE.to_owned(), replayed_message())])
-            .collect()
+    }
+
+    /// The closed sets of words: those of enums, and of members that are texts in the contract.
+    fn words(&self) -> impl Iterator<Item = (String, Value)> {
+        let fields = self.fields();
+        let enums = fields
+            .filter(|(_, field)| field.r#type() == Type::Enum)
+            .map(|(_, field)| {
+                let name = type_name(field);
+                let words = words(self.enums[name]).into_iter().map(|(word, _)| word);
+                let schema = json!({
+                    "description": self.comments.on(name),
+                    "type": "string",
+                    "enum": words.collect::<Vec<_>>(),
+                });
+                (name.to_owned(), schema)
+            });
+        let texts = WORDS.iter().map(|(path, (description, words))| {
+            let schema = json!({ "description": description, "type": "string", "enum": words });
+            (name_after(path), schema)
+        });
+        enums.chain(texts)
+    }
+
+    /// The maps.
+    fn maps(&self) -> impl Iterator<Item = (String, Value)> {
+        self.fields().filter_map(|(message, field)| {
+            let path = format!("{}.{}", message.name(), field.name());
+            let value = match map_value(message, field)? {
+                _ if field.name() == "extra" => return None,
+                Type::Double => json!({ "type": "number", "format": "double" }),
+                Type::String => json!({ "type": "string" }),
+                other => panic!("{path}: no rule for maps of {other:?}"),
+            };
+            let schema = json!({
+                "description": self.comments.on(&path),
+                "type": "object",
+                "maxProperties": max_of(&path),
+                "additionalProperties": value,
+            });
+            Some((name_after(&path), schema))
+        })
+    }
+
+    /// Every field of every message here, with the message.
+    fn fields(&self) -> impl Iterator<Item = (&'a DescriptorProto, &'a FieldDescriptorProto)> {
+        let messages = self.ways.iter().map(|(name, _)| self.messages[name]);
+        messages.flat_map(|message| message.field.iter().map(move |field| (message, field)))
     }
 
     fn list(&self, message: &DescriptorProto, way: Way) -> Value {
@@ -178,12 +238,10 @@ impl<'a> Schemas<'a> {
         }
         let needed = NEEDED
             .iter()
-            .filter(|(owner, _)| way == Way::Request && *owner == message.name());
-        let needed: Vec<Value> = needed
-            .map(|(_, schema)| serde_json::from_str(schema).unwrap())
-            .collect();
-        if !needed.is_empty() {
-            schema["allOf"] = json!(needed);
+            .find(|(owner, _)| way == Way::Request && *owner == message.name());
+        if let Some((_, needed)) = needed {
+            let needed: Map<String, Value> = serde_json::from_str(needed).unwrap();
+            schema.as_object_mut().unwrap().extend(needed);
         }
         schema
     }
@@ -217,8 +275,14 @@ impl<'a> Schemas<'a> {
             None => self.comments.on(path),
         };
         let is_json = JSON_TEXT.contains(&path);
+        // By REST it is the value itself, and no text of it.
+        let comment = if is_json {
+            comment.replace("JSON text", "JSON")
+        } else {
+            comment.to_owned()
+        };
         let mut schema = match () {
-            () if is_json => json!({}),
+            () if is_json => json_text(path),
             () if union.is_some() => self.union(message, &variants, way),
             () if list_beside(path).is_some() => self.text_or_list(message, list_beside(path), way),
             () if field.label() == Label::Repeated => self.repeated(message, field, path, way),
@@ -259,7 +323,7 @@ impl<'a> Schemas<'a> {
         {
             schema["required"] = json!(nulls);
         }
-        if is_nullable && !is_json {
+        if is_nullable && schema != json!({}) {
             let is_object = field.r#type() == Type::Message
                 && (field.label() != Label::Repeated || map_value(message, field).is_some())
                 && !LIST.contains(&type_name(field));
@@ -347,20 +411,12 @@ impl<'a> Schemas<'a> {
         way: Way,
     ) -> Value {
         match map_value(message, field) {
-            Some(Type::Double) => {
-                let number = json!({ "type": "number", "format": "double" });
-                json!({ "type": "object", "maxProperties": max_of(path), "additionalProperties": number })
-            }
-            Some(Type::String) => {
-                json!({ "type": "object", "maxProperties": max_of(path), "additionalProperties": { "type": "string" } })
-            }
-            Some(_) => panic!("{path}: no rule for maps of this"),
+            Some(_) => reference(&name_after(path)),
             None => {
                 let mut list = json!({ "type": "array", "maxItems": max_of(path), "items": self.value(field, way) });
                 if way == Way::Request && REPLAYED.contains(&path) {
-                    let replayed =
-                        json!({ "$ref": format!("#/components/schemas/{REPLAYED_MESSAGE}") });
-                    list["items"] = json!({ "anyOf": [list["items"], replayed] });
+                    list["items"] =
+                        json!({ "anyOf": [list["items"], reference(REPLAYED_MESSAGE)] });
                 }
                 let has_short_form = way == Way::Request && ONE_OR_MANY.contains(&path);
                 if has_short_form {
@@ -384,12 +440,7 @@ impl<'a> Schemas<'a> {
                 json!({ "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 255 } })
             }
             Type::Message => self.reference(type_name(field), way),
-            Type::Enum => {
-                let words = words(self.enums[type_name(field)])
-                    .into_iter()
-                    .map(|(word, _)| word);
-                json!({ "type": "string", "enum": words.collect::<Vec<_>>() })
-            }
+            Type::Enum => reference(type_name(field)),
             other => panic!("{}: no rule for {other:?}", field.name()),
         };
         // `format` says it to people and generators, but refuses nothing.
@@ -413,25 +464,19 @@ struct Member {
     is_required: bool,
 }
 
-/// The schema of a request's message that may be an answer given back.
-const REPLAYED_MESSAGE: &str = "ReplayedMessage";
+/// What JSON text holds: any value, unless its shape is known.
+fn json_text(path: &str) -> Value {
+    let known = SHAPES.iter().find(|(known, _)| *known == path);
+    known.map_or_else(|| json!({}), |(_, name)| reference(name))
+}
 
-fn replayed_message() -> Value {
-    json!({
-        "description": "An answer's message, given back as it is: any role but those that never answer. A member of an \
-            unexpected type goes upstream as it is.",
-        "type": "object",
-        "properties": {
-            "role": {
-                "description": "Who speaks, such as `assistant` or `tool`.",
-                "type": "string",
-                "minLength": 1,
-                "not": { "enum": ["system", "developer", "user"] },
-            },
-        },
-        "required": ["role"],
-        "additionalProperties": true,
-    })
+/// The name of a schema that a field is all there is of: `LogitBias` of `….logit_bias`.
+fn name_after(path: &str) -> String {
+    let (_, field) = path.split_once('.').unwrap();
+    let words = field.split('_');
+    words
+        .map(|word| word[..1].to_uppercase() + &word[1..])
+        .collect()
 }
 
 fn limit(schema: &mut Value, path: &str) {
@@ -446,8 +491,8 @@ fn limit(schema: &mut Value, path: &str) {
             }
         }
     }
-    if let Some((_, words)) = WORDS.iter().find(|(limited, _)| *limited == path) {
-        schema["enum"] = json!(words);
+    if WORDS.iter().any(|(limited, _)| *limited == path) {
+        *schema = reference(&name_after(path));
     }
     if let Some((_, more)) = NOT_EMPTY.iter().find(|(limited, _)| *limited == path) {
         let more: Map<String, Value> = serde_json::from_str(more).unwrap();
@@ -457,9 +502,6 @@ fn limit(schema: &mut Value, path: &str) {
 
 /// The same, or null.
 fn nullable(mut schema: Value) -> Value {
-    if let Some(words) = schema.get_mut("enum") {
-        words.as_array_mut().unwrap().push(Value::Null);
-    }
     if let Some(kinds) = schema.get_mut("oneOf") {
         kinds
             .as_array_mut()
@@ -476,10 +518,13 @@ fn nullable(mut schema: Value) -> Value {
 /// The same, or what a request may say instead of an object that it doesn't have: null, or PHP's
 /// empty list.
 fn nothing_or(mut schema: Value) -> Value {
-    let nothing = json!({ "type": ["array", "null"], "items": {}, "maxItems": 0 });
+    let nothing = [reference(EMPTY_LIST), json!({ "type": "null" })];
     match schema.get_mut("oneOf") {
-        Some(kinds) => kinds.as_array_mut().unwrap().push(nothing),
-        None => schema = json!({ "oneOf": [schema, nothing] }),
+        Some(kinds) => kinds.as_array_mut().unwrap().extend(nothing),
+        None => {
+            let kinds: Vec<Value> = [schema].into_iter().chain(nothing).collect();
+            schema = json!({ "oneOf": kinds });
+        }
     }
     schema
 }

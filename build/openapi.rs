@@ -291,10 +291,10 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
     let mut components = schemas.write();
     for twin in twins.iter().filter(|twin| twin.is_either()) {
         let properties = &mut components[twin.methods[0].input().name()]["properties"];
-        properties["stream"] =
-            json!({ "type": ["boolean", "null"], "default": false, "description": STREAM });
+        // Without its default, false: a member that has one counts as always there for generators.
+        properties["stream"] = json!({ "type": ["boolean", "null"], "description": STREAM });
     }
-    components.insert("ErrorResponse".to_owned(), error_schema());
+    components.extend(error_schemas());
     let document = json!({
         "openapi": "3.1.0",
         "info": {
@@ -597,7 +597,7 @@ fn probes(paths: &mut Map<String, Value>) {
     );
 }
 
-fn error_schema() -> Value {
+fn error_schemas() -> [(String, Value); 3] {
     let mut types: Vec<&str> = ERRORS
         .iter()
         .flat_map(|(_, _, types, _)| *types)
@@ -605,23 +605,35 @@ fn error_schema() -> Value {
         .collect();
     types.sort_unstable();
     types.dedup();
-    json!({
+    let response = json!({
         "description": "What went wrong, in OpenAI's shape.",
         "type": "object",
         "required": ["error"],
         "additionalProperties": false,
-        "properties": { "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "additionalProperties": false,
-            "properties": {
-                "message": { "type": "string", "description": "What happened and what to do about it, for people." },
-                "type": { "type": "string", "enum": types, "description": "The kind of error." },
-                "param": { "type": ["string", "null"], "description": "The path of the bad member, if it is about one." },
-                "code": { "type": "string", "description": "The error's name, for programs." },
+        "properties": { "error": reference("schemas", "ErrorDetail") },
+    });
+    let detail = json!({
+        "description": "What went wrong.",
+        "type": "object",
+        "required": ["message", "type", "param", "code"],
+        "additionalProperties": false,
+        "properties": {
+            "message": { "type": "string", "description": "What happened and what to do about it, for people." },
+            "type": {
+                "$ref": "#/components/schemas/ErrorType",
+                "description": "The kind of error.",
             },
-        } },
-    })
+            "param": { "type": ["string", "null"], "description": "The path of the bad member, if it is about one." },
+            "code": { "type": "string", "description": "The error's name, for programs." },
+        },
+    });
+    let kinds = json!({ "description": "The kinds of errors.", "type": "string", "enum": types });
+    [
+        ("ErrorResponse", response),
+        ("ErrorDetail", detail),
+        ("ErrorType", kinds),
+    ]
+    .map(|(name, schema)| (name.to_owned(), schema))
 }
 
 fn error_responses() -> Value {
@@ -657,8 +669,8 @@ fn parameters() -> Value {
         },
         "Priority": {
             "name": "x-featherwire-priority", "in": "header",
-            "description": "Who goes first when concurrency units are short.",
-            "schema": { "type": "string", "enum": ["interactive", "default", "batch"], "default": "default" },
+            "description": "Who goes first when concurrency units are short. Unset: `default`.",
+            "schema": reference("schemas", "Priority"),
         },
         "Fallback": {
             "name": "x-featherwire-fallback", "in": "header",
@@ -672,7 +684,7 @@ fn parameters() -> Value {
             "description": "Whether the gateway asks the upstream for a stream though the answer is to be whole, and adds it \
                             up: a silent call dies in front of the upstream after about 100 seconds. Unset: as the \
                             gateway's configuration says.",
-            "schema": { "type": "string", "enum": ["true", "false"] },
+            "schema": { "type": "boolean" },
         },
     })
 }

@@ -113,13 +113,15 @@ pub const RANGES: &[(&str, Range)] = &[
     ("GatewayOptions.timeout_ms", at_least(1.0)),
 ];
 
-/// Strings with a closed set of words. There is one only, since it is our own: all others are the
-/// upstream's to judge.
-pub const WORDS: &[(&str, &[&str])] = &[
-    ("CreateChatCompletionRequest.provider", &["featherless"]),
-    ("CreateCompletionRequest.provider", &["featherless"]),
-    ("CreateEmbeddingRequest.provider", &["featherless"]),
+/// Strings with a closed set of words, which their fields' names are a name for: what they are, and
+/// the words. There is one only, since it is our own: all others are the upstream's to judge.
+pub const WORDS: &[(&str, (&str, &[&str]))] = &[
+    ("CreateChatCompletionRequest.provider", PROVIDER),
+    ("CreateCompletionRequest.provider", PROVIDER),
+    ("CreateEmbeddingRequest.provider", PROVIDER),
 ];
+
+const PROVIDER: (&str, &[&str]) = ("Who may answer.", &["featherless"]);
 
 /// Required strings and lists that must not be empty, and lists of such strings: what they must
 /// have, as a member of their schema.
@@ -136,16 +138,8 @@ pub const NOT_EMPTY: &[(&str, &str)] = &[
     ("TokenizeRequest.model", r#"{"pattern": "\\S"}"#),
 ];
 
-/// Only whole chat answers can be asked for as a stream.
-const NOT_VIA_STREAM: &str = r#"{
-    "not": { "required": ["featherwire"], "properties": { "featherwire": {
-        "type": "object",
-        "required": ["unary_via_stream"],
-        "properties": { "unary_via_stream": { "const": true } }
-    } } }
-}"#;
-
-/// Members that need another one, or don't go with another one, as a schema for their message.
+/// Members that need another one, or don't go with another one: keywords for their message's schema.
+/// Beside its properties, and not in an `allOf`, of which generators of clients make types.
 pub const NEEDED: &[(&str, &str)] = &[
     (
         "GatewayOptions",
@@ -156,33 +150,48 @@ pub const NEEDED: &[(&str, &str)] = &[
             }
         }"#,
     ),
-    ("CreateCompletionRequest", NOT_VIA_STREAM),
-    ("CreateEmbeddingRequest", NOT_VIA_STREAM),
+    // Only whole chat answers can be asked for as a stream.
+    (
+        "CreateCompletionRequest",
+        r#"{
+            "not": { "required": ["featherwire"], "properties": { "featherwire": {
+                "type": "object",
+                "required": ["unary_via_stream"],
+                "properties": { "unary_via_stream": { "const": true } }
+            } } }
+        }"#,
+    ),
     (
         "CreateEmbeddingRequest",
         r#"{
             "not": { "required": ["featherwire"], "properties": { "featherwire": {
                 "type": "object",
-                "required": ["fallbacks"],
-                "properties": { "fallbacks": { "type": "array", "minItems": 1 } }
+                "anyOf": [
+                    {
+                        "required": ["unary_via_stream"],
+                        "properties": { "unary_via_stream": { "const": true } }
+                    },
+                    {
+                        "required": ["fallbacks"],
+                        "properties": { "fallbacks": { "type": "array", "minItems": 1 } }
+                    }
+                ]
             } } }
         }"#,
     ),
     (
         "CreateChatCompletionRequest",
         r#"{
-            "if": {
-                "required": ["tool_choice"],
-                "properties": { "tool_choice": { "anyOf": [{ "const": "required" }, { "type": "object" }] } }
-            },
-            "then": { "required": ["tools"], "properties": { "tools": { "type": "array", "minItems": 1 } } }
-        }"#,
-    ),
-    (
-        "CreateChatCompletionRequest",
-        r#"{
-            "if": { "required": ["function_call"], "properties": { "function_call": { "type": "object" } } },
-            "then": { "required": ["functions"], "properties": { "functions": { "type": "array", "minItems": 1 } } }
+            "dependentSchemas": {
+                "tool_choice": {
+                    "if": { "properties": { "tool_choice": { "anyOf": [{ "const": "required" }, { "type": "object" }] } } },
+                    "then": { "required": ["tools"], "properties": { "tools": { "type": "array", "minItems": 1 } } }
+                },
+                "function_call": {
+                    "if": { "properties": { "function_call": { "type": "object" } } },
+                    "then": { "required": ["functions"], "properties": { "functions": { "type": "array", "minItems": 1 } } }
+                }
+            }
         }"#,
     ),
 ];

@@ -126,7 +126,10 @@ fn vary(
         }
         return;
     }
-    let members = schema["properties"].as_object().unwrap();
+    // A map, or a set of words: its values are among those that every member is given.
+    let Some(members) = schema["properties"].as_object() else {
+        return;
+    };
     for required in schema
         .get("required")
         .and_then(Value::as_array)
