@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { ChatService } from "../gen/featherwire/v1/chat_service_pb";
+import { Priority } from "../gen/featherwire/v1/gateway_pb";
 import { ModelService } from "../gen/featherwire/v1/model_service_pb";
 import { BadRequestSchema, ErrorInfoSchema } from "../gen/google/rpc/error_details_pb";
 import { KEY, MODEL, URL, check, thrown, words } from "./checks.mjs";
@@ -43,6 +44,28 @@ await check("content in parts, and not both ways", async () => {
   const error: ConnectError = await thrown(() => chat.createChatCompletion({ model: MODEL, messages: both }));
   assert.equal(error.code, Code.InvalidArgument);
   assert.equal(error.findDetails(BadRequestSchema)[0].fieldViolations[0].field, "messages[0].content_parts");
+});
+
+await check("the gateway's options in a request, and the report in its answer and in a stream", async () => {
+  const featherwire = { fallbacks: [MODEL], priority: Priority.BATCH, timeoutMs: 30_000n, report: true };
+  const answer = await chat.createChatCompletion({ ...request("emulator/503"), featherwire });
+  assert.equal(answer.featherwire?.model, MODEL);
+  assert.deepEqual(answer.featherwire.tried.map(({ model, reason }) => [model, reason]), [["emulator/503", "no_capacity"]]);
+  const reports = [];
+  for await (const chunk of chat.streamChatCompletion({ ...request(), featherwire: { report: true } })) {
+    reports.push(chunk.featherwire);
+  }
+  assert.equal(reports.pop()?.modelAsked, MODEL);
+  assert.deepEqual(reports.filter(Boolean), []);
+});
+
+await check("an option is refused that its metadata contradicts", async () => {
+  const asked = { ...request(), featherwire: { priority: Priority.BATCH } };
+  const headers = { "x-featherwire-priority": "interactive" };
+  const error: ConnectError = await thrown(() => chat.createChatCompletion(asked, { headers }));
+  assert.equal(error.code, Code.InvalidArgument);
+  assert.equal(error.findDetails(BadRequestSchema)[0].fieldViolations[0].field, "featherwire.priority");
+  await chat.createChatCompletion(asked, { headers: { "x-featherwire-priority": "batch" } });
 });
 
 await check("an error with its details", async () => {

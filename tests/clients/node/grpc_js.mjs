@@ -17,15 +17,16 @@ const request = (options = {}) => ({
   ...options,
 });
 
-function metadata(key = KEY) {
+function metadata(key = KEY, more = {}) {
   const metadata = new grpc.Metadata();
   if (key) metadata.set("authorization", `Bearer ${key}`);
+  for (const [name, value] of Object.entries(more)) metadata.set(name, value);
   return metadata;
 }
 
-const unary = (request, key) =>
+const unary = (request, key, more = {}) =>
   new Promise((resolve, reject) =>
-    chat.CreateChatCompletion(request, metadata(key), (error, answer) => (error ? reject(error) : resolve(answer))),
+    chat.CreateChatCompletion(request, metadata(key, more), (error, answer) => (error ? reject(error) : resolve(answer))),
   );
 
 await check("a unary answer", async () => {
@@ -41,6 +42,27 @@ await check("a streamed answer", async () => {
     text += chunk.choices[0]?.delta.content ?? "";
   }
   assert.equal(words(text), 5);
+});
+
+await check("the gateway's options in a request, and the report in its answer and in a stream", async () => {
+  const featherwire = { fallbacks: [MODEL], priority: "PRIORITY_BATCH", timeout_ms: 30_000, report: true };
+  const answer = await unary(request({ model: "emulator/503", featherwire }));
+  assert.equal(answer.featherwire.model, MODEL);
+  assert.deepEqual(answer.featherwire.tried.map(({ model }) => model), ["emulator/503"]);
+  const reports = [];
+  for await (const chunk of chat.StreamChatCompletion(request({ featherwire }), metadata())) {
+    reports.push(chunk.featherwire);
+  }
+  assert.equal(reports.pop().model_asked, MODEL);
+  assert.deepEqual(reports.filter(Boolean), []);
+});
+
+await check("an option is refused that its metadata contradicts", async () => {
+  const asked = request({ featherwire: { priority: "PRIORITY_BATCH" } });
+  const error = await thrown(() => unary(asked, KEY, { "x-featherwire-priority": "interactive" }));
+  assert.equal(error.code, grpc.status.INVALID_ARGUMENT);
+  assert.match(error.details, /^featherwire\.priority: /);
+  await unary(asked, KEY, { "x-featherwire-priority": "batch" });
 });
 
 await check("an error with its status and details", async () => {

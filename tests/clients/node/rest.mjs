@@ -62,6 +62,26 @@ await check("models, listed and by id", async () => {
   assert.equal((await client.models.retrieve(MODEL)).id, MODEL);
 });
 
+await check("the gateway's options in a request, and the report in its answer and in a stream", async () => {
+  const featherwire = { fallbacks: [MODEL], priority: "batch", timeout_ms: 30_000, report: true };
+  const answer = await ask({ model: "emulator/503", featherwire });
+  assert.equal(answer.featherwire.model, MODEL);
+  assert.deepEqual(answer.featherwire.tried, [{ model: "emulator/503", reason: "no_capacity" }]);
+  const reports = [];
+  for await (const chunk of await ask({ stream: true, featherwire })) reports.push(chunk.featherwire);
+  assert.equal(reports.pop().model_asked, MODEL);
+  assert.deepEqual(reports.filter(Boolean), []);
+});
+
+await check("an option is refused that its header contradicts", async () => {
+  const asked = { model: MODEL, messages, featherwire: { priority: "batch" } };
+  const send = (priority) => client.chat.completions.create(asked, { headers: { "x-featherwire-priority": priority } });
+  const error = await thrown(() => send("interactive"));
+  assert.ok(error instanceof OpenAI.BadRequestError);
+  assert.equal(error.param, "featherwire.priority");
+  await send("batch");
+});
+
 await check("errors become the SDK's classes", async () => {
   for (const [kind, code, options] of [
     [OpenAI.BadRequestError, "invalid_value", { temperature: 3 }],

@@ -5,7 +5,7 @@ from checks import KEY, MODEL, URL, check, equal
 from featherwire.v1 import account_service_pb2, account_service_pb2_grpc
 from featherwire.v1 import chat_content_pb2, chat_service_pb2, chat_service_pb2_grpc
 from featherwire.v1 import completion_service_pb2, completion_service_pb2_grpc
-from featherwire.v1 import errors_pb2
+from featherwire.v1 import errors_pb2, gateway_pb2
 from featherwire.v1 import embedding_service_pb2, embedding_service_pb2_grpc
 from featherwire.v1 import model_service_pb2, model_service_pb2_grpc
 from google.api import annotations_pb2
@@ -88,6 +88,60 @@ def _():
 def _():
     answer = chat.CreateChatCompletion(request("emulator/odd"), **WITH_KEY)
     assert answer.extra and answer.choices[0].extra and answer.choices[0].message.extra
+
+
+def with_metadata(*more):
+    return {**WITH_KEY, "metadata": [*WITH_KEY["metadata"], *more]}
+
+
+@check("the gateway's options in a request, and the report in its answer")
+def _():
+    options = gateway_pb2.GatewayOptions(
+        fallbacks=[MODEL], priority=gateway_pb2.PRIORITY_BATCH, unary_via_stream=True, timeout_ms=30_000, report=True
+    )
+    answer, call = chat.CreateChatCompletion.with_call(request("emulator/503", featherwire=options), **WITH_KEY)
+    report = answer.featherwire
+    equal((report.model_asked, report.model, report.attempts >= 2, report.units > 0), ("emulator/503", MODEL, True, True))
+    equal([(tried.model, tried.reason) for tried in report.tried], [("emulator/503", "no_capacity")])
+    # It was asked for as a stream, so its first piece has a time.
+    assert report.HasField("first_token_ms") and report.waited_ms >= 0
+    metadata = dict(call.initial_metadata())
+    equal((metadata["x-featherwire-model"], metadata["x-featherwire-tried"]), (MODEL, "emulator/503=no_capacity"))
+    assert not chat.CreateChatCompletion(request(), **WITH_KEY).HasField("featherwire")
+
+
+@check("the report of a stream is one last message of its own")
+def _():
+    options = gateway_pb2.GatewayOptions(fallbacks=[MODEL], report=True)
+    *chunks, last = chat.StreamChatCompletion(request("emulator/503", featherwire=options), **WITH_KEY)
+    equal((list(last.choices), last.id, last.featherwire.model), ([], chunks[0].id, MODEL))
+    equal([tried.model for tried in last.featherwire.tried], ["emulator/503"])
+    assert last.featherwire.HasField("first_token_ms")
+    assert not any(chunk.HasField("featherwire") for chunk in chunks)
+    equal(chunks[-1].choices[0].finish_reason, "stop")
+
+
+@check("no_fallbacks keeps to the model asked for")
+def _():
+    options = gateway_pb2.GatewayOptions(no_fallbacks=True)
+    code, found = refused(request("emulator/503", featherwire=options), with_metadata(("x-featherwire-fallback", "none")))
+    equal((code, found["ErrorInfo"].reason), (grpc.StatusCode.UNAVAILABLE, "NO_CAPACITY"))
+
+
+@check("an option and its metadata: INVALID_ARGUMENT if they differ, and fine if they agree")
+def _():
+    for option, value, name, other, same in [
+        ("fallbacks", [MODEL], "x-featherwire-fallback", "other/model", MODEL),
+        ("no_fallbacks", True, "x-featherwire-fallback", MODEL, "none"),
+        ("priority", gateway_pb2.PRIORITY_BATCH, "x-featherwire-priority", "interactive", "batch"),
+        ("unary_via_stream", True, "x-featherwire-unary-via-stream", "false", "true"),
+        ("timeout_ms", 30_000, "x-request-timeout-ms", "20000", "30000"),
+    ]:
+        asked = request(featherwire=gateway_pb2.GatewayOptions(**{option: value}))
+        code, found = refused(asked, with_metadata((name, other)))
+        equal((option, code), (option, grpc.StatusCode.INVALID_ARGUMENT))
+        equal(found["BadRequest"].field_violations[0].field, f"featherwire.{option}")
+        assert chat.CreateChatCompletion(asked, **with_metadata((name, same))).choices, option
 
 
 @check("UNAUTHENTICATED without a key and with a wrong one")

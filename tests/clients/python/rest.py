@@ -131,6 +131,36 @@ def _():
     raises(openai.AuthenticationError, client.models.list, extra_headers={"Authorization": ""})
 
 
+@check("the gateway's options in a request, and the report in its answer and in a stream")
+def _():
+    options = {"fallbacks": [MODEL], "priority": "batch", "timeout_ms": 30_000, "report": True}
+    answer = ask(model="emulator/503", extra_body={"featherwire": options})
+    report = answer.model_extra["featherwire"]
+    equal((report["model_asked"], report["model"]), ("emulator/503", MODEL))
+    equal(report["tried"], [{"model": "emulator/503", "reason": "no_capacity"}])
+    *chunks, last = ask(model="emulator/503", stream=True, extra_body={"featherwire": options})
+    equal((last.choices, last.id, last.model_extra["featherwire"]["model"]), ([], chunks[0].id, MODEL))
+    assert not any("featherwire" in chunk.model_extra for chunk in chunks)
+    assert "featherwire" not in ask().model_extra
+
+
+@check("an option and its header: BadRequestError if they differ, and fine if they agree")
+def _():
+    for option, value, name, other, same in [
+        ("fallbacks", [MODEL], "x-featherwire-fallback", "other/model", MODEL),
+        ("no_fallbacks", True, "x-featherwire-fallback", MODEL, "none"),
+        ("priority", "batch", "x-featherwire-priority", "interactive", "batch"),
+        ("unary_via_stream", True, "x-featherwire-unary-via-stream", "false", "true"),
+        ("timeout_ms", 30_000, "x-request-timeout-ms", "20000", "30000"),
+    ]:
+        body = {"featherwire": {option: value}}
+        for stream in (False, True):
+            asked = {"stream": stream, "extra_body": body}
+            error = raises(openai.BadRequestError, ask, extra_headers={name: other}, **asked)
+            equal((error.code, error.param), ("invalid_value", f"featherwire.{option}"))
+            ask(extra_headers={name: same}, **asked)
+
+
 @check("BadRequestError with the name of the bad field")
 def _():
     error = raises(openai.BadRequestError, ask, temperature=3)
