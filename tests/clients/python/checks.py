@@ -8,7 +8,8 @@ URL = os.environ["FEATHERWIRE_URL"]
 KEY = os.environ["FEATHERWIRE_KEY"]
 MODEL = "meta-llama/Meta-Llama-3.1-8B-Instruct"
 
-_suite = f"python/{Path(sys.argv[0]).stem}"
+_file = Path(sys.argv[0])
+_suite = f"{_file.parent.name}/{_file.stem}"
 
 
 def check(name):
