@@ -16,7 +16,7 @@ use std::{
 };
 
 use criterion::Criterion;
-use featherwire::admission::{KeyId, PermitRequest, Priority, Scheduler, Settings, Ticket};
+use featherwire::admission::{Caller, KeyId, PermitRequest, Priority, Scheduler, Settings, Ticket};
 
 const WAITING: u32 = 10_000;
 const CAPACITY: u32 = 100;
@@ -42,11 +42,13 @@ fn ask(n: u32, keys: u32) -> PermitRequest {
     let cost = if n.is_multiple_of(7) { 4 } else { 1 + n % 2 };
     let key = n.wrapping_mul(2_654_435_761) % keys;
     PermitRequest {
-        key: KeyId(key),
-        weight: 1 + key % 4,
+        caller: Caller {
+            key: KeyId(key),
+            weight: 1 + key % 4,
+        },
         priority,
         cost,
-        deadline: None,
+        ..PermitRequest::default()
     }
 }
 
@@ -114,7 +116,7 @@ fn come_and_go(criterion: &mut Criterion, keys: u32) {
                 n += 1;
                 let ticket = scheduler.enqueue(now, black_box(ask(n, keys))).unwrap();
                 assert_eq!(scheduler.start(now), None);
-                scheduler.leave(ticket, now);
+                scheduler.remove(ticket, now);
             });
         },
     );
@@ -126,6 +128,6 @@ fn ahead(criterion: &mut Criterion, keys: u32) {
     let (mut scheduler, _running) = full(keys, now);
     let last = scheduler.enqueue(now, ask(1, keys)).unwrap();
     criterion.bench_function(&format!("ahead, {keys} keys"), |bencher| {
-        bencher.iter(|| scheduler.ahead(black_box(last)).unwrap());
+        bencher.iter(|| scheduler.requests_ahead(black_box(last)).unwrap());
     });
 }

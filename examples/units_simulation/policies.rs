@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use featherwire::admission::{KeyId, PermitRequest, Scheduler, Settings, Ticket, external_usage};
+use featherwire::admission::{
+    Caller, KeyId, PermitRequest, Scheduler, Settings, Ticket, external_usage,
+};
 
 use crate::load::{KEYS, Load, Request};
 
@@ -93,16 +95,19 @@ impl Featherwire {
 impl Policy for Featherwire {
     fn arrive(&mut self, id: usize, request: &Request, now: Duration) {
         let (_, weight, priority, _) = KEYS[request.key];
-        let ask = PermitRequest {
+        let caller = Caller {
             key: KeyId(request.key as u32),
             weight,
+        };
+        let permit_request = PermitRequest {
+            caller,
             priority,
             cost: request.cost(),
-            deadline: None,
+            ..PermitRequest::default()
         };
         let ticket = self
             .scheduler
-            .enqueue(self.epoch + now, ask)
+            .enqueue(self.epoch + now, permit_request)
             .expect("there is no limit and no deadline");
         self.tickets.insert(id, ticket);
         self.ids.insert(ticket, id);
@@ -126,7 +131,7 @@ impl Policy for Featherwire {
     fn refused(&mut self, id: usize, active: u32, now: Duration) {
         let now = self.epoch + now;
         assert!(self.scheduler.requeue(self.tickets[&id], now));
-        let ours = self.scheduler.view(now).in_use;
+        let ours = self.scheduler.status(now).in_use;
         self.scheduler
             .set_external_usage_from_refusal(external_usage::from_refusal(active, ours), now);
     }

@@ -65,7 +65,7 @@ pub struct World<'a> {
     asked: Option<(Duration, bool)>,
     answer: Option<Taken>,
     /// Of the feed, and of what is asked for.
-    recognition: [RequestMatcher; 2],
+    matchers: [RequestMatcher; 2],
     report: Report,
 }
 
@@ -108,7 +108,7 @@ impl<'a> World<'a> {
             taken: VecDeque::new(),
             asked: None,
             answer: None,
-            recognition: Default::default(),
+            matchers: Default::default(),
             report,
         };
         (0..requests.len()).for_each(|id| world.at(requests[id].at, Event::Arrived(id)));
@@ -324,7 +324,7 @@ impl<'a> World<'a> {
             used_cost,
             requests: &requests,
         };
-        self.recognition[usize::from(is_asked)].outside(&snapshot, &ours)
+        self.matchers[usize::from(is_asked)].external_units(&snapshot, &ours)
     }
 
     fn send(&mut self, id: usize, policy: &mut dyn Policy) {

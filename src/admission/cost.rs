@@ -1,18 +1,19 @@
 //! How many concurrency units a model holds.
 //!
-//! The catalogue says so. Where it is silent, the published table is read off the model's class or
-//! its name: up to 15B one unit, 24B to 34B two, 70B and more four, and a size between two rows
-//! costs what the greater one does.
+//! The catalogue names the cost. Where it does not, the cost follows from the size in the model's
+//! class or name, by Featherless's published table: up to 15B one unit, 24B to 34B two, 70B and
+//! more four. A size between two rows costs as much as the larger one.
 
-/// What a model costs that nothing is known about, and the dearest cost there is: a guess too high
-/// waits, a guess too low is refused.
-pub const COST_UNKNOWN: u32 = 4;
+/// The cost of a model that nothing is known about. It is the greatest cost in the table: with too
+/// high an estimate a request waits, with too low an estimate upstream refuses it.
+pub const UNKNOWN_MODEL_COST: u32 = 4;
 
-/// The largest number of billions of parameters for each cost; above the last, [`COST_UNKNOWN`].
+/// The largest number of billions of parameters for each cost; above the last size,
+/// [`UNKNOWN_MODEL_COST`].
 const SIZES: [(f64, u32); 2] = [(15.0, 1), (34.0, 2)];
 
-/// Names that tell no size. A name with a size is its size: a distillation is named after a large
-/// model and is small.
+/// The costs of models whose names have no size. If the name has a size, the size decides: a
+/// distilled model is small, but has the name of a large one.
 const NAMES: [(&str, u32); 7] = [
     ("deepseek-r1", 4),
     ("deepseek-v3", 4),
@@ -23,12 +24,13 @@ const NAMES: [(&str, u32); 7] = [
     ("phi-4", 1),
 ];
 
-/// The units that a request to this model holds: what the catalogue says, or what its class or else
-/// its name suggests. None if nothing does.
+/// The units that a request to the model `id` holds: `concurrency_cost` of the catalogue, or the
+/// cost that follows from `model_class`, or from `id`. `None` if nothing is known.
 pub fn cost_of(concurrency_cost: Option<u32>, model_class: Option<&str>, id: &str) -> Option<u32> {
     let name = id.rsplit('/').next().unwrap_or(id);
-    let told = concurrency_cost.filter(|&cost| cost > 0);
-    told.or_else(|| model_class.and_then(cost_by_name))
+    let in_catalogue = concurrency_cost.filter(|&cost| cost > 0);
+    in_catalogue
+        .or_else(|| model_class.and_then(cost_by_name))
         .or_else(|| cost_by_name(name))
 }
 
@@ -37,10 +39,10 @@ fn cost_by_name(name: &str) -> Option<u32> {
     let billions = name
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
         .filter_map(billions);
-    // Who is made of several is as large as the largest.
+    // A model merged from several others is as large as the largest of them.
     if let Some(largest) = billions.reduce(f64::max) {
         let row = SIZES.iter().find(|(most, _)| largest <= *most);
-        return Some(row.map_or(COST_UNKNOWN, |&(_, cost)| cost));
+        return Some(row.map_or(UNKNOWN_MODEL_COST, |&(_, cost)| cost));
     }
     NAMES
         .iter()
@@ -48,9 +50,8 @@ fn cost_by_name(name: &str) -> Option<u32> {
         .map(|&(_, cost)| cost)
 }
 
-/// The billions of parameters that a word of a name tells, like `8b`, `0.5b`, `135m`, `8x22b` or
-/// `e4b`. Not `a22b`, which is how many of them are active, nor `16k` and `1m`, which are lengths
-/// of context.
+/// The billions of parameters in a word of a name, such as `8b`, `0.5b`, `135m`, `8x22b` or `e4b`.
+/// Not `a22b`, the number of active parameters, and not `16k` or `1m`, which are context lengths.
 fn billions(word: &str) -> Option<f64> {
     let word = word.strip_prefix('e').unwrap_or(word);
     if let Some(millions) = word.strip_suffix('m') {
@@ -65,7 +66,7 @@ fn billions(word: &str) -> Option<f64> {
     }
 }
 
-/// Digits and a point: what else Rust takes for a number, like `inf`, is a word here.
+/// Parses digits and points only. Rust's parser also accepts words such as `inf`.
 fn number(text: &str) -> Option<f64> {
     let is_number = text
         .bytes()
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_catalogue_has_the_first_word_and_the_class_the_second() {
+    fn the_catalogue_decides_first_and_the_class_second() {
         assert_eq!(
             cost_of(Some(2), Some("llama3-8b-8k"), "x/Llama-3-70B"),
             Some(2)
@@ -91,14 +92,14 @@ mod tests {
         assert_eq!(
             cost_of(Some(0), None, "x/Llama-3-8B"),
             Some(1),
-            "nothing is free"
+            "no model is free"
         );
         assert_eq!(cost_of(None, None, "x/something"), None);
         assert_eq!(cost_of(None, None, ""), None);
     }
 
     #[test]
-    fn names_tell_sizes() {
+    fn names_contain_sizes() {
         for (name, cost) in [
             ("llama3-8b-8k", 1),
             ("v2.1-7b-16k-context", 1),

@@ -1,12 +1,13 @@
-//! How many units other processes of the account hold.
+//! External usage: the units that other processes of the account hold.
 //!
-//! Upstream lists what is in flight, a moment late and without saying who asked. What is listed and
-//! not ours is theirs. Start times are compared by our clock alone: what was told at `t` to be
-//! running for `d` started at `t - d`.
+//! Upstream lists the requests in flight, a moment late and without naming who sent them. A listed
+//! request that is not one of the gateway's own is external. Only the gateway's clock is used: a
+//! request that is reported at `t` to have been running for `d` started at `t - d`.
 //!
-//! In doubt, a listed request is ours. Theirs taken for ours leads to a refusal, which corrects us
-//! with numbers at once and which no caller sees. Ours taken for theirs would be counted twice, in
-//! every snapshot and most of all under load, and leave units idle that nobody holds.
+//! In doubt, a listed request counts as the gateway's own. An external request that is counted as
+//! own leads to a refusal, whose numbers correct the mistake at once, and which no caller sees. An
+//! own request that is counted as external would be counted twice, in every snapshot and most often
+//! under load, and would leave units idle.
 
 use std::{
     collections::VecDeque,
@@ -14,47 +15,48 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How old what a snapshot says can be when it arrives: upstream sends one every two seconds.
+/// How old the content of a feed snapshot can be when it arrives: upstream sends one every two
+/// seconds.
 pub const LAG: Duration = Duration::from_secs(2);
 
-/// How far apart the start of one request can seem to us and to upstream: the lag, and its way
-/// there.
+/// How much the start of one request can differ between the gateway and upstream: by the lag of the
+/// snapshot and the time the request was on its way.
 pub const START_TOLERANCE: Duration = Duration::from_secs(3);
 
-/// The lag is the same for all that one snapshot lists, and so is most of the way there: what
-/// remains of the difference, from one request to the other.
+/// How much that difference varies between the requests of one snapshot. The lag is the same for
+/// all of them, and so is most of the time on the way.
 pub const START_SPREAD: Duration = Duration::from_millis(600);
 
-/// What upstream says is in flight.
+/// A message of upstream about the requests in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot<'a> {
     /// When it arrived.
     pub received_at: Instant,
-    /// How old it can be: [`LAG`] if it is the feed's.
+    /// How old its content can be: [`LAG`] for a snapshot of the feed.
     pub lag: Duration,
-    /// The units held in all.
+    /// The units that all requests hold together.
     pub used_cost: u32,
-    /// Who holds them, if that is told.
+    /// The requests; empty if they are not listed.
     pub requests: &'a [ListedRequest<'a>],
 }
 
-/// A request that upstream lists.
+/// A request in a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub struct ListedRequest<'a> {
     /// Its model.
     pub model: &'a str,
-    /// The units it holds.
+    /// The units that it holds.
     pub cost: u32,
     /// For how long it has been running.
     pub duration: Duration,
 }
 
-/// A request of ours: one that runs, or has ended no longer than [`LAG`] ago.
+/// A request of the gateway that runs, or that ended at most [`LAG`] ago.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnRequest<'a> {
     /// Its model.
     pub model: &'a str,
-    /// The units it holds by our reckoning.
+    /// The units that it holds, as the gateway knows.
     pub cost: u32,
     /// When it was sent.
     pub started_at: Instant,
@@ -62,161 +64,176 @@ pub struct OwnRequest<'a> {
     pub ended_at: Option<Instant>,
 }
 
-/// Each request that is listed is compared with each of our own, under the lock that all share.
-/// With more pairs than this, they are only added up: no plan has that many requests in flight.
+/// Each listed request is compared with each own request, while the lock is held. With more pairs
+/// than this, their costs are only added up: no plan has that many requests in flight.
 const COMPARISONS_MAX: usize = 250_000;
 
-/// How many of the last shifts are remembered, and how many are enough to go by.
-const SHIFTS_MAX: usize = 64;
-const SHIFTS_MIN: usize = 8;
+/// This many pairs are enough to find the usual delay.
+const PAIRS_MAX: usize = 512;
 
-/// Tells ours from theirs. It remembers by how much upstream's starts are usually later than ours:
-/// the lag of what it says and a request's way there. There is one for the feed, and one for what
-/// is asked for, which is fresher.
+/// How many of the last delays are remembered.
+const DELAYS_MAX: usize = 64;
+
+/// This many remembered delays are enough to know the usual one.
+const DELAYS_MIN: usize = 8;
+
+/// Finds the gateway's own requests in snapshots. It remembers by how much later they usually start
+/// for upstream than for the gateway. The feed and the requested snapshots, which are fresher, have
+/// one matcher each.
 #[derive(Debug, Default)]
 pub struct RequestMatcher {
-    /// Of the last of ours that were surely listed, and could be nobody else. On top of the
-    /// tolerance the other way, so that they are never less than nothing.
-    shifts: VecDeque<Duration>,
+    /// The [`delay`]s of the last own requests that certainly were listed, each by the only request
+    /// that could be it.
+    delays: VecDeque<Duration>,
 }
 
 impl RequestMatcher {
-    /// The units that others hold by this snapshot.
-    pub fn outside(&mut self, snapshot: &Snapshot<'_>, ours: &[OwnRequest<'_>]) -> u32 {
-        let listed = snapshot
+    /// The units of the snapshot that are not held by `own` requests.
+    pub fn external_units(&mut self, snapshot: &Snapshot<'_>, own: &[OwnRequest<'_>]) -> u32 {
+        let listed_cost = snapshot
             .requests
             .iter()
             .fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
-        let is_long = snapshot.requests.len().saturating_mul(ours.len()) > COMPARISONS_MAX;
-        if listed == snapshot.used_cost && !is_long {
-            self.unmatched(snapshot, ours)
+        let is_too_long = snapshot.requests.len().saturating_mul(own.len()) > COMPARISONS_MAX;
+        if listed_cost == snapshot.used_cost && !is_too_long {
+            self.unmatched_units(snapshot, own)
         } else {
-            unaccounted(snapshot, ours)
+            unexplained_units(snapshot, own)
         }
     }
 
-    /// What is listed and can't be ours. Starts that differ by about what they usually do are
-    /// likely the same, or, while that isn't known, by any difference there can be. Others are
-    /// thinkable only for one of ours that must be listed: or else those of ours that were just
-    /// sent or have just ended would explain whatever outsiders have begun at about the same time.
-    /// One whose cost we got wrong is still ours, only its surplus isn't.
-    fn unmatched(&mut self, snapshot: &Snapshot<'_>, ours: &[OwnRequest<'_>]) -> u32 {
-        let pairs = pairs(snapshot, ours);
-        self.remember(&pairs);
-        let usual = self.usual(&pairs);
+    /// The units of listed requests that match no own request.
+    ///
+    /// A pair with about the usual delay is likely the same request. While the usual delay is not
+    /// known, every possible delay counts as usual. A pair with another delay is accepted only for
+    /// an own request that must be listed. Otherwise own requests that have just started or ended
+    /// would explain external requests that started at about the same time. If the gateway's cost
+    /// of a matched request is too low, the difference counts as external.
+    fn unmatched_units(&mut self, snapshot: &Snapshot<'_>, own: &[OwnRequest<'_>]) -> u32 {
+        let pairs = possible_pairs(snapshot, own);
+        self.remember_delays(&pairs);
+        let usual = self.usual_delay(&pairs);
         let lag = usual.map_or(snapshot.lag, |usual| self.lag(usual, snapshot));
-        let mut matching = Matching::new(snapshot, ours, lag);
-        let near = match usual {
+        let mut matching = Matching::new(snapshot, own, lag);
+        let usual_delays = match usual {
             Some(usual) => usual.saturating_sub(START_SPREAD / 2)..=usual + START_SPREAD / 2,
             None => Duration::ZERO..=START_TOLERANCE * 2,
         };
-        // One that was long on its way, or was sent again and again, began much later than it
-        // started here.
-        let any = Duration::ZERO..=Duration::MAX;
-        use Cost::{Any, Same};
-        for (shifts, is_sure, cost) in [
-            (&near, false, Same),
-            (&near, false, Any),
-            (&any, true, Same),
-            (&any, true, Any),
+        // A request that was long on its way, or was sent several times, starts much later for
+        // upstream.
+        let all_delays = Duration::ZERO..=Duration::MAX;
+        for (delays, must_be_listed, is_same_cost) in [
+            (&usual_delays, false, true),
+            (&usual_delays, false, false),
+            (&all_delays, true, true),
+            (&all_delays, true, false),
         ] {
-            matching.pair(shifts, is_sure, cost, Model::Same);
+            matching.match_requests(&MatchRule {
+                delays,
+                must_be_listed,
+                is_same_cost,
+                is_same_model: true,
+            });
         }
-        // Upstream may list a model by another name than it was asked for.
-        matching.pair(&near, true, Same, Model::Any);
-        matching.surplus
+        // Upstream may list a model by another name than the request had.
+        matching.match_requests(&MatchRule {
+            delays: &usual_delays,
+            must_be_listed: true,
+            is_same_cost: true,
+            is_same_model: false,
+        });
+        matching.unmatched_units
     }
 
-    fn remember(&mut self, pairs: &[Pair]) {
+    fn remember_delays(&mut self, pairs: &[Pair]) {
         for pair in pairs
             .iter()
-            .filter(|pair| pair.is_sure && pair.is_only(pairs))
+            .filter(|pair| pair.must_be_listed && pair.is_only_match(pairs))
         {
-            if self.shifts.len() == SHIFTS_MAX {
-                self.shifts.pop_front();
+            if self.delays.len() == DELAYS_MAX {
+                self.delays.pop_front();
             }
-            self.shifts.push_back(pair.shift);
+            self.delays.push_back(pair.delay);
         }
     }
 
-    /// By how much the starts usually differ: by what is remembered, or else by what most of those
-    /// here do that must be listed. Not known where there are none: those that were just sent or
-    /// have just ended may be any of those listed.
-    fn usual(&self, pairs: &[Pair]) -> Option<Duration> {
-        let is_known = self.shifts.len() >= SHIFTS_MIN;
-        let shifts: Vec<_> = if is_known {
-            self.shifts.iter().copied().collect()
-        } else if pairs.iter().any(|pair| pair.is_sure) {
-            pairs.iter().map(|pair| pair.shift).collect()
+    /// The usual delay: of the remembered ones or, if these are too few, of these `pairs`, if an
+    /// own request among them must be listed. `None` if there is none: requests that have just
+    /// started or ended may be any of those listed.
+    fn usual_delay(&self, pairs: &[Pair]) -> Option<Duration> {
+        let delays: Vec<_> = if self.delays.len() >= DELAYS_MIN {
+            self.delays.iter().copied().collect()
+        } else if pairs.iter().any(|pair| pair.must_be_listed) {
+            pairs.iter().map(|pair| pair.delay).collect()
         } else {
             Vec::new()
         };
-        (!shifts.is_empty()).then(|| densest(shifts))
+        (!delays.is_empty()).then(|| densest(delays))
     }
 
-    /// How old what the snapshot says can be. What usually is late by so much isn't older.
+    /// How old the content of the snapshot can be. It is not older than the `usual` delay, if that
+    /// is known from remembered requests.
     fn lag(&self, usual: Duration, snapshot: &Snapshot<'_>) -> Duration {
-        let is_known = self.shifts.len() >= SHIFTS_MIN;
-        let known = usual.saturating_sub(START_TOLERANCE) + START_SPREAD / 2;
-        if is_known {
-            known.min(snapshot.lag)
+        let usual_lag = usual.saturating_sub(START_TOLERANCE) + START_SPREAD / 2;
+        if self.delays.len() >= DELAYS_MIN {
+            usual_lag.min(snapshot.lag)
         } else {
             snapshot.lag
         }
     }
 }
 
-/// The units that others hold by a refusal: upstream said how many are active, and we know how many
-/// are ours, without the one that was refused.
-pub fn from_refusal(active: u32, ours: u32) -> u32 {
-    active.saturating_sub(ours)
+/// The external usage by a refusal that reports `active` units, while the gateway's requests hold
+/// `own` units, without the refused request.
+pub fn from_refusal(active: u32, own: u32) -> u32 {
+    active.saturating_sub(own)
 }
 
-/// The least that others hold if a request was refused without numbers: one more than would have
-/// let it in; none, if ours alone left no room for it.
-pub fn minimum_from_refusal(capacity: u32, ours: u32, cost: u32) -> u32 {
+/// The least external usage if a request that costs `cost` was refused without numbers. It is one
+/// unit more than would have left room for the request, and 0 if the gateway's `own` units alone
+/// left no room.
+pub fn minimum_from_refusal(capacity: u32, own: u32, cost: u32) -> u32 {
     capacity
         .saturating_add(1)
-        .saturating_sub(ours.saturating_add(cost))
+        .saturating_sub(own.saturating_add(cost))
 }
 
-/// One listed request that can be one of ours.
+/// A listed request and an own request, by their indices, that can be the same.
 struct Pair {
     listed: usize,
-    ours: usize,
-    shift: Duration,
-    /// Ours must be listed.
-    is_sure: bool,
+    own: usize,
+    delay: Duration,
+    /// The own request must be in the list.
+    must_be_listed: bool,
 }
 
 impl Pair {
-    /// Neither of the two can be another's.
-    fn is_only(&self, pairs: &[Pair]) -> bool {
+    /// Whether neither of its two requests is in another pair.
+    fn is_only_match(&self, pairs: &[Pair]) -> bool {
         pairs
             .iter()
-            .filter(|pair| pair.listed == self.listed || pair.ours == self.ours)
+            .filter(|pair| pair.listed == self.listed || pair.own == self.own)
             .count()
             == 1
     }
 }
 
-/// All pairs there can be.
-fn pairs(snapshot: &Snapshot<'_>, ours: &[OwnRequest<'_>]) -> Vec<Pair> {
+/// The pairs of one model with a possible delay.
+fn possible_pairs(snapshot: &Snapshot<'_>, own: &[OwnRequest<'_>]) -> Vec<Pair> {
     let mut pairs = Vec::new();
-    for (theirs, listed) in snapshot.requests.iter().enumerate() {
-        for (mine, request) in ours
+    for (listed_index, listed) in snapshot.requests.iter().enumerate() {
+        for (own_index, request) in own
             .iter()
             .enumerate()
             .filter(|(_, request)| request.model == listed.model)
         {
-            let shift = shift(snapshot, listed, request);
-            if let Some(shift) = shift.filter(|&shift| shift <= START_TOLERANCE * 2) {
-                let is_sure = is_sure(snapshot, request);
+            let delay = delay(snapshot, listed, request);
+            if let Some(delay) = delay.filter(|&delay| delay <= START_TOLERANCE * 2) {
                 pairs.push(Pair {
-                    listed: theirs,
-                    ours: mine,
-                    shift,
-                    is_sure,
+                    listed: listed_index,
+                    own: own_index,
+                    delay,
+                    must_be_listed: must_be_listed(snapshot, request),
                 });
             }
         }
@@ -227,113 +244,110 @@ fn pairs(snapshot: &Snapshot<'_>, ours: &[OwnRequest<'_>]) -> Vec<Pair> {
     pairs
 }
 
-/// So many pairs say enough about how much starts differ.
-const PAIRS_MAX: usize = 512;
-
-/// By how much the listed one's start is later than ours, on top of the tolerance the other way;
-/// none if it is earlier.
-fn shift(
+/// By how much later the listed request started than the own one, plus [`START_TOLERANCE`], so that
+/// it is never negative. `None` if it started earlier by more than the tolerance.
+fn delay(
     snapshot: &Snapshot<'_>,
     listed: &ListedRequest<'_>,
-    ours: &OwnRequest<'_>,
+    own: &OwnRequest<'_>,
 ) -> Option<Duration> {
-    let been = snapshot
+    let age = snapshot
         .received_at
-        .saturating_duration_since(ours.started_at);
-    (been + START_TOLERANCE).checked_sub(listed.duration)
+        .saturating_duration_since(own.started_at);
+    (age + START_TOLERANCE).checked_sub(listed.duration)
 }
 
-/// Whether it must be listed.
-fn is_sure(snapshot: &Snapshot<'_>, ours: &OwnRequest<'_>) -> bool {
-    ours.ended_at.is_none() && ours.started_at + START_TOLERANCE < snapshot.received_at
+/// Whether the snapshot must list an own request, because it runs and did not start just now.
+fn must_be_listed(snapshot: &Snapshot<'_>, own: &OwnRequest<'_>) -> bool {
+    own.ended_at.is_none() && own.started_at + START_TOLERANCE < snapshot.received_at
 }
 
-/// What cost one of ours must have to be a listed one.
-#[derive(Clone, Copy, PartialEq)]
-enum Cost {
-    Same,
-    Any,
+/// When a listed request and an own request are the same.
+struct MatchRule<'a> {
+    delays: &'a RangeInclusive<Duration>,
+    /// Only own requests match that must be listed.
+    must_be_listed: bool,
+    is_same_cost: bool,
+    is_same_model: bool,
 }
 
-/// What model.
-#[derive(Clone, Copy, PartialEq)]
-enum Model {
-    Same,
-    Any,
+impl MatchRule<'_> {
+    fn accepts(
+        &self,
+        snapshot: &Snapshot<'_>,
+        listed: &ListedRequest<'_>,
+        own: &OwnRequest<'_>,
+    ) -> bool {
+        (!self.is_same_model || own.model == listed.model)
+            && (!self.is_same_cost || own.cost == listed.cost)
+            && (!self.must_be_listed || must_be_listed(snapshot, own))
+            && delay(snapshot, listed, own).is_some_and(|delay| self.delays.contains(&delay))
+    }
 }
 
-/// Which listed ones are ours.
+/// The requests that are not matched yet.
 struct Matching<'a> {
     snapshot: &'a Snapshot<'a>,
-    /// By their starts, the first one first.
-    left: Vec<&'a ListedRequest<'a>>,
-    ours: Vec<&'a OwnRequest<'a>>,
-    /// What is not ours.
-    surplus: u32,
+    /// The one that started first is first.
+    listed: Vec<&'a ListedRequest<'a>>,
+    /// The one that started first is first.
+    own: Vec<&'a OwnRequest<'a>>,
+    unmatched_units: u32,
 }
 
 impl<'a> Matching<'a> {
-    fn new(snapshot: &'a Snapshot<'a>, ours: &'a [OwnRequest<'a>], lag: Duration) -> Self {
-        let mut left: Vec<_> = snapshot.requests.iter().collect();
-        left.sort_unstable_by_key(|listed| std::cmp::Reverse(listed.duration));
-        let is_over = |end| snapshot.received_at.saturating_duration_since(end) > lag;
-        let mut ours: Vec<_> = ours
+    fn new(snapshot: &'a Snapshot<'a>, own: &'a [OwnRequest<'a>], lag: Duration) -> Self {
+        let mut listed: Vec<_> = snapshot.requests.iter().collect();
+        listed.sort_unstable_by_key(|listed| std::cmp::Reverse(listed.duration));
+        let is_before_snapshot = |end| snapshot.received_at.saturating_duration_since(end) > lag;
+        let mut own: Vec<_> = own
             .iter()
-            .filter(|ours| !ours.ended_at.is_some_and(is_over))
+            .filter(|own| !own.ended_at.is_some_and(is_before_snapshot))
             .collect();
-        ours.sort_unstable_by_key(|ours| ours.started_at);
-        let surplus = left
+        own.sort_unstable_by_key(|own| own.started_at);
+        let unmatched_units = listed
             .iter()
             .fold(0, |sum: u32, listed| sum.saturating_add(listed.cost));
         Self {
             snapshot,
-            left,
-            ours,
-            surplus,
+            listed,
+            own,
+            unmatched_units,
         }
     }
 
-    /// Gives each listed one the first of ours that will do. As all are allowed the same shifts, no
-    /// other way would give more of them one.
-    fn pair(
-        &mut self,
-        shifts: &RangeInclusive<Duration>,
-        is_sure_only: bool,
-        cost: Cost,
-        model: Model,
-    ) {
+    /// Matches each listed request with the first own request that the rule accepts. The rule
+    /// allows the same delays for all, so no other order would match more of them.
+    fn match_requests(&mut self, rule: &MatchRule<'_>) {
         let Self {
             snapshot,
-            left,
-            ours,
-            surplus,
+            listed,
+            own,
+            unmatched_units,
         } = self;
-        left.retain(|listed| {
-            let will_do = |ours: &&OwnRequest<'_>| {
-                (model == Model::Any || ours.model == listed.model)
-                    && (cost == Cost::Any || ours.cost == listed.cost)
-                    && (!is_sure_only || is_sure(snapshot, ours))
-                    && shift(snapshot, listed, ours).is_some_and(|shift| shifts.contains(&shift))
-            };
-            let Some(index) = ours.iter().position(will_do) else {
+        listed.retain(|listed| {
+            let Some(index) = own
+                .iter()
+                .position(|own| rule.accepts(snapshot, listed, own))
+            else {
                 return true;
             };
-            let found = ours.remove(index);
-            *surplus = surplus.saturating_sub(listed.cost.min(found.cost));
+            let found = own.remove(index);
+            *unmatched_units = unmatched_units.saturating_sub(listed.cost.min(found.cost));
             false
         });
     }
 }
 
-/// The middle of the densest stretch of [`START_SPREAD`]. Of equals the first: the one with the
-/// least lag.
-fn densest(mut shifts: Vec<Duration>) -> Duration {
-    shifts.sort_unstable();
+/// The middle of the interval of length [`START_SPREAD`] with the most delays in it. Of several
+/// such intervals, the one with the smallest delays.
+fn densest(mut delays: Vec<Duration>) -> Duration {
+    delays.sort_unstable();
     let mut densest: Option<(usize, Duration, Duration)> = None;
-    let mut first = shifts.iter();
+    let mut first = delays.iter();
     let mut begin = first.next();
     let mut within = 0;
-    for &last in &shifts {
+    for &last in &delays {
         within += 1;
         while let Some(&from) = begin
             && last > from + START_SPREAD
@@ -350,15 +364,16 @@ fn densest(mut shifts: Vec<Duration>) -> Duration {
     densest.map_or(START_TOLERANCE, |(_, from, to)| (from + to) / 2)
 }
 
-/// Without a list that adds up: what is left of the total when as much of it is ours as can be, at
-/// any one moment that the snapshot can be of.
-fn unaccounted(snapshot: &Snapshot<'_>, ours: &[OwnRequest<'_>]) -> u32 {
+/// The units that own requests cannot explain, for a snapshot without a list that adds up. Own
+/// requests explain as many units as they held together at any one moment that the snapshot can
+/// describe.
+fn unexplained_units(snapshot: &Snapshot<'_>, own: &[OwnRequest<'_>]) -> u32 {
     let to = snapshot.received_at;
     let from = to.checked_sub(snapshot.lag).unwrap_or(to);
-    // What was held at the beginning, and how it changed until now. Of one moment, what starts
-    // comes before what ends.
+    // The units held at `from`, and each change since. At the same moment, a start comes before an
+    // end.
     let (mut held, mut changes) = (0_u64, Vec::new());
-    for request in ours.iter().filter(|request| request.started_at <= to) {
+    for request in own.iter().filter(|request| request.started_at <= to) {
         if request.ended_at.is_some_and(|ended| ended < from) {
             continue;
         }
@@ -370,17 +385,17 @@ fn unaccounted(snapshot: &Snapshot<'_>, ours: &[OwnRequest<'_>]) -> u32 {
         changes.extend(request.ended_at.map(|ended| (ended, true, request.cost)));
     }
     changes.sort_unstable();
-    let mut most = held;
+    let mut held_max = held;
     for (_, is_end, cost) in changes {
         held = if is_end {
             held.saturating_sub(u64::from(cost))
         } else {
             held + u64::from(cost)
         };
-        most = most.max(held);
+        held_max = held_max.max(held);
     }
-    let ours_most = u32::try_from(most).unwrap_or(u32::MAX);
-    snapshot.used_cost.saturating_sub(ours_most)
+    let own_max = u32::try_from(held_max).unwrap_or(u32::MAX);
+    snapshot.used_cost.saturating_sub(own_max)
 }
 
 #[cfg(test)]

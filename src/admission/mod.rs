@@ -1,55 +1,78 @@
-//! Who may ask upstream now, and who has to wait: the gateway's one queue for an account's
-//! concurrency units.
+//! Admission: which request may be sent to upstream now, and which must wait. It is the gateway's
+//! one queue for an account's concurrency units.
 //!
-//! Featherless meters one thing. A plan has so many units, a request in flight holds what its model
-//! costs, and one more than fits is refused with 429. All of this module but `permits` and `permit`
-//! is pure: no I/O, no task, no clock and no dice of its own. Whoever drives it says what happened
-//! and what time it is, and then asks [`Scheduler::start`] until it says that nobody may.
+//! Featherless limits one thing: a plan has a number of units, a running request holds as many as
+//! its model costs, and upstream refuses a request that does not fit with 429. The queue keeps
+//! requests until their units are free.
+//!
+//! # Layout
+//!
+//! In reading order. Each file imports only files that stand before it here, except where a room's
+//! own list says more.
+//!
+//! - `request`: what a request asks for ([`PermitRequest`]), and why it can be rejected.
+//! - [`cost`]: how many units a model costs.
+//! - `settings`, `status`: the options, and what monitoring sees.
+//! - [`external_usage`]: finds in upstream's snapshots how many units other processes hold.
+//! - `scheduler`: the order of requests and all decisions ([`Scheduler`]). It is pure: no I/O, no
+//!   task, no clock and no randomness.
+//! - `permits`: the scheduler for requests that wait in tasks ([`Permits`], [`Permit`]), and what
+//!   is known about the plan from snapshots and refusals.
+//!
+//! # What happens to a request
+//!
+//! [`Permits::acquire`] enqueues it and waits. When its units are free, the scheduler starts it,
+//! and it gets a [`Permit`]. If upstream refuses it all the same, because another process of the
+//! account was faster, [`Permit::requeue_after_refusal`] takes over the numbers of the refusal and
+//! waits again, in the request's old position. [`Permit::finish`] or dropping the permit frees the
+//! units, and the next request starts.
 //!
 //! # Order
 //!
-//! 1. Whoever is *due*, the one that became so first before the others (see below).
-//! 2. The classes: interactive before default before batch. A lower class is *owed* a fixed share
-//!    of what the others are granted while it waits; when that has added up to the price of its
-//!    next request, it has the next turn.
-//! 3. In a class, the keys by weighted fair queueing: the key that was granted the fewest
-//!    unit-seconds for its weight. A request is billed what it is expected to take when it starts,
-//!    and what it did take when it ends; but only for the time in which somebody of the class
-//!    waited and another key was about, for what nobody else wants is free. A key that comes back
-//!    from idleness starts where the others are: idle time is not saved up. Nor is what a key took
-//!    before held against it for more than what all units do in two minutes.
-//! 4. Of a key in a class, the request that came first.
+//! 1. *Due* requests, the one that has been due for longest first (see below).
+//! 2. Priority classes: interactive before default before batch. A lower class accrues *credit*: a
+//!    fixed share of the work that the other classes start while it waits. When its credit covers
+//!    its next request, that request is next.
+//! 3. In a class: weighted fair queueing over the keys. The key with the least work per weight is
+//!    next. Work is units multiplied by time. A request is charged its expected work when it
+//!    starts, and its actual work when it ends. Only time counts in which requests of the class
+//!    were waiting and another key was active: units that no other request wants are free of
+//!    charge. A key that was idle starts at the position of the others: idle time is not saved. And
+//!    earlier work delays a key by at most what all units do in two minutes.
+//! 4. Of one key in one class: the request that came first.
 //!
-//! Who is next but doesn't fit is *passed over*: the first in the same order that does fit starts
-//! instead, so that no unit is idle while somebody who fits waits. Requests of one key, class and
-//! cost never overtake each other; one can be overtaken by a smaller one of its own key only in
-//! this way.
+//! If the next request does not fit, it is *bypassed*: the first request in the same order that
+//! fits starts instead, so that no unit is idle while a request waits that fits. Requests of the
+//! same key, class and cost never bypass each other. A request is bypassed by a smaller one of its
+//! own key only in this way.
 //!
-//! Room that was kept is dear, so it is used: when one that it was kept for has started, others
-//! that cost as much *follow* in it, whosever turn it is, if they are of its class or a higher one;
-//! until they were granted as much as [`Settings::reservation_reuse_share`] says, or there is none. They are
-//! charged as always.
+//! Reserved units are expensive to hold. So after the request they were reserved for has ended,
+//! other requests of at least its cost may use the same units, in any key's turn, if their class is
+//! next. This ends when these requests have started as much work as
+//! [`Settings::reservation_reuse_share`] allows, or when no such request waits. They are charged as
+//! usual.
 //!
-//! # What is guaranteed
+//! # Guarantees
 //!
-//! A waiter that was passed over is *due* when its patience has passed since the first time
-//! ([`Settings::passed_over`]), or as soon as its key or its class lags too far (see below). Once
-//! it is due, nobody starts before it but those that became due earlier, and what is freed is kept
-//! until it fits. So it starts no later than when what runs at that moment has ended and those due
-//! earlier were served. This holds while its cost fits into what outsiders leave of the plan; while
-//! it doesn't, no end of ours could help it, and nothing is kept.
+//! A bypassed request is due when its bypass limit has passed since the first bypass
+//! ([`Settings::bypass_limit`]), or as soon as its key or class lags too far (see below). Then no
+//! request starts before it, except those that were due earlier, and units that become free are
+//! reserved for it until it fits. So it starts at the latest when all requests have ended that were
+//! running when it became due, and those that were due earlier have been served. This holds while
+//! its cost fits into the units that external usage leaves. While it does not fit, no end of the
+//! gateway's requests could help, and nothing is reserved.
 //!
-//! Only who is next in the order can be passed over, so that those who are due are those whose turn
-//! it already was: however long the waits, the shares of the keys stay what their weights say. A
-//! key *lags* by what it lacks to be even with the key that would start in its place; a class, by
-//! what other classes were granted when it was its turn. Where that is more than all units do in
-//! one patience, the next one is due at once. So no key is ever short by more than that, except by
-//! its own doing: if it holds so much that only its own ends can make room. And as every class and
-//! every key gets its share, everybody is next some day (keys being finite in number): nobody
-//! starves.
+//! Only a request that is next in order can be bypassed. So a due request is one whose turn it
+//! already was, and the shares of the keys follow their weights however long requests wait. A key
+//! *lags* by the work that it needs to be even with the key that would start in its place; a class
+//! lags by the work that other classes started when it was next. If that is more than all units do
+//! in one bypass limit, the next request is due at once. So no key lacks more than that, except if
+//! it holds so many units itself that only the end of its own requests can make room. Each class
+//! and each key gets its share, and the number of keys is finite, so each request is next at some
+//! time: no request starves.
 //!
-//! Keeping units is the only reason why one is idle while somebody who fits it waits, the guard
-//! against outsiders aside ([`Settings::headroom`]). Patience is long enough for that to cost about
+//! Apart from headroom ([`Settings::headroom`]), a unit is idle while a request waits that fits
+//! into it only because it is reserved. The bypass limit is long enough that reserving costs about
 //! [`Settings::reserved_share`] of the plan.
 
 pub mod cost;
@@ -61,8 +84,8 @@ mod scheduler;
 mod settings;
 mod status;
 
-pub use permits::{Caller, Permit, Permits, QueuePosition, Want};
-pub use request::{EnqueueError, KeyId, PerPriority, PermitRequest, Priority, Ticket};
+pub use permits::{Permit, Permits, QueuePosition};
+pub use request::{Caller, EnqueueError, KeyId, PerPriority, PermitRequest, Priority, Ticket};
 pub use scheduler::Scheduler;
 pub use settings::Settings;
 pub use status::{KeyStatus, QueueStatus};

@@ -1,46 +1,67 @@
-//! What a waiter says of itself, and what it may be told instead of a ticket.
+//! A request for concurrency units: who asks, for how many units, and why it can be rejected.
 
 use std::time::{Duration, Instant};
 
-/// One of the gateway's keys. Their number is bounded by the configuration: an account is kept for
-/// each one ever seen.
+/// A gateway key. The configuration bounds the number of keys: the scheduler keeps an account for
+/// each key it has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub u32);
 
-/// A request's place in the queue, and then among those that run. Later ones are greater.
+/// A gateway key, as the scheduler knows it. The default stands for all callers of a gateway
+/// without keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The key's index in the configuration, from 0.
+    pub key: KeyId,
+    /// The key's share of the units, relative to the weights of the other keys in the same priority
+    /// class. 0 counts as 1. The weight of the key's newest request applies.
+    pub weight: u32,
+}
+
+impl Default for Caller {
+    fn default() -> Self {
+        Self {
+            key: KeyId(0),
+            weight: 1,
+        }
+    }
+}
+
+/// The number of a request, in order of arrival. A request keeps its ticket while it waits and
+/// while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(super) u64);
 
-/// The classes of requests, the first of them served before the others.
+/// The priority classes, highest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
-    /// Somebody looks at the screen.
+    /// A person is waiting for the answer.
     Interactive,
-    /// What says nothing of itself.
+    /// The caller did not name a class.
     #[default]
     Default,
-    /// It may take the night.
+    /// The answer may take hours.
     Batch,
 }
 
 impl Priority {
-    /// All of them, in their order.
+    /// All classes, highest first.
     pub const ALL: [Self; 3] = [Self::Interactive, Self::Default, Self::Batch];
 }
 
-/// One value for each class.
+/// One value for each priority class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PerPriority<T> {
-    /// Of [`Priority::Interactive`].
+    /// The value for [`Priority::Interactive`].
     pub interactive: T,
-    /// Of [`Priority::Default`].
+    /// The value for [`Priority::Default`].
     pub default: T,
-    /// Of [`Priority::Batch`].
+    /// The value for [`Priority::Batch`].
     pub batch: T,
 }
 
 impl<T> PerPriority<T> {
-    /// The value of this class.
+    /// The value for `priority`.
     pub fn of(&self, priority: Priority) -> &T {
         match priority {
             Priority::Interactive => &self.interactive,
@@ -49,7 +70,7 @@ impl<T> PerPriority<T> {
         }
     }
 
-    /// The value of this class, to be changed.
+    /// The value for `priority`, mutably.
     pub fn of_mut(&mut self, priority: Priority) -> &mut T {
         match priority {
             Priority::Interactive => &mut self.interactive,
@@ -59,42 +80,69 @@ impl<T> PerPriority<T> {
     }
 }
 
-/// What a request asks for.
+/// A request for concurrency units. It has no model: the scheduler decides by cost alone.
+///
+/// ```
+/// use featherwire::admission::{PermitRequest, Priority};
+///
+/// let request = PermitRequest {
+///     priority: Priority::Interactive,
+///     cost: 4,
+///     ..PermitRequest::default()
+/// };
+/// assert_eq!(request.caller.weight, 1);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PermitRequest {
-    /// Whose request it is.
-    pub key: KeyId,
-    /// The key's share, against those of the other keys in the same class. The key's last word
-    /// counts; 0 is taken as 1.
-    pub weight: u32,
-    /// Its class.
+    /// The key that asks, and its weight.
+    pub caller: Caller,
+    /// The priority class.
     pub priority: Priority,
-    /// The units it holds while it runs.
+    /// The units that the request holds while it runs.
     pub cost: u32,
-    /// When there is no use in starting it any more.
+    /// `cost` is an estimate, because nothing is known about the model. An estimate above the
+    /// plan's limit is lowered to the limit: it never rejects a request.
+    pub is_cost_estimated: bool,
+    /// The caller's own deadline. A request that has not started by then is removed from the queue.
     pub deadline: Option<Instant>,
+    /// How long the call has already waited for units of other models. It shortens the wait that
+    /// [`Permits`](super::Permits) allow; the scheduler does not use it.
+    pub waited: Duration,
 }
 
-/// Why a request can't even wait.
+impl Default for PermitRequest {
+    fn default() -> Self {
+        Self {
+            caller: Caller::default(),
+            priority: Priority::default(),
+            cost: 1,
+            is_cost_estimated: false,
+            deadline: None,
+            waited: Duration::ZERO,
+        }
+    }
+}
+
+/// Why the scheduler does not accept a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnqueueError {
-    /// It costs more than the whole plan has, outsiders or not.
+    /// The request costs more units than the plan has.
     ExceedsPlan {
-        /// The units it would hold.
+        /// The units that the request needs.
         cost: u32,
         /// The units of the plan.
         capacity: u32,
     },
-    /// As many wait as may.
+    /// The queue is full.
     QueueFull {
-        /// How many may wait.
+        /// How many requests may wait.
         limit: usize,
-        /// About when one of those waiting will have started.
+        /// The estimated time until a waiting request starts.
         retry_after: Duration,
     },
-    /// It couldn't start before its deadline.
+    /// The request cannot start before its deadline.
     TooLate {
-        /// About how long it would have waited.
+        /// The estimated wait.
         wait: Duration,
     },
 }

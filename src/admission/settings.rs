@@ -1,4 +1,4 @@
-//! What the scheduler may be told, and what it does unless told.
+//! The scheduler's settings and their defaults.
 
 use std::time::Duration;
 
@@ -7,36 +7,38 @@ use super::request::PerPriority;
 /// How the scheduler decides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// How many may wait. One that can start at once is not counted. 10,000 unless told.
+    /// How many requests may wait. A request that can start at once is not counted. Default:
+    /// 10,000.
     pub queue_limit: usize,
-    /// How many of one key may wait, so that no key can fill the queue for the others. No bound of
-    /// its own unless told.
+    /// How many requests of one key may wait. It keeps one key from filling the queue. Default: no
+    /// separate limit.
     pub queue_limit_per_key: usize,
-    /// How long after it was first passed over a waiter is due, at least: 10 s, 30 s, 120 s unless
-    /// told. Where keeping units is dear, it is longer (see [`Settings::reserved_share`]), but never
-    /// longer than [`Settings::bypass_limit_max`].
-    pub passed_over: PerPriority<Duration>,
-    /// How long after it was first passed over a waiter is due at the latest. 20 minutes unless
-    /// told: on four units, less would cost much where requests take a minute each. Nobody should
-    /// be due only when it has waited in vain, so that it ought to be less than the longest wait.
+    /// The shortest time after its first bypass at which a request is due. Default: 10 s, 30 s and
+    /// 120 s by class. [`Settings::reserved_share`] makes it longer where reserving units is
+    /// expensive.
+    pub bypass_limit: PerPriority<Duration>,
+    /// The longest time after its first bypass at which a request is due. Default: 20 minutes. On
+    /// a plan of four units with requests of one minute, a shorter limit costs much throughput.
+    /// Set it below the longest wait in the queue, so that a request is due before its wait ends.
     pub bypass_limit_max: Duration,
-    /// The part of the plan's unit-seconds, from 0 to 1, that may be lost by keeping units for
-    /// those who are due. The smaller, the longer the patience: on a plan of four units, a request
-    /// of four has to wait until everything else has ended, and what ends first is idle until then.
-    /// 0.03 unless told.
+    /// The part of the plan's unit-seconds, from 0 to 1, that reserving units for due requests may
+    /// waste. Default: 0.03. A smaller share gives longer bypass limits. Reserving wastes units
+    /// because a request of four units on a plan of four starts only when all other requests have
+    /// ended; the units that become free first stay idle until then.
     pub reserved_share: f64,
-    /// How much may follow out of turn into room that was kept, by others that cost as much: as a
-    /// part of what all units do in one patience, from 0 to 1. The more, the fewer times units are
-    /// kept; and the longer small ones wait meanwhile. 0.25 unless told.
+    /// How much work may reuse a reservation after the due request has ended: a part, from 0 to 1,
+    /// of what all units do in one bypass limit. Default: 0.25. A larger share needs fewer
+    /// reservations, but small requests wait longer.
     pub reservation_reuse_share: f64,
-    /// What a class is owed of what the others are granted while it waits, from 0 to 1: nothing for
-    /// interactive (it is first anyhow), 0.2 for default and 0.05 for batch unless told.
+    /// The credit that a waiting class accrues: a part, from 0 to 1, of the work that other classes
+    /// start. Default: 0 for interactive, which is first anyway, 0.2 for default and 0.05 for
+    /// batch.
     pub credit_share: PerPriority<f64>,
-    /// While other processes use the account, how many of the last units are started on only when
-    /// the upstream has just said that they are free, or when a request of ours has just given them
-    /// back. It is a matter of waiting for up to one snapshot, not of leaving units idle for good.
-    /// It about halves the refusals by upstream, which no caller sees anyhow, and costs some speed:
-    /// docs/scheduler.md has figures. 0 turns it off; 4, what the dearest models cost, unless told.
+    /// While other processes use the account, this many of the last free units are given out only
+    /// if upstream has just reported them free, or a request of the gateway has just released them.
+    /// A request then waits for the next snapshot at most; the units do not stay idle. Default: 4,
+    /// the cost of the largest models. 0 disables it. It about halves upstream's refusals, which
+    /// callers do not see anyway, and costs some throughput: docs/scheduler.md has figures.
     pub headroom: u32,
 }
 
@@ -45,7 +47,7 @@ impl Default for Settings {
         Self {
             queue_limit: 10_000,
             queue_limit_per_key: usize::MAX,
-            passed_over: PerPriority {
+            bypass_limit: PerPriority {
                 interactive: Duration::from_secs(10),
                 default: Duration::from_secs(30),
                 batch: Duration::from_secs(120),

@@ -1,48 +1,48 @@
-//! What can be seen of the scheduler from outside.
+//! A snapshot of the queue, for monitoring.
 
 use std::time::Duration;
 
 use super::request::{KeyId, PerPriority};
 
-/// The scheduler at one moment.
+/// The state of the scheduler at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueStatus {
-    /// The units of the plan, or none if it has no bound.
+    /// The units of the plan; `None` if no limit is known.
     pub capacity: Option<u32>,
-    /// The units that outsiders hold, as far as is known.
-    pub outside: u32,
-    /// The units held by requests that run.
+    /// The units that other processes of the account hold, as far as the gateway knows.
+    pub external_units: u32,
+    /// The units that running requests hold.
     pub in_use: u32,
-    /// The units of requests that were cancelled, until upstream has noticed.
-    pub settling: u32,
-    /// How many requests run.
+    /// The units of cancelled requests that upstream may still count.
+    pub cooldown_units: u32,
+    /// The number of running requests.
     pub running: usize,
-    /// How many wait.
+    /// The number of waiting requests in each class.
     pub queued: PerPriority<usize>,
-    /// How many wait that were passed over because they didn't fit.
-    pub passed_over: usize,
-    /// For how long the one that came first has been waiting.
+    /// The number of waiting requests that smaller requests have bypassed.
+    pub bypassed: usize,
+    /// How long the oldest waiting request has waited.
     pub oldest: Option<Duration>,
-    /// The median of the last 512 waits that ended. While requests wait, of their waits so far and
-    /// of those that ended since the first of them came.
+    /// The median of the last 512 finished waits. While requests wait, it is the median of their
+    /// waits so far and of the waits that finished after the oldest of them arrived.
     pub wait_p50: Option<Duration>,
-    /// The 99th percentile of the same.
+    /// The 99th percentile of the same waits.
     pub wait_p99: Option<Duration>,
-    /// Every key that ever asked, in their order.
+    /// Every key that has sent a request, ordered by key.
     pub keys: Vec<KeyStatus>,
 }
 
-/// One key at one moment.
+/// The state of one key at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KeyStatus {
-    /// Which.
+    /// The key.
     pub key: KeyId,
-    /// Its share, against those of the other keys.
+    /// Its weight relative to other keys.
     pub weight: u32,
-    /// The units its requests hold.
+    /// The units that its running requests hold.
     pub in_use: u32,
-    /// How many of its requests wait.
+    /// The number of its waiting requests.
     pub queued: usize,
-    /// The unit-seconds it was granted so far, those of requests that still run included.
+    /// The unit-seconds that its requests have used, including requests that still run.
     pub unit_seconds: f64,
 }

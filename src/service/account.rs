@@ -54,7 +54,7 @@ impl Account {
         let mut reply: upstream::Reply<Concurrency> = call
             .run(self.upstream.get_account(&["account", "concurrency"], ask))
             .await?;
-        reply.answer.gateway = Some(self.units.view());
+        reply.answer.gateway = Some(self.units.status());
         Ok(reply.into())
     }
 
@@ -69,7 +69,7 @@ impl Account {
         let units = self.units.clone();
         self.feed.watch(call).map(move |snapshot| {
             snapshot.map(|mut snapshot| {
-                snapshot.gateway = Some(units.view());
+                snapshot.gateway = Some(units.status());
                 snapshot
             })
         })

@@ -8,8 +8,8 @@ use tokio::{task::AbortHandle, time::Instant};
 use super::{Call, feed::Feed, learning::Learning};
 use crate::{
     admission::{
-        PerPriority, Permit, Permits, QueueStatus, Settings, Want,
-        cost::{COST_UNKNOWN, cost_of},
+        PerPriority, Permit, PermitRequest, Permits, QueueStatus, Settings,
+        cost::{UNKNOWN_MODEL_COST, cost_of},
     },
     config,
     error::{Error, Result},
@@ -119,19 +119,21 @@ impl Units {
     /// Saturated if there are none in time, Forbidden if the plan never has so many.
     pub async fn acquire(&self, call: &Call, model: &str) -> Result<Permit> {
         let cost = self.cost(model).await;
-        let want = Want {
+        let request = PermitRequest {
             caller: call.caller,
             priority: call.priority.unwrap_or_default(),
-            model: model.into(),
-            cost: cost.unwrap_or(COST_UNKNOWN),
-            is_guess: cost.is_none(),
-            deadline: call.deadline,
+            cost: cost.unwrap_or(UNKNOWN_MODEL_COST),
+            is_cost_estimated: cost.is_none(),
+            deadline: call.deadline.map(Instant::into_std),
             waited: call.waited(),
         };
-        let asked_at = Instant::now();
-        let permit = self.permits.acquire(want, &call.queue_position).await;
+        let since = Instant::now();
+        let permit = self
+            .permits
+            .acquire(model, request, &call.queue_position)
+            .await;
         if permit.is_err() {
-            call.has_waited(asked_at.elapsed());
+            call.has_waited(since.elapsed());
         }
         permit
     }
@@ -158,18 +160,18 @@ impl Units {
     }
 
     /// What the gateway itself knows of the units.
-    pub fn view(&self) -> GatewayUnits {
+    pub fn status(&self) -> GatewayUnits {
         let refusals = i64::try_from(self.permits.refusals()).unwrap_or(i64::MAX);
         let odd_messages = i64::try_from(self.permits.ignored_messages()).unwrap_or(i64::MAX);
         GatewayUnits {
             refusals,
             odd_messages,
-            ..describe(self.permits.view())
+            ..describe(self.permits.status())
         }
     }
 }
 
-fn describe(view: QueueStatus) -> GatewayUnits {
+fn describe(status: QueueStatus) -> GatewayUnits {
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
@@ -177,23 +179,23 @@ fn describe(view: QueueStatus) -> GatewayUnits {
         interactive,
         default,
         batch,
-    } = view.queued;
+    } = status.queued;
     GatewayUnits {
-        capacity: view.capacity.map(number),
-        outside: number(view.outside),
-        in_use: number(view.in_use),
-        settling: number(view.settling),
-        running: count(view.running),
+        capacity: status.capacity.map(number),
+        outside: number(status.external_units),
+        in_use: number(status.in_use),
+        settling: number(status.cooldown_units),
+        running: count(status.running),
         queued: Some(QueuedByPriority {
             interactive: count(interactive),
             default: count(default),
             batch: count(batch),
             ..QueuedByPriority::default()
         }),
-        oldest_wait_ms: view.oldest.map(milliseconds),
-        wait_p50_ms: view.wait_p50.map(milliseconds),
-        wait_p99_ms: view.wait_p99.map(milliseconds),
-        keys: view
+        oldest_wait_ms: status.oldest.map(milliseconds),
+        wait_p50_ms: status.wait_p50.map(milliseconds),
+        wait_p99_ms: status.wait_p99.map(milliseconds),
+        keys: status
             .keys
             .iter()
             .map(|key| KeyUnits {

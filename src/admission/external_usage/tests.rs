@@ -2,9 +2,9 @@ use super::*;
 
 const MODEL: &str = "org/model";
 
-struct Story {
+struct Scene {
     now: Instant,
-    ours: Vec<OwnRequest<'static>>,
+    own: Vec<OwnRequest<'static>>,
     listed: Vec<ListedRequest<'static>>,
 }
 
@@ -12,20 +12,20 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-impl Story {
+impl Scene {
     fn new() -> Self {
         Self {
             now: Instant::now() + Duration::from_secs(1000),
-            ours: Vec::new(),
+            own: Vec::new(),
             listed: Vec::new(),
         }
     }
 
-    /// One of ours that was sent this many milliseconds ago, and perhaps ended this many ago.
-    fn ours(mut self, cost: u32, started_ago: u64, ended_ago: Option<u64>) -> Self {
+    /// One of own that was sent this many milliseconds ago, and perhaps ended this many ago.
+    fn own(mut self, cost: u32, started_ago: u64, ended_ago: Option<u64>) -> Self {
         let started_at = self.now - ms(started_ago);
         let ended_at = ended_ago.map(|ago| self.now - ms(ago));
-        self.ours.push(OwnRequest {
+        self.own.push(OwnRequest {
             model: MODEL,
             cost,
             started_at,
@@ -43,73 +43,81 @@ impl Story {
         self
     }
 
-    fn outside(&self) -> u32 {
-        self.outside_of(self.listed.iter().map(|listed| listed.cost).sum())
+    fn external_units(&self) -> u32 {
+        self.external_units_of(self.listed.iter().map(|listed| listed.cost).sum())
     }
 
-    fn outside_of(&self, used_cost: u32) -> u32 {
-        RequestMatcher::default().outside(
+    fn external_units_of(&self, used_cost: u32) -> u32 {
+        RequestMatcher::default().external_units(
             &Snapshot {
                 received_at: self.now,
                 lag: LAG,
                 used_cost,
                 requests: &self.listed,
             },
-            &self.ours,
+            &self.own,
         )
     }
 }
 
 #[test]
 fn what_is_listed_and_not_ours_is_theirs() {
-    let story = Story::new()
-        .ours(1, 10_000, None)
+    let scene = Scene::new()
+        .own(1, 10_000, None)
         .listed(1, 9_000)
         .listed(4, 9_000)
         .listed(1, 60_000);
-    assert_eq!(story.outside(), 5);
+    assert_eq!(scene.external_units(), 5);
 }
 
 #[test]
 fn what_we_sent_since_is_not_listed_yet_and_what_has_ended_still_is() {
-    assert_eq!(Story::new().ours(1, 500, None).outside(), 0);
+    assert_eq!(Scene::new().own(1, 500, None).external_units(), 0);
     assert_eq!(
-        Story::new()
-            .ours(2, 30_000, Some(1_500))
+        Scene::new()
+            .own(2, 30_000, Some(1_500))
             .listed(2, 28_500)
-            .outside(),
+            .external_units(),
         0
     );
-    let long_over = Story::new().ours(2, 30_000, Some(2_500)).listed(2, 28_500);
-    assert_eq!(long_over.outside(), 2, "the snapshot can't be that old");
+    let long_over = Scene::new().own(2, 30_000, Some(2_500)).listed(2, 28_500);
+    assert_eq!(
+        long_over.external_units(),
+        2,
+        "the snapshot can't be that old"
+    );
 }
 
 #[test]
 fn each_of_ours_explains_one_and_the_nearest_pairs_go_first() {
-    let story = Story::new()
-        .ours(1, 10_000, None)
+    let scene = Scene::new()
+        .own(1, 10_000, None)
         .listed(1, 9_900)
         .listed(1, 9_000);
-    assert_eq!(story.outside(), 1, "two alike, one of them ours");
+    assert_eq!(scene.external_units(), 1, "two alike, one of them ours");
     // Were the first listed one given the first of ours that will do, the second would be left
     // alone.
-    let story = Story::new()
-        .ours(1, 10_000, None)
-        .ours(1, 13_000, None)
+    let scene = Scene::new()
+        .own(1, 10_000, None)
+        .own(1, 13_000, None)
         .listed(1, 12_900)
         .listed(1, 9_900);
-    assert_eq!(story.outside(), 0);
+    assert_eq!(scene.external_units(), 0);
     let other = ListedRequest {
         model: "org/other",
         cost: 1,
         duration: ms(10_000),
     };
-    let mut story = Story::new().ours(1, 10_000, None).listed(1, 9_900);
-    story.listed.push(other);
-    assert_eq!(story.outside(), 1, "another model is another request");
-    story.listed.remove(0);
+    let mut scene = Scene::new().own(1, 10_000, None).listed(1, 9_900);
+    scene.listed.push(other);
     assert_eq!(
-        story.outside(),
+        scene.external_units(),
+        1,
+        "another model is another request"
+    );
+    scene.listed.remove(0);
+    assert_eq!(
+        scene.external_units(),
         0,
         "unless ours must be listed, and is listed under another name"
     );
@@ -117,25 +125,25 @@ fn each_of_ours_explains_one_and_the_nearest_pairs_go_first() {
 
 #[test]
 fn what_has_just_ended_explains_only_what_is_as_late_as_the_others() {
-    let story = Story::new()
-        .ours(1, 40_000, None)
-        .ours(1, 50_000, None)
-        .ours(2, 10_000, Some(500));
-    let story = story.listed(1, 39_700).listed(1, 49_600);
-    assert_eq!(story.listed(2, 9_700).outside(), 0);
-    let story = Story::new()
-        .ours(1, 40_000, None)
-        .ours(1, 50_000, None)
-        .ours(2, 10_000, Some(500));
-    let story = story.listed(1, 39_700).listed(1, 49_600);
-    assert_eq!(story.listed(2, 8_700).outside(), 2);
-    let story = Story::new()
-        .ours(1, 40_000, None)
-        .ours(1, 50_000, None)
-        .ours(2, 10_000, None);
-    let story = story.listed(1, 39_700).listed(1, 49_600);
+    let scene = Scene::new()
+        .own(1, 40_000, None)
+        .own(1, 50_000, None)
+        .own(2, 10_000, Some(500));
+    let scene = scene.listed(1, 39_700).listed(1, 49_600);
+    assert_eq!(scene.listed(2, 9_700).external_units(), 0);
+    let scene = Scene::new()
+        .own(1, 40_000, None)
+        .own(1, 50_000, None)
+        .own(2, 10_000, Some(500));
+    let scene = scene.listed(1, 39_700).listed(1, 49_600);
+    assert_eq!(scene.listed(2, 8_700).external_units(), 2);
+    let scene = Scene::new()
+        .own(1, 40_000, None)
+        .own(1, 50_000, None)
+        .own(2, 10_000, None);
+    let scene = scene.listed(1, 39_700).listed(1, 49_600);
     assert_eq!(
-        story.listed(2, 8_700).outside(),
+        scene.listed(2, 8_700).external_units(),
         0,
         "but one that must be listed is, be it slow on its way"
     );
@@ -144,27 +152,27 @@ fn what_has_just_ended_explains_only_what_is_as_late_as_the_others() {
 #[test]
 fn starts_may_be_apart_by_the_tolerance_and_later_by_more() {
     assert_eq!(
-        Story::new()
-            .ours(1, 10_000, None)
+        Scene::new()
+            .own(1, 10_000, None)
             .listed(1, 13_000)
-            .outside(),
+            .external_units(),
         0
     );
     assert_eq!(
-        Story::new()
-            .ours(1, 10_000, None)
+        Scene::new()
+            .own(1, 10_000, None)
             .listed(1, 13_100)
-            .outside(),
+            .external_units(),
         1
     );
-    let sent_again = Story::new().ours(4, 40_000, None).listed(4, 20_000);
+    let sent_again = Scene::new().own(4, 40_000, None).listed(4, 20_000);
     assert_eq!(
-        sent_again.outside(),
+        sent_again.external_units(),
         0,
         "ours must be listed, so this is it"
     );
     assert_eq!(
-        sent_again.listed(4, 39_700).outside(),
+        sent_again.listed(4, 39_700).external_units(),
         4,
         "unless it is another"
     );
@@ -172,14 +180,14 @@ fn starts_may_be_apart_by_the_tolerance_and_later_by_more() {
 
 #[test]
 fn a_cost_we_got_wrong_is_no_outsider() {
-    let story = Story::new().ours(1, 10_000, None).listed(4, 9_900);
-    assert_eq!(story.outside(), 3, "only what we didn't count");
-    let story = Story::new()
-        .ours(1, 10_000, None)
+    let scene = Scene::new().own(1, 10_000, None).listed(4, 9_900);
+    assert_eq!(scene.external_units(), 3, "only what we didn't count");
+    let scene = Scene::new()
+        .own(1, 10_000, None)
         .listed(4, 9_900)
         .listed(1, 8_000);
     assert_eq!(
-        story.outside(),
+        scene.external_units(),
         4,
         "the same cost is likelier ours than the nearer start"
     );
@@ -187,19 +195,19 @@ fn a_cost_we_got_wrong_is_no_outsider() {
 
 #[test]
 fn without_a_list_ours_are_as_many_as_they_can_be_at_one_moment() {
-    let story = Story::new()
-        .ours(2, 30_000, None)
-        .ours(1, 30_000, Some(1_000))
-        .ours(1, 900, None);
+    let scene = Scene::new()
+        .own(2, 30_000, None)
+        .own(1, 30_000, Some(1_000))
+        .own(1, 900, None);
     assert_eq!(
-        story.outside_of(5),
+        scene.external_units_of(5),
         2,
         "the second had ended when the third started"
     );
-    assert_eq!(story.outside_of(1), 0);
-    let partial = Story::new().ours(2, 30_000, None).listed(2, 30_000);
+    assert_eq!(scene.external_units_of(1), 0);
+    let partial = Scene::new().own(2, 30_000, None).listed(2, 30_000);
     assert_eq!(
-        partial.outside_of(6),
+        partial.external_units_of(6),
         4,
         "a list that doesn't add up is no list"
     );
@@ -207,31 +215,31 @@ fn without_a_list_ours_are_as_many_as_they_can_be_at_one_moment() {
 
 #[test]
 fn when_the_usual_lag_is_known_what_ended_before_it_explains_nothing() {
-    let mut recognition = RequestMatcher::default();
-    let mut tell = |story: &Story| {
-        let used_cost = story.listed.iter().map(|listed| listed.cost).sum();
-        recognition.outside(
+    let mut matcher = RequestMatcher::default();
+    let mut tell = |scene: &Scene| {
+        let used_cost = scene.listed.iter().map(|listed| listed.cost).sum();
+        matcher.external_units(
             &Snapshot {
-                received_at: story.now,
+                received_at: scene.now,
                 lag: LAG,
                 used_cost,
-                requests: &story.listed,
+                requests: &scene.listed,
             },
-            &story.ours,
+            &scene.own,
         )
     };
-    let over = Story::new().ours(1, 10_000, Some(1_000)).listed(1, 9_700);
-    let lately = Story::new().ours(1, 10_000, Some(400)).listed(1, 9_700);
-    let early = Story::new().ours(1, 10_000, Some(400)).listed(1, 8_700);
+    let over = Scene::new().own(1, 10_000, Some(1_000)).listed(1, 9_700);
+    let lately = Scene::new().own(1, 10_000, Some(400)).listed(1, 9_700);
+    let early = Scene::new().own(1, 10_000, Some(400)).listed(1, 8_700);
     assert_eq!(
         (tell(&over), tell(&lately), tell(&early)),
         (0, 0, 0),
         "all of it is thinkable"
     );
-    for started_ago in 1..=SHIFTS_MIN as u64 {
+    for started_ago in 1..=DELAYS_MIN as u64 {
         tell(
-            &Story::new()
-                .ours(1, started_ago * 5_000, None)
+            &Scene::new()
+                .own(1, started_ago * 5_000, None)
                 .listed(1, started_ago * 5_000 - 300),
         );
     }
@@ -243,9 +251,9 @@ fn when_the_usual_lag_is_known_what_ended_before_it_explains_nothing() {
     // Nobody could tell whose these are, so nothing is learnt from them.
     for _ in 0..100 {
         tell(
-            &Story::new()
-                .ours(1, 9_000, None)
-                .ours(1, 9_100, None)
+            &Scene::new()
+                .own(1, 9_000, None)
+                .own(1, 9_100, None)
                 .listed(1, 7_000)
                 .listed(1, 7_100),
         );
@@ -255,29 +263,29 @@ fn when_the_usual_lag_is_known_what_ended_before_it_explains_nothing() {
 
 #[test]
 fn a_crowd_of_ours_is_all_ours_whichever_is_which() {
-    let mut story = Story::new();
+    let mut scene = Scene::new();
     for number in 0..200 {
         let started_ago = 4_000 + number * 17;
-        story = story
-            .ours(1, started_ago, None)
+        scene = scene
+            .own(1, started_ago, None)
             .listed(1, started_ago - 300 - number * 7 % 50);
     }
-    assert_eq!(story.outside(), 0);
-    assert_eq!(story.listed(1, 60_000).outside(), 1);
+    assert_eq!(scene.external_units(), 0);
+    assert_eq!(scene.listed(1, 60_000).external_units(), 1);
 }
 
 #[test]
 fn more_than_can_be_compared_are_added_up() {
     let crowd = |size: u64| {
-        (0..size).fold(Story::new(), |story, number| {
-            story
-                .ours(1, 10_000 + number, None)
+        (0..size).fold(Scene::new(), |scene, number| {
+            scene
+                .own(1, 10_000 + number, None)
                 .listed(1, 60_000 + number)
         })
     };
-    assert_eq!(crowd(100).outside(), 100, "none of these is ours");
-    assert_eq!(crowd(600).outside(), 0, "as many as ours");
-    assert_eq!(crowd(600).listed(4, 60_000).outside(), 4);
+    assert_eq!(crowd(100).external_units(), 100, "none of these is ours");
+    assert_eq!(crowd(600).external_units(), 0, "as many as ours");
+    assert_eq!(crowd(600).listed(4, 60_000).external_units(), 4);
 }
 
 #[test]

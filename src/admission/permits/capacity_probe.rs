@@ -1,125 +1,134 @@
-//! When a request is sent though units for it are not known to be free: one at a time, to learn
-//! what nobody tells.
+//! Probes: a request that starts although its units may not be free, to learn the present limits.
 //!
-//! What refusals said of others grows old, and a limit that only refusals tell of may have grown.
-//! Were it forgotten all at once, all who wait would be sent, and refused, at once.
+//! What refusals said about other processes becomes outdated, and a limit that only refusals name
+//! may have grown. If that knowledge were dropped all at once, all waiting requests would be sent
+//! and refused at once. So one request at a time finds out.
 
 use std::time::{Duration, Instant};
 
 use crate::admission::request::Ticket;
 
-/// The waits where nothing tells of a limit: doubled each time, from the first to the last.
-const BLIND_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+/// The first and the longest backoff between probes while no limit is known. It doubles each time.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
-/// How long a limit that only a refusal told is kept without a trial.
-const LIMIT_TRIED_AFTER: Duration = Duration::from_secs(60);
+/// A limit that only a refusal named is probed after this time.
+const LIMIT_PROBED_AFTER: Duration = Duration::from_secs(60);
 
-/// What a trial is about.
+/// What a probe finds out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProbeTarget {
-    /// What others hold by a refusal.
-    Outside,
-    /// The limit that refusals told, or let us guess.
+    /// The external usage that a refusal showed.
+    ExternalUsage,
+    /// The limit that a refusal named, or that was guessed from a refusal.
     Limit,
 }
 
-/// The trial there is, and when the next ones are.
+/// The running probe, and when the next ones are due.
 #[derive(Debug)]
 pub(super) struct CapacityProbe {
     running: Option<(Ticket, ProbeTarget)>,
-    outside_at: Option<Instant>,
+    external_usage_at: Option<Instant>,
     limit_at: Option<Instant>,
-    blind_wait: Duration,
+    backoff: Duration,
 }
 
 impl Default for CapacityProbe {
     fn default() -> Self {
         Self {
             running: None,
-            outside_at: None,
+            external_usage_at: None,
             limit_at: None,
-            blind_wait: BLIND_WAITS.0,
+            backoff: BACKOFF.0,
         }
     }
 }
 
 impl CapacityProbe {
-    /// What is to be tried now.
+    /// What is to be probed now. `None` while a probe runs.
     pub(super) fn due(&self, now: Instant) -> Option<ProbeTarget> {
         let is_due = |at: Option<Instant>| self.running.is_none() && at.is_some_and(|at| at <= now);
-        match () {
-            () if is_due(self.limit_at) => Some(ProbeTarget::Limit),
-            () if is_due(self.outside_at) => Some(ProbeTarget::Outside),
-            () => None,
+        if is_due(self.limit_at) {
+            Some(ProbeTarget::Limit)
+        } else if is_due(self.external_usage_at) {
+            Some(ProbeTarget::ExternalUsage)
+        } else {
+            None
         }
     }
 
-    /// When something is to be tried that isn't yet.
+    /// When the next probe is due that is not due yet.
     pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
-        let times = [self.limit_at, self.outside_at].into_iter().flatten();
-        times.filter(|at| *at > now).min()
+        [self.limit_at, self.external_usage_at]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > now)
+            .min()
     }
 
-    /// The request that tries something.
+    /// The request that is the running probe.
     pub(super) fn running(&self) -> Option<Ticket> {
         self.running.map(|(ticket, _)| ticket)
     }
 
-    /// This request tries it.
-    pub(super) fn begin(&mut self, ticket: Ticket, trial: ProbeTarget) {
-        self.running = Some((ticket, trial));
+    /// `ticket` starts as a probe.
+    pub(super) fn start(&mut self, ticket: Ticket, target: ProbeTarget) {
+        self.running = Some((ticket, target));
     }
 
-    /// This one has been let in. What that was a trial of, if it was one.
-    pub(super) fn let_in(&mut self, ticket: Ticket, now: Instant) -> Option<ProbeTarget> {
-        let (_, trial) = self.running.take_if(|(running, _)| *running == ticket)?;
-        match trial {
-            ProbeTarget::Outside => self.outside_at = None,
+    /// Upstream admitted `ticket`. Returns what it probed, if it was the probe.
+    pub(super) fn succeed(&mut self, ticket: Ticket, now: Instant) -> Option<ProbeTarget> {
+        let (_, target) = self.running.take_if(|(running, _)| *running == ticket)?;
+        match target {
+            ProbeTarget::ExternalUsage => self.external_usage_at = None,
             ProbeTarget::Limit => {
-                (self.limit_at, self.blind_wait) = (Some(now + BLIND_WAITS.0), BLIND_WAITS.0)
+                (self.limit_at, self.backoff) = (Some(now + BACKOFF.0), BACKOFF.0);
             }
         }
-        Some(trial)
+        Some(target)
     }
 
-    /// This one has told nothing, or nothing that is believed. If it was a trial, another one may
-    /// try.
-    pub(super) fn leave(&mut self, ticket: Ticket) {
+    /// `ticket` has ended without a usable result. If it was the probe, another request may probe.
+    pub(super) fn cancel(&mut self, ticket: Ticket) {
         self.running.take_if(|(running, _)| *running == ticket);
     }
 
-    /// What refusals said of others is to be tried now, or was told.
-    pub(super) fn try_outside(&mut self, at: Option<Instant>) {
-        self.outside_at = at;
+    /// Schedules a probe of the external usage; `None` if it is known.
+    pub(super) fn schedule_external_usage(&mut self, at: Option<Instant>) {
+        self.external_usage_at = at;
     }
 
-    /// A refusal told of a limit, and nobody else does.
-    pub(super) fn limit_told(&mut self, now: Instant) {
-        (self.limit_at, self.blind_wait) = (Some(now + LIMIT_TRIED_AFTER), BLIND_WAITS.0);
+    /// A refusal named a limit, and no other source does.
+    pub(super) fn limit_from_refusal(&mut self, now: Instant) {
+        (self.limit_at, self.backoff) = (Some(now + LIMIT_PROBED_AFTER), BACKOFF.0);
     }
 
-    /// The limit is told.
+    /// The limit is known: no probe is needed.
     pub(super) fn limit_known(&mut self) {
-        (self.limit_at, self.blind_wait) = (None, BLIND_WAITS.0);
+        (self.limit_at, self.backoff) = (None, BACKOFF.0);
     }
 
-    /// A refusal came where nothing tells of a limit; upstream told to wait for so long. It is news
-    /// if the request was sent after the last refusal had come.
-    pub(super) fn refused_blindly(&mut self, is_news: bool, told: Duration, now: Instant) {
-        let wait = if is_news {
-            self.blind_wait.max(told)
+    /// A refusal came while no limit is known. `is_new` if the request was sent after the previous
+    /// refusal had come; only such a refusal doubles the backoff.
+    pub(super) fn refused_without_limit(
+        &mut self,
+        is_new: bool,
+        retry_after: Duration,
+        now: Instant,
+    ) {
+        let wait = if is_new {
+            self.backoff.max(retry_after)
         } else {
-            told
+            retry_after
         };
         self.limit_at = self.limit_at.max(Some(now + wait));
-        if is_news {
-            self.blind_wait = (self.blind_wait * 2).min(BLIND_WAITS.1);
+        if is_new {
+            self.backoff = (self.backoff * 2).min(BACKOFF.1);
         }
     }
 
-    /// The wait before the next trial where nothing tells of a limit.
-    pub(super) fn blind_wait(&self) -> Duration {
-        self.blind_wait
+    /// The time until the next probe while no limit is known.
+    pub(super) fn backoff(&self) -> Duration {
+        self.backoff
     }
 }
 
@@ -130,48 +139,55 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn one_at_a_time_tries_and_waits_double_until_one_is_let_in() {
-        let (mut trials, mut now) = (CapacityProbe::default(), Instant::now());
-        assert_eq!(trials.due(now), None);
+    fn one_request_at_a_time_probes_and_the_backoff_doubles_until_one_is_admitted() {
+        let (mut probe, mut now) = (CapacityProbe::default(), Instant::now());
+        assert_eq!(probe.due(now), None);
         for wait in [1, 2, 4, 8, 8] {
-            trials.refused_blindly(true, Duration::ZERO, now);
-            trials.refused_blindly(false, Duration::ZERO, now);
+            probe.refused_without_limit(true, Duration::ZERO, now);
+            probe.refused_without_limit(false, Duration::ZERO, now);
             assert_eq!(
-                (trials.due(now), trials.next_wake(now)),
+                (probe.due(now), probe.next_wake(now)),
                 (None, Some(now + SECOND * wait))
             );
             now += SECOND * wait;
             assert_eq!(
-                (trials.due(now), trials.next_wake(now)),
+                (probe.due(now), probe.next_wake(now)),
                 (Some(ProbeTarget::Limit), None)
             );
-            trials.begin(Ticket(1), ProbeTarget::Limit);
-            assert_eq!(trials.due(now), None);
-            trials.leave(Ticket(2));
-            assert_eq!(trials.due(now), None, "another one's end says nothing");
-            trials.leave(Ticket(1));
+            probe.start(Ticket(1), ProbeTarget::Limit);
+            assert_eq!(probe.due(now), None);
+            probe.cancel(Ticket(2));
+            assert_eq!(
+                probe.due(now),
+                None,
+                "the end of another request says nothing"
+            );
+            probe.cancel(Ticket(1));
         }
-        trials.begin(Ticket(1), ProbeTarget::Limit);
-        assert_eq!(trials.let_in(Ticket(2), now), None);
-        assert_eq!(trials.let_in(Ticket(1), now), Some(ProbeTarget::Limit));
-        assert_eq!(trials.next_wake(now), Some(now + SECOND));
+        probe.start(Ticket(1), ProbeTarget::Limit);
+        assert_eq!(probe.succeed(Ticket(2), now), None);
+        assert_eq!(probe.succeed(Ticket(1), now), Some(ProbeTarget::Limit));
+        assert_eq!(probe.next_wake(now), Some(now + SECOND));
     }
 
     #[test]
-    fn a_limit_that_was_told_is_kept_for_a_minute_and_upstreams_own_wait_too() {
-        let (mut trials, now) = (CapacityProbe::default(), Instant::now());
-        trials.limit_told(now);
-        assert_eq!(trials.next_wake(now), Some(now + LIMIT_TRIED_AFTER));
-        trials.limit_known();
-        trials.try_outside(Some(now));
+    fn a_limit_from_a_refusal_is_kept_for_a_minute_and_retry_after_is_obeyed() {
+        let (mut probe, now) = (CapacityProbe::default(), Instant::now());
+        probe.limit_from_refusal(now);
+        assert_eq!(probe.next_wake(now), Some(now + LIMIT_PROBED_AFTER));
+        probe.limit_known();
+        probe.schedule_external_usage(Some(now));
         assert_eq!(
-            (trials.due(now), trials.next_wake(now)),
-            (Some(ProbeTarget::Outside), None)
+            (probe.due(now), probe.next_wake(now)),
+            (Some(ProbeTarget::ExternalUsage), None)
         );
-        trials.begin(Ticket(1), ProbeTarget::Outside);
-        assert_eq!(trials.let_in(Ticket(1), now), Some(ProbeTarget::Outside));
-        assert_eq!((trials.due(now), trials.next_wake(now)), (None, None));
-        trials.refused_blindly(true, SECOND * 20, now);
-        assert_eq!(trials.next_wake(now), Some(now + SECOND * 20));
+        probe.start(Ticket(1), ProbeTarget::ExternalUsage);
+        assert_eq!(
+            probe.succeed(Ticket(1), now),
+            Some(ProbeTarget::ExternalUsage)
+        );
+        assert_eq!((probe.due(now), probe.next_wake(now)), (None, None));
+        probe.refused_without_limit(true, SECOND * 20, now);
+        assert_eq!(probe.next_wake(now), Some(now + SECOND * 20));
     }
 }

@@ -1,198 +1,204 @@
-//! One permit, from its start to its one end.
+//! A permit: the guard of a running request's units.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Permits, QueuePosition, Want,
     refusal_budget::RefusalBudget,
-    state::{Own, Waiting},
+    shared::Shared,
+    state::{CANCELLED_COOLDOWN, PendingRequest},
+    waiter::{QueuePosition, granted},
 };
 use crate::{
-    admission::Ticket,
+    admission::request::{PermitRequest, Ticket},
     error::{Error, Result},
 };
 
-/// How long the units of a cancelled request are kept from others: until upstream has noticed that
-/// its connection closed.
-pub(super) const CANCELLED_SETTLE: Duration = Duration::from_millis(250);
-
-/// Leave to ask upstream. Dropped, its units come back a moment later, when upstream has noticed
-/// that the connection was closed; [finished](Self::finish), at once.
+/// The right to send one request to upstream. It holds units, and gives them back exactly once:
+/// at once by [`Self::finish`] and [`Self::cancel_unsent`], and when it is dropped after a short
+/// cooldown, because upstream must first notice that the connection was closed.
 pub struct Permit {
-    permits: Permits,
-    want: Want,
-    /// The units it holds: what is wanted, or less if that was a guess.
+    shared: Arc<Shared>,
+    model: Arc<str>,
+    request: PermitRequest,
+    /// The units that it holds. Less than the cost of `request` if that was an estimate above the
+    /// plan's limit.
     cost: u32,
     ticket: Ticket,
-    asked_at: Instant,
+    /// Since when the request has been waiting; pauses are not counted.
+    since: Instant,
     waited: Duration,
-    tries: RefusalBudget,
+    budget: RefusalBudget,
+    /// The units are given back, or passed on to the next attempt.
     is_over: bool,
 }
 
 impl Permit {
     pub(super) fn new(
-        permits: Permits,
-        want: Want,
+        shared: Arc<Shared>,
+        model: Arc<str>,
+        request: PermitRequest,
         cost: u32,
         ticket: Ticket,
-        asked_at: Instant,
+        since: Instant,
     ) -> Self {
-        let (waited, tries) = (asked_at.elapsed(), RefusalBudget::default());
         Self {
-            permits,
-            want,
+            shared,
+            model,
+            request,
             cost,
             ticket,
-            asked_at,
-            waited,
-            tries,
+            since,
+            waited: since.elapsed(),
+            budget: RefusalBudget::default(),
             is_over: false,
         }
     }
 
-    /// How long it was waited for.
+    /// How long the request waited for its units.
     pub fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// How many units it holds.
+    /// The number of units that it holds.
     pub fn units(&self) -> u32 {
         self.cost
     }
 
-    /// Upstream has begun to answer: there were units for it.
+    /// Records that upstream has begun to answer: the units were free.
     pub fn mark_admitted(&self) {
-        let mut state = self.permits.state();
-        if state.let_in(self.ticket, &self.want.model, Instant::now()) {
-            self.permits.advance(&mut state);
+        let mut state = self.shared.lock();
+        if state.mark_admitted(self.ticket, &self.model, Instant::now()) {
+            self.shared.advance(&mut state);
         }
     }
 
-    /// Upstream has ended the request by itself: the units are free.
+    /// Gives the units back at once, because upstream has finished the request.
     pub fn finish(mut self) {
         self.give_back(Duration::ZERO);
     }
 
-    /// Upstream was never asked: the request has cost nothing, and others may have its units at
-    /// once.
+    /// Gives the units back at once, because the request was not sent. It is charged nothing.
     pub fn cancel_unsent(mut self) {
         self.is_over = true;
-        let mut state = self.permits.state();
-        state.undo(self.ticket);
-        self.permits.advance(&mut state);
+        let mut state = self.shared.lock();
+        state.cancel_unsent(self.ticket);
+        self.shared.advance(&mut state);
     }
 
-    /// Upstream refused the request for want of units, in spite of all: another process was faster.
-    /// The request waits again, before all others of its queue, and what upstream says corrects
-    /// what we know. It is not sent again before upstream's `Retry-After` has passed.
+    /// Waits for the units again, because upstream refused the request for lack of units: another
+    /// process of the account was faster. The request is again before all others of its key, class
+    /// and cost that came after it. It is not sent before upstream's `Retry-After` has passed. What
+    /// the `refusal` says corrects what is known about the units.
     ///
-    /// If upstream says so of this model again and again although units are free, it says nothing
-    /// of the account: all who want the model then wait aside, and one at a time is sent.
+    /// If upstream refuses a model again and again although units are free, the refusals say
+    /// nothing about the account. Then all requests for the model are parked, and one at a time is
+    /// sent.
     ///
     /// # Errors
-    /// Saturated if it was refused too often, or would have to wait too long before it may be sent
-    /// again.
+    ///
+    /// - [`Kind::Saturated`](crate::error::Kind::Saturated) if the request was refused too often,
+    ///   if it may not be sent again before its wait ends, or if it has waited too long.
+    /// - [`Kind::Timeout`](crate::error::Kind::Timeout) if the caller's deadline has passed.
+    /// - [`Kind::Forbidden`](crate::error::Kind::Forbidden) if the plan has become too small.
     pub async fn requeue_after_refusal(
         mut self,
         refusal: &Error,
-        place: &QueuePosition,
+        position: &QueuePosition,
     ) -> Result<Self> {
         self.is_over = true;
-        let (permits, want, ticket, mut tries) = (
-            self.permits.clone(),
-            self.want.clone(),
-            self.ticket,
-            self.tries,
-        );
-        let (tell, told) = oneshot::channel();
+        let (grant, granted) = oneshot::channel();
         {
-            let waiting = permits.waiting(self.asked_at, &want, tell);
-            let waiting = Waiting {
-                own: Own {
-                    cost: self.cost,
-                    ..waiting.own
-                },
-                ..waiting
-            };
-            let mut state = permits.state();
-            let until = permits.until(self.asked_at, &want);
-            let refused = state.refused(ticket, waiting, refusal, &mut tries, until);
-            permits.advance(&mut state);
+            let pending = self.pending(self.since, grant);
+            let deadline = self.shared.wait_deadline(self.since, &self.request);
+            let mut state = self.shared.lock();
+            let refused = state.refuse(self.ticket, pending, refusal, &mut self.budget, deadline);
+            self.shared.advance(&mut state);
             refused?;
         }
-        let permit = permits
-            .wait(want, ticket, self.asked_at, told, place)
-            .await?;
-        Ok(permit.after(tries))
+        let since = self.since;
+        self.reacquire(since, granted, position).await
     }
 
-    /// The request is to be sent again after this time, for a reason other than want of units:
-    /// until then, others may have its units. Then it waits for units again, before all others of
-    /// its queue. `may_go_on` if upstream may still work on it.
+    /// Gives the units to other requests for `pause`, because the request will be sent again only
+    /// after that time, for a reason other than units. Then it waits for units again, before all
+    /// others of its key, class and cost that came after it. `is_upstream_busy` if upstream may
+    /// still work on the last attempt.
     ///
     /// # Errors
-    /// Saturated if it has waited too long. Only waits count, and not this time.
+    ///
+    /// As for [`Permits::acquire`](super::Permits::acquire). The pause does not count as a wait.
     pub async fn pause(
         mut self,
-        time: Duration,
-        may_go_on: bool,
-        place: &QueuePosition,
+        pause: Duration,
+        is_upstream_busy: bool,
+        position: &QueuePosition,
     ) -> Result<Self> {
         self.is_over = true;
-        let (permits, want, ticket) = (self.permits.clone(), self.want.clone(), self.ticket);
-        let back_at = Instant::now() + time;
-        // As if it had been asking since then: so it has waited for as long as before when it comes
-        // back.
-        let asked_at = back_at.checked_sub(self.waited).unwrap_or(back_at);
-        let (tell, told) = oneshot::channel();
+        let returns_at = Instant::now() + pause;
+        // After the pause, the request has waited for as long as before it.
+        let since = returns_at.checked_sub(self.waited).unwrap_or(returns_at);
+        let cooldown = if is_upstream_busy {
+            CANCELLED_COOLDOWN
+        } else {
+            Duration::ZERO
+        };
+        let (grant, granted) = oneshot::channel();
         {
-            let waiting = permits.waiting(asked_at, &want, tell);
-            let own = Own {
-                cost: self.cost,
-                ..waiting.own
+            let pending = PendingRequest {
+                returns_at: Some(returns_at),
+                ..self.pending(since, grant)
             };
-            let waiting = Waiting {
-                own,
-                back_at: Some(back_at),
-                ..waiting
-            };
-            let settle = if may_go_on {
-                CANCELLED_SETTLE
-            } else {
-                Duration::ZERO
-            };
-            let mut state = permits.state();
-            state.pause(ticket, waiting, permits.until(asked_at, &want), settle);
-            permits.advance(&mut state);
+            let deadline = self.shared.wait_deadline(since, &self.request);
+            let mut state = self.shared.lock();
+            state.pause(self.ticket, pending, deadline, cooldown);
+            self.shared.advance(&mut state);
         }
-        let permit = permits.wait(want, ticket, asked_at, told, place).await?;
-        Ok(permit.after(self.tries))
+        self.reacquire(since, granted, position).await
     }
 
-    fn after(mut self, tries: RefusalBudget) -> Self {
-        self.tries = tries;
-        self
+    fn pending(&self, since: Instant, grant: oneshot::Sender<Result<u32>>) -> PendingRequest {
+        self.shared
+            .pending(&self.model, &self.request, self.cost, since, grant)
     }
 
-    fn give_back(&mut self, settle: Duration) {
+    /// Waits for the units of the next attempt.
+    async fn reacquire(
+        self,
+        since: Instant,
+        grant: oneshot::Receiver<Result<u32>>,
+        position: &QueuePosition,
+    ) -> Result<Self> {
+        let cost = granted(&self.shared, self.ticket, grant, position).await?;
+        let mut permit = Self::new(
+            Arc::clone(&self.shared),
+            Arc::clone(&self.model),
+            self.request,
+            cost,
+            self.ticket,
+            since,
+        );
+        permit.budget = self.budget;
+        Ok(permit)
+    }
+
+    fn give_back(&mut self, cooldown: Duration) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        let mut state = self.permits.state();
-        if settle.is_zero() {
-            state.let_in(self.ticket, &self.want.model, Instant::now());
+        let mut state = self.shared.lock();
+        if cooldown.is_zero() {
+            state.mark_admitted(self.ticket, &self.model, Instant::now());
         }
-        state.end(self.ticket, settle);
-        self.permits.advance(&mut state);
+        state.end(self.ticket, cooldown);
+        self.shared.advance(&mut state);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.give_back(CANCELLED_SETTLE);
+        self.give_back(CANCELLED_COOLDOWN);
     }
 }
 
@@ -200,7 +206,8 @@ impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
             .field("ticket", &self.ticket)
-            .field("want", &self.want)
+            .field("model", &self.model)
+            .field("request", &self.request)
             .finish_non_exhaustive()
     }
 }

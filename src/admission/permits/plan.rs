@@ -1,105 +1,111 @@
-//! How many units the plan has, as messages tell it. Any one of them may be a mistake: one alone
-//! ends nobody's wait, and lets nobody start whom a number kept waiting.
+//! The units of the plan, as messages of upstream name them. Any message may be a mistake. So one
+//! message alone neither rejects a request nor removes the limit.
 
 use std::time::{Duration, Instant};
 
-/// A plan that was larger before is surely smaller only if all messages have said so for so long.
-/// The feed has one every two seconds.
-const SHRINK_SURE_AFTER: Duration = Duration::from_secs(5);
+/// A smaller plan is confirmed after all messages have named less for this long. The feed sends a
+/// message every two seconds.
+const DECREASE_CONFIRMED_AFTER: Duration = Duration::from_secs(5);
 
-/// The units of a plan, or none for no limit.
+/// The units of a plan; `None` for a plan without a limit.
 type Units = Option<u32>;
 
-/// What is known of the plan.
+/// What messages have said about the plan's limit.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    /// What the last message told; none if nothing was told.
-    told: Option<Units>,
-    /// What the plan surely doesn't exceed; none if nothing is sure.
-    sure: Option<Units>,
-    /// Since when messages tell of less than is sure, and the most of that.
-    less: Option<(Instant, u32)>,
-    /// The last message told of no limit, after those before had told of a number.
-    is_limit_gone: bool,
-    /// The units in use by the last message: what ran before the plan shrank still runs.
+pub(super) struct PlanLimit {
+    /// What the last message named; `None` before the first message.
+    last: Option<Units>,
+    /// The units that the plan certainly does not exceed; `None` if nothing is confirmed.
+    confirmed: Option<Units>,
+    /// Since when all messages name less than is confirmed, and the greatest number they named.
+    decrease: Option<(Instant, u32)>,
+    /// The last message named no limit, and the one before it named a number.
+    is_removal_pending: bool,
+    /// The units in use in the last message. Requests that started before the plan became smaller
+    /// still run.
     used: u32,
 }
 
-/// What to go by.
+/// The limits that apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
-    /// The units that requests are started on; none for no limit.
+pub(super) struct PlanBounds {
+    /// The units that requests may use; `None` for no limit.
     pub(super) capacity: Units,
-    /// The units that the plan surely doesn't exceed; none for no limit that is sure.
-    pub(super) most: Units,
+    /// The units that the plan certainly does not exceed; `None` if nothing is confirmed, or if
+    /// there is no limit.
+    pub(super) confirmed: Units,
 }
 
-impl Plan {
-    /// What to go by.
-    pub(super) fn bounds(&self) -> Bounds {
-        Bounds {
-            capacity: self.told.flatten(),
-            most: self.sure.flatten(),
+impl PlanLimit {
+    /// The limits that apply now.
+    pub(super) fn bounds(&self) -> PlanBounds {
+        PlanBounds {
+            capacity: self.last.flatten(),
+            confirmed: self.confirmed.flatten(),
         }
     }
 
-    /// It is sure how many units there are.
+    /// Sets a limit that is certain.
     pub(super) fn set(&mut self, units: Units) {
         *self = Self {
-            told: Some(units),
-            sure: Some(units),
+            last: Some(units),
+            confirmed: Some(units),
             ..Self::default()
         };
     }
 
-    /// A message tells of the units there are, and of those in use. False if it tells of what can't
-    /// be, and is ignored: a plan without units, or more units in use than there are or were.
-    pub(super) fn hear(&mut self, units: Units, used: u32, now: Instant) -> bool {
+    /// Takes over a message that names the plan's units and how many of them are used. Returns
+    /// `false` and ignores the message if it is impossible: a plan of 0 units, or more units in use
+    /// than the plan has or had.
+    pub(super) fn observe(&mut self, units: Units, used: u32, now: Instant) -> bool {
         let Some(number) = units else {
-            self.hear_no_limit();
+            self.observe_no_limit();
             self.used = used;
             return true;
         };
-        let before = self.told.map_or(0, |told| told.unwrap_or(u32::MAX));
+        let before = self.last.map_or(0, |last| last.unwrap_or(u32::MAX));
         if number == 0 || used > number.max(before).max(self.used) {
             return false;
         }
-        (self.is_limit_gone, self.used) = (false, used);
-        self.told = Some(units);
-        self.hear_number(number, now);
+        (self.is_removal_pending, self.used) = (false, used);
+        self.last = Some(units);
+        self.observe_number(number, now);
         true
     }
 
-    fn hear_no_limit(&mut self) {
-        let is_new = matches!(self.told, Some(Some(_)));
-        if is_new && !std::mem::replace(&mut self.is_limit_gone, true) {
+    fn observe_no_limit(&mut self) {
+        let was_limited = matches!(self.last, Some(Some(_)));
+        if was_limited && !std::mem::replace(&mut self.is_removal_pending, true) {
             return;
         }
         self.set(None);
     }
 
-    fn hear_number(&mut self, number: u32, now: Instant) {
-        let sure = self.sure.map(|sure| sure.unwrap_or(u32::MAX));
-        if sure.is_some_and(|sure| number >= sure) {
-            (self.sure, self.less) = (Some(Some(number)), None);
+    fn observe_number(&mut self, number: u32, now: Instant) {
+        let confirmed = self
+            .confirmed
+            .map(|confirmed| confirmed.unwrap_or(u32::MAX));
+        if confirmed.is_some_and(|confirmed| number >= confirmed) {
+            (self.confirmed, self.decrease) = (Some(Some(number)), None);
             return;
         }
-        let Some((since, most)) = self.less else {
-            self.less = Some((now, number));
+        let Some((since, greatest)) = self.decrease else {
+            self.decrease = Some((now, number));
             return;
         };
-        let most = most.max(number);
-        let wait = if sure.is_some() {
-            SHRINK_SURE_AFTER
+        let greatest = greatest.max(number);
+        // The first limit is confirmed by the second message.
+        let wait = if confirmed.is_some() {
+            DECREASE_CONFIRMED_AFTER
         } else {
             Duration::ZERO
         };
         if now.saturating_duration_since(since) < wait {
-            self.less = Some((since, most));
+            self.decrease = Some((since, greatest));
             return;
         }
-        self.sure = Some(Some(most));
-        self.less = (number < most).then_some((now, number));
+        self.confirmed = Some(Some(greatest));
+        self.decrease = (number < greatest).then_some((now, number));
     }
 }
 
@@ -109,35 +115,35 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// What the plan is like after these messages, one a second.
+    /// The bounds after these messages, one per second.
     fn after(messages: &[Units]) -> (Units, Units) {
-        let (mut plan, begin) = (Plan::default(), Instant::now());
+        let (mut plan, begin) = (PlanLimit::default(), Instant::now());
         for (second, &units) in (0..).zip(messages) {
-            plan.hear(units, 0, begin + SECOND * second);
+            plan.observe(units, 0, begin + SECOND * second);
         }
-        (plan.bounds().capacity, plan.bounds().most)
+        (plan.bounds().capacity, plan.bounds().confirmed)
     }
 
     #[test]
-    fn the_first_number_is_gone_by_and_sure_when_a_second_message_tells_it() {
+    fn the_first_number_applies_and_is_confirmed_by_a_second_message() {
         assert_eq!(after(&[]), (None, None));
         assert_eq!(after(&[Some(2)]), (Some(2), None));
         assert_eq!(after(&[Some(2), Some(2)]), (Some(2), Some(2)));
         assert_eq!(
             after(&[Some(1), Some(8)]),
             (Some(8), Some(8)),
-            "the message that told of less was a mistake"
+            "the message that named less was a mistake"
         );
         assert_eq!(after(&[Some(8), Some(1)]), (Some(1), Some(8)));
     }
 
     #[test]
-    fn a_plan_that_shrinks_is_surely_smaller_only_after_a_while() {
+    fn a_smaller_plan_is_confirmed_only_after_a_while() {
         let (eight, four) = (Some(8), Some(4));
         assert_eq!(
             after(&[eight, eight, four]),
             (four, eight),
-            "gone by at once"
+            "it applies at once"
         );
         assert_eq!(
             after(&[eight, eight, four, four, four, four, four]),
@@ -150,7 +156,7 @@ mod tests {
         assert_eq!(
             after(&[eight, eight, four, four, eight, four, four, four, four]),
             (four, eight),
-            "from the beginning"
+            "the time starts again"
         );
         let all = [
             eight,
@@ -162,11 +168,11 @@ mod tests {
             Some(1),
             Some(1),
         ];
-        assert_eq!(after(&all), (Some(1), Some(6)), "the most of what was told");
+        assert_eq!(after(&all), (Some(1), Some(6)), "the greatest number named");
     }
 
     #[test]
-    fn a_limit_is_gone_when_two_messages_in_a_row_say_so() {
+    fn a_limit_is_removed_when_two_messages_in_a_row_name_none() {
         assert_eq!(after(&[None]), (None, None));
         assert_eq!(after(&[Some(8), Some(8), None]), (Some(8), Some(8)));
         assert_eq!(
@@ -177,30 +183,30 @@ mod tests {
         assert_eq!(
             after(&[None, Some(8), Some(8)]),
             (Some(8), None),
-            "and there again when it is told, and sure later"
+            "it is back when a message names it, and confirmed later"
         );
     }
 
     #[test]
-    fn what_cant_be_is_ignored() {
-        let (mut plan, now) = (Plan::default(), Instant::now());
-        assert!(!plan.hear(Some(0), 0, now) && !plan.hear(Some(8), 9, now));
-        assert_eq!(plan.told, None);
+    fn impossible_messages_are_ignored() {
+        let (mut plan, now) = (PlanLimit::default(), Instant::now());
+        assert!(!plan.observe(Some(0), 0, now) && !plan.observe(Some(8), 9, now));
+        assert_eq!(plan.last, None);
         assert!(
-            plan.hear(Some(8), 8, now)
-                && !plan.hear(Some(4), 1_000_000_000, now)
-                && !plan.hear(Some(0), 0, now)
+            plan.observe(Some(8), 8, now)
+                && !plan.observe(Some(4), 1_000_000_000, now)
+                && !plan.observe(Some(0), 0, now)
         );
         assert_eq!(plan.bounds().capacity, Some(8));
         assert!(
-            plan.hear(Some(4), 8, now),
-            "what ran before the plan shrank still runs"
+            plan.observe(Some(4), 8, now),
+            "requests that started before the plan became smaller still run"
         );
         assert_eq!(plan.bounds().capacity, Some(4));
         assert!(
-            plan.hear(Some(4), 7, now) && plan.hear(Some(4), 7, now),
-            "for as long as it runs"
+            plan.observe(Some(4), 7, now) && plan.observe(Some(4), 7, now),
+            "for as long as they run"
         );
-        assert!(!plan.hear(Some(4), 8, now), "but nothing more begins");
+        assert!(!plan.observe(Some(4), 8, now), "but no new one starts");
     }
 }

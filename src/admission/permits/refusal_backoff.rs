@@ -1,10 +1,10 @@
-//! Models whose refusals say nothing of the account's units.
+//! Models that upstream refuses for a reason other than the account's units.
 //!
-//! A refusal is believed, and what it says corrects what we know. But a model can be refused again
-//! and again although each time we were told in between that there are units, because of a bound of
-//! its own, say. Were that believed every time, one such model would keep all others waiting. Such
-//! a model's queue is held: its requests wait aside, and one at a time is sent, to learn whether
-//! the model is let in again.
+//! Normally a refusal corrects what the gateway knows about the account. But upstream may refuse
+//! one model again and again although units are free, for example because the model has a limit of
+//! its own. If each of these refusals counted, one model would keep all other requests waiting. So
+//! after a few refusals in a row, only this model backs off: its requests are parked, and one at a
+//! time is sent as a probe, until upstream admits one.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,39 +14,36 @@ use std::{
 
 use crate::admission::request::Ticket;
 
-/// This many refusals of one model in a row, each of a request that was sent after the last, are
-/// believed.
-const BELIEVED: u32 = 3;
+/// This many refusals of a model in a row count as refusals for the account's units. Refusals of
+/// requests that were sent before the previous refusal came are not counted.
+const CREDIBLE_REFUSALS_MAX: u32 = 3;
 
-/// A model that was not refused for this long is believed again.
-const AGE_MAX: Duration = Duration::from_secs(60);
+/// The refusals of a model are forgotten after this time without a refusal.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
-/// How many models are remembered. With one more, all are forgotten: it's only a matter of being
-/// believed again.
+/// How many models are remembered. One more clears the list; their next refusals are then credible
+/// again, which does no harm.
 const MODELS_MAX: usize = 256;
 
-/// How many models may be held. A further one isn't: its request fails.
-const HELD_MAX: usize = 256;
+/// How many models may back off at a time. A request of one more model fails instead.
+const BACKOFFS_MAX: usize = 256;
 
-/// How long it takes until the next request of a held model is sent: doubled each time, from the
-/// first to the last.
-pub(super) const PROBE_WAITS: (Duration, Duration) =
+/// The first and the longest backoff before the next probe of a model. It doubles each time.
+pub(super) const PROBE_BACKOFF: (Duration, Duration) =
     (Duration::from_secs(1), Duration::from_secs(8));
 
-/// A longer wait of upstream's isn't kept for all who wait for a model: who knows whether it will
-/// be so for them.
-const TOLD_MAX: Duration = Duration::from_secs(30);
+/// A longer `Retry-After` does not delay the probes of a model: it may be meant for one request
+/// only.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
-/// A request that waits for a held model has failed after this many refusals of the model, its own
-/// included.
+/// A parked request fails after this many refusals of its model, its own included.
 pub(super) const REFUSALS_MAX: u32 = 3;
 
-/// How often each model was refused since it was last answered, and the models that are held for
-/// it.
+/// The refusals of each model since upstream last admitted it, and the models that back off.
 #[derive(Debug, Default)]
 pub(super) struct RefusalBackoff {
-    refused: HashMap<Arc<str>, RefusalStreak>,
-    held: HashMap<Arc<str>, ModelBackoff>,
+    streaks: HashMap<Arc<str>, RefusalStreak>,
+    backoffs: HashMap<Arc<str>, ModelBackoff>,
 }
 
 #[derive(Debug)]
@@ -57,181 +54,207 @@ struct RefusalStreak {
 
 #[derive(Debug)]
 struct ModelBackoff {
-    /// Those who wait for the model, with the request that is sent; and how often it had been
-    /// refused before each came.
+    /// The requests that wait for the model, the probe included, and how often the model had been
+    /// refused before each of them came.
     members: BTreeMap<Ticket, u32>,
     /// The request that is sent, or is about to be.
     probe: Option<Ticket>,
-    /// When the next one is sent.
+    /// When the next probe is sent.
     probe_at: Instant,
-    wait: Duration,
+    backoff: Duration,
     refusals: u32,
 }
 
-/// What a refusal says of a model.
+impl ModelBackoff {
+    fn is_forgotten(&self, now: Instant) -> bool {
+        self.members.is_empty() && now.saturating_duration_since(self.probe_at) > FORGOTTEN_AFTER
+    }
+}
+
+/// How a refusal is understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RefusalVerdict {
-    /// It is believed to be about the account.
-    pub(super) is_believed: bool,
-    /// It is of a request that was sent after the last refusal had come.
-    pub(super) is_news: bool,
+    /// It counts as a refusal for the account's units.
+    pub(super) is_credible: bool,
+    /// The request was sent after the previous refusal had come.
+    pub(super) is_new: bool,
+}
+
+/// How long to wait before the next probe of a model.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProbeDelay {
+    /// The backoff of a model that has not backed off before.
+    pub(super) first_backoff: Duration,
+    /// The `Retry-After` of the refusal.
+    pub(super) retry_after: Duration,
 }
 
 impl RefusalBackoff {
-    /// A request of this model was refused.
-    ///
-    /// Those that were under way together count once: what is free now is news to them all.
-    pub(super) fn refused(
+    /// Counts a refusal of `model`. Requests that were under way at the same time count once,
+    /// because they do not know of each other's refusals.
+    pub(super) fn record_refusal(
         &mut self,
         model: &Arc<str>,
         sent_at: Instant,
         now: Instant,
     ) -> RefusalVerdict {
-        let is_old = |row: &RefusalStreak| now.saturating_duration_since(row.last) > AGE_MAX;
-        if self.refused.len() >= MODELS_MAX && !self.refused.contains_key(model) {
-            self.refused.clear();
+        if self.streaks.len() >= MODELS_MAX && !self.streaks.contains_key(model) {
+            self.streaks.clear();
         }
-        let row = self
-            .refused
+        let streak = self
+            .streaks
             .entry(Arc::clone(model))
             .or_insert(RefusalStreak {
                 refusals: 0,
                 last: sent_at,
             });
-        if is_old(row) {
-            row.refusals = 0;
+        if now.saturating_duration_since(streak.last) > FORGOTTEN_AFTER {
+            streak.refusals = 0;
         }
-        let is_news = sent_at >= row.last;
-        if is_news {
-            row.refusals = row.refusals.saturating_add(1);
-            row.last = now;
+        let is_new = sent_at >= streak.last;
+        if is_new {
+            streak.refusals = streak.refusals.saturating_add(1);
+            streak.last = now;
         }
         RefusalVerdict {
-            is_believed: row.refusals <= BELIEVED,
-            is_news,
+            is_credible: streak.refusals <= CREDIBLE_REFUSALS_MAX,
+            is_new,
         }
     }
 
-    /// A request of this model was let in. Given are those who waited aside for that.
-    pub(super) fn let_in(&mut self, model: &str) -> Vec<Ticket> {
-        // Usually no model is refused.
-        if self.refused.is_empty() && self.held.is_empty() {
+    /// Upstream admitted a request of `model`: the model no longer backs off. Returns the requests
+    /// that were parked for it.
+    pub(super) fn end(&mut self, model: &str) -> Vec<Ticket> {
+        // The usual case.
+        if self.streaks.is_empty() && self.backoffs.is_empty() {
             return Vec::new();
         }
-        self.refused.remove(model);
-        let Some(hold) = self.held.remove(model) else {
+        self.streaks.remove(model);
+        let Some(ended) = self.backoffs.remove(model) else {
             return Vec::new();
         };
-        hold.members
+        ended
+            .members
             .into_keys()
-            .filter(|ticket| Some(*ticket) != hold.probe)
+            .filter(|ticket| Some(*ticket) != ended.probe)
             .collect()
     }
 
-    /// Whether requests of this model wait aside.
-    pub(super) fn is_held(&mut self, model: &str, now: Instant) -> bool {
-        let Some(hold) = self.held.get(model) else {
-            return false;
-        };
-        let is_old =
-            hold.members.is_empty() && now.saturating_duration_since(hold.probe_at) > AGE_MAX;
-        if is_old {
-            self.held.remove(model);
-        }
-        !is_old
+    /// Whether requests of `model` are parked.
+    pub(super) fn is_backing_off(&self, model: &str, now: Instant) -> bool {
+        self.backoffs
+            .get(model)
+            .is_some_and(|backoff| !backoff.is_forgotten(now))
     }
 
-    /// Holds a model, or goes on: this request of it was refused, and upstream told it to wait for
-    /// so long. The first one is sent again after `wait`. Given are those who have failed, this one
-    /// among them perhaps; none at all if no more models may be held.
-    pub(super) fn hold(
+    /// Makes `model` back off, or continue to, because it refused `ticket`. `is_new` is from
+    /// [`RefusalVerdict`]: only a new refusal doubles the backoff.
+    ///
+    /// Returns the requests that have failed now, perhaps `ticket` too. Returns `None` if too many
+    /// models back off already.
+    pub(super) fn back_off(
         &mut self,
         model: &Arc<str>,
         ticket: Ticket,
-        is_news: bool,
-        (wait, told): (Duration, Duration),
+        is_new: bool,
+        delay: ProbeDelay,
         now: Instant,
     ) -> Option<Vec<Ticket>> {
-        if self.held.len() >= HELD_MAX && !self.held.contains_key(model) {
-            self.held.retain(|_, hold| !hold.members.is_empty());
-            if self.held.len() >= HELD_MAX {
+        if self
+            .backoffs
+            .get(model)
+            .is_some_and(|backoff| backoff.is_forgotten(now))
+        {
+            self.backoffs.remove(model);
+        }
+        if self.backoffs.len() >= BACKOFFS_MAX && !self.backoffs.contains_key(model) {
+            self.backoffs
+                .retain(|_, backoff| !backoff.members.is_empty());
+            if self.backoffs.len() >= BACKOFFS_MAX {
                 return None;
             }
         }
-        let hold = self
-            .held
+        let backoff = self
+            .backoffs
             .entry(Arc::clone(model))
             .or_insert_with(|| ModelBackoff {
                 members: BTreeMap::new(),
                 probe: None,
                 probe_at: now,
-                wait,
+                backoff: delay.first_backoff,
                 refusals: 0,
             });
-        hold.probe.take_if(|probe| *probe == ticket);
-        if is_news || hold.refusals == 0 {
-            hold.refusals = hold.refusals.saturating_add(1);
-            hold.probe_at = now + hold.wait.max(told.min(TOLD_MAX));
-            hold.wait = (hold.wait * 2).min(PROBE_WAITS.1);
+        backoff.probe.take_if(|probe| *probe == ticket);
+        if is_new || backoff.refusals == 0 {
+            let retry_after = delay.retry_after.min(RETRY_AFTER_MAX);
+            backoff.refusals = backoff.refusals.saturating_add(1);
+            backoff.probe_at = now + backoff.backoff.max(retry_after);
+            backoff.backoff = (backoff.backoff * 2).min(PROBE_BACKOFF.1);
         }
-        let refusals = hold.refusals;
-        hold.members
+        let refusals = backoff.refusals;
+        backoff
+            .members
             .entry(ticket)
             .or_insert(refusals.saturating_sub(1));
         let has_failed = |before: u32| refusals.saturating_sub(before) >= REFUSALS_MAX;
-        let failed: Vec<_> = hold
+        let failed: Vec<_> = backoff
             .members
             .iter()
             .filter(|(_, before)| has_failed(**before))
-            .map(|(&t, _)| t)
+            .map(|(&ticket, _)| ticket)
             .collect();
-        hold.members.retain(|_, before| !has_failed(*before));
+        backoff.members.retain(|_, before| !has_failed(*before));
         Some(failed)
     }
 
-    /// This one waits for a model that is held: since now, or since before the first of the
-    /// refusals.
-    pub(super) fn join(&mut self, model: &str, ticket: Ticket, is_new: bool) {
-        if let Some(hold) = self.held.get_mut(model) {
-            hold.members
-                .insert(ticket, if is_new { hold.refusals } else { 0 });
+    /// Adds a request that came after the model's refusals so far. They do not count for it.
+    pub(super) fn add_new_member(&mut self, model: &str, ticket: Ticket) {
+        if let Some(backoff) = self.backoffs.get_mut(model) {
+            backoff.members.insert(ticket, backoff.refusals);
         }
     }
 
-    /// This one waits for its model no more, or has ended without telling anything of it.
-    pub(super) fn leave(&mut self, model: &str, ticket: Ticket) {
-        if let Some(hold) = self.held.get_mut(model) {
-            hold.members.remove(&ticket);
-            hold.probe.take_if(|probe| *probe == ticket);
+    /// Adds a request that came before the first refusal. All refusals count for it.
+    pub(super) fn add_old_member(&mut self, model: &str, ticket: Ticket) {
+        if let Some(backoff) = self.backoffs.get_mut(model) {
+            backoff.members.insert(ticket, 0);
         }
     }
 
-    /// When the next request of a held model is sent.
+    /// Removes a request that no longer waits for its model, or has ended without a usable result.
+    pub(super) fn remove_member(&mut self, model: &str, ticket: Ticket) {
+        if let Some(backoff) = self.backoffs.get_mut(model) {
+            backoff.members.remove(&ticket);
+            backoff.probe.take_if(|probe| *probe == ticket);
+        }
+    }
+
+    /// When the next probe of `model` is sent.
     pub(super) fn probe_at(&self, model: &str) -> Option<Instant> {
-        Some(self.held.get(model)?.probe_at)
+        Some(self.backoffs.get(model)?.probe_at)
     }
 
-    /// The next request that is sent of a held model, if it is time.
-    pub(super) fn next_probe(&mut self, now: Instant) -> Option<Ticket> {
-        let mut holds = self.held.values_mut();
-        holds.find_map(|hold| {
-            let first = *hold.members.first_key_value()?.0;
-            (hold.probe.is_none() && hold.probe_at <= now).then(|| *hold.probe.insert(first))
+    /// Selects a probe of a model whose backoff has passed, if there is one.
+    pub(super) fn select_probe(&mut self, now: Instant) -> Option<Ticket> {
+        self.backoffs.values_mut().find_map(|backoff| {
+            let first = *backoff.members.first_key_value()?.0;
+            let may_probe = backoff.probe.is_none() && backoff.probe_at <= now;
+            may_probe.then(|| *backoff.probe.insert(first))
         })
     }
 
-    /// Those that are sent of held models.
+    /// The selected probes of all models.
     pub(super) fn probes(&self) -> impl Iterator<Item = Ticket> {
-        self.held.values().filter_map(|hold| hold.probe)
+        self.backoffs.values().filter_map(|backoff| backoff.probe)
     }
 
-    /// When the next one will be, if nothing happens before.
+    /// When the next probe can be selected.
     pub(super) fn next_wake(&self) -> Option<Instant> {
-        let waiting = self
-            .held
+        self.backoffs
             .values()
-            .filter(|hold| hold.probe.is_none() && !hold.members.is_empty());
-        waiting.map(|hold| hold.probe_at).min()
+            .filter(|backoff| backoff.probe.is_none() && !backoff.members.is_empty())
+            .map(|backoff| backoff.probe_at)
+            .min()
     }
 }
 
@@ -240,71 +263,74 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const WAIT: (Duration, Duration) = (SECOND, Duration::ZERO);
+    const DELAY: ProbeDelay = ProbeDelay {
+        first_backoff: SECOND,
+        retry_after: Duration::ZERO,
+    };
 
     #[test]
-    fn a_model_that_is_refused_again_and_again_is_not_believed_until_it_is_let_in() {
-        let (mut holds, model, mut now) = (RefusalBackoff::default(), "a/b".into(), Instant::now());
-        let mut is_believed = |holds: &mut RefusalBackoff| {
+    fn refusals_of_one_model_in_a_row_are_not_credible_until_it_is_admitted() {
+        let (mut backoff, model, mut now) =
+            (RefusalBackoff::default(), "a/b".into(), Instant::now());
+        let mut is_credible = |backoff: &mut RefusalBackoff| {
             let sent_at = now;
             now += SECOND;
-            holds.refused(&model, sent_at, now).is_believed
+            backoff.record_refusal(&model, sent_at, now).is_credible
         };
-        let told: Vec<_> = (0..6).map(|_| is_believed(&mut holds)).collect();
-        assert_eq!(told, [true, true, true, false, false, false]);
-        holds.let_in("a/b");
-        assert!(is_believed(&mut holds));
+        let verdicts: Vec<_> = (0..6).map(|_| is_credible(&mut backoff)).collect();
+        assert_eq!(verdicts, [true, true, true, false, false, false]);
+        backoff.end("a/b");
+        assert!(is_credible(&mut backoff));
     }
 
     #[test]
-    fn refusals_that_are_old_say_nothing() {
-        let (mut holds, model, now) = (RefusalBackoff::default(), "a/b".into(), Instant::now());
+    fn old_refusals_are_forgotten() {
+        let (mut backoff, model, now) = (RefusalBackoff::default(), "a/b".into(), Instant::now());
         for hour in 0..10 {
             let now = now + SECOND * 3600 * hour;
-            assert!(holds.refused(&model, now, now).is_believed, "once an hour");
+            let verdict = backoff.record_refusal(&model, now, now);
+            assert!(verdict.is_credible, "once an hour");
         }
     }
 
     #[test]
-    fn those_that_were_under_way_together_count_once_and_models_apart() {
-        let (mut holds, now) = (RefusalBackoff::default(), Instant::now());
+    fn requests_under_way_at_the_same_time_count_once_and_each_model_on_its_own() {
+        let (mut backoff, now) = (RefusalBackoff::default(), Instant::now());
         for answered_after in 1..20 {
-            assert!(
-                holds
-                    .refused(&"a/b".into(), now, now + SECOND * answered_after)
-                    .is_believed
-            );
+            let answered_at = now + SECOND * answered_after;
+            let verdict = backoff.record_refusal(&"a/b".into(), now, answered_at);
+            assert!(verdict.is_credible);
         }
         for model in 0..1000 {
-            assert!(
-                holds
-                    .refused(&format!("a/{model}").into(), now, now)
-                    .is_believed
-            );
+            let verdict = backoff.record_refusal(&format!("a/{model}").into(), now, now);
+            assert!(verdict.is_credible);
         }
-        assert!(holds.refused.len() <= MODELS_MAX);
+        assert!(backoff.streaks.len() <= MODELS_MAX);
     }
 
     #[test]
-    fn one_at_a_time_is_sent_and_all_fail_together() {
-        let (mut holds, model, mut now) =
+    fn one_probe_at_a_time_is_sent_and_all_members_fail_together() {
+        let (mut backoff, model, mut now) =
             (RefusalBackoff::default(), Arc::from("a/b"), Instant::now());
-        assert_eq!(holds.hold(&model, Ticket(0), true, WAIT, now), Some(vec![]));
-        holds.join("a/b", Ticket(1), false);
+        let failed = backoff.back_off(&model, Ticket(0), true, DELAY, now);
+        assert_eq!(failed, Some(vec![]));
+        backoff.add_old_member("a/b", Ticket(1));
         for wait in [1, 2_u32] {
             assert_eq!(
-                (holds.next_probe(now), holds.next_wake()),
+                (backoff.select_probe(now), backoff.next_wake()),
                 (None, Some(now + SECOND * wait))
             );
             now += SECOND * wait;
-            assert_eq!(holds.next_probe(now), Some(Ticket(0)));
+            assert_eq!(backoff.select_probe(now), Some(Ticket(0)));
             assert_eq!(
-                (holds.next_probe(now), holds.next_wake()),
+                (backoff.select_probe(now), backoff.next_wake()),
                 (None, None),
                 "one at a time"
             );
-            holds.join("a/b", Ticket(1 + u64::from(wait)), true);
-            let failed = holds.hold(&model, Ticket(0), true, WAIT, now).unwrap();
+            backoff.add_new_member("a/b", Ticket(1 + u64::from(wait)));
+            let failed = backoff
+                .back_off(&model, Ticket(0), true, DELAY, now)
+                .unwrap();
             assert_eq!(
                 failed,
                 if wait == 1 {
@@ -315,47 +341,52 @@ mod tests {
             );
         }
         now += SECOND * 4;
-        assert_eq!(holds.next_probe(now), Some(Ticket(2)));
-        holds.leave("a/b", Ticket(2));
+        assert_eq!(backoff.select_probe(now), Some(Ticket(2)));
+        backoff.remove_member("a/b", Ticket(2));
         assert_eq!(
-            holds.next_probe(now),
+            backoff.select_probe(now),
             Some(Ticket(3)),
-            "who leaves lets the next one try"
+            "a probe that leaves makes room for the next one"
         );
-        holds.join("a/b", Ticket(9), true);
+        backoff.add_new_member("a/b", Ticket(9));
         assert_eq!(
-            holds.let_in("a/b"),
+            backoff.end("a/b"),
             [Ticket(9)],
-            "all but the probe, which was let in"
+            "all but the probe, which was admitted"
         );
-        assert!(!holds.is_held("a/b", now));
+        assert!(!backoff.is_backing_off("a/b", now));
     }
 
     #[test]
-    fn upstreams_own_wait_is_kept_and_refusals_of_before_are_no_news() {
-        let (mut holds, model, now) = (RefusalBackoff::default(), Arc::from("a/b"), Instant::now());
-        holds.hold(&model, Ticket(0), true, (SECOND, SECOND * 20), now);
-        holds.hold(
-            &model,
-            Ticket(1),
-            false,
-            (SECOND, Duration::ZERO),
-            now + SECOND,
-        );
-        assert_eq!(holds.probe_at("a/b"), Some(now + SECOND * 20));
-        holds.leave("a/b", Ticket(0));
-        holds.leave("a/b", Ticket(1));
+    fn retry_after_is_obeyed_and_refusals_of_requests_sent_before_do_not_count() {
+        let (mut backoff, model, now) =
+            (RefusalBackoff::default(), Arc::from("a/b"), Instant::now());
+        let twenty_seconds = ProbeDelay {
+            retry_after: SECOND * 20,
+            ..DELAY
+        };
+        backoff.back_off(&model, Ticket(0), true, twenty_seconds, now);
+        backoff.back_off(&model, Ticket(1), false, DELAY, now + SECOND);
+        assert_eq!(backoff.probe_at("a/b"), Some(now + SECOND * 20));
+        backoff.remove_member("a/b", Ticket(0));
+        backoff.remove_member("a/b", Ticket(1));
         assert!(
-            holds.is_held("a/b", now + SECOND * 21),
-            "for those who come"
+            backoff.is_backing_off("a/b", now + SECOND * 21),
+            "for the next requests too"
         );
         assert!(
-            !holds.is_held("a/b", now + SECOND * 21 + AGE_MAX),
+            !backoff.is_backing_off("a/b", now + SECOND * 21 + FORGOTTEN_AFTER),
             "but not for ever"
         );
         for model in 0..1000 {
-            holds.hold(&format!("a/{model}").into(), Ticket(model), true, WAIT, now);
+            backoff.back_off(
+                &format!("a/{model}").into(),
+                Ticket(model),
+                true,
+                DELAY,
+                now,
+            );
         }
-        assert!(holds.held.len() <= HELD_MAX);
+        assert!(backoff.backoffs.len() <= BACKOFFS_MAX);
     }
 }

@@ -1,22 +1,21 @@
-//! How often one request is sent again after upstream refused it for want of units, and when.
+//! How often one request is sent again after upstream refused it for lack of units.
 //!
-//! The queue's waits have a bound of their own. This one is for a request that the scheduler lets
-//! go again and again, and upstream refuses each time.
+//! The wait in the queue has its own limit. This one is for a request that the scheduler starts
+//! again and again, and that upstream refuses each time.
 
 use std::time::Duration;
 
-/// A request that upstream has refused this often has failed.
+/// A request fails at this many refusals.
 const REFUSALS_MAX: u32 = 6;
 
-/// How long the waits that upstream told one request may be in all. With a longer one, it has
-/// failed.
-const WAITS_MAX: Duration = Duration::from_secs(30);
+/// A request fails when the sum of upstream's `Retry-After` times exceeds this.
+const RETRY_AFTER_SUM_MAX: Duration = Duration::from_secs(30);
 
 /// The refusals of one request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RefusalBudget {
     refusals: u32,
-    waits: Duration,
+    retry_after_sum: Duration,
 }
 
 impl RefusalBudget {
@@ -25,12 +24,11 @@ impl RefusalBudget {
         self.refusals
     }
 
-    /// The request was refused, and upstream told it to come back after this time at the earliest.
-    /// None if it has failed, else that time.
-    pub(super) fn refused(&mut self, told: Duration) -> Option<Duration> {
+    /// Counts a refusal with this `retry_after`. Returns `true` if the request may be sent again.
+    pub(super) fn spend(&mut self, retry_after: Duration) -> bool {
         self.refusals += 1;
-        self.waits = self.waits.saturating_add(told);
-        (self.refusals < REFUSALS_MAX && self.waits <= WAITS_MAX).then_some(told)
+        self.retry_after_sum = self.retry_after_sum.saturating_add(retry_after);
+        self.refusals < REFUSALS_MAX && self.retry_after_sum <= RETRY_AFTER_SUM_MAX
     }
 }
 
@@ -39,17 +37,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_that_is_refused_each_time_has_failed_after_six_tries() {
-        let refused = |told: u64| {
-            let mut tries = RefusalBudget::default();
-            std::iter::from_fn(|| tries.refused(Duration::from_secs(told)))
-                .take(100)
+    fn a_request_fails_at_six_refusals_or_sooner_if_upstream_wants_long_waits() {
+        let sent_again = |retry_after: u64| {
+            let mut budget = RefusalBudget::default();
+            (0..100)
+                .take_while(|_| budget.spend(Duration::from_secs(retry_after)))
                 .count()
         };
-        assert_eq!(
-            [0, 2, 6, 12, 30, 31].map(refused),
-            [5, 5, 5, 2, 1, 0],
-            "or sooner, if upstream wants it to wait for long"
-        );
+        assert_eq!([0, 2, 6, 12, 30, 31].map(sent_again), [5, 5, 5, 2, 1, 0]);
     }
 }

@@ -1,170 +1,182 @@
-//! What upstream's refusals for want of units change.
+//! What a refusal for lack of units changes.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    errors::refused_in_vain,
-    refusal_backoff::{self, PROBE_WAITS},
+    errors::refused_too_often,
+    refusal_backoff::{PROBE_BACKOFF, ProbeDelay, REFUSALS_MAX},
     refusal_budget::RefusalBudget,
-    state::{State, Waiting},
+    state::{PendingRequest, State},
 };
 use crate::{
-    admission::{Ticket, external_usage},
+    admission::{external_usage, request::Ticket},
     error::{Error, Result, UnitRefusal},
 };
 
-/// How long what a refusal said is believed when no snapshot comes to say otherwise: as long as its
-/// `Retry-After`, and this at least. A longer wait than the greatest is nobody's, so that the next
-/// request finds out how things are.
-const REFUSAL_BELIEVED: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// A refusal applies for the time of its `Retry-After`, and for the first of these at least, if no
+/// snapshot comes. A `Retry-After` above the second may be meant for one request only: then the
+/// next request finds out.
+const REFUSAL_VALID_FOR: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
 impl State {
-    /// Upstream refused a request that was started: it waits again, and what upstream says corrects
-    /// what we know, if that is worth anything.
+    /// Makes a running request `pending` again, because upstream refused it, and takes over what
+    /// the refusal says about the units. The request waits until `deadline` at most.
     ///
     /// # Errors
-    /// Saturated, if it was refused too often, or had to wait for too long before it may be sent
-    /// again.
-    pub(super) fn refused(
+    ///
+    /// [`Kind::Saturated`](crate::error::Kind::Saturated) if it was refused too often, or if it may
+    /// not be sent again before `deadline`.
+    pub(super) fn refuse(
         &mut self,
         ticket: Ticket,
-        waiting: Waiting,
+        pending: PendingRequest,
         refusal: &Error,
-        tries: &mut RefusalBudget,
-        until: Instant,
+        budget: &mut RefusalBudget,
+        deadline: Instant,
     ) -> Result<()> {
         let now = Instant::now();
-        let model = Arc::clone(&waiting.own.model);
+        let model = Arc::clone(&pending.tracked.model);
+        let cost = pending.tracked.cost;
         let units = refusal.unit_refusal().unwrap_or_default();
-        let told = units.retry_after.unwrap_or_default();
+        let retry_after = units.retry_after.unwrap_or_default();
         self.scheduler.requeue(ticket, now.into_std());
-        self.trials.leave(ticket);
+        self.probe.cancel(ticket);
         self.refusals = self.refusals.saturating_add(1);
         let sent_at = self
             .running
             .remove(&ticket)
-            .map_or(now, |own| own.started_at);
-        let worth = self
-            .holds
-            .refused(&model, sent_at.into_std(), now.into_std());
-        let aside = tries.refused(told).filter(|aside| now + *aside < until);
+            .map_or(now, |tracked| tracked.started_at);
+        let verdict = self
+            .backoff
+            .record_refusal(&model, sent_at.into_std(), now.into_std());
+        let may_retry = budget.spend(retry_after) && now + retry_after < deadline;
         tracing::info!(
-            ?worth,
-            ?aside,
-            refusals = tries.refusals(),
-            "upstream refused for want of concurrency units"
+            is_credible = verdict.is_credible,
+            is_new = verdict.is_new,
+            may_retry,
+            ?retry_after,
+            refusals = budget.refusals(),
+            "upstream refused a request for lack of concurrency units"
         );
-        let cost = waiting.own.cost;
-        self.insert(ticket, waiting, now);
-        let is_over = if worth.is_believed {
-            self.believe(units, cost, worth.is_news, now);
-            aside
-                .iter()
-                .for_each(|aside| self.put_aside(ticket, *aside, now));
-            aside.is_none()
+        self.insert_pending(ticket, pending, now);
+        let has_failed = if verdict.is_credible {
+            self.apply_refusal(units, cost, verdict.is_new, now);
+            if may_retry {
+                self.park_until(ticket, now + retry_after, now);
+            }
+            !may_retry
         } else {
-            let is_held = self.hold(&model, ticket, worth.is_news, refusal, told, now);
-            let probe_at = self.holds.probe_at(&model).map(Instant::from_std);
-            !is_held || aside.is_none() || probe_at.is_none_or(|at| at >= until)
+            let is_parked = self.back_off(&model, ticket, verdict.is_new, refusal, now);
+            let probe_at = self.backoff.probe_at(&model).map(Instant::from_std);
+            !is_parked || !may_retry || probe_at.is_none_or(|at| at >= deadline)
         };
-        if is_over {
-            self.leave(ticket);
-            return Err(refused_in_vain(&model, tries.refusals(), refusal));
+        if has_failed {
+            self.remove(ticket);
+            return Err(refused_too_often(&model, budget.refusals(), refusal));
         }
         Ok(())
     }
 
-    /// A request that was refused stays out of the queue for this long.
-    fn put_aside(&mut self, ticket: Ticket, aside: Duration, now: Instant) {
-        let Some(waiting) = self.waiting.get_mut(&ticket) else {
+    /// Keeps a pending request out of the queue until `returns_at`.
+    fn park_until(&mut self, ticket: Ticket, returns_at: Instant, now: Instant) {
+        let Some(pending) = self.pending.get_mut(&ticket) else {
             return;
         };
-        if !aside.is_zero() && self.scheduler.step_aside(ticket, now.into_std()) {
-            waiting.back_at = Some(now + aside);
-            self.back.insert((now + aside, ticket));
+        if returns_at > now && self.scheduler.park(ticket, now.into_std()) {
+            pending.returns_at = Some(returns_at);
+            self.returns.insert((returns_at, ticket));
         }
     }
 
-    /// A refusal tells how things are.
-    fn believe(&mut self, refusal: UnitRefusal, cost: u32, is_news: bool, now: Instant) {
-        let told = refusal
+    /// Takes over what a credible refusal of a request that costs `cost` says about the account.
+    fn apply_refusal(&mut self, refusal: UnitRefusal, cost: u32, is_new: bool, now: Instant) {
+        let retry_after = refusal
             .retry_after
-            .filter(|told| *told <= REFUSAL_BELIEVED.1)
+            .filter(|retry_after| *retry_after <= REFUSAL_VALID_FOR.1)
             .unwrap_or_default();
         let capacity = self.plan.bounds().capacity;
         if let Some(limit) = refusal.limit.filter(|limit| *limit > 0) {
             self.refusal_limit = Some(limit);
             self.scheduler.set_capacity_from_refusal(Some(limit));
-            self.reckon_all(now);
+            self.update_estimated_costs(now);
         }
         if capacity.is_none() && self.refusal_limit.is_some() {
-            self.trials.limit_told(now.into_std());
+            self.probe.limit_from_refusal(now.into_std());
         }
-        let ours = self.scheduler.held();
-        let Some(units) = [capacity, self.refusal_limit].into_iter().flatten().min() else {
-            // Nothing tells of a limit. What runs was let in, and no more.
-            self.scheduler.set_capacity_from_refusal(Some(ours));
-            self.trials.refused_blindly(is_news, told, now.into_std());
+        let own = self.scheduler.held();
+        let Some(limit) = [capacity, self.refusal_limit].into_iter().flatten().min() else {
+            // No source names a limit. The requests that run were admitted, so their units are the
+            // limit for now.
+            self.scheduler.set_capacity_from_refusal(Some(own));
+            self.probe
+                .refused_without_limit(is_new, retry_after, now.into_std());
             return;
         };
-        let least = external_usage::minimum_from_refusal(units, ours, cost);
-        let active = refusal
+        let at_least = external_usage::minimum_from_refusal(limit, own, cost);
+        let reported = refusal
             .active
-            .map_or(0, |active| external_usage::from_refusal(active, ours));
+            .map_or(0, |active| external_usage::from_refusal(active, own));
         self.scheduler
-            .set_external_usage_from_refusal(least.max(active), now.into_std());
-        self.trials.try_outside(None);
-        self.doubt_at = Some(now + told.max(REFUSAL_BELIEVED.0));
+            .set_external_usage_from_refusal(at_least.max(reported), now.into_std());
+        self.probe.schedule_external_usage(None);
+        self.usage_expires_at = Some(now + retry_after.max(REFUSAL_VALID_FOR.0));
     }
 
-    /// This model is refused whatever is free: those who want it wait aside, and one at a time is
-    /// sent. False if this one is not among them.
-    fn hold(
+    /// Makes `model` back off: its requests are parked, and one at a time is sent. Returns `false`
+    /// if `ticket` is not among them.
+    fn back_off(
         &mut self,
         model: &Arc<str>,
         ticket: Ticket,
-        is_news: bool,
+        is_new: bool,
         refusal: &Error,
-        told: Duration,
         now: Instant,
     ) -> bool {
-        let is_blind = self.plan.bounds().capacity.is_none() && self.refusal_limit.is_none();
-        let wait = if is_blind {
-            self.trials.blind_wait()
+        let std_now = now.into_std();
+        let is_limit_unknown =
+            self.plan.bounds().capacity.is_none() && self.refusal_limit.is_none();
+        let first_backoff = if is_limit_unknown {
+            self.probe.backoff()
         } else {
-            PROBE_WAITS.0
+            PROBE_BACKOFF.0
         };
-        let was_held = self.holds.is_held(model, now.into_std());
-        let Some(failed) = self
-            .holds
-            .hold(model, ticket, is_news, (wait, told), now.into_std())
-        else {
+        let units = refusal.unit_refusal().unwrap_or_default();
+        let delay = ProbeDelay {
+            first_backoff,
+            retry_after: units.retry_after.unwrap_or_default(),
+        };
+        let was_backing_off = self.backoff.is_backing_off(model, std_now);
+        let Some(failed) = self.backoff.back_off(model, ticket, is_new, delay, std_now) else {
             return false;
         };
-        self.scheduler.step_aside(ticket, now.into_std());
-        if !was_held {
-            let all = self
-                .waiting
-                .iter()
-                .filter(|(_, waiting)| waiting.own.model == *model);
-            for ticket in all.map(|(&ticket, _)| ticket).collect::<Vec<_>>() {
-                if self.scheduler.step_aside(ticket, now.into_std()) {
-                    self.holds.join(model, ticket, false);
-                }
-            }
+        self.scheduler.park(ticket, std_now);
+        if !was_backing_off {
+            self.park_all_of(model, now);
         }
         for &other in failed.iter().filter(|failed| **failed != ticket) {
-            self.scheduler.leave(other, now.into_std());
-            if let Some(waiting) = self.forget(other) {
-                let _ = waiting.tell.send(Err(refused_in_vain(
-                    model,
-                    refusal_backoff::REFUSALS_MAX,
-                    refusal,
-                )));
+            self.scheduler.remove(other, std_now);
+            if let Some(pending) = self.take_pending(other) {
+                let error = refused_too_often(model, REFUSALS_MAX, refusal);
+                let _ = pending.grant.send(Err(error));
             }
         }
         !failed.contains(&ticket)
+    }
+
+    /// Parks all requests for `model` that are in the queue.
+    fn park_all_of(&mut self, model: &Arc<str>, now: Instant) {
+        let tickets: Vec<_> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.tracked.model == *model)
+            .map(|(&ticket, _)| ticket)
+            .collect();
+        for ticket in tickets {
+            if self.scheduler.park(ticket, now.into_std()) {
+                self.backoff.add_old_member(model, ticket);
+            }
+        }
     }
 }

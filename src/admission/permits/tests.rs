@@ -1,9 +1,18 @@
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
 
-use super::{permit::CANCELLED_SETTLE, *};
+use tokio::time::Instant;
+
+use super::{Permit, Permits, QueuePosition, state::CANCELLED_COOLDOWN};
 use crate::{
-    admission::KeyId,
-    error::{ErrorCode, Throttle, UnitRefusal},
+    admission::{
+        external_usage::ListedRequest,
+        request::{Caller, KeyId, PermitRequest, Priority},
+        settings::Settings,
+    },
+    error::{Error, ErrorCode, Result, Throttle, UnitRefusal},
 };
 
 mod odd;
@@ -25,16 +34,10 @@ fn unknown() -> Permits {
     permits
 }
 
-fn want(cost: u32) -> Want {
-    let (caller, priority) = (Caller::default(), Priority::Default);
-    Want {
-        caller,
-        priority,
-        model: MODEL.into(),
+fn request(cost: u32) -> PermitRequest {
+    PermitRequest {
         cost,
-        is_guess: false,
-        deadline: None,
-        waited: Duration::ZERO,
+        ..PermitRequest::default()
     }
 }
 
@@ -63,7 +66,9 @@ fn told(seconds: u64) -> Error {
 }
 
 async fn acquire(permits: &Permits, cost: u32) -> Result<Permit> {
-    permits.acquire(want(cost), &QueuePosition::default()).await
+    permits
+        .acquire(MODEL, request(cost), &QueuePosition::default())
+        .await
 }
 
 /// Whether it would start now, tried and given up.
@@ -83,8 +88,13 @@ fn others(units: u32) -> Vec<ListedRequest<'static>> {
         .collect()
 }
 
-fn hears(permits: &Permits, capacity: u32, outside: u32) {
-    permits.apply_snapshot(None, Some(capacity), outside, &others(outside));
+fn hears(permits: &Permits, capacity: u32, external_units: u32) {
+    permits.apply_snapshot(
+        None,
+        Some(capacity),
+        external_units,
+        &others(external_units),
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,8 +107,8 @@ async fn who_leaves_the_queue_is_forgotten_and_others_are_seen_all_the_same() {
     drop(holder);
     tokio::time::advance(Duration::from_secs(600)).await;
     {
-        let state = permits.state();
-        assert_eq!((state.waiting.len(), state.running.len()), (0, 0));
+        let state = permits.shared.lock();
+        assert_eq!((state.pending.len(), state.running.len()), (0, 0));
     }
     // None of those who left would explain them.
     let listed: Vec<_> = (0..8)
@@ -109,7 +119,7 @@ async fn who_leaves_the_queue_is_forgotten_and_others_are_seen_all_the_same() {
         })
         .collect();
     permits.apply_snapshot(None, Some(8), 8, &listed);
-    assert_eq!(permits.view().outside, 8);
+    assert_eq!(permits.status().external_units, 8);
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,10 +129,10 @@ async fn who_is_given_units_and_is_gone_before_it_knows_gives_them_back() {
     let mut waiter = Box::pin(acquire(&permits, 1));
     assert!(futures_util::FutureExt::now_or_never(&mut waiter).is_none());
     holder.finish();
-    assert_eq!(permits.view().in_use, 1, "it has them");
+    assert_eq!(permits.status().in_use, 1, "it has them");
     drop(waiter);
     assert_eq!(
-        (permits.view().in_use, permits.view().settling),
+        (permits.status().in_use, permits.status().cooldown_units),
         (0, 0),
         "upstream never heard of it"
     );
@@ -143,14 +153,15 @@ async fn whatever_way_requests_end_every_unit_comes_back_once() {
             Duration::from_millis(roll(20_000)),
         );
         let call = async {
-            let place = QueuePosition::default();
+            let position = QueuePosition::default();
             let mut permit = match permits
                 .acquire(
-                    Want {
+                    MODEL,
+                    PermitRequest {
                         priority: Priority::ALL[roll(3) as usize],
-                        ..want(cost)
+                        ..request(cost)
                     },
-                    &place,
+                    &position,
                 )
                 .await
             {
@@ -159,7 +170,7 @@ async fn whatever_way_requests_end_every_unit_comes_back_once() {
             };
             while roll(10) == 0 {
                 permit = match permit
-                    .requeue_after_refusal(&full(CAPACITY, CAPACITY), &place)
+                    .requeue_after_refusal(&full(CAPACITY, CAPACITY), &position)
                     .await
                 {
                     Ok(permit) => permit,
@@ -186,15 +197,15 @@ async fn whatever_way_requests_end_every_unit_comes_back_once() {
         CAPACITY,
         "all of it is used, and no more"
     );
-    tokio::time::advance(CANCELLED_SETTLE).await;
+    tokio::time::advance(CANCELLED_COOLDOWN).await;
     assert!(
         starts(&permits, CAPACITY).await,
         "and all of it is free again"
     );
-    let state = permits.state();
+    let state = permits.shared.lock();
     assert_eq!(
         (
-            state.waiting.len(),
+            state.pending.len(),
             state.running.len(),
             state.scheduler.held()
         ),
@@ -220,22 +231,22 @@ async fn what_was_said_of_others_is_believed_for_a_while_when_nobody_says_more()
     // again, for its minute.
     let permit = acquire(&permits, 1).await.unwrap();
     let again = permits.clone();
-    let place = QueuePosition::default();
+    let position = QueuePosition::default();
     let waiting = tokio::spawn(async move {
         permit
-            .requeue_after_refusal(&full(4, 4), &place)
+            .requeue_after_refusal(&full(4, 4), &position)
             .await
             .map(Permit::finish)
     });
     tokio::task::yield_now().await;
-    assert_eq!(again.view().outside, 4);
+    assert_eq!(again.status().external_units, 4);
     tokio::time::advance(Duration::from_secs(3)).await;
     tokio::task::yield_now().await;
-    assert_eq!(again.view().outside, 3);
+    assert_eq!(again.status().external_units, 3);
     tokio::time::advance(Duration::from_secs(60)).await;
     tokio::task::yield_now().await;
     waiting.await.unwrap().unwrap();
-    assert_eq!(permits.view().outside, 0);
+    assert_eq!(permits.status().external_units, 0);
     assert!(starts(&permits, 4).await);
 }
 
@@ -252,10 +263,10 @@ async fn a_limit_in_a_refusal_sends_nobody_away() {
             .map(Permit::finish)
     });
     tokio::task::yield_now().await;
-    assert_eq!(permits.view().capacity, Some(1), "for now");
+    assert_eq!(permits.status().capacity, Some(1), "for now");
     refused.await.unwrap().unwrap();
     dear.await.unwrap().unwrap();
-    assert_eq!(permits.view().capacity, Some(8));
+    assert_eq!(permits.status().capacity, Some(8));
     assert_eq!(permits.refusals(), 1);
 }
 
@@ -266,15 +277,15 @@ async fn a_guessed_cost_is_never_dearer_than_the_plan() {
         acquire(&permits, 4).await.unwrap_err().code(),
         "model_exceeds_plan"
     );
-    let guess = Want {
-        is_guess: true,
-        ..want(4)
+    let guess = PermitRequest {
+        is_cost_estimated: true,
+        ..request(4)
     };
     let permit = permits
-        .acquire(guess, &QueuePosition::default())
+        .acquire(MODEL, guess, &QueuePosition::default())
         .await
         .unwrap();
-    assert_eq!(permits.view().in_use, 2);
+    assert_eq!(permits.status().in_use, 2);
     permit.finish();
 }
 
@@ -290,7 +301,14 @@ async fn weights_are_kept_from_end_to_end() {
                 weight: [1, 3][key as usize],
             };
             let permit = permits
-                .acquire(Want { caller, ..want(1) }, &QueuePosition::default())
+                .acquire(
+                    MODEL,
+                    PermitRequest {
+                        caller,
+                        ..request(1)
+                    },
+                    &QueuePosition::default(),
+                )
                 .await
                 .unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -312,25 +330,25 @@ async fn weights_are_kept_from_end_to_end() {
 async fn after_a_refusal_a_snapshot_is_wanted_and_believed() {
     let permits = permits(8);
     let permit = acquire(&permits, 1).await.unwrap();
-    let place = QueuePosition::default();
+    let position = QueuePosition::default();
     let refusal = full(8, 8);
-    let again = permit.requeue_after_refusal(&refusal, &place);
+    let again = permit.requeue_after_refusal(&refusal, &position);
     tokio::pin!(again);
     tokio::select! {
         _ = &mut again => panic!("all is taken, upstream said"),
         () = permits.snapshot_wanted() => {}
     }
-    assert_eq!(permits.view().outside, 8);
+    assert_eq!(permits.status().external_units, 8);
     permits.apply_snapshot(Some(Instant::now()), Some(8), 0, &[]);
     again.await.unwrap().finish();
-    assert_eq!(permits.view().outside, 0);
+    assert_eq!(permits.status().external_units, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_refused_again_and_again_has_failed_after_a_few_tries() {
     let permits = permits(8);
     let begun = Instant::now();
-    let (tries, refused) = refused_for_ever(&permits, want(1), &full(8, 8)).await;
+    let (tries, refused) = refused_for_ever(&permits, request(1), &full(8, 8)).await;
     assert_eq!((refused.code(), tries), ("concurrency_limit_exceeded", 6));
     assert!(
         refused.message().contains(MODEL) && refused.message().contains("6 times"),
@@ -343,18 +361,14 @@ async fn a_request_that_is_refused_again_and_again_has_failed_after_a_few_tries(
         begun.elapsed()
     );
     assert_eq!(
-        (permits.view().in_use, permits.view().settling),
+        (permits.status().in_use, permits.status().cooldown_units),
         (0, 0),
         "it holds nothing any more"
     );
-    let (tries, _) = refused_for_ever(&permits, want(1), &full(8, 8)).await;
+    let (tries, _) = refused_for_ever(&permits, request(1), &full(8, 8)).await;
     assert_eq!(tries, 3, "the model is held by now");
-    let other = Want {
-        model: "x/y".into(),
-        ..want(8)
-    };
     permits
-        .acquire(other, &QueuePosition::default())
+        .acquire("x/y", request(8), &QueuePosition::default())
         .await
         .unwrap()
         .finish();
@@ -364,13 +378,13 @@ async fn a_request_that_is_refused_again_and_again_has_failed_after_a_few_tries(
 async fn upstreams_own_wait_is_kept_though_a_snapshot_says_that_units_are_free() {
     let permits = permits(8);
     let permit = acquire(&permits, 1).await.unwrap();
-    let (refused_at, place) = (Instant::now(), QueuePosition::default());
+    let (refused_at, position) = (Instant::now(), QueuePosition::default());
     let (refusal, again) = (told(5), async {
         tokio::task::yield_now().await;
         permits.apply_snapshot(Some(Instant::now()), Some(8), 0, &[]);
         assert!(starts(&permits, 8).await, "others may have the units");
     });
-    let (permit, ()) = tokio::join!(permit.requeue_after_refusal(&refusal, &place), again);
+    let (permit, ()) = tokio::join!(permit.requeue_after_refusal(&refusal, &position), again);
     permit.unwrap().finish();
     assert!(
         refused_at.elapsed() >= Duration::from_secs(5),
@@ -391,20 +405,20 @@ async fn where_nothing_is_known_of_the_plan_upstreams_own_wait_is_kept_and_tries
     };
     for (retry_after, seconds) in [(None, 1), (Some(0), 1), (Some(2), 2), (Some(20), 20)] {
         let permit = acquire(&permits, 1).await.unwrap();
-        let (refused_at, place) = (Instant::now(), QueuePosition::default());
+        let (refused_at, position) = (Instant::now(), QueuePosition::default());
         let refusal = silent(retry_after.map(Duration::from_secs));
         permit
-            .requeue_after_refusal(&refusal, &place)
+            .requeue_after_refusal(&refusal, &position)
             .await
             .unwrap()
             .finish();
         assert_eq!(refused_at.elapsed().as_secs(), seconds, "{retry_after:?}");
     }
     let begun = Instant::now();
-    let place = QueuePosition::default();
+    let position = QueuePosition::default();
     let mut permit = acquire(&permits, 1).await.unwrap();
     let mut tries = 1;
-    while let Ok(again) = permit.requeue_after_refusal(&silent(None), &place).await {
+    while let Ok(again) = permit.requeue_after_refusal(&silent(None), &position).await {
         (permit, tries) = (again, tries + 1);
     }
     assert_eq!((tries, begun.elapsed().as_secs()), (6, 23));
@@ -414,14 +428,14 @@ async fn where_nothing_is_known_of_the_plan_upstreams_own_wait_is_kept_and_tries
 async fn a_wait_that_is_too_long_or_outlasts_the_caller_is_not_begun() {
     let permits = permits(8);
     let begun = Instant::now();
-    let (tries, refused) = refused_for_ever(&permits, want(1), &told(31)).await;
+    let (tries, refused) = refused_for_ever(&permits, request(1), &told(31)).await;
     assert_eq!(
         (tries, refused.retry_after()),
         (1, Some(Duration::from_secs(31)))
     );
-    let hurried = Want {
-        deadline: Some(begun + Duration::from_secs(3)),
-        ..want(1)
+    let hurried = PermitRequest {
+        deadline: Some((begun + Duration::from_secs(3)).into_std()),
+        ..request(1)
     };
     let (tries, refused) = refused_for_ever(&permits, hurried, &told(4)).await;
     assert_eq!(
@@ -441,10 +455,13 @@ async fn a_permit_that_is_undone_gives_its_units_back_at_once() {
     let permits = permits(8);
     let granted = acquire(&permits, 8).await.unwrap();
     granted.cancel_unsent();
-    assert_eq!((permits.view().in_use, permits.view().settling), (0, 0));
+    assert_eq!(
+        (permits.status().in_use, permits.status().cooldown_units),
+        (0, 0)
+    );
     drop(acquire(&permits, 8).await.unwrap());
     assert_eq!(
-        permits.view().settling,
+        permits.status().cooldown_units,
         8,
         "a request that upstream has seen needs a moment"
     );
@@ -455,35 +472,39 @@ async fn a_limit_that_a_refusal_told_outlasts_a_lost_feed() {
     let permits = permits(8);
     permits.set_capacity(None);
     let permit = acquire(&permits, 1).await.unwrap();
-    let (place, again) = (QueuePosition::default(), permits.clone());
+    let (position, again) = (QueuePosition::default(), permits.clone());
     let waits = tokio::spawn(async move {
         permit
-            .requeue_after_refusal(&full(2, 2), &place)
+            .requeue_after_refusal(&full(2, 2), &position)
             .await
             .map(Permit::finish)
     });
     waits.await.unwrap().unwrap();
-    assert_eq!(again.view().capacity, Some(2));
+    assert_eq!(again.status().capacity, Some(2));
     again.set_capacity(None);
     assert_eq!(
-        again.view().capacity,
+        again.status().capacity,
         Some(2),
         "that nothing is known is no news"
     );
     again.set_capacity(Some(4));
-    assert_eq!(again.view().capacity, Some(4));
+    assert_eq!(again.status().capacity, Some(4));
 }
 
 /// How often a request is tried that upstream refuses each time, although each time it says in
 /// between that there are units, and what its caller is told.
-async fn refused_for_ever(permits: &Permits, want: Want, refusal: &Error) -> (u32, Error) {
-    let place = QueuePosition::default();
-    let mut permit = permits.acquire(want, &place).await.unwrap();
+async fn refused_for_ever(
+    permits: &Permits,
+    request: PermitRequest,
+    refusal: &Error,
+) -> (u32, Error) {
+    let position = QueuePosition::default();
+    let mut permit = permits.acquire(MODEL, request, &position).await.unwrap();
     let mut tries = 1;
     loop {
         tokio::time::advance(Duration::from_millis(50)).await;
         permits.apply_snapshot(Some(Instant::now()), Some(8), 0, &[]);
-        permit = match permit.requeue_after_refusal(refusal, &place).await {
+        permit = match permit.requeue_after_refusal(refusal, &position).await {
             Ok(permit) => permit,
             Err(refused) => return (tries, refused),
         };
@@ -499,7 +520,7 @@ fn the_emulator_frees_a_cancelled_requests_units_before_the_gateway_uses_them() 
     let matches = command.try_get_matches_from(["emulator"]).unwrap();
     let pace = crate::config::EmulatorPace::from_arg_matches(&matches).unwrap();
     assert!(
-        pace.emulator_release_after < CANCELLED_SETTLE,
+        pace.emulator_release_after < CANCELLED_COOLDOWN,
         "by default of the option"
     );
     assert_eq!(
@@ -513,25 +534,25 @@ fn the_emulator_frees_a_cancelled_requests_units_before_the_gateway_uses_them() 
 async fn a_deadline_that_has_passed_already_is_told_as_such() {
     let permits = permits(1);
     let _holder = acquire(&permits, 1).await.unwrap();
-    let late = Want {
-        deadline: Some(Instant::now()),
-        ..want(1)
+    let late = PermitRequest {
+        deadline: Some(Instant::now().into_std()),
+        ..request(1)
     };
     assert_eq!(
         permits
-            .acquire(late, &QueuePosition::default())
+            .acquire(MODEL, late, &QueuePosition::default())
             .await
             .unwrap_err()
             .code(),
         "deadline_exceeded"
     );
-    let never = Want {
-        deadline: Some(Instant::now()),
-        ..want(2)
+    let never = PermitRequest {
+        deadline: Some(Instant::now().into_std()),
+        ..request(2)
     };
     assert_eq!(
         permits
-            .acquire(never, &QueuePosition::default())
+            .acquire(MODEL, never, &QueuePosition::default())
             .await
             .unwrap_err()
             .code(),

@@ -1,8 +1,12 @@
-//! One class: weighted fair queueing over its keys.
+//! The requests of one priority class: weighted fair queueing over the keys.
 //!
-//! Each key has a *tag*: the unit-seconds it was granted, divided by its weight. The least tag has
-//! the next turn, so that those who wait are granted the same for their weight, however dear or
-//! long their requests. What a key takes while nobody else is there to want it costs it nothing.
+//! Each key has a *virtual time*: the work that its requests were charged for, divided by the key's
+//! weight. The key with the smallest virtual time is next. So the waiting keys get work in
+//! proportion to their weights, however large or long their requests are. A key is charged only for
+//! the time in which another key wants units too.
+//!
+//! A waiting class also has *claims* against the other classes: the credit that it accrues while
+//! they start requests, and the work by which they bypassed it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -10,153 +14,153 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    key_queue::Queue,
-    service_time::{ServiceTime, Work},
-};
-use crate::admission::request::{KeyId, Ticket};
+use super::{key_queue::KeyQueue, service_time::ServiceTime, work::Work};
+use crate::admission::request::{Caller, KeyId, Ticket};
 
-/// No class is owed more than so many unit-seconds: what it couldn't take for long, it doesn't get
-/// all at once.
-const OWED_MAX: Work = Work::unit_seconds(600);
+/// The greatest credit of a class, in unit-seconds. A class that could not use its credit for long
+/// does not get all of it at once.
+const CREDIT_MAX: Work = Work::unit_seconds(600);
 
-/// Nobody is held back for more than what all units do in this time, for what it took before.
+/// Work done before delays a key by at most what all units do in this time.
 const DEBT_MAX: Duration = Duration::from_secs(120);
 
-/// A class whose last waiter gave up, and that asks again within this time, is still owed what it
-/// was owed. Else callers who are impatient would lose what they waited for each time.
-const RETURN_MAX: Duration = Duration::from_secs(10);
+/// A class keeps its claims for this long after its last waiting request was cancelled. Otherwise a
+/// class whose callers give up and try again would lose its claims each time.
+const CLAIMS_KEPT_FOR: Duration = Duration::from_secs(10);
 
-/// What a class is owed for one start of another class.
+/// The credit that a class accrued for one start in another class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CreditAccrual {
     work: Work,
-    /// Of which of the class's busy times. What it was owed before isn't owed any more.
-    busy_time: u64,
+    /// The class's busy period at that time. Credit of an earlier busy period is already gone.
+    busy_period: u64,
 }
 
-/// Who waits in one class, and whose turn it is.
+/// What a class can claim from the other classes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Claims {
+    /// A share of the work that other classes started while this class waited, less the work that
+    /// this class started.
+    pub(super) credit: Work,
+    /// The work that other classes started when this class was next and its request did not fit.
+    pub(super) bypassed: Work,
+}
+
+/// The waiting requests of one class, and the order of its keys.
 #[derive(Debug, Default)]
 pub(super) struct FairQueue {
     flows: HashMap<KeyId, Flow>,
-    /// The keys somebody waits for, in order of turn, by the costs that they wait with.
-    turns: BTreeMap<u32, BTreeSet<Turn>>,
-    /// The settled tag of the last one whose turn it was: where a key begins that comes from
-    /// idleness.
-    tag_now: u64,
+    /// For each cost, the ranks of the keys that have a waiting request of this cost.
+    ranks: BTreeMap<u32, BTreeSet<Rank>>,
+    /// The confirmed virtual time of the last key that was next. A key that was idle starts from
+    /// here.
+    virtual_time: u64,
     queued: usize,
-    /// The sum of the weights of the keys that somebody waits for.
+    /// The sum of the weights of the keys with waiting requests.
     weight: u64,
-    /// The units that run.
+    /// The units that running requests of this class hold.
     in_use: u32,
-    /// The keys that have somebody waiting or running.
+    /// The keys with waiting or running requests.
     active: BTreeSet<KeyId>,
-    /// Until when `contended` was counted.
-    counted_at: Option<Instant>,
-    /// For how long, in all, somebody has been waiting here.
+    /// Until when `contended` is counted.
+    counted_until: Option<Instant>,
+    /// For how long, in all, requests have been waiting in this class.
     contended: Duration,
-    /// When the last one who waited gave up, if nobody has come since.
-    left: Option<Instant>,
-    /// How often this class has been without anybody who waits.
-    busy_time: u64,
-    /// A share of what others were granted while somebody waited here, less what this class was
-    /// granted.
-    owed: Work,
-    /// What others were granted when it was this class's turn and its next one didn't fit.
-    overtaken: Work,
+    /// When the last waiting request was cancelled, if no request has come since.
+    emptied_at: Option<Instant>,
+    /// How often the claims have been reset.
+    busy_period: u64,
+    claims: Claims,
 }
 
-/// A key's requests in this class.
+/// One key's requests in this class.
 #[derive(Debug)]
 struct Flow {
-    turn: Turn,
+    rank: Rank,
     weight: u32,
-    queue: Queue,
+    queue: KeyQueue,
     in_use: u32,
-    /// What it is charged for those that run, and may turn out to be something else.
-    unsettled: Work,
-    /// For how much of the time that somebody was waiting here there was no other key about.
-    alone: Duration,
-    service: ServiceTime,
+    /// The expected work of running requests. It is charged already; the actual work may differ.
+    provisional: Work,
+    /// How much of [`FairQueue::contended`] passed while no other key was active.
+    uncontended: Duration,
+    service_time: ServiceTime,
 }
 
 impl Flow {
-    /// The tag without what isn't settled.
-    fn settled(&self) -> u64 {
-        self.turn
-            .tag
-            .saturating_sub(self.unsettled.per(self.weight))
+    fn new(rank: Rank, weight: u32) -> Self {
+        Self {
+            rank,
+            weight,
+            queue: KeyQueue::default(),
+            in_use: 0,
+            provisional: Work::default(),
+            uncontended: Duration::ZERO,
+            service_time: ServiceTime::default(),
+        }
     }
 
-    fn new(turn: Turn, weight: u32) -> Self {
-        Self {
-            turn,
-            weight,
-            queue: Queue::default(),
-            in_use: 0,
-            unsettled: Work::default(),
-            alone: Duration::ZERO,
-            service: ServiceTime::default(),
-        }
+    /// The virtual time without provisional charges.
+    fn confirmed_virtual_time(&self) -> u64 {
+        self.rank
+            .virtual_time
+            .saturating_sub(self.provisional.per_weight(self.weight))
     }
 }
 
-/// Least is next. Equal tags: who has been waiting since earlier.
+/// The position of a key in the order of the class: the smallest rank is next. At the same virtual
+/// time, it is the key that has waited for longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
-    /// Unit-nanoseconds for each of the key's weight.
-    tag: u64,
-    since: Ticket,
+struct Rank {
+    /// Unit-nanoseconds per weight.
+    virtual_time: u64,
+    waiting_since: Ticket,
     key: KeyId,
 }
 
-/// Who has the next turn.
+/// A waiting request that may start next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Next {
+pub(super) struct Candidate {
     pub(super) key: KeyId,
     pub(super) ticket: Ticket,
     pub(super) cost: u32,
 }
 
 impl FairQueue {
+    /// The number of waiting requests.
     pub(super) fn queued(&self) -> usize {
         self.queued
     }
 
+    /// The number of waiting requests of `key`.
     pub(super) fn queued_of(&self, key: KeyId) -> usize {
         self.flows.get(&key).map_or(0, |flow| flow.queue.len())
     }
 
-    pub(super) fn push(
-        &mut self,
-        key: KeyId,
-        weight: u32,
-        ticket: Ticket,
-        cost: u32,
-        now: Instant,
-    ) {
+    pub(super) fn push(&mut self, caller: Caller, ticket: Ticket, cost: u32, now: Instant) {
         if self.queued == 0
             && self
-                .left
+                .emptied_at
                 .take()
-                .is_none_or(|left| now.saturating_duration_since(left) > RETURN_MAX)
+                .is_none_or(|emptied| now.saturating_duration_since(emptied) > CLAIMS_KEPT_FOR)
         {
-            self.forget_claims();
+            self.reset_claims();
         }
-        let tag = self.tag_now;
-        let turn = Turn {
-            tag,
-            since: ticket,
+        let Caller { key, weight } = caller;
+        let virtual_time = self.virtual_time;
+        let rank = Rank {
+            virtual_time,
+            waiting_since: ticket,
             key,
         };
         let flow = self
             .flows
             .entry(key)
-            .or_insert_with(|| Flow::new(turn, weight));
+            .or_insert_with(|| Flow::new(rank, weight));
         if flow.queue.len() == 0 {
-            flow.turn = Turn {
-                tag: flow.turn.tag.max(tag),
-                ..turn
+            flow.rank = Rank {
+                virtual_time: flow.rank.virtual_time.max(virtual_time),
+                ..rank
             };
             self.weight += u64::from(weight);
         } else {
@@ -165,7 +169,7 @@ impl FairQueue {
         flow.weight = weight;
         flow.queue.push(ticket, cost);
         self.active.insert(key);
-        self.turns.entry(cost).or_default().insert(flow.turn);
+        self.ranks.entry(cost).or_default().insert(flow.rank);
         self.queued += 1;
     }
 
@@ -174,12 +178,12 @@ impl FairQueue {
             return;
         };
         flow.queue.remove(ticket, cost);
-        if !flow.queue.has(cost)
-            && let Some(turns) = self.turns.get_mut(&cost)
+        if !flow.queue.has_cost(cost)
+            && let Some(ranks) = self.ranks.get_mut(&cost)
         {
-            turns.remove(&flow.turn);
-            if turns.is_empty() {
-                self.turns.remove(&cost);
+            ranks.remove(&flow.rank);
+            if ranks.is_empty() {
+                self.ranks.remove(&cost);
             }
         }
         if flow.queue.len() == 0 {
@@ -191,23 +195,22 @@ impl FairQueue {
         self.queued -= 1;
     }
 
-    /// A request has left the queue that was not served.
-    pub(super) fn given_up(&mut self, now: Instant) {
+    /// Records that a request was removed without being started.
+    pub(super) fn record_cancelled(&mut self, now: Instant) {
         if self.queued == 0 {
-            self.left = Some(now);
+            self.emptied_at = Some(now);
         }
     }
 
-    fn forget_claims(&mut self) {
-        self.owed = Work::default();
-        self.overtaken = Work::default();
-        self.busy_time += 1;
+    fn reset_claims(&mut self) {
+        self.claims = Claims::default();
+        self.busy_period += 1;
     }
 
-    /// One runs that was taken out of the queue.
-    pub(super) fn hold(&mut self, key: KeyId, cost: u32) {
+    /// Counts the units of a request that starts. Call it after [`Self::remove`].
+    pub(super) fn acquire_units(&mut self, key: KeyId, cost: u32) {
         if self.queued == 0 {
-            self.forget_claims();
+            self.reset_claims();
         }
         self.in_use = self.in_use.saturating_add(cost);
         if let Some(flow) = self.flows.get_mut(&key) {
@@ -216,8 +219,8 @@ impl FairQueue {
         }
     }
 
-    /// One doesn't run any more.
-    pub(super) fn let_go(&mut self, key: KeyId, cost: u32) {
+    /// Counts the units of a request that has ended.
+    pub(super) fn release_units(&mut self, key: KeyId, cost: u32) {
         self.in_use = self.in_use.saturating_sub(cost);
         if let Some(flow) = self.flows.get_mut(&key) {
             flow.in_use = flow.in_use.saturating_sub(cost);
@@ -227,9 +230,10 @@ impl FairQueue {
         }
     }
 
-    /// Counts the time up to now. To be called before anything changes.
-    pub(super) fn count_to(&mut self, now: Instant) {
-        let since = self.counted_at.replace(now).filter(|since| *since < now);
+    /// Counts contended time up to `now`. Call it before a request is added, removed, started or
+    /// ended.
+    pub(super) fn count_contended_time(&mut self, now: Instant) {
+        let since = self.counted_until.replace(now).filter(|since| *since < now);
         let Some(since) = since.filter(|_| self.queued > 0) else {
             return;
         };
@@ -238,207 +242,214 @@ impl FairQueue {
         if self.active.len() == 1
             && let Some(flow) = self.active.first().and_then(|key| self.flows.get_mut(key))
         {
-            flow.alone += passed;
+            flow.uncontended += passed;
         }
     }
 
-    /// For how long, in all, somebody has been waiting here while another key than this one was
-    /// about.
-    pub(super) fn contended(&self, key: KeyId) -> Duration {
+    /// For how long, in all, requests have been waiting in this class while a key other than `key`
+    /// was active.
+    pub(super) fn contended_time(&self, key: KeyId) -> Duration {
         self.flows.get(&key).map_or(self.contended, |flow| {
-            self.contended.saturating_sub(flow.alone)
+            self.contended.saturating_sub(flow.uncontended)
         })
     }
 
-    /// Whether somebody is waiting here while another key than this one is about.
+    /// Whether requests are waiting in this class and a key other than `key` is active.
     pub(super) fn is_contended(&self, key: KeyId) -> bool {
         self.queued > 0 && self.active.iter().take(2).any(|&other| other != key)
     }
 
-    /// The units this class's requests hold.
+    /// The units that running requests of this class hold.
     pub(super) fn in_use(&self) -> u32 {
         self.in_use
     }
 
-    /// The units this key's requests hold in this class.
+    /// The units that running requests of `key` hold in this class.
     pub(super) fn in_use_of(&self, key: KeyId) -> u32 {
         self.flows.get(&key).map_or(0, |flow| flow.in_use)
     }
 
-    /// What this key lacks, to have been granted as much for its weight as that one.
-    pub(super) fn lacks(&self, key: KeyId, other: KeyId) -> Work {
+    /// The work that `key` needs to reach the virtual time of `other`.
+    pub(super) fn deficit(&self, key: KeyId, other: KeyId) -> Work {
         match (self.flows.get(&key), self.flows.get(&other)) {
             (Some(flow), Some(other)) => {
-                Work::times(other.turn.tag.saturating_sub(flow.turn.tag), flow.weight)
+                let behind = other
+                    .rank
+                    .virtual_time
+                    .saturating_sub(flow.rank.virtual_time);
+                Work::from_virtual_time(behind, flow.weight)
             }
             _ => Work::default(),
         }
     }
 
-    /// What others were granted when it was this class's turn.
-    pub(super) fn overtaken(&self) -> Work {
-        self.overtaken
-    }
-
-    /// One of another class started when it was the turn of this one.
-    pub(super) fn overtake(&mut self, work: Work) {
-        self.overtaken = self.overtaken + work;
-    }
-
-    /// Units were kept for one of this class, and it was granted so much.
-    pub(super) fn make_up(&mut self, work: Work) {
-        self.overtaken = self.overtaken - work;
-    }
-
-    /// Whose turn it is among those that cost at most so much.
-    pub(super) fn first(&self, cost_max: u32) -> Option<Next> {
+    /// The first request in order that costs at most `cost_max`.
+    pub(super) fn first(&self, cost_max: u32) -> Option<Candidate> {
         self.first_within(0..=cost_max)
     }
 
-    /// Whose turn it is among those that cost at least and at most so much.
-    pub(super) fn first_within(&self, costs: RangeInclusive<u32>) -> Option<Next> {
-        let turn = self
-            .turns
+    /// The first request in order with a cost in `costs`.
+    pub(super) fn first_within(&self, costs: RangeInclusive<u32>) -> Option<Candidate> {
+        let rank = self
+            .ranks
             .range(costs.clone())
-            .filter_map(|(_, turns)| turns.first())
+            .filter_map(|(_, ranks)| ranks.first())
             .min()?;
-        let (ticket, cost) = self.flows.get(&turn.key)?.queue.first_within(costs)?;
-        Some(Next {
-            key: turn.key,
+        let (ticket, cost) = self.flows.get(&rank.key)?.queue.first_within(costs)?;
+        Some(Candidate {
+            key: rank.key,
             ticket,
             cost,
         })
     }
 
-    /// Charges a key for what it is granted, before who is granted it leaves the queue. `cost_max`
-    /// is what could run at all just now: those above it wait for outsiders, and must not hold the
-    /// time back in which all others live.
+    /// Charges `key` for the expected `work` of a request. Call it before removing the request.
+    ///
+    /// `cost_max` is the cost that can run at all at present. Requests above it wait for other
+    /// processes to end; they must not hold back the class's virtual time.
     pub(super) fn charge(&mut self, key: KeyId, work: Work, cost_max: u32) {
-        let least = self
-            .turns
+        let first = self
+            .ranks
             .range(..=cost_max)
-            .filter_map(|(_, turns)| turns.first())
+            .filter_map(|(_, ranks)| ranks.first())
             .min();
-        let settled = least
-            .and_then(|turn| self.flows.get(&turn.key))
-            .map_or(0, Flow::settled);
-        self.tag_now = self.tag_now.max(settled);
+        let confirmed = first
+            .and_then(|rank| self.flows.get(&rank.key))
+            .map_or(0, Flow::confirmed_virtual_time);
+        self.virtual_time = self.virtual_time.max(confirmed);
         if let Some(flow) = self.flows.get_mut(&key) {
-            flow.unsettled = flow.unsettled + work;
+            flow.provisional = flow.provisional + work;
         }
-        self.retag(key, |tag, weight| tag.saturating_add(work.per(weight)));
-    }
-
-    /// How long a unit of this key's is held on average, if any has been.
-    pub(super) fn service(&self, key: KeyId) -> Option<Duration> {
-        self.flows.get(&key)?.service.mean()
-    }
-
-    /// One of this key's has ended.
-    pub(super) fn ended(&mut self, key: KeyId, cost: u32, held: Duration) {
-        if let Some(flow) = self.flows.get_mut(&key) {
-            flow.service.observe(cost, held);
-        }
-    }
-
-    /// What was charged turned out to be something else. `whole` is what all units are: they bound
-    /// what is held against a key ([`DEBT_MAX`]).
-    pub(super) fn correct(&mut self, key: KeyId, charged: Work, took: Work, whole: u32) {
-        let (now, debt_max) = (self.tag_now, Work::of(whole, DEBT_MAX));
-        if let Some(flow) = self.flows.get_mut(&key) {
-            flow.unsettled = flow.unsettled - charged;
-        }
-        self.retag(key, |tag, weight| {
-            let corrected = tag
-                .saturating_add(took.per(weight))
-                .saturating_sub(charged.per(weight));
-            corrected.min(now.saturating_add(debt_max.per(weight)).max(tag))
+        self.set_virtual_time(key, |virtual_time, weight| {
+            virtual_time.saturating_add(work.per_weight(weight))
         });
     }
 
-    fn retag(&mut self, key: KeyId, retagged: impl FnOnce(u64, u32) -> u64) {
+    /// Replaces the charge for the expected work, `charged`, by one for the actual work. Debt is
+    /// bounded by [`DEBT_MAX`] of `usable` units.
+    pub(super) fn settle_charge(&mut self, key: KeyId, charged: Work, actual: Work, usable: u32) {
+        let (now, debt_max) = (self.virtual_time, Work::new(usable, DEBT_MAX));
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.provisional = flow.provisional - charged;
+        }
+        self.set_virtual_time(key, |virtual_time, weight| {
+            let settled = virtual_time
+                .saturating_add(actual.per_weight(weight))
+                .saturating_sub(charged.per_weight(weight));
+            let latest = now.saturating_add(debt_max.per_weight(weight));
+            settled.min(latest.max(virtual_time))
+        });
+    }
+
+    /// Sets the virtual time of `key` to the result of `change`, which gets the present virtual
+    /// time and the weight.
+    fn set_virtual_time(&mut self, key: KeyId, change: impl FnOnce(u64, u32) -> u64) {
         let Some(flow) = self.flows.get_mut(&key) else {
             return;
         };
-        let turn = Turn {
-            tag: retagged(flow.turn.tag, flow.weight),
-            ..flow.turn
+        let rank = Rank {
+            virtual_time: change(flow.rank.virtual_time, flow.weight),
+            ..flow.rank
         };
         for cost in flow.queue.costs() {
-            if let Some(turns) = self.turns.get_mut(&cost) {
-                turns.remove(&flow.turn);
-                turns.insert(turn);
+            if let Some(ranks) = self.ranks.get_mut(&cost) {
+                ranks.remove(&flow.rank);
+                ranks.insert(rank);
             }
         }
-        flow.turn = turn;
+        flow.rank = rank;
     }
 
-    /// While requests wait here, others were granted something: a share of it is owed to this
-    /// class. Tells how much more is owed than before.
-    pub(super) fn owe(&mut self, work: Work, share: f64) -> CreditAccrual {
-        let before = self.owed;
+    /// The mean service time of `key`'s requests, if any has ended.
+    pub(super) fn service_time(&self, key: KeyId) -> Option<Duration> {
+        self.flows.get(&key)?.service_time.mean()
+    }
+
+    /// Records that a request of `key` held `cost` units for `held`.
+    pub(super) fn record_service(&mut self, key: KeyId, cost: u32, held: Duration) {
+        if let Some(flow) = self.flows.get_mut(&key) {
+            flow.service_time.record(cost, held);
+        }
+    }
+
+    /// Accrues credit for `work` that another class starts: the part `share` of it, if requests
+    /// wait here. Returns by how much the credit grew.
+    pub(super) fn accrue_credit(&mut self, work: Work, share: f64) -> CreditAccrual {
+        let before = self.claims.credit;
         if self.queued > 0 {
-            self.owed = (before + work.share(share)).min(OWED_MAX);
+            self.claims.credit = (before + work.share(share)).min(CREDIT_MAX);
         }
         CreditAccrual {
-            work: self.owed - before,
-            busy_time: self.busy_time,
+            work: self.claims.credit - before,
+            busy_period: self.busy_period,
         }
     }
 
-    /// Whether it is owed the next turn, which would be granted so much.
-    pub(super) fn is_owed(&self, work: Work) -> bool {
-        self.owed > Work::default() && self.owed >= work.min(OWED_MAX)
+    /// Spends credit on `work` that this class starts.
+    pub(super) fn spend_credit(&mut self, work: Work) {
+        self.claims.credit = self.claims.credit - work;
     }
 
-    /// It was granted something itself.
-    pub(super) fn pay(&mut self, work: Work) {
-        self.owed = self.owed - work;
-    }
-
-    /// What others were granted they gave back: what [`owe`](Self::owe) told of it isn't owed any
-    /// more.
-    pub(super) fn owe_not(&mut self, owed: CreditAccrual) {
-        if owed.busy_time == self.busy_time {
-            self.owed = self.owed - owed.work;
+    /// Takes back an `accrual`, because the request of the other class did not run after all.
+    pub(super) fn refund_credit(&mut self, accrual: CreditAccrual) {
+        if accrual.busy_period == self.busy_period {
+            self.claims.credit = self.claims.credit - accrual.work;
         }
     }
 
-    /// The greatest cost among those who wait.
+    /// Whether the credit is enough for a request with this expected `work`.
+    pub(super) fn has_credit_for(&self, work: Work) -> bool {
+        self.claims.credit > Work::default() && self.claims.credit >= work.min(CREDIT_MAX)
+    }
+
+    /// Records that another class started `work` when this class was next.
+    pub(super) fn record_bypass(&mut self, work: Work) {
+        self.claims.bypassed = self.claims.bypassed + work;
+    }
+
+    /// Records that units were reserved for this class, and that it started `work` on them.
+    pub(super) fn repay_bypass(&mut self, work: Work) {
+        self.claims.bypassed = self.claims.bypassed - work;
+    }
+
+    /// What this class can claim from the other classes.
+    pub(super) fn claims(&self) -> Claims {
+        self.claims
+    }
+
+    /// Restores the `claims` from before a start that did not happen after all.
+    pub(super) fn restore_claims(&mut self, claims: Claims) {
+        self.claims = Claims {
+            credit: self.claims.credit.max(claims.credit),
+            bypassed: self.claims.bypassed.max(claims.bypassed),
+        };
+    }
+
+    /// The greatest cost of the waiting requests.
     pub(super) fn cost_max(&self) -> Option<u32> {
-        self.turns.last_key_value().map(|(&cost, _)| cost)
+        self.ranks.last_key_value().map(|(&cost, _)| cost)
     }
 
-    /// What this class could demand: what it is owed, and what it was overtaken by.
-    pub(super) fn claims(&self) -> (Work, Work) {
-        (self.owed, self.overtaken)
-    }
-
-    /// What was granted was given back: it can demand again what it could before.
-    pub(super) fn claim_again(&mut self, (owed, overtaken): (Work, Work)) {
-        self.owed = self.owed.max(owed);
-        self.overtaken = self.overtaken.max(overtaken);
-    }
-
-    /// About how many of this class will start before one of this key that has so many of its own
-    /// before it: as many of its own key's, and of the others' what their weights give them
-    /// meanwhile, if so many wait.
-    pub(super) fn ahead(&self, key: KeyId, weight: u32, own: usize) -> usize {
+    /// The estimated number of requests of this class that start before a request of `caller` with
+    /// `own` requests of the same key ahead of it. Other keys start as many as their weights give
+    /// them in that time, and no more than are waiting.
+    pub(super) fn requests_ahead(&self, caller: Caller, own: usize) -> usize {
+        let Caller { key, weight } = caller;
         let others = self.queued - self.queued_of(key);
-        let known = self
+        let own_weight = self
             .flows
             .get(&key)
             .filter(|flow| flow.queue.len() > 0)
             .map_or(0, |flow| flow.weight);
-        let turns = (own as u64 + 1).saturating_mul(self.weight - u64::from(known))
+        let starts_of_others = (own as u64 + 1).saturating_mul(self.weight - u64::from(own_weight))
             / u64::from(weight.max(1));
-        own + others.min(usize::try_from(turns).unwrap_or(usize::MAX))
+        own + others.min(usize::try_from(starts_of_others).unwrap_or(usize::MAX))
     }
 
-    /// How many of its own key came before it.
-    pub(super) fn own_ahead(&self, key: KeyId, ticket: Ticket) -> usize {
+    /// How many requests of the same key came before `ticket`.
+    pub(super) fn own_requests_ahead(&self, key: KeyId, ticket: Ticket) -> usize {
         self.flows
             .get(&key)
-            .map_or(0, |flow| flow.queue.ahead(ticket))
+            .map_or(0, |flow| flow.queue.requests_ahead(ticket))
     }
 }

@@ -1,12 +1,16 @@
-//! A guard against outsiders: other processes that use the account, of which we hear once in two
-//! seconds.
+//! Headroom: the last free units are not given out while other processes may have taken them.
 //!
-//! What they took since the last snapshot is not known, and a request of ours started on it is
-//! refused. But they can only take what was free: a unit that one of our requests has just given
-//! back, and that the next one takes at once, is safe. So are units of which a snapshot that was
-//! asked for has just said that they are free. Only the last units, idle and not heard of for a
-//! while, are worth asking, and only while outsiders are about. Under full load our units go from
-//! hand to hand, and the guard costs nothing.
+//! Snapshots come every two seconds. What other processes took since the last one is not known, and
+//! upstream refuses a request that starts on it. But other processes can take only units that were
+//! free:
+//!
+//! - A unit that a request of the gateway has just released, and that the next request takes at
+//!   once, is safe.
+//! - So are units that a snapshot, requested at this moment, reports as free.
+//!
+//! Only the last units, idle and unreported for a while, are at risk, and only while other
+//! processes use the account. Under full load each unit passes from one request of the gateway to
+//! the next, and headroom costs nothing.
 
 use std::{
     collections::VecDeque,
@@ -15,160 +19,172 @@ use std::{
 
 use crate::admission::external_usage::LAG;
 
-/// For so long a snapshot that was asked for is as good as the present.
-const FRESH: Duration = Duration::from_millis(30);
+/// A requested snapshot describes the present for this long.
+const FRESH_FOR: Duration = Duration::from_millis(30);
 
-/// For so long a unit that we gave back is as good as ours.
-const HANDED_OVER: Duration = Duration::from_millis(100);
+/// A unit that the gateway released is safe to take for this long.
+const RELEASED_FOR: Duration = Duration::from_millis(100);
 
-/// Outsiders are about until nothing was seen of them for so long.
-const ABOUT: Duration = Duration::from_secs(300);
+/// Headroom applies until no external usage was seen for this long.
+const EXTERNAL_USAGE_EXPECTED_FOR: Duration = Duration::from_secs(300);
 
-/// The feed's snapshots are older than those that are asked for. But when one that is wanted hasn't
-/// come for so long, the feed's next one has to do.
-const UNANSWERED: Duration = Duration::from_secs(1);
+/// The feed's snapshots are older than requested ones. If a requested one has not come after this
+/// time, the feed's next snapshot is used instead.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// After so long without a snapshot, there is no use in waiting for the next one.
-const LOST: Duration = Duration::from_secs(7);
+/// Without any snapshot for this long, requests no longer wait for the next one.
+const SNAPSHOTS_LOST_AFTER: Duration = Duration::from_secs(7);
 
-/// What is known of outsiders, and how well.
+/// The external usage, and how fresh that knowledge is.
 #[derive(Debug, Default)]
 pub(super) struct Headroom {
-    outside: u32,
-    /// When outsiders were last seen to hold something.
-    seen: Option<Instant>,
-    /// When a snapshot last told.
-    told: Option<Instant>,
-    /// When it last told of the present.
-    fresh: Option<Instant>,
+    external_units: u32,
+    /// When external usage was last seen.
+    usage_seen_at: Option<Instant>,
+    /// When the last snapshot came.
+    snapshot_at: Option<Instant>,
+    /// When the last snapshot came that described the present.
+    fresh_at: Option<Instant>,
     /// Since when a snapshot is wanted.
-    wanted: Option<Instant>,
-    /// When a refusal last told.
-    refused: Option<Instant>,
-    /// Nobody has told anything since.
-    is_by_refusal: bool,
-    /// What we gave back of late and have not taken again.
-    handed_over: VecDeque<(Instant, u32)>,
+    wanted_since: Option<Instant>,
+    /// When the last refusal came.
+    refused_at: Option<Instant>,
+    /// `external_units` comes from a refusal, and no snapshot has confirmed it.
+    is_from_refusal: bool,
+    /// When the gateway released units that it has not taken again, and how many.
+    released: VecDeque<(Instant, u32)>,
 }
 
 impl Headroom {
-    /// The units outsiders hold, as far as is known.
-    pub(super) fn outside(&self) -> u32 {
-        self.outside
+    /// The units that other processes hold, as far as is known.
+    pub(super) fn external_units(&self) -> u32 {
+        self.external_units
     }
 
-    /// A snapshot tells: the feed's, or one that was asked for at that time. One that may be older
-    /// than a refusal can't say that there are fewer.
-    pub(super) fn tell(&mut self, outside: u32, asked_at: Option<Instant>, now: Instant) {
-        let as_of = asked_at.or_else(|| now.checked_sub(LAG));
+    /// Takes over a snapshot: one that was requested at `requested_at`, or one of the feed. A
+    /// snapshot that may be older than the last refusal can raise the external usage, but not lower
+    /// it.
+    pub(super) fn apply_snapshot(
+        &mut self,
+        external_units: u32,
+        requested_at: Option<Instant>,
+        now: Instant,
+    ) {
+        let taken_at = requested_at.or_else(|| now.checked_sub(LAG));
         let is_outdated = self
-            .refused
-            .is_some_and(|refused| as_of.is_none_or(|as_of| as_of < refused));
-        self.outside = if is_outdated {
-            outside.max(self.outside)
+            .refused_at
+            .is_some_and(|refused| taken_at.is_none_or(|taken| taken < refused));
+        self.external_units = if is_outdated {
+            external_units.max(self.external_units)
         } else {
-            outside
+            external_units
         };
-        self.told = Some(now);
-        self.is_by_refusal = is_outdated && self.is_by_refusal;
-        let is_unanswered = self
-            .wanted
-            .is_some_and(|wanted| now.saturating_duration_since(wanted) >= UNANSWERED);
-        if asked_at.is_some() || is_unanswered {
-            self.fresh = Some(now);
-            self.wanted = None;
+        self.snapshot_at = Some(now);
+        self.is_from_refusal = is_outdated && self.is_from_refusal;
+        let has_timed_out = self
+            .wanted_since
+            .is_some_and(|wanted| now.saturating_duration_since(wanted) >= REQUEST_TIMEOUT);
+        if requested_at.is_some() || has_timed_out {
+            self.fresh_at = Some(now);
+            self.wanted_since = None;
         }
-        if outside > 0 {
-            self.seen = Some(now);
+        if external_units > 0 {
+            self.usage_seen_at = Some(now);
         }
     }
 
-    /// A refusal tells. It promises no snapshot: where none comes, there is none to wait for.
-    pub(super) fn refuse(&mut self, outside: u32, now: Instant) {
-        self.refused = None;
-        let told = self.told;
-        self.tell(outside, Some(now), now);
-        self.told = told;
-        self.refused = Some(now);
-        self.is_by_refusal = true;
+    /// Takes over the external usage that a refusal shows. A refusal is not a snapshot: where no
+    /// snapshots come, requests must not wait for one.
+    pub(super) fn apply_refusal(&mut self, external_units: u32, now: Instant) {
+        self.refused_at = None;
+        let snapshot_at = self.snapshot_at;
+        self.apply_snapshot(external_units, Some(now), now);
+        self.snapshot_at = snapshot_at;
+        self.refused_at = Some(now);
+        self.is_from_refusal = true;
     }
 
-    /// What was told is not believed any more, and this is. It is no news of anybody's.
-    pub(super) fn doubt(&mut self, outside: u32) {
-        self.outside = outside;
-        self.is_by_refusal = false;
+    /// Replaces an old value of the external usage. The new value does not count as a fresh
+    /// snapshot.
+    pub(super) fn reset(&mut self, external_units: u32) {
+        self.external_units = external_units;
+        self.is_from_refusal = false;
     }
 
-    /// A snapshot is wanted, or not any more.
-    pub(super) fn want(&mut self, is_wanted: bool, now: Instant) {
-        self.wanted = is_wanted.then(|| self.wanted.unwrap_or(now));
+    /// Sets whether a snapshot is wanted.
+    pub(super) fn set_snapshot_wanted(&mut self, is_wanted: bool, now: Instant) {
+        self.wanted_since = is_wanted.then(|| self.wanted_since.unwrap_or(now));
     }
 
-    /// Whether what is known of outsiders is a refusal's word alone: it may have meant something
-    /// else, and a snapshot tells.
-    pub(super) fn is_by_refusal(&self) -> bool {
-        self.is_by_refusal
+    /// Whether only a refusal tells of the external usage. It may have had another reason; a
+    /// snapshot tells.
+    pub(super) fn is_from_refusal(&self) -> bool {
+        self.is_from_refusal
     }
 
-    pub(super) fn is_wanting(&self) -> bool {
-        self.wanted.is_some()
+    pub(super) fn is_snapshot_wanted(&self) -> bool {
+        self.wanted_since.is_some()
     }
 
-    pub(super) fn hand_over(&mut self, units: u32, at: Instant) {
+    /// Records that the gateway released units.
+    pub(super) fn record_release(&mut self, units: u32, at: Instant) {
         while self
-            .handed_over
+            .released
             .front()
-            .is_some_and(|(then, _)| at.saturating_duration_since(*then) > HANDED_OVER)
+            .is_some_and(|(then, _)| at.saturating_duration_since(*then) > RELEASED_FOR)
         {
-            self.handed_over.pop_front();
+            self.released.pop_front();
         }
-        self.handed_over.push_back((at, units));
+        self.released.push_back((at, units));
     }
 
-    pub(super) fn take(&mut self, mut units: u32) {
+    /// Records that the gateway took units. The units released first are taken first.
+    pub(super) fn record_start(&mut self, mut units: u32) {
         while units > 0
-            && let Some((_, oldest)) = self.handed_over.front_mut()
+            && let Some((_, released)) = self.released.front_mut()
         {
-            let taken = units.min(*oldest);
-            *oldest -= taken;
+            let taken = units.min(*released);
+            *released -= taken;
             units -= taken;
-            if *oldest == 0 {
-                self.handed_over.pop_front();
+            if *released == 0 {
+                self.released.pop_front();
             }
         }
     }
 
-    /// How many units may be held in all, if outsiders leave us `whole` and we hold `held`.
-    pub(super) fn ceiling(&self, now: Instant, whole: u32, held: u32, headroom: u32) -> u32 {
-        if !self.is_up(now, headroom) {
-            return whole;
+    /// How many units the gateway may hold, if external usage leaves it `usable` units and it
+    /// holds `held`.
+    pub(super) fn ceiling(&self, now: Instant, usable: u32, held: u32, headroom: u32) -> u32 {
+        if !self.is_active(now, headroom) {
+            return usable;
         }
-        let recent = |at: Instant| now.saturating_duration_since(at) <= HANDED_OVER;
-        let ours = self
-            .handed_over
+        let is_recent = |at: Instant| now.saturating_duration_since(at) <= RELEASED_FOR;
+        let released = self
+            .released
             .iter()
             .rev()
-            .take_while(|(at, _)| recent(*at))
+            .take_while(|(at, _)| is_recent(*at))
             .map(|(_, units)| units)
             .sum::<u32>();
-        whole
+        usable
             .saturating_sub(headroom)
-            .max(held.saturating_add(ours))
-            .min(whole)
+            .max(held.saturating_add(released))
+            .min(usable)
     }
 
-    /// When it comes down, if it is up: nobody has said anything for too long.
-    pub(super) fn down_at(&self, now: Instant, headroom: u32) -> Option<Instant> {
-        self.told
-            .filter(|_| self.is_up(now, headroom))
-            .map(|told| told + LOST)
+    /// When active headroom ends because no snapshot comes any more.
+    pub(super) fn ends_at(&self, now: Instant, headroom: u32) -> Option<Instant> {
+        self.snapshot_at
+            .filter(|_| self.is_active(now, headroom))
+            .map(|snapshot| snapshot + SNAPSHOTS_LOST_AFTER)
     }
 
-    fn is_up(&self, now: Instant, headroom: u32) -> bool {
-        let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
-        let about = since(self.seen).is_some_and(|since| since <= ABOUT);
-        let is_stale = since(self.fresh).is_none_or(|since| since > FRESH);
-        let is_heard = since(self.told).is_some_and(|since| since < LOST);
-        headroom > 0 && about && is_stale && is_heard
+    fn is_active(&self, now: Instant, headroom: u32) -> bool {
+        let age = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
+        let is_usage_expected =
+            age(self.usage_seen_at).is_some_and(|age| age <= EXTERNAL_USAGE_EXPECTED_FOR);
+        let is_stale = age(self.fresh_at).is_none_or(|age| age > FRESH_FOR);
+        let has_snapshots = age(self.snapshot_at).is_some_and(|age| age < SNAPSHOTS_LOST_AFTER);
+        headroom > 0 && is_usage_expected && is_stale && has_snapshots
     }
 }

@@ -1,4 +1,4 @@
-//! Those who wait of one key in one class, first come first.
+//! The waiting requests of one key in one class, first come, first served.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,25 +7,26 @@ use std::{
 
 use crate::admission::request::Ticket;
 
-/// Waiters are counted in blocks of so many consecutive tickets, so that nobody has to count all of
-/// those ahead.
+/// Waiting requests are counted in blocks of this many consecutive tickets, so that
+/// [`KeyQueue::requests_ahead`] does not count each of them.
 const BLOCK: u64 = 128;
 
-/// One queue, in lanes by cost: who is first among those that fit is found by looking at the heads
+/// A queue with one lane per cost. The first request that fits is the smallest ticket at the heads
 /// of a few lanes.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct KeyQueue {
     lanes: BTreeMap<u32, BTreeSet<Ticket>>,
     blocks: BTreeMap<u64, usize>,
     len: usize,
 }
 
-impl Queue {
+impl KeyQueue {
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Takes its place by its ticket: one that comes back is again before all that came after it.
+    /// Inserts a request at the position of its ticket. A request that returns to the queue is
+    /// again before all requests that came after it.
     pub(super) fn push(&mut self, ticket: Ticket, cost: u32) {
         if self.lanes.entry(cost).or_default().insert(ticket) {
             self.len += 1;
@@ -52,16 +53,17 @@ impl Queue {
         }
     }
 
-    /// The costs somebody here waits with.
+    /// The costs of the waiting requests, each cost once.
     pub(super) fn costs(&self) -> impl Iterator<Item = u32> {
         self.lanes.keys().copied()
     }
 
-    pub(super) fn has(&self, cost: u32) -> bool {
+    /// Whether a request of this `cost` waits.
+    pub(super) fn has_cost(&self, cost: u32) -> bool {
         self.lanes.contains_key(&cost)
     }
 
-    /// Who came first of those that cost at least and at most so much, and the cost.
+    /// The first request with a cost in `costs`, and its cost.
     pub(super) fn first_within(&self, costs: RangeInclusive<u32>) -> Option<(Ticket, u32)> {
         self.lanes
             .range(costs)
@@ -69,17 +71,17 @@ impl Queue {
             .min()
     }
 
-    /// How many came before this one. It takes as many steps as there are blocks before it, and a
-    /// block's tickets.
-    pub(super) fn ahead(&self, ticket: Ticket) -> usize {
+    /// How many requests came before `ticket`. It takes one step for each block before the ticket,
+    /// and one for each ticket of the last block.
+    pub(super) fn requests_ahead(&self, ticket: Ticket) -> usize {
         let block = ticket.0 / BLOCK;
-        let before: usize = self.blocks.range(..block).map(|(_, count)| count).sum();
-        let beside = Ticket(block * BLOCK)..ticket;
-        before
+        let in_blocks_before: usize = self.blocks.range(..block).map(|(_, count)| count).sum();
+        let in_last_block = Ticket(block * BLOCK)..ticket;
+        in_blocks_before
             + self
                 .lanes
                 .values()
-                .map(|lane| lane.range(beside.clone()).count())
+                .map(|lane| lane.range(in_last_block.clone()).count())
                 .sum::<usize>()
     }
 }
@@ -89,8 +91,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_that_fits_is_the_first_that_came() {
-        let mut queue = Queue::default();
+    fn the_first_request_that_fits_is_the_first_that_came() {
+        let mut queue = KeyQueue::default();
         for (ticket, cost) in [(1, 4), (2, 2), (3, 1), (4, 2)] {
             queue.push(Ticket(ticket), cost);
         }
@@ -102,30 +104,34 @@ mod tests {
         assert_eq!(
             queue.first_within(0..=3),
             Some((Ticket(3), 1)),
-            "who left is gone, and the others keep their order"
+            "the other requests keep their order"
         );
         queue.push(Ticket(2), 2);
         assert_eq!(
             queue.first_within(0..=3),
             Some((Ticket(2), 2)),
-            "who comes back has its old place"
+            "a request that returns has its old position"
         );
     }
 
     #[test]
-    fn those_ahead_are_counted_across_blocks_and_lanes() {
-        let mut queue = Queue::default();
+    fn requests_ahead_are_counted_across_blocks_and_lanes() {
+        let mut queue = KeyQueue::default();
         for ticket in 0..1000 {
             queue.push(Ticket(ticket), [1, 2, 4][ticket as usize % 3]);
         }
-        for left in (0..1000).step_by(5) {
-            queue.remove(Ticket(left), [1, 2, 4][left as usize % 3]);
-            queue.remove(Ticket(left), [1, 2, 4][left as usize % 3]);
+        for removed in (0..1000).step_by(5) {
+            queue.remove(Ticket(removed), [1, 2, 4][removed as usize % 3]);
+            queue.remove(Ticket(removed), [1, 2, 4][removed as usize % 3]);
         }
         assert_eq!(queue.len(), 800);
         for ticket in [1, 127, 128, 129, 999] {
             let ahead = (0..ticket).filter(|other| other % 5 != 0).count();
-            assert_eq!(queue.ahead(Ticket(ticket)), ahead, "before {ticket}");
+            assert_eq!(
+                queue.requests_ahead(Ticket(ticket)),
+                ahead,
+                "before {ticket}"
+            );
         }
     }
 }

@@ -1,138 +1,150 @@
-//! How what runs ends: for good, for a while, or as if it had never begun.
+//! How running requests end: for good, for a while, or as if they had never started.
 
 use std::time::{Duration, Instant};
 
-use super::{Running, Scheduler, Waiter, service_time::Work};
-use crate::admission::request::{Priority, Ticket};
+use super::{
+    state::{RunningRequest, Scheduler, WaitingRequest},
+    work::Work,
+};
+use crate::admission::request::{PermitRequest, Priority, Ticket};
 
 impl Scheduler {
-    /// One that runs has ended, and its units are free at `now + settle`: at once if it was
-    /// answered to the end, a moment later if it was cancelled, as upstream has to notice. False if
-    /// it didn't run: nothing is freed twice.
-    pub fn release(&mut self, ticket: Ticket, now: Instant, settle: Duration) -> bool {
-        let Some((waiter, held)) = self.free(ticket, now, settle) else {
+    /// Ends a running request. Its units are free after `cooldown`: zero if upstream has finished
+    /// the request, or the time that upstream needs to notice a cancelled one. Returns `false` if
+    /// the request does not run, so units are never freed twice.
+    pub fn release(&mut self, ticket: Ticket, now: Instant, cooldown: Duration) -> bool {
+        let Some((waiting, held)) = self.free_units(ticket, now, cooldown) else {
             return false;
         };
-        let ask = waiter.ask;
-        self.classes
-            .of_mut(ask.priority)
-            .ended(ask.key, ask.cost, held);
-        self.pace.ended(ask.cost, held);
+        let PermitRequest {
+            caller,
+            priority,
+            cost,
+            ..
+        } = waiting.request;
+        let queue = self.queues.of_mut(priority);
+        queue.record_service(caller.key, cost, held);
+        self.stats.record_service(cost, held);
         true
     }
 
-    /// A request that runs gives its units back, as by [`Self::release`], and steps aside: it will
-    /// ask for them again, from its place in the queue, and waits until this deadline at the
-    /// latest. False if it didn't run.
+    /// Ends a running request for a while, like [`Self::release`], and parks it: it will need its
+    /// units again, and keeps its position. It waits until `deadline` at most. Returns `false` if
+    /// it does not run.
     pub fn pause(
         &mut self,
         ticket: Ticket,
         now: Instant,
-        settle: Duration,
+        cooldown: Duration,
         deadline: Option<Instant>,
     ) -> bool {
-        let Some((waiter, _)) = self.free(ticket, now, settle) else {
+        let Some((waiting, _)) = self.free_units(ticket, now, cooldown) else {
             return false;
         };
-        self.may_not_fit = true;
-        let ask = crate::admission::PermitRequest {
+        self.must_recheck_costs = true;
+        let request = PermitRequest {
             deadline,
-            ..waiter.ask
+            ..waiting.request
         };
-        self.set_aside(
-            ticket,
-            Waiter {
-                ask,
-                is_back: true,
-                ..waiter
-            },
-        );
+        let waiting = WaitingRequest {
+            request,
+            has_run: true,
+            ..waiting
+        };
+        self.insert_parked(ticket, waiting);
         true
     }
 
-    /// Upstream refused one that was started: it waits again, before all of its queue that came
-    /// after it, as old as it was and due when it was; it has cost nothing. False if it didn't run.
+    /// Puts a running request back into the queue, because upstream refused it. It waits before all
+    /// requests of the same key, class and cost that came after it. Its age and the time at which
+    /// it is due do not change. It is charged nothing. Returns `false` if it does not run.
     ///
-    /// Tell what upstream said of the units ([`Self::set_external_usage_from_refusal`], [`Self::set_capacity`])
-    /// before the next [`Self::start`], or it is started again at once.
+    /// Before the next [`Self::start`], take over what upstream said about the units
+    /// ([`Self::set_external_usage_from_refusal`], [`Self::set_capacity`]). Otherwise the request
+    /// starts again at once.
     pub fn requeue(&mut self, ticket: Ticket, now: Instant) -> bool {
-        self.settle(now);
-        let whole = self.whole();
-        let Some(running) = self.unrun(ticket, now) else {
+        self.end_cooldowns(now);
+        let usable = self.usable();
+        let Some(running) = self.take_running(ticket, now) else {
             return false;
         };
-        let ask = running.waiter.ask;
-        for priority in Priority::ALL {
-            let class = self.classes.of_mut(priority);
-            if priority == ask.priority {
-                class.correct(ask.key, running.billed, Work::default(), whole);
+        let PermitRequest {
+            caller, priority, ..
+        } = running.waiting.request;
+        for other in Priority::ALL {
+            let queue = self.queues.of_mut(other);
+            if other == priority {
+                queue.settle_charge(caller.key, running.charged, Work::default(), usable);
             } else {
-                class.owe_not(*running.owed.of(priority));
+                queue.refund_credit(*running.accruals.of(other));
             }
         }
-        self.kept_for = None;
-        self.may_not_fit = true;
-        self.wait(
-            ticket,
-            Waiter {
-                is_back: true,
-                ..running.waiter
-            },
-            now,
-        );
-        // When it is in the queue, for a class that nobody waits in has no claims.
-        self.classes
-            .of_mut(ask.priority)
-            .claim_again(running.claims);
+        self.reservation = None;
+        self.must_recheck_costs = true;
+        let waiting = WaitingRequest {
+            has_run: true,
+            ..running.waiting
+        };
+        self.insert_waiting(ticket, waiting, now);
+        // After the insertion, because a class without waiting requests has no claims.
+        let queue = self.queues.of_mut(priority);
+        queue.restore_claims(running.claims_before);
         true
     }
 
-    /// Takes back the units of one that ran, and bills what it took. Tells for how long it has held
-    /// them.
-    fn free(
+    /// Frees the units of a running request and charges its key for the actual work. Returns the
+    /// request, and for how long it held the units.
+    fn free_units(
         &mut self,
         ticket: Ticket,
         now: Instant,
-        settle: Duration,
-    ) -> Option<(Waiter, Duration)> {
-        self.settle(now);
-        let whole = self.whole();
-        let running = self.unrun(ticket, now)?;
-        let ask = running.waiter.ask;
-        let held = now.saturating_duration_since(running.started) + settle;
-        let class = self.classes.of_mut(ask.priority);
-        let wanted = class.contended(ask.key).saturating_sub(running.contended);
-        let wanted = if class.is_contended(ask.key) {
-            wanted + settle
-        } else {
-            wanted
-        };
-        class.correct(
-            ask.key,
-            running.billed,
-            Work::of(ask.cost, wanted.min(held)),
-            whole,
-        );
-        if let Some(account) = self.accounts.get_mut(&ask.key) {
-            account.granted = account.granted + Work::of(ask.cost, held);
+        cooldown: Duration,
+    ) -> Option<(WaitingRequest, Duration)> {
+        self.end_cooldowns(now);
+        let usable = self.usable();
+        let running = self.take_running(ticket, now)?;
+        let PermitRequest {
+            caller,
+            priority,
+            cost,
+            ..
+        } = running.waiting.request;
+        let key = caller.key;
+        let held = now.saturating_duration_since(running.started) + cooldown;
+        let queue = self.queues.of_mut(priority);
+        let mut contended = queue
+            .contended_time(key)
+            .saturating_sub(running.contended_before);
+        if queue.is_contended(key) {
+            contended += cooldown;
         }
-        if settle.is_zero() {
-            self.guard.hand_over(ask.cost, now);
-        } else {
-            self.settling.push(now + settle, ticket, ask.cost);
+        let actual = Work::new(cost, contended.min(held));
+        queue.settle_charge(key, running.charged, actual, usable);
+        if let Some(account) = self.accounts.get_mut(&key) {
+            account.finished_work = account.finished_work + Work::new(cost, held);
         }
-        Some((running.waiter, held))
+        if cooldown.is_zero() {
+            self.headroom.record_release(cost, now);
+        } else {
+            self.cooldown.push(now + cooldown, ticket, cost);
+        }
+        Some((running.waiting, held))
     }
 
-    fn unrun(&mut self, ticket: Ticket, now: Instant) -> Option<Running> {
+    fn take_running(&mut self, ticket: Ticket, now: Instant) -> Option<RunningRequest> {
         let running = self.running.remove(&ticket)?;
-        let ask = running.waiter.ask;
-        self.in_use = self.in_use.saturating_sub(ask.cost);
-        let class = self.classes.of_mut(ask.priority);
-        class.count_to(now);
-        class.let_go(ask.key, ask.cost);
-        if let Some(account) = self.accounts.get_mut(&ask.key) {
-            account.in_use = account.in_use.saturating_sub(ask.cost);
+        let PermitRequest {
+            caller,
+            priority,
+            cost,
+            ..
+        } = running.waiting.request;
+        self.in_use = self.in_use.saturating_sub(cost);
+        let queue = self.queues.of_mut(priority);
+        queue.count_contended_time(now);
+        queue.release_units(caller.key, cost);
+        if let Some(account) = self.accounts.get_mut(&caller.key) {
+            account.in_use = account.in_use.saturating_sub(cost);
         }
         Some(running)
     }

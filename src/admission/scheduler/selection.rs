@@ -1,149 +1,162 @@
-//! Who starts next.
+//! Which waiting request starts next.
 
 use std::time::{Duration, Instant};
 
-use super::{Availability, Reservation, Scheduler, bypassed, fair_queue::Next, service_time::Work};
+use super::{
+    bypassed::bypass_limit,
+    fair_queue::Candidate,
+    state::{Availability, Reservation, Scheduler},
+    work::Work,
+};
 use crate::admission::request::{KeyId, Priority, Ticket};
 
+/// A candidate and its class.
+type Choice = (Priority, Candidate);
+
 impl Scheduler {
-    /// Who would start now.
-    pub(super) fn choose(&mut self, room: Availability, now: Instant) -> Option<Ticket> {
-        if let Some((ticket, cost)) = self.passed_over.first_due(now, room.whole) {
-            // Or what there is is kept for it.
-            return (cost <= room.free).then_some(ticket);
+    /// Selects the request that starts now. Marks the request that is next in order as bypassed if
+    /// a smaller one is selected instead.
+    pub(super) fn select(&mut self, available: Availability, now: Instant) -> Option<Ticket> {
+        let Availability { usable, free, .. } = available;
+        if let Some((ticket, cost)) = self.bypassed.first_due(now, usable) {
+            // If it does not fit, the free units are reserved for it.
+            return (cost <= free).then_some(ticket);
         }
-        let (priority, next) = self.next(room.whole, room.whole)?;
-        if let Some(ticket) = self.follow(priority, room) {
-            if next.cost > room.free {
-                self.is_due_at(
-                    next.ticket,
-                    now + self.patience(priority, next.cost, room.whole),
-                );
+        let next = self.next_in_order(usable, usable)?;
+        let (priority, candidate) = next;
+        if let Some(ticket) = self.select_for_reservation(priority, free) {
+            if candidate.cost > free {
+                let limit = self.bypass_limit(priority, candidate.cost, usable);
+                self.mark_bypassed(candidate.ticket, now + limit);
             }
             return Some(ticket);
         }
-        if next.cost <= room.free {
-            return Some(next.ticket);
+        if candidate.cost <= free {
+            return Some(candidate.ticket);
         }
-        let (overtaking, smaller) = self.next(room.whole, room.free)?;
-        let patience = self.patience(priority, next.cost, room.whole);
-        if self.lags(priority, next, overtaking, smaller, room.whole, patience) {
-            self.is_due_at(next.ticket, now);
+        let smaller = self.next_in_order(usable, free)?;
+        let limit = self.bypass_limit(priority, candidate.cost, usable);
+        if self.has_lagged_too_far(next, smaller, usable, limit) {
+            self.mark_bypassed(candidate.ticket, now);
             return None;
         }
-        self.is_due_at(next.ticket, now + patience);
-        if overtaking != priority {
-            let work = self.expected(overtaking, smaller.key, smaller.cost);
-            self.classes.of_mut(priority).overtake(work);
+        self.mark_bypassed(candidate.ticket, now + limit);
+        let (smaller_priority, smaller) = smaller;
+        if smaller_priority != priority {
+            let work = self.expected_work(smaller_priority, smaller.key, smaller.cost);
+            self.queues.of_mut(priority).record_bypass(work);
         }
         Some(smaller.ticket)
     }
 
-    /// Who follows one that units were kept for: another that costs as much, of the class whose
-    /// turn it is, while the room that was made is still whole. It may not be its turn yet; but to
-    /// make room for it then, units would have to be kept once more.
-    fn follow(&mut self, priority: Priority, room: Availability) -> Option<Ticket> {
-        let Reservation { cost, left } = self.kept_for?;
-        if room.free < cost {
-            return None;
-        }
-        let next = self.classes.of(priority).first_within(cost..=room.free)?;
-        let work = self.expected(priority, next.key, next.cost);
-        if work > left {
-            self.kept_for = None;
-            return None;
-        }
-        self.kept_for = Some(Reservation {
-            cost,
-            left: left - work,
-        });
-        Some(next.ticket)
-    }
-
-    /// Whether the one whose turn it is has been overtaken so often, it or its like, that this must
-    /// not go on: its key (by others of its class) or its class (by other classes) lacks more than
-    /// all units do in its patience.
-    ///
-    /// Its patience alone doesn't see to that: those that get through where one of their own has
-    /// ended would each begin to be patient anew, while small ones divide among them whatever else
-    /// there is. But if so much is held by the key or the class itself that only an end of its own
-    /// can make room, nothing would come of keeping units.
-    fn lags(
-        &self,
-        of: Priority,
-        next: Next,
-        by: Priority,
-        smaller: Next,
-        whole: u32,
-        patience: Duration,
-    ) -> bool {
-        let class = self.classes.of(of);
-        let (lacking, held) = if of == by {
-            (
-                class.lacks(next.key, smaller.key),
-                class.in_use_of(next.key),
-            )
-        } else {
-            (class.overtaken(), class.in_use())
-        };
-        lacking > Work::of(whole, patience) && next.cost <= whole.saturating_sub(held)
-    }
-
-    /// Whether somebody would start if it were known that what is not ours is free.
-    pub(super) fn is_held_up(&self, room: Availability, now: Instant) -> bool {
-        let unguarded = room.whole.saturating_sub(room.held);
-        unguarded > room.free
-            && match self.passed_over.first_due(now, room.whole) {
-                Some((_, cost)) => cost <= unguarded,
-                None => self.next(room.whole, unguarded).is_some(),
+    /// Whether a request would start if the units held back as headroom were known to be free.
+    pub(super) fn is_blocked_by_headroom(&self, available: Availability, now: Instant) -> bool {
+        let Availability { usable, held, free } = available;
+        let free_without_headroom = usable.saturating_sub(held);
+        free_without_headroom > free
+            && match self.bypassed.first_due(now, usable) {
+                Some((_, cost)) => cost <= free_without_headroom,
+                None => self.next_in_order(usable, free_without_headroom).is_some(),
             }
     }
 
-    /// Whose turn it is among those that cost at most so much.
-    pub(super) fn next(&self, whole: u32, cost_max: u32) -> Option<(Priority, Next)> {
-        let owed = Priority::ALL
+    /// The first request in order that costs at most `cost_max`, and its class. Classes with enough
+    /// credit come first.
+    pub(super) fn next_in_order(&self, usable: u32, cost_max: u32) -> Option<Choice> {
+        let with_credit = Priority::ALL
             .into_iter()
-            .filter(|&priority| self.is_owed(priority, whole));
-        owed.chain(Priority::ALL)
-            .find_map(|priority| Some((priority, self.classes.of(priority).first(cost_max)?)))
+            .filter(|&priority| self.has_credit(priority, usable));
+        with_credit
+            .chain(Priority::ALL)
+            .find_map(|priority| Some((priority, self.queues.of(priority).first(cost_max)?)))
     }
 
-    /// Whether it is this class's turn before those above it. Its next one counts, whether or not
-    /// it fits: or else the small ones would use up what is owed to the big one before them.
-    fn is_owed(&self, priority: Priority, whole: u32) -> bool {
-        let class = self.classes.of(priority);
-        class
-            .first(whole)
-            .is_some_and(|next| class.is_owed(self.expected(priority, next.key, next.cost)))
+    /// The expected work of a request of `key` that costs `cost`.
+    pub(super) fn expected_work(&self, priority: Priority, key: KeyId, cost: u32) -> Work {
+        let service_time = self
+            .queues
+            .of(priority)
+            .service_time(key)
+            .unwrap_or_else(|| self.stats.service_time());
+        Work::new(cost, service_time)
     }
 
-    /// It was passed over: it is due then, if it wasn't to be due before.
-    fn is_due_at(&mut self, ticket: Ticket, due: Instant) {
-        let Some(waiter) = self.waiting.get_mut(&ticket) else {
+    /// How long smaller requests may bypass a request that costs `cost`.
+    pub(super) fn bypass_limit(&self, priority: Priority, cost: u32, usable: u32) -> Duration {
+        let service_time = self.stats.service_time();
+        bypass_limit(&self.settings, priority, cost, usable, service_time)
+    }
+
+    /// Selects a request for the units of the last reservation: one of the class that is next, with
+    /// at least the cost that was reserved, while these units are still free together. Its key may
+    /// not be next yet. But to start the request later, units would have to be reserved again.
+    fn select_for_reservation(&mut self, priority: Priority, free: u32) -> Option<Ticket> {
+        let Reservation { cost, remaining } = self.reservation?;
+        if free < cost {
+            return None;
+        }
+        let candidate = self.queues.of(priority).first_within(cost..=free)?;
+        let work = self.expected_work(priority, candidate.key, candidate.cost);
+        if work > remaining {
+            self.reservation = None;
+            return None;
+        }
+        self.reservation = Some(Reservation {
+            cost,
+            remaining: remaining - work,
+        });
+        Some(candidate.ticket)
+    }
+
+    /// Whether `next` must not be bypassed by `smaller` any more: its key (if both are of one
+    /// class) or its class lacks more work than all units do in the bypass `limit`.
+    ///
+    /// The limit alone does not ensure this. Requests that start when one of their own key has
+    /// ended begin a new limit each time, while small requests share all other units. But if the
+    /// key or the class holds so many units that only the end of one of its own requests makes
+    /// room, a reservation would not help.
+    fn has_lagged_too_far(
+        &self,
+        next: Choice,
+        smaller: Choice,
+        usable: u32,
+        limit: Duration,
+    ) -> bool {
+        let ((priority, candidate), (smaller_priority, smaller)) = (next, smaller);
+        let queue = self.queues.of(priority);
+        let (lacking, held) = if priority == smaller_priority {
+            (
+                queue.deficit(candidate.key, smaller.key),
+                queue.in_use_of(candidate.key),
+            )
+        } else {
+            (queue.claims().bypassed, queue.in_use())
+        };
+        lacking > Work::new(usable, limit) && candidate.cost <= usable.saturating_sub(held)
+    }
+
+    /// Whether the class has enough credit for its next request. That request counts even if it
+    /// does not fit now. Otherwise small requests would spend the credit before a large one.
+    fn has_credit(&self, priority: Priority, usable: u32) -> bool {
+        let queue = self.queues.of(priority);
+        queue.first(usable).is_some_and(|next| {
+            queue.has_credit_for(self.expected_work(priority, next.key, next.cost))
+        })
+    }
+
+    /// Records that a request was bypassed and is due at `due_at`, or earlier if it was bypassed
+    /// before.
+    fn mark_bypassed(&mut self, ticket: Ticket, due_at: Instant) {
+        let Some(waiting) = self.waiting.get_mut(&ticket) else {
             return;
         };
-        let cost = waiter.ask.cost;
-        match waiter.due {
-            Some(before) if before <= due => return,
-            Some(before) => self.passed_over.remove(before, ticket, cost),
+        let cost = waiting.request.cost;
+        match waiting.due_at {
+            Some(before) if before <= due_at => return,
+            Some(before) => self.bypassed.remove(before, ticket, cost),
             None => {}
         }
-        waiter.due = Some(due);
-        self.passed_over.insert(due, ticket, cost);
-    }
-
-    /// How long one that costs so much may be passed over.
-    pub(super) fn patience(&self, priority: Priority, cost: u32, whole: u32) -> Duration {
-        bypassed::patience(&self.settings, priority, cost, whole, self.pace.service())
-    }
-
-    /// What a request of this key's is expected to take.
-    pub(super) fn expected(&self, priority: Priority, key: KeyId, cost: u32) -> Work {
-        let service = self
-            .classes
-            .of(priority)
-            .service(key)
-            .unwrap_or_else(|| self.pace.service());
-        Work::of(cost, service)
+        waiting.due_at = Some(due_at);
+        self.bypassed.insert(due_at, ticket, cost);
     }
 }

@@ -1,140 +1,107 @@
-//! How long requests take: what is expected of the next ones, and about when a waiter will start.
+//! How long requests hold their units, and how long they wait. The estimates of waits and of the
+//! cost of new requests come from here.
 
 use std::{
     collections::VecDeque,
-    ops::{Add, Sub},
     time::{Duration, Instant},
 };
 
-/// What a request is expected to take before any has ended.
-const SERVICE_GUESS: Duration = Duration::from_secs(10);
+/// The assumed service time before any request has ended.
+const INITIAL_SERVICE_TIME: Duration = Duration::from_secs(10);
 
-/// How many of the last waits are remembered.
+/// How many finished waits are kept.
 const WAITS_MAX: usize = 512;
 
-/// An estimate that is backed by fewer ended requests than this is nobody's reason to be refused.
-const ENDED_MIN: u32 = 20;
+/// The scheduler rejects a request because of its estimated wait only after this many requests
+/// have ended.
+const RELIABLE_AFTER_REQUESTS: u32 = 20;
 
-/// How fast a mean forgets: it is about that of the last so many units.
+/// The weight of old observations: the mean covers about this many units.
 const MEMORY_UNITS: f64 = 100.0;
 
-/// Unit-seconds, counted in unit-nanoseconds: what a request takes of the plan. 64 bits hold five
-/// years of 100 units.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Work(u64);
+/// An estimate that is infinite or not a number counts as one day, longer than any useful wait.
+const ESTIMATE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-impl Work {
-    pub(super) const fn unit_seconds(unit_seconds: u64) -> Self {
-        Self(unit_seconds * 1_000_000_000)
-    }
-
-    pub(super) fn of(cost: u32, held: Duration) -> Self {
-        let nanos = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX);
-        Self(nanos.saturating_mul(u64::from(cost)))
-    }
-
-    pub(super) fn times(per_weight: u64, weight: u32) -> Self {
-        Self(per_weight.saturating_mul(u64::from(weight)))
-    }
-
-    pub(super) fn per(self, weight: u32) -> u64 {
-        self.0 / u64::from(weight.max(1))
-    }
-
-    pub(super) fn share(self, share: f64) -> Self {
-        Self((self.0 as f64 * share) as u64)
-    }
-
-    pub(super) fn as_unit_seconds(self) -> f64 {
-        self.0 as f64 / 1e9
-    }
-}
-
-impl Add for Work {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self(self.0.saturating_add(other.0))
-    }
-}
-
-impl Sub for Work {
-    type Output = Self;
-
-    /// Never less than nothing.
-    fn sub(self, other: Self) -> Self {
-        Self(self.0.saturating_sub(other.0))
-    }
-}
-
-/// How long a unit is held, on the average of late.
+/// The mean time for which a unit is held: a moving average, weighted by units.
 #[derive(Debug, Default)]
 pub(super) struct ServiceTime {
     unit_seconds: f64,
     units: f64,
-    ended: u32,
+    requests: u32,
 }
 
 impl ServiceTime {
-    pub(super) fn observe(&mut self, cost: u32, held: Duration) {
+    /// Adds a request that held `cost` units for `held`.
+    pub(super) fn record(&mut self, cost: u32, held: Duration) {
         let cost = f64::from(cost);
-        let kept = (1.0 - cost / MEMORY_UNITS).max(0.0);
-        self.unit_seconds = self.unit_seconds * kept + cost * held.as_secs_f64();
-        self.units = self.units * kept + cost;
-        self.ended = self.ended.saturating_add(1);
+        let decay = (1.0 - cost / MEMORY_UNITS).max(0.0);
+        self.unit_seconds = self.unit_seconds * decay + cost * held.as_secs_f64();
+        self.units = self.units * decay + cost;
+        self.requests = self.requests.saturating_add(1);
     }
 
     pub(super) fn mean(&self) -> Option<Duration> {
-        (self.units > 0.0).then(|| seconds(self.unit_seconds / self.units))
+        (self.units > 0.0).then(|| duration(self.unit_seconds / self.units))
     }
 }
 
-/// What all requests together are like.
+/// The service time and the waits of all requests.
 #[derive(Debug, Default)]
 pub(super) struct ServiceStats {
-    service: ServiceTime,
-    /// When each ended, and how long it was.
+    service_time: ServiceTime,
+    /// When each wait ended, and how long it was.
     waits: VecDeque<(Instant, Duration)>,
 }
 
 impl ServiceStats {
-    pub(super) fn ended(&mut self, cost: u32, held: Duration) {
-        self.service.observe(cost, held);
+    /// Adds a request that held `cost` units for `held`.
+    pub(super) fn record_service(&mut self, cost: u32, held: Duration) {
+        self.service_time.record(cost, held);
     }
 
-    pub(super) fn waited(&mut self, now: Instant, wait: Duration) {
+    /// Adds a wait that ended at `now`.
+    pub(super) fn record_wait(&mut self, now: Instant, wait: Duration) {
         if self.waits.len() == WAITS_MAX {
             self.waits.pop_front();
         }
         self.waits.push_back((now, wait));
     }
 
-    pub(super) fn service(&self) -> Duration {
-        self.service.mean().unwrap_or(SERVICE_GUESS)
+    /// The mean service time, or an assumption if no request has ended.
+    pub(super) fn service_time(&self) -> Duration {
+        self.service_time.mean().unwrap_or(INITIAL_SERVICE_TIME)
     }
 
-    /// Whether enough has been seen to refuse somebody for it.
-    pub(super) fn is_known(&self) -> bool {
-        self.service.ended >= ENDED_MIN
+    /// Whether enough requests have ended to reject a request because of an estimate.
+    pub(super) fn is_reliable(&self) -> bool {
+        self.service_time.requests >= RELIABLE_AFTER_REQUESTS
     }
 
-    /// How long it takes until so many of these units have been given back, all of them being held.
-    pub(super) fn until_freed(&self, units: u64, of: u32) -> Duration {
-        seconds(self.service().as_secs_f64() * units as f64 / f64::from(of.max(1)))
+    /// The estimated time until `units` units become free, if all `capacity` units are in use.
+    pub(super) fn time_to_free(&self, units: u64, capacity: u32) -> Duration {
+        let service_seconds = self.service_time().as_secs_f64();
+        duration(service_seconds * units as f64 / f64::from(capacity.max(1)))
     }
 
-    /// The waits of late: the last 512 that ended. While requests wait, which arrived at the times
-    /// `waiting` in ascending order, their waits so far count too, and of the others only those
-    /// that ended since the first of them arrived: older ones tell of calmer times.
-    pub(super) fn waits(&self, now: Instant, waiting: impl Iterator<Item = Instant>) -> WaitTimes {
+    /// The recent waits. `waiting` are the arrival times of the waiting requests, in ascending
+    /// order.
+    ///
+    /// While requests wait, the waits so far of these requests count too, and older waits count
+    /// only if they ended after the first of these requests arrived. Otherwise waits from a quiet
+    /// time would hide that requests wait now.
+    pub(super) fn recent_waits(
+        &self,
+        now: Instant,
+        waiting: impl Iterator<Item = Instant>,
+    ) -> WaitTimes {
         let mut waiting = waiting.peekable();
         let since = waiting.peek().copied();
-        let ended = self
+        let finished = self
             .waits
             .iter()
             .filter(|(end, _)| since.is_none_or(|since| *end > since))
             .map(|(_, wait)| *wait);
-        let mut waits: Vec<_> = ended
+        let mut waits: Vec<_> = finished
             .chain(waiting.map(|arrived| now.saturating_duration_since(arrived)))
             .collect();
         waits.sort_unstable();
@@ -142,12 +109,12 @@ impl ServiceStats {
     }
 }
 
-/// Waits, the shortest first.
+/// Wait times in ascending order.
 #[derive(Debug)]
 pub(super) struct WaitTimes(Vec<Duration>);
 
 impl WaitTimes {
-    /// The wait that so many of 100 didn't exceed.
+    /// The wait that `percent` percent of the requests did not exceed.
     pub(super) fn percentile(&self, percent: usize) -> Option<Duration> {
         self.0
             .get((self.0.len() * percent / 100).min(self.0.len().checked_sub(1)?))
@@ -155,11 +122,8 @@ impl WaitTimes {
     }
 }
 
-/// The float may be anything: what is no duration is the longest one that is of any use here, a
-/// day.
-fn seconds(seconds: f64) -> Duration {
-    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-    Duration::try_from_secs_f64(seconds).map_or(DAY, |wait| wait.min(DAY))
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).map_or(ESTIMATE_MAX, |time| time.min(ESTIMATE_MAX))
 }
 
 #[cfg(test)]
@@ -169,34 +133,37 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_mean_is_by_units_and_forgets() {
+    fn the_mean_is_weighted_by_units_and_forgets_old_requests() {
         let mut service = ServiceTime::default();
         assert_eq!(service.mean(), None);
-        service.observe(1, SECOND);
-        service.observe(4, SECOND * 6);
+        service.record(1, SECOND);
+        service.record(4, SECOND * 6);
         let mean = service.mean().unwrap().as_secs_f64();
         assert!(
             (mean - 5.0).abs() < 0.1,
-            "{mean}: a unit of the big one counts like one of the small one"
+            "{mean}: each unit of the large request counts as one of the small request"
         );
         for _ in 0..500 {
-            service.observe(1, SECOND * 2);
+            service.record(1, SECOND * 2);
         }
         let mean = service.mean().unwrap().as_secs_f64();
         assert!((mean - 2.0).abs() < 0.1, "{mean}");
     }
 
     #[test]
-    fn waits_are_told_of_late_only() {
-        let mut pace = ServiceStats::default();
+    fn only_recent_waits_are_reported() {
+        let mut stats = ServiceStats::default();
         let now = Instant::now();
-        let percentile =
-            |pace: &ServiceStats, percent| pace.waits(now, std::iter::empty()).percentile(percent);
-        assert_eq!(percentile(&pace, 50), None);
-        (0..WAITS_MAX).for_each(|_| pace.waited(now, SECOND * 9));
-        (0..WAITS_MAX as u32).for_each(|wait| pace.waited(now, SECOND * wait));
-        assert_eq!(percentile(&pace, 50), Some(SECOND * 256));
-        assert_eq!(percentile(&pace, 99), Some(SECOND * 506));
-        assert_eq!(percentile(&pace, 100), Some(SECOND * 511));
+        let percentile = |stats: &ServiceStats, percent| {
+            stats
+                .recent_waits(now, std::iter::empty())
+                .percentile(percent)
+        };
+        assert_eq!(percentile(&stats, 50), None);
+        (0..WAITS_MAX).for_each(|_| stats.record_wait(now, SECOND * 9));
+        (0..WAITS_MAX as u32).for_each(|wait| stats.record_wait(now, SECOND * wait));
+        assert_eq!(percentile(&stats, 50), Some(SECOND * 256));
+        assert_eq!(percentile(&stats, 99), Some(SECOND * 506));
+        assert_eq!(percentile(&stats, 100), Some(SECOND * 511));
     }
 }

@@ -1,21 +1,28 @@
-use super::bypassed::patience;
-use super::*;
-use crate::admission::QueueStatus;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use self::support::{Bench, request, seconds};
+use super::Scheduler;
+use crate::admission::{
+    request::{Caller, EnqueueError, KeyId, PerPriority, PermitRequest, Priority, Ticket},
+    settings::Settings,
+    status::QueueStatus,
+};
 
 mod impatient;
 mod properties;
 mod support;
 
-use support::{Bench, ask, seconds};
-
 #[test]
 fn what_fits_starts_at_once_and_what_never_fits_is_refused() {
     let mut bench = Bench::with_capacity(4);
-    let first = bench.enqueue(ask().cost(2));
-    let second = bench.enqueue(ask().cost(4));
+    let first = bench.enqueue(request().cost(2));
+    let second = bench.enqueue(request().cost(4));
     assert_eq!(bench.start(), [first]);
     assert_eq!(
-        bench.try_enqueue(ask().cost(5)),
+        bench.try_enqueue(request().cost(5)),
         Err(EnqueueError::ExceedsPlan {
             cost: 5,
             capacity: 4
@@ -27,31 +34,31 @@ fn what_fits_starts_at_once_and_what_never_fits_is_refused() {
         !bench.scheduler.release(first, bench.now, Duration::ZERO),
         "nothing is freed twice"
     );
-    assert_eq!(bench.view().in_use, 4);
+    assert_eq!(bench.status().in_use, 4);
 }
 
 #[test]
 fn without_a_bound_everything_starts_and_is_counted() {
     let mut bench = Bench::new();
-    bench.enqueue_all(100, ask().cost(4));
+    bench.enqueue_all(100, request().cost(4));
     assert_eq!(bench.start().len(), 100);
-    assert_eq!(bench.view().in_use, 400);
+    assert_eq!(bench.status().in_use, 400);
     assert_eq!(bench.scheduler.set_capacity(Some(8), bench.now), []);
-    let late = bench.enqueue(ask());
+    let late = bench.enqueue(request());
     assert_eq!(bench.start(), [], "nothing starts until it fits");
     assert_eq!(
         bench.scheduler.set_capacity(Some(0), bench.now),
         [late],
         "and what never will is told"
     );
-    assert_eq!(bench.view().queued.default, 0);
+    assert_eq!(bench.status().queued.default, 0);
 }
 
 #[test]
 fn cancelled_units_come_back_when_upstream_has_noticed() {
     let mut bench = Bench::with_capacity(1);
-    let first = bench.enqueue(ask());
-    let second = bench.enqueue(ask());
+    let first = bench.enqueue(request());
+    let second = bench.enqueue(request());
     assert_eq!(bench.start(), [first]);
     bench.scheduler.release(first, bench.now, seconds(1));
     assert_eq!(bench.start(), []);
@@ -68,13 +75,13 @@ fn cancelled_units_come_back_when_upstream_has_noticed() {
 fn classes_go_in_order_and_the_lower_ones_get_what_they_are_owed() {
     let mut bench = Bench::with_capacity(1);
     let batch: Vec<_> = (0..20)
-        .map(|_| bench.enqueue(ask().priority(Priority::Batch)))
+        .map(|_| bench.enqueue(request().priority(Priority::Batch)))
         .collect();
     let default: Vec<_> = (0..40)
-        .map(|_| bench.enqueue(ask().priority(Priority::Default)))
+        .map(|_| bench.enqueue(request().priority(Priority::Default)))
         .collect();
     let interactive: Vec<_> = (0..200)
-        .map(|_| bench.enqueue(ask().priority(Priority::Interactive)))
+        .map(|_| bench.enqueue(request().priority(Priority::Interactive)))
         .collect();
     let order = bench.run_for_starts(100, seconds(10));
     assert!(
@@ -93,18 +100,18 @@ fn classes_go_in_order_and_the_lower_ones_get_what_they_are_owed() {
 #[test]
 fn one_that_is_passed_over_is_due_after_its_patience_and_then_first() {
     let mut bench = Bench::with_capacity(4);
-    let running: Vec<_> = (0..4).map(|_| bench.enqueue(ask())).collect();
+    let running: Vec<_> = (0..4).map(|_| bench.enqueue(request())).collect();
     assert_eq!(bench.start(), running);
-    let big = bench.enqueue(ask().cost(4));
-    let small: Vec<_> = (0..9).map(|_| bench.enqueue(ask())).collect();
+    let big = bench.enqueue(request().cost(4));
+    let small: Vec<_> = (0..9).map(|_| bench.enqueue(request())).collect();
     bench.release(running[0]);
     assert_eq!(
         bench.start(),
         [small[0]],
         "no unit is idle while somebody fits"
     );
-    assert_eq!(bench.view().passed_over, 1);
-    bench.pass(bench.patience(4));
+    assert_eq!(bench.status().bypassed, 1);
+    bench.pass(bench.bypass_limit(4));
     bench.release(running[1]);
     assert_eq!(bench.start(), [], "now it is kept");
     bench.scheduler.set_external_usage(1, bench.now);
@@ -125,48 +132,48 @@ fn one_that_is_passed_over_is_due_after_its_patience_and_then_first() {
 #[test]
 fn who_was_refused_upstream_is_first_again_and_was_charged_nothing() {
     let mut bench = Bench::with_capacity(2);
-    let tickets: Vec<_> = (0..4).map(|_| bench.enqueue(ask())).collect();
+    let tickets: Vec<_> = (0..4).map(|_| bench.enqueue(request())).collect();
     assert_eq!(bench.start(), tickets[..2]);
     bench.pass(seconds(3));
     assert!(bench.scheduler.requeue(tickets[1], bench.now));
     bench.scheduler.set_external_usage(1, bench.now);
     assert_eq!(bench.start(), []);
-    assert_eq!(bench.view().oldest, Some(seconds(3)));
-    assert_eq!(bench.scheduler.ahead(tickets[1]), Some(0));
-    assert_eq!(bench.scheduler.ahead(tickets[2]), Some(1));
+    assert_eq!(bench.status().oldest, Some(seconds(3)));
+    assert_eq!(bench.scheduler.requests_ahead(tickets[1]), Some(0));
+    assert_eq!(bench.scheduler.requests_ahead(tickets[2]), Some(1));
     bench
         .scheduler
         .set_requested_external_usage(0, bench.now, bench.now);
     assert_eq!(bench.start(), [tickets[1]]);
-    assert_eq!(bench.view().keys[0].unit_seconds, 3.0, "the first one's");
+    assert_eq!(bench.status().keys[0].unit_seconds, 3.0, "the first one's");
 }
 
 #[test]
 fn the_median_wait_is_not_that_of_calmer_times_while_requests_wait() {
     let mut bench = Bench::with_capacity(2);
-    let first = bench.enqueue(ask());
+    let first = bench.enqueue(request());
     for _ in 0..20 {
-        let ticket = bench.enqueue(ask());
+        let ticket = bench.enqueue(request());
         bench.start();
         bench.release(ticket);
     }
     assert_eq!(
-        bench.view().wait_p50,
+        bench.status().wait_p50,
         Some(Duration::ZERO),
         "nobody waited, and nobody waits"
     );
-    let others: Vec<_> = (0..3).map(|_| bench.enqueue(ask())).collect();
+    let others: Vec<_> = (0..3).map(|_| bench.enqueue(request())).collect();
     assert_eq!(bench.start(), others[..1]);
     bench.pass(seconds(5));
-    bench.enqueue(ask());
+    bench.enqueue(request());
     assert_eq!(
-        (bench.view().wait_p50, bench.view().wait_p99),
+        (bench.status().wait_p50, bench.status().wait_p99),
         (Some(seconds(5)), Some(seconds(5)))
     );
     bench.release(first);
     assert_eq!(bench.start(), others[1..2]);
     assert_eq!(
-        bench.view().wait_p50,
+        bench.status().wait_p50,
         Some(seconds(5)),
         "what ended since then counts too"
     );
@@ -181,23 +188,23 @@ fn a_full_queue_refuses_but_never_what_can_start() {
         },
         Some(2),
     );
-    let first = bench.enqueue(ask().cost(1));
+    let first = bench.enqueue(request().cost(1));
     assert_eq!(bench.start(), [first]);
-    bench.enqueue(ask().cost(2));
+    bench.enqueue(request().cost(2));
     assert_eq!(bench.start(), []);
     assert!(matches!(
-        bench.try_enqueue(ask().cost(2)),
+        bench.try_enqueue(request().cost(2)),
         Err(EnqueueError::QueueFull { limit: 1, .. })
     ));
-    let small = bench.enqueue(ask().cost(1));
+    let small = bench.enqueue(request().cost(1));
     assert_eq!(bench.start(), [small]);
 }
 
 #[test]
 fn who_is_clearly_too_late_is_refused_once_that_is_known() {
     let mut bench = Bench::with_capacity(1);
-    let hurried = |bench: &Bench| ask().deadline(bench.now + seconds(20));
-    bench.enqueue_all(10, ask());
+    let hurried = |bench: &Bench| request().deadline(bench.now + seconds(20));
+    bench.enqueue_all(10, request());
     bench.start();
     bench.enqueue(hurried(&bench));
     assert_eq!(
@@ -205,18 +212,18 @@ fn who_is_clearly_too_late_is_refused_once_that_is_known() {
         1,
         "nothing was known, so it waited in vain"
     );
-    bench.enqueue_all(30, ask());
+    bench.enqueue_all(30, request());
     bench.run_for_starts(30, seconds(10));
-    assert_eq!(bench.scheduler.ahead(bench.last), Some(8));
+    assert_eq!(bench.scheduler.requests_ahead(bench.last), Some(8));
     assert_eq!(
-        bench.scheduler.estimate(bench.last, bench.now),
+        bench.scheduler.estimated_wait(bench.last, bench.now),
         Some(seconds(90))
     );
     assert_eq!(
         bench.try_enqueue(hurried(&bench)),
         Err(EnqueueError::TooLate { wait: seconds(100) })
     );
-    bench.enqueue(ask().deadline(bench.now + seconds(60)));
+    bench.enqueue(request().deadline(bench.now + seconds(60)));
     bench.enqueue(hurried(&bench).priority(Priority::Interactive));
 }
 
@@ -231,7 +238,7 @@ fn with_outsiders_about_the_last_units_are_taken_only_when_heard_of() {
     );
     bench.scheduler.set_external_usage(1, bench.now);
     bench.pass(seconds(1));
-    let tickets: Vec<_> = (0..9).map(|_| bench.enqueue(ask())).collect();
+    let tickets: Vec<_> = (0..9).map(|_| bench.enqueue(request())).collect();
     assert!(!bench.scheduler.wants_snapshot());
     assert_eq!(
         bench.start(),
@@ -267,15 +274,15 @@ fn with_outsiders_about_the_last_units_are_taken_only_when_heard_of() {
 fn those_that_cost_as_much_follow_into_room_that_was_kept_for_a_while() {
     let mut bench = Bench::with_capacity(4);
     let running: Vec<_> = (0..4)
-        .map(|number| bench.enqueue(ask().key(number % 2, 1)))
+        .map(|number| bench.enqueue(request().key(number % 2, 1)))
         .collect();
     bench.start();
-    let large: Vec<_> = (0..9).map(|_| bench.enqueue(ask().cost(4))).collect();
-    let batch = bench.enqueue(ask().cost(4).priority(Priority::Batch));
-    let small: Vec<_> = (0..9).map(|_| bench.enqueue(ask().key(1, 1))).collect();
+    let large: Vec<_> = (0..9).map(|_| bench.enqueue(request().cost(4))).collect();
+    let batch = bench.enqueue(request().cost(4).priority(Priority::Batch));
+    let small: Vec<_> = (0..9).map(|_| bench.enqueue(request().key(1, 1))).collect();
     bench.release(running[0]);
     assert_eq!(bench.start(), [small[0]]);
-    bench.pass(bench.patience(4));
+    bench.pass(bench.bypass_limit(4));
     running[1..]
         .iter()
         .chain(&small[..1])
@@ -308,7 +315,7 @@ fn a_snapshot_that_may_be_older_than_a_refusal_cant_say_that_there_are_fewer() {
         },
         Some(4),
     );
-    bench.enqueue_all(4, ask());
+    bench.enqueue_all(4, request());
     bench
         .scheduler
         .set_external_usage_from_refusal(3, bench.now);
@@ -329,10 +336,12 @@ fn a_snapshot_that_may_be_older_than_a_refusal_cant_say_that_there_are_fewer() {
 #[test]
 fn idle_time_is_not_saved_up() {
     let mut bench = Bench::with_capacity(1);
-    bench.enqueue_all(200, ask().key(0, 1));
-    let once = bench.enqueue(ask().key(1, 1));
+    bench.enqueue_all(200, request().key(0, 1));
+    let once = bench.enqueue(request().key(1, 1));
     assert!(bench.run_for_starts(100, seconds(10)).contains(&once));
-    let back: Vec<_> = (0..50).map(|_| bench.enqueue(ask().key(1, 1))).collect();
+    let back: Vec<_> = (0..50)
+        .map(|_| bench.enqueue(request().key(1, 1)))
+        .collect();
     let order = bench.run_for_starts(20, seconds(10));
     let of_back = order.iter().filter(|ticket| back.contains(ticket)).count();
     assert!(
@@ -351,14 +360,14 @@ fn one_that_outsiders_make_impossible_doesnt_keep_the_next_from_becoming_due() {
         Some(4),
     );
     bench.scheduler.set_external_usage(2, bench.now);
-    bench.enqueue_all(2, ask());
+    bench.enqueue_all(2, request());
     let running = bench.start();
-    let impossible = bench.enqueue(ask().cost(4));
-    let next = bench.enqueue(ask().cost(2));
-    let small: Vec<_> = (0..3).map(|_| bench.enqueue(ask())).collect();
+    let impossible = bench.enqueue(request().cost(4));
+    let next = bench.enqueue(request().cost(2));
+    let small: Vec<_> = (0..3).map(|_| bench.enqueue(request())).collect();
     bench.release(running[0]);
     assert_eq!(bench.start(), [small[0]]);
-    bench.pass(bench.patience(2));
+    bench.pass(bench.bypass_limit(2));
     bench.release(running[1]);
     assert_eq!(bench.start(), [], "a unit is kept for the next");
     bench.release(small[0]);
@@ -381,14 +390,14 @@ fn starts_of(bench: &mut Bench, key: u32, of: usize, service: Duration) -> usize
 #[test]
 fn what_a_key_took_while_nobody_else_was_there_is_not_held_against_it() {
     let mut bench = Bench::with_capacity(8);
-    bench.enqueue_all(8, ask().key(1, 1));
-    bench.enqueue_all(3, ask().key(1, 1));
+    bench.enqueue_all(8, request().key(1, 1));
+    bench.enqueue_all(3, request().key(1, 1));
     let streams = bench.start();
     bench.pass(seconds(1800));
     streams.into_iter().for_each(|ticket| bench.release(ticket));
     for _ in 0..100 {
-        bench.enqueue(ask().key(1, 1));
-        bench.enqueue(ask().key(2, 1));
+        bench.enqueue(request().key(1, 1));
+        bench.enqueue(request().key(2, 1));
     }
     let starts = starts_of(&mut bench, 1, 80, seconds(10));
     assert!((32..=48).contains(&starts), "{starts} of 80");
@@ -397,12 +406,12 @@ fn what_a_key_took_while_nobody_else_was_there_is_not_held_against_it() {
 #[test]
 fn what_a_key_took_before_keeps_it_out_for_two_minutes_at_most() {
     let mut bench = Bench::with_capacity(8);
-    bench.enqueue_all(8, ask().key(1, 1));
+    bench.enqueue_all(8, request().key(1, 1));
     let streams = bench.start();
-    bench.enqueue_all(1000, ask().key(2, 1));
+    bench.enqueue_all(1000, request().key(2, 1));
     bench.pass(seconds(1800));
     streams.into_iter().for_each(|ticket| bench.release(ticket));
-    bench.enqueue_all(100, ask().key(1, 1));
+    bench.enqueue_all(100, request().key(1, 1));
     // Eight start every ten seconds.
     assert_eq!(
         starts_of(&mut bench, 1, 8 * 8, seconds(10)),
@@ -415,17 +424,17 @@ fn what_a_key_took_before_keeps_it_out_for_two_minutes_at_most() {
 #[test]
 fn a_lower_class_is_told_a_wait_that_counts_what_it_is_owed() {
     let mut bench = Bench::with_capacity(8);
-    bench.enqueue_all(60, ask().priority(Priority::Interactive));
+    bench.enqueue_all(60, request().priority(Priority::Interactive));
     bench.run_for_starts(60, seconds(10));
-    bench.enqueue_all(400, ask().priority(Priority::Interactive));
-    let batch = bench.enqueue(ask().priority(Priority::Batch));
+    bench.enqueue_all(400, request().priority(Priority::Interactive));
+    let batch = bench.enqueue(request().priority(Priority::Batch));
     assert_eq!(
-        bench.scheduler.ahead(batch),
+        bench.scheduler.requests_ahead(batch),
         Some(20),
         "a twentieth of what the others get"
     );
-    let default = bench.enqueue(ask().deadline(bench.now + seconds(20)));
-    assert_eq!(bench.scheduler.ahead(default), Some(5));
+    let default = bench.enqueue(request().deadline(bench.now + seconds(20)));
+    assert_eq!(bench.scheduler.requests_ahead(default), Some(5));
     let order = bench.run_for_starts(60, seconds(10));
     let place = |ticket| order.iter().position(|&other| other == ticket).unwrap();
     assert!(
@@ -440,8 +449,8 @@ fn a_lower_class_is_told_a_wait_that_counts_what_it_is_owed() {
 fn who_was_refused_has_not_spent_what_its_class_was_owed() {
     let run = |is_refused: bool| {
         let mut bench = Bench::with_capacity(1);
-        bench.enqueue_all(100, ask().priority(Priority::Interactive));
-        let batch = bench.enqueue(ask().priority(Priority::Batch));
+        bench.enqueue_all(100, request().priority(Priority::Interactive));
+        let batch = bench.enqueue(request().priority(Priority::Batch));
         let mut starts = 0;
         loop {
             let started = bench.start();
@@ -467,17 +476,17 @@ fn who_was_refused_has_not_spent_what_its_class_was_owed() {
 #[test]
 fn who_follows_goes_before_nobody_of_a_higher_class() {
     let mut bench = Bench::with_capacity(4);
-    let small = bench.enqueue(ask());
+    let small = bench.enqueue(request());
     assert_eq!(bench.start(), [small]);
-    let large: Vec<_> = (0..8).map(|_| bench.enqueue(ask().cost(4))).collect();
-    let other = bench.enqueue(ask());
+    let large: Vec<_> = (0..8).map(|_| bench.enqueue(request().cost(4))).collect();
+    let other = bench.enqueue(request());
     assert_eq!(bench.start(), [other]);
-    bench.pass(bench.patience(4));
+    bench.pass(bench.bypass_limit(4));
     [small, other]
         .into_iter()
         .for_each(|ticket| bench.release(ticket));
     assert_eq!(bench.start(), [large[0]], "due");
-    bench.enqueue(ask());
+    bench.enqueue(request());
     bench.pass(seconds(10));
     bench.release(large[0]);
     assert_eq!(
@@ -486,7 +495,7 @@ fn who_follows_goes_before_nobody_of_a_higher_class() {
         "of one class, the next large one follows"
     );
     let hurried: Vec<_> = (0..4)
-        .map(|_| bench.enqueue(ask().priority(Priority::Interactive)))
+        .map(|_| bench.enqueue(request().priority(Priority::Interactive)))
         .collect();
     bench.pass(seconds(10));
     bench.release(large[1]);
@@ -496,10 +505,10 @@ fn who_follows_goes_before_nobody_of_a_higher_class() {
 #[test]
 fn a_capacity_that_a_refusal_told_is_for_now() {
     let mut bench = Bench::with_capacity(8);
-    let large = bench.enqueue(ask().cost(4));
+    let large = bench.enqueue(request().cost(4));
     bench.scheduler.set_capacity_from_refusal(Some(2));
-    assert_eq!((bench.start(), bench.view().capacity), (vec![], Some(2)));
-    let another = bench.enqueue(ask().cost(4));
+    assert_eq!((bench.start(), bench.status().capacity), (vec![], Some(2)));
+    let another = bench.enqueue(request().cost(4));
     bench.scheduler.set_capacity_from_refusal(None);
     assert_eq!(bench.start(), [large, another]);
 }
@@ -507,37 +516,37 @@ fn a_capacity_that_a_refusal_told_is_for_now() {
 #[test]
 fn a_request_that_steps_aside_keeps_its_place_and_holds_up_nobody() {
     let mut bench = Bench::with_capacity(1);
-    let tickets: Vec<_> = (0..3).map(|_| bench.enqueue(ask())).collect();
+    let tickets: Vec<_> = (0..3).map(|_| bench.enqueue(request())).collect();
     assert_eq!(bench.start(), tickets[..1]);
     bench.pass(seconds(3));
     assert!(bench.scheduler.requeue(tickets[0], bench.now));
-    assert!(bench.scheduler.step_aside(tickets[0], bench.now));
+    assert!(bench.scheduler.park(tickets[0], bench.now));
     assert!(
-        !bench.scheduler.step_aside(tickets[0], bench.now),
+        !bench.scheduler.park(tickets[0], bench.now),
         "it isn't in the queue"
     );
     assert_eq!(
-        (bench.start(), bench.view().queued.default),
+        (bench.start(), bench.status().queued.default),
         (vec![tickets[1]], 2),
         "it still waits"
     );
     assert!(bench.scheduler.unpark(tickets[0], bench.now));
     assert!(!bench.scheduler.unpark(tickets[0], bench.now));
-    assert_eq!(bench.view().oldest, Some(seconds(3)));
+    assert_eq!(bench.status().oldest, Some(seconds(3)));
     bench.release(tickets[1]);
     assert_eq!(
         bench.start(),
         tickets[..1],
         "before those that came after it"
     );
-    assert!(bench.scheduler.step_aside(tickets[2], bench.now));
-    assert!(bench.scheduler.leave(tickets[2], bench.now), "and leaves");
+    assert!(bench.scheduler.park(tickets[2], bench.now));
+    assert!(bench.scheduler.remove(tickets[2], bench.now), "and leaves");
     bench.release(tickets[0]);
     assert_eq!(
         (
             bench.start(),
-            bench.view().queued.default,
-            bench.view().in_use
+            bench.status().queued.default,
+            bench.status().in_use
         ),
         (vec![], 0, 0)
     );
@@ -548,9 +557,9 @@ fn a_capacity_that_a_refusal_told_is_replaced_by_a_number_only() {
     let mut bench = Bench::new();
     bench.scheduler.set_capacity_from_refusal(Some(2));
     assert_eq!(bench.scheduler.set_capacity(None, bench.now), []);
-    assert_eq!(bench.view().capacity, Some(2));
+    assert_eq!(bench.status().capacity, Some(2));
     assert_eq!(bench.scheduler.set_capacity(Some(8), bench.now), []);
-    assert_eq!(bench.view().capacity, Some(8));
+    assert_eq!(bench.status().capacity, Some(8));
 }
 
 #[test]
@@ -561,21 +570,21 @@ fn no_key_fills_the_queue_for_the_others() {
         ..Settings::default()
     };
     let mut bench = Bench::of(settings, Some(1));
-    let running = bench.enqueue(ask());
+    let running = bench.enqueue(request());
     assert_eq!(bench.start(), [running]);
-    bench.enqueue(ask());
-    bench.enqueue(ask().priority(Priority::Batch));
-    bench.enqueue(ask().priority(Priority::Batch));
+    bench.enqueue(request());
+    bench.enqueue(request().priority(Priority::Batch));
+    bench.enqueue(request().priority(Priority::Batch));
     assert!(
         matches!(
-            bench.try_enqueue(ask()),
+            bench.try_enqueue(request()),
             Err(EnqueueError::QueueFull { .. })
         ),
         "whatever its class"
     );
-    bench.enqueue(ask().key(1, 1));
+    bench.enqueue(request().key(1, 1));
     assert!(matches!(
-        bench.try_enqueue(ask().key(2, 1)),
+        bench.try_enqueue(request().key(2, 1)),
         Err(EnqueueError::QueueFull { .. })
     ));
 }

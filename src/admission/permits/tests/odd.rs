@@ -8,9 +8,16 @@ fn says(permits: &Permits, capacity: Option<u32>, used_cost: u32) -> bool {
 }
 
 /// A call that waits for units in a task of its own, until it has come so far.
-async fn waits(permits: &Permits, want: Want) -> tokio::task::JoinHandle<Result<Permit>> {
+async fn waits(
+    permits: &Permits,
+    request: PermitRequest,
+) -> tokio::task::JoinHandle<Result<Permit>> {
     let permits = permits.clone();
-    let waits = tokio::spawn(async move { permits.acquire(want, &QueuePosition::default()).await });
+    let waits = tokio::spawn(async move {
+        permits
+            .acquire(MODEL, request, &QueuePosition::default())
+            .await
+    });
     tokio::task::yield_now().await;
     waits
 }
@@ -24,13 +31,13 @@ async fn one_message_that_tells_of_a_smaller_plan_ends_nobodys_wait() {
     let permits = permits(8);
     for small in [1, 3] {
         let holder = acquire(&permits, 8).await.unwrap();
-        let waiter = waits(&permits, want(4)).await;
+        let waiter = waits(&permits, request(4)).await;
         assert!(says(&permits, Some(small), 0));
-        let late = waits(&permits, want(4)).await;
+        let late = waits(&permits, request(4)).await;
         pass(1).await;
         assert!(!waiter.is_finished() && !late.is_finished(), "{small}");
         assert_eq!(
-            permits.view().capacity,
+            permits.status().capacity,
             Some(small),
             "but nobody starts on more"
         );
@@ -45,7 +52,7 @@ async fn one_message_that_tells_of_a_smaller_plan_ends_nobodys_wait() {
 async fn a_plan_that_is_smaller_for_a_while_is_told_to_those_it_is_too_small_for() {
     let permits = permits(8);
     let holder = acquire(&permits, 8).await.unwrap();
-    let waiter = waits(&permits, want(4)).await;
+    let waiter = waits(&permits, request(4)).await;
     for _ in 0..4 {
         assert!(!waiter.is_finished());
         says(&permits, Some(2), 0);
@@ -65,7 +72,7 @@ async fn a_plan_that_is_smaller_for_a_while_is_told_to_those_it_is_too_small_for
 async fn a_plan_that_one_message_told_is_asked_for_once_more_before_anybody_fails() {
     let permits = unknown();
     says(&permits, Some(2), 0);
-    let large = waits(&permits, want(4)).await;
+    let large = waits(&permits, request(4)).await;
     permits.snapshot_wanted().await;
     assert!(!large.is_finished());
     permits.apply_snapshot(Some(Instant::now()), Some(2), 0, &[]);
@@ -79,7 +86,7 @@ async fn a_plan_that_one_message_told_is_asked_for_once_more_before_anybody_fail
 async fn what_cant_be_is_ignored_and_counted() {
     let permits = permits(8);
     let _holder = acquire(&permits, 8).await.unwrap();
-    let waiter = waits(&permits, want(4)).await;
+    let waiter = waits(&permits, request(4)).await;
     for (capacity, used) in [
         (Some(0), 0),
         (Some(8), 9),
@@ -91,7 +98,7 @@ async fn what_cant_be_is_ignored_and_counted() {
     permits.count_ignored_message();
     assert_eq!(permits.ignored_messages(), 5);
     assert_eq!(
-        (permits.view().capacity, permits.view().outside),
+        (permits.status().capacity, permits.status().external_units),
         (Some(8), 0)
     );
     assert!(!waiter.is_finished());
@@ -103,16 +110,16 @@ async fn one_message_without_a_limit_lets_nobody_start() {
     let _holder = acquire(&permits, 4).await.unwrap();
     let mut waiters = Vec::new();
     for _ in 0..20 {
-        waiters.push(waits(&permits, want(1)).await);
+        waiters.push(waits(&permits, request(1)).await);
     }
     assert!(says(&permits, None, 0) && says(&permits, Some(4), 4) && says(&permits, None, 0));
     assert_eq!(
-        (permits.view().running, permits.view().capacity),
+        (permits.status().running, permits.status().capacity),
         (1, Some(4))
     );
     assert!(says(&permits, None, 0), "two in a row mean it");
     assert_eq!(
-        (permits.view().running, permits.view().capacity),
+        (permits.status().running, permits.status().capacity),
         (21, None)
     );
 }
@@ -120,9 +127,9 @@ async fn one_message_without_a_limit_lets_nobody_start() {
 #[tokio::test(start_paused = true)]
 async fn a_guessed_cost_is_held_against_nobody_when_the_plan_shrinks_and_grows() {
     let permits = permits(8);
-    let guess = |cost| Want {
-        is_guess: true,
-        ..want(cost)
+    let guess = |cost| PermitRequest {
+        is_cost_estimated: true,
+        ..request(cost)
     };
     let holder = acquire(&permits, 8).await.unwrap();
     let first = waits(&permits, guess(4)).await;
@@ -131,7 +138,7 @@ async fn a_guessed_cost_is_held_against_nobody_when_the_plan_shrinks_and_grows()
     permits.set_capacity(Some(3));
     holder.finish();
     let first = first.await.unwrap().unwrap();
-    assert_eq!(permits.view().in_use, 3, "as much as the plan has by now");
+    assert_eq!(permits.status().in_use, 3, "as much as the plan has by now");
     // It is refused, and the refusal tells of less.
     let again = tokio::spawn(async move {
         first
@@ -139,13 +146,13 @@ async fn a_guessed_cost_is_held_against_nobody_when_the_plan_shrinks_and_grows()
             .await
     });
     pass(1).await;
-    assert!(!again.is_finished() && permits.view().capacity == Some(2));
+    assert!(!again.is_finished() && permits.status().capacity == Some(2));
     permits.set_capacity(Some(2));
     let first = again.await.unwrap().unwrap();
-    assert_eq!(permits.view().in_use, 2);
+    assert_eq!(permits.status().in_use, 2);
     first.finish();
     permits.set_capacity(Some(16));
-    assert_eq!(permits.view().in_use, 2, "it has started");
+    assert_eq!(permits.status().in_use, 2, "it has started");
     second.await.unwrap().unwrap().finish();
 }
 
@@ -158,9 +165,10 @@ async fn a_guess_made_before_the_plan_is_known_is_not_held_against_the_call() {
     let refused = {
         let permit = permits
             .acquire(
-                Want {
-                    is_guess: true,
-                    ..want(4)
+                MODEL,
+                PermitRequest {
+                    is_cost_estimated: true,
+                    ..request(4)
                 },
                 &QueuePosition::default(),
             )
@@ -182,7 +190,7 @@ async fn a_guess_made_before_the_plan_is_known_is_not_held_against_the_call() {
 async fn that_nothing_is_known_is_no_news() {
     let permits = permits(8);
     permits.set_plan_unknown();
-    assert_eq!(permits.view().capacity, Some(8));
+    assert_eq!(permits.status().capacity, Some(8));
     let permits = unknown();
     permits.set_plan_unknown();
     let permit = acquire(&permits, 1).await.unwrap();
@@ -195,7 +203,7 @@ async fn that_nothing_is_known_is_no_news() {
     });
     waits.await.unwrap().unwrap();
     other.set_plan_unknown();
-    assert_eq!(other.view().capacity, Some(2));
+    assert_eq!(other.status().capacity, Some(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,7 +211,7 @@ async fn the_wait_for_the_plan_counts_as_a_wait() {
     let permits = unknown();
     let permit = acquire(&permits, 1).await.unwrap();
     assert_eq!(permit.waited(), Duration::from_secs(2));
-    let waiter = waits(&permits, want(1)).await;
+    let waiter = waits(&permits, request(1)).await;
     pass(1).await;
     permits.set_plan_unknown();
     assert_eq!(
@@ -214,15 +222,15 @@ async fn the_wait_for_the_plan_counts_as_a_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_first() {
-    let (permits, place) = (permits(4), QueuePosition::default());
+    let (permits, position) = (permits(4), QueuePosition::default());
     let tried = acquire(&permits, 4).await.unwrap();
     let others = [
-        waits(&permits, want(4)).await,
-        waits(&permits, want(4)).await,
+        waits(&permits, request(4)).await,
+        waits(&permits, request(4)).await,
     ];
     let begun = Instant::now();
     let again =
-        tokio::spawn(async move { tried.pause(Duration::from_secs(5), false, &place).await });
+        tokio::spawn(async move { tried.pause(Duration::from_secs(5), false, &position).await });
     let [first, second] = others;
     let first = first.await.unwrap().unwrap();
     assert_eq!(
@@ -231,7 +239,7 @@ async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_f
         "its units are free at once"
     );
     assert_eq!(
-        permits.view().queued.default,
+        permits.status().queued.default,
         2,
         "it still counts among those who wait"
     );
@@ -246,7 +254,10 @@ async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_f
     assert!(!second.is_finished(), "before the other, which came later");
     again.finish();
     second.await.unwrap().unwrap().finish();
-    assert_eq!((permits.view().in_use, permits.view().settling), (0, 0));
+    assert_eq!(
+        (permits.status().in_use, permits.status().cooldown_units),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,14 +271,17 @@ async fn who_leaves_before_its_next_try_leaves_nothing_behind() {
     });
     tokio::task::yield_now().await;
     assert_eq!(
-        (permits.view().in_use, permits.view().settling),
+        (permits.status().in_use, permits.status().cooldown_units),
         (0, 4),
         "upstream may not have noticed yet"
     );
     again.abort();
     assert!(again.await.unwrap_err().is_cancelled());
     pass(6).await;
-    let view = permits.view();
-    assert_eq!((view.in_use, view.settling, view.queued.default), (0, 0, 0));
+    let status = permits.status();
+    assert_eq!(
+        (status.in_use, status.cooldown_units, status.queued.default),
+        (0, 0, 0)
+    );
     assert!(starts(&permits, 4).await);
 }

@@ -168,8 +168,8 @@ async fn run(scene: Scene) -> Outcome {
                     3_600_000
                 };
                 let call = async {
-                    let place = QueuePosition::default();
-                    let mut permit = permits.acquire(want(1), &place).await?;
+                    let position = QueuePosition::default();
+                    let mut permit = permits.acquire(MODEL, request(1), &position).await?;
                     loop {
                         tokio::time::sleep(Duration::from_millis(20)).await;
                         match Upstream::ask(&upstream) {
@@ -181,7 +181,7 @@ async fn run(scene: Scene) -> Outcome {
                                 return Ok(());
                             }
                             Err(refusal) => {
-                                permit = permit.requeue_after_refusal(&refusal, &place).await?
+                                permit = permit.requeue_after_refusal(&refusal, &position).await?
                             }
                         }
                     }
@@ -224,11 +224,11 @@ async fn run(scene: Scene) -> Outcome {
                 1000
             }))
             .await;
-            let waits = permits.view().queued.default > 0;
-            let is_free =
-                upstream.borrow().used() + permits.view().settling < upstream.borrow().capacity;
+            let waits = permits.status().queued.default > 0;
+            let is_free = upstream.borrow().used() + permits.status().cooldown_units
+                < upstream.borrow().capacity;
             // Those who were let go are on their way.
-            let is_idle = waits && is_free && permits.view().in_use < upstream.borrow().capacity;
+            let is_idle = waits && is_free && permits.status().in_use < upstream.borrow().capacity;
             if !is_idle {
                 idle_since = Instant::now();
             }
@@ -363,19 +363,15 @@ fn an_upstream_that_speaks_only_by_its_refusals_is_not_asked_by_herds() {
 
 /// Asks in vain each time, for so long as upstream lets nobody in.
 async fn refused(permits: Permits, model: &'static str, asked: Rc<RefCell<u32>>) -> Error {
-    let place = QueuePosition::default();
-    let wanted = Want {
-        model: model.into(),
-        ..want(1)
-    };
-    let mut permit = match permits.acquire(wanted, &place).await {
+    let position = QueuePosition::default();
+    let mut permit = match permits.acquire(model, request(1), &position).await {
         Ok(permit) => permit,
         Err(error) => return error,
     };
     loop {
         tokio::time::sleep(Duration::from_millis(20)).await;
         *asked.borrow_mut() += 1;
-        permit = match permit.requeue_after_refusal(&full(4, 4), &place).await {
+        permit = match permit.requeue_after_refusal(&full(4, 4), &position).await {
             Ok(permit) => permit,
             Err(error) => return error,
         };
@@ -408,13 +404,7 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
             let calls: Vec<_> = calls.collect();
             tokio::time::sleep(Duration::from_secs(2)).await;
             let full = permits
-                .acquire(
-                    Want {
-                        model: "a/refused".into(),
-                        ..want(1)
-                    },
-                    &QueuePosition::default(),
-                )
+                .acquire("a/refused", request(1), &QueuePosition::default())
                 .await;
             assert_eq!(full.unwrap_err().code(), "queue_full", "those aside count");
             let others = (0..20).map(|_| async {
@@ -422,13 +412,12 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
                     key: KeyId(1),
                     weight: 1,
                 };
-                let good = Want {
-                    model: "a/good".into(),
+                let good = PermitRequest {
                     caller,
-                    ..want(4)
+                    ..request(4)
                 };
                 permits
-                    .acquire(good, &QueuePosition::default())
+                    .acquire("a/good", good, &QueuePosition::default())
                     .await
                     .map(Permit::finish)
                     .is_ok()
@@ -449,7 +438,7 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
                 asked.borrow()
             );
             assert_eq!(
-                (permits.view().in_use, permits.view().queued.default),
+                (permits.status().in_use, permits.status().queued.default),
                 (0, 0)
             );
             // Those who come later wait for the next one that is sent.
@@ -481,13 +470,13 @@ async fn when_a_held_model_is_let_in_all_who_wait_for_it_are_served() {
             .await
     });
     tokio::task::yield_now().await;
-    let place = QueuePosition::default();
-    let mut later = Box::pin(permits.acquire(want(1), &place));
+    let position = QueuePosition::default();
+    let mut later = Box::pin(permits.acquire(MODEL, request(1), &position));
     assert!(
         futures_util::FutureExt::now_or_never(&mut later).is_none(),
         "units are free, but the model is held"
     );
-    assert_eq!(place.requests_ahead(), Some(0));
+    assert_eq!(position.requests_ahead(), Some(0));
     let probe = again.await.unwrap().unwrap();
     assert!(
         futures_util::FutureExt::now_or_never(&mut later).is_none(),
@@ -495,7 +484,7 @@ async fn when_a_held_model_is_let_in_all_who_wait_for_it_are_served() {
     );
     probe.mark_admitted();
     let later = later.await.unwrap();
-    assert_eq!(permits.view().in_use, 2);
+    assert_eq!(permits.status().in_use, 2);
     // A request that is given up tells nothing.
     drop((probe, later));
     assert!(starts(&permits, 2).await);
@@ -523,12 +512,12 @@ async fn a_probe_that_is_given_up_lets_the_next_one_try() {
     assert!(!second.is_finished());
     drop(probe);
     second.await.unwrap().unwrap().finish();
-    tokio::time::sleep(CANCELLED_SETTLE * 2).await;
+    tokio::time::sleep(CANCELLED_COOLDOWN * 2).await;
     assert_eq!(
         (
-            permits.view().in_use,
-            permits.view().settling,
-            permits.view().outside
+            permits.status().in_use,
+            permits.status().cooldown_units,
+            permits.status().external_units
         ),
         (0, 0, 0)
     );

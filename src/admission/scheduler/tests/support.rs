@@ -1,5 +1,5 @@
-//! A scheduler with a clock that stands until it is told to pass, and one that passes from end to
-//! end.
+//! A scheduler with a clock that the test moves, and a simulation that moves it from one end of a
+//! request to the next.
 
 use super::*;
 
@@ -7,7 +7,7 @@ pub(super) struct Bench {
     pub(super) scheduler: Scheduler,
     pub(super) now: Instant,
     pub(super) last: Ticket,
-    /// Whose each one is.
+    /// The key of each request.
     pub(super) keys: BTreeMap<Ticket, KeyId>,
 }
 
@@ -15,23 +15,17 @@ pub(super) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub(super) fn ask() -> PermitRequest {
-    PermitRequest {
-        key: KeyId(0),
-        weight: 1,
-        priority: Priority::Default,
-        cost: 1,
-        deadline: None,
-    }
+pub(super) fn request() -> PermitRequest {
+    PermitRequest::default()
 }
 
 impl PermitRequest {
     pub(super) fn key(self, key: u32, weight: u32) -> Self {
-        Self {
+        let caller = Caller {
             key: KeyId(key),
             weight,
-            ..self
-        }
+        };
+        Self { caller, ..self }
     }
 
     pub(super) fn cost(self, cost: u32) -> Self {
@@ -47,6 +41,20 @@ impl PermitRequest {
             deadline: Some(deadline),
             ..self
         }
+    }
+}
+
+/// Settings with the same bypass limit for all requests, whatever reserving units costs.
+pub(super) fn with_bypass_limit(limit: Duration) -> Settings {
+    let bypass_limit = PerPriority {
+        interactive: limit,
+        default: limit,
+        batch: limit,
+    };
+    Settings {
+        bypass_limit,
+        bypass_limit_max: limit,
+        ..Settings::default()
     }
 }
 
@@ -71,28 +79,29 @@ impl Bench {
         }
     }
 
+    /// Moves the clock.
     pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
     }
 
-    pub(super) fn enqueue(&mut self, ask: PermitRequest) -> Ticket {
-        self.try_enqueue(ask).unwrap()
+    pub(super) fn enqueue(&mut self, request: PermitRequest) -> Ticket {
+        self.try_enqueue(request).unwrap()
     }
 
-    pub(super) fn enqueue_all(&mut self, number: usize, ask: PermitRequest) {
+    pub(super) fn enqueue_all(&mut self, number: usize, request: PermitRequest) {
         for _ in 0..number {
-            self.enqueue(ask);
+            self.enqueue(request);
         }
     }
 
-    pub(super) fn try_enqueue(&mut self, ask: PermitRequest) -> Result<Ticket, EnqueueError> {
-        let ticket = self.scheduler.enqueue(self.now, ask)?;
+    pub(super) fn try_enqueue(&mut self, request: PermitRequest) -> Result<Ticket, EnqueueError> {
+        let ticket = self.scheduler.enqueue(self.now, request)?;
         self.last = ticket;
-        self.keys.insert(ticket, ask.key);
+        self.keys.insert(ticket, request.caller.key);
         Ok(ticket)
     }
 
-    /// All who start now.
+    /// All requests that start now.
     pub(super) fn start(&mut self) -> Vec<Ticket> {
         std::iter::from_fn(|| self.scheduler.start(self.now)).collect()
     }
@@ -101,41 +110,40 @@ impl Bench {
         assert!(self.scheduler.release(ticket, self.now, Duration::ZERO));
     }
 
-    /// Lets each that runs take so long, one after the other, until so many have started.
+    pub(super) fn release_running(&mut self) {
+        let running: Vec<_> = self.scheduler.running.keys().copied().collect();
+        running.into_iter().for_each(|ticket| self.release(ticket));
+    }
+
+    /// Ends all running requests after `service`, again and again, until `starts` requests have
+    /// started. Returns them in order.
     pub(super) fn run_for_starts(&mut self, starts: usize, service: Duration) -> Vec<Ticket> {
         let mut order = self.start();
         while order.len() < starts {
             self.pass(service);
-            let running: Vec<_> = self.scheduler.running.keys().copied().collect();
-            running.into_iter().for_each(|ticket| self.release(ticket));
+            self.release_running();
             order.extend(self.start());
         }
         order
     }
 
-    pub(super) fn patience(&self, cost: u32) -> Duration {
-        let scheduler = &self.scheduler;
-        patience(
-            &scheduler.settings,
-            Priority::Default,
-            cost,
-            scheduler.whole(),
-            scheduler.pace.service(),
-        )
+    pub(super) fn bypass_limit(&self, cost: u32) -> Duration {
+        let usable = self.scheduler.usable();
+        self.scheduler.bypass_limit(Priority::Default, cost, usable)
     }
 
-    pub(super) fn view(&self) -> QueueStatus {
-        self.scheduler.view(self.now)
+    pub(super) fn status(&self) -> QueueStatus {
+        self.scheduler.status(self.now)
     }
 }
 
-/// Time goes from one end to the next.
-pub(super) struct Story {
+/// A simulation in which running requests end one after the other.
+pub(super) struct Simulation {
     pub(super) bench: Bench,
     ends: BTreeSet<(Instant, Ticket)>,
 }
 
-impl Story {
+impl Simulation {
     pub(super) fn new(bench: Bench) -> Self {
         Self {
             bench,
@@ -147,8 +155,8 @@ impl Story {
         self.ends.insert((end, ticket));
     }
 
-    /// The next that runs ends, and those who start then are told. No service: its end will be
-    /// told.
+    /// Moves to the next end of a request, and returns the requests that start then. Each runs for
+    /// `service` of its ticket. If that is zero, the caller sets its end by [`Self::ends_at`].
     pub(super) fn step(
         &mut self,
         service: impl Fn(Ticket) -> Duration,
@@ -164,31 +172,41 @@ impl Story {
                 self.ends_at(ticket, self.bench.now + service);
             }
         }
+        let request = |ticket| self.bench.scheduler.running[&ticket].waiting.request;
         started
             .into_iter()
-            .map(|ticket| (ticket, self.bench.scheduler.running[&ticket].waiter.ask))
+            .map(|ticket| (ticket, request(ticket)))
             .collect()
     }
 }
 
-/// How shares are measured.
-pub(super) mod fair {
-    use super::*;
+/// Random numbers that are the same in each run of one seed.
+pub(super) struct Dice(pub(super) u64);
 
-    /// How long a story of busy keys must be for what any of them lacks at a time to be little of
-    /// what it was granted. A key is its weight, the cost of its requests and how many milliseconds
-    /// they take.
-    pub(in super::super) fn long_enough(
-        keys: impl Iterator<Item = (u32, u32, u64)> + Clone,
-        capacity: u32,
-    ) -> Duration {
-        let total_weight: u32 = keys.clone().map(|(weight, ..)| weight).sum();
-        // Until the one that gets least has been granted two hundred requests, more or less.
-        let least = keys.map(|(weight, cost, service_ms)| {
-            let share = f64::from(weight) / f64::from(total_weight);
-            let each = f64::from(cost) * service_ms as f64 / 1000.0 / f64::from(capacity);
-            (200.0 * each).max(200.0) / share
-        });
-        Duration::from_secs_f64(least.fold(0.0, f64::max))
+impl Dice {
+    /// A time between 20 % and 180 % of `mean_ms` milliseconds.
+    pub(super) fn service(&mut self, mean_ms: u64) -> Duration {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        Duration::from_millis(mean_ms * (20 + (self.0 >> 33) % 161) / 100)
     }
+}
+
+/// How long busy keys must be simulated until the work that a key lacks at one moment is small
+/// compared with the work that it got. A key is its weight, the cost of its requests and how many
+/// milliseconds they take.
+pub(super) fn long_enough(
+    keys: impl Iterator<Item = (u32, u32, u64)> + Clone,
+    capacity: u32,
+) -> Duration {
+    let total_weight: u32 = keys.clone().map(|(weight, ..)| weight).sum();
+    // Until the key that gets least has started about two hundred requests.
+    let least = keys.map(|(weight, cost, service_ms)| {
+        let share = f64::from(weight) / f64::from(total_weight);
+        let each = f64::from(cost) * service_ms as f64 / 1000.0 / f64::from(capacity);
+        (200.0 * each).max(200.0) / share
+    });
+    Duration::from_secs_f64(least.fold(0.0, f64::max))
 }
