@@ -22,20 +22,18 @@ mod comments;
 mod json_codec;
 #[path = "build/json_rules.rs"]
 mod json_rules;
-#[path = "build/json_schemas.rs"]
-mod json_schemas;
 #[path = "build/json_unions.rs"]
 mod json_unions;
-#[path = "build/list_limits.rs"]
-mod list_limits;
-#[path = "build/named_values.rs"]
-mod named_values;
-#[path = "build/openapi.rs"]
+#[path = "build/layouts.rs"]
+mod layouts;
+#[path = "build/limits.rs"]
+mod limits;
+#[path = "build/openapi/mod.rs"]
 mod openapi;
-#[path = "build/request_limits.rs"]
-mod request_limits;
-#[path = "build/shapes.rs"]
-mod shapes;
+#[path = "src/proto/range.rs"]
+mod range;
+#[path = "build/request_rules.rs"]
+mod request_rules;
 #[path = "build/swagger_ui.rs"]
 mod swagger_ui;
 
@@ -51,6 +49,7 @@ const SERVICES: [&str; 5] = [
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=src/proto/range.rs");
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
     let mut compiler = protox::Compiler::new(["proto"])?;
@@ -77,13 +76,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("json_codec.rs"), json_codec::generate(&contract))?;
     fs::write(
         out.join("bounds.rs"),
-        list_limits::generate(&contract) + &shapes::generate(&contract),
+        limits::generate(&contract) + &layouts::generate(&contract),
     )?;
     let version = env::var("CARGO_PKG_VERSION")?;
-    fs::write(
-        out.join("openapi.json"),
-        openapi::generate(&contract, &compiler.descriptor_pool(), &version),
-    )?;
+    let document = openapi::generate(&contract, &compiler.descriptor_pool(), &version);
+    fs::write(out.join("openapi.json"), document.to_string())?;
+    // For people: a test compares it with the committed `docs/openapi.json`.
+    let readable = serde_json::to_string_pretty(&document)? + "\n";
+    fs::write(out.join("openapi.readable.json"), readable)?;
     swagger_ui::write(&out)?;
     // The gateway itself has to move what others shall use no more.
     let messages = contract
@@ -98,7 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut prost = prost_build::Config::new();
     prost.btree_map(["."]);
-    for path in shapes::BOXED {
+    for path in layouts::BOXED {
         prost.boxed(format!(".{PACKAGE}.{path}"));
     }
     let services = tonic_prost_build::configure().codec_path("crate::proto::codec::Codec");

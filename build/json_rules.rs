@@ -8,7 +8,7 @@ use prost_types::{
 
 /// Messages with a constant `object` member, as OpenAI's answers have. Another word of the
 /// upstream's is kept, in `extra`.
-pub const OBJECT: &[(&str, &str)] = &[
+pub const OBJECT_NAME: &[(&str, &str)] = &[
     ("CreateCompletionResponse", "text_completion"),
     ("CreateEmbeddingResponse", "list"),
     ("Embedding", "embedding"),
@@ -43,8 +43,8 @@ pub const OBJECT_TEXT: &[&str] = &[
 // What an answer must have, and an upstream leaves out or says null for. OpenAI's schemas require
 // these members; clients read them without looking. So each of them has one of these fates:
 //
-// - The true value is known: it is put in (`PUT_IN`). So are the names of what was answered,
-//   `object` (`OBJECT`), and lists in which there is nothing (`ALWAYS`).
+// - The true value is known: it is put in (`FILLED`). So are the names of what was answered,
+//   `object` (`OBJECT_NAME`), and lists in which there is nothing (`WRITTEN_WHEN_EMPTY`).
 // - It is not known, and the schema allows null, or nothing better can be said of it (a log
 //   probability): null (`NULL_WHEN_UNSET`). A 0 would be a lie.
 // - It is not known, and a client can do without it (a count of tokens): it stays absent.
@@ -60,7 +60,7 @@ pub const OBJECT_TEXT: &[&str] = &[
 /// - a choice's `message`, with the role `assistant`; that role also where a message lacks one;
 /// - a chunk's `delta`, with nothing in it;
 /// - of a usage, `total_tokens` if its parts are known: their sum.
-pub const PUT_IN: &[(&str, &[&str])] = &[
+pub const FILLED: &[(&str, &[&str])] = &[
     ("ChatChoice", &["message"]),
     ("ChatChunkChoice", &["delta"]),
     ("EmbeddingUsage", &[]),
@@ -96,7 +96,7 @@ pub const NULL_WHEN_UNSET_IN: &[(&str, &[&str])] =
 
 /// Integers of answers whose null means that there is no limit, and whose absence means that it
 /// isn't told: the field that is true for null, and no member of its own.
-pub const NULL_SAID: &[(&str, &str)] = &[
+pub const NULL_FLAG: &[(&str, &str)] = &[
     ("Concurrency.limit", "unlimited"),
     ("Plan.concurrency", "unlimited_concurrency"),
     ("Plan.max_context_length", "unlimited_context_length"),
@@ -104,7 +104,7 @@ pub const NULL_SAID: &[(&str, &str)] = &[
 ];
 
 /// Lists that are written when empty, because the member is required.
-pub const ALWAYS: &[&str] = &[
+pub const WRITTEN_WHEN_EMPTY: &[&str] = &[
     "Concurrency.requests",
     "CallReport.tried",
     "CreateCompletionResponse.choices",
@@ -130,7 +130,7 @@ pub const INDEX: &[&str] = &[
 
 /// A request's list of messages, which may be answers that are given back: `src/json/replayed.rs`
 /// says how they are read.
-pub const REPLAYED: &[&str] = &["CreateChatCompletionRequest.messages"];
+pub const HISTORY: &[&str] = &["CreateChatCompletionRequest.messages"];
 
 /// Members that are a text or a list: the field with the text, which names the member, and the
 /// field with the list. An empty list is kept in `extra`, since protobuf can't tell it from none.
@@ -147,7 +147,7 @@ pub const ONE_OR_MANY: &[&str] = &[
 ];
 
 /// Messages whose one repeated field is the whole JSON value.
-pub const LIST: &[&str] = &["StringList", "TokenList", "TokenLists", "FloatVector"];
+pub const LIST_MESSAGES: &[&str] = &["StringList", "TokenList", "TokenLists", "FloatVector"];
 
 /// Members whose JSON name is not the field's.
 pub const RENAMED: &[(&str, &str)] = &[
@@ -188,7 +188,7 @@ pub fn words(kind: &EnumDescriptorProto) -> Vec<(String, i32)> {
 }
 
 /// The field with the list, if this one is the text of a member that is a text or a list.
-pub fn list_beside(path: &str) -> Option<&'static str> {
+pub fn list_of_pair(path: &str) -> Option<&'static str> {
     TEXT_OR_LIST
         .iter()
         .find(|(text, _)| *text == path)
@@ -197,7 +197,7 @@ pub fn list_beside(path: &str) -> Option<&'static str> {
 
 /// Whether this field is the list of a member that is a text or a list, and so no member of its
 /// own.
-pub fn is_list_beside(message: &str, field: &str) -> bool {
+pub fn is_list_of_pair(message: &str, field: &str) -> bool {
     TEXT_OR_LIST.iter().any(|(text, list)| {
         *list == field
             && text
@@ -207,16 +207,16 @@ pub fn is_list_beside(message: &str, field: &str) -> bool {
 }
 
 /// The field that is true if this member is null.
-pub fn null_said_in(path: &str) -> Option<&'static str> {
-    NULL_SAID
+pub fn null_flag_of(path: &str) -> Option<&'static str> {
+    NULL_FLAG
         .iter()
         .find(|(limit, _)| *limit == path)
         .map(|(_, flag)| *flag)
 }
 
 /// Whether this field is true for another member's null, and so no member of its own.
-pub fn says_null(message: &str, field: &str) -> bool {
-    NULL_SAID.iter().any(|(limit, flag)| {
+pub fn is_null_flag(message: &str, field: &str) -> bool {
+    NULL_FLAG.iter().any(|(limit, flag)| {
         *flag == field
             && limit
                 .split_once('.')

@@ -9,9 +9,9 @@ use prost_types::{
 };
 
 use super::{
-    json_codec::{Member, Used, camel, json_name, snake},
-    json_rules::{LIST, NULL_KEPT},
-    list_limits::constant,
+    json_codec::{Member, UsedRules, camel, json_name, snake},
+    json_rules::{LIST_MESSAGES, NULL_KEPT},
+    limits::constant,
 };
 
 /// Two fields that are one JSON member: a string for the first, which names the member, a list for
@@ -20,7 +20,7 @@ pub fn text_or_list_member(
     message: &DescriptorProto,
     text: &FieldDescriptorProto,
     list: &str,
-    used: &mut Used,
+    used: &mut UsedRules,
 ) -> Member {
     let (owner, name) = (message.name(), text.name());
     let path = format!("{owner}.{name}");
@@ -36,33 +36,30 @@ pub fn text_or_list_member(
         "{path}: the first field is an optional string"
     );
     used.0.push(path.clone());
-    let null = if used.see(NULL_KEPT, &path) {
-        "json::Null::Kept"
+    let null = if used.matches(NULL_KEPT, &path) {
+        "Kept"
     } else {
-        "json::Null::IsAbsence"
+        "IsAbsence"
     };
     let limit = constant(&format!("{owner}.{list}"));
     Member {
         name: name.to_owned(),
-        read: format!(
-            "json::read_text_or_list(&mut map, {name:?}, &mut message.extra, (&mut \
-             message.{name}, &mut message.{list}), &limits::{limit}, {null})?,"
-        ),
-        write: format!(
-            "json::write_text_or_list(map, ({name:?}, {list:?}), self.{name}.as_deref(), \
-             &self.{list}, &self.extra, nulls)?;"
+        fields: vec![name.to_owned(), list.to_owned()],
+        kind: format!(
+            "TextOrList {{ list_name: {list:?}, limit: &limits::{limit}, null: \
+             members::Null::{null} }}"
         ),
     }
 }
 
-/// A oneof is one JSON member whose kind tells the variant: a string for the string variant, which
+/// A oneof is one JSON member whose type tells the variant: a string for the string variant, which
 /// names the member; a list or an object for the others.
 pub fn union_member(
     code: &mut String,
     message: &str,
     oneof: &str,
     variants: &[&FieldDescriptorProto],
-    used: &mut Used,
+    used: &mut UsedRules,
 ) -> Member {
     let [text, others @ ..] = variants else {
         panic!("{message}.{oneof}: no variants")
@@ -72,7 +69,6 @@ pub fn union_member(
         "{message}.{oneof}: the first variant is the string"
     );
     let member = json_name(&format!("{message}.{}", text.name()), text.name(), used);
-    let enumeration = format!("{}::{}", snake(message), camel(oneof));
     let others: Vec<(String, &str)> = others
         .iter()
         .map(|other| {
@@ -80,114 +76,35 @@ pub fn union_member(
                 other.r#type() == Type::Message,
                 "{message}.{oneof}: the other variants are messages"
             );
-            (
-                camel(other.name()),
-                other.type_name().rsplit('.').next().unwrap(),
-            )
+            let message = other.type_name().rsplit('.').next().unwrap();
+            (camel(other.name()), message)
         })
         .collect();
-    let (expecting, visit) = match others.as_slice() {
+    let (kind, others) = match others.as_slice() {
         [
             (strings, "StringList"),
             (tokens, "TokenList"),
             (lists, "TokenLists"),
         ] => (
-            "a string, a list of strings, a list of token ids, or a list of lists of token ids",
-            format!(
-                "fn visit_seq<A: serde::de::SeqAccess<'de>>(self, access: A) -> \
-                 Result<Self::Value, A::Error> {{
-                    let access = serde::de::value::SeqAccessDeserializer::new(access);
-                    Ok(match <json::Texts as serde::Deserialize>::deserialize(access)? {{
-                        json::Texts::Strings(values) => {enumeration}::{strings}(StringList {{ \
-                 values }}),
-                        json::Texts::Tokens(values) => {enumeration}::{tokens}(TokenList {{ values \
-                 }}),
-                        json::Texts::TokenLists(lists) => {enumeration}::{lists}(TokenLists {{
-                            values: lists.into_iter().map(|values| TokenList {{ values \
-                 }}).collect(),
-                        }}),
-                    }})
-                }}"
-            ),
+            "TextOrLists",
+            format!("strings {strings}, tokens {tokens}, token_lists {lists}"),
         ),
-        [(variant, other)] => {
-            let is_list = LIST.contains(other);
-            let (access, visit) = if is_list {
-                ("SeqAccess", "visit_seq")
-            } else {
-                ("MapAccess", "visit_map")
-            };
-            let expecting = if is_list {
-                "a string or a list"
-            } else {
-                "a string or an object"
-            };
-            (
-                expecting,
-                format!(
-                    "fn {visit}<A: serde::de::{access}<'de>>(self, access: A) -> \
-                     Result<Self::Value, A::Error> {{
-                        let access = serde::de::value::{access}Deserializer::new(access);
-                        <{other} as \
-                     serde::Deserialize>::deserialize(access).map({enumeration}::{variant})
-                    }}"
-                ),
-            )
+        [(list, message)] if LIST_MESSAGES.contains(message) => {
+            ("TextOrLists", format!("list {list}"))
         }
+        [(object, _)] => ("TextOrObject", format!("object {object}")),
         _ => panic!("{message}.{oneof}: no rule to tell these variants apart in JSON"),
     };
+    let enumeration = format!("{}::{}", snake(message), camel(oneof));
     let text = camel(text.name());
-    let arms: String = others
-        .iter()
-        .map(|(variant, _)| {
-            format!("Self::{variant}(value) => serde::Serialize::serialize(value, serializer),\n")
-        })
-        .collect();
-    write!(
+    writeln!(
         code,
-        r#"
-impl serde::Serialize for {enumeration} {{
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {{
-        match self {{
-            Self::{text}(text) => serializer.serialize_str(text),
-            {arms}
-        }}
-    }}
-}}
-
-impl<'de> serde::Deserialize<'de> for {enumeration} {{
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {{
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {{
-            type Value = {enumeration};
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{
-                f.write_str({expecting:?})
-            }}
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {{
-                Ok({enumeration}::{text}(text.to_owned()))
-            }}
-
-            {visit}
-        }}
-        deserializer.deserialize_any(Visitor)
-    }}
-}}
-"#
+        "\nmembers::union! {{ {enumeration} {{ {text}, {others} }} }}"
     )
     .unwrap();
-    let function = match others.as_slice() {
-        [(_, other)] if !LIST.contains(other) => "read_object",
-        _ => "read",
-    };
     Member {
-        read: format!(
-            "json::{function}(&mut map, {member:?}, &mut message.extra, &mut message.{oneof})?,"
-        ),
-        write: format!(
-            "json::write_optional(map, {member:?}, self.{oneof}.as_ref(), &self.extra, nulls)?;"
-        ),
         name: member,
+        fields: vec![oneof.to_owned()],
+        kind: kind.to_owned(),
     }
 }

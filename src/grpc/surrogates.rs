@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use crate::{
-    json::{self, Joined, Object},
+    json::{self, Object, SurrogateJoiner},
     proto::v1::{
         ChatDelta, CustomToolCall, FunctionCall, StreamChatCompletionResponse,
         StreamCompletionResponse, ToolCall,
@@ -30,7 +30,7 @@ pub struct SplitSurrogates(BTreeMap<(i32, Text), Waiting>);
 
 #[derive(Debug)]
 struct Waiting {
-    half: Joined,
+    half: SurrogateJoiner,
     /// The id of the tool call whose text it is, if its piece had one.
     id: Option<String>,
 }
@@ -58,10 +58,10 @@ impl SplitSurrogates {
     /// The chunk for protobuf. Most chunks have nothing in `extra` that belongs into a field, and
     /// follow no half.
     pub(super) fn complete<M: TextChunk>(&mut self, mut chunk: M) -> M {
-        if !self.0.is_empty() || chunk.names_a_field() {
+        if !self.0.is_empty() || chunk.has_field_in_extra() {
             chunk.join(self);
             // What is no piece of a longer text.
-            chunk.mend();
+            chunk.replace_surrogates();
         }
         chunk
     }
@@ -75,7 +75,7 @@ impl SplitSurrogates {
         is_last: bool,
         id: Option<&String>,
     ) {
-        let piece = json::take_text(extra, name);
+        let piece = json::take_string(extra, name);
         let waiting = match self.0.entry(key) {
             Entry::Occupied(entry) if is_last || piece.is_some() || field.is_some() => {
                 Some(entry.remove())
@@ -90,7 +90,7 @@ impl SplitSurrogates {
         // A new call is not the rest of the one before.
         let mut text = waiting
             .filter(|waiting| id.is_none() || waiting.id.as_ref() == id)
-            .map_or_else(Joined::default, |waiting| waiting.half);
+            .map_or_else(SurrogateJoiner::default, |waiting| waiting.half);
         if let Some(more) = field {
             text.push(more);
         }
@@ -307,7 +307,7 @@ mod tests {
             let chunk = halves.complete(delta(0, value, reason));
             let delta = chunk.choices[0].delta.clone().unwrap();
             assert!(
-                !chunk.names_a_field() && delta.extra.is_empty(),
+                !chunk.has_field_in_extra() && delta.extra.is_empty(),
                 "{delta:?}"
             );
             delta
@@ -461,7 +461,7 @@ mod tests {
                 "x\u{fffd}"
             ]
         );
-        assert!(!chunk.names_a_field() && halves.0.is_empty());
+        assert!(!chunk.has_field_in_extra() && halves.0.is_empty());
     }
 
     #[test]

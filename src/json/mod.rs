@@ -1,67 +1,56 @@
 //! JSON as the second codec of the contract's messages.
 //!
-//! `build/json_codec.rs` writes `Serialize` and `Deserialize` for every message; what that code
-//! calls is here, and so are the four ways in and out. A **request** is read strictly: a member of
-//! the wrong type is an error that names its path. An **answer** is read leniently: a member whose
-//! type we didn't expect is carried verbatim in `extra`, for an answer that can't be understood in
-//! part must still arrive whole. A request's messages may be answers that the caller gives back:
-//! `replayed` says which of them are read as answers are.
+//! `build/json_codec.rs` lists the members of every message, and the kind of each. The macro
+//! [`object!`] makes `Serialize` and `Deserialize` of such a list. [`members`] has the kinds.
+//!
+//! A **request** is read strictly: a member of the wrong type is an error with its path. An
+//! **answer** is read leniently: a member of an unexpected type is kept verbatim in `extra`, and
+//! the caller gets the rest of the answer too. A request's messages may be earlier answers:
+//! `history` says which of them are read leniently.
+//!
+//! A member may come twice in one object, as JSON allows: the last one counts. `duplicates` has the
+//! tests.
 
-mod bounds;
-mod halves;
-mod integers;
-mod lists;
-mod numbers;
-mod problems;
-mod read;
-mod replayed;
-mod required;
-mod text_or_list;
-mod words;
+mod budget;
+mod error;
+mod fill_required;
+mod history;
+pub(crate) mod members;
+mod object;
+mod peek;
+mod surrogates;
 mod write;
 
 use std::{cell::Cell, collections::BTreeMap};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
-pub(crate) use bounds::{Unread, list};
-pub(crate) use halves::{Joined, for_protobuf, mend, mend_plain, take_text, without_halves};
-pub(crate) use integers::{
-    Integers, read_index, read_integer, read_integer_or_null, read_plain_integer,
-};
-pub(crate) use lists::{Texts, integers, read_integers, read_one_or_many};
-pub(crate) use numbers::{Number, NumberList, Numbers};
-pub use problems::{BadJson, text};
-use problems::{described, located_in, located_out};
-pub(crate) use read::{
-    Key, read, read_boxed, read_bytes, read_constant, read_extra, read_list, read_map, read_object,
-    read_object_text, read_optional_text,
-};
-pub(crate) use replayed::read_messages;
-pub(crate) use required::Complete;
-pub(crate) use text_or_list::{Null, read_text_or_list, write_text_or_list};
-pub(crate) use words::{Word, read_word, unknown as unknown_word};
-pub(crate) use write::{
-    Text, WithNulls, write_extra, write_object, write_optional, write_or_null, write_plain,
-};
+pub(crate) use budget::RawList;
+pub use error::{JsonError, text};
+use error::{document_error, read_error, write_error};
+pub(crate) use fill_required::FillRequired;
+pub(crate) use members::unknown_enum_value;
+pub(crate) use object::{Name, Object, object, read_extra, read_object, write_object};
+pub use peek::peek;
+pub(crate) use surrogates::{SurrogateJoiner, for_protobuf, take_string};
 
 /// Reads a caller's request.
 ///
 /// # Errors
 /// What isn't UTF-8, broken JSON, or the first member that has the wrong type or is too large.
-pub fn decode_request<M: DeserializeOwned>(body: &[u8]) -> Result<M, BadJson> {
+pub fn decode_request<M: DeserializeOwned>(body: &[u8]) -> Result<M, JsonError> {
     let text = text(body)?;
-    // The path costs a little bookkeeping, so it is asked for only when there is something wrong.
-    bounds::during(text.len(), || serde_json::from_str(text)).or_else(|_| {
+    // Keeping the path costs time, so it is kept only in a second attempt, after an error.
+    budget::with_budget(text.len(), || serde_json::from_str(text)).or_else(|_| {
         let again = || {
             let mut deserializer = serde_json::Deserializer::from_str(text);
             let message: M = serde_path_to_error::deserialize(&mut deserializer)
-                .map_err(|error| located_in(error, text))?;
-            deserializer.end().map_err(|error| described(&error))?;
+                .map_err(|error| read_error(error, text))?;
+            deserializer.end().map_err(|error| document_error(&error))?;
             Ok(message)
         };
-        let messages = replayed::Messages::of(text);
-        messages.during(|| bounds::during(text.len(), again))
+        let messages = history::Messages::of(text);
+        messages.during(|| budget::with_budget(text.len(), again))
     })
 }
 
@@ -69,13 +58,13 @@ pub fn decode_request<M: DeserializeOwned>(body: &[u8]) -> Result<M, BadJson> {
 ///
 /// # Errors
 /// Only what isn't JSON, isn't an object, or is too large.
-pub fn decode_answer<M: DeserializeOwned>(body: &[u8]) -> Result<M, BadJson> {
-    let body = problems::without_mark(body);
-    let strict = || serde_json::from_slice(body).map_err(|error| described(&error));
-    bounds::during(body.len(), strict).or_else(|bad| match std::str::from_utf8(body) {
+pub fn decode_answer<M: DeserializeOwned>(body: &[u8]) -> Result<M, JsonError> {
+    let body = error::without_mark(body);
+    let strict = || serde_json::from_slice(body).map_err(|error| document_error(&error));
+    budget::with_budget(body.len(), strict).or_else(|bad| match std::str::from_utf8(body) {
         Ok(text) if !bad.is_too_large => {
-            let lenient = || serde_json::from_str(text).map_err(|error| described(&error));
-            bounds::during(body.len(), || Mode::Lenient.during(lenient))
+            let lenient = || serde_json::from_str(text).map_err(|error| document_error(&error));
+            budget::with_budget(body.len(), || Mode::Lenient.during(lenient))
         }
         _ => Err(bad),
     })
@@ -84,80 +73,69 @@ pub fn decode_answer<M: DeserializeOwned>(body: &[u8]) -> Result<M, BadJson> {
 /// Writes an answer to the end of `out`.
 ///
 /// # Errors
-/// A message that JSON can't say (`NaN`, broken JSON text); `out` then ends in half a document.
-pub fn encode_answer<M: Serialize>(message: &M, out: &mut Vec<u8>) -> Result<(), BadJson> {
-    serde_json::to_writer(out, message).map_err(|error| described(&error))
+/// A message that has no JSON (`NaN`, broken JSON text); `out` then ends in half a document.
+pub fn encode_answer<M: Serialize>(message: &M, out: &mut Vec<u8>) -> Result<(), JsonError> {
+    serde_json::to_writer(out, message).map_err(|error| document_error(&error))
 }
 
-/// Writes a request. This is also the check of what only a gRPC caller can get wrong: JSON text
-/// that isn't JSON, `NaN`, content both as text and in parts, a field that is set both by itself
-/// and in `extra`, and one in `extra` that isn't as REST's JSON must be.
+/// Writes a request. This also finds the mistakes that only a gRPC caller can make: JSON text that
+/// isn't JSON, `NaN`, content both as text and as parts, a field that is also set in `extra`, and a
+/// field in `extra` that REST would refuse.
 ///
 /// # Errors
 /// The first such field.
-pub fn encode_request<M: Serialize + DeserializeOwned>(message: &M) -> Result<Vec<u8>, BadJson> {
+pub fn encode_request<M: Serialize + DeserializeOwned>(message: &M) -> Result<Vec<u8>, JsonError> {
     encode_request_of(message, 0)
 }
 
-/// The same for a request that came as this many bytes: about as many go on, so that they need not
-/// be moved while they are written.
+/// The same for a request that came as `arrived_bytes` bytes. What is written is about as long, so
+/// that a buffer of this size need not grow.
 ///
 /// # Errors
 /// As of [`encode_request`].
 pub fn encode_request_of<M: Serialize + DeserializeOwned>(
     message: &M,
     arrived_bytes: usize,
-) -> Result<Vec<u8>, BadJson> {
+) -> Result<Vec<u8>, JsonError> {
     let capacity = arrived_bytes + arrived_bytes / 16 + 1024;
     let write = |message: &M| {
         let mut out = Vec::with_capacity(capacity);
         let mut serializer = serde_json::Serializer::new(&mut out);
         Mode::Strict.during(|| {
             serde_path_to_error::serialize(message, &mut serializer)
-                .map_err(|error| located_out(&error))
+                .map_err(|error| write_error(&error))
         })?;
         Ok(out)
     };
-    NAMES_A_FIELD.set(false);
+    FOUND_FIELD_IN_EXTRA.set(false);
     let out = write(message)?;
-    if !NAMES_A_FIELD.replace(false) {
+    if !FOUND_FIELD_IN_EXTRA.replace(false) {
         return Ok(out);
     }
-    // What the fields in `extra` say is held to the same rules as REST's JSON, by the same code.
+    // Fields in `extra` are read like REST's JSON, by the same code.
     let again = decode_request(&out)?;
     drop(out);
     write(&again)
 }
 
-/// Moves what a request's `extra` says of its own fields into these fields, at every depth, so that
-/// it is validated like everything else. What an answer had in `extra` because of its type stays
-/// there.
+/// Moves the values of a request's fields that are in `extra` into the fields, at every depth, so
+/// that they are validated. Values of unexpected types, which an earlier answer may have, stay.
 ///
 /// # Errors
 /// As of [`encode_request`].
-pub(crate) fn settle<M: Object + Serialize + DeserializeOwned>(
+pub(crate) fn move_extra_into_fields<M: Object + Serialize + DeserializeOwned>(
     message: &mut M,
-) -> Result<(), BadJson> {
-    if message.names_a_field() {
+) -> Result<(), JsonError> {
+    if message.has_field_in_extra() {
         *message = decode_request(&encode_request(message)?)?;
     }
     Ok(())
 }
 
-/// Reads the one member of a document that tells what an error or a choice is, ignoring the rest.
-///
-/// # Errors
-/// Broken JSON, a member of another type, or what is too large.
-pub fn peek<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, BadJson> {
-    bounds::during(text.len(), || {
-        serde_json::from_str(text).map_err(|error| described(&error))
-    })
-}
-
-/// How to treat what doesn't fit.
+/// What to do with a value that doesn't fit its field.
 #[derive(Clone, Copy, PartialEq)]
 enum Mode {
-    /// Reading: fail. Writing: what is in `extra` goes before a field.
+    /// Reading: fail. Writing: a member in `extra` is written in place of the field.
     Normal,
     /// Reading: keep a member of the wrong type in `extra`.
     Lenient,
@@ -166,11 +144,10 @@ enum Mode {
 }
 
 thread_local! {
-    // serde has no way to hand an argument to a nested `Deserialize`, short of a seed for every
-    // type.
+    // serde can hand an argument to a nested `Deserialize` only with a seed for every type.
     static MODE: Cell<Mode> = const { Cell::new(Mode::Normal) };
     /// Whether a message that was written has a field in `extra`.
-    static NAMES_A_FIELD: Cell<bool> = const { Cell::new(false) };
+    static FOUND_FIELD_IN_EXTRA: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Mode {
@@ -188,27 +165,8 @@ impl Mode {
 
 type Extra = BTreeMap<String, String>;
 
-/// A message that is a JSON object.
-pub(crate) trait Object {
-    /// All members that have a field.
-    const NAMES: &'static [&'static str];
-
-    /// Members written as null when unset.
-    const NULLS: &'static [&'static str];
-
-    fn write_members<M: serde::ser::SerializeMap>(
-        &self,
-        map: &mut M,
-        nulls: &[&str],
-    ) -> Result<(), M::Error>;
-
-    /// Whether `extra` names one of the message's own fields, here or in a message within.
-    fn names_a_field(&self) -> bool;
-
-    /// Moves texts with halves of characters out of `extra` into their fields, here and in messages
-    /// within, with U+FFFD for each half.
-    fn mend(&mut self);
-}
-
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod duplicates;

@@ -1,12 +1,12 @@
 //! The codec's own rules, where no door is needed to see them.
 
-use super::{problems::PATH_CHARS_MAX, *};
+use super::{error::PATH_CHARS_MAX, *};
 use crate::proto::v1::{
     ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest,
     StreamChatCompletionResponse, TokenList, create_completion_request::PromptKind,
 };
 
-/// serde_json's quick way of reading a number is off by one in the last place now and then.
+/// serde_json's fast way of reading a number is sometimes off by one in the last place.
 #[test]
 fn a_double_is_read_exactly() {
     for text in [
@@ -219,14 +219,14 @@ fn text_that_is_not_json_is_told_with_what_json_text_is() {
 #[test]
 fn brackets_in_texts_are_no_levels() {
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-    assert!(!bounds::is_too_deep(&deep(128)) && bounds::is_too_deep(&deep(129)));
-    assert!(bounds::is_too_deep(&format!(r#"{{"\"":{}}}"#, deep(128))));
-    assert!(!bounds::is_too_deep(&format!(
+    assert!(!budget::is_too_deep(&deep(128)) && budget::is_too_deep(&deep(129)));
+    assert!(budget::is_too_deep(&format!(r#"{{"\"":{}}}"#, deep(128))));
+    assert!(!budget::is_too_deep(&format!(
         r#"["{}\"{}"]"#,
         "[".repeat(300),
         "{".repeat(300)
     )));
-    assert!(!bounds::is_too_deep(&format!("[{}]", "[],".repeat(300))));
+    assert!(!budget::is_too_deep(&format!("[{}]", "[],".repeat(300))));
 }
 
 #[test]

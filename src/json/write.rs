@@ -1,4 +1,4 @@
-//! What the generated code calls to write a message.
+//! What all kinds of members need to be written: the rules for `extra`, and verbatim JSON text.
 
 use serde::{
     Serialize, Serializer,
@@ -7,23 +7,14 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
-    Extra, MODE, Mode, NAMES_A_FIELD, Object, bounds,
-    problems::{in_extra, in_text},
+    Extra, FOUND_FIELD_IN_EXTRA, MODE, Mode, Object, budget,
+    error::{error_in_extra, error_in_text},
+    object::write_object,
 };
 use crate::proto::bounds::TooLarge;
 
-pub(crate) fn write_object<S: Serializer>(
-    message: &impl Object,
-    nulls: &[&str],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(None)?;
-    message.write_members(&mut map, nulls)?;
-    map.end()
-}
-
 /// A message with members that are null when unset in this place only.
-pub(crate) struct WithNulls<'a, T>(pub &'a T, pub &'static [&'static str]);
+pub(super) struct WithNulls<'a, T>(pub &'a T, pub &'static [&'static str]);
 
 impl<T: Object> Serialize for WithNulls<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -31,54 +22,8 @@ impl<T: Object> Serialize for WithNulls<'_, T> {
     }
 }
 
-/// Writes a member that is always there. It counts as set if it is not what protobuf gives a field
-/// that isn't.
-pub(crate) fn write_plain<M: SerializeMap>(
-    map: &mut M,
-    name: &'static str,
-    extra: &Extra,
-    is_set: bool,
-    value: &(impl Serialize + ?Sized),
-) -> Result<(), M::Error> {
-    if is_in(extra, name, is_set.then_some(name))? {
-        Ok(())
-    } else {
-        map.serialize_entry(name, value)
-    }
-}
-
-/// Writes a member that is left out when unset, or null if it is among `nulls`.
-pub(crate) fn write_optional<M: SerializeMap>(
-    map: &mut M,
-    name: &'static str,
-    value: Option<impl Serialize>,
-    extra: &Extra,
-    nulls: &[&str],
-) -> Result<(), M::Error> {
-    if is_in(extra, name, value.as_ref().map(|_| name))? {
-        return Ok(());
-    }
-    match value {
-        Some(value) => map.serialize_entry(name, &value),
-        None if nulls.contains(&name) => map.serialize_entry(name, &()),
-        None => Ok(()),
-    }
-}
-
-/// Writes a member whose null means something else than its absence.
-pub(crate) fn write_or_null<M: SerializeMap>(
-    map: &mut M,
-    name: &'static str,
-    value: Option<impl Serialize>,
-    is_null: bool,
-    extra: &Extra,
-) -> Result<(), M::Error> {
-    let nulls: &[&str] = if is_null { &[name] } else { &[] };
-    write_optional(map, name, value, extra, nulls)
-}
-
-/// Whether `extra` has this member: then it is written from there. In a request, no field must be
-/// `set` for it too.
+/// Whether `extra` has this member, so that it is written from there. `set` is the member's field,
+/// if it is set: an error in a request.
 pub(super) fn is_in<E: serde::ser::Error>(
     extra: &Extra,
     name: &str,
@@ -87,9 +32,9 @@ pub(super) fn is_in<E: serde::ser::Error>(
     if extra.is_empty() || !extra.contains_key(name) {
         return Ok(false);
     }
-    NAMES_A_FIELD.set(true);
+    FOUND_FIELD_IN_EXTRA.set(true);
     if let Some(set) = set.filter(|_| MODE.get() == Mode::Strict) {
-        return Err(E::custom(in_extra(
+        return Err(E::custom(error_in_extra(
             name,
             format_args!("the field `{set}` is set too: set only one of the two"),
         )));
@@ -97,31 +42,36 @@ pub(super) fn is_in<E: serde::ser::Error>(
     Ok(true)
 }
 
-/// Writes the members that the message has no field for, and those whose type we didn't expect.
-pub(crate) fn write_extra<M: SerializeMap>(map: &mut M, extra: &Extra) -> Result<(), M::Error> {
+/// Writes the members in `extra`: those without a field, and those of an unexpected type.
+pub(super) fn write_extra<M: SerializeMap>(map: &mut M, extra: &Extra) -> Result<(), M::Error> {
     for (name, text) in extra {
-        if MODE.get() == Mode::Strict && bounds::is_too_deep(text) {
-            return Err(M::Error::custom(in_extra(name, TooLarge::Depth)));
+        if MODE.get() == Mode::Strict && budget::is_too_deep(text) {
+            return Err(M::Error::custom(error_in_extra(name, TooLarge::Depth)));
         }
         match serde_json::from_str::<&RawValue>(text) {
             Ok(text) => map.serialize_entry(name, text)?,
-            Err(error) => return Err(M::Error::custom(in_extra(name, in_text(&error)))),
+            Err(error) => {
+                return Err(M::Error::custom(error_in_extra(
+                    name,
+                    error_in_text(&error),
+                )));
+            }
         }
     }
     Ok(())
 }
 
 /// JSON text, written verbatim.
-pub(crate) struct Text<'a>(pub &'a str);
+pub(super) struct Verbatim<'a>(pub &'a str);
 
-impl Serialize for Text<'_> {
+impl Serialize for Verbatim<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if MODE.get() == Mode::Strict && bounds::is_too_deep(self.0) {
+        if MODE.get() == Mode::Strict && budget::is_too_deep(self.0) {
             return Err(S::Error::custom(TooLarge::Depth));
         }
         match serde_json::from_str::<&RawValue>(self.0) {
             Ok(text) => text.serialize(serializer),
-            Err(error) => Err(S::Error::custom(in_text(&error))),
+            Err(error) => Err(S::Error::custom(error_in_text(&error))),
         }
     }
 }

@@ -1,26 +1,26 @@
-//! What decoding a message may take, in memory: the same for both codecs, and enforced while they
+//! How much memory decoding a message may take: the same for both codecs, which count it while they
 //! decode.
 //!
-//! Text takes what it takes on the wire, so it needs no bound but that of the body. What multiplies
-//! is structure: an empty message is two bytes of protobuf or three of JSON, and hundreds in
-//! memory. So lists have limits by name, which `build/list_limits.rs` keeps, and all structure of
-//! one document together has a budget.
+//! Text takes as much memory as bytes on the wire, so the limit of the body is enough. Structure
+//! takes many times its bytes: an empty message is two bytes of protobuf or three of JSON, and
+//! hundreds in memory. So each list has a limit, in `build/limits.rs`, and all structure of one
+//! document has a budget.
 
 use std::fmt;
 
-/// How many times the bytes of a document its structure may take in memory. With its text, that
-/// makes 8.
+/// The most memory that the structure of a document may take, as a multiple of its bytes. With the
+/// text, the factor is 8.
 const STRUCTURE_TIMES: usize = 7;
 
-/// What the structure of any document may take, in bytes, however short the document is: as many
-/// short messages as there may be take less.
+/// What the structure of even the shortest document may take, in bytes. It is small enough for as
+/// many short requests as the gateway accepts at once.
 const STRUCTURE_BYTES_MIN: usize = 8 * 1024 * 1024;
 
-/// What the structure of one document may take, in bytes, however long the document is.
+/// What the structure of even the longest document may take, in bytes.
 pub const STRUCTURE_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// How deep JSON text may be nested where the contract has no type for it: engines read it with
-/// parsers that recurse.
+/// How deep JSON text may be nested where the contract has no type for it. Engines read it with
+/// recursive parsers.
 pub const DEPTH_MAX: usize = 128;
 
 /// What the structure of a document of this length may take in memory, in bytes.
@@ -71,21 +71,21 @@ impl fmt::Display for TooLarge {
 }
 
 /// A message whose memory can be told before it is decoded.
-pub trait Bounded {
+pub trait HasLayout {
     /// What there is to know.
-    const SHAPE: &'static Shape;
+    const LAYOUT: &'static Layout;
 }
 
 /// A message as the protobuf codec sees it before it is decoded.
 #[derive(Debug)]
-pub struct Shape {
+pub struct Layout {
     /// The size of the message itself.
     pub bytes: usize,
     /// The fields that can take more memory than they take on the wire. All others can't.
     pub fields: &'static [Field],
 }
 
-/// The most fields of one shape: `build/shapes.rs` holds the contract to it.
+/// The most fields of one layout: `build/layouts.rs` holds the contract to it.
 pub const FIELDS_MAX: usize = 24;
 
 /// A field that can take more memory than it takes on the wire.
@@ -113,7 +113,7 @@ pub enum Kind {
     /// A message, in a box of its own or not.
     Message {
         /// What it looks like.
-        shape: &'static Shape,
+        layout: &'static Layout,
         /// Whether it has an allocation of its own.
         is_boxed: bool,
     },

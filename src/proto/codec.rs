@@ -11,7 +11,7 @@ use tonic::{
 };
 use tonic_prost::{ProstCodec, ProstEncoder};
 
-use super::{bounds::Bounded, walk};
+use super::{bounds::HasLayout, precheck};
 use crate::{error::Error, offload};
 
 /// Encodes `T`, decodes `U`.
@@ -27,7 +27,7 @@ impl<T, U> Default for Codec<T, U> {
 impl<T, U> tonic::codec::Codec for Codec<T, U>
 where
     T: Message + Send + 'static,
-    U: Message + Default + Bounded + Send + 'static,
+    U: Message + Default + HasLayout + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
@@ -47,7 +47,7 @@ where
 #[derive(Debug)]
 pub struct BoundedDecoder<U>(PhantomData<U>);
 
-impl<U: Message + Default + Bounded> Decoder for BoundedDecoder<U> {
+impl<U: Message + Default + HasLayout> Decoder for BoundedDecoder<U> {
     type Item = U;
     type Error = Status;
 
@@ -63,8 +63,8 @@ impl<U: Message + Default + Bounded> Decoder for BoundedDecoder<U> {
 /// # Errors
 /// Invalid, with the field's path, for what is too large. What is no protobuf is tonic's own error,
 /// which the server explains.
-pub fn decode<M: Message + Default + Bounded>(encoded: &[u8]) -> Result<M, Status> {
-    walk::check(M::SHAPE, encoded).map_err(|problem| match problem.path.as_str() {
+pub fn decode<M: Message + Default + HasLayout>(encoded: &[u8]) -> Result<M, Status> {
+    precheck::check(M::LAYOUT, encoded).map_err(|problem| match problem.path.as_str() {
         "" => Error::invalid("request", problem.what),
         _ => Error::invalid(problem.path, problem.what),
     })?;

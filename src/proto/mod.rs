@@ -1,10 +1,12 @@
 //! The contract as Rust: messages, services, their JSON codec, the descriptor set and the OpenAPI
 //! document, all written by `build.rs` from `proto/`. And what decoding a message may take:
-//! [`bounds`] for both codecs, [`codec`] for protobuf.
+//! [`bounds`] for both codecs, [`codec`] for protobuf. [`ranges`] checks the numbers of requests.
 
 pub mod bounds;
 pub mod codec;
-mod walk;
+mod precheck;
+pub mod range;
+pub mod ranges;
 
 /// The messages and services of `featherwire.v1`.
 pub mod v1 {
@@ -25,7 +27,7 @@ pub mod v1 {
         reason = "generated; the contract's comments are written for protobuf"
     )]
 
-    use crate::json;
+    use crate::json::{self, members};
 
     tonic::include_proto!("featherwire.v1");
     include!(concat!(env!("OUT_DIR"), "/json_codec.rs"));

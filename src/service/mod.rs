@@ -93,7 +93,7 @@ impl Services {
     }
 }
 
-fn invalid(bad: json::BadJson) -> Error {
+fn invalid(bad: json::JsonError) -> Error {
     Error::invalid(
         bad.path.unwrap_or_else(|| "request".to_owned()),
         bad.problem,

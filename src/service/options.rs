@@ -17,7 +17,7 @@ use crate::{
     json::{self, Object as _},
     proto::v1::{
         CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest,
-        GatewayOptions, Priority, words,
+        GatewayOptions, Priority, enum_names,
     },
 };
 
@@ -196,7 +196,7 @@ fn take<R: Optioned>(request: &mut R) -> Result<Option<Box<GatewayOptions>>> {
     let (field, extra) = only.options();
     *field = options;
     extra.extend(text.map(|text| (MEMBER.to_owned(), text)));
-    json::settle(&mut only).map_err(super::invalid)?;
+    json::move_extra_into_fields(&mut only).map_err(super::invalid)?;
     Ok(only.options().0.take())
 }
 
@@ -209,7 +209,7 @@ fn class(number: i32) -> Result<Option<admission::Priority>> {
         Ok(Priority::Batch) => Ok(Some(admission::Priority::Batch)),
         Err(_) => Err(invalid(
             "priority",
-            json::unknown_word(number, words::PRIORITY),
+            json::unknown_enum_value(number, enum_names::PRIORITY),
         )),
     }
 }

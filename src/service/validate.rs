@@ -5,16 +5,19 @@
 //! A check begins by settling the request: what a gRPC caller says of a field in `extra` moves into
 //! that field.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::collections::BTreeMap;
 
 use crate::{
     config::MODEL_BYTES_MAX,
     error::{Error, ErrorCode, Result},
     json,
-    proto::v1::{
-        CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest,
-        TokenizeRequest,
-        create_chat_completion_request::{FunctionCallKind, ToolChoiceKind},
+    proto::{
+        ranges::Ranged,
+        v1::{
+            CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest,
+            TokenizeRequest,
+            create_chat_completion_request::{FunctionCallKind, ToolChoiceKind},
+        },
     },
 };
 
@@ -24,7 +27,7 @@ use crate::{
 /// # Errors
 /// Invalid, with the field's path.
 pub fn chat(request: &mut CreateChatCompletionRequest) -> Result<()> {
-    json::settle(request).map_err(super::invalid)?;
+    json::move_extra_into_fields(request).map_err(super::invalid)?;
     provider(request.provider.as_deref())?;
     stream_is_the_method(&request.extra)?;
     model(&request.model)?;
@@ -41,27 +44,7 @@ pub fn chat(request: &mut CreateChatCompletionRequest) -> Result<()> {
         }
     }
     choice_among_none(request)?;
-    number("temperature", request.temperature, 0.0..=2.0)?;
-    number("frequency_penalty", request.frequency_penalty, -2.0..=2.0)?;
-    number("presence_penalty", request.presence_penalty, -2.0..=2.0)?;
-    number("min_p", request.min_p, 0.0..=1.0)?;
-    above_zero("top_p", request.top_p, "above 0, up to 1", 1.0)?;
-    above_zero(
-        "repetition_penalty",
-        request.repetition_penalty,
-        "above 0",
-        f64::MAX,
-    )?;
-    integer("max_tokens", request.max_tokens, 1..=i32::MAX)?;
-    integer(
-        "max_completion_tokens",
-        request.max_completion_tokens,
-        1..=i32::MAX,
-    )?;
-    integer("min_tokens", request.min_tokens, 0..=i32::MAX)?;
-    integer("top_k", request.top_k, -1..=i32::MAX)?;
-    integer("n", request.n, 1..=128)?;
-    integer("top_logprobs", request.top_logprobs, 0..=20)
+    in_range(request)
 }
 
 /// Checks a text completion's request, the first bad field first.
@@ -69,7 +52,7 @@ pub fn chat(request: &mut CreateChatCompletionRequest) -> Result<()> {
 /// # Errors
 /// Invalid, with the field's path.
 pub fn completion(request: &mut CreateCompletionRequest) -> Result<()> {
-    json::settle(request).map_err(super::invalid)?;
+    json::move_extra_into_fields(request).map_err(super::invalid)?;
     provider(request.provider.as_deref())?;
     stream_is_the_method(&request.extra)?;
     model(&request.model)?;
@@ -79,23 +62,7 @@ pub fn completion(request: &mut CreateCompletionRequest) -> Result<()> {
             "required: a string, or a list of strings or token ids",
         ));
     }
-    number("temperature", request.temperature, 0.0..=2.0)?;
-    number("frequency_penalty", request.frequency_penalty, -2.0..=2.0)?;
-    number("presence_penalty", request.presence_penalty, -2.0..=2.0)?;
-    number("min_p", request.min_p, 0.0..=1.0)?;
-    above_zero("top_p", request.top_p, "above 0, up to 1", 1.0)?;
-    above_zero(
-        "repetition_penalty",
-        request.repetition_penalty,
-        "above 0",
-        f64::MAX,
-    )?;
-    integer("max_tokens", request.max_tokens, 0..=i32::MAX)?;
-    integer("min_tokens", request.min_tokens, 0..=i32::MAX)?;
-    integer("top_k", request.top_k, -1..=i32::MAX)?;
-    integer("n", request.n, 1..=128)?;
-    integer("best_of", request.best_of, 0..=20)?;
-    integer("logprobs", request.logprobs, 0..=i32::MAX)
+    in_range(request)
 }
 
 /// Checks an embedding's request, the first bad field first.
@@ -103,7 +70,7 @@ pub fn completion(request: &mut CreateCompletionRequest) -> Result<()> {
 /// # Errors
 /// Invalid, with the field's path.
 pub fn embedding(request: &mut CreateEmbeddingRequest) -> Result<()> {
-    json::settle(request).map_err(super::invalid)?;
+    json::move_extra_into_fields(request).map_err(super::invalid)?;
     provider(request.provider.as_deref())?;
     model(&request.model)?;
     if request.input_kind.is_none() {
@@ -112,7 +79,7 @@ pub fn embedding(request: &mut CreateEmbeddingRequest) -> Result<()> {
             "required: a string, or a list of strings or token ids",
         ));
     }
-    integer("dimensions", request.dimensions, 1..=i32::MAX)
+    in_range(request)
 }
 
 /// Checks a request for tokens, the first bad field first.
@@ -120,7 +87,7 @@ pub fn embedding(request: &mut CreateEmbeddingRequest) -> Result<()> {
 /// # Errors
 /// Invalid, with the field's path.
 pub fn tokenize(request: &mut TokenizeRequest) -> Result<()> {
-    json::settle(request).map_err(super::invalid)?;
+    json::move_extra_into_fields(request).map_err(super::invalid)?;
     model(&request.model)?;
     if request.text.is_none() {
         return Err(Error::invalid("text", "required: the text to split"));
@@ -227,42 +194,8 @@ fn provider(provider: Option<&str>) -> Result<()> {
     }
 }
 
-fn number(name: &str, value: Option<f64>, range: RangeInclusive<f64>) -> Result<()> {
-    match value {
-        Some(value) if !range.contains(&value) => Err(Error::invalid(
-            name,
-            format!(
-                "{value} is out of range: {} to {}",
-                range.start(),
-                range.end()
-            ),
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn above_zero(name: &str, value: Option<f64>, range: &str, max: f64) -> Result<()> {
-    match value {
-        Some(value) if !(value > 0.0 && value <= max) => Err(Error::invalid(
-            name,
-            format!("{value} is out of range: {range}"),
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn integer(name: &str, value: Option<i32>, range: RangeInclusive<i32>) -> Result<()> {
-    match value {
-        Some(value) if !range.contains(&value) => {
-            let range = match (*range.start(), *range.end()) {
-                (start, i32::MAX) => format!("at least {start}"),
-                (start, end) => format!("{start} to {end}"),
-            };
-            Err(Error::invalid(
-                name,
-                format!("{value} is out of range: {range}"),
-            ))
-        }
-        _ => Ok(()),
-    }
+fn in_range(request: &impl Ranged) -> Result<()> {
+    request
+        .check_ranges()
+        .map_err(|number| Error::invalid(number.field, number.problem))
 }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use featherwire::{
     json,
     proto::{
-        bounds::Bounded,
+        bounds::HasLayout,
         codec,
         v1::{
             Concurrency, CreateChatCompletionRequest, CreateChatCompletionResponse,
@@ -62,8 +62,8 @@ pub fn protobufs(input: &[u8], allocated: fn() -> usize) {
     protobuf::<ListModelsResponse>(input, allocated);
 }
 
-trait Message: prost::Message + Default + Debug + Bounded + DeserializeOwned {}
-impl<M: prost::Message + Default + Debug + Bounded + DeserializeOwned> Message for M {}
+trait Message: prost::Message + Default + Debug + HasLayout + DeserializeOwned {}
+impl<M: prost::Message + Default + Debug + HasLayout + DeserializeOwned> Message for M {}
 
 fn request<M: Message>(input: &[u8], allocated: fn() -> usize) {
     bounded::<M>("JSON", input, allocated, || {

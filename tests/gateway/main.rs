@@ -29,6 +29,7 @@ mod contract;
 mod descriptors;
 mod differential;
 mod drain;
+mod duplicates;
 mod early;
 mod emulator;
 mod encoding;

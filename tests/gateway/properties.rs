@@ -124,7 +124,7 @@ where
 {
     use featherwire::json;
     let check = |(text, chosen): (String, u64)| {
-        let failed = |bad: json::BadJson| TestCaseError::fail(format!("{bad}: {text}"));
+        let failed = |bad: json::JsonError| TestCaseError::fail(format!("{bad}: {text}"));
         let members: BTreeMap<String, &str> = law::members(&text).unwrap().into_iter().collect();
         let mut kept = Vec::new();
         let mut moved = BTreeMap::new();

@@ -460,7 +460,7 @@ fn add_usage(known: &mut Option<Usage>, piece: Option<Usage>) {
     if let Err(error) = known.merge(piece.encode_to_vec().as_slice()) {
         tracing::error!(%error, "usage that was encoded here can't be decoded");
     }
-    json::Complete::complete(known);
+    json::FillRequired::fill_required(known);
 }
 
 /// Whether the total is the sum of the parts.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::{
-    json::{self, Joined},
+    json::{self, SurrogateJoiner},
     proto::bounds::entry,
 };
 
@@ -18,7 +18,7 @@ type Extra = BTreeMap<String, String>;
 /// A member that holds text. What comes in another form is kept only while there is no text.
 #[derive(Debug, Default)]
 pub(super) struct TextMember {
-    text: Option<Joined>,
+    text: Option<SurrogateJoiner>,
     other: Option<Value>,
 }
 
@@ -27,7 +27,7 @@ impl TextMember {
     pub(super) fn add(&mut self, text: Option<String>, name: &str, extra: &mut Extra) {
         match (text, &mut self.text) {
             // Most members of most chunks come in one piece, or in none.
-            (Some(text), None) => self.text = Some(Joined::from(text)),
+            (Some(text), None) => self.text = Some(SurrogateJoiner::from(text)),
             (Some(text), Some(known)) => known.push(&text),
             (None, _) => {}
         }
@@ -50,19 +50,19 @@ impl TextMember {
     pub(super) fn take(&mut self) -> Option<String> {
         self.text
             .take()
-            .map(Joined::finish)
+            .map(SurrogateJoiner::finish)
             .filter(|text| !text.is_empty())
     }
 
     /// The text. Without one, what came in another form goes to `extra`.
     pub(super) fn finish(self, name: &str, extra: &mut Extra) -> Option<String> {
-        if self.text.as_ref().is_none_or(Joined::is_empty)
+        if self.text.as_ref().is_none_or(SurrogateJoiner::is_empty)
             && let Some(other) = self.other
         {
             extra.insert(name.to_owned(), other.finish());
             return None;
         }
-        self.text.map(Joined::finish)
+        self.text.map(SurrogateJoiner::finish)
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) struct Value {
 
 #[derive(Debug)]
 enum Sum {
-    Text(Joined),
+    Text(SurrogateJoiner),
     /// The elements with commas between.
     List(String),
     /// What isn't joined: the last one counts.
@@ -108,7 +108,7 @@ impl Value {
     fn new(json: String, place: Place) -> Self {
         let sum = match json.as_bytes() {
             [b'"', ..] if place == Place::Delta => {
-                let mut text = Joined::default();
+                let mut text = SurrogateJoiner::default();
                 text.push_json(&json);
                 Sum::Text(text)
             }
@@ -211,7 +211,7 @@ pub(super) fn prefer<T>(field: Option<&T>, name: &str, extra: &mut Extra) {
 /// read. None for a list of more than `MAX` elements.
 pub(super) fn readable<T: DeserializeOwned, const MAX: usize>(json: &str) -> Option<Vec<T>> {
     let elements = if json.starts_with('[') {
-        json::peek::<json::Unread<'_, MAX>>(json).ok()?.0
+        json::peek::<json::RawList<'_, MAX>>(json).ok()?.0
     } else {
         serde_json::from_str::<&RawValue>(json)
             .into_iter()

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    json::{self, BadJson},
+    json::{self, JsonError},
     proto::v1::{ListModelsResponse, Model, limits},
     upstream::{
         error::{from_event, local::bad_answer},
@@ -34,10 +34,10 @@ impl Snapshot {
         #[derive(Deserialize)]
         struct List<'a> {
             #[serde(borrow)]
-            data: json::Unread<'a, MODELS_MAX>,
+            data: json::RawList<'a, MODELS_MAX>,
         }
         let list: List<'_> = std::str::from_utf8(answer)
-            .map_err(|_| BadJson::whole("not UTF-8"))
+            .map_err(|_| JsonError::whole("not UTF-8"))
             .and_then(json::peek)
             .map_err(|problem| from_event(answer, None).unwrap_or_else(|| bad_answer(&problem)))?;
         let mut writer = Writer::with_capacity(answer.len(), list.data.0.len());
@@ -108,7 +108,7 @@ fn has_id(model: &Model) -> bool {
 pub fn keep_models(answer: &mut ListModelsResponse) {
     // A list with something in it that is no object could not be read as one, and was kept as it
     // came.
-    let odd: Option<json::Unread<'_, MODELS_MAX>> = answer
+    let odd: Option<json::RawList<'_, MODELS_MAX>> = answer
         .extra
         .get("data")
         .and_then(|list| json::peek(list).ok());
@@ -116,7 +116,7 @@ pub fn keep_models(answer: &mut ListModelsResponse) {
         .as_ref()
         .map_or(answer.models.len(), |list| list.0.len());
     match odd {
-        Some(json::Unread(list)) => {
+        Some(json::RawList(list)) => {
             answer.models = list.iter().filter_map(|entry| model(entry)).collect();
             answer.extra.remove("data");
         }

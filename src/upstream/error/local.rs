@@ -7,7 +7,7 @@ use hyper_util::client::legacy;
 use crate::{
     descriptors,
     error::{Error, ErrorCode},
-    json::BadJson,
+    json::JsonError,
     upstream::{connector::ConnectTimeout, informational::RESPONSES_MAX, limits::ANSWER_BYTES_MAX},
 };
 
@@ -21,7 +21,7 @@ pub fn too_large() -> Error {
 }
 
 /// A unary answer is not the JSON that its status and its media type promise.
-pub(in crate::upstream) fn bad_answer(problem: &BadJson) -> Error {
+pub(in crate::upstream) fn bad_answer(problem: &JsonError) -> Error {
     if problem.is_too_large {
         return too_large_to_decode("answer", problem);
     }
@@ -33,7 +33,7 @@ pub(in crate::upstream) fn bad_answer(problem: &BadJson) -> Error {
 }
 
 /// An event of a stream is not a message.
-pub(in crate::upstream) fn bad_event(problem: &BadJson) -> Error {
+pub(in crate::upstream) fn bad_event(problem: &JsonError) -> Error {
     if problem.is_too_large {
         return too_large_to_decode("event", problem);
     }
@@ -44,7 +44,7 @@ pub(in crate::upstream) fn bad_event(problem: &BadJson) -> Error {
     Error::new(ErrorCode::UpstreamBadAnswer, message)
 }
 
-fn too_large_to_decode(what: &str, problem: &BadJson) -> Error {
+fn too_large_to_decode(what: &str, problem: &JsonError) -> Error {
     let message = format!(
         "Featherless's {what} is larger than the gateway decodes: {}",
         without_advice(&problem.problem)

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Debug};
 
 use featherwire::{
-    json::{self, BadJson},
+    json::{self, JsonError},
     proto::v1::{
         Concurrency, CreateChatCompletionRequest, CreateChatCompletionResponse,
         CreateCompletionRequest, CreateCompletionResponse, CreateEmbeddingRequest,
@@ -109,8 +109,8 @@ fn answered<M: Message>(input: &[u8]) -> Option<M> {
 fn comes_back<M: Message>(
     input: &[u8],
     message: &M,
-    write: impl Fn(&M) -> Result<Vec<u8>, BadJson>,
-    read: impl Fn(&[u8]) -> Result<M, BadJson>,
+    write: impl Fn(&M) -> Result<Vec<u8>, JsonError>,
+    read: impl Fn(&[u8]) -> Result<M, JsonError>,
 ) {
     let write =
         |message: &M| write(message).unwrap_or_else(|problem| panic!("{problem}: {message:?}"));
@@ -150,7 +150,7 @@ fn comes_back<M: Message>(
     }
 }
 
-fn is_short(problem: &BadJson) {
+fn is_short(problem: &JsonError) {
     let problem = problem.to_string();
     assert!(!problem.is_empty());
     assert!(

@@ -1,23 +1,23 @@
-//! What is wrong with a JSON document, in words for its author.
+//! Errors of JSON documents, in words for their authors.
 
 use std::{borrow::Cow, fmt::Display};
 
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
 
-use super::bounds;
+use super::budget;
 
-/// How much of a path is told, in characters: the names of a map's members are the caller's, and of
+/// The longest path of an error, in characters. The names in a map are the caller's, and may be of
 /// any length.
 pub(super) const PATH_CHARS_MAX: usize = 128;
 
-/// Parts of a serde error that is about a member in `extra`. An error of ours has no such letter
-/// otherwise.
+/// Separates the parts of a serde error that is about a member in `extra`. Other errors don't have
+/// this character.
 const SEPARATOR: char = '\u{0}';
 
 /// What is wrong with a JSON document, and where.
 #[derive(Debug, PartialEq, Eq)]
-pub struct BadJson {
+pub struct JsonError {
     /// The bad member, such as `messages[0].content`; none when the document as a whole is bad.
     pub path: Option<String>,
     /// What is wrong. Never quotes the document, which may be a prompt.
@@ -26,13 +26,13 @@ pub struct BadJson {
     pub is_too_large: bool,
 }
 
-impl BadJson {
+impl JsonError {
     /// Something wrong with the document as a whole.
     pub fn whole(problem: impl Into<String>) -> Self {
         Self {
             path: None,
             problem: problem.into(),
-            is_too_large: bounds::are_exceeded(),
+            is_too_large: budget::is_exceeded(),
         }
     }
 
@@ -45,7 +45,7 @@ impl BadJson {
     }
 }
 
-impl Display for BadJson {
+impl Display for JsonError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.path {
             Some(path) => write!(f, "{path}: {}", self.problem),
@@ -54,7 +54,7 @@ impl Display for BadJson {
     }
 }
 
-impl std::error::Error for BadJson {}
+impl std::error::Error for JsonError {}
 
 /// The same without a byte order mark.
 pub(super) fn without_mark(body: &[u8]) -> &[u8] {
@@ -65,7 +65,7 @@ pub(super) fn without_mark(body: &[u8]) -> &[u8] {
 ///
 /// # Errors
 /// What isn't UTF-8; of another Unicode encoding, its name.
-pub fn text(body: &[u8]) -> Result<&str, BadJson> {
+pub fn text(body: &[u8]) -> Result<&str, JsonError> {
     // JSON begins with an ASCII letter, so the zeros around it tell the encoding.
     let encoding = match body {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => {
@@ -75,21 +75,23 @@ pub fn text(body: &[u8]) -> Result<&str, BadJson> {
         _ => None,
     };
     if let Some(encoding) = encoding {
-        return Err(BadJson::whole(format!("encoded as {encoding}: send UTF-8")));
+        return Err(JsonError::whole(format!(
+            "encoded as {encoding}: send UTF-8"
+        )));
     }
     std::str::from_utf8(without_mark(body)).map_err(|error| {
         let place = error.valid_up_to() + body.len() - without_mark(body).len();
-        BadJson::whole(format!("not UTF-8: byte {place} is wrong; send UTF-8"))
+        JsonError::whole(format!("not UTF-8: byte {place} is wrong; send UTF-8"))
     })
 }
 
-/// The words for what is wrong with a member in `extra`; [`located_out`] makes a path of its name.
-pub(super) fn in_extra(name: &str, problem: impl Display) -> String {
+/// The words for what is wrong with a member in `extra`; [`write_error`] makes a path of its name.
+pub(super) fn error_in_extra(name: &str, problem: impl Display) -> String {
     format!("{SEPARATOR}{name}{SEPARATOR}{problem}")
 }
 
 /// A serde error about the document as a whole.
-pub(super) fn described(error: &serde_json::Error) -> BadJson {
+pub(super) fn document_error(error: &serde_json::Error) -> JsonError {
     let text = error.to_string();
     let problem = match text
         .strip_prefix(SEPARATOR)
@@ -98,19 +100,19 @@ pub(super) fn described(error: &serde_json::Error) -> BadJson {
         Some((_, problem)) => without_place(problem).to_owned(),
         None => describe(error),
     };
-    BadJson::whole(problem)
+    JsonError::whole(problem)
 }
 
 /// What went wrong while this text was read, and where.
-pub(super) fn located_in(
+pub(super) fn read_error(
     error: serde_path_to_error::Error<serde_json::Error>,
     text: &str,
-) -> BadJson {
+) -> JsonError {
     // What has no name that can be told is a name itself.
     let is_name = matches!(error.path().iter().next_back(), Some(Segment::Unknown));
     let mut path = error.path().to_string();
     // Names are not known where an answer is read.
-    if bounds::are_exceeded()
+    if budget::is_exceeded()
         && let Some(end) = path.find(".?")
     {
         path.truncate(end);
@@ -118,7 +120,7 @@ pub(super) fn located_in(
     let error = error.into_inner();
     let is_value = error.classify() == Category::Data;
     if text.trim_ascii().is_empty() {
-        return BadJson::whole("not valid JSON: it is empty; send a JSON object");
+        return JsonError::whole("not valid JSON: it is empty; send a JSON object");
     }
     if is_name && is_half(&error) {
         let parent = path
@@ -127,23 +129,23 @@ pub(super) fn located_in(
         let path = parent
             .filter(|path| !path.is_empty())
             .and_then(|path| told(path.to_owned()));
-        return BadJson::at(path, format!("the name of a member has {HALF}"));
+        return JsonError::at(path, format!("the name of a member has {HALF}"));
     }
     match unreadable(&error, text) {
-        Some(problem) => BadJson::at(told(path), problem),
-        None => BadJson::at(is_value.then(|| told(path)).flatten(), describe(&error)),
+        Some(problem) => JsonError::at(told(path), problem),
+        None => JsonError::at(is_value.then(|| told(path)).flatten(), describe(&error)),
     }
 }
 
 /// What went wrong while a message was written, and where.
-pub(super) fn located_out(error: &serde_path_to_error::Error<serde_json::Error>) -> BadJson {
+pub(super) fn write_error(error: &serde_path_to_error::Error<serde_json::Error>) -> JsonError {
     let path = error.path().to_string();
     let text = error.inner().to_string();
     let Some((name, problem)) = text
         .strip_prefix(SEPARATOR)
         .and_then(|text| text.rsplit_once(SEPARATOR))
     else {
-        return BadJson::at(told(path), describe(error.inner()));
+        return JsonError::at(told(path), describe(error.inner()));
     };
     let member = format!("extra[{name:?}]");
     let path = if path == "." {
@@ -151,7 +153,7 @@ pub(super) fn located_out(error: &serde_path_to_error::Error<serde_json::Error>)
     } else {
         format!("{path}.{member}")
     };
-    BadJson::at(told(path), without_place(problem))
+    JsonError::at(told(path), without_place(problem))
 }
 
 /// A path as it is told; none for the document itself.
@@ -228,7 +230,7 @@ fn describe(error: &serde_json::Error) -> String {
 }
 
 /// What is wrong with JSON text that a member holds.
-pub(super) fn in_text(error: &serde_json::Error) -> String {
+pub(super) fn error_in_text(error: &serde_json::Error) -> String {
     let problem = error.to_string();
     let problem = syntax(without_place(&problem));
     format!("not valid JSON text: {problem}; write one JSON value, a string with its quotes")

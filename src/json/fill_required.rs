@@ -1,18 +1,18 @@
-//! What OpenAI requires of an answer, and an upstream left out, is put in where its true value is
-//! known. What the tables in `build/json_rules.rs` say happens here, once for every door: when an
-//! answer is read.
+//! Members that OpenAI requires of an answer: those that the upstream left out are filled in where
+//! their true value is known. This happens when an answer is read, and so once for both protocols.
+//! `build/json_rules.rs` has the list of them.
 
 use crate::proto::v1::{ChatChoice, ChatChunkChoice, EmbeddingUsage, Usage};
 
-/// A message of an answer that has such members.
-pub(crate) trait Complete {
-    /// Puts them in. What is there stays as it is, also if it is of an unexpected type and
-    /// therefore in `extra`.
-    fn complete(&mut self);
+/// A message with such members.
+pub(crate) trait FillRequired {
+    /// Fills them in. A member that is there stays as it is, also in `extra`, where it is of an
+    /// unexpected type.
+    fn fill_required(&mut self);
 }
 
-impl Complete for ChatChoice {
-    fn complete(&mut self) {
+impl FillRequired for ChatChoice {
+    fn fill_required(&mut self) {
         if self.extra.contains_key("message") {
             return;
         }
@@ -20,7 +20,7 @@ impl Complete for ChatChoice {
         if message.role.is_empty() && !message.extra.contains_key("role") {
             "assistant".clone_into(&mut message.role);
         }
-        // Here an unset content is null, so there is no need to keep that one.
+        // In this place an unset content is written as null, so `extra` need not keep one.
         if message
             .extra
             .get("content")
@@ -31,16 +31,16 @@ impl Complete for ChatChoice {
     }
 }
 
-impl Complete for ChatChunkChoice {
-    fn complete(&mut self) {
+impl FillRequired for ChatChunkChoice {
+    fn fill_required(&mut self) {
         if !self.extra.contains_key("delta") {
             self.delta.get_or_insert_default();
         }
     }
 }
 
-impl Complete for Usage {
-    fn complete(&mut self) {
+impl FillRequired for Usage {
+    fn fill_required(&mut self) {
         if let (None, Some(prompt), Some(completion)) = (
             self.total_tokens,
             self.prompt_tokens,
@@ -52,8 +52,8 @@ impl Complete for Usage {
     }
 }
 
-impl Complete for EmbeddingUsage {
-    fn complete(&mut self) {
+impl FillRequired for EmbeddingUsage {
+    fn fill_required(&mut self) {
         if self.total_tokens.is_none() && !self.extra.contains_key("total_tokens") {
             self.total_tokens = self.prompt_tokens;
         }

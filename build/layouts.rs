@@ -1,5 +1,5 @@
 //! What the protobuf codec must know of a message to tell how much memory it will take, before it
-//! is decoded: `Shape`s, by rule from the descriptors. And the fields that are boxed, so that a
+//! is decoded: `Layout`s, by rule from the descriptors. And the fields that are boxed, so that a
 //! message without them is small.
 
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use prost_types::{
 
 use super::{
     json_rules::map_value,
-    list_limits::{constant, is_list},
+    limits::{constant, is_list},
 };
 
 /// Fields that most messages of their kind don't have: they are kept in a box of their own.
@@ -44,7 +44,7 @@ pub fn is_boxed(path: &str) -> bool {
     BOXED.contains(&path)
 }
 
-/// The shape of every message, as Rust source to be included where the messages are.
+/// The layout of every message, as Rust source to be included where the messages are.
 pub fn generate(contract: &FileDescriptorSet) -> String {
     let messages: Vec<_> = contract
         .file
@@ -75,10 +75,13 @@ pub fn generate(contract: &FileDescriptorSet) -> String {
         write!(
             code,
             r#"
-const _: () = assert!(<{name} as crate::proto::bounds::Bounded>::SHAPE.fields.len() <= crate::proto::bounds::FIELDS_MAX);
+const _: () = assert!(
+    <{name} as crate::proto::bounds::HasLayout>::LAYOUT.fields.len()
+        <= crate::proto::bounds::FIELDS_MAX
+);
 
-impl crate::proto::bounds::Bounded for {name} {{
-    const SHAPE: &'static crate::proto::bounds::Shape = &crate::proto::bounds::Shape {{
+impl crate::proto::bounds::HasLayout for {name} {{
+    const LAYOUT: &'static crate::proto::bounds::Layout = &crate::proto::bounds::Layout {{
         bytes: std::mem::size_of::<{name}>(),
         fields: &[
 {fields}        ],
@@ -113,7 +116,7 @@ fn shape_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> Option<S
         Type::Message => {
             let boxed = is_boxed(&path);
             format!(
-                "Message {{ shape: <{} as crate::proto::bounds::Bounded>::SHAPE, is_boxed: \
+                "Message {{ layout: <{} as crate::proto::bounds::HasLayout>::LAYOUT, is_boxed: \
                  {boxed} }}",
                 within()
             )
@@ -121,7 +124,7 @@ fn shape_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> Option<S
         Type::String | Type::Bytes if is_list(field) => "Text".to_owned(),
         Type::Int32 if is_list(field) => "Varints(4)".to_owned(),
         Type::Double if is_list(field) => "Doubles".to_owned(),
-        _ if is_list(field) => panic!("{path}: no rule for the shape of such a list"),
+        _ if is_list(field) => panic!("{path}: no rule for the layout of such a list"),
         _ => return None,
     };
     Some(format!(

@@ -1,18 +1,17 @@
-//! A look at an encoded message before it is decoded: whether its lists are within their limits,
-//! and what its structure will take in memory. Nothing is copied, and nothing is decoded.
+//! Checks an encoded message before it is decoded: whether its lists are within their limits, and
+//! how much memory its structure will take. Nothing is copied and nothing is decoded.
 //!
-//! What isn't valid protobuf ends the look: prost, which decodes from the same beginning, stops
-//! there too.
+//! The check ends at the first byte that isn't valid protobuf, because prost stops there too.
 
 use std::fmt::Write;
 
-use super::bounds::{FIELDS_MAX, Field, Kind, Shape, TooLarge, structure_bytes_max};
+use super::bounds::{FIELDS_MAX, Field, Kind, Layout, TooLarge, structure_bytes_max};
 
-/// How often a field that can't be repeated may come within one message: protobuf merges what
-/// comes, and nobody sends it twice.
+/// How often a field that isn't repeated may come within one message. Protobuf merges all of them,
+/// and no usual client sends one twice.
 const MERGED_MAX: usize = 16;
 
-/// How deep groups may be nested, which the contract has none of: as deep as prost skips them.
+/// How deep unknown groups may be nested: as deep as prost skips them. The contract has no groups.
 const GROUPS_MAX: usize = 100;
 
 /// What is too large, and where.
@@ -23,17 +22,17 @@ pub(super) struct Problem {
     pub what: TooLarge,
 }
 
-/// Looks at an encoded message.
+/// Checks an encoded message.
 ///
 /// # Errors
 /// The first thing that is too large.
-pub(super) fn check(shape: &'static Shape, encoded: &[u8]) -> Result<(), Problem> {
+pub(super) fn check(layout: &'static Layout, encoded: &[u8]) -> Result<(), Problem> {
     let max = structure_bytes_max(encoded.len());
-    let mut walk = Walk { max, left: max };
-    walk.message(shape, &[encoded], &Place::Root)
+    let mut checker = Checker { max, left: max };
+    checker.message(layout, &[encoded], &Place::Root)
 }
 
-/// Where in a message we are.
+/// A place in a message.
 enum Place<'a> {
     Root,
     Field(&'a Place<'a>, &'static str),
@@ -66,12 +65,12 @@ impl Place<'_> {
     }
 }
 
-struct Walk {
+struct Checker {
     max: usize,
     left: usize,
 }
 
-impl Walk {
+impl Checker {
     fn charge(&mut self, bytes: usize, place: &Place<'_>) -> Result<(), Problem> {
         match self.left.checked_sub(bytes) {
             Some(left) => self.left = left,
@@ -83,7 +82,7 @@ impl Walk {
     /// One message, which may have come in several pieces: protobuf merges them.
     fn message(
         &mut self,
-        shape: &'static Shape,
+        layout: &'static Layout,
         pieces: &[&[u8]],
         place: &Place<'_>,
     ) -> Result<(), Problem> {
@@ -92,7 +91,7 @@ impl Walk {
         for piece in pieces {
             let mut rest = *piece;
             while let Some((number, value)) = next(&mut rest) {
-                let found = shape
+                let found = layout
                     .fields
                     .iter()
                     .zip(&mut counts)
@@ -106,11 +105,11 @@ impl Walk {
                     *count += 1;
                     if *count == 1
                         && let Kind::Message {
-                            shape,
+                            layout,
                             is_boxed: true,
                         } = field.kind
                     {
-                        self.charge(shape.bytes, &within)?;
+                        self.charge(layout.bytes, &within)?;
                     }
                     if *count > MERGED_MAX {
                         return Err(within.problem(TooLarge::Repeated(MERGED_MAX)));
@@ -124,10 +123,10 @@ impl Walk {
                     return Err(within.problem(TooLarge::List(limit)));
                 }
                 match (field.kind, value) {
-                    (Kind::Message { shape, .. }, Value::Bytes(bytes)) => {
+                    (Kind::Message { layout, .. }, Value::Bytes(bytes)) => {
                         let element = Place::Element(&within, before);
-                        self.charge(shape.bytes, &element)?;
-                        self.message(shape, &[bytes], &element)?;
+                        self.charge(layout.bytes, &element)?;
+                        self.message(layout, &[bytes], &element)?;
                     }
                     (Kind::Map(entry), _) => {
                         self.charge(if before == 0 { entry.first } else { entry.next }, &within)?;
@@ -142,8 +141,8 @@ impl Walk {
                 }
             }
         }
-        for field in shape.fields {
-            let Kind::Message { shape, .. } = field.kind else {
+        for field in layout.fields {
+            let Kind::Message { layout, .. } = field.kind else {
                 continue;
             };
             let mut of_field = singles
@@ -153,10 +152,10 @@ impl Walk {
             let within = Place::Field(place, field.name);
             match (of_field.next(), of_field.next()) {
                 (None, _) => {}
-                (Some(only), None) => self.message(shape, &[only], &within)?,
+                (Some(only), None) => self.message(layout, &[only], &within)?,
                 (Some(first), Some(second)) => {
                     let pieces: Vec<&[u8]> = [first, second].into_iter().chain(of_field).collect();
-                    self.message(shape, &pieces, &within)?;
+                    self.message(layout, &pieces, &within)?;
                 }
             }
         }
@@ -259,7 +258,7 @@ mod tests {
 
     use super::*;
     use crate::proto::{
-        bounds::Bounded,
+        bounds::HasLayout,
         v1::{
             ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest, FunctionCall,
             TokenList,
@@ -274,13 +273,13 @@ mod tests {
         field
     }
 
-    fn problem<M: Bounded>(encoded: &[u8]) -> Option<String> {
-        check(M::SHAPE, encoded)
+    fn problem<M: HasLayout>(encoded: &[u8]) -> Option<String> {
+        check(M::LAYOUT, encoded)
             .err()
             .map(|problem| format!("{}: {}", problem.path, problem.what))
     }
 
-    fn is_list_of<M: Bounded>(encoded: &[u8], told: &str) {
+    fn is_list_of<M: HasLayout>(encoded: &[u8], told: &str) {
         let problem = problem::<M>(encoded).unwrap();
         assert!(problem.starts_with(told), "{problem}");
     }

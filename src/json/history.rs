@@ -1,9 +1,9 @@
-//! Answers that a caller gives back: which messages of a request are read leniently, as answers
-//! are.
+//! The messages of a conversation: which of them are read leniently, because they are earlier
+//! answers.
 //!
-//! An answer's message may be appended to the next request as it is. So what was let through on the
-//! way to the caller is let through on the way back. The messages that a caller writes by hand are
-//! held to their types, since a clear error helps there: those of the roles in [`CALLERS_ROLES`].
+//! A caller may append an answer's message to the next request as it came. So a value that was
+//! passed on to the caller is accepted from the caller. Messages of the roles in [`CALLERS_ROLES`]
+//! are written by the caller and read strictly, because a clear error helps there.
 
 use std::{borrow::Cow, cell::RefCell, marker::PhantomData};
 
@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Extra, Key, Mode, bounds::push, read::read_by};
+use super::{Mode, Name, budget::push};
 use crate::proto::{bounds::Limit, v1::limits};
 
 /// Roles of messages that are never an answer.
@@ -21,7 +21,7 @@ const CALLERS_ROLES: [&str; 3] = ["system", "developer", "user"];
 
 const MESSAGES_MAX: usize = limits::CREATE_CHAT_COMPLETION_REQUEST_MESSAGES.max;
 
-/// For each message of a request, whether it is read as an answer is.
+/// For each message of a request, whether it is read leniently.
 #[derive(Default)]
 pub(super) struct Messages(Vec<bool>);
 
@@ -30,7 +30,7 @@ thread_local! {
 }
 
 impl Messages {
-    /// Those of this request; none of what isn't one.
+    /// The messages of this request; none, if it isn't one.
     pub(super) fn of(text: &str) -> Self {
         let Some(messages) = member("messages", text) else {
             return Self::default();
@@ -42,7 +42,7 @@ impl Messages {
         )
     }
 
-    /// Has [`read_messages`] heed them while this work is done.
+    /// Calls `work`, in which [`List`] reads these messages leniently.
     pub(super) fn during<T>(self, work: impl FnOnce() -> T) -> T {
         struct Restore(Messages);
         impl Drop for Restore {
@@ -59,7 +59,7 @@ impl Messages {
     }
 }
 
-/// Which messages of a list may be answers, of as many as a request may have.
+/// Reads which messages of a list may be answers. Those beyond the limit are ignored.
 struct Answers;
 
 impl<'de> Visitor<'de> for Answers {
@@ -87,20 +87,6 @@ fn is_answer(message: &str) -> bool {
     role.is_some_and(|role| !role.is_empty() && !CALLERS_ROLES.contains(&role.as_ref()))
 }
 
-/// Reads a request's messages.
-pub(crate) fn read_messages<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
-    map: &mut A,
-    name: &str,
-    extra: &mut Extra,
-    field: &mut Vec<T>,
-    limit: &Limit,
-) -> Result<(), A::Error> {
-    let mut value = None;
-    read_by(List(limit, PhantomData), map, name, extra, &mut value)?;
-    *field = value.unwrap_or_default();
-    Ok(())
-}
-
 /// The text of an object's member; the last one of this name counts.
 fn member<'de>(name: &str, text: &'de str) -> Option<&'de str> {
     struct Member<'a>(&'a str);
@@ -113,7 +99,7 @@ fn member<'de>(name: &str, text: &'de str) -> Option<&'de str> {
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut found = None;
-            while let Some(Key(name)) = map.next_key()? {
+            while let Some(Name(name)) = map.next_key()? {
                 if name == self.0 {
                     found = Some(map.next_value::<&RawValue>()?.get());
                 } else {
@@ -124,16 +110,22 @@ fn member<'de>(name: &str, text: &'de str) -> Option<&'de str> {
         }
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    // Names are read leniently, too: half a surrogate pair in one is not the end of all.
+    // Names are read leniently, too, so that an unpaired surrogate in one is no error.
     Mode::Lenient
         .during(|| deserializer.deserialize_map(Member(name)))
         .ok()?
 }
 
-/// A list, or null for none.
-struct List<'a, T>(&'a Limit, PhantomData<T>);
+/// A list of messages, or null for none.
+pub(super) struct List<T>(&'static Limit, PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<'_, T> {
+impl<T> List<T> {
+    pub(super) fn new(limit: &'static Limit) -> Self {
+        Self(limit, PhantomData)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<T> {
     type Value = Option<Vec<T>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -141,7 +133,7 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<'_, T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for List<'_, T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
     type Value = Option<Vec<T>>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

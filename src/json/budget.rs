@@ -1,4 +1,4 @@
-//! What reading a JSON document may take: the list limits and the budget of `proto::bounds`,
+//! The limits of reading a JSON document: the lengths of lists and the budget of `proto::bounds`,
 //! counted while the document is read.
 
 use std::{cell::Cell, collections::BTreeMap, fmt, marker::PhantomData};
@@ -9,23 +9,22 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Extra, Key};
+use super::{Extra, Name};
 use crate::proto::{
     bounds::{DEPTH_MAX, Limit, TooLarge, entry, structure_bytes_max},
     v1::limits,
 };
 
 thread_local! {
-    // serde has no way to hand an argument to a nested `Deserialize`, short of a seed for every
-    // type.
+    // serde can hand an argument to a nested `Deserialize` only with a seed for every type.
     static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
     static MAX: Cell<usize> = const { Cell::new(usize::MAX) };
-    /// Something was too large: that ends the document, also where it is read leniently.
+    /// Something was too large. That is an error also where a document is read leniently.
     static IS_EXCEEDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Reads a document of this many bytes within its bounds.
-pub(super) fn during<T>(document_bytes: usize, work: impl FnOnce() -> T) -> T {
+/// Calls `work`, which reads a document of `document_bytes` bytes, within the limits.
+pub(super) fn with_budget<T>(document_bytes: usize, work: impl FnOnce() -> T) -> T {
     struct Restore(usize, usize, bool);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -44,7 +43,7 @@ pub(super) fn during<T>(document_bytes: usize, work: impl FnOnce() -> T) -> T {
 }
 
 /// Whether something was too large in the document that is being read.
-pub(super) fn are_exceeded() -> bool {
+pub(super) fn is_exceeded() -> bool {
     IS_EXCEEDED.get()
 }
 
@@ -53,7 +52,7 @@ fn exceeded<E: Error>(what: TooLarge) -> E {
     E::custom(what)
 }
 
-/// Counts memory that is about to be taken.
+/// Counts `bytes` of memory before they are allocated.
 pub(super) fn charge<E: Error>(bytes: usize) -> Result<(), E> {
     match LEFT.get().checked_sub(bytes) {
         Some(left) => {
@@ -71,8 +70,7 @@ pub(super) fn push<T, E: Error>(list: &mut Vec<T>, limit: &Limit, element: T) ->
     }
     charge(size_of::<T>())?;
     if list.capacity() == 0 && size_of::<T>() > size_of::<String>() {
-        // Within messages, lists of one are the most frequent ones. `push` would make room for
-        // four.
+        // Lists of one are the most frequent ones. `push` would allocate room for four.
         list.reserve_exact(1);
     }
     list.push(element);
@@ -100,12 +98,16 @@ fn insert<V, E: Error>(
     charge(taken)
 }
 
-/// Keeps a member that has no field, or not this one, as the JSON text it is.
-pub(super) fn keep<E: Error>(extra: &mut Extra, name: String, text: &str) -> Result<(), E> {
+/// Keeps a member in `extra`, as JSON text: it has no field, or its type is not the field's.
+pub(super) fn keep_in_extra<E: Error>(
+    extra: &mut Extra,
+    name: String,
+    text: &str,
+) -> Result<(), E> {
     insert(extra, &limits::EXTRA, name, text.to_owned())
 }
 
-/// JSON text of any value, which is not nested too deeply.
+/// JSON text of any value that is not nested too deeply.
 pub(super) struct Text<'a>(pub &'a str);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
@@ -127,7 +129,7 @@ impl<'a> Text<'a> {
 
 /// Whether valid JSON text is nested too deeply.
 pub(super) fn is_too_deep(text: &str) -> bool {
-    // What is too deep has as many brackets on both sides.
+    // Each level takes two brackets.
     if text.len() < 2 * DEPTH_MAX {
         return false;
     }
@@ -151,10 +153,10 @@ pub(super) fn is_too_deep(text: &str) -> bool {
     false
 }
 
-/// A list of at most this many elements.
-pub(super) struct List<'a, T>(pub &'a Limit, pub PhantomData<T>);
+/// Reads a list within its limit.
+pub(super) struct ListOf<'a, T>(pub &'a Limit, pub PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<'_, T> {
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for ListOf<'_, T> {
     type Value = Vec<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<T>, D::Error> {
@@ -162,7 +164,7 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for List<'_, T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for List<'_, T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListOf<'_, T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -176,14 +178,6 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for List<'_, T> {
         }
         Ok(elements)
     }
-}
-
-/// Reads a message that is nothing but a list.
-pub(crate) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-    limit: &Limit,
-) -> Result<Vec<T>, D::Error> {
-    List(limit, PhantomData).deserialize(deserializer)
 }
 
 /// What a seed reads, or null for none.
@@ -232,7 +226,7 @@ impl<'de, V: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Entries<V,
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = BTreeMap::new();
-                while let Some(key) = map.next_key::<Key<'de>>()? {
+                while let Some(name) = map.next_key::<Name<'de>>()? {
                     let value = map.next_value()?;
                     insert(
                         &mut entries,
@@ -240,7 +234,7 @@ impl<'de, V: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Entries<V,
                             max: MAX,
                             of: "entries",
                         },
-                        key.0.into_owned(),
+                        name.0.into_owned(),
                         value,
                     )?;
                 }
@@ -251,12 +245,12 @@ impl<'de, V: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Entries<V,
     }
 }
 
-/// A list of at most `MAX` values, each of which is not read yet. One more is an error.
-pub(crate) struct Unread<'a, const MAX: usize>(pub Vec<&'a RawValue>);
+/// A list of at most `MAX` values as JSON text, which can be read later.
+pub(crate) struct RawList<'a, const MAX: usize>(pub Vec<&'a RawValue>);
 
-impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for Unread<'a, MAX> {
+impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for RawList<'a, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        List(
+        ListOf(
             &Limit {
                 max: MAX,
                 of: "elements",
@@ -264,6 +258,6 @@ impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for Unread<'a, MAX> {
             PhantomData,
         )
         .deserialize(deserializer)
-        .map(Unread)
+        .map(RawList)
     }
 }
