@@ -3,6 +3,7 @@
 
 mod answers;
 mod document;
+mod drift;
 mod generators;
 mod openai;
 mod page;
