@@ -4,25 +4,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::auth::{AccountHolder, SignedIn};
+use super::auth::{Authenticated, AuthenticatedAccount};
+use super::oddities::PlanOddity;
 use super::refusal::json_type;
-use super::{Emulator, Shared};
+use super::state::{Emulator, Shared};
 
 /// In thousands of millions of parameters, and more than any model of the catalogue has.
 const MODEL_SIZE_MAX: u32 = 1_100;
 
-/// A plan that is not as it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlanOddity {
-    EmptyObject,
-    AllNull,
-    NoConcurrency,
-    TextConcurrency,
-    List,
-    NotJson,
-}
-
-pub async fn plan(_: SignedIn, State(emulator): State<Shared>) -> Response {
+pub async fn plan(_: Authenticated, State(emulator): State<Shared>) -> Response {
     let mut plan = usual_plan(&emulator);
     let text = match emulator.switches.get().plan {
         None => plan.to_string(),
@@ -69,7 +59,7 @@ fn usual_plan(emulator: &Emulator) -> Value {
     plan
 }
 
-pub async fn concurrency(_: AccountHolder, State(emulator): State<Shared>) -> Response {
+pub async fn concurrency(_: AuthenticatedAccount, State(emulator): State<Shared>) -> Response {
     (json_type(), snapshot(&emulator)).into_response()
 }
 

@@ -3,12 +3,12 @@
 
 use axum::response::Response;
 
-use super::Emulator;
 use super::delivery::Delivery;
+use super::exchange::Exchange;
 use super::faults::FaultId;
 use super::models::Model;
 use super::refusal::Refusal;
-use super::router::Exchange;
+use super::state::Emulator;
 
 pub enum Admission {
     /// Go on, and answer through this.
@@ -25,13 +25,13 @@ impl Emulator {
         fingerprint: u64,
     ) -> Result<Admission, Refusal> {
         self.catalogue.check_ready(model)?;
-        let Exchange { id, line } = exchange;
+        let Exchange { id, connection } = exchange;
         let permit = self.ledger.acquire(id, model)?;
         let fault = self.fault(model, fingerprint);
         if let Some(fault) = &fault
-            && let Some(answer) = fault.strike_early(&model.id, &line).await
+            && let Some(answer) = fault.replace_answer(&model.id, &connection).await
         {
-            permit.give_back();
+            permit.release();
             return Ok(Admission::Answered(answer));
         }
         let tokens_per_second = self.config.tokens_per_second;
@@ -39,7 +39,7 @@ impl Emulator {
             permit,
             tokens_per_second,
             fault,
-            line,
+            connection,
         }))
     }
 

@@ -4,49 +4,52 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use http::{HeaderMap, header};
 
+use super::config::EmulatorConfig;
 use super::refusal::{AccountRefusal, Refusal};
-use super::{EmulatorConfig, Shared};
+use super::state::Shared;
 
 /// A key of a plan that may not use the API at all.
 const KEY_WITHOUT_ACCESS: &str = "no-plan-access";
 
 /// A caller with a good key, at an endpoint under `/v1`.
-pub struct SignedIn;
+pub struct Authenticated;
 
 /// A caller with a good key, at an endpoint under `/account`.
-pub struct AccountHolder;
+pub struct AuthenticatedAccount;
 
 /// A caller who may come without a key; a bad key is refused all the same.
-pub struct Visitor {
-    pub is_signed_in: bool,
+pub struct OptionalAuth {
+    pub is_authenticated: bool,
 }
 
-impl FromRequestParts<Shared> for SignedIn {
+impl FromRequestParts<Shared> for Authenticated {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, emulator: &Shared) -> Result<Self, Refusal> {
         match identify(&parts.headers, &emulator.config)? {
-            Visitor { is_signed_in: true } => Ok(Self),
-            Visitor {
-                is_signed_in: false,
+            OptionalAuth {
+                is_authenticated: true,
+            } => Ok(Self),
+            OptionalAuth {
+                is_authenticated: false,
             } => Err(Refusal::unauthorized()),
         }
     }
 }
 
-impl FromRequestParts<Shared> for AccountHolder {
+impl FromRequestParts<Shared> for AuthenticatedAccount {
     type Rejection = AccountRefusal;
 
     async fn from_request_parts(
         parts: &mut Parts,
         emulator: &Shared,
     ) -> Result<Self, AccountRefusal> {
-        let signed_in = SignedIn::from_request_parts(parts, emulator).await;
+        let signed_in = Authenticated::from_request_parts(parts, emulator).await;
         signed_in.map(|_| Self).map_err(AccountRefusal)
     }
 }
 
-impl FromRequestParts<Shared> for Visitor {
+impl FromRequestParts<Shared> for OptionalAuth {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, emulator: &Shared) -> Result<Self, Refusal> {
@@ -54,10 +57,10 @@ impl FromRequestParts<Shared> for Visitor {
     }
 }
 
-fn identify(headers: &HeaderMap, config: &EmulatorConfig) -> Result<Visitor, Refusal> {
+fn identify(headers: &HeaderMap, config: &EmulatorConfig) -> Result<OptionalAuth, Refusal> {
     let Some(header) = headers.get(header::AUTHORIZATION) else {
-        return Ok(Visitor {
-            is_signed_in: false,
+        return Ok(OptionalAuth {
+            is_authenticated: false,
         });
     };
     let key = header
@@ -71,7 +74,9 @@ fn identify(headers: &HeaderMap, config: &EmulatorConfig) -> Result<Visitor, Ref
     match key {
         KEY_WITHOUT_ACCESS => Err(Refusal::no_api_access()),
         "" => Err(Refusal::unauthorized()),
-        _ if is_known => Ok(Visitor { is_signed_in: true }),
+        _ if is_known => Ok(OptionalAuth {
+            is_authenticated: true,
+        }),
         _ => Err(Refusal::unauthorized()),
     }
 }

@@ -7,9 +7,9 @@ use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use serde_json::{Map, Value};
 
-use super::Shared;
-use super::dice;
 use super::refusal::Refusal;
+use super::seeded_rng;
+use super::state::Shared;
 
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -35,7 +35,7 @@ impl FromRequest<Shared> for JsonBody {
             .map_err(|error| Refusal::broken_json(&error.to_string()))?;
         Ok(Self {
             members,
-            fingerprint: dice::fingerprint(&[&bytes]),
+            fingerprint: seeded_rng::fingerprint(&[&bytes]),
         })
     }
 }

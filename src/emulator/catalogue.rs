@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::made_up;
+use super::generated_models;
 use super::models::{self, Model, Readiness};
 use super::refusal::Refusal;
 
@@ -33,7 +33,7 @@ pub struct Availability {
 impl Catalogue {
     pub fn new(made_up: usize, seed: u64, warm_after: Duration) -> Self {
         let models: Vec<Model> = models::seeds()
-            .chain(made_up::models(made_up, seed))
+            .chain(generated_models::models(made_up, seed))
             .collect();
         let places = models
             .iter()
@@ -55,7 +55,7 @@ impl Catalogue {
             .and_then(|place| self.models.get(*place))
             .map(Cow::Borrowed);
         listed
-            .or_else(|| models::spoilt(id).map(Cow::Owned))
+            .or_else(|| models::fault_model(id).map(Cow::Owned))
             .ok_or_else(Refusal::model_not_found)
     }
 
@@ -106,28 +106,28 @@ impl Catalogue {
         }
     }
 
-    pub fn list<'a>(&'a self, wanted: &'a Wanted) -> impl Iterator<Item = &'a Model> {
+    pub fn list<'a>(&'a self, filter: &'a ListFilter) -> impl Iterator<Item = &'a Model> {
         self.models
             .iter()
-            .filter(|model| self.is_wanted(wanted, model))
-            .skip(wanted.skip)
-            .take(wanted.take)
+            .filter(|model| self.matches(filter, model))
+            .skip(filter.skip)
+            .take(filter.take)
     }
 
-    fn is_wanted(&self, wanted: &Wanted, model: &Model) -> bool {
+    fn matches(&self, filter: &ListFilter, model: &Model) -> bool {
         let contains_text = model
             .id
             .to_lowercase()
-            .contains(&wanted.text.to_lowercase());
+            .contains(&filter.text.to_lowercase());
         let is_of_family = |family: &String| {
             model
                 .model_class
                 .starts_with(family.to_lowercase().as_str())
         };
         contains_text
-            && (wanted.families.is_empty() || wanted.families.iter().any(is_of_family))
-            && wanted.tags.iter().all(|tag| self.has_tag(model, tag))
-            && (!wanted.only_on_plan || model.is_on_plan)
+            && (filter.families.is_empty() || filter.families.iter().any(is_of_family))
+            && filter.tags.iter().all(|tag| self.has_tag(model, tag))
+            && (!filter.only_on_plan || model.is_on_plan)
     }
 
     fn has_tag(&self, model: &Model, tag: &str) -> bool {
@@ -145,7 +145,7 @@ impl Catalogue {
 
 /// What a caller wants listed; an empty list of names admits every model.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct ListFilter {
     pub text: String,
     pub families: Vec<String>,
     pub tags: Vec<String>,

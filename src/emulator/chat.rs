@@ -8,22 +8,22 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::admission::Admission;
-use super::auth::SignedIn;
-use super::beats::{Beat, Beats, interleave};
+use super::auth::Authenticated;
 use super::body::JsonBody;
 use super::chat_answer::{self, Choice};
 use super::chat_request::ChatRequest;
+use super::exchange::Exchange;
 use super::faults::FaultId;
 use super::logprobs;
 use super::models::Model;
+use super::reasoning::{self, ReasoningFormat};
 use super::refusal::Refusal;
-use super::router::Exchange;
-use super::thinking::{self, Thinking};
+use super::state::{Emulator, Shared};
+use super::steps::{Step, Steps, interleave};
 use super::units::unix_s;
-use super::{Emulator, Shared};
 
 pub async fn create(
-    _: SignedIn,
+    _: Authenticated,
     State(emulator): State<Shared>,
     Extension(exchange): Extension<Exchange>,
     body: JsonBody,
@@ -42,7 +42,7 @@ pub async fn create(
         Admission::Answered(answer) => return Ok(answer),
     };
     let thinking = delivery.fault.as_ref().and_then(FaultId::thinking);
-    let thinking = thinking.or(request.thinks.then_some(thinking::USUAL));
+    let thinking = thinking.or(request.thinks.then_some(reasoning::USUAL));
     let choices = chat_answer::choices(
         &request,
         model,
@@ -83,7 +83,7 @@ struct Frame {
     created: u64,
     model: String,
     logprobs: Option<usize>,
-    thinking: Thinking,
+    thinking: ReasoningFormat,
     emulator: Shared,
 }
 
@@ -92,14 +92,14 @@ impl Frame {
         emulator: &Shared,
         model: &Model,
         request: &ChatRequest,
-        thinking: Option<Thinking>,
+        thinking: Option<ReasoningFormat>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id: format!("chatcmpl-{}", emulator.unique_hex()),
             created: unix_s(),
             model: model.id.clone(),
             logprobs: request.logprobs,
-            thinking: thinking.unwrap_or(thinking::USUAL),
+            thinking: thinking.unwrap_or(reasoning::USUAL),
             emulator: Arc::clone(emulator),
         })
     }
@@ -176,19 +176,19 @@ impl Frame {
     }
 }
 
-fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Beats {
+fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Steps {
     let role = |(index, choice): (usize, &Choice)| {
         // A choice that only calls tools opens with null, one that speaks with nothing said yet.
         let content = choice.calls.is_empty().then_some("");
-        Beat::Event(frame.delta(index, json!({"role": "assistant", "content": content})))
+        Step::Event(frame.delta(index, json!({"role": "assistant", "content": content})))
     };
-    let roles: Vec<Beat> = choices.iter().enumerate().map(role).collect();
+    let roles: Vec<Step> = choices.iter().enumerate().map(role).collect();
     let last = usage.map(|usage| {
         let mut event = frame.event(json!([]));
         event
             .as_object_mut()
             .map(|event| event.insert("usage".to_owned(), usage));
-        Beat::Event(event)
+        Step::Event(event)
     });
     let spoken = choices
         .into_iter()
@@ -200,13 +200,13 @@ fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Beat
             .into_iter()
             .chain(spoken)
             .chain(last)
-            .chain([Beat::Done]),
+            .chain([Step::Done]),
     )
 }
 
 /// The chunks of one choice, made as they are asked for.
-fn speak(frame: Arc<Frame>, index: usize, choice: Choice) -> Beats {
-    let finish = Beat::Finish(frame.finish(index, choice.finish));
+fn speak(frame: Arc<Frame>, index: usize, choice: Choice) -> Steps {
+    let finish = Step::Finish(frame.finish(index, choice.finish));
     let thinking = Arc::clone(&frame);
     let thoughts = choice.reasoning.into_iter();
     let reasoning = thoughts
@@ -237,7 +237,7 @@ fn speak(frame: Arc<Frame>, index: usize, choice: Choice) -> Beats {
         reasoning
             .chain(content)
             .chain(calls)
-            .map(Beat::Token)
+            .map(Step::Token)
             .chain([finish]),
     )
 }

@@ -4,12 +4,12 @@
 use serde_json::{Value, json};
 
 use super::chat_request::{ChatRequest, Format};
-use super::dice::Dice;
-use super::found_schema;
 use super::models::Model;
+use super::reasoning::ReasoningFormat;
 use super::sampling::Padding;
 use super::schema;
-use super::thinking::Thinking;
+use super::schema_from_prompt;
+use super::seeded_rng::SeededRng;
 use super::tokenizer;
 use super::writer::{self, Ask};
 
@@ -32,7 +32,7 @@ pub struct SpokenCall {
 pub fn choices(
     request: &ChatRequest,
     model: &Model,
-    thinking: Option<Thinking>,
+    thinking: Option<ReasoningFormat>,
     budget_tokens: usize,
     seed: u64,
 ) -> Vec<Choice> {
@@ -67,10 +67,10 @@ pub fn choices(
             });
             return Choice::calling(reasoning.clone(), calls.collect(), left_tokens);
         }
-        let mut dice = request
+        let mut rng = request
             .sampling
             .dice(seed, &request.asked.to_le_bytes(), index);
-        let (text, padding) = text(request, &ask, &mut dice);
+        let (text, padding) = text(request, &ask, &mut rng);
         let thought_tokens = reasoning.len() + inlined.len();
         let (mut content, finish) =
             request
@@ -129,15 +129,15 @@ pub fn usage(request: &ChatRequest, choices: &[Choice]) -> Value {
 }
 
 /// What the answer says, and what makes it longer if it has to be.
-fn text(request: &ChatRequest, ask: &Ask<'_>, dice: &mut Dice) -> (String, Padding) {
+fn text(request: &ChatRequest, ask: &Ask<'_>, rng: &mut SeededRng) -> (String, Padding) {
     match &request.format {
-        Format::Text => (writer::answer(ask, dice), Padding::Words),
+        Format::Text => (writer::answer(ask, rng), Padding::Words),
         Format::Object => {
             let object = request
                 .texts()
                 .rev()
-                .find_map(|text| found_schema::object(text, ask.prompt));
-            let usual = || json!({"answer": writer::answer(ask, dice), "emulated": true});
+                .find_map(|text| schema_from_prompt::object(text, ask.prompt));
+            let usual = || json!({"answer": writer::answer(ask, rng), "emulated": true});
             (object.unwrap_or_else(usual).to_string(), Padding::Blanks)
         }
         Format::Schema(schema) => (

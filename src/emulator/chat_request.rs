@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::dice;
 use super::members::Members;
 use super::message::{Message, Role};
 use super::refusal::Refusal;
 use super::sampling::{Sampling, Streaming};
+use super::seeded_rng;
 use super::tokenizer;
 use super::tools::Toolbox;
 
@@ -23,7 +23,7 @@ pub struct ChatRequest {
     pub streaming: Streaming,
     pub toolbox: Toolbox,
     pub format: Format,
-    /// How many alternatives to show beside each token, if log probabilities are wanted at all.
+    /// How many alternatives to show beside each token, if log probabilities are filter at all.
     pub logprobs: Option<usize>,
     pub thinks: bool,
     /// Identifies what was asked, however it is to be answered.
@@ -59,7 +59,7 @@ impl ChatRequest {
             format: Format::read(&members)?,
             logprobs: logprobs(&members)?,
             thinks: thinks(&members)?,
-            asked: dice::fingerprint(&[model.as_bytes(), text_of("messages").as_bytes()]),
+            asked: seeded_rng::fingerprint(&[model.as_bytes(), text_of("messages").as_bytes()]),
             tool_tokens: tokenizer::count(&text_of("tools")),
             sampling,
             model,

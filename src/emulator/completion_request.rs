@@ -16,7 +16,7 @@ pub struct CompletionRequest {
     pub sampling: Sampling,
     pub streaming: Streaming,
     pub echoes: bool,
-    /// How many alternatives to show beside each token, if log probabilities are wanted at all.
+    /// How many alternatives to show beside each token, if log probabilities are filter at all.
     pub logprobs: Option<usize>,
 }
 

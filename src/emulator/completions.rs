@@ -7,17 +7,17 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::admission::Admission;
-use super::auth::SignedIn;
-use super::beats::{Beat, Beats, interleave};
+use super::auth::Authenticated;
 use super::body::JsonBody;
 use super::completion_request::{CompletionRequest, Passage};
+use super::exchange::Exchange;
 use super::logprobs;
 use super::models::Model;
 use super::refusal::Refusal;
-use super::router::Exchange;
 use super::sampling::Padding;
+use super::state::Shared;
+use super::steps::{Step, Steps, interleave};
 use super::tokenizer;
 use super::units::unix_s;
 use super::writer::{self, Ask};
@@ -26,7 +26,7 @@ use super::writer::{self, Ask};
 const MAX_TOKENS_DEFAULT: usize = 16;
 
 pub async fn create(
-    _: SignedIn,
+    _: Authenticated,
     State(emulator): State<Shared>,
     Extension(exchange): Extension<Exchange>,
     body: JsonBody,
@@ -110,7 +110,7 @@ fn choice(
         .into_iter()
         .flat_map(u64::to_le_bytes)
         .collect();
-    let mut dice = request.sampling.dice(seed, &ids, index);
+    let mut rng = request.sampling.dice(seed, &ids, index);
     let ask = Ask {
         model: &model.id,
         prompt: prompt.text(),
@@ -118,7 +118,7 @@ fn choice(
         tool_result: None,
     };
     let (generated, finish) = request.sampling.cut(
-        &writer::answer(&ask, &mut dice),
+        &writer::answer(&ask, &mut rng),
         0,
         budget_tokens,
         Padding::Words,
@@ -180,28 +180,28 @@ fn add_usage(answer: &mut Value, usage: Value) {
         .map(|answer| answer.insert("usage".to_owned(), usage));
 }
 
-fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Beats {
+fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Steps {
     let last = usage.map(|usage| {
         let mut event = frame.answer(Vec::new());
         add_usage(&mut event, usage);
-        Beat::Event(event)
+        Step::Event(event)
     });
     let continued = choices.into_iter().enumerate();
     let continued = continued.map(|(index, choice)| unroll(Arc::clone(&frame), index, choice));
     let continued = interleave(continued.collect());
-    Box::new(continued.chain(last).chain([Beat::Done]))
+    Box::new(continued.chain(last).chain([Step::Done]))
 }
 
 /// The chunks of one choice, made as they are asked for.
-fn unroll(frame: Arc<Frame>, index: usize, choice: Choice) -> Beats {
+fn unroll(frame: Arc<Frame>, index: usize, choice: Choice) -> Steps {
     let finish = frame.choice(index, &[], 0, Some(choice.finish));
-    let finish = Beat::Finish(frame.answer(vec![finish]));
+    let finish = Step::Finish(frame.answer(vec![finish]));
     let mut offset = 0;
     let tokens = choice.pieces.into_iter().map(move |piece| {
         let at = offset;
         offset += piece.chars().count();
         let shown = frame.choice(index, std::slice::from_ref(&piece), at, None);
-        Beat::Token(frame.answer(vec![shown]))
+        Step::Token(frame.answer(vec![shown]))
     });
     Box::new(tokens.chain([finish]))
 }

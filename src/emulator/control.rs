@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
 use super::refusal::{Refusal, json_type};
+use super::state::{Emulator, Shared};
 use super::switches::Switch;
-use super::{Emulator, Shared};
 
 pub async fn show(State(emulator): State<Shared>) -> Response {
     all(&emulator)

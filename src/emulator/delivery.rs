@@ -16,21 +16,21 @@ use http::{HeaderValue, header};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::beats::{Beat, Beats};
-use super::faults::{self, FaultId, Trouble, Whole};
-use super::line::Line;
+use super::connection::ConnectionHandle;
+use super::faults::{self, FaultId, FaultKind, UnaryAnswer};
 use super::refusal::json_type;
+use super::steps::{Step, Steps, event_bytes};
 use super::units::Permit;
 
 /// Time for the bytes before it to leave: a connection that ends right behind them would discard
 /// what is still buffered.
-const HANG_UP_AFTER: Duration = Duration::from_millis(20);
+const DISCONNECT_DELAY: Duration = Duration::from_millis(20);
 
 pub struct Delivery {
     pub permit: Permit,
     pub tokens_per_second: f64,
     pub fault: Option<FaultId>,
-    pub line: Line,
+    pub connection: ConnectionHandle,
 }
 
 impl Delivery {
@@ -39,15 +39,15 @@ impl Delivery {
         let mut pace = Pace::new(&self);
         pace.wait(tokens).await;
         let response = match faults::whole(self.fault.as_ref(), answer) {
-            Whole::Answer(answer) => (json_type(), answer.to_string()).into_response(),
-            Whole::Text(text) => (json_type(), text).into_response(),
-            Whole::Instead(response) => response,
-            Whole::Late(delay, answer) => {
+            UnaryAnswer::Answer(answer) => (json_type(), answer.to_string()).into_response(),
+            UnaryAnswer::Text(text) => (json_type(), text).into_response(),
+            UnaryAnswer::Instead(response) => response,
+            UnaryAnswer::Late(delay, answer) => {
                 sleep(delay).await;
                 (json_type(), answer.to_string()).into_response()
             }
-            Whole::Bytes(beats, length) => {
-                let mut response = (json_type(), self.body(beats)).into_response();
+            UnaryAnswer::Bytes(steps, length) => {
+                let mut response = (json_type(), self.body(steps)).into_response();
                 if let Some(length) = length {
                     response
                         .headers_mut()
@@ -55,15 +55,15 @@ impl Delivery {
                 }
                 return response;
             }
-            Whole::Never => pending().await,
+            UnaryAnswer::Never => pending().await,
         };
-        self.permit.give_back();
+        self.permit.release();
         response
     }
 
     /// Server-sent events, each when its token is made.
-    pub fn streamed(self, beats: Beats) -> Response {
-        let beats = faults::stream(self.fault.as_ref(), beats);
+    pub fn streamed(self, steps: Steps) -> Response {
+        let steps = faults::stream(self.fault.as_ref(), steps);
         let headers = [
             (
                 header::CONTENT_TYPE,
@@ -71,15 +71,15 @@ impl Delivery {
             ),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         ];
-        (headers, self.body(beats)).into_response()
+        (headers, self.body(steps)).into_response()
     }
 
-    fn body(self, beats: Beats) -> Response {
+    fn body(self, steps: Steps) -> Response {
         let player = Player {
             pace: Pace::new(&self),
             permit: Some(self.permit),
-            line: self.line,
-            beats,
+            connection: self.connection,
+            steps,
         };
         let mut response = Response::new(Body::from_stream(stream::unfold(
             player,
@@ -98,51 +98,47 @@ impl Delivery {
 }
 
 struct Player {
-    beats: Beats,
+    steps: Steps,
     pace: Pace,
     permit: Option<Permit>,
-    line: Line,
+    connection: ConnectionHandle,
 }
 
 impl Player {
     async fn next_frame(&mut self) -> Option<Result<Bytes, Infallible>> {
         loop {
-            match self.beats.next() {
-                Some(Beat::Tick) => self.pace.wait(1).await,
-                Some(Beat::Token(event) | Beat::Finish(event) | Beat::Event(event)) => {
+            match self.steps.next() {
+                Some(Step::Tick) => self.pace.wait(1).await,
+                Some(Step::Token(event) | Step::Finish(event) | Step::Event(event)) => {
                     return Some(Ok(event_bytes(&event.to_string())));
                 }
-                Some(Beat::Done) => {
-                    self.give_back();
+                Some(Step::Done) => {
+                    self.release();
                     return Some(Ok(event_bytes("[DONE]")));
                 }
-                Some(Beat::Raw(bytes)) => return Some(Ok(bytes)),
-                Some(Beat::Pause(duration)) => sleep(duration).await,
-                Some(Beat::Breath) => tokio::task::yield_now().await,
-                Some(Beat::Hang) => pending().await,
-                Some(Beat::HangUp(how)) => {
-                    sleep(HANG_UP_AFTER).await;
-                    self.give_back();
-                    self.line.hang_up(how);
+                Some(Step::Raw(bytes)) => return Some(Ok(bytes)),
+                Some(Step::Pause(duration)) => sleep(duration).await,
+                Some(Step::Breath) => tokio::task::yield_now().await,
+                Some(Step::Hang) => pending().await,
+                Some(Step::Disconnect(how)) => {
+                    sleep(DISCONNECT_DELAY).await;
+                    self.release();
+                    self.connection.disconnect(how);
                     pending().await
                 }
                 None => {
-                    self.give_back();
+                    self.release();
                     return None;
                 }
             }
         }
     }
 
-    fn give_back(&mut self) {
+    fn release(&mut self) {
         if let Some(permit) = self.permit.take() {
-            permit.give_back();
+            permit.release();
         }
     }
-}
-
-pub fn event_bytes(data: &str) -> Bytes {
-    Bytes::from(format!("data: {data}\n\n"))
 }
 
 /// Keeps to a timetable instead of sleeping per token, so that rounding of timers does not slow the
@@ -157,7 +153,7 @@ impl Pace {
         let is_slow = delivery
             .fault
             .as_ref()
-            .is_some_and(|fault| fault.trouble == Trouble::Slow);
+            .is_some_and(|fault| fault.kind == FaultKind::Slow);
         let tokens_per_second = if is_slow {
             faults::SLOW_TOKENS_PER_SECOND
         } else {

@@ -6,20 +6,20 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::admission::Admission;
-use super::auth::SignedIn;
+use super::auth::Authenticated;
 use super::body::JsonBody;
 use super::completion_request::{Passage, passages};
-use super::dice::{self, Dice};
+use super::exchange::Exchange;
 use super::members::Members;
 use super::refusal::Refusal;
-use super::router::Exchange;
+use super::seeded_rng::{self, SeededRng};
+use super::state::Shared;
 
 const DIMENSIONS_MAX: i64 = 4096;
 
 pub async fn create(
-    _: SignedIn,
+    _: Authenticated,
     State(emulator): State<Shared>,
     Extension(exchange): Extension<Exchange>,
     body: JsonBody,
@@ -77,9 +77,11 @@ fn check_lengths(inputs: &[Passage], context_length: usize) -> Result<(), Refusa
 fn vector(input: &Passage, dimensions: usize, seed: u64) -> Vec<f32> {
     let mut sum = vec![0.0_f32; dimensions];
     for id in input.ids() {
-        let mut dice = Dice::new(dice::fingerprint(&[&seed.to_le_bytes(), &id.to_le_bytes()]));
-        sum.iter_mut()
-            .for_each(|place| *place += dice.signed_unit());
+        let mut rng = SeededRng::new(seeded_rng::fingerprint(&[
+            &seed.to_le_bytes(),
+            &id.to_le_bytes(),
+        ]));
+        sum.iter_mut().for_each(|place| *place += rng.signed_unit());
     }
     let length = sum.iter().map(|place| place * place).sum::<f32>().sqrt();
     if length > 0.0 {

@@ -13,15 +13,16 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderValue, header};
-use serde_json::{Map, Value, json};
 use tokio::time::{Interval, interval, sleep};
 
-use super::auth::AccountHolder;
-use super::delivery::event_bytes;
+use super::account;
+use super::auth::AuthenticatedAccount;
+use super::connection::Disconnect;
+use super::exchange::Exchange;
 use super::faults::Shape;
-use super::line::HangUp;
-use super::router::Exchange;
-use super::{Shared, account};
+use super::oddities::FeedOddity;
+use super::state::Shared;
+use super::steps::event_bytes;
 
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(2);
 /// How many snapshots a feed that lags is behind.
@@ -29,85 +30,8 @@ const LAG_SNAPSHOTS: usize = 5;
 /// Between two bytes of a feed that trickles.
 const TRICKLE_EVERY: Duration = Duration::from_millis(10);
 
-/// What is wrong with the feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FeedOddity {
-    // Members of every snapshot, also of the single one.
-    NoLimit,
-    NullLimit,
-    FloatLimit,
-    TextLimit,
-    HugeLimit,
-    ZeroLimit,
-    NegativeLimit,
-    NoUsedCost,
-    NullUsedCost,
-    TextUsedCost,
-    NegativeUsedCost,
-    NoRequests,
-    // Events between the snapshots.
-    EmptyObject,
-    Ping,
-    Error,
-    BrokenJson,
-    // Events in place of the snapshots.
-    OnlyPings,
-    OnlyComments,
-    // The way of the bytes.
-    Silent,
-    Trickle,
-    Lag,
-    End,
-    Cut,
-    // Answers in place of the feed.
-    Unavailable,
-    Page,
-}
-
-impl FeedOddity {
-    /// Makes the members of a snapshot odd.
-    pub fn edit(self, snapshot: &mut Map<String, Value>) {
-        let (name, value) = match self {
-            Self::NoLimit => ("limit", None),
-            Self::NullLimit => ("limit", Some(Value::Null)),
-            Self::FloatLimit => {
-                let limit = snapshot.get("limit").and_then(Value::as_f64);
-                ("limit", Some(json!(limit)))
-            }
-            Self::TextLimit => {
-                let limit = snapshot.get("limit").map(Value::to_string);
-                ("limit", Some(json!(limit)))
-            }
-            Self::HugeLimit => ("limit", Some(json!(99_999_999_999_u64))),
-            Self::ZeroLimit => ("limit", Some(json!(0))),
-            Self::NegativeLimit => ("limit", Some(json!(-1))),
-            Self::NoUsedCost => ("used_cost", None),
-            Self::NullUsedCost => ("used_cost", Some(Value::Null)),
-            Self::TextUsedCost => ("used_cost", Some(json!("none"))),
-            Self::NegativeUsedCost => ("used_cost", Some(json!(-1))),
-            Self::NoRequests => ("requests", None),
-            _ => return,
-        };
-        match value {
-            Some(value) => snapshot.insert(name.to_owned(), value),
-            None => snapshot.remove(name),
-        };
-    }
-
-    /// The event that stands between two snapshots.
-    fn between(self) -> Option<&'static str> {
-        match self {
-            Self::EmptyObject => Some("{}"),
-            Self::Ping | Self::OnlyPings => Some(r#"{"type":"ping"}"#),
-            Self::Error => Some(r#"{"error":"no data in 30000ms"}"#),
-            Self::BrokenJson => Some(r#"{"limit":8,"used_"#),
-            _ => None,
-        }
-    }
-}
-
 pub async fn watch(
-    _: AccountHolder,
+    _: AuthenticatedAccount,
     State(emulator): State<Shared>,
     Extension(exchange): Extension<Exchange>,
 ) -> Response {
@@ -165,7 +89,7 @@ impl Feed {
                 FeedOddity::Lag => return self.past.front().cloned(),
                 FeedOddity::End => return None,
                 FeedOddity::Cut => {
-                    self.exchange.line.hang_up(HangUp::Close);
+                    self.exchange.connection.disconnect(Disconnect::Close);
                     pending().await
                 }
                 FeedOddity::OnlyComments => return Some(Bytes::from_static(b": still here\n\n")),

@@ -7,47 +7,48 @@ use http::{HeaderValue, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::auth::Visitor;
-use super::catalogue::{Availability, Wanted};
-use super::faults::{FaultId, Gzip, Trouble};
+use super::auth::OptionalAuth;
+use super::catalogue::{Availability, ListFilter};
+use super::faults::{FaultId, FaultKind, Gzip};
 use super::models::Model;
+use super::oddities::ModelsOddity;
 use super::refusal::{Refusal, json_type};
-use super::{Emulator, Shared};
+use super::state::{Emulator, Shared};
 
 /// Page size when a page is asked for without one.
 const PER_PAGE: usize = 100;
 
 pub async fn list(
-    visitor: Visitor,
+    auth: OptionalAuth,
     State(emulator): State<Shared>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, Refusal> {
-    let wanted = wanted(&query, &visitor)?;
-    let models = emulator.catalogue.list(&wanted);
+    let filter = filter(&query, &auth)?;
+    let models = emulator.catalogue.list(&filter);
     let data: Vec<_> = models
-        .map(|model| Shown::to(&visitor, &emulator, model))
+        .map(|model| Shown::to(&auth, &emulator, model))
         .collect();
     match emulator.switches.get().models {
         None => json(&List {
             object: "list",
             data,
         }),
-        Some(oddity) => oddity.list(&data),
+        Some(oddity) => odd_list(oddity, &data),
     }
 }
 
 pub async fn get(
-    visitor: Visitor,
+    auth: OptionalAuth,
     State(emulator): State<Shared>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refusal> {
     // An id that is not even UTF-8 is nobody's.
     let Path(id) = id.map_err(|_| Refusal::model_not_found())?;
     let model = emulator.catalogue.find(&id)?;
-    if let Some(Trouble::WrongBody(body)) = FaultId::read(&id).map(|fault| fault.trouble) {
+    if let Some(FaultKind::WrongBody(body)) = FaultId::read(&id).map(|fault| fault.kind) {
         return Ok(body.response());
     }
-    json(&Shown::to(&visitor, &emulator, &model))
+    json(&Shown::to(&auth, &emulator, &model))
 }
 
 #[derive(Serialize)]
@@ -56,55 +57,42 @@ struct List<T> {
     data: Vec<T>,
 }
 
-/// A catalogue that is not as it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ModelsOddity {
-    EmptyObject,
-    NoList,
-    BareList,
-    NullEntry,
-    OddEntries,
-    NotJson,
-    Gzip,
-}
-
-impl ModelsOddity {
-    fn list(self, data: &[Shown<'_>]) -> Result<Response, Refusal> {
-        let mut data: Vec<Value> = data
-            .iter()
-            .filter_map(|model| serde_json::to_value(model).ok())
-            .collect();
-        let middle = data.len() / 2;
-        let odd = match self {
-            Self::NullEntry => vec![Value::Null],
-            Self::OddEntries => vec![
-                json!(7),
-                json!("model"),
-                json!([]),
-                json!({}),
-                json!({"id": 7}),
-            ],
-            _ => Vec::new(),
-        };
-        data.splice(middle..middle, odd);
-        match self {
-            Self::EmptyObject => json(&json!({})),
-            Self::NoList => json(&json!({"object": "list", "data": null})),
-            Self::BareList => json(&data),
-            Self::NotJson => Ok((json_type(), "This is no list of models").into_response()),
-            Self::NullEntry | Self::OddEntries => json(&List {
+/// A list of models that is wrong in the way of `oddity`.
+fn odd_list(oddity: ModelsOddity, data: &[Shown<'_>]) -> Result<Response, Refusal> {
+    let mut data: Vec<Value> = data
+        .iter()
+        .filter_map(|model| serde_json::to_value(model).ok())
+        .collect();
+    let middle = data.len() / 2;
+    let odd = match oddity {
+        ModelsOddity::NullEntry => vec![Value::Null],
+        ModelsOddity::OddEntries => vec![
+            json!(7),
+            json!("model"),
+            json!([]),
+            json!({}),
+            json!({"id": 7}),
+        ],
+        _ => Vec::new(),
+    };
+    data.splice(middle..middle, odd);
+    match oddity {
+        ModelsOddity::EmptyObject => json(&json!({})),
+        ModelsOddity::NoList => json(&json!({"object": "list", "data": null})),
+        ModelsOddity::BareList => json(&data),
+        ModelsOddity::NotJson => Ok((json_type(), "This is no list of models").into_response()),
+        ModelsOddity::NullEntry | ModelsOddity::OddEntries => json(&List {
+            object: "list",
+            data,
+        }),
+        ModelsOddity::Gzip => {
+            let body = serde_json::to_vec(&List {
                 object: "list",
                 data,
-            }),
-            Self::Gzip => {
-                let body = serde_json::to_vec(&List {
-                    object: "list",
-                    data,
-                })
-                .map_err(|_| Refusal::internal())?;
-                let encoding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
-                Ok((json_type(), encoding, Gzip::whole(&body)).into_response())
-            }
+            })
+            .map_err(|_| Refusal::internal())?;
+            let encoding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
+            Ok((json_type(), encoding, Gzip::whole(&body)).into_response())
         }
     }
 }
@@ -120,16 +108,16 @@ struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn to(visitor: &Visitor, emulator: &Emulator, model: &'a Model) -> Self {
+    fn to(auth: &OptionalAuth, emulator: &Emulator, model: &'a Model) -> Self {
         Self {
             model,
             availability: emulator.catalogue.availability(model),
-            available_on_current_plan: visitor.is_signed_in.then_some(model.is_on_plan),
+            available_on_current_plan: auth.is_authenticated.then_some(model.is_on_plan),
         }
     }
 }
 
-fn wanted(query: &[(String, String)], visitor: &Visitor) -> Result<Wanted, Refusal> {
+fn filter(query: &[(String, String)], auth: &OptionalAuth) -> Result<ListFilter, Refusal> {
     let values = |name: &'static str| {
         let named = query.iter().filter(move |(key, _)| key == name);
         named.map(|(_, value)| value.as_str())
@@ -156,11 +144,11 @@ fn wanted(query: &[(String, String)], visitor: &Visitor) -> Result<Wanted, Refus
     // Nobody's plan is known without a key, so that the filter has nothing to go by then.
     let asks_for_plan =
         values("available_on_current_plan").any(|value| matches!(value, "true" | "1"));
-    Ok(Wanted {
+    Ok(ListFilter {
         text: values("q").next().unwrap_or_default().to_owned(),
         families: words("family"),
         tags: words("tags"),
-        only_on_plan: asks_for_plan && visitor.is_signed_in,
+        only_on_plan: asks_for_plan && auth.is_authenticated,
         skip: take.saturating_mul(page.unwrap_or(1) - 1),
         take,
     })

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::dice::{self, Dice};
+use super::seeded_rng::{self, SeededRng};
 
 /// One more than can be asked for, because the token itself may be among them.
 const ALTERNATIVES: &[&str] = &[
@@ -64,8 +64,8 @@ fn candidates(piece: &str, top: usize) -> impl Iterator<Item = (&str, f64)> {
 }
 
 fn logprob(piece: &str) -> f64 {
-    let mut dice = Dice::new(dice::fingerprint(&[piece.as_bytes()]));
+    let mut rng = SeededRng::new(seeded_rng::fingerprint(&[piece.as_bytes()]));
     // Eighths are exact in binary, so that a client comparing the sums sees equal numbers.
     // Subtracted, because negating nothing would write `-0.0`.
-    0.0 - dice.below(8) as f64 / 8.0
+    0.0 - rng.below(8) as f64 / 8.0
 }

@@ -354,7 +354,7 @@ pub fn seeds() -> impl Iterator<Item = Model> {
 }
 
 /// The model whose name is a fault, if it is one: known by id, never listed.
-pub fn spoilt(id: &str) -> Option<Model> {
+pub fn fault_model(id: &str) -> Option<Model> {
     const BASE: Base = Base {
         purpose: Purpose::Anything,
         has_vision: true,

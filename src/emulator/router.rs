@@ -1,4 +1,4 @@
-//! Which path leads where, and the one layer around all of them: the `request-id` header.
+//! The routes, and the one layer around all of them: the `request-id` header.
 
 use std::sync::Arc;
 
@@ -9,9 +9,11 @@ use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use http::{HeaderValue, Method, Uri};
 
-use super::line::Line;
+use super::connection::ConnectionHandle;
+use super::exchange::Exchange;
 use super::refusal::{AccountRefusal, Refusal};
-use super::{Shared, account, chat, completions, control, embeddings, feed, listing, tokenize};
+use super::state::Shared;
+use super::{account, chat, completions, control, embeddings, feed, listing, tokenize};
 
 pub fn routes(emulator: Shared) -> Router {
     Router::new()
@@ -34,24 +36,16 @@ pub fn routes(emulator: Shared) -> Router {
         .with_state(emulator)
 }
 
-/// The request being answered: its id, for the units it holds and for the `request-id` header, and
-/// its connection.
-#[derive(Clone)]
-pub struct Exchange {
-    pub id: String,
-    pub line: Line,
-}
-
 async fn label(
     State(emulator): State<Shared>,
-    Extension(line): Extension<Line>,
+    Extension(connection): Extension<ConnectionHandle>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let id = uuid(&emulator.unique_hex());
     request.extensions_mut().insert(Exchange {
         id: id.clone(),
-        line,
+        connection,
     });
     let mut response = next.run(request).await;
     if let Ok(value) = HeaderValue::from_str(&id) {
@@ -60,8 +54,7 @@ async fn label(
     response
 }
 
-/// Lays 32 hexadecimal digits out as a version 4 UUID: a fixed digit for the version, one of four
-/// for the variant.
+/// Formats 32 hexadecimal digits as a version 4 UUID, with the fixed digits of version and variant.
 fn uuid(hex: &str) -> String {
     let mut digits = hex.chars();
     "xxxxxxxx-xxxx-4xxx-axxx-xxxxxxxxxxxx"

@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use super::dice::{self, Dice};
 use super::members::{Members, wrong_type};
 use super::refusal::Refusal;
+use super::seeded_rng::{self, SeededRng};
 use super::tokenizer;
 
 const CHOICES_MAX: i64 = 128;
@@ -55,7 +55,7 @@ impl Sampling {
 
     /// What varies choice number `index` of the answer to `asked`. Greedy sampling leaves nothing
     /// to vary.
-    pub fn dice(&self, emulator_seed: u64, asked: &[u8], index: usize) -> Dice {
+    pub fn dice(&self, emulator_seed: u64, asked: &[u8], index: usize) -> SeededRng {
         let varied = if self.is_greedy {
             (0, 0)
         } else {
@@ -67,7 +67,7 @@ impl Sampling {
             &varied.0.to_le_bytes(),
             &varied.1.to_le_bytes(),
         ];
-        Dice::new(dice::fingerprint(&parts))
+        SeededRng::new(seeded_rng::fingerprint(&parts))
     }
 
     /// Cuts `text` where a token limit, a stop token or a stop string ends it, and says which kind

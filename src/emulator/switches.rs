@@ -5,9 +5,7 @@
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-use super::account::PlanOddity as Plan;
-use super::feed::FeedOddity as Feed;
-use super::listing::ModelsOddity as Models;
+use super::oddities::{FeedOddity as Feed, ModelsOddity as Models, PlanOddity as Plan};
 
 /// One switch and what it is set to, such as `feed=ping`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,16 +5,16 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::Shared;
-use super::auth::SignedIn;
+use super::auth::Authenticated;
 use super::body::JsonBody;
+use super::exchange::Exchange;
 use super::members::Members;
 use super::refusal::{Refusal, json_type};
-use super::router::Exchange;
+use super::state::Shared;
 use super::tokenizer;
 
 pub async fn create(
-    _: SignedIn,
+    _: Authenticated,
     State(emulator): State<Shared>,
     Extension(exchange): Extension<Exchange>,
     body: JsonBody,
@@ -27,7 +27,7 @@ pub async fn create(
     // A tokenizer needs no loaded model.
     let model = emulator.catalogue.usable(model)?;
     if let Some(fault) = emulator.fault(&model, body.fingerprint)
-        && let Some(answer) = fault.strike_early(&model.id, &exchange.line).await
+        && let Some(answer) = fault.replace_answer(&model.id, &exchange.connection).await
     {
         return Ok(answer);
     }

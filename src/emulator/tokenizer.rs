@@ -4,7 +4,7 @@
 //! Pieces join back to exactly the text they came from and never split a character; usage,
 //! `/tokenize`, streaming and `max_tokens` all count the same pieces.
 
-use super::dice;
+use super::seeded_rng;
 
 /// Ids look like those of a Llama 3 vocabulary.
 const VOCABULARY: u64 = 128_000;
@@ -22,7 +22,7 @@ pub fn ids(text: &str) -> Vec<u64> {
 }
 
 pub fn id(piece: &str) -> u64 {
-    dice::fingerprint(&[piece.as_bytes()]) % VOCABULARY
+    seeded_rng::fingerprint(&[piece.as_bytes()]) % VOCABULARY
 }
 
 fn pieces(text: &str) -> impl Iterator<Item = &str> {

@@ -111,7 +111,7 @@ impl Book {
     }
 }
 
-/// Units held. They come back at once with [`Permit::give_back`]; a permit that is dropped belongs
+/// Units held. They come back at once with [`Permit::release`]; a permit that is dropped belongs
 /// to a cancelled request, and upstream notices that a while later.
 pub struct Permit {
     ledger: Arc<Ledger>,
@@ -119,7 +119,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    pub fn give_back(self) {
+    pub fn release(self) {
         self.ledger.book().held.remove(&self.arrival);
     }
 }

@@ -3,10 +3,10 @@
 //! A prompt can say exactly what it wants, which tests and demonstrations use:
 //! - `repeat after me: TEXT` answers TEXT, to the letter;
 //! - `count to N` answers the numbers;
-//! - `say hello`, `in N words` if wanted, answers a greeting of that length;
+//! - `say hello`, `in N words` if filter, answers a greeting of that length;
 //! - `long`, `story`, `essay`, `poem` or `in detail` answers several hundred tokens.
 
-use super::dice::Dice;
+use super::seeded_rng::SeededRng;
 
 const COUNT_MAX: usize = 100_000;
 const GREETING_WORDS_MAX: usize = 200;
@@ -72,7 +72,7 @@ pub struct Ask<'a> {
     pub tool_result: Option<&'a str>,
 }
 
-pub fn answer(ask: &Ask<'_>, dice: &mut Dice) -> String {
+pub fn answer(ask: &Ask<'_>, rng: &mut SeededRng) -> String {
     if let Some(result) = ask.tool_result {
         let result = quote(result, TOOL_RESULT_CHARS_MAX);
         return format!(
@@ -89,12 +89,12 @@ pub fn answer(ask: &Ask<'_>, dice: &mut Dice) -> String {
         return count_to(last.min(COUNT_MAX));
     }
     if is_greeting(&lower) {
-        return greeting(number_before(&lower, " words"), dice);
+        return greeting(number_before(&lower, " words"), rng);
     }
     if asks_for_length(&lower) {
-        return story(dice);
+        return story(rng);
     }
-    general(ask, dice)
+    general(ask, rng)
 }
 
 /// What a reasoning model mutters before it answers.
@@ -116,8 +116,8 @@ pub fn quote(text: &str, chars_max: usize) -> String {
     format!("{}…", start.trim_end())
 }
 
-fn general(ask: &Ask<'_>, dice: &mut Dice) -> String {
-    let opening = dice.pick(OPENINGS);
+fn general(ask: &Ask<'_>, rng: &mut SeededRng) -> String {
+    let opening = rng.pick(OPENINGS);
     let seen = match ask.images {
         0 => String::new(),
         1 => " I can see 1 image.".to_owned(),
@@ -130,13 +130,13 @@ fn general(ask: &Ask<'_>, dice: &mut Dice) -> String {
     format!(
         "{opening} {}.{seen} {asked} {}",
         ask.model,
-        dice.pick(REMARKS)
+        rng.pick(REMARKS)
     )
 }
 
-fn story(dice: &mut Dice) -> String {
-    let mut text = dice.pick(STORY_OPENINGS).to_owned();
-    let start = dice.below(STORY.len());
+fn story(rng: &mut SeededRng) -> String {
+    let mut text = rng.pick(STORY_OPENINGS).to_owned();
+    let start = rng.below(STORY.len());
     for (told, sentence) in STORY
         .iter()
         .cycle()
@@ -175,8 +175,8 @@ fn count_to(last: usize) -> String {
 }
 
 /// A whole sentence, or exactly `words` words of it.
-fn greeting(words: Option<usize>, dice: &mut Dice) -> String {
-    let sentence = dice.pick(GREETINGS);
+fn greeting(words: Option<usize>, rng: &mut SeededRng) -> String {
+    let sentence = rng.pick(GREETINGS);
     let words = words
         .unwrap_or_else(|| sentence.split(' ').count())
         .clamp(1, GREETING_WORDS_MAX);

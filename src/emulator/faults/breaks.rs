@@ -5,18 +5,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::super::beats::{Beat, Beats, first_tokens, insert_after};
-use super::super::delivery::event_bytes;
-use super::super::line::HangUp;
-use super::spoiling::Whole;
+use super::super::connection::Disconnect;
+use super::super::steps::event_bytes;
+use super::super::steps::{Step, Steps, first_tokens, insert_after};
+use super::replacements::WrongBody;
 use super::stream_errors::StreamError;
+use super::unary::UnaryAnswer;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
     /// Silence on an open connection.
     Stall,
     /// The connection ends.
-    HangUp(HangUp),
+    Disconnect(Disconnect),
     /// A clean end of the body, before the answer's.
     Eof,
     /// Half an event.
@@ -29,51 +30,51 @@ pub enum Break {
 impl Break {
     /// The answer as far as `tokens`, and the break. A silence of a known length ends, and the
     /// answer goes on.
-    pub fn stream(self, tokens: usize, silence: Option<Duration>, beats: Beats) -> Beats {
+    pub fn stream(self, tokens: usize, silence: Option<Duration>, steps: Steps) -> Steps {
         let end = match (self, silence) {
             (Self::Stall, Some(silence)) => {
-                return insert_after(beats, tokens, vec![Beat::Pause(silence)]);
+                return insert_after(steps, tokens, vec![Step::Pause(silence)]);
             }
-            (Self::Stall, None) => vec![Beat::Hang],
-            (Self::HangUp(how), _) => vec![Beat::HangUp(how)],
+            (Self::Stall, None) => vec![Step::Hang],
+            (Self::Disconnect(how), _) => vec![Step::Disconnect(how)],
             (Self::Eof, _) => vec![],
             (Self::BrokenJson, _) => {
                 vec![
-                    Beat::Raw(event_bytes(r#"{"id":"chatcmpl-0","choices":[{"del"#)),
-                    Beat::Done,
+                    Step::Raw(event_bytes(r#"{"id":"chatcmpl-0","choices":[{"del"#)),
+                    Step::Done,
                 ]
             }
-            (Self::Page, _) => vec![Beat::Raw(Bytes::from_static(
+            (Self::Page, _) => vec![Step::Raw(Bytes::from_static(
                 super::error_bodies::PAGE.as_bytes(),
             ))],
-            (Self::Error(StreamError::Beside), _) => return StreamError::beside(tokens, beats),
-            (Self::Error(error), _) => error.beats(),
+            (Self::Error(StreamError::Beside), _) => return StreamError::beside(tokens, steps),
+            (Self::Error(error), _) => error.steps(),
         };
-        Box::new(first_tokens(beats, tokens).chain(end))
+        Box::new(first_tokens(steps, tokens).chain(end))
     }
 
-    pub fn whole(self, tokens: usize, silence: Option<Duration>, answer: Value) -> Whole {
+    pub fn whole(self, tokens: usize, silence: Option<Duration>, answer: Value) -> UnaryAnswer {
         match (self, silence) {
-            (Self::Stall, None) => Whole::Never,
-            (Self::Stall, Some(silence)) => Whole::Late(silence, answer),
-            (Self::HangUp(how), _) => {
+            (Self::Stall, None) => UnaryAnswer::Never,
+            (Self::Stall, Some(silence)) => UnaryAnswer::Late(silence, answer),
+            (Self::Disconnect(how), _) => {
                 let text = answer.to_string();
-                Whole::Bytes(
-                    Box::new([half(&text), Beat::HangUp(how)].into_iter()),
+                UnaryAnswer::Bytes(
+                    Box::new([half(&text), Step::Disconnect(how)].into_iter()),
                     Some(text.len()),
                 )
             }
-            (Self::Eof, _) if tokens == 0 => Whole::Text(String::new()),
+            (Self::Eof, _) if tokens == 0 => UnaryAnswer::Text(String::new()),
             (Self::Eof | Self::BrokenJson, _) => {
-                Whole::Bytes(Box::new(std::iter::once(half(&answer.to_string()))), None)
+                UnaryAnswer::Bytes(Box::new(std::iter::once(half(&answer.to_string()))), None)
             }
-            (Self::Page, _) => Whole::Instead(super::WrongBody::Page.response()),
+            (Self::Page, _) => UnaryAnswer::Instead(WrongBody::Page.response()),
             (Self::Error(error), _) => error.whole(answer),
         }
     }
 }
 
-fn half(text: &str) -> Beat {
+fn half(text: &str) -> Step {
     let bytes = Bytes::copy_from_slice(text.as_bytes());
-    Beat::Raw(bytes.slice(..bytes.len() / 2))
+    Step::Raw(bytes.slice(..bytes.len() / 2))
 }

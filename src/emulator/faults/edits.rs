@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::beats::{Beat, Beats};
+use super::super::steps::{Step, Steps};
 use super::framing::raw_event;
-use super::odd;
-use super::spoiling::Whole;
+use super::odd_chunks;
+use super::unary::UnaryAnswer;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
@@ -51,42 +51,42 @@ const HALVES: [&str; 2] = ["\\ud83e", "\\udd8a"];
 const PLACEHOLDER: &str = "\u{e000}";
 
 impl Edit {
-    pub fn stream(self, beats: Beats) -> Beats {
+    pub fn stream(self, steps: Steps) -> Steps {
         match self {
-            Self::Odd => odd::stream(beats),
-            Self::LaterEmptyFinish => Box::new(beats.flat_map(finish_twice)),
-            Self::OddDelta => before_finish(beats, |event| {
-                vec![Beat::Event(saying(event, json!(["odd"])))]
+            Self::Odd => odd_chunks::stream(steps),
+            Self::LaterEmptyFinish => Box::new(steps.flat_map(finish_twice)),
+            Self::OddDelta => before_finish(steps, |event| {
+                vec![Step::Event(saying(event, json!(["odd"])))]
             }),
-            Self::HalfEmoji => before_finish(beats, |event| {
+            Self::HalfEmoji => before_finish(steps, |event| {
                 HALVES.map(|half| escaped(event, half)).into()
             }),
-            Self::LoneSurrogate => before_finish(beats, |event| vec![escaped(event, "\\ud83e")]),
-            Self::SurrogateName => Box::new(beats.map(|beat| match beat {
-                Beat::Event(mut event) => {
+            Self::LoneSurrogate => before_finish(steps, |event| vec![escaped(event, "\\ud83e")]),
+            Self::SurrogateName => Box::new(steps.map(|step| match step {
+                Step::Event(mut event) => {
                     name_oddly(&mut event);
                     raw_event(&with_escape(&event, "\\ud83e"))
                 }
                 other => other,
             })),
             Self::NoChoices | Self::EmptyChoices => {
-                Box::new(beats.filter_map(move |beat| match beat {
-                    Beat::Token(_) | Beat::Finish(_) => None,
-                    Beat::Event(mut event) => {
+                Box::new(steps.filter_map(move |step| match step {
+                    Step::Token(_) | Step::Finish(_) => None,
+                    Step::Event(mut event) => {
                         self.edit(&mut event, "delta");
-                        Some(Beat::Event(event))
+                        Some(Step::Event(event))
                     }
                     other => Some(other),
                 }))
             }
-            Self::SameIndexCalls | Self::CallsById => self.calls(beats),
-            _ => Box::new(beats.map(move |beat| beat.map_json(|event| self.edit(event, "delta")))),
+            Self::SameIndexCalls | Self::CallsById => self.calls(steps),
+            _ => Box::new(steps.map(move |step| step.map_json(|event| self.edit(event, "delta")))),
         }
     }
 
-    pub fn whole(self, mut answer: Value) -> Whole {
+    pub fn whole(self, mut answer: Value) -> UnaryAnswer {
         match self {
-            Self::Odd => return Whole::Answer(odd::whole(answer)),
+            Self::Odd => return UnaryAnswer::Answer(odd_chunks::whole(answer)),
             Self::HalfEmoji | Self::LoneSurrogate => {
                 let escape = if self == Self::HalfEmoji {
                     HALVES.concat()
@@ -94,15 +94,15 @@ impl Edit {
                     HALVES[0].to_owned()
                 };
                 append(&mut answer, PLACEHOLDER);
-                return Whole::Text(with_escape(&answer, &escape));
+                return UnaryAnswer::Text(with_escape(&answer, &escape));
             }
             Self::SurrogateName => {
                 name_oddly(&mut answer);
-                return Whole::Text(with_escape(&answer, HALVES[0]));
+                return UnaryAnswer::Text(with_escape(&answer, HALVES[0]));
             }
             _ => self.edit(&mut answer, "message"),
         }
-        Whole::Answer(answer)
+        UnaryAnswer::Answer(answer)
     }
 
     /// Edits an answer or an event in place; `holder` is where a chat choice keeps its words.
@@ -201,11 +201,11 @@ impl Edit {
 
     /// Calls that only their ids tell apart: with one index for all, or with none and the id in
     /// every piece.
-    fn calls(self, beats: Beats) -> Beats {
+    fn calls(self, steps: Steps) -> Steps {
         let mut last_id = Value::Null;
-        Box::new(beats.map(move |mut beat| {
-            let call = match &mut beat {
-                Beat::Token(event) => event.pointer_mut("/choices/0/delta/tool_calls/0"),
+        Box::new(steps.map(move |mut step| {
+            let call = match &mut step {
+                Step::Token(event) => event.pointer_mut("/choices/0/delta/tool_calls/0"),
                 _ => None,
             };
             if let Some(call) = call.and_then(Value::as_object_mut) {
@@ -219,7 +219,7 @@ impl Edit {
                     call.insert("id".to_owned(), last_id.clone());
                 }
             }
-            beat
+            step
         }))
     }
 }
@@ -235,30 +235,30 @@ impl NoError {
     }
 }
 
-/// Puts more beats before the end of each choice, made of the event that ends it.
-fn before_finish(beats: Beats, more: impl Fn(&Value) -> Vec<Beat> + Send + 'static) -> Beats {
-    Box::new(beats.flat_map(move |beat| {
-        let mut all = if let Beat::Finish(event) = &beat {
+/// Puts more steps before the end of each choice, made of the event that ends it.
+fn before_finish(steps: Steps, more: impl Fn(&Value) -> Vec<Step> + Send + 'static) -> Steps {
+    Box::new(steps.flat_map(move |step| {
+        let mut all = if let Step::Finish(event) = &step {
             more(event)
         } else {
             Vec::new()
         };
-        all.push(beat);
+        all.push(step);
         all
     }))
 }
 
-fn finish_twice(beat: Beat) -> Vec<Beat> {
-    let again = if let Beat::Finish(event) = &beat {
+fn finish_twice(step: Step) -> Vec<Step> {
+    let again = if let Step::Finish(event) = &step {
         let mut event = event.clone();
         if let Some(reason) = event.pointer_mut("/choices/0/finish_reason") {
             *reason = json!("");
         }
-        Some(Beat::Event(event))
+        Some(Step::Event(event))
     } else {
         None
     };
-    std::iter::once(beat).chain(again).collect()
+    std::iter::once(step).chain(again).collect()
 }
 
 /// An event like `event` that says `content` and ends nothing.
@@ -278,7 +278,7 @@ fn saying(event: &Value, content: Value) -> Value {
     event
 }
 
-fn escaped(event: &Value, escape: &str) -> Beat {
+fn escaped(event: &Value, escape: &str) -> Step {
     raw_event(&with_escape(&saying(event, json!(PLACEHOLDER)), escape))
 }
 

@@ -5,10 +5,10 @@ use std::iter::once;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::super::beats::{Beat, Beats};
-use super::super::delivery::event_bytes;
+use super::super::steps::event_bytes;
+use super::super::steps::{Step, Steps};
 use super::gzip::Gzip;
-use super::spoiling::Whole;
+use super::unary::UnaryAnswer;
 
 const GIANT_BYTES: usize = 2 * 1024 * 1024;
 
@@ -26,50 +26,50 @@ pub enum Framing {
 }
 
 impl Framing {
-    pub fn stream(self, beats: Beats) -> Beats {
+    pub fn stream(self, steps: Steps) -> Steps {
         match self {
-            Self::NoDone => Box::new(beats.filter(|beat| !matches!(beat, Beat::Done))),
-            Self::GiantLine => giant_line(beats),
+            Self::NoDone => Box::new(steps.filter(|step| !matches!(step, Step::Done))),
+            Self::GiantLine => giant_line(steps),
             Self::Crlf => Box::new(
-                once(Beat::Raw(Bytes::from_static(b": hello\r\n\r\n"))).chain(beats.map(crlf)),
+                once(Step::Raw(Bytes::from_static(b": hello\r\n\r\n"))).chain(steps.map(crlf)),
             ),
-            Self::Split => Box::new(beats.flat_map(split)),
-            Self::Burst => Box::new(once(Beat::Raw(
-                beats
-                    .filter_map(Beat::into_bytes)
+            Self::Split => Box::new(steps.flat_map(split)),
+            Self::Burst => Box::new(once(Step::Raw(
+                steps
+                    .filter_map(Step::into_bytes)
                     .collect::<Vec<_>>()
                     .concat()
                     .into(),
             ))),
-            Self::Gzip => gzip(beats),
+            Self::Gzip => gzip(steps),
         }
     }
 
-    pub fn whole(self, mut answer: Value) -> Whole {
+    pub fn whole(self, mut answer: Value) -> UnaryAnswer {
         match self {
-            Self::Split => Whole::Bytes(Box::new(bytewise(answer.to_string().into())), None),
+            Self::Split => UnaryAnswer::Bytes(Box::new(bytewise(answer.to_string().into())), None),
             Self::GiantLine => {
                 set_text(&mut answer, "message");
-                Whole::Answer(answer)
+                UnaryAnswer::Answer(answer)
             }
-            Self::Gzip => Whole::Bytes(
-                gzip(Box::new(once(Beat::Raw(answer.to_string().into())))),
+            Self::Gzip => UnaryAnswer::Bytes(
+                gzip(Box::new(once(Step::Raw(answer.to_string().into())))),
                 None,
             ),
-            Self::NoDone | Self::Crlf | Self::Burst => Whole::Answer(answer),
+            Self::NoDone | Self::Crlf | Self::Burst => UnaryAnswer::Answer(answer),
         }
     }
 }
 
 /// The first token grows to 2 MB and the others vanish.
-fn giant_line(beats: Beats) -> Beats {
+fn giant_line(steps: Steps) -> Steps {
     let mut is_first = true;
-    Box::new(beats.filter_map(move |beat| match beat {
-        Beat::Token(mut event) => std::mem::take(&mut is_first).then(|| {
+    Box::new(steps.filter_map(move |step| match step {
+        Step::Token(mut event) => std::mem::take(&mut is_first).then(|| {
             set_text(&mut event, "delta");
-            Beat::Token(event)
+            Step::Token(event)
         }),
-        Beat::Tick => None,
+        Step::Tick => None,
         other => Some(other),
     }))
 }
@@ -88,46 +88,46 @@ fn set_text(answer: &mut Value, holder: &str) {
     };
 }
 
-fn crlf(beat: Beat) -> Beat {
+fn crlf(step: Step) -> Step {
     let line = |data: &str| {
-        Beat::Raw(format!(": still here\r\nevent: message\r\ndata:{data}\r\n\r\n").into())
+        Step::Raw(format!(": still here\r\nevent: message\r\ndata:{data}\r\n\r\n").into())
     };
-    match beat {
-        Beat::Token(event) | Beat::Finish(event) | Beat::Event(event) => line(&event.to_string()),
-        Beat::Done => line("[DONE]"),
+    match step {
+        Step::Token(event) | Step::Finish(event) | Step::Event(event) => line(&event.to_string()),
+        Step::Done => line("[DONE]"),
         other => other,
     }
 }
 
-fn split(beat: Beat) -> Beats {
-    match beat {
-        wait @ (Beat::Tick | Beat::Pause(_)) => Box::new(once(wait)),
+fn split(step: Step) -> Steps {
+    match step {
+        wait @ (Step::Tick | Step::Pause(_)) => Box::new(once(wait)),
         other => Box::new(other.into_bytes().into_iter().flat_map(bytewise)),
     }
 }
 
-fn bytewise(bytes: Bytes) -> impl Iterator<Item = Beat> + Send {
-    let singles = (0..bytes.len()).map(move |place| Beat::Raw(bytes.slice(place..=place)));
-    singles.flat_map(|single| [single, Beat::Breath])
+fn bytewise(bytes: Bytes) -> impl Iterator<Item = Step> + Send {
+    let singles = (0..bytes.len()).map(move |place| Step::Raw(bytes.slice(place..=place)));
+    singles.flat_map(|single| [single, Step::Breath])
 }
 
 /// Each event in a block of its own, so that a client that decodes it sees the stream flow.
-fn gzip(beats: Beats) -> Beats {
+fn gzip(steps: Steps) -> Steps {
     let mut gzip = Some(Gzip::default());
-    let mut beats = beats.map(Some).chain(once(None));
-    let compressed = std::iter::from_fn(move || match beats.next()? {
-        Some(wait @ (Beat::Tick | Beat::Pause(_))) => Some(wait),
-        Some(beat) => {
-            let block = beat
+    let mut steps = steps.map(Some).chain(once(None));
+    let compressed = std::iter::from_fn(move || match steps.next()? {
+        Some(wait @ (Step::Tick | Step::Pause(_))) => Some(wait),
+        Some(step) => {
+            let block = step
                 .into_bytes()
                 .zip(gzip.as_mut())
                 .map(|(bytes, gzip)| gzip.block(&bytes));
-            Some(Beat::Raw(block.unwrap_or_default()))
+            Some(Step::Raw(block.unwrap_or_default()))
         }
-        None => gzip.take().map(|gzip| Beat::Raw(gzip.end())),
+        None => gzip.take().map(|gzip| Step::Raw(gzip.end())),
     });
     // An empty piece would be nothing on the wire, but costs a turn of the connection's.
-    Box::new(compressed.filter(|beat| !matches!(beat, Beat::Raw(bytes) if bytes.is_empty())))
+    Box::new(compressed.filter(|step| !matches!(step, Step::Raw(bytes) if bytes.is_empty())))
 }
 
 impl Framing {
@@ -138,6 +138,6 @@ impl Framing {
 }
 
 /// A text event, for faults that change the text of an event rather than its JSON.
-pub fn raw_event(text: &str) -> Beat {
-    Beat::Raw(event_bytes(text))
+pub fn raw_event(text: &str) -> Step {
+    Step::Raw(event_bytes(text))
 }

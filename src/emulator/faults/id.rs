@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use super::super::thinking::Thinking;
-use super::{FAULTS, Shape, Trouble};
+use super::super::reasoning::ReasoningFormat;
+use super::{error_bodies::Shape, kind::FaultKind, list::FAULTS};
 
 const PREFIX: &str = "emulator/";
 const TOKENS_MAX: usize = 100_000;
@@ -20,7 +20,7 @@ const WORD_BYTES_MAX: usize = 40;
 /// A fault, as the id of a model asks for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultId {
-    pub trouble: Trouble,
+    pub kind: FaultKind,
     /// The `finish_reason` that the id names, if it names one.
     pub word: String,
     /// How many tokens come before the fault.
@@ -37,9 +37,9 @@ pub struct FaultId {
 impl FaultId {
     pub fn read(model: &str) -> Option<Self> {
         let (name, added) = Added::split(model.strip_prefix(PREFIX)?);
-        let (trouble, word) = trouble(name)?;
+        let (kind, word) = kind(name)?;
         Some(Self {
-            trouble,
+            kind,
             word: word.to_owned(),
             tokens: added.tokens,
             silence: added.silence,
@@ -50,15 +50,15 @@ impl FaultId {
     }
 
     /// How the model's thinking shows, if it thinks of its own accord.
-    pub fn thinking(&self) -> Option<Thinking> {
-        match self.trouble {
-            Trouble::Think(thinking) => Some(thinking),
+    pub fn thinking(&self) -> Option<ReasoningFormat> {
+        match self.kind {
+            FaultKind::Reason(thinking) => Some(thinking),
             _ => None,
         }
     }
 }
 
-fn trouble(name: &str) -> Option<(Trouble, &str)> {
+fn kind(name: &str) -> Option<(FaultKind, &str)> {
     if let Some(found) = finish(name) {
         return Some(found);
     }
@@ -70,25 +70,25 @@ fn trouble(name: &str) -> Option<(Trouble, &str)> {
     let listed = FAULTS
         .iter()
         .find(|fault| has_name(fault.model))
-        .map(|fault| fault.trouble);
-    listed.or_else(|| status(name)).map(|trouble| (trouble, ""))
+        .map(|fault| fault.kind);
+    listed.or_else(|| status(name)).map(|kind| (kind, ""))
 }
 
 /// `finish-WORD`, and `finish-WORD-with-error`.
-fn finish(name: &str) -> Option<(Trouble, &str)> {
+fn finish(name: &str) -> Option<(FaultKind, &str)> {
     let named = name.strip_prefix("finish-")?;
-    let (trouble, word) = match named.strip_suffix("-with-error") {
-        Some(word) => (Trouble::FinishWithError, word),
-        None => (Trouble::Finish, named),
+    let (kind, word) = match named.strip_suffix("-with-error") {
+        Some(word) => (FaultKind::FinishWithError, word),
+        None => (FaultKind::Finish, named),
     };
     let is_word = word
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    (is_word && (1..=WORD_BYTES_MAX).contains(&word.len())).then_some((trouble, word))
+    (is_word && (1..=WORD_BYTES_MAX).contains(&word.len())).then_some((kind, word))
 }
 
 /// `STATUS`, and `STATUS-SHAPE`.
-fn status(name: &str) -> Option<Trouble> {
+fn status(name: &str) -> Option<FaultKind> {
     let (status, shape) = match name.split_once('-') {
         Some((status, shape)) => (status, Shape::named(shape)?),
         None => (name, Shape::OpenAi),
@@ -97,7 +97,7 @@ fn status(name: &str) -> Option<Trouble> {
         .parse()
         .ok()
         .filter(|status| (400..=599).contains(status))?;
-    Some(Trouble::Status(status, shape))
+    Some(FaultKind::Status(status, shape))
 }
 
 /// What an id adds to a name.
@@ -177,8 +177,8 @@ fn time(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Break, FAULTS, Shape, Trouble};
     use super::*;
+    use crate::emulator::faults::breaks::Break;
 
     fn read(name: &str) -> Option<FaultId> {
         FaultId::read(&format!("emulator/{name}"))
@@ -188,8 +188,8 @@ mod tests {
     fn every_listed_id_means_what_the_list_says() {
         for fault in FAULTS {
             assert_eq!(
-                FaultId::read(fault.model).map(|id| id.trouble),
-                Some(fault.trouble),
+                FaultId::read(fault.model).map(|id| id.kind),
+                Some(fault.kind),
                 "{}",
                 fault.model
             );
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn additions_are_read_in_any_order() {
         let id = read("503-html-retry-after-7-after-90s-x3-then-ok").unwrap();
-        assert_eq!(id.trouble, Trouble::Status(503, Shape::Html));
+        assert_eq!(id.kind, FaultKind::Status(503, Shape::Html));
         assert_eq!(
             (id.retry_after_s, id.delay, id.failures),
             (Some(7), Duration::from_secs(90), Some(3))
@@ -209,7 +209,7 @@ mod tests {
             Some(id)
         );
         let stall = read("stall-after-0-for-500ms-then-ok").unwrap();
-        assert_eq!(stall.trouble, Trouble::Break(Break::Stall, 5));
+        assert_eq!(stall.kind, FaultKind::Break(Break::Stall, 5));
         let numbers = (stall.tokens, stall.silence, stall.failures);
         assert_eq!(
             numbers,
@@ -219,14 +219,14 @@ mod tests {
 
     #[test]
     fn a_finish_reason_is_any_word() {
-        let finish = |name| read(name).map(|id| (id.trouble, id.word));
+        let finish = |name| read(name).map(|id| (id.kind, id.word));
         assert_eq!(
             finish("finish-eos_token"),
-            Some((Trouble::Finish, "eos_token".to_owned()))
+            Some((FaultKind::Finish, "eos_token".to_owned()))
         );
         assert_eq!(
             finish("finish-abort-with-error"),
-            Some((Trouble::FinishWithError, "abort".to_owned()))
+            Some((FaultKind::FinishWithError, "abort".to_owned()))
         );
         assert_eq!(finish("finish-"), None);
         assert_eq!(finish("finish-\"x\""), None);

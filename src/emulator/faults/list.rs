@@ -1,11 +1,14 @@
 //! The faults by name, in groups, as the help shows them.
 
-use super::super::line::HangUp;
-use super::super::thinking::Thinking;
-use super::Break::{self, BrokenJson, Eof, Error, Page, Stall};
-use super::Edit as E;
-use super::edits::NoError;
-use super::{Framing, Refused, Shape, StreamError, Trouble, UnitWords, WrongBody};
+use super::super::connection::Disconnect;
+use super::super::reasoning::ReasoningFormat;
+use super::breaks::Break::{self, BrokenJson, Eof, Error, Page, Stall};
+use super::edits::{Edit as E, NoError};
+use super::error_bodies::Shape;
+use super::framing::Framing;
+use super::kind::FaultKind;
+use super::replacements::{Refused, UnitWords, WrongBody};
+use super::stream_errors::StreamError;
 
 /// A model that does not answer as a model should.
 #[derive(Debug)]
@@ -16,7 +19,7 @@ pub struct Fault {
     pub what: &'static str,
     /// Where the help lists it.
     pub group: Group,
-    pub(super) trouble: Trouble,
+    pub(super) kind: FaultKind,
 }
 
 /// A group of faults, in the order of the help.
@@ -38,8 +41,8 @@ pub enum Group {
     Bytes,
     /// An answer in unusual JSON.
     Json,
-    /// Thinking aloud, and slowly.
-    Thinking,
+    /// ReasoningFormat aloud, and slowly.
+    ReasoningFormat,
 }
 
 impl Group {
@@ -55,30 +58,35 @@ impl Group {
             Self::Ends => "finish-WORD: the answer ends with any finish_reason",
             Self::Bytes => "Answers in unusual bytes",
             Self::Json => "Answers in unusual JSON",
-            Self::Thinking => "Thinking, and slowness",
+            Self::ReasoningFormat => "ReasoningFormat, and slowness",
         }
     }
 }
 
-const fn fault(group: Group, model: &'static str, trouble: Trouble, what: &'static str) -> Fault {
+const fn fault(group: Group, model: &'static str, kind: FaultKind, what: &'static str) -> Fault {
     Fault {
         model,
         what,
         group,
-        trouble,
+        kind,
     }
 }
 
 const fn refused(model: &'static str, refused: Refused, what: &'static str) -> Fault {
-    fault(Group::Refusals, model, Trouble::Refused(refused), what)
+    fault(Group::Refusals, model, FaultKind::Refused(refused), what)
 }
 
 const fn status(model: &'static str, status: u16, shape: Shape, what: &'static str) -> Fault {
-    fault(Group::Statuses, model, Trouble::Status(status, shape), what)
+    fault(
+        Group::Statuses,
+        model,
+        FaultKind::Status(status, shape),
+        what,
+    )
 }
 
-const fn no_answer(model: &'static str, trouble: Trouble, what: &'static str) -> Fault {
-    fault(Group::NoAnswer, model, trouble, what)
+const fn no_answer(model: &'static str, kind: FaultKind, what: &'static str) -> Fault {
+    fault(Group::NoAnswer, model, kind, what)
 }
 
 const fn breaks(
@@ -90,25 +98,30 @@ const fn breaks(
     fault(
         Group::Breaks,
         model,
-        Trouble::Break(kind, usual_tokens),
+        FaultKind::Break(kind, usual_tokens),
         what,
     )
 }
 
 const fn error(model: &'static str, kind: StreamError, what: &'static str) -> Fault {
-    fault(Group::Errors, model, Trouble::Break(Error(kind), 3), what)
+    fault(Group::Errors, model, FaultKind::Break(Error(kind), 3), what)
 }
 
 const fn bytes(model: &'static str, framing: Framing, what: &'static str) -> Fault {
-    fault(Group::Bytes, model, Trouble::Framing(framing), what)
+    fault(Group::Bytes, model, FaultKind::Framing(framing), what)
 }
 
 const fn json(model: &'static str, edit: E, what: &'static str) -> Fault {
-    fault(Group::Json, model, Trouble::Edit(edit), what)
+    fault(Group::Json, model, FaultKind::Edit(edit), what)
 }
 
-const fn thinking(model: &'static str, thinking: Thinking, what: &'static str) -> Fault {
-    fault(Group::Thinking, model, Trouble::Think(thinking), what)
+const fn thinking(model: &'static str, thinking: ReasoningFormat, what: &'static str) -> Fault {
+    fault(
+        Group::ReasoningFormat,
+        model,
+        FaultKind::Reason(thinking),
+        what,
+    )
 }
 
 /// Every fault. They can be asked for by id, but are not listed among the models.
@@ -143,23 +156,23 @@ pub const FAULTS: &[Fault] = &[
     status("emulator/429-html", 429, Shape::Html, "a front end's rate limit; -retry-after-5: with that header"),
     status("emulator/504-empty", 504, Shape::Empty, "too slow"),
 
-    no_answer("emulator/slow-headers", Trouble::NoHead, "never answers, not even with headers; -for-5s: late"),
-    no_answer("emulator/close-before-head", Trouble::HangUp(HangUp::Close), "the connection is closed (FIN)"),
-    no_answer("emulator/reset-before-head", Trouble::HangUp(HangUp::Reset), "the connection is reset (RST)"),
-    no_answer("emulator/redirect", Trouble::Redirect, "302 to another host"),
-    no_answer("emulator/html-200", Trouble::WrongBody(WrongBody::Page), "200 with an HTML page"),
-    no_answer("emulator/not-json", Trouble::WrongBody(WrongBody::Text), "200 with a body that is no JSON"),
-    no_answer("emulator/empty-body", Trouble::WrongBody(WrongBody::Nothing), "200 with no body"),
-    no_answer("emulator/empty-object", Trouble::WrongBody(WrongBody::EmptyObject), "200 with {}, at every endpoint that takes a model"),
-    no_answer("emulator/null-body", Trouble::WrongBody(WrongBody::Null), "200 with null"),
-    no_answer("emulator/list-body", Trouble::WrongBody(WrongBody::List), "200 with []"),
-    no_answer("emulator/no-choices", Trouble::Edit(E::NoChoices), "an answer without choices"),
-    no_answer("emulator/empty-choices", Trouble::Edit(E::EmptyChoices), "an answer with choices: []"),
+    no_answer("emulator/slow-headers", FaultKind::NoHead, "never answers, not even with headers; -for-5s: late"),
+    no_answer("emulator/close-before-head", FaultKind::Disconnect(Disconnect::Close), "the connection is closed (FIN)"),
+    no_answer("emulator/reset-before-head", FaultKind::Disconnect(Disconnect::Reset), "the connection is reset (RST)"),
+    no_answer("emulator/redirect", FaultKind::Redirect, "302 to another host"),
+    no_answer("emulator/html-200", FaultKind::WrongBody(WrongBody::Page), "200 with an HTML page"),
+    no_answer("emulator/not-json", FaultKind::WrongBody(WrongBody::Text), "200 with a body that is no JSON"),
+    no_answer("emulator/empty-body", FaultKind::WrongBody(WrongBody::Nothing), "200 with no body"),
+    no_answer("emulator/empty-object", FaultKind::WrongBody(WrongBody::EmptyObject), "200 with {}, at every endpoint that takes a model"),
+    no_answer("emulator/null-body", FaultKind::WrongBody(WrongBody::Null), "200 with null"),
+    no_answer("emulator/list-body", FaultKind::WrongBody(WrongBody::List), "200 with []"),
+    no_answer("emulator/no-choices", FaultKind::Edit(E::NoChoices), "an answer without choices"),
+    no_answer("emulator/empty-choices", FaultKind::Edit(E::EmptyChoices), "an answer with choices: []"),
 
     breaks("emulator/silent", Stall, 0, "headers at once, then nothing; -for-5s: 5 s long"),
     breaks("emulator/stall-after-5", Stall, 5, "5 tokens, then silence on an open connection; -for-5s too"),
-    breaks("emulator/cut-after-5", Break::HangUp(HangUp::Close), 5, "5 tokens, then the connection breaks (FIN)"),
-    breaks("emulator/reset-after-5", Break::HangUp(HangUp::Reset), 5, "5 tokens, then the connection is reset (RST)"),
+    breaks("emulator/cut-after-5", Break::Disconnect(Disconnect::Close), 5, "5 tokens, then the connection breaks (FIN)"),
+    breaks("emulator/reset-after-5", Break::Disconnect(Disconnect::Reset), 5, "5 tokens, then the connection is reset (RST)"),
     breaks("emulator/eof-after-5", Eof, 5, "5 tokens, then a clean end without finish_reason or [DONE]"),
     breaks("emulator/empty-stream", Eof, 0, "headers, then a clean end"),
     breaks("emulator/broken-json", BrokenJson, 3, "3 tokens, then half an event (unary: half an answer)"),
@@ -175,11 +188,11 @@ pub const FAULTS: &[Fault] = &[
     error("emulator/text-in-stream", StreamError::Words, "3 tokens, then plain words as data, then [DONE]"),
     error("emulator/error-beside-choices", StreamError::Beside, "an error beside the choices; the answer goes on"),
 
-    fault(Group::Ends, "emulator/finish-abort", Trouble::Finish, "the engine gave up, and [DONE] follows"),
-    fault(Group::Ends, "emulator/finish-error", Trouble::Finish, "the engine failed, and [DONE] follows"),
-    fault(Group::Ends, "emulator/finish-abort-with-error", Trouble::FinishWithError, "the same, with an error in the choice"),
-    fault(Group::Ends, "emulator/finish-eos_token", Trouble::Finish, "an engine's own word for a good end"),
-    fault(Group::Ends, "emulator/later-empty-finish", Trouble::Edit(E::LaterEmptyFinish), "a finish_reason, and later another that is \"\""),
+    fault(Group::Ends, "emulator/finish-abort", FaultKind::Finish, "the engine gave up, and [DONE] follows"),
+    fault(Group::Ends, "emulator/finish-error", FaultKind::Finish, "the engine failed, and [DONE] follows"),
+    fault(Group::Ends, "emulator/finish-abort-with-error", FaultKind::FinishWithError, "the same, with an error in the choice"),
+    fault(Group::Ends, "emulator/finish-eos_token", FaultKind::Finish, "an engine's own word for a good end"),
+    fault(Group::Ends, "emulator/later-empty-finish", FaultKind::Edit(E::LaterEmptyFinish), "a finish_reason, and later another that is \"\""),
 
     bytes("emulator/no-done", Framing::NoDone, "a whole answer without [DONE]"),
     bytes("emulator/giant-line", Framing::GiantLine, "all text in one event of 2 MB"),
@@ -212,11 +225,11 @@ pub const FAULTS: &[Fault] = &[
     json("emulator/error-empty", E::NoError(NoError::Text), "error: \"\" in every event, which is none"),
     json("emulator/error-object", E::NoError(NoError::Object), "error: {} in every event, which is none"),
 
-    thinking("emulator/think", Thinking::Beside("reasoning_content"), "reasoning_content before the content"),
-    thinking("emulator/think-reasoning", Thinking::Beside("reasoning"), "the same, spelled reasoning"),
-    thinking("emulator/think-object", Thinking::Object, "reasoning as an object"),
-    thinking("emulator/think-inline", Thinking::Inline, "<think>…</think> in the content"),
-    thinking("emulator/think-open", Thinking::Open, "<think> in the content, and nothing that closes it"),
-    fault(Group::Thinking, "emulator/slow-first-token", Trouble::SlowFirstToken, "headers at once, the first token after 3 s; -for-9s: 9 s"),
-    fault(Group::Thinking, "emulator/slow", Trouble::Slow, "5 tokens per second"),
+    thinking("emulator/think", ReasoningFormat::Beside("reasoning_content"), "reasoning_content before the content"),
+    thinking("emulator/think-reasoning", ReasoningFormat::Beside("reasoning"), "the same, spelled reasoning"),
+    thinking("emulator/think-object", ReasoningFormat::Object, "reasoning as an object"),
+    thinking("emulator/think-inline", ReasoningFormat::Inline, "<think>…</think> in the content"),
+    thinking("emulator/think-open", ReasoningFormat::Open, "<think> in the content, and nothing that closes it"),
+    fault(Group::ReasoningFormat, "emulator/slow-first-token", FaultKind::SlowFirstToken, "headers at once, the first token after 3 s; -for-9s: 9 s"),
+    fault(Group::ReasoningFormat, "emulator/slow", FaultKind::Slow, "5 tokens per second"),
 ];

@@ -1,65 +1,31 @@
 //! Models that fail on demand, like the test cards of a payment API.
 //!
-//! [`id`] reads what a model's id asks for, and [`list`] has the names. A fault strikes in one of
-//! two places: [`early`], in place of an answer, or in the answer itself, which [`spoiling`]
-//! changes beat by beat with the help of the others.
+//! [`id`] parses the id of such a model, and [`list`] has the names. A fault acts in one of two
+//! places: [`replace_answer`] sends something in place of the answer, and [`effects`] changes the
+//! answer step by step, with the help of the other modules.
 
 mod attempts;
 mod breaks;
-mod early;
 mod edits;
-mod ends;
+mod effects;
 mod error_bodies;
+mod finish_reasons;
 mod framing;
 mod gzip;
 mod id;
+mod kind;
 mod list;
-mod odd;
-mod spoiling;
+mod odd_chunks;
+mod replace_answer;
+mod replacements;
 mod stream_errors;
+mod unary;
 
 pub use self::attempts::Attempts;
+pub use self::effects::{SLOW_TOKENS_PER_SECOND, stream, whole};
 pub use self::error_bodies::Shape;
 pub use self::gzip::Gzip;
 pub use self::id::FaultId;
+pub use self::kind::FaultKind;
 pub use self::list::{FAULTS, Fault, Group};
-pub use self::spoiling::{SLOW_TOKENS_PER_SECOND, Whole, stream, whole};
-
-pub(super) use self::breaks::Break;
-pub(super) use self::early::{Refused, UnitWords, WrongBody};
-pub(super) use self::edits::Edit;
-pub(super) use self::framing::Framing;
-pub(super) use self::stream_errors::StreamError;
-
-use super::line::HangUp;
-use super::thinking::Thinking;
-
-/// What goes wrong. Numbers and times that an id may add to it are in [`FaultId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// An error in Featherless's own words.
-    Refused(Refused),
-    /// An error status, with a body of this shape.
-    Status(u16, Shape),
-    /// 200 with this in place of an answer.
-    WrongBody(WrongBody),
-    Redirect,
-    /// No head of an answer comes.
-    NoHead,
-    /// The connection ends before the head of an answer.
-    HangUp(HangUp),
-    SlowFirstToken,
-    Slow,
-    /// The answer breaks after a number of tokens, this many unless the id says otherwise.
-    Break(Break, usize),
-    /// The answer ends with a `finish_reason` that the id names.
-    Finish,
-    /// The same, with an error beside it in the choice.
-    FinishWithError,
-    /// The right JSON in unusual bytes.
-    Framing(Framing),
-    /// Unusual JSON.
-    Edit(Edit),
-    /// The model thinks, and this is how it shows.
-    Think(Thinking),
-}
+pub use self::unary::UnaryAnswer;

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::super::beats::{Beat, Beats};
 use super::super::refusal::{Refusal, json_type};
-use super::spoiling::Whole;
+use super::super::steps::{Step, Steps};
+use super::unary::UnaryAnswer;
 
 const TIMEOUT_MESSAGE: &str = "no data in 30000ms";
 const ENGINE_MESSAGE: &str = "the engine ran out of memory";
@@ -38,57 +38,57 @@ pub enum StreamError {
 impl StreamError {
     /// The error as the end of a stream. Errors that a client may take for a chunk are followed by
     /// `[DONE]`.
-    pub fn beats(self) -> Vec<Beat> {
+    pub fn steps(self) -> Vec<Step> {
         match self {
             Self::Bare | Self::Object | Self::Units | Self::RateLimit => {
-                vec![Beat::Event(self.body())]
+                vec![Step::Event(self.body())]
             }
             Self::Named => {
                 let event = format!("event: error\ndata: {}\n\n", self.body());
-                vec![Beat::Raw(event.into()), Beat::Done]
+                vec![Step::Raw(event.into()), Step::Done]
             }
             Self::Words => {
                 let event = format!("data: {ENGINE_MESSAGE}\n\n");
-                vec![Beat::Raw(Bytes::from(event)), Beat::Done]
+                vec![Step::Raw(Bytes::from(event)), Step::Done]
             }
             Self::Unwrapped | Self::Detail | Self::Beside => {
-                vec![Beat::Event(self.body()), Beat::Done]
+                vec![Step::Event(self.body()), Step::Done]
             }
         }
     }
 
     /// The stream goes on to its end, with an error beside the choices of the event after `tokens`.
-    pub fn beside(tokens: usize, beats: Beats) -> Beats {
+    pub fn beside(tokens: usize, steps: Steps) -> Steps {
         let mut left = tokens;
-        Box::new(beats.map(move |beat| match beat {
-            Beat::Token(mut event) => {
+        Box::new(steps.map(move |step| match step {
+            Step::Token(mut event) => {
                 if left == 0 {
                     add_error(&mut event);
                 }
                 left = left.wrapping_sub(1);
-                Beat::Token(event)
+                Step::Token(event)
             }
             other => other,
         }))
     }
 
-    pub fn whole(self, mut answer: Value) -> Whole {
+    pub fn whole(self, mut answer: Value) -> UnaryAnswer {
         match self {
             Self::Bare => {
                 let body = self.body().to_string();
-                Whole::Instead(
+                UnaryAnswer::Instead(
                     (StatusCode::INTERNAL_SERVER_ERROR, json_type(), body).into_response(),
                 )
             }
-            Self::Object => Whole::Instead(Refusal::internal().into_response()),
-            Self::Units => Whole::Instead(no_units().into_response()),
-            Self::Words => Whole::Text(ENGINE_MESSAGE.to_owned()),
+            Self::Object => UnaryAnswer::Instead(Refusal::internal().into_response()),
+            Self::Units => UnaryAnswer::Instead(no_units().into_response()),
+            Self::Words => UnaryAnswer::Text(ENGINE_MESSAGE.to_owned()),
             Self::Beside => {
                 add_error(&mut answer);
-                Whole::Answer(answer)
+                UnaryAnswer::Answer(answer)
             }
             Self::RateLimit | Self::Unwrapped | Self::Detail | Self::Named => {
-                Whole::Answer(self.body())
+                UnaryAnswer::Answer(self.body())
             }
         }
     }

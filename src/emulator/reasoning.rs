@@ -1,7 +1,7 @@
 //! How a model's thinking shows in its answer.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Thinking {
+pub enum ReasoningFormat {
     /// In this member, beside the content.
     Beside(&'static str),
     /// In a member `reasoning` that is an object.
@@ -13,9 +13,9 @@ pub enum Thinking {
 }
 
 /// The spelling of a model that was asked to think.
-pub const USUAL: Thinking = Thinking::Beside("reasoning_content");
+pub const USUAL: ReasoningFormat = ReasoningFormat::Beside("reasoning_content");
 
-impl Thinking {
+impl ReasoningFormat {
     /// The member beside the content that holds the thoughts, if one does, and its value.
     pub fn member(self, thoughts: String) -> Option<(&'static str, serde_json::Value)> {
         match self {

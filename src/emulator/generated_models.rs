@@ -1,7 +1,7 @@
 //! A catalogue of the real size: fine-tunes that do not exist, named as fine-tunes are.
 
-use super::dice::{self, Dice};
 use super::models::{Base, Model, Readiness, dense};
+use super::seeded_rng::{self, SeededRng};
 
 const ORGS: &[&str] = &[
     "NorthwindLabs",
@@ -87,48 +87,48 @@ pub fn models(count: usize, seed: u64) -> impl Iterator<Item = Model> {
 /// The entry at `place`: org, base and flavour are the digits of that number, its version what is
 /// left over, so that no two places share an id.
 fn model(place: usize, seed: u64) -> Option<Model> {
-    let mut dice = Dice::new(dice::fingerprint(&[
+    let mut rng = SeededRng::new(seeded_rng::fingerprint(&[
         &seed.to_le_bytes(),
         &place.to_le_bytes(),
     ]));
     let (rest, org) = digit(place, ORGS)?;
     let (rest, (stem, base)) = digit(rest, BASES)?;
     let (rest, flavour) = digit(rest, FLAVOURS)?;
-    let id = format!("{org}/{stem}-{flavour}-v{}.{}", rest + 1, dice.below(10));
-    let created = FIRST_CREATED_UNIX_S + dice.below(CREATED_SPAN_S) as i64;
+    let id = format!("{org}/{stem}-{flavour}-v{}.{}", rest + 1, rng.below(10));
+    let created = FIRST_CREATED_UNIX_S + rng.below(CREATED_SPAN_S) as i64;
 
     let mut model = Model::new(id, *base, created);
-    model.is_gated = dice.below(50) == 0;
+    model.is_gated = rng.below(50) == 0;
     model.has_licence = !model.is_gated;
-    model.is_on_plan = dice.below(40) != 0;
-    if dice.below(5) != 0 {
-        model.readiness = if dice.below(2) == 0 {
+    model.is_on_plan = rng.below(40) != 0;
+    if rng.below(5) != 0 {
+        model.readiness = if rng.below(2) == 0 {
             Readiness::Warm
         } else {
             Readiness::Cold
         };
     }
-    vary(&mut model, &mut dice);
+    vary(&mut model, &mut rng);
     Some(model)
 }
 
 /// What the entries of a catalogue that many people fill have in common: it isn't much.
-fn vary(model: &mut Model, dice: &mut Dice) {
-    model.max_completion_tokens = match dice.below(4) {
+fn vary(model: &mut Model, rng: &mut SeededRng) {
+    model.max_completion_tokens = match rng.below(4) {
         0 => None,
         1 => Some(model.context_length),
         2 => Some(model.context_length / 4),
         _ => model.max_completion_tokens,
     };
-    if dice.below(7) == 0 {
+    if rng.below(7) == 0 {
         model.pricing = None;
     }
-    model.status = match dice.below(20) {
+    model.status = match rng.below(20) {
         0 => None,
         1 => Some("deprecated"),
         _ => model.status,
     };
-    if model.readiness == Readiness::Warm && dice.below(10) == 0 {
+    if model.readiness == Readiness::Warm && rng.below(10) == 0 {
         model.readiness = Readiness::Untold;
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::beats::{Beat, Beats};
+use super::super::steps::{Step, Steps};
 
 /// The first integer a double cannot hold.
 const BIG_INTEGER: i64 = 9_007_199_254_740_993;
@@ -10,19 +10,19 @@ const TINY_NUMBER: f64 = 1e-12;
 
 /// Unknown members at every level, null usage, tool-call deltas without index, and an empty event
 /// first.
-pub fn stream(beats: Beats) -> Beats {
+pub fn stream(steps: Steps) -> Steps {
     let mut is_first = true;
-    Box::new(beats.flat_map(move |beat| match beat {
-        Beat::Event(event) => {
+    Box::new(steps.flat_map(move |step| match step {
+        Step::Event(event) => {
             let event = odd(event, "delta");
-            let empty = std::mem::take(&mut is_first).then(|| Beat::Event(without_choices(&event)));
+            let empty = std::mem::take(&mut is_first).then(|| Step::Event(without_choices(&event)));
             empty
                 .into_iter()
-                .chain([Beat::Event(event)])
+                .chain([Step::Event(event)])
                 .collect::<Vec<_>>()
         }
-        Beat::Token(event) => vec![Beat::Token(odd(event, "delta"))],
-        Beat::Finish(event) => vec![Beat::Finish(odd(event, "delta"))],
+        Step::Token(event) => vec![Step::Token(odd(event, "delta"))],
+        Step::Finish(event) => vec![Step::Finish(odd(event, "delta"))],
         other => vec![other],
     }))
 }

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::super::beats::{Beat, Beats};
+use super::super::steps::{Step, Steps};
 
-pub fn stream(reason: &str, has_error: bool, beats: Beats) -> Beats {
+pub fn stream(reason: &str, has_error: bool, steps: Steps) -> Steps {
     let reason = reason.to_owned();
-    Box::new(beats.map(move |beat| match beat {
-        Beat::Finish(mut event) => {
+    Box::new(steps.map(move |step| match step {
+        Step::Finish(mut event) => {
             end(&mut event, &reason, has_error);
-            Beat::Finish(event)
+            Step::Finish(event)
         }
         other => other,
     }))

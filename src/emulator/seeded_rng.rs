@@ -2,9 +2,9 @@
 
 /// A small deterministic generator (SplitMix64).
 #[derive(Clone)]
-pub struct Dice(u64);
+pub struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }

@@ -1,6 +1,6 @@
 //! A streamed answer as a series of moments, before it is bytes.
 //!
-//! Endpoints make beats lazily, faults rearrange them, and [`delivery`](super::delivery) plays
+//! Endpoints make steps lazily, faults rearrange them, and [`delivery`](super::delivery) plays
 //! them.
 
 use std::collections::VecDeque;
@@ -9,10 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::delivery::event_bytes;
-use super::line::HangUp;
+use super::connection::Disconnect;
 
-pub enum Beat {
+pub enum Step {
     /// The time it takes to make one token.
     Tick,
     /// An event that carries a generated token.
@@ -31,11 +30,11 @@ pub enum Beat {
     /// Silence, with the connection open.
     Hang,
     /// The connection ends.
-    HangUp(HangUp),
+    Disconnect(Disconnect),
 }
 
-impl Beat {
-    /// The bytes of a beat that has any.
+impl Step {
+    /// The bytes of a step that has any.
     pub fn into_bytes(self) -> Option<Bytes> {
         match self {
             Self::Token(event) | Self::Finish(event) | Self::Event(event) => {
@@ -47,7 +46,7 @@ impl Beat {
         }
     }
 
-    /// Changes the JSON of a beat that has any.
+    /// Changes the JSON of a step that has any.
     pub fn map_json(mut self, edit: impl FnOnce(&mut Value)) -> Self {
         if let Self::Token(event) | Self::Finish(event) | Self::Event(event) = &mut self {
             edit(event);
@@ -56,20 +55,25 @@ impl Beat {
     }
 }
 
-pub type Beats = Box<dyn Iterator<Item = Beat> + Send>;
+/// An event of a stream with this data.
+pub fn event_bytes(data: &str) -> Bytes {
+    Bytes::from(format!("data: {data}\n\n"))
+}
+
+pub type Steps = Box<dyn Iterator<Item = Step> + Send>;
 
 /// Says the choices side by side, a token of each per tick, as a batch of them is generated
 /// upstream.
-pub fn interleave(choices: Vec<Beats>) -> impl Iterator<Item = Beat> + Send {
-    let mut choices: VecDeque<Beats> = choices.into();
-    let mut round: VecDeque<Beat> = VecDeque::new();
+pub fn interleave(choices: Vec<Steps>) -> impl Iterator<Item = Step> + Send {
+    let mut choices: VecDeque<Steps> = choices.into();
+    let mut round: VecDeque<Step> = VecDeque::new();
     std::iter::from_fn(move || {
         if round.is_empty() && !choices.is_empty() {
-            round.push_back(Beat::Tick);
+            round.push_back(Step::Tick);
             for mut choice in std::mem::take(&mut choices) {
-                let beat = choice.next();
-                let goes_on = !matches!(beat, None | Some(Beat::Finish(_)));
-                round.extend(beat);
+                let step = choice.next();
+                let goes_on = !matches!(step, None | Some(Step::Finish(_)));
+                round.extend(step);
                 if goes_on {
                     choices.push_back(choice);
                 }
@@ -79,21 +83,21 @@ pub fn interleave(choices: Vec<Beats>) -> impl Iterator<Item = Beat> + Send {
     })
 }
 
-/// The beats up to and including token number `tokens`, and nothing of the end.
-pub fn first_tokens(beats: Beats, tokens: usize) -> impl Iterator<Item = Beat> + Send {
+/// The steps up to and including token number `tokens`, and nothing of the end.
+pub fn first_tokens(steps: Steps, tokens: usize) -> impl Iterator<Item = Step> + Send {
     let mut left = tokens;
-    beats
-        .take_while(|beat| !matches!(beat, Beat::Finish(_) | Beat::Done))
-        .map_while(move |beat| {
+    steps
+        .take_while(|step| !matches!(step, Step::Finish(_) | Step::Done))
+        .map_while(move |step| {
             let is_over = left == 0;
-            left = left.saturating_sub(usize::from(matches!(beat, Beat::Token(_))));
-            (!is_over).then_some(beat)
+            left = left.saturating_sub(usize::from(matches!(step, Step::Token(_))));
+            (!is_over).then_some(step)
         })
 }
 
-/// All beats, and `more` right after token number `tokens` (0: before everything), or before the
+/// All steps, and `more` right after token number `tokens` (0: before everything), or before the
 /// end if that comes first.
-pub fn insert_after(beats: Beats, tokens: usize, more: Vec<Beat>) -> Beats {
+pub fn insert_after(steps: Steps, tokens: usize, more: Vec<Step>) -> Steps {
     let mut left = tokens;
     let mut more = Some(more);
     let first = if tokens == 0 {
@@ -101,15 +105,15 @@ pub fn insert_after(beats: Beats, tokens: usize, more: Vec<Beat>) -> Beats {
     } else {
         Vec::new()
     };
-    let rest = beats.flat_map(move |beat| {
-        left = left.saturating_sub(usize::from(matches!(beat, Beat::Token(_))));
-        let is_end = matches!(beat, Beat::Finish(_) | Beat::Done);
+    let rest = steps.flat_map(move |step| {
+        left = left.saturating_sub(usize::from(matches!(step, Step::Token(_))));
+        let is_end = matches!(step, Step::Finish(_) | Step::Done);
         let due = if left == 0 || is_end {
             more.take().unwrap_or_default()
         } else {
             Vec::new()
         };
-        let mut all = vec![beat];
+        let mut all = vec![step];
         let place = usize::from(!is_end);
         all.splice(place..place, due);
         all

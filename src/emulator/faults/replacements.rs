@@ -1,17 +1,11 @@
-//! The faults that strike in place of an answer.
-
-use std::future::pending;
+//! Responses in place of an answer.
 
 use axum::response::{Html, IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
-use tokio::time::sleep;
 
-use super::super::line::Line;
 use super::super::refusal::{Refusal, json_type};
 use super::error_bodies::PAGE;
-use super::{FaultId, Trouble};
 
-/// The errors of Featherless's own.
+/// Errors in Featherless's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     Cold,
@@ -25,7 +19,7 @@ pub enum Refused {
     NoExecutor,
 }
 
-/// How a refusal for want of units is worded.
+/// The wording of a refusal for lack of units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnitWords {
     /// All numbers, and `Retry-After`.
@@ -36,7 +30,7 @@ pub enum UnitWords {
     Plain,
 }
 
-/// What a successful status can carry that is no answer.
+/// A body that is not an answer, with a status of success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WrongBody {
     Page,
@@ -47,48 +41,11 @@ pub enum WrongBody {
     List,
 }
 
-/// A reserved name: a client that follows the redirect finds no host to give its key to.
-const ELSEWHERE: &str = "https://elsewhere.invalid/v1/chat/completions";
-/// What the made-up refusals for want of units say of the plan.
+/// The units of the plan in refusals for lack of units.
 const UNITS: u32 = 8;
 
-impl FaultId {
-    /// What is answered in place of an answer, if this fault strikes so early: it may never come.
-    pub async fn strike_early(&self, model: &str, line: &Line) -> Option<Response> {
-        sleep(self.delay).await;
-        let mut response = match self.trouble {
-            Trouble::Refused(refused) => refused.refusal(model).into_response(),
-            Trouble::Status(status, shape) => shape.response(status),
-            Trouble::WrongBody(body) => body.response(),
-            Trouble::Redirect => (
-                StatusCode::FOUND,
-                [(header::LOCATION, HeaderValue::from_static(ELSEWHERE))],
-            )
-                .into_response(),
-            Trouble::NoHead => match self.silence {
-                Some(silence) => {
-                    sleep(silence).await;
-                    return None;
-                }
-                None => pending().await,
-            },
-            Trouble::HangUp(how) => {
-                line.hang_up(how);
-                pending().await
-            }
-            _ => return None,
-        };
-        if let Some(seconds) = self.retry_after_s {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, seconds.into());
-        }
-        Some(response)
-    }
-}
-
 impl Refused {
-    fn refusal(self, model: &str) -> Refusal {
+    pub fn refusal(self, model: &str) -> Refusal {
         match self {
             Self::Cold => Refusal::not_ready(model),
             Self::Gated => Refusal::gated(model),

@@ -1,0 +1,59 @@
+//! The state of an emulator, which all requests share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::{
+    catalogue::Catalogue,
+    config::EmulatorConfig,
+    faults::Attempts,
+    seeded_rng,
+    switches::{Switch, Switches},
+    units::Ledger,
+};
+
+pub type Shared = Arc<Emulator>;
+
+/// The state of an emulator, which all requests share.
+pub struct Emulator {
+    pub config: EmulatorConfig,
+    pub catalogue: Catalogue,
+    pub ledger: Arc<Ledger>,
+    pub attempts: Attempts,
+    pub switches: Switches,
+    issued_ids: AtomicU64,
+}
+
+impl Emulator {
+    pub fn new(config: EmulatorConfig) -> Self {
+        let emulator = Self {
+            catalogue: Catalogue::new(config.models, config.seed, config.warm_after),
+            ledger: Arc::new(Ledger::new(config.units, config.release_after)),
+            attempts: Attempts::default(),
+            switches: Switches::default(),
+            issued_ids: AtomicU64::new(0),
+            config,
+        };
+        for switch in &emulator.config.switches {
+            emulator.set(*switch);
+        }
+        emulator
+    }
+
+    /// Sets a switch.
+    pub fn set(&self, switch: Switch) {
+        self.switches
+            .set(switch, |units| self.ledger.set_limit(units));
+    }
+
+    /// 32 hexadecimal digits that no other answer of this emulator has.
+    pub fn unique_hex(&self) -> String {
+        let count = self.issued_ids.fetch_add(1, Ordering::Relaxed);
+        let high =
+            seeded_rng::fingerprint(&[&self.config.seed.to_le_bytes(), &count.to_le_bytes()]);
+        // The count in the low half makes the whole unique. Mixing hides that it is a count.
+        format!("{high:016x}{:016x}", seeded_rng::mix(count))
+    }
+}
