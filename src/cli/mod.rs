@@ -104,7 +104,11 @@ fn run() -> Result<ExitCode, Failure> {
     // Before the command line is parsed, since options take their values from it; still on the only
     // thread, as `setenv` needs.
     let dotenv = config::Dotenv::read(&names)?;
-    for warning in dotenv.warnings.iter().chain(&names.warnings(&dotenv)) {
+    for warning in dotenv
+        .warnings
+        .iter()
+        .chain(&names.warnings(|name| dotenv.place(name)))
+    {
         output::tell(format_args!("featherwire: warning: {warning}\n"));
     }
     names.check_values().map_err(Failure::Usage)?;

@@ -1,26 +1,22 @@
-//! How much memory there is, and what of it all requests together may take by default.
+//! How much memory there is, and how much of it all requests together may use by default.
 
 use std::{fs, path::Path};
 
-use super::Serve;
-
-/// Which part of the memory all requests together may take: one in this many. What else is needed
-/// while they are read and written is half as much at most.
+/// All requests together may use the memory divided by this. Decoding and encoding them needs at most
+/// half as much again.
 const INFLIGHT_MEMORY_PART: u64 = 4;
 
-/// The same where the memory is not known.
+/// How many bytes they may use if the size of the memory is unknown.
 const INFLIGHT_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 
-impl Serve {
-    /// The largest sum of all requests that are here, in bytes.
-    pub fn inflight_request_bytes_max(&self) -> usize {
-        let told = self.max_inflight_request_bytes.map(|max| max.as_u64());
-        let bytes = told.or_else(|| bytes().map(|memory| memory / INFLIGHT_MEMORY_PART));
-        usize::try_from(bytes.unwrap_or(INFLIGHT_BYTES_DEFAULT)).unwrap_or(usize::MAX)
-    }
+/// The default of `--max-inflight-request-bytes`, in bytes.
+pub(super) fn default_for_requests() -> u64 {
+    bytes().map_or(INFLIGHT_BYTES_DEFAULT, |memory| {
+        memory / INFLIGHT_MEMORY_PART
+    })
 }
 
-/// The memory that the process may use, in bytes; none where that can't be found out.
+/// The memory that the process may use, in bytes. `None` if it is unknown.
 fn bytes() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo")
         .ok()
@@ -47,8 +43,9 @@ fn of_machine(info: &str) -> Option<u64> {
         .checked_mul(1024)
 }
 
-/// The files that may have the limit of a group that the process is in, by `/proc/self/cgroup`: of
-/// each group and of those above it. A file that says `max`, or isn't there, has none.
+/// The files that may contain the memory limit of the process, for the `groups` in
+/// `/proc/self/cgroup`: those of each control group and of its parents. A file that says `max` or does
+/// not exist sets no limit.
 fn limit_files(groups: &str) -> Vec<String> {
     let mut files = Vec::new();
     for line in groups.lines() {

@@ -1,20 +1,18 @@
-//! The names of the variables that configure Featherwire, and names that look like a slip of the
-//! pen for one of them.
+//! The names of the variables that configure Featherwire, and names that look like a misspelling of
+//! one.
 
 use std::{env, ffi::OsStr};
 
-use super::Dotenv;
-
-/// Variables whose names begin so are meant for Featherwire.
+/// The prefixes of names that are meant for Featherwire.
 const PREFIXES: [&str; 2] = ["FEATHERWIRE_", "FEATHERLESS_"];
 
-/// A name without such a prefix is taken for a misspelt one up to this many slips.
-const SLIPS_MAX: usize = 2;
+/// A name without such a prefix counts as misspelt up to this edit distance.
+const EDITS_MAX: usize = 2;
 
-/// From this Jaro-Winkler similarity on, a known name is suggested. The prefix doesn't count.
+/// The lowest Jaro-Winkler similarity of a suggested name, without its prefix.
 const SIMILARITY_MIN: f64 = 0.8;
 
-/// How much of a name is shown.
+/// How many characters of a name are shown.
 const NAME_CHARS_MAX: usize = 80;
 
 /// The variables that the command line knows.
@@ -25,7 +23,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// `all` are the variables of every command, `of_this_command` those that the command at hand
+    /// `all` are the variables of every command, `of_this_command` those that the current command
     /// reads.
     pub fn new(all: Vec<String>, of_this_command: Vec<String>) -> Self {
         Self {
@@ -34,13 +32,13 @@ impl Names {
         }
     }
 
-    /// Whether a variable of this name configures Featherwire, or is meant to.
+    /// Whether the variable `name` configures Featherwire, or is meant to.
     pub(super) fn is_meant(&self, name: &str) -> bool {
         let name = name.to_uppercase();
         PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || self.misspelt(&name).is_some()
     }
 
-    /// The known name that `name` is most like, if one is near.
+    /// The known name that is most similar to `name`, if one is similar enough.
     pub(super) fn nearest(&self, name: &str) -> Option<&str> {
         let name: String = name.to_uppercase().split_whitespace().collect();
         if let Some(near) = self.misspelt(&name) {
@@ -58,13 +56,14 @@ impl Names {
         (similarity(near) >= SIMILARITY_MIN).then_some(near)
     }
 
-    /// What is suspicious about the environment's names: one sentence each, without values.
-    pub fn warnings(&self, dotenv: &Dotenv) -> Vec<String> {
+    /// Suspicious names in the environment: one sentence each, without values. `place` says where a
+    /// variable was set, such as ".env line 3: ".
+    pub fn warnings(&self, place: impl Fn(&str) -> String) -> Vec<String> {
         let mut names: Vec<_> = env::vars_os().map(|(name, _)| shown(&name)).collect();
         names.sort_unstable();
         names
             .iter()
-            .filter_map(|name| Some(format!("{}{}", dotenv.place(name), self.suspicion(name)?)))
+            .filter_map(|name| Some(format!("{}{}", place(name), self.suspicion(name)?)))
             .collect()
     }
 
@@ -73,8 +72,8 @@ impl Names {
             return None;
         }
         if self.all.iter().any(|known| known == name) {
-            // Another command's variable is fine, but for a name that is one letter away from one
-            // that is missing here.
+            // A variable of another command is fine, unless it differs by one letter from one that is
+            // missing here.
             let near = self
                 .of_this_command
                 .iter()
@@ -98,15 +97,15 @@ impl Names {
         })
     }
 
-    /// The known name that `name` is a few slips away from. Case doesn't count.
+    /// The known name within the edit distance [`EDITS_MAX`] of `name`.
     fn misspelt(&self, name: &str) -> Option<&str> {
-        let slips = |known: &String| strsim::damerau_levenshtein(known, name);
-        let near = self.all.iter().min_by_key(|known| slips(known))?;
-        (slips(near) <= SLIPS_MAX).then_some(near)
+        let edits = |known: &String| strsim::damerau_levenshtein(known, name);
+        let near = self.all.iter().min_by_key(|known| edits(known))?;
+        (edits(near) <= EDITS_MAX).then_some(near)
     }
 
-    /// The one known name that has all words of `name` and more, as FEATHERLESS_API_KEY has those
-    /// of FEATHERLESS_KEY.
+    /// The only known name that contains all words of `name`, as FEATHERLESS_API_KEY contains those of
+    /// FEATHERLESS_KEY.
     fn longer(&self, name: &str) -> Option<&str> {
         let has_words = |known: &&String| {
             let mut words = known.split('_');
@@ -119,10 +118,10 @@ impl Names {
             .map(String::as_str)
     }
 
-    /// A variable of this command whose value is not text.
+    /// Checks that the values of this command's variables are text.
     ///
     /// # Errors
-    /// A sentence that names it.
+    /// A sentence that names a variable whose value is not UTF-8.
     pub fn check_values(&self) -> Result<(), String> {
         let is_text =
             |name: &&String| env::var_os(name).is_some_and(|value| value.to_str().is_none());

@@ -1,8 +1,7 @@
-//! What models are called here: aliases, and the patterns of the ids that lists show.
+//! The names of models: aliases, and the patterns of the ids that lists show.
 
-use super::Models;
-
-/// The longest model id that is taken. Ids appear in errors, and so in headers, which are bounded.
+/// The longest accepted model id, in bytes. Ids appear in errors, and so in headers, which are
+/// bounded.
 pub const MODEL_BYTES_MAX: usize = 256;
 
 /// Another name of a model.
@@ -18,18 +17,18 @@ pub struct Alias {
 #[derive(Clone, Debug)]
 pub struct AliasList(pub Vec<Alias>);
 
-/// A pattern of model ids, in which `*` stands for any text and `?` for any character. Letter case
-/// doesn't matter.
+/// A pattern of model ids, in which `*` stands for any text and `?` for any character. It ignores
+/// case.
 #[derive(Clone, Debug)]
 pub struct Glob(Vec<char>);
 
 impl Glob {
-    /// Whether the pattern fits all of this id.
+    /// Whether the pattern matches the whole `id`.
     pub fn matches(&self, id: &str) -> bool {
         let id: Vec<char> = id.to_lowercase().chars().collect();
         let (mut at, mut in_id) = (0, 0);
-        // Where the last `*` is, and up to where of the id it stands for: it takes one character
-        // more when the rest fails.
+        // The position of the last `*`, and the end of what it matches in the id. When the rest does
+        // not match, the `*` takes one more character.
         let mut star: Option<(usize, usize)> = None;
         while let Some(letter) = id.get(in_id) {
             match self.0.get(at) {
@@ -50,36 +49,6 @@ impl Glob {
             }
         }
         self.0.iter().skip(at).all(|letter| *letter == '*')
-    }
-}
-
-impl Models {
-    /// What can't be seen from one alias alone.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong and how to mend it.
-    pub fn check(&self) -> Result<(), String> {
-        let aliases = || self.aliases.iter().flat_map(|list| &list.0);
-        for (place, Alias { name, model }) in aliases().enumerate() {
-            if name == model {
-                return Err(format!(
-                    "FEATHERWIRE_ALIASES (--alias): {name}={model} names itself; leave it out"
-                ));
-            }
-            if aliases().skip(place + 1).any(|other| other.name == *name) {
-                return Err(format!(
-                    "FEATHERWIRE_ALIASES (--alias): {name} is given twice, but an alias stands \
-                     for one model; leave one of them out"
-                ));
-            }
-            if aliases().any(|other| other.name == *model) {
-                return Err(format!(
-                    "FEATHERWIRE_ALIASES (--alias): in {name}={model}, {model} is an alias too; \
-                     name the model that it stands for instead"
-                ));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -133,6 +102,7 @@ pub(super) fn glob(text: &str) -> Result<Glob, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Models;
 
     #[test]
     fn a_pattern_fits_whole_ids_in_any_letter_case() {

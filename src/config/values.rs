@@ -1,13 +1,11 @@
-//! How values are written: times, sizes, numbers, switches. What is wrong is told with an example,
-//! and never repeats the value.
+//! Parsers of values: times, sizes, numbers, switches. An error has an example and never repeats the
+//! value, which may be a secret.
 
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::Fallback;
-
-/// The longest time that can be asked for: what is added to a clock must stay a time.
+/// The longest accepted time: adding it to the current time must not overflow.
 const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -23,31 +21,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(super) fn fallback(text: &str) -> Result<Fallback, String> {
-    let (model, others) = text.split_once('=').unwrap_or_default();
-    let others: Vec<_> = others
-        .split(',')
-        .map(|other| other.trim().to_owned())
-        .collect();
-    if model.trim().is_empty() || others.iter().any(String::is_empty) {
-        return Err(
-            "expected MODEL=OTHER or MODEL=OTHER,OTHER, such as org/large=org/small".to_owned(),
-        );
-    }
-    let model = model.trim();
-    if others.iter().any(|other| other == model) {
-        return Err(
-            "a model can't answer in its own place: name another one, such as org/large=org/small"
-                .to_owned(),
-        );
-    }
-    Ok(Fallback {
-        model: model.to_owned(),
-        others,
-    })
-}
-
-/// A switch as a variable writes it: what is neither yes nor no is a slip, not a yes.
+/// A switch as a variable writes it. A value that is neither yes nor no is an error, not a yes.
 pub(crate) fn switch(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "t" | "yes" | "y" | "on" => Ok(true),
@@ -84,4 +58,9 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
         Ok(rate) if (0.0..=1e6).contains(&rate) => Ok(rate),
         _ => Err("expected a number from 0 to 1000000, such as 40".to_owned()),
     }
+}
+
+/// Whether `key` can be in a header.
+pub(super) fn is_header_token(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -1,9 +1,9 @@
 //! The file `.env` in the working directory: lines of `NAME=value`.
 //!
-//! Readers of such files disagree about what an unquoted `$`, `#`, `\` or quote means, and many
-//! change the value without a word. Here a value is taken as it is written or not at all: a line
-//! that is not certain is an error with its number. A line that other readers take differently is a
-//! warning. No message holds a value.
+//! Readers of such files disagree about an unquoted `$`, `#`, `\` or quote, and many change the value
+//! silently. This reader takes a value as it is written, or not at all: an ambiguous line is an
+//! error with its number. A line that other readers read differently is a warning. No message
+//! contains a value.
 
 use std::{
     collections::BTreeMap,
@@ -14,39 +14,39 @@ use std::{
 
 mod reader;
 
-use super::Names;
+use super::names::Names;
 use reader::Reader;
 
-/// The largest file that is read.
+/// The largest accepted file, in bytes.
 const BYTES_MAX: u64 = 1024 * 1024;
 
 /// What was read from `.env`.
 #[derive(Debug, Default)]
 pub struct Dotenv {
-    /// The variables that are set from there, with their lines.
+    /// The variables that it sets, with their lines.
     lines: BTreeMap<String, usize>,
-    /// What its reader should know: one sentence each.
+    /// Warnings about its lines, one sentence each.
     pub warnings: Vec<String>,
 }
 
 impl Dotenv {
-    /// ".env line 3: ", if the variable was set there, else nothing.
-    pub(super) fn place(&self, name: &str) -> String {
+    /// Where the variable `name` was set: ".env line 3: ", or "" if not in `.env`.
+    pub fn place(&self, name: &str) -> String {
         self.line_of(name)
             .map(|line| format!(".env line {line}: "))
             .unwrap_or_default()
     }
 
-    /// The line of `.env` that set this variable, if one did.
+    /// The line of `.env` that set the variable `name`, if one did.
     pub fn line_of(&self, name: &str) -> Option<usize> {
         self.lines.get(name).copied()
     }
 
-    /// Reads `.env` in the working directory, if there is one, into the environment. What is
-    /// already there wins.
+    /// Reads `.env` in the working directory into the environment, if the file exists. Variables that
+    /// are already set keep their value.
     ///
     /// # Errors
-    /// Sentences that name the bad lines, without their values.
+    /// Sentences that name the wrong lines, without their values.
     pub fn read(names: &Names) -> Result<Self, String> {
         let bytes = match read_file() {
             Ok(bytes) => bytes,

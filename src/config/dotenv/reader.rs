@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, mem};
 
-use crate::config::Names;
+use crate::config::names::Names;
 
 /// How many errors, and how many warnings, are told.
 const FINDINGS_MAX: usize = 20;

@@ -1,0 +1,46 @@
+//! The options of the commands that are clients of a gateway.
+
+use clap::Args;
+use secrecy::SecretString;
+
+use super::{address, heading};
+
+/// How to reach a running gateway, for the commands that are its clients.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::GATEWAY)]
+pub struct Gateway {
+    /// Where the gateway is; http:// may be left out
+    #[arg(
+        long,
+        env = "FEATHERWIRE_GATEWAY",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8000",
+        value_parser = address::gateway
+    )]
+    pub gateway: String,
+
+    /// The key to show it. Unset: the first of FEATHERWIRE_API_KEYS
+    #[arg(
+        long,
+        env = "FEATHERWIRE_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub api_key: Option<SecretString>,
+
+    #[arg(
+        long,
+        env = "FEATHERWIRE_API_KEYS",
+        hide_env_values = true,
+        value_delimiter = ',',
+        hide = true
+    )]
+    api_keys: Vec<SecretString>,
+}
+
+impl Gateway {
+    /// The key for the gateway, if there is one.
+    pub fn key(&self) -> Option<&SecretString> {
+        self.api_key.as_ref().or(self.api_keys.first())
+    }
+}

@@ -1,0 +1,11 @@
+//! The groups of options in `--help`.
+
+pub const LISTENING: &str = "Listening";
+pub const CALLERS: &str = "Keys and callers";
+pub const MODELS: &str = "Models and fail-over";
+pub const UNITS: &str = "Units and queue";
+pub const UPSTREAM: &str = "Upstream";
+pub const TIMEOUTS: &str = "Time-outs";
+pub const EMULATOR: &str = "Emulator";
+pub const GATEWAY: &str = "Gateway";
+pub const LOGGING: &str = "Logging";

@@ -1,0 +1,219 @@
+//! The options of `featherwire serve`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytesize::ByteSize;
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    address::{self, address},
+    emulator::EmulatorPace,
+    heading, memory,
+    models::Models,
+    units::Units,
+    upstream::Upstream,
+    values::{connections, duration, is_header_token, size, switch},
+};
+
+/// How to serve.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::CALLERS)]
+pub struct Serve {
+    /// Address and port of the one listener: gRPC, gRPC-Web and REST
+    #[arg(
+        long,
+        env = "FEATHERWIRE_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8000",
+        value_parser = address,
+        help_heading = heading::LISTENING
+    )]
+    pub listen: SocketAddr,
+
+    /// Answer from the built-in emulator: no key, no network, no cost
+    #[arg(
+        long,
+        env = "FEATHERWIRE_EMULATOR",
+        value_parser = switch,
+        help_heading = heading::EMULATOR
+    )]
+    pub emulator: bool,
+
+    /// Keys that callers must show, comma-separated, such as `gw_live_…`. Without any, everybody is
+    /// let in, and only a loopback address is listened on. Prefer the variable (or `.env`): flags
+    /// show in process lists
+    #[arg(
+        long,
+        env = "FEATHERWIRE_API_KEYS",
+        hide_env_values = true,
+        value_name = "KEYS",
+        value_delimiter = ','
+    )]
+    pub api_keys: Vec<SecretString>,
+
+    /// Web pages of these origins may call from a browser, comma-separated, `*` for any. Unset: any
+    /// if callers need a key, else those on this machine
+    #[arg(
+        long,
+        env = "FEATHERWIRE_CORS_ORIGINS",
+        value_name = "ORIGINS",
+        value_delimiter = ',',
+        value_parser = address::origin
+    )]
+    pub cors_origins: Vec<String>,
+
+    /// Largest request
+    #[arg(
+        long,
+        env = "FEATHERWIRE_MAX_REQUEST_BYTES",
+        value_name = "SIZE",
+        default_value = "32MiB",
+        value_parser = size
+    )]
+    pub max_request_bytes: ByteSize,
+
+    /// Largest sum of all requests that have come and are not upstream yet, those among them that
+    /// wait for units; beyond it calls get the error `too_many_request_bytes`. One request alone
+    /// may be larger, up to --max-request-bytes. Unset: a quarter of the memory of the machine, or
+    /// of the control group that it runs in
+    #[arg(
+        long,
+        env = "FEATHERWIRE_MAX_INFLIGHT_REQUEST_BYTES",
+        value_name = "SIZE",
+        value_parser = size
+    )]
+    pub max_inflight_request_bytes: Option<ByteSize>,
+
+    /// Ask upstream for a stream even when the caller wants a whole chat answer, and add it up: a
+    /// long silent call dies behind the upstream's front end after about 100 s. A call may say
+    /// otherwise by the header or metadata `x-featherwire-unary-via-stream: true` or `false`
+    #[arg(
+        long,
+        env = "FEATHERWIRE_UNARY_VIA_STREAM",
+        value_parser = switch,
+        help_heading = heading::MODELS
+    )]
+    pub unary_via_stream: bool,
+
+    /// Longest wait for a caller who doesn't read its answer; its stream (HTTP/2) or connection is
+    /// then closed
+    #[arg(
+        long,
+        env = "FEATHERWIRE_WRITE_TIMEOUT",
+        value_name = "TIME",
+        default_value = "2m",
+        value_parser = duration,
+        help_heading = heading::TIMEOUTS
+    )]
+    pub write_timeout: Duration,
+
+    /// How long a connection may have no call open before it is closed; over HTTP/2 its client is
+    /// told first (GOAWAY). A connection on which no call has shown a gateway key has 30 seconds at
+    /// most
+    #[arg(
+        long,
+        env = "FEATHERWIRE_IDLE_CONNECTION_TIMEOUT",
+        value_name = "TIME",
+        default_value = "5m",
+        value_parser = duration,
+        help_heading = heading::TIMEOUTS
+    )]
+    pub idle_connection_timeout: Duration,
+
+    /// How many connections may be open on which no call has shown a gateway key yet, but no more
+    /// than a quarter of the file descriptors. Beyond it, the one that has been idle for the
+    /// longest is closed
+    #[arg(
+        long,
+        env = "FEATHERWIRE_UNAUTHENTICATED_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 1024,
+        value_parser = connections
+    )]
+    pub unauthenticated_connections: usize,
+
+    /// How long running answers may go on after SIGTERM or Ctrl-C; then they end with the error
+    /// `draining`
+    #[arg(
+        long,
+        env = "FEATHERWIRE_DRAIN_TIMEOUT",
+        value_name = "TIME",
+        default_value = "30s",
+        value_parser = duration,
+        help_heading = heading::TIMEOUTS
+    )]
+    pub drain_timeout: Duration,
+
+    /// The upstream.
+    #[command(flatten)]
+    pub upstream: Upstream,
+
+    /// Its models.
+    #[command(flatten)]
+    pub models: Models,
+
+    /// The account's units.
+    #[command(flatten)]
+    pub units: Units,
+
+    /// The built-in emulator.
+    #[command(flatten)]
+    pub pace: EmulatorPace,
+}
+
+impl Serve {
+    /// Checks what concerns several options.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and how to correct it.
+    pub fn check(&self) -> Result<(), String> {
+        if let Some(key) = self
+            .api_keys
+            .iter()
+            .find(|key| !is_header_token(key.expose_secret()))
+        {
+            let length = key.expose_secret().len();
+            return Err(format!(
+                "FEATHERWIRE_API_KEYS (--api-keys) has an empty key, or one with a character that \
+                 a header can't carry (one of {length} bytes): separate keys by commas alone, use \
+                 visible ASCII, and unset the variable to ask for no key; for example \
+                 FEATHERWIRE_API_KEYS=gw_live_a,gw_live_b"
+            ));
+        }
+        if self.units.key_weights.len() > self.api_keys.len() {
+            return Err(format!(
+                "FEATHERWIRE_KEY_WEIGHTS (--key-weights) has {} weights for the {} gateway keys \
+                 of FEATHERWIRE_API_KEYS (--api-keys): give at most one for each key, in the \
+                 keys' order, such as 3,1",
+                self.units.key_weights.len(),
+                self.api_keys.len()
+            ));
+        }
+        if self.api_keys.is_empty() && !self.listen.ip().is_loopback() {
+            return Err(format!(
+                "without gateway keys anybody who can reach {} could spend your Featherless \
+                 units, so only loopback addresses are listened on: set \
+                 FEATHERWIRE_API_KEYS=gw_live_… (--api-keys; any text that is hard to guess), or \
+                 FEATHERWIRE_LISTEN=127.0.0.1:{} (--listen)",
+                self.listen,
+                self.listen.port()
+            ));
+        }
+        self.models.check()?;
+        // The emulator takes the upstream's place, so that nothing of the upstream's configuration
+        // is used.
+        if self.emulator {
+            Ok(())
+        } else {
+            self.upstream.check()
+        }
+    }
+
+    /// The largest sum of all requests that are in memory, in bytes.
+    pub fn inflight_request_bytes_max(&self) -> usize {
+        let configured = self.max_inflight_request_bytes.map(|max| max.as_u64());
+        let bytes = configured.unwrap_or_else(memory::default_for_requests);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}

@@ -1,0 +1,51 @@
+//! The options for the concurrency units.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{
+    heading,
+    values::{duration, weight},
+};
+
+/// How to share out the account's concurrency units.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::UNITS)]
+pub struct Units {
+    /// The concurrency units that this gateway may use at a time; 0 for no bound. Unset: what the
+    /// account's plan has, less what other processes use, as Featherless tells all the time
+    #[arg(long, env = "FEATHERWIRE_UNITS", value_name = "N")]
+    pub units: Option<u32>,
+
+    /// How many calls may wait for units
+    #[arg(
+        long,
+        env = "FEATHERWIRE_QUEUE_LIMIT",
+        value_name = "N",
+        default_value_t = 10_000
+    )]
+    pub queue_limit: usize,
+
+    /// Longest wait for units
+    #[arg(
+        long,
+        env = "FEATHERWIRE_QUEUE_TIMEOUT",
+        value_name = "TIME",
+        default_value = "5m",
+        value_parser = duration,
+        help_heading = heading::TIMEOUTS
+    )]
+    pub queue_timeout: Duration,
+
+    /// The shares of the gateway keys when units are short, comma-separated, in the order of the
+    /// keys; 1 for those not named
+    #[arg(
+        long,
+        env = "FEATHERWIRE_KEY_WEIGHTS",
+        value_name = "WEIGHTS",
+        value_delimiter = ',',
+        value_parser = weight
+    )]
+    pub key_weights: Vec<u32>,
+}

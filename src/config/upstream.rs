@@ -1,0 +1,144 @@
+//! The options for the upstream.
+
+use std::time::Duration;
+
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    address::base_url,
+    heading,
+    values::{duration, is_header_token},
+};
+
+/// How to reach Featherless, and how long to wait for it.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = heading::UPSTREAM)]
+pub struct Upstream {
+    /// The account's API key, from featherless.ai. Prefer the variable (or `.env`): flags show in
+    /// process lists
+    #[arg(
+        long,
+        env = "FEATHERLESS_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub featherless_api_key: Option<SecretString>,
+
+    /// Where the API is
+    #[arg(
+        long,
+        env = "FEATHERLESS_BASE_URL",
+        value_name = "URL",
+        default_value = "https://api.featherless.ai/v1",
+        value_parser = base_url
+    )]
+    pub featherless_base_url: reqwest::Url,
+
+    /// The name of your application, sent upstream as `X-Title`
+    #[arg(
+        long,
+        env = "FEATHERWIRE_APP_TITLE",
+        value_name = "NAME",
+        default_value = "Featherwire"
+    )]
+    pub app_title: String,
+
+    /// The address of your application, sent upstream as `HTTP-Referer`
+    #[arg(long, env = "FEATHERWIRE_APP_URL", value_name = "URL")]
+    pub app_url: Option<String>,
+
+    /// Longest wait for a connection to the upstream
+    #[arg(
+        long,
+        env = "FEATHERWIRE_CONNECT_TIMEOUT",
+        value_name = "TIME",
+        default_value = "10s",
+        value_parser = duration,
+        help_heading = heading::TIMEOUTS
+    )]
+    pub connect_timeout: Duration,
+
+    /// Longest wait for the first token of an answer, from when the request is sent; for an answer
+    /// that isn't streamed, for its headers
+    #[arg(
+        long,
+        env = "FEATHERWIRE_FIRST_TOKEN_TIMEOUT",
+        value_name = "TIME",
+        default_value = "5m",
+        value_parser = duration,
+        help_heading = heading::TIMEOUTS
+    )]
+    pub first_token_timeout: Duration,
+
+    /// How often to ask again when no model has worked on the request, as when Featherless can't be
+    /// reached or has no room: only before anything of the answer has come, and never beyond a
+    /// fifth of all traffic. 0 for not at all
+    #[arg(
+        long,
+        env = "FEATHERWIRE_RETRIES",
+        value_name = "N",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(..=10)
+    )]
+    pub retries: u32,
+
+    /// About how long to wait before asking again; twice as long each further time, unless
+    /// Featherless says how long
+    #[arg(
+        long,
+        env = "FEATHERWIRE_RETRY_WAIT",
+        value_name = "TIME",
+        default_value = "250ms",
+        value_parser = duration
+    )]
+    pub retry_wait: Duration,
+
+    /// Longest silence between two pieces of an answer; comments, which some servers send to keep a
+    /// connection alive, don't break it
+    #[arg(
+        long,
+        env = "FEATHERWIRE_IDLE_TIMEOUT",
+        value_name = "TIME",
+        default_value = "60s",
+        value_parser = duration,
+        help_heading = heading::TIMEOUTS
+    )]
+    pub idle_timeout: Duration,
+}
+
+impl Upstream {
+    /// Checks what concerns several options.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and how to correct it.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, value) in [
+            ("APP_TITLE", Some(&self.app_title)),
+            ("APP_URL", self.app_url.as_ref()),
+        ] {
+            if value.is_some_and(|value| http::HeaderValue::from_str(value).is_err()) {
+                let flag = name.to_lowercase().replace('_', "-");
+                return Err(format!(
+                    "FEATHERWIRE_{name} (--{flag}) has a line end or another character that a \
+                     header can't carry: write it as plain text, such as Featherwire"
+                ));
+            }
+        }
+        match self.api_key() {
+            Some(key) if !is_header_token(key.expose_secret()) => Err(
+                "FEATHERLESS_API_KEY (--featherless-api-key) has a character that a header \
+                     can't carry: copy it again, without spaces or line ends"
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// The API key, if one is set: `FEATHERLESS_API_KEY=` in an unedited `.env` is none.
+    pub fn api_key(&self) -> Option<&SecretString> {
+        self.featherless_api_key
+            .as_ref()
+            .filter(|key| !key.expose_secret().trim().is_empty())
+    }
+}
