@@ -1,7 +1,7 @@
-//! Compressed data: undone within a bound, and done. In pieces, so that other calls get their turns
-//! in between.
+//! Content codings: compresses and decompresses data piece by piece, so that other calls can run in
+//! between. Decompression has a bound.
 //!
-//! The doors differ in the headers that name a coding; what it means is the same.
+//! The doors use different headers to name a coding. The codings are the same.
 
 use std::{
     convert::Infallible,
@@ -20,46 +20,47 @@ use ruzstd::decoding::StreamingDecoder;
 
 use crate::error::{self, Error};
 
-/// The largest window of zstd that is taken, in bytes: RFC 9659 has this limit for HTTP.
+/// The largest accepted window of zstd, in bytes: the limit of RFC 9659 for HTTP.
 const ZSTD_WINDOW_MAX: u64 = 8 * 1024 * 1024;
 
-/// How much is decoded or compressed at once, in bytes, before other calls get their turn.
+/// How many bytes are decoded or compressed before other calls can run.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// The smallest answer that is compressed, in bytes: below it, time is lost and not won.
+/// The smallest answer that is compressed, in bytes. Compressing a smaller one takes more time than
+/// it saves.
 pub const COMPRESSED_MIN: u64 = 16 * 1024;
 
-/// A way of compressing. None of them needs to know the whole before it begins.
+/// A content coding. All of them work on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     /// RFC 1952.
     Gzip,
-    /// RFC 1950, or as some clients send it, RFC 1951.
+    /// RFC 1950, or RFC 1951 as some clients send it.
     Deflate,
     /// RFC 8878.
     Zstd,
 }
 
-/// Why data can't be decoded.
+/// Why data cannot be decoded.
 #[derive(Debug)]
 pub enum Undecodable {
-    /// What takes it wants no more of it.
+    /// The consumer refused a piece.
     Refused(Error),
-    /// There is more in it than is allowed.
+    /// The decoded data is larger than the limit.
     TooLarge,
-    /// It isn't in this coding, or not to its end.
+    /// The data is not in this coding, or not complete.
     Broken(&'static str, Option<io::Error>),
 }
 
 impl Coding {
-    /// The coding that headers call so, in any letter case.
+    /// The coding with this `name` in headers, in any case.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Gzip, Self::Deflate, Self::Zstd]
             .into_iter()
             .find(|coding| name.eq_ignore_ascii_case(coding.name()))
     }
 
-    /// What headers call it.
+    /// Its name in headers.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -68,10 +69,11 @@ impl Coding {
         }
     }
 
-    /// Undoes the coding, and hands over what comes of it piece by piece.
+    /// Decodes `data` and gives each decoded piece to `take`. At most `bytes_max` and one piece are
+    /// in memory.
     ///
     /// # Errors
-    /// Undecodable. Nothing larger than `bytes_max` and one piece is ever in memory.
+    /// [`Undecodable`] says why.
     pub async fn decode(
         self,
         data: &[u8],
@@ -125,13 +127,16 @@ impl Coding {
     }
 }
 
-/// HTTP's `deflate` has zlib's two bytes before it; some clients leave them out.
+/// The `deflate` of HTTP begins with the two bytes of zlib. Some clients leave them out.
 fn is_zlib(data: &[u8]) -> bool {
-    matches!(data, [first, second, ..] if first & 0x0f == 8 && u16::from_be_bytes([*first, *second]) % 31 == 0)
+    let [first, second, ..] = data else {
+        return false;
+    };
+    first & 0x0f == 8 && u16::from_be_bytes([*first, *second]) % 31 == 0
 }
 
-/// What a zstd frame needs in memory by its own word, and whether that is its content's size (RFC
-/// 8878, section 3.1.1).
+/// The memory that a zstd `frame` says it needs, in bytes, and whether that is the size of its
+/// content (RFC 8878, section 3.1.1).
 fn zstd_window(frame: &[u8]) -> Option<(u64, bool)> {
     const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
     let (&descriptor, rest) = frame.strip_prefix(&MAGIC)?.split_first()?;
@@ -152,17 +157,17 @@ fn zstd_window(frame: &[u8]) -> Option<(u64, bool)> {
     Some((if size_bytes == 2 { size + 256 } else { size }, true))
 }
 
-/// A body that is compressed by gzip while it is sent, piece by piece.
+/// A body that is compressed with gzip while it is sent, piece by piece.
 pub struct Gzip {
     rest: Bytes,
-    /// None after the end.
+    /// `None` after the end.
     encoder: Option<GzEncoder<Vec<u8>>>,
-    /// Others have had their turn since the last piece.
+    /// Other tasks could run since the last piece.
     has_yielded: bool,
 }
 
 impl Gzip {
-    /// A body of this.
+    /// A body with the data `rest`.
     pub fn new(rest: Bytes) -> Self {
         Self {
             rest,
@@ -171,7 +176,7 @@ impl Gzip {
         }
     }
 
-    /// Compresses one piece more. The compressor may keep what comes of it.
+    /// Compresses one more piece. The compressor may keep its output for later.
     fn advance(&mut self) -> io::Result<Vec<u8>> {
         let Some(mut encoder) = self.encoder.take() else {
             return Ok(Vec::new());
@@ -200,7 +205,7 @@ impl Body for Gzip {
             return Poll::Ready(None);
         }
         if mem::replace(&mut this.has_yielded, false) {
-            // Nothing can fail that writes to memory.
+            // Writing to memory does not fail.
             let compressed = this.advance().unwrap_or_default();
             if !compressed.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(compressed.into()))));

@@ -1,5 +1,5 @@
-//! File descriptors: every connection takes one, and the system gives a process only a limited
-//! number of them. This room raises the limit, recognises when it is reached, and tells the log so.
+//! File descriptors. Every connection needs one, and the system limits their number per process.
+//! This module raises the limit, detects when it is reached, and logs that.
 
 use std::{
     io,
@@ -9,15 +9,14 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How often the log is told that descriptors have run out, at most. While they are short, every
-/// call meets it.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// The shortest time between two log lines about a shortage. During a shortage every call fails.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// When the log was told last. The descriptors are the process's, and so is this.
-static TOLD_AT: Mutex<Option<Instant>> = Mutex::new(None);
+/// The time of the last log line. It is global because descriptors belong to the process.
+static LOGGED_AT: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// Raises the process's soft limit to the hard one, which needs no rights. The soft one is 1024 on
-/// many systems, for the sake of programs that use `select`; this is none of them.
+/// Raises the soft limit of the process to the hard limit, which needs no privilege. The soft limit
+/// is 1024 on many systems because of programs that use `select`. This program does not use it.
 pub fn raise_limit() {
     #[cfg(unix)]
     {
@@ -34,17 +33,21 @@ pub fn raise_limit() {
             Ok(()) => tracing::debug!(
                 before = limit.current,
                 now = raised.current,
-                "limit of file descriptors raised"
+                "raised the limit of file descriptors"
             ),
-            // Some systems have a lower limit besides, and refuse.
+            // Some systems have another, lower limit, and refuse.
             Err(error) => {
-                tracing::debug!(%error, limit = limit.current, "limit of file descriptors not raised")
+                tracing::debug!(
+                    %error,
+                    limit = limit.current,
+                    "could not raise the limit of file descriptors"
+                );
             }
         }
     }
 }
 
-/// How many the process may have open at a time, if there is a limit.
+/// The most descriptors that the process may have open. `None` if there is no limit.
 pub fn limit() -> Option<u64> {
     #[cfg(unix)]
     return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -68,26 +71,26 @@ pub fn have_run_out(error: &io::Error) -> bool {
     }
 }
 
-/// Whether no descriptor is left at this moment. Some functions of the system, such as those that
-/// look up names, fail for want of one without saying so.
+/// Whether no descriptor is free now. Some system functions, such as the look-up of host names,
+/// fail because of a shortage and do not say so.
 pub fn are_short() -> bool {
     let probe = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0));
     probe.is_err_and(|error| have_run_out(&error))
 }
 
-/// Tells the log that descriptors have run out, and what to do; once a minute at most.
+/// Logs that descriptors have run out, and what to do, at most once a minute.
 pub fn log_shortage() {
     let now = Instant::now();
-    let mut told_at = TOLD_AT.lock().unwrap_or_else(PoisonError::into_inner);
-    if told_at.is_some_and(|told_at| now.saturating_duration_since(told_at) < TOLD_EVERY) {
+    let mut logged_at = LOGGED_AT.lock().unwrap_or_else(PoisonError::into_inner);
+    if logged_at.is_some_and(|logged_at| now.saturating_duration_since(logged_at) < LOG_INTERVAL) {
         return;
     }
-    *told_at = Some(now);
-    drop(told_at);
+    *logged_at = Some(now);
+    drop(logged_at);
     tracing::error!(
         limit = limit(),
-        "the gateway is out of file descriptors: new connections wait, and calls fail. Raise the \
-         limit (ulimit -n, or LimitNOFILE= of systemd)"
+        "out of file descriptors: new connections wait, and calls fail. Raise the limit (ulimit \
+         -n, or LimitNOFILE= of systemd)"
     );
 }
 
@@ -97,7 +100,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn want_of_descriptors_is_told_from_other_errors() {
+    fn a_lack_of_descriptors_is_told_from_other_errors() {
         use rustix::io::Errno;
         let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
         assert!(have_run_out(&error(Errno::MFILE)) && have_run_out(&error(Errno::NFILE)));

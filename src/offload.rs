@@ -1,5 +1,5 @@
-//! Work on large bodies, off the runtime's workers: reading and writing tens of MiB takes a while,
-//! in which a worker could do nothing else, not even answer a probe.
+//! Work on large bodies, off the runtime's workers. Decoding or encoding tens of MiB takes a while.
+//! A worker that does it could do nothing else, not even answer a probe.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -16,19 +16,19 @@ use tokio::{
 
 use crate::error::{Error, ErrorCode, Result};
 
-/// From this size on, in bytes, a body is worked on aside. Below it, that takes less than the
-/// change of threads is worth.
+/// Larger bodies, in bytes, are processed on a thread of their own. For smaller ones, the change of
+/// the thread costs more than the work.
 pub const LARGE_BYTES: usize = 256 * 1024;
 
-/// How many large bodies are worked on at once: each takes several times its size while that goes
-/// on. One core is left for all else.
+/// The most large bodies to process at the same time. Each needs several times its size in memory.
+/// One core stays free for other work.
 const AT_ONCE_MAX: usize = 2;
 
-/// How long a large body may wait for its turn: each turn takes less than a second, so that what
-/// waits this long is behind more than a hundred others.
-pub const TURN_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest wait of a large body for its permit. The work takes less than a second, so a body
+/// that waits this long has more than a hundred others before it.
+pub const PERMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// When a caller may come again whose body waited in vain.
+/// When to try again after that.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 static AT_ONCE: LazyLock<usize> = LazyLock::new(|| {
@@ -36,20 +36,19 @@ static AT_ONCE: LazyLock<usize> = LazyLock::new(|| {
     others.clamp(1, AT_ONCE_MAX)
 });
 
-static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(*AT_ONCE)));
+static PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(*AT_ONCE)));
 
-/// The right to work on a large body. Dropped, it goes to the next who waits.
+/// Permits work on one large body. Dropping it lets the next one start.
 #[derive(Debug)]
 pub struct OffloadPermit(#[allow(dead_code, reason = "held")] OwnedSemaphorePermit);
 
-/// Waits for the turn to work on a large body: first come, first served, and for [`TURN_TIMEOUT`]
-/// at most.
+/// Waits for the permit to process a large body, in order of arrival, for [`PERMIT_TIMEOUT`] at
+/// most.
 ///
 /// # Errors
-/// Unavailable, if the turn has not come by then. Internal; never, since nobody closes the
-/// semaphore.
+/// [`Kind::Unavailable`](crate::error::Kind::Unavailable) after that time.
 pub async fn acquire() -> Result<OffloadPermit> {
-    let permit = timeout(TURN_TIMEOUT, Arc::clone(&TURNS).acquire_owned()).await;
+    let permit = timeout(PERMIT_TIMEOUT, Arc::clone(&PERMITS).acquire_owned()).await;
     permit
         .map_err(|_| too_many())?
         .map(OffloadPermit)
@@ -58,28 +57,30 @@ pub async fn acquire() -> Result<OffloadPermit> {
 
 fn too_many() -> Error {
     let message = format!(
-        "The gateway reads and writes as many large bodies as it can, and this one has waited {} \
-         s for its turn: try again later, or send less",
-        TURN_TIMEOUT.as_secs()
+        "The gateway is busy with other large bodies, and this one has waited {} s: try again \
+         later, or send less",
+        PERMIT_TIMEOUT.as_secs()
     );
     Error::new(ErrorCode::TooManyLargeBodies, message).with_retry_after(RETRY_AFTER)
 }
 
-/// Waits for all turns and takes them, so that nobody else has one while they are held.
+/// Takes all permits, so that no other work can start while they are held.
 #[cfg(test)]
 pub(crate) async fn acquire_all() -> OwnedSemaphorePermit {
-    Arc::clone(&TURNS)
+    Arc::clone(&PERMITS)
         .acquire_many_owned(u32::try_from(*AT_ONCE).unwrap())
         .await
         .unwrap()
 }
 
-/// Does work on a body of this many bytes, aside if that is large. A caller who leaves doesn't stop
-/// work that has begun; all that it holds goes with its end, which is near.
+/// Runs `work` on a body of `bytes` bytes, on a thread of its own if the body is large. Work that
+/// has begun continues after its caller has left. It ends soon, and everything that it holds is
+/// dropped then.
 ///
 /// # Errors
-/// Unavailable, if it is large and its turn has not come within [`TURN_TIMEOUT`]. Internal, if
-/// there is no thread for it: the runtime ends.
+/// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if the body is large and has no permit
+/// within [`PERMIT_TIMEOUT`]. [`Kind::Internal`](crate::error::Kind::Internal) if there is no
+/// thread because the runtime shuts down.
 pub async fn run<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> T + Send + 'static,
@@ -100,8 +101,8 @@ pub async fn run<T: Send + 'static>(
     }
 }
 
-/// Does work on a body of this many bytes on this thread. If that is large, the other tasks of the
-/// worker move to another thread first. For work that can't be awaited.
+/// Runs `work` on a body of `bytes` bytes on this thread, for code that cannot await. If the body
+/// is large, the other tasks of the worker move to another thread first.
 pub fn run_in_place<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let is_worker = || {
         Handle::try_current()
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn small_work_stays_and_large_work_goes_aside_few_at_a_time() {
+    async fn small_work_stays_and_large_work_gets_threads_a_few_at_a_time() {
         static RUNNING: AtomicUsize = AtomicUsize::new(0);
         let worker = thread::current().id();
         assert_eq!(
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_who_leaves_takes_no_turn_along() {
+    async fn a_caller_who_leaves_gives_its_permit_back() {
         for _ in 0..2 * AT_ONCE_MAX {
             let left = run(LARGE_BYTES + 1, || ());
             tokio::select! {

@@ -1,4 +1,4 @@
-//! Logs, and the id by which a call is found in them.
+//! The log, and the id of each call in it.
 
 use std::{io::IsTerminal, str::FromStr};
 
@@ -10,10 +10,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// The header, and gRPC metadata key, of a call's id: the caller's, or one of ours.
+/// The header, and gRPC metadata key, of a call's id, which the caller or the gateway chooses.
 pub const REQUEST_ID: &str = "x-request-id";
 
-/// A caller's id that is longer is replaced by one of ours.
+/// The longest id that a caller may choose, in bytes. The gateway replaces a longer one.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Which lines are logged.
@@ -26,8 +26,8 @@ impl Filter {
         Self(Targets::new())
     }
 
-    /// Our own lines of this level, and the warnings of libraries. Their chatter is there for those
-    /// who name them.
+    /// The gateway's lines of this `level`, and the warnings of libraries. Other lines of a library
+    /// need a filter that names it.
     pub fn of_level(level: LevelFilter) -> Self {
         Self(
             Targets::new()
@@ -40,7 +40,7 @@ impl Filter {
 impl FromStr for Filter {
     type Err = String;
 
-    /// A level, or parts like `warn` and `hyper=debug` with commas between.
+    /// Parses a level, or comma-separated parts such as `warn` and `hyper=debug`.
     fn from_str(text: &str) -> Result<Self, String> {
         let level = |text: &str| match text.trim().to_ascii_lowercase().as_str() {
             name @ ("off" | "error" | "warn" | "info" | "debug" | "trace") => {
@@ -69,7 +69,7 @@ impl FromStr for Filter {
     }
 }
 
-/// Whether this can be a module's path.
+/// Whether `target` can be the path of a module.
 fn is_target(target: &str) -> bool {
     !target.is_empty()
         && target
@@ -83,17 +83,17 @@ pub fn start(filter: Filter) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
-        // Standard error may be a pipe whose reader has gone. That is no reason to fail.
+        // Standard error may be a pipe without a reader. The gateway continues then.
         .log_internal_errors(false);
-    // A second start, as in tests, changes nothing.
+    // A second call, as in tests, changes nothing.
     let _ = tracing_subscriber::registry()
         .with(format)
         .with(filter.0)
         .try_init();
 }
 
-/// Gives every call an id, tells it to the caller and writes one line, at the level `debug`, about
-/// how it was answered. What is asked and answered stays out of logs, and so do queries and keys.
+/// Gives every call an id, returns it to the caller, and logs one line at the level `debug` about
+/// the response. Requests, answers, query strings and keys are not logged.
 pub async fn observe(mut request: Request, next: Next) -> Response {
     let id = match request.headers().get(REQUEST_ID) {
         Some(id) if is_id(id) => id.clone(),
@@ -104,7 +104,8 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     let begun = tokio::time::Instant::now();
     let mut response = next.run(request).await;
     let (status, elapsed) = (response.status().as_u16(), begun.elapsed());
-    tracing::debug!(id = id.to_str().unwrap_or_default(), %method, path, status, ?elapsed, "answered");
+    let id_text = id.to_str().unwrap_or_default();
+    tracing::debug!(id = id_text, %method, path, status, ?elapsed, "answered");
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }

@@ -121,9 +121,9 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     if matches!(origin, "*" | "null") || host.is_some_and(is_host) {
         return Ok(origin.to_owned());
     }
-    Err("expected origins (scheme, host and port, without a path) with commas between, or *, such as \
-         https://app.example"
-        .to_owned())
+    let expected = "expected origins (scheme, host and port, without a path) with commas between, \
+                    or *, such as https://app.example";
+    Err(expected.to_owned())
 }
 
 /// An http(s) URL with a host and without a user, a query or a fragment.

@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-/// All requests together may use the memory divided by this. Decoding and encoding them needs at most
-/// half as much again.
+/// All requests together may use the memory divided by this. Decoding and encoding them needs at
+/// most half as much again.
 const INFLIGHT_MEMORY_PART: u64 = 4;
 
 /// How many bytes they may use if the size of the memory is unknown.
@@ -44,8 +44,8 @@ fn of_machine(info: &str) -> Option<u64> {
 }
 
 /// The files that may contain the memory limit of the process, for the `groups` in
-/// `/proc/self/cgroup`: those of each control group and of its parents. A file that says `max` or does
-/// not exist sets no limit.
+/// `/proc/self/cgroup`: those of each control group and of its parents. A file that says `max` or
+/// does not exist sets no limit.
 fn limit_files(groups: &str) -> Vec<String> {
     let mut files = Vec::new();
     for line in groups.lines() {

@@ -72,8 +72,8 @@ impl Names {
             return None;
         }
         if self.all.iter().any(|known| known == name) {
-            // A variable of another command is fine, unless it differs by one letter from one that is
-            // missing here.
+            // A variable of another command is fine, unless it differs by one letter from one that
+            // is missing here.
             let near = self
                 .of_this_command
                 .iter()
@@ -104,8 +104,8 @@ impl Names {
         (edits(near) <= EDITS_MAX).then_some(near)
     }
 
-    /// The only known name that contains all words of `name`, as FEATHERLESS_API_KEY contains those of
-    /// FEATHERLESS_KEY.
+    /// The only known name that contains all words of `name`, as FEATHERLESS_API_KEY contains those
+    /// of FEATHERLESS_KEY.
     fn longer(&self, name: &str) -> Option<&str> {
         let has_words = |known: &&String| {
             let mut words = known.split('_');

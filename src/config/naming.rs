@@ -27,8 +27,8 @@ impl Glob {
     pub fn matches(&self, id: &str) -> bool {
         let id: Vec<char> = id.to_lowercase().chars().collect();
         let (mut at, mut in_id) = (0, 0);
-        // The position of the last `*`, and the end of what it matches in the id. When the rest does
-        // not match, the `*` takes one more character.
+        // The position of the last `*`, and the end of what it matches in the id. When the rest
+        // does not match, the `*` takes one more character.
         let mut star: Option<(usize, usize)> = None;
         while let Some(letter) = id.get(in_id) {
             match self.0.get(at) {

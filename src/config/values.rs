@@ -1,5 +1,5 @@
-//! Parsers of values: times, sizes, numbers, switches. An error has an example and never repeats the
-//! value, which may be a secret.
+//! Parsers of values: times, sizes, numbers, switches. An error has an example and never repeats
+//! the value, which may be a secret.
 
 use std::time::Duration;
 

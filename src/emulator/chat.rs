@@ -111,7 +111,8 @@ impl Frame {
             .map(|(index, choice)| self.choice(index, choice))
             .collect();
         json!({
-            "id": self.id, "object": "chat.completion", "created": self.created, "model": self.model,
+            "id": self.id, "object": "chat.completion", "created": self.created,
+            "model": self.model,
             "system_fingerprint": "fp_emulator", "choices": choices, "usage": usage,
         })
     }
@@ -148,7 +149,8 @@ impl Frame {
 
     fn event(&self, choices: Value) -> Value {
         json!({
-            "id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model,
+            "id": self.id, "object": "chat.completion.chunk", "created": self.created,
+            "model": self.model,
             "system_fingerprint": "fp_emulator", "choices": choices,
         })
     }

@@ -140,7 +140,8 @@ fn choice(
 fn usage(request: &CompletionRequest, choices: &[Choice]) -> Value {
     let prompt = request.prompt_tokens();
     let completion: usize = choices.iter().map(|choice| choice.generated).sum();
-    json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
+    json!({"prompt_tokens": prompt, "completion_tokens": completion,
+    "total_tokens": prompt + completion})
 }
 
 /// What the chunks of one answer have in common.
@@ -154,7 +155,8 @@ struct Frame {
 impl Frame {
     fn answer(&self, choices: Vec<Value>) -> Value {
         json!({
-            "id": self.id, "object": "text_completion", "created": self.created, "model": self.model,
+            "id": self.id, "object": "text_completion", "created": self.created,
+            "model": self.model,
             "choices": choices,
         })
     }

@@ -29,8 +29,8 @@ pub struct EmulatorConfig {
 /// The default of [`EmulatorConfig::warm_after`]. Upstream takes from 5 minutes to an hour.
 pub const WARM_AFTER: Duration = Duration::from_secs(300);
 
-/// The default of [`EmulatorConfig::release_after`]. Upstream takes about this long to notice that a
-/// caller has left. The gateway reserves the units of a cancelled request for longer.
+/// The default of [`EmulatorConfig::release_after`]. Upstream takes about this long to notice that
+/// a caller has left. The gateway reserves the units of a cancelled request for longer.
 pub const RELEASE_AFTER: Duration = Duration::from_millis(200);
 
 impl Default for EmulatorConfig {

@@ -48,14 +48,14 @@ impl ConnectionHandle {
     }
 }
 
-/// Serves `stream` until the caller or a fault ends the connection. Everything that its requests hold
-/// is dropped with it.
+/// Serves `stream` until the caller or a fault ends the connection. Everything that its requests
+/// hold is dropped with it.
 pub async fn serve(stream: TcpStream, router: Router) {
     let handle = ConnectionHandle::default();
     let service = TowerToHyperService::new(Extension(handle.clone()).layer(router));
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let how = tokio::select! {
-        // FaultKind with one connection is that connection's alone.
+        // An error of one connection does not concern the others.
         _ = &mut connection => return,
         how = handle.disconnected() => how,
     };

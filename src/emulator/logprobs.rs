@@ -17,10 +17,14 @@ const STEP: f64 = 0.75;
 /// The entry of one token in a chat choice.
 pub fn chat_entry(piece: &str, top: usize) -> Value {
     let candidates: Vec<Value> = candidates(piece, top)
-        .map(|(token, logprob)| json!({"token": token, "logprob": logprob, "bytes": token.as_bytes()}))
+        .map(|(token, logprob)| {
+            json!({"token": token, "logprob": logprob,
+        "bytes": token.as_bytes()})
+        })
         .collect();
     json!({
-        "token": piece, "logprob": logprob(piece), "bytes": piece.as_bytes(), "top_logprobs": candidates,
+        "token": piece, "logprob": logprob(piece), "bytes": piece.as_bytes(),
+        "top_logprobs": candidates,
     })
 }
 

@@ -5,10 +5,10 @@
 //! in one cannot hide in the other.
 //!
 //! # Layout
-//! - the entry: `router`, `auth`, `body`, `members` and `sampling` (strict parsing), `refusal` (every
-//!   error)
-//! - the state (`state`): `models`, `generated_models`, `catalogue`, `units`, `admission`, `switches`
-//!   (and `control`, which sets them)
+//! - the entry: `router`, `auth`, `body`, `members` and `sampling` (strict parsing), `refusal`
+//!   (every error)
+//! - the state (`state`): `models`, `generated_models`, `catalogue`, `units`, `admission`,
+//!   `switches` (and `control`, which sets them)
 //! - the text of answers: `writer`, `reasoning`, `tokenizer`, `tools`, `schema` and
 //!   `schema_from_prompt`, `logprobs`, `seeded_rng`
 //! - the transport of answers: `steps` (an answer as a series of steps), `delivery` (which plays
@@ -78,8 +78,8 @@ pub use self::switches::{SWITCHES, Switch, SwitchValue};
 
 use self::state::Emulator;
 
-/// How long the accept loop pauses after a failed accept. Without the pause, a full file table would
-/// make it a busy loop.
+/// How long the accept loop pauses after a failed accept. Without the pause, a full file table
+/// would make it a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Answers on `listener` until `shutdown` completes, then drops every connection, open streams

@@ -11,7 +11,7 @@ use super::{table::Kind, throttle::Throttle, value::Error};
 /// The domain of `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "featherwire";
 
-/// Bounds of what goes into headers, in bytes. Percent-encoding can make three of each.
+/// The longest texts in headers, in bytes. Percent-encoding can make three bytes of one.
 const MESSAGE_BYTES_MAX: usize = 1024;
 const DESCRIPTION_BYTES_MAX: usize = 256;
 const PARAM_BYTES_MAX: usize = 256;
@@ -19,14 +19,14 @@ const PARAM_BYTES_MAX: usize = 256;
 /// The longest `request-id` of Featherless's that a caller sees, in bytes: heads have limits.
 pub const REQUEST_ID_BYTES_MAX: usize = 256;
 
-/// How long the reason of `google.rpc.ErrorInfo` may be, in bytes, and how short.
+/// The longest and the shortest reason of `google.rpc.ErrorInfo`, in bytes.
 const REASON_BYTES_MAX: usize = 63;
 const REASON_BYTES_MIN: usize = 3;
 
-/// The reason of an error whose code can't be one.
+/// The reason of an error whose code cannot be a reason.
 const REASON_UNKNOWN: &str = "UNKNOWN";
 
-/// The beginning of a text, as much of it as fits, ending between two characters.
+/// The longest prefix of `text` of at most `bytes_max` bytes, ending between two characters.
 fn shortened(text: &str, bytes_max: usize) -> &str {
     let end = (0..=bytes_max.min(text.len()))
         .rev()
@@ -34,8 +34,9 @@ fn shortened(text: &str, bytes_max: usize) -> &str {
     text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
-/// An error's code as `google.rpc.ErrorInfo` wants it: `[A-Z][A-Z0-9_]+[A-Z0-9]`. Ours are that in
-/// lower case; an upstream's may be anything.
+/// The `code` of an error in the form that `google.rpc.ErrorInfo` requires:
+/// `[A-Z][A-Z0-9_]+[A-Z0-9]`. The gateway's codes have that form in lower case; a foreign code may
+/// have any form.
 fn reason(code: &str) -> String {
     let mut reason = String::new();
     for letter in code.chars() {
@@ -57,7 +58,7 @@ fn reason(code: &str) -> String {
     }
 }
 
-/// What programs may want to know besides the reason; `proto/featherwire/v1/errors.proto` says it.
+/// The metadata of `ErrorInfo`, as `proto/featherwire/v1/errors.proto` describes it.
 fn metadata(error: &Error) -> HashMap<String, String> {
     let model = error
         .model()
@@ -73,8 +74,8 @@ fn metadata(error: &Error) -> HashMap<String, String> {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        // Headers carry all of this, twice over in base64, and clients refuse heads of more than 8
-        // or 16 KiB.
+        // All of this is in headers, twice, in base64. Clients refuse more than 8 or 16 KiB of
+        // headers.
         let message = shortened(error.message(), MESSAGE_BYTES_MAX);
         let param = error.param().map(|param| shortened(param, PARAM_BYTES_MAX));
         let description = shortened(error.message(), DESCRIPTION_BYTES_MAX);
@@ -98,7 +99,7 @@ impl From<Error> for Status {
             details.add_help_link("what to do", url);
         }
         let mut metadata = MetadataMap::new();
-        // Half an id finds nothing: it is told whole or not at all.
+        // A shortened id would find nothing, so a long one is left out.
         let id = error
             .upstream_request_id()
             .filter(|id| id.len() <= REQUEST_ID_BYTES_MAX);
@@ -144,9 +145,9 @@ mod tests {
         );
     }
 
-    /// As the fuzz target for errors found.
+    /// The fuzz target for errors found this.
     #[test]
-    fn an_upstreams_request_id_is_told_unless_it_would_fill_the_head() {
+    fn an_upstreams_request_id_is_passed_on_unless_it_would_fill_the_headers() {
         let told = |bytes: usize| {
             let error = Error::new(ErrorCode::UpstreamError, "It failed");
             let status = Status::from(error.with_upstream_request_id(Some("r".repeat(bytes))));

@@ -27,7 +27,7 @@ impl Error {
     pub fn body(&self) -> Body<'_> {
         Body {
             error: Members {
-                // OpenAI's body has no place of its own for a link.
+                // OpenAI's body has no member for a link.
                 message: match self.help() {
                     Some(url) => format!("{}. See {url}", self.message()).into(),
                     None => self.message().into(),
@@ -39,9 +39,9 @@ impl Error {
         }
     }
 
-    /// The error as a whole HTTP answer of the REST door.
+    /// The error as a response of the REST door.
     pub fn into_response<B: From<Vec<u8>>>(self) -> Response<B> {
-        // Strings and an Option of one: this can't fail to serialise.
+        // Strings and optional strings always serialise.
         let body = serde_json::to_vec(&self.body()).unwrap_or_default();
         let mut response = Response::new(B::from(body));
         *response.status_mut() = self.kind().row().http;
@@ -51,7 +51,7 @@ impl Error {
             HeaderValue::from_static("application/json"),
         );
         if let Some(wait) = self.retry_after() {
-            // Whole seconds, rounded up: a retry that comes too early fails again.
+            // Whole seconds, rounded up, because an early retry would fail again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

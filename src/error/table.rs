@@ -1,45 +1,45 @@
-//! Kinds of errors and what each is called in gRPC, in HTTP and in OpenAI's words. docs/errors.md
-//! prints this table.
+//! The kinds of errors, and the gRPC status, the HTTP status and the OpenAI type of each.
+//! docs/errors.md prints this table.
 
 use http::StatusCode;
 use tonic::Code;
 
-/// What kind of thing went wrong: who is to do something about it, and what.
+/// The kind of an error. It tells who can act, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The request is wrong; mend it.
+    /// The request is wrong. The caller must correct it.
     Invalid,
-    /// The model is cold or loading; wait for minutes, or take another.
+    /// The model is cold or loading. Wait for minutes, or use another model.
     NotReady,
-    /// The *caller's* gateway key is missing or wrong.
+    /// The *caller's* key for the gateway is missing or wrong.
     Unauthenticated,
     /// The account may not use this model or the API.
     Forbidden,
-    /// There is no such model or path.
+    /// The model or the path does not exist.
     NotFound,
-    /// There is such a path, but not for this method.
+    /// The path does not take this method.
     WrongMethod,
-    /// The body is not JSON by its own word.
+    /// The `content-type` or `content-encoding` of the body is not supported.
     WrongMediaType,
     /// The request is larger than a limit.
     TooLarge,
-    /// All concurrency units are taken; try again soon.
+    /// All concurrency units are in use. Try again soon.
     Saturated,
-    /// The caller left.
+    /// The caller disconnected.
     Cancelled,
-    /// Something took longer than allowed.
+    /// A timeout expired.
     Timeout,
-    /// The gateway's own configuration is wrong; its owner must mend it.
+    /// The gateway's own configuration is wrong. Its owner must correct it.
     Misconfigured,
-    /// The upstream answered nonsense, or not to the end.
+    /// The answer of upstream is wrong or incomplete.
     Upstream,
-    /// The upstream, or the gateway itself, can't serve right now.
+    /// Upstream or the gateway itself cannot serve now.
     Unavailable,
-    /// A bug of ours.
+    /// A bug of the gateway.
     Internal,
 }
 
-/// One row: the same error in three languages.
+/// One row: the same kind in three protocols.
 #[derive(Debug)]
 pub struct Row {
     /// The kind.
@@ -61,31 +61,43 @@ const fn row(kind: Kind, grpc: Code, http: StatusCode, openai: &'static str) -> 
     }
 }
 
-/// nginx's number for a caller who left; IANA has none. Nobody is there to read it: it is for the
-/// access log.
+/// nginx's status for a caller who disconnected; IANA has none. The caller does not see it: it is
+/// for the access log.
 const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,
 };
 
+/// Short for the table.
+type Http = StatusCode;
+
+/// The types of OpenAI's errors.
+const REQUEST: &str = "invalid_request_error";
+const AUTH: &str = "authentication_error";
+const PERMISSION: &str = "permission_error";
+const RATE: &str = "rate_limit_error";
+const TIMEOUT: &str = "timeout_error";
+const SERVER: &str = "server_error";
+const UPSTREAM: &str = "upstream_error";
+
 /// Every kind, in the order of [`Kind`].
 #[rustfmt::skip]
 pub const TABLE: [Row; 15] = [
-    row(Kind::Invalid,         Code::InvalidArgument,    StatusCode::BAD_REQUEST,            "invalid_request_error"),
-    row(Kind::NotReady,        Code::FailedPrecondition, StatusCode::BAD_REQUEST,            "invalid_request_error"),
-    row(Kind::Unauthenticated, Code::Unauthenticated,    StatusCode::UNAUTHORIZED,           "authentication_error"),
-    row(Kind::Forbidden,       Code::PermissionDenied,   StatusCode::FORBIDDEN,              "permission_error"),
-    row(Kind::NotFound,        Code::NotFound,           StatusCode::NOT_FOUND,              "invalid_request_error"),
-    row(Kind::WrongMethod,     Code::Unimplemented,      StatusCode::METHOD_NOT_ALLOWED,     "invalid_request_error"),
-    row(Kind::WrongMediaType,  Code::InvalidArgument,    StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request_error"),
-    row(Kind::TooLarge,        Code::ResourceExhausted,  StatusCode::PAYLOAD_TOO_LARGE,      "invalid_request_error"),
-    row(Kind::Saturated,       Code::ResourceExhausted,  StatusCode::TOO_MANY_REQUESTS,      "rate_limit_error"),
-    row(Kind::Cancelled,       Code::Cancelled,          CLIENT_CLOSED_REQUEST,              "invalid_request_error"),
-    row(Kind::Timeout,         Code::DeadlineExceeded,   StatusCode::GATEWAY_TIMEOUT,        "timeout_error"),
-    row(Kind::Misconfigured,   Code::FailedPrecondition, StatusCode::SERVICE_UNAVAILABLE,    "server_error"),
-    row(Kind::Upstream,        Code::Unavailable,        StatusCode::BAD_GATEWAY,            "upstream_error"),
-    row(Kind::Unavailable,     Code::Unavailable,        StatusCode::SERVICE_UNAVAILABLE,    "server_error"),
-    row(Kind::Internal,        Code::Internal,           StatusCode::INTERNAL_SERVER_ERROR,  "server_error"),
+    row(Kind::Invalid,         Code::InvalidArgument,    Http::BAD_REQUEST,            REQUEST),
+    row(Kind::NotReady,        Code::FailedPrecondition, Http::BAD_REQUEST,            REQUEST),
+    row(Kind::Unauthenticated, Code::Unauthenticated,    Http::UNAUTHORIZED,           AUTH),
+    row(Kind::Forbidden,       Code::PermissionDenied,   Http::FORBIDDEN,              PERMISSION),
+    row(Kind::NotFound,        Code::NotFound,           Http::NOT_FOUND,              REQUEST),
+    row(Kind::WrongMethod,     Code::Unimplemented,      Http::METHOD_NOT_ALLOWED,     REQUEST),
+    row(Kind::WrongMediaType,  Code::InvalidArgument,    Http::UNSUPPORTED_MEDIA_TYPE, REQUEST),
+    row(Kind::TooLarge,        Code::ResourceExhausted,  Http::PAYLOAD_TOO_LARGE,      REQUEST),
+    row(Kind::Saturated,       Code::ResourceExhausted,  Http::TOO_MANY_REQUESTS,      RATE),
+    row(Kind::Cancelled,       Code::Cancelled,          CLIENT_CLOSED_REQUEST,        REQUEST),
+    row(Kind::Timeout,         Code::DeadlineExceeded,   Http::GATEWAY_TIMEOUT,        TIMEOUT),
+    row(Kind::Misconfigured,   Code::FailedPrecondition, Http::SERVICE_UNAVAILABLE,    SERVER),
+    row(Kind::Upstream,        Code::Unavailable,        Http::BAD_GATEWAY,            UPSTREAM),
+    row(Kind::Unavailable,     Code::Unavailable,        Http::SERVICE_UNAVAILABLE,    SERVER),
+    row(Kind::Internal,        Code::Internal,           Http::INTERNAL_SERVER_ERROR,  SERVER),
 ];
 
 impl Kind {
@@ -105,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_finds_its_own_row() {
+    fn every_kind_has_its_own_row() {
         for row in &TABLE {
             assert_eq!(row.kind.row().kind, row.kind);
         }

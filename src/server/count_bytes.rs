@@ -4,7 +4,7 @@
 //! A gRPC message that is large waits for its turn before its last bytes are handed on: tonic
 //! decodes it right then, on the worker it runs on. And it waits for the end of the request, so
 //! that the bytes are gone when the message is there. That wait ends with the caller's deadline, or
-//! after [`TURN_TIMEOUT`](offload::TURN_TIMEOUT).
+//! after [`PERMIT_TIMEOUT`](offload::PERMIT_TIMEOUT).
 
 use std::{
     pin::Pin,
@@ -236,12 +236,12 @@ mod tests {
             (
                 None,
                 "TOO_MANY_LARGE_BODIES",
-                offload::TURN_TIMEOUT.as_secs(),
+                offload::PERMIT_TIMEOUT.as_secs(),
             ),
             (
                 Some("3600S"),
                 "TOO_MANY_LARGE_BODIES",
-                offload::TURN_TIMEOUT.as_secs(),
+                offload::PERMIT_TIMEOUT.as_secs(),
             ),
             (Some("7S"), "DEADLINE_EXCEEDED", 7),
         ] {

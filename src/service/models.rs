@@ -117,7 +117,7 @@ impl Models {
             if alias.to_lowercase().contains(&searched)
                 && !models.iter().any(|model| model.id == alias)
             {
-                let known = self.catalogue.kept().and_then(|copy| copy.model(alias));
+                let known = self.catalogue.current().and_then(|copy| copy.model(alias));
                 models.push(known.unwrap_or_else(|| Model {
                     id: alias.to_owned(),
                     ..Model::default()
@@ -164,7 +164,7 @@ impl Models {
             validate::model(&request.model)?;
             if let Some(answer) = self
                 .catalogue
-                .kept()
+                .current()
                 .and_then(|copy| copy.model(&request.model))
             {
                 return Ok(Reply::new(answer));

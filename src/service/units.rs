@@ -143,7 +143,7 @@ impl Units {
         if self.is_unbounded {
             return cost_of(None, None, model);
         }
-        let copy = match self.catalogue.kept() {
+        let copy = match self.catalogue.current() {
             Some(copy) => Some(copy),
             None => self.catalogue.get_soon().await,
         };

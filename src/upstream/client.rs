@@ -51,8 +51,8 @@ struct Inner {
 }
 
 impl Client {
-    /// A client for the upstream in `config`. Without an API key the client works, but requests that
-    /// need the key fail.
+    /// A client for the upstream in `config`. Without an API key the client works, but requests
+    /// that need the key fail.
     ///
     /// # Errors
     /// [`Kind::Misconfigured`](crate::error::Kind::Misconfigured) if a header or the TLS settings
@@ -191,7 +191,8 @@ impl Client {
     /// [`attempts`](Self::attempts).
     ///
     /// # Errors
-    /// As [`Client`] says. [`Attempts::take_later`] tells whether the same request may be sent again.
+    /// As [`Client`] says. [`Attempts::take_later`] tells whether the same request may be sent
+    /// again.
     pub async fn post_with<M: UnaryMessage>(
         &self,
         attempts: &mut Attempts<'_>,
@@ -294,8 +295,8 @@ impl Client {
     }
 
     /// The attempts of a request that begins now. The first-token timeout counts from the first
-    /// attempt. If the wait before the next attempt is longer than `wait_max`, the caller must wait,
-    /// as [`Attempts::take_later`] says.
+    /// attempt. If the wait before the next attempt is longer than `wait_max`, the caller must
+    /// wait, as [`Attempts::take_later`] says.
     pub fn attempts(&self, options: RequestOptions<'_>, wait_max: Duration) -> Attempts<'_> {
         self.attempts_with(self.timeouts(options), options, wait_max)
     }

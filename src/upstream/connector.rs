@@ -40,8 +40,8 @@ const TCP_KEEPALIVE_RETRIES: u32 = 3;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many reads may succeed before the task yields once. hyper reads informational responses for as
-/// long as they come. It notices only after a yield that the request was dropped.
+/// How many reads may succeed before the task yields once. hyper reads informational responses for
+/// as long as they come. It notices only after a yield that the request was dropped.
 const READS_BEFORE_YIELD_MAX: u8 = 4;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -67,7 +67,8 @@ impl fmt::Display for ConnectTimeout {
 impl std::error::Error for ConnectTimeout {}
 
 impl Connector {
-    /// A connector to an upstream with TLS (`is_https`) or without, through `proxy` if there is one.
+    /// A connector to an upstream with TLS (`is_https`) or without, through `proxy` if there is
+    /// one.
     ///
     /// # Errors
     /// The certificates of the machine cannot be read.
@@ -77,8 +78,8 @@ impl Connector {
         user_agent: &HeaderValue,
         timeout: Duration,
     ) -> Result<Self, BoxError> {
-        // Reading the certificates of the machine is the slowest step of the start, so it is done only
-        // if they are needed.
+        // Reading the certificates of the machine is the slowest step of the start, so it is done
+        // only if they are needed.
         let needs_roots =
             is_https || proxy.is_some_and(|proxy| proxy.uri().scheme() == Some(&Scheme::HTTPS));
         let config = tls(needs_roots)?;

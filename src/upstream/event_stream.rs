@@ -240,8 +240,8 @@ where
         }
     }
 
-    /// The end of the body: the event before it that has no empty line, or nothing, or the error that
-    /// the answer was cut.
+    /// The end of the body: the event before it that has no empty line, or nothing, or the error
+    /// that the answer was cut.
     fn last(&mut self) -> Option<Result<M>> {
         loop {
             let event = match self.decoder.finish() {

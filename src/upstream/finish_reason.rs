@@ -93,8 +93,8 @@ fn is_failure(reason: &str) -> bool {
     })
 }
 
-/// Whether a `reason` that is not a string means the same: an object with an `error`, or with a `type`
-/// that is such a reason. Engines use this form internally.
+/// Whether a `reason` that is not a string means the same: an object with an `error`, or with a
+/// `type` that is such a reason. Engines use this form internally.
 fn is_odd_failure(reason: &str) -> bool {
     #[derive(Deserialize)]
     struct Reason<'a> {

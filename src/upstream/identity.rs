@@ -1,6 +1,6 @@
-//! What identifies an answer and its parts: the id, the time of creation, the model, and the indexes
-//! of the choices. Clients rely on these, and OpenAI requires them. If upstream leaves one out, the
-//! gateway sets it, because it knows the true value.
+//! What identifies an answer and its parts: the id, the time of creation, the model, and the
+//! indexes of the choices. Clients rely on these, and OpenAI requires them. If upstream leaves one
+//! out, the gateway sets it, because it knows the true value.
 
 use std::{
     collections::BTreeMap,
@@ -33,8 +33,8 @@ pub struct IdentityFields<'a> {
 }
 
 impl Identity {
-    /// Sets what is missing in `fields`: the value of an earlier message, else a new id, the current
-    /// time, and the `requested` model.
+    /// Sets what is missing in `fields`: the value of an earlier message, else a new id, the
+    /// current time, and the `requested` model.
     pub(super) fn fill_in(&mut self, fields: IdentityFields<'_>, requested: Option<&str>) {
         let IdentityFields {
             id,

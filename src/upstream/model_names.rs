@@ -8,8 +8,8 @@ use std::{
 
 use crate::{config, proto::v1::Model};
 
-/// The aliases, and the patterns of the ids that lists show. Cheap to clone. The default has no alias
-/// and shows every model.
+/// The aliases, and the patterns of the ids that lists show. Cheap to clone. The default has no
+/// alias and shows every model.
 #[derive(Clone, Debug, Default)]
 pub struct ModelNames(Arc<Inner>);
 

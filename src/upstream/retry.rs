@@ -45,8 +45,8 @@ pub struct Attempts<'a> {
     /// No retry begins after this time.
     until: Instant,
     is_single: bool,
-    /// If the wait before the next attempt is longer than this, the error is returned and the caller
-    /// waits.
+    /// If the wait before the next attempt is longer than this, the error is returned and the
+    /// caller waits.
     wait_max: Duration,
     later: Option<Duration>,
     retries: u32,
@@ -71,8 +71,8 @@ impl Attempts<'_> {
         self.later.take()
     }
 
-    /// Continues after the caller has waited. It waited `longer` than it was told to; that time does
-    /// not count for the timeouts.
+    /// Continues after the caller has waited. It waited `longer` than it was told to; that time
+    /// does not count for the timeouts.
     pub fn go_on(&mut self, longer: Duration) {
         self.began += longer;
         self.until += longer;
@@ -150,8 +150,8 @@ impl Policy {
         }
     }
 
-    /// How long to wait before the next attempt. `None` if there is none. `retries` is the number of
-    /// retries so far, `tried_for` the duration of the last attempt.
+    /// How long to wait before the next attempt. `None` if there is none. `retries` is the number
+    /// of retries so far, `tried_for` the duration of the last attempt.
     fn wait(
         &self,
         retries: u32,
@@ -169,8 +169,8 @@ impl Policy {
             return None;
         }
         let backoff = self.wait.saturating_mul(1 << retries.min(16)).min(WAIT_MAX);
-        // Between half and one and a half times the backoff, so that requests that failed together do
-        // not come back together, even if upstream asked all of them for the same wait.
+        // Between half and one and a half times the backoff, so that requests that failed together
+        // do not come back together, even if upstream asked all of them for the same wait.
         let spread = backoff.mul_f64(0.5 + fastrand::f64()).min(WAIT_MAX);
         let wait = error.retry_after().map_or(spread, |asked| {
             asked.max(spread) + spread.mul_f64(RETRY_AFTER_SPREAD)

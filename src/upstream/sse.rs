@@ -1,52 +1,63 @@
 //! Server-sent events, as the HTML standard defines them (§ 9.2.6 "Interpreting an event stream"):
 //! bytes in, the data of events out. No I/O and no clock.
 //!
-//! It differs from the standard in three points. What stands before the end of the stream counts as
-//! an event even without its empty line, since upstreams end with a bare `data: [DONE]`. An event
-//! named `error` counts even without data. A line that is a JSON object or list and no field is
-//! handed out by itself: some upstreams write an error so, without `data:`. Of the fields, only
-//! `data` matters here, and of names (`event`) only that one.
+//! It differs from the standard in three points. An event at the end of the stream counts even
+//! without its empty line, because upstreams end with a bare `data: [DONE]`. An event named `error`
+//! counts even without data. A line that begins like a JSON object or list, and not with a field,
+//! is returned as a bare event, because some upstreams write errors without `data:`. The only
+//! fields that matter are `data`, and `event` with the name `error`.
 
 use std::ops::Range;
 
-/// The longest event, unless a decoder is told another: its lines together, waiting or complete.
+/// The default of the longest event, in bytes: the sum of its lines, complete or not.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The buffer is given back after an event that made it larger than this.
+/// A buffer that is larger than this, in bytes, is freed after its event.
 const BUFFER_BYTES_KEPT: usize = 64 * 1024;
 
 /// One event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// Its data: the lines of it, with a line end between two.
+    /// Its data lines, joined by line feeds.
     pub data: &'a [u8],
     /// Whether its name is `error`.
     pub is_error: bool,
-    /// Whether it is no event, but a line that stands there without the name of a field, and begins
-    /// like JSON. To the standard it is nothing.
+    /// Whether it is a line that begins like JSON, without the name of a field. The standard
+    /// ignores such a line.
     pub is_bare: bool,
 }
 
-/// An event that is longer than the decoder's limit.
+/// An event is longer than the limit of the decoder.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooLong;
 
 /// Splits a byte stream into events, however it was cut into segments.
+///
+/// ```
+/// use featherwire::upstream::sse::Decoder;
+///
+/// let mut decoder = Decoder::default();
+/// decoder.feed(b"data: one\n\nda");
+/// assert_eq!(decoder.next_event().unwrap().unwrap().data, b"one");
+/// assert_eq!(decoder.next_event(), Ok(None));
+/// decoder.feed(b"ta: two\n\n");
+/// assert_eq!(decoder.next_event().unwrap().unwrap().data, b"two");
+/// ```
 #[derive(Debug)]
 pub struct Decoder {
     event_bytes_max: usize,
     buffer: Vec<u8>,
-    /// Where the line that isn't complete yet begins.
+    /// The start of the incomplete line.
     line: usize,
-    /// Up to where that line has been searched for its end.
+    /// The end of the part of that line that was searched for a line end.
     searched: usize,
-    /// The data of the event that isn't complete yet.
+    /// The data of the incomplete event.
     data: Data,
-    /// The event that isn't complete yet is named `error`.
+    /// The incomplete event is named `error`.
     is_error: bool,
-    /// The last line ended with CR at the end of a segment: an LF that comes next belongs to it.
+    /// The last segment ended with CR. An LF at the start of the next one belongs to it.
     after_cr: bool,
-    /// The byte order mark, if there was one, is behind us.
+    /// The byte order mark, if there was one, was skipped.
     begun: bool,
 }
 
@@ -54,7 +65,7 @@ pub struct Decoder {
 enum Data {
     #[default]
     None,
-    /// One line, where it stands in the buffer: the usual case, which copies nothing.
+    /// The position of one line in the buffer. This is the usual case, and copies nothing.
     Line(Range<usize>),
     /// Several lines, joined.
     Lines(Vec<u8>),
@@ -67,7 +78,7 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// A decoder that refuses an event longer than this.
+    /// A decoder that refuses events longer than `event_bytes_max`.
     pub fn with_limit(event_bytes_max: usize) -> Self {
         Self {
             event_bytes_max,
@@ -81,8 +92,7 @@ impl Decoder {
         }
     }
 
-    /// How much is held: what waits for its end, and what was fed since. Never more than twice the
-    /// limit and the last segment.
+    /// How many bytes the decoder holds: at most twice the limit, and the last segment.
     pub fn held_bytes(&self) -> usize {
         match &self.data {
             Data::Lines(lines) => self.buffer.len() + lines.len(),
@@ -107,10 +117,10 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next complete event; `None` until more bytes are fed.
+    /// The next complete event. `None` if more bytes are needed.
     ///
     /// # Errors
-    /// [`TooLong`]; the stream is then of no use any more.
+    /// [`TooLong`] if an event is longer than the limit. The decoder is not usable afterwards.
     pub fn next_event(&mut self) -> Result<Option<Event<'_>>, TooLong> {
         while let Some((line, next)) = self.next_line() {
             self.line = next;
@@ -146,11 +156,11 @@ impl Decoder {
         }
     }
 
-    /// The stream has ended: what stood before its end without an empty line, if anything did. To
-    /// be called until there is nothing more.
+    /// The next event at the end of the stream, complete or without its empty line. Call it until
+    /// it returns `None`.
     ///
     /// # Errors
-    /// [`TooLong`].
+    /// [`TooLong`] if an event is longer than the limit.
     pub fn finish(&mut self) -> Result<Option<Event<'_>>, TooLong> {
         let line = self.line..self.buffer.len();
         self.line = line.end;
@@ -175,12 +185,12 @@ impl Decoder {
         }
     }
 
-    /// Whether a line is JSON rather than a field.
+    /// Whether `line` begins like JSON and not with a field.
     fn is_bare(&self, line: &Range<usize>) -> bool {
         matches!(self.buffer.get(line.start), Some(b'{' | b'[')) && !line.is_empty()
     }
 
-    /// Where in the buffer that begins which is still needed.
+    /// The start of the part of the buffer that is still needed.
     fn kept_from(&self) -> usize {
         match &self.data {
             Data::Line(range) => range.start,
@@ -188,7 +198,7 @@ impl Decoder {
         }
     }
 
-    /// The next complete line without its end, and where the line after it begins.
+    /// The next complete line without its line end, and the start of the line after it.
     fn next_line(&mut self) -> Option<(Range<usize>, usize)> {
         const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
         if !self.begun {
@@ -231,7 +241,7 @@ impl Decoder {
             Some([]) => line.end..line.end,
             Some([b':', b' ', ..]) => line.start + 6..line.end,
             Some([b':', ..]) => line.start + 5..line.end,
-            // A comment, another field, or no field at all. The last name of an event counts.
+            // A comment, another field, or not a field. The last name of an event counts.
             _ => {
                 match text.strip_prefix(b"event") {
                     Some([]) => self.is_error = false,
@@ -261,8 +271,8 @@ impl Decoder {
             Data::None => &[],
             Data::Line(range) => self.buffer.get(range).unwrap_or_default(),
             Data::Lines(lines) => {
-                // Lent from the decoder like a single line; `data` is taken, so nothing reads it as
-                // pending.
+                // The joined lines move into the buffer, so that they can be borrowed like a single
+                // line. `self.data` is empty, so no range points into the overwritten part.
                 self.buffer.splice(..self.line, lines.iter().copied());
                 self.line = lines.len();
                 self.searched = self.line;

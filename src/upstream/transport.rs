@@ -26,8 +26,8 @@ use crate::{
     error::{Error, ErrorCode, Result},
 };
 
-/// The only content coding that the gateway accepts from upstream. A compressor would hold back parts
-/// of a stream.
+/// The only content coding that the gateway accepts from upstream. A compressor would hold back
+/// parts of a stream.
 pub(super) const IDENTITY: &str = "identity";
 
 pub(super) const EVENT_STREAM: &str = "text/event-stream";

@@ -1,8 +1,8 @@
 //! The file `.env` in the working directory: lines of `NAME=value`.
 //!
-//! Readers of such files disagree about an unquoted `$`, `#`, `\` or quote, and many change the value
-//! silently. This reader takes a value as it is written, or not at all: an ambiguous line is an
-//! error with its number. A line that other readers read differently is a warning. No message
+//! Readers of such files disagree about an unquoted `$`, `#`, `\` or quote, and many change the
+//! value silently. This reader takes a value as it is written, or not at all: an ambiguous line is
+//! an error with its number. A line that other readers read differently is a warning. No message
 //! contains a value.
 
 use std::{
@@ -42,8 +42,8 @@ impl Dotenv {
         self.lines.get(name).copied()
     }
 
-    /// Reads `.env` in the working directory into the environment, if the file exists. Variables that
-    /// are already set keep their value.
+    /// Reads `.env` in the working directory into the environment, if the file exists. Variables
+    /// that are already set keep their value.
     ///
     /// # Errors
     /// Sentences that name the wrong lines, without their values.

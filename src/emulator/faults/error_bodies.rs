@@ -77,15 +77,19 @@ impl Shape {
             Self::Bare => json!({ "error": message }),
             Self::Detail => json!({ "detail": message }),
             Self::DetailList => json!({"detail": [
-                {"type": "int_parsing", "loc": ["body", "max_tokens"], "msg": message, "input": "many"},
-                {"type": "missing", "loc": ["body", "messages", 0, "content"], "msg": "Field required"},
+                {"type": "int_parsing", "loc": ["body", "max_tokens"], "msg": message,
+                "input": "many"},
+                {"type": "missing", "loc": ["body", "messages", 0, "content"],
+                "msg": "Field required"},
             ]}),
             Self::Errors => json!({"errors": [message, "max_tokens must be an integer"]}),
             Self::Nest => json!({
-                "statusCode": status, "message": [message, "max_tokens must be an integer"], "error": reason(status),
+                "statusCode": status, "message": [message, "max_tokens must be an integer"],
+                "error": reason(status),
             }),
             Self::Unwrapped => json!({
-                "object": "error", "message": message, "type": "EngineError", "param": null, "code": status,
+                "object": "error", "message": message, "type": "EngineError", "param": null,
+                "code": status,
             }),
             Self::Text | Self::Empty | Self::Html => return None,
         })

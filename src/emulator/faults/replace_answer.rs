@@ -12,8 +12,8 @@ use super::{id::FaultId, kind::FaultKind};
 /// A reserved name: a client that follows the redirect finds no host to give its key to.
 const ELSEWHERE: &str = "https://elsewhere.invalid/v1/chat/completions";
 impl FaultId {
-    /// The response in place of an answer. `None` if the fault leaves the answer or changes it later.
-    /// The future may never complete, as some faults want.
+    /// The response in place of an answer. `None` if the fault leaves the answer or changes it
+    /// later. The future may never complete, as some faults want.
     pub async fn replace_answer(
         &self,
         model: &str,

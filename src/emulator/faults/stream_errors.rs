@@ -99,10 +99,12 @@ impl StreamError {
             Self::Object => Refusal::internal().body(),
             Self::Units => no_units().body(),
             Self::RateLimit => json!({"error": {
-                "message": "Too many requests", "type": "rate_limit_error", "param": null, "code": "429",
+                "message": "Too many requests", "type": "rate_limit_error", "param": null,
+                "code": "429",
             }}),
             Self::Unwrapped => json!({
-                "object": "error", "message": ENGINE_MESSAGE, "type": "EngineError", "param": null, "code": 500,
+                "object": "error", "message": ENGINE_MESSAGE, "type": "EngineError",
+                "param": null, "code": 500,
             }),
             Self::Detail => json!({ "detail": ENGINE_MESSAGE }),
             Self::Named | Self::Words | Self::Beside => {

@@ -25,17 +25,17 @@ use fetch::{Fetch, Fetches};
 pub use snapshot::{Page, Snapshot};
 pub use writer::keep_models;
 
-/// How old the catalogue may be before it is refreshed, while callers still get the old one.
-const FRESH: Duration = Duration::from_secs(600);
+/// The age at which a snapshot is refreshed. Callers still get the old one until the new one is
+/// there.
+const FRESH_MAX: Duration = Duration::from_secs(600);
 
-/// How long a fetch may have been under way when those stop waiting for it whose answer it could
-/// only add to.
-const SOON: Duration = Duration::from_secs(2);
+/// How long after its begin callers wait for a fetch that only improves their answer.
+const OPTIONAL_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// How long one fetch may take, from the request to the copy.
+/// The longest duration of a fetch, from the request to the snapshot.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The catalogue of an upstream. Cheap to clone; all clones share one copy.
+/// The catalogue of an upstream. Cheap to clone: all clones share one snapshot.
 #[derive(Clone)]
 pub struct Catalogue {
     upstream: Client,
@@ -55,7 +55,7 @@ fn too_late() -> Error {
 
 fn too_slow() -> Error {
     let message = format!(
-        "Featherless's list of models took longer than {} s to come: try again",
+        "Featherless's list of models took longer than {} s: try again",
         FETCH_TIMEOUT.as_secs()
     );
     Error::new(ErrorCode::UpstreamTimeout, message)
@@ -70,7 +70,8 @@ impl std::fmt::Debug for Catalogue {
 }
 
 impl Catalogue {
-    /// The catalogue of this upstream by these names, not fetched yet.
+    /// The catalogue of `upstream`, with the aliases and patterns of `names`. Nothing is fetched
+    /// yet.
     pub fn new(upstream: Client, names: ModelNames) -> Self {
         Self {
             upstream,
@@ -79,19 +80,19 @@ impl Catalogue {
         }
     }
 
-    /// What models are called here.
+    /// The names of models at the gateway.
     pub fn names(&self) -> &ModelNames {
         &self.names
     }
 
-    /// The copy that is kept, fetched first if there is none. An old one is refreshed in the
+    /// The current snapshot, fetched first if there is none. An old one is refreshed in the
     /// background.
     ///
     /// # Errors
-    /// What the upstream's reply to a fetch means that began after this was called, or was under
-    /// way; Timeout if it took too long; never for a refresh.
+    /// The kind that the upstream's reply means, or
+    /// [`Kind::Timeout`](crate::error::Kind::Timeout). A failed refresh is not an error.
     pub async fn get(&self, ask: RequestOptions<'_>) -> Result<Arc<Snapshot>> {
-        if let Some(copy) = self.kept() {
+        if let Some(copy) = self.current() {
             return Ok(copy);
         }
         let copy = self.fetched();
@@ -107,61 +108,62 @@ impl Catalogue {
         let asked_at = Instant::now();
         let fetch = self.fetch_at_once();
         let began_at = fetch.began_at;
-        match fetch.copy.await {
-            // It may have begun when the upstream was still out of order.
-            Err(_) if began_at < asked_at => self.fetch_at_once().copy.await,
+        match fetch.result.await {
+            // It may have begun before this call, when upstream was still failing.
+            Err(_) if began_at < asked_at => self.fetch_at_once().result.await,
             copy => copy,
         }
     }
 
-    /// The copy that is kept, if there is one already. An old one is refreshed in the background.
-    pub fn kept(&self) -> Option<Arc<Snapshot>> {
+    /// The current snapshot, if there is one. An old one is refreshed in the background.
+    pub fn current(&self) -> Option<Arc<Snapshot>> {
         let copy = self
             .shared
             .copy
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()?;
-        if copy.age() >= FRESH {
+        if copy.age() >= FRESH_MAX {
             self.shared.fetches.refresh(|| self.fetch());
         }
         Some(copy)
     }
 
-    /// The same error; if it is about a model that there isn't, with names that are near.
+    /// Adds similar ids to `error` if it says that the model `id` does not exist.
     pub async fn suggest(&self, id: &str, error: Error) -> Error {
         if !error.is_model_not_found() {
             return error;
         }
         match self.get_soon().await {
             Some(copy) => error.with_suggestions(&copy.suggestions(id)),
-            // Without the catalogue the error is as true as with it.
+            // The error is complete without suggestions.
             None => error,
         }
     }
 
-    /// How many tokens a model can hold, if the catalogue comes soon and knows.
+    /// The context length of the model `id` in tokens, if the catalogue is there soon and has it.
     pub async fn context_length(&self, id: &str) -> Option<i32> {
         self.get_soon().await?.model(id)?.context_length
     }
 
-    /// The catalogue, for what can do without it: nobody waits for it who would only wait in vain.
+    /// The snapshot, for callers who can do without it. They do not wait long, and not at all while
+    /// fetches fail.
     pub async fn get_soon(&self) -> Option<Arc<Snapshot>> {
-        if let Some(copy) = self.kept() {
+        if let Some(copy) = self.current() {
             return Some(copy);
         }
-        let fetch = self.shared.fetches.advise(|| self.fetch())?;
-        timeout_at(fetch.began_at + SOON, fetch.copy)
+        let fetch = self.shared.fetches.try_begin(|| self.fetch())?;
+        timeout_at(fetch.began_at + OPTIONAL_WAIT_MAX, fetch.result)
             .await
             .ok()?
             .ok()
     }
 
     fn fetch_at_once(&self) -> Fetch {
-        self.shared.fetches.demand(|| self.fetch())
+        self.shared.fetches.require(|| self.fetch())
     }
 
-    /// One fetch, not begun yet.
+    /// A fetch that has not begun.
     fn fetch(&self) -> impl Future<Output = Result<Arc<Snapshot>>> + Send + use<> {
         let catalogue = self.clone();
         async move {
@@ -171,7 +173,7 @@ impl Catalogue {
                     .get_text(&["models"], RequestOptions::default())
                     .await?;
                 let names = catalogue.names.clone();
-                // Aside: it is several MB.
+                // On a thread of its own: the list has several MB.
                 let copy = tokio::task::spawn_blocking(move || Snapshot::new(&text, &names)).await;
                 copy.map_err(Error::internal)?
             };
@@ -191,7 +193,7 @@ impl Catalogue {
                         let code = error.code();
                         tracing::warn!(
                             code,
-                            "the catalogue could not be refreshed; the last copy is kept"
+                            "could not refresh the list of models, keeping the last one"
                         );
                     }
                     Err(error)

@@ -1,4 +1,4 @@
-//! The catalogue as it was at one time: text, and an index of it.
+//! The list of models at one time: its text, and an index.
 
 use std::{io::Write, ops::Range, time::Duration};
 
@@ -12,28 +12,28 @@ use crate::{
     proto::v1::{Model, ModelFilter},
 };
 
-/// The catalogue as it was at one time.
+/// The list of models at one time.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The list of the models that are shown, as a JSON document in our form and the upstream's
-    /// order, the aliases last; then the models that are not shown.
+    /// The list of the shown models as a JSON document, in the order of upstream, with the aliases
+    /// last; then the hidden models.
     pub(super) text: Bytes,
-    /// How much of the text is the list.
+    /// How many bytes of the text are the list.
     pub(super) list_bytes: usize,
-    /// The list, compressed when a caller asked for that.
+    /// The compressed list, from the first time that a caller asks for it.
     pub(super) gzip: OnceCell<Bytes>,
-    /// All ids in lower case, one after the other.
+    /// All ids in lower case, concatenated.
     pub(super) lower_ids: String,
-    /// In the order of ids.
+    /// Sorted by id.
     pub(super) entries: Vec<Entry>,
-    /// Finds those that are shown, by ids that are only near.
-    pub(super) near: SimilarIds,
-    /// How many entries of the upstream's list were no models, and are left out.
+    /// Finds shown models by similar ids.
+    pub(super) similar: SimilarIds,
+    /// How many entries of upstream's list are not models, and were skipped.
     pub(super) skipped: usize,
     pub(super) fetched_at: Instant,
 }
 
-/// What filters and pages need to know of a model.
+/// What filters and pages need to know about a model.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) id: Box<str>,
@@ -42,49 +42,49 @@ pub(super) struct Entry {
     pub(super) lower_id: Range<u32>,
     pub(super) gated: Option<bool>,
     pub(super) available: Option<bool>,
-    /// The concurrency units that a request to it holds.
+    /// The concurrency units that a request holds.
     pub(super) cost: Option<u32>,
     /// Whether lists and suggestions name it.
     pub(super) is_shown: bool,
 }
 
-/// One page of models, and how many there are in all.
+/// One page of models.
 #[derive(Debug)]
 pub struct Page {
     /// The models.
     pub models: Vec<Model>,
-    /// How many pass the filter.
+    /// How many models pass the filter, on all pages.
     pub total: usize,
-    /// Whether there are more after these.
+    /// Whether more models follow.
     pub has_more: bool,
 }
 
 impl Snapshot {
-    /// How long ago it was fetched.
+    /// The time since it was fetched.
     pub fn age(&self) -> Duration {
         self.fetched_at.elapsed()
     }
 
-    /// How many models there are.
+    /// The number of models.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no model.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// All models that are shown, as a JSON document, in the upstream's order.
+    /// All shown models as a JSON document, in the order of upstream.
     pub fn list(&self) -> Bytes {
         self.text.slice(..self.list_bytes)
     }
 
-    /// The same, compressed by gzip: once for all who ask, and aside, since several MB take a
-    /// while.
+    /// [`list`](Self::list), compressed with gzip. It is compressed once, on a thread of its own,
+    /// because several MB take a while.
     ///
     /// # Errors
-    /// Internal, if there is no thread for it.
+    /// [`Kind::Internal`](crate::error::Kind::Internal) if there is no thread.
     pub async fn list_gzip(&self) -> Result<Bytes> {
         let compress = async || {
             let list = self.list();
@@ -95,13 +95,13 @@ impl Snapshot {
         self.gzip.get_or_try_init(compress).await.cloned()
     }
 
-    /// One model.
+    /// The model `id`.
     pub fn model(&self, id: &str) -> Option<Model> {
         self.read(self.entry(id)?)
     }
 
-    /// What tells how many concurrency units a model costs: its cost, if that is known, and its
-    /// class.
+    /// The cost of the model `id` in concurrency units, if it is known, and its class, which may
+    /// tell the cost.
     pub fn cost(&self, id: &str) -> Option<(Option<u32>, &str)> {
         let entry = self.entry(id)?;
         Some((entry.cost, &entry.class))
@@ -115,7 +115,7 @@ impl Snapshot {
         self.entries.get(place)
     }
 
-    /// The models after this id that pass the filter, in the order of ids, so many at most.
+    /// At most `size` models that pass `filter` and follow the id `after`, sorted by id.
     pub fn page(&self, filter: &ModelFilter, after: Option<&str>, size: usize) -> Page {
         let matcher = Matcher::new(filter);
         let (mut shown, mut total, mut has_more) = (Vec::new(), 0, false);
@@ -143,10 +143,11 @@ impl Snapshot {
         }
     }
 
-    /// Ids that are near this one, which there isn't, the nearest first. Cheap whatever the id is.
+    /// Ids that are similar to the unknown `id`, the most similar first. The cost is bounded,
+    /// whatever `id` is.
     pub fn suggestions(&self, id: &str) -> Vec<String> {
         let entry = |position: u32| self.entries.get(position as usize);
-        let found = self.near.find(id, |position| {
+        let found = self.similar.find(id, |position| {
             entry(position)
                 .map(|entry| self.lower_id(entry))
                 .unwrap_or_default()
@@ -180,7 +181,7 @@ fn gzip(text: &[u8]) -> Result<Bytes> {
     encoder.finish().map(Bytes::from).map_err(Error::internal)
 }
 
-/// A filter, made ready to meet many models.
+/// A filter, prepared for many models.
 struct Matcher<'a> {
     filter: &'a ModelFilter,
     search: memchr::memmem::Finder<'static>,

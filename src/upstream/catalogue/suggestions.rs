@@ -1,69 +1,69 @@
-//! Which ids are near one that there isn't, for the errors that suggest them.
+//! Finds ids that are similar to an unknown id, for the suggestions in errors.
 //!
-//! To compare an id with 22,000 others letter by letter takes tens of milliseconds, and anybody may
-//! ask for ids that there aren't. So an index of trigrams (three letters in a row) finds a few
-//! candidates, and only these are compared. Every step has a bound, and what was found for the last
-//! ids is kept.
+//! Comparing an id with 22,000 others letter by letter takes tens of milliseconds, and any caller
+//! can ask for unknown ids. So an index of trigrams (three bytes in a row) finds a few candidates,
+//! and only these are compared. Every step has a bound, and the results for the last ids are
+//! cached.
 
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{Mutex, PoisonError},
 };
 
-/// How many ids are suggested.
+/// The most ids in a suggestion.
 const SUGGESTIONS_MAX: usize = 3;
 
-/// How alike two ids must be to be worth suggesting, from 0 to 1 (Jaro-Winkler).
-const LIKENESS_MIN: f64 = 0.85;
+/// The lowest Jaro-Winkler similarity of a suggestion, from 0 to 1.
+const SIMILARITY_MIN: f64 = 0.85;
 
-/// The longest id that others are looked for, in bytes: a longer one is no slip of the pen.
-/// Upstream's own have a hundred at most.
+/// The longest id for which there are suggestions, in bytes. Upstream's ids have at most a hundred,
+/// so a longer one is not a typing error.
 const ID_BYTES_MAX: usize = 128;
 
-/// How many entries of the index are read for one id: those of its rarest trigrams. Each takes a
+/// The most index entries to read for one id, starting with its rarest trigrams. Each takes a
 /// nanosecond or two.
 const ENTRIES_READ_MAX: usize = 64 * 1024;
 
-/// How many ids are compared with one letter by letter.
+/// The most ids to compare letter by letter.
 const CANDIDATES_MAX: usize = 32;
 
-/// A candidate shares at least one in this many of the trigrams that were looked for and that there
-/// are. Most names share one or two with any other.
+/// A candidate shares at least one of this many trigrams that were looked up. Any two names share
+/// one or two.
 const SHARED_PART: u32 = 8;
 
-/// For how many ids it is kept what was found.
-const KEPT_MAX: usize = 256;
+/// The number of ids whose results are cached.
+const CACHED_MAX: usize = 256;
 
-/// What the same organization is worth in the choice of candidates, where equal names are worth 1.
+/// The score of the same organization in the choice of candidates. An equal name has the score 1.
 const SAME_ORGANIZATION: f32 = 0.25;
 
 type Trigram = [u8; 3];
 
-/// An index of the names of ids, which are what follows the last slash. Ids are known by their
-/// position in a list that the owner has.
+/// An index of names, which are the parts of ids after the last slash. An id is represented by its
+/// position in the list of the owner.
 #[derive(Debug, Default)]
 pub(super) struct SimilarIds {
-    /// In order.
+    /// Sorted.
     trigrams: Vec<Trigram>,
-    /// Where the positions of each trigram end in `positions`.
+    /// For each trigram, the end of its positions in `positions`.
     ends: Vec<u32>,
     positions: Vec<u32>,
-    /// How many trigrams the name at each position has.
+    /// The number of trigrams of the name at each position.
     sizes: Vec<u16>,
-    kept: Kept,
+    cache: Cache,
 }
 
-/// How much was looked at to find what is near.
+/// How much work a search took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Work {
-    /// Entries of the index.
+    /// Index entries that were read.
     pub(super) read: usize,
     /// Ids that were compared letter by letter.
     pub(super) compared: usize,
 }
 
 impl SimilarIds {
-    /// The index of these ids in lower case, each with its position.
+    /// An index of `ids` in lower case, each with its position.
     pub(super) fn new<'a>(ids: impl Iterator<Item = (u32, &'a str)>) -> Self {
         let mut pairs: Vec<(Trigram, u32)> = Vec::new();
         let mut sizes: Vec<u16> = Vec::new();
@@ -92,23 +92,23 @@ impl SimilarIds {
         near
     }
 
-    /// The positions of the ids that are nearest to this one, the nearest first. `id_at` tells the
-    /// id at a position, in lower case.
+    /// The positions of the ids that are most similar to `id`, the most similar first. `id_at`
+    /// returns the id at a position, in lower case.
     pub(super) fn find<'a>(&self, id: &str, id_at: impl Fn(u32) -> &'a str) -> (Vec<u32>, Work) {
-        // Before anything is done with it.
+        // First, because even lower case costs time for a long id.
         if id.len() > ID_BYTES_MAX {
             return <_>::default();
         }
         let id = &*id.to_lowercase();
-        if let Some(found) = self.kept.get(id) {
+        if let Some(found) = self.cache.get(id) {
             return (found, Work::default());
         }
         let (candidates, read) = self.candidates(id, &id_at);
         let compared = candidates.len();
         let mut near: Vec<((f64, f64), u32)> = candidates
             .into_iter()
-            .map(|position| (likeness(id, id_at(position)), position))
-            .filter(|((likeness, _), _)| *likeness >= LIKENESS_MIN)
+            .map(|position| (similarity(id, id_at(position)), position))
+            .filter(|((similarity, _), _)| *similarity >= SIMILARITY_MIN)
             .collect();
         near.sort_by(|((a, a_whole), a_at), ((b, b_whole), b_at)| {
             b.total_cmp(a)
@@ -120,12 +120,12 @@ impl SimilarIds {
             .take(SUGGESTIONS_MAX)
             .map(|(_, position)| position)
             .collect();
-        self.kept.put(id, &found);
+        self.cache.put(id, &found);
         (found, Work { read, compared })
     }
 
-    /// The positions whose names share most trigrams with this id's name, and how many entries of
-    /// the index were read.
+    /// The positions whose names share the most trigrams with the name of `id`, and the number of
+    /// index entries that were read.
     fn candidates<'a>(&self, id: &str, id_at: impl Fn(u32) -> &'a str) -> (Vec<u32>, usize) {
         let trigrams = trigrams(name(id));
         // At most as many as the id has bytes.
@@ -160,8 +160,8 @@ impl SimilarIds {
             let number =
                 |list: &[u16]| f32::from(list.get(position as usize).copied().unwrap_or_default());
             let size = number(&self.sizes);
-            // Of the trigrams that were not looked for, as many are taken to be shared as of the
-            // others.
+            // The share of common trigrams among those that were not looked up is assumed to be the
+            // same as among the others.
             let shared = (number(&shared) * asked / (asked - f32::from(unread))).min(size);
             let names = 2.0 * shared / (asked + size);
             let is_same =
@@ -193,7 +193,7 @@ impl SimilarIds {
         )
     }
 
-    /// The positions of the names that have this trigram.
+    /// The positions of the names that contain `trigram`.
     fn with(&self, trigram: Trigram) -> Option<&[u32]> {
         let place = self.trigrams.binary_search(&trigram).ok()?;
         let begin = place
@@ -208,8 +208,8 @@ fn name(id: &str) -> &str {
     id.rsplit('/').next().unwrap_or_default()
 }
 
-/// The trigrams of a name, each once, with spaces about it, so that its ends count too, and the
-/// shortest name has some.
+/// The trigrams of `name`, each once. Spaces around the name make its ends count, and give the
+/// shortest name some trigrams.
 fn trigrams(name: &str) -> Vec<Trigram> {
     let bytes: Vec<u8> = [b"  ", name.as_bytes(), b" "].concat();
     let mut trigrams: Vec<Trigram> = bytes
@@ -221,9 +221,9 @@ fn trigrams(name: &str) -> Vec<Trigram> {
     trigrams
 }
 
-/// How alike two ids in lower case are, whole or only by their names, whichever is more; and how
-/// alike they are whole.
-fn likeness(a: &str, b: &str) -> (f64, f64) {
+/// The similarity of two ids in lower case: the higher one of the whole ids and of their names, and
+/// that of the whole ids.
+fn similarity(a: &str, b: &str) -> (f64, f64) {
     if a == b {
         return (1.0, 1.0);
     }
@@ -231,11 +231,11 @@ fn likeness(a: &str, b: &str) -> (f64, f64) {
     (whole.max(strsim::jaro_winkler(name(a), name(b))), whole)
 }
 
-/// What was found for the last ids: each has one place, by a hash that nobody outside can foresee.
+/// The results for the last ids. Each id has one slot, by a hash that callers cannot predict.
 #[derive(Debug)]
-struct Kept {
+struct Cache {
     hasher: RandomState,
-    places: Mutex<Vec<Option<Found>>>,
+    slots: Mutex<Vec<Option<Found>>>,
 }
 
 #[derive(Debug)]
@@ -244,36 +244,36 @@ struct Found {
     near: Box<[u32]>,
 }
 
-impl Default for Kept {
+impl Default for Cache {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
-            places: Mutex::default(),
+            slots: Mutex::default(),
         }
     }
 }
 
-impl Kept {
+impl Cache {
     fn get(&self, id: &str) -> Option<Vec<u32>> {
-        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = places.get(self.place(id))?.as_ref()?;
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = slots.get(self.slot(id))?.as_ref()?;
         (*found.id == *id).then(|| found.near.to_vec())
     }
 
     fn put(&self, id: &str, near: &[u32]) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.resize_with(KEPT_MAX, || None);
-        if let Some(place) = places.get_mut(self.place(id)) {
-            *place = Some(Found {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.resize_with(CACHED_MAX, || None);
+        if let Some(slot) = slots.get_mut(self.slot(id)) {
+            *slot = Some(Found {
                 id: id.into(),
                 near: near.into(),
             });
         }
     }
 
-    fn place(&self, id: &str) -> usize {
-        // A remainder by 256 fits any width.
-        usize::try_from(self.hasher.hash_one(id) % KEPT_MAX as u64).unwrap_or_default()
+    fn slot(&self, id: &str) -> usize {
+        // The remainder fits into any integer type.
+        usize::try_from(self.hasher.hash_one(id) % CACHED_MAX as u64).unwrap_or_default()
     }
 }
 
@@ -333,7 +333,7 @@ mod tests {
 
     struct Ids {
         ids: Vec<String>,
-        near: SimilarIds,
+        similar: SimilarIds,
     }
 
     /// Made once: that takes a while without optimization.
@@ -342,13 +342,13 @@ mod tests {
     impl Ids {
         fn new() -> Self {
             let ids = catalogue();
-            let near = SimilarIds::new((0..).zip(ids.iter().map(String::as_str)));
-            Self { ids, near }
+            let similar = SimilarIds::new((0..).zip(ids.iter().map(String::as_str)));
+            Self { ids, similar }
         }
 
         fn find(&self, id: &str) -> (Vec<&str>, Work) {
             let id_at = |position: u32| self.ids[position as usize].as_str();
-            let (found, work) = self.near.find(id, id_at);
+            let (found, work) = self.similar.find(id, id_at);
             (found.into_iter().map(id_at).collect(), work)
         }
     }
@@ -384,9 +384,9 @@ mod tests {
             }
             for slip in slips {
                 let (found, _) = ids.find(&slip);
-                let due = likeness(&slip, &meant).0;
-                assert!(due >= LIKENESS_MIN, "{slip} is no slip of {meant}");
-                let is_good = |found: &&str| likeness(&slip, found).0 >= due;
+                let due = similarity(&slip, &meant).0;
+                assert!(due >= SIMILARITY_MIN, "{slip} is no slip of {meant}");
+                let is_good = |found: &&str| similarity(&slip, found).0 >= due;
                 let is_all_good = found.len() == SUGGESTIONS_MAX && found.iter().all(is_good);
                 assert!(
                     found.contains(&meant.as_str()) || is_all_good,
@@ -423,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_miss_looks_at_a_few_and_the_same_miss_at_none() {
-        // Its own, for others would take the places of what it keeps.
+        // Its own, for others would take the slots of what it keeps.
         let ids = Ids::new();
         let mut all = Work::default();
         for n in 0..100 {
@@ -467,9 +467,9 @@ mod tests {
     #[test]
     fn what_is_kept_has_a_bound() {
         let ids = &*IDS;
-        for n in 0..3 * KEPT_MAX {
+        for n in 0..3 * CACHED_MAX {
             ids.find(&format!("maker-1/qwen-{n}"));
         }
-        assert_eq!(ids.near.kept.places.lock().unwrap().len(), KEPT_MAX);
+        assert_eq!(ids.similar.cache.slots.lock().unwrap().len(), CACHED_MAX);
     }
 }

@@ -1,4 +1,4 @@
-//! Makes a copy of the upstream's list of models, one model at a time.
+//! Makes a snapshot of upstream's list of models, one model at a time.
 
 use std::{collections::BTreeSet, ops::Range};
 
@@ -20,16 +20,16 @@ use crate::{
     },
 };
 
-/// How many models there may be.
+/// The most models in a list.
 const MODELS_MAX: usize = limits::LIST_MODELS_RESPONSE_MODELS.max;
 
 impl Snapshot {
-    /// Makes a copy of the upstream's answer, one model at a time, by these names. What is no model
-    /// in it is left out and counted.
+    /// Makes a snapshot of upstream's `answer`, with the aliases and patterns of `names`. Entries
+    /// that are not models are skipped and counted.
     ///
     /// # Errors
-    /// An answer that isn't a list of models; if it is an error that calls itself a success, what
-    /// it says.
+    /// [`Kind::Upstream`](crate::error::Kind::Upstream) if the answer is not a list of models. For
+    /// an error inside a successful reply, the kind that the error means.
     pub fn new(answer: &[u8], names: &ModelNames) -> Result<Self> {
         #[derive(Deserialize)]
         struct List<'a> {
@@ -41,7 +41,7 @@ impl Snapshot {
             .and_then(json::peek)
             .map_err(|problem| from_event(answer, None).unwrap_or_else(|| bad_answer(&problem)))?;
         let mut writer = Writer::with_capacity(answer.len(), list.data.0.len());
-        let mut without: BTreeSet<(&str, &str)> = names.aliases().collect();
+        let mut dangling: BTreeSet<(&str, &str)> = names.aliases().collect();
         let mut aliased = Vec::new();
         for raw in list.data.0 {
             let Some(model) = model(raw) else {
@@ -49,7 +49,7 @@ impl Snapshot {
                 continue;
             };
             for (alias, real) in names.aliases().filter(|(_, real)| *real == model.id) {
-                without.remove(&(alias, real));
+                dangling.remove(&(alias, real));
                 aliased.push(Model {
                     id: alias.to_owned(),
                     ..model.clone()
@@ -58,13 +58,13 @@ impl Snapshot {
             let is_shown = names.shows(&model.id);
             writer.add(model, is_shown)?;
         }
-        let news = names.record_dangling(without.iter().map(|(alias, _)| *alias));
-        for (alias, real) in without {
-            if news.contains(&alias) {
+        let new = names.record_dangling(dangling.iter().map(|(alias, _)| *alias));
+        for (alias, real) in dangling {
+            if new.contains(&alias) {
                 tracing::warn!(
                     alias,
                     model = real,
-                    "the model of an alias is not in the catalogue"
+                    "the model of an alias is not in the upstream's list"
                 );
             }
             aliased.push(Model {
@@ -79,19 +79,18 @@ impl Snapshot {
     }
 }
 
-/// An entry of the upstream's list as a model: an object with an id that can be asked for. None for
-/// anything else.
+/// An entry of upstream's list as a model: an object with an id. `None` for anything else.
 fn model(entry: &RawValue) -> Option<Model> {
     let mut model: Model = json::decode_answer(entry.get().as_bytes()).ok()?;
-    name_owner(&mut model);
+    set_owner(&mut model);
     has_id(&model).then_some(model)
 }
 
-/// ModelNames the owner of a model where upstream doesn't: the organisation in its id. OpenAI's schema
-/// requires the member, and an empty one says less than is known. `created` is required too, but
-/// nobody else knows it, the schema has no null for it, and strict clients refuse a list without
-/// it: it stays 0, which the contract explains. Any other number would pass for a date.
-fn name_owner(model: &mut Model) {
+/// Sets the owner of a model, which is the organisation in its id, if upstream does not. OpenAI's
+/// schema requires the member. It requires `created` too, but only upstream knows that, the schema
+/// allows no null, and strict clients refuse a list without it. So it stays 0, as the contract
+/// explains. Any other number would look like a date.
+fn set_owner(model: &mut Model) {
     if model.owned_by.is_empty()
         && !model.extra.contains_key("owned_by")
         && let Some((organisation, _)) = model.id.split_once('/')
@@ -104,25 +103,24 @@ fn has_id(model: &Model) -> bool {
     !model.id.trim().is_empty()
 }
 
-/// Leaves out of an answer to a query what is no model in it, as the whole catalogue does.
+/// Removes the entries that are not models from the `answer` to a query, as a snapshot does.
 pub fn keep_models(answer: &mut ListModelsResponse) {
-    // A list with something in it that is no object could not be read as one, and was kept as it
-    // came.
-    let odd: Option<json::RawList<'_, MODELS_MAX>> = answer
+    // A list with an entry that is not an object could not be decoded, so it is in `extra`.
+    let undecoded: Option<json::RawList<'_, MODELS_MAX>> = answer
         .extra
         .get("data")
         .and_then(|list| json::peek(list).ok());
-    let listed = odd
+    let listed = undecoded
         .as_ref()
         .map_or(answer.models.len(), |list| list.0.len());
-    match odd {
+    match undecoded {
         Some(json::RawList(list)) => {
             answer.models = list.iter().filter_map(|entry| model(entry)).collect();
             answer.extra.remove("data");
         }
         None => {
             answer.models.retain(has_id);
-            answer.models.iter_mut().for_each(name_owner);
+            answer.models.iter_mut().for_each(set_owner);
         }
     }
     log_skipped(listed - answer.models.len());
@@ -132,12 +130,12 @@ pub(super) fn log_skipped(skipped: usize) {
     if skipped > 0 {
         tracing::warn!(
             skipped,
-            "the upstream's list of models has entries that are no models; they are left out"
+            "skipped entries of the upstream's list that are not models"
         );
     }
 }
 
-/// Writes a copy, model by model.
+/// Writes a snapshot, model by model.
 struct Writer {
     shown: Vec<u8>,
     hidden: Vec<u8>,
@@ -162,7 +160,7 @@ impl Writer {
         }
     }
 
-    /// Adds a model, or counts it as skipped if it can't be written.
+    /// Adds `model`, or counts it as skipped if it cannot be encoded.
     fn add(&mut self, model: Model, is_shown: bool) -> Result<()> {
         let text = if is_shown {
             &mut self.shown
@@ -214,14 +212,14 @@ impl Writer {
         text.extend_from_slice(&hidden);
         text.shrink_to_fit();
         lower_ids.shrink_to_fit();
-        // Of two with one id the shown one counts: an alias, and the model that it hides.
+        // Of two entries with one id, keep the shown one: it is the alias that hides the model.
         entries.sort_by(|a, b| (&a.id, !a.is_shown).cmp(&(&b.id, !b.is_shown)));
         entries.dedup_by(|a, b| a.id == b.id);
         let lower_id = |entry: &Entry| {
             lower_ids.get(entry.lower_id.start as usize..entry.lower_id.end as usize)
         };
         let shown = (0..).zip(&entries).filter(|(_, entry)| entry.is_shown);
-        let near = SimilarIds::new(
+        let similar = SimilarIds::new(
             shown.filter_map(|(position, entry)| Some((position, lower_id(entry)?))),
         );
         let (text, gzip, fetched_at) = (text.into(), OnceCell::new(), Instant::now());
@@ -231,14 +229,14 @@ impl Writer {
             gzip,
             lower_ids,
             entries,
-            near,
+            similar,
             skipped,
             fetched_at,
         })
     }
 }
 
-/// Offsets are 32 bits: an answer is bounded well below that.
+/// Offsets have 32 bits. The bound of an answer is far below that.
 fn range(start: usize, end: usize) -> Result<Range<u32>> {
     Ok(u32::try_from(start).map_err(Error::internal)?
         ..u32::try_from(end).map_err(Error::internal)?)

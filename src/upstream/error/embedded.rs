@@ -102,8 +102,8 @@ const MEANINGS: [(StatusCode, &[&str]); 10] = [
     ),
 ];
 
-/// The error in a successful reply's `data`, which is an event of a stream or a unary answer. `None`
-/// if it is an answer and not an error.
+/// The error in a successful reply's `data`, which is an event of a stream or a unary answer.
+/// `None` if it is an answer and not an error.
 pub fn from_event(data: &[u8], model: Option<&str>) -> Option<Error> {
     ErrorBody::parse_success(data).map(|body| broken_off(&body, model))
 }

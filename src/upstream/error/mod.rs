@@ -1,5 +1,5 @@
-//! What Featherless says when it fails, as the gateway's [`Error`](crate::error::Error). This module
-//! alone knows Featherless's dialect, and those of the engines and front ends around it.
+//! What Featherless says when it fails, as the gateway's [`Error`](crate::error::Error). This
+//! module alone knows Featherless's dialect, and those of the engines and front ends around it.
 //!
 //! The status decides the kind, so that callers retry exactly what can be retried. The body refines
 //! the kind where it has something to say. An error inside a successful reply has no status of its
@@ -7,10 +7,10 @@
 //!
 //! | status | kind | what it means for the caller |
 //! |---|---|---|
-//! | 400, 422 | Invalid | the request is wrong: a model that is not ready, a context that is too short, or a wrong field |
+//! | 400, 422 | Invalid | model not ready, context too short, or a wrong field |
 //! | 401 | Misconfigured | the gateway's own key was rejected |
 //! | 402, 403, 451 | Forbidden | the account may not do this |
-//! | 404, 410 | NotFound | the model does not exist. Without a model it is a wrong base URL: Upstream |
+//! | 404, 410 | NotFound | no such model. Without a model: Upstream, a wrong base URL |
 //! | 407, 511 | Upstream | a proxy in between asks for authentication |
 //! | 408, 504, 522, 524, 598, 599 | Timeout | Featherless took too long |
 //! | 413, 414 | TooLarge | the request is too large |

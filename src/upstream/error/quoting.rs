@@ -1,21 +1,21 @@
-//! The upstream's own words: which of them may be quoted, and in what form.
+//! Quotes of upstream: which texts may be quoted, and in which form.
 
 use std::borrow::Cow;
 
 use crate::upstream::limits::ERROR_BODY_BYTES_MAX;
 
-/// How much of an upstream's own message is quoted, in characters.
+/// The longest quote of a message, in characters.
 const MESSAGE_CHARS_MAX: usize = 1000;
 
-/// The longest path of a field that is passed on, in characters.
+/// The longest path of a field, in characters.
 const PARAM_CHARS_MAX: usize = 128;
 
-/// How long an upstream's `code` may be to become ours, in bytes, and how short: the limits of
+/// The longest and the shortest code of upstream that is passed on, in bytes: the limits of
 /// `google.rpc.ErrorInfo`.
 const CODE_BYTES_MAX: usize = 63;
 const CODE_BYTES_MIN: usize = 3;
 
-/// What web pages have in them, in lower case. A page of a front end or a CDN is never quoted.
+/// Parts of web pages, in lower case. The page of a front end or a CDN is never quoted.
 const PAGE_MARKS: [&str; 8] = [
     "<!doctype",
     "<html",
@@ -27,15 +27,15 @@ const PAGE_MARKS: [&str; 8] = [
     "<center",
 ];
 
-/// A message in a form that can be quoted, but for its length: on one line, without control
-/// characters, without its full stop. None if nothing is left of it, or if it is a web page.
+/// The `message` in a form that can be quoted: on one line, without control characters and without
+/// its full stop, but of any length. `None` if nothing remains, or if it is a web page.
 pub(super) fn quotable(message: &str) -> Option<String> {
     let message = on_one_line(message, ERROR_BODY_BYTES_MAX);
     let message = message.trim_end_matches('.').trim_end();
     (!message.is_empty() && !is_page(message)).then(|| message.to_owned())
 }
 
-/// A message, cut to the length in which messages are quoted.
+/// The `message`, shortened to the longest quote.
 pub(super) fn shortened(message: &str) -> Cow<'_, str> {
     match message.char_indices().nth(MESSAGE_CHARS_MAX) {
         None => message.into(),
@@ -47,14 +47,14 @@ pub(super) fn shortened(message: &str) -> Cow<'_, str> {
     }
 }
 
-/// The path of a field in a form that can be passed on.
+/// The `path` of a field on one line, shortened.
 pub(super) fn field_path(path: &str) -> Option<String> {
     let path = on_one_line(path, PARAM_CHARS_MAX);
     (!path.is_empty()).then_some(path)
 }
 
-/// A word that programs use (a code, a type) in lower snake case: `BadRequestError` is
-/// `bad_request_error`. None for what is no such word: a number, a sentence, or an address.
+/// A code or type in lower snake case: `BadRequestError` is `bad_request_error`. `None` if `word`
+/// is not an identifier: a number, a sentence, or an address.
 pub(super) fn identifier(word: &str) -> Option<String> {
     let word = word.trim();
     if word.len() > CODE_BYTES_MAX || !word.starts_with(|first: char| first.is_ascii_alphabetic()) {
@@ -82,7 +82,7 @@ pub(super) fn identifier(word: &str) -> Option<String> {
         .then(|| name.to_owned())
 }
 
-/// Whether a text is a web page, or a piece of one.
+/// Whether `text` is a web page, or a part of one.
 pub(super) fn is_page(text: &str) -> bool {
     let text = text.trim_start();
     if text.starts_with('<') {
@@ -92,7 +92,7 @@ pub(super) fn is_page(text: &str) -> bool {
     PAGE_MARKS.iter().any(|mark| lower.contains(mark))
 }
 
-/// A text with single spaces for what separates its words, up to a bound.
+/// The words of `text` with single spaces in between, up to `chars_max` characters.
 fn on_one_line(text: &str, chars_max: usize) -> String {
     let mut line = String::new();
     let mut chars_left = chars_max;
@@ -121,8 +121,12 @@ fn on_one_line(text: &str, chars_max: usize) -> String {
 
 /// Characters that steer a terminal or the direction of text, and show nothing themselves.
 fn is_invisible(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    letter.is_control() || is_direction_mark(letter) || letter == '\u{feff}'
+}
+
+/// Whether `letter` controls the direction of text.
+fn is_direction_mark(letter: char) -> bool {
+    matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -159,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_of_ours_is_snake_case_or_none_at_all() {
+    fn a_code_is_snake_case_or_missing() {
         for (word, code) in [
             ("invalid_image_url", Some("invalid_image_url")),
             ("BadRequestError", Some("bad_request_error")),

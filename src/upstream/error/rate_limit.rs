@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorCode, Throttle, UnitRefusal};
 /// When to try again if Featherless does not say.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(2);
 
-/// The error that a 429 is. `message` is everything that Featherless says, `quote` the part that the
-/// caller sees.
+/// The error that a 429 is. `message` is everything that Featherless says, `quote` the part that
+/// the caller sees.
 pub(super) fn throttled(code: &str, message: &str, quote: &str) -> Error {
     let Some(refusal) = read_unit_refusal(code, message) else {
         return rate_limited().with_quote(quote);
@@ -33,8 +33,9 @@ pub(super) fn rate_limited() -> Error {
         .with_throttle(Throttle::Rate)
 }
 
-/// Reads the `code` and the `message` of a 429: `This user has 10 active units; this request requires
-/// 2 units (limit: 10, over by 2)` or `plan limit: 10`. `None` if they are not about units.
+/// Reads the `code` and the `message` of a 429: `This user has 10 active units; this request
+/// requires 2 units (limit: 10, over by 2)` or `plan limit: 10`. `None` if they are not about
+/// units.
 ///
 /// Numbers of units decide, whatever the code is. The word "concurrency" alone decides only if no
 /// other code contradicts it.

@@ -53,8 +53,9 @@ impl From<ErrorReply<'_>> for Error {
     }
 }
 
-/// The `request-id` of a reply, if callers may see it. Upstream may send any bytes, but the metadata
-/// of gRPC allows only printable ASCII. A shortened id would find nothing, so a long one is dropped.
+/// The `request-id` of a reply, if callers may see it. Upstream may send any bytes, but the
+/// metadata of gRPC allows only printable ASCII. A shortened id would find nothing, so a long one
+/// is dropped.
 pub fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let is_printable =
         |id: &&HeaderValue| id.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'));

@@ -1,4 +1,4 @@
-//! The shapes of error bodies. Engines, gateways and frameworks each have their own:
+//! Parses the bodies of errors. Engines, gateways and frameworks have different shapes:
 //!
 //! | shape | of |
 //! |---|---|
@@ -8,13 +8,14 @@
 //! | `{"object":"error","message","type","code"}` | older vLLM |
 //! | `{"detail":"text"}`, `{"detail":[{"loc":["body","messages",0],"msg","type"}]}` | FastAPI |
 //! | `{"statusCode","message":["a","b"],"error":"Bad Request"}` | NestJS |
-//! | `{"error":{"errors":[…]}}`, `{"errors":[…]}`, `{"errors":{"field":["text"]}}` | Google, JSON:API, Rails |
+//! | `{"error":{"errors":[…]}}`, `{"errors":[…]}` | Google, JSON:API |
+//! | `{"errors":{"field":["text"]}}` | Rails |
 //! | `{"type","title","detail","status"}` | RFC 9457 (problem details) |
 //! | `{"type":"error","error":{"type","message"}}` | Anthropic |
 //! | `{"msg"}`, a JSON string, a list of any of these, plain text | others |
 //!
-//! Members are read one by one where they stand, as [`values`](super::values) does it, so that one
-//! with odd content spoils none of the others.
+//! Each member is parsed separately, by [`values`](super::values), so that a member with unexpected
+//! content does not affect the others.
 
 use std::borrow::Cow;
 
@@ -29,32 +30,32 @@ use super::{
     },
 };
 
-/// How deep errors may be nested in errors.
+/// The deepest nesting of errors in errors.
 const DEPTH_MAX: usize = 6;
 
-/// How many errors of a list are quoted.
+/// The most errors of a list that are quoted.
 const LISTED_MAX: usize = 5;
 
-/// How many parts the path of a field may have. What is deeper has no path.
+/// The most parts in the path of a field. A longer path is dropped.
 const PATH_PARTS_MAX: usize = 64;
 
-/// What an error says, whatever its shape.
+/// The contents of an error body, whatever its shape.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct ErrorBody {
-    /// Its message, as it can be quoted.
+    /// The message, in a form that can be quoted.
     pub(super) message: Option<String>,
-    /// Its type, in snake case.
+    /// The type, in snake case.
     pub(super) r#type: Option<String>,
-    /// The path of the bad field.
+    /// The path of the wrong field.
     pub(super) param: Option<String>,
-    /// Its code, in snake case.
+    /// The code, in snake case.
     pub(super) code: Option<String>,
-    /// The status that it names itself.
+    /// The status in the body.
     pub(super) status: Option<StatusCode>,
 }
 
 impl ErrorBody {
-    /// What the body of a reply says that is no success. Everything in it is about the error.
+    /// Parses the `body` of a reply that is not a success. All of it is about the error.
     pub(super) fn parse(body: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(body) else {
             return Self::default();
@@ -69,13 +70,13 @@ impl ErrorBody {
         }
     }
 
-    /// What a success says of an error, if it is one: an event of a stream, or a whole answer. A
-    /// member `error` makes it one, unless that says nothing; so does the shape of an error, if
-    /// nothing of an answer is beside it.
+    /// Parses an event of a stream, or a unary answer. `None` if it is not an error. It is an error
+    /// if it has a member `error` that says something, or if it has the shape of an error and
+    /// nothing of an answer.
     pub(super) fn parse_success(body: &[u8]) -> Option<Self> {
         let document = std::str::from_utf8(body).ok()?;
         let Some(members) = object(document) else {
-            // Google's way: the error in a list.
+            // Google puts the error into a list.
             let (mut said, mut count) = (None, 0);
             each_element(document, |item| {
                 count += 1;
@@ -97,7 +98,7 @@ impl ErrorBody {
                 Some(_) => false,
                 None => MESSAGES.iter().any(|name| has(name)),
             };
-            // A list that has anything in it is an answer, whatever that is.
+            // A list with any entry is an answer.
             let is_there = |name: &&str| {
                 members
                     .get(name)
@@ -110,7 +111,7 @@ impl ErrorBody {
         Some(Self::from_members(&members, DEPTH_MAX))
     }
 
-    /// What the JSON text of a member `error` says, if it says anything.
+    /// Parses the JSON `text` of a member `error`. `None` if it says nothing.
     pub(super) fn parse_member(text: &str) -> Option<Self> {
         let value = serde_json::from_str::<&RawValue>(text).ok()?;
         says_something(value, DEPTH_MAX).then(|| Self::from_value(value, DEPTH_MAX))
@@ -144,7 +145,7 @@ impl ErrorBody {
         let error = get(&"error")
             .map(|error| Self::from_value(error, depth))
             .unwrap_or_default();
-        // A text beside a message is mostly the status's name, and says less.
+        // An `error` that is a string beside a message is mostly the name of the status.
         let (mut said, bare) = if get(&"error").is_some_and(|error| text(error).is_some()) {
             (Self::default(), error)
         } else {
@@ -184,7 +185,7 @@ impl ErrorBody {
         })
     }
 
-    /// The errors of a list, each with the path of its field if it has one. None for what is no
+    /// The errors of a list, each with the path of its field if it has one. `None` if it is not a
     /// list.
     fn from_list(list: &RawValue, depth: usize) -> Option<Self> {
         let (mut items, mut count, mut is_any_validation) = (Vec::new(), 0, false);
@@ -203,7 +204,7 @@ impl ErrorBody {
         }))
     }
 
-    /// The errors of an object with a member for each bad field.
+    /// The errors of an object with a member for each wrong field.
     fn from_fields(fields: &Members<'_>, depth: usize) -> Self {
         let items = fields.kept.iter().take(LISTED_MAX).map(|(name, value)| {
             let param = field_path(&name.0);
@@ -218,7 +219,7 @@ impl ErrorBody {
         Self::joined(items, fields.kept.len() + fields.left_out)
     }
 
-    /// These errors, of `count` in all.
+    /// Joins the `items`, which are the first of `count` errors.
     fn joined(items: impl IntoIterator<Item = (Self, bool)>, count: usize) -> Self {
         let (mut said, mut messages) = (Self::default(), Vec::new());
         for (mut item, has_path) in items {
@@ -265,7 +266,7 @@ fn object_bytes(value: &RawValue) -> Option<&[u8]> {
     value.get().starts_with('{').then(|| value.get().as_bytes())
 }
 
-/// A status of failure, as a number or in a text.
+/// An error status, as a number or a string.
 fn status(value: &RawValue) -> Option<StatusCode> {
     let number = match text(value) {
         Some(text) => text.trim().parse(),
@@ -276,8 +277,8 @@ fn status(value: &RawValue) -> Option<StatusCode> {
         .filter(|status| status.is_client_error() || status.is_server_error())
 }
 
-/// Whether a list's item tells where in the request the error is, as FastAPI's `loc` does: the
-/// request failed a check.
+/// Whether an `item` of a list says where in the request the error is, as FastAPI's `loc` does.
+/// Then the request failed validation.
 fn is_validation(item: &RawValue) -> bool {
     object(item.get()).is_some_and(|members| {
         ["loc", "pointer"]
@@ -286,8 +287,8 @@ fn is_validation(item: &RawValue) -> bool {
     })
 }
 
-/// The path of a field: as it is, or from FastAPI's list (`["body","messages",0]`), or from a JSON
-/// pointer (`#/messages/0`).
+/// The path of a field: a string, FastAPI's list (`["body","messages",0]`), or a JSON pointer
+/// (`#/messages/0`).
 fn path(value: &RawValue) -> Option<String> {
     if let Some(text) = text(value) {
         let pointer = text.strip_prefix('#').unwrap_or(&text).strip_prefix('/');
@@ -303,7 +304,7 @@ fn path(value: &RawValue) -> Option<String> {
     if count > PATH_PARTS_MAX {
         return None;
     }
-    // Which part of the request it was in is no part of the path.
+    // `body` names the part of the request, not a field.
     let parts = parts.iter().map(String::as_str);
     field_path(&joined(
         parts
@@ -313,7 +314,7 @@ fn path(value: &RawValue) -> Option<String> {
     ))
 }
 
-/// ModelNames and indexes as one path: `messages[0].content`.
+/// Joins names and indexes to a path: `messages[0].content`.
 fn joined<'a>(parts: impl Iterator<Item = &'a str>) -> String {
     let mut path = String::new();
     for part in parts {
@@ -340,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shape_of_an_error_has_its_message_its_field_and_its_status_read() {
+    fn the_message_the_field_and_the_status_are_read_from_every_shape_of_an_error() {
         let param = |param: &str| Some(param.to_owned());
         for (body, expected) in [
             (

@@ -1,16 +1,15 @@
-//! The JSON of an error, read value by value where it stands. Nothing here grows with the text: of
-//! a list no element is kept, and of an object's members few but those whose names are known.
+//! Parses the JSON of an error value by value, without copying. Memory does not grow with the text:
+//! no element of a list is kept, and few members of an object except those with known names.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-/// How many members of an object are kept besides those whose names are known: an event may have as
-/// many as its length lets it.
+/// How many members with unknown names are kept of an object. An event may have very many.
 const OTHERS_MAX: usize = 256;
 
-/// Members that have a message, the one that says most first.
+/// Members with a message, the most specific first.
 pub(super) const MESSAGES: [&str; 8] = [
     "message",
     "detail",
@@ -22,40 +21,40 @@ pub(super) const MESSAGES: [&str; 8] = [
     "reason",
 ];
 
-/// Members that have a code, a status, a type, or the bad field's path.
+/// Members with a code, a status, a type, or the path of the wrong field.
 pub(super) const CODES: [&str; 3] = ["code", "error_code", "errorCode"];
 pub(super) const STATUSES: [&str; 4] = ["status", "statusCode", "status_code", "http_status"];
 pub(super) const TYPES: [&str; 2] = ["type", "error_type"];
 pub(super) const PARAMS: [&str; 4] = ["param", "loc", "pointer", "field"];
 
-/// Members that answers have and errors don't.
+/// Members of answers that errors do not have.
 pub(super) const ANSWERS: [&str; 5] = ["choices", "data", "tokens", "usage", "used_cost"];
 
-/// Members that are looked for besides those.
+/// Other known members.
 const OTHERS: [&str; 4] = ["error", "errors", "object", "title"];
 
-/// All names that are looked for.
+/// All known names.
 const KNOWN: [&[&str]; 7] = [
     &MESSAGES, &CODES, &STATUSES, &TYPES, &PARAMS, &ANSWERS, &OTHERS,
 ];
 
-/// The members of an object, unread. Of two with the same name the last counts, as everywhere in
-/// JSON here.
+/// The members of an object as JSON text. Of two members with the same name the last one counts, as
+/// everywhere in the gateway.
 pub(super) struct Members<'a> {
-    /// Those whose names are looked for, and [`OTHERS_MAX`] others.
+    /// The members with known names, and [`OTHERS_MAX`] others.
     pub(super) kept: BTreeMap<Text, &'a RawValue>,
-    /// How many more there are.
+    /// The number of other members.
     pub(super) left_out: usize,
 }
 
 impl<'a> Members<'a> {
-    /// The member with this name.
+    /// The member `name`.
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.kept.get(name).copied()
     }
 }
 
-/// The members of an object. None for what is none.
+/// The members of an object. `None` if `text` is not an object.
 pub(super) fn object(text: &str) -> Option<Members<'_>> {
     serde_json::from_str(text).ok()
 }
@@ -90,7 +89,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// Shows each element of a list, in order, and keeps none. None for what is no list.
+/// Calls `show` with each element of a list, in order. `None` if `json` is not a list.
 pub(super) fn each_element<'a>(json: &'a str, show: impl FnMut(&'a RawValue)) -> Option<()> {
     struct Elements<F>(F);
     impl<'de, F: FnMut(&'de RawValue)> de::Visitor<'de> for Elements<F> {
@@ -112,15 +111,15 @@ pub(super) fn each_element<'a>(json: &'a str, show: impl FnMut(&'a RawValue)) ->
     deserializer.end().ok()
 }
 
-/// A string. Half of a surrogate pair in it becomes U+FFFD.
+/// A string. A lone surrogate in it becomes U+FFFD.
 pub(super) fn text(value: &RawValue) -> Option<String> {
     serde_json::from_str(value.get())
         .ok()
         .map(|Text(text)| text)
 }
 
-/// Whether a value says anything at all: null, `false`, zero, empty texts, lists and objects don't,
-/// nor what has only such in it.
+/// Whether `value` has content. Null, `false`, zero, and empty strings, lists and objects have
+/// none, nor has a list or an object that contains only such values.
 pub(super) fn says_something(value: &RawValue, depth: usize) -> bool {
     let Some(depth) = depth.checked_sub(1) else {
         return true;
@@ -145,7 +144,7 @@ pub(super) fn says_something(value: &RawValue, depth: usize) -> bool {
     }
 }
 
-/// A string, read as far as it can be.
+/// A string, which may have lone surrogates.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Text(pub(super) String);
 
@@ -173,7 +172,7 @@ impl<'de> Deserialize<'de> for Text {
                 Ok(Text(String::from_utf8_lossy(bytes).into_owned()))
             }
         }
-        // Not as a string: half of a surrogate pair would be an error.
+        // As bytes, because a lone surrogate in a string would be an error.
         deserializer.deserialize_bytes(Visitor)
     }
 }
