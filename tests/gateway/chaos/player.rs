@@ -201,7 +201,7 @@ impl Play {
         let attempts = match (self.phase, self.fault) {
             (Connect, Reset | Cut) => upstream.connections() - connections,
             (Queue, _) => posts(&upstream) - asked - 1,
-            (Connect, _) => 1 + log.text().matches("asking upstream again").count(),
+            (Connect, _) => 1 + log.text().matches("retrying the upstream request").count(),
             _ => posts(&upstream) - asked,
         };
         assert_eq!(
@@ -362,7 +362,7 @@ impl Play {
             () = async {
                 match self.phase {
                     Queue => gateway.queues(1).await,
-                    Retry => log.until("it waits", |log| log.text().contains("asking upstream again")).await,
+                    Retry => log.until("it waits", |log| log.text().contains("retrying the upstream request")).await,
                     Connect => until("it connects", || is_connecting_to(upstream.address.port())).await,
                     _ if self.phase >= MidStream && self.door.is_stream() => has_words.notified().await,
                     _ => upstream.stuck().await,
