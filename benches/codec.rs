@@ -32,11 +32,42 @@ use tokio::{
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// As Featherless sends them: 226 bytes.
-const CHUNK: &str = r#"{"id":"chatcmpl-8f1c2d3e4b5a69788796a5b4c3d2e1f0","object":"chat.completion.chunk","created":1776783127,"model":"meta-llama/Meta-Llama-3.1-8B-Instruct","choices":[{"index":0,"delta":{"content":" hello"},"finish_reason":null}]}"#;
+const CHUNK: &str = concat!(
+    r#"{"id":"chatcmpl-8f1c2d3e4b5a69788796a5b4c3d2e1f0","object":"chat.completion.chunk","#,
+    r#""created":1776783127,"model":"meta-llama/Meta-Llama-3.1-8B-Instruct","choices":[{"#,
+    r#""index":0,"delta":{"content":" hello"},"finish_reason":null}]}"#,
+);
 
-const CHUNK_WITH_LOGPROBS: &str = r#"{"id":"chatcmpl-8f1c2d3e4b5a69788796a5b4c3d2e1f0","object":"chat.completion.chunk","created":1776783127,"model":"meta-llama/Meta-Llama-3.1-8B-Instruct","choices":[{"index":0,"delta":{"content":" hello"},"logprobs":{"content":[{"token":" hello","logprob":-0.0023041567765176296,"bytes":[32,104,101,108,108,111],"top_logprobs":[{"token":" hello","logprob":-0.0023041567765176296,"bytes":[32,104,101,108,108,111]},{"token":" hi","logprob":-6.752304077148438,"bytes":[32,104,105]},{"token":" hey","logprob":-8.252304077148438,"bytes":[32,104,101,121]},{"token":" greetings","logprob":-11.002304077148438,"bytes":[32,103,114,101,101,116,105,110,103,115]},{"token":"\n","logprob":-14.627304077148438,"bytes":[10]}]}],"refusal":null},"finish_reason":null}]}"#;
+const CHUNK_WITH_LOGPROBS: &str = concat!(
+    r#"{"id":"chatcmpl-8f1c2d3e4b5a69788796a5b4c3d2e1f0","object":"chat.completion.chunk","#,
+    r#""created":1776783127,"model":"meta-llama/Meta-Llama-3.1-8B-Instruct","choices":[{"#,
+    r#""index":0,"delta":{"content":" hello"},"logprobs":{"content":[{"token":" hello","#,
+    r#""logprob":-0.0023041567765176296,"bytes":[32,104,101,108,108,111],"top_logprobs":[{"#,
+    r#""token":" hello","logprob":-0.0023041567765176296,"bytes":[32,104,101,108,108,111]},{"#,
+    r#""token":" hi","logprob":-6.752304077148438,"bytes":[32,104,105]},{"token":" hey","#,
+    r#""logprob":-8.252304077148438,"bytes":[32,104,101,121]},{"token":" greetings","#,
+    r#""logprob":-11.002304077148438,"bytes":[32,103,114,101,101,116,105,110,103,115]},{"#,
+    r#""token":"\n","logprob":-14.627304077148438,"bytes":[10]}]}],"refusal":null},"#,
+    r#""finish_reason":null}]}"#,
+);
 
-const REQUEST_WITH_TOOLS: &str = r#"{"model":"meta-llama/Meta-Llama-3.1-8B-Instruct","messages":[{"role":"system","content":"You look things up before you answer."},{"role":"user","content":"What is the weather in Oslo and in Lima?"},{"role":"assistant","content":null,"tool_calls":[{"id":"call_a","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Oslo\"}"}},{"id":"call_b","type":"function","function":{"name":"weather","arguments":"{\"city\":\"Lima\"}"}}]},{"role":"tool","tool_call_id":"call_a","content":"4 degrees, rain"},{"role":"tool","tool_call_id":"call_b","content":"19 degrees, sun"}],"tools":[{"type":"function","function":{"name":"weather","description":"The weather now","parameters":{"type":"object","properties":{"city":{"type":"string"},"unit":{"type":"string","enum":["celsius","fahrenheit"]}},"required":["city"]}}},{"type":"function","function":{"name":"search","description":"Searches the web","parameters":{"type":"object","properties":{"query":{"type":"string"},"results":{"type":"integer","minimum":1}},"required":["query"]}}}],"tool_choice":"auto","temperature":0.7,"top_p":0.95,"max_tokens":512,"chat_template_kwargs":{"enable_thinking":false}}"#;
+const REQUEST_WITH_TOOLS: &str = concat!(
+    r#"{"model":"meta-llama/Meta-Llama-3.1-8B-Instruct","messages":[{"role":"system","#,
+    r#""content":"You look things up before you answer."},{"role":"user","#,
+    r#""content":"What is the weather in Oslo and in Lima?"},{"role":"assistant","content":null,"#,
+    r#""tool_calls":[{"id":"call_a","type":"function","function":{"name":"weather","arguments":"{"#,
+    r#"\"city\":\"Oslo\"}"}},{"id":"call_b","type":"function","function":{"name":"weather","#,
+    r#""arguments":"{\"city\":\"Lima\"}"}}]},{"role":"tool","tool_call_id":"call_a","#,
+    r#""content":"4 degrees, rain"},{"role":"tool","tool_call_id":"call_b","content":"19 degrees,"#,
+    r#" sun"}],"tools":[{"type":"function","function":{"name":"weather","#,
+    r#""description":"The weather now","parameters":{"type":"object","properties":{"city":{"#,
+    r#""type":"string"},"unit":{"type":"string","enum":["celsius","fahrenheit"]}},"#,
+    r#""required":["city"]}}},{"type":"function","function":{"name":"search","#,
+    r#""description":"Searches the web","parameters":{"type":"object","properties":{"query":{"#,
+    r#""type":"string"},"results":{"type":"integer","minimum":1}},"required":["query"]}}}],"#,
+    r#""tool_choice":"auto","temperature":0.7,"top_p":0.95,"max_tokens":512,"#,
+    r#""chat_template_kwargs":{"enable_thinking":false}}"#,
+);
 
 const MODELS: usize = 22_000;
 

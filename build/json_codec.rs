@@ -17,8 +17,8 @@ use super::{
     json_rules::{
         FILLED, HISTORY, INDEX, JSON_TEXT, LIST_MESSAGES, NOT_IN_JSON, NULL_FLAG, NULL_KEPT,
         NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT_NAME, OBJECT_TEXT, ONE_OR_MANY, RENAMED,
-        TEXT_OR_LIST, WITHOUT_JSON, WRITTEN_WHEN_EMPTY, is_list_of_pair, is_null_flag,
-        list_of_pair, map_value, null_flag_of, real_oneof, renamed, words,
+        TEXT_OR_LIST, WITHOUT_JSON, WRITTEN_WHEN_EMPTY, enum_names, is_list_of_pair, is_null_flag,
+        list_of_pair, map_value, null_flag_of, real_oneof, renamed,
     },
     json_unions::{text_or_list_member, union_member},
     layouts::is_boxed,
@@ -65,7 +65,7 @@ fn write_enum_names(contract: &FileDescriptorSet) -> String {
         .flat_map(|file| &file.enum_type)
         .filter(is_used)
     {
-        let (name, words) = (constant(kind.name()), words(kind));
+        let (name, words) = (constant(kind.name()), enum_names(kind));
         writeln!(
             code,
             "    pub(crate) const {name}: &[(&str, i32)] = &{words:?};"

@@ -1,13 +1,13 @@
-//! The rules by which JSON and protobuf correspond, for all that is written from them: the codec
-//! and the OpenAPI document. By default a field is the member of its name; the exceptions are the
-//! constants below.
+//! The rules by which JSON and protobuf correspond. The codec and the OpenAPI document are generated
+//! from them. By default a field is the member of the same name; the constants here are the
+//! exceptions.
 
 use prost_types::{
     DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, field_descriptor_proto::Type,
 };
 
-/// Messages with a constant `object` member, as OpenAI's answers have. Another word of the
-/// upstream's is kept, in `extra`.
+/// Messages with a constant `object` member, as OpenAI's answers have. If the upstream sends another
+/// value, it is kept in `extra`.
 pub const OBJECT_NAME: &[(&str, &str)] = &[
     ("CreateCompletionResponse", "text_completion"),
     ("CreateEmbeddingResponse", "list"),
@@ -19,7 +19,7 @@ pub const OBJECT_NAME: &[(&str, &str)] = &[
     ("Model", "model"),
 ];
 
-/// Strings that hold JSON text, moved verbatim.
+/// Strings that hold JSON text, which is moved verbatim.
 pub const JSON_TEXT: &[&str] = &[
     "CompletionChoice.logprobs",
     "CreateChatCompletionRequest.chat_template_kwargs",
@@ -30,9 +30,9 @@ pub const JSON_TEXT: &[&str] = &[
     "StreamChatCompletionResponse.moderation",
 ];
 
-/// Of these texts those that hold an object, where a caller's empty list is the same as absence: it
-/// is what PHP makes of an empty map. Members that are messages or maps need no such rule, since it
-/// holds for all of them.
+/// Those of these strings that hold an object. A caller's empty list is the same as absence there,
+/// because PHP writes an empty map so. Members that are messages or maps need no rule: it holds for
+/// all of them.
 pub const OBJECT_TEXT: &[&str] = &[
     "CreateChatCompletionRequest.chat_template_kwargs",
     "CreateChatCompletionRequest.moderation",
@@ -40,26 +40,25 @@ pub const OBJECT_TEXT: &[&str] = &[
     "JsonSchemaFormat.schema",
 ];
 
-// What an answer must have, and an upstream leaves out or says null for. OpenAI's schemas require
-// these members; clients read them without looking. So each of them has one of these fates:
+// OpenAI's schemas require some members of answers, and clients read them without checking. Where an
+// upstream leaves one out or sends null, one of these rules applies:
 //
-// - The true value is known: it is put in (`FILLED`). So are the names of what was answered,
-//   `object` (`OBJECT_NAME`), and lists in which there is nothing (`WRITTEN_WHEN_EMPTY`).
-// - It is not known, and the schema allows null, or nothing better can be said of it (a log
-//   probability): null (`NULL_WHEN_UNSET`). A 0 would be a lie.
-// - It is not known, and a client can do without it (a count of tokens): it stays absent.
-// - It names or places the answer (`id`, `created`, `model`, `index`) or is a completion's text:
-//   protobuf's own default, that is an empty string or 0, as far as the codec goes. What names and
-//   places a whole answer or a stream is then put in by `src/upstream/identity.rs`, which knows
-//   whose answer it is.
+// - The true value is known: it is filled in (`FILLED`). So are `object` (`OBJECT_NAME`) and empty
+//   lists (`WRITTEN_WHEN_EMPTY`).
+// - It is unknown, and the schema allows null, or any other value would be wrong (a log probability):
+//   null (`NULL_WHEN_UNSET`).
+// - It is unknown, and a client can do without it (a count of tokens): it stays absent.
+// - It identifies the answer (`id`, `created`, `model`, `index`) or is a completion's text: the codec
+//   writes protobuf's default, an empty string or 0. `src/upstream/identity.rs`, which knows the
+//   request, fills in the values of a whole answer or a stream.
 
-/// Messages of answers, and their members that are put in where the upstream leaves them out and
-/// their value is known all the same; a member with a condition is not in the list.
-/// `src/json/required.rs` does it:
+/// Messages of answers, and their members that are filled in where the upstream leaves them out and
+/// their value is known. Members that are filled in under a condition are not in the list.
+/// `src/json/fill_required.rs` does it:
 ///
-/// - a choice's `message`, with the role `assistant`; that role also where a message lacks one;
-/// - a chunk's `delta`, with nothing in it;
-/// - of a usage, `total_tokens` if its parts are known: their sum.
+/// - a choice's `message`, and the role `assistant` of a message without one;
+/// - a chunk's `delta`, empty;
+/// - a usage's `total_tokens`, as the sum of its parts, if these are known.
 pub const FILLED: &[(&str, &[&str])] = &[
     ("ChatChoice", &["message"]),
     ("ChatChunkChoice", &["delta"]),
@@ -67,8 +66,8 @@ pub const FILLED: &[(&str, &[&str])] = &[
     ("Usage", &[]),
 ];
 
-/// Members that OpenAI's schemas require and let be null, or that null says more truly than 0:
-/// written as null when unset.
+/// Members that are written as null when unset: OpenAI's schemas require them and allow null, or a 0
+/// would be wrong.
 pub const NULL_WHEN_UNSET: &[&str] = &[
     "ChatChoice.finish_reason",
     "ChatChoice.logprobs",
@@ -85,17 +84,17 @@ pub const NULL_WHEN_UNSET: &[&str] = &[
     "TopLogprob.token",
 ];
 
-/// Members whose null is not the same as their absence: it is kept in `extra`. Chat templates tell
-/// the two apart.
+/// Members whose null is not the same as their absence, because chat templates treat the two
+/// differently: null is kept in `extra`.
 pub const NULL_KEPT: &[&str] = &["ChatMessage.content"];
 
-/// The same, for a message in one place only: an answer's message has `refusal`, a request's
-/// messages need not.
+/// Members that are written as null when unset, in messages in one place only: an answer's message
+/// must have `refusal`, a request's messages need not.
 pub const NULL_WHEN_UNSET_IN: &[(&str, &[&str])] =
     &[("ChatChoice.message", &["content", "refusal"])];
 
-/// Integers of answers whose null means that there is no limit, and whose absence means that it
-/// isn't told: the field that is true for null, and no member of its own.
+/// Integers of answers whose null means that there is no limit, and whose absence means that the
+/// limit is unknown. The second field is true for null, and is no member of its own.
 pub const NULL_FLAG: &[(&str, &str)] = &[
     ("Concurrency.limit", "unlimited"),
     ("Plan.concurrency", "unlimited_concurrency"),
@@ -118,8 +117,7 @@ pub const WRITTEN_WHEN_EMPTY: &[&str] = &[
     "TokenLogprob.top_logprobs",
 ];
 
-/// Places of things among others, which some engines write as a text: `"0"`. In an answer that is
-/// the number.
+/// Positions in lists, which some engines write as a string: `"0"`. An answer may have such a string.
 pub const INDEX: &[&str] = &[
     "ChatChoice.index",
     "ChatChunkChoice.index",
@@ -128,12 +126,13 @@ pub const INDEX: &[&str] = &[
     "ToolCall.index",
 ];
 
-/// A request's list of messages, which may be answers that are given back: `src/json/replayed.rs`
-/// says how they are read.
+/// A request's list of messages, which may be earlier answers: `src/json/history.rs` says how they
+/// are read.
 pub const HISTORY: &[&str] = &["CreateChatCompletionRequest.messages"];
 
 /// Members that are a text or a list: the field with the text, which names the member, and the
-/// field with the list. An empty list is kept in `extra`, since protobuf can't tell it from none.
+/// field with the list. An empty list is kept in `extra`, because protobuf can't tell it from
+/// absence.
 pub const TEXT_OR_LIST: &[(&str, &str)] = &[
     ("ChatDelta.content", "content_parts"),
     ("ChatMessage.content", "content_parts"),
@@ -158,7 +157,7 @@ pub const RENAMED: &[(&str, &str)] = &[
 /// Fields that JSON doesn't have.
 pub const NOT_IN_JSON: &[&str] = &["ListModelsResponse.age_ms"];
 
-/// Messages that never meet JSON: requests whose REST twin is a path or a query.
+/// Messages that have no JSON: requests that are a path or a query in REST.
 pub const WITHOUT_JSON: &[&str] = &[
     "GetConcurrencyRequest",
     "GetModelRequest",
@@ -168,23 +167,23 @@ pub const WITHOUT_JSON: &[&str] = &[
     "WatchConcurrencyRequest",
 ];
 
-/// Messages of the gateway's own in which a member without a field means nothing to anybody: the
-/// service refuses it.
+/// Messages of the gateway's own, in which the service refuses a member without a field.
 pub const CLOSED: &[&str] = &["GatewayOptions"];
 
-/// The words that JSON has for the values of an enum, with their numbers: their names in lower
-/// case, without that of the enum. The value 0 has none, for it is what an unset field says.
-pub fn words(kind: &EnumDescriptorProto) -> Vec<(String, i32)> {
+/// The JSON names of an enum's values, with their numbers: in lower case, and without the name of
+/// the enum. The value 0 has none, because an unset field has it.
+pub fn enum_names(kind: &EnumDescriptorProto) -> Vec<(String, i32)> {
     let prefix = super::json_codec::snake(kind.name()).to_uppercase() + "_";
-    let said = kind.value.iter().filter(|value| value.number() != 0);
-    said.map(|value| {
-        let word = value
-            .name()
-            .strip_prefix(&prefix)
-            .unwrap_or_else(|| panic!("{}: not {prefix}…", value.name()));
-        (word.to_lowercase(), value.number())
-    })
-    .collect()
+    let named = kind.value.iter().filter(|value| value.number() != 0);
+    named
+        .map(|value| {
+            let name = value
+                .name()
+                .strip_prefix(&prefix)
+                .unwrap_or_else(|| panic!("{}: not {prefix}…", value.name()));
+            (name.to_lowercase(), value.number())
+        })
+        .collect()
 }
 
 /// The field with the list, if this one is the text of a member that is a text or a list.

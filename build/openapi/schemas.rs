@@ -20,8 +20,8 @@ use super::{members::name_after, named_values::named_values, reference};
 use crate::{
     comments::Comments,
     json_rules::{
-        CLOSED, LIST_MESSAGES, NOT_IN_JSON, OBJECT_NAME, WITHOUT_JSON, is_list_of_pair,
-        is_null_flag, map_value, words,
+        CLOSED, LIST_MESSAGES, NOT_IN_JSON, OBJECT_NAME, WITHOUT_JSON, enum_names, is_list_of_pair,
+        is_null_flag, map_value,
     },
     limits::{RANGES, max_of},
     request_rules::{NEEDED, NOT_EMPTY, WORDS},
@@ -150,7 +150,9 @@ impl<'a> Schemas<'a> {
             .filter(|(_, field)| field.r#type() == Type::Enum)
             .map(|(_, field)| {
                 let name = type_name(field);
-                let words = words(self.enums[name]).into_iter().map(|(word, _)| word);
+                let words = enum_names(self.enums[name])
+                    .into_iter()
+                    .map(|(word, _)| word);
                 let schema = json!({
                     "description": self.comments.on(name),
                     "type": "string",

@@ -66,8 +66,8 @@ async fn the_last_stream_member_says_whether_the_answer_is_streamed() {
     let upstream = Scripted::always(answer()).await;
     let gateway = Gateway::to(upstream.address).await;
     let body = |members: &str| {
-        let model = prompt(MODEL, "hi").to_string();
-        format!("{{{members},{}", &model[1..])
+        let rest = prompt(MODEL, "hi").to_string();
+        format!("{{{members},{}", rest.trim_start_matches('{'))
     };
     let (status, kind, _) = post(&gateway, body(r#""stream":true,"stream":false"#)).await;
     assert_eq!((status, kind.as_str()), (200, "application/json"));
