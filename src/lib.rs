@@ -1,64 +1,67 @@
 //! Featherwire: the gateway through which people use [Featherless.ai](https://featherless.ai). One
-//! port answers gRPC, gRPC-Web and the OpenAI REST shape, and one implementation stands behind all
+//! port serves gRPC, gRPC-Web and the OpenAI REST shape, and one implementation stands behind all
 //! three.
 //!
 //! # Data flow
 //!
 //! ```text
-//! gRPC, gRPC-Web ─ protobuf ─┐                                          ┌─ protobuf ─► gRPC, gRPC-Web
-//!                            ├─► service ─► admission ─► upstream ─► SSE ─┤
-//! REST ────────────── JSON ──┘                                          └─ JSON ─────► JSON, SSE
+//! gRPC, gRPC-Web ─► grpc ─┐                                          ┌─► grpc ─► gRPC, gRPC-Web
+//!              protobuf   ├─► service ─► admission ─► upstream ─► SSE ─┤   protobuf
+//! REST ───────────► rest ─┘                                          └─► rest ─► JSON, SSE
+//!              JSON                                                        JSON
 //! ```
 //!
-//! A request is one value going down; an answer is one stream coming up. The generated protobuf
-//! types are the only model, and JSON is a second codec of theirs: the doors differ in codec and in
-//! the dialect of their errors, and in nothing else. Dropping a stream gives back all it holds, the
-//! upstream connection first of all.
+//! A request is one value that goes down; an answer is one value, or one stream, that comes up. The
+//! generated protobuf types are the only model, and JSON is a second codec for them. The two doors
+//! differ in their codec and in the form of their errors, and in nothing else. Dropping a stream
+//! gives back all that it holds, first of all the upstream connection.
+//!
+//! A call has one life cycle: it begins when its head has arrived, and ends once, as finished,
+//! failed or cancelled ([`service::call`]).
 //!
 //! # Layout
 //!
 //! In reading order:
 //!
-//! - `proto/` is the contract; `build.rs` makes [`proto`] of it, with the JSON codec that
-//!   `build/json_codec.rs` writes and [`json`] supports, and the OpenAPI document that describes
-//!   both.
-//! - [`descriptors`] are the file descriptors of the process: their limit, and what happens at it.
-//! - [`error`] is the one error and its table: what each kind is called in gRPC, HTTP and OpenAI's
-//!   words.
-//! - [`coding`] is compressed data, for the doors that take or give it.
-//! - [`offload`] decodes and encodes large bodies, off the runtime's workers.
-//! - [`upstream`] is Featherless over HTTP: the client, and a streamed answer with exactly one end.
-//! - [`admission`] decides whose request may take the account's units now: a pure queue, driven
-//!   from outside.
-//! - [`service`] validates, asks upstream and hands the answer up: one file per gRPC service.
-//! - [`rest`] is the OpenAI door to the same services.
-//! - [`server`] is the listener, the list of layers, and the drain.
-//! - [`emulator`] is the Featherless API on this machine, for trials and tests; always reached over
-//!   a socket.
-//! - [`config`] is every option; [`cli`] every command; [`telemetry`] the log.
+//! - `proto/` is the contract. `build.rs` makes [`proto`] from it, with the JSON codec that
+//!   `build/json_codec.rs` writes and [`json`] supports, and the OpenAPI document of both.
+//! - [`descriptors`]: the file descriptors of the process, their limit, and what happens at it.
+//! - [`error`]: the one error and its table: what each kind is called in gRPC, HTTP and OpenAI's
+//!   API.
+//! - [`coding`]: gzip, deflate and zstd, for the doors.
+//! - [`offload`]: decoding and encoding of large bodies, off the runtime's workers.
+//! - [`upstream`]: Featherless over HTTP: the client, and a streamed answer with exactly one end.
+//! - [`admission`]: decides whose request may use the account's units now.
+//! - [`service`]: what each RPC means, for both doors: validation, units, fallbacks, the upstream.
+//! - [`grpc`]: the gRPC door to the services.
+//! - [`rest`]: the REST door to the services. Both doors have the same names for the same things.
+//! - [`server`]: the listener, the list of layers, and the drain.
+//! - [`emulator`]: the Featherless API on this machine, for trials and tests. It is always reached
+//!   over a socket.
+//! - [`config`]: every option; [`cli`]: every command; [`telemetry`]: the log.
 //!
 //! # Invariants
 //!
-//! - Imports point down: `cli → server → {rest, service}`, `rest → service → {admission,
-//!   upstream}`, everyone → `error`, `proto`, `json`, `coding`, `offload`, `descriptors`. The REST
-//!   door never sees the upstream's client; the upstream's client never sees axum or tonic's
-//!   server.
+//! - Imports point down: `cli → server → {grpc, rest} → service → {admission, upstream}`, and
+//!   everyone may import `error`, `proto`, `json`, `coding`, `offload`, `descriptors` and
+//!   `telemetry`. No import runs in a circle. The doors know neither each other, nor `admission`,
+//!   nor `upstream`. `service` names neither tonic nor axum, and `upstream` no server.
 //! - Only `error` knows status numbers, only `config` reads the environment, only `server` orders
 //!   layers.
-//! - No task of ours is spawned for a request: it lives in its connection's task (HTTP/2: in one of
-//!   hyper's, which ends with its stream) and dies with it. What serves several callers has a task:
-//!   the catalogue's refresh, the units' feed and the clock of those who wait for units. The
-//!   exception is the reading and writing of a body of more than [`offload::LARGE_BYTES`]: it runs on
-//!   a thread of its own, few of them at once. A caller who leaves doesn't stop it, and all that it
-//!   holds goes with its end.
-//! - What a document takes in memory is counted while it is decoded, in both codecs
-//!   ([`proto::bounds`]); the bytes of all requests are counted from when they arrive to when they
-//!   are gone ([`service::bodies`]).
+//! - No task is spawned for a request. It runs in the task of its connection (HTTP/2: in one that
+//!   hyper spawns, which ends with its stream) and ends with it. What serves several callers has a
+//!   task: the refresh of the catalogue, the feed of the units, and the timers of the queue for
+//!   units. The exception is the decoding and encoding of a body of more than
+//!   [`offload::LARGE_BYTES`]: it runs on a thread, few of them at once. It goes on if its caller
+//!   disconnects, and all that it holds is dropped at its end.
+//! - The memory that a document takes is counted while it is decoded, in both codecs
+//!   ([`proto::bounds`]). The bytes of all requests are counted from when they arrive until they
+//!   are dropped ([`service::inflight_bytes`]).
 //! - Nothing per chunk builds a generic JSON value.
-//! - Nothing is retried once a byte of the answer has gone to the caller.
+//! - Nothing is retried after a byte of the answer has been sent to the caller.
 //! - Keys, prompts and answers are in no log line and in no error message.
 
-// Both panic if nobody reads: `cli::output` writes.
+// Both macros panic if the reader has closed the pipe. `cli::output` writes without them.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod admission;

@@ -1,4 +1,4 @@
-//! `featherwire chat`: an answer into the terminal, through a running gateway by gRPC.
+//! `featherwire chat`: streams an answer into the terminal, from a running gateway by gRPC.
 
 use std::{
     io::{ErrorKind, IsTerminal, Read},
@@ -18,6 +18,7 @@ use crate::{
         ChatDelta, ChatMessage, CreateChatCompletionRequest, ToolCall,
         chat_service_client::ChatServiceClient,
     },
+    service::headers,
 };
 
 /// Streams an answer into the terminal, through a running gateway by gRPC. Reasoning goes to
@@ -47,7 +48,7 @@ pub struct Chat {
     #[arg(long, value_name = "NUMBER")]
     temperature: Option<f64>,
 
-    /// Most tokens to generate
+    /// The largest number of tokens to generate
     #[arg(long, value_name = "N")]
     max_tokens: Option<i32>,
 
@@ -55,7 +56,7 @@ pub struct Chat {
     #[arg(long, value_name = "IDS", value_parser = header)]
     fallback: Option<MetadataValue<Ascii>>,
 
-    /// Who goes first when units are short: interactive, default or batch
+    /// The class in the queue when units are short: interactive, default or batch
     #[arg(long, value_name = "NAME", value_parser = ["interactive", "default", "batch"])]
     priority: Option<String>,
 
@@ -94,8 +95,8 @@ impl Chat {
             .map(|priority| header(&priority))
             .transpose()?;
         for (name, value) in [
-            ("x-featherwire-fallback", self.fallback),
-            ("x-featherwire-priority", priority),
+            (headers::FALLBACK, self.fallback),
+            (headers::PRIORITY, priority),
         ] {
             value.map(|value| request.metadata_mut().insert(name, value));
         }
@@ -130,21 +131,21 @@ impl Chat {
     }
 }
 
-/// An option's value as metadata of the call.
+/// The value of an option as metadata of the call.
 fn header(text: &str) -> Result<MetadataValue<Ascii>, String> {
     text.parse()
         .map_err(|_| "expected plain text, such as org/model".to_owned())
 }
 
-/// The largest prompt that is read from standard input. The gateway takes 32 MiB unless told
-/// otherwise.
+/// The largest prompt that is read from standard input. The gateway takes 32 MiB unless it is
+/// configured otherwise.
 const PROMPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 const NOTHING_TO_ASK: &str = "nothing to ask: write the prompt after the command (`featherwire \
                               chat Say hello`), pipe it in (`featherwire chat < prompt.txt`), or \
                               type it (`featherwire chat -`, with Ctrl-D at the end)";
 
-/// Where the prompt comes from.
+/// The source of the prompt.
 #[derive(Debug)]
 enum Prompt {
     Words(String),
@@ -182,7 +183,7 @@ fn read_prompt() -> Result<String, Failure> {
     }
 }
 
-/// What has been shown so far, as far as it matters for what comes.
+/// What has been shown so far, where it matters for what follows.
 #[derive(Default)]
 struct Terminal {
     reasoning: bool,
@@ -224,7 +225,7 @@ impl Terminal {
             output::print("\n")?;
         }
         if self.was_too_long {
-            output::tell("featherwire: the answer reached its greatest length (--max-tokens)\n");
+            output::tell("featherwire: the answer reached its largest length (--max-tokens)\n");
         }
         Ok(())
     }
@@ -251,8 +252,9 @@ mod tests {
             Prompt::of(&words(&["-"]), true),
             Ok(Prompt::StandardInput)
         ));
-        assert!(
-            matches!(Prompt::of(&words(&["a", "-"]), true), Ok(Prompt::Words(text)) if text == "a -")
-        );
+        assert!(matches!(
+            Prompt::of(&words(&["a", "-"]), true),
+            Ok(Prompt::Words(text)) if text == "a -"
+        ));
     }
 }

@@ -10,12 +10,12 @@ use crate::{
     config,
     error::Error,
     proto::v1::{ChatMessage, CreateChatCompletionRequest, StreamOptions, Usage},
-    service::{Call, Chat, Dispatch, UPSTREAM_REQUEST_ID, Units},
+    service::{Call, Chat, Dispatch, Units, headers::UPSTREAM_REQUEST_ID},
     upstream::{Catalogue, Client, ModelNames},
 };
 
-/// Makes one real call straight to Featherless, without a gateway in between: streams a short
-/// answer and prints it with its usage and timing, or names the problem and the mend.
+/// Makes one real call to Featherless, without a gateway in between: streams a short answer and
+/// prints it with its usage and timing, or names the problem and how to fix it.
 #[derive(Args, Debug)]
 pub struct Check {
     /// The model to ask
@@ -89,7 +89,7 @@ impl Check {
             ..CreateChatCompletionRequest::default()
         };
         let begun = Instant::now();
-        let reply = chat.stream(Call::own(), request).await?;
+        let reply = chat.stream(Call::internal(), request).await?;
         if let Some(Ok(id)) = reply
             .headers
             .get(UPSTREAM_REQUEST_ID)
@@ -124,8 +124,7 @@ impl Check {
                 tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string())
             };
             output::print(format_args!(
-                "usage     {} prompt + {} completion = {} tokens
-",
+                "usage     {} prompt + {} completion = {} tokens\n",
                 count(usage.prompt_tokens),
                 count(usage.completion_tokens),
                 count(usage.total_tokens)
@@ -141,7 +140,7 @@ impl Check {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no complete answer.
 enum Trouble {
     Upstream(Error),
     Output(Failure),

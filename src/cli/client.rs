@@ -1,4 +1,4 @@
-//! The gateway's client, for the commands that talk to a running one.
+//! The gRPC client for the commands that talk to a running gateway.
 
 use tonic::{
     Code, Request, Status,
@@ -13,10 +13,11 @@ use secrecy::ExposeSecret;
 use super::Failure;
 use crate::config::Gateway;
 
-/// The largest message taken from the gateway: a page of models, or an answer with audio.
+/// The largest message that is accepted from the gateway: a page of models, or an answer with
+/// audio.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Shows the gateway its key with every call.
+/// Adds the gateway key to each call.
 #[derive(Clone)]
 pub struct Key(Option<MetadataValue<Ascii>>);
 
@@ -54,7 +55,7 @@ pub async fn connect(gateway: &Gateway) -> Result<(Channel, Key), Failure> {
     ))
 }
 
-/// The gateway's error as a sentence, with its name and its help page.
+/// The error of the gateway as a sentence, with its code and its help page.
 pub fn failure(status: &Status) -> Failure {
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| info.reason.to_lowercase());
@@ -64,14 +65,15 @@ pub fn failure(status: &Status) -> Failure {
         .map(|link| format!("\n  see {}", link.url));
     if reason.is_none() && matches!(status.code(), Code::Unknown | Code::Unavailable) {
         return Failure::failed(
-            "the gateway has gone, and the answer is not complete: see whether it runs, and ask \
-             again",
+            "the connection to the gateway was lost, and the answer is not complete: check that \
+             the \
+             gateway runs, and try again",
         );
     }
     let name = reason.unwrap_or_else(|| format!("{:?}", status.code()));
     if status.code() == Code::Unauthenticated {
         return Failure::failed(format_args!(
-            "the gateway wants a key that it knows: --api-key, or FEATHERWIRE_API_KEY ({name})"
+            "the gateway needs a key that it knows: set --api-key or FEATHERWIRE_API_KEY ({name})"
         ));
     }
     Failure::failed(format_args!(

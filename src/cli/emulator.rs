@@ -1,4 +1,4 @@
-//! `featherwire emulator`: the Featherless API on this machine.
+//! `featherwire emulator`: runs the Featherless API on this machine.
 
 use std::{fmt::Write, net::SocketAddr, process::ExitCode};
 
@@ -11,7 +11,7 @@ use crate::{
     emulator::{self, EmulatorConfig, FAULTS, SWITCHES},
 };
 
-/// The width of the help: it stays readable in the narrowest usual terminal.
+/// The width of the help text, which fits into the narrowest usual terminal.
 const HELP_COLUMNS: usize = 80;
 
 /// Runs the Featherless API on this machine: its endpoints, its strictness, its concurrency units,
@@ -48,7 +48,7 @@ impl Emulator {
     }
 }
 
-/// The emulator's configuration from the command line's.
+/// The configuration of the emulator, from that of the command line.
 pub fn config(pace: &EmulatorPace) -> EmulatorConfig {
     EmulatorConfig {
         tokens_per_second: pace.tokens_per_second,
@@ -106,7 +106,8 @@ fn faults() -> StyledStr {
     StyledStr::from(help)
 }
 
-/// A headline, and two columns; what doesn't fit into the second goes on below it.
+/// Adds a headline and a table of two columns. Text that does not fit into the second column
+/// continues below it.
 fn add_table(
     help: &mut String,
     title: &str,

@@ -6,10 +6,10 @@ use tokio::net::TcpListener;
 
 use super::Failure;
 
-/// Listens on `address`, which `--listen` or `variable` gave.
+/// Listens on `address`, which `--listen` or `variable` sets.
 ///
 /// # Errors
-/// Why that can't be done, and what to do.
+/// Why that is impossible, and what to do.
 pub(super) async fn bind(address: SocketAddr, variable: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         let port = address.port();

@@ -63,15 +63,15 @@ enum Command {
 enum Failure {
     /// A sentence for the person at the terminal.
     Failed(String),
-    /// The same, for a command that was called wrongly.
+    /// A sentence about incorrect arguments.
     Usage(String),
-    /// Nobody reads standard output any more, as after `| head`: the reader has all it wants, so
-    /// there is nothing to tell and nothing has failed.
+    /// Standard output is closed, as after `| head`. Its reader has what it needs, so nothing has
+    /// failed.
     OutputClosed,
 }
 
 impl Failure {
-    /// The exit code of a command that was called wrongly.
+    /// The exit code of a command that was called incorrectly.
     const USAGE: u8 = 2;
 
     fn failed(sentence: impl Display) -> Self {
@@ -85,8 +85,8 @@ impl<E: Display> From<E> for Failure {
     }
 }
 
-/// Parses the command line, runs the command, and tells how it went: 0 well, 1 badly, 2 called
-/// wrongly.
+/// Parses the command line, runs the command, and returns its exit code: 0 for success, 1 for a
+/// failure, 2 for incorrect arguments.
 pub fn main() -> ExitCode {
     let (sentence, code) = match run() {
         Ok(code) => return code,
@@ -101,8 +101,8 @@ pub fn main() -> ExitCode {
 fn run() -> Result<ExitCode, Failure> {
     let mut definition = Cli::command();
     let names = usage_error::names(&definition);
-    // Before the command line is parsed, since options take their values from it; still on the only
-    // thread, as `setenv` needs.
+    // Read before the command line is parsed, because options take their values from it, and while
+    // this is the only thread, as `setenv` needs.
     let dotenv = config::Dotenv::read(&names)?;
     for warning in dotenv
         .warnings
@@ -112,7 +112,7 @@ fn run() -> Result<ExitCode, Failure> {
         output::tell(format_args!("featherwire: warning: {warning}\n"));
     }
     names.check_values().map_err(Failure::Usage)?;
-    // Anew, for a definition takes its variables' values when it is made.
+    // Made again, because a definition takes the values of its variables when it is made.
     let matches = Cli::command().try_get_matches();
     let Cli { command, logging } = match matches.and_then(|matches| Cli::from_arg_matches(&matches))
     {
@@ -122,7 +122,7 @@ fn run() -> Result<ExitCode, Failure> {
             return usage_error::answer(&error, &definition, &dotenv);
         }
     };
-    // A command that is over in a moment tells its troubles itself; a server has only its log.
+    // A short command prints its problems itself; a server has only its log.
     let default = if matches!(command, Command::Serve(_)) {
         Filter::of_level(LevelFilter::INFO)
     } else {

@@ -1,4 +1,4 @@
-//! `featherwire models`: the catalogue as a table, through a running gateway by gRPC.
+//! `featherwire models`: shows the catalogue as a table, from a running gateway by gRPC.
 
 use std::{fmt::Write, process::ExitCode};
 
@@ -25,7 +25,7 @@ pub struct Models {
     #[arg(long)]
     ungated: bool,
 
-    /// Show at most so many
+    /// Show at most this many
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 
@@ -97,7 +97,7 @@ fn table(models: &[Model]) -> String {
     let (model, class) = (width(|[model, ..]| model), width(|[_, class, ..]| class));
     let mut table = String::new();
     for [id, family, context, units, gated] in &rows {
-        // Writing into a String can't fail.
+        // Writing to a String can't fail.
         let _ = writeln!(
             table,
             "{id:model$}  {family:class$}  {context:>7}  {units:>5}  {gated}"

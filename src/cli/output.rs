@@ -1,4 +1,4 @@
-//! Standard output and standard error. Nothing else writes to either.
+//! Standard output and standard error. No other code writes to them.
 
 use std::{
     fmt::Display,
@@ -7,10 +7,10 @@ use std::{
 
 use super::Failure;
 
-/// Writes to standard output, and at once.
+/// Writes to standard output, without buffering.
 ///
 /// # Errors
-/// `OutputClosed` if nobody reads it any more, as after `| head`; else what is wrong.
+/// `OutputClosed` if its reader has closed it, as after `| head`; otherwise what is wrong.
 pub(super) fn print(text: impl Display) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     write!(out, "{text}")
@@ -25,8 +25,7 @@ pub(super) fn print(text: impl Display) -> Result<(), Failure> {
         })
 }
 
-/// Writes to standard error. If that can't be done, there is nobody to tell, and the command goes
-/// on.
+/// Writes to standard error. A failure is ignored: there is no other place to report it.
 pub(super) fn tell(text: impl Display) {
     let _ = write!(io::stderr().lock(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! `featherwire serve`: check the configuration, bind, serve, drain.
+//! `featherwire serve`: checks the configuration, binds, serves and drains.
 
 use std::{net::SocketAddr, process::ExitCode};
 
@@ -28,20 +28,20 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
         Outcome::Drained => Ok(ExitCode::SUCCESS),
         Outcome::Cut(calls) => {
             output::tell(format_args!(
-                "featherwire: {calls} calls still ran after --drain-timeout and were ended with \
-                 an error\n"
+                "featherwire: {calls} calls were still running after --drain-timeout and were \
+                 ended with an error\n"
             ));
             Ok(ExitCode::FAILURE)
         }
     }
 }
 
-/// Starts the emulator on a free port: it is reached over a socket, like the real thing.
+/// Starts the emulator on a free port. The gateway reaches it over a socket, like Featherless.
 async fn start_emulator(pace: &config::EmulatorPace) -> Result<SocketAddr, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let config = super::emulator::config(pace);
-    // Outlives this function on purpose: it serves for as long as the process lives.
+    // Outlives this function on purpose: it serves until the process ends.
     tokio::spawn(emulator::serve(listener, config, std::future::pending()));
     Ok(address)
 }
@@ -71,8 +71,9 @@ fn welcome(config: &config::Serve, address: SocketAddr, has_key: bool) {
         address.to_string()
     };
     output::tell(format_args!(
-        "Featherwire {} on http://{address}\n  gRPC, gRPC-Web and REST (/v1/chat/completions) on this port; answers come \
-         from {upstream}\n  {callers}\n{missing}  to read and try it: http://{here}/docs\n",
+        "Featherwire {} on http://{address}\n  gRPC, gRPC-Web and REST (/v1/chat/completions) on \
+         this port; answers come from {upstream}\n  {callers}\n{missing}  documentation: \
+         http://{here}/docs\n",
         env!("CARGO_PKG_VERSION")
     ));
 }

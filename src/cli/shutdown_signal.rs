@@ -1,11 +1,11 @@
-//! The wish to end: Ctrl-C, or SIGTERM from whoever runs us.
+//! The signal to shut down: Ctrl-C, or SIGTERM from a supervisor.
 
-/// Completes at the first such signal. The second one ends the process at once, with 128 + 2, as
-/// shells put it.
+/// Completes at the first signal. A second one ends the process at once with exit code 128 + 2, as
+/// shells do.
 pub async fn shutdown() {
     next().await;
     tokio::spawn(async {
-        // Outlives its caller on purpose: draining is under way, and this is how to cut it short.
+        // Outlives its caller on purpose: the drain has begun, and this interrupts it.
         next().await;
         super::output::tell("featherwire: second signal: exiting at once\n");
         std::process::exit(130);

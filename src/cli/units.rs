@@ -1,4 +1,4 @@
-//! `featherwire units`: who uses the account's concurrency units, live, through a running gateway
+//! `featherwire units`: shows live who uses the account's concurrency units, from a running gateway
 //! by gRPC.
 
 use std::{fmt::Write as _, io::IsTerminal, process::ExitCode};
@@ -15,17 +15,17 @@ use crate::{
     },
 };
 
-/// How wide the bar of units is, in characters.
+/// The width of the bar of units, in characters.
 const BAR_WIDTH: usize = 40;
 
-/// How many requests are listed.
+/// The largest number of requests that is shown.
 const REQUESTS_SHOWN_MAX: usize = 20;
 
-/// To the upper left corner, and everything after it cleared: of ECMA-48.
+/// Moves the cursor to the upper left corner and clears the screen (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Shows live who uses the account's concurrency units, and who waits here for some. In a terminal
-/// one picture that is drawn anew whenever Featherless says something new; else a line each time.
+/// Shows live who uses the account's concurrency units, and who waits for some. In a terminal it is
+/// one picture that is drawn again at each change; otherwise it is one line per change.
 #[derive(Args, Debug)]
 pub struct Units {
     /// Show it once, and end
@@ -65,7 +65,8 @@ impl Units {
     }
 }
 
-/// As much of a picture as the terminal has room for: what wraps or scrolls can't be drawn over.
+/// The part of a picture that fits into the terminal: a line that wraps or scrolls could not be
+/// replaced.
 fn fitted(picture: &str) -> String {
     let Some((Width(width), Height(height))) = terminal_size::terminal_size() else {
         return picture.to_owned();
@@ -84,7 +85,7 @@ fn fitted(picture: &str) -> String {
         fitted.push('\n');
     }
     if more > 0 {
-        fitted.push_str("… the terminal is too low for the rest\n");
+        fitted.push_str("… the terminal has too few lines for the rest\n");
     }
     fitted
 }
@@ -118,7 +119,7 @@ fn picture(snapshot: &Concurrency) -> String {
         gateway.settling,
     );
     let queued = gateway.queued.clone().unwrap_or_default();
-    // Writing into a String can't fail.
+    // Writing to a String cannot fail.
     let _ = writeln!(
         text,
         "waiting  {}: {} interactive, {} default, {} batch; the longest for {} so far\nwaits    \
@@ -141,7 +142,7 @@ fn picture(snapshot: &Concurrency) -> String {
         let odd = gateway.odd_messages;
         let _ = writeln!(
             text,
-            "ignored  {odd} messages of Featherless about its units that are not understood"
+            "ignored  {odd} messages of Featherless about units could not be read"
         );
     }
     let _ = writeln!(text, "\n  KEY  WEIGHT  UNITS  WAITING  UNIT-SECONDS");
@@ -170,12 +171,12 @@ fn picture(snapshot: &Concurrency) -> String {
     text
 }
 
-/// A number, if the upstream says it.
+/// A number, if the upstream sends it.
 fn count(number: Option<i32>) -> String {
     number.map_or_else(|| "?".to_owned(), |number| number.to_string())
 }
 
-/// Ours, others', and what is free.
+/// The units of this gateway, those of others, and the free ones.
 fn bar(gateway: &GatewayUnits, snapshot: &Concurrency) -> String {
     let size = |units: i32| usize::try_from(units).unwrap_or_default();
     let whole = size(snapshot.limit.unwrap_or_default())
@@ -198,7 +199,7 @@ fn waiting(gateway: &GatewayUnits) -> i32 {
     })
 }
 
-/// The limit, if the upstream says it; it says null if there is none.
+/// The limit, if the upstream sends it; it sends null for none.
 fn limit(snapshot: &Concurrency) -> String {
     if snapshot.unlimited {
         "no bound".to_owned()
@@ -215,7 +216,8 @@ fn seconds(milliseconds: Option<i64>) -> String {
     )
 }
 
-/// A model's id is whatever some caller wrote: none of it may steer the terminal.
+/// A model id can be any text of a caller, so control characters are removed: they could control
+/// the terminal.
 fn printable(id: &str) -> String {
     id.chars().filter(|c| !c.is_control()).collect()
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a command line, or with the variables that stand for options.
+//! Errors in the command line, or in the variables that stand for options.
 
 use std::{
     env,
@@ -16,7 +16,7 @@ use clap::{
 use super::{Failure, output};
 use crate::config::{Dotenv, Names};
 
-/// The variables of all commands, and those of the command that is being called.
+/// The variables of all commands, and those of the command that is called.
 pub(super) fn names(command: &Command) -> Names {
     let of_this_command: Vec<_> = called(command).map(variables).unwrap_or_default();
     let mut all = variables(command);
@@ -32,7 +32,8 @@ pub(super) fn names(command: &Command) -> Names {
     )
 }
 
-/// Tells what the parser found: help if that was asked for, else what is wrong and how to mend it.
+/// Prints what the parser found: the help if it was asked for, otherwise the error and how to fix
+/// it.
 pub(super) fn answer(
     error: &clap::Error,
     command: &Command,
@@ -52,8 +53,8 @@ pub(super) fn answer(
     Ok(ExitCode::from(Failure::USAGE))
 }
 
-/// A value that can't be used, without the value: it may be a secret that was put in the wrong
-/// place.
+/// The error for a value that cannot be used. It does not contain the value, which may be a secret
+/// in the wrong place.
 fn bad_value(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Option<String> {
     if error.kind() != ErrorKind::ValueValidation {
         return None;
@@ -66,7 +67,7 @@ fn bad_value(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Option<
         .and_then(|called| option(called, flag))
         .or_else(|| option(command, flag))?;
     let mut reason = reason(error);
-    // Of clap's own parsers only those of numbers in a range don't show an example.
+    // Of clap's own parsers, only those of numbers in a range show no example.
     if arg.get_default_values().is_empty() && !reason.contains("such as") {
         reason.push_str("; expected a number such as 1");
     }
@@ -113,14 +114,14 @@ fn reason(error: &clap::Error) -> String {
     if source.is::<ParseFloatError>() {
         return "expected a number, such as 0.7".to_owned();
     }
-    // clap writes a range as Rust does.
+    // clap writes ranges in Rust syntax.
     source
         .to_string()
         .replace(" is not in ", " is not within ")
         .replace("..=", " to ")
 }
 
-/// Where an unknown option is known, or that a newer version may know it.
+/// Where an unknown option belongs, or that a newer version may have it.
 fn unknown_option(error: &clap::Error, command: &Command) -> String {
     let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
         return String::new();
@@ -162,7 +163,7 @@ fn called_by(command: &Command, words: impl IntoIterator<Item = OsString>) -> Op
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         match option(command, &word.to_string_lossy()) {
-            // Its value is the next word, which may be the name of a command.
+            // The next word is its value, which may be the name of a command.
             Some(arg) if arg.get_action().takes_values() => drop(words.next()),
             Some(_) => {}
             None if word.to_string_lossy().starts_with('-') => {}
@@ -186,7 +187,7 @@ fn option<'c>(command: &'c Command, flag: &str) -> Option<&'c Arg> {
         .find(|arg| arg.get_long() == Some(long))
 }
 
-/// Whether the option is on the command line, by its long or its short name.
+/// Whether the option is on the command line, by its long or short name.
 fn is_given(arg: &Arg, flag: &str) -> bool {
     env::args_os()
         .skip(1)

@@ -30,7 +30,8 @@ impl Form {
     /// is ignored, and so are parameters: protobuf has no charset.
     ///
     /// # Errors
-    /// [`Kind::WrongMediaType`](crate::error::Kind::WrongMediaType) for a form of gRPC that this gateway does not speak.
+    /// [`Kind::WrongMediaType`](crate::error::Kind::WrongMediaType) for a form of gRPC that this
+    /// gateway does not speak.
     pub(super) fn of(media_type: &str) -> Result<Option<Self>> {
         let name = media_type
             .split(';')
@@ -46,7 +47,7 @@ impl Form {
             "-web" | "-web+proto" => Ok(Some(Self::Web)),
             "-web-text" | "-web-text+proto" => Ok(Some(Self::WebText)),
             _ if name.starts_with(['+', '-']) => {
-                let message = "This form of gRPC is not spoken here: send protobuf as \
+                let message = "This form of gRPC is not supported: send protobuf as \
                                application/grpc, application/grpc-web or \
                                application/grpc-web-text (each may end in +proto). For JSON there \
                                is POST /v1/chat/completions with application/json";

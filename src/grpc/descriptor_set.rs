@@ -1,5 +1,5 @@
-//! What is served, as the descriptors say: those of the contract, of the health and reflection
-//! protocols, and of the details that errors have.
+//! The descriptors of everything that is served: the contract, the health and reflection protocols,
+//! and the details of errors.
 
 use bytes::{Buf, Bytes};
 use prost::{
@@ -13,8 +13,7 @@ use crate::{
     proto::DESCRIPTOR_SET,
 };
 
-/// The encoded sets that describe everything that is served, and what tools need to read the
-/// details of errors.
+/// The encoded sets of descriptors. Tools need the last one to read the details of errors.
 const SETS: [&[u8]; 5] = [
     DESCRIPTOR_SET,
     tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -23,21 +22,22 @@ const SETS: [&[u8]; 5] = [
     tonic_types::pb::FILE_DESCRIPTOR_SET,
 ];
 
-/// The field of `google.protobuf.FileDescriptorSet` that has the files.
+/// The field of `google.protobuf.FileDescriptorSet` with the files.
 const FILE_FIELD: u32 = 1;
 
 /// One file.
 pub(crate) struct File {
-    /// What it declares. Options that prost does not know are missing here.
+    /// The declarations. Options that prost does not know are missing.
     pub(crate) proto: FileDescriptorProto,
-    /// It as it stands in its set: the field's key, its length, and the file with all options.
+    /// The file as it is encoded in its set: the key of the field, the length, and the file with
+    /// all options.
     pub(crate) entry: Bytes,
 }
 
-/// Every file once. Of two with the same name the first counts.
+/// All files, each once. Of two with the same name the first counts.
 ///
 /// # Errors
-/// Internal, for a set that is broken.
+/// [`Kind::Internal`](crate::error::Kind::Internal) for a set that cannot be decoded.
 pub(crate) fn files() -> Result<Vec<File>> {
     let mut files: Vec<File> = Vec::new();
     for set in SETS {
@@ -55,7 +55,7 @@ pub(crate) fn files() -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// Takes the next file off the set.
+/// Removes the next file from the set.
 fn next(set: &mut Bytes) -> Result<File> {
     let mut rest = set.clone();
     let (field, wire_type) = decode_key(&mut rest).map_err(Error::internal)?;

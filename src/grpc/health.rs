@@ -1,5 +1,5 @@
-//! `grpc.health.v1` as tonic has it, except that its watches come to an end (a watch without an end
-//! would hold up the drain, whenever it began), and that its errors are in words.
+//! `grpc.health.v1` as tonic implements it, with two differences. A watch ends with the drain,
+//! because it would hold up the drain otherwise. And the errors have the gateway's details.
 
 use std::{
     pin::Pin,
@@ -26,11 +26,11 @@ use crate::{
     service::{Drain, DrainStarted},
 };
 
-/// How much of a service's name an error quotes, in characters.
+/// The longest part of a service's name that an error quotes, in characters.
 const QUOTED_CHARS_MAX: usize = 128;
 
-/// The services whose health is told. The empty name stands for the server as a whole, as the
-/// health protocol has it.
+/// The services whose health is told. In the health protocol the empty name stands for the whole
+/// server.
 pub(crate) const SERVICES: [&str; 6] = [
     "",
     chat_service_server::SERVICE_NAME,
@@ -40,23 +40,24 @@ pub(crate) const SERVICES: [&str; 6] = [
     account_service_server::SERVICE_NAME,
 ];
 
-/// The route of the health service, which tells what `reporter` was told.
+/// The routes of the health service, which tells what `reporter` was told. Watches end when `drain`
+/// starts.
 pub(crate) fn routes(reporter: HealthReporter, drain: Drain) -> Router {
-    let service = HealthServer::new(Ending {
+    let service = HealthServer::new(DrainingHealth {
         inner: HealthService::from_health_reporter(reporter),
         drain,
     });
     Routes::new(service).into_axum_router().reset_fallback()
 }
 
-/// The health service of a server that drains one day.
-struct Ending<H> {
+/// The health service, whose watches end with the drain.
+struct DrainingHealth<H> {
     inner: H,
     drain: Drain,
 }
 
 #[async_trait]
-impl<H: Health<WatchStream: Unpin>> Health for Ending<H> {
+impl<H: Health<WatchStream: Unpin>> Health for DrainingHealth<H> {
     async fn check(
         &self,
         request: Request<HealthCheckRequest>,
@@ -74,7 +75,7 @@ impl<H: Health<WatchStream: Unpin>> Health for Ending<H> {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let draining = self.drain.started();
+        let drain_started = self.drain.started();
         let service = request.get_ref().service.clone();
         let watch = self
             .inner
@@ -83,14 +84,14 @@ impl<H: Health<WatchStream: Unpin>> Health for Ending<H> {
             .map_err(|status| explained(status, &service))?;
         Ok(watch.map(|inner| Watch {
             inner,
-            draining: Some(draining),
-            is_over: false,
+            drain_started: Some(drain_started),
+            has_ended: false,
         }))
     }
 }
 
-/// The error that tonic made, with the details that all our errors have. Tonic makes a single
-/// error: nothing is known of such a service.
+/// The error of tonic with the details of the gateway's errors. Tonic has only one: the service is
+/// not known.
 fn explained(status: Status, service: &str) -> Status {
     if status.code() != Code::NotFound {
         return status;
@@ -103,21 +104,21 @@ fn explained(status: Status, service: &str) -> Status {
         .collect::<Vec<_>>()
         .join(", ");
     let message = format!(
-        "There is no health of a service \"{service}\" here: ask for {known}, or for the empty \
-         name, which is the whole gateway"
+        "Unknown service \"{service}\": ask for {known}, or for the empty name, which is the \
+         whole gateway"
     );
     Error::new(ErrorCode::UnknownService, message)
         .with_kind(Kind::NotFound)
         .into()
 }
 
-/// One who watches. During the drain it is told what there is to tell, which is that nothing is
-/// served, and then the end: unavailable, `draining`.
+/// A watch. When the drain starts it yields the last status, which is that nothing is served, and
+/// then an error: unavailable, `draining`.
 struct Watch<S> {
     inner: S,
-    /// None when the server drains.
-    draining: Option<DrainStarted>,
-    is_over: bool,
+    /// `None` once the drain has started.
+    drain_started: Option<DrainStarted>,
+    has_ended: bool,
 }
 
 impl<S: Stream<Item = Result<HealthCheckResponse, Status>> + Unpin> Stream for Watch<S> {
@@ -125,21 +126,21 @@ impl<S: Stream<Item = Result<HealthCheckResponse, Status>> + Unpin> Stream for W
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if this.is_over {
+        if this.has_ended {
             return Poll::Ready(None);
         }
-        // Asked before the status, which is reported before the drain begins, so that none is
+        // Polled before the status. The status is reported before the drain starts, so none is
         // missed.
         if this
-            .draining
+            .drain_started
             .as_mut()
-            .is_some_and(|draining| draining.poll_unpin(context).is_ready())
+            .is_some_and(|drain_started| drain_started.poll_unpin(context).is_ready())
         {
-            this.draining = None;
+            this.drain_started = None;
         }
         match this.inner.poll_next_unpin(context) {
-            Poll::Pending if this.draining.is_none() => {
-                this.is_over = true;
+            Poll::Pending if this.drain_started.is_none() => {
+                this.has_ended = true;
                 Poll::Ready(Some(Err(Error::draining().into())))
             }
             status => status,

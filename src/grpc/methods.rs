@@ -46,8 +46,8 @@ impl Methods {
     /// The method with this path, `/package.Service/Method`.
     ///
     /// # Errors
-    /// [`Kind::WrongMethod`](crate::error::Kind::WrongMethod) if there is no such service or method; the message lists those that
-    /// exist.
+    /// [`Kind::WrongMethod`](crate::error::Kind::WrongMethod) if there is no such service or
+    /// method; the message lists those that exist.
     pub(crate) fn find(&self, path: &str) -> Result<Method, Error> {
         let (service, name) = path
             .strip_prefix('/')
@@ -55,7 +55,8 @@ impl Methods {
             .unwrap_or((path, ""));
         let Some(methods) = self.0.get(service) else {
             let message = format!(
-                "There is no gRPC service {}: there are {}. Paths are /package.Service/Method",
+                "There is no gRPC service {}: the services are {}. Paths are \
+                 /package.Service/Method",
                 quoted(service),
                 list(self.0.keys())
             );
@@ -63,7 +64,7 @@ impl Methods {
         };
         methods.get(name).copied().ok_or_else(|| {
             let message = format!(
-                "{service} has no method {}: it has {}",
+                "{service} has no method {}: its methods are {}",
                 quoted(name),
                 list(methods.keys())
             );

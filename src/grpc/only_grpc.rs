@@ -11,7 +11,7 @@ use axum::{
 use http::{Method, Version, header};
 
 use super::{
-    compression,
+    compression::encoding,
     content_type::Form,
     methods::Methods,
     response::{explain, refuse, refuse_form},
@@ -55,6 +55,6 @@ pub(crate) async fn only_grpc(
         headers.insert(header::ACCEPT, accepted.media_type());
     }
     let mut response = explain(next.run(request).await);
-    compression::announce(response.headers_mut());
+    encoding::announce(response.headers_mut());
     response
 }

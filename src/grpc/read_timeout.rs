@@ -1,6 +1,5 @@
-//! How long a gRPC request may take to arrive, refused with the gateway's own errors. Every method
-//! has one message, except those of reflection, whose callers may keep the stream of their messages
-//! open.
+//! How long a gRPC request may take to arrive. The errors are the gateway's own. Every method has
+//! one request message, except reflection, whose callers may keep their stream of messages open.
 
 use std::{
     future::Future,
@@ -19,107 +18,117 @@ use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
-use super::prefixes::{Mark, Prefixes};
+use super::message_scanner::{Boundary, MessageScanner};
 use crate::{
     error::{Error, ErrorCode},
     service::{
         DrainStarted,
-        call::{self, BODY_TIMEOUT, body_timeout},
+        body_timeout::{self, BODY_TIMEOUT},
+        headers,
     },
 };
 
 /// What ends a stream of messages that goes on after its first one.
-pub(crate) struct GoesOn {
-    /// How long the next message may take to be there.
+pub(crate) struct MessageStream {
+    /// How long the next message may take to arrive.
     pub(crate) idle_timeout: Duration,
-    pub(crate) draining: DrainStarted,
+    pub(crate) drain_started: DrainStarted,
 }
 
-/// The request with a clock on its body.
-pub(crate) fn timed(request: Request, goes_on: Option<GoesOn>) -> Request {
-    let timeout = call::timeout(request.headers()).ok().flatten();
-    let is_hurried = timeout.is_some_and(|timeout| timeout < BODY_TIMEOUT);
+/// The request with a timeout for its body. `message_stream` is set for a method that takes a
+/// stream of messages.
+pub(crate) fn with_timeout(request: Request, message_stream: Option<MessageStream>) -> Request {
+    let timeout = headers::timeout(request.headers()).ok().flatten();
+    let is_callers_deadline = timeout.is_some_and(|timeout| timeout < BODY_TIMEOUT);
     let timeout = timeout.unwrap_or(BODY_TIMEOUT).min(BODY_TIMEOUT);
-    let stream = goes_on.map(|goes_on| Messages {
-        goes_on,
-        prefixes: Prefixes::default(),
-        has_one: false,
+    let stream = message_stream.map(|limits| StreamState {
+        limits,
+        scanner: MessageScanner::default(),
+        has_message: false,
     });
     request.map(|body| {
-        Body::new(Timed {
+        Body::new(TimedBody {
             body,
             alarm: Box::pin(tokio::time::sleep(timeout)),
-            is_hurried,
+            is_callers_deadline,
             stream,
         })
     })
 }
 
-/// A request's body, watched for how long it takes to arrive.
-struct Timed {
+/// A request body with a timeout.
+struct TimedBody {
     body: Body,
-    /// Rings when the request, or its next message, has taken too long to arrive.
+    /// Fires when the request, or its next message, takes too long to arrive.
     alarm: Pin<Box<Sleep>>,
-    /// It is the caller's own deadline.
-    is_hurried: bool,
-    /// How far the messages have come, if they may go on after the first one.
-    stream: Option<Messages>,
+    /// Whether `alarm` is the caller's deadline.
+    is_callers_deadline: bool,
+    /// The state of a stream of messages.
+    stream: Option<StreamState>,
 }
 
-struct Messages {
-    goes_on: GoesOn,
-    prefixes: Prefixes,
-    /// A message has come whole.
-    has_one: bool,
+struct StreamState {
+    limits: MessageStream,
+    scanner: MessageScanner,
+    /// A message has arrived completely.
+    has_message: bool,
 }
 
-impl Messages {
-    /// Whether something has come, and all of it are whole messages.
-    fn is_between(&self) -> bool {
-        self.has_one && self.prefixes.is_between()
+impl StreamState {
+    /// Whether at least one message has arrived, and none has arrived in part.
+    fn is_between_messages(&self) -> bool {
+        self.has_message && self.scanner.is_between_messages()
     }
 }
 
-impl Timed {
-    fn note(&mut self, mut data: &[u8]) {
+impl TimedBody {
+    fn scan(&mut self, mut data: &[u8]) {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        while let Some(mark) = stream.prefixes.next(&mut data) {
-            if mark == Mark::Ends {
-                stream.has_one = true;
+        while let Some(boundary) = stream.scanner.next(&mut data) {
+            if boundary == Boundary::End {
+                stream.has_message = true;
                 self.alarm
                     .as_mut()
-                    .reset(Instant::now() + stream.goes_on.idle_timeout);
+                    .reset(Instant::now() + stream.limits.idle_timeout);
             }
         }
     }
 
-    /// Completes when nothing more is waited for.
-    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Error> {
-        if let Some(stream) = self.stream.as_mut().filter(|stream| stream.is_between())
-            && stream.goes_on.draining.as_mut().poll(context).is_ready()
+    /// Completes with an error when no more bytes are waited for.
+    fn poll_timeout(&mut self, context: &mut Context<'_>) -> Poll<Error> {
+        if let Some(stream) = self
+            .stream
+            .as_mut()
+            .filter(|stream| stream.is_between_messages())
+            && stream
+                .limits
+                .drain_started
+                .as_mut()
+                .poll(context)
+                .is_ready()
         {
             return Poll::Ready(Error::draining());
         }
         ready!(self.alarm.as_mut().poll(context));
         Poll::Ready(match &self.stream {
-            Some(stream) if stream.has_one => idle(stream.goes_on.idle_timeout),
-            _ if self.is_hurried => Error::deadline_exceeded("the request had arrived"),
-            _ => body_timeout(),
+            Some(stream) if stream.has_message => idle(stream.limits.idle_timeout),
+            _ if self.is_callers_deadline => Error::deadline_exceeded("the request had arrived"),
+            _ => body_timeout::exceeded(),
         })
     }
 }
 
 fn idle(timeout: Duration) -> Error {
     let message = format!(
-        "No further message came for {} s, so this stream is ended: open another",
+        "No message came for {} s, so the stream was ended: open another one",
         timeout.as_secs()
     );
     Error::new(ErrorCode::StreamIdle, message)
 }
 
-impl HttpBody for Timed {
+impl HttpBody for TimedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -129,13 +138,13 @@ impl HttpBody for Timed {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
-            let error = ready!(this.poll_late(context));
+            let error = ready!(this.poll_timeout(context));
             return Poll::Ready(Some(Err(Status::from(error).into())));
         };
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            this.note(data);
+            this.scan(data);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
     }
@@ -157,16 +166,16 @@ mod tests {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let frames = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context))
             .map(|data| Ok::<_, axum::Error>(Frame::data(data)));
-        let (drain, draining) = oneshot::channel();
-        let goes_on = GoesOn {
+        let (drain, drain_started) = oneshot::channel();
+        let message_stream = MessageStream {
             idle_timeout: IDLE,
-            draining: Box::pin(async move {
-                let _ = draining.await;
+            drain_started: Box::pin(async move {
+                let _ = drain_started.await;
             }),
         };
-        let request = timed(
+        let request = with_timeout(
             Request::new(Body::new(StreamBody::new(frames))),
-            Some(goes_on),
+            Some(message_stream),
         );
         (sender, drain, request.into_body())
     }

@@ -1,7 +1,6 @@
-//! What the messages of a gRPC request may be, told in the gateway's own words before tonic reads
-//! them: as many as the method takes, each in a frame that is one, whole, compressed only in ways
-//! that are understood here, and not too large, also when it is decompressed. How slow they may
-//! come is [`read_timeout`](super::read_timeout)'s business, which lies before this.
+//! Checks the messages of a gRPC request before tonic decodes them: how many there are,
+//! their prefixes, their compression and their size. The errors are the gateway's own. How long
+//! they may take to arrive, [`read_timeout`](super::read_timeout) says, which comes before this.
 
 use std::{
     error::Error as _,
@@ -21,81 +20,89 @@ use http_body::Frame;
 use tonic::Status;
 
 use super::{
-    compression::{self, request::Unpacked},
-    frames::{Frames, Rules},
+    compression::{encoding, request::DecompressedBody},
+    message_rules::{MessageRules, MessageValidator},
     methods::Methods,
 };
 use crate::{
     error::{Error, ErrorCode, Result},
-    service::{call, inflight_bytes::Bodies},
+    service::{headers, inflight_bytes::InflightBytes},
 };
 
 /// How the messages of some services are checked.
 #[derive(Clone)]
-pub(crate) struct Checks {
-    /// The largest message, in bytes, as it is sent and when it is decompressed.
+pub(crate) struct MessageChecks {
+    /// The largest message, in bytes, before and after decompression.
     bytes_max: usize,
-    /// What to do about a larger one.
+    /// The advice in the error for a larger message.
     advice: &'static str,
     methods: Arc<Methods>,
-    /// Where what is decompressed is counted.
-    bodies: Option<Bodies>,
+    /// Counts what is decompressed.
+    inflight: Option<InflightBytes>,
 }
 
-impl Checks {
-    /// For services that need a key, when there are keys.
-    pub(crate) fn guarded(bytes_max: usize, methods: &Arc<Methods>, bodies: &Bodies) -> Self {
+impl MessageChecks {
+    /// For services that need a key, if there are keys.
+    pub(crate) fn guarded(
+        bytes_max: usize,
+        methods: &Arc<Methods>,
+        inflight: &InflightBytes,
+    ) -> Self {
         let advice = "send less, or raise --max-request-bytes";
         Self {
             bytes_max,
             advice,
             methods: Arc::clone(methods),
-            bodies: Some(bodies.clone()),
+            inflight: Some(inflight.clone()),
         }
     }
 
-    /// For services that need none.
+    /// For services that need no key, with messages of at most `bytes_max` bytes.
     pub(crate) fn open(bytes_max: usize, methods: &Arc<Methods>) -> Self {
         let advice = "a message to this service is a short name";
         Self {
             bytes_max,
             advice,
             methods: Arc::clone(methods),
-            bodies: None,
+            inflight: None,
         }
     }
 
-    /// Refuses what a request's head tells already, and has the messages checked, and decompressed,
-    /// as they come.
+    /// MessageChecks the head of a request, and adds the checks and the decompression to its body.
+    ///
+    /// # Errors
+    /// [`Kind::Timeout`](crate::error::Kind::Timeout) if the caller's deadline has passed;
+    /// [`Kind::WrongMethod`](crate::error::Kind::WrongMethod) for an unknown method or coding;
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid timeout.
     pub(crate) fn check(&self, request: &mut Request) -> Result<()> {
         let rules = self.rules(request)?;
-        compression::forget(request.headers_mut());
-        let body = Body::new(Messages {
+        encoding::remove(request.headers_mut());
+        let body = Body::new(CheckedBody {
             body: mem::take(request.body_mut()),
-            frames: Frames::new(rules),
+            validator: MessageValidator::new(rules),
         });
         *request.body_mut() = match rules.coding {
-            Some(coding) => Body::new(Unpacked::new(
+            Some(coding) => Body::new(DecompressedBody::new(
                 body,
                 coding,
                 rules,
-                self.bodies.as_ref().map(Bodies::share),
+                self.inflight.as_ref().map(InflightBytes::share),
             )),
             None => body,
         };
         Ok(())
     }
 
-    /// What a request's head says of its messages.
-    fn rules(&self, request: &Request) -> Result<Rules> {
-        let timeout = call::timeout(request.headers())?;
-        // It would be too late whatever comes of it.
+    /// The rules for the messages of a request, by its head.
+    fn rules(&self, request: &Request) -> Result<MessageRules> {
+        let timeout = headers::timeout(request.headers())?;
+        // The answer would be too late in any case.
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Error::deadline_exceeded("the request had arrived"));
         }
         let is_stream = self.methods.find(request.uri().path())?.takes_stream;
-        let coding = compression::of(request.headers())?;
-        Ok(Rules {
+        let coding = encoding::of(request.headers())?;
+        Ok(MessageRules {
             bytes_max: self.bytes_max,
             advice: self.advice,
             is_stream,
@@ -104,25 +111,25 @@ impl Checks {
     }
 }
 
-/// A request's body, watched for the frames that it consists of.
-struct Messages {
+/// A request body whose messages are checked.
+struct CheckedBody {
     body: Body,
-    frames: Frames,
+    validator: MessageValidator,
 }
 
-impl Messages {
-    /// Reads what has come, or its end.
+impl CheckedBody {
+    /// MessageChecks the next frame of the body, or its end.
     fn read(&mut self, frame: Option<&Frame<Bytes>>) -> Result<()> {
         match frame.map(Frame::data_ref) {
-            Some(Some(data)) => self.frames.read(data),
-            // Trailers are the last frame there is, and the end comes after them.
+            Some(Some(data)) => self.validator.read(data),
+            // Trailers are the last frame. The end follows them.
             Some(None) => Ok(()),
-            None => self.frames.end(),
+            None => self.validator.end(),
         }
     }
 }
 
-impl HttpBody for Messages {
+impl HttpBody for CheckedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -133,8 +140,8 @@ impl HttpBody for Messages {
         let this = self.get_mut();
         let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)).transpose() {
             Ok(frame) => frame,
-            Err(error) if is_told(&error) => return Poll::Ready(Some(Err(error.into()))),
-            Err(error) => return Poll::Ready(Some(Err(Status::from(broken_off(error)).into()))),
+            Err(error) if is_own_error(&error) => return Poll::Ready(Some(Err(error.into()))),
+            Err(error) => return Poll::Ready(Some(Err(Status::from(incomplete(error)).into()))),
         };
         let read = this
             .read(frame.as_ref())
@@ -143,8 +150,8 @@ impl HttpBody for Messages {
     }
 }
 
-/// Whether a body's error is one of ours already.
-fn is_told(error: &axum::Error) -> bool {
+/// Whether the error of a body is the gateway's own.
+fn is_own_error(error: &axum::Error) -> bool {
     let mut source = error.source();
     while let Some(error) = source {
         if error
@@ -158,9 +165,9 @@ fn is_told(error: &axum::Error) -> bool {
     false
 }
 
-/// The rest of a request can't be had.
-fn broken_off(source: axum::Error) -> Error {
+/// The error for a request that broke off.
+fn incomplete(source: axum::Error) -> Error {
     let message =
-        "The request broke off before its end, or (application/grpc-web-text) is not base64";
+        "The request broke off before its end, or (application/grpc-web-text) it is not base64";
     Error::new(ErrorCode::IncompleteBody, message).with_source(source)
 }

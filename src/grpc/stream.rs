@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt};
 use tonic::Status;
 
 use super::surrogates::{SplitSurrogates, TextChunk};
-use crate::service::{ResponseStream, StreamedMessage};
+use crate::service::{AnswerChunk, ResponseStream};
 
 /// A streamed answer whose errors are gRPC statuses, and whose texts are valid UTF-8.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl<M> GrpcStream<M> {
     }
 }
 
-impl<M: StreamedMessage + TextChunk> Stream for GrpcStream<M> {
+impl<M: AnswerChunk + TextChunk> Stream for GrpcStream<M> {
     type Item = Result<M, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

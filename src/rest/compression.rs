@@ -1,36 +1,35 @@
-//! Content codings: compressed requests are read, and large answers are compressed for those who
-//! ask. Streams never are: a compressor holds pieces back.
+//! Compressed bodies: requests are decompressed, and large answers are compressed for callers who
+//! accept it. Streams are not compressed, because a compressor would hold back chunks.
 
 use axum::{body::Body, body::HttpBody, extract::Request, middleware::Next, response::Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
 
-use super::request::{Limit, too_large};
+use super::limit::BodyLimit;
 use crate::{
     coding::{COMPRESSED_MIN, Coding, Gzip, Undecodable},
     error::{Error, ErrorCode, Result},
     service::Call,
 };
 
-/// The codings of requests that are understood.
-const UNDERSTOOD: &str = "gzip, deflate, zstd";
+/// The codings of requests that the gateway accepts.
+const ACCEPTED: &str = "gzip, deflate, zstd";
 
-/// How many codings may lie one above the other.
+/// How many codings a body may have, one applied after the other.
 const CODINGS_MAX: usize = 4;
 
-/// Refuses requests in codings that are not understood, and compresses large JSON answers for
-/// callers who take gzip.
-pub async fn negotiate(request: Request, next: Next) -> Response {
+/// Refuses requests with codings that the gateway does not accept, and compresses large JSON
+/// answers for callers who accept gzip.
+pub(crate) async fn negotiate(request: Request, next: Next) -> Response {
     if let Err(error) = codings(request.headers()) {
         let mut response: Response = error.into_response();
-        response.headers_mut().insert(
-            header::ACCEPT_ENCODING,
-            HeaderValue::from_static(UNDERSTOOD),
-        );
+        response
+            .headers_mut()
+            .insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
         return response;
     }
-    let is_wanted = takes_gzip(request.headers());
+    let is_wanted = accepts_gzip(request.headers());
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     let is_json = headers
@@ -52,7 +51,7 @@ pub async fn negotiate(request: Request, next: Next) -> Response {
         return response;
     }
     let (mut head, body) = response.into_parts();
-    // It is in memory already: its length is known.
+    // The body is in memory already: its length is known.
     let Ok(body) = body.collect().await else {
         return Error::internal("an answer in memory broke").into_response();
     };
@@ -62,15 +61,15 @@ pub async fn negotiate(request: Request, next: Next) -> Response {
     Response::from_parts(head, Body::new(Gzip::new(body.to_bytes())))
 }
 
-/// Says that the answer depends on what codings the caller takes.
-pub fn vary(response: &mut Response) {
+/// Adds the header that says that the answer depends on `Accept-Encoding`.
+pub(super) fn vary(response: &mut Response) {
     response
         .headers_mut()
         .append(header::VARY, HeaderValue::from_static("accept-encoding"));
 }
 
-/// Whether the caller takes answers that are compressed by gzip.
-pub fn takes_gzip(headers: &HeaderMap) -> bool {
+/// Whether the caller accepts answers that are compressed by gzip.
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let values = headers
         .get_all(header::ACCEPT_ENCODING)
         .iter()
@@ -93,12 +92,11 @@ pub fn takes_gzip(headers: &HeaderMap) -> bool {
     gzip.or(any).unwrap_or(false)
 }
 
-/// The codings of a request's body, the first applied first.
+/// The codings of a request body, in the order in which they were applied.
 fn codings(headers: &HeaderMap) -> Result<Vec<Coding>> {
     let unsupported = || {
-        let message = format!(
-            "The body's Content-Encoding is not understood here: send {UNDERSTOOD}, or none"
-        );
+        let message =
+            format!("The body's Content-Encoding is not supported: send {ACCEPTED}, or none");
         Error::new(ErrorCode::UnsupportedContentEncoding, message)
     };
     let mut codings = Vec::new();
@@ -118,28 +116,34 @@ fn codings(headers: &HeaderMap) -> Result<Vec<Coding>> {
     }
 }
 
-/// Undoes the codings of a request's body. What comes of each may be as large as a request, and no
-/// larger.
+/// Decompresses a request body. The output of each coding may be as large as a request.
 ///
 /// # Errors
-/// Invalid for data that can't be decoded, TooLarge, Unavailable if there is no room for it.
-pub async fn decode(
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) for data that cannot be decompressed;
+/// [`Kind::TooLarge`](crate::error::Kind::TooLarge) beyond `limit`;
+/// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if there is no room for it.
+pub(super) async fn decompress(
     call: &Call,
     headers: &HeaderMap,
     mut body: Bytes,
-    limit: Limit,
+    limit: BodyLimit,
 ) -> Result<Bytes> {
     for coding in codings(headers)?.into_iter().rev() {
         let coded = body.len();
-        body = decode_one(call, coding, &body, limit).await?;
+        body = decompress_one(call, coding, &body, limit).await?;
         call.body()
             .into_iter()
-            .for_each(|share| share.give_back(coded));
+            .for_each(|share| share.subtract(coded));
     }
     Ok(body)
 }
 
-async fn decode_one(call: &Call, coding: Coding, body: &[u8], limit: Limit) -> Result<Bytes> {
+async fn decompress_one(
+    call: &Call,
+    coding: Coding,
+    body: &[u8],
+    limit: BodyLimit,
+) -> Result<Bytes> {
     let mut decoded = Vec::new();
     let take = |piece: &[u8]| {
         call.body().map_or(Ok(()), |share| share.add(piece.len()))?;
@@ -149,11 +153,11 @@ async fn decode_one(call: &Call, coding: Coding, body: &[u8], limit: Limit) -> R
     match coding.decode(body, limit.0, take).await {
         Ok(()) => Ok(decoded.into()),
         Err(Undecodable::Refused(error)) => Err(error),
-        Err(Undecodable::TooLarge) => Err(too_large(limit)),
+        Err(Undecodable::TooLarge) => Err(limit.exceeded()),
         Err(Undecodable::Broken(problem, source)) => {
             let name = coding.name();
             let message = format!(
-                "The body can't be decoded as its Content-Encoding says ({name}): {problem}"
+                "The body cannot be decompressed as {name}, its Content-Encoding: {problem}"
             );
             let error = Error::new(ErrorCode::InvalidContentEncoding, message);
             Err(source
@@ -170,7 +174,7 @@ mod tests {
     #[test]
     fn gzip_is_for_those_who_take_it() {
         let takes = |value: &'static str| {
-            takes_gzip(&HeaderMap::from_iter([(
+            accepts_gzip(&HeaderMap::from_iter([(
                 header::ACCEPT_ENCODING,
                 HeaderValue::from_static(value),
             )]))
@@ -196,6 +200,6 @@ mod tests {
         ] {
             assert!(!takes(value), "{value}");
         }
-        assert!(!takes_gzip(&HeaderMap::new()));
+        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }

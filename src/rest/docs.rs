@@ -1,5 +1,6 @@
-//! `GET /openapi.json`, and `GET /docs`: the page that shows it and tries requests, all of it from
-//! this binary. Open to all, since they tell what this program is and nothing of whom it serves.
+//! `GET /openapi.json`, and `GET /docs`: the page that shows the document and can send requests.
+//! All files are in this binary. They need no key, because they describe the program and nothing
+//! about its account.
 
 use std::hash::Hasher;
 
@@ -10,16 +11,16 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::wrong_method;
+use super::unknown::wrong_method;
 use crate::proto::OPENAPI;
 
-/// The page may load and ask this origin only. Its style sheet has images of its own, and it sets
+/// The page may load and call this origin only. Its style sheet has images of its own, and it sets
 /// styles on elements.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src \
                       'self'; style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action \
                       'none'; frame-ancestors 'none'";
 
-/// The document and the page.
+/// The routes of the document and the page.
 pub fn routes() -> Router {
     let json = File::plain("application/json", OPENAPI.as_bytes());
     let page = File::plain(
@@ -36,36 +37,30 @@ pub fn routes() -> Router {
         "text/css; charset=utf-8",
         include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz")),
     );
-    Router::new()
-        .route(
-            "/openapi.json",
-            get(async move |headers: HeaderMap| json.answer(&headers)),
-        )
-        .route(
-            "/docs",
-            get(async move |headers: HeaderMap| page.answer(&headers)),
-        )
-        .route(
-            "/docs/page.js",
-            get(async move |headers: HeaderMap| script.answer(&headers)),
-        )
-        .route(
-            "/docs/swagger-ui-bundle.js",
-            get(async move |headers: HeaderMap| bundle.answer(&headers)),
-        )
-        .route(
-            "/docs/swagger-ui.css",
-            get(async move |headers: HeaderMap| style.answer(&headers)),
-        )
+    let files = [
+        ("/openapi.json", json),
+        ("/docs", page),
+        ("/docs/page.js", script),
+        ("/docs/swagger-ui-bundle.js", bundle),
+        ("/docs/swagger-ui.css", style),
+    ];
+    files
+        .into_iter()
+        .fold(Router::new(), |router, (path, file)| {
+            router.route(
+                path,
+                get(async move |headers: HeaderMap| file.respond(&headers)),
+            )
+        })
         .method_not_allowed_fallback(wrong_method)
 }
 
-/// A file of the binary's.
+/// A file in this binary.
 #[derive(Clone)]
 struct File {
     media_type: &'static str,
-    /// Already compressed. Browsers all take gzip, and nobody else asks for what a page consists
-    /// of.
+    /// Whether `bytes` are compressed by gzip. All browsers accept that, and only they request the
+    /// parts of the page.
     is_gzip: bool,
     bytes: &'static [u8],
     tag: String,
@@ -90,8 +85,8 @@ impl File {
         }
     }
 
-    fn answer(&self, headers: &HeaderMap) -> Response {
-        let mut response = if self.is_known(headers) {
+    fn respond(&self, headers: &HeaderMap) -> Response {
+        let mut response = if self.is_cached(headers) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             let mut response = self.bytes.into_response();
@@ -107,8 +102,8 @@ impl File {
             response
         };
         let headers = response.headers_mut();
-        // Another version of the gateway has other files under the same names, so a browser asks
-        // each time.
+        // Another version of the gateway has other files under the same names, so a browser must
+        // revalidate.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.extend(HeaderValue::from_str(&self.tag).map(|tag| (header::ETAG, tag)));
         headers.insert(
@@ -126,8 +121,8 @@ impl File {
         response
     }
 
-    /// Whether the caller has this very file already.
-    fn is_known(&self, headers: &HeaderMap) -> bool {
+    /// Whether the caller has this version of the file already.
+    fn is_cached(&self, headers: &HeaderMap) -> bool {
         let known = headers
             .get_all(header::IF_NONE_MATCH)
             .iter()

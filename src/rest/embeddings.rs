@@ -1,21 +1,14 @@
 //! `POST /v1/embeddings`.
 
-use axum::{
-    extract::{Request, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 
-use super::{Inside, answer, request};
-use crate::{error::Error, service::Call};
+use super::{request::Json, response, state::RestState};
+use crate::{error::Result, proto::v1::CreateEmbeddingRequest};
 
 /// Turns texts into vectors.
-pub async fn create(State((services, limit)): State<Inside>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let response = async {
-        let call = Call::new(&head.headers, &head.extensions)?;
-        let request = call.refuse(request::read(&call, &head.headers, body, limit).await)?;
-        let reply = services.embeddings.create(call, request).await?;
-        Ok(answer(reply))
-    };
-    response.await.unwrap_or_else(Error::into_response)
+pub(super) async fn create(
+    State(state): State<RestState>,
+    Json { call, message }: Json<CreateEmbeddingRequest>,
+) -> Result<Response> {
+    response::json(state.services.embeddings.create(call, message).await?)
 }

@@ -1,53 +1,52 @@
 //! `GET /v1/models`, `GET /v1/models/{org}/{name}` and `POST /v1/tokenize`.
 
 use axum::{
-    extract::{Path, Query, Request, State, rejection::PathRejection},
+    extract::{Path, State, rejection::PathRejection},
     response::Response,
 };
-use http::{HeaderMap, HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Uri, header};
 
-use super::{Inside, answer, compression, paging, request, respond};
+use super::{
+    compression,
+    paging::ModelsQuery,
+    request::Json,
+    response::{self, with_body},
+    state::RestState,
+};
 use crate::{
     error::{Error, Result},
-    proto::v1::GetModelRequest,
-    service::{Call, Reply, Services, models::WholeCatalogue},
+    proto::v1::{GetModelRequest, TokenizeRequest},
+    service::{Call, Reply, models::WholeCatalogue},
 };
 
-type Pairs = Vec<(String, String)>;
-
-/// The catalogue: whole as it is kept; a page of it, by the query parameters of `paging`; or what
-/// of it passes the upstream's own query parameters `q`, `page`, `per_page`, `family`, `tags` and
-/// `available_on_current_plan`.
-pub async fn list(State((services, _)): State<Inside>, head: Parts) -> Response {
-    let response = async {
-        let call = Call::new(&head.headers, &head.extensions)?;
-        let query: Query<Pairs> = call.refuse(Query::try_from_uri(&head.uri).map_err(|error| {
-            Error::invalid("query", "expected name=value&…").with_source(error)
-        }))?;
-        if query.is_empty() {
-            let is_gzip = compression::takes_gzip(&head.headers);
-            return Ok(whole(services.models.whole(call, is_gzip).await?, is_gzip));
+/// The catalogue: complete, as it is cached; one page of it; or what matches the upstream's own
+/// search.
+pub(super) async fn list(
+    State(state): State<RestState>,
+    call: Call,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let models = &state.services.models;
+    match call.begin(async { ModelsQuery::read(&uri) }).await? {
+        ModelsQuery::Whole => {
+            let is_gzip = compression::accepts_gzip(&headers);
+            Ok(whole(models.whole(call, is_gzip).await?, is_gzip))
         }
-        if let Some(request) = call.refuse(paging::read(&query))? {
-            let list = services.models.list(call, request).await?;
+        ModelsQuery::Page(request) => {
+            let list = models.list(call, request).await?;
             let age = HeaderValue::from(list.age_ms / 1000);
-            let mut response = answer(Reply::new(list));
+            let mut response = response::json(Reply::new(list))?;
             response.headers_mut().insert(header::AGE, age);
-            return Ok(response);
+            Ok(response)
         }
-        let query: Vec<_> = query
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        let reply = services.models.query(call, &query).await?;
-        Ok(answer(reply))
-    };
-    response.await.unwrap_or_else(Error::into_response)
+        ModelsQuery::Search(query) => response::json(models.search(call, &query).await?),
+    }
 }
 
-/// The kept text: several MB that are neither copied nor compressed for each caller.
+/// The cached JSON text: several MB, which are neither copied nor compressed for each caller.
 fn whole(catalogue: WholeCatalogue, is_gzip: bool) -> Response {
-    let mut response = respond(catalogue.list.into(), "application/json", HeaderMap::new());
+    let mut response = with_body(catalogue.list.into(), "application/json", HeaderMap::new());
     response
         .headers_mut()
         .insert(header::AGE, HeaderValue::from(catalogue.age.as_secs()));
@@ -60,53 +59,40 @@ fn whole(catalogue: WholeCatalogue, is_gzip: bool) -> Response {
     response
 }
 
-/// One model by organisation and name.
-pub async fn get(
-    State((services, _)): State<Inside>,
+/// One model, by its organisation and name.
+pub(super) async fn get(
+    state: State<RestState>,
     path: Result<Path<(String, String)>, PathRejection>,
-    head: Parts,
-) -> Response {
+    call: Call,
+) -> Result<Response> {
     let id = path.map(|Path((org, name))| format!("{org}/{name}"));
-    find(&services, id, &head)
-        .await
-        .unwrap_or_else(Error::into_response)
+    find(state, id, call).await
 }
 
-/// One model by an id in one path segment: `org%2Fname`, as OpenAI's SDKs write it.
-pub async fn get_by_name(
-    State((services, _)): State<Inside>,
+/// One model, by an id in one path segment: `org%2Fname`, as OpenAI's SDKs write it.
+pub(super) async fn get_by_name(
+    state: State<RestState>,
     path: Result<Path<String>, PathRejection>,
-    head: Parts,
-) -> Response {
-    find(&services, path.map(|Path(id)| id), &head)
-        .await
-        .unwrap_or_else(Error::into_response)
+    call: Call,
+) -> Result<Response> {
+    find(state, path.map(|Path(id)| id), call).await
 }
 
 async fn find(
-    services: &Services,
+    State(state): State<RestState>,
     id: Result<String, PathRejection>,
-    head: &Parts,
+    call: Call,
 ) -> Result<Response> {
-    let model = id.map_err(|_| Error::invalid("model", "the path is not UTF-8"))?;
-    let reply = services
-        .models
-        .get(
-            Call::new(&head.headers, &head.extensions)?,
-            GetModelRequest { model },
-        )
-        .await?;
-    Ok(answer(reply))
+    let id = id.map_err(|_| Error::invalid("model", "the path is not UTF-8"));
+    let model = call.begin(async { id }).await?;
+    let request = GetModelRequest { model };
+    response::json(state.services.models.get(call, request).await?)
 }
 
-/// Splits a text into a model's tokens.
-pub async fn tokenize(State((services, limit)): State<Inside>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let response = async {
-        let call = Call::new(&head.headers, &head.extensions)?;
-        let request = call.refuse(request::read(&call, &head.headers, body, limit).await)?;
-        let reply = services.models.tokenize(call, request).await?;
-        Ok(answer(reply))
-    };
-    response.await.unwrap_or_else(Error::into_response)
+/// Splits a text into the tokens of a model.
+pub(super) async fn tokenize(
+    State(state): State<RestState>,
+    Json { call, message }: Json<TokenizeRequest>,
+) -> Result<Response> {
+    response::json(state.services.models.tokenize(call, message).await?)
 }

@@ -1,32 +1,68 @@
-//! A page of the catalogue by query parameters: `ListModelsRequest` as its `google.api.http` rule
-//! maps it to a query.
+//! The query of `GET /v1/models`: for the whole catalogue, for one page of it, or for the
+//! upstream's own search. The parameters of a page are the fields of `ListModelsRequest`, as its
+//! `google.api.http` rule maps them.
+
+use axum::extract::Query;
+use http::Uri;
 
 use crate::{
     error::{Error, Result},
     proto::v1::{ListModelsRequest, ModelFilter},
 };
 
-const OF_A_PAGE: &str = "page_size, page_token, filter.search, filter.family, filter.gated and \
+const PAGE_PARAMETERS: &str = "page_size, page_token, filter.search, filter.family, filter.gated \
+                               and \
                          filter.available_on_current_plan";
-const OF_THE_UPSTREAM: &str = "q, page, per_page, family, tags and available_on_current_plan";
+const SEARCH_PARAMETERS: &str = "q, page, per_page, family, tags and available_on_current_plan";
 
-/// The request for a page, if the query has any of a page's parameters.
+/// What a query asks for.
+#[derive(Debug)]
+pub(super) enum ModelsQuery {
+    /// The whole catalogue.
+    Whole,
+    /// One page of it.
+    Page(ListModelsRequest),
+    /// The upstream's own search, by these parameters.
+    Search(Vec<(String, String)>),
+}
+
+impl ModelsQuery {
+    /// Reads the query of `uri`.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a query that is not `name=value&…`, or
+    /// that mixes parameters or has a bad one.
+    pub(super) fn read(uri: &Uri) -> Result<Self> {
+        let Query(query) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|error| Error::invalid("query", "expected name=value&…").with_source(error))?;
+        if query.is_empty() {
+            return Ok(Self::Whole);
+        }
+        Ok(page(&query)?.map_or(Self::Search(query), Self::Page))
+    }
+}
+
+/// The request for a page; `None` if the query has no parameter of a page.
 ///
 /// # Errors
-/// Invalid for a value of the wrong type, a parameter that is there twice, an unknown one of
-/// `filter`, and others beside them.
-pub fn read(query: &[(String, String)]) -> Result<Option<ListModelsRequest>> {
-    let is_of_a_page = |name: &str| {
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) for a value of the wrong type, a parameter that
+/// is given twice, an unknown field of `filter`, or a parameter of the upstream's search beside
+/// them.
+fn page(query: &[(String, String)]) -> Result<Option<ListModelsRequest>> {
+    let is_page_parameter = |name: &str| {
         matches!(name, "page_size" | "page_token" | "filter") || name.starts_with("filter.")
     };
-    let of_a_page = query.iter().filter(|(name, _)| is_of_a_page(name)).count();
-    if of_a_page == 0 {
+    let page_parameters = query
+        .iter()
+        .filter(|(name, _)| is_page_parameter(name))
+        .count();
+    if page_parameters == 0 {
         return Ok(None);
     }
-    if of_a_page < query.len() {
+    if page_parameters < query.len() {
         let problem = format!(
-            "a page is asked for by {OF_A_PAGE}; a search, by {OF_THE_UPSTREAM}: take one or the \
-             other"
+            "a page has the parameters {PAGE_PARAMETERS}; a search has {SEARCH_PARAMETERS}: use \
+             one or the other"
         );
         return Err(Error::invalid("query", problem));
     }
@@ -37,7 +73,7 @@ pub fn read(query: &[(String, String)]) -> Result<Option<ListModelsRequest>> {
             _ if query.iter().take(number).any(|(before, _)| before == name) => {
                 return Err(Error::invalid(
                     "query",
-                    format!("a parameter of {OF_A_PAGE} is there twice"),
+                    format!("each of {PAGE_PARAMETERS} may be given only once"),
                 ));
             }
             "page_size" => {
@@ -49,15 +85,15 @@ pub fn read(query: &[(String, String)]) -> Result<Option<ListModelsRequest>> {
             "page_token" => request.page_token.clone_from(value),
             "filter.search" => filter.search.clone_from(value),
             "filter.family" => filter.family.clone_from(value),
-            "filter.gated" => filter.gated = Some(truth("filter.gated", value)?),
+            "filter.gated" => filter.gated = Some(boolean("filter.gated", value)?),
             "filter.available_on_current_plan" => {
                 filter.available_on_current_plan =
-                    Some(truth("filter.available_on_current_plan", value)?);
+                    Some(boolean("filter.available_on_current_plan", value)?);
             }
             _ => {
                 return Err(Error::invalid(
                     "filter",
-                    format!("unknown: a page is asked for by {OF_A_PAGE}"),
+                    format!("unknown: a page has the parameters {PAGE_PARAMETERS}"),
                 ));
             }
         }
@@ -66,7 +102,7 @@ pub fn read(query: &[(String, String)]) -> Result<Option<ListModelsRequest>> {
     Ok(Some(request))
 }
 
-fn truth(name: &'static str, value: &str) -> Result<bool> {
+fn boolean(name: &'static str, value: &str) -> Result<bool> {
     value
         .parse()
         .map_err(|_| Error::invalid(name, "expected true or false"))

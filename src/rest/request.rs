@@ -1,49 +1,127 @@
-//! A request's body, from bytes to a message, or to the reason why not.
+//! The JSON body of a request. Its call begins before the body is read, so a body that cannot be
+//! read ends the call like any other failure.
 
-use axum::body::{Body, HttpBody};
+use axum::{
+    body::{Body, HttpBody},
+    extract::{FromRequest, Request},
+};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::{HeaderMap, header, request::Parts};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
-use super::compression;
+use super::{compression, limit::BodyLimit, routes::STREAM_SUFFIX, state::RestState};
 use crate::{
     error::{Error, ErrorCode, Result},
     json, offload,
     service::Call,
 };
 
-/// The largest body, in bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Limit(pub usize);
+/// A call and the message of its body.
+#[derive(Debug)]
+pub(super) struct Json<M> {
+    pub(super) call: Call,
+    pub(super) message: M,
+}
+
+/// A call and the message of its body, for a method that can stream its answer.
+#[derive(Debug)]
+pub(super) struct StreamableJson<M> {
+    pub(super) call: Call,
+    pub(super) message: M,
+    /// Whether the caller asks for a stream, by the path or by the member `stream`.
+    pub(super) is_stream: bool,
+}
+
+/// A message whose JSON may have a member `stream`. In the contract it is no field of the message:
+/// the method says it.
+pub(super) trait StreamMember {
+    /// Removes the member `stream`, and returns its JSON text.
+    fn take_stream(&mut self) -> Option<String>;
+}
+
+impl<M: DeserializeOwned + Send + 'static> FromRequest<RestState> for Json<M> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &RestState) -> Result<Self> {
+        let (head, body) = request.into_parts();
+        let call = Call::new(&head.headers, &head.extensions)?;
+        let message = call
+            .begin(read(&call, &head.headers, body, state.body_limit))
+            .await?;
+        Ok(Self { call, message })
+    }
+}
+
+impl<M> FromRequest<RestState> for StreamableJson<M>
+where
+    M: DeserializeOwned + StreamMember + Send + 'static,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &RestState) -> Result<Self> {
+        let (head, body) = request.into_parts();
+        let call = Call::new(&head.headers, &head.extensions)?;
+        let reading = async {
+            let mut message: M = read(&call, &head.headers, body, state.body_limit).await?;
+            let is_stream = is_stream(&head, message.take_stream().as_deref())?;
+            Ok((message, is_stream))
+        };
+        let (message, is_stream) = call.begin(reading).await?;
+        Ok(Self {
+            call,
+            message,
+            is_stream,
+        })
+    }
+}
+
+/// Whether the caller asks for a stream. `member` is the JSON text of the body's member `stream`.
+fn is_stream(head: &Parts, member: Option<&str>) -> Result<bool> {
+    let by_path = head.uri.path().ends_with(STREAM_SUFFIX);
+    match member {
+        None | Some("null") => Ok(by_path),
+        Some("true") => Ok(true),
+        Some("false") if by_path => Err(Error::invalid(
+            "stream",
+            "this path always streams: for a complete answer use the one without `:stream`",
+        )),
+        Some("false") => Ok(false),
+        Some(_) => Err(Error::invalid("stream", "expected true, false or null")),
+    }
+}
 
 /// Reads a JSON body.
 ///
 /// # Errors
-/// Wrong media type, too large, too slow, cut, no room for it, or whatever is wrong with the JSON,
+/// [`Kind::WrongMediaType`](crate::error::Kind::WrongMediaType) for another media type;
+/// [`Kind::TooLarge`](crate::error::Kind::TooLarge) beyond `limit`;
+/// [`Kind::Timeout`](crate::error::Kind::Timeout) if it is too slow;
+/// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if there is no room for it;
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) if it is cut, or for a problem with the JSON,
 /// with the path of the bad member.
-pub async fn read<M: DeserializeOwned + Send + 'static>(
+async fn read<M: DeserializeOwned + Send + 'static>(
     call: &Call,
     headers: &HeaderMap,
     body: Body,
-    limit: Limit,
+    limit: BodyLimit,
 ) -> Result<M> {
     if !is_json(headers) {
-        // A browser sends other media types across origins without asking first: insisting on this
-        // one means that no web page can use an open gateway behind its user's back.
+        // A browser sends other media types to another origin without a preflight request. Because
+        // of this check no web page can use an open gateway without its user's consent.
         let message =
             "The body must be JSON and say so: send the header Content-Type: application/json";
         return Err(Error::new(ErrorCode::UnsupportedMediaType, message));
     }
     if body.size_hint().lower() > limit.0 as u64 {
-        // Who asks whether to continue is told before sending it.
-        return Err(too_large(limit));
+        // A client that sent `Expect: 100-continue` learns this before it sends the body.
+        return Err(limit.exceeded());
     }
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     call.body().map_or(Ok(()), |share| share.expect(expected))?;
     let body = call.receive(collect(body, expected, limit)).await??;
     let body = call
-        .receive(compression::decode(call, headers, body, limit))
+        .receive(compression::decompress(call, headers, body, limit))
         .await??;
     let decoded = offload::run(body.len(), move || json::decode_request(&body));
     call.receive(decoded).await??.map_err(|bad| match bad.path {
@@ -53,21 +131,21 @@ pub async fn read<M: DeserializeOwned + Send + 'static>(
     })
 }
 
-/// Collects a body as it arrives: this many bytes, as far as its head tells.
-async fn collect(mut body: Body, expected: usize, limit: Limit) -> Result<Bytes> {
+/// Collects the bytes of a body. `expected` is the number of bytes that the head announces.
+async fn collect(mut body: Body, expected: usize, limit: BodyLimit) -> Result<Bytes> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(broken)?.into_data() else {
             continue;
         };
         if whole.len() + data.len() > limit.0 {
-            return Err(too_large(limit));
+            return Err(limit.exceeded());
         }
         if whole.is_empty() {
             if body.is_end_stream() {
                 return Ok(data);
             }
-            // Memory that nothing is written to takes no room.
+            // Reserved memory that is not written to is not used.
             whole.reserve(expected.max(data.len()));
         }
         whole.extend_from_slice(&data);
@@ -75,32 +153,24 @@ async fn collect(mut body: Body, expected: usize, limit: Limit) -> Result<Bytes>
     Ok(whole.freeze())
 }
 
-/// Why a body did not come to its end.
+/// The error for a body that did not arrive completely: the gateway's own, if a layer refused the
+/// body.
 fn broken(error: axum::Error) -> Error {
     let causes = std::iter::successors(
         Some(&error as &(dyn std::error::Error + 'static)),
         |cause| cause.source(),
     );
-    let ours = causes
+    let own = causes
         .filter_map(|cause| cause.downcast_ref::<Error>())
         .next()
         .cloned();
-    ours.unwrap_or_else(|| {
+    own.unwrap_or_else(|| {
         Error::new(
             ErrorCode::IncompleteBody,
-            "The request's body broke off before its end",
+            "The request body broke off before its end",
         )
         .with_source(error)
     })
-}
-
-/// The request is too large, as it was sent or as it was before it was compressed.
-pub fn too_large(limit: Limit) -> Error {
-    let message = format!(
-        "The request is larger than {} bytes: send less, or raise --max-request-bytes",
-        limit.0
-    );
-    Error::new(ErrorCode::RequestTooLarge, message)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -1,6 +1,6 @@
-//! A streamed answer as server-sent events, in OpenAI's manner: `data: {chunk}` for each, then
-//! `data: [DONE]`; or, when it fails, `data: {"error":{…}}` and no `[DONE]`. Through silences it
-//! sends comments.
+//! A streamed answer as server-sent events, as OpenAI sends them: `data: {chunk}` for each chunk,
+//! then `data: [DONE]`. If the answer fails, `data: {"error":{…}}` and no `[DONE]`. While nothing
+//! else is sent, there are comments.
 
 use std::{
     convert::Infallible,
@@ -23,54 +23,58 @@ use crate::{
     service::{QueuePosition, Reply},
 };
 
-/// Chunks that are ready at the same time go out together, up to about this many bytes.
+/// Chunks that are ready at the same time are sent together, in frames of about this many bytes.
 const FRAME_BYTES: usize = 16 * 1024;
 
-/// What one chunk usually takes, so that a frame of one chunk is one allocation.
+/// The usual size of one chunk, so that a frame with one chunk needs one allocation.
 const CHUNK_BYTES: usize = 512;
 
-/// After so much silence a comment is sent, which says nothing: proxies cut connections that are
-/// silent for a minute or so.
+/// The interval of comments while nothing else is sent. Proxies close connections that are silent
+/// for about a minute.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 const KEEPALIVE: &[u8] = b": waiting for the model\n\n";
 
 /// The body of a streamed REST answer. Dropping it drops the answer, and all that the answer holds.
-pub struct Events<S> {
+pub struct EventBody<S> {
     answer: State<S>,
-    /// Rings after a silence; moved only when it rings, not for every chunk.
+    /// Fires after a silence. It is reset only when it fires, not for every chunk.
     alarm: Pin<Box<Sleep>>,
     spoke_at: Instant,
 }
 
 enum State<S> {
-    /// The head has gone out, and the answer has not begun yet; perhaps it waits for units.
-    Opening(BoxFuture<'static, Result<Reply<S>>>, QueuePosition),
-    /// Chunks may come.
+    /// The response head has been sent, and the answer has not started yet. It may wait for units.
+    Starting(BoxFuture<'static, Result<Reply<S>>>, QueuePosition),
+    /// Chunks may follow.
     Open(S),
-    /// The end has been told.
+    /// The end has been sent.
     Over,
 }
 
-impl<S> Events<S> {
-    /// The body for these chunks.
+impl<S> EventBody<S> {
+    /// The body of an answer that has started.
     pub fn new(chunks: S) -> Self {
         Self::after(State::Open(chunks), Instant::now())
     }
 
-    /// The body of an answer that has let its caller wait for too long already: it speaks at once.
-    pub fn opening(opening: BoxFuture<'static, Result<Reply<S>>>, position: QueuePosition) -> Self {
+    /// The body of an answer that has not started for so long that its caller must hear something:
+    /// it begins with a comment.
+    pub fn starting(
+        starting: BoxFuture<'static, Result<Reply<S>>>,
+        position: QueuePosition,
+    ) -> Self {
         let now = Instant::now();
         Self::after(
-            State::Opening(opening, position),
+            State::Starting(starting, position),
             now.checked_sub(KEEPALIVE_INTERVAL).unwrap_or(now),
         )
     }
 
-    /// A comment that says what is waited for.
+    /// A comment that says what the call waits for.
     fn keepalive(&self) -> Bytes {
         match &self.answer {
-            State::Opening(_, position) => match position.requests_ahead() {
+            State::Starting(_, position) => match position.requests_ahead() {
                 Some(ahead) => {
                     format!(": waiting for concurrency units, about {ahead} ahead\n\n").into()
                 }
@@ -88,7 +92,7 @@ impl<S> Events<S> {
         }
     }
 
-    /// Completes when there has been silence for the interval.
+    /// Completes when nothing has been sent for the interval.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.alarm.as_mut().poll(context));
@@ -102,7 +106,7 @@ impl<S> Events<S> {
     }
 }
 
-impl<S, M> http_body::Body for Events<S>
+impl<S, M> http_body::Body for EventBody<S>
 where
     S: Stream<Item = Result<M>> + Unpin,
     M: Serialize,
@@ -118,9 +122,9 @@ where
         let mut out = Vec::new();
         while out.len() < FRAME_BYTES {
             let item = match &mut this.answer {
-                State::Opening(opening, _) => match opening.poll_unpin(context) {
+                State::Starting(starting, _) => match starting.poll_unpin(context) {
                     Poll::Ready(Ok(Reply { answer, headers })) => {
-                        comment(&headers, &mut out);
+                        headers_comment(&headers, &mut out);
                         this.answer = State::Open(answer);
                         continue;
                     }
@@ -152,7 +156,7 @@ where
                 }
             };
             if let Err(error) = written {
-                // Strings and an Option of one: an error always serialises.
+                // Strings and an `Option`: serialising an error cannot fail.
                 let _ = write(&error.body(), &mut out);
                 this.answer = State::Over;
             }
@@ -166,13 +170,13 @@ where
     }
 }
 
-/// What would have been headers, had the head not gone out before.
-fn comment(headers: &http::HeaderMap, out: &mut Vec<u8>) {
+/// The reply's headers as comments, because the head was sent before they were known.
+fn headers_comment(headers: &http::HeaderMap, out: &mut Vec<u8>) {
     for (name, value) in headers {
         out.extend_from_slice(b": ");
         out.extend_from_slice(name.as_str().as_bytes());
         out.extend_from_slice(b": ");
-        // A header's value has no line ends.
+        // A header value has no line breaks.
         out.extend_from_slice(value.as_bytes());
         out.push(b'\n');
     }
@@ -188,15 +192,15 @@ fn write(message: &impl Serialize, out: &mut Vec<u8>) -> Result<()> {
         out.truncate(begin);
         return Err(Error::internal(problem));
     }
-    one_line(out.get_mut(begin..).unwrap_or_default());
+    remove_line_breaks(out.get_mut(begin..).unwrap_or_default());
     out.extend_from_slice(b"\n\n");
     Ok(())
 }
 
-/// Makes one line of JSON. An upstream's event may have several, and JSON text of it is passed on
-/// as it is; a line break would end the event here. In JSON a line break is never part of a string,
-/// so a space says the same.
-fn one_line(json: &mut [u8]) {
+/// Replaces the line breaks of JSON by spaces. JSON text of an upstream event is passed on as it is
+/// and may have several lines, but a line break would end the event here. In JSON a line break is
+/// never part of a string, so a space means the same.
+fn remove_line_breaks(json: &mut [u8]) {
     if memchr::memchr2(b'\n', b'\r', json).is_some() {
         json.iter_mut()
             .filter(|byte| matches!(byte, b'\n' | b'\r'))
@@ -204,9 +208,9 @@ fn one_line(json: &mut [u8]) {
     }
 }
 
-impl<S> fmt::Debug for Events<S> {
+impl<S> fmt::Debug for EventBody<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events")
+        f.debug_struct("EventBody")
             .field("spoke_at", &self.spoke_at)
             .finish_non_exhaustive()
     }
@@ -221,7 +225,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_answer_is_kept_alive_by_comments() {
         let (send, receive) = tokio::sync::mpsc::channel::<Result<i32>>(1);
-        let mut body = Events::new(tokio_stream::wrappers::ReceiverStream::new(receive));
+        let mut body = EventBody::new(tokio_stream::wrappers::ReceiverStream::new(receive));
         let begun = Instant::now();
         for comments in 1..=3 {
             assert_eq!(

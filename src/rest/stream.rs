@@ -1,50 +1,53 @@
-//! A streamed answer's response: its head, and when it goes out.
+//! The response head of a streamed answer, and when it is sent.
 //!
-//! The status line tells how a call began, so it waits for the first piece of the answer, or for
-//! the error there is instead. But not for long: proxies cut what is silent. After [`HEAD_WAIT`]
-//! the head goes out as a success all the same, comments follow while the wait goes on, and an
-//! error, if one comes, is an event like any other.
+//! The status tells how a call started, so it waits for the first chunk of the answer or for an
+//! error. It does not wait for long, because proxies close silent connections. After [`HEAD_WAIT`]
+//! the head is sent with the status of success. Comments follow while the call still waits, and an
+//! error, if there is one, is an event.
 
 use axum::{body::Body, response::Response};
 use futures_util::{FutureExt, Stream};
 use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
 
-use super::sse;
+use super::{response::with_body, sse};
 use crate::{
     error::Result,
     service::{QueuePosition, Reply},
 };
 
-/// How long the status line waits for the first piece of the answer.
+/// How long the status waits for the first chunk of the answer.
 const HEAD_WAIT: std::time::Duration = sse::KEEPALIVE_INTERVAL;
 
-/// The response of an answer that is about to begin. `position` tells how many requests are
-/// ahead of it while it waits for units.
-pub async fn begin<S, M>(
-    opening: impl Future<Output = Result<Reply<S>>> + Send + 'static,
+/// The response of an answer that `starting` starts. `position` tells how many requests are ahead
+/// of it in the queue for units.
+pub(super) async fn start<S, M>(
+    starting: impl Future<Output = Result<Reply<S>>> + Send + 'static,
     position: QueuePosition,
 ) -> Response
 where
     S: Stream<Item = Result<M>> + Send + Unpin + 'static,
     M: Serialize + 'static,
 {
-    let mut opening = opening.boxed();
-    match tokio::time::timeout(HEAD_WAIT, &mut opening).await {
-        Ok(Ok(Reply { answer, headers })) => respond(sse::Events::new(answer), headers),
+    let mut starting = starting.boxed();
+    match tokio::time::timeout(HEAD_WAIT, &mut starting).await {
+        Ok(Ok(Reply { answer, headers })) => respond(sse::EventBody::new(answer), headers),
         Ok(Err(error)) => error.into_response(),
-        Err(_) => respond(sse::Events::opening(opening, position), HeaderMap::new()),
+        Err(_) => respond(
+            sse::EventBody::starting(starting, position),
+            HeaderMap::new(),
+        ),
     }
 }
 
-/// The response of an answer that has begun.
-pub fn respond<S, M>(events: sse::Events<S>, headers: HeaderMap) -> Response
+/// The response of an answer that has started.
+pub(super) fn respond<S, M>(events: sse::EventBody<S>, headers: HeaderMap) -> Response
 where
     S: Stream<Item = Result<M>> + Send + Unpin + 'static,
     M: Serialize + 'static,
 {
-    let mut response = super::respond(Body::new(events), "text/event-stream", headers);
-    // Proxies that buffer would turn a stream into one late answer.
+    let mut response = with_body(Body::new(events), "text/event-stream", headers);
+    // A proxy that buffers would turn the stream into one late answer.
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -103,9 +106,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_status_line_waits_for_how_the_answer_begins() {
-        let response = begin(after(HEAD_WAIT / 2, Err(full())), QueuePosition::default()).await;
+        let response = start(after(HEAD_WAIT / 2, Err(full())), QueuePosition::default()).await;
         assert_eq!(response.status(), 429);
-        let response = begin(after(HEAD_WAIT / 2, Ok(one())), QueuePosition::default()).await;
+        let response = start(after(HEAD_WAIT / 2, Ok(one())), QueuePosition::default()).await;
         assert_eq!(
             (response.status().as_u16(), &response.headers()["x-one"]),
             (200, &HeaderValue::from_static("1"))
@@ -117,7 +120,7 @@ mod tests {
     async fn but_not_for_long_and_the_rest_is_told_in_the_stream() {
         const WAITING: &str = ": waiting for the model\n\n";
         let begun = Instant::now();
-        let response = begin(
+        let response = start(
             after(HEAD_WAIT * 5 / 2, Ok(one())),
             QueuePosition::default(),
         )
@@ -130,7 +133,7 @@ mod tests {
             text(response).await,
             format!("{WAITING}{WAITING}: x-one: 1\n\ndata: 7\n\ndata: [DONE]\n\n")
         );
-        let response = begin(
+        let response = start(
             after(HEAD_WAIT * 3 / 2, Err(full())),
             QueuePosition::default(),
         )

@@ -1,11 +1,11 @@
-//! Paths that this gateway doesn't have, and what the client that asks for them needs: another base
-//! URL, or another of its own settings. Nothing is rewritten: a request under a wrong base URL
-//! would work today and break with the next path.
+//! Paths that this gateway does not have, and what the client that requests them needs: another
+//! base URL, or another setting. The gateway does not rewrite paths. A request under a wrong base
+//! URL would work today and fail with the next path.
 
 use axum::{extract::Request, response::Response};
 use http::{HeaderMap, Method, Uri};
 
-use super::ROUTES;
+use super::routes::ROUTES;
 use crate::error::{Error, ErrorCode};
 
 const RESPONSES: &str = "This is OpenAI's Responses API, which Featherless does not have: switch \
@@ -30,16 +30,16 @@ const COHERE: &str =
     "This is Cohere's API: use a client of OpenAI's instead, which calls POST /v1/chat/completions";
 const BEDROCK: &str = "This is Amazon Bedrock's API: use a client of OpenAI's instead, which \
                        calls POST /v1/chat/completions";
-const ENGINES: &str = "This is a form that OpenAI gave up: the model's id goes into the member \
+const ENGINES: &str = "OpenAI removed this form: the model's id goes into the member \
                        model of POST /v1/completions or POST /v1/chat/completions, and GET \
                        /v1/models lists the models";
-const LOCAL: &str = "This is the own API of another server (text-generation-inference, llama.cpp, \
+const LOCAL: &str = "This is the API of another server (text-generation-inference, llama.cpp, \
                      KoboldCpp, LM Studio or the like): choose the \"OpenAI compatible\" provider \
                      of the client, with the base URL that ends in /v1; it calls POST \
                      /v1/chat/completions";
 const RERANK: &str = "Featherless has no reranking: POST /v1/embeddings gives vectors that can be \
                       compared, or ask another provider for it";
-const NOT_HERE: &str = "Featherless answers chats, texts, embeddings and tokens (POST \
+const NOT_HERE: &str = "Featherless supports chats, texts, embeddings and tokens (POST \
                         /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/tokenize), and \
                         has none of OpenAI's other endpoints: turn this feature of the client \
                         off, or give it another provider";
@@ -47,8 +47,8 @@ const BILLING: &str = "Featherless bills by the month and not by the token: GET 
                        plan, and GET /v1/concurrency the units in use";
 const PROBES: &str = "The probes are GET /healthz and GET /readyz";
 
-/// Paths of other APIs and what to do about them, the first that fits. `*` is one segment, and `**`
-/// any number of them, also none. In lower case.
+/// Paths of other APIs and the advice for each; the first match counts. `*` is one segment, and
+/// `**` is any number of them. In lower case.
 const ADVICE: &[(&str, &str)] = &[
     ("/v1/responses/**", RESPONSES),
     ("/responses/**", RESPONSES),
@@ -147,7 +147,7 @@ const ADVICE: &[(&str, &str)] = &[
     ("/moderations", NOT_HERE),
 ];
 
-/// The answer to a path that no door has.
+/// The response to a path that no door has.
 pub async fn unknown_path(request: Request) -> Response {
     let (method, uri) = (request.method(), request.uri());
     let what = match advice(method, uri, request.headers()) {
@@ -157,22 +157,23 @@ pub async fn unknown_path(request: Request) -> Response {
                 .iter()
                 .map(|(method, path)| format!("{method} {path}"))
                 .collect();
-            format!("There are {}, and gRPC", known.join(", "))
+            format!("The paths are {}, and those of gRPC", known.join(", "))
         }
     };
     let message = format!(
-        "No such path: {method} {}. {what}: GET /docs tells more",
+        "No such path: {method} {}. {what}. See GET /docs",
         shortened(uri.path())
     );
     Error::new(ErrorCode::UnknownPath, message).into_response()
 }
 
-/// The answer to a path that has no such method.
-pub async fn wrong_method(request: Request) -> Response {
+/// The response to a path that has no such method.
+pub(super) async fn wrong_method(request: Request) -> Response {
     let (method, path) = (request.method(), request.uri().path());
-    let mut message =
-        format!("{path} does not answer {method}: the Allow header tells what it does answer");
-    // Gemini's methods come behind a model's id, which makes them look like the path of a model.
+    let mut message = format!(
+        "{path} does not support {method}: the Allow header lists the methods that it supports"
+    );
+    // Gemini puts methods behind a model's id, so such a path looks like the path of a model.
     if path.contains(":generateContent")
         || path.contains(":streamGenerateContent")
         || path.contains(":embedContent")
@@ -182,7 +183,7 @@ pub async fn wrong_method(request: Request) -> Response {
     Error::new(ErrorCode::MethodNotAllowed, message).into_response()
 }
 
-/// How much of a path is told, in characters.
+/// The longest part of a path that an error quotes, in characters.
 const PATH_CHARS_MAX: usize = 200;
 
 fn shortened(path: &str) -> &str {
@@ -192,7 +193,7 @@ fn shortened(path: &str) -> &str {
         .unwrap_or(path)
 }
 
-/// What to do about a path that isn't here.
+/// The advice for a path that does not exist.
 fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let asked: Vec<&str> = uri
         .path()
@@ -204,10 +205,13 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
         .map(|segment| segment.to_ascii_lowercase())
         .collect();
     let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
-    if ROUTES.iter().any(|(_, route)| fits(route, &lower)) {
-        return Some(spelling(uri.path(), &asked));
+    if ROUTES
+        .iter()
+        .any(|(_, route)| matches_pattern(route, &lower))
+    {
+        return Some(spelling_advice(uri.path(), &asked));
     }
-    if let Some(advice) = another_api(&lower) {
+    if let Some(advice) = other_api(&lower) {
         return Some(advice.to_owned());
     }
     let base = base_url(uri, headers);
@@ -217,20 +221,20 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
              /chat/completions"
         ));
     }
-    // Whatever is before a path of ours is the client's base URL, and a wrong one.
+    // What stands before one of the gateway's paths is the base URL of the client, and a wrong one.
     let begins = (0..lower.len()).rev().filter_map(|begin| {
         let rest = lower.get(begin..)?;
         let route = ROUTES
             .iter()
-            .find(|(_, route)| fits_below_v1(route, rest))?;
+            .find(|(_, route)| matches_below_v1(route, rest))?;
         Some((begin, route))
     });
-    // So is what is before the /v1 of another API's path.
+    // The same holds for what stands before the `/v1` of another API's path.
     let other = || {
         let versions = (1..lower.len())
             .filter_map(|begin| lower.get(begin..))
             .filter(|rest| rest.first() == Some(&"v1"));
-        versions.filter_map(another_api).next().map(str::to_owned)
+        versions.filter_map(other_api).next().map(str::to_owned)
     };
     let found = begins
         .min_by_key(|(begin, _)| *begin)
@@ -254,33 +258,34 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
     ))
 }
 
-/// What to do about a path of another API.
-fn another_api(path: &[&str]) -> Option<&'static str> {
+/// The advice for a path of another API.
+fn other_api(path: &[&str]) -> Option<&'static str> {
     ADVICE
         .iter()
-        .find(|(pattern, _)| fits(pattern, path))
+        .find(|(pattern, _)| matches_pattern(pattern, path))
         .map(|(_, advice)| *advice)
 }
 
-/// A base URL that is a whole endpoint, such as `/v1/chat/completions`, and a path behind it.
+/// Matches a base URL that is a whole endpoint, such as `/v1/chat/completions`, with a path behind
+/// it.
 fn below_endpoint(lower: &[&str]) -> Option<(usize, &'static (Method, &'static str))> {
     let is_one = |begin: &usize| {
         let whole = lower.get(..*begin).unwrap_or_default();
         ROUTES
             .iter()
-            .any(|(method, route)| method == Method::POST && fits(route, whole))
+            .any(|(method, route)| method == Method::POST && matches_pattern(route, whole))
     };
     let begin = (1..lower.len()).find(is_one)?;
     Some((begin, ROUTES.first()?))
 }
 
-/// A path that is right but for how it is written.
-fn spelling(path: &str, asked: &[&str]) -> String {
+/// The advice for a path that is right except for its spelling_advice.
+fn spelling_advice(path: &str, asked: &[&str]) -> String {
     let is_model = asked
         .get(1)
         .is_some_and(|segment| segment.eq_ignore_ascii_case("models"));
     let segments = asked.iter().enumerate().map(|(at, segment)| {
-        // A model's id has its letter case.
+        // The letter case of a model's id is kept.
         if is_model && at > 1 {
             (*segment).to_owned()
         } else {
@@ -296,7 +301,7 @@ fn spelling(path: &str, asked: &[&str]) -> String {
     format!("Write {right}, {why}")
 }
 
-/// Where the API is, by the name that the caller knows us by.
+/// The base URL of the API, by the host that the caller named.
 fn base_url(uri: &Uri, headers: &HeaderMap) -> String {
     let host = headers
         .get(http::header::HOST)
@@ -308,7 +313,7 @@ fn base_url(uri: &Uri, headers: &HeaderMap) -> String {
     format!("{}://{}/v1", scheme(uri, headers), shortened(host))
 }
 
-/// The scheme by which the caller knows us: a proxy that ends TLS before us says so.
+/// The scheme that the caller used. A proxy that ends TLS tells it in a header.
 fn scheme(uri: &Uri, headers: &HeaderMap) -> &'static str {
     let is_https = |scheme: &str| scheme.trim().eq_ignore_ascii_case("https");
     let forwarded = headers
@@ -322,15 +327,15 @@ fn scheme(uri: &Uri, headers: &HeaderMap) -> &'static str {
     }
 }
 
-fn fits_below_v1(route: &str, path: &[&str]) -> bool {
+fn matches_below_v1(route: &str, path: &[&str]) -> bool {
     route
         .strip_prefix("/v1")
-        .is_some_and(|rest| fits(rest, path))
+        .is_some_and(|rest| matches_pattern(rest, path))
 }
 
-/// Whether a path, in segments, fits a pattern: `*` and `{…}` are one segment, and `**` at the end
-/// any number of them.
-fn fits(pattern: &str, path: &[&str]) -> bool {
+/// Whether a path, in segments, matches a pattern: `*` and `{…}` are one segment, and `**` at the
+/// end is any number of them.
+fn matches_pattern(pattern: &str, path: &[&str]) -> bool {
     let mut path = path.iter();
     for wanted in pattern.split('/').filter(|segment| !segment.is_empty()) {
         if wanted == "**" {
@@ -360,7 +365,9 @@ mod tests {
                 .split('/')
                 .filter(|segment| !segment.is_empty())
                 .collect();
-            let first = ADVICE.iter().position(|(other, _)| fits(other, &path));
+            let first = ADVICE
+                .iter()
+                .position(|(other, _)| matches_pattern(other, &path));
             let same = first
                 .and_then(|first| ADVICE.get(first))
                 .map(|(_, advice)| *advice);
@@ -375,7 +382,9 @@ mod tests {
                 .filter(|segment| !segment.is_empty())
                 .collect();
             assert!(
-                !ADVICE.iter().any(|(pattern, _)| fits(pattern, &path)),
+                !ADVICE
+                    .iter()
+                    .any(|(pattern, _)| matches_pattern(pattern, &path)),
                 "{route}"
             );
         }

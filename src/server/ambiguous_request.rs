@@ -1,7 +1,7 @@
-//! Requests that what stands before us may have read in another way than we do: with two names of
-//! the host, or two lengths. Each reading could be right, so none is taken, and over HTTP/1 the
-//! connection is closed: where the next request begins is as doubtful (RFC 9112, sections 3.2, 6.1
-//! and 6.3).
+//! Refuses requests that a proxy in front of the gateway may read in another way: with two names of
+//! the host, or two lengths. Either reading could be right, so the gateway takes none. Over HTTP/1
+//! it also closes the connection, because the start of the next request is as uncertain (RFC 9112,
+//! sections 3.2, 6.1 and 6.3).
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::{HeaderMap, HeaderValue, Version, header};
@@ -9,11 +9,10 @@ use http::{HeaderMap, HeaderValue, Version, header};
 use super::{dialect, host, peer::Peer};
 use crate::error::{Error, ErrorCode};
 
-/// Lets only requests through that can be read in one way.
+/// Passes requests that can be read in one way only.
 pub(super) async fn refuse(request: Request, next: Next) -> Response {
     let is_http1 = request.version() < Version::HTTP_2;
-    let has_two_lengths =
-        is_http1 && Peer::current().is_some_and(|peer| peer.next_has_two_lengths());
+    let has_two_lengths = is_http1 && Peer::current().is_some_and(|peer| peer.count_request());
     let problem = if has_two_lengths {
         Some(
             "The request has both Content-Length and Transfer-Encoding: send one of them"
@@ -38,8 +37,8 @@ pub(super) async fn refuse(request: Request, next: Next) -> Response {
     response
 }
 
-/// What is wrong with the transfer codings. Chunked, once, is the only one there is here; hyper
-/// reads a body as chunked if that is the last one, whatever comes before it.
+/// What is wrong with the transfer codings, if anything. The gateway takes `chunked`, once. Hyper
+/// reads a body as chunked if that is the last coding, whatever comes before it.
 fn coding_problem(headers: &HeaderMap) -> Option<String> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let first = codings.next()?;
@@ -52,6 +51,7 @@ fn coding_problem(headers: &HeaderMap) -> Option<String> {
         return None;
     }
     Some(
-        "The only Transfer-Encoding here is chunked, once: compress by Content-Encoding".to_owned(),
+        "The only supported Transfer-Encoding is chunked, once: compress with Content-Encoding"
+            .to_owned(),
     )
 }

@@ -1,5 +1,5 @@
-//! Gateway keys: `Authorization: Bearer gw_…`, or the key alone in it or in a header that other
-//! APIs have for it. HTTP headers and gRPC metadata are the same here.
+//! Authentication by gateway keys: `Authorization: Bearer gw_…`, or the key alone in that header or
+//! in one that clients of other APIs use. HTTP headers and gRPC metadata are the same here.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use crate::{
     service::{Caller, KeyId},
 };
 
-/// The keys that open the gateway, each with its share of the units. None: it is open to all.
+/// The gateway keys, each with its weight in the scheduling of units. Without keys the gateway is
+/// open to callers on this machine.
 #[derive(Clone)]
 pub(super) struct Keys(Arc<[(SecretString, u32)]>);
 
@@ -24,17 +25,22 @@ impl Keys {
         Self(keys.iter().cloned().zip(weights).collect())
     }
 
-    /// Whose key it is that these headers show. Takes the same time whichever key it is, and
-    /// however much of it is right; its length is no secret. One known key is enough: some clients
-    /// must send a key of their own making beside it. Of several known keys the first counts, in
-    /// the order of [`shown`].
-    fn open_to(&self, headers: &HeaderMap, host: Option<&str>) -> Result<Caller, Error> {
+    /// The caller whose key these headers show. Takes the same time for each key and for each part
+    /// of a key that is right; the length of a key is no secret. One known key is enough, because
+    /// some clients must send a key of their own beside it. Of several known keys the first counts,
+    /// in the order of [`shown_keys`].
+    ///
+    /// # Errors
+    /// [`Kind::Unauthenticated`](crate::error::Kind::Unauthenticated) if no known key is shown;
+    /// [`Kind::Forbidden`](crate::error::Kind::Forbidden) if the gateway has no keys and the
+    /// request names another host than this machine.
+    fn authenticate(&self, headers: &HeaderMap, host: Option<&str>) -> Result<Caller, Error> {
         if self.0.is_empty() {
-            return open_to_host(host).map(|()| Caller::default());
+            return check_host(host).map(|()| Caller::default());
         }
         let unauthenticated = |message: &str| Err(Error::new(ErrorCode::InvalidApiKey, message));
         let mut is_shown = false;
-        for key in shown(headers) {
+        for key in shown_keys(headers) {
             is_shown = true;
             if let Some(caller) = self.find(key) {
                 return Ok(caller);
@@ -42,30 +48,30 @@ impl Keys {
         }
         if is_shown {
             return unauthenticated(
-                "This gateway key is not known here: it must be one of the gateway's \
-                 FEATHERWIRE_API_KEYS, as Authorization: Bearer gw_…",
+                "Unknown gateway key: it must be one of the gateway's FEATHERWIRE_API_KEYS, sent \
+                 as Authorization: Bearer gw_…",
             );
         }
         unauthenticated(
             "No gateway key: send the header (or metadata) Authorization: Bearer gw_…; x-api-key \
-             or api-key will do too",
+             and api-key are accepted too",
         )
     }
 
     /// Whether these headers show a known key.
-    pub(super) fn know(&self, headers: &HeaderMap) -> bool {
-        shown(headers).any(|key| self.find(key).is_some())
+    pub(super) fn has_known_key(&self, headers: &HeaderMap) -> bool {
+        shown_keys(headers).any(|key| self.find(key).is_some())
     }
 
-    fn find(&self, shown: &[u8]) -> Option<Caller> {
+    fn find(&self, key: &[u8]) -> Option<Caller> {
         let none = Caller {
             key: KeyId(u32::MAX),
             weight: 0,
         };
         let found = (0..)
             .zip(&*self.0)
-            .fold(none, |found, (number, (key, weight))| {
-                let is_it = key.expose_secret().as_bytes().ct_eq(shown);
+            .fold(none, |found, (number, (known, weight))| {
+                let is_it = known.expose_secret().as_bytes().ct_eq(key);
                 Caller {
                     key: KeyId(u32::conditional_select(&found.key.0, &number, is_it)),
                     weight: u32::conditional_select(&found.weight, weight, is_it),
@@ -75,9 +81,9 @@ impl Keys {
     }
 }
 
-/// Without keys, only callers on this machine are served, and a page whose name was made to point
-/// here (DNS rebinding) is none of them: its own name is what it calls us by.
-fn open_to_host(host: Option<&str>) -> Result<(), Error> {
+/// Without keys, only callers on this machine are served. A web page whose name points to this
+/// machine (DNS rebinding) is refused: its requests name another host.
+fn check_host(host: Option<&str>) -> Result<(), Error> {
     let is_here = |host: &str| {
         host.parse::<Authority>()
             .is_ok_and(|name| is_this_machine(name.host()))
@@ -85,16 +91,16 @@ fn open_to_host(host: Option<&str>) -> Result<(), Error> {
     if host.is_some_and(is_here) {
         return Ok(());
     }
-    let message = "Without gateway keys, this gateway answers only to localhost: set \
-                   FEATHERWIRE_API_KEYS to use another name";
+    let message = "Without gateway keys, this gateway serves only localhost: set \
+                   FEATHERWIRE_API_KEYS to use another host";
     Err(Error::new(ErrorCode::UnknownHost, message))
 }
 
-/// The headers in which clients of Anthropic's and Azure's APIs show their key.
+/// The headers in which clients of the Anthropic and Azure APIs send their key.
 const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
 
-/// Every key that is shown, as the header `Authorization` or one of the [`KEY_HEADERS`].
-fn shown(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+/// Every key that the headers show: in `Authorization` or in one of the [`KEY_HEADERS`].
+fn shown_keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let authorization = headers
         .get_all(header::AUTHORIZATION)
         .iter()
@@ -106,7 +112,7 @@ fn shown(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     authorization.chain(others)
 }
 
-/// The key after `Bearer`, or a key alone. RFC 9110: the scheme's letter case doesn't matter.
+/// The key after `Bearer`, or the key alone. The letter case of the scheme is ignored (RFC 9110).
 fn bearer(value: &[u8]) -> &[u8] {
     let value = value.trim_ascii();
     let is_scheme = |(scheme, rest): &(&[u8], &[u8])| {
@@ -118,9 +124,12 @@ fn bearer(value: &[u8]) -> &[u8] {
         .map_or(value, |(_, key)| key.trim_ascii())
 }
 
-/// Lets only callers with a key through, and tells whose it is.
+/// Passes authenticated callers, and adds the [`Caller`] to the request.
+///
+/// # Errors
+/// See [`Keys::authenticate`].
 pub(super) fn check(keys: &Keys, request: &mut Request) -> Result<(), Error> {
-    let caller = keys.open_to(
+    let caller = keys.authenticate(
         request.headers(),
         host::named(request.uri(), request.headers()),
     )?;

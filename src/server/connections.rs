@@ -1,4 +1,5 @@
-//! Connections: taken from the listener, served each in a task of its own, and ended in good order.
+//! Connections: accepted from the listener, each served by a task of its own, and shut down
+//! gracefully.
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
@@ -17,196 +18,203 @@ use tokio::{
 
 use super::{
     peer::{HEAD_TIMEOUT, Peer},
-    stalled_response::{Streams, Watched},
-    timeout_stream::Unstuck,
-    unauthenticated_connections::Unauthenticated,
+    stalled_response::{StallGuard, StreamExecutor},
+    timeout_stream::TimeoutStream,
+    unauthenticated_connections::UnauthenticatedConnections,
 };
 use crate::{config, descriptors};
 
-/// Pings on a connection without traffic, HTTP/2's and the kernel's, and the wait for their answer:
-/// how a vanished caller is noticed.
+/// The interval of pings on an idle connection, of HTTP/2 and of TCP, and how long the reply may
+/// take. This is how a caller who vanished is noticed.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How much longer than `--write-timeout` sent bytes may stay unacknowledged. The kernel counts a
-/// caller who is there but doesn't read as well, and shall not be quicker than we are.
+/// How much longer than `--write-timeout` sent bytes may stay unacknowledged. The kernel also
+/// counts a caller who is connected but does not read, and must not close its connection before the
+/// gateway does.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MARGIN: Duration = Duration::from_secs(10);
 
 /// How many calls one HTTP/2 connection may have open at a time.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
 
-/// How many calls of one HTTP/2 connection may be cancelled before we have so much as looked at
-/// them. More is a flood that is to keep us busy (CVE-2023-44487), and the connection is closed. A
-/// client that gives up at once all that it may have open is none: h2's own 20 would cost it all
-/// its other calls too.
-const UNSEEN_CANCELS_MAX: usize = STREAMS_PER_CONNECTION_MAX as usize;
+/// How many calls of one HTTP/2 connection may be cancelled before the gateway has processed them.
+/// More is an attack (CVE-2023-44487), and the connection is closed. A client may rightly cancel
+/// all of its open calls at once; the 20 that h2 allows by default would close its connection then.
+const UNPROCESSED_CANCELS_MAX: usize = STREAMS_PER_CONNECTION_MAX as usize;
 
-/// How often in its life one HTTP/2 connection may break the protocol in a way that costs only the
-/// one call, before it is closed (CVE-2025-8671). A client's connection may live for weeks, and
-/// frames can always cross: h2's own 1024 can be reached in good faith.
-const BROKEN_CALLS_MAX: usize = 16 * 1024;
+/// How many errors that affect only one stream an HTTP/2 connection may cause in its lifetime
+/// before it is closed (CVE-2025-8671). A connection may live for weeks, and frames can cross on
+/// the wire, so a correct client could reach the 1024 that h2 allows by default.
+const STREAM_ERRORS_MAX: usize = 16 * 1024;
 
-/// The largest head of a request, in bytes.
+/// The largest request head, in bytes.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
 
-/// Flow-control windows of HTTP/2: what a caller may send before we have read it. Prompts with
-/// images are large.
+/// Flow-control windows of HTTP/2: how many bytes a caller may send before the gateway has read
+/// them. Prompts with images are large.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-/// The wait after a failed accept, mostly for want of file descriptors.
+/// The wait after a failed accept, which mostly means that file descriptors are exhausted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long one who has just connected has for its first words when connections end: they may be on
-/// their way.
-const FIRST_WORDS_GRACE: Duration = Duration::from_millis(100);
+/// How long a new connection has to send its first byte once the shutdown has begun: a request may
+/// be on its way.
+const FIRST_BYTE_GRACE: Duration = Duration::from_millis(100);
 
-/// How long a connection that is to be closed may go on without a call: its client is told, may
-/// have a call on its way, and answers that it has heard. One that answers nothing is closed all
-/// the same.
+/// How long a connection that is being closed may stay open without a call. Its client was told to
+/// send no more calls, but one may be on its way. A client that does not respond is closed after
+/// this time too.
 const CLOSING_GRACE: Duration = Duration::from_secs(2);
 
-/// Connections that are served alike, and end together.
+/// Connections with the same settings, which are shut down together.
 pub(super) struct Connections {
     router: Router,
-    terms: Terms,
-    unauthenticated: Arc<Unauthenticated>,
-    /// One task for each. Requests live inside it and die with it; those of HTTP/2 in tasks of
-    /// hyper's.
+    settings: Settings,
+    unauthenticated: Arc<UnauthenticatedConnections>,
+    /// One task per connection. HTTP/1.1 requests run inside it. HTTP/2 requests run in tasks that
+    /// hyper spawns, which end with their streams.
     tasks: JoinSet<()>,
-    are_ending: watch::Sender<bool>,
+    shutdown: watch::Sender<bool>,
 }
 
-/// How each connection is served.
+/// The settings of each connection.
 #[derive(Clone, Copy)]
-struct Terms {
-    /// How long an answer may go unread.
-    patience: Duration,
-    /// How long a connection may have no call open.
+struct Settings {
+    /// How long a caller may leave a response unread.
+    write_timeout: Duration,
+    /// How long a connection may be without an open call.
     idle_timeout: Duration,
-    /// Whether callers need a key.
+    /// Whether callers need a gateway key.
     needs_key: bool,
 }
 
 impl Connections {
     pub(super) fn new(router: Router, config: &config::Serve) -> Self {
-        let terms = Terms {
-            patience: config.write_timeout,
+        let settings = Settings {
+            write_timeout: config.write_timeout,
             idle_timeout: config.idle_connection_timeout,
             needs_key: !config.api_keys.is_empty(),
         };
-        let unauthenticated = Arc::new(Unauthenticated::new(config.unauthenticated_connections));
+        let unauthenticated = Arc::new(UnauthenticatedConnections::new(
+            config.unauthenticated_connections,
+        ));
         Self {
             router,
-            terms,
+            settings,
             unauthenticated,
             tasks: JoinSet::new(),
-            are_ending: watch::Sender::new(false),
+            shutdown: watch::Sender::new(false),
         }
     }
 
-    /// None yet, to be served as these are, and counted with them.
-    pub(super) fn alike(&self) -> Self {
+    /// A new, empty set of connections with the same settings and a shared limit of unauthenticated
+    /// ones.
+    pub(super) fn sibling(&self) -> Self {
         let (router, unauthenticated) = (self.router.clone(), Arc::clone(&self.unauthenticated));
         Self {
             router,
             unauthenticated,
-            terms: self.terms,
+            settings: self.settings,
             tasks: JoinSet::new(),
-            are_ending: watch::Sender::new(false),
+            shutdown: watch::Sender::new(false),
         }
     }
 
-    /// Takes connections and serves them. Never completes; dropped, it takes no more.
+    /// Accepts connections and serves them. Never completes; drop the future to stop accepting.
     pub(super) async fn accept_from(&mut self, listener: &TcpListener) {
         loop {
             tokio::select! {
-                stream = accept(listener, self.terms.patience, &self.unauthenticated) => self.serve(stream),
+                stream = accept(
+                    listener,
+                    self.settings.write_timeout,
+                    &self.unauthenticated,
+                ) => self.serve(stream),
                 Some(_) = self.tasks.join_next() => {}
             }
         }
     }
 
     fn serve(&mut self, stream: TcpStream) {
-        let peer = Peer::new(self.terms.idle_timeout, !self.terms.needs_key);
-        let (router, is_ending) = (self.router.clone(), self.are_ending.subscribe());
-        let task = self.tasks.spawn(converse(
+        let peer = Peer::new(self.settings.idle_timeout, !self.settings.needs_key);
+        let (router, shutdown_started) = (self.router.clone(), self.shutdown.subscribe());
+        let task = self.tasks.spawn(serve_connection(
             stream,
             router,
-            self.terms.patience,
+            self.settings.write_timeout,
             Arc::clone(&peer),
-            is_ending,
+            shutdown_started,
         ));
         self.unauthenticated.add(&peer, task);
     }
 
-    /// Ends each connection as soon as it has nothing under way, and waits for that. Dropped, it
-    /// cuts those that are left.
+    /// Shuts down each connection as soon as it has no open call, and waits for all of them.
+    /// Dropping the future closes those that remain.
     pub(super) async fn end(mut self) {
-        self.are_ending.send_replace(true);
+        self.shutdown.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
     }
 }
 
-async fn converse(
+async fn serve_connection(
     stream: TcpStream,
     router: Router,
-    patience: Duration,
+    write_timeout: Duration,
     peer: Arc<Peer>,
-    mut is_ending: watch::Receiver<bool>,
+    mut shutdown_started: watch::Receiver<bool>,
 ) {
-    let patience_for_words = async {
+    let first_byte_timeout = async {
         tokio::select! {
             () = sleep(HEAD_TIMEOUT) => {}
-            _ = is_ending.changed() => sleep(FIRST_WORDS_GRACE).await,
+            _ = shutdown_started.changed() => sleep(FIRST_BYTE_GRACE).await,
         }
     };
     tokio::select! {
         biased;
         _ = stream.readable() => {}
-        () = patience_for_words => return,
+        () = first_byte_timeout => return,
     }
-    let (stream, hangup) = Unstuck::new(stream, patience, Arc::clone(&peer));
-    let http = http(Streams {
-        patience,
+    let (stream, disconnected) = TimeoutStream::new(stream, write_timeout, Arc::clone(&peer));
+    let http = http(StreamExecutor {
+        write_timeout,
         peer: Arc::clone(&peer),
     });
-    let conversation = async {
+    let serving = async {
         let mut connection =
             pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
         tokio::select! {
             biased;
             ended = connection.as_mut() => return ended,
             () = peer.expires() => {
-                tracing::debug!("a connection was without a call for too long");
+                tracing::debug!("connection closed: no call for too long");
                 if peer.is_in_head() {
                     return Ok(());
                 }
             }
-            _ = is_ending.wait_for(|is_ending| *is_ending) => {}
+            _ = shutdown_started.wait_for(|shutdown_started| *shutdown_started) => {}
         }
         connection.as_mut().graceful_shutdown();
         tokio::select! {
             biased;
             ended = connection.as_mut() => ended,
-            () = peer.falls_silent(CLOSING_GRACE) => Ok(()),
+            () = peer.stays_idle(CLOSING_GRACE) => Ok(()),
         }
     };
     tokio::select! {
         biased;
-        ended = Watched::new(Arc::clone(&peer).scope(conversation), patience) => {
+        ended = StallGuard::new(Arc::clone(&peer).scope(serving), write_timeout) => {
             if let Some(Err(error)) = ended {
                 tracing::debug!(%error, "connection ended");
             }
         }
-        () = hangup => tracing::debug!("the caller left"),
+        () = disconnected => tracing::debug!("the caller disconnected"),
     }
 }
 
-fn http(streams: Streams) -> auto::Builder<Streams> {
+fn http(streams: StreamExecutor) -> auto::Builder<StreamExecutor> {
     let mut http = auto::Builder::new(streams);
-    // Hyper's clock for heads runs on idle connections too. `Peer` has one.
+    // Hyper's timeout for heads would also run on idle connections. `Peer` has a timeout for both.
     http.http1()
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX as usize);
@@ -215,8 +223,8 @@ fn http(streams: Streams) -> auto::Builder<Streams> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .max_pending_accept_reset_streams(UNSEEN_CANCELS_MAX)
-        .max_local_error_reset_streams(BROKEN_CALLS_MAX)
+        .max_pending_accept_reset_streams(UNPROCESSED_CANCELS_MAX)
+        .max_local_error_reset_streams(STREAM_ERRORS_MAX)
         .max_header_list_size(HEAD_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
@@ -227,12 +235,13 @@ fn http(streams: Streams) -> auto::Builder<Streams> {
 async fn accept(
     listener: &TcpListener,
     write_timeout: Duration,
-    unauthenticated: &Unauthenticated,
+    unauthenticated: &UnauthenticatedConnections,
 ) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Tokens are small and must leave at once, not after Nagle's wait for more.
+                // Tokens are small and must be sent at once. Nagle's algorithm would hold them
+                // back.
                 let _ = stream.set_nodelay(true);
                 let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive());
                 #[cfg(target_os = "linux")]
@@ -240,14 +249,14 @@ async fn accept(
                     .set_tcp_user_timeout(Some(write_timeout + UNACKNOWLEDGED_MARGIN));
                 return stream;
             }
-            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) if is_connection_error(&error) => {}
             Err(error) if descriptors::have_run_out(&error) => {
                 descriptors::log_shortage();
                 unauthenticated.make_room();
                 sleep(ACCEPT_PAUSE).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "can't accept connections; trying again");
+                tracing::warn!(%error, "cannot accept a connection; trying again");
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -260,7 +269,7 @@ fn keepalive() -> socket2::TcpKeepalive {
         .with_interval(PING_TIMEOUT)
 }
 
-fn is_of_one_connection(error: &io::Error) -> bool {
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(
         error.kind(),

@@ -7,7 +7,7 @@ use super::host::is_this_machine;
 use crate::{
     config,
     error::{Error, ErrorCode, Result},
-    service::{UPSTREAM_REQUEST_ID, dispatch, route},
+    service::headers,
     telemetry::REQUEST_ID,
 };
 
@@ -22,10 +22,10 @@ pub(super) fn layer(config: &config::Serve) -> Result<CorsLayer> {
         "grpc-status-details-bin",
         "grpc-encoding",
         REQUEST_ID,
-        UPSTREAM_REQUEST_ID,
-        route::MODEL,
-        route::TRIED,
-        dispatch::WAITED,
+        headers::UPSTREAM_REQUEST_ID,
+        headers::MODEL,
+        headers::TRIED,
+        headers::WAITED_MS,
         "retry-after",
         "age",
     ];
@@ -39,11 +39,9 @@ pub(super) fn layer(config: &config::Serve) -> Result<CorsLayer> {
 
 fn origins(config: &config::Serve) -> Result<AllowOrigin> {
     if config.cors_origins.is_empty() && config.api_keys.is_empty() {
-        // Nobody asks for a key here, so any page that the user visits could spend the account's
+        // The gateway has no keys, so any web page that the user visits could spend the account's
         // units.
-        return Ok(AllowOrigin::predicate(|origin, _| {
-            is_on_this_machine(origin)
-        }));
+        return Ok(AllowOrigin::predicate(|origin, _| is_local_origin(origin)));
     }
     if config.cors_origins.is_empty() || config.cors_origins.iter().any(|origin| origin == "*") {
         return Ok(AllowOrigin::any());
@@ -60,7 +58,7 @@ fn origins(config: &config::Serve) -> Result<AllowOrigin> {
     })
 }
 
-fn is_on_this_machine(origin: &HeaderValue) -> bool {
+fn is_local_origin(origin: &HeaderValue) -> bool {
     let uri = origin
         .to_str()
         .ok()

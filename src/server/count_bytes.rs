@@ -1,10 +1,5 @@
-//! Counts the bytes of every request's body while they arrive, so that all bodies together keep
-//! their bound.
-//!
-//! A gRPC message that is large waits for its turn before its last bytes are handed on: tonic
-//! decodes it right then, on the worker it runs on. And it waits for the end of the request, so
-//! that the bytes are gone when the message is there. That wait ends with the caller's deadline, or
-//! after [`PERMIT_TIMEOUT`](offload::PERMIT_TIMEOUT).
+//! Counts the bytes of every request body as they arrive, so that all bodies together stay below
+//! `--max-inflight-request-bytes`.
 
 use std::{
     pin::Pin,
@@ -13,179 +8,57 @@ use std::{
 };
 
 use axum::{
+    BoxError,
     body::{Body, HttpBody},
     extract::Request,
 };
 use bytes::Bytes;
-use futures_util::{FutureExt, future::BoxFuture};
 use http_body::{Frame, SizeHint};
-use tokio::time::{Instant, timeout_at};
-use tonic::Status;
 
-use crate::{
-    error::{Error, Result},
-    grpc,
-    offload::{self, LARGE_BYTES, OffloadPermit},
-    service::{
-        Arrival, call,
-        inflight_bytes::{Bodies, Share},
-    },
-};
+use crate::service::inflight_bytes::{ByteShare, InflightBytes};
 
-/// Has what arrives of a request counted.
-pub(super) fn count(bodies: &Bodies, mut request: Request) -> Request {
+/// Counts what arrives of the request's body among `inflight`. The share of the request is among
+/// its extensions.
+pub(super) fn count(inflight: &InflightBytes, mut request: Request) -> Request {
     if request.body().is_end_stream() {
         return request;
     }
-    let share = bodies.share();
+    let share = inflight.share();
     request.extensions_mut().insert(Arc::clone(&share));
-    let is_grpc = grpc::is_grpc(request.headers());
-    let deadline = if is_grpc { deadline(&request) } else { None };
-    request.map(|body| {
-        Body::new(Counted {
-            body,
-            share,
-            is_grpc,
-            deadline,
-            kept: None,
-            end: None,
-            turn: None,
-        })
-    })
+    request.map(|body| Body::new(CountedBody { body, share }))
 }
 
-/// The caller's own deadline.
-fn deadline(request: &Request) -> Option<Instant> {
-    let arrived_at = request
-        .extensions()
-        .get::<Arrival>()
-        .map_or_else(Instant::now, |arrival| arrival.at);
-    // One that can't be read is told by those who ask for more of the head.
-    call::timeout(request.headers())
-        .ok()
-        .flatten()
-        .map(|timeout| arrived_at + timeout)
-}
-
-/// A body whose bytes are counted.
-struct Counted {
+/// A body whose bytes are counted. It fails with the gateway's error if there is no room for them.
+struct CountedBody {
     body: Body,
-    share: Arc<Share>,
-    is_grpc: bool,
-    /// Until when it waits for its turn, if that is sooner than anybody's wait ends.
-    deadline: Option<Instant>,
-    /// What came last of a large message.
-    kept: Option<Bytes>,
-    /// The body has ended while something was kept.
-    end: Option<End>,
-    /// The turn to decode what was handed on last.
-    turn: Option<OffloadPermit>,
+    share: Arc<ByteShare>,
 }
 
-/// What is left to do at the end.
-struct End {
-    turn: BoxFuture<'static, Result<OffloadPermit>>,
-    trailers: Option<Frame<Bytes>>,
-}
+impl HttpBody for CountedBody {
+    type Data = Bytes;
+    type Error = BoxError;
 
-impl Counted {
-    /// The next frame, counted.
-    fn poll_counted(
-        &mut self,
+    fn poll_frame(
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
         Poll::Ready(frame.map(|frame| {
             let frame = frame?;
             if let Some(data) = frame.data_ref() {
-                self.share
-                    .add(data.len())
-                    .map_err(|error| self.in_dialect(error))?;
+                this.share.add(data.len())?;
             }
             Ok(frame)
         }))
     }
 
-    /// An error as what reads the body understands it.
-    fn in_dialect(&self, error: Error) -> axum::BoxError {
-        if self.is_grpc {
-            Status::from(error).into()
-        } else {
-            error.into()
-        }
-    }
-
-    fn end(&mut self, trailers: Option<Frame<Bytes>>) {
-        self.end = Some(End {
-            turn: turn(self.deadline).boxed(),
-            trailers,
-        });
-    }
-}
-
-/// Waits for the turn to decode, until the caller's deadline at most.
-async fn turn(deadline: Option<Instant>) -> Result<OffloadPermit> {
-    match deadline {
-        Some(deadline) => timeout_at(deadline, offload::acquire())
-            .await
-            .unwrap_or_else(|_| Err(Error::deadline_exceeded("the request had arrived"))),
-        None => offload::acquire().await,
-    }
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = axum::BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        let this = self.get_mut();
-        // Who asks for more has decoded what came before.
-        this.turn = None;
-        loop {
-            if let Some(end) = &mut this.end {
-                if this.kept.is_some() {
-                    let turn = ready!(end.turn.poll_unpin(context));
-                    this.turn = Some(turn.map_err(|error| this.in_dialect(error))?);
-                    return Poll::Ready(this.kept.take().map(|data| Ok(Frame::data(data))));
-                }
-                return Poll::Ready(end.trailers.take().map(Ok));
-            }
-            match ready!(this.poll_counted(context)) {
-                None if this.kept.is_some() => this.end(None),
-                Some(Ok(frame)) if this.is_grpc && this.share.bytes() > LARGE_BYTES => {
-                    match frame.into_data() {
-                        Ok(data) => {
-                            let before = this.kept.replace(data);
-                            if this.body.is_end_stream() {
-                                this.end(None);
-                            }
-                            if let Some(before) = before {
-                                return Poll::Ready(Some(Ok(Frame::data(before))));
-                            }
-                        }
-                        Err(trailers) if this.kept.is_some() => this.end(Some(trailers)),
-                        Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
-                    }
-                }
-                frame => return Poll::Ready(frame),
-            }
-        }
-    }
-
     fn is_end_stream(&self) -> bool {
-        let is_through = self.end.as_ref().is_none_or(|end| end.trailers.is_none());
-        self.kept.is_none() && is_through && self.body.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.is_grpc {
-            SizeHint::default()
-        } else {
-            self.body.size_hint()
-        }
+        self.body.size_hint()
     }
 }
 
@@ -193,12 +66,19 @@ impl HttpBody for Counted {
 mod tests {
     use std::time::Duration;
 
+    use futures_util::FutureExt as _;
     use http_body_util::{BodyExt, Full};
+    use tokio::time::Instant;
+    use tonic::Status;
     use tonic_types::StatusExt;
 
     use super::*;
+    use crate::{
+        grpc::large_message::wait_for_turn,
+        offload::{self, LARGE_BYTES},
+    };
 
-    /// A gRPC request that is large, with its caller's deadline.
+    /// A large gRPC request, with the deadline of its caller.
     fn large(grpc_timeout: Option<&str>) -> Request {
         let mut request = Request::builder().header("content-type", "application/grpc");
         if let Some(timeout) = grpc_timeout {
@@ -209,7 +89,7 @@ mod tests {
             .unwrap()
     }
 
-    /// Why it ends.
+    /// The reason of its error.
     async fn reason(request: Request) -> String {
         let error = request
             .into_body()
@@ -230,7 +110,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_large_message_waits_for_its_turn_in_bounded_time_and_gives_its_bytes_back() {
-        let bodies = Bodies::new(usize::MAX);
+        let inflight = InflightBytes::new(usize::MAX);
         let turns = offload::acquire_all().await;
         for (grpc_timeout, expected, seconds) in [
             (
@@ -247,7 +127,7 @@ mod tests {
         ] {
             let asked = Instant::now();
             assert_eq!(
-                reason(count(&bodies, large(grpc_timeout))).await,
+                reason(wait_for_turn(count(&inflight, large(grpc_timeout)))).await,
                 expected,
                 "{grpc_timeout:?}"
             );
@@ -256,9 +136,9 @@ mod tests {
                 Duration::from_secs(seconds),
                 "{grpc_timeout:?}"
             );
-            assert_eq!(bodies.taken(), 0, "{grpc_timeout:?}");
+            assert_eq!(inflight.used(), 0, "{grpc_timeout:?}");
         }
-        let mut waiting = count(&bodies, large(None)).into_body();
+        let mut waiting = wait_for_turn(count(&inflight, large(None))).into_body();
         assert!(waiting.frame().now_or_never().is_none(), "it waits");
         drop(turns);
         assert_eq!(

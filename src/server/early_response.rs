@@ -1,12 +1,12 @@
-//! Answers that come before the request's body has arrived: refusals, mostly. Over HTTP/1.1 such a
-//! connection can't simply be closed: the kernel answers bytes that nobody reads with a reset, and
-//! a reset destroys the answer that the client has not read yet. Many clients write their whole
-//! request first, and would see a broken pipe instead.
+//! Responses that are sent before the request's body has arrived, mostly refusals. Over HTTP/1.1
+//! such a response would be followed by the closing of the connection. The kernel answers bytes
+//! that no one reads with a reset, and a reset destroys the response that the client has not read
+//! yet. Many clients write their whole request first, and would see a broken pipe.
 //!
-//! A short rest is read, and the connection is kept. With a longer one the answer says `Connection:
-//! close`, and the connection ends in stages (RFC 9112, section 9.6):
-//! [`Unstuck`](super::timeout_stream::Unstuck) closes the sending half, reads on and discards for a while,
-//! and closes then.
+//! If little of the body is left, it is read, and the connection is kept. If more is left, the
+//! response says `Connection: close`, and the connection is closed in stages (RFC 9112, section
+//! 9.6): [`TimeoutStream`](super::timeout_stream::TimeoutStream) closes the sending half, reads and
+//! discards for a while, and then closes the socket.
 
 use std::{
     pin::Pin,
@@ -28,13 +28,13 @@ use http_body_util::BodyExt;
 
 use super::peer::Peer;
 
-/// The longest rest of a body that is read so that its connection can be kept, and how long it may
-/// take to arrive.
+/// The largest rest of a body that is read to keep its connection, and how long it may take to
+/// arrive.
 const REST_BYTES_MAX: u64 = 64 * 1024;
 const REST_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Takes care of bodies that an answer didn't wait for. Only HTTP/1.1 needs it: HTTP/2 resets the
-/// stream alone, without an error, after the answer.
+/// Handles bodies that the response did not wait for. Only HTTP/1.1 needs it: HTTP/2 resets only
+/// the stream, without an error and after the response.
 pub(super) async fn settle(request: Request, next: Next) -> Response {
     if request.version() >= Version::HTTP_2 || request.body().is_end_stream() {
         return next.run(request).await;
@@ -42,23 +42,24 @@ pub(super) async fn settle(request: Request, next: Next) -> Response {
     let Some(peer) = Peer::current() else {
         return next.run(request).await;
     };
-    // Reading a body asks for it, and a client that is refused must not be told to continue.
+    // Reading a body sends `100 Continue`. A client whose request is refused must not be told to
+    // continue.
     let is_asked_for = !request.headers().contains_key(header::EXPECT);
     let returned = Arc::<Mutex<Option<Body>>>::default();
-    let lent = |body| {
-        Body::new(Lent {
+    let wrap = |body| {
+        Body::new(ReturnedOnDrop {
             body,
             peer: Arc::clone(&peer),
             returned: Arc::clone(&returned),
         })
     };
-    let mut response = next.run(request.map(lent)).await;
+    let mut response = next.run(request.map(wrap)).await;
     let rest = returned
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
     let Some(rest) = rest else { return response };
-    if is_asked_for && arrives(rest).await {
+    if is_asked_for && read_rest(rest).await {
         peer.set_cut_short(false);
     } else {
         response
@@ -68,8 +69,8 @@ pub(super) async fn settle(request: Request, next: Next) -> Response {
     response
 }
 
-/// Reads the rest of a body, if that is soon done.
-async fn arrives(mut rest: Body) -> bool {
+/// Reads the rest of a body. True if it ends within the limits.
+async fn read_rest(mut rest: Body) -> bool {
     let reading = async {
         let mut bytes = rest.size_hint().lower();
         while bytes <= REST_BYTES_MAX {
@@ -90,14 +91,14 @@ async fn arrives(mut rest: Body) -> bool {
         .unwrap_or(false)
 }
 
-/// A request's body that is returned when it is dropped before its end.
-struct Lent {
+/// A request body that is handed back if it is dropped before its end.
+struct ReturnedOnDrop {
     body: Body,
     peer: Arc<Peer>,
     returned: Arc<Mutex<Option<Body>>>,
 }
 
-impl HttpBody for Lent {
+impl HttpBody for ReturnedOnDrop {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -122,7 +123,7 @@ impl HttpBody for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for ReturnedOnDrop {
     fn drop(&mut self) {
         if !self.body.is_end_stream() {
             self.peer.set_cut_short(true);

@@ -1,5 +1,5 @@
-//! A layer that looks at each request first, and passes it on or refuses it. Unlike axum's
-//! `from_fn` it needs no box for the future of each request.
+//! A layer that checks each request, and passes it on or refuses it. Unlike axum's `from_fn` it
+//! needs no boxed future per request.
 
 use std::task::{Context, Poll};
 
@@ -10,8 +10,8 @@ use tower::{Layer, Service, layer::layer_fn};
 use super::dialect;
 use crate::error::Error;
 
-/// The layer of this check, which may change the request before it goes on. What it fails with is
-/// the answer, in the caller's dialect.
+/// A layer of `check`, which may change the request. An error of `check` is the response, in the
+/// caller's protocol.
 pub(super) fn gate<S, F>(check: F) -> impl Layer<S, Service = Gate<S, F>> + Clone
 where
     F: Fn(&mut Request) -> Result<(), Error> + Clone,

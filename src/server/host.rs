@@ -1,12 +1,13 @@
-//! The name by which a caller calls us: exactly one, and perhaps one of this machine's own.
+//! The host that a request names.
 
 use std::net::IpAddr;
 
 use axum::extract::Request;
 use http::{HeaderMap, Uri, Version, header, uri::Authority};
 
-/// What is wrong with a request that names no host, or several: what stands before us might have
-/// read another one than we do. HTTP/2 has the name in `:authority`, and HTTP/1.0 needs none.
+/// What is wrong with the host of a request, if anything: it must name exactly one, or a proxy in
+/// front of the gateway may have read another one. HTTP/2 has the name in `:authority`; HTTP/1.0
+/// needs none.
 pub(super) fn problem(request: &Request) -> Option<String> {
     let names = request.headers().get_all(header::HOST).iter().count();
     let is_needed = request.version() == Version::HTTP_11;
@@ -22,8 +23,8 @@ pub(super) fn named<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str>
     uri.authority().map(Authority::as_str).or(host)
 }
 
-/// Whether a host's name, without a port, is one for this machine itself. Names have no letter
-/// case, and may end with the dot of the root.
+/// Whether `host`, without a port, is a name of this machine. The letter case of names is ignored,
+/// and they may end with the dot of the root.
 pub(super) fn is_this_machine(host: &str) -> bool {
     let is_loopback = |ip: IpAddr| ip.is_loopback();
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse();

@@ -1,23 +1,25 @@
-//! Where the heads of HTTP/1 requests begin and end among a connection's bytes. Hyper reads them
-//! for us, but it tells neither that a head has come in part, for which there is a clock, nor that
-//! a request gave its length twice, as `Content-Length` and as `Transfer-Encoding`: it drops the
-//! first, and what stands before us may have dropped the second (RFC 9112, section 6.3).
+//! Finds the heads of HTTP/1 requests in the bytes of a connection. Hyper parses them, but it does
+//! not tell two things. The first is that a head has come in part, for which there is a timeout.
+//! The second is that a request gives its length twice, as `Content-Length` and as
+//! `Transfer-Encoding`: hyper ignores the first, and a proxy in front of the gateway may have
+//! ignored the second (RFC 9112, section 6.3).
 
 use memchr::memchr;
 
-/// The rest of HTTP/2's preface, after its first line.
+/// The rest of the HTTP/2 preface, after its first line.
 const PREFACE_REST_BYTES: u64 = "\r\nSM\r\n\r\n".len() as u64;
 
-/// How much of a line is kept. What is looked for is shorter; hyper bounds heads.
+/// How many bytes of a line are kept. The names that are looked for are shorter, and hyper limits
+/// the size of heads.
 const LINE_BYTES_MAX: usize = 256;
 
-/// Follows the bytes of one connection.
+/// The parser of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Framing {
+pub(super) struct Http1Framing {
     state: State,
-    /// The line that has come in part.
+    /// The part of the current line that has come.
     line: Vec<u8>,
-    /// How many heads have come whole.
+    /// How many heads have come completely.
     heads: u64,
     conflict: Option<u64>,
 }
@@ -27,21 +29,21 @@ enum State {
     Head(Head),
     Body(u64),
     ChunkSize,
-    /// What is left of a chunk, with its line end.
+    /// The rest of a chunk, with its line end.
     Chunk(u64),
     Trailers,
-    /// What is left of HTTP/2's preface.
+    /// The rest of the HTTP/2 preface.
     Preface(u64),
-    /// Nothing is looked for any more: it isn't HTTP/1, or isn't HTTP, or is to be closed.
+    /// The parser has stopped: the connection is not HTTP/1, or will be closed.
     Off,
 }
 
-/// What is known of a head that comes.
+/// What is known of the head that is arriving.
 #[derive(Debug, Default)]
 struct Head {
     has_begun: bool,
     length: Option<u64>,
-    is_coded: bool,
+    has_transfer_encoding: bool,
 }
 
 impl Default for State {
@@ -50,9 +52,9 @@ impl Default for State {
     }
 }
 
-impl Framing {
-    /// Whether the first head, or HTTP/2's preface, hasn't come whole yet, or a later head has come
-    /// in part.
+impl Http1Framing {
+    /// Whether the first head, or the HTTP/2 preface, has not come completely yet, or a later head
+    /// has come in part.
     pub(super) fn is_in_head(&self) -> bool {
         match &self.state {
             State::Head(head) => self.heads == 0 || head.has_begun || !self.line.is_empty(),
@@ -61,13 +63,13 @@ impl Framing {
         }
     }
 
-    /// The number, from 0 on, of the first request whose length is given twice. Those after it are
-    /// not looked at.
+    /// The number, from 0, of the first request whose length is given twice. Requests after it are
+    /// not parsed.
     pub(super) fn conflict(&self) -> Option<u64> {
         self.conflict
     }
 
-    /// Takes the next bytes.
+    /// Parses the next bytes.
     pub(super) fn feed(&mut self, mut data: &[u8]) {
         while !data.is_empty() {
             data = match &mut self.state {
@@ -89,7 +91,7 @@ impl Framing {
         }
     }
 
-    /// Takes bytes up to the end of the line; gives the rest.
+    /// Parses bytes up to the end of the line, and returns the rest.
     fn feed_line<'a>(&mut self, data: &'a [u8]) -> &'a [u8] {
         let end = memchr(b'\n', data);
         let (piece, rest) = match end {
@@ -129,7 +131,7 @@ impl Framing {
 
     fn head_line(&mut self, mut head: Head, line: &[u8]) -> State {
         match (line, head.has_begun) {
-            // An empty line before a request means nothing.
+            // An empty line before a request is ignored.
             ([], false) => State::Head(head),
             (b"PRI * HTTP/2.0", false) if self.heads == 0 => State::Preface(PREFACE_REST_BYTES),
             (_, false) => State::Head(Head {
@@ -138,20 +140,20 @@ impl Framing {
             }),
             ([], true) => self.head_ended(&head),
             (line, true) => {
-                head.take_header(line);
+                head.parse_header(line);
                 State::Head(head)
             }
         }
     }
 
     fn head_ended(&mut self, head: &Head) -> State {
-        if head.is_coded && head.length.is_some() {
+        if head.has_transfer_encoding && head.length.is_some() {
             self.conflict = Some(self.heads);
             return State::Off;
         }
         self.heads += 1;
         match head.length {
-            _ if head.is_coded => State::ChunkSize,
+            _ if head.has_transfer_encoding => State::ChunkSize,
             Some(length) if length > 0 => State::Body(length),
             _ => State::default(),
         }
@@ -159,16 +161,16 @@ impl Framing {
 }
 
 impl Head {
-    fn take_header(&mut self, line: &[u8]) {
+    fn parse_header(&mut self, line: &[u8]) {
         let Some((name, value)) = memchr(b':', line).and_then(|colon| line.split_at_checked(colon))
         else {
             return;
         };
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            self.is_coded = true;
+            self.has_transfer_encoding = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
             let digits = value.get(1..).unwrap_or_default().trim_ascii();
-            // What is no number is refused by hyper.
+            // Hyper refuses a value that is not a number.
             self.length = Some(
                 std::str::from_utf8(digits)
                     .ok()
@@ -179,7 +181,7 @@ impl Head {
     }
 }
 
-/// The size that the line before a chunk gives, whatever extensions follow it.
+/// The size in the line before a chunk. Extensions after it are ignored.
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let digits = line.split(|byte| *byte == b';').next()?.trim_ascii();
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
@@ -189,10 +191,10 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// After these bytes, in pieces of every size.
-    fn after(bytes: &str, check: impl Fn(&Framing)) {
+    /// Runs `check` after these bytes, fed in pieces of every size.
+    fn after(bytes: &str, check: impl Fn(&Http1Framing)) {
         for size in 1..=bytes.len() {
-            let mut framing = Framing::default();
+            let mut framing = Http1Framing::default();
             bytes
                 .as_bytes()
                 .chunks(size)
@@ -261,7 +263,7 @@ mod tests {
             "GET / HTTP/1.1\r\n\r\n",
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nx\r\n",
         ] {
-            let mut framing = Framing::default();
+            let mut framing = Http1Framing::default();
             framing.feed(whole.as_bytes());
             assert!(!framing.is_in_head(), "{whole:?}");
         }
@@ -269,7 +271,7 @@ mod tests {
 
     #[test]
     fn long_lines_and_wild_bytes_take_no_memory() {
-        let mut framing = Framing::default();
+        let mut framing = Http1Framing::default();
         (0..1000).for_each(|_| framing.feed(&[b'x'; 1000]));
         assert!(framing.line.len() <= LINE_BYTES_MAX && framing.is_in_head());
         framing.feed(b"\n\n");

@@ -1,6 +1,6 @@
-//! The services that need no key, health and reflection, and how much of the gateway everybody may
-//! have by them: small messages, few calls at a time on one connection, and few streams in all.
-//! Calls with a known key are not counted.
+//! Limits for calls without a gateway key, to the services that need none: health and reflection.
+//! Messages are small, and there are few calls at a time on one connection and few streams in all.
+//! Calls with a known key are not limited.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,36 +24,36 @@ use crate::{
     grpc::read_timeout,
 };
 
-/// The largest message, in bytes, also when it is decompressed. Names of services and symbols are
+/// The largest message, in bytes, before and after decompression. Names of services and symbols are
 /// short.
 pub(super) const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 
-/// How many streams without a key may watch the health. One for each connection of each client is
-/// usual.
+/// How many health watches without a key may be open. Usually each connection of each client has
+/// one.
 const WATCHES_MAX: usize = 1024;
 
-/// How many streams of reflection without a key may be open. Tools use one for a moment.
+/// How many reflection streams without a key may be open. Tools use one for a moment.
 const REFLECTIONS_MAX: usize = 64;
 
-/// How long a stream of reflection may go without a question.
+/// How long a reflection stream may go without a request.
 const REFLECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 const REFLECTION: &str = "/grpc.reflection.";
 
-/// When to try again what is refused because there is too much of it.
+/// When a refused caller may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Bounds what everybody may have. All clones share the counts.
+/// The limits. All clones share the counts.
 #[derive(Clone)]
-pub(super) struct Keyless {
+pub(super) struct KeylessLimits {
     keys: Keys,
     readiness: Readiness,
     watches: Arc<Semaphore>,
     reflections: Arc<Semaphore>,
 }
 
-impl Keyless {
+impl KeylessLimits {
     pub(super) fn new(keys: Keys, readiness: Readiness) -> Self {
         let [watches, reflections] =
             [WATCHES_MAX, REFLECTIONS_MAX].map(|max| Arc::new(Semaphore::new(max)));
@@ -65,9 +65,12 @@ impl Keyless {
         }
     }
 
-    /// Takes this call's place among those without a key, for as long as the value returned lives.
-    fn admit(&self, request: &Request) -> Result<Vec<OwnedSemaphorePermit>, Error> {
-        if self.keys.know(request.headers()) {
+    /// Counts this call among those without a key, for as long as the returned permits live.
+    ///
+    /// # Errors
+    /// [`Kind::Saturated`](crate::error::Kind::Saturated) if a limit is reached.
+    fn acquire(&self, request: &Request) -> Result<Vec<OwnedSemaphorePermit>, Error> {
+        if self.keys.has_known_key(request.headers()) {
             return Ok(Vec::new());
         }
         let path = request.uri().path();
@@ -88,11 +91,11 @@ impl Keyless {
                 "calls to health and reflection on this connection",
             )
         });
-        let take = |(places, max, what): (&Arc<Semaphore>, usize, &str)| {
-            Arc::clone(places).try_acquire_owned().map_err(|_| {
+        let take = |(permits, max, what): (&Arc<Semaphore>, usize, &str)| {
+            Arc::clone(permits).try_acquire_owned().map_err(|_| {
                 let message = format!(
-                    "{max} {what} are open without a gateway key, and no more are taken: end \
-                     some, or send a key"
+                    "{max} {what} without a gateway key are open, which is the limit: end some of \
+                     them, or send a key"
                 );
                 Error::new(ErrorCode::TooManyOpenCalls, message).with_retry_after(RETRY_AFTER)
             })
@@ -101,24 +104,31 @@ impl Keyless {
     }
 }
 
-/// Lets a call through if there is a place for it, which it has until its answer has ended.
-pub(super) async fn bound(State(open): State<Keyless>, request: Request, next: Next) -> Response {
-    let places = match open.admit(&request) {
-        Ok(places) => places,
+/// Passes a call if the limits allow it. It counts until its response has ended.
+pub(super) async fn limit(
+    State(limits): State<KeylessLimits>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let permits = match limits.acquire(&request) {
+        Ok(permits) => permits,
         Err(error) => return dialect::refuse(error, request.headers()),
     };
-    let goes_on = request
-        .uri()
-        .path()
-        .starts_with(REFLECTION)
-        .then(|| read_timeout::GoesOn {
-            idle_timeout: REFLECTION_IDLE_TIMEOUT,
-            draining: open.readiness.draining(),
-        });
-    let response = next.run(read_timeout::timed(request, goes_on)).await;
+    let message_stream =
+        request
+            .uri()
+            .path()
+            .starts_with(REFLECTION)
+            .then(|| read_timeout::MessageStream {
+                idle_timeout: REFLECTION_IDLE_TIMEOUT,
+                drain_started: limits.readiness.drain_started(),
+            });
+    let response = next
+        .run(read_timeout::with_timeout(request, message_stream))
+        .await;
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {
-            let _held = &places;
+            let _held = &permits;
             frame
         }))
     })

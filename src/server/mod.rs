@@ -1,4 +1,5 @@
-//! One listener for gRPC, gRPC-Web and REST, one list of layers, and an end in good order.
+//! The server: one listener for gRPC, gRPC-Web and REST, one list of layers, and a graceful
+//! shutdown.
 
 use std::{future::Future, time::Duration};
 
@@ -32,25 +33,26 @@ mod unauthenticated_connections;
 use connections::Connections;
 use readiness::Readiness;
 
-/// How long calls that were ended, after the drain timeout, have to say so to their callers.
-const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long callers have to read the error of calls that were ended after the drain timeout.
+const FINAL_ERROR_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every answer was complete.
+    /// Every response was complete.
     Drained,
-    /// So many calls still ran after the drain timeout. They were ended with an error that says so,
-    /// or, where the caller didn't even take that, by closing the connection.
+    /// This many calls were still running after the drain timeout. Each was ended with an error; if
+    /// its caller did not read that either, its connection was closed.
     Cut(usize),
 }
 
-/// Serves until `shutdown` completes, then lets running answers end, for `--drain-timeout` at most.
-/// Meanwhile probes are told that it drains, and new calls too: whoever sends them has not heard of
-/// it yet.
+/// Serves until `shutdown` completes, then drains: running calls may finish for `--drain-timeout`
+/// at most. Until then new connections are still accepted, so that probes and new calls get an
+/// answer that says that the gateway drains.
 ///
 /// # Errors
-/// A configuration that can't be served. Trouble with single connections is theirs alone.
+/// [`Kind::Misconfigured`](crate::error::Kind::Misconfigured) if the configuration cannot be
+/// served. A problem with one connection ends only that connection.
 pub async fn serve(
     listener: TcpListener,
     config: &config::Serve,
@@ -60,37 +62,38 @@ pub async fn serve(
     let readiness = Readiness::new(upstream.has_key());
     let services = Services::new(upstream, config);
     let account = services.account.clone();
-    let running = ActiveCalls::default();
-    let router = routes::router(config, services, &readiness, &running)?;
+    let active_calls = ActiveCalls::default();
+    let router = routes::router(config, services, &readiness, &active_calls)?;
     readiness.begin().await;
     let mut connections = Connections::new(router, config);
-    let mut latecomers = connections.alike();
+    let mut late_connections = connections.sibling();
     tokio::select! {
         () = connections.accept_from(&listener) => {}
         () = shutdown => {}
     }
     readiness.drain().await;
-    // Those who watch the units never end by themselves.
+    // A watch of the units never ends by itself.
     account.end_watches();
     tracing::info!(
-        calls = running.count(),
-        "draining: no new calls; running ones may end"
+        calls = active_calls.count(),
+        "draining: new calls are refused, running calls may finish"
     );
     let mut ending = Box::pin(connections.end());
     let is_drained = tokio::select! {
         ended = tokio::time::timeout(config.drain_timeout, &mut ending) => ended.is_ok(),
-        () = latecomers.accept_from(&listener) => false,
+        () = late_connections.accept_from(&listener) => false,
     };
     drop(listener);
     if is_drained {
         return Ok(Outcome::Drained);
     }
-    let calls = running.end_all();
+    let calls = active_calls.end_all();
     if calls == 0 {
-        // What is left are connections and streams that nobody will miss.
+        // Only idle connections and streams without a call are left.
         return Ok(Outcome::Drained);
     }
-    // Whoever is left after that doesn't even take its error. With the tasks go their connections.
-    let _ = tokio::time::timeout(LAST_WORDS_TIMEOUT, &mut ending).await;
+    // After that, the remaining callers do not read even the error. Dropping the tasks closes their
+    // connections.
+    let _ = tokio::time::timeout(FINAL_ERROR_TIMEOUT, &mut ending).await;
     Ok(Outcome::Cut(calls))
 }

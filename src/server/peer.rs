@@ -1,6 +1,6 @@
-//! The other end of a connection, as all calls on it share it: whether it has shown a key, what it
-//! has open, and since when it is idle. The layers reach it by [`Peer::current`], from the
-//! connection's task and from those of its streams.
+//! The peer of a connection: what all calls on the connection share. That is whether a call has
+//! shown a key, which calls are open, and since when the connection is idle. Layers get it by
+//! [`Peer::current`], in the task of the connection and in those of its streams.
 
 use std::{
     future::Future,
@@ -17,7 +17,7 @@ use tokio::{
 };
 
 tokio::task_local! {
-    /// The peer of the connection, or of the stream, that the current task serves.
+    /// The peer of the connection or stream that the current task serves.
     static PEER: Arc<Peer>;
 }
 
@@ -27,35 +27,35 @@ pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection on which no call has shown a key may have no call open.
 const UNAUTHENTICATED_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long such a connection lives at most, not counting a last call. A client that uses it on (a
-/// probe, mostly) is told to connect again.
+/// How long such a connection lives at most, except that an open call may finish. A client that
+/// still uses it, such as a probe, is told to connect again.
 const UNAUTHENTICATED_AGE_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// How many calls without a key one connection may have open to the services that need none.
 pub(super) const KEYLESS_CALLS_MAX: usize = 16;
 
-/// What is known of a connection's other end.
+/// The peer of one connection.
 pub(super) struct Peer {
     idle_timeout: Duration,
-    born: Instant,
+    created: Instant,
     is_authenticated: AtomicBool,
-    /// Whether its HTTP/1.1 connection has a request whose body has not arrived whole.
+    /// Whether the HTTP/1.1 connection has a request whose body has not arrived completely.
     is_cut_short: AtomicBool,
     calls: AtomicUsize,
-    /// When its last call ended, in milliseconds after it was born.
+    /// When the last call ended, in milliseconds after `created`.
     idle_since_ms: AtomicU64,
-    /// When the head began that has arrived in part, in the same way; [`NO_HEAD`] if none has. The
-    /// first one is waited for from the beginning.
+    /// When the head began that has arrived in part, in milliseconds after `created`; [`NO_HEAD`]
+    /// if none has. The first head is expected from the start.
     head_since_ms: AtomicU64,
-    /// How many HTTP/1 requests have come, and the number of the first whose length was given
-    /// twice, from 0 on; [`NO_CONFLICT`] if none was.
+    /// How many HTTP/1 requests have come, and the number, from 0, of the first whose length was
+    /// given twice; [`NO_CONFLICT`] if there is none.
     requests: AtomicU64,
     conflict: AtomicU64,
-    /// Set while the end of the calls is waited for.
-    is_awaited: AtomicBool,
-    /// Wakes who waits for the calls to end, or for the connection's time to be up.
+    /// Set while a task waits for the calls to end.
+    is_waiting_for_calls: AtomicBool,
+    /// Wakes the task that waits for the calls to end, or for the connection to expire.
     changed: Notify,
-    /// One permit for each call without a key that may be open.
+    /// One permit per open call without a key.
     pub(super) keyless_calls: Arc<Semaphore>,
 }
 
@@ -63,12 +63,12 @@ const NO_HEAD: u64 = u64::MAX;
 const NO_CONFLICT: u64 = u64::MAX;
 
 impl Peer {
-    /// The peer of a new connection, which is closed when it has been idle for `idle_timeout`. It
-    /// counts as authenticated from the beginning if the gateway asks for no keys.
+    /// The peer of a new connection, which is closed when it has been idle for `idle_timeout`. Pass
+    /// true for `is_authenticated` if the gateway has no keys.
     pub(super) fn new(idle_timeout: Duration, is_authenticated: bool) -> Arc<Self> {
         Arc::new(Self {
             idle_timeout,
-            born: Instant::now(),
+            created: Instant::now(),
             is_authenticated: AtomicBool::new(is_authenticated),
             is_cut_short: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
@@ -76,7 +76,7 @@ impl Peer {
             head_since_ms: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             conflict: AtomicU64::new(NO_CONFLICT),
-            is_awaited: AtomicBool::new(false),
+            is_waiting_for_calls: AtomicBool::new(false),
             changed: Notify::new(),
             keyless_calls: Arc::new(Semaphore::new(KEYLESS_CALLS_MAX)),
         })
@@ -87,7 +87,7 @@ impl Peer {
         PEER.try_with(Arc::clone).ok()
     }
 
-    /// The future, which serves this peer.
+    /// `future`, with this peer as its [`current`](Self::current) one.
     pub(super) fn scope<F: Future>(self: Arc<Self>, future: F) -> impl Future<Output = F::Output> {
         PEER.scope(self, future)
     }
@@ -99,7 +99,7 @@ impl Peer {
     /// A call has shown a known key.
     pub(super) fn authenticate(&self) {
         self.is_authenticated.store(true, Ordering::Relaxed);
-        // Its time is another one now.
+        // The connection expires at another time now.
         self.changed.notify_one();
     }
 
@@ -111,8 +111,8 @@ impl Peer {
         self.is_cut_short.store(is_cut_short, Ordering::Relaxed);
     }
 
-    /// A call begins, or something else that keeps the connection open.
-    pub(super) fn begin(self: &Arc<Self>) -> OpenCall {
+    /// Opens a call, or something else that keeps the connection open.
+    pub(super) fn open_call(self: &Arc<Self>) -> OpenCall {
         self.calls.fetch_add(1, Ordering::SeqCst);
         OpenCall(Arc::clone(self))
     }
@@ -121,17 +121,17 @@ impl Peer {
         self.calls.load(Ordering::SeqCst) > 0
     }
 
-    /// When its last call ended, or when it was born.
+    /// When the last call ended, or when the connection was created.
     pub(super) fn idle_since(&self) -> Instant {
-        self.born + Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed))
+        self.created + Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed))
     }
 
-    /// Whether the first head hasn't come yet, or a later one has come in part.
+    /// Whether the first head has not come yet, or a later one has come in part.
     pub(super) fn is_in_head(&self) -> bool {
         self.head_since_ms.load(Ordering::Relaxed) != NO_HEAD
     }
 
-    /// That is so from now on, or no longer.
+    /// Sets [`is_in_head`](Self::is_in_head).
     pub(super) fn set_in_head(&self, is_in_head: bool) {
         if self.is_in_head() != is_in_head {
             self.head_since_ms.store(
@@ -147,16 +147,16 @@ impl Peer {
         self.conflict.store(number, Ordering::Relaxed);
     }
 
-    /// Whether the next HTTP/1 request, which is counted by this, has two lengths.
-    pub(super) fn next_has_two_lengths(&self) -> bool {
+    /// Counts the next HTTP/1 request. True if its length is given twice.
+    pub(super) fn count_request(&self) -> bool {
         self.requests.fetch_add(1, Ordering::Relaxed) == self.conflict.load(Ordering::Relaxed)
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+        u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 
-    /// When the connection is to be closed if nothing changes; none while a call is open.
+    /// When the connection expires if nothing changes; `None` while a call is open.
     fn closes_at(&self) -> Option<Instant> {
         if self.has_calls() {
             return None;
@@ -166,19 +166,19 @@ impl Peer {
             idle_since + self.idle_timeout
         } else {
             let timeout = self.idle_timeout.min(UNAUTHENTICATED_IDLE_TIMEOUT);
-            (idle_since + timeout).min(self.born + UNAUTHENTICATED_AGE_MAX)
+            (idle_since + timeout).min(self.created + UNAUTHENTICATED_AGE_MAX)
         };
         match self.head_since_ms.load(Ordering::Relaxed) {
             NO_HEAD => Some(by_idleness),
-            // It may have begun during the call before.
+            // The head may have begun during the call before.
             since => {
-                let since = idle_since.max(self.born + Duration::from_millis(since));
+                let since = idle_since.max(self.created + Duration::from_millis(since));
                 Some(since + HEAD_TIMEOUT.min(self.idle_timeout))
             }
         }
     }
 
-    /// Completes when the connection has had no call for as long as it may.
+    /// Completes when the connection has been without a call for as long as allowed.
     pub(super) async fn expires(&self) {
         loop {
             match self.closes_at() {
@@ -192,8 +192,8 @@ impl Peer {
         }
     }
 
-    /// Completes when no call has been open for this time, from now on.
-    pub(super) async fn falls_silent(&self, time: Duration) {
+    /// Completes when no call has been open for `time`, counted from now.
+    pub(super) async fn stays_idle(&self, time: Duration) {
         let from = Instant::now();
         loop {
             self.calls_end().await;
@@ -206,22 +206,23 @@ impl Peer {
     }
 
     async fn calls_end(&self) {
-        self.is_awaited.store(true, Ordering::SeqCst);
+        self.is_waiting_for_calls.store(true, Ordering::SeqCst);
         while self.has_calls() {
             self.changed.notified().await;
         }
-        self.is_awaited.store(false, Ordering::SeqCst);
+        self.is_waiting_for_calls.store(false, Ordering::SeqCst);
     }
 }
 
-/// A call that is open; dropped, it has ended.
+/// An open call. Dropping it closes the call.
 pub(super) struct OpenCall(Arc<Peer>);
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
         let peer = &self.0;
         peer.idle_since_ms.store(peer.now_ms(), Ordering::Relaxed);
-        if peer.calls.fetch_sub(1, Ordering::SeqCst) == 1 && peer.is_awaited.load(Ordering::SeqCst)
+        if peer.calls.fetch_sub(1, Ordering::SeqCst) == 1
+            && peer.is_waiting_for_calls.load(Ordering::SeqCst)
         {
             peer.changed.notify_one();
         }
@@ -245,7 +246,7 @@ mod tests {
         let peer = Peer::new(IDLE, false);
         peer.set_in_head(false);
         peer.authenticate();
-        let (first, second) = (peer.begin(), peer.begin());
+        let (first, second) = (peer.open_call(), peer.open_call());
         let waiting = tokio::spawn({
             let peer = Arc::clone(&peer);
             async move { expires_after(&peer).await }
@@ -269,7 +270,7 @@ mod tests {
             let peer = Arc::clone(&peer);
             async move {
                 loop {
-                    drop(peer.begin());
+                    drop(peer.open_call());
                     tokio::time::sleep(Duration::from_secs(5)).await;
                 }
             }
@@ -308,13 +309,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_counts_from_the_end_of_the_last_call() {
         let peer = Peer::new(IDLE, true);
-        let call = peer.begin();
+        let call = peer.open_call();
         let second = Duration::from_secs(1);
         let waiting = tokio::spawn({
             let peer = Arc::clone(&peer);
             async move {
                 let begun = Instant::now();
-                peer.falls_silent(second).await;
+                peer.stays_idle(second).await;
                 begun.elapsed()
             }
         });

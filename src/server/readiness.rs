@@ -1,4 +1,4 @@
-//! Whether to send calls here: `/healthz`, `/readyz` and `grpc.health.v1`.
+//! Whether calls should be sent here: `/healthz`, `/readyz` and `grpc.health.v1`.
 
 use axum::{Router, extract::State, routing::get};
 use http::StatusCode;
@@ -10,7 +10,7 @@ use crate::{
     service::{Drain, DrainStarted},
 };
 
-/// What the probes say. Cheap to clone; all clones say the same.
+/// What the probes tell. Cheap to clone; all clones tell the same.
 #[derive(Clone)]
 pub(super) struct Readiness {
     has_key: bool,
@@ -27,9 +27,9 @@ impl Readiness {
         }
     }
 
-    /// Says from now on that calls are welcome, unless something is missing.
+    /// Reports that the gateway serves, unless it has no upstream key.
     pub(super) async fn begin(&self) {
-        let is_ready = self.obstacle().is_none();
+        let is_ready = self.not_ready_because().is_none();
         self.report(if is_ready {
             ServingStatus::Serving
         } else {
@@ -38,9 +38,9 @@ impl Readiness {
         .await;
     }
 
-    /// Says from now on that no new calls are wanted.
+    /// Reports that the gateway takes no new calls.
     pub(super) async fn drain(&self) {
-        // In this order: those who watch the health are told this before their streams end.
+        // This order, so that watchers of the health get the new status before their streams end.
         self.report(ServingStatus::NotServing).await;
         self.drain.start();
     }
@@ -66,7 +66,10 @@ impl Readiness {
         self.drain.has_started()
     }
 
-    /// Lets no new call begin while this drains.
+    /// Refuses new calls during the drain.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable), `draining`.
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.is_draining() {
             Err(Error::draining())
@@ -76,11 +79,11 @@ impl Readiness {
     }
 
     /// Completes when the drain starts.
-    pub(super) fn draining(&self) -> DrainStarted {
+    pub(super) fn drain_started(&self) -> DrainStarted {
         self.drain.started()
     }
 
-    fn obstacle(&self) -> Option<&'static str> {
+    fn not_ready_because(&self) -> Option<&'static str> {
         if self.is_draining() {
             return Some("draining\n");
         }
@@ -89,8 +92,8 @@ impl Readiness {
 }
 
 async fn ready(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
-    match readiness.obstacle() {
+    match readiness.not_ready_because() {
         None => (StatusCode::OK, "ready\n"),
-        Some(obstacle) => (StatusCode::SERVICE_UNAVAILABLE, obstacle),
+        Some(not_ready_because) => (StatusCode::SERVICE_UNAVAILABLE, not_ready_because),
     }
 }

@@ -1,11 +1,11 @@
-//! Answers that nobody reads. Over HTTP/2 a caller can stop reading one answer and keep its
-//! connection well alive: hyper then asks the body for nothing more, so no clock inside the answer
-//! gets to ring, and what it holds upstream (concurrency units above all) would be held for ever.
-//! So the task that sends the answer is watched from outside of it.
+//! Responses that their caller does not read. An HTTP/2 caller can stop reading one response and
+//! keep its connection alive. Hyper then does not poll the body again, so no timeout inside the
+//! response can fire, and what it holds upstream, above all its concurrency units, would be held
+//! for ever. So the task that sends the response is watched from outside.
 //!
-//! A body tells when it has handed out a frame and hasn't been asked for the next one. A task that
-//! waits in that state for `--write-timeout`, or until the caller's deadline, is dropped: the
-//! stream is reset, and everything unwinds.
+//! A body records when it has yielded a frame and has not been polled for the next one. A task that
+//! stays in that state for `--write-timeout`, or until the caller's deadline, is dropped. That
+//! resets the stream and releases everything.
 
 use std::{
     future::Future,
@@ -33,41 +33,42 @@ use tokio::{
 };
 
 use super::peer::{OpenCall, Peer};
-use crate::service::call::{self, Keeper};
+use crate::service::{call::DeadlineObserver, headers};
 
 tokio::task_local! {
-    /// How the answer gets on that the current task sends.
-    static PROGRESS: Arc<Progress>;
+    /// The progress of the response that the current task sends.
+    static PROGRESS: Arc<ResponseProgress>;
 }
 
-/// What sends the answer of the current task.
-pub(super) fn keeper() -> Option<Arc<dyn Keeper>> {
+/// The observer of the deadline of the response that the current task sends.
+pub(super) fn deadline_observer() -> Option<Arc<dyn DeadlineObserver>> {
     PROGRESS
-        .try_with(|progress| Arc::clone(progress) as Arc<dyn Keeper>)
+        .try_with(|progress| Arc::clone(progress) as Arc<dyn DeadlineObserver>)
         .ok()
 }
 
-/// How an answer gets on. Written by the body and read by the watch, both in one task.
+/// The progress of a response. The body writes it and the guard reads it, both in one task.
 #[derive(Debug, Default)]
-struct Progress {
-    /// Odd from when a frame was handed out until the next one is asked for; never the same again.
-    turn: AtomicU64,
+struct ResponseProgress {
+    /// A generation counter. Odd: a frame was yielded and the next poll has not come yet.
+    generation: AtomicU64,
     deadline: Mutex<Option<Instant>>,
 }
 
-impl Progress {
-    fn turn(&self) -> u64 {
-        self.turn.load(Ordering::Relaxed)
+impl ResponseProgress {
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
     }
 
-    fn is_unread(turn: u64) -> bool {
-        turn % 2 == 1
+    fn is_unread(generation: u64) -> bool {
+        generation % 2 == 1
     }
 
     fn set_unread(&self, is_unread: bool) {
-        let turn = self.turn();
-        if Self::is_unread(turn) != is_unread {
-            self.turn.store(turn.wrapping_add(1), Ordering::Relaxed);
+        let generation = self.generation();
+        if Self::is_unread(generation) != is_unread {
+            self.generation
+                .store(generation.wrapping_add(1), Ordering::Relaxed);
         }
     }
 
@@ -75,84 +76,84 @@ impl Progress {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A call begins, of which no deadline is known yet.
+    /// A new call begins, whose deadline is not known yet.
     fn begin(&self) {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
-impl Keeper for Progress {
-    fn keep(&self, deadline: Instant) {
+impl DeadlineObserver for ResponseProgress {
+    fn set_deadline(&self, deadline: Instant) {
         let mut known = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some(known.map_or(deadline, |known| known.min(deadline)));
     }
 }
 
-/// Runs the tasks of one connection's HTTP/2 streams, each under watch.
+/// Spawns the tasks of one connection's HTTP/2 streams, each with a guard.
 #[derive(Clone)]
-pub(super) struct Streams {
-    /// How long an answer may go unread.
-    pub(super) patience: Duration,
+pub(super) struct StreamExecutor {
+    /// How long a response may go unread.
+    pub(super) write_timeout: Duration,
     pub(super) peer: Arc<Peer>,
 }
 
-impl<F> hyper::rt::Executor<F> for Streams
+impl<F> hyper::rt::Executor<F> for StreamExecutor
 where
     F: Future + Send + 'static,
     F::Output: Send,
 {
     fn execute(&self, stream: F) {
-        let (call, peer) = (self.peer.begin(), Arc::clone(&self.peer));
-        tokio::spawn(Watched::new(
+        let (call, peer) = (self.peer.open_call(), Arc::clone(&self.peer));
+        tokio::spawn(StallGuard::new(
             peer.scope(async move {
                 let _call = call;
                 stream.await
             }),
-            self.patience,
+            self.write_timeout,
         ));
     }
 }
 
-/// A task that sends answers, which is given up when one of them goes unread for too long.
-pub(super) struct Watched<F> {
-    task: Pin<Box<TaskLocalFuture<Arc<Progress>, F>>>,
-    progress: Arc<Progress>,
-    patience: Duration,
-    /// The turn that was last seen unread, and when that has lasted too long.
+/// A task that sends responses. The guard ends it when a response goes unread for too long.
+pub(super) struct StallGuard<F> {
+    task: Pin<Box<TaskLocalFuture<Arc<ResponseProgress>, F>>>,
+    progress: Arc<ResponseProgress>,
+    write_timeout: Duration,
+    /// The generation that was last seen unread, and when that has lasted too long.
     unread: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
-impl<F: Future> Watched<F> {
-    pub(super) fn new(task: F, patience: Duration) -> Self {
-        let progress = Arc::<Progress>::default();
+impl<F: Future> StallGuard<F> {
+    pub(super) fn new(task: F, write_timeout: Duration) -> Self {
+        let progress = Arc::<ResponseProgress>::default();
         Self {
             task: Box::pin(PROGRESS.scope(Arc::clone(&progress), task)),
             progress,
-            patience,
+            write_timeout,
             unread: None,
         }
     }
 
-    fn poll_unread(&mut self, turn: u64, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_stalled(&mut self, generation: u64, context: &mut Context<'_>) -> Poll<()> {
         let until = || {
-            let limit = Instant::now() + self.patience;
+            let limit = Instant::now() + self.write_timeout;
             self.progress
                 .deadline()
                 .map_or(limit, |deadline| deadline.min(limit))
         };
         let (seen, alarm) = self
             .unread
-            .get_or_insert_with(|| (turn, Box::pin(sleep_until(until()))));
-        if *seen != turn {
-            *seen = turn;
+            .get_or_insert_with(|| (generation, Box::pin(sleep_until(until()))));
+        if *seen != generation {
+            *seen = generation;
             alarm.as_mut().reset(until());
         }
         alarm.as_mut().poll(context)
     }
 }
 
-impl<F: Future> Future for Watched<F> {
-    /// None if it was given up.
+impl<F: Future> Future for StallGuard<F> {
+    /// `None` if the task was ended because a response went unread.
     type Output = Option<F::Output>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -160,49 +161,49 @@ impl<F: Future> Future for Watched<F> {
         if let Poll::Ready(output) = this.task.as_mut().poll(context) {
             return Poll::Ready(Some(output));
         }
-        let turn = this.progress.turn();
-        if !Progress::is_unread(turn) {
+        let generation = this.progress.generation();
+        if !ResponseProgress::is_unread(generation) {
             return Poll::Pending;
         }
-        ready!(this.poll_unread(turn, context));
-        tracing::info!("an answer went unread for too long and was given up");
+        ready!(this.poll_stalled(generation, context));
+        tracing::info!("response dropped: the caller did not read it for too long");
         Poll::Ready(None)
     }
 }
 
-/// Whole answers up to this hold nothing upstream any more, and little here: they need no watch.
-const UNWATCHED_BYTES_MAX: u64 = 64 * 1024;
+/// A complete response of at most this many bytes holds nothing upstream any more and little
+/// memory, so it is not watched.
+const UNGUARDED_BYTES_MAX: u64 = 64 * 1024;
 
-/// Makes the answer tell how it gets on.
+/// Records the progress of the response.
 pub(super) async fn track(request: Request, next: Next) -> Response {
     let Ok(progress) = PROGRESS.try_with(Arc::clone) else {
         return next.run(request).await;
     };
-    // The task of an HTTP/2 stream is a call by itself. Over HTTP/1.1, what is whole is written at
-    // once.
+    // An HTTP/2 stream has a task, which counts as the call. An HTTP/1.1 response that is complete
+    // is written at once.
     let is_http1 = request.version() < Version::HTTP_2;
     let call = Peer::current()
         .filter(|_| is_http1)
-        .map(|peer| peer.begin());
+        .map(|peer| peer.open_call());
     let arrived_at = Instant::now();
-    let timeout = call::timeout(request.headers()).ok().flatten();
+    let timeout = headers::timeout(request.headers()).ok().flatten();
     progress.begin();
     let response = next.run(request).await;
     if response
         .body()
         .size_hint()
         .exact()
-        .is_some_and(|bytes| bytes <= UNWATCHED_BYTES_MAX)
+        .is_some_and(|bytes| bytes <= UNGUARDED_BYTES_MAX)
     {
         return response;
     }
-    // What the call itself was told in its message is known by now, or will be when it has been
-    // read.
+    // A timeout in the message of the request is known by now, or when the message has been read.
     if let Some(timeout) = timeout {
-        progress.keep(arrived_at + timeout);
+        progress.set_deadline(arrived_at + timeout);
     }
     response.map(|body| {
-        Body::new(Tracked {
+        Body::new(TrackedBody {
             body,
             progress,
             _call: call,
@@ -210,13 +211,13 @@ pub(super) async fn track(request: Request, next: Next) -> Response {
     })
 }
 
-struct Tracked {
+struct TrackedBody {
     body: Body,
-    progress: Arc<Progress>,
+    progress: Arc<ResponseProgress>,
     _call: Option<OpenCall>,
 }
 
-impl HttpBody for Tracked {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -240,7 +241,7 @@ impl HttpBody for Tracked {
     }
 }
 
-impl Drop for Tracked {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         self.progress.set_unread(false);
     }

@@ -1,12 +1,13 @@
-//! A caller's connection that doesn't wait for ever for a caller who stopped reading, and notices
-//! one who leaves: what it holds upstream (concurrency units above all) is everybody's.
+//! The TCP stream of a connection, with a timeout for writes and a watcher for disconnects. What a
+//! call holds upstream, above all its concurrency units, belongs to all callers, so it must be
+//! released when a caller stops reading or disconnects.
 //!
-//! Hyper sees the end of an HTTP/1.1 connection only if it reads, and during a call it doesn't once
-//! any byte follows the request: an empty line, or the next request. Then [`Hangup`] reads in its
-//! place, and keeps the bytes for it.
+//! Hyper notices the end of an HTTP/1.1 connection only while it reads. During a call it does not
+//! read once any byte follows the request, such as an empty line or the next request.
+//! [`DisconnectWatcher`] then reads in its place and keeps the bytes for it.
 //!
-//! It also closes in stages, so that a client that is still sending gets to read the answer: see
-//! [`early_response`](super::early_response).
+//! The stream also closes in stages, so that a client that is still sending can read the response:
+//! see [`early_response`](super::early_response).
 
 use std::{
     future::Future,
@@ -26,90 +27,95 @@ use tokio::{
 };
 
 use super::{
-    http1_framing::Framing,
+    http1_framing::Http1Framing,
     peer::{OpenCall, Peer},
 };
 
-/// A connection whose writes fail when they have been stuck for too long.
-pub(super) struct Unstuck {
-    line: Arc<Mutex<Line>>,
-    patience: Duration,
-    /// Runs while a write is stuck. The answer is part of a call, even if all of it lies in
-    /// buffers.
+/// A connection whose writes fail when they make no progress for `write_timeout`.
+pub(super) struct TimeoutStream {
+    shared: Arc<Mutex<Shared>>,
+    write_timeout: Duration,
+    /// Runs while a write makes no progress. The response is part of a call even if all of it is
+    /// already in buffers, so the call is held open.
     alarm: Option<(Pin<Box<Sleep>>, OpenCall)>,
     peer: Arc<Peer>,
-    /// Set while the receiving half is still read, after the sending half is closed.
-    lingering: Option<Lingering>,
+    /// Set while the gateway still reads after it has closed its sending half.
+    linger: Option<Linger>,
 }
 
-/// What is left of the time and bytes for which a closed connection is still read.
-struct Lingering {
+/// The time and the bytes for which a closed connection is still read.
+struct Linger {
     until: Instant,
     bytes_left: usize,
     alarm: Pin<Box<Sleep>>,
-    /// It is bounded by itself, and no idle connection.
+    /// Linger has its own limits, so the connection does not count as idle.
     _call: OpenCall,
 }
 
-/// Completes when the caller has left though hyper doesn't read. To be polled after hyper, and in
-/// the same task: the stream wakes only the last one who read.
-pub(super) struct Hangup {
-    line: Arc<Mutex<Line>>,
+/// Completes when the caller has disconnected while hyper does not read. Poll it after hyper and in
+/// the same task: the stream wakes only the last task that read.
+pub(super) struct DisconnectWatcher {
+    shared: Arc<Mutex<Shared>>,
 }
 
-/// The stream that both read. One task polls them, so neither ever waits for the other.
-struct Line {
+/// The socket, shared by [`TimeoutStream`] and [`DisconnectWatcher`]. One task polls both, so
+/// neither ever waits for the lock.
+struct Shared {
     stream: TcpStream,
-    /// What was read before hyper asked for it.
-    ahead: BytesMut,
-    framing: Framing,
+    /// Bytes that were read before hyper asked for them.
+    read_ahead: BytesMut,
+    framing: Http1Framing,
     peer: Arc<Peer>,
-    /// Hyper's last read found nothing, and its task is woken when there is something.
-    is_awaited: bool,
+    /// Hyper's last read returned `Pending`: its task is woken when bytes arrive.
+    has_pending_read: bool,
 }
 
-/// The most that is read ahead of hyper on one connection. Beyond it we can't tell whether the
-/// caller is still there: it may be a large upload that waits for us, and the call has clocks of
-/// its own.
-const AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// The most that is read ahead of hyper on one connection. Beyond it the gateway cannot tell
+/// whether the caller is still connected. It may be sending a large upload, and the call has other
+/// timeouts.
+const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// The most that is read ahead at once. It lies on the stack.
-const PIECE_BYTES: usize = 8 * 1024;
+/// The size of the read buffer, which is on the stack.
+const READ_BYTES: usize = 8 * 1024;
 
-/// How long, and how many bytes of it, a client may go on sending after its answer: in all, and
-/// without a byte. What a client has to send by then is lost to it anyway, and only its answer is
-/// at stake.
+/// How long a client may go on sending after its response, in all and without a byte, and how many
+/// bytes. The gateway discards these bytes; the only purpose is that the client can read its
+/// response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
 const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-impl Unstuck {
-    pub(super) fn new(stream: TcpStream, patience: Duration, peer: Arc<Peer>) -> (Self, Hangup) {
-        let (ahead, framing) = (BytesMut::new(), Framing::default());
-        let line = Line {
+impl TimeoutStream {
+    pub(super) fn new(
+        stream: TcpStream,
+        write_timeout: Duration,
+        peer: Arc<Peer>,
+    ) -> (Self, DisconnectWatcher) {
+        let (read_ahead, framing) = (BytesMut::new(), Http1Framing::default());
+        let shared = Shared {
             stream,
-            ahead,
+            read_ahead,
             framing,
             peer: Arc::clone(&peer),
-            is_awaited: false,
+            has_pending_read: false,
         };
-        let line = Arc::new(Mutex::new(line));
-        let hangup = Hangup {
-            line: Arc::clone(&line),
+        let shared = Arc::new(Mutex::new(shared));
+        let watcher = DisconnectWatcher {
+            shared: Arc::clone(&shared),
         };
         (
             Self {
-                line,
-                patience,
+                shared,
+                write_timeout,
                 alarm: None,
                 peer,
-                lingering: None,
+                linger: None,
             },
-            hangup,
+            watcher,
         )
     }
 
-    fn watch<T>(
+    fn with_timeout<T>(
         &mut self,
         context: &mut Context<'_>,
         write: Poll<io::Result<T>>,
@@ -118,10 +124,10 @@ impl Unstuck {
             self.alarm = None;
             return write;
         }
-        let until = Instant::now() + self.patience;
+        let until = Instant::now() + self.write_timeout;
         let (alarm, _) = self
             .alarm
-            .get_or_insert_with(|| (Box::pin(sleep_until(until)), self.peer.begin()));
+            .get_or_insert_with(|| (Box::pin(sleep_until(until)), self.peer.open_call()));
         ready!(alarm.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
@@ -129,27 +135,26 @@ impl Unstuck {
         )))
     }
 
-    /// Reads and discards until the client has closed its half too, or was given enough time for
-    /// that.
+    /// Reads and discards until the client has closed its half too, or a limit is reached.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut line = lock(&self.line);
-        let has_more = !mem::take(&mut line.ahead).is_empty() || self.peer.is_cut_short();
-        if has_more && self.lingering.is_none() {
-            self.lingering = Some(Lingering::new(&self.peer));
+        let mut shared = lock(&self.shared);
+        let has_more = !mem::take(&mut shared.read_ahead).is_empty() || self.peer.is_cut_short();
+        if has_more && self.linger.is_none() {
+            self.linger = Some(Linger::new(&self.peer));
         }
-        let mut piece = [MaybeUninit::uninit(); PIECE_BYTES];
+        let mut chunk = [MaybeUninit::uninit(); READ_BYTES];
         loop {
-            let mut piece = ReadBuf::uninit(&mut piece);
-            let read = line.poll_read(context, &mut piece);
-            let bytes = piece.filled().len();
-            match (read, &mut self.lingering) {
+            let mut chunk = ReadBuf::uninit(&mut chunk);
+            let read = shared.poll_read(context, &mut chunk);
+            let bytes = chunk.filled().len();
+            match (read, &mut self.linger) {
                 (Poll::Pending, None) => return Poll::Ready(()),
-                (Poll::Pending, Some(lingering)) => return lingering.alarm.as_mut().poll(context),
+                (Poll::Pending, Some(linger)) => return linger.alarm.as_mut().poll(context),
                 (Poll::Ready(read), _) if read.is_err() || bytes == 0 => return Poll::Ready(()),
-                (Poll::Ready(_), lingering) => {
-                    if !lingering
-                        .get_or_insert_with(|| Lingering::new(&self.peer))
-                        .may_go_on(bytes)
+                (Poll::Ready(_), linger) => {
+                    if !linger
+                        .get_or_insert_with(|| Linger::new(&self.peer))
+                        .consume(bytes)
                     {
                         return Poll::Ready(());
                     }
@@ -159,7 +164,7 @@ impl Unstuck {
     }
 }
 
-impl Lingering {
+impl Linger {
     fn new(peer: &Arc<Peer>) -> Self {
         let now = Instant::now();
         let alarm = Box::pin(sleep_until(now + LINGER_SILENCE));
@@ -167,12 +172,12 @@ impl Lingering {
             until: now + LINGER_TIMEOUT,
             bytes_left: LINGER_BYTES_MAX,
             alarm,
-            _call: peer.begin(),
+            _call: peer.open_call(),
         }
     }
 
-    /// Whether more may come after this many bytes.
-    fn may_go_on(&mut self, bytes: usize) -> bool {
+    /// Subtracts `bytes` from the limit. True if more may follow.
+    fn consume(&mut self, bytes: usize) -> bool {
         let now = Instant::now();
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
         self.alarm
@@ -182,38 +187,39 @@ impl Lingering {
     }
 }
 
-impl Future for Hangup {
+impl Future for DisconnectWatcher {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut line = lock(&self.line);
-        // Taken, because hyper may read no more when it is woken.
-        if mem::take(&mut line.is_awaited) {
+        let mut shared = lock(&self.shared);
+        // Reset, because hyper may not read again when it is woken.
+        if mem::take(&mut shared.has_pending_read) {
             return Poll::Pending;
         }
-        line.poll_hangup(context)
+        shared.poll_disconnect(context)
     }
 }
 
-impl Line {
+impl Shared {
     fn poll_read(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            self.give_ahead(buffer);
+        if !self.read_ahead.is_empty() {
+            self.take_read_ahead(buffer);
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.is_awaited = read.is_pending();
-        self.follow(buffer.filled().get(before..).unwrap_or_default());
+        self.has_pending_read = read.is_pending();
+        self.parse(buffer.filled().get(before..).unwrap_or_default());
         read
     }
 
-    /// Follows what has come, for the clock of heads and for requests with two lengths.
-    fn follow(&mut self, data: &[u8]) {
+    /// Feeds the received bytes to the HTTP/1 parser: for the timeout of heads and for requests
+    /// with two lengths.
+    fn parse(&mut self, data: &[u8]) {
         if data.is_empty() {
             return;
         }
@@ -224,57 +230,57 @@ impl Line {
         }
     }
 
-    fn give_ahead(&mut self, buffer: &mut ReadBuf<'_>) {
+    fn take_read_ahead(&mut self, buffer: &mut ReadBuf<'_>) {
         let given = self
-            .ahead
-            .split_to(self.ahead.len().min(buffer.remaining()));
+            .read_ahead
+            .split_to(self.read_ahead.len().min(buffer.remaining()));
         buffer.put_slice(&given);
-        if self.ahead.is_empty() {
-            // Connections live long and seldom need it again.
-            self.ahead = BytesMut::new();
+        if self.read_ahead.is_empty() {
+            // Free the buffer: connections live long and rarely need it again.
+            self.read_ahead = BytesMut::new();
         }
     }
 
-    /// Reads ahead until there is nothing more, for which it is woken, or no room; then hyper makes
-    /// some when it reads.
-    fn poll_hangup(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut piece = [MaybeUninit::uninit(); PIECE_BYTES];
-        while self.ahead.len() + PIECE_BYTES <= AHEAD_BYTES_MAX {
-            let mut piece = ReadBuf::uninit(&mut piece);
-            let read = ready!(Pin::new(&mut self.stream).poll_read(context, &mut piece));
-            if read.is_err() || piece.filled().is_empty() {
+    /// Reads ahead until no bytes are available, then is woken when some arrive; or until the
+    /// buffer is full, then hyper makes room when it reads.
+    fn poll_disconnect(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut chunk = [MaybeUninit::uninit(); READ_BYTES];
+        while self.read_ahead.len() + READ_BYTES <= READ_AHEAD_BYTES_MAX {
+            let mut chunk = ReadBuf::uninit(&mut chunk);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(context, &mut chunk));
+            if read.is_err() || chunk.filled().is_empty() {
                 return Poll::Ready(());
             }
-            self.ahead.extend_from_slice(piece.filled());
-            self.follow(piece.filled());
+            self.read_ahead.extend_from_slice(chunk.filled());
+            self.parse(chunk.filled());
         }
         Poll::Pending
     }
 }
 
-fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
-    line.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl AsyncRead for Unstuck {
+impl AsyncRead for TimeoutStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        lock(&self.line).poll_read(context, buffer)
+        lock(&self.shared).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for Unstuck {
+impl AsyncWrite for TimeoutStream {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let write = Pin::new(&mut lock(&this.line).stream).poll_write(context, data);
-        this.watch(context, write)
+        let write = Pin::new(&mut lock(&this.shared).stream).poll_write(context, data);
+        this.with_timeout(context, write)
     }
 
     fn poll_write_vectored(
@@ -283,22 +289,22 @@ impl AsyncWrite for Unstuck {
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let write = Pin::new(&mut lock(&this.line).stream).poll_write_vectored(context, data);
-        this.watch(context, write)
+        let write = Pin::new(&mut lock(&this.shared).stream).poll_write_vectored(context, data);
+        this.with_timeout(context, write)
     }
 
     fn is_write_vectored(&self) -> bool {
-        lock(&self.line).stream.is_write_vectored()
+        lock(&self.shared).stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut lock(&self.line).stream).poll_flush(context)
+        Pin::new(&mut lock(&self.shared).stream).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.lingering.is_none() {
-            ready!(Pin::new(&mut lock(&this.line).stream).poll_shutdown(context))?;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut lock(&this.shared).stream).poll_shutdown(context))?;
         }
         this.poll_linger(context).map(Ok)
     }

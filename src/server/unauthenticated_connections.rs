@@ -1,6 +1,6 @@
-//! Connections on which no call has shown a key yet. Everybody can open them, so there is a bound:
-//! beyond it the one that has been idle for the longest is closed for the new one, which may be
-//! that of a caller with a key.
+//! Connections on which no call has shown a key yet. Anyone can open them, so their number is
+//! limited. At the limit, the connection that has been idle for the longest is closed for the new
+//! one, which may belong to a caller with a key.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -9,12 +9,12 @@ use tokio::{task::AbortHandle, time::Instant};
 use super::peer::Peer;
 use crate::descriptors;
 
-/// The share of the process's file descriptors that such connections may take, as a divisor.
+/// The divisor for the share of the process's file descriptors that these connections may take.
 const DESCRIPTORS_SHARE: u64 = 4;
 
-/// All of them. Connections that have ended or shown a key are taken from the list when room is
-/// needed.
-pub(super) struct Unauthenticated {
+/// The list of these connections. An entry is removed when its connection has ended or shown a key,
+/// and room is needed.
+pub(super) struct UnauthenticatedConnections {
     max: usize,
     list: Mutex<Vec<Connection>>,
 }
@@ -24,8 +24,8 @@ struct Connection {
     task: AbortHandle,
 }
 
-impl Unauthenticated {
-    /// A list of `max` connections at most, or fewer if the process may open few files.
+impl UnauthenticatedConnections {
+    /// A list of at most `max` connections; fewer if the process may open few files.
     pub(super) fn new(max: usize) -> Self {
         let share =
             descriptors::limit().map_or(u64::MAX, |limit| (limit / DESCRIPTORS_SHARE).max(1));
@@ -35,14 +35,14 @@ impl Unauthenticated {
         }
     }
 
-    /// Adds a connection, which this task serves.
+    /// Adds a connection, which `task` serves. At the limit, closes another one.
     pub(super) fn add(&self, peer: &Arc<Peer>, task: AbortHandle) {
         if peer.is_authenticated() {
             return;
         }
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         if list.len() >= self.max {
-            list.retain(Connection::counts);
+            list.retain(Connection::is_unauthenticated);
         }
         if list.len() >= self.max {
             close_oldest(&mut list, |_| true);
@@ -53,22 +53,23 @@ impl Unauthenticated {
         });
     }
 
-    /// Closes the one that has been idle for the longest, if one is idle.
+    /// Closes the connection that has been idle for the longest, if one is idle.
     pub(super) fn make_room(&self) {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        list.retain(Connection::counts);
+        list.retain(Connection::is_unauthenticated);
         close_oldest(&mut list, |peer| !peer.has_calls());
     }
 }
 
 impl Connection {
-    fn counts(&self) -> bool {
+    fn is_unauthenticated(&self) -> bool {
         self.peer
             .upgrade()
             .is_some_and(|peer| !peer.is_authenticated())
     }
 
-    /// Those without an open call first, and of them the one without for the longest time.
+    /// The order of closing: first connections without an open call, among them the one that has
+    /// been idle for the longest.
     fn rank(&self) -> Option<(bool, Instant)> {
         self.peer
             .upgrade()
@@ -85,7 +86,7 @@ fn close_oldest(list: &mut Vec<Connection>, may_be: impl Fn(&Peer) -> bool) {
         .min_by_key(|(_, one)| one.rank())
         .map(|(index, _)| index);
     if let Some(oldest) = oldest {
-        tracing::debug!("a connection without a key is closed to make room for another");
+        tracing::debug!("connection without a key closed to make room for another");
         list.swap_remove(oldest).task.abort();
     }
 }
@@ -96,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    fn connect(all: &Unauthenticated) -> (Arc<Peer>, tokio::task::JoinHandle<()>) {
+    fn connect(all: &UnauthenticatedConnections) -> (Arc<Peer>, tokio::task::JoinHandle<()>) {
         let peer = Peer::new(Duration::from_secs(300), false);
         let task = tokio::spawn(pending());
         all.add(&peer, task.abort_handle());
@@ -110,12 +111,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn at_the_bound_the_oldest_idle_one_is_closed_and_none_with_a_key() {
-        let all = Unauthenticated {
+        let all = UnauthenticatedConnections {
             max: 3,
             list: Mutex::default(),
         };
         let (busy, of_busy) = connect(&all);
-        let call = busy.begin();
+        let call = busy.open_call();
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (known, of_known) = connect(&all);
         known.authenticate();
@@ -132,12 +133,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_with_a_call_is_closed_only_for_want_of_others() {
-        let all = Unauthenticated {
+        let all = UnauthenticatedConnections {
             max: 1,
             list: Mutex::default(),
         };
         let (busy, of_busy) = connect(&all);
-        let _call = busy.begin();
+        let _call = busy.open_call();
         all.make_room();
         assert!(!of_busy.is_finished());
         let (_new, of_new) = connect(&all);

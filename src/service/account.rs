@@ -1,17 +1,17 @@
-//! `AccountService`: the account's plan, and its concurrency units.
+//! `AccountService`: the account's plan and its concurrency units.
 
 use std::collections::BTreeMap;
 
 use futures_util::{Stream, StreamExt};
 
-use super::{Call, Reply, Units, feed::Feed};
+use super::{call::Call, feed::Feed, reply::Reply, units::Units};
 use crate::{
     error::Result,
     proto::v1::{Concurrency, Plan},
     upstream::{self, Client, RequestOptions, UnaryMessage},
 };
 
-/// Knows the account.
+/// The service of the account.
 #[derive(Clone, Debug)]
 pub struct Account {
     upstream: Client,
@@ -20,7 +20,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// The service over this upstream and its feed; the units are the gateway's own view.
+    /// The service over `upstream` and its `feed`. `units` is the gateway's own view of the units.
     pub fn new(upstream: Client, feed: Feed, units: Units) -> Self {
         Self {
             upstream,
@@ -32,7 +32,7 @@ impl Account {
     /// The account's plan.
     ///
     /// # Errors
-    /// What the upstream's reply means.
+    /// The meaning of the upstream's reply.
     pub async fn plan(&self, call: Call) -> Result<Reply<Plan>> {
         let ask = RequestOptions {
             deadline: call.deadline,
@@ -42,10 +42,10 @@ impl Account {
         Ok(reply.into())
     }
 
-    /// Who uses the account's units right now.
+    /// The requests that use the account's units now.
     ///
     /// # Errors
-    /// What the upstream's reply means.
+    /// The meaning of the upstream's reply.
     pub async fn concurrency(&self, call: Call) -> Result<Reply<Concurrency>> {
         let ask = RequestOptions {
             deadline: call.deadline,
@@ -58,13 +58,13 @@ impl Account {
         Ok(reply.into())
     }
 
-    /// Ends every watch, also those that begin later, for they never end by themselves.
+    /// Ends every watch, also one that begins later. A watch never ends by itself.
     pub fn end_watches(&self) {
         self.feed.end();
     }
 
-    /// Who uses the account's units, whenever the upstream says so. All watchers share one upstream
-    /// connection.
+    /// The requests that use the account's units: now and at each change. All watches share one
+    /// upstream connection.
     pub fn watch(&self, call: Call) -> impl Stream<Item = Result<Concurrency>> + Send + use<> {
         let units = self.units.clone();
         self.feed.watch(call).map(move |snapshot| {
@@ -93,7 +93,7 @@ impl UnaryMessage for Plan {
         let is_unlimited = self.unlimited_concurrency
             || self.unlimited_context_length
             || self.unlimited_model_size;
-        // What came in a form that we don't know is in `extra`, and is an answer all the same.
+        // A member in an unknown form is in `extra`, and is an answer too.
         let names = [
             "id",
             "name",
@@ -101,13 +101,13 @@ impl UnaryMessage for Plan {
             "max_model_size",
             "concurrency",
         ];
-        let is_odd = || names.iter().any(|name| self.extra.contains_key(*name));
-        !(is_named || is_limited || is_unlimited || is_odd())
+        let has_unknown_form = || names.iter().any(|name| self.extra.contains_key(*name));
+        !(is_named || is_limited || is_unlimited || has_unknown_form())
     }
 }
 
 impl UnaryMessage for Concurrency {
-    // Nobody uses the units.
+    // No request uses the units.
     const MAY_BE_EMPTY: &'static [&'static str] = &["requests"];
 
     fn extra(&self) -> &BTreeMap<String, String> {
@@ -119,16 +119,16 @@ impl UnaryMessage for Concurrency {
     }
 
     fn is_empty(&self) -> bool {
-        let is_told = self.used_cost.is_some()
+        let has_numbers = self.used_cost.is_some()
             || self.request_count.is_some()
             || self.limit.is_some()
             || self.unlimited;
-        // What came in a form that we don't know is in `extra`, and is an answer all the same.
-        let is_odd = || {
+        // A member in an unknown form is in `extra`, and is an answer too.
+        let has_unknown_form = || {
             ["limit", "used_cost", "request_count", "requests"]
                 .iter()
                 .any(|name| self.extra.contains_key(*name))
         };
-        !(is_told || !self.requests.is_empty() || is_odd())
+        !(has_numbers || !self.requests.is_empty() || has_unknown_form())
     }
 }

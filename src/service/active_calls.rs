@@ -1,5 +1,5 @@
-//! Every call that runs, so that the end of a drain can end them in words instead of cutting their
-//! connections.
+//! The active calls of a server. At the end of a drain the server ends them with an error, instead
+//! of closing their connections.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use futures_util::task::AtomicWaker;
 
 use crate::error::{Error, Result};
 
-/// The calls of one server. Cheap to clone; all clones share one list.
+/// The active calls of one server. Cheap to clone; all clones share one list.
 ///
 /// The list is locked when a call begins and when it ends, never for a chunk.
 #[derive(Clone, Default)]
@@ -25,84 +25,84 @@ pub struct ActiveCalls(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    is_over: AtomicBool,
+    is_ended: AtomicBool,
     list: Mutex<List>,
 }
 
 #[derive(Default)]
 struct List {
     wakers: BTreeMap<u64, Arc<AtomicWaker>>,
-    begun: u64,
+    next_number: u64,
 }
 
-/// One call's place in the list, given back when this is dropped.
+/// One active call. Dropping the guard removes the call from the list.
 pub struct CallGuard {
-    running: ActiveCalls,
+    active_calls: ActiveCalls,
     number: u64,
     waker: Arc<AtomicWaker>,
 }
 
 impl ActiveCalls {
-    /// A call begins.
+    /// Adds a call.
     pub fn begin(&self) -> CallGuard {
         let waker = Arc::<AtomicWaker>::default();
         let mut list = self.list();
-        let number = list.begun;
-        list.begun += 1;
+        let number = list.next_number;
+        list.next_number += 1;
         list.wakers.insert(number, Arc::clone(&waker));
         drop(list);
         CallGuard {
-            running: self.clone(),
+            active_calls: self.clone(),
             number,
             waker,
         }
     }
 
-    /// How many calls run.
+    /// How many calls are active.
     pub fn count(&self) -> usize {
         self.list().wakers.len()
     }
 
-    /// Ends every call: each fails with [`Error::draining`] as soon as its caller takes the next piece
-    /// of it. Tells how many there were.
+    /// Ends every call: each fails with [`Error::draining`] as soon as its task is polled. Returns
+    /// how many there were.
     pub fn end_all(&self) -> usize {
-        self.0.is_over.store(true, Ordering::Release);
+        self.0.is_ended.store(true, Ordering::Release);
         let wakers: Vec<_> = self.list().wakers.values().cloned().collect();
         wakers.iter().for_each(|waker| waker.wake());
         wakers.len()
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
-        // Nothing panics while the lock is held, and the list is whole after every statement.
+        // No code panics while it holds the lock, and the list is consistent after every statement.
         self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl CallGuard {
-    /// Completes when all calls are to end.
-    pub fn poll_over(&self, context: &mut Context<'_>) -> Poll<Error> {
+    /// Completes with [`Error::draining`] after [`end_all`](ActiveCalls::end_all).
+    pub fn poll_ended(&self, context: &mut Context<'_>) -> Poll<Error> {
         self.waker.register(context.waker());
-        if self.is_over() {
+        if self.is_ended() {
             Poll::Ready(Error::draining())
         } else {
             Poll::Pending
         }
     }
 
-    /// Whether all calls are to end.
-    pub fn is_over(&self) -> bool {
-        self.running.0.is_over.load(Ordering::Acquire)
+    /// Whether [`end_all`](ActiveCalls::end_all) has been called.
+    pub fn is_ended(&self) -> bool {
+        self.active_calls.0.is_ended.load(Ordering::Acquire)
     }
 
-    /// The future's result, unless all calls are to end before it has one.
+    /// The result of `future`, unless [`end_all`](ActiveCalls::end_all) comes first.
     ///
     /// # Errors
-    /// The future's own, or [`Error::draining`].
-    pub async fn unless_over<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+    /// Those of `future`, or [`Error::draining`].
+    pub async fn unless_ended<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         let mut future = pin!(future);
         std::future::poll_fn(|context| match future.as_mut().poll(context) {
             Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => self.poll_over(context).map(Err),
+            Poll::Pending => self.poll_ended(context).map(Err),
         })
         .await
     }
@@ -110,7 +110,7 @@ impl CallGuard {
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        self.running.list().wakers.remove(&self.number);
+        self.active_calls.list().wakers.remove(&self.number);
     }
 }
 

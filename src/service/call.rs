@@ -1,12 +1,11 @@
-//! What comes with a request besides its message: from gRPC metadata and HTTP headers, which are
-//! the same thing.
+//! The life cycle of a call, from its arrival to its end.
 
 use std::{
     fmt,
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -17,184 +16,153 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     active_calls::{ActiveCalls, CallGuard},
-    inflight_bytes::{Held, Share},
-    report::Facts,
-    validate,
+    body_timeout,
+    headers::RequestHeaders,
+    inflight_bytes::{ByteShare, HeldBytes},
+    stats::CallStats,
 };
 use crate::{
-    admission::{self, Caller, Priority},
-    error::{Error, ErrorCode, Kind, Result},
-    proto::v1::limits,
+    admission::{Caller, Priority, QueuePosition},
+    error::{Error, Kind, Result},
     telemetry,
 };
 
-/// The longest deadline that is kept; a longer one is as good as none.
-pub(super) const DEADLINE_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-
-pub(super) const FALLBACK: &str = "x-featherwire-fallback";
-
-/// How many fallbacks one call may name.
-const FALLBACKS_MAX: usize = limits::GATEWAY_OPTIONS_FALLBACKS.max;
-
-pub(super) const PRIORITY: &str = "x-featherwire-priority";
-
-pub(super) const UNARY_VIA_STREAM: &str = "x-featherwire-unary-via-stream";
-
-pub(super) const REST_TIMEOUT: &str = "x-request-timeout-ms";
-
-/// How long a request's body may take to arrive.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// A request's body took too long.
-pub fn body_timeout() -> Error {
-    Error::new(
-        ErrorCode::RequestTimeout,
-        "The request's body took too long to arrive: send it faster, or allow more time",
-    )
+/// Is told the deadline of a call. The server implements it to stop sending a response that its
+/// caller does not read.
+pub trait DeadlineObserver: fmt::Debug + Send + Sync {
+    /// The deadline is not later than `deadline`.
+    fn set_deadline(&self, deadline: Instant);
 }
 
-/// Who sends a call's answer, and gives it up when nobody reads it at the caller's deadline.
-pub trait Keeper: fmt::Debug + Send + Sync {
-    /// The deadline turns out to be no later than this.
-    fn keep(&self, deadline: Instant);
-}
-
-/// What the server knows of a call before anything of it is read. It comes among the request's
+/// What the server knows of a call before it reads the request. It is among the request's
 /// extensions.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// When its head had come: deadlines count from here.
+    /// When the head of the request had come. Deadlines count from here.
     pub at: Instant,
-    /// The calls among which it runs.
-    pub running: ActiveCalls,
-    /// Who sends the answer, if anybody watches that: the deadline may be told by what is not read
-    /// yet.
-    pub keeper: Option<Arc<dyn Keeper>>,
+    /// The active calls of the server.
+    pub active_calls: ActiveCalls,
+    /// Is told a deadline that the request's message sets.
+    pub deadline_observer: Option<Arc<dyn DeadlineObserver>>,
 }
 
-/// One call of one caller, from its arrival to its one end: finished, failed, or cancelled, which
-/// is what it is when it's dropped before one of the others.
+/// One call of one caller. It ends once: finished, failed, or cancelled if it is dropped before.
+///
+/// ```
+/// # use featherwire::service::Call;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let mut headers = http::HeaderMap::new();
+/// headers.insert("grpc-timeout", http::HeaderValue::from_static("2S"));
+/// let call = Call::new(&headers, &http::Extensions::new()).unwrap();
+/// assert!(call.deadline.is_some());
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Call {
-    /// When it came: its times count from here.
+    /// When it arrived. Its times count from here.
     pub(super) arrived_at: Instant,
-    /// When the caller stops waiting: from `grpc-timeout`, `x-request-timeout-ms` or the request's
-    /// own option.
+    /// When the caller stops waiting: by `grpc-timeout`, `x-request-timeout-ms` or the option
+    /// `timeout_ms` of the request.
     pub deadline: Option<Instant>,
-    /// What `x-request-timeout-ms` says.
-    pub(super) rest_timeout: Option<Duration>,
-    /// Whether a unary chat answer is streamed upstream and added up: from
-    /// `x-featherwire-unary-via-stream`. This and what follows may come from the request's own
-    /// options too.
+    /// The value of `x-request-timeout-ms`.
+    pub(super) timeout_ms: Option<Duration>,
+    /// Whether a unary chat answer is streamed upstream and accumulated. This and the next two come
+    /// from a header or from the options of the request.
     pub unary_via_stream: Option<bool>,
-    /// The models that may answer in place of the one asked for, in order: from
-    /// `x-featherwire-fallback`.
+    /// The models that may answer in place of the one asked for, in order.
     pub fallbacks: Option<Vec<String>>,
-    /// Its class among those that wait for units, if it says one: from `x-featherwire-priority`.
+    /// The class in the queue for units.
     pub priority: Option<Priority>,
-    /// Whether its answer has a report in it. There is no header for that: the headers are a report
-    /// themselves.
+    /// Whether the answer contains a report of the call. There is no header for this, because the
+    /// response headers tell the same.
     pub(super) wants_report: bool,
-    /// What such a report says.
-    pub(super) facts: Facts,
-    /// Whose call it is.
+    pub(super) stats: CallStats,
+    /// The gateway key of the caller.
     pub caller: Caller,
-    /// The bytes of its body, as far as they have arrived; none if nobody counts them.
-    body: Option<Arc<Share>>,
-    /// Where it stands in the queue for units.
-    pub queue_position: admission::QueuePosition,
-    /// The call's id in logs: `x-request-id`.
+    /// The bytes of the request body; `None` if they are not counted.
+    body: Option<Arc<ByteShare>>,
+    /// The position in the queue for units.
+    pub queue_position: QueuePosition,
+    /// The id of the call in logs: `x-request-id`.
     pub request_id: Option<HeaderValue>,
     guard: CallGuard,
-    pub(super) keeper: Option<Arc<dyn Keeper>>,
-    /// How long it has waited for units, in milliseconds.
-    waited_ms: AtomicU64,
+    pub(super) deadline_observer: Option<Arc<dyn DeadlineObserver>>,
     has_ended: AtomicBool,
 }
 
 impl Call {
-    /// Reads what comes with a request besides its message. One without an [`Arrival`] arrived now,
-    /// and is among no others.
+    /// A call with these headers. Without an [`Arrival`] among the extensions it has arrived now,
+    /// and no drain ends it.
     ///
     /// # Errors
-    /// Invalid, if a header of ours has a value that isn't one of its own.
+    /// [`Kind::Invalid`] if one of the gateway's own headers has a value that is not valid for it.
     pub fn new(headers: &HeaderMap, extensions: &Extensions) -> Result<Self> {
+        Ok(Self::from_parts(
+            RequestHeaders::parse(headers)?,
+            headers.get(telemetry::REQUEST_ID).cloned(),
+            extensions,
+        ))
+    }
+
+    /// A call of the gateway itself, without a deadline.
+    pub fn internal() -> Self {
+        Self::from_parts(RequestHeaders::default(), None, &Extensions::new())
+    }
+
+    fn from_parts(
+        headers: RequestHeaders,
+        request_id: Option<HeaderValue>,
+        extensions: &Extensions,
+    ) -> Self {
         let arrival = extensions.get::<Arrival>();
         let arrived_at = arrival.map_or_else(Instant::now, |arrival| arrival.at);
-        Ok(Self {
+        let active_calls = arrival
+            .map(|arrival| arrival.active_calls.clone())
+            .unwrap_or_default();
+        Self {
             arrived_at,
-            rest_timeout: rest_timeout(headers)?,
-            deadline: timeout(headers)?.map(|timeout| arrived_at + timeout),
-            unary_via_stream: headers.get(UNARY_VIA_STREAM).map(boolean).transpose()?,
-            fallbacks: fallbacks(headers)?,
-            priority: headers.get(PRIORITY).map(priority).transpose()?,
+            deadline: headers.timeout.map(|timeout| arrived_at + timeout),
+            timeout_ms: headers.timeout_ms,
+            unary_via_stream: headers.unary_via_stream,
+            fallbacks: headers.fallbacks,
+            priority: headers.priority,
             wants_report: false,
-            facts: Facts::default(),
+            stats: CallStats::default(),
             caller: extensions.get().copied().unwrap_or_default(),
             body: extensions.get().cloned(),
-            queue_position: admission::QueuePosition::default(),
-            request_id: headers.get(telemetry::REQUEST_ID).cloned(),
-            guard: arrival
-                .map(|arrival| arrival.running.clone())
-                .unwrap_or_default()
-                .begin(),
-            keeper: arrival.and_then(|arrival| arrival.keeper.clone()),
-            waited_ms: AtomicU64::new(0),
-            has_ended: AtomicBool::new(false),
-        })
-    }
-
-    /// A call of the gateway's own, without a deadline.
-    pub fn own() -> Self {
-        Self {
-            arrived_at: Instant::now(),
-            deadline: None,
-            rest_timeout: None,
-            unary_via_stream: None,
-            fallbacks: None,
-            priority: None,
-            wants_report: false,
-            facts: Facts::default(),
-            caller: Caller::default(),
-            body: None,
-            queue_position: admission::QueuePosition::default(),
-            request_id: None,
-            guard: ActiveCalls::default().begin(),
-            keeper: None,
-            waited_ms: AtomicU64::new(0),
+            queue_position: QueuePosition::default(),
+            request_id,
+            guard: active_calls.begin(),
+            deadline_observer: arrival.and_then(|arrival| arrival.deadline_observer.clone()),
             has_ended: AtomicBool::new(false),
         }
     }
 
-    /// Waits for a request's body, until the caller's deadline or for [`BODY_TIMEOUT`].
+    /// Waits for a part of the request body, until the caller's deadline or for
+    /// [`BODY_TIMEOUT`](body_timeout::BODY_TIMEOUT).
     ///
     /// # Errors
-    /// Timeout.
+    /// [`Kind::Timeout`].
     pub async fn receive<T>(&self, body: impl Future<Output = T>) -> Result<T> {
-        let limit = Instant::now() + BODY_TIMEOUT;
-        match self.deadline.filter(|deadline| *deadline < limit) {
-            Some(deadline) => timeout_at(deadline, body)
-                .await
-                .map_err(|_| Error::deadline_exceeded("the request had arrived")),
-            None => timeout_at(limit, body).await.map_err(|_| body_timeout()),
-        }
+        body_timeout::receive(self.deadline, body).await
     }
 
-    /// The bytes of its body, as far as they have arrived; none if nobody counts them.
-    pub fn body(&self) -> Option<&Share> {
+    /// The bytes of the request body; `None` if they are not counted.
+    pub fn body(&self) -> Option<&ByteShare> {
         self.body.as_deref()
     }
 
-    /// Takes the bytes of its body over: for what becomes of them.
-    pub(super) fn hold_body(&self) -> Option<Held> {
+    /// Takes over the bytes of the request body, for what is made of it.
+    pub(super) fn hold_body(&self) -> Option<HeldBytes> {
         self.body.as_ref().map(|body| body.hold())
     }
 
-    /// Does the whole of a call's work: until its end, its deadline, or the end of all calls.
+    /// Runs all the work of a call: until its end, its deadline, or the end of the drain.
     ///
     /// # Errors
-    /// The work's own, Timeout, or Unavailable; logged on the way, with the cause, which the caller
-    /// doesn't get to see.
+    /// Those of `work`; [`Kind::Timeout`] at the deadline; [`Kind::Unavailable`] at the end of the
+    /// drain. The error is logged with its cause, which the caller is not told.
     pub(super) async fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let result = self.begin(work).await;
         if result.is_ok() {
@@ -203,9 +171,12 @@ impl Call {
         result
     }
 
-    /// The same for work that only begins an answer: its end is told to [`finish`](Self::finish) or
-    /// [`fail`](Self::fail) later.
-    pub(super) async fn begin<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    /// Runs a first part of a call's work. A failure ends the call. If `work` succeeds the call
+    /// goes on, until [`finish`](Self::finish) or [`fail`](Self::fail) ends it.
+    ///
+    /// # Errors
+    /// See [`run`](Self::run).
+    pub async fn begin<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let result = match self.deadline {
             Some(deadline) => {
                 let work = async {
@@ -213,53 +184,29 @@ impl Call {
                         Err(Error::deadline_exceeded("the answer was complete"))
                     })
                 };
-                self.guard.unless_over(work).await
+                self.guard.unless_ended(work).await
             }
-            None => self.guard.unless_over(work).await,
+            None => self.guard.unless_ended(work).await,
         };
-        if let Err(error) = &result {
-            self.fail(error);
-        }
-        result
+        result.inspect_err(|error| self.fail(error))
     }
 
-    /// The check of a request, before any work. A refusal ends the call.
-    ///
-    /// # Errors
-    /// The check's own.
-    pub fn refuse<T>(&self, check: Result<T>) -> Result<T> {
-        check.inspect_err(|error| self.fail(error))
+    /// Completes with an error when the drain ends all calls.
+    pub(super) fn poll_drained(&self, context: &mut Context<'_>) -> Poll<Error> {
+        self.guard.poll_ended(context)
     }
 
-    /// Adds a wait for units to those of this call, and gives their sum in milliseconds.
-    pub(super) fn has_waited(&self, wait: Duration) -> u64 {
-        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        self.waited_ms
-            .fetch_add(wait, Ordering::Relaxed)
-            .saturating_add(wait)
+    /// Whether the drain ends all calls.
+    pub(super) fn is_drained(&self) -> bool {
+        self.guard.is_ended()
     }
 
-    /// How long the call has waited for units so far.
-    pub(super) fn waited(&self) -> Duration {
-        Duration::from_millis(self.waited_ms.load(Ordering::Relaxed))
-    }
-
-    /// Completes when all calls are to end.
-    pub(super) fn poll_over(&self, context: &mut Context<'_>) -> Poll<Error> {
-        self.guard.poll_over(context)
-    }
-
-    /// Whether all calls are to end.
-    pub(super) fn is_over(&self) -> bool {
-        self.guard.is_over()
-    }
-
-    /// The answer is complete.
+    /// Ends the call: the answer is complete.
     pub(super) fn finish(&self) {
         self.end("finished");
     }
 
-    /// The call has failed.
+    /// Ends the call with an error, and logs the error.
     pub(super) fn fail(&self, error: &Error) {
         self.log(error);
         self.end("failed");
@@ -282,8 +229,8 @@ impl Call {
         let (cause, id) = (error.cause(), self.id());
         let upstream_id = error.upstream_request_id().unwrap_or_default();
         match error.kind() {
-            // The caller's own doing, and told to the caller. Messages may quote the upstream, so
-            // they stay out.
+            // The caller's fault, which the caller is told. The message is not logged, because it
+            // may quote the upstream.
             Kind::Invalid
             | Kind::NotFound
             | Kind::Unauthenticated
@@ -294,7 +241,7 @@ impl Call {
             _ if error.is_draining() => {
                 tracing::debug!(id, code = error.code(), "ended by the drain")
             }
-            // It concerns every call at that time, and the log has been told.
+            // It concerns every call at that time, and has been logged once.
             _ if error.is_out_of_descriptors() => {
                 tracing::debug!(id, code = error.code(), cause, "failed")
             }
@@ -312,136 +259,9 @@ impl Drop for Call {
     }
 }
 
-/// How long the caller is ready to wait, from `grpc-timeout` or `x-request-timeout-ms`: the shorter
-/// of the two.
-///
-/// # Errors
-/// Invalid, for a value that isn't one.
-pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
-    let grpc = headers.get("grpc-timeout").map(|value| {
-        grpc_timeout(value).ok_or_else(|| {
-            Error::invalid(
-                "grpc-timeout",
-                "expected up to 8 digits and one of H M S m u n",
-            )
-        })
-    });
-    let timeout = [grpc.transpose()?, rest_timeout(headers)?]
-        .into_iter()
-        .flatten()
-        .min();
-    Ok(timeout.filter(|timeout| *timeout < DEADLINE_MAX))
-}
-
-fn rest_timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
-    let timeout = headers.get(REST_TIMEOUT).map(|value| {
-        milliseconds(value).ok_or_else(|| {
-            Error::invalid(REST_TIMEOUT, "expected a positive number of milliseconds")
-        })
-    });
-    timeout.transpose()
-}
-
-fn priority(value: &HeaderValue) -> Result<Priority> {
-    match value.as_bytes() {
-        b"interactive" => Ok(Priority::Interactive),
-        b"default" => Ok(Priority::Default),
-        b"batch" => Ok(Priority::Batch),
-        _ => Err(Error::invalid(
-            PRIORITY,
-            "expected interactive, default or batch",
-        )),
-    }
-}
-
-/// Model ids with commas between them, or `none`, which also turns off the fallbacks that the
-/// configuration has.
-fn fallbacks(headers: &HeaderMap) -> Result<Option<Vec<String>>> {
-    let invalid = |problem: &str| Error::invalid(FALLBACK, problem);
-    let mut fallbacks = None::<Vec<String>>;
-    for value in headers.get_all(FALLBACK) {
-        let value = value
-            .to_str()
-            .map_err(|_| invalid("expected model ids in ASCII, with commas between them"))?;
-        let list = fallbacks.get_or_insert_default();
-        if value.trim() == "none" {
-            continue;
-        }
-        for id in value.split(',').map(str::trim) {
-            validate::model(id)
-                .map_err(|_| invalid("expected model ids with commas between them, or none"))?;
-            list.push(id.to_owned());
-        }
-        if list.len() > FALLBACKS_MAX {
-            return Err(invalid(&format!("at most {FALLBACKS_MAX} models")));
-        }
-    }
-    Ok(fallbacks)
-}
-
-/// `TimeoutValue TimeoutUnit` of the gRPC over HTTP/2 specification.
-fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
-    const DIGITS_MAX: usize = 8;
-    let text = value.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty()
-        || digits.len() > DIGITS_MAX
-        || !digits.bytes().all(|byte| byte.is_ascii_digit())
-    {
-        return None;
-    }
-    let number: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(number * 3600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
-}
-
-fn boolean(value: &HeaderValue) -> Result<bool> {
-    match value.as_bytes() {
-        b"true" => Ok(true),
-        b"false" => Ok(false),
-        _ => Err(Error::invalid(UNARY_VIA_STREAM, "expected true or false")),
-    }
-}
-
-fn milliseconds(value: &HeaderValue) -> Option<Duration> {
-    let milliseconds: u64 = value.to_str().ok()?.trim().parse().ok()?;
-    (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn grpc_timeouts_are_read_as_the_specification_says() {
-        let read = |text: &'static str| grpc_timeout(&HeaderValue::from_static(text));
-        assert_eq!(read("2S"), Some(Duration::from_secs(2)));
-        assert_eq!(read("100m"), Some(Duration::from_millis(100)));
-        assert_eq!(
-            read("99999999H"),
-            Some(Duration::from_secs(99_999_999 * 3600))
-        );
-        for bad in [
-            "",
-            "S",
-            "1",
-            "1s",
-            "-1S",
-            "+1S",
-            "123456789n",
-            "1.5S",
-            " 1S",
-        ] {
-            assert_eq!(read(bad), None, "{bad:?}");
-        }
-    }
 
     #[tokio::test]
     async fn the_sooner_of_two_timeouts_counts_and_a_bad_one_is_refused() {
@@ -465,8 +285,8 @@ mod tests {
         let arrived_at = Instant::now();
         extensions.insert(Arrival {
             at: arrived_at,
-            running: ActiveCalls::default(),
-            keeper: None,
+            active_calls: ActiveCalls::default(),
+            deadline_observer: None,
         });
         tokio::time::advance(Duration::from_secs(3)).await;
         let headers = HeaderMap::from_iter([(

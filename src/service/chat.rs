@@ -1,10 +1,11 @@
-//! `ChatService`: chat completions, whole or streamed.
+//! `ChatService`: chat completions, complete or streamed.
 
 use std::collections::BTreeMap;
 
 use super::{
-    Call, Dispatch, Reply, Reported as _, ResponseStream, chat_accumulator::ChatAccumulator,
-    dispatch, inferred_types, validate,
+    call::Call, chat_accumulator::ChatAccumulator, choices::message_with_choices,
+    dispatch::Dispatch, exchange::Accumulate, inferred_types, model_request::ModelRequest,
+    reply::Reply, report::Reported as _, stream::ResponseStream, validate,
 };
 use crate::{
     error::Result,
@@ -12,10 +13,10 @@ use crate::{
         ChatMessage, CreateChatCompletionRequest, CreateChatCompletionResponse,
         StreamChatCompletionResponse,
     },
-    upstream::{ANSWER_BYTES_MAX, ChoiceEnd, IdentityFields, UnaryMessage, has_items},
+    upstream::{ANSWER_BYTES_MAX, UnaryMessage, has_items},
 };
 
-/// Answers conversations.
+/// The service of chat completions.
 #[derive(Clone, Debug)]
 pub struct Chat {
     dispatch: Dispatch,
@@ -23,8 +24,8 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// The service over this way to the upstream. `unary_via_stream` is what a unary call does that
-    /// doesn't say itself.
+    /// The service over `dispatch`. `unary_via_stream` is the default for unary calls that do not
+    /// set the option.
     pub fn new(dispatch: Dispatch, unary_via_stream: bool) -> Self {
         Self {
             dispatch,
@@ -35,71 +36,66 @@ impl Chat {
     /// Answers a conversation with one complete message.
     ///
     /// # Errors
-    /// Invalid for a bad field; otherwise what the upstream's reply means.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid field; otherwise the meaning
+    /// of the upstream's reply.
     pub async fn create(
         &self,
         mut call: Call,
         mut request: CreateChatCompletionRequest,
     ) -> Result<Reply<CreateChatCompletionResponse>> {
-        call.obey(&mut request)?;
+        call.apply_options(&mut request)?;
         let via_stream = call.unary_via_stream.unwrap_or(self.unary_via_stream);
         call.run(async {
             if via_stream {
-                // A unary answer has its usage; a stream has it only when asked.
+                // A unary answer contains its usage. A stream contains it only on request.
                 request
                     .stream_options
                     .get_or_insert_default()
                     .include_usage
                     .get_or_insert(true);
             }
-            let check =
-                move |request: &mut CreateChatCompletionRequest| prepare(request, via_stream);
-            let request = self.dispatch.prepare(&call, request, check).await?;
+            let request = self
+                .dispatch
+                .prepare(&call, request, Some(via_stream), prepare)
+                .await?;
             if via_stream {
                 self.dispatch
-                    .whole_via_stream::<_, _, ChatAccumulator>(&call, request, ANSWER_BYTES_MAX)
+                    .accumulated::<_, _, ChatAccumulator>(&call, request, ANSWER_BYTES_MAX)
                     .await
             } else {
-                self.dispatch.whole(&call, request).await
+                self.dispatch.unary(&call, request).await
             }
         })
         .await
     }
 
-    /// Answers a conversation piece by piece.
+    /// Answers a conversation with a stream of chunks.
     ///
     /// # Errors
-    /// Invalid for a bad field; otherwise what the upstream's reply means. After that, the stream's
-    /// own.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid field; otherwise the meaning
+    /// of the upstream's reply, until the answer has started. Later errors are in the stream.
     pub async fn stream(
         &self,
         mut call: Call,
         mut request: CreateChatCompletionRequest,
     ) -> Result<Reply<ResponseStream<StreamChatCompletionResponse>>> {
-        call.obey(&mut request)?;
+        call.apply_options(&mut request)?;
         let request = call
-            .begin(
-                self.dispatch
-                    .prepare(&call, request, |request| prepare(request, true)),
-            )
+            .begin(self.dispatch.prepare(&call, request, Some(true), prepare))
             .await?;
         self.dispatch.stream(call, request).await
     }
 }
 
-/// Checks the request and makes it what the upstream shall see: what is ours left out, and `stream`
-/// as the caller's method says.
-fn prepare(request: &mut CreateChatCompletionRequest, stream: bool) -> Result<()> {
+/// Validates a request and removes what is not sent upstream.
+fn prepare(request: &mut CreateChatCompletionRequest) -> Result<()> {
     validate::chat(request)?;
     inferred_types::infer(request);
     request.provider = None;
-    request
-        .extra
-        .insert("stream".to_owned(), stream.to_string());
     Ok(())
 }
 
-impl dispatch::Request for CreateChatCompletionRequest {
+impl ModelRequest for CreateChatCompletionRequest {
     const PATH: &'static [&'static str] = &["chat", "completions"];
     const MAY_FALL_BACK: bool = true;
 
@@ -112,89 +108,60 @@ impl dispatch::Request for CreateChatCompletionRequest {
     }
 }
 
-impl dispatch::Sum<StreamChatCompletionResponse> for ChatAccumulator {
-    type Whole = CreateChatCompletionResponse;
+impl Accumulate<StreamChatCompletionResponse> for ChatAccumulator {
+    type Answer = CreateChatCompletionResponse;
 
-    fn add(&mut self, piece: StreamChatCompletionResponse) {
-        self.add(piece);
+    fn add(&mut self, chunk: StreamChatCompletionResponse) {
+        self.add(chunk);
     }
 
     fn is_too_large(&self) -> bool {
         self.is_too_large()
     }
 
-    fn finish(self) -> Self::Whole {
-        let mut whole = self.finish();
-        whole.fill_in();
-        whole
+    fn finish(self) -> Self::Answer {
+        let mut answer = self.finish();
+        answer.fill_in();
+        answer
     }
 }
 
 impl UnaryMessage for CreateChatCompletionResponse {
-    fn extra(&self) -> &BTreeMap<String, String> {
-        &self.extra
-    }
+    message_with_choices!("chatcmpl-");
 
     fn extra_mut(&mut self) -> &mut BTreeMap<String, String> {
         &mut self.extra
     }
 
-    fn choice_ends(&self) -> impl Iterator<Item = ChoiceEnd<'_>> {
-        self.choices.iter().map(|choice| ChoiceEnd {
-            reason: choice.finish_reason.as_deref(),
-            extra: &choice.extra,
-        })
-    }
-
     fn is_empty(&self) -> bool {
-        // A list in a form that we don't know is in `extra`, and is an answer all the same.
+        // A list in an unknown form is in `extra`, and is an answer too.
         self.choices.is_empty() && !has_items(&self.extra, "choices")
     }
 
-    fn identity_fields(&mut self) -> Option<IdentityFields<'_>> {
-        let Self {
-            id,
-            created,
-            model,
-            extra,
-            ..
-        } = self;
-        Some(IdentityFields {
-            id: Some(("chatcmpl-", id)),
-            created: Some(created),
-            model,
-            extra,
-        })
-    }
-
-    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
-        self.choices.iter_mut().map(|item| &mut item.index)
-    }
-
     fn fill_in(&mut self) {
-        self.leave_out_foreign();
+        self.remove_upstream_report();
         for message in self
             .choices
             .iter_mut()
             .filter_map(|choice| choice.message.as_mut())
         {
-            name_role(message);
-            name_types(message);
+            set_role(message);
+            set_types(message);
         }
     }
 }
 
-/// Puts in the role that an answer's message has by its place, for one that is no text: nothing
-/// else can be said of it, and the message could not be given back.
-fn name_role(message: &mut ChatMessage) {
+/// Sets the role that the message has by its position, if the upstream's role is not text. Nothing
+/// else is possible here, and a caller could not send the message back without it.
+fn set_role(message: &mut ChatMessage) {
     if message.extra.remove("role").is_some() {
         "assistant".clone_into(&mut message.role);
     }
 }
 
-/// Puts in the types of the calls that are of functions. A delta may leave them out; a whole call
-/// must have one.
-fn name_types(message: &mut ChatMessage) {
+/// Sets the missing types of tool calls that are functions. A delta may leave them out; a complete
+/// call must have one.
+fn set_types(message: &mut ChatMessage) {
     for call in &mut message.tool_calls {
         let is_unset =
             call.r#type.as_ref().is_none_or(String::is_empty) && !call.extra.contains_key("type");

@@ -1,9 +1,9 @@
-//! A circuit for each model. One that fails again and again is left alone for a while, then probed
-//! by a single call, and used again as soon as that call's answer begins: calls with a fallback
-//! lose no time on it, and those without learn at once. The count of failures ends when an answer
-//! has come to its good end.
+//! A circuit breaker for each model. After several failures in a row a model is not asked for a
+//! while. Then one call probes it, and the model is used again as soon as that call's answer
+//! starts. Calls with a fallback lose no time on it, and calls without one get an error at once.
+//! The count of failures ends when an answer finishes successfully.
 //!
-//! Pure but for the lock: time is an argument.
+//! Pure except for the lock: time is an argument.
 
 use std::{
     collections::HashMap,
@@ -16,23 +16,23 @@ use tokio::time::Instant;
 
 use crate::error::{Error, ErrorCode, Health};
 
-/// Failures don't add up if more than this passes between one and the beginning of the call that
-/// fails next.
+/// Failures do not add up if more than this passes between a failure and the start of the next call
+/// that fails.
 const FAILURES_WINDOW: Duration = Duration::from_secs(60);
 
-/// The longest time that a model is left alone; each failed probe doubles the time before it.
+/// The longest time for which a model is not asked; each failed probe doubles the time before it.
 const WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// How many models may have failed lately. Ids are the callers', so their number is bounded; beyond
-/// it, models have no circuit.
+/// How many models may have failed recently. Callers choose the ids, so their number is limited;
+/// beyond it, models have no circuit.
 const MODELS_MAX: usize = 4096;
 
-/// How circuits behave.
+/// The settings of all circuits.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// How many failures in a row open a circuit; 0 for never.
     pub failures: u32,
-    /// How long a model is left alone at first.
+    /// How long a model is not asked at first.
     pub wait: Duration,
 }
 
@@ -43,33 +43,33 @@ pub struct Circuits {
     models: Arc<Mutex<HashMap<Box<str>, Circuit>>>,
 }
 
-/// What is known of a model that has failed lately.
+/// The state of a model that has failed recently.
 #[derive(Debug)]
 struct Circuit {
     failures: u32,
     failed_at: Instant,
-    /// The error's code.
+    /// The code of the last error.
     why: Box<str>,
-    /// Set from when the circuit opens until an answer has come to its end: how long for, this
-    /// time.
+    /// For how long the circuit is open this time. Set when it opens, until an answer finishes.
     open_for: Option<Duration>,
     probe: Probe,
 }
 
-/// How far an open circuit is on its way to be closed.
+/// How far an open circuit has come on its way to be closed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Probe {
     None,
-    /// One call asks the model.
-    Asks,
-    /// The model has begun to answer. It may be asked by all; one more failure opens the circuit
+    /// One call probes the model.
+    Running,
+    /// The model has started to answer. All calls may ask it; one more failure opens the circuit
     /// again.
-    IsAnswered,
+    Answering,
 }
 
-/// Leave to ask a model. Tell it how that went; dropped untold, it never happened.
+/// The permission to ask a model. Tell it how that went; if it is dropped without, nothing is
+/// recorded.
 #[derive(Debug)]
-pub struct Pass {
+pub struct CircuitPass {
     circuits: Circuits,
     model: Box<str>,
     asked_at: Instant,
@@ -77,7 +77,7 @@ pub struct Pass {
 }
 
 impl Circuits {
-    /// Circuits of models that have not failed yet.
+    /// The circuits of models that have not failed yet.
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -85,38 +85,38 @@ impl Circuits {
         }
     }
 
-    /// Whether this model may be asked now, or soon.
+    /// Checks whether this model may be asked now or soon.
     ///
     /// # Errors
-    /// Unavailable, if it has failed too often and its time hasn't passed yet.
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if its circuit is open.
     pub fn check(&self, model: &str, now: Instant) -> Result<(), Error> {
         match self
             .models()
             .get(model)
             .and_then(|circuit| Some((circuit, circuit.left(now)?)))
         {
-            Some((circuit, left)) if circuit.probe == Probe::Asks || !left.is_zero() => {
+            Some((circuit, left)) if circuit.probe == Probe::Running || !left.is_zero() => {
                 Err(circuit.error(model, left))
             }
             _ => Ok(()),
         }
     }
 
-    /// Leave to ask this model now.
+    /// The permission to ask this model now.
     ///
     /// # Errors
-    /// Unavailable, if it has failed too often and its time hasn't passed yet.
-    pub fn pass(&self, model: &str, now: Instant) -> Result<Pass, Error> {
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if its circuit is open.
+    pub fn pass(&self, model: &str, now: Instant) -> Result<CircuitPass, Error> {
         let mut is_probe = false;
         if let Some(circuit) = self.models().get_mut(model)
             && let Some(left) = circuit.left(now)
         {
-            if circuit.probe == Probe::Asks || !left.is_zero() {
+            if circuit.probe == Probe::Running || !left.is_zero() {
                 return Err(circuit.error(model, left));
             }
-            (circuit.probe, is_probe) = (Probe::Asks, true);
+            (circuit.probe, is_probe) = (Probe::Running, true);
         }
-        Ok(Pass {
+        Ok(CircuitPass {
             circuits: self.clone(),
             model: model.into(),
             asked_at: now,
@@ -125,31 +125,31 @@ impl Circuits {
     }
 
     fn models(&self) -> MutexGuard<'_, HashMap<Box<str>, Circuit>> {
-        // Nothing panics while the lock is held, and the map is whole after every statement.
+        // No code panics while it holds the lock, and the map is consistent after every statement.
         self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Circuit {
-    /// For how much longer it is open, if it is.
+    /// For how much longer the circuit is open; `None` if it is closed.
     fn left(&self, now: Instant) -> Option<Duration> {
-        if self.probe == Probe::IsAnswered {
+        if self.probe == Probe::Answering {
             return None;
         }
         Some((self.failed_at + self.open_for?).saturating_duration_since(now))
     }
 
-    /// Whether it was so long ago that it may be forgotten.
+    /// Whether the failure was so long ago that it can be forgotten.
     fn is_old(&self, now: Instant) -> bool {
         now >= self.failed_at + self.open_for.unwrap_or_default() + FAILURES_WINDOW
     }
 
     fn error(&self, model: &str, left: Duration) -> Error {
-        // A probe is under way when no time is left; it takes as long as it takes.
+        // If no time is left, a probe runs, for an unknown time.
         let wait = left.max(Duration::from_secs(1));
         let (failures, why, seconds) = (self.failures, &self.why, wait.as_secs_f64().ceil());
         let message = format!(
-            "{model} has failed {failures} times in a row ({why}) and is left alone for another \
+            "{model} has failed {failures} times in a row ({why}) and is not asked for another \
              {seconds} s: use another model, or name fallbacks in the header (or metadata) \
              x-featherwire-fallback"
         );
@@ -157,23 +157,24 @@ impl Circuit {
     }
 }
 
-impl Pass {
-    /// Whether the model is asked by this call alone, to learn whether it works again.
+impl CircuitPass {
+    /// Whether this call alone asks the model, to learn whether it works again.
     pub fn is_probe(&self) -> bool {
         self.is_probe
     }
 
-    /// The model has begun to answer. Other calls need not wait for the end of it.
-    pub fn begun(&mut self) {
+    /// Records that the model has started to answer. Other calls need not wait for the end of the
+    /// answer.
+    pub fn record_start(&mut self) {
         if std::mem::take(&mut self.is_probe)
             && let Some(circuit) = self.circuits.models().get_mut(&self.model)
         {
-            circuit.probe = Probe::IsAnswered;
+            circuit.probe = Probe::Answering;
         }
     }
 
-    /// The model has answered to the end.
-    pub fn succeeded(self) {
+    /// Records that the answer finished successfully.
+    pub fn record_success(self) {
         let mut models = self.circuits.models();
         // Usually no model has failed.
         if !models.is_empty()
@@ -186,17 +187,18 @@ impl Pass {
         drop(models);
     }
 
-    /// The call has failed with this error, which may or may not say something of the model.
-    pub fn told(self, error: &Error) {
+    /// Records that the call failed with `error`, which may or may not say something about the
+    /// model.
+    pub fn record(self, error: &Error) {
         match error.health() {
-            Health::Up => self.succeeded(),
-            Health::Down => self.failed(error.code(), Instant::now()),
+            Health::Up => self.record_success(),
+            Health::Down => self.record_failure(error.code(), Instant::now()),
             Health::Unknown => drop(self),
         }
     }
 
-    /// The model has failed, by an error with this code.
-    pub fn failed(mut self, code: &str, now: Instant) {
+    /// Records that the model failed with an error of this code.
+    pub fn record_failure(mut self, code: &str, now: Instant) {
         let is_probe = std::mem::take(&mut self.is_probe);
         let Settings {
             failures: failures_max,
@@ -207,7 +209,7 @@ impl Pass {
         }
         let mut models = self.circuits.models();
         if models.len() >= MODELS_MAX && !models.contains_key(&self.model) {
-            models.retain(|_, circuit| circuit.probe == Probe::Asks || !circuit.is_old(now));
+            models.retain(|_, circuit| circuit.probe == Probe::Running || !circuit.is_old(now));
             if models.len() >= MODELS_MAX {
                 return;
             }
@@ -220,14 +222,14 @@ impl Pass {
             probe: Probe::None,
         });
         let open_for = match circuit.open_for {
-            Some(open_for) if is_probe || circuit.probe == Probe::IsAnswered => {
+            Some(open_for) if is_probe || circuit.probe == Probe::Answering => {
                 Some((open_for * 2).min(WAIT_MAX))
             }
-            // Begun before the circuit opened: nothing new.
+            // This call began before the circuit opened, so it tells nothing new.
             Some(_) => return,
             None => {
-                let is_row = self.asked_at < circuit.failed_at + FAILURES_WINDOW;
-                circuit.failures = if is_row { circuit.failures } else { 0 };
+                let is_in_a_row = self.asked_at < circuit.failed_at + FAILURES_WINDOW;
+                circuit.failures = if is_in_a_row { circuit.failures } else { 0 };
                 (circuit.failures + 1 >= failures_max).then_some(wait)
             }
         };
@@ -239,12 +241,12 @@ impl Pass {
             probe: Probe::None,
         };
         if let Some(open_for) = open_for {
-            tracing::warn!(model = %self.model, code, ?open_for, "circuit opened: the model is left alone");
+            tracing::warn!(model = %self.model, code, ?open_for, "circuit opened");
         }
     }
 }
 
-impl Drop for Pass {
+impl Drop for CircuitPass {
     fn drop(&mut self) {
         if self.is_probe
             && let Some(circuit) = self.circuits.models().get_mut(&self.model)
@@ -279,7 +281,12 @@ mod tests {
     }
 
     fn fail(circuits: &Circuits, times: u32, now: Instant) {
-        (0..times).for_each(|_| circuits.pass("m", now).unwrap().failed("no_capacity", now));
+        (0..times).for_each(|_| {
+            circuits
+                .pass("m", now)
+                .unwrap()
+                .record_failure("no_capacity", now)
+        });
     }
 
     #[tokio::test]
@@ -292,13 +299,13 @@ mod tests {
             ("circuit_open", Some(WAIT * 2 / 3))
         );
         assert!(error.message().contains("no_capacity"), "{error}");
-        circuits.pass("other", now).unwrap().succeeded();
+        circuits.pass("other", now).unwrap().record_success();
         let probe = circuits.pass("m", now + WAIT).unwrap();
         assert!(
             circuits.pass("m", now + WAIT).is_err(),
             "one probe at a time"
         );
-        probe.succeeded();
+        probe.record_success();
         fail(&circuits, 2, now + WAIT);
         assert!(
             circuits.pass("m", now + WAIT).is_ok(),
@@ -318,7 +325,10 @@ mod tests {
                 "{wait:?}"
             );
             now += wait;
-            circuits.pass("m", now).unwrap().failed("no_capacity", now);
+            circuits
+                .pass("m", now)
+                .unwrap()
+                .record_failure("no_capacity", now);
         }
     }
 
@@ -336,13 +346,13 @@ mod tests {
         fail(&circuits, 3, now);
         let mut probe = circuits.pass("m", now + WAIT).unwrap();
         assert!(probe.is_probe());
-        probe.begun();
+        probe.record_start();
         let other = circuits.pass("m", now + WAIT).unwrap();
         assert!(
             !other.is_probe(),
             "the model answers: nobody waits for the end of that answer"
         );
-        probe.failed("upstream_stream_cut", now + WAIT);
+        probe.record_failure("upstream_stream_cut", now + WAIT);
         let error = circuits.pass("m", now + WAIT).unwrap_err();
         assert_eq!(
             error.retry_after(),
@@ -350,7 +360,7 @@ mod tests {
             "one that is cut in the middle has failed"
         );
         assert!(error.message().contains("4 times"), "{error}");
-        other.succeeded();
+        other.record_success();
         assert!(!circuits.pass("m", now + WAIT).unwrap().is_probe());
     }
 
@@ -359,7 +369,7 @@ mod tests {
         let (circuits, now) = circuits();
         fail(&circuits, 3, now);
         let mut probe = circuits.pass("m", now + WAIT).unwrap();
-        probe.begun();
+        probe.record_start();
         drop(probe);
         fail(&circuits, 1, now + WAIT);
         assert!(
@@ -374,7 +384,7 @@ mod tests {
         for _ in 0..3 {
             let pass = circuits.pass("m", now).unwrap();
             now += FAILURES_WINDOW * 5;
-            pass.failed("first_token_timeout", now);
+            pass.record_failure("first_token_timeout", now);
         }
         assert!(circuits.pass("m", now).is_err());
     }
@@ -383,7 +393,7 @@ mod tests {
     async fn what_does_not_come_in_a_row_does_not_add_up() {
         let (circuits, now) = circuits();
         fail(&circuits, 2, now);
-        circuits.pass("m", now).unwrap().succeeded();
+        circuits.pass("m", now).unwrap().record_success();
         fail(&circuits, 2, now);
         fail(&circuits, 1, now + FAILURES_WINDOW);
         assert!(circuits.pass("m", now + FAILURES_WINDOW).is_ok());
@@ -394,7 +404,7 @@ mod tests {
         let (circuits, now) = circuits();
         let late = circuits.pass("m", now).unwrap();
         fail(&circuits, 3, now);
-        late.failed("first_token_timeout", now + WAIT / 2);
+        late.record_failure("first_token_timeout", now + WAIT / 2);
         assert!(
             circuits.pass("m", now + WAIT).is_ok(),
             "the wait counts from when it opened"
@@ -408,13 +418,13 @@ mod tests {
             circuits
                 .pass(&number.to_string(), now)
                 .unwrap()
-                .failed("no_capacity", now);
+                .record_failure("no_capacity", now);
         }
         assert_eq!(circuits.models().len(), MODELS_MAX);
         circuits
             .pass("late", now + FAILURES_WINDOW)
             .unwrap()
-            .failed("no_capacity", now + FAILURES_WINDOW);
+            .record_failure("no_capacity", now + FAILURES_WINDOW);
         assert_eq!(circuits.models().len(), 1);
         let off = Circuits::new(Settings {
             failures: 0,

@@ -1,82 +1,79 @@
-//! `CompletionService`: text completions, whole or streamed.
+//! `CompletionService`: text completions, complete or streamed.
 
 use std::collections::BTreeMap;
 
-use super::{Call, Dispatch, Reply, Reported as _, ResponseStream, dispatch, validate};
+use super::{
+    call::Call, choices::message_with_choices, dispatch::Dispatch, model_request::ModelRequest,
+    reply::Reply, report::Reported as _, stream::ResponseStream, validate,
+};
 use crate::{
     error::Result,
     proto::v1::{
         CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse,
         create_completion_request::PromptKind,
     },
-    upstream::{ChoiceEnd, IdentityFields, UnaryMessage, has_items},
+    upstream::{UnaryMessage, has_items},
 };
 
-/// Continues texts.
+/// The service of text completions.
 #[derive(Clone, Debug)]
 pub struct Completions {
     dispatch: Dispatch,
 }
 
 impl Completions {
-    /// The service over this way to the upstream.
+    /// The service over `dispatch`.
     pub fn new(dispatch: Dispatch) -> Self {
         Self { dispatch }
     }
 
-    /// Continues a text, whole.
+    /// Continues a text, with one complete answer.
     ///
     /// # Errors
-    /// Invalid for a bad field; otherwise what the upstream's reply means.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid field; otherwise the meaning
+    /// of the upstream's reply.
     pub async fn create(
         &self,
         mut call: Call,
         mut request: CreateCompletionRequest,
     ) -> Result<Reply<CreateCompletionResponse>> {
-        call.obey(&mut request)?;
+        call.apply_options(&mut request)?;
         call.run(async {
             let request = self
                 .dispatch
-                .prepare(&call, request, |request| prepare(request, false))
+                .prepare(&call, request, Some(false), prepare)
                 .await?;
-            self.dispatch.whole(&call, request).await
+            self.dispatch.unary(&call, request).await
         })
         .await
     }
 
-    /// Continues a text, piece by piece.
+    /// Continues a text, with a stream of chunks.
     ///
     /// # Errors
-    /// Invalid for a bad field; otherwise what the upstream's reply means. After that, the stream's
-    /// own.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid field; otherwise the meaning
+    /// of the upstream's reply, until the answer has started. Later errors are in the stream.
     pub async fn stream(
         &self,
         mut call: Call,
         mut request: CreateCompletionRequest,
     ) -> Result<Reply<ResponseStream<StreamCompletionResponse>>> {
-        call.obey(&mut request)?;
+        call.apply_options(&mut request)?;
         let request = call
-            .begin(
-                self.dispatch
-                    .prepare(&call, request, |request| prepare(request, true)),
-            )
+            .begin(self.dispatch.prepare(&call, request, Some(true), prepare))
             .await?;
         self.dispatch.stream(call, request).await
     }
 }
 
-/// Checks the request and makes it what the upstream shall see: what is ours left out, and `stream`
-/// as the caller's method says.
-fn prepare(request: &mut CreateCompletionRequest, stream: bool) -> Result<()> {
+/// Validates a request and removes what is not sent upstream.
+fn prepare(request: &mut CreateCompletionRequest) -> Result<()> {
     validate::completion(request)?;
     request.provider = None;
-    request
-        .extra
-        .insert("stream".to_owned(), stream.to_string());
     Ok(())
 }
 
-impl dispatch::Request for CreateCompletionRequest {
+impl ModelRequest for CreateCompletionRequest {
     const PATH: &'static [&'static str] = &["completions"];
     const MAY_FALL_BACK: bool = true;
 
@@ -95,47 +92,18 @@ impl dispatch::Request for CreateCompletionRequest {
 }
 
 impl UnaryMessage for CreateCompletionResponse {
-    fn extra(&self) -> &BTreeMap<String, String> {
-        &self.extra
-    }
+    message_with_choices!("cmpl-");
 
     fn extra_mut(&mut self) -> &mut BTreeMap<String, String> {
         &mut self.extra
     }
 
-    fn choice_ends(&self) -> impl Iterator<Item = ChoiceEnd<'_>> {
-        self.choices.iter().map(|choice| ChoiceEnd {
-            reason: choice.finish_reason.as_deref(),
-            extra: &choice.extra,
-        })
-    }
-
     fn is_empty(&self) -> bool {
-        // A list in a form that we don't know is in `extra`, and is an answer all the same.
+        // A list in an unknown form is in `extra`, and is an answer too.
         self.choices.is_empty() && !has_items(&self.extra, "choices")
     }
 
-    fn identity_fields(&mut self) -> Option<IdentityFields<'_>> {
-        let Self {
-            id,
-            created,
-            model,
-            extra,
-            ..
-        } = self;
-        Some(IdentityFields {
-            id: Some(("cmpl-", id)),
-            created: Some(created),
-            model,
-            extra,
-        })
-    }
-
-    fn indexes(&mut self) -> impl Iterator<Item = &mut i32> {
-        self.choices.iter_mut().map(|item| &mut item.index)
-    }
-
     fn fill_in(&mut self) {
-        self.leave_out_foreign();
+        self.remove_upstream_report();
     }
 }

@@ -2,21 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use super::{Call, Dispatch, Reply, Reported as _, dispatch, validate};
+use super::{
+    call::Call, dispatch::Dispatch, model_request::ModelRequest, reply::Reply,
+    report::Reported as _, validate,
+};
 use crate::{
     error::Result,
     proto::v1::{CreateEmbeddingRequest, CreateEmbeddingResponse},
     upstream::{IdentityFields, UnaryMessage},
 };
 
-/// Turns texts into vectors.
+/// The service of embeddings.
 #[derive(Clone, Debug)]
 pub struct Embeddings {
     dispatch: Dispatch,
 }
 
 impl Embeddings {
-    /// The service over this way to the upstream.
+    /// The service over `dispatch`.
     pub fn new(dispatch: Dispatch) -> Self {
         Self { dispatch }
     }
@@ -24,29 +27,30 @@ impl Embeddings {
     /// Turns texts into vectors.
     ///
     /// # Errors
-    /// Invalid for a bad field; otherwise what the upstream's reply means.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid field; otherwise the meaning
+    /// of the upstream's reply.
     pub async fn create(
         &self,
         mut call: Call,
         mut request: CreateEmbeddingRequest,
     ) -> Result<Reply<CreateEmbeddingResponse>> {
-        call.obey(&mut request)?;
+        call.apply_options(&mut request)?;
         call.run(async {
-            let request = self.dispatch.prepare(&call, request, prepare).await?;
-            self.dispatch.whole(&call, request).await
+            let request = self.dispatch.prepare(&call, request, None, prepare).await?;
+            self.dispatch.unary(&call, request).await
         })
         .await
     }
 }
 
-/// Checks the request and leaves out what is ours.
+/// Validates a request and removes what is not sent upstream.
 fn prepare(request: &mut CreateEmbeddingRequest) -> Result<()> {
     validate::embedding(request)?;
     request.provider = None;
     Ok(())
 }
 
-impl dispatch::Request for CreateEmbeddingRequest {
+impl ModelRequest for CreateEmbeddingRequest {
     const PATH: &'static [&'static str] = &["embeddings"];
     const MAY_FALL_BACK: bool = false;
 
@@ -69,7 +73,7 @@ impl UnaryMessage for CreateEmbeddingResponse {
     }
 
     fn is_empty(&self) -> bool {
-        // What came in a form that we don't know is in `extra`, and is an answer all the same.
+        // A list in an unknown form is in `extra`, and is an answer too.
         self.data.is_empty() && !self.extra.contains_key("data")
     }
 
@@ -88,6 +92,6 @@ impl UnaryMessage for CreateEmbeddingResponse {
     }
 
     fn fill_in(&mut self) {
-        self.leave_out_foreign();
+        self.remove_upstream_report();
     }
 }

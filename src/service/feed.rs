@@ -11,7 +11,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::{sync::watch, task::AbortHandle};
 use tokio_stream::wrappers::WatchStream;
 
-use super::Call;
+use super::call::Call;
 use crate::{
     error::{Error, Result},
     proto::v1::Concurrency,
@@ -196,7 +196,7 @@ impl Stream for Watch {
         {
             return this.end(Error::deadline_exceeded("the watch ended"));
         }
-        if let Poll::Ready(error) = this.call.poll_over(context) {
+        if let Poll::Ready(error) = this.call.poll_drained(context) {
             return this.end(error);
         }
         loop {

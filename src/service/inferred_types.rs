@@ -1,6 +1,6 @@
-//! The kinds (`type`) that a request leaves out. Where one of the fields that the kind chooses
-//! among is set, and no other, its name is the kind: who fills in typed messages need not say the
-//! same thing twice, and engines want it.
+//! Infers a `type` that the request leaves out. If exactly one of the fields is set among which the
+//! type chooses, the field's name is the type. A caller with typed messages need not say it twice,
+//! and engines need it.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use crate::proto::v1::{
     create_chat_completion_request::ToolChoiceKind,
 };
 
-/// Puts in each kind of this request that isn't said and follows from what is.
+/// Sets each missing `type` of the request that follows from its fields.
 pub(super) fn infer(request: &mut CreateChatCompletionRequest) {
-    request.messages.iter_mut().for_each(of_message);
-    request.tools.iter_mut().for_each(of_tool);
+    request.messages.iter_mut().for_each(infer_in_message);
+    request.tools.iter_mut().for_each(infer_in_tool);
     if let Some(ToolChoiceKind::ToolChoiceObject(choice)) = &mut request.tool_choice_kind {
-        of_choice(choice);
+        infer_in_tool_choice(choice);
     }
     if let Some(format) = &mut request.response_format {
-        put_in(
+        infer_type(
             &mut format.r#type,
             &format.extra,
             &[("json_schema", format.json_schema.is_some())],
@@ -25,19 +25,19 @@ pub(super) fn infer(request: &mut CreateChatCompletionRequest) {
     }
     if let Some(prediction) = &mut request.prediction {
         let has_content = prediction.content.is_some() || !prediction.content_parts.is_empty();
-        put_in(
+        infer_type(
             &mut prediction.r#type,
             &prediction.extra,
             &[("content", has_content)],
         );
-        prediction.content_parts.iter_mut().for_each(of_part);
+        prediction.content_parts.iter_mut().for_each(infer_in_part);
     }
     let location = request
         .web_search_options
         .as_mut()
         .and_then(|options| options.user_location.as_mut());
     if let Some(location) = location {
-        put_in(
+        infer_type(
             &mut location.r#type,
             &location.extra,
             &[("approximate", location.approximate.is_some())],
@@ -45,22 +45,22 @@ pub(super) fn infer(request: &mut CreateChatCompletionRequest) {
     }
 }
 
-fn of_message(message: &mut ChatMessage) {
-    message.content_parts.iter_mut().for_each(of_part);
+fn infer_in_message(message: &mut ChatMessage) {
+    message.content_parts.iter_mut().for_each(infer_in_part);
     for call in &mut message.tool_calls {
         let fields = [
             ("function", call.function.is_some()),
             ("custom", call.custom.is_some()),
         ];
-        put_in(&mut call.r#type, &call.extra, &fields);
+        infer_type(&mut call.r#type, &call.extra, &fields);
     }
     for annotation in &mut message.annotations {
         let fields = [("url_citation", annotation.url_citation.is_some())];
-        put_in(&mut annotation.r#type, &annotation.extra, &fields);
+        infer_type(&mut annotation.r#type, &annotation.extra, &fields);
     }
 }
 
-fn of_part(part: &mut ContentPart) {
+fn infer_in_part(part: &mut ContentPart) {
     let fields = [
         ("text", part.text.is_some()),
         ("image_url", part.image_url.is_some()),
@@ -68,11 +68,11 @@ fn of_part(part: &mut ContentPart) {
         ("file", part.file.is_some()),
         ("refusal", part.refusal.is_some()),
     ];
-    put_in(&mut part.r#type, &part.extra, &fields);
+    infer_type(&mut part.r#type, &part.extra, &fields);
 }
 
-fn of_tool(tool: &mut Tool) {
-    put_in(
+fn infer_in_tool(tool: &mut Tool) {
+    infer_type(
         &mut tool.r#type,
         &tool.extra,
         &[
@@ -85,7 +85,7 @@ fn of_tool(tool: &mut Tool) {
         .as_mut()
         .and_then(|custom| custom.format.as_mut())
     {
-        put_in(
+        infer_type(
             &mut format.r#type,
             &format.extra,
             &[("grammar", format.grammar.is_some())],
@@ -93,13 +93,13 @@ fn of_tool(tool: &mut Tool) {
     }
 }
 
-fn of_choice(choice: &mut ToolChoice) {
+fn infer_in_tool_choice(choice: &mut ToolChoice) {
     let fields = [
         ("function", choice.function.is_some()),
         ("custom", choice.custom.is_some()),
         ("allowed_tools", choice.allowed_tools.is_some()),
     ];
-    put_in(&mut choice.r#type, &choice.extra, &fields);
+    infer_type(&mut choice.r#type, &choice.extra, &fields);
     for tool in choice
         .allowed_tools
         .iter_mut()
@@ -109,12 +109,17 @@ fn of_choice(choice: &mut ToolChoice) {
             ("function", tool.function.is_some()),
             ("custom", tool.custom.is_some()),
         ];
-        put_in(&mut tool.r#type, &tool.extra, &fields);
+        infer_type(&mut tool.r#type, &tool.extra, &fields);
     }
 }
 
-/// Puts in the name of the one field that is set. A kind that is said stays, whatever it is.
-fn put_in(kind: &mut Option<String>, extra: &BTreeMap<String, String>, fields: &[(&str, bool)]) {
+/// Sets the type to the name of the only field that is set. A type that the request has stays,
+/// whatever it is.
+fn infer_type(
+    kind: &mut Option<String>,
+    extra: &BTreeMap<String, String>,
+    fields: &[(&str, bool)],
+) {
     if kind.is_some() || extra.contains_key("type") {
         return;
     }

@@ -1,8 +1,8 @@
-//! The bytes of all requests' bodies together, which have a bound: a caller who is refused can come
-//! again, and a process without memory can't.
+//! The bytes of all request bodies together, which have a limit (`--max-inflight-request-bytes`). A
+//! refused caller can try again; a process without memory cannot.
 //!
-//! What a request takes is counted as it arrives, and until its bytes are gone: while it waits for
-//! units, and while it is sent upstream.
+//! The bytes of a request are counted from when they arrive until they are dropped: while the
+//! request waits for units, and while it is sent upstream.
 
 use std::{
     sync::{
@@ -14,168 +14,179 @@ use std::{
 
 use crate::error::{Error, ErrorCode, Result};
 
-/// When a caller may come again who was refused: most requests are on their way upstream in less.
+/// When a refused caller may try again: most requests are sent upstream in less time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// All requests' bodies. Cheap to clone; all clones count together.
+/// The counter of all request bodies. Cheap to clone; all clones count together.
+///
+/// ```
+/// # use featherwire::service::inflight_bytes::InflightBytes;
+/// let inflight = InflightBytes::new(100);
+/// let share = inflight.share();
+/// share.add(60).unwrap();
+/// assert!(inflight.share().add(60).is_err());
+/// drop(share);
+/// assert_eq!(inflight.used(), 0);
+/// ```
 #[derive(Clone, Debug)]
-pub struct Bodies(Arc<Pool>);
+pub struct InflightBytes(Arc<Counter>);
 
 #[derive(Debug)]
-struct Pool {
+struct Counter {
     max: usize,
-    taken: AtomicUsize,
+    used: AtomicUsize,
 }
 
-impl Bodies {
-    /// None yet, and at most this many bytes.
+impl InflightBytes {
+    /// A counter with this limit in bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Self(Arc::new(Pool {
+        Self(Arc::new(Counter {
             max: bytes_max,
-            taken: AtomicUsize::new(0),
+            used: AtomicUsize::new(0),
         }))
     }
 
-    /// The share of a request that begins.
-    pub fn share(&self) -> Arc<Share> {
-        Arc::new(Share {
-            pool: Arc::clone(&self.0),
+    /// The share of a new request.
+    pub fn share(&self) -> Arc<ByteShare> {
+        Arc::new(ByteShare {
+            counter: Arc::clone(&self.0),
             bytes: AtomicUsize::new(0),
         })
     }
 
-    /// The bytes of all bodies that are here.
-    pub fn taken(&self) -> usize {
-        self.0.taken.load(Ordering::Relaxed)
+    /// The bytes that are counted now.
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
     }
 }
 
-impl Pool {
-    /// Whether this many bytes more fit beside those that are taken, of which the request itself
-    /// has `own`. A request that is alone always fits: it has a limit of its own.
-    fn fits(&self, taken: usize, own: usize, more: usize) -> bool {
-        taken == own || taken.saturating_add(more) <= self.max
+impl Counter {
+    /// Whether `more` bytes fit beside `used`, of which the request itself has `own`. A request
+    /// that is alone always fits: it has a limit of its own.
+    fn fits(&self, used: usize, own: usize, more: usize) -> bool {
+        used == own || used.saturating_add(more) <= self.max
     }
 
     fn take(&self, own: usize, more: usize) -> Result<()> {
-        let add = |taken: usize| {
-            self.fits(taken, own, more)
-                .then(|| taken.saturating_add(more))
+        let add = |used: usize| {
+            self.fits(used, own, more)
+                .then(|| used.saturating_add(more))
         };
         let result = self
-            .taken
+            .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         result.map(drop).map_err(|_| self.full())
     }
 
-    fn give_back(&self, bytes: usize) {
-        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+    fn subtract(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn full(&self) -> Error {
         let message = format!(
-            "The requests that the gateway holds take as many bytes as they may together ({}): \
-             try again soon, or raise --max-inflight-request-bytes",
+            "The requests in the gateway have reached the limit of {} bytes together: try again \
+             soon, or raise --max-inflight-request-bytes",
             self.max
         );
         Error::new(ErrorCode::TooManyRequestBytes, message).with_retry_after(RETRY_AFTER)
     }
 }
 
-/// What one request takes while it arrives. It comes among the request's extensions; dropped, what
-/// it has is given back.
+/// The bytes of one request while it arrives. It is among the extensions of the request. Dropping
+/// it gives its bytes back.
 #[derive(Debug)]
-pub struct Share {
-    pool: Arc<Pool>,
+pub struct ByteShare {
+    counter: Arc<Counter>,
     bytes: AtomicUsize,
 }
 
-impl Share {
-    /// Whether this many bytes more would fit now.
+impl ByteShare {
+    /// Checks that `more` bytes would fit now.
     ///
     /// # Errors
-    /// Unavailable, if they would not.
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if they do not.
     pub fn expect(&self, more: usize) -> Result<()> {
-        let taken = self.pool.taken.load(Ordering::Relaxed);
-        if self.pool.fits(taken, self.bytes(), more) {
+        let used = self.counter.used.load(Ordering::Relaxed);
+        if self.counter.fits(used, self.bytes(), more) {
             Ok(())
         } else {
-            Err(self.pool.full())
+            Err(self.counter.full())
         }
     }
 
-    /// Takes this many bytes more.
+    /// Adds `more` bytes.
     ///
     /// # Errors
-    /// Unavailable, if they don't fit.
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if they do not fit.
     pub fn add(&self, more: usize) -> Result<()> {
-        self.pool.take(self.bytes(), more)?;
+        self.counter.take(self.bytes(), more)?;
         self.bytes.fetch_add(more, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Gives this many bytes back.
-    pub fn give_back(&self, bytes: usize) {
+    /// Subtracts `bytes`.
+    pub fn subtract(&self, bytes: usize) {
         let before = self
             .bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |own| {
                 own.checked_sub(bytes)
             });
         if before.is_ok() {
-            self.pool.give_back(bytes);
+            self.counter.subtract(bytes);
         }
     }
 
-    /// What it has.
+    /// How many bytes it has.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes all that it has out of it: for the bytes that become of it.
-    pub fn hold(&self) -> Held {
-        Held {
+    /// Moves all its bytes into [`HeldBytes`], for what is made of the body.
+    pub fn hold(&self) -> HeldBytes {
+        HeldBytes {
             bytes: self.bytes.swap(0, Ordering::Relaxed),
-            pool: Arc::clone(&self.pool),
+            counter: Arc::clone(&self.counter),
         }
     }
 }
 
-impl Drop for Share {
+impl Drop for ByteShare {
     fn drop(&mut self) {
-        self.pool.give_back(self.bytes());
+        self.counter.subtract(self.bytes());
     }
 }
 
-/// What one request takes once it has arrived. Dropped, it is given back.
+/// The bytes of one request that has arrived. Dropping it gives them back.
 #[derive(Debug)]
-pub struct Held {
-    pool: Arc<Pool>,
+pub struct HeldBytes {
+    counter: Arc<Counter>,
     bytes: usize,
 }
 
-impl Held {
-    /// What it takes.
+impl HeldBytes {
+    /// How many bytes it has.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Takes this many bytes in all from now on.
+    /// Changes the number of bytes.
     ///
     /// # Errors
-    /// Unavailable, if it would be more than before, and doesn't fit.
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if there are more than before, and
+    /// they do not fit.
     pub fn resize(&mut self, bytes: usize) -> Result<()> {
         match bytes.checked_sub(self.bytes) {
-            Some(more) => self.pool.take(self.bytes, more)?,
-            None => self.pool.give_back(self.bytes - bytes),
+            Some(more) => self.counter.take(self.bytes, more)?,
+            None => self.counter.subtract(self.bytes - bytes),
         }
         self.bytes = bytes;
         Ok(())
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.pool.give_back(self.bytes);
+        self.counter.subtract(self.bytes);
     }
 }
 
@@ -185,44 +196,44 @@ mod tests {
 
     #[test]
     fn what_is_taken_is_given_back_exactly_once_whatever_becomes_of_it() {
-        let bodies = Bodies::new(100);
-        let refused = bodies.share();
+        let inflight = InflightBytes::new(100);
+        let refused = inflight.share();
         refused.add(30).unwrap();
         refused.add(30).unwrap();
         drop(refused);
-        assert_eq!(bodies.taken(), 0);
-        let arrived = bodies.share();
+        assert_eq!(inflight.used(), 0);
+        let arrived = inflight.share();
         arrived.add(60).unwrap();
         let mut held = arrived.hold();
         drop(arrived);
-        assert_eq!(bodies.taken(), 60);
+        assert_eq!(inflight.used(), 60);
         held.resize(80).unwrap();
         held.resize(20).unwrap();
-        assert_eq!(bodies.taken(), 20);
+        assert_eq!(inflight.used(), 20);
         drop(held);
-        assert_eq!(bodies.taken(), 0);
+        assert_eq!(inflight.used(), 0);
     }
 
     #[test]
     fn together_they_are_bounded_and_one_alone_is_not() {
-        let bodies = Bodies::new(100);
-        let first = bodies.share();
+        let inflight = InflightBytes::new(100);
+        let first = inflight.share();
         first.add(150).unwrap();
         first.add(50).unwrap();
-        let second = bodies.share();
+        let second = inflight.share();
         let error = second.add(1).unwrap_err();
         assert_eq!(
             (error.code(), error.retry_after()),
             ("too_many_request_bytes", Some(RETRY_AFTER))
         );
         assert!(second.expect(1).is_err());
-        first.give_back(120);
+        first.subtract(120);
         second.expect(20).unwrap();
         second.add(20).unwrap();
         assert!(second.add(1).is_err());
         assert!(first.hold().resize(81).is_err());
-        assert_eq!(bodies.taken(), 20);
+        assert_eq!(inflight.used(), 20);
         drop((first, second));
-        assert_eq!(bodies.taken(), 0);
+        assert_eq!(inflight.used(), 0);
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::{Call, feed::Feed};
+use super::{call::Call, feed::Feed};
 use crate::{
     admission::{Permits, external_usage::ListedRequest},
     error::Result,
@@ -81,7 +81,7 @@ impl<'a> Learning<'a> {
         let (mut is_known, mut has_asked) = (false, false);
         let mut wait = FEED_WAITS.0;
         loop {
-            let mut snapshots = feed.watch(Call::own());
+            let mut snapshots = feed.watch(Call::internal());
             let mut patience = if is_known {
                 SILENCE_MAX.1
             } else {
@@ -105,7 +105,8 @@ impl<'a> Learning<'a> {
                     Ok(Some(Err(error))) => tracing::warn!(
                         code = error.code(),
                         retry_after = ?wait,
-                        "the account's concurrency feed is lost; what it said last still counts for a while"
+                        "the account's concurrency feed is lost; what it said last still counts \
+                         for a while"
                     ),
                     Ok(None) => break,
                     Err(_) => {

@@ -1,55 +1,74 @@
-//! What the gateway does, once for all doors: one file per gRPC service. A service validates a
-//! request, asks the upstream and hands the answer up; tonic calls it for gRPC and gRPC-Web, `rest`
-//! calls the same methods for JSON.
+//! What each RPC means, once for all doors. A service validates a request, asks the upstream and
+//! returns a [`Reply`]. The doors call the services: [`grpc`](crate::grpc) by tonic's traits,
+//! [`rest`](crate::rest) by its handlers. Nothing here names tonic or axum.
+//!
+//! In reading order:
+//!
+//! - [`call`]: the life cycle of a call; [`headers`], `options`, [`active_calls`] and
+//!   [`inflight_bytes`] are what it consists of.
+//! - `chat`, `completions`, `embeddings`, [`models`] and `account`: one file per gRPC service.
+//! - `prepared`: the request as it is sent upstream, after `validate` and `inferred_types`.
+//! - [`dispatch`]: sends a request to a model. `route` chooses among its fallbacks, [`circuit`]
+//!   avoids a model that fails, [`units`] waits for units, `exchange` sends and receives.
+//! - `stream`: a streamed answer on its way to a door; `report`: what the caller is told of the
+//!   call.
+//! - [`feed`] and `learning`: what the upstream tells about the account's units.
 
-pub mod account;
+mod account;
 pub mod active_calls;
+pub mod body_timeout;
 pub mod call;
-pub mod chat;
+mod chat;
 pub mod chat_accumulator;
+mod choices;
+mod chunks;
 pub mod circuit;
-pub mod completions;
+mod completions;
 pub mod dispatch;
 pub mod drain;
-pub mod embeddings;
+mod embeddings;
+mod exchange;
 pub mod feed;
+pub mod headers;
 mod inferred_types;
 pub mod inflight_bytes;
 mod learning;
+mod model_request;
 pub mod models;
 mod options;
 mod prepared;
-pub mod reply;
+mod reply;
 mod report;
-pub mod route;
+mod route;
+mod stats;
 mod stream;
 pub mod units;
 mod validate;
 
-use crate::{
-    config,
-    error::Error,
-    json,
-    upstream::{Catalogue, Client, ModelNames},
-};
-// The doors name these, and know nothing else of `admission`.
+// The doors name these, and nothing else of `admission`.
 pub use crate::admission::{Caller, KeyId, QueuePosition};
 pub use account::Account;
 pub use active_calls::ActiveCalls;
 pub use call::{Arrival, Call};
 pub use chat::Chat;
+pub use choices::has_ended;
 pub use completions::Completions;
 pub use dispatch::Dispatch;
 pub use drain::{Drain, DrainStarted};
 pub use embeddings::Embeddings;
-use feed::Feed;
 pub use models::Models;
-pub use reply::{Reply, UPSTREAM_REQUEST_ID};
-pub use report::Reported;
-pub use stream::{ResponseStream, StreamedMessage, has_ended};
+pub use reply::Reply;
+pub use stream::{AnswerChunk, ResponseStream};
 pub use units::Units;
 
-/// All of them, over one upstream.
+use feed::Feed;
+
+use crate::{
+    config,
+    upstream::{Catalogue, Client, ModelNames},
+};
+
+/// All services, over one upstream.
 #[derive(Clone, Debug)]
 pub struct Services {
     /// Chat completions.
@@ -65,8 +84,8 @@ pub struct Services {
 }
 
 impl Services {
-    /// All services over this upstream, as the configuration has it. Must be called within a
-    /// runtime.
+    /// All services over `upstream`. Call it within a Tokio runtime: it spawns the tasks that all
+    /// callers share.
     pub fn new(upstream: Client, config: &config::Serve) -> Self {
         let catalogue = Catalogue::new(upstream.clone(), ModelNames::new(&config.models));
         let feed = Feed::new(upstream.clone());
@@ -91,11 +110,4 @@ impl Services {
             account: Account::new(upstream, feed, units),
         }
     }
-}
-
-fn invalid(bad: json::JsonError) -> Error {
-    Error::invalid(
-        bad.path.unwrap_or_else(|| "request".to_owned()),
-        bad.problem,
-    )
 }

@@ -1,12 +1,10 @@
-//! `ModelService`: the catalogue, page by page or whole, single models, and their tokens.
+//! `ModelService`: the catalogue, by pages or complete, single models, and their tokens.
 
-use std::collections::BTreeMap;
-
-use std::{hash::Hasher, time::Duration};
+use std::{collections::BTreeMap, hash::Hasher, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Call, Reply, prepared, validate};
+use super::{call::Call, prepared, reply::Reply, validate};
 use crate::{
     error::{Error, Result},
     proto::v1::{
@@ -19,24 +17,24 @@ use crate::{
 const PAGE_SIZE_DEFAULT: usize = 100;
 const PAGE_SIZE_MAX: usize = 1000;
 
-/// Knows the models.
+/// The service of models.
 #[derive(Clone, Debug)]
 pub struct Models {
     upstream: Client,
     catalogue: Catalogue,
 }
 
-/// The whole catalogue, for the REST door.
+/// The complete catalogue, for the REST door.
 #[derive(Debug)]
 pub struct WholeCatalogue {
-    /// The list of its models as a JSON document.
+    /// The list of models as a JSON document.
     pub list: Bytes,
-    /// How long ago they were fetched.
+    /// How long ago it was fetched.
     pub age: Duration,
 }
 
 impl Models {
-    /// The service over this upstream.
+    /// The service over `upstream` and `catalogue`.
     pub fn new(upstream: Client, catalogue: Catalogue) -> Self {
         Self {
             upstream,
@@ -44,17 +42,13 @@ impl Models {
         }
     }
 
-    /// The whole catalogue, as it is kept, compressed by gzip if that `is_gzip`.
+    /// The complete catalogue as it is cached, compressed by gzip if `is_gzip`.
     ///
     /// # Errors
-    /// What the upstream's reply to the first fetch means.
+    /// The meaning of the upstream's reply to the first fetch.
     pub async fn whole(&self, call: Call, is_gzip: bool) -> Result<WholeCatalogue> {
-        let ask = RequestOptions {
-            deadline: call.deadline,
-            ..RequestOptions::default()
-        };
         let whole = async {
-            let copy = self.catalogue.get(ask).await?;
+            let copy = self.catalogue.get(options(&call)).await?;
             let list = if is_gzip {
                 copy.list_gzip().await?
             } else {
@@ -68,36 +62,37 @@ impl Models {
         call.run(whole).await
     }
 
-    /// What of the catalogue passes the upstream's own query parameters: the upstream knows best
-    /// what they mean. A model that passes is shown as it is in the whole list, and after its
-    /// aliases.
+    /// The models that match the upstream's own search parameters. The upstream decides what these
+    /// mean. A model is shown as in the complete list, after its aliases.
     ///
     /// # Errors
-    /// Invalid for a page or a size that isn't one; otherwise what the upstream's reply means.
-    pub async fn query(
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid page or size; otherwise the
+    /// meaning of the upstream's reply.
+    pub async fn search(
         &self,
         call: Call,
-        query: &[(&str, &str)],
+        query: &[(String, String)],
     ) -> Result<Reply<ListModelsResponse>> {
-        call.refuse(
+        let query: Vec<_> = query
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let searching = async {
             query
                 .iter()
-                .try_for_each(|(name, value)| validate::models_query(name, value)),
-        )?;
-        let ask = RequestOptions {
-            deadline: call.deadline,
-            ..RequestOptions::default()
+                .try_for_each(|(name, value)| validate::search_parameter(name, value))?;
+            self.upstream
+                .get::<ListModelsResponse>(&["models"], &query, options(&call))
+                .await
         };
-        let mut reply: upstream::Reply<ListModelsResponse> =
-            call.run(self.upstream.get(&["models"], query, ask)).await?;
+        let mut reply = call.run(searching).await?;
         catalogue::keep_models(&mut reply.answer);
         reply.answer.models = self.catalogue.names().show(reply.answer.models);
-        self.add_aliases(query, &mut reply.answer.models);
+        self.add_aliases(&query, &mut reply.answer.models);
         Ok(reply.into())
     }
 
-    /// Adds the aliases that are searched for, which the upstream knows nothing of, to the first
-    /// page.
+    /// Adds the aliases that match the search, which the upstream does not know, to the first page.
     fn add_aliases(&self, query: &[(&str, &str)], models: &mut Vec<Model>) {
         let text = |name: &str| {
             query
@@ -126,39 +121,40 @@ impl Models {
         }
     }
 
-    /// One page of the models that pass the filter.
+    /// One page of the models that match the filter.
     ///
     /// # Errors
-    /// Invalid for a page token that isn't of this list; otherwise what the upstream's reply means.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a page token of another list; otherwise
+    /// the meaning of the upstream's reply.
     pub async fn list(&self, call: Call, request: ListModelsRequest) -> Result<ListModelsResponse> {
-        let size = match usize::try_from(request.page_size) {
-            Ok(0) => PAGE_SIZE_DEFAULT,
-            Ok(size) => size.min(PAGE_SIZE_MAX),
-            Err(_) => return call.refuse(Err(Error::invalid("page_size", "must not be negative"))),
-        };
         let filter = request.filter.unwrap_or_default();
-        let after = call.refuse(read_token(&request.page_token, &filter))?;
-        let ask = RequestOptions {
-            deadline: call.deadline,
-            ..RequestOptions::default()
+        let listing = async {
+            let size = match usize::try_from(request.page_size) {
+                Ok(0) => PAGE_SIZE_DEFAULT,
+                Ok(size) => size.min(PAGE_SIZE_MAX),
+                Err(_) => return Err(Error::invalid("page_size", "must not be negative")),
+            };
+            let after = read_token(&request.page_token, &filter)?;
+            let copy = self.catalogue.get(options(&call)).await?;
+            Ok((copy.page(&filter, after, size), copy.age()))
         };
-        let copy = call.run(self.catalogue.get(ask)).await?;
-        let page = copy.page(&filter, after, size);
+        let (page, age) = call.run(listing).await?;
         let last = page.models.last().filter(|_| page.has_more);
         Ok(ListModelsResponse {
             next_page_token: last.map(|last| token(&last.id, &filter)),
             total_size: Some(i32::try_from(page.total).unwrap_or(i32::MAX)),
-            age_ms: i64::try_from(copy.age().as_millis()).unwrap_or(i64::MAX),
+            age_ms: i64::try_from(age.as_millis()).unwrap_or(i64::MAX),
             models: page.models,
             ..ListModelsResponse::default()
         })
     }
 
-    /// One model: from the catalogue if it is there, else from the upstream. An alias gives its
-    /// model's entry under the alias's id.
+    /// One model: from the catalogue if it is there, else from the upstream. For an alias, the
+    /// entry of its model under the alias's id.
     ///
     /// # Errors
-    /// Not found, with names that are near; otherwise what the upstream's reply means.
+    /// [`Kind::NotFound`](crate::error::Kind::NotFound) with similar names; otherwise the meaning
+    /// of the upstream's reply.
     pub async fn get(&self, call: Call, request: GetModelRequest) -> Result<Reply<Model>> {
         let reply = async {
             validate::model(&request.model)?;
@@ -171,12 +167,11 @@ impl Models {
             }
             let real = self.catalogue.names().resolve(&request.model);
             let path: Vec<&str> = ["models"].into_iter().chain(real.split('/')).collect();
-            let ask = RequestOptions {
-                deadline: call.deadline,
+            let options = RequestOptions {
                 model: Some(real),
-                ..RequestOptions::default()
+                ..options(&call)
             };
-            match self.upstream.get::<Model>(&path, &[], ask).await {
+            match self.upstream.get::<Model>(&path, &[], options).await {
                 Ok(mut reply) => {
                     if real != request.model {
                         reply.answer.id.clone_from(&request.model);
@@ -189,10 +184,11 @@ impl Models {
         call.run(reply).await
     }
 
-    /// Splits a text into a model's tokens.
+    /// Splits a text into the tokens of a model.
     ///
     /// # Errors
-    /// Invalid for a bad field; otherwise what the upstream's reply means.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid field; otherwise the meaning
+    /// of the upstream's reply.
     pub async fn tokenize(
         &self,
         call: Call,
@@ -205,15 +201,14 @@ impl Models {
                 request.model = names.resolve(&request.model).to_owned();
                 Ok((request.model.clone(), request.model.clone()))
             };
-            let (prepared, model) = prepared::prepare(&call, request, check).await?;
-            let ask = RequestOptions {
-                deadline: call.deadline,
+            let (prepared, model) = prepared::prepare(&call, request, None, check).await?;
+            let options = RequestOptions {
                 model: Some(&model),
-                ..RequestOptions::default()
+                ..options(&call)
             };
             let reply: upstream::Reply<TokenizeResponse> = self
                 .upstream
-                .post(&["tokenize"], prepared.into_body(), ask)
+                .post(&["tokenize"], prepared.into_body(), options)
                 .await?;
             Ok(reply.into())
         };
@@ -221,10 +216,17 @@ impl Models {
     }
 }
 
-/// A page's token is the last id of the page before, so that it stays right when the catalogue is
-/// refreshed, with a print of the filter, so that it isn't taken for another list's.
+fn options(call: &Call) -> RequestOptions<'_> {
+    RequestOptions {
+        deadline: call.deadline,
+        ..RequestOptions::default()
+    }
+}
+
+/// The token of a page is the last id of the page before it, so it stays valid when the catalogue
+/// is refreshed. A fingerprint of the filter is in it, so it is not accepted for another list.
 fn token(last: &str, filter: &ModelFilter) -> String {
-    format!("{:08x}.{last}", print(filter))
+    format!("{:08x}.{last}", fingerprint(filter))
 }
 
 fn read_token<'a>(token: &'a str, filter: &ModelFilter) -> Result<Option<&'a str>> {
@@ -232,21 +234,21 @@ fn read_token<'a>(token: &'a str, filter: &ModelFilter) -> Result<Option<&'a str
         return Ok(None);
     }
     match token.split_once('.') {
-        Some((filter_print, last)) if filter_print == format!("{:08x}", print(filter)) => {
+        Some((filter_print, last)) if filter_print == format!("{:08x}", fingerprint(filter)) => {
             Ok(Some(last))
         }
         _ => {
-            let problem = "not a token of this list: take next_page_token as it is, and keep the \
-                           filter as it was";
+            let problem =
+                "not a token of this list: send next_page_token unchanged, with the same filter";
             Err(Error::invalid("page_token", problem))
         }
     }
 }
 
-fn print(filter: &ModelFilter) -> u32 {
+fn fingerprint(filter: &ModelFilter) -> u32 {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write(&prost::Message::encode_to_vec(filter));
-    // Half of it will do to tell one list from another.
+    // Half of the hash is enough to tell one list from another.
     u32::try_from(hasher.finish() >> 32).unwrap_or_default()
 }
 
@@ -265,7 +267,7 @@ impl UnaryMessage for Model {
 }
 
 impl UnaryMessage for ListModelsResponse {
-    // A query that nothing passes.
+    // No model matches the search.
     const MAY_BE_EMPTY: &'static [&'static str] = &["data"];
 
     fn extra(&self) -> &BTreeMap<String, String> {
@@ -282,7 +284,7 @@ impl UnaryMessage for ListModelsResponse {
 }
 
 impl UnaryMessage for TokenizeResponse {
-    // No text has no tokens.
+    // An empty text has no tokens.
     const MAY_BE_EMPTY: &'static [&'static str] = &["tokens"];
 
     fn extra(&self) -> &BTreeMap<String, String> {
@@ -294,7 +296,7 @@ impl UnaryMessage for TokenizeResponse {
     }
 
     fn is_empty(&self) -> bool {
-        // What came in a form that we don't know is in `extra`, and is an answer all the same.
+        // A list in an unknown form is in `extra`, and is an answer too.
         self.tokens.is_empty() && !self.extra.contains_key("tokens")
     }
 }

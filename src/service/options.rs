@@ -1,15 +1,15 @@
-//! What a request's message asks of the gateway itself, in its member `featherwire`. Each option
-//! has a twin among the headers, which a call has read by then: either is enough, and both must say
-//! the same.
+//! The options of the gateway in a request: its member `featherwire`. Each option has a header with
+//! the same meaning, which the call has parsed by then. Either one is enough, and both must agree.
 
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Call,
-    call::{DEADLINE_MAX, FALLBACK, PRIORITY, REST_TIMEOUT, UNARY_VIA_STREAM},
-    dispatch, validate,
+    call::Call,
+    headers::{FALLBACK, PRIORITY, TIMEOUT_MAX, TIMEOUT_MS, UNARY_VIA_STREAM},
+    model_request::ModelRequest,
+    validate,
 };
 use crate::{
     admission,
@@ -24,23 +24,23 @@ use crate::{
 /// The member with the options, and with the report in an answer.
 pub(super) const MEMBER: &str = "featherwire";
 
-/// How many letters of a caller's own name are told back.
+/// The longest name of an option that an error quotes, in characters.
 const NAME_CHARS_MAX: usize = 64;
 
 type Extra = BTreeMap<String, String>;
 
-/// A request that has options.
-pub(super) trait Optioned:
-    dispatch::Request + json::Object + Serialize + DeserializeOwned + Default
+/// A request that can have options.
+pub(super) trait HasOptions:
+    ModelRequest + json::Object + Serialize + DeserializeOwned + Default
 {
-    /// Whether its whole answer can be asked for as a stream, and added up.
+    /// Whether its unary answer can be streamed upstream and accumulated.
     const MAY_GO_VIA_STREAM: bool;
 
     /// The options, and the members without a field.
     fn options(&mut self) -> (&mut Option<Box<GatewayOptions>>, &mut Extra);
 }
 
-impl Optioned for CreateChatCompletionRequest {
+impl HasOptions for CreateChatCompletionRequest {
     const MAY_GO_VIA_STREAM: bool = true;
 
     fn options(&mut self) -> (&mut Option<Box<GatewayOptions>>, &mut Extra) {
@@ -48,7 +48,7 @@ impl Optioned for CreateChatCompletionRequest {
     }
 }
 
-impl Optioned for CreateCompletionRequest {
+impl HasOptions for CreateCompletionRequest {
     const MAY_GO_VIA_STREAM: bool = false;
 
     fn options(&mut self) -> (&mut Option<Box<GatewayOptions>>, &mut Extra) {
@@ -56,7 +56,7 @@ impl Optioned for CreateCompletionRequest {
     }
 }
 
-impl Optioned for CreateEmbeddingRequest {
+impl HasOptions for CreateEmbeddingRequest {
     const MAY_GO_VIA_STREAM: bool = false;
 
     fn options(&mut self) -> (&mut Option<Box<GatewayOptions>>, &mut Extra) {
@@ -65,17 +65,17 @@ impl Optioned for CreateEmbeddingRequest {
 }
 
 impl Call {
-    /// Takes the options out of a request, and goes by them. A refusal ends the call.
+    /// Removes the options from a request and applies them. A failure ends the call.
     ///
     /// # Errors
-    /// Invalid, with the option's path.
-    pub(super) fn obey<R: Optioned>(&mut self, request: &mut R) -> Result<()> {
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) with the path of the option.
+    pub(super) fn apply_options<R: HasOptions>(&mut self, request: &mut R) -> Result<()> {
         let result = take(request)
             .and_then(|options| options.map_or(Ok(()), |options| self.apply::<R>(*options)));
-        self.refuse(result)
+        result.inspect_err(|error| self.fail(error))
     }
 
-    fn apply<R: Optioned>(&mut self, options: GatewayOptions) -> Result<()> {
+    fn apply<R: HasOptions>(&mut self, options: GatewayOptions) -> Result<()> {
         let GatewayOptions {
             fallbacks,
             no_fallbacks,
@@ -95,18 +95,18 @@ impl Call {
                 ),
             ));
         }
-        self.fall_back::<R>(fallbacks, no_fallbacks)?;
+        self.apply_fallbacks::<R>(fallbacks, no_fallbacks)?;
         if let Some(priority) = class(priority)? {
-            self.priority = Some(agreed(self.priority, priority, "priority", PRIORITY)?);
+            self.priority = Some(agree(self.priority, priority, "priority", PRIORITY)?);
         }
         if let Some(via_stream) = unary_via_stream {
             if via_stream && !R::MAY_GO_VIA_STREAM {
                 return Err(invalid(
                     "unary_via_stream",
-                    "only whole chat answers can be asked for as a stream",
+                    "only unary chat answers can be streamed upstream",
                 ));
             }
-            self.unary_via_stream = Some(agreed(
+            self.unary_via_stream = Some(agree(
                 self.unary_via_stream,
                 via_stream,
                 "unary_via_stream",
@@ -114,31 +114,35 @@ impl Call {
             )?);
         }
         if let Some(milliseconds) = timeout_ms {
-            self.hurry(milliseconds)?;
+            self.apply_timeout(milliseconds)?;
         }
         self.wants_report = report.unwrap_or_default();
         Ok(())
     }
 
-    fn fall_back<R: Optioned>(&mut self, fallbacks: Vec<String>, none: Option<bool>) -> Result<()> {
+    fn apply_fallbacks<R: HasOptions>(
+        &mut self,
+        fallbacks: Vec<String>,
+        none: Option<bool>,
+    ) -> Result<()> {
         let is_named = !fallbacks.is_empty();
         let name = if is_named {
             "fallbacks"
         } else {
             "no_fallbacks"
         };
-        let agreed = |by_header, fallbacks| agreed(by_header, fallbacks, name, FALLBACK);
+        let agree = |by_header, fallbacks| agree(by_header, fallbacks, name, FALLBACK);
         match none {
             Some(true) if is_named => {
                 return Err(invalid(
                     "no_fallbacks",
-                    "not beside `fallbacks`: set only one of the two",
+                    "cannot be combined with `fallbacks`: set only one of the two",
                 ));
             }
             Some(false) if !is_named && self.fallbacks.as_ref().is_some_and(Vec::is_empty) => {
                 return Err(differs(name, FALLBACK));
             }
-            Some(true) => self.fallbacks = Some(agreed(self.fallbacks.take(), fallbacks)?),
+            Some(true) => self.fallbacks = Some(agree(self.fallbacks.take(), fallbacks)?),
             None | Some(false) if is_named => {
                 if !R::MAY_FALL_BACK {
                     let problem = "not for embeddings: vectors of two models don't go together";
@@ -149,14 +153,14 @@ impl Call {
                         invalid(&format!("fallbacks[{place}]"), "expected a model id")
                     })?;
                 }
-                self.fallbacks = Some(agreed(self.fallbacks.take(), fallbacks)?);
+                self.fallbacks = Some(agree(self.fallbacks.take(), fallbacks)?);
             }
             None | Some(false) => {}
         }
         Ok(())
     }
 
-    fn hurry(&mut self, milliseconds: i64) -> Result<()> {
+    fn apply_timeout(&mut self, milliseconds: i64) -> Result<()> {
         let timeout = u64::try_from(milliseconds)
             .ok()
             .filter(|milliseconds| *milliseconds > 0);
@@ -166,41 +170,41 @@ impl Call {
                 format_args!("{milliseconds} is out of range: at least 1"),
             )
         })?;
-        let timeout = agreed(
-            self.rest_timeout,
+        let timeout = agree(
+            self.timeout_ms,
             Duration::from_millis(timeout),
             "timeout_ms",
-            REST_TIMEOUT,
+            TIMEOUT_MS,
         )?;
-        if timeout < DEADLINE_MAX {
+        if timeout < TIMEOUT_MAX {
             let own = self.arrived_at + timeout;
             self.deadline = Some(self.deadline.map_or(own, |deadline| deadline.min(own)));
-            if let Some(keeper) = &self.keeper {
-                keeper.keep(own);
+            if let Some(deadline_observer) = &self.deadline_observer {
+                deadline_observer.set_deadline(own);
             }
         }
         Ok(())
     }
 }
 
-/// Takes a request's options out of it, by the rules for what `extra` says of fields.
-fn take<R: Optioned>(request: &mut R) -> Result<Option<Box<GatewayOptions>>> {
+/// Removes the options from a request, also if they are in `extra`.
+fn take<R: HasOptions>(request: &mut R) -> Result<Option<Box<GatewayOptions>>> {
     let (options, extra) = request.options();
     let (options, text) = (options.take(), extra.remove(MEMBER));
     if options.is_none() && text.is_none() {
         return Ok(None);
     }
-    // Only they are settled here: the request is checked as a whole once it is known how long that
-    // may take.
+    // Only the options are settled here. The whole request is validated when it is known how long
+    // that may take.
     let mut only = R::default();
     let (field, extra) = only.options();
     *field = options;
     extra.extend(text.map(|text| (MEMBER.to_owned(), text)));
-    json::move_extra_into_fields(&mut only).map_err(super::invalid)?;
+    json::move_extra_into_fields(&mut only).map_err(validate::invalid_json)?;
     Ok(only.options().0.take())
 }
 
-/// The class of this number of the contract; none for what says nothing.
+/// The class with this number in the contract; `None` for unspecified.
 fn class(number: i32) -> Result<Option<admission::Priority>> {
     match Priority::try_from(number) {
         Ok(Priority::Unspecified) => Ok(None),
@@ -214,8 +218,8 @@ fn class(number: i32) -> Result<Option<admission::Priority>> {
     }
 }
 
-/// The option, unless its twin among the headers says something else.
-fn agreed<T: PartialEq>(by_header: Option<T>, option: T, name: &str, header: &str) -> Result<T> {
+/// The option, unless the header has another value.
+fn agree<T: PartialEq>(by_header: Option<T>, option: T, name: &str, header: &str) -> Result<T> {
     match by_header {
         Some(other) if other != option => Err(differs(name, header)),
         _ => Ok(option),
@@ -226,7 +230,8 @@ fn differs(name: &str, header: &str) -> Error {
     invalid(
         name,
         format_args!(
-            "the header (metadata) {header} says something else: send one of the two, or the same"
+            "the header (metadata) {header} has another value: send only one of the two, or equal \
+             values"
         ),
     )
 }

@@ -1,33 +1,33 @@
-//! A request as the upstream gets it: checked, and written once. The message it was is gone by
-//! then, so that a request that waits takes no more than its body.
+//! A request as it is sent upstream: validated, and encoded once. The message is dropped then, so a
+//! request that waits holds only its body.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Call, inflight_bytes::Held};
+use super::{call::Call, inflight_bytes::HeldBytes, validate};
 use crate::{
     error::{Error, Result},
     json, offload,
 };
 
-/// How a request begins: the model is its first member.
-const BEGINS: &[u8] = br#"{"model":"#;
+/// The start of every request body: the model is its first member.
+const BODY_START: &[u8] = br#"{"model":"#;
 
-/// The bytes that go upstream, and the model that they name.
+/// The body, and the model that it names.
 #[derive(Debug)]
 pub(super) struct Prepared {
     model: String,
     body: Bytes,
-    held: Option<Arc<Held>>,
+    held: Option<Arc<HeldBytes>>,
 }
 
-/// Bytes, and what they are counted as until the last of those who share them is gone.
+/// Bytes that stay counted until the last clone is dropped.
 struct Counted {
     bytes: Vec<u8>,
     #[allow(dead_code, reason = "held")]
-    held: Option<Arc<Held>>,
+    held: Option<Arc<HeldBytes>>,
 }
 
 impl AsRef<[u8]> for Counted {
@@ -36,15 +36,18 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// Checks a request, and writes it. `check` gives the model that the request then names, and what
-/// else is to be known of it.
+/// Validates a request by `check` and encodes it. `check` returns the model that the request names
+/// afterwards, and what else the caller of this function needs. `stream` is the value of the member
+/// `stream`; `None` leaves the member out.
 ///
 /// # Errors
-/// The check's own; Invalid, for what only a gRPC caller can get wrong; Unavailable, if what is
-/// written is larger than what came, and the bytes of all requests have reached their limit.
+/// Those of `check`; [`Kind::Invalid`](crate::error::Kind::Invalid) for what only a gRPC caller can
+/// get wrong; [`Kind::Unavailable`](crate::error::Kind::Unavailable) if the body is larger than
+/// what arrived, and the bytes of all requests have reached their limit.
 pub(super) async fn prepare<R, T>(
     call: &Call,
     mut request: R,
+    stream: Option<bool>,
     check: impl FnOnce(&mut R) -> Result<(String, T)> + Send + 'static,
 ) -> Result<(Prepared, T)>
 where
@@ -52,10 +55,14 @@ where
     T: Send + 'static,
 {
     let held = call.hold_body();
-    let arrived = held.as_ref().map_or(0, Held::bytes);
+    let arrived = held.as_ref().map_or(0, HeldBytes::bytes);
     offload::run(arrived, move || {
         let (model, checked) = check(&mut request)?;
-        let bytes = json::encode_request_of(&request, arrived).map_err(super::invalid)?;
+        let mut bytes =
+            json::encode_request_of(&request, arrived).map_err(validate::invalid_json)?;
+        if let Some(stream) = stream {
+            append_stream(&mut bytes, stream);
+        }
         drop(request);
         let held = held
             .map(|mut held| held.resize(bytes.len()).map(|()| Arc::new(held)))
@@ -70,10 +77,11 @@ where
 }
 
 impl Prepared {
-    /// The body for this model. Only the one for the last model is kept.
+    /// The body for `model`. Only the last one is kept.
     ///
     /// # Errors
-    /// Internal, if the body has no model: a bug.
+    /// [`Kind::Internal`](crate::error::Kind::Internal) if the body does not begin with its model:
+    /// a bug.
     pub(super) async fn body_for(&mut self, model: &str) -> Result<Bytes> {
         if model != self.model {
             let (before, new) = (self.model.clone(), model.to_owned());
@@ -92,20 +100,36 @@ impl Prepared {
 }
 
 /// The same body with another model.
-fn with_model(body: &[u8], before: &str, model: &str, held: Option<Arc<Held>>) -> Result<Bytes> {
+fn with_model(
+    body: &[u8],
+    before: &str,
+    model: &str,
+    held: Option<Arc<HeldBytes>>,
+) -> Result<Bytes> {
     let rest = body
-        .strip_prefix(BEGINS)
+        .strip_prefix(BODY_START)
         .and_then(|body| body.strip_prefix(quoted(before)?.as_slice()));
     let (Some(rest), Some(model)) = (rest, quoted(model)) else {
         return Err(Error::internal("a request does not begin with its model"));
     };
     Ok(Bytes::from_owner(Counted {
-        bytes: [BEGINS, &model, rest].concat(),
+        bytes: [BODY_START, &model, rest].concat(),
         held,
     }))
 }
 
-/// A text as JSON.
+/// Appends the member `stream` to the JSON object `body`, which has other members.
+fn append_stream(body: &mut Vec<u8>, stream: bool) {
+    body.pop_if(|last| *last == b'}');
+    let member: &[u8] = if stream {
+        br#","stream":true}"#
+    } else {
+        br#","stream":false}"#
+    };
+    body.extend_from_slice(member);
+}
+
+/// A string as JSON.
 fn quoted(text: &str) -> Option<Vec<u8>> {
     serde_json::to_vec(text).ok()
 }
@@ -118,7 +142,7 @@ mod tests {
             ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest,
             CreateEmbeddingRequest,
         },
-        service::inflight_bytes::Bodies,
+        service::inflight_bytes::InflightBytes,
     };
 
     fn written<R: Serialize + DeserializeOwned>(request: &R) -> Bytes {
@@ -168,8 +192,8 @@ mod tests {
 
     #[test]
     fn bytes_count_until_the_last_who_shares_them_is_gone() {
-        let bodies = Bodies::new(1000);
-        let share = bodies.share();
+        let inflight = InflightBytes::new(1000);
+        let share = inflight.share();
         share.add(500).unwrap();
         let held = Some(Arc::new(share.hold()));
         let body = Bytes::from_owner(Counted {
@@ -180,8 +204,8 @@ mod tests {
         drop((body, share));
         let copy = other.clone();
         drop(other);
-        assert_eq!(bodies.taken(), 500);
+        assert_eq!(inflight.used(), 500);
         drop(copy);
-        assert_eq!(bodies.taken(), 0);
+        assert_eq!(inflight.used(), 0);
     }
 }

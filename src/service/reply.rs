@@ -2,10 +2,8 @@
 
 use http::HeaderMap;
 
+use super::headers::UPSTREAM_REQUEST_ID;
 use crate::upstream;
-
-/// The header, and metadata key, with the `request-id` of the upstream's response.
-pub const UPSTREAM_REQUEST_ID: &str = "x-featherless-request-id";
 
 /// An answer with its headers. The gRPC door sends them as metadata.
 #[derive(Debug)]

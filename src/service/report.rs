@@ -1,16 +1,12 @@
-//! The report of a call in its answer, for callers who ask for one. What it says is gathered on the
-//! way, in [`Facts`], which costs nothing worth mentioning; the report itself is made at the end,
-//! and only if it is asked for.
+//! The report of a call in its answer, for callers who ask for one.
+//! [`CallStats`](super::stats::CallStats) collects the numbers; the report is made at the end, and
+//! only if it is asked for.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
-    time::Duration,
-};
+use std::collections::BTreeMap;
 
 use http::HeaderMap;
 
-use super::{Call, options::MEMBER, reply::UPSTREAM_REQUEST_ID, route::Route};
+use super::{call::Call, headers::UPSTREAM_REQUEST_ID, options::MEMBER, route::Route};
 use crate::{
     proto::v1::{
         CallReport, CreateChatCompletionResponse, CreateCompletionResponse,
@@ -20,54 +16,14 @@ use crate::{
     upstream::{IdentityFields, StreamMessage},
 };
 
-/// What the gateway does for one call, counted while it does it.
-#[derive(Debug)]
-pub(super) struct Facts {
-    /// How often upstream was asked.
-    pub(super) attempts: AtomicU32,
-    /// The units that the answer holds.
-    units: AtomicU32,
-    /// When the first piece came, in milliseconds from the call's arrival.
-    first_token_ms: AtomicU64,
-}
-
-/// No piece has come.
-const NO_TOKEN: u64 = u64::MAX;
-
-impl Default for Facts {
-    fn default() -> Self {
-        Self {
-            attempts: AtomicU32::new(0),
-            units: AtomicU32::new(0),
-            first_token_ms: AtomicU64::new(NO_TOKEN),
-        }
-    }
-}
-
-impl Facts {
-    /// Upstream answers, and this many units are held for it.
-    pub(super) fn answered(&self, units: u32) {
-        self.units.store(units, Ordering::Relaxed);
-    }
-
-    /// The first piece has come, so long after the call's arrival.
-    pub(super) fn has_begun(&self, after: Duration) {
-        self.first_token_ms.store(
-            u64::try_from(after.as_millis()).unwrap_or(NO_TOKEN),
-            Ordering::Relaxed,
-        );
-    }
-}
-
-/// The report of a call that came by this route to an answer with these headers; none if its caller
-/// doesn't want one.
+/// The report of a call that `route` led to an answer with these `headers`; `None` if the caller
+/// did not ask for one.
 pub(super) fn of(call: &Call, route: Route, headers: &HeaderMap) -> Option<Box<CallReport>> {
     if !call.wants_report {
         return None;
     }
-    let number =
-        |number: &AtomicU32| i32::try_from(number.load(Ordering::Relaxed)).unwrap_or(i32::MAX);
-    let first_token_ms = call.facts.first_token_ms.load(Ordering::Relaxed);
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let milliseconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
     let upstream_request_id = headers
         .get(UPSTREAM_REQUEST_ID)
         .and_then(|id| id.to_str().ok())
@@ -82,11 +38,10 @@ pub(super) fn of(call: &Call, route: Route, headers: &HeaderMap) -> Option<Box<C
         model_asked,
         model,
         tried: tried.collect(),
-        waited_ms: i64::try_from(call.waited().as_millis()).unwrap_or(i64::MAX),
-        units: number(&call.facts.units),
-        attempts: number(&call.facts.attempts),
-        first_token_ms: (first_token_ms != NO_TOKEN)
-            .then(|| i64::try_from(first_token_ms).unwrap_or(i64::MAX)),
+        waited_ms: milliseconds(call.stats.waited_ms()),
+        units: number(call.stats.units()),
+        attempts: number(call.stats.attempts()),
+        first_token_ms: call.stats.first_token_ms().map(milliseconds),
         upstream_request_id,
         extra: Extra::new(),
     }))
@@ -94,13 +49,14 @@ pub(super) fn of(call: &Call, route: Route, headers: &HeaderMap) -> Option<Box<C
 
 type Extra = BTreeMap<String, String>;
 
-/// A message of an answer that can have a report in it.
+/// A message of an answer that can contain a report.
 pub trait Reported {
     /// The report, and the members without a field.
     fn report(&mut self) -> (&mut Option<Box<CallReport>>, &mut BTreeMap<String, String>);
 
-    /// Leaves out what the upstream says by that name: it must not pass as the gateway's own.
-    fn leave_out_foreign(&mut self) {
+    /// Removes what the upstream sends under the name of the report: it must not look like the
+    /// gateway's own.
+    fn remove_upstream_report(&mut self) {
         let (report, extra) = self.report();
         *report = None;
         if !extra.is_empty() {
@@ -127,30 +83,30 @@ reported!(
     CreateEmbeddingResponse
 );
 
-/// The last message of a stream whose caller asked for a report.
+/// The message that follows the last chunk of a stream, with the report.
 #[derive(Debug)]
-pub(super) struct Last<M> {
+pub(super) struct ReportMessage<M> {
     message: M,
-    is_named: bool,
+    has_identity: bool,
 }
 
-impl<M: StreamMessage + Reported + Default> Last<M> {
-    pub(super) fn with(report: Box<CallReport>) -> Self {
+impl<M: StreamMessage + Reported + Default> ReportMessage<M> {
+    pub(super) fn new(report: Box<CallReport>) -> Self {
         let mut message = M::default();
         *message.report().0 = Some(report);
         Self {
             message,
-            is_named: false,
+            has_identity: false,
         }
     }
 
-    /// Takes over what the stream is called, from its first piece.
-    pub(super) fn name_like(&mut self, piece: &mut M) {
-        if std::mem::replace(&mut self.is_named, true) {
+    /// Copies the id, the time and the model of the answer from its first chunk.
+    pub(super) fn copy_identity(&mut self, chunk: &mut M) {
+        if std::mem::replace(&mut self.has_identity, true) {
             return;
         }
-        let (_, extra) = piece.report();
-        // What is of an unexpected type is there.
+        let (_, extra) = chunk.report();
+        // A member with an unexpected type is here.
         let odd = ["id", "object", "created", "model"]
             .map(|name| extra.get(name).map(|value| (name, value.clone())));
         self.message.report().1.extend(
@@ -158,7 +114,7 @@ impl<M: StreamMessage + Reported + Default> Last<M> {
                 .flatten()
                 .map(|(name, value)| (name.to_owned(), value)),
         );
-        let (Some(own), Some(said)) = (self.message.identity_fields(), piece.identity_fields())
+        let (Some(own), Some(value)) = (self.message.identity_fields(), chunk.identity_fields())
         else {
             return;
         };
@@ -167,19 +123,19 @@ impl<M: StreamMessage + Reported + Default> Last<M> {
                 id, created, model, ..
             },
             IdentityFields {
-                id: said_id,
-                created: said_created,
-                model: said_model,
+                id: chunk_id,
+                created: chunk_created,
+                model: chunk_model,
                 ..
             },
-        ) = (own, said);
-        if let (Some((_, id)), Some((_, said))) = (id, said_id) {
-            id.clone_from(said);
+        ) = (own, value);
+        if let (Some((_, id)), Some((_, value))) = (id, chunk_id) {
+            id.clone_from(value);
         }
-        if let (Some(created), Some(said)) = (created, said_created) {
-            *created = *said;
+        if let (Some(created), Some(value)) = (created, chunk_created) {
+            *created = *value;
         }
-        model.clone_from(said_model);
+        model.clone_from(chunk_model);
     }
 
     pub(super) fn into_message(self) -> M {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{task::AbortHandle, time::Instant};
 
-use super::{Call, feed::Feed, learning::Learning};
+use super::{call::Call, feed::Feed, learning::Learning};
 use crate::{
     admission::{
         PerPriority, Permit, PermitRequest, Permits, QueueStatus, Settings,
@@ -125,7 +125,7 @@ impl Units {
             cost: cost.unwrap_or(UNKNOWN_MODEL_COST),
             is_cost_estimated: cost.is_none(),
             deadline: call.deadline.map(Instant::into_std),
-            waited: call.waited(),
+            waited: Duration::from_millis(call.stats.waited_ms()),
         };
         let since = Instant::now();
         let permit = self
@@ -133,7 +133,7 @@ impl Units {
             .acquire(model, request, &call.queue_position)
             .await;
         if permit.is_err() {
-            call.has_waited(since.elapsed());
+            call.stats.add_wait(since.elapsed());
         }
         permit
     }

@@ -1,9 +1,9 @@
-//! What a request must satisfy before it is worth sending: the ranges that OpenAI and Featherless
-//! document, and members that make no sense without each other. Words (roles, formats, efforts) are
-//! left to the upstream, which knows its models.
+//! Validates requests before they are sent: the ranges that OpenAI and Featherless document, and
+//! members that make no sense without each other. Words, such as roles and formats, are left to the
+//! upstream, which knows its models.
 //!
-//! A check begins by settling the request: what a gRPC caller says of a field in `extra` moves into
-//! that field.
+//! Validation first settles the request: it moves what a gRPC caller wrote into `extra` under a
+//! field's name into that field.
 
 use std::collections::BTreeMap;
 
@@ -21,13 +21,13 @@ use crate::{
     },
 };
 
-/// Checks a chat request, the first bad field first, and leaves out what only has a meaning beside
+/// Validates a chat request; the first invalid field counts. Removes what only has a meaning beside
 /// tools if there are none.
 ///
 /// # Errors
-/// Invalid, with the field's path.
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) with the path of the field.
 pub fn chat(request: &mut CreateChatCompletionRequest) -> Result<()> {
-    json::move_extra_into_fields(request).map_err(super::invalid)?;
+    json::move_extra_into_fields(request).map_err(invalid_json)?;
     provider(request.provider.as_deref())?;
     stream_is_the_method(&request.extra)?;
     model(&request.model)?;
@@ -43,16 +43,16 @@ pub fn chat(request: &mut CreateChatCompletionRequest) -> Result<()> {
             return Err(Error::invalid(format!("messages[{index}].role"), problem));
         }
     }
-    choice_among_none(request)?;
+    check_tool_choice(request)?;
     in_range(request)
 }
 
-/// Checks a text completion's request, the first bad field first.
+/// Validates a text completion request; the first invalid field counts.
 ///
 /// # Errors
-/// Invalid, with the field's path.
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) with the path of the field.
 pub fn completion(request: &mut CreateCompletionRequest) -> Result<()> {
-    json::move_extra_into_fields(request).map_err(super::invalid)?;
+    json::move_extra_into_fields(request).map_err(invalid_json)?;
     provider(request.provider.as_deref())?;
     stream_is_the_method(&request.extra)?;
     model(&request.model)?;
@@ -65,12 +65,12 @@ pub fn completion(request: &mut CreateCompletionRequest) -> Result<()> {
     in_range(request)
 }
 
-/// Checks an embedding's request, the first bad field first.
+/// Validates an embedding request; the first invalid field counts.
 ///
 /// # Errors
-/// Invalid, with the field's path.
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) with the path of the field.
 pub fn embedding(request: &mut CreateEmbeddingRequest) -> Result<()> {
-    json::move_extra_into_fields(request).map_err(super::invalid)?;
+    json::move_extra_into_fields(request).map_err(invalid_json)?;
     provider(request.provider.as_deref())?;
     model(&request.model)?;
     if request.input_kind.is_none() {
@@ -82,12 +82,12 @@ pub fn embedding(request: &mut CreateEmbeddingRequest) -> Result<()> {
     in_range(request)
 }
 
-/// Checks a request for tokens, the first bad field first.
+/// Validates a request to tokenize; the first invalid field counts.
 ///
 /// # Errors
-/// Invalid, with the field's path.
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) with the path of the field.
 pub fn tokenize(request: &mut TokenizeRequest) -> Result<()> {
-    json::move_extra_into_fields(request).map_err(super::invalid)?;
+    json::move_extra_into_fields(request).map_err(invalid_json)?;
     model(&request.model)?;
     if request.text.is_none() {
         return Err(Error::invalid("text", "required: the text to split"));
@@ -95,10 +95,11 @@ pub fn tokenize(request: &mut TokenizeRequest) -> Result<()> {
     Ok(())
 }
 
-/// Checks the model's id.
+/// Validates the id of a model.
 ///
 /// # Errors
-/// Invalid, if there is none.
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) if it is empty, too long, or has control
+/// characters.
 pub fn model(id: &str) -> Result<()> {
     if id.trim().is_empty() {
         return Err(Error::invalid(
@@ -114,10 +115,10 @@ pub fn model(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// An empty list of tools is not sent upstream, and engines refuse a choice among tools that aren't
-/// there. So a choice that asks for nothing is left out with them, and one that asks for a tool is
-/// refused. The same holds for functions.
-fn choice_among_none(request: &mut CreateChatCompletionRequest) -> Result<()> {
+/// An empty list of tools is not sent upstream, and engines refuse a choice among tools that are
+/// not in the request. So a choice that asks for no tool is removed, and one that asks for a tool
+/// is refused. The same holds for functions.
+fn check_tool_choice(request: &mut CreateChatCompletionRequest) -> Result<()> {
     if request.tools.is_empty() {
         request.parallel_tool_calls = None;
         match &request.tool_choice_kind {
@@ -127,16 +128,16 @@ fn choice_among_none(request: &mut CreateChatCompletionRequest) -> Result<()> {
             Some(ToolChoiceKind::ToolChoice(word)) if word == "required" => {
                 return Err(Error::invalid(
                     "tool_choice",
-                    "\"required\" needs `tools`, and there are none",
+                    "\"required\" needs `tools`, but there are none",
                 ));
             }
             Some(ToolChoiceKind::ToolChoiceObject(_)) => {
                 return Err(Error::invalid(
                     "tool_choice",
-                    "a named tool needs `tools`, and there are none",
+                    "a named tool needs `tools`, but there are none",
                 ));
             }
-            // An engine's own word.
+            // A word of an engine.
             Some(ToolChoiceKind::ToolChoice(_)) | None => {}
         }
     }
@@ -150,7 +151,7 @@ fn choice_among_none(request: &mut CreateChatCompletionRequest) -> Result<()> {
             Some(FunctionCallKind::FunctionCallObject(_)) => {
                 return Err(Error::invalid(
                     "function_call",
-                    "a named function needs `functions`, and there are none",
+                    "a named function needs `functions`, but there are none",
                 ));
             }
             Some(FunctionCallKind::FunctionCall(_)) | None => {}
@@ -159,11 +160,11 @@ fn choice_among_none(request: &mut CreateChatCompletionRequest) -> Result<()> {
     Ok(())
 }
 
-/// Checks a query parameter of the catalogue: which page, and how large.
+/// Validates a query parameter of the catalogue's search: which page, and how large.
 ///
 /// # Errors
-/// Invalid, for what is no page or size.
-pub fn models_query(name: &str, value: &str) -> Result<()> {
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) for a value that is not a page or a size.
+pub fn search_parameter(name: &str, value: &str) -> Result<()> {
     let is_counted = matches!(name, "page" | "per_page");
     if is_counted && !value.parse().is_ok_and(|count: i32| count >= 1) {
         return Err(Error::invalid(
@@ -174,10 +175,19 @@ pub fn models_query(name: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
+/// The error for a message that is not valid as JSON.
+pub(super) fn invalid_json(bad: json::JsonError) -> Error {
+    Error::invalid(
+        bad.path.unwrap_or_else(|| "request".to_owned()),
+        bad.problem,
+    )
+}
+
+/// The method says whether the answer is streamed, so `extra` may not.
 fn stream_is_the_method(extra: &BTreeMap<String, String>) -> Result<()> {
     if extra.contains_key("stream") {
-        let problem =
-            "the method says whether the answer is streamed: call the Stream… method for a stream";
+        let problem = "the method decides whether the answer is streamed: call the Stream… method \
+                       for a stream";
         return Err(Error::invalid("extra[\"stream\"]", problem));
     }
     Ok(())
@@ -194,6 +204,7 @@ fn provider(provider: Option<&str>) -> Result<()> {
     }
 }
 
+/// Checks the numbers of a request that have a range.
 fn in_range(request: &impl Ranged) -> Result<()> {
     request
         .check_ranges()

@@ -162,8 +162,8 @@ async fn a_watch_ends_with_all_calls() {
     let mut extensions = http::Extensions::new();
     extensions.insert(Arrival {
         at: tokio::time::Instant::now(),
-        running: running.clone(),
-        keeper: None,
+        active_calls: running.clone(),
+        deadline_observer: None,
     });
     let mut watch = feed.watch(Call::new(&http::HeaderMap::new(), &extensions).unwrap());
     let (end, calls) = tokio::join!(watch.next(), async {

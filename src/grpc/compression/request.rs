@@ -1,4 +1,4 @@
-//! A request whose messages are decompressed on their way.
+//! A request body whose messages are decompressed as they arrive.
 
 use std::{
     collections::VecDeque,
@@ -20,37 +20,37 @@ use crate::{
     coding::{Coding, Undecodable},
     error::{Error, ErrorCode, Result},
     grpc::{
-        frames::Rules,
-        prefixes::{PREFIX_BYTES, Prefix},
+        message_rules::MessageRules,
+        message_scanner::{PREFIX_BYTES, Prefix},
     },
-    service::inflight_bytes::Share,
+    service::inflight_bytes::ByteShare,
 };
 
-/// Gives the frames of another body, each message decompressed. What that body gives must be frames
-/// that [`Frames`](crate::grpc::frames::Frames) has seen: no message in it is larger than is
-/// allowed.
-pub(in crate::grpc) struct Unpacked {
+/// Yields the messages of another body, each decompressed. That body must have passed a
+/// [`MessageValidator`](crate::grpc::message_rules::MessageValidator): no message in it is larger
+/// than allowed.
+pub(in crate::grpc) struct DecompressedBody {
     body: Body,
     coding: Coding,
-    rules: Rules,
-    /// What is in memory here, among all bodies; none where they are small.
-    share: Option<Arc<Share>>,
-    /// What has come of a frame that has not come whole.
+    rules: MessageRules,
+    /// Counts what is in memory here among all bodies; `None` where messages are small.
+    share: Option<Arc<ByteShare>>,
+    /// The part of a message that has arrived.
     received: BytesMut,
-    unpacking: Option<Unpacking>,
-    /// A message that is being given on, in pieces, so that its beginning is gone before its end is
-    /// copied.
+    decompressing: Option<Decompressing>,
+    /// The message that is being yielded, in pieces, so that its beginning is dropped before its
+    /// end is copied.
     pieces: VecDeque<Bytes>,
 }
 
-type Unpacking = Pin<Box<dyn Future<Output = Result<VecDeque<Bytes>>> + Send>>;
+type Decompressing = Pin<Box<dyn Future<Output = Result<VecDeque<Bytes>>> + Send>>;
 
-impl Unpacked {
+impl DecompressedBody {
     pub(in crate::grpc) fn new(
         body: Body,
         coding: Coding,
-        rules: Rules,
-        share: Option<Arc<Share>>,
+        rules: MessageRules,
+        share: Option<Arc<ByteShare>>,
     ) -> Self {
         let (received, pieces) = (BytesMut::new(), VecDeque::new());
         Self {
@@ -59,7 +59,7 @@ impl Unpacked {
             rules,
             share,
             received,
-            unpacking: None,
+            decompressing: None,
             pieces,
         }
     }
@@ -68,17 +68,17 @@ impl Unpacked {
         self.share.as_ref().map_or(Ok(()), |share| share.add(bytes))
     }
 
-    fn give_back(&self, bytes: usize) {
-        self.share.iter().for_each(|share| share.give_back(bytes));
+    fn subtract(&self, bytes: usize) {
+        self.share.iter().for_each(|share| share.subtract(bytes));
     }
 
-    /// Takes the next frame, if it has come whole.
+    /// Removes the next message with its prefix, if it has arrived completely.
     fn next(&mut self) -> Option<(bool, Bytes)> {
         let Prefix { flag, length } = Prefix::read(*self.received.first_chunk()?);
         let bytes = PREFIX_BYTES
             .checked_add(length)
             .filter(|bytes| *bytes <= self.received.len())?;
-        // An empty message needs no compressing, whatever its flag says.
+        // An empty message is not compressed, whatever its flag says.
         Some((
             flag == 1 && length > 0,
             self.received.split_to(bytes).freeze(),
@@ -86,7 +86,7 @@ impl Unpacked {
     }
 }
 
-impl HttpBody for Unpacked {
+impl HttpBody for DecompressedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -97,16 +97,16 @@ impl HttpBody for Unpacked {
         let this = self.get_mut();
         loop {
             if let Some(piece) = this.pieces.pop_front() {
-                this.give_back(piece.len());
+                this.subtract(piece.len());
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
-            if let Some(unpacking) = &mut this.unpacking {
-                let unpacked = ready!(unpacking.as_mut().poll(context));
-                this.unpacking = None;
-                this.pieces = unpacked.map_err(Status::from)?;
+            if let Some(decompressing) = &mut this.decompressing {
+                let decompressed = ready!(decompressing.as_mut().poll(context));
+                this.decompressing = None;
+                this.pieces = decompressed.map_err(Status::from)?;
             } else if let Some((is_compressed, frame)) = this.next() {
                 if is_compressed {
-                    this.unpacking = Some(Box::pin(unpack(
+                    this.decompressing = Some(Box::pin(decompress(
                         frame,
                         this.coding,
                         this.rules,
@@ -138,12 +138,12 @@ fn prefix_of(length: usize) -> Bytes {
     Bytes::from([&[0], &length[..]].concat())
 }
 
-/// A frame without compression: its prefix, and its message in pieces.
-async fn unpack(
+/// The message without compression: its prefix, and its bytes in pieces.
+async fn decompress(
     frame: Bytes,
     coding: Coding,
-    rules: Rules,
-    share: Option<Arc<Share>>,
+    rules: MessageRules,
+    share: Option<Arc<ByteShare>>,
 ) -> Result<VecDeque<Bytes>> {
     let count = |bytes: usize| share.as_ref().map_or(Ok(()), |share| share.add(bytes));
     let mut pieces = VecDeque::new();
@@ -157,7 +157,7 @@ async fn unpack(
         Ok(()) => {
             count(PREFIX_BYTES)?;
             pieces.push_front(prefix_of(pieces.iter().map(Bytes::len).sum()));
-            share.iter().for_each(|share| share.give_back(frame.len()));
+            share.iter().for_each(|share| share.subtract(frame.len()));
             Ok(pieces)
         }
         Err(Undecodable::Refused(error)) => Err(error),
@@ -167,9 +167,8 @@ async fn unpack(
         ))),
         Err(Undecodable::Broken(problem, source)) => {
             let name = coding.name();
-            let message = format!(
-                "A message can't be decompressed as grpc-encoding says ({name}): {problem}"
-            );
+            let message =
+                format!("A message cannot be decompressed as {name}, its grpc-encoding: {problem}");
             let error = Error::new(ErrorCode::InvalidGrpcEncoding, message);
             Err(source
                 .into_iter()

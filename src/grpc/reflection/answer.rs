@@ -1,5 +1,5 @@
-//! Answers of the reflection protocol. Its two versions have the same messages, and differ only in
-//! their package's name.
+//! Responses of the reflection protocol. Its two versions have the same messages in packages of
+//! different names.
 
 use bytes::{BufMut, Bytes};
 use prost::{
@@ -20,13 +20,13 @@ use tonic_reflection::pb::v1::{
 use super::index::Index;
 use crate::error::{Error, ErrorCode};
 
-/// The field of `ServerReflectionResponse` that has files.
+/// The field of `ServerReflectionResponse` with the files.
 const FILES_FIELD: u32 = 4;
 
 /// The longest name that an error quotes, in characters.
 const QUOTED_CHARS_MAX: usize = 256;
 
-/// One answer. Files are not part of the message, so that they are copied only once, when it is
+/// One response. Files are not part of the message, so that they are copied only once, when it is
 /// encoded.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -35,13 +35,17 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The answer to a question. What is not there is an answer as well: the stream goes on.
+    /// The response to a request. An unknown name is an error in the response, and the stream goes
+    /// on.
     pub(super) fn to(question: ServerReflectionRequest, index: &Index) -> Self {
         let found = find(&question, index);
         let (message_response, files) = match found {
             Ok(Found::Files(files)) => (None, Some(files.to_vec())),
             Ok(Found::Message(message)) => (Some(message), None),
-            Err(error) => (Some(MessageResponse::ErrorResponse(told(&error))), None),
+            Err(error) => (
+                Some(MessageResponse::ErrorResponse(error_response(&error))),
+                None,
+            ),
         };
         let valid_host = question.host.clone();
         Self {
@@ -61,8 +65,8 @@ impl Answer {
         };
         encode_key(FILES_FIELD, WireType::LengthDelimited, buffer);
         encode_varint(files.iter().map(|file| file.len() as u64).sum(), buffer);
-        // Each is a field of `FileDescriptorResponse` as it stands: that has the number which files
-        // have in a set.
+        // Each file is a field of `FileDescriptorResponse` as it stands, because that has the same
+        // number as the field of a set.
         files.iter().for_each(|file| buffer.put_slice(file));
         Ok(())
     }
@@ -80,11 +84,11 @@ fn find<'a>(question: &ServerReflectionRequest, index: &'a Index) -> Result<Foun
     match &question.message_request {
         Some(MessageRequest::FileByFilename(name)) => files(index.file(name), "file", name),
         Some(MessageRequest::FileContainingSymbol(name)) => {
-            files(index.symbol(plain(name)), "symbol", name)
+            files(index.symbol(without_dot(name)), "symbol", name)
         }
         Some(MessageRequest::FileContainingExtension(extension)) => {
             let (message, number) = (&extension.containing_type, extension.extension_number);
-            let found = index.extension(plain(message), number);
+            let found = index.extension(without_dot(message), number);
             files(
                 found,
                 &format!("extension {number} of the message"),
@@ -93,9 +97,9 @@ fn find<'a>(question: &ServerReflectionRequest, index: &'a Index) -> Result<Foun
         }
         Some(MessageRequest::AllExtensionNumbersOfType(name)) => {
             let numbers = index
-                .extensions(plain(name))
+                .extensions(without_dot(name))
                 .ok_or_else(|| not_found("message", name))?;
-            let base_type_name = plain(name).to_owned();
+            let base_type_name = without_dot(name).to_owned();
             let response = ExtensionNumberResponse {
                 base_type_name,
                 extension_number: numbers.collect(),
@@ -115,7 +119,7 @@ fn find<'a>(question: &ServerReflectionRequest, index: &'a Index) -> Result<Foun
             )))
         }
         None => {
-            let message = "The request asks nothing: set one of file_by_filename, \
+            let message = "The request is empty: set one of file_by_filename, \
                            file_containing_symbol, file_containing_extension, \
                            all_extension_numbers_of_type and list_services";
             Err(Error::new(ErrorCode::InvalidValue, message))
@@ -123,8 +127,8 @@ fn find<'a>(question: &ServerReflectionRequest, index: &'a Index) -> Result<Foun
     }
 }
 
-/// A full name without the dot that descriptors put before it.
-fn plain(name: &str) -> &str {
+/// A full name without the leading dot that descriptors write.
+fn without_dot(name: &str) -> &str {
     name.strip_prefix('.').unwrap_or(name)
 }
 
@@ -137,7 +141,7 @@ fn not_found(what: &str, name: &str) -> Error {
     Error::new(ErrorCode::NotFound, message)
 }
 
-fn told(error: &Error) -> ErrorResponse {
+fn error_response(error: &Error) -> ErrorResponse {
     let error_code = i32::from(error.kind().row().grpc);
     ErrorResponse {
         error_code,
@@ -145,11 +149,11 @@ fn told(error: &Error) -> ErrorResponse {
     }
 }
 
-/// Reads questions and writes answers.
+/// The codec of requests and responses.
 #[derive(Debug, Default)]
-pub(super) struct Words;
+pub(super) struct ReflectionCodec;
 
-impl Codec for Words {
+impl Codec for ReflectionCodec {
     type Encode = Answer;
     type Decode = ServerReflectionRequest;
     type Encoder = Self;
@@ -164,7 +168,7 @@ impl Codec for Words {
     }
 }
 
-impl Encoder for Words {
+impl Encoder for ReflectionCodec {
     type Item = Answer;
     type Error = Status;
 

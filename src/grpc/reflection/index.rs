@@ -1,5 +1,4 @@
-//! Where everything is: files by name, by the symbols that they declare, and by the extensions in
-//! them.
+//! Finds files by their names, by the symbols that they declare, and by the extensions in them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,10 +8,10 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto};
 use crate::error::{Error, Result};
 use crate::grpc::descriptor_set::File;
 
-/// What tools may ask about, built once.
+/// The index, built once.
 #[derive(Debug)]
 pub(super) struct Index {
-    /// The answer for each file: itself, and all that it depends on, each once.
+    /// The response for each file: the file and all its dependencies, each once.
     answers: Vec<Vec<Bytes>>,
     /// The number of the file with this name.
     names: HashMap<String, usize>,
@@ -25,10 +24,11 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// An index of these files.
+    /// An index of `files`.
     ///
     /// # Errors
-    /// Internal, if a file depends on one that is not among them.
+    /// [`Kind::Internal`](crate::error::Kind::Internal) if a file depends on one that is not among
+    /// them.
     pub(super) fn new(files: &[File]) -> Result<Self> {
         let names: HashMap<_, _> = (0..)
             .zip(files)
@@ -50,23 +50,23 @@ impl Index {
         Ok(index)
     }
 
-    /// The file with this name, and all that it depends on.
+    /// The file with this name and its dependencies.
     pub(super) fn file(&self, name: &str) -> Option<&[Bytes]> {
         self.answer(*self.names.get(name)?)
     }
 
-    /// The file that declares this symbol, and all that it depends on. Symbols are files' services,
-    /// methods, messages, fields, oneofs, enums, enum values and extensions, by their full names.
+    /// The file that declares this symbol, and its dependencies. Symbols are services, methods,
+    /// messages, fields, oneofs, enums, enum values and extensions, by their full names.
     pub(super) fn symbol(&self, name: &str) -> Option<&[Bytes]> {
         self.answer(*self.symbols.get(name)?)
     }
 
-    /// The file that declares this extension of a message, and all that it depends on.
+    /// The file that declares this extension of a message, and its dependencies.
     pub(super) fn extension(&self, message: &str, number: i32) -> Option<&[Bytes]> {
         self.answer(*self.extensions.get(message)?.get(&number)?)
     }
 
-    /// The numbers of a message's extensions, in order. None if there is no such message.
+    /// The numbers of a message's extensions, in order; `None` if there is no such message.
     pub(super) fn extensions(&self, message: &str) -> Option<impl Iterator<Item = i32>> {
         Some(self.extensions.get(message)?.keys().copied())
     }
@@ -80,7 +80,7 @@ impl Index {
         self.answers.get(number).map(Vec::as_slice)
     }
 
-    /// A file and all that it depends on: the file first, since that is the one asked for.
+    /// A file and its dependencies. The requested file comes first.
     fn with_dependencies(&self, number: usize, files: &[File]) -> Result<Vec<Bytes>> {
         let mut numbers = vec![number];
         let mut entries = Vec::new();
@@ -140,7 +140,8 @@ impl Index {
     fn add_enum(&mut self, number: usize, scope: &str, values: &EnumDescriptorProto) {
         let name = self.add_symbol(number, scope, values.name());
         for value in &values.value {
-            // A value stands beside its enum, as in C++; tools look for it inside as well.
+            // In protobuf a value is declared beside its enum, as in C++. Tools also look for it
+            // inside the enum.
             self.add_symbol(number, scope, value.name());
             self.add_symbol(number, &name, value.name());
         }
@@ -157,7 +158,7 @@ impl Index {
         }
     }
 
-    /// Adds a symbol, and gives its full name. The first file that declares it counts.
+    /// Adds a symbol and returns its full name. The first file that declares it counts.
     fn add_symbol(&mut self, number: usize, scope: &str, name: &str) -> String {
         let name = if scope.is_empty() {
             name.to_owned()

@@ -1,9 +1,9 @@
-//! Server reflection, v1 and v1alpha: the contract, for tools that have no `.proto` files. Written
-//! here because tonic-reflection sends a file without what it depends on, knows no extensions, and
-//! ends the stream at the first thing that is not there. Its messages are used.
+//! Server reflection, v1 and v1alpha: describes the contract to tools that have no `.proto` files.
+//! It is written here because tonic-reflection sends a file without its dependencies, knows no
+//! extensions, and ends the stream at the first name that it does not know. Its messages are used.
 //!
-//! - [`index`] knows where everything is;
-//! - [`answer`] puts one answer into the protocol's words.
+//! - [`index`] finds files by names, symbols and extensions;
+//! - [`answer`] makes the response to one request.
 
 use std::{future, sync::Arc};
 
@@ -19,19 +19,20 @@ mod answer;
 mod index;
 
 use self::{
-    answer::{Answer, Words},
+    answer::{Answer, ReflectionCodec},
     index::Index,
 };
 use super::{descriptor_set::File, response::explained};
 use crate::error::Result;
 
-/// The only method that the protocol has.
+/// The only method of the protocol.
 const METHOD: &str = "ServerReflectionInfo";
 
-/// Both versions, about these files.
+/// The routes of both versions, which describe `files`.
 ///
 /// # Errors
-/// Internal, if a file depends on one that is not among them.
+/// [`Kind::Internal`](crate::error::Kind::Internal) if a file depends on one that is not among
+/// them.
 pub(crate) fn routes(files: &[File]) -> Result<Router> {
     let index = Arc::new(Index::new(files)?);
     let mut router = Router::new();
@@ -40,14 +41,14 @@ pub(crate) fn routes(files: &[File]) -> Result<Router> {
         let answer = async move |request: Request| {
             let ask = |request: tonic::Request<Streaming<ServerReflectionRequest>>| {
                 let index = Arc::clone(&index);
-                // A question is read when the answer to the one before has been sent.
+                // A request is read after the response to the one before has been sent.
                 let answers = request.into_inner().map(move |question| match question {
                     Ok(question) => Ok(Answer::to(question, &index)),
                     Err(status) => Err(explained(status)),
                 });
                 future::ready(Ok::<_, Status>(Response::new(answers)))
             };
-            Grpc::new(Words)
+            Grpc::new(ReflectionCodec)
                 .streaming(tower::service_fn(ask), request)
                 .await
                 .map(Body::new)

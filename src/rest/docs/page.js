@@ -1,10 +1,10 @@
-// All addresses are relative, so that the page also works behind a proxy that puts a path before ours.
+// All addresses are relative, so the page also works behind a proxy that adds a path.
 SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#page",
   deepLinking: true,
   displayRequestDuration: true,
-  // Ours are long: shown when asked for.
+  // The descriptions are long, so they are shown on demand.
   defaultModelsExpandDepth: 0,
   // It would send this gateway's document to another host.
   validatorUrl: null,

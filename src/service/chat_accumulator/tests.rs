@@ -20,7 +20,12 @@ fn sum(chunks: &[Value]) -> Value {
 }
 
 fn delta(delta: &Value) -> Value {
-    json!({"id": "x", "created": 1, "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+    json!({
+        "id": "x",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": null}],
+    })
 }
 
 fn message(deltas: &[Value]) -> Value {
@@ -38,8 +43,14 @@ fn text_of_every_kind_is_joined() {
     ]);
     assert_eq!(
         message,
-        json!({"role": "assistant", "content": "gh", "reasoning": "ad", "reasoning_content": "be", "refusal": "cf",
-            "new_member": [1, 2]})
+        json!({
+            "role": "assistant",
+            "content": "gh",
+            "reasoning": "ad",
+            "reasoning_content": "be",
+            "refusal": "cf",
+            "new_member": [1, 2],
+        })
     );
 }
 
@@ -64,14 +75,26 @@ fn choices_logprobs_usage_and_unknown_members_add_up() {
         last,
     ]);
     let choice = |index: i32, texts: &[&str]| {
-        json!({"index": index, "message": {"role": "assistant", "content": texts.concat(), "refusal": null},
-            "finish_reason": "stop", "stop_reason": index,
-            "logprobs": {"content": texts.iter().map(|text| logprob(text)).collect::<Vec<_>>(), "refusal": null}})
+        let logprobs: Vec<_> = texts.iter().map(|text| logprob(text)).collect();
+        json!({
+            "index": index,
+            "message": {"role": "assistant", "content": texts.concat(), "refusal": null},
+            "finish_reason": "stop",
+            "stop_reason": index,
+            "logprobs": {"content": logprobs, "refusal": null},
+        })
     };
     assert_eq!(
         sum,
-        json!({"id": "x", "object": "chat.completion", "created": 7, "model": "m", "usage": usage, "seen": 2,
-            "choices": [choice(0, &["a"]), choice(1, &["b", "c"])]})
+        json!({
+            "id": "x",
+            "object": "chat.completion",
+            "created": 7,
+            "model": "m",
+            "usage": usage,
+            "seen": 2,
+            "choices": [choice(0, &["a"]), choice(1, &["b", "c"])],
+        })
     );
 }
 
@@ -268,12 +291,21 @@ fn unknown_members_are_joined_where_that_is_plain() {
 
 #[test]
 fn the_parts_of_the_usage_may_come_in_different_chunks() {
-    let chunk = |usage: Value| json!({"choices": [], "usage": usage, "service_tier": null, "system_fingerprint": "f"});
+    let chunk = |usage: Value| {
+        json!({
+            "choices": [],
+            "usage": usage,
+            "service_tier": null,
+            "system_fingerprint": "f",
+        })
+    };
     let sum = sum(&[
         chunk(json!({"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4})),
-        chunk(
-            json!({"completion_tokens": 2, "total_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1}}),
-        ),
+        chunk(json!({
+            "completion_tokens": 2,
+            "total_tokens": 5,
+            "prompt_tokens_details": {"cached_tokens": 1},
+        })),
         chunk(json!("none")),
         chunk(json!(null)),
         json!({"choices": []}),

@@ -1,32 +1,26 @@
-//! A text that comes in pieces, and JSON values that are joined.
+//! Text that arrives in pieces, and JSON values that are joined.
 //!
-//! Half of a character, which the codec leaves in `extra` as JSON text, is joined to its other
-//! half.
+//! The codec leaves half of a character in `extra` as JSON text. It is joined with its other half
+//! here.
 
 use std::collections::BTreeMap;
 
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
-
-use crate::{
-    json::{self, SurrogateJoiner},
-    proto::bounds::entry,
-};
+use crate::{json::SurrogateJoiner, proto::bounds::entry};
 
 type Extra = BTreeMap<String, String>;
 
-/// A member that holds text. What comes in another form is kept only while there is no text.
+/// A text member. A value in another form is kept only while there is no text.
 #[derive(Debug, Default)]
 pub(super) struct TextMember {
     text: Option<SurrogateJoiner>,
-    other: Option<Value>,
+    other: Option<JsonValue>,
 }
 
 impl TextMember {
     /// Adds a piece: `text` from the field, or the member `name` that the codec left in `extra`.
     pub(super) fn add(&mut self, text: Option<String>, name: &str, extra: &mut Extra) {
         match (text, &mut self.text) {
-            // Most members of most chunks come in one piece, or in none.
+            // Most members come in one piece, or not at all.
             (Some(text), None) => self.text = Some(SurrogateJoiner::from(text)),
             (Some(text), Some(known)) => known.push(&text),
             (None, _) => {}
@@ -37,16 +31,16 @@ impl TextMember {
         if json.starts_with('"') {
             self.text.get_or_insert_default().push_json(&json);
         } else {
-            Value::add(&mut self.other, json, Place::Delta);
+            JsonValue::add(&mut self.other, json, Location::Delta);
         }
     }
 
-    /// The text that has been joined so far, without a half of a character at its end.
+    /// The text so far, without half a character at its end.
     pub(super) fn text(&self) -> Option<&str> {
         self.text.as_ref().map(|joined| joined.text())
     }
 
-    /// Takes the text that has been joined so far, if there is any.
+    /// Takes the text so far, if there is any.
     pub(super) fn take(&mut self) -> Option<String> {
         self.text
             .take()
@@ -54,7 +48,7 @@ impl TextMember {
             .filter(|text| !text.is_empty())
     }
 
-    /// The text. Without one, what came in another form goes to `extra`.
+    /// The text. If there is none, a value in another form goes to `extra`.
     pub(super) fn finish(self, name: &str, extra: &mut Extra) -> Option<String> {
         if self.text.as_ref().is_none_or(SurrogateJoiner::is_empty)
             && let Some(other) = self.other
@@ -66,23 +60,24 @@ impl TextMember {
     }
 }
 
-/// Where a value stands, which tells what it means when it comes again.
+/// Where a value is, which decides what a second value means.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Place {
-    /// In a delta, or in a part of one: the next piece.
+pub(super) enum Location {
+    /// In a delta or in a part of one: the next piece.
     Delta,
-    /// In a choice, or in its log probabilities: lists are the next pieces, a text is the whole.
+    /// In a choice or in its log probabilities: a list is the next piece, a text is complete.
     Choice,
-    /// In the chunk itself. A list that is the same in every chunk is the whole.
+    /// In the chunk itself: a list that is the same in each chunk is complete.
     Chunk,
 }
 
-/// A JSON value that the contract has no field for, as far as it has come.
+/// A JSON value that the contract has no field for.
 #[derive(Debug)]
-pub(super) struct Value {
-    /// The first one that counts, as JSON text. Where nothing is joined it is also the last one.
+pub(super) struct JsonValue {
+    /// The first value that counts, as JSON text. If values are not joined, it is also the last
+    /// one.
     first: String,
-    /// Whether all others were the same.
+    /// Whether all values were the same.
     is_repeated: bool,
     sum: Sum,
 }
@@ -90,24 +85,24 @@ pub(super) struct Value {
 #[derive(Debug)]
 enum Sum {
     Text(SurrogateJoiner),
-    /// The elements with commas between.
+    /// The elements, separated by commas.
     List(String),
-    /// What isn't joined: the last one counts.
+    /// A value that is not joined: the last one counts.
     Last,
 }
 
-impl Value {
-    /// Adds `json` to what is known of a member.
-    pub(super) fn add(known: &mut Option<Self>, json: String, place: Place) {
+impl JsonValue {
+    /// Adds `json` to the known value of a member.
+    pub(super) fn add(known: &mut Option<Self>, json: String, place: Location) {
         match known {
             Some(value) => value.join(json, place),
             None => *known = Some(Self::new(json, place)),
         }
     }
 
-    fn new(json: String, place: Place) -> Self {
+    fn new(json: String, place: Location) -> Self {
         let sum = match json.as_bytes() {
-            [b'"', ..] if place == Place::Delta => {
+            [b'"', ..] if place == Location::Delta => {
                 let mut text = SurrogateJoiner::default();
                 text.push_json(&json);
                 Sum::Text(text)
@@ -122,7 +117,7 @@ impl Value {
         }
     }
 
-    fn join(&mut self, json: String, place: Place) {
+    fn join(&mut self, json: String, place: Location) {
         if json == "null" {
             return;
         }
@@ -145,8 +140,9 @@ impl Value {
                 return;
             }
         }
-        // The same list in every delta is still a list of pieces.
-        self.is_repeated &= is_same && (place == Place::Chunk || matches!(self.sum, Sum::Text(_)));
+        // A list that is the same in each delta is still a list of pieces.
+        self.is_repeated &=
+            is_same && (place == Location::Chunk || matches!(self.sum, Sum::Text(_)));
     }
 
     fn finish(self) -> String {
@@ -160,7 +156,7 @@ impl Value {
     }
 }
 
-/// What is between the brackets of a JSON list.
+/// The text between the brackets of a JSON list.
 fn elements(list: &str) -> &str {
     list.strip_prefix('[')
         .and_then(|list| list.strip_suffix(']'))
@@ -170,26 +166,28 @@ fn elements(list: &str) -> &str {
 
 /// The members of an object that the contract has no fields for.
 #[derive(Debug, Default)]
-pub(super) struct Unknown(BTreeMap<String, Option<Value>>);
+pub(super) struct UnknownMembers(BTreeMap<String, Option<JsonValue>>);
 
-/// Members of these names are the same in every piece, wherever they are.
+/// Members with these names are the same in each piece, wherever they are.
 const WHOLE: [&str; 3] = ["id", "index", "type"];
 
-impl Unknown {
-    pub(super) fn add(&mut self, extra: Extra, place: Place) {
+impl UnknownMembers {
+    pub(super) fn add(&mut self, extra: Extra, place: Location) {
         for (name, json) in extra {
-            let place = if place == Place::Delta && WHOLE.contains(&name.as_str()) {
-                Place::Choice
+            let place = if place == Location::Delta && WHOLE.contains(&name.as_str()) {
+                Location::Choice
             } else {
                 place
             };
-            Value::add(self.0.entry(name).or_default(), json, place);
+            JsonValue::add(self.0.entry(name).or_default(), json, place);
         }
     }
 
-    /// What the members take, in bytes, besides their texts.
+    /// What the members take in memory besides their texts, in bytes.
     pub(super) fn structure_bytes(&self) -> usize {
-        self.0.len().saturating_mul(entry::<Option<Value>>().next)
+        self.0
+            .len()
+            .saturating_mul(entry::<Option<JsonValue>>().next)
     }
 
     pub(super) fn finish(self) -> Extra {
@@ -198,29 +196,4 @@ impl Unknown {
             .filter_map(|(name, value)| Some((name, value?.finish())))
             .collect()
     }
-}
-
-/// Removes a member that `field` has a value for: in JSON the member in `extra` would win.
-pub(super) fn prefer<T>(field: Option<&T>, name: &str, extra: &mut Extra) {
-    if field.is_some() {
-        extra.remove(name);
-    }
-}
-
-/// A list of messages that came in another form than a list of objects: its elements that can be
-/// read. None for a list of more than `MAX` elements.
-pub(super) fn readable<T: DeserializeOwned, const MAX: usize>(json: &str) -> Option<Vec<T>> {
-    let elements = if json.starts_with('[') {
-        json::peek::<json::RawList<'_, MAX>>(json).ok()?.0
-    } else {
-        serde_json::from_str::<&RawValue>(json)
-            .into_iter()
-            .collect()
-    };
-    Some(
-        elements
-            .into_iter()
-            .filter_map(|json| json::decode_answer(json.get().as_bytes()).ok())
-            .collect(),
-    )
 }

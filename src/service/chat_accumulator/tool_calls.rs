@@ -1,21 +1,25 @@
-//! Tool calls: which pieces belong to which call.
+//! Tool calls: which deltas belong to which call.
 //!
-//! - A known id continues its call, whatever the index. A new id begins another call, unless the
-//!   call that it would continue had none yet.
-//! - An index without an id continues the latest call of that index, unless it names another
-//!   function after the arguments have begun, or names a function and begins an object after the
-//!   arguments were a whole one. Arguments alone, with an index that no call has, continue the
-//!   latest call: some engines count pieces.
-//! - Without an id and an index a piece continues the latest call, unless it names a function after
-//!   the arguments have begun.
+//! - A known id continues its call, whatever the index is. A new id starts a call, unless the call
+//!   that it would continue had no id yet.
+//! - An index without an id continues the latest call with that index. There are two exceptions,
+//!   which start a call: a delta that names another function after the arguments have started; and
+//!   a delta that names a function and starts a JSON object after the arguments were a complete
+//!   one. A delta with arguments only, and an index that no call has, continues the latest call:
+//!   some engines count the deltas.
+//! - A delta without an id and an index continues the latest call, unless it names a function after
+//!   the arguments have started.
 //!
-//! The latest call is the one that had the last piece.
+//! The latest call is the one that had the last delta.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::de::IgnoredAny;
 
-use super::text::{Place, TextMember, Unknown, prefer};
+use super::{
+    members::remove_if_set,
+    text::{Location, TextMember, UnknownMembers},
+};
 use crate::proto::v1::{CustomToolCall, FunctionCall, ToolCall};
 
 #[derive(Debug, Default)]
@@ -53,7 +57,7 @@ impl ToolCalls {
         call.add(piece);
     }
 
-    /// The call that `piece` continues; none if it begins one.
+    /// The call that `piece` continues; `None` if it starts one.
     fn place(&self, piece: &ToolCall, id: Option<&str>, index: Option<i64>) -> Option<usize> {
         if let Some(&known) = id.and_then(|id| self.by_id.get(id)) {
             return Some(known);
@@ -80,13 +84,13 @@ impl ToolCalls {
         (!begins_another).then_some(place)
     }
 
-    /// What the calls take, in bytes, besides their texts.
+    /// What the calls take in memory besides their texts, in bytes.
     pub(super) fn structure_bytes(&self) -> usize {
         self.calls.len().saturating_mul(size_of::<Call>())
     }
 
-    /// The calls, in the order of their indexes if these tell the calls apart, else as they
-    /// appeared.
+    /// The calls, in the order of their indexes if each has its own, else in the order of
+    /// appearance.
     pub(super) fn finish(mut self) -> Vec<ToolCall> {
         let mut indexes: Vec<_> = self.calls.iter().filter_map(|call| call.index).collect();
         indexes.sort_unstable();
@@ -98,8 +102,7 @@ impl ToolCalls {
     }
 }
 
-/// What tells this call from others. An empty id is none; an id that isn't a text counts as its
-/// JSON text.
+/// The id of a call. An empty id counts as none; an id that is not text counts as its JSON text.
 fn id(piece: &ToolCall) -> Option<String> {
     let odd = || {
         piece
@@ -115,7 +118,7 @@ fn id(piece: &ToolCall) -> Option<String> {
         .cloned()
 }
 
-/// The index, also where it is written as a text.
+/// The index, also if it is written as text.
 fn index(piece: &ToolCall) -> Option<i64> {
     let odd = || {
         piece
@@ -149,7 +152,7 @@ fn has_arguments(piece: &ToolCall) -> bool {
     piece.function.as_ref().is_some_and(function) || piece.custom.as_deref().is_some_and(custom)
 }
 
-/// Whether the arguments in `piece` are an object or the beginning of one.
+/// Whether the arguments in `piece` are an object or the start of one.
 fn begins_an_object(piece: &ToolCall) -> bool {
     let arguments = piece
         .function
@@ -158,16 +161,16 @@ fn begins_an_object(piece: &ToolCall) -> bool {
     arguments.is_some_and(|text| text.trim_start().starts_with('{'))
 }
 
-/// One call, as far as it has come.
+/// One call.
 #[derive(Debug, Default)]
 struct Call {
     index: Option<i64>,
     has_id: bool,
     id: Option<String>,
     r#type: Option<String>,
-    function: Option<Function>,
-    custom: Option<Function>,
-    unknown: Unknown,
+    function: Option<FunctionAccumulator>,
+    custom: Option<FunctionAccumulator>,
+    unknown: UnknownMembers,
 }
 
 impl Call {
@@ -193,10 +196,10 @@ impl Call {
                 .get_or_insert_default()
                 .add(name, input, "input", extra);
         }
-        self.unknown.add(extra, Place::Delta);
+        self.unknown.add(extra, Location::Delta);
     }
 
-    fn functions(&self) -> impl Iterator<Item = &Function> {
+    fn functions(&self) -> impl Iterator<Item = &FunctionAccumulator> {
         self.function.iter().chain(&self.custom)
     }
 
@@ -214,7 +217,7 @@ impl Call {
         self.functions().any(|function| function.has_arguments)
     }
 
-    /// Whether the arguments are a whole JSON object, to which nothing can be added.
+    /// Whether the arguments are a complete JSON object, so that nothing can follow.
     fn has_whole_arguments(&self) -> bool {
         let arguments = self
             .function
@@ -227,15 +230,15 @@ impl Call {
 
     fn finish(self) -> ToolCall {
         let mut extra = self.unknown.finish();
-        prefer(self.id.as_ref(), "id", &mut extra);
-        prefer(self.r#type.as_ref(), "type", &mut extra);
-        prefer(self.function.as_ref(), "function", &mut extra);
-        prefer(self.custom.as_ref(), "custom", &mut extra);
+        remove_if_set(self.id.as_ref(), "id", &mut extra);
+        remove_if_set(self.r#type.as_ref(), "type", &mut extra);
+        remove_if_set(self.function.as_ref(), "function", &mut extra);
+        remove_if_set(self.custom.as_ref(), "custom", &mut extra);
         let custom = self.custom.map(|custom| {
             let (name, input, extra) = custom.finish("input");
             Box::new(CustomToolCall { name, input, extra })
         });
-        let function = self.function.map(Function::finish_function);
+        let function = self.function.map(FunctionAccumulator::finish_function);
         ToolCall {
             index: None,
             id: self.id,
@@ -247,17 +250,17 @@ impl Call {
     }
 }
 
-/// A function, or a custom tool, and what it is called with.
+/// A function or a custom tool, and its arguments.
 #[derive(Debug, Default)]
-pub(super) struct Function {
+pub(super) struct FunctionAccumulator {
     name: Option<String>,
     arguments: TextMember,
-    /// Whether a piece of the arguments that isn't empty has come.
+    /// Whether a piece of the arguments that is not empty has come.
     has_arguments: bool,
-    unknown: Unknown,
+    unknown: UnknownMembers,
 }
 
-impl Function {
+impl FunctionAccumulator {
     pub(super) fn add_function(&mut self, piece: FunctionCall) {
         let FunctionCall {
             name,
@@ -274,7 +277,7 @@ impl Function {
         member: &str,
         mut extra: BTreeMap<String, String>,
     ) {
-        // Some engines repeat the name in every piece, others send it bit by bit.
+        // Some engines repeat the name in each delta, others send it in pieces.
         match (&mut self.name, name) {
             (Some(known), Some(name)) if *known != name => known.push_str(&name),
             (Some(_), _) => {}
@@ -283,7 +286,7 @@ impl Function {
         self.has_arguments |=
             arguments.as_ref().is_some_and(|text| !text.is_empty()) || extra.contains_key(member);
         self.arguments.add(arguments, member, &mut extra);
-        self.unknown.add(extra, Place::Delta);
+        self.unknown.add(extra, Location::Delta);
     }
 
     pub(super) fn finish_function(self) -> FunctionCall {
@@ -297,7 +300,7 @@ impl Function {
 
     fn finish(self, member: &str) -> (Option<String>, Option<String>, BTreeMap<String, String>) {
         let mut extra = self.unknown.finish();
-        prefer(self.name.as_ref(), "name", &mut extra);
+        remove_if_set(self.name.as_ref(), "name", &mut extra);
         let arguments = self.arguments.finish(member, &mut extra);
         (self.name, arguments, extra)
     }

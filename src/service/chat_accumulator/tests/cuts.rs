@@ -74,7 +74,11 @@ fn cut_answer() -> impl Strategy<Value = CutAnswer> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn an_answer_cut_into_deltas_in_any_way_adds_up_to_itself(
@@ -87,7 +91,8 @@ proptest! {
         for (name, text) in NAMES.iter().zip(&texts) {
             let Some(text) = text else { continue };
             expected[name] = json!(text);
-            queues.push(cut(text, &places).into_iter().map(|piece| format!(r#""{name}":{piece}"#)).collect());
+            let pieces = cut(text, &places).into_iter();
+            queues.push(pieces.map(|piece| format!(r#""{name}":{piece}"#)).collect());
         }
         for (number, text) in arguments.iter().enumerate() {
             let pieces = cut(text, &places).into_iter().enumerate().map(|(at, piece)| {
@@ -96,7 +101,11 @@ proptest! {
                     Some(false) => r#""index":0,"#.to_owned(),
                     None => String::new(),
                 };
-                let id = if at == 0 || style.repeats_id { format!(r#""id":"call-{number}","#) } else { String::new() };
+                let id = if at == 0 || style.repeats_id {
+                    format!(r#""id":"call-{number}","#)
+                } else {
+                    String::new()
+                };
                 let name = if at == 0 || style.repeats_name { r#""name":"f","# } else { "" };
                 format!(r#""tool_calls":[{{{index}{id}"function":{{{name}"arguments":{piece}}}}}]"#)
             });
@@ -115,7 +124,8 @@ proptest! {
         let mut deltas = vec![r#"{"role":"assistant"}"#.to_owned()];
         if style.index != Some(true) {
             let first = queues.len() - arguments.len();
-            deltas.extend(queues[first..].iter_mut().filter_map(|queue| Some(format!("{{{}}}", queue.pop_front()?))));
+            let fronts = queues[first..].iter_mut().filter_map(|queue| queue.pop_front());
+            deltas.extend(fronts.map(|front| format!("{{{front}}}")));
         }
         for choice in order.iter().cycle() {
             queues.retain(|queue| !queue.is_empty());

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{super::*, message};
+use super::{
+    super::{message::TOOL_CALLS_MAX, *},
+    message,
+};
 
 fn call(members: Value) -> Value {
     json!({ "tool_calls": [members] })
@@ -39,9 +42,12 @@ fn tool_calls_come_together_by_index_and_by_order_without_one() {
     ]);
     let call = |members: Value| json!({ "tool_calls": [members] });
     let by_index = message(&[
-        call(
-            json!({"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": ""}}),
-        ),
+        call(json!({
+            "index": 0,
+            "id": "1",
+            "type": "function",
+            "function": {"name": "f", "arguments": ""},
+        })),
         call(json!({"index": 1, "id": "2", "type": "function", "function": {"name": "g"}})),
         call(json!({"index": 0, "function": {"arguments": "{\"a\":"}})),
         call(json!({"index": 1, "function": {"arguments": "{}"}})),
@@ -50,9 +56,11 @@ fn tool_calls_come_together_by_index_and_by_order_without_one() {
     assert_eq!(by_index["tool_calls"], expected);
     assert_eq!(by_index["content"], Value::Null);
     let by_id = message(&[
-        call(
-            json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":"}}),
-        ),
+        call(json!({
+            "id": "1",
+            "type": "function",
+            "function": {"name": "f", "arguments": "{\"a\":"},
+        })),
         call(json!({"id": "1", "function": {"name": "f", "arguments": "1"}})),
         call(json!({"function": {"arguments": "}"}})),
         call(json!({"id": "2", "type": "function", "function": {"name": "g", "arguments": "{}"}})),
@@ -73,7 +81,10 @@ fn tool_calls_come_together_by_index_and_by_order_without_one() {
 /// google-deepmind/amplio PR 3, ai-dynamo/dynamo PR 4723, LibreChat-AI/agents PR 260.
 #[test]
 fn calls_with_one_index_and_different_ids_stay_apart() {
-    let whole = |id: &str, name: &str, arguments: &str| json!({"index": 0, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+    let whole = |id: &str, name: &str, arguments: &str| {
+        let function = json!({"name": name, "arguments": arguments});
+        json!({"index": 0, "id": id, "type": "function", "function": function})
+    };
     let two = expected(&[("a", "f", "{\"x\":1}"), ("b", "g", "{\"y\":2}")]);
     let (a, b) = (whole("a", "f", "{\"x\":1}"), whole("b", "g", "{\"y\":2}"));
     assert_eq!(calls(&[json!({ "tool_calls": [a, b] })]), two);
@@ -210,10 +221,16 @@ fn without_ids_the_index_the_name_and_the_order_tell_calls_apart() {
 #[test]
 fn thousands_of_interleaved_calls_add_up() {
     let count = 5000;
-    let piece = |number: i32, arguments: &str| json!({"index": 0, "id": format!("call-{number}"), "function": {"arguments": arguments}});
+    let piece = |number: i32, arguments: &str| {
+        let id = format!("call-{number}");
+        json!({"index": 0, "id": id, "function": {"arguments": arguments}})
+    };
     let deltas: Vec<_> = ["{", "}"]
         .iter()
-        .map(|arguments| json!({"tool_calls": (0..count).map(|number| piece(number, arguments)).collect::<Vec<_>>()}))
+        .map(|arguments| {
+            let calls = (0..count).map(|number| piece(number, arguments));
+            json!({"tool_calls": calls.collect::<Vec<_>>()})
+        })
         .collect();
     let calls = calls(&deltas);
     assert_eq!(calls.len(), 5000);

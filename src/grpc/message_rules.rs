@@ -1,26 +1,26 @@
-//! What the messages of a gRPC request may be, held against their prefixes.
+//! The rules for the messages of a gRPC request, checked by their scanner.
 
-use super::prefixes::{Mark, Prefix, Prefixes};
+use super::message_scanner::{Boundary, MessageScanner, Prefix};
 use crate::{
     coding::Coding,
     error::{Error, ErrorCode, Result},
 };
 
-/// What a request may consist of.
+/// The rules for the messages of one request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rules {
-    /// The largest message, in bytes, as it is sent and when it is decompressed.
+pub(super) struct MessageRules {
+    /// The largest message, in bytes, before and after decompression.
     pub(super) bytes_max: usize,
-    /// What to do about a larger one.
+    /// The advice in the error for a larger message.
     pub(super) advice: &'static str,
-    /// Whether the method takes a stream of messages. Others take exactly one.
+    /// Whether the request is a stream of messages. If not, it has exactly one.
     pub(super) is_stream: bool,
-    /// How the request compresses messages, if it does.
+    /// The coding of compressed messages, if the request names one.
     pub(super) coding: Option<Coding>,
 }
 
-impl Rules {
-    /// The message is larger than is allowed. `what` says how large.
+impl MessageRules {
+    /// The error for a message that is too large. `what` says how large.
     pub(super) fn too_large(self, what: &str) -> Error {
         let Self {
             bytes_max, advice, ..
@@ -30,33 +30,34 @@ impl Rules {
     }
 }
 
-/// How far a request's messages have been read.
+/// Checks the messages of one request.
 #[derive(Debug)]
-pub(super) struct Frames {
-    rules: Rules,
-    prefixes: Prefixes,
-    /// How many messages have come whole.
+pub(super) struct MessageValidator {
+    rules: MessageRules,
+    scanner: MessageScanner,
+    /// How many messages have arrived completely.
     messages: usize,
 }
 
-impl Frames {
-    pub(super) fn new(rules: Rules) -> Self {
+impl MessageValidator {
+    pub(super) fn new(rules: MessageRules) -> Self {
         Self {
             rules,
-            prefixes: Prefixes::default(),
+            scanner: MessageScanner::default(),
             messages: 0,
         }
     }
 
-    /// Reads on. Of a message only the length is looked at.
+    /// Checks the next bytes.
     ///
     /// # Errors
-    /// Invalid for a frame that can't be one, TooLarge, by its prefix.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid prefix or a message too many;
+    /// [`Kind::TooLarge`](crate::error::Kind::TooLarge) for a message beyond the limit.
     pub(super) fn read(&mut self, mut data: &[u8]) -> Result<()> {
-        while let Some(mark) = self.prefixes.next(&mut data) {
-            match mark {
-                Mark::Begins(prefix) => self.begin(prefix)?,
-                Mark::Ends => self.messages += 1,
+        while let Some(boundary) = self.scanner.next(&mut data) {
+            match boundary {
+                Boundary::Start(prefix) => self.begin(prefix)?,
+                Boundary::End => self.messages += 1,
             }
         }
         Ok(())
@@ -65,7 +66,7 @@ impl Frames {
     fn begin(&self, Prefix { flag, length }: Prefix) -> Result<()> {
         if self.messages > 0 && !self.rules.is_stream {
             let message =
-                "The request has more than one message, and this method takes exactly one";
+                "The request has more than one message, but this method takes exactly one";
             return Err(Error::new(ErrorCode::TooManyMessages, message));
         }
         if flag > 1 {
@@ -75,8 +76,8 @@ impl Frames {
             return Err(Error::new(ErrorCode::InvalidFrame, message));
         }
         if flag == 1 && self.rules.coding.is_none() {
-            let message = "A message is said to be compressed, and no grpc-encoding says how: \
-                           send that, or the byte 0";
+            let message = "A message is marked as compressed, but there is no header \
+                           grpc-encoding: send the header, or the byte 0";
             return Err(Error::new(ErrorCode::InvalidFrame, message));
         }
         if length > self.rules.bytes_max {
@@ -85,24 +86,26 @@ impl Frames {
         Ok(())
     }
 
-    /// The request has ended.
+    /// Checks the end of the request.
     ///
     /// # Errors
-    /// Invalid, if that was too early.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if it came too early.
     pub(super) fn end(&self) -> Result<()> {
-        match self.prefixes {
-            Prefixes::InPrefix { came: 0, .. } if self.messages == 0 && !self.rules.is_stream => {
-                let message = "The request has no message, and this method takes exactly one: \
-                               send an empty one at least";
+        match self.scanner {
+            MessageScanner::InPrefix { came: 0, .. }
+                if self.messages == 0 && !self.rules.is_stream =>
+            {
+                let message = "The request has no message, but this method takes exactly one: \
+                               send at least an empty one";
                 Err(Error::new(ErrorCode::MissingMessage, message))
             }
-            Prefixes::InPrefix { came: 0, .. } => Ok(()),
-            Prefixes::InPrefix { .. } => {
-                let message = "The request ends within the five bytes before a message, which are \
-                               a flag and the message's length";
+            MessageScanner::InPrefix { came: 0, .. } => Ok(()),
+            MessageScanner::InPrefix { .. } => {
+                let message = "The request ends within the five bytes before a message (a flag \
+                               and the length of the message)";
                 Err(Error::new(ErrorCode::IncompleteBody, message))
             }
-            Prefixes::InMessage { length, missing } => {
+            MessageScanner::InMessage { length, missing } => {
                 let came = length - missing;
                 let message = format!(
                     "The request ends within a message: {length} bytes are announced, and {came} \
@@ -124,17 +127,19 @@ mod tests {
     }
 
     /// The code of what is wrong with a request, which is the same however it is cut into pieces.
-    fn code(is_stream: bool, is_coded: bool, data: &[u8]) -> Option<String> {
+    fn code(is_stream: bool, has_coding: bool, data: &[u8]) -> Option<String> {
         let read = |pieces: usize| {
-            let coding = is_coded.then_some(Coding::Gzip);
-            let mut frames = Frames::new(Rules {
+            let coding = has_coding.then_some(Coding::Gzip);
+            let mut validator = MessageValidator::new(MessageRules {
                 bytes_max: 8,
                 advice: "",
                 is_stream,
                 coding,
             });
-            let read = data.chunks(pieces).try_for_each(|piece| frames.read(piece));
-            read.and_then(|()| frames.end())
+            let read = data
+                .chunks(pieces)
+                .try_for_each(|piece| validator.read(piece));
+            read.and_then(|()| validator.end())
                 .err()
                 .map(|error| error.code().to_owned())
         };
@@ -149,7 +154,7 @@ mod tests {
     #[test]
     fn a_request_is_read_frame_by_frame_however_it_is_cut() {
         let (one, empty) = (frame(0, b"abc"), frame(0, b""));
-        for (what, is_stream, is_coded, data, expected) in [
+        for (what, is_stream, has_coding, data, expected) in [
             ("one", false, false, one.clone(), None),
             ("an empty one", false, false, empty.clone(), None),
             ("none", false, false, vec![], Some("missing_message")),
@@ -256,7 +261,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                code(is_stream, is_coded, &data).as_deref(),
+                code(is_stream, has_coding, &data).as_deref(),
                 expected,
                 "{what}"
             );

@@ -1,21 +1,21 @@
-//! Reads a stream of gRPC messages for where each begins and ends. Before each message stand five
-//! bytes, its prefix: a flag that says whether the message is compressed, and the message's length.
-//! Of a message nothing is looked at, and nothing is copied.
+//! Finds where each message of a gRPC body start and ends. Before each message there are five
+//! bytes: a flag that says whether the message is compressed, and the length of the message. The
+//! scanner does not look at the messages and copies nothing.
 
-/// The bytes before each message.
+/// How many bytes precede each message.
 pub(super) const PREFIX_BYTES: usize = 5;
 
-/// What stands before a message.
+/// The bytes before a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Prefix {
-    /// 1 if the message is compressed, 0 if not. No other value means anything in a request.
+    /// 1 if the message is compressed, 0 if not. No other value is valid in a request.
     pub(super) flag: u8,
-    /// The length of the message in bytes, as it is sent.
+    /// The length of the message, in bytes, as it is sent.
     pub(super) length: usize,
 }
 
 impl Prefix {
-    /// The prefix that these bytes are.
+    /// Decodes a prefix.
     pub(super) fn read([flag, a, b, c, d]: [u8; PREFIX_BYTES]) -> Self {
         Self {
             flag,
@@ -24,28 +24,28 @@ impl Prefix {
     }
 }
 
-/// What comes next in a stream of messages.
+/// A boundary in a stream of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mark {
-    /// A message begins: its prefix has come whole.
-    Begins(Prefix),
-    /// A message has come whole. An empty one has as soon as it begins.
-    Ends,
+pub(super) enum Boundary {
+    /// A message starts: its prefix has arrived completely.
+    Start(Prefix),
+    /// A message has ended. An empty one ends as soon as it starts.
+    End,
 }
 
-/// How far a stream of messages has come.
+/// The scanner, and its position in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Prefixes {
-    /// Within a prefix, of which this many bytes have come. With none it is between two messages.
+pub(super) enum MessageScanner {
+    /// In a prefix, of which `came` bytes have arrived. With 0 it is between two messages.
     InPrefix {
         bytes: [u8; PREFIX_BYTES],
         came: usize,
     },
-    /// Within a message, of which this many bytes have yet to come.
+    /// In a message, of which `missing` bytes have not arrived.
     InMessage { length: usize, missing: usize },
 }
 
-impl Default for Prefixes {
+impl Default for MessageScanner {
     fn default() -> Self {
         Self::InPrefix {
             bytes: [0; PREFIX_BYTES],
@@ -54,10 +54,10 @@ impl Default for Prefixes {
     }
 }
 
-impl Prefixes {
-    /// Reads on, as far as the next mark, and takes what it has read off `data`. None if there is
-    /// no mark in what is left; then all of `data` has been read.
-    pub(super) fn next(&mut self, data: &mut &[u8]) -> Option<Mark> {
+impl MessageScanner {
+    /// Scans up to the next boundary, and removes the scanned bytes from `data`. `None` if `data`
+    /// has no further boundary; then `data` is empty.
+    pub(super) fn next(&mut self, data: &mut &[u8]) -> Option<Boundary> {
         match self {
             Self::InPrefix { bytes, came } => {
                 let space = bytes.get_mut(*came..).unwrap_or_default();
@@ -75,7 +75,7 @@ impl Prefixes {
                     length: prefix.length,
                     missing: prefix.length,
                 };
-                Some(Mark::Begins(prefix))
+                Some(Boundary::Start(prefix))
             }
             Self::InMessage { missing, .. } => {
                 *missing -= take(data, *missing).len();
@@ -83,18 +83,18 @@ impl Prefixes {
                     return None;
                 }
                 *self = Self::default();
-                Some(Mark::Ends)
+                Some(Boundary::End)
             }
         }
     }
 
-    /// Whether all that has come are whole messages.
-    pub(super) fn is_between(&self) -> bool {
+    /// Whether the position is between two messages.
+    pub(super) fn is_between_messages(&self) -> bool {
         matches!(self, Self::InPrefix { came: 0, .. })
     }
 }
 
-/// Takes the first bytes off `data`: `most` of them, or all if there are fewer.
+/// Removes the first bytes from `data`: `most` of them, or all if there are fewer.
 fn take<'a>(data: &mut &'a [u8], most: usize) -> &'a [u8] {
     let (taken, left) = data.split_at(most.min(data.len()));
     *data = left;
@@ -110,19 +110,21 @@ mod tests {
         [prefix, vec![7; length]].concat()
     }
 
-    /// The marks, each with the byte of the stream behind which it is seen; and where the reader
-    /// stands in the end.
-    fn marks(stream: &[u8], piece: usize) -> (Vec<(usize, Mark)>, Prefixes) {
-        let (mut prefixes, mut marks, mut read) = (Prefixes::default(), Vec::new(), 0);
+    /// The boundaries, each with the number of bytes before it; and the scanner at the end.
+    fn boundaries(stream: &[u8], piece: usize) -> (Vec<(usize, Boundary)>, MessageScanner) {
+        let (mut scanner, mut boundaries, mut read) = (MessageScanner::default(), Vec::new(), 0);
         for mut data in stream.chunks(piece) {
             let end = read + data.len();
-            while let Some(mark) = prefixes.next(&mut data) {
-                marks.push((end - data.len(), mark));
+            while let Some(boundary) = scanner.next(&mut data) {
+                boundaries.push((end - data.len(), boundary));
             }
-            assert!(data.is_empty(), "without a mark everything has been read");
+            assert!(
+                data.is_empty(),
+                "without a boundary everything has been read"
+            );
             read = end;
         }
-        (marks, prefixes)
+        (boundaries, scanner)
     }
 
     #[test]
@@ -135,23 +137,23 @@ mod tests {
             message(0, 2),
         ]
         .concat();
-        let begins = |flag, length| Mark::Begins(Prefix { flag, length });
+        let start = |flag, length| Boundary::Start(Prefix { flag, length });
         let expected = [
-            (5, begins(0, 3)),
-            (8, Mark::Ends),
-            (13, begins(1, 0)),
-            (13, Mark::Ends),
-            (18, begins(0, 0)),
-            (18, Mark::Ends),
-            (23, begins(9, 300)),
-            (323, Mark::Ends),
-            (328, begins(0, 2)),
-            (330, Mark::Ends),
+            (5, start(0, 3)),
+            (8, Boundary::End),
+            (13, start(1, 0)),
+            (13, Boundary::End),
+            (18, start(0, 0)),
+            (18, Boundary::End),
+            (23, start(9, 300)),
+            (323, Boundary::End),
+            (328, start(0, 2)),
+            (330, Boundary::End),
         ];
         for piece in 1..=stream.len() {
             assert_eq!(
-                marks(&stream, piece),
-                (expected.to_vec(), Prefixes::default()),
+                boundaries(&stream, piece),
+                (expected.to_vec(), MessageScanner::default()),
                 "in pieces of {piece}"
             );
         }
@@ -162,12 +164,12 @@ mod tests {
         let stream = [message(0, 3), message(0, 0)].concat();
         for length in 0..=stream.len() {
             for piece in 1..=length.max(1) {
-                let (marks, prefixes) = marks(&stream[..length], piece);
+                let (boundaries, scanner) = boundaries(&stream[..length], piece);
                 let is_whole = [0, 8, 13].contains(&length);
                 assert_eq!(
-                    prefixes.is_between(),
+                    scanner.is_between_messages(),
                     is_whole,
-                    "{length} bytes in pieces of {piece}: {marks:?}"
+                    "{length} bytes in pieces of {piece}: {boundaries:?}"
                 );
             }
         }
@@ -175,12 +177,15 @@ mod tests {
 
     #[test]
     fn the_longest_message_that_can_be_announced_is_only_announced() {
-        let (marks, prefixes) = marks(&[0, 255, 255, 255, 255, 1, 2], 3);
+        let (boundaries, scanner) = boundaries(&[0, 255, 255, 255, 255, 1, 2], 3);
         let length = u32::MAX as usize;
-        assert_eq!(marks, [(5, Mark::Begins(Prefix { flag: 0, length }))]);
         assert_eq!(
-            prefixes,
-            Prefixes::InMessage {
+            boundaries,
+            [(5, Boundary::Start(Prefix { flag: 0, length }))]
+        );
+        assert_eq!(
+            scanner,
+            MessageScanner::InMessage {
                 length,
                 missing: length - 2
             }

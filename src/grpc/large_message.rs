@@ -1,0 +1,160 @@
+//! Large messages wait for their turn to be decoded. Tonic decodes a message on a worker of the
+//! runtime, as soon as its last bytes arrive. So the last bytes of a large one are held back until
+//! few others are being decoded; see [`offload`].
+//!
+//! They also wait for the end of the request, so that the body is dropped before the message is
+//! used. The wait ends with the caller's deadline, or after
+//! [`PERMIT_TIMEOUT`](offload::PERMIT_TIMEOUT).
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    BoxError,
+    body::{Body, HttpBody},
+    extract::Request,
+};
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
+use http_body::Frame;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+use crate::{
+    error::{Error, Result},
+    offload::{self, LARGE_BYTES, OffloadPermit},
+    service::{Arrival, headers},
+};
+
+/// Lets a large message wait for its turn.
+pub(crate) fn wait_for_turn(request: Request) -> Request {
+    if request.body().is_end_stream() {
+        return request;
+    }
+    let deadline = deadline(&request);
+    request.map(|body| {
+        Body::new(LargeMessage {
+            body,
+            bytes: 0,
+            deadline,
+            held_back: None,
+            end: None,
+            turn: None,
+        })
+    })
+}
+
+/// The caller's deadline. An invalid header is ignored here; the service refuses it.
+fn deadline(request: &Request) -> Option<Instant> {
+    let arrived_at = request
+        .extensions()
+        .get::<Arrival>()
+        .map_or_else(Instant::now, |arrival| arrival.at);
+    headers::timeout(request.headers())
+        .ok()
+        .flatten()
+        .map(|timeout| arrived_at + timeout)
+}
+
+/// A body whose last bytes are held back if it is large.
+struct LargeMessage {
+    body: Body,
+    /// How many bytes have come.
+    bytes: usize,
+    deadline: Option<Instant>,
+    /// The last bytes that have come of a large message.
+    held_back: Option<Bytes>,
+    /// The body has ended while bytes were held back.
+    end: Option<End>,
+    /// The turn to decode what was yielded last.
+    turn: Option<OffloadPermit>,
+}
+
+/// What is left to do after the end of the body.
+struct End {
+    turn: BoxFuture<'static, Result<OffloadPermit>>,
+    trailers: Option<Frame<Bytes>>,
+}
+
+impl LargeMessage {
+    fn end(&mut self, trailers: Option<Frame<Bytes>>) {
+        self.end = Some(End {
+            turn: turn(self.deadline).boxed(),
+            trailers,
+        });
+    }
+}
+
+/// Waits for the turn to decode, until `deadline` at most.
+async fn turn(deadline: Option<Instant>) -> Result<OffloadPermit> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, offload::acquire())
+            .await
+            .unwrap_or_else(|_| Err(Error::deadline_exceeded("the request had arrived"))),
+        None => offload::acquire().await,
+    }
+}
+
+/// An error of the body as tonic understands it. The gateway's own errors become statuses.
+fn status(error: axum::Error) -> BoxError {
+    match error.into_inner().downcast::<Error>() {
+        Ok(error) => Status::from(*error).into(),
+        Err(error) => error,
+    }
+}
+
+impl HttpBody for LargeMessage {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        // A poll for more means that tonic has decoded what came before.
+        this.turn = None;
+        loop {
+            if let Some(end) = &mut this.end {
+                if this.held_back.is_some() {
+                    let turn = ready!(end.turn.poll_unpin(context));
+                    this.turn = Some(turn.map_err(Status::from)?);
+                    return Poll::Ready(this.held_back.take().map(|data| Ok(Frame::data(data))));
+                }
+                return Poll::Ready(end.trailers.take().map(Ok));
+            }
+            let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(frame) => frame.map_err(status)?,
+                None if this.held_back.is_some() => {
+                    this.end(None);
+                    continue;
+                }
+                None => return Poll::Ready(None),
+            };
+            this.bytes += frame.data_ref().map_or(0, Bytes::len);
+            if this.bytes <= LARGE_BYTES {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            match frame.into_data() {
+                Ok(data) => {
+                    let before = this.held_back.replace(data);
+                    if this.body.is_end_stream() {
+                        this.end(None);
+                    }
+                    if let Some(before) = before {
+                        return Poll::Ready(Some(Ok(Frame::data(before))));
+                    }
+                }
+                Err(trailers) if this.held_back.is_some() => this.end(Some(trailers)),
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let has_ended = self.end.as_ref().is_none_or(|end| end.trailers.is_none());
+        self.held_back.is_none() && has_ended && self.body.is_end_stream()
+    }
+}

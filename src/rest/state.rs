@@ -1,0 +1,14 @@
+//! What every handler of the REST door knows.
+
+use std::sync::Arc;
+
+use super::limit::BodyLimit;
+use crate::service::Services;
+
+/// The state of the router. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct RestState {
+    pub(super) services: Arc<Services>,
+    /// The largest body of a request.
+    pub(super) body_limit: BodyLimit,
+}

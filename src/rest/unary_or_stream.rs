@@ -1,0 +1,68 @@
+//! The handler of methods whose answer comes complete or as server-sent events.
+
+use std::future::Future;
+
+use axum::{extract::State, response::Response};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    request::{StreamMember, StreamableJson},
+    response,
+    state::RestState,
+    stream,
+};
+use crate::{
+    error::Result,
+    service::{AnswerChunk, Call, Reply, ResponseStream, Services},
+};
+
+/// A service that answers one request message in both ways.
+pub(super) trait UnaryOrStream: Clone + Send + Sync + 'static {
+    /// The request.
+    type Request: DeserializeOwned + StreamMember + Send + 'static;
+    /// The complete answer.
+    type Response: Serialize + prost::Message;
+    /// A message of a streamed answer.
+    type Chunk: AnswerChunk + Serialize + Send + 'static;
+
+    /// This service among all.
+    fn of(services: &Services) -> &Self;
+
+    /// Answers with one message.
+    ///
+    /// # Errors
+    /// Those of the service.
+    fn unary(
+        &self,
+        call: Call,
+        request: Self::Request,
+    ) -> impl Future<Output = Result<Reply<Self::Response>>> + Send;
+
+    /// Answers with a stream of messages.
+    ///
+    /// # Errors
+    /// Those of the service.
+    fn stream(
+        &self,
+        call: Call,
+        request: Self::Request,
+    ) -> impl Future<Output = Result<Reply<ResponseStream<Self::Chunk>>>> + Send;
+}
+
+/// Answers a request. The path, or the member `stream` of the body, says in which way.
+pub(super) async fn create<S: UnaryOrStream>(
+    State(state): State<RestState>,
+    StreamableJson {
+        call,
+        message,
+        is_stream,
+    }: StreamableJson<S::Request>,
+) -> Result<Response> {
+    let service = S::of(&state.services).clone();
+    if !is_stream {
+        return response::json(service.unary(call, message).await?);
+    }
+    let position = call.queue_position.clone();
+    let starting = async move { service.stream(call, message).await };
+    Ok(stream::start(starting, position).await)
+}

@@ -1,0 +1,193 @@
+//! The ways to get an answer from one model: complete, as a stream, or as a stream that is
+//! accumulated into a complete answer.
+
+use std::{future::Future, marker::PhantomData, time::Duration};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::{circuit::CircuitPass, route::Attempt};
+use crate::{
+    admission::Permit,
+    error::{Error, Result},
+    upstream::{
+        self, Attempts, Client, RequestOptions, StartedStream, StreamMessage, UnaryMessage,
+    },
+};
+
+/// A way to get an answer from one model.
+pub(super) trait Exchange {
+    /// What the upstream sends.
+    type Received: Send;
+    /// What is made of it for the caller.
+    type Answer: Send;
+
+    /// Whether the upstream streams the answer.
+    const IS_STREAM: bool;
+
+    /// How long the upstream must have been silent at the caller's deadline for the silence to
+    /// count against the model. After a shorter time, only the caller was impatient.
+    const SILENCE_MIN: Duration;
+
+    /// Sends the request, and waits for the start of the answer.
+    ///
+    /// # Errors
+    /// The meaning of the upstream's reply.
+    fn send(
+        upstream: &Client,
+        attempts: &mut Attempts<'_>,
+        path: &[&str],
+        body: Bytes,
+        options: RequestOptions<'_>,
+    ) -> impl Future<Output = Result<upstream::Reply<Self::Received>>> + Send;
+
+    /// Makes the answer. It takes over `permit`, and the circuit's pass of `attempt` if the answer
+    /// goes on after this.
+    ///
+    /// # Errors
+    /// A failure before the answer has reached the caller; another model may be asked.
+    fn finish(
+        received: Self::Received,
+        permit: Permit,
+        attempt: &mut Attempt,
+    ) -> impl Future<Output = Result<Self::Answer>> + Send;
+}
+
+/// A complete answer.
+pub(super) struct Unary<M>(PhantomData<M>);
+
+impl<M: UnaryMessage + Send> Exchange for Unary<M> {
+    type Received = M;
+    type Answer = M;
+
+    const IS_STREAM: bool = false;
+
+    // A complete answer is silent while it is generated. Featherless's front end waits this long.
+    const SILENCE_MIN: Duration = Duration::from_secs(90);
+
+    async fn send(
+        upstream: &Client,
+        attempts: &mut Attempts<'_>,
+        path: &[&str],
+        body: Bytes,
+        options: RequestOptions<'_>,
+    ) -> Result<upstream::Reply<M>> {
+        upstream.post_with(attempts, path, body, options).await
+    }
+
+    async fn finish(received: M, permit: Permit, _: &mut Attempt) -> Result<M> {
+        permit.finish();
+        Ok(received)
+    }
+}
+
+/// A streamed answer.
+pub(super) struct Streamed<M>(PhantomData<M>);
+
+/// A streamed answer that has started, and what it holds until its end.
+#[derive(Debug)]
+pub(super) struct StartedAnswer<M> {
+    pub(super) chunks: StartedStream<M>,
+    pub(super) permit: Permit,
+    /// Is told how the stream ends.
+    pub(super) pass: Option<CircuitPass>,
+}
+
+/// After this time without a token, a silent stream counts against its model.
+const STREAM_SILENCE_MIN: Duration = Duration::from_secs(20);
+
+impl<M: StreamMessage + Send> Exchange for Streamed<M> {
+    type Received = StartedStream<M>;
+    type Answer = StartedAnswer<M>;
+
+    const IS_STREAM: bool = true;
+    const SILENCE_MIN: Duration = STREAM_SILENCE_MIN;
+
+    async fn send(
+        upstream: &Client,
+        attempts: &mut Attempts<'_>,
+        path: &[&str],
+        body: Bytes,
+        options: RequestOptions<'_>,
+    ) -> Result<upstream::Reply<StartedStream<M>>> {
+        upstream.stream_with(attempts, path, body, options).await
+    }
+
+    async fn finish(
+        chunks: StartedStream<M>,
+        permit: Permit,
+        attempt: &mut Attempt,
+    ) -> Result<StartedAnswer<M>> {
+        Ok(StartedAnswer {
+            chunks,
+            permit,
+            pass: attempt.take_pass(),
+        })
+    }
+}
+
+/// Adds up the messages of a streamed answer.
+pub trait Accumulate<M>: Default + Send {
+    /// The complete answer.
+    type Answer: Send;
+
+    /// Adds the next message.
+    fn add(&mut self, chunk: M);
+
+    /// Whether the messages together take more memory than an answer may.
+    fn is_too_large(&self) -> bool;
+
+    /// The answer, after the last message.
+    fn finish(self) -> Self::Answer;
+}
+
+/// A streamed answer that is accumulated by `A` into a complete one. The caller gets nothing before
+/// its end, so after a failure at any time another model may be asked.
+pub(super) struct Accumulated<M, A>(PhantomData<(M, A)>);
+
+impl<M: StreamMessage + Send, A: Accumulate<M>> Exchange for Accumulated<M, A> {
+    type Received = StartedStream<M>;
+    type Answer = A::Answer;
+
+    const IS_STREAM: bool = true;
+    const SILENCE_MIN: Duration = STREAM_SILENCE_MIN;
+
+    async fn send(
+        upstream: &Client,
+        attempts: &mut Attempts<'_>,
+        path: &[&str],
+        body: Bytes,
+        options: RequestOptions<'_>,
+    ) -> Result<upstream::Reply<StartedStream<M>>> {
+        Streamed::send(upstream, attempts, path, body, options).await
+    }
+
+    async fn finish(
+        mut chunks: StartedStream<M>,
+        permit: Permit,
+        _: &mut Attempt,
+    ) -> Result<A::Answer> {
+        let mut accumulator = A::default();
+        while let Some(chunk) = chunks.next().await {
+            match chunk {
+                Ok(chunk) => accumulator.add(chunk),
+                Err(error) => return Err(release_after(permit, error)),
+            }
+            if accumulator.is_too_large() {
+                return Err(release_after(permit, upstream::too_large()));
+            }
+        }
+        permit.finish();
+        Ok(accumulator.finish())
+    }
+}
+
+/// Gives back the units of a request that failed. If the upstream refused it, they are free at
+/// once. If the gateway gave up or the connection was cut, the upstream may go on until it notices
+/// that the connection is closed.
+pub(super) fn release_after(permit: Permit, error: Error) -> Error {
+    if !error.may_go_on_upstream() {
+        permit.finish();
+    }
+    error
+}
