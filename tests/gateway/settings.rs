@@ -231,8 +231,8 @@ async fn an_uncertain_line_of_dotenv_is_told_with_its_number_and_how_to_mend_it(
 async fn a_quoted_value_of_dotenv_arrives_as_it_is_written() {
     let upstream = Scripted::always(Reply::Json(500, serde_json::json!({}))).await;
     let folder = Folder::with_dotenv(format!(
-        "\u{feff}FEATHERLESS_API_KEY='a$b#c\"d\\'\r\nFEATHERLESS_BASE_URL=http://{}/v1\r\\
-         nTITLE=My App\r\n",
+        "\u{feff}FEATHERLESS_API_KEY='a$b#c\"d\\'\r\nFEATHERLESS_BASE_URL=http://{}/v1\r\n\
+         TITLE=My App\r\n",
         upstream.address
     ));
     let check = run(featherwire(&["check", "--retries", "0"]).current_dir(&folder.0)).await;
