@@ -12,11 +12,6 @@ use crate::support::{
     Emulator, Gateway, Reply, Scripted, door::grpc_failure, gateway::http, prompt,
 };
 
-async fn get(gateway: &Gateway, path: &str) -> Value {
-    let response = http().get(gateway.url(path)).send().await.unwrap();
-    serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
-}
-
 #[tokio::test]
 async fn plan_and_units_are_told_by_both_doors() {
     let emulator = Emulator::start().await;
@@ -28,7 +23,7 @@ async fn plan_and_units_are_told_by_both_doors() {
         .unwrap()
         .into_inner();
     assert_eq!(
-        get(&gateway, "/v1/plan").await["concurrency"],
+        gateway.get_json("/v1/plan").await.1["concurrency"],
         json!(plan.concurrency)
     );
     assert_eq!(plan.concurrency, Some(8));
@@ -38,10 +33,7 @@ async fn plan_and_units_are_told_by_both_doors() {
         request["stream"] = json!(true);
         request.to_string()
     };
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let mut running = post.body(request).send().await.unwrap();
+    let mut running = gateway.post("/v1/chat/completions", request).await;
     assert!(running.chunk().await.unwrap().is_some());
     let units = client
         .get_concurrency(GetConcurrencyRequest {})
@@ -60,10 +52,10 @@ async fn plan_and_units_are_told_by_both_doors() {
         units.requests[0].started_at.unwrap() > 1_600_000_000_000,
         "milliseconds"
     );
-    assert_eq!(get(&gateway, "/v1/concurrency").await["used_cost"], 1);
+    assert_eq!(gateway.get_json("/v1/concurrency").await.1["used_cost"], 1);
     drop(running);
     emulator.idle().await;
-    let free = get(&gateway, "/v1/concurrency").await;
+    let free = gateway.get_json("/v1/concurrency").await.1;
     assert_eq!(
         (&free["used_cost"], &free["requests"]),
         (&json!(0), &json!([]))
@@ -98,7 +90,7 @@ async fn no_limit_and_a_limit_that_is_not_told_are_two_things() {
             (request.cost, request.started_at, request.duration_ms),
             (None, None, None)
         );
-        let told = get(&gateway, "/v1/concurrency").await;
+        let told = gateway.get_json("/v1/concurrency").await.1;
         assert_eq!(told.get("limit"), said.get("limit"), "as it came");
         assert_eq!(told.get("unlimited"), None);
     }
@@ -129,7 +121,7 @@ async fn no_limit_and_a_limit_that_is_not_told_are_two_things() {
                 _ => (came.max_model_size, came.unlimited_model_size),
             };
             assert_eq!((seen, came.extra.len()), ((limit, unlimited), 0), "{plan}");
-            assert_eq!(get(&gateway, "/v1/plan").await, plan);
+            assert_eq!(gateway.get_json("/v1/plan").await.1, plan);
         }
     }
 }

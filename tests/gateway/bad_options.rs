@@ -13,7 +13,6 @@ use crate::{
     support::{
         Door, Gateway, MODEL, Reply, Scripted,
         door::{grpc_failure, message},
-        gateway::http,
         models::{FIRST, SECOND},
         scripted::{answer_for, whole},
     },
@@ -128,10 +127,7 @@ async fn an_option_and_a_header_that_differ_are_refused_and_equal_ones_are_not()
 
 /// What REST says is wrong: the path, and the problem.
 pub async fn refused(gateway: &Gateway, path: &str, request: &Value) -> (String, String) {
-    let post = http()
-        .post(gateway.url(path))
-        .header("content-type", "application/json");
-    let response = post.body(request.to_string()).send().await.unwrap();
+    let response = gateway.post(path, &request).await;
     let (status, body) = (response.status(), response.text().await.unwrap());
     assert_eq!(status, 400, "{request}: {body}");
     let error: Value = serde_json::from_str(&body).unwrap();

@@ -15,20 +15,9 @@ use crate::support::{
     Door, Emulator, Gateway, MODEL, Reply, Scripted,
     door::grpc_failure,
     gateway::http,
-    prompt,
+    prompt, rest,
     scripted::{chunk, finish, whole},
 };
-
-async fn post(gateway: &Gateway, path: &str, body: String) -> (u16, Value) {
-    let post = http()
-        .post(gateway.url(path))
-        .header("content-type", "application/json");
-    let response = post.body(body).send().await.unwrap();
-    (
-        response.status().as_u16(),
-        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
-    )
-}
 
 /// A list of this many of the same.
 fn list(element: &str, times: usize) -> String {
@@ -139,7 +128,7 @@ async fn a_list_without_end_is_refused_by_its_name_and_limit() {
         (chat, nested(r#"{"a":0}"#), "messages", "bytes of memory"),
     ] {
         let start = body.get(..80).unwrap_or(&body);
-        let (status, error) = post(&gateway, path, body.clone()).await;
+        let (status, error) = gateway.post_json(path, body.clone()).await;
         let error = &error["error"];
         assert_eq!(
             (status, &error["code"]),
@@ -413,12 +402,11 @@ async fn what_comes_of_a_compressed_request_counts() {
         let body = prompt(MODEL, &"x".repeat(1024 * 1024)).to_string();
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         std::io::Write::write_all(&mut encoder, body.as_bytes()).unwrap();
-        let post = http()
-            .post(gateway.url("/v1/chat/completions"))
-            .header("content-type", "application/json");
-        let post = post
-            .header("content-encoding", "gzip")
-            .body(encoder.finish().unwrap());
+        let post = rest::post(
+            gateway.url("/v1/chat/completions"),
+            encoder.finish().unwrap(),
+        );
+        let post = post.header("content-encoding", "gzip");
         post.send().await.unwrap().status().as_u16()
     };
     tokio::select! {

@@ -11,7 +11,7 @@
 //! The account has one unit, so that the next call is answered only if the one before has given it
 //! back.
 
-use crate::support::{Gateway, Reply, Scripted, gateway::http, scripted::whole};
+use crate::support::{Gateway, Reply, Scripted, scripted::whole};
 
 mod log;
 mod player;
@@ -106,12 +106,9 @@ fn a_request_that_is_refused_has_failed_and_was_not_cancelled() {
             .into_iter()
             .enumerate()
         {
-            let post = http()
-                .post(gateway.url("/v1/chat/completions"))
-                .header("content-type", "application/json");
-            let refused = post
+            let refused = gateway
+                .post_request("/v1/chat/completions", body)
                 .header("x-request-id", ID)
-                .body(body.to_owned())
                 .send()
                 .await
                 .unwrap();

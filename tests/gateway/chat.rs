@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Door, Emulator, Gateway, MODEL, gateway::http, prompt};
+use crate::support::{Door, Emulator, Gateway, MODEL, prompt};
 
 #[tokio::test]
 async fn a_question_is_answered_alike_through_every_door() {
@@ -60,12 +60,8 @@ async fn the_request_of_the_older_gateway_is_answered_word_for_word() {
     .await;
     let body = r#"{"model":"meta-llama/Meta-Llama-3.1-8B-Instruct","provider":"featherless","messages":[{"role":"user","content":"Say hello in 5 words"}],"max_tokens":50}"#;
     let post = |body: String| {
-        http()
-            .post(gateway.url("/v1/chat/completions"))
-            .header("Authorization", "Bearer gw_live_1")
-            .header("Content-Type", "application/json")
-            .body(body)
-            .send()
+        let post = gateway.post_request("/v1/chat/completions", body);
+        post.bearer_auth("gw_live_1").send()
     };
     let answer: Value =
         serde_json::from_slice(&post(body.to_owned()).await.unwrap().bytes().await.unwrap())
@@ -194,19 +190,14 @@ async fn json_logprobs_and_reasoning_come_through_every_door() {
 async fn an_answer_may_be_sent_back_as_it_came() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
-    let url = gateway.url("/v1/chat/completions");
+    let _url = gateway.url("/v1/chat/completions");
     let ask = async |messages: &Value| -> Value {
-        let tools = json!([{"type": "function", "function": {"name": "get_time", "parameters": {"type": "object"}}}]);
-        let body = json!({"model": MODEL, "messages": messages, "tools": tools}).to_string();
-        let response = http()
-            .post(&url)
-            .header("content-type", "application/json")
-            .body(body)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(response.status(), 200);
-        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
+        let function = json!({"name": "get_time", "parameters": {"type": "object"}});
+        let tools = json!([{"type": "function", "function": function}]);
+        let body = json!({"model": MODEL, "messages": messages, "tools": tools});
+        let (status, answer) = gateway.post_json("/v1/chat/completions", body).await;
+        assert_eq!(status, 200, "{answer}");
+        answer
     };
     let mut messages = json!([{"role": "user", "content": "What time is it? Use get_time."}]);
     let answer = ask(&messages).await;

@@ -7,7 +7,6 @@ use serde_json::json;
 
 use crate::support::{
     Door, Gateway, Reply, Scripted,
-    gateway::http,
     models::{FALLBACK, FIRST, SECOND},
     prompt,
     scripted::{Then, answer_for, chunk, no_capacity, refused, whole},
@@ -183,10 +182,7 @@ async fn what_says_nothing_of_a_model_opens_no_circuit_and_what_says_that_it_wor
     let gateway = strict(&upstream).await;
     for _ in 0..6 {
         let body = json!({"model": FIRST, "stream": true, "messages": [{"role": "user", "content": "hi"}]}).to_string();
-        let post = http()
-            .post(gateway.url("/v1/chat/completions"))
-            .header("content-type", "application/json");
-        let mut response = post.body(body).send().await.unwrap();
+        let mut response = gateway.post("/v1/chat/completions", body).await;
         assert!(response.chunk().await.unwrap().is_some());
         drop(response);
         upstream.closed().await;
@@ -248,10 +244,7 @@ async fn a_model_whose_probe_begins_to_answer_is_used_by_others_before_that_answ
         json!({"model": FIRST, "stream": true, "messages": [{"role": "user", "content": "hi"}]})
             .to_string();
     let mut probe = loop {
-        let post = http()
-            .post(gateway.url("/v1/chat/completions"))
-            .header("content-type", "application/json");
-        let response = post.body(body.clone()).send().await.unwrap();
+        let response = gateway.post("/v1/chat/completions", body.clone()).await;
         if response.status() == 200 {
             break response;
         }

@@ -15,19 +15,15 @@ use serde_json::{Value, json};
 use crate::support::{
     Door, Emulator, Gateway, MODEL, Reply, Scripted,
     gateway::http,
-    prompt,
+    prompt, rest,
     scripted::{chunk, finish, whole},
 };
 
 const CHAT: &str = "/v1/chat/completions";
 
 async fn post(gateway: &Gateway, coding: &str, body: Vec<u8>) -> (u16, HeaderMap, Value) {
-    let post = http()
-        .post(gateway.url(CHAT))
-        .header("content-type", "application/json");
-    let response = post
+    let response = rest::post(gateway.url(CHAT), body)
         .header("content-encoding", coding)
-        .body(body)
         .send()
         .await
         .unwrap();
@@ -262,12 +258,9 @@ async fn a_stream_is_never_compressed() {
     let gateway = Gateway::to(upstream.address).await;
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url(CHAT))
-        .header("content-type", "application/json");
-    let response = post
+    let response = gateway
+        .post_request(CHAT, &request)
         .header("accept-encoding", "gzip")
-        .body(request.to_string())
         .send()
         .await
         .unwrap();

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use featherwire::server::Outcome;
 use futures_util::FutureExt;
-use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -16,7 +15,6 @@ use crate::support::{
     Gateway, MODEL, PATIENCE, Reply, Scripted,
     frames::{GOAWAY, PREFACE, SETTINGS, frame, next_frame},
     gateway::http,
-    prompt,
     scripted::chunk,
 };
 
@@ -96,12 +94,7 @@ async fn an_idle_connection_is_closed_and_told_so_where_that_can_be_done() {
 async fn one_with_a_running_call_is_not() {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
     let gateway = gateway_with(&upstream, IDLE, &[]).await;
-    let mut request = prompt(MODEL, "hi");
-    request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let mut running = post.body(request.to_string()).send().await.unwrap();
+    let mut running = gateway.open_stream(MODEL).await;
     running.chunk().await.unwrap().unwrap();
     let mut health = HealthClient::new(gateway.channel().await);
     let mut watch = health

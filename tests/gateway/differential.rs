@@ -20,6 +20,7 @@ use crate::{
         Gateway, Reply, Scripted,
         gateway::http,
         law::{self, Author, Tree},
+        rest::with_json,
     },
 };
 
@@ -112,11 +113,8 @@ async fn ask<Q: Protobuf + 'static, A: Protobuf + 'static>(
             } else {
                 text.to_owned()
             };
-            let post = doors
-                .http
-                .post(doors.gateway.url(method.path))
-                .header("content-type", "application/json");
-            let response = post.body(text).send().await.unwrap();
+            let post = doors.http.post(doors.gateway.url(method.path));
+            let response = with_json(post, text).send().await.unwrap();
             let status = response.status();
             let body = response.text().await.unwrap();
             assert!(status.is_success(), "{body}");

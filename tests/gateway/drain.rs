@@ -75,12 +75,7 @@ async fn a_health_watch_that_begins_during_the_drain_is_told_and_ends() {
         config.drain_timeout = 10 * PATIENCE
     })
     .await;
-    let mut request = prompt(MODEL, "hi");
-    request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let mut running = post.body(request.to_string()).send().await.unwrap();
+    let mut running = gateway.open_stream(MODEL).await;
     assert!(running.chunk().await.unwrap().is_some());
     gateway.shut_down();
     until_draining(&gateway).await;
@@ -111,12 +106,7 @@ async fn a_watch_whose_request_arrives_only_during_the_drain_ends_at_once() {
         config.drain_timeout = 10 * PATIENCE
     })
     .await;
-    let mut request = prompt(MODEL, "hi");
-    request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let mut running = post.body(request.to_string()).send().await.unwrap();
+    let mut running = gateway.open_stream(MODEL).await;
     assert!(running.chunk().await.unwrap().is_some());
     let mut late = TcpStream::connect(gateway.address).await.unwrap();
     let head = "POST /featherwire.v1.AccountService/WatchConcurrency HTTP/1.1\r\nhost: \
@@ -182,12 +172,7 @@ async fn while_a_running_answer_ends_probes_and_new_calls_are_told_that_it_drain
         config.drain_timeout = Duration::from_secs(60)
     })
     .await;
-    let mut request = prompt(MODEL, "hi");
-    request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let mut running = post.body(request.to_string()).send().await.unwrap();
+    let mut running = gateway.open_stream(MODEL).await;
     assert!(running.chunk().await.unwrap().is_some());
     gateway.shut_down();
     let status = async |path| {
@@ -292,16 +277,10 @@ async fn until_draining(gateway: &Gateway) {
 async fn draining_lets_a_running_answer_end() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
-    let url = gateway.url("/v1/chat/completions");
+    let _url = gateway.url("/v1/chat/completions");
     let mut request = prompt("emulator/slow", "Say hello in 5 words");
     request["stream"] = json!(true);
-    let mut running = http()
-        .post(&url)
-        .header("content-type", "application/json")
-        .body(request.to_string())
-        .send()
-        .await
-        .unwrap();
+    let mut running = gateway.post("/v1/chat/completions", request).await;
     assert!(running.chunk().await.unwrap().is_some());
     let stopping = tokio::spawn(gateway.stop());
     let mut rest = String::new();
@@ -352,12 +331,7 @@ async fn a_caller_who_does_not_take_its_last_words_does_not_hold_up_the_end() {
         config.drain_timeout = Duration::from_millis(100)
     })
     .await;
-    let mut request = prompt(MODEL, "hi");
-    request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let held = post.body(request.to_string()).send().await.unwrap();
+    let held = gateway.open_stream(MODEL).await;
     assert_eq!(gateway.stop().await, Outcome::Cut(1));
     upstream.closed().await;
     drop(held);

@@ -270,10 +270,7 @@ async fn so_it_does_while_the_gateway_drains() {
     let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = PATIENCE).await;
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url(CHAT))
-        .header("content-type", "application/json");
-    let running = post.body(request.to_string()).send().await.unwrap();
+    let running = gateway.post(CHAT, &request).await;
     gateway.shut_down();
     while http()
         .get(gateway.url("/readyz"))

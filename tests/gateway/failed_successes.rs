@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use crate::support::{
     Gateway, MODEL, Reply, Scripted,
     door::grpc_failure,
-    gateway::http,
     prompt,
     scripted::{STREAM_HEAD, Then, chunk, chunked, done, finish, whole},
 };
@@ -195,26 +194,6 @@ async fn an_error_that_says_nothing_is_none() {
     }
 }
 
-async fn get(gateway: &Gateway, path: &str) -> (u16, Value) {
-    let response = http().get(gateway.url(path)).send().await.unwrap();
-    (
-        response.status().as_u16(),
-        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
-    )
-}
-
-async fn post(gateway: &Gateway, path: &str, body: &Value) -> (u16, Value) {
-    let post = http()
-        .post(gateway.url(path))
-        .header("content-type", "application/json")
-        .body(body.to_string());
-    let response = post.send().await.unwrap();
-    (
-        response.status().as_u16(),
-        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
-    )
-}
-
 #[tokio::test]
 async fn a_success_with_nothing_in_it_is_no_answer() {
     let texts = [
@@ -239,10 +218,10 @@ async fn a_success_with_nothing_in_it_is_no_answer() {
         let gateway = Gateway::to(upstream.address).await;
         let mut answers = Vec::new();
         for path in resources {
-            answers.push((path, get(&gateway, path).await));
+            answers.push((path, gateway.get_json(path).await));
         }
         for (path, request) in &texts {
-            answers.push((path, post(&gateway, path, request).await));
+            answers.push((path, gateway.post_json(path, request).await));
         }
         for (path, (status, body)) in answers {
             assert_eq!(
@@ -282,17 +261,14 @@ async fn what_is_empty_for_good_reason_is_an_answer() {
     let upstream = Scripted::always(Reply::Json(200, json!({"tokens": []}))).await;
     let gateway = Gateway::to(upstream.address).await;
     assert_eq!(
-        post(
-            &gateway,
-            "/v1/tokenize",
-            &json!({"model": MODEL, "text": ""})
-        )
-        .await,
+        gateway
+            .post_json("/v1/tokenize", &json!({"model": MODEL, "text": ""}))
+            .await,
         (200, json!({"tokens": []}))
     );
     upstream.replies(Reply::Json(200, json!({"data": []})));
     assert_eq!(
-        get(&gateway, "/v1/models?q=nothing").await.1["data"],
+        gateway.get_json("/v1/models?q=nothing").await.1["data"],
         json!([])
     );
     upstream.replies(Reply::Json(
@@ -300,7 +276,7 @@ async fn what_is_empty_for_good_reason_is_an_answer() {
         json!({"limit": null, "used_cost": 0, "request_count": 0, "requests": []}),
     ));
     assert_eq!(
-        get(&gateway, "/v1/concurrency").await.1["requests"],
+        gateway.get_json("/v1/concurrency").await.1["requests"],
         json!([])
     );
 }
@@ -317,7 +293,7 @@ async fn an_error_in_place_of_a_resource_keeps_its_words() {
         "/v1/models?q=x",
         "/v1/models/org/model",
     ] {
-        let (status, body) = get(&gateway, path).await;
+        let (status, body) = gateway.get_json(path).await;
         assert_eq!(
             (status, &body["error"]["code"]),
             (503, &json!("no_capacity")),
@@ -339,9 +315,9 @@ async fn a_plan_says_null_where_featherless_does_and_nothing_where_it_does_not()
     ])
     .await;
     let gateway = Gateway::to(upstream.address).await;
-    assert_eq!(get(&gateway, "/v1/plan").await, (200, plan));
+    assert_eq!(gateway.get_json("/v1/plan").await, (200, plan));
     assert_eq!(
-        get(&gateway, "/v1/plan").await,
+        gateway.get_json("/v1/plan").await,
         (200, json!({"id": "p", "name": "n"}))
     );
 }

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use crate::support::{
     Door, Gateway, Reply, Scripted,
     door::message,
-    gateway::http,
     models::{FALLBACK, FIRST, SECOND, THIRD},
     prompt,
     scripted::{answer_for, chunk, event, finish, no_capacity, refused, whole},
@@ -191,13 +190,10 @@ async fn a_text_of_which_nothing_has_come_has_not_begun() {
     let good = Reply::Events(vec![piece("b", Some("stop")), "[DONE]".to_owned()]);
     let upstream = Scripted::first([Reply::Events(vec![piece("", None), failed]), good]).await;
     let gateway = Gateway::to(upstream.address).await;
-    let post = http()
-        .post(gateway.url("/v1/completions"))
-        .header("content-type", "application/json");
     let body = json!({"model": FIRST, "prompt": "x", "stream": true}).to_string();
-    let response = post
+    let response = gateway
+        .post_request("/v1/completions", body)
         .header(FALLBACK, SECOND)
-        .body(body)
         .send()
         .await
         .unwrap();
@@ -420,13 +416,10 @@ async fn a_models_own_fallbacks_count_unless_the_call_says_otherwise() {
 async fn vectors_of_another_model_are_no_answer() {
     let upstream = Scripted::always(no_capacity()).await;
     let gateway = Gateway::to(upstream.address).await;
-    let post = http()
-        .post(gateway.url("/v1/embeddings"))
-        .header("content-type", "application/json");
     let body = json!({"model": FIRST, "input": "x"}).to_string();
-    let response = post
+    let response = gateway
+        .post_request("/v1/embeddings", body)
         .header(FALLBACK, SECOND)
-        .body(body)
         .send()
         .await
         .unwrap();
@@ -539,13 +532,10 @@ async fn text_completions_fall_back_too() {
         "choices": [{"index": 0, "text": "b", "finish_reason": "stop", "logprobs": null}]});
     let upstream = Scripted::first([no_capacity(), Reply::Json(200, answer)]).await;
     let gateway = Gateway::to(upstream.address).await;
-    let post = http()
-        .post(gateway.url("/v1/completions"))
-        .header("content-type", "application/json");
     let body = json!({"model": FIRST, "prompt": "x"}).to_string();
-    let response = post
+    let response = gateway
+        .post_request("/v1/completions", body)
         .header(FALLBACK, SECOND)
-        .body(body)
         .send()
         .await
         .unwrap();

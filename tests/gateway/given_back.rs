@@ -11,21 +11,9 @@ use crate::{
     support::{
         Gateway, MODEL, Reply, Scripted,
         door::{grpc_failure, message},
-        gateway::http,
         prompt,
     },
 };
-
-async fn post(gateway: &Gateway, request: &str) -> (u16, Value) {
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let response = post.body(request.to_owned()).send().await.unwrap();
-    (
-        response.status().as_u16(),
-        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
-    )
-}
 
 pub fn answer(message: &Value) -> Reply {
     let choice = json!({"index": 0, "finish_reason": "stop", "message": message});
@@ -70,7 +58,9 @@ async fn an_answer_given_back_goes_upstream_as_it_came_by_rest_and_by_grpc() {
         let gateway = Gateway::to(upstream.address).await;
 
         let mut request = prompt(MODEL, "hi");
-        let (status, answer) = post(&gateway, &request.to_string()).await;
+        let (status, answer) = gateway
+            .post_json("/v1/chat/completions", &request.to_string())
+            .await;
         assert_eq!(status, 200, "{came}: {answer}");
         let mut given_back = answer["choices"][0]["message"].clone();
         assert_eq!(given_back["refusal"], Value::Null);
@@ -78,7 +68,9 @@ async fn an_answer_given_back_goes_upstream_as_it_came_by_rest_and_by_grpc() {
             .as_array_mut()
             .unwrap()
             .push(given_back.take());
-        let (status, answer) = post(&gateway, &request.to_string()).await;
+        let (status, answer) = gateway
+            .post_json("/v1/chat/completions", &request.to_string())
+            .await;
         assert_eq!(status, 200, "{came}: {answer}");
 
         let mut request = message(&prompt(MODEL, "hi"));
@@ -114,7 +106,9 @@ async fn an_answer_whose_role_is_no_text_is_the_assistants_and_can_be_given_back
         let upstream = Scripted::always(answer(&json!({"role": role, "content": "x"}))).await;
         let gateway = Gateway::to(upstream.address).await;
         let mut request = prompt(MODEL, "hi");
-        let (_, answer) = post(&gateway, &request.to_string()).await;
+        let (_, answer) = gateway
+            .post_json("/v1/chat/completions", &request.to_string())
+            .await;
         assert_eq!(
             answer["choices"][0]["message"]["role"], "assistant",
             "{role}"
@@ -123,7 +117,14 @@ async fn an_answer_whose_role_is_no_text_is_the_assistants_and_can_be_given_back
             .as_array_mut()
             .unwrap()
             .push(answer["choices"][0]["message"].clone());
-        assert_eq!(post(&gateway, &request.to_string()).await.0, 200, "{role}");
+        assert_eq!(
+            gateway
+                .post_json("/v1/chat/completions", &request.to_string())
+                .await
+                .0,
+            200,
+            "{role}"
+        );
 
         let mut request = message(&prompt(MODEL, "hi"));
         let mut client = gateway.grpc().await;
@@ -182,10 +183,8 @@ async fn half_a_surrogate_pair_in_an_answer_is_given_back_too() {
 
     let given_back =
         r#"{"model":"m","messages":[{"role":"assistant","content":"half \ud83d","x\ud800":1}]}"#;
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    assert_eq!(post.body(given_back).send().await.unwrap().status(), 200);
+    let (status, answer) = gateway.post_json("/v1/chat/completions", given_back).await;
+    assert_eq!(status, 200, "{answer}");
 }
 
 #[tokio::test]
@@ -195,7 +194,13 @@ async fn a_content_that_is_absent_null_or_empty_reaches_upstream_as_that() {
     let messages = json!([{"role": "assistant"}, {"role": "assistant", "content": null},
         {"role": "user", "content": null}, {"role": "assistant", "content": ""}, {"role": "user", "content": []}]);
     let request = json!({"model": MODEL, "messages": messages});
-    assert_eq!(post(&gateway, &request.to_string()).await.0, 200);
+    assert_eq!(
+        gateway
+            .post_json("/v1/chat/completions", &request.to_string())
+            .await
+            .0,
+        200
+    );
     gateway
         .grpc()
         .await
@@ -340,7 +345,9 @@ async fn an_empty_list_of_parts_stays_one_also_in_an_answer() {
     let upstream = Scripted::always(answer(&json!({"role": "assistant", "content": []}))).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut request = prompt(MODEL, "hi");
-    let (_, by_rest) = post(&gateway, &request.to_string()).await;
+    let (_, by_rest) = gateway
+        .post_json("/v1/chat/completions", &request.to_string())
+        .await;
     assert_eq!(by_rest["choices"][0]["message"]["content"], json!([]));
     let answer = gateway
         .grpc()
@@ -362,7 +369,9 @@ async fn an_empty_list_of_parts_stays_one_also_in_an_answer() {
         .as_array_mut()
         .unwrap()
         .push(by_rest["choices"][0]["message"].clone());
-    post(&gateway, &request.to_string()).await;
+    gateway
+        .post_json("/v1/chat/completions", &request.to_string())
+        .await;
     let mut request = message(&prompt(MODEL, "hi"));
     request.messages.push(came);
     gateway
@@ -409,7 +418,9 @@ async fn without_tools_no_choice_among_them_goes_upstream() {
             .unwrap()
             .extend(members.as_object().unwrap().clone());
         let before = upstream.seen().len();
-        let (status, error) = post(&gateway, &request.to_string()).await;
+        let (status, error) = gateway
+            .post_json("/v1/chat/completions", &request.to_string())
+            .await;
         let by_grpc = gateway
             .grpc()
             .await
@@ -446,7 +457,13 @@ async fn without_tools_no_choice_among_them_goes_upstream() {
     request["tools"] = json!([tool]);
     request["tool_choice"] = json!("auto");
     request["parallel_tool_calls"] = json!(false);
-    assert_eq!(post(&gateway, &request.to_string()).await.0, 200);
+    assert_eq!(
+        gateway
+            .post_json("/v1/chat/completions", &request.to_string())
+            .await
+            .0,
+        200
+    );
     let sent = upstream.seen().pop().unwrap().json();
     assert_eq!(
         (&sent["tool_choice"], &sent["parallel_tool_calls"]),

@@ -7,7 +7,7 @@ use featherwire::proto::v1::{
 };
 use serde_json::json;
 
-use crate::support::{Door, Gateway, MODEL, Reply, Scripted, door::message, gateway::http, prompt};
+use crate::support::{Door, Gateway, MODEL, Reply, Scripted, door::message, prompt};
 
 /// An event of a stream with this member in its delta, as raw JSON.
 fn event(delta: &str, reason: &str) -> String {
@@ -69,14 +69,9 @@ async fn halves_in_two_pieces_are_joined_by_grpc_and_stay_as_they_are_by_rest() 
     }
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let body = post
-        .body(request.to_string())
-        .send()
+    let body = gateway
+        .post("/v1/chat/completions", &request)
         .await
-        .unwrap()
         .text()
         .await
         .unwrap();
@@ -111,14 +106,9 @@ async fn a_half_in_a_whole_answer_is_no_reason_to_lose_the_text() {
         (Some("half \u{fffd}"), Some("\u{fffd}!"))
     );
     assert!(message.extra.is_empty(), "{message:?}");
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let body = post
-        .body(prompt(MODEL, "hi").to_string())
-        .send()
+    let body = gateway
+        .post("/v1/chat/completions", &prompt(MODEL, "hi"))
         .await
-        .unwrap()
         .text()
         .await
         .unwrap();

@@ -23,10 +23,7 @@ fn answer() -> Reply {
 async fn sent(request: &Value) -> Value {
     let upstream = Scripted::always(answer()).await;
     let gateway = Gateway::to(upstream.address).await;
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let response = post.body(request.to_string()).send().await.unwrap();
+    let response = gateway.post("/v1/chat/completions", &request).await;
     assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
     gateway
         .grpc()

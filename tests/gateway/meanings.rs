@@ -5,9 +5,7 @@ use featherwire::error::Kind;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Door, Gateway, MODEL, Reply, Scripted,
-    gateway::http,
-    prompt,
+    Door, Gateway, MODEL, Reply, Scripted, prompt,
     scripted::{chunk, done, event, whole},
 };
 
@@ -205,28 +203,12 @@ async fn a_text_completion_fails_for_the_same_reasons() {
     ])
     .await;
     let gateway = Gateway::to(upstream.address).await;
-    let post = || {
-        http()
-            .post(gateway.url("/v1/completions"))
-            .header("content-type", "application/json")
-    };
-    let unary = post().body(request(false)).send().await.unwrap();
+    let unary = gateway.post("/v1/completions", request(false)).await;
     assert_eq!(unary.status(), 502);
-    assert!(
-        unary
-            .text()
-            .await
-            .unwrap()
-            .contains("upstream_stream_failed")
-    );
-    let stream = post()
-        .body(request(true))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let unary = unary.text().await.unwrap();
+    assert!(unary.contains("upstream_stream_failed"), "{unary}");
+    let stream = gateway.post("/v1/completions", request(true)).await;
+    let stream = stream.text().await.unwrap();
     assert!(
         stream.contains("half ") && stream.contains("end"),
         "{stream}"

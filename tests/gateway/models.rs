@@ -30,20 +30,11 @@ const KNOWN: [&str; 20] = [
     "BAAI/bge-m3",
 ];
 
-async fn get(gateway: &Gateway, path: &str) -> (u16, Value) {
-    let response = http().get(gateway.url(path)).send().await.unwrap();
-    let status = response.status().as_u16();
-    (
-        status,
-        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
-    )
-}
-
 #[tokio::test]
 async fn the_catalogue_is_openais_list_with_all_that_the_upstream_says() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
-    let (status, list) = get(&gateway, "/v1/models").await;
+    let (status, list) = gateway.get_json("/v1/models").await;
     assert_eq!((status, &list["object"]), (200, &Value::from("list")));
     let upstream = http()
         .get(format!("http://{}/v1/models", emulator.address))
@@ -60,13 +51,13 @@ async fn the_catalogue_is_openais_list_with_all_that_the_upstream_says() {
                 .any(|model| model["id"] == id),
             "{id}"
         );
-        let (status, model) = get(&gateway, &format!("/v1/models/{id}")).await;
+        let (status, model) = gateway.get_json(&format!("/v1/models/{id}")).await;
         assert_eq!(
             (status, &model["id"], &model["object"]),
             (200, &Value::from(id), &Value::from("model"))
         );
     }
-    let (_, found) = get(&gateway, "/v1/models?q=gemma").await;
+    let (_, found) = gateway.get_json("/v1/models?q=gemma").await;
     assert_eq!(
         found["data"].as_array().unwrap().len(),
         3,
@@ -82,14 +73,14 @@ async fn a_model_is_found_by_its_exact_id_however_its_slash_is_written() {
         format!("/v1/models/{MODEL}"),
         format!("/v1/models/{}", MODEL.replace('/', "%2F")),
     ] {
-        assert_eq!(get(&gateway, &path).await.1["id"], MODEL);
+        assert_eq!(gateway.get_json(&path).await.1["id"], MODEL);
     }
     for path in [
         "/v1/models/no/model",
         "/v1/models/model",
         "/v1/models/META-LLAMA/Meta-Llama-3.1-8B-Instruct",
     ] {
-        let (status, error) = get(&gateway, path).await;
+        let (status, error) = gateway.get_json(path).await;
         assert_eq!(
             (status, &error["error"]["code"]),
             (404, &Value::from("model_not_found")),
@@ -105,7 +96,7 @@ async fn a_model_is_found_by_its_exact_id_however_its_slash_is_written() {
         "/v1/models/a%2F..%0d",
         "/v1/models/a/%FF",
     ] {
-        let (status, _) = get(&gateway, path).await;
+        let (status, _) = gateway.get_json(path).await;
         assert!(
             matches!(status, 400 | 404),
             "{path} must not reach another path upstream: {status}"
@@ -234,7 +225,7 @@ async fn rest_pages_and_filters_the_catalogue_as_its_rule_says() {
     let mut ids = Vec::new();
     let mut path = "/v1/models?page_size=7".to_owned();
     loop {
-        let (status, page) = get(&gateway, &path).await;
+        let (status, page) = gateway.get_json(&path).await;
         assert_eq!(
             (status, &page["object"], &page["total_size"]),
             (200, &Value::from("list"), &Value::from(20))
@@ -261,7 +252,7 @@ async fn rest_pages_and_filters_the_catalogue_as_its_rule_says() {
     assert_eq!(ids, sorted);
 
     let count = async |query: &str| {
-        get(&gateway, &format!("/v1/models?{query}")).await.1["total_size"].clone()
+        gateway.get_json(&format!("/v1/models?{query}")).await.1["total_size"].clone()
     };
     assert_eq!(count("filter.search=LLAMA-2").await, 3);
     assert_eq!(count("filter.family=mixtral&page_size=1").await, 2);
@@ -272,7 +263,7 @@ async fn rest_pages_and_filters_the_catalogue_as_its_rule_says() {
     );
     assert_eq!(gated.as_u64().unwrap() + free.as_u64().unwrap(), 20);
 
-    let whole = get(&gateway, "/v1/models").await.1;
+    let whole = gateway.get_json("/v1/models").await.1;
     assert!(
         whole.get("total_size").is_none() && whole.get("next_page_token").is_none(),
         "as OpenAI's"
@@ -287,7 +278,7 @@ async fn rest_pages_and_filters_the_catalogue_as_its_rule_says() {
         ("page_size=1&page_size=2", "query"),
         ("page_size=1&q=gemma", "query"),
     ] {
-        let (status, error) = get(&gateway, &format!("/v1/models?{query}")).await;
+        let (status, error) = gateway.get_json(&format!("/v1/models?{query}")).await;
         assert_eq!(
             (status, &error["error"]["param"]),
             (400, &Value::from(param)),

@@ -91,10 +91,7 @@ async fn an_alias_is_taken_wherever_a_models_id_is() {
     )
     .await;
     let post = async |path: &str, body: Value| {
-        let post = http()
-            .post(gateway.url(path))
-            .header("content-type", "application/json");
-        let response = post.body(body.to_string()).send().await.unwrap();
+        let response = gateway.post(path, &body).await;
         let (status, text) = (response.status(), response.text().await.unwrap());
         assert_eq!(status, 200, "{path}: {text}");
     };

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::support::{
     Door, Gateway, MODEL, Reply, Scripted,
     door::VIA_STREAM,
-    gateway::http,
     prompt,
     scripted::{STREAM_HEAD, Then, chunk, chunked, done, event, finish, whole},
 };
@@ -16,13 +15,11 @@ use crate::support::{
 async fn rest(gateway: &Gateway, is_stream: bool, headers: &[(&str, &str)]) -> (u16, String) {
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(is_stream);
-    let mut post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
+    let mut post = gateway.post_request("/v1/chat/completions", request);
     for (name, value) in headers {
         post = post.header(*name, *value);
     }
-    let answer = post.body(request.to_string()).send().await.unwrap();
+    let answer = post.send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 

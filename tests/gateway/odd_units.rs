@@ -136,12 +136,7 @@ async fn an_odd_message_ends_no_wait_and_what_was_known_counts_on() {
     let emulator = emulator().await;
     let gateway = Gateway::with(emulator.address, |config| config.units.units = None).await;
     until(&gateway, "the plan is known", |view| view["capacity"] == 4).await;
-    let mut request = prompt("emulator/stall-after-5", "hi");
-    request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let holder = post.body(request.to_string()).send().await.unwrap();
+    let holder = gateway.open_stream("emulator/stall-after-5").await;
     assert_eq!(holder.status(), 200);
     for feed in ["zero-limit", "negative-limit", "no-limit", "text-limit"] {
         switch(&emulator, "feed", feed).await;

@@ -19,7 +19,6 @@ use crate::{
     support::{
         Door, Gateway, MODEL, PATIENCE, Reply, Scripted,
         door::message,
-        gateway::http,
         models::{FIRST, SECOND},
         prompt,
         scripted::{answer_for, chunk, finish, no_capacity, whole},
@@ -172,10 +171,7 @@ async fn a_timeout_is_kept_though_nobody_reads() {
     drop(held);
     let mut request = request;
     request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let held = post.body(request.to_string()).send().await.unwrap();
+    let held = gateway.post("/v1/chat/completions", &request).await;
     upstream.closed().await;
     drop(held);
 }
@@ -380,10 +376,7 @@ async fn texts_and_embeddings_have_the_options_that_make_sense_for_them() {
         ("/v1/completions:stream", text(&late)),
         ("/v1/embeddings", vector(&late)),
     ] {
-        let post = http()
-            .post(gateway.url(path))
-            .header("content-type", "application/json");
-        let response = tokio::time::timeout(PATIENCE, post.body(request.to_string()).send())
+        let response = tokio::time::timeout(PATIENCE, gateway.post_request(path, &request).send())
             .await
             .unwrap()
             .unwrap();

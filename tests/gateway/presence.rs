@@ -6,20 +6,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use featherwire::proto::v1::CreateChatCompletionResponse;
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, MODEL, Reply, Scripted, door::message, gateway::http, prompt};
+use crate::support::{Gateway, MODEL, Reply, Scripted, door::message, prompt};
 
 /// The same answer by REST and by gRPC.
 async fn answers(answer: &Value) -> (Value, CreateChatCompletionResponse) {
     let upstream = Scripted::always(Reply::Json(200, answer.clone())).await;
     let gateway = Gateway::to(upstream.address).await;
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let response = post
-        .body(prompt(MODEL, "hi").to_string())
-        .send()
-        .await
-        .unwrap();
+    let response = gateway
+        .post("/v1/chat/completions", &prompt(MODEL, "hi"))
+        .await;
     let by_rest = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
     let by_grpc = gateway
         .grpc()
@@ -145,14 +140,9 @@ async fn every_choice_of_a_chunk_has_a_delta() {
         assert!(chunk.choices[0].delta.is_some(), "{chunk:?}");
     }
     request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let body = post
-        .body(request.to_string())
-        .send()
+    let body = gateway
+        .post("/v1/chat/completions", &request)
         .await
-        .unwrap()
         .text()
         .await
         .unwrap();
@@ -383,14 +373,9 @@ async fn choices_that_are_no_list_of_anything_are_no_answer() {
         let upstream =
             Scripted::always(Reply::Json(200, json!({"id": "x", "choices": choices}))).await;
         let gateway = Gateway::to(upstream.address).await;
-        let post = http()
-            .post(gateway.url("/v1/chat/completions"))
-            .header("content-type", "application/json");
-        let response = post
-            .body(prompt(MODEL, "hi").to_string())
-            .send()
-            .await
-            .unwrap();
+        let response = gateway
+            .post("/v1/chat/completions", &prompt(MODEL, "hi"))
+            .await;
         assert_eq!(response.status(), 502, "{choices}");
         assert!(
             response

@@ -11,9 +11,7 @@ use featherwire::proto::v1::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    Door, Gateway, MODEL, PATIENCE, Reply, Scripted,
-    gateway::http,
-    prompt,
+    Door, Gateway, MODEL, PATIENCE, Reply, Scripted, prompt,
     scripted::{chunk, finish, no_capacity, whole},
 };
 
@@ -171,14 +169,9 @@ async fn in_a_stream_it_is_the_last_message_with_the_streams_own_names() {
     // In the order of the events.
     let upstream = Scripted::always(Reply::Events(stream())).await;
     let gateway = Gateway::to(upstream.address).await;
-    let post = http()
-        .post(gateway.url("/v1/chat/completions:stream"))
-        .header("content-type", "application/json");
-    let response = post
-        .body(reporting(MODEL, &json!({})).to_string())
-        .send()
-        .await
-        .unwrap();
+    let response = gateway
+        .post("/v1/chat/completions:stream", &reporting(MODEL, &json!({})))
+        .await;
     let body = response.text().await.unwrap();
     let events: Vec<&str> = body.split_terminator("\n\n").collect();
     let [_, finish, usage, report, "data: [DONE]"] = events[..] else {
@@ -351,14 +344,9 @@ async fn what_an_upstream_says_by_that_name_does_not_pass_as_the_gateways_own() 
                 config.unary_via_stream = via_stream
             })
             .await;
-            let post = http()
-                .post(gateway.url("/v1/chat/completions"))
-                .header("content-type", "application/json");
-            let body = post
-                .body(prompt(MODEL, "hi").to_string())
-                .send()
+            let body = gateway
+                .post("/v1/chat/completions", &prompt(MODEL, "hi"))
                 .await
-                .unwrap()
                 .text()
                 .await
                 .unwrap();

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::{io::AsyncReadExt, process::Command};
 
 use crate::support::{
-    MODEL, Reply, Scripted, gateway::http, scripted::chunk, scripted::finish, scripted::whole,
+    MODEL, Reply, Scripted, rest::post, scripted::chunk, scripted::finish, scripted::whole,
 };
 
 fn root() -> &'static Path {
@@ -166,12 +166,8 @@ async fn no_key_prompt_or_answer_is_in_any_log_line() {
             "model": MODEL, "stream": number == 1 || number == 2,
             "messages": [{"role": "user", "content": SECRETS[2]}],
         });
-        let post = http()
-            .post(format!("{address}/v1/chat/completions?x={}", SECRETS[2]))
-            .bearer_auth(key);
-        let post = post
-            .header("content-type", "application/json")
-            .body(body.to_string());
+        let url = format!("{address}/v1/chat/completions?x={}", SECRETS[2]);
+        let post = post(url, body.to_string()).bearer_auth(key);
         let _ = post.send().await.unwrap().bytes().await;
     }
     let pid = gateway.id().unwrap().to_string();

@@ -5,11 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Emulator, Gateway, MODEL, gateway::http};
 
 async fn post(gateway: &Gateway, path: &str, body: &Value) -> (u16, String, String) {
-    let post = http()
-        .post(gateway.url(path))
-        .header("content-type", "application/json")
-        .body(body.to_string());
-    let response = post.send().await.unwrap();
+    let response = gateway.post(path, body).await;
     let media_type = response.headers()["content-type"]
         .to_str()
         .unwrap()

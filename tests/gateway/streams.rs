@@ -12,7 +12,6 @@ use tokio::{
 use crate::support::{
     Door, Gateway, MODEL, Reply, Scripted,
     door::message,
-    gateway::http,
     prompt,
     scripted::{chunk, done, event, finish},
 };
@@ -256,12 +255,7 @@ async fn a_caller_who_takes_a_break_is_no_silence_of_upstreams() {
             assert_eq!(received, 201);
             continue;
         }
-        let mut request = prompt(MODEL, "hi");
-        request["stream"] = json!(true);
-        let post = http()
-            .post(gateway.url("/v1/chat/completions"))
-            .header("content-type", "application/json");
-        let mut response = post.body(request.to_string()).send().await.unwrap();
+        let mut response = gateway.open_stream(MODEL).await;
         let mut body = Vec::new();
         while let Some(bytes) = response.chunk().await.unwrap() {
             body.extend_from_slice(&bytes);
@@ -362,11 +356,8 @@ async fn an_event_of_several_lines_goes_out_as_one() {
     let body =
         json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": true})
             .to_string();
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json")
-        .body(body);
-    let events = post.send().await.unwrap().text().await.unwrap();
+    let events = gateway.post("/v1/chat/completions", body).await;
+    let events = events.text().await.unwrap();
     assert!(events.starts_with(r#"data: {"id":"x","#), "{events}");
     assert!(events.contains(r#""later":{ "a": 1}"#), "{events}");
     assert!(

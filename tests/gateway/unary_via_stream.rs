@@ -4,21 +4,16 @@ use featherwire::error::Kind;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, Reply, Scripted,
-    gateway::http,
-    prompt,
+    Door, Emulator, Gateway, MODEL, Reply, Scripted, prompt,
     scripted::{event, finish},
 };
 
 const VIA_STREAM: &str = "x-featherwire-unary-via-stream";
 
 async fn post(gateway: &Gateway, request: &Value, via_stream: &str) -> Value {
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let response = post
+    let response = gateway
+        .post_request("/v1/chat/completions", &request)
         .header(VIA_STREAM, via_stream)
-        .body(request.to_string())
         .send()
         .await
         .unwrap();

@@ -15,9 +15,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted,
-    gateway::http,
-    prompt,
+    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted, prompt,
+    rest::post,
     scripted::{answer_for, chunk, whole},
 };
 
@@ -66,11 +65,8 @@ async fn hold(gateway: &Gateway) -> reqwest::Response {
 async fn hold_for(gateway: &Gateway, key: &str) -> reqwest::Response {
     let mut request = prompt("emulator/stall-after-5", "hi");
     request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let post = post.bearer_auth(key);
-    let holder = post.body(request.to_string()).send().await.unwrap();
+    let post = gateway.post_request("/v1/chat/completions", request);
+    let holder = post.bearer_auth(key).send().await.unwrap();
     assert_eq!(holder.status(), 200);
     holder
 }
@@ -199,12 +195,7 @@ pub async fn taken(
         configure(config);
     })
     .await;
-    let mut request = prompt(ONE_UNIT, "hi");
-    request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let holder = post.body(request.to_string()).send().await.unwrap();
+    let holder = gateway.open_stream(ONE_UNIT).await;
     assert_eq!(holder.status(), 200);
     upstream.replies(Reply::Json(200, whole("b")));
     (upstream, gateway, holder)
@@ -382,16 +373,11 @@ async fn interactive_calls_go_before_batch_calls() {
 async fn what_others_use_of_the_account_is_left_to_them() {
     let emulator = emulator(2, 0.0).await;
     // Somebody else holds one of the two units, for as long as the test lasts.
-    let body = json!({"model": "emulator/stall-after-5", "messages": [{"role": "user", "content": "hi"}], "stream": true});
-    let other = http()
-        .post(format!("http://{}/v1/chat/completions", emulator.address))
-        .bearer_auth("any");
-    let other = other
-        .header("content-type", "application/json")
-        .body(body.to_string())
-        .send()
-        .await
-        .unwrap();
+    let mut request = prompt("emulator/stall-after-5", "hi");
+    request["stream"] = json!(true);
+    let url = format!("http://{}/v1/chat/completions", emulator.address);
+    let other = post(url, request.to_string()).bearer_auth("any").send();
+    let other = other.await.unwrap();
     assert_eq!(other.status(), 200);
     let gateway = scheduling(emulator.address).await;
     until(&gateway, "the other one is seen", |view| {

@@ -10,7 +10,6 @@ use tonic::{Code, Request, Status, transport::Channel};
 use crate::support::{
     Gateway, MODEL, Reply, Scripted,
     door::message,
-    gateway::http,
     prompt,
     scripted::{chunk, finish},
 };
@@ -31,12 +30,7 @@ async fn a_caller_who_stops_reading_is_cut_and_upstream_closed() {
     let upstream = Scripted::always(flood()).await;
     let patience = Duration::from_millis(300);
     let gateway = Gateway::with(upstream.address, |config| config.write_timeout = patience).await;
-    let mut request = prompt(MODEL, "hi");
-    request["stream"] = json!(true);
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    let response = post.body(request.to_string()).send().await.unwrap();
+    let response = gateway.open_stream(MODEL).await;
     assert_eq!(response.status(), 200);
     // Held, not read.
     upstream.closed().await;
@@ -114,12 +108,9 @@ async fn a_deadline_is_kept_though_nobody_reads() {
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(true);
     for timeout in ["2000", "10000", "50000"] {
-        let post = http()
-            .post(gateway.url("/v1/chat/completions"))
-            .header("content-type", "application/json");
-        let held = post
+        let held = gateway
+            .post_request("/v1/chat/completions", &request)
             .header("x-request-timeout-ms", timeout)
-            .body(request.to_string())
             .send()
             .await
             .unwrap();

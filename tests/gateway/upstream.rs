@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::support::{
     Door, Gateway, MODEL, Reply, Scripted,
     door::{grpc_failure, message},
-    gateway::http,
     prompt,
     scripted::{chunk, finish},
 };
@@ -99,10 +98,10 @@ async fn json_of_the_callers_own_reaches_upstream_letter_for_letter() {
     );
     let upstream = Scripted::always(Reply::Json(200, answer())).await;
     let gateway = Gateway::to(upstream.address).await;
-    let post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
-    assert_eq!(post.body(body).send().await.unwrap().status(), 200);
+    assert_eq!(
+        gateway.post("/v1/chat/completions", body).await.status(),
+        200
+    );
     let sent = String::from_utf8(upstream.only().body).unwrap();
     assert_eq!(sent.matches(schema).count(), 3, "{sent}");
     assert_eq!(sent.matches(kwargs).count(), 2, "{sent}");

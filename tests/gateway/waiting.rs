@@ -10,9 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     support::{
-        Door, Gateway, MODEL, Reply, Scripted,
-        gateway::http,
-        prompt,
+        Door, Gateway, MODEL, Reply, Scripted, prompt,
         scripted::{chunk, finish, whole},
     },
     units::taken,
@@ -71,14 +69,12 @@ impl Waiting {
     async fn with(gateway: &Gateway, headers: &[(&str, &str)], comment: &str) -> Self {
         let mut request = prompt(MODEL, "hi");
         request["stream"] = json!(true);
-        let mut post = http()
-            .post(gateway.url("/v1/chat/completions"))
-            .header("content-type", "application/json");
+        let mut post = gateway.post_request("/v1/chat/completions", request);
         for (name, value) in headers {
             post = post.header(*name, *value);
         }
         let began = Instant::now();
-        let response = post.body(request.to_string()).send().await.unwrap();
+        let response = post.send().await.unwrap();
         assert_eq!(
             (response.status().as_u16(), began.elapsed()),
             (200, Duration::from_secs(15))
@@ -239,12 +235,7 @@ async fn a_refusal_that_comes_late_is_the_same_error_as_one_that_comes_at_once()
         (503, error("no_capacity"), "no_capacity"),
     ] {
         let (upstream, gateway) = with_one_unit(Reply::Json(status, body), |_| {}).await;
-        let mut request = prompt(MODEL, "hi");
-        request["stream"] = json!(true);
-        let post = http()
-            .post(gateway.url("/v1/chat/completions"))
-            .header("content-type", "application/json");
-        let at_once = post.body(request.to_string()).send().await.unwrap();
+        let at_once = gateway.open_stream(MODEL).await;
         assert_eq!(at_once.status(), status);
         let at_once: Value = serde_json::from_slice(&at_once.bytes().await.unwrap()).unwrap();
         upstream.pauses(Some(Duration::from_secs(20)));

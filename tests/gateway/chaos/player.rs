@@ -414,9 +414,7 @@ impl Play {
             Door::RestUnary | Door::RestStream => {
                 let mut ask = ask;
                 ask["stream"] = json!(self.door.is_stream());
-                let post = http().post(gateway.url("/v1/chat/completions"));
-                post.header("content-type", "application/json")
-                    .body(ask.to_string())
+                gateway.post_request("/v1/chat/completions", ask)
             }
             Door::WebUnary | Door::WebStream => {
                 let method = if self.door.is_stream() {

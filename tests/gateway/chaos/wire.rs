@@ -6,9 +6,7 @@ use featherwire::upstream::sse::EVENT_BYTES_MAX;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Gateway, MODEL, Reply, Scripted,
-    gateway::http,
-    prompt,
+    Gateway, MODEL, Reply, Scripted, prompt,
     scripted::{STREAM_HEAD, Then, chunk, chunked, finish, whole},
 };
 
@@ -28,10 +26,7 @@ impl Play {
                 upstream.replies(Reply::EventsThenSilence(vec![chunk("half")]));
                 let mut ask = prompt(MODEL, "hi");
                 ask["stream"] = json!(true);
-                let post = http()
-                    .post(gateway.url("/v1/chat/completions"))
-                    .header("content-type", "application/json");
-                return Some(Box::new(post.body(ask.to_string()).send().await.unwrap()));
+                return Some(Box::new(gateway.post("/v1/chat/completions", &ask).await));
             }
             (Connect, Refuse) => upstream.refuse().await,
             (Connect, Reset) => upstream.greets(Some(Then::Reset)),

@@ -21,14 +21,10 @@ async fn every_fault_ends_behind_the_gateway_and_the_next_call_is_answered() {
         for fault in FAULTS {
             let mut ask = prompt(fault.model, "Say hello in 5 words");
             ask["stream"] = json!(is_streamed);
-            let post = http()
-                .post(gateway.url("/v1/chat/completions"))
-                .header("content-type", "application/json");
             let call = async {
-                post.body(ask.to_string())
-                    .send()
+                gateway
+                    .post("/v1/chat/completions", &ask)
                     .await
-                    .unwrap()
                     .bytes()
                     .await
                     .unwrap()
@@ -92,10 +88,7 @@ async fn what_the_catalogue_refuses_is_refused_through_the_gateway() {
             .await
             .failed(featherwire::error::Kind::NotReady, "model_not_ready");
     }
-    let embed = http()
-        .post(gateway.url("/v1/embeddings"))
-        .header("content-type", "application/json");
     let body = json!({"model": MODEL, "input": "x"}).to_string();
-    assert_eq!(embed.body(body).send().await.unwrap().status(), 400);
+    assert_eq!(gateway.post("/v1/embeddings", body).await.status(), 400);
     emulator.idle().await;
 }

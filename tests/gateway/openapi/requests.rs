@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::Document;
-use crate::support::{Gateway, Reply, Scripted, gateway::http};
+
+use crate::support::{Gateway, Reply, Scripted, gateway::http, rest::with_json};
 
 /// Values of every kind.
 fn kinds() -> Vec<Value> {
@@ -238,10 +239,8 @@ async fn document_and_gateway_judge_every_request_alike() {
         let validator = document.named(message);
         let (mut accepted, mut refused) = (0, 0);
         for request in requests {
-            let post = client
-                .post(gateway.url(path))
-                .header("content-type", "application/json");
-            let response = post.body(request.to_string()).send().await.unwrap();
+            let post = with_json(client.post(gateway.url(path)), request.to_string());
+            let response = post.send().await.unwrap();
             let (status, answer) = (response.status().as_u16(), response.text().await.unwrap());
             assert_eq!(
                 validator.is_valid(&request),

@@ -132,13 +132,11 @@ async fn rest(
     if door.is_stream() {
         request["stream"] = json!(true);
     }
-    let mut post = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json");
+    let mut post = gateway.post_request("/v1/chat/completions", request);
     for (name, value) in headers {
         post = post.header(*name, *value);
     }
-    let response = post.body(request.to_string()).send().await.unwrap();
+    let response = post.send().await.unwrap();
     let (status, head) = (response.status(), response.headers().clone());
     let mut answer = Answer::default().with_ids(&head);
     let body = response.text().await.unwrap();

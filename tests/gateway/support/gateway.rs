@@ -13,6 +13,8 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 
+use super::rest::status_and_json;
+
 /// A running gateway.
 pub struct Gateway {
     pub address: SocketAddr,
@@ -72,8 +74,9 @@ impl Gateway {
     /// What it says itself of the account's units, to whoever has this key.
     pub async fn units(&self, key: &str) -> Value {
         let get = http().get(self.url("/v1/concurrency")).bearer_auth(key);
-        let answer = get.send().await.unwrap().bytes().await.unwrap();
-        serde_json::from_slice::<Value>(&answer).unwrap()["gateway"].clone()
+        let (status, answer) = status_and_json(get.send().await.unwrap()).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["gateway"].clone()
     }
 
     /// Waits until so many calls of the default priority wait for units.

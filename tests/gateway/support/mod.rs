@@ -8,6 +8,7 @@ pub mod law;
 pub mod models;
 pub mod program;
 pub mod raw;
+pub mod rest;
 pub mod scripted;
 
 pub use door::Door;

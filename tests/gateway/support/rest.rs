@@ -1,0 +1,57 @@
+//! Requests to the REST door that a test sends itself, for what [`Door`](super::Door) doesn't show.
+
+use reqwest::{Body, IntoUrl, RequestBuilder, Response};
+use serde_json::{Value, json};
+
+use super::{
+    gateway::{Gateway, http},
+    prompt,
+};
+
+/// The request with this JSON as its body.
+pub fn with_json(request: RequestBuilder, body: impl Into<Body>) -> RequestBuilder {
+    let request = request.header("content-type", "application/json");
+    request.body(body)
+}
+
+/// A POST request with this JSON as its body, not yet sent.
+pub fn post(url: impl IntoUrl, body: impl Into<Body>) -> RequestBuilder {
+    with_json(http().post(url), body)
+}
+
+/// The status of a response, and its body, which must be JSON.
+pub async fn status_and_json(response: Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let body = response.bytes().await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+impl Gateway {
+    /// A POST request with this JSON as its body, not yet sent: for requests with headers.
+    pub fn post_request(&self, path: &str, body: impl ToString) -> RequestBuilder {
+        post(self.url(path), body.to_string())
+    }
+
+    /// Posts JSON. Only the head of the response has been read.
+    pub async fn post(&self, path: &str, body: impl ToString) -> Response {
+        self.post_request(path, body).send().await.unwrap()
+    }
+
+    /// Posts JSON: the status and the JSON of the response.
+    pub async fn post_json(&self, path: &str, body: impl ToString) -> (u16, Value) {
+        status_and_json(self.post(path, body).await).await
+    }
+
+    /// Gets JSON: the status and the JSON of the response.
+    pub async fn get_json(&self, path: &str) -> (u16, Value) {
+        status_and_json(http().get(self.url(path)).send().await.unwrap()).await
+    }
+
+    /// Asks this model for a streamed answer. Only the head of the response has been read; the call
+    /// runs until the response is dropped.
+    pub async fn open_stream(&self, model: &str) -> Response {
+        let mut request = prompt(model, "hi");
+        request["stream"] = json!(true);
+        self.post("/v1/chat/completions", request).await
+    }
+}
