@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use featherwire::{proto::DESCRIPTOR_SET, rest};
+use http::Method;
 use prost_reflect::{DescriptorPool, DynamicMessage, Value};
+use serde_json::json;
 use tokio_stream::StreamExt;
 
-use crate::support::{Emulator, Gateway};
+use crate::support::{Emulator, Gateway, MODEL, gateway::http};
 
 const SERVICES: [&str; 8] = [
     "featherwire.v1.AccountService",
@@ -147,22 +149,25 @@ fn every_rpc_names_a_rest_twin_that_the_router_has_and_the_other_way_round() {
 async fn the_router_has_every_route_that_it_says() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
+    let (org, name) = MODEL.split_once('/').unwrap();
+    let single = format!("v1/models/{org}%2F{name}");
     for (method, path) in rest::ROUTES {
-        if path.ends_with("/stream") {
-            continue; // has no end: `account` tells its story
+        let url = path
+            .replace("v1/models/{name}", &single)
+            .replace("{org}", org)
+            .replace("{name}", name);
+        // Only a route's own handler answers like this: a GET has what it asks for, and a POST
+        // misses the member that all of them require.
+        if method == Method::GET {
+            let response = http().get(gateway.url(&url)).send().await.unwrap();
+            assert_eq!(response.status(), 200, "{path}");
+        } else {
+            let (status, answer) = gateway.post_json(&url, "{}").await;
+            assert_eq!(
+                (status, &answer["error"]["param"]),
+                (400, &json!("model")),
+                "{method} {path}: {answer}"
+            );
         }
-        let path = path
-            .replace("{org}", "google")
-            .replace("{name}", "gemma-2-9b-it");
-        let response = crate::support::gateway::http()
-            .request(method, gateway.url(&path))
-            .send()
-            .await
-            .unwrap();
-        let body = response.text().await.unwrap();
-        assert!(
-            !body.contains("unknown_path") && !body.contains("method_not_allowed"),
-            "{path}: {body}"
-        );
     }
 }

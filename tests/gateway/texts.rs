@@ -10,20 +10,10 @@ use featherwire::proto::v1::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    Emulator, Gateway, MODEL, Reply, Scripted, door::grpc_failure, gateway::http,
+    Emulator, Gateway, MODEL, Reply, Scripted,
+    door::grpc_failure,
+    rest::{post, status_and_json},
 };
-
-async fn post(gateway: &Gateway, path: &str, body: &Value) -> (u16, Value) {
-    let post = http()
-        .post(gateway.url(path))
-        .header("content-type", "application/json");
-    let response = post.body(body.to_string()).send().await.unwrap();
-    let status = response.status().as_u16();
-    (
-        status,
-        serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
-    )
-}
 
 const EMBEDDING_MODEL: &str = "BAAI/bge-m3";
 
@@ -31,8 +21,10 @@ const EMBEDDING_MODEL: &str = "BAAI/bge-m3";
 async fn a_text_goes_on_alike_through_every_door() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
-    let body = json!({"model": MODEL, "prompt": "Once upon a time", "max_tokens": 12, "provider": "featherless"});
-    let (status, whole) = post(&gateway, "/v1/completions", &body).await;
+    let body = json!({
+        "model": MODEL, "prompt": "Once upon a time", "max_tokens": 12, "provider": "featherless",
+    });
+    let (status, whole) = gateway.post_json("/v1/completions", &body).await;
     assert_eq!((status, &whole["object"]), (200, &json!("text_completion")));
     let text = whole["choices"][0]["text"].as_str().unwrap();
     assert!(!text.is_empty() && whole["usage"]["total_tokens"].is_u64());
@@ -46,14 +38,9 @@ async fn a_text_goes_on_alike_through_every_door() {
 
     let mut streamed = body.clone();
     streamed["stream"] = json!(true);
-    let post_stream = http()
-        .post(gateway.url("/v1/completions"))
-        .header("content-type", "application/json");
-    let events = post_stream
-        .body(streamed.to_string())
-        .send()
+    let events = gateway
+        .post("/v1/completions", &streamed)
         .await
-        .unwrap()
         .text()
         .await
         .unwrap();
@@ -103,7 +90,10 @@ async fn a_text_goes_on_alike_through_every_door() {
 
 #[tokio::test]
 async fn every_kind_of_prompt_and_input_reaches_upstream_as_it_is() {
-    let completion = json!({"id": "x", "object": "text_completion", "created": 1, "model": "m", "choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]});
+    let choice = json!({"index": 0, "text": "x", "finish_reason": "stop"});
+    let completion = json!({
+        "id": "x", "object": "text_completion", "created": 1, "model": "m", "choices": [choice],
+    });
     let embedding =
         json!({"object": "list", "model": "m", "data": [{"index": 0, "embedding": [1]}]});
     let kinds = [
@@ -145,12 +135,9 @@ async fn every_kind_of_prompt_and_input_reaches_upstream_as_it_is() {
     for (value, prompt, input) in kinds {
         let upstream = Scripted::always(Reply::Json(200, completion.clone())).await;
         let gateway = Gateway::to(upstream.address).await;
-        post(
-            &gateway,
-            "/v1/completions",
-            &json!({"model": "m", "prompt": value}),
-        )
-        .await;
+        let body = json!({"model": "m", "prompt": value});
+        let (status, answer) = gateway.post_json("/v1/completions", &body).await;
+        assert_eq!(status, 200, "{body}: {answer}");
         let request = CreateCompletionRequest {
             model: "m".to_owned(),
             prompt_kind: Some(prompt),
@@ -160,7 +147,14 @@ async fn every_kind_of_prompt_and_input_reaches_upstream_as_it_is() {
             .create_completion(request)
             .await
             .unwrap();
-        for seen in upstream.seen() {
+        let by_rest_and_grpc = upstream.seen();
+        assert_eq!(by_rest_and_grpc.len(), 2, "{body}");
+        for seen in by_rest_and_grpc {
+            assert!(
+                seen.head.starts_with("POST /v1/completions "),
+                "{}",
+                seen.head
+            );
             assert_eq!(
                 seen.json(),
                 json!({"model": "m", "prompt": value, "stream": false})
@@ -169,12 +163,9 @@ async fn every_kind_of_prompt_and_input_reaches_upstream_as_it_is() {
 
         let upstream = Scripted::always(Reply::Json(200, embedding.clone())).await;
         let gateway = Gateway::to(upstream.address).await;
-        post(
-            &gateway,
-            "/v1/embeddings",
-            &json!({"model": "m", "input": value}),
-        )
-        .await;
+        let body = json!({"model": "m", "input": value});
+        let (status, answer) = gateway.post_json("/v1/embeddings", &body).await;
+        assert_eq!(status, 200, "{body}: {answer}");
         let request = CreateEmbeddingRequest {
             model: "m".to_owned(),
             input_kind: Some(input),
@@ -184,9 +175,14 @@ async fn every_kind_of_prompt_and_input_reaches_upstream_as_it_is() {
             .create_embedding(request)
             .await
             .unwrap();
-        assert_eq!(upstream.seen().len(), 2);
-        for seen in upstream.seen() {
-            assert!(seen.head.starts_with("POST /v1/embeddings "));
+        let by_rest_and_grpc = upstream.seen();
+        assert_eq!(by_rest_and_grpc.len(), 2, "{body}");
+        for seen in by_rest_and_grpc {
+            assert!(
+                seen.head.starts_with("POST /v1/embeddings "),
+                "{}",
+                seen.head
+            );
             assert_eq!(seen.json(), json!({"model": "m", "input": value}));
         }
     }
@@ -196,18 +192,12 @@ async fn every_kind_of_prompt_and_input_reaches_upstream_as_it_is() {
 async fn embeddings_come_as_numbers_and_as_base64() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
-    let upstream = http()
-        .post(format!("http://{}/v1/embeddings", emulator.address))
-        .bearer_auth("any");
     let body = json!({"model": EMBEDDING_MODEL, "input": ["a", "b"], "dimensions": 16});
-    let direct = upstream
-        .header("content-type", "application/json")
-        .body(body.to_string())
-        .send()
-        .await
-        .unwrap();
-    let direct: Value = serde_json::from_slice(&direct.bytes().await.unwrap()).unwrap();
-    let (status, numbers) = post(&gateway, "/v1/embeddings", &body).await;
+    let upstream = format!("http://{}/v1/embeddings", emulator.address);
+    let direct = post(upstream, body.to_string()).bearer_auth("any").send();
+    let (status, direct) = status_and_json(direct.await.unwrap()).await;
+    assert_eq!(status, 200, "{direct}");
+    let (status, numbers) = gateway.post_json("/v1/embeddings", &body).await;
     assert_eq!((status, &numbers), (200, &direct), "not a digit is lost");
     assert_eq!(
         numbers["data"][1]["embedding"].as_array().unwrap().len(),
@@ -216,7 +206,8 @@ async fn embeddings_come_as_numbers_and_as_base64() {
 
     let mut body = body.clone();
     body["encoding_format"] = json!("base64");
-    let (_, text) = post(&gateway, "/v1/embeddings", &body).await;
+    let (status, text) = gateway.post_json("/v1/embeddings", &body).await;
+    assert_eq!(status, 200, "{text}");
     assert!(text["data"][0]["embedding"].is_string());
 
     let mut client = EmbeddingServiceClient::new(gateway.channel().await);
@@ -254,12 +245,12 @@ async fn embeddings_come_as_numbers_and_as_base64() {
 async fn a_text_is_split_into_tokens() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
-    let (status, tokens) = post(
-        &gateway,
-        "/v1/tokenize",
-        &json!({"model": MODEL, "text": "Hello there, world"}),
-    )
-    .await;
+    let (status, tokens) = gateway
+        .post_json(
+            "/v1/tokenize",
+            &json!({"model": MODEL, "text": "Hello there, world"}),
+        )
+        .await;
     assert_eq!(status, 200);
     let request = TokenizeRequest {
         model: MODEL.to_owned(),
@@ -316,7 +307,7 @@ async fn what_is_missing_or_out_of_range_is_named() {
         ("/v1/tokenize", json!({"text": "a"}), "model"),
         ("/v1/tokenize", json!({"model": MODEL}), "text"),
     ] {
-        let (status, error) = post(&gateway, path, &body).await;
+        let (status, error) = gateway.post_json(path, &body).await;
         assert_eq!(
             (status, error["error"]["param"].as_str()),
             (400, Some(param)),
