@@ -1,4 +1,4 @@
-//! The settings of the commands: flags, variables of the environment and `.env`, and what is said of
+//! The settings of the commands: flags, variables of the environment and `.env`, and the errors for
 //! bad ones.
 
 use crate::support::{
