@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 
 use crate::support::{
-    Door, Emulator, Gateway, PATIENCE, Reply, Scripted, gateway::http, passes, prompt,
+    Door, Emulator, Gateway, PATIENCE, Reply, Scripted, gateway::http, passes, poll, prompt,
     scripted::Then,
 };
 
@@ -30,7 +30,8 @@ struct Options {
 fn list(ids: &[&str]) -> Reply {
     Reply::Json(
         200,
-        json!({"data": ids.iter().map(|id| json!({"id": id, "later": {"b": 1, "a": 2}})).collect::<Vec<_>>()}),
+        json!({"data": ids.iter().map(|id| json!({"id": id, "later": {"b": 1,
+            "a": 2}})).collect::<Vec<_>>()}),
     )
 }
 
@@ -70,7 +71,8 @@ async fn it_is_fetched_once_however_many_ask() {
             serde_json::from_slice(&answer.unwrap().bytes().await.unwrap()).unwrap();
         assert_eq!(
             answer["data"][0],
-            json!({"id": "a/1", "object": "model", "created": 0, "owned_by": "a", "later": {"b": 1, "a": 2}})
+            json!({"id": "a/1", "object": "model", "created": 0, "owned_by": "a", "later": {"b": 1,
+                "a": 2}})
         );
     }
     let mut client = ModelServiceClient::new(gateway.channel().await);
@@ -309,21 +311,18 @@ async fn a_refresh_that_trickles_ends_and_is_tried_again() {
     seconds_pass(31).await;
     upstream.closed().await;
     seconds_pass(31).await;
-    let fresh = async {
-        while ids(&page(&mut client, 10, "").await) != ["a/1", "a/2"] {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, fresh)
-        .await
-        .expect("it is refreshed");
+    poll::until("it is refreshed", async || {
+        ids(&page(&mut client, 10, "").await) == ["a/1", "a/2"]
+    })
+    .await;
     assert_eq!(upstream.seen().len(), 3);
 }
 
 #[tokio::test]
 async fn what_is_no_model_in_the_list_is_left_out_at_every_door() {
     let odd = json!({"data": [
-        {"id": "a/1"}, null, 7, "a/2", [], {}, {"id": ""}, {"id": " "}, {"id": null}, {"id": 5}, {"name": "x"}, {"id": "a/3"},
+        {"id": "a/1"}, null, 7, "a/2", [], {}, {"id": ""}, {"id": " "}, {"id": null}, {"id": 5},
+        {"name": "x"}, {"id": "a/3"},
     ]});
     let upstream = Scripted::always(Reply::Json(200, odd)).await;
     let gateway = Gateway::to(upstream.address).await;

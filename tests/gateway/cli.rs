@@ -5,9 +5,8 @@ use std::process::Stdio;
 use tokio::{io::AsyncReadExt, process::Command};
 
 use crate::support::{
-    Emulator, Gateway, Reply, Scripted,
-    gateway::http,
-    program::{Folder, featherwire, run, serve, started},
+    Emulator, Gateway, PATIENCE, Reply, Scripted,
+    program::{Folder, featherwire, run, serve, serve_with_log, started},
     scripted::chunk,
 };
 
@@ -123,7 +122,8 @@ async fn a_call_that_outlasts_the_drain_is_ended_in_words_and_the_exit_code_tell
 #[cfg(unix)]
 #[tokio::test]
 async fn a_second_signal_ends_the_server_at_once() {
-    let (mut server, address) = serve(&["--emulator", "--drain-timeout", "1h"]).await;
+    let (mut server, address, mut log) =
+        serve_with_log(&["--emulator", "--drain-timeout", "1h"]).await;
     let mut chat = featherwire(&[
         "chat",
         "hi",
@@ -155,11 +155,10 @@ async fn a_second_signal_ends_the_server_at_once() {
         )
     };
     signal().await;
-    // The first signal is known to have come when the server says so.
-    while !matches!(http().get(format!("{address}/readyz")).send().await, Ok(said) if said.status() == 503)
-    {
-        tokio::task::yield_now().await;
-    }
+    let is_draining = async { while !log.recv().await.unwrap().contains("draining") {} };
+    tokio::time::timeout(PATIENCE, is_draining)
+        .await
+        .expect("the log says that the first signal has come");
     signal().await;
     assert_eq!(server.wait().await.unwrap().code(), Some(130));
     assert_eq!(chat.wait().await.unwrap().code(), Some(1));
@@ -171,7 +170,7 @@ async fn a_proxy_of_the_environment_does_not_come_between_gateway_and_emulator()
     command
         .env("http_proxy", "http://127.0.0.1:9")
         .env("FEATHERWIRE_EMULATOR", "1");
-    let (_server, address) = started(command).await;
+    let (_server, address, _) = started(command).await;
     let chat = run(&mut featherwire(&["chat", "hi", "--gateway", &address])).await;
     assert_eq!(chat.code, Some(0), "{}", chat.err);
 }
@@ -479,7 +478,7 @@ async fn the_emulator_needs_nothing_of_the_upstream_s_configuration() {
     command
         .env("FEATHERLESS_API_KEY", "with a space")
         .env("FEATHERLESS_BASE_URL", "http://127.0.0.1:9/v1");
-    let (_server, address) = started(command).await;
+    let (_server, address, _) = started(command).await;
     let chat = run(&mut featherwire(&["chat", "hi", "--gateway", &address])).await;
     assert_eq!(chat.code, Some(0), "{}", chat.err);
 }

@@ -11,7 +11,7 @@ use tokio::{
     process::{Child, ChildStderr, Command},
 };
 
-use crate::support::{Emulator, MODEL, PATIENCE, gateway::http, prompt};
+use crate::support::{Emulator, MODEL, PATIENCE, gateway::http, poll, prompt};
 
 /// A gateway under these limits, and its log.
 async fn serve(
@@ -134,21 +134,16 @@ async fn want_of_descriptors_is_named_logged_once_and_passes() {
         );
     }
     drop(flood);
-    let recovered = async {
-        loop {
-            let (status, _, body) = chat(&mut caller).await;
-            match status {
-                200 => return,
-                _ => assert_eq!(
-                    body["error"]["code"], "out_of_file_descriptors",
-                    "no open circuit"
-                ),
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, recovered)
-        .await
-        .expect("it recovers");
+    poll::until("it recovers", async || {
+        let (status, _, body) = chat(&mut caller).await;
+        let code = &body["error"]["code"];
+        assert!(
+            status == 200 || code == "out_of_file_descriptors",
+            "no open circuit: {body}"
+        );
+        status == 200
+    })
+    .await;
     child.kill().await.unwrap();
     while let Some(line) = log.next_line().await.unwrap() {
         said.push(line);

@@ -77,8 +77,7 @@ async fn a_health_watch_that_begins_during_the_drain_is_told_and_ends() {
     .await;
     let mut running = gateway.open_stream(MODEL).await;
     assert!(running.chunk().await.unwrap().is_some());
-    gateway.shut_down();
-    until_draining(&gateway).await;
+    gateway.drain().await;
     let mut health = HealthClient::new(gateway.channel().await);
     for service in ["", "featherwire.v1.ChatService"] {
         let request = HealthCheckRequest {
@@ -116,8 +115,7 @@ async fn a_watch_whose_request_arrives_only_during_the_drain_ends_at_once() {
     let mut go_on = [0; 25];
     late.read_exact(&mut go_on).await.unwrap();
     assert_eq!(go_on, *b"HTTP/1.1 100 Continue\r\n\r\n", "it was let in");
-    gateway.shut_down();
-    until_draining(&gateway).await;
+    gateway.drain().await;
     late.write_all(&[0; 5]).await.unwrap();
     let mut answer = Vec::new();
     let read = tokio::time::timeout(PATIENCE, late.read_to_end(&mut answer)).await;
@@ -174,7 +172,6 @@ async fn while_a_running_answer_ends_probes_and_new_calls_are_told_that_it_drain
     .await;
     let mut running = gateway.open_stream(MODEL).await;
     assert!(running.chunk().await.unwrap().is_some());
-    gateway.shut_down();
     let status = async |path| {
         http()
             .get(gateway.url(path))
@@ -184,7 +181,7 @@ async fn while_a_running_answer_ends_probes_and_new_calls_are_told_that_it_drain
             .status()
             .as_u16()
     };
-    until_draining(&gateway).await;
+    gateway.drain().await;
     assert_eq!(
         (status("/readyz").await, status("/healthz").await),
         (503, 200)
@@ -253,24 +250,6 @@ async fn tools_that_keep_reflection_open_do_not_hold_up_the_drain() {
         Outcome::Drained
     );
     drop(send);
-}
-
-async fn until_draining(gateway: &Gateway) {
-    let wait = async {
-        while http()
-            .get(gateway.url("/readyz"))
-            .send()
-            .await
-            .unwrap()
-            .status()
-            != 503
-        {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait)
-        .await
-        .expect("it drains");
 }
 
 #[tokio::test]

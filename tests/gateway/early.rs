@@ -8,12 +8,9 @@ use std::{
 
 use bytesize::ByteSize;
 use featherwire::error::Kind;
-use serde_json::json;
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted,
-    gateway::http,
-    prompt,
+    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted, prompt,
     scripted::{chunk, whole},
 };
 
@@ -268,18 +265,8 @@ fn head_with_bad_length() -> String {
 async fn so_it_does_while_the_gateway_drains() {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
     let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = PATIENCE).await;
-    let mut request = prompt(MODEL, "hi");
-    request["stream"] = json!(true);
-    let running = gateway.post(CHAT, &request).await;
-    gateway.shut_down();
-    while http()
-        .get(gateway.url("/readyz"))
-        .send()
-        .await
-        .unwrap()
-        .status()
-        == 200
-    {}
+    let running = gateway.open_stream(MODEL).await;
+    gateway.drain().await;
     let head = head(CHAT, &[HOST, JSON, &length()]);
     is_refused(
         &gateway,

@@ -29,7 +29,8 @@ fn answers() -> Vec<(Value, Value)> {
     let plain = json!({"role": "assistant", "content": "x"});
     let as_it_is = [
         call(
-            json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": {"a": 1, "z": []}}}),
+            json!({"id": "1", "type": "function", "function": {"name": "f", "arguments": {"a": 1,
+                "z": []}}}),
         ),
         call(json!({"id": 7, "type": "function", "function": {"name": "f", "arguments": "{}"}})),
         json!({"role": "assistant", "content": "x", "reasoning": {"summary": ["s"]}}),
@@ -43,7 +44,8 @@ fn answers() -> Vec<(Value, Value)> {
         .into_iter()
         .map(|message| (message.clone(), message))
         .collect();
-    let nothing = json!({"role": "assistant", "content": "x", "tool_calls": null, "refusal": null, "annotations": [],
+    let nothing = json!({"role": "assistant", "content": "x", "tool_calls": null, "refusal": null,
+        "annotations": [],
         "audio": null, "function_call": null});
     answers.push((nothing, plain.clone()));
     answers.push((json!({"content": "x"}), plain.clone()));
@@ -183,8 +185,8 @@ async fn half_a_surrogate_pair_in_an_answer_is_given_back_too() {
 
     let given_back =
         r#"{"model":"m","messages":[{"role":"assistant","content":"half \ud83d","x\ud800":1}]}"#;
-    let (status, answer) = gateway.post_json("/v1/chat/completions", given_back).await;
-    assert_eq!(status, 200, "{answer}");
+    let answer = gateway.post("/v1/chat/completions", given_back).await;
+    assert_eq!(answer.status(), 200);
 }
 
 #[tokio::test]
@@ -192,7 +194,8 @@ async fn a_content_that_is_absent_null_or_empty_reaches_upstream_as_that() {
     let upstream = Scripted::always(answer(&json!({"role": "assistant", "content": "x"}))).await;
     let gateway = Gateway::to(upstream.address).await;
     let messages = json!([{"role": "assistant"}, {"role": "assistant", "content": null},
-        {"role": "user", "content": null}, {"role": "assistant", "content": ""}, {"role": "user", "content": []}]);
+        {"role": "user", "content": null}, {"role": "assistant", "content": ""}, {"role": "user",
+        "content": []}]);
     let request = json!({"model": MODEL, "messages": messages});
     assert_eq!(
         gateway

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{
-    Door, Gateway, Reply, Scripted, prompt,
+    Door, Gateway, Reply, Scripted, poll, prompt,
     scripted::{Then, chunk, finish, whole},
 };
 
@@ -212,9 +212,7 @@ impl Play {
             }
         };
         let other = async {
-            while upstream.seen().len() == before {
-                sleep(Duration::from_millis(10)).await;
-            }
+            poll::until("upstream is asked", async || upstream.seen().len() > before).await;
             match self.probe {
                 Silence | Deadline(_) | Leaves => {
                     let begun = Instant::now();
@@ -227,9 +225,9 @@ impl Play {
                 }
                 Full => {
                     // It waits for units again, and another call asks.
-                    while gateway.units("any").await["refusals"] == 0 {
-                        sleep(Duration::from_millis(10)).await;
-                    }
+                    gateway
+                        .until_units("it is refused", |view| view["refusals"] != 0)
+                        .await;
                     upstream.replies(self.good());
                     let other = self.ask(gateway).await;
                     other.failure.map_or(Ok(()), |failure| {
@@ -239,7 +237,8 @@ impl Play {
                 _ => Ok(()),
             }
         };
-        let (answer, other) = tokio::join!(call, other);
+        let both = async { tokio::join!(call, other) };
+        let (answer, other) = poll::in_small_steps(both).await;
         other?;
         match (self.end, answer) {
             (Left, None) => Ok(()),

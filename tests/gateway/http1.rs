@@ -164,10 +164,13 @@ async fn a_large_body_in_pieces_arrives_whole() {
     let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut caller = TcpStream::connect(gateway.address).await.unwrap();
+    // The caller can't send the next piece before the gateway has taken some of those before.
+    socket2::SockRef::from(&caller)
+        .set_send_buffer_size(10_007)
+        .unwrap();
     let text = long_text();
     for piece in rest(&text, false).chunks(10_007) {
         caller.write_all(piece).await.unwrap();
-        tokio::task::yield_now().await;
     }
     assert_eq!(
         content(&read_answer(&mut caller, &mut Vec::new()).await),

@@ -25,7 +25,7 @@ use crate::{
     support::{
         Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted,
         gateway::http,
-        prompt,
+        poll, prompt,
         scripted::{chunk, finish, whole},
     },
     units::taken,
@@ -48,17 +48,6 @@ async fn switch(emulator: &Emulator, name: &str, value: &str) {
     let url = format!("http://{}/emulator/switches/{name}", emulator.address);
     let reply = http().put(url).body(value.to_owned()).send().await.unwrap();
     assert_eq!(reply.status(), 200, "{name}={value}");
-}
-
-async fn until(gateway: &Gateway, what: &str, is_so: impl Fn(&Value) -> bool) {
-    let wait = async {
-        while !is_so(&gateway.units("any").await) {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, wait)
-        .await
-        .unwrap_or_else(|_| panic!("until {what}"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +88,9 @@ async fn whatever_is_odd_about_the_feed_no_herd_starts_and_nobody_is_sent_away()
         let emulator = emulator().await;
         switch(&emulator, "feed", feed).await;
         let gateway = Gateway::with(emulator.address, |config| config.units.units = None).await;
-        until(&gateway, feed, |view| view["capacity"] == 4).await;
+        gateway
+            .until_units(feed, |view| view["capacity"] == 4)
+            .await;
         let calls = (0..20).map(|number| {
             let (gateway, model) = (&gateway, if number % 5 == 0 { FOUR_UNITS } else { MODEL });
             async move {
@@ -120,10 +111,9 @@ async fn whatever_is_odd_about_the_feed_no_herd_starts_and_nobody_is_sent_away()
             "{feed}: {view}"
         );
         if is_ignored {
-            until(&gateway, feed, |view| {
-                view["odd_messages"].as_u64() > Some(0)
-            })
-            .await;
+            gateway
+                .until_units(feed, |view| view["odd_messages"].as_u64() > Some(0))
+                .await;
         } else {
             assert_eq!(gateway.units("any").await["odd_messages"], 0, "{feed}");
         }
@@ -135,16 +125,19 @@ async fn whatever_is_odd_about_the_feed_no_herd_starts_and_nobody_is_sent_away()
 async fn an_odd_message_ends_no_wait_and_what_was_known_counts_on() {
     let emulator = emulator().await;
     let gateway = Gateway::with(emulator.address, |config| config.units.units = None).await;
-    until(&gateway, "the plan is known", |view| view["capacity"] == 4).await;
+    gateway
+        .until_units("the plan is known", |view| view["capacity"] == 4)
+        .await;
     let holder = gateway.open_stream("emulator/stall-after-5").await;
     assert_eq!(holder.status(), 200);
     for feed in ["zero-limit", "negative-limit", "no-limit", "text-limit"] {
         switch(&emulator, "feed", feed).await;
         let odd = gateway.units("any").await["odd_messages"].as_u64().unwrap();
         let large = prompt(FOUR_UNITS, "Say hello in 5 words");
+        let has_two_more = |view: &Value| view["odd_messages"].as_u64().unwrap() >= odd + 2;
         tokio::select! {
             answer = gateway.ask(Door::GrpcUnary, &large) => panic!("{feed}: {:?}", answer.failure),
-            () = until(&gateway, feed, |view| view["odd_messages"].as_u64().unwrap() >= odd + 2) => {}
+            () = gateway.until_units(feed, has_two_more) => {}
         }
         assert_eq!(gateway.units("any").await["capacity"], 4, "{feed}");
     }
@@ -236,25 +229,13 @@ async fn a_plan_that_never_comes_keeps_nobody_from_learning() {
             .content,
         "hello"
     );
-    let learnt = async {
-        let units = async || {
-            let get = http().get(gateway.url("/v1/concurrency/stream")).send();
-            let event = get
-                .await
-                .unwrap()
-                .chunk()
-                .await
-                .unwrap()
-                .unwrap_or_default();
-            String::from_utf8(event.to_vec()).unwrap()
-        };
-        while !units().await.contains(r#""capacity":3"#) {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, learnt)
-        .await
-        .expect("the feed is asked for again");
+    poll::until("the feed is asked for again", async || {
+        let get = http().get(gateway.url("/v1/concurrency/stream")).send();
+        let event = get.await.unwrap().chunk().await.unwrap();
+        let event = String::from_utf8(event.unwrap_or_default().to_vec()).unwrap();
+        event.contains(r#""capacity":3"#)
+    })
+    .await;
 }
 
 fn good(door: Door) -> Reply {
@@ -266,7 +247,8 @@ fn good(door: Door) -> Reply {
 }
 
 fn busy(retry_after: u64) -> Reply {
-    let error = json!({"error": {"message": "No valid Executor", "type": "x", "param": null, "code": null}});
+    let error = json!({"error": {"message": "No valid Executor", "type": "x", "param": null,
+        "code": null}});
     let head = format!("503 x\r\ncontent-type: application/json\r\nretry-after: {retry_after}");
     Reply::Raw(head, error.to_string().into_bytes())
 }
@@ -301,9 +283,7 @@ async fn units_are_not_held_while_a_call_waits_for_its_next_try() {
                 (begun.elapsed(), answer.waited_ms)
             },
             async {
-                while upstream.seen().is_empty() {
-                    sleep(Duration::from_millis(1)).await;
-                }
+                poll::until("upstream is asked", async || !upstream.seen().is_empty()).await;
                 let answer = gateway.ask(door, &prompt("org/other", "hi")).await.ok();
                 (begun.elapsed(), answer.waited_ms)
             }
@@ -339,9 +319,7 @@ async fn a_call_that_comes_back_for_its_next_try_is_first_in_line_and_keeps_its_
     let (busy_prompt, other_prompt) = (prompt("org/busy", "hi"), prompt("org/other", "hi"));
     let busy_call = gateway.ask_with(door, &busy_prompt, &headers);
     let others = async {
-        while upstream.seen().is_empty() {
-            sleep(Duration::from_millis(1)).await;
-        }
+        poll::until("upstream is asked", async || !upstream.seen().is_empty()).await;
         // One has the units until seven seconds have passed, and another one waits behind.
         let holder = timeout(Duration::from_secs(7), gateway.ask(door, &other_prompt));
         let waiting = timeout(Duration::from_secs(20), gateway.ask(door, &other_prompt));
@@ -376,9 +354,7 @@ async fn a_call_that_comes_back_for_its_next_try_is_first_in_line_and_keeps_its_
         assert_eq!(begun.elapsed().as_secs(), 4);
     };
     let other = async {
-        while upstream.seen().is_empty() {
-            sleep(Duration::from_millis(1)).await;
-        }
+        poll::until("upstream is asked", async || !upstream.seen().is_empty()).await;
         let _ = timeout(
             Duration::from_secs(20),
             gateway.ask(door, &prompt("org/other", "hi")),
@@ -400,7 +376,8 @@ async fn the_longest_wait_does_not_begin_anew_for_a_fallback_after_a_refusal() {
         taken(|config| config.units.queue_timeout = Duration::from_secs(10)).await;
     let message =
         "This user has 1 active units; this request requires 1 units (limit: 1, over by 1)";
-    let error = json!({"error": {"message": message, "type": "x", "param": null, "code": "concurrency_limit_exceeded"}});
+    let error = json!({"error": {"message": message, "type": "x", "param": null,
+        "code": "concurrency_limit_exceeded"}});
     let head = "429 x\r\ncontent-type: application/json\r\nretry-after: 20".to_owned();
     upstream.replies(Reply::Raw(head, error.to_string().into_bytes()));
     let begun = Instant::now();

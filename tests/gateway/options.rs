@@ -20,7 +20,7 @@ use crate::{
         Door, Gateway, MODEL, PATIENCE, Reply, Scripted,
         door::message,
         models::{FIRST, SECOND},
-        prompt,
+        passes, prompt,
         scripted::{answer_for, chunk, finish, no_capacity, whole},
     },
 };
@@ -154,24 +154,27 @@ async fn of_the_option_and_grpcs_own_deadline_the_sooner_counts() {
 
 #[tokio::test]
 async fn a_timeout_is_kept_though_nobody_reads() {
+    const TIMEOUT: Duration = Duration::from_secs(20);
     let large = "x".repeat(1_000_000);
     let upstream = Scripted::always(Reply::EventsThenSilence(
         (0..50).map(|_| chunk(&large)).collect(),
     ))
     .await;
     let gateway = Gateway::to(upstream.address).await;
-    let request = with(MODEL, &json!({"timeout_ms": 2000}));
+    let request = with(MODEL, &json!({"timeout_ms": TIMEOUT.as_millis() as u64}));
     let held = gateway
         .grpc()
         .await
         .stream_chat_completion(message(&request))
         .await
         .unwrap();
+    passes(TIMEOUT).await;
     upstream.closed().await;
     drop(held);
     let mut request = request;
     request["stream"] = json!(true);
     let held = gateway.post("/v1/chat/completions", &request).await;
+    passes(TIMEOUT).await;
     upstream.closed().await;
     drop(held);
 }
@@ -243,14 +246,10 @@ async fn a_priority_is_that_of_the_header_at_every_door() {
                 let waits = async {
                     upstream.asked().await;
                     let asks = gateway.ask_with(door, &request, &headers);
-                    let queued = async {
-                        while gateway.units("any").await["queued"][word] != 1 {
-                            tokio::task::yield_now().await;
-                        }
-                    };
+                    let queued = gateway.until_units("it waits", |view| view["queued"][word] == 1);
                     let mut asks = std::pin::pin!(asks);
                     tokio::select! {
-                        answer = &mut asks => panic!("{door:?} {word}: there are no units for {answer:?}"),
+                        answer = &mut asks => panic!("{door:?} {word}: no units for {answer:?}"),
                         () = queued => {}
                     }
                 };

@@ -10,6 +10,7 @@ use tokio::{
 use crate::support::{
     Emulator, Gateway,
     gateway::http,
+    poll,
     program::{featherwire, run, serve},
 };
 
@@ -115,15 +116,12 @@ async fn a_server_whose_log_nobody_reads_serves_on() {
         .spawn()
         .unwrap();
     let address = format!("http://{free}");
-    while http()
-        .get(format!("{address}/readyz"))
-        .send()
-        .await
-        .is_err()
-    {
+    poll::until("it listens", async || {
         assert!(server.try_wait().unwrap().is_none(), "it has ended");
-        tokio::task::yield_now().await;
-    }
+        let ready = http().get(format!("{address}/readyz")).send().await;
+        ready.is_ok()
+    })
+    .await;
     for _ in 0..3 {
         let chat = run(&mut featherwire(&[
             "chat",

@@ -11,7 +11,7 @@ use featherwire::proto::v1::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    Door, Gateway, MODEL, PATIENCE, Reply, Scripted, prompt,
+    Door, Gateway, MODEL, Reply, Scripted, prompt,
     scripted::{chunk, finish, no_capacity, whole},
 };
 
@@ -24,7 +24,8 @@ fn usage() -> Value {
 
 fn stream() -> Vec<String> {
     let usage = json!({
-        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": MODEL, "choices": [],
+        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_700_000_000,
+        "model": MODEL, "choices": [],
         "usage": usage(),
     });
     vec![chunk("b"), finish(), usage.to_string()]
@@ -233,14 +234,9 @@ async fn a_caller_who_leaves_before_the_report_holds_nothing() {
         .into_inner();
     pieces.message().await.unwrap().unwrap();
     drop(pieces);
-    let idle = async {
-        while gateway.units("any").await["in_use"] != 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, idle)
-        .await
-        .expect("its unit comes back");
+    gateway
+        .until_units("its unit comes back", |view| view["in_use"] == 0)
+        .await;
     upstream.rests().await;
 }
 
@@ -304,7 +300,8 @@ async fn it_tells_the_wait_for_units_and_how_many_they_were() {
 
 #[tokio::test]
 async fn what_an_upstream_says_by_that_name_does_not_pass_as_the_gateways_own() {
-    let lie = json!({"model_asked": "x", "model": "x", "tried": [], "waited_ms": 1, "units": 1, "attempts": 99});
+    let lie = json!({"model_asked": "x", "model": "x", "tried": [], "waited_ms": 1, "units": 1,
+        "attempts": 99});
     for foreign in [lie, json!("a text"), json!({"model": 7}), json!(null)] {
         let mut answer = whole("b");
         answer["featherwire"] = foreign.clone();
@@ -358,8 +355,10 @@ async fn what_an_upstream_says_by_that_name_does_not_pass_as_the_gateways_own() 
 #[tokio::test]
 async fn texts_and_embeddings_have_one_too() {
     let choice = json!({"index": 0, "text": "b", "finish_reason": "stop"});
-    let text = json!({"id": "cmpl-1", "created": 1, "model": MODEL, "choices": [choice], "featherwire": {"units": 9}});
-    let vector = json!({"model": MODEL, "data": [{"index": 0, "embedding": [1.0]}], "featherwire": {"units": 9}});
+    let text = json!({"id": "cmpl-1", "created": 1, "model": MODEL, "choices": [choice],
+        "featherwire": {"units": 9}});
+    let vector = json!({"model": MODEL, "data": [{"index": 0, "embedding": [1.0]}],
+        "featherwire": {"units": 9}});
     let options = || {
         Some(Box::new(GatewayOptions {
             report: Some(true),

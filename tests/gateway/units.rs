@@ -41,22 +41,6 @@ pub async fn scheduling(upstream: std::net::SocketAddr) -> Gateway {
     Gateway::with(upstream, |config| config.units.units = None).await
 }
 
-/// Waits until the gateway's own view is like that.
-async fn until(gateway: &Gateway, what: &str, is_so: impl Fn(&Value) -> bool) {
-    until_for(gateway, "any", what, is_so).await;
-}
-
-async fn until_for(gateway: &Gateway, key: &str, what: &str, is_so: impl Fn(&Value) -> bool) {
-    let wait = async {
-        while !is_so(&gateway.units(key).await) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait)
-        .await
-        .unwrap_or_else(|_| panic!("until {what}"));
-}
-
 /// A call that holds four units until it's dropped.
 async fn hold(gateway: &Gateway) -> reqwest::Response {
     hold_for(gateway, "any").await
@@ -80,10 +64,9 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
         config.api_keys = KEYS.map(Into::into).to_vec();
     })
     .await;
-    until_for(&gateway, KEYS[0], "the plan is known", |view| {
-        view["capacity"] == 8
-    })
-    .await;
+    gateway
+        .announces(KEYS[0], "the plan is known", |view| view["capacity"] == 8)
+        .await;
     // All units are held until all callers wait, so that what the keys are granted doesn't depend
     // on who comes first.
     let holders = [
@@ -92,10 +75,9 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
     ];
     let (begins, begun) = watch::channel(false);
     let begin = async {
-        until_for(&gateway, KEYS[0], "all wait", |view| {
-            view["queued"]["default"] == 200
-        })
-        .await;
+        gateway
+            .announces(KEYS[0], "all wait", |view| view["queued"]["default"] == 200)
+            .await;
         drop(holders);
         begins.send_replace(true);
     };
@@ -148,13 +130,14 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
         "the few got {share} of what the many got: {halfway}"
     );
     emulator.idle().await;
-    until_for(&gateway, KEYS[0], "all units are back", |view| {
-        view["in_use"] == 0
-            && view["settling"] == 0
-            && view["running"] == 0
-            && view["queued"]["default"] == 0
-    })
-    .await;
+    gateway
+        .announces(KEYS[0], "all units are back", |view| {
+            view["in_use"] == 0
+                && view["settling"] == 0
+                && view["running"] == 0
+                && view["queued"]["default"] == 0
+        })
+        .await;
     assert_eq!(
         gateway.units(KEYS[0]).await["refusals"],
         0,
@@ -205,12 +188,16 @@ pub async fn taken(
 async fn who_waits_is_served_when_units_come_free_and_told_how_long_it_took() {
     let emulator = emulator(4, 0.0).await;
     let gateway = scheduling(emulator.address).await;
-    until(&gateway, "the plan is known", |view| view["capacity"] == 4).await;
+    gateway
+        .announces("any", "the plan is known", |view| view["capacity"] == 4)
+        .await;
     for door in Door::ALL {
         let holder = hold(&gateway).await;
         let prompt = prompt(FOUR_UNITS, "Say hello in 5 words");
         let (answer, ()) = tokio::join!(gateway.ask(door, &prompt), async {
-            until(&gateway, "it waits", |view| view["queued"]["default"] == 1).await;
+            gateway
+                .announces("any", "it waits", |view| view["queued"]["default"] == 1)
+                .await;
             drop(holder);
         });
         // The units of a call that was cancelled are kept for a moment.
@@ -275,10 +262,11 @@ async fn a_fallback_that_costs_less_cures_a_wait_that_is_too_long() {
         );
         drop(holder);
         upstream.rests().await;
-        until(&gateway, "all units are back", |view| {
-            view["in_use"] == 0 && view["settling"] == 0
-        })
-        .await;
+        gateway
+            .until_units("all units are back", |view| {
+                view["in_use"] == 0 && view["settling"] == 0
+            })
+            .await;
     }
 }
 
@@ -312,7 +300,9 @@ async fn a_deadline_counts_the_wait_for_units() {
 async fn who_clearly_cant_be_served_in_time_is_told_so_at_once() {
     let emulator = emulator(4, 10.0).await;
     let gateway = scheduling(emulator.address).await;
-    until(&gateway, "the plan is known", |view| view["capacity"] == 4).await;
+    gateway
+        .announces("any", "the plan is known", |view| view["capacity"] == 4)
+        .await;
     // Enough of them are seen to the end to know that a unit is held for half a second.
     let usual = prompt(ONE_UNIT, "Say hello in 5 words");
     let answers = join_all((0..24).map(|_| gateway.ask(Door::RestUnary, &usual))).await;
@@ -320,18 +310,22 @@ async fn who_clearly_cant_be_served_in_time_is_told_so_at_once() {
     let holder = hold(&gateway).await;
     let dear = prompt(FOUR_UNITS, "hi");
     let waiting = join_all((0..3).map(|_| gateway.ask(Door::RestUnary, &dear)));
+    let short = [("x-request-timeout-ms", "400")];
+    let refused = async {
+        gateway
+            .announces("any", "they wait", |view| view["queued"]["default"] == 3)
+            .await;
+        for door in Door::ALL {
+            let answer = gateway.ask_with(door, &dear, &short).await;
+            let failure = answer.failed(Kind::Saturated, "no_units_in_time");
+            if door != Door::RestStream {
+                assert!(failure.retry_after_seconds.is_some(), "{door:?}");
+            }
+        }
+    };
     tokio::select! {
         _ = waiting => panic!("the plan is taken"),
-        () = async {
-            until(&gateway, "they wait", |view| view["queued"]["default"] == 3).await;
-            for door in Door::ALL {
-                let answer = gateway.ask_with(door, &dear, &[("x-request-timeout-ms", "400")]).await;
-                let failure = answer.failed(Kind::Saturated, "no_units_in_time");
-                if door != Door::RestStream {
-                    assert!(failure.retry_after_seconds.is_some(), "{door:?}");
-                }
-            }
-        } => {}
+        () = refused => {}
     }
     drop(holder);
 }
@@ -341,7 +335,9 @@ async fn interactive_calls_go_before_batch_calls() {
     // What takes four units takes the whole plan.
     let emulator = emulator(4, 0.0).await;
     let gateway = scheduling(emulator.address).await;
-    until(&gateway, "the plan is known", |view| view["capacity"] == 4).await;
+    gateway
+        .announces("any", "the plan is known", |view| view["capacity"] == 4)
+        .await;
     let holder = hold(&gateway).await;
     let served = Mutex::new(Vec::new());
     let ask = async |priority: &'static str| {
@@ -357,12 +353,15 @@ async fn interactive_calls_go_before_batch_calls() {
         served.lock().unwrap().push(priority);
     };
     tokio::join!(ask("batch"), async {
-        until(&gateway, "one waits", |view| view["queued"]["batch"] == 1).await;
-        tokio::join!(ask("interactive"), async {
-            until(&gateway, "both wait", |view| {
-                view["queued"]["interactive"] == 1
-            })
+        gateway
+            .announces("any", "one waits", |view| view["queued"]["batch"] == 1)
             .await;
+        tokio::join!(ask("interactive"), async {
+            gateway
+                .announces("any", "both wait", |view| {
+                    view["queued"]["interactive"] == 1
+                })
+                .await;
             drop(holder);
         });
     });
@@ -380,10 +379,11 @@ async fn what_others_use_of_the_account_is_left_to_them() {
     let other = other.await.unwrap();
     assert_eq!(other.status(), 200);
     let gateway = scheduling(emulator.address).await;
-    until(&gateway, "the other one is seen", |view| {
-        view["outside"] == 1 && view["capacity"] == 2
-    })
-    .await;
+    gateway
+        .announces("any", "the other one is seen", |view| {
+            view["outside"] == 1 && view["capacity"] == 2
+        })
+        .await;
     let prompts = Arc::new(prompt(ONE_UNIT, "Say hello in 5 words"));
     let answers = join_all((0..6).map(|_| gateway.ask(Door::GrpcStream, &prompts))).await;
     answers.into_iter().for_each(|answer| drop(answer.ok()));
@@ -399,7 +399,9 @@ async fn what_others_use_of_the_account_is_left_to_them() {
 async fn a_model_that_is_refused_for_ever_doesnt_keep_the_others_waiting() {
     let emulator = emulator(8, 0.0).await;
     let gateway = scheduling(emulator.address).await;
-    until(&gateway, "the plan is known", |view| view["capacity"] == 8).await;
+    gateway
+        .announces("any", "the plan is known", |view| view["capacity"] == 8)
+        .await;
     let gateway = Arc::new(gateway);
     // Together they would take the whole plan each time, and each time be told that it is taken.
     let mut refused = tokio::task::JoinSet::new();
@@ -411,7 +413,9 @@ async fn a_model_that_is_refused_for_ever_doesnt_keep_the_others_waiting() {
                 .await
         });
     }
-    until(&gateway, "they wait again", |view| view["outside"] == 8).await;
+    gateway
+        .until_units("they wait again", |view| view["outside"] == 8)
+        .await;
     let good = prompt(FOUR_UNITS, "Say hello in 5 words");
     let answers = join_all((0..4).map(|_| gateway.ask(Door::GrpcUnary, &good)));
     let answers = tokio::time::timeout(PATIENCE, answers).await;
@@ -474,10 +478,9 @@ async fn upstream_is_asked_what_is_free_when_the_feed_would_tell_too_late() {
     let (upstream, asked) = with_a_late_feed().await;
     let gateway = scheduling(upstream).await;
     // Asking for the view asks upstream too, once each time.
-    until(&gateway, "the other one is seen", |view| {
-        view["outside"] == 1
-    })
-    .await;
+    gateway
+        .until_units("the other one is seen", |view| view["outside"] == 1)
+        .await;
     let before = asked.load(Ordering::Relaxed);
     assert_eq!(
         gateway
@@ -488,8 +491,7 @@ async fn upstream_is_asked_what_is_free_when_the_feed_would_tell_too_late() {
         "hello"
     );
     assert_eq!(asked.load(Ordering::Relaxed) - before, 1);
-    until(&gateway, "what was said is believed", |view| {
-        view["outside"] == 0
-    })
-    .await;
+    gateway
+        .until_units("what was said is believed", |view| view["outside"] == 0)
+        .await;
 }

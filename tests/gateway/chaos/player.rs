@@ -16,14 +16,14 @@ use serde_json::json;
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 use tonic::{Request, transport::Channel};
 
+use super::{log::Log, table::*};
+
 use crate::support::{
     Door, Gateway, MODEL, Scripted,
     door::{frame, message},
     gateway::http,
-    prompt,
+    poll, prompt,
 };
-
-use super::{log::Log, table::*};
 
 /// Longer than any step of a cell takes on a busy machine, and shorter than any clock of the
 /// gateway but the one that the cell is about.
@@ -167,7 +167,7 @@ impl Play {
         // What is made at the first use, and stays, is made now.
         self.ask(&gateway, &[]).await.ok();
         upstream.rests().await;
-        let tasks = settled().await;
+        let tasks = poll::settled_tasks().await;
         let (asked, connections) = (posts(&upstream), upstream.connections());
 
         let held = self.break_upstream(&mut upstream, &gateway).await;
@@ -211,7 +211,7 @@ impl Play {
         );
 
         drop(held);
-        self.mend(&mut upstream);
+        self.mend(&mut upstream).await;
         let content = within("the next call ends", self.ask(&gateway, &[]))
             .await
             .ok()
@@ -223,7 +223,7 @@ impl Play {
             "no unit is held: {units}"
         );
         within("no request is open upstream", upstream.rests()).await;
-        until("no task is left", || {
+        poll::until("no task is left", async || {
             Handle::current().metrics().num_alive_tasks() <= tasks
         })
         .await;
@@ -357,17 +357,26 @@ impl Play {
         let has_words = Notify::new();
         // This connection stays: only the stream on it is reset.
         let channel = gateway.channel().await;
-        tokio::select! {
-            () = self.listen(gateway, channel.clone(), &has_words) => panic!("the call ended before its caller left"),
-            () = async {
-                match self.phase {
-                    Queue => gateway.queues(1).await,
-                    Retry => log.until("it waits", |log| log.text().contains("retrying the upstream request")).await,
-                    Connect => until("it connects", || is_connecting_to(upstream.address.port())).await,
-                    _ if self.phase >= MidStream && self.door.is_stream() => has_words.notified().await,
-                    _ => upstream.stuck().await,
+        let has_come_so_far = async {
+            match self.phase {
+                Queue => gateway.queues(1).await,
+                Retry => {
+                    let waits = |log: &Log| log.text().contains("retrying the upstream request");
+                    log.until("it waits", waits).await
                 }
-            } => {}
+                Connect => {
+                    let port = upstream.address.port();
+                    poll::until("it connects", async || is_connecting_to(port)).await
+                }
+                _ if self.phase >= MidStream && self.door.is_stream() => has_words.notified().await,
+                _ => upstream.stuck().await,
+            }
+        };
+        tokio::select! {
+            () = self.listen(gateway, channel.clone(), &has_words) => {
+                panic!("the call ended before its caller left")
+            }
+            () = has_come_so_far => {}
         }
         let left = Instant::now();
         if matches!(self.phase, Queue | Retry | Connect) {
@@ -466,30 +475,8 @@ fn is_connecting_to(port: u16) -> bool {
         })
 }
 
-/// How many tasks there are when those that are about to end have ended.
-async fn settled() -> usize {
-    const QUIET_TURNS: usize = 200;
-    let alive = || Handle::current().metrics().num_alive_tasks();
-    let (mut tasks, mut turns) = (alive(), 0);
-    while turns < QUIET_TURNS {
-        tokio::task::yield_now().await;
-        turns = if alive() < tasks { 0 } else { turns + 1 };
-        tasks = tasks.min(alive());
-    }
-    tasks
-}
-
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(BOUND, future)
         .await
         .unwrap_or_else(|_| panic!("not within {BOUND:?}: {what}"))
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    within(what, async {
-        while !is_so() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
 }

@@ -104,6 +104,12 @@ pub use Fault::*;
 use Kind::Upstream as Bad;
 pub use Phase::*;
 
+/// The message of an upstream that is still loading the model.
+const COLD: &str = "The model is not ready for inference";
+
+/// The message of a refusal for an account whose plan is used up.
+pub const PLAN: &str = "plan limit: 1";
+
 #[rustfmt::skip]
 pub const TABLE: &[Cell] = &[
     Cell(Queue,      Silence,           Failed(Saturated, "queue_timeout"),                  0),
@@ -125,12 +131,12 @@ pub const TABLE: &[Cell] = &[
     Cell(Headers,    Silence,           Failed(Timeout, "first_token_timeout"),              1),
     Cell(Headers,    Stall,             Failed(Timeout, "first_token_timeout"),              1),
     Cell(Headers,    Status(400, "bad"), Failed(Invalid, "upstream_refused"),                1),
-    Cell(Headers,    Status(400, "The model is not ready for inference"), Failed(NotReady, "model_not_ready"), 1),
+    Cell(Headers,    Status(400, COLD), Failed(NotReady, "model_not_ready"),                 1),
     Cell(Headers,    Status(401, "who"), Failed(Misconfigured, "featherless_api_key_rejected"), 1),
     Cell(Headers,    Status(403, "no"), Failed(Forbidden, "forbidden"),                      1),
     Cell(Headers,    Status(404, "no such model"), Failed(NotFound, "model_not_found"),      1),
     Cell(Headers,    Status(429, "full"), Failed(Saturated, "upstream_rate_limited"),        4),
-    Cell(Headers,    Status(429, "plan limit: 1"), Failed(Saturated, "concurrency_limit_exceeded"), 1),
+    Cell(Headers,    Status(429, PLAN), Failed(Saturated, "concurrency_limit_exceeded"),     1),
     Cell(Headers,    Status(500, "boom"), Failed(Bad, "upstream_error"),                     2),
     Cell(Headers,    Status(503, "No valid Executor"), Failed(Unavailable, "no_capacity"),   4),
     Cell(Headers,    Html(200),         Failed(Bad, "upstream_bad_answer"),                  1),

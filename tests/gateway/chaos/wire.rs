@@ -38,10 +38,10 @@ impl Play {
         None
     }
 
-    pub fn mend(self, upstream: &mut Scripted) {
+    pub async fn mend(self, upstream: &mut Scripted) {
         match (self.phase, self.fault) {
             (Connect, Reset | Cut) => upstream.greets(None),
-            (Connect, _) => upstream.listen(),
+            (Connect, _) => upstream.listen().await,
             _ if self.has_fallback => upstream.breaks(None),
             _ => upstream.replies(self.good()),
         }
@@ -126,7 +126,7 @@ impl Play {
         match self.fault {
             Stall => (part, Then::Silence),
             CutInside => (part, Then::Close),
-            Status(429, what @ "plan limit: 1") => {
+            Status(429, what @ PLAN) => {
                 // Asked again after a shorter wait, and how often depends on the machine.
                 let refusal = json(
                     429,
@@ -208,7 +208,8 @@ impl Play {
             Full => (event(&full().to_string()), Then::Silence),
             Limited => (event(&limited().to_string()), Then::Silence),
             Unwrapped => {
-                let error = json!({"object": "error", "message": "boom", "type": "InternalServerError", "code": 500});
+                let error = json!({"object": "error", "message": "boom",
+                    "type": "InternalServerError", "code": 500});
                 (event(&error.to_string()), Then::Silence)
             }
             ErrorEvent => (chunked("event: error\ndata: boom\n\n"), Then::Silence),

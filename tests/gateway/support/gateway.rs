@@ -12,8 +12,12 @@ use featherwire::{
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use super::rest::status_and_json;
+use super::{
+    PATIENCE, poll,
+    rest::{Events, status_and_json},
+};
 
 /// A running gateway.
 pub struct Gateway {
@@ -71,7 +75,7 @@ impl Gateway {
         format!("http://{}{path}", self.address)
     }
 
-    /// What it says itself of the account's units, to whoever has this key.
+    /// The scheduler's state, as the gateway shows it to this key.
     pub async fn units(&self, key: &str) -> Value {
         let get = http().get(self.url("/v1/concurrency")).bearer_auth(key);
         let (status, answer) = status_and_json(get.send().await.unwrap()).await;
@@ -79,11 +83,39 @@ impl Gateway {
         answer["gateway"].clone()
     }
 
-    /// Waits until so many calls of the default priority wait for units.
+    /// Waits until the scheduler's state is like this. The gateway announces its state with each
+    /// snapshot of the upstream: so this is for upstreams that send them, and for states that last.
+    pub async fn announces(&self, key: &str, what: &str, is_so: impl Fn(&Value) -> bool) {
+        let get = http().get(self.url("/v1/concurrency/stream"));
+        let mut events = Events::of(get.bearer_auth(key)).await;
+        events.until(what, |event| is_so(&event["gateway"])).await;
+    }
+
+    /// Waits until the scheduler's state is like this, where nothing announces it.
+    pub async fn until_units(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
+        poll::until(what, async || is_so(&self.units("any").await)).await;
+    }
+
+    /// Waits until this number of calls of the default priority wait for units.
     pub async fn queues(&self, calls: usize) {
-        while self.units("any").await["queued"]["default"] != calls {
-            tokio::task::yield_now().await;
-        }
+        self.until_units("calls wait for units", |view| {
+            view["queued"]["default"] == calls
+        })
+        .await;
+    }
+
+    /// Asks it to end, and waits until it refuses new calls.
+    pub async fn drain(&self) {
+        let mut health = HealthClient::new(self.channel().await);
+        let watch = health.watch(HealthCheckRequest::default()).await;
+        let mut watch = watch.unwrap().into_inner();
+        watch.message().await.unwrap().unwrap();
+        self.shut_down();
+        // Every watch ends when the drain begins.
+        let ended = async { while let Ok(Some(_)) = watch.message().await {} };
+        tokio::time::timeout(PATIENCE, ended)
+            .await
+            .expect("the drain begins");
     }
 
     /// Asks it to end.
@@ -131,29 +163,11 @@ impl Emulator {
 
     /// Waits until no request holds units any more.
     pub async fn idle(&self) {
-        let idle = async {
-            loop {
-                let url = format!("http://{}/account/concurrency", self.address);
-                let answer = http()
-                    .get(url)
-                    .bearer_auth("any")
-                    .send()
-                    .await
-                    .unwrap()
-                    .bytes()
-                    .await
-                    .unwrap();
-                let snapshot: Value = serde_json::from_slice(&answer).unwrap();
-                if snapshot["used_cost"] == 0 {
-                    assert_eq!(snapshot["request_count"], 0);
-                    return;
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(super::PATIENCE, idle)
-            .await
-            .expect("units are given back");
+        let feed = format!("http://{}/account/concurrency/stream", self.address);
+        let mut events = Events::of(http().get(feed).bearer_auth("any")).await;
+        let is_idle =
+            |snapshot: &Value| snapshot["used_cost"] == 0 && snapshot["request_count"] == 0;
+        events.until("units are given back", is_idle).await;
     }
 }
 

@@ -6,6 +6,7 @@ pub mod frames;
 pub mod gateway;
 pub mod law;
 pub mod models;
+pub mod poll;
 pub mod program;
 pub mod raw;
 pub mod rest;

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
 };
 
 /// The command, in an empty environment and an empty folder.
@@ -35,14 +36,22 @@ pub async fn run(command: &mut Command) -> Ended {
     }
 }
 
+/// The lines of a program's log, as they come.
+pub type Log = UnboundedReceiver<String>;
+
 /// `serve` with these arguments, and the address it says it listens on.
 pub async fn serve(arguments: &[&str]) -> (Child, String) {
+    let (child, address, _) = serve_with_log(arguments).await;
+    (child, address)
+}
+
+pub async fn serve_with_log(arguments: &[&str]) -> (Child, String, Log) {
     let mut command = featherwire(&["serve", "--listen", "127.0.0.1:0"]);
     command.args(arguments);
     started(command).await
 }
 
-pub async fn started(mut command: Command) -> (Child, String) {
+pub async fn started(mut command: Command) -> (Child, String, Log) {
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let first = lines.next_line().await.unwrap().unwrap();
@@ -51,8 +60,14 @@ pub async fn started(mut command: Command) -> (Child, String) {
         .find(|word| word.starts_with("http://"))
         .unwrap()
         .to_owned();
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (child, address)
+    let (send, log) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            // Read to the end even if the test doesn't look: a full pipe stops the program.
+            let _ = send.send(line);
+        }
+    });
+    (child, address, log)
 }
 
 /// A folder of its own, with this `.env` in it. Gone when dropped.

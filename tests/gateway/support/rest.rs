@@ -4,6 +4,7 @@ use reqwest::{Body, IntoUrl, RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use super::{
+    PATIENCE,
     gateway::{Gateway, http},
     prompt,
 };
@@ -24,6 +25,45 @@ pub async fn status_and_json(response: Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let body = response.bytes().await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())
+}
+
+/// The events of a stream that each carry JSON.
+pub struct Events {
+    response: Response,
+    unread: Vec<u8>,
+}
+
+impl Events {
+    /// Sends the request, which must be answered with a stream.
+    pub async fn of(request: RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        Self {
+            response,
+            unread: Vec::new(),
+        }
+    }
+
+    /// The next event; none at the end of the stream.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            let end = self.unread.windows(2).position(|pair| pair == b"\n\n");
+            if let Some(end) = end {
+                let event: Vec<u8> = self.unread.drain(..end + 2).collect();
+                let data = event.strip_prefix(b"data: ").unwrap();
+                return Some(serde_json::from_slice(data).unwrap());
+            }
+            self.unread.extend(self.response.chunk().await.unwrap()?);
+        }
+    }
+
+    /// Waits for an event like this.
+    pub async fn until(&mut self, what: &str, is_so: impl Fn(&Value) -> bool) {
+        let wait = async { while !is_so(&self.next().await.expect("the stream goes on")) {} };
+        tokio::time::timeout(PATIENCE, wait)
+            .await
+            .unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
+    }
 }
 
 impl Gateway {

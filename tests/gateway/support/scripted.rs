@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::Notify,
-    task::{AbortHandle, JoinHandle},
+    task::JoinHandle,
 };
 
 mod answers;
@@ -23,6 +23,8 @@ pub use answers::{
     STREAM_HEAD, answer_for, chunk, chunked, done, event, finish, no_capacity, refused, whole,
 };
 use conversation::converse;
+
+use super::poll;
 
 /// What to do with one request.
 #[derive(Clone, Debug)]
@@ -132,7 +134,7 @@ impl Shared {
 pub struct Scripted {
     pub address: SocketAddr,
     shared: Arc<Shared>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
     /// Bound and never listening: nobody else gets the port while we refuse.
     _port: TcpSocket,
 }
@@ -140,11 +142,11 @@ pub struct Scripted {
 impl Scripted {
     /// One that gives each request this reply.
     pub async fn always(reply: Reply) -> Self {
-        let port = bound("127.0.0.1:0".parse().unwrap());
+        let port = bound("127.0.0.1:0".parse().unwrap()).await;
         let address = port.local_addr().unwrap();
         let shared = Arc::<Shared>::default();
         shared.change(|state| state.reply = Some(reply));
-        let task = accept(address, &shared).abort_handle();
+        let task = accept(address, &shared).await;
         Self {
             address,
             shared,
@@ -156,10 +158,8 @@ impl Scripted {
     /// From now on, nobody listens at the port: connections are refused.
     pub async fn refuse(&mut self) {
         self.task.abort();
-        // The port is free when the task is gone, which is when nobody can connect any more.
-        while TcpStream::connect(self.address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
+        // The listener goes with its task.
+        let _ = (&mut self.task).await;
     }
 
     /// From now on, connections are neither taken nor refused, for as long as the value returned
@@ -167,14 +167,14 @@ impl Scripted {
     #[cfg(target_os = "linux")]
     pub async fn ignore(&mut self) -> impl Sized + use<> {
         self.refuse().await;
-        let full = bound(self.address).listen(0).unwrap();
+        let full = bound(self.address).await.listen(0).unwrap();
         let first = TcpStream::connect(self.address).await.unwrap();
         (full, first)
     }
 
     /// Takes connections again, after it has refused or ignored them.
-    pub fn listen(&mut self) {
-        self.task = accept(self.address, &self.shared).abort_handle();
+    pub async fn listen(&mut self) {
+        self.task = accept(self.address, &self.shared).await;
     }
 
     /// From now on, does this to each new connection before anything is read from it; none for the
@@ -294,31 +294,27 @@ impl Drop for Scripted {
 
 /// A socket at this address, or at a free port. It shares the port with others that ask for this
 /// very port.
-fn bound(address: SocketAddr) -> TcpSocket {
-    let begun = std::time::Instant::now();
-    loop {
+async fn bound(address: SocketAddr) -> TcpSocket {
+    // On a busy machine the kernel was seen to need a moment before a port that nobody listens at
+    // can be shared.
+    poll::find("the port is free", async || {
         let socket = TcpSocket::new_v4().unwrap();
         // A free port is taken alone, and shared from then on.
         socket.set_reuseaddr(address.port() != 0).unwrap();
         match socket.bind(address) {
             Ok(()) => {
                 socket.set_reuseaddr(true).unwrap();
-                return socket;
+                Some(socket)
             }
-            // On a busy machine the kernel was seen to need a moment before a port that nobody
-            // listens at may be shared.
-            Err(error)
-                if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < super::PATIENCE =>
-            {
-                std::thread::yield_now();
-            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse => None,
             Err(error) => panic!("{address}: {error}"),
         }
-    }
+    })
+    .await
 }
 
-fn accept(address: SocketAddr, shared: &Arc<Shared>) -> JoinHandle<()> {
-    let listener: TcpListener = bound(address).listen(1024).unwrap();
+async fn accept(address: SocketAddr, shared: &Arc<Shared>) -> JoinHandle<()> {
+    let listener: TcpListener = bound(address).await.listen(1024).unwrap();
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         loop {

@@ -37,8 +37,11 @@ pub fn object(
             .find(|(name, _)| name == "role")
             .and_then(|(_, raw)| scalar(raw, &Kind::String))
     };
-    let is_given_back = message.name() == "ChatMessage"
-        && matches!(role(), Some(Tree::Text(role)) if !role.is_empty() && !CALLERS_ROLES.contains(&role.as_str()));
+    let is_answers_role = |role| {
+        matches!(role, Some(Tree::Text(role))
+            if !role.is_empty() && !CALLERS_ROLES.contains(&role.as_str()))
+    };
+    let is_given_back = message.name() == "ChatMessage" && is_answers_role(role());
     let reader = if is_given_back { &as_answer } else { reader };
     for (name, raw) in members {
         let slot = slots.iter().find(|slot| slot.name == name);

@@ -19,7 +19,8 @@ pub fn chunked(text: &str) -> String {
 pub fn whole(content: &str) -> Value {
     json!({
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": MODEL,
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": content},
+        "finish_reason": "stop"}]
     })
 }
 
@@ -36,7 +37,8 @@ pub fn finish() -> String {
 /// A chunk with this delta.
 pub fn event(delta: &Value, finish_reason: Option<&str>) -> String {
     json!({
-        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_700_000_000, "model": MODEL,
+        "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1_700_000_000,
+        "model": MODEL,
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]
     })
     .to_string()
