@@ -286,8 +286,9 @@ async fn next_calls(target: &Target) -> Result<(), String> {
             .tls_certs_only([])
             .build()
             .unwrap();
-        let body =
-            json!({"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}).to_string();
+        let body = json!({"model": MODEL, "max_tokens": 5, "messages": [{"role": "user",
+                "content": "hi"}]})
+        .to_string();
         let post = http
             .post(format!("{}/v1/chat/completions", target.url))
             .header("x-api-key", KEY);

@@ -344,7 +344,8 @@ impl Load {
         limit: Option<&str>,
         http: &reqwest::Client,
     ) -> End {
-        let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": is_stream});
+        let body = json!({"model": model, "messages": [{"role": "user", "content": "hi"}],
+            "stream": is_stream});
         let post = http
             .post(format!("{}/v1/chat/completions", self.address))
             .header("content-type", "application/json");

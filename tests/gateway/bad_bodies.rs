@@ -377,7 +377,8 @@ async fn a_number_without_a_fraction_is_an_integer_however_it_is_written() {
     let gateway = Gateway::to(upstream.address).await;
     let body = format!(
         r#"{{"model": "{MODEL}", "messages": [{{"role": "user", "content": "hi"}}], "max_tokens": 100.0, "top_k": 4e1,
-            "n": 1.0, "seed": 5.0, "stop_token_ids": [1.0, 2e3], "logit_bias": [], "metadata": [], "response_format": []}}"#
+            "n": 1.0, "seed": 5.0, "stop_token_ids": [1.0, 2e3], "logit_bias": [], "metadata": [],
+            "response_format": []}}"#
     );
     // With the mark that some editors put before a text.
     let (status, error) = post(

@@ -1,5 +1,5 @@
-//! Requests that are none: too large, of another media type, at another path, noise. Each gets a clear
-//! error, and the server goes on.
+//! Requests that can't be read: too large, of another media type, at another path, or noise. Each
+//! gets a clear error, and the server goes on.
 
 use bytesize::ByteSize;
 use featherwire::{error::Kind, proto::v1::CreateChatCompletionRequest};
@@ -91,8 +91,10 @@ async fn a_request_over_the_limit_is_refused_at_every_door() {
     // The default lets an image through that tonic's and axum's own limits would not.
     let gateway = Gateway::to(emulator.address).await;
     for door in [Door::RestUnary, Door::GrpcUnary] {
-        let image = json!({"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{}", "A".repeat(5_000_000))}});
-        let request = json!({"model": "google/gemma-3-27b-it", "messages": [{"role": "user", "content": [image]}]});
+        let image = json!({"type": "image_url",
+            "image_url": {"url": format!("data:image/png;base64,{}", "A".repeat(5_000_000))}});
+        let request = json!({"model": "google/gemma-3-27b-it", "messages": [{"role": "user",
+            "content": [image]}]});
         gateway.ask(door, &request).await.ok();
     }
     emulator.idle().await;
@@ -230,11 +232,17 @@ async fn a_media_type_path_or_method_that_is_not_ours_is_told_so_in_the_callers_
 async fn noise_on_the_port_harms_nobody() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
+    let post = |length: &str, body: &str| {
+        let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: \
+                    application/json\r\ncontent-length";
+        format!("{head}: {length}\r\n\r\n{body}").into_bytes()
+    };
+    let (bad_length, half) = (post("-1", ""), post("99", "{"));
     let noise: [&[u8]; 6] = [
         b"\x00\x01\x02\x03",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: -1\r\n\r\n",
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
+        &bad_length,
+        &half,
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ];

@@ -246,7 +246,8 @@ async fn what_upstream_sends_without_end_is_no_answer() {
 async fn an_agents_long_history_is_within_the_bounds() {
     let upstream = Scripted::always(Reply::Json(200, whole("ok"))).await;
     let gateway = Gateway::to(upstream.address).await;
-    let call = json!({"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": "{}"}});
+    let call = json!({"id": "call_a", "type": "function", "function": {"name": "weather",
+        "arguments": "{}"}});
     let mut messages = Vec::new();
     for _ in 0..4000 {
         messages.push(json!({"role": "user", "content": "And now?"}));

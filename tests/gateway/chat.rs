@@ -58,7 +58,10 @@ async fn the_request_of_the_older_gateway_is_answered_word_for_word() {
         config.api_keys = vec!["gw_live_1".into()]
     })
     .await;
-    let body = r#"{"model":"meta-llama/Meta-Llama-3.1-8B-Instruct","provider":"featherless","messages":[{"role":"user","content":"Say hello in 5 words"}],"max_tokens":50}"#;
+    let body = concat!(
+        r#"{"model":"meta-llama/Meta-Llama-3.1-8B-Instruct","provider":"featherless","#,
+        r#""messages":[{"role":"user","content":"Say hello in 5 words"}],"max_tokens":50}"#,
+    );
     let post = |body: String| {
         let post = gateway.post_request("/v1/chat/completions", body);
         post.bearer_auth("gw_live_1").send()
@@ -128,7 +131,8 @@ async fn a_tool_is_called_through_every_door() {
     let mut request = prompt(MODEL, "What is the weather in Paris? Use get_weather.");
     request["tools"] = json!([{"type": "function", "function": {
         "name": "get_weather", "description": "Current weather of a city",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}},
+        "required": ["city"]}
     }}]);
     for choice in [
         json!("auto"),
@@ -159,8 +163,10 @@ async fn json_logprobs_and_reasoning_come_through_every_door() {
     let gateway = Gateway::to(emulator.address).await;
     for door in Door::ALL {
         let mut request = prompt(MODEL, "Describe a person");
-        request["response_format"] = json!({"type": "json_schema", "json_schema": {"name": "person", "schema": {
-            "type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+        request["response_format"] = json!({"type": "json_schema", "json_schema": {"name": "person",
+            "schema": {
+            "type": "object", "properties": {"name": {"type": "string"},
+            "age": {"type": "integer"}},
             "required": ["name", "age"]
         }}});
         let answer = gateway.ask(door, &request).await.ok();
@@ -217,7 +223,8 @@ async fn an_answer_may_be_sent_back_as_it_came() {
     );
     // Many SDKs write this member into every message; Featherless, and so the emulator, refuses it.
     let answer = ask(&json!([
-        {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello", "tool_calls": null},
+        {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello",
+        "tool_calls": null},
         {"role": "user", "content": "Say hello in 5 words"}
     ]))
     .await;

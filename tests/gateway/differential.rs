@@ -69,9 +69,15 @@ trait Protobuf:
     prost::Message + Default + Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned
 {
 }
-impl<
-    M: prost::Message + Default + Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned,
-> Protobuf for M
+
+impl<M> Protobuf for M where
+    M: prost::Message
+        + Default
+        + Clone
+        + PartialEq
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned
 {
 }
 

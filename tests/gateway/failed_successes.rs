@@ -27,7 +27,8 @@ fn unwrapped() -> Vec<(Value, Kind, Option<&'static str>)> {
             Some("upstream_refused"),
         ),
         (
-            json!({"object": "error", "message": "boo", "type": "InternalServerError", "code": 500}),
+            json!({"object": "error", "message": "boo", "type": "InternalServerError",
+                "code": 500}),
             Kind::Upstream,
             failed,
         ),
@@ -308,7 +309,8 @@ async fn an_error_in_place_of_a_resource_keeps_its_words() {
 
 #[tokio::test]
 async fn a_plan_says_null_where_featherless_does_and_nothing_where_it_does_not() {
-    let plan = json!({"id": "p", "name": "n", "max_context_length": null, "max_model_size": 70, "concurrency": null});
+    let plan = json!({"id": "p", "name": "n", "max_context_length": null, "max_model_size": 70,
+        "concurrency": null});
     let upstream = Scripted::first([
         Reply::Json(200, plan.clone()),
         Reply::Json(200, json!({"id": "p", "name": "n"})),

@@ -212,7 +212,8 @@ async fn a_text_of_which_nothing_has_come_has_not_begun() {
 async fn no_other_model_is_a_way_around_a_refusal_that_calls_itself_a_success() {
     let refusals = [
         (
-            json!({"message": "no", "type": "invalid_request_error", "code": "content_policy_violation"}),
+            json!({"message": "no", "type": "invalid_request_error",
+                "code": "content_policy_violation"}),
             "content_policy_violation",
         ),
         (

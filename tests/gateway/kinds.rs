@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use crate::support::{Gateway, MODEL, Reply, Scripted, door::message, gateway::http, prompt};
 
 fn answer() -> Reply {
-    let choice = json!({"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x"}});
+    let choice = json!({"index": 0, "finish_reason": "stop", "message": {"role": "assistant",
+        "content": "x"}});
     Reply::Json(
         200,
         json!({"id": "x", "created": 1, "model": MODEL, "choices": [choice]}),
@@ -109,7 +110,8 @@ async fn a_kind_that_follows_from_what_is_set_need_not_be_said() {
         (
             "tools",
             json!([{"custom": {"name": "c", "format": {"grammar": {"syntax": "lark"}}}}]),
-            json!([{"custom": {"name": "c", "format": {"grammar": {"syntax": "lark"}, "type": "grammar"}}, "type": "custom"}]),
+            json!([{"custom": {"name": "c", "format": {"grammar": {"syntax": "lark"},
+                "type": "grammar"}}, "type": "custom"}]),
         ),
         (
             "tool_choice",
@@ -119,7 +121,8 @@ async fn a_kind_that_follows_from_what_is_set_need_not_be_said() {
         (
             "tool_choice",
             json!({"allowed_tools": {"mode": "auto", "tools": [{"function": {"name": "f"}}]}}),
-            json!({"allowed_tools": {"mode": "auto", "tools": [{"function": {"name": "f"}, "type": "function"}]},
+            json!({"allowed_tools": {"mode": "auto", "tools": [{"function": {"name": "f"},
+                "type": "function"}]},
                 "type": "allowed_tools"}),
         ),
         (
@@ -227,8 +230,10 @@ async fn a_voice_is_a_name_or_an_object_and_allowed_tools_are_a_list() {
 #[tokio::test]
 async fn prices_and_sizes_of_a_model_have_types_and_keep_their_digits() {
     let model = json!({"id": "a/b", "object": "model", "created": 1, "owned_by": "x",
-        "pricing": {"prompt": "0.00000010", "completion": "0", "input": 0.1, "output": 1e-7, "audio": "1"},
-        "parameter_size": 8_030_000_000_i64, "active_parameters": 3_000_000_000_i64, "shutdown_date": "2026-10-23"});
+        "pricing": {"prompt": "0.00000010", "completion": "0", "input": 0.1, "output": 1e-7,
+        "audio": "1"},
+        "parameter_size": 8_030_000_000_i64, "active_parameters": 3_000_000_000_i64,
+        "shutdown_date": "2026-10-23"});
     let upstream = Scripted::always(Reply::Json(200, model.clone())).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut client = ModelServiceClient::new(gateway.channel().await);

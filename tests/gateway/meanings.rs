@@ -189,7 +189,10 @@ async fn a_whole_answer_that_ended_for_a_bad_reason_is_an_error() {
 
 #[tokio::test]
 async fn a_text_completion_fails_for_the_same_reasons() {
-    let text = |text: &str, reason: Value| json!({"id": "x", "created": 1, "model": MODEL, "choices": [{"index": 0, "text": text, "finish_reason": reason}]});
+    let text = |text: &str, reason: Value| {
+        json!({"id": "x", "created": 1, "model": MODEL,
+        "choices": [{"index": 0, "text": text, "finish_reason": reason}]})
+    };
     let events = vec![
         text("half ", json!(null)).to_string(),
         text("end", json!("abort")).to_string(),

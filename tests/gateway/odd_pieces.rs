@@ -177,8 +177,9 @@ async fn an_empty_reason_of_any_type_ends_no_stream() {
 async fn a_text_in_place_of_a_delta_is_added_up_whole() {
     let piece = |text: &str, reason: Value| {
         let choice = json!({"index": 0, "text": text, "finish_reason": reason});
-        json!({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": MODEL, "choices": [choice]})
-            .to_string()
+        json!({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": MODEL,
+            "choices": [choice]})
+        .to_string()
     };
     let no = Value::Null;
     let pieces = vec![

@@ -63,7 +63,8 @@ async fn a_count_that_upstream_does_not_say_is_not_zero() {
 #[tokio::test]
 async fn an_unknown_probability_is_null_and_not_certainty() {
     let token = json!({"token": "a", "logprob": null, "bytes": null, "top_logprobs": [
-        {"token": null, "logprob": null, "bytes": null}, {"token": "b", "logprob": 0, "bytes": [98]}]});
+        {"token": null, "logprob": null, "bytes": null}, {"token": "b", "logprob": 0,
+        "bytes": [98]}]});
     let choice = json!({"index": 0, "message": {"content": "a"}, "finish_reason": "stop",
         "logprobs": {"content": [token], "refusal": null}});
     let (by_rest, by_grpc) = answers(&json!({"choices": [choice]})).await;
@@ -152,7 +153,10 @@ async fn every_choice_of_a_chunk_has_a_delta() {
 
 #[tokio::test]
 async fn an_index_may_be_a_text_and_choices_stay_apart() {
-    let choice = |index: Value, text: &str| json!({"index": index, "message": {"content": text}, "finish_reason": "stop"});
+    let choice = |index: Value, text: &str| {
+        json!({"index": index, "message": {"content": text},
+        "finish_reason": "stop"})
+    };
     let choices = [
         choice(json!("1"), "b"),
         choice(json!("0"), "a"),

@@ -86,7 +86,9 @@ fn the_enum_has_the_codes_of_the_source_and_of_the_documents() {
 
 #[tokio::test]
 async fn an_errors_metadata_tells_the_model_the_limit_and_whether_to_retry() {
-    let units = json!({"error": {"message": "This user has 10 active units; this request requires 2 units (limit: 10, over by 2).",
+    let refusal = "This user has 10 active units; this request requires 2 units (limit: 10, over \
+                   by 2).";
+    let units = json!({"error": {"message": refusal,
         "type": "invalid_request_error", "param": null, "code": "concurrency_limit_exceeded"}});
     let cold = json!({"error": {"message": "not ready for inference", "code": "model_not_ready"}});
     let own = json!({"error": {"message": "m", "code": "Some Odd-Code"}});
@@ -167,7 +169,8 @@ async fn an_errors_metadata_tells_the_model_the_limit_and_whether_to_retry() {
 
 #[tokio::test]
 async fn a_stream_that_breaks_off_tells_its_model_too() {
-    let chunk = json!({"id": "x", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": "a"}}]});
+    let chunk = json!({"id": "x", "created": 1, "model": "m", "choices": [{"index": 0,
+        "delta": {"content": "a"}}]});
     let upstream = Scripted::always(Reply::Events(vec![chunk.to_string()])).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut chunks = gateway

@@ -99,7 +99,8 @@ async fn a_lasting_trouble_is_told_after_three_retries_and_an_internal_one_after
 
 /// A 429 of every shape that says nothing of concurrency units.
 fn rate_limits(retry_after: &str) -> Vec<Reply> {
-    let limit = json!({"error": {"message": "Too many requests, limit: 60 per minute", "type": "rate_limit_error",
+    let limit = json!({"error": {"message": "Too many requests, limit: 60 per minute",
+        "type": "rate_limit_error",
         "param": null, "code": "rate_limit_exceeded"}});
     let bodies = [
         ("application/json", limit.to_string()),

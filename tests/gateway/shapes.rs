@@ -62,15 +62,21 @@ fn every_shape_comes_back_as_it_went_in() {
         macro_rules! held_to_the_law {
             ($($author:ident: $($known:ident)+;)+) => {
                 match message.as_str() {
-                    $($(stringify!($known) => law::hold::<$known>(&message, &text, Author::$author),)+)+
+                    $($(
+                        stringify!($known) => {
+                            law::hold::<$known>(&message, &text, Author::$author)
+                        }
+                    )+)+
                     _ => panic!("{message}: a directory for no message"),
                 }
             };
         }
         let held = held_to_the_law! {
-            Caller: CreateChatCompletionRequest CreateCompletionRequest CreateEmbeddingRequest TokenizeRequest;
-            Upstream: CreateChatCompletionResponse StreamChatCompletionResponse CreateCompletionResponse
-                StreamCompletionResponse CreateEmbeddingResponse ListModelsResponse Model Plan Concurrency TokenizeResponse;
+            Caller: CreateChatCompletionRequest CreateCompletionRequest CreateEmbeddingRequest
+                TokenizeRequest;
+            Upstream: CreateChatCompletionResponse StreamChatCompletionResponse
+                CreateCompletionResponse StreamCompletionResponse CreateEmbeddingResponse
+                ListModelsResponse Model Plan Concurrency TokenizeResponse;
         };
         broken.extend(held.err().map(|problem| format!("{name}: {problem}")));
     }

@@ -22,8 +22,9 @@ async fn only_a_finished_answer_ends_well() {
     let limit =
         json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
     let two = |index: i32, finish: Option<&str>| {
-        json!({"id": "x", "created": 1, "model": MODEL, "choices": [{"index": index, "delta": {"content": "a"}, "finish_reason": finish}]})
-            .to_string()
+        json!({"id": "x", "created": 1, "model": MODEL, "choices": [{"index": index,
+            "delta": {"content": "a"}, "finish_reason": finish}]})
+        .to_string()
     };
     let scripts = [
         (vec![chunk("a"), finish(), done()], None),

@@ -30,8 +30,10 @@ async fn the_sum_of_a_stream_is_the_unary_answer_of_the_same_upstream() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let tools = json!([
-        {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}},
-        {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {"zone": {"type": "string"}}, "required": ["zone"]}}}
+        {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object",
+        "properties": {"city": {"type": "string"}}, "required": ["city"]}}},
+        {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object",
+        "properties": {"zone": {"type": "string"}}, "required": ["zone"]}}}
     ]);
     for change in [
         json!({}),
@@ -39,11 +41,13 @@ async fn the_sum_of_a_stream_is_the_unary_answer_of_the_same_upstream() {
         json!({"max_tokens": 3}),
         json!({"logprobs": true, "top_logprobs": 2}),
         json!({"tools": tools, "tool_choice": "required"}),
-        json!({"tools": tools, "messages": [{"role": "user", "content": "Use get_weather and get_time."}]}),
+        json!({"tools": tools, "messages": [{"role": "user",
+            "content": "Use get_weather and get_time."}]}),
         json!({"chat_template_kwargs": {"enable_thinking": true}}),
         json!({"response_format": {"type": "json_object"}}),
         json!({"model": "emulator/think"}),
-        json!({"messages": [{"role": "user", "content": "repeat after me: 漢字 👩‍👩‍👧‍👦 \u{10ffff}"}]}),
+        json!({"messages": [{"role": "user",
+            "content": "repeat after me: 漢字 👩‍👩‍👧‍👦 \u{10ffff}"}]}),
     ] {
         let mut request = prompt(MODEL, "Say hello in 5 words");
         request
@@ -114,7 +118,10 @@ async fn the_switch_is_off_by_default_and_a_call_may_turn_it() {
 
 #[tokio::test]
 async fn odd_pieces_neither_glue_calls_nor_displace_text() {
-    let piece = |id: &str, name: &str, arguments: &str| json!({"index": 0, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+    let piece = |id: &str, name: &str, arguments: &str| {
+        json!({"index": 0, "id": id,
+        "type": "function", "function": {"name": name, "arguments": arguments}})
+    };
     // Half a character can't be written with `json!`.
     let half = |half: &str| event(&json!({"content": "half"}), None).replace("half", half);
     let events = vec![

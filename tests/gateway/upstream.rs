@@ -16,7 +16,8 @@ use crate::support::{
 pub fn answer() -> Value {
     json!({
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": MODEL,
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"},
+        "finish_reason": "stop"}]
     })
 }
 
@@ -33,27 +34,39 @@ pub async fn peer(door: Door) -> Scripted {
 async fn every_member_reaches_upstream_and_ours_stay_here() {
     let mut request = prompt(MODEL, "hi");
     let given = json!({
-        "temperature": 0.1, "top_p": 1, "top_k": -1, "min_p": 1e-12, "frequency_penalty": -2, "presence_penalty": 0,
-        "repetition_penalty": 1.05, "seed": 9_007_199_254_740_993_i64, "logit_bias": {"50256": -100}, "max_tokens": 5,
+        "temperature": 0.1, "top_p": 1, "top_k": -1, "min_p": 1e-12, "frequency_penalty": -2,
+        "presence_penalty": 0,
+        "repetition_penalty": 1.05, "seed": 9_007_199_254_740_993_i64,
+        "logit_bias": {"50256": -100}, "max_tokens": 5,
         "max_completion_tokens": 6, "min_tokens": 1, "stop": ["a", "b"], "stop_token_ids": [1, 2],
-        "include_stop_str_in_output": true, "n": 1, "parallel_tool_calls": false, "logprobs": true, "top_logprobs": 3,
+        "include_stop_str_in_output": true, "n": 1, "parallel_tool_calls": false, "logprobs": true,
+        "top_logprobs": 3,
         "tools": [
-            {"type": "function", "function": {"name": "f", "description": "d", "strict": true, "parameters":
-                {"type": "object", "properties": {"zebra": {"type": "string"}, "ant": {"type": "integer"}}}}},
+            {"type": "function", "function": {"name": "f", "description": "d", "strict": true,
+            "parameters":
+                {"type": "object", "properties": {"zebra": {"type": "string"},
+                "ant": {"type": "integer"}}}}},
             {"type": "custom", "custom": {"name": "c", "format": {"type": "grammar", "grammar":
                 {"definition": "x", "syntax": "lark"}}}},
             {"type": "web_search", "filters": {"deep": [1, null]}}
         ],
-        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function"}]}},
-        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"b": 1, "a": 2}}},
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto",
+        "tools": [{"type": "function"}]}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"b": 1,
+        "a": 2}}},
         "modalities": ["text"], "audio": {"voice": {"id": "v"}, "format": "wav"},
         "prediction": {"type": "content", "content": [{"type": "text", "text": "t"}]},
-        "verbosity": "low", "reasoning_effort": "xhigh", "chat_template_kwargs": {"enable_thinking": false, "x": null},
-        "stream_options": {"include_usage": true}, "service_tier": "auto", "store": false, "metadata": {"k": "v"},
-        "user": "u", "safety_identifier": "s", "prompt_cache_key": "p", "prompt_cache_retention": "24h",
+        "verbosity": "low", "reasoning_effort": "xhigh",
+        "chat_template_kwargs": {"enable_thinking": false, "x": null},
+        "stream_options": {"include_usage": true}, "service_tier": "auto", "store": false,
+        "metadata": {"k": "v"},
+        "user": "u", "safety_identifier": "s", "prompt_cache_key": "p",
+        "prompt_cache_retention": "24h",
         "prompt_cache_options": {"ttl": "30m", "mode": "explicit"},
-        "web_search_options": {"search_context_size": "low", "user_location": {"type": "approximate", "approximate": {"city": "Oslo"}}},
-        "moderation": {"mode": "x"}, "functions": [{"name": "old"}], "function_call": {"name": "old"},
+        "web_search_options": {"search_context_size": "low",
+        "user_location": {"type": "approximate", "approximate": {"city": "Oslo"}}},
+        "moderation": {"mode": "x"}, "functions": [{"name": "old"}],
+        "function_call": {"name": "old"},
         "guided_json": {"z": 1, "a": [1e-12, 18_446_744_073_709_551_615_u64]}, "unheard_of": null
     });
     request
@@ -64,15 +77,19 @@ async fn every_member_reaches_upstream_and_ours_stay_here() {
         {"role": "developer", "content": "be brief", "name": "boss"},
         {"role": "user", "content": [
             {"type": "text", "text": "look", "prompt_cache_breakpoint": {"mode": "explicit"}},
-            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"}},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==",
+            "detail": "low"}},
             {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
             {"type": "file", "file": {"filename": "f", "file_data": "AA==", "file_id": "i"}},
             {"type": "video_url", "video_url": {"url": "https://x.example/v.mp4", "fps": 2}}
         ]},
-        {"role": "assistant", "content": null, "refusal": "no", "reasoning_content": "r", "reasoning": "q", "audio": {"id": "a"},
-            "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}},
+        {"role": "assistant", "content": null, "refusal": "no", "reasoning_content": "r",
+        "reasoning": "q", "audio": {"id": "a"},
+            "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f",
+            "arguments": "{\"a\": 1}"}},
                 {"id": "2", "type": "custom", "custom": {"name": "c", "input": "text"}}]},
-        {"role": "tool", "tool_call_id": "1", "content": "done", "cache_control": {"type": "ephemeral"}}
+        {"role": "tool", "tool_call_id": "1", "content": "done",
+        "cache_control": {"type": "ephemeral"}}
     ]);
     let mut expected = request.clone();
     request["provider"] = json!("featherless");
@@ -89,7 +106,10 @@ async fn every_member_reaches_upstream_and_ours_stay_here() {
 
 #[tokio::test]
 async fn json_of_the_callers_own_reaches_upstream_letter_for_letter() {
-    let schema = r#"{"type":"object","properties":{"zebra":{"type":"string"},"ant":{"enum":[1.0,1e-12,18446744073709551616,"\u00e9"]}},"required":["zebra","ant"]}"#;
+    let schema = concat!(
+        r#"{"type":"object","properties":{"zebra":{"type":"string"},"#,
+        r#""ant":{"enum":[1.0,1e-12,18446744073709551616,"\u00e9"]}},"required":["zebra","ant"]}"#,
+    );
     let kwargs = r#"{ "z": 1, "a": {"y": null, "b": [ ] } }"#;
     let body = format!(
         r#"{{"model":"m","messages":[{{"role":"user","content":"hi","later":{kwargs}}}],"chat_template_kwargs":{kwargs},

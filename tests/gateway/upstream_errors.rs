@@ -16,7 +16,10 @@ use crate::{
 
 #[tokio::test]
 async fn a_refusal_of_upstreams_is_named_by_its_code_and_its_words() {
-    let openai = |message: &str, code: &str| json!({"error": {"message": message, "type": "t", "param": null, "code": code}});
+    let openai = |message: &str, code: &str| {
+        json!({"error": {"message": message, "type": "t",
+        "param": null, "code": code}})
+    };
     let cases = [
         (
             400,
@@ -57,7 +60,8 @@ async fn a_refusal_of_upstreams_is_named_by_its_code_and_its_words() {
         ),
         (
             403,
-            json!({"statusCode": 403, "error": "Forbidden", "message": "The plan does not have API access enabled"}),
+            json!({"statusCode": 403, "error": "Forbidden",
+                "message": "The plan does not have API access enabled"}),
             Kind::Forbidden,
             "plan_without_api_access",
         ),

@@ -228,7 +228,10 @@ async fn a_deadline_that_passes_while_waiting_is_told_in_the_stream() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_comes_late_is_the_same_error_as_one_that_comes_at_once() {
-    let error = |code: &str| json!({"error": {"message": "No.", "type": "t", "param": "temperature", "code": code}});
+    let error = |code: &str| {
+        json!({"error": {"message": "No.", "type": "t", "param": "temperature",
+        "code": code}})
+    };
     for (status, body, code) in [
         (400, error("invalid_value"), "invalid_value"),
         (404, error("model_not_found"), "model_not_found"),

@@ -138,9 +138,11 @@ fn weather_and_time() -> Value {
     json!([
         {"type": "function", "function": {"name": "get_weather", "parameters": {
             "type": "object", "required": ["city", "days", "unit", "spots"], "properties": {
-                "city": {"type": "string"}, "days": {"type": "integer", "maximum": 2}, "unit": {"enum": ["c", "f"]},
+                "city": {"type": "string"}, "days": {"type": "integer", "maximum": 2},
+                "unit": {"enum": ["c", "f"]},
                 "spots": {"type": "array", "minItems": 2, "items": {
-                    "type": "object", "required": ["at"], "properties": {"at": {"type": "number", "minimum": 4.5}},
+                    "type": "object", "required": ["at"], "properties": {"at": {"type": "number",
+                    "minimum": 4.5}},
                 }},
             },
         }}},
@@ -221,7 +223,8 @@ async fn tool_choice_and_parallel_calls_are_obeyed() {
 
 #[tokio::test]
 async fn a_tool_result_is_used_in_the_answer() {
-    let call = json!({"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}});
+    let call = json!({"id": "call_1", "type": "function", "function": {"name": "get_weather",
+        "arguments": "{}"}});
     let request = with(
         ask("weather?"),
         json!({"tools": weather_and_time(), "messages": [
@@ -249,9 +252,11 @@ async fn json_formats_answer_in_json() {
     );
     let schema = json!({
         "type": "object", "required": ["id", "node"], "$defs": {"node": {
-            "type": "object", "required": ["next"], "properties": {"next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}},
+            "type": "object", "required": ["next"],
+            "properties": {"next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}},
         }},
-        "properties": {"id": {"type": "string", "format": "uuid"}, "node": {"$ref": "#/$defs/node"}},
+        "properties": {"id": {"type": "string", "format": "uuid"},
+        "node": {"$ref": "#/$defs/node"}},
     });
     let format = json!({"type": "json_schema", "json_schema": {"name": "thing", "schema": schema}});
     let thing = peer
@@ -328,7 +333,8 @@ async fn reasoning_comes_first_and_beside_the_content() {
 #[tokio::test]
 async fn images_are_counted_and_mentioned() {
     let url = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
-    let parts = json!([{"type": "text", "text": "What is this?"}, url("https://example.com/a.png"), url("data:image/png;base64,AA==")]);
+    let parts = json!([{"type": "text", "text": "What is this?"}, url("https://example.com/a.png"),
+        url("data:image/png;base64,AA==")]);
     let request = json!({"model": VISION_MODEL, "messages": [{"role": "user", "content": parts}]});
     assert!(text(&Peer::start().await.chat(&request).await).contains("2 images"));
 }
@@ -336,7 +342,8 @@ async fn images_are_counted_and_mentioned() {
 #[tokio::test]
 async fn text_completions_echo_and_number_their_choices() {
     let peer = Peer::start().await;
-    let request = json!({"model": MODEL, "prompt": ["count to 3", "count to 99"], "n": 2, "echo": true, "logprobs": 1});
+    let request = json!({"model": MODEL, "prompt": ["count to 3", "count to 99"], "n": 2,
+        "echo": true, "logprobs": 1});
     let answer = peer.post("/v1/completions", &request).await.json();
     assert_eq!(answer["object"], "text_completion");
     let choices = answer["choices"].as_array().unwrap();
@@ -391,7 +398,8 @@ async fn embeddings_are_unit_vectors_in_either_encoding() {
         );
         assert!((vector.iter().map(|x| x * x).sum::<f64>() - 1.0).abs() < 1e-5);
     }
-    let packed = json!({"model": EMBEDDING_MODEL, "input": "x", "encoding_format": "base64", "dimensions": 4});
+    let packed = json!({"model": EMBEDDING_MODEL, "input": "x", "encoding_format": "base64",
+        "dimensions": 4});
     let packed = peer.post("/v1/embeddings", &packed).await.json();
     // 16 bytes: 22 digits and two of padding.
     let text = packed["data"][0]["embedding"].as_str().unwrap();

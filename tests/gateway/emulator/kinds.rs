@@ -16,7 +16,8 @@ async fn a_chat_model_makes_no_embeddings_and_an_embedding_model_no_text() {
         ("/v1/completions", EMBEDDING_MODEL),
     ] {
         let request = json!({
-            "model": model, "input": "x", "prompt": "x", "messages": [{"role": "user", "content": "x"}],
+            "model": model, "input": "x", "prompt": "x", "messages": [{"role": "user",
+            "content": "x"}],
         });
         let reply = peer.post(path, &request).await;
         assert_eq!(
@@ -57,7 +58,8 @@ async fn a_chat_model_makes_no_embeddings_and_an_embedding_model_no_text() {
 
 fn ask_image(model: &str) -> Value {
     let image = json!({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}});
-    json!({"model": model, "messages": [{"role": "user", "content": [{"type": "text", "text": "What?"}, image]}]})
+    json!({"model": model, "messages": [{"role": "user", "content": [{"type": "text",
+        "text": "What?"}, image]}]})
 }
 
 #[tokio::test]

@@ -66,7 +66,8 @@ async fn a_json_object_fits_the_schema_in_the_prompt() {
     let schema = json!({
         "type": "object", "required": ["title", "year", "tags"], "additionalProperties": false,
         "properties": {
-            "title": {"type": "string", "maxLength": 20}, "year": {"type": "integer", "minimum": 1900},
+            "title": {"type": "string", "maxLength": 20}, "year": {"type": "integer",
+            "minimum": 1900},
             "tags": {"type": "array", "minItems": 2, "items": {"enum": ["a", "b"]}},
         },
     });
@@ -77,7 +78,8 @@ async fn a_json_object_fits_the_schema_in_the_prompt() {
         serde_json::from_str::<Value>(text(&answer)).unwrap()
     };
     let user = |content: &str| json!({"role": "user", "content": content});
-    let system = json!({"role": "system", "content": format!("Answer in JSON by this schema:\n```json\n{pretty}\n```")});
+    let system = json!({"role": "system",
+        "content": format!("Answer in JSON by this schema:\n```json\n{pretty}\n```")});
     let wrapped = json!({"name": "film", "schema": schema}).to_string();
     for messages in [
         json!([system, user("A film, please")]),

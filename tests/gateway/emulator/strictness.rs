@@ -84,7 +84,8 @@ async fn every_bad_member_is_refused_by_its_path() {
 
 #[tokio::test]
 async fn unknown_members_and_nulls_are_no_reason_to_refuse() {
-    let more = json!({"brand_new": {"deep": [1]}, "temperature": null, "tools": null, "stop": null, "top_k": -1, "seed": null});
+    let more = json!({"brand_new": {"deep": [1]}, "temperature": null, "tools": null, "stop": null,
+        "top_k": -1, "seed": null});
     Peer::start().await.chat(&with(ask("x"), more)).await;
 }
 

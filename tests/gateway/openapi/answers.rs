@@ -436,7 +436,8 @@ async fn a_watcher_is_told_what_the_document_says() {
 #[test]
 fn an_answer_without_its_members_is_not_as_the_document_says() {
     let document = Document::ours();
-    let good = json!({"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [{
+    let good = json!({"id": "x", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{
         "index": 0, "finish_reason": null, "logprobs": null,
         "message": {"role": "assistant", "content": null, "refusal": null},
     }]});

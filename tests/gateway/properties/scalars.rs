@@ -17,8 +17,12 @@ pub fn character() -> BoxedStrategy<char> {
         '🦀',
         '\u{10ffff}',
     ];
-    prop_oneof![3 => (0x20_u8..0x7f).prop_map(char::from), 2 => any::<char>(), 1 => prop::sample::select(special.to_vec())]
-        .boxed()
+    prop_oneof![
+        3 => (0x20_u8..0x7f).prop_map(char::from),
+        2 => any::<char>(),
+        1 => prop::sample::select(special.to_vec()),
+    ]
+    .boxed()
 }
 
 pub fn string() -> BoxedStrategy<String> {

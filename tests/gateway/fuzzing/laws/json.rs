@@ -26,7 +26,11 @@ pub trait Message:
     prost::Message + Default + PartialEq + Debug + Serialize + DeserializeOwned
 {
 }
-impl<M: prost::Message + Default + PartialEq + Debug + Serialize + DeserializeOwned> Message for M {}
+
+impl<M> Message for M where
+    M: prost::Message + Default + PartialEq + Debug + Serialize + DeserializeOwned
+{
+}
 
 /// A request comes back from JSON and from protobuf as it was read, or is refused in a few words; a
 /// request that came as protobuf is sent on as JSON that reads back.
