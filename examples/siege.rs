@@ -186,7 +186,7 @@ async fn gateway(upstream: &str, flags: &[&str], descriptors: Option<usize>) -> 
 async fn besiege(attack: &Attack, gateway: &Process, time: Duration) -> bool {
     let is_misled = attack.against == Against::Misled;
     if !is_misled {
-        // What is made at the first use, and stays, is made now.
+        // Creates everything that the first call creates and that stays.
         if let Err(fault) = next_calls(&target(gateway, time)).await {
             println!(
                 "{:34} {:>45}  BROKEN before the attack: {fault}",

@@ -121,7 +121,7 @@ async fn main() -> ExitCode {
     let (address, proc) = (server.url.clone(), server.numbers());
     let ends = Arc::<Ends>::default();
 
-    // What is made at the first use, and stays, is made now.
+    // Creates everything that the first call creates and that stays.
     let load = Load::new(&address).await;
     load.call_once().await;
     drop(load);

@@ -63,7 +63,7 @@ async fn plan_and_units_are_told_by_both_doors() {
 }
 
 #[tokio::test]
-async fn no_limit_and_a_limit_that_is_not_told_are_two_things() {
+async fn no_limit_and_an_unknown_limit_are_different() {
     for (said, limit, unlimited) in [
         (json!({"limit": null}), None, true),
         (json!({}), None, false),
@@ -147,7 +147,7 @@ async fn all_watchers_share_one_upstream_connection_and_the_last_one_closes_it()
         assert_eq!(
             (first.limit, first.unlimited, first.used_cost),
             (None, true, Some(3)),
-            "later calls are told at once too"
+            "later watchers get the last snapshot at once"
         );
         watchers.push(stream);
     }
@@ -175,7 +175,7 @@ async fn all_watchers_share_one_upstream_connection_and_the_last_one_closes_it()
     watchers.clear();
     drop(rest);
     upstream.closed().await;
-    // The next watcher begins anew.
+    // The next watcher opens a new connection.
     let mut stream = client
         .watch_concurrency(WatchConcurrencyRequest {})
         .await

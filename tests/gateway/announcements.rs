@@ -1,4 +1,5 @@
-//! Heads of status 1xx, which only announce an answer: a few are normal, without end they are none.
+//! Informational heads (1xx), which only announce an answer: a few are normal, an endless row is
+//! not an answer.
 
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use crate::support::{
 
 const PROCESSING: &str = "HTTP/1.1 102 Processing\r\n\r\n";
 
-/// How many the gateway bears before an answer.
-const BORNE: usize = 16;
+/// The number of informational heads that the gateway accepts before an answer.
+const HEADS_MAX: usize = 16;
 
 /// A good answer after these heads.
 fn announced(door: Door, heads: &str) -> Reply {
@@ -38,7 +39,7 @@ fn announced(door: Door, heads: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn an_upstream_that_announces_without_end_is_given_up_long_before_a_clock_rings() {
+async fn an_upstream_with_endless_informational_heads_is_given_up_long_before_a_timeout() {
     let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
     for head in ["HTTP/1.1 100 Continue\r\n\r\n", PROCESSING, hints] {
         for door in Door::ALL {
@@ -82,7 +83,7 @@ async fn heads_at_full_speed_and_in_one_segment_are_given_up_too() {
 }
 
 #[tokio::test]
-async fn whatever_is_asked_for_an_upstream_that_announces_without_end_is_given_up() {
+async fn every_kind_of_request_gives_up_an_upstream_with_endless_informational_heads() {
     let upstream = Scripted::always(Reply::Wire(Vec::new(), Then::Repeat(PROCESSING.into()))).await;
     let gateway = Gateway::to(upstream.address).await;
     for path in [
@@ -104,7 +105,7 @@ async fn whatever_is_asked_for_an_upstream_that_announces_without_end_is_given_u
 }
 
 #[tokio::test]
-async fn sixteen_heads_are_waited_behind_and_one_more_is_not() {
+async fn sixteen_informational_heads_are_allowed_and_seventeen_are_not() {
     let upstream = Scripted::always(Reply::Silence).await;
     let short = Gateway::with(upstream.address, |config| {
         config.upstream.first_token_timeout = Duration::from_millis(500);
@@ -113,7 +114,7 @@ async fn sixteen_heads_are_waited_behind_and_one_more_is_not() {
     let long = Gateway::to(upstream.address).await;
     for door in Door::ALL {
         upstream.replies(Reply::Wire(
-            PROCESSING.repeat(BORNE).into_bytes(),
+            PROCESSING.repeat(HEADS_MAX).into_bytes(),
             Then::Silence,
         ));
         short
@@ -121,7 +122,7 @@ async fn sixteen_heads_are_waited_behind_and_one_more_is_not() {
             .await
             .failed(Kind::Timeout, "first_token_timeout");
         upstream.replies(Reply::Wire(
-            PROCESSING.repeat(BORNE + 1).into_bytes(),
+            PROCESSING.repeat(HEADS_MAX + 1).into_bytes(),
             Then::Silence,
         ));
         long.ask(door, &prompt(MODEL, "hi"))
@@ -137,7 +138,7 @@ async fn a_few_heads_before_an_answer_are_normal_on_each_request_of_a_connection
     for heads in [
         "HTTP/1.1 100 Continue\r\n\r\n".to_owned(),
         hints.to_owned(),
-        PROCESSING.repeat(BORNE),
+        PROCESSING.repeat(HEADS_MAX),
     ] {
         for door in Door::ALL {
             let upstream = Scripted::always(announced(door, &heads)).await;

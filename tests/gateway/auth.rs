@@ -1,4 +1,4 @@
-//! Gateway keys: who is let in, by which door, and who need not ask.
+//! Gateway keys: which calls need one, at which door, and which calls don't.
 
 use featherwire::{config::Serve, error::Kind};
 use secrecy::SecretString;

@@ -1,4 +1,4 @@
-//! Bodies with mistakes in them: a clear error that says where.
+//! Request bodies with mistakes in them: the error says clearly where.
 
 use featherwire::error::Kind;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_bad_body_is_told_what_is_wrong_and_where() {
+async fn an_error_about_a_bad_body_names_the_problem_and_the_place() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let with = |change: Value| {
@@ -23,7 +23,7 @@ async fn a_bad_body_is_told_what_is_wrong_and_where() {
     let message = |message: Value| with(json!({ "messages": [message] }));
     // What `Value` can't hold.
     let raw = |name: &str, text: &str| with(json!({name: "HERE"})).replace("\"HERE\"", text);
-    // Body, parameter, and words of the message.
+    // Body, parameter, and a part of the message.
     let cases: Vec<(String, Option<&str>, &str)> = vec![
         (String::new(), None, "not valid JSON"),
         ("{\"model\": \"x\",".to_owned(), None, "line 1 column 14"),
@@ -309,7 +309,7 @@ async fn a_bad_body_is_told_what_is_wrong_and_where() {
         assert!(told.contains(words), "{body}: {told}");
         assert!(
             !told.contains("secret"),
-            "what was sent is not sent back: {told}"
+            "the error does not repeat the request: {told}"
         );
         if param == Some("provider") && words.contains("featherless") {
             assert_eq!(error["code"], "unknown_provider");
@@ -368,7 +368,7 @@ async fn bytes_that_are_not_text_are_refused() {
 }
 
 #[tokio::test]
-async fn a_number_without_a_fraction_is_an_integer_however_it_is_written() {
+async fn a_number_without_a_fraction_is_an_integer_in_each_notation() {
     let upstream = Scripted::always(Reply::Json(
         200,
         json!({"choices": [{"message": {"content": "x"}}]}),
@@ -380,7 +380,7 @@ async fn a_number_without_a_fraction_is_an_integer_however_it_is_written() {
             "n": 1.0, "seed": 5.0, "stop_token_ids": [1.0, 2e3], "logit_bias": [], "metadata": [],
             "response_format": []}}"#
     );
-    // With the mark that some editors put before a text.
+    // With a byte order mark, as some editors write it.
     let (status, error) = post(
         &gateway,
         "application/json",

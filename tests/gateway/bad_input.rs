@@ -101,7 +101,7 @@ async fn a_request_over_the_limit_is_refused_at_every_door() {
 }
 
 #[tokio::test]
-async fn a_media_type_path_or_method_that_is_not_ours_is_told_so_in_the_callers_dialect() {
+async fn an_unknown_media_type_path_or_method_is_refused_in_the_callers_dialect() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for media_type in [
@@ -229,7 +229,7 @@ async fn a_media_type_path_or_method_that_is_not_ours_is_told_so_in_the_callers_
 }
 
 #[tokio::test]
-async fn noise_on_the_port_harms_nobody() {
+async fn noise_on_the_port_harms_no_other_caller() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let post = |length: &str, body: &str| {
@@ -257,7 +257,7 @@ async fn noise_on_the_port_harms_nobody() {
             .await
             .ok();
     }
-    // A gRPC message that isn't one, and one that announces more than it holds.
+    // Bytes that aren't a gRPC message, and a message with a length that is too large.
     for (path, body, reason) in [
         (
             "CreateChatCompletion",

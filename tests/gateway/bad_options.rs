@@ -125,7 +125,7 @@ async fn an_option_and_a_header_that_differ_are_refused_and_equal_ones_are_not()
     }
 }
 
-/// What REST says is wrong: the path, and the problem.
+/// The path and the problem in REST's error.
 pub async fn refused(gateway: &Gateway, path: &str, request: &Value) -> (String, String) {
     let response = gateway.post(path, &request).await;
     let (status, body) = (response.status(), response.text().await.unwrap());
@@ -142,7 +142,7 @@ pub fn invalid(status: &Status) -> (String, String) {
 }
 
 #[tokio::test]
-async fn what_is_no_option_is_refused_by_its_path_in_both_codecs() {
+async fn an_unknown_option_is_refused_by_its_path_in_both_codecs() {
     let upstream = Scripted::always(Reply::Json(200, whole("b"))).await;
     let gateway = Gateway::to(upstream.address).await;
     let long = json!([

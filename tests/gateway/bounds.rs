@@ -1,5 +1,6 @@
-//! What one document, and all requests together, may take: small elements without end are refused
-//! by name, at every door and from upstream, and what is refused or done gives its bytes back.
+//! The memory that one document, and all requests together, may take. Too many small elements are
+//! refused by name, at every door and from upstream. A request that is refused or done gives its
+//! bytes back.
 
 use bytesize::ByteSize;
 use featherwire::{
@@ -66,7 +67,7 @@ async fn a_list_without_end_is_refused_by_its_name_and_limit() {
                 r#"{{"messages":[{{"role":"assistant","tool_calls":{}}}]}}"#,
                 list("{}", 8193)
             ),
-            // A message that may be an answer which is given back.
+            // A message that may be an answer given back.
             "messages[0]",
             "tool_calls: at most 8192 tool calls",
         ),
@@ -153,7 +154,7 @@ async fn a_list_without_end_is_refused_by_its_name_and_limit() {
 }
 
 #[tokio::test]
-async fn the_same_holds_for_protobuf() {
+async fn a_protobuf_list_without_end_is_refused_by_its_name_and_limit() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let mut client = gateway.grpc().await;
@@ -204,7 +205,7 @@ async fn the_same_holds_for_protobuf() {
 }
 
 #[tokio::test]
-async fn what_upstream_sends_without_end_is_no_answer() {
+async fn an_endless_reply_of_upstream_is_not_an_answer() {
     let choices: Value = serde_json::from_str(&list("{}", 4097)).unwrap();
     let upstream = Scripted::always(Reply::Json(200, json!({ "choices": choices }))).await;
     let gateway = Gateway::to(upstream.address).await;
@@ -223,7 +224,7 @@ async fn what_upstream_sends_without_end_is_no_answer() {
             .await
             .failed(Kind::Upstream, "upstream_answer_too_large");
     }
-    // A few bytes each, and they add up.
+    // A few bytes each; the gateway adds them up.
     let piece = format!(
         r#"{{"choices":[{{"delta":{{"annotations":{}}}}}]}}"#,
         list("{}", 16_384)
@@ -293,7 +294,7 @@ async fn the_openapi_document_has_the_same_limits() {
 }
 
 #[tokio::test]
-async fn what_comes_before_an_answer_is_held_back_within_a_bound() {
+async fn the_bytes_held_back_before_an_answer_are_bounded() {
     const MIB: usize = 1024 * 1024;
     let early = json!({"id": "x", "created": 1, "model": MODEL, "later": "x".repeat(MIB),
         "choices": [{"index": 0, "delta": {"role": "assistant"}}]});
@@ -349,7 +350,7 @@ async fn all_requests_together_have_a_bound_at_every_door() {
                 );
             }
         };
-        // The first of them is given up, and gives its bytes back.
+        // The caller gives up the first call, which returns its bytes.
         tokio::select! {
             answer = held => panic!("{first:?}: {answer:?}"),
             () = others => {}
@@ -390,7 +391,7 @@ async fn one_request_alone_may_be_as_large_as_a_request_may() {
 }
 
 #[tokio::test]
-async fn what_comes_of_a_compressed_request_counts() {
+async fn the_decoded_size_of_a_request_counts() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.max_inflight_request_bytes = Some(ByteSize::kib(64));

@@ -1,4 +1,4 @@
-//! The catalogue: fetched once, kept, refreshed behind everybody's back.
+//! The catalogue: fetched once, kept, and refreshed in the background.
 
 use std::{pin::pin, time::Duration};
 
@@ -61,7 +61,7 @@ async fn seconds_pass(seconds: u64) {
 }
 
 #[tokio::test]
-async fn it_is_fetched_once_however_many_ask() {
+async fn the_catalogue_is_fetched_once_for_any_number_of_callers() {
     let upstream = Scripted::always(list(&["a/1", "a/2"])).await;
     let gateway = Gateway::to(upstream.address).await;
     let ask = || http().get(gateway.url("/v1/models")).send();
@@ -94,9 +94,9 @@ async fn it_is_fetched_once_however_many_ask() {
     );
 }
 
-/// OpenAI's schema requires both members, and has null for neither.
+/// OpenAI's schema requires both members, and allows null for neither.
 #[tokio::test]
-async fn a_model_has_an_owner_and_a_date_at_every_door_whatever_upstream_leaves_out() {
+async fn a_model_has_an_owner_and_a_date_at_every_door_even_if_upstream_leaves_them_out() {
     let list = json!({"object": "list", "data": [
         {"id": "org/bare"},
         {"id": "org/null", "owned_by": null, "created": null},
@@ -156,7 +156,7 @@ async fn pages_stay_right_when_it_is_refreshed_between_them() {
     assert_eq!((ids(&first), first.total_size()), (vec!["a/1", "a/3"], 4));
     upstream.replies(list(&["a/0", "a/1", "a/3", "a/4", "a/5", "a/7"]));
     minutes_pass(11).await;
-    // This page still comes from the old copy, whose age it tells, and sets off the refresh.
+    // This page still comes from the old copy, has its age, and starts the refresh.
     let old = page(&mut client, 2, first.next_page_token()).await;
     assert_eq!((ids(&old), old.age_ms / 60_000), (vec!["a/5", "a/7"], 11));
     upstream.asked_times(2).await;
@@ -182,7 +182,7 @@ async fn pages_stay_right_when_it_is_refreshed_between_them() {
 }
 
 #[tokio::test]
-async fn the_last_good_copy_is_kept_when_a_refresh_fails() {
+async fn the_last_good_copy_is_kept_if_a_refresh_fails() {
     let upstream = Scripted::always(list(&["a/1"])).await;
     let gateway = Gateway::to(upstream.address).await;
     let get = async || {
@@ -208,7 +208,7 @@ async fn the_last_good_copy_is_kept_when_a_refresh_fails() {
         upstream.asked_times(asked + 1).await;
         let (age, id) = get().await;
         assert!(age >= 660 && id == "a/1");
-        // It is left alone for a while: not every caller knocks again.
+        // It is not asked for a while: not every caller causes a new fetch.
         assert_eq!(upstream.seen().len(), asked + 1);
     }
 }
@@ -236,7 +236,7 @@ async fn a_first_fetch_that_fails_is_an_error_and_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_first_error_that_nobody_waited_for_is_not_told_later() {
+async fn an_error_of_a_fetch_without_waiting_callers_is_not_returned_later() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let request = http()
@@ -266,7 +266,7 @@ async fn a_first_error_that_nobody_waited_for_is_not_told_later() {
 }
 
 #[tokio::test]
-async fn who_joins_a_fetch_that_fails_gets_one_of_its_own() {
+async fn a_caller_that_joined_a_failed_fetch_gets_its_own_fetch() {
     let upstream = Scripted::first([Reply::Silence, list(&["a/1"])]).await;
     let address = format!("http://{}/v1", upstream.address);
     let options = Options::parse_from(["test", "--featherless-base-url", &address]).upstream;
@@ -304,7 +304,7 @@ async fn a_refresh_that_trickles_ends_and_is_tried_again() {
     assert_eq!(
         ids(&page(&mut client, 10, "").await),
         ["a/1"],
-        "the old copy is shown meanwhile"
+        "the old copy is shown during the refresh"
     );
     upstream.asked_times(2).await;
     upstream.replies(list(&["a/1", "a/2"]));
@@ -319,7 +319,7 @@ async fn a_refresh_that_trickles_ends_and_is_tried_again() {
 }
 
 #[tokio::test]
-async fn what_is_no_model_in_the_list_is_left_out_at_every_door() {
+async fn an_entry_of_the_list_that_is_not_a_model_is_left_out_at_every_door() {
     let odd = json!({"data": [
         {"id": "a/1"}, null, 7, "a/2", [], {}, {"id": ""}, {"id": " "}, {"id": null}, {"id": 5},
         {"name": "x"}, {"id": "a/3"},
@@ -344,7 +344,7 @@ async fn what_is_no_model_in_the_list_is_left_out_at_every_door() {
 }
 
 #[tokio::test]
-async fn it_advises_and_forbids_nothing() {
+async fn the_catalogue_suggests_and_never_refuses() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     assert_eq!(
@@ -356,7 +356,7 @@ async fn it_advises_and_forbids_nothing() {
             .status(),
         200
     );
-    // Not in the catalogue, and answered all the same.
+    // Not in the catalogue, and answered anyway.
     gateway
         .ask(Door::GrpcUnary, &prompt("emulator/crlf", "hi"))
         .await
@@ -373,7 +373,7 @@ async fn it_advises_and_forbids_nothing() {
 }
 
 #[tokio::test]
-async fn an_unknown_model_is_told_which_names_are_near() {
+async fn an_error_about_an_unknown_model_suggests_similar_names() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for door in Door::ALL {

@@ -1,15 +1,15 @@
-//! Every fault in every phase of a call, through every door: the right end, in time, and no trace
-//! of it after.
+//! Every fault in every phase of a call, through every door: the call ends as the table says, in
+//! time, and leaves nothing behind.
 //!
-//! The table has the cells that can exist. Plain unary calls have the phases up to [`Phase::Body`];
-//! those of a stream they have as unary calls that are streamed upstream, so that every door goes
-//! through every phase but one: a stream has no `Body`.
+//! The table has every possible cell. Plain unary calls have the phases up to [`Phase::Body`].
+//! Unary calls that are streamed upstream have the phases of a stream. So every door goes through
+//! every phase, except that a stream has no `Body`.
 //!
-//! What fails before the caller has seen anything is played once more with a fallback named: then
-//! another model answers, and nobody sees that anything failed.
+//! Each failure before the caller has received anything is played once more with a fallback: then
+//! another model answers, and the caller sees no error.
 //!
-//! The account has one unit, so that the next call is answered only if the one before has given it
-//! back.
+//! The account has one unit, so the next call is answered only if the previous call has returned
+//! it.
 
 use crate::support::{Gateway, Reply, Scripted, scripted::whole};
 

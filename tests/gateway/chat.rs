@@ -14,7 +14,7 @@ async fn a_question_is_answered_alike_through_every_door() {
     request["stream_options"] = json!({"include_usage": true});
     let mut contents = Vec::new();
     for door in Door::ALL {
-        // Only a stream may carry the option upstream.
+        // Only a streamed request may have the option.
         let mut request = request.clone();
         if !door.is_stream() {
             request.as_object_mut().unwrap().remove("stream_options");
@@ -52,7 +52,7 @@ async fn a_question_is_answered_alike_through_every_door() {
 }
 
 #[tokio::test]
-async fn the_request_of_the_older_gateway_is_answered_word_for_word() {
+async fn the_request_of_the_older_gateway_is_answered_unchanged() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::with(emulator.address, |config| {
         config.api_keys = vec!["gw_live_1".into()]

@@ -1,4 +1,4 @@
-//! A model that fails again and again is left alone for a time, and then probed.
+//! A model that fails repeatedly is not asked for a time, and then probed.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ async fn strict(upstream: &Scripted) -> Gateway {
 }
 
 #[tokio::test]
-async fn whatever_breaks_a_model_opens_its_circuit_in_the_middle_of_a_stream_too() {
+async fn each_failure_of_a_model_opens_its_circuit_also_in_the_middle_of_a_stream() {
     let cut = Reply::EventsThenCut(vec![chunk("a")]);
     let half = Reply::Wire(
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
@@ -135,11 +135,10 @@ async fn whatever_breaks_a_model_opens_its_circuit_in_the_middle_of_a_stream_too
 }
 
 #[tokio::test]
-async fn what_says_nothing_of_a_model_opens_no_circuit_and_what_says_that_it_works_closes_the_count()
- {
+async fn failures_that_are_not_the_models_open_no_circuit_and_a_success_resets_the_count() {
     let cut = || Reply::EventsThenCut(vec![chunk("a")]);
-    // A refusal is the word of a model that works: what failed before it doesn't add up with what
-    // fails after.
+    // A refusal shows that the model works: failures before it are not counted together with
+    // failures after it.
     let bad = refused(400, "", "bad request");
     let replies = (0..4)
         .map(|_| cut())
@@ -178,7 +177,7 @@ async fn what_says_nothing_of_a_model_opens_no_circuit_and_what_says_that_it_wor
             assert_ne!(failure.code, "circuit_open");
         }
     }
-    // Nor does a caller who leaves.
+    // A caller that leaves is not a failure either.
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
     let gateway = strict(&upstream).await;
     for _ in 0..6 {
@@ -198,7 +197,7 @@ async fn what_says_nothing_of_a_model_opens_no_circuit_and_what_says_that_it_wor
 }
 
 #[tokio::test]
-async fn a_probe_is_one_try() {
+async fn a_probe_is_not_retried() {
     for door in [Door::RestUnary, Door::GrpcStream] {
         let upstream = Scripted::always(no_capacity()).await;
         let gateway = Gateway::with(upstream.address, |config| {
@@ -223,7 +222,7 @@ async fn a_probe_is_one_try() {
 }
 
 #[tokio::test]
-async fn a_model_whose_probe_begins_to_answer_is_used_by_others_before_that_answer_ends() {
+async fn a_circuit_closes_when_the_answer_to_its_probe_begins() {
     let upstream = Scripted::first([
         no_capacity(),
         Reply::EventsThenSilence(vec![chunk("a")]),
@@ -254,7 +253,7 @@ async fn a_model_whose_probe_begins_to_answer_is_used_by_others_before_that_answ
 }
 
 #[tokio::test]
-async fn a_probe_that_waits_for_units_again_keeps_nobody_from_the_model() {
+async fn a_probe_that_waits_for_units_again_does_not_block_the_model() {
     let full = refused(429, "concurrency_limit_exceeded", "full");
     let upstream = Scripted::first([no_capacity(), full, Reply::Json(200, whole("b"))]).await;
     upstream.knows(json!({"data": [{"id": FIRST, "concurrency_cost": 1}]}));

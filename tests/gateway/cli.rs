@@ -79,7 +79,7 @@ async fn one_command_serves_the_emulator_and_others_talk_to_it() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_call_that_outlasts_the_drain_is_ended_in_words_and_the_exit_code_tells() {
+async fn a_call_that_outlasts_the_drain_gets_an_error_and_the_exit_code_is_1() {
     let (mut server, address) = serve(&["--emulator", "--drain-timeout", "100ms"]).await;
     let mut chat = featherwire(&[
         "chat",
@@ -206,7 +206,7 @@ async fn chat_takes_its_prompt_from_standard_input_and_its_key_from_the_environm
 }
 
 #[tokio::test]
-async fn check_tells_what_works() {
+async fn check_reports_what_works() {
     let emulator = Emulator::start().await;
     let url = format!("http://{}/v1", emulator.address);
     let check = run(featherwire(&["check"])
@@ -221,7 +221,7 @@ async fn check_tells_what_works() {
 }
 
 #[tokio::test]
-async fn check_names_the_problem_and_the_mend() {
+async fn check_names_the_problem_and_the_fix() {
     let emulator = Emulator::start().await;
     let url = format!("http://{}/v1", emulator.address);
     let cases = [
@@ -264,7 +264,7 @@ async fn check_names_the_problem_and_the_mend() {
         ),
     ];
     for (key, model, code, mend) in cases {
-        // Only the one that is silent is not waited for.
+        // Only the silent part is not waited for.
         let patience = if code == "first_token_timeout" {
             "300ms"
         } else {
@@ -297,7 +297,7 @@ async fn check_names_the_problem_and_the_mend() {
 }
 
 #[tokio::test]
-async fn serve_refuses_what_it_should_not_serve_and_says_how_to_mend_it() {
+async fn serve_refuses_an_unsafe_configuration_and_says_how_to_fix_it() {
     let open = run(&mut featherwire(&[
         "serve",
         "--listen",
@@ -395,7 +395,7 @@ async fn chat_takes_several_words_and_says_what_to_do_without_any() {
 }
 
 #[tokio::test]
-async fn what_was_called_wrongly_says_what_to_do_and_exits_with_2() {
+async fn a_wrong_command_line_gets_advice_and_exits_with_2() {
     let bare = run(&mut featherwire(&[])).await;
     assert!(
         bare.code == Some(2) && bare.err.contains("Usage: featherwire"),
@@ -441,7 +441,7 @@ async fn what_was_called_wrongly_says_what_to_do_and_exits_with_2() {
         "{}",
         own.err
     );
-    // A name for documentation alone: no machine has this address.
+    // An address for documentation: no machine has it.
     for (listen, told) in [
         ("192.0.2.1:0", "no address 192.0.2.1"),
         ("0.0.0.0", "port is missing"),

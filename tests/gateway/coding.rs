@@ -92,7 +92,7 @@ async fn a_compressed_request_is_the_request_that_was_compressed() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decoded_is_refused_in_words() {
+async fn a_body_that_cannot_be_decoded_is_refused_with_an_error() {
     let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
     let gateway = Gateway::to(upstream.address).await;
     let plain = prompt(MODEL, "hi").to_string().into_bytes();
@@ -124,7 +124,7 @@ async fn what_cannot_be_decoded_is_refused_in_words() {
         ("deflate", cut(zlib(&plain))),
         ("zstd", plain.clone()),
         ("zstd", cut(zstd(&plain))),
-        // A window of 128 MiB, which nobody has to set aside.
+        // A window of 128 MiB, which the gateway must not allocate.
         ("zstd", vec![0x28, 0xb5, 0x2f, 0xfd, 0, 17 << 3, 1, 0, 0]),
         ("deflate, gzip", gzip(&plain)),
     ] {
@@ -269,8 +269,7 @@ async fn a_stream_is_never_compressed() {
 }
 
 #[tokio::test]
-async fn upstream_is_asked_for_plain_answers_and_what_it_compresses_all_the_same_is_never_passed_on()
- {
+async fn upstream_is_asked_for_plain_answers_and_compressed_ones_are_never_passed_on() {
     let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
     let gateway = Gateway::to(upstream.address).await;
     gateway

@@ -1,5 +1,5 @@
-//! Connections without a call: how long they live, how many there may be of those who show no key,
-//! and how they end.
+//! Connections without a call: how long they live, how many may be open without a key, and how they
+//! end.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ async fn gateway_with(upstream: &Scripted, idle: Duration, keys: &[&str]) -> Gat
     .await
 }
 
-/// Asks for the path, and gives the connection, which is kept.
+/// Requests the path, and returns the connection, which stays open.
 async fn http1(gateway: &Gateway, path: &str, key: &str) -> TcpStream {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     ask(&mut stream, path, key).await;
@@ -49,7 +49,7 @@ async fn ask(stream: &mut TcpStream, path: &str, key: &str) {
     }
 }
 
-/// An HTTP/2 connection on which nothing is asked.
+/// An HTTP/2 connection without requests.
 async fn http2(gateway: &Gateway) -> TcpStream {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     stream
@@ -62,14 +62,14 @@ async fn http2(gateway: &Gateway) -> TcpStream {
 /// Waits until the gateway has closed.
 async fn closed(stream: &mut TcpStream) {
     let mut rest = Vec::new();
-    // It may end with a reset, if something of ours was on its way.
+    // It may end with a reset, if bytes of the test were still on the way.
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest))
         .await
         .expect("it is closed");
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_and_told_so_where_that_can_be_done() {
+async fn an_idle_connection_is_closed_after_a_goaway_where_the_protocol_has_one() {
     let upstream = Scripted::always(Reply::Silence).await;
     for keys in [&[][..], &[KEY]] {
         let gateway = gateway_with(&upstream, IDLE, keys).await;
@@ -91,7 +91,7 @@ async fn an_idle_connection_is_closed_and_told_so_where_that_can_be_done() {
 }
 
 #[tokio::test]
-async fn one_with_a_running_call_is_not() {
+async fn a_connection_with_a_running_call_is_not_closed() {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
     let gateway = gateway_with(&upstream, IDLE, &[]).await;
     let mut running = gateway.open_stream(MODEL).await;
@@ -161,7 +161,7 @@ async fn beyond_the_bound_the_oldest_idle_connection_without_a_key_makes_room() 
 async fn a_client_that_answers_nothing_does_not_hold_up_the_end() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = PATIENCE).await;
-    // It asks, and reads nothing from then on: no pings, and no farewell.
+    // It sends a request, and then reads nothing: no pings and no GOAWAY.
     let silent = http2(&gateway).await;
     let begun_only = {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_client_that_answers_nothing_does_not_hold_up_the_end() {
         stream
     };
     let kept = http1(&gateway, "/healthz", "none").await;
-    // The gateway has seen them all when it serves one that came later.
+    // The gateway has accepted them all when it serves a later connection.
     assert_eq!(
         http()
             .get(gateway.url("/healthz"))
@@ -181,7 +181,7 @@ async fn a_client_that_answers_nothing_does_not_hold_up_the_end() {
     );
     let begun = Instant::now();
     assert_eq!(gateway.stop().await, Outcome::Drained);
-    // A ping's answer is waited for as long as this; the end takes a tenth of it.
+    // The gateway waits this long for the answer to a ping; closing takes a tenth of it.
     assert!(
         begun.elapsed() < Duration::from_secs(20),
         "{:?}",

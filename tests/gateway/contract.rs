@@ -146,7 +146,7 @@ fn every_rpc_names_a_rest_twin_that_the_router_has_and_the_other_way_round() {
 }
 
 #[tokio::test]
-async fn the_router_has_every_route_that_it_says() {
+async fn the_router_answers_every_route_it_lists() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let (org, name) = MODEL.split_once('/').unwrap();

@@ -1,5 +1,5 @@
-//! A gateway that runs out of file descriptors: it says so, in its answers and once in its log, and
-//! recovers.
+//! A gateway that runs out of file descriptors: it reports that in its answers and once in its log,
+//! and recovers.
 
 use std::process::Stdio;
 
@@ -92,7 +92,7 @@ async fn chat(stream: &mut TcpStream) -> (u16, String, Value) {
 }
 
 #[tokio::test]
-async fn want_of_descriptors_is_named_logged_once_and_passes() {
+async fn a_lack_of_descriptors_is_named_logged_once_and_passes() {
     let emulator = Emulator::with(EmulatorConfig {
         tokens_per_second: 0.0,
         ..EmulatorConfig::default()

@@ -1,5 +1,5 @@
-//! One meaning, whatever the door: the same request reaches the upstream as the same JSON, and the
-//! same answer comes back as the same messages, through REST, gRPC and gRPC-Web.
+//! All doors have one meaning: the same request reaches the upstream as the same JSON, and the same
+//! answer comes back as the same messages, through REST, gRPC and gRPC-Web.
 
 use featherwire::{
     json,
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// A method, by each of its names.
+/// A method, with its path at each door.
 struct Method {
     path: &'static str,
     unary: &'static str,
@@ -81,7 +81,7 @@ impl<M> Protobuf for M where
 {
 }
 
-/// A gateway, and a client for each way in.
+/// A gateway, and a client for each door.
 struct Doors {
     gateway: Gateway,
     http: reqwest::Client,
@@ -98,7 +98,7 @@ impl Doors {
     }
 }
 
-/// Asks one way, and reads whatever comes as messages; a whole answer is one of them.
+/// Asks through one door, and reads the answer as messages; a whole answer is one message.
 async fn ask<Q: Protobuf + 'static, A: Protobuf + 'static>(
     doors: &Doors,
     way: Way,
@@ -212,8 +212,8 @@ async fn requests_arrive_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
         assert_eq!(bodies.len(), WAYS.len(), "{name}");
         assert_eq!(bodies[0], bodies[1], "{name}: REST and gRPC");
         assert_eq!(bodies[0], bodies[2], "{name}: REST and gRPC-Web");
-        // And it is what the caller said, with the stream as the method says and without what is
-        // the gateway's own.
+        // And it is what the caller sent, with `stream` as the method has it and without the
+        // gateway's own members.
         let Tree::Object(mut demanded) = law::demanded(method.request, &text, Author::Caller)
         else {
             panic!()
@@ -233,7 +233,7 @@ async fn requests_arrive_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
     }
 }
 
-/// Lets the upstream give every answer shape, and compares what comes out, each way.
+/// Has the upstream send every shape of answer, and compares what comes out of each door.
 async fn answers_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
     method: &Method,
     answer: &str,
@@ -242,7 +242,7 @@ async fn answers_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
         let upstream = Scripted::always(whole(&text)).await;
         let doors = Doors::of(Gateway::to(upstream.address).await).await;
         for way in WAYS {
-            // Protobuf can't hold half a character.
+            // Protobuf can't hold half a surrogate pair.
             let is_json = matches!(way, Way::Rest);
             let text = if is_json {
                 text.clone()
@@ -271,13 +271,13 @@ async fn chunks_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
         assert_eq!(
             came.len(),
             shapes.len() + 1,
-            "{way:?}: every chunk, and the one that finishes"
+            "{way:?}: every chunk, and the last one"
         );
         for (Shape { name, text, .. }, came) in shapes.iter().zip(came) {
             // An event of server-sent events is one line: line breaks between JSON's tokens become
             // spaces.
             let is_one_line = matches!(way, Way::Rest);
-            // A role that is no text becomes the one of its place.
+            // A role that is not a string becomes the role of its place.
             let text = text.replace(r#""role": 1,"#, r#""role": "assistant","#);
             let meant: A = if is_one_line {
                 meaning(&text.trim_end().replace('\n', " "))
@@ -294,15 +294,16 @@ fn some(shapes: Vec<Shape>) -> Vec<Shape> {
     shapes
 }
 
-/// What the upstream means, by way of protobuf, which doesn't tell -0 from 0 everywhere.
+/// The meaning of the upstream's answer after a way through protobuf, which doesn't distinguish -0
+/// from 0 everywhere.
 fn meaning<A: Protobuf>(text: &str) -> A {
     let message: A = json::decode_answer(text.as_bytes()).unwrap();
     A::decode(&*message.encode_to_vec()).unwrap()
 }
 
-/// The same message with the names that the gateway gives to what has none.
+/// The same message with the ids that the gateway adds.
 fn named<A: Protobuf>(mut meant: A, came: &A) -> A {
-    // Not as values, which refuse half a surrogate pair.
+    // Not as a `Value`, which refuses half a surrogate pair.
     #[derive(serde::Deserialize)]
     struct Names {
         id: Option<Box<RawValue>>,
@@ -338,7 +339,7 @@ fn whole(text: &str) -> Reply {
     )
 }
 
-/// These chunks, as they stand, and one that finishes every choice.
+/// These chunks, unchanged, and a last chunk that finishes every choice.
 fn streamed<'a>(chunks: impl IntoIterator<Item = &'a str>) -> Reply {
     let choices: Vec<_> = (0..4)
         .map(|index| json!({"index": index, "finish_reason": "stop"}))

@@ -1,4 +1,4 @@
-//! The end of a server: in good order, in words, and in time.
+//! The end of a server: in order, with an error for each call that is cut, and in time.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ struct Options {
 }
 
 #[tokio::test]
-async fn those_who_watch_do_not_hold_up_the_drain() {
+async fn open_watches_do_not_delay_the_drain() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut health = HealthClient::new(gateway.channel().await);
@@ -54,7 +54,7 @@ async fn those_who_watch_do_not_hold_up_the_drain() {
     assert_eq!(
         watch.message().await.unwrap().unwrap().status,
         NOT_SERVING,
-        "told before it ends"
+        "it is told before the watch ends"
     );
     assert_eq!(
         grpc_failure(&watch.message().await.unwrap_err()).code,
@@ -69,7 +69,7 @@ async fn those_who_watch_do_not_hold_up_the_drain() {
 }
 
 #[tokio::test]
-async fn a_health_watch_that_begins_during_the_drain_is_told_and_ends() {
+async fn a_health_watch_that_begins_during_the_drain_gets_not_serving_and_ends() {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("half")])).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.drain_timeout = 10 * PATIENCE
@@ -125,7 +125,11 @@ async fn a_watch_whose_request_arrives_only_during_the_drain_ends_at_once() {
         answer.contains("grpc-status:14") && answer.contains("shutting%20down"),
         "{answer}"
     );
-    assert_eq!(upstream.seen().len(), 1, "nobody is asked for a feed");
+    assert_eq!(
+        upstream.seen().len(),
+        1,
+        "the upstream is not asked for a feed"
+    );
     drop(running);
     let stopped = tokio::time::timeout(PATIENCE, gateway.stop()).await;
     assert_eq!(
@@ -164,7 +168,7 @@ async fn a_watch_ends_with_all_calls() {
 }
 
 #[tokio::test]
-async fn while_a_running_answer_ends_probes_and_new_calls_are_told_that_it_drains() {
+async fn during_the_drain_readiness_is_503_and_new_calls_are_refused() {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("half")])).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.drain_timeout = Duration::from_secs(60)
@@ -206,7 +210,7 @@ async fn while_a_running_answer_ends_probes_and_new_calls_are_told_that_it_drain
     assert_eq!(
         upstream.seen().len(),
         1,
-        "only the one that runs was asked for"
+        "the upstream was asked for the running call only"
     );
     drop(running);
     let address = gateway.address;
@@ -215,7 +219,7 @@ async fn while_a_running_answer_ends_probes_and_new_calls_are_told_that_it_drain
 }
 
 #[tokio::test]
-async fn tools_that_keep_reflection_open_do_not_hold_up_the_drain() {
+async fn open_reflection_streams_do_not_delay_the_drain() {
     use tonic_reflection::pb::v1::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest,
@@ -271,7 +275,7 @@ async fn draining_lets_a_running_answer_end() {
 }
 
 #[tokio::test]
-async fn what_still_runs_after_the_drain_timeout_is_told_so_through_every_door() {
+async fn a_call_that_runs_after_the_drain_timeout_gets_an_error_at_every_door() {
     for door in Door::ALL {
         let reply = if door.is_stream() {
             Reply::EventsThenSilence(vec![chunk("half")])
@@ -300,7 +304,7 @@ async fn what_still_runs_after_the_drain_timeout_is_told_so_through_every_door()
 }
 
 #[tokio::test]
-async fn a_caller_who_does_not_take_its_last_words_does_not_hold_up_the_end() {
+async fn a_caller_that_does_not_read_its_last_error_does_not_delay_the_end() {
     let large = "x".repeat(1_000_000);
     let upstream = Scripted::always(Reply::EventsThenSilence(
         (0..50).map(|_| chunk(&large)).collect(),

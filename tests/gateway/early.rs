@@ -1,5 +1,5 @@
-//! Refusals that come before the request's body has arrived: the client gets to read them, whatever
-//! it is still sending.
+//! Refusals before the body of the request has arrived: the client can read them, even while it is
+//! still sending.
 
 use std::{
     io::{Read, Write},
@@ -14,10 +14,10 @@ use crate::support::{
     scripted::{chunk, whole},
 };
 
-/// How often each refusal is tried: a reset is a matter of luck.
+/// The number of attempts for each refusal: a reset happens by chance.
 const TIMES: usize = 100;
 
-/// More than the sockets of both sides hold.
+/// More than the socket buffers of both sides hold.
 const BODY_BYTES: usize = 2_500_000;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -31,7 +31,7 @@ fn head(path: &str, headers: &[&str]) -> String {
     format!("POST {path} HTTP/1.1\r\n{headers}\r\n")
 }
 
-/// Writes all of a request before it reads anything, as many blocking clients do, and gives the
+/// Writes a whole request before it reads anything, as many blocking clients do, and returns the
 /// whole answer.
 fn write_then_read(gateway: SocketAddr, head: &str, body: &[u8]) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(gateway)?;
@@ -45,8 +45,8 @@ fn write_then_read(gateway: SocketAddr, head: &str, body: &[u8]) -> std::io::Res
     Ok(answer)
 }
 
-/// Asks again and again on connections of their own, and holds every answer to this status and
-/// code.
+/// Sends the request repeatedly, each time on a new connection, and checks the status and the code
+/// of every answer.
 async fn is_refused(
     gateway: &Gateway,
     what: &str,
@@ -186,7 +186,7 @@ async fn a_client_that_writes_its_whole_body_first_reads_every_refusal() {
         ),
         (&open, CHAT, vec![JSON, &length], "400", "invalid_host"),
     ];
-    // Its first message announces more than the limit.
+    // The length of its first message is over the limit.
     let body = [&b"\0\xff\xff\xff\xff"[..], &vec![b'x'; BODY_BYTES - 5]].concat();
     for (gateway, path, headers, status, code) in cases {
         is_refused(
@@ -203,7 +203,7 @@ async fn a_client_that_writes_its_whole_body_first_reads_every_refusal() {
 }
 
 #[tokio::test]
-async fn so_it_does_when_it_does_not_say_how_long_its_body_is() {
+async fn a_client_without_a_content_length_reads_a_refusal_after_its_whole_body() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.max_request_bytes = ByteSize::kib(64)
@@ -262,7 +262,7 @@ fn head_with_bad_length() -> String {
 }
 
 #[tokio::test]
-async fn so_it_does_while_the_gateway_drains() {
+async fn a_client_reads_a_refusal_after_its_whole_body_while_the_gateway_drains() {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
     let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = PATIENCE).await;
     let running = gateway.open_stream(MODEL).await;
@@ -315,7 +315,7 @@ async fn a_connection_is_kept_when_the_refused_body_is_short() {
 }
 
 #[tokio::test]
-async fn who_asks_whether_to_continue_is_refused_without_a_word_of_it() {
+async fn a_refused_request_with_expect_continue_gets_no_100() {
     let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
     let open = Gateway::with(upstream.address, |config| {
         config.max_request_bytes = ByteSize::kib(64)
@@ -426,7 +426,7 @@ async fn over_http2_a_large_body_is_refused_as_well() {
 }
 
 #[tokio::test]
-async fn and_so_is_one_of_rest_over_http2() {
+async fn over_http2_a_large_rest_body_is_refused_as_well() {
     use http_body_util::{BodyExt, Full};
     use hyper_util::rt::{TokioExecutor, TokioIo};
 

@@ -1,5 +1,4 @@
-//! The emulator, as a client sees it: real sockets, real answers, and what is left when they are
-//! over.
+//! The emulator, as a client sees it: real sockets, real answers, and the state afterwards.
 
 // A test fails by panicking.
 #![allow(

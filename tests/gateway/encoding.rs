@@ -107,7 +107,7 @@ async fn a_compressed_message_is_the_message_that_was_compressed() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_when_decompressed_or_can_not_be_is_refused_in_words() {
+async fn a_body_that_is_too_large_when_decompressed_or_is_broken_is_refused_with_an_error() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.max_request_bytes = ByteSize::kib(64)
@@ -172,7 +172,7 @@ async fn what_is_too_large_when_decompressed_or_can_not_be_is_refused_in_words()
 }
 
 #[tokio::test]
-async fn an_unknown_encoding_is_told_which_there_are() {
+async fn an_error_about_an_unknown_encoding_names_the_known_ones() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let body = frame(1, b"xyz");

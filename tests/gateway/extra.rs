@@ -1,4 +1,4 @@
-//! The members that a gRPC caller says in `extra`.
+//! The members that a gRPC caller sends in `extra`.
 
 use featherwire::{
     error::Kind,
@@ -72,7 +72,7 @@ async fn a_field_in_extra_is_read_as_rests_json_would_be() {
         json!([{"role": "assistant", "content": {"odd": 1}, "reasoning": [5]}])
     );
 
-    // No way round what REST refuses.
+    // `extra` doesn't allow what REST refuses.
     for (name, text, param) in [
         ("temperature", "\"hot\"", "temperature"),
         ("temperature", "3", "temperature"),

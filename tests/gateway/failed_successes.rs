@@ -1,4 +1,4 @@
-//! Errors, and answers with nothing in them, that the upstream sends as if they were successes.
+//! Errors and empty answers that the upstream sends with a status of success.
 
 use featherwire::{
     error::Kind,
@@ -16,8 +16,7 @@ use crate::support::{
     scripted::{STREAM_HEAD, Then, chunk, chunked, done, finish, whole},
 };
 
-/// Errors that calls themselves successes, what kind each is, and its code if that is ours alone to
-/// choose.
+/// Errors with a status of success, the kind of each, and its code if the gateway chooses it.
 fn unwrapped() -> Vec<(Value, Kind, Option<&'static str>)> {
     let failed = Some("upstream_stream_failed");
     vec![
@@ -87,7 +86,7 @@ fn unwrapped() -> Vec<(Value, Kind, Option<&'static str>)> {
 }
 
 #[tokio::test]
-async fn an_error_within_a_success_means_what_it_says_and_keeps_its_words() {
+async fn an_error_within_a_success_is_an_error_and_keeps_its_message() {
     for (error, kind, code) in unwrapped() {
         let upstream = Scripted::always(Reply::Json(200, error.clone())).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -126,7 +125,7 @@ async fn an_error_within_a_success_means_what_it_says_and_keeps_its_words() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_named_error_is_one_whatever_is_in_it() {
+async fn an_event_named_error_is_an_error_with_any_content() {
     for (data, kind) in [
         ("data: boo\n", Kind::Upstream),
         ("data: \"boo\"\n", Kind::Upstream),
@@ -170,7 +169,7 @@ async fn an_event_that_is_named_error_is_one_whatever_is_in_it() {
 }
 
 #[tokio::test]
-async fn an_error_that_says_nothing_is_none() {
+async fn an_empty_error_is_not_an_error() {
     for error in [
         json!(""),
         json!({}),
@@ -258,7 +257,7 @@ async fn a_success_with_nothing_in_it_is_no_answer() {
 }
 
 #[tokio::test]
-async fn what_is_empty_for_good_reason_is_an_answer() {
+async fn an_answer_that_may_be_empty_is_an_answer() {
     let upstream = Scripted::always(Reply::Json(200, json!({"tokens": []}))).await;
     let gateway = Gateway::to(upstream.address).await;
     assert_eq!(
@@ -283,7 +282,7 @@ async fn what_is_empty_for_good_reason_is_an_answer() {
 }
 
 #[tokio::test]
-async fn an_error_in_place_of_a_resource_keeps_its_words() {
+async fn an_error_in_place_of_a_resource_keeps_its_message() {
     let upstream =
         Scripted::always(Reply::Json(200, json!({"detail": "boo", "status": 503}))).await;
     let gateway = Gateway::to(upstream.address).await;
@@ -308,7 +307,7 @@ async fn an_error_in_place_of_a_resource_keeps_its_words() {
 }
 
 #[tokio::test]
-async fn a_plan_says_null_where_featherless_does_and_nothing_where_it_does_not() {
+async fn a_plan_has_null_where_featherless_has_null_and_no_member_where_it_has_none() {
     let plan = json!({"id": "p", "name": "n", "max_context_length": null, "max_model_size": 70,
         "concurrency": null});
     let upstream = Scripted::first([

@@ -14,9 +14,9 @@ use crate::support::{
     scripted::{answer_for, chunk, event, finish, no_capacity, refused, whole},
 };
 
-/// A gateway whose first model is left after a moment where its silence is the fault, and which
-/// waits for all else.
-async fn patient_but_for_silence(upstream: &Scripted, code: &str) -> Gateway {
+/// A gateway with a short first-token timeout if that is the fault, and the usual timeouts
+/// otherwise.
+async fn with_short_first_token_timeout(upstream: &Scripted, code: &str) -> Gateway {
     Gateway::with(upstream.address, |config| {
         if code == "first_token_timeout" {
             config.models.fallback_first_token_timeout = Duration::from_millis(300);
@@ -26,7 +26,7 @@ async fn patient_but_for_silence(upstream: &Scripted, code: &str) -> Gateway {
 }
 
 #[tokio::test]
-async fn another_model_cures_what_it_can_at_every_door_and_the_answer_says_who_and_why() {
+async fn a_fallback_answers_at_every_door_and_the_headers_say_which_model_and_why() {
     let page = || {
         Reply::Raw(
             "504 Gateway Timeout\r\ncontent-type: text/html".to_owned(),
@@ -62,7 +62,7 @@ async fn another_model_cures_what_it_can_at_every_door_and_the_answer_says_who_a
     for door in Door::ALL {
         for (failure, code) in &cases {
             let upstream = Scripted::first([failure.clone(), answer_for(door)]).await;
-            let gateway = patient_but_for_silence(&upstream, code).await;
+            let gateway = with_short_first_token_timeout(&upstream, code).await;
             let answer = gateway
                 .ask_with(door, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)])
                 .await
@@ -97,7 +97,7 @@ async fn a_stream_that_fails_with_its_first_event_has_not_begun() {
             answer.tried,
             Some(format!("{FIRST}=upstream_stream_failed"))
         );
-        // One that has begun stays with its model, to its bitter end.
+        // An answer that has begun stays with its model, even if it fails.
         let begun = Reply::Events(vec![chunk("a"), error.clone()]);
         let upstream = Scripted::first([begun, answer_for(door)]).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -122,7 +122,7 @@ async fn a_stream_of_which_only_the_speaker_has_come_has_not_begun() {
             ),
         ] {
             let upstream = Scripted::first([reply, answer_for(door)]).await;
-            let gateway = patient_but_for_silence(&upstream, code).await;
+            let gateway = with_short_first_token_timeout(&upstream, code).await;
             let answer = gateway
                 .ask_with(door, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)])
                 .await
@@ -209,7 +209,7 @@ async fn a_text_of_which_nothing_has_come_has_not_begun() {
 }
 
 #[tokio::test]
-async fn no_other_model_is_a_way_around_a_refusal_that_calls_itself_a_success() {
+async fn a_refusal_sent_as_a_success_is_not_cured_by_a_fallback() {
     let refusals = [
         (
             json!({"message": "no", "type": "invalid_request_error",
@@ -250,7 +250,7 @@ async fn no_other_model_is_a_way_around_a_refusal_that_calls_itself_a_success() 
 }
 
 #[tokio::test]
-async fn no_other_model_is_a_way_around_a_refusal() {
+async fn a_refusal_is_not_cured_by_a_fallback() {
     let cases = [
         (
             refused(400, "content_policy_violation", "not allowed"),
@@ -297,7 +297,7 @@ async fn no_other_model_is_a_way_around_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_context_too_long_is_cured_by_any_model_that_is_not_known_to_be_as_short() {
+async fn a_context_too_long_is_cured_by_any_model_not_known_to_be_as_short() {
     let model = |id: &str, context: i32| json!({"id": id, "context_length": context});
     let catalogue = json!({"data": [model(FIRST, 8192), model(SECOND, 4096), model(THIRD, 32768)]});
     let too_long = refused(
@@ -320,7 +320,7 @@ async fn a_context_too_long_is_cured_by_any_model_that_is_not_known_to_be_as_sho
     assert_eq!(answer.served_by.as_deref(), Some(THIRD));
     assert_eq!(upstream.models(), [FIRST, THIRD]);
 
-    // One that the catalogue doesn't know was named on purpose.
+    // A caller that names a model which the catalogue doesn't have does so on purpose.
     let upstream = Scripted::first([
         too_long.clone(),
         Reply::Json(200, catalogue.clone()),
@@ -336,7 +336,7 @@ async fn a_context_too_long_is_cured_by_any_model_that_is_not_known_to_be_as_sho
     assert_eq!(answer.served_by.as_deref(), Some("org/unknown"));
     assert_eq!(upstream.models(), [FIRST, "org/unknown"]);
 
-    // Nothing is known of the model that refused either.
+    // The model that refused is unknown too.
     let none = Reply::Json(200, json!({"data": []}));
     let upstream = Scripted::first([too_long.clone(), none, Reply::Json(200, whole("b"))]).await;
     let gateway = Gateway::to(upstream.address).await;
@@ -381,7 +381,7 @@ async fn when_all_fail_the_error_is_that_of_the_model_asked_for_and_names_the_ot
 }
 
 #[tokio::test]
-async fn a_models_own_fallbacks_count_unless_the_call_says_otherwise() {
+async fn the_fallbacks_configured_for_a_model_count_unless_the_call_names_others() {
     let ask = async |header: Option<&str>| {
         let upstream = Scripted::first([no_capacity(), Reply::Json(200, whole("b"))]).await;
         let gateway = Gateway::with(upstream.address, |config| {
@@ -414,7 +414,7 @@ async fn a_models_own_fallbacks_count_unless_the_call_says_otherwise() {
 }
 
 #[tokio::test]
-async fn vectors_of_another_model_are_no_answer() {
+async fn embeddings_of_another_model_are_not_an_answer() {
     let upstream = Scripted::always(no_capacity()).await;
     let gateway = Gateway::to(upstream.address).await;
     let body = json!({"model": FIRST, "input": "x"}).to_string();
@@ -445,9 +445,9 @@ async fn a_fallback_that_does_not_exist_is_passed_over() {
     assert_eq!(upstream.models(), [FIRST, SECOND, THIRD]);
 }
 
-/// A paused clock passes as soon as nobody has anything to do, so that what took how long is exact.
+/// A paused clock advances as soon as every task waits, so each duration is exact.
 #[tokio::test(start_paused = true)]
-async fn with_another_model_behind_it_the_first_token_is_waited_for_less_long() {
+async fn with_a_fallback_the_first_token_timeout_is_shorter() {
     let ask = async |fallback: &str, first_token: Duration, door: Door, reply: Reply| {
         let upstream = Scripted::always(reply).await;
         upstream.breaks(Some((FIRST, Reply::Silence)));
@@ -487,7 +487,7 @@ async fn with_another_model_behind_it_the_first_token_is_waited_for_less_long() 
             (90, cured.clone()),
             "{door:?}"
         );
-        // As long as the feed's clock, and yet an answer's.
+        // As long as the timeout of the feed, and still the timeout of an answer.
         let ten = Duration::from_secs(10);
         assert_eq!(
             ask(SECOND, ten, door, answer_for(door)).await,

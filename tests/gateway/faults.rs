@@ -1,5 +1,5 @@
-//! Every trouble that the emulator can make on demand, through every door: the right error, and no
-//! trace of it after.
+//! Every fault that the emulator has on demand, through every door: the right error, and nothing
+//! left afterwards.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use featherwire::error::Kind;
 
 use crate::support::{Door, Emulator, Gateway, MODEL, prompt};
 
-/// What each model that fails on demand means, when the fault shows before the first token.
+/// The error for each model that fails on demand, if the fault comes before the first token.
 const BEFORE: &[(&str, Kind, &str, &str)] = &[
     (
         "emulator/cold",
@@ -101,7 +101,7 @@ const BEFORE: &[(&str, Kind, &str, &str)] = &[
     ),
 ];
 
-/// The same for faults after some tokens: of streams only.
+/// The same for faults after some tokens, in streams only.
 const AFTER: &[(&str, Kind, &str)] = &[
     ("emulator/silent", Kind::Timeout, "first_token_timeout"),
     ("emulator/stall-after-5", Kind::Timeout, "stream_stalled"),
@@ -137,7 +137,7 @@ const AFTER: &[(&str, Kind, &str)] = &[
     ),
 ];
 
-/// Odd, but answers all the same.
+/// Unusual, but still answers.
 const FINE: &[&str] = &[
     "emulator/no-done",
     "emulator/giant-line",
@@ -148,7 +148,7 @@ const FINE: &[&str] = &[
     "emulator/odd",
 ];
 
-/// A gateway whose one clock is short that ends a fault with this code, if there is one.
+/// A gateway with a short timeout for faults with this code, if one ends them.
 async fn waiting_for(emulator: &Emulator, code: &str) -> Gateway {
     let short = Duration::from_millis(500);
     Gateway::with(emulator.address, |config| match code {
@@ -217,7 +217,7 @@ async fn a_fault_after_some_tokens_never_looks_like_an_end() {
 }
 
 #[tokio::test]
-async fn what_is_only_odd_is_answered() {
+async fn an_unusual_answer_is_still_an_answer() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for door in Door::ALL {

@@ -1,5 +1,5 @@
-//! Requests that are not what gRPC says they must be, in each of its forms: they are told what is
-//! wrong, and never end with OK.
+//! Requests that break the rules of gRPC, in each of its forms: the error says what is wrong, and
+//! no call ends with OK.
 
 use prost::Message;
 use tokio::{
@@ -40,7 +40,7 @@ fn list() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_request_that_is_not_one_message_is_told_what_it_is() {
+async fn an_error_about_a_request_that_is_not_one_message_says_what_it_is() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let whole = frame(0, &hello());
@@ -105,8 +105,8 @@ async fn reflection_does_not_end_with_ok_when_a_question_does_not_arrive() {
                 ([&whole[..], &whole[..6]].concat(), 1, "incomplete_body"),
             ] {
                 let mut answer = call(&gateway, form, path, &[], &body).await;
-                // What was asked well is answered, and tonic may give no answer once the request
-                // has an error in it.
+                // The valid messages are answered; but tonic may send no answer after an error in
+                // the request.
                 assert!(answer.messages.len() <= answers, "{answer:?}");
                 answer.messages.clear();
                 answer.failed(Code::InvalidArgument, reason);
@@ -128,7 +128,7 @@ async fn reflection_does_not_end_with_ok_when_a_question_does_not_arrive() {
 }
 
 #[tokio::test]
-async fn a_question_that_never_arrives_is_told_so_when_time_is_up() {
+async fn a_request_that_never_arrives_ends_with_an_error_at_its_time_limit() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     for path in REFLECTION.into_iter().chain([UNARY, STREAM, HEALTH]) {
@@ -153,7 +153,7 @@ async fn a_question_that_never_arrives_is_told_so_when_time_is_up() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_or_is_not_base64_is_told_so() {
+async fn a_body_that_breaks_off_or_is_not_base64_is_refused_as_that() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let whole = frame(0, &hello());
@@ -196,7 +196,7 @@ async fn a_body_that_breaks_off_or_is_not_base64_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_deadline_that_is_over_at_once_is_a_deadline_and_one_that_is_none_is_refused() {
+async fn a_deadline_of_zero_passes_at_once_and_an_invalid_one_is_refused() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for form in Form::ALL {
@@ -235,7 +235,7 @@ async fn a_deadline_that_is_over_at_once_is_a_deadline_and_one_that_is_none_is_r
 }
 
 #[tokio::test]
-async fn an_unknown_method_or_service_is_told_which_there_are() {
+async fn an_error_about_an_unknown_method_or_service_names_the_known_ones() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.api_keys = vec!["gw_live_1".into()]

@@ -1,5 +1,5 @@
-//! HTTP/1 requests that could be read in two ways: each costs its connection, and what follows it
-//! is never taken for a request.
+//! HTTP/1 requests that could be read in two ways: the gateway closes the connection, and never
+//! takes the bytes behind one for a request.
 
 use std::{
     io::{Read, Write},
@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::{Gateway, MODEL, PATIENCE, Reply, Scripted, prompt, scripted::whole};
 
-/// Writes these bytes, and reads until the gateway closes.
+/// Writes these bytes, and reads until the gateway closes the connection.
 async fn answers(gateway: &Gateway, bytes: Vec<u8>) -> Vec<String> {
     let address = gateway.address;
     let asking = tokio::task::spawn_blocking(move || {
@@ -71,7 +71,7 @@ async fn two_lengths_or_odd_codings_are_refused_and_the_connection_is_closed() {
             "host: localhost\r\ntransfer-encoding: chunked",
             "invalid_host",
         ),
-        // What hyper refuses itself, without a body.
+        // hyper refuses this itself, without a body.
         ("transfer-encoding: gzip", ""),
         ("transfer-encoding: chunked, gzip", ""),
         ("transfer-encoding: chunkedd", ""),

@@ -1,5 +1,5 @@
-//! The laws of the fuzz targets, held over their corpus and over what chance makes of it: the same
-//! inputs in every run. `cargo fuzz` looks further, see `fuzz/`.
+//! The laws of the fuzz targets, checked over their corpus and over random changes of it, with the
+//! same inputs in every run. `cargo fuzz` searches further, see `fuzz/`.
 
 mod laws;
 
@@ -7,22 +7,22 @@ use std::path::Path;
 
 use fastrand::Rng;
 
-/// Made-up inputs for each law.
+/// The number of generated inputs for each law.
 const INPUTS: usize = 2000;
 
-/// How many changes an input differs from those it was made of.
+/// The largest number of changes made to an input.
 const CHANGES_MAX: usize = 4;
 
-/// The longest made-up input: what a law costs grows with its input.
+/// The longest generated input: the time of a law grows with its input.
 const BYTES_MAX: usize = 2048;
 
 #[test]
-fn a_stream_has_the_events_that_the_standard_finds_however_it_is_cut() {
+fn a_stream_has_the_events_of_the_standard_in_pieces_of_any_size() {
     hold("sse", laws::sse);
 }
 
 #[test]
-fn a_request_comes_back_as_it_was_read_or_is_refused_in_a_few_words() {
+fn a_request_comes_back_as_it_was_read_or_is_refused_with_a_short_error() {
     hold("request", laws::request);
 }
 
@@ -32,7 +32,7 @@ fn a_chunk_comes_back_as_it_was_read() {
 }
 
 #[test]
-fn an_upstreams_error_can_be_told_at_every_door() {
+fn an_upstream_error_fits_into_every_door() {
     hold("upstream_error", laws::upstream_error);
 }
 
@@ -72,7 +72,7 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// Runs a law. If it is broken, tells by which input, of a long one the beginning, in a form that
+/// Runs a law. If it is broken, prints the input (the beginning of a long one) in a form that
 /// `printf` turns into bytes.
 fn told(name: &str, input: &[u8], law: fn(&[u8])) {
     struct Tell<'a>(&'a str, &'a [u8]);
@@ -91,7 +91,7 @@ fn told(name: &str, input: &[u8], law: fn(&[u8])) {
     law(input);
 }
 
-/// One of the corpus, changed here and there.
+/// An input of the corpus, with random changes.
 fn made_up(corpus: &[(String, Vec<u8>)], rng: &mut Rng) -> Vec<u8> {
     let mut input = one(corpus, rng).to_vec();
     for _ in 0..rng.usize(1..=CHANGES_MAX) {
@@ -126,7 +126,7 @@ fn change(input: &mut Vec<u8>, corpus: &[(String, Vec<u8>)], rng: &mut Rng) {
     }
 }
 
-/// What chance would hardly spell.
+/// Text that random bytes would hardly ever have.
 const WORDS: &[&str] = &[
     "null",
     "true",
@@ -161,7 +161,7 @@ fn one<'a>(corpus: &'a [(String, Vec<u8>)], rng: &mut Rng) -> &'a [u8] {
     &corpus[rng.usize(..corpus.len())].1
 }
 
-/// Where a part of an input is, more often a small one.
+/// The range of a part of an input; small parts are more frequent.
 fn part(input: &[u8], rng: &mut Rng) -> std::ops::Range<usize> {
     let start = rng.usize(..=input.len());
     let length_max = [1, 8, 64, input.len()][rng.usize(..4)].min(input.len() - start);

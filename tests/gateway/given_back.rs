@@ -23,7 +23,7 @@ pub fn answer(message: &Value) -> Reply {
     )
 }
 
-/// Messages of answers, and what of them reaches upstream when they are given back.
+/// Messages of answers, and what reaches the upstream when they are given back.
 fn answers() -> Vec<(Value, Value)> {
     let call = |call: Value| json!({"role": "assistant", "content": "x", "tool_calls": [call]});
     let plain = json!({"role": "assistant", "content": "x"});
@@ -103,7 +103,7 @@ async fn an_answer_given_back_goes_upstream_as_it_came_by_rest_and_by_grpc() {
 }
 
 #[tokio::test]
-async fn an_answer_whose_role_is_no_text_is_the_assistants_and_can_be_given_back() {
+async fn an_answer_whose_role_is_not_a_string_is_the_assistants_and_can_be_given_back() {
     for role in [json!(5), json!(["assistant"]), json!({"name": "assistant"})] {
         let upstream = Scripted::always(answer(&json!({"role": role, "content": "x"}))).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -166,7 +166,7 @@ async fn half_a_surrogate_pair_in_an_answer_is_given_back_too() {
         .into_inner();
     assert_eq!(
         answer.extra["\u{fffd}"], "2",
-        "a name that can't be told is no reason to lose the answer"
+        "a name that can't be sent must not lose the answer"
     );
     request
         .messages
@@ -213,7 +213,7 @@ async fn a_content_that_is_absent_null_or_empty_reaches_upstream_as_that() {
     for seen in upstream.seen() {
         assert_eq!(seen.json()["messages"], messages);
     }
-    // What a gRPC caller leaves unset is absent.
+    // A field that a gRPC caller leaves unset is absent.
     let unset = CreateChatCompletionRequest {
         model: MODEL.to_owned(),
         messages: vec![ChatMessage {

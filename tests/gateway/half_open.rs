@@ -1,6 +1,6 @@
-//! A circuit that is half open, and everything that its probe can meet: whatever it is, the next
-//! call finds the circuit closed, open for longer, or half open as before; never half open for
-//! ever, and never kept by a call that only waits.
+//! A half-open circuit, and every possible end of its probe. After each of them, the circuit is
+//! closed, open for longer, or half open with a free probe. It never stays half open for good, and
+//! a call that only waits never blocks it.
 
 use std::time::Duration;
 
@@ -18,29 +18,29 @@ const MODEL: &str = "org/first";
 /// How long a circuit is open at first.
 const WAIT: Duration = Duration::from_secs(15);
 
-/// Longer than the call of a cell waits for anything.
+/// Longer than any wait of a cell's call.
 const LEAVES_AFTER: Duration = Duration::from_secs(5);
 
-/// What the probe meets.
+/// The upstream's reply to the probe.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Probe {
-    /// A refusal for want of units, and an answer to its second try.
+    /// A refusal for lack of units, and an answer to the second attempt.
     Full,
-    /// The same, and nothing more until its caller has left.
+    /// The same refusal, and then silence until the caller leaves.
     FullAndLeaves,
     /// The model's own refusal.
     Refusal,
-    /// The same, because the conversation is too long.
+    /// The model's refusal of a conversation that is too long.
     TooLong,
-    /// The same of a model that isn't ready: it says nothing of what comes after.
+    /// The refusal of a model that isn't ready, which says nothing about the next call.
     NotReady,
-    /// An end before the beginning.
+    /// The connection ends before the answer begins.
     Cut,
-    /// An end in the middle: of a body, or of a stream that has begun.
+    /// The connection ends in the middle of a body or a stream.
     CutInside,
     /// No capacity.
     Busy,
-    /// Nothing, until the clock for the first token rings.
+    /// Nothing, until the first-token timeout.
     Silence,
     /// Nothing, until the caller's deadline, after this number of seconds.
     Deadline(u64),
@@ -50,18 +50,18 @@ enum Probe {
     Good,
 }
 
-/// What the circuit is after it.
+/// The state of the circuit afterwards.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Circuit {
-    /// All may ask.
+    /// Closed: every call is sent.
     Closed,
-    /// Nobody may ask, for twice as long as before.
+    /// Open for twice as long as before: no call is sent.
     Open,
-    /// The next one may ask, alone.
+    /// Half open: the next call is the only probe.
     HalfOpen,
 }
 
-/// How the call that is the probe ends.
+/// The end of the call that is the probe.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Answered,
@@ -86,7 +86,7 @@ const TABLE: &[Cell] = &[
     Cell(CutInside,     Failed(Upstream, "cut"),                     Open),
     Cell(Busy,          Failed(Unavailable, "no_capacity"),          Open),
     Cell(Silence,       Failed(Timeout, "first_token_timeout"),      Open),
-    // Shorter than what says something of a model, and longer than that for any answer.
+    // A deadline shorter than the silence that counts against a model, and a longer deadline.
     Cell(Deadline(5),   Failed(Timeout, "deadline_exceeded"),        HalfOpen),
     Cell(Deadline(95),  Failed(Timeout, "deadline_exceeded"),        Open),
     Cell(Leaves,        Left,                                        HalfOpen),
@@ -94,7 +94,7 @@ const TABLE: &[Cell] = &[
 ];
 
 #[tokio::test(start_paused = true)]
-async fn whatever_a_probe_meets_its_circuit_is_closed_open_or_free_for_the_next_one() {
+async fn after_any_probe_its_circuit_is_closed_open_or_free_for_the_next_probe() {
     let mut failures = Vec::new();
     for &Cell(probe, end, circuit) in TABLE {
         for door in [
@@ -150,7 +150,7 @@ impl Play {
         upstream.replies(self.good());
         match self.circuit {
             Closed => {
-                // All at once: nobody is alone.
+                // Several at once: no call is the only probe.
                 let answers = tokio::join!(self.ask(&gateway), self.ask(&gateway));
                 let failed = [answers.0, answers.1]
                     .into_iter()
@@ -189,7 +189,7 @@ impl Play {
         }
     }
 
-    /// Plays the probe, and sees to it that nobody else is kept from the model longer than it asks.
+    /// Plays the probe, and checks that it blocks no other call after its end.
     async fn probe(&self, upstream: &Scripted, gateway: &Gateway) -> Result<(), String> {
         let before = upstream.seen().len();
         upstream.replies(self.reply());
@@ -219,12 +219,12 @@ impl Play {
                     let other = self.ask(gateway).await.failed(Unavailable, "circuit_open");
                     assert!(
                         begun.elapsed() < Duration::from_secs(1),
-                        "while it asks, others are told at once: {other:?}"
+                        "during the probe, other calls are refused at once: {other:?}"
                     );
                     Ok(())
                 }
                 Full => {
-                    // It waits for units again, and another call asks.
+                    // The probe waits for units again, and another call is sent.
                     gateway
                         .until_units("it is refused", |view| view["refusals"] != 0)
                         .await;

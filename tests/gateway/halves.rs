@@ -1,5 +1,5 @@
-//! Halves of characters, which JSON can hold and protobuf can't: joined by gRPC and gRPC-Web, as
-//! they came by REST.
+//! Half surrogate pairs, which JSON allows and protobuf doesn't: gRPC and gRPC-Web join them, REST
+//! passes them on unchanged.
 
 use featherwire::proto::v1::{
     CreateCompletionRequest, completion_service_client::CompletionServiceClient,

@@ -1,5 +1,5 @@
-//! Callers over HTTP/1.1 who send more than one request's bytes: who leaves is noticed all the
-//! same, and of those who stay not a byte is lost.
+//! HTTP/1.1 callers that send more bytes than one request: the gateway notices if they leave, and
+//! loses no byte if they stay.
 
 use std::time::Duration;
 
@@ -43,12 +43,12 @@ fn grpc_web() -> Vec<u8> {
     )
 }
 
-/// More than any buffer of ours holds, and no two parts of it are alike.
+/// More than any buffer holds, and every part of it is different.
 fn long_text() -> String {
     (0..600_000).map(|number| format!("{number:07} ")).collect()
 }
 
-/// The next answer on this connection, which must be a whole one.
+/// The next answer on this connection, which must not be a stream.
 async fn read_answer(caller: &mut TcpStream, buffer: &mut Vec<u8>) -> Value {
     let read = async {
         loop {
@@ -82,7 +82,7 @@ fn content(answer: &Value) -> &Value {
 }
 
 #[tokio::test]
-async fn a_caller_who_sent_more_and_leaves_closes_upstream() {
+async fn a_caller_that_sent_more_bytes_and_leaves_closes_the_upstream_call() {
     let streamed = Reply::EventsThenSilence(vec![chunk("a")]);
     for (name, request, reply) in [
         ("unary REST", rest("hi", false), Reply::Silence),
@@ -116,7 +116,7 @@ async fn a_caller_who_sent_more_and_leaves_closes_upstream() {
                 assert_eq!(
                     upstream.seen().len(),
                     1,
-                    "what nobody waits for is not asked"
+                    "a request without a waiting caller is not sent"
                 );
                 upstream.replies(Reply::Json(200, whole("b")));
                 assert_eq!(

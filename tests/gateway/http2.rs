@@ -1,4 +1,4 @@
-//! What one HTTP/2 connection may do to the gateway, in frames as they stand in RFC 9113.
+//! What one HTTP/2 connection can do to the gateway, with frames written by hand after RFC 9113.
 
 use featherwire::proto::v1::chat_service_client::ChatServiceClient;
 use tokio::{
@@ -49,8 +49,8 @@ fn head(method: u8, path: &str) -> Vec<u8> {
 const GET: u8 = 0x82;
 const POST: u8 = 0x83;
 
-/// A caller who opens so many calls and cancels each before anything else, all in one go.
-fn flurry(calls: u32) -> Vec<u8> {
+/// A caller that opens `calls` calls and cancels each at once, in one write.
+fn cancelled_calls(calls: u32) -> Vec<u8> {
     let head = head(POST, "/featherwire.v1.ChatService/CreateChatCompletion");
     let call = |number| {
         let stream = 2 * number + 1;
@@ -88,12 +88,12 @@ async fn next(reader: &mut OwnedReadHalf, kind: u8, stream: u32) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_caller_who_cancels_all_it_may_have_open_at_once_is_served_on() {
+async fn a_caller_that_cancels_all_its_open_streams_can_go_on() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let (mut reader, mut writer) = connect(&gateway).await;
     const CALLS: u32 = 1000;
-    writer.write_all(&flurry(CALLS)).await.unwrap();
+    writer.write_all(&cancelled_calls(CALLS)).await.unwrap();
     let last = 2 * CALLS + 1;
     writer
         .write_all(&frame(
@@ -109,15 +109,15 @@ async fn a_caller_who_cancels_all_it_may_have_open_at_once_is_served_on() {
 }
 
 #[tokio::test]
-async fn a_flood_of_resets_costs_the_caller_its_connection_and_nobody_else_anything() {
+async fn a_flood_of_resets_costs_only_the_caller_its_connection() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let (mut reader, mut writer) = connect(&gateway).await;
-    let flood = tokio::spawn(async move { writer.write_all(&flurry(50_000)).await });
+    let flood = tokio::spawn(async move { writer.write_all(&cancelled_calls(50_000)).await });
     let goaway = next(&mut reader, GOAWAY, 0).await;
     assert_eq!(goaway[4..8], ENHANCE_YOUR_CALM.to_be_bytes());
     drop(reader);
-    // What was still to be written was of no interest.
+    // The rest of the bytes need not arrive.
     let _ = flood.await.unwrap();
     for door in Door::ALL {
         gateway.ask(door, &prompt(MODEL, "hi")).await.ok();

@@ -1,5 +1,5 @@
-//! What typed messages need not say twice, and types where JSON text was: kinds, voices, allowed
-//! tools, prices.
+//! Members that follow from other members (types, kinds), and members that have a typed message:
+//! voices, allowed tools, prices.
 
 use featherwire::proto::v1::{
     AllowedTools, AudioOptions, ContentPart, CreateChatCompletionRequest, CustomVoice,
@@ -20,7 +20,7 @@ fn answer() -> Reply {
     )
 }
 
-/// What upstream gets of this request, by REST and by gRPC alike.
+/// What the upstream receives of this request, the same by REST and by gRPC.
 async fn sent(request: &Value) -> Value {
     let upstream = Scripted::always(answer()).await;
     let gateway = Gateway::to(upstream.address).await;
@@ -40,7 +40,7 @@ async fn sent(request: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_kind_that_follows_from_what_is_set_need_not_be_said() {
+async fn a_type_that_follows_from_the_set_field_may_be_left_out() {
     let image = json!({"url": "https://example.org/a.png"});
     let with = |name: &str, value: &Value| {
         let mut request = prompt(MODEL, "hi");
@@ -96,7 +96,7 @@ async fn a_kind_that_follows_from_what_is_set_need_not_be_said() {
             call(json!({"id": "1", "function": {"name": "f"}})),
             call(json!({"id": "1", "function": {"name": "f"}, "type": "function"})),
         ),
-        // An answer given back: a type that is no text is said all the same.
+        // An answer given back: a type that is not a string is passed on.
         (
             "messages",
             call(json!({"id": "1", "type": 7, "function": {"name": "f"}})),

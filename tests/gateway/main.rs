@@ -1,5 +1,5 @@
-//! Stories about the whole gateway, told over real sockets: the real server in process, in front of
-//! the real emulator or of a peer that follows a script.
+//! Tests of the whole gateway over real sockets: the real server in this process, in front of the
+//! real emulator or of a scripted upstream.
 
 #![allow(
     clippy::expect_used,

@@ -1,5 +1,4 @@
-//! What the upstream means, in whatever shape it says so: refusals, outages, and answers that have
-//! failed.
+//! The meaning of upstream replies in every shape: refusals, outages, and answers that have failed.
 
 use featherwire::error::Kind;
 use serde_json::{Value, json};
@@ -17,7 +16,7 @@ pub fn raw(status: u16, media_type: &str, body: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_refusal_stays_one_at_every_door_in_whatever_shape_it_comes() {
+async fn an_upstream_refusal_of_any_shape_is_a_refusal_at_every_door() {
     let bodies = [
         ("application/json", r#"{"detail":"boo"}"#),
         (
@@ -73,7 +72,7 @@ async fn a_refusal_stays_one_at_every_door_in_whatever_shape_it_comes() {
 }
 
 #[tokio::test]
-async fn an_outage_is_told_as_one_and_not_as_a_wrong_address() {
+async fn an_outage_is_reported_as_an_outage_and_not_as_a_wrong_address() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     for (status, kind, code) in [
@@ -118,7 +117,7 @@ async fn an_outage_is_told_as_one_and_not_as_a_wrong_address() {
 }
 
 #[tokio::test]
-async fn a_stream_that_ends_for_a_bad_reason_has_failed_after_what_it_has_said() {
+async fn a_stream_that_ends_for_a_bad_reason_fails_after_its_content() {
     let failing = |reason: &str, in_choice: Value, beside: Value| {
         let mut event: Value =
             serde_json::from_str(&event(&json!({"content": "end"}), Some(reason))).unwrap();
@@ -224,7 +223,7 @@ async fn a_text_completion_fails_for_the_same_reasons() {
 }
 
 #[tokio::test]
-async fn an_engines_own_word_for_a_good_end_goes_on_as_it_is() {
+async fn an_engines_own_finish_reason_for_a_good_end_is_passed_on_unchanged() {
     for reason in [
         "eos",
         "eos_token",

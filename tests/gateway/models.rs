@@ -66,7 +66,7 @@ async fn the_catalogue_is_openais_list_with_all_that_the_upstream_says() {
 }
 
 #[tokio::test]
-async fn a_model_is_found_by_its_exact_id_however_its_slash_is_written() {
+async fn a_model_is_found_by_its_exact_id_with_each_spelling_of_the_slash() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for path in [

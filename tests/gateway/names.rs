@@ -24,7 +24,7 @@ struct Options {
     models: Models,
 }
 
-/// What these flags say of the models, without circuits.
+/// The models' configuration from these flags, without circuits.
 fn models(flags: &[&str]) -> Models {
     let flags = ["test", "--circuit-failures", "0"].iter().chain(flags);
     Options::parse_from(flags).models
@@ -243,7 +243,7 @@ async fn lists_searches_and_suggestions_show_what_is_exposed_and_the_aliases() {
             .contains("google/gemma-2-9b-it")
     );
 
-    // What is not shown is answered all the same.
+    // A model that isn't shown is answered anyway.
     gateway
         .ask(Door::GrpcUnary, &prompt(MODEL, "hi"))
         .await

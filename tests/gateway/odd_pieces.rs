@@ -1,5 +1,5 @@
-//! Streams whose pieces are not quite as the API has them: what they say is neither lost nor read
-//! otherwise than in an answer that comes whole.
+//! Streams whose pieces differ slightly from the API: their content is not lost, and is read as in
+//! a whole answer.
 
 use featherwire::error::Kind;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::support::{
     scripted::{STREAM_HEAD, Then, chunk, chunked, done, event, finish, whole},
 };
 
-/// What the REST door makes of it, word for word.
+/// The exact text of the REST door.
 async fn rest(gateway: &Gateway, is_stream: bool, headers: &[(&str, &str)]) -> (u16, String) {
     let mut request = prompt(MODEL, "hi");
     request["stream"] = json!(is_stream);
@@ -24,7 +24,7 @@ async fn rest(gateway: &Gateway, is_stream: bool, headers: &[(&str, &str)]) -> (
 }
 
 #[tokio::test]
-async fn an_error_without_the_name_of_a_field_is_the_end_of_the_stream_and_keeps_its_words() {
+async fn an_error_without_a_field_name_ends_the_stream_and_keeps_its_message() {
     let error = r#"{"error":{"message":"boo","type":"t","param":null,"code":null}}"#;
     let half = format!("data: {}\n\n", chunk("half"));
     for (events, end) in [
@@ -64,7 +64,7 @@ async fn an_error_without_the_name_of_a_field_is_the_end_of_the_stream_and_keeps
         }
         upstream.rests().await;
     }
-    // The same before anything of the answer: a refusal keeps its meaning.
+    // The same before the answer begins: a refusal keeps its meaning.
     let refusal = r#"{"error":{"message":"boo","code":"429"}}"#;
     let wire = format!("{STREAM_HEAD}{}0\r\n\r\n", chunked(&format!("{refusal}\n")));
     let upstream = Scripted::always(Reply::Wire(wire.into_bytes(), Then::Next)).await;
@@ -107,8 +107,7 @@ async fn json_without_the_name_of_a_field_that_is_no_error_is_nothing() {
 }
 
 #[tokio::test]
-async fn a_reason_to_finish_that_is_no_text_ends_a_stream_as_it_ends_a_whole_answer_and_stays_as_it_is()
- {
+async fn a_finish_reason_that_is_not_a_string_ends_streamed_and_whole_answers_unchanged() {
     for reason in ["7", "true", r#"{"type":"stop"}"#, r#"["stop"]"#] {
         let mut answer = whole("hi");
         answer["choices"][0]["finish_reason"] = serde_json::from_str(reason).unwrap();
@@ -206,7 +205,8 @@ async fn a_text_in_place_of_a_delta_is_added_up_whole() {
 }
 
 #[tokio::test]
-async fn a_role_that_is_no_text_is_named_by_its_place_streamed_as_whole() {
+async fn an_error_about_a_role_that_is_not_a_string_names_its_place_in_streamed_and_whole_answers()
+{
     for role in [
         json!(7),
         json!({"name": "assistant"}),

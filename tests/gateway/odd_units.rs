@@ -1,5 +1,5 @@
-//! The account's units when upstream tells of them oddly, late, or not at all; and units that
-//! nobody needs for a while.
+//! The account's units when the upstream reports them in an odd form, late, or not at all; and
+//! units that a waiting call gives back for a time.
 
 use std::{
     sync::{
@@ -51,8 +51,8 @@ async fn switch(emulator: &Emulator, name: &str, value: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_is_odd_about_the_feed_no_herd_starts_and_nobody_is_sent_away() {
-    // Those whose messages are ignored, and those that have none, or some that are understood.
+async fn with_an_odd_feed_no_herd_of_requests_starts_and_no_call_is_refused() {
+    // Feeds whose messages are ignored; then feeds without messages, or with some valid ones.
     let ignored = [
         "no-limit",
         "text-limit",
@@ -122,7 +122,7 @@ async fn whatever_is_odd_about_the_feed_no_herd_starts_and_nobody_is_sent_away()
 }
 
 #[tokio::test]
-async fn an_odd_message_ends_no_wait_and_what_was_known_counts_on() {
+async fn an_odd_message_ends_no_wait_and_the_known_capacity_stays() {
     let emulator = emulator().await;
     let gateway = Gateway::with(emulator.address, |config| config.units.units = None).await;
     gateway
@@ -145,7 +145,7 @@ async fn an_odd_message_ends_no_wait_and_what_was_known_counts_on() {
 }
 
 #[tokio::test]
-async fn a_plan_that_tells_no_units_is_none_without_limit() {
+async fn a_plan_that_does_not_state_its_units_is_not_an_unlimited_plan() {
     for plan in [
         "empty-object",
         "no-concurrency",
@@ -156,7 +156,7 @@ async fn a_plan_that_tells_no_units_is_none_without_limit() {
         switch(&emulator, "plan", plan).await;
         switch(&emulator, "feed", "only-pings").await;
         let gateway = Gateway::with(emulator.address, |config| config.units.units = None).await;
-        // Nothing is known, so that all are sent; upstream's refusals tell.
+        // Nothing is known, so all calls are sent; the upstream's refusals teach the limit.
         let call = || async {
             gateway
                 .ask(Door::RestUnary, &prompt(MODEL, "Say hello in 20 words"))
@@ -175,7 +175,7 @@ async fn a_plan_that_tells_no_units_is_none_without_limit() {
 }
 
 #[tokio::test]
-async fn a_plan_that_never_comes_keeps_nobody_from_learning() {
+async fn units_are_learned_even_if_the_plan_never_arrives() {
     let feeds = Arc::<AtomicUsize>::default();
     let feed = async move || {
         if feeds.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -253,7 +253,7 @@ fn busy(retry_after: u64) -> Reply {
     Reply::Raw(head, error.to_string().into_bytes())
 }
 
-/// A gateway with four units, in front of a model that takes them all, and one that takes as many.
+/// A gateway with four units, in front of two models that each cost all four.
 async fn retrying(replies: impl IntoIterator<Item = Reply>) -> (Scripted, Gateway) {
     let upstream = Scripted::first(replies).await;
     let model = |id: &str| json!({"id": id, "concurrency_cost": 4});
@@ -320,7 +320,7 @@ async fn a_call_that_comes_back_for_its_next_try_is_first_in_line_and_keeps_its_
     let busy_call = gateway.ask_with(door, &busy_prompt, &headers);
     let others = async {
         poll::until("upstream is asked", async || !upstream.seen().is_empty()).await;
-        // One has the units until seven seconds have passed, and another one waits behind.
+        // One call holds the units for seven seconds, and another call waits behind it.
         let holder = timeout(Duration::from_secs(7), gateway.ask(door, &other_prompt));
         let waiting = timeout(Duration::from_secs(20), gateway.ask(door, &other_prompt));
         tokio::join!(holder, waiting)
@@ -338,7 +338,7 @@ async fn a_call_that_comes_back_for_its_next_try_is_first_in_line_and_keeps_its_
         answer.waited_ms
     );
 
-    // And with less time, it is told when that is over.
+    // With less time, the call ends with its deadline.
     let (upstream, gateway) = retrying([busy(2)]).await;
     upstream.breaks(Some(("org/other", Reply::Silence)));
     let begun = Instant::now();

@@ -1,5 +1,5 @@
-//! What everybody may have without a key: small questions to health and reflection, and few of them
-//! at a time.
+//! What callers may do without a key: small requests to health and reflection, and few of them at a
+//! time.
 
 use featherwire::error::Kind;
 use http::HeaderValue;
@@ -19,7 +19,7 @@ use crate::support::{
 
 const KEY: &str = "gw_live_1";
 
-/// What one connection, and all of them, may have open.
+/// What one connection, and all connections together, may have open.
 const CALLS_MAX: usize = 16;
 const WATCHES_MAX: usize = 1024;
 
@@ -103,7 +103,7 @@ async fn a_connection_has_few_calls_without_a_key_open() {
 }
 
 #[tokio::test]
-async fn so_have_all_connections_together() {
+async fn all_connections_together_have_few_calls_without_a_key_open() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = locked(&upstream).await;
     let mut open = Vec::new();
@@ -131,7 +131,7 @@ async fn so_have_all_connections_together() {
 }
 
 #[tokio::test]
-async fn a_large_question_is_refused_in_words_and_a_long_name_is_not() {
+async fn without_a_key_a_large_request_is_refused_and_a_long_name_is_not() {
     let upstream = Scripted::always(Reply::Silence).await;
     for gateway in [locked(&upstream).await, Gateway::to(upstream.address).await] {
         let channel = gateway.channel().await;
@@ -177,7 +177,7 @@ async fn a_large_question_is_refused_in_words_and_a_long_name_is_not() {
 }
 
 #[tokio::test]
-async fn so_it_is_by_grpc_web() {
+async fn without_a_key_a_large_request_is_refused_by_grpc_web_too() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = locked(&upstream).await;
     let question = HealthCheckRequest {

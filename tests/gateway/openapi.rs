@@ -13,7 +13,7 @@ use featherwire::proto::OPENAPI;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-/// A document with schemas under `components.schemas`: ours, or OpenAI's.
+/// A document with schemas under `components.schemas`: the gateway's or OpenAI's.
 struct Document(Value);
 
 impl Document {
@@ -21,7 +21,7 @@ impl Document {
         Self(serde_json::from_str(OPENAPI).unwrap())
     }
 
-    /// What a reference leads to; what is none leads to itself.
+    /// The target of a reference, or the value itself if it isn't a reference.
     fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
         match value.get("$ref").and_then(Value::as_str) {
             Some(reference) => {
@@ -54,7 +54,7 @@ impl Document {
     }
 }
 
-/// What is wrong with a value, in words; empty if nothing is.
+/// The problems of a value as text; empty if there are none.
 fn problems(validator: &Validator, value: &Value) -> Vec<String> {
     validator
         .iter_errors(value)

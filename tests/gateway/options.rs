@@ -1,4 +1,4 @@
-//! What a request's member `featherwire` asks of the gateway: the same as the headers, with types.
+//! The options in a request's member `featherwire`: the same as the headers, with types.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub fn with(model: &str, options: &Value) -> Value {
     request
 }
 
-/// A call in two ways: by the option, and by its twin among the headers.
+/// The same call in two forms: with the option, and with its header.
 pub fn ways(
     model: &str,
     options: &Value,
@@ -48,7 +48,7 @@ pub fn ways(
     ]
 }
 
-/// The models that upstream was asked for. No option has come to it.
+/// The models that the upstream was asked for. Checks that it received no options.
 pub fn asked(upstream: &Scripted) -> Vec<String> {
     let seen = upstream.seen();
     for seen in &seen {
@@ -84,7 +84,7 @@ async fn fallbacks_are_those_of_the_header_at_every_door() {
             );
             assert_eq!(asked(&upstream), [FIRST, SECOND]);
         }
-        // Those of the configuration are not asked for, if the call says so.
+        // The configured fallbacks are not asked if the call says so.
         for (request, headers) in ways(
             FIRST,
             &json!({"no_fallbacks": true}),
@@ -131,11 +131,11 @@ async fn a_timeout_is_that_of_the_header_at_every_door_and_closes_upstream() {
 }
 
 #[tokio::test]
-async fn of_the_option_and_grpcs_own_deadline_the_sooner_counts() {
+async fn the_earlier_of_the_option_and_grpcs_deadline_counts() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     for (option, grpc) in [(200, "1H"), (3_600_000, "200m"), (i64::MAX, "200m")] {
-        // Not tonic's client, which keeps such a deadline itself.
+        // Not through tonic's client, which applies such a deadline itself.
         for door in [
             Door::RestUnary,
             Door::RestStream,
@@ -153,7 +153,7 @@ async fn of_the_option_and_grpcs_own_deadline_the_sooner_counts() {
 }
 
 #[tokio::test]
-async fn a_timeout_is_kept_though_nobody_reads() {
+async fn a_timeout_ends_a_call_even_if_the_caller_does_not_read() {
     const TIMEOUT: Duration = Duration::from_secs(20);
     let large = "x".repeat(1_000_000);
     let upstream = Scripted::always(Reply::EventsThenSilence(
@@ -180,7 +180,7 @@ async fn a_timeout_is_kept_though_nobody_reads() {
 }
 
 #[tokio::test]
-async fn a_whole_answer_by_way_of_a_stream_is_asked_for_as_by_the_header() {
+async fn the_option_unary_via_stream_does_what_the_header_does() {
     const VIA_STREAM: &str = "x-featherwire-unary-via-stream";
     for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
         for (options, header) in [
@@ -195,7 +195,7 @@ async fn a_whole_answer_by_way_of_a_stream_is_asked_for_as_by_the_header() {
                     Reply::Json(200, whole("b"))
                 };
                 let upstream = Scripted::always(reply).await;
-                // Whatever all other calls do.
+                // The configuration of the gateway says the opposite.
                 let gateway = Gateway::with(upstream.address, |config| {
                     config.unary_via_stream = !is_stream
                 })
@@ -217,7 +217,7 @@ async fn a_whole_answer_by_way_of_a_stream_is_asked_for_as_by_the_header() {
             }
         }
     }
-    // A stream is one already.
+    // A streamed call stays a stream.
     for door in Door::STREAMS {
         let upstream = Scripted::always(events()).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -293,7 +293,7 @@ async fn options_in_extra_are_the_options_themselves() {
         .extra
         .insert("featherwire".to_owned(), "null".to_owned());
     client.create_chat_completion(request).await.unwrap();
-    // One level deeper.
+    // The same inside the options themselves.
     let mut request = message(&with(MODEL, &json!({})));
     request
         .featherwire
@@ -384,7 +384,7 @@ async fn texts_and_embeddings_have_the_options_that_make_sense_for_them() {
     upstream.closed().await;
     assert_eq!(asked(&upstream), [MODEL; 6]);
 
-    // And a fallback, where there are some.
+    // And a fallback, if the method has fallbacks.
     let choice = json!({"index": 0, "text": "b", "finish_reason": "stop"});
     let good = json!({"id": "cmpl-1", "created": 1, "model": SECOND, "choices": [choice]});
     let upstream = Scripted::first([no_capacity(), Reply::Json(200, good)]).await;

@@ -1,4 +1,4 @@
-//! What the commands write, and what they do where nobody reads it.
+//! What the commands write, and what they do if their output is closed.
 
 use std::process::Stdio;
 
@@ -14,7 +14,7 @@ use crate::support::{
     program::{featherwire, run, serve},
 };
 
-/// A pipe that nobody reads any more.
+/// A pipe whose reading end is closed.
 #[cfg(unix)]
 fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -24,7 +24,7 @@ fn closed_pipe() -> Stdio {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_command_whose_output_nobody_reads_any_more_ends_quietly() {
+async fn a_command_whose_output_is_closed_ends_quietly() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let url = format!("http://{}/v1", emulator.address);
@@ -65,7 +65,7 @@ async fn a_command_whose_output_nobody_reads_any_more_ends_quietly() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_reader_that_has_enough_gets_whole_lines_and_no_complaint() {
+async fn a_reader_that_stops_early_gets_whole_lines_and_no_error() {
     let (_server, address) = serve(&[
         "--emulator",
         "--tokens-per-second",
@@ -101,8 +101,8 @@ async fn a_reader_that_has_enough_gets_whole_lines_and_no_complaint() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_server_whose_log_nobody_reads_serves_on() {
-    // The address has to be known beforehand: nobody can read it.
+async fn a_server_goes_on_if_its_log_is_not_read() {
+    // The test has to know the address beforehand, because it can't read the log.
     let free = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()
@@ -139,7 +139,7 @@ async fn a_server_whose_log_nobody_reads_serves_on() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_full_disk_is_an_error_and_a_closed_output_is_none() {
+async fn a_full_disk_is_an_error_and_a_closed_output_is_not() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let address = gateway.url("");

@@ -1,10 +1,10 @@
-//! Paths that clients ask for by mistake, and those that browsers ask for by themselves.
+//! Paths that clients request by mistake, and paths that browsers request by themselves.
 
 use serde_json::Value;
 
 use crate::support::{Emulator, Gateway, MODEL, Reply, Scripted, gateway::http};
 
-/// What the 404 for this path says.
+/// The error of the 404 for this path.
 async fn told(gateway: &Gateway, method: &str, path: &str) -> String {
     let response = http()
         .request(method.parse().unwrap(), gateway.url(path))
@@ -18,7 +18,7 @@ async fn told(gateway: &Gateway, method: &str, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_wrong_base_url_is_told_what_the_right_one_is() {
+async fn an_error_about_a_wrong_base_url_names_the_right_one() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let right = format!("the base URL ends in /v1, {} here", gateway.url("/v1"));
@@ -123,7 +123,7 @@ async fn behind_a_proxy_that_ends_tls_the_right_base_url_is_https() {
 }
 
 #[tokio::test]
-async fn a_path_of_another_api_under_a_wrong_base_url_is_told_what_to_switch() {
+async fn an_error_for_a_path_of_another_api_under_a_wrong_base_url_names_the_right_url() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     for (path, what) in [
@@ -135,7 +135,7 @@ async fn a_path_of_another_api_under_a_wrong_base_url_is_told_what_to_switch() {
 }
 
 #[tokio::test]
-async fn the_paths_of_other_apis_are_told_what_to_switch() {
+async fn errors_for_paths_of_other_apis_name_the_right_url() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let compatible = "\"OpenAI compatible\" provider";
@@ -195,7 +195,7 @@ async fn the_paths_of_other_apis_are_told_what_to_switch() {
 }
 
 #[tokio::test]
-async fn what_browsers_ask_for_by_themselves_is_there_without_a_key() {
+async fn browsers_get_their_icon_and_robots_file_without_a_key() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.api_keys = vec!["gw_live_1".into()]
@@ -274,7 +274,7 @@ async fn head_is_answered_wherever_get_is_with_the_same_head_and_no_body() {
             "location",
             "vary",
         ] {
-            // What is unknown is told with its method.
+            // The error for an unknown path names the method.
             if !(name == "content-length" && path == "/x") {
                 assert_eq!(
                     get.headers().get(name),

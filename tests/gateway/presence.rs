@@ -1,5 +1,5 @@
-//! What an upstream leaves out of an answer, or says null for: never a made-up zero, and what
-//! clients read without looking is there.
+//! Members that the upstream leaves out of an answer, or sends as null: they never become an
+//! invented zero, and the members that clients rely on are there.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -179,7 +179,7 @@ async fn an_index_may_be_a_text_and_choices_stay_apart() {
         [1, 0, 2]
     );
 
-    // Added up from a stream that never finishes its second choice, were the two taken for one.
+    // If the two choices were taken for one, the second would never finish.
     let event = |index: &str, text: &str, reason: Option<&str>| {
         let choice = json!({"index": index, "delta": {"content": text}, "finish_reason": reason});
         json!({"id": "x", "created": 1, "model": "m", "choices": [choice]}).to_string()
@@ -208,7 +208,7 @@ async fn an_index_may_be_a_text_and_choices_stay_apart() {
 }
 
 #[tokio::test]
-async fn upstreams_own_object_survives() {
+async fn the_upstreams_object_member_survives() {
     let choice = json!({"index": 0, "message": {"content": "a"}, "finish_reason": "stop"});
     for (said, told) in [
         (json!("chat.completion.v2"), "chat.completion.v2"),
@@ -321,7 +321,7 @@ async fn all_chunks_of_an_answer_have_one_name_also_when_they_are_added_up() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_not_told_is_that_in_the_list() {
+async fn a_missing_index_is_the_position_in_the_list() {
     let choice = |index: Value, text: &str| {
         let mut choice = json!({"message": {"content": text}, "finish_reason": "stop"});
         if index != json!("absent") {

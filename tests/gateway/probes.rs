@@ -72,7 +72,7 @@ async fn a_gateway_without_an_upstream_key_is_alive_but_not_ready() {
 }
 
 #[tokio::test]
-async fn a_service_that_there_is_not_is_told_in_words() {
+async fn an_unknown_service_is_an_error_that_names_the_known_ones() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let mut client = HealthClient::new(gateway.channel().await);

@@ -1,6 +1,5 @@
-//! The law of losslessness over documents and messages that nobody thought of: made up from the
-//! contract's descriptors, so that a new field is covered on the day it is added. The same ones in
-//! every run.
+//! The law of losslessness over generated documents and messages. They are made from the contract's
+//! descriptors, so a new field is covered on the day it is added. They are the same in every run.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -24,10 +23,10 @@ mod scalars;
 use json::document;
 use messages::made_up;
 
-/// Made-up documents, and made-up messages, of each type.
+/// The number of generated documents, and of generated messages, of each type.
 const CASES: u32 = 100;
 
-/// How many elements a list has.
+/// The number of elements of a list.
 const LIST: Range<usize> = 0..3;
 
 macro_rules! for_each_message {
@@ -98,7 +97,7 @@ where
         let text = String::from_utf8_lossy(&text);
         let came = read.map_err(|bad| TestCaseError::fail(format!("{bad}: {text}")))?;
         prop_assert!(came == sent, "{text}");
-        // Bytes tell what equality doesn't: 0 from -0.
+        // Bytes distinguish 0 from -0, which equality doesn't.
         prop_assert!(came.encode_to_vec() == sent.encode_to_vec(), "{text}");
         Ok(())
     };
@@ -107,7 +106,7 @@ where
         .unwrap_or_else(|problem| fail(message, problem));
 }
 
-/// So that a member which gets a field one day breaks nobody who sends it in `extra`.
+/// So a member that gets a field one day still works for callers that send it in `extra`.
 #[test]
 fn a_member_in_extra_is_the_member_itself() {
     in_extra::<CreateChatCompletionRequest>("CreateChatCompletionRequest", |request| {
@@ -137,7 +136,7 @@ where
         }
         let mut split: M =
             json::decode_request(format!("{{{}}}", kept.join(",")).as_bytes()).map_err(failed)?;
-        // What is in `extra` of what is kept (a null, an empty list) stays there.
+        // Members that decoding puts into `extra` (a null, an empty list) stay there.
         extra(&mut split).extend(moved);
         let split = json::encode_request(&split).map_err(failed)?;
         let whole: M = json::decode_request(text.as_bytes()).map_err(failed)?;
@@ -160,8 +159,7 @@ where
         .unwrap_or_else(|problem| fail(message, problem));
 }
 
-/// The reason tells the smallest case by its JSON; as a message with descriptors it would fill
-/// pages.
+/// The reason has the smallest case as JSON; as a message with descriptors it would fill pages.
 fn fail<T>(message: &str, problem: TestError<T>) {
     match problem {
         TestError::Fail(reason, _) | TestError::Abort(reason) => panic!("{message}: {reason}"),

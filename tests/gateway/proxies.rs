@@ -1,5 +1,5 @@
-//! Proxies that the environment names, on the way to an upstream without TLS. Those to one with TLS
-//! are in `tls`.
+//! Proxies that the environment names, on the way to an upstream without TLS. Proxies on the way to
+//! one with TLS are in `tls`.
 
 use crate::{
     support::{Reply, Scripted, program::run},
@@ -34,10 +34,10 @@ async fn a_proxy_gets_requests_with_their_whole_url_and_its_user_and_password() 
 }
 
 #[tokio::test]
-async fn no_proxy_names_whom_to_reach_without_one() {
+async fn no_proxy_names_the_hosts_to_reach_directly() {
     let (upstream, proxy) = (answering().await, Scripted::always(Reply::HangUp).await);
     let proxy_url = format!("http://{}", proxy.address);
-    // An address of this machine is never reached by one, whatever the list says.
+    // An address of this machine is never reached through a proxy, with any list.
     for no_proxy in ["", "elsewhere.example"] {
         let mut check = check(&format!("http://{}/v1", upstream.address));
         let checked = run(check

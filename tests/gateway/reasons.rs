@@ -1,5 +1,5 @@
-//! The reasons of errors: an enum of the contract, held to the codes in the source and in the
-//! documents, and what comes with them.
+//! The reasons of errors: the contract's enum is compared with the codes in the source and in the
+//! documents; and the details that come with each.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use tonic_types::StatusExt;
 
 use crate::support::{Gateway, MODEL, Reply, Scripted, door::message, law, prompt};
 
-/// Codes as the enum has them.
+/// The codes of the enum.
 fn of_the_contract() -> BTreeSet<String> {
     let reasons = law::pool()
         .get_enum_by_name("featherwire.v1.ErrorReason")
@@ -59,7 +59,7 @@ fn the_enum_has_the_codes_of_the_source_and_of_the_documents() {
     let mut written = String::new();
     for file in files.iter().filter(|file| !file.ends_with("error/code.rs")) {
         let text = fs::read_to_string(file).unwrap();
-        // Tests make up errors of their own.
+        // Tests have invented errors.
         written.push_str(text.split("#[cfg(test)]").next().unwrap());
     }
     for code in ErrorCode::ALL {

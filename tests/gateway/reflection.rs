@@ -1,4 +1,4 @@
-//! Server reflection as tools use it: one stream, one question after the other.
+//! Server reflection as tools use it: one stream, one request after the other.
 
 use std::collections::BTreeSet;
 
@@ -48,7 +48,7 @@ fn extension(message: &str, number: i32) -> ServerReflectionRequest {
     ask(MessageRequest::FileContainingExtension(extension))
 }
 
-/// The answers to these questions, all on one stream.
+/// The answers to these requests, all on one stream.
 async fn answers(
     gateway: &Gateway,
     version: &'static str,
@@ -80,7 +80,7 @@ async fn answers(
     answers
 }
 
-/// The files of an answer, the one that was asked for first.
+/// The files of an answer, the requested file first.
 fn files(answer: &ServerReflectionResponse) -> Vec<FileDescriptorProto> {
     let Some(MessageResponse::FileDescriptorResponse(files)) = &answer.message_response else {
         panic!("not files: {answer:?}")
@@ -127,7 +127,7 @@ async fn a_file_comes_with_all_that_it_depends_on_each_once() {
             let names: BTreeSet<_> = files.iter().map(FileDescriptorProto::name).collect();
             assert_eq!(names.len(), files.len(), "{question:?}: {names:?}");
             let by_name = ask(MessageRequest::FileByFilename(files[0].name().to_owned()));
-            // A tool that asks nothing else can make a pool of them.
+            // A tool can build a descriptor pool from them without further requests.
             let Some(MessageResponse::FileDescriptorResponse(raw)) = &answer.message_response
             else {
                 panic!()
@@ -163,7 +163,7 @@ async fn a_file_comes_with_all_that_it_depends_on_each_once() {
     }
 }
 
-/// A file as it stands in a `FileDescriptorSet`.
+/// A file in the form of a `FileDescriptorSet`.
 fn entry(file: &[u8]) -> Vec<u8> {
     let mut entry = vec![10];
     prost::encoding::encode_varint(file.len() as u64, &mut entry);
@@ -240,7 +240,7 @@ async fn every_kind_of_symbol_is_found() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_answered_and_the_stream_goes_on() {
+async fn an_unknown_name_gets_an_answer_and_the_stream_goes_on() {
     let (_upstream, gateway) = start().await;
     let long = "x".repeat(1024);
     let questions = [

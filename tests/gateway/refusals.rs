@@ -1,4 +1,4 @@
-//! Upstream refuses a request because the account is full: what the gateway does about it.
+//! What the gateway does if the upstream refuses a request because the account is full.
 
 use std::{
     sync::{Arc, Mutex},
@@ -16,7 +16,7 @@ use crate::{
     units::scheduling,
 };
 
-/// What Featherless says when an account of eight units is full.
+/// Featherless's refusal for an account of eight units that is full.
 fn full(headers: &str) -> Reply {
     let message = "Per-user concurrency limit exceeded. This user has 8 active units; this \
                    request requires 1 units (limit: 8, over by 1).";
@@ -26,7 +26,7 @@ fn full(headers: &str) -> Reply {
     Reply::Raw(head, body.to_string().into_bytes())
 }
 
-/// An account whose units the gateway schedules, and knows only what refusals say.
+/// An account whose units the gateway schedules and knows only from refusals.
 async fn refusing(replies: impl IntoIterator<Item = Reply>) -> (Scripted, Gateway) {
     let upstream = Scripted::first(replies).await;
     upstream.knows(json!({"data": []}));
@@ -35,7 +35,7 @@ async fn refusing(replies: impl IntoIterator<Item = Reply>) -> (Scripted, Gatewa
 }
 
 #[tokio::test]
-async fn a_429_in_spite_of_all_is_no_callers_business() {
+async fn an_unexpected_429_is_hidden_from_the_caller() {
     for door in [Door::RestUnary, Door::GrpcStream] {
         let (_upstream, gateway) = refusing([full(""), answer_for(door)]).await;
         let answer = gateway.ask(door, &prompt("org/first-8b", "hi")).await.ok();
@@ -43,7 +43,7 @@ async fn a_429_in_spite_of_all_is_no_callers_business() {
     }
 }
 
-/// How often a request is tried that upstream refuses each time.
+/// The number of attempts for a request that the upstream refuses each time.
 const TRIES: usize = 6;
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +68,7 @@ async fn a_request_that_is_refused_again_and_again_fails_in_the_end() {
             begun.elapsed()
         );
         assert_eq!(upstream.seen().len(), TRIES, "{door:?}");
-        // A model that is answered again is believed again.
+        // When the upstream answers again, the next call is served.
         upstream.replies(answer_for(door));
         gateway.ask(door, &prompt("org/first-8b", "hi")).await.ok();
         let view = gateway.units("any").await;
@@ -134,7 +134,7 @@ async fn a_refusal_is_not_asked_again_before_its_retry_after_or_not_at_all() {
         let failure = gateway.ask(door, &prompt("org/first-8b", "hi")).await;
         let failure = failure.failed(Kind::Saturated, "concurrency_limit_exceeded");
         assert_eq!(failure.retry_after_seconds, Some(60), "{door:?}");
-        // What a refusal says of the account is believed for two seconds.
+        // The numbers of a refusal are used for two seconds.
         assert!(
             begun.elapsed() < Duration::from_secs(5),
             "{door:?}: {:?}",

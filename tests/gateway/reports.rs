@@ -1,4 +1,4 @@
-//! The report of a call in its answer, for callers who ask for one.
+//! The report of a call in its answer, for callers that ask for it.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ fn reporting(model: &str, more: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn there_is_none_unless_it_is_asked_for() {
+async fn there_is_no_report_unless_it_is_asked_for() {
     for door in Door::ALL {
         let upstream = Scripted::always(good(door)).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -68,9 +68,9 @@ async fn there_is_none_unless_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn it_says_what_the_headers_say_and_how_often_upstream_was_asked() {
+async fn the_report_has_the_values_of_the_headers_and_the_number_of_attempts() {
     for door in Door::ALL {
-        // Twice the first model, then the second.
+        // Two attempts with the first model, then the second model.
         let upstream = Scripted::first([no_capacity(), no_capacity(), good(door)]).await;
         let gateway = Gateway::with(upstream.address, |config| {
             config.upstream.retries = 1;
@@ -116,7 +116,7 @@ async fn it_says_what_the_headers_say_and_how_often_upstream_was_asked() {
 }
 
 #[tokio::test]
-async fn an_alias_is_told_from_its_model_and_a_silent_upstream_has_no_id() {
+async fn the_report_names_alias_and_model_and_has_no_id_if_upstream_sent_none() {
     let body = whole("b").to_string();
     let upstream = Scripted::always(Reply::Raw(
         "200 OK\r\ncontent-type: application/json".into(),
@@ -147,7 +147,7 @@ async fn an_alias_is_told_from_its_model_and_a_silent_upstream_has_no_id() {
 }
 
 #[tokio::test]
-async fn in_a_stream_it_is_the_last_message_with_the_streams_own_names() {
+async fn in_a_stream_the_report_is_the_last_message_with_the_streams_own_names() {
     for door in Door::STREAMS {
         let upstream = Scripted::always(Reply::Events(stream())).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -197,7 +197,7 @@ async fn in_a_stream_it_is_the_last_message_with_the_streams_own_names() {
 }
 
 #[tokio::test]
-async fn a_stream_that_fails_has_none_and_gives_everything_back() {
+async fn a_stream_that_fails_has_no_report_and_gives_its_units_back() {
     for door in Door::STREAMS {
         for reply in [
             Reply::EventsThenCut(vec![chunk("b")]),
@@ -220,7 +220,7 @@ async fn a_stream_that_fails_has_none_and_gives_everything_back() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_before_the_report_holds_nothing() {
+async fn a_caller_that_leaves_before_the_report_holds_no_units() {
     let upstream = Scripted::always(Reply::Events(stream())).await;
     upstream.knows(json!({"object": "list", "data": []}));
     let gateway = Gateway::with(upstream.address, |config| config.units.units = Some(1)).await;
@@ -261,7 +261,7 @@ async fn a_stream_that_is_added_up_has_one_with_its_first_token() {
 }
 
 #[tokio::test]
-async fn it_tells_the_wait_for_units_and_how_many_they_were() {
+async fn the_report_has_the_wait_for_units_and_their_number() {
     for door in Door::ALL {
         let upstream = Scripted::first([Reply::Silence, good(door)]).await;
         upstream.knows(json!({"object": "list", "data": []}));
@@ -280,7 +280,7 @@ async fn it_tells_the_wait_for_units_and_how_many_they_were() {
                     answer = holds => panic!("silence, and not {answer:?}"),
                     () = gateway.queues(1) => {}
                 }
-                // It leaves, and its units are kept for a moment after that.
+                // The caller leaves, and its units stay reserved for a short time.
             };
             tokio::join!(first, asks).1
         };
@@ -299,7 +299,7 @@ async fn it_tells_the_wait_for_units_and_how_many_they_were() {
 }
 
 #[tokio::test]
-async fn what_an_upstream_says_by_that_name_does_not_pass_as_the_gateways_own() {
+async fn an_upstreams_member_of_that_name_does_not_pass_as_the_gateways_report() {
     let lie = json!({"model_asked": "x", "model": "x", "tried": [], "waited_ms": 1, "units": 1,
         "attempts": 99});
     for foreign in [lie, json!("a text"), json!({"model": 7}), json!(null)] {

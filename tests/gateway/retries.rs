@@ -1,4 +1,4 @@
-//! What is asked again, how often, and what never is.
+//! Which failures are retried, how often, and which are not.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn error(status: u16, message: &str) -> Reply {
     )
 }
 
-/// A page of a front end.
+/// An HTML error page.
 fn page(status: u16) -> Reply {
     Reply::Raw(
         format!("{status} x\r\ncontent-type: text/html"),
@@ -42,7 +42,7 @@ fn answer(door: Door) -> Reply {
 }
 
 #[tokio::test]
-async fn a_passing_trouble_before_the_answer_is_hidden_from_the_caller() {
+async fn a_short_failure_before_the_answer_is_hidden_from_the_caller() {
     for door in Door::ALL {
         let none = || error(503, "No valid Executor");
         for (troubles, times) in [
@@ -72,7 +72,7 @@ async fn a_passing_trouble_before_the_answer_is_hidden_from_the_caller() {
 }
 
 #[tokio::test]
-async fn a_lasting_trouble_is_told_after_three_retries_and_an_internal_one_after_one() {
+async fn a_lasting_failure_is_returned_after_three_retries_and_an_internal_error_after_one() {
     for door in Door::ALL {
         for (reply, times, kind, code) in [
             (
@@ -97,7 +97,7 @@ async fn a_lasting_trouble_is_told_after_three_retries_and_an_internal_one_after
     }
 }
 
-/// A 429 of every shape that says nothing of concurrency units.
+/// Rate-limit 429s of every shape, without numbers of units.
 fn rate_limits(retry_after: &str) -> Vec<Reply> {
     let limit = json!({"error": {"message": "Too many requests, limit: 60 per minute",
         "type": "rate_limit_error",
@@ -122,7 +122,7 @@ fn rate_limits(retry_after: &str) -> Vec<Reply> {
     bodies.into_iter().map(reply).collect()
 }
 
-/// One that schedules units, which a rate limit has nothing to do with.
+/// A gateway that also schedules units, which a rate limit doesn't concern.
 async fn persistent_with_units(upstream: &Scripted) -> Gateway {
     upstream.knows(json!({"data": []}));
     Gateway::with(upstream.address, |config| {
@@ -134,7 +134,7 @@ async fn persistent_with_units(upstream: &Scripted) -> Gateway {
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_asked_again_then_of_a_fallback_and_then_told() {
+async fn a_rate_limit_is_retried_then_a_fallback_is_asked_and_then_the_error_is_returned() {
     for door in Door::ALL {
         for limit in 0..rate_limits("0").len() {
             let limits = |times: usize| (0..times).map(move |_| rate_limits("0").remove(limit));
@@ -168,7 +168,7 @@ async fn a_rate_limit_is_asked_again_then_of_a_fallback_and_then_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_limits_own_wait_is_kept_or_told_and_not_waited_for_if_it_is_long() {
+async fn a_rate_limits_retry_after_is_honoured_if_short_and_returned_if_long() {
     for door in Door::ALL {
         for limit in 0..rate_limits("0").len() {
             let limited = |retry_after| rate_limits(retry_after).remove(limit);
@@ -242,8 +242,8 @@ async fn a_wait_in_milliseconds_is_kept_and_wins_over_one_in_seconds() {
             .ask(door, &prompt(MODEL, "hi"))
             .await
             .failed(Kind::Unavailable, "no_capacity");
-        // HTTP has whole seconds, and a retry must not be too early; gRPC has parts of them, which
-        // are cut off here.
+        // HTTP has whole seconds, rounded up so that a retry isn't too early; gRPC has fractions,
+        // which the test cuts off.
         assert!(
             matches!(failure.retry_after_seconds, Some(60 | 61)),
             "{door:?}: {:?}",
@@ -272,7 +272,7 @@ async fn a_stream_that_ends_before_it_begins_is_asked_again() {
             );
             assert_eq!(upstream.seen().len(), 3, "{door:?}");
         }
-        // The model has worked on it, and would again.
+        // The model has already worked on it, and would do so again.
         let error = json!({"error": "no data in 30000ms"}).to_string();
         let upstream = Scripted::always(Reply::Events(vec![error])).await;
         let gateway = persistent(upstream.address).await;
@@ -343,7 +343,7 @@ async fn a_silent_upstream_is_not_asked_again_and_a_deadline_ends_the_waiting() 
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.upstream.retries = 3;
-        // Long enough for a busy machine to send a request.
+        // Long enough to send a request on a busy machine.
         config.upstream.first_token_timeout = Duration::from_secs(2);
     })
     .await;
@@ -376,7 +376,7 @@ async fn a_silent_upstream_is_not_asked_again_and_a_deadline_ends_the_waiting() 
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_while_waiting_for_a_retry_ends_it() {
+async fn a_caller_that_leaves_while_waiting_for_a_retry_ends_the_call() {
     let upstream = Scripted::always(error(503, "No valid Executor")).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.upstream.retries = 3;
@@ -393,7 +393,7 @@ async fn a_caller_who_leaves_while_waiting_for_a_retry_ends_it() {
 }
 
 #[tokio::test]
-async fn the_emulators_passing_troubles_are_hidden_by_default() {
+async fn the_emulators_short_failures_are_hidden_by_default() {
     let emulator = Emulator::start().await;
     let gateway = persistent(emulator.address).await;
     for door in Door::ALL {
@@ -415,7 +415,7 @@ async fn an_outage_is_not_multiplied() {
             .await
             .failed(Kind::Unavailable, "no_capacity");
     }
-    // A fifth of the calls, and two a second for the ten that the budget looks back.
+    // A fifth of the calls, and two a second for the ten seconds of the budget.
     let retries = upstream.seen().len() - CALLS;
     assert!(
         (CALLS / 5..=CALLS / 5 + 40).contains(&retries),

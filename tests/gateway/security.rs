@@ -1,5 +1,5 @@
-//! `SECURITY.md`: that each of its promises is held by tests that there are, and what no other room
-//! proves.
+//! `SECURITY.md`: each of its promises names existing tests; and the promises that no other room
+//! tests.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Stdio};
 
@@ -19,7 +19,7 @@ fn read(path: impl AsRef<Path>) -> String {
         .unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
 }
 
-/// The rows of the tables of promises: the promise, and what holds it.
+/// The rows of the tables of promises: the promise, and its tests.
 fn promises() -> Vec<(String, String)> {
     let text = read("SECURITY.md");
     let part = text
@@ -50,7 +50,7 @@ fn is_test(name: &str) -> bool {
         return false;
     };
     let text = read(format!("tests/gateway/{room}.rs"));
-    // With its attribute above it, so that a helper of the name is none.
+    // With its attribute above it, so a helper function with the name doesn't count.
     ["#[tokio::test", "#[test"]
         .iter()
         .flat_map(|attribute| text.split(attribute).skip(1))
@@ -95,10 +95,7 @@ fn every_promise_names_a_test_that_there_is() {
         .iter()
         .filter(|attack| !tried.contains(*attack))
         .collect();
-    assert!(
-        untold.is_empty(),
-        "attacks whose promise isn't told: {untold:?}"
-    );
+    assert!(untold.is_empty(), "attacks without a promise: {untold:?}");
 }
 
 #[cfg(unix)]

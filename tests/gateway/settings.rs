@@ -6,7 +6,7 @@ use crate::support::{
     program::{Folder, featherwire, run},
 };
 
-/// The variables that a command's help names.
+/// The variables in a command's help.
 async fn variables_of_help(command: &str) -> Vec<String> {
     let help = run(&mut featherwire(&[command, "--help"])).await.out;
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -17,7 +17,7 @@ async fn variables_of_help(command: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn keys_are_in_no_help_and_every_fault_is() {
+async fn the_emulators_help_has_no_keys_and_every_fault() {
     let secret = "fl-very-secret";
     for command in ["serve", "check", "chat", "models"] {
         let help = run(featherwire(&[command, "--help"])
@@ -70,7 +70,7 @@ async fn a_dotenv_in_the_working_directory_is_read_and_the_environment_wins() {
 }
 
 #[tokio::test]
-async fn a_bad_value_is_told_with_its_variable_its_flag_and_an_example_and_is_not_repeated() {
+async fn an_error_about_a_bad_value_names_its_variable_its_flag_and_an_example_but_not_the_value() {
     let mut variables = 0;
     for command in ["serve", "emulator", "check", "chat", "models", "units"] {
         for variable in variables_of_help(command).await {
@@ -141,8 +141,8 @@ async fn a_bad_value_is_told_with_its_variable_its_flag_and_an_example_and_is_no
 }
 
 #[tokio::test]
-async fn a_misspelt_variable_is_told_with_the_one_that_is_meant() {
-    // Refused after the warnings, since there are no keys: so it ends.
+async fn a_warning_about_a_misspelt_variable_names_the_right_one() {
+    // Without keys the command is refused after the warnings, so it ends.
     let mut command = featherwire(&["serve", "--listen", "0.0.0.0:0"]);
     for name in [
         "FEATHERWIRE_LISTN",
@@ -168,7 +168,7 @@ async fn a_misspelt_variable_is_told_with_the_one_that_is_meant() {
     assert_eq!(serve.err.matches("warning").count(), 4, "{}", serve.err);
     assert!(!serve.err.contains("secret"), "{}", serve.err);
 
-    // What every command knows is no slip in any of them.
+    // A variable of another command is not a misspelling.
     let mut known = featherwire(&["units", "--version"]);
     known.env("FEATHERWIRE_API_KEYS", "k");
     for part in variables_of_help("serve").await {
@@ -180,7 +180,7 @@ async fn a_misspelt_variable_is_told_with_the_one_that_is_meant() {
 }
 
 #[tokio::test]
-async fn an_uncertain_line_of_dotenv_is_told_with_its_number_and_how_to_mend_it() {
+async fn an_error_about_an_ambiguous_line_of_dotenv_has_its_number_and_a_fix() {
     for (line, code, told) in [
         ("FEATHERLESS_API_KEY=secret$1", 1, "single quotes"),
         ("FEATHERLESS_API_KEY=secret #1", 2, "single quotes"),
@@ -194,7 +194,7 @@ async fn an_uncertain_line_of_dotenv_is_told_with_its_number_and_how_to_mend_it(
         ("FEATHERLESS_API_KEY=secret\r", 2, "CR LF"),
     ] {
         let folder = Folder::with_dotenv(format!("# one\n{line}\n"));
-        // An address that is none ends the command if nothing else does.
+        // An invalid address ends the command if nothing else does.
         let serve =
             run(featherwire(&["serve", "--listen", "nowhere"]).current_dir(&folder.0)).await;
         assert_eq!(serve.code, Some(code), "{line}: {}", serve.err);
@@ -251,7 +251,7 @@ async fn a_quoted_value_of_dotenv_arrives_as_it_is_written() {
 }
 
 #[tokio::test]
-async fn an_address_without_its_scheme_is_taken_where_it_is_certain_and_told_where_not() {
+async fn an_address_without_a_scheme_is_accepted_if_clear_and_refused_if_not() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let bare = gateway.url("").replace("http://", "");

@@ -1,8 +1,8 @@
-//! Documents in the manner of many engines, from JSON to a message to protobuf's bytes and back:
+//! Documents in the style of many engines, from JSON to a message to protobuf's bytes and back:
 //! nothing is lost.
 //!
-//! `shapes/` holds them, one directory for each message; a file's name tells its kind, whose manner
-//! it is written in, and what is special about it.
+//! `shapes/` holds them, one directory for each message; a file's name has its kind, the engine
+//! whose style it follows, and what is special about it.
 
 use std::{fs, path::PathBuf};
 

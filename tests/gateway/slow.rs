@@ -1,5 +1,5 @@
-//! Callers who take their time over a request: none of them is waited for for ever. Time is
-//! tokio's, and passes as soon as nobody has anything to do.
+//! Callers that send a request slowly: the wait for each has an end. The clock is tokio's paused
+//! clock, which advances when every task waits.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -12,8 +12,8 @@ use tokio::{
 
 use crate::support::{Emulator, Gateway};
 
-/// Connects, writes this (again and again, if it is a drip), and reads until the gateway closes.
-/// Tells what was read, and after what time.
+/// Connects, writes this (repeatedly, if it is a drip), and reads until the gateway closes. Returns
+/// the bytes read and the time.
 async fn held_by(gateway: SocketAddr, begin: &[u8], drip: Option<&[u8]>) -> (String, Duration) {
     let began = Instant::now();
     let (mut reader, mut writer) = TcpStream::connect(gateway).await.unwrap().into_split();
@@ -25,7 +25,7 @@ async fn held_by(gateway: SocketAddr, begin: &[u8], drip: Option<&[u8]>) -> (Str
         let mut ticks = interval(Duration::from_secs(5));
         loop {
             ticks.tick().await;
-            // Closed meanwhile: the reader sees that too.
+            // The connection is closed, and the reader sees that too.
             let _ = writer.write_all(drip).await;
         }
     };
@@ -44,7 +44,7 @@ async fn held_by(gateway: SocketAddr, begin: &[u8], drip: Option<&[u8]>) -> (Str
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 
 #[tokio::test(start_paused = true)]
-async fn who_never_finishes_a_head_is_cut() {
+async fn a_connection_whose_head_never_ends_is_cut() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let seconds = Duration::from_secs;
@@ -62,7 +62,7 @@ async fn who_never_finishes_a_head_is_cut() {
             seconds(31),
         ),
         (PREFACE.get(..10).unwrap(), None, seconds(31)),
-        // One who said hello and then nothing, not even to a ping.
+        // A client that sends its preface and then nothing, not even the answer to a ping.
         (PREFACE, None, seconds(61)),
     ] {
         let (_, held) = held_by(gateway.address, begin, drip).await;
@@ -75,7 +75,7 @@ async fn who_never_finishes_a_head_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_never_finishes_a_body_is_told_so_and_cut() {
+async fn a_body_that_never_ends_gets_an_error_and_the_connection_is_cut() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let head = |path: &str, media_type: &str, more: &str| {

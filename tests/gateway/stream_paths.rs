@@ -18,7 +18,7 @@ async fn post(gateway: &Gateway, path: &str, body: &Value) -> (u16, String, Stri
 }
 
 #[tokio::test]
-async fn a_path_with_stream_after_it_streams_without_a_word_in_the_body() {
+async fn a_path_that_ends_with_stream_streams_without_a_member_in_the_body() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for (path, mut body) in [

@@ -1,4 +1,4 @@
-//! A stream has exactly one end, and nothing outlives its caller.
+//! A stream has exactly one end, and no part of a call outlives its caller.
 
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ async fn a_reset_in_the_middle_is_an_error_and_not_an_answer() {
 }
 
 #[tokio::test]
-async fn each_clock_has_an_error_of_its_own_and_closes_upstream() {
+async fn each_timeout_has_its_own_error_and_closes_the_upstream_call() {
     let short = Duration::from_millis(50);
     let stall = || Reply::EventsThenSilence(vec![chunk("half")]);
     for door in Door::ALL {
@@ -130,8 +130,8 @@ async fn each_clock_has_an_error_of_its_own_and_closes_upstream() {
 
         let upstream = Scripted::always(Reply::Silence).await;
         let gateway = Gateway::to(upstream.address).await;
-        // Tonic's client would keep `grpc-timeout` itself and never hear our answer; a browser's
-        // doesn't.
+        // Tonic's client would apply `grpc-timeout` itself and never receive the gateway's error; a
+        // browser's doesn't.
         let header = match door {
             Door::WebUnary | Door::WebStream => ("grpc-timeout", "400m"),
             _ => ("x-request-timeout-ms", "400"),
@@ -167,7 +167,7 @@ async fn each_clock_has_an_error_of_its_own_and_closes_upstream() {
 }
 
 #[tokio::test]
-async fn a_caller_who_hangs_up_closes_upstream() {
+async fn a_caller_that_hangs_up_closes_the_upstream_call() {
     for (reply, path) in [
         (Reply::Silence, "before the head"),
         (Reply::EventsThenSilence(vec![]), "before the first token"),
@@ -226,7 +226,7 @@ async fn a_caller_who_hangs_up_closes_upstream() {
 }
 
 #[tokio::test]
-async fn a_caller_who_takes_a_break_is_no_silence_of_upstreams() {
+async fn a_pause_of_the_caller_does_not_count_as_silence_of_the_upstream() {
     let large = "x".repeat(100_000);
     let events: Vec<_> = (0..200)
         .map(|_| chunk(&large))
@@ -303,7 +303,7 @@ async fn a_success_without_an_answer_is_an_error() {
 }
 
 #[tokio::test]
-async fn who_speaks_is_not_yet_a_token() {
+async fn a_role_alone_is_not_yet_a_token() {
     let role = event(&json!({"role": "assistant", "content": ""}), None);
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![role])).await;
     let gateway = Gateway::with(upstream.address, |config| {
@@ -405,7 +405,7 @@ async fn an_answer_that_lacks_choices_which_were_asked_for_is_not_complete() {
 }
 
 #[tokio::test]
-async fn however_many_choices_there_are_each_has_to_finish() {
+async fn each_of_any_number_of_choices_has_to_finish() {
     let choices = |finished: i32| {
         (0..200)
             .map(|index| choice(index, index < finished))
@@ -422,7 +422,7 @@ async fn however_many_choices_there_are_each_has_to_finish() {
 }
 
 #[tokio::test]
-async fn half_an_answer_beside_an_error_is_an_error() {
+async fn half_an_answer_with_an_error_is_an_error() {
     let mut half = crate::support::scripted::whole("half");
     half["error"] = json!({"message": "boom", "code": 500});
     let upstream = Scripted::always(Reply::Json(200, half)).await;

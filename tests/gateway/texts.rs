@@ -267,7 +267,7 @@ async fn a_text_is_split_into_tokens() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_out_of_range_is_named() {
+async fn an_error_about_a_missing_or_bad_member_names_it() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for (path, body, param) in [

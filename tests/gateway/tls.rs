@@ -1,5 +1,5 @@
-//! An upstream that is reached by TLS, whom the gateway trusts there, and proxies on the way to it.
-//! The certificates are of the tests' own authority; they are valid for a hundred years.
+//! An upstream behind TLS: which certificates the gateway trusts, and proxies on the way. The
+//! certificates are from the tests' own authority and valid for a hundred years.
 
 use std::{
     net::SocketAddr,
@@ -35,11 +35,11 @@ fn file(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// What ends TLS before a scripted upstream, on this machine by its address or behind a tunnel by
-/// its name.
+/// A TLS server in front of a scripted upstream, reached by its address or through a tunnel by its
+/// name.
 struct Terminator {
     address: SocketAddr,
-    /// What was asked of it as a proxy.
+    /// The requests it received as a proxy.
     heads: Arc<Mutex<Vec<String>>>,
 }
 
@@ -94,7 +94,7 @@ pub async fn answering() -> Scripted {
     .await
 }
 
-/// `check`, of the upstream at this base URL.
+/// Runs `check` for the upstream at this base URL.
 pub fn check(base_url: &str) -> Command {
     let mut command = featherwire(&["check", "--retries", "0"]);
     command
@@ -194,7 +194,7 @@ async fn a_proxy_tunnels_to_an_upstream_with_tls_and_sees_neither_key_nor_prompt
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_a_tunnel_is_told_as_no_connection() {
+async fn a_tunnel_that_a_proxy_refuses_is_reported_as_a_failed_connection() {
     let refusal = Reply::Raw("407 Proxy Authentication Required".to_owned(), Vec::new());
     let proxy = Scripted::always(refusal).await;
     let mut check = check("https://upstream.invalid:8443/v1");

@@ -1,4 +1,4 @@
-//! The account's units: spent to the last one, without a 429 for anybody.
+//! The account's units: all of them are used, and no caller gets a 429.
 
 use std::{
     pin::pin,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted, prompt,
+    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted, poll, prompt,
     rest::post,
     scripted::{answer_for, chunk, whole},
 };
@@ -25,7 +25,8 @@ const TWO_UNITS: &str = "google/gemma-2-27b-it";
 const FOUR_UNITS: &str = "Qwen/Qwen2.5-72B-Instruct";
 
 async fn emulator(units: u32, tokens_per_second: f64) -> Emulator {
-    // Well below what the gateway allows for: a busy machine tells the emulator late who has left.
+    // Well below the gateway's own wait: on a busy machine the emulator sees late that a caller has
+    // left.
     let release_after = Duration::from_millis(50);
     Emulator::with(EmulatorConfig {
         tokens_per_second,
@@ -56,7 +57,7 @@ async fn hold_for(gateway: &Gateway, key: &str) -> reqwest::Response {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
+async fn two_hundred_callers_share_eight_units_fairly_without_a_429() {
     const KEYS: [&str; 3] = ["gw_test_many", "gw_test_few", "gw_test_holder"];
     let emulator = emulator(8, 400.0).await;
     let gateway = Gateway::with(emulator.address, |config| {
@@ -67,22 +68,24 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
     gateway
         .announces(KEYS[0], "the plan is known", |view| view["capacity"] == 8)
         .await;
-    // All units are held until all callers wait, so that what the keys are granted doesn't depend
-    // on who comes first.
+    // All units are held until all callers wait, so the shares of the keys don't depend on the
+    // order of arrival.
     let holders = [
         hold_for(&gateway, KEYS[2]).await,
         hold_for(&gateway, KEYS[2]).await,
     ];
     let (begins, begun) = watch::channel(false);
     let begin = async {
-        gateway
-            .announces(KEYS[0], "all wait", |view| view["queued"]["default"] == 200)
-            .await;
+        poll::until("all wait", async || {
+            gateway.units(KEYS[0]).await["queued"]["default"] == 200
+        })
+        .await;
         drop(holders);
         begins.send_replace(true);
     };
     let mut dice = fastrand::Rng::with_seed(7);
-    // How many were answered, and what the keys had been granted when that was half of the few.
+    // The number of answered calls, and the shares of the keys when half of the small key's calls
+    // were answered.
     let (answered, halfway) = (
         [AtomicUsize::new(0), AtomicUsize::new(0)],
         Mutex::new(Value::Null),
@@ -121,7 +124,7 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
     tokio::join!(begin, join_all(callers));
     let answered: usize = answered.into_iter().map(AtomicUsize::into_inner).sum();
     assert!(answered >= 133, "{answered}");
-    // First come, first served would grant the few a third of what the many get.
+    // With a plain queue, the small key would get a third of what the large key gets.
     let halfway = halfway.into_inner().unwrap();
     let granted = |key: usize| halfway[key]["unit_seconds"].as_f64().unwrap();
     let share = granted(1) / granted(0);
@@ -146,7 +149,7 @@ async fn two_hundred_callers_share_eight_units_fairly_and_nobody_sees_a_429() {
 }
 
 #[tokio::test]
-async fn a_model_dearer_than_the_plan_is_refused_at_once_and_a_fallback_cures_it() {
+async fn a_model_that_costs_more_than_the_plan_is_refused_at_once_and_a_fallback_answers() {
     let emulator = emulator(2, 0.0).await;
     let gateway = scheduling(emulator.address).await;
     for door in Door::ALL {
@@ -185,7 +188,7 @@ pub async fn taken(
 }
 
 #[tokio::test]
-async fn who_waits_is_served_when_units_come_free_and_told_how_long_it_took() {
+async fn a_waiting_call_is_served_when_units_come_free_and_told_its_wait() {
     let emulator = emulator(4, 0.0).await;
     let gateway = scheduling(emulator.address).await;
     gateway
@@ -200,7 +203,7 @@ async fn who_waits_is_served_when_units_come_free_and_told_how_long_it_took() {
                 .await;
             drop(holder);
         });
-        // The units of a call that was cancelled are kept for a moment.
+        // The units of a cancelled call stay reserved for a short time.
         assert!(answer.ok().waited_ms.unwrap() >= 100, "{door:?}");
     }
 }
@@ -297,26 +300,26 @@ async fn a_deadline_counts_the_wait_for_units() {
 }
 
 #[tokio::test]
-async fn who_clearly_cant_be_served_in_time_is_told_so_at_once() {
+async fn a_call_that_cannot_be_served_in_time_is_refused_at_once() {
     let emulator = emulator(4, 10.0).await;
     let gateway = scheduling(emulator.address).await;
     gateway
         .announces("any", "the plan is known", |view| view["capacity"] == 4)
         .await;
-    // Enough of them are seen to the end to know that a unit is held for half a second.
+    // Enough calls end for the scheduler to know that a unit is held for half a second.
     let usual = prompt(ONE_UNIT, "Say hello in 5 words");
     let answers = join_all((0..24).map(|_| gateway.ask(Door::RestUnary, &usual))).await;
     answers.into_iter().for_each(|answer| drop(answer.ok()));
     let holder = hold(&gateway).await;
-    let dear = prompt(FOUR_UNITS, "hi");
-    let waiting = join_all((0..3).map(|_| gateway.ask(Door::RestUnary, &dear)));
+    let costly = prompt(FOUR_UNITS, "hi");
+    let waiting = join_all((0..3).map(|_| gateway.ask(Door::RestUnary, &costly)));
     let short = [("x-request-timeout-ms", "400")];
     let refused = async {
         gateway
             .announces("any", "they wait", |view| view["queued"]["default"] == 3)
             .await;
         for door in Door::ALL {
-            let answer = gateway.ask_with(door, &dear, &short).await;
+            let answer = gateway.ask_with(door, &costly, &short).await;
             let failure = answer.failed(Kind::Saturated, "no_units_in_time");
             if door != Door::RestStream {
                 assert!(failure.retry_after_seconds.is_some(), "{door:?}");
@@ -332,7 +335,7 @@ async fn who_clearly_cant_be_served_in_time_is_told_so_at_once() {
 
 #[tokio::test]
 async fn interactive_calls_go_before_batch_calls() {
-    // What takes four units takes the whole plan.
+    // A request of four units takes the whole plan.
     let emulator = emulator(4, 0.0).await;
     let gateway = scheduling(emulator.address).await;
     gateway
@@ -369,9 +372,9 @@ async fn interactive_calls_go_before_batch_calls() {
 }
 
 #[tokio::test]
-async fn what_others_use_of_the_account_is_left_to_them() {
+async fn units_that_other_programs_use_are_left_to_them() {
     let emulator = emulator(2, 0.0).await;
-    // Somebody else holds one of the two units, for as long as the test lasts.
+    // Another program holds one of the two units until the test ends.
     let mut request = prompt("emulator/stall-after-5", "hi");
     request["stream"] = json!(true);
     let url = format!("http://{}/v1/chat/completions", emulator.address);
@@ -396,14 +399,14 @@ async fn what_others_use_of_the_account_is_left_to_them() {
 }
 
 #[tokio::test]
-async fn a_model_that_is_refused_for_ever_doesnt_keep_the_others_waiting() {
+async fn a_model_that_is_always_refused_does_not_block_other_models() {
     let emulator = emulator(8, 0.0).await;
     let gateway = scheduling(emulator.address).await;
     gateway
         .announces("any", "the plan is known", |view| view["capacity"] == 8)
         .await;
     let gateway = Arc::new(gateway);
-    // Together they would take the whole plan each time, and each time be told that it is taken.
+    // Together these calls would take the whole plan each time, and be refused each time.
     let mut refused = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let gateway = Arc::clone(&gateway);
@@ -428,8 +431,8 @@ async fn a_model_that_is_refused_for_ever_doesnt_keep_the_others_waiting() {
     }
 }
 
-/// An account of two units of which the feed says once that another process holds one; who asks is
-/// told that it is free.
+/// An account of two units. The feed says once that another process holds one of them; a request
+/// for the state says that both are free.
 async fn with_a_late_feed() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     use axum::{Router, body::Body, http::header::CONTENT_TYPE, routing::get};
 
@@ -474,10 +477,10 @@ async fn with_a_late_feed() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn upstream_is_asked_what_is_free_when_the_feed_would_tell_too_late() {
+async fn upstream_is_asked_for_free_units_if_the_feed_would_be_too_late() {
     let (upstream, asked) = with_a_late_feed().await;
     let gateway = scheduling(upstream).await;
-    // Asking for the view asks upstream too, once each time.
+    // Each request for the scheduler's state asks the upstream too, once.
     gateway
         .until_units("the other one is seen", |view| view["outside"] == 1)
         .await;

@@ -1,5 +1,5 @@
-//! Callers who stop reading: what they hold upstream is everybody's, so it is not held for them for
-//! ever.
+//! Callers that stop reading: the units they hold belong to all callers, so the gateway releases
+//! them after a time.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{
     scripted::{chunk, finish},
 };
 
-/// More than any window or buffer on the way holds, in events of a megabyte, and then silence.
+/// More than all windows and buffers on the way hold, in events of a megabyte, and then silence.
 fn flood() -> Reply {
     let large = "x".repeat(1_000_000);
     Reply::EventsThenSilence((0..FLOOD).map(|_| chunk(&large)).collect())
@@ -22,17 +22,17 @@ fn flood() -> Reply {
 
 const FLOOD: usize = 50;
 
-/// What the sockets on both sides and the windows may hold of it, at the very most.
+/// The most that the sockets on both sides and the windows can hold of it.
 const HELD_MAX: usize = 30;
 
 #[tokio::test]
-async fn a_caller_who_stops_reading_is_cut_and_upstream_closed() {
+async fn a_caller_that_stops_reading_is_cut_and_the_upstream_call_closed() {
     let upstream = Scripted::always(flood()).await;
     let patience = Duration::from_millis(300);
     let gateway = Gateway::with(upstream.address, |config| config.write_timeout = patience).await;
     let response = gateway.open_stream(MODEL).await;
     assert_eq!(response.status(), 200);
-    // Held, not read.
+    // The response is held and not read.
     upstream.closed().await;
     assert!(
         upstream.written() < HELD_MAX,
@@ -86,15 +86,15 @@ async fn one_unread_stream_of_many_is_reset_alone() {
 }
 
 #[tokio::test]
-async fn a_deadline_is_kept_though_nobody_reads() {
+async fn a_deadline_ends_a_call_even_if_the_caller_does_not_read() {
     let upstream = Scripted::always(flood()).await;
     let gateway = Gateway::to(upstream.address).await;
     let channel = gateway.channel().await;
-    // On a busy machine an answer may not begin in time: then the deadline was kept, but not of
-    // what nobody reads.
+    // On a busy machine an answer may not begin in time: then the deadline has passed, but not for
+    // an answer that isn't read.
     let mut begun = 0;
     for timeout in ["2000", "10000", "50000"] {
-        // Not `grpc-timeout`, which tonic's client would keep itself.
+        // Not `grpc-timeout`, which tonic's client would apply itself.
         match unread(&channel, &[("x-request-timeout-ms", timeout)]).await {
             Ok(held) => {
                 upstream.closed().await;

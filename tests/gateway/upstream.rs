@@ -1,4 +1,4 @@
-//! What the upstream gets to see of a request.
+//! What the upstream receives of a request.
 
 use featherwire::{
     error::Kind,
@@ -31,7 +31,7 @@ pub async fn peer(door: Door) -> Scripted {
 }
 
 #[tokio::test]
-async fn every_member_reaches_upstream_and_ours_stay_here() {
+async fn every_member_reaches_upstream_except_the_gateways_own() {
     let mut request = prompt(MODEL, "hi");
     let given = json!({
         "temperature": 0.1, "top_p": 1, "top_k": -1, "min_p": 1e-12, "frequency_penalty": -2,
@@ -105,7 +105,7 @@ async fn every_member_reaches_upstream_and_ours_stay_here() {
 }
 
 #[tokio::test]
-async fn json_of_the_callers_own_reaches_upstream_letter_for_letter() {
+async fn json_text_of_a_caller_reaches_upstream_unchanged() {
     let schema = concat!(
         r#"{"type":"object","properties":{"zebra":{"type":"string"},"#,
         r#""ant":{"enum":[1.0,1e-12,18446744073709551616,"\u00e9"]}},"required":["zebra","ant"]}"#,
@@ -150,7 +150,7 @@ fn sorted(value: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn upstream_gets_our_key_and_our_name_and_nothing_of_the_callers_headers() {
+async fn upstream_gets_the_gateways_key_and_name_and_no_header_of_the_caller() {
     for door in Door::ALL {
         let upstream = peer(door).await;
         let gateway = Gateway::with(upstream.address, |config| {
@@ -193,7 +193,7 @@ async fn upstream_gets_our_key_and_our_name_and_nothing_of_the_callers_headers()
 }
 
 #[tokio::test]
-async fn what_a_caller_leaves_out_is_not_made_up_but_for_kinds_that_follow() {
+async fn members_that_a_caller_leaves_out_stay_out_except_types_that_follow() {
     let mut request = prompt(MODEL, "hi");
     request["tools"] = json!([{"function": {}}, {}]);
     request["response_format"] = json!({"json_schema": {}});
@@ -203,7 +203,7 @@ async fn what_a_caller_leaves_out_is_not_made_up_but_for_kinds_that_follow() {
         json!([{"role": "user", "content": [{}, {"image_url": {}, "input_audio": {}}]}]);
     let mut expected = request.clone();
     expected["stream"] = json!(false);
-    // Where one field is set; not where none is, or two are.
+    // If one field is set; not if none or two are set.
     expected["tools"][0]["type"] = json!("function");
     expected["response_format"]["type"] = json!("json_schema");
     expected["prediction"]["type"] = json!("content");
@@ -247,7 +247,7 @@ async fn a_redirect_is_not_followed_and_takes_no_key_along() {
 }
 
 #[tokio::test]
-async fn what_only_grpc_can_get_wrong_is_refused_with_the_fields_path() {
+async fn an_error_that_only_grpc_allows_is_refused_with_the_fields_path() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut client = gateway.grpc().await;

@@ -1,4 +1,4 @@
-//! What callers get to see of the errors of the upstream.
+//! What callers receive of the errors of the upstream.
 
 use featherwire::error::Kind;
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_refusal_of_upstreams_is_named_by_its_code_and_its_words() {
+async fn an_upstream_refusal_keeps_its_code_and_its_message() {
     let openai = |message: &str, code: &str| {
         json!({"error": {"message": message, "type": "t",
         "param": null, "code": code}})
@@ -128,7 +128,7 @@ async fn an_error_of_any_length_fits_into_the_heads_that_clients_take() {
 }
 
 #[tokio::test]
-async fn without_an_upstream_key_every_door_says_how_to_set_one() {
+async fn without_an_upstream_key_every_door_says_how_to_set_it() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.upstream.featherless_api_key = None
@@ -159,7 +159,7 @@ async fn without_an_upstream_key_every_door_says_how_to_set_one() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_upstreams_address_is_told_as_that() {
+async fn a_refused_upstream_connection_is_reported_as_unreachable() {
     let gone = Scripted::always(Reply::Silence).await.address;
     let gateway = Gateway::to(gone).await;
     for door in Door::ALL {
@@ -276,7 +276,7 @@ async fn an_upstreams_request_id_that_no_metadata_may_have_stays_out_of_it() {
 }
 
 #[tokio::test]
-async fn whatever_code_upstream_has_the_reason_is_one() {
+async fn any_code_of_upstream_becomes_a_valid_reason() {
     let long = "c".repeat(100);
     let codes = [
         "überlast",
@@ -328,7 +328,7 @@ async fn whatever_code_upstream_has_the_reason_is_one() {
     }
 }
 
-/// Holds a code to what `google.rpc.ErrorInfo` wants its reason to be, in capitals:
+/// Checks that a code in capitals is a valid reason for `google.rpc.ErrorInfo`:
 /// `[A-Z][A-Z0-9_]+[A-Z0-9]`.
 #[track_caller]
 fn is_reason(code: &str) {

@@ -1,6 +1,6 @@
-//! Streamed answers that let their caller wait: the head goes out before they begin, comments
-//! follow, and what comes of it is told in the stream. Time is tokio's, and passes as soon as
-//! nobody has anything to do.
+//! Streamed answers with a long wait: the head goes out before the answer begins, comments follow,
+//! and an error comes in the stream. The clock is tokio's paused clock, which advances when every
+//! task waits.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use crate::{
 
 const FOR_THE_MODEL: &str = ": waiting for the model";
 
-/// How long the units of a call that was given up are kept from others.
+/// How long the units of an abandoned call stay reserved.
 const SETTLE_MS: u64 = 250;
 
 fn for_units(ahead: usize) -> String {
     format!(": waiting for concurrency units, about {ahead} ahead")
 }
 
-/// A gateway with one unit, so that a call that kept it would be noticed by the next.
+/// A gateway with one unit, so the next call shows whether a call has kept it.
 async fn with_one_unit(
     reply: Reply,
     configure: impl FnOnce(&mut featherwire::config::Serve),
@@ -40,7 +40,7 @@ async fn with_one_unit(
     (upstream, gateway)
 }
 
-/// Asks once more, and tells how long that call waited for the unit.
+/// Asks once more, and returns how long that call waited for the unit.
 async fn next_waits_ms(upstream: &Scripted, gateway: &Gateway) -> u64 {
     upstream.pauses(None);
     upstream.replies(Reply::Json(200, whole("next")));
@@ -64,8 +64,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Asks, and waits for the head and the first comment, which is this. Both come when the call
-    /// has waited for 15 s.
+    /// Asks, and waits for the head and the first comment, which must be `comment`. Both come after
+    /// 15 s.
     async fn with(gateway: &Gateway, headers: &[(&str, &str)], comment: &str) -> Self {
         let mut request = prompt(MODEL, "hi");
         request["stream"] = json!(true);
@@ -93,8 +93,7 @@ impl Waiting {
         Self::with(gateway, &[], comment).await
     }
 
-    /// The next event, or the next comments that stand together, and after how many milliseconds
-    /// they came.
+    /// The next event or group of comments, and the milliseconds after which it came.
     async fn next(&mut self) -> Option<(u64, String)> {
         loop {
             if let Some((event, rest)) = self.unread.split_once("\n\n") {
@@ -116,14 +115,14 @@ impl Waiting {
         }
     }
 
-    /// Next it says this.
+    /// Checks the next comment.
     #[track_caller]
     fn says(&mut self, at_ms: u64, what: &str) -> impl Future<Output = ()> {
         let place = std::panic::Location::caller();
         async move { assert_eq!(self.next().await, Some((at_ms, what.to_owned())), "{place}") }
     }
 
-    /// Next it fails with this error, in OpenAI's shape, and that is its end.
+    /// Checks that the stream ends with this error, in OpenAI's shape.
     async fn fails(mut self, at_ms: u64, code: &str) -> Value {
         let (came_at, event) = self.next().await.expect("an error is told");
         let error: Value = serde_json::from_str(
@@ -152,8 +151,8 @@ impl Waiting {
         error
     }
 
-    /// Next comes the answer of [`events`], all at this time, and before it what would have been
-    /// its headers.
+    /// Checks that the answer of [`events`] comes next, all at this time, after the comments that
+    /// replace its headers.
     async fn ends_well(mut self, at_ms: u64, waited_ms: u64) {
         let (came_at, headers) = self.next().await.unwrap();
         let mut headers: Vec<_> = headers.lines().collect();
@@ -185,13 +184,13 @@ impl Waiting {
     }
 }
 
-/// Upstreams that let a caller wait: for a head, and for what should follow it.
+/// Upstreams that make a caller wait: for a head, and for the answer after it.
 fn silences() -> [Reply; 2] {
     [Reply::Silence, Reply::EventsThenSilence(vec![])]
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_while_waiting_for_the_model_closes_upstream() {
+async fn a_caller_that_leaves_while_waiting_for_the_model_closes_the_upstream_call() {
     for silence in silences() {
         let (upstream, gateway) = with_one_unit(silence, |_| {}).await;
         let mut waiting = Waiting::begin(&gateway, FOR_THE_MODEL).await;
@@ -210,7 +209,7 @@ async fn who_leaves_while_waiting_for_the_model_closes_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_passes_while_waiting_is_told_in_the_stream() {
+async fn a_deadline_that_passes_while_waiting_is_an_error_in_the_stream() {
     for silence in silences() {
         let (upstream, gateway) = with_one_unit(silence, |_| {}).await;
         let mut waiting = Waiting::with(
@@ -227,7 +226,7 @@ async fn a_deadline_that_passes_while_waiting_is_told_in_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_comes_late_is_the_same_error_as_one_that_comes_at_once() {
+async fn a_late_refusal_is_the_same_error_as_an_early_one() {
     let error = |code: &str| {
         json!({"error": {"message": "No.", "type": "t", "param": "temperature",
         "code": code}})
@@ -281,12 +280,12 @@ async fn an_answer_that_comes_late_is_whole_and_its_headers_are_a_comment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_units_is_told_how_many_are_ahead_and_served_in_turn() {
+async fn a_waiting_call_is_told_its_position_and_served_in_turn() {
     let (upstream, gateway, holder) = taken(|_| {}).await;
     upstream.replies(events());
     upstream.pauses(Some(Duration::from_secs(20)));
     let mut first = Waiting::begin(&gateway, &for_units(0)).await;
-    // It asks when the first one has waited for 15 s.
+    // The second call begins when the first call has waited for 15 s.
     let mut second = Waiting::begin(&gateway, &for_units(1)).await;
     drop(holder);
     tokio::join!(
@@ -310,7 +309,7 @@ async fn who_waits_for_units_is_told_how_many_are_ahead_and_served_in_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_the_queue_brings_the_others_on_and_never_asks_upstream() {
+async fn a_call_that_leaves_the_queue_lets_others_advance_and_never_asks_upstream() {
     let (upstream, gateway, holder) = taken(|_| {}).await;
     upstream.replies(events());
     let first = Waiting::begin(&gateway, &for_units(0)).await;
@@ -327,7 +326,7 @@ async fn who_leaves_the_queue_brings_the_others_on_and_never_asks_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_limits_of_the_wait_for_units_are_told_in_the_stream() {
+async fn the_limits_of_the_wait_for_units_are_errors_in_the_stream() {
     let (upstream, gateway, holder) =
         taken(|config| config.units.queue_timeout = Duration::from_secs(25)).await;
     Waiting::begin(&gateway, &for_units(0))
@@ -340,7 +339,7 @@ async fn the_limits_of_the_wait_for_units_are_told_in_the_stream() {
         &for_units(0),
     )
     .await;
-    // The deadline is the call's, and the queue's too.
+    // The deadline of the call, and of its wait in the queue.
     waiting.fails(20_000, "deadline_exceeded").await;
     assert_eq!(upstream.seen().len(), 1, "only the holder's");
     drop(holder);
@@ -348,7 +347,7 @@ async fn the_limits_of_the_wait_for_units_are_told_in_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_still_waits_when_the_gateway_ends_is_told_so_in_the_stream() {
+async fn a_call_that_waits_when_the_gateway_ends_gets_an_error_in_the_stream() {
     let drain_timeout = Duration::from_secs(1);
     for silence in silences() {
         let (upstream, gateway) =
@@ -368,7 +367,7 @@ async fn who_still_waits_when_the_gateway_ends_is_told_so_in_the_stream() {
     assert_eq!(
         gateway.stop().await,
         Outcome::Cut(2),
-        "the one that held the unit, and the one that waited for it"
+        "the call that held the unit, and the call that waited for it"
     );
     drop(holder);
 }
@@ -380,7 +379,7 @@ async fn a_grpc_stream_begins_with_how_long_it_waited_for_units() {
         upstream.replies(events());
         let prompt = prompt(MODEL, "hi");
         let (answer, ()) = tokio::join!(gateway.ask(door, &prompt), async {
-            // The wait itself: no time passes before the call is in the queue.
+            // This is the wait itself: no time passes before the call is in the queue.
             sleep(Duration::from_secs(20)).await;
             drop(holder);
         });

@@ -27,15 +27,15 @@ struct Lines {
 }
 
 thread_local! {
-    /// The log of the story that runs on this thread.
+    /// The log of the test that runs on this thread.
     static LISTENER: RefCell<Option<Log>> = const { RefCell::new(None) };
 }
 
 impl Log {
-    /// Runs a story on this thread, and keeps what is logged on it.
+    /// Runs a test on this thread, and keeps the log lines of this thread.
     pub fn listen<T>(&self, story: impl Future<Output = T>) -> T {
-        // One subscriber for the whole process: with one for each thread, `tracing` may decide for
-        // good that nobody listens to a line, while it is first met on a thread where nobody does.
+        // One subscriber for the whole process: with one for each thread, `tracing` could disable a
+        // line for good if it first meets the line on a thread without a subscriber.
         static SUBSCRIBER: Once = Once::new();
         SUBSCRIBER.call_once(|| {
             let ours = |metadata: &Metadata<'_>| metadata.target().starts_with("featherwire");
@@ -63,7 +63,7 @@ impl Log {
         self.0.text.lock().unwrap().clone()
     }
 
-    /// How many lines about our call have this in them.
+    /// The number of lines about the test's call that contain `what`.
     pub fn count(&self, what: &str) -> usize {
         let id = format!("id=\"{ID}\"");
         self.text()

@@ -25,22 +25,22 @@ use crate::support::{
     poll, prompt,
 };
 
-/// Longer than any step of a cell takes on a busy machine, and shorter than any clock of the
-/// gateway but the one that the cell is about.
+/// Longer than any step of a cell takes on a busy machine, and shorter than every timeout of the
+/// gateway except the one under test.
 pub const BOUND: Duration = Duration::from_secs(60);
 
-/// The clock that the cell is about. Good calls of the same cell run under it too, so it is long
-/// enough for one on a busy machine.
+/// The timeout under test. Good calls of the same cell run under it too, so it is long enough for a
+/// call on a busy machine.
 const CLOCK: Duration = Duration::from_secs(3);
 
-/// How many cells all tests together play at the same time. They mostly wait for clocks; with more
-/// of them, a busy machine takes longer for a step than what the gateway thinks of as soon.
+/// The number of cells that all tests together play at the same time. Cells mostly wait for
+/// timeouts. With more of them, a busy machine would take too long for a step.
 const CELLS_AT_ONCE: usize = 32;
 
-/// The places that are free for cells.
+/// The number of cells that can start now.
 static FREE: (Mutex<usize>, Condvar) = (Mutex::new(CELLS_AT_ONCE), Condvar::new());
 
-/// Plays in one of the places, and gives it back.
+/// Waits for a free place, plays, and gives the place back.
 fn in_its_turn<T>(play: impl FnOnce() -> T) -> T {
     let (free, is_freed) = &FREE;
     *is_freed
@@ -54,7 +54,7 @@ fn in_its_turn<T>(play: impl FnOnce() -> T) -> T {
 
 pub const ID: &str = "chaos";
 
-/// The model that answers in place of the one that fails.
+/// The fallback, which answers if the first model fails.
 pub const SECOND: &str = "org/second";
 
 /// Plays the cells of a phase, each through all doors.
@@ -66,8 +66,8 @@ pub fn play_all(phase: Phase) {
     play(phase, doors, false);
 }
 
-/// Plays the cells of a phase that another model cures, with one named, through all doors by which
-/// the caller has seen nothing yet.
+/// Plays the cells of a phase with a fallback, if a fallback can cure them, through all doors at
+/// which the caller has received nothing yet.
 pub fn cure_all(phase: Phase) {
     let doors = Door::ALL
         .into_iter()
@@ -75,7 +75,7 @@ pub fn cure_all(phase: Phase) {
     play(phase, doors.collect(), true);
 }
 
-/// Plays cells, several at a time, and fails with the list of all that went wrong.
+/// Plays cells, several at a time, and fails with the list of all failed cells.
 fn play(phase: Phase, doors: Vec<Door>, has_fallback: bool) {
     let is_played = |cell: &&Cell| {
         cell.0 == phase && cell.can_be_made() && (!has_fallback || cell.is_curable())
@@ -100,8 +100,8 @@ fn play(phase: Phase, doors: Vec<Door>, has_fallback: bool) {
         for _ in 0..CELLS_AT_ONCE {
             scope.spawn(|| {
                 while let Some(play) = next() {
-                    // Each play has a runtime of its own: what is left behind in it can only be of
-                    // this play.
+                    // Each play has its own runtime, so a task that is left in it belongs to this
+                    // play.
                     match in_its_turn(|| catch_unwind(|| play.run())) {
                         Ok(took) => left.lock().unwrap().extend(took),
                         Err(panic) => failures
@@ -146,13 +146,13 @@ pub struct Play {
     pub end: End,
     pub attempts: Attempts,
     pub door: Door,
-    /// Another model is named, and answers.
+    /// A fallback is named, and answers.
     pub has_fallback: bool,
 }
 
 impl Play {
-    /// Tells how long upstream took to see that the caller had left, if that is the fault. Every
-    /// other clock is longer than [`BOUND`], so nothing but the caller's leaving can have closed
+    /// Returns how long the upstream took to see that the caller had left, if that is the fault.
+    /// Every other timeout is longer than [`BOUND`], so only the caller's leaving can have closed
     /// the call.
     fn run(self) -> Option<Duration> {
         let log = Log::default();
@@ -164,7 +164,7 @@ impl Play {
         let model = |id: &str| json!({"id": id, "concurrency_cost": 1});
         upstream.knows(json!({"data": [model(MODEL), model(SECOND)]}));
         let gateway = Gateway::with(upstream.address, |config| self.configure(config)).await;
-        // What is made at the first use, and stays, is made now.
+        // Creates everything that the first call creates and that stays.
         self.ask(&gateway, &[]).await.ok();
         upstream.rests().await;
         let tasks = poll::settled_tasks().await;
@@ -236,8 +236,8 @@ impl Play {
         took
     }
 
-    /// The clock that the cell is about is short, and the others are longer than the bound: only
-    /// that one can have ended the call.
+    /// The timeout under test is short, and all others are longer than [`BOUND`]: only this one can
+    /// have ended the call.
     fn configure(self, config: &mut config::Serve) {
         let clock = |rings: bool| if rings { CLOCK } else { 4 * BOUND };
         let code = if let Failed(_, code) = self.end {
@@ -263,8 +263,8 @@ impl Play {
         };
     }
 
-    /// A clock does not ring early. Each of several tries has one of its own. That it rings at all,
-    /// [`BOUND`] tells.
+    /// A timeout does not fire early. Each attempt has its own. [`BOUND`] shows that it fires at
+    /// all.
     fn check_clock(self, took: Duration) {
         let clock = match self.end {
             Failed(_, "queue_timeout") => CLOCK,
@@ -276,7 +276,7 @@ impl Play {
         } else {
             1
         };
-        // The alarms of a deadline count from a call's arrival, a little after it was sent.
+        // A deadline counts from a call's arrival, a little after it was sent.
         assert!(took >= clock * tries, "the clock rang after {took:?}");
     }
 
@@ -306,9 +306,10 @@ impl Play {
             .await
     }
 
-    /// Asks, and has what the table says.
+    /// Asks, and checks that the answer is what the table says.
     async fn fail(self, gateway: &Gateway) {
-        // Tonic's client would keep `grpc-timeout` itself and never hear our answer.
+        // Tonic's client applies `grpc-timeout` itself, and would never receive the gateway's
+        // error.
         let deadline = CLOCK.as_millis().to_string();
         let mut headers = vec![("x-request-id", ID)];
         if matches!(self.fault, Deadline | TalksOn) {
@@ -340,7 +341,7 @@ impl Play {
         }
     }
 
-    /// Asks, and another model answers: alone, though the first had words already.
+    /// Asks, and checks that only the fallback's answer comes, even if the first model had begun.
     async fn is_cured(self, gateway: &Gateway) {
         let headers = [("x-request-id", ID), ("x-featherwire-fallback", SECOND)];
         let answer = self.ask(gateway, &headers).await.ok();
@@ -390,7 +391,7 @@ impl Play {
         took
     }
 
-    /// A caller who tells when the first words have come.
+    /// A caller that reports when the first content has come.
     async fn listen(self, gateway: &Gateway, channel: Channel, has_words: &Notify) {
         let ask = prompt(MODEL, "hi");
         let headers = [&self.headers()[..], &[("x-request-id", ID)]].concat();

@@ -4,14 +4,14 @@ use featherwire::error::Kind::{
     self, Forbidden, Invalid, Misconfigured, NotFound, NotReady, Saturated, Timeout, Unavailable,
 };
 
-/// How far the upstream has come when the fault strikes.
+/// The phase of a call in which the fault happens.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub enum Phase {
-    /// The account's unit is another call's.
+    /// Another call holds the account's unit.
     Queue,
     /// There is no connection yet, or nothing was read from it.
     Connect,
-    /// Upstream has refused, and is to be asked again.
+    /// The upstream has refused, and the gateway waits before it asks again.
     Retry,
     /// The request was read, and nothing answered.
     Headers,
@@ -21,7 +21,7 @@ pub enum Phase {
     FirstToken,
     /// The first words were sent.
     MidStream,
-    /// The last words were sent, and that they are the last.
+    /// The last chunk was sent, with its finish reason.
     LastChunk,
     /// `[DONE]` was sent.
     Done,
@@ -29,7 +29,7 @@ pub enum Phase {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
-    /// Nobody listens.
+    /// Connections are refused.
     Refuse,
     /// RST.
     Reset,
@@ -68,21 +68,20 @@ pub enum Fault {
     Unwrapped,
     /// An event that is named `error` and has a plain text.
     ErrorEvent,
-    /// A piece that ends its choice for this reason, which is no good one, and then an end as if
-    /// all were well.
+    /// A chunk with this finish reason, which means a failure, and then a normal end of the stream.
     Reason(&'static str),
     /// Half of a JSON text, as if it were a whole one.
     BrokenJson,
-    /// A line without end: more than is ever held. Bytes before it make no difference, so not every
+    /// A line without end, longer than any buffer. Bytes before it make no difference, so not every
     /// phase has it.
     GiantLine,
-    /// Bytes that are no HTTP.
+    /// Bytes that are not HTTP.
     Garbage,
     /// Silence, and the caller doesn't wait for its end.
     CallerLeaves,
     /// Silence until the caller's deadline.
     Deadline,
-    /// Words without end until the caller's deadline.
+    /// Content without end until the caller's deadline.
     TalksOn,
 }
 
@@ -234,7 +233,7 @@ pub const TABLE: &[Cell] = &[
     Cell(LastChunk,  CallerLeaves,      Cancelled,                                           1),
     Cell(LastChunk,  Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
 
-    // What comes after the answer can't spoil it.
+    // Nothing after the answer can change it.
     Cell(Done,       Reset,             Finished,                                            1),
     Cell(Done,       Silence,           Finished,                                            1),
     Cell(Done,       Babble,            Finished,                                            1),
@@ -253,7 +252,7 @@ impl Cell {
             || !(self.0 == Connect && matches!(self.1, Silence | Deadline | CallerLeaves))
     }
 
-    /// Whether another model may answer: not around a refusal, nor after the caller's deadline.
+    /// Whether a fallback may answer: not after a refusal, and not after the caller's deadline.
     pub fn is_curable(&self) -> bool {
         let Cell(_, fault, end, _) = self;
         let is_refusal = match fault {

@@ -13,8 +13,8 @@ use crate::support::{
 use super::{player::Play, table::*};
 
 impl Play {
-    /// From now on, the upstream does what the cell says. What is returned is held until it is
-    /// mended.
+    /// From now on, the upstream does what the cell says. The returned value is held until
+    /// [`mend`](Self::mend).
     pub async fn break_upstream(
         self,
         upstream: &mut Scripted,
@@ -60,8 +60,7 @@ impl Play {
         let mut wire = String::new();
         match self.phase {
             Queue | Connect | Retry | Headers => {}
-            // Half of the answer is as long as its head says that the whole is, if it is to look
-            // like a whole.
+            // To look complete, half an answer has a head with the length of the half.
             Body => {
                 let whole = whole("half").to_string();
                 let half = if self.fault == Babble {
@@ -99,7 +98,7 @@ impl Play {
         Reply::Wire((wire + &more).into_bytes(), then)
     }
 
-    /// What is asked again.
+    /// A reply that the gateway retries.
     fn refusal() -> (String, Then) {
         let body = json!({"error": {"message": "No valid Executor", "type": "t", "code": null}})
             .to_string();
@@ -127,7 +126,8 @@ impl Play {
             Stall => (part, Then::Silence),
             CutInside => (part, Then::Close),
             Status(429, what @ PLAN) => {
-                // Asked again after a shorter wait, and how often depends on the machine.
+                // With a shorter wait it would be asked again, and the number of attempts would
+                // depend on the machine.
                 let refusal = json(
                     429,
                     &json!({"error": {"message": what, "type": "t", "code": null}}),

@@ -40,7 +40,7 @@ async fn a_whole_answer_has_openais_shape() {
 }
 
 #[tokio::test]
-async fn a_stream_says_the_same_as_the_whole_answer() {
+async fn a_stream_has_the_same_content_as_the_whole_answer() {
     let peer = Peer::start().await;
     let request = with(
         ask("What is Rust?"),
@@ -75,7 +75,7 @@ async fn a_stream_says_the_same_as_the_whole_answer() {
 }
 
 #[tokio::test]
-async fn nobody_gets_a_usage_chunk_unasked() {
+async fn a_usage_chunk_comes_only_if_asked_for() {
     let events = Peer::start().await.events(&ask("Hi")).await;
     assert!(
         events

@@ -260,7 +260,7 @@ fn unzipped(mut bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn answers_come_compressed_though_nobody_asked() {
+async fn answers_are_compressed_without_being_asked_for() {
     let peer = Peer::start().await;
     for is_streamed in [false, true] {
         let body = with(ask("gzip"), json!({ "stream": is_streamed })).to_string();

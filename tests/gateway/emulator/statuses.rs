@@ -73,7 +73,7 @@ async fn every_status_comes_in_every_shape() {
 }
 
 #[tokio::test]
-async fn refusals_for_want_of_units_come_in_several_wordings() {
+async fn refusals_for_lack_of_units_come_in_several_wordings() {
     let peer = Peer::start().await;
     for (fault, code, words) in [
         (

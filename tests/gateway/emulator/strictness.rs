@@ -111,7 +111,7 @@ async fn ids_of_models_are_case_sensitive() {
 }
 
 #[tokio::test]
-async fn what_is_not_json_is_refused_in_json() {
+async fn a_body_that_is_not_json_is_refused_in_json() {
     let peer = Peer::start().await;
     let send = async |kind: &str, body: String| {
         let request = peer
@@ -146,7 +146,7 @@ async fn what_is_not_json_is_refused_in_json() {
 }
 
 #[tokio::test]
-async fn a_path_nobody_knows_is_refused_in_json() {
+async fn an_unknown_path_is_refused_in_json() {
     let peer = Peer::start().await;
     assert_eq!(
         peer.get("/v2/chat", Some("key")).await.refusal(),

@@ -94,7 +94,7 @@ async fn the_end_of_an_answer_frees_its_units_before_the_caller_sees_it() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_frees_the_units_wherever_the_answer_stood() {
+async fn a_caller_that_leaves_frees_the_units_at_any_point_of_the_answer() {
     let peer = Peer::with(slow(Some(8))).await;
     let cases = [
         with(ask("x"), json!({"stream": true})),

@@ -410,7 +410,7 @@ async fn every_answer_is_as_the_document_says() {
 }
 
 #[tokio::test]
-async fn a_watcher_is_told_what_the_document_says() {
+async fn a_watch_yields_what_the_document_says() {
     use futures_util::StreamExt;
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;

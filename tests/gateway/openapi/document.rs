@@ -61,7 +61,7 @@ fn the_document_is_openapi_and_whole() {
             let reference = format!("#/components/{section}/{name}");
             assert!(
                 used.contains(&reference) || section == "securitySchemes",
-                "nobody refers to {reference}"
+                "nothing refers to {reference}"
             );
             if section == "schemas" {
                 let meta = jsonschema::draft202012::meta::validate(component);

@@ -1,5 +1,4 @@
-//! One client for each way in. A story asks through a door and gets the same kind of answer from
-//! all of them.
+//! One client for each door. A test asks through any door and gets the same kind of answer.
 
 use featherwire::{
     error::{Kind, TABLE},
@@ -165,7 +164,7 @@ async fn rest(
 }
 
 fn read_events(answer: &mut Answer, body: &str) {
-    // A stream that let its caller wait has said so in comments.
+    // A stream whose caller had to wait begins with comments.
     let events = body
         .split_terminator("\n\n")
         .filter(|event| !event.starts_with(':'));

@@ -1,4 +1,4 @@
-//! Frames of HTTP/2 as they stand in RFC 9113, for what no client would do.
+//! Frames of HTTP/2 after RFC 9113, for things that no client library does.
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 

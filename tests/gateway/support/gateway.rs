@@ -1,4 +1,5 @@
-//! The real gateway and the real emulator, each on a free port, for as long as the value lives.
+//! The real gateway and the real emulator, each on a free port. They run until the value is
+//! dropped.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -33,7 +34,7 @@ struct Options {
 }
 
 impl Gateway {
-    /// A gateway in front of this upstream, with a key for it, open to all.
+    /// A gateway in front of this upstream, with a key for it and without keys for callers.
     pub async fn to(upstream: SocketAddr) -> Self {
         Self::with(upstream, |_| {}).await
     }
@@ -41,16 +42,16 @@ impl Gateway {
     /// The same, configured further.
     pub async fn with(upstream: SocketAddr, configure: impl FnOnce(&mut config::Serve)) -> Self {
         let mut config = Options::parse_from(["test"]).serve;
-        // Whatever the environment of the person who runs the tests says.
+        // The environment of the test run has no influence.
         config.api_keys.clear();
         config.cors_origins.clear();
         config.upstream.featherless_api_key = Some(SecretString::from("upstream-secret"));
         config.upstream.featherless_base_url = format!("http://{upstream}/v1").parse().unwrap();
         config.drain_timeout = Duration::from_secs(5);
-        // Most stories are about one try; those of `retries` and `fallbacks` turn this up again.
+        // Most tests are about one attempt; `retries` and `fallbacks` raise this again.
         config.upstream.retries = 0;
         config.models.circuit_failures = 0;
-        // Nor does a script expect to be asked for the account's units; `units` turns this on.
+        // Scripts don't expect requests for the account's units; `units` turns this on.
         config.units.units = Some(0);
         configure(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -143,7 +144,7 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// One that answers as fast as it can.
+    /// An emulator that answers as fast as it can.
     pub async fn start() -> Self {
         Self::with(EmulatorConfig {
             tokens_per_second: 0.0,
@@ -177,8 +178,8 @@ impl Drop for Emulator {
     }
 }
 
-/// A plain HTTP/1.1 client. It trusts no certificates, for reading the machine's takes longer than
-/// most stories.
+/// A plain HTTP/1.1 client. It trusts no certificates, because reading the machine's takes longer
+/// than most tests.
 pub fn http() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()

@@ -1,8 +1,8 @@
-//! The law of losslessness: JSON that goes through a message comes out with the same meaning, save
-//! for the changes of form that the tables here name one by one.
+//! The law of losslessness: JSON that goes through a message comes out with the same meaning,
+//! except for the changes of form that the tables name one by one.
 //!
-//! It is written down a second time on purpose, from the documents and not from
-//! `build/json_codec.rs`: a rule that slips into the codec unnoticed breaks it.
+//! It is written a second time on purpose, from the documents and not from `build/json_codec.rs`:
+//! an unintended rule in the codec breaks it.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use reader::{Reader, object};
 pub use slots::*;
 pub use tables::{CONSTANT_OBJECT, INDEX, OBJECT_TEXT, words};
 
-/// A JSON value, with as much of its text as has a meaning.
+/// A JSON value, reduced to what has a meaning.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tree {
     Null,
@@ -26,7 +26,7 @@ pub enum Tree {
     /// By its bits, so that -0 is not 0.
     Double(u64),
     Text(String),
-    /// What the contract doesn't look into: every letter counts.
+    /// Text that the contract doesn't look into: every letter counts.
     Verbatim(String),
     List(Vec<Tree>),
     Object(BTreeMap<String, Tree>),
@@ -56,7 +56,7 @@ pub fn tree(message: &str, text: &str) -> Tree {
     .expect("an object")
 }
 
-/// What the law demands for this text, as a tree.
+/// What the law requires for this text, as a tree.
 pub fn demanded(message: &str, text: &str, author: Author) -> Tree {
     let message = descriptor(message);
     object(

@@ -1,5 +1,5 @@
-//! What the stories need: the real server in process, a peer for its upstream side, and a client
-//! for each door.
+//! What the tests share: the real server in this process, a peer as its upstream, and a client for
+//! each door.
 
 pub mod door;
 pub mod frames;
@@ -16,12 +16,12 @@ pub use door::Door;
 pub use gateway::{Emulator, Gateway};
 pub use scripted::{Reply, Scripted};
 
-/// How long a story waits for an event. It ends a story that hangs, and says nothing about speed:
-/// no event takes this long, however busy the machine is.
+/// How long a test waits for an event. It only ends a test that hangs: no event takes this long,
+/// even on a busy machine.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
-/// Time passes for all that runs in this test: the clock is moved, not stopped, and sockets go on
-/// in real time.
+/// Moves the clock of this test's runtime forward. It isn't paused afterwards, and sockets go on in
+/// real time.
 pub async fn passes(time: std::time::Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;

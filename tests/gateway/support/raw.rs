@@ -1,4 +1,4 @@
-//! gRPC calls whose every byte is the story's own, in each form: over HTTP/2, and as gRPC-Web over
+//! gRPC calls that the test writes byte by byte, in each form: over HTTP/2, and as gRPC-Web over
 //! HTTP/1.1, binary and as text.
 
 use bytes::Bytes;
@@ -61,7 +61,7 @@ impl Answer {
     }
 }
 
-/// Calls a method with this body, which is base64 already if that is wanted.
+/// Calls a method with this body. For the text form, the body is base64 already.
 pub async fn send(
     gateway: &Gateway,
     path: &str,

@@ -1,5 +1,5 @@
-//! An upstream that does as it is told: it answers each connection's requests by a script, and
-//! tells what it saw. Plain bytes over TCP, so that it can also do what no HTTP library would.
+//! A scripted upstream: it answers requests by a script, and records what it received. It writes
+//! plain bytes over TCP, so it can also do things that no HTTP library does.
 
 use std::{
     collections::VecDeque,
@@ -86,12 +86,12 @@ impl Seen {
 struct State {
     reply: Option<Reply>,
     first: VecDeque<Reply>,
-    /// A model, and the answer to whoever asks for it, whatever the script says.
+    /// A model, and the reply to every request for it, in place of the script.
     broken: Option<(String, Reply)>,
-    /// The answer to whoever asks for the catalogue, if that isn't part of the script. Then who
-    /// asks for the account's units is told that they are free.
+    /// The reply to requests for the catalogue, if these aren't part of the script. Then the
+    /// account's units are reported as free.
     catalogue: Option<Value>,
-    /// What is done to a connection before anything is read from it.
+    /// What happens to a connection before anything is read from it.
     greeting: Option<Then>,
     /// The silence before each reply.
     pause: Option<Duration>,
@@ -100,7 +100,7 @@ struct State {
     written: usize,
     open: usize,
     connections: usize,
-    /// How many connections have come to the end of their script, and wait for the other side to
+    /// The number of connections at the end of their script, which wait for the other side to
     /// close.
     stuck: usize,
     /// Connections without a request are closed.
@@ -130,17 +130,17 @@ impl Shared {
     }
 }
 
-/// The scripted upstream, for as long as the value lives.
+/// The scripted upstream. It runs until the value is dropped.
 pub struct Scripted {
     pub address: SocketAddr,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
-    /// Bound and never listening: nobody else gets the port while we refuse.
+    /// Bound and never listening: no other socket gets the port while connections are refused.
     _port: TcpSocket,
 }
 
 impl Scripted {
-    /// One that gives each request this reply.
+    /// An upstream that gives each request this reply.
     pub async fn always(reply: Reply) -> Self {
         let port = bound("127.0.0.1:0".parse().unwrap()).await;
         let address = port.local_addr().unwrap();
@@ -155,15 +155,15 @@ impl Scripted {
         }
     }
 
-    /// From now on, nobody listens at the port: connections are refused.
+    /// From now on, connections are refused.
     pub async fn refuse(&mut self) {
         self.task.abort();
         // The listener goes with its task.
         let _ = (&mut self.task).await;
     }
 
-    /// From now on, connections are neither taken nor refused, for as long as the value returned
-    /// lives: the queue of those who wait is full, and the kernel drops what comes besides.
+    /// Until the returned value is dropped, connections are neither accepted nor refused: the
+    /// backlog is full, and the kernel drops further attempts.
     #[cfg(target_os = "linux")]
     pub async fn ignore(&mut self) -> impl Sized + use<> {
         self.refuse().await;
@@ -172,18 +172,19 @@ impl Scripted {
         (full, first)
     }
 
-    /// Takes connections again, after it has refused or ignored them.
+    /// Accepts connections again, after [`refuse`](Self::refuse) or `ignore`.
     pub async fn listen(&mut self) {
         self.task = accept(self.address, &self.shared).await;
     }
 
-    /// From now on, does this to each new connection before anything is read from it; none for the
-    /// usual.
+    /// From now on, does this to each new connection before anything is read from it. `None` goes
+    /// back to the script.
     pub fn greets(&self, greeting: Option<Then>) {
         self.shared.change(|state| state.greeting = greeting);
     }
 
-    /// One that gives its first requests these replies, and all others the last of them.
+    /// An upstream that gives the first requests these replies, and all later ones the last of
+    /// them.
     pub async fn first(replies: impl IntoIterator<Item = Reply>) -> Self {
         let mut replies: VecDeque<_> = replies.into_iter().collect();
         let scripted = Self::always(replies.pop_back().unwrap()).await;
@@ -196,27 +197,26 @@ impl Scripted {
         self.shared.change(|state| state.reply = Some(reply));
     }
 
-    /// From now on, gives this reply to requests for this model, and does with others as before;
-    /// none for all as before.
+    /// From now on, gives this reply to requests for this model. `None` goes back to the script.
     pub fn breaks(&self, broken: Option<(&str, Reply)>) {
         self.shared
             .change(|state| state.broken = broken.map(|(model, reply)| (model.to_owned(), reply)));
     }
 
-    /// From now on, says nothing for so long before each reply, and doesn't notice meanwhile who
-    /// leaves; none for the usual.
+    /// From now on, waits this long before each reply, and doesn't notice a closed connection in
+    /// that time. `None` replies at once again.
     pub fn pauses(&self, pause: Option<Duration>) {
         self.shared.change(|state| state.pause = pause);
     }
 
-    /// From now on, answers questions for the catalogue with this, and those for the account's
-    /// units, beside the script and without counting them.
+    /// From now on, answers requests for the catalogue with this, and requests for the account's
+    /// units, outside the script and without recording them.
     pub fn knows(&self, catalogue: Value) {
         self.shared
             .change(|state| state.catalogue = Some(catalogue));
     }
 
-    /// Waits until so many requests have arrived.
+    /// Waits until `times` requests have arrived.
     pub async fn asked_times(&self, times: usize) {
         self.until("requests arrive", |state| state.seen.len() >= times)
             .await;
@@ -243,12 +243,12 @@ impl Scripted {
         seen.into_iter().next().unwrap()
     }
 
-    /// How many events could be written so far.
+    /// The number of events written so far.
     pub fn written(&self) -> usize {
         self.shared.state.lock().unwrap().written
     }
 
-    /// How many connections there have been.
+    /// The number of connections so far, closed ones included.
     pub fn connections(&self) -> usize {
         self.shared.state.lock().unwrap().connections
     }
@@ -259,15 +259,14 @@ impl Scripted {
             .await;
     }
 
-    /// Waits until a reply has come to the end of its script, and waits for the other side to
-    /// close.
+    /// Waits until a connection is at the end of its script and waits for the other side to close.
     pub async fn stuck(&self) {
         self.until("a reply is stuck", |state| state.stuck > 0)
             .await;
     }
 
-    /// Closes the connections that are kept for the next request, and waits until none at all is
-    /// open: those with a request are for the other side to close.
+    /// Closes the idle connections, and waits until no connection is open: the other side has to
+    /// close those with a request.
     pub async fn rests(&self) {
         self.shared.change(|state| state.is_resting = true);
         self.closed().await;
@@ -292,11 +291,11 @@ impl Drop for Scripted {
     }
 }
 
-/// A socket at this address, or at a free port. It shares the port with others that ask for this
-/// very port.
+/// A socket at this address, or at a free port. It shares the port with other sockets of this
+/// function.
 async fn bound(address: SocketAddr) -> TcpSocket {
-    // On a busy machine the kernel was seen to need a moment before a port that nobody listens at
-    // can be shared.
+    // On a busy machine the kernel can need a moment before a port without a listener can be
+    // shared.
     poll::find("the port is free", async || {
         let socket = TcpSocket::new_v4().unwrap();
         // A free port is taken alone, and shared from then on.

@@ -128,7 +128,7 @@ fn comes_back<M: Message>(
     let names = meaning::names(&written).unwrap();
     assert!(names.is_sorted_by(|a, b| a < b), "a name twice: {names:?}");
 
-    // Bytes tell what equality doesn't: 0 from -0.
+    // Bytes distinguish 0 from -0, which equality doesn't.
     let wire = message.encode_to_vec();
     assert!(
         again.encode_to_vec() == wire,

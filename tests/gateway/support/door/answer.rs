@@ -1,4 +1,4 @@
-//! What came through a door, in words that all doors share.
+//! What came through a door, in one form for all doors.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use featherwire::{
 };
 use http::HeaderMap;
 
-/// What came through a door, in words that all doors share.
+/// What came through a door, in one form for all doors.
 #[derive(Debug, Default)]
 pub struct Answer {
     pub role: String,
@@ -22,24 +22,24 @@ pub struct Answer {
     pub finish_reason: Option<String>,
     pub usage: Option<Usage>,
     pub logprobs: usize,
-    /// How many pieces it came in.
+    /// The number of chunks.
     pub pieces: usize,
     pub upstream_request_id: Option<String>,
     pub request_id: Option<String>,
-    /// The model that answered in place of the one asked for, and what was tried before.
+    /// The model that answered, if it isn't the requested one, and the models tried before.
     pub served_by: Option<String>,
     pub tried: Option<String>,
     pub waited_ms: Option<u64>,
-    /// What the answer says itself of the call.
+    /// The report of the call, if the answer has one.
     pub report: Option<CallReport>,
-    /// Of a stream, the last piece.
+    /// The last chunk of a stream.
     pub last: Option<StreamChatCompletionResponse>,
     pub failure: Option<Failure>,
 }
 
-/// An error as its dialect told it.
+/// An error in the form of its dialect.
 pub struct Failure {
-    /// The kinds whose row has this status.
+    /// The kinds with this status.
     pub kinds: Vec<Kind>,
     pub code: String,
     pub message: String,
@@ -147,7 +147,7 @@ impl Answer {
         }
     }
 
-    /// A whole call, or a piece of one: a name begins a new call.
+    /// A whole tool call, or a part of one: a name begins a new call.
     fn take_tool_call(&mut self, call: ToolCall) {
         let function = call.function.unwrap_or_default();
         if let Some(name) = function.name {

@@ -82,7 +82,7 @@ pub fn object(
     Some(Tree::Object(tree))
 }
 
-/// Puts in what an answer must have, and whose value is known.
+/// Adds the members that an answer must have and whose value is known.
 fn put_in(
     tree: &mut BTreeMap<String, Tree>,
     message: &MessageDescriptor,
@@ -289,7 +289,7 @@ fn scalar(raw: &str, kind: &Kind) -> Option<Tree> {
     }
 }
 
-/// A number without a fractional part, however it is written.
+/// A number without a fractional part, in any notation.
 fn integer(raw: &str) -> Option<i64> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     if raw.starts_with('"') {

@@ -47,7 +47,7 @@ impl Slot {
         JSON_TEXT.contains(&self.path.as_str())
     }
 
-    /// Whether the member can't be told absent from zero.
+    /// Whether the member's absence is the same as zero.
     pub fn is_plain(&self) -> bool {
         let is_word = matches!(self.field().kind(), Kind::Enum(_));
         let is_many = self.field().is_list() || self.field().is_map();

@@ -1,7 +1,7 @@
 //! The members whose JSON changes form, by the rule that changes it.
 
-/// Members that come out with this value where the upstream says nothing or null; any other word is
-/// kept.
+/// Members that come out with this value if the upstream leaves them out or sends null. Any other
+/// string is kept.
 pub const CONSTANT_OBJECT: &[(&str, &str)] = &[
     ("CreateChatCompletionResponse", "chat.completion"),
     ("StreamChatCompletionResponse", "chat.completion.chunk"),
@@ -30,7 +30,7 @@ pub const NULL_WHEN_UNSET: &[&str] = &[
     "TopLogprob.token",
 ];
 
-/// The same, in one place only: a member of the message that is this member of that one.
+/// The same in one place only: the path of a message, and its member.
 pub const NULL_WHEN_UNSET_IN: &[(&str, &str)] = &[
     ("ChatChoice.message", "content"),
     ("ChatChoice.message", "refusal"),
@@ -45,17 +45,17 @@ pub const NULL_KEPT: &[&str] = &[
     "Plan.max_model_size",
 ];
 
-/// Required members of an answer that come out with their true value where the upstream leaves them
-/// out: a member of a message, and what it is.
+/// Required members of an answer that come out with this value if the upstream leaves them out:
+/// message, member, value.
 pub const PUT_IN: &[(&str, &str, &str)] = &[
     ("ChatChoice", "message", "{}"),
     ("ChatChunkChoice", "delta", "{}"),
 ];
 
-/// Roles of messages that are no answers given back.
+/// Roles of messages that callers write themselves.
 pub const CALLERS_ROLES: [&str; 3] = ["system", "developer", "user"];
 
-/// Places of things among others: in an answer, a text with an integer in it is that integer.
+/// Indices. In an answer, a string that contains an integer is that integer.
 pub const INDEX: &[&str] = &[
     "ChatChoice.index",
     "ChatChunkChoice.index",
@@ -86,7 +86,7 @@ pub const WORDS: &[(&str, &[(&str, i32)])] = &[(
     &[("interactive", 1), ("default", 2), ("batch", 3)],
 )];
 
-/// Required members that an upstream may leave out or say null for: they come out as zero or the
+/// Required members that the upstream may leave out or send as null: they come out as zero or the
 /// empty string.
 pub const ZERO_WHEN_UNSET: &[(&str, &str)] = &[
     ("CompletionChoice.index", "0"),

@@ -1,5 +1,4 @@
-//! The pieces that scripts are made of: answers, chunks and errors in the shape of the Featherless
-//! API.
+//! The parts of scripts: answers, chunks and errors in the shape of the Featherless API.
 
 use serde_json::{Value, json};
 

@@ -13,7 +13,7 @@ use super::{
     answers::{STREAM_HEAD, chunked},
 };
 
-/// The pace of [`Then::Repeat`]: sooner than any clock of a story rings.
+/// The pause of [`Then::Repeat`]: shorter than any timeout of a test.
 const REPEAT_EVERY: Duration = Duration::from_millis(1);
 
 pub async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
@@ -40,7 +40,7 @@ pub async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result
                 Reply::Json(200, nothing_in_flight())
             }
             _ => {
-                // Not every body of a story is one that can be read.
+                // Some tests send bodies that aren't JSON.
                 let model = serde_json::from_slice::<Value>(&request.body)
                     .map(|body| body["model"].clone());
                 shared.change(|state| state.seen.push(request));
@@ -105,8 +105,8 @@ pub async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result
     }
 }
 
-/// Ends a connection that is kept for the next request, and waits until the other side has seen
-/// that and closed too: from then on it sends no request over it.
+/// Ends an idle connection, and waits until the other side has closed it too: after that, it sends
+/// no request over it.
 async fn rest(mut stream: TcpStream) -> std::io::Result<()> {
     stream.shutdown().await?;
     let mut nothing = [0; 16];
@@ -176,7 +176,7 @@ async fn read_request(
     }
 }
 
-/// What an account says of its units when nobody uses them.
+/// The state of an account whose units are all free.
 fn nothing_in_flight() -> Value {
     serde_json::json!({"limit": 8, "used_cost": 0, "request_count": 0, "requests": []})
 }
