@@ -22,11 +22,7 @@ fn answer() -> Reply {
 }
 
 async fn post(gateway: &Gateway, body: String) -> (u16, String, String) {
-    let request = http()
-        .post(gateway.url("/v1/chat/completions"))
-        .header("content-type", "application/json")
-        .body(body);
-    let response = request.send().await.unwrap();
+    let response = gateway.post("/v1/chat/completions", body).await;
     let status = response.status().as_u16();
     let kind = response.headers()["content-type"].to_str().unwrap();
     let kind = kind.to_owned();
