@@ -6,7 +6,7 @@
 //! ```
 //!
 //! For each attack it prints the memory that the gateway had before, at most, and after, and how
-//! long `/healthz` took for a bystander. A promise is broken if the attack itself says so, if a
+//! long `/healthz` took for a bystander. A promise is broken if the attack itself reports it, if a
 //! probe stays without an answer or takes too long, if memory grows beyond the attack's bound or
 //! doesn't come back, or if the next calls are not answered. Then the exit code is 1. An argument
 //! is the seconds that each attack lasts. Only addresses of this machine are called. Linux only.
@@ -50,9 +50,9 @@ const KEY: &str = "gw_live_siege_000000000000000000";
 /// How long an attack lasts, if it isn't said.
 const SECONDS: u64 = 2;
 
-/// What 99 of 100 probes take at most, in milliseconds. That is a goal for an optimized program.
-/// One that isn't, which is what `.ci/run` has, is ten times slower and beside its attackers on the
-/// same few cores: it is held to less, and to answering every probe at all.
+/// The longest time of 99 of 100 probes, in milliseconds. That is a goal for an optimized program.
+/// A program without optimization, as in `.ci/run`, is ten times slower and beside its attackers on
+/// the same few cores: it is held to less, and to answering every probe at all.
 const PROBE_GOAL_MS: f64 = 50.0;
 const PROBE_MAX_MS: f64 = if cfg!(debug_assertions) {
     2000.0
@@ -60,8 +60,8 @@ const PROBE_MAX_MS: f64 = if cfg!(debug_assertions) {
     PROBE_GOAL_MS
 };
 
-/// How many connections flood the gateway at a time: without optimization one takes as much of a
-/// core as several do with it.
+/// The number of connections that flood the gateway at a time: without optimization one takes as
+/// much of a core as several do with it.
 const FLOODS: usize = if cfg!(debug_assertions) { 1 } else { 4 };
 
 /// How long an attack may go on after its time, for the answers that are under way.
@@ -78,7 +78,7 @@ const NEXT_CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The descriptors of the starved gateway.
 const DESCRIPTORS: usize = 256;
 
-/// What an attack is against.
+/// The gateway that an attack is made on.
 struct Target {
     address: SocketAddr,
     url: String,
@@ -182,7 +182,7 @@ async fn gateway(upstream: &str, flags: &[&str], descriptors: Option<usize>) -> 
     Process::start(&flags, &environment, descriptors).await
 }
 
-/// Attacks, looks, and tells. True if no promise was broken.
+/// Attacks, measures, and reports. True if no promise was broken.
 async fn besiege(attack: &Attack, gateway: &Process, time: Duration) -> bool {
     let is_misled = attack.against == Against::Misled;
     if !is_misled {
@@ -269,7 +269,7 @@ fn bound_at_rest(before: f64) -> f64 {
     (2.0 * before).max(before + REST_BYTES)
 }
 
-/// Waits until the memory has come back, and tells how much it is.
+/// Waits until the memory has come back, and returns it.
 async fn at_rest(gateway: &Process, before: f64) -> f64 {
     let until = Instant::now() + REST_MAX;
     while gateway.numbers().memory() > bound_at_rest(before) && Instant::now() < until {

@@ -71,7 +71,7 @@ struct Ends {
     done: AtomicU64,
     failed: AtomicU64,
     cancelled: AtomicU64,
-    /// Without an error in words, or with one that says the gateway has a bug.
+    /// Without an error message, or with an error that means a bug in the gateway.
     broken: AtomicU64,
 }
 
@@ -197,7 +197,7 @@ const SERVE: &[&str] = &[
     "50ms",
 ];
 
-/// Everybody calls for a while, and waits for the end of what they began. Tells the most memory
+/// All callers call for a while, and wait for the end of their last call. Returns the most memory
 /// that was seen, in bytes.
 async fn round(load: &Arc<Load>, ends: &Arc<Ends>, proc: &Numbers) -> f64 {
     let until = Instant::now() + ROUND;

@@ -1,5 +1,5 @@
-//! A program under trial, as a process of its own, and what the kernel says of it. Linux only: it
-//! reads `/proc`.
+//! A program under test in its own process, and the kernel's numbers about it. Linux only: it reads
+//! `/proc`.
 
 use std::{
     env, fs,
@@ -25,14 +25,13 @@ pub struct Process {
     numbers: Numbers,
 }
 
-/// What the kernel counts of a process.
+/// The kernel's numbers about a process.
 #[derive(Clone)]
 pub struct Numbers(PathBuf);
 
 impl Process {
-    /// Starts the program beside this one, or the one that `FEATHERWIRE` names, with these
-    /// arguments and nothing but this environment. It may have at most so many descriptors open, if
-    /// that is said.
+    /// Starts the program beside this one, or the program that `FEATHERWIRE` names, with these
+    /// arguments and only this environment. `descriptors` limits its open descriptors.
     pub async fn start(
         arguments: &[&str],
         environment: &[(&str, &str)],

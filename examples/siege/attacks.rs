@@ -26,12 +26,12 @@ use super::{
     },
 };
 
-/// One attack.
+/// An attack.
 pub struct Attack {
     pub name: &'static str,
     /// Which gateway it is against.
     pub against: Against,
-    /// How much more memory than at rest the gateway may have meanwhile, in MiB.
+    /// How much more memory than at rest the gateway may have during the attack, in MiB.
     pub memory_mib: f64,
     /// Attacks until the time is over. An error is a promise that was broken.
     pub attack: fn(Arc<Target>) -> Attacking,
@@ -42,11 +42,11 @@ type Attacking = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 /// The gateways of a siege.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Against {
-    /// One in front of the emulator, with a key for its callers.
+    /// A gateway in front of the emulator, with a key for its callers.
     Usual,
     /// The same, which may have few descriptors.
     Starved,
-    /// One whose upstream is [`endless_heads`].
+    /// A gateway whose upstream is [`endless_heads`].
     Misled,
 }
 
@@ -60,8 +60,8 @@ const LARGE_PROMPT_MIB: usize = 15;
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 const LARGE_MIB: f64 = 1.5 * (LARGE_PROMPTS * LARGE_PROMPT_MIB) as f64 + LITTLE_MIB;
 
-/// How many decode a bomb at a time. Each may take what `--max-request-bytes` allows, which is 32
-/// MiB, and while its buffer grows as much again, twice.
+/// The number of bombs that are decoded at a time. Each may take what `--max-request-bytes` allows,
+/// which is 32 MiB, and while its buffer grows as much again, twice.
 const BOMBERS: usize = 4;
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 const BOMBS_MIB: f64 = (BOMBERS * 32 * 3) as f64 + LITTLE_MIB;
@@ -306,7 +306,7 @@ async fn unknown_models(target: &Target) -> Result<(), String> {
     .await
 }
 
-/// Clients that write a megabyte before they read, and have no key: each is to be told so.
+/// Clients that write a megabyte before they read, and have no key: each has to receive that error.
 async fn early_refusals(target: &Target) -> Result<(), String> {
     let head = chat_head(1_000_000).replace(KEY, "gw_live_wrong");
     let request = [head.as_bytes(), &vec![b' '; 1_000_000]].concat();
@@ -403,14 +403,14 @@ async fn idle_connections(target: &Target) -> Result<(), String> {
     hold(target, 700, b"", None).await
 }
 
-/// Calls whose upstream announces an answer without end: each is told long before its clock rings,
-/// and what a call costs has a bound.
+/// Calls whose upstream sends informational heads without end: each gets an error long before its
+/// timeout, and the cost of a call is bounded.
 async fn endless_1xx(target: &Target) -> Result<(), String> {
     const TOLD_WITHIN: Duration = Duration::from_secs(10);
     const COST_MAX: Duration = Duration::from_millis(500);
     let used = target.numbers.processor_time();
     let mut calls = 0;
-    // The pause is for the connections to be closed: what comes without end goes on until then.
+    // The pause lets the connections close: the endless heads go on until then.
     while calls == 0 || Instant::now() < target.until {
         calls += 1;
         let body =
@@ -445,7 +445,7 @@ pub async fn endless_heads(listener: TcpListener) {
     }
 }
 
-/// So many callers call until the time is over; each call is to be answered.
+/// `callers` callers call until the time is over; each call has to be answered.
 async fn again_and_again<F>(
     target: &Target,
     callers: usize,
@@ -463,7 +463,7 @@ where
     futures_util::future::try_join_all(callers).await.map(drop)
 }
 
-/// An answer is fine if it is one: also a refusal, but no fault of the gateway's own.
+/// Any answer is fine, a refusal too, except a fault of the gateway itself.
 fn fine(answer: reqwest::Result<Response>) -> Result<(), String> {
     match answer {
         Ok(answer) if answer.status().as_u16() == 500 => Err("an internal error".to_owned()),

@@ -1,4 +1,4 @@
-//! What a bystander sees of an attack: how long the health probe takes, and how much memory the
+//! How an attack affects a bystander: how long the health probe takes, and how much memory the
 //! gateway has. In a thread of its own with plain sockets, so that the attack's own work in this
 //! process doesn't count.
 
@@ -21,13 +21,13 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The longest wait for a probe's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One who probes until told to stop.
+/// A thread that probes until it is stopped.
 pub struct Bystander {
     is_over: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
 }
 
-/// What was seen.
+/// The measurements.
 #[derive(Default)]
 pub struct Seen {
     /// How long each probe took, in order of length.
@@ -70,7 +70,7 @@ impl Bystander {
 }
 
 impl Seen {
-    /// The wait that so many percent of the probes don't exceed, in milliseconds.
+    /// The wait that `percent` percent of the probes don't exceed, in milliseconds.
     pub fn percentile_ms(&self, percent: usize) -> f64 {
         let place = (self.waits.len() * percent / 100).min(self.waits.len().saturating_sub(1));
         self.waits

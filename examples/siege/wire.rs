@@ -53,8 +53,8 @@ pub fn call_head() -> Vec<u8> {
     .concat()
 }
 
-/// Writes wave after wave of bytes to HTTP/2 connections until the time is over. One that the
-/// gateway ends is followed by a new one.
+/// Writes waves of bytes to HTTP/2 connections until the time is over. If the gateway closes a
+/// connection, a new connection follows.
 pub async fn flood(target: &Target, wave: fn(u32) -> Vec<u8>) -> Result<(), String> {
     let floods = (0..FLOODS).map(|_| async {
         while Instant::now() < target.until {
@@ -62,7 +62,7 @@ pub async fn flood(target: &Target, wave: fn(u32) -> Vec<u8>) -> Result<(), Stri
                 continue;
             };
             let (mut reader, mut writer) = stream.into_split();
-            // What comes is of no interest, but who doesn't read can't write for long.
+            // The bytes read have no use, but a client that doesn't read can't write for long.
             let reading = tokio::spawn(async move { io::copy(&mut reader, &mut io::sink()).await });
             let writing = async {
                 writer
@@ -82,7 +82,7 @@ pub async fn flood(target: &Target, wave: fn(u32) -> Vec<u8>) -> Result<(), Stri
     Ok(())
 }
 
-/// The head of a chat over HTTP/1.1 with a key, whose body has so many bytes.
+/// The head of a chat over HTTP/1.1 with a key and a body of `body_bytes` bytes.
 pub fn chat_head(body_bytes: usize) -> String {
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx-api-key: \
@@ -131,8 +131,8 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8], silence: Duration) -> i
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// A gzip stream of so many spaces, made by hand: each 258 of them take 13 bits. Its checksum is
-/// wrong, and it is nobody's business to read so far.
+/// A gzip stream of many spaces, made by hand: each 258 of them take 13 bits. Its checksum is
+/// wrong, and the gateway must not read that far.
 pub fn gzip_bomb(bytes: usize) -> Vec<u8> {
     struct Bits(Vec<u8>, u32);
     impl Bits {

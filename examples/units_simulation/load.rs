@@ -1,4 +1,4 @@
-//! What is asked for: the keys and models there are, and the requests of each.
+//! The load: the keys and models, and the requests of each.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Who decides when a request is sent: the gateway's scheduler, with all it learns and with
-//! refusals alone; a plain queue; and nobody.
+//! Policies that decide when a request is sent: the gateway's scheduler, with all it learns and
+//! with refusals alone; a plain queue; and no policy.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -40,13 +40,13 @@ pub fn policies(load: &Load) -> Vec<(&'static str, Box<dyn Policy>)> {
     all
 }
 
-/// Whoever decides when a request is sent.
+/// A policy, which decides when a request is sent.
 pub trait Policy {
     fn arrive(&mut self, id: usize, request: &Request, now: Duration);
     /// The next to send.
     fn next(&mut self, now: Duration) -> Option<usize>;
     fn ended(&mut self, id: usize, now: Duration);
-    /// Upstream refused it; so many units are active.
+    /// The upstream refused it, with `active` units in use.
     fn refused(&mut self, id: usize, active: u32, now: Duration);
     /// Upstream has let it in.
     fn let_in(&mut self, _id: usize, _now: Duration) {}
@@ -156,12 +156,13 @@ impl Policy for Featherwire {
     }
 }
 
-/// The same before an upstream that says nothing but 429, and there how many units are active and
-/// how many there are: no plan, no feed, no snapshot. What the permits do then, in short.
+/// The same with an upstream that only sends 429s, with the active units and the limit in them: no
+/// plan, no feed, no snapshot. A short form of what the permits do then.
 struct ByRefusals {
     featherwire: Featherwire,
     limit: u32,
-    /// When what refusals said of others, and of the limit, is tried.
+    /// The times at which the numbers of refusals (other programs' units, the limit) are tried
+    /// again.
     outside_at: Option<Duration>,
     limit_at: Option<Duration>,
     /// The request that tries it, and whether it goes beyond the limit.
@@ -290,8 +291,8 @@ impl Policy for Fifo {
     }
 }
 
-/// Everybody for themselves: send, and if refused wait a quarter of a second, then twice that and
-/// so on up to five seconds, each give or take a half; after twelve tries the caller gets the 429.
+/// No coordination: send, and if refused wait a quarter of a second, then twice that and so on up
+/// to five seconds, each give or take a half; after twelve tries the caller gets the 429.
 struct Retry {
     dice: fastrand::Rng,
     due: BTreeSet<(Duration, usize)>,

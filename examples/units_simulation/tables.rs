@@ -1,4 +1,4 @@
-//! What came of it, as Markdown.
+//! The results, as Markdown.
 
 use featherwire::admission::Priority;
 

@@ -1,4 +1,4 @@
-//! Upstream and its other users, the clock, and what is noted of a run.
+//! The upstream and its other users, the clock, and the record of a run.
 
 use std::{
     cmp::Reverse,
@@ -46,7 +46,7 @@ struct Flight {
     is_ours: bool,
 }
 
-/// What upstream is like, and the clock.
+/// The settings of the upstream, and the clock.
 pub struct World<'a> {
     load: Load,
     requests: &'a [Request],
@@ -64,7 +64,7 @@ pub struct World<'a> {
     /// When it was asked for a snapshot, and whether that has been answered.
     asked: Option<(Duration, bool)>,
     answer: Option<Taken>,
-    /// Of the feed, and of what is asked for.
+    /// One for the feed, one for requested snapshots.
     matchers: [RequestMatcher; 2],
     report: Report,
 }
@@ -78,7 +78,8 @@ pub struct Report {
     pub failed: usize,
     pub asked: usize,
     pub busy: f64,
-    /// What no schedule can exceed: work poured through what outsiders leave as if it were water.
+    /// The upper bound of every schedule: work that could be divided without limit over the units
+    /// that others leave free.
     pub liquid: f64,
     pub backlog: f64,
     pub outsiders_busy: f64,

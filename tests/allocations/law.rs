@@ -1,4 +1,4 @@
-//! What decoding takes in memory, in both codecs.
+//! The memory that decoding takes, in both codecs.
 
 use std::fmt::Debug;
 
@@ -22,11 +22,11 @@ use serde::de::DeserializeOwned;
 /// that is bad is read again to say where.
 const TIMES_MAX: usize = 48;
 
-/// What may be allocated for any document, in bytes, however short it is.
+/// The bytes that may be allocated for any document, even a short one.
 const BYTES_MIN: usize = 48 * 1024 * 1024;
 
-/// Whatever the bytes are, to decode them takes a bounded multiple of them. `allocated` counts the
-/// bytes of all allocations so far.
+/// Decoding any bytes takes a bounded multiple of their number. `allocated` counts the bytes of all
+/// allocations so far.
 pub fn memory(input: &[u8], allocated: fn() -> usize) {
     requests(input, allocated);
     answers(input, allocated);

@@ -71,7 +71,7 @@ fn repeated(begin: &str, element: &str, end: &str) -> String {
     )
 }
 
-/// What is repeated in a request, between its beginning and its end.
+/// The part that is repeated in a request, between its beginning and its end.
 const REQUESTS: &[(&str, &str, &str)] = &[
     (r#"{"messages":["#, "{}", "]}"),
     (r#"{"messages":["#, r#"{"content":[{}]}"#, "]}"),
@@ -154,7 +154,7 @@ const PROTOBUF: &[&[u8]] = &[
     &[2, 10],
     &[2, 11],
     &[2, 12],
-    // Texts and token ids of a prompt; and what has the same number in other messages.
+    // Texts and token ids of a prompt, and fields with the same number in other messages.
     &[3, 1],
     &[4],
     &[4, 1],
@@ -171,7 +171,7 @@ const PROTOBUF: &[&[u8]] = &[
     &[26],
     &[36],
     &[44],
-    // The options and the report, and what is repeated in them.
+    // The options and the report, and their repeated fields.
     &[47],
     &[47, 1],
     &[28, 1],

@@ -1,4 +1,4 @@
-//! Good requests and what they get: shapes, determinism, limits, tools, formats.
+//! Good requests and their answers: shapes, determinism, limits, tools, formats.
 
 use featherwire::emulator::EmulatorConfig;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What the emulator tells about its models.
+//! What the emulator's catalogue contains.
 
 use std::collections::HashSet;
 

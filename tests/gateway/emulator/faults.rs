@@ -1,4 +1,4 @@
-//! Every fault does what it says, and nothing is held when it is over.
+//! Every fault does what its name says, and holds no units afterwards.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ fn counted() -> String {
         .join(", ")
 }
 
-/// Plays a fault to whatever end it has.
+/// Plays a fault to its end.
 async fn play(peer: &Peer, fault: &str) -> (Stream, End) {
     let mut stream = peer.open(&ask(fault)).await;
     let end = stream.rest().await;

@@ -95,7 +95,7 @@ async fn members_are_null_or_absent() {
             .get("content")
             .is_none()
     );
-    // What was said stays.
+    // The content sent before stays.
     assert_eq!(text(&whole("no-content").await), "1, 2, 3");
 }
 

@@ -1,4 +1,4 @@
-//! Each kind of model does what it is made for, and refuses the rest.
+//! Each kind of model answers its own requests, and refuses others.
 
 use serde_json::{Value, json};
 

@@ -112,8 +112,8 @@ async fn a_cold_model_is_refused_until_it_has_loaded() {
     let loading = peer.get("/v1/models?tags=loading", None).await.json();
     assert_eq!(loading["data"].as_array().unwrap().len(), 1);
 
-    // From the first request on, whatever is asked in between. The rest of the time is more than
-    // this test takes.
+    // From the first request on, whatever other requests come in between. The rest of the time is
+    // more than this test takes.
     passes(warm_after / 2).await;
     assert_eq!(
         (

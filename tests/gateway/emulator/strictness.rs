@@ -179,7 +179,7 @@ async fn errors_under_account_have_a_shape_of_their_own() {
             "{error}"
         );
     }
-    // Only what is under that path.
+    // Only members under that path.
     assert_eq!(peer.get("/accounts", Some("key")).await.refusal().0, 404);
 }
 

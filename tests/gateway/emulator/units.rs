@@ -1,5 +1,5 @@
-//! Concurrency units: held while an answer is made, refused beyond the plan, free as soon as nobody
-//! needs them.
+//! Concurrency units: held while an answer is made, refused beyond the plan, free as soon as no
+//! caller needs them.
 
 use std::time::Duration;
 
@@ -194,7 +194,7 @@ async fn the_feed_of_snapshots_starts_at_once_and_goes_on() {
         "data: {\"limit\":8,\"used_cost\":0,\"request_count\":0,\"requests\":[]}\n\n"
     );
     let held = peer.open(&ask("x")).await;
-    // A beat may still say what was before.
+    // A beat may still have the state before.
     while !next().await.contains("\"used_cost\":1") {}
     drop(held);
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Document, problems};
 use crate::support::{Emulator, Gateway, MODEL, gateway::http, prompt};
 
-/// One answer, and to what.
+/// An answer, and its request.
 pub struct Answer {
     pub what: String,
     pub method: Method,
@@ -28,7 +28,7 @@ impl Answer {
     }
 }
 
-/// Puts members into a request, in place of what it has.
+/// Puts members into a request, and replaces those it has.
 fn with(mut request: Value, more: &Value) -> Value {
     request
         .as_object_mut()
@@ -432,7 +432,7 @@ async fn a_watch_yields_what_the_document_says() {
     }
 }
 
-/// The document's schemas are no looser than they can be: what they must refuse, they refuse.
+/// The document's schemas are no looser than they can be: they refuse what they must refuse.
 #[test]
 fn an_answer_without_its_members_is_not_as_the_document_says() {
     let document = Document::ours();

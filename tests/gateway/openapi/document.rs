@@ -178,7 +178,7 @@ fn the_document_has_the_routers_paths_and_no_other() {
 #[test]
 fn errors_are_those_of_the_table() {
     let document = Document::ours();
-    // Nobody reads 499, and an operation is never asked for by a wrong method.
+    // No caller can read a 499, and an operation is never requested with a wrong method.
     let rows = TABLE
         .iter()
         .filter(|row| !matches!(row.kind, Kind::Cancelled | Kind::WrongMethod));

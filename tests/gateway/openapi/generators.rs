@@ -1,5 +1,5 @@
-//! The document, as those read it who generate clients from it: what becomes a type has a name and
-//! one shape. `tests/clients` generates such clients and calls the gateway with them.
+//! The document, as generators of clients read it: what becomes a type has a name and one shape.
+//! `tests/clients` generates such clients and calls the gateway with them.
 
 use serde_json::{Map, Value, json};
 

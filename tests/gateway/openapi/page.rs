@@ -82,8 +82,8 @@ async fn the_page_asks_its_own_origin_only() {
         let name = words.next().unwrap();
         for source in words {
             let is_ours = ["'self'", "'none'"].contains(&source);
-            // An address that holds its own content asks nobody, and neither does a style that the
-            // page itself says.
+            // An address that holds its own content sends no request, and neither does a style that
+            // the page itself says.
             assert!(
                 is_ours || directive == "img-src 'self' data:" || name == "style-src",
                 "{directive}"

@@ -1,6 +1,6 @@
-//! What the document says of requests is what the gateway accepts: each member of each request, at
-//! every depth, is given values of every kind and at every edge, and the two must judge alike. So
-//! no range can be in one and not in the other.
+//! The gateway accepts exactly the requests that the document describes: each member of each
+//! request, at every depth, is given values of every kind and at every edge, and the two must judge
+//! alike. So no range can be in one and not in the other.
 
 use std::collections::BTreeSet;
 
@@ -202,7 +202,7 @@ fn inner(schema: &Value) -> Option<(String, bool)> {
 #[tokio::test]
 async fn document_and_gateway_judge_every_request_alike() {
     let document = Document::ours();
-    // An upstream that takes everything, so that whatever is refused is refused by the gateway.
+    // An upstream that accepts everything, so every refusal is the gateway's.
     let upstream = Scripted::always(Reply::Json(200, json!({}))).await;
     let gateway = Gateway::to(upstream.address).await;
     let client = http();

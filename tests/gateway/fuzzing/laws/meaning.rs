@@ -5,7 +5,7 @@
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-/// Compares what went in with what came out.
+/// Compares the input with the output.
 ///
 /// # Errors
 /// Where they first differ.
@@ -13,7 +13,7 @@ pub fn same(before: &Value, after: &Value) -> Result<(), String> {
     compare(before, after, "$")
 }
 
-/// The names of a document's members in alphabetical order, one that comes twice included.
+/// The names of a document's members in alphabetical order, duplicates included.
 ///
 /// # Errors
 /// What isn't an object.
@@ -84,7 +84,7 @@ fn compare(before: &Value, after: &Value, path: &str) -> Result<(), String> {
     }
 }
 
-/// What an answer must have is put in.
+/// Members that an answer must have are added.
 fn is_put_in(before: &Value, after: &Value, path: &str) -> bool {
     let is_unset =
         before.is_null() || before == "" || matches!(before, Value::Array(list) if list.is_empty());

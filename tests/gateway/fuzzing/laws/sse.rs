@@ -8,8 +8,8 @@ use super::standard;
 /// real one; the others are small enough for the limit to be met by a small input.
 const LIMITS: [usize; 4] = [8, 64, EVENT_BYTES_MAX, 24];
 
-/// The decoder finds the events that the standard finds, however the stream is cut, and holds no
-/// more than it says.
+/// The decoder finds the events that the standard finds, in pieces of any size, and holds no more
+/// than it says.
 ///
 /// The input begins with how to cut the stream: a byte that says into how many lengths (its lower
 /// three bits) and which limit applies (the next two), then that many lengths (their lower five

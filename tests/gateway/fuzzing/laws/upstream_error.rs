@@ -1,4 +1,4 @@
-//! Errors that an upstream sends, and what becomes of them at the doors.
+//! Errors that the upstream sends, and their form at the doors.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ const LOOKS: [&str; 9] = [
     "reason",
 ];
 
-/// Whatever an upstream replies makes an error that every door can tell, within the bounds of each.
+/// Every reply of the upstream makes an error that fits into every door, within its bounds.
 ///
 /// The input is five lines: the status, the `request-id`, the `retry-after`, the model, and all the
 /// rest is the body.
