@@ -115,15 +115,18 @@ async fn a_timeout_is_that_of_the_header_at_every_door_and_closes_upstream() {
     for door in Door::ALL {
         for (request, headers) in ways(
             MODEL,
-            &json!({"timeout_ms": 200}),
-            ("x-request-timeout-ms", "200"),
+            &json!({"timeout_ms": 20_000}),
+            ("x-request-timeout-ms", "20000"),
         ) {
             let upstream = Scripted::always(Reply::Silence).await;
             let gateway = Gateway::to(upstream.address).await;
-            gateway
-                .ask_with(door, &request, &headers)
-                .await
-                .failed(Kind::Timeout, "deadline_exceeded");
+            let time_passes = async {
+                upstream.asked().await;
+                passes(Duration::from_secs(20)).await;
+            };
+            let call = gateway.ask_with(door, &request, &headers);
+            let (answer, ()) = tokio::join!(call, time_passes);
+            answer.failed(Kind::Timeout, "deadline_exceeded");
             upstream.closed().await;
             assert_eq!(asked(&upstream), [MODEL], "{door:?}");
         }
