@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::{extract::Request, response::Response};
-
-use super::{descriptor_set::File, response::refuse};
+use super::descriptor_set::File;
 use crate::error::{Error, ErrorCode};
 
 /// The longest part of a path that an error quotes, in characters.
@@ -71,16 +69,6 @@ impl Methods {
             Error::new(ErrorCode::UnknownMethod, message)
         })
     }
-}
-
-/// The response to a gRPC request whose path no route has.
-pub(crate) fn unknown_method(methods: &Methods, request: &Request) -> Response {
-    let error = match methods.find(request.uri().path()) {
-        Err(error) => error,
-        // The router has a route for each method.
-        Ok(_) => Error::internal("a method without a route"),
-    };
-    refuse(error, request.headers())
 }
 
 fn quoted(name: &str) -> String {

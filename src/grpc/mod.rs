@@ -5,7 +5,7 @@
 //!
 //! | file | this door | the REST door |
 //! |---|---|---|
-//! | `account` … `models` | tonic's traits, implemented for the services | handlers that call the services |
+//! | `account` … `models` | tonic's traits for the services | handlers for the services |
 //! | `call` | a [`Call`](crate::service::Call) from metadata | the same from headers |
 //! | `request` | limits and framing of messages | media type, limits and decoding of a body |
 //! | `response` | statuses and replies | JSON bodies |
@@ -36,10 +36,12 @@ pub(crate) mod request;
 mod response;
 mod stream;
 mod surrogates;
+mod unknown;
 
 pub(crate) use content_type::is_grpc;
 pub(crate) use only_grpc::only_grpc;
 pub(crate) use response::refuse;
+pub(crate) use unknown::unknown_method;
 
 use axum::Router;
 use tonic::service::Routes;

@@ -150,7 +150,7 @@ async fn arrive(
 
 async fn unknown(methods: &Methods, request: Request) -> Response {
     if grpc::is_grpc(request.headers()) {
-        grpc::methods::unknown_method(methods, &request)
+        grpc::unknown_method(methods, &request)
     } else {
         rest::unknown_path(request).await
     }

@@ -62,8 +62,23 @@ fn choices_logprobs_usage_and_unknown_members_add_up() {
         json!({"index": index, "delta": {"content": text}, "finish_reason": null,
             "logprobs": {"content": [logprob(text)], "refusal": null}})
     };
-    let chunk = |choices: Value| json!({"id": "x", "created": 7, "model": "m", "choices": choices, "seen": 1});
-    let end = |index: i32| json!({"index": index, "delta": {}, "finish_reason": "stop", "stop_reason": index});
+    let chunk = |choices: Value| {
+        json!({
+            "id": "x",
+            "created": 7,
+            "model": "m",
+            "choices": choices,
+            "seen": 1,
+        })
+    };
+    let end = |index: i32| {
+        json!({
+            "index": index,
+            "delta": {},
+            "finish_reason": "stop",
+            "stop_reason": index,
+        })
+    };
     let usage = json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3});
     let mut last = chunk(json!([]));
     last["usage"] = usage.clone();
