@@ -19,6 +19,7 @@ pub(crate) mod members;
 mod object;
 mod peek;
 mod surrogates;
+mod template;
 mod write;
 
 use std::{cell::Cell, collections::BTreeMap};
@@ -33,6 +34,8 @@ pub(crate) use members::unknown_enum_value;
 pub(crate) use object::{Name, Object, object, read_extra, read_object, write_object};
 pub use peek::peek;
 pub(crate) use surrogates::{SurrogateJoiner, for_protobuf, take_string};
+pub use template::SingleText;
+pub(crate) use template::{TemplateReader, TemplateWriter};
 
 /// Reads a caller's request.
 ///

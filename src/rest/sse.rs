@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     error::{Error, Result},
-    json,
+    json::{self, SingleText},
     service::{QueuePosition, Reply},
 };
 
@@ -36,8 +36,9 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE: &[u8] = b": waiting for the model\n\n";
 
 /// The body of a streamed REST answer. Dropping it drops the answer, and all that the answer holds.
-pub struct EventBody<S> {
+pub struct EventBody<S, M> {
     answer: State<S>,
+    templates: json::TemplateWriter<M>,
     /// Fires after a silence. It is reset only when it fires, not for every chunk.
     alarm: Pin<Box<Sleep>>,
     spoke_at: Instant,
@@ -52,7 +53,7 @@ enum State<S> {
     Over,
 }
 
-impl<S> EventBody<S> {
+impl<S, M> EventBody<S, M> {
     /// The body of an answer that has started.
     pub fn new(chunks: S) -> Self {
         Self::after(State::Open(chunks), Instant::now())
@@ -87,6 +88,7 @@ impl<S> EventBody<S> {
     fn after(answer: State<S>, spoke_at: Instant) -> Self {
         Self {
             answer,
+            templates: json::TemplateWriter::default(),
             alarm: Box::pin(sleep_until(spoke_at + KEEPALIVE_INTERVAL)),
             spoke_at,
         }
@@ -106,10 +108,10 @@ impl<S> EventBody<S> {
     }
 }
 
-impl<S, M> http_body::Body for EventBody<S>
+impl<S, M> http_body::Body for EventBody<S, M>
 where
     S: Stream<Item = Result<M>> + Unpin,
-    M: Serialize,
+    M: Serialize + SingleText,
 {
     type Data = Bytes;
     type Error = Infallible;
@@ -147,7 +149,9 @@ where
             };
             out.reserve(CHUNK_BYTES);
             let written = match chunk {
-                Some(Ok(chunk)) => write(&chunk, &mut out),
+                Some(Ok(mut chunk)) => {
+                    write_event(&mut out, |out| this.templates.write(&mut chunk, out))
+                }
                 Some(Err(error)) => Err(error),
                 None => {
                     out.extend_from_slice(b"data: [DONE]\n\n");
@@ -157,7 +161,7 @@ where
             };
             if let Err(error) = written {
                 // Strings and an `Option`: serialising an error cannot fail.
-                let _ = write(&error.body(), &mut out);
+                let _ = write_event(&mut out, |out| json::encode_answer(&error.body(), out));
                 this.answer = State::Over;
             }
         }
@@ -185,10 +189,14 @@ fn headers_comment(headers: &http::HeaderMap, out: &mut Vec<u8>) {
     }
 }
 
-fn write(message: &impl Serialize, out: &mut Vec<u8>) -> Result<()> {
+/// Appends one event. `write` appends its JSON.
+fn write_event(
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), json::JsonError>,
+) -> Result<()> {
     let begin = out.len();
     out.extend_from_slice(b"data: ");
-    if let Err(problem) = json::encode_answer(message, out) {
+    if let Err(problem) = write(out) {
         out.truncate(begin);
         return Err(Error::internal(problem));
     }
@@ -208,7 +216,7 @@ fn remove_line_breaks(json: &mut [u8]) {
     }
 }
 
-impl<S> fmt::Debug for EventBody<S> {
+impl<S, M> fmt::Debug for EventBody<S, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventBody")
             .field("spoke_at", &self.spoke_at)

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{response::with_body, sse};
 use crate::{
     error::Result,
+    json::SingleText,
     service::{QueuePosition, Reply},
 };
 
@@ -27,7 +28,7 @@ pub(super) async fn start<S, M>(
 ) -> Response
 where
     S: Stream<Item = Result<M>> + Send + Unpin + 'static,
-    M: Serialize + 'static,
+    M: Serialize + SingleText + Send + 'static,
 {
     let mut starting = starting.boxed();
     match tokio::time::timeout(HEAD_WAIT, &mut starting).await {
@@ -41,10 +42,10 @@ where
 }
 
 /// The response of an answer that has started.
-pub(super) fn respond<S, M>(events: sse::EventBody<S>, headers: HeaderMap) -> Response
+pub(super) fn respond<S, M>(events: sse::EventBody<S, M>, headers: HeaderMap) -> Response
 where
     S: Stream<Item = Result<M>> + Send + Unpin + 'static,
-    M: Serialize + 'static,
+    M: Serialize + SingleText + Send + 'static,
 {
     let mut response = with_body(Body::new(events), "text/event-stream", headers);
     // A proxy that buffers would turn the stream into one late answer.

@@ -14,6 +14,7 @@ use tokio_stream::wrappers::WatchStream;
 use super::call::Call;
 use crate::{
     error::{Error, Result},
+    json::SingleText,
     proto::v1::Concurrency,
     upstream::{ChoiceEnd, Client, EventStream, StreamMessage},
 };
@@ -130,6 +131,9 @@ async fn listen(upstream: Client, say: watch::Sender<Said>) {
         say.send_replace(Some(snapshot));
     }
 }
+
+// A snapshot has no text that grows.
+impl SingleText for Concurrency {}
 
 impl StreamMessage for Concurrency {
     fn extra(&self) -> &BTreeMap<String, String> {

@@ -60,6 +60,7 @@ pub struct EventStream<M, B = Incoming> {
     decoder: Decoder,
     choices: ChoiceTracker,
     identity: Identity,
+    templates: json::TemplateReader<M>,
     state: State,
     /// The error to yield next. The last message came in the same event and was yielded first.
     failure: Option<Error>,
@@ -83,7 +84,6 @@ pub struct EventStream<M, B = Incoming> {
     request_id: Option<String>,
     /// The API key, which no error may contain.
     secret: Option<SecretString>,
-    message: std::marker::PhantomData<fn() -> M>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -122,6 +122,7 @@ where
             decoder: Decoder::default(),
             choices: ChoiceTracker::expecting(options.choices),
             identity: Identity::default(),
+            templates: json::TemplateReader::default(),
             state: State::Open,
             failure: None,
             timeouts,
@@ -136,7 +137,6 @@ where
             model: options.model.map(str::to_owned),
             request_id,
             secret: None,
-            message: std::marker::PhantomData,
         }
     }
 
@@ -162,6 +162,7 @@ where
     fn interpret(
         choices: &mut ChoiceTracker,
         identity: &mut Identity,
+        templates: &mut json::TemplateReader<M>,
         event: &Event<'_>,
         model: Option<&str>,
     ) -> Meaning<M> {
@@ -176,6 +177,9 @@ where
                 Meaning::Failed(None, cut())
             };
         }
+        if let Some(message) = templates.read(data) {
+            return Self::record(choices, message);
+        }
         let mut message: M = match offload::run_in_place(data.len(), || json::decode_answer(data)) {
             Ok(message) => message,
             Err(problem) => {
@@ -186,6 +190,7 @@ where
                 return Meaning::Broken(bad_event(&problem));
             }
         };
+        let decoded = templates.is_learning(&mut message).then(|| message.clone());
         if let Some(fields) = message.identity_fields() {
             identity.fill_in(fields, model);
         }
@@ -206,6 +211,14 @@ where
         {
             return Meaning::Failed(message.without_failure(), error);
         }
+        if let Some(decoded) = decoded {
+            templates.learn(data, decoded, message.clone());
+        }
+        Self::record(choices, message)
+    }
+
+    /// Records what a message of the answer says about its choices.
+    fn record(choices: &mut ChoiceTracker, message: M) -> Meaning<M> {
         for (index, is_last) in message.choices() {
             if let Err(error) = choices.record(index, is_last) {
                 return Meaning::Failed(None, error);
@@ -230,6 +243,7 @@ where
                 return Some(Self::interpret(
                     &mut self.choices,
                     &mut self.identity,
+                    &mut self.templates,
                     &event,
                     model,
                 ));
@@ -257,7 +271,13 @@ where
                     None => continue,
                 }
             }
-            match Self::interpret(&mut self.choices, &mut self.identity, &event, model) {
+            match Self::interpret(
+                &mut self.choices,
+                &mut self.identity,
+                &mut self.templates,
+                &event,
+                model,
+            ) {
                 Meaning::Message(message) if self.choices.are_complete() => {
                     return Some(Ok(message));
                 }

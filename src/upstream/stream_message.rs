@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 
 use super::{finish_reason::ChoiceEnd, identity::IdentityFields};
+use crate::json::SingleText;
 
 /// A message that arrives as an event of a stream.
-pub trait StreamMessage: DeserializeOwned {
+pub trait StreamMessage: DeserializeOwned + SingleText {
     /// The members that the message has no field for.
     fn extra(&self) -> &BTreeMap<String, String>;
 
