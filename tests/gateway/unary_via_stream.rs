@@ -12,7 +12,7 @@ const VIA_STREAM: &str = "x-featherwire-unary-via-stream";
 
 async fn post(gateway: &Gateway, request: &Value, via_stream: &str) -> Value {
     let response = gateway
-        .post_request("/v1/chat/completions", &request)
+        .post_request("/v1/chat/completions", request)
         .header(VIA_STREAM, via_stream)
         .send()
         .await
