@@ -1,4 +1,4 @@
-//! What a decision of the scheduler costs with ten thousand waiting.
+//! What a decision of the scheduler costs with ten thousand waiting requests.
 //!
 //! `cargo bench --bench scheduler`
 
@@ -32,8 +32,8 @@ fn main() {
     criterion.final_summary();
 }
 
-/// The `n`th request: classes, costs and keys mixed.
-fn ask(n: u32, keys: u32) -> PermitRequest {
+/// The `n`th request, with mixed classes, costs and keys.
+fn request(n: u32, keys: u32) -> PermitRequest {
     let priority = if n.is_multiple_of(3) {
         Priority::Interactive
     } else {
@@ -52,7 +52,7 @@ fn ask(n: u32, keys: u32) -> PermitRequest {
     }
 }
 
-/// All units are held, and ten thousand wait.
+/// A scheduler whose units are all in use and whose queue has ten thousand requests.
 fn full(keys: u32, now: Instant) -> (Scheduler, VecDeque<Ticket>) {
     let mut scheduler = Scheduler::new(Settings {
         queue_limit: usize::MAX,
@@ -60,18 +60,18 @@ fn full(keys: u32, now: Instant) -> (Scheduler, VecDeque<Ticket>) {
     });
     assert!(scheduler.set_capacity(Some(CAPACITY), now).is_empty());
     for n in 0..WAITING {
-        scheduler.enqueue(now, ask(n, keys)).unwrap();
+        scheduler.enqueue(now, request(n, keys)).unwrap();
     }
     let running: VecDeque<_> = std::iter::from_fn(|| scheduler.start(now)).collect();
     for n in 0..running.len() {
-        scheduler.enqueue(now, ask(n as u32, keys)).unwrap();
+        scheduler.enqueue(now, request(n as u32, keys)).unwrap();
     }
     (scheduler, running)
 }
 
-/// One ends, those who fit then start until nobody does, and as many come, so that the queue keeps
-/// its length. Timed are the decisions, those that nobody starts included, for each that started;
-/// or what it takes to end one.
+/// A request ends, the requests that fit start, and as many come, so that the queue keeps its length.
+/// Measures the decisions per started request, including those that start none; or, if
+/// `times_release`, the end of a request.
 fn start(criterion: &mut Criterion, keys: u32, times_release: bool) {
     let mut now = Instant::now();
     let (mut scheduler, mut running) = full(keys, now);
@@ -96,7 +96,7 @@ fn start(criterion: &mut Criterion, keys: u32, times_release: bool) {
                 done += if times_release { 1 } else { started as u64 };
                 for _ in 0..started {
                     n += 1;
-                    scheduler.enqueue(now, ask(n, keys)).unwrap();
+                    scheduler.enqueue(now, request(n, keys)).unwrap();
                 }
             }
             if times_release { releases } else { starts }
@@ -104,17 +104,17 @@ fn start(criterion: &mut Criterion, keys: u32, times_release: bool) {
     });
 }
 
-/// One comes and goes.
+/// A request comes, does not start, and is removed.
 fn come_and_go(criterion: &mut Criterion, keys: u32) {
     let now = Instant::now();
     let (mut scheduler, _running) = full(keys, now);
     let mut n = 0;
     criterion.bench_function(
-        &format!("enqueue, start nobody and leave, {keys} keys"),
+        &format!("enqueue, no start, remove, {keys} keys"),
         |bencher| {
             bencher.iter(|| {
                 n += 1;
-                let ticket = scheduler.enqueue(now, black_box(ask(n, keys))).unwrap();
+                let ticket = scheduler.enqueue(now, black_box(request(n, keys))).unwrap();
                 assert_eq!(scheduler.start(now), None);
                 scheduler.remove(ticket, now);
             });
@@ -122,11 +122,11 @@ fn come_and_go(criterion: &mut Criterion, keys: u32) {
     );
 }
 
-/// The last one asks how many are before it.
+/// How many requests are ahead of the last one.
 fn ahead(criterion: &mut Criterion, keys: u32) {
     let now = Instant::now();
     let (mut scheduler, _running) = full(keys, now);
-    let last = scheduler.enqueue(now, ask(1, keys)).unwrap();
+    let last = scheduler.enqueue(now, request(1, keys)).unwrap();
     criterion.bench_function(&format!("ahead, {keys} keys"), |bencher| {
         bencher.iter(|| scheduler.requests_ahead(black_box(last)).unwrap());
     });

@@ -32,7 +32,7 @@ pub fn policies(load: &Load) -> Vec<(&'static str, Box<dyn Policy>)> {
     let mut all: Vec<(_, Box<dyn Policy>)> =
         vec![("ours", Box::new(Featherwire::new(load, headroom)))];
     if load.outsiders_per_minute > 0.0 {
-        all.push(("ours, no guard", Box::new(Featherwire::new(load, 0))));
+        all.push(("ours, no headroom", Box::new(Featherwire::new(load, 0))));
     }
     all.push(("ours, 429s only", Box::new(ByRefusals::new(load))));
     all.push(("first come", Box::new(fifo)));

@@ -12,7 +12,7 @@
 //!   avoids a model that fails, [`units`] waits for units, `exchange` sends and receives.
 //! - `stream`: a streamed answer on its way to a door; `report`: what the caller is told of the
 //!   call.
-//! - [`feed`] and `learning`: what the upstream tells about the account's units.
+//! - [`feed`] and `unit_monitor`: what the upstream tells about the account's units.
 
 mod account;
 pub mod active_calls;
@@ -32,7 +32,6 @@ pub mod feed;
 pub mod headers;
 mod inferred_types;
 pub mod inflight_bytes;
-mod learning;
 mod model_request;
 pub mod models;
 mod options;
@@ -42,6 +41,7 @@ mod report;
 mod route;
 mod stats;
 mod stream;
+mod unit_monitor;
 pub mod units;
 mod validate;
 

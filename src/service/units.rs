@@ -1,11 +1,11 @@
-//! The account's concurrency units: who may ask upstream now. Keeps the scheduler told of what the
-//! plan has and of what others use, and asks it for a permit for each request.
+//! The account's concurrency units. Gets a permit for each request, and runs the task that keeps the
+//! permits informed about the plan and about other processes.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{task::AbortHandle, time::Instant};
 
-use super::{call::Call, feed::Feed, learning::Learning};
+use super::{call::Call, feed::Feed, unit_monitor::UnitMonitor};
 use crate::{
     admission::{
         PerPriority, Permit, PermitRequest, Permits, QueueStatus, Settings,
@@ -17,22 +17,21 @@ use crate::{
     upstream::{Catalogue, Client},
 };
 
-/// One part in so many of the queue is closed to a key that has the rest of it, if there are other
-/// keys.
-const KEYS_RESERVE: usize = 4;
+/// With several keys, one key may fill the queue except for this part, `1 / OTHER_KEYS_PART`.
+const OTHER_KEYS_PART: usize = 4;
 
 /// The account's units. Cheap to clone; all clones share one queue.
 #[derive(Clone, Debug)]
 pub struct Units {
     permits: Permits,
     catalogue: Catalogue,
-    /// There is no bound, so that costs are of no interest.
+    /// There is no limit, so costs do not matter.
     is_unbounded: bool,
     _keeper: Arc<Keeper>,
 }
 
-/// The task that keeps the scheduler informed and wakes those whose time has come. It serves all
-/// callers, and ends with the last of the clones.
+/// The task that keeps the permits informed and drives them. It serves all callers, and ends with
+/// the last clone.
 #[derive(Debug)]
 struct Keeper(AbortHandle);
 
@@ -43,7 +42,7 @@ impl Drop for Keeper {
 }
 
 impl Units {
-    /// The units of this upstream's account, shared by so many gateway keys. Must be called within
+    /// The units of the account of `upstream`, shared by `keys` gateway keys. Must be called within
     /// a runtime.
     pub fn new(
         upstream: Client,
@@ -53,10 +52,9 @@ impl Units {
         config: &config::Units,
     ) -> Self {
         let settings = Settings::default();
-        // Patience that outlasts the longest wait would be no use to anybody.
+        // A request must be due before its wait ends.
         let bypass_limit_max = settings.bypass_limit_max.min(config.queue_timeout / 2);
-        // Where nobody tells what others use, there is nothing to wait for before the last units
-        // are taken.
+        // With a configured number of units no snapshots come, so headroom would wait for nothing.
         let headroom = if config.units.is_some() {
             0
         } else {
@@ -64,7 +62,7 @@ impl Units {
         };
         let queue_limit = config.queue_limit;
         let queue_limit_per_key = if keys > 1 {
-            queue_limit - queue_limit / KEYS_RESERVE
+            queue_limit - queue_limit / OTHER_KEYS_PART
         } else {
             usize::MAX
         };
@@ -83,9 +81,10 @@ impl Units {
                     Some(units) => permits.set_capacity((units > 0).then_some(units)),
                     None if !upstream.has_key() => permits.set_capacity(None),
                     None => {
-                        let learning = Learning::new(&upstream, &permits);
-                        let (learn, inquire) = (learning.listen(&feed), learning.inquire());
-                        tokio::join!(permits.drive(), learn, inquire, catalogue.get_soon());
+                        let monitor = UnitMonitor::new(&upstream, &permits);
+                        let feed = monitor.follow_feed(&feed);
+                        let snapshots = monitor.request_wanted_snapshots();
+                        tokio::join!(permits.drive(), feed, snapshots, catalogue.get_soon());
                         return;
                     }
                 }
@@ -101,7 +100,7 @@ impl Units {
         }
     }
 
-    /// Without a bound: everything may start at once.
+    /// Units without a limit: every request starts at once.
     pub fn unbounded(upstream: Client, catalogue: Catalogue) -> Self {
         let config = config::Units {
             units: Some(0),
@@ -113,10 +112,14 @@ impl Units {
         Self::new(upstream, catalogue, feed, 0, &config)
     }
 
-    /// Waits for the units that a request to this model holds.
+    /// Waits for the units of a request for `model`.
     ///
     /// # Errors
-    /// Saturated if there are none in time, Forbidden if the plan never has so many.
+    ///
+    /// As for [`Permits::acquire`]: [`Kind::Saturated`](crate::error::Kind::Saturated) if no units
+    /// become free in time, [`Kind::Timeout`](crate::error::Kind::Timeout) if the caller's deadline
+    /// has passed, [`Kind::Forbidden`](crate::error::Kind::Forbidden) if the model costs more units
+    /// than the plan has.
     pub async fn acquire(&self, call: &Call, model: &str) -> Result<Permit> {
         let cost = self.cost(model).await;
         let request = PermitRequest {
@@ -138,7 +141,7 @@ impl Units {
         permit
     }
 
-    /// The units that a request to this model holds, if anything is known of it.
+    /// The cost of `model`; `None` if nothing is known about it.
     async fn cost(&self, model: &str) -> Option<u32> {
         if self.is_unbounded {
             return cost_of(None, None, model);
@@ -154,12 +157,12 @@ impl Units {
         cost_of(cost, Some(class).filter(|class| !class.is_empty()), model)
     }
 
-    /// Whether an error is a refusal for want of units that waiting for units can cure.
+    /// Whether `error` is a refusal for lack of units, so that waiting for units can help.
     pub fn is_refusal(&self, error: &Error) -> bool {
         !self.is_unbounded && error.unit_refusal().is_some()
     }
 
-    /// What the gateway itself knows of the units.
+    /// What the gateway knows about the units, for monitoring.
     pub fn status(&self) -> GatewayUnits {
         let refusals = i64::try_from(self.permits.refusals()).unwrap_or(i64::MAX);
         let odd_messages = i64::try_from(self.permits.ignored_messages()).unwrap_or(i64::MAX);

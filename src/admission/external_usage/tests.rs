@@ -21,7 +21,7 @@ impl Scene {
         }
     }
 
-    /// One of own that was sent this many milliseconds ago, and perhaps ended this many ago.
+    /// An own request that was sent `started_ago` milliseconds ago, and perhaps ended `ended_ago` ago.
     fn own(mut self, cost: u32, started_ago: u64, ended_ago: Option<u64>) -> Self {
         let started_at = self.now - ms(started_ago);
         let ended_at = ended_ago.map(|ago| self.now - ms(ago));
@@ -61,7 +61,7 @@ impl Scene {
 }
 
 #[test]
-fn what_is_listed_and_not_ours_is_theirs() {
+fn a_listed_request_that_is_not_own_is_external() {
     let scene = Scene::new()
         .own(1, 10_000, None)
         .listed(1, 9_000)
@@ -71,7 +71,7 @@ fn what_is_listed_and_not_ours_is_theirs() {
 }
 
 #[test]
-fn what_we_sent_since_is_not_listed_yet_and_what_has_ended_still_is() {
+fn a_request_that_was_just_sent_is_not_listed_yet_and_an_ended_one_still_is() {
     assert_eq!(Scene::new().own(1, 500, None).external_units(), 0);
     assert_eq!(
         Scene::new()
@@ -84,19 +84,23 @@ fn what_we_sent_since_is_not_listed_yet_and_what_has_ended_still_is() {
     assert_eq!(
         long_over.external_units(),
         2,
-        "the snapshot can't be that old"
+        "the snapshot cannot be that old"
     );
 }
 
 #[test]
-fn each_of_ours_explains_one_and_the_nearest_pairs_go_first() {
+fn each_own_request_explains_one_listed_request() {
     let scene = Scene::new()
         .own(1, 10_000, None)
         .listed(1, 9_900)
         .listed(1, 9_000);
-    assert_eq!(scene.external_units(), 1, "two alike, one of them ours");
-    // Were the first listed one given the first of ours that will do, the second would be left
-    // alone.
+    assert_eq!(
+        scene.external_units(),
+        1,
+        "two alike, and one of them is own"
+    );
+    // If the first listed request got the first own one that is possible, the second would have
+    // none.
     let scene = Scene::new()
         .own(1, 10_000, None)
         .own(1, 13_000, None)
@@ -119,12 +123,12 @@ fn each_of_ours_explains_one_and_the_nearest_pairs_go_first() {
     assert_eq!(
         scene.external_units(),
         0,
-        "unless ours must be listed, and is listed under another name"
+        "unless an own request must be listed, and is listed by another name"
     );
 }
 
 #[test]
-fn what_has_just_ended_explains_only_what_is_as_late_as_the_others() {
+fn a_request_that_has_just_ended_explains_only_one_with_the_usual_delay() {
     let scene = Scene::new()
         .own(1, 40_000, None)
         .own(1, 50_000, None)
@@ -145,12 +149,12 @@ fn what_has_just_ended_explains_only_what_is_as_late_as_the_others() {
     assert_eq!(
         scene.listed(2, 8_700).external_units(),
         0,
-        "but one that must be listed is, be it slow on its way"
+        "but a request that must be listed may have been slow on its way"
     );
 }
 
 #[test]
-fn starts_may_be_apart_by_the_tolerance_and_later_by_more() {
+fn starts_may_differ_by_the_tolerance_and_later_ones_by_more() {
     assert_eq!(
         Scene::new()
             .own(1, 10_000, None)
@@ -169,19 +173,19 @@ fn starts_may_be_apart_by_the_tolerance_and_later_by_more() {
     assert_eq!(
         sent_again.external_units(),
         0,
-        "ours must be listed, so this is it"
+        "the own request must be listed, so this is it"
     );
     assert_eq!(
         sent_again.listed(4, 39_700).external_units(),
         4,
-        "unless it is another"
+        "unless there is a better match"
     );
 }
 
 #[test]
-fn a_cost_we_got_wrong_is_no_outsider() {
+fn a_request_with_a_wrong_cost_is_still_own() {
     let scene = Scene::new().own(1, 10_000, None).listed(4, 9_900);
-    assert_eq!(scene.external_units(), 3, "only what we didn't count");
+    assert_eq!(scene.external_units(), 3, "only the difference is external");
     let scene = Scene::new()
         .own(1, 10_000, None)
         .listed(4, 9_900)
@@ -189,12 +193,12 @@ fn a_cost_we_got_wrong_is_no_outsider() {
     assert_eq!(
         scene.external_units(),
         4,
-        "the same cost is likelier ours than the nearer start"
+        "the same cost is a better match than the nearer start"
     );
 }
 
 #[test]
-fn without_a_list_ours_are_as_many_as_they_can_be_at_one_moment() {
+fn without_a_list_own_requests_explain_as_much_as_they_held_at_one_moment() {
     let scene = Scene::new()
         .own(2, 30_000, None)
         .own(1, 30_000, Some(1_000))
@@ -209,12 +213,12 @@ fn without_a_list_ours_are_as_many_as_they_can_be_at_one_moment() {
     assert_eq!(
         partial.external_units_of(6),
         4,
-        "a list that doesn't add up is no list"
+        "a list that does not add up is not used"
     );
 }
 
 #[test]
-fn when_the_usual_lag_is_known_what_ended_before_it_explains_nothing() {
+fn when_the_usual_lag_is_known_requests_that_ended_before_it_explain_nothing() {
     let mut matcher = RequestMatcher::default();
     let mut tell = |scene: &Scene| {
         let used_cost = scene.listed.iter().map(|listed| listed.cost).sum();
@@ -234,7 +238,7 @@ fn when_the_usual_lag_is_known_what_ended_before_it_explains_nothing() {
     assert_eq!(
         (tell(&over), tell(&lately), tell(&early)),
         (0, 0, 0),
-        "all of it is thinkable"
+        "all of it is possible"
     );
     for started_ago in 1..=DELAYS_MIN as u64 {
         tell(
@@ -248,7 +252,7 @@ fn when_the_usual_lag_is_known_what_ended_before_it_explains_nothing() {
         (1, 0, 1),
         "the lag is 0.3 s"
     );
-    // Nobody could tell whose these are, so nothing is learnt from them.
+    // These could be matched in several ways, so their delays are not remembered.
     for _ in 0..100 {
         tell(
             &Scene::new()
@@ -262,7 +266,7 @@ fn when_the_usual_lag_is_known_what_ended_before_it_explains_nothing() {
 }
 
 #[test]
-fn a_crowd_of_ours_is_all_ours_whichever_is_which() {
+fn many_own_requests_are_all_matched() {
     let mut scene = Scene::new();
     for number in 0..200 {
         let started_ago = 4_000 + number * 17;
@@ -275,7 +279,7 @@ fn a_crowd_of_ours_is_all_ours_whichever_is_which() {
 }
 
 #[test]
-fn more_than_can_be_compared_are_added_up() {
+fn lists_that_are_too_long_to_compare_are_added_up() {
     let crowd = |size: u64| {
         (0..size).fold(Scene::new(), |scene, number| {
             scene
@@ -283,19 +287,23 @@ fn more_than_can_be_compared_are_added_up() {
                 .listed(1, 60_000 + number)
         })
     };
-    assert_eq!(crowd(100).external_units(), 100, "none of these is ours");
-    assert_eq!(crowd(600).external_units(), 0, "as many as ours");
+    assert_eq!(crowd(100).external_units(), 100, "none of these is own");
+    assert_eq!(crowd(600).external_units(), 0, "as many as own requests");
     assert_eq!(crowd(600).listed(4, 60_000).external_units(), 4);
 }
 
 #[test]
-fn a_refusal_tells_too() {
+fn a_refusal_shows_external_usage() {
     assert_eq!(from_refusal(10, 4), 6);
     assert_eq!(from_refusal(3, 4), 0);
     assert_eq!(
         minimum_from_refusal(8, 4, 2),
         3,
-        "two wouldn't have stood in its way"
+        "two units would have left room for it"
     );
-    assert_eq!(minimum_from_refusal(4, 4, 1), 0, "ours did");
+    assert_eq!(
+        minimum_from_refusal(4, 4, 1),
+        0,
+        "own requests left no room"
+    );
 }

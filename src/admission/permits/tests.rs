@@ -26,7 +26,7 @@ fn permits(capacity: u32) -> Permits {
     permits
 }
 
-/// Permits of a plan that isn't known yet.
+/// Permits of a plan that is not known yet.
 fn unknown() -> Permits {
     let permits = Permits::new(Settings::default(), Duration::from_secs(300));
     let driver = permits.clone();
@@ -54,8 +54,8 @@ fn refusal(units: UnitRefusal) -> Error {
     Error::new(ErrorCode::ConcurrencyLimitExceeded, "full").with_throttle(Throttle::Units(units))
 }
 
-/// A refusal of an account that is full, with this `Retry-After`.
-fn told(seconds: u64) -> Error {
+/// A refusal for an account that is full, with this `Retry-After`.
+fn full_with_retry_after(seconds: u64) -> Error {
     let retry_after = Some(Duration::from_secs(seconds));
     refusal(UnitRefusal {
         active: Some(8),
@@ -71,7 +71,7 @@ async fn acquire(permits: &Permits, cost: u32) -> Result<Permit> {
         .await
 }
 
-/// Whether it would start now, tried and given up.
+/// Whether a request would start now. The request is given up.
 async fn starts(permits: &Permits, cost: u32) -> bool {
     tokio::time::timeout(Duration::from_millis(1), acquire(permits, cost))
         .await
@@ -88,7 +88,7 @@ fn others(units: u32) -> Vec<ListedRequest<'static>> {
         .collect()
 }
 
-fn hears(permits: &Permits, capacity: u32, external_units: u32) {
+fn feed_says(permits: &Permits, capacity: u32, external_units: u32) {
     permits.apply_snapshot(
         None,
         Some(capacity),
@@ -98,7 +98,7 @@ fn hears(permits: &Permits, capacity: u32, external_units: u32) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_the_queue_is_forgotten_and_others_are_seen_all_the_same() {
+async fn a_request_that_leaves_is_forgotten_and_does_not_explain_external_usage() {
     let permits = permits(8);
     let holder = acquire(&permits, 8).await.unwrap();
     for _ in 0..100 {
@@ -110,7 +110,7 @@ async fn who_leaves_the_queue_is_forgotten_and_others_are_seen_all_the_same() {
         let state = permits.shared.lock();
         assert_eq!((state.pending.len(), state.running.len()), (0, 0));
     }
-    // None of those who left would explain them.
+    // None of the requests that left explains these.
     let listed: Vec<_> = (0..8)
         .map(|_| ListedRequest {
             model: MODEL,
@@ -123,18 +123,18 @@ async fn who_leaves_the_queue_is_forgotten_and_others_are_seen_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_given_units_and_is_gone_before_it_knows_gives_them_back() {
+async fn a_caller_that_leaves_before_it_learns_of_its_units_gives_them_back() {
     let permits = permits(1);
     let holder = acquire(&permits, 1).await.unwrap();
     let mut waiter = Box::pin(acquire(&permits, 1));
     assert!(futures_util::FutureExt::now_or_never(&mut waiter).is_none());
     holder.finish();
-    assert_eq!(permits.status().in_use, 1, "it has them");
+    assert_eq!(permits.status().in_use, 1, "it holds the unit");
     drop(waiter);
     assert_eq!(
         (permits.status().in_use, permits.status().cooldown_units),
         (0, 0),
-        "upstream never heard of it"
+        "upstream has not received the request"
     );
     assert!(starts(&permits, 1).await);
 }
@@ -188,19 +188,19 @@ async fn whatever_way_requests_end_every_unit_comes_back_once() {
                 drop(permit)
             }
         };
-        // Some leave, wherever they are.
+        // Some callers leave at any point.
         let _ = tokio::time::timeout(patience, call).await;
     });
     futures_util::future::join_all(callers).await;
     assert_eq!(
         most.into_inner(),
         CAPACITY,
-        "all of it is used, and no more"
+        "all units are used, and no more"
     );
     tokio::time::advance(CANCELLED_COOLDOWN).await;
     assert!(
         starts(&permits, CAPACITY).await,
-        "and all of it is free again"
+        "and all units are free again"
     );
     let state = permits.shared.lock();
     assert_eq!(
@@ -210,7 +210,7 @@ async fn whatever_way_requests_end_every_unit_comes_back_once() {
             state.scheduler.held()
         ),
         (0, 0, CAPACITY),
-        "that one settles"
+        "its units are cooling down"
     );
     assert!(state.refusals > 0);
 }
@@ -224,11 +224,11 @@ impl Drop for Held<'_> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_said_of_others_is_believed_for_a_while_when_nobody_says_more() {
+async fn external_usage_applies_for_a_while_if_no_snapshot_follows() {
     let permits = permits(4);
-    hears(&permits, 4, 3);
-    // A refusal says that they hold all. That is believed for two seconds, then the last snapshot
-    // again, for its minute.
+    feed_says(&permits, 4, 3);
+    // A refusal says that other processes hold all units. It applies for two seconds. Then the last
+    // snapshot applies again, for its minute.
     let permit = acquire(&permits, 1).await.unwrap();
     let again = permits.clone();
     let position = QueuePosition::default();
@@ -251,11 +251,11 @@ async fn what_was_said_of_others_is_believed_for_a_while_when_nobody_says_more()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_in_a_refusal_sends_nobody_away() {
+async fn a_limit_from_a_refusal_rejects_no_request() {
     let permits = permits(8);
     let permit = acquire(&permits, 8).await.unwrap();
     let (waiter, again) = (permits.clone(), QueuePosition::default());
-    let dear = tokio::spawn(async move { acquire(&waiter, 4).await.map(Permit::finish) });
+    let large = tokio::spawn(async move { acquire(&waiter, 4).await.map(Permit::finish) });
     let refused = tokio::spawn(async move {
         permit
             .requeue_after_refusal(&full(1, 1), &again)
@@ -265,13 +265,13 @@ async fn a_limit_in_a_refusal_sends_nobody_away() {
     tokio::task::yield_now().await;
     assert_eq!(permits.status().capacity, Some(1), "for now");
     refused.await.unwrap().unwrap();
-    dear.await.unwrap().unwrap();
+    large.await.unwrap().unwrap();
     assert_eq!(permits.status().capacity, Some(8));
     assert_eq!(permits.refusals(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_guessed_cost_is_never_dearer_than_the_plan() {
+async fn an_estimated_cost_is_at_most_the_limit_of_the_plan() {
     let permits = permits(2);
     assert_eq!(
         acquire(&permits, 4).await.unwrap_err().code(),
@@ -290,7 +290,7 @@ async fn a_guessed_cost_is_never_dearer_than_the_plan() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn weights_are_kept_from_end_to_end() {
+async fn weights_decide_the_shares_from_end_to_end() {
     let permits = permits(4);
     let served = [AtomicU32::new(0), AtomicU32::new(0)];
     let callers = (0..400).map(|number| {
@@ -327,7 +327,7 @@ async fn weights_are_kept_from_end_to_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_refusal_a_snapshot_is_wanted_and_believed() {
+async fn after_a_refusal_a_snapshot_is_wanted_and_applies() {
     let permits = permits(8);
     let permit = acquire(&permits, 1).await.unwrap();
     let position = QueuePosition::default();
@@ -335,7 +335,7 @@ async fn after_a_refusal_a_snapshot_is_wanted_and_believed() {
     let again = permit.requeue_after_refusal(&refusal, &position);
     tokio::pin!(again);
     tokio::select! {
-        _ = &mut again => panic!("all is taken, upstream said"),
+        _ = &mut again => panic!("upstream said that no unit is free"),
         () = permits.snapshot_wanted() => {}
     }
     assert_eq!(permits.status().external_units, 8);
@@ -345,11 +345,14 @@ async fn after_a_refusal_a_snapshot_is_wanted_and_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_refused_again_and_again_has_failed_after_a_few_tries() {
+async fn a_request_that_is_refused_again_and_again_fails_after_a_few_attempts() {
     let permits = permits(8);
     let begun = Instant::now();
-    let (tries, refused) = refused_for_ever(&permits, request(1), &full(8, 8)).await;
-    assert_eq!((refused.code(), tries), ("concurrency_limit_exceeded", 6));
+    let (attempts, refused) = refused_until_it_fails(&permits, request(1), &full(8, 8)).await;
+    assert_eq!(
+        (refused.code(), attempts),
+        ("concurrency_limit_exceeded", 6)
+    );
     assert!(
         refused.message().contains(MODEL) && refused.message().contains("6 times"),
         "{refused}"
@@ -363,10 +366,10 @@ async fn a_request_that_is_refused_again_and_again_has_failed_after_a_few_tries(
     assert_eq!(
         (permits.status().in_use, permits.status().cooldown_units),
         (0, 0),
-        "it holds nothing any more"
+        "it no longer holds units"
     );
-    let (tries, _) = refused_for_ever(&permits, request(1), &full(8, 8)).await;
-    assert_eq!(tries, 3, "the model is held by now");
+    let (attempts, _) = refused_until_it_fails(&permits, request(1), &full(8, 8)).await;
+    assert_eq!(attempts, 3, "the model backs off by now");
     permits
         .acquire("x/y", request(8), &QueuePosition::default())
         .await
@@ -375,11 +378,11 @@ async fn a_request_that_is_refused_again_and_again_has_failed_after_a_few_tries(
 }
 
 #[tokio::test(start_paused = true)]
-async fn upstreams_own_wait_is_kept_though_a_snapshot_says_that_units_are_free() {
+async fn retry_after_is_obeyed_even_if_a_snapshot_says_that_units_are_free() {
     let permits = permits(8);
     let permit = acquire(&permits, 1).await.unwrap();
     let (refused_at, position) = (Instant::now(), QueuePosition::default());
-    let (refusal, again) = (told(5), async {
+    let (refusal, again) = (full_with_retry_after(5), async {
         tokio::task::yield_now().await;
         permits.apply_snapshot(Some(Instant::now()), Some(8), 0, &[]);
         assert!(starts(&permits, 8).await, "others may have the units");
@@ -394,7 +397,7 @@ async fn upstreams_own_wait_is_kept_though_a_snapshot_says_that_units_are_free()
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nothing_is_known_of_the_plan_upstreams_own_wait_is_kept_and_tries_end() {
+async fn without_a_known_plan_retry_after_is_obeyed_and_attempts_end() {
     let permits = permits(8);
     permits.set_capacity(None);
     let silent = |retry_after| {
@@ -417,31 +420,33 @@ async fn where_nothing_is_known_of_the_plan_upstreams_own_wait_is_kept_and_tries
     let begun = Instant::now();
     let position = QueuePosition::default();
     let mut permit = acquire(&permits, 1).await.unwrap();
-    let mut tries = 1;
+    let mut attempts = 1;
     while let Ok(again) = permit.requeue_after_refusal(&silent(None), &position).await {
-        (permit, tries) = (again, tries + 1);
+        (permit, attempts) = (again, attempts + 1);
     }
-    assert_eq!((tries, begun.elapsed().as_secs()), (6, 23));
+    assert_eq!((attempts, begun.elapsed().as_secs()), (6, 23));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_is_too_long_or_outlasts_the_caller_is_not_begun() {
+async fn a_retry_after_that_is_too_long_or_beyond_the_deadline_is_not_waited_for() {
     let permits = permits(8);
     let begun = Instant::now();
-    let (tries, refused) = refused_for_ever(&permits, request(1), &told(31)).await;
+    let (attempts, refused) =
+        refused_until_it_fails(&permits, request(1), &full_with_retry_after(31)).await;
     assert_eq!(
-        (tries, refused.retry_after()),
+        (attempts, refused.retry_after()),
         (1, Some(Duration::from_secs(31)))
     );
-    let hurried = PermitRequest {
+    let urgent = PermitRequest {
         deadline: Some((begun + Duration::from_secs(3)).into_std()),
         ..request(1)
     };
-    let (tries, refused) = refused_for_ever(&permits, hurried, &told(4)).await;
+    let (attempts, refused) =
+        refused_until_it_fails(&permits, urgent, &full_with_retry_after(4)).await;
     assert_eq!(
-        (tries, refused.code()),
+        (attempts, refused.code()),
         (1, "concurrency_limit_exceeded"),
-        "at once, and not when its time is up"
+        "at once, and not at the deadline"
     );
     assert!(
         begun.elapsed() < Duration::from_secs(3),
@@ -451,7 +456,7 @@ async fn a_wait_that_is_too_long_or_outlasts_the_caller_is_not_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permit_that_is_undone_gives_its_units_back_at_once() {
+async fn a_permit_of_an_unsent_request_gives_its_units_back_at_once() {
     let permits = permits(8);
     let granted = acquire(&permits, 8).await.unwrap();
     granted.cancel_unsent();
@@ -463,12 +468,12 @@ async fn a_permit_that_is_undone_gives_its_units_back_at_once() {
     assert_eq!(
         permits.status().cooldown_units,
         8,
-        "a request that upstream has seen needs a moment"
+        "a request that was sent needs a cooldown"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_a_refusal_told_outlasts_a_lost_feed() {
+async fn a_limit_from_a_refusal_stays_when_the_feed_is_lost() {
     let permits = permits(8);
     permits.set_capacity(None);
     let permit = acquire(&permits, 1).await.unwrap();
@@ -485,36 +490,36 @@ async fn a_limit_that_a_refusal_told_outlasts_a_lost_feed() {
     assert_eq!(
         again.status().capacity,
         Some(2),
-        "that nothing is known is no news"
+        "an unknown plan changes nothing"
     );
     again.set_capacity(Some(4));
     assert_eq!(again.status().capacity, Some(4));
 }
 
-/// How often a request is tried that upstream refuses each time, although each time it says in
-/// between that there are units, and what its caller is told.
-async fn refused_for_ever(
+/// Sends a request that upstream refuses each time, although each time a snapshot in between says
+/// that units are free. Returns the number of attempts, and the caller's error.
+async fn refused_until_it_fails(
     permits: &Permits,
     request: PermitRequest,
     refusal: &Error,
 ) -> (u32, Error) {
     let position = QueuePosition::default();
     let mut permit = permits.acquire(MODEL, request, &position).await.unwrap();
-    let mut tries = 1;
+    let mut attempts = 1;
     loop {
         tokio::time::advance(Duration::from_millis(50)).await;
         permits.apply_snapshot(Some(Instant::now()), Some(8), 0, &[]);
         permit = match permit.requeue_after_refusal(refusal, &position).await {
             Ok(permit) => permit,
-            Err(refused) => return (tries, refused),
+            Err(refused) => return (attempts, refused),
         };
-        tries += 1;
+        attempts += 1;
     }
 }
 
-/// Else `serve --emulator` refuses the next request of a gateway that did everything right.
+/// Otherwise `serve --emulator` would refuse the next request of a correct gateway.
 #[test]
-fn the_emulator_frees_a_cancelled_requests_units_before_the_gateway_uses_them() {
+fn the_emulator_frees_the_units_of_a_cancelled_request_before_the_gateway_uses_them() {
     use clap::{Args as _, FromArgMatches as _};
     let command = crate::config::EmulatorPace::augment_args(clap::Command::new("emulator"));
     let matches = command.try_get_matches_from(["emulator"]).unwrap();
@@ -531,7 +536,7 @@ fn the_emulator_frees_a_cancelled_requests_units_before_the_gateway_uses_them() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_has_passed_already_is_told_as_such() {
+async fn a_deadline_that_has_already_passed_is_reported_as_such() {
     let permits = permits(1);
     let _holder = acquire(&permits, 1).await.unwrap();
     let late = PermitRequest {

@@ -16,7 +16,7 @@ mod properties;
 mod support;
 
 #[test]
-fn what_fits_starts_at_once_and_what_never_fits_is_refused() {
+fn a_request_that_fits_starts_at_once_and_one_that_never_fits_is_rejected() {
     let mut bench = Bench::with_capacity(4);
     let first = bench.enqueue(request().cost(2));
     let second = bench.enqueue(request().cost(4));
@@ -32,30 +32,30 @@ fn what_fits_starts_at_once_and_what_never_fits_is_refused() {
     assert_eq!(bench.start(), [second]);
     assert!(
         !bench.scheduler.release(first, bench.now, Duration::ZERO),
-        "nothing is freed twice"
+        "units are not freed twice"
     );
     assert_eq!(bench.status().in_use, 4);
 }
 
 #[test]
-fn without_a_bound_everything_starts_and_is_counted() {
+fn without_a_limit_every_request_starts_and_is_counted() {
     let mut bench = Bench::new();
     bench.enqueue_all(100, request().cost(4));
     assert_eq!(bench.start().len(), 100);
     assert_eq!(bench.status().in_use, 400);
     assert_eq!(bench.scheduler.set_capacity(Some(8), bench.now), []);
     let late = bench.enqueue(request());
-    assert_eq!(bench.start(), [], "nothing starts until it fits");
+    assert_eq!(bench.start(), [], "no request starts until it fits");
     assert_eq!(
         bench.scheduler.set_capacity(Some(0), bench.now),
         [late],
-        "and what never will is told"
+        "and one that never fits is returned"
     );
     assert_eq!(bench.status().queued.default, 0);
 }
 
 #[test]
-fn cancelled_units_come_back_when_upstream_has_noticed() {
+fn cancelled_units_are_free_after_the_cooldown() {
     let mut bench = Bench::with_capacity(1);
     let first = bench.enqueue(request());
     let second = bench.enqueue(request());
@@ -72,7 +72,7 @@ fn cancelled_units_come_back_when_upstream_has_noticed() {
 }
 
 #[test]
-fn classes_go_in_order_and_the_lower_ones_get_what_they_are_owed() {
+fn classes_start_in_order_and_the_lower_ones_use_their_credit() {
     let mut bench = Bench::with_capacity(1);
     let batch: Vec<_> = (0..20)
         .map(|_| bench.enqueue(request().priority(Priority::Batch)))
@@ -98,7 +98,7 @@ fn classes_go_in_order_and_the_lower_ones_get_what_they_are_owed() {
 }
 
 #[test]
-fn one_that_is_passed_over_is_due_after_its_patience_and_then_first() {
+fn a_bypassed_request_is_due_after_the_limit_and_then_first() {
     let mut bench = Bench::with_capacity(4);
     let running: Vec<_> = (0..4).map(|_| bench.enqueue(request())).collect();
     assert_eq!(bench.start(), running);
@@ -108,19 +108,19 @@ fn one_that_is_passed_over_is_due_after_its_patience_and_then_first() {
     assert_eq!(
         bench.start(),
         [small[0]],
-        "no unit is idle while somebody fits"
+        "no unit is idle while a request fits"
     );
     assert_eq!(bench.status().bypassed, 1);
     bench.pass(bench.bypass_limit(4));
     bench.release(running[1]);
-    assert_eq!(bench.start(), [], "now it is kept");
+    assert_eq!(bench.start(), [], "now the unit is reserved");
     bench.scheduler.set_external_usage(1, bench.now);
     assert_eq!(bench.start(), [], "no unit is left");
     bench.release(running[2]);
     assert_eq!(
         bench.start(),
         [small[1]],
-        "while outsiders make it impossible, nothing is kept"
+        "while external usage makes it impossible, nothing is reserved"
     );
     bench.scheduler.set_external_usage(0, bench.now);
     [running[3], small[0], small[1]]
@@ -130,7 +130,7 @@ fn one_that_is_passed_over_is_due_after_its_patience_and_then_first() {
 }
 
 #[test]
-fn who_was_refused_upstream_is_first_again_and_was_charged_nothing() {
+fn a_request_that_upstream_refused_is_first_again_and_was_not_charged() {
     let mut bench = Bench::with_capacity(2);
     let tickets: Vec<_> = (0..4).map(|_| bench.enqueue(request())).collect();
     assert_eq!(bench.start(), tickets[..2]);
@@ -145,11 +145,15 @@ fn who_was_refused_upstream_is_first_again_and_was_charged_nothing() {
         .scheduler
         .set_requested_external_usage(0, bench.now, bench.now);
     assert_eq!(bench.start(), [tickets[1]]);
-    assert_eq!(bench.status().keys[0].unit_seconds, 3.0, "the first one's");
+    assert_eq!(
+        bench.status().keys[0].unit_seconds,
+        3.0,
+        "those of the first request"
+    );
 }
 
 #[test]
-fn the_median_wait_is_not_that_of_calmer_times_while_requests_wait() {
+fn while_requests_wait_the_median_does_not_count_waits_from_quiet_times() {
     let mut bench = Bench::with_capacity(2);
     let first = bench.enqueue(request());
     for _ in 0..20 {
@@ -160,7 +164,7 @@ fn the_median_wait_is_not_that_of_calmer_times_while_requests_wait() {
     assert_eq!(
         bench.status().wait_p50,
         Some(Duration::ZERO),
-        "nobody waited, and nobody waits"
+        "no request has waited, and none waits"
     );
     let others: Vec<_> = (0..3).map(|_| bench.enqueue(request())).collect();
     assert_eq!(bench.start(), others[..1]);
@@ -175,12 +179,12 @@ fn the_median_wait_is_not_that_of_calmer_times_while_requests_wait() {
     assert_eq!(
         bench.status().wait_p50,
         Some(seconds(5)),
-        "what ended since then counts too"
+        "waits that ended since then count too"
     );
 }
 
 #[test]
-fn a_full_queue_refuses_but_never_what_can_start() {
+fn a_full_queue_rejects_requests_but_not_those_that_can_start() {
     let mut bench = Bench::of(
         Settings {
             queue_limit: 1,
@@ -201,16 +205,16 @@ fn a_full_queue_refuses_but_never_what_can_start() {
 }
 
 #[test]
-fn who_is_clearly_too_late_is_refused_once_that_is_known() {
+fn a_request_that_is_clearly_too_late_is_rejected_once_that_is_known() {
     let mut bench = Bench::with_capacity(1);
-    let hurried = |bench: &Bench| request().deadline(bench.now + seconds(20));
+    let urgent = |bench: &Bench| request().deadline(bench.now + seconds(20));
     bench.enqueue_all(10, request());
     bench.start();
-    bench.enqueue(hurried(&bench));
+    bench.enqueue(urgent(&bench));
     assert_eq!(
         bench.scheduler.expire(bench.now + seconds(20)).len(),
         1,
-        "nothing was known, so it waited in vain"
+        "there was no estimate, so it waited"
     );
     bench.enqueue_all(30, request());
     bench.run_for_starts(30, seconds(10));
@@ -220,15 +224,15 @@ fn who_is_clearly_too_late_is_refused_once_that_is_known() {
         Some(seconds(90))
     );
     assert_eq!(
-        bench.try_enqueue(hurried(&bench)),
+        bench.try_enqueue(urgent(&bench)),
         Err(EnqueueError::TooLate { wait: seconds(100) })
     );
     bench.enqueue(request().deadline(bench.now + seconds(60)));
-    bench.enqueue(hurried(&bench).priority(Priority::Interactive));
+    bench.enqueue(urgent(&bench).priority(Priority::Interactive));
 }
 
 #[test]
-fn with_outsiders_about_the_last_units_are_taken_only_when_heard_of() {
+fn with_external_usage_the_last_units_are_given_out_only_on_fresh_snapshots() {
     let mut bench = Bench::of(
         Settings {
             headroom: 2,
@@ -243,35 +247,36 @@ fn with_outsiders_about_the_last_units_are_taken_only_when_heard_of() {
     assert_eq!(
         bench.start(),
         tickets[..5],
-        "seven are left to us, and two of them may be gone"
+        "seven units are usable, and two of them are headroom"
     );
-    assert!(bench.scheduler.wants_snapshot(), "upstream shall be asked");
+    assert!(bench.scheduler.wants_snapshot(), "a snapshot is wanted");
     bench.release(tickets[0]);
-    assert_eq!(bench.start(), [tickets[5]], "what we give back is ours");
+    assert_eq!(
+        bench.start(),
+        [tickets[5]],
+        "a released unit may be taken at once"
+    );
     bench.scheduler.set_external_usage(1, bench.now);
-    assert_eq!(bench.start(), [], "the feed is late");
+    assert_eq!(bench.start(), [], "the feed is too old");
     bench
         .scheduler
         .set_requested_external_usage(1, bench.now, bench.now);
     assert_eq!(
         bench.start(),
         [tickets[6], tickets[7]],
-        "what is said to be free when asked is"
+        "a requested snapshot is fresh"
     );
-    assert!(
-        !bench.scheduler.wants_snapshot(),
-        "there is nothing to be had"
-    );
+    assert!(!bench.scheduler.wants_snapshot(), "no unit is free");
     bench.release(tickets[1]);
     bench.pass(seconds(1));
     assert_eq!(bench.start(), [], "but not for long");
     let lost = bench.scheduler.next_wake(bench.now).unwrap();
     bench.pass(lost - bench.now);
-    assert_eq!(bench.start(), [tickets[8]], "nobody tells any more");
+    assert_eq!(bench.start(), [tickets[8]], "no snapshot comes any more");
 }
 
 #[test]
-fn those_that_cost_as_much_follow_into_room_that_was_kept_for_a_while() {
+fn requests_of_the_same_cost_reuse_a_reservation_for_a_while() {
     let mut bench = Bench::with_capacity(4);
     let running: Vec<_> = (0..4)
         .map(|number| bench.enqueue(request().key(number % 2, 1)))
@@ -288,26 +293,26 @@ fn those_that_cost_as_much_follow_into_room_that_was_kept_for_a_while() {
         .chain(&small[..1])
         .for_each(|&ticket| bench.release(ticket));
     assert_eq!(bench.start(), large[..1], "it is due");
-    let mut followers = 0;
+    let mut reused = 0;
     loop {
         bench.pass(seconds(60));
-        bench.release(large[followers]);
+        bench.release(large[reused]);
         let started = bench.start();
-        if started != large[followers + 1..followers + 2] {
+        if started != large[reused + 1..reused + 2] {
             assert_eq!(
                 started,
                 small[1..5],
-                "then it is the turn of the others, and of none of a lower class: {batch:?}"
+                "then the others are next, and none of a lower class: {batch:?}"
             );
             break;
         }
-        followers += 1;
+        reused += 1;
     }
-    assert!((1..8).contains(&followers), "{followers}");
+    assert!((1..8).contains(&reused), "{reused}");
 }
 
 #[test]
-fn a_snapshot_that_may_be_older_than_a_refusal_cant_say_that_there_are_fewer() {
+fn a_snapshot_that_may_be_older_than_a_refusal_cannot_lower_the_external_usage() {
     let mut bench = Bench::of(
         Settings {
             headroom: 0,
@@ -334,7 +339,7 @@ fn a_snapshot_that_may_be_older_than_a_refusal_cant_say_that_there_are_fewer() {
 }
 
 #[test]
-fn idle_time_is_not_saved_up() {
+fn idle_time_is_not_saved() {
     let mut bench = Bench::with_capacity(1);
     bench.enqueue_all(200, request().key(0, 1));
     let once = bench.enqueue(request().key(1, 1));
@@ -346,12 +351,12 @@ fn idle_time_is_not_saved_up() {
     let of_back = order.iter().filter(|ticket| back.contains(ticket)).count();
     assert!(
         (9..=11).contains(&of_back),
-        "every other one from now on: {of_back}"
+        "every second one from now on: {of_back}"
     );
 }
 
 #[test]
-fn one_that_outsiders_make_impossible_doesnt_keep_the_next_from_becoming_due() {
+fn a_request_that_external_usage_makes_impossible_does_not_block_the_next_one() {
     let mut bench = Bench::of(
         Settings {
             headroom: 0,
@@ -369,7 +374,7 @@ fn one_that_outsiders_make_impossible_doesnt_keep_the_next_from_becoming_due() {
     assert_eq!(bench.start(), [small[0]]);
     bench.pass(bench.bypass_limit(2));
     bench.release(running[1]);
-    assert_eq!(bench.start(), [], "a unit is kept for the next");
+    assert_eq!(bench.start(), [], "a unit is reserved for the next one");
     bench.release(small[0]);
     assert_eq!(bench.start(), [next]);
     bench.scheduler.set_external_usage(0, bench.now);
@@ -377,7 +382,7 @@ fn one_that_outsiders_make_impossible_doesnt_keep_the_next_from_becoming_due() {
     assert_eq!(bench.start(), [impossible]);
 }
 
-/// Lets each that runs take so long, and tells how many of the next that start are of this key.
+/// How many of the next `of` starts are of `key`, if each request takes `service`.
 fn starts_of(bench: &mut Bench, key: u32, of: usize, service: Duration) -> usize {
     let order = bench.run_for_starts(of, service);
     let starts = order
@@ -388,7 +393,7 @@ fn starts_of(bench: &mut Bench, key: u32, of: usize, service: Duration) -> usize
 }
 
 #[test]
-fn what_a_key_took_while_nobody_else_was_there_is_not_held_against_it() {
+fn a_key_is_not_charged_for_the_time_in_which_no_other_key_was_active() {
     let mut bench = Bench::with_capacity(8);
     bench.enqueue_all(8, request().key(1, 1));
     bench.enqueue_all(3, request().key(1, 1));
@@ -404,7 +409,7 @@ fn what_a_key_took_while_nobody_else_was_there_is_not_held_against_it() {
 }
 
 #[test]
-fn what_a_key_took_before_keeps_it_out_for_two_minutes_at_most() {
+fn earlier_work_delays_a_key_by_two_minutes_at_most() {
     let mut bench = Bench::with_capacity(8);
     bench.enqueue_all(8, request().key(1, 1));
     let streams = bench.start();
@@ -412,17 +417,17 @@ fn what_a_key_took_before_keeps_it_out_for_two_minutes_at_most() {
     bench.pass(seconds(1800));
     streams.into_iter().for_each(|ticket| bench.release(ticket));
     bench.enqueue_all(100, request().key(1, 1));
-    // Eight start every ten seconds.
+    // Eight requests start every ten seconds.
     assert_eq!(
         starts_of(&mut bench, 1, 8 * 8, seconds(10)),
         0,
-        "all that time, the other one waited"
+        "the other key waited all that time"
     );
     assert!(starts_of(&mut bench, 1, 8 * 8, seconds(10)) > 0);
 }
 
 #[test]
-fn a_lower_class_is_told_a_wait_that_counts_what_it_is_owed() {
+fn the_estimate_for_a_lower_class_counts_its_credit() {
     let mut bench = Bench::with_capacity(8);
     bench.enqueue_all(60, request().priority(Priority::Interactive));
     bench.run_for_starts(60, seconds(10));
@@ -436,17 +441,17 @@ fn a_lower_class_is_told_a_wait_that_counts_what_it_is_owed() {
     let default = bench.enqueue(request().deadline(bench.now + seconds(20)));
     assert_eq!(bench.scheduler.requests_ahead(default), Some(5));
     let order = bench.run_for_starts(60, seconds(10));
-    let place = |ticket| order.iter().position(|&other| other == ticket).unwrap();
+    let index = |ticket| order.iter().position(|&other| other == ticket).unwrap();
     assert!(
-        place(default) <= 13 && place(batch) <= 33,
+        index(default) <= 13 && index(batch) <= 33,
         "{} {}",
-        place(default),
-        place(batch)
+        index(default),
+        index(batch)
     );
 }
 
 #[test]
-fn who_was_refused_has_not_spent_what_its_class_was_owed() {
+fn a_request_that_upstream_refused_has_not_spent_the_credit_of_its_class() {
     let run = |is_refused: bool| {
         let mut bench = Bench::with_capacity(1);
         bench.enqueue_all(100, request().priority(Priority::Interactive));
@@ -462,7 +467,7 @@ fn who_was_refused_has_not_spent_what_its_class_was_owed() {
                     return starts;
                 }
                 assert!(bench.scheduler.requeue(batch, bench.now));
-                assert_eq!(bench.start(), [batch], "it is its turn as before");
+                assert_eq!(bench.start(), [batch], "it is next, as before");
                 return starts;
             }
             starts += 1;
@@ -474,7 +479,7 @@ fn who_was_refused_has_not_spent_what_its_class_was_owed() {
 }
 
 #[test]
-fn who_follows_goes_before_nobody_of_a_higher_class() {
+fn a_reservation_is_not_reused_before_a_higher_class() {
     let mut bench = Bench::with_capacity(4);
     let small = bench.enqueue(request());
     assert_eq!(bench.start(), [small]);
@@ -492,18 +497,18 @@ fn who_follows_goes_before_nobody_of_a_higher_class() {
     assert_eq!(
         bench.start(),
         [large[1]],
-        "of one class, the next large one follows"
+        "in one class, the next large request reuses the reservation"
     );
-    let hurried: Vec<_> = (0..4)
+    let urgent: Vec<_> = (0..4)
         .map(|_| bench.enqueue(request().priority(Priority::Interactive)))
         .collect();
     bench.pass(seconds(10));
     bench.release(large[1]);
-    assert_eq!(bench.start(), hurried);
+    assert_eq!(bench.start(), urgent);
 }
 
 #[test]
-fn a_capacity_that_a_refusal_told_is_for_now() {
+fn a_capacity_from_a_refusal_is_temporary() {
     let mut bench = Bench::with_capacity(8);
     let large = bench.enqueue(request().cost(4));
     bench.scheduler.set_capacity_from_refusal(Some(2));
@@ -514,7 +519,7 @@ fn a_capacity_that_a_refusal_told_is_for_now() {
 }
 
 #[test]
-fn a_request_that_steps_aside_keeps_its_place_and_holds_up_nobody() {
+fn a_parked_request_keeps_its_position_and_does_not_block_others() {
     let mut bench = Bench::with_capacity(1);
     let tickets: Vec<_> = (0..3).map(|_| bench.enqueue(request())).collect();
     assert_eq!(bench.start(), tickets[..1]);
@@ -523,7 +528,7 @@ fn a_request_that_steps_aside_keeps_its_place_and_holds_up_nobody() {
     assert!(bench.scheduler.park(tickets[0], bench.now));
     assert!(
         !bench.scheduler.park(tickets[0], bench.now),
-        "it isn't in the queue"
+        "it is not in the queue"
     );
     assert_eq!(
         (bench.start(), bench.status().queued.default),
@@ -537,10 +542,13 @@ fn a_request_that_steps_aside_keeps_its_place_and_holds_up_nobody() {
     assert_eq!(
         bench.start(),
         tickets[..1],
-        "before those that came after it"
+        "before the requests that came after it"
     );
     assert!(bench.scheduler.park(tickets[2], bench.now));
-    assert!(bench.scheduler.remove(tickets[2], bench.now), "and leaves");
+    assert!(
+        bench.scheduler.remove(tickets[2], bench.now),
+        "and can be removed"
+    );
     bench.release(tickets[0]);
     assert_eq!(
         (
@@ -553,7 +561,7 @@ fn a_request_that_steps_aside_keeps_its_place_and_holds_up_nobody() {
 }
 
 #[test]
-fn a_capacity_that_a_refusal_told_is_replaced_by_a_number_only() {
+fn only_a_number_replaces_a_capacity_from_a_refusal() {
     let mut bench = Bench::new();
     bench.scheduler.set_capacity_from_refusal(Some(2));
     assert_eq!(bench.scheduler.set_capacity(None, bench.now), []);
@@ -563,7 +571,7 @@ fn a_capacity_that_a_refusal_told_is_replaced_by_a_number_only() {
 }
 
 #[test]
-fn no_key_fills_the_queue_for_the_others() {
+fn one_key_cannot_fill_the_queue() {
     let settings = Settings {
         queue_limit: 4,
         queue_limit_per_key: 3,
@@ -580,7 +588,7 @@ fn no_key_fills_the_queue_for_the_others() {
             bench.try_enqueue(request()),
             Err(EnqueueError::QueueFull { .. })
         ),
-        "whatever its class"
+        "in any class"
     );
     bench.enqueue(request().key(1, 1));
     assert!(matches!(

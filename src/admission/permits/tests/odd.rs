@@ -1,13 +1,13 @@
-//! What upstream says of the units, when it errs, forgets, or thinks better of it.
+//! Messages of upstream about the units that are wrong, incomplete or contradictory.
 
 use super::*;
 
-/// A message of the feed, with nobody's requests.
-fn says(permits: &Permits, capacity: Option<u32>, used_cost: u32) -> bool {
+/// A message of the feed without requests.
+fn feed_says(permits: &Permits, capacity: Option<u32>, used_cost: u32) -> bool {
     permits.apply_snapshot(None, capacity, used_cost, &[])
 }
 
-/// A call that waits for units in a task of its own, until it has come so far.
+/// A request that waits for units in its own task, once it is in the queue.
 async fn waits(
     permits: &Permits,
     request: PermitRequest,
@@ -27,21 +27,21 @@ async fn pass(seconds: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_message_that_tells_of_a_smaller_plan_ends_nobodys_wait() {
+async fn one_message_with_a_smaller_plan_ends_no_wait() {
     let permits = permits(8);
     for small in [1, 3] {
         let holder = acquire(&permits, 8).await.unwrap();
         let waiter = waits(&permits, request(4)).await;
-        assert!(says(&permits, Some(small), 0));
+        assert!(feed_says(&permits, Some(small), 0));
         let late = waits(&permits, request(4)).await;
         pass(1).await;
         assert!(!waiter.is_finished() && !late.is_finished(), "{small}");
         assert_eq!(
             permits.status().capacity,
             Some(small),
-            "but nobody starts on more"
+            "but no request starts on more units"
         );
-        assert!(says(&permits, Some(8), 0));
+        assert!(feed_says(&permits, Some(8), 0));
         holder.finish();
         waiter.await.unwrap().unwrap().finish();
         late.await.unwrap().unwrap().finish();
@@ -49,18 +49,18 @@ async fn one_message_that_tells_of_a_smaller_plan_ends_nobodys_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plan_that_is_smaller_for_a_while_is_told_to_those_it_is_too_small_for() {
+async fn a_plan_that_stays_smaller_rejects_the_requests_that_do_not_fit() {
     let permits = permits(8);
     let holder = acquire(&permits, 8).await.unwrap();
     let waiter = waits(&permits, request(4)).await;
     for _ in 0..4 {
         assert!(!waiter.is_finished());
-        says(&permits, Some(2), 0);
+        feed_says(&permits, Some(2), 0);
         pass(2).await;
     }
-    let told = waiter.await.unwrap().unwrap_err();
-    assert_eq!(told.code(), "model_exceeds_plan");
-    assert!(told.message().contains("has 2"), "{told}");
+    let error = waiter.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), "model_exceeds_plan");
+    assert!(error.message().contains("has 2"), "{error}");
     assert_eq!(
         acquire(&permits, 4).await.unwrap_err().code(),
         "model_exceeds_plan"
@@ -69,9 +69,9 @@ async fn a_plan_that_is_smaller_for_a_while_is_told_to_those_it_is_too_small_for
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plan_that_one_message_told_is_asked_for_once_more_before_anybody_fails() {
+async fn a_plan_from_one_message_is_requested_again_before_a_request_fails() {
     let permits = unknown();
-    says(&permits, Some(2), 0);
+    feed_says(&permits, Some(2), 0);
     let large = waits(&permits, request(4)).await;
     permits.snapshot_wanted().await;
     assert!(!large.is_finished());
@@ -83,7 +83,7 @@ async fn a_plan_that_one_message_told_is_asked_for_once_more_before_anybody_fail
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cant_be_is_ignored_and_counted() {
+async fn impossible_messages_are_ignored_and_counted() {
     let permits = permits(8);
     let _holder = acquire(&permits, 8).await.unwrap();
     let waiter = waits(&permits, request(4)).await;
@@ -93,7 +93,7 @@ async fn what_cant_be_is_ignored_and_counted() {
         (Some(8), 1_000_000_000),
         (Some(8), u32::MAX),
     ] {
-        assert!(!says(&permits, capacity, used), "{capacity:?} {used}");
+        assert!(!feed_says(&permits, capacity, used), "{capacity:?} {used}");
     }
     permits.count_ignored_message();
     assert_eq!(permits.ignored_messages(), 5);
@@ -105,19 +105,26 @@ async fn what_cant_be_is_ignored_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_message_without_a_limit_lets_nobody_start() {
+async fn one_message_without_a_limit_starts_no_request() {
     let permits = permits(4);
     let _holder = acquire(&permits, 4).await.unwrap();
     let mut waiters = Vec::new();
     for _ in 0..20 {
         waiters.push(waits(&permits, request(1)).await);
     }
-    assert!(says(&permits, None, 0) && says(&permits, Some(4), 4) && says(&permits, None, 0));
+    assert!(
+        feed_says(&permits, None, 0)
+            && feed_says(&permits, Some(4), 4)
+            && feed_says(&permits, None, 0)
+    );
     assert_eq!(
         (permits.status().running, permits.status().capacity),
         (1, Some(4))
     );
-    assert!(says(&permits, None, 0), "two in a row mean it");
+    assert!(
+        feed_says(&permits, None, 0),
+        "two in a row remove the limit"
+    );
     assert_eq!(
         (permits.status().running, permits.status().capacity),
         (21, None)
@@ -125,21 +132,21 @@ async fn one_message_without_a_limit_lets_nobody_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_guessed_cost_is_held_against_nobody_when_the_plan_shrinks_and_grows() {
+async fn an_estimated_cost_follows_the_plan_when_it_shrinks_and_grows() {
     let permits = permits(8);
-    let guess = |cost| PermitRequest {
+    let estimated = |cost| PermitRequest {
         is_cost_estimated: true,
         ..request(cost)
     };
     let holder = acquire(&permits, 8).await.unwrap();
-    let first = waits(&permits, guess(4)).await;
+    let first = waits(&permits, estimated(4)).await;
     permits.set_capacity(Some(2));
-    let second = waits(&permits, guess(4)).await;
+    let second = waits(&permits, estimated(4)).await;
     permits.set_capacity(Some(3));
     holder.finish();
     let first = first.await.unwrap().unwrap();
-    assert_eq!(permits.status().in_use, 3, "as much as the plan has by now");
-    // It is refused, and the refusal tells of less.
+    assert_eq!(permits.status().in_use, 3, "the limit of the plan by now");
+    // It is refused, and the refusal names a smaller limit.
     let again = tokio::spawn(async move {
         first
             .requeue_after_refusal(&full(2, 2), &QueuePosition::default())
@@ -157,11 +164,11 @@ async fn a_guessed_cost_is_held_against_nobody_when_the_plan_shrinks_and_grows()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_guess_made_before_the_plan_is_known_is_not_held_against_the_call() {
+async fn a_cost_estimated_before_the_plan_is_known_does_not_reject_the_request() {
     let permits = unknown();
     permits.set_plan_unknown();
     let holder = acquire(&permits, 2).await.unwrap();
-    // Nothing is known until a refusal tells, and then the plan.
+    // No limit is known until a refusal names one, and then the plan.
     let refused = {
         let permit = permits
             .acquire(
@@ -187,7 +194,7 @@ async fn a_guess_made_before_the_plan_is_known_is_not_held_against_the_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_nothing_is_known_is_no_news() {
+async fn an_unknown_plan_changes_nothing() {
     let permits = permits(8);
     permits.set_plan_unknown();
     assert_eq!(permits.status().capacity, Some(8));
@@ -221,16 +228,16 @@ async fn the_wait_for_the_plan_counts_as_a_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_first() {
+async fn a_paused_request_lends_its_units_and_then_is_first() {
     let (permits, position) = (permits(4), QueuePosition::default());
-    let tried = acquire(&permits, 4).await.unwrap();
+    let paused = acquire(&permits, 4).await.unwrap();
     let others = [
         waits(&permits, request(4)).await,
         waits(&permits, request(4)).await,
     ];
     let begun = Instant::now();
     let again =
-        tokio::spawn(async move { tried.pause(Duration::from_secs(5), false, &position).await });
+        tokio::spawn(async move { paused.pause(Duration::from_secs(5), false, &position).await });
     let [first, second] = others;
     let first = first.await.unwrap().unwrap();
     assert_eq!(
@@ -241,7 +248,7 @@ async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_f
     assert_eq!(
         permits.status().queued.default,
         2,
-        "it still counts among those who wait"
+        "it still counts as waiting"
     );
     pass(7).await;
     first.finish();
@@ -249,9 +256,12 @@ async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_f
     assert_eq!(
         (begun.elapsed().as_secs(), again.waited().as_secs()),
         (7, 2),
-        "only what it waited for units counts"
+        "only the wait for units counts"
     );
-    assert!(!second.is_finished(), "before the other, which came later");
+    assert!(
+        !second.is_finished(),
+        "before the other request, which came later"
+    );
     again.finish();
     second.await.unwrap().unwrap().finish();
     assert_eq!(
@@ -261,11 +271,11 @@ async fn units_are_anothers_while_a_call_waits_for_its_next_try_and_then_it_is_f
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_before_its_next_try_leaves_nothing_behind() {
+async fn a_paused_request_that_leaves_leaves_nothing_behind() {
     let permits = permits(4);
-    let tried = acquire(&permits, 4).await.unwrap();
+    let paused = acquire(&permits, 4).await.unwrap();
     let again = tokio::spawn(async move {
-        tried
+        paused
             .pause(Duration::from_secs(5), true, &QueuePosition::default())
             .await
     });

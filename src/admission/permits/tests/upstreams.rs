@@ -1,6 +1,5 @@
-//! Upstreams that lie and forget, and callers who are impatient: whatever is said, upstream is
-//! asked in vain only so often, nobody's call is ended by one message, and units that are free are
-//! used.
+//! Upstreams that say wrong things, and impatient callers. Whatever upstream says, the number of
+//! refusals is bounded, no single message ends a request, and free units are used.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -10,35 +9,35 @@ use tokio::task::{LocalSet, spawn_local};
 
 use super::*;
 
-/// How a refusal is put.
+/// What a refusal says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Words {
-    /// With the units in use and those of the plan.
+enum RefusalText {
+    /// The units in use, and the units of the plan.
     Numbers,
-    /// With those of the plan.
+    /// The units of the plan.
     Limit,
-    /// Without any number.
+    /// No number.
     Silent,
 }
 
-/// What is heard of the units besides.
+/// What other sources say.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Feed {
-    /// Nothing: there is no such endpoint.
+    /// Nothing: there is no feed and no snapshot.
     None,
     /// Snapshots.
     Honest,
-    /// Snapshots, and between them what can't be, and what isn't so.
+    /// Snapshots, and between them impossible and wrong messages.
     Odd,
 }
 
-/// An account, as it is.
+/// The true state of an account.
 struct Upstream {
     capacity: u32,
-    /// When each that runs began.
+    /// When each running request started.
     flights: Vec<Instant>,
-    words: Words,
-    /// When each refusal was.
+    text: RefusalText,
+    /// The time of each refusal.
     refusals: Vec<Instant>,
     ended: u32,
 }
@@ -68,10 +67,10 @@ impl Upstream {
         let (used, capacity) = (upstream.used(), upstream.capacity);
         if used >= capacity {
             upstream.refusals.push(Instant::now());
-            let (active, limit) = match upstream.words {
-                Words::Numbers => (Some(used), Some(capacity)),
-                Words::Limit => (None, Some(capacity)),
-                Words::Silent => (None, None),
+            let (active, limit) = match upstream.text {
+                RefusalText::Numbers => (Some(used), Some(capacity)),
+                RefusalText::Limit => (None, Some(capacity)),
+                RefusalText::Silent => (None, None),
             };
             return Err(refusal(UnitRefusal {
                 active,
@@ -101,22 +100,22 @@ impl Upstream {
 
 #[derive(Clone, Copy, Debug)]
 struct Scene {
-    words: Words,
+    text: RefusalText,
     feed: Feed,
     callers: usize,
-    /// Of another process, that takes all units for this part of the time.
+    /// Another process takes three units for a part of the time.
     has_others: bool,
     changes: bool,
-    /// Whether it is looked at every few milliseconds.
+    /// The state is checked every few milliseconds.
     is_watched: bool,
     length: Duration,
     seed: u64,
 }
 
-/// What became of a scene.
+/// The result of a scene.
 struct Outcome {
     worst_minute: usize,
-    /// The codes of errors that callers saw.
+    /// The codes of the errors that callers got.
     errors: Vec<String>,
     ended: u32,
     idle_longest: Duration,
@@ -135,11 +134,11 @@ async fn run(scene: Scene) -> Outcome {
     let permits = Permits::new(Settings::default(), Duration::from_secs(3600));
     let driver = permits.clone();
     spawn_local(async move { driver.drive().await });
-    let (capacity, words) = (4, scene.words);
+    let (capacity, text) = (4, scene.text);
     let upstream = Upstream {
         capacity,
         flights: Vec::new(),
-        words,
+        text,
         refusals: Vec::new(),
         ended: 0,
     };
@@ -147,7 +146,7 @@ async fn run(scene: Scene) -> Outcome {
     let begun = Instant::now();
     match scene.feed {
         Feed::None => permits.set_plan_unknown(),
-        _ => drop(spawn_local(tell(
+        _ => drop(spawn_local(send_snapshots(
             permits.clone(),
             Rc::clone(&upstream),
             scene,
@@ -161,7 +160,7 @@ async fn run(scene: Scene) -> Outcome {
         async move {
             while begun.elapsed() < scene.length {
                 let service = Duration::from_millis(dice.u64(200..3000));
-                // A third of them leave, wherever they are, and come again.
+                // A third of the callers leave at any point, and come again.
                 let patience = if number % 3 == 0 {
                     dice.u64(1..10_000)
                 } else {
@@ -203,7 +202,7 @@ async fn run(scene: Scene) -> Outcome {
                 upstream.borrow_mut().capacity = if capacity == 4 { 8 } else { 4 };
             }
             if scene.has_others {
-                // It knocks until it has them.
+                // It asks until it has them.
                 let mut held = Vec::new();
                 while held.len() < 3 && begun.elapsed() < scene.length {
                     let before = upstream.borrow().refusals.len();
@@ -227,7 +226,7 @@ async fn run(scene: Scene) -> Outcome {
             let waits = permits.status().queued.default > 0;
             let is_free = upstream.borrow().used() + permits.status().cooldown_units
                 < upstream.borrow().capacity;
-            // Those who were let go are on their way.
+            // Requests that have started may still be on their way.
             let is_idle = waits && is_free && permits.status().in_use < upstream.borrow().capacity;
             if !is_idle {
                 idle_since = Instant::now();
@@ -247,8 +246,8 @@ async fn run(scene: Scene) -> Outcome {
     }
 }
 
-/// Tells every two seconds, and when it is asked.
-async fn tell(permits: Permits, upstream: Rc<RefCell<Upstream>>, scene: Scene) {
+/// Sends a snapshot every two seconds, and on request.
+async fn send_snapshots(permits: Permits, upstream: Rc<RefCell<Upstream>>, scene: Scene) {
     let mut dice = fastrand::Rng::with_seed(scene.seed);
     let listed = |upstream: &Upstream| {
         let all = upstream.flights.iter().map(|began| ListedRequest {
@@ -288,61 +287,89 @@ async fn tell(permits: Permits, upstream: Rc<RefCell<Upstream>>, scene: Scene) {
     }
 }
 
-/// In any minute but the first. One trial in two seconds, and what others take in between.
-const REFUSALS_A_MINUTE: usize = 60;
+/// In any minute but the first: one probe in two seconds, and what others take in between.
+const REFUSALS_PER_MINUTE_MAX: usize = 60;
 
-/// The same where nothing is to be known: upstream names no numbers, nobody tells how many units
-/// are taken, and both the plan and what others take of it change. The worst of 40 such scenes had 89.
-const BLIND_REFUSALS_A_MINUTE: usize = 120;
+/// The same where nothing can be known: refusals have no numbers, no source names the units in use,
+/// and both the plan and the external usage change. The worst of 40 such scenes had 89.
+const BLIND_REFUSALS_PER_MINUTE_MAX: usize = 120;
 
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 16,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn whatever_upstream_says_it_is_asked_in_vain_only_so_often_and_nobody_fails_for_it(
-        words in select(&[Words::Numbers, Words::Limit, Words::Silent][..]),
+    fn whatever_upstream_says_its_refusals_are_bounded_and_no_request_fails_for_them(
+        text in select(&[RefusalText::Numbers, RefusalText::Limit, RefusalText::Silent][..]),
         feed in select(&[Feed::None, Feed::Honest, Feed::Odd][..]),
         callers in 5..100usize,
         (has_others, changes) in any::<(bool, bool)>(),
         seed in any::<u64>(),
     ) {
-        let scene = Scene { words, feed, callers, has_others, changes, is_watched: false, length: FIVE_MINUTES, seed };
+        let scene = Scene {
+            text,
+            feed,
+            callers,
+            has_others,
+            changes,
+            is_watched: false,
+            length: FIVE_MINUTES,
+            seed,
+        };
         let outcome = play(scene);
-        let is_blind = matches!((words, feed, has_others && changes), (Words::Silent, Feed::None, true));
-        let most = if is_blind { BLIND_REFUSALS_A_MINUTE } else { REFUSALS_A_MINUTE };
+        let is_blind = (text, feed) == (RefusalText::Silent, Feed::None) && has_others && changes;
+        let most = if is_blind { BLIND_REFUSALS_PER_MINUTE_MAX } else { REFUSALS_PER_MINUTE_MAX };
         prop_assert!(outcome.worst_minute <= most, "{} in a minute", outcome.worst_minute);
-        prop_assert!(!outcome.errors.iter().any(|code| code == "model_exceeds_plan"), "{:?}", outcome.errors);
+        let is_rejected = outcome.errors.iter().any(|code| code == "model_exceeds_plan");
+        prop_assert!(!is_rejected, "{:?}", outcome.errors);
         if !has_others {
             prop_assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
-            // 4 units, 1.6 s each, and some of the calls are given up: a good part of what could be
-            // done was done.
+            // Four units, 1.6 s for each request, and some are given up: most of the possible work
+            // was done.
             prop_assert!(outcome.ended > 300, "{} of about 750", outcome.ended);
         }
     }
 
     #[test]
-    fn units_that_are_free_are_used_within_fifty_milliseconds_whatever_odd_messages_come(
-        words in select(&[Words::Numbers, Words::Limit, Words::Silent][..]),
+    fn free_units_are_used_within_fifty_milliseconds_whatever_odd_messages_come(
+        text in select(&[RefusalText::Numbers, RefusalText::Limit, RefusalText::Silent][..]),
         feed in select(&[Feed::Honest, Feed::Odd][..]),
         callers in 5..40usize,
         seed in any::<u64>(),
     ) {
-        let scene = Scene { words, feed, callers, has_others: false, changes: false, is_watched: true, length: FIVE_MINUTES / 5, seed };
+        let scene = Scene {
+            text,
+            feed,
+            callers,
+            has_others: false,
+            changes: false,
+            is_watched: true,
+            length: FIVE_MINUTES / 5,
+            seed,
+        };
         let outcome = play(scene);
-        prop_assert!(outcome.idle_longest <= Duration::from_millis(50), "{:?}", outcome.idle_longest);
+        let idle_longest = outcome.idle_longest;
+        prop_assert!(idle_longest <= Duration::from_millis(50), "{idle_longest:?}");
         prop_assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
     }
 }
 
 #[test]
-fn an_upstream_that_speaks_only_by_its_refusals_is_not_asked_by_herds() {
-    for (words, most) in [(Words::Numbers, 5), (Words::Limit, 5), (Words::Silent, 20)] {
+fn an_upstream_that_says_numbers_only_in_refusals_is_not_flooded() {
+    for (text, most) in [
+        (RefusalText::Numbers, 5),
+        (RefusalText::Limit, 5),
+        (RefusalText::Silent, 20),
+    ] {
         let (has_others, changes, is_watched) = (false, false, false);
         let (feed, callers, length) = (Feed::None, 190, FIVE_MINUTES);
         let scene = Scene {
-            words,
+            text,
             feed,
             callers,
             has_others,
@@ -354,14 +381,14 @@ fn an_upstream_that_speaks_only_by_its_refusals_is_not_asked_by_herds() {
         let outcome = play(scene);
         assert!(
             outcome.worst_minute <= most,
-            "{words:?}: {} in a minute",
+            "{text:?}: {} in a minute",
             outcome.worst_minute
         );
-        assert!(outcome.errors.is_empty(), "{words:?}: {:?}", outcome.errors);
+        assert!(outcome.errors.is_empty(), "{text:?}: {:?}", outcome.errors);
     }
 }
 
-/// Asks in vain each time, for so long as upstream lets nobody in.
+/// A request that upstream refuses each time, until it fails. `asked` counts the attempts.
 async fn refused(permits: Permits, model: &'static str, asked: Rc<RefCell<u32>>) -> Error {
     let position = QueuePosition::default();
     let mut permit = match permits.acquire(model, request(1), &position).await {
@@ -379,7 +406,8 @@ async fn refused(permits: Permits, model: &'static str, asked: Rc<RefCell<u32>>)
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_count_as_waiting() {
+async fn of_a_model_that_is_always_refused_one_request_at_a_time_is_sent_and_all_count_as_waiting()
+{
     LocalSet::new()
         .run_until(async {
             let settings = Settings {
@@ -406,7 +434,11 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
             let full = permits
                 .acquire("a/refused", request(1), &QueuePosition::default())
                 .await;
-            assert_eq!(full.unwrap_err().code(), "queue_full", "those aside count");
+            assert_eq!(
+                full.unwrap_err().code(),
+                "queue_full",
+                "parked requests count"
+            );
             let others = (0..20).map(|_| async {
                 let caller = Caller {
                     key: KeyId(1),
@@ -427,7 +459,7 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
                     .await
                     .into_iter()
                     .all(|is_served| is_served),
-                "others are not kept waiting"
+                "other models are not blocked"
             );
             for call in join_all(calls).await {
                 assert_eq!(call.unwrap().code(), "concurrency_limit_exceeded");
@@ -441,7 +473,7 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
                 (permits.status().in_use, permits.status().queued.default),
                 (0, 0)
             );
-            // Those who come later wait for the next one that is sent.
+            // Later requests wait for the next probe.
             let before = *asked.borrow();
             let late = (0..50)
                 .map(|_| spawn_local(refused(permits.clone(), "a/refused", Rc::clone(&asked))));
@@ -455,7 +487,7 @@ async fn of_a_model_that_is_refused_for_ever_one_call_at_a_time_is_sent_and_all_
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_a_held_model_is_let_in_all_who_wait_for_it_are_served() {
+async fn when_a_model_that_backs_off_is_admitted_all_its_requests_start() {
     let permits = permits(4);
     let mut first = acquire(&permits, 1).await.unwrap();
     for _ in 0..3 {
@@ -474,7 +506,7 @@ async fn when_a_held_model_is_let_in_all_who_wait_for_it_are_served() {
     let mut later = Box::pin(permits.acquire(MODEL, request(1), &position));
     assert!(
         futures_util::FutureExt::now_or_never(&mut later).is_none(),
-        "units are free, but the model is held"
+        "units are free, but the model backs off"
     );
     assert_eq!(position.requests_ahead(), Some(0));
     let probe = again.await.unwrap().unwrap();
@@ -485,13 +517,13 @@ async fn when_a_held_model_is_let_in_all_who_wait_for_it_are_served() {
     probe.mark_admitted();
     let later = later.await.unwrap();
     assert_eq!(permits.status().in_use, 2);
-    // A request that is given up tells nothing.
+    // A request that is given up says nothing.
     drop((probe, later));
     assert!(starts(&permits, 2).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_is_given_up_lets_the_next_one_try() {
+async fn a_probe_that_is_given_up_makes_room_for_the_next_one() {
     let permits = permits(4);
     let mut first = acquire(&permits, 1).await.unwrap();
     for _ in 0..3 {
@@ -524,8 +556,8 @@ async fn a_probe_that_is_given_up_lets_the_next_one_try() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_not_refused_was_let_in_however_long_its_answer_takes() {
-    // Of others that hold all, a refusal tells; and of a model that is held, its probe.
+async fn a_probe_that_is_not_refused_counts_as_admitted_however_long_its_answer_takes() {
+    // The probe of the external usage from a refusal, and the probe of a model that backs off.
     for refusals in [1, 4] {
         let permits = permits(4);
         let mut first = acquire(&permits, 1).await.unwrap();
@@ -543,7 +575,7 @@ async fn one_that_is_not_refused_was_let_in_however_long_its_answer_takes() {
         tokio::task::yield_now().await;
         let waiting = permits.clone();
         let second = tokio::spawn(async move { acquire(&waiting, 3).await });
-        // It has been sent, and nothing has come of it.
+        // It was sent, and has no result yet.
         let silent = again.await.unwrap().unwrap();
         let begun = Instant::now();
         second.await.unwrap().unwrap().finish();
