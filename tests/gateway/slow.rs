@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, interval},
 };
 
-use crate::support::{Emulator, Gateway};
+use crate::support::{Emulator, Gateway, poll};
 
 /// Connects, writes this (repeatedly, if it is a drip), and reads until the gateway closes. Returns
 /// the bytes read and the time.
@@ -30,10 +30,13 @@ async fn held_by(gateway: SocketAddr, begin: &[u8], drip: Option<&[u8]>) -> (Str
         }
     };
     let mut answer = Vec::new();
-    tokio::select! {
-        _ = reader.read_to_end(&mut answer) => {}
-        () = drips => {}
-    }
+    let ended = async {
+        tokio::select! {
+            _ = reader.read_to_end(&mut answer) => {}
+            () = drips => {}
+        }
+    };
+    poll::in_small_steps(ended).await;
     (
         String::from_utf8_lossy(&answer).into_owned(),
         began.elapsed(),
