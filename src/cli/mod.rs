@@ -48,13 +48,13 @@ enum Command {
     Serve(Box<config::Serve>),
     /// Run the Featherless API on this machine, with faults on demand
     Emulator(emulator::Emulator),
-    /// Make one real call straight to Featherless, and say what works and what to mend
+    /// Make one real call straight to Featherless, and show what works and what to fix
     Check(check::Check),
     /// Stream an answer into the terminal, through a running gateway
     Chat(chat::Chat),
     /// Show the catalogue of a running gateway as a table
     Models(models::Models),
-    /// Show live who uses the account's concurrency units, and who waits for some
+    /// Show live what uses the account's concurrency units, and which requests wait
     Units(units::Units),
 }
 

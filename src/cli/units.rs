@@ -24,8 +24,8 @@ const REQUESTS_SHOWN_MAX: usize = 20;
 /// Moves the cursor to the upper left corner and clears the screen (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Shows live who uses the account's concurrency units, and who waits for some. In a terminal it is
-/// one picture that is drawn again at each change; otherwise it is one line per change.
+/// Shows live what uses the account's concurrency units, and which requests wait. In a terminal it
+/// is one picture that is drawn again at each change; otherwise it is one line per change.
 #[derive(Args, Debug)]
 pub struct Units {
     /// Show it once, and end
@@ -123,7 +123,7 @@ fn picture(snapshot: &Concurrency) -> String {
     let _ = writeln!(
         text,
         "waiting  {}: {} interactive, {} default, {} batch; the longest for {} so far\nwaits    \
-         p50 {}, p99 {}{}\nrefused  {} by Featherless, which no caller saw",
+         p50 {}, p99 {}{}\nrefused  {} by Featherless",
         waiting(&gateway),
         queued.interactive,
         queued.default,
@@ -132,9 +132,9 @@ fn picture(snapshot: &Concurrency) -> String {
         seconds(gateway.wait_p50_ms),
         seconds(gateway.wait_p99_ms),
         if waiting(&gateway) > 0 {
-            " with those that wait now, so far"
+            " including requests that still wait"
         } else {
-            " of late"
+            " recently"
         },
         gateway.refusals,
     );

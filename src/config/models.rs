@@ -28,10 +28,10 @@ pub struct Models {
     )]
     pub fallbacks: Vec<Fallback>,
 
-    /// Longest wait for the first token (or the headers) of a model that another one follows, if
+    /// Longest wait for the first token (or the headers) of a model with a fallback after it, if
     /// that is shorter than `--first-token-timeout`. The default is a little less than the time
-    /// after which Featherless's front end ends silent calls, so that it gives up nothing that
-    /// would have come
+    /// after which Featherless's front end ends silent calls, so that no answer is lost
+    /// that would still have arrived
     #[arg(
         long,
         env = "FEATHERWIRE_FALLBACK_FIRST_TOKEN_TIMEOUT",
@@ -63,8 +63,8 @@ pub struct Models {
     )]
     pub expose_models: Vec<Glob>,
 
-    /// After so many failures in a row, a model is left alone for a while, and calls for it go to
-    /// their fallbacks or fail at once; 0 for never
+    /// After this number of failures in a row, a model gets no calls for a while. They go to their
+    /// fallbacks or fail at once; 0 for never
     #[arg(
         long,
         env = "FEATHERWIRE_CIRCUIT_FAILURES",
@@ -73,7 +73,7 @@ pub struct Models {
     )]
     pub circuit_failures: u32,
 
-    /// How long a model is left alone before it's tried again; twice as long after each try that
+    /// How long a model gets no calls before one call probes it; doubled after each probe that
     /// fails, up to 2 minutes
     #[arg(
         long,

@@ -40,9 +40,9 @@ pub struct Serve {
     )]
     pub emulator: bool,
 
-    /// Keys that callers must show, comma-separated, such as `gw_live_…`. Without any, everybody is
-    /// let in, and only a loopback address is listened on. Prefer the variable (or `.env`): flags
-    /// show in process lists
+    /// Keys that callers must send, comma-separated, such as `gw_live_…`. Without keys every caller
+    /// is accepted, and the gateway listens only on a loopback address. Prefer the variable (or
+    /// `.env`): flags are visible in process lists
     #[arg(
         long,
         env = "FEATHERWIRE_API_KEYS",
@@ -73,10 +73,10 @@ pub struct Serve {
     )]
     pub max_request_bytes: ByteSize,
 
-    /// Largest sum of all requests that have come and are not upstream yet, those among them that
-    /// wait for units; beyond it calls get the error `too_many_request_bytes`. One request alone
-    /// may be larger, up to --max-request-bytes. Unset: a quarter of the memory of the machine, or
-    /// of the control group that it runs in
+    /// Largest sum of all requests in memory that are not sent upstream yet, including those that
+    /// wait for units. Beyond it, calls fail with `too_many_request_bytes`. A single request may be
+    /// larger, up to --max-request-bytes. Unset: a quarter of the memory of the machine, or of the
+    /// control group that the gateway runs in
     #[arg(
         long,
         env = "FEATHERWIRE_MAX_INFLIGHT_REQUEST_BYTES",
@@ -85,9 +85,9 @@ pub struct Serve {
     )]
     pub max_inflight_request_bytes: Option<ByteSize>,
 
-    /// Ask upstream for a stream even when the caller wants a whole chat answer, and add it up: a
-    /// long silent call dies behind the upstream's front end after about 100 s. A call may say
-    /// otherwise by the header or metadata `x-featherwire-unary-via-stream: true` or `false`
+    /// Ask upstream for a stream also when the caller wants a unary chat answer, and add it up: the
+    /// upstream's front end ends a call that is silent for about 100 s. A call may choose otherwise
+    /// with the header or metadata `x-featherwire-unary-via-stream: true` or `false`
     #[arg(
         long,
         env = "FEATHERWIRE_UNARY_VIA_STREAM",

@@ -13,8 +13,8 @@ use super::{
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::UNITS)]
 pub struct Units {
-    /// The concurrency units that this gateway may use at a time; 0 for no bound. Unset: what the
-    /// account's plan has, less what other processes use, as Featherless tells all the time
+    /// The concurrency units that this gateway may use at a time; 0 for no limit. Unset: the
+    /// units of the plan minus those that other processes use; Featherless reports both
     #[arg(long, env = "FEATHERWIRE_UNITS", value_name = "N")]
     pub units: Option<u32>,
 

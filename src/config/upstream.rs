@@ -71,9 +71,9 @@ pub struct Upstream {
     )]
     pub first_token_timeout: Duration,
 
-    /// How often to ask again when no model has worked on the request, as when Featherless can't be
-    /// reached or has no room: only before anything of the answer has come, and never beyond a
-    /// fifth of all traffic. 0 for not at all
+    /// How often to retry when no model has worked on the request, for example because Featherless
+    /// can't be reached or has no capacity. Only before any part of the answer has arrived; retries
+    /// are at most a fifth of all requests. 0: never
     #[arg(
         long,
         env = "FEATHERWIRE_RETRIES",

@@ -23,7 +23,7 @@ pub struct ChatRequest {
     pub streaming: Streaming,
     pub toolbox: Toolbox,
     pub format: Format,
-    /// How many alternatives to show beside each token, if log probabilities are filter at all.
+    /// How many alternatives to show beside each token, if log probabilities are asked for.
     pub logprobs: Option<usize>,
     pub thinks: bool,
     /// Identifies what was asked, however it is to be answered.

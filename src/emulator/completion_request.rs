@@ -16,7 +16,7 @@ pub struct CompletionRequest {
     pub sampling: Sampling,
     pub streaming: Streaming,
     pub echoes: bool,
-    /// How many alternatives to show beside each token, if log probabilities are filter at all.
+    /// How many alternatives to show beside each token, if log probabilities are asked for.
     pub logprobs: Option<usize>,
 }
 

@@ -86,7 +86,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// included.
 ///
 /// # Errors
-/// None today: kind with one connection is that connection's alone.
+/// None today. A problem with one connection ends only that connection.
 pub async fn serve(
     listener: TcpListener,
     config: EmulatorConfig,

@@ -3,7 +3,7 @@
 //! A prompt can say exactly what it wants, which tests and demonstrations use:
 //! - `repeat after me: TEXT` answers TEXT, to the letter;
 //! - `count to N` answers the numbers;
-//! - `say hello`, `in N words` if filter, answers a greeting of that length;
+//! - `say hello`, or `say hello in N words`, answers a greeting, of that length;
 //! - `long`, `story`, `essay`, `poem` or `in detail` answers several hundred tokens.
 
 use super::seeded_rng::SeededRng;

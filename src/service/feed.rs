@@ -1,4 +1,4 @@
-//! The account's concurrency feed: one upstream connection, however many watch.
+//! The account's concurrency feed: one upstream connection for all watchers.
 
 use std::{
     collections::BTreeMap,
@@ -19,14 +19,14 @@ use crate::{
     upstream::{ChoiceEnd, Client, EventStream, StreamMessage},
 };
 
-/// Hands the feed to whoever watches. Cheap to clone; all clones share one connection.
+/// Passes the feed to every watcher. Cheap to clone; all clones share one connection.
 #[derive(Clone, Debug)]
 pub struct Feed {
     upstream: Client,
     current: Arc<Mutex<Current>>,
 }
 
-/// What those who come next find.
+/// The state that the next watcher finds.
 #[derive(Debug, Default)]
 struct Current {
     line: Weak<Line>,
@@ -62,7 +62,7 @@ impl Feed {
     /// Watches from now on. After [`end`](Self::end) that is over at once: unavailable, `draining`.
     pub fn watch(&self, call: Call) -> Watch {
         let state = match self.line() {
-            // It begins with what the feed said last, which is news to this caller.
+            // It begins with the feed's last message, because this caller has not seen it.
             Some(line) => State::Watching {
                 said: WatchStream::new(line.said.clone()),
                 _line: line,
@@ -83,13 +83,12 @@ impl Feed {
         let mut current = self.current();
         current.is_over = true;
         if let Some(line) = current.line.upgrade() {
-            // With the task goes the sender, and those who watch are told that there is nothing
-            // more to come.
+            // The sender is dropped with the task, so every watcher sees the end.
             line.task.abort();
         }
     }
 
-    /// The line that there is, or a new one. None after the end.
+    /// The existing line, or a new one. `None` after the end.
     fn line(&self) -> Option<Arc<Line>> {
         let mut current = self.current();
         if current.is_over {
@@ -111,7 +110,7 @@ impl Feed {
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
-        // Nothing panics while the lock is held, and what it guards is whole after every statement.
+        // No code panics while it holds the lock, and every statement leaves the data consistent.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -170,7 +169,7 @@ enum State {
         /// Keeps the connection.
         _line: Arc<Line>,
     },
-    /// It came after the end, and has not been told yet.
+    /// The watch began after the end, and its error has not been sent yet.
     Refused,
     Ended,
 }
