@@ -120,9 +120,10 @@ def options_in_table():
 def errors_in_table():
     """(kind, gRPC status, OpenAI type) of every row of the source's table."""
     source = (ROOT / "src/error/table.rs").read_text()
-    rows = re.findall(r'^\s+row\(Kind::(\w+),\s*Code::(\w+),\s*\S+\s*"(\w+)"\)', source, re.M)
+    types = dict(re.findall(r'^const (\w+): &str = "(\w+)";$', source, re.M))
+    rows = re.findall(r"^\s+row\(Kind::(\w+),\s*Code::(\w+),\s*\S+\s*(\w+)\),$", source, re.M)
     assert rows, "src/error/table.rs is not what this check takes it for"
-    return {(kind, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", code).upper(), openai) for kind, code, openai in rows}
+    return {(kind, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", code).upper(), types[name]) for kind, code, name in rows}
 
 
 def errors_in_documents():
