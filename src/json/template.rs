@@ -54,6 +54,10 @@ impl SingleText for StreamChatCompletionResponse {
         let [choice] = self.choices.as_mut_slice() else {
             return None;
         };
+        // Equality takes 0.0 and -0.0 for the same number, and JSON has them apart.
+        if choice.logprobs.is_some() {
+            return None;
+        }
         let delta = choice.delta.as_mut()?;
         match number {
             0 => delta.content.as_mut(),
@@ -444,6 +448,19 @@ mod tests {
         let other = twice.replace("Good", "Bad");
         let events = [twice.clone(), twice.replace("Hello", "Bye"), other];
         assert_eq!(check::<StreamChatCompletionResponse>(&events), 1);
+    }
+
+    #[test]
+    fn the_sign_of_a_log_probability_of_zero_survives() {
+        let event = |logprob: &str| {
+            delta(&json!({"content": "Hello"})).replace(
+                "\"logprobs\":null",
+                &format!(r#""logprobs":{{"content":[{{"token":"x","logprob":{logprob}}}]}}"#),
+            )
+        };
+        let events = ["0.0", "0.0", "-0.0"].map(event);
+        assert!(events[2].contains("-0.0"));
+        check::<StreamChatCompletionResponse>(&events);
     }
 
     #[test]
