@@ -1,7 +1,7 @@
 //! Reading a JSON object strictly: a member of the wrong type is refused by its path, never
 //! coerced.
 //!
-//! Null counts as absent, as it does upstream; whoever must tell the two apart asks for the
+//! Null counts as absent, as it does upstream. To tell the two apart, use the
 //! [`Members::raw`] value.
 
 use serde_json::{Map, Value};

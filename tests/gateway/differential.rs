@@ -133,7 +133,7 @@ async fn ask<Q: Protobuf + 'static, A: Protobuf + 'static>(
                 let data = event.strip_prefix("data: ").unwrap();
                 assert!(
                     !data.contains(['\n', '\r']),
-                    "an event of ours is one line, for clients that read lines: {data}"
+                    "an event is one line, for clients that read lines: {data}"
                 );
                 json::decode_answer(data.as_bytes()).unwrap()
             });

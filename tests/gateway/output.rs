@@ -218,7 +218,7 @@ async fn help_is_grouped_and_fits_a_terminal_of_80_columns() {
         .unwrap();
     assert!(
         !ungrouped.contains("[env:"),
-        "every option of ours is in a group: {ungrouped}"
+        "every option is in a group: {ungrouped}"
     );
     for command in ["", "serve", "emulator", "check", "chat", "models", "units"] {
         for flag in ["--help", "-h"] {

@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
             }
             let mut value = rest.to_owned();
             let mut result = self.value(number, name, &value);
-            // Values over several lines are for others: none of ours has any.
+            // Only variables of other programs have values of several lines.
             while result.as_ref().is_err_and(|fault| *fault == UNCLOSED)
                 && !self.names.is_meant(name)
             {
