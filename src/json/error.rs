@@ -20,7 +20,8 @@ const SEPARATOR: char = '\u{0}';
 pub struct JsonError {
     /// The bad member, such as `messages[0].content`; none when the document as a whole is bad.
     pub path: Option<String>,
-    /// What is wrong. Never quotes the document, which may be a prompt.
+    /// What is wrong, and after a `;` what the author can do. Never quotes the document, which may
+    /// be a prompt.
     pub problem: String,
     /// Whether it is too large to be read: more than a limit or the budget allows.
     pub is_too_large: bool,
@@ -33,6 +34,15 @@ impl JsonError {
             path: None,
             problem: problem.into(),
             is_too_large: budget::is_exceeded(),
+        }
+    }
+
+    /// What is wrong and where, without the advice, which helps only the author of the document.
+    pub fn without_advice(&self) -> String {
+        let fact = self.problem.split(';').next().unwrap_or_default();
+        match &self.path {
+            Some(path) => format!("{path}: {fact}"),
+            None => fact.to_owned(),
         }
     }
 

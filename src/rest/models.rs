@@ -28,7 +28,7 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response> {
     let models = &state.services.models;
-    match call.begin(async { ModelsQuery::read(&uri) }).await? {
+    match call.run_part(async { ModelsQuery::read(&uri) }).await? {
         ModelsQuery::Whole => {
             let is_gzip = compression::accepts_gzip(&headers);
             Ok(whole(models.whole(call, is_gzip).await?, is_gzip))
@@ -84,7 +84,7 @@ async fn find(
     call: Call,
 ) -> Result<Response> {
     let id = id.map_err(|_| Error::invalid("model", "the path is not UTF-8"));
-    let model = call.begin(async { id }).await?;
+    let model = call.run_part(async { id }).await?;
     let request = GetModelRequest { model };
     response::json(state.services.models.get(call, request).await?)
 }

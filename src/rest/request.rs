@@ -47,7 +47,7 @@ impl<M: DeserializeOwned + Send + 'static> FromRequest<RestState> for Json<M> {
         let (head, body) = request.into_parts();
         let call = Call::new(&head.headers, &head.extensions)?;
         let message = call
-            .begin(read(&call, &head.headers, body, state.body_limit))
+            .run_part(read(&call, &head.headers, body, state.body_limit))
             .await?;
         Ok(Self { call, message })
     }
@@ -67,7 +67,7 @@ where
             let is_stream = is_stream(&head, message.take_stream().as_deref())?;
             Ok((message, is_stream))
         };
-        let (message, is_stream) = call.begin(reading).await?;
+        let (message, is_stream) = call.run_part(reading).await?;
         Ok(Self {
             call,
             message,

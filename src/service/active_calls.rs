@@ -44,7 +44,7 @@ pub struct CallGuard {
 
 impl ActiveCalls {
     /// Adds a call.
-    pub fn begin(&self) -> CallGuard {
+    pub fn add(&self) -> CallGuard {
         let waker = Arc::<AtomicWaker>::default();
         let mut list = self.list();
         let number = list.next_number;

@@ -133,7 +133,7 @@ impl Call {
             body: extensions.get().cloned(),
             queue_position: QueuePosition::default(),
             request_id,
-            guard: active_calls.begin(),
+            guard: active_calls.add(),
             deadline_observer: arrival.and_then(|arrival| arrival.deadline_observer.clone()),
             has_ended: AtomicBool::new(false),
         }
@@ -164,19 +164,19 @@ impl Call {
     /// Those of `work`; [`Kind::Timeout`] at the deadline; [`Kind::Unavailable`] at the end of the
     /// drain. The error is logged with its cause, which the caller is not told.
     pub(super) async fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let result = self.begin(work).await;
+        let result = self.run_part(work).await;
         if result.is_ok() {
             self.finish();
         }
         result
     }
 
-    /// Runs a first part of a call's work. A failure ends the call. If `work` succeeds the call
+    /// Runs a part of a call's work that others follow. A failure ends the call. If `work` succeeds the call
     /// goes on, until [`finish`](Self::finish) or [`fail`](Self::fail) ends it.
     ///
     /// # Errors
     /// See [`run`](Self::run).
-    pub async fn begin<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub async fn run_part<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let result = match self.deadline {
             Some(deadline) => {
                 let work = async {

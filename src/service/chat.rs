@@ -81,7 +81,7 @@ impl Chat {
     ) -> Result<Reply<ResponseStream<StreamChatCompletionResponse>>> {
         call.apply_options(&mut request)?;
         let request = call
-            .begin(self.dispatch.prepare(&call, request, Some(true), prepare))
+            .run_part(self.dispatch.prepare(&call, request, Some(true), prepare))
             .await?;
         self.dispatch.stream(call, request).await
     }

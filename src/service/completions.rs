@@ -60,7 +60,7 @@ impl Completions {
     ) -> Result<Reply<ResponseStream<StreamCompletionResponse>>> {
         call.apply_options(&mut request)?;
         let request = call
-            .begin(self.dispatch.prepare(&call, request, Some(true), prepare))
+            .run_part(self.dispatch.prepare(&call, request, Some(true), prepare))
             .await?;
         self.dispatch.stream(call, request).await
     }

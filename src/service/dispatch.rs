@@ -10,13 +10,13 @@ use tokio::time::Instant;
 use super::{
     call::Call,
     circuit::{self, Circuits},
-    exchange::{Accumulate, Accumulated, Exchange, Streamed, Unary, release_after},
-    headers::WAITED_MS,
+    exchange::{Accumulate, Accumulated, Exchange, Streamed, Unary},
+    headers::ResponseHeaders,
     model_request::ModelRequest,
     prepared::{self, Prepared},
     reply::Reply,
     report::{self, Reported},
-    route::{Attempt, Route},
+    route::{Candidate, Route},
     stream::{AnswerChunk, ResponseStream},
     units::Units,
 };
@@ -24,7 +24,8 @@ use crate::{
     admission::Permit,
     config,
     error::{Error, Result},
-    upstream::{Attempts, Catalogue, Client, RequestOptions, StreamMessage, UnaryMessage},
+    proto::v1::CallReport,
+    upstream::{self, Attempts, Catalogue, Client, RequestOptions, StreamMessage, UnaryMessage},
 };
 
 /// The longest wait between two attempts of one request during which it keeps its units. Before a
@@ -123,7 +124,7 @@ impl Dispatch {
         request: Ready<R>,
     ) -> Result<Reply<M>> {
         let (reply, route) = self.answer::<R, Unary<M>>(call, request, None).await?;
-        Ok(with_report(reply, call, route))
+        Ok(reported(call, route, reply))
     }
 
     /// Gets a complete answer from a stream of at most `bytes_max` bytes, which `A` accumulates.
@@ -145,7 +146,7 @@ impl Dispatch {
         let (reply, route) = self
             .answer::<R, Accumulated<M, A>>(call, request, Some(bytes_max))
             .await?;
-        Ok(with_report(reply, call, route))
+        Ok(reported(call, route, reply))
     }
 
     /// Starts a streamed answer: waits for its first content. A failure before that has not reached
@@ -161,10 +162,10 @@ impl Dispatch {
     ) -> Result<Reply<ResponseStream<M>>> {
         let requested = request.requested.clone();
         let (reply, route) = call
-            .begin(self.answer::<R, Streamed<M>>(&call, request, None))
+            .run_part(self.answer::<R, Streamed<M>>(&call, request, None))
             .await
             .map_err(|error| error.with_model(&requested))?;
-        let report = report::of(&call, route, &reply.headers);
+        let (reply, report) = described(&call, route, reply);
         Ok(reply.map(|started| ResponseStream::new(started, call, requested, report)))
     }
 
@@ -174,7 +175,7 @@ impl Dispatch {
         call: &Call,
         mut request: Ready<R>,
         bytes_max: Option<usize>,
-    ) -> Result<(Reply<X::Answer>, Route)> {
+    ) -> Result<(upstream::Reply<X::Answer>, Route)> {
         let mut route = self.route(call, &request);
         let options = RequestOptions {
             deadline: call.deadline,
@@ -185,12 +186,12 @@ impl Dispatch {
         };
         let asking = async {
             loop {
-                let mut attempt = route.next().await?;
-                let body = request.prepared.body_for(&attempt.model).await?;
+                let mut candidate = route.next().await?;
+                let body = request.prepared.body_for(&candidate.model).await?;
                 let result = self
-                    .ask::<X>(call, &mut attempt, R::PATH, body, options)
+                    .ask::<X>(call, &mut candidate, R::PATH, body, options)
                     .await;
-                if let Some(reply) = route.end(attempt, result).await? {
+                if let Some(reply) = route.end(candidate, result).await? {
                     return Ok(reply);
                 }
             }
@@ -207,23 +208,23 @@ impl Dispatch {
     async fn ask<X: Exchange>(
         &self,
         call: &Call,
-        attempt: &mut Attempt,
+        candidate: &mut Candidate,
         path: &[&str],
         body: Bytes,
         options: RequestOptions<'_>,
-    ) -> Result<Reply<X::Answer>> {
-        let model = attempt.model.clone();
+    ) -> Result<upstream::Reply<X::Answer>> {
+        let model = candidate.model.clone();
         let mut permit = self.units.acquire(call, &model).await?;
         let mut attempts = None;
         loop {
-            let is_single = match attempt.start(X::SILENCE_MIN) {
+            let is_circuit_probe = match candidate.start(X::SILENCE_MIN) {
                 Ok(is_probe) => is_probe,
                 Err(error) => return Err(release_unsent(call, permit, error)),
             };
             let options = RequestOptions {
                 model: Some(&model),
-                first_token_max: attempt.first_token_max,
-                is_single,
+                first_token_max: candidate.first_token_max,
+                no_retries: is_circuit_probe,
                 ..options
             };
             let attempts_now = attempts
@@ -232,23 +233,19 @@ impl Dispatch {
             match sent {
                 Ok(reply) => {
                     permit.mark_admitted();
-                    attempt.mark_answering();
+                    candidate.mark_answering();
                     call.stats.record_units(permit.units());
                     if X::IS_STREAM {
                         call.stats.record_first_token(call.arrived_at.elapsed());
                     }
-                    let waited_ms = call.stats.add_wait(permit.waited());
-                    let Reply {
-                        answer,
-                        mut headers,
-                    } = Reply::from(reply);
-                    headers.insert(WAITED_MS, waited_ms.into());
-                    let answer = X::finish(answer, permit, attempt).await?;
-                    return Ok(Reply { answer, headers });
+                    call.stats.add_wait(permit.waited());
+                    let upstream::Reply { request_id, answer } = reply;
+                    let answer = X::complete(answer, permit, candidate).await?;
+                    return Ok(upstream::Reply { request_id, answer });
                 }
                 Err(error) => {
                     permit = self
-                        .retry(call, attempt, permit, &mut attempts, error)
+                        .retry(call, candidate, permit, &mut attempts, error)
                         .await?;
                 }
             }
@@ -262,7 +259,7 @@ impl Dispatch {
     async fn retry(
         &self,
         call: &Call,
-        attempt: &mut Attempt,
+        candidate: &mut Candidate,
         permit: Permit,
         attempts: &mut Option<Attempts<'_>>,
         error: Error,
@@ -270,7 +267,7 @@ impl Dispatch {
         let began = Instant::now();
         let waited = permit.waited();
         let permit = if self.units.is_refusal(&error) {
-            attempt.pause();
+            candidate.pause();
             *attempts = None;
             permit
                 .requeue_after_refusal(&error, &call.queue_position)
@@ -279,7 +276,7 @@ impl Dispatch {
             .as_mut()
             .and_then(|attempts| attempts.take_later().map(|wait| (attempts, wait)))
         {
-            attempt.pause();
+            candidate.pause();
             let permit = permit
                 .pause(wait, error.may_go_on_upstream(), &call.queue_position)
                 .await;
@@ -287,7 +284,8 @@ impl Dispatch {
             permit
         } else {
             call.stats.add_wait(waited);
-            return Err(release_after(permit, error));
+            permit.fail(&error);
+            return Err(error);
         };
         permit.inspect_err(|_| _ = call.stats.add_wait(waited + began.elapsed()))
     }
@@ -321,8 +319,28 @@ fn release_unsent(call: &Call, permit: Permit, error: Error) -> Error {
     error
 }
 
-/// `reply` with a report of the call in its answer, if the caller asked for one.
-fn with_report<M: Reported>(mut reply: Reply<M>, call: &Call, route: Route) -> Reply<M> {
-    *reply.answer.report().0 = report::of(call, route, &reply.headers);
+/// `reply` with what the caller is told of the call: headers, and a report in the answer if the
+/// caller asked for one.
+fn reported<M: Reported>(call: &Call, route: Route, reply: upstream::Reply<M>) -> Reply<M> {
+    let (mut reply, report) = described(call, route, reply);
+    *reply.answer.report().0 = report;
     reply
+}
+
+/// `reply` with the headers that describe the call, and the report if the caller asked for one.
+fn described<T>(
+    call: &Call,
+    route: Route,
+    reply: upstream::Reply<T>,
+) -> (Reply<T>, Option<Box<CallReport>>) {
+    let upstream::Reply { request_id, answer } = reply;
+    let headers = ResponseHeaders {
+        waited_ms: call.stats.waited_ms(),
+        model: route.other_model(),
+        tried: route.tried(),
+        upstream_request_id: request_id.as_ref(),
+    };
+    let headers = headers.into_map();
+    let report = report::of(call, route, request_id.as_ref());
+    (Reply { answer, headers }, report)
 }

@@ -6,7 +6,7 @@ use std::{future::Future, marker::PhantomData, time::Duration};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::{circuit::CircuitPass, route::Attempt};
+use super::{circuit::CircuitPass, route::Candidate};
 use crate::{
     admission::Permit,
     error::{Error, Result},
@@ -41,15 +41,15 @@ pub(super) trait Exchange {
         options: RequestOptions<'_>,
     ) -> impl Future<Output = Result<upstream::Reply<Self::Received>>> + Send;
 
-    /// Makes the answer. It takes over `permit`, and the circuit's pass of `attempt` if the answer
-    /// goes on after this.
+    /// Makes the answer of what `candidate` sends. It ends `permit`, or takes it over together with
+    /// the candidate's circuit pass if the answer goes on after this.
     ///
     /// # Errors
     /// A failure before the answer has reached the caller; another model may be asked.
-    fn finish(
+    fn complete(
         received: Self::Received,
         permit: Permit,
-        attempt: &mut Attempt,
+        candidate: &mut Candidate,
     ) -> impl Future<Output = Result<Self::Answer>> + Send;
 }
 
@@ -75,7 +75,7 @@ impl<M: UnaryMessage + Send> Exchange for Unary<M> {
         upstream.post_with(attempts, path, body, options).await
     }
 
-    async fn finish(received: M, permit: Permit, _: &mut Attempt) -> Result<M> {
+    async fn complete(received: M, permit: Permit, _: &mut Candidate) -> Result<M> {
         permit.finish();
         Ok(received)
     }
@@ -89,8 +89,25 @@ pub(super) struct Streamed<M>(PhantomData<M>);
 pub(super) struct StartedAnswer<M> {
     pub(super) chunks: StartedStream<M>,
     pub(super) permit: Permit,
-    /// Is told how the stream ends.
+    /// Tells the model's circuit how the stream ends. If the caller disconnects, that says nothing
+    /// about the model.
     pub(super) pass: Option<CircuitPass>,
+}
+
+impl<M> StartedAnswer<M> {
+    /// Ends an answer that is complete.
+    pub(super) fn finish(self) {
+        drop(self.chunks);
+        self.pass.into_iter().for_each(CircuitPass::record_success);
+        self.permit.finish();
+    }
+
+    /// Ends an answer that failed with `error`.
+    pub(super) fn fail(self, error: &Error) {
+        drop(self.chunks);
+        self.pass.into_iter().for_each(|pass| pass.record(error));
+        self.permit.fail(error);
+    }
 }
 
 /// After this time without a token, a silent stream counts against its model.
@@ -113,15 +130,15 @@ impl<M: StreamMessage + Send> Exchange for Streamed<M> {
         upstream.stream_with(attempts, path, body, options).await
     }
 
-    async fn finish(
+    async fn complete(
         chunks: StartedStream<M>,
         permit: Permit,
-        attempt: &mut Attempt,
+        candidate: &mut Candidate,
     ) -> Result<StartedAnswer<M>> {
         Ok(StartedAnswer {
             chunks,
             permit,
-            pass: attempt.take_pass(),
+            pass: candidate.take_pass(),
         })
     }
 }
@@ -162,32 +179,34 @@ impl<M: StreamMessage + Send, A: Accumulate<M>> Exchange for Accumulated<M, A> {
         Streamed::send(upstream, attempts, path, body, options).await
     }
 
-    async fn finish(
-        mut chunks: StartedStream<M>,
+    async fn complete(
+        chunks: StartedStream<M>,
         permit: Permit,
-        _: &mut Attempt,
+        _: &mut Candidate,
     ) -> Result<A::Answer> {
-        let mut accumulator = A::default();
-        while let Some(chunk) = chunks.next().await {
-            match chunk {
-                Ok(chunk) => accumulator.add(chunk),
-                Err(error) => return Err(release_after(permit, error)),
+        match accumulate::<M, A>(chunks).await {
+            Ok(answer) => {
+                permit.finish();
+                Ok(answer)
             }
-            if accumulator.is_too_large() {
-                return Err(release_after(permit, upstream::too_large()));
+            Err(error) => {
+                permit.fail(&error);
+                Err(error)
             }
         }
-        permit.finish();
-        Ok(accumulator.finish())
     }
 }
 
-/// Gives back the units of a request that failed. If the upstream refused it, they are free at
-/// once. If the gateway gave up or the connection was cut, the upstream may go on until it notices
-/// that the connection is closed.
-pub(super) fn release_after(permit: Permit, error: Error) -> Error {
-    if !error.may_go_on_upstream() {
-        permit.finish();
+/// Adds up all `chunks`. It drops them, which closes the upstream connection, before it returns.
+async fn accumulate<M: StreamMessage, A: Accumulate<M>>(
+    mut chunks: StartedStream<M>,
+) -> Result<A::Answer> {
+    let mut accumulator = A::default();
+    while let Some(chunk) = chunks.next().await.transpose()? {
+        accumulator.add(chunk);
+        if accumulator.is_too_large() {
+            return Err(upstream::too_large());
+        }
     }
-    error
+    Ok(accumulator.finish())
 }

@@ -70,6 +70,41 @@ impl RequestHeaders {
     }
 }
 
+/// What the response headers tell of a call that has an answer.
+pub(super) struct ResponseHeaders<'a, T> {
+    /// The value of [`UPSTREAM_REQUEST_ID`].
+    pub(super) upstream_request_id: Option<&'a HeaderValue>,
+    /// The value of [`WAITED_MS`].
+    pub(super) waited_ms: u64,
+    /// The value of [`MODEL`].
+    pub(super) model: Option<&'a str>,
+    /// The models and the error codes of [`TRIED`].
+    pub(super) tried: T,
+}
+
+impl<'a, T: Iterator<Item = (&'a str, &'a str)>> ResponseHeaders<'a, T> {
+    /// The headers. A value that cannot be a header is left out.
+    pub(super) fn into_map(self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(id) = self.upstream_request_id {
+            headers.insert(UPSTREAM_REQUEST_ID, id.clone());
+        }
+        headers.insert(WAITED_MS, self.waited_ms.into());
+        let tried: Vec<_> = self
+            .tried
+            .map(|(model, code)| format!("{model}={code}"))
+            .collect();
+        let tried = (!tried.is_empty()).then(|| tried.join(", "));
+        let texts = [(MODEL, self.model), (TRIED, tried.as_deref())];
+        for (name, text) in texts {
+            if let Some(Ok(value)) = text.map(HeaderValue::from_str) {
+                headers.insert(name, value);
+            }
+        }
+        headers
+    }
+}
+
 /// How long the caller waits: the shorter of `grpc-timeout` and [`TIMEOUT_MS`]. `None` for a year
 /// or longer.
 ///

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderMap;
+use http::HeaderValue;
 
-use super::{call::Call, headers::UPSTREAM_REQUEST_ID, options::MEMBER, route::Route};
+use super::{call::Call, options::MEMBER, route::Route};
 use crate::{
     proto::v1::{
         CallReport, CreateChatCompletionResponse, CreateCompletionResponse,
@@ -16,16 +16,19 @@ use crate::{
     upstream::{IdentityFields, StreamMessage},
 };
 
-/// The report of a call that `route` led to an answer with these `headers`; `None` if the caller
-/// did not ask for one.
-pub(super) fn of(call: &Call, route: Route, headers: &HeaderMap) -> Option<Box<CallReport>> {
+/// The report of a call that `route` led to an answer, which has this `request-id` of upstream.
+/// `None` if the caller did not ask for one.
+pub(super) fn of(
+    call: &Call,
+    route: Route,
+    request_id: Option<&HeaderValue>,
+) -> Option<Box<CallReport>> {
     if !call.wants_report {
         return None;
     }
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let milliseconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
-    let upstream_request_id = headers
-        .get(UPSTREAM_REQUEST_ID)
+    let upstream_request_id = request_id
         .and_then(|id| id.to_str().ok())
         .map(str::to_owned);
     let (model_asked, model, tried) = route.into_names();

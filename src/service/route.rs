@@ -4,14 +4,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
-use super::{
-    circuit::{CircuitPass, Circuits},
-    headers::{MODEL, TRIED},
-    reply::Reply,
-};
+use super::circuit::{CircuitPass, Circuits};
 use crate::{
     error::{Error, ErrorCode, Kind},
     upstream::Catalogue,
@@ -37,14 +32,14 @@ pub struct Route {
     context_length_above: Option<i32>,
 }
 
-/// One model's attempt to answer. It is dropped if the caller disconnects, or at the caller's
-/// deadline.
+/// The model of a route that is asked now. It is dropped if the caller disconnects, or at the
+/// caller's deadline.
 #[derive(Debug)]
-pub struct Attempt {
+pub(super) struct Candidate {
     /// The model to ask.
-    pub model: String,
+    pub(super) model: String,
     /// How long to wait for its first token, if another model follows.
-    pub first_token_max: Option<Duration>,
+    pub(super) first_token_max: Option<Duration>,
     circuits: Circuits,
     pass: Option<CircuitPass>,
     deadline: Option<Instant>,
@@ -52,7 +47,7 @@ pub struct Attempt {
     silence: Option<(Instant, Duration)>,
 }
 
-impl Attempt {
+impl Candidate {
     /// Starts asking the model. Call this after the call got its units, because a call that waits
     /// for units must not be the one that probes a circuit. True if it is a probe, which is sent
     /// only once. See [`Exchange::SILENCE_MIN`](super::exchange::Exchange::SILENCE_MIN).
@@ -67,23 +62,23 @@ impl Attempt {
     }
 
     /// The call waits for units again. Until then it does not keep others from asking the model.
-    pub fn pause(&mut self) {
+    pub(super) fn pause(&mut self) {
         self.silence = None;
         self.pass = None;
     }
 
     /// Records that the model has started to answer.
-    pub fn mark_answering(&mut self) {
+    pub(super) fn mark_answering(&mut self) {
         self.silence = None;
         self.pass.iter_mut().for_each(CircuitPass::record_start);
     }
 
     /// Takes the pass, for an answer that goes on.
-    pub fn take_pass(&mut self) -> Option<CircuitPass> {
+    pub(super) fn take_pass(&mut self) -> Option<CircuitPass> {
         self.pass.take()
     }
 
-    fn failed(&mut self, error: &Error) {
+    fn record_error(&mut self, error: &Error) {
         if error.is_callers_deadline() {
             self.record_deadline();
         } else if let Some(pass) = self.pass.take() {
@@ -103,7 +98,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Attempt {
+impl Drop for Candidate {
     fn drop(&mut self) {
         // The caller's deadline drops everything that runs.
         if self
@@ -153,7 +148,7 @@ impl Route {
     ///
     /// # Errors
     /// [`Kind::Unavailable`] if the circuits of all models that are left are open.
-    pub async fn next(&mut self) -> Result<Attempt, Error> {
+    pub(super) async fn next(&mut self) -> Result<Candidate, Error> {
         while let Some(model) = self.left.pop() {
             // A model whose length is not known may be long enough: it was named on purpose.
             if let Some(above) = self.context_length_above
@@ -172,7 +167,7 @@ impl Route {
                         .left
                         .iter()
                         .any(|next| self.circuits.check(next, now).is_ok());
-                    return Ok(Attempt {
+                    return Ok(Candidate {
                         model,
                         first_token_max: is_followed.then_some(self.first_token_max),
                         circuits: self.circuits.clone(),
@@ -187,31 +182,44 @@ impl Route {
         Err(self.error())
     }
 
-    /// Ends an attempt. Returns its reply, with headers that name the model and those that were
-    /// tried before; or `None` if another model may be asked.
+    /// Takes the `result` of asking `candidate`. Returns its answer, or `None` if another model
+    /// may be asked.
     ///
     /// # Errors
     /// The error for the caller, if this was the last model.
-    pub async fn end<T>(
+    pub(super) async fn end<T>(
         &mut self,
-        mut attempt: Attempt,
-        result: Result<Reply<T>, Error>,
-    ) -> Result<Option<Reply<T>>, Error> {
+        mut candidate: Candidate,
+        result: Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
         match result {
-            Ok(mut answered) => {
-                attempt
+            Ok(answer) => {
+                candidate
                     .take_pass()
                     .into_iter()
                     .for_each(CircuitPass::record_success);
-                self.add_headers(&attempt.model, &mut answered.headers);
-                self.answering = std::mem::take(&mut attempt.model);
-                Ok(Some(answered))
+                self.answering = std::mem::take(&mut candidate.model);
+                Ok(Some(answer))
             }
             Err(error) => {
-                attempt.failed(&error);
-                self.failed(&attempt.model, error).await.map(|()| None)
+                candidate.record_error(&error);
+                self.record_error(&candidate.model, error)
+                    .await
+                    .map(|()| None)
             }
         }
+    }
+
+    /// The model that answers, if it has another name than the requested one.
+    pub(super) fn other_model(&self) -> Option<&str> {
+        Some(self.answering.as_str()).filter(|model| *model != self.requested)
+    }
+
+    /// The models that failed before one answered, and the codes of their errors.
+    pub(super) fn tried(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tried
+            .iter()
+            .map(|(model, error)| (model.as_str(), error.code()))
     }
 
     /// After a reply: the name that the caller asked for, the model that answers, and the models
@@ -220,7 +228,11 @@ impl Route {
         (self.requested, self.answering, self.tried.into_iter())
     }
 
-    async fn failed(&mut self, model: &str, error: Error) -> Result<(), Error> {
+    /// Records that `model` failed.
+    ///
+    /// # Errors
+    /// The error for the caller, if no other model may be asked.
+    async fn record_error(&mut self, model: &str, error: Error) -> Result<(), Error> {
         if error.ends_call() {
             return Err(error);
         }
@@ -244,23 +256,6 @@ impl Route {
             Ok(())
         } else {
             Err(self.error())
-        }
-    }
-
-    /// Adds to `headers` which model answers, if it has another name than the requested one, and
-    /// which models were tried before.
-    fn add_headers(&self, model: &str, headers: &mut HeaderMap) {
-        let tried: Vec<_> = self
-            .tried
-            .iter()
-            .map(|(model, error)| format!("{model}={}", error.code()))
-            .collect();
-        let who = (model != self.requested).then(|| (MODEL, model.to_owned()));
-        let tried = (!tried.is_empty()).then(|| (TRIED, tried.join(", ")));
-        for (name, value) in [who, tried].into_iter().flatten() {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                headers.insert(name, value);
-            }
         }
     }
 

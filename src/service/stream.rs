@@ -9,15 +9,13 @@ use futures_util::{Stream, StreamExt};
 
 use super::{
     call::Call,
-    circuit::CircuitPass,
-    exchange::{StartedAnswer, release_after},
+    exchange::StartedAnswer,
     report::{ReportMessage, Reported},
 };
 use crate::{
-    admission::Permit,
     error::{Error, Result},
     proto::v1::CallReport,
-    upstream::{StartedStream, StreamMessage},
+    upstream::StreamMessage,
 };
 
 /// A message of a streamed answer.
@@ -30,12 +28,7 @@ impl<M: StreamMessage + Reported + Default> AnswerChunk for M {}
 #[derive(Debug)]
 pub struct ResponseStream<M> {
     /// `None` after the end of the answer.
-    chunks: Option<StartedStream<M>>,
-    /// The units that the answer holds until its end.
-    permit: Option<Permit>,
-    /// Tells the model's circuit how the answer ends. If the caller disconnects, that says nothing
-    /// about the model.
-    pass: Option<CircuitPass>,
+    started: Option<StartedAnswer<M>>,
     call: Call,
     /// The model's name in the caller's request.
     requested: String,
@@ -51,9 +44,7 @@ impl<M: AnswerChunk> ResponseStream<M> {
         report: Option<Box<CallReport>>,
     ) -> Self {
         Self {
-            chunks: Some(started.chunks),
-            permit: Some(started.permit),
-            pass: started.pass,
+            started: Some(started),
             call,
             requested,
             report: report.map(|report| Box::new(ReportMessage::new(report))),
@@ -69,44 +60,36 @@ impl<M: AnswerChunk> Stream for ResponseStream<M> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let Some(chunks) = &mut this.chunks else {
+        let Some(started) = &mut this.started else {
             return Poll::Ready(None);
         };
-        let mut item = match chunks.poll_next_unpin(context) {
+        let item = match started.chunks.poll_next_unpin(context) {
             Poll::Ready(item) if !this.call.is_drained() => item,
             Poll::Ready(_) => Some(Err(Error::draining())),
             Poll::Pending => Some(Err(ready!(this.call.poll_drained(context)))),
         };
-        match &mut item {
-            Some(Ok(chunk)) => {
+        Poll::Ready(match item {
+            Some(Ok(mut chunk)) => {
                 if let Some(report) = &mut this.report {
-                    report.copy_identity(chunk);
+                    report.copy_identity(&mut chunk);
                 }
-                return Poll::Ready(item);
+                Some(Ok(chunk))
             }
             Some(Err(error)) => {
-                this.call.fail(error);
-                this.pass
-                    .take()
-                    .into_iter()
-                    .for_each(|pass| pass.record(error));
+                this.call.fail(&error);
+                if let Some(started) = this.started.take() {
+                    started.fail(&error);
+                }
+                Some(Err(error.with_model(&this.requested)))
             }
             None => {
                 this.call.finish();
-                this.pass
+                this.started
                     .take()
                     .into_iter()
-                    .for_each(CircuitPass::record_success);
+                    .for_each(StartedAnswer::finish);
+                this.report.take().map(|report| Ok(report.into_message()))
             }
-        }
-        this.chunks = None;
-        let item = match (item, this.permit.take()) {
-            (Some(Err(error)), Some(permit)) => Some(Err(release_after(permit, error))),
-            (item, permit) => {
-                permit.into_iter().for_each(Permit::finish);
-                item.or_else(|| this.report.take().map(|report| Ok(report.into_message())))
-            }
-        };
-        Poll::Ready(item.map(|item| item.map_err(|error| error.with_model(&this.requested))))
+        })
     }
 }

@@ -307,9 +307,9 @@ impl Client {
         options: RequestOptions<'_>,
         wait_max: Duration,
     ) -> Attempts<'_> {
-        self.inner.retry.begin(
+        self.inner.retry.attempts(
             |now| timeouts.first(now, options.deadline).0,
-            options.is_single,
+            options.no_retries,
             wait_max,
         )
     }
@@ -336,7 +336,7 @@ impl Client {
         request: &Request<'_>,
         options: RequestOptions<'_>,
     ) -> Result<Response<Incoming>> {
-        attempts.set_single(options.is_single);
+        attempts.set_no_retries(options.no_retries);
         loop {
             if let Some(counter) = options.attempts {
                 counter.fetch_add(1, Ordering::Relaxed);

@@ -18,7 +18,7 @@ pub struct RequestOptions<'a> {
     /// How long to wait for the first token, if that is less than the configured time.
     pub first_token_max: Option<Duration>,
     /// Send the request once only, whatever the result is.
-    pub is_single: bool,
+    pub no_retries: bool,
     /// A counter to increase for each request that is sent.
     pub attempts: Option<&'a AtomicU32>,
 }

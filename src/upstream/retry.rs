@@ -44,7 +44,7 @@ pub struct Attempts<'a> {
     policy: &'a Policy,
     /// No retry begins after this time.
     until: Instant,
-    is_single: bool,
+    no_retries: bool,
     /// If the wait before the next attempt is longer than this, the error is returned and the
     /// caller waits.
     wait_max: Duration,
@@ -60,9 +60,9 @@ impl Attempts<'_> {
         self.began
     }
 
-    /// With `is_single`, there is no further attempt.
-    pub(super) fn set_single(&mut self, is_single: bool) {
-        self.is_single = is_single;
+    /// With `no_retries`, there is no further attempt.
+    pub(super) fn set_no_retries(&mut self, no_retries: bool) {
+        self.no_retries = no_retries;
     }
 
     /// After an error: how long the caller must wait before it sends the same request again with
@@ -84,7 +84,7 @@ impl Attempts<'_> {
     /// # Errors
     /// `error`, if there is no further attempt, or if the caller must wait for it.
     pub(super) async fn retry_after(&mut self, error: Error) -> Result<(), Error> {
-        if self.is_single {
+        if self.no_retries {
             return Err(error);
         }
         let wait = self.policy.wait(
@@ -127,12 +127,13 @@ impl Policy {
         }
     }
 
-    /// Starts a request, which adds to the budget. It may be retried until `until`, or never if it
-    /// `is_single`. The caller does the waits that are longer than `wait_max`.
-    pub(super) fn begin(
+    /// The attempts of a request that starts now, which adds to the budget. It may be retried until
+    /// `until`, or never with `no_retries`. The caller does the waits that are longer than
+    /// `wait_max`.
+    pub(super) fn attempts(
         &self,
         until: impl FnOnce(Instant) -> Instant,
-        is_single: bool,
+        no_retries: bool,
         wait_max: Duration,
     ) -> Attempts<'_> {
         self.budget.deposit();
@@ -141,7 +142,7 @@ impl Policy {
         Attempts {
             policy: self,
             until: until(began),
-            is_single,
+            no_retries,
             wait_max,
             later,
             retries,
@@ -288,7 +289,7 @@ mod tests {
         let policy = policy();
         let mut retries = 0;
         for _ in 0..1000 {
-            let _ = policy.begin(|now| now, false, Duration::MAX);
+            let _ = policy.attempts(|now| now, false, Duration::MAX);
             retries += u32::from(
                 policy
                     .wait(

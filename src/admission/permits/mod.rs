@@ -14,6 +14,23 @@
 //! - `plan`, `capacity_probe`, `refusal_backoff`, `refusal_budget`: parts of the state, each a
 //!   small state machine without a clock.
 //! - `errors`: the errors of requests that do not get units.
+//!
+//! # Words
+//!
+//! - *pending*: the request waits for units. It is in the scheduler's queue, or *parked*: out of the
+//!   queue until a certain time, or until upstream admits its model again.
+//! - *grant*: the message that ends the wait. It carries the units of the request, or the error.
+//! - *running*: the request has its units. Its [`Permit`] gives them back.
+//! - *cooldown*: the units of a cancelled request stay taken for a short time, because upstream
+//!   must first notice that its connection was closed.
+//! - *refusal*: upstream answers 429 for lack of units. A *credible* one says something about the
+//!   account; after several in a row for one model, they say something about the model only.
+//! - *backing off*: the model was refused without a credible reason. Its requests are parked, and
+//!   one of them at a time is sent, as the *probe* of the model.
+//! - *capacity probe*: no source names the limit of units, so now and then one request more than
+//!   the last known number is sent.
+//! - *advance*: what follows each change of the state: requests start, waits end, and the driver's
+//!   next wake is set.
 
 use std::{fmt, sync::Arc, time::Duration};
 

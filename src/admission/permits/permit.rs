@@ -16,8 +16,8 @@ use crate::{
 };
 
 /// The right to send one request to upstream. It holds units, and gives them back exactly once:
-/// at once by [`Self::finish`] and [`Self::cancel_unsent`], and when it is dropped after a short
-/// cooldown, because upstream must first notice that the connection was closed.
+/// at once by [`Self::finish`] and [`Self::cancel_unsent`], as the error says by [`Self::fail`],
+/// and when it is dropped after a short cooldown, because upstream must first notice that the connection was closed.
 pub struct Permit {
     shared: Arc<Shared>,
     model: Arc<str>,
@@ -77,6 +77,15 @@ impl Permit {
     /// Gives the units back at once, because upstream has finished the request.
     pub fn finish(mut self) {
         self.give_back(Duration::ZERO);
+    }
+
+    /// Gives the units of a request back that failed with `error`. If upstream refused it, they are
+    /// free at once. If the gateway gave up or the connection was cut, upstream may go on until it
+    /// notices that the connection is closed, so they are free after the cooldown.
+    pub fn fail(self, error: &Error) {
+        if !error.may_go_on_upstream() {
+            self.finish();
+        }
     }
 
     /// Gives the units back at once, because the request was not sent. It is charged nothing.

@@ -37,7 +37,7 @@ pub(super) const PROBE_BACKOFF: (Duration, Duration) =
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// A parked request fails after this many refusals of its model, its own included.
-pub(super) const REFUSALS_MAX: u32 = 3;
+pub(super) const PARKED_REFUSALS_MAX: u32 = 3;
 
 /// The refusals of each model since upstream last admitted it, and the models that back off.
 #[derive(Debug, Default)]
@@ -196,7 +196,7 @@ impl RefusalBackoff {
             .members
             .entry(ticket)
             .or_insert(refusals.saturating_sub(1));
-        let has_failed = |before: u32| refusals.saturating_sub(before) >= REFUSALS_MAX;
+        let has_failed = |before: u32| refusals.saturating_sub(before) >= PARKED_REFUSALS_MAX;
         let failed: Vec<_> = backoff
             .members
             .iter()

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     errors::refused_too_often,
-    refusal_backoff::{PROBE_BACKOFF, ProbeDelay, REFUSALS_MAX},
+    refusal_backoff::{PARKED_REFUSALS_MAX, PROBE_BACKOFF, ProbeDelay},
     refusal_budget::RefusalBudget,
     state::{PendingRequest, State},
 };
@@ -158,7 +158,7 @@ impl State {
         for &other in failed.iter().filter(|failed| **failed != ticket) {
             self.scheduler.remove(other, std_now);
             if let Some(pending) = self.take_pending(other) {
-                let error = refused_too_often(model, REFUSALS_MAX, refusal);
+                let error = refused_too_often(model, PARKED_REFUSALS_MAX, refusal);
                 let _ = pending.grant.send(Err(error));
             }
         }

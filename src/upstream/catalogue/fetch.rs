@@ -44,7 +44,7 @@ impl State {
 #[derive(Clone)]
 pub(super) struct Fetch {
     /// When it began, or will begin.
-    pub(super) began_at: Instant,
+    pub(super) starts_at: Instant,
     /// Its result.
     pub(super) result: future::Shared<future::BoxFuture<'static, Result<Arc<Snapshot>>>>,
 }
@@ -85,16 +85,16 @@ impl Fetches {
         match state.current.clone() {
             Some(fetch) => fetch,
             None => {
-                let begin_at = state
+                let starts_at = state
                     .failed_at
                     .map_or_else(Instant::now, |at| Instant::now().max(at + REQUIRED_PAUSE));
-                self.begin(&mut state, begin_at, fetch())
+                self.start_fetch(&mut state, starts_at, fetch())
             }
         }
     }
 
     /// The current fetch, or else a new one. `None` during the pause after a failure.
-    pub(super) fn try_begin<F>(&self, fetch: impl FnOnce() -> F) -> Option<Fetch>
+    pub(super) fn try_start<F>(&self, fetch: impl FnOnce() -> F) -> Option<Fetch>
     where
         F: Future<Output = Result<Arc<Snapshot>>> + Send + 'static,
     {
@@ -107,24 +107,25 @@ impl Fetches {
             .0
             .saturating_mul(1 << doublings)
             .min(OPTIONAL_PAUSES.1);
-        (!state.has_failed_within(pause)).then(|| self.begin(&mut state, Instant::now(), fetch()))
+        (!state.has_failed_within(pause))
+            .then(|| self.start_fetch(&mut state, Instant::now(), fetch()))
     }
 
-    /// Begins a fetch, unless there is one already or the last one failed recently.
+    /// Starts a fetch, unless there is one already or the last one failed recently.
     pub(super) fn refresh<F>(&self, fetch: impl FnOnce() -> F)
     where
         F: Future<Output = Result<Arc<Snapshot>>> + Send + 'static,
     {
         let mut state = self.state();
         if state.current.is_none() && !state.has_failed_within(REFRESH_PAUSE) {
-            self.begin(&mut state, Instant::now(), fetch());
+            self.start_fetch(&mut state, Instant::now(), fetch());
         }
     }
 
-    fn begin(
+    fn start_fetch(
         &self,
         state: &mut State,
-        began_at: Instant,
+        starts_at: Instant,
         fetch: impl Future<Output = Result<Arc<Snapshot>>> + Send + 'static,
     ) -> Fetch {
         let mut guard = EndGuard {
@@ -133,7 +134,7 @@ impl Fetches {
         };
         // A task, so that the fetch completes even if its callers leave.
         let task = tokio::spawn(async move {
-            sleep_until(began_at).await;
+            sleep_until(starts_at).await;
             let result = fetch.await;
             guard.is_success = result.is_ok();
             drop(guard);
@@ -143,7 +144,7 @@ impl Fetches {
             .map(|joined| joined.unwrap_or_else(|panic| Err(Error::internal(panic))))
             .boxed()
             .shared();
-        let fetch = Fetch { began_at, result };
+        let fetch = Fetch { starts_at, result };
         state.current = Some(fetch.clone());
         fetch
     }
@@ -178,7 +179,7 @@ mod tests {
         let first = fetches.require(pending);
         let others = [
             fetches.require(failure),
-            fetches.try_begin(failure).unwrap(),
+            fetches.try_start(failure).unwrap(),
         ];
         fetches.refresh(failure);
         tokio::time::advance(seconds(60)).await;
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn required_fetches_begin_a_second_apart() {
+    async fn required_fetches_start_a_second_apart() {
         let fetches = Fetches::default();
         let begun_at = Instant::now();
         for n in 0..5 {
@@ -217,13 +218,13 @@ mod tests {
         let fetches = Fetches::default();
         for pause in [1, 2, 4, 8, 16, 30, 30] {
             fetches
-                .try_begin(failure)
+                .try_start(failure)
                 .unwrap()
                 .result
                 .await
                 .unwrap_err();
             tokio::time::advance(seconds(pause) - Duration::from_millis(100)).await;
-            assert!(fetches.try_begin(failure).is_none(), "within {pause} s");
+            assert!(fetches.try_start(failure).is_none(), "within {pause} s");
             tokio::time::advance(Duration::from_millis(100)).await;
         }
     }
@@ -235,8 +236,8 @@ mod tests {
             fetches.require(panics).result.await.unwrap_err().kind(),
             Kind::Internal
         );
-        assert!(fetches.try_begin(pending).is_none());
+        assert!(fetches.try_start(pending).is_none());
         tokio::time::sleep(seconds(1)).await;
-        assert!(fetches.try_begin(pending).is_some());
+        assert!(fetches.try_start(pending).is_some());
     }
 }

@@ -107,10 +107,10 @@ impl Catalogue {
     async fn fetched(&self) -> Result<Arc<Snapshot>> {
         let asked_at = Instant::now();
         let fetch = self.fetch_at_once();
-        let began_at = fetch.began_at;
+        let starts_at = fetch.starts_at;
         match fetch.result.await {
             // It may have begun before this call, when upstream was still failing.
-            Err(_) if began_at < asked_at => self.fetch_at_once().result.await,
+            Err(_) if starts_at < asked_at => self.fetch_at_once().result.await,
             copy => copy,
         }
     }
@@ -152,8 +152,8 @@ impl Catalogue {
         if let Some(copy) = self.current() {
             return Some(copy);
         }
-        let fetch = self.shared.fetches.try_begin(|| self.fetch())?;
-        timeout_at(fetch.began_at + OPTIONAL_WAIT_MAX, fetch.result)
+        let fetch = self.shared.fetches.try_start(|| self.fetch())?;
+        timeout_at(fetch.starts_at + OPTIONAL_WAIT_MAX, fetch.result)
             .await
             .ok()?
             .ok()

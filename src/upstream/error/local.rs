@@ -27,7 +27,7 @@ pub(in crate::upstream) fn bad_answer(problem: &JsonError) -> Error {
     }
     let message = format!(
         "Featherless's answer cannot be read ({}): try again",
-        without_advice(&problem.to_string())
+        problem.without_advice()
     );
     Error::new(ErrorCode::UpstreamBadAnswer, message)
 }
@@ -39,7 +39,7 @@ pub(in crate::upstream) fn bad_event(problem: &JsonError) -> Error {
     }
     let message = format!(
         "Featherless sent an event that cannot be read ({}); the answer is incomplete: try again",
-        without_advice(&problem.to_string())
+        problem.without_advice()
     );
     Error::new(ErrorCode::UpstreamBadAnswer, message)
 }
@@ -47,14 +47,9 @@ pub(in crate::upstream) fn bad_event(problem: &JsonError) -> Error {
 fn too_large_to_decode(what: &str, problem: &JsonError) -> Error {
     let message = format!(
         "Featherless's {what} is larger than the gateway decodes: {}",
-        without_advice(&problem.problem)
+        problem.without_advice()
     );
     Error::new(ErrorCode::UpstreamAnswerTooLarge, message)
-}
-
-/// The fact in a problem of a JSON document. The advice after `;` is for authors of requests.
-fn without_advice(problem: &str) -> &str {
-    problem.split(';').next().unwrap_or_default()
 }
 
 /// The gateway has no API key.
