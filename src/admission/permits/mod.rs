@@ -27,8 +27,8 @@
 //!   account; after several in a row for one model, they say something about the model only.
 //! - *backing off*: the model was refused without a credible reason. Its requests are parked, and
 //!   one of them at a time is sent, as the *probe* of the model.
-//! - *capacity probe*: no source names the limit of units, so now and then one request more than
-//!   the last known number is sent.
+//! - *capacity probe*: a request that starts although its units may not be free, to learn the
+//!   present limits.
 //! - *advance*: what follows each change of the state: requests start, waits end, and the driver's
 //!   next wake is set.
 
