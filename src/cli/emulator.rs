@@ -14,8 +14,8 @@ use crate::{
 /// The width of the help text, which fits into the narrowest usual terminal.
 const HELP_COLUMNS: usize = 80;
 
-/// Runs the Featherless API on this machine: its endpoints, its strictness, its concurrency units,
-/// without its models.
+/// Runs an emulation of the Featherless API on this machine: the same endpoints, checks and
+/// concurrency units, with generated text.
 #[derive(Args, Debug)]
 #[command(after_help = faults())]
 pub struct Emulator {
@@ -40,7 +40,7 @@ impl Emulator {
         let listener = listen::bind(self.listen, "FEATHERWIRE_EMULATOR_LISTEN").await?;
         let address = listener.local_addr()?;
         output::tell(format_args!(
-            "Featherless emulator on http://{address}/v1, any key will do\n  to use it: \
+            "Featherless emulator on http://{address}/v1 (any key is accepted)\n  to use it: \
              FEATHERLESS_BASE_URL=http://{address}/v1 FEATHERLESS_API_KEY=any featherwire serve\n"
         ));
         emulator::serve(listener, config(&self.pace), shutdown_signal::shutdown()).await?;
@@ -63,20 +63,18 @@ pub fn config(pace: &EmulatorPace) -> EmulatorConfig {
 }
 
 const ABOUT_FAULTS: &str = "\
-Models that fail on demand, like the test cards of a payment API. What may
-follow any of their names, in any order:
-  -then-ok         the first attempt fails, the second is answered
+Models that fail on demand, like the test cards of a payment API. Suffixes that
+any of these names can have, in any order:
+  -then-ok         the first attempt fails, the second succeeds
   -x3-then-ok      the first three attempts fail
-  -after-90s       90 s pass before anything is sent (ms, s or m)
+  -after-90s       nothing is sent for 90 s (ms, s or m)
   -retry-after-5   an error has the header Retry-After: 5
 ";
 
 const ABOUT_SWITCHES: &str = "\
-What no model's name can reach is switched on with --emulator-switch, \
-                              or while
-the emulator runs:
-  curl -X PUT http://127.0.0.1:8001/emulator/switches/feed \
-                              -d ping
+--emulator-switch sets the faults that no model's name can select. To set them
+while the emulator runs:
+  curl -X PUT http://127.0.0.1:8001/emulator/switches/feed -d ping
 units=N (or none) changes the plan's concurrency units.
 ";
 

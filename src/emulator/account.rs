@@ -9,7 +9,7 @@ use super::oddities::PlanOddity;
 use super::refusal::json_type;
 use super::state::{Emulator, Shared};
 
-/// In thousands of millions of parameters, and more than any model of the catalogue has.
+/// In billions of parameters. No model of the catalogue is larger.
 const MODEL_SIZE_MAX: u32 = 1_100;
 
 pub async fn plan(_: Authenticated, State(emulator): State<Shared>) -> Response {
@@ -40,7 +40,7 @@ pub async fn plan(_: Authenticated, State(emulator): State<Shared>) -> Response 
     (json_type(), text).into_response()
 }
 
-/// Whether it limits the size of models is null, absent or a number, by the seed.
+/// The plan without faults. `max_model_size` is null, absent or a number, depending on the seed.
 fn usual_plan(emulator: &Emulator) -> Value {
     let mut plan = json!({
         "id": "emulator",
@@ -63,7 +63,7 @@ pub async fn concurrency(_: AuthenticatedAccount, State(emulator): State<Shared>
     (json_type(), snapshot(&emulator)).into_response()
 }
 
-/// The units in use as JSON, with the members that a switch has made odd.
+/// The units in use as JSON, changed by the `feed` switch if it is set.
 pub fn snapshot(emulator: &Emulator) -> String {
     let snapshot = emulator.ledger.snapshot();
     let Some(oddity) = emulator.switches.get().feed else {

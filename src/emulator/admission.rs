@@ -1,5 +1,4 @@
-//! Letting a request in: the model is ready, the plan has units for it, and no fault strikes before
-//! an answer.
+//! Admits a request: the model is ready, the plan has free units, and no fault replaces the answer.
 
 use axum::response::Response;
 
@@ -11,9 +10,9 @@ use super::refusal::Refusal;
 use super::state::Emulator;
 
 pub enum Admission {
-    /// Go on, and answer through this.
+    /// The request is admitted. The answer is sent with this [`Delivery`].
     Granted(Delivery),
-    /// A fault has answered already.
+    /// A fault has produced the response.
     Answered(Response),
 }
 
@@ -43,7 +42,9 @@ impl Emulator {
         }))
     }
 
-    /// What goes wrong with this attempt, if the model is a fault and has not failed often enough.
+    /// The fault of this attempt. `None` if the model's id names no fault, or if the request
+    /// has
+    /// already failed as often as the id says.
     pub fn fault(&self, model: &Model, fingerprint: u64) -> Option<FaultId> {
         let fault = FaultId::read(&model.id)?;
         let fails = fault

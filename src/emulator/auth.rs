@@ -1,4 +1,4 @@
-//! Who calls: the bearer key, as an extractor for each kind of endpoint.
+//! Authentication by bearer key: one extractor for each kind of endpoint.
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -8,16 +8,16 @@ use super::config::EmulatorConfig;
 use super::refusal::{AccountRefusal, Refusal};
 use super::state::Shared;
 
-/// A key of a plan that may not use the API at all.
+/// A key whose plan has no API access.
 const KEY_WITHOUT_ACCESS: &str = "no-plan-access";
 
-/// A caller with a good key, at an endpoint under `/v1`.
+/// A caller with a valid key, at an endpoint under `/v1`.
 pub struct Authenticated;
 
-/// A caller with a good key, at an endpoint under `/account`.
+/// A caller with a valid key, at an endpoint under `/account`.
 pub struct AuthenticatedAccount;
 
-/// A caller who may come without a key; a bad key is refused all the same.
+/// A caller with a valid key or without a key. An invalid key is refused.
 pub struct OptionalAuth {
     pub is_authenticated: bool,
 }

@@ -1,4 +1,4 @@
-//! The body of a POST: JSON, an object, and not larger than the API takes.
+//! The body of a POST: a JSON object within the API's size limit.
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
@@ -13,13 +13,13 @@ use super::state::Shared;
 
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// How much of a body that is too large is still read. Answering at once would reset the connection
-/// under a caller that is still writing, and the caller would never see the answer.
+/// The number of bytes read from a body that is too large. An immediate answer would reset the
+/// connection while the caller is still writing, and the caller would not see the answer.
 const DRAIN_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
 
 pub struct JsonBody {
     pub members: Map<String, Value>,
-    /// Tells a retry of the same request from a new one.
+    /// A hash of the body. A retry of the same request has the same value.
     pub fingerprint: u64,
 }
 

@@ -1,5 +1,4 @@
-//! All models: found by id, or listed by what the caller wants of them; and which of them are
-//! loaded.
+//! All models: lookup by id, filtered lists, and the loading state of each model.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,16 +13,17 @@ use super::models::{self, Model, Readiness};
 use super::refusal::Refusal;
 
 pub struct Catalogue {
-    /// All that are listed; models that are faults can only be asked for by id.
+    /// The models of the list. Models that are faults are not listed, but can be requested by
+    /// id.
     models: Vec<Model>,
     places: HashMap<String, usize>,
-    /// How long a cold model takes to load.
+    /// The time that a cold model takes to load.
     warm_after: Duration,
-    /// When cold models were first asked for, by id.
+    /// The time of the first request for each cold model, by id.
     loading: Mutex<HashMap<String, Instant>>,
 }
 
-/// What the catalogue shows of a model's state.
+/// The loading state of a model, as the catalogue shows it.
 #[derive(Serialize)]
 pub struct Availability {
     pub tier: &'static str,
@@ -59,7 +59,7 @@ impl Catalogue {
             .ok_or_else(Refusal::model_not_found)
     }
 
-    /// A model that the account may use.
+    /// The model with `id`, if the account may use it.
     pub fn usable(&self, id: &str) -> Result<Cow<'_, Model>, Refusal> {
         let model = self.find(id)?;
         if !model.is_on_plan {
@@ -71,7 +71,7 @@ impl Catalogue {
         Ok(model)
     }
 
-    /// Refuses while a model is not loaded. The first request starts to load it.
+    /// Refuses the request while the model is not loaded. The first request starts loading it.
     pub fn check_ready(&self, model: &Model) -> Result<(), Refusal> {
         if model.readiness != Readiness::Cold {
             return Ok(());
@@ -143,7 +143,7 @@ impl Catalogue {
     }
 }
 
-/// What a caller wants listed; an empty list of names admits every model.
+/// The filter of a list of models. An empty list of families or tags matches every model.
 #[derive(Debug)]
 pub struct ListFilter {
     pub text: String,

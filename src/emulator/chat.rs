@@ -1,4 +1,4 @@
-//! `POST /v1/chat/completions`: the answer whole, or in chunks.
+//! `POST /v1/chat/completions`: the answer as one JSON object or as a stream of chunks.
 
 use std::sync::Arc;
 
@@ -61,8 +61,8 @@ pub async fn create(
     Ok(delivery.whole(frame.whole(&choices, usage), slowest).await)
 }
 
-/// How long an answer may get. A limit above the model's own is clamped; a prompt beyond its
-/// context is refused.
+/// The largest number of tokens of an answer. A request's limit above the model's own limit is
+/// reduced to it. A prompt that fills the model's context is refused.
 fn budget_tokens(request: &ChatRequest, model: &Model) -> Result<usize, Refusal> {
     let prompt = request.prompt_tokens();
     let left = model.context_length.saturating_sub(prompt);
@@ -77,7 +77,7 @@ fn budget_tokens(request: &ChatRequest, model: &Model) -> Result<usize, Refusal>
     Ok(asked.min(model.answer_tokens_max()).min(left))
 }
 
-/// What the chunks of one answer have in common.
+/// The members that all chunks of one answer share.
 struct Frame {
     id: String,
     created: u64,
@@ -140,7 +140,8 @@ impl Frame {
         })
     }
 
-    /// The member that shows this thought beside the content, if there is one.
+    /// The member that carries the reasoning `text`. `None` if `text` is empty or if the format
+    /// puts reasoning into the content.
     fn thought(&self, text: String) -> Option<(String, Value)> {
         let is_thought = !text.is_empty();
         let (name, value) = self.thinking.member(text).filter(|_| is_thought)?;
@@ -180,7 +181,8 @@ impl Frame {
 
 fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Steps {
     let role = |(index, choice): (usize, &Choice)| {
-        // A choice that only calls tools opens with null, one that speaks with nothing said yet.
+        // A choice with tool calls starts with `content: null`, any other with `content:
+        // ""`.
         let content = choice.calls.is_empty().then_some("");
         Step::Event(frame.delta(index, json!({"role": "assistant", "content": content})))
     };
@@ -206,7 +208,7 @@ fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Step
     )
 }
 
-/// The chunks of one choice, made as they are asked for.
+/// The steps of one choice, produced on demand.
 fn speak(frame: Arc<Frame>, index: usize, choice: Choice) -> Steps {
     let finish = Step::Finish(frame.finish(index, choice.finish));
     let thinking = Arc::clone(&frame);

@@ -1,5 +1,5 @@
-//! What a chat answer says, decided in full before the first byte goes out: streamed and whole
-//! answers cannot differ.
+//! The content of a chat answer. It is complete before the first byte is sent, so that streamed and
+//! unary answers have the same content.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use super::seeded_rng::SeededRng;
 use super::tokenizer;
 use super::writer::{self, Ask};
 
-/// What naming a tool costs besides its name.
+/// The tokens of a tool call besides the tool's name and the arguments.
 const CALL_TOKENS: usize = 3;
 
 pub struct Choice {
@@ -28,7 +28,7 @@ pub struct SpokenCall {
     pub arguments: Vec<String>,
 }
 
-/// All choices of the answer, of at most `budget_tokens` each.
+/// All choices of the answer. Each has at most `budget_tokens` tokens.
 pub fn choices(
     request: &ChatRequest,
     model: &Model,
@@ -45,7 +45,7 @@ pub fn choices(
     let thoughts = thinking
         .map(|_| tokenizer::split(&writer::reasoning(&ask)))
         .unwrap_or_default();
-    // Thoughts stand beside the content, or at its beginning.
+    // Reasoning is in its own member, or at the start of the content.
     let mut inlined = thinking
         .map(|thinking| thinking.inlined(&thoughts))
         .unwrap_or_default();
@@ -88,7 +88,9 @@ pub fn choices(
 }
 
 impl Choice {
-    /// A limit can cut arguments short like any other text, and the caller has to notice.
+    /// A choice that calls tools. If `budget_tokens` cuts the arguments short, the finish
+    /// reason is
+    /// `length`.
     fn calling(reasoning: Vec<String>, mut calls: Vec<SpokenCall>, budget_tokens: usize) -> Self {
         let mut left = budget_tokens;
         let mut finish = "tool_calls";
@@ -128,7 +130,7 @@ pub fn usage(request: &ChatRequest, choices: &[Choice]) -> Value {
     })
 }
 
-/// What the answer says, and what makes it longer if it has to be.
+/// The text of the answer, and the padding that extends it to `min_tokens`.
 fn text(request: &ChatRequest, ask: &Ask<'_>, rng: &mut SeededRng) -> (String, Padding) {
     match &request.format {
         Format::Text => (writer::answer(ask, rng), Padding::Words),

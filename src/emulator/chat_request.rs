@@ -1,4 +1,4 @@
-//! A chat request, read as strictly as upstream reads it.
+//! A chat request, parsed as strictly as Featherless parses it.
 
 use serde_json::{Map, Value};
 
@@ -11,9 +11,9 @@ use super::tokenizer;
 use super::tools::Toolbox;
 
 const TOP_LOGPROBS_MAX: i64 = 20;
-/// What a chat template spends to open the answer.
+/// The tokens of the chat template that open the answer.
 const OPENING_TOKENS: usize = 3;
-/// Prefixes are cached by blocks, so that only whole ones count.
+/// Prefixes are cached in blocks. Only complete blocks count as cached.
 const CACHE_BLOCK_TOKENS: usize = 16;
 
 pub struct ChatRequest {
@@ -23,10 +23,10 @@ pub struct ChatRequest {
     pub streaming: Streaming,
     pub toolbox: Toolbox,
     pub format: Format,
-    /// How many alternatives to show beside each token, if log probabilities are asked for.
+    /// The number of alternatives for each token. `None` if no log probabilities are requested.
     pub logprobs: Option<usize>,
     pub thinks: bool,
-    /// Identifies what was asked, however it is to be answered.
+    /// A hash of the model and the messages. Options such as `stream` don't change it.
     pub asked: u64,
     tool_tokens: usize,
 }
@@ -71,7 +71,8 @@ impl ChatRequest {
         messages + self.tool_tokens + OPENING_TOKENS
     }
 
-    /// As if everybody's system prompt had been seen before.
+    /// The tokens of the system messages at the start, in complete cache blocks: every system
+    /// prompt counts as cached.
     pub fn cached_tokens(&self) -> usize {
         let system = self
             .messages
@@ -90,7 +91,7 @@ impl ChatRequest {
             .unwrap_or_default()
     }
 
-    /// What all messages say, in their order.
+    /// The texts of all messages, in order.
     pub fn texts(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.messages.iter().map(|message| message.text.as_str())
     }
@@ -99,7 +100,7 @@ impl ChatRequest {
         self.messages.iter().map(|message| message.images).sum()
     }
 
-    /// What a tool said, if that is the last thing said.
+    /// The result of a tool, if the last message is one.
     pub fn tool_result(&self) -> Option<&str> {
         let last = self
             .messages

@@ -1,4 +1,4 @@
-//! A text completion request, read as strictly as upstream reads it.
+//! A text completion request, parsed as strictly as Featherless parses it.
 
 use serde_json::{Map, Value};
 
@@ -16,7 +16,7 @@ pub struct CompletionRequest {
     pub sampling: Sampling,
     pub streaming: Streaming,
     pub echoes: bool,
-    /// How many alternatives to show beside each token, if log probabilities are asked for.
+    /// The number of alternatives for each token. `None` if no log probabilities are requested.
     pub logprobs: Option<usize>,
 }
 
@@ -53,7 +53,7 @@ impl CompletionRequest {
     }
 }
 
-/// A text to work on, given as text or as its tokens.
+/// An input, given as text or as token ids.
 #[derive(Debug)]
 pub enum Passage {
     Text(String),
@@ -68,7 +68,7 @@ impl Passage {
         }
     }
 
-    /// Ids are hashes of their pieces and don't lead back to them, so that tokens have no text.
+    /// The text, or `""` for token ids: an id is a hash, and its text cannot be restored.
     pub fn text(&self) -> &str {
         match self {
             Self::Text(text) => text,

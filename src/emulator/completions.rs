@@ -1,4 +1,4 @@
-//! `POST /v1/completions`: text continued, whole or in chunks.
+//! `POST /v1/completions`: the answer as one JSON object or as a stream of chunks.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use super::tokenizer;
 use super::units::unix_s;
 use super::writer::{self, Ask};
 
-/// This endpoint's own default, which surprises everybody who comes from chat.
+/// The default of this endpoint. Chat completions have no such default.
 const MAX_TOKENS_DEFAULT: usize = 16;
 
 pub async fn create(
@@ -79,13 +79,13 @@ pub async fn create(
 }
 
 struct Choice {
-    /// What is shown: the echo of the prompt, if it was asked for, and what was generated.
+    /// The echo of the prompt, if `echo` is set, and the generated text.
     pieces: Vec<String>,
     generated: usize,
     finish: &'static str,
 }
 
-/// `n` choices for the first prompt, then `n` for the next.
+/// `n` choices for the first prompt, then `n` choices for the second prompt, and so on.
 fn choices(request: &CompletionRequest, model: &Model, seed: u64) -> Vec<Choice> {
     let sampling = &request.sampling;
     let of_prompt = |prompt| {
@@ -144,7 +144,7 @@ fn usage(request: &CompletionRequest, choices: &[Choice]) -> Value {
     "total_tokens": prompt + completion})
 }
 
-/// What the chunks of one answer have in common.
+/// The members that all chunks of one answer share.
 struct Frame {
     id: String,
     created: u64,
@@ -161,7 +161,8 @@ impl Frame {
         })
     }
 
-    /// `pieces` of a choice, the first of them `offset` characters into its text.
+    /// A choice with the text of `pieces`. The first piece starts `offset` characters into the
+    /// text of the whole choice.
     fn choice(
         &self,
         index: usize,
@@ -194,7 +195,7 @@ fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Step
     Box::new(continued.chain(last).chain([Step::Done]))
 }
 
-/// The chunks of one choice, made as they are asked for.
+/// The steps of one choice, produced on demand.
 fn unroll(frame: Arc<Frame>, index: usize, choice: Choice) -> Steps {
     let finish = frame.choice(index, &[], 0, Some(choice.finish));
     let finish = Step::Finish(frame.answer(vec![finish]));

@@ -1,10 +1,10 @@
-//! What a caller chooses about an emulator.
+//! The options of an emulator.
 
 use std::{fmt, time::Duration};
 
 use super::switches::Switch;
 
-/// What a caller chooses about an emulator.
+/// The options of an emulator.
 #[derive(Clone)]
 pub struct EmulatorConfig {
     /// The rate of generated tokens. 0 means as fast as possible.
@@ -16,21 +16,22 @@ pub struct EmulatorConfig {
     /// How many generated models the catalogue has besides the built-in ones. 22,000 gives a
     /// catalogue of the real size.
     pub models: usize,
-    /// The only accepted key. `None` accepts every key that is not empty.
+    /// The only key that is accepted. `None` accepts every key that is not empty.
     pub api_key: Option<String>,
-    /// How long a cold model takes to load, from the first request for it.
+    /// The time that a cold model takes to load after the first request for it.
     pub warm_after: Duration,
-    /// How long the units of a cancelled request stay in use.
+    /// The time that the units of a cancelled request stay in use.
     pub release_after: Duration,
     /// The switches to set at the start.
     pub switches: Vec<Switch>,
 }
 
-/// The default of [`EmulatorConfig::warm_after`]. Upstream takes from 5 minutes to an hour.
+/// The default of [`EmulatorConfig::warm_after`]. Featherless takes 5 minutes to an hour.
 pub const WARM_AFTER: Duration = Duration::from_secs(300);
 
-/// The default of [`EmulatorConfig::release_after`]. Upstream takes about this long to notice that
-/// a caller has left. The gateway reserves the units of a cancelled request for longer.
+/// The default of [`EmulatorConfig::release_after`]. Featherless takes about this long to notice
+/// that a caller has disconnected. The gateway reserves the units of a cancelled request for
+/// longer.
 pub const RELEASE_AFTER: Duration = Duration::from_millis(200);
 
 impl Default for EmulatorConfig {

@@ -1,4 +1,4 @@
-//! One connection, and a handle by which faults end it without an answer.
+//! One connection, and a handle with which a fault ends the connection without an answer.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,9 +15,9 @@ use tower::Layer;
 /// How to end a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disconnect {
-    /// With FIN, as a program that ends normally.
+    /// With FIN, like a program that ends normally.
     Close,
-    /// With RST, as a program that crashes.
+    /// With RST, like a program that crashes.
     Reset,
 }
 
@@ -49,7 +49,7 @@ impl ConnectionHandle {
 }
 
 /// Serves `stream` until the caller or a fault ends the connection. Everything that its requests
-/// hold is dropped with it.
+/// hold is dropped with the connection.
 pub async fn serve(stream: TcpStream, router: Router) {
     let handle = ConnectionHandle::default();
     let service = TowerToHyperService::new(Extension(handle.clone()).layer(router));

@@ -1,5 +1,5 @@
-//! `/emulator/switches`: the switches, read and set while the emulator runs. Not a part of
-//! Featherless's API.
+//! `/emulator/switches`: reads and sets the switches while the emulator runs. This endpoint is not
+//! part of Featherless's API.
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,7 @@ pub async fn show(State(emulator): State<Shared>) -> Response {
     all(&emulator)
 }
 
-/// Sets a switch to the value that is the body, as plain text.
+/// Sets the switch `name` to the value in the body, which is plain text.
 pub async fn set(
     State(emulator): State<Shared>,
     Path(name): Path<String>,

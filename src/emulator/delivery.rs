@@ -1,8 +1,9 @@
-//! Playing an answer at its pace, whole or streamed, while holding the units it costs.
+//! Sends an answer at the configured token rate, unary or streamed, and holds its units until the
+//! end.
 //!
-//! The permit lives in the future or in the body that hyper drops with the connection, so that a
-//! caller who leaves frees the units a little later. An answer that ends gives them back just
-//! before its last bytes: a caller who has seen the end may ask again.
+//! The future or the body owns the permit, and hyper drops both with the connection. The units of a
+//! caller who disconnects are therefore released a little later. The units of a complete answer are
+//! released just before its last bytes, so that a caller who has read the end finds them free.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -22,8 +23,8 @@ use super::refusal::json_type;
 use super::steps::{Step, Steps, event_bytes};
 use super::units::Permit;
 
-/// Time for the bytes before it to leave: a connection that ends right behind them would discard
-/// what is still buffered.
+/// The delay between the last bytes and the end of the connection. Without the delay, the system
+/// would discard bytes that are still buffered.
 const DISCONNECT_DELAY: Duration = Duration::from_millis(20);
 
 pub struct Delivery {
@@ -34,7 +35,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// One JSON answer, when all its tokens are made.
+    /// The answer as one JSON body, sent when all its tokens are generated.
     pub async fn whole(self, answer: Value, tokens: usize) -> Response {
         let mut pace = Pace::new(&self);
         pace.wait(tokens).await;
@@ -61,7 +62,7 @@ impl Delivery {
         response
     }
 
-    /// Server-sent events, each when its token is made.
+    /// The answer as server-sent events, each sent when its token is generated.
     pub fn streamed(self, steps: Steps) -> Response {
         let steps = faults::stream(self.fault.as_ref(), steps);
         let headers = [
@@ -141,8 +142,8 @@ impl Player {
     }
 }
 
-/// Keeps to a timetable instead of sleeping per token, so that rounding of timers does not slow the
-/// answer down.
+/// Waits until absolute points in time. A relative sleep per token would add up the rounding errors
+/// of the timer.
 struct Pace {
     next: Instant,
     per_token: Duration,
@@ -161,7 +162,8 @@ impl Pace {
         };
         Self {
             next: Instant::now(),
-            // Zero, negative or absurdly slow paces have no duration and mean "at once".
+            // A rate that is zero, negative or too small for a `Duration` means
+            // "without delay".
             per_token: Duration::try_from_secs_f64(tokens_per_second.recip()).unwrap_or_default(),
         }
     }

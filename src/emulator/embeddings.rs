@@ -1,5 +1,5 @@
-//! `POST /v1/embeddings`: unit vectors that follow from the tokens, so that similar texts have
-//! similar ones.
+//! `POST /v1/embeddings`: unit vectors computed from the tokens. Similar texts have similar
+//! vectors.
 
 use axum::Extension;
 use axum::extract::State;
@@ -55,7 +55,7 @@ pub async fn create(
         "object": "list", "model": model.id, "data": data,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     });
-    // Nothing is generated, and so there is no pace to keep.
+    // No tokens are generated, so the answer has no delay.
     Ok(delivery.whole(answer, 0).await)
 }
 
@@ -126,7 +126,7 @@ impl Encoding {
     }
 }
 
-/// Standard base64 with padding; too little to bring in a crate for.
+/// Standard base64 with padding. The function is too small to justify a dependency.
 fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);

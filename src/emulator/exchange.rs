@@ -1,9 +1,8 @@
-//! The request that is being answered.
+//! The id and the connection of a request.
 
 use super::connection::ConnectionHandle;
 
-/// The request that is being answered: its id, for its units and for the `request-id` header, and
-/// its connection.
+/// The id of a request, which its units and the `request-id` header show, and its connection.
 #[derive(Clone)]
 pub struct Exchange {
     pub id: String,

@@ -1,5 +1,5 @@
-//! `/account/concurrency/stream`: the units in use, every two seconds, and all that can be wrong
-//! with that.
+//! `/account/concurrency/stream`: a snapshot of the units in use every two seconds, changed by the
+//! `feed` switch if it is set.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -25,9 +25,9 @@ use super::state::Shared;
 use super::steps::event_bytes;
 
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(2);
-/// How many snapshots a feed that lags is behind.
+/// The number of snapshots by which a lagging feed is late.
 const LAG_SNAPSHOTS: usize = 5;
-/// Between two bytes of a feed that trickles.
+/// The time between two bytes of a trickling feed.
 const TRICKLE_EVERY: Duration = Duration::from_millis(10);
 
 pub async fn watch(
@@ -40,7 +40,7 @@ pub async fn watch(
         Some(FeedOddity::Page) => return Shape::Html.response(502),
         _ => {}
     }
-    // The first tick of an interval is immediate: the caller sees a snapshot at once.
+    // The first tick of an interval completes immediately, so the first snapshot has no delay.
     let feed = Feed {
         emulator,
         exchange,
@@ -60,14 +60,14 @@ struct Feed {
     emulator: Shared,
     exchange: Exchange,
     ticks: Interval,
-    /// The last snapshots, the oldest first, for a feed that lags.
+    /// The last snapshots, oldest first. A lagging feed sends the oldest one.
     past: VecDeque<Bytes>,
-    /// What a feed that trickles has yet to send.
+    /// The bytes that a trickling feed has not sent yet.
     trickle: Bytes,
 }
 
 impl Feed {
-    /// The next bytes; the switch is read each time, so that it works on a feed that runs.
+    /// The next bytes. The switch is read each time, so that a change affects a running feed.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if !self.trickle.is_empty() {

@@ -1,4 +1,4 @@
-//! A catalogue of the real size: fine-tunes that do not exist, named as fine-tunes are.
+//! Generated models: invented fine-tunes with realistic names, for a catalogue of the real size.
 
 use super::models::{Base, Model, Readiness, dense};
 use super::seeded_rng::{self, SeededRng};
@@ -49,7 +49,7 @@ const FLAVOURS: &[&str] = &[
     "Translate",
 ];
 
-/// A base's name in ids, and the base.
+/// The name of each base model in ids, and the base model.
 const BASES: &[(&str, Base)] = &[
     ("Llama-3.1-8B", base("llama31-8b-16k", 16_384, 8_030)),
     ("Mistral-7B", base("mistral-v02-7b", 32_768, 7_242)),
@@ -84,8 +84,8 @@ pub fn models(count: usize, seed: u64) -> impl Iterator<Item = Model> {
     (0..count).filter_map(move |place| model(place, seed))
 }
 
-/// The entry at `place`: org, base and flavour are the digits of that number, its version what is
-/// left over, so that no two places share an id.
+/// The model number `place`. Organisation, base and flavour are the digits of this number, and the
+/// version is the rest, so that every number has a different id.
 fn model(place: usize, seed: u64) -> Option<Model> {
     let mut rng = SeededRng::new(seeded_rng::fingerprint(&[
         &seed.to_le_bytes(),
@@ -112,7 +112,7 @@ fn model(place: usize, seed: u64) -> Option<Model> {
     Some(model)
 }
 
-/// What the entries of a catalogue that many people fill have in common: it isn't much.
+/// Varies optional members, because the entries of the real catalogue differ in them.
 fn vary(model: &mut Model, rng: &mut SeededRng) {
     model.max_completion_tokens = match rng.below(4) {
         0 => None,

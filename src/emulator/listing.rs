@@ -15,7 +15,7 @@ use super::oddities::ModelsOddity;
 use super::refusal::{Refusal, json_type};
 use super::state::{Emulator, Shared};
 
-/// Page size when a page is asked for without one.
+/// The page size of a request that has `page` but no `per_page`.
 const PER_PAGE: usize = 100;
 
 pub async fn list(
@@ -42,7 +42,7 @@ pub async fn get(
     State(emulator): State<Shared>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refusal> {
-    // An id that is not even UTF-8 is nobody's.
+    // No model has an id that is not UTF-8.
     let Path(id) = id.map_err(|_| Refusal::model_not_found())?;
     let model = emulator.catalogue.find(&id)?;
     if let Some(FaultKind::WrongBody(body)) = FaultId::read(&id).map(|fault| fault.kind) {
@@ -57,7 +57,7 @@ struct List<T> {
     data: Vec<T>,
 }
 
-/// A list of models that is wrong in the way of `oddity`.
+/// A list of models with the fault `oddity`.
 fn odd_list(oddity: ModelsOddity, data: &[Shown<'_>]) -> Result<Response, Refusal> {
     let mut data: Vec<Value> = data
         .iter()
@@ -138,10 +138,10 @@ fn filter(query: &[(String, String)], auth: &OptionalAuth) -> Result<ListFilter,
     let take = match (count("per_page")?, page) {
         (Some(per_page), _) => per_page,
         (None, Some(_)) => PER_PAGE,
-        // All 22,000 in one answer, as upstream.
+        // All models in one answer, as Featherless answers.
         (None, None) => usize::MAX,
     };
-    // Nobody's plan is known without a key, so that the filter has nothing to go by then.
+    // Without a key the plan is unknown, so the filter has no effect.
     let asks_for_plan =
         values("available_on_current_plan").any(|value| matches!(value, "true" | "1"));
     Ok(ListFilter {

@@ -1,17 +1,17 @@
-//! Made-up log probabilities in the two shapes of the API: chat's and the older one of text
-//! completions.
+//! Generated log probabilities in the API's two formats: that of chat completions and the older one
+//! of text completions.
 
 use serde_json::{Map, Value, json};
 
 use super::seeded_rng::{self, SeededRng};
 
-/// One more than can be asked for, because the token itself may be among them.
+/// One more than a request can ask for, because the generated token itself may be in the list.
 const ALTERNATIVES: &[&str] = &[
     " the", " a", " and", " of", " to", " in", " is", " it", " you", " that", " for", " on",
     " with", " as", " this", " was", " be", " are", " or", " not", " at",
 ];
 
-/// How much less likely each alternative is than the one before it.
+/// The difference in log probability between two successive alternatives.
 const STEP: f64 = 0.75;
 
 /// The entry of one token in a chat choice.
@@ -33,8 +33,8 @@ pub fn chat(pieces: &[String], top: usize) -> Value {
     json!({"content": content, "refusal": null})
 }
 
-/// The `logprobs` of a text completion; `offset` is where in the text, in characters, the first
-/// piece begins.
+/// The `logprobs` of a text completion. `offset` is the position of the first piece in the text, in
+/// characters.
 pub fn text(pieces: &[String], top: usize, offset: usize) -> Value {
     let mut at = offset;
     let mut offsets = Vec::with_capacity(pieces.len());
@@ -55,7 +55,7 @@ pub fn text(pieces: &[String], top: usize, offset: usize) -> Value {
     })
 }
 
-/// The `top` likeliest tokens, the chosen one first.
+/// The `top` most likely tokens, the generated one first.
 fn candidates(piece: &str, top: usize) -> impl Iterator<Item = (&str, f64)> {
     let others = ALTERNATIVES
         .iter()
@@ -69,7 +69,8 @@ fn candidates(piece: &str, top: usize) -> impl Iterator<Item = (&str, f64)> {
 
 fn logprob(piece: &str) -> f64 {
     let mut rng = SeededRng::new(seeded_rng::fingerprint(&[piece.as_bytes()]));
-    // Eighths are exact in binary, so that a client comparing the sums sees equal numbers.
-    // Subtracted, because negating nothing would write `-0.0`.
+    // Eighths are exact in binary, so that sums are exact too. A negation would write `-0.0`
+    // for
+    // zero, therefore the value is subtracted.
     0.0 - rng.below(8) as f64 / 8.0
 }

@@ -1,8 +1,7 @@
-//! Reading a JSON object strictly: a member of the wrong type is refused by its path, never
-//! coerced.
+//! Strict parsing of a JSON object: a member of the wrong type is refused with its path, and never
+//! converted.
 //!
-//! Null counts as absent, as it does upstream. To tell the two apart, use the
-//! [`Members::raw`] value.
+//! Null counts as absent, as it does at Featherless. [`Members::raw`] distinguishes the two.
 
 use serde_json::{Map, Value};
 
@@ -23,7 +22,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// The members of something inside the body, at `path`, which has to be an object.
+    /// The members of `value`, which is at `path` in the body and must be an object.
     pub fn of(value: &'a Value, path: String) -> Result<Self, Refusal> {
         match value {
             Value::Object(map) => Ok(Self { map, path }),
@@ -73,7 +72,8 @@ impl<'a> Members<'a> {
             .transpose()
     }
 
-    /// A number for which `is_allowed` holds; `rule` says in words which those are.
+    /// A number that `is_allowed` accepts. `rule` describes the accepted numbers in the
+    /// message.
     pub fn number(
         &self,
         name: &str,
@@ -84,8 +84,9 @@ impl<'a> Members<'a> {
         self.ruled(name, found, found.is_none_or(is_allowed), rule)
     }
 
-    /// A whole number written as one: `1.0` is refused, since a gateway that sends it has lost
-    /// integers on the way.
+    /// An integer that `is_allowed` accepts. `1.0` is refused: a gateway that sends it has
+    /// converted
+    /// an integer to a double.
     pub fn integer(
         &self,
         name: &str,

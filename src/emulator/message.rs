@@ -1,4 +1,4 @@
-//! One message of a chat request: who speaks, the text, and what else it costs.
+//! One message of a chat request: its role, its text and its tokens.
 
 use serde_json::Value;
 
@@ -7,14 +7,14 @@ use super::refusal::Refusal;
 use super::tokenizer;
 
 const IMAGE_TOKENS: usize = 256;
-/// What a chat template spends around every message.
+/// The tokens that a chat template adds around each message.
 const TEMPLATE_TOKENS: usize = 4;
 
 pub struct Message {
     pub role: Role,
     pub text: String,
     pub images: usize,
-    /// Tokens of what is neither text nor image: the calls an assistant made.
+    /// The tokens of the tool calls in an assistant's message.
     call_tokens: usize,
 }
 
@@ -70,8 +70,7 @@ impl Role {
     }
 }
 
-/// The text of a message, and how many images it has. Kinds of parts this API has not documented
-/// pass unread.
+/// The text and the number of images of a message. Parts of an unknown type are ignored.
 fn content(message: &Members<'_>) -> Result<(String, usize), Refusal> {
     let path = message.path_of("content");
     let parts = match message.get("content") {
@@ -121,7 +120,7 @@ fn call_tokens(message: &Members<'_>) -> Result<usize, Refusal> {
     let calls = match message.raw("tool_calls") {
         None => return Ok(0),
         Some(Value::Array(calls)) => calls,
-        // Null too: this API tells it from an absent member.
+        // Null is refused too: here the API distinguishes it from an absent member.
         Some(other) => return Err(wrong_type(&path, "an array", other)),
     };
     let mut tokens = 0;

@@ -1,25 +1,24 @@
-//! The Featherless.ai HTTP API, emulated on this machine.
-//!
-//! Users try the gateway with it, without a key or a network. Tests use it as the upstream. It is
-//! reached over a socket, like the real API, and shares no code with the gateway, so that a mistake
-//! in one cannot hide in the other.
+//! The Featherless.ai HTTP API, emulated on this machine. With the emulator, users try the gateway
+//! without a key or a network, and tests have an upstream. The gateway reaches the emulator over a
+//! socket, like the real API. The two share no code, so that a mistake in one cannot be hidden by
+//! the same mistake in the other.
 //!
 //! # Layout
-//! - the entry: `router`, `auth`, `body`, `members` and `sampling` (strict parsing), `refusal`
+//! - the requests: `router`, `auth`, `body`, `members` and `sampling` (strict parsing), `refusal`
 //!   (every error)
 //! - the state (`state`): `models`, `generated_models`, `catalogue`, `units`, `admission`,
 //!   `switches` (and `control`, which sets them)
 //! - the text of answers: `writer`, `reasoning`, `tokenizer`, `tools`, `schema` and
 //!   `schema_from_prompt`, `logprobs`, `seeded_rng`
-//! - the transport of answers: `steps` (an answer as a series of steps), `delivery` (which plays
+//! - the transport of answers: `steps` (an answer as a series of steps), `delivery` (which sends
 //!   them), `faults` (which change them), `connection`
 //! - one file per endpoint: `chat` (with `chat_request`, `message` and `chat_answer`),
 //!   `completions` (with `completion_request`), `embeddings`, `tokenize`, `listing`, `account`,
 //!   `feed`
 //!
 //! # Invariants
-//! - The same request gives the same text, streamed or not. There is no randomness, only hashes of
-//!   the request.
+//! - The same request and the same seed give the same text, streamed or not. All variation comes
+//!   from hashes of the request and the seed.
 //! - Everything that a request holds is dropped with its connection. A request spawns no task.
 
 mod account;

@@ -1,12 +1,12 @@
-//! What the emulator says about one model, and the models it has by name.
+//! The catalogue entry of a model, and the built-in models.
 
 use serde::Serialize;
 
 use super::faults::FaultId;
 use super::refusal::Refusal;
 
-/// One entry of the catalogue, as `GET /v1/models` shows it, besides what depends on the caller and
-/// on the time.
+/// One entry of the catalogue, as `GET /v1/models` shows it, without the members that depend on the
+/// caller or on the time.
 #[derive(Clone, Serialize)]
 pub struct Model {
     pub id: String,
@@ -29,10 +29,10 @@ pub struct Model {
     pub is_moe: bool,
     pub active_parameters: u64,
     pub vision_supported: bool,
-    /// Shown only to callers who are signed in.
+    /// Shown only to callers with a key.
     #[serde(skip)]
     pub is_on_plan: bool,
-    /// Whether the account has accepted the licence of a gated model.
+    /// Whether the account has accepted the model's licence. Gated models require this.
     #[serde(skip)]
     pub has_licence: bool,
     #[serde(skip)]
@@ -62,23 +62,23 @@ pub struct Features {
 pub enum Readiness {
     Hot,
     Warm,
-    /// Warm, and the catalogue doesn't tell.
+    /// Warm, but the catalogue does not show it.
     Untold,
     /// The first request starts to load it.
     Cold,
 }
 
-/// What a model is for.
+/// The endpoints that a model supports.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Purpose {
     Text,
-    /// Vectors of this many numbers.
+    /// Embeddings with this number of dimensions.
     Embeddings(usize),
-    /// Both, for models that are faults.
+    /// Text and embeddings, for models that are faults.
     Anything,
 }
 
-/// A base model: all that its fine-tunes have in common.
+/// A base model: the properties that its fine-tunes share.
 #[derive(Clone, Copy)]
 pub struct Base {
     pub class: &'static str,
@@ -86,7 +86,7 @@ pub struct Base {
     pub completion_tokens_max: Option<usize>,
     /// In millions.
     pub parameters_m: u64,
-    /// In millions; differs from the whole in a mixture of experts.
+    /// In millions. Smaller than `parameters_m` in a mixture of experts.
     pub active_m: u64,
     pub has_tools: bool,
     pub has_vision: bool,
@@ -94,7 +94,7 @@ pub struct Base {
 }
 
 const COMPLETION_TOKENS_MAX: usize = 4096;
-/// How long the vectors of models are that are faults.
+/// The dimensions of the embeddings of models that are faults.
 const DIMENSIONS_OF_FAULTS: usize = 384;
 
 impl Model {
@@ -131,7 +131,9 @@ impl Model {
         }
     }
 
-    /// The longest answer. A catalogue that doesn't tell leaves only the context as a limit.
+    /// The length limit of an answer: `max_completion_tokens`, or the context length if the
+    /// entry
+    /// has none.
     pub fn answer_tokens_max(&self) -> usize {
         self.max_completion_tokens.unwrap_or(self.context_length)
     }
@@ -167,7 +169,8 @@ impl Model {
 }
 
 impl Pricing {
-    /// By the units that a model costs: per token as text, per million tokens as numbers.
+    /// The price of a model that costs `cost_units`: per token as text, per million tokens as
+    /// numbers.
     fn of(cost_units: u32) -> Self {
         let (token, million) = match cost_units {
             1 => ("0.0000001", 0.1),
@@ -185,7 +188,8 @@ impl Pricing {
     }
 }
 
-/// The published table: up to 15B one unit, up to the 30s two, larger four.
+/// The published table: 1 unit for fewer than 16B parameters, 2 units for fewer than 50B, and 4
+/// units for larger models.
 fn cost_units(parameters_m: u64) -> u32 {
     match parameters_m {
         0..=15_999 => 1,
@@ -219,7 +223,7 @@ const fn sees(base: Base) -> Base {
     }
 }
 
-/// Vectors of this many numbers.
+/// An embedding model with `dimensions`.
 const fn embeds(base: Base, dimensions: usize) -> Base {
     Base {
         purpose: Purpose::Embeddings(dimensions),
@@ -228,7 +232,7 @@ const fn embeds(base: Base, dimensions: usize) -> Base {
     }
 }
 
-/// The catalogue doesn't tell how long its answers may get.
+/// A model whose entry has no `max_completion_tokens`.
 const fn untold(base: Base) -> Base {
     Base {
         completion_tokens_max: None,
@@ -240,7 +244,7 @@ const fn experts(base: Base, active_m: u64) -> Base {
     Base { active_m, ..base }
 }
 
-/// The models every emulator has.
+/// The built-in models.
 const SEEDS: &[(&str, Base, i64)] = &[
     (
         "meta-llama/Meta-Llama-3.1-8B-Instruct",
@@ -353,7 +357,7 @@ pub fn seeds() -> impl Iterator<Item = Model> {
     SEEDS.iter().map(new)
 }
 
-/// The model whose name is a fault, if it is one: known by id, never listed.
+/// The model for `id`, if `id` names a fault. Such models are found by id, but not listed.
 pub fn fault_model(id: &str) -> Option<Model> {
     const BASE: Base = Base {
         purpose: Purpose::Anything,

@@ -1,8 +1,9 @@
-//! What the switches can make wrong: the plan, the list of models, and the feed of units.
+//! The faults that switches set: faults of the plan, of the list of models, and of the feed of
+//! units.
 
 use serde_json::{Map, Value, json};
 
-/// What is wrong with the plan.
+/// A fault of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanOddity {
     EmptyObject,
@@ -13,7 +14,7 @@ pub enum PlanOddity {
     NotJson,
 }
 
-/// What is wrong with the list of models.
+/// A fault of the list of models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelsOddity {
     EmptyObject,
@@ -25,10 +26,10 @@ pub enum ModelsOddity {
     Gzip,
 }
 
-/// What is wrong with the feed.
+/// A fault of the feed of units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedOddity {
-    // Members of every snapshot, also of the single one.
+    // Faults of a snapshot. They also apply to `/account/concurrency`.
     NoLimit,
     NullLimit,
     FloatLimit,
@@ -41,7 +42,7 @@ pub enum FeedOddity {
     TextUsedCost,
     NegativeUsedCost,
     NoRequests,
-    // Events between the snapshots.
+    // Additional events between the snapshots.
     EmptyObject,
     Ping,
     Error,
@@ -49,19 +50,19 @@ pub enum FeedOddity {
     // Events in place of the snapshots.
     OnlyPings,
     OnlyComments,
-    // The way of the bytes.
+    // Faults of the transport.
     Silent,
     Trickle,
     Lag,
     End,
     Cut,
-    // Answers in place of the feed.
+    // Responses in place of the feed.
     Unavailable,
     Page,
 }
 
 impl FeedOddity {
-    /// Makes the members of a snapshot odd.
+    /// Applies a fault of a snapshot.
     pub fn edit(self, snapshot: &mut Map<String, Value>) {
         let (name, value) = match self {
             Self::NoLimit => ("limit", None),
@@ -90,7 +91,7 @@ impl FeedOddity {
         };
     }
 
-    /// The event that stands between two snapshots.
+    /// The data of the additional event between two snapshots.
     pub fn between(self) -> Option<&'static str> {
         match self {
             Self::EmptyObject => Some("{}"),

@@ -1,4 +1,4 @@
-//! How a model's thinking shows in its answer.
+//! The formats of reasoning in an answer.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReasoningFormat {
@@ -8,15 +8,17 @@ pub enum ReasoningFormat {
     Object,
     /// In the content, between `<think>` and `</think>`.
     Inline,
-    /// In the content, after a `<think>` that nothing closes.
+    /// In the content, after a `<think>` without `</think>`.
     Open,
 }
 
-/// The spelling of a model that was asked to think.
+/// The format of a model that was asked to reason.
 pub const USUAL: ReasoningFormat = ReasoningFormat::Beside("reasoning_content");
 
 impl ReasoningFormat {
-    /// The member beside the content that holds the thoughts, if one does, and its value.
+    /// The name and the value of the member that has the reasoning. `None` if the reasoning is
+    /// in
+    /// the content.
     pub fn member(self, thoughts: String) -> Option<(&'static str, serde_json::Value)> {
         match self {
             Self::Beside(name) => Some((name, thoughts.into())),
@@ -25,7 +27,9 @@ impl ReasoningFormat {
         }
     }
 
-    /// The pieces of a content that begins with these thoughts, if that is where they show.
+    /// The pieces at the start of the content that have the reasoning. Empty if the reasoning
+    /// has
+    /// its own member.
     pub fn inlined(self, thoughts: &[String]) -> Vec<String> {
         let end = match self {
             Self::Inline => Some("\n</think>\n\n"),

@@ -1,4 +1,4 @@
-//! Every error the emulator answers on purpose, in the shapes Featherless uses.
+//! Every error that the emulator sends on purpose, in Featherless's formats.
 //!
 //! A [`Refusal`] answers in the OpenAI shape of `/v1`; wrapped in [`AccountRefusal`] it answers in
 //! that of `/account`.
@@ -127,7 +127,7 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "Model not found").code("model_not_found")
     }
 
-    /// No code: only the words say that the model is cold, and so a client has to know the words.
+    /// This error has no code. A client recognises a cold model only by the message.
     pub fn not_ready(model: &str) -> Self {
         let message = format!("{model} is not ready for inference: it is being loaded");
         Self::new(StatusCode::BAD_REQUEST, message)
@@ -143,7 +143,7 @@ impl Refusal {
         Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("concurrency_limit_exceeded")
     }
 
-    /// The same, in the wording that names nothing but the plan.
+    /// The same refusal, in the wording that names only the plan's limit.
     pub fn plan_limit(limit: u32) -> Self {
         let message = format!(
             "Concurrency limit exceeded (plan limit: {limit}). Please wait for active requests."
@@ -156,7 +156,7 @@ impl Refusal {
         Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("concurrency_limit_exceeded")
     }
 
-    /// Not of units: requests come too fast.
+    /// A limit on the rate of requests, not on units.
     pub fn rate_limit() -> Self {
         let message = "Rate limit reached: too many requests in a short time";
         Self::new(StatusCode::TOO_MANY_REQUESTS, message)
@@ -192,7 +192,7 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message).kind("server_error")
     }
 
-    /// The body of the answer, which faults also send inside a stream.
+    /// The body of the response. Faults also send it inside a stream.
     pub fn body(&self) -> Value {
         json!({"error": {
             "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
@@ -207,7 +207,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// A refusal in the shape of the paths under `/account`.
+/// A refusal in the format of the paths under `/account`.
 pub struct AccountRefusal(pub Refusal);
 
 impl IntoResponse for AccountRefusal {
@@ -232,7 +232,7 @@ fn answer(refusal: &Refusal, body: &Value) -> Response {
     response
 }
 
-/// The header of every JSON answer.
+/// The content type of every JSON response.
 pub fn json_type() -> [(HeaderName, HeaderValue); 1] {
     let value = HeaderValue::from_static("application/json; charset=utf-8");
     [(header::CONTENT_TYPE, value)]

@@ -31,7 +31,7 @@ pub fn routes(emulator: Shared) -> Router {
         .route("/emulator/switches/{name}", put(control::set))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        // Outermost, so that refusals of the router itself carry an id too.
+        // Outermost, so that the router's own refusals have an id too.
         .layer(from_fn_with_state(Arc::clone(&emulator), label))
         .with_state(emulator)
 }
@@ -74,7 +74,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     in_the_shape_of(&uri, Refusal::wrong_method(method.as_str(), uri.path()))
 }
 
-/// Paths under `/account` have their own shape of errors.
+/// The refusal in the format of the path. Paths under `/account` have their own format.
 fn in_the_shape_of(uri: &Uri, refusal: Refusal) -> Response {
     match uri.path().split('/').nth(1) {
         Some("account") => AccountRefusal(refusal).into_response(),

@@ -1,5 +1,5 @@
-//! The parameters that chat and text completions share: checked strictly, and applied to the text
-//! to be said.
+//! The parameters that chat and text completions share: strict checks, and their effect on the
+//! generated text.
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub struct Sampling {
 impl Sampling {
     pub fn read(members: &Members<'_>) -> Result<Self, Refusal> {
         if members.raw("provider").is_some() {
-            // It belongs to gateways in front of this API; one that forwards it has a leak.
+            // Gateways in front of this API read this member and must not forward it.
             let message = "Unrecognized request argument supplied: provider";
             return Err(Refusal::invalid("provider", "unknown_parameter", message));
         }
@@ -53,8 +53,9 @@ impl Sampling {
         })
     }
 
-    /// What varies choice number `index` of the answer to `asked`. Greedy sampling leaves nothing
-    /// to vary.
+    /// The generator for choice number `index` of the answer to `asked`. With greedy sampling,
+    /// all
+    /// choices have the same generator.
     pub fn dice(&self, emulator_seed: u64, asked: &[u8], index: usize) -> SeededRng {
         let varied = if self.is_greedy {
             (0, 0)
@@ -70,9 +71,10 @@ impl Sampling {
         SeededRng::new(seeded_rng::fingerprint(&parts))
     }
 
-    /// Cuts `text` where a token limit, a stop token or a stop string ends it, and says which kind
-    /// of end that is. With the `thought` tokens before it, it is `min_tokens` long at least; no
-    /// stop counts before that.
+    /// Cuts `text` at the token limit, at a stop token or at a stop string, and returns the
+    /// pieces
+    /// and the finish reason. The `thought` tokens of reasoning count towards `min_tokens`. The
+    /// text is extended to `min_tokens`, and stops before that length are ignored.
     pub fn cut(
         &self,
         text: &str,
@@ -83,7 +85,7 @@ impl Sampling {
         let min_tokens = self.min_tokens.saturating_sub(thought);
         let mut pieces = padding.pad(text, min_tokens.min(budget_tokens));
         let mut finish = "stop";
-        // What is as long as its limit and would have to be longer was cut by the limit.
+        // A text shorter than `min_tokens` because of the limit was cut by the limit.
         if pieces.len() > budget_tokens || min_tokens > budget_tokens {
             pieces.truncate(budget_tokens);
             finish = "length";
@@ -101,8 +103,9 @@ impl Sampling {
         (pieces, finish)
     }
 
-    /// The part of `text` before the first stop string after its first `from` bytes, if there is
-    /// one.
+    /// The part of `text` before the first stop string. Stop strings in the first `from` bytes
+    /// are
+    /// ignored. `None` if there is no stop string.
     fn stopped<'a>(&self, text: &'a str, from: usize) -> Option<&'a str> {
         let (_, rest) = text.split_at_checked(from)?;
         let strings = self.stop.iter().filter(|stop| !stop.is_empty());
@@ -118,22 +121,22 @@ impl Sampling {
     }
 }
 
-/// What makes an answer longer that is shorter than `min_tokens`.
+/// The padding of an answer that is shorter than `min_tokens`.
 #[derive(Clone, Copy)]
 pub enum Padding {
-    /// The same words again.
+    /// The same words, repeated.
     Words,
-    /// Blanks, which JSON may end with.
+    /// Spaces, which are valid after JSON.
     Blanks,
 }
 
 impl Padding {
-    /// The pieces of `text`, and more of them until there are `tokens`.
+    /// The pieces of `text`, padded to at least `tokens` pieces.
     fn pad(self, text: &str, tokens: usize) -> Vec<String> {
         let mut pieces = tokenizer::split(text);
         let more = match self {
             Self::Words if !pieces.is_empty() => tokenizer::split(&format!(" {text}")),
-            // An empty answer has no words to say again.
+            // An empty answer has no words to repeat.
             Self::Words | Self::Blanks => vec![" ".to_owned()],
         };
         let missing = tokens.saturating_sub(pieces.len());
@@ -142,7 +145,8 @@ impl Padding {
     }
 }
 
-/// Parameters that change nothing here, but are refused upstream when out of range.
+/// Checks the range of parameters that have no effect in the emulator. Featherless refuses values
+/// out of range.
 fn check_ignored(members: &Members<'_>) -> Result<(), Refusal> {
     let penalty = |p: f64| (-2.0..=2.0).contains(&p);
     members.number(
@@ -160,7 +164,7 @@ fn check_ignored(members: &Members<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What a request says about streaming.
+/// The streaming options of a request.
 pub struct Streaming {
     pub is_on: bool,
     pub includes_usage: bool,

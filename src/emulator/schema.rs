@@ -1,21 +1,23 @@
-//! An example for a JSON Schema: the arguments of a tool call, the answer in a given format.
+//! Generates an example for a JSON Schema: the arguments of a tool call, or an answer with a
+//! `response_format`.
 //!
-//! It covers what tool and answer schemas use. `pattern` and conditional keywords are not followed.
+//! The keywords that schemas of tools and answers commonly use are supported. `pattern` and
+//! conditional keywords are ignored.
 
 use std::cell::Cell;
 
 use serde_json::{Map, Value, json};
 
-/// Below this depth only what is required is filled in, so that a schema that contains itself comes
-/// to an end.
+/// Below this depth only required members are generated, so that a recursive schema ends.
 const OPTIONAL_DEPTH_MAX: u32 = 6;
 const DEPTH_MAX: u32 = 24;
-/// Lists of lists multiply; after this many values the rest of the example stays empty.
+/// The largest number of values in an example, because nested lists multiply. Further values are
+/// null.
 const VALUES_MAX: usize = 10_000;
 const ITEMS_MAX: u64 = 64;
 const TEXT_CHARS_MAX: usize = 4096;
 
-/// A value that `schema` accepts; `prompt` lends it its words.
+/// A value that `schema` accepts, with words from `prompt`.
 pub fn example(schema: &Value, prompt: &str) -> Value {
     Example {
         root: schema,
@@ -28,7 +30,7 @@ pub fn example(schema: &Value, prompt: &str) -> Value {
 struct Example<'a> {
     root: &'a Value,
     prompt: &'a str,
-    /// How many values may still be made.
+    /// The number of values that may still be generated.
     left: Cell<usize>,
 }
 
@@ -68,7 +70,7 @@ impl Example<'_> {
         }
     }
 
-    /// The examples of the parts, and of the schema's own members, laid over each other.
+    /// The merged examples of all `parts` and of the schema's own properties.
     fn all_of(&self, schema: &Value, parts: &[Value], name: &str, depth: u32) -> Value {
         let mut own = schema.clone();
         own.as_object_mut().map(|own| own.remove("allOf"));
@@ -85,7 +87,9 @@ impl Example<'_> {
             .unwrap_or(Value::Object(merged))
     }
 
-    /// The first that says something; deep down the one that ends soonest.
+    /// The example of the first alternative that is not null. Below [`OPTIONAL_DEPTH_MAX`],
+    /// null if
+    /// it is an alternative.
     fn one_of(&self, kinds: &[Value], name: &str, depth: u32) -> Value {
         let is_null = |schema: &&Value| kind(schema) == "null";
         if depth > OPTIONAL_DEPTH_MAX && kinds.iter().any(|schema| is_null(&schema)) {
@@ -157,8 +161,9 @@ impl Example<'_> {
         padded.take(length).collect()
     }
 
-    /// For a place or a name, the last capitalised word of the prompt, which is right surprisingly
-    /// often.
+    /// A text for the member `name`. For places and names it is the last capitalised word of
+    /// the
+    /// prompt, which is often right.
     fn words(&self, name: &str) -> String {
         let words = self.prompt.split_whitespace().skip(1);
         let capitalised = words
@@ -176,7 +181,7 @@ impl Example<'_> {
     }
 }
 
-/// The type a schema states or, by what else it says, implies.
+/// The type of a schema: from `type`, or else derived from the other keywords.
 fn kind(schema: &Value) -> &str {
     let has = |name: &str| schema.get(name).is_some();
     match schema.get("type") {
@@ -192,11 +197,12 @@ fn kind(schema: &Value) -> &str {
     }
 }
 
-/// The smallest number allowed, or one that is natural where nothing is said.
+/// A number that the schema allows: the usual value, moved to the nearest bound if it is out of
+/// range.
 fn number(schema: &Value, is_whole: bool) -> Value {
     let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
     let step = bound("multipleOf").filter(|step| *step > 0.0);
-    // An exclusive bound is passed by one, or by half the way to the other bound.
+    // The distance from an exclusive bound: 1, or half the distance between the two bounds.
     let gap = match (bound("exclusiveMinimum"), bound("exclusiveMaximum")) {
         (Some(low), Some(high)) if !is_whole => (high - low) / 2.0,
         _ => 1.0,

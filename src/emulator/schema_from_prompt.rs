@@ -1,13 +1,13 @@
-//! A JSON Schema that stands in a prompt: with `json_object`, models are told there what to answer.
+//! Finds a JSON Schema in a prompt. With `json_object`, callers often describe the answer there.
 
 use serde_json::{Deserializer, Value};
 
 use super::schema;
 
-/// Reading starts at a brace; a prompt with more of them than this is not read to its end.
+/// The largest number of braces at which parsing starts. The rest of the prompt is ignored.
 const STARTS_MAX: usize = 256;
 
-/// An object that fits the first schema of an object in `text`; `prompt` lends it its words.
+/// An example for the first object schema in `text`, with words from `prompt`.
 pub fn object(text: &str, prompt: &str) -> Option<Value> {
     let mut rest = text;
     for _ in 0..STARTS_MAX {
@@ -28,7 +28,7 @@ pub fn object(text: &str, prompt: &str) -> Option<Value> {
 }
 
 fn example(value: &Value, prompt: &str) -> Option<Value> {
-    // A schema may stand in the wrapper that `json_schema` has.
+    // The schema may be inside the wrapper that `json_schema` has.
     let wrapped = value
         .pointer("/json_schema/schema")
         .or_else(|| value.get("schema"));
@@ -39,7 +39,7 @@ fn example(value: &Value, prompt: &str) -> Option<Value> {
     Some(schema::example(schema, prompt)).filter(Value::is_object)
 }
 
-/// Whether this describes an object, rather than being one that happens to stand in a prompt.
+/// Whether `value` is a schema of an object, and not an ordinary object in the prompt.
 fn is_schema(value: &Value) -> bool {
     let describes = |name: &str| value.get(name).is_some_and(Value::is_object);
     let combines = ["allOf", "anyOf", "oneOf"]

@@ -1,4 +1,4 @@
-//! Chance without randomness: numbers that look random and follow from a seed alone.
+//! Pseudorandom numbers that depend only on a seed.
 
 /// A small deterministic generator (SplitMix64).
 #[derive(Clone)]
@@ -14,7 +14,7 @@ impl SeededRng {
         mix(self.0)
     }
 
-    /// A number from 0 to `bound - 1`; 0 when there is nothing to choose from.
+    /// A number from 0 to `bound - 1`, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = bound.max(1) as u64;
         (self.roll() % bound) as usize
@@ -32,8 +32,8 @@ impl SeededRng {
     }
 }
 
-/// One number for all the parts, in order (FNV-1a, then mixed). The length goes in too, so that
-/// "ab","c" is not "a","bc".
+/// A hash of all `parts` in order (FNV-1a, then mixed). The length of each part is hashed too, so
+/// that `["ab", "c"]` and `["a", "bc"]` differ.
 pub fn fingerprint(parts: &[&[u8]]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {
@@ -44,7 +44,7 @@ pub fn fingerprint(parts: &[&[u8]]) -> u64 {
     mix(hash)
 }
 
-/// SplitMix64's finisher: one to one, so that different inputs never collide.
+/// SplitMix64's finalizer. It is a bijection, so that different inputs have different outputs.
 pub fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -48,12 +48,14 @@ impl Emulator {
             .set(switch, |units| self.ledger.set_limit(units));
     }
 
-    /// 32 hexadecimal digits that no other answer of this emulator has.
+    /// 32 hexadecimal digits, different for each call.
     pub fn unique_hex(&self) -> String {
         let count = self.issued_ids.fetch_add(1, Ordering::Relaxed);
         let high =
             seeded_rng::fingerprint(&[&self.config.seed.to_le_bytes(), &count.to_le_bytes()]);
-        // The count in the low half makes the whole unique. Mixing hides that it is a count.
+        // The counter in the low half makes the digits unique. `mix` is a bijection and
+        // makes them
+        // look random.
         format!("{high:016x}{:016x}", seeded_rng::mix(count))
     }
 }

@@ -1,6 +1,6 @@
-//! A streamed answer as a series of moments, before it is bytes.
+//! A streamed answer as a series of steps, before it is encoded to bytes.
 //!
-//! Endpoints make steps lazily, faults rearrange them, and [`delivery`](super::delivery) plays
+//! Endpoints produce steps lazily, faults change them, and [`delivery`](super::delivery) sends
 //! them.
 
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::connection::Disconnect;
 
 pub enum Step {
-    /// The time it takes to make one token.
+    /// The time to generate one token.
     Tick,
     /// An event that carries a generated token.
     Token(Value),
@@ -20,21 +20,21 @@ pub enum Step {
     Finish(Value),
     /// Any other event: roles, usage, errors.
     Event(Value),
-    /// The event that says there are no more.
+    /// The event `[DONE]`.
     Done,
     /// These bytes, as they are.
     Raw(Bytes),
     Pause(Duration),
-    /// Let what was said so far go out before the next thing is said.
+    /// Yields to the runtime, so that the bytes before this step are sent on their own.
     Breath,
-    /// Silence, with the connection open.
+    /// Nothing more is sent, and the connection stays open.
     Hang,
     /// The connection ends.
     Disconnect(Disconnect),
 }
 
 impl Step {
-    /// The bytes of a step that has any.
+    /// The bytes of the step. `None` for steps without bytes.
     pub fn into_bytes(self) -> Option<Bytes> {
         match self {
             Self::Token(event) | Self::Finish(event) | Self::Event(event) => {
@@ -46,7 +46,7 @@ impl Step {
         }
     }
 
-    /// Changes the JSON of a step that has any.
+    /// Changes the JSON of the step. Steps without JSON stay as they are.
     pub fn map_json(mut self, edit: impl FnOnce(&mut Value)) -> Self {
         if let Self::Token(event) | Self::Finish(event) | Self::Event(event) = &mut self {
             edit(event);
@@ -55,15 +55,15 @@ impl Step {
     }
 }
 
-/// An event of a stream with this data.
+/// A server-sent event with `data`.
 pub fn event_bytes(data: &str) -> Bytes {
     Bytes::from(format!("data: {data}\n\n"))
 }
 
 pub type Steps = Box<dyn Iterator<Item = Step> + Send>;
 
-/// Says the choices side by side, a token of each per tick, as a batch of them is generated
-/// upstream.
+/// Merges the steps of all choices: one tick, then one token of each choice. Featherless generates
+/// several choices in the same way, as a batch.
 pub fn interleave(choices: Vec<Steps>) -> impl Iterator<Item = Step> + Send {
     let mut choices: VecDeque<Steps> = choices.into();
     let mut round: VecDeque<Step> = VecDeque::new();
@@ -83,7 +83,7 @@ pub fn interleave(choices: Vec<Steps>) -> impl Iterator<Item = Step> + Send {
     })
 }
 
-/// The steps up to and including token number `tokens`, and nothing of the end.
+/// The steps up to and including token number `tokens`, without finish or `[DONE]` events.
 pub fn first_tokens(steps: Steps, tokens: usize) -> impl Iterator<Item = Step> + Send {
     let mut left = tokens;
     steps
@@ -95,8 +95,8 @@ pub fn first_tokens(steps: Steps, tokens: usize) -> impl Iterator<Item = Step> +
         })
 }
 
-/// All steps, and `more` right after token number `tokens` (0: before everything), or before the
-/// end if that comes first.
+/// Inserts `more` right after token number `tokens` (0: before everything), or before the end of a
+/// shorter answer.
 pub fn insert_after(steps: Steps, tokens: usize, more: Vec<Step>) -> Steps {
     let mut left = tokens;
     let mut more = Some(more);

@@ -1,4 +1,5 @@
-//! What can be switched on where no model's id reaches: the feed of units, the plan, the catalogue.
+//! Switches for the faults that a model's id cannot select: faults of the feed of units, of the
+//! plan and of the list of models.
 //!
 //! A switch is set when the emulator starts, or while it runs with `PUT /emulator/switches/NAME`.
 
@@ -7,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::oddities::{FeedOddity as Feed, ModelsOddity as Models, PlanOddity as Plan};
 
-/// One switch and what it is set to, such as `feed=ping`.
+/// One switch and its value, such as `feed=ping`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Switch(Setting);
 
@@ -16,18 +17,18 @@ enum Setting {
     Feed(Option<Feed>),
     Plan(Option<Plan>),
     Models(Option<Models>),
-    /// The plan's concurrency units; `None` is no cap.
+    /// The plan's concurrency units. `None` means no limit.
     Units(Option<u32>),
 }
 
 /// A value that a switch can have.
 #[derive(Debug)]
 pub struct SwitchValue {
-    /// The switch.
+    /// The name of the switch.
     pub name: &'static str,
-    /// Its value.
+    /// The value.
     pub value: &'static str,
-    /// What happens then, in one line.
+    /// The effect, in one line.
     pub what: &'static str,
     setting: Setting,
 }
@@ -68,18 +69,18 @@ const fn usual(name: &'static str, setting: Setting, what: &'static str) -> Swit
     }
 }
 
-/// The value of a switch that does nothing.
+/// The value of a switch without a fault.
 const USUAL: &str = "usual";
 const NO_CAP: &str = "none";
 
-/// Every value of every switch but `units`, which takes numbers.
+/// Every value of every switch except `units`, which takes a number.
 pub const SWITCHES: &[SwitchValue] = &[
     usual("feed", Setting::Feed(None), "a snapshot every 2 s"),
     feed("no-limit", Feed::NoLimit, "snapshots without limit"),
     feed(
         "null-limit",
         Feed::NullLimit,
-        "limit: null, which is no cap",
+        "limit: null, which means no limit",
     ),
     feed("float-limit", Feed::FloatLimit, "limit: 4.0"),
     feed("text-limit", Feed::TextLimit, "limit: \"4\""),
@@ -132,7 +133,7 @@ pub const SWITCHES: &[SwitchValue] = &[
     feed(
         "cut",
         Feed::Cut,
-        "the connection breaks at the next snapshot",
+        "the connection is closed at the next snapshot",
     ),
     feed("503", Feed::Unavailable, "503 in place of the feed"),
     feed(
@@ -140,7 +141,7 @@ pub const SWITCHES: &[SwitchValue] = &[
         Feed::Page,
         "502 with a web page in place of the feed",
     ),
-    usual("plan", Setting::Plan(None), "the plan as it is"),
+    usual("plan", Setting::Plan(None), "the plan without a fault"),
     plan("empty-object", Plan::EmptyObject, "{}"),
     plan("all-null", Plan::AllNull, "every member is null"),
     plan("no-concurrency", Plan::NoConcurrency, "no concurrency"),
@@ -150,8 +151,12 @@ pub const SWITCHES: &[SwitchValue] = &[
         "concurrency: \"eight\"",
     ),
     plan("list", Plan::List, "[]"),
-    plan("not-json", Plan::NotJson, "no JSON"),
-    usual("models", Setting::Models(None), "the catalogue as it is"),
+    plan("not-json", Plan::NotJson, "a body that is not JSON"),
+    usual(
+        "models",
+        Setting::Models(None),
+        "the list of models without a fault",
+    ),
     models("empty-object", Models::EmptyObject, "{}"),
     models("no-list", Models::NoList, "data: null"),
     models(
@@ -159,21 +164,21 @@ pub const SWITCHES: &[SwitchValue] = &[
         Models::BareList,
         "the list without an object around it",
     ),
-    models("null-entry", Models::NullEntry, "a null among the entries"),
+    models("null-entry", Models::NullEntry, "one entry is null"),
     models(
         "odd-entries",
         Models::OddEntries,
-        "a number, a text, a list, {} and {\"id\": 7} among the entries",
+        "some entries are a number, a string, a list, {} and {\"id\": 7}",
     ),
-    models("not-json", Models::NotJson, "no JSON"),
+    models("not-json", Models::NotJson, "a body that is not JSON"),
     models(
         "gzip",
         Models::Gzip,
-        "compressed, though nobody asked for that",
+        "gzip, although the request does not accept it",
     ),
 ];
 
-/// How the switches are set.
+/// The values of all switches.
 #[derive(Clone, Copy, Default)]
 pub struct Settings {
     pub feed: Option<Feed>,
@@ -189,7 +194,7 @@ impl Switches {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets a switch. What it says of the plan's units, it leaves to `set_units`.
+    /// Sets a switch. The value of `units` is passed to `set_units`.
     pub fn set(&self, Switch(setting): Switch, set_units: impl FnOnce(Option<u32>)) {
         let mut settings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match setting {
@@ -202,7 +207,7 @@ impl Switches {
 }
 
 impl Settings {
-    /// Each switch by name, and its value.
+    /// The name and the value of each switch.
     pub fn named(self) -> [(&'static str, &'static str); 3] {
         let settings = [
             Setting::Feed(self.feed),
@@ -224,7 +229,7 @@ impl FromStr for Switch {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) = text
             .split_once('=')
-            .ok_or("expected NAME=VALUE, such as feed=ping")?;
+            .ok_or("expected NAME=VALUE, for example feed=ping")?;
         let (name, value) = (name.trim(), value.trim());
         if name == "units" {
             let units = match value {
@@ -232,7 +237,7 @@ impl FromStr for Switch {
                 digits => digits.parse().map(Some),
             };
             let units = units.map_err(|_| {
-                format!("units takes a number, or {NO_CAP} for no cap: not '{value}'")
+                format!("units must be a number, or {NO_CAP} for no limit, but is '{value}'")
             })?;
             return Ok(Self(Setting::Units(units)));
         }
@@ -243,11 +248,11 @@ impl FromStr for Switch {
         let known: Vec<&str> = values().map(|known| known.value).collect();
         if known.is_empty() {
             return Err(format!(
-                "there is no switch '{name}': there are feed, plan, models and units"
+                "unknown switch '{name}': expected feed, plan, models or units"
             ));
         }
         Err(format!(
-            "{name} has no value '{value}': it takes {}",
+            "unknown value '{value}' of the switch {name}: expected one of {}",
             known.join(", ")
         ))
     }

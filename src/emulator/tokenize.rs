@@ -1,4 +1,4 @@
-//! `POST /v1/tokenize`: the tokens that usage counts.
+//! `POST /v1/tokenize`: the token ids of a text, as `usage` counts them.
 
 use axum::Extension;
 use axum::extract::State;
@@ -24,7 +24,7 @@ pub async fn create(
     let Some(text) = members.text("text")? else {
         return Err(Refusal::missing("text"));
     };
-    // A tokenizer needs no loaded model.
+    // The tokenizer works without the loaded model.
     let model = emulator.catalogue.usable(model)?;
     if let Some(fault) = emulator.fault(&model, body.fingerprint)
         && let Some(answer) = fault.replace_answer(&model.id, &exchange.connection).await

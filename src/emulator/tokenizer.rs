@@ -1,12 +1,12 @@
-//! A tokenizer simple enough to predict: words of up to six bytes with their leading space, digits
-//! by threes.
+//! A simple, predictable tokenizer: a token is up to six bytes of a word with its leading space, or
+//! up to three digits.
 //!
-//! Pieces join back to exactly the text they came from and never split a character; usage,
+//! The pieces of a text, joined, are exactly the text. A character is never split. `usage`,
 //! `/tokenize`, streaming and `max_tokens` all count the same pieces.
 
 use super::seeded_rng;
 
-/// Ids look like those of a Llama 3 vocabulary.
+/// The size of the vocabulary, as in Llama 3.
 const VOCABULARY: u64 = 128_000;
 
 pub fn split(text: &str) -> Vec<String> {
@@ -44,7 +44,7 @@ fn first_piece_bytes(text: &str) -> usize {
             Kind::of(first)
         }
     };
-    // One space belongs to the word it introduces, as in every tokenizer of this family.
+    // One space before a word belongs to the word, as in all tokenizers of this family.
     let mut body = length;
     if text.starts_with(' ')
         && let Some(next) = chars.next_if(|c| Kind::of(*c) != Kind::Blank)

@@ -1,4 +1,4 @@
-//! Tools: what the request offers, and which of them the answer calls.
+//! The tools of a request, and the tool calls of the answer.
 
 use serde_json::Value;
 
@@ -6,8 +6,8 @@ use super::members::{Members, wrong_type};
 use super::refusal::Refusal;
 use super::schema;
 
-/// Shorter words of a name (`get`, `set`) or a description (`with`, `from`) say nothing about the
-/// topic.
+/// Shorter words in a name (`get`, `set`) or in a description (`with`, `from`) are ignored, because
+/// they don't describe the topic.
 const NAME_WORD_CHARS_MIN: usize = 4;
 const DESCRIPTION_WORD_CHARS_MIN: usize = 6;
 
@@ -58,7 +58,7 @@ impl Toolbox {
         })
     }
 
-    /// The calls that answer `prompt`; none if it should be answered in words.
+    /// The tool calls that answer `prompt`. Empty if the answer is text.
     pub fn calls(&self, prompt: &str, has_tool_result: bool) -> Vec<Call> {
         let lower = prompt.to_lowercase();
         let mut chosen: Vec<&Tool> = match &self.choice {
@@ -80,7 +80,8 @@ impl Toolbox {
         chosen.into_iter().map(|tool| tool.call(prompt)).collect()
     }
 
-    /// All tools the prompt names or, if it names none, the first whose description it touches.
+    /// All tools whose names are in the prompt or, if there are none, the first tool whose
+    /// description shares a word with the prompt.
     fn mentioned(&self, lower: &str) -> Vec<&Tool> {
         let named: Vec<&Tool> = self
             .tools
@@ -126,8 +127,8 @@ impl Tool {
             Value::Null => "{}".to_owned(),
             parameters => match schema::example(parameters, prompt) {
                 Value::Object(members) => Value::Object(members).to_string(),
-                // A schema that says nothing (`{}`) accepts any arguments, and arguments are always
-                // an object.
+                // The schema `{}` accepts any value, but arguments must be an
+                // object.
                 _ => "{}".to_owned(),
             },
         };

@@ -1,7 +1,7 @@
-//! The plan's concurrency units: who holds how many, and the refusal of a request that would hold
-//! too many.
+//! The plan's concurrency units: the requests that hold units, and the refusal of a request that
+//! would exceed the limit.
 //!
-//! Units belong to the account, and an emulator is one account: every key shares them.
+//! Units belong to the account. An emulator has one account, and all keys share it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,14 +14,14 @@ use super::models::Model;
 use super::refusal::Refusal;
 
 pub struct Ledger {
-    /// How long the units of a cancelled request stay in use.
+    /// The time that the units of a cancelled request stay in use.
     release_after: Duration,
     book: Mutex<Book>,
 }
 
 struct Book {
     limit: Option<u32>,
-    /// In order of arrival, which the snapshot shows.
+    /// By order of arrival, which is the order in a snapshot.
     held: BTreeMap<u64, Held>,
     arrivals: u64,
 }
@@ -32,7 +32,8 @@ struct Held {
     cost: u32,
     started: Instant,
     started_unix_ms: u64,
-    /// When the units of a cancelled request come back.
+    /// The time when the units of a cancelled request are released. `None` while the request
+    /// runs.
     until: Option<Instant>,
 }
 
@@ -52,12 +53,12 @@ impl Ledger {
         self.book().limit
     }
 
-    /// Changes the plan. Requests that run already are not disturbed.
+    /// Changes the limit of the plan. Running requests continue.
     pub fn set_limit(&self, limit: Option<u32>) {
         self.book().limit = limit;
     }
 
-    /// Takes the units that `model` costs, until the permit comes back.
+    /// Takes the units that `model` costs, until the permit is released.
     pub fn acquire(self: &Arc<Self>, request_id: String, model: &Model) -> Result<Permit, Refusal> {
         let cost = model.concurrency_cost;
         let mut book = self.book();
@@ -94,9 +95,10 @@ impl Ledger {
         }
     }
 
-    /// The book, without the units whose time is over.
+    /// Locks the state and removes the units of cancelled requests that are due.
     fn book(&self) -> MutexGuard<'_, Book> {
-        // Nothing panics while the lock is held, and the book is whole after every statement.
+        // Nothing panics while the lock is held, and the state is consistent after every
+        // statement.
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         book.held
@@ -111,8 +113,9 @@ impl Book {
     }
 }
 
-/// Units held. They come back at once with [`Permit::release`]; a permit that is dropped belongs
-/// to a cancelled request, and upstream notices that a while later.
+/// The units of a running request. [`Permit::release`] frees them immediately. A dropped permit
+/// belongs to a cancelled request, and its units are freed later, because Featherless needs some
+/// time to notice a cancelled request.
 pub struct Permit {
     ledger: Arc<Ledger>,
     arrival: u64,
@@ -169,7 +172,7 @@ fn unix_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The `created` of an answer.
+/// The value of `created` in an answer.
 pub fn unix_s() -> u64 {
     unix_ms() / 1000
 }

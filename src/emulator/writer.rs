@@ -1,9 +1,9 @@
-//! The words of an answer: plainly an emulator's, but fitting what was asked.
+//! The text of an answer. It says that an emulator wrote it, and it fits the prompt.
 //!
-//! A prompt can say exactly what it wants, which tests and demonstrations use:
-//! - `repeat after me: TEXT` answers TEXT, to the letter;
+//! A prompt can ask for an exact text, which tests and demonstrations use:
+//! - `repeat after me: TEXT` answers exactly TEXT;
 //! - `count to N` answers the numbers;
-//! - `say hello`, or `say hello in N words`, answers a greeting, of that length;
+//! - `say hello` or `say hello in N words` answers a greeting;
 //! - `long`, `story`, `essay`, `poem` or `in detail` answers several hundred tokens.
 
 use super::seeded_rng::SeededRng;
@@ -62,13 +62,13 @@ const STORY: &[&str] = &[
 
 const STORY_SENTENCES: usize = 24;
 
-/// What an answer is made from.
+/// The parts of a request that determine the text of the answer.
 pub struct Ask<'a> {
     pub model: &'a str,
-    /// The last thing the user said.
+    /// The last message of the user.
     pub prompt: &'a str,
     pub images: usize,
-    /// What a tool said last, if nobody has spoken since.
+    /// The result of a tool, if it is the last message.
     pub tool_result: Option<&'a str>,
 }
 
@@ -79,8 +79,7 @@ pub fn answer(ask: &Ask<'_>, rng: &mut SeededRng) -> String {
             "The tool answered: {result}. The Featherwire emulator passes that on as the answer."
         );
     }
-    // ASCII only, because that keeps every byte where it was and so finds places in the prompt
-    // itself.
+    // Only ASCII letters change, so that positions in `lower` are also positions in the prompt.
     let lower = ask.prompt.to_ascii_lowercase();
     if let Some(text) = after(ask.prompt, &lower, "repeat after me:") {
         return text.strip_prefix(' ').unwrap_or(text).to_owned();
@@ -97,7 +96,7 @@ pub fn answer(ask: &Ask<'_>, rng: &mut SeededRng) -> String {
     general(ask, rng)
 }
 
-/// What a reasoning model mutters before it answers.
+/// The reasoning of a model that reasons.
 pub fn reasoning(ask: &Ask<'_>) -> String {
     let asked = quote(ask.prompt, QUOTE_CHARS_MAX);
     format!(
@@ -151,7 +150,8 @@ fn story(rng: &mut SeededRng) -> String {
     text
 }
 
-/// A greeting, or the wish for one; not the program that is always called hello, world.
+/// Whether the prompt is a greeting or asks for one. `hello` inside a longer prompt, such as
+/// "write hello world", does not count.
 fn is_greeting(lower: &str) -> bool {
     ["hello", "hi ", "hi,", "hi!"]
         .iter()
@@ -163,7 +163,7 @@ fn is_greeting(lower: &str) -> bool {
 fn asks_for_length(lower: &str) -> bool {
     let mut words = lower.split(|c: char| !c.is_alphanumeric());
     let has_word = words.any(|word| matches!(word, "long" | "story" | "essay" | "poem"));
-    // "How long" is a question like any other.
+    // "How long" is an ordinary question.
     (has_word && !lower.contains("how long")) || lower.contains("in detail")
 }
 
@@ -174,7 +174,7 @@ fn count_to(last: usize) -> String {
         .join(", ")
 }
 
-/// A whole sentence, or exactly `words` words of it.
+/// A greeting of exactly `words` words, or a whole sentence if `words` is `None`.
 fn greeting(words: Option<usize>, rng: &mut SeededRng) -> String {
     let sentence = rng.pick(GREETINGS);
     let words = words
@@ -189,7 +189,7 @@ fn greeting(words: Option<usize>, rng: &mut SeededRng) -> String {
     format!("{}!", text.trim_end_matches(','))
 }
 
-/// What follows `marker` in `text`, given the lower-case `lower` of the same length.
+/// The text after `marker`. `lower` is `text` in lower case.
 fn after<'a>(text: &'a str, lower: &str, marker: &str) -> Option<&'a str> {
     text.get(lower.find(marker)? + marker.len()..)
 }

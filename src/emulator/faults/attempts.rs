@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// How often each request has failed, by its fingerprint.
+/// The number of failures of each request, by its fingerprint.
 #[derive(Default)]
 pub struct Attempts(Mutex<HashMap<u64, u32>>);
 
-/// Requests that never come again are forgotten at this many.
+/// The largest number of requests in the table. At this size the table is cleared, because requests
+/// that are never repeated would fill it.
 const ATTEMPTS_MAX: usize = 10_000;
 
 impl Attempts {
-    /// Whether this attempt is one of the first `failures` of `request`. The one after them begins
-    /// anew.
+    /// Whether this attempt of `request` fails: the first `failures` attempts do. The attempt
+    /// after
+    /// them succeeds and resets the count.
     pub fn fails(&self, request: u64, failures: u32) -> bool {
         let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let so_far = failed.get(&request).copied().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Answers that break after a number of tokens.
+//! Answers that break off after a number of tokens.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use super::unary::UnaryAnswer;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
-    /// Silence on an open connection.
+    /// The connection stays open, and no more bytes are sent.
     Stall,
     /// The connection ends.
     Disconnect(Disconnect),
-    /// A clean end of the body, before the answer's.
+    /// The body ends cleanly before the answer is complete.
     Eof,
     /// Half an event.
     BrokenJson,
@@ -28,8 +28,9 @@ pub enum Break {
 }
 
 impl Break {
-    /// The answer as far as `tokens`, and the break. A silence of a known length ends, and the
-    /// answer goes on.
+    /// The first `tokens` tokens of the answer, and then the break. After a stall with a
+    /// `silence`,
+    /// the answer continues.
     pub fn stream(self, tokens: usize, silence: Option<Duration>, steps: Steps) -> Steps {
         let end = match (self, silence) {
             (Self::Stall, Some(silence)) => {

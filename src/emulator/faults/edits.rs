@@ -1,4 +1,4 @@
-//! Unusual JSON: members that are null, absent, of another type, or more than usual.
+//! Unusual JSON: members that are null, absent, additional, or of another type.
 
 use serde_json::{Map, Value, json};
 
@@ -32,11 +32,11 @@ pub enum Edit {
     LoneSurrogate,
     SurrogateName,
     OtherObject,
-    /// `error` beside the choices, with a value that is no error.
+    /// A member `error` beside the choices, with a value that means "no error".
     NoError(NoError),
 }
 
-/// Values of `error` that mean that there is none.
+/// Values of the member `error` that mean "no error".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoError {
     Null,
@@ -45,9 +45,9 @@ pub enum NoError {
     Object,
 }
 
-/// The two halves of a fox, as JSON escapes.
+/// The two surrogates of U+1F98A (a fox), as JSON escapes.
 const HALVES: [&str; 2] = ["\\ud83e", "\\udd8a"];
-/// Stands for bytes that no `Value` can hold, until the JSON is text.
+/// A placeholder for an escape that a `Value` cannot hold. It is replaced in the JSON text.
 const PLACEHOLDER: &str = "\u{e000}";
 
 impl Edit {
@@ -105,7 +105,9 @@ impl Edit {
         UnaryAnswer::Answer(answer)
     }
 
-    /// Edits an answer or an event in place; `holder` is where a chat choice keeps its words.
+    /// Edits an answer or an event in place. `holder` is the member of a chat choice that has
+    /// the
+    /// content: `message` or `delta`.
     fn edit(self, answer: &mut Value, holder: &str) {
         let Some(members) = answer.as_object_mut() else {
             return;
@@ -187,7 +189,7 @@ impl Edit {
         if self == Self::NumberIds && call.contains_key("id") {
             call.insert("id".to_owned(), json!(place + 1));
         }
-        // A fragment of arguments is no JSON, and stays the text it is.
+        // A fragment of arguments is not valid JSON and stays a string.
         let arguments = call
             .get_mut("function")
             .and_then(|function| function.get_mut("arguments"));
@@ -199,8 +201,8 @@ impl Edit {
         }
     }
 
-    /// Calls that only their ids tell apart: with one index for all, or with none and the id in
-    /// every piece.
+    /// Tool calls that only their ids distinguish: all have the same index, or no piece has an
+    /// index and every piece has the id.
     fn calls(self, steps: Steps) -> Steps {
         let mut last_id = Value::Null;
         Box::new(steps.map(move |mut step| {
@@ -235,7 +237,8 @@ impl NoError {
     }
 }
 
-/// Puts more steps before the end of each choice, made of the event that ends it.
+/// Inserts steps before the end of each choice. `more` makes them from the event that ends the
+/// choice.
 fn before_finish(steps: Steps, more: impl Fn(&Value) -> Vec<Step> + Send + 'static) -> Steps {
     Box::new(steps.flat_map(move |step| {
         let mut all = if let Step::Finish(event) = &step {
@@ -261,7 +264,7 @@ fn finish_twice(step: Step) -> Vec<Step> {
     std::iter::once(step).chain(again).collect()
 }
 
-/// An event like `event` that says `content` and ends nothing.
+/// A copy of `event` with `content` and without a finish reason.
 fn saying(event: &Value, content: Value) -> Value {
     let mut event = event.clone();
     if let Some(choice) = event

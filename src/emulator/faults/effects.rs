@@ -1,4 +1,4 @@
-//! What a fault does to an answer: to the steps of a stream, or to a unary answer.
+//! Applies a fault to the steps of a stream or to a unary answer.
 
 use std::iter::once;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{finish_reasons, id::FaultId, kind::FaultKind, unary::UnaryAnswer};
 pub const SLOW_TOKENS_PER_SECOND: f64 = 5.0;
 const FIRST_TOKEN_AFTER: Duration = Duration::from_secs(3);
 
-/// What `fault` makes of a streamed answer.
+/// The steps of a streamed answer, changed by `fault`.
 pub fn stream(fault: Option<&FaultId>, steps: Steps) -> Steps {
     let Some(fault) = fault else {
         return steps;
@@ -31,7 +31,7 @@ pub fn stream(fault: Option<&FaultId>, steps: Steps) -> Steps {
     }
 }
 
-/// What `fault` makes of a unary answer.
+/// A unary answer, changed by `fault`.
 pub fn whole(fault: Option<&FaultId>, answer: Value) -> UnaryAnswer {
     let Some(fault) = fault else {
         return UnaryAnswer::Answer(answer);
@@ -56,7 +56,7 @@ impl FaultId {
         self.silence.unwrap_or(FIRST_TOKEN_AFTER)
     }
 
-    /// The `content-encoding` of the answer, if it has one.
+    /// The `content-encoding` of the answer. `None` if the fault sets none.
     pub fn content_encoding(&self) -> Option<&'static str> {
         match self.kind {
             FaultKind::Framing(framing) => framing.content_encoding(),

@@ -1,4 +1,4 @@
-//! The bodies that APIs, engines and front ends give to an error status.
+//! The bodies that APIs, inference engines and proxies send with an error status.
 
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -12,23 +12,23 @@ pub enum Shape {
     OpenAi,
     /// `{"error": "…"}`.
     Bare,
-    /// `{"detail": "…"}`, as FastAPI answers.
+    /// `{"detail": "…"}`, as sent by FastAPI.
     Detail,
-    /// `{"detail": [{"loc", "msg", "type"}]}`, as FastAPI answers to a bad body.
+    /// `{"detail": [{"loc", "msg", "type"}]}`, as sent by FastAPI for an invalid body.
     DetailList,
     /// `{"errors": ["…"]}`.
     Errors,
-    /// `{"statusCode", "message": ["…", "…"], "error"}`, as NestJS answers.
+    /// `{"statusCode", "message": ["…", "…"], "error"}`, as sent by NestJS.
     Nest,
-    /// `{"object": "error", "message", …}`, as vLLM answers.
+    /// `{"object": "error", "message", …}`, as sent by vLLM.
     Unwrapped,
     Text,
     Empty,
-    /// The page of a content delivery network.
+    /// The HTML page of a content delivery network.
     Html,
 }
 
-/// The shapes by the names that ids use.
+/// The name of each shape in the ids of faults.
 const NAMES: &[(&str, Shape)] = &[
     ("openai", Shape::OpenAi),
     ("bare", Shape::Bare),

@@ -1,4 +1,4 @@
-//! Answers whose `finish_reason` is another one, with or without an error beside it.
+//! Answers with another `finish_reason`, with or without an error in the choice.
 
 use serde_json::{Value, json};
 

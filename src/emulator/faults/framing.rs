@@ -1,4 +1,4 @@
-//! The right JSON in unusual bytes.
+//! Valid JSON in unusual framing.
 
 use std::iter::once;
 
@@ -17,11 +17,11 @@ pub enum Framing {
     NoDone,
     GiantLine,
     Crlf,
-    /// Every byte in a segment of its own.
+    /// Every byte in its own segment.
     Split,
     /// All events in one write.
     Burst,
-    /// Compressed, though nobody asked for that.
+    /// Compressed with gzip, although the request does not accept it.
     Gzip,
 }
 
@@ -61,7 +61,7 @@ impl Framing {
     }
 }
 
-/// The first token grows to 2 MB and the others vanish.
+/// The first token has 2 MB of text, and the others are left out.
 fn giant_line(steps: Steps) -> Steps {
     let mut is_first = true;
     Box::new(steps.filter_map(move |step| match step {
@@ -74,7 +74,8 @@ fn giant_line(steps: Steps) -> Steps {
     }))
 }
 
-/// Puts the giant text where a chat choice (in `holder`) or a text choice has its own.
+/// Replaces the text of the first choice by the giant text. In a chat choice, the text is in the
+/// member `holder`.
 fn set_text(answer: &mut Value, holder: &str) {
     const PATTERN: &str = "giant line ";
     let giant = Value::String(PATTERN.repeat(GIANT_BYTES / PATTERN.len() + 1));
@@ -111,7 +112,7 @@ fn bytewise(bytes: Bytes) -> impl Iterator<Item = Step> + Send {
     singles.flat_map(|single| [single, Step::Breath])
 }
 
-/// Each event in a block of its own, so that a client that decodes it sees the stream flow.
+/// Each event is its own block, so that a client can decode each event when it arrives.
 fn gzip(steps: Steps) -> Steps {
     let mut gzip = Some(Gzip::default());
     let mut steps = steps.map(Some).chain(once(None));
@@ -126,18 +127,18 @@ fn gzip(steps: Steps) -> Steps {
         }
         None => gzip.take().map(|gzip| Step::Raw(gzip.end())),
     });
-    // An empty piece would be nothing on the wire, but costs a turn of the connection's.
+    // An empty piece sends nothing, but makes the connection poll the body once more.
     Box::new(compressed.filter(|step| !matches!(step, Step::Raw(bytes) if bytes.is_empty())))
 }
 
 impl Framing {
-    /// The header that the bytes need, if they need one.
+    /// The `content-encoding` header of this framing. `None` if it has none.
     pub fn content_encoding(self) -> Option<&'static str> {
         (self == Self::Gzip).then_some("gzip")
     }
 }
 
-/// A text event, for faults that change the text of an event rather than its JSON.
+/// An event with `text` as data, for faults that change the text of an event and not its JSON.
 pub fn raw_event(text: &str) -> Step {
     Step::Raw(event_bytes(text))
 }

@@ -1,5 +1,5 @@
-//! A gzip member (RFC 1952) of stored blocks: valid, and no smaller. Too little to bring in a crate
-//! for.
+//! A gzip member (RFC 1952) of stored blocks: valid, but not compressed. The code is too small to
+//! justify a dependency.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ const BLOCK_BYTES_MAX: usize = 0xffff;
 /// The polynomial of CRC-32, with its bits reversed.
 const POLYNOMIAL: u32 = 0xedb8_8320;
 
-/// Writes a member piece by piece: each [`Gzip::block`] can be decoded when it has come.
+/// Writes a gzip member block by block. A client can decode each [`Gzip::block`] when it arrives.
 pub struct Gzip {
     crc: u32,
     length: u32,
@@ -64,7 +64,7 @@ impl Gzip {
     }
 }
 
-/// A stored block: whether it is the last, its length, the same inverted, its bytes.
+/// A stored block: a flag for the last block, the length, the inverted length, and the bytes.
 fn stored(out: &mut Vec<u8>, part: &[u8], is_last: bool) {
     let length = part.len() as u16;
     out.push(u8::from(is_last));
@@ -77,7 +77,7 @@ fn stored(out: &mut Vec<u8>, part: &[u8], is_last: bool) {
 mod tests {
     use super::*;
 
-    /// As Python's `zlib.crc32` counts it, and RFC 1952 lays it out.
+    /// The checksum is the one of Python's `zlib.crc32`, and the layout is that of RFC 1952.
     #[test]
     fn a_member_has_its_header_its_blocks_and_its_check_sum() {
         let bytes = Gzip::whole(b"123456789");

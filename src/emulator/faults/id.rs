@@ -1,9 +1,8 @@
-//! Reading a fault's id: `emulator/NAME`, with what may follow the name.
-//!
-//! - `-after-5`: after 5 tokens; `-after-5s`: 5 s before anything is sent;
-//! - `-for-5s`: how long a silence lasts, after which the answer goes on;
-//! - `-retry-after-5`: with that header;
-//! - `-then-ok`: the first attempt fails; `-x3-then-ok`: the first three do.
+//! Parses the id of a fault: `emulator/NAME` and optional suffixes.
+//! - `-after-5`: after 5 tokens; `-after-5s`: nothing is sent for 5 s;
+//! - `-for-5s`: the length of a silence, after which the answer continues;
+//! - `-retry-after-5`: with the header `Retry-After: 5`;
+//! - `-then-ok`: the first attempt fails; `-x3-then-ok`: the first three attempts fail.
 
 use std::time::Duration;
 
@@ -14,23 +13,23 @@ const PREFIX: &str = "emulator/";
 const TOKENS_MAX: usize = 100_000;
 const FAILURES_MAX: u32 = 1_000;
 const WAIT_MAX: Duration = Duration::from_secs(3600);
-/// The longest `finish_reason` that an id may name.
+/// The length limit of a `finish_reason` in an id.
 const WORD_BYTES_MAX: usize = 40;
 
-/// A fault, as the id of a model asks for it.
+/// A fault, as the id of a model describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultId {
     pub kind: FaultKind,
-    /// The `finish_reason` that the id names, if it names one.
+    /// The `finish_reason` in the id. Empty for faults of other kinds.
     pub word: String,
-    /// How many tokens come before the fault.
+    /// The number of tokens before the fault. `None` means the default of the kind.
     pub tokens: Option<usize>,
-    /// How long a silence lasts; `None` is for ever.
+    /// The length of a silence. `None` means without end.
     pub silence: Option<Duration>,
-    /// How long nothing at all is sent.
+    /// The time before anything is sent.
     pub delay: Duration,
     pub retry_after_s: Option<u32>,
-    /// How many attempts fail before one succeeds; `None` is all.
+    /// The number of attempts that fail before one succeeds. `None` means every attempt fails.
     pub failures: Option<u32>,
 }
 
@@ -49,7 +48,7 @@ impl FaultId {
         })
     }
 
-    /// How the model's thinking shows, if it thinks of its own accord.
+    /// The format of the reasoning, if this model reasons without being asked to.
     pub fn thinking(&self) -> Option<ReasoningFormat> {
         match self.kind {
             FaultKind::Reason(thinking) => Some(thinking),
@@ -100,7 +99,7 @@ fn status(name: &str) -> Option<FaultKind> {
     Some(FaultKind::Status(status, shape))
 }
 
-/// What an id adds to a name.
+/// The suffixes of an id.
 #[derive(Default)]
 struct Added {
     tokens: Option<usize>,
@@ -111,8 +110,9 @@ struct Added {
 }
 
 impl Added {
-    /// The name, and what stands behind it. What can't be read stays in the name, which then is
-    /// none.
+    /// Splits an id into the name and its suffixes. A suffix that cannot be parsed stays part
+    /// of
+    /// the name, which then matches no fault.
     fn split(mut name: &str) -> (&str, Self) {
         let mut added = Self::default();
         while let Some(rest) = added.take(name) {
@@ -121,7 +121,9 @@ impl Added {
         (name, added)
     }
 
-    /// Reads the last addition, and returns what stands before it.
+    /// Parses the last suffix and returns the text before it. `None` if there is no valid
+    /// suffix,
+    /// or if the suffix is a repeated one.
     fn take<'a>(&mut self, name: &'a str) -> Option<&'a str> {
         if let Some(rest) = name.strip_suffix("-then-ok") {
             let times = rest
@@ -149,7 +151,7 @@ impl Added {
     }
 }
 
-/// Sets what is not set yet.
+/// Sets `place` and returns whether it was empty.
 fn set<T>(place: &mut Option<T>, value: T) -> bool {
     let is_free = place.is_none();
     *place = Some(value);

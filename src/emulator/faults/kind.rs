@@ -1,4 +1,4 @@
-//! What goes wrong, without the numbers and times that an id adds.
+//! The kinds of faults, without the numbers and times that an id adds.
 
 use super::super::connection::Disconnect;
 use super::super::reasoning::ReasoningFormat;
@@ -8,32 +8,34 @@ use super::error_bodies::Shape;
 use super::framing::Framing;
 use super::replacements::{Refused, WrongBody};
 
-/// What goes wrong. The numbers and times that an id adds are in [`FaultId`](super::FaultId).
+/// The kind of a fault. The numbers and times that an id adds are in [`FaultId`](super::FaultId).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// An error in Featherless's words.
+    /// An error in Featherless's wording.
     Refused(Refused),
     /// An error status, with a body of this shape.
     Status(u16, Shape),
-    /// 200 with this in place of an answer.
+    /// Status 200 with this body in place of an answer.
     WrongBody(WrongBody),
     Redirect,
-    /// The head of the answer never comes.
+    /// The response headers are never sent.
     NoHead,
-    /// The connection ends before the head of an answer.
+    /// The connection ends before the response headers.
     Disconnect(Disconnect),
     SlowFirstToken,
     Slow,
-    /// The answer breaks after a number of tokens, this many unless the id says otherwise.
+    /// The answer breaks off after a number of tokens. The number here is the default, which
+    /// the
+    /// id can override.
     Break(Break, usize),
-    /// The answer ends with a `finish_reason` that the id names.
+    /// The answer ends with the `finish_reason` in the id.
     Finish,
     /// The same, with an `error` in the choice.
     FinishWithError,
-    /// The right JSON in unusual bytes.
+    /// Valid JSON in unusual framing.
     Framing(Framing),
     /// Unusual JSON.
     Edit(Edit),
-    /// The model reasons, and shows it in this form.
+    /// The model reasons, and the answer shows the reasoning in this format.
     Reason(ReasoningFormat),
 }

@@ -1,8 +1,7 @@
-//! Models that fail on demand, like the test cards of a payment API.
-//!
-//! [`id`] parses the id of such a model, and [`list`] has the names. A fault acts in one of two
-//! places: [`replace_answer`] sends something in place of the answer, and [`effects`] changes the
-//! answer step by step, with the help of the other modules.
+//! Models that fail on demand, like the test cards of a payment API. [`id`] parses the id of such a
+//! model, and [`list`] has the table of names. A fault acts in one of two places:
+//! [`replace_answer`] sends a response in place of the answer, and [`effects`] changes the steps of
+//! the answer. The other modules are the faults that [`effects`] uses.
 
 mod attempts;
 mod breaks;

@@ -1,10 +1,10 @@
-//! Answers that are legal and yet unlike what most clients have seen.
+//! Answers that are valid but unusual.
 
 use serde_json::{Map, Value, json};
 
 use super::super::steps::{Step, Steps};
 
-/// The first integer a double cannot hold.
+/// The smallest positive integer that a double cannot represent.
 const BIG_INTEGER: i64 = 9_007_199_254_740_993;
 const TINY_NUMBER: f64 = 1e-12;
 
@@ -31,7 +31,8 @@ pub fn whole(answer: Value) -> Value {
     odd(answer, "message")
 }
 
-/// Makes an answer or a chunk odd; `holder` is where a choice keeps its words.
+/// Adds the unusual members to an answer or a chunk. `holder` is the member of a choice that has
+/// the content: `message` or `delta`.
 fn odd(mut answer: Value, holder: &str) -> Value {
     let Some(members) = answer.as_object_mut() else {
         return answer;

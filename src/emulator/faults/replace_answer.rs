@@ -1,4 +1,4 @@
-//! Replaces an answer by what a fault sends instead.
+//! Replaces an answer by the response of a fault.
 
 use std::future::pending;
 
@@ -9,11 +9,13 @@ use tokio::time::sleep;
 use super::super::connection::ConnectionHandle;
 use super::{id::FaultId, kind::FaultKind};
 
-/// A reserved name: a client that follows the redirect finds no host to give its key to.
+/// A reserved host name. A client that follows the redirect finds no host and sends its key to
+/// nobody.
 const ELSEWHERE: &str = "https://elsewhere.invalid/v1/chat/completions";
 impl FaultId {
-    /// The response in place of an answer. `None` if the fault leaves the answer or changes it
-    /// later. The future may never complete, as some faults want.
+    /// The response in place of an answer. `None` if the fault does not act, or changes the
+    /// answer
+    /// later. For some faults the future never completes.
     pub async fn replace_answer(
         &self,
         model: &str,

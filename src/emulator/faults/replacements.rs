@@ -5,7 +5,7 @@ use axum::response::{Html, IntoResponse, Response};
 use super::super::refusal::{Refusal, json_type};
 use super::error_bodies::PAGE;
 
-/// Errors in Featherless's words.
+/// Errors in Featherless's wording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     Cold,

@@ -1,4 +1,4 @@
-//! Errors inside an answer that began with 200: wrapped, unwrapped, and in plain words.
+//! Errors inside an answer that began with 200: wrapped, unwrapped, and as plain text.
 
 use axum::response::IntoResponse;
 use bytes::Bytes;
@@ -14,13 +14,13 @@ const ENGINE_MESSAGE: &str = "the engine ran out of memory";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamError {
-    /// `{"error": "…"}`. For a whole answer: 500 with this body.
+    /// `{"error": "…"}`. A unary answer is 500 with this body.
     Bare,
-    /// `{"error": {…}}`. For a whole answer: 500 with this body.
+    /// `{"error": {…}}`. A unary answer is 500 with this body.
     Object,
-    /// The refusal for want of units. For a whole answer: 429 with this body.
+    /// The refusal because no units are free. A unary answer is 429 with this body.
     Units,
-    // A whole answer is 200 with the body of one of these.
+    // For the variants below, a unary answer is 200 with the body.
     /// `type: rate_limit_error` and the code `"429"`, a string.
     RateLimit,
     /// `{"object": "error", …}`.
@@ -29,15 +29,16 @@ pub enum StreamError {
     Detail,
     /// An event with the name `error`.
     Named,
-    /// Words that are no JSON.
+    /// Plain text that is not JSON.
     Words,
-    /// An error beside choices.
+    /// A member `error` beside the choices.
     Beside,
 }
 
 impl StreamError {
-    /// The error as the end of a stream. Errors that a client may take for a chunk are followed by
-    /// `[DONE]`.
+    /// The error as the end of a stream. `[DONE]` follows an error that a client may mistake
+    /// for a
+    /// chunk.
     pub fn steps(self) -> Vec<Step> {
         match self {
             Self::Bare | Self::Object | Self::Units | Self::RateLimit => {
@@ -57,7 +58,7 @@ impl StreamError {
         }
     }
 
-    /// The stream goes on to its end, with an error beside the choices of the event after `tokens`.
+    /// The complete stream, with an error beside the choices of the event after token `tokens`.
     pub fn beside(tokens: usize, steps: Steps) -> Steps {
         let mut left = tokens;
         Box::new(steps.map(move |step| match step {

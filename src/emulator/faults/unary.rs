@@ -1,4 +1,4 @@
-//! What a fault makes of a unary answer.
+//! A unary answer after a fault has changed it.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use super::super::steps::Steps;
 
-/// What a fault makes of a unary answer.
+/// A unary answer after a fault has changed it.
 pub enum UnaryAnswer {
     Answer(Value),
-    /// 200 with this body, and the content type of JSON.
+    /// Status 200 with this body and the content type of JSON.
     Text(String),
-    /// Another response in its place.
+    /// Another response.
     Instead(Response),
     Late(Duration, Value),
-    /// These steps as the body, with this content length if there is one.
+    /// These steps as the body, and the value of `content-length`, if it is sent.
     Bytes(Steps, Option<usize>),
     Never,
 }

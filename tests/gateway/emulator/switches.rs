@@ -68,9 +68,9 @@ async fn every_value_of_every_switch_can_be_set_and_is_shown() {
         assert!(!switch.what.is_empty());
     }
     for (name, value, words) in [
-        ("feed", "nonsense", "it takes usual, "),
-        ("nothing", "usual", "there is no switch 'nothing'"),
-        ("units", "-1", "units takes a number"),
+        ("feed", "nonsense", "expected one of usual, "),
+        ("nothing", "usual", "unknown switch 'nothing'"),
+        ("units", "-1", "units must be a number"),
     ] {
         let refused = peer.set(name, value).await;
         assert!(
