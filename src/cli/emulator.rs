@@ -88,7 +88,7 @@ fn faults() -> StyledStr {
         add_table(
             &mut help,
             title,
-            group.iter().map(|fault| (fault.model, fault.what)),
+            group.iter().map(|fault| (fault.model, fault.effect)),
         );
     }
     help.push('\n');
@@ -98,7 +98,7 @@ fn faults() -> StyledStr {
         add_table(
             &mut help,
             &format!("{name}="),
-            switch.iter().map(|value| (value.value, value.what)),
+            switch.iter().map(|value| (value.value, value.effect)),
         );
     }
     StyledStr::from(help)
@@ -119,10 +119,10 @@ fn add_table(
     let indent = width + 4;
     // Writing to a String can't fail.
     let _ = writeln!(help, "\n{title}:");
-    for (name, what) in rows {
+    for (name, effect) in rows {
         let _ = write!(help, "  {name:width$} ");
         let mut column = indent - 1;
-        for word in what.split(' ') {
+        for word in effect.split(' ') {
             if column + 1 + word.chars().count() > HELP_COLUMNS {
                 let _ = write!(help, "\n{:1$}", "", indent - 1);
                 column = indent - 1;

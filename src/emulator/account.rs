@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::auth::{Authenticated, AuthenticatedAccount};
-use super::oddities::PlanOddity;
+use super::endpoint_faults::PlanFault;
 use super::refusal::json_type;
 use super::state::{Emulator, Shared};
 
@@ -16,22 +16,22 @@ pub async fn plan(_: Authenticated, State(emulator): State<Shared>) -> Response 
     let mut plan = usual_plan(&emulator);
     let text = match emulator.switches.get().plan {
         None => plan.to_string(),
-        Some(PlanOddity::EmptyObject) => "{}".to_owned(),
-        Some(PlanOddity::List) => "[]".to_owned(),
-        Some(PlanOddity::NotJson) => "This is no plan".to_owned(),
-        Some(PlanOddity::AllNull) => {
+        Some(PlanFault::EmptyObject) => "{}".to_owned(),
+        Some(PlanFault::List) => "[]".to_owned(),
+        Some(PlanFault::NotJson) => "This is no plan".to_owned(),
+        Some(PlanFault::AllNull) => {
             plan.as_object_mut()
                 .into_iter()
                 .flatten()
                 .for_each(|(_, value)| *value = Value::Null);
             plan.to_string()
         }
-        Some(PlanOddity::NoConcurrency) => {
+        Some(PlanFault::NoConcurrency) => {
             plan.as_object_mut()
                 .map(|members| members.remove("concurrency"));
             plan.to_string()
         }
-        Some(PlanOddity::TextConcurrency) => {
+        Some(PlanFault::TextConcurrency) => {
             let members = plan.as_object_mut();
             members.map(|members| members.insert("concurrency".to_owned(), json!("eight")));
             plan.to_string()
@@ -47,7 +47,7 @@ fn usual_plan(emulator: &Emulator) -> Value {
         "name": "Featherwire Emulator",
         "max_context_length": 131_072,
         "max_model_size": null,
-        "concurrency": emulator.ledger.limit(),
+        "concurrency": emulator.unit_pool.limit(),
     });
     if let Some(members) = plan.as_object_mut() {
         match emulator.config.seed % 3 {
@@ -65,14 +65,14 @@ pub async fn concurrency(_: AuthenticatedAccount, State(emulator): State<Shared>
 
 /// The units in use as JSON, changed by the `feed` switch if it is set.
 pub fn snapshot(emulator: &Emulator) -> String {
-    let snapshot = emulator.ledger.snapshot();
-    let Some(oddity) = emulator.switches.get().feed else {
+    let snapshot = emulator.unit_pool.snapshot();
+    let Some(fault) = emulator.switches.get().feed else {
         return serde_json::to_string(&snapshot).unwrap_or_default();
     };
     let mut snapshot = serde_json::to_value(snapshot).unwrap_or_default();
     snapshot
         .as_object_mut()
         .into_iter()
-        .for_each(|members| oddity.edit(members));
+        .for_each(|members| fault.edit(members));
     snapshot.to_string()
 }

@@ -25,7 +25,7 @@ impl Emulator {
     ) -> Result<Admission, Refusal> {
         self.catalogue.check_ready(model)?;
         let Exchange { id, connection } = exchange;
-        let permit = self.ledger.acquire(id, model)?;
+        let permit = self.unit_pool.acquire(id, model)?;
         let fault = self.fault(model, fingerprint);
         if let Some(fault) = &fault
             && let Some(answer) = fault.replace_answer(&model.id, &connection).await
@@ -42,14 +42,13 @@ impl Emulator {
         }))
     }
 
-    /// The fault of this attempt. `None` if the model's id names no fault, or if the request
-    /// has
+    /// The fault of this attempt. `None` if the model's id names no fault, or if the request has
     /// already failed as often as the id says.
     pub fn fault(&self, model: &Model, fingerprint: u64) -> Option<FaultId> {
         let fault = FaultId::read(&model.id)?;
         let fails = fault
             .failures
-            .is_none_or(|most| self.attempts.fails(fingerprint, most));
+            .is_none_or(|max| self.attempts.fails(fingerprint, max));
         fails.then_some(fault)
     }
 }

@@ -44,8 +44,8 @@ impl FromRequestParts<Shared> for AuthenticatedAccount {
         parts: &mut Parts,
         emulator: &Shared,
     ) -> Result<Self, AccountRefusal> {
-        let signed_in = Authenticated::from_request_parts(parts, emulator).await;
-        signed_in.map(|_| Self).map_err(AccountRefusal)
+        let authenticated = Authenticated::from_request_parts(parts, emulator).await;
+        authenticated.map(|_| Self).map_err(AccountRefusal)
     }
 }
 

@@ -50,21 +50,21 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 async fn read(mut body: Body) -> Result<Bytes, Refusal> {
-    let mut kept = BytesMut::new();
-    let mut seen_bytes = 0;
+    let mut bytes = BytesMut::new();
+    let mut read_bytes = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Refusal::unread_body())?.into_data() else {
             continue;
         };
-        seen_bytes += data.len();
-        if seen_bytes <= BODY_BYTES_MAX {
-            kept.extend_from_slice(&data);
-        } else if seen_bytes > DRAIN_BYTES_MAX {
+        read_bytes += data.len();
+        if read_bytes <= BODY_BYTES_MAX {
+            bytes.extend_from_slice(&data);
+        } else if read_bytes > DRAIN_BYTES_MAX {
             break;
         }
     }
-    if seen_bytes > BODY_BYTES_MAX {
+    if read_bytes > BODY_BYTES_MAX {
         return Err(Refusal::too_large(BODY_BYTES_MAX));
     }
-    Ok(kept.freeze())
+    Ok(bytes.freeze())
 }

@@ -13,10 +13,9 @@ use super::models::{self, Model, Readiness};
 use super::refusal::Refusal;
 
 pub struct Catalogue {
-    /// The models of the list. Models that are faults are not listed, but can be requested by
-    /// id.
+    /// The models of the list. Models that are faults are not listed, but can be requested by id.
     models: Vec<Model>,
-    places: HashMap<String, usize>,
+    positions: HashMap<String, usize>,
     /// The time that a cold model takes to load.
     warm_after: Duration,
     /// The time of the first request for each cold model, by id.
@@ -31,16 +30,16 @@ pub struct Availability {
 }
 
 impl Catalogue {
-    pub fn new(made_up: usize, seed: u64, warm_after: Duration) -> Self {
+    pub fn new(generated: usize, seed: u64, warm_after: Duration) -> Self {
         let models: Vec<Model> = models::seeds()
-            .chain(generated_models::models(made_up, seed))
+            .chain(generated_models::models(generated, seed))
             .collect();
-        let places = models
+        let positions = models
             .iter()
             .enumerate()
-            .map(|(place, model)| (model.id.clone(), place));
+            .map(|(index, model)| (model.id.clone(), index));
         Self {
-            places: places.collect(),
+            positions: positions.collect(),
             models,
             warm_after,
             loading: Mutex::default(),
@@ -50,9 +49,9 @@ impl Catalogue {
     /// Ids are case-sensitive.
     pub fn find(&self, id: &str) -> Result<Cow<'_, Model>, Refusal> {
         let listed = self
-            .places
+            .positions
             .get(id)
-            .and_then(|place| self.models.get(*place))
+            .and_then(|index| self.models.get(*index))
             .map(Cow::Borrowed);
         listed
             .or_else(|| models::fault_model(id).map(Cow::Owned))
@@ -87,7 +86,7 @@ impl Catalogue {
 
     pub fn availability(&self, model: &Model) -> Option<Availability> {
         let tier = match model.readiness {
-            Readiness::Untold => return None,
+            Readiness::Undisclosed => return None,
             Readiness::Hot | Readiness::Warm => "warm",
             Readiness::Cold => self.tier_of_cold(&model.id),
         };

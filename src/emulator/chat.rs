@@ -30,9 +30,9 @@ pub async fn create(
 ) -> Result<Response, Refusal> {
     let request = ChatRequest::read(&body.members)?;
     let model = &*emulator.catalogue.usable(&request.model)?;
-    model.check_generates()?;
+    model.check_generates_text()?;
     if request.images() > 0 {
-        model.check_sees()?;
+        model.check_accepts_images()?;
     }
     let budget_tokens = budget_tokens(&request, model)?;
 
@@ -41,24 +41,25 @@ pub async fn create(
         Admission::Granted(delivery) => delivery,
         Admission::Answered(answer) => return Ok(answer),
     };
-    let thinking = delivery.fault.as_ref().and_then(FaultId::thinking);
-    let thinking = thinking.or(request.thinks.then_some(reasoning::USUAL));
+    let reasoning_format = delivery.fault.as_ref().and_then(FaultId::reasoning_format);
+    let reasoning_format =
+        reasoning_format.or(request.enables_reasoning.then_some(reasoning::DEFAULT));
     let choices = chat_answer::choices(
         &request,
         model,
-        thinking,
+        reasoning_format,
         budget_tokens,
         emulator.config.seed,
     );
     let usage = chat_answer::usage(&request, &choices);
-    let frame = Frame::new(&emulator, model, &request, thinking);
+    let frame = Frame::new(&emulator, model, &request, reasoning_format);
 
     if request.streaming.is_on {
         let usage = request.streaming.includes_usage.then_some(usage);
-        return Ok(delivery.streamed(stream(frame, choices, usage)));
+        return Ok(delivery.stream(stream(frame, choices, usage)));
     }
     let slowest = choices.iter().map(Choice::tokens).max().unwrap_or(0);
-    Ok(delivery.whole(frame.whole(&choices, usage), slowest).await)
+    Ok(delivery.unary(frame.unary(&choices, usage), slowest).await)
 }
 
 /// The largest number of tokens of an answer. A request's limit above the model's own limit is
@@ -73,8 +74,8 @@ fn budget_tokens(request: &ChatRequest, model: &Model) -> Result<usize, Refusal>
             prompt,
         ));
     }
-    let asked = request.sampling.max_tokens.unwrap_or(usize::MAX);
-    Ok(asked.min(model.answer_tokens_max()).min(left))
+    let requested = request.sampling.max_tokens.unwrap_or(usize::MAX);
+    Ok(requested.min(model.answer_tokens_max()).min(left))
 }
 
 /// The members that all chunks of one answer share.
@@ -83,7 +84,7 @@ struct Frame {
     created: u64,
     model: String,
     logprobs: Option<usize>,
-    thinking: ReasoningFormat,
+    reasoning_format: ReasoningFormat,
     emulator: Shared,
 }
 
@@ -92,19 +93,19 @@ impl Frame {
         emulator: &Shared,
         model: &Model,
         request: &ChatRequest,
-        thinking: Option<ReasoningFormat>,
+        reasoning_format: Option<ReasoningFormat>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id: format!("chatcmpl-{}", emulator.unique_hex()),
             created: unix_s(),
             model: model.id.clone(),
             logprobs: request.logprobs,
-            thinking: thinking.unwrap_or(reasoning::USUAL),
+            reasoning_format: reasoning_format.unwrap_or(reasoning::DEFAULT),
             emulator: Arc::clone(emulator),
         })
     }
 
-    fn whole(&self, choices: &[Choice], usage: Value) -> Value {
+    fn unary(&self, choices: &[Choice], usage: Value) -> Value {
         let choices: Vec<Value> = choices
             .iter()
             .enumerate()
@@ -121,7 +122,7 @@ impl Frame {
         let mut message =
             json!({"role": "assistant", "content": choice.content.concat(), "refusal": null});
         if let Some(message) = message.as_object_mut() {
-            message.extend(self.thought(choice.reasoning.concat()));
+            message.extend(self.reasoning_member(choice.reasoning.concat()));
             if !choice.calls.is_empty() {
                 let calls = choice.calls.iter().map(|call| {
                     let arguments = call.arguments.concat();
@@ -142,9 +143,12 @@ impl Frame {
 
     /// The member that carries the reasoning `text`. `None` if `text` is empty or if the format
     /// puts reasoning into the content.
-    fn thought(&self, text: String) -> Option<(String, Value)> {
-        let is_thought = !text.is_empty();
-        let (name, value) = self.thinking.member(text).filter(|_| is_thought)?;
+    fn reasoning_member(&self, text: String) -> Option<(String, Value)> {
+        let has_reasoning = !text.is_empty();
+        let (name, value) = self
+            .reasoning_format
+            .member(text)
+            .filter(|_| has_reasoning)?;
         Some((name.to_owned(), value))
     }
 
@@ -181,8 +185,7 @@ impl Frame {
 
 fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Steps {
     let role = |(index, choice): (usize, &Choice)| {
-        // A choice with tool calls starts with `content: null`, any other with `content:
-        // ""`.
+        // A choice with tool calls starts with `content: null`, any other with `content: ""`.
         let content = choice.calls.is_empty().then_some("");
         Step::Event(frame.delta(index, json!({"role": "assistant", "content": content})))
     };
@@ -194,44 +197,51 @@ fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Step
             .map(|event| event.insert("usage".to_owned(), usage));
         Step::Event(event)
     });
-    let spoken = choices
+    let choice_steps = choices
         .into_iter()
         .enumerate()
-        .map(|(index, choice)| speak(Arc::clone(&frame), index, choice));
-    let spoken = interleave(spoken.collect());
+        .map(|(index, choice)| choice_steps(Arc::clone(&frame), index, choice));
+    let choice_steps = interleave(choice_steps.collect());
     Box::new(
         roles
             .into_iter()
-            .chain(spoken)
+            .chain(choice_steps)
             .chain(last)
             .chain([Step::Done]),
     )
 }
 
 /// The steps of one choice, produced on demand.
-fn speak(frame: Arc<Frame>, index: usize, choice: Choice) -> Steps {
+fn choice_steps(frame: Arc<Frame>, index: usize, choice: Choice) -> Steps {
     let finish = Step::Finish(frame.finish(index, choice.finish));
-    let thinking = Arc::clone(&frame);
-    let thoughts = choice.reasoning.into_iter();
-    let reasoning = thoughts
-        .map(move |piece| thinking.delta(index, thinking.thought(piece).into_iter().collect()));
-    let speaking = Arc::clone(&frame);
+    let reasoning_frame = Arc::clone(&frame);
+    let reasoning_pieces = choice.reasoning.into_iter();
+    let reasoning = reasoning_pieces.map(move |piece| {
+        reasoning_frame.delta(
+            index,
+            reasoning_frame
+                .reasoning_member(piece)
+                .into_iter()
+                .collect(),
+        )
+    });
+    let content_frame = Arc::clone(&frame);
     let content = choice
         .content
         .into_iter()
-        .map(move |piece| speaking.content(index, piece));
+        .map(move |piece| content_frame.content(index, piece));
     let calls = choice
         .calls
         .into_iter()
         .enumerate()
-        .flat_map(move |(place, call)| {
+        .flat_map(move |(call_index, call)| {
             let first = json!({
-                "index": place, "id": call_id(&frame.emulator), "type": "function",
+                "index": call_index, "id": call_id(&frame.emulator), "type": "function",
                 "function": {"name": call.name, "arguments": ""},
             });
             let rest = call.arguments.into_iter();
-            let rest =
-                rest.map(move |piece| json!({"index": place, "function": {"arguments": piece}}));
+            let rest = rest
+                .map(move |piece| json!({"index": call_index, "function": {"arguments": piece}}));
             let frame = Arc::clone(&frame);
             std::iter::once(first)
                 .chain(rest)

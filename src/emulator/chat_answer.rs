@@ -11,7 +11,7 @@ use super::schema;
 use super::schema_from_prompt;
 use super::seeded_rng::SeededRng;
 use super::tokenizer;
-use super::writer::{self, Ask};
+use super::writer::{self, AnswerContext};
 
 /// The tokens of a tool call besides the tool's name and the arguments.
 const CALL_TOKENS: usize = 3;
@@ -19,11 +19,11 @@ const CALL_TOKENS: usize = 3;
 pub struct Choice {
     pub reasoning: Vec<String>,
     pub content: Vec<String>,
-    pub calls: Vec<SpokenCall>,
+    pub calls: Vec<ToolCall>,
     pub finish: &'static str,
 }
 
-pub struct SpokenCall {
+pub struct ToolCall {
     pub name: String,
     pub arguments: Vec<String>,
 }
@@ -32,25 +32,25 @@ pub struct SpokenCall {
 pub fn choices(
     request: &ChatRequest,
     model: &Model,
-    thinking: Option<ReasoningFormat>,
+    format: Option<ReasoningFormat>,
     budget_tokens: usize,
     seed: u64,
 ) -> Vec<Choice> {
-    let ask = Ask {
+    let ask = AnswerContext {
         model: &model.id,
         prompt: request.prompt(),
         images: request.images(),
         tool_result: request.tool_result(),
     };
-    let thoughts = thinking
+    let reasoning_pieces = format
         .map(|_| tokenizer::split(&writer::reasoning(&ask)))
         .unwrap_or_default();
     // Reasoning is in its own member, or at the start of the content.
-    let mut inlined = thinking
-        .map(|thinking| thinking.inlined(&thoughts))
+    let mut inlined = format
+        .map(|format| format.inlined(&reasoning_pieces))
         .unwrap_or_default();
     let mut reasoning = if inlined.is_empty() {
-        thoughts
+        reasoning_pieces
     } else {
         Vec::new()
     };
@@ -61,21 +61,22 @@ pub fn choices(
     let choice = |index| {
         let calls = request.toolbox.calls(ask.prompt, ask.tool_result.is_some());
         if !calls.is_empty() {
-            let calls = calls.into_iter().map(|call| SpokenCall {
+            let calls = calls.into_iter().map(|call| ToolCall {
                 arguments: tokenizer::split(&call.arguments),
                 name: call.name,
             });
             return Choice::calling(reasoning.clone(), calls.collect(), left_tokens);
         }
-        let mut rng = request
-            .sampling
-            .dice(seed, &request.asked.to_le_bytes(), index);
+        let mut rng =
+            request
+                .sampling
+                .rng_for_choice(seed, &request.prompt_fingerprint.to_le_bytes(), index);
         let (text, padding) = text(request, &ask, &mut rng);
-        let thought_tokens = reasoning.len() + inlined.len();
+        let reasoning_tokens = reasoning.len() + inlined.len();
         let (mut content, finish) =
             request
                 .sampling
-                .cut(&text, thought_tokens, left_tokens, padding);
+                .cut(&text, reasoning_tokens, left_tokens, padding);
         content.splice(0..0, inlined.iter().cloned());
         Choice {
             reasoning: reasoning.clone(),
@@ -88,10 +89,9 @@ pub fn choices(
 }
 
 impl Choice {
-    /// A choice that calls tools. If `budget_tokens` cuts the arguments short, the finish
-    /// reason is
+    /// A choice that calls tools. If `budget_tokens` cuts the arguments short, the finish reason is
     /// `length`.
-    fn calling(reasoning: Vec<String>, mut calls: Vec<SpokenCall>, budget_tokens: usize) -> Self {
+    fn calling(reasoning: Vec<String>, mut calls: Vec<ToolCall>, budget_tokens: usize) -> Self {
         let mut left = budget_tokens;
         let mut finish = "tool_calls";
         for call in &mut calls {
@@ -131,7 +131,7 @@ pub fn usage(request: &ChatRequest, choices: &[Choice]) -> Value {
 }
 
 /// The text of the answer, and the padding that extends it to `min_tokens`.
-fn text(request: &ChatRequest, ask: &Ask<'_>, rng: &mut SeededRng) -> (String, Padding) {
+fn text(request: &ChatRequest, ask: &AnswerContext<'_>, rng: &mut SeededRng) -> (String, Padding) {
     match &request.format {
         Format::Text => (writer::answer(ask, rng), Padding::Words),
         Format::Object => {

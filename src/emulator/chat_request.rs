@@ -25,9 +25,9 @@ pub struct ChatRequest {
     pub format: Format,
     /// The number of alternatives for each token. `None` if no log probabilities are requested.
     pub logprobs: Option<usize>,
-    pub thinks: bool,
+    pub enables_reasoning: bool,
     /// A hash of the model and the messages. Options such as `stream` don't change it.
-    pub asked: u64,
+    pub prompt_fingerprint: u64,
     tool_tokens: usize,
 }
 
@@ -46,7 +46,7 @@ impl ChatRequest {
             Some(items) if !items.is_empty() => items,
             _ => return Err(Refusal::missing("messages")),
         };
-        let message = |(place, item)| Message::read(item, format!("messages[{place}]"));
+        let message = |(index, item)| Message::read(item, format!("messages[{index}]"));
         let text_of = |name| members.get(name).map(Value::to_string).unwrap_or_default();
         Ok(Self {
             messages: messages
@@ -58,8 +58,11 @@ impl ChatRequest {
             toolbox: Toolbox::read(&members)?,
             format: Format::read(&members)?,
             logprobs: logprobs(&members)?,
-            thinks: thinks(&members)?,
-            asked: seeded_rng::fingerprint(&[model.as_bytes(), text_of("messages").as_bytes()]),
+            enables_reasoning: enables_reasoning(&members)?,
+            prompt_fingerprint: seeded_rng::fingerprint(&[
+                model.as_bytes(),
+                text_of("messages").as_bytes(),
+            ]),
             tool_tokens: tokenizer::count(&text_of("tools")),
             sampling,
             model,
@@ -156,7 +159,7 @@ fn logprobs(members: &Members<'_>) -> Result<Option<usize>, Refusal> {
     Ok(are_wanted.then(|| top.and_then(|top| usize::try_from(top).ok()).unwrap_or(0)))
 }
 
-fn thinks(members: &Members<'_>) -> Result<bool, Refusal> {
+fn enables_reasoning(members: &Members<'_>) -> Result<bool, Refusal> {
     let Some(options) = members.object("chat_template_kwargs")? else {
         return Ok(false);
     };

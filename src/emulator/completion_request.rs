@@ -12,10 +12,10 @@ const LOGPROBS_MAX: i64 = 20;
 
 pub struct CompletionRequest {
     pub model: String,
-    pub prompts: Vec<Passage>,
+    pub prompts: Vec<TextOrTokens>,
     pub sampling: Sampling,
     pub streaming: Streaming,
-    pub echoes: bool,
+    pub includes_prompt: bool,
     /// The number of alternatives for each token. `None` if no log probabilities are requested.
     pub logprobs: Option<usize>,
 }
@@ -40,27 +40,27 @@ impl CompletionRequest {
         )?;
         Ok(Self {
             model: members.required_text("model")?.to_owned(),
-            prompts: passages(&members, "prompt")?,
+            prompts: texts_or_tokens(&members, "prompt")?,
             sampling: Sampling::read(&members)?,
             streaming: Streaming::read(&members)?,
-            echoes: members.flag("echo")?.unwrap_or(false),
+            includes_prompt: members.flag("echo")?.unwrap_or(false),
             logprobs: logprobs.and_then(|top| usize::try_from(top).ok()),
         })
     }
 
     pub fn prompt_tokens(&self) -> usize {
-        self.prompts.iter().map(Passage::tokens).sum()
+        self.prompts.iter().map(TextOrTokens::tokens).sum()
     }
 }
 
 /// An input, given as text or as token ids.
 #[derive(Debug)]
-pub enum Passage {
+pub enum TextOrTokens {
     Text(String),
     Tokens(Vec<u64>),
 }
 
-impl Passage {
+impl TextOrTokens {
     pub fn tokens(&self) -> usize {
         match self {
             Self::Text(text) => tokenizer::count(text),
@@ -85,14 +85,14 @@ impl Passage {
 }
 
 /// A string, a list of strings, a list of tokens, or a list of lists of tokens.
-pub fn passages(members: &Members<'_>, name: &str) -> Result<Vec<Passage>, Refusal> {
+pub fn texts_or_tokens(members: &Members<'_>, name: &str) -> Result<Vec<TextOrTokens>, Refusal> {
     const EXPECTED: &str =
         "a string, an array of strings, an array of tokens, or an array of token arrays";
     let path = members.path_of(name);
     let refused = |value: &Value| wrong_type(&path, EXPECTED, value);
     let items = match members.get(name) {
         None => return Err(Refusal::missing(&path)),
-        Some(Value::String(text)) => return Ok(vec![Passage::Text(text.clone())]),
+        Some(Value::String(text)) => return Ok(vec![TextOrTokens::Text(text.clone())]),
         Some(Value::Array(items)) => items,
         Some(other) => return Err(refused(other)),
     };
@@ -102,16 +102,16 @@ pub fn passages(members: &Members<'_>, name: &str) -> Result<Vec<Passage>, Refus
         return Err(Refusal::invalid(&path, "invalid_value", message));
     }
     if let Some(tokens) = token_ids(items) {
-        return Ok(vec![Passage::Tokens(tokens)]);
+        return Ok(vec![TextOrTokens::Tokens(tokens)]);
     }
-    let passage = |item: &Value| match item {
-        Value::String(text) => Ok(Passage::Text(text.clone())),
+    let text_or_tokens = |item: &Value| match item {
+        Value::String(text) => Ok(TextOrTokens::Text(text.clone())),
         Value::Array(tokens) => token_ids(tokens)
-            .map(Passage::Tokens)
+            .map(TextOrTokens::Tokens)
             .ok_or_else(|| refused(item)),
         other => Err(refused(other)),
     };
-    items.iter().map(passage).collect()
+    items.iter().map(text_or_tokens).collect()
 }
 
 fn token_ids(items: &[Value]) -> Option<Vec<u64>> {

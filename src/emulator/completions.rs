@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::admission::Admission;
 use super::auth::Authenticated;
 use super::body::JsonBody;
-use super::completion_request::{CompletionRequest, Passage};
+use super::completion_request::{CompletionRequest, TextOrTokens};
 use super::exchange::Exchange;
 use super::logprobs;
 use super::models::Model;
@@ -20,7 +20,7 @@ use super::state::Shared;
 use super::steps::{Step, Steps, interleave};
 use super::tokenizer;
 use super::units::unix_s;
-use super::writer::{self, Ask};
+use super::writer::{self, AnswerContext};
 
 /// The default of this endpoint. Chat completions have no such default.
 const MAX_TOKENS_DEFAULT: usize = 16;
@@ -33,11 +33,11 @@ pub async fn create(
 ) -> Result<Response, Refusal> {
     let request = CompletionRequest::read(&body.members)?;
     let model = &*emulator.catalogue.usable(&request.model)?;
-    model.check_generates()?;
+    model.check_generates_text()?;
     let longest = request
         .prompts
         .iter()
-        .map(Passage::tokens)
+        .map(TextOrTokens::tokens)
         .max()
         .unwrap_or(0);
     if longest >= model.context_length {
@@ -63,7 +63,7 @@ pub async fn create(
     });
     if request.streaming.is_on {
         let usage = request.streaming.includes_usage.then_some(usage);
-        return Ok(delivery.streamed(stream(frame, choices, usage)));
+        return Ok(delivery.stream(stream(frame, choices, usage)));
     }
     let slowest = choices
         .iter()
@@ -75,7 +75,7 @@ pub async fn create(
         shown.map(|(index, choice)| frame.choice(index, &choice.pieces, 0, Some(choice.finish)));
     let mut answer = frame.answer(shown.collect());
     add_usage(&mut answer, usage);
-    Ok(delivery.whole(answer, slowest).await)
+    Ok(delivery.unary(answer, slowest).await)
 }
 
 struct Choice {
@@ -97,21 +97,21 @@ fn choices(request: &CompletionRequest, model: &Model, seed: u64) -> Vec<Choice>
 fn choice(
     request: &CompletionRequest,
     model: &Model,
-    prompt: &Passage,
+    prompt: &TextOrTokens,
     index: usize,
     seed: u64,
 ) -> Choice {
     let left = model.context_length.saturating_sub(prompt.tokens());
-    let asked = request.sampling.max_tokens.unwrap_or(MAX_TOKENS_DEFAULT);
-    let budget_tokens = asked.min(model.answer_tokens_max()).min(left);
+    let requested = request.sampling.max_tokens.unwrap_or(MAX_TOKENS_DEFAULT);
+    let budget_tokens = requested.min(model.answer_tokens_max()).min(left);
 
     let ids: Vec<u8> = prompt
         .ids()
         .into_iter()
         .flat_map(u64::to_le_bytes)
         .collect();
-    let mut rng = request.sampling.dice(seed, &ids, index);
-    let ask = Ask {
+    let mut rng = request.sampling.rng_for_choice(seed, &ids, index);
+    let ask = AnswerContext {
         model: &model.id,
         prompt: prompt.text(),
         images: 0,
@@ -123,7 +123,7 @@ fn choice(
         budget_tokens,
         Padding::Words,
     );
-    let mut pieces = if request.echoes {
+    let mut pieces = if request.includes_prompt {
         tokenizer::split(prompt.text())
     } else {
         Vec::new()
@@ -161,8 +161,8 @@ impl Frame {
         })
     }
 
-    /// A choice with the text of `pieces`. The first piece starts `offset` characters into the
-    /// text of the whole choice.
+    /// A choice with the text of `pieces`. The first piece starts `offset` characters into the text
+    /// of the whole choice.
     fn choice(
         &self,
         index: usize,
@@ -190,13 +190,14 @@ fn stream(frame: Arc<Frame>, choices: Vec<Choice>, usage: Option<Value>) -> Step
         Step::Event(event)
     });
     let continued = choices.into_iter().enumerate();
-    let continued = continued.map(|(index, choice)| unroll(Arc::clone(&frame), index, choice));
+    let continued =
+        continued.map(|(index, choice)| choice_steps(Arc::clone(&frame), index, choice));
     let continued = interleave(continued.collect());
     Box::new(continued.chain(last).chain([Step::Done]))
 }
 
 /// The steps of one choice, produced on demand.
-fn unroll(frame: Arc<Frame>, index: usize, choice: Choice) -> Steps {
+fn choice_steps(frame: Arc<Frame>, index: usize, choice: Choice) -> Steps {
     let finish = frame.choice(index, &[], 0, Some(choice.finish));
     let finish = Step::Finish(frame.answer(vec![finish]));
     let mut offset = 0;

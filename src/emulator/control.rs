@@ -32,6 +32,6 @@ fn all(emulator: &Emulator) -> Response {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), Value::from(value)))
         .collect();
-    all.insert("units".to_owned(), emulator.ledger.limit().into());
+    all.insert("units".to_owned(), emulator.unit_pool.limit().into());
     (json_type(), Value::Object(all).to_string()).into_response()
 }

@@ -36,14 +36,14 @@ pub struct Delivery {
 
 impl Delivery {
     /// The answer as one JSON body, sent when all its tokens are generated.
-    pub async fn whole(self, answer: Value, tokens: usize) -> Response {
+    pub async fn unary(self, answer: Value, tokens: usize) -> Response {
         let mut pace = Pace::new(&self);
         pace.wait(tokens).await;
-        let response = match faults::whole(self.fault.as_ref(), answer) {
+        let response = match faults::change_unary(self.fault.as_ref(), answer) {
             UnaryAnswer::Answer(answer) => (json_type(), answer.to_string()).into_response(),
             UnaryAnswer::Text(text) => (json_type(), text).into_response(),
-            UnaryAnswer::Instead(response) => response,
-            UnaryAnswer::Late(delay, answer) => {
+            UnaryAnswer::Response(response) => response,
+            UnaryAnswer::Delayed(delay, answer) => {
                 sleep(delay).await;
                 (json_type(), answer.to_string()).into_response()
             }
@@ -63,8 +63,8 @@ impl Delivery {
     }
 
     /// The answer as server-sent events, each sent when its token is generated.
-    pub fn streamed(self, steps: Steps) -> Response {
-        let steps = faults::stream(self.fault.as_ref(), steps);
+    pub fn stream(self, steps: Steps) -> Response {
+        let steps = faults::change_stream(self.fault.as_ref(), steps);
         let headers = [
             (
                 header::CONTENT_TYPE,
@@ -76,19 +76,17 @@ impl Delivery {
     }
 
     fn body(self, steps: Steps) -> Response {
-        let player = Player {
+        let body = AnswerBody {
             pace: Pace::new(&self),
             permit: Some(self.permit),
             connection: self.connection,
             steps,
         };
-        let mut response = Response::new(Body::from_stream(stream::unfold(
-            player,
-            async |mut player| {
-                let frame = player.next_frame().await?;
-                Some((frame, player))
-            },
-        )));
+        let mut response =
+            Response::new(Body::from_stream(stream::unfold(body, async |mut body| {
+                let frame = body.next_frame().await?;
+                Some((frame, body))
+            })));
         if let Some(encoding) = self.fault.and_then(|fault| fault.content_encoding()) {
             response
                 .headers_mut()
@@ -98,14 +96,14 @@ impl Delivery {
     }
 }
 
-struct Player {
+struct AnswerBody {
     steps: Steps,
     pace: Pace,
     permit: Option<Permit>,
     connection: ConnectionHandle,
 }
 
-impl Player {
+impl AnswerBody {
     async fn next_frame(&mut self) -> Option<Result<Bytes, Infallible>> {
         loop {
             match self.steps.next() {
@@ -119,7 +117,7 @@ impl Player {
                 }
                 Some(Step::Raw(bytes)) => return Some(Ok(bytes)),
                 Some(Step::Pause(duration)) => sleep(duration).await,
-                Some(Step::Breath) => tokio::task::yield_now().await,
+                Some(Step::Yield) => tokio::task::yield_now().await,
                 Some(Step::Hang) => pending().await,
                 Some(Step::Disconnect(how)) => {
                     sleep(DISCONNECT_DELAY).await;
@@ -162,8 +160,7 @@ impl Pace {
         };
         Self {
             next: Instant::now(),
-            // A rate that is zero, negative or too small for a `Duration` means
-            // "without delay".
+            // A rate that is zero, negative or too small for a `Duration` means "without delay".
             per_token: Duration::try_from_secs_f64(tokens_per_second.recip()).unwrap_or_default(),
         }
     }

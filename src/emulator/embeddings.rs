@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::admission::Admission;
 use super::auth::Authenticated;
 use super::body::JsonBody;
-use super::completion_request::{Passage, passages};
+use super::completion_request::{TextOrTokens, texts_or_tokens};
 use super::exchange::Exchange;
 use super::members::Members;
 use super::refusal::Refusal;
@@ -26,7 +26,7 @@ pub async fn create(
 ) -> Result<Response, Refusal> {
     let members = Members::of_body(&body.members);
     let model = members.required_text("model")?;
-    let inputs = passages(&members, "input")?;
+    let inputs = texts_or_tokens(&members, "input")?;
     let encoding = Encoding::read(&members)?;
     let dimensions = members.integer(
         "dimensions",
@@ -34,7 +34,7 @@ pub async fn create(
         "from 1 to 4096",
     )?;
     let model = &*emulator.catalogue.usable(model)?;
-    model.check_embeds()?;
+    model.check_makes_embeddings()?;
     let dimensions = dimensions
         .and_then(|d| usize::try_from(d).ok())
         .unwrap_or(model.dimensions());
@@ -45,22 +45,22 @@ pub async fn create(
         Admission::Granted(delivery) => delivery,
         Admission::Answered(answer) => return Ok(answer),
     };
-    let entry = |(index, input): (usize, &Passage)| {
+    let entry = |(index, input): (usize, &TextOrTokens)| {
         let vector = vector(input, dimensions, emulator.config.seed);
         json!({"object": "embedding", "index": index, "embedding": encoding.apply(&vector)})
     };
     let data: Vec<Value> = inputs.iter().enumerate().map(entry).collect();
-    let tokens: usize = inputs.iter().map(Passage::tokens).sum();
+    let tokens: usize = inputs.iter().map(TextOrTokens::tokens).sum();
     let answer = json!({
         "object": "list", "model": model.id, "data": data,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     });
     // No tokens are generated, so the answer has no delay.
-    Ok(delivery.whole(answer, 0).await)
+    Ok(delivery.unary(answer, 0).await)
 }
 
-fn check_lengths(inputs: &[Passage], context_length: usize) -> Result<(), Refusal> {
-    match inputs.iter().map(Passage::tokens).max().unwrap_or(0) {
+fn check_lengths(inputs: &[TextOrTokens], context_length: usize) -> Result<(), Refusal> {
+    match inputs.iter().map(TextOrTokens::tokens).max().unwrap_or(0) {
         0 => Err(Refusal::invalid(
             "input",
             "invalid_value",
@@ -74,18 +74,23 @@ fn check_lengths(inputs: &[Passage], context_length: usize) -> Result<(), Refusa
 }
 
 /// The sum of a vector per token, scaled to length one.
-fn vector(input: &Passage, dimensions: usize, seed: u64) -> Vec<f32> {
+fn vector(input: &TextOrTokens, dimensions: usize, seed: u64) -> Vec<f32> {
     let mut sum = vec![0.0_f32; dimensions];
     for id in input.ids() {
         let mut rng = SeededRng::new(seeded_rng::fingerprint(&[
             &seed.to_le_bytes(),
             &id.to_le_bytes(),
         ]));
-        sum.iter_mut().for_each(|place| *place += rng.signed_unit());
+        sum.iter_mut()
+            .for_each(|component| *component += rng.signed_unit());
     }
-    let length = sum.iter().map(|place| place * place).sum::<f32>().sqrt();
+    let length = sum
+        .iter()
+        .map(|component| component * component)
+        .sum::<f32>()
+        .sqrt();
     if length > 0.0 {
-        sum.iter_mut().for_each(|place| *place /= length);
+        sum.iter_mut().for_each(|component| *component /= length);
     }
     sum
 }
@@ -118,7 +123,7 @@ impl Encoding {
             Self::Base64 => {
                 let bytes: Vec<u8> = vector
                     .iter()
-                    .flat_map(|place| place.to_le_bytes())
+                    .flat_map(|component| component.to_le_bytes())
                     .collect();
                 Value::String(base64(&bytes))
             }
@@ -131,14 +136,14 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let byte = |place: usize| u32::from(group.get(place).copied().unwrap_or(0));
+        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for place in 0..4 {
-            let digit = (bits >> (18 - 6 * place)) & 63;
+        for index in 0..4 {
+            let digit = (bits >> (18 - 6 * index)) & 63;
             let symbol = ALPHABET
                 .get(digit as usize)
                 .map(|symbol| char::from(*symbol));
-            text.push(symbol.filter(|_| place <= group.len()).unwrap_or('='));
+            text.push(symbol.filter(|_| index <= group.len()).unwrap_or('='));
         }
     }
     text

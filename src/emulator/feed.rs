@@ -18,9 +18,9 @@ use tokio::time::{Interval, interval, sleep};
 use super::account;
 use super::auth::AuthenticatedAccount;
 use super::connection::Disconnect;
+use super::endpoint_faults::FeedFault;
 use super::exchange::Exchange;
 use super::faults::Shape;
-use super::oddities::FeedOddity;
 use super::state::Shared;
 use super::steps::event_bytes;
 
@@ -36,8 +36,8 @@ pub async fn watch(
     Extension(exchange): Extension<Exchange>,
 ) -> Response {
     match emulator.switches.get().feed {
-        Some(FeedOddity::Unavailable) => return Shape::Detail.response(503),
-        Some(FeedOddity::Page) => return Shape::Html.response(502),
+        Some(FeedFault::Unavailable) => return Shape::Detail.response(503),
+        Some(FeedFault::Page) => return Shape::Html.response(502),
         _ => {}
     }
     // The first tick of an interval completes immediately, so the first snapshot has no delay.
@@ -80,22 +80,22 @@ impl Feed {
             if self.past.len() > LAG_SNAPSHOTS + 1 {
                 self.past.pop_front();
             }
-            let Some(oddity) = self.emulator.switches.get().feed else {
+            let Some(fault) = self.emulator.switches.get().feed else {
                 return Some(event);
             };
-            match oddity {
-                FeedOddity::Silent => {}
-                FeedOddity::Trickle => self.trickle = event,
-                FeedOddity::Lag => return self.past.front().cloned(),
-                FeedOddity::End => return None,
-                FeedOddity::Cut => {
+            match fault {
+                FeedFault::Silent => {}
+                FeedFault::Trickle => self.trickle = event,
+                FeedFault::Lag => return self.past.front().cloned(),
+                FeedFault::End => return None,
+                FeedFault::Cut => {
                     self.exchange.connection.disconnect(Disconnect::Close);
                     pending().await
                 }
-                FeedOddity::OnlyComments => return Some(Bytes::from_static(b": still here\n\n")),
-                FeedOddity::OnlyPings => return oddity.between().map(event_bytes),
+                FeedFault::OnlyComments => return Some(Bytes::from_static(b": still here\n\n")),
+                FeedFault::OnlyPings => return fault.between().map(event_bytes),
                 _ => {
-                    let between = oddity.between().map(event_bytes).unwrap_or_default();
+                    let between = fault.between().map(event_bytes).unwrap_or_default();
                     return Some([event, between].concat().into());
                 }
             }

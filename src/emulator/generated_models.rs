@@ -81,17 +81,17 @@ const FIRST_CREATED_UNIX_S: i64 = 1_690_000_000;
 const CREATED_SPAN_S: usize = 60_000_000;
 
 pub fn models(count: usize, seed: u64) -> impl Iterator<Item = Model> {
-    (0..count).filter_map(move |place| model(place, seed))
+    (0..count).filter_map(move |index| model(index, seed))
 }
 
-/// The model number `place`. Organisation, base and flavour are the digits of this number, and the
+/// The model number `index`. Organisation, base and flavour are the digits of this number, and the
 /// version is the rest, so that every number has a different id.
-fn model(place: usize, seed: u64) -> Option<Model> {
+fn model(index: usize, seed: u64) -> Option<Model> {
     let mut rng = SeededRng::new(seeded_rng::fingerprint(&[
         &seed.to_le_bytes(),
-        &place.to_le_bytes(),
+        &index.to_le_bytes(),
     ]));
-    let (rest, org) = digit(place, ORGS)?;
+    let (rest, org) = digit(index, ORGS)?;
     let (rest, (stem, base)) = digit(rest, BASES)?;
     let (rest, flavour) = digit(rest, FLAVOURS)?;
     let id = format!("{org}/{stem}-{flavour}-v{}.{}", rest + 1, rng.below(10));
@@ -129,7 +129,7 @@ fn vary(model: &mut Model, rng: &mut SeededRng) {
         _ => model.status,
     };
     if model.readiness == Readiness::Warm && rng.below(10) == 0 {
-        model.readiness = Readiness::Untold;
+        model.readiness = Readiness::Undisclosed;
     }
 }
 

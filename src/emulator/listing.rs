@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::auth::OptionalAuth;
 use super::catalogue::{Availability, ListFilter};
+use super::endpoint_faults::ModelListFault;
 use super::faults::{FaultId, FaultKind, Gzip};
 use super::models::Model;
-use super::oddities::ModelsOddity;
 use super::refusal::{Refusal, json_type};
 use super::state::{Emulator, Shared};
 
@@ -26,14 +26,14 @@ pub async fn list(
     let filter = filter(&query, &auth)?;
     let models = emulator.catalogue.list(&filter);
     let data: Vec<_> = models
-        .map(|model| Shown::to(&auth, &emulator, model))
+        .map(|model| ModelView::new(&auth, &emulator, model))
         .collect();
     match emulator.switches.get().models {
         None => json(&List {
             object: "list",
             data,
         }),
-        Some(oddity) => odd_list(oddity, &data),
+        Some(fault) => faulty_list(fault, &data),
     }
 }
 
@@ -48,7 +48,7 @@ pub async fn get(
     if let Some(FaultKind::WrongBody(body)) = FaultId::read(&id).map(|fault| fault.kind) {
         return Ok(body.response());
     }
-    json(&Shown::to(&auth, &emulator, &model))
+    json(&ModelView::new(&auth, &emulator, &model))
 }
 
 #[derive(Serialize)]
@@ -57,16 +57,16 @@ struct List<T> {
     data: Vec<T>,
 }
 
-/// A list of models with the fault `oddity`.
-fn odd_list(oddity: ModelsOddity, data: &[Shown<'_>]) -> Result<Response, Refusal> {
+/// A list of models with the fault `fault`.
+fn faulty_list(fault: ModelListFault, data: &[ModelView<'_>]) -> Result<Response, Refusal> {
     let mut data: Vec<Value> = data
         .iter()
         .filter_map(|model| serde_json::to_value(model).ok())
         .collect();
     let middle = data.len() / 2;
-    let odd = match oddity {
-        ModelsOddity::NullEntry => vec![Value::Null],
-        ModelsOddity::OddEntries => vec![
+    let odd = match fault {
+        ModelListFault::NullEntry => vec![Value::Null],
+        ModelListFault::OddEntries => vec![
             json!(7),
             json!("model"),
             json!([]),
@@ -76,29 +76,29 @@ fn odd_list(oddity: ModelsOddity, data: &[Shown<'_>]) -> Result<Response, Refusa
         _ => Vec::new(),
     };
     data.splice(middle..middle, odd);
-    match oddity {
-        ModelsOddity::EmptyObject => json(&json!({})),
-        ModelsOddity::NoList => json(&json!({"object": "list", "data": null})),
-        ModelsOddity::BareList => json(&data),
-        ModelsOddity::NotJson => Ok((json_type(), "This is no list of models").into_response()),
-        ModelsOddity::NullEntry | ModelsOddity::OddEntries => json(&List {
+    match fault {
+        ModelListFault::EmptyObject => json(&json!({})),
+        ModelListFault::NoList => json(&json!({"object": "list", "data": null})),
+        ModelListFault::BareList => json(&data),
+        ModelListFault::NotJson => Ok((json_type(), "This is no list of models").into_response()),
+        ModelListFault::NullEntry | ModelListFault::OddEntries => json(&List {
             object: "list",
             data,
         }),
-        ModelsOddity::Gzip => {
+        ModelListFault::Gzip => {
             let body = serde_json::to_vec(&List {
                 object: "list",
                 data,
             })
             .map_err(|_| Refusal::internal())?;
             let encoding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
-            Ok((json_type(), encoding, Gzip::whole(&body)).into_response())
+            Ok((json_type(), encoding, Gzip::compress(&body)).into_response())
         }
     }
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct ModelView<'a> {
     #[serde(flatten)]
     model: &'a Model,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,8 +107,8 @@ struct Shown<'a> {
     available_on_current_plan: Option<bool>,
 }
 
-impl<'a> Shown<'a> {
-    fn to(auth: &OptionalAuth, emulator: &Emulator, model: &'a Model) -> Self {
+impl<'a> ModelView<'a> {
+    fn new(auth: &OptionalAuth, emulator: &Emulator, model: &'a Model) -> Self {
         Self {
             model,
             availability: emulator.catalogue.availability(model),
@@ -122,7 +122,7 @@ fn filter(query: &[(String, String)], auth: &OptionalAuth) -> Result<ListFilter,
         let named = query.iter().filter(move |(key, _)| key == name);
         named.map(|(_, value)| value.as_str())
     };
-    let words = |name| {
+    let comma_separated = |name| {
         let parts = values(name).flat_map(|value| value.split(','));
         let words = parts.map(str::trim).filter(|word| !word.is_empty());
         words.map(str::to_owned).collect()
@@ -146,8 +146,8 @@ fn filter(query: &[(String, String)], auth: &OptionalAuth) -> Result<ListFilter,
         values("available_on_current_plan").any(|value| matches!(value, "true" | "1"));
     Ok(ListFilter {
         text: values("q").next().unwrap_or_default().to_owned(),
-        families: words("family"),
-        tags: words("tags"),
+        families: comma_separated("family"),
+        tags: comma_separated("tags"),
         only_on_plan: asks_for_plan && auth.is_authenticated,
         skip: take.saturating_mul(page.unwrap_or(1) - 1),
         take,

@@ -64,13 +64,12 @@ fn candidates(piece: &str, top: usize) -> impl Iterator<Item = (&str, f64)> {
     let all = std::iter::once(piece).chain(others).take(top);
     let likeliest = logprob(piece);
     all.enumerate()
-        .map(move |(place, token)| (token, likeliest - STEP * place as f64))
+        .map(move |(index, token)| (token, likeliest - STEP * index as f64))
 }
 
 fn logprob(piece: &str) -> f64 {
     let mut rng = SeededRng::new(seeded_rng::fingerprint(&[piece.as_bytes()]));
-    // Eighths are exact in binary, so that sums are exact too. A negation would write `-0.0`
-    // for
+    // Eighths are exact in binary, so that sums are exact too. A negation would write `-0.0` for
     // zero, therefore the value is subtracted.
     0.0 - rng.below(8) as f64 / 8.0
 }

@@ -72,8 +72,7 @@ impl<'a> Members<'a> {
             .transpose()
     }
 
-    /// A number that `is_allowed` accepts. `rule` describes the accepted numbers in the
-    /// message.
+    /// A number that `is_allowed` accepts. `rule` describes the accepted numbers in the message.
     pub fn number(
         &self,
         name: &str,
@@ -85,8 +84,7 @@ impl<'a> Members<'a> {
     }
 
     /// An integer that `is_allowed` accepts. `1.0` is refused: a gateway that sends it has
-    /// converted
-    /// an integer to a double.
+    /// converted an integer to a double.
     pub fn integer(
         &self,
         name: &str,

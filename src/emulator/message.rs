@@ -81,8 +81,8 @@ fn content(message: &Members<'_>) -> Result<(String, usize), Refusal> {
     };
     let mut texts = Vec::new();
     let mut images = 0;
-    for (place, part) in parts.iter().enumerate() {
-        let part = Members::of(part, format!("{path}[{place}]"))?;
+    for (index, part) in parts.iter().enumerate() {
+        let part = Members::of(part, format!("{path}[{index}]"))?;
         match part.required_text("type")? {
             "text" => match part.text("text")? {
                 Some(text) => texts.push(text),
@@ -124,8 +124,8 @@ fn call_tokens(message: &Members<'_>) -> Result<usize, Refusal> {
         Some(other) => return Err(wrong_type(&path, "an array", other)),
     };
     let mut tokens = 0;
-    for (place, call) in calls.iter().enumerate() {
-        let call = Members::of(call, format!("{path}[{place}]"))?;
+    for (index, call) in calls.iter().enumerate() {
+        let call = Members::of(call, format!("{path}[{index}]"))?;
         call.required_text("id")?;
         let Some(function) = call.object("function")? else {
             return Err(Refusal::missing(&call.path_of("function")));

@@ -63,7 +63,7 @@ pub enum Readiness {
     Hot,
     Warm,
     /// Warm, but the catalogue does not show it.
-    Untold,
+    Undisclosed,
     /// The first request starts to load it.
     Cold,
 }
@@ -95,7 +95,7 @@ pub struct Base {
 
 const COMPLETION_TOKENS_MAX: usize = 4096;
 /// The dimensions of the embeddings of models that are faults.
-const DIMENSIONS_OF_FAULTS: usize = 384;
+const FAULT_MODEL_DIMENSIONS: usize = 384;
 
 impl Model {
     pub fn new(id: String, base: Base, created: i64) -> Self {
@@ -110,7 +110,7 @@ impl Model {
             context_length: base.context_length,
             max_completion_tokens: base
                 .completion_tokens_max
-                .map(|most| most.min(base.context_length)),
+                .map(|max| max.min(base.context_length)),
             is_gated: matches!(org, "meta-llama" | "google"),
             concurrency_cost,
             pricing: Some(Pricing::of(concurrency_cost)),
@@ -131,8 +131,7 @@ impl Model {
         }
     }
 
-    /// The length limit of an answer: `max_completion_tokens`, or the context length if the
-    /// entry
+    /// The length limit of an answer: `max_completion_tokens`, or the context length if the entry
     /// has none.
     pub fn answer_tokens_max(&self) -> usize {
         self.max_completion_tokens.unwrap_or(self.context_length)
@@ -141,25 +140,25 @@ impl Model {
     pub fn dimensions(&self) -> usize {
         match self.purpose {
             Purpose::Embeddings(dimensions) => dimensions,
-            Purpose::Text | Purpose::Anything => DIMENSIONS_OF_FAULTS,
+            Purpose::Text | Purpose::Anything => FAULT_MODEL_DIMENSIONS,
         }
     }
 
-    pub fn check_generates(&self) -> Result<(), Refusal> {
+    pub fn check_generates_text(&self) -> Result<(), Refusal> {
         match self.purpose {
             Purpose::Embeddings(_) => Err(Refusal::only_embeddings(&self.id)),
             Purpose::Text | Purpose::Anything => Ok(()),
         }
     }
 
-    pub fn check_embeds(&self) -> Result<(), Refusal> {
+    pub fn check_makes_embeddings(&self) -> Result<(), Refusal> {
         match self.purpose {
             Purpose::Text => Err(Refusal::no_embeddings(&self.id)),
             Purpose::Embeddings(_) | Purpose::Anything => Ok(()),
         }
     }
 
-    pub fn check_sees(&self) -> Result<(), Refusal> {
+    pub fn check_accepts_images(&self) -> Result<(), Refusal> {
         if self.features.image_input {
             Ok(())
         } else {
@@ -216,7 +215,7 @@ pub const fn dense(
     }
 }
 
-const fn sees(base: Base) -> Base {
+const fn with_vision(base: Base) -> Base {
     Base {
         has_vision: true,
         ..base
@@ -224,7 +223,7 @@ const fn sees(base: Base) -> Base {
 }
 
 /// An embedding model with `dimensions`.
-const fn embeds(base: Base, dimensions: usize) -> Base {
+const fn with_embeddings(base: Base, dimensions: usize) -> Base {
     Base {
         purpose: Purpose::Embeddings(dimensions),
         completion_tokens_max: None,
@@ -233,14 +232,14 @@ const fn embeds(base: Base, dimensions: usize) -> Base {
 }
 
 /// A model whose entry has no `max_completion_tokens`.
-const fn untold(base: Base) -> Base {
+const fn without_output_limit(base: Base) -> Base {
     Base {
         completion_tokens_max: None,
         ..base
     }
 }
 
-const fn experts(base: Base, active_m: u64) -> Base {
+const fn mixture_of_experts(base: Base, active_m: u64) -> Base {
     Base { active_m, ..base }
 }
 
@@ -278,12 +277,12 @@ const SEEDS: &[(&str, Base, i64)] = &[
     ),
     (
         "mistralai/Mistral-7B-Instruct-v0.2",
-        untold(dense("mistral-v02-7b", 32_768, 7_242, false)),
+        without_output_limit(dense("mistral-v02-7b", 32_768, 7_242, false)),
         1_702_252_800,
     ),
     (
         "mistralai/Mixtral-8x7B-Instruct-v0.1",
-        untold(experts(
+        without_output_limit(mixture_of_experts(
             dense("mixtral-8x7b", 32_768, 46_703, false),
             12_879,
         )),
@@ -291,7 +290,7 @@ const SEEDS: &[(&str, Base, i64)] = &[
     ),
     (
         "mistralai/Mixtral-8x22B-Instruct-v0.1",
-        experts(dense("mixtral-8x22b", 65_536, 140_630, true), 39_150),
+        mixture_of_experts(dense("mixtral-8x22b", 65_536, 140_630, true), 39_150),
         1_713_225_600,
     ),
     (
@@ -316,37 +315,42 @@ const SEEDS: &[(&str, Base, i64)] = &[
     ),
     (
         "deepseek-ai/DeepSeek-V3-0324",
-        experts(dense("deepseek-v3", 32_768, 684_531, true), 37_000),
+        mixture_of_experts(dense("deepseek-v3", 32_768, 684_531, true), 37_000),
         1_742_774_400,
     ),
     (
         "moonshotai/Kimi-K2-Instruct",
-        experts(dense("kimi-k2", 32_768, 1_026_470, true), 32_000),
+        mixture_of_experts(dense("kimi-k2", 32_768, 1_026_470, true), 32_000),
         1_752_192_000,
     ),
     (
         "Qwen/Qwen2.5-VL-72B-Instruct",
-        sees(dense("qwen25-vl-72b", 32_768, 73_411, false)),
+        with_vision(dense("qwen25-vl-72b", 32_768, 73_411, false)),
         1_737_936_000,
     ),
     (
         "google/gemma-3-27b-it",
-        sees(untold(dense("gemma3-27b", 32_768, 27_432, true))),
+        with_vision(without_output_limit(dense(
+            "gemma3-27b",
+            32_768,
+            27_432,
+            true,
+        ))),
         1_741_737_600,
     ),
     (
         "Qwen/Qwen3-Embedding-8B",
-        embeds(dense("qwen3-embedding-8b", 32_768, 7_568, false), 4096),
+        with_embeddings(dense("qwen3-embedding-8b", 32_768, 7_568, false), 4096),
         1_748_908_800,
     ),
     (
         "Qwen/Qwen3-Embedding-0.6B",
-        embeds(dense("qwen3-embedding-0.6b", 32_768, 596, false), 1024),
+        with_embeddings(dense("qwen3-embedding-0.6b", 32_768, 596, false), 1024),
         1_748_908_800,
     ),
     (
         "BAAI/bge-m3",
-        embeds(dense("bge-m3", 8_192, 568, false), 1024),
+        with_embeddings(dense("bge-m3", 8_192, 568, false), 1024),
         1_706_313_600,
     ),
 ];

@@ -32,11 +32,11 @@ pub fn routes(emulator: Shared) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         // Outermost, so that the router's own refusals have an id too.
-        .layer(from_fn_with_state(Arc::clone(&emulator), label))
+        .layer(from_fn_with_state(Arc::clone(&emulator), set_request_id))
         .with_state(emulator)
 }
 
-async fn label(
+async fn set_request_id(
     State(emulator): State<Shared>,
     Extension(connection): Extension<ConnectionHandle>,
     mut request: Request,
@@ -67,15 +67,15 @@ fn uuid(hex: &str) -> String {
 }
 
 async fn unknown_path(method: Method, uri: Uri) -> Response {
-    in_the_shape_of(&uri, Refusal::unknown_path(method.as_str(), uri.path()))
+    error_response(&uri, Refusal::unknown_path(method.as_str(), uri.path()))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
-    in_the_shape_of(&uri, Refusal::wrong_method(method.as_str(), uri.path()))
+    error_response(&uri, Refusal::wrong_method(method.as_str(), uri.path()))
 }
 
 /// The refusal in the format of the path. Paths under `/account` have their own format.
-fn in_the_shape_of(uri: &Uri, refusal: Refusal) -> Response {
+fn error_response(uri: &Uri, refusal: Refusal) -> Response {
     match uri.path().split('/').nth(1) {
         Some("account") => AccountRefusal(refusal).into_response(),
         _ => refusal.into_response(),

@@ -53,10 +53,14 @@ impl Sampling {
         })
     }
 
-    /// The generator for choice number `index` of the answer to `asked`. With greedy sampling,
-    /// all
-    /// choices have the same generator.
-    pub fn dice(&self, emulator_seed: u64, asked: &[u8], index: usize) -> SeededRng {
+    /// The generator for choice number `index` of the answer to `prompt_fingerprint`. With greedy
+    /// sampling, all choices have the same generator.
+    pub fn rng_for_choice(
+        &self,
+        emulator_seed: u64,
+        prompt_fingerprint: &[u8],
+        index: usize,
+    ) -> SeededRng {
         let varied = if self.is_greedy {
             (0, 0)
         } else {
@@ -64,25 +68,25 @@ impl Sampling {
         };
         let parts: [&[u8]; 4] = [
             &emulator_seed.to_le_bytes(),
-            asked,
+            prompt_fingerprint,
             &varied.0.to_le_bytes(),
             &varied.1.to_le_bytes(),
         ];
         SeededRng::new(seeded_rng::fingerprint(&parts))
     }
 
-    /// Cuts `text` at the token limit, at a stop token or at a stop string, and returns the
-    /// pieces
-    /// and the finish reason. The `thought` tokens of reasoning count towards `min_tokens`. The
-    /// text is extended to `min_tokens`, and stops before that length are ignored.
+    /// Cuts `text` at the token limit, at a stop token or at a stop string, and returns the pieces
+    /// and the finish reason. The `reasoning_tokens` tokens of reasoning count towards
+    /// `min_tokens`. The text is extended to `min_tokens`, and stops before that length are
+    /// ignored.
     pub fn cut(
         &self,
         text: &str,
-        thought: usize,
+        reasoning_tokens: usize,
         budget_tokens: usize,
         padding: Padding,
     ) -> (Vec<String>, &'static str) {
-        let min_tokens = self.min_tokens.saturating_sub(thought);
+        let min_tokens = self.min_tokens.saturating_sub(reasoning_tokens);
         let mut pieces = padding.pad(text, min_tokens.min(budget_tokens));
         let mut finish = "stop";
         // A text shorter than `min_tokens` because of the limit was cut by the limit.
@@ -91,8 +95,8 @@ impl Sampling {
             finish = "length";
         }
         let is_stop_token = |piece: &String| self.stop_token_ids.contains(&tokenizer::id(piece));
-        if let Some(place) = pieces.iter().skip(min_tokens).position(is_stop_token) {
-            pieces.truncate(min_tokens + place);
+        if let Some(position) = pieces.iter().skip(min_tokens).position(is_stop_token) {
+            pieces.truncate(min_tokens + position);
             finish = "stop";
         }
         let from = pieces.iter().take(min_tokens).map(String::len).sum();
@@ -103,8 +107,7 @@ impl Sampling {
         (pieces, finish)
     }
 
-    /// The part of `text` before the first stop string. Stop strings in the first `from` bytes
-    /// are
+    /// The part of `text` before the first stop string. Stop strings in the first `from` bytes are
     /// ignored. `None` if there is no stop string.
     fn stopped<'a>(&self, text: &'a str, from: usize) -> Option<&'a str> {
         let (_, rest) = text.split_at_checked(from)?;

@@ -87,8 +87,7 @@ impl Example<'_> {
             .unwrap_or(Value::Object(merged))
     }
 
-    /// The example of the first alternative that is not null. Below [`OPTIONAL_DEPTH_MAX`],
-    /// null if
+    /// The example of the first alternative that is not null. Below [`OPTIONAL_DEPTH_MAX`], null if
     /// it is an alternative.
     fn one_of(&self, kinds: &[Value], name: &str, depth: u32) -> Value {
         let is_null = |schema: &&Value| kind(schema) == "null";
@@ -123,8 +122,10 @@ impl Example<'_> {
 
     fn array(&self, schema: &Value, name: &str, depth: u32) -> Value {
         let bound = |name: &str| schema.get(name).and_then(Value::as_u64);
-        let usual = u64::from(depth <= OPTIONAL_DEPTH_MAX);
-        let length = usual.max(bound("minItems").unwrap_or(0)).min(ITEMS_MAX);
+        let default_value = u64::from(depth <= OPTIONAL_DEPTH_MAX);
+        let length = default_value
+            .max(bound("minItems").unwrap_or(0))
+            .min(ITEMS_MAX);
         let length = length.min(bound("maxItems").unwrap_or(ITEMS_MAX));
         let firsts = schema.get("prefixItems").and_then(Value::as_array);
         let mut items: Vec<Value> = firsts
@@ -148,7 +149,7 @@ impl Example<'_> {
             Some("email") => return "someone@example.com".to_owned(),
             Some("uri" | "url") => return "https://example.com/".to_owned(),
             Some("uuid") => return "00000000-0000-4000-8000-000000000000".to_owned(),
-            _ => self.words(name),
+            _ => self.text_for(name),
         };
         let bound = |name: &str| {
             let bound = schema.get(name).and_then(Value::as_u64);
@@ -161,10 +162,9 @@ impl Example<'_> {
         padded.take(length).collect()
     }
 
-    /// A text for the member `name`. For places and names it is the last capitalised word of
-    /// the
+    /// A text for the member `name`. For places and names it is the last capitalised word of the
     /// prompt, which is often right.
-    fn words(&self, name: &str) -> String {
+    fn text_for(&self, name: &str) -> String {
         let words = self.prompt.split_whitespace().skip(1);
         let capitalised = words
             .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()))
@@ -199,25 +199,25 @@ fn kind(schema: &Value) -> &str {
 
 /// A number that the schema allows: the usual value, moved to the nearest bound if it is out of
 /// range.
-fn number(schema: &Value, is_whole: bool) -> Value {
+fn number(schema: &Value, is_integer: bool) -> Value {
     let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
     let step = bound("multipleOf").filter(|step| *step > 0.0);
     // The distance from an exclusive bound: 1, or half the distance between the two bounds.
     let gap = match (bound("exclusiveMinimum"), bound("exclusiveMaximum")) {
-        (Some(low), Some(high)) if !is_whole => (high - low) / 2.0,
+        (Some(low), Some(high)) if !is_integer => (high - low) / 2.0,
         _ => 1.0,
     };
     let lowest = bound("minimum").or_else(|| bound("exclusiveMinimum").map(|low| low + gap));
     let highest = bound("maximum").or_else(|| bound("exclusiveMaximum").map(|high| high - gap));
 
-    let usual: f64 = if is_whole { 3.0 } else { 1.5 };
-    let mut number = usual
-        .max(lowest.unwrap_or(usual))
+    let default_value: f64 = if is_integer { 3.0 } else { 1.5 };
+    let mut number = default_value
+        .max(lowest.unwrap_or(default_value))
         .min(highest.unwrap_or(f64::MAX));
     if let Some(step) = step {
         number = lowest.map_or_else(|| (number / step).floor(), |low| (low / step).ceil()) * step;
     }
-    if is_whole && number.abs() < 9e15 {
+    if is_integer && number.abs() < 9e15 {
         return json!(number.ceil() as i64);
     }
     json!(number)

@@ -9,7 +9,7 @@ impl SeededRng {
         Self(seed)
     }
 
-    pub fn roll(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
@@ -17,12 +17,12 @@ impl SeededRng {
     /// A number from 0 to `bound - 1`, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = bound.max(1) as u64;
-        (self.roll() % bound) as usize
+        (self.next_u64() % bound) as usize
     }
 
     pub fn pick(&mut self, from: &[&'static str]) -> &'static str {
-        let place = self.below(from.len());
-        from.get(place).copied().unwrap_or_default()
+        let index = self.below(from.len());
+        from.get(index).copied().unwrap_or_default()
     }
 
     /// A number from -1 to 1.

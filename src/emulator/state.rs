@@ -11,7 +11,7 @@ use super::{
     faults::Attempts,
     seeded_rng,
     switches::{Switch, Switches},
-    units::Ledger,
+    units::UnitPool,
 };
 
 pub type Shared = Arc<Emulator>;
@@ -20,7 +20,7 @@ pub type Shared = Arc<Emulator>;
 pub struct Emulator {
     pub config: EmulatorConfig,
     pub catalogue: Catalogue,
-    pub ledger: Arc<Ledger>,
+    pub unit_pool: Arc<UnitPool>,
     pub attempts: Attempts,
     pub switches: Switches,
     issued_ids: AtomicU64,
@@ -30,7 +30,7 @@ impl Emulator {
     pub fn new(config: EmulatorConfig) -> Self {
         let emulator = Self {
             catalogue: Catalogue::new(config.models, config.seed, config.warm_after),
-            ledger: Arc::new(Ledger::new(config.units, config.release_after)),
+            unit_pool: Arc::new(UnitPool::new(config.units, config.release_after)),
             attempts: Attempts::default(),
             switches: Switches::default(),
             issued_ids: AtomicU64::new(0),
@@ -45,7 +45,7 @@ impl Emulator {
     /// Sets a switch.
     pub fn set(&self, switch: Switch) {
         self.switches
-            .set(switch, |units| self.ledger.set_limit(units));
+            .set(switch, |units| self.unit_pool.set_limit(units));
     }
 
     /// 32 hexadecimal digits, different for each call.
@@ -53,8 +53,7 @@ impl Emulator {
         let count = self.issued_ids.fetch_add(1, Ordering::Relaxed);
         let high =
             seeded_rng::fingerprint(&[&self.config.seed.to_le_bytes(), &count.to_le_bytes()]);
-        // The counter in the low half makes the digits unique. `mix` is a bijection and
-        // makes them
+        // The counter in the low half makes the digits unique. `mix` is a bijection and makes them
         // look random.
         format!("{high:016x}{:016x}", seeded_rng::mix(count))
     }

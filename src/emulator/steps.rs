@@ -26,7 +26,7 @@ pub enum Step {
     Raw(Bytes),
     Pause(Duration),
     /// Yields to the runtime, so that the bytes before this step are sent on their own.
-    Breath,
+    Yield,
     /// Nothing more is sent, and the connection stays open.
     Hang,
     /// The connection ends.
@@ -114,8 +114,8 @@ pub fn insert_after(steps: Steps, tokens: usize, more: Vec<Step>) -> Steps {
             Vec::new()
         };
         let mut all = vec![step];
-        let place = usize::from(!is_end);
-        all.splice(place..place, due);
+        let position = usize::from(!is_end);
+        all.splice(position..position, due);
         all
     });
     Box::new(first.into_iter().chain(rest))

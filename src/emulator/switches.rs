@@ -6,7 +6,7 @@
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-use super::oddities::{FeedOddity as Feed, ModelsOddity as Models, PlanOddity as Plan};
+use super::endpoint_faults::{FeedFault as Feed, ModelListFault as Models, PlanFault as Plan};
 
 /// One switch and its value, such as `feed=ping`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,53 +29,53 @@ pub struct SwitchValue {
     /// The value.
     pub value: &'static str,
     /// The effect, in one line.
-    pub what: &'static str,
+    pub effect: &'static str,
     setting: Setting,
 }
 
-const fn feed(value: &'static str, oddity: Feed, what: &'static str) -> SwitchValue {
+const fn feed(value: &'static str, fault: Feed, effect: &'static str) -> SwitchValue {
     SwitchValue {
         name: "feed",
         value,
-        what,
-        setting: Setting::Feed(Some(oddity)),
+        effect,
+        setting: Setting::Feed(Some(fault)),
     }
 }
 
-const fn plan(value: &'static str, oddity: Plan, what: &'static str) -> SwitchValue {
+const fn plan(value: &'static str, fault: Plan, effect: &'static str) -> SwitchValue {
     SwitchValue {
         name: "plan",
         value,
-        what,
-        setting: Setting::Plan(Some(oddity)),
+        effect,
+        setting: Setting::Plan(Some(fault)),
     }
 }
 
-const fn models(value: &'static str, oddity: Models, what: &'static str) -> SwitchValue {
+const fn models(value: &'static str, fault: Models, effect: &'static str) -> SwitchValue {
     SwitchValue {
         name: "models",
         value,
-        what,
-        setting: Setting::Models(Some(oddity)),
+        effect,
+        setting: Setting::Models(Some(fault)),
     }
 }
 
-const fn usual(name: &'static str, setting: Setting, what: &'static str) -> SwitchValue {
+const fn no_fault(name: &'static str, setting: Setting, effect: &'static str) -> SwitchValue {
     SwitchValue {
         name,
-        value: USUAL,
-        what,
+        value: DEFAULT,
+        effect,
         setting,
     }
 }
 
 /// The value of a switch without a fault.
-const USUAL: &str = "usual";
-const NO_CAP: &str = "none";
+const DEFAULT: &str = "usual";
+const NO_LIMIT: &str = "none";
 
 /// Every value of every switch except `units`, which takes a number.
 pub const SWITCHES: &[SwitchValue] = &[
-    usual("feed", Setting::Feed(None), "a snapshot every 2 s"),
+    no_fault("feed", Setting::Feed(None), "a snapshot every 2 s"),
     feed("no-limit", Feed::NoLimit, "snapshots without limit"),
     feed(
         "null-limit",
@@ -141,7 +141,7 @@ pub const SWITCHES: &[SwitchValue] = &[
         Feed::Page,
         "502 with a web page in place of the feed",
     ),
-    usual("plan", Setting::Plan(None), "the plan without a fault"),
+    no_fault("plan", Setting::Plan(None), "the plan without a fault"),
     plan("empty-object", Plan::EmptyObject, "{}"),
     plan("all-null", Plan::AllNull, "every member is null"),
     plan("no-concurrency", Plan::NoConcurrency, "no concurrency"),
@@ -152,7 +152,7 @@ pub const SWITCHES: &[SwitchValue] = &[
     ),
     plan("list", Plan::List, "[]"),
     plan("not-json", Plan::NotJson, "a body that is not JSON"),
-    usual(
+    no_fault(
         "models",
         Setting::Models(None),
         "the list of models without a fault",
@@ -233,11 +233,11 @@ impl FromStr for Switch {
         let (name, value) = (name.trim(), value.trim());
         if name == "units" {
             let units = match value {
-                NO_CAP => Ok(None),
+                NO_LIMIT => Ok(None),
                 digits => digits.parse().map(Some),
             };
             let units = units.map_err(|_| {
-                format!("units must be a number, or {NO_CAP} for no limit, but is '{value}'")
+                format!("units must be a number, or {NO_LIMIT} for no limit, but is '{value}'")
             })?;
             return Ok(Self(Setting::Units(units)));
         }

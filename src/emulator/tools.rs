@@ -45,7 +45,7 @@ impl Toolbox {
             .list("tools")?
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let tool = |(place, item)| Tool::read(item, format!("tools[{place}]"));
+        let tool = |(index, item)| Tool::read(item, format!("tools[{index}]"));
         let tools: Vec<Tool> = items
             .iter()
             .enumerate()
@@ -127,8 +127,7 @@ impl Tool {
             Value::Null => "{}".to_owned(),
             parameters => match schema::example(parameters, prompt) {
                 Value::Object(members) => Value::Object(members).to_string(),
-                // The schema `{}` accepts any value, but arguments must be an
-                // object.
+                // The schema `{}` accepts any value, but arguments must be an object.
                 _ => "{}".to_owned(),
             },
         };

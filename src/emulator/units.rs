@@ -13,64 +13,63 @@ use tokio::time::Instant;
 use super::models::Model;
 use super::refusal::Refusal;
 
-pub struct Ledger {
+pub struct UnitPool {
     /// The time that the units of a cancelled request stay in use.
     release_after: Duration,
-    book: Mutex<Book>,
+    state: Mutex<PoolState>,
 }
 
-struct Book {
+struct PoolState {
     limit: Option<u32>,
     /// By order of arrival, which is the order in a snapshot.
-    held: BTreeMap<u64, Held>,
-    arrivals: u64,
+    allocations: BTreeMap<u64, Allocation>,
+    next_sequence: u64,
 }
 
-struct Held {
+struct Allocation {
     request_id: String,
     model: String,
     cost: u32,
     started: Instant,
     started_unix_ms: u64,
-    /// The time when the units of a cancelled request are released. `None` while the request
-    /// runs.
+    /// The time when the units of a cancelled request are released. `None` while the request runs.
     until: Option<Instant>,
 }
 
-impl Ledger {
+impl UnitPool {
     pub fn new(limit: Option<u32>, release_after: Duration) -> Self {
         Self {
             release_after,
-            book: Mutex::new(Book {
+            state: Mutex::new(PoolState {
                 limit,
-                held: BTreeMap::new(),
-                arrivals: 0,
+                allocations: BTreeMap::new(),
+                next_sequence: 0,
             }),
         }
     }
 
     pub fn limit(&self) -> Option<u32> {
-        self.book().limit
+        self.state().limit
     }
 
     /// Changes the limit of the plan. Running requests continue.
     pub fn set_limit(&self, limit: Option<u32>) {
-        self.book().limit = limit;
+        self.state().limit = limit;
     }
 
     /// Takes the units that `model` costs, until the permit is released.
     pub fn acquire(self: &Arc<Self>, request_id: String, model: &Model) -> Result<Permit, Refusal> {
         let cost = model.concurrency_cost;
-        let mut book = self.book();
-        let used = book.used();
-        if let Some(limit) = book.limit
+        let mut state = self.state();
+        let used = state.used();
+        if let Some(limit) = state.limit
             && used.saturating_add(cost) > limit
         {
             return Err(Refusal::concurrency(&model.id, used, cost, limit));
         }
-        let arrival = book.arrivals;
-        book.arrivals += 1;
-        let held = Held {
+        let sequence = state.next_sequence;
+        state.next_sequence += 1;
+        let allocation = Allocation {
             request_id,
             model: model.id.clone(),
             cost,
@@ -78,38 +77,41 @@ impl Ledger {
             started_unix_ms: unix_ms(),
             until: None,
         };
-        book.held.insert(arrival, held);
+        state.allocations.insert(sequence, allocation);
         Ok(Permit {
-            ledger: Arc::clone(self),
-            arrival,
+            unit_pool: Arc::clone(self),
+            sequence,
         })
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        let book = self.book();
+        let state = self.state();
         Snapshot {
-            limit: book.limit,
-            used_cost: book.used(),
-            request_count: book.held.len(),
-            requests: book.held.values().map(InFlight::of).collect(),
+            limit: state.limit,
+            used_cost: state.used(),
+            request_count: state.allocations.len(),
+            requests: state.allocations.values().map(InFlight::of).collect(),
         }
     }
 
     /// Locks the state and removes the units of cancelled requests that are due.
-    fn book(&self) -> MutexGuard<'_, Book> {
-        // Nothing panics while the lock is held, and the state is consistent after every
-        // statement.
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+    fn state(&self) -> MutexGuard<'_, PoolState> {
+        // Nothing panics while the lock is held, and the state is consistent after every statement.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        book.held
-            .retain(|_, held| held.until.is_none_or(|until| until > now));
-        book
+        state
+            .allocations
+            .retain(|_, allocation| allocation.until.is_none_or(|until| until > now));
+        state
     }
 }
 
-impl Book {
+impl PoolState {
     fn used(&self) -> u32 {
-        self.held.values().map(|held| held.cost).sum()
+        self.allocations
+            .values()
+            .map(|allocation| allocation.cost)
+            .sum()
     }
 }
 
@@ -117,21 +119,21 @@ impl Book {
 /// belongs to a cancelled request, and its units are freed later, because Featherless needs some
 /// time to notice a cancelled request.
 pub struct Permit {
-    ledger: Arc<Ledger>,
-    arrival: u64,
+    unit_pool: Arc<UnitPool>,
+    sequence: u64,
 }
 
 impl Permit {
     pub fn release(self) {
-        self.ledger.book().held.remove(&self.arrival);
+        self.unit_pool.state().allocations.remove(&self.sequence);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let until = Instant::now() + self.ledger.release_after;
-        if let Some(held) = self.ledger.book().held.get_mut(&self.arrival) {
-            held.until = Some(until);
+        let until = Instant::now() + self.unit_pool.release_after;
+        if let Some(allocation) = self.unit_pool.state().allocations.get_mut(&self.sequence) {
+            allocation.until = Some(until);
         }
     }
 }
@@ -154,13 +156,14 @@ struct InFlight {
 }
 
 impl InFlight {
-    fn of(held: &Held) -> Self {
+    fn of(allocation: &Allocation) -> Self {
         Self {
-            id: held.request_id.clone(),
-            cost: held.cost,
-            model: held.model.clone(),
-            started_at: held.started_unix_ms,
-            duration_ms: u64::try_from(held.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            id: allocation.request_id.clone(),
+            cost: allocation.cost,
+            model: allocation.model.clone(),
+            started_at: allocation.started_unix_ms,
+            duration_ms: u64::try_from(allocation.started.elapsed().as_millis())
+                .unwrap_or(u64::MAX),
         }
     }
 }

@@ -63,7 +63,7 @@ const STORY: &[&str] = &[
 const STORY_SENTENCES: usize = 24;
 
 /// The parts of a request that determine the text of the answer.
-pub struct Ask<'a> {
+pub struct AnswerContext<'a> {
     pub model: &'a str,
     /// The last message of the user.
     pub prompt: &'a str,
@@ -72,7 +72,7 @@ pub struct Ask<'a> {
     pub tool_result: Option<&'a str>,
 }
 
-pub fn answer(ask: &Ask<'_>, rng: &mut SeededRng) -> String {
+pub fn answer(ask: &AnswerContext<'_>, rng: &mut SeededRng) -> String {
     if let Some(result) = ask.tool_result {
         let result = quote(result, TOOL_RESULT_CHARS_MAX);
         return format!(
@@ -97,10 +97,10 @@ pub fn answer(ask: &Ask<'_>, rng: &mut SeededRng) -> String {
 }
 
 /// The reasoning of a model that reasons.
-pub fn reasoning(ask: &Ask<'_>) -> String {
-    let asked = quote(ask.prompt, QUOTE_CHARS_MAX);
+pub fn reasoning(ask: &AnswerContext<'_>) -> String {
+    let quoted = quote(ask.prompt, QUOTE_CHARS_MAX);
     format!(
-        "The user says \"{asked}\". I am an emulator, so I should be brief, be honest about that, \
+        "The user says \"{quoted}\". I am an emulator, so I should be brief, be honest about that, \
          and answer."
     )
 }
@@ -115,19 +115,19 @@ pub fn quote(text: &str, chars_max: usize) -> String {
     format!("{}…", start.trim_end())
 }
 
-fn general(ask: &Ask<'_>, rng: &mut SeededRng) -> String {
+fn general(ask: &AnswerContext<'_>, rng: &mut SeededRng) -> String {
     let opening = rng.pick(OPENINGS);
     let seen = match ask.images {
         0 => String::new(),
         1 => " I can see 1 image.".to_owned(),
         many => format!(" I can see {many} images."),
     };
-    let asked = match quote(ask.prompt, QUOTE_CHARS_MAX) {
+    let quoted = match quote(ask.prompt, QUOTE_CHARS_MAX) {
         nothing if nothing.is_empty() => "You said nothing.".to_owned(),
-        asked => format!("You asked: \"{asked}\"."),
+        quoted => format!("You asked: \"{quoted}\"."),
     };
     format!(
-        "{opening} {}.{seen} {asked} {}",
+        "{opening} {}.{seen} {quoted} {}",
         ask.model,
         rng.pick(REMARKS)
     )
@@ -136,22 +136,22 @@ fn general(ask: &Ask<'_>, rng: &mut SeededRng) -> String {
 fn story(rng: &mut SeededRng) -> String {
     let mut text = rng.pick(STORY_OPENINGS).to_owned();
     let start = rng.below(STORY.len());
-    for (told, sentence) in STORY
+    for (index, sentence) in STORY
         .iter()
         .cycle()
         .skip(start)
         .take(STORY_SENTENCES)
         .enumerate()
     {
-        let gap = if told % 4 == 3 { "\n\n" } else { " " };
+        let gap = if index % 4 == 3 { "\n\n" } else { " " };
         text.push_str(gap);
         text.push_str(sentence);
     }
     text
 }
 
-/// Whether the prompt is a greeting or asks for one. `hello` inside a longer prompt, such as
-/// "write hello world", does not count.
+/// Whether the prompt is a greeting or asks for one. `hello` inside a longer prompt, such as "write
+/// hello world", does not count.
 fn is_greeting(lower: &str) -> bool {
     ["hello", "hi ", "hi,", "hi!"]
         .iter()

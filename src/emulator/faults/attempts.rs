@@ -12,8 +12,7 @@ pub struct Attempts(Mutex<HashMap<u64, u32>>);
 const ATTEMPTS_MAX: usize = 10_000;
 
 impl Attempts {
-    /// Whether this attempt of `request` fails: the first `failures` attempts do. The attempt
-    /// after
+    /// Whether this attempt of `request` fails: the first `failures` attempts do. The attempt after
     /// them succeeds and resets the count.
     pub fn fails(&self, request: u64, failures: u32) -> bool {
         let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);

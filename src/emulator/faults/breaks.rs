@@ -28,8 +28,7 @@ pub enum Break {
 }
 
 impl Break {
-    /// The first `tokens` tokens of the answer, and then the break. After a stall with a
-    /// `silence`,
+    /// The first `tokens` tokens of the answer, and then the break. After a stall with a `silence`,
     /// the answer continues.
     pub fn stream(self, tokens: usize, silence: Option<Duration>, steps: Steps) -> Steps {
         let end = match (self, silence) {
@@ -48,16 +47,18 @@ impl Break {
             (Self::Page, _) => vec![Step::Raw(Bytes::from_static(
                 super::error_bodies::PAGE.as_bytes(),
             ))],
-            (Self::Error(StreamError::Beside), _) => return StreamError::beside(tokens, steps),
+            (Self::Error(StreamError::BesideChoices), _) => {
+                return StreamError::beside(tokens, steps);
+            }
             (Self::Error(error), _) => error.steps(),
         };
         Box::new(first_tokens(steps, tokens).chain(end))
     }
 
-    pub fn whole(self, tokens: usize, silence: Option<Duration>, answer: Value) -> UnaryAnswer {
+    pub fn unary(self, tokens: usize, silence: Option<Duration>, answer: Value) -> UnaryAnswer {
         match (self, silence) {
             (Self::Stall, None) => UnaryAnswer::Never,
-            (Self::Stall, Some(silence)) => UnaryAnswer::Late(silence, answer),
+            (Self::Stall, Some(silence)) => UnaryAnswer::Delayed(silence, answer),
             (Self::Disconnect(how), _) => {
                 let text = answer.to_string();
                 UnaryAnswer::Bytes(
@@ -69,8 +70,8 @@ impl Break {
             (Self::Eof | Self::BrokenJson, _) => {
                 UnaryAnswer::Bytes(Box::new(std::iter::once(half(&answer.to_string()))), None)
             }
-            (Self::Page, _) => UnaryAnswer::Instead(WrongBody::Page.response()),
-            (Self::Error(error), _) => error.whole(answer),
+            (Self::Page, _) => UnaryAnswer::Response(WrongBody::Page.response()),
+            (Self::Error(error), _) => error.unary(answer),
         }
     }
 }

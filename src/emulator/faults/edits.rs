@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::steps::{Step, Steps};
 use super::framing::raw_event;
-use super::odd_chunks;
 use super::unary::UnaryAnswer;
+use super::unusual_json;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edit {
@@ -46,25 +46,27 @@ pub enum NoError {
 }
 
 /// The two surrogates of U+1F98A (a fox), as JSON escapes.
-const HALVES: [&str; 2] = ["\\ud83e", "\\udd8a"];
+const SURROGATES: [&str; 2] = ["\\ud83e", "\\udd8a"];
 /// A placeholder for an escape that a `Value` cannot hold. It is replaced in the JSON text.
 const PLACEHOLDER: &str = "\u{e000}";
 
 impl Edit {
     pub fn stream(self, steps: Steps) -> Steps {
         match self {
-            Self::Odd => odd_chunks::stream(steps),
+            Self::Odd => unusual_json::stream(steps),
             Self::LaterEmptyFinish => Box::new(steps.flat_map(finish_twice)),
             Self::OddDelta => before_finish(steps, |event| {
-                vec![Step::Event(saying(event, json!(["odd"])))]
+                vec![Step::Event(with_content(event, json!(["odd"])))]
             }),
             Self::HalfEmoji => before_finish(steps, |event| {
-                HALVES.map(|half| escaped(event, half)).into()
+                SURROGATES.map(|half| event_with_escape(event, half)).into()
             }),
-            Self::LoneSurrogate => before_finish(steps, |event| vec![escaped(event, "\\ud83e")]),
+            Self::LoneSurrogate => {
+                before_finish(steps, |event| vec![event_with_escape(event, "\\ud83e")])
+            }
             Self::SurrogateName => Box::new(steps.map(|step| match step {
                 Step::Event(mut event) => {
-                    name_oddly(&mut event);
+                    add_member_with_surrogate(&mut event);
                     raw_event(&with_escape(&event, "\\ud83e"))
                 }
                 other => other,
@@ -84,29 +86,28 @@ impl Edit {
         }
     }
 
-    pub fn whole(self, mut answer: Value) -> UnaryAnswer {
+    pub fn unary(self, mut answer: Value) -> UnaryAnswer {
         match self {
-            Self::Odd => return UnaryAnswer::Answer(odd_chunks::whole(answer)),
+            Self::Odd => return UnaryAnswer::Answer(unusual_json::unary(answer)),
             Self::HalfEmoji | Self::LoneSurrogate => {
                 let escape = if self == Self::HalfEmoji {
-                    HALVES.concat()
+                    SURROGATES.concat()
                 } else {
-                    HALVES[0].to_owned()
+                    SURROGATES[0].to_owned()
                 };
                 append(&mut answer, PLACEHOLDER);
                 return UnaryAnswer::Text(with_escape(&answer, &escape));
             }
             Self::SurrogateName => {
-                name_oddly(&mut answer);
-                return UnaryAnswer::Text(with_escape(&answer, HALVES[0]));
+                add_member_with_surrogate(&mut answer);
+                return UnaryAnswer::Text(with_escape(&answer, SURROGATES[0]));
             }
             _ => self.edit(&mut answer, "message"),
         }
         UnaryAnswer::Answer(answer)
     }
 
-    /// Edits an answer or an event in place. `holder` is the member of a chat choice that has
-    /// the
+    /// Edits an answer or an event in place. `holder` is the member of a chat choice that has the
     /// content: `message` or `delta`.
     fn edit(self, answer: &mut Value, holder: &str) {
         let Some(members) = answer.as_object_mut() else {
@@ -156,38 +157,38 @@ impl Edit {
             }
             _ => {}
         }
-        if let Some(words) = choice.get_mut(holder).and_then(Value::as_object_mut) {
-            self.edit_words(words);
+        if let Some(message) = choice.get_mut(holder).and_then(Value::as_object_mut) {
+            self.edit_message(message);
         }
     }
 
-    fn edit_words(self, words: &mut Map<String, Value>) {
-        let says_nothing = words
+    fn edit_message(self, message: &mut Map<String, Value>) {
+        let is_empty = message
             .get("content")
             .is_some_and(|content| content.as_str().is_none_or(str::is_empty));
         match self {
-            Self::NoRole => drop(words.remove("role")),
-            Self::NullRole if words.contains_key("role") => {
-                drop(words.insert("role".to_owned(), Value::Null))
+            Self::NoRole => drop(message.remove("role")),
+            Self::NullRole if message.contains_key("role") => {
+                drop(message.insert("role".to_owned(), Value::Null))
             }
-            Self::NoContent if says_nothing => drop(words.remove("content")),
-            Self::NullContent if says_nothing => {
-                drop(words.insert("content".to_owned(), Value::Null))
+            Self::NoContent if is_empty => drop(message.remove("content")),
+            Self::NullContent if is_empty => {
+                drop(message.insert("content".to_owned(), Value::Null))
             }
             Self::NumberIds | Self::ObjectArguments => {
-                let calls = words.get_mut("tool_calls").and_then(Value::as_array_mut);
+                let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
                 let calls = calls.into_iter().flatten().filter_map(Value::as_object_mut);
                 calls
                     .enumerate()
-                    .for_each(|(place, call)| self.edit_call(place, call));
+                    .for_each(|(index, call)| self.edit_call(index, call));
             }
             _ => {}
         }
     }
 
-    fn edit_call(self, place: usize, call: &mut Map<String, Value>) {
+    fn edit_call(self, index: usize, call: &mut Map<String, Value>) {
         if self == Self::NumberIds && call.contains_key("id") {
-            call.insert("id".to_owned(), json!(place + 1));
+            call.insert("id".to_owned(), json!(index + 1));
         }
         // A fragment of arguments is not valid JSON and stays a string.
         let arguments = call
@@ -265,7 +266,7 @@ fn finish_twice(step: Step) -> Vec<Step> {
 }
 
 /// A copy of `event` with `content` and without a finish reason.
-fn saying(event: &Value, content: Value) -> Value {
+fn with_content(event: &Value, content: Value) -> Value {
     let mut event = event.clone();
     if let Some(choice) = event
         .pointer_mut("/choices/0")
@@ -281,23 +282,26 @@ fn saying(event: &Value, content: Value) -> Value {
     event
 }
 
-fn escaped(event: &Value, escape: &str) -> Step {
-    raw_event(&with_escape(&saying(event, json!(PLACEHOLDER)), escape))
+fn event_with_escape(event: &Value, escape: &str) -> Step {
+    raw_event(&with_escape(
+        &with_content(event, json!(PLACEHOLDER)),
+        escape,
+    ))
 }
 
 fn with_escape(answer: &Value, escape: &str) -> String {
     answer.to_string().replace(PLACEHOLDER, escape)
 }
 
-fn name_oddly(answer: &mut Value) {
+fn add_member_with_surrogate(answer: &mut Value) {
     answer.as_object_mut().map(|members| {
         members.insert(format!("x_{PLACEHOLDER}"), json!("a name with half a pair"))
     });
 }
 
 fn append(answer: &mut Value, more: &str) {
-    for place in ["/choices/0/message/content", "/choices/0/text"] {
-        if let Some(Value::String(text)) = answer.pointer_mut(place) {
+    for pointer in ["/choices/0/message/content", "/choices/0/text"] {
+        if let Some(Value::String(text)) = answer.pointer_mut(pointer) {
             text.push_str(more);
         }
     }

@@ -12,7 +12,7 @@ pub const SLOW_TOKENS_PER_SECOND: f64 = 5.0;
 const FIRST_TOKEN_AFTER: Duration = Duration::from_secs(3);
 
 /// The steps of a streamed answer, changed by `fault`.
-pub fn stream(fault: Option<&FaultId>, steps: Steps) -> Steps {
+pub fn change_stream(fault: Option<&FaultId>, steps: Steps) -> Steps {
     let Some(fault) = fault else {
         return steps;
     };
@@ -20,11 +20,11 @@ pub fn stream(fault: Option<&FaultId>, steps: Steps) -> Steps {
         FaultKind::SlowFirstToken => {
             Box::new(once(Step::Pause(fault.first_token_after())).chain(steps))
         }
-        FaultKind::Break(kind, usual) => {
-            kind.stream(fault.tokens.unwrap_or(usual), fault.silence, steps)
+        FaultKind::Break(kind, default_tokens) => {
+            kind.stream(fault.tokens.unwrap_or(default_tokens), fault.silence, steps)
         }
-        FaultKind::Finish => finish_reasons::stream(&fault.word, false, steps),
-        FaultKind::FinishWithError => finish_reasons::stream(&fault.word, true, steps),
+        FaultKind::Finish => finish_reasons::stream(&fault.finish_reason, false, steps),
+        FaultKind::FinishWithError => finish_reasons::stream(&fault.finish_reason, true, steps),
         FaultKind::Framing(framing) => framing.stream(steps),
         FaultKind::Edit(edit) => edit.stream(steps),
         _ => steps,
@@ -32,21 +32,25 @@ pub fn stream(fault: Option<&FaultId>, steps: Steps) -> Steps {
 }
 
 /// A unary answer, changed by `fault`.
-pub fn whole(fault: Option<&FaultId>, answer: Value) -> UnaryAnswer {
+pub fn change_unary(fault: Option<&FaultId>, answer: Value) -> UnaryAnswer {
     let Some(fault) = fault else {
         return UnaryAnswer::Answer(answer);
     };
     match fault.kind {
-        FaultKind::SlowFirstToken => UnaryAnswer::Late(fault.first_token_after(), answer),
-        FaultKind::Break(kind, usual) => {
-            kind.whole(fault.tokens.unwrap_or(usual), fault.silence, answer)
+        FaultKind::SlowFirstToken => UnaryAnswer::Delayed(fault.first_token_after(), answer),
+        FaultKind::Break(kind, default_tokens) => kind.unary(
+            fault.tokens.unwrap_or(default_tokens),
+            fault.silence,
+            answer,
+        ),
+        FaultKind::Finish => {
+            UnaryAnswer::Answer(finish_reasons::unary(&fault.finish_reason, false, answer))
         }
-        FaultKind::Finish => UnaryAnswer::Answer(finish_reasons::whole(&fault.word, false, answer)),
         FaultKind::FinishWithError => {
-            UnaryAnswer::Answer(finish_reasons::whole(&fault.word, true, answer))
+            UnaryAnswer::Answer(finish_reasons::unary(&fault.finish_reason, true, answer))
         }
-        FaultKind::Framing(framing) => framing.whole(answer),
-        FaultKind::Edit(edit) => edit.whole(answer),
+        FaultKind::Framing(framing) => framing.unary(answer),
+        FaultKind::Edit(edit) => edit.unary(answer),
         _ => UnaryAnswer::Answer(answer),
     }
 }

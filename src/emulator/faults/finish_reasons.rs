@@ -15,7 +15,7 @@ pub fn stream(reason: &str, has_error: bool, steps: Steps) -> Steps {
     }))
 }
 
-pub fn whole(reason: &str, has_error: bool, mut answer: Value) -> Value {
+pub fn unary(reason: &str, has_error: bool, mut answer: Value) -> Value {
     end(&mut answer, reason, has_error);
     answer
 }

@@ -45,7 +45,7 @@ impl Framing {
         }
     }
 
-    pub fn whole(self, mut answer: Value) -> UnaryAnswer {
+    pub fn unary(self, mut answer: Value) -> UnaryAnswer {
         match self {
             Self::Split => UnaryAnswer::Bytes(Box::new(bytewise(answer.to_string().into())), None),
             Self::GiantLine => {
@@ -84,7 +84,7 @@ fn set_text(answer: &mut Value, holder: &str) {
         .and_then(Value::as_object_mut);
     let Some(choice) = choice else { return };
     match choice.get_mut(holder).and_then(Value::as_object_mut) {
-        Some(words) => words.insert("content".to_owned(), giant),
+        Some(message) => message.insert("content".to_owned(), giant),
         None => choice.insert("text".to_owned(), giant),
     };
 }
@@ -108,8 +108,8 @@ fn split(step: Step) -> Steps {
 }
 
 fn bytewise(bytes: Bytes) -> impl Iterator<Item = Step> + Send {
-    let singles = (0..bytes.len()).map(move |place| Step::Raw(bytes.slice(place..=place)));
-    singles.flat_map(|single| [single, Step::Breath])
+    let singles = (0..bytes.len()).map(move |index| Step::Raw(bytes.slice(index..=index)));
+    singles.flat_map(|single| [single, Step::Yield])
 }
 
 /// Each event is its own block, so that a client can decode each event when it arrives.

@@ -26,7 +26,7 @@ impl Default for Gzip {
 }
 
 impl Gzip {
-    pub fn whole(data: &[u8]) -> Bytes {
+    pub fn compress(data: &[u8]) -> Bytes {
         let mut gzip = Self::default();
         [gzip.block(data), gzip.end()].concat().into()
     }
@@ -80,7 +80,7 @@ mod tests {
     /// The checksum is the one of Python's `zlib.crc32`, and the layout is that of RFC 1952.
     #[test]
     fn a_member_has_its_header_its_blocks_and_its_check_sum() {
-        let bytes = Gzip::whole(b"123456789");
+        let bytes = Gzip::compress(b"123456789");
         assert_eq!(bytes[..10], HEADER);
         assert_eq!(bytes[10..15], [0, 9, 0, 0xf6, 0xff]);
         assert_eq!(&bytes[15..24], b"123456789");

@@ -14,14 +14,14 @@ const TOKENS_MAX: usize = 100_000;
 const FAILURES_MAX: u32 = 1_000;
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// The length limit of a `finish_reason` in an id.
-const WORD_BYTES_MAX: usize = 40;
+const FINISH_REASON_BYTES_MAX: usize = 40;
 
 /// A fault, as the id of a model describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultId {
     pub kind: FaultKind,
     /// The `finish_reason` in the id. Empty for faults of other kinds.
-    pub word: String,
+    pub finish_reason: String,
     /// The number of tokens before the fault. `None` means the default of the kind.
     pub tokens: Option<usize>,
     /// The length of a silence. `None` means without end.
@@ -35,23 +35,23 @@ pub struct FaultId {
 
 impl FaultId {
     pub fn read(model: &str) -> Option<Self> {
-        let (name, added) = Added::split(model.strip_prefix(PREFIX)?);
-        let (kind, word) = kind(name)?;
+        let (name, suffixes) = Suffixes::split(model.strip_prefix(PREFIX)?);
+        let (kind, finish_reason) = kind(name)?;
         Some(Self {
             kind,
-            word: word.to_owned(),
-            tokens: added.tokens,
-            silence: added.silence,
-            delay: added.delay.unwrap_or_default(),
-            retry_after_s: added.retry_after_s,
-            failures: added.failures,
+            finish_reason: finish_reason.to_owned(),
+            tokens: suffixes.tokens,
+            silence: suffixes.silence,
+            delay: suffixes.delay.unwrap_or_default(),
+            retry_after_s: suffixes.retry_after_s,
+            failures: suffixes.failures,
         })
     }
 
     /// The format of the reasoning, if this model reasons without being asked to.
-    pub fn thinking(&self) -> Option<ReasoningFormat> {
+    pub fn reasoning_format(&self) -> Option<ReasoningFormat> {
         match self.kind {
-            FaultKind::Reason(thinking) => Some(thinking),
+            FaultKind::Reason(format) => Some(format),
             _ => None,
         }
     }
@@ -64,7 +64,7 @@ fn kind(name: &str) -> Option<(FaultKind, &str)> {
     let has_name = |model: &str| {
         model
             .strip_prefix(PREFIX)
-            .is_some_and(|listed| Added::split(listed).0 == name)
+            .is_some_and(|listed| Suffixes::split(listed).0 == name)
     };
     let listed = FAULTS
         .iter()
@@ -83,7 +83,7 @@ fn finish(name: &str) -> Option<(FaultKind, &str)> {
     let is_word = word
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    (is_word && (1..=WORD_BYTES_MAX).contains(&word.len())).then_some((kind, word))
+    (is_word && (1..=FINISH_REASON_BYTES_MAX).contains(&word.len())).then_some((kind, word))
 }
 
 /// `STATUS`, and `STATUS-SHAPE`.
@@ -101,7 +101,7 @@ fn status(name: &str) -> Option<FaultKind> {
 
 /// The suffixes of an id.
 #[derive(Default)]
-struct Added {
+struct Suffixes {
     tokens: Option<usize>,
     silence: Option<Duration>,
     delay: Option<Duration>,
@@ -109,20 +109,18 @@ struct Added {
     failures: Option<u32>,
 }
 
-impl Added {
-    /// Splits an id into the name and its suffixes. A suffix that cannot be parsed stays part
-    /// of
+impl Suffixes {
+    /// Splits an id into the name and its suffixes. A suffix that cannot be parsed stays part of
     /// the name, which then matches no fault.
     fn split(mut name: &str) -> (&str, Self) {
-        let mut added = Self::default();
-        while let Some(rest) = added.take(name) {
+        let mut suffixes = Self::default();
+        while let Some(rest) = suffixes.take(name) {
             name = rest;
         }
-        (name, added)
+        (name, suffixes)
     }
 
-    /// Parses the last suffix and returns the text before it. `None` if there is no valid
-    /// suffix,
+    /// Parses the last suffix and returns the text before it. `None` if there is no valid suffix,
     /// or if the suffix is a repeated one.
     fn take<'a>(&mut self, name: &'a str) -> Option<&'a str> {
         if let Some(rest) = name.strip_suffix("-then-ok") {
@@ -151,19 +149,19 @@ impl Added {
     }
 }
 
-/// Sets `place` and returns whether it was empty.
-fn set<T>(place: &mut Option<T>, value: T) -> bool {
-    let is_free = place.is_none();
-    *place = Some(value);
+/// Sets `slot` and returns whether it was empty.
+fn set<T>(slot: &mut Option<T>, value: T) -> bool {
+    let is_free = slot.is_none();
+    *slot = Some(value);
     is_free
 }
 
-fn bounded<T: std::str::FromStr + PartialOrd>(digits: &str, most: T) -> Option<T> {
+fn bounded<T: std::str::FromStr + PartialOrd>(digits: &str, max: T) -> Option<T> {
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     digits
         .parse()
         .ok()
-        .filter(|number| is_plain && *number <= most)
+        .filter(|number| is_plain && *number <= max)
 }
 
 /// A time with its unit: `500ms`, `5s` or `5m`.
@@ -221,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_finish_reason_is_any_word() {
-        let finish = |name| read(name).map(|id| (id.kind, id.word));
+        let finish = |name| read(name).map(|id| (id.kind, id.finish_reason));
         assert_eq!(
             finish("finish-eos_token"),
             Some((FaultKind::Finish, "eos_token".to_owned()))

@@ -24,9 +24,8 @@ pub enum FaultKind {
     Disconnect(Disconnect),
     SlowFirstToken,
     Slow,
-    /// The answer breaks off after a number of tokens. The number here is the default, which
-    /// the
-    /// id can override.
+    /// The answer breaks off after a number of tokens. The number here is the default, which the id
+    /// can override.
     Break(Break, usize),
     /// The answer ends with the `finish_reason` in the id.
     Finish,

@@ -7,7 +7,7 @@ use super::edits::{Edit as E, NoError};
 use super::error_bodies::Shape;
 use super::framing::Framing;
 use super::kind::FaultKind;
-use super::replacements::{Refused, UnitWords, WrongBody};
+use super::replacements::{Refused, UnitsWording, WrongBody};
 use super::stream_errors::StreamError;
 
 /// A model that answers with a fault.
@@ -16,7 +16,7 @@ pub struct Fault {
     /// The model id.
     pub model: &'static str,
     /// The effect, in one line.
-    pub what: &'static str,
+    pub effect: &'static str,
     /// The group in the help text.
     pub group: Group,
     pub(super) kind: FaultKind,
@@ -67,60 +67,65 @@ impl Group {
     }
 }
 
-const fn fault(group: Group, model: &'static str, kind: FaultKind, what: &'static str) -> Fault {
+const fn fault(group: Group, model: &'static str, kind: FaultKind, effect: &'static str) -> Fault {
     Fault {
         model,
-        what,
+        effect,
         group,
         kind,
     }
 }
 
-const fn refused(model: &'static str, refused: Refused, what: &'static str) -> Fault {
-    fault(Group::Refusals, model, FaultKind::Refused(refused), what)
+const fn refused(model: &'static str, refused: Refused, effect: &'static str) -> Fault {
+    fault(Group::Refusals, model, FaultKind::Refused(refused), effect)
 }
 
-const fn status(model: &'static str, status: u16, shape: Shape, what: &'static str) -> Fault {
+const fn status(model: &'static str, status: u16, shape: Shape, effect: &'static str) -> Fault {
     fault(
         Group::Statuses,
         model,
         FaultKind::Status(status, shape),
-        what,
+        effect,
     )
 }
 
-const fn no_answer(model: &'static str, kind: FaultKind, what: &'static str) -> Fault {
-    fault(Group::NoAnswer, model, kind, what)
+const fn no_answer(model: &'static str, kind: FaultKind, effect: &'static str) -> Fault {
+    fault(Group::NoAnswer, model, kind, effect)
 }
 
 const fn breaks(
     model: &'static str,
     kind: Break,
-    usual_tokens: usize,
-    what: &'static str,
+    default_tokens: usize,
+    effect: &'static str,
 ) -> Fault {
     fault(
         Group::Breaks,
         model,
-        FaultKind::Break(kind, usual_tokens),
-        what,
+        FaultKind::Break(kind, default_tokens),
+        effect,
     )
 }
 
-const fn error(model: &'static str, kind: StreamError, what: &'static str) -> Fault {
-    fault(Group::Errors, model, FaultKind::Break(Error(kind), 3), what)
+const fn error(model: &'static str, kind: StreamError, effect: &'static str) -> Fault {
+    fault(
+        Group::Errors,
+        model,
+        FaultKind::Break(Error(kind), 3),
+        effect,
+    )
 }
 
-const fn bytes(model: &'static str, framing: Framing, what: &'static str) -> Fault {
-    fault(Group::Bytes, model, FaultKind::Framing(framing), what)
+const fn bytes(model: &'static str, framing: Framing, effect: &'static str) -> Fault {
+    fault(Group::Bytes, model, FaultKind::Framing(framing), effect)
 }
 
-const fn json(model: &'static str, edit: E, what: &'static str) -> Fault {
-    fault(Group::Json, model, FaultKind::Edit(edit), what)
+const fn json(model: &'static str, edit: E, effect: &'static str) -> Fault {
+    fault(Group::Json, model, FaultKind::Edit(edit), effect)
 }
 
-const fn reasoning(model: &'static str, format: ReasoningFormat, what: &'static str) -> Fault {
-    fault(Group::Reasoning, model, FaultKind::Reason(format), what)
+const fn reasoning(model: &'static str, format: ReasoningFormat, effect: &'static str) -> Fault {
+    fault(Group::Reasoning, model, FaultKind::Reason(format), effect)
 }
 
 /// Every fault. Each can be requested by its id, but the list of models does not contain it.
@@ -131,11 +136,11 @@ pub const FAULTS: &[Fault] = &[
     refused("emulator/no-plan-access", Refused::NoPlanAccess, "403: the plan has no API access"),
     refused("emulator/not-on-plan", Refused::NotOnPlan, "403: the model is not on the plan"),
     refused("emulator/401", Refused::Unauthorized, "401: the key is refused"),
-    refused("emulator/429", Refused::Units(UnitWords::Numbers),
+    refused("emulator/429", Refused::Units(UnitsWording::Numbers),
         "429: no units are free, with Retry-After: 2"),
-    refused("emulator/429-plan-limit", Refused::Units(UnitWords::PlanLimit),
+    refused("emulator/429-plan-limit", Refused::Units(UnitsWording::PlanLimit),
         "429: no units are free, in the wording \"plan limit: 8\""),
-    refused("emulator/429-no-numbers", Refused::Units(UnitWords::Plain),
+    refused("emulator/429-no-numbers", Refused::Units(UnitsWording::Plain),
         "429: no units are free, without numbers"),
     refused("emulator/429-rate-limit", Refused::RateLimit,
         "429 of a request rate limit, with another code"),
@@ -210,9 +215,9 @@ pub const FAULTS: &[Fault] = &[
         "3 tokens, then {\"detail\": …}, then [DONE]"),
     error("emulator/event-error-in-stream", StreamError::Named,
         "3 tokens, then \"event: error\", then [DONE]"),
-    error("emulator/text-in-stream", StreamError::Words,
+    error("emulator/text-in-stream", StreamError::PlainText,
         "3 tokens, then plain text as data, then [DONE]"),
-    error("emulator/error-beside-choices", StreamError::Beside,
+    error("emulator/error-beside-choices", StreamError::BesideChoices,
         "an error beside the choices; the answer continues"),
 
     fault(Group::Ends, "emulator/finish-abort", FaultKind::Finish,
@@ -263,9 +268,9 @@ pub const FAULTS: &[Fault] = &[
     json("emulator/error-object", E::NoError(NoError::Object),
         "error: {} in every event (no error)"),
 
-    reasoning("emulator/think", ReasoningFormat::Beside("reasoning_content"),
+    reasoning("emulator/think", ReasoningFormat::Member("reasoning_content"),
         "reasoning_content before the content"),
-    reasoning("emulator/think-reasoning", ReasoningFormat::Beside("reasoning"),
+    reasoning("emulator/think-reasoning", ReasoningFormat::Member("reasoning"),
         "the same in the member reasoning"),
     reasoning("emulator/think-object", ReasoningFormat::Object, "reasoning as an object"),
     reasoning("emulator/think-inline", ReasoningFormat::Inline, "<think>…</think> in the content"),

@@ -14,14 +14,14 @@ mod gzip;
 mod id;
 mod kind;
 mod list;
-mod odd_chunks;
 mod replace_answer;
 mod replacements;
 mod stream_errors;
 mod unary;
+mod unusual_json;
 
 pub use self::attempts::Attempts;
-pub use self::effects::{SLOW_TOKENS_PER_SECOND, stream, whole};
+pub use self::effects::{SLOW_TOKENS_PER_SECOND, change_stream, change_unary};
 pub use self::error_bodies::Shape;
 pub use self::gzip::Gzip;
 pub use self::id::FaultId;

@@ -11,10 +11,9 @@ use super::{id::FaultId, kind::FaultKind};
 
 /// A reserved host name. A client that follows the redirect finds no host and sends its key to
 /// nobody.
-const ELSEWHERE: &str = "https://elsewhere.invalid/v1/chat/completions";
+const REDIRECT_TARGET: &str = "https://elsewhere.invalid/v1/chat/completions";
 impl FaultId {
-    /// The response in place of an answer. `None` if the fault does not act, or changes the
-    /// answer
+    /// The response in place of an answer. `None` if the fault does not act, or changes the answer
     /// later. For some faults the future never completes.
     pub async fn replace_answer(
         &self,
@@ -28,7 +27,7 @@ impl FaultId {
             FaultKind::WrongBody(body) => body.response(),
             FaultKind::Redirect => (
                 StatusCode::FOUND,
-                [(header::LOCATION, HeaderValue::from_static(ELSEWHERE))],
+                [(header::LOCATION, HeaderValue::from_static(REDIRECT_TARGET))],
             )
                 .into_response(),
             FaultKind::NoHead => match self.silence {

@@ -13,7 +13,7 @@ pub enum Refused {
     NoPlanAccess,
     NotOnPlan,
     Unauthorized,
-    Units(UnitWords),
+    Units(UnitsWording),
     RateLimit,
     Internal,
     NoExecutor,
@@ -21,7 +21,7 @@ pub enum Refused {
 
 /// The wording of a refusal for lack of units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnitWords {
+pub enum UnitsWording {
     /// All numbers, and `Retry-After`.
     Numbers,
     /// Only the plan's limit.
@@ -52,11 +52,11 @@ impl Refused {
             Self::NoPlanAccess => Refusal::no_api_access(),
             Self::NotOnPlan => Refusal::not_on_plan(model),
             Self::Unauthorized => Refusal::unauthorized(),
-            Self::Units(UnitWords::Numbers) => {
+            Self::Units(UnitsWording::Numbers) => {
                 Refusal::concurrency(model, UNITS, 1, UNITS).retry_after_s(2)
             }
-            Self::Units(UnitWords::PlanLimit) => Refusal::plan_limit(UNITS),
-            Self::Units(UnitWords::Plain) => Refusal::units_without_numbers(),
+            Self::Units(UnitsWording::PlanLimit) => Refusal::plan_limit(UNITS),
+            Self::Units(UnitsWording::Plain) => Refusal::units_without_numbers(),
             Self::RateLimit => Refusal::rate_limit(),
             Self::Internal => Refusal::internal(),
             Self::NoExecutor => Refusal::no_executor(),

@@ -30,14 +30,13 @@ pub enum StreamError {
     /// An event with the name `error`.
     Named,
     /// Plain text that is not JSON.
-    Words,
+    PlainText,
     /// A member `error` beside the choices.
-    Beside,
+    BesideChoices,
 }
 
 impl StreamError {
-    /// The error as the end of a stream. `[DONE]` follows an error that a client may mistake
-    /// for a
+    /// The error as the end of a stream. `[DONE]` follows an error that a client may mistake for a
     /// chunk.
     pub fn steps(self) -> Vec<Step> {
         match self {
@@ -48,11 +47,11 @@ impl StreamError {
                 let event = format!("event: error\ndata: {}\n\n", self.body());
                 vec![Step::Raw(event.into()), Step::Done]
             }
-            Self::Words => {
+            Self::PlainText => {
                 let event = format!("data: {ENGINE_MESSAGE}\n\n");
                 vec![Step::Raw(Bytes::from(event)), Step::Done]
             }
-            Self::Unwrapped | Self::Detail | Self::Beside => {
+            Self::Unwrapped | Self::Detail | Self::BesideChoices => {
                 vec![Step::Event(self.body()), Step::Done]
             }
         }
@@ -73,18 +72,18 @@ impl StreamError {
         }))
     }
 
-    pub fn whole(self, mut answer: Value) -> UnaryAnswer {
+    pub fn unary(self, mut answer: Value) -> UnaryAnswer {
         match self {
             Self::Bare => {
                 let body = self.body().to_string();
-                UnaryAnswer::Instead(
+                UnaryAnswer::Response(
                     (StatusCode::INTERNAL_SERVER_ERROR, json_type(), body).into_response(),
                 )
             }
-            Self::Object => UnaryAnswer::Instead(Refusal::internal().into_response()),
-            Self::Units => UnaryAnswer::Instead(no_units().into_response()),
-            Self::Words => UnaryAnswer::Text(ENGINE_MESSAGE.to_owned()),
-            Self::Beside => {
+            Self::Object => UnaryAnswer::Response(Refusal::internal().into_response()),
+            Self::Units => UnaryAnswer::Response(no_units().into_response()),
+            Self::PlainText => UnaryAnswer::Text(ENGINE_MESSAGE.to_owned()),
+            Self::BesideChoices => {
                 add_error(&mut answer);
                 UnaryAnswer::Answer(answer)
             }
@@ -108,7 +107,7 @@ impl StreamError {
                 "param": null, "code": 500,
             }),
             Self::Detail => json!({ "detail": ENGINE_MESSAGE }),
-            Self::Named | Self::Words | Self::Beside => {
+            Self::Named | Self::PlainText | Self::BesideChoices => {
                 json!({"message": ENGINE_MESSAGE, "code": 500})
             }
         }

@@ -13,8 +13,8 @@ pub enum UnaryAnswer {
     /// Status 200 with this body and the content type of JSON.
     Text(String),
     /// Another response.
-    Instead(Response),
-    Late(Duration, Value),
+    Response(Response),
+    Delayed(Duration, Value),
     /// These steps as the body, and the value of `content-length`, if it is sent.
     Bytes(Steps, Option<usize>),
     Never,

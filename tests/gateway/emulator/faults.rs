@@ -261,7 +261,7 @@ fn every_fault_is_described_once() {
     assert!(
         FAULTS
             .iter()
-            .all(|fault| fault.model.starts_with("emulator/") && !fault.what.is_empty())
+            .all(|fault| fault.model.starts_with("emulator/") && !fault.effect.is_empty())
     );
     let models: HashSet<&str> = FAULTS.iter().map(|fault| fault.model).collect();
     assert_eq!(models.len(), FAULTS.len());

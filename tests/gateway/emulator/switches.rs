@@ -65,7 +65,7 @@ async fn every_value_of_every_switch_can_be_set_and_is_shown() {
             peer.get("/emulator/switches", None).await.json()[switch.name],
             switch.value
         );
-        assert!(!switch.what.is_empty());
+        assert!(!switch.effect.is_empty());
     }
     for (name, value, words) in [
         ("feed", "nonsense", "expected one of usual, "),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 /// A fault of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlanOddity {
+pub enum PlanFault {
     EmptyObject,
     AllNull,
     NoConcurrency,
@@ -16,7 +16,7 @@ pub enum PlanOddity {
 
 /// A fault of the list of models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ModelsOddity {
+pub enum ModelListFault {
     EmptyObject,
     NoList,
     BareList,
@@ -28,7 +28,7 @@ pub enum ModelsOddity {
 
 /// A fault of the feed of units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FeedOddity {
+pub enum FeedFault {
     // Faults of a snapshot. They also apply to `/account/concurrency`.
     NoLimit,
     NullLimit,
@@ -61,7 +61,7 @@ pub enum FeedOddity {
     Page,
 }
 
-impl FeedOddity {
+impl FeedFault {
     /// Applies a fault of a snapshot.
     pub fn edit(self, snapshot: &mut Map<String, Value>) {
         let (name, value) = match self {

@@ -27,7 +27,7 @@ pub fn stream(steps: Steps) -> Steps {
     }))
 }
 
-pub fn whole(answer: Value) -> Value {
+pub fn unary(answer: Value) -> Value {
     odd(answer, "message")
 }
 
@@ -49,10 +49,10 @@ fn odd(mut answer: Value, holder: &str) -> Value {
         .filter_map(Value::as_object_mut)
     {
         add_unknown(choice);
-        let words = choice.get_mut(holder).and_then(Value::as_object_mut);
-        for words in words.into_iter() {
-            add_unknown(words);
-            let calls = words.get_mut("tool_calls").and_then(Value::as_array_mut);
+        let message = choice.get_mut(holder).and_then(Value::as_object_mut);
+        for message in message.into_iter() {
+            add_unknown(message);
+            let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
             for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
                 call.remove("index");
                 add_unknown(call);
