@@ -26,7 +26,7 @@ use super::{
     range::Range,
 };
 
-/// The codec of every message, as Rust source to be included where the messages are.
+/// The codec of every message, as Rust source that `src/json/generated.rs` includes.
 pub fn generate(contract: &FileDescriptorSet) -> String {
     let messages = contract.file.iter().flat_map(|file| &file.message_type);
     let mut used = UsedRules::default();
@@ -144,13 +144,13 @@ fn write_object(code: &mut String, message: &DescriptorProto, used: &mut UsedRul
         .map(|member| member.name.as_str())
         .filter(|member| used.matches(NULL_WHEN_UNSET, &format!("{name}.{member}")))
         .collect();
-    write!(code, "\njson::object! {{\n    {name}").unwrap();
+    write!(code, "\nobject! {{\n    {name}").unwrap();
     if !nulls.is_empty() {
         write!(code, ", nulls: &{nulls:?}").unwrap();
     }
     if let Some((path, _)) = FILLED.iter().find(|(path, _)| *path == name) {
         used.0.push((*path).to_owned());
-        code.push_str(", fill_required: json::FillRequired::fill_required");
+        code.push_str(", fill_required: FillRequired::fill_required");
     }
     code.push_str(";\n");
     for Member { name, fields, kind } in members {
@@ -331,7 +331,7 @@ fn write_list(code: &mut String, message: &DescriptorProto) {
     let limit = constant(&format!("{name}.{field}"));
     writeln!(
         code,
-        "\nmembers::list! {{ {name}({field}): members::{kind}(&limits::{limit}) }}"
+        "\nlist! {{ {name}({field}): members::{kind}(&limits::{limit}) }}"
     )
     .unwrap();
 }

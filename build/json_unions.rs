@@ -97,11 +97,7 @@ pub fn union_member(
     };
     let enumeration = format!("{}::{}", snake(message), camel(oneof));
     let text = camel(text.name());
-    writeln!(
-        code,
-        "\nmembers::union! {{ {enumeration} {{ {text}, {others} }} }}"
-    )
-    .unwrap();
+    writeln!(code, "\nunion! {{ {enumeration} {{ {text}, {others} }} }}").unwrap();
     Member {
         name: member,
         fields: vec![oneof.to_owned()],

@@ -23,8 +23,10 @@
 //!
 //! In reading order:
 //!
-//! - `proto/` is the contract. `build.rs` makes [`proto`] from it, with the JSON codec that
-//!   `build/json_codec.rs` writes and [`json`] supports, and the OpenAPI document of both.
+//! - `proto/` is the contract. `build.rs` makes the messages of [`proto`] from it, and the OpenAPI
+//!   document.
+//! - [`json`]: JSON as the second codec of these messages. It knows them, and they do not know it.
+//!   `build/json_codec.rs` writes the members of each message.
 //! - [`descriptors`]: the file descriptors of the process, their limit, and what happens at it.
 //! - [`error`]: the one error and its table: what each kind is called in gRPC, HTTP and OpenAI's
 //!   API.

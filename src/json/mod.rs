@@ -1,7 +1,9 @@
 //! JSON as the second codec of the contract's messages.
 //!
+//! The messages are those of [`proto`](crate::proto), which knows nothing of JSON.
 //! `build/json_codec.rs` lists the members of every message, and the kind of each. The macro
-//! [`object!`] makes `Serialize` and `Deserialize` of such a list. [`members`] has the kinds.
+//! [`object!`] makes `Serialize` and `Deserialize` of such a list: `generated` includes them.
+//! [`members`] has the kinds.
 //!
 //! A **request** is read strictly: a member of the wrong type is an error with its path. An
 //! **answer** is read leniently: a member of an unexpected type is kept verbatim in `extra`, and
@@ -14,8 +16,9 @@
 mod budget;
 mod error;
 mod fill_required;
+mod generated;
 mod history;
-pub(crate) mod members;
+mod members;
 mod object;
 mod peek;
 mod surrogates;
@@ -30,8 +33,9 @@ pub(crate) use budget::RawList;
 pub use error::{JsonError, text};
 use error::{document_error, read_error, write_error};
 pub(crate) use fill_required::FillRequired;
+pub(crate) use generated::enum_names;
 pub(crate) use members::unknown_enum_value;
-pub(crate) use object::{Name, Object, object, read_extra, read_object, write_object};
+pub(crate) use object::{Name, Object, read_extra, read_object, write_object};
 pub use peek::peek;
 pub(crate) use surrogates::{SurrogateJoiner, for_protobuf, take_string};
 pub use template::SingleText;

@@ -1,6 +1,7 @@
-//! The contract as Rust: messages, services, their JSON codec, the descriptor set and the OpenAPI
-//! document, all written by `build.rs` from `proto/`. And what decoding a message may take:
-//! [`bounds`] for both codecs, [`codec`] for protobuf. [`ranges`] checks the numbers of requests.
+//! The contract as Rust: messages, services, the descriptor set and the OpenAPI document, all
+//! written by `build.rs` from `proto/`. And what decoding a message may take: [`bounds`] for both
+//! codecs, [`codec`] for protobuf. [`ranges`] checks the numbers of requests. The other codec,
+//! [`json`](crate::json), knows the messages, and they do not know it.
 
 pub mod bounds;
 pub mod codec;
@@ -18,19 +19,12 @@ pub mod v1 {
         reason = "generated"
     )]
     #![allow(
-        unused_variables,
-        reason = "generated: not every message has members that can be null"
-    )]
-    #![allow(
         missing_docs,
         rustdoc::all,
         reason = "generated; the contract's comments are written for protobuf"
     )]
 
-    use crate::json::{self, members};
-
     tonic::include_proto!("featherwire.v1");
-    include!(concat!(env!("OUT_DIR"), "/json_codec.rs"));
     include!(concat!(env!("OUT_DIR"), "/bounds.rs"));
 }
 

@@ -17,7 +17,7 @@ use crate::{
     json::{self, Object as _},
     proto::v1::{
         CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest,
-        GatewayOptions, Priority, enum_names,
+        GatewayOptions, Priority,
     },
 };
 
@@ -213,7 +213,7 @@ fn class(number: i32) -> Result<Option<admission::Priority>> {
         Ok(Priority::Batch) => Ok(Some(admission::Priority::Batch)),
         Err(_) => Err(invalid(
             "priority",
-            json::unknown_enum_value(number, enum_names::PRIORITY),
+            json::unknown_enum_value(number, json::enum_names::PRIORITY),
         )),
     }
 }
