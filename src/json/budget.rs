@@ -9,11 +9,8 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Extra, Name};
-use crate::proto::{
-    bounds::{DEPTH_MAX, Limit, TooLarge, entry, structure_bytes_max},
-    v1::limits,
-};
+use super::name::Name;
+use crate::proto::bounds::{DEPTH_MAX, Limit, TooLarge, entry, structure_bytes_max};
 
 thread_local! {
     // serde can hand an argument to a nested `Deserialize` only with a seed for every type.
@@ -78,7 +75,7 @@ pub(super) fn push<T, E: Error>(list: &mut Vec<T>, limit: &Limit, element: T) ->
 }
 
 /// Adds an entry to a map.
-fn insert<V, E: Error>(
+pub(super) fn insert<V, E: Error>(
     map: &mut BTreeMap<String, V>,
     limit: &Limit,
     name: String,
@@ -96,15 +93,6 @@ fn insert<V, E: Error>(
         return Err(exceeded(TooLarge::List(*limit)));
     }
     charge(taken)
-}
-
-/// Keeps a member in `extra`, as JSON text: it has no field, or its type is not the field's.
-pub(super) fn keep_in_extra<E: Error>(
-    extra: &mut Extra,
-    name: String,
-    text: &str,
-) -> Result<(), E> {
-    insert(extra, &limits::EXTRA, name, text.to_owned())
 }
 
 /// JSON text of any value that is not nested too deeply.

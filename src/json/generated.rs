@@ -1,5 +1,5 @@
-//! The JSON codec of each message: its members and their kinds, as `build/json_codec.rs` writes them
-//! from the contract.
+//! The JSON codec of each message: its members and their kinds, as `build/json_codec.rs` writes
+//! them from the contract.
 
 #![allow(
     unused_variables,
@@ -8,8 +8,8 @@
 
 use super::{
     fill_required::FillRequired,
-    members::{self, list, union},
-    object::object,
+    macros::{list, object, union},
+    members,
 };
 use crate::proto::v1::*;
 

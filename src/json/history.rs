@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Mode, Name, budget::push};
+use super::{budget::push, mode::Mode, name::Name};
 use crate::proto::{bounds::Limit, v1::limits};
 
 /// Roles of messages that are never an answer.

@@ -16,9 +16,9 @@ use serde::{
 use serde_json::{Error, value::RawValue};
 
 use super::{
-    JsonError, Name,
     budget::{self, charge},
-    document_error,
+    error::{JsonError, document_error},
+    name::Name,
 };
 
 /// Reads the members of a document that `T` has, and ignores the rest.

@@ -3,7 +3,7 @@
 //! surrogate, so the codec leaves the member in `extra` as JSON text. Here pairs are joined, and
 //! unpaired surrogates become U+FFFD.
 
-use super::{Extra, Object};
+use super::{extra::Extra, object::Object};
 
 /// The message with all its strings in their fields, for protobuf: an unpaired surrogate becomes
 /// U+FFFD. JSON has such a member as it came.

@@ -14,7 +14,7 @@
 use memchr::memmem;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{JsonError, decode_answer, encode_answer};
+use super::{decode::decode_answer, encode::encode_answer, error::JsonError};
 use crate::proto::v1::{StreamChatCompletionResponse, StreamCompletionResponse};
 
 /// How many templates of one stream may be useless. If all chunks of a stream differ in more than

@@ -1,5 +1,7 @@
 //! The codec's own rules, where no door is needed to see them.
 
+mod duplicates;
+
 use super::{error::PATH_CHARS_MAX, *};
 use crate::proto::v1::{
     ChatMessage, CreateChatCompletionRequest, CreateCompletionRequest,

@@ -2,8 +2,8 @@
 
 use serde::{de::MapAccess, ser::SerializeMap};
 
-use super::{Read, Reader, Write, Writer};
-use crate::json::budget::{Text, keep_in_extra};
+use super::kind::{Read, Reader, Write, Writer};
+use crate::json::{budget::Text, extra::keep_in_extra};
 
 /// A member with this string, which needs no field. Another value of the upstream's is kept in
 /// `extra`.

@@ -9,7 +9,7 @@ use serde::{
     ser::{Error as _, SerializeMap},
 };
 
-use super::{Read, Reader, Write, Writer};
+use super::kind::{Read, Reader, Write, Writer};
 use crate::json::budget::OrNull;
 
 /// The names of an enum's values, each with its number.

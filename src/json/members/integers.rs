@@ -9,11 +9,11 @@ use serde::{
     ser::SerializeMap,
 };
 
-use super::{Read, Reader, Write, Writer};
+use super::kind::{Read, Reader, Write, Writer};
 use crate::{
     json::{
-        MODE, Mode,
         budget::{OrNull, push},
+        mode::Mode,
     },
     proto::bounds::Limit,
 };
@@ -125,7 +125,7 @@ impl Index {
     fn value<'de, A: MapAccess<'de>>(member: &mut Reader<'_, A>) -> Result<Option<i32>, A::Error> {
         member.read(IntegerOrNone::<i32> {
             expected: i32::EXPECTED,
-            may_be_string: MODE.get() == Mode::Lenient,
+            may_be_string: Mode::current() == Mode::Lenient,
             integer: PhantomData,
         })
     }

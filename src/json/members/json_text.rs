@@ -1,9 +1,17 @@
 //! Strings that hold JSON text, which is moved verbatim.
 
-use serde::{de::MapAccess, ser::SerializeMap};
+use serde::{
+    Serialize, Serializer,
+    de::MapAccess,
+    ser::{Error as _, SerializeMap},
+};
+use serde_json::value::RawValue;
 
-use super::{Read, Reader, Write, Writer};
-use crate::json::{budget, write::Verbatim};
+use super::kind::{Read, Reader, Write, Writer};
+use crate::{
+    json::{budget, error::error_in_text, mode::Mode},
+    proto::bounds::TooLarge,
+};
 
 /// JSON text of any value. Null is the same as absence.
 pub(crate) struct JsonText;
@@ -60,5 +68,20 @@ impl Write<&Option<String>> for JsonObjectText {
         field: &Option<String>,
     ) -> Result<(), M::Error> {
         JsonText.write(member, field)
+    }
+}
+
+/// JSON text, written verbatim.
+struct Verbatim<'a>(&'a str);
+
+impl Serialize for Verbatim<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if Mode::current() == Mode::Strict && budget::is_too_deep(self.0) {
+            return Err(S::Error::custom(TooLarge::Depth));
+        }
+        match serde_json::from_str::<&RawValue>(self.0) {
+            Ok(text) => text.serialize(serializer),
+            Err(error) => Err(S::Error::custom(error_in_text(&error))),
+        }
     }
 }

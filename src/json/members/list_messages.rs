@@ -8,8 +8,8 @@ use serde::{
 };
 
 use super::{
-    Integers, List,
-    integers::{IntegerField, IntegerList},
+    integers::{IntegerField, IntegerList, Integers},
+    lists::List,
     scalars::Number,
 };
 use crate::{json::budget::ListOf, proto::bounds::Limit};
@@ -20,25 +20,6 @@ pub(crate) trait WholeList<T> {
 
     fn write<S: Serializer>(self, list: &[T], serializer: S) -> Result<S::Ok, S::Error>;
 }
-
-/// Implements `Serialize` and `Deserialize` for a message with one list, of this kind.
-macro_rules! list {
-    ($message:ident($field:ident): $list:expr) => {
-        impl serde::Serialize for $message {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                $crate::json::members::WholeList::write($list, &self.$field, serializer)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $message {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let $field = $crate::json::members::WholeList::read($list, deserializer)?;
-                Ok(Self { $field })
-            }
-        }
-    };
-}
-pub(crate) use list;
 
 impl<T: Serialize + DeserializeOwned> WholeList<T> for List {
     fn read<'de, D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<T>, D::Error> {

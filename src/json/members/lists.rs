@@ -8,9 +8,12 @@ use serde::{
     ser::SerializeMap,
 };
 
-use super::{Read, Reader, Write, Writer};
+use super::kind::{Read, Reader, Write, Writer};
 use crate::{
-    json::budget::{ListOf, OrNull, push},
+    json::{
+        budget::{ListOf, OrNull, push},
+        extra::Extra,
+    },
     proto::bounds::Limit,
 };
 
@@ -47,7 +50,7 @@ impl<T, K: for<'a> Read<&'a mut Vec<T>>> Read<&mut Vec<T>> for Required<K> {
         self.0.read(member, field)
     }
 
-    fn replace_surrogates(self, name: &str, extra: &mut crate::json::Extra, field: &mut Vec<T>) {
+    fn replace_surrogates(self, name: &str, extra: &mut Extra, field: &mut Vec<T>) {
         self.0.replace_surrogates(name, extra, field);
     }
 }

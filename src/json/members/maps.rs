@@ -8,7 +8,11 @@ use serde::{
     ser::SerializeMap,
 };
 
-use super::{OrEmptyList, Read, Reader, Write, Writer, scalars::Number};
+use super::{
+    kind::{Read, Reader, Write, Writer},
+    messages::OrEmptyList,
+    scalars::Number,
+};
 use crate::json::budget::Entries;
 
 /// A map of at most `MAX` strings.

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{
         DeserializeOwned, DeserializeSeed, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor,
         value::{MapAccessDeserializer, SeqDeserializer},
@@ -12,9 +12,17 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{List, Read, Reader, Write, Writer};
+use super::{
+    kind::{Read, Reader, Write, Writer},
+    lists::List,
+};
 use crate::{
-    json::{Extra, Object, budget::charge, history, write::WithNulls},
+    json::{
+        budget::charge,
+        extra::Extra,
+        history,
+        object::{Object, write_object},
+    },
     proto::bounds::Limit,
 };
 
@@ -117,6 +125,15 @@ impl<T: Object + Serialize> Write<&Option<T>> for MessageWithNulls {
 
     fn has_field_in_extra(self, field: &Option<T>) -> bool {
         Message.has_field_in_extra(field)
+    }
+}
+
+/// A message with members that are null when unset in this place only.
+struct WithNulls<'a, T>(&'a T, &'static [&'static str]);
+
+impl<T: Object> Serialize for WithNulls<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        write_object(self.0, self.1, serializer)
     }
 }
 

@@ -8,9 +8,9 @@ use serde::{
     ser::{Error as _, SerializeMap},
 };
 
-use super::{Read, Reader, Write, Writer};
+use super::kind::{Read, Reader, Write, Writer};
 use crate::json::{
-    Extra,
+    extra::Extra,
     surrogates::{replace_unpaired, take_string},
 };
 

@@ -8,12 +8,17 @@ use serde::{
     ser::{Error as _, SerializeMap},
 };
 
-use super::{Messages, Read, Reader, Text, Write, Writer};
+use super::{
+    kind::{Read, Reader, Write, Writer},
+    messages::Messages,
+    scalars::Text,
+};
 use crate::{
     json::{
-        Extra, MODE, Mode, Object,
-        budget::{ListOf, keep_in_extra},
-        write::is_in,
+        budget::ListOf,
+        extra::{Extra, is_in, keep_in_extra},
+        mode::Mode,
+        object::Object,
     },
     proto::bounds::Limit,
 };
@@ -99,7 +104,7 @@ impl<T: Object + Serialize> Write<(&Option<String>, &Vec<T>)> for TextOrList {
             return Ok(());
         }
         match (text, list.as_slice()) {
-            (Some(_), [_, ..]) if MODE.get() == Mode::Strict => {
+            (Some(_), [_, ..]) if Mode::current() == Mode::Strict => {
                 map.serialize_entry(self.list_name, &SetToo(name))
             }
             (_, [_, ..]) => map.serialize_entry(name, list),

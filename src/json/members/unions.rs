@@ -9,13 +9,16 @@ use serde::{
     ser::SerializeMap,
 };
 
-use super::{OrEmptyList, Read, Reader, Write, Writer};
+use super::{
+    kind::{Read, Reader, Write, Writer},
+    messages::OrEmptyList,
+};
 use crate::json::{
-    Extra,
+    extra::Extra,
     surrogates::{replace_unpaired, take_string},
 };
 
-/// A oneof. [`union!`] implements it.
+/// A oneof. [`union!`](crate::json::macros) implements it.
 pub(crate) trait Union: Sized {
     /// What a member of this type must be.
     const EXPECTED: &'static str;
@@ -30,110 +33,14 @@ pub(crate) trait Union: Sized {
         Err(A::Error::invalid_type(Unexpected::Map, &Self::EXPECTED))
     }
 
-    /// As of [`Object`](crate::json::Object), for the variant that is an object.
+    /// As of [`Object`](crate::json::object::Object), for the variant that is an object.
     fn has_field_in_extra(&self) -> bool {
         false
     }
 
-    /// As of [`Object`](crate::json::Object), for the variant that is an object.
+    /// As of [`Object`](crate::json::object::Object), for the variant that is an object.
     fn replace_surrogates(&mut self) {}
 }
-
-/// Implements [`Union`], `Serialize` and `Deserialize` for a oneof of a string and an object, of a
-/// string and one list, or of a string and the three lists of a prompt.
-macro_rules! union {
-    ($union:ty { $text:ident, object $object:ident }) => {
-        impl $crate::json::members::Union for $union {
-            const EXPECTED: &'static str = "a string or an object";
-
-            fn from_text(text: String) -> Self {
-                Self::$text(text)
-            }
-
-            fn from_object<'de, A: serde::de::MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
-                let object = serde::de::value::MapAccessDeserializer::new(object);
-                serde::Deserialize::deserialize(object).map(Self::$object)
-            }
-
-            fn has_field_in_extra(&self) -> bool {
-                match self {
-                    Self::$text(_) => false,
-                    Self::$object(object) => $crate::json::Object::has_field_in_extra(object),
-                }
-            }
-
-            fn replace_surrogates(&mut self) {
-                match self {
-                    Self::$text(_) => {}
-                    Self::$object(object) => $crate::json::Object::replace_surrogates(object),
-                }
-            }
-        }
-
-        $crate::json::members::union!(@serde $union { $text, $object });
-    };
-    ($union:ty { $text:ident, list $list:ident }) => {
-        impl $crate::json::members::Union for $union {
-            const EXPECTED: &'static str = "a string or a list";
-
-            fn from_text(text: String) -> Self {
-                Self::$text(text)
-            }
-
-            fn from_list<'de, A: serde::de::SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
-                let list = serde::de::value::SeqAccessDeserializer::new(list);
-                serde::Deserialize::deserialize(list).map(Self::$list)
-            }
-        }
-
-        $crate::json::members::union!(@serde $union { $text, $list });
-    };
-    ($union:ty {
-        $text:ident, strings $strings:ident, tokens $tokens:ident, token_lists $lists:ident
-    }) => {
-        impl $crate::json::members::Union for $union {
-            const EXPECTED: &'static str = "a string, a list of strings, a list of token ids, or a \
-                                            list of lists of token ids";
-
-            fn from_text(text: String) -> Self {
-                Self::$text(text)
-            }
-
-            fn from_list<'de, A: serde::de::SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
-                use $crate::json::members::PromptLists;
-                let list = serde::de::value::SeqAccessDeserializer::new(list);
-                Ok(match serde::Deserialize::deserialize(list)? {
-                    PromptLists::Strings(values) => Self::$strings(StringList { values }),
-                    PromptLists::Tokens(values) => Self::$tokens(TokenList { values }),
-                    PromptLists::TokenLists(lists) => Self::$lists(TokenLists {
-                        values: lists.into_iter().map(|values| TokenList { values }).collect(),
-                    }),
-                })
-            }
-        }
-
-        $crate::json::members::union!(@serde $union { $text, $strings, $tokens, $lists });
-    };
-    (@serde $union:ty { $text:ident, $($other:ident),* }) => {
-        impl serde::Serialize for $union {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                match self {
-                    Self::$text(text) => serializer.serialize_str(text),
-                    $(Self::$other(value) => serde::Serialize::serialize(value, serializer),)*
-                }
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $union {
-            fn deserialize<D: serde::Deserializer<'de>>(
-                deserializer: D,
-            ) -> Result<Self, D::Error> {
-                $crate::json::members::read_union(deserializer)
-            }
-        }
-    };
-}
-pub(crate) use union;
 
 /// Reads a oneof.
 pub(crate) fn read_union<'de, T: Union, D: Deserializer<'de>>(

@@ -3,11 +3,13 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{decode_answer, decode_request, encode_answer, encode_request, move_extra_into_fields};
-use crate::proto::v1::{
-    ChatMessage, CompletionChoice, Concurrency, ContentPart, CreateChatCompletionRequest,
-    CreateChatCompletionResponse, CreateCompletionRequest, Embedding, GatewayOptions,
-    ListModelsResponse, StreamChatCompletionResponse, Tool,
+use crate::{
+    json::{decode_answer, decode_request, encode_answer, encode_request, move_extra_into_fields},
+    proto::v1::{
+        ChatMessage, CompletionChoice, Concurrency, ContentPart, CreateChatCompletionRequest,
+        CreateChatCompletionResponse, CreateCompletionRequest, Embedding, GatewayOptions,
+        ListModelsResponse, StreamChatCompletionResponse, Tool,
+    },
 };
 
 /// Reads both documents as a request and as an answer, and expects the same message of both.

@@ -1,0 +1,46 @@
+//! Reads messages from JSON: a caller's requests, and an upstream's answers.
+
+use serde::de::DeserializeOwned;
+
+use super::{
+    budget,
+    error::{JsonError, document_error, read_error, text, without_mark},
+    history,
+    mode::Mode,
+};
+
+/// Reads a caller's request.
+///
+/// # Errors
+/// What isn't UTF-8, broken JSON, or the first member that has the wrong type or is too large.
+pub fn decode_request<M: DeserializeOwned>(body: &[u8]) -> Result<M, JsonError> {
+    let text = text(body)?;
+    // Keeping the path costs time, so it is kept only in a second attempt, after an error.
+    budget::with_budget(text.len(), || serde_json::from_str(text)).or_else(|_| {
+        let again = || {
+            let mut deserializer = serde_json::Deserializer::from_str(text);
+            let message: M = serde_path_to_error::deserialize(&mut deserializer)
+                .map_err(|error| read_error(error, text))?;
+            deserializer.end().map_err(|error| document_error(&error))?;
+            Ok(message)
+        };
+        let messages = history::Messages::of(text);
+        messages.during(|| budget::with_budget(text.len(), again))
+    })
+}
+
+/// Reads an upstream's answer, or one event of it.
+///
+/// # Errors
+/// Only what isn't JSON, isn't an object, or is too large.
+pub fn decode_answer<M: DeserializeOwned>(body: &[u8]) -> Result<M, JsonError> {
+    let body = without_mark(body);
+    let strict = || serde_json::from_slice(body).map_err(|error| document_error(&error));
+    budget::with_budget(body.len(), strict).or_else(|bad| match std::str::from_utf8(body) {
+        Ok(text) if !bad.is_too_large => {
+            let lenient = || serde_json::from_str(text).map_err(|error| document_error(&error));
+            budget::with_budget(body.len(), || Mode::Lenient.during(lenient))
+        }
+        _ => Err(bad),
+    })
+}

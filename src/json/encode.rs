@@ -1,0 +1,73 @@
+//! Writes messages as JSON: requests for an upstream, and answers for a caller.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    decode::decode_request,
+    error::{JsonError, document_error, write_error},
+    extra::finds_field_in_extra,
+    mode::Mode,
+    object::Object,
+};
+
+/// Writes an answer to the end of `out`.
+///
+/// # Errors
+/// A message that has no JSON (`NaN`, broken JSON text); `out` then ends in half a document.
+pub fn encode_answer<M: Serialize>(message: &M, out: &mut Vec<u8>) -> Result<(), JsonError> {
+    serde_json::to_writer(out, message).map_err(|error| document_error(&error))
+}
+
+/// Writes a request. This also finds the mistakes that only a gRPC caller can make: JSON text that
+/// isn't JSON, `NaN`, content both as text and as parts, a field that is also set in `extra`, and a
+/// field in `extra` that REST would refuse.
+///
+/// # Errors
+/// The first such field.
+pub fn encode_request<M: Serialize + DeserializeOwned>(message: &M) -> Result<Vec<u8>, JsonError> {
+    encode_request_of(message, 0)
+}
+
+/// The same for a request that came as `arrived_bytes` bytes. What is written is about as long, so
+/// that a buffer of this size need not grow.
+///
+/// # Errors
+/// As of [`encode_request`].
+pub fn encode_request_of<M: Serialize + DeserializeOwned>(
+    message: &M,
+    arrived_bytes: usize,
+) -> Result<Vec<u8>, JsonError> {
+    let capacity = arrived_bytes + arrived_bytes / 16 + 1024;
+    let write = |message: &M| {
+        let mut out = Vec::with_capacity(capacity);
+        let mut serializer = serde_json::Serializer::new(&mut out);
+        Mode::Strict.during(|| {
+            serde_path_to_error::serialize(message, &mut serializer)
+                .map_err(|error| write_error(&error))
+        })?;
+        Ok(out)
+    };
+    let (out, has_field_in_extra) = finds_field_in_extra(|| write(message));
+    let out = out?;
+    if !has_field_in_extra {
+        return Ok(out);
+    }
+    // Fields in `extra` are read like REST's JSON, by the same code.
+    let again = decode_request(&out)?;
+    drop(out);
+    write(&again)
+}
+
+/// Moves the values of a request's fields that are in `extra` into the fields, at every depth, so
+/// that they are validated. Values of unexpected types, which an earlier answer may have, stay.
+///
+/// # Errors
+/// As of [`encode_request`].
+pub(crate) fn move_extra_into_fields<M: Object + Serialize + DeserializeOwned>(
+    message: &mut M,
+) -> Result<(), JsonError> {
+    if message.has_field_in_extra() {
+        *message = decode_request(&encode_request(message)?)?;
+    }
+    Ok(())
+}
