@@ -21,12 +21,12 @@ use crate::{
     service::headers,
 };
 
-/// Streams an answer into the terminal, through a running gateway by gRPC. Reasoning goes to
-/// standard error, the answer to standard output; an answer that was cut short ends with an error.
+/// Streams an answer into the terminal, through a running gateway by gRPC. The answer is written to
+/// standard output, and reasoning to standard error. An incomplete answer ends with an error.
 #[derive(Args, Debug)]
 pub struct Chat {
-    /// What to say, in one or more words; `-`, or nothing if something is piped in: standard input.
-    /// After `--`, words may begin with a dash
+    /// The prompt, in one or more words. `-` reads it from standard input, and so does an absent
+    /// prompt if standard input is a pipe. After `--`, words may begin with a dash
     #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
 
@@ -40,11 +40,11 @@ pub struct Chat {
     )]
     model: String,
 
-    /// A system message to begin with
+    /// A system message before the prompt
     #[arg(long, short, value_name = "TEXT")]
     system: Option<String>,
 
-    /// Randomness, 0 to 2
+    /// The sampling temperature, from 0 to 2
     #[arg(long, value_name = "NUMBER")]
     temperature: Option<f64>,
 
@@ -52,11 +52,11 @@ pub struct Chat {
     #[arg(long, value_name = "N")]
     max_tokens: Option<i32>,
 
-    /// Models that may answer if this one fails, in order, with commas between, or `none`
+    /// Models that answer if the model fails, in order, comma-separated, or `none`
     #[arg(long, value_name = "IDS", value_parser = header)]
     fallback: Option<MetadataValue<Ascii>>,
 
-    /// The class in the queue when units are short: interactive, default or batch
+    /// The class in the queue for units: interactive, default or batch
     #[arg(long, value_name = "NAME", value_parser = ["interactive", "default", "batch"])]
     priority: Option<String>,
 
@@ -141,8 +141,8 @@ fn header(text: &str) -> Result<MetadataValue<Ascii>, String> {
 /// configured otherwise.
 const PROMPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-const NOTHING_TO_ASK: &str = "nothing to ask: write the prompt after the command (`featherwire \
-                              chat Say hello`), pipe it in (`featherwire chat < prompt.txt`), or \
+const NOTHING_TO_ASK: &str = "the prompt is missing: write it after the command (`featherwire chat \
+                              Say hello`), redirect a file (`featherwire chat < prompt.txt`), or \
                               type it (`featherwire chat -`, with Ctrl-D at the end)";
 
 /// The source of the prompt.
@@ -175,15 +175,15 @@ fn read_prompt() -> Result<String, Failure> {
             "standard input is longer than {PROMPT_BYTES_MAX} bytes"
         ))),
         Err(error) if error.kind() == ErrorKind::InvalidData => Err(Failure::failed(
-            "standard input is not UTF-8 text, which a prompt must be: convert it first",
+            "standard input is not UTF-8 text: convert the prompt to UTF-8",
         )),
         Err(error) => Err(Failure::failed(format_args!(
-            "can't read standard input: {error}"
+            "cannot read standard input: {error}"
         ))),
     }
 }
 
-/// What has been shown so far, where it matters for what follows.
+/// The state of the output, on which the next output depends.
 #[derive(Default)]
 struct Terminal {
     reasoning: bool,
@@ -225,7 +225,7 @@ impl Terminal {
             output::print("\n")?;
         }
         if self.was_too_long {
-            output::tell("featherwire: the answer reached its largest length (--max-tokens)\n");
+            output::tell("featherwire: the answer ended at its length limit (--max-tokens)\n");
         }
         Ok(())
     }
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_a_terminal_chat_waits_for_typing_only_if_it_is_asked_to() {
+    fn chat_reads_the_terminal_only_when_the_prompt_is_a_dash() {
         let words = |words: &[&str]| {
             words
                 .iter()

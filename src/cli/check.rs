@@ -14,8 +14,8 @@ use crate::{
     upstream::{Catalogue, Client, ModelNames},
 };
 
-/// Makes one real call to Featherless, without a gateway in between: streams a short answer and
-/// prints it with its usage and timing, or names the problem and how to fix it.
+/// Makes one real call to Featherless, without a gateway in between. It streams a short answer and
+/// prints the answer, its usage and its timing, or the problem and how to fix it.
 #[derive(Args, Debug)]
 pub struct Check {
     /// The model to ask
@@ -27,7 +27,7 @@ pub struct Check {
     )]
     model: String,
 
-    /// What to ask it
+    /// The prompt
     #[arg(default_value = "Say hello in 5 words")]
     prompt: String,
 
@@ -140,7 +140,7 @@ impl Check {
     }
 }
 
-/// Why there is no complete answer.
+/// The reason for which there is no complete answer.
 enum Trouble {
     Upstream(Error),
     Output(Failure),

@@ -33,12 +33,13 @@ impl Interceptor for Key {
 /// Connects to the gateway.
 pub async fn connect(gateway: &Gateway) -> Result<(Channel, Key), Failure> {
     let address = &gateway.gateway;
-    let endpoint = Endpoint::from_shared(address.clone())
-        .map_err(|_| format!("{address} is not an address such as http://127.0.0.1:8000"))?;
+    let endpoint = Endpoint::from_shared(address.clone()).map_err(|_| {
+        format!("{address} is not a URL: expected one such as http://127.0.0.1:8000")
+    })?;
     let channel = endpoint.tcp_nodelay(true).connect().await.map_err(|_| {
         format!(
-            "no gateway at {address}: start one (`featherwire serve --emulator`), or say where it \
-             is (--gateway, or FEATHERWIRE_GATEWAY)"
+            "no gateway at {address}: start one (`featherwire serve --emulator`), or set its \
+             address (--gateway, or FEATHERWIRE_GATEWAY)"
         )
     })?;
     let key = gateway.key().map(|key| {
@@ -50,7 +51,8 @@ pub async fn connect(gateway: &Gateway) -> Result<(Channel, Key), Failure> {
     Ok((
         channel,
         key.map_err(|_: tonic::metadata::errors::InvalidMetadataValue| {
-            "the key has a character that a header can't carry"
+            "the gateway key has a character that a header cannot contain (--api-key, or \
+             FEATHERWIRE_API_KEY)"
         })?,
     ))
 }
@@ -65,15 +67,14 @@ pub fn failure(status: &Status) -> Failure {
         .map(|link| format!("\n  see {}", link.url));
     if reason.is_none() && matches!(status.code(), Code::Unknown | Code::Unavailable) {
         return Failure::failed(
-            "the connection to the gateway was lost, and the answer is not complete: check that \
-             the \
-             gateway runs, and try again",
+            "the connection to the gateway was lost before the answer was complete: check that the \
+             gateway is running, and try again",
         );
     }
     let name = reason.unwrap_or_else(|| format!("{:?}", status.code()));
     if status.code() == Code::Unauthenticated {
         return Failure::failed(format_args!(
-            "the gateway needs a key that it knows: set --api-key or FEATHERWIRE_API_KEY ({name})"
+            "the gateway requires one of its keys: set --api-key or FEATHERWIRE_API_KEY ({name})"
         ));
     }
     Failure::failed(format_args!(

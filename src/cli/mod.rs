@@ -22,11 +22,10 @@ mod shutdown_signal;
 mod units;
 mod usage_error;
 
-/// The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenAI REST shape on one port
-///
-/// Options can also be set by the variables named with them, in the environment or in a file `.env`
-/// in the working directory. The exit code is 0 if all went well, 1 if the command failed, and 2 if
-/// it was called wrongly.
+/// The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenAI REST shape on one port Each option
+/// can also be set by the variable shown with it, in the environment or in a file `.env` in the
+/// working directory. The exit code is 0 for success, 1 if the command fails, and 2 if its
+/// arguments are wrong.
 #[derive(Debug, Parser)]
 #[command(
     name = "featherwire",
@@ -46,24 +45,24 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Serve(Box<config::Serve>),
-    /// Run the Featherless API on this machine, with faults on demand
+    /// Run an emulator of the Featherless API on this machine, with faults on demand
     Emulator(emulator::Emulator),
-    /// Make one real call straight to Featherless, and show what works and what to fix
+    /// Make one real call to Featherless without a gateway, and show what works and what to fix
     Check(check::Check),
-    /// Stream an answer into the terminal, through a running gateway
+    /// Stream an answer from a running gateway into the terminal
     Chat(chat::Chat),
     /// Show the catalogue of a running gateway as a table
     Models(models::Models),
-    /// Show live what uses the account's concurrency units, and which requests wait
+    /// Show the account's concurrency units live: what uses them and which requests wait
     Units(units::Units),
 }
 
-/// How a command fails.
+/// The failure of a command.
 #[derive(Debug)]
 enum Failure {
-    /// A sentence for the person at the terminal.
+    /// The command failed. The sentence is for the user.
     Failed(String),
-    /// A sentence about incorrect arguments.
+    /// The arguments are wrong. The sentence is for the user.
     Usage(String),
     /// Standard output is closed, as after `| head`. Its reader has what it needs, so nothing has
     /// failed.
@@ -71,7 +70,7 @@ enum Failure {
 }
 
 impl Failure {
-    /// The exit code of a command that was called incorrectly.
+    /// The exit code for wrong arguments.
     const USAGE: u8 = 2;
 
     fn failed(sentence: impl Display) -> Self {
@@ -86,7 +85,7 @@ impl<E: Display> From<E> for Failure {
 }
 
 /// Parses the command line, runs the command, and returns its exit code: 0 for success, 1 for a
-/// failure, 2 for incorrect arguments.
+/// failure, 2 for wrong arguments.
 pub fn main() -> ExitCode {
     let (sentence, code) = match run() {
         Ok(code) => return code,
@@ -101,8 +100,8 @@ pub fn main() -> ExitCode {
 fn run() -> Result<ExitCode, Failure> {
     let mut definition = Cli::command();
     let names = usage_error::names(&definition);
-    // Read before the command line is parsed, because options take their values from it, and while
-    // this is the only thread, as `setenv` needs.
+    // `.env` is read before the command line is parsed, because options take their values from the
+    // environment. No other thread runs yet, which `setenv` requires.
     let dotenv = config::Dotenv::read(&names)?;
     for warning in dotenv
         .warnings
@@ -112,7 +111,7 @@ fn run() -> Result<ExitCode, Failure> {
         output::tell(format_args!("featherwire: warning: {warning}\n"));
     }
     names.check_values().map_err(Failure::Usage)?;
-    // Made again, because a definition takes the values of its variables when it is made.
+    // A second definition, because clap reads the environment when a definition is built.
     let matches = Cli::command().try_get_matches();
     let Cli { command, logging } = match matches.and_then(|matches| Cli::from_arg_matches(&matches))
     {
@@ -122,7 +121,7 @@ fn run() -> Result<ExitCode, Failure> {
             return usage_error::answer(&error, &definition, &dotenv);
         }
     };
-    // A short command prints its problems itself; a server has only its log.
+    // The short commands print their errors. A server has only its log.
     let default = if matches!(command, Command::Serve(_)) {
         Filter::of_level(LevelFilter::INFO)
     } else {

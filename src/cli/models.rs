@@ -25,7 +25,7 @@ pub struct Models {
     #[arg(long)]
     ungated: bool,
 
-    /// Show at most this many
+    /// The largest number of models to show
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 

@@ -10,7 +10,7 @@ use super::Failure;
 /// Writes to standard output, without buffering.
 ///
 /// # Errors
-/// `OutputClosed` if its reader has closed it, as after `| head`; otherwise what is wrong.
+/// `OutputClosed` if the reader has closed the pipe, as after `| head`. `Failed` for other errors.
 pub(super) fn print(text: impl Display) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     write!(out, "{text}")
@@ -18,10 +18,10 @@ pub(super) fn print(text: impl Display) -> Result<(), Failure> {
         .map_err(|error| match error.kind() {
             ErrorKind::BrokenPipe => Failure::OutputClosed,
             ErrorKind::StorageFull => Failure::failed(
-                "can't write to standard output: the disk is full; free some space, or write \
-                 elsewhere",
+                "cannot write to standard output: the disk is full: free some space, or write to \
+                 another disk",
             ),
-            _ => Failure::failed(format_args!("can't write to standard output: {error}")),
+            _ => Failure::failed(format_args!("cannot write to standard output: {error}")),
         })
 }
 

@@ -41,7 +41,7 @@ async fn start_emulator(pace: &config::EmulatorPace) -> Result<SocketAddr, Failu
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let config = super::emulator::config(pace);
-    // Outlives this function on purpose: it serves until the process ends.
+    // The task outlives this function on purpose. It serves until the process ends.
     tokio::spawn(emulator::serve(listener, config, std::future::pending()));
     Ok(address)
 }
@@ -53,17 +53,17 @@ fn welcome(config: &config::Serve, address: SocketAddr, has_key: bool) {
         config.upstream.featherless_base_url.as_str()
     };
     let callers = match config.api_keys.len() {
-        0 => "open to everybody on this machine; FEATHERWIRE_API_KEYS=gw_live_… asks callers for \
-              a key"
+        0 => "every caller on this machine is accepted; set FEATHERWIRE_API_KEYS=gw_live_… to \
+              require a key"
             .to_owned(),
-        1 => "callers need the gateway key".to_owned(),
-        keys => format!("callers need one of {keys} gateway keys"),
+        1 => "callers must send the gateway key".to_owned(),
+        keys => format!("callers must send one of {keys} gateway keys"),
     };
     let missing = if has_key {
         ""
     } else {
-        "  ! Featherless API key not configured: every call will be refused until \
-         FEATHERLESS_API_KEY is set\n"
+        "  ! Featherless API key not configured: every call fails until FEATHERLESS_API_KEY is \
+         set\n"
     };
     let here = if address.ip().is_unspecified() {
         format!("localhost:{}", address.port())

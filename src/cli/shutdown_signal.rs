@@ -1,11 +1,11 @@
 //! The signal to shut down: Ctrl-C, or SIGTERM from a supervisor.
 
-/// Completes at the first signal. A second one ends the process at once with exit code 128 + 2, as
-/// shells do.
+/// Completes at the first signal. A second signal exits at once with code 128 + 2, the code that
+/// shells use for Ctrl-C.
 pub async fn shutdown() {
     next().await;
     tokio::spawn(async {
-        // Outlives its caller on purpose: the drain has begun, and this interrupts it.
+        // The task outlives its caller on purpose. It interrupts the drain.
         next().await;
         super::output::tell("featherwire: second signal: exiting at once\n");
         std::process::exit(130);

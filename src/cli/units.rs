@@ -1,5 +1,4 @@
-//! `featherwire units`: shows live who uses the account's concurrency units, from a running gateway
-//! by gRPC.
+//! `featherwire units`: shows the account's concurrency units live, from a running gateway by gRPC.
 
 use std::{fmt::Write as _, io::IsTerminal, process::ExitCode};
 
@@ -24,11 +23,11 @@ const REQUESTS_SHOWN_MAX: usize = 20;
 /// Moves the cursor to the upper left corner and clears the screen (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[J";
 
-/// Shows live what uses the account's concurrency units, and which requests wait. In a terminal it
-/// is one picture that is drawn again at each change; otherwise it is one line per change.
+/// Shows the account's concurrency units live: what uses them and which requests wait. In a
+/// terminal the display is redrawn at each change. Otherwise each change is one line.
 #[derive(Args, Debug)]
 pub struct Units {
-    /// Show it once, and end
+    /// Show the current state once, and exit
     #[arg(long)]
     once: bool,
 
@@ -65,8 +64,8 @@ impl Units {
     }
 }
 
-/// The part of a picture that fits into the terminal: a line that wraps or scrolls could not be
-/// replaced.
+/// The part of the display that fits into the terminal. A line that wraps or scrolls could not be
+/// overwritten at the next change.
 fn fitted(picture: &str) -> String {
     let Some((Width(width), Height(height))) = terminal_size::terminal_size() else {
         return picture.to_owned();
@@ -110,7 +109,7 @@ fn line(snapshot: &Concurrency) -> String {
 fn picture(snapshot: &Concurrency) -> String {
     let gateway = snapshot.gateway.clone().unwrap_or_default();
     let mut text = format!(
-        "units    {}  {} of {} used\n         {} here, {} outside, {} settling\n",
+        "units    {}  {} of {} used\n         {} by this gateway, {} by other processes, {} in cooldown\n",
         bar(&gateway, snapshot),
         count(snapshot.used_cost),
         limit(snapshot),
@@ -142,7 +141,7 @@ fn picture(snapshot: &Concurrency) -> String {
         let odd = gateway.odd_messages;
         let _ = writeln!(
             text,
-            "ignored  {odd} messages of Featherless about units could not be read"
+            "ignored  {odd} messages from Featherless about units could not be decoded"
         );
     }
     let _ = writeln!(text, "\n  KEY  WEIGHT  UNITS  WAITING  UNIT-SECONDS");
@@ -171,12 +170,12 @@ fn picture(snapshot: &Concurrency) -> String {
     text
 }
 
-/// A number, if the upstream sends it.
+/// A number, or `?` if Featherless does not send it.
 fn count(number: Option<i32>) -> String {
     number.map_or_else(|| "?".to_owned(), |number| number.to_string())
 }
 
-/// The units of this gateway, those of others, and the free ones.
+/// A bar of the units: `#` for this gateway, `+` for other processes, `.` for free units.
 fn bar(gateway: &GatewayUnits, snapshot: &Concurrency) -> String {
     let size = |units: i32| usize::try_from(units).unwrap_or_default();
     let whole = size(snapshot.limit.unwrap_or_default())
@@ -199,10 +198,10 @@ fn waiting(gateway: &GatewayUnits) -> i32 {
     })
 }
 
-/// The limit, if the upstream sends it; it sends null for none.
+/// The limit of the plan, or `?` if Featherless does not send it.
 fn limit(snapshot: &Concurrency) -> String {
     if snapshot.unlimited {
-        "no bound".to_owned()
+        "unlimited".to_owned()
     } else {
         count(snapshot.limit)
     }
@@ -216,8 +215,8 @@ fn seconds(milliseconds: Option<i64>) -> String {
     )
 }
 
-/// A model id can be any text of a caller, so control characters are removed: they could control
-/// the terminal.
+/// A model id without control characters. A caller can send any text as a model id, and control
+/// characters would control the terminal.
 fn printable(id: &str) -> String {
     id.chars().filter(|c| !c.is_control()).collect()
 }

@@ -1,4 +1,4 @@
-//! Errors in the command line, or in the variables that stand for options.
+//! Errors in the command line, or in the environment variables of options.
 
 use std::{
     env,
@@ -32,8 +32,7 @@ pub(super) fn names(command: &Command) -> Names {
     )
 }
 
-/// Prints what the parser found: the help if it was asked for, otherwise the error and how to fix
-/// it.
+/// Prints the help if the user asked for it, otherwise the parser's error and how to fix it.
 pub(super) fn answer(
     error: &clap::Error,
     command: &Command,
@@ -53,7 +52,7 @@ pub(super) fn answer(
     Ok(ExitCode::from(Failure::USAGE))
 }
 
-/// The error for a value that cannot be used. It does not contain the value, which may be a secret
+/// The error for an invalid value. It does not contain the value, because the value may be a secret
 /// in the wrong place.
 fn bad_value(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Option<String> {
     if error.kind() != ErrorKind::ValueValidation {
@@ -67,12 +66,12 @@ fn bad_value(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Option<
         .and_then(|called| option(called, flag))
         .or_else(|| option(command, flag))?;
     let mut reason = reason(error);
-    // Of clap's own parsers, only those of numbers in a range show no example.
+    // Of clap's own parsers, only those for a range of numbers give no example.
     if arg.get_default_values().is_empty() && !reason.contains("such as") {
         reason.push_str("; expected a number such as 1");
     }
     let Some(variable) = arg.get_env().and_then(|name| name.to_str()) else {
-        return Some(format!("the value of {flag} can't be used: {reason}"));
+        return Some(format!("the value of {flag} is invalid: {reason}"));
     };
     let place = if is_given(arg, flag) {
         "on the command line".to_owned()
@@ -83,7 +82,7 @@ fn bad_value(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Option<
         )
     };
     let mut sentence =
-        format!("the value of {variable} ({flag}), set {place}, can't be used: {reason}");
+        format!("the value of {variable} ({flag}), set {place}, is invalid: {reason}");
     let default = arg
         .get_default_values()
         .first()
@@ -98,15 +97,15 @@ fn bad_value(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Option<
 
 fn reason(error: &clap::Error) -> String {
     let Some(source) = error.source() else {
-        return "it is not one of the values that are known".to_owned();
+        return "the value is not one of the possible values".to_owned();
     };
     if let Some(number) = source.downcast_ref::<ParseIntError>() {
         return match number.kind() {
             IntErrorKind::PosOverflow => {
-                "the number is too large; expected one such as 4".to_owned()
+                "the number is too large: expected a number such as 4".to_owned()
             }
             IntErrorKind::NegOverflow => {
-                "the number is too small; expected one such as 4".to_owned()
+                "the number is too small: expected a number such as 4".to_owned()
             }
             _ => "expected a whole number, such as 4".to_owned(),
         };
@@ -121,7 +120,7 @@ fn reason(error: &clap::Error) -> String {
         .replace("..=", " to ")
 }
 
-/// Where an unknown option belongs, or that a newer version may have it.
+/// A hint for an unknown option: the command that has it, or that a newer version may have it.
 fn unknown_option(error: &clap::Error, command: &Command) -> String {
     let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
         return String::new();
@@ -140,21 +139,21 @@ fn unknown_option(error: &clap::Error, command: &Command) -> String {
             .strip_prefix('-')
             .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit())) =>
         {
-            "\nNo option takes a number below zero; words of a prompt that begin with a dash come \
-             after --\n"
+            "\nNo option takes a negative number. Write -- before words of a prompt that begin \
+             with a dash\n"
                 .to_owned()
         }
         None if flag.starts_with('-') => format!(
-            "\nThis is version {}; an option that is not in its --help may belong to a newer one\n",
+            "\nThis is version {}. An option that is not in --help may belong to a newer version\n",
             env!("CARGO_PKG_VERSION")
         ),
-        None => "\nThis command takes options alone. A switch stands without a value; only its \
+        None => "\nThis command takes only options. The flag of a switch has no value, only its \
                  variable has one\n"
             .to_owned(),
     }
 }
 
-/// The command that is called, as far as the arguments tell before they are parsed.
+/// The command that the arguments name. It is found before the arguments are parsed.
 fn called(command: &Command) -> Option<&Command> {
     called_by(command, env::args_os().skip(1))
 }
@@ -210,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_value_of_an_option_is_no_command() {
+    fn the_value_of_an_option_is_not_taken_for_a_command() {
         let root = Command::new("x")
             .arg(Arg::new("log").long("log").num_args(1))
             .arg(

@@ -1,16 +1,16 @@
-//! Addresses as they are written in options: where to listen, and where the upstream and a gateway
-//! are.
+//! Parsers for addresses in options: the address to listen on, and the URLs of the upstream and of
+//! a gateway.
 //!
-//! What is wrong with one is told without repeating it: there may be a password in it.
+//! An error does not repeat the address, because it may contain a password.
 
 use std::net::SocketAddr;
 
 use reqwest::Url;
 
-/// Where Featherless's API is.
+/// The base URL of Featherless's API.
 pub(super) const FEATHERLESS: &str = "https://api.featherless.ai/v1";
 
-/// Paths below the base URL that are often copied with it.
+/// Paths below the base URL that users often copy with it.
 const ENDPOINTS: [&str; 5] = [
     "/chat/completions",
     "/completions",
@@ -19,10 +19,11 @@ const ENDPOINTS: [&str; 5] = [
     "/tokenize",
 ];
 
-/// An IP address and a port; `localhost` is the one name that needs no lookup.
+/// Parses an IP address and a port. `localhost` is the only host name that is accepted, because it
+/// needs no lookup.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     const EXAMPLES: &str =
-        "such as 127.0.0.1:8000 (this machine alone) or 0.0.0.0:8000 (every network)";
+        "such as 127.0.0.1:8000 (only this machine) or 0.0.0.0:8000 (all networks)";
     let mend = |what: &str| {
         Err(format!(
             "{what}: expected an IP address and a port, {EXAMPLES}"
@@ -39,7 +40,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
         return mend(if is_port {
             "the IP address is missing"
         } else {
-            "this is no address"
+            "this is not an address"
         });
     };
     if port.parse::<u16>().is_err() {
@@ -53,38 +54,39 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     match format!("{host}:{port}").parse() {
         Ok(address) => Ok(address),
         Err(_) if host.is_empty() || host == "*" => mend("the IP address is missing"),
-        Err(_) => {
-            mend("the host is not an IP address, and names other than localhost are not looked up")
-        }
+        Err(_) => mend(
+            "the host is not an IP address (host names other than localhost are not looked up)",
+        ),
     }
 }
 
-/// The base URL of an API like Featherless's.
+/// Parses the base URL of Featherless's API or of a compatible API.
 pub(super) fn base_url(text: &str) -> Result<Url, String> {
     let url = http_url(text, FEATHERLESS)?;
     let path = url.path().trim_end_matches('/');
     if let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| path.ends_with(*endpoint)) {
         return Err(format!(
-            "it ends with {endpoint}, which is added to it: leave that out, such as {FEATHERLESS}"
+            "the URL ends with {endpoint}, which the gateway adds itself: remove it, as in \
+             {FEATHERLESS}"
         ));
     }
     let host = url.host_str().unwrap_or_default();
     if host == "featherless.ai" || host.ends_with(".featherless.ai") {
         if url.scheme() != "https" {
             return Err(format!(
-                "the API key would travel unencrypted: write https://, such as {FEATHERLESS}"
+                "the API key would be sent unencrypted: use https://, as in {FEATHERLESS}"
             ));
         }
         if path != "/v1" || host == "featherless.ai" || host == "www.featherless.ai" {
             return Err(format!(
-                "Featherless's API is not there, but at {FEATHERLESS}"
+                "this is not the address of Featherless's API: use {FEATHERLESS}"
             ));
         }
     }
     Ok(url)
 }
 
-/// The URL of a gateway; `localhost:8000` is short for `http://localhost:8000`.
+/// Parses the URL of a gateway. `localhost:8000` is short for `http://localhost:8000`.
 pub(super) fn gateway(text: &str) -> Result<String, String> {
     const EXAMPLE: &str = "http://127.0.0.1:8000";
     let url = http_url(
@@ -97,18 +99,18 @@ pub(super) fn gateway(text: &str) -> Result<String, String> {
     )?;
     if url.scheme() != "http" {
         return Err(format!(
-            "this command speaks plain HTTP to the gateway: write http://, such as {EXAMPLE}"
+            "this command connects to the gateway without TLS: use http://, as in {EXAMPLE}"
         ));
     }
     if url.path() != "/" {
         return Err(format!(
-            "gRPC needs the address alone: leave out the path after the port, such as {EXAMPLE}"
+            "a gRPC address has no path: remove the path after the port, as in {EXAMPLE}"
         ));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-/// The origin of web pages, or `*` for any.
+/// Parses the origin of web pages, or `*` for any origin.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     let origin = text.trim().trim_end_matches('/');
     let host = origin.split_once("://").map(|(_, host)| host);
@@ -121,38 +123,35 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     if matches!(origin, "*" | "null") || host.is_some_and(is_host) {
         return Ok(origin.to_owned());
     }
-    let expected = "expected origins (scheme, host and port, without a path) with commas between, \
-                    or *, such as https://app.example";
+    let expected = "expected comma-separated origins (scheme, host and port, without a path) such \
+                    as https://app.example, or *";
     Err(expected.to_owned())
 }
 
-/// An http(s) URL with a host and without a user, a query or a fragment.
+/// Parses an http(s) URL with a host and without a user, a query or a fragment.
 fn http_url(text: &str, example: &str) -> Result<Url, String> {
     let mend = |what: &str| Err(format!("{what}, such as {example}"));
     let text = text.trim();
     if !text.contains("://") {
-        return mend("it doesn't begin with https:// (or http://): write the whole URL");
+        return mend("the URL does not begin with https:// (or http://): write the complete URL");
     }
     let Ok(url) = Url::parse(text) else {
-        return mend("this is not a URL: write one");
+        return mend("this is not a URL: write a URL");
     };
     if !matches!(url.scheme(), "http" | "https") {
-        return mend(
-            "it begins with another scheme than https:// (or http://): write the URL of an HTTP \
-             API",
-        );
+        return mend("the scheme is not https:// (or http://): write the URL of an HTTP API");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return mend(
-            "it holds a user or a password, which have no meaning here: leave out what stands \
-             before the @",
+            "the URL has a user or a password, which are not used here: remove the part before the \
+             @",
         );
     }
     if url.query().is_some() {
-        return mend("it has a query: leave out the ? and what follows");
+        return mend("the URL has a query: remove the ? and the text after it");
     }
     if url.fragment().is_some() {
-        return mend("it has a fragment: leave out the # and what follows");
+        return mend("the URL has a fragment: remove the # and the text after it");
     }
     Ok(url)
 }
@@ -162,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_base_url_is_told_with_the_mend_and_without_repeating_it() {
+    fn the_error_for_a_base_url_says_how_to_fix_it_and_does_not_repeat_it() {
         for (text, mend) in [
             ("api.featherless.ai/v1", "https://"),
             ("localhost:9000/v1", "https://"),
@@ -172,14 +171,14 @@ mod tests {
             ("https://", "not a URL"),
             ("https://secret:word@x.example/v1", "before the @"),
             ("https://secret@x.example/v1", "before the @"),
-            ("https://x.example/v1?key=secret", "leave out the ?"),
-            ("https://x.example/v1#secret", "leave out the #"),
+            ("https://x.example/v1?key=secret", "remove the ?"),
+            ("https://x.example/v1#secret", "remove the #"),
             ("https://api.featherless.ai", FEATHERLESS),
             ("https://api.featherless.ai/", FEATHERLESS),
             ("https://api.featherless.ai/v2", FEATHERLESS),
             ("https://featherless.ai/v1", FEATHERLESS),
             ("http://api.featherless.ai/v1", "unencrypted"),
-            ("https://x.example/v1/chat/completions", "leave that out"),
+            ("https://x.example/v1/chat/completions", "remove it"),
         ] {
             let told = base_url(text).unwrap_err();
             assert!(
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_is_found_with_and_without_a_scheme() {
+    fn the_address_of_a_gateway_may_omit_the_scheme() {
         for text in [
             "localhost:8000",
             "http://localhost:8000",
@@ -235,13 +234,13 @@ mod tests {
         }
         assert_eq!(gateway("[::1]:8000").as_deref(), Ok("http://[::1]:8000"));
         for (text, mend) in [
-            ("https://localhost:8000", "plain HTTP"),
-            ("http://localhost:8000/v1", "leave out the path"),
+            ("https://localhost:8000", "without TLS"),
+            ("http://localhost:8000/v1", "remove the path"),
             ("grpc://localhost:8000", "scheme"),
             ("localhost:99999", "not a URL"),
             ("", "not a URL"),
             ("u:secret@localhost:8000", "before the @"),
-            ("localhost:8000?secret", "leave out the ?"),
+            ("localhost:8000?secret", "remove the ?"),
         ] {
             let told = gateway(text).unwrap_err();
             assert!(
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_to_listen_on_is_told_what_it_lacks() {
+    fn the_error_for_an_address_to_listen_on_names_the_missing_part() {
         assert_eq!(address("localhost:8000"), Ok(([127, 0, 0, 1], 8000).into()));
         assert!(address("[::1]:8000").is_ok_and(|address| address.is_ipv6()));
         for (text, mend) in [
@@ -266,7 +265,7 @@ mod tests {
             ("127.0.0.1:80000", "the port is not a number"),
             ("gateway.example:8000", "not looked up"),
             ("http://127.0.0.1:8000", "this is a URL"),
-            ("nowhere", "no address"),
+            ("nowhere", "not an address"),
         ] {
             let told = address(text).unwrap_err();
             assert!(

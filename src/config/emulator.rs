@@ -9,7 +9,7 @@ use super::{
     values::{duration, rate},
 };
 
-/// How the emulator behaves, wherever it runs.
+/// The options of the emulator, for `featherwire emulator` and `featherwire serve --emulator`.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::EMULATOR)]
 pub struct EmulatorPace {
@@ -32,7 +32,7 @@ pub struct EmulatorPace {
     )]
     pub emulator_units: u32,
 
-    /// The emulator's seed: the same seed and request give the same answer
+    /// The emulator's seed. The same seed and the same request give the same answer
     #[arg(
         long,
         env = "FEATHERWIRE_EMULATOR_SEED",
@@ -41,7 +41,7 @@ pub struct EmulatorPace {
     )]
     pub emulator_seed: u64,
 
-    /// How many made-up models the emulator's catalogue has besides the well-known ones
+    /// The number of generated models in the emulator's catalogue, besides the built-in models
     #[arg(
         long,
         env = "FEATHERWIRE_EMULATOR_MODELS",
@@ -50,7 +50,7 @@ pub struct EmulatorPace {
     )]
     pub emulator_models: usize,
 
-    /// How long a cold model of the emulator takes to load, from the first request for it
+    /// The time that a cold model of the emulator takes to load after the first request for it
     #[arg(
         long,
         env = "FEATHERWIRE_EMULATOR_WARM_AFTER",
@@ -60,7 +60,7 @@ pub struct EmulatorPace {
     )]
     pub emulator_warm_after: Duration,
 
-    /// How long the units of a cancelled request stay in use at the emulator
+    /// The time that the units of a cancelled request stay in use at the emulator
     #[arg(
         long,
         env = "FEATHERWIRE_EMULATOR_RELEASE_AFTER",
@@ -70,8 +70,8 @@ pub struct EmulatorPace {
     )]
     pub emulator_release_after: Duration,
 
-    /// What is wrong with the emulator's feed of units, its plan or its catalogue, comma-separated,
-    /// such as `feed=ping,models=null-entry`; `featherwire emulator --help` lists all
+    /// Faults of the emulator's feed of units, plan or list of models, comma-separated, such as
+    /// `feed=ping,models=null-entry`. `featherwire emulator --help` lists all
     #[arg(
         long = "emulator-switch",
         env = "FEATHERWIRE_EMULATOR_SWITCHES",

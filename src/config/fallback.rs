@@ -23,7 +23,7 @@ pub(super) fn fallback(text: &str) -> Result<Fallback, String> {
     let model = model.trim();
     if others.iter().any(|other| other == model) {
         return Err(
-            "a model can't answer in its own place: name another one, such as org/large=org/small"
+            "a model cannot be its own fallback: name another model, as in org/large=org/small"
                 .to_owned(),
         );
     }

@@ -5,11 +5,11 @@ use secrecy::SecretString;
 
 use super::{address, heading};
 
-/// How to reach a running gateway, for the commands that are its clients.
+/// The address and the key of a running gateway, for the commands that are its clients.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::GATEWAY)]
 pub struct Gateway {
-    /// Where the gateway is; http:// may be left out
+    /// The gateway's address. http:// may be omitted
     #[arg(
         long,
         env = "FEATHERWIRE_GATEWAY",
@@ -19,7 +19,7 @@ pub struct Gateway {
     )]
     pub gateway: String,
 
-    /// The key to show it. Unset: the first of FEATHERWIRE_API_KEYS
+    /// The gateway key to send. Unset: the first key of FEATHERWIRE_API_KEYS
     #[arg(
         long,
         env = "FEATHERWIRE_API_KEY",

@@ -1,12 +1,12 @@
-//! How much memory there is, and how much of it all requests together may use by default.
+//! The size of the memory, and the part of it that all requests together may use by default.
 
 use std::{fs, path::Path};
 
-/// All requests together may use the memory divided by this. Decoding and encoding them needs at
-/// most half as much again.
+/// By default, all requests together may use the memory divided by this number. Decoding and
+/// encoding them need at most half of that in addition.
 const INFLIGHT_MEMORY_PART: u64 = 4;
 
-/// How many bytes they may use if the size of the memory is unknown.
+/// The bytes that all requests together may use if the size of the memory is unknown.
 const INFLIGHT_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 
 /// The default of `--max-inflight-request-bytes`, in bytes.
@@ -43,8 +43,8 @@ fn of_machine(info: &str) -> Option<u64> {
         .checked_mul(1024)
 }
 
-/// The files that may contain the memory limit of the process, for the `groups` in
-/// `/proc/self/cgroup`: those of each control group and of its parents. A file that says `max` or
+/// The files that may contain the memory limit of the process: those of each control group in
+/// `groups` (the text of `/proc/self/cgroup`) and of its parents. A file that contains `max` or
 /// does not exist sets no limit.
 fn limit_files(groups: &str) -> Vec<String> {
     let mut files = Vec::new();

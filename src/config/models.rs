@@ -11,14 +11,14 @@ use super::{
     values::duration,
 };
 
-/// What to do when models fail. The default does nothing.
+/// The options for models: fallbacks, names and circuits. The default has no fallbacks or aliases.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = heading::MODELS)]
 pub struct Models {
-    /// Other models that answer when this one fails before the caller has seen anything of its
-    /// answer: no capacity, cold, silent, broken, gated, not on the plan, or the context too long.
-    /// In order; may be given more than once (in the variable: with semicolons between). A call's
-    /// own list, in the header or metadata `x-featherwire-fallback`, counts instead
+    /// Models that answer when MODEL fails before any part of its answer is sent to the caller: no
+    /// capacity, cold, silent, broken, gated, not on the plan, or the context is too long. They are
+    /// tried in order. The option may be repeated (in the variable: separated by semicolons). The
+    /// header or metadata `x-featherwire-fallback` replaces this list for one call
     #[arg(
         long = "fallback",
         env = "FEATHERWIRE_FALLBACKS",
@@ -28,10 +28,9 @@ pub struct Models {
     )]
     pub fallbacks: Vec<Fallback>,
 
-    /// Longest wait for the first token (or the headers) of a model with a fallback after it, if
-    /// that is shorter than `--first-token-timeout`. The default is a little less than the time
-    /// after which Featherless's front end ends silent calls, so that no answer is lost
-    /// that would still have arrived
+    /// Longest wait for the first token (or the headers) of a model that has a fallback after it,
+    /// if this is shorter than `--first-token-timeout`. Featherless's front end ends silent calls a
+    /// little later than the default
     #[arg(
         long,
         env = "FEATHERWIRE_FALLBACK_FIRST_TOKEN_TIMEOUT",
@@ -41,8 +40,8 @@ pub struct Models {
     )]
     pub fallback_first_token_timeout: Duration,
 
-    /// Other names for models: shown in lists, and taken wherever a model's id is. May be given
-    /// more than once (in the variable: with commas or semicolons between)
+    /// Other names for models. They are shown in lists and accepted wherever a model's id is. The
+    /// option may be repeated (in the variable: separated by commas or semicolons)
     #[arg(
         long = "alias",
         env = "FEATHERWIRE_ALIASES",
@@ -52,8 +51,8 @@ pub struct Models {
     pub aliases: Vec<AliasList>,
 
     /// The models that lists, searches and suggestions show, besides the aliases: ids with `*` for
-    /// any text and `?` for any character, comma-separated. Others can be asked for all the same.
-    /// Unset: all
+    /// any text and `?` for any character, comma-separated. Other models can still be used. Unset:
+    /// all
     #[arg(
         long = "expose-models",
         env = "FEATHERWIRE_EXPOSE_MODELS",
@@ -63,8 +62,8 @@ pub struct Models {
     )]
     pub expose_models: Vec<Glob>,
 
-    /// After this number of failures in a row, a model gets no calls for a while. They go to their
-    /// fallbacks or fail at once; 0 for never
+    /// The number of failures in a row after which a model gets no calls for a while. Its calls go
+    /// to their fallbacks or fail at once. 0 for never
     #[arg(
         long,
         env = "FEATHERWIRE_CIRCUIT_FAILURES",
@@ -73,8 +72,8 @@ pub struct Models {
     )]
     pub circuit_failures: u32,
 
-    /// How long a model gets no calls before one call probes it; doubled after each probe that
-    /// fails, up to 2 minutes
+    /// The time for which a failing model gets no calls. Then one call probes it. The time doubles
+    /// after each failed probe, up to 2 minutes
     #[arg(
         long,
         env = "FEATHERWIRE_CIRCUIT_WAIT",
@@ -86,7 +85,7 @@ pub struct Models {
 }
 
 impl Models {
-    /// Checks what concerns several aliases.
+    /// Checks the aliases together.
     ///
     /// # Errors
     /// A sentence that says what is wrong and how to correct it.
@@ -95,19 +94,19 @@ impl Models {
         for (place, Alias { name, model }) in aliases().enumerate() {
             if name == model {
                 return Err(format!(
-                    "FEATHERWIRE_ALIASES (--alias): {name}={model} names itself; leave it out"
+                    "FEATHERWIRE_ALIASES (--alias): {name}={model} is an alias of itself: remove it"
                 ));
             }
             if aliases().skip(place + 1).any(|other| other.name == *name) {
                 return Err(format!(
-                    "FEATHERWIRE_ALIASES (--alias): {name} is given twice, but an alias stands \
-                     for one model; leave one of them out"
+                    "FEATHERWIRE_ALIASES (--alias): {name} is set twice, but an alias has one \
+                     model: remove one of the two"
                 ));
             }
             if aliases().any(|other| other.name == *model) {
                 return Err(format!(
-                    "FEATHERWIRE_ALIASES (--alias): in {name}={model}, {model} is an alias too; \
-                     name the model that it stands for instead"
+                    "FEATHERWIRE_ALIASES (--alias): in {name}={model}, {model} is an alias too: \
+                     write the id of its model instead"
                 ));
             }
         }

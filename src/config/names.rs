@@ -1,18 +1,19 @@
-//! The names of the variables that configure Featherwire, and names that look like a misspelling of
-//! one.
+//! The names of the environment variables that configure Featherwire, and the detection of misspelt
+//! names.
 
 use std::{env, ffi::OsStr};
 
-/// The prefixes of names that are meant for Featherwire.
+/// The prefixes of Featherwire's variables.
 const PREFIXES: [&str; 2] = ["FEATHERWIRE_", "FEATHERLESS_"];
 
-/// A name without such a prefix counts as misspelt up to this edit distance.
+/// A name without such a prefix counts as misspelt if its edit distance to a known name is at most
+/// this.
 const EDITS_MAX: usize = 2;
 
 /// The lowest Jaro-Winkler similarity of a suggested name, without its prefix.
 const SIMILARITY_MIN: f64 = 0.8;
 
-/// How many characters of a name are shown.
+/// The largest number of characters of a name that a message shows.
 const NAME_CHARS_MAX: usize = 80;
 
 /// The variables that the command line knows.
@@ -32,7 +33,8 @@ impl Names {
         }
     }
 
-    /// Whether the variable `name` configures Featherwire, or is meant to.
+    /// Whether `name` is a variable of Featherwire, or looks like one: it has a prefix of
+    /// Featherwire, or is a misspelt name.
     pub(super) fn is_meant(&self, name: &str) -> bool {
         let name = name.to_uppercase();
         PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || self.misspelt(&name).is_some()
@@ -56,8 +58,8 @@ impl Names {
         (similarity(near) >= SIMILARITY_MIN).then_some(near)
     }
 
-    /// Suspicious names in the environment: one sentence each, without values. `place` says where a
-    /// variable was set, such as ".env line 3: ".
+    /// Warnings about suspicious names in the environment: one sentence each, without values.
+    /// `place` returns the place where a variable is set, such as ".env line 3: ".
     pub fn warnings(&self, place: impl Fn(&str) -> String) -> Vec<String> {
         let mut names: Vec<_> = env::vars_os().map(|(name, _)| shown(&name)).collect();
         names.sort_unstable();
@@ -72,26 +74,26 @@ impl Names {
             return None;
         }
         if self.all.iter().any(|known| known == name) {
-            // A variable of another command is fine, unless it differs by one letter from one that
-            // is missing here.
+            // A variable of another command gets no warning, unless it differs by one letter from a
+            // variable of this command that is not set.
             let near = self
                 .of_this_command
                 .iter()
                 .find(|known| strsim::damerau_levenshtein(known, name) == 1)?;
             let is_missing = env::var_os(near).is_none();
             return is_missing
-                .then(|| format!("{name} is not read by this command; did you mean {near}?"));
+                .then(|| format!("this command does not read {name}: did you mean {near}?"));
         }
         if !self.is_meant(name) {
             return None;
         }
         Some(match self.nearest(name) {
             Some(near) => format!(
-                "{name} is no variable of Featherwire and has no effect; did you mean {near}?"
+                "{name} is not a variable of Featherwire and has no effect: did you mean {near}?"
             ),
             None => format!(
-                "{name} is no variable of Featherwire {} and has no effect; `featherwire serve \
-                 --help` lists them",
+                "{name} is not a variable of Featherwire {} and has no effect: `featherwire serve \
+                 --help` lists the variables",
                 env!("CARGO_PKG_VERSION")
             ),
         })
@@ -127,7 +129,7 @@ impl Names {
             |name: &&String| env::var_os(name).is_some_and(|value| value.to_str().is_none());
         match self.of_this_command.iter().find(is_text) {
             Some(name) => Err(format!(
-                "{name} holds bytes that are not UTF-8 text: set it again, as text"
+                "the value of {name} is not UTF-8 text: set it to UTF-8 text"
             )),
             None => Ok(()),
         }
@@ -167,7 +169,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_misspelt_name_is_told_with_the_one_that_is_meant() {
+    fn the_warning_about_a_misspelt_name_suggests_the_right_name() {
         for (wrong, right) in [
             ("FEATHERWIRE_LISTN", "FEATHERWIRE_LISTEN"),
             ("featherwire_listen", "FEATHERWIRE_LISTEN"),
@@ -195,7 +197,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn names_of_others_are_nobodys_slip() {
+    fn names_of_other_programs_get_no_warning() {
         for name in [
             "PATH",
             "HOME",
@@ -210,7 +212,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_client_s_key_is_not_taken_for_the_gateway_s_keys() {
+    fn the_key_of_a_client_in_place_of_the_gateway_keys_gets_a_warning() {
         let told = names().suspicion("FEATHERWIRE_API_KEY").unwrap();
         assert!(
             told.contains("did you mean FEATHERWIRE_API_KEYS?"),

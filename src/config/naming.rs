@@ -1,4 +1,4 @@
-//! The names of models: aliases, and the patterns of the ids that lists show.
+//! Options for the names of models: aliases, and patterns for the ids that lists show.
 
 /// The longest accepted model id, in bytes. Ids appear in errors, and so in headers, which are
 /// bounded.
@@ -70,8 +70,8 @@ fn alias(text: &str) -> Result<Alias, String> {
                 .any(|letter| letter == '=' || !letter.is_ascii_graphic())
         {
             return Err(format!(
-                "expected NAME=MODEL, such as gpt-4o=org/model: both of visible ASCII without \
-                 `=`, of {MODEL_BYTES_MAX} bytes at most"
+                "expected NAME=MODEL, such as gpt-4o=org/model, each with at most \
+                 {MODEL_BYTES_MAX} characters of visible ASCII without `=`"
             ));
         }
     }
@@ -85,15 +85,15 @@ pub(super) fn glob(text: &str) -> Result<Glob, String> {
     let text = text.trim();
     if text.is_empty() {
         return Err(
-            "an empty pattern: expected ids with commas between them, such as org/* or *qwen*"
+            "the pattern is empty: expected comma-separated ids, such as org/* or *qwen*"
                 .to_owned(),
         );
     }
     let is_fit = |letter: &char| letter.is_ascii_alphanumeric() || "/_.:@+-*?".contains(*letter);
     if let Some(letter) = text.chars().find(|letter| !is_fit(letter)) {
         return Err(format!(
-            "{letter:?} is in no model's id: expected ids with `*` for any text and `?` for any \
-             character, such as org/*"
+            "{letter:?} cannot occur in a model's id: expected ids with `*` for any text and `?` \
+             for any character, such as org/*"
         ));
     }
     Ok(Glob(text.to_lowercase().chars().collect()))
@@ -105,7 +105,7 @@ mod tests {
     use crate::config::Models;
 
     #[test]
-    fn a_pattern_fits_whole_ids_in_any_letter_case() {
+    fn a_pattern_matches_the_whole_id_and_ignores_case() {
         let fits = |pattern: &str, id: &str| glob(pattern).unwrap().matches(id);
         for (pattern, id) in [
             ("*", "org/model"),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn aliases_that_make_no_sense_are_refused() {
+    fn contradictory_aliases_are_refused() {
         let check = |lists: &[&str]| {
             let aliases: Result<_, _> = lists.iter().map(|list| alias_list(list)).collect();
             Models {

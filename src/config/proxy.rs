@@ -1,15 +1,14 @@
-//! The proxy through which the upstream is reached, by the variables that programs share:
-//! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or not, as curl reads them.
+//! The proxy for connections to the upstream, from the usual environment variables: `HTTPS_PROXY`,
+//! `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case, as curl reads them.
 
 use std::net::IpAddr;
 
 use http::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-/// The proxy on the way to this upstream, with the user and the password that its URL has.
+/// The proxy for connections to `upstream`, with the user and the password in the proxy's URL.
 pub fn proxy(upstream: &Uri) -> Option<Intercept> {
-    // A proxy that the environment names is for the world outside, not for an emulator on this
-    // machine.
+    // The emulator on this machine is reached directly, not through a proxy.
     if is_loopback(upstream) {
         None
     } else {

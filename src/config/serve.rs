@@ -16,7 +16,7 @@ use super::{
     values::{connections, duration, is_header_token, size, switch},
 };
 
-/// How to serve.
+/// The options of `featherwire serve`.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::CALLERS)]
 pub struct Serve {
@@ -52,8 +52,8 @@ pub struct Serve {
     )]
     pub api_keys: Vec<SecretString>,
 
-    /// Web pages of these origins may call from a browser, comma-separated, `*` for any. Unset: any
-    /// if callers need a key, else those on this machine
+    /// The origins of web pages that may call from a browser, comma-separated, `*` for any. Unset:
+    /// any if callers need a key, otherwise only pages of this machine
     #[arg(
         long,
         env = "FEATHERWIRE_CORS_ORIGINS",
@@ -85,9 +85,9 @@ pub struct Serve {
     )]
     pub max_inflight_request_bytes: Option<ByteSize>,
 
-    /// Ask upstream for a stream also when the caller wants a unary chat answer, and add it up: the
-    /// upstream's front end ends a call that is silent for about 100 s. A call may choose otherwise
-    /// with the header or metadata `x-featherwire-unary-via-stream: true` or `false`
+    /// Request a stream from Featherless also for unary chat answers, and combine its chunks into
+    /// one answer. Featherless's front end ends a call that is silent for about 100 s. The header
+    /// or metadata `x-featherwire-unary-via-stream` (`true` or `false`) overrides this for one call
     #[arg(
         long,
         env = "FEATHERWIRE_UNARY_VIA_STREAM",
@@ -96,8 +96,8 @@ pub struct Serve {
     )]
     pub unary_via_stream: bool,
 
-    /// Longest wait for a caller who doesn't read its answer; its stream (HTTP/2) or connection is
-    /// then closed
+    /// Longest wait for a caller who does not read the answer. Then its stream (HTTP/2) or
+    /// connection is closed
     #[arg(
         long,
         env = "FEATHERWIRE_WRITE_TIMEOUT",
@@ -108,9 +108,9 @@ pub struct Serve {
     )]
     pub write_timeout: Duration,
 
-    /// How long a connection may have no call open before it is closed; over HTTP/2 its client is
-    /// told first (GOAWAY). A connection on which no call has shown a gateway key has 30 seconds at
-    /// most
+    /// Longest time that a connection may be without an open call. Then it is closed, over HTTP/2
+    /// after a GOAWAY. For a connection on which no call has sent a gateway key, the limit is at
+    /// most 30 seconds
     #[arg(
         long,
         env = "FEATHERWIRE_IDLE_CONNECTION_TIMEOUT",
@@ -121,8 +121,8 @@ pub struct Serve {
     )]
     pub idle_connection_timeout: Duration,
 
-    /// How many connections may be open on which no call has shown a gateway key yet, but no more
-    /// than a quarter of the file descriptors. Beyond it, the one that has been idle for the
+    /// The largest number of open connections on which no call has sent a gateway key yet, and at
+    /// most a quarter of the file descriptors. Beyond it, the connection that has been idle the
     /// longest is closed
     #[arg(
         long,
@@ -133,8 +133,8 @@ pub struct Serve {
     )]
     pub unauthenticated_connections: usize,
 
-    /// How long running answers may go on after SIGTERM or Ctrl-C; then they end with the error
-    /// `draining`
+    /// Longest time that running answers may continue after SIGTERM or Ctrl-C. Then they end with
+    /// the error `draining`
     #[arg(
         long,
         env = "FEATHERWIRE_DRAIN_TIMEOUT",
@@ -149,7 +149,7 @@ pub struct Serve {
     #[command(flatten)]
     pub upstream: Upstream,
 
-    /// Its models.
+    /// The models.
     #[command(flatten)]
     pub models: Models,
 
@@ -163,7 +163,7 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Checks what concerns several options.
+    /// Checks the options together.
     ///
     /// # Errors
     /// A sentence that says what is wrong and how to correct it.
@@ -175,10 +175,10 @@ impl Serve {
         {
             let length = key.expose_secret().len();
             return Err(format!(
-                "FEATHERWIRE_API_KEYS (--api-keys) has an empty key, or one with a character that \
-                 a header can't carry (one of {length} bytes): separate keys by commas alone, use \
-                 visible ASCII, and unset the variable to ask for no key; for example \
-                 FEATHERWIRE_API_KEYS=gw_live_a,gw_live_b"
+                "FEATHERWIRE_API_KEYS (--api-keys) has a key of {length} bytes that is empty or \
+                 has a character that a header cannot contain: use visible ASCII without spaces, \
+                 and commas between keys, for example FEATHERWIRE_API_KEYS=gw_live_a,gw_live_b. To \
+                 require no key, unset the variable"
             ));
         }
         if self.units.key_weights.len() > self.api_keys.len() {
@@ -192,8 +192,8 @@ impl Serve {
         }
         if self.api_keys.is_empty() && !self.listen.ip().is_loopback() {
             return Err(format!(
-                "without gateway keys anybody who can reach {} could spend your Featherless \
-                 units, so only loopback addresses are listened on: set \
+                "without gateway keys, everyone who can reach {} could use your Featherless units. \
+                 Therefore the gateway listens only on a loopback address: set \
                  FEATHERWIRE_API_KEYS=gw_live_… (--api-keys; any text that is hard to guess), or \
                  FEATHERWIRE_LISTEN=127.0.0.1:{} (--listen)",
                 self.listen,
@@ -201,8 +201,7 @@ impl Serve {
             ));
         }
         self.models.check()?;
-        // The emulator takes the upstream's place, so that nothing of the upstream's configuration
-        // is used.
+        // The emulator replaces the upstream, so the options of the upstream are not used.
         if self.emulator {
             Ok(())
         } else {
@@ -210,7 +209,7 @@ impl Serve {
         }
     }
 
-    /// The largest sum of all requests that are in memory, in bytes.
+    /// The largest sum of the sizes of all requests in memory, in bytes.
     pub fn inflight_request_bytes_max(&self) -> usize {
         let configured = self.max_inflight_request_bytes.map(|max| max.as_u64());
         let bytes = configured.unwrap_or_else(memory::default_for_requests);

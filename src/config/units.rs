@@ -9,16 +9,16 @@ use super::{
     values::{duration, weight},
 };
 
-/// How to share out the account's concurrency units.
+/// The options for sharing the account's concurrency units.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::UNITS)]
 pub struct Units {
-    /// The concurrency units that this gateway may use at a time; 0 for no limit. Unset: the
-    /// units of the plan minus those that other processes use; Featherless reports both
+    /// The concurrency units that this gateway may use at a time; 0 for no limit. Unset: the units
+    /// of the plan minus those that other processes use; Featherless reports both
     #[arg(long, env = "FEATHERWIRE_UNITS", value_name = "N")]
     pub units: Option<u32>,
 
-    /// How many calls may wait for units
+    /// The largest number of calls that wait for units
     #[arg(
         long,
         env = "FEATHERWIRE_QUEUE_LIMIT",
@@ -38,8 +38,8 @@ pub struct Units {
     )]
     pub queue_timeout: Duration,
 
-    /// The shares of the gateway keys when units are short, comma-separated, in the order of the
-    /// keys; 1 for those not named
+    /// The shares of the gateway keys when calls wait for units, comma-separated, in the order of
+    /// the keys. 1 for keys without a weight
     #[arg(
         long,
         env = "FEATHERWIRE_KEY_WEIGHTS",

@@ -11,12 +11,12 @@ use super::{
     values::{duration, is_header_token},
 };
 
-/// How to reach Featherless, and how long to wait for it.
+/// The address, the key and the timeouts of Featherless's API.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::UPSTREAM)]
 pub struct Upstream {
-    /// The account's API key, from featherless.ai. Prefer the variable (or `.env`): flags show in
-    /// process lists
+    /// The account's API key, from featherless.ai. Prefer the variable (or `.env`): flags are
+    /// visible in process lists
     #[arg(
         long,
         env = "FEATHERLESS_API_KEY",
@@ -25,7 +25,7 @@ pub struct Upstream {
     )]
     pub featherless_api_key: Option<SecretString>,
 
-    /// Where the API is
+    /// The base URL of the API
     #[arg(
         long,
         env = "FEATHERLESS_BASE_URL",
@@ -59,8 +59,8 @@ pub struct Upstream {
     )]
     pub connect_timeout: Duration,
 
-    /// Longest wait for the first token of an answer, from when the request is sent; for an answer
-    /// that isn't streamed, for its headers
+    /// Longest wait for the first token of an answer after the request is sent. For a unary answer,
+    /// longest wait for its headers
     #[arg(
         long,
         env = "FEATHERWIRE_FIRST_TOKEN_TIMEOUT",
@@ -71,9 +71,9 @@ pub struct Upstream {
     )]
     pub first_token_timeout: Duration,
 
-    /// How often to retry when no model has worked on the request, for example because Featherless
-    /// can't be reached or has no capacity. Only before any part of the answer has arrived; retries
-    /// are at most a fifth of all requests. 0: never
+    /// The largest number of retries when no model has worked on the request, for example because
+    /// Featherless cannot be reached or has no capacity. Retries happen only before any part of the
+    /// answer has arrived, and are at most a fifth of all requests. 0 for never
     #[arg(
         long,
         env = "FEATHERWIRE_RETRIES",
@@ -83,8 +83,8 @@ pub struct Upstream {
     )]
     pub retries: u32,
 
-    /// About how long to wait before asking again; twice as long each further time, unless
-    /// Featherless says how long
+    /// The approximate time before a retry. It doubles with each retry, unless Featherless sends a
+    /// Retry-After
     #[arg(
         long,
         env = "FEATHERWIRE_RETRY_WAIT",
@@ -94,8 +94,8 @@ pub struct Upstream {
     )]
     pub retry_wait: Duration,
 
-    /// Longest silence between two pieces of an answer; comments, which some servers send to keep a
-    /// connection alive, don't break it
+    /// Longest silence between two pieces of an answer. Comments, which some servers send to keep a
+    /// connection alive, do not count as pieces
     #[arg(
         long,
         env = "FEATHERWIRE_IDLE_TIMEOUT",
@@ -108,7 +108,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Checks what concerns several options.
+    /// Checks the options together.
     ///
     /// # Errors
     /// A sentence that says what is wrong and how to correct it.
@@ -121,21 +121,21 @@ impl Upstream {
                 let flag = name.to_lowercase().replace('_', "-");
                 return Err(format!(
                     "FEATHERWIRE_{name} (--{flag}) has a line end or another character that a \
-                     header can't carry: write it as plain text, such as Featherwire"
+                     header cannot contain: write plain text, such as Featherwire"
                 ));
             }
         }
         match self.api_key() {
             Some(key) if !is_header_token(key.expose_secret()) => Err(
-                "FEATHERLESS_API_KEY (--featherless-api-key) has a character that a header \
-                     can't carry: copy it again, without spaces or line ends"
+                "FEATHERLESS_API_KEY (--featherless-api-key) has a character that a header cannot \
+                 contain: copy the key again, without spaces or line ends"
                     .to_owned(),
             ),
             _ => Ok(()),
         }
     }
 
-    /// The API key, if one is set: `FEATHERLESS_API_KEY=` in an unedited `.env` is none.
+    /// The API key, if one is set. An empty value, as in an unedited `.env`, counts as unset.
     pub fn api_key(&self) -> Option<&SecretString> {
         self.featherless_api_key
             .as_ref()

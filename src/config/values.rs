@@ -1,5 +1,5 @@
-//! Parsers of values: times, sizes, numbers, switches. An error has an example and never repeats
-//! the value, which may be a secret.
+//! Parsers of values: times, sizes, numbers, switches. An error gives an example and never repeats
+//! the value, because the value may be a secret.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match duration.map_err(|error| {
         format!("expected a time with its unit, such as 500ms, 10s or 5m ({error})")
     })? {
-        Duration::ZERO => Err("must be longer than nothing, such as 10s".to_owned()),
+        Duration::ZERO => Err("the time must be longer than 0, such as 10s".to_owned()),
         duration if duration > DURATION_MAX => {
-            Err("must be a year at most, such as 10s".to_owned())
+            Err("the time must be at most a year, such as 10s".to_owned())
         }
         duration => Ok(duration),
     }
 }
 
-/// A switch as a variable writes it. A value that is neither yes nor no is an error, not a yes.
+/// Parses the variable of a switch. A value that means neither yes nor no is an error.
 pub(crate) fn switch(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "t" | "yes" | "y" | "on" => Ok(true),
         "" | "0" | "false" | "f" | "no" | "n" | "off" => Ok(false),
-        _ => Err("expected yes or no, such as true or false".to_owned()),
+        _ => Err("expected a switch, such as true or false".to_owned()),
     }
 }
 
@@ -40,16 +40,14 @@ pub(super) fn size(text: &str) -> Result<ByteSize, String> {
 pub(super) fn connections(text: &str) -> Result<usize, String> {
     match text.trim().parse() {
         Ok(connections) if connections > 0 => Ok(connections),
-        _ => Err("expected a whole number from 1 on, such as 1024".to_owned()),
+        _ => Err("expected a whole number of at least 1, such as 1024".to_owned()),
     }
 }
 
 pub(super) fn weight(text: &str) -> Result<u32, String> {
     match text.trim().parse() {
         Ok(weight) if (1..=1000).contains(&weight) => Ok(weight),
-        _ => {
-            Err("expected whole numbers from 1 to 1000 with commas between, such as 3,1".to_owned())
-        }
+        _ => Err("expected comma-separated whole numbers from 1 to 1000, such as 3,1".to_owned()),
     }
 }
 

@@ -437,7 +437,7 @@ async fn a_wrong_command_line_gets_advice_and_exits_with_2() {
     ]))
     .await;
     assert!(
-        own.code == Some(2) && own.err.contains("own place"),
+        own.code == Some(2) && own.err.contains("own fallback"),
         "{}",
         own.err
     );

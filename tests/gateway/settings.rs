@@ -155,12 +155,12 @@ async fn a_warning_about_a_misspelt_variable_names_the_right_one() {
     let folder = Folder::with_dotenv("# ours\n\nFEATHERLESS_APIKEY=secret\n");
     let serve = run(command.current_dir(&folder.0)).await;
     for told in [
-        "warning: FEATHERWIRE_LISTN is no variable of Featherwire and has no effect; did you mean \
-         FEATHERWIRE_LISTEN?",
-        "warning: FEATHERWIRE_NOTHING is no variable",
-        "warning: FEATHERWIRE_API_KEY is not read by this command; did you mean \
+        "warning: FEATHERWIRE_LISTN is not a variable of Featherwire and has no effect: did you \
+         mean FEATHERWIRE_LISTEN?",
+        "warning: FEATHERWIRE_NOTHING is not a variable",
+        "warning: this command does not read FEATHERWIRE_API_KEY: did you mean \
          FEATHERWIRE_API_KEYS?",
-        "warning: .env line 3: FEATHERLESS_APIKEY is no variable",
+        "warning: .env line 3: FEATHERLESS_APIKEY is not a variable",
         "did you mean FEATHERLESS_API_KEY?",
     ] {
         assert!(serve.err.contains(told), "{told}\n{}", serve.err);
@@ -244,7 +244,7 @@ async fn a_quoted_value_of_dotenv_arrives_as_it_is_written() {
         .clone();
     assert!(head.contains("Bearer a$b#c\"d\\\r\n"), "{head}");
     assert!(
-        check.err.contains("line 3: TITLE: ") && check.err.contains("skipped"),
+        check.err.contains("line 3: TITLE: ") && check.err.contains("ignored"),
         "{}",
         check.err
     );
@@ -276,12 +276,12 @@ async fn an_address_without_a_scheme_is_accepted_if_clear_and_refused_if_not() {
             "https://me:secret@x/v1",
             "before the @",
         ),
-        ("chat", "--gateway", "https://localhost:8000", "plain HTTP"),
+        ("chat", "--gateway", "https://localhost:8000", "without TLS"),
         (
             "chat",
             "--gateway",
             "http://localhost:8000/v1",
-            "leave out the path",
+            "remove the path",
         ),
     ] {
         let bad = run(&mut featherwire(&[command, flag, value])).await;

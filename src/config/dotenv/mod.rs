@@ -1,8 +1,7 @@
-//! The file `.env` in the working directory: lines of `NAME=value`.
-//!
-//! Readers of such files disagree about an unquoted `$`, `#`, `\` or quote, and many change the
-//! value silently. This reader takes a value as it is written, or not at all: an ambiguous line is
-//! an error with its number. A line that other readers read differently is a warning. No message
+//! The file `.env` in the working directory: lines of `NAME=value`. Parsers of `.env` files
+//! disagree about an unquoted `$`, `#`, `\` or quote, and many change the value silently. This
+//! parser takes a value exactly as it is written, or reports an error: an ambiguous line is an
+//! error with its number. A line that other parsers understand differently is a warning. No message
 //! contains a value.
 
 use std::{
@@ -20,24 +19,25 @@ use reader::Reader;
 /// The largest accepted file, in bytes.
 const BYTES_MAX: u64 = 1024 * 1024;
 
-/// What was read from `.env`.
+/// The contents of `.env`, without the values.
 #[derive(Debug, Default)]
 pub struct Dotenv {
-    /// The variables that it sets, with their lines.
+    /// The variables that `.env` sets, with their line numbers.
     lines: BTreeMap<String, usize>,
-    /// Warnings about its lines, one sentence each.
+    /// Warnings about lines, one sentence each.
     pub warnings: Vec<String>,
 }
 
 impl Dotenv {
-    /// Where the variable `name` was set: ".env line 3: ", or "" if not in `.env`.
+    /// The place where the variable `name` is set, such as ".env line 3: ". Empty if it is not set
+    /// in `.env`.
     pub fn place(&self, name: &str) -> String {
         self.line_of(name)
             .map(|line| format!(".env line {line}: "))
             .unwrap_or_default()
     }
 
-    /// The line of `.env` that set the variable `name`, if one did.
+    /// The number of the line in `.env` that sets the variable `name`.
     pub fn line_of(&self, name: &str) -> Option<usize> {
         self.lines.get(name).copied()
     }
@@ -46,7 +46,7 @@ impl Dotenv {
     /// that are already set keep their value.
     ///
     /// # Errors
-    /// Sentences that name the wrong lines, without their values.
+    /// Sentences that name the invalid lines, without their values.
     pub fn read(names: &Names) -> Result<Self, String> {
         let bytes = match read_file() {
             Ok(bytes) => bytes,
@@ -78,14 +78,14 @@ impl Dotenv {
             lines: lines.collect(),
             warnings,
         };
-        // The values are known already. They go through the crate because setting a variable is
-        // unsafe for us.
+        // The values are already parsed. The dotenvy crate sets them, because setting a variable is
+        // unsafe code, which this crate forbids.
         let text: String = entries
             .iter()
             .map(|(name, entry)| format!("{name}=\"{}\"\n", escaped(&entry.value)))
             .collect();
         dotenvy::from_read(text.as_bytes())
-            .map_err(|_| ".env holds a value that can't be set as a variable")?;
+            .map_err(|_| ".env has a value that cannot be set as a variable")?;
         Ok(dotenv)
     }
 }
@@ -100,17 +100,17 @@ fn read_file() -> io::Result<Vec<u8>> {
 
 fn unreadable(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::IsADirectory => ".env is a directory, and a file with lines of NAME=value \
-                                        is expected: rename it, or start in another directory"
+        io::ErrorKind::IsADirectory => ".env is a directory, but must be a file with lines of \
+                                        NAME=value: rename it, or start in another directory"
             .to_owned(),
-        io::ErrorKind::PermissionDenied => ".env can't be read, for want of permission: make it \
-                                            readable for this user, or start in another directory"
+        io::ErrorKind::PermissionDenied => ".env is not readable by this user: change its \
+                                            permissions, or start in another directory"
             .to_owned(),
-        _ => format!(".env can't be read: {error}"),
+        _ => format!(".env cannot be read: {error}"),
     }
 }
 
-/// For double quotes.
+/// Escapes `value` for double quotes.
 fn escaped(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for c in value.chars() {

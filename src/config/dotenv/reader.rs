@@ -1,18 +1,17 @@
-//! Reads the text of a `.env` file line by line: the values that are certain, and what is wrong or
-//! doubtful about the others.
+//! Parses the text of a `.env` file line by line, into values, errors and warnings.
 
 use std::{collections::BTreeMap, mem};
 
 use crate::config::names::Names;
 
-/// How many errors, and how many warnings, are told.
+/// The largest number of errors that are reported, and of warnings.
 const FINDINGS_MAX: usize = 20;
 
 const SINGLE_QUOTES: &str = "put the whole value in single quotes: NAME='value'";
 
 const UNCLOSED: Fault = (
-    "the value's quote is not closed on its line",
-    "close it, or put the value in single quotes",
+    "the quote is not closed on the same line",
+    "close the quote, or put the value in single quotes",
 );
 
 const DOUBLE_QUOTES: &str = "put the whole value in double quotes: NAME=\"value\"";
@@ -23,7 +22,7 @@ pub(super) struct Entry {
     pub(super) line: usize,
 }
 
-/// Reads line by line.
+/// The parser of a `.env` file, and its results.
 pub(super) struct Reader<'a> {
     names: &'a Names,
     environment: &'a dyn Fn(&str) -> Option<String>,
@@ -33,7 +32,7 @@ pub(super) struct Reader<'a> {
     has_seen_crlf: bool,
 }
 
-/// What makes a line uncertain, and the way out.
+/// A problem of a line, and how to fix it.
 type Fault = (&'static str, &'static str);
 
 impl<'a> Reader<'a> {
@@ -91,8 +90,8 @@ impl<'a> Reader<'a> {
                 _ => (line, false),
             };
             let Some((name, rest)) = line.split_once('=') else {
-                // Without `=` the line may be a key, so its beginning is only shown if it is meant
-                // for us.
+                // A line without `=` may be a secret. Its first word is shown only if it is the
+                // name of a variable of Featherwire, or similar to one.
                 let name = Some(leading_name(line))
                     .filter(|name| self.names.is_meant(name))
                     .unwrap_or_default();
@@ -114,8 +113,8 @@ impl<'a> Reader<'a> {
                     number,
                     name,
                     (
-                        "this is not the name of a variable",
-                        "use letters, digits and _ alone",
+                        "this is not a valid name of a variable",
+                        "use only letters, digits and _",
                     ),
                 );
                 continue;
@@ -124,25 +123,19 @@ impl<'a> Reader<'a> {
                 self.warn_of_ours(
                     number,
                     name,
-                    (
-                        "`export` is not needed here, and Docker refuses it",
-                        "leave it out",
-                    ),
+                    ("`export` is not needed, and Docker refuses it", "remove it"),
                 );
             }
             if has_spaces && !rest.is_empty() && !rest.starts_with('#') {
                 self.warn_of_ours(
                     number,
                     name,
-                    (
-                        "shells and Docker refuse spaces around `=`",
-                        "leave them out",
-                    ),
+                    ("shells and Docker refuse spaces around `=`", "remove them"),
                 );
             }
             let mut value = rest.to_owned();
             let mut result = self.value(number, name, &value);
-            // Only variables of other programs have values of several lines.
+            // Only variables of other programs may have values of several lines.
             while result.as_ref().is_err_and(|fault| *fault == UNCLOSED)
                 && !self.names.is_meant(name)
             {
@@ -177,8 +170,8 @@ impl<'a> Reader<'a> {
                 .next()
                 .filter(|name| self.names.is_meant(name))
                 .unwrap_or_default();
-            let what = "the line ends as on Windows (CR LF), which shells and Docker take for a \
-                        part of the value";
+            let what = "the line ends with CR LF, as on Windows, and shells and Docker read the CR \
+                        as part of the value";
             self.warn(number, name, (what, "save the file with LF line ends"));
         }
         line
@@ -189,7 +182,7 @@ impl<'a> Reader<'a> {
             let line_of_first = first.line;
             if self.names.is_meant(name) {
                 let what =
-                    format!("the name is set in line {line_of_first} already, and that one counts");
+                    format!("the name is already set in line {line_of_first}, which has priority");
                 self.warn(line, name, (&what, "remove one of the two lines"));
             }
             return;
@@ -197,7 +190,7 @@ impl<'a> Reader<'a> {
         self.entries.insert(name.to_owned(), Entry { value, line });
     }
 
-    /// The value that is written so.
+    /// Parses `text`, which is the part of a line after `=`.
     fn value(&mut self, line: usize, name: &str, text: &str) -> Result<String, Fault> {
         if text.contains('\0') {
             return Err(("the value has a NUL character", "write it again"));
@@ -218,9 +211,9 @@ impl<'a> Reader<'a> {
             .map_or(text, |(value, _)| value)
             .trim_end();
         let fault = value.chars().find_map(|c| match c {
-            '$' => Some("the value has a `$` outside quotes, which many readers replace"),
-            '\\' => Some("the value has a `\\` outside quotes, which many readers remove"),
-            '\'' | '"' => Some("the value has a quote in it that doesn't begin it"),
+            '$' => Some("the value has a `$` outside quotes, which many parsers replace"),
+            '\\' => Some("the value has a `\\` outside quotes, which many parsers remove"),
+            '\'' | '"' => Some("the value has a quote that is not its first character"),
             c if c.is_whitespace() || c.is_control() => {
                 Some("the value has a space outside quotes")
             }
@@ -235,16 +228,16 @@ impl<'a> Reader<'a> {
             return Err((fault, mend));
         }
         if comment.is_some() {
-            let what = "what follows `#` is a comment and not part of the value";
+            let what = "the text after `#` is a comment and not part of the value";
             let mend =
-                "put the value in single quotes, NAME='value', or the comment in a line of its own";
+                "put the value in single quotes, NAME='value', or the comment on its own line";
             self.warn_of_ours(line, name, (what, mend));
         } else if value.contains('#') {
             self.warn_of_ours(
                 line,
                 name,
                 (
-                    "`#` is part of the value here, and a comment elsewhere",
+                    "`#` is part of the value here, but other parsers read it as a comment",
                     SINGLE_QUOTES,
                 ),
             );
@@ -252,7 +245,7 @@ impl<'a> Reader<'a> {
         Ok(value.to_owned())
     }
 
-    /// What stands between double quotes: with escapes, and `${NAME}` replaced.
+    /// Parses a value in double quotes. Escapes and `${NAME}` are replaced.
     fn double_quoted(&self, quoted: &str) -> Result<String, Fault> {
         let mut value = String::new();
         let mut rest = quoted.chars();
@@ -262,7 +255,7 @@ impl<'a> Reader<'a> {
                 '\\' => match rest.next().ok_or(UNCLOSED)? {
                     'n' => value.push('\n'),
                     c @ ('\\' | '"' | '\'' | '$' | ' ') => value.push(c),
-                    _ => return Err(("the double quotes hold an unknown escape", SINGLE_QUOTES)),
+                    _ => return Err(("the value has an unknown escape", SINGLE_QUOTES)),
                 },
                 '$' => {
                     let named = rest
@@ -271,10 +264,9 @@ impl<'a> Reader<'a> {
                         .and_then(|rest| rest.split_once('}'));
                     let found = named.and_then(|(name, after)| Some((self.lookup(name)?, after)));
                     let (found, after) = found.ok_or((
-                        "`$` between double quotes stands for a variable, and there is none of \
-                         that name",
-                        "put the whole value in single quotes, NAME='value', or name one that is \
-                         set: \"${NAME}\"",
+                        "`$` in double quotes refers to a variable that is not set",
+                        "put the whole value in single quotes, NAME='value', or refer to a \
+                         variable that is set, \"${NAME}\"",
                     ))?;
                     value.push_str(&found);
                     rest = after.chars();
@@ -294,7 +286,8 @@ impl<'a> Reader<'a> {
             .flatten()
     }
 
-    /// A line that is not taken: an error if it may be meant for us, else only skipped.
+    /// Reports an invalid line: an error if the name may be one of Featherwire, otherwise a
+    /// warning.
     fn fault(&mut self, line: usize, name: &str, fault: Fault) {
         if !is_name(name) || self.names.is_meant(name) {
             self.error(line, name, fault);
@@ -302,7 +295,7 @@ impl<'a> Reader<'a> {
             self.warn(
                 line,
                 name,
-                (&format!("{}, so the line is skipped", fault.0), fault.1),
+                (&format!("{}, so the line is ignored", fault.0), fault.1),
             );
         }
     }
@@ -323,8 +316,8 @@ impl<'a> Reader<'a> {
         push(&mut self.warnings, finding);
     }
 
-    /// Names the variable if it is surely one: a line without order may hold a key in place of a
-    /// name.
+    /// The sentence for a problem. It contains `name` only if `name` is certainly the name of a
+    /// variable, because an invalid line may have a secret in its place.
     fn finding(&self, line: usize, name: &str, (what, mend): (&str, &str)) -> String {
         let lead = leading_name(name);
         let is_meant = self.names.is_meant(lead);
@@ -358,7 +351,7 @@ fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && leading_name(name) == name
 }
 
-/// The letters, digits and underscores that a text begins with.
+/// The letters, digits, underscores and dots at the start of `text`.
 fn leading_name(text: &str) -> &str {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.')
         .next()
@@ -392,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certain_value_is_taken_as_it_is_written_and_without_a_word() {
+    fn an_unambiguous_value_is_taken_exactly_and_without_a_warning() {
         for (written, value) in [
             ("", ""),
             ("abc", "abc"),
@@ -416,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_change_a_value_is_an_error_with_its_line_and_name_and_without_the_value() {
+    fn an_ambiguous_value_is_an_error_with_line_and_name_and_without_the_value() {
         for written in [
             "secret$x",
             "$secret",
@@ -452,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_order_is_an_error_that_shows_a_name_only_if_it_is_one() {
+    fn an_invalid_line_is_an_error_that_shows_only_the_name_of_a_variable() {
         for (line, shown) in [
             ("FEATHERWIRE_LISTEN", "FEATHERWIRE_LISTEN: "),
             ("FEATHERWIRE_LISTN", "did you mean FEATHERWIRE_LISTEN?"),
@@ -477,10 +470,10 @@ mod tests {
     }
 
     #[test]
-    fn what_other_readers_take_differently_is_a_warning() {
+    fn a_line_that_other_parsers_read_differently_is_a_warning() {
         for (text, value, shown) in [
-            ("FEATHERWIRE_LISTEN=x #y", "x", "what follows `#`"),
-            ("FEATHERWIRE_LISTEN=#y", "", "what follows `#`"),
+            ("FEATHERWIRE_LISTEN=x #y", "x", "the text after `#`"),
+            ("FEATHERWIRE_LISTEN=#y", "", "the text after `#`"),
             ("FEATHERWIRE_LISTEN=x#y", "x#y", "`#` is part"),
             ("export FEATHERWIRE_LISTEN=x", "x", "`export`"),
             ("FEATHERWIRE_LISTEN = x", "x", "spaces around"),
@@ -488,7 +481,7 @@ mod tests {
             (
                 "FEATHERWIRE_LISTEN=x\nFEATHERWIRE_LISTEN=y",
                 "x",
-                "line 1 already",
+                "already set in line 1",
             ),
         ] {
             let (values, errors, warnings) = read(text);
@@ -522,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_an_error_with_the_line() {
+    fn bytes_that_are_not_text_are_an_error_with_the_line() {
         let (_, errors, _) = read(b"SOME=1\nFEATHERWIRE_LISTEN=\xff\n");
         assert!(
             errors[0].starts_with(".env line 2: FEATHERWIRE_LISTEN: the line is not UTF-8"),
@@ -533,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_others_may_be_odd() {
+    fn an_ambiguous_variable_of_another_program_is_only_a_warning() {
         let (values, errors, warnings) =
             read("PEM=\"one\ntwo\"\nTITLE=My App\nPLAIN=a#b\nPRICE=5$\nLAST=1");
         let names: Vec<_> = values.iter().map(|(name, _)| name.as_str()).collect();
@@ -541,7 +534,7 @@ mod tests {
         assert!(values.contains(&("PEM".to_owned(), "one\ntwo".to_owned())));
         assert_eq!((errors, warnings.len()), (vec![], 2), "{warnings:?}");
         assert!(
-            warnings[0].contains("line 3: TITLE: ") && warnings[0].contains("skipped"),
+            warnings[0].contains("line 3: TITLE: ") && warnings[0].contains("ignored"),
             "{warnings:?}"
         );
         let (values, errors, _) = read("PEM='one\ntwo\nFEATHERWIRE_LISTEN=x\n");
@@ -552,7 +545,7 @@ mod tests {
         assert_eq!(
             values.len(),
             1,
-            "an open quote swallows nothing that is ours"
+            "an unclosed quote must not include a line of a variable of Featherwire"
         );
     }
 }
