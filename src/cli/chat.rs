@@ -193,9 +193,9 @@ struct Terminal {
 
 impl Terminal {
     fn show(&mut self, delta: ChatDelta) -> Result<(), Failure> {
-        if let Some(thought) = delta.reasoning_content.or(delta.reasoning) {
+        if let Some(reasoning) = delta.reasoning_content.or(delta.reasoning) {
             self.reasoning = true;
-            output::tell(thought);
+            output::tell(reasoning);
         }
         if let Some(text) = delta.content
             && !text.is_empty()
@@ -243,10 +243,11 @@ mod tests {
                 .map(|word| (*word).to_owned())
                 .collect::<Vec<_>>()
         };
-        let told = Prompt::of(&[], true).unwrap_err();
-        assert!(
-            matches!(told, Failure::Usage(told) if told.contains("featherwire chat Say hello"))
-        );
+        let message = Prompt::of(&[], true).unwrap_err();
+        assert!(matches!(
+            message,
+            Failure::Usage(message) if message.contains("featherwire chat Say hello")
+        ));
         assert!(matches!(Prompt::of(&[], false), Ok(Prompt::StandardInput)));
         assert!(matches!(
             Prompt::of(&words(&["-"]), true),

@@ -49,8 +49,8 @@ impl Check {
         ))?;
         match self.ask().await {
             Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(Trouble::Output(failure)) => Err(failure),
-            Err(Trouble::Upstream(error)) => {
+            Err(CheckError::Output(failure)) => Err(failure),
+            Err(CheckError::Upstream(error)) => {
                 let (code, kind, message) =
                     (error.code(), error.kind().row().openai, error.message());
                 output::print(format_args!(
@@ -68,7 +68,7 @@ impl Check {
         }
     }
 
-    async fn ask(&self) -> Result<(), Trouble> {
+    async fn ask(&self) -> Result<(), CheckError> {
         let upstream = Client::new(&self.upstream)?;
         let catalogue = Catalogue::new(upstream.clone(), ModelNames::default());
         let units = Units::unbounded(upstream.clone(), catalogue.clone());
@@ -88,7 +88,7 @@ impl Check {
             }),
             ..CreateChatCompletionRequest::default()
         };
-        let begun = Instant::now();
+        let started = Instant::now();
         let reply = chat.stream(Call::internal(), request).await?;
         if let Some(Ok(id)) = reply
             .headers
@@ -111,13 +111,13 @@ impl Check {
             for delta in chunk.choices.into_iter().filter_map(|choice| choice.delta) {
                 if let Some(text) = delta.content.filter(|_| delta.tool_calls.is_empty()) {
                     if !text.is_empty() {
-                        first.get_or_insert_with(|| begun.elapsed());
+                        first.get_or_insert_with(|| started.elapsed());
                     }
                     output::print(text)?;
                 }
             }
         }
-        let total = begun.elapsed();
+        let total = started.elapsed();
         output::print("\n")?;
         if let Some(usage) = usage {
             let count = |tokens: Option<i32>| {
@@ -141,18 +141,18 @@ impl Check {
 }
 
 /// The reason for which there is no complete answer.
-enum Trouble {
+enum CheckError {
     Upstream(Error),
     Output(Failure),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for CheckError {
     fn from(error: Error) -> Self {
         Self::Upstream(error)
     }
 }
 
-impl From<Failure> for Trouble {
+impl From<Failure> for CheckError {
     fn from(failure: Failure) -> Self {
         Self::Output(failure)
     }

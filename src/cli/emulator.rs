@@ -6,7 +6,7 @@ use clap::{Args, builder::StyledStr};
 
 use super::{Failure, listen, output, shutdown_signal};
 use crate::{
-    config::{EmulatorPace, heading},
+    config::{EmulatorOptions, heading},
     descriptors,
     emulator::{self, EmulatorConfig, FAULTS, SWITCHES},
 };
@@ -31,7 +31,7 @@ pub struct Emulator {
     listen: SocketAddr,
 
     #[command(flatten)]
-    pace: EmulatorPace,
+    options: EmulatorOptions,
 }
 
 impl Emulator {
@@ -43,22 +43,22 @@ impl Emulator {
             "Featherless emulator on http://{address}/v1 (any key is accepted)\n  to use it: \
              FEATHERLESS_BASE_URL=http://{address}/v1 FEATHERLESS_API_KEY=any featherwire serve\n"
         ));
-        emulator::serve(listener, config(&self.pace), shutdown_signal::shutdown()).await?;
+        emulator::serve(listener, config(&self.options), shutdown_signal::shutdown()).await?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// The configuration of the emulator, from that of the command line.
-pub fn config(pace: &EmulatorPace) -> EmulatorConfig {
+pub fn config(options: &EmulatorOptions) -> EmulatorConfig {
     EmulatorConfig {
-        tokens_per_second: pace.tokens_per_second,
-        units: (pace.emulator_units > 0).then_some(pace.emulator_units),
-        seed: pace.emulator_seed,
-        models: pace.emulator_models,
+        tokens_per_second: options.tokens_per_second,
+        units: (options.emulator_units > 0).then_some(options.emulator_units),
+        seed: options.emulator_seed,
+        models: options.emulator_models,
         api_key: None,
-        warm_after: pace.emulator_warm_after,
-        release_after: pace.emulator_release_after,
-        switches: pace.emulator_switches.clone(),
+        warm_after: options.emulator_warm_after,
+        release_after: options.emulator_release_after,
+        switches: options.emulator_switches.clone(),
     }
 }
 

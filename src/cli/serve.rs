@@ -18,12 +18,12 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     let listener = listen::bind(config.listen, "FEATHERWIRE_LISTEN").await?;
     let address = listener.local_addr()?;
     if config.emulator {
-        let emulator = start_emulator(&config.pace).await?;
+        let emulator = start_emulator(&config.emulator_options).await?;
         config.upstream.featherless_base_url = format!("http://{emulator}/v1").parse()?;
         config.upstream.featherless_api_key = Some(SecretString::from("emulator"));
     }
     let upstream = Client::new(&config.upstream)?;
-    welcome(&config, address, upstream.has_key());
+    print_banner(&config, address, upstream.has_key());
     match server::serve(listener, &config, upstream, shutdown_signal::shutdown()).await? {
         Outcome::Drained => Ok(ExitCode::SUCCESS),
         Outcome::Cut(calls) => {
@@ -37,16 +37,16 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
 }
 
 /// Starts the emulator on a free port. The gateway reaches it over a socket, like Featherless.
-async fn start_emulator(pace: &config::EmulatorPace) -> Result<SocketAddr, Failure> {
+async fn start_emulator(emulator_options: &config::EmulatorOptions) -> Result<SocketAddr, Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let config = super::emulator::config(pace);
+    let config = super::emulator::config(emulator_options);
     // The task outlives this function on purpose. It serves until the process ends.
     tokio::spawn(emulator::serve(listener, config, std::future::pending()));
     Ok(address)
 }
 
-fn welcome(config: &config::Serve, address: SocketAddr, has_key: bool) {
+fn print_banner(config: &config::Serve, address: SocketAddr, has_key: bool) {
     let upstream = if config.emulator {
         "the built-in emulator"
     } else {
@@ -65,7 +65,7 @@ fn welcome(config: &config::Serve, address: SocketAddr, has_key: bool) {
         "  ! Featherless API key not configured: every call fails until FEATHERLESS_API_KEY is \
          set\n"
     };
-    let here = if address.ip().is_unspecified() {
+    let link_host = if address.ip().is_unspecified() {
         format!("localhost:{}", address.port())
     } else {
         address.to_string()
@@ -73,7 +73,7 @@ fn welcome(config: &config::Serve, address: SocketAddr, has_key: bool) {
     output::tell(format_args!(
         "Featherwire {} on http://{address}\n  gRPC, gRPC-Web and REST (/v1/chat/completions) on \
          this port; answers come from {upstream}\n  {callers}\n{missing}  documentation: \
-         http://{here}/docs\n",
+         http://{link_host}/docs\n",
         env!("CARGO_PKG_VERSION")
     ));
 }

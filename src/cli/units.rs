@@ -51,8 +51,8 @@ impl Units {
             .map_err(|status| client::failure(&status))?
         {
             let text = match (is_terminal, self.once) {
-                (true, false) => format!("{CLEAR}{}", fitted(&picture(&snapshot))),
-                (true, true) => picture(&snapshot),
+                (true, false) => format!("{CLEAR}{}", fit_to_terminal(&display(&snapshot))),
+                (true, true) => display(&snapshot),
                 (false, _) => line(&snapshot),
             };
             output::print(text)?;
@@ -66,11 +66,11 @@ impl Units {
 
 /// The part of the display that fits into the terminal. A line that wraps or scrolls could not be
 /// overwritten at the next change.
-fn fitted(picture: &str) -> String {
+fn fit_to_terminal(display: &str) -> String {
     let Some((Width(width), Height(height))) = terminal_size::terminal_size() else {
-        return picture.to_owned();
+        return display.to_owned();
     };
-    let lines: Vec<_> = picture.lines().collect();
+    let lines: Vec<_> = display.lines().collect();
     let rows = usize::from(height).saturating_sub(1);
     let more = lines.len().saturating_sub(rows);
     let shown = if more > 0 {
@@ -78,22 +78,22 @@ fn fitted(picture: &str) -> String {
     } else {
         lines.len()
     };
-    let mut fitted = String::new();
+    let mut fit_to_terminal = String::new();
     for line in lines.iter().take(shown) {
-        fitted.extend(line.chars().take(usize::from(width)));
-        fitted.push('\n');
+        fit_to_terminal.extend(line.chars().take(usize::from(width)));
+        fit_to_terminal.push('\n');
     }
     if more > 0 {
-        fitted.push_str("… the terminal has too few lines for the rest\n");
+        fit_to_terminal.push_str("… the terminal has too few lines for the rest\n");
     }
-    fitted
+    fit_to_terminal
 }
 
 fn line(snapshot: &Concurrency) -> String {
     let gateway = snapshot.gateway.clone().unwrap_or_default();
     format!(
-        "used {} of {}  here {}  outside {}  running {}  waiting {}  oldest {}  refused {}  odd \
-         {}\n",
+        "used {} of {}  gateway {}  others {}  running {}  waiting {}  longest wait {}  \
+         refused {}  undecodable {}\n",
         count(snapshot.used_cost),
         limit(snapshot),
         gateway.in_use,
@@ -106,10 +106,11 @@ fn line(snapshot: &Concurrency) -> String {
     )
 }
 
-fn picture(snapshot: &Concurrency) -> String {
+fn display(snapshot: &Concurrency) -> String {
     let gateway = snapshot.gateway.clone().unwrap_or_default();
     let mut text = format!(
-        "units    {}  {} of {} used\n         {} by this gateway, {} by other processes, {} in cooldown\n",
+        "units    {}  {} of {} used\n         {} by this gateway, {} by other processes, \
+         {} in cooldown\n",
         bar(&gateway, snapshot),
         count(snapshot.used_cost),
         limit(snapshot),
@@ -121,7 +122,7 @@ fn picture(snapshot: &Concurrency) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "waiting  {}: {} interactive, {} default, {} batch; the longest for {} so far\nwaits    \
+        "waiting  {}: {} interactive, {} default, {} batch; longest wait {} so far\nwaits    \
          p50 {}, p99 {}{}\nrefused  {} by Featherless",
         waiting(&gateway),
         queued.interactive,
@@ -178,17 +179,17 @@ fn count(number: Option<i32>) -> String {
 /// A bar of the units: `#` for this gateway, `+` for other processes, `.` for free units.
 fn bar(gateway: &GatewayUnits, snapshot: &Concurrency) -> String {
     let size = |units: i32| usize::try_from(units).unwrap_or_default();
-    let whole = size(snapshot.limit.unwrap_or_default())
+    let total = size(snapshot.limit.unwrap_or_default())
         .max(size(snapshot.used_cost.unwrap_or_default()))
         .max(1);
-    let scaled = |units: i32| (size(units) * BAR_WIDTH).div_ceil(whole).min(BAR_WIDTH);
-    let ours = scaled(gateway.in_use);
-    let others = scaled(gateway.outside).min(BAR_WIDTH - ours);
+    let scaled = |units: i32| (size(units) * BAR_WIDTH).div_ceil(total).min(BAR_WIDTH);
+    let own_units = scaled(gateway.in_use);
+    let other_units = scaled(gateway.outside).min(BAR_WIDTH - own_units);
     format!(
         "[{}{}{}]",
-        "#".repeat(ours),
-        "+".repeat(others),
-        ".".repeat(BAR_WIDTH - ours - others)
+        "#".repeat(own_units),
+        "+".repeat(other_units),
+        ".".repeat(BAR_WIDTH - own_units - other_units)
     )
 }
 

@@ -18,7 +18,7 @@ use crate::config::{Dotenv, Names};
 
 /// The variables of all commands, and those of the command that is called.
 pub(super) fn names(command: &Command) -> Names {
-    let of_this_command: Vec<_> = called(command).map(variables).unwrap_or_default();
+    let of_this_command: Vec<_> = called_command(command).map(variables).unwrap_or_default();
     let mut all = variables(command);
     all.extend(command.get_subcommands().flat_map(variables));
     all.sort_unstable();
@@ -58,12 +58,12 @@ fn bad_value(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Option<
     if error.kind() != ErrorKind::ValueValidation {
         return None;
     }
-    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
-    let flag = shown.split([' ', '=']).next().unwrap_or_default();
-    let arg = called(command)
-        .and_then(|called| option(called, flag))
+    let flag = argument.split([' ', '=']).next().unwrap_or_default();
+    let arg = called_command(command)
+        .and_then(|called_command| option(called_command, flag))
         .or_else(|| option(command, flag))?;
     let mut reason = reason(error);
     // Of clap's own parsers, only those for a range of numbers give no example.
@@ -73,7 +73,7 @@ fn bad_value(error: &clap::Error, command: &Command, dotenv: &Dotenv) -> Option<
     let Some(variable) = arg.get_env().and_then(|name| name.to_str()) else {
         return Some(format!("the value of {flag} is invalid: {reason}"));
     };
-    let place = if is_given(arg, flag) {
+    let place = if is_on_command_line(arg, flag) {
         "on the command line".to_owned()
     } else {
         dotenv.line_of(variable).map_or_else(
@@ -122,10 +122,10 @@ fn reason(error: &clap::Error) -> String {
 
 /// A hint for an unknown option: the command that has it, or that a newer version may have it.
 fn unknown_option(error: &clap::Error, command: &Command) -> String {
-    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
         return String::new();
     };
-    let flag = shown.split([' ', '=']).next().unwrap_or_default();
+    let flag = argument.split([' ', '=']).next().unwrap_or_default();
     let owner = command
         .get_subcommands()
         .find(|other| option(other, flag).is_some());
@@ -154,19 +154,22 @@ fn unknown_option(error: &clap::Error, command: &Command) -> String {
 }
 
 /// The command that the arguments name. It is found before the arguments are parsed.
-fn called(command: &Command) -> Option<&Command> {
-    called_by(command, env::args_os().skip(1))
+fn called_command(command: &Command) -> Option<&Command> {
+    find_called_command(command, env::args_os().skip(1))
 }
 
-fn called_by(command: &Command, words: impl IntoIterator<Item = OsString>) -> Option<&Command> {
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        match option(command, &word.to_string_lossy()) {
+fn find_called_command(
+    command: &Command,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Option<&Command> {
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        match option(command, &argument.to_string_lossy()) {
             // The next word is its value, which may be the name of a command.
-            Some(arg) if arg.get_action().takes_values() => drop(words.next()),
+            Some(arg) if arg.get_action().takes_values() => drop(arguments.next()),
             Some(_) => {}
-            None if word.to_string_lossy().starts_with('-') => {}
-            None => return command.find_subcommand(word),
+            None if argument.to_string_lossy().starts_with('-') => {}
+            None => return command.find_subcommand(argument),
         }
     }
     None
@@ -187,17 +190,18 @@ fn option<'c>(command: &'c Command, flag: &str) -> Option<&'c Arg> {
 }
 
 /// Whether the option is on the command line, by its long or short name.
-fn is_given(arg: &Arg, flag: &str) -> bool {
+fn is_on_command_line(arg: &Arg, flag: &str) -> bool {
     env::args_os()
         .skip(1)
-        .take_while(|word| word != "--")
-        .any(|word| {
-            let word = word.to_string_lossy();
-            let is_long = word
+        .take_while(|argument| argument != "--")
+        .any(|argument| {
+            let argument = argument.to_string_lossy();
+            let is_long = argument
                 .strip_prefix(flag)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
             let is_short = |short: char| {
-                word.strip_prefix('-')
+                argument
+                    .strip_prefix('-')
                     .is_some_and(|rest| rest.starts_with(short))
             };
             is_long || arg.get_short().is_some_and(is_short)
@@ -218,7 +222,7 @@ mod tests {
                     .action(clap::ArgAction::SetTrue),
             )
             .subcommands([Command::new("serve"), Command::new("units")]);
-        for (words, name) in [
+        for (arguments, name) in [
             ("serve --log units", Some("serve")),
             ("--log units serve", Some("serve")),
             ("--log=units serve", Some("serve")),
@@ -228,8 +232,9 @@ mod tests {
             ("--log serve", None),
             ("", None),
         ] {
-            let called = called_by(&root, words.split_whitespace().map(OsString::from));
-            assert_eq!(called.map(Command::get_name), name, "{words}");
+            let called_command =
+                find_called_command(&root, arguments.split_whitespace().map(OsString::from));
+            assert_eq!(called_command.map(Command::get_name), name, "{arguments}");
         }
     }
 }

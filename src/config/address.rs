@@ -24,27 +24,27 @@ const ENDPOINTS: [&str; 5] = [
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     const EXAMPLES: &str =
         "such as 127.0.0.1:8000 (only this machine) or 0.0.0.0:8000 (all networks)";
-    let mend = |what: &str| {
+    let fix = |what: &str| {
         Err(format!(
             "{what}: expected an IP address and a port, {EXAMPLES}"
         ))
     };
     if text.contains("://") {
-        return mend("this is a URL");
+        return fix("this is a URL");
     }
     if text.parse::<std::net::IpAddr>().is_ok() || text == "localhost" {
-        return mend("the port is missing");
+        return fix("the port is missing");
     }
     let Some((host, port)) = text.rsplit_once(':') else {
         let is_port = text.parse::<u16>().is_ok();
-        return mend(if is_port {
+        return fix(if is_port {
             "the IP address is missing"
         } else {
             "this is not an address"
         });
     };
     if port.parse::<u16>().is_err() {
-        return mend("the port is not a number from 0 to 65535");
+        return fix("the port is not a number from 0 to 65535");
     }
     let host = if host == "localhost" {
         "127.0.0.1"
@@ -53,10 +53,10 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     };
     match format!("{host}:{port}").parse() {
         Ok(address) => Ok(address),
-        Err(_) if host.is_empty() || host == "*" => mend("the IP address is missing"),
-        Err(_) => mend(
-            "the host is not an IP address (host names other than localhost are not looked up)",
-        ),
+        Err(_) if host.is_empty() || host == "*" => fix("the IP address is missing"),
+        Err(_) => {
+            fix("the host is not an IP address (host names other than localhost are not looked up)")
+        }
     }
 }
 
@@ -130,28 +130,28 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
 
 /// Parses an http(s) URL with a host and without a user, a query or a fragment.
 fn http_url(text: &str, example: &str) -> Result<Url, String> {
-    let mend = |what: &str| Err(format!("{what}, such as {example}"));
+    let fix = |what: &str| Err(format!("{what}, such as {example}"));
     let text = text.trim();
     if !text.contains("://") {
-        return mend("the URL does not begin with https:// (or http://): write the complete URL");
+        return fix("the URL does not begin with https:// (or http://): write the complete URL");
     }
     let Ok(url) = Url::parse(text) else {
-        return mend("this is not a URL: write a URL");
+        return fix("this is not a URL: write a URL");
     };
     if !matches!(url.scheme(), "http" | "https") {
-        return mend("the scheme is not https:// (or http://): write the URL of an HTTP API");
+        return fix("the scheme is not https:// (or http://): write the URL of an HTTP API");
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return mend(
+        return fix(
             "the URL has a user or a password, which are not used here: remove the part before the \
              @",
         );
     }
     if url.query().is_some() {
-        return mend("the URL has a query: remove the ? and the text after it");
+        return fix("the URL has a query: remove the ? and the text after it");
     }
     if url.fragment().is_some() {
-        return mend("the URL has a fragment: remove the # and the text after it");
+        return fix("the URL has a fragment: remove the # and the text after it");
     }
     Ok(url)
 }
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_error_for_a_base_url_says_how_to_fix_it_and_does_not_repeat_it() {
-        for (text, mend) in [
+        for (text, fix) in [
             ("api.featherless.ai/v1", "https://"),
             ("localhost:9000/v1", "https://"),
             ("", "https://"),
@@ -180,12 +180,12 @@ mod tests {
             ("http://api.featherless.ai/v1", "unencrypted"),
             ("https://x.example/v1/chat/completions", "remove it"),
         ] {
-            let told = base_url(text).unwrap_err();
+            let message = base_url(text).unwrap_err();
             assert!(
-                told.contains(mend) && told.contains(FEATHERLESS),
-                "{text}: {told}"
+                message.contains(fix) && message.contains(FEATHERLESS),
+                "{text}: {message}"
             );
-            assert!(!told.contains("secret"), "{text}: {told}");
+            assert!(!message.contains("secret"), "{text}: {message}");
         }
         for text in [
             FEATHERLESS,
@@ -233,7 +233,7 @@ mod tests {
             assert_eq!(gateway(text).as_deref(), Ok("http://localhost:8000"));
         }
         assert_eq!(gateway("[::1]:8000").as_deref(), Ok("http://[::1]:8000"));
-        for (text, mend) in [
+        for (text, fix) in [
             ("https://localhost:8000", "without TLS"),
             ("http://localhost:8000/v1", "remove the path"),
             ("grpc://localhost:8000", "scheme"),
@@ -242,10 +242,10 @@ mod tests {
             ("u:secret@localhost:8000", "before the @"),
             ("localhost:8000?secret", "remove the ?"),
         ] {
-            let told = gateway(text).unwrap_err();
+            let message = gateway(text).unwrap_err();
             assert!(
-                told.contains(mend) && !told.contains("secret"),
-                "{text}: {told}"
+                message.contains(fix) && !message.contains("secret"),
+                "{text}: {message}"
             );
         }
     }
@@ -254,7 +254,7 @@ mod tests {
     fn the_error_for_an_address_to_listen_on_names_the_missing_part() {
         assert_eq!(address("localhost:8000"), Ok(([127, 0, 0, 1], 8000).into()));
         assert!(address("[::1]:8000").is_ok_and(|address| address.is_ipv6()));
-        for (text, mend) in [
+        for (text, fix) in [
             ("8000", "the IP address is missing"),
             (":8000", "the IP address is missing"),
             ("*:8000", "the IP address is missing"),
@@ -267,12 +267,12 @@ mod tests {
             ("http://127.0.0.1:8000", "this is a URL"),
             ("nowhere", "not an address"),
         ] {
-            let told = address(text).unwrap_err();
+            let message = address(text).unwrap_err();
             assert!(
-                told.starts_with(mend) || told.contains(mend),
-                "{text}: {told}"
+                message.starts_with(fix) || message.contains(fix),
+                "{text}: {message}"
             );
-            assert!(told.contains("127.0.0.1:8000"), "{text}: {told}");
+            assert!(message.contains("127.0.0.1:8000"), "{text}: {message}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 /// The options of the emulator, for `featherwire emulator` and `featherwire serve --emulator`.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = heading::EMULATOR)]
-pub struct EmulatorPace {
+pub struct EmulatorOptions {
     /// The emulator's tokens per second; 0 for as fast as possible
     #[arg(
         long,

@@ -2,7 +2,7 @@
 //! else reads the environment. The doc comments of the options are what `--help` prints.
 //!
 //! Each group of options has a file: [`serve`](Serve), [`upstream`](Upstream), [`models`](Models),
-//! [`units`](Units), [`emulator`](EmulatorPace), [`gateway`](Gateway) and [`logging`](Logging).
+//! [`units`](Units), [`emulator`](EmulatorOptions), [`gateway`](Gateway) and [`logging`](Logging).
 
 mod address;
 mod dotenv;
@@ -23,7 +23,7 @@ mod values;
 
 pub(crate) use address::address;
 pub use dotenv::Dotenv;
-pub use emulator::EmulatorPace;
+pub use emulator::EmulatorOptions;
 pub use fallback::Fallback;
 pub use gateway::Gateway;
 pub use logging::Logging;

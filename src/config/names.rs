@@ -35,7 +35,7 @@ impl Names {
 
     /// Whether `name` is a variable of Featherwire, or looks like one: it has a prefix of
     /// Featherwire, or is a misspelt name.
-    pub(super) fn is_meant(&self, name: &str) -> bool {
+    pub(super) fn is_ours(&self, name: &str) -> bool {
         let name = name.to_uppercase();
         PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || self.misspelt(&name).is_some()
     }
@@ -43,53 +43,54 @@ impl Names {
     /// The known name that is most similar to `name`, if one is similar enough.
     pub(super) fn nearest(&self, name: &str) -> Option<&str> {
         let name: String = name.to_uppercase().split_whitespace().collect();
-        if let Some(near) = self.misspelt(&name) {
-            return Some(near);
+        if let Some(suggestion) = self.misspelt(&name) {
+            return Some(suggestion);
         }
-        if let Some(longer) = self.longer(&name) {
-            return Some(longer);
+        if let Some(containing) = self.containing(&name) {
+            return Some(containing);
         }
         let own = without_prefix(&name);
         let similarity = |known: &str| strsim::jaro_winkler(own, without_prefix(known));
-        let near = self
+        let suggestion = self
             .all
             .iter()
             .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
-        (similarity(near) >= SIMILARITY_MIN).then_some(near)
+        (similarity(suggestion) >= SIMILARITY_MIN).then_some(suggestion)
     }
 
     /// Warnings about suspicious names in the environment: one sentence each, without values.
     /// `place` returns the place where a variable is set, such as ".env line 3: ".
     pub fn warnings(&self, place: impl Fn(&str) -> String) -> Vec<String> {
-        let mut names: Vec<_> = env::vars_os().map(|(name, _)| shown(&name)).collect();
+        let mut names: Vec<_> = env::vars_os().map(|(name, _)| printable(&name)).collect();
         names.sort_unstable();
         names
             .iter()
-            .filter_map(|name| Some(format!("{}{}", place(name), self.suspicion(name)?)))
+            .filter_map(|name| Some(format!("{}{}", place(name), self.warning(name)?)))
             .collect()
     }
 
-    fn suspicion(&self, name: &str) -> Option<String> {
+    fn warning(&self, name: &str) -> Option<String> {
         if self.of_this_command.iter().any(|known| known == name) {
             return None;
         }
         if self.all.iter().any(|known| known == name) {
             // A variable of another command gets no warning, unless it differs by one letter from a
             // variable of this command that is not set.
-            let near = self
+            let suggestion = self
                 .of_this_command
                 .iter()
                 .find(|known| strsim::damerau_levenshtein(known, name) == 1)?;
-            let is_missing = env::var_os(near).is_none();
+            let is_missing = env::var_os(suggestion).is_none();
             return is_missing
-                .then(|| format!("this command does not read {name}: did you mean {near}?"));
+                .then(|| format!("this command does not read {name}: did you mean {suggestion}?"));
         }
-        if !self.is_meant(name) {
+        if !self.is_ours(name) {
             return None;
         }
         Some(match self.nearest(name) {
-            Some(near) => format!(
-                "{name} is not a variable of Featherwire and has no effect: did you mean {near}?"
+            Some(suggestion) => format!(
+                "{name} is not a variable of Featherwire and has no effect: did you mean \
+                 {suggestion}?"
             ),
             None => format!(
                 "{name} is not a variable of Featherwire {} and has no effect: `featherwire serve \
@@ -102,21 +103,21 @@ impl Names {
     /// The known name within the edit distance [`EDITS_MAX`] of `name`.
     fn misspelt(&self, name: &str) -> Option<&str> {
         let edits = |known: &String| strsim::damerau_levenshtein(known, name);
-        let near = self.all.iter().min_by_key(|known| edits(known))?;
-        (edits(near) <= EDITS_MAX).then_some(near)
+        let suggestion = self.all.iter().min_by_key(|known| edits(known))?;
+        (edits(suggestion) <= EDITS_MAX).then_some(suggestion)
     }
 
     /// The only known name that contains all words of `name`, as FEATHERLESS_API_KEY contains those
     /// of FEATHERLESS_KEY.
-    fn longer(&self, name: &str) -> Option<&str> {
+    fn containing(&self, name: &str) -> Option<&str> {
         let has_words = |known: &&String| {
             let mut words = known.split('_');
             name.split('_').all(|word| words.any(|known| known == word))
         };
-        let mut longer = self.all.iter().filter(has_words);
-        longer
+        let mut containing = self.all.iter().filter(has_words);
+        containing
             .next()
-            .filter(|_| longer.next().is_none())
+            .filter(|_| containing.next().is_none())
             .map(String::as_str)
     }
 
@@ -143,7 +144,7 @@ fn without_prefix(name: &str) -> &str {
         .unwrap_or(name)
 }
 
-fn shown(name: &OsStr) -> String {
+fn printable(name: &OsStr) -> String {
     name.to_string_lossy()
         .chars()
         .filter(|c| !c.is_control())
@@ -182,15 +183,15 @@ pub(super) mod tests {
             ("FEATHERLESS_BASEURL", "FEATHERLESS_BASE_URL"),
             ("FEATHERLESS_APIKEY", "FEATHERLESS_API_KEY"),
         ] {
-            let told = names().suspicion(wrong).unwrap();
+            let warning = names().warning(wrong).unwrap();
             assert!(
-                told.contains(wrong) && told.ends_with(&format!("did you mean {right}?")),
-                "{told}"
+                warning.contains(wrong) && warning.ends_with(&format!("did you mean {right}?")),
+                "{warning}"
             );
         }
         assert!(
             names()
-                .suspicion("FEATHERWIRE_ZZZ")
+                .warning("FEATHERWIRE_ZZZ")
                 .unwrap()
                 .contains("--help")
         );
@@ -207,16 +208,16 @@ pub(super) mod tests {
             "LISTEN",
             "FEATHERLESS_API_KEY",
         ] {
-            assert_eq!(names().suspicion(name), None, "{name}");
+            assert_eq!(names().warning(name), None, "{name}");
         }
     }
 
     #[test]
     fn the_key_of_a_client_in_place_of_the_gateway_keys_gets_a_warning() {
-        let told = names().suspicion("FEATHERWIRE_API_KEY").unwrap();
+        let warning = names().warning("FEATHERWIRE_API_KEY").unwrap();
         assert!(
-            told.contains("did you mean FEATHERWIRE_API_KEYS?"),
-            "{told}"
+            warning.contains("did you mean FEATHERWIRE_API_KEYS?"),
+            "{warning}"
         );
     }
 }

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     address::{self, address},
-    emulator::EmulatorPace,
+    emulator::EmulatorOptions,
     heading, memory,
     models::Models,
     units::Units,
@@ -159,7 +159,7 @@ pub struct Serve {
 
     /// The built-in emulator.
     #[command(flatten)]
-    pub pace: EmulatorPace,
+    pub emulator_options: EmulatorOptions,
 }
 
 impl Serve {
@@ -175,10 +175,10 @@ impl Serve {
         {
             let length = key.expose_secret().len();
             return Err(format!(
-                "FEATHERWIRE_API_KEYS (--api-keys) has a key of {length} bytes that is empty or \
-                 has a character that a header cannot contain: use visible ASCII without spaces, \
-                 and commas between keys, for example FEATHERWIRE_API_KEYS=gw_live_a,gw_live_b. To \
-                 require no key, unset the variable"
+                "FEATHERWIRE_API_KEYS (--api-keys) has an empty key, or a key with a character \
+                 that a header cannot contain (a key of {length} bytes): use visible ASCII without \
+                 spaces, and commas between keys, for example \
+                 FEATHERWIRE_API_KEYS=gw_live_a,gw_live_b. To require no key, unset the variable"
             ));
         }
         if self.units.key_weights.len() > self.api_keys.len() {

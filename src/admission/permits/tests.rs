@@ -521,15 +521,15 @@ async fn refused_until_it_fails(
 #[test]
 fn the_emulator_frees_the_units_of_a_cancelled_request_before_the_gateway_uses_them() {
     use clap::{Args as _, FromArgMatches as _};
-    let command = crate::config::EmulatorPace::augment_args(clap::Command::new("emulator"));
+    let command = crate::config::EmulatorOptions::augment_args(clap::Command::new("emulator"));
     let matches = command.try_get_matches_from(["emulator"]).unwrap();
-    let pace = crate::config::EmulatorPace::from_arg_matches(&matches).unwrap();
+    let options = crate::config::EmulatorOptions::from_arg_matches(&matches).unwrap();
     assert!(
-        pace.emulator_release_after < CANCELLED_COOLDOWN,
+        options.emulator_release_after < CANCELLED_COOLDOWN,
         "by default of the option"
     );
     assert_eq!(
-        pace.emulator_release_after,
+        options.emulator_release_after,
         crate::emulator::RELEASE_AFTER,
         "as in the library"
     );

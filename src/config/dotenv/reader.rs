@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, mem};
 use crate::config::names::Names;
 
 /// The largest number of errors that are reported, and of warnings.
-const FINDINGS_MAX: usize = 20;
+const REPORTS_MAX: usize = 20;
 
 const SINGLE_QUOTES: &str = "put the whole value in single quotes: NAME='value'";
 
-const UNCLOSED: Fault = (
+const UNCLOSED_QUOTE: Problem = (
     "the quote is not closed on the same line",
     "close the quote, or put the value in single quotes",
 );
@@ -33,7 +33,7 @@ pub(super) struct Reader<'a> {
 }
 
 /// A problem of a line, and how to fix it.
-type Fault = (&'static str, &'static str);
+type Problem = (&'static str, &'static str);
 
 impl<'a> Reader<'a> {
     pub(super) fn new(names: &'a Names, environment: &'a dyn Fn(&str) -> Option<String>) -> Self {
@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
                 // A line without `=` may be a secret. Its first word is shown only if it is the
                 // name of a variable of Featherwire, or similar to one.
                 let name = Some(leading_name(line))
-                    .filter(|name| self.names.is_meant(name))
+                    .filter(|name| self.names.is_ours(name))
                     .unwrap_or_default();
                 self.error(
                     number,
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
                 name.ends_with(char::is_whitespace) || rest.starts_with(char::is_whitespace);
             let (name, rest) = (name.trim_end(), rest.trim_start());
             if !is_name(name) {
-                self.fault(
+                self.reject(
                     number,
                     name,
                     (
@@ -120,14 +120,14 @@ impl<'a> Reader<'a> {
                 continue;
             }
             if is_exported {
-                self.warn_of_ours(
+                self.warn_if_ours(
                     number,
                     name,
                     ("`export` is not needed, and Docker refuses it", "remove it"),
                 );
             }
             if has_spaces && !rest.is_empty() && !rest.starts_with('#') {
-                self.warn_of_ours(
+                self.warn_if_ours(
                     number,
                     name,
                     ("shells and Docker refuse spaces around `=`", "remove them"),
@@ -136,14 +136,15 @@ impl<'a> Reader<'a> {
             let mut value = rest.to_owned();
             let mut result = self.value(number, name, &value);
             // Only variables of other programs may have values of several lines.
-            while result.as_ref().is_err_and(|fault| *fault == UNCLOSED)
-                && !self.names.is_meant(name)
+            while result
+                .as_ref()
+                .is_err_and(|problem| *problem == UNCLOSED_QUOTE)
+                && !self.names.is_ours(name)
             {
                 let more = lines
                     .peek()
                     .and_then(|(_, line)| std::str::from_utf8(line).ok());
-                let Some(more) = more.filter(|more| !self.names.is_meant(leading_name(more)))
-                else {
+                let Some(more) = more.filter(|more| !self.names.is_ours(leading_name(more))) else {
                     break;
                 };
                 lines.next();
@@ -153,8 +154,8 @@ impl<'a> Reader<'a> {
             }
             match result {
                 Ok(value) => self.take(number, name, value),
-                Err(UNCLOSED) => self.error(number, name, UNCLOSED),
-                Err(fault) => self.fault(number, name, fault),
+                Err(UNCLOSED_QUOTE) => self.error(number, name, UNCLOSED_QUOTE),
+                Err(problem) => self.reject(number, name, problem),
             }
         }
     }
@@ -168,11 +169,11 @@ impl<'a> Reader<'a> {
             let name = text
                 .split('=')
                 .next()
-                .filter(|name| self.names.is_meant(name))
+                .filter(|name| self.names.is_ours(name))
                 .unwrap_or_default();
-            let what = "the line ends with CR LF, as on Windows, and shells and Docker read the CR \
+            let text = "the line ends with CR LF, as on Windows, and shells and Docker read the CR \
                         as part of the value";
-            self.warn(number, name, (what, "save the file with LF line ends"));
+            self.warn(number, name, (text, "save the file with LF line ends"));
         }
         line
     }
@@ -180,10 +181,10 @@ impl<'a> Reader<'a> {
     fn take(&mut self, line: usize, name: &str, value: String) {
         if let Some(first) = self.entries.get(name) {
             let line_of_first = first.line;
-            if self.names.is_meant(name) {
-                let what =
+            if self.names.is_ours(name) {
+                let text =
                     format!("the name is already set in line {line_of_first}, which has priority");
-                self.warn(line, name, (&what, "remove one of the two lines"));
+                self.warn(line, name, (&text, "remove one of the two lines"));
             }
             return;
         }
@@ -191,12 +192,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Parses `text`, which is the part of a line after `=`.
-    fn value(&mut self, line: usize, name: &str, text: &str) -> Result<String, Fault> {
+    fn value(&mut self, line: usize, name: &str, text: &str) -> Result<String, Problem> {
         if text.contains('\0') {
             return Err(("the value has a NUL character", "write it again"));
         }
         if let Some(quoted) = text.strip_prefix('\'') {
-            let (value, rest) = quoted.split_once('\'').ok_or(UNCLOSED)?;
+            let (value, rest) = quoted.split_once('\'').ok_or(UNCLOSED_QUOTE)?;
             return nothing_after(rest).map(|()| value.to_owned());
         }
         if let Some(quoted) = text.strip_prefix('"') {
@@ -210,7 +211,7 @@ impl<'a> Reader<'a> {
             .and_then(|(at, _)| text.split_at_checked(at))
             .map_or(text, |(value, _)| value)
             .trim_end();
-        let fault = value.chars().find_map(|c| match c {
+        let problem = value.chars().find_map(|c| match c {
             '$' => Some("the value has a `$` outside quotes, which many parsers replace"),
             '\\' => Some("the value has a `\\` outside quotes, which many parsers remove"),
             '\'' | '"' => Some("the value has a quote that is not its first character"),
@@ -219,21 +220,21 @@ impl<'a> Reader<'a> {
             }
             _ => None,
         });
-        if let Some(fault) = fault {
-            let mend = if value.contains('\'') {
+        if let Some(problem) = problem {
+            let fix = if value.contains('\'') {
                 DOUBLE_QUOTES
             } else {
                 SINGLE_QUOTES
             };
-            return Err((fault, mend));
+            return Err((problem, fix));
         }
         if comment.is_some() {
-            let what = "the text after `#` is a comment and not part of the value";
-            let mend =
+            let text = "the text after `#` is a comment and not part of the value";
+            let fix =
                 "put the value in single quotes, NAME='value', or the comment on its own line";
-            self.warn_of_ours(line, name, (what, mend));
+            self.warn_if_ours(line, name, (text, fix));
         } else if value.contains('#') {
-            self.warn_of_ours(
+            self.warn_if_ours(
                 line,
                 name,
                 (
@@ -246,13 +247,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Parses a value in double quotes. Escapes and `${NAME}` are replaced.
-    fn double_quoted(&self, quoted: &str) -> Result<String, Fault> {
+    fn double_quoted(&self, quoted: &str) -> Result<String, Problem> {
         let mut value = String::new();
         let mut rest = quoted.chars();
         loop {
-            match rest.next().ok_or(UNCLOSED)? {
+            match rest.next().ok_or(UNCLOSED_QUOTE)? {
                 '"' => break,
-                '\\' => match rest.next().ok_or(UNCLOSED)? {
+                '\\' => match rest.next().ok_or(UNCLOSED_QUOTE)? {
                     'n' => value.push('\n'),
                     c @ ('\\' | '"' | '\'' | '$' | ' ') => value.push(c),
                     _ => return Err(("the value has an unknown escape", SINGLE_QUOTES)),
@@ -288,57 +289,57 @@ impl<'a> Reader<'a> {
 
     /// Reports an invalid line: an error if the name may be one of Featherwire, otherwise a
     /// warning.
-    fn fault(&mut self, line: usize, name: &str, fault: Fault) {
-        if !is_name(name) || self.names.is_meant(name) {
-            self.error(line, name, fault);
+    fn reject(&mut self, line: usize, name: &str, problem: Problem) {
+        if !is_name(name) || self.names.is_ours(name) {
+            self.error(line, name, problem);
         } else {
             self.warn(
                 line,
                 name,
-                (&format!("{}, so the line is ignored", fault.0), fault.1),
+                (&format!("{}, so the line is ignored", problem.0), problem.1),
             );
         }
     }
 
-    fn error(&mut self, line: usize, name: &str, fault: Fault) {
-        let finding = self.finding(line, name, fault);
-        push(&mut self.errors, finding);
+    fn error(&mut self, line: usize, name: &str, problem: Problem) {
+        let report = self.report(line, name, problem);
+        push(&mut self.errors, report);
     }
 
-    fn warn_of_ours(&mut self, line: usize, name: &str, fault: Fault) {
-        if self.names.is_meant(name) {
-            self.warn(line, name, fault);
+    fn warn_if_ours(&mut self, line: usize, name: &str, problem: Problem) {
+        if self.names.is_ours(name) {
+            self.warn(line, name, problem);
         }
     }
 
-    fn warn(&mut self, line: usize, name: &str, fault: (&str, &str)) {
-        let finding = self.finding(line, name, fault);
-        push(&mut self.warnings, finding);
+    fn warn(&mut self, line: usize, name: &str, problem: (&str, &str)) {
+        let report = self.report(line, name, problem);
+        push(&mut self.warnings, report);
     }
 
     /// The sentence for a problem. It contains `name` only if `name` is certainly the name of a
     /// variable, because an invalid line may have a secret in its place.
-    fn finding(&self, line: usize, name: &str, (what, mend): (&str, &str)) -> String {
-        let lead = leading_name(name);
-        let is_meant = self.names.is_meant(lead);
-        let is_plain = lead == name && !name.chars().any(|c| c.is_ascii_lowercase());
-        let shown = if !lead.is_empty() && (is_meant || is_plain) {
-            format!("{lead}: ")
+    fn report(&self, line: usize, name: &str, (text, fix): (&str, &str)) -> String {
+        let first_word = leading_name(name);
+        let is_ours = self.names.is_ours(first_word);
+        let is_plain = first_word == name && !name.chars().any(|c| c.is_ascii_lowercase());
+        let shown = if !first_word.is_empty() && (is_ours || is_plain) {
+            format!("{first_word}: ")
         } else {
             String::new()
         };
-        let near = self
+        let suggestion = self
             .names
             .nearest(name)
-            .filter(|near| is_meant && *near != name);
-        let near = near
-            .map(|near| format!(" (did you mean {near}?)"))
+            .filter(|suggestion| is_ours && *suggestion != name);
+        let suggestion = suggestion
+            .map(|suggestion| format!(" (did you mean {suggestion}?)"))
             .unwrap_or_default();
-        format!(".env line {line}: {shown}{what}: {mend}{near}")
+        format!(".env line {line}: {shown}{text}: {fix}{suggestion}")
     }
 }
 
-fn nothing_after(rest: &str) -> Result<(), Fault> {
+fn nothing_after(rest: &str) -> Result<(), Problem> {
     let is_comment = rest.trim_start().starts_with('#') && rest.starts_with(char::is_whitespace);
     if rest.trim().is_empty() || is_comment {
         Ok(())
@@ -358,9 +359,9 @@ fn leading_name(text: &str) -> &str {
         .unwrap_or_default()
 }
 
-fn push(findings: &mut Vec<String>, finding: String) {
-    if findings.len() < FINDINGS_MAX {
-        findings.push(finding);
+fn push(reports: &mut Vec<String>, report: String) {
+    if reports.len() < REPORTS_MAX {
+        reports.push(report);
     }
 }
 
