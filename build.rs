@@ -20,6 +20,8 @@ use protox::prost::Message;
 mod comments;
 #[path = "build/json_codec.rs"]
 mod json_codec;
+#[path = "build/json_members.rs"]
+mod json_members;
 #[path = "build/json_rules.rs"]
 mod json_rules;
 #[path = "build/json_unions.rs"]
@@ -28,6 +30,8 @@ mod json_unions;
 mod layouts;
 #[path = "build/limits.rs"]
 mod limits;
+#[path = "build/names.rs"]
+mod names;
 #[path = "build/openapi/mod.rs"]
 mod openapi;
 #[path = "src/proto/range.rs"]

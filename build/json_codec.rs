@@ -14,15 +14,17 @@ use prost_types::{
 };
 
 use super::{
+    json_members::{Member, UsedRules, json_name},
     json_rules::{
-        FILLED, HISTORY, INDEX, JSON_TEXT, LIST_MESSAGES, NOT_IN_JSON, NULL_FLAG, NULL_KEPT,
-        NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN, OBJECT_NAME, OBJECT_TEXT, ONE_OR_MANY, RENAMED,
-        TEXT_OR_LIST, WITHOUT_JSON, WRITTEN_WHEN_EMPTY, enum_names, is_list_of_pair, is_null_flag,
-        list_of_pair, map_value, null_flag_of, real_oneof, renamed,
+        FILLED, HISTORY, INDEX, JSON_TEXT, LIST_MESSAGES, NOT_IN_JSON, NULL_WHEN_UNSET,
+        NULL_WHEN_UNSET_IN, OBJECT_NAME, OBJECT_TEXT, ONE_OR_MANY, WITHOUT_JSON,
+        WRITTEN_WHEN_EMPTY, enum_names, is_list_of_pair, is_null_flag, list_of_pair, map_value,
+        null_flag_of, real_oneof,
     },
     json_unions::{text_or_list_member, union_member},
     layouts::is_boxed,
     limits::{constant, range_of},
+    names::rust_name,
     range::Range,
 };
 
@@ -73,63 +75,6 @@ fn write_enum_names(contract: &FileDescriptorSet) -> String {
         .unwrap();
     }
     code + "}\n"
-}
-
-/// The rules that matched something: one that matches nothing is a misspelling, and fails the
-/// build.
-#[derive(Default)]
-pub struct UsedRules(pub Vec<String>);
-
-impl UsedRules {
-    pub fn matches(&mut self, rules: &[&str], path: &str) -> bool {
-        let matches = rules.contains(&path);
-        if matches {
-            self.0.push(path.to_owned());
-        }
-        matches
-    }
-
-    fn assert_all(&self) {
-        let listed = [
-            JSON_TEXT,
-            OBJECT_TEXT,
-            NULL_WHEN_UNSET,
-            NULL_KEPT,
-            WRITTEN_WHEN_EMPTY,
-            INDEX,
-            ONE_OR_MANY,
-            LIST_MESSAGES,
-            NOT_IN_JSON,
-            HISTORY,
-        ]
-        .concat();
-        let keyed = OBJECT_NAME
-            .iter()
-            .chain(RENAMED)
-            .chain(TEXT_OR_LIST)
-            .chain(NULL_FLAG)
-            .map(|(path, _)| *path);
-        let placed = NULL_WHEN_UNSET_IN
-            .iter()
-            .chain(FILLED)
-            .map(|(path, _)| *path);
-        for path in listed.into_iter().chain(keyed).chain(placed) {
-            assert!(
-                self.0.iter().any(|used| used == path),
-                "JSON rule for {path}: no such message or field"
-            );
-        }
-    }
-}
-
-/// One JSON member.
-pub struct Member {
-    /// Its name.
-    pub name: String,
-    /// The fields that it is read into, as names in Rust; none if it is constant.
-    pub fields: Vec<String>,
-    /// Its kind, of `src/json/members/`, as a Rust expression.
-    pub kind: String,
 }
 
 fn write_object(code: &mut String, message: &DescriptorProto, used: &mut UsedRules) {
@@ -334,41 +279,4 @@ fn write_list(code: &mut String, message: &DescriptorProto) {
         "\nlist! {{ {name}({field}): members::{kind}(&limits::{limit}) }}"
     )
     .unwrap();
-}
-
-/// A field's name in JSON.
-pub fn json_name(path: &str, field: &str, used: &mut UsedRules) -> String {
-    match renamed(path) {
-        Some(name) => {
-            used.0.push(path.to_owned());
-            name.to_owned()
-        }
-        None => field.to_owned(),
-    }
-}
-
-fn rust_name(field: &str) -> String {
-    if field == "type" {
-        "r#type".to_owned()
-    } else {
-        field.to_owned()
-    }
-}
-
-pub fn camel(snake: &str) -> String {
-    snake
-        .split('_')
-        .map(|word| word[..1].to_uppercase() + &word[1..])
-        .collect()
-}
-
-pub fn snake(camel: &str) -> String {
-    let mut name = String::new();
-    for letter in camel.chars() {
-        if letter.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.extend(letter.to_lowercase());
-    }
-    name
 }

@@ -1,13 +1,15 @@
-//! The rules by which JSON and protobuf correspond. The codec and the OpenAPI document are generated
-//! from them. By default a field is the member of the same name; the constants here are the
-//! exceptions.
+//! The rules by which JSON and protobuf correspond. The codec and the OpenAPI document are
+//! generated from them. By default a field is the member of the same name; the constants here are
+//! the exceptions.
 
 use prost_types::{
     DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, field_descriptor_proto::Type,
 };
 
-/// Messages with a constant `object` member, as OpenAI's answers have. If the upstream sends another
-/// value, it is kept in `extra`.
+use super::names::snake;
+
+/// Messages with a constant `object` member, as OpenAI's answers have. If the upstream sends
+/// another value, it is kept in `extra`.
 pub const OBJECT_NAME: &[(&str, &str)] = &[
     ("CreateCompletionResponse", "text_completion"),
     ("CreateEmbeddingResponse", "list"),
@@ -40,17 +42,17 @@ pub const OBJECT_TEXT: &[&str] = &[
     "JsonSchemaFormat.schema",
 ];
 
-// OpenAI's schemas require some members of answers, and clients read them without checking. Where an
-// upstream leaves one out or sends null, one of these rules applies:
+// OpenAI's schemas require some members of answers, and clients read them without checking. Where
+// an upstream leaves one out or sends null, one of these rules applies:
 //
 // - The true value is known: it is filled in (`FILLED`). So are `object` (`OBJECT_NAME`) and empty
 //   lists (`WRITTEN_WHEN_EMPTY`).
-// - It is unknown, and the schema allows null, or any other value would be wrong (a log probability):
-//   null (`NULL_WHEN_UNSET`).
+// - It is unknown, and the schema allows null, or any other value would be wrong (a log
+//   probability): null (`NULL_WHEN_UNSET`).
 // - It is unknown, and a client can do without it (a count of tokens): it stays absent.
-// - It identifies the answer (`id`, `created`, `model`, `index`) or is a completion's text: the codec
-//   writes protobuf's default, an empty string or 0. `src/upstream/identity.rs`, which knows the
-//   request, fills in the values of a whole answer or a stream.
+// - It identifies the answer (`id`, `created`, `model`, `index`) or is a completion's text: the
+//   codec writes protobuf's default, an empty string or 0. `src/upstream/identity.rs`, which knows
+//   the request, fills in the values of a whole answer or a stream.
 
 /// Messages of answers, and their members that are filled in where the upstream leaves them out and
 /// their value is known. Members that are filled in under a condition are not in the list.
@@ -66,8 +68,8 @@ pub const FILLED: &[(&str, &[&str])] = &[
     ("Usage", &[]),
 ];
 
-/// Members that are written as null when unset: OpenAI's schemas require them and allow null, or a 0
-/// would be wrong.
+/// Members that are written as null when unset: OpenAI's schemas require them and allow null, or a
+/// 0 would be wrong.
 pub const NULL_WHEN_UNSET: &[&str] = &[
     "ChatChoice.finish_reason",
     "ChatChoice.logprobs",
@@ -117,7 +119,8 @@ pub const WRITTEN_WHEN_EMPTY: &[&str] = &[
     "TokenLogprob.top_logprobs",
 ];
 
-/// Positions in lists, which some engines write as a string: `"0"`. An answer may have such a string.
+/// Positions in lists, which some engines write as a string: `"0"`. An answer may have such a
+/// string.
 pub const INDEX: &[&str] = &[
     "ChatChoice.index",
     "ChatChunkChoice.index",
@@ -173,7 +176,7 @@ pub const CLOSED: &[&str] = &["GatewayOptions"];
 /// The JSON names of an enum's values, with their numbers: in lower case, and without the name of
 /// the enum. The value 0 has none, because an unset field has it.
 pub fn enum_names(kind: &EnumDescriptorProto) -> Vec<(String, i32)> {
-    let prefix = super::json_codec::snake(kind.name()).to_uppercase() + "_";
+    let prefix = snake(kind.name()).to_uppercase() + "_";
     let named = kind.value.iter().filter(|value| value.number() != 0);
     named
         .map(|value| {

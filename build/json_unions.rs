@@ -9,9 +9,10 @@ use prost_types::{
 };
 
 use super::{
-    json_codec::{Member, UsedRules, camel, json_name, snake},
+    json_members::{Member, UsedRules, json_name},
     json_rules::{LIST_MESSAGES, NULL_KEPT},
     limits::constant,
+    names::{camel, snake},
 };
 
 /// Two fields that are one JSON member: a string for the first, which names the member, a list for

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::reference;
+use super::names::reference;
 
 /// HTTP status, its name here, the `type`s of errors that have it, and what it means. The table in
 /// `src/error/table.rs`, by status; but not 405, since nothing here is asked for by a wrong method,

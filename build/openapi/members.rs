@@ -8,11 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     named_values::{EMPTY_LIST, KNOWN_TEXTS, REPLAYED_MESSAGE},
-    reference,
-    schemas::{Direction, Schemas, type_name},
+    names::{name_after, reference, type_name},
+    schemas::{Direction, Schemas},
 };
 use crate::{
-    json_codec::camel,
     json_rules::{
         FILLED, HISTORY, JSON_TEXT, LIST_MESSAGES, NULL_WHEN_UNSET, NULL_WHEN_UNSET_IN,
         ONE_OR_MANY, WRITTEN_WHEN_EMPTY, list_of_pair, map_value, null_flag_of, real_oneof,
@@ -260,12 +259,6 @@ pub(super) struct Member {
 fn json_text(path: &str) -> Value {
     let known = KNOWN_TEXTS.iter().find(|(known, _)| *known == path);
     known.map_or_else(|| json!({}), |(_, name)| reference("schemas", name))
-}
-
-/// The name of a schema that is named after its field: `LogitBias` of `….logit_bias`.
-pub(super) fn name_after(path: &str) -> String {
-    let (_, field) = path.split_once('.').unwrap();
-    camel(field)
 }
 
 fn limit(schema: &mut Value, path: &str) {

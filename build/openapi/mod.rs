@@ -7,6 +7,8 @@
 mod errors;
 mod members;
 mod named_values;
+mod names;
+mod objects;
 mod operations;
 mod parameters;
 mod schemas;
@@ -18,6 +20,7 @@ use serde_json::{Map, Value, json};
 
 use self::{
     errors::{error_responses, error_schemas},
+    names::reference,
     operations::{operations, router_path},
     parameters::{headers, parameters, second_spelling},
     schemas::{Direction, Schemas},
@@ -123,8 +126,4 @@ fn probes(paths: &mut Map<String, Value>) {
         "/readyz".to_owned(),
         probe("readyz", "Whether the gateway wants calls", ready),
     );
-}
-
-fn reference(section: &str, name: &str) -> Value {
-    json!({ "$ref": format!("#/components/{section}/{name}") })
 }

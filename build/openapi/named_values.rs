@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::reference;
+use super::names::reference;
 
 /// A value that means that a request doesn't have an object. It has a name, so that generated
 /// clients have one for it.

@@ -5,10 +5,10 @@ use protox::prost_reflect::{DescriptorPool, MethodDescriptor, Value as Reflected
 use serde_json::{Map, Value, json};
 
 use super::{
-    Direction, Schemas,
     errors::{ERRORS, OF_ANY, OF_BODY, OF_UPSTREAM},
+    names::reference,
     parameters::{MODELS_QUERY, path_parameters},
-    reference,
+    schemas::{Direction, Schemas},
     texts::{
         EVENTS, EVENTS_END, EVENTS_ERROR, GENERATED, GENERATED_STREAM, INSTEAD, REQUEST_BODY,
         lower_camel, summary, tag_of, without_grpc,

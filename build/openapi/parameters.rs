@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::reference;
+use super::names::reference;
 
 /// Query parameters of the catalogue: those of a page, then the upstream's own, passed on to it.
 /// Name, schema, description.

@@ -1,30 +1,23 @@
-//! A JSON Schema for every message that meets JSON, by the rules of the codec.
+//! Which schemas there are: one for every message that meets JSON, for each way that it goes.
 //!
 //! The codec reads and writes one message differently: in a request any optional member may be null
 //! and hardly any is required; in an answer members are always there, or left out, or null when
 //! unset. So a message that occurs in both has two schemas, of which the answer's is called
 //! `…InAnswer`.
-//!
-//! Generators of clients need a name for each type. So closed sets of strings, maps, and the values
-//! of `named_values.rs` have schemas of their own, and members refer to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet,
-    field_descriptor_proto::Type,
+    DescriptorProto, EnumDescriptorProto, FileDescriptorSet, field_descriptor_proto::Type,
 };
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use super::{members::name_after, named_values::named_values, reference};
+use super::names::{reference, type_name};
 use crate::{
     comments::Comments,
-    json_rules::{
-        CLOSED, LIST_MESSAGES, NOT_IN_JSON, OBJECT_NAME, WITHOUT_JSON, enum_names, is_list_of_pair,
-        is_null_flag, map_value,
-    },
-    limits::{RANGES, max_of},
-    request_rules::{NEEDED, NOT_EMPTY, WORDS},
+    json_rules::WITHOUT_JSON,
+    limits::RANGES,
+    request_rules::{NOT_EMPTY, WORDS},
 };
 
 /// Whether a message goes upstream or to the caller.
@@ -39,7 +32,7 @@ pub struct Schemas<'a> {
     pub(super) messages: BTreeMap<&'a str, &'a DescriptorProto>,
     pub(super) enums: BTreeMap<&'a str, &'a EnumDescriptorProto>,
     pub(super) comments: &'a Comments,
-    directions: BTreeSet<(&'a str, Direction)>,
+    pub(super) directions: BTreeSet<(&'a str, Direction)>,
 }
 
 impl<'a> Schemas<'a> {
@@ -109,7 +102,7 @@ impl<'a> Schemas<'a> {
         reference("schemas", &self.name(message, direction))
     }
 
-    fn name(&self, message: &str, direction: Direction) -> String {
+    pub(super) fn name(&self, message: &str, direction: Direction) -> String {
         let is_shared = direction == Direction::Answer
             && self.directions.contains(&(message, Direction::Request));
         if is_shared {
@@ -118,143 +111,4 @@ impl<'a> Schemas<'a> {
             message.to_owned()
         }
     }
-
-    /// All of them, by name.
-    pub fn write(&self) -> Map<String, Value> {
-        let schemas = self.directions.iter().map(|(name, direction)| {
-            let message = self.messages[name];
-            let schema = if LIST_MESSAGES.contains(name) {
-                self.list(message, *direction)
-            } else {
-                self.object(message, *direction)
-            };
-            (self.name(name, *direction), schema)
-        });
-        let mut schemas: Map<String, Value> = schemas.collect();
-        schemas.extend(named_values());
-        for (name, mut schema) in self.enums().chain(self.maps()) {
-            if let Some(first) = schemas.get(&name) {
-                // The comments on fields of the same name may differ.
-                schema["description"] = first["description"].clone();
-                assert_eq!(&schema, first, "{name}: two schemas of this name");
-            }
-            schemas.insert(name, schema);
-        }
-        schemas
-    }
-
-    /// The closed sets of strings: the enums, and the strings in [`WORDS`].
-    fn enums(&self) -> impl Iterator<Item = (String, Value)> {
-        let fields = self.fields();
-        let enums = fields
-            .filter(|(_, field)| field.r#type() == Type::Enum)
-            .map(|(_, field)| {
-                let name = type_name(field);
-                let words = enum_names(self.enums[name])
-                    .into_iter()
-                    .map(|(word, _)| word);
-                let schema = json!({
-                    "description": self.comments.on(name),
-                    "type": "string",
-                    "enum": words.collect::<Vec<_>>(),
-                });
-                (name.to_owned(), schema)
-            });
-        let strings = WORDS.iter().map(|(path, (description, words))| {
-            let schema = json!({ "description": description, "type": "string", "enum": words });
-            (name_after(path), schema)
-        });
-        enums.chain(strings)
-    }
-
-    /// The maps.
-    fn maps(&self) -> impl Iterator<Item = (String, Value)> {
-        self.fields().filter_map(|(message, field)| {
-            let path = format!("{}.{}", message.name(), field.name());
-            let value = match map_value(message, field)? {
-                _ if field.name() == "extra" => return None,
-                Type::Double => json!({ "type": "number", "format": "double" }),
-                Type::String => json!({ "type": "string" }),
-                other => panic!("{path}: no rule for maps of {other:?}"),
-            };
-            let schema = json!({
-                "description": self.comments.on(&path),
-                "type": "object",
-                "maxProperties": max_of(&path),
-                "additionalProperties": value,
-            });
-            Some((name_after(&path), schema))
-        })
-    }
-
-    /// Every field of every message here, with the message.
-    fn fields(&self) -> impl Iterator<Item = (&'a DescriptorProto, &'a FieldDescriptorProto)> {
-        let messages = self.directions.iter().map(|(name, _)| self.messages[name]);
-        messages.flat_map(|message| message.field.iter().map(move |field| (message, field)))
-    }
-
-    fn list(&self, message: &DescriptorProto, direction: Direction) -> Value {
-        let field = &message.field[0];
-        let max = max_of(&format!("{}.{}", message.name(), field.name()));
-        let items = self.value(field, direction);
-        json!({
-            "description": self.comments.on(message.name()),
-            "type": "array",
-            "maxItems": max,
-            "items": items,
-        })
-    }
-
-    fn object(&self, message: &DescriptorProto, direction: Direction) -> Value {
-        let mut properties = Map::new();
-        let mut required = Vec::new();
-        for field in message.field.iter().filter(|field| field.name() != "extra") {
-            let path = format!("{}.{}", message.name(), field.name());
-            if NOT_IN_JSON.contains(&path.as_str())
-                || is_list_of_pair(message.name(), field.name())
-                || is_null_flag(message.name(), field.name())
-            {
-                continue;
-            }
-            let Some(member) = self.member(message, field, &path, direction) else {
-                continue;
-            };
-            if member.is_required {
-                required.push(member.name.clone());
-            }
-            properties.insert(member.name, member.schema);
-        }
-        if let Some((_, object)) = OBJECT_NAME.iter().find(|(path, _)| *path == message.name()) {
-            let schema =
-                json!({ "type": "string", "const": object, "description": "What this is." });
-            properties.shift_insert(
-                usize::from(properties.contains_key("id")),
-                "object".to_owned(),
-                schema,
-            );
-            required.insert(0, "object".to_owned());
-        }
-        let is_open = direction == Direction::Answer || !CLOSED.contains(&message.name());
-        let mut schema = json!({
-            "description": self.comments.on(message.name()),
-            "type": "object",
-            "properties": properties,
-            "additionalProperties": is_open,
-        });
-        if !required.is_empty() {
-            schema["required"] = json!(required);
-        }
-        let needed = NEEDED
-            .iter()
-            .find(|(owner, _)| direction == Direction::Request && *owner == message.name());
-        if let Some((_, needed)) = needed {
-            let needed: Map<String, Value> = serde_json::from_str(needed).unwrap();
-            schema.as_object_mut().unwrap().extend(needed);
-        }
-        schema
-    }
-}
-
-pub(super) fn type_name(field: &FieldDescriptorProto) -> &str {
-    field.type_name().rsplit('.').next().unwrap()
 }
