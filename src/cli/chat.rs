@@ -11,7 +11,7 @@ use tonic::{
     metadata::{Ascii, MetadataValue},
 };
 
-use super::{Failure, client, output};
+use super::{client, failure::Failure, output};
 use crate::{
     config,
     proto::v1::{

@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Instant};
 use clap::Args;
 use futures_util::StreamExt;
 
-use super::{Failure, output};
+use super::{failure::Failure, output};
 use crate::{
     config,
     error::Error,

@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 
 use secrecy::ExposeSecret;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::config::Gateway;
 
 /// The largest message that is accepted from the gateway: a page of models, or an answer with

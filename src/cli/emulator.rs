@@ -4,7 +4,7 @@ use std::{fmt::Write, net::SocketAddr, process::ExitCode};
 
 use clap::{Args, builder::StyledStr};
 
-use super::{Failure, listen, output, shutdown_signal};
+use super::{failure::Failure, listen, output, shutdown_signal};
 use crate::{
     config::{EmulatorOptions, heading},
     descriptors,

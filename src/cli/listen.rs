@@ -4,7 +4,7 @@ use std::{io::ErrorKind, net::SocketAddr};
 
 use tokio::net::TcpListener;
 
-use super::Failure;
+use super::failure::Failure;
 
 /// Listens on `address`, which `--listen` or `variable` sets.
 ///

@@ -1,10 +1,11 @@
 //! The command line: one file per command.
 
-use std::{fmt::Display, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
+use self::failure::Failure;
 use crate::{
     config,
     telemetry::{self, Filter},
@@ -14,6 +15,7 @@ mod chat;
 mod check;
 mod client;
 mod emulator;
+mod failure;
 mod listen;
 mod models;
 mod output;
@@ -55,33 +57,6 @@ enum Command {
     Models(models::Models),
     /// Show the account's concurrency units live: what uses them and which requests wait
     Units(units::Units),
-}
-
-/// The failure of a command.
-#[derive(Debug)]
-enum Failure {
-    /// The command failed. The sentence is for the user.
-    Failed(String),
-    /// The arguments are wrong. The sentence is for the user.
-    Usage(String),
-    /// Standard output is closed, as after `| head`. Its reader has what it needs, so nothing has
-    /// failed.
-    OutputClosed,
-}
-
-impl Failure {
-    /// The exit code for wrong arguments.
-    const USAGE: u8 = 2;
-
-    fn failed(sentence: impl Display) -> Self {
-        Self::Failed(sentence.to_string())
-    }
-}
-
-impl<E: Display> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::failed(error)
-    }
 }
 
 /// Parses the command line, runs the command, and returns its exit code: 0 for success, 1 for a

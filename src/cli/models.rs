@@ -4,7 +4,7 @@ use std::{fmt::Write, process::ExitCode};
 
 use clap::Args;
 
-use super::{Failure, client, output};
+use super::{client, failure::Failure, output};
 use crate::{
     config,
     proto::v1::{ListModelsRequest, Model, ModelFilter, model_service_client::ModelServiceClient},

@@ -5,7 +5,7 @@ use std::{
     io::{self, ErrorKind, Write},
 };
 
-use super::Failure;
+use super::failure::Failure;
 
 /// Writes to standard output, without buffering.
 ///

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::ExitCode};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
-use super::{Failure, listen, output, shutdown_signal};
+use super::{failure::Failure, listen, output, shutdown_signal};
 use crate::{
     config, descriptors, emulator,
     server::{self, Outcome},

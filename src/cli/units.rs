@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io::IsTerminal, process::ExitCode};
 use clap::Args;
 use terminal_size::{Height, Width};
 
-use super::{Failure, client, output};
+use super::{client, failure::Failure, output};
 use crate::{
     config,
     proto::v1::{

@@ -13,7 +13,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use super::{Failure, output};
+use super::{failure::Failure, output};
 use crate::config::{Dotenv, Names};
 
 /// The variables of all commands, and those of the command that is called.
