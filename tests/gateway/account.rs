@@ -8,9 +8,7 @@ use featherwire::proto::v1::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{
-    Emulator, Gateway, Reply, Scripted, door::grpc_failure, gateway::http, prompt,
-};
+use crate::support::{Emulator, Gateway, Reply, Scripted, door::grpc_failure, prompt, rest::http};
 
 #[tokio::test]
 async fn plan_and_units_are_told_by_both_doors() {

@@ -7,9 +7,8 @@ use featherwire::error::Kind;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Door, Gateway, MODEL, Reply, Scripted,
-    gateway::http,
-    prompt,
+    Door, Gateway, MODEL, Reply, Scripted, prompt,
+    rest::http,
     scripted::{STREAM_HEAD, Then, chunk, chunked, finish, whole},
 };
 

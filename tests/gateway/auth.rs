@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, Reply, Scripted, gateway::http, prompt, scripted::whole,
+    Door, Emulator, Gateway, MODEL, Reply, Scripted, prompt, rest::http, scripted::whole,
 };
 
 async fn locked(emulator: &Emulator) -> Gateway {

@@ -12,8 +12,8 @@ use tokio::{
 use crate::support::{
     Door, Emulator, Gateway, MODEL,
     door::{grpc_failure, message},
-    gateway::http,
     prompt,
+    rest::http,
 };
 
 pub async fn post(gateway: &Gateway, media_type: &str, body: impl Into<Vec<u8>>) -> (u16, Value) {

@@ -5,14 +5,13 @@ use featherwire::{
     error::Kind,
     proto::v1::{GatewayOptions, Priority},
 };
-use serde_json::{Value, json};
-use tonic::{Code, Status};
+use serde_json::json;
 
 use crate::{
-    options::{asked, with},
+    options::{asked, invalid, refused, with},
     support::{
         Door, Gateway, MODEL, Reply, Scripted,
-        door::{grpc_failure, message},
+        door::message,
         models::{FIRST, SECOND},
         scripted::{answer_for, whole},
     },
@@ -126,21 +125,6 @@ async fn an_option_and_a_header_that_differ_are_refused_and_equal_ones_are_not()
 }
 
 /// The path and the problem in REST's error.
-pub async fn refused(gateway: &Gateway, path: &str, request: &Value) -> (String, String) {
-    let response = gateway.post(path, &request).await;
-    let (status, body) = (response.status(), response.text().await.unwrap());
-    assert_eq!(status, 400, "{request}: {body}");
-    let error: Value = serde_json::from_str(&body).unwrap();
-    let text = |name: &str| error["error"][name].as_str().unwrap_or_default().to_owned();
-    (text("param"), text("message"))
-}
-
-pub fn invalid(status: &Status) -> (String, String) {
-    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
-    let failure = grpc_failure(status);
-    (failure.param.unwrap_or_default(), failure.message)
-}
-
 #[tokio::test]
 async fn an_unknown_option_is_refused_by_its_path_in_both_codecs() {
     let upstream = Scripted::always(Reply::Json(200, whole("b"))).await;

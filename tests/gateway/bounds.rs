@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use crate::support::{
     Door, Emulator, Gateway, MODEL, Reply, Scripted,
     door::grpc_failure,
-    gateway::http,
     prompt, rest,
+    rest::http,
     scripted::{chunk, finish, whole},
 };
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 
 use crate::support::{
-    Door, Emulator, Gateway, PATIENCE, Reply, Scripted, gateway::http, passes, poll, prompt,
+    Door, Emulator, Gateway, PATIENCE, Reply, Scripted, passes, poll, prompt, rest::http,
     scripted::Then,
 };
 

@@ -15,11 +15,13 @@ use crate::support::{Gateway, Reply, Scripted, scripted::whole};
 
 mod log;
 mod player;
+mod step;
 mod table;
 mod wire;
 
 use log::Log;
-use player::{ID, cure_all, play_all};
+use player::{cure_all, play_all};
+use step::ID;
 use table::Phase::*;
 
 #[test]

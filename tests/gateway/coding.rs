@@ -13,9 +13,8 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, Reply, Scripted,
-    gateway::http,
-    prompt, rest,
+    Door, Emulator, Gateway, MODEL, Reply, Scripted, prompt, rest,
+    rest::http,
     scripted::{chunk, finish, whole},
 };
 

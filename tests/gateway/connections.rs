@@ -14,7 +14,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use crate::support::{
     Gateway, MODEL, PATIENCE, Reply, Scripted,
     frames::{GOAWAY, PREFACE, SETTINGS, frame, next_frame},
-    gateway::http,
+    rest::http,
     scripted::chunk,
 };
 

@@ -8,7 +8,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, Value};
 use serde_json::json;
 use tokio_stream::StreamExt;
 
-use crate::support::{Emulator, Gateway, MODEL, gateway::http};
+use crate::support::{Emulator, Gateway, MODEL, rest::http};
 
 const SERVICES: [&str; 8] = [
     "featherwire.v1.AccountService",

@@ -11,7 +11,7 @@ use tokio::{
     process::{Child, ChildStderr, Command},
 };
 
-use crate::support::{Emulator, MODEL, PATIENCE, gateway::http, poll, prompt};
+use crate::support::{Emulator, MODEL, PATIENCE, poll, prompt, rest::http};
 
 /// A gateway under these limits, and its log.
 async fn serve(

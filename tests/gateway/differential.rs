@@ -18,8 +18,8 @@ use crate::{
     shapes::{Shape, shapes_of},
     support::{
         Gateway, Reply, Scripted,
-        gateway::http,
         law::{self, Author, Tree},
+        rest::http,
         rest::with_json,
     },
 };

@@ -20,8 +20,8 @@ use tokio::{
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted, door::grpc_failure, gateway::http,
-    prompt, scripted::chunk,
+    Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted, door::grpc_failure, prompt,
+    rest::http, scripted::chunk,
 };
 
 const NOT_SERVING: i32 = 2;

@@ -6,7 +6,7 @@ use featherwire::proto::v1::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Door, Gateway, MODEL, Reply, Scripted, door::message, gateway::http, prompt};
+use crate::support::{Door, Gateway, MODEL, Reply, Scripted, door::message, prompt, rest::http};
 
 const JSON_HEAD: &str = "200 OK\r\ncontent-type: application/json";
 

@@ -6,25 +6,18 @@ use featherwire::{
 };
 use serde_json::json;
 
-use crate::{
-    given_back::answer,
-    support::{
-        Gateway, MODEL, Scripted,
-        door::{grpc_failure, message},
-        prompt,
-    },
+use crate::support::{
+    Gateway, MODEL, Scripted,
+    door::{grpc_failure, message},
+    prompt,
+    requests::extra,
+    scripted::answer_with,
 };
-
-pub fn extra(members: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
-    members
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-        .collect()
-}
 
 #[tokio::test]
 async fn a_field_in_extra_is_read_as_rests_json_would_be() {
-    let upstream = Scripted::always(answer(&json!({"role": "assistant", "content": "x"}))).await;
+    let upstream =
+        Scripted::always(answer_with(&json!({"role": "assistant", "content": "x"}))).await;
     let gateway = Gateway::to(upstream.address).await;
     let with = |members: &[(&str, &str)]| {
         let mut request = message(&prompt(MODEL, "hi"));

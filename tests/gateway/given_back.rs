@@ -6,22 +6,13 @@ use featherwire::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    extra::extra,
-    support::{
-        Gateway, MODEL, Reply, Scripted,
-        door::{grpc_failure, message},
-        prompt,
-    },
+use crate::support::{
+    Gateway, MODEL, Reply, Scripted,
+    door::{grpc_failure, message},
+    prompt,
+    requests::extra,
+    scripted::answer_with,
 };
-
-pub fn answer(message: &Value) -> Reply {
-    let choice = json!({"index": 0, "finish_reason": "stop", "message": message});
-    Reply::Json(
-        200,
-        json!({"id": "x", "created": 1, "model": MODEL, "choices": [choice]}),
-    )
-}
 
 /// Messages of answers, and what reaches the upstream when they are given back.
 fn answers() -> Vec<(Value, Value)> {
@@ -56,7 +47,7 @@ fn answers() -> Vec<(Value, Value)> {
 #[tokio::test]
 async fn an_answer_given_back_goes_upstream_as_it_came_by_rest_and_by_grpc() {
     for (came, expected) in answers() {
-        let upstream = Scripted::always(answer(&came)).await;
+        let upstream = Scripted::always(answer_with(&came)).await;
         let gateway = Gateway::to(upstream.address).await;
 
         let mut request = prompt(MODEL, "hi");
@@ -105,7 +96,7 @@ async fn an_answer_given_back_goes_upstream_as_it_came_by_rest_and_by_grpc() {
 #[tokio::test]
 async fn an_answer_whose_role_is_not_a_string_is_the_assistants_and_can_be_given_back() {
     for role in [json!(5), json!(["assistant"]), json!({"name": "assistant"})] {
-        let upstream = Scripted::always(answer(&json!({"role": role, "content": "x"}))).await;
+        let upstream = Scripted::always(answer_with(&json!({"role": role, "content": "x"}))).await;
         let gateway = Gateway::to(upstream.address).await;
         let mut request = prompt(MODEL, "hi");
         let (_, answer) = gateway
@@ -191,7 +182,8 @@ async fn half_a_surrogate_pair_in_an_answer_is_given_back_too() {
 
 #[tokio::test]
 async fn a_content_that_is_absent_null_or_empty_reaches_upstream_as_that() {
-    let upstream = Scripted::always(answer(&json!({"role": "assistant", "content": "x"}))).await;
+    let upstream =
+        Scripted::always(answer_with(&json!({"role": "assistant", "content": "x"}))).await;
     let gateway = Gateway::to(upstream.address).await;
     let messages = json!([{"role": "assistant"}, {"role": "assistant", "content": null},
         {"role": "user", "content": null}, {"role": "assistant", "content": ""}, {"role": "user",
@@ -236,7 +228,8 @@ async fn a_content_that_is_absent_null_or_empty_reaches_upstream_as_that() {
 
 #[tokio::test]
 async fn content_is_a_text_or_parts_and_not_both() {
-    let upstream = Scripted::always(answer(&json!({"role": "assistant", "content": "x"}))).await;
+    let upstream =
+        Scripted::always(answer_with(&json!({"role": "assistant", "content": "x"}))).await;
     let gateway = Gateway::to(upstream.address).await;
     let part = ContentPart {
         r#type: Some("text".to_owned()),
@@ -345,7 +338,8 @@ async fn content_is_a_text_or_parts_and_not_both() {
 
 #[tokio::test]
 async fn an_empty_list_of_parts_stays_one_also_in_an_answer() {
-    let upstream = Scripted::always(answer(&json!({"role": "assistant", "content": []}))).await;
+    let upstream =
+        Scripted::always(answer_with(&json!({"role": "assistant", "content": []}))).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut request = prompt(MODEL, "hi");
     let (_, by_rest) = gateway
@@ -390,7 +384,8 @@ async fn an_empty_list_of_parts_stays_one_also_in_an_answer() {
 
 #[tokio::test]
 async fn without_tools_no_choice_among_them_goes_upstream() {
-    let upstream = Scripted::always(answer(&json!({"role": "assistant", "content": "x"}))).await;
+    let upstream =
+        Scripted::always(answer_with(&json!({"role": "assistant", "content": "x"}))).await;
     let gateway = Gateway::to(upstream.address).await;
     let tool = json!({"type": "function", "function": {"name": "f"}});
     let object = json!({"type": "function", "function": {"name": "f"}});

@@ -9,7 +9,7 @@ use featherwire::proto::v1::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, MODEL, Reply, Scripted, door::message, gateway::http, prompt};
+use crate::support::{Gateway, MODEL, Reply, Scripted, door::message, prompt, rest::http};
 
 fn answer() -> Reply {
     let choice = json!({"index": 0, "finish_reason": "stop", "message": {"role": "assistant",

@@ -5,7 +5,7 @@ use featherwire::proto::v1::{
 };
 use serde_json::Value;
 
-use crate::support::{Emulator, Gateway, MODEL, door::grpc_failure, gateway::http};
+use crate::support::{Emulator, Gateway, MODEL, door::grpc_failure, rest::http};
 
 const KNOWN: [&str; 20] = [
     "meta-llama/Meta-Llama-3.1-8B-Instruct",

@@ -12,9 +12,8 @@ use featherwire::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, Reply, Scripted,
-    gateway::http,
-    prompt,
+    Door, Emulator, Gateway, MODEL, Reply, Scripted, prompt,
+    rest::http,
     scripted::{Seen, chunk, finish, whole},
 };
 

@@ -23,9 +23,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     support::{
-        Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted,
-        gateway::http,
-        poll, prompt,
+        Door, Emulator, Gateway, MODEL, PATIENCE, Reply, Scripted, poll, prompt,
+        rest::http,
         scripted::{chunk, finish, whole},
     },
     units::taken,

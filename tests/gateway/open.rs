@@ -14,7 +14,7 @@ use tonic_reflection::pb::v1::{
 use crate::support::{
     Gateway, PATIENCE, Reply, Scripted,
     door::{frame, grpc_failure},
-    gateway::http,
+    rest::http,
 };
 
 const KEY: &str = "gw_live_1";

@@ -12,17 +12,14 @@ use featherwire::{
     },
 };
 use serde_json::{Value, json};
-use tonic::Code;
+use tonic::{Code, Status};
 
-use crate::{
-    bad_options::{invalid, refused},
-    support::{
-        Door, Gateway, MODEL, PATIENCE, Reply, Scripted,
-        door::message,
-        models::{FIRST, SECOND},
-        passes, prompt,
-        scripted::{answer_for, chunk, finish, no_capacity, whole},
-    },
+use crate::support::{
+    Door, Gateway, MODEL, PATIENCE, Reply, Scripted,
+    door::{grpc_failure, message},
+    models::{FIRST, SECOND},
+    passes, prompt,
+    scripted::{answer_for, chunk, finish, no_capacity, whole},
 };
 
 fn events() -> Reply {
@@ -59,6 +56,21 @@ pub fn asked(upstream: &Scripted) -> Vec<String> {
         );
     }
     upstream.models()
+}
+
+pub async fn refused(gateway: &Gateway, path: &str, request: &Value) -> (String, String) {
+    let response = gateway.post(path, &request).await;
+    let (status, body) = (response.status(), response.text().await.unwrap());
+    assert_eq!(status, 400, "{request}: {body}");
+    let error: Value = serde_json::from_str(&body).unwrap();
+    let text = |name: &str| error["error"][name].as_str().unwrap_or_default().to_owned();
+    (text("param"), text("message"))
+}
+
+pub fn invalid(status: &Status) -> (String, String) {
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    let failure = grpc_failure(status);
+    (failure.param.unwrap_or_default(), failure.message)
 }
 
 #[tokio::test]

@@ -8,10 +8,9 @@ use tokio::{
 };
 
 use crate::support::{
-    Emulator, Gateway,
-    gateway::http,
-    poll,
+    Emulator, Gateway, poll,
     program::{featherwire, run, serve},
+    rest::http,
 };
 
 /// A pipe whose reading end is closed.

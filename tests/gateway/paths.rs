@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Emulator, Gateway, MODEL, Reply, Scripted, gateway::http};
+use crate::support::{Emulator, Gateway, MODEL, Reply, Scripted, rest::http};
 
 /// The error of the 404 for this path.
 async fn told(gateway: &Gateway, method: &str, path: &str) -> String {

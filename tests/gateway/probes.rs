@@ -6,7 +6,7 @@ use tonic_health::pb::{
 };
 use tonic_types::StatusExt;
 
-use crate::support::{Door, Emulator, Gateway, MODEL, Reply, Scripted, gateway::http, prompt};
+use crate::support::{Door, Emulator, Gateway, MODEL, Reply, Scripted, prompt, rest::http};
 
 async fn status(gateway: &Gateway, service: &str) -> i32 {
     let request = HealthCheckRequest {

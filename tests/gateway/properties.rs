@@ -1,7 +1,7 @@
 //! The law of losslessness over generated documents and messages. They are made from the contract's
 //! descriptors, so a new field is covered on the day it is added. They are the same in every run.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::collections::BTreeMap;
 
 use featherwire::proto::v1::{
     ChatMessage, Concurrency, CreateChatCompletionRequest, CreateChatCompletionResponse,
@@ -25,9 +25,6 @@ use messages::made_up;
 
 /// The number of generated documents, and of generated messages, of each type.
 const CASES: u32 = 100;
-
-/// The number of elements of a list.
-const LIST: Range<usize> = 0..3;
 
 macro_rules! for_each_message {
     ($check:ident) => {

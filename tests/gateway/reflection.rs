@@ -12,7 +12,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::support::{Gateway, Reply, Scripted, door::frame, gateway::http};
+use crate::support::{Gateway, Reply, Scripted, door::frame, rest::http};
 
 /// The messages of both versions are the same.
 const VERSIONS: [&str; 2] = [

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Emulator, Gateway, MODEL, gateway::http};
+use crate::support::{Emulator, Gateway, MODEL, rest::http};
 
 async fn post(gateway: &Gateway, path: &str, body: &Value) -> (u16, String, String) {
     let response = gateway.post(path, body).await;

@@ -7,8 +7,8 @@ use crate::{
     support::{
         Door, Gateway, MODEL, Reply, Scripted,
         door::{grpc_failure, message},
-        gateway::http,
         prompt,
+        rest::http,
         scripted::{Then, chunk, finish},
     },
     upstream::answer,

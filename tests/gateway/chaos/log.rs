@@ -14,7 +14,7 @@ use tracing_subscriber::{
     layer::{Layer, SubscriberExt},
 };
 
-use super::player::{ID, within};
+use super::step::{ID, within};
 
 /// The gateway's log, of one thread alone.
 #[derive(Clone, Default)]

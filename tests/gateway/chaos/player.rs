@@ -2,7 +2,6 @@
 
 use std::{
     any::Any,
-    future::Future,
     panic::catch_unwind,
     sync::{Condvar, Mutex},
     time::Duration,
@@ -16,18 +15,18 @@ use serde_json::json;
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 use tonic::{Request, transport::Channel};
 
-use super::{log::Log, table::*};
+use super::{
+    log::Log,
+    step::{BOUND, ID, within},
+    table::*,
+};
 
 use crate::support::{
     Door, Gateway, MODEL, Scripted,
     door::{frame, message},
-    gateway::http,
     poll, prompt,
+    rest::http,
 };
-
-/// Longer than any step of a cell takes on a busy machine, and shorter than every timeout of the
-/// gateway except the one under test.
-pub const BOUND: Duration = Duration::from_secs(60);
 
 /// The timeout under test. Good calls of the same cell run under it too, so it is long enough for a
 /// call on a busy machine.
@@ -51,8 +50,6 @@ fn in_its_turn<T>(play: impl FnOnce() -> T) -> T {
     is_freed.notify_one();
     played
 }
-
-pub const ID: &str = "chaos";
 
 /// The fallback, which answers if the first model fails.
 pub const SECOND: &str = "org/second";
@@ -474,10 +471,4 @@ fn is_connecting_to(port: u16) -> bool {
             fields.next().is_some_and(|remote| remote.ends_with(&to))
                 && fields.next() == Some(SYN_SENT)
         })
-}
-
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(BOUND, future)
-        .await
-        .unwrap_or_else(|_| panic!("not within {BOUND:?}: {what}"))
 }

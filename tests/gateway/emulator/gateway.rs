@@ -6,7 +6,7 @@ use std::time::Duration;
 use featherwire::emulator::{EmulatorConfig, FAULTS};
 use serde_json::json;
 
-use crate::support::{Door, Emulator, Gateway, MODEL, PATIENCE, gateway::http, prompt};
+use crate::support::{Door, Emulator, Gateway, MODEL, PATIENCE, prompt, rest::http};
 
 #[tokio::test]
 async fn every_fault_ends_behind_the_gateway_and_the_next_call_is_answered() {

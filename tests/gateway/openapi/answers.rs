@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use super::{Document, problems};
-use crate::support::{Emulator, Gateway, MODEL, gateway::http, prompt};
+use crate::support::{Emulator, Gateway, MODEL, prompt, rest::http};
 
 /// An answer, and its request.
 pub struct Answer {

@@ -9,7 +9,7 @@ use featherwire::{
 use serde_json::{Map, Value, json};
 
 use super::Document;
-use crate::support::{Emulator, Gateway, gateway::http};
+use crate::support::{Emulator, Gateway, rest::http};
 
 /// Calls `see` with every object of a document.
 fn walk(value: &Value, see: &mut impl FnMut(&Map<String, Value>)) {

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::support::{Gateway, Reply, Scripted, gateway::http};
+use crate::support::{Gateway, Reply, Scripted, rest::http};
 
 const FILES: [(&str, &str); 5] = [
     ("/openapi.json", "application/json"),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Document;
 
-use crate::support::{Gateway, Reply, Scripted, gateway::http, rest::with_json};
+use crate::support::{Gateway, Reply, Scripted, rest::http, rest::with_json};
 
 /// Values of every kind.
 fn kinds() -> Vec<Value> {

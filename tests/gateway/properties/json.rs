@@ -8,7 +8,7 @@ use prost_reflect::{Kind, MessageDescriptor};
 
 use crate::support::law::{self, Author, Slot};
 
-use super::{LIST, scalars::*};
+use super::scalars::*;
 
 /// A document of this message: what it names, and unknown members.
 pub fn document(message: &MessageDescriptor, author: Author) -> BoxedStrategy<String> {

@@ -12,7 +12,7 @@ use prost_reflect::{
 
 use crate::support::law::{self, Slot};
 
-use super::{LIST, json::any_json, scalars::*};
+use super::{json::any_json, scalars::*};
 
 pub fn made_up(message: &MessageDescriptor) -> BoxedStrategy<DynamicMessage> {
     let slots = law::slots(message);

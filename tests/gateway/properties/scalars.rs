@@ -1,6 +1,11 @@
-//! Numbers and strings, the odd ones among them.
+//! Numbers and strings, the odd ones among them, and the lengths of lists.
+
+use std::ops::Range;
 
 use proptest::{collection::vec, prelude::*};
+
+/// The number of elements of a list.
+pub const LIST: Range<usize> = 0..3;
 
 pub fn character() -> BoxedStrategy<char> {
     let special = [

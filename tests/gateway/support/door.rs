@@ -19,9 +19,10 @@ use tonic::{
 use tonic_types::StatusExt;
 
 use super::{
-    MODEL,
-    gateway::{Gateway, http},
-    prompt,
+    clock::PATIENCE,
+    gateway::Gateway,
+    requests::{MODEL, prompt},
+    rest::http,
 };
 
 mod answer;
@@ -77,7 +78,7 @@ impl Gateway {
                 Door::WebUnary | Door::WebStream => grpc_web(self, door, request, headers).await,
             }
         };
-        tokio::time::timeout(super::PATIENCE, answer)
+        tokio::time::timeout(PATIENCE, answer)
             .await
             .unwrap_or_else(|_| panic!("{door:?}: no end to {request}"))
     }

@@ -26,7 +26,7 @@ pub async fn next_frame(reader: &mut (impl AsyncRead + Unpin)) -> (u8, u32, Vec<
             payload,
         )
     };
-    tokio::time::timeout(super::PATIENCE, read)
+    tokio::time::timeout(super::clock::PATIENCE, read)
         .await
         .expect("a frame")
 }

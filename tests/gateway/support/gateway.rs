@@ -10,14 +10,17 @@ use featherwire::{
     server,
     upstream::Client,
 };
+use reqwest::{RequestBuilder, Response};
 use secrecy::SecretString;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::{
-    PATIENCE, poll,
-    rest::{Events, status_and_json},
+    clock::PATIENCE,
+    poll,
+    requests::prompt,
+    rest::{Events, http, post, status_and_json},
 };
 
 /// A running gateway.
@@ -178,14 +181,33 @@ impl Drop for Emulator {
     }
 }
 
-/// A plain HTTP/1.1 client. It trusts no certificates, because reading the machine's takes longer
-/// than most tests.
-pub fn http() -> reqwest::Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .no_proxy()
-        .tls_certs_only([])
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap()
+/// Requests to its REST door.
+impl Gateway {
+    /// A POST request with this JSON as its body, not yet sent: for requests with headers.
+    pub fn post_request(&self, path: &str, body: impl ToString) -> RequestBuilder {
+        post(self.url(path), body.to_string())
+    }
+
+    /// Posts JSON. Only the head of the response has been read.
+    pub async fn post(&self, path: &str, body: impl ToString) -> Response {
+        self.post_request(path, body).send().await.unwrap()
+    }
+
+    /// Posts JSON: the status and the JSON of the response.
+    pub async fn post_json(&self, path: &str, body: impl ToString) -> (u16, Value) {
+        status_and_json(self.post(path, body).await).await
+    }
+
+    /// Gets JSON: the status and the JSON of the response.
+    pub async fn get_json(&self, path: &str) -> (u16, Value) {
+        status_and_json(http().get(self.url(path)).send().await.unwrap()).await
+    }
+
+    /// Asks this model for a streamed answer. Only the head of the response has been read; the call
+    /// runs until the response is dropped.
+    pub async fn open_stream(&self, model: &str) -> Response {
+        let mut request = prompt(model, "hi");
+        request["stream"] = json!(true);
+        self.post("/v1/chat/completions", request).await
+    }
 }

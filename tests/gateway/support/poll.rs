@@ -8,7 +8,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::{runtime::Handle, time::sleep};
 
-use super::PATIENCE;
+use super::clock::PATIENCE;
 
 /// The pause between two looks. Where a test has paused the clock, it is also the longest time that
 /// the clock can jump at once while the test waits for a socket.

@@ -9,9 +9,10 @@ use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
 use super::{
-    PATIENCE,
+    clock::PATIENCE,
     door::{grpc_failure, parse_trailers},
-    gateway::{Gateway, http},
+    gateway::Gateway,
+    rest::http,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,13 +1,21 @@
 //! Requests to the REST door that a test sends itself, for what [`Door`](super::Door) doesn't show.
 
 use reqwest::{Body, IntoUrl, RequestBuilder, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{
-    PATIENCE,
-    gateway::{Gateway, http},
-    prompt,
-};
+use super::clock::PATIENCE;
+
+/// A plain HTTP/1.1 client. It trusts no certificates, because reading the machine's takes longer
+/// than most tests.
+pub fn http() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap()
+}
 
 /// The request with this JSON as its body.
 pub fn with_json(request: RequestBuilder, body: impl Into<Body>) -> RequestBuilder {
@@ -63,35 +71,5 @@ impl Events {
         tokio::time::timeout(PATIENCE, wait)
             .await
             .unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
-    }
-}
-
-impl Gateway {
-    /// A POST request with this JSON as its body, not yet sent: for requests with headers.
-    pub fn post_request(&self, path: &str, body: impl ToString) -> RequestBuilder {
-        post(self.url(path), body.to_string())
-    }
-
-    /// Posts JSON. Only the head of the response has been read.
-    pub async fn post(&self, path: &str, body: impl ToString) -> Response {
-        self.post_request(path, body).send().await.unwrap()
-    }
-
-    /// Posts JSON: the status and the JSON of the response.
-    pub async fn post_json(&self, path: &str, body: impl ToString) -> (u16, Value) {
-        status_and_json(self.post(path, body).await).await
-    }
-
-    /// Gets JSON: the status and the JSON of the response.
-    pub async fn get_json(&self, path: &str) -> (u16, Value) {
-        status_and_json(http().get(self.url(path)).send().await.unwrap()).await
-    }
-
-    /// Asks this model for a streamed answer. Only the head of the response has been read; the call
-    /// runs until the response is dropped.
-    pub async fn open_stream(&self, model: &str) -> Response {
-        let mut request = prompt(model, "hi");
-        request["stream"] = json!(true);
-        self.post("/v1/chat/completions", request).await
     }
 }

@@ -1,134 +1,31 @@
 //! A scripted upstream: it answers requests by a script, and records what it received. It writes
 //! plain bytes over TCP, so it can also do things that no HTTP library does.
 
-use std::{
-    collections::VecDeque,
-    io::ErrorKind,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::VecDeque, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::Notify,
     task::JoinHandle,
 };
 
 mod answers;
 mod conversation;
+mod script;
+mod state;
 
 pub use answers::{
-    STREAM_HEAD, answer_for, chunk, chunked, done, event, finish, no_capacity, refused, whole,
+    STREAM_HEAD, answer_for, answer_with, chunk, chunked, done, event, finish, no_capacity,
+    refused, whole,
 };
-use conversation::converse;
+pub use script::{Reply, Then};
+pub use state::Seen;
 
-use super::poll;
-
-/// What to do with one request.
-#[derive(Clone, Debug)]
-pub enum Reply {
-    /// A JSON answer with this status.
-    Json(u16, Value),
-    /// An answer with this head (status and headers, without the empty line) and body.
-    Raw(String, Vec<u8>),
-    /// A stream of these events, and then its clean end.
-    Events(Vec<String>),
-    /// A stream of these events, and then nothing until the other side closes.
-    EventsThenSilence(Vec<String>),
-    /// A stream of these events, and then the connection is reset.
-    EventsThenCut(Vec<String>),
-    /// Nothing at all until the other side closes.
-    Silence,
-    /// The connection is closed without a word.
-    HangUp,
-    /// Exactly these bytes, and then this.
-    Wire(Vec<u8>, Then),
-}
-
-/// What follows the bytes of a [`Reply::Wire`].
-#[derive(Clone, Debug)]
-pub enum Then {
-    /// The next request on the same connection.
-    Next,
-    /// Nothing until the other side closes.
-    Silence,
-    /// The connection is closed.
-    Close,
-    /// The connection is reset: RST, not FIN.
-    Reset,
-    /// These bytes again and again, a little apart, until the other side closes.
-    Repeat(Vec<u8>),
-}
-
-/// One request as it came.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    pub head: String,
-    pub body: Vec<u8>,
-}
-
-impl Seen {
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.head
-            .lines()
-            .filter_map(|line| line.split_once(": "))
-            .find_map(|(header, value)| header.eq_ignore_ascii_case(name).then_some(value))
-    }
-}
-
-#[derive(Default)]
-struct State {
-    reply: Option<Reply>,
-    first: VecDeque<Reply>,
-    /// A model, and the reply to every request for it, in place of the script.
-    broken: Option<(String, Reply)>,
-    /// The reply to requests for the catalogue, if these aren't part of the script. Then the
-    /// account's units are reported as free.
-    catalogue: Option<Value>,
-    /// What happens to a connection before anything is read from it.
-    greeting: Option<Then>,
-    /// The silence before each reply.
-    pause: Option<Duration>,
-    seen: Vec<Seen>,
-    /// How many events could be written.
-    written: usize,
-    open: usize,
-    connections: usize,
-    /// The number of connections at the end of their script, which wait for the other side to
-    /// close.
-    stuck: usize,
-    /// Connections without a request are closed.
-    is_resting: bool,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Notify,
-}
-
-impl Shared {
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock().unwrap());
-        self.changed.notify_waiters();
-    }
-
-    async fn until(&self, is_so: impl Fn(&State) -> bool) {
-        loop {
-            let changed = self.changed.notified();
-            if is_so(&self.state.lock().unwrap()) {
-                return;
-            }
-            changed.await;
-        }
-    }
-}
+use self::{
+    conversation::converse,
+    state::{Shared, State},
+};
+use super::{clock::PATIENCE, poll};
 
 /// The scripted upstream. It runs until the value is dropped.
 pub struct Scripted {
@@ -280,7 +177,7 @@ impl Scripted {
     }
 
     async fn until(&self, what: &str, is_so: impl Fn(&State) -> bool) {
-        let wait = tokio::time::timeout(super::PATIENCE, self.shared.until(is_so));
+        let wait = tokio::time::timeout(PATIENCE, self.shared.until(is_so));
         wait.await.unwrap_or_else(|_| panic!("until {what}"));
     }
 }

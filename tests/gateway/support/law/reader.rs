@@ -9,7 +9,11 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Author, Tree, slots::*, tables::*};
+use super::{
+    slots::*,
+    tables::*,
+    tree::{Author, Tree},
+};
 
 pub struct Reader {
     pub author: Author,

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Reply;
-use crate::support::{Door, MODEL};
+use super::script::Reply;
+use crate::support::{door::Door, requests::MODEL};
 
 /// The head of a streamed answer.
 pub const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: \
@@ -21,6 +21,15 @@ pub fn whole(content: &str) -> Value {
         "choices": [{"index": 0, "message": {"role": "assistant", "content": content},
         "finish_reason": "stop"}]
     })
+}
+
+/// A whole answer with this message.
+pub fn answer_with(message: &Value) -> Reply {
+    let choice = json!({"index": 0, "finish_reason": "stop", "message": message});
+    Reply::Json(
+        200,
+        json!({"id": "x", "created": 1, "model": MODEL, "choices": [choice]}),
+    )
 }
 
 /// A chunk with this content, as an event.

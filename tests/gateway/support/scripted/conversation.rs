@@ -9,8 +9,9 @@ use tokio::{
 };
 
 use super::{
-    Reply, Seen, Shared, Then,
     answers::{STREAM_HEAD, chunked},
+    script::{Reply, Then},
+    state::{Seen, Shared},
 };
 
 /// The pause of [`Then::Repeat`]: shorter than any timeout of a test.
