@@ -32,6 +32,7 @@
 //!   API.
 //! - [`coding`]: gzip, deflate and zstd, for the doors.
 //! - [`offload`]: decoding and encoding of large bodies, off the runtime's workers.
+//! - [`workers`]: the threads that serve connections, and what each of them has for itself.
 //! - [`upstream`]: Featherless over HTTP: the client, and a streamed answer with exactly one end.
 //! - [`admission`]: decides whose request may use the account's units now.
 //! - [`service`]: what each RPC means, for both doors: validation, units, fallbacks, the upstream.
@@ -45,11 +46,12 @@
 //! # Invariants
 //!
 //! - Imports point down: `cli → server → {grpc, rest} → service → {admission, upstream}`, and
-//!   everyone may import `error`, `proto`, `json`, `coding`, `offload`, `descriptors` and
-//!   `telemetry`. No import runs in a circle. The doors know neither each other, nor `admission`,
+//!   everyone may import `error`, `proto`, `json`, `coding`, `offload`, `workers`, `descriptors`
+//!   and `telemetry`. No import runs in a circle. The doors know neither each other, nor `admission`,
 //!   nor `upstream`. `service` names neither tonic nor axum, and `upstream` no server.
 //! - Only `error` knows status numbers, only `config` reads the environment, only `server` orders
 //!   layers.
+//! - All that a call does happens on the worker of its connection ([`workers`]).
 //! - No task is spawned for a request. It runs in the task of its connection (HTTP/2: in one that
 //!   hyper spawns, which ends with its stream) and ends with it. What serves several callers has a
 //!   task: the refresh of the catalogue, the feed of the units, and the timers of the queue for
@@ -82,3 +84,4 @@ pub mod server;
 pub mod service;
 pub mod telemetry;
 pub mod upstream;
+pub mod workers;

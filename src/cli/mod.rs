@@ -103,10 +103,13 @@ fn run() -> Result<ExitCode, Failure> {
         Filter::off()
     };
     telemetry::start(logging.log.unwrap_or(default));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // Its workers serve the callers. This runtime only accepts connections, and asks Featherless
+    // about the account.
+    if matches!(&command, Command::Serve(config) if !config.emulator) {
+        runtime.worker_threads(1);
+    }
+    runtime.enable_all().build()?.block_on(async {
         match command {
             Command::Serve(config) => serve::run(*config).await,
             Command::Emulator(command) => command.run().await,

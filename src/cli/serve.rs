@@ -10,6 +10,7 @@ use crate::{
     config, descriptors, emulator,
     server::{self, Outcome},
     upstream::Client,
+    workers::Workers,
 };
 
 pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
@@ -23,8 +24,10 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
         config.upstream.featherless_api_key = Some(SecretString::from("emulator"));
     }
     let upstream = Client::new(&config.upstream)?;
+    let workers = Workers::start(config.workers())?;
     print_banner(&config, address, upstream.has_key());
-    match server::serve(listener, &config, upstream, shutdown_signal::shutdown()).await? {
+    let shutdown = shutdown_signal::shutdown();
+    match server::serve(listener, &config, upstream, &workers, shutdown).await? {
         Outcome::Drained => Ok(ExitCode::SUCCESS),
         Outcome::Cut(calls) => {
             output::tell(format_args!(

@@ -1,6 +1,6 @@
 //! The options of `featherwire serve`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, num::NonZero, thread::available_parallelism, time::Duration};
 
 use bytesize::ByteSize;
 use clap::Args;
@@ -13,8 +13,9 @@ use super::{
     models::Models,
     units::Units,
     upstream::Upstream,
-    values::{connections, duration, is_header_token, size, switch},
+    values::{connections, duration, is_header_token, size, switch, workers},
 };
+use crate::workers::WORKERS_MAX;
 
 /// The options of `featherwire serve`.
 #[derive(Args, Clone, Debug)]
@@ -30,6 +31,17 @@ pub struct Serve {
         help_heading = heading::LISTENING
     )]
     pub listen: SocketAddr,
+
+    /// Threads that serve connections. Each has its own connections to the upstream. Unset: one for
+    /// each core
+    #[arg(
+        long,
+        env = "FEATHERWIRE_WORKERS",
+        value_name = "N",
+        value_parser = workers,
+        help_heading = heading::LISTENING
+    )]
+    pub workers: Option<usize>,
 
     /// Answer from the built-in emulator: no key, no network, no cost
     #[arg(
@@ -207,6 +219,16 @@ impl Serve {
         } else {
             self.upstream.check()
         }
+    }
+
+    /// How many threads serve connections.
+    pub fn workers(&self) -> usize {
+        let cores = || {
+            available_parallelism()
+                .map_or(1, NonZero::get)
+                .min(WORKERS_MAX)
+        };
+        self.workers.unwrap_or_else(cores)
     }
 
     /// The largest sum of the sizes of all requests in memory, in bytes.

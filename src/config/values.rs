@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::workers::WORKERS_MAX;
+
 /// The longest accepted time: adding it to the current time must not overflow.
 const DURATION_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
@@ -41,6 +43,15 @@ pub(super) fn connections(text: &str) -> Result<usize, String> {
     match text.trim().parse() {
         Ok(connections) if connections > 0 => Ok(connections),
         _ => Err("expected a whole number of at least 1, such as 1024".to_owned()),
+    }
+}
+
+pub(super) fn workers(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(workers) if (1..=WORKERS_MAX).contains(&workers) => Ok(workers),
+        _ => Err(format!(
+            "expected a whole number from 1 to {WORKERS_MAX}, such as 4"
+        )),
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
     timeout_stream::TimeoutStream,
     unauthenticated_connections::UnauthenticatedConnections,
 };
-use crate::{config, descriptors};
+use crate::{config, descriptors, workers::Workers};
 
 /// The interval of pings on an idle connection, of HTTP/2 and of TCP, and how long the reply may
 /// take. This is how a caller who vanished is noticed.
@@ -122,30 +122,46 @@ impl Connections {
         }
     }
 
-    /// Accepts connections and serves them. Never completes; drop the future to stop accepting.
-    pub(super) async fn accept_from(&mut self, listener: &TcpListener) {
+    /// Accepts connections and serves them on `workers`. Never completes; drop the future to stop
+    /// accepting.
+    pub(super) async fn accept_from(&mut self, listener: &TcpListener, workers: &Workers) {
         loop {
             tokio::select! {
                 stream = accept(
                     listener,
                     self.settings.write_timeout,
                     &self.unauthenticated,
-                ) => self.serve(stream),
+                ) => self.serve(stream, workers),
                 Some(_) = self.tasks.join_next() => {}
             }
         }
     }
 
-    fn serve(&mut self, stream: TcpStream) {
+    fn serve(&mut self, stream: TcpStream, workers: &Workers) {
         let peer = Peer::new(self.settings.idle_timeout, !self.settings.needs_key);
         let (router, shutdown_started) = (self.router.clone(), self.shutdown.subscribe());
-        let task = self.tasks.spawn(serve_connection(
-            stream,
-            router,
-            self.settings.write_timeout,
-            Arc::clone(&peer),
-            shutdown_started,
-        ));
+        let write_timeout = self.settings.write_timeout;
+        let serving = {
+            let peer = Arc::clone(&peer);
+            move |stream| serve_connection(stream, router, write_timeout, peer, shutdown_started)
+        };
+        let task = match workers.add_connection() {
+            Some((worker, guard)) => {
+                let _in_worker = worker.enter();
+                let stream = match stream.into_std().and_then(TcpStream::from_std) {
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot serve a connection");
+                        return;
+                    }
+                };
+                self.tasks.spawn(async move {
+                    serving(stream).await;
+                    drop(guard);
+                })
+            }
+            None => self.tasks.spawn(serving(stream)),
+        };
         self.unauthenticated.add(&peer, task);
     }
 

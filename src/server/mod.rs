@@ -10,6 +10,7 @@ use crate::{
     error::Result,
     service::{ActiveCalls, Services},
     upstream::Client,
+    workers::Workers,
 };
 
 mod ambiguous_request;
@@ -46,7 +47,7 @@ pub enum Outcome {
     Cut(usize),
 }
 
-/// Serves until `shutdown` completes, then drains: running calls may finish for `--drain-timeout`
+/// Serves on `workers` until `shutdown` completes, then drains: running calls may finish for `--drain-timeout`
 /// at most. Until then new connections are still accepted, so that probes and new calls get an
 /// answer that says that the gateway drains.
 ///
@@ -57,6 +58,7 @@ pub async fn serve(
     listener: TcpListener,
     config: &config::Serve,
     upstream: Client,
+    workers: &Workers,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Outcome> {
     let readiness = Readiness::new(upstream.has_key());
@@ -68,7 +70,7 @@ pub async fn serve(
     let mut connections = Connections::new(router, config);
     let mut late_connections = connections.sibling();
     tokio::select! {
-        () = connections.accept_from(&listener) => {}
+        () = connections.accept_from(&listener, workers) => {}
         () = shutdown => {}
     }
     readiness.drain().await;
@@ -81,7 +83,7 @@ pub async fn serve(
     let mut ending = Box::pin(connections.end());
     let is_drained = tokio::select! {
         ended = tokio::time::timeout(config.drain_timeout, &mut ending) => ended.is_ok(),
-        () = late_connections.accept_from(&listener) => false,
+        () = late_connections.accept_from(&listener, workers) => false,
     };
     drop(listener);
     if is_drained {

@@ -27,6 +27,7 @@ mod informational;
 mod limits;
 mod model_names;
 mod options;
+mod pools;
 mod reply;
 mod retry;
 pub mod sse;

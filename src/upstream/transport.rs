@@ -1,18 +1,12 @@
-//! HTTP to upstream: one pool of connections, and the headers of requests, built once.
+//! HTTP to upstream: a pool of connections for each worker, and the headers of requests, built once.
 //!
 //! HTTP/1.1 only. Each request in flight has its own connection, so dropping a request closes its
 //! connection, and no answer waits behind another. Redirects are not followed.
-
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy,
-    rt::{TokioExecutor, TokioTimer},
-};
 use secrecy::ExposeSecret;
 
 use super::{
@@ -20,6 +14,7 @@ use super::{
     connector::Connector,
     error::local::{too_many_informational, unreachable},
     informational::InformationalCounter,
+    pools::Pools,
 };
 use crate::{
     config,
@@ -35,14 +30,10 @@ pub(super) const EVENT_STREAM: &str = "text/event-stream";
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("featherwire/", env!("CARGO_PKG_VERSION")));
 
-/// How long an idle connection is kept. Load balancers close idle connections after a minute or so.
-/// The gateway closes them before, so that it seldom writes into a connection that is being closed.
-const POOL_IDLE: Duration = Duration::from_secs(50);
-
 /// Sends requests to one upstream.
 #[derive(Debug)]
 pub(super) struct Transport {
-    client: legacy::Client<Connector, Full<Bytes>>,
+    pools: Pools,
     pub(super) address: Address,
     headers: RequestHeaders,
     has_key: bool,
@@ -119,15 +110,8 @@ impl Transport {
             config.connect_timeout,
         )
         .map_err(|error| misconfigured("the HTTP client cannot be set up").with_source(error))?;
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            // The headers of every request contain it.
-            .set_host(false)
-            .build(connector);
         Ok(Self {
-            client,
+            pools: Pools::new(connector),
             address,
             headers: RequestHeaders::new(headers),
             has_key: config.api_key().is_some(),
@@ -189,9 +173,10 @@ impl Transport {
         sent.uri_mut().clone_from(&request.uri);
         sent.headers_mut().clone_from(request.headers);
         let informational = InformationalCounter::attach(&mut sent);
+        let pool = self.pools.current()?;
         tokio::select! {
             biased;
-            response = self.client.request(sent) => response.map_err(unreachable),
+            response = pool.request(sent) => response.map_err(unreachable),
             () = informational.exceeded() => Err(too_many_informational()),
         }
     }

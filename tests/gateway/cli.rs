@@ -324,6 +324,7 @@ async fn serve_refuses_an_unsafe_configuration_and_says_how_to_fix_it() {
         ["--idle-timeout", "0s"],
         ["--listen", "nowhere"],
         ["--max-request-bytes", "much"],
+        ["--workers", "0"],
         ["--featherless-base-url", "ftp://x"],
         ["--featherless-base-url", "http://user:password@x/v1"],
     ] {

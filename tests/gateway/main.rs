@@ -80,3 +80,4 @@ mod unread;
 mod upstream;
 mod upstream_errors;
 mod waiting;
+mod workers;

@@ -9,6 +9,7 @@ use featherwire::{
     emulator::{self, EmulatorConfig},
     server,
     upstream::Client,
+    workers::Workers,
 };
 use reqwest::{RequestBuilder, Response};
 use secrecy::SecretString;
@@ -48,6 +49,7 @@ impl Gateway {
         // The environment of the test run has no influence.
         config.api_keys.clear();
         config.cors_origins.clear();
+        config.workers = None;
         config.upstream.featherless_api_key = Some(SecretString::from("upstream-secret"));
         config.upstream.featherless_base_url = format!("http://{upstream}/v1").parse().unwrap();
         config.drain_timeout = Duration::from_secs(5);
@@ -60,11 +62,14 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let client = Client::new(&config.upstream).unwrap();
+        let workers = config
+            .workers
+            .map_or_else(Workers::none, |workers| Workers::start(workers).unwrap());
         let stop = Arc::<Notify>::default();
         let stopped = Arc::clone(&stop);
         let shutdown = async move { stopped.notified().await };
         let task = tokio::spawn(async move {
-            server::serve(listener, &config, client, shutdown)
+            server::serve(listener, &config, client, &workers, shutdown)
                 .await
                 .unwrap()
         });
