@@ -89,7 +89,7 @@ impl Check {
             ..CreateChatCompletionRequest::default()
         };
         let started = Instant::now();
-        let reply = chat.stream(Call::internal(), request).await?;
+        let reply = chat.stream(Call::internal(), Box::new(request)).await?;
         if let Some(Ok(id)) = reply
             .headers
             .get(UPSTREAM_REQUEST_ID)

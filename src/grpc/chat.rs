@@ -18,7 +18,7 @@ impl ChatService for Chat {
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<CreateChatCompletionResponse>, Status> {
         let (call, request) = call::split(request)?;
-        Ok(response::unary(self.create(call, request).await?))
+        Ok(response::unary(self.create(call, Box::new(request)).await?))
     }
 
     type StreamChatCompletionStream = GrpcStream<StreamChatCompletionResponse>;
@@ -28,7 +28,7 @@ impl ChatService for Chat {
         request: Request<CreateChatCompletionRequest>,
     ) -> Result<Response<Self::StreamChatCompletionStream>, Status> {
         let (call, request) = call::split(request)?;
-        let reply = self.stream(call, request).await?;
+        let reply = self.stream(call, Box::new(request)).await?;
         Ok(response::streamed(reply.map(GrpcStream::new)))
     }
 }

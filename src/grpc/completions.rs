@@ -18,7 +18,7 @@ impl CompletionService for Completions {
         request: Request<CreateCompletionRequest>,
     ) -> Result<Response<CreateCompletionResponse>, Status> {
         let (call, request) = call::split(request)?;
-        Ok(response::unary(self.create(call, request).await?))
+        Ok(response::unary(self.create(call, Box::new(request)).await?))
     }
 
     type StreamCompletionStream = GrpcStream<StreamCompletionResponse>;
@@ -28,7 +28,7 @@ impl CompletionService for Completions {
         request: Request<CreateCompletionRequest>,
     ) -> Result<Response<Self::StreamCompletionStream>, Status> {
         let (call, request) = call::split(request)?;
-        let reply = self.stream(call, request).await?;
+        let reply = self.stream(call, Box::new(request)).await?;
         Ok(response::streamed(reply.map(GrpcStream::new)))
     }
 }

@@ -17,6 +17,6 @@ impl EmbeddingService for Embeddings {
         request: Request<CreateEmbeddingRequest>,
     ) -> Result<Response<CreateEmbeddingResponse>, Status> {
         let (call, request) = call::split(request)?;
-        Ok(response::unary(self.create(call, request).await?))
+        Ok(response::unary(self.create(call, Box::new(request)).await?))
     }
 }

@@ -36,6 +36,8 @@ impl ModelService for Models {
         request: Request<TokenizeRequest>,
     ) -> Result<Response<TokenizeResponse>, Status> {
         let (call, request) = call::split(request)?;
-        Ok(response::unary(self.tokenize(call, request).await?))
+        Ok(response::unary(
+            self.tokenize(call, Box::new(request)).await?,
+        ))
     }
 }

@@ -18,14 +18,18 @@ impl UnaryOrStream for Chat {
         &services.chat
     }
 
-    async fn unary(&self, call: Call, request: Self::Request) -> Result<Reply<Self::Response>> {
+    async fn unary(
+        &self,
+        call: Call,
+        request: Box<Self::Request>,
+    ) -> Result<Reply<Self::Response>> {
         self.create(call, request).await
     }
 
     async fn stream(
         &self,
         call: Call,
-        request: Self::Request,
+        request: Box<Self::Request>,
     ) -> Result<Reply<ResponseStream<Self::Chunk>>> {
         Self::stream(self, call, request).await
     }

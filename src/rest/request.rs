@@ -21,14 +21,14 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Json<M> {
     pub(super) call: Call,
-    pub(super) message: M,
+    pub(super) message: Box<M>,
 }
 
 /// A call and the message of its body, for a method that can stream its answer.
 #[derive(Debug)]
 pub(super) struct StreamableJson<M> {
     pub(super) call: Call,
-    pub(super) message: M,
+    pub(super) message: Box<M>,
     /// Whether the caller asks for a stream, by the path or by the member `stream`.
     pub(super) is_stream: bool,
 }
@@ -63,7 +63,7 @@ where
         let (head, body) = request.into_parts();
         let call = Call::new(&head.headers, &head.extensions)?;
         let reading = async {
-            let mut message: M = read(&call, &head.headers, body, state.body_limit).await?;
+            let mut message: Box<M> = read(&call, &head.headers, body, state.body_limit).await?;
             let is_stream = is_stream(&head, message.take_stream().as_deref())?;
             Ok((message, is_stream))
         };
@@ -105,7 +105,7 @@ async fn read<M: DeserializeOwned + Send + 'static>(
     headers: &HeaderMap,
     body: Body,
     limit: BodyLimit,
-) -> Result<M> {
+) -> Result<Box<M>> {
     if !is_json(headers) {
         // A browser sends other media types to another origin without a preflight request. Because
         // of this check no web page can use an open gateway without its user's consent.

@@ -35,7 +35,7 @@ pub(super) trait UnaryOrStream: Clone + Send + Sync + 'static {
     fn unary(
         &self,
         call: Call,
-        request: Self::Request,
+        request: Box<Self::Request>,
     ) -> impl Future<Output = Result<Reply<Self::Response>>> + Send;
 
     /// Answers with a stream of messages.
@@ -45,7 +45,7 @@ pub(super) trait UnaryOrStream: Clone + Send + Sync + 'static {
     fn stream(
         &self,
         call: Call,
-        request: Self::Request,
+        request: Box<Self::Request>,
     ) -> impl Future<Output = Result<Reply<ResponseStream<Self::Chunk>>>> + Send;
 }
 

@@ -4,8 +4,6 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    future::Future,
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +13,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// The active calls of one server. Cheap to clone; all clones share one list.
 ///
@@ -92,19 +90,6 @@ impl CallGuard {
     /// Whether [`end_all`](ActiveCalls::end_all) has been called.
     pub fn is_ended(&self) -> bool {
         self.active_calls.0.is_ended.load(Ordering::Acquire)
-    }
-
-    /// The result of `future`, unless [`end_all`](ActiveCalls::end_all) comes first.
-    ///
-    /// # Errors
-    /// Those of `future`, or [`Error::draining`].
-    pub async fn unless_ended<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut future = pin!(future);
-        std::future::poll_fn(|context| match future.as_mut().poll(context) {
-            Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => self.poll_ended(context).map(Err),
-        })
-        .await
     }
 }
 

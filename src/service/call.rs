@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::{Extensions, HeaderMap, HeaderValue};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{
     active_calls::{ActiveCalls, CallGuard},
@@ -20,6 +20,7 @@ use super::{
     headers::RequestHeaders,
     inflight_bytes::{ByteShare, HeldBytes},
     stats::CallStats,
+    work::Work,
 };
 use crate::{
     admission::{Caller, Priority, QueuePosition},
@@ -163,12 +164,8 @@ impl Call {
     /// # Errors
     /// Those of `work`; [`Kind::Timeout`] at the deadline; [`Kind::Unavailable`] at the end of the
     /// drain. The error is logged with its cause, which the caller is not told.
-    pub(super) async fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let result = self.run_part(work).await;
-        if result.is_ok() {
-            self.finish();
-        }
-        result
+    pub(super) fn run<T, F: Future<Output = Result<T>>>(&self, work: F) -> Work<'_, F> {
+        Work::whole(self, work)
     }
 
     /// Runs a part of a call's work that others follow. A failure ends the call. If `work` succeeds the call
@@ -176,19 +173,8 @@ impl Call {
     ///
     /// # Errors
     /// See [`run`](Self::run).
-    pub async fn run_part<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let result = match self.deadline {
-            Some(deadline) => {
-                let work = async {
-                    timeout_at(deadline, work).await.unwrap_or_else(|_| {
-                        Err(Error::deadline_exceeded("the answer was complete"))
-                    })
-                };
-                self.guard.unless_ended(work).await
-            }
-            None => self.guard.unless_ended(work).await,
-        };
-        result.inspect_err(|error| self.fail(error))
+    pub fn run_part<T, F: Future<Output = Result<T>>>(&self, work: F) -> Work<'_, F> {
+        Work::part(self, work)
     }
 
     /// Completes with an error when the drain ends all calls.

@@ -41,9 +41,9 @@ impl Chat {
     pub async fn create(
         &self,
         mut call: Call,
-        mut request: CreateChatCompletionRequest,
+        mut request: Box<CreateChatCompletionRequest>,
     ) -> Result<Reply<CreateChatCompletionResponse>> {
-        call.apply_options(&mut request)?;
+        call.apply_options(&mut *request)?;
         let via_stream = call.unary_via_stream.unwrap_or(self.unary_via_stream);
         call.run(async {
             if via_stream {
@@ -59,9 +59,13 @@ impl Chat {
                 .prepare(&call, request, Some(via_stream), prepare)
                 .await?;
             if via_stream {
-                self.dispatch
-                    .accumulated::<_, _, ChatAccumulator>(&call, request, ANSWER_BYTES_MAX)
-                    .await
+                // In memory of its own: it is larger than the rest, and rare.
+                Box::pin(self.dispatch.accumulated::<_, _, ChatAccumulator>(
+                    &call,
+                    request,
+                    ANSWER_BYTES_MAX,
+                ))
+                .await
             } else {
                 self.dispatch.unary(&call, request).await
             }
@@ -77,9 +81,9 @@ impl Chat {
     pub async fn stream(
         &self,
         mut call: Call,
-        mut request: CreateChatCompletionRequest,
+        mut request: Box<CreateChatCompletionRequest>,
     ) -> Result<Reply<ResponseStream<StreamChatCompletionResponse>>> {
-        call.apply_options(&mut request)?;
+        call.apply_options(&mut *request)?;
         let request = call
             .run_part(self.dispatch.prepare(&call, request, Some(true), prepare))
             .await?;
@@ -168,5 +172,35 @@ fn set_types(message: &mut ChatMessage) {
         if is_unset && call.function.is_some() {
             call.r#type = Some("function".to_owned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{config, service::Services, upstream::Client};
+
+    /// The largest future of a call, in bytes. It is moved into memory of its own for each call.
+    const FUTURE_BYTES_MAX: usize = 6 * 1024;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        serve: config::Serve,
+    }
+
+    #[tokio::test]
+    async fn the_futures_of_calls_are_small() {
+        let config = Options::parse_from(["test"]).serve;
+        let chat = Services::new(Client::new(&config.upstream).unwrap(), &config).chat;
+        let request = Box::<CreateChatCompletionRequest>::default;
+        let whole = size_of_val(&chat.create(Call::internal(), request()));
+        let streamed = size_of_val(&chat.stream(Call::internal(), request()));
+        assert!(
+            whole.max(streamed) <= FUTURE_BYTES_MAX,
+            "whole {whole}, streamed {streamed}"
+        );
     }
 }

@@ -35,9 +35,9 @@ impl Completions {
     pub async fn create(
         &self,
         mut call: Call,
-        mut request: CreateCompletionRequest,
+        mut request: Box<CreateCompletionRequest>,
     ) -> Result<Reply<CreateCompletionResponse>> {
-        call.apply_options(&mut request)?;
+        call.apply_options(&mut *request)?;
         call.run(async {
             let request = self
                 .dispatch
@@ -56,9 +56,9 @@ impl Completions {
     pub async fn stream(
         &self,
         mut call: Call,
-        mut request: CreateCompletionRequest,
+        mut request: Box<CreateCompletionRequest>,
     ) -> Result<Reply<ResponseStream<StreamCompletionResponse>>> {
-        call.apply_options(&mut request)?;
+        call.apply_options(&mut *request)?;
         let request = call
             .run_part(self.dispatch.prepare(&call, request, Some(true), prepare))
             .await?;

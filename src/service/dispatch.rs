@@ -92,7 +92,7 @@ impl Dispatch {
     pub(super) async fn prepare<R: ModelRequest>(
         &self,
         call: &Call,
-        request: R,
+        request: Box<R>,
         stream: Option<bool>,
         check: impl FnOnce(&mut R) -> Result<()> + Send + 'static,
     ) -> Result<Ready<R>> {

@@ -32,9 +32,9 @@ impl Embeddings {
     pub async fn create(
         &self,
         mut call: Call,
-        mut request: CreateEmbeddingRequest,
+        mut request: Box<CreateEmbeddingRequest>,
     ) -> Result<Reply<CreateEmbeddingResponse>> {
-        call.apply_options(&mut request)?;
+        call.apply_options(&mut *request)?;
         call.run(async {
             let request = self.dispatch.prepare(&call, request, None, prepare).await?;
             self.dispatch.unary(&call, request).await

@@ -116,7 +116,7 @@ impl Feed {
 }
 
 async fn listen(upstream: Client, say: watch::Sender<Said>) {
-    let mut events: EventStream<Concurrency> = match upstream
+    let mut events: Box<EventStream<Concurrency>> = match upstream
         .watch_account(&["account", "concurrency", "stream"])
         .await
     {

@@ -44,6 +44,7 @@ mod stream;
 mod unit_monitor;
 pub mod units;
 mod validate;
+mod work;
 
 // The doors name these, and nothing else of `admission`.
 pub use crate::admission::{Caller, KeyId, QueuePosition};

@@ -192,7 +192,7 @@ impl Models {
     pub async fn tokenize(
         &self,
         call: Call,
-        request: TokenizeRequest,
+        request: Box<TokenizeRequest>,
     ) -> Result<Reply<TokenizeResponse>> {
         let names = self.catalogue.names().clone();
         let reply = async {

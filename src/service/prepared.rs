@@ -46,7 +46,7 @@ impl AsRef<[u8]> for Counted {
 /// what arrived, and the bytes of all requests have reached their limit.
 pub(super) async fn prepare<R, T>(
     call: &Call,
-    mut request: R,
+    mut request: Box<R>,
     stream: Option<bool>,
     check: impl FnOnce(&mut R) -> Result<(String, T)> + Send + 'static,
 ) -> Result<(Prepared, T)>
@@ -59,7 +59,7 @@ where
     offload::run(arrived, move || {
         let (model, checked) = check(&mut request)?;
         let mut bytes =
-            json::encode_request_of(&request, arrived).map_err(validate::invalid_json)?;
+            json::encode_request_of(&*request, arrived).map_err(validate::invalid_json)?;
         if let Some(stream) = stream {
             append_stream(&mut bytes, stream);
         }

@@ -144,7 +144,7 @@ impl Client {
     pub async fn watch_account<M: StreamMessage>(
         &self,
         segments: &[&str],
-    ) -> Result<EventStream<M>> {
+    ) -> Result<Box<EventStream<M>>> {
         let transport = self.with_key()?;
         let request = transport.watch(transport.address.account_resource(segments)?);
         let mut attempts =
@@ -248,7 +248,7 @@ impl Client {
         sent: Instant,
         options: RequestOptions<'_>,
         timeouts: Timeouts,
-    ) -> Result<Reply<EventStream<M>>> {
+    ) -> Result<Reply<Box<EventStream<M>>>> {
         let request_id = request_id(response.headers());
         if !has_media_type(&response, EVENT_STREAM) {
             let problem =
@@ -276,7 +276,7 @@ impl Client {
             options,
             request_id.as_ref().and_then(text),
         );
-        let answer = answer.hiding(self.inner.secret.clone());
+        let answer = Box::new(answer.hiding(self.inner.secret.clone()));
         Ok(Reply { request_id, answer })
     }
 

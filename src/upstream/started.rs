@@ -24,7 +24,8 @@ const EARLY_BYTES_MAX: usize = EVENT_BYTES_MAX;
 pub struct StartedStream<M> {
     /// The messages up to the first one with content.
     first: VecDeque<M>,
-    rest: EventStream<M>,
+    /// In memory of its own, because the answer is moved several times before it is sent.
+    rest: Box<EventStream<M>>,
 }
 
 impl<M: StreamMessage> StartedStream<M> {
@@ -33,7 +34,7 @@ impl<M: StreamMessage> StartedStream<M> {
     /// # Errors
     /// The error that ends the answer before that.
     /// [`Kind::Upstream`](crate::error::Kind::Upstream) if too much arrives before it.
-    pub(super) async fn wait_for(mut events: EventStream<M>) -> Result<Self> {
+    pub(super) async fn wait_for(mut events: Box<EventStream<M>>) -> Result<Self> {
         let (mut first, mut bytes) = (VecDeque::with_capacity(1), 0);
         while let Some(message) = events.next().await.transpose()? {
             let has_content = message.has_content();

@@ -1,0 +1,102 @@
+//! The work of a call, which ends at the call's deadline and with the drain. It holds the work
+//! itself once. An `async fn` with the work as its argument would hold it twice, as an argument and
+//! as a variable, and several of these, one in the other, make a call's future tens of kilobytes.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Timeout, timeout_at};
+
+use super::call::Call;
+use crate::error::{Error, Result};
+
+pin_project! {
+    /// Completes with the result of `work`, or with the error that ends the call before. A failure
+    /// ends the call. See [`Call::run`] and [`Call::run_part`].
+    pub struct Work<'a, F> {
+        call: &'a Call,
+        is_whole: bool,
+        #[pin]
+        work: MaybeTimeout<F>,
+    }
+}
+
+pin_project! {
+    #[project = MaybeTimeoutProjection]
+    enum MaybeTimeout<F> {
+        Timeout { #[pin] work: Timeout<F> },
+        NoTimeout { #[pin] work: F },
+    }
+}
+
+impl<'a, F> Work<'a, F> {
+    /// All the work of `call`.
+    pub(super) fn whole(call: &'a Call, work: F) -> Self
+    where
+        F: Future,
+    {
+        Self {
+            is_whole: true,
+            ..Self::part(call, work)
+        }
+    }
+
+    /// A part of the work of `call`, that others follow.
+    pub(super) fn part(call: &'a Call, work: F) -> Self
+    where
+        F: Future,
+    {
+        Self {
+            call,
+            is_whole: false,
+            work: MaybeTimeout::new(call.deadline, work),
+        }
+    }
+}
+
+impl<F: Future> MaybeTimeout<F> {
+    fn new(deadline: Option<Instant>, work: F) -> Self {
+        match deadline {
+            Some(deadline) => Self::Timeout {
+                work: timeout_at(deadline, work),
+            },
+            None => Self::NoTimeout { work },
+        }
+    }
+}
+
+impl<T, F: Future<Output = Result<T>>> Future for Work<'_, F> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let this = self.project();
+        let result = match this.work.poll(context) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(ready!(this.call.poll_drained(context))),
+        };
+        match &result {
+            Ok(_) if *this.is_whole => this.call.finish(),
+            Ok(_) => {}
+            Err(error) => this.call.fail(error),
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl<T, F: Future<Output = Result<T>>> Future for MaybeTimeout<F> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
+        match self.project() {
+            MaybeTimeoutProjection::Timeout { work } => Poll::Ready(
+                ready!(work.poll(context))
+                    .unwrap_or_else(|_| Err(Error::deadline_exceeded("the answer was complete"))),
+            ),
+            MaybeTimeoutProjection::NoTimeout { work } => work.poll(context),
+        }
+    }
+}
