@@ -2,8 +2,10 @@
 
 use std::{io::IsTerminal, str::FromStr};
 
-use axum::{extract::Request, middleware::Next, response::Response};
-use http::HeaderValue;
+use axum::{extract::Request, response::Response};
+use http::{HeaderName, HeaderValue, Method};
+use tokio::time::Instant;
+use tracing::Level;
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     layer::SubscriberExt,
@@ -11,7 +13,7 @@ use tracing_subscriber::{
 };
 
 /// The header, and gRPC metadata key, of a call's id, which the caller or the gateway chooses.
-pub const REQUEST_ID: &str = "x-request-id";
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest id that a caller may choose, in bytes. The gateway replaces a longer one.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -92,22 +94,38 @@ pub fn start(filter: Filter) {
         .try_init();
 }
 
-/// Gives every call an id, returns it to the caller, and logs one line at the level `debug` about
-/// the response. Requests, answers, query strings and keys are not logged.
-pub async fn observe(mut request: Request, next: Next) -> Response {
-    let id = match request.headers().get(REQUEST_ID) {
-        Some(id) if is_id(id) => id.clone(),
-        _ => new_id(),
-    };
-    request.headers_mut().insert(REQUEST_ID, id.clone());
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let begun = tokio::time::Instant::now();
-    let mut response = next.run(request).await;
-    let (status, elapsed) = (response.status().as_u16(), begun.elapsed());
-    let id_text = id.to_str().unwrap_or_default();
-    tracing::debug!(id = id_text, %method, path, status, ?elapsed, "answered");
-    response.headers_mut().insert(REQUEST_ID, id);
-    response
+/// What is logged of one call at the level `debug`, and its id. Requests, answers, query strings
+/// and keys are not logged.
+pub struct Observation {
+    id: HeaderValue,
+    /// The method, the path and the start. `None` if the level is off.
+    line: Option<(Method, String, Instant)>,
+}
+
+impl Observation {
+    /// Gives the call of `request` an id, if its caller has not chosen one.
+    pub fn start(request: &mut Request) -> Self {
+        let id = match request.headers().get(REQUEST_ID) {
+            Some(id) if is_id(id) => id.clone(),
+            _ => new_id(),
+        };
+        request.headers_mut().insert(REQUEST_ID, id.clone());
+        let line = tracing::enabled!(Level::DEBUG).then(|| {
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            (method, path, Instant::now())
+        });
+        Self { id, line }
+    }
+
+    /// Tells the caller the id, and logs the line.
+    pub fn end(self, response: &mut Response) {
+        if let Some((method, path, started_at)) = self.line {
+            let (status, elapsed) = (response.status().as_u16(), started_at.elapsed());
+            let id = self.id.to_str().unwrap_or_default();
+            tracing::debug!(id, %method, path, status, ?elapsed, "answered");
+        }
+        response.headers_mut().insert(REQUEST_ID, self.id);
+    }
 }
 
 fn is_id(id: &HeaderValue) -> bool {

@@ -3,38 +3,34 @@
 //! it also closes the connection, because the start of the next request is as uncertain (RFC 9112,
 //! sections 3.2, 6.1 and 6.3).
 
-use axum::{extract::Request, middleware::Next, response::Response};
+use axum::{extract::Request, response::Response};
 use http::{HeaderMap, HeaderValue, Version, header};
 
 use super::{dialect, host, peer::Peer};
 use crate::error::{Error, ErrorCode};
 
-/// Passes requests that can be read in one way only.
-pub(super) async fn refuse(request: Request, next: Next) -> Response {
+/// The response that refuses `request`; `None` if it can be read in one way only.
+pub(super) fn refusal(request: &Request) -> Option<Response> {
     let is_http1 = request.version() < Version::HTTP_2;
-    let has_two_lengths = is_http1 && Peer::current().is_some_and(|peer| peer.count_request());
-    let problem = if has_two_lengths {
-        Some(
-            "The request has both Content-Length and Transfer-Encoding: send one of them"
-                .to_owned(),
-        )
-    } else {
-        coding_problem(request.headers())
-    };
-    let error = match problem {
-        Some(problem) => Error::new(ErrorCode::InvalidFraming, problem),
-        None => match host::problem(&request) {
-            Some(problem) => Error::new(ErrorCode::InvalidHost, problem),
-            None => return next.run(request).await,
-        },
-    };
+    let error = problem(request, is_http1)?;
     let mut response = dialect::refuse(error, request.headers());
     if is_http1 {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    Some(response)
+}
+
+fn problem(request: &Request, is_http1: bool) -> Option<Error> {
+    let framing = |problem| Error::new(ErrorCode::InvalidFraming, problem);
+    if is_http1 && Peer::current().is_some_and(|peer| peer.count_request()) {
+        let problem = "The request has both Content-Length and Transfer-Encoding: send one of them";
+        return Some(framing(problem.to_owned()));
+    }
+    coding_problem(request.headers())
+        .map(framing)
+        .or_else(|| Some(Error::new(ErrorCode::InvalidHost, host::problem(request)?)))
 }
 
 /// What is wrong with the transfer codings, if anything. The gateway takes `chunked`, once. Hyper

@@ -3,11 +3,9 @@
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
-    service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -17,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    front::Front,
     peer::{HEAD_TIMEOUT, Peer},
     stalled_response::{StallGuard, StreamExecutor},
     timeout_stream::TimeoutStream,
@@ -70,7 +69,7 @@ const CLOSING_GRACE: Duration = Duration::from_secs(2);
 
 /// Connections with the same settings, which are shut down together.
 pub(super) struct Connections {
-    router: Router,
+    front: Front,
     settings: Settings,
     unauthenticated: Arc<UnauthenticatedConnections>,
     /// One task per connection. HTTP/1.1 requests run inside it. HTTP/2 requests run in tasks that
@@ -91,7 +90,7 @@ struct Settings {
 }
 
 impl Connections {
-    pub(super) fn new(router: Router, config: &config::Serve) -> Self {
+    pub(super) fn new(front: Front, config: &config::Serve) -> Self {
         let settings = Settings {
             write_timeout: config.write_timeout,
             idle_timeout: config.idle_connection_timeout,
@@ -101,7 +100,7 @@ impl Connections {
             config.unauthenticated_connections,
         ));
         Self {
-            router,
+            front,
             settings,
             unauthenticated,
             tasks: JoinSet::new(),
@@ -112,9 +111,9 @@ impl Connections {
     /// A new, empty set of connections with the same settings and a shared limit of unauthenticated
     /// ones.
     pub(super) fn sibling(&self) -> Self {
-        let (router, unauthenticated) = (self.router.clone(), Arc::clone(&self.unauthenticated));
+        let (front, unauthenticated) = (self.front.clone(), Arc::clone(&self.unauthenticated));
         Self {
-            router,
+            front,
             unauthenticated,
             settings: self.settings,
             tasks: JoinSet::new(),
@@ -139,11 +138,11 @@ impl Connections {
 
     fn serve(&mut self, stream: TcpStream, workers: &Workers) {
         let peer = Peer::new(self.settings.idle_timeout, !self.settings.needs_key);
-        let (router, shutdown_started) = (self.router.clone(), self.shutdown.subscribe());
+        let (front, shutdown_started) = (self.front.clone(), self.shutdown.subscribe());
         let write_timeout = self.settings.write_timeout;
         let serving = {
             let peer = Arc::clone(&peer);
-            move |stream| serve_connection(stream, router, write_timeout, peer, shutdown_started)
+            move |stream| serve_connection(stream, front, write_timeout, peer, shutdown_started)
         };
         let task = match workers.add_connection() {
             Some((worker, guard)) => {
@@ -175,7 +174,7 @@ impl Connections {
 
 async fn serve_connection(
     stream: TcpStream,
-    router: Router,
+    front: Front,
     write_timeout: Duration,
     peer: Arc<Peer>,
     mut shutdown_started: watch::Receiver<bool>,
@@ -197,8 +196,7 @@ async fn serve_connection(
         peer: Arc::clone(&peer),
     });
     let serving = async {
-        let mut connection =
-            pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), front));
         tokio::select! {
             biased;
             ended = connection.as_mut() => return ended,

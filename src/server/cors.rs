@@ -16,12 +16,11 @@ use crate::{
 const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7200);
 
 pub(super) fn layer(config: &config::Serve) -> Result<CorsLayer> {
-    let exposed = [
+    let names = [
         "grpc-status",
         "grpc-message",
         "grpc-status-details-bin",
         "grpc-encoding",
-        REQUEST_ID,
         headers::UPSTREAM_REQUEST_ID,
         headers::MODEL,
         headers::TRIED,
@@ -29,11 +28,12 @@ pub(super) fn layer(config: &config::Serve) -> Result<CorsLayer> {
         "retry-after",
         "age",
     ];
+    let exposed = names.map(HeaderName::from_static).into_iter();
     Ok(CorsLayer::new()
         .allow_origin(origins(config)?)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(exposed.map(HeaderName::from_static))
+        .expose_headers(exposed.chain([REQUEST_ID]).collect::<Vec<_>>())
         .max_age(MAX_AGE))
 }
 

@@ -18,7 +18,6 @@ use std::{
 use axum::{
     body::{Body, HttpBody},
     extract::Request,
-    middleware::Next,
     response::Response,
 };
 use bytes::Bytes;
@@ -33,40 +32,52 @@ use super::peer::Peer;
 const REST_BYTES_MAX: u64 = 64 * 1024;
 const REST_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Handles bodies that the response did not wait for. Only HTTP/1.1 needs it: HTTP/2 resets only
-/// the stream, without an error and after the response.
-pub(super) async fn settle(request: Request, next: Next) -> Response {
-    if request.version() >= Version::HTTP_2 || request.body().is_end_stream() {
-        return next.run(request).await;
+/// Handles the body of one request, if the response does not wait for it.
+pub(super) struct EarlyResponse {
+    peer: Arc<Peer>,
+    /// Whether reading the body tells the client nothing. Otherwise it sends `100 Continue`, and a
+    /// client whose request is refused must not be told to continue.
+    may_read: bool,
+    returned: Arc<Mutex<Option<Body>>>,
+}
+
+impl EarlyResponse {
+    /// Watches the body of `request`. `None` if no response to it can be early. Only HTTP/1.1 needs
+    /// this: HTTP/2 resets only the stream, without an error and after the response.
+    pub(super) fn watch(request: &mut Request) -> Option<Self> {
+        if request.version() >= Version::HTTP_2 || request.body().is_end_stream() {
+            return None;
+        }
+        let early_response = Self {
+            peer: Peer::current()?,
+            may_read: !request.headers().contains_key(header::EXPECT),
+            returned: Arc::default(),
+        };
+        *request.body_mut() = Body::new(ReturnedOnDrop {
+            body: std::mem::take(request.body_mut()),
+            peer: Arc::clone(&early_response.peer),
+            returned: Arc::clone(&early_response.returned),
+        });
+        Some(early_response)
     }
-    let Some(peer) = Peer::current() else {
-        return next.run(request).await;
-    };
-    // Reading a body sends `100 Continue`. A client whose request is refused must not be told to
-    // continue.
-    let is_asked_for = !request.headers().contains_key(header::EXPECT);
-    let returned = Arc::<Mutex<Option<Body>>>::default();
-    let wrap = |body| {
-        Body::new(ReturnedOnDrop {
-            body,
-            peer: Arc::clone(&peer),
-            returned: Arc::clone(&returned),
-        })
-    };
-    let mut response = next.run(request.map(wrap)).await;
-    let rest = returned
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
-    let Some(rest) = rest else { return response };
-    if is_asked_for && read_rest(rest).await {
-        peer.set_cut_short(false);
-    } else {
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+
+    /// Reads what is left of the body, or announces in `response` that the connection is closed.
+    pub(super) async fn settle(self, response: &mut Response) {
+        let rest = self
+            .returned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(rest) = rest else { return };
+        // In memory of its own, because it is rare.
+        if self.may_read && Box::pin(read_rest(rest)).await {
+            self.peer.set_cut_short(false);
+        } else {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
     }
-    response
 }
 
 /// Reads the rest of a body. True if it ends within the limits.

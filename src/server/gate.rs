@@ -5,21 +5,32 @@ use std::task::{Context, Poll};
 
 use axum::{extract::Request, response::Response};
 use futures_util::future::{Either, Ready, ready};
-use tower::{Layer, Service, layer::layer_fn};
+use tower::{Layer, Service};
 
 use super::dialect;
 use crate::error::Error;
 
 /// A layer of `check`, which may change the request. An error of `check` is the response, in the
 /// caller's protocol.
-pub(super) fn gate<S, F>(check: F) -> impl Layer<S, Service = Gate<S, F>> + Clone
+pub(super) fn gate<F>(check: F) -> GateLayer<F>
 where
     F: Fn(&mut Request) -> Result<(), Error> + Clone,
 {
-    layer_fn(move |inner| Gate {
-        inner,
-        check: check.clone(),
-    })
+    GateLayer(check)
+}
+
+#[derive(Clone)]
+pub(super) struct GateLayer<F>(F);
+
+impl<S, F: Clone> Layer<S> for GateLayer<F> {
+    type Service = Gate<S, F>;
+
+    fn layer(&self, inner: S) -> Gate<S, F> {
+        Gate {
+            inner,
+            check: self.0.clone(),
+        }
+    }
 }
 
 #[derive(Clone)]

@@ -20,6 +20,7 @@ mod cors;
 mod count_bytes;
 mod dialect;
 mod early_response;
+mod front;
 mod gate;
 mod host;
 mod http1_framing;
@@ -65,9 +66,9 @@ pub async fn serve(
     let services = Services::new(upstream, config);
     let account = services.account.clone();
     let active_calls = ActiveCalls::default();
-    let router = routes::router(config, services, &readiness, &active_calls)?;
+    let front = routes::front(config, services, &readiness, &active_calls)?;
     readiness.begin().await;
-    let mut connections = Connections::new(router, config);
+    let mut connections = Connections::new(front, config);
     let mut late_connections = connections.sibling();
     tokio::select! {
         () = connections.accept_from(&listener, workers) => {}

@@ -21,7 +21,6 @@ use std::{
 use axum::{
     body::{Body, HttpBody},
     extract::Request,
-    middleware::Next,
     response::Response,
 };
 use bytes::Bytes;
@@ -175,40 +174,52 @@ impl<F: Future> Future for StallGuard<F> {
 /// memory, so it is not watched.
 const UNGUARDED_BYTES_MAX: u64 = 64 * 1024;
 
-/// Records the progress of the response.
-pub(super) async fn track(request: Request, next: Next) -> Response {
-    let Ok(progress) = PROGRESS.try_with(Arc::clone) else {
-        return next.run(request).await;
-    };
-    // An HTTP/2 stream has a task, which counts as the call. An HTTP/1.1 response that is complete
-    // is written at once.
-    let is_http1 = request.version() < Version::HTTP_2;
-    let call = Peer::current()
-        .filter(|_| is_http1)
-        .map(|peer| peer.open_call());
-    let arrived_at = Instant::now();
-    let timeout = headers::timeout(request.headers()).ok().flatten();
-    progress.begin();
-    let response = next.run(request).await;
-    if response
-        .body()
-        .size_hint()
-        .exact()
-        .is_some_and(|bytes| bytes <= UNGUARDED_BYTES_MAX)
-    {
-        return response;
-    }
-    // A timeout in the message of the request is known by now, or when the message has been read.
-    if let Some(timeout) = timeout {
-        progress.set_deadline(arrived_at + timeout);
-    }
-    response.map(|body| {
-        Body::new(TrackedBody {
-            body,
+/// Records the progress of the response to one request.
+pub(super) struct ResponseTracker {
+    progress: Arc<ResponseProgress>,
+    /// Counts the call of an HTTP/1.1 request. An HTTP/2 stream has a task, which counts as the
+    /// call.
+    call: Option<OpenCall>,
+    /// The deadline that the headers set. The message of the request may set another one later.
+    deadline: Option<Instant>,
+}
+
+impl ResponseTracker {
+    /// Starts with a new request. `None` in a task without a [`StallGuard`].
+    pub(super) fn start(request: &Request) -> Option<Self> {
+        let progress = PROGRESS.try_with(Arc::clone).ok()?;
+        progress.begin();
+        let is_http1 = request.version() < Version::HTTP_2;
+        let timeout = headers::timeout(request.headers()).ok().flatten();
+        Some(Self {
             progress,
-            _call: call,
+            call: Peer::current()
+                .filter(|_| is_http1)
+                .map(|peer| peer.open_call()),
+            deadline: timeout.map(|timeout| Instant::now() + timeout),
         })
-    })
+    }
+
+    /// `response`, with its progress recorded.
+    pub(super) fn track(self, response: Response) -> Response {
+        // An HTTP/1.1 response that is complete is written at once.
+        let bytes = response.body().size_hint().exact();
+        if bytes.is_some_and(|bytes| bytes <= UNGUARDED_BYTES_MAX) {
+            return response;
+        }
+        // A timeout in the message of the request is known by now, or when the message has been
+        // read.
+        if let Some(deadline) = self.deadline {
+            self.progress.set_deadline(deadline);
+        }
+        response.map(|body| {
+            Body::new(TrackedBody {
+                body,
+                progress: self.progress,
+                _call: self.call,
+            })
+        })
+    }
 }
 
 struct TrackedBody {
