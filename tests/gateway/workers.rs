@@ -5,10 +5,8 @@ use std::time::Duration;
 use featherwire::server::Outcome;
 
 use crate::support::{
-    Door, Emulator, Gateway, MODEL, Reply, Scripted,
-    gateway::http,
-    prompt,
-    rest::with_json,
+    Door, Emulator, Gateway, MODEL, Reply, Scripted, prompt,
+    rest::{http, with_json},
     scripted::{chunk, whole},
 };
 
