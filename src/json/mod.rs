@@ -30,6 +30,7 @@ mod mode;
 mod name;
 mod object;
 mod peek;
+mod single_text;
 mod surrogates;
 mod template;
 
@@ -43,8 +44,8 @@ pub(crate) use generated::enum_names;
 pub(crate) use members::unknown_enum_value;
 pub(crate) use object::Object;
 pub use peek::peek;
+pub use single_text::SingleText;
 pub(crate) use surrogates::{SurrogateJoiner, for_protobuf, take_string};
-pub use template::SingleText;
 pub(crate) use template::{TemplateReader, TemplateWriter};
 
 #[cfg(test)]
