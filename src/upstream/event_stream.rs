@@ -19,19 +19,14 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    choices::ChoiceTracker,
-    error::{self, local::bad_event, too_large},
-    identity::{self, Identity},
-    limits::ERROR_BODY_BYTES_MAX,
+    error::too_large,
+    event_meaning::{Interpreter, Meaning, cut},
     options::RequestOptions,
     sse::{Decoder, EVENT_BYTES_MAX, Event, TooLong},
     stream_message::StreamMessage,
     timeouts::{Expired, Timeouts},
 };
-use crate::{
-    error::{Error, ErrorCode, Result},
-    json, offload,
-};
+use crate::error::{Error, ErrorCode, Result};
 
 /// How long to wait for the end of the body after `[DONE]`. A body that ends lets its connection
 /// serve the next request.
@@ -41,26 +36,12 @@ const END_OF_BODY_WAIT: Duration = Duration::from_millis(50);
 /// for each frame.
 const FRAMES_WITHOUT_EVENT_MAX: usize = 256;
 
-/// What one event means.
-enum Meaning<M> {
-    /// A message of the answer.
-    Message(M),
-    /// The answer has failed, after this last message.
-    Failed(Option<M>, Error),
-    /// It cannot be decoded.
-    Broken(Error),
-    /// The answer is complete.
-    Done,
-}
-
 /// A streamed answer. Dropping it closes the upstream connection.
 pub struct EventStream<M, B = Incoming> {
     /// `None` after the end.
     body: Option<B>,
     decoder: Decoder,
-    choices: ChoiceTracker,
-    identity: Identity,
-    templates: json::TemplateReader<M>,
+    interpreter: Interpreter<M>,
     state: State,
     /// The error to yield next. The last message came in the same event and was yielded first.
     failure: Option<Error>,
@@ -80,7 +61,6 @@ pub struct EventStream<M, B = Incoming> {
     /// The length of the last event, in bytes.
     event_bytes: usize,
     alarm: Pin<Box<Sleep>>,
-    model: Option<String>,
     request_id: Option<String>,
     /// The API key, which no error may contain.
     secret: Option<SecretString>,
@@ -120,9 +100,7 @@ where
         Self {
             body: Some(body),
             decoder: Decoder::default(),
-            choices: ChoiceTracker::expecting(options.choices),
-            identity: Identity::default(),
-            templates: json::TemplateReader::default(),
+            interpreter: Interpreter::new(options),
             state: State::Open,
             failure: None,
             timeouts,
@@ -134,7 +112,6 @@ where
             bytes_left: options.bytes_max.unwrap_or(usize::MAX),
             event_bytes: 0,
             alarm: Box::pin(sleep_until(due.0)),
-            model: options.model.map(str::to_owned),
             request_id,
             secret: None,
         }
@@ -159,74 +136,6 @@ where
             .with_upstream_request_id(self.request_id.take())
     }
 
-    fn interpret(
-        choices: &mut ChoiceTracker,
-        identity: &mut Identity,
-        templates: &mut json::TemplateReader<M>,
-        event: &Event<'_>,
-        model: Option<&str>,
-    ) -> Meaning<M> {
-        let data = event.data.trim_ascii();
-        if event.is_error {
-            return Meaning::Failed(None, error::from_error_event(data, model));
-        }
-        if data == b"[DONE]" {
-            return if choices.are_finished() {
-                Meaning::Done
-            } else {
-                Meaning::Failed(None, cut())
-            };
-        }
-        if let Some(message) = templates.read(data) {
-            return Self::record(choices, message);
-        }
-        let mut message: M = match offload::run_in_place(data.len(), || json::decode_answer(data)) {
-            Ok(message) => message,
-            Err(problem) => {
-                // The event may be a list with an error in it.
-                if let Some(error) = error::from_event(data, model) {
-                    return Meaning::Failed(None, error);
-                }
-                return Meaning::Broken(bad_event(&problem));
-            }
-        };
-        let decoded = templates.is_learning(&mut message).then(|| message.clone());
-        if let Some(fields) = message.identity_fields() {
-            identity.fill_in(fields, model);
-        }
-        if identity::lack_indexes(message.indexes()) {
-            identity::set_indexes(message.indexes(), data);
-        }
-        message.fill_in();
-        // An error is a member that messages have no field for, or takes the place of the choices.
-        let is_odd = !message.extra().is_empty()
-            && (message.extra().contains_key("error") || message.choices().next().is_none());
-        let error = if is_odd {
-            error::from_event(data, model)
-        } else {
-            None
-        };
-        if let Some(error) =
-            error.or_else(|| message.choice_ends().find_map(|end| end.error(model)))
-        {
-            return Meaning::Failed(message.without_failure(), error);
-        }
-        if let Some(decoded) = decoded {
-            templates.learn(data, decoded, message.clone());
-        }
-        Self::record(choices, message)
-    }
-
-    /// Records what a message of the answer says about its choices.
-    fn record(choices: &mut ChoiceTracker, message: M) -> Meaning<M> {
-        for (index, is_last) in message.choices() {
-            if let Err(error) = choices.record(index, is_last) {
-                return Meaning::Failed(None, error);
-            }
-        }
-        Meaning::Message(message)
-    }
-
     /// What the next buffered event means. `None` if no whole event is buffered.
     fn next_decoded(&mut self) -> Option<Meaning<M>> {
         loop {
@@ -237,18 +146,11 @@ where
             if is_blank(&event) {
                 continue;
             }
-            let model = self.model.as_deref();
             if !event.is_bare {
                 self.event_bytes = event.data.len();
-                return Some(Self::interpret(
-                    &mut self.choices,
-                    &mut self.identity,
-                    &mut self.templates,
-                    &event,
-                    model,
-                ));
+                return Some(self.interpreter.interpret(&event));
             }
-            if let Some(error) = bare_error(&event, model) {
+            if let Some(error) = self.interpreter.bare_error(&event) {
                 return Some(Meaning::Failed(None, error));
             }
         }
@@ -264,21 +166,14 @@ where
                 Ok(None) => break,
                 Err(TooLong) => return Some(Err(too_long())),
             };
-            let model = self.model.as_deref();
             if event.is_bare {
-                match bare_error(&event, model) {
+                match self.interpreter.bare_error(&event) {
                     Some(error) => return Some(Err(error)),
                     None => continue,
                 }
             }
-            match Self::interpret(
-                &mut self.choices,
-                &mut self.identity,
-                &mut self.templates,
-                &event,
-                model,
-            ) {
-                Meaning::Message(message) if self.choices.are_complete() => {
+            match self.interpreter.interpret(&event) {
+                Meaning::Message(message) if self.interpreter.is_complete() => {
                     return Some(Ok(message));
                 }
                 Meaning::Done => return None,
@@ -287,7 +182,7 @@ where
                 Meaning::Message(_) | Meaning::Broken(_) => return Some(Err(cut())),
             }
         }
-        if self.choices.are_complete() {
+        if self.interpreter.is_complete() {
             None
         } else {
             Some(Err(cut()))
@@ -414,24 +309,9 @@ where
     }
 }
 
-/// The error in a line without a field name, if it is one. A line that is longer than any error of
-/// an API is not parsed.
-fn bare_error(line: &Event<'_>, model: Option<&str>) -> Option<Error> {
-    if line.data.len() > ERROR_BODY_BYTES_MAX {
-        None
-    } else {
-        error::from_event(line.data, model)
-    }
-}
-
 /// Whether an event has no data.
 fn is_blank(event: &Event<'_>) -> bool {
     !event.is_error && event.data.trim_ascii().is_empty()
-}
-
-fn cut() -> Error {
-    let message = "Featherless stopped before the answer was finished; it is incomplete: try again";
-    Error::new(ErrorCode::UpstreamStreamCut, message)
 }
 
 fn too_long() -> Error {
@@ -440,55 +320,4 @@ fn too_long() -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::StreamExt;
-    use http_body::Frame;
-
-    use super::*;
-    use crate::{proto::v1::StreamChatCompletionResponse, upstream::timeouts::Purpose};
-
-    /// A body that always has one more comment.
-    struct Endless;
-
-    impl Body for Endless {
-        type Data = Bytes;
-        type Error = std::convert::Infallible;
-
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(
-                b": still here\n\n",
-            )))))
-        }
-    }
-
-    #[tokio::test]
-    async fn a_body_that_always_has_more_data_meets_its_timeouts_too() {
-        let short = Duration::from_millis(50);
-        let timeouts = Timeouts {
-            purpose: Purpose::Answer,
-            first_token: short,
-            idle: short,
-        };
-        for (deadline, code) in [
-            (None, "first_token_timeout"),
-            (Some(Instant::now()), "deadline_exceeded"),
-        ] {
-            let options = RequestOptions {
-                deadline,
-                ..RequestOptions::default()
-            };
-            let mut events = EventStream::<StreamChatCompletionResponse, _>::new(
-                Endless,
-                timeouts,
-                Instant::now(),
-                options,
-                None,
-            );
-            assert_eq!(events.next().await.unwrap().unwrap_err().code(), code);
-            assert!(events.next().await.is_none());
-        }
-    }
-}
+mod tests;

@@ -4,9 +4,10 @@
 //! From top to bottom:
 //!
 //! - [`catalogue`]: the list of models, kept and refreshed.
-//! - [`client`]: requests, with timeouts and retries (`timeouts`, `retry`).
+//! - [`client`]: requests. `sender` sends them, with timeouts and retries (`timeouts`, `retry`).
 //! - `unary` and `started`: the two types of answers. `event_stream` makes messages of the events
-//!   that [`sse`] finds in a body; `choices`, `finish_reason` and `identity` are its parts.
+//!   that [`sse`] finds in a body. `event_meaning` says what an event means, with the help of
+//!   `choices`, `finish_reason` and `identity`.
 //! - `transport`: HTTP, by `connector`.
 //! - [`error`](mod@error): what Featherless says when it fails.
 //!
@@ -20,6 +21,7 @@ mod choices;
 pub mod client;
 mod connector;
 pub mod error;
+mod event_meaning;
 mod event_stream;
 mod finish_reason;
 mod identity;
@@ -30,6 +32,7 @@ mod options;
 mod pools;
 mod reply;
 mod retry;
+mod sender;
 pub mod sse;
 mod started;
 mod stream_message;
