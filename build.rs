@@ -1,6 +1,6 @@
-//! From the contract in `proto/` to Rust: message types, gRPC services, the JSON codec, the limits
-//! of both codecs, the descriptor set that reflection serves, and the OpenAPI document with what
-//! its page needs. Needs no `protoc` and no network.
+//! Generates Rust code from the contract in `proto/`: message types, gRPC services, the JSON codec,
+//! and the limits of both codecs. It also generates the descriptor set for reflection, and the
+//! OpenAPI document with the files of its page. It needs neither `protoc` nor the network.
 
 #![allow(
     clippy::expect_used,
@@ -8,7 +8,7 @@
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
-    reason = "what is wrong with the contract shall stop the build, and only the build"
+    reason = "an error in the contract must stop the build"
 )]
 
 use std::{env, error::Error, fs, path::PathBuf};
@@ -59,12 +59,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).include_imports(true);
     compiler.open_files(SERVICES.map(|service| format!("featherwire/v1/{service}.proto")))?;
-    // No service imports it: errors travel beside the messages.
+    // No service imports this file, because errors are sent as gRPC statuses.
     compiler.open_file("featherwire/v1/errors.proto")?;
     let mut contract = compiler.file_descriptor_set();
     let mut set = published(&contract).encode_to_vec();
-    // Our own files keep the `google.api.http` options when the compiler encodes them; prost's
-    // types would drop them. All of them are opened: what is only imported counts as an import.
+    // The compiler keeps the `google.api.http` options when it encodes files that are opened, and
+    // prost's types would drop them. Therefore every file is opened, not only imported.
     let is_own = |file: &&FileDescriptorProto| !file.name().starts_with("google/");
     compiler.open_files(
         contract
@@ -85,11 +85,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let version = env::var("CARGO_PKG_VERSION")?;
     let document = openapi::generate(&contract, &compiler.descriptor_pool(), &version);
     fs::write(out.join("openapi.json"), document.to_string())?;
-    // For people: a test compares it with the committed `docs/openapi.json`.
+    // A readable version. A test compares it with the committed `docs/openapi.json`.
     let readable = serde_json::to_string_pretty(&document)? + "\n";
     fs::write(out.join("openapi.readable.json"), readable)?;
     swagger_ui::write(&out)?;
-    // The gateway itself has to move what others shall use no more.
+    // The gateway itself must pass on deprecated fields.
     let messages = contract
         .file
         .iter_mut()
@@ -110,9 +110,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Google's files of the set as generated code of other languages has them, that is without
-/// comments and without the JSON names that follow from the fields' own. A pool of descriptors that
-/// has them already refuses any that differ.
+/// Google's files of the set as they are in the generated code of other languages: without
+/// comments, and without JSON names that follow from the field names. A descriptor pool that
+/// already contains these files refuses different ones.
 fn published(set: &FileDescriptorSet) -> FileDescriptorSet {
     let is_googles = |file: &&FileDescriptorProto| file.name().starts_with("google/");
     let mut file: Vec<_> = set.file.iter().filter(is_googles).cloned().collect();

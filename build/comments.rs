@@ -1,11 +1,11 @@
-//! What the contract's comments say of its elements.
+//! The comments on the elements of the contract.
 
 use std::collections::BTreeMap;
 
 use prost_types::FileDescriptorSet;
 
-/// Comments by the name of what they describe: `Service`, `Service.Method`, `Message`,
-/// `Message.field`, `Message.oneof`, `Enum`.
+/// Comments by the name of their element: `Service`, `Service.Method`, `Message`, `Message.field`,
+/// `Message.oneof`, `Enum`.
 pub struct Comments(BTreeMap<String, String>);
 
 impl Comments {
@@ -17,7 +17,7 @@ impl Comments {
                 .as_ref()
                 .expect("compiled with source information");
             for location in &source.location {
-                // The numbers are those of the fields in descriptor.proto.
+                // The numbers are field numbers of descriptor.proto.
                 let at = |index: i32| usize::try_from(index).unwrap();
                 let name = match *location.path.as_slice() {
                     [4, message] => file.message_type[at(message)].name().to_owned(),
@@ -47,7 +47,7 @@ impl Comments {
         Self(comments)
     }
 
-    /// The comment on this element: every element has one.
+    /// The comment on the element `name`. Every element has one.
     pub fn on(&self, name: &str) -> &str {
         self.0
             .get(name)
@@ -56,7 +56,7 @@ impl Comments {
     }
 }
 
-/// Text without the line breaks of its source; an empty line still parts paragraphs.
+/// The text of `comment` without line breaks. An empty line still separates paragraphs.
 fn flow(comment: &str) -> String {
     let mut text = String::new();
     for line in comment.lines().map(str::trim) {

@@ -1,10 +1,11 @@
-//! Writes the JSON codec of the contract's messages: for each message, its members and the kind of
-//! each, by rule from the descriptors. The macros that make `Serialize` and `Deserialize` of this,
-//! and the kinds, are in `src/json/`. The rules' exceptions are in `json_rules.rs`.
+//! Generates the JSON codec of the contract's messages from the descriptors: the members of each
+//! message, and the kind of each member. The kinds, and the macros that turn this source into
+//! `Serialize` and `Deserialize`, are in `src/json/`. The exceptions to the rules are in
+//! `json_rules.rs`.
 //!
-//! The codec is not derived, because serde's `flatten`, which `extra` would need, parses the
-//! members that it collects: large integers would become doubles, and numbers would lose their
-//! notation. Here an unknown member stays the text it was.
+//! The codec is not derived, because `extra` would need serde's `flatten`, which parses the members
+//! that it collects. Large integers would become doubles, and numbers would lose their notation.
+//! This codec keeps the text of an unknown member.
 
 use std::fmt::Write;
 
@@ -81,7 +82,7 @@ fn write_object(code: &mut String, message: &DescriptorProto, used: &mut UsedRul
     let name = message.name();
     assert!(
         message.field.iter().any(|field| field.name() == "extra"),
-        "{name}: every object can grow: give it `extra`"
+        "{name}: an object without the field `extra`, which every object needs"
     );
     let members = members(code, message, used);
     let nulls: Vec<_> = members
@@ -147,7 +148,7 @@ fn members(code: &mut String, message: &DescriptorProto, used: &mut UsedRules) -
     members
 }
 
-/// The member of a field that is a member of its own.
+/// The member of a field that is not part of a union or a pair.
 fn plain_member(
     message: &DescriptorProto,
     field: &FieldDescriptorProto,
@@ -167,7 +168,7 @@ fn plain_member(
             .any(|other| other.name() == flag && other.r#type() == Type::Bool);
         assert!(
             is_flag,
-            "{path}: its null is said in {flag}, which is no bool"
+            "{path}: {flag} stands for its null, but is not a bool"
         );
         fields.push(flag.to_owned());
         "IntegerOrNull".to_owned()
@@ -187,7 +188,7 @@ fn kind(field: &FieldDescriptorProto, path: &str, used: &mut UsedRules) -> Strin
     let is_object_text = used.matches(OBJECT_TEXT, path);
     assert!(
         !is_text || field.proto3_optional(),
-        "{path}: JSON text that isn't there is not an empty text: make it optional"
+        "{path}: JSON text must be optional, because an empty text is not valid JSON"
     );
     match field.r#type() {
         Type::String if is_object_text => "JsonObjectText".to_owned(),
@@ -202,7 +203,7 @@ fn kind(field: &FieldDescriptorProto, path: &str, used: &mut UsedRules) -> Strin
         Type::Enum => {
             assert!(
                 !field.proto3_optional(),
-                "{path}: the value 0 says unset already"
+                "{path}: the value 0 already means unset, so the field must not be optional"
             );
             let name = field.type_name().rsplit('.').next().unwrap();
             format!("Enum(enum_names::{})", constant(name))
@@ -224,7 +225,7 @@ fn kind(field: &FieldDescriptorProto, path: &str, used: &mut UsedRules) -> Strin
     }
 }
 
-/// What an integer in this range must be, for the message of an error.
+/// The description of an integer in `range`, for an error message.
 fn integer_words(range: &Range) -> String {
     match range.max {
         Some(_) => format!("an integer from {}", range.words()),

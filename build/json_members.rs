@@ -1,4 +1,4 @@
-//! What a JSON member of the codec consists of, and which of the rules for members were used.
+//! The parts of a JSON member in the codec, and the check that every rule for members was used.
 
 use super::json_rules::{
     FILLED, HISTORY, INDEX, JSON_TEXT, LIST_MESSAGES, NOT_IN_JSON, NULL_FLAG, NULL_KEPT,
@@ -8,15 +8,15 @@ use super::json_rules::{
 
 /// One JSON member.
 pub struct Member {
-    /// Its name.
+    /// The name of the member.
     pub name: String,
-    /// The fields that it is read into, as names in Rust; none if it is constant.
+    /// The Rust names of the fields that hold the member. Empty for a constant member.
     pub fields: Vec<String>,
-    /// Its kind, of `src/json/members/`, as a Rust expression.
+    /// The kind of the member (in `src/json/members/`), as a Rust expression.
     pub kind: String,
 }
 
-/// A field's name in JSON.
+/// The JSON name of a field.
 pub fn json_name(path: &str, field: &str, used: &mut UsedRules) -> String {
     match renamed(path) {
         Some(name) => {
@@ -27,13 +27,12 @@ pub fn json_name(path: &str, field: &str, used: &mut UsedRules) -> String {
     }
 }
 
-/// The rules that matched something: one that matches nothing is a misspelling, and fails the
-/// build.
+/// The rules that matched something. A rule that matches nothing is misspelt and fails the build.
 #[derive(Default)]
 pub struct UsedRules(pub Vec<String>);
 
 impl UsedRules {
-    /// Whether one of these rules is for this path.
+    /// Whether `rules` contains `path`.
     pub fn matches(&mut self, rules: &[&str], path: &str) -> bool {
         let matches = rules.contains(&path);
         if matches {
@@ -42,7 +41,7 @@ impl UsedRules {
         matches
     }
 
-    /// Fails if one of the rules matched nothing.
+    /// Panics if a rule matched nothing.
     pub fn assert_all(&self) {
         let listed = [
             JSON_TEXT,

@@ -21,7 +21,7 @@ pub const OBJECT_NAME: &[(&str, &str)] = &[
     ("Model", "model"),
 ];
 
-/// Strings that hold JSON text, which is moved verbatim.
+/// Strings that hold JSON text, which is passed on unchanged.
 pub const JSON_TEXT: &[&str] = &[
     "CompletionChoice.logprobs",
     "CreateChatCompletionRequest.chat_template_kwargs",
@@ -32,9 +32,9 @@ pub const JSON_TEXT: &[&str] = &[
     "StreamChatCompletionResponse.moderation",
 ];
 
-/// Those of these strings that hold an object. A caller's empty list is the same as absence there,
-/// because PHP writes an empty map so. Members that are messages or maps need no rule: it holds for
-/// all of them.
+/// The JSON text that is an object. In a request, an empty list means absence there, because PHP
+/// writes an empty map as a list. Members that are messages or maps need no entry: the rule applies
+/// to all of them.
 pub const OBJECT_TEXT: &[&str] = &[
     "CreateChatCompletionRequest.chat_template_kwargs",
     "CreateChatCompletionRequest.moderation",
@@ -42,25 +42,25 @@ pub const OBJECT_TEXT: &[&str] = &[
     "JsonSchemaFormat.schema",
 ];
 
-// OpenAI's schemas require some members of answers, and clients read them without checking. Where
-// an upstream leaves one out or sends null, one of these rules applies:
+// OpenAI's schemas require some members of answers, and clients read them without checks. If the
+// upstream omits such a member or sends null, one of these rules applies:
 //
-// - The true value is known: it is filled in (`FILLED`). So are `object` (`OBJECT_NAME`) and empty
-//   lists (`WRITTEN_WHEN_EMPTY`).
-// - It is unknown, and the schema allows null, or any other value would be wrong (a log
-//   probability): null (`NULL_WHEN_UNSET`).
-// - It is unknown, and a client can do without it (a count of tokens): it stays absent.
-// - It identifies the answer (`id`, `created`, `model`, `index`) or is a completion's text: the
-//   codec writes protobuf's default, an empty string or 0. `src/upstream/identity.rs`, which knows
-//   the request, fills in the values of a whole answer or a stream.
+// - The value is known: it is filled in (`FILLED`, `OBJECT_NAME` for `object`, `WRITTEN_WHEN_EMPTY`
+//   for empty lists).
+// - The value is unknown, and the schema allows null, or any other value would be wrong (a log
+//   probability): the member is null (`NULL_WHEN_UNSET`).
+// - The value is unknown, and clients do not need it (a count of tokens): the member stays absent.
+// - The member identifies the answer (`id`, `created`, `model`, `index`) or is a completion's text:
+//   the codec writes protobuf's default, an empty string or 0. `src/upstream/identity.rs`, which
+//   knows the request, fills in the values of a unary answer or a stream.
 
-/// Messages of answers, and their members that are filled in where the upstream leaves them out and
-/// their value is known. Members that are filled in under a condition are not in the list.
-/// `src/json/fill_required.rs` does it:
+/// Messages of answers, and their members with a known value, which are filled in if the upstream
+/// omits them. Members that are filled in under a condition are not in the list.
+/// `src/json/fill_required.rs` fills in:
 ///
 /// - a choice's `message`, and the role `assistant` of a message without one;
 /// - a chunk's `delta`, empty;
-/// - a usage's `total_tokens`, as the sum of its parts, if these are known.
+/// - `total_tokens` of a usage, as the sum of its parts, if both are known.
 pub const FILLED: &[(&str, &[&str])] = &[
     ("ChatChoice", &["message"]),
     ("ChatChunkChoice", &["delta"]),
@@ -86,17 +86,17 @@ pub const NULL_WHEN_UNSET: &[&str] = &[
     "TopLogprob.token",
 ];
 
-/// Members whose null is not the same as their absence, because chat templates treat the two
-/// differently: null is kept in `extra`.
+/// Members whose null differs from their absence, because chat templates treat the two differently.
+/// Null is kept in `extra`.
 pub const NULL_KEPT: &[&str] = &["ChatMessage.content"];
 
-/// Members that are written as null when unset, in messages in one place only: an answer's message
-/// must have `refusal`, a request's messages need not.
+/// Members that are written as null when unset, but only in the messages of one field: the message
+/// of an answer must have `refusal`, the messages of a request need not.
 pub const NULL_WHEN_UNSET_IN: &[(&str, &[&str])] =
     &[("ChatChoice.message", &["content", "refusal"])];
 
 /// Integers of answers whose null means that there is no limit, and whose absence means that the
-/// limit is unknown. The second field is true for null, and is no member of its own.
+/// limit is unknown. The second field is true for null, and has no JSON member.
 pub const NULL_FLAG: &[(&str, &str)] = &[
     ("Concurrency.limit", "unlimited"),
     ("Plan.concurrency", "unlimited_concurrency"),
@@ -119,8 +119,7 @@ pub const WRITTEN_WHEN_EMPTY: &[&str] = &[
     "TokenLogprob.top_logprobs",
 ];
 
-/// Positions in lists, which some engines write as a string: `"0"`. An answer may have such a
-/// string.
+/// Positions in lists, which some engines write as a string: `"0"`. Accepted in answers only.
 pub const INDEX: &[&str] = &[
     "ChatChoice.index",
     "ChatChunkChoice.index",
@@ -129,13 +128,13 @@ pub const INDEX: &[&str] = &[
     "ToolCall.index",
 ];
 
-/// A request's list of messages, which may be earlier answers: `src/json/history.rs` says how they
-/// are read.
+/// The messages of a request, some of which may be earlier answers. `src/json/history.rs` decodes
+/// them.
 pub const HISTORY: &[&str] = &["CreateChatCompletionRequest.messages"];
 
-/// Members that are a text or a list: the field with the text, which names the member, and the
-/// field with the list. An empty list is kept in `extra`, because protobuf can't tell it from
-/// absence.
+/// Members that are a text or a list: the field with the text, which has the name of the member,
+/// and the field with the list. An empty list is kept in `extra`, because protobuf cannot
+/// distinguish it from absence.
 pub const TEXT_OR_LIST: &[(&str, &str)] = &[
     ("ChatDelta.content", "content_parts"),
     ("ChatMessage.content", "content_parts"),
@@ -148,19 +147,19 @@ pub const ONE_OR_MANY: &[&str] = &[
     "CreateCompletionRequest.stop",
 ];
 
-/// Messages whose one repeated field is the whole JSON value.
+/// Messages whose only field, a list, is the complete JSON value.
 pub const LIST_MESSAGES: &[&str] = &["StringList", "TokenList", "TokenLists", "FloatVector"];
 
-/// Members whose JSON name is not the field's.
+/// Members whose JSON name differs from the name of the field.
 pub const RENAMED: &[(&str, &str)] = &[
     ("ListModelsResponse.models", "data"),
     ("Embedding.base64", "embedding"),
 ];
 
-/// Fields that JSON doesn't have.
+/// Fields that are not in JSON.
 pub const NOT_IN_JSON: &[&str] = &["ListModelsResponse.age_ms"];
 
-/// Messages that have no JSON: requests that are a path or a query in REST.
+/// Messages without JSON: requests that are a path or a query in REST.
 pub const WITHOUT_JSON: &[&str] = &[
     "GetConcurrencyRequest",
     "GetModelRequest",
@@ -170,11 +169,11 @@ pub const WITHOUT_JSON: &[&str] = &[
     "WatchConcurrencyRequest",
 ];
 
-/// Messages of the gateway's own, in which the service refuses a member without a field.
+/// Messages for the gateway itself, in which the service refuses a member without a field.
 pub const CLOSED: &[&str] = &["GatewayOptions"];
 
 /// The JSON names of an enum's values, with their numbers: in lower case, and without the name of
-/// the enum. The value 0 has none, because an unset field has it.
+/// the enum. The value 0 has no name, because it means unset.
 pub fn enum_names(kind: &EnumDescriptorProto) -> Vec<(String, i32)> {
     let prefix = snake(kind.name()).to_uppercase() + "_";
     let named = kind.value.iter().filter(|value| value.number() != 0);
@@ -189,7 +188,7 @@ pub fn enum_names(kind: &EnumDescriptorProto) -> Vec<(String, i32)> {
         .collect()
 }
 
-/// The field with the list, if this one is the text of a member that is a text or a list.
+/// The field with the list, if `path` is the text of a member that is a text or a list.
 pub fn list_of_pair(path: &str) -> Option<&'static str> {
     TEXT_OR_LIST
         .iter()
@@ -197,8 +196,8 @@ pub fn list_of_pair(path: &str) -> Option<&'static str> {
         .map(|(_, list)| *list)
 }
 
-/// Whether this field is the list of a member that is a text or a list, and so no member of its
-/// own.
+/// Whether this field is the list of a member that is a text or a list. Such a field has no JSON
+/// member of its own.
 pub fn is_list_of_pair(message: &str, field: &str) -> bool {
     TEXT_OR_LIST.iter().any(|(text, list)| {
         *list == field
@@ -208,7 +207,7 @@ pub fn is_list_of_pair(message: &str, field: &str) -> bool {
     })
 }
 
-/// The field that is true if this member is null.
+/// The field that is true if the member `path` is null.
 pub fn null_flag_of(path: &str) -> Option<&'static str> {
     NULL_FLAG
         .iter()
@@ -216,7 +215,7 @@ pub fn null_flag_of(path: &str) -> Option<&'static str> {
         .map(|(_, flag)| *flag)
 }
 
-/// Whether this field is true for another member's null, and so no member of its own.
+/// Whether this field is true for the null of another member. Such a field has no JSON member.
 pub fn is_null_flag(message: &str, field: &str) -> bool {
     NULL_FLAG.iter().any(|(limit, flag)| {
         *flag == field
@@ -226,7 +225,7 @@ pub fn is_null_flag(message: &str, field: &str) -> bool {
     })
 }
 
-/// The JSON name of a field that has another one.
+/// The JSON name of a field, if it differs from the field's name.
 pub fn renamed(path: &str) -> Option<&'static str> {
     RENAMED
         .iter()
@@ -234,8 +233,8 @@ pub fn renamed(path: &str) -> Option<&'static str> {
         .map(|(_, name)| *name)
 }
 
-/// The oneof that a field is a variant of; proto3's `optional` is declared as a oneof of one, which
-/// doesn't count.
+/// The oneof of which a field is a variant. The oneofs that proto3 declares for `optional` fields
+/// do not count.
 pub fn real_oneof(field: &FieldDescriptorProto) -> Option<usize> {
     field
         .oneof_index

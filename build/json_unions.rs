@@ -1,5 +1,5 @@
-//! Writes the codec of JSON members that are several fields in protobuf: a oneof, or a text beside
-//! a list.
+//! Generates the codec of JSON members that are several fields in protobuf: a oneof, or a pair of a
+//! text and a list.
 
 use std::fmt::Write;
 
@@ -15,8 +15,8 @@ use super::{
     names::{camel, snake},
 };
 
-/// Two fields that are one JSON member: a string for the first, which names the member, a list for
-/// the other.
+/// Two fields that are one JSON member. The first field is the member as a string and has its name.
+/// The other field is the member as a list.
 pub fn text_or_list_member(
     message: &DescriptorProto,
     text: &FieldDescriptorProto,
@@ -53,8 +53,8 @@ pub fn text_or_list_member(
     }
 }
 
-/// A oneof is one JSON member whose type tells the variant: a string for the string variant, which
-/// names the member; a list or an object for the others.
+/// A oneof that is one JSON member. The JSON type of the member selects the variant: a string, a
+/// list or an object. The string variant has the name of the member.
 pub fn union_member(
     code: &mut String,
     message: &str,

@@ -1,6 +1,6 @@
-//! What the protobuf codec must know of a message to tell how much memory it will take, before it
-//! is decoded: `Layout`s, by rule from the descriptors. And the fields that are boxed, so that a
-//! message without them is small.
+//! Generates a `Layout` for each message from the descriptors. With it, the protobuf codec computes
+//! the memory that a message will take before decoding the message. The fields that are boxed are
+//! here too: boxing them makes a message without these fields small.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ use super::{
     limits::{constant, is_list},
 };
 
-/// Fields that most messages of their kind don't have: they are kept in a box of their own.
+/// Fields that are unset in most messages. They are boxed.
 pub const BOXED: &[&str] = &[
     "ChatChoice.logprobs",
     "ChatChunkChoice.logprobs",
@@ -44,7 +44,7 @@ pub fn is_boxed(path: &str) -> bool {
     BOXED.contains(&path)
 }
 
-/// The layout of every message, as Rust source to be included where the messages are.
+/// The layouts of all messages, as Rust source for the module of the messages.
 pub fn generate(contract: &FileDescriptorSet) -> String {
     let messages: Vec<_> = contract
         .file
@@ -61,7 +61,7 @@ pub fn generate(contract: &FileDescriptorSet) -> String {
         });
         assert!(
             is_there,
-            "{path}: no such message within a message, which could be boxed"
+            "{path}: only a field with a message type can be boxed"
         );
     }
     let mut code = String::new();
@@ -94,7 +94,8 @@ impl crate::proto::bounds::HasLayout for {name} {{
     code
 }
 
-/// The line of a field that can take more memory than its text; none for others.
+/// The entry of a field in the layout. `None` for a field that takes no more memory than its
+/// encoding.
 fn shape_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> Option<String> {
     let path = format!("{}.{}", message.name(), field.name());
     let is_extra = field.name() == "extra";

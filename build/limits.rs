@@ -1,8 +1,8 @@
-//! The limits of the contract's fields: how long each list may be, and the range of each number.
-//! This is the only place where they stand. The codecs, the validation and the OpenAPI document are
-//! generated from it.
+//! The limits of the contract's fields: the largest length of each list, and the range of each
+//! number. Limits are defined only here. The codecs, the validation and the OpenAPI document are
+//! generated from this table.
 //!
-//! The lengths of lists are far above what people send and what models answer. Without them, many
+//! The lengths of lists are far above those in real requests and answers. Without limits, many
 //! small elements, such as `{},{},…`, would take many times the memory of their text.
 
 use std::fmt::Write;
@@ -13,16 +13,17 @@ use prost_types::{
     field_descriptor_proto::{Label, Type},
 };
 
-/// The most members without a field that one object may have.
+/// The largest number of members without a field in one object.
 pub const EXTRA_MAX: usize = 1024;
 
 /// The size of the largest vocabularies, in tokens.
 const VOCABULARY: usize = 262_144;
 
-/// Choices of a completion: OpenAI's API allows 128 for each of 2048 prompts.
+/// The choices of a completion. OpenAI's API allows 128 for each of 2048 prompts.
 const COMPLETION_CHOICES: usize = 128 * 2048;
 
-/// Each repeated field and map: its path, the most elements it may have, and what they are called.
+/// Each repeated field and map: its path, its largest number of elements, and the name of its
+/// elements.
 const LISTS: &[(&str, usize, &str)] = &[
     ("AllowedTools.tools", 2048, "tools"),
     ("CallReport.tried", 1024, "models"),
@@ -84,8 +85,8 @@ const LISTS: &[(&str, usize, &str)] = &[
     ("FloatVector.values", 65_536, "numbers"),
 ];
 
-/// Each number of a request whose range is narrower than its type's, in the order in which they are
-/// checked: the caller is told of the first one that is out of its range.
+/// Each number of a request whose range is narrower than that of its type, in the order of the
+/// checks. The error names the first number out of range.
 pub const RANGES: &[(&str, Range)] = &[
     (
         "CreateChatCompletionRequest.temperature",
@@ -157,7 +158,7 @@ pub const RANGES: &[(&str, Range)] = &[
     ("GatewayOptions.timeout_ms", Range::at_least(1.0)),
 ];
 
-/// The range of a field; none if every number of its type is allowed.
+/// The range of a field. `None` if every number of its type is allowed.
 pub fn range_of(path: &str) -> Option<&'static Range> {
     RANGES
         .iter()
@@ -165,7 +166,7 @@ pub fn range_of(path: &str) -> Option<&'static Range> {
         .map(|(_, range)| range)
 }
 
-/// The most elements that a repeated field or a map may have.
+/// The largest number of elements of a repeated field or a map.
 pub fn max_of(path: &str) -> usize {
     let limit = LISTS.iter().find(|(limited, ..)| *limited == path);
     limit
@@ -189,8 +190,8 @@ pub fn constant(path: &str) -> String {
     name
 }
 
-/// The limits as Rust source, to be included where the messages are: constants for the lists, and
-/// the check of the ranges.
+/// The limits as Rust source for the module of the messages: constants for the lists, and the check
+/// of the ranges.
 pub fn generate(contract: &FileDescriptorSet) -> String {
     let mut code = String::from("pub(crate) mod limits {\n    use crate::proto::bounds::Limit;\n");
     let mut constant_of = |name: &str, max: usize, of: &str| {

@@ -1,6 +1,6 @@
-//! Names of the contract in the cases that Rust has for them.
+//! Converts names of the contract to Rust names.
 
-/// The name of a field in Rust.
+/// The Rust name of a field.
 pub fn rust_name(field: &str) -> String {
     if field == "type" {
         "r#type".to_owned()
@@ -9,7 +9,7 @@ pub fn rust_name(field: &str) -> String {
     }
 }
 
-/// `ChatChoice` of `chat_choice`.
+/// `chat_choice` as `ChatChoice`.
 pub fn camel(snake: &str) -> String {
     snake
         .split('_')
@@ -17,7 +17,7 @@ pub fn camel(snake: &str) -> String {
         .collect()
 }
 
-/// `chat_choice` of `ChatChoice`.
+/// `ChatChoice` as `chat_choice`.
 pub fn snake(camel: &str) -> String {
     let mut name = String::new();
     for letter in camel.chars() {

@@ -1,19 +1,19 @@
-//! The rules for requests beyond types, lengths and ranges, as schemas for the OpenAPI document.
-//! `src/service/validate.rs` enforces the same rules, and a test holds the two to each other.
+//! The rules for requests besides types, lengths and ranges, as schemas for the OpenAPI document.
+//! `src/service/validate.rs` enforces the same rules, and a test compares the two.
 
 /// Strings with a closed set of values: a description and the values. The schema of the set has the
-/// field's name. `provider` is the gateway's own member; the values of all other strings are
-/// checked by the upstream.
+/// field's name. Only the gateway checks `provider`. The upstream checks the values of all other
+/// strings.
 pub const WORDS: &[(&str, (&str, &[&str]))] = &[
     ("CreateChatCompletionRequest.provider", PROVIDER),
     ("CreateCompletionRequest.provider", PROVIDER),
     ("CreateEmbeddingRequest.provider", PROVIDER),
 ];
 
-const PROVIDER: (&str, &[&str]) = ("Who may answer.", &["featherless"]);
+const PROVIDER: (&str, &[&str]) = ("The provider.", &["featherless"]);
 
-/// Required strings and lists that must not be empty, and lists of such strings: the keywords that
-/// say so in their schemas.
+/// Required strings and lists that must not be empty, and lists of such strings: the schema
+/// keywords that require this.
 pub const NOT_EMPTY: &[(&str, &str)] = &[
     ("ChatMessage.role", r#"{"minLength": 1}"#),
     ("CreateChatCompletionRequest.messages", r#"{"minItems": 1}"#),
@@ -27,8 +27,9 @@ pub const NOT_EMPTY: &[(&str, &str)] = &[
     ("TokenizeRequest.model", r#"{"pattern": "\\S"}"#),
 ];
 
-/// Members that need or exclude another member: keywords for the schema of their message. They
-/// stand beside its properties and not in an `allOf`, of which generators of clients make types.
+/// Members that require or exclude another member: keywords for the schema of their message. They
+/// are beside its properties and not in an `allOf`, because generators of clients generate types
+/// from an `allOf`.
 pub const NEEDED: &[(&str, &str)] = &[
     (
         "GatewayOptions",

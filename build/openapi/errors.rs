@@ -4,16 +4,17 @@ use serde_json::{Value, json};
 
 use super::names::reference;
 
-/// HTTP status, its name here, the `type`s of errors that have it, and what it means. The table in
-/// `src/error/table.rs`, by status; but not 405, since nothing here is asked for by a wrong method,
-/// and not 499, which nobody reads.
+/// The HTTP status, the name of the response in the document, the `type`s of its errors, and its
+/// meaning. It is the table of `src/error/table.rs` by status, without 405, because the document
+/// has no operation with a wrong method, and without 499, because the caller has disconnected.
 pub(super) const ERRORS: &[(&str, &str, &[&str], &str)] = &[
     (
         "400",
         "Invalid",
         &["invalid_request_error"],
-        "The request is wrong: `param` is the path of the bad member. Or the model is cold or \
-         still loading (`code` `model_not_ready`): wait for minutes, or take another.",
+        "The request is invalid: `param` is the path of the invalid member. Or the model is cold \
+         or still loading (`code` is `model_not_ready`): try again in minutes, or use another \
+         model.",
     ),
     (
         "401",
@@ -25,63 +26,64 @@ pub(super) const ERRORS: &[(&str, &str, &[&str], &str)] = &[
         "403",
         "Forbidden",
         &["permission_error"],
-        "The account behind the gateway may not use this model or the API, or the gateway has no \
-         keys and was called by another name than its machine's.",
+        "The account behind the gateway may not use this model or the API. Or the gateway has no \
+         keys and was called with a host name that is not the name of its machine.",
     ),
     (
         "404",
         "NotFound",
         &["invalid_request_error"],
-        "There is no such model; the message names those that are near.",
+        "The model does not exist. The message suggests similar ids.",
     ),
     (
         "413",
         "TooLarge",
         &["invalid_request_error"],
-        "The request is larger than a limit, which the message names.",
+        "The request is larger than a limit. The message has the limit.",
     ),
     (
         "415",
         "WrongMediaType",
         &["invalid_request_error"],
-        "The body doesn't say that it is JSON, or it is compressed otherwise than by gzip, \
-         deflate or zstd.",
+        "The content type of the body is not JSON, or its compression is not gzip, deflate or \
+         zstd.",
     ),
     (
         "429",
         "Saturated",
         &["rate_limit_error"],
-        "All concurrency units are taken: try again soon.",
+        "All concurrency units are in use: try again soon.",
     ),
     (
         "500",
         "Internal",
         &["server_error"],
-        "A bug of the gateway; its log knows more, under this answer's x-request-id.",
+        "A bug in the gateway. The gateway's log has details, with the x-request-id of \
+                 this answer.",
     ),
     (
         "502",
         "Upstream",
         &["upstream_error"],
-        "The upstream answered nonsense, or not to the end.",
+        "The upstream's answer is invalid or incomplete.",
     ),
     (
         "503",
         "Unavailable",
         &["server_error"],
-        "The upstream can't serve right now: try again. Or the gateway has no valid key for it: \
-         its owner must set one.",
+        "The upstream cannot answer at the moment: try again. Or the gateway has no valid key for \
+         the upstream: its operator must set one.",
     ),
     (
         "504",
         "Timeout",
         &["timeout_error"],
-        "Something took longer than allowed.",
+        "A timeout: the upstream or the caller was too slow.",
     ),
 ];
 
-/// Errors that any call can have, those of calls that the upstream answers, and those of calls with
-/// a body.
+/// The errors of all calls, of calls that need an answer from the upstream, and of calls with a
+/// body.
 pub(super) const OF_ANY: &[&str] = &["400", "401", "403"];
 
 pub(super) const OF_UPSTREAM: &[&str] = &["404", "429", "500", "502", "503", "504"];
@@ -98,21 +100,21 @@ pub(super) fn error_schemas() -> [(String, Value); 3] {
     types.sort_unstable();
     types.dedup();
     let response = json!({
-        "description": "What went wrong, in OpenAI's shape.",
+                "description": "An error, in OpenAI's format.",
         "type": "object",
         "required": ["error"],
         "additionalProperties": false,
         "properties": { "error": reference("schemas", "ErrorDetail") },
     });
     let detail = json!({
-        "description": "What went wrong.",
+                "description": "The error.",
         "type": "object",
         "required": ["message", "type", "param", "code"],
         "additionalProperties": false,
         "properties": {
             "message": {
                 "type": "string",
-                "description": "What happened and what to do about it, for people.",
+                                "description": "What is wrong and how to fix it, for people.",
             },
             "type": {
                 "$ref": "#/components/schemas/ErrorType",
@@ -120,9 +122,11 @@ pub(super) fn error_schemas() -> [(String, Value); 3] {
             },
             "param": {
                 "type": ["string", "null"],
-                "description": "The path of the bad member, if it is about one.",
+                                "description": "The path of the invalid member, if the error is \
+                                                about a member.",
             },
-            "code": { "type": "string", "description": "The error's name, for programs." },
+                        "code": { "type": "string", "description": "The name of the error, for \
+                                                                    programs." },
         },
     });
     let kinds = json!({ "description": "The kinds of errors.", "type": "string", "enum": types });

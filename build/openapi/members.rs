@@ -23,7 +23,8 @@ use crate::{
 };
 
 impl Schemas<'_> {
-    /// A field as a member; none for the variants of a union after its first, which stands for all.
+    /// The member of a field. `None` for all variants of a union except the first, which represents
+    /// the union.
     pub(super) fn member(
         &self,
         message: &DescriptorProto,
@@ -52,7 +53,7 @@ impl Schemas<'_> {
             None => self.comments.on(path),
         };
         let is_json = JSON_TEXT.contains(&path);
-        // In REST it is the value itself, and not a text of it.
+        // In REST the member is the value itself, not its text.
         let comment = if is_json {
             comment.replace("JSON text", "JSON")
         } else {
@@ -69,13 +70,13 @@ impl Schemas<'_> {
             }
             () => self.value(field, direction),
         };
-        // What serde would call a plain member: it has no unset.
+        // A plain field has a value in every message; it cannot be unset.
         let is_plain = union.is_none()
             && field.label() != Label::Repeated
             && !field.proto3_optional()
             && !matches!(field.r#type(), Type::Message | Type::Enum);
         let (is_required, is_nullable) = match direction {
-            // Empty text is no JSON, so text that must be there can't be left out either.
+            // A plain field with JSON text is required, because an empty text is not valid JSON.
             Direction::Request => {
                 let is_required = comment.contains("Required") || (is_plain && is_json);
                 (is_required, !is_required)
@@ -133,7 +134,7 @@ impl Schemas<'_> {
         })
     }
 
-    /// Members of a message that some fields of its type write as null when unset.
+    /// The members of a message that are null when unset, in the fields of this path only.
     fn nulls_in_places(&self, name: &str) -> impl Iterator<Item = &'static str> {
         let places = NULL_WHEN_UNSET_IN.iter().filter(move |(path, _)| {
             let (message, field) = path.split_once('.').unwrap();
@@ -234,7 +235,7 @@ impl Schemas<'_> {
             Type::Enum => reference("schemas", type_name(field)),
             other => panic!("{}: no rule for {other:?}", field.name()),
         };
-        // `format` says it to people and generators, but refuses nothing.
+        // `format` informs people and generators, but a validator does not check it.
         if direction == Direction::Request {
             let (min, max) = match field.r#type() {
                 Type::Int32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
@@ -255,7 +256,7 @@ pub(super) struct Member {
     pub(super) is_required: bool,
 }
 
-/// The schema of the JSON that a text holds: any value, unless its structure is known.
+/// The schema of the JSON in a text field: any value, unless its structure is known.
 fn json_text(path: &str) -> Value {
     let known = KNOWN_TEXTS.iter().find(|(known, _)| *known == path);
     known.map_or_else(|| json!({}), |(_, name)| reference("schemas", name))
@@ -282,7 +283,7 @@ fn limit(schema: &mut Value, path: &str) {
     }
 }
 
-/// The same, or null.
+/// The same schema, or null.
 fn nullable(mut schema: Value) -> Value {
     if let Some(kinds) = schema.get_mut("oneOf") {
         kinds
@@ -297,8 +298,8 @@ fn nullable(mut schema: Value) -> Value {
     schema
 }
 
-/// The same, or what a request may say instead of an object that it doesn't have: null, or PHP's
-/// empty list.
+/// The same schema, or a value that means an absent object: null, or an empty list, which PHP
+/// writes for an empty object.
 fn nothing_or(mut schema: Value) -> Value {
     let nothing = [reference("schemas", EMPTY_LIST), json!({ "type": "null" })];
     match schema.get_mut("oneOf") {

@@ -1,8 +1,8 @@
-//! Writes the OpenAPI document: what the contract says of the REST door, in the terms of REST.
+//! Generates the OpenAPI document of the REST door from the contract.
 //!
 //! Paths come from the `google.api.http` options, schemas from the messages, and descriptions from
-//! the comments. Whatever the contract does not say (errors, headers, query parameters, probes) is
-//! in the constants here. Tests compare both with the running gateway.
+//! the comments. The parts that the contract does not define (errors, headers, query parameters,
+//! probes) are constants in this module. Tests compare the document with the running gateway.
 
 mod errors;
 mod members;
@@ -50,14 +50,18 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
         item.insert(operation.verb.clone(), operation.write(&comments, &schemas));
         paths.insert(router_path(&operation.path), Value::Object(item));
     }
-    tags.push(json!({ "name": "Probes", "description": "Whether to send calls here." }));
+    tags.push(
+        json!({ "name": "Probes", "description": "The state of the gateway, for load \
+                                                        balancers." }),
+    );
     second_spelling(&mut paths);
     probes(&mut paths);
 
     let mut components = schemas.write();
     for operation in operations.iter().filter(|operation| operation.may_stream()) {
         let properties = &mut components[operation.methods[0].input().name()]["properties"];
-        // Without its default, false: generators take a member with a default as always present.
+        // The schema has no default, because generators take a member with a default as always
+        // present.
         properties["stream"] = json!({ "type": ["boolean", "null"], "description": STREAM });
     }
     components.extend(error_schemas());
@@ -86,11 +90,11 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
                 },
                 "x_api_key": {
                     "type": "apiKey", "in": "header", "name": "x-api-key",
-                    "description": "The same key, for clients that show it so.",
+                    "description": "The same key, for clients that send it in this header.",
                 },
                 "api_key": {
                     "type": "apiKey", "in": "header", "name": "api-key",
-                    "description": "The same key, for clients that show it so.",
+                    "description": "The same key, for clients that send it in this header.",
                 },
             },
         },
@@ -111,19 +115,20 @@ fn probes(paths: &mut Map<String, Value>) {
             "responses": responses,
         } })
     };
-    let alive = json!({ "200": plain("It is.") });
+    let alive = json!({ "200": plain("The gateway is alive.") });
     paths.insert(
         "/healthz".to_owned(),
         probe("healthz", "Whether the gateway is alive", alive),
     );
     let ready = json!({
-        "200": plain("It is."),
+                "200": plain("The gateway accepts calls."),
         "503": plain(
-            "Not now: it is about to stop, or has no key for the upstream. The text says which."
+                        "The gateway is shutting down, or has no key for the upstream. The text \
+                         says which."
         ),
     });
     paths.insert(
         "/readyz".to_owned(),
-        probe("readyz", "Whether the gateway wants calls", ready),
+        probe("readyz", "Whether the gateway accepts calls", ready),
     );
 }

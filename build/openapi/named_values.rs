@@ -1,21 +1,21 @@
-//! Schemas that are written by hand because they are no messages of the contract: values that may
-//! stand in place of a message, and JSON text whose structure is known.
+//! Schemas that are written by hand, because the contract has no message for them: values that may
+//! replace a message, and JSON text with a known structure.
 
 use serde_json::{Value, json};
 
 use super::names::reference;
 
-/// A value that means that a request doesn't have an object. It has a name, so that generated
-/// clients have one for it.
+/// A value that means an absent object in a request. It has a name, so that generated clients have
+/// a name for its type.
 pub(super) const EMPTY_LIST: &str = "EmptyList";
 
-/// A request's message that may be an earlier answer.
+/// A message of a request that may be an earlier answer.
 pub(super) const REPLAYED_MESSAGE: &str = "ReplayedMessage";
 
 const LOGPROB_LISTS: &str = "LogprobLists";
 const LIKELIEST_TOKENS: &str = "LikeliestTokens";
 
-/// Members of answers that are JSON text of a known structure, and the name of its schema.
+/// Members of answers that are JSON text with a known structure, and the name of its schema.
 pub(super) const KNOWN_TEXTS: &[(&str, &str)] = &[("CompletionChoice.logprobs", LOGPROB_LISTS)];
 
 /// All of these schemas, by name.
@@ -31,8 +31,8 @@ pub(super) fn named_values() -> [(String, Value); 4] {
 
 fn empty_list() -> Value {
     json!({
-        "description": "What PHP writes for an empty object. It means the same as leaving the \
-            member out.",
+        "description": "The value that PHP writes for an empty object. It means the same as an \
+                        absent member.",
         "type": "array",
         "items": { "type": "null" },
         "maxItems": 0,
@@ -41,7 +41,8 @@ fn empty_list() -> Value {
 
 fn likeliest_tokens() -> Value {
     json!({
-        "description": "The likeliest tokens at one place, with their log probabilities.",
+                "description": "The most likely tokens at one position, with their log \
+                                probabilities.",
         "type": "object",
         "additionalProperties": { "type": ["number", "null"], "format": "double" },
     })
@@ -54,18 +55,19 @@ fn logprob_lists() -> Value {
         json!({ "description": description, "type": kinds, "items": items })
     };
     json!({
-        "description": "Log probabilities in the shape of the legacy API: lists of the same \
-            length, one element for each token.",
+        "description": "Log probabilities in the format of the legacy API: lists of the same \
+            length, with one element for each token.",
         "type": "object",
         "properties": {
             "tokens": list("The tokens.", json!({ "type": "string" })),
             "token_logprobs": list(
-                "Their log probabilities; null for a first token that nothing comes before.",
+                                "The log probabilities of the tokens. Null for the first token of \
+                                 the prompt.",
                 json!({ "type": ["number", "null"], "format": "double" }),
             ),
-            "top_logprobs": list("The likeliest tokens at each place.", top),
+                        "top_logprobs": list("The most likely tokens at each position.", top),
             "text_offset": list(
-                "Where each token begins in the text.",
+                                "The position of each token in the text.",
                 json!({ "type": "integer" }),
             ),
         },
@@ -75,12 +77,13 @@ fn logprob_lists() -> Value {
 
 fn replayed_message() -> Value {
     json!({
-        "description": "A message of an answer, sent back as it came: any role but `system`, \
-            `developer` and `user`. A member of an unexpected type goes upstream as it is.",
+        "description": "A message of an answer, sent back unchanged: any role except `system`, \
+            `developer` and `user`. A member of an unexpected type is sent upstream unchanged.",
         "type": "object",
         "properties": {
             "role": {
-                "description": "Who speaks, such as `assistant` or `tool`.",
+                                "description": "The role of the author, such as `assistant` or \
+                                                `tool`.",
                 "type": "string",
                 "minLength": 1,
                 "not": { "enum": ["system", "developer", "user"] },

@@ -10,13 +10,13 @@ pub(super) fn reference(section: &str, name: &str) -> Value {
     json!({ "$ref": format!("#/components/{section}/{name}") })
 }
 
-/// The name of a schema that is named after its field: `LogitBias` of `….logit_bias`.
+/// The name of a schema, derived from the name of its field: `LogitBias` from `….logit_bias`.
 pub(super) fn name_after(path: &str) -> String {
     let (_, field) = path.split_once('.').unwrap();
     camel(field)
 }
 
-/// The name of the message or enum that a field has as its type.
+/// The name of a field's type, which is a message or an enum.
 pub(super) fn type_name(field: &FieldDescriptorProto) -> &str {
     field.type_name().rsplit('.').next().unwrap()
 }

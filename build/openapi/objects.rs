@@ -1,7 +1,6 @@
-//! The JSON Schema of each message, by the rules of the codec.
-//!
-//! Generators of clients need a name for each type. So closed sets of strings, maps, and the values
-//! of `named_values.rs` have schemas of their own, and members refer to them.
+//! The JSON Schema of each message, by the rules of the codec. Generators of clients need a name
+//! for each type. Therefore closed sets of strings, maps, and the values of `named_values.rs` have
+//! their own schemas, and members refer to them.
 
 use prost_types::{DescriptorProto, FieldDescriptorProto, field_descriptor_proto::Type};
 use serde_json::{Map, Value, json};
@@ -21,7 +20,7 @@ use crate::{
 };
 
 impl<'a> Schemas<'a> {
-    /// All of them, by name.
+    /// All schemas, by name.
     pub fn write(&self) -> Map<String, Value> {
         let schemas = self.directions.iter().map(|(name, direction)| {
             let message = self.messages[name];
@@ -36,7 +35,7 @@ impl<'a> Schemas<'a> {
         schemas.extend(named_values());
         for (name, mut schema) in self.enums().chain(self.maps()) {
             if let Some(first) = schemas.get(&name) {
-                // The comments on fields of the same name may differ.
+                // The comments on fields with the same name may differ.
                 schema["description"] = first["description"].clone();
                 assert_eq!(&schema, first, "{name}: two schemas of this name");
             }
@@ -69,7 +68,7 @@ impl<'a> Schemas<'a> {
         enums.chain(strings)
     }
 
-    /// The maps.
+    /// The schemas of the maps.
     fn maps(&self) -> impl Iterator<Item = (String, Value)> {
         self.fields().filter_map(|(message, field)| {
             let path = format!("{}.{}", message.name(), field.name());
@@ -89,7 +88,7 @@ impl<'a> Schemas<'a> {
         })
     }
 
-    /// Every field of every message here, with the message.
+    /// Every field of every message in the document, with its message.
     fn fields(&self) -> impl Iterator<Item = (&'a DescriptorProto, &'a FieldDescriptorProto)> {
         let messages = self.directions.iter().map(|(name, _)| self.messages[name]);
         messages.flat_map(|message| message.field.iter().map(move |field| (message, field)))

@@ -25,7 +25,7 @@ const WITH_UNITS: &[&str] = &[
     "CreateEmbedding",
 ];
 
-/// Methods whose calls another model may answer.
+/// Methods whose calls a fallback model may answer.
 const WITH_FALLBACK: &[&str] = &[
     "CreateChatCompletion",
     "StreamChatCompletion",
@@ -33,10 +33,10 @@ const WITH_FALLBACK: &[&str] = &[
     "StreamCompletion",
 ];
 
-/// Methods whose calls can be streamed upstream though the answer is unary.
+/// Methods that can request a stream from the upstream for a unary answer.
 const VIA_STREAM: &[&str] = &["CreateChatCompletion"];
 
-/// A body for each request, short enough to try.
+/// A short example of each request body.
 const EXAMPLES: &[(&str, &str)] = &[
     (
         "CreateChatCompletionRequest",
@@ -98,8 +98,8 @@ pub(super) fn operations(contract: &FileDescriptorSet, pool: &DescriptorPool) ->
 /// The suffix of the path of a method that streams the answer of a unary one.
 const STREAM_PATH: &str = ":stream";
 
-/// Adds each streaming method to the operation of its unary method too: in OpenAI's shape, a member
-/// of the body asks for a stream.
+/// Adds each streaming method to the operation of its unary method too: in OpenAI's API, a member
+/// of the body selects streaming.
 fn add_streams(operations: &mut [Operation]) {
     let streams: Vec<_> = operations
         .iter()
@@ -117,7 +117,7 @@ fn add_streams(operations: &mut [Operation]) {
     }
 }
 
-/// A path and a verb, with their RPC: one, or a unary one and its stream.
+/// A path and a verb, with their RPCs: one RPC, or a unary RPC and its streaming RPC.
 pub(super) struct Operation {
     pub(super) verb: String,
     pub(super) path: String,
@@ -130,7 +130,7 @@ impl Operation {
         self.methods.len() == 2
     }
 
-    /// The operation as the document has it.
+    /// The operation as JSON of the document.
     pub(super) fn write(&self, comments: &Comments, schemas: &Schemas<'_>) -> Value {
         let comment = |method: &MethodDescriptor| {
             let name = format!("{}.{}", method.parent_service().name(), method.name());
@@ -210,15 +210,15 @@ impl Operation {
         for method in &self.methods {
             let schema = schemas.reference(method.output().name(), Direction::Answer);
             if method.is_server_streaming() {
-                // One schema and no choice of two, as in OpenAI's own document: generators make a
-                // type of it.
+                // One schema and not a choice of two, as in OpenAI's own document: generators then
+                // generate a type.
                 content.insert("text/event-stream".to_owned(), json!({ "schema": schema }));
-                // Only a stream that has an end can end well.
+                // Only a finite stream has a normal end.
                 let has_end = WITH_UNITS.contains(&method.name());
                 let end = if has_end {
                     EVENTS_END
                 } else {
-                    "It has no end of its own."
+                    "The stream has no normal end."
                 };
                 told.push(format!("{EVENTS} {end} {EVENTS_ERROR}"));
             } else {
@@ -227,8 +227,8 @@ impl Operation {
             }
         }
         let mut headers = json!({ "x-request-id": reference("headers", "RequestId") });
-        // A stream of the account's is shared by all who watch: none of the upstream's answers is
-        // theirs alone.
+        // All callers share the upstream's stream of the account, so the stream has no upstream
+        // request id of the caller's own.
         let is_shared = self.methods[0].name() == "WatchConcurrency";
         if !is_shared {
             headers["x-featherless-request-id"] = reference("headers", "FeatherlessRequestId");
@@ -250,7 +250,7 @@ impl Operation {
             json!({ "description": description, "headers": headers, "content": content }),
         );
         let mut statuses = OF_ANY.to_vec();
-        // Once a stream's head is sent, an error is an event: it has no status.
+        // After the headers of a stream are sent, an error is an event and has no status.
         statuses.extend(if is_shared { &[] } else { OF_UPSTREAM });
         statuses.extend(if has_body { OF_BODY } else { &[] });
         statuses.sort_unstable();

@@ -4,45 +4,47 @@ use serde_json::{Map, Value, json};
 
 use super::names::reference;
 
-/// Query parameters of the catalogue: those of a page, then the upstream's own, passed on to it.
-/// Name, schema, description.
+/// The query parameters of the catalogue: name, schema, description. First the parameters of a
+/// page, then the upstream's own parameters, which are passed on.
 pub(super) const MODELS_QUERY: &[(&str, &str, &str)] = &[
     (
         "page_size",
         r#"{"type": "integer", "format": "int32", "minimum": 0, "maximum": 2147483647}"#,
-        "Most models in one page; 0 means 100, and more than 1000 means 1000.",
+        "The largest number of models in the page. 0 means 100, and more than 1000 means \
+                 1000.",
     ),
     (
         "page_token",
         r#"{"type": "string"}"#,
-        "The `next_page_token` of the page before. The filter must be the same for every page.",
+        "The `next_page_token` of the previous page. The filter must be the same for all \
+                 pages.",
     ),
     (
         "filter.search",
         r#"{"type": "string"}"#,
-        "Text that the id contains, letter case aside.",
+        "Text that the id must contain. Case is ignored.",
     ),
     (
         "filter.family",
         r#"{"type": "string"}"#,
-        "The beginning of the model class, letter case aside.",
+        "The beginning of the model class. Case is ignored.",
     ),
     (
         "filter.gated",
         r#"{"type": "boolean"}"#,
-        "Only models that are, or are not, gated by a licence.",
+        "`true`: only models that are gated by a licence. `false`: only other models.",
     ),
     (
         "filter.available_on_current_plan",
         r#"{"type": "boolean"}"#,
-        "Only models that the account's plan may, or may not, use.",
+        "`true`: only models of the account's plan. `false`: only other models.",
     ),
-    ("q", r#"{"type": "string"}"#, "Text to look for."),
-    ("page", COUNT, "Which page of what is searched for, from 1."),
+    ("q", r#"{"type": "string"}"#, "Text to search for."),
+    ("page", COUNT, "The page of the search results, from 1."),
     (
         "per_page",
         COUNT,
-        "Models in one page of what is searched for.",
+        "The number of models in a page of the search results.",
     ),
     (
         "family",
@@ -53,15 +55,15 @@ pub(super) const MODELS_QUERY: &[(&str, &str, &str)] = &[
     (
         "available_on_current_plan",
         r#"{"type": "boolean"}"#,
-        "Only models that the account's plan may use.",
+        "Only models of the account's plan.",
     ),
 ];
 
 const COUNT: &str =
     r#"{"type": "integer", "format": "int32", "minimum": 1, "maximum": 2147483647}"#;
 
-/// One part of a model's id, and a whole id or an alias. The gateway takes more, up to 256 bytes of
-/// anything but control characters, but no model is called so.
+/// The pattern of one part of a model's id, and of a complete id or an alias. The gateway accepts
+/// more: up to 256 bytes without control characters. But no model has such an id.
 const ID_PART: &str = "^[A-Za-z0-9_][A-Za-z0-9_.:@+-]*$";
 
 const ID: &str = "^[A-Za-z0-9_][A-Za-z0-9_.:@+-]*(/[A-Za-z0-9_][A-Za-z0-9_.:@+-]*)?$";
@@ -89,24 +91,26 @@ pub(super) fn path_parameters(template: &str) -> Vec<Value> {
         true => vec![
             parameter(
                 "org",
-                "What is before the slash of the model's id. Case-sensitive.",
+                "The part of the model's id before the slash. Case-sensitive.",
             ),
             parameter(
                 "name",
-                "What is after the slash of the model's id. Case-sensitive.",
+                "The part of the model's id after the slash. Case-sensitive.",
             ),
         ],
         false => Vec::new(),
     }
 }
 
-/// OpenAI's SDKs write the slash of a model's id as `%2F`: the same call by another path.
+/// Adds the path with the id in one segment. OpenAI's SDKs write the slash of a model's id as
+/// `%2F`.
 pub(super) fn second_spelling(paths: &mut Map<String, Value>) {
     let mut operation = paths["/v1/models/{org}/{name}"]["get"].clone();
     operation["operationId"] = json!("getModelByName");
     let description = operation["description"].as_str().unwrap();
     operation["description"] = json!(format!(
-        "{description}\n\nThe id in one segment, its slash written as `%2F`: so OpenAI's SDKs ask."
+        "{description}\n\nThe id is one segment of the path, with its slash written as \
+                 `%2F`. OpenAI's SDKs send this form."
     ));
     let parameters = operation["parameters"].as_array_mut().unwrap();
     parameters.remove(0);
@@ -129,35 +133,36 @@ pub(super) fn parameters() -> Value {
     json!({
         "RequestTimeout": {
             "name": "x-request-timeout-ms", "in": "header",
-            "description": "For how long the caller waits for the whole answer, in milliseconds.",
+                        "description": "The timeout for the complete answer, in milliseconds.",
             "schema": { "type": "integer", "format": "int64", "minimum": 1 },
         },
         "RequestId": {
             "name": "x-request-id", "in": "header",
-            "description": "The caller's id for this call, found again in the answer and in the \
-                            gateway's log. One that is no visible ASCII or longer than 128 \
-                            characters is replaced.",
+            "description": "The caller's id of this call. The answer and the gateway's log contain \
+                            it. An id that is not visible ASCII or is longer than 128 characters \
+                            is replaced.",
             "schema": { "type": "string" },
         },
         "Priority": {
             "name": "x-featherwire-priority", "in": "header",
-            "description": "Who goes first when concurrency units are short. Unset: `default`.",
+                        "description": "The priority in the queue for concurrency units. Unset: \
+                                        `default`.",
             "schema": reference("schemas", "Priority"),
         },
         "Fallback": {
             "name": "x-featherwire-fallback", "in": "header",
-            "description": "Other models that may answer when this one can't, in order and with \
-                            commas between them, at most 8; or `none`, also not those that the \
-                            gateway's configuration has.",
+            "description": "The models that answer if the requested model fails, in order, \
+                            comma-separated, at most 8. `none` also excludes the fallbacks of the \
+                            gateway's configuration.",
             "schema": { "type": "string" },
             "example": "org/model, org/other-model",
         },
         "UnaryViaStream": {
             "name": "x-featherwire-unary-via-stream", "in": "header",
-            "description": "Whether the gateway asks the upstream for a stream though the answer \
-                            is to be whole, and adds it up: a silent call dies in front of the \
-                            upstream after about 100 seconds. Unset: as the gateway's \
-                            configuration says.",
+            "description": "Whether the gateway requests a unary chat answer as a stream and \
+                            combines its chunks. The upstream's front end ends a call that is \
+                            silent for about 100 seconds. Unset: the gateway's configuration \
+                            applies.",
             "schema": { "type": "boolean" },
         },
     })
@@ -166,38 +171,40 @@ pub(super) fn parameters() -> Value {
 pub(super) fn headers() -> Value {
     json!({
         "Model": {
-            "description": "The id of the model that answers, if it isn't what the request calls \
-                            it: an alias stands for it, or it is a fallback.",
+            "description": "The id of the model that answers, if it differs from the requested \
+                            name: the name is an alias, or the model is a fallback.",
             "schema": { "type": "string" },
         },
         "Tried": {
-            "description": "The models that were tried before the one that answers and why each \
-                            failed: `org/model=code`, with commas between.",
+            "description": "The models that failed before, and the code of each error: \
+                            `org/model=code`, comma-separated.",
             "schema": { "type": "string" },
         },
         "WaitedMs": {
-            "description": "How long the call waited for concurrency units, in milliseconds. A \
-                            stream that waited so long that it began before its answer says this, \
-                            and the other two, in comments.",
+            "description": "The time that the call waited for concurrency units, in milliseconds. \
+                            If the headers of a stream were sent during the wait, this header and \
+                            the other two are comments of the stream.",
             "schema": { "type": "integer", "format": "int64", "minimum": 0 },
         },
         "RequestId": {
-            "description": "The call's id, the caller's or the gateway's: what the gateway's log \
-                            has it under.",
+            "description": "The id of the call, from the caller or from the gateway. The gateway's \
+                            log contains it.",
             "required": true,
             "schema": { "type": "string" },
         },
         "FeatherlessRequestId": {
-            "description": "The upstream's id for its answer, if this one is made of it.",
+                        "description": "The upstream's id of the request, if the upstream answered \
+                                        it.",
             "schema": { "type": "string" },
         },
         "RetryAfter": {
-            "description": "Seconds after which another try makes sense, if that is known.",
+                        "description": "The seconds to wait before the next try, if the time is \
+                                        known.",
             "schema": { "type": "integer", "minimum": 0 },
         },
         "Age": {
-            "description": "Seconds since the catalogue came from the upstream. Not with a query, \
-                            which is asked there.",
+            "description": "The seconds since the catalogue was fetched from the upstream. Absent \
+                            for a query that the upstream answers.",
             "schema": { "type": "integer", "minimum": 0 },
         },
     })

@@ -1,9 +1,9 @@
-//! Which schemas there are: one for every message that meets JSON, for each way that it goes.
+//! The list of schemas: one for each message with JSON and each direction of the message.
 //!
-//! The codec reads and writes one message differently: in a request any optional member may be null
-//! and hardly any is required; in an answer members are always there, or left out, or null when
-//! unset. So a message that occurs in both has two schemas, of which the answer's is called
-//! `…InAnswer`.
+//! The codec has different rules for requests and answers. In a request, any optional member may be
+//! null, and few members are required. In an answer, an unset member is absent or null, depending
+//! on the member. Therefore a message that occurs in both has two schemas, and the one of answers
+//! is named `…InAnswer`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,14 +20,14 @@ use crate::{
     request_rules::{NOT_EMPTY, WORDS},
 };
 
-/// Whether a message goes upstream or to the caller.
+/// The direction of a message: to the upstream or to the caller.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     Request,
     Answer,
 }
 
-/// The schemas of all messages, and who refers to which.
+/// The schemas of all messages, and the references between them.
 pub struct Schemas<'a> {
     pub(super) messages: BTreeMap<&'a str, &'a DescriptorProto>,
     pub(super) enums: BTreeMap<&'a str, &'a EnumDescriptorProto>,
@@ -36,7 +36,7 @@ pub struct Schemas<'a> {
 }
 
 impl<'a> Schemas<'a> {
-    /// The schemas of what these messages consist of.
+    /// The schemas of these messages and of all messages that they contain.
     pub fn new(
         contract: &'a FileDescriptorSet,
         comments: &'a Comments,
@@ -60,7 +60,7 @@ impl<'a> Schemas<'a> {
     }
 
     fn reach(&mut self, name: &str, direction: Direction) {
-        // Entries of maps are no messages of their own.
+        // The entries of a map are not messages of the document.
         let Some((name, message)) = self
             .messages
             .get_key_value(name)
@@ -80,7 +80,7 @@ impl<'a> Schemas<'a> {
         }
     }
 
-    /// A limit on what is no member of a request is a misspelling, and fails the build.
+    /// Checks the limits: the path of a limit that is not a member of a request is misspelt.
     fn assert_limits(&self) {
         let paths = RANGES
             .iter()
@@ -93,11 +93,11 @@ impl<'a> Schemas<'a> {
                     .field
                     .iter()
                     .any(|other| other.name() == field);
-            assert!(is_there, "limit of {path}: no such member of a request");
+            assert!(is_there, "limit of {path}: not a member of a request");
         }
     }
 
-    /// A reference to the schema of a message on its way.
+    /// A reference to the schema of a message in this direction.
     pub fn reference(&self, message: &str, direction: Direction) -> Value {
         reference("schemas", &self.name(message, direction))
     }
