@@ -114,8 +114,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// comments, and without JSON names that follow from the field names. A descriptor pool that
 /// already contains these files refuses different ones.
 fn published(set: &FileDescriptorSet) -> FileDescriptorSet {
-    let is_googles = |file: &&FileDescriptorProto| file.name().starts_with("google/");
-    let mut file: Vec<_> = set.file.iter().filter(is_googles).cloned().collect();
+    let is_google_file = |file: &&FileDescriptorProto| file.name().starts_with("google/");
+    let mut file: Vec<_> = set.file.iter().filter(is_google_file).cloned().collect();
     for file in &mut file {
         file.source_code_info = None;
         file.extension

@@ -41,7 +41,7 @@ impl Comments {
                     }
                     _ => continue,
                 };
-                comments.insert(name, flow(location.leading_comments()));
+                comments.insert(name, join_lines(location.leading_comments()));
             }
         }
         Self(comments)
@@ -57,7 +57,7 @@ impl Comments {
 }
 
 /// The text of `comment` without line breaks. An empty line still separates paragraphs.
-fn flow(comment: &str) -> String {
+fn join_lines(comment: &str) -> String {
     let mut text = String::new();
     for line in comment.lines().map(str::trim) {
         if line.is_empty() {

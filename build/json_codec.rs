@@ -197,7 +197,7 @@ fn kind(field: &FieldDescriptorProto, path: &str, used: &mut UsedRules) -> Strin
         Type::Bool | Type::Double => "Scalar".to_owned(),
         Type::Bytes => "Bytes".to_owned(),
         Type::Int32 | Type::Int64 => {
-            let expected = range_of(path).map(integer_words);
+            let expected = range_of(path).map(describe_integer);
             format!("Integer({:?})", expected.unwrap_or_default())
         }
         Type::Enum => {
@@ -226,7 +226,7 @@ fn kind(field: &FieldDescriptorProto, path: &str, used: &mut UsedRules) -> Strin
 }
 
 /// The description of an integer in `range`, for an error message.
-fn integer_words(range: &Range) -> String {
+fn describe_integer(range: &Range) -> String {
     match range.max {
         Some(_) => format!("an integer from {}", range.words()),
         None => format!("an integer of {}", range.words()),

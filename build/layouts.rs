@@ -104,7 +104,7 @@ fn shape_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> Option<S
         () if is_list(field) => format!("Some(limits::{})", constant(&path)),
         () => "None".to_owned(),
     };
-    let within = || field.type_name().rsplit('.').next().unwrap();
+    let inner_type = || field.type_name().rsplit('.').next().unwrap();
     let kind = match field.r#type() {
         Type::Message if map_value(message, field).is_some() => {
             let value = if map_value(message, field) == Some(Type::Double) {
@@ -119,7 +119,7 @@ fn shape_of(message: &DescriptorProto, field: &FieldDescriptorProto) -> Option<S
             format!(
                 "Message {{ layout: <{} as crate::proto::bounds::HasLayout>::LAYOUT, is_boxed: \
                  {boxed} }}",
-                within()
+                inner_type()
             )
         }
         Type::String | Type::Bytes if is_list(field) => "Text".to_owned(),

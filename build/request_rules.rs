@@ -4,7 +4,7 @@
 /// Strings with a closed set of values: a description and the values. The schema of the set has the
 /// field's name. Only the gateway checks `provider`. The upstream checks the values of all other
 /// strings.
-pub const WORDS: &[(&str, (&str, &[&str]))] = &[
+pub const CLOSED_STRINGS: &[(&str, (&str, &[&str]))] = &[
     ("CreateChatCompletionRequest.provider", PROVIDER),
     ("CreateCompletionRequest.provider", PROVIDER),
     ("CreateEmbeddingRequest.provider", PROVIDER),
@@ -30,7 +30,7 @@ pub const NOT_EMPTY: &[(&str, &str)] = &[
 /// Members that require or exclude another member: keywords for the schema of their message. They
 /// are beside its properties and not in an `allOf`, because generators of clients generate types
 /// from an `allOf`.
-pub const NEEDED: &[(&str, &str)] = &[
+pub const DEPENDENCIES: &[(&str, &str)] = &[
     (
         "GatewayOptions",
         r#"{

@@ -7,7 +7,7 @@ use prost_types::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    named_values::{EMPTY_LIST, KNOWN_TEXTS, REPLAYED_MESSAGE},
+    named_values::{EMPTY_LIST, KNOWN_JSON_TEXTS, REPLAYED_MESSAGE},
     names::{name_after, reference, type_name},
     schemas::{Direction, Schemas},
 };
@@ -19,7 +19,7 @@ use crate::{
     },
     limits::{max_of, range_of},
     range::Range,
-    request_rules::{NOT_EMPTY, WORDS},
+    request_rules::{CLOSED_STRINGS, NOT_EMPTY},
 };
 
 impl Schemas<'_> {
@@ -114,7 +114,7 @@ impl Schemas<'_> {
                     .get(1)
                     .is_some_and(|variant| !LIST_MESSAGES.contains(&type_name(variant)));
             schema = if direction == Direction::Request && is_object {
-                nothing_or(schema)
+                object_or_absent(schema)
             } else {
                 nullable(schema)
             };
@@ -258,7 +258,7 @@ pub(super) struct Member {
 
 /// The schema of the JSON in a text field: any value, unless its structure is known.
 fn json_text(path: &str) -> Value {
-    let known = KNOWN_TEXTS.iter().find(|(known, _)| *known == path);
+    let known = KNOWN_JSON_TEXTS.iter().find(|(known, _)| *known == path);
     known.map_or_else(|| json!({}), |(_, name)| reference("schemas", name))
 }
 
@@ -274,7 +274,7 @@ fn limit(schema: &mut Value, path: &str) {
             }
         }
     }
-    if WORDS.iter().any(|(limited, _)| *limited == path) {
+    if CLOSED_STRINGS.iter().any(|(limited, _)| *limited == path) {
         *schema = reference("schemas", &name_after(path));
     }
     if let Some((_, more)) = NOT_EMPTY.iter().find(|(limited, _)| *limited == path) {
@@ -300,7 +300,7 @@ fn nullable(mut schema: Value) -> Value {
 
 /// The same schema, or a value that means an absent object: null, or an empty list, which PHP
 /// writes for an empty object.
-fn nothing_or(mut schema: Value) -> Value {
+fn object_or_absent(mut schema: Value) -> Value {
     let nothing = [reference("schemas", EMPTY_LIST), json!({ "type": "null" })];
     match schema.get_mut("oneOf") {
         Some(kinds) => kinds.as_array_mut().unwrap().extend(nothing),

@@ -22,9 +22,9 @@ use self::{
     errors::{error_responses, error_schemas},
     names::reference,
     operations::{operations, router_path},
-    parameters::{headers, parameters, second_spelling},
+    parameters::{add_path_with_encoded_id, headers, parameters},
     schemas::{Direction, Schemas},
-    texts::{ABOUT, STREAM, tag_of, without_example},
+    texts::{OVERVIEW, STREAM, tag_of, without_example},
 };
 use super::comments::Comments;
 
@@ -54,7 +54,7 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
         json!({ "name": "Probes", "description": "The state of the gateway, for load \
                                                         balancers." }),
     );
-    second_spelling(&mut paths);
+    add_path_with_encoded_id(&mut paths);
     probes(&mut paths);
 
     let mut components = schemas.write();
@@ -71,7 +71,7 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
             "title": "Featherwire",
             "version": version,
             "summary": "The gateway to Featherless.ai",
-            "description": ABOUT,
+            "description": OVERVIEW,
             "license": { "name": "Apache License 2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/", "description": "This gateway" }],

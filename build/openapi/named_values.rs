@@ -13,16 +13,17 @@ pub(super) const EMPTY_LIST: &str = "EmptyList";
 pub(super) const REPLAYED_MESSAGE: &str = "ReplayedMessage";
 
 const LOGPROB_LISTS: &str = "LogprobLists";
-const LIKELIEST_TOKENS: &str = "LikeliestTokens";
+const MOST_LIKELY_TOKENS: &str = "LikeliestTokens";
 
 /// Members of answers that are JSON text with a known structure, and the name of its schema.
-pub(super) const KNOWN_TEXTS: &[(&str, &str)] = &[("CompletionChoice.logprobs", LOGPROB_LISTS)];
+pub(super) const KNOWN_JSON_TEXTS: &[(&str, &str)] =
+    &[("CompletionChoice.logprobs", LOGPROB_LISTS)];
 
 /// All of these schemas, by name.
 pub(super) fn named_values() -> [(String, Value); 4] {
     [
         (EMPTY_LIST, empty_list()),
-        (LIKELIEST_TOKENS, likeliest_tokens()),
+        (MOST_LIKELY_TOKENS, most_likely_tokens()),
         (LOGPROB_LISTS, logprob_lists()),
         (REPLAYED_MESSAGE, replayed_message()),
     ]
@@ -39,7 +40,7 @@ fn empty_list() -> Value {
     })
 }
 
-fn likeliest_tokens() -> Value {
+fn most_likely_tokens() -> Value {
     json!({
                 "description": "The most likely tokens at one position, with their log \
                                 probabilities.",
@@ -49,7 +50,7 @@ fn likeliest_tokens() -> Value {
 }
 
 fn logprob_lists() -> Value {
-    let top = json!({ "oneOf": [reference("schemas", LIKELIEST_TOKENS), { "type": "null" }] });
+    let top = json!({ "oneOf": [reference("schemas", MOST_LIKELY_TOKENS), { "type": "null" }] });
     let list = |description: &str, items: Value| {
         let kinds = ["array", "null"];
         json!({ "description": description, "type": kinds, "items": items })

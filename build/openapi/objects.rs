@@ -16,7 +16,7 @@ use crate::{
         map_value,
     },
     limits::max_of,
-    request_rules::{NEEDED, WORDS},
+    request_rules::{CLOSED_STRINGS, DEPENDENCIES},
 };
 
 impl<'a> Schemas<'a> {
@@ -44,7 +44,7 @@ impl<'a> Schemas<'a> {
         schemas
     }
 
-    /// The closed sets of strings: the enums, and the strings in [`WORDS`].
+    /// The closed sets of strings: the enums, and the strings in [`CLOSED_STRINGS`].
     fn enums(&self) -> impl Iterator<Item = (String, Value)> {
         let fields = self.fields();
         let enums = fields
@@ -61,7 +61,7 @@ impl<'a> Schemas<'a> {
                 });
                 (name.to_owned(), schema)
             });
-        let strings = WORDS.iter().map(|(path, (description, words))| {
+        let strings = CLOSED_STRINGS.iter().map(|(path, (description, words))| {
             let schema = json!({ "description": description, "type": "string", "enum": words });
             (name_after(path), schema)
         });
@@ -145,7 +145,7 @@ impl<'a> Schemas<'a> {
         if !required.is_empty() {
             schema["required"] = json!(required);
         }
-        let needed = NEEDED
+        let needed = DEPENDENCIES
             .iter()
             .find(|(owner, _)| direction == Direction::Request && *owner == message.name());
         if let Some((_, needed)) = needed {

@@ -10,8 +10,8 @@ use super::{
     parameters::{MODELS_QUERY, path_parameters},
     schemas::{Direction, Schemas},
     texts::{
-        EVENTS, EVENTS_END, EVENTS_ERROR, GENERATED, GENERATED_STREAM, INSTEAD, REQUEST_BODY,
-        lower_camel, summary, tag_of, without_grpc,
+        EVENTS, EVENTS_END, EVENTS_ERROR, GENERATED, GENERATED_STREAM, REQUEST_BODY,
+        REST_DESCRIPTIONS, lower_camel, summary, tag_of, without_grpc,
     },
 };
 use crate::comments::Comments;
@@ -134,7 +134,9 @@ impl Operation {
     pub(super) fn write(&self, comments: &Comments, schemas: &Schemas<'_>) -> Value {
         let comment = |method: &MethodDescriptor| {
             let name = format!("{}.{}", method.parent_service().name(), method.name());
-            let instead = INSTEAD.iter().find(|(instead, _)| *instead == name);
+            let instead = REST_DESCRIPTIONS
+                .iter()
+                .find(|(instead, _)| *instead == name);
             instead.map_or_else(
                 || without_grpc(comments.on(&name)),
                 |(_, instead)| (*instead).to_owned(),
@@ -206,7 +208,7 @@ impl Operation {
 
     fn responses(&self, has_body: bool, schemas: &Schemas<'_>) -> Value {
         let mut content = Map::new();
-        let mut told = Vec::new();
+        let mut descriptions = Vec::new();
         for method in &self.methods {
             let schema = schemas.reference(method.output().name(), Direction::Answer);
             if method.is_server_streaming() {
@@ -220,10 +222,10 @@ impl Operation {
                 } else {
                     "The stream has no normal end."
                 };
-                told.push(format!("{EVENTS} {end} {EVENTS_ERROR}"));
+                descriptions.push(format!("{EVENTS} {end} {EVENTS_ERROR}"));
             } else {
                 content.insert("application/json".to_owned(), json!({ "schema": schema }));
-                told.push("The answer.".to_owned());
+                descriptions.push("The answer.".to_owned());
             }
         }
         let mut headers = json!({ "x-request-id": reference("headers", "RequestId") });
@@ -244,7 +246,7 @@ impl Operation {
             headers["age"] = reference("headers", "Age");
         }
         let mut responses = Map::new();
-        let description = told.join("\n\nOr, with `\"stream\": true`: ");
+        let description = descriptions.join("\n\nOr, with `\"stream\": true`: ");
         responses.insert(
             "200".to_owned(),
             json!({ "description": description, "headers": headers, "content": content }),

@@ -104,7 +104,7 @@ pub(super) fn path_parameters(template: &str) -> Vec<Value> {
 
 /// Adds the path with the id in one segment. OpenAI's SDKs write the slash of a model's id as
 /// `%2F`.
-pub(super) fn second_spelling(paths: &mut Map<String, Value>) {
+pub(super) fn add_path_with_encoded_id(paths: &mut Map<String, Value>) {
     let mut operation = paths["/v1/models/{org}/{name}"]["get"].clone();
     operation["operationId"] = json!("getModelByName");
     let description = operation["description"].as_str().unwrap();

@@ -17,7 +17,7 @@ use crate::{
     comments::Comments,
     json_rules::WITHOUT_JSON,
     limits::RANGES,
-    request_rules::{NOT_EMPTY, WORDS},
+    request_rules::{CLOSED_STRINGS, NOT_EMPTY},
 };
 
 /// The direction of a message: to the upstream or to the caller.
@@ -53,13 +53,13 @@ impl<'a> Schemas<'a> {
             directions: BTreeSet::new(),
         };
         for (root, direction) in roots {
-            schemas.reach(root, *direction);
+            schemas.collect(root, *direction);
         }
         schemas.assert_limits();
         schemas
     }
 
-    fn reach(&mut self, name: &str, direction: Direction) {
+    fn collect(&mut self, name: &str, direction: Direction) {
         // The entries of a map are not messages of the document.
         let Some((name, message)) = self
             .messages
@@ -76,7 +76,7 @@ impl<'a> Schemas<'a> {
             .iter()
             .filter(|field| field.r#type() == Type::Message)
         {
-            self.reach(type_name(field), direction);
+            self.collect(type_name(field), direction);
         }
     }
 
@@ -85,7 +85,7 @@ impl<'a> Schemas<'a> {
         let paths = RANGES
             .iter()
             .map(|(path, _)| *path)
-            .chain(WORDS.iter().map(|(path, _)| *path));
+            .chain(CLOSED_STRINGS.iter().map(|(path, _)| *path));
         for path in paths.chain(NOT_EMPTY.iter().map(|(path, _)| *path)) {
             let (message, field) = path.split_once('.').unwrap();
             let is_there = self.directions.contains(&(message, Direction::Request))

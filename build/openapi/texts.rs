@@ -8,7 +8,7 @@ pub(super) const GENERATED: &str = "Most clients that are generated from this do
 pub(super) const GENERATED_STREAM: &str = "Most clients that are generated from this document read \
     a body as one document: with them, read the events of the raw body.";
 
-pub(super) const ABOUT: &str = "\
+pub(super) const OVERVIEW: &str = "\
 The gateway to [Featherless.ai](https://featherless.ai). This is its REST API, compatible with \
 OpenAI's API. The same port answers gRPC and gRPC-Web (`featherwire.v1`, with reflection).
 
@@ -39,7 +39,7 @@ pub(super) const EVENTS_ERROR: &str = "A stream that fails after its start ends 
     never looks complete.";
 
 /// Methods whose comment describes only gRPC, with the description for REST.
-pub(super) const INSTEAD: &[(&str, &str)] = &[(
+pub(super) const REST_DESCRIPTIONS: &[(&str, &str)] = &[(
     "ModelService.ListModels",
     "Lists all models. Without a query: the complete catalogue, in the upstream's order. With \
      `page_size`, `page_token` or `filter.…`: one page, sorted by id. With any other query \
@@ -50,10 +50,10 @@ pub(super) const INSTEAD: &[(&str, &str)] = &[(
 /// A comment without its paragraphs about errors and REST. The document has its own, longer parts
 /// for both.
 pub(super) fn without_grpc(comment: &str) -> String {
-    let is_kept = |paragraph: &&str| {
+    let is_for_rest = |paragraph: &&str| {
         !paragraph.starts_with("Errors: ") && !paragraph.starts_with("The REST equivalent ")
     };
-    let paragraphs = comment.split("\n\n").filter(is_kept);
+    let paragraphs = comment.split("\n\n").filter(is_for_rest);
     let paragraphs = paragraphs.map(|paragraph| {
         paragraph
             .split("Errors are those of ")
