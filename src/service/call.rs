@@ -20,7 +20,6 @@ use super::{
     headers::RequestHeaders,
     inflight_bytes::{ByteShare, HeldBytes},
     stats::CallStats,
-    work::Work,
 };
 use crate::{
     admission::{Caller, Priority, QueuePosition},
@@ -157,24 +156,6 @@ impl Call {
     /// Takes over the bytes of the request body, for what is made of it.
     pub(super) fn hold_body(&self) -> Option<HeldBytes> {
         self.body.as_ref().map(|body| body.hold())
-    }
-
-    /// Runs all the work of a call: until its end, its deadline, or the end of the drain.
-    ///
-    /// # Errors
-    /// Those of `work`; [`Kind::Timeout`] at the deadline; [`Kind::Unavailable`] at the end of the
-    /// drain. The error is logged with its cause, which the caller is not told.
-    pub(super) fn run<T, F: Future<Output = Result<T>>>(&self, work: F) -> Work<'_, F> {
-        Work::whole(self, work)
-    }
-
-    /// Runs a part of a call's work that others follow. A failure ends the call. If `work` succeeds the call
-    /// goes on, until [`finish`](Self::finish) or [`fail`](Self::fail) ends it.
-    ///
-    /// # Errors
-    /// See [`run`](Self::run).
-    pub fn run_part<T, F: Future<Output = Result<T>>>(&self, work: F) -> Work<'_, F> {
-        Work::part(self, work)
     }
 
     /// Completes with an error when the drain ends all calls.

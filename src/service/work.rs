@@ -33,9 +33,30 @@ pin_project! {
     }
 }
 
+impl Call {
+    /// Runs all the work of a call: until its end, its deadline, or the end of the drain.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Kind::Timeout`](crate::error::Kind::Timeout) at the deadline;
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) at the end of the drain. The error is
+    /// logged with its cause, which the caller is not told.
+    pub(super) fn run<T, F: Future<Output = Result<T>>>(&self, work: F) -> Work<'_, F> {
+        Work::whole(self, work)
+    }
+
+    /// Runs a part of a call's work that others follow. A failure ends the call. If `work` succeeds
+    /// the call goes on, until [`finish`](Self::finish) or [`fail`](Self::fail) ends it.
+    ///
+    /// # Errors
+    /// See [`run`](Self::run).
+    pub fn run_part<T, F: Future<Output = Result<T>>>(&self, work: F) -> Work<'_, F> {
+        Work::part(self, work)
+    }
+}
+
 impl<'a, F> Work<'a, F> {
     /// All the work of `call`.
-    pub(super) fn whole(call: &'a Call, work: F) -> Self
+    fn whole(call: &'a Call, work: F) -> Self
     where
         F: Future,
     {
@@ -46,7 +67,7 @@ impl<'a, F> Work<'a, F> {
     }
 
     /// A part of the work of `call`, that others follow.
-    pub(super) fn part(call: &'a Call, work: F) -> Self
+    fn part(call: &'a Call, work: F) -> Self
     where
         F: Future,
     {
