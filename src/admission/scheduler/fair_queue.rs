@@ -4,9 +4,6 @@
 //! weight. The key with the smallest virtual time is next. So the waiting keys get work in
 //! proportion to their weights, however large or long their requests are. A key is charged only for
 //! the time in which another key wants units too.
-//!
-//! A waiting class also has *claims* against the other classes: the credit that it accrues while
-//! they start requests, and the work by which they bypassed it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,37 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{key_queue::KeyQueue, service_time::ServiceTime, work::Work};
+use super::{
+    claims::{ClassClaims, CreditAccrual},
+    key_queue::KeyQueue,
+    service_time::ServiceTime,
+    work::Work,
+};
 use crate::admission::request::{Caller, KeyId, Ticket};
-
-/// The greatest credit of a class, in unit-seconds. A class that could not use its credit for long
-/// does not get all of it at once.
-const CREDIT_MAX: Work = Work::unit_seconds(600);
 
 /// Work done before delays a key by at most what all units do in this time.
 const DEBT_MAX: Duration = Duration::from_secs(120);
-
-/// A class keeps its claims for this long after its last waiting request was cancelled. Otherwise a
-/// class whose callers give up and try again would lose its claims each time.
-const CLAIMS_KEPT_FOR: Duration = Duration::from_secs(10);
-
-/// The credit that a class accrued for one start in another class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct CreditAccrual {
-    work: Work,
-    /// The class's busy period at that time. Credit of an earlier busy period is already gone.
-    busy_period: u64,
-}
-
-/// What a class can claim from the other classes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Claims {
-    /// A share of the work that other classes started while this class waited, less the work that
-    /// this class started.
-    pub(super) credit: Work,
-    /// The work that other classes started when this class was next and its request did not fit.
-    pub(super) bypassed: Work,
-}
 
 /// The waiting requests of one class, and the order of its keys.
 #[derive(Debug, Default)]
@@ -66,11 +42,7 @@ pub(super) struct FairQueue {
     counted_until: Option<Instant>,
     /// For how long, in all, requests have been waiting in this class.
     contended: Duration,
-    /// When the last waiting request was cancelled, if no request has come since.
-    emptied_at: Option<Instant>,
-    /// How often the claims have been reset.
-    busy_period: u64,
-    claims: Claims,
+    pub(super) claims: ClassClaims,
 }
 
 /// One key's requests in this class.
@@ -138,13 +110,8 @@ impl FairQueue {
     }
 
     pub(super) fn push(&mut self, caller: Caller, ticket: Ticket, cost: u32, now: Instant) {
-        if self.queued == 0
-            && self
-                .emptied_at
-                .take()
-                .is_none_or(|emptied| now.saturating_duration_since(emptied) > CLAIMS_KEPT_FOR)
-        {
-            self.reset_claims();
+        if self.queued == 0 {
+            self.claims.begin_waiting(now);
         }
         let Caller { key, weight } = caller;
         let virtual_time = self.virtual_time;
@@ -198,19 +165,14 @@ impl FairQueue {
     /// Records that a request was removed without being started.
     pub(super) fn record_cancelled(&mut self, now: Instant) {
         if self.queued == 0 {
-            self.emptied_at = Some(now);
+            self.claims.record_cancelled(now);
         }
-    }
-
-    fn reset_claims(&mut self) {
-        self.claims = Claims::default();
-        self.busy_period += 1;
     }
 
     /// Counts the units of a request that starts. Call it after [`Self::remove`].
     pub(super) fn acquire_units(&mut self, key: KeyId, cost: u32) {
         if self.queued == 0 {
-            self.reset_claims();
+            self.claims.reset();
         }
         self.in_use = self.in_use.saturating_add(cost);
         if let Some(flow) = self.flows.get_mut(&key) {
@@ -375,54 +337,12 @@ impl FairQueue {
     /// Accrues credit for `work` that another class starts: the part `share` of it, if requests
     /// wait here. Returns by how much the credit grew.
     pub(super) fn accrue_credit(&mut self, work: Work, share: f64) -> CreditAccrual {
-        let before = self.claims.credit;
-        if self.queued > 0 {
-            self.claims.credit = (before + work.share(share)).min(CREDIT_MAX);
-        }
-        CreditAccrual {
-            work: self.claims.credit - before,
-            busy_period: self.busy_period,
-        }
-    }
-
-    /// Spends credit on `work` that this class starts.
-    pub(super) fn spend_credit(&mut self, work: Work) {
-        self.claims.credit = self.claims.credit - work;
-    }
-
-    /// Takes back an `accrual`, because the request of the other class did not run after all.
-    pub(super) fn refund_credit(&mut self, accrual: CreditAccrual) {
-        if accrual.busy_period == self.busy_period {
-            self.claims.credit = self.claims.credit - accrual.work;
-        }
-    }
-
-    /// Whether the credit is enough for a request with this expected `work`.
-    pub(super) fn has_credit_for(&self, work: Work) -> bool {
-        self.claims.credit > Work::default() && self.claims.credit >= work.min(CREDIT_MAX)
-    }
-
-    /// Records that another class started `work` when this class was next.
-    pub(super) fn record_bypass(&mut self, work: Work) {
-        self.claims.bypassed = self.claims.bypassed + work;
-    }
-
-    /// Records that units were reserved for this class, and that it started `work` on them.
-    pub(super) fn repay_bypass(&mut self, work: Work) {
-        self.claims.bypassed = self.claims.bypassed - work;
-    }
-
-    /// What this class can claim from the other classes.
-    pub(super) fn claims(&self) -> Claims {
-        self.claims
-    }
-
-    /// Restores the `claims` from before a start that did not happen after all.
-    pub(super) fn restore_claims(&mut self, claims: Claims) {
-        self.claims = Claims {
-            credit: self.claims.credit.max(claims.credit),
-            bypassed: self.claims.bypassed.max(claims.bypassed),
+        let due = if self.queued > 0 {
+            work.share(share)
+        } else {
+            Work::default()
         };
+        self.claims.accrue(due)
     }
 
     /// The greatest cost of the waiting requests.

@@ -6,7 +6,8 @@
 //! - `work`: unit-seconds.
 //! - `key_queue`: the waiting requests of one key in one class.
 //! - `service_time`: how long requests hold units and how long they wait.
-//! - `fair_queue`: the keys of one class, their virtual times, and the class's credit.
+//! - `claims`: what one class can claim from the others: its credit, and the work that bypassed it.
+//! - `fair_queue`: the keys of one class, their virtual times, and the class's claims.
 //! - `bypassed`: the requests that smaller ones bypassed, and when they are due.
 //! - `headroom`: which of the last free units may be given out.
 //! - `cooldown`: the units of cancelled requests.
@@ -23,6 +24,7 @@
 
 mod bypassed;
 mod capacity;
+mod claims;
 mod cooldown;
 mod enqueue;
 mod estimate;

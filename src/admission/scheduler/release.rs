@@ -76,7 +76,7 @@ impl Scheduler {
             if other == priority {
                 queue.settle_charge(caller.key, running.charged, Work::default(), usable);
             } else {
-                queue.refund_credit(*running.accruals.of(other));
+                queue.claims.refund(*running.accruals.of(other));
             }
         }
         self.reservation = None;
@@ -88,7 +88,7 @@ impl Scheduler {
         self.insert_waiting(ticket, waiting, now);
         // After the insertion, because a class without waiting requests has no claims.
         let queue = self.queues.of_mut(priority);
-        queue.restore_claims(running.claims_before);
+        queue.claims.restore(running.claims_before);
         true
     }
 

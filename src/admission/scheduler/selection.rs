@@ -44,7 +44,7 @@ impl Scheduler {
         let (smaller_priority, smaller) = smaller;
         if smaller_priority != priority {
             let work = self.expected_work(smaller_priority, smaller.key, smaller.cost);
-            self.queues.of_mut(priority).record_bypass(work);
+            self.queues.of_mut(priority).claims.record_bypass(work);
         }
         Some(smaller.ticket)
     }
@@ -130,7 +130,7 @@ impl Scheduler {
                 queue.in_use_of(candidate.key),
             )
         } else {
-            (queue.claims().bypassed, queue.in_use())
+            (queue.claims.current().bypassed, queue.in_use())
         };
         lacking > Work::new(usable, limit) && candidate.cost <= usable.saturating_sub(held)
     }
@@ -140,7 +140,9 @@ impl Scheduler {
     fn has_credit(&self, priority: Priority, usable: u32) -> bool {
         let queue = self.queues.of(priority);
         queue.first(usable).is_some_and(|next| {
-            queue.has_credit_for(self.expected_work(priority, next.key, next.cost))
+            queue
+                .claims
+                .has_credit_for(self.expected_work(priority, next.key, next.cost))
         })
     }
 

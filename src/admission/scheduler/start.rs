@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    fair_queue::CreditAccrual,
+    claims::CreditAccrual,
     state::{Reservation, RunningRequest, Scheduler},
     work::Work,
 };
@@ -99,7 +99,7 @@ impl Scheduler {
         let usable = self.usable();
         let queue = self.queues.of_mut(priority);
         queue.count_contended_time(now);
-        let claims_before = queue.claims();
+        let claims_before = queue.claims.current();
         queue.charge(key, charged, usable);
         let Some(waiting) = self.take_waiting(ticket, now) else {
             return;
@@ -107,7 +107,7 @@ impl Scheduler {
         let queue = self.queues.of_mut(priority);
         queue.acquire_units(key, cost);
         if waiting.due_at.is_some_and(|due_at| due_at <= now) {
-            queue.repay_bypass(expected);
+            queue.claims.repay_bypass(expected);
             let in_one_limit = Work::new(usable, self.bypass_limit(priority, cost, usable));
             self.reservation = Some(Reservation {
                 cost,
@@ -141,7 +141,7 @@ impl Scheduler {
         for other in Priority::ALL {
             let queue = self.queues.of_mut(other);
             if other == priority {
-                queue.spend_credit(work);
+                queue.claims.spend(work);
             } else {
                 let share = *self.settings.credit_share.of(other);
                 *accruals.of_mut(other) = queue.accrue_credit(work, share);

@@ -7,8 +7,9 @@ use std::{
 
 use super::{
     bypassed::BypassedRequests,
+    claims::{Claims, CreditAccrual},
     cooldown::Cooldown,
-    fair_queue::{Claims, CreditAccrual, FairQueue},
+    fair_queue::FairQueue,
     headroom::Headroom,
     service_time::ServiceStats,
     work::Work,

@@ -263,7 +263,7 @@ fn a_refused_start_takes_from_a_class_only_the_credit_accrued_for_it() {
         assert_eq!(bench.start(), [ticket]);
         ticket
     };
-    let credit = |bench: &Bench| bench.scheduler.queues.default.claims().credit;
+    let credit = |bench: &Bench| bench.scheduler.queues.default.claims.current().credit;
     let mut bench = Bench::with_capacity(2);
     let early = interactive(&mut bench);
     let waiter = bench.enqueue(request().cost(2));
