@@ -12,7 +12,10 @@ use crate::admission::{
 };
 
 mod impatient;
+mod order;
 mod properties;
+mod reservations;
+mod shares;
 mod support;
 
 #[test]
@@ -69,64 +72,6 @@ fn cancelled_units_are_free_after_the_cooldown() {
     bench.pass(seconds(1));
     assert_eq!(bench.start(), [second]);
     assert_eq!(bench.scheduler.next_wake(bench.now), None);
-}
-
-#[test]
-fn classes_start_in_order_and_the_lower_ones_use_their_credit() {
-    let mut bench = Bench::with_capacity(1);
-    let batch: Vec<_> = (0..20)
-        .map(|_| bench.enqueue(request().priority(Priority::Batch)))
-        .collect();
-    let default: Vec<_> = (0..40)
-        .map(|_| bench.enqueue(request().priority(Priority::Default)))
-        .collect();
-    let interactive: Vec<_> = (0..200)
-        .map(|_| bench.enqueue(request().priority(Priority::Interactive)))
-        .collect();
-    let order = bench.run_for_starts(100, seconds(10));
-    assert!(
-        order[..5].iter().all(|ticket| interactive.contains(ticket)),
-        "the first ones are interactive"
-    );
-    let of = |tickets: &[Ticket]| {
-        order
-            .iter()
-            .filter(|ticket| tickets.contains(ticket))
-            .count()
-    };
-    assert_eq!((of(&interactive), of(&default), of(&batch)), (80, 16, 4));
-}
-
-#[test]
-fn a_bypassed_request_is_due_after_the_limit_and_then_first() {
-    let mut bench = Bench::with_capacity(4);
-    let running: Vec<_> = (0..4).map(|_| bench.enqueue(request())).collect();
-    assert_eq!(bench.start(), running);
-    let big = bench.enqueue(request().cost(4));
-    let small: Vec<_> = (0..9).map(|_| bench.enqueue(request())).collect();
-    bench.release(running[0]);
-    assert_eq!(
-        bench.start(),
-        [small[0]],
-        "no unit is idle while a request fits"
-    );
-    assert_eq!(bench.status().bypassed, 1);
-    bench.pass(bench.bypass_limit(4));
-    bench.release(running[1]);
-    assert_eq!(bench.start(), [], "now the unit is reserved");
-    bench.scheduler.set_external_usage(1, bench.now);
-    assert_eq!(bench.start(), [], "no unit is left");
-    bench.release(running[2]);
-    assert_eq!(
-        bench.start(),
-        [small[1]],
-        "while external usage makes it impossible, nothing is reserved"
-    );
-    bench.scheduler.set_external_usage(0, bench.now);
-    [running[3], small[0], small[1]]
-        .into_iter()
-        .for_each(|ticket| bench.release(ticket));
-    assert_eq!(bench.start(), [big], "all four are free");
 }
 
 #[test]
@@ -276,42 +221,6 @@ fn with_external_usage_the_last_units_are_given_out_only_on_fresh_snapshots() {
 }
 
 #[test]
-fn requests_of_the_same_cost_reuse_a_reservation_for_a_while() {
-    let mut bench = Bench::with_capacity(4);
-    let running: Vec<_> = (0..4)
-        .map(|number| bench.enqueue(request().key(number % 2, 1)))
-        .collect();
-    bench.start();
-    let large: Vec<_> = (0..9).map(|_| bench.enqueue(request().cost(4))).collect();
-    let batch = bench.enqueue(request().cost(4).priority(Priority::Batch));
-    let small: Vec<_> = (0..9).map(|_| bench.enqueue(request().key(1, 1))).collect();
-    bench.release(running[0]);
-    assert_eq!(bench.start(), [small[0]]);
-    bench.pass(bench.bypass_limit(4));
-    running[1..]
-        .iter()
-        .chain(&small[..1])
-        .for_each(|&ticket| bench.release(ticket));
-    assert_eq!(bench.start(), large[..1], "it is due");
-    let mut reused = 0;
-    loop {
-        bench.pass(seconds(60));
-        bench.release(large[reused]);
-        let started = bench.start();
-        if started != large[reused + 1..reused + 2] {
-            assert_eq!(
-                started,
-                small[1..5],
-                "then the others are next, and none of a lower class: {batch:?}"
-            );
-            break;
-        }
-        reused += 1;
-    }
-    assert!((1..8).contains(&reused), "{reused}");
-}
-
-#[test]
 fn a_snapshot_that_may_be_older_than_a_refusal_cannot_lower_the_external_usage() {
     let mut bench = Bench::of(
         Settings {
@@ -339,23 +248,6 @@ fn a_snapshot_that_may_be_older_than_a_refusal_cannot_lower_the_external_usage()
 }
 
 #[test]
-fn idle_time_is_not_saved() {
-    let mut bench = Bench::with_capacity(1);
-    bench.enqueue_all(200, request().key(0, 1));
-    let once = bench.enqueue(request().key(1, 1));
-    assert!(bench.run_for_starts(100, seconds(10)).contains(&once));
-    let back: Vec<_> = (0..50)
-        .map(|_| bench.enqueue(request().key(1, 1)))
-        .collect();
-    let order = bench.run_for_starts(20, seconds(10));
-    let of_back = order.iter().filter(|ticket| back.contains(ticket)).count();
-    assert!(
-        (9..=11).contains(&of_back),
-        "every second one from now on: {of_back}"
-    );
-}
-
-#[test]
 fn a_request_that_external_usage_makes_impossible_does_not_block_the_next_one() {
     let mut bench = Bench::of(
         Settings {
@@ -380,131 +272,6 @@ fn a_request_that_external_usage_makes_impossible_does_not_block_the_next_one() 
     bench.scheduler.set_external_usage(0, bench.now);
     bench.release(next);
     assert_eq!(bench.start(), [impossible]);
-}
-
-/// How many of the next `of` starts are of `key`, if each request takes `service`.
-fn starts_of(bench: &mut Bench, key: u32, of: usize, service: Duration) -> usize {
-    let order = bench.run_for_starts(of, service);
-    let starts = order
-        .iter()
-        .take(of)
-        .filter(|ticket| bench.keys[ticket] == KeyId(key));
-    starts.count()
-}
-
-#[test]
-fn a_key_is_not_charged_for_the_time_in_which_no_other_key_was_active() {
-    let mut bench = Bench::with_capacity(8);
-    bench.enqueue_all(8, request().key(1, 1));
-    bench.enqueue_all(3, request().key(1, 1));
-    let streams = bench.start();
-    bench.pass(seconds(1800));
-    streams.into_iter().for_each(|ticket| bench.release(ticket));
-    for _ in 0..100 {
-        bench.enqueue(request().key(1, 1));
-        bench.enqueue(request().key(2, 1));
-    }
-    let starts = starts_of(&mut bench, 1, 80, seconds(10));
-    assert!((32..=48).contains(&starts), "{starts} of 80");
-}
-
-#[test]
-fn earlier_work_delays_a_key_by_two_minutes_at_most() {
-    let mut bench = Bench::with_capacity(8);
-    bench.enqueue_all(8, request().key(1, 1));
-    let streams = bench.start();
-    bench.enqueue_all(1000, request().key(2, 1));
-    bench.pass(seconds(1800));
-    streams.into_iter().for_each(|ticket| bench.release(ticket));
-    bench.enqueue_all(100, request().key(1, 1));
-    // Eight requests start every ten seconds.
-    assert_eq!(
-        starts_of(&mut bench, 1, 8 * 8, seconds(10)),
-        0,
-        "the other key waited all that time"
-    );
-    assert!(starts_of(&mut bench, 1, 8 * 8, seconds(10)) > 0);
-}
-
-#[test]
-fn the_estimate_for_a_lower_class_counts_its_credit() {
-    let mut bench = Bench::with_capacity(8);
-    bench.enqueue_all(60, request().priority(Priority::Interactive));
-    bench.run_for_starts(60, seconds(10));
-    bench.enqueue_all(400, request().priority(Priority::Interactive));
-    let batch = bench.enqueue(request().priority(Priority::Batch));
-    assert_eq!(
-        bench.scheduler.requests_ahead(batch),
-        Some(20),
-        "a twentieth of what the others get"
-    );
-    let default = bench.enqueue(request().deadline(bench.now + seconds(20)));
-    assert_eq!(bench.scheduler.requests_ahead(default), Some(5));
-    let order = bench.run_for_starts(60, seconds(10));
-    let index = |ticket| order.iter().position(|&other| other == ticket).unwrap();
-    assert!(
-        index(default) <= 13 && index(batch) <= 33,
-        "{} {}",
-        index(default),
-        index(batch)
-    );
-}
-
-#[test]
-fn a_request_that_upstream_refused_has_not_spent_the_credit_of_its_class() {
-    let run = |is_refused: bool| {
-        let mut bench = Bench::with_capacity(1);
-        bench.enqueue_all(100, request().priority(Priority::Interactive));
-        let batch = bench.enqueue(request().priority(Priority::Batch));
-        let mut starts = 0;
-        loop {
-            let started = bench.start();
-            let [ticket] = started[..] else {
-                panic!("one unit")
-            };
-            if ticket == batch {
-                if !is_refused {
-                    return starts;
-                }
-                assert!(bench.scheduler.requeue(batch, bench.now));
-                assert_eq!(bench.start(), [batch], "it is next, as before");
-                return starts;
-            }
-            starts += 1;
-            bench.pass(seconds(10));
-            bench.release(ticket);
-        }
-    };
-    assert_eq!(run(false), run(true));
-}
-
-#[test]
-fn a_reservation_is_not_reused_before_a_higher_class() {
-    let mut bench = Bench::with_capacity(4);
-    let small = bench.enqueue(request());
-    assert_eq!(bench.start(), [small]);
-    let large: Vec<_> = (0..8).map(|_| bench.enqueue(request().cost(4))).collect();
-    let other = bench.enqueue(request());
-    assert_eq!(bench.start(), [other]);
-    bench.pass(bench.bypass_limit(4));
-    [small, other]
-        .into_iter()
-        .for_each(|ticket| bench.release(ticket));
-    assert_eq!(bench.start(), [large[0]], "due");
-    bench.enqueue(request());
-    bench.pass(seconds(10));
-    bench.release(large[0]);
-    assert_eq!(
-        bench.start(),
-        [large[1]],
-        "in one class, the next large request reuses the reservation"
-    );
-    let urgent: Vec<_> = (0..4)
-        .map(|_| bench.enqueue(request().priority(Priority::Interactive)))
-        .collect();
-    bench.pass(seconds(10));
-    bench.release(large[1]);
-    assert_eq!(bench.start(), urgent);
 }
 
 #[test]
