@@ -1,5 +1,5 @@
-//! A [`Call`] from a gRPC request: its metadata are headers, and the layers before put what they
-//! know among its extensions.
+//! Makes a [`Call`] from a gRPC request: from its metadata, and from the extensions that earlier
+//! layers have added.
 
 use crate::{error::Result, service::Call};
 

@@ -16,8 +16,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// The content type of this form's responses. Tonic knows the form of a request by the same
-    /// name.
+    /// The content type of responses in this form. Tonic expects the same content type in requests.
     pub(super) fn media_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Grpc => "application/grpc",
@@ -26,8 +25,8 @@ impl Form {
         })
     }
 
-    /// The form that `media_type` names; `None` if it is not a content type of gRPC. Letter case
-    /// is ignored, and so are parameters: protobuf has no charset.
+    /// The form that `media_type` names; `None` if it is not a content type of gRPC. Letter case is
+    /// ignored, and so are parameters: protobuf has no charset.
     ///
     /// # Errors
     /// [`Kind::WrongMediaType`](crate::error::Kind::WrongMediaType) for a form of gRPC that this
@@ -70,7 +69,8 @@ impl Form {
     }
 }
 
-/// Whether the request's content type is one of gRPC, also one that this gateway does not speak.
+/// Whether the request's content type is one of gRPC, including forms that this gateway does not
+/// speak.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     !matches!(Form::in_header(headers, header::CONTENT_TYPE), Ok(None))
 }

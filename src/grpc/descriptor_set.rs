@@ -65,7 +65,7 @@ fn next(set: &mut Bytes) -> Result<File> {
         .filter(|bytes| *bytes <= rest.len());
     let (FILE_FIELD, WireType::LengthDelimited, Some(bytes)) = (field, wire_type, bytes) else {
         return Err(Error::internal(
-            "a descriptor set has something else than files in it",
+            "a descriptor set contains something other than files",
         ));
     };
     let proto = FileDescriptorProto::decode(rest.split_to(bytes)).map_err(Error::internal)?;

@@ -1,5 +1,5 @@
 //! `grpc.health.v1` as tonic implements it, with two differences. A watch ends with the drain,
-//! because it would hold up the drain otherwise. And the errors have the gateway's details.
+//! because it would otherwise delay the drain. And the errors have the gateway's details.
 
 use std::{
     pin::Pin,
@@ -29,7 +29,7 @@ use crate::{
 /// The longest part of a service's name that an error quotes, in characters.
 const QUOTED_CHARS_MAX: usize = 128;
 
-/// The services whose health is told. In the health protocol the empty name stands for the whole
+/// The services whose health is reported. In the health protocol the empty name means the whole
 /// server.
 pub(crate) const SERVICES: [&str; 6] = [
     "",
@@ -40,8 +40,8 @@ pub(crate) const SERVICES: [&str; 6] = [
     account_service_server::SERVICE_NAME,
 ];
 
-/// The routes of the health service, which tells what `reporter` was told. Watches end when `drain`
-/// starts.
+/// The routes of the health service, which serves the status of `reporter`. Watches end when
+/// `drain` starts.
 pub(crate) fn routes(reporter: HealthReporter, drain: Drain) -> Router {
     let service = HealthServer::new(DrainingHealth {
         inner: HealthService::from_health_reporter(reporter),
@@ -90,8 +90,8 @@ impl<H: Health<WatchStream: Unpin>> Health for DrainingHealth<H> {
     }
 }
 
-/// The error of tonic with the details of the gateway's errors. Tonic has only one: the service is
-/// not known.
+/// Tonic's error with the details of the gateway's errors. The health service has only one error:
+/// an unknown service.
 fn explained(status: Status, service: &str) -> Status {
     if status.code() != Code::NotFound {
         return status;
@@ -112,8 +112,8 @@ fn explained(status: Status, service: &str) -> Status {
         .into()
 }
 
-/// A watch. When the drain starts it yields the last status, which is that nothing is served, and
-/// then an error: unavailable, `draining`.
+/// A watch. When the drain starts, it yields the last status, `NOT_SERVING`, and then the error
+/// `draining`.
 struct Watch<S> {
     inner: S,
     /// `None` once the drain has started.

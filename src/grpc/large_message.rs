@@ -1,6 +1,6 @@
-//! Large messages wait for their turn to be decoded. Tonic decodes a message on a worker of the
-//! runtime, as soon as its last bytes arrive. So the last bytes of a large one are held back until
-//! few others are being decoded; see [`offload`].
+//! Limits how many large messages are decoded at the same time. Tonic decodes a message on a worker
+//! of the runtime, as soon as its last bytes arrive. Therefore the last bytes of a large message
+//! are held back until an [`offload`] permit is free.
 //!
 //! They also wait for the end of the request, so that the body is dropped before the message is
 //! used. The wait ends with the caller's deadline, or after
@@ -28,7 +28,7 @@ use crate::{
     service::{Arrival, headers},
 };
 
-/// Lets a large message wait for its turn.
+/// Makes a large message wait for a permit to be decoded.
 pub(crate) fn wait_for_turn(request: Request) -> Request {
     if request.body().is_end_stream() {
         return request;
@@ -61,18 +61,18 @@ fn deadline(request: &Request) -> Option<Instant> {
 /// A body whose last bytes are held back if it is large.
 struct LargeMessage {
     body: Body,
-    /// How many bytes have come.
+    /// The number of bytes that have arrived.
     bytes: usize,
     deadline: Option<Instant>,
-    /// The last bytes that have come of a large message.
+    /// The last bytes of a large message.
     held_back: Option<Bytes>,
     /// The body has ended while bytes were held back.
     end: Option<End>,
-    /// The turn to decode what was yielded last.
+    /// The permit to decode the bytes that were yielded last.
     turn: Option<OffloadPermit>,
 }
 
-/// What is left to do after the end of the body.
+/// The work after the end of the body: the wait for the permit, and the trailers.
 struct End {
     turn: BoxFuture<'static, Result<OffloadPermit>>,
     trailers: Option<Frame<Bytes>>,
@@ -87,7 +87,7 @@ impl LargeMessage {
     }
 }
 
-/// Waits for the turn to decode, until `deadline` at most.
+/// Waits for a permit to decode, at most until `deadline`.
 async fn turn(deadline: Option<Instant>) -> Result<OffloadPermit> {
     match deadline {
         Some(deadline) => timeout_at(deadline, offload::acquire())
@@ -97,7 +97,7 @@ async fn turn(deadline: Option<Instant>) -> Result<OffloadPermit> {
     }
 }
 
-/// An error of the body as tonic understands it. The gateway's own errors become statuses.
+/// Converts an error of the body for tonic. The gateway's own errors become statuses.
 fn status(error: axum::Error) -> BoxError {
     match error.into_inner().downcast::<Error>() {
         Ok(error) => Status::from(*error).into(),
@@ -114,7 +114,7 @@ impl HttpBody for LargeMessage {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        // A poll for more means that tonic has decoded what came before.
+        // Tonic polls for more after it has decoded the previous bytes.
         this.turn = None;
         loop {
             if let Some(end) = &mut this.end {

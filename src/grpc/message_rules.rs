@@ -20,7 +20,7 @@ pub(super) struct MessageRules {
 }
 
 impl MessageRules {
-    /// The error for a message that is too large. `what` says how large.
+    /// The error for a message that is too large. `what` describes its size.
     pub(super) fn too_large(self, what: &str) -> Error {
         let Self {
             bytes_max, advice, ..
@@ -35,7 +35,7 @@ impl MessageRules {
 pub(super) struct MessageValidator {
     rules: MessageRules,
     scanner: MessageScanner,
-    /// How many messages have arrived completely.
+    /// The number of messages that have arrived completely.
     messages: usize,
 }
 
@@ -89,7 +89,7 @@ impl MessageValidator {
     /// Checks the end of the request.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if it came too early.
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) if a message is incomplete or missing.
     pub(super) fn end(&self) -> Result<()> {
         match self.scanner {
             MessageScanner::InPrefix { came: 0, .. }
@@ -126,7 +126,8 @@ mod tests {
         [&[flag], &length[..], message].concat()
     }
 
-    /// The code of what is wrong with a request, which is the same however it is cut into pieces.
+    /// The code of the error for a request. Asserts that it is the same for every split into
+    /// pieces.
     fn code(is_stream: bool, has_coding: bool, data: &[u8]) -> Option<String> {
         let read = |pieces: usize| {
             let coding = has_coding.then_some(Coding::Gzip);
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_read_frame_by_frame_however_it_is_cut() {
+    fn a_request_is_checked_message_by_message_however_it_is_split() {
         let (one, empty) = (frame(0, b"abc"), frame(0, b""));
         for (what, is_stream, has_coding, data, expected) in [
             ("one", false, false, one.clone(), None),

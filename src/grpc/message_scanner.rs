@@ -1,8 +1,8 @@
-//! Finds where each message of a gRPC body start and ends. Before each message there are five
+//! Finds the start and the end of each message in a gRPC body. Before each message there are five
 //! bytes: a flag that says whether the message is compressed, and the length of the message. The
-//! scanner does not look at the messages and copies nothing.
+//! scanner does not read the messages and copies nothing.
 
-/// How many bytes precede each message.
+/// The number of bytes before each message.
 pub(super) const PREFIX_BYTES: usize = 5;
 
 /// The bytes before a message.
@@ -94,7 +94,7 @@ impl MessageScanner {
     }
 }
 
-/// Removes the first bytes from `data`: `most` of them, or all if there are fewer.
+/// Removes the first bytes from `data`: at most `most` bytes.
 fn take<'a>(data: &mut &'a [u8], most: usize) -> &'a [u8] {
     let (taken, left) = data.split_at(most.min(data.len()));
     *data = left;
@@ -110,7 +110,8 @@ mod tests {
         [prefix, vec![7; length]].concat()
     }
 
-    /// The boundaries, each with the number of bytes before it; and the scanner at the end.
+    /// The boundaries, each with the number of bytes before it, and the state of the scanner at the
+    /// end.
     fn boundaries(stream: &[u8], piece: usize) -> (Vec<(usize, Boundary)>, MessageScanner) {
         let (mut scanner, mut boundaries, mut read) = (MessageScanner::default(), Vec::new(), 0);
         for mut data in stream.chunks(piece) {
@@ -120,7 +121,7 @@ mod tests {
             }
             assert!(
                 data.is_empty(),
-                "without a boundary everything has been read"
+                "all bytes are read if there is no further boundary"
             );
             read = end;
         }
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn each_message_begins_and_ends_where_it_does_however_the_stream_is_cut() {
+    fn boundaries_are_the_same_however_the_stream_is_split() {
         let stream = [
             message(0, 3),
             message(1, 0),
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_breaks_off_is_between_two_messages_only_after_a_whole_one() {
+    fn an_interrupted_stream_is_between_messages_only_after_a_complete_message() {
         let stream = [message(0, 3), message(0, 0)].concat();
         for length in 0..=stream.len() {
             for piece in 1..=length.max(1) {
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_message_that_can_be_announced_is_only_announced() {
+    fn a_prefix_with_the_largest_length_allocates_nothing() {
         let (boundaries, scanner) = boundaries(&[0, 255, 255, 255, 255, 1, 2], 3);
         let length = u32::MAX as usize;
         assert_eq!(

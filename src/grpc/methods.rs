@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorCode};
 /// The longest part of a path that an error quotes, in characters.
 const QUOTED_CHARS_MAX: usize = 128;
 
-/// What is known of a method.
+/// The properties of a method.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Method {
     /// Whether the request is a stream of messages. If not, it has exactly one.
@@ -44,8 +44,8 @@ impl Methods {
     /// The method with this path, `/package.Service/Method`.
     ///
     /// # Errors
-    /// [`Kind::WrongMethod`](crate::error::Kind::WrongMethod) if there is no such service or
-    /// method; the message lists those that exist.
+    /// [`Kind::WrongMethod`](crate::error::Kind::WrongMethod) if the service or the method does not
+    /// exist. The message lists the existing ones.
     pub(crate) fn find(&self, path: &str) -> Result<Method, Error> {
         let (service, name) = path
             .strip_prefix('/')

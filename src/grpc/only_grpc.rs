@@ -1,5 +1,5 @@
-//! The entry of the gRPC door: checks that a request is gRPC and names a known method. The layers
-//! behind it would answer other requests without an explanation.
+//! The first layer of the gRPC door: checks that a request is gRPC and names a known method. Later
+//! layers would refuse other requests without an explanation.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub(crate) async fn only_grpc(
     if let Err(error) = methods.find(request.uri().path()) {
         return refuse(error, request.headers());
     }
-    // The layers behind know only one name of each form.
+    // Later layers know only one name of each form.
     let accepted = Form::accepted(request.headers());
     let headers = request.headers_mut();
     headers.insert(header::CONTENT_TYPE, form.media_type());

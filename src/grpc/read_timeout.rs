@@ -1,4 +1,4 @@
-//! How long a gRPC request may take to arrive. The errors are the gateway's own. Every method has
+//! The timeout for the arrival of a gRPC request, with the gateway's own errors. Every method has
 //! one request message, except reflection, whose callers may keep their stream of messages open.
 
 use std::{
@@ -28,9 +28,9 @@ use crate::{
     },
 };
 
-/// What ends a stream of messages that goes on after its first one.
+/// The limits of a stream of messages after its first message.
 pub(crate) struct MessageStream {
-    /// How long the next message may take to arrive.
+    /// The longest wait for the next message.
     pub(crate) idle_timeout: Duration,
     pub(crate) drain_started: DrainStarted,
 }
@@ -96,7 +96,7 @@ impl TimedBody {
         }
     }
 
-    /// Completes with an error when no more bytes are waited for.
+    /// Completes with an error when the wait for more bytes ends.
     fn poll_timeout(&mut self, context: &mut Context<'_>) -> Poll<Error> {
         if let Some(stream) = self
             .stream
@@ -122,7 +122,7 @@ impl TimedBody {
 
 fn idle(timeout: Duration) -> Error {
     let message = format!(
-        "No message came for {} s, so the stream was ended: open another one",
+        "The stream was closed because no message arrived for {} s: open another stream",
         timeout.as_secs()
     );
     Error::new(ErrorCode::StreamIdle, message)
@@ -161,7 +161,7 @@ mod tests {
 
     const IDLE: Duration = Duration::from_secs(60);
 
-    /// A stream of requests that goes on, to write into; and what ends it for the drain.
+    /// An open stream of requests: its sender, the sender that starts the drain, and the body.
     fn stream() -> (mpsc::UnboundedSender<Bytes>, oneshot::Sender<()>, Body) {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let frames = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context))
@@ -206,7 +206,7 @@ mod tests {
             body.frame().await.unwrap().unwrap();
             tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
         }
-        // The beginning of another message is none.
+        // The beginning of a message does not count as a message.
         sender.send(message(5).slice(..7)).unwrap();
         body.frame().await.unwrap().unwrap();
         let begun = Instant::now();

@@ -1,6 +1,6 @@
-//! Checks the messages of a gRPC request before tonic decodes them: how many there are,
-//! their prefixes, their compression and their size. The errors are the gateway's own. How long
-//! they may take to arrive, [`read_timeout`](super::read_timeout) says, which comes before this.
+//! Checks the messages of a gRPC request before tonic decodes them: their number, prefixes,
+//! compression and size. The errors are the gateway's own. The earlier layer
+//! [`read_timeout`](super::read_timeout) limits the time of their arrival.
 
 use std::{
     error::Error as _,
@@ -29,7 +29,7 @@ use crate::{
     service::{headers, inflight_bytes::InflightBytes},
 };
 
-/// How the messages of some services are checked.
+/// The checks of the messages of some services.
 #[derive(Clone)]
 pub(crate) struct MessageChecks {
     /// The largest message, in bytes, before and after decompression.
@@ -42,7 +42,7 @@ pub(crate) struct MessageChecks {
 }
 
 impl MessageChecks {
-    /// For services that need a key, if there are keys.
+    /// Checks for services that need a key, if the gateway has keys.
     pub(crate) fn guarded(
         bytes_max: usize,
         methods: &Arc<Methods>,
@@ -57,7 +57,7 @@ impl MessageChecks {
         }
     }
 
-    /// For services that need no key, with messages of at most `bytes_max` bytes.
+    /// Checks for services that need no key, with messages of at most `bytes_max` bytes.
     pub(crate) fn open(bytes_max: usize, methods: &Arc<Methods>) -> Self {
         let advice = "a message to this service is a short name";
         Self {
@@ -68,7 +68,7 @@ impl MessageChecks {
         }
     }
 
-    /// MessageChecks the head of a request, and adds the checks and the decompression to its body.
+    /// Checks the headers of a request, and adds the checks and the decompression to its body.
     ///
     /// # Errors
     /// [`Kind::Timeout`](crate::error::Kind::Timeout) if the caller's deadline has passed;
@@ -93,7 +93,7 @@ impl MessageChecks {
         Ok(())
     }
 
-    /// The rules for the messages of a request, by its head.
+    /// The rules for the messages of a request, from its headers.
     fn rules(&self, request: &Request) -> Result<MessageRules> {
         let timeout = headers::timeout(request.headers())?;
         // The answer would be too late in any case.
@@ -118,7 +118,7 @@ struct CheckedBody {
 }
 
 impl CheckedBody {
-    /// MessageChecks the next frame of the body, or its end.
+    /// Checks the next frame of the body, or its end.
     fn read(&mut self, frame: Option<&Frame<Bytes>>) -> Result<()> {
         match frame.map(Frame::data_ref) {
             Some(Some(data)) => self.validator.read(data),
@@ -165,9 +165,8 @@ fn is_own_error(error: &axum::Error) -> bool {
     false
 }
 
-/// The error for a request that broke off.
+/// The error for an incomplete request.
 fn incomplete(source: axum::Error) -> Error {
-    let message =
-        "The request broke off before its end, or (application/grpc-web-text) it is not base64";
+    let message = "The request is incomplete, or (application/grpc-web-text) it is not base64";
     Error::new(ErrorCode::IncompleteBody, message).with_source(source)
 }

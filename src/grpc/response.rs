@@ -34,18 +34,18 @@ pub(crate) fn refuse(error: Error, headers: &HeaderMap) -> Response {
     response
 }
 
-/// The response to a form of gRPC that this gateway does not speak. It has the HTTP status and the
-/// JSON body, because the caller may read only these, and the gRPC status in headers.
+/// The response to a form of gRPC that this gateway does not speak. It has the gRPC status in its
+/// headers, and also the HTTP status and the JSON body, because the caller may read only these.
 pub(super) fn refuse_form(error: Error) -> Response {
     let status = Status::from(error.clone());
     let mut response: Response = error.into_response();
-    // Fails only for a message that no header can hold; the gateway's own can be held.
+    // Fails only for a message that a header cannot contain. The gateway's messages are valid.
     let _ = status.add_header(response.headers_mut());
     response
 }
 
-/// Adds the gateway's error details to a response whose error tonic made. Leaves all others as
-/// they are.
+/// Adds the gateway's error details to a response whose error tonic made. Leaves all others as they
+/// are.
 pub(super) fn explain(response: Response) -> Response {
     let Some(status) = Status::from_header_map(response.headers()) else {
         return response;
@@ -74,7 +74,7 @@ pub(super) fn explained(status: Status) -> Status {
 }
 
 /// Whether tonic made this error: the gateway's own errors have details. Tonic uses `INTERNAL` for
-/// a message that it can't decode.
+/// a message that it cannot decode.
 fn is_unexplained(status: &Status) -> bool {
     status.code() == Code::Internal && status.details().is_empty()
 }

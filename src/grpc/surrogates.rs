@@ -1,6 +1,6 @@
-//! Characters that a stream splits into two surrogates, in two chunks. Protobuf cannot hold a
-//! single surrogate. So a surrogate at the end of a chunk is held back, and joined with the next
-//! chunk of the same text. If the choice ends without its other half, it becomes U+FFFD.
+//! Joins characters that a stream splits into two surrogates, in two chunks. Protobuf cannot hold a
+//! single surrogate. Therefore a surrogate at the end of a chunk is held back and joined with the
+//! next chunk of the same text. If the choice ends without the other surrogate, it becomes U+FFFD.
 //!
 //! Pure: chunks in, chunks out. The REST door does not need this: JSON can hold single surrogates.
 
@@ -14,7 +14,8 @@ use crate::{
     },
 };
 
-/// How many surrogates of one stream may be held back. A further one becomes U+FFFD at once.
+/// The largest number of surrogates that are held back for one stream. Any further surrogate
+/// becomes U+FFFD at once.
 const HELD_BACK_MAX: usize = 4096;
 
 /// A chunk with texts that continue in the next chunk.
@@ -30,7 +31,7 @@ pub struct SplitSurrogates(BTreeMap<(i32, Text), HeldBack>);
 #[derive(Debug)]
 struct HeldBack {
     half: SurrogateJoiner,
-    /// The id of the tool call whose text it is, if its chunk had one.
+    /// The id of the tool call that the text belongs to, if the chunk has one.
     id: Option<String>,
 }
 
@@ -53,18 +54,18 @@ enum Text {
 type Extra = BTreeMap<String, String>;
 
 impl SplitSurrogates {
-    /// The chunk as protobuf can hold it. Most chunks have nothing in `extra` that belongs into a
-    /// field, and no surrogate is held back for them.
+    /// The chunk with valid texts for protobuf. Most chunks need no change: they have no text in
+    /// `extra`, and no surrogate is held back for them.
     pub(super) fn complete<M: TextChunk>(&mut self, mut chunk: M) -> M {
         if !self.0.is_empty() || chunk.has_field_in_extra() {
             chunk.join(self);
-            // Texts that do not continue in another chunk.
+            // These texts do not continue in another chunk.
             chunk.replace_surrogates();
         }
         chunk
     }
 
-    /// Joins one text: the field, or the member `name` of `extra`. The last chunk leaves nothing
+    /// Joins one text: the field, or the member `name` of `extra`. After the last chunk nothing is
     /// held back.
     fn join(
         &mut self,
@@ -78,14 +79,14 @@ impl SplitSurrogates {
             Entry::Occupied(entry) if is_last || piece.is_some() || field.is_some() => {
                 Some(entry.remove())
             }
-            // The chunk has nothing of this text, or nothing is held back for it.
+            // The chunk does not have this text, or nothing is held back for the text.
             Entry::Occupied(_) => return,
             Entry::Vacant(_) => None,
         };
         if piece.is_none() && held_back.is_none() {
             return;
         }
-        // A new call does not continue the one before.
+        // A new call does not continue the previous one.
         let mut text = held_back
             .filter(|held_back| id.is_none() || held_back.id.as_ref() == id)
             .map_or_else(SurrogateJoiner::default, |held_back| held_back.half);
@@ -255,7 +256,7 @@ fn join_call(
     }
 }
 
-/// The delta that ends the text of a tool call with the surrogate that is held back.
+/// The delta that ends the text of a tool call for which a surrogate is held back.
 fn last_of_call(choice: i32, text: Text, surrogates: &mut SplitSurrogates) -> ToolCall {
     let (mut field, mut call) = (None, ToolCall::default());
     surrogates.join(

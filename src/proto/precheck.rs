@@ -1,20 +1,20 @@
-//! Checks an encoded message before it is decoded: whether its lists are within their limits, and
-//! how much memory its structure will take. Nothing is copied and nothing is decoded.
+//! Checks an encoded message before it is decoded: the lengths of its lists, and the memory that
+//! its structure will take. Nothing is copied and nothing is decoded.
 //!
-//! The check ends at the first byte that isn't valid protobuf, because prost stops there too.
+//! The check ends at the first byte that is not valid protobuf, because prost stops there too.
 
 use std::fmt::Write;
 
 use super::bounds::{FIELDS_MAX, Field, Kind, Layout, TooLarge, structure_bytes_max};
 
-/// How often a field that isn't repeated may come within one message. Protobuf merges all of them,
-/// and no usual client sends one twice.
+/// The largest number of occurrences of a singular field in one message. Protobuf merges them, but
+/// clients normally send a field only once.
 const MERGED_MAX: usize = 16;
 
-/// How deep unknown groups may be nested: as deep as prost skips them. The contract has no groups.
+/// The largest depth of nested unknown groups, which is prost's limit. The contract has no groups.
 const GROUPS_MAX: usize = 100;
 
-/// What is too large, and where.
+/// A limit that is exceeded, and the field.
 #[derive(Debug)]
 pub(super) struct Problem {
     /// The field, such as `messages[0].content_parts`.
@@ -25,14 +25,14 @@ pub(super) struct Problem {
 /// Checks an encoded message.
 ///
 /// # Errors
-/// The first thing that is too large.
+/// The first limit that is exceeded.
 pub(super) fn check(layout: &'static Layout, encoded: &[u8]) -> Result<(), Problem> {
     let max = structure_bytes_max(encoded.len());
     let mut checker = Checker { max, left: max };
     checker.message(layout, &[encoded], &Place::Root)
 }
 
-/// A place in a message.
+/// The path of a field in a message.
 enum Place<'a> {
     Root,
     Field(&'a Place<'a>, &'static str),
@@ -52,7 +52,7 @@ impl Place<'_> {
             }
             Self::Element(list, index) => {
                 list.write(path);
-                // Writing into a string can't fail.
+                // Writing to a string cannot fail.
                 let _ = write!(path, "[{index}]");
             }
         }
@@ -79,7 +79,7 @@ impl Checker {
         Ok(())
     }
 
-    /// One message, which may have come in several pieces: protobuf merges them.
+    /// Checks one message. It may consist of several pieces, which protobuf merges.
     fn message(
         &mut self,
         layout: &'static Layout,
@@ -136,7 +136,7 @@ impl Checker {
                         self.charge(added.saturating_mul(size_of::<f64>()), &within)?
                     }
                     (Kind::Text, _) => self.charge(size_of::<String>(), &within)?,
-                    // Of a wrong wire type, which ends the decoding.
+                    // A wrong wire type ends the decoding.
                     (Kind::Message { .. }, _) => {}
                 }
             }
@@ -163,10 +163,10 @@ impl Checker {
     }
 }
 
-/// How many elements of a list came at once.
+/// The number of list elements in one field: several for a packed list.
 fn elements(kind: Kind, value: &Value<'_>) -> usize {
     match (kind, value) {
-        // Each ends with a byte below 0x80.
+        // Each element ends with a byte below 0x80.
         (Kind::Varints(_), Value::Bytes(packed)) => {
             packed.iter().filter(|byte| **byte < 0x80).count()
         }
@@ -175,13 +175,14 @@ fn elements(kind: Kind, value: &Value<'_>) -> usize {
     }
 }
 
-/// The value of a field, as far as it matters.
+/// The value of a field. The check does not need the numbers.
 enum Value<'a> {
     Bytes(&'a [u8]),
     Number,
 }
 
-/// The number and the value of the next field; none at the end, or where the message is broken.
+/// The number and the value of the next field. `None` at the end, or if the rest is not valid
+/// protobuf.
 fn next<'a>(rest: &mut &'a [u8]) -> Option<(u32, Value<'a>)> {
     let key = varint(rest)?;
     let number = u32::try_from(key >> 3).ok()?;
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_counted_however_it_is_written() {
+    fn every_encoding_of_a_list_is_counted() {
         let parts = field(2, &field(14, b"").repeat(8193));
         is_list_of::<CreateChatCompletionRequest>(
             &parts,
@@ -296,7 +297,7 @@ mod tests {
         is_list_of::<CreateCompletionRequest>(&twice, "prompt_strings.values: at most 65536 texts");
         assert!(
             CreateCompletionRequest::decode(&*twice).is_ok(),
-            "prost adds the pieces up"
+            "prost merges the pieces"
         );
         let packed = field(1, &[1_u8; 4_194_305]);
         is_list_of::<TokenList>(&packed, "values: at most 4194304 token ids");
@@ -316,20 +317,20 @@ mod tests {
     }
 
     #[test]
-    fn all_structure_together_is_counted() {
-        // Each message has a map with one entry, for which a node is made.
+    fn the_memory_of_all_structures_is_added() {
+        // Each message has a map with one entry, which takes a node.
         let message = field(2, &field(100, b""));
         is_list_of::<CreateChatCompletionRequest>(&message.repeat(16_384), "messages[");
         let text = field(2, &field(2, &[b'x'; 4096]));
         assert_eq!(
             problem::<CreateChatCompletionRequest>(&text.repeat(16_384)),
             None,
-            "text is as long as it is"
+            "text takes only its own length"
         );
     }
 
     #[test]
-    fn a_field_that_is_sent_again_and_again_is_refused() {
+    fn a_singular_field_that_is_repeated_too_often_is_refused() {
         let audio = field(11, &[0x08, 0x01]);
         assert_eq!(problem::<ChatMessage>(&audio.repeat(MERGED_MAX)), None);
         let told = "audio: at most 16 times in one message; send it once";
@@ -340,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_passed_over_and_what_is_broken_is_for_prost_to_tell() {
+    fn unknown_fields_are_skipped_and_invalid_bytes_are_left_to_prost() {
         let tools = field(20, b"").repeat(2049);
         let group = [0x9b, 0x06, 0x9b, 0x06, 0x08, 0x01, 0x9c, 0x06, 0x9c, 0x06];
         let fixed = [0x99, 0x06, 1, 2, 3, 4, 5, 6, 7, 8, 0x9d, 0x06, 1, 2, 3, 4];
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_what_is_rare_is_small() {
+    fn a_message_without_its_rare_fields_is_small() {
         use crate::proto::v1::{ChatChunkChoice, ChatDelta, ContentPart, Tool, ToolCall};
         let sizes = [
             size_of::<ChatMessage>(),

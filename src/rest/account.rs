@@ -16,7 +16,7 @@ pub(super) async fn concurrency(State(state): State<RestState>, call: Call) -> R
     response::json(state.services.account.concurrency(call).await?)
 }
 
-/// The same, now and at each change, as server-sent events.
+/// The same, at the start and at each change, as server-sent events.
 pub(super) async fn watch(State(state): State<RestState>, call: Call) -> Response {
     let snapshots = state.services.account.watch(call);
     stream::respond(sse::EventBody::new(snapshots), HeaderMap::new())

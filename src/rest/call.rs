@@ -1,4 +1,5 @@
-//! A [`Call`] from an HTTP request: its headers, and what the layers before know of it.
+//! Makes a [`Call`] from an HTTP request: from its headers, and from the extensions that earlier
+//! layers have added.
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;

@@ -16,7 +16,7 @@ use crate::{
 /// The codings of requests that the gateway accepts.
 const ACCEPTED: &str = "gzip, deflate, zstd";
 
-/// How many codings a body may have, one applied after the other.
+/// The largest number of codings of one body, one applied after the other.
 const CODINGS_MAX: usize = 4;
 
 /// Refuses requests with codings that the gateway does not accept, and compresses large JSON
@@ -51,9 +51,9 @@ pub(crate) async fn negotiate(request: Request, next: Next) -> Response {
         return response;
     }
     let (mut head, body) = response.into_parts();
-    // The body is in memory already: its length is known.
+    // The body is already in memory, so its length is known.
     let Ok(body) = body.collect().await else {
-        return Error::internal("an answer in memory broke").into_response();
+        return Error::internal("reading an answer from memory failed").into_response();
     };
     head.headers
         .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -121,7 +121,8 @@ fn codings(headers: &HeaderMap) -> Result<Vec<Coding>> {
 /// # Errors
 /// [`Kind::Invalid`](crate::error::Kind::Invalid) for data that cannot be decompressed;
 /// [`Kind::TooLarge`](crate::error::Kind::TooLarge) beyond `limit`;
-/// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if there is no room for it.
+/// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if all requests in memory reach their
+/// limit.
 pub(super) async fn decompress(
     call: &Call,
     headers: &HeaderMap,
@@ -172,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_is_for_those_who_take_it() {
+    fn gzip_is_only_for_callers_who_accept_it() {
         let takes = |value: &'static str| {
             accepts_gzip(&HeaderMap::from_iter([(
                 header::ACCEPT_ENCODING,

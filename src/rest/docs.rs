@@ -1,6 +1,6 @@
 //! `GET /openapi.json`, and `GET /docs`: the page that shows the document and can send requests.
-//! All files are in this binary. They need no key, because they describe the program and nothing
-//! about its account.
+//! All files are in this binary. They need no key, because they describe only the program, not the
+//! account.
 
 use std::hash::Hasher;
 
@@ -121,7 +121,7 @@ impl File {
         response
     }
 
-    /// Whether the caller has this version of the file already.
+    /// Whether the caller already has this version of the file.
     fn is_cached(&self, headers: &HeaderMap) -> bool {
         let known = headers
             .get_all(header::IF_NONE_MATCH)

@@ -5,7 +5,7 @@ use axum::{extract::State, response::Response};
 use super::{request::Json, response, state::RestState};
 use crate::{error::Result, proto::v1::CreateEmbeddingRequest};
 
-/// Turns texts into vectors.
+/// Computes vectors for texts.
 pub(super) async fn create(
     State(state): State<RestState>,
     Json { call, message }: Json<CreateEmbeddingRequest>,

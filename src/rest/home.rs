@@ -9,7 +9,7 @@ use super::{response::with_body, unknown::wrong_method};
 /// How long a browser may use the icon without another request, in seconds.
 const ICON_AGE: &str = "max-age=86400";
 
-/// The routes. They need no key, because they tell nothing about the account.
+/// The routes. They need no key, because they show nothing about the account.
 pub fn routes() -> Router {
     Router::new()
         .route("/", get(root))
@@ -18,8 +18,8 @@ pub fn routes() -> Router {
         .method_not_allowed_fallback(wrong_method)
 }
 
-/// A browser is redirected to the documentation, and a program gets the addresses as JSON. The
-/// redirect is relative, so it is right behind a proxy that adds a path.
+/// Redirects a browser to the documentation, and sends the addresses as JSON to a program. The
+/// redirect is relative, so that it also works behind a proxy that adds a path.
 async fn root(headers: HeaderMap) -> Response {
     let accept = headers
         .get(header::ACCEPT)

@@ -44,7 +44,7 @@ pub(super) async fn list(
     }
 }
 
-/// The cached JSON text: several MB, which are neither copied nor compressed for each caller.
+/// The cached JSON text. It has several MB, and is neither copied nor compressed for each caller.
 fn whole(catalogue: WholeCatalogue, is_gzip: bool) -> Response {
     let mut response = with_body(catalogue.list.into(), "application/json", HeaderMap::new());
     response

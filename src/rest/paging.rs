@@ -15,7 +15,7 @@ const PAGE_PARAMETERS: &str = "page_size, page_token, filter.search, filter.fami
                          filter.available_on_current_plan";
 const SEARCH_PARAMETERS: &str = "q, page, per_page, family, tags and available_on_current_plan";
 
-/// What a query asks for.
+/// The query of a request for models.
 #[derive(Debug)]
 pub(super) enum ModelsQuery {
     /// The whole catalogue.
@@ -42,12 +42,11 @@ impl ModelsQuery {
     }
 }
 
-/// The request for a page; `None` if the query has no parameter of a page.
+/// The request for a page. `None` if the query has no parameter of a page.
 ///
 /// # Errors
-/// [`Kind::Invalid`](crate::error::Kind::Invalid) for a value of the wrong type, a parameter that
-/// is given twice, an unknown field of `filter`, or a parameter of the upstream's search beside
-/// them.
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) for a value of the wrong type, a repeated
+/// parameter, an unknown field of `filter`, or an additional parameter of the upstream's search.
 fn page(query: &[(String, String)]) -> Result<Option<ListModelsRequest>> {
     let is_page_parameter = |name: &str| {
         matches!(name, "page_size" | "page_token" | "filter") || name.starts_with("filter.")

@@ -1,5 +1,5 @@
-//! The JSON body of a request. Its call begins before the body is read, so a body that cannot be
-//! read ends the call like any other failure.
+//! The JSON body of a request. The call begins before the body is read, so an unreadable body ends
+//! the call like any other failure.
 
 use axum::{
     body::{Body, HttpBody},
@@ -33,8 +33,8 @@ pub(super) struct StreamableJson<M> {
     pub(super) is_stream: bool,
 }
 
-/// A message whose JSON may have a member `stream`. In the contract it is no field of the message:
-/// the method says it.
+/// A message whose JSON may have a member `stream`. The contract has no such field, because the RPC
+/// selects streaming.
 pub(super) trait StreamMember {
     /// Removes the member `stream`, and returns its JSON text.
     fn take_stream(&mut self) -> Option<String>;
@@ -97,9 +97,9 @@ fn is_stream(head: &Parts, member: Option<&str>) -> Result<bool> {
 /// [`Kind::WrongMediaType`](crate::error::Kind::WrongMediaType) for another media type;
 /// [`Kind::TooLarge`](crate::error::Kind::TooLarge) beyond `limit`;
 /// [`Kind::Timeout`](crate::error::Kind::Timeout) if it is too slow;
-/// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if there is no room for it;
-/// [`Kind::Invalid`](crate::error::Kind::Invalid) if it is cut, or for a problem with the JSON,
-/// with the path of the bad member.
+/// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if all requests in memory reach their
+/// limit; [`Kind::Invalid`](crate::error::Kind::Invalid) if the body is incomplete, or for invalid
+/// JSON, with the path of the invalid member.
 async fn read<M: DeserializeOwned + Send + 'static>(
     call: &Call,
     headers: &HeaderMap,
@@ -109,8 +109,7 @@ async fn read<M: DeserializeOwned + Send + 'static>(
     if !is_json(headers) {
         // A browser sends other media types to another origin without a preflight request. Because
         // of this check no web page can use an open gateway without its user's consent.
-        let message =
-            "The body must be JSON and say so: send the header Content-Type: application/json";
+        let message = "The body must be JSON with the header Content-Type: application/json";
         return Err(Error::new(ErrorCode::UnsupportedMediaType, message));
     }
     if body.size_hint().lower() > limit.0 as u64 {
@@ -131,7 +130,7 @@ async fn read<M: DeserializeOwned + Send + 'static>(
     })
 }
 
-/// Collects the bytes of a body. `expected` is the number of bytes that the head announces.
+/// Collects the bytes of a body. `expected` is the number of bytes in the `content-length` header.
 async fn collect(mut body: Body, expected: usize, limit: BodyLimit) -> Result<Bytes> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -145,7 +144,7 @@ async fn collect(mut body: Body, expected: usize, limit: BodyLimit) -> Result<By
             if body.is_end_stream() {
                 return Ok(data);
             }
-            // Reserved memory that is not written to is not used.
+            // The system does not allocate reserved memory before it is written.
             whole.reserve(expected.max(data.len()));
         }
         whole.extend_from_slice(&data);
@@ -153,8 +152,8 @@ async fn collect(mut body: Body, expected: usize, limit: BodyLimit) -> Result<By
     Ok(whole.freeze())
 }
 
-/// The error for a body that did not arrive completely: the gateway's own, if a layer refused the
-/// body.
+/// The error for a body that did not arrive completely. If a layer refused the body, the error of
+/// that layer.
 fn broken(error: axum::Error) -> Error {
     let causes = std::iter::successors(
         Some(&error as &(dyn std::error::Error + 'static)),
@@ -167,7 +166,7 @@ fn broken(error: axum::Error) -> Error {
     own.unwrap_or_else(|| {
         Error::new(
             ErrorCode::IncompleteBody,
-            "The request body broke off before its end",
+            "The request body ended before it was complete",
         )
         .with_source(error)
     })

@@ -13,12 +13,12 @@ use crate::{
     service::Reply,
 };
 
-/// Room for a usual answer, so that its JSON needs one allocation.
+/// The capacity for a usual answer, so that its JSON needs one allocation.
 const BODY_BYTES: usize = 1024;
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        // The inherent method, which any body type may use.
+        // The inherent method, which works for any body type.
         Self::into_response(self)
     }
 }

@@ -19,5 +19,5 @@ pub const ROUTES: [(Method, &str); 12] = [
     (Method::GET, "/v1/concurrency/stream"),
 ];
 
-/// How the path of a method ends that always streams its answer.
+/// The suffix of the path of a method that always streams its answer.
 pub(super) const STREAM_SUFFIX: &str = ":stream";

@@ -59,8 +59,8 @@ impl<S, M> EventBody<S, M> {
         Self::after(State::Open(chunks), Instant::now())
     }
 
-    /// The body of an answer that has not started for so long that its caller must hear something:
-    /// it begins with a comment.
+    /// The body of an answer that has not started for a long time. It begins with a comment, so
+    /// that the connection is not silent.
     pub fn starting(
         starting: BoxFuture<'static, Result<Reply<S>>>,
         position: QueuePosition,
@@ -72,7 +72,7 @@ impl<S, M> EventBody<S, M> {
         )
     }
 
-    /// A comment that says what the call waits for.
+    /// A comment with the reason for the wait.
     fn keepalive(&self) -> Bytes {
         match &self.answer {
             State::Starting(_, position) => match position.requests_ahead() {
@@ -205,9 +205,9 @@ fn write_event(
     Ok(())
 }
 
-/// Replaces the line breaks of JSON by spaces. JSON text of an upstream event is passed on as it is
-/// and may have several lines, but a line break would end the event here. In JSON a line break is
-/// never part of a string, so a space means the same.
+/// Replaces the line breaks in JSON by spaces. JSON text from an upstream event is passed on
+/// unchanged and may have several lines, but a line break would end the event here. A JSON string
+/// cannot contain a line break, so a space means the same.
 fn remove_line_breaks(json: &mut [u8]) {
     if memchr::memchr2(b'\n', b'\r', json).is_some() {
         json.iter_mut()
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(
             spoke_at.elapsed(),
             KEEPALIVE_INTERVAL,
-            "counted from when something was said last"
+            "the interval starts at the last bytes"
         );
         drop(send);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What every handler of the REST door knows.
+//! The state of the REST door, which every handler gets.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
-//! The response head of a streamed answer, and when it is sent.
+//! The response headers of a streamed answer, and the time when they are sent.
 //!
-//! The status tells how a call started, so it waits for the first chunk of the answer or for an
-//! error. It does not wait for long, because proxies close silent connections. After [`HEAD_WAIT`]
-//! the head is sent with the status of success. Comments follow while the call still waits, and an
-//! error, if there is one, is an event.
+//! The status shows whether the call has started successfully. Therefore the headers wait for the
+//! first chunk of the answer or for an error, but not for long, because proxies close silent
+//! connections. After [`HEAD_WAIT`] the headers are sent with the status 200. Comments follow while
+//! the call still waits, and a later error is an event.
 
 use axum::{body::Body, response::Response};
 use futures_util::{FutureExt, Stream};
@@ -17,11 +17,11 @@ use crate::{
     service::{QueuePosition, Reply},
 };
 
-/// How long the status waits for the first chunk of the answer.
+/// The longest wait of the headers for the first chunk of the answer.
 const HEAD_WAIT: std::time::Duration = sse::KEEPALIVE_INTERVAL;
 
-/// The response of an answer that `starting` starts. `position` tells how many requests are ahead
-/// of it in the queue for units.
+/// The response of an answer that `starting` starts. `position` is the number of requests before it
+/// in the queue for units.
 pub(super) async fn start<S, M>(
     starting: impl Future<Output = Result<Reply<S>>> + Send + 'static,
     position: QueuePosition,
@@ -48,7 +48,7 @@ where
     M: Serialize + SingleText + Send + 'static,
 {
     let mut response = with_body(Body::new(events), "text/event-stream", headers);
-    // A proxy that buffers would turn the stream into one late answer.
+    // A buffering proxy would send the complete stream at its end.
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_status_line_waits_for_how_the_answer_begins() {
+    async fn the_status_waits_for_the_start_of_the_answer() {
         let response = start(after(HEAD_WAIT / 2, Err(full())), QueuePosition::default()).await;
         assert_eq!(response.status(), 429);
         let response = start(after(HEAD_WAIT / 2, Ok(one())), QueuePosition::default()).await;
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn but_not_for_long_and_the_rest_is_told_in_the_stream() {
+    async fn after_the_head_wait_comments_and_errors_are_in_the_stream() {
         const WAITING: &str = ": waiting for the model\n\n";
         let begun = Instant::now();
         let response = start(

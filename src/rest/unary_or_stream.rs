@@ -1,4 +1,4 @@
-//! The handler of methods whose answer comes complete or as server-sent events.
+//! The handler of methods whose answer is a unary response or server-sent events.
 
 use std::future::Future;
 
@@ -16,7 +16,7 @@ use crate::{
     service::{AnswerChunk, Call, Reply, ResponseStream, Services},
 };
 
-/// A service that answers one request message in both ways.
+/// A service with a unary and a streaming method for the same request message.
 pub(super) trait UnaryOrStream: Clone + Send + Sync + 'static {
     /// The request.
     type Request: DeserializeOwned + StreamMember + Send + 'static;
@@ -25,7 +25,7 @@ pub(super) trait UnaryOrStream: Clone + Send + Sync + 'static {
     /// A message of a streamed answer.
     type Chunk: AnswerChunk + Serialize + Send + 'static;
 
-    /// This service among all.
+    /// Selects this service.
     fn of(services: &Services) -> &Self;
 
     /// Answers with one message.
@@ -49,7 +49,7 @@ pub(super) trait UnaryOrStream: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Reply<ResponseStream<Self::Chunk>>>> + Send;
 }
 
-/// Answers a request. The path, or the member `stream` of the body, says in which way.
+/// Answers a request. The path, or the member `stream` of the body, selects streaming.
 pub(super) async fn create<S: UnaryOrStream>(
     State(state): State<RestState>,
     StreamableJson {

@@ -1,6 +1,6 @@
-//! Paths that this gateway does not have, and what the client that requests them needs: another
-//! base URL, or another setting. The gateway does not rewrite paths. A request under a wrong base
-//! URL would work today and fail with the next path.
+//! The errors for unknown paths, with advice: the right base URL, or another setting of the client.
+//! The gateway does not rewrite paths, because with a wrong base URL the client's next request with
+//! another path would fail.
 
 use axum::{extract::Request, response::Response};
 use http::{HeaderMap, Method, Uri};
@@ -47,8 +47,8 @@ const BILLING: &str = "Featherless bills by the month and not by the token: GET 
                        plan, and GET /v1/concurrency the units in use";
 const PROBES: &str = "The probes are GET /healthz and GET /readyz";
 
-/// Paths of other APIs and the advice for each; the first match counts. `*` is one segment, and
-/// `**` is any number of them. In lower case.
+/// Paths of other APIs, in lower case, and the advice for each. The first match counts. `*` is one
+/// segment, and `**` is any number of segments.
 const ADVICE: &[(&str, &str)] = &[
     ("/v1/responses/**", RESPONSES),
     ("/responses/**", RESPONSES),
@@ -147,7 +147,7 @@ const ADVICE: &[(&str, &str)] = &[
     ("/moderations", NOT_HERE),
 ];
 
-/// The response to a path that no door has.
+/// The response to a path without a route.
 pub async fn unknown_path(request: Request) -> Response {
     let (method, uri) = (request.method(), request.uri());
     let what = match advice(method, uri, request.headers()) {
@@ -167,13 +167,13 @@ pub async fn unknown_path(request: Request) -> Response {
     Error::new(ErrorCode::UnknownPath, message).into_response()
 }
 
-/// The response to a path that has no such method.
+/// The response to a path that does not support the HTTP method.
 pub(super) async fn wrong_method(request: Request) -> Response {
     let (method, path) = (request.method(), request.uri().path());
     let mut message = format!(
         "{path} does not support {method}: the Allow header lists the methods that it supports"
     );
-    // Gemini puts methods behind a model's id, so such a path looks like the path of a model.
+    // Gemini's paths have a method after the model's id, so they look like the path of a model.
     if path.contains(":generateContent")
         || path.contains(":streamGenerateContent")
         || path.contains(":embedContent")
@@ -221,7 +221,7 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
              /chat/completions"
         ));
     }
-    // What stands before one of the gateway's paths is the base URL of the client, and a wrong one.
+    // The part before one of the gateway's paths is the client's base URL, which is wrong.
     let begins = (0..lower.len()).rev().filter_map(|begin| {
         let rest = lower.get(begin..)?;
         let route = ROUTES
@@ -229,7 +229,7 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
             .find(|(_, route)| matches_below_v1(route, rest))?;
         Some((begin, route))
     });
-    // The same holds for what stands before the `/v1` of another API's path.
+    // The same applies to the part before the `/v1` in another API's path.
     let other = || {
         let versions = (1..lower.len())
             .filter_map(|begin| lower.get(begin..))
@@ -248,7 +248,7 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
         () if before.iter().filter(|segment| **segment == "v1").count() > 1 => {
             "it has the /v1 twice"
         }
-        () if before.first() == Some(&"v1") => "it goes on after the /v1",
+        () if before.first() == Some(&"v1") => "it continues after the /v1",
         () if before.last() == Some(&"v1") => "it has something before the /v1",
         () => "it does not end in /v1",
     };
@@ -266,8 +266,7 @@ fn other_api(path: &[&str]) -> Option<&'static str> {
         .map(|(_, advice)| *advice)
 }
 
-/// Matches a base URL that is a whole endpoint, such as `/v1/chat/completions`, with a path behind
-/// it.
+/// Matches a path after a base URL that is a complete endpoint, such as `/v1/chat/completions`.
 fn below_endpoint(lower: &[&str]) -> Option<(usize, &'static (Method, &'static str))> {
     let is_one = |begin: &usize| {
         let whole = lower.get(..*begin).unwrap_or_default();
@@ -279,13 +278,13 @@ fn below_endpoint(lower: &[&str]) -> Option<(usize, &'static (Method, &'static s
     Some((begin, ROUTES.first()?))
 }
 
-/// The advice for a path that is right except for its spelling_advice.
+/// The advice for a path that is right except for its spelling.
 fn spelling_advice(path: &str, asked: &[&str]) -> String {
     let is_model = asked
         .get(1)
         .is_some_and(|segment| segment.eq_ignore_ascii_case("models"));
     let segments = asked.iter().enumerate().map(|(at, segment)| {
-        // The letter case of a model's id is kept.
+        // The case of a model's id is kept.
         if is_model && at > 1 {
             (*segment).to_owned()
         } else {
@@ -301,7 +300,7 @@ fn spelling_advice(path: &str, asked: &[&str]) -> String {
     format!("Write {right}, {why}")
 }
 
-/// The base URL of the API, by the host that the caller named.
+/// The base URL of the API, with the host of the request.
 fn base_url(uri: &Uri, headers: &HeaderMap) -> String {
     let host = headers
         .get(http::header::HOST)
@@ -313,7 +312,7 @@ fn base_url(uri: &Uri, headers: &HeaderMap) -> String {
     format!("{}://{}/v1", scheme(uri, headers), shortened(host))
 }
 
-/// The scheme that the caller used. A proxy that ends TLS tells it in a header.
+/// The scheme that the caller used. A proxy that terminates TLS sends it in a header.
 fn scheme(uri: &Uri, headers: &HeaderMap) -> &'static str {
     let is_https = |scheme: &str| scheme.trim().eq_ignore_ascii_case("https");
     let forwarded = headers
@@ -357,7 +356,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_piece_of_advice_can_be_reached_and_hides_no_route() {
+    fn each_advice_matches_some_path_and_no_route() {
         for (number, (pattern, _)) in ADVICE.iter().enumerate() {
             assert_eq!(*pattern, pattern.to_ascii_lowercase());
             let path = pattern.replace("**", "x").replace('*', "x");

@@ -1,7 +1,6 @@
-//! Refuses requests that a proxy in front of the gateway may read in another way: with two names of
-//! the host, or two lengths. Either reading could be right, so the gateway takes none. Over HTTP/1
-//! it also closes the connection, because the start of the next request is as uncertain (RFC 9112,
-//! sections 3.2, 6.1 and 6.3).
+//! Refuses requests that a proxy in front of the gateway may interpret differently: requests with
+//! two hosts, or with two lengths. Over HTTP/1 the gateway also closes the connection, because the
+//! start of the next request is uncertain too (RFC 9112, sections 3.2, 6.1 and 6.3).
 
 use axum::{extract::Request, response::Response};
 use http::{HeaderMap, HeaderValue, Version, header};
@@ -9,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Version, header};
 use super::{dialect, host, peer::Peer};
 use crate::error::{Error, ErrorCode};
 
-/// The response that refuses `request`; `None` if it can be read in one way only.
+/// The response that refuses `request`. `None` if the request is unambiguous.
 pub(super) fn refusal(request: &Request) -> Option<Response> {
     let is_http1 = request.version() < Version::HTTP_2;
     let error = problem(request, is_http1)?;
@@ -33,8 +32,9 @@ fn problem(request: &Request, is_http1: bool) -> Option<Error> {
         .or_else(|| Some(Error::new(ErrorCode::InvalidHost, host::problem(request)?)))
 }
 
-/// What is wrong with the transfer codings, if anything. The gateway takes `chunked`, once. Hyper
-/// reads a body as chunked if that is the last coding, whatever comes before it.
+/// The problem of the transfer codings, if there is one. The gateway accepts only a single
+/// `chunked`. Hyper decodes a body as chunked if `chunked` is the last coding, regardless of the
+/// codings before it.
 fn coding_problem(headers: &HeaderMap) -> Option<String> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let first = codings.next()?;

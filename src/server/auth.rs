@@ -1,5 +1,5 @@
-//! Authentication by gateway keys: `Authorization: Bearer gw_…`, or the key alone in that header or
-//! in one that clients of other APIs use. HTTP headers and gRPC metadata are the same here.
+//! Authentication by gateway keys: `Authorization: Bearer gw_…`, or only the key in this header or
+//! in a header that clients of other APIs use. HTTP headers and gRPC metadata are the same here.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ impl Keys {
         Self(keys.iter().cloned().zip(weights).collect())
     }
 
-    /// The caller whose key these headers show. Takes the same time for each key and for each part
-    /// of a key that is right; the length of a key is no secret. One known key is enough, because
-    /// some clients must send a key of their own beside it. Of several known keys the first counts,
-    /// in the order of [`shown_keys`].
+    /// The caller, identified by the keys in `headers`. The comparison takes constant time for keys
+    /// of the same length; the length of a key is not secret. One known key is enough, because some
+    /// clients also send a key of their own. Of several known keys, the first one in the order of
+    /// [`shown_keys`] counts.
     ///
     /// # Errors
-    /// [`Kind::Unauthenticated`](crate::error::Kind::Unauthenticated) if no known key is shown;
+    /// [`Kind::Unauthenticated`](crate::error::Kind::Unauthenticated) if there is no known key;
     /// [`Kind::Forbidden`](crate::error::Kind::Forbidden) if the gateway has no keys and the
     /// request names another host than this machine.
     fn authenticate(&self, headers: &HeaderMap, host: Option<&str>) -> Result<Caller, Error> {
@@ -58,7 +58,7 @@ impl Keys {
         )
     }
 
-    /// Whether these headers show a known key.
+    /// Whether `headers` have a known key.
     pub(super) fn has_known_key(&self, headers: &HeaderMap) -> bool {
         shown_keys(headers).any(|key| self.find(key).is_some())
     }
@@ -81,8 +81,8 @@ impl Keys {
     }
 }
 
-/// Without keys, only callers on this machine are served. A web page whose name points to this
-/// machine (DNS rebinding) is refused: its requests name another host.
+/// Without keys, only requests to a host name of this machine are accepted. This refuses a web page
+/// whose name resolves to this machine (DNS rebinding), because its requests have another host.
 fn check_host(host: Option<&str>) -> Result<(), Error> {
     let is_here = |host: &str| {
         host.parse::<Authority>()
@@ -99,7 +99,7 @@ fn check_host(host: Option<&str>) -> Result<(), Error> {
 /// The headers in which clients of the Anthropic and Azure APIs send their key.
 const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
 
-/// Every key that the headers show: in `Authorization` or in one of the [`KEY_HEADERS`].
+/// Every key in the headers: in `Authorization` or in one of the [`KEY_HEADERS`].
 fn shown_keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let authorization = headers
         .get_all(header::AUTHORIZATION)
@@ -112,7 +112,7 @@ fn shown_keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     authorization.chain(others)
 }
 
-/// The key after `Bearer`, or the key alone. The letter case of the scheme is ignored (RFC 9110).
+/// The key after `Bearer`, or the complete value. The case of the scheme is ignored (RFC 9110).
 fn bearer(value: &[u8]) -> &[u8] {
     let value = value.trim_ascii();
     let is_scheme = |(scheme, rest): &(&[u8], &[u8])| {

@@ -1,4 +1,4 @@
-//! Connections: accepted from the listener, each served by a task of its own, and shut down
+//! Accepts connections from the listener, serves each one in its own task, and shuts them down
 //! gracefully.
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
@@ -23,48 +23,48 @@ use super::{
 };
 use crate::{config, descriptors, workers::Workers};
 
-/// The interval of pings on an idle connection, of HTTP/2 and of TCP, and how long the reply may
-/// take. This is how a caller who vanished is noticed.
+/// The interval of HTTP/2 and TCP pings on an idle connection, and the timeout for the reply. Pings
+/// detect a caller who has disappeared.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How much longer than `--write-timeout` sent bytes may stay unacknowledged. The kernel also
-/// counts a caller who is connected but does not read, and must not close its connection before the
-/// gateway does.
+/// The time in addition to `--write-timeout` for which sent bytes may stay unacknowledged. The
+/// kernel's limit also applies to a caller who is connected but does not read, and must not close
+/// the connection before the gateway does.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MARGIN: Duration = Duration::from_secs(10);
 
-/// How many calls one HTTP/2 connection may have open at a time.
+/// The largest number of open calls on one HTTP/2 connection.
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
 
-/// How many calls of one HTTP/2 connection may be cancelled before the gateway has processed them.
-/// More is an attack (CVE-2023-44487), and the connection is closed. A client may rightly cancel
-/// all of its open calls at once; the 20 that h2 allows by default would close its connection then.
+/// The largest number of calls on one HTTP/2 connection that are cancelled before the gateway has
+/// processed them. More is an attack (CVE-2023-44487), and the connection is closed. The default of
+/// h2 is 20, but a correct client may cancel all of its open calls at once.
 const UNPROCESSED_CANCELS_MAX: usize = STREAMS_PER_CONNECTION_MAX as usize;
 
-/// How many errors that affect only one stream an HTTP/2 connection may cause in its lifetime
-/// before it is closed (CVE-2025-8671). A connection may live for weeks, and frames can cross on
-/// the wire, so a correct client could reach the 1024 that h2 allows by default.
+/// The largest number of stream errors in the lifetime of an HTTP/2 connection. Beyond it, the
+/// connection is closed (CVE-2025-8671). The default of h2 is 1024, but a correct client could
+/// reach it, because a connection may live for weeks and frames can cross on the wire.
 const STREAM_ERRORS_MAX: usize = 16 * 1024;
 
 /// The largest request head, in bytes.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
 
-/// Flow-control windows of HTTP/2: how many bytes a caller may send before the gateway has read
-/// them. Prompts with images are large.
+/// The flow-control windows of HTTP/2: the number of bytes that a caller may send before the
+/// gateway reads them. Prompts with images are large.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-/// The wait after a failed accept, which mostly means that file descriptors are exhausted.
+/// The wait after a failed accept. The usual reason is that file descriptors are exhausted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a new connection has to send its first byte once the shutdown has begun: a request may
-/// be on its way.
+/// The time for a new connection to send its first byte after the shutdown has begun, because a
+/// request may be on its way.
 const FIRST_BYTE_GRACE: Duration = Duration::from_millis(100);
 
-/// How long a connection that is being closed may stay open without a call. Its client was told to
-/// send no more calls, but one may be on its way. A client that does not respond is closed after
-/// this time too.
+/// The time for which a connection that is being closed stays open without a call. Its client was
+/// told to send no more calls, but one may be on its way. If the client does not respond, the
+/// connection is closed after this time too.
 const CLOSING_GRACE: Duration = Duration::from_secs(2);
 
 /// Connections with the same settings, which are shut down together.
@@ -81,9 +81,9 @@ pub(super) struct Connections {
 /// The settings of each connection.
 #[derive(Clone, Copy)]
 struct Settings {
-    /// How long a caller may leave a response unread.
+    /// The longest time for which a caller may leave a response unread.
     write_timeout: Duration,
-    /// How long a connection may be without an open call.
+    /// The longest time for which a connection may be without an open call.
     idle_timeout: Duration,
     /// Whether callers need a gateway key.
     needs_key: bool,
@@ -108,8 +108,8 @@ impl Connections {
         }
     }
 
-    /// A new, empty set of connections with the same settings and a shared limit of unauthenticated
-    /// ones.
+    /// A new, empty set of connections with the same settings. The limit of unauthenticated
+    /// connections is shared.
     pub(super) fn sibling(&self) -> Self {
         let (front, unauthenticated) = (self.front.clone(), Arc::clone(&self.unauthenticated));
         Self {
@@ -228,7 +228,8 @@ async fn serve_connection(
 
 fn http(streams: StreamExecutor) -> auto::Builder<StreamExecutor> {
     let mut http = auto::Builder::new(streams);
-    // Hyper's timeout for heads would also run on idle connections. `Peer` has a timeout for both.
+    // Hyper's timeout for request headers also runs on idle connections. `Peer` has a timeout for
+    // each of the two instead.
     http.http1()
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES_MAX as usize);
@@ -254,8 +255,7 @@ async fn accept(
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Tokens are small and must be sent at once. Nagle's algorithm would hold them
-                // back.
+                // Tokens are small and must be sent at once. Nagle's algorithm would delay them.
                 let _ = stream.set_nodelay(true);
                 let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive());
                 #[cfg(target_os = "linux")]

@@ -1,4 +1,4 @@
-//! Which web pages may call from a browser.
+//! CORS: the web pages that may call from a browser.
 
 use http::{HeaderName, HeaderValue, Method, Uri};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -11,8 +11,8 @@ use crate::{
     telemetry::REQUEST_ID,
 };
 
-/// How long a browser may remember the answer to its question, in seconds; two hours is the most
-/// that Chromium keeps.
+/// The time for which a browser may cache the response to a preflight request. Chromium's limit is
+/// two hours.
 const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7200);
 
 pub(super) fn layer(config: &config::Serve) -> Result<CorsLayer> {
@@ -39,7 +39,7 @@ pub(super) fn layer(config: &config::Serve) -> Result<CorsLayer> {
 
 fn origins(config: &config::Serve) -> Result<AllowOrigin> {
     if config.cors_origins.is_empty() && config.api_keys.is_empty() {
-        // The gateway has no keys, so any web page that the user visits could spend the account's
+        // The gateway has no keys, so any web page that the user visits could use the account's
         // units.
         return Ok(AllowOrigin::predicate(|origin, _| is_local_origin(origin)));
     }

@@ -17,8 +17,8 @@ use http_body::{Frame, SizeHint};
 
 use crate::service::inflight_bytes::{ByteShare, InflightBytes};
 
-/// Counts what arrives of the request's body among `inflight`. The share of the request is among
-/// its extensions.
+/// Counts the bytes of the request's body in `inflight` as they arrive. Adds the share of the
+/// request to its extensions.
 pub(super) fn count(inflight: &InflightBytes, mut request: Request) -> Request {
     if request.body().is_end_stream() {
         return request;
@@ -28,7 +28,7 @@ pub(super) fn count(inflight: &InflightBytes, mut request: Request) -> Request {
     request.map(|body| Body::new(CountedBody { body, share }))
 }
 
-/// A body whose bytes are counted. It fails with the gateway's error if there is no room for them.
+/// A body whose bytes are counted. It fails with the gateway's error at the limit.
 struct CountedBody {
     body: Body,
     share: Arc<ByteShare>,
@@ -89,7 +89,7 @@ mod tests {
             .unwrap()
     }
 
-    /// The reason of its error.
+    /// The reason of the request's error.
     async fn reason(request: Request) -> String {
         let error = request
             .into_body()
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_large_message_waits_for_its_turn_in_bounded_time_and_gives_its_bytes_back() {
+    async fn a_large_message_waits_at_most_until_its_timeout_and_then_releases_its_bytes() {
         let inflight = InflightBytes::new(usize::MAX);
         let turns = offload::acquire_all().await;
         for (grpc_timeout, expected, seconds) in [

@@ -1,4 +1,4 @@
-//! Refusals of layers that serve both doors, in the words of the caller's protocol.
+//! Errors of layers that serve both doors, in the format of the caller's protocol.
 
 use axum::response::Response;
 use http::HeaderMap;

@@ -1,12 +1,12 @@
-//! Responses that are sent before the request's body has arrived, mostly refusals. Over HTTP/1.1
-//! such a response would be followed by the closing of the connection. The kernel answers bytes
-//! that no one reads with a reset, and a reset destroys the response that the client has not read
-//! yet. Many clients write their whole request first, and would see a broken pipe.
+//! Responses that are sent before the request's body has arrived. Most of them are errors. Over
+//! HTTP/1.1 the connection would be closed after such a response. The kernel answers unread bytes
+//! with a reset, and a reset destroys a response that the client has not read yet. Many clients
+//! send their complete request first, and would see a broken pipe.
 //!
-//! If little of the body is left, it is read, and the connection is kept. If more is left, the
-//! response says `Connection: close`, and the connection is closed in stages (RFC 9112, section
+//! If little of the body is left, the gateway reads it and keeps the connection. Otherwise the
+//! response has `Connection: close`, and the connection is closed in stages (RFC 9112, section
 //! 9.6): [`TimeoutStream`](super::timeout_stream::TimeoutStream) closes the sending half, reads and
-//! discards for a while, and then closes the socket.
+//! discards bytes for a while, and then closes the socket.
 
 use std::{
     pin::Pin,
@@ -27,16 +27,15 @@ use http_body_util::BodyExt;
 
 use super::peer::Peer;
 
-/// The largest rest of a body that is read to keep its connection, and how long it may take to
-/// arrive.
+/// The largest rest of a body that is read to keep its connection, and the timeout for its arrival.
 const REST_BYTES_MAX: u64 = 64 * 1024;
 const REST_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Handles the body of one request, if the response does not wait for it.
+/// Handles the body of a request whose response does not wait for it.
 pub(super) struct EarlyResponse {
     peer: Arc<Peer>,
-    /// Whether reading the body tells the client nothing. Otherwise it sends `100 Continue`, and a
-    /// client whose request is refused must not be told to continue.
+    /// Whether the body can be read without sending `100 Continue`. A client whose request is
+    /// refused must not get `100 Continue`.
     may_read: bool,
     returned: Arc<Mutex<Option<Body>>>,
 }
@@ -61,7 +60,7 @@ impl EarlyResponse {
         Some(early_response)
     }
 
-    /// Reads what is left of the body, or announces in `response` that the connection is closed.
+    /// Reads the rest of the body, or adds `Connection: close` to `response`.
     pub(super) async fn settle(self, response: &mut Response) {
         let rest = self
             .returned
@@ -69,7 +68,7 @@ impl EarlyResponse {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let Some(rest) = rest else { return };
-        // In memory of its own, because it is rare.
+        // Boxed, because this case is rare.
         if self.may_read && Box::pin(read_rest(rest)).await {
             self.peer.set_cut_short(false);
         } else {
@@ -80,7 +79,7 @@ impl EarlyResponse {
     }
 }
 
-/// Reads the rest of a body. True if it ends within the limits.
+/// Reads the rest of a body. Returns true if the body ends within the limits.
 async fn read_rest(mut rest: Body) -> bool {
     let reading = async {
         let mut bytes = rest.size_hint().lower();
@@ -102,7 +101,7 @@ async fn read_rest(mut rest: Body) -> bool {
         .unwrap_or(false)
 }
 
-/// A request body that is handed back if it is dropped before its end.
+/// A request body that is put into `returned` if it is dropped before its end.
 struct ReturnedOnDrop {
     body: Body,
     peer: Arc<Peer>,

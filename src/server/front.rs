@@ -1,8 +1,9 @@
-//! What every request passes before the routes, and every response after them. The order is that
-//! of [`Front::answer`]: from top to bottom on the way in, and back to the top on the way out.
+//! The steps that every request passes before the routes, and every response after them. The order
+//! is that of [`Front::answer`]: requests pass it from top to bottom, and responses from bottom to
+//! top.
 //!
-//! It is one future. As layers of the router, each of these steps would need a clone of all
-//! services behind it, and a future of its own in memory of its own.
+//! All steps are one future. As layers of the router, each step would need a clone of all services
+//! behind it, and its own boxed future.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -37,7 +38,7 @@ struct Inner {
 }
 
 impl Front {
-    /// Answers by `routes`, to web pages as `cors` allows.
+    /// Answers requests with `routes`. `cors` decides which web pages may call.
     pub(super) fn new(
         routes: Router,
         cors: &CorsLayer,
@@ -52,15 +53,15 @@ impl Front {
     }
 
     async fn answer(self, mut request: Request) -> Response {
-        // Handles a body that the response does not wait for.
+        // Handles the rest of a body that the response does not wait for.
         let early_response = EarlyResponse::watch(&mut request);
         // Records whether the caller reads the response.
         let tracker = ResponseTracker::start(&request);
-        // Records when the call arrived, and whether it has a known key.
+        // Records the time of the call's arrival, and whether it has a known key.
         self.arrive(&mut request);
         // Gives the call an id, and logs one line at `debug`.
         let observation = Observation::start(&mut request);
-        // Refuses what can be read in two ways, such as two hosts.
+        // Refuses ambiguous requests, such as requests with two hosts.
         let mut response = match ambiguous_request::refusal(&request) {
             Some(refusal) => refusal,
             None => self.route(request).await,

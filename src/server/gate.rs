@@ -1,5 +1,5 @@
-//! A layer that checks each request, and passes it on or refuses it. Unlike axum's `from_fn` it
-//! needs no boxed future per request.
+//! A layer that checks each request, and passes it on or refuses it. Unlike axum's `from_fn`, it
+//! needs no boxed future for each request.
 
 use std::task::{Context, Poll};
 

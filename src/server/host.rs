@@ -1,13 +1,13 @@
-//! The host that a request names.
+//! The host of a request.
 
 use std::net::IpAddr;
 
 use axum::extract::Request;
 use http::{HeaderMap, Uri, Version, header, uri::Authority};
 
-/// What is wrong with the host of a request, if anything: it must name exactly one, or a proxy in
-/// front of the gateway may have read another one. HTTP/2 has the name in `:authority`; HTTP/1.0
-/// needs none.
+/// The problem of a request's host, if there is one. A request must have exactly one host, because
+/// a proxy in front of the gateway may read another one of several. HTTP/2 has the host in
+/// `:authority`, and HTTP/1.0 needs none.
 pub(super) fn problem(request: &Request) -> Option<String> {
     let names = request.headers().get_all(header::HOST).iter().count();
     let is_needed = request.version() == Version::HTTP_11;
@@ -15,7 +15,7 @@ pub(super) fn problem(request: &Request) -> Option<String> {
     is_wrong.then(|| format!("The request has {names} Host headers: send exactly one"))
 }
 
-/// The host that a request names, with its port.
+/// The host of a request, with its port.
 pub(super) fn named<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let host = headers
         .get(header::HOST)
@@ -23,8 +23,8 @@ pub(super) fn named<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str>
     uri.authority().map(Authority::as_str).or(host)
 }
 
-/// Whether `host`, without a port, is a name of this machine. The letter case of names is ignored,
-/// and they may end with the dot of the root.
+/// Whether `host`, without a port, is a name of this machine. Case is ignored, and a dot at the end
+/// is allowed.
 pub(super) fn is_this_machine(host: &str) -> bool {
     let is_loopback = |ip: IpAddr| ip.is_loopback();
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse();

@@ -1,25 +1,25 @@
-//! Finds the heads of HTTP/1 requests in the bytes of a connection. Hyper parses them, but it does
-//! not tell two things. The first is that a head has come in part, for which there is a timeout.
-//! The second is that a request gives its length twice, as `Content-Length` and as
-//! `Transfer-Encoding`: hyper ignores the first, and a proxy in front of the gateway may have
-//! ignored the second (RFC 9112, section 6.3).
+//! Finds the heads (request line and headers) of HTTP/1 requests in the bytes of a connection.
+//! Hyper parses them, but does not report two things. The first is that a part of a head has
+//! arrived, for which there is a timeout. The second is that a request has two lengths,
+//! `Content-Length` and `Transfer-Encoding`: hyper ignores the first, but a proxy in front of the
+//! gateway may ignore the second (RFC 9112, section 6.3).
 
 use memchr::memchr;
 
 /// The rest of the HTTP/2 preface, after its first line.
 const PREFACE_REST_BYTES: u64 = "\r\nSM\r\n\r\n".len() as u64;
 
-/// How many bytes of a line are kept. The names that are looked for are shorter, and hyper limits
-/// the size of heads.
+/// The largest number of bytes of a line that are kept. The searched names are shorter, and hyper
+/// limits the size of heads.
 const LINE_BYTES_MAX: usize = 256;
 
 /// The parser of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Http1Framing {
     state: State,
-    /// The part of the current line that has come.
+    /// The part of the current line that has arrived.
     line: Vec<u8>,
-    /// How many heads have come completely.
+    /// The number of heads that have arrived completely.
     heads: u64,
     conflict: Option<u64>,
 }
@@ -38,7 +38,7 @@ enum State {
     Off,
 }
 
-/// What is known of the head that is arriving.
+/// The relevant headers of the head that is arriving.
 #[derive(Debug, Default)]
 struct Head {
     has_begun: bool,
@@ -53,8 +53,8 @@ impl Default for State {
 }
 
 impl Http1Framing {
-    /// Whether the first head, or the HTTP/2 preface, has not come completely yet, or a later head
-    /// has come in part.
+    /// Whether a head is incomplete: the first head or the HTTP/2 preface has not arrived
+    /// completely, or a part of a later head has arrived.
     pub(super) fn is_in_head(&self) -> bool {
         match &self.state {
             State::Head(head) => self.heads == 0 || head.has_begun || !self.line.is_empty(),
@@ -63,8 +63,7 @@ impl Http1Framing {
         }
     }
 
-    /// The number, from 0, of the first request whose length is given twice. Requests after it are
-    /// not parsed.
+    /// The number, from 0, of the first request with two lengths. Requests after it are not parsed.
     pub(super) fn conflict(&self) -> Option<u64> {
         self.conflict
     }
@@ -170,7 +169,7 @@ impl Head {
             self.has_transfer_encoding = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
             let digits = value.get(1..).unwrap_or_default().trim_ascii();
-            // Hyper refuses a value that is not a number.
+            // Hyper refuses a length that is not a number.
             self.length = Some(
                 std::str::from_utf8(digits)
                     .ok()
@@ -210,7 +209,7 @@ mod tests {
     const BOTH: &str = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\ncontent-LENGTH: 5\r\n\r\n";
 
     #[test]
-    fn heads_are_found_after_bodies_of_every_form() {
+    fn heads_are_found_after_bodies_of_every_framing() {
         let many = [
             PLAIN,
             CHUNKED,
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_is_given_twice_is_told_by_its_number() {
+    fn a_request_with_two_lengths_is_reported_by_its_number() {
         for both in [
             BOTH,
             "POST / HTTP/1.1\ncontent-length: 5\r\ntransfer-encoding: gzip\r\n\r\n",
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_in_part_is_told_until_it_ends() {
+    fn an_incomplete_head_is_reported_until_it_ends() {
         for part in [
             "\r\n",
             "G",
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_and_wild_bytes_take_no_memory() {
+    fn long_lines_and_random_bytes_take_bounded_memory() {
         let mut framing = Http1Framing::default();
         (0..1000).for_each(|_| framing.feed(&[b'x'; 1000]));
         assert!(framing.line.len() <= LINE_BYTES_MAX && framing.is_in_head());

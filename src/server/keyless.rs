@@ -1,6 +1,6 @@
-//! Limits for calls without a gateway key, to the services that need none: health and reflection.
-//! Messages are small, and there are few calls at a time on one connection and few streams in all.
-//! Calls with a known key are not limited.
+//! Limits for calls without a gateway key to the services that need no key: health and reflection.
+//! The limits are for the size of messages, the open calls of one connection, and the open streams
+//! of all connections. Calls with a known key are not limited.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,20 +28,20 @@ use crate::{
 /// short.
 pub(super) const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 
-/// How many health watches without a key may be open. Usually each connection of each client has
-/// one.
+/// The largest number of open health watches without a key. Usually each connection of each client
+/// has one.
 const WATCHES_MAX: usize = 1024;
 
-/// How many reflection streams without a key may be open. Tools use one for a moment.
+/// The largest number of open reflection streams without a key. Tools use one for a moment.
 const REFLECTIONS_MAX: usize = 64;
 
-/// How long a reflection stream may go without a request.
+/// The longest time for which a reflection stream may be without a request.
 const REFLECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 const REFLECTION: &str = "/grpc.reflection.";
 
-/// When a refused caller may try again.
+/// The time after which a refused caller may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The limits. All clones share the counts.
@@ -65,7 +65,7 @@ impl KeylessLimits {
         }
     }
 
-    /// Counts this call among those without a key, for as long as the returned permits live.
+    /// Counts a call without a key, as long as the returned permits live.
     ///
     /// # Errors
     /// [`Kind::Saturated`](crate::error::Kind::Saturated) if a limit is reached.
@@ -104,7 +104,7 @@ impl KeylessLimits {
     }
 }
 
-/// Passes a call if the limits allow it. It counts until its response has ended.
+/// Passes a call if the limits allow it. The call counts until its response has ended.
 pub(super) async fn limit(
     State(limits): State<KeylessLimits>,
     request: Request,

@@ -35,7 +35,7 @@ mod unauthenticated_connections;
 use connections::Connections;
 use readiness::Readiness;
 
-/// How long callers have to read the error of calls that were ended after the drain timeout.
+/// The time for callers to read the error of calls that were ended after the drain timeout.
 const FINAL_ERROR_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a server ended.
@@ -43,14 +43,14 @@ const FINAL_ERROR_TIMEOUT: Duration = Duration::from_secs(2);
 pub enum Outcome {
     /// Every response was complete.
     Drained,
-    /// This many calls were still running after the drain timeout. Each was ended with an error; if
-    /// its caller did not read that either, its connection was closed.
+    /// The number of calls that were still running after the drain timeout. Each was ended with an
+    /// error. If the caller did not read the error, its connection was closed.
     Cut(usize),
 }
 
-/// Serves on `workers` until `shutdown` completes, then drains: running calls may finish for `--drain-timeout`
-/// at most. Until then new connections are still accepted, so that probes and new calls get an
-/// answer that says that the gateway drains.
+/// Serves on `workers` until `shutdown` completes. Then drains: running calls have at most
+/// `--drain-timeout` to finish. During the drain, new connections are still accepted, so that
+/// probes and new calls get the error `draining`.
 ///
 /// # Errors
 /// [`Kind::Misconfigured`](crate::error::Kind::Misconfigured) if the configuration cannot be
@@ -95,7 +95,7 @@ pub async fn serve(
         // Only idle connections and streams without a call are left.
         return Ok(Outcome::Drained);
     }
-    // After that, the remaining callers do not read even the error. Dropping the tasks closes their
+    // The remaining callers do not even read the error. Dropping the tasks closes their
     // connections.
     let _ = tokio::time::timeout(FINAL_ERROR_TIMEOUT, &mut ending).await;
     Ok(Outcome::Cut(calls))

@@ -1,6 +1,7 @@
-//! The peer of a connection: what all calls on the connection share. That is whether a call has
-//! shown a key, which calls are open, and since when the connection is idle. Layers get it by
-//! [`Peer::current`], in the task of the connection and in those of its streams.
+//! The peer of a connection: the state that all calls on the connection share. It says whether a
+//! call has sent a known key, how many calls are open, and since when the connection is idle.
+//! Layers get it with [`Peer::current`], in the task of the connection and in the tasks of its
+//! streams.
 
 use std::{
     future::Future,
@@ -21,17 +22,18 @@ tokio::task_local! {
     static PEER: Arc<Peer>;
 }
 
-/// How long a client may take to send the head of an HTTP/1.1 request, or the preface of HTTP/2.
+/// The timeout for the head of an HTTP/1.1 request, or for the preface of HTTP/2.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a connection on which no call has shown a key may have no call open.
+/// The longest time without an open call, for a connection on which no call has sent a known key.
 const UNAUTHENTICATED_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long such a connection lives at most, except that an open call may finish. A client that
-/// still uses it, such as a probe, is told to connect again.
+/// The longest life of such a connection, except that an open call may finish. A client that still
+/// uses the connection, such as a probe, must connect again.
 const UNAUTHENTICATED_AGE_MAX: Duration = Duration::from_secs(10 * 60);
 
-/// How many calls without a key one connection may have open to the services that need none.
+/// The largest number of open calls of one connection, without a key, to the services that need no
+/// key.
 pub(super) const KEYLESS_CALLS_MAX: usize = 16;
 
 /// The peer of one connection.
@@ -42,13 +44,13 @@ pub(super) struct Peer {
     /// Whether the HTTP/1.1 connection has a request whose body has not arrived completely.
     is_cut_short: AtomicBool,
     calls: AtomicUsize,
-    /// When the last call ended, in milliseconds after `created`.
+    /// The end of the last call, in milliseconds after `created`.
     idle_since_ms: AtomicU64,
-    /// When the head began that has arrived in part, in milliseconds after `created`; [`NO_HEAD`]
-    /// if none has. The first head is expected from the start.
+    /// The start of an incomplete head, in milliseconds after `created`. [`NO_HEAD`] if there is no
+    /// incomplete head. The first head counts as incomplete from the start.
     head_since_ms: AtomicU64,
-    /// How many HTTP/1 requests have come, and the number, from 0, of the first whose length was
-    /// given twice; [`NO_CONFLICT`] if there is none.
+    /// The number of HTTP/1 requests so far, and the number, from 0, of the first request with two
+    /// lengths ([`NO_CONFLICT`] if there is none).
     requests: AtomicU64,
     conflict: AtomicU64,
     /// Set while a task waits for the calls to end.
@@ -87,7 +89,7 @@ impl Peer {
         PEER.try_with(Arc::clone).ok()
     }
 
-    /// `future`, with this peer as its [`current`](Self::current) one.
+    /// Runs `future` with this peer as [`Peer::current`].
     pub(super) fn scope<F: Future>(self: Arc<Self>, future: F) -> impl Future<Output = F::Output> {
         PEER.scope(self, future)
     }
@@ -96,10 +98,10 @@ impl Peer {
         self.is_authenticated.load(Ordering::Relaxed)
     }
 
-    /// A call has shown a known key.
+    /// Records that a call has sent a known key.
     pub(super) fn authenticate(&self) {
         self.is_authenticated.store(true, Ordering::Relaxed);
-        // The connection expires at another time now.
+        // The time at which the connection expires has changed.
         self.changed.notify_one();
     }
 
@@ -121,12 +123,12 @@ impl Peer {
         self.calls.load(Ordering::SeqCst) > 0
     }
 
-    /// When the last call ended, or when the connection was created.
+    /// The time when the last call ended, or when the connection was created.
     pub(super) fn idle_since(&self) -> Instant {
         self.created + Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed))
     }
 
-    /// Whether the first head has not come yet, or a later one has come in part.
+    /// Whether a head is incomplete.
     pub(super) fn is_in_head(&self) -> bool {
         self.head_since_ms.load(Ordering::Relaxed) != NO_HEAD
     }
@@ -142,12 +144,12 @@ impl Peer {
         }
     }
 
-    /// The request of this number has two lengths.
+    /// Records that the request with this number has two lengths.
     pub(super) fn set_conflict(&self, number: u64) {
         self.conflict.store(number, Ordering::Relaxed);
     }
 
-    /// Counts the next HTTP/1 request. True if its length is given twice.
+    /// Counts the next HTTP/1 request. Returns true if it has two lengths.
     pub(super) fn count_request(&self) -> bool {
         self.requests.fetch_add(1, Ordering::Relaxed) == self.conflict.load(Ordering::Relaxed)
     }
@@ -156,7 +158,7 @@ impl Peer {
         u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 
-    /// When the connection expires if nothing changes; `None` while a call is open.
+    /// The time at which the connection expires if nothing changes. `None` while a call is open.
     fn closes_at(&self) -> Option<Instant> {
         if self.has_calls() {
             return None;
@@ -170,7 +172,7 @@ impl Peer {
         };
         match self.head_since_ms.load(Ordering::Relaxed) {
             NO_HEAD => Some(by_idleness),
-            // The head may have begun during the call before.
+            // The head may have begun during the previous call.
             since => {
                 let since = idle_since.max(self.created + Duration::from_millis(since));
                 Some(since + HEAD_TIMEOUT.min(self.idle_timeout))
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_authenticated_connection_expires_when_its_last_call_has_ended_long_ago() {
+    async fn an_authenticated_connection_expires_the_idle_timeout_after_its_last_call() {
         let peer = Peer::new(IDLE, false);
         peer.set_in_head(false);
         peer.authenticate();
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_without_a_key_expires_soon_and_with_age() {
+    async fn a_connection_without_a_key_has_a_shorter_timeout_and_a_longest_life() {
         let peer = Peer::new(IDLE, false);
         peer.set_in_head(false);
         assert_eq!(expires_after(&peer).await, UNAUTHENTICATED_IDLE_TIMEOUT);
@@ -281,12 +283,12 @@ mod tests {
         assert_eq!(
             expires_after(&peer).await,
             Duration::from_secs(1),
-            "not later than one with a key"
+            "not later than a connection with a key"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_that_does_not_end_has_a_time_of_its_own() {
+    async fn an_incomplete_head_has_its_own_timeout() {
         let peer = Peer::new(IDLE, true);
         assert_eq!(expires_after(&peer).await, HEAD_TIMEOUT, "the first one");
         let peer = Peer::new(IDLE, true);
@@ -302,12 +304,12 @@ mod tests {
         assert_eq!(
             waiting.await.unwrap(),
             Duration::from_secs(60) + HEAD_TIMEOUT,
-            "each byte gives no new time"
+            "a further byte does not restart the timeout"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_counts_from_the_end_of_the_last_call() {
+    async fn idle_time_counts_from_the_end_of_the_last_call() {
         let peer = Peer::new(IDLE, true);
         let call = peer.open_call();
         let second = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Whether calls should be sent here: `/healthz`, `/readyz` and `grpc.health.v1`.
+//! The state for load balancers: `/healthz`, `/readyz` and `grpc.health.v1`.
 
 use axum::{Router, extract::State, routing::get};
 use http::StatusCode;
@@ -10,7 +10,7 @@ use crate::{
     service::{Drain, DrainStarted},
 };
 
-/// What the probes tell. Cheap to clone; all clones tell the same.
+/// The state that the probes report. Cheap to clone. All clones share the state.
 #[derive(Clone)]
 pub(super) struct Readiness {
     has_key: bool,
@@ -27,7 +27,7 @@ impl Readiness {
         }
     }
 
-    /// Reports that the gateway serves, unless it has no upstream key.
+    /// Reports `SERVING`, unless the gateway has no upstream key.
     pub(super) async fn begin(&self) {
         let is_ready = self.not_ready_because().is_none();
         self.report(if is_ready {
@@ -38,9 +38,9 @@ impl Readiness {
         .await;
     }
 
-    /// Reports that the gateway takes no new calls.
+    /// Reports that the gateway accepts no new calls.
     pub(super) async fn drain(&self) {
-        // This order, so that watchers of the health get the new status before their streams end.
+        // In this order, so that health watches yield the new status before they end.
         self.report(ServingStatus::NotServing).await;
         self.drain.start();
     }

@@ -1,7 +1,6 @@
 //! The routes, and the list of layers of each kind of route, outermost first. All requests pass
 //! [`front`](super::front) before.
-//!
-//! - `/healthz`, `/readyz`, `/docs`, `/openapi.json`, `/`: open to all.
+//! - `/healthz`, `/readyz`, `/docs`, `/openapi.json`, `/`: no layers, no key.
 //! - gRPC: `only_grpc`, gRPC-Web, and then
 //!   - health and reflection, without a key: `keyless` limits, `messages`.
 //!   - the services: `read_timeout`, `begin`, `auth`, `messages`, `count`, `large_message`; for
@@ -11,10 +10,8 @@
 //!
 //! `begin` refuses new calls during the drain, `auth` calls without a key. `messages` checks the
 //! messages of a gRPC request, and `count` counts the bytes of a body. `begin` comes first because
-//! it is cheap, `auth` before anything that reads the body.
-//!
-//! The layers of a route are one list. Each further call of `Router::layer` would put one more
-//! service, in memory of its own, around each route.
+//! it is cheap, `auth` before anything that reads the body. The layers of a route are one list.
+//! Each further call of `Router::layer` would add one more boxed service around each route.
 
 use std::sync::Arc;
 

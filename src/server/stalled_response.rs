@@ -75,7 +75,7 @@ impl ResponseProgress {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new call begins, whose deadline is not known yet.
+    /// Starts a new call, whose deadline is not known yet.
     fn begin(&self) {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -91,7 +91,7 @@ impl DeadlineObserver for ResponseProgress {
 /// Spawns the tasks of one connection's HTTP/2 streams, each with a guard.
 #[derive(Clone)]
 pub(super) struct StreamExecutor {
-    /// How long a response may go unread.
+    /// The longest time for which a response may stay unread.
     pub(super) write_timeout: Duration,
     pub(super) peer: Arc<Peer>,
 }
@@ -113,12 +113,12 @@ where
     }
 }
 
-/// A task that sends responses. The guard ends it when a response goes unread for too long.
+/// A task that sends responses. The guard drops the task when a response stays unread for too long.
 pub(super) struct StallGuard<F> {
     task: Pin<Box<TaskLocalFuture<Arc<ResponseProgress>, F>>>,
     progress: Arc<ResponseProgress>,
     write_timeout: Duration,
-    /// The generation that was last seen unread, and when that has lasted too long.
+    /// The generation that was last seen unread, and the timer for it.
     unread: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
@@ -152,7 +152,7 @@ impl<F: Future> StallGuard<F> {
 }
 
 impl<F: Future> Future for StallGuard<F> {
-    /// `None` if the task was ended because a response went unread.
+    /// `None` if the task was dropped because a response stayed unread.
     type Output = Option<F::Output>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -170,8 +170,8 @@ impl<F: Future> Future for StallGuard<F> {
     }
 }
 
-/// A complete response of at most this many bytes holds nothing upstream any more and little
-/// memory, so it is not watched.
+/// A complete response of at most this size holds nothing upstream and little memory, so it is not
+/// watched.
 const UNGUARDED_BYTES_MAX: u64 = 64 * 1024;
 
 /// Records the progress of the response to one request.
@@ -200,15 +200,14 @@ impl ResponseTracker {
         })
     }
 
-    /// `response`, with its progress recorded.
+    /// Records the progress of `response`.
     pub(super) fn track(self, response: Response) -> Response {
-        // An HTTP/1.1 response that is complete is written at once.
+        // A complete HTTP/1.1 response is written at once.
         let bytes = response.body().size_hint().exact();
         if bytes.is_some_and(|bytes| bytes <= UNGUARDED_BYTES_MAX) {
             return response;
         }
-        // A timeout in the message of the request is known by now, or when the message has been
-        // read.
+        // A timeout in the message of the request is known now, or after the message is read.
         if let Some(deadline) = self.deadline {
             self.progress.set_deadline(deadline);
         }

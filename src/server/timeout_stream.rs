@@ -1,10 +1,10 @@
-//! The TCP stream of a connection, with a timeout for writes and a watcher for disconnects. What a
-//! call holds upstream, above all its concurrency units, belongs to all callers, so it must be
-//! released when a caller stops reading or disconnects.
+//! The TCP stream of a connection, with a timeout for writes and a watcher for disconnects. When a
+//! caller stops reading or disconnects, everything that its call holds upstream must be released,
+//! above all the concurrency units, because other callers need them.
 //!
-//! Hyper notices the end of an HTTP/1.1 connection only while it reads. During a call it does not
-//! read once any byte follows the request, such as an empty line or the next request.
-//! [`DisconnectWatcher`] then reads in its place and keeps the bytes for it.
+//! Hyper notices the end of an HTTP/1.1 connection only while it reads. During a call it stops
+//! reading after the first byte behind the request, such as an empty line or the next request. Then
+//! [`DisconnectWatcher`] reads instead and keeps the bytes for hyper.
 //!
 //! The stream also closes in stages, so that a client that is still sending can read the response:
 //! see [`early_response`](super::early_response).
@@ -35,52 +35,52 @@ use super::{
 pub(super) struct TimeoutStream {
     shared: Arc<Mutex<Shared>>,
     write_timeout: Duration,
-    /// Runs while a write makes no progress. The response is part of a call even if all of it is
-    /// already in buffers, so the call is held open.
+    /// The timer while a write makes no progress. The call stays open during this time, even if the
+    /// complete response is already in buffers.
     alarm: Option<(Pin<Box<Sleep>>, OpenCall)>,
     peer: Arc<Peer>,
-    /// Set while the gateway still reads after it has closed its sending half.
+    /// Set while the gateway still reads after closing its sending half.
     linger: Option<Linger>,
 }
 
-/// The time and the bytes for which a closed connection is still read.
+/// The time and the bytes during which a closed connection is still read.
 struct Linger {
     until: Instant,
     bytes_left: usize,
     alarm: Pin<Box<Sleep>>,
-    /// Linger has its own limits, so the connection does not count as idle.
+    /// Lingering has its own limits, so the connection does not count as idle.
     _call: OpenCall,
 }
 
-/// Completes when the caller has disconnected while hyper does not read. Poll it after hyper and in
-/// the same task: the stream wakes only the last task that read.
+/// Completes when the caller disconnects while hyper does not read. Poll this future after hyper
+/// and in the same task, because the stream wakes only the task that read last.
 pub(super) struct DisconnectWatcher {
     shared: Arc<Mutex<Shared>>,
 }
 
 /// The socket, shared by [`TimeoutStream`] and [`DisconnectWatcher`]. One task polls both, so
-/// neither ever waits for the lock.
+/// neither waits for the lock.
 struct Shared {
     stream: TcpStream,
     /// Bytes that were read before hyper asked for them.
     read_ahead: BytesMut,
     framing: Http1Framing,
     peer: Arc<Peer>,
-    /// Hyper's last read returned `Pending`: its task is woken when bytes arrive.
+    /// Whether hyper's last read returned `Pending`. Its task is then woken when bytes arrive.
     has_pending_read: bool,
 }
 
-/// The most that is read ahead of hyper on one connection. Beyond it the gateway cannot tell
-/// whether the caller is still connected. It may be sending a large upload, and the call has other
-/// timeouts.
+/// The largest number of bytes that are read ahead of hyper on one connection. Beyond it, the
+/// gateway cannot detect a disconnect. The caller may be sending a large upload, and the call has
+/// other timeouts.
 const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// The size of the read buffer, which is on the stack.
 const READ_BYTES: usize = 8 * 1024;
 
-/// How long a client may go on sending after its response, in all and without a byte, and how many
-/// bytes. The gateway discards these bytes; the only purpose is that the client can read its
-/// response.
+/// The limits for a client that continues to send after its response: the total time, the time
+/// without a byte, and the bytes. The gateway discards these bytes. It reads them only so that the
+/// client can read its response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
 const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -135,7 +135,7 @@ impl TimeoutStream {
         )))
     }
 
-    /// Reads and discards until the client has closed its half too, or a limit is reached.
+    /// Reads and discards bytes until the client closes its half too, or until a limit is reached.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut shared = lock(&self.shared);
         let has_more = !mem::take(&mut shared.read_ahead).is_empty() || self.peer.is_cut_short();
@@ -176,7 +176,7 @@ impl Linger {
         }
     }
 
-    /// Subtracts `bytes` from the limit. True if more may follow.
+    /// Subtracts `bytes` from the limit. Returns true if more bytes may follow.
     fn consume(&mut self, bytes: usize) -> bool {
         let now = Instant::now();
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
@@ -217,7 +217,7 @@ impl Shared {
         read
     }
 
-    /// Feeds the received bytes to the HTTP/1 parser: for the timeout of heads and for requests
+    /// Passes the received bytes to the HTTP/1 parser, which finds incomplete heads and requests
     /// with two lengths.
     fn parse(&mut self, data: &[u8]) {
         if data.is_empty() {
@@ -236,13 +236,13 @@ impl Shared {
             .split_to(self.read_ahead.len().min(buffer.remaining()));
         buffer.put_slice(&given);
         if self.read_ahead.is_empty() {
-            // Free the buffer: connections live long and rarely need it again.
+            // Frees the buffer, because connections live long and rarely need it again.
             self.read_ahead = BytesMut::new();
         }
     }
 
-    /// Reads ahead until no bytes are available, then is woken when some arrive; or until the
-    /// buffer is full, then hyper makes room when it reads.
+    /// Reads ahead until no bytes are available or the buffer is full. In the first case the task
+    /// is woken when bytes arrive. In the second case hyper makes room when it reads.
     fn poll_disconnect(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut chunk = [MaybeUninit::uninit(); READ_BYTES];
         while self.read_ahead.len() + READ_BYTES <= READ_AHEAD_BYTES_MAX {

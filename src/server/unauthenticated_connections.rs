@@ -1,6 +1,6 @@
-//! Connections on which no call has shown a key yet. Anyone can open them, so their number is
-//! limited. At the limit, the connection that has been idle for the longest is closed for the new
-//! one, which may belong to a caller with a key.
+//! Connections on which no call has sent a known key yet. Anyone can open them, so their number is
+//! limited. At the limit, a new connection replaces the connection that has been idle the longest,
+//! because the new one may belong to a caller with a key.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -12,8 +12,8 @@ use crate::descriptors;
 /// The divisor for the share of the process's file descriptors that these connections may take.
 const DESCRIPTORS_SHARE: u64 = 4;
 
-/// The list of these connections. An entry is removed when its connection has ended or shown a key,
-/// and room is needed.
+/// The list of these connections. When the list is full, entries of closed or authenticated
+/// connections are removed.
 pub(super) struct UnauthenticatedConnections {
     max: usize,
     list: Mutex<Vec<Connection>>,
@@ -25,7 +25,7 @@ struct Connection {
 }
 
 impl UnauthenticatedConnections {
-    /// A list of at most `max` connections; fewer if the process may open few files.
+    /// A list of at most `max` connections, and at most a share of the process's file descriptors.
     pub(super) fn new(max: usize) -> Self {
         let share =
             descriptors::limit().map_or(u64::MAX, |limit| (limit / DESCRIPTORS_SHARE).max(1));
@@ -35,7 +35,7 @@ impl UnauthenticatedConnections {
         }
     }
 
-    /// Adds a connection, which `task` serves. At the limit, closes another one.
+    /// Adds the connection that `task` serves. At the limit, closes another connection.
     pub(super) fn add(&self, peer: &Arc<Peer>, task: AbortHandle) {
         if peer.is_authenticated() {
             return;
@@ -53,7 +53,7 @@ impl UnauthenticatedConnections {
         });
     }
 
-    /// Closes the connection that has been idle for the longest, if one is idle.
+    /// Closes the connection that has been idle the longest, if one is idle.
     pub(super) fn make_room(&self) {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         list.retain(Connection::is_unauthenticated);
@@ -68,8 +68,8 @@ impl Connection {
             .is_some_and(|peer| !peer.is_authenticated())
     }
 
-    /// The order of closing: first connections without an open call, among them the one that has
-    /// been idle for the longest.
+    /// The order of closing: first the connections without an open call, those that have been idle
+    /// the longest first.
     fn rank(&self) -> Option<(bool, Instant)> {
         self.peer
             .upgrade()
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn at_the_bound_the_oldest_idle_one_is_closed_and_none_with_a_key() {
+    async fn at_the_limit_the_longest_idle_connection_without_a_key_is_closed() {
         let all = UnauthenticatedConnections {
             max: 3,
             list: Mutex::default(),
@@ -123,7 +123,10 @@ mod tests {
         let (_old, of_old) = connect(&all);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (_new, of_new) = connect(&all);
-        assert!(!of_old.is_finished(), "the one with a key doesn't count");
+        assert!(
+            !of_old.is_finished(),
+            "a connection with a key does not count"
+        );
         let (_newer, of_newer) = connect(&all);
         assert!(is_closed(of_old).await);
         let others = [of_busy, of_known, of_new, of_newer];
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_with_a_call_is_closed_only_for_want_of_others() {
+    async fn a_connection_with_a_call_is_closed_only_if_all_have_calls() {
         let all = UnauthenticatedConnections {
             max: 1,
             list: Mutex::default(),

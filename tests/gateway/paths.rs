@@ -34,12 +34,12 @@ async fn an_error_about_a_wrong_base_url_names_the_right_one() {
         (
             "POST",
             "/v1/chat/completions/chat/completions",
-            "it goes on after the /v1",
+            "it continues after the /v1",
         ),
         (
             "POST",
             "/v1/chat/completions/completions",
-            "it goes on after the /v1",
+            "it continues after the /v1",
         ),
         (
             "POST",

@@ -16,8 +16,8 @@ const ACCEPTED: &str = "gzip,deflate,zstd,identity";
 /// The longest name of a coding that an error quotes, in characters.
 const QUOTED_CHARS_MAX: usize = 32;
 
-/// The coding of the request's compressed messages, by its header `grpc-encoding`; `None` if no
-/// message can be compressed.
+/// The coding of the request's compressed messages, from its header `grpc-encoding`. `None` if the
+/// header allows no compressed messages.
 ///
 /// # Errors
 /// [`Kind::WrongMethod`](crate::error::Kind::WrongMethod), which is gRPC's `UNIMPLEMENTED`, for a
@@ -39,8 +39,8 @@ pub(in crate::grpc) fn of(headers: &HeaderMap) -> Result<Option<Coding>> {
     })
 }
 
-/// Removes the header that is wrong once the body is
-/// [decompressed](super::request::DecompressedBody).
+/// Removes the header `grpc-encoding`, which does not apply to a
+/// [decompressed](super::request::DecompressedBody) body.
 pub(in crate::grpc) fn remove(headers: &mut HeaderMap) {
     headers.remove(ENCODING);
 }

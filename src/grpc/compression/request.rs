@@ -33,7 +33,7 @@ pub(in crate::grpc) struct DecompressedBody {
     body: Body,
     coding: Coding,
     rules: MessageRules,
-    /// Counts what is in memory here among all bodies; `None` where messages are small.
+    /// Counts the bytes of this body in memory. `None` for methods with small messages.
     share: Option<Arc<ByteShare>>,
     /// The part of a message that has arrived.
     received: BytesMut,
@@ -78,7 +78,7 @@ impl DecompressedBody {
         let bytes = PREFIX_BYTES
             .checked_add(length)
             .filter(|bytes| *bytes <= self.received.len())?;
-        // An empty message is not compressed, whatever its flag says.
+        // An empty message is not compressed, even if its flag is set.
         Some((
             flag == 1 && length > 0,
             self.received.split_to(bytes).freeze(),

@@ -1,6 +1,6 @@
-//! Compresses large answers that are text and come complete: those of `ModelService`. The chunks of
-//! a stream are small and must be sent at once, the answer to a chat is rarely large, and the
-//! numbers of embeddings hardly shrink.
+//! Compresses the large answers of `ModelService`. Other answers are not worth it: the chunks of a
+//! stream are small and must be sent at once, chat answers are rarely large, and the numbers of
+//! embeddings compress badly.
 
 use axum::{body::Body, extract::Request, middleware::Next, response::Response};
 use bytes::{Bytes, BytesMut};
@@ -22,7 +22,7 @@ pub(crate) async fn compress(request: Request, next: Next) -> Response {
         return response;
     }
     let (mut head, mut body) = response.into_parts();
-    // The message is encoded by now, and comes in one piece. An error has none.
+    // The message is already encoded and is one frame. An error has no message.
     let mut first = body.frame().await;
     if let Some(Ok(frame)) = &mut first
         && let Some(data) = frame.data_mut()
@@ -36,7 +36,8 @@ pub(crate) async fn compress(request: Request, next: Next) -> Response {
     Response::from_parts(head, Body::new(StreamBody::new(frames)))
 }
 
-/// A frame with its message compressed; `None` if that is not worth it.
+/// A frame with its message compressed. `None` if the message is small or compression does not make
+/// it smaller.
 async fn compressed(frame: &Bytes) -> Option<Bytes> {
     let Prefix { flag, length } = Prefix::read(*frame.first_chunk()?);
     let message = frame.slice(PREFIX_BYTES..);

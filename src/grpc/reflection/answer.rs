@@ -35,8 +35,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The response to a request. An unknown name is an error in the response, and the stream goes
-    /// on.
+    /// The response to a request. An unknown name is an error in the response, and the stream stays
+    /// open.
     pub(super) fn to(question: ServerReflectionRequest, index: &Index) -> Self {
         let found = find(&question, index);
         let (message_response, files) = match found {
@@ -65,8 +65,8 @@ impl Answer {
         };
         encode_key(FILES_FIELD, WireType::LengthDelimited, buffer);
         encode_varint(files.iter().map(|file| file.len() as u64).sum(), buffer);
-        // Each file is a field of `FileDescriptorResponse` as it stands, because that has the same
-        // number as the field of a set.
+        // The encoded entry of each file is also a valid field of `FileDescriptorResponse`, because
+        // both fields have the same number.
         files.iter().for_each(|file| buffer.put_slice(file));
         Ok(())
     }
@@ -127,7 +127,7 @@ fn find<'a>(question: &ServerReflectionRequest, index: &'a Index) -> Result<Foun
     }
 }
 
-/// A full name without the leading dot that descriptors write.
+/// A full name without its leading dot, which descriptors have.
 fn without_dot(name: &str) -> &str {
     name.strip_prefix('.').unwrap_or(name)
 }

@@ -66,7 +66,7 @@ impl Index {
         self.answer(*self.extensions.get(message)?.get(&number)?)
     }
 
-    /// The numbers of a message's extensions, in order; `None` if there is no such message.
+    /// The numbers of a message's extensions, in order. `None` if the message does not exist.
     pub(super) fn extensions(&self, message: &str) -> Option<impl Iterator<Item = i32>> {
         Some(self.extensions.get(message)?.keys().copied())
     }
@@ -140,8 +140,8 @@ impl Index {
     fn add_enum(&mut self, number: usize, scope: &str, values: &EnumDescriptorProto) {
         let name = self.add_symbol(number, scope, values.name());
         for value in &values.value {
-            // In protobuf a value is declared beside its enum, as in C++. Tools also look for it
-            // inside the enum.
+            // In protobuf, as in C++, the scope of an enum value is that of its enum. Tools also
+            // look it up inside the enum.
             self.add_symbol(number, scope, value.name());
             self.add_symbol(number, &name, value.name());
         }

@@ -1,6 +1,6 @@
 //! Server reflection, v1 and v1alpha: describes the contract to tools that have no `.proto` files.
-//! It is written here because tonic-reflection sends a file without its dependencies, knows no
-//! extensions, and ends the stream at the first name that it does not know. Its messages are used.
+//! Only the messages of tonic-reflection are used. Its service sends a file without its
+//! dependencies, does not support extensions, and ends the stream at the first unknown name.
 //!
 //! - [`index`] finds files by names, symbols and extensions;
 //! - [`answer`] makes the response to one request.
@@ -41,7 +41,7 @@ pub(crate) fn routes(files: &[File]) -> Result<Router> {
         let answer = async move |request: Request| {
             let ask = |request: tonic::Request<Streaming<ServerReflectionRequest>>| {
                 let index = Arc::clone(&index);
-                // A request is read after the response to the one before has been sent.
+                // A request is read after the response to the previous request has been sent.
                 let answers = request.into_inner().map(move |question| match question {
                     Ok(question) => Ok(Answer::to(question, &index)),
                     Err(status) => Err(explained(status)),

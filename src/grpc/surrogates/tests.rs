@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The chunk that the upstream sends as this JSON. Surrogates in texts are written `<d83d>`.
+/// Decodes a chunk from JSON. `<d83d>` in a text stands for a surrogate.
 fn chunk<M: serde::de::DeserializeOwned>(value: &Value) -> M {
     let mut text = value.to_string();
     while let Some(at) = text.find('<') {
@@ -17,7 +17,8 @@ fn delta(choice: i32, delta: &Value, reason: Option<&str>) -> StreamChatCompleti
     chunk(&json!({"choices": [{"index": choice, "delta": delta, "finish_reason": reason}]}))
 }
 
-/// The deltas of one choice after joining; the last one ends it. Nothing is left in `extra`.
+/// The deltas of one choice after joining. The last one ends the choice. Asserts that `extra` is
+/// empty.
 fn joined(deltas: &[Value]) -> Vec<ChatDelta> {
     let mut surrogates = SplitSurrogates::default();
     let chunks = deltas.iter().enumerate().map(|(place, value)| {
@@ -36,7 +37,7 @@ fn joined(deltas: &[Value]) -> Vec<ChatDelta> {
 }
 
 #[test]
-fn halves_of_every_text_are_joined_across_deltas() {
+fn surrogates_of_every_text_are_joined_across_deltas() {
     let in_call = |member: &str, name: &str| {
         let (member, name) = (member.to_owned(), name.to_owned());
         move |text: &str| json!({"tool_calls": [{"index": 3, &*member: {&*name: text}}]})
@@ -95,7 +96,7 @@ fn halves_of_every_text_are_joined_across_deltas() {
                 .collect();
             assert_eq!(came, told, "{pieces:?}: {deltas:?}");
         }
-        // A half that has when its choice ends with nothing of its text.
+        // The choice ends with a delta that does not have the text.
         let deltas = joined(&[say("a<d83d>"), json!({}), json!({})]);
         let came: Vec<_> = deltas
             .iter()
@@ -106,7 +107,7 @@ fn halves_of_every_text_are_joined_across_deltas() {
 }
 
 #[test]
-fn halves_of_other_choices_and_other_calls_are_others() {
+fn surrogates_of_different_choices_and_calls_are_not_joined() {
     let mut surrogates = SplitSurrogates::default();
     let mut say = |choice: i32, text: &str, reason: Option<&str>| {
         let chunk = surrogates.complete(delta(choice, &json!({ "content": text }), reason));
@@ -150,12 +151,12 @@ fn halves_of_other_choices_and_other_calls_are_others() {
     assert_eq!(
         came,
         ["", "{}", "", "😀"],
-        "what is left of another call doesn't spoil a new one's arguments"
+        "a surrogate of one call is not added to the arguments of another"
     );
 }
 
 #[test]
-fn texts_that_are_no_pieces_have_a_place_for_their_halves() {
+fn surrogates_in_complete_texts_become_replacement_characters() {
     let mut surrogates = SplitSurrogates::default();
     let token = json!({
         "token": "<d83d>",
@@ -195,7 +196,7 @@ fn texts_that_are_no_pieces_have_a_place_for_their_halves() {
 }
 
 #[test]
-fn the_number_of_halves_that_wait_is_bounded() {
+fn the_number_of_surrogates_held_back_is_bounded() {
     let mut surrogates = SplitSurrogates::default();
     for choice in 0..i32::try_from(HELD_BACK_MAX).unwrap() + 10 {
         let chunk = surrogates.complete(delta(choice, &json!({"content": "<d83d>"}), None));
@@ -212,10 +213,10 @@ fn the_number_of_halves_that_wait_is_bounded() {
 }
 
 proptest! {
-    /// However a text is cut into pieces, and whichever surrogates it has, the result is what
-    /// UTF-16 says.
+    /// For every split of a text into pieces and for all surrogates in it, the result is the lossy
+    /// decoding of UTF-16.
     #[test]
-    fn a_text_cut_anywhere_is_what_utf16_says(
+        fn a_split_text_is_joined_as_utf16_decodes_it(
         units in proptest::collection::vec(
             prop_oneof![Just(0xd83d_u16), Just(0xde00), Just(0x61), any::<u16>()],
             0..12,
