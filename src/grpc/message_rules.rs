@@ -92,24 +92,24 @@ impl MessageValidator {
     /// [`Kind::Invalid`](crate::error::Kind::Invalid) if a message is incomplete or missing.
     pub(super) fn end(&self) -> Result<()> {
         match self.scanner {
-            MessageScanner::InPrefix { came: 0, .. }
+            MessageScanner::InPrefix { received: 0, .. }
                 if self.messages == 0 && !self.rules.is_stream =>
             {
                 let message = "The request has no message, but this method takes exactly one: \
                                send at least an empty one";
                 Err(Error::new(ErrorCode::MissingMessage, message))
             }
-            MessageScanner::InPrefix { came: 0, .. } => Ok(()),
+            MessageScanner::InPrefix { received: 0, .. } => Ok(()),
             MessageScanner::InPrefix { .. } => {
                 let message = "The request ends within the five bytes before a message (a flag \
                                and the length of the message)";
                 Err(Error::new(ErrorCode::IncompleteBody, message))
             }
             MessageScanner::InMessage { length, missing } => {
-                let came = length - missing;
+                let received = length - missing;
                 let message = format!(
-                    "The request ends within a message: {length} bytes are announced, and {came} \
-                     came"
+                    "The request ends within a message: {length} bytes are announced, and \
+                     {received} have arrived"
                 );
                 Err(Error::new(ErrorCode::IncompleteBody, message))
             }

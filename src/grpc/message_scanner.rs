@@ -36,10 +36,10 @@ pub(super) enum Boundary {
 /// The scanner, and its position in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MessageScanner {
-    /// In a prefix, of which `came` bytes have arrived. With 0 it is between two messages.
+    /// In a prefix, of which `received` bytes have arrived. With 0 it is between two messages.
     InPrefix {
         bytes: [u8; PREFIX_BYTES],
-        came: usize,
+        received: usize,
     },
     /// In a message, of which `missing` bytes have not arrived.
     InMessage { length: usize, missing: usize },
@@ -49,7 +49,7 @@ impl Default for MessageScanner {
     fn default() -> Self {
         Self::InPrefix {
             bytes: [0; PREFIX_BYTES],
-            came: 0,
+            received: 0,
         }
     }
 }
@@ -59,15 +59,15 @@ impl MessageScanner {
     /// has no further boundary; then `data` is empty.
     pub(super) fn next(&mut self, data: &mut &[u8]) -> Option<Boundary> {
         match self {
-            Self::InPrefix { bytes, came } => {
-                let space = bytes.get_mut(*came..).unwrap_or_default();
+            Self::InPrefix { bytes, received } => {
+                let space = bytes.get_mut(*received..).unwrap_or_default();
                 let taken = take(data, space.len());
                 space
                     .iter_mut()
                     .zip(taken)
                     .for_each(|(space, byte)| *space = *byte);
-                *came += taken.len();
-                if *came < PREFIX_BYTES {
+                *received += taken.len();
+                if *received < PREFIX_BYTES {
                     return None;
                 }
                 let prefix = Prefix::read(*bytes);
@@ -90,7 +90,7 @@ impl MessageScanner {
 
     /// Whether the position is between two messages.
     pub(super) fn is_between_messages(&self) -> bool {
-        matches!(self, Self::InPrefix { came: 0, .. })
+        matches!(self, Self::InPrefix { received: 0, .. })
     }
 }
 
@@ -166,10 +166,10 @@ mod tests {
         for length in 0..=stream.len() {
             for piece in 1..=length.max(1) {
                 let (boundaries, scanner) = boundaries(&stream[..length], piece);
-                let is_whole = [0, 8, 13].contains(&length);
+                let is_complete = [0, 8, 13].contains(&length);
                 assert_eq!(
                     scanner.is_between_messages(),
-                    is_whole,
+                    is_complete,
                     "{length} bytes in pieces of {piece}: {boundaries:?}"
                 );
             }

@@ -100,8 +100,8 @@ impl SplitSurrogates {
             *field = Some(text.finish());
             return;
         }
-        let (whole, has_half) = text.take();
-        *field = Some(whole);
+        let (complete, has_half) = text.take();
+        *field = Some(complete);
         if has_half {
             self.0.insert(
                 key,

@@ -29,9 +29,12 @@ pub(super) async fn list(
 ) -> Result<Response> {
     let models = &state.services.models;
     match call.run_part(async { ModelsQuery::read(&uri) }).await? {
-        ModelsQuery::Whole => {
+        ModelsQuery::Complete => {
             let is_gzip = compression::accepts_gzip(&headers);
-            Ok(whole(models.whole(call, is_gzip).await?, is_gzip))
+            Ok(complete_catalogue(
+                models.whole(call, is_gzip).await?,
+                is_gzip,
+            ))
         }
         ModelsQuery::Page(request) => {
             let list = models.list(call, request).await?;
@@ -45,7 +48,7 @@ pub(super) async fn list(
 }
 
 /// The cached JSON text. It has several MB, and is neither copied nor compressed for each caller.
-fn whole(catalogue: WholeCatalogue, is_gzip: bool) -> Response {
+fn complete_catalogue(catalogue: WholeCatalogue, is_gzip: bool) -> Response {
     let mut response = with_body(catalogue.list.into(), "application/json", HeaderMap::new());
     response
         .headers_mut()

@@ -19,7 +19,7 @@ const SEARCH_PARAMETERS: &str = "q, page, per_page, family, tags and available_o
 #[derive(Debug)]
 pub(super) enum ModelsQuery {
     /// The whole catalogue.
-    Whole,
+    Complete,
     /// One page of it.
     Page(ListModelsRequest),
     /// The upstream's own search, by these parameters.
@@ -36,7 +36,7 @@ impl ModelsQuery {
         let Query(query) = Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|error| Error::invalid("query", "expected name=value&…").with_source(error))?;
         if query.is_empty() {
-            return Ok(Self::Whole);
+            return Ok(Self::Complete);
         }
         Ok(page(&query)?.map_or(Self::Search(query), Self::Page))
     }

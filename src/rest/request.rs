@@ -132,24 +132,24 @@ async fn read<M: DeserializeOwned + Send + 'static>(
 
 /// Collects the bytes of a body. `expected` is the number of bytes in the `content-length` header.
 async fn collect(mut body: Body, expected: usize, limit: BodyLimit) -> Result<Bytes> {
-    let mut whole = BytesMut::new();
+    let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(broken)?.into_data() else {
             continue;
         };
-        if whole.len() + data.len() > limit.0 {
+        if bytes.len() + data.len() > limit.0 {
             return Err(limit.exceeded());
         }
-        if whole.is_empty() {
+        if bytes.is_empty() {
             if body.is_end_stream() {
                 return Ok(data);
             }
             // The system does not allocate reserved memory before it is written.
-            whole.reserve(expected.max(data.len()));
+            bytes.reserve(expected.max(data.len()));
         }
-        whole.extend_from_slice(&data);
+        bytes.extend_from_slice(&data);
     }
-    Ok(whole.freeze())
+    Ok(bytes.freeze())
 }
 
 /// The error for a body that did not arrive completely. If a layer refused the body, the error of

@@ -195,35 +195,35 @@ fn shortened(path: &str) -> &str {
 
 /// The advice for a path that does not exist.
 fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
-    let asked: Vec<&str> = uri
+    let path_segments: Vec<&str> = uri
         .path()
         .split('/')
         .filter(|segment| !segment.is_empty())
         .collect();
-    let lower: Vec<String> = asked
+    let lower_segments: Vec<String> = path_segments
         .iter()
         .map(|segment| segment.to_ascii_lowercase())
         .collect();
-    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let lower_segments: Vec<&str> = lower_segments.iter().map(String::as_str).collect();
     if ROUTES
         .iter()
-        .any(|(_, route)| matches_pattern(route, &lower))
+        .any(|(_, route)| matches_pattern(route, &lower_segments))
     {
-        return Some(spelling_advice(uri.path(), &asked));
+        return Some(spelling_advice(uri.path(), &path_segments));
     }
-    if let Some(advice) = other_api(&lower) {
+    if let Some(advice) = other_api(&lower_segments) {
         return Some(advice.to_owned());
     }
     let base = base_url(uri, headers);
-    if lower.as_slice() == ["v1"] {
+    if lower_segments.as_slice() == ["v1"] {
         return Some(format!(
             "This is the base URL, {base}, and clients put a path behind it, such as \
              /chat/completions"
         ));
     }
     // The part before one of the gateway's paths is the client's base URL, which is wrong.
-    let begins = (0..lower.len()).rev().filter_map(|begin| {
-        let rest = lower.get(begin..)?;
+    let begins = (0..lower_segments.len()).rev().filter_map(|begin| {
+        let rest = lower_segments.get(begin..)?;
         let route = ROUTES
             .iter()
             .find(|(_, route)| matches_below_v1(route, rest))?;
@@ -231,18 +231,18 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
     });
     // The same applies to the part before the `/v1` in another API's path.
     let other = || {
-        let versions = (1..lower.len())
-            .filter_map(|begin| lower.get(begin..))
+        let versions = (1..lower_segments.len())
+            .filter_map(|begin| lower_segments.get(begin..))
             .filter(|rest| rest.first() == Some(&"v1"));
         versions.filter_map(other_api).next().map(str::to_owned)
     };
     let found = begins
         .min_by_key(|(begin, _)| *begin)
-        .or_else(|| below_endpoint(&lower));
+        .or_else(|| below_endpoint(&lower_segments));
     let Some((begin, (_, route))) = found else {
         return other();
     };
-    let before = lower.get(..begin).unwrap_or_default();
+    let before = lower_segments.get(..begin).unwrap_or_default();
     let why = match () {
         () if before.is_empty() => "it lacks the /v1",
         () if before.iter().filter(|segment| **segment == "v1").count() > 1 => {
@@ -267,23 +267,23 @@ fn other_api(path: &[&str]) -> Option<&'static str> {
 }
 
 /// Matches a path after a base URL that is a complete endpoint, such as `/v1/chat/completions`.
-fn below_endpoint(lower: &[&str]) -> Option<(usize, &'static (Method, &'static str))> {
+fn below_endpoint(lower_segments: &[&str]) -> Option<(usize, &'static (Method, &'static str))> {
     let is_one = |begin: &usize| {
-        let whole = lower.get(..*begin).unwrap_or_default();
+        let endpoint = lower_segments.get(..*begin).unwrap_or_default();
         ROUTES
             .iter()
-            .any(|(method, route)| method == Method::POST && matches_pattern(route, whole))
+            .any(|(method, route)| method == Method::POST && matches_pattern(route, endpoint))
     };
-    let begin = (1..lower.len()).find(is_one)?;
+    let begin = (1..lower_segments.len()).find(is_one)?;
     Some((begin, ROUTES.first()?))
 }
 
 /// The advice for a path that is right except for its spelling.
-fn spelling_advice(path: &str, asked: &[&str]) -> String {
-    let is_model = asked
+fn spelling_advice(path: &str, path_segments: &[&str]) -> String {
+    let is_model = path_segments
         .get(1)
         .is_some_and(|segment| segment.eq_ignore_ascii_case("models"));
-    let segments = asked.iter().enumerate().map(|(at, segment)| {
+    let segments = path_segments.iter().enumerate().map(|(at, segment)| {
         // The case of a model's id is kept.
         if is_model && at > 1 {
             (*segment).to_owned()
@@ -291,13 +291,13 @@ fn spelling_advice(path: &str, asked: &[&str]) -> String {
             segment.to_ascii_lowercase()
         }
     });
-    let right: String = segments.map(|segment| format!("/{segment}")).collect();
+    let correct_path: String = segments.map(|segment| format!("/{segment}")).collect();
     let why = match () {
         () if path.contains("//") => "with single slashes: a base URL ends without a slash",
         () if path.ends_with('/') => "without a slash at its end",
         () => "in lower case",
     };
-    format!("Write {right}, {why}")
+    format!("Write {correct_path}, {why}")
 }
 
 /// The base URL of the API, with the host of the request.

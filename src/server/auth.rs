@@ -71,10 +71,10 @@ impl Keys {
         let found = (0..)
             .zip(&*self.0)
             .fold(none, |found, (number, (known, weight))| {
-                let is_it = known.expose_secret().as_bytes().ct_eq(key);
+                let is_match = known.expose_secret().as_bytes().ct_eq(key);
                 Caller {
-                    key: KeyId(u32::conditional_select(&found.key.0, &number, is_it)),
-                    weight: u32::conditional_select(&found.weight, weight, is_it),
+                    key: KeyId(u32::conditional_select(&found.key.0, &number, is_match)),
+                    weight: u32::conditional_select(&found.weight, weight, is_match),
                 }
             });
         (found != none).then_some(found)

@@ -125,14 +125,14 @@ mod tests {
             ),
             (Some("7S"), "DEADLINE_EXCEEDED", 7),
         ] {
-            let asked = Instant::now();
+            let started = Instant::now();
             assert_eq!(
                 reason(wait_for_turn(count(&inflight, large(grpc_timeout)))).await,
                 expected,
                 "{grpc_timeout:?}"
             );
             assert_eq!(
-                asked.elapsed(),
+                started.elapsed(),
                 Duration::from_secs(seconds),
                 "{grpc_timeout:?}"
             );

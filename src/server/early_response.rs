@@ -61,7 +61,7 @@ impl EarlyResponse {
     }
 
     /// Reads the rest of the body, or adds `Connection: close` to `response`.
-    pub(super) async fn settle(self, response: &mut Response) {
+    pub(super) async fn finish_body(self, response: &mut Response) {
         let rest = self
             .returned
             .lock()

@@ -71,7 +71,7 @@ impl Front {
             response = tracker.track(response);
         }
         if let Some(early_response) = early_response {
-            early_response.settle(&mut response).await;
+            early_response.finish_body(&mut response).await;
         }
         response
     }

@@ -159,7 +159,7 @@ impl Peer {
     }
 
     /// The time at which the connection expires if nothing changes. `None` while a call is open.
-    fn closes_at(&self) -> Option<Instant> {
+    fn expires_at(&self) -> Option<Instant> {
         if self.has_calls() {
             return None;
         }
@@ -183,7 +183,7 @@ impl Peer {
     /// Completes when the connection has been without a call for as long as allowed.
     pub(super) async fn expires(&self) {
         loop {
-            match self.closes_at() {
+            match self.expires_at() {
                 None => self.calls_end().await,
                 Some(at) if at <= Instant::now() => return,
                 Some(at) => tokio::select! {

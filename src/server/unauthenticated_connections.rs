@@ -120,15 +120,15 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (known, of_known) = connect(&all);
         known.authenticate();
-        let (_old, of_old) = connect(&all);
+        let (_old, old_task) = connect(&all);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (_new, of_new) = connect(&all);
         assert!(
-            !of_old.is_finished(),
+            !old_task.is_finished(),
             "a connection with a key does not count"
         );
         let (_newer, of_newer) = connect(&all);
-        assert!(is_closed(of_old).await);
+        assert!(is_closed(old_task).await);
         let others = [of_busy, of_known, of_new, of_newer];
         assert!(others.iter().all(|task| !task.is_finished()));
         drop(call);

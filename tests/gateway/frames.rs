@@ -45,7 +45,10 @@ async fn an_error_about_a_request_that_is_not_one_message_says_what_it_is() {
     let gateway = Gateway::to(upstream.address).await;
     let whole = frame(0, &hello());
     let (half, length) = (&whole[..whole.len() / 2], whole.len() - 5);
-    let announced = format!("{length} bytes are announced, and {} came", half.len() - 5);
+    let announced = format!(
+        "{length} bytes are announced, and {} have arrived",
+        half.len() - 5
+    );
     let mut over = frame(0, &[]);
     over[1..5].copy_from_slice(&u32::MAX.to_be_bytes());
     let cases = [

@@ -78,8 +78,8 @@ fn surrogates_of_every_text_are_joined_across_deltas() {
             delta.tool_calls.first()?.custom.as_ref()?.input.as_ref()
         }),
     ];
-    for (say, read) in texts {
-        for (pieces, told) in [
+    for (delta_with, read) in texts {
+        for (pieces, expected) in [
             (&["a<d83d>", "<de00>b", ""][..], &["a", "😀b", ""][..]),
             (&["<d83d>", "", "<de00>"], &["", "", "😀"]),
             (&["a<d83d>", "b", "c"], &["a", "\u{fffd}b", "c"]),
@@ -89,27 +89,32 @@ fn surrogates_of_every_text_are_joined_across_deltas() {
             ),
             (&["a", "b<d83d>"], &["a", "b\u{fffd}"]),
         ] {
-            let deltas = joined(&pieces.iter().map(|text| say(text)).collect::<Vec<_>>());
-            let came: Vec<_> = deltas
+            let deltas = joined(
+                &pieces
+                    .iter()
+                    .map(|text| delta_with(text))
+                    .collect::<Vec<_>>(),
+            );
+            let texts: Vec<_> = deltas
                 .iter()
                 .map(|delta| read(delta).map(String::as_str).unwrap())
                 .collect();
-            assert_eq!(came, told, "{pieces:?}: {deltas:?}");
+            assert_eq!(texts, expected, "{pieces:?}: {deltas:?}");
         }
         // The choice ends with a delta that does not have the text.
-        let deltas = joined(&[say("a<d83d>"), json!({}), json!({})]);
-        let came: Vec<_> = deltas
+        let deltas = joined(&[delta_with("a<d83d>"), json!({}), json!({})]);
+        let texts: Vec<_> = deltas
             .iter()
             .map(|delta| read(delta).map(String::as_str))
             .collect();
-        assert_eq!(came, [Some("a"), None, Some("\u{fffd}")], "{deltas:?}");
+        assert_eq!(texts, [Some("a"), None, Some("\u{fffd}")], "{deltas:?}");
     }
 }
 
 #[test]
 fn surrogates_of_different_choices_and_calls_are_not_joined() {
     let mut surrogates = SplitSurrogates::default();
-    let mut say = |choice: i32, text: &str, reason: Option<&str>| {
+    let mut delta_with = |choice: i32, text: &str, reason: Option<&str>| {
         let chunk = surrogates.complete(delta(choice, &json!({ "content": text }), reason));
         chunk.choices[0]
             .delta
@@ -119,13 +124,13 @@ fn surrogates_of_different_choices_and_calls_are_not_joined() {
             .clone()
             .unwrap()
     };
-    let came = [
-        say(0, "<d83d>", None),
-        say(1, "<d83e>", None),
-        say(0, "<de00>", None),
-        say(1, "<dd8a>", Some("stop")),
+    let texts = [
+        delta_with(0, "<d83d>", None),
+        delta_with(1, "<d83e>", None),
+        delta_with(0, "<de00>", None),
+        delta_with(1, "<dd8a>", Some("stop")),
     ];
-    assert_eq!(came, ["", "", "😀", "🦊"]);
+    assert_eq!(texts, ["", "", "😀", "🦊"]);
 
     let call = |index: i32, id: &str, text: &str| {
         let function = json!({"arguments": text});
@@ -137,7 +142,7 @@ fn surrogates_of_different_choices_and_calls_are_not_joined() {
         call(0, "b", "<d83d>"),
         call(0, "b", "<de00>"),
     ]);
-    let came: Vec<_> = deltas
+    let texts: Vec<_> = deltas
         .iter()
         .map(|delta| {
             delta.tool_calls[0]
@@ -149,7 +154,7 @@ fn surrogates_of_different_choices_and_calls_are_not_joined() {
         })
         .collect();
     assert_eq!(
-        came,
+        texts,
         ["", "{}", "", "😀"],
         "a surrogate of one call is not added to the arguments of another"
     );
