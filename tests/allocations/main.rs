@@ -28,7 +28,7 @@ fn allocated() -> usize {
 }
 
 #[test]
-fn to_decode_takes_a_bounded_multiple_of_what_came() {
+fn decoding_takes_a_bounded_multiple_of_the_input() {
     for target in ["request", "chunk", "memory"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("fuzz/corpus")

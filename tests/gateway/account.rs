@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::{Emulator, Gateway, Reply, Scripted, door::grpc_failure, prompt, rest::http};
 
 #[tokio::test]
-async fn plan_and_units_are_told_by_both_doors() {
+async fn plan_and_units_are_the_same_at_both_doors() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let mut client = AccountServiceClient::new(gateway.channel().await);
@@ -222,7 +222,7 @@ async fn a_feed_that_breaks_ends_every_watch_with_an_error() {
 }
 
 #[tokio::test]
-async fn the_feed_may_be_silent_for_longer_than_an_answer() {
+async fn the_feed_of_units_has_a_longer_idle_timeout_than_an_answer() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::with(emulator.address, |config| {
         config.upstream.first_token_timeout = Duration::from_millis(300);

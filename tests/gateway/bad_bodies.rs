@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn an_error_about_a_bad_body_names_the_problem_and_the_place() {
+async fn an_error_about_an_invalid_body_has_the_problem_and_the_path() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let with = |change: Value| {

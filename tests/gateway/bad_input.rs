@@ -30,7 +30,7 @@ pub async fn post(gateway: &Gateway, media_type: &str, body: impl Into<Vec<u8>>)
 }
 
 #[tokio::test]
-async fn another_encoding_is_called_by_its_name() {
+async fn an_error_about_a_text_encoding_names_the_encoding() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let text = prompt(MODEL, "hi").to_string();
@@ -229,7 +229,7 @@ async fn an_unknown_media_type_path_or_method_is_refused_in_the_callers_dialect(
 }
 
 #[tokio::test]
-async fn noise_on_the_port_harms_no_other_caller() {
+async fn random_bytes_on_the_port_do_not_affect_other_callers() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let post = |length: &str, body: &str| {

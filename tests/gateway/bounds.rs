@@ -26,7 +26,7 @@ fn list(element: &str, times: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_list_without_end_is_refused_by_its_name_and_limit() {
+async fn an_endless_list_is_refused_with_its_name_and_limit() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let user = |content: &str| format!(r#"{{"messages":[{{"role":"user","content":{content}}}]}}"#);
@@ -154,7 +154,7 @@ async fn a_list_without_end_is_refused_by_its_name_and_limit() {
 }
 
 #[tokio::test]
-async fn a_protobuf_list_without_end_is_refused_by_its_name_and_limit() {
+async fn an_endless_protobuf_list_is_refused_with_its_name_and_limit() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let mut client = gateway.grpc().await;
@@ -244,7 +244,7 @@ async fn an_endless_reply_of_upstream_is_not_an_answer() {
 }
 
 #[tokio::test]
-async fn an_agents_long_history_is_within_the_bounds() {
+async fn a_long_history_of_an_agent_is_within_the_limits() {
     let upstream = Scripted::always(Reply::Json(200, whole("ok"))).await;
     let gateway = Gateway::to(upstream.address).await;
     let call = json!({"id": "call_a", "type": "function", "function": {"name": "weather",
@@ -327,7 +327,7 @@ async fn the_bytes_held_back_before_an_answer_are_bounded() {
 }
 
 #[tokio::test]
-async fn all_requests_together_have_a_bound_at_every_door() {
+async fn all_requests_together_have_a_limit_at_every_door() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.max_inflight_request_bytes = Some(ByteSize::kib(600));
@@ -362,7 +362,7 @@ async fn all_requests_together_have_a_bound_at_every_door() {
 }
 
 #[tokio::test]
-async fn one_request_alone_may_be_as_large_as_a_request_may() {
+async fn a_single_request_may_have_the_largest_size() {
     let upstream = Scripted::always(Reply::Json(200, whole("ok"))).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.max_inflight_request_bytes = Some(ByteSize::kib(1));

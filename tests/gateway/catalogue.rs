@@ -148,7 +148,7 @@ async fn a_model_has_an_owner_and_a_date_at_every_door_even_if_upstream_leaves_t
 }
 
 #[tokio::test]
-async fn pages_stay_right_when_it_is_refreshed_between_them() {
+async fn pages_stay_consistent_when_the_catalogue_is_refreshed_between_them() {
     let upstream = Scripted::always(list(&["a/1", "a/3", "a/5", "a/7"])).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut client = ModelServiceClient::new(gateway.channel().await);
@@ -394,7 +394,7 @@ async fn an_error_about_an_unknown_model_suggests_similar_names() {
 }
 
 #[tokio::test]
-async fn a_catalogue_of_full_size_is_paged_and_filtered_whole() {
+async fn a_catalogue_of_full_size_is_paged_and_filtered_completely() {
     let emulator = Emulator::with(EmulatorConfig {
         models: 22_000,
         ..EmulatorConfig::default()

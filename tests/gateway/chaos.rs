@@ -25,77 +25,77 @@ use step::ID;
 use table::Phase::*;
 
 #[test]
-fn no_fault_while_units_are_waited_for_leaves_a_trace() {
+fn a_fault_during_the_wait_for_units_leaves_nothing_behind() {
     play_all(Queue);
 }
 
 #[test]
-fn no_fault_before_another_try_leaves_a_trace() {
+fn a_fault_before_a_retry_leaves_nothing_behind() {
     play_all(Retry);
 }
 
 #[test]
-fn no_fault_while_connecting_leaves_a_trace() {
+fn a_fault_while_connecting_leaves_nothing_behind() {
     play_all(Connect);
 }
 
 #[test]
-fn no_fault_before_the_headers_leaves_a_trace() {
+fn a_fault_before_the_headers_leaves_nothing_behind() {
     play_all(Headers);
 }
 
 #[test]
-fn no_fault_in_a_whole_answer_leaves_a_trace() {
+fn a_fault_in_a_unary_answer_leaves_nothing_behind() {
     play_all(Body);
 }
 
 #[test]
-fn no_fault_before_the_first_token_leaves_a_trace() {
+fn a_fault_before_the_first_token_leaves_nothing_behind() {
     play_all(FirstToken);
 }
 
 #[test]
-fn no_fault_in_the_middle_looks_like_an_end_or_leaves_a_trace() {
+fn a_fault_in_the_middle_is_an_error_and_leaves_nothing_behind() {
     play_all(MidStream);
 }
 
 #[test]
-fn no_fault_after_the_last_chunk_leaves_a_trace() {
+fn a_fault_after_the_last_chunk_leaves_nothing_behind() {
     play_all(LastChunk);
 }
 
 #[test]
-fn nothing_after_the_end_spoils_the_answer() {
+fn nothing_after_the_end_changes_the_answer() {
     play_all(Done);
 }
 
 #[test]
-fn another_model_cures_what_fails_before_the_headers() {
+fn a_fallback_answers_after_a_failure_before_the_headers() {
     cure_all(Headers);
 }
 
 #[test]
-fn another_model_cures_a_whole_answer_that_fails() {
+fn a_fallback_answers_after_a_failure_in_a_unary_answer() {
     cure_all(Body);
 }
 
 #[test]
-fn another_model_cures_what_fails_before_the_first_token() {
+fn a_fallback_answers_after_a_failure_before_the_first_token() {
     cure_all(FirstToken);
 }
 
 #[test]
-fn another_model_cures_what_fails_in_the_middle_of_a_stream_that_is_added_up() {
+fn a_fallback_answers_after_a_failure_in_the_middle_of_an_accumulated_stream() {
     cure_all(MidStream);
 }
 
 #[test]
-fn another_model_cures_what_fails_at_the_end_of_a_stream_that_is_added_up() {
+fn a_fallback_answers_after_a_failure_at_the_end_of_an_accumulated_stream() {
     cure_all(LastChunk);
 }
 
 #[test]
-fn a_request_that_is_refused_has_failed_and_was_not_cancelled() {
+fn a_refused_request_counts_as_failed_and_not_as_cancelled() {
     let log = Log::default();
     log.listen(async {
         let upstream = Scripted::always(Reply::Json(200, whole("half"))).await;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Door, Emulator, Gateway, MODEL, prompt};
 
 #[tokio::test]
-async fn a_question_is_answered_alike_through_every_door() {
+async fn every_door_gives_the_same_answer() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let mut request = prompt(MODEL, "Say hello in 5 words");
@@ -111,7 +111,7 @@ async fn the_request_of_the_older_gateway_is_answered_unchanged() {
 }
 
 #[tokio::test]
-async fn text_of_every_script_survives_every_door() {
+async fn text_of_every_script_is_unchanged_at_every_door() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let text = "naïve Ωμέγα 漢字 עברית 👩‍👩‍👧‍👦 \u{10ffff} \"quoted\" \\ \u{2028}";
@@ -193,7 +193,7 @@ async fn json_logprobs_and_reasoning_come_through_every_door() {
 }
 
 #[tokio::test]
-async fn an_answer_may_be_sent_back_as_it_came() {
+async fn an_answer_may_be_sent_back_unchanged() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let _url = gateway.url("/v1/chat/completions");

@@ -16,7 +16,7 @@ use crate::support::{
 const CIRCUIT_WAIT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn a_model_that_fails_again_and_again_is_left_alone_and_probed() {
+async fn a_model_that_fails_repeatedly_gets_no_calls_and_is_then_probed() {
     let upstream = Scripted::always(no_capacity()).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.models.circuit_failures = 3;

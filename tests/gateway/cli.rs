@@ -165,7 +165,7 @@ async fn a_second_signal_ends_the_server_at_once() {
 }
 
 #[tokio::test]
-async fn a_proxy_of_the_environment_does_not_come_between_gateway_and_emulator() {
+async fn a_proxy_in_the_environment_is_not_used_for_the_emulator() {
     let mut command = featherwire(&["serve", "--listen", "127.0.0.1:0"]);
     command
         .env("http_proxy", "http://127.0.0.1:9")
@@ -474,7 +474,7 @@ async fn a_wrong_command_line_gets_advice_and_exits_with_2() {
 }
 
 #[tokio::test]
-async fn the_emulator_needs_nothing_of_the_upstream_s_configuration() {
+async fn the_emulator_does_not_use_the_options_of_the_upstream() {
     let mut command = featherwire(&["serve", "--listen", "127.0.0.1:0", "--emulator"]);
     command
         .env("FEATHERLESS_API_KEY", "with a space")

@@ -121,7 +121,7 @@ async fn a_connection_with_a_running_call_is_not_closed() {
 }
 
 #[tokio::test]
-async fn beyond_the_bound_the_oldest_idle_connection_without_a_key_makes_room() {
+async fn at_the_limit_the_longest_idle_connection_without_a_key_is_closed() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.api_keys = vec![KEY.into()];
@@ -158,7 +158,7 @@ async fn beyond_the_bound_the_oldest_idle_connection_without_a_key_makes_room() 
 }
 
 #[tokio::test]
-async fn a_client_that_answers_nothing_does_not_hold_up_the_end() {
+async fn a_client_that_never_responds_does_not_delay_the_shutdown() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = PATIENCE).await;
     // It sends a request, and then reads nothing: no pings and no GOAWAY.

@@ -96,7 +96,7 @@ fn shape(path: &str) -> String {
 }
 
 #[test]
-fn every_rpc_names_a_rest_twin_that_the_router_has_and_the_other_way_round() {
+fn every_rpc_has_a_rest_route_and_every_rest_route_has_an_rpc() {
     let pool = DescriptorPool::decode(DESCRIPTOR_SET).unwrap();
     let http = pool.get_extension_by_name("google.api.http").unwrap();
     let declared: Vec<(String, String)> = pool

@@ -46,7 +46,7 @@ async fn serve(
 }
 
 #[tokio::test]
-async fn the_soft_limit_is_raised_to_the_hard_one() {
+async fn the_soft_limit_is_raised_to_the_hard_limit() {
     let emulator = Emulator::start().await;
     let (child, address, _log) = serve("ulimit -S -n 100; ulimit -H -n 300", &emulator).await;
     assert_eq!(
@@ -92,7 +92,7 @@ async fn chat(stream: &mut TcpStream) -> (u16, String, Value) {
 }
 
 #[tokio::test]
-async fn a_lack_of_descriptors_is_named_logged_once_and_passes() {
+async fn a_lack_of_descriptors_is_reported_logged_once_and_temporary() {
     let emulator = Emulator::with(EmulatorConfig {
         tokens_per_second: 0.0,
         ..EmulatorConfig::default()

@@ -30,7 +30,7 @@ async fn post(gateway: &Gateway, body: String) -> (u16, String, String) {
 }
 
 #[tokio::test]
-async fn of_a_rest_callers_members_the_upstream_gets_the_last() {
+async fn the_upstream_gets_the_last_of_a_rest_callers_duplicate_members() {
     let upstream = Scripted::always(answer()).await;
     let gateway = Gateway::to(upstream.address).await;
     let body = format!(
@@ -58,7 +58,7 @@ async fn of_a_rest_callers_members_the_upstream_gets_the_last() {
 }
 
 #[tokio::test]
-async fn the_last_stream_member_says_whether_the_answer_is_streamed() {
+async fn the_last_stream_member_selects_streaming() {
     let upstream = Scripted::always(answer()).await;
     let gateway = Gateway::to(upstream.address).await;
     let body = |members: &str| {
@@ -88,7 +88,7 @@ fn said(answer: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn of_an_answers_members_callers_get_the_last() {
+async fn callers_get_the_last_of_an_answers_duplicate_members() {
     let upstream = Scripted::always(raw(
         r#"{"id":"a","id":"b","created":1,"model":"m","new":1,"new":"x",
         "choices":[{"index":7},{"index":8}],
@@ -132,7 +132,7 @@ async fn of_an_answers_members_callers_get_the_last() {
 }
 
 #[tokio::test]
-async fn of_a_chunks_members_callers_get_the_last() {
+async fn callers_get_the_last_of_a_chunks_duplicate_members() {
     let event = concat!(
         r#"{"id":"a","id":"b","created":1,"model":"m","choices":[{"index":5},{"index":6}],"#,
         r#""choices":[{"index":0,"delta":{"content":"x"},"#,
@@ -161,7 +161,7 @@ async fn of_a_chunks_members_callers_get_the_last() {
 }
 
 #[tokio::test]
-async fn a_grpc_callers_extra_is_read_as_rests_members_are() {
+async fn extra_of_a_grpc_caller_is_decoded_as_members_in_rest_are() {
     let upstream = Scripted::always(answer()).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut request = message(&prompt(MODEL, "hi"));
@@ -185,7 +185,7 @@ async fn a_grpc_callers_extra_is_read_as_rests_members_are() {
 }
 
 #[tokio::test]
-async fn an_embeddings_last_list_replaces_the_one_before() {
+async fn the_last_list_of_an_embedding_replaces_the_previous_one() {
     let upstream = Scripted::always(raw(
         r#"{"model":"m","data":[{"index":0,"embedding":[1]},{"index":1,"embedding":[2]}],
         "data":[{"index":0,"embedding":[3],"embedding":[4,5]}]}"#,
@@ -207,7 +207,7 @@ async fn an_embeddings_last_list_replaces_the_one_before() {
 }
 
 #[tokio::test]
-async fn of_a_catalogues_two_lists_the_last_counts() {
+async fn the_last_of_a_catalogues_duplicate_lists_counts() {
     let upstream = Scripted::always(raw(
         r#"{"object":"list","data":[{"id":"a/b"}],"data":[{"id":"c/d","id":"e/f"}]}"#,
     ))

@@ -195,7 +195,7 @@ async fn an_empty_error_is_not_an_error() {
 }
 
 #[tokio::test]
-async fn a_success_with_nothing_in_it_is_no_answer() {
+async fn an_empty_success_is_not_an_answer() {
     let texts = [
         ("/v1/tokenize", json!({"model": MODEL, "text": ""})),
         ("/v1/embeddings", json!({"model": MODEL, "input": "hi"})),

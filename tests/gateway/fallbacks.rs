@@ -83,7 +83,7 @@ async fn a_fallback_answers_at_every_door_and_the_headers_say_which_model_and_wh
 }
 
 #[tokio::test]
-async fn a_stream_that_fails_with_its_first_event_has_not_begun() {
+async fn a_stream_that_fails_with_its_first_event_has_not_started() {
     let error = json!({"error": "no data in 30000ms"}).to_string();
     for door in Door::STREAMS {
         let upstream =
@@ -111,7 +111,7 @@ async fn a_stream_that_fails_with_its_first_event_has_not_begun() {
 }
 
 #[tokio::test]
-async fn a_stream_of_which_only_the_speaker_has_come_has_not_begun() {
+async fn a_stream_with_only_a_role_has_not_started() {
     let role = || vec![event(&json!({"role": "assistant", "content": ""}), None)];
     for door in Door::STREAMS {
         for (reply, code) in [
@@ -148,7 +148,7 @@ async fn a_stream_of_which_only_the_speaker_has_come_has_not_begun() {
 }
 
 #[tokio::test]
-async fn pieces_without_anything_in_them_do_not_begin_an_answer_and_unknown_members_do() {
+async fn empty_chunks_do_not_start_an_answer_but_unknown_members_do() {
     let empty = || vec![event(&json!({"content": ""}), None); 20];
     let failed = || json!({"error": "no data"}).to_string();
     let unknown = event(&json!({"content": "", "thinking": "hm"}), None);
@@ -180,7 +180,7 @@ async fn pieces_without_anything_in_them_do_not_begin_an_answer_and_unknown_memb
 }
 
 #[tokio::test]
-async fn a_text_of_which_nothing_has_come_has_not_begun() {
+async fn a_text_without_content_has_not_started() {
     let piece = |text: &str, reason: Option<&str>| {
         json!({"id": "c", "object": "text_completion", "created": 1, "model": SECOND,
             "choices": [{"index": 0, "text": text, "finish_reason": reason, "logprobs": null}]})
@@ -209,7 +209,7 @@ async fn a_text_of_which_nothing_has_come_has_not_begun() {
 }
 
 #[tokio::test]
-async fn a_refusal_sent_as_a_success_is_not_cured_by_a_fallback() {
+async fn a_refusal_with_a_success_status_gets_no_fallback() {
     let refusals = [
         (
             json!({"message": "no", "type": "invalid_request_error",
@@ -250,7 +250,7 @@ async fn a_refusal_sent_as_a_success_is_not_cured_by_a_fallback() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_not_cured_by_a_fallback() {
+async fn a_refusal_gets_no_fallback() {
     let cases = [
         (
             refused(400, "content_policy_violation", "not allowed"),
@@ -297,7 +297,7 @@ async fn a_refusal_is_not_cured_by_a_fallback() {
 }
 
 #[tokio::test]
-async fn a_context_too_long_is_cured_by_any_model_not_known_to_be_as_short() {
+async fn a_too_long_context_falls_back_to_models_not_known_to_be_as_short() {
     let model = |id: &str, context: i32| json!({"id": id, "context_length": context});
     let catalogue = json!({"data": [model(FIRST, 8192), model(SECOND, 4096), model(THIRD, 32768)]});
     let too_long = refused(
@@ -361,7 +361,7 @@ async fn a_context_too_long_is_cured_by_any_model_not_known_to_be_as_short() {
 }
 
 #[tokio::test]
-async fn when_all_fail_the_error_is_that_of_the_model_asked_for_and_names_the_others() {
+async fn if_all_models_fail_the_error_is_that_of_the_requested_model_and_names_the_others() {
     let cold = refused(400, "", "not ready for inference");
     let upstream = Scripted::first([no_capacity(), cold.clone(), refused(400, "", "bad")]).await;
     let gateway = Gateway::to(upstream.address).await;
@@ -429,7 +429,7 @@ async fn embeddings_of_another_model_are_not_an_answer() {
 }
 
 #[tokio::test]
-async fn a_fallback_that_does_not_exist_is_passed_over() {
+async fn a_fallback_that_does_not_exist_is_skipped() {
     let missing = refused(404, "model_not_found", "Model not found");
     let upstream = Scripted::first([no_capacity(), missing, Reply::Json(200, whole("b"))]).await;
     let gateway = Gateway::to(upstream.address).await;

@@ -217,7 +217,7 @@ async fn a_fault_after_some_tokens_never_looks_like_an_end() {
 }
 
 #[tokio::test]
-async fn an_unusual_answer_is_still_an_answer() {
+async fn an_unusual_answer_is_accepted() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for door in Door::ALL {
@@ -236,7 +236,7 @@ async fn an_unusual_answer_is_still_an_answer() {
 }
 
 #[tokio::test]
-async fn units_are_given_back_when_the_caller_leaves() {
+async fn units_are_released_when_the_caller_disconnects() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for door in Door::ALL {

@@ -156,7 +156,7 @@ async fn a_request_that_never_arrives_ends_with_an_error_at_its_time_limit() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_or_is_not_base64_is_refused_as_that() {
+async fn an_incomplete_body_or_invalid_base64_is_refused_with_the_reason() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let whole = frame(0, &hello());
@@ -302,7 +302,7 @@ async fn an_error_about_an_unknown_method_or_service_names_the_known_ones() {
 }
 
 #[tokio::test]
-async fn a_form_of_grpc_is_known_by_any_plain_spelling_of_its_name() {
+async fn a_form_of_grpc_is_recognised_by_every_spelling_of_its_media_type() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let binary = frame(0, &hello());

@@ -106,7 +106,7 @@ async fn two_lengths_or_odd_codings_are_refused_and_the_connection_is_closed() {
 }
 
 #[tokio::test]
-async fn so_is_the_second_of_two_requests_and_the_first_is_answered() {
+async fn an_ambiguous_second_request_is_refused_and_the_first_is_answered() {
     let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
     let gateway = Gateway::to(upstream.address).await;
     let body = prompt(MODEL, "hi").to_string();

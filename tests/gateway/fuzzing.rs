@@ -22,12 +22,12 @@ fn a_stream_has_the_events_of_the_standard_in_pieces_of_any_size() {
 }
 
 #[test]
-fn a_request_comes_back_as_it_was_read_or_is_refused_with_a_short_error() {
+fn a_request_is_encoded_as_it_was_decoded_or_refused_with_a_short_error() {
     hold("request", laws::request);
 }
 
 #[test]
-fn a_chunk_comes_back_as_it_was_read() {
+fn a_chunk_is_encoded_as_it_was_decoded() {
     hold("chunk", laws::chunk);
 }
 

@@ -94,7 +94,7 @@ const TABLE: &[Cell] = &[
 ];
 
 #[tokio::test(start_paused = true)]
-async fn after_any_probe_its_circuit_is_closed_open_or_free_for_the_next_probe() {
+async fn after_every_probe_the_circuit_is_closed_or_open_or_free_for_another_probe() {
     let mut failures = Vec::new();
     for &Cell(probe, end, circuit) in TABLE {
         for door in [

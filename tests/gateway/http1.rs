@@ -82,7 +82,7 @@ fn content(answer: &Value) -> &Value {
 }
 
 #[tokio::test]
-async fn a_caller_that_sent_more_bytes_and_leaves_closes_the_upstream_call() {
+async fn the_upstream_call_is_closed_when_a_caller_that_sent_more_bytes_disconnects() {
     let streamed = Reply::EventsThenSilence(vec![chunk("a")]);
     for (name, request, reply) in [
         ("unary REST", rest("hi", false), Reply::Silence),

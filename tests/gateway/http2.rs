@@ -109,7 +109,7 @@ async fn a_caller_that_cancels_all_its_open_streams_can_go_on() {
 }
 
 #[tokio::test]
-async fn a_flood_of_resets_costs_only_the_caller_its_connection() {
+async fn a_flood_of_resets_closes_only_the_connection_of_that_caller() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let (mut reader, mut writer) = connect(&gateway).await;
@@ -125,7 +125,7 @@ async fn a_flood_of_resets_costs_only_the_caller_its_connection() {
 }
 
 #[tokio::test]
-async fn a_head_over_the_limit_costs_one_call_and_not_its_connection() {
+async fn a_request_head_over_the_limit_fails_the_call_and_not_the_connection() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let mut client = ChatServiceClient::new(gateway.channel().await);

@@ -31,7 +31,7 @@ const KNOWN: [&str; 20] = [
 ];
 
 #[tokio::test]
-async fn the_catalogue_is_openais_list_with_all_that_the_upstream_says() {
+async fn the_catalogue_is_openais_list_with_all_members_of_the_upstream() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let (status, list) = gateway.get_json("/v1/models").await;
@@ -219,7 +219,7 @@ async fn grpc_pages_and_filters_the_catalogue() {
 }
 
 #[tokio::test]
-async fn rest_pages_and_filters_the_catalogue_as_its_rule_says() {
+async fn rest_pages_and_filters_the_catalogue_by_its_http_rule() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let mut ids = Vec::new();

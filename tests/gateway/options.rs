@@ -329,7 +329,7 @@ async fn options_in_extra_are_the_options_themselves() {
 }
 
 #[tokio::test]
-async fn texts_and_embeddings_have_the_options_that_make_sense_for_them() {
+async fn completions_and_embeddings_have_the_options_that_apply_to_them() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let text = |options: &Value| json!({"model": MODEL, "prompt": "hi", "featherwire": options});

@@ -21,7 +21,7 @@ async fn status(gateway: &Gateway, service: &str) -> i32 {
 }
 
 #[tokio::test]
-async fn a_gateway_that_can_serve_says_so() {
+async fn a_gateway_that_can_serve_is_ready() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     for service in [

@@ -43,12 +43,12 @@ macro_rules! for_each_message {
 }
 
 #[test]
-fn made_up_json_comes_back_as_it_went_in() {
+fn generated_json_is_encoded_as_it_was_decoded() {
     for_each_message!(json_comes_back);
 }
 
 #[test]
-fn made_up_messages_come_back_as_they_went_in() {
+fn generated_messages_are_decoded_as_they_were_encoded() {
     for_each_message!(message_comes_back);
 }
 
@@ -105,7 +105,7 @@ where
 
 /// So a member that gets a field one day still works for callers that send it in `extra`.
 #[test]
-fn a_member_in_extra_is_the_member_itself() {
+fn a_member_in_extra_means_the_same_as_the_field() {
     in_extra::<CreateChatCompletionRequest>("CreateChatCompletionRequest", |request| {
         &mut request.extra
     });

@@ -85,7 +85,7 @@ fn the_enum_has_the_codes_of_the_source_and_of_the_documents() {
 }
 
 #[tokio::test]
-async fn an_errors_metadata_tells_the_model_the_limit_and_whether_to_retry() {
+async fn the_metadata_of_an_error_has_the_model_the_limit_and_retry() {
     let refusal = "This user has 10 active units; this request requires 2 units (limit: 10, over \
                    by 2).";
     let units = json!({"error": {"message": refusal,
@@ -168,7 +168,7 @@ async fn an_errors_metadata_tells_the_model_the_limit_and_whether_to_retry() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_off_tells_its_model_too() {
+async fn the_error_of_a_cut_stream_has_the_model_too() {
     let chunk = json!({"id": "x", "created": 1, "model": "m", "choices": [{"index": 0,
         "delta": {"content": "a"}}]});
     let upstream = Scripted::always(Reply::Events(vec![chunk.to_string()])).await;

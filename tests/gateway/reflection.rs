@@ -100,7 +100,7 @@ fn error(answer: &ServerReflectionResponse) -> (tonic::Code, &str) {
 }
 
 #[tokio::test]
-async fn a_file_comes_with_all_that_it_depends_on_each_once() {
+async fn a_file_is_sent_with_all_its_dependencies_each_once() {
     let (_upstream, gateway) = start().await;
     for version in VERSIONS {
         let list = answers(
@@ -240,7 +240,7 @@ async fn every_kind_of_symbol_is_found() {
 }
 
 #[tokio::test]
-async fn an_unknown_name_gets_an_answer_and_the_stream_goes_on() {
+async fn an_unknown_name_gets_an_answer_and_the_stream_stays_open() {
     let (_upstream, gateway) = start().await;
     let long = "x".repeat(1024);
     let questions = [

@@ -47,7 +47,7 @@ async fn an_unexpected_429_is_hidden_from_the_caller() {
 const TRIES: usize = 6;
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_refused_again_and_again_fails_in_the_end() {
+async fn a_request_that_is_refused_repeatedly_fails_finally() {
     for door in Door::ALL {
         let (upstream, gateway) = refusing((0..TRIES).map(|_| full(""))).await;
         let begun = tokio::time::Instant::now();
@@ -81,7 +81,7 @@ async fn a_request_that_is_refused_again_and_again_fails_in_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fallback_cures_a_model_that_is_refused_again_and_again() {
+async fn a_fallback_answers_for_a_model_that_is_refused_repeatedly() {
     for door in Door::ALL {
         let (upstream, gateway) =
             refusing((0..TRIES).map(|_| full("")).chain([answer_for(door)])).await;
@@ -105,7 +105,7 @@ async fn a_fallback_cures_a_model_that_is_refused_again_and_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_not_asked_again_before_its_retry_after_or_not_at_all() {
+async fn a_refused_request_is_not_retried_before_its_retry_after() {
     let retry_after = |seconds: u64| full(&format!("\r\nretry-after: {seconds}"));
     for door in [Door::RestUnary, Door::GrpcStream] {
         let (upstream, gateway) = refusing([retry_after(7), answer_for(door)]).await;
@@ -145,7 +145,7 @@ async fn a_refusal_is_not_asked_again_before_its_retry_after_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_known_of_the_plan_a_refusal_is_not_asked_again_before_its_retry_after() {
+async fn without_a_known_plan_a_refused_request_is_not_retried_before_its_retry_after() {
     use axum::{Router, http::StatusCode, response::IntoResponse, routing::post};
 
     let posts = Arc::<Mutex<Vec<std::time::Instant>>>::default();

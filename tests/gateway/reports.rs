@@ -50,7 +50,7 @@ fn reporting(model: &str, more: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn there_is_no_report_unless_it_is_asked_for() {
+async fn there_is_no_report_unless_requested() {
     for door in Door::ALL {
         let upstream = Scripted::always(good(door)).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -241,7 +241,7 @@ async fn a_caller_that_leaves_before_the_report_holds_no_units() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_added_up_has_one_with_its_first_token() {
+async fn an_accumulated_stream_has_a_report_with_its_first_token() {
     for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
         let upstream = Scripted::first([no_capacity(), Reply::Events(stream())]).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -353,7 +353,7 @@ async fn an_upstreams_member_of_that_name_does_not_pass_as_the_gateways_report()
 }
 
 #[tokio::test]
-async fn texts_and_embeddings_have_one_too() {
+async fn completions_and_embeddings_have_a_report_too() {
     let choice = json!({"index": 0, "text": "b", "finish_reason": "stop"});
     let text = json!({"id": "cmpl-1", "created": 1, "model": MODEL, "choices": [choice],
         "featherwire": {"units": 9}});

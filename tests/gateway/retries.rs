@@ -134,7 +134,7 @@ async fn persistent_with_units(upstream: &Scripted) -> Gateway {
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_retried_then_a_fallback_is_asked_and_then_the_error_is_returned() {
+async fn a_rate_limit_is_retried_then_a_fallback_is_tried_and_then_the_error_is_returned() {
     for door in Door::ALL {
         for limit in 0..rate_limits("0").len() {
             let limits = |times: usize| (0..times).map(move |_| rate_limits("0").remove(limit));
@@ -254,7 +254,7 @@ async fn a_wait_in_milliseconds_is_kept_and_wins_over_one_in_seconds() {
 }
 
 #[tokio::test]
-async fn a_stream_that_ends_before_it_begins_is_asked_again() {
+async fn a_stream_that_ends_before_its_start_is_retried() {
     let role = event(&json!({"role": "assistant", "content": ""}), None);
     for door in Door::STREAMS {
         for trouble in [
@@ -285,7 +285,7 @@ async fn a_stream_that_ends_before_it_begins_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_never_asked_again() {
+async fn a_refusal_is_never_retried() {
     for (reply, kind, code) in [
         (error(400, "bad"), Kind::Invalid, "upstream_refused"),
         (
@@ -321,7 +321,7 @@ async fn a_refusal_is_never_asked_again() {
 }
 
 #[tokio::test]
-async fn nothing_is_asked_again_once_the_answer_has_begun() {
+async fn nothing_is_retried_after_the_answer_has_started() {
     for door in Door::STREAMS {
         let upstream =
             Scripted::first([Reply::EventsThenCut(vec![chunk("a")]), answer(door)]).await;
@@ -339,7 +339,7 @@ async fn nothing_is_asked_again_once_the_answer_has_begun() {
 }
 
 #[tokio::test]
-async fn a_silent_upstream_is_not_asked_again_and_a_deadline_ends_the_waiting() {
+async fn a_silent_upstream_is_not_retried_and_a_deadline_ends_the_wait() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.upstream.retries = 3;

@@ -63,7 +63,7 @@ fn is_test(name: &str) -> bool {
 }
 
 #[test]
-fn every_promise_names_a_test_that_there_is() {
+fn every_promise_names_an_existing_test() {
     let (promises, attacks) = (promises(), attacks());
     assert!(
         promises.len() > 20 && attacks.len() > 15,

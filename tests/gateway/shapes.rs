@@ -49,7 +49,7 @@ pub fn shapes_of(message: &str) -> Vec<Shape> {
 }
 
 #[test]
-fn every_shape_comes_back_as_it_went_in() {
+fn every_document_is_encoded_as_it_was_decoded() {
     let shapes = shapes();
     assert!(shapes.len() >= 60, "{} shapes", shapes.len());
     let mut broken = Vec::new();

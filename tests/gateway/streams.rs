@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn only_a_finished_answer_ends_well() {
+async fn only_a_finished_answer_ends_without_an_error() {
     let error = |text: &str| json!({"error": text}).to_string();
     let limit =
         json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
@@ -167,7 +167,7 @@ async fn each_timeout_has_its_own_error_and_closes_the_upstream_call() {
 }
 
 #[tokio::test]
-async fn a_caller_that_hangs_up_closes_the_upstream_call() {
+async fn the_upstream_call_is_closed_when_the_caller_disconnects() {
     for (reply, path) in [
         (Reply::Silence, "before the head"),
         (Reply::EventsThenSilence(vec![]), "before the first token"),
@@ -349,7 +349,7 @@ async fn a_finished_stream_leaves_its_upstream_connection_for_the_next() {
 }
 
 #[tokio::test]
-async fn an_event_of_several_lines_goes_out_as_one() {
+async fn an_event_of_several_lines_is_sent_as_one_line() {
     let chunk = "{\"id\":\"x\",\"created\":1,\"model\":\"m\",\"later\":{\ndata: \"a\":\ndata: \
                  1},\ndata: \"choices\":[]}";
     let upstream = Scripted::always(Reply::Events(vec![chunk.to_owned(), finish(), done()])).await;
@@ -378,7 +378,7 @@ fn choice(index: i32, is_last: bool) -> String {
 }
 
 #[tokio::test]
-async fn an_answer_that_lacks_choices_which_were_asked_for_is_not_complete() {
+async fn an_answer_without_all_requested_choices_is_not_complete() {
     let mut two = prompt(MODEL, "hi");
     two["n"] = json!(2);
     let (one, both) = (
@@ -436,7 +436,7 @@ async fn half_an_answer_with_an_error_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_answer_beyond_all_bounds_is_refused_and_upstream_closed() {
+async fn an_answer_beyond_the_size_limit_is_refused_and_the_upstream_call_closed() {
     let large = "x".repeat(1_000_000);
     let stream: Vec<_> = (0..80).map(|_| chunk(&large)).collect();
     let whole = crate::support::scripted::whole(&large.repeat(80));

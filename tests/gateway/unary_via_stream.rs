@@ -26,7 +26,7 @@ async fn post(gateway: &Gateway, request: &Value, via_stream: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_sum_of_a_stream_is_the_unary_answer_of_the_same_upstream() {
+async fn an_accumulated_stream_equals_the_unary_answer_of_the_same_upstream() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let tools = json!([
@@ -88,7 +88,7 @@ fn without_call_ids(mut answer: Value) -> Value {
 }
 
 #[tokio::test]
-async fn the_switch_is_off_by_default_and_a_call_may_turn_it() {
+async fn unary_via_stream_is_off_by_default_and_a_call_may_set_it() {
     let emulator = Emulator::start().await;
     let (off, on) = (
         Gateway::to(emulator.address).await,
@@ -118,7 +118,7 @@ async fn the_switch_is_off_by_default_and_a_call_may_turn_it() {
 }
 
 #[tokio::test]
-async fn odd_pieces_neither_glue_calls_nor_displace_text() {
+async fn unusual_chunks_neither_merge_calls_nor_move_text() {
     let piece = |id: &str, name: &str, arguments: &str| {
         json!({"index": 0, "id": id,
         "type": "function", "function": {"name": name, "arguments": arguments}})

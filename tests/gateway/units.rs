@@ -188,7 +188,7 @@ pub async fn taken(
 }
 
 #[tokio::test]
-async fn a_waiting_call_is_served_when_units_come_free_and_told_its_wait() {
+async fn a_waiting_call_is_served_when_units_are_free_and_reports_its_wait() {
     let emulator = emulator(4, 0.0).await;
     let gateway = scheduling(emulator.address).await;
     gateway
@@ -231,7 +231,7 @@ async fn a_full_queue_and_a_long_wait_are_refused_with_advice() {
 }
 
 #[tokio::test]
-async fn a_fallback_that_costs_less_cures_a_wait_that_is_too_long() {
+async fn a_fallback_with_a_lower_cost_answers_after_a_too_long_wait() {
     for door in Door::ALL {
         let upstream =
             Scripted::first([Reply::EventsThenSilence(vec![chunk("a")]), answer_for(door)]).await;
@@ -372,7 +372,7 @@ async fn interactive_calls_go_before_batch_calls() {
 }
 
 #[tokio::test]
-async fn units_that_other_programs_use_are_left_to_them() {
+async fn units_that_other_processes_use_are_not_scheduled() {
     let emulator = emulator(2, 0.0).await;
     // Another program holds one of the two units until the test ends.
     let mut request = prompt("emulator/stall-after-5", "hi");
@@ -477,7 +477,7 @@ async fn with_a_late_feed() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn upstream_is_asked_for_free_units_if_the_feed_would_be_too_late() {
+async fn the_upstream_is_asked_for_free_units_if_the_feed_is_too_late() {
     let (upstream, asked) = with_a_late_feed().await;
     let gateway = scheduling(upstream).await;
     // Each request for the scheduler's state asks the upstream too, once.

@@ -218,7 +218,7 @@ async fn members_that_a_caller_leaves_out_stay_out_except_types_that_follow() {
 }
 
 #[tokio::test]
-async fn a_number_reaches_upstream_to_its_last_digit() {
+async fn a_number_reaches_the_upstream_with_all_digits() {
     let upstream = Scripted::always(Reply::Json(200, answer())).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut request = prompt(MODEL, "hi");
@@ -232,7 +232,7 @@ async fn a_number_reaches_upstream_to_its_last_digit() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed_and_takes_no_key_along() {
+async fn a_redirect_is_not_followed_and_the_key_is_not_sent() {
     let elsewhere = Scripted::always(Reply::Json(200, answer())).await;
     let location = format!("302 Found\r\nlocation: http://{}/steal", elsewhere.address);
     let upstream = Scripted::always(Reply::Raw(location, Vec::new())).await;

@@ -103,7 +103,7 @@ async fn an_upstream_refusal_keeps_its_code_and_its_message() {
 }
 
 #[tokio::test]
-async fn an_error_of_any_length_fits_into_the_heads_that_clients_take() {
+async fn an_error_of_any_length_fits_into_the_header_limits_of_clients() {
     let long = "漢".repeat(6_000);
     let body = json!({"error": {"message": long, "param": long, "code": long}});
     let upstream = Scripted::always(Reply::Json(400, body)).await;
@@ -175,7 +175,7 @@ async fn a_refused_upstream_connection_is_reported_as_unreachable() {
 }
 
 #[tokio::test]
-async fn an_upstreams_request_id_of_any_length_fits_into_the_heads_that_clients_take() {
+async fn an_upstream_request_id_of_any_length_fits_into_the_header_limits_of_clients() {
     let id = "r".repeat(100 * 1024);
     let body = crate::support::scripted::whole("b")
         .to_string()
@@ -202,7 +202,7 @@ async fn an_upstreams_request_id_of_any_length_fits_into_the_heads_that_clients_
 }
 
 #[tokio::test]
-async fn the_key_is_in_no_error_though_upstream_repeats_it() {
+async fn the_key_is_in_no_error_even_if_the_upstream_repeats_it() {
     let error = json!({"error": {"message": "Incorrect key upstream-secret, of upstream-secret"}});
     let mid_stream = vec![chunk("hi"), error.to_string()];
     for (reply, code) in [
@@ -233,7 +233,7 @@ async fn the_key_is_in_no_error_though_upstream_repeats_it() {
 }
 
 #[tokio::test]
-async fn an_upstreams_request_id_that_no_metadata_may_have_stays_out_of_it() {
+async fn an_upstream_request_id_that_is_invalid_in_metadata_is_left_out() {
     for id in ["größe-1", "漢字", "a\tb", "\u{e9}"] {
         for (status, body) in [
             ("200 OK", answer()),
@@ -344,7 +344,7 @@ fn is_reason(code: &str) {
 }
 
 #[tokio::test]
-async fn a_head_without_an_end_is_no_answer() {
+async fn an_endless_response_head_is_not_an_answer() {
     let endless = Then::Repeat(format!("x-more: {}\r\n", "x".repeat(10_000)).into_bytes());
     let upstream = Scripted::always(Reply::Wire(b"HTTP/1.1 200 OK\r\n".to_vec(), endless)).await;
     let gateway = Gateway::to(upstream.address).await;

@@ -8,7 +8,7 @@ use super::support::{
 };
 
 #[tokio::test]
-async fn a_whole_answer_has_openais_shape() {
+async fn a_unary_answer_has_the_format_of_openai() {
     let peer = Peer::start().await;
     let reply = peer
         .post("/v1/chat/completions", &ask("Say hello in 5 words"))
@@ -40,7 +40,7 @@ async fn a_whole_answer_has_openais_shape() {
 }
 
 #[tokio::test]
-async fn a_stream_has_the_same_content_as_the_whole_answer() {
+async fn a_stream_has_the_same_content_as_the_unary_answer() {
     let peer = Peer::start().await;
     let request = with(
         ask("What is Rust?"),
@@ -101,7 +101,7 @@ async fn the_same_request_gets_the_same_text_and_a_seed_varies_it() {
 }
 
 #[tokio::test]
-async fn a_repeated_text_comes_back_to_the_letter() {
+async fn a_repeated_text_comes_back_exactly() {
     let peer = Peer::start().await;
     let said = "Grüße — 👩‍🚀 日本語\n\n  \"quoted\" \\ end ";
     let request = ask(&format!("Repeat after me: {said}"));

@@ -12,7 +12,7 @@ fn ask(fault: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_200_can_have_a_body_that_is_no_answer() {
+async fn a_200_can_have_a_body_that_is_not_an_answer() {
     let peer = Peer::start().await;
     for (fault, body) in [
         ("empty-body", ""),
@@ -51,7 +51,7 @@ async fn a_200_can_have_a_body_that_is_no_answer() {
 }
 
 #[tokio::test]
-async fn errors_come_unwrapped_in_a_stream_and_in_a_whole_200() {
+async fn unwrapped_errors_are_sent_in_a_stream_and_in_a_unary_200() {
     let peer = Peer::start().await;
     for (fault, place, value) in [
         ("rate-limit-in-stream", "/error/code", json!("429")),
@@ -109,7 +109,7 @@ async fn errors_come_unwrapped_in_a_stream_and_in_a_whole_200() {
 }
 
 #[tokio::test]
-async fn an_error_can_stand_beside_the_choices() {
+async fn an_error_can_be_beside_the_choices() {
     let peer = Peer::start().await;
     let events = peer.events(&ask("error-beside-choices-after-0")).await;
     let with_error: Vec<&Value> = events

@@ -62,7 +62,7 @@ async fn faults_before_the_answer_have_their_status_and_words() {
 }
 
 #[tokio::test]
-async fn a_passing_fault_strikes_the_first_attempt_only() {
+async fn a_temporary_fault_affects_only_the_first_attempt() {
     let peer = Peer::start().await;
     for (fault, status) in [("503-then-ok", 503), ("500-then-ok", 500)] {
         for expected in [status, 200, status, 200] {
@@ -92,7 +92,7 @@ async fn streams_can_fall_silent() {
 }
 
 #[tokio::test]
-async fn whole_answers_can_stay_out() {
+async fn unary_answers_can_be_missing() {
     let peer = Peer::start().await;
     for fault in ["slow-headers", "silent", "stall-after-5"] {
         let request = peer
@@ -108,7 +108,7 @@ async fn whole_answers_can_stay_out() {
 }
 
 #[tokio::test]
-async fn a_cut_is_no_clean_end_and_a_clean_end_is_no_finish() {
+async fn a_cut_is_not_a_clean_end_and_a_clean_end_is_not_a_finish() {
     let peer = Peer::start().await;
     for (fault, expected) in [("cut-after-5", End::Broken), ("eof-after-5", End::Clean)] {
         let (stream, end) = play(&peer, fault).await;
@@ -214,7 +214,7 @@ async fn a_giant_line_is_one_event_of_two_megabytes() {
 }
 
 #[tokio::test]
-async fn an_odd_answer_has_strangers_at_every_level() {
+async fn the_odd_answer_has_unknown_members_at_every_level() {
     let peer = Peer::start().await;
     let tool = json!({"type": "function", "function": {"name": "count"}});
     let (request, streamed) = (ask("odd"), with(ask("odd"), json!({"tools": [tool]})));

@@ -100,7 +100,7 @@ async fn members_are_null_or_absent() {
 }
 
 #[tokio::test]
-async fn parallel_calls_are_told_apart_by_their_ids_alone() {
+async fn only_their_ids_distinguish_parallel_calls() {
     let peer = Peer::start().await;
     for fault in ["same-index-calls", "calls-by-id"] {
         let events = peer.events(&ask_tools(fault)).await;
@@ -175,7 +175,7 @@ async fn members_have_another_type() {
 }
 
 #[tokio::test]
-async fn halves_of_an_emoji_come_apart_and_alone() {
+async fn surrogates_are_sent_in_two_chunks_and_alone() {
     let peer = Peer::start().await;
     let stream = async |fault: &str| {
         let mut stream = peer.open(&ask(fault)).await;
@@ -208,7 +208,7 @@ async fn halves_of_an_emoji_come_apart_and_alone() {
 }
 
 #[tokio::test]
-async fn thoughts_are_spelled_in_every_way() {
+async fn reasoning_is_sent_in_every_format() {
     let peer = Peer::start().await;
     for (fault, member) in [
         ("think", "reasoning_content"),

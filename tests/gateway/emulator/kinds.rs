@@ -63,7 +63,7 @@ fn ask_image(model: &str) -> Value {
 }
 
 #[tokio::test]
-async fn only_a_model_that_sees_takes_images() {
+async fn only_a_vision_model_accepts_images() {
     let peer = Peer::start().await;
     let list = peer.get("/v1/models", None).await.json();
     let mut seeing = 0;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::support::{Peer, ask, finish, streamed_text, text, with};
 
 #[tokio::test]
-async fn an_answer_has_its_least_length_unless_its_limit_ends_it() {
+async fn an_answer_has_min_tokens_unless_a_limit_ends_it() {
     let peer = Peer::start().await;
     let tokens = async |more: Value| {
         let answer = peer.chat(&with(ask("count to 3"), more)).await;

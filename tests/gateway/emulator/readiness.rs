@@ -134,7 +134,7 @@ async fn a_cold_model_is_refused_until_it_has_loaded() {
 }
 
 #[tokio::test]
-async fn a_catalogue_varies_as_one_that_many_people_fill() {
+async fn the_entries_of_a_generated_catalogue_vary() {
     let list = models(&peer(Duration::from_secs(1)).await).await;
     for member in ["max_completion_tokens", "pricing", "status", "availability"] {
         let with = list
@@ -183,7 +183,7 @@ async fn a_catalogue_varies_as_one_that_many_people_fill() {
 }
 
 #[tokio::test]
-async fn what_the_catalogue_says_of_a_model_agrees_with_itself() {
+async fn the_catalogue_entries_of_a_model_are_consistent() {
     let list = models(&peer(Duration::from_secs(1)).await).await;
     for model in &list {
         let class = model["model_class"].as_str().unwrap();

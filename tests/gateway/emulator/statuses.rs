@@ -128,7 +128,7 @@ async fn retry_after_comes_when_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn any_fault_can_be_over_after_some_attempts() {
+async fn any_fault_can_end_after_some_attempts() {
     let peer = Peer::start().await;
     for expected in [502, 200, 502, 200] {
         assert_eq!(
@@ -168,7 +168,7 @@ async fn any_fault_can_be_over_after_some_attempts() {
 }
 
 #[tokio::test]
-async fn a_fault_can_take_its_time() {
+async fn a_fault_can_be_delayed() {
     let peer = Peer::start().await;
     for fault in [
         "524-html-after-300ms",

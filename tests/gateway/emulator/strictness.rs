@@ -83,7 +83,7 @@ async fn every_bad_member_is_refused_by_its_path() {
 }
 
 #[tokio::test]
-async fn unknown_members_and_nulls_are_no_reason_to_refuse() {
+async fn unknown_members_and_nulls_are_accepted() {
     let more = json!({"brand_new": {"deep": [1]}, "temperature": null, "tools": null, "stop": null,
         "top_k": -1, "seed": null});
     Peer::start().await.chat(&with(ask("x"), more)).await;
@@ -159,7 +159,7 @@ async fn an_unknown_path_is_refused_in_json() {
 }
 
 #[tokio::test]
-async fn errors_under_account_have_a_shape_of_their_own() {
+async fn errors_under_account_have_their_own_format() {
     let peer = Peer::start().await;
     let missing = peer.get("/account/nothing", Some("key")).await;
     let wrong = peer.post("/account/concurrency", &json!({})).await;
@@ -210,7 +210,7 @@ async fn keys_are_checked_in_the_shape_of_the_endpoint() {
 }
 
 #[test]
-fn a_printed_configuration_keeps_the_key_to_itself() {
+fn a_printed_configuration_does_not_contain_the_key() {
     let config = EmulatorConfig {
         api_key: Some("hush".to_owned()),
         ..EmulatorConfig::default()

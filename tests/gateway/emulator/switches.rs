@@ -83,7 +83,7 @@ async fn every_value_of_every_switch_can_be_set_and_is_shown() {
 }
 
 #[tokio::test]
-async fn members_of_snapshots_are_odd_in_the_feed_and_in_the_single_one() {
+async fn faults_of_snapshots_apply_to_the_feed_and_to_single_snapshots() {
     for (value, member, expected) in [
         ("no-limit", "limit", None),
         ("null-limit", "limit", Some(json!(null))),
@@ -118,7 +118,7 @@ async fn members_of_snapshots_are_odd_in_the_feed_and_in_the_single_one() {
 }
 
 #[tokio::test]
-async fn events_that_are_no_snapshots_stand_between_them_or_in_their_place() {
+async fn other_events_are_sent_between_or_in_place_of_snapshots() {
     let snapshot = json!({"limit": 4, "used_cost": 0, "request_count": 0, "requests": []});
     for (value, expected) in [
         ("empty-object", vec![snapshot.clone(), json!({})]),
@@ -140,7 +140,7 @@ async fn events_that_are_no_snapshots_stand_between_them_or_in_their_place() {
 }
 
 #[tokio::test]
-async fn a_feed_trickles_falls_silent_ends_and_breaks() {
+async fn a_feed_can_trickle_stall_end_and_break() {
     let peer = with_switches(&["feed=trickle"]).await;
     assert_eq!(first(&peer).await, "d");
     peer.set("feed", "end").await;
@@ -172,7 +172,7 @@ async fn a_feed_trickles_falls_silent_ends_and_breaks() {
 }
 
 #[tokio::test]
-async fn a_feed_that_lags_tells_what_was() {
+async fn a_lagging_feed_sends_old_snapshots() {
     let peer = with_switches(&["feed=lag"]).await;
     let mut feed = feed(&peer).await;
     let mut next = async || {
@@ -217,7 +217,7 @@ async fn the_plan_changes_while_requests_run() {
 }
 
 #[tokio::test]
-async fn plan_and_catalogue_are_not_as_they_should_be() {
+async fn the_plan_and_the_catalogue_can_be_invalid() {
     let peer = with_switches(&["plan=empty-object", "models=empty-object"]).await;
     let plan = async || peer.get("/v1/plan", Some("key")).await.text;
     let models = async || peer.get("/v1/models", None).await;

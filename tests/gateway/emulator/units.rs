@@ -25,7 +25,7 @@ fn slow(units: Option<u32>) -> EmulatorConfig {
 }
 
 #[tokio::test]
-async fn a_request_beyond_the_plan_is_refused_and_the_first_is_not_disturbed() {
+async fn a_request_beyond_the_plan_is_refused_and_the_first_continues() {
     let peer = Peer::with(slow(Some(4))).await;
     let held = peer.open(&ask_model(MODEL_OF_4_UNITS, "x")).await;
     let reply = peer.post("/v1/chat/completions", &ask("x")).await;
@@ -66,7 +66,7 @@ async fn a_request_beyond_the_plan_is_refused_and_the_first_is_not_disturbed() {
 }
 
 #[tokio::test]
-async fn without_a_cap_nothing_is_refused() {
+async fn without_a_limit_nothing_is_refused() {
     let peer = Peer::with(slow(None)).await;
     let mut held = Vec::new();
     for _ in 0..5 {

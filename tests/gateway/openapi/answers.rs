@@ -434,7 +434,7 @@ async fn a_watch_yields_what_the_document_says() {
 
 /// The document's schemas are no looser than they can be: they refuse what they must refuse.
 #[test]
-fn an_answer_without_its_members_is_not_as_the_document_says() {
+fn the_document_does_not_accept_an_answer_without_its_members() {
     let document = Document::ours();
     let good = json!({"id": "x", "object": "chat.completion", "created": 1, "model": "m",
         "choices": [{

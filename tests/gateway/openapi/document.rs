@@ -35,7 +35,7 @@ pub fn operations(document: &Document) -> Vec<(String, String, &Value)> {
 }
 
 #[test]
-fn the_document_is_openapi_and_whole() {
+fn the_document_is_valid_and_complete_openapi() {
     let document = Document::ours();
     let head = &document.0;
     assert_eq!(head["openapi"], "3.1.0");
@@ -236,7 +236,7 @@ async fn every_example_is_valid_and_answered() {
 }
 
 #[tokio::test]
-async fn what_the_document_allows_in_a_path_or_query_the_gateway_takes_and_what_it_forbids_not() {
+async fn the_gateway_accepts_exactly_the_paths_and_queries_of_the_document() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let document = Document::ours();

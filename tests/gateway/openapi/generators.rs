@@ -62,7 +62,7 @@ fn inside(schema: &Value, see: &mut impl FnMut(&Value)) {
 }
 
 #[test]
-fn whatever_generators_make_a_type_of_has_a_name() {
+fn every_schema_that_becomes_a_type_has_a_name() {
     let document = Document::ours();
     let schemas = document.0["components"]["schemas"].as_object().unwrap();
     let in_operations = operations(&document).into_iter().flat_map(|(_, path, it)| {

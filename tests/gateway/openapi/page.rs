@@ -70,7 +70,7 @@ async fn document_and_page_need_no_key_and_are_sent_once() {
 }
 
 #[tokio::test]
-async fn the_page_asks_its_own_origin_only() {
+async fn the_page_sends_requests_only_to_its_own_origin() {
     let gateway = locked().await;
     let response = http().get(gateway.url("/docs")).send().await.unwrap();
     let policy = response.headers()["content-security-policy"]
@@ -125,7 +125,7 @@ async fn the_page_asks_its_own_origin_only() {
 }
 
 #[tokio::test]
-async fn what_the_page_consists_of_is_sent_compressed() {
+async fn the_files_of_the_page_are_sent_compressed() {
     let gateway = locked().await;
     for path in ["/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"] {
         let response = http().get(gateway.url(path)).send().await.unwrap();

@@ -200,7 +200,7 @@ fn inner(schema: &Value) -> Option<(String, bool)> {
 }
 
 #[tokio::test]
-async fn document_and_gateway_judge_every_request_alike() {
+async fn the_document_and_the_gateway_accept_the_same_requests() {
     let document = Document::ours();
     // An upstream that accepts everything, so every refusal is the gateway's.
     let upstream = Scripted::always(Reply::Json(200, json!({}))).await;

@@ -231,7 +231,7 @@ async fn a_client_without_a_content_length_reads_a_refusal_after_its_whole_body(
 }
 
 #[tokio::test]
-async fn a_head_that_hyper_itself_refuses_is_answered_too() {
+async fn a_request_head_that_hyper_refuses_gets_an_answer_too() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     let large = format!("x-large: {}", "x".repeat(100 * 1024));

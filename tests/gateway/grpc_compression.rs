@@ -14,7 +14,7 @@ use prost::Message;
 use tonic::Code;
 
 use crate::{
-    coding::{gzip, raw_deflate, zlib, zstd},
+    http_compression::{gzip, raw_deflate, zlib, zstd},
     support::{
         Emulator, Gateway, MODEL, Reply, Scripted,
         door::message,
@@ -193,7 +193,7 @@ async fn an_error_about_an_unknown_encoding_names_the_known_ones() {
 }
 
 #[tokio::test]
-async fn large_pages_of_the_catalogue_are_compressed_for_those_who_take_it_and_nothing_else_is() {
+async fn only_large_pages_of_the_catalogue_are_compressed_for_callers_who_accept_it() {
     let emulator = Emulator::with(EmulatorConfig {
         models: 500,
         tokens_per_second: 0.0,
@@ -301,7 +301,7 @@ async fn large_pages_of_the_catalogue_are_compressed_for_those_who_take_it_and_n
 }
 
 #[tokio::test]
-async fn a_generated_client_needs_to_know_nothing_of_it() {
+async fn a_generated_client_needs_no_code_for_compression() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let mut client = ChatServiceClient::new(gateway.channel().await);

@@ -83,7 +83,7 @@ async fn an_error_without_a_field_name_ends_the_stream_and_keeps_its_message() {
 }
 
 #[tokio::test]
-async fn json_without_the_name_of_a_field_that_is_no_error_is_nothing() {
+async fn json_without_a_field_name_that_is_not_an_error_is_ignored() {
     let noise = "{\"type\":\"ping\"}\n\n[1]\n{broken\n\n";
     let event = |data: String| format!("data: {data}\n\n");
     let events = [
@@ -155,7 +155,7 @@ async fn a_finish_reason_that_is_not_a_string_ends_streamed_and_whole_answers_un
 }
 
 #[tokio::test]
-async fn an_empty_reason_of_any_type_ends_no_stream() {
+async fn an_empty_finish_reason_of_any_type_does_not_end_a_stream() {
     for reason in ["false", "0", "[]", "{}", "null", "\"\""] {
         let piece = chunk("hi").replace(
             r#""finish_reason":null"#,
@@ -173,7 +173,7 @@ async fn an_empty_reason_of_any_type_ends_no_stream() {
 }
 
 #[tokio::test]
-async fn a_text_in_place_of_a_delta_is_added_up_whole() {
+async fn text_in_place_of_a_delta_is_accumulated_completely() {
     let piece = |text: &str, reason: Value| {
         let choice = json!({"index": 0, "text": text, "finish_reason": reason});
         json!({"id": "x", "object": "chat.completion.chunk", "created": 1, "model": MODEL,

@@ -25,7 +25,7 @@ fn stream(deltas: &[&str]) -> Reply {
 }
 
 #[tokio::test]
-async fn halves_in_two_pieces_are_joined_by_grpc_and_stay_as_they_are_by_rest() {
+async fn surrogates_in_two_chunks_are_joined_by_grpc_and_unchanged_by_rest() {
     let pieces = [
         r#"{"role":"assistant","content":"a\ud83d"}"#,
         r#"{"content":"\ude00b","reasoning_content":"t\ud83e"}"#,
@@ -87,7 +87,7 @@ async fn halves_in_two_pieces_are_joined_by_grpc_and_stay_as_they_are_by_rest() 
 }
 
 #[tokio::test]
-async fn a_half_in_a_whole_answer_is_no_reason_to_lose_the_text() {
+async fn a_surrogate_in_a_unary_answer_does_not_lose_the_text() {
     let text = r#"{"id":"x","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop","message":
         {"role":"assistant","content":"half \ud83d","reasoning":"\ude00!"}}]}"#;
     let head = "200 OK\r\ncontent-type: application/json".to_owned();
@@ -116,7 +116,7 @@ async fn a_half_in_a_whole_answer_is_no_reason_to_lose_the_text() {
 }
 
 #[tokio::test]
-async fn halves_of_a_completion_are_joined_too() {
+async fn surrogates_of_a_completion_are_joined_too() {
     let event = |text: &str, reason: &str| {
         format!(
             r#"{{"id":"x","created":1,"model":"m","choices":[{{"index":0,"text":"{text}","finish_reason":{reason}}}]}}"#

@@ -226,7 +226,7 @@ async fn a_deadline_that_passes_while_waiting_is_an_error_in_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_refusal_is_the_same_error_as_an_early_one() {
+async fn a_late_refusal_is_the_same_error_as_an_early_refusal() {
     let error = |code: &str| {
         json!({"error": {"message": "No.", "type": "t", "param": "temperature",
         "code": code}})
@@ -252,7 +252,7 @@ async fn a_late_refusal_is_the_same_error_as_an_early_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_stays_silent_is_given_up_in_the_stream() {
+async fn a_silent_upstream_ends_with_an_error_in_the_stream() {
     for silence in silences() {
         let (upstream, gateway) = with_one_unit(silence, |config| {
             config.upstream.first_token_timeout = Duration::from_secs(50)
@@ -269,7 +269,7 @@ async fn an_upstream_that_stays_silent_is_given_up_in_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_comes_late_is_whole_and_its_headers_are_a_comment() {
+async fn a_late_answer_is_complete_and_its_headers_are_a_comment() {
     let (upstream, gateway) = with_one_unit(events(), |_| {}).await;
     upstream.pauses(Some(Duration::from_secs(40)));
     let mut waiting = Waiting::begin(&gateway, FOR_THE_MODEL).await;
@@ -280,7 +280,7 @@ async fn an_answer_that_comes_late_is_whole_and_its_headers_are_a_comment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_call_is_told_its_position_and_served_in_turn() {
+async fn a_waiting_call_gets_its_position_and_is_served_in_order() {
     let (upstream, gateway, holder) = taken(|_| {}).await;
     upstream.replies(events());
     upstream.pauses(Some(Duration::from_secs(20)));
@@ -309,7 +309,7 @@ async fn a_waiting_call_is_told_its_position_and_served_in_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_leaves_the_queue_lets_others_advance_and_never_asks_upstream() {
+async fn a_call_that_leaves_the_queue_sends_nothing_upstream_and_others_advance() {
     let (upstream, gateway, holder) = taken(|_| {}).await;
     upstream.replies(events());
     let first = Waiting::begin(&gateway, &for_units(0)).await;
@@ -373,7 +373,7 @@ async fn a_call_that_waits_when_the_gateway_ends_gets_an_error_in_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grpc_stream_begins_with_how_long_it_waited_for_units() {
+async fn a_grpc_stream_begins_with_its_wait_for_units() {
     for door in [Door::GrpcStream, Door::WebStream] {
         let (upstream, gateway, holder) = taken(|_| {}).await;
         upstream.replies(events());

@@ -18,7 +18,7 @@ use crate::support::{
 const EMBEDDING_MODEL: &str = "BAAI/bge-m3";
 
 #[tokio::test]
-async fn a_text_goes_on_alike_through_every_door() {
+async fn every_door_gives_the_same_text_completion() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let body = json!({
@@ -89,7 +89,7 @@ async fn a_text_goes_on_alike_through_every_door() {
 }
 
 #[tokio::test]
-async fn every_kind_of_prompt_and_input_reaches_upstream_as_it_is() {
+async fn every_kind_of_prompt_and_input_reaches_the_upstream_unchanged() {
     let choice = json!({"index": 0, "text": "x", "finish_reason": "stop"});
     let completion = json!({
         "id": "x", "object": "text_completion", "created": 1, "model": "m", "choices": [choice],
@@ -189,7 +189,7 @@ async fn every_kind_of_prompt_and_input_reaches_upstream_as_it_is() {
 }
 
 #[tokio::test]
-async fn embeddings_come_as_numbers_and_as_base64() {
+async fn embeddings_are_sent_as_numbers_and_as_base64() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let body = json!({"model": EMBEDDING_MODEL, "input": ["a", "b"], "dimensions": 16});

@@ -47,7 +47,7 @@ async fn held_by(gateway: SocketAddr, begin: &[u8], drip: Option<&[u8]>) -> (Str
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_whose_head_never_ends_is_cut() {
+async fn a_connection_with_an_endless_request_head_is_closed() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let seconds = Duration::from_secs;
@@ -78,7 +78,7 @@ async fn a_connection_whose_head_never_ends_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_never_ends_gets_an_error_and_the_connection_is_cut() {
+async fn an_endless_body_gets_an_error_and_the_connection_is_closed() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let head = |path: &str, media_type: &str, more: &str| {

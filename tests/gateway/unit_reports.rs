@@ -50,7 +50,7 @@ async fn switch(emulator: &Emulator, name: &str, value: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_an_odd_feed_no_herd_of_requests_starts_and_no_call_is_refused() {
+async fn with_an_invalid_feed_few_requests_start_at_once_and_no_call_is_refused() {
     // Feeds whose messages are ignored; then feeds without messages, or with some valid ones.
     let ignored = [
         "no-limit",
@@ -121,7 +121,7 @@ async fn with_an_odd_feed_no_herd_of_requests_starts_and_no_call_is_refused() {
 }
 
 #[tokio::test]
-async fn an_odd_message_ends_no_wait_and_the_known_capacity_stays() {
+async fn an_invalid_message_ends_no_wait_and_keeps_the_known_capacity() {
     let emulator = emulator().await;
     let gateway = Gateway::with(emulator.address, |config| config.units.units = None).await;
     gateway
@@ -267,7 +267,7 @@ async fn retrying(replies: impl IntoIterator<Item = Reply>) -> (Scripted, Gatewa
 }
 
 #[tokio::test(start_paused = true)]
-async fn units_are_not_held_while_a_call_waits_for_its_next_try() {
+async fn units_are_not_held_while_a_call_waits_for_its_retry() {
     for door in [
         Door::RestUnary,
         Door::RestStream,
@@ -309,7 +309,7 @@ async fn units_are_not_held_while_a_call_waits_for_its_next_try() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_comes_back_for_its_next_try_is_first_in_line_and_keeps_its_deadline() {
+async fn a_call_that_waits_for_its_retry_is_first_in_the_queue_and_keeps_its_deadline() {
     let door = Door::RestUnary;
     let (upstream, gateway) = retrying([busy(5), good(door)]).await;
     upstream.breaks(Some(("org/other", Reply::Silence)));
@@ -370,7 +370,7 @@ async fn a_call_that_comes_back_for_its_next_try_is_first_in_line_and_keeps_its_
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_longest_wait_does_not_begin_anew_for_a_fallback_after_a_refusal() {
+async fn the_queue_timeout_does_not_restart_for_a_fallback_after_a_refusal() {
     let (upstream, gateway, holder) =
         taken(|config| config.units.queue_timeout = Duration::from_secs(10)).await;
     let message =

@@ -45,7 +45,7 @@ fn answers() -> Vec<(Value, Value)> {
 }
 
 #[tokio::test]
-async fn an_answer_given_back_goes_upstream_as_it_came_by_rest_and_by_grpc() {
+async fn an_answer_sent_back_reaches_the_upstream_unchanged_by_rest_and_by_grpc() {
     for (came, expected) in answers() {
         let upstream = Scripted::always(answer_with(&came)).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -94,7 +94,7 @@ async fn an_answer_given_back_goes_upstream_as_it_came_by_rest_and_by_grpc() {
 }
 
 #[tokio::test]
-async fn an_answer_whose_role_is_not_a_string_is_the_assistants_and_can_be_given_back() {
+async fn an_answer_whose_role_is_not_a_string_has_the_role_assistant_and_can_be_sent_back() {
     for role in [json!(5), json!(["assistant"]), json!({"name": "assistant"})] {
         let upstream = Scripted::always(answer_with(&json!({"role": role, "content": "x"}))).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -141,7 +141,7 @@ async fn an_answer_whose_role_is_not_a_string_is_the_assistants_and_can_be_given
 }
 
 #[tokio::test]
-async fn half_a_surrogate_pair_in_an_answer_is_given_back_too() {
+async fn half_a_surrogate_pair_in_an_answer_can_be_sent_back() {
     let text = r#"{"id":"x","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop","message":
         {"role":"assistant","content":"half \ud83d","x\ud800":1}}],"\udfff":2}"#;
     let head = "200 OK\r\ncontent-type: application/json".to_owned();

@@ -26,7 +26,7 @@ const FLOOD: usize = 50;
 const HELD_MAX: usize = 30;
 
 #[tokio::test]
-async fn a_caller_that_stops_reading_is_cut_and_the_upstream_call_closed() {
+async fn a_caller_that_stops_reading_is_disconnected_and_the_upstream_call_closed() {
     let upstream = Scripted::always(flood()).await;
     let patience = Duration::from_millis(300);
     let gateway = Gateway::with(upstream.address, |config| config.write_timeout = patience).await;
@@ -58,7 +58,7 @@ async fn unread(
 }
 
 #[tokio::test]
-async fn one_unread_stream_of_many_is_reset_alone() {
+async fn only_the_unread_stream_of_a_connection_is_reset() {
     let upstream = Scripted::first([flood(), Reply::Events(vec![chunk("b"), finish()])]).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.write_timeout = Duration::from_millis(300)

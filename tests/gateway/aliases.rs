@@ -64,7 +64,7 @@ fn model(seen: &Seen) -> String {
 }
 
 #[tokio::test]
-async fn an_alias_is_taken_at_every_door_and_upstream_sees_the_model() {
+async fn an_alias_is_accepted_at_every_door_and_the_upstream_gets_the_model() {
     for door in Door::ALL {
         let upstream = Scripted::always(good(door)).await;
         let gateway = gateway(upstream.address, &["--alias", &format!("gpt-4o={MODEL}")]).await;
@@ -82,7 +82,7 @@ async fn an_alias_is_taken_at_every_door_and_upstream_sees_the_model() {
 }
 
 #[tokio::test]
-async fn an_alias_is_taken_wherever_a_models_id_is() {
+async fn an_alias_is_accepted_wherever_a_models_id_is() {
     let emulator = Emulator::start().await;
     let gateway = gateway(
         emulator.address,

@@ -38,7 +38,7 @@ fn announced(door: Door, heads: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn an_upstream_with_endless_informational_heads_is_given_up_long_before_a_timeout() {
+async fn endless_informational_heads_end_the_call_before_any_timeout() {
     let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
     for head in ["HTTP/1.1 100 Continue\r\n\r\n", PROCESSING, hints] {
         for door in Door::ALL {
@@ -68,7 +68,7 @@ async fn an_upstream_with_endless_informational_heads_is_given_up_long_before_a_
 }
 
 #[tokio::test]
-async fn heads_at_full_speed_and_in_one_segment_are_given_up_too() {
+async fn endless_heads_at_full_speed_end_the_call_too() {
     let flood = Reply::Wire(PROCESSING.repeat(100_000).into_bytes(), Then::Silence);
     for door in Door::ALL {
         let upstream = Scripted::always(flood.clone()).await;
@@ -82,7 +82,7 @@ async fn heads_at_full_speed_and_in_one_segment_are_given_up_too() {
 }
 
 #[tokio::test]
-async fn every_kind_of_request_gives_up_an_upstream_with_endless_informational_heads() {
+async fn endless_informational_heads_end_every_kind_of_request() {
     let upstream = Scripted::always(Reply::Wire(Vec::new(), Then::Repeat(PROCESSING.into()))).await;
     let gateway = Gateway::to(upstream.address).await;
     for path in [

@@ -72,7 +72,7 @@ async fn an_upstream_refusal_of_any_shape_is_a_refusal_at_every_door() {
 }
 
 #[tokio::test]
-async fn an_outage_is_reported_as_an_outage_and_not_as_a_wrong_address() {
+async fn an_outage_is_not_reported_as_a_wrong_address() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     for (status, kind, code) in [
@@ -117,7 +117,7 @@ async fn an_outage_is_reported_as_an_outage_and_not_as_a_wrong_address() {
 }
 
 #[tokio::test]
-async fn a_stream_that_ends_for_a_bad_reason_fails_after_its_content() {
+async fn a_stream_with_a_failed_finish_reason_fails_after_its_content() {
     let failing = |reason: &str, in_choice: Value, beside: Value| {
         let mut event: Value =
             serde_json::from_str(&event(&json!({"content": "end"}), Some(reason))).unwrap();
@@ -164,7 +164,7 @@ async fn a_stream_that_ends_for_a_bad_reason_fails_after_its_content() {
 }
 
 #[tokio::test]
-async fn a_whole_answer_that_ended_for_a_bad_reason_is_an_error() {
+async fn a_unary_answer_with_a_failed_finish_reason_is_an_error() {
     for (reason, error, words) in [
         ("abort", json!(null), "abort"),
         ("error", json!({"message": "boo"}), "boo"),
@@ -187,7 +187,7 @@ async fn a_whole_answer_that_ended_for_a_bad_reason_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_text_completion_fails_for_the_same_reasons() {
+async fn a_text_completion_fails_with_the_same_finish_reasons() {
     let text = |text: &str, reason: Value| {
         json!({"id": "x", "created": 1, "model": MODEL,
         "choices": [{"index": 0, "text": text, "finish_reason": reason}]})
@@ -223,7 +223,7 @@ async fn a_text_completion_fails_for_the_same_reasons() {
 }
 
 #[tokio::test]
-async fn an_engines_own_finish_reason_for_a_good_end_is_passed_on_unchanged() {
+async fn an_engines_own_finish_reason_is_passed_on_unchanged() {
     for reason in [
         "eos",
         "eos_token",

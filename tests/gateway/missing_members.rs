@@ -25,7 +25,7 @@ async fn answers(answer: &Value) -> (Value, CreateChatCompletionResponse) {
 }
 
 #[tokio::test]
-async fn a_count_that_upstream_does_not_say_is_not_zero() {
+async fn a_count_that_the_upstream_does_not_send_is_not_zero() {
     let choice = json!({"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"});
     for (said, told) in [
         (json!({"prompt_tokens": 3}), json!({"prompt_tokens": 3})),
@@ -81,7 +81,7 @@ async fn an_unknown_probability_is_null_and_not_certainty() {
 }
 
 #[tokio::test]
-async fn a_message_has_a_role_and_is_there() {
+async fn a_choice_always_has_a_message_with_a_role() {
     for message in [
         json!({"content": "hi"}),
         json!({"role": null, "content": "hi"}),
@@ -152,7 +152,7 @@ async fn every_choice_of_a_chunk_has_a_delta() {
 }
 
 #[tokio::test]
-async fn an_index_may_be_a_text_and_choices_stay_apart() {
+async fn an_index_may_be_a_string_and_choices_are_not_mixed() {
     let choice = |index: Value, text: &str| {
         json!({"index": index, "message": {"content": text},
         "finish_reason": "stop"})
@@ -208,7 +208,7 @@ async fn an_index_may_be_a_text_and_choices_stay_apart() {
 }
 
 #[tokio::test]
-async fn the_upstreams_object_member_survives() {
+async fn the_upstreams_object_member_is_kept() {
     let choice = json!({"index": 0, "message": {"content": "a"}, "finish_reason": "stop"});
     for (said, told) in [
         (json!("chat.completion.v2"), "chat.completion.v2"),
@@ -236,7 +236,7 @@ fn now() -> i64 {
 }
 
 #[tokio::test]
-async fn a_whole_answer_without_a_name_is_given_one() {
+async fn a_unary_answer_without_an_id_gets_one() {
     let choice = json!({"index": 0, "message": {"content": "a"}, "finish_reason": "stop"});
     let began = now();
     for said in [
@@ -271,7 +271,7 @@ async fn a_whole_answer_without_a_name_is_given_one() {
 }
 
 #[tokio::test]
-async fn all_chunks_of_an_answer_have_one_name_also_when_they_are_added_up() {
+async fn all_chunks_of_an_answer_have_the_same_id_even_if_accumulated() {
     let chunk = |names: Value, text: &str, reason: Option<&str>| {
         let mut chunk = names;
         chunk["choices"] = json!([{"delta": {"content": text}, "finish_reason": reason}]);
@@ -372,7 +372,7 @@ async fn a_whole_tool_call_of_a_function_has_its_type() {
 }
 
 #[tokio::test]
-async fn choices_that_are_no_list_of_anything_are_no_answer() {
+async fn choices_that_are_not_a_list_are_not_an_answer() {
     for choices in [json!("x"), json!([null]), json!(5), json!({}), json!([[]])] {
         let upstream =
             Scripted::always(Reply::Json(200, json!({"id": "x", "choices": choices}))).await;

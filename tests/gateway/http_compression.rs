@@ -143,7 +143,7 @@ async fn a_body_that_cannot_be_decoded_is_refused_with_an_error() {
 }
 
 #[tokio::test]
-async fn the_limit_is_on_what_a_request_is_when_decoded() {
+async fn the_size_limit_applies_to_the_decoded_request() {
     let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
     let gateway = Gateway::with(upstream.address, |config| {
         config.max_request_bytes = ByteSize::kib(64)
@@ -203,7 +203,7 @@ fn varies(head: &HeaderMap) -> bool {
 }
 
 #[tokio::test]
-async fn the_catalogue_and_other_large_answers_are_compressed_for_those_who_ask() {
+async fn large_answers_are_compressed_for_callers_who_accept_it() {
     let emulator = Emulator::with(EmulatorConfig {
         models: 500,
         tokens_per_second: 0.0,
