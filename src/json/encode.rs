@@ -1,5 +1,7 @@
 //! Writes messages as JSON: requests for an upstream, and answers for a caller.
 
+use std::io;
+
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -38,24 +40,29 @@ pub fn encode_request_of<M: Serialize + DeserializeOwned>(
     arrived_bytes: usize,
 ) -> Result<Vec<u8>, JsonError> {
     let capacity = arrived_bytes + arrived_bytes / 16 + 1024;
-    let write = |message: &M| {
-        let mut out = Vec::with_capacity(capacity);
-        let mut serializer = serde_json::Serializer::new(&mut out);
-        Mode::Strict.during(|| {
-            serde_path_to_error::serialize(message, &mut serializer)
-                .map_err(|error| write_error(&error))
-        })?;
-        Ok(out)
-    };
-    let (out, has_field_in_extra) = finds_field_in_extra(|| write(message));
+    let (out, has_field_in_extra) = finds_field_in_extra(|| write(message, capacity));
     let out = out?;
     if !has_field_in_extra {
         return Ok(out);
     }
     // Fields in `extra` are read like REST's JSON, by the same code.
-    let again = decode_request(&out)?;
+    let again: M = decode_request(&out)?;
     drop(out);
-    write(&again)
+    write(&again, capacity)
+}
+
+fn write<M: Serialize>(message: &M, capacity: usize) -> Result<Vec<u8>, JsonError> {
+    let mut out = Vec::with_capacity(capacity);
+    Mode::Strict
+        .during(|| serde_json::to_writer(&mut out, message))
+        .map_err(|error| {
+            // Keeping the path costs time, so it is kept only in a second attempt, after an error.
+            let mut nowhere = serde_json::Serializer::new(io::sink());
+            let again =
+                Mode::Strict.during(|| serde_path_to_error::serialize(message, &mut nowhere));
+            again.map_or_else(|error| write_error(&error), |()| document_error(&error))
+        })?;
+    Ok(out)
 }
 
 /// Moves the values of a request's fields that are in `extra` into the fields, at every depth, so

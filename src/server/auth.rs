@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::Request;
-use http::{HeaderMap, header, uri::Authority};
+use http::{HeaderMap, HeaderName, header, uri::Authority};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
@@ -97,7 +97,10 @@ fn check_host(host: Option<&str>) -> Result<(), Error> {
 }
 
 /// The headers in which clients of the Anthropic and Azure APIs send their key.
-const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
+const KEY_HEADERS: [HeaderName; 2] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+];
 
 /// Every key in the headers: in `Authorization` or in one of the [`KEY_HEADERS`].
 fn shown_keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
@@ -106,8 +109,8 @@ fn shown_keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
         .iter()
         .map(|value| bearer(value.as_bytes()));
     let others = KEY_HEADERS
-        .iter()
-        .flat_map(|name| headers.get_all(*name))
+        .into_iter()
+        .flat_map(|name| headers.get_all(name))
         .map(|value| value.as_bytes().trim_ascii());
     authorization.chain(others)
 }

@@ -35,6 +35,23 @@ pub const MODEL: &str = "x-featherwire-model";
 /// Response: the models that were tried before, each with the code of its error.
 pub const TRIED: &str = "x-featherwire-tried";
 
+/// The names as a header map looks them up: parsed once, not for each call.
+mod names {
+    use http::HeaderName;
+
+    pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+    pub(super) const FALLBACK: HeaderName = HeaderName::from_static(super::FALLBACK);
+    pub(super) const PRIORITY: HeaderName = HeaderName::from_static(super::PRIORITY);
+    pub(super) const UNARY_VIA_STREAM: HeaderName =
+        HeaderName::from_static(super::UNARY_VIA_STREAM);
+    pub(super) const TIMEOUT_MS: HeaderName = HeaderName::from_static(super::TIMEOUT_MS);
+    pub(super) const UPSTREAM_REQUEST_ID: HeaderName =
+        HeaderName::from_static(super::UPSTREAM_REQUEST_ID);
+    pub(super) const WAITED_MS: HeaderName = HeaderName::from_static(super::WAITED_MS);
+    pub(super) const MODEL: HeaderName = HeaderName::from_static(super::MODEL);
+    pub(super) const TRIED: HeaderName = HeaderName::from_static(super::TRIED);
+}
+
 /// The longest deadline that is kept. A longer one is treated as none.
 pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -63,9 +80,12 @@ impl RequestHeaders {
         Ok(Self {
             timeout: timeout(headers)?,
             timeout_ms: timeout_ms(headers)?,
-            unary_via_stream: headers.get(UNARY_VIA_STREAM).map(boolean).transpose()?,
+            unary_via_stream: headers
+                .get(names::UNARY_VIA_STREAM)
+                .map(boolean)
+                .transpose()?,
             fallbacks: fallbacks(headers)?,
-            priority: headers.get(PRIORITY).map(priority).transpose()?,
+            priority: headers.get(names::PRIORITY).map(priority).transpose()?,
         })
     }
 }
@@ -87,15 +107,15 @@ impl<'a, T: Iterator<Item = (&'a str, &'a str)>> ResponseHeaders<'a, T> {
     pub(super) fn into_map(self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Some(id) = self.upstream_request_id {
-            headers.insert(UPSTREAM_REQUEST_ID, id.clone());
+            headers.insert(names::UPSTREAM_REQUEST_ID, id.clone());
         }
-        headers.insert(WAITED_MS, self.waited_ms.into());
+        headers.insert(names::WAITED_MS, self.waited_ms.into());
         let tried: Vec<_> = self
             .tried
             .map(|(model, code)| format!("{model}={code}"))
             .collect();
         let tried = (!tried.is_empty()).then(|| tried.join(", "));
-        let texts = [(MODEL, self.model), (TRIED, tried.as_deref())];
+        let texts = [(names::MODEL, self.model), (names::TRIED, tried.as_deref())];
         for (name, text) in texts {
             if let Some(Ok(value)) = text.map(HeaderValue::from_str) {
                 headers.insert(name, value);
@@ -121,7 +141,7 @@ impl<'a, T: Iterator<Item = (&'a str, &'a str)>> ResponseHeaders<'a, T> {
 /// assert_eq!(timeout(&headers).unwrap(), Some(Duration::from_millis(50)));
 /// ```
 pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
-    let grpc = headers.get("grpc-timeout").map(|value| {
+    let grpc = headers.get(names::GRPC_TIMEOUT).map(|value| {
         grpc_timeout(value).ok_or_else(|| {
             Error::invalid(
                 "grpc-timeout",
@@ -137,7 +157,7 @@ pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
 }
 
 fn timeout_ms(headers: &HeaderMap) -> Result<Option<Duration>> {
-    let timeout = headers.get(TIMEOUT_MS).map(|value| {
+    let timeout = headers.get(names::TIMEOUT_MS).map(|value| {
         milliseconds(value)
             .ok_or_else(|| Error::invalid(TIMEOUT_MS, "expected a positive number of milliseconds"))
     });
@@ -160,7 +180,7 @@ fn priority(value: &HeaderValue) -> Result<Priority> {
 fn fallbacks(headers: &HeaderMap) -> Result<Option<Vec<String>>> {
     let invalid = |problem: &str| Error::invalid(FALLBACK, problem);
     let mut fallbacks = None::<Vec<String>>;
-    for value in headers.get_all(FALLBACK) {
+    for value in headers.get_all(names::FALLBACK) {
         let value = value
             .to_str()
             .map_err(|_| invalid("expected model ids in ASCII, with commas between them"))?;

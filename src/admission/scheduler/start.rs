@@ -18,6 +18,10 @@ impl Scheduler {
     /// [`Self::release`].
     pub fn start(&mut self, now: Instant) -> Option<Ticket> {
         self.end_cooldowns(now);
+        if self.waiting.is_empty() {
+            self.headroom.set_snapshot_wanted(false, now);
+            return None;
+        }
         let available = self.availability(now);
         let Some(ticket) = self.select(available, now) else {
             let is_snapshot_wanted = self.is_blocked_by_headroom(available, now)
