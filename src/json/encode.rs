@@ -10,6 +10,7 @@ use super::{
     extra::finds_field_in_extra,
     mode::Mode,
     object::Object,
+    writer,
 };
 
 /// Writes an answer to the end of `out`.
@@ -17,7 +18,7 @@ use super::{
 /// # Errors
 /// A message that has no JSON (`NaN`, broken JSON text); `out` then ends in half a document.
 pub fn encode_answer<M: Serialize>(message: &M, out: &mut Vec<u8>) -> Result<(), JsonError> {
-    serde_json::to_writer(out, message).map_err(|error| document_error(&error))
+    writer::write(out, message).map_err(|error| document_error(&error))
 }
 
 /// Writes a request. This also finds the mistakes that only a gRPC caller can make: JSON text that
@@ -54,7 +55,7 @@ pub fn encode_request_of<M: Serialize + DeserializeOwned>(
 fn write<M: Serialize>(message: &M, capacity: usize) -> Result<Vec<u8>, JsonError> {
     let mut out = Vec::with_capacity(capacity);
     Mode::Strict
-        .during(|| serde_json::to_writer(&mut out, message))
+        .during(|| writer::write(&mut out, message))
         .map_err(|error| {
             // Keeping the path costs time, so it is kept only in a second attempt, after an error.
             let mut nowhere = serde_json::Serializer::new(io::sink());

@@ -14,6 +14,7 @@ use super::{
     error::{error_in_extra, error_in_text},
     mode::Mode,
     name::Name,
+    verbatim::Verbatim,
 };
 use crate::proto::{bounds::TooLarge, v1::limits};
 
@@ -78,7 +79,7 @@ pub(super) fn write_extra<M: SerializeMap>(map: &mut M, extra: &Extra) -> Result
             return Err(M::Error::custom(error_in_extra(name, TooLarge::Depth)));
         }
         match serde_json::from_str::<&RawValue>(text) {
-            Ok(text) => map.serialize_entry(name, text)?,
+            Ok(text) => map.serialize_entry(name, &Verbatim(text))?,
             Err(error) => {
                 return Err(M::Error::custom(error_in_extra(
                     name,

@@ -33,6 +33,8 @@ mod peek;
 mod single_text;
 mod surrogates;
 mod template;
+mod verbatim;
+mod writer;
 
 pub(crate) use budget::RawList;
 pub use decode::{decode_answer, decode_request};

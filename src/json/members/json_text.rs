@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::kind::{Read, Reader, Write, Writer};
 use crate::{
-    json::{budget, error::error_in_text, mode::Mode},
+    json::{budget, error::error_in_text, mode::Mode, verbatim::Verbatim},
     proto::bounds::TooLarge,
 };
 
@@ -36,7 +36,7 @@ impl Write<&Option<String>> for JsonText {
         member: Writer<'_, M>,
         field: &Option<String>,
     ) -> Result<(), M::Error> {
-        member.optional(field.as_deref().map(Verbatim))
+        member.optional(field.as_deref().map(CheckedText))
     }
 }
 
@@ -71,16 +71,16 @@ impl Write<&Option<String>> for JsonObjectText {
     }
 }
 
-/// JSON text, written verbatim.
-struct Verbatim<'a>(&'a str);
+/// JSON text, checked when it is written.
+struct CheckedText<'a>(&'a str);
 
-impl Serialize for Verbatim<'_> {
+impl Serialize for CheckedText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if Mode::current() == Mode::Strict && budget::is_too_deep(self.0) {
             return Err(S::Error::custom(TooLarge::Depth));
         }
         match serde_json::from_str::<&RawValue>(self.0) {
-            Ok(text) => text.serialize(serializer),
+            Ok(text) => Verbatim(text).serialize(serializer),
             Err(error) => Err(S::Error::custom(error_in_text(&error))),
         }
     }
