@@ -52,7 +52,7 @@ async fn plan_and_units_are_the_same_at_both_doors() {
     );
     assert_eq!(gateway.get_json("/v1/concurrency").await.1["used_cost"], 1);
     drop(running);
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
     let free = gateway.get_json("/v1/concurrency").await.1;
     assert_eq!(
         (&free["used_cost"], &free["requests"]),
@@ -163,7 +163,7 @@ async fn all_watchers_share_one_upstream_connection_and_the_last_one_closes_it()
         "beside the upstream's word, the gateway's own"
     );
     assert_eq!(told, serde_json::from_str::<Value>(&snapshot(3)).unwrap());
-    let seen = upstream.only();
+    let seen = upstream.only_request();
     assert!(
         seen.head.starts_with("GET /account/concurrency/stream "),
         "beside /v1, not below it: {}",
@@ -172,7 +172,7 @@ async fn all_watchers_share_one_upstream_connection_and_the_last_one_closes_it()
     assert_eq!(seen.header("authorization"), Some("Bearer upstream-secret"));
     watchers.clear();
     drop(rest);
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
     // The next watcher opens a new connection.
     let mut stream = client
         .watch_concurrency(WatchConcurrencyRequest {})
@@ -180,7 +180,7 @@ async fn all_watchers_share_one_upstream_connection_and_the_last_one_closes_it()
         .unwrap()
         .into_inner();
     assert!(stream.message().await.unwrap().is_some());
-    assert_eq!(upstream.seen().len(), 2);
+    assert_eq!(upstream.requests().len(), 2);
 }
 
 #[tokio::test]

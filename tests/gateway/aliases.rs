@@ -75,7 +75,7 @@ async fn an_alias_is_accepted_at_every_door_and_the_upstream_gets_the_model() {
             "{door:?}: who answers"
         );
         assert_eq!(answer.tried, None);
-        assert_eq!(model(&upstream.only()), MODEL);
+        assert_eq!(model(&upstream.only_request()), MODEL);
         let answer = gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
         assert_eq!(answer.served_by, None);
     }
@@ -133,7 +133,7 @@ async fn an_alias_is_accepted_wherever_a_models_id_is() {
         ..Default::default()
     };
     client.tokenize(request).await.unwrap();
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn fallbacks_may_be_named_by_alias_and_configured_for_one() {
         assert_eq!(answer.served_by.as_deref(), Some("org/two"));
         assert_eq!(answer.tried.as_deref(), Some("org/one=no_capacity"));
         let asked: Vec<_> = upstream
-            .seen()
+            .requests()
             .iter()
             .filter(|seen| !seen.body.is_empty())
             .map(model)

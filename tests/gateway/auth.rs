@@ -99,7 +99,7 @@ async fn a_known_key_opens_every_door_and_nothing_else_does() {
             "{failure:?}"
         );
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -257,8 +257,8 @@ async fn a_callers_key_is_never_sent_upstream() {
                 .ok();
         }
     }
-    assert_eq!(upstream.seen().len(), 9);
-    for seen in upstream.seen() {
+    assert_eq!(upstream.requests().len(), 9);
+    for seen in upstream.requests() {
         assert!(
             !seen.head.contains("gw_live_one")
                 && seen

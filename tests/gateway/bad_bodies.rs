@@ -322,7 +322,7 @@ async fn an_error_about_an_invalid_body_has_the_problem_and_the_path() {
     )
     .await;
     assert_eq!(status, 200, "null is the same as absence");
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -388,7 +388,7 @@ async fn a_number_without_a_fraction_is_an_integer_in_each_notation() {
     )
     .await;
     assert_eq!(status, 200, "{error}");
-    let sent = String::from_utf8(upstream.only().body).unwrap();
+    let sent = String::from_utf8(upstream.only_request().body).unwrap();
     for member in [
         "\"max_tokens\":100,",
         "\"top_k\":40,",

@@ -97,7 +97,7 @@ async fn a_request_over_the_limit_is_refused_at_every_door() {
             "content": [image]}]});
         gateway.ask(door, &request).await.ok();
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ async fn an_option_and_a_header_that_differ_are_refused_and_equal_ones_are_not()
             );
         }
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
     for door in Door::ALL {
         let upstream = Scripted::always(answer_for(door)).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -243,5 +243,5 @@ async fn an_unknown_option_is_refused_by_its_path_in_both_codecs() {
             assert!(message.contains(problem), "{message}");
         }
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
 }

@@ -150,7 +150,7 @@ async fn an_endless_list_is_refused_with_its_name_and_limit() {
         .ask(Door::RestUnary, &prompt(MODEL, "hi"))
         .await
         .ok();
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn an_endless_protobuf_list_is_refused_with_its_name_and_limit() {
         .ask(Door::GrpcUnary, &prompt(MODEL, "hi"))
         .await
         .ok();
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn an_endless_reply_of_upstream_is_not_an_answer() {
         failure.message.ends_with("at most 4096 choices"),
         "{failure:?}"
     );
-    upstream.replies(Reply::Events(vec![
+    upstream.set_reply(Reply::Events(vec![
         json!({ "choices": choices }).to_string(),
     ]));
     for door in Door::STREAMS {
@@ -229,14 +229,14 @@ async fn an_endless_reply_of_upstream_is_not_an_answer() {
         r#"{{"choices":[{{"delta":{{"annotations":{}}}}}]}}"#,
         list("{}", 16_384)
     );
-    upstream.replies(Reply::Events(vec![piece; 80]));
+    upstream.set_reply(Reply::Events(vec![piece; 80]));
     let headers = [("x-featherwire-unary-via-stream", "true")];
     let failure = gateway
         .ask_with(Door::RestUnary, &prompt(MODEL, "hi"), &headers)
         .await;
     failure.failed(Kind::Upstream, "upstream_answer_too_large");
-    upstream.closed().await;
-    upstream.replies(Reply::Json(200, whole("ok")));
+    upstream.wait_until_closed().await;
+    upstream.set_reply(Reply::Json(200, whole("ok")));
     gateway
         .ask(Door::RestUnary, &prompt(MODEL, "hi"))
         .await
@@ -259,7 +259,7 @@ async fn a_long_history_of_an_agent_is_within_the_limits() {
     for door in [Door::RestUnary, Door::GrpcUnary] {
         gateway.ask(door, &request).await.ok();
     }
-    for seen in upstream.seen() {
+    for seen in upstream.requests() {
         assert_eq!(seen.json()["messages"], request["messages"]);
     }
 }
@@ -306,12 +306,12 @@ async fn the_bytes_held_back_before_an_answer_are_bounded() {
     let upstream = Scripted::always(events(15)).await;
     let gateway = Gateway::to(upstream.address).await;
     for door in [Door::GrpcStream, Door::RestStream] {
-        upstream.replies(events(15));
+        upstream.set_reply(events(15));
         assert_eq!(
             gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content,
             "a"
         );
-        upstream.replies(events(16));
+        upstream.set_reply(events(16));
         let failure = gateway
             .ask(door, &prompt(MODEL, "hi"))
             .await
@@ -322,7 +322,7 @@ async fn the_bytes_held_back_before_an_answer_are_bounded() {
                 .contains("16777216 bytes before anything of the answer"),
             "{failure:?}"
         );
-        upstream.rests().await;
+        upstream.wait_until_idle().await;
     }
 }
 
@@ -339,7 +339,7 @@ async fn all_requests_together_have_a_limit_at_every_door() {
         let held = gateway.ask(first, &large);
         let others = async {
             asked += 1;
-            upstream.asked_times(asked).await;
+            upstream.wait_for_requests(asked).await;
             for door in Door::ALL {
                 let failure = gateway.ask(door, &large).await;
                 let failure = failure.failed(Kind::Unavailable, "too_many_request_bytes");
@@ -355,9 +355,9 @@ async fn all_requests_together_have_a_limit_at_every_door() {
             answer = held => panic!("{first:?}: {answer:?}"),
             () = others => {}
         }
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
     }
-    upstream.replies(Reply::Json(200, whole("ok")));
+    upstream.set_reply(Reply::Json(200, whole("ok")));
     gateway.ask(Door::RestUnary, &large).await.ok();
 }
 
@@ -400,7 +400,7 @@ async fn the_decoded_size_of_a_request_counts() {
     let small = prompt(MODEL, "hi");
     let held = gateway.ask(Door::RestUnary, &small);
     let other = async {
-        upstream.asked().await;
+        upstream.wait_for_request().await;
         let body = prompt(MODEL, &"x".repeat(1024 * 1024)).to_string();
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         std::io::Write::write_all(&mut encoder, body.as_bytes()).unwrap();

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 
 use crate::support::{
-    Door, Emulator, Gateway, PATIENCE, Reply, Scripted, passes, poll, prompt, rest::http,
+    Door, Emulator, Gateway, PATIENCE, Reply, Scripted, advance, poll, prompt, rest::http,
     scripted::Then,
 };
 
@@ -57,7 +57,7 @@ async fn minutes_pass(minutes: u64) {
 }
 
 async fn seconds_pass(seconds: u64) {
-    passes(Duration::from_secs(seconds)).await;
+    advance(Duration::from_secs(seconds)).await;
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn the_catalogue_is_fetched_once_for_any_number_of_callers() {
         "a/2"
     );
     assert_eq!(
-        upstream.only().head.lines().next(),
+        upstream.only_request().head.lines().next(),
         Some("GET /v1/models HTTP/1.1")
     );
 }
@@ -154,12 +154,12 @@ async fn pages_stay_consistent_when_the_catalogue_is_refreshed_between_them() {
     let mut client = ModelServiceClient::new(gateway.channel().await);
     let first = page(&mut client, 2, "").await;
     assert_eq!((ids(&first), first.total_size()), (vec!["a/1", "a/3"], 4));
-    upstream.replies(list(&["a/0", "a/1", "a/3", "a/4", "a/5", "a/7"]));
+    upstream.set_reply(list(&["a/0", "a/1", "a/3", "a/4", "a/5", "a/7"]));
     minutes_pass(11).await;
     // This page still comes from the old copy, has its age, and starts the refresh.
     let old = page(&mut client, 2, first.next_page_token()).await;
     assert_eq!((ids(&old), old.age_ms / 60_000), (vec!["a/5", "a/7"], 11));
-    upstream.asked_times(2).await;
+    upstream.wait_for_requests(2).await;
     let fresh = async {
         loop {
             let fresh = page(&mut client, 2, first.next_page_token()).await;
@@ -200,16 +200,16 @@ async fn the_last_good_copy_is_kept_if_a_refresh_fails() {
             b"<html>".to_vec(),
         ),
     ] {
-        let asked = upstream.seen().len();
-        upstream.replies(failure);
+        let asked = upstream.requests().len();
+        upstream.set_reply(failure);
         minutes_pass(11).await;
         let (age, id) = get().await;
         assert!(age >= 660 && id == "a/1");
-        upstream.asked_times(asked + 1).await;
+        upstream.wait_for_requests(asked + 1).await;
         let (age, id) = get().await;
         assert!(age >= 660 && id == "a/1");
         // It is not asked for a while: not every caller causes a new fetch.
-        assert_eq!(upstream.seen().len(), asked + 1);
+        assert_eq!(upstream.requests().len(), asked + 1);
     }
 }
 
@@ -223,7 +223,7 @@ async fn a_first_fetch_that_fails_is_an_error_and_is_tried_again() {
     let gateway = Gateway::to(upstream.address).await;
     let response = http().get(gateway.url("/v1/models")).send().await.unwrap();
     assert_eq!(response.status(), 503);
-    upstream.replies(list(&["a/1"]));
+    upstream.set_reply(list(&["a/1"]));
     assert_eq!(
         http()
             .get(gateway.url("/v1/models"))
@@ -250,10 +250,10 @@ async fn an_error_of_a_fetch_without_waiting_callers_is_not_returned_later() {
         504,
         "its caller is gone before the fetch fails"
     );
-    upstream.asked().await;
-    upstream.replies(list(&["a/1"]));
+    upstream.wait_for_request().await;
+    upstream.set_reply(list(&["a/1"]));
     seconds_pass(35).await;
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
     assert_eq!(
         http()
             .get(gateway.url("/v1/models"))
@@ -273,7 +273,7 @@ async fn a_caller_that_joined_a_failed_fetch_gets_its_own_fetch() {
     let catalogue = Catalogue::new(Client::new(&options).unwrap(), ModelNames::default());
     let first = catalogue.get(RequestOptions::default());
     let joined = async {
-        upstream.asked().await;
+        upstream.wait_for_request().await;
         let mut joined = pin!(catalogue.get(RequestOptions::default()));
         assert!(
             joined.as_mut().now_or_never().is_none(),
@@ -285,7 +285,7 @@ async fn a_caller_that_joined_a_failed_fetch_gets_its_own_fetch() {
     let (first, joined) = tokio::join!(first, joined);
     assert_eq!(first.unwrap_err().code(), "upstream_timeout");
     assert_eq!(joined.unwrap().len(), 1);
-    assert_eq!(upstream.seen().len(), 2);
+    assert_eq!(upstream.requests().len(), 2);
 }
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn a_refresh_that_trickles_ends_and_is_tried_again() {
     page(&mut client, 10, "").await;
     let head =
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
-    upstream.replies(Reply::Wire(
+    upstream.set_reply(Reply::Wire(
         head.as_bytes().to_vec(),
         Then::Repeat(b"1\r\n \r\n".to_vec()),
     ));
@@ -306,16 +306,16 @@ async fn a_refresh_that_trickles_ends_and_is_tried_again() {
         ["a/1"],
         "the old copy is shown during the refresh"
     );
-    upstream.asked_times(2).await;
-    upstream.replies(list(&["a/1", "a/2"]));
+    upstream.wait_for_requests(2).await;
+    upstream.set_reply(list(&["a/1", "a/2"]));
     seconds_pass(31).await;
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
     seconds_pass(31).await;
     poll::until("it is refreshed", async || {
         ids(&page(&mut client, 10, "").await) == ["a/1", "a/2"]
     })
     .await;
-    assert_eq!(upstream.seen().len(), 3);
+    assert_eq!(upstream.requests().len(), 3);
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ async fn every_door_gives_the_same_answer() {
         contents.iter().all(|content| *content == contents[0]),
         "{contents:?}"
     );
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]

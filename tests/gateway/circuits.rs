@@ -6,9 +6,9 @@ use featherwire::error::Kind;
 use serde_json::json;
 
 use crate::support::{
-    Door, Gateway, Reply, Scripted,
+    Door, Gateway, Reply, Scripted, advance,
     models::{FALLBACK, FIRST, SECOND},
-    passes, prompt,
+    prompt,
     scripted::{Then, answer_for, chunk, no_capacity, refused, whole},
 };
 
@@ -44,7 +44,7 @@ async fn a_model_that_fails_repeatedly_gets_no_calls_and_is_then_probed() {
         );
     }
     assert_eq!(upstream.models().len(), 3, "an open circuit asks nothing");
-    upstream.replies(Reply::Json(200, whole("b")));
+    upstream.set_reply(Reply::Json(200, whole("b")));
     let answer = gateway
         .ask_with(Door::RestUnary, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)])
         .await
@@ -62,7 +62,7 @@ async fn a_model_that_fails_repeatedly_gets_no_calls_and_is_then_probed() {
         .ask(Door::RestUnary, &prompt(FIRST, "hi"))
         .await
         .failed(Kind::Unavailable, "no_capacity");
-    passes(2 * CIRCUIT_WAIT).await;
+    advance(2 * CIRCUIT_WAIT).await;
     gateway
         .ask(Door::RestUnary, &prompt(FIRST, "hi"))
         .await
@@ -187,9 +187,9 @@ async fn failures_that_are_not_the_models_open_no_circuit_and_a_success_resets_t
         let mut response = gateway.post("/v1/chat/completions", body).await;
         assert!(response.chunk().await.unwrap().is_some());
         drop(response);
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
     }
-    upstream.replies(answer_for(Door::RestStream));
+    upstream.set_reply(answer_for(Door::RestStream));
     gateway
         .ask(Door::RestStream, &prompt(FIRST, "hi"))
         .await
@@ -212,7 +212,7 @@ async fn a_probe_is_not_retried() {
             .await
             .failed(Kind::Unavailable, "no_capacity");
         assert_eq!(upstream.models().len(), 4);
-        passes(2 * CIRCUIT_WAIT).await;
+        advance(2 * CIRCUIT_WAIT).await;
         gateway
             .ask(door, &prompt(FIRST, "hi"))
             .await
@@ -241,7 +241,7 @@ async fn a_circuit_closes_when_the_answer_to_its_probe_begins() {
     let body =
         json!({"model": FIRST, "stream": true, "messages": [{"role": "user", "content": "hi"}]})
             .to_string();
-    passes(2 * CIRCUIT_WAIT).await;
+    advance(2 * CIRCUIT_WAIT).await;
     let mut probe = gateway.post("/v1/chat/completions", body).await;
     assert_eq!(probe.status(), 200);
     assert!(probe.chunk().await.unwrap().is_some());
@@ -256,7 +256,7 @@ async fn a_circuit_closes_when_the_answer_to_its_probe_begins() {
 async fn a_probe_that_waits_for_units_again_does_not_block_the_model() {
     let full = refused(429, "concurrency_limit_exceeded", "full");
     let upstream = Scripted::first([no_capacity(), full, Reply::Json(200, whole("b"))]).await;
-    upstream.knows(json!({"data": [{"id": FIRST, "concurrency_cost": 1}]}));
+    upstream.set_catalogue(json!({"data": [{"id": FIRST, "concurrency_cost": 1}]}));
     let gateway = Gateway::with(upstream.address, |config| {
         config.models.circuit_failures = 1;
         config.models.circuit_wait = CIRCUIT_WAIT;
@@ -267,12 +267,12 @@ async fn a_probe_that_waits_for_units_again_does_not_block_the_model() {
         .ask(Door::RestUnary, &prompt(FIRST, "hi"))
         .await
         .failed(Kind::Unavailable, "no_capacity");
-    passes(2 * CIRCUIT_WAIT).await;
+    advance(2 * CIRCUIT_WAIT).await;
     let request = prompt(FIRST, "hi");
     let probe = gateway.ask(Door::RestUnary, &request);
     let other = async {
-        upstream.asked_times(2).await;
-        gateway.queues(1).await;
+        upstream.wait_for_requests(2).await;
+        gateway.wait_for_queued(1).await;
         gateway.ask(Door::GrpcUnary, &prompt(FIRST, "hi")).await
     };
     let (probe, other) = tokio::join!(probe, other);
@@ -295,7 +295,7 @@ async fn silence_up_to_a_callers_deadline_counts_against_a_model_if_it_is_long()
                 .await;
             answer.failed(Kind::Timeout, "deadline_exceeded");
         }
-        upstream.replies(answer_for(Door::GrpcStream));
+        upstream.set_reply(answer_for(Door::GrpcStream));
         let answer = gateway.ask(Door::GrpcStream, &prompt(FIRST, "hi")).await;
         assert_eq!(
             answer

@@ -85,7 +85,7 @@ async fn every_door_gives_the_same_text_completion() {
         joined.extend(chunk.choices.into_iter().map(|choice| choice.text));
     }
     assert_eq!(joined, text);
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn every_kind_of_prompt_and_input_reaches_the_upstream_unchanged() {
             .create_completion(request)
             .await
             .unwrap();
-        let by_rest_and_grpc = upstream.seen();
+        let by_rest_and_grpc = upstream.requests();
         assert_eq!(by_rest_and_grpc.len(), 2, "{body}");
         for seen in by_rest_and_grpc {
             assert!(
@@ -175,7 +175,7 @@ async fn every_kind_of_prompt_and_input_reaches_the_upstream_unchanged() {
             .create_embedding(request)
             .await
             .unwrap();
-        let by_rest_and_grpc = upstream.seen();
+        let by_rest_and_grpc = upstream.requests();
         assert_eq!(by_rest_and_grpc.len(), 2, "{body}");
         for seen in by_rest_and_grpc {
             assert!(
@@ -238,7 +238,7 @@ async fn embeddings_are_sent_as_numbers_and_as_base64() {
         answer.data[0].embedding_kind,
         Some(EmbeddingKind::Base64(_))
     ));
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]

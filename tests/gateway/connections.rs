@@ -117,7 +117,7 @@ async fn a_connection_with_a_running_call_is_not_closed() {
         "the connection takes calls"
     );
     drop(running);
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
 }
 
 #[tokio::test]

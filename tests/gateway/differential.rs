@@ -199,12 +199,12 @@ async fn requests_arrive_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
     let doors = Doors::of(Gateway::to(upstream.address).await).await;
     let shapes = some(shapes_of(method.request));
     for Shape { name, text, .. } in shapes {
-        let before = upstream.seen().len();
+        let before = upstream.requests().len();
         for way in WAYS {
             ask::<Q, A>(&doors, way, method, is_stream, &text).await;
         }
         let bodies: Vec<String> = upstream
-            .seen()
+            .requests()
             .split_off(before)
             .into_iter()
             .map(|seen| String::from_utf8(seen.body).unwrap())

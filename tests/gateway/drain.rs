@@ -126,7 +126,7 @@ async fn a_watch_whose_request_arrives_only_during_the_drain_ends_at_once() {
         "{answer}"
     );
     assert_eq!(
-        upstream.seen().len(),
+        upstream.requests().len(),
         1,
         "the upstream is not asked for a feed"
     );
@@ -159,12 +159,12 @@ async fn a_watch_ends_with_all_calls() {
     });
     let mut watch = feed.watch(Call::new(&http::HeaderMap::new(), &extensions).unwrap());
     let (end, calls) = tokio::join!(watch.next(), async {
-        upstream.asked().await;
+        upstream.wait_for_request().await;
         running.end_all()
     });
     assert_eq!((end.unwrap().unwrap_err().code(), calls), ("draining", 1));
     assert!(watch.next().await.is_none());
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
 }
 
 #[tokio::test]
@@ -208,7 +208,7 @@ async fn during_the_drain_readiness_is_503_and_new_calls_are_refused() {
         assert!(failure.retry_after_seconds.is_some(), "{door:?}");
     }
     assert_eq!(
-        upstream.seen().len(),
+        upstream.requests().len(),
         1,
         "the upstream was asked for the running call only"
     );
@@ -289,7 +289,7 @@ async fn a_call_that_runs_after_the_drain_timeout_gets_an_error_at_every_door() 
         .await;
         let prompt = prompt(MODEL, "hi");
         let (answer, ()) = tokio::join!(gateway.ask(door, &prompt), async {
-            upstream.asked().await;
+            upstream.wait_for_request().await;
             gateway.shut_down();
         });
         assert_eq!(
@@ -298,7 +298,7 @@ async fn a_call_that_runs_after_the_drain_timeout_gets_an_error_at_every_door() 
             "{door:?}"
         );
         answer.failed(Kind::Unavailable, "draining");
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
         assert_eq!(gateway.stop().await, Outcome::Cut(1), "{door:?}");
     }
 }
@@ -316,6 +316,6 @@ async fn a_caller_that_does_not_read_its_last_error_does_not_delay_the_end() {
     .await;
     let held = gateway.open_stream(MODEL).await;
     assert_eq!(gateway.stop().await, Outcome::Cut(1));
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
     drop(held);
 }

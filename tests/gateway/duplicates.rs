@@ -45,7 +45,7 @@ async fn the_upstream_gets_the_last_of_a_rest_callers_duplicate_members() {
     );
     let (status, _, text) = post(&gateway, body).await;
     assert_eq!(status, 200, "{text}");
-    let seen = upstream.only();
+    let seen = upstream.only_request();
     let expected = json!({"model": MODEL, "temperature": 0.2, "stop": ["c"], "stream": false,
         "messages": [{"role": "user", "content": [{"type": "text", "text": "d"}]}],
         "chat_template_kwargs": {"b": 2}, "new": {"a": 2}});
@@ -71,7 +71,7 @@ async fn the_last_stream_member_selects_streaming() {
         r#"{"id":"x","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"a"},"#,
         r#""finish_reason":"stop"}]}"#
     );
-    upstream.replies(Reply::Events(vec![event.to_owned(), "[DONE]".to_owned()]));
+    upstream.set_reply(Reply::Events(vec![event.to_owned(), "[DONE]".to_owned()]));
     let (status, kind, text) = post(&gateway, body(r#""stream":false,"stream":true"#)).await;
     assert_eq!((status, kind.as_str()), (200, "text/event-stream"));
     assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
@@ -174,7 +174,7 @@ async fn extra_of_a_grpc_caller_is_decoded_as_members_in_rest_are() {
     }
     let mut client = gateway.grpc().await;
     client.create_chat_completion(request).await.unwrap();
-    let seen = upstream.only();
+    let seen = upstream.only_request();
     assert_eq!(seen.json()["temperature"], 0.5);
     let sent = String::from_utf8(seen.body).unwrap();
     assert!(

@@ -199,7 +199,7 @@ async fn a_client_that_writes_its_whole_body_first_reads_every_refusal() {
         )
         .await;
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ async fn a_field_in_extra_is_read_as_rests_json_would_be() {
     let send = async |request: CreateChatCompletionRequest| {
         let answer = gateway.grpc().await.create_chat_completion(request).await;
         answer
-            .map(|_| upstream.seen().pop().unwrap().json())
+            .map(|_| upstream.requests().pop().unwrap().json())
             .map_err(|status| {
                 let failure = grpc_failure(&status);
                 assert!(failure.kinds.contains(&Kind::Invalid), "{failure:?}");

@@ -91,14 +91,14 @@ async fn an_error_within_a_success_is_an_error_and_keeps_its_message() {
         let upstream = Scripted::always(Reply::Json(200, error.clone())).await;
         let gateway = Gateway::to(upstream.address).await;
         let whole = gateway.ask_whole().await;
-        upstream.replies(Reply::Events(vec![
+        upstream.set_reply(Reply::Events(vec![
             chunk("half"),
             error.to_string(),
             finish(),
             done(),
         ]));
         let late = gateway.ask_streamed().await;
-        upstream.replies(Reply::Events(vec![error.to_string(), finish(), done()]));
+        upstream.set_reply(Reply::Events(vec![error.to_string(), finish(), done()]));
         let early = gateway.ask_streamed().await;
         for (door, answer) in whole.into_iter().chain(late).chain(early) {
             let failure = answer
@@ -187,7 +187,7 @@ async fn an_empty_error_is_not_an_error() {
         let upstream = Scripted::always(Reply::Json(200, answer)).await;
         let gateway = Gateway::to(upstream.address).await;
         let unary = gateway.ask_whole().await;
-        upstream.replies(Reply::Events(vec![chunk("all"), last.to_string(), done()]));
+        upstream.set_reply(Reply::Events(vec![chunk("all"), last.to_string(), done()]));
         for (door, answer) in unary.into_iter().chain(gateway.ask_streamed().await) {
             assert_eq!(answer.ok().content, "all", "{door:?} {error}");
         }
@@ -266,12 +266,12 @@ async fn an_answer_that_may_be_empty_is_an_answer() {
             .await,
         (200, json!({"tokens": []}))
     );
-    upstream.replies(Reply::Json(200, json!({"data": []})));
+    upstream.set_reply(Reply::Json(200, json!({"data": []})));
     assert_eq!(
         gateway.get_json("/v1/models?q=nothing").await.1["data"],
         json!([])
     );
-    upstream.replies(Reply::Json(
+    upstream.set_reply(Reply::Json(
         200,
         json!({"limit": null, "used_cost": 0, "request_count": 0, "requests": []}),
     ));

@@ -73,7 +73,7 @@ async fn a_fallback_answers_at_every_door_and_the_headers_say_which_model_and_wh
             assert_eq!(upstream.models(), [FIRST, SECOND]);
             assert!(
                 upstream
-                    .seen()
+                    .requests()
                     .iter()
                     .all(|seen| seen.header(FALLBACK).is_none()),
                 "it is ours alone"
@@ -450,7 +450,7 @@ async fn a_fallback_that_does_not_exist_is_skipped() {
 async fn with_a_fallback_the_first_token_timeout_is_shorter() {
     let ask = async |fallback: &str, first_token: Duration, door: Door, reply: Reply| {
         let upstream = Scripted::always(reply).await;
-        upstream.breaks(Some((FIRST, Reply::Silence)));
+        upstream.set_reply_for_model(Some((FIRST, Reply::Silence)));
         let gateway = Gateway::with(upstream.address, |config| {
             config.upstream.first_token_timeout = first_token;
             config.upstream.idle_timeout = Duration::from_secs(10);
@@ -523,7 +523,7 @@ async fn a_call_that_names_fallbacks_still_keeps_its_deadline() {
         .ask_with(Door::RestUnary, &prompt(FIRST, "hi"), &headers)
         .await;
     answer.failed(Kind::Timeout, "deadline_exceeded");
-    upstream.rests().await;
+    upstream.wait_until_idle().await;
     assert!(upstream.models().len() < 7);
 }
 

@@ -193,7 +193,7 @@ async fn a_fault_before_the_first_token_has_its_status_and_its_advice_at_every_d
             .await
             .ok();
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn a_fault_after_some_tokens_never_looks_like_an_end() {
             .await
             .ok();
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn an_unusual_answer_is_accepted() {
             );
         }
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -248,6 +248,6 @@ async fn units_are_released_when_the_caller_disconnects() {
                 .is_err(),
             "{door:?}: it stalls"
         );
-        emulator.idle().await;
+        emulator.wait_until_idle().await;
     }
 }

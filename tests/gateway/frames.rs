@@ -90,7 +90,7 @@ async fn an_error_about_a_request_that_is_not_one_message_says_what_it_is() {
             answer.failed(Code::ResourceExhausted, "request_too_large");
         }
     }
-    assert!(upstream.seen().is_empty(), "none of them is a request");
+    assert!(upstream.requests().is_empty(), "none of them is a request");
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn an_incomplete_body_or_invalid_base64_is_refused_with_the_reason() {
             );
         }
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn a_deadline_of_zero_passes_at_once_and_an_invalid_one_is_refused() {
             answer("99999999H").await.ok();
         }
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -384,7 +384,7 @@ async fn a_form_of_grpc_is_recognised_by_every_spelling_of_its_media_type() {
             "a message's frame in base64"
         );
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -439,5 +439,5 @@ async fn other_forms_of_grpc_are_refused_and_not_read_as_protobuf() {
             "{media_type}"
         );
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
 }

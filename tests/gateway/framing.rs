@@ -102,7 +102,7 @@ async fn two_lengths_or_odd_codings_are_refused_and_the_connection_is_closed() {
             "{headers:?}: {answer}"
         );
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn an_ambiguous_second_request_is_refused_and_the_first_is_answered() {
         assert_eq!(statuses, ["200", "400"], "{answers:?}");
         assert!(answers[1].contains("invalid_framing"), "{answers:?}");
     }
-    assert_eq!(upstream.seen().len(), 2, "the first ones");
+    assert_eq!(upstream.requests().len(), 2, "the first ones");
 }
 
 #[tokio::test]

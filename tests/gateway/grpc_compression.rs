@@ -39,7 +39,7 @@ async fn a_compressed_message_is_the_message_that_was_compressed() {
     let request = prompt(MODEL, &"a long prompt ".repeat(20_000));
     let plain = message(&request).encode_to_vec();
     for form in Form::ALL {
-        let before = upstream.seen().len();
+        let before = upstream.requests().len();
         let cases = [
             ("gzip", frame(1, &gzip(&plain))),
             ("GZip", frame(1, &gzip(&plain))),
@@ -50,19 +50,19 @@ async fn a_compressed_message_is_the_message_that_was_compressed() {
             ("identity", frame(0, &plain)),
         ];
         for (coding, body) in &cases {
-            upstream.replies(Reply::Json(200, whole("a")));
+            upstream.set_reply(Reply::Json(200, whole("a")));
             let answer = call(&gateway, form, UNARY, &[("grpc-encoding", coding)], body)
                 .await
                 .ok();
             CreateChatCompletionResponse::decode(&answer.messages[0].1[..]).unwrap();
-            upstream.replies(Reply::Events(vec![chunk("a"), finish()]));
+            upstream.set_reply(Reply::Events(vec![chunk("a"), finish()]));
             let answer = call(&gateway, form, STREAM, &[("grpc-encoding", coding)], body)
                 .await
                 .ok();
             assert_eq!(answer.messages.len(), 2);
             StreamChatCompletionResponse::decode(&answer.messages[0].1[..]).unwrap();
         }
-        let seen = &upstream.seen()[before..];
+        let seen = &upstream.requests()[before..];
         assert_eq!(seen.len(), 2 * cases.len());
         assert!(
             seen.iter()
@@ -168,7 +168,7 @@ async fn a_body_that_is_too_large_when_decompressed_or_is_broken_is_refused_with
             }
         }
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn an_error_about_an_unknown_encoding_names_the_known_ones() {
             }
         }
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
 }
 
 #[tokio::test]

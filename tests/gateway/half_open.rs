@@ -132,7 +132,7 @@ struct Play {
 impl Play {
     async fn run(&self) -> Result<(), String> {
         let upstream = Scripted::always(busy()).await;
-        upstream.knows(json!({"data": [{"id": MODEL, "concurrency_cost": 1}]}));
+        upstream.set_catalogue(json!({"data": [{"id": MODEL, "concurrency_cost": 1}]}));
         let gateway = Gateway::with(upstream.address, |config| {
             config.units.units = Some(2);
             config.models.circuit_failures = 3;
@@ -146,8 +146,8 @@ impl Play {
         self.ask(&gateway).await.failed(Unavailable, "circuit_open");
         sleep(WAIT).await;
         self.probe(&upstream, &gateway).await?;
-        let asked = upstream.seen().len();
-        upstream.replies(self.good());
+        let asked = upstream.requests().len();
+        upstream.set_reply(self.good());
         match self.circuit {
             Closed => {
                 // Several at once: no call is the only probe.
@@ -165,7 +165,7 @@ impl Play {
             }
             Open => {
                 let failure = self.ask(&gateway).await.failed(Unavailable, "circuit_open");
-                if upstream.seen().len() != asked {
+                if upstream.requests().len() != asked {
                     return Err("an open circuit asks nothing".to_owned());
                 }
                 let left = failure.retry_after_seconds.unwrap_or_default();
@@ -181,7 +181,7 @@ impl Play {
                     .map_or(Ok(()), |failure| Err(format!("and for ever: {failure:?}")))?;
             }
         }
-        upstream.rests().await;
+        upstream.wait_until_idle().await;
         let units = gateway.units("any").await;
         match units["in_use"] == 0 && units["queued"]["default"] == 0 {
             true => Ok(()),
@@ -191,8 +191,8 @@ impl Play {
 
     /// Plays the probe, and checks that it blocks no other call after its end.
     async fn probe(&self, upstream: &Scripted, gateway: &Gateway) -> Result<(), String> {
-        let before = upstream.seen().len();
-        upstream.replies(self.reply());
+        let before = upstream.requests().len();
+        upstream.set_reply(self.reply());
         let call = async {
             match self.probe {
                 Deadline(seconds) => {
@@ -212,7 +212,10 @@ impl Play {
             }
         };
         let other = async {
-            poll::until("upstream is asked", async || upstream.seen().len() > before).await;
+            poll::until("upstream is asked", async || {
+                upstream.requests().len() > before
+            })
+            .await;
             match self.probe {
                 Silence | Deadline(_) | Leaves => {
                     let begun = Instant::now();
@@ -226,9 +229,9 @@ impl Play {
                 Full => {
                     // The probe waits for units again, and another call is sent.
                     gateway
-                        .until_units("it is refused", |view| view["refusals"] != 0)
+                        .wait_for_units("it is refused", |view| view["refusals"] != 0)
                         .await;
-                    upstream.replies(self.good());
+                    upstream.set_reply(self.good());
                     let other = self.ask(gateway).await;
                     other.failure.map_or(Ok(()), |failure| {
                         Err(format!("it keeps others from the model: {failure:?}"))

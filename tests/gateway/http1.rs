@@ -101,7 +101,7 @@ async fn the_upstream_call_is_closed_when_a_caller_that_sent_more_bytes_disconne
                     .write_all(&[&request[..], &more].concat())
                     .await
                     .unwrap();
-                upstream.stuck().await;
+                upstream.wait_until_stalled().await;
                 if is_reset {
                     socket2::SockRef::from(&caller)
                         .set_linger(Some(Duration::ZERO))
@@ -112,13 +112,13 @@ async fn the_upstream_call_is_closed_when_a_caller_that_sent_more_bytes_disconne
                     "{name}, {what} after it, and then a {}",
                     if is_reset { "reset" } else { "close" }
                 );
-                upstream.closed().await;
+                upstream.wait_until_closed().await;
                 assert_eq!(
-                    upstream.seen().len(),
+                    upstream.requests().len(),
                     1,
                     "a request without a waiting caller is not sent"
                 );
-                upstream.replies(Reply::Json(200, whole("b")));
+                upstream.set_reply(Reply::Json(200, whole("b")));
                 assert_eq!(
                     gateway
                         .ask(Door::RestUnary, &prompt(MODEL, "hi"))
@@ -149,14 +149,14 @@ async fn requests_sent_ahead_are_answered_in_order_and_arrive_whole() {
         assert_eq!(content(&read_answer(&mut caller, &mut buffer).await), reply);
     }
     assert!(buffer.is_empty(), "three answers and no more");
-    for (seen, text) in upstream.seen().iter().zip(&texts) {
+    for (seen, text) in upstream.requests().iter().zip(&texts) {
         assert!(
             seen.json()["messages"][0]["content"] == **text,
             "{} bytes of prompt arrived otherwise",
             text.len()
         );
     }
-    assert_eq!(upstream.seen().len(), texts.len());
+    assert_eq!(upstream.requests().len(), texts.len());
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn a_large_body_in_pieces_arrives_whole() {
         "a"
     );
     assert!(
-        upstream.only().json()["messages"][0]["content"] == *text,
+        upstream.only_request().json()["messages"][0]["content"] == *text,
         "the prompt arrived otherwise"
     );
 }

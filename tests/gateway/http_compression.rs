@@ -80,8 +80,8 @@ async fn a_compressed_request_is_the_request_that_was_compressed() {
         assert_eq!(status, 200, "{coding}: {answer}");
     }
     let sent: Value = serde_json::from_slice(plain).unwrap();
-    assert_eq!(upstream.seen().len(), times);
-    for seen in upstream.seen() {
+    assert_eq!(upstream.requests().len(), times);
+    for seen in upstream.requests() {
         assert!(
             seen.json()["messages"] == sent["messages"],
             "the prompt arrived otherwise"
@@ -139,7 +139,7 @@ async fn a_body_that_cannot_be_decoded_is_refused_with_an_error() {
             "{told}"
         );
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn the_size_limit_applies_to_the_decoded_request() {
     }
     let fits = prompt(MODEL, &"x".repeat(60_000)).to_string().into_bytes();
     assert_eq!(post(&gateway, "gzip", gzip(&fits)).await.0, 200);
-    assert_eq!(upstream.seen().len(), 1);
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 async fn get(gateway: &Gateway, path: &str, accept: &str) -> (HeaderMap, Vec<u8>) {
@@ -275,9 +275,12 @@ async fn upstream_is_asked_for_plain_answers_and_compressed_ones_are_never_passe
         .ask(Door::RestUnary, &prompt(MODEL, "hi"))
         .await
         .ok();
-    assert_eq!(upstream.only().header("accept-encoding"), Some("identity"));
+    assert_eq!(
+        upstream.only_request().header("accept-encoding"),
+        Some("identity")
+    );
     let body = gzip(whole("a").to_string().as_bytes());
-    upstream.replies(Reply::Raw(
+    upstream.set_reply(Reply::Raw(
         "200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip".to_owned(),
         body,
     ));

@@ -51,13 +51,13 @@ async fn endless_informational_heads_end_the_call_before_any_timeout() {
                 .await
                 .failed(Kind::Upstream, "upstream_bad_answer");
             assert!(failure.message.contains("1xx"), "{door:?}: {failure:?}");
-            upstream.closed().await;
+            upstream.wait_until_closed().await;
             assert_eq!(
-                upstream.seen().len(),
+                upstream.requests().len(),
                 1,
                 "{door:?}: a bad answer is not asked for again"
             );
-            upstream.replies(announced(door, ""));
+            upstream.set_reply(announced(door, ""));
             assert_eq!(
                 gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content,
                 "hi",
@@ -77,7 +77,7 @@ async fn endless_heads_at_full_speed_end_the_call_too() {
             .ask(door, &prompt(MODEL, "hi"))
             .await
             .failed(Kind::Upstream, "upstream_bad_answer");
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
     }
 }
 
@@ -100,7 +100,7 @@ async fn endless_informational_heads_end_every_kind_of_request() {
             "{path}"
         );
     }
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn sixteen_informational_heads_are_allowed_and_seventeen_are_not() {
     .await;
     let long = Gateway::to(upstream.address).await;
     for door in Door::ALL {
-        upstream.replies(Reply::Wire(
+        upstream.set_reply(Reply::Wire(
             PROCESSING.repeat(HEADS_MAX).into_bytes(),
             Then::Silence,
         ));
@@ -120,7 +120,7 @@ async fn sixteen_informational_heads_are_allowed_and_seventeen_are_not() {
             .ask(door, &prompt(MODEL, "hi"))
             .await
             .failed(Kind::Timeout, "first_token_timeout");
-        upstream.replies(Reply::Wire(
+        upstream.set_reply(Reply::Wire(
             PROCESSING.repeat(HEADS_MAX + 1).into_bytes(),
             Then::Silence,
         ));
@@ -128,7 +128,7 @@ async fn sixteen_informational_heads_are_allowed_and_seventeen_are_not() {
             .await
             .failed(Kind::Upstream, "upstream_bad_answer");
     }
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ async fn with_one_unit(
     configure: impl FnOnce(&mut featherwire::config::Serve),
 ) -> (Scripted, Gateway) {
     let upstream = Scripted::always(reply).await;
-    upstream.knows(json!({"data": [{"id": MODEL, "concurrency_cost": 1}]}));
+    upstream.set_catalogue(json!({"data": [{"id": MODEL, "concurrency_cost": 1}]}));
     let gateway = Gateway::with(upstream.address, |config| {
         config.units.units = Some(1);
         configure(config);
@@ -42,8 +42,8 @@ async fn with_one_unit(
 
 /// Asks once more, and returns how long that call waited for the unit.
 async fn next_waits_ms(upstream: &Scripted, gateway: &Gateway) -> u64 {
-    upstream.pauses(None);
-    upstream.replies(Reply::Json(200, whole("next")));
+    upstream.set_pause(None);
+    upstream.set_reply(Reply::Json(200, whole("next")));
     let answer = gateway
         .ask(Door::RestUnary, &prompt(MODEL, "hi"))
         .await
@@ -197,14 +197,14 @@ async fn a_caller_that_leaves_while_waiting_for_the_model_closes_the_upstream_ca
         waiting.says(30_000, FOR_THE_MODEL).await;
         let left_at = Instant::now();
         drop(waiting);
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
         assert_eq!(
             left_at.elapsed(),
             Duration::ZERO,
             "and not only when it would have said something"
         );
         assert!(next_waits_ms(&upstream, &gateway).await <= SETTLE_MS);
-        assert_eq!(upstream.seen().len(), 2);
+        assert_eq!(upstream.requests().len(), 2);
     }
 }
 
@@ -220,7 +220,7 @@ async fn a_deadline_that_passes_while_waiting_is_an_error_in_the_stream() {
         .await;
         waiting.says(30_000, FOR_THE_MODEL).await;
         waiting.fails(40_000, "deadline_exceeded").await;
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
         assert!(next_waits_ms(&upstream, &gateway).await <= SETTLE_MS);
     }
 }
@@ -240,14 +240,18 @@ async fn a_late_refusal_is_the_same_error_as_an_early_refusal() {
         let at_once = gateway.open_stream(MODEL).await;
         assert_eq!(at_once.status(), status);
         let at_once: Value = serde_json::from_slice(&at_once.bytes().await.unwrap()).unwrap();
-        upstream.pauses(Some(Duration::from_secs(20)));
+        upstream.set_pause(Some(Duration::from_secs(20)));
         let late = Waiting::begin(&gateway, FOR_THE_MODEL)
             .await
             .fails(20_000, code)
             .await;
         assert_eq!(late, at_once);
         assert_eq!(next_waits_ms(&upstream, &gateway).await, 0);
-        assert_eq!(upstream.seen().len(), 3, "{status}: nothing is asked twice");
+        assert_eq!(
+            upstream.requests().len(),
+            3,
+            "{status}: nothing is asked twice"
+        );
     }
 }
 
@@ -263,7 +267,7 @@ async fn a_silent_upstream_ends_with_an_error_in_the_stream() {
             waiting.says(at_ms, FOR_THE_MODEL).await;
         }
         waiting.fails(50_000, "first_token_timeout").await;
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
         assert!(next_waits_ms(&upstream, &gateway).await <= SETTLE_MS);
     }
 }
@@ -271,19 +275,19 @@ async fn a_silent_upstream_ends_with_an_error_in_the_stream() {
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_is_complete_and_its_headers_are_a_comment() {
     let (upstream, gateway) = with_one_unit(events(), |_| {}).await;
-    upstream.pauses(Some(Duration::from_secs(40)));
+    upstream.set_pause(Some(Duration::from_secs(40)));
     let mut waiting = Waiting::begin(&gateway, FOR_THE_MODEL).await;
     waiting.says(30_000, FOR_THE_MODEL).await;
     waiting.ends_well(40_000, 0).await;
     assert_eq!(next_waits_ms(&upstream, &gateway).await, 0);
-    assert_eq!(upstream.seen().len(), 2);
+    assert_eq!(upstream.requests().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_call_gets_its_position_and_is_served_in_order() {
     let (upstream, gateway, holder) = taken(|_| {}).await;
-    upstream.replies(events());
-    upstream.pauses(Some(Duration::from_secs(20)));
+    upstream.set_reply(events());
+    upstream.set_pause(Some(Duration::from_secs(20)));
     let mut first = Waiting::begin(&gateway, &for_units(0)).await;
     // The second call begins when the first call has waited for 15 s.
     let mut second = Waiting::begin(&gateway, &for_units(1)).await;
@@ -305,24 +309,24 @@ async fn a_waiting_call_gets_its_position_and_is_served_in_order() {
         }
     );
     assert_eq!(next_waits_ms(&upstream, &gateway).await, 0);
-    assert_eq!(upstream.seen().len(), 4);
+    assert_eq!(upstream.requests().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_leaves_the_queue_sends_nothing_upstream_and_others_advance() {
     let (upstream, gateway, holder) = taken(|_| {}).await;
-    upstream.replies(events());
+    upstream.set_reply(events());
     let first = Waiting::begin(&gateway, &for_units(0)).await;
     let mut second = Waiting::begin(&gateway, &for_units(1)).await;
     drop(first);
     second.says(30_000, &for_units(0)).await;
-    assert_eq!(upstream.seen().len(), 1, "only the holder's");
+    assert_eq!(upstream.requests().len(), 1, "only the holder's");
     drop(holder);
     second
         .ends_well(30_000 + SETTLE_MS, 30_000 + SETTLE_MS)
         .await;
     assert_eq!(next_waits_ms(&upstream, &gateway).await, 0);
-    assert_eq!(upstream.seen().len(), 3);
+    assert_eq!(upstream.requests().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -341,7 +345,7 @@ async fn the_limits_of_the_wait_for_units_are_errors_in_the_stream() {
     .await;
     // The deadline of the call, and of its wait in the queue.
     waiting.fails(20_000, "deadline_exceeded").await;
-    assert_eq!(upstream.seen().len(), 1, "only the holder's");
+    assert_eq!(upstream.requests().len(), 1, "only the holder's");
     drop(holder);
     assert!(next_waits_ms(&upstream, &gateway).await <= SETTLE_MS);
 }
@@ -355,15 +359,15 @@ async fn a_call_that_waits_when_the_gateway_ends_gets_an_error_in_the_stream() {
         let waiting = Waiting::begin(&gateway, FOR_THE_MODEL).await;
         gateway.shut_down();
         waiting.fails(16_000, "draining").await;
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
         assert_eq!(gateway.stop().await, Outcome::Cut(1));
     }
     let (upstream, gateway, holder) = taken(|config| config.drain_timeout = drain_timeout).await;
     let waiting = Waiting::begin(&gateway, &for_units(0)).await;
     gateway.shut_down();
     waiting.fails(16_000, "draining").await;
-    upstream.closed().await;
-    assert_eq!(upstream.seen().len(), 1, "only the holder's");
+    upstream.wait_until_closed().await;
+    assert_eq!(upstream.requests().len(), 1, "only the holder's");
     assert_eq!(
         gateway.stop().await,
         Outcome::Cut(2),
@@ -376,7 +380,7 @@ async fn a_call_that_waits_when_the_gateway_ends_gets_an_error_in_the_stream() {
 async fn a_grpc_stream_begins_with_its_wait_for_units() {
     for door in [Door::GrpcStream, Door::WebStream] {
         let (upstream, gateway, holder) = taken(|_| {}).await;
-        upstream.replies(events());
+        upstream.set_reply(events());
         let prompt = prompt(MODEL, "hi");
         let (answer, ()) = tokio::join!(gateway.ask(door, &prompt), async {
             // This is the wait itself: no time passes before the call is in the queue.
@@ -394,6 +398,6 @@ async fn a_grpc_stream_begins_with_its_wait_for_units() {
             Some(0),
             "{door:?}: the unit is free"
         );
-        assert_eq!(upstream.seen().len(), 3);
+        assert_eq!(upstream.requests().len(), 3);
     }
 }

@@ -32,7 +32,7 @@ async fn sent(request: &Value) -> Value {
         .create_chat_completion(message(request))
         .await
         .unwrap();
-    let [by_rest, by_grpc] = &upstream.seen()[..] else {
+    let [by_rest, by_grpc] = &upstream.requests()[..] else {
         panic!("two calls")
     };
     assert_eq!(by_rest.json(), by_grpc.json());
@@ -169,7 +169,7 @@ async fn a_voice_is_a_name_or_an_object_and_allowed_tools_are_a_list() {
             .create_chat_completion(request)
             .await
             .unwrap();
-        assert_eq!(upstream.seen().pop().unwrap().json()["audio"], told);
+        assert_eq!(upstream.requests().pop().unwrap().json()["audio"], told);
     }
     let named = NamedFunction {
         name: Some("f".to_owned()),
@@ -215,7 +215,7 @@ async fn a_voice_is_a_name_or_an_object_and_allowed_tools_are_a_list() {
         .create_chat_completion(request)
         .await
         .unwrap();
-    let sent = upstream.seen().pop().unwrap().json();
+    let sent = upstream.requests().pop().unwrap().json();
     assert_eq!(
         sent["messages"][0]["content"],
         json!([{"type": "image_url", "image_url": {"url": "data:,"}}])

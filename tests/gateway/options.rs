@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use crate::support::{
-    Door, Gateway, MODEL, PATIENCE, Reply, Scripted,
+    Door, Gateway, MODEL, PATIENCE, Reply, Scripted, advance,
     door::{grpc_failure, message},
     models::{FIRST, SECOND},
-    passes, prompt,
+    prompt,
     scripted::{answer_for, chunk, finish, no_capacity, whole},
 };
 
@@ -47,7 +47,7 @@ pub fn ways(
 
 /// The models that the upstream was asked for. Checks that it received no options.
 pub fn asked(upstream: &Scripted) -> Vec<String> {
-    let seen = upstream.seen();
+    let seen = upstream.requests();
     for seen in &seen {
         assert!(
             seen.json().get("featherwire").is_none(),
@@ -116,7 +116,7 @@ async fn fallbacks_are_those_of_the_header_at_every_door() {
                 .failed(Kind::Unavailable, "no_capacity");
             assert_eq!(asked(&upstream), [FIRST], "{door:?}");
             let by_configuration = with(FIRST, &json!({"no_fallbacks": false}));
-            upstream.replies(answer_for(door));
+            upstream.set_reply(answer_for(door));
             gateway.ask(door, &by_configuration).await.ok();
         }
     }
@@ -133,13 +133,13 @@ async fn a_timeout_is_that_of_the_header_at_every_door_and_closes_upstream() {
             let upstream = Scripted::always(Reply::Silence).await;
             let gateway = Gateway::to(upstream.address).await;
             let time_passes = async {
-                upstream.asked().await;
-                passes(Duration::from_secs(20)).await;
+                upstream.wait_for_request().await;
+                advance(Duration::from_secs(20)).await;
             };
             let call = gateway.ask_with(door, &request, &headers);
             let (answer, ()) = tokio::join!(call, time_passes);
             answer.failed(Kind::Timeout, "deadline_exceeded");
-            upstream.closed().await;
+            upstream.wait_until_closed().await;
             assert_eq!(asked(&upstream), [MODEL], "{door:?}");
         }
     }
@@ -164,7 +164,7 @@ async fn the_earlier_of_the_option_and_grpcs_deadline_counts() {
             answer.failed(Kind::Timeout, "deadline_exceeded");
         }
     }
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
 }
 
 #[tokio::test]
@@ -183,14 +183,14 @@ async fn a_timeout_ends_a_call_even_if_the_caller_does_not_read() {
         .stream_chat_completion(message(&request))
         .await
         .unwrap();
-    passes(TIMEOUT).await;
-    upstream.closed().await;
+    advance(TIMEOUT).await;
+    upstream.wait_until_closed().await;
     drop(held);
     let mut request = request;
     request["stream"] = json!(true);
     let held = gateway.post("/v1/chat/completions", &request).await;
-    passes(TIMEOUT).await;
-    upstream.closed().await;
+    advance(TIMEOUT).await;
+    upstream.wait_until_closed().await;
     drop(held);
 }
 
@@ -224,7 +224,7 @@ async fn the_option_unary_via_stream_does_what_the_header_does() {
                     "b"
                 );
                 assert_eq!(
-                    upstream.only().json()["stream"],
+                    upstream.only_request().json()["stream"],
                     is_stream,
                     "{door:?} {options}"
                 );
@@ -253,15 +253,16 @@ async fn a_priority_is_that_of_the_header_at_every_door() {
                 ("x-featherwire-priority", word),
             ) {
                 let upstream = Scripted::first([Reply::Silence, answer_for(door)]).await;
-                upstream.knows(json!({"object": "list", "data": []}));
+                upstream.set_catalogue(json!({"object": "list", "data": []}));
                 let gateway =
                     Gateway::with(upstream.address, |config| config.units.units = Some(1)).await;
                 let other = prompt(MODEL, "hi");
                 let holds = gateway.ask(Door::RestUnary, &other);
                 let waits = async {
-                    upstream.asked().await;
+                    upstream.wait_for_request().await;
                     let asks = gateway.ask_with(door, &request, &headers);
-                    let queued = gateway.until_units("it waits", |view| view["queued"][word] == 1);
+                    let queued =
+                        gateway.wait_for_units("it waits", |view| view["queued"][word] == 1);
                     let mut asks = std::pin::pin!(asks);
                     tokio::select! {
                         answer = &mut asks => panic!("{door:?} {word}: no units for {answer:?}"),
@@ -272,7 +273,7 @@ async fn a_priority_is_that_of_the_header_at_every_door() {
                     answer = holds => panic!("silence, and not {answer:?}"),
                     waited = tokio::time::timeout(PATIENCE, waits) => waited.unwrap(),
                 }
-                upstream.rests().await;
+                upstream.wait_until_idle().await;
             }
         }
     }
@@ -348,7 +349,7 @@ async fn completions_and_embeddings_have_the_options_that_apply_to_them() {
     )
     .await;
     assert_eq!(param, "featherwire.fallbacks", "{message}");
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
 
     let options = GatewayOptions {
         timeout_ms: Some(200),
@@ -396,7 +397,7 @@ async fn completions_and_embeddings_have_the_options_that_apply_to_them() {
             .unwrap();
         assert_eq!(response.status(), 504, "{path}");
     }
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
     assert_eq!(asked(&upstream), [MODEL; 6]);
 
     // And a fallback, if the method has fallbacks.

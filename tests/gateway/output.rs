@@ -59,7 +59,7 @@ async fn a_command_whose_output_is_closed_ends_quietly() {
             "{arguments:?}: {err}"
         );
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[cfg(unix)]

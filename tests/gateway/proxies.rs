@@ -20,7 +20,7 @@ async fn a_proxy_gets_requests_with_their_whole_url_and_its_user_and_password() 
             checked.out,
             checked.err
         );
-        let seen = proxy.only();
+        let seen = proxy.only_request();
         let line = "POST http://upstream.invalid:81/deep/v1/chat/completions HTTP/1.1\r\n";
         assert!(seen.head.starts_with(line), "{}", seen.head);
         assert_eq!(seen.header("host"), Some("upstream.invalid:81"));
@@ -46,14 +46,14 @@ async fn no_proxy_names_the_hosts_to_reach_directly() {
         .await;
         assert_eq!(checked.code, Some(0), "{}{}", checked.out, checked.err);
     }
-    assert!(proxy.seen().is_empty());
+    assert!(proxy.requests().is_empty());
     for (no_proxy, is_proxied) in [
         ("elsewhere.example", true),
         ("upstream.invalid", false),
         (".invalid", false),
         ("*", false),
     ] {
-        let before = proxy.seen().len();
+        let before = proxy.requests().len();
         let mut check = check("http://upstream.invalid/v1");
         let checked = run(check
             .env("http_proxy", &proxy_url)
@@ -61,7 +61,7 @@ async fn no_proxy_names_the_hosts_to_reach_directly() {
         .await;
         assert_eq!(checked.code, Some(1), "neither answers: {}", checked.out);
         assert_eq!(
-            proxy.seen().len() > before,
+            proxy.requests().len() > before,
             is_proxied,
             "{no_proxy}: {}",
             checked.out

@@ -29,7 +29,7 @@ fn full(headers: &str) -> Reply {
 /// An account whose units the gateway schedules and knows only from refusals.
 async fn refusing(replies: impl IntoIterator<Item = Reply>) -> (Scripted, Gateway) {
     let upstream = Scripted::first(replies).await;
-    upstream.knows(json!({"data": []}));
+    upstream.set_catalogue(json!({"data": []}));
     let gateway = Gateway::with(upstream.address, |config| config.units.units = Some(8)).await;
     (upstream, gateway)
 }
@@ -67,9 +67,9 @@ async fn a_request_that_is_refused_repeatedly_fails_finally() {
             "{door:?}: {:?}",
             begun.elapsed()
         );
-        assert_eq!(upstream.seen().len(), TRIES, "{door:?}");
+        assert_eq!(upstream.requests().len(), TRIES, "{door:?}");
         // When the upstream answers again, the next call is served.
-        upstream.replies(answer_for(door));
+        upstream.set_reply(answer_for(door));
         gateway.ask(door, &prompt("org/first-8b", "hi")).await.ok();
         let view = gateway.units("any").await;
         assert!(
@@ -100,7 +100,7 @@ async fn a_fallback_answers_for_a_model_that_is_refused_repeatedly() {
             Some("org/first-8b=concurrency_limit_exceeded"),
             "{door:?}"
         );
-        assert_eq!(upstream.seen().len(), TRIES + 1, "{door:?}");
+        assert_eq!(upstream.requests().len(), TRIES + 1, "{door:?}");
     }
 }
 
@@ -116,7 +116,7 @@ async fn a_refused_request_is_not_retried_before_its_retry_after() {
             "{door:?}: {:?}",
             begun.elapsed()
         );
-        assert_eq!(upstream.seen().len(), 2, "{door:?}");
+        assert_eq!(upstream.requests().len(), 2, "{door:?}");
 
         let (upstream, gateway) =
             refusing([retry_after(60), answer_for(door), retry_after(60)]).await;
@@ -140,7 +140,7 @@ async fn a_refused_request_is_not_retried_before_its_retry_after() {
             "{door:?}: {:?}",
             begun.elapsed()
         );
-        assert_eq!(upstream.seen().len(), 3, "{door:?}");
+        assert_eq!(upstream.requests().len(), 3, "{door:?}");
     }
 }
 

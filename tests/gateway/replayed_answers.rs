@@ -82,7 +82,7 @@ async fn an_answer_sent_back_reaches_the_upstream_unchanged_by_rest_and_by_grpc(
             .unwrap_or_else(|status| panic!("{came}: {status}"));
 
         let bodies: Vec<Value> = upstream
-            .seen()
+            .requests()
             .iter()
             .map(crate::support::scripted::Seen::json)
             .collect();
@@ -132,7 +132,7 @@ async fn an_answer_whose_role_is_not_a_string_has_the_role_assistant_and_can_be_
         client.create_chat_completion(request).await.unwrap();
         for seen in [1, 3] {
             assert_eq!(
-                upstream.seen()[seen].json()["messages"][1]["role"],
+                upstream.requests()[seen].json()["messages"][1]["role"],
                 "assistant",
                 "{role}"
             );
@@ -168,7 +168,7 @@ async fn half_a_surrogate_pair_in_an_answer_can_be_sent_back() {
         .create_chat_completion(request)
         .await
         .unwrap();
-    let sent = String::from_utf8(upstream.seen().pop().unwrap().body).unwrap();
+    let sent = String::from_utf8(upstream.requests().pop().unwrap().body).unwrap();
     assert!(
         sent.contains("\"content\":\"half \u{fffd}\"") && sent.contains("\"x\u{fffd}\":1"),
         "{sent}"
@@ -202,7 +202,7 @@ async fn a_content_that_is_absent_null_or_empty_reaches_upstream_as_that() {
         .create_chat_completion(message(&request))
         .await
         .unwrap();
-    for seen in upstream.seen() {
+    for seen in upstream.requests() {
         assert_eq!(seen.json()["messages"], messages);
     }
     // A field that a gRPC caller leaves unset is absent.
@@ -221,7 +221,7 @@ async fn a_content_that_is_absent_null_or_empty_reaches_upstream_as_that() {
         .await
         .unwrap();
     assert_eq!(
-        upstream.seen().pop().unwrap().json()["messages"],
+        upstream.requests().pop().unwrap().json()["messages"],
         json!([{"role": "assistant"}])
     );
 }
@@ -273,11 +273,11 @@ async fn content_is_a_text_or_parts_and_not_both() {
             .await
             .unwrap();
         assert_eq!(
-            upstream.seen().pop().unwrap().json()["messages"][0]["content"],
+            upstream.requests().pop().unwrap().json()["messages"][0]["content"],
             content
         );
     }
-    let seen = upstream.seen().len();
+    let seen = upstream.requests().len();
     let both = Prediction {
         content: Some("a".to_owned()),
         content_parts: parts.to_vec(),
@@ -333,7 +333,11 @@ async fn content_is_a_text_or_parts_and_not_both() {
         failure.message.contains("`content_parts` is set too"),
         "{failure:?}"
     );
-    assert_eq!(upstream.seen().len(), seen, "none of them went upstream");
+    assert_eq!(
+        upstream.requests().len(),
+        seen,
+        "none of them went upstream"
+    );
 }
 
 #[tokio::test]
@@ -377,7 +381,7 @@ async fn an_empty_list_of_parts_stays_one_also_in_an_answer() {
         .create_chat_completion(request)
         .await
         .unwrap();
-    for seen in upstream.seen().split_off(2) {
+    for seen in upstream.requests().split_off(2) {
         assert_eq!(seen.json()["messages"][1]["content"], json!([]));
     }
 }
@@ -415,7 +419,7 @@ async fn without_tools_no_choice_among_them_goes_upstream() {
             .as_object_mut()
             .unwrap()
             .extend(members.as_object().unwrap().clone());
-        let before = upstream.seen().len();
+        let before = upstream.requests().len();
         let (status, error) = gateway
             .post_json("/v1/chat/completions", &request.to_string())
             .await;
@@ -427,7 +431,7 @@ async fn without_tools_no_choice_among_them_goes_upstream() {
         let Some(param) = param else {
             assert_eq!(status, 200, "{members}: {error}");
             by_grpc.unwrap();
-            for seen in upstream.seen().split_off(before) {
+            for seen in upstream.requests().split_off(before) {
                 let sent = seen.json();
                 let names: Vec<_> = sent
                     .as_object()
@@ -449,7 +453,7 @@ async fn without_tools_no_choice_among_them_goes_upstream() {
             Some(param),
             "{members}"
         );
-        assert_eq!(upstream.seen().len(), before, "{members}");
+        assert_eq!(upstream.requests().len(), before, "{members}");
     }
     let mut request = prompt(MODEL, "hi");
     request["tools"] = json!([tool]);
@@ -462,7 +466,7 @@ async fn without_tools_no_choice_among_them_goes_upstream() {
             .0,
         200
     );
-    let sent = upstream.seen().pop().unwrap().json();
+    let sent = upstream.requests().pop().unwrap().json();
     assert_eq!(
         (&sent["tool_choice"], &sent["parallel_tool_calls"]),
         (&json!("auto"), &json!(false))

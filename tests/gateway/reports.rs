@@ -105,10 +105,10 @@ async fn the_report_has_the_values_of_the_headers_and_the_number_of_attempts() {
             door.is_stream(),
             "{door:?}: a whole answer has no first token"
         );
-        assert_eq!(upstream.seen().len(), 3);
+        assert_eq!(upstream.requests().len(), 3);
         assert!(
             upstream
-                .seen()
+                .requests()
                 .iter()
                 .all(|seen| seen.json().get("featherwire").is_none())
         );
@@ -165,7 +165,7 @@ async fn in_a_stream_the_report_is_the_last_message_with_the_streams_own_names()
             last.featherwire.is_some() && answer.usage.is_some() && answer.pieces == 4,
             "{door:?}"
         );
-        upstream.rests().await;
+        upstream.wait_until_idle().await;
     }
     // In the order of the events.
     let upstream = Scripted::always(Reply::Events(stream())).await;
@@ -206,7 +206,7 @@ async fn a_stream_that_fails_has_no_report_and_gives_its_units_back() {
             let upstream = Scripted::always(reply).await;
             let gateway =
                 Gateway::with(upstream.address, |config| config.units.units = Some(1)).await;
-            upstream.knows(json!({"object": "list", "data": []}));
+            upstream.set_catalogue(json!({"object": "list", "data": []}));
             let answer = gateway.ask(door, &reporting(MODEL, &json!({}))).await;
             assert_eq!(
                 (answer.content.as_str(), answer.report.is_none()),
@@ -214,7 +214,7 @@ async fn a_stream_that_fails_has_no_report_and_gives_its_units_back() {
                 "{door:?}"
             );
             assert!(answer.failure.is_some());
-            upstream.rests().await;
+            upstream.wait_until_idle().await;
         }
     }
 }
@@ -222,7 +222,7 @@ async fn a_stream_that_fails_has_no_report_and_gives_its_units_back() {
 #[tokio::test]
 async fn a_caller_that_leaves_before_the_report_holds_no_units() {
     let upstream = Scripted::always(Reply::Events(stream())).await;
-    upstream.knows(json!({"object": "list", "data": []}));
+    upstream.set_catalogue(json!({"object": "list", "data": []}));
     let gateway = Gateway::with(upstream.address, |config| config.units.units = Some(1)).await;
     let request = crate::support::door::message(&reporting(MODEL, &json!({})));
     let mut pieces = gateway
@@ -235,9 +235,9 @@ async fn a_caller_that_leaves_before_the_report_holds_no_units() {
     pieces.message().await.unwrap().unwrap();
     drop(pieces);
     gateway
-        .until_units("its unit comes back", |view| view["in_use"] == 0)
+        .wait_for_units("its unit comes back", |view| view["in_use"] == 0)
         .await;
-    upstream.rests().await;
+    upstream.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -264,21 +264,21 @@ async fn an_accumulated_stream_has_a_report_with_its_first_token() {
 async fn the_report_has_the_wait_for_units_and_their_number() {
     for door in Door::ALL {
         let upstream = Scripted::first([Reply::Silence, good(door)]).await;
-        upstream.knows(json!({"object": "list", "data": []}));
+        upstream.set_catalogue(json!({"object": "list", "data": []}));
         let gateway = Gateway::with(upstream.address, |config| config.units.units = Some(2)).await;
         let two = "google/gemma-2-27b-it";
         let other = prompt(two, "hi");
         let holds = Box::pin(gateway.ask(Door::RestUnary, &other));
         let request = reporting(two, &json!({}));
         let asks = async {
-            upstream.asked().await;
+            upstream.wait_for_request().await;
             gateway.ask(door, &request).await.ok()
         };
         let answer = {
             let first = async {
                 tokio::select! {
                     answer = holds => panic!("silence, and not {answer:?}"),
-                    () = gateway.queues(1) => {}
+                    () = gateway.wait_for_queued(1) => {}
                 }
                 // The caller leaves, and its units stay reserved for a short time.
             };
@@ -394,7 +394,7 @@ async fn completions_and_embeddings_have_a_report_too() {
         None
     );
 
-    upstream.replies(Reply::Events(vec![text.to_string()]));
+    upstream.set_reply(Reply::Events(vec![text.to_string()]));
     let mut pieces = texts.stream_completion(request).await.unwrap().into_inner();
     let piece = pieces.message().await.unwrap().unwrap();
     assert_eq!((piece.choices.len(), piece.featherwire), (1, None));
@@ -417,7 +417,7 @@ async fn completions_and_embeddings_have_a_report_too() {
     assert_eq!(pieces.message().await.unwrap().unwrap().featherwire, None);
     assert_eq!(pieces.message().await.unwrap(), None);
 
-    upstream.replies(Reply::Json(200, vector));
+    upstream.set_reply(Reply::Json(200, vector));
     let request = CreateEmbeddingRequest {
         model: MODEL.to_owned(),
         input_kind: Some(InputKind::Input("hi".to_owned())),
@@ -446,7 +446,7 @@ async fn completions_and_embeddings_have_a_report_too() {
     );
     assert!(
         upstream
-            .seen()
+            .requests()
             .iter()
             .all(|seen| seen.json().get("featherwire").is_none())
     );

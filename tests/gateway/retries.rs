@@ -61,7 +61,7 @@ async fn a_short_failure_before_the_answer_is_hidden_from_the_caller() {
                 gateway.ask(door, &prompt(MODEL, "hi")).await.ok().content,
                 "hi"
             );
-            let seen = upstream.seen();
+            let seen = upstream.requests();
             assert_eq!(seen.len(), times, "{door:?}");
             assert!(
                 seen.iter().all(|request| request.body == seen[0].body),
@@ -92,7 +92,7 @@ async fn a_lasting_failure_is_returned_after_three_retries_and_an_internal_error
                 .ask(door, &prompt(MODEL, "hi"))
                 .await
                 .failed(kind, code);
-            assert_eq!(upstream.seen().len(), times, "{door:?} {code}");
+            assert_eq!(upstream.requests().len(), times, "{door:?} {code}");
         }
     }
 }
@@ -124,7 +124,7 @@ fn rate_limits(retry_after: &str) -> Vec<Reply> {
 
 /// A gateway that also schedules units, which a rate limit doesn't concern.
 async fn persistent_with_units(upstream: &Scripted) -> Gateway {
-    upstream.knows(json!({"data": []}));
+    upstream.set_catalogue(json!({"data": []}));
     Gateway::with(upstream.address, |config| {
         config.upstream.retries = 3;
         config.upstream.retry_wait = Duration::from_millis(1);
@@ -141,7 +141,7 @@ async fn a_rate_limit_is_retried_then_a_fallback_is_tried_and_then_the_error_is_
             let upstream = Scripted::first(limits(3).chain([answer(door)])).await;
             let gateway = persistent_with_units(&upstream).await;
             gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
-            assert_eq!(upstream.seen().len(), 4, "{door:?} {limit}");
+            assert_eq!(upstream.requests().len(), 4, "{door:?} {limit}");
 
             let upstream = Scripted::first(limits(4).chain([answer(door)]).chain(limits(4))).await;
             let gateway = persistent_with_units(&upstream).await;
@@ -157,7 +157,7 @@ async fn a_rate_limit_is_retried_then_a_fallback_is_tried_and_then_the_error_is_
             );
             let failure = gateway.ask(door, &prompt(MODEL, "hi")).await;
             failure.failed(Kind::Saturated, "upstream_rate_limited");
-            assert_eq!(upstream.seen().len(), 9, "{door:?} {limit}");
+            assert_eq!(upstream.requests().len(), 9, "{door:?} {limit}");
             assert_eq!(
                 gateway.units("any").await["refusals"],
                 0,
@@ -207,7 +207,7 @@ async fn a_rate_limits_retry_after_is_honoured_if_short_and_returned_if_long() {
                 "{door:?} {limit}: {:?}",
                 begun.elapsed()
             );
-            assert_eq!(upstream.seen().len(), 5, "{door:?} {limit}");
+            assert_eq!(upstream.requests().len(), 5, "{door:?} {limit}");
         }
     }
 }
@@ -249,7 +249,7 @@ async fn a_wait_in_milliseconds_is_kept_and_wins_over_one_in_seconds() {
             "{door:?}: {:?}",
             failure.retry_after_seconds
         );
-        assert_eq!(upstream.seen().len(), 1, "{door:?}");
+        assert_eq!(upstream.requests().len(), 1, "{door:?}");
     }
 }
 
@@ -270,7 +270,7 @@ async fn a_stream_that_ends_before_its_start_is_retried() {
                 ("hi", 2),
                 "nothing of the others"
             );
-            assert_eq!(upstream.seen().len(), 3, "{door:?}");
+            assert_eq!(upstream.requests().len(), 3, "{door:?}");
         }
         // The model has already worked on it, and would do so again.
         let error = json!({"error": "no data in 30000ms"}).to_string();
@@ -280,7 +280,7 @@ async fn a_stream_that_ends_before_its_start_is_retried() {
             .ask(door, &prompt(MODEL, "hi"))
             .await
             .failed(Kind::Upstream, "upstream_stream_failed");
-        assert_eq!(upstream.seen().len(), 1);
+        assert_eq!(upstream.requests().len(), 1);
     }
 }
 
@@ -312,7 +312,7 @@ async fn a_refusal_is_never_retried() {
             .await
             .failed(kind, code);
         let chats = upstream
-            .seen()
+            .requests()
             .iter()
             .filter(|seen| seen.head.starts_with("POST"))
             .count();
@@ -331,7 +331,7 @@ async fn nothing_is_retried_after_the_answer_has_started() {
             .await
             .failed(Kind::Upstream, "upstream_stream_cut");
         assert_eq!(
-            upstream.seen().len(),
+            upstream.requests().len(),
             1,
             "{door:?}: two answers are never glued together"
         );
@@ -351,8 +351,8 @@ async fn a_silent_upstream_is_not_retried_and_a_deadline_ends_the_wait() {
         .ask(Door::RestStream, &prompt(MODEL, "hi"))
         .await
         .failed(Kind::Timeout, "first_token_timeout");
-    upstream.asked().await;
-    assert_eq!((upstream.seen().len(), upstream.connections()), (1, 1));
+    upstream.wait_for_request().await;
+    assert_eq!((upstream.requests().len(), upstream.connections()), (1, 1));
 
     let full =
         json!({"error": {"message": "full", "code": "concurrency_limit_exceeded"}}).to_string();
@@ -372,7 +372,7 @@ async fn a_silent_upstream_is_not_retried_and_a_deadline_ends_the_wait() {
         Some(5),
         "at once, rather than a deadline that passes while waiting"
     );
-    assert_eq!(upstream.seen().len(), 1);
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -386,10 +386,10 @@ async fn a_caller_that_leaves_while_waiting_for_a_retry_ends_the_call() {
     let request = prompt(MODEL, "hi");
     tokio::select! {
         _ = gateway.ask(Door::GrpcUnary, &request) => panic!("it waits for its retry"),
-        () = upstream.asked() => {}
+        () = upstream.wait_for_request() => {}
     }
     assert_eq!(gateway.stop().await, featherwire::server::Outcome::Drained);
-    assert_eq!(upstream.seen().len(), 1);
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -401,7 +401,7 @@ async fn the_emulators_short_failures_are_hidden_by_default() {
             gateway.ask(door, &prompt(model, "hi")).await.ok();
         }
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -416,7 +416,7 @@ async fn an_outage_is_not_multiplied() {
             .failed(Kind::Unavailable, "no_capacity");
     }
     // A fifth of the calls, and two a second for the ten seconds of the budget.
-    let retries = upstream.seen().len() - CALLS;
+    let retries = upstream.requests().len() - CALLS;
     assert!(
         (CALLS / 5..=CALLS / 5 + 40).contains(&retries),
         "{retries} retries of {CALLS} calls"

@@ -182,5 +182,5 @@ async fn no_key_prompt_or_answer_is_in_any_log_line() {
     for secret in SECRETS {
         assert!(!log.contains(secret), "{secret} is in the log: {log}");
     }
-    assert_eq!(upstream.seen().len(), 7);
+    assert_eq!(upstream.requests().len(), 7);
 }

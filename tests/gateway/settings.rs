@@ -236,7 +236,7 @@ async fn a_quoted_value_of_dotenv_arrives_as_it_is_written() {
         upstream.address
     ));
     let check = run(featherwire(&["check", "--retries", "0"]).current_dir(&folder.0)).await;
-    let seen = upstream.seen();
+    let seen = upstream.requests();
     let head = seen
         .first()
         .unwrap_or_else(|| panic!("{}{}", check.out, check.err))

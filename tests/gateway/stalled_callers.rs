@@ -33,7 +33,7 @@ async fn a_caller_that_stops_reading_is_disconnected_and_the_upstream_call_close
     let response = gateway.open_stream(MODEL).await;
     assert_eq!(response.status(), 200);
     // The response is held and not read.
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
     assert!(
         upstream.written() < HELD_MAX,
         "a slow reader slows upstream down: {} MB",
@@ -66,7 +66,7 @@ async fn only_the_unread_stream_of_a_connection_is_reset() {
     .await;
     let channel = gateway.channel().await;
     let held = unread(&channel, &[]).await.unwrap();
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
     assert!(
         upstream.written() < HELD_MAX,
         "a slow reader slows upstream down: {} MB",
@@ -97,7 +97,7 @@ async fn a_deadline_ends_a_call_even_if_the_caller_does_not_read() {
         // Not `grpc-timeout`, which tonic's client would apply itself.
         match unread(&channel, &[("x-request-timeout-ms", timeout)]).await {
             Ok(held) => {
-                upstream.closed().await;
+                upstream.wait_until_closed().await;
                 drop(held);
                 begun += 1;
                 break;
@@ -115,7 +115,7 @@ async fn a_deadline_ends_a_call_even_if_the_caller_does_not_read() {
             .await
             .unwrap();
         if held.status() == 200 {
-            upstream.closed().await;
+            upstream.wait_until_closed().await;
             drop(held);
             begun += 1;
             break;

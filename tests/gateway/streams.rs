@@ -103,7 +103,7 @@ async fn a_reset_in_the_middle_is_an_error_and_not_an_answer() {
         assert_eq!(answer.content, "half");
         answer.failed(Kind::Upstream, "upstream_stream_cut");
     }
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn each_timeout_has_its_own_error_and_closes_the_upstream_call() {
                 .contains("smaller model, fewer max_tokens, or a longer timeout"),
             "{failure:?}"
         );
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
 
         let upstream = Scripted::always(Reply::Silence).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -140,7 +140,7 @@ async fn each_timeout_has_its_own_error_and_closes_the_upstream_call() {
             .ask_with(door, &prompt(MODEL, "hi"), &[header])
             .await;
         answer.failed(Kind::Timeout, "deadline_exceeded");
-        upstream.rests().await;
+        upstream.wait_until_idle().await;
     }
     for door in Door::STREAMS {
         let upstream = Scripted::always(stall()).await;
@@ -151,7 +151,7 @@ async fn each_timeout_has_its_own_error_and_closes_the_upstream_call() {
         let answer = gateway.ask(door, &prompt(MODEL, "hi")).await;
         assert_eq!(answer.content, "half");
         answer.failed(Kind::Timeout, "stream_stalled");
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
 
         let upstream = Scripted::always(Reply::EventsThenSilence(vec![])).await;
         let gateway = Gateway::with(upstream.address, |config| {
@@ -162,7 +162,7 @@ async fn each_timeout_has_its_own_error_and_closes_the_upstream_call() {
             .ask(door, &prompt(MODEL, "hi"))
             .await
             .failed(Kind::Timeout, "first_token_timeout");
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
     }
 }
 
@@ -191,7 +191,7 @@ async fn the_upstream_call_is_closed_when_the_caller_disconnects() {
             );
             caller.write_all(head.as_bytes()).await.unwrap();
             caller.write_all(body.as_bytes()).await.unwrap();
-            upstream.asked().await;
+            upstream.wait_for_request().await;
             if stream && path == "in the middle" {
                 let mut seen = Vec::new();
                 while !seen.windows(7).any(|window| window == b"content") {
@@ -199,7 +199,7 @@ async fn the_upstream_call_is_closed_when_the_caller_disconnects() {
                 }
             }
             drop(caller);
-            upstream.closed().await;
+            upstream.wait_until_closed().await;
         }
         let upstream = Scripted::always(reply).await;
         let gateway = Gateway::to(upstream.address).await;
@@ -214,9 +214,9 @@ async fn the_upstream_call_is_closed_when_the_caller_disconnects() {
                 .into_inner();
             while stream.message().await.unwrap().is_some() {}
         });
-        upstream.asked().await;
+        upstream.wait_for_request().await;
         call.abort();
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
         let refused = client
             .clone()
             .create_chat_completion(message(&json!({"model": "", "messages": []})))
@@ -317,7 +317,7 @@ async fn a_role_alone_is_not_yet_a_token() {
             .await
             .failed(Kind::Timeout, "first_token_timeout");
     }
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
 }
 
 #[tokio::test]
@@ -451,6 +451,6 @@ async fn an_answer_beyond_the_size_limit_is_refused_and_the_upstream_call_closed
             .ask_with(Door::RestUnary, &prompt(MODEL, "hi"), &headers)
             .await;
         answer.failed(Kind::Upstream, "upstream_answer_too_large");
-        upstream.closed().await;
+        upstream.wait_until_closed().await;
     }
 }

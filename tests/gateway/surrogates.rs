@@ -83,7 +83,7 @@ async fn surrogates_in_two_chunks_are_joined_by_grpc_and_unchanged_by_rest() {
     ] {
         assert!(body.contains(text), "{text}: {body}");
     }
-    upstream.rests().await;
+    upstream.wait_until_idle().await;
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ async fn an_upstream_is_trusted_by_the_machines_certificates_and_by_no_others() 
     let base_url = format!("https://{}/v1", terminator.address);
     let trusted = checked(&base_url, "authority.pem").await;
     assert_eq!(trusted.code, Some(0), "{}{}", trusted.out, trusted.err);
-    let seen = upstream.only();
+    let seen = upstream.only_request();
     assert!(
         seen.head
             .starts_with("POST /v1/chat/completions HTTP/1.1\r\n"),
@@ -140,7 +140,7 @@ async fn an_upstream_is_trusted_by_the_machines_certificates_and_by_no_others() 
         "{}",
         misnamed.out
     );
-    assert_eq!(upstream.seen().len(), 1, "the key went nowhere else");
+    assert_eq!(upstream.requests().len(), 1, "the key went nowhere else");
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn a_proxy_tunnels_to_an_upstream_with_tls_and_sees_neither_key_nor_prompt
             "{head}"
         );
     }
-    for seen in upstream.seen() {
+    for seen in upstream.requests() {
         assert!(
             seen.head
                 .starts_with("POST /v1/chat/completions HTTP/1.1\r\n"),
@@ -215,7 +215,7 @@ async fn a_tunnel_that_a_proxy_refuses_is_reported_as_a_failed_connection() {
     );
     assert!(
         proxy
-            .only()
+            .only_request()
             .head
             .starts_with("CONNECT upstream.invalid:8443 HTTP/1.1\r\n")
     );

@@ -69,7 +69,7 @@ async fn an_accumulated_stream_equals_the_unary_answer_of_the_same_upstream() {
         assert_eq!(calls(&unary), calls(&sum), "{change}");
         assert_eq!(without_call_ids(unary), without_call_ids(sum), "{change}");
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 /// Ids of tool calls are new for each answer too.
@@ -114,7 +114,7 @@ async fn unary_via_stream_is_off_by_default_and_a_call_may_set_it() {
             .await
             .failed(Kind::Invalid, "invalid_value");
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -157,5 +157,5 @@ async fn unusual_chunks_neither_merge_calls_nor_move_text() {
         assert_eq!(calls, [("f", "{\"x\":1}"), ("g", "{}")], "{door:?}");
         assert_eq!(answer.finish_reason.as_deref(), Some("stop"), "{door:?}");
     }
-    upstream.rests().await;
+    upstream.wait_until_idle().await;
 }

@@ -88,7 +88,7 @@ async fn with_an_invalid_feed_few_requests_start_at_once_and_no_call_is_refused(
         switch(&emulator, "feed", feed).await;
         let gateway = Gateway::with(emulator.address, |config| config.units.units = None).await;
         gateway
-            .until_units(feed, |view| view["capacity"] == 4)
+            .wait_for_units(feed, |view| view["capacity"] == 4)
             .await;
         let calls = (0..20).map(|number| {
             let (gateway, model) = (&gateway, if number % 5 == 0 { FOUR_UNITS } else { MODEL });
@@ -111,7 +111,7 @@ async fn with_an_invalid_feed_few_requests_start_at_once_and_no_call_is_refused(
         );
         if is_ignored {
             gateway
-                .until_units(feed, |view| view["odd_messages"].as_u64() > Some(0))
+                .wait_for_units(feed, |view| view["odd_messages"].as_u64() > Some(0))
                 .await;
         } else {
             assert_eq!(gateway.units("any").await["odd_messages"], 0, "{feed}");
@@ -125,7 +125,7 @@ async fn an_invalid_message_ends_no_wait_and_keeps_the_known_capacity() {
     let emulator = emulator().await;
     let gateway = Gateway::with(emulator.address, |config| config.units.units = None).await;
     gateway
-        .until_units("the plan is known", |view| view["capacity"] == 4)
+        .wait_for_units("the plan is known", |view| view["capacity"] == 4)
         .await;
     let holder = gateway.open_stream("emulator/stall-after-5").await;
     assert_eq!(holder.status(), 200);
@@ -136,7 +136,7 @@ async fn an_invalid_message_ends_no_wait_and_keeps_the_known_capacity() {
         let has_two_more = |view: &Value| view["odd_messages"].as_u64().unwrap() >= odd + 2;
         tokio::select! {
             answer = gateway.ask(Door::GrpcUnary, &large) => panic!("{feed}: {:?}", answer.failure),
-            () = gateway.until_units(feed, has_two_more) => {}
+            () = gateway.wait_for_units(feed, has_two_more) => {}
         }
         assert_eq!(gateway.units("any").await["capacity"], 4, "{feed}");
     }
@@ -256,7 +256,7 @@ fn busy(retry_after: u64) -> Reply {
 async fn retrying(replies: impl IntoIterator<Item = Reply>) -> (Scripted, Gateway) {
     let upstream = Scripted::first(replies).await;
     let model = |id: &str| json!({"id": id, "concurrency_cost": 4});
-    upstream.knows(json!({"data": [model("org/busy"), model("org/other")]}));
+    upstream.set_catalogue(json!({"data": [model("org/busy"), model("org/other")]}));
     let gateway = Gateway::with(upstream.address, |config| {
         config.units.units = Some(4);
         config.upstream.retries = 3;
@@ -282,7 +282,10 @@ async fn units_are_not_held_while_a_call_waits_for_its_retry() {
                 (begun.elapsed(), answer.waited_ms)
             },
             async {
-                poll::until("upstream is asked", async || !upstream.seen().is_empty()).await;
+                poll::until("upstream is asked", async || {
+                    !upstream.requests().is_empty()
+                })
+                .await;
                 let answer = gateway.ask(door, &prompt("org/other", "hi")).await.ok();
                 (begun.elapsed(), answer.waited_ms)
             }
@@ -299,7 +302,7 @@ async fn units_are_not_held_while_a_call_waits_for_its_retry() {
             first.1 < Some(1000),
             "{door:?}: that was no wait for units: {first:?}"
         );
-        assert_eq!(upstream.seen().len(), 3, "{door:?}");
+        assert_eq!(upstream.requests().len(), 3, "{door:?}");
         let units = gateway.units("any").await;
         assert!(
             units["in_use"] == 0 && units["settling"] == 0,
@@ -312,13 +315,16 @@ async fn units_are_not_held_while_a_call_waits_for_its_retry() {
 async fn a_call_that_waits_for_its_retry_is_first_in_the_queue_and_keeps_its_deadline() {
     let door = Door::RestUnary;
     let (upstream, gateway) = retrying([busy(5), good(door)]).await;
-    upstream.breaks(Some(("org/other", Reply::Silence)));
+    upstream.set_reply_for_model(Some(("org/other", Reply::Silence)));
     let headers = [("x-request-timeout-ms", "9000")];
     let begun = Instant::now();
     let (busy_prompt, other_prompt) = (prompt("org/busy", "hi"), prompt("org/other", "hi"));
     let busy_call = gateway.ask_with(door, &busy_prompt, &headers);
     let others = async {
-        poll::until("upstream is asked", async || !upstream.seen().is_empty()).await;
+        poll::until("upstream is asked", async || {
+            !upstream.requests().is_empty()
+        })
+        .await;
         // One call holds the units for seven seconds, and another call waits behind it.
         let holder = timeout(Duration::from_secs(7), gateway.ask(door, &other_prompt));
         let waiting = timeout(Duration::from_secs(20), gateway.ask(door, &other_prompt));
@@ -339,7 +345,7 @@ async fn a_call_that_waits_for_its_retry_is_first_in_the_queue_and_keeps_its_dea
 
     // With less time, the call ends with its deadline.
     let (upstream, gateway) = retrying([busy(2)]).await;
-    upstream.breaks(Some(("org/other", Reply::Silence)));
+    upstream.set_reply_for_model(Some(("org/other", Reply::Silence)));
     let begun = Instant::now();
     let busy_call = async {
         let answer = gateway
@@ -353,7 +359,10 @@ async fn a_call_that_waits_for_its_retry_is_first_in_the_queue_and_keeps_its_dea
         assert_eq!(begun.elapsed().as_secs(), 4);
     };
     let other = async {
-        poll::until("upstream is asked", async || !upstream.seen().is_empty()).await;
+        poll::until("upstream is asked", async || {
+            !upstream.requests().is_empty()
+        })
+        .await;
         let _ = timeout(
             Duration::from_secs(20),
             gateway.ask(door, &prompt("org/other", "hi")),
@@ -378,7 +387,7 @@ async fn the_queue_timeout_does_not_restart_for_a_fallback_after_a_refusal() {
     let error = json!({"error": {"message": message, "type": "x", "param": null,
         "code": "concurrency_limit_exceeded"}});
     let head = "429 x\r\ncontent-type: application/json\r\nretry-after: 20".to_owned();
-    upstream.replies(Reply::Raw(head, error.to_string().into_bytes()));
+    upstream.set_reply(Reply::Raw(head, error.to_string().into_bytes()));
     let begun = Instant::now();
     let headers = [("x-featherwire-fallback", "org/second-8b")];
     let request = prompt(MODEL, "hi");

@@ -66,7 +66,7 @@ async fn two_hundred_callers_share_eight_units_fairly_without_a_429() {
     })
     .await;
     gateway
-        .announces(KEYS[0], "the plan is known", |view| view["capacity"] == 8)
+        .wait_for_units_event(KEYS[0], "the plan is known", |view| view["capacity"] == 8)
         .await;
     // All units are held until all callers wait, so the shares of the keys don't depend on the
     // order of arrival.
@@ -132,9 +132,9 @@ async fn two_hundred_callers_share_eight_units_fairly_without_a_429() {
         (0.6..=1.6).contains(&share),
         "the few got {share} of what the many got: {halfway}"
     );
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
     gateway
-        .announces(KEYS[0], "all units are back", |view| {
+        .wait_for_units_event(KEYS[0], "all units are back", |view| {
             view["in_use"] == 0
                 && view["settling"] == 0
                 && view["running"] == 0
@@ -175,7 +175,7 @@ pub async fn taken(
     configure: impl FnOnce(&mut featherwire::config::Serve),
 ) -> (Scripted, Gateway, reqwest::Response) {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
-    upstream.knows(json!({"data": [{"id": ONE_UNIT, "concurrency_cost": 1}]}));
+    upstream.set_catalogue(json!({"data": [{"id": ONE_UNIT, "concurrency_cost": 1}]}));
     let gateway = Gateway::with(upstream.address, |config| {
         config.units.units = Some(1);
         configure(config);
@@ -183,7 +183,7 @@ pub async fn taken(
     .await;
     let holder = gateway.open_stream(ONE_UNIT).await;
     assert_eq!(holder.status(), 200);
-    upstream.replies(Reply::Json(200, whole("b")));
+    upstream.set_reply(Reply::Json(200, whole("b")));
     (upstream, gateway, holder)
 }
 
@@ -192,14 +192,14 @@ async fn a_waiting_call_is_served_when_units_are_free_and_reports_its_wait() {
     let emulator = emulator(4, 0.0).await;
     let gateway = scheduling(emulator.address).await;
     gateway
-        .announces("any", "the plan is known", |view| view["capacity"] == 4)
+        .wait_for_units_event("any", "the plan is known", |view| view["capacity"] == 4)
         .await;
     for door in Door::ALL {
         let holder = hold(&gateway).await;
         let prompt = prompt(FOUR_UNITS, "Say hello in 5 words");
         let (answer, ()) = tokio::join!(gateway.ask(door, &prompt), async {
             gateway
-                .announces("any", "it waits", |view| view["queued"]["default"] == 1)
+                .wait_for_units_event("any", "it waits", |view| view["queued"]["default"] == 1)
                 .await;
             drop(holder);
         });
@@ -241,7 +241,7 @@ async fn a_fallback_with_a_lower_cost_answers_after_a_too_long_wait() {
             cost(FOUR_UNITS, 4),
             cost("emulator/stall-after-5", 1),
         ];
-        upstream.knows(json!({"data": costs}));
+        upstream.set_catalogue(json!({"data": costs}));
         let gateway = Gateway::with(upstream.address, |config| {
             config.units.units = Some(4);
             config.units.queue_timeout = Duration::from_millis(100);
@@ -264,9 +264,9 @@ async fn a_fallback_with_a_lower_cost_answers_after_a_too_long_wait() {
             "{door:?}: the wait of both models counts"
         );
         drop(holder);
-        upstream.rests().await;
+        upstream.wait_until_idle().await;
         gateway
-            .until_units("all units are back", |view| {
+            .wait_for_units("all units are back", |view| {
                 view["in_use"] == 0 && view["settling"] == 0
             })
             .await;
@@ -304,7 +304,7 @@ async fn a_call_that_cannot_be_served_in_time_is_refused_at_once() {
     let emulator = emulator(4, 10.0).await;
     let gateway = scheduling(emulator.address).await;
     gateway
-        .announces("any", "the plan is known", |view| view["capacity"] == 4)
+        .wait_for_units_event("any", "the plan is known", |view| view["capacity"] == 4)
         .await;
     // Enough calls end for the scheduler to know that a unit is held for half a second.
     let usual = prompt(ONE_UNIT, "Say hello in 5 words");
@@ -316,7 +316,7 @@ async fn a_call_that_cannot_be_served_in_time_is_refused_at_once() {
     let short = [("x-request-timeout-ms", "400")];
     let refused = async {
         gateway
-            .announces("any", "they wait", |view| view["queued"]["default"] == 3)
+            .wait_for_units_event("any", "they wait", |view| view["queued"]["default"] == 3)
             .await;
         for door in Door::ALL {
             let answer = gateway.ask_with(door, &costly, &short).await;
@@ -339,7 +339,7 @@ async fn interactive_calls_go_before_batch_calls() {
     let emulator = emulator(4, 0.0).await;
     let gateway = scheduling(emulator.address).await;
     gateway
-        .announces("any", "the plan is known", |view| view["capacity"] == 4)
+        .wait_for_units_event("any", "the plan is known", |view| view["capacity"] == 4)
         .await;
     let holder = hold(&gateway).await;
     let served = Mutex::new(Vec::new());
@@ -357,11 +357,11 @@ async fn interactive_calls_go_before_batch_calls() {
     };
     tokio::join!(ask("batch"), async {
         gateway
-            .announces("any", "one waits", |view| view["queued"]["batch"] == 1)
+            .wait_for_units_event("any", "one waits", |view| view["queued"]["batch"] == 1)
             .await;
         tokio::join!(ask("interactive"), async {
             gateway
-                .announces("any", "both wait", |view| {
+                .wait_for_units_event("any", "both wait", |view| {
                     view["queued"]["interactive"] == 1
                 })
                 .await;
@@ -383,7 +383,7 @@ async fn units_that_other_processes_use_are_not_scheduled() {
     assert_eq!(other.status(), 200);
     let gateway = scheduling(emulator.address).await;
     gateway
-        .announces("any", "the other one is seen", |view| {
+        .wait_for_units_event("any", "the other one is seen", |view| {
             view["outside"] == 1 && view["capacity"] == 2
         })
         .await;
@@ -403,7 +403,7 @@ async fn a_model_that_is_always_refused_does_not_block_other_models() {
     let emulator = emulator(8, 0.0).await;
     let gateway = scheduling(emulator.address).await;
     gateway
-        .announces("any", "the plan is known", |view| view["capacity"] == 8)
+        .wait_for_units_event("any", "the plan is known", |view| view["capacity"] == 8)
         .await;
     let gateway = Arc::new(gateway);
     // Together these calls would take the whole plan each time, and be refused each time.
@@ -417,7 +417,7 @@ async fn a_model_that_is_always_refused_does_not_block_other_models() {
         });
     }
     gateway
-        .until_units("they wait again", |view| view["outside"] == 8)
+        .wait_for_units("they wait again", |view| view["outside"] == 8)
         .await;
     let good = prompt(FOUR_UNITS, "Say hello in 5 words");
     let answers = join_all((0..4).map(|_| gateway.ask(Door::GrpcUnary, &good)));
@@ -482,7 +482,7 @@ async fn the_upstream_is_asked_for_free_units_if_the_feed_is_too_late() {
     let gateway = scheduling(upstream).await;
     // Each request for the scheduler's state asks the upstream too, once.
     gateway
-        .until_units("the other one is seen", |view| view["outside"] == 1)
+        .wait_for_units("the other one is seen", |view| view["outside"] == 1)
         .await;
     let before = asked.load(Ordering::Relaxed);
     assert_eq!(
@@ -495,6 +495,6 @@ async fn the_upstream_is_asked_for_free_units_if_the_feed_is_too_late() {
     );
     assert_eq!(asked.load(Ordering::Relaxed) - before, 1);
     gateway
-        .until_units("what was said is believed", |view| view["outside"] == 0)
+        .wait_for_units("what was said is believed", |view| view["outside"] == 0)
         .await;
 }

@@ -95,7 +95,7 @@ async fn an_error_about_a_wrong_base_url_names_the_right_one() {
         assert!(told.contains(right), "{path}: {told}");
     }
     assert!(
-        upstream.seen().is_empty(),
+        upstream.requests().is_empty(),
         "nothing is rewritten on the way"
     );
 }

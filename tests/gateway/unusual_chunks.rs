@@ -62,7 +62,7 @@ async fn an_error_without_a_field_name_ends_the_stream_and_keeps_its_message() {
                 "{door:?} {events:?}: {failure:?}"
             );
         }
-        upstream.rests().await;
+        upstream.wait_until_idle().await;
     }
     // The same before the answer begins: a refusal keeps its meaning.
     let refusal = r#"{"error":{"message":"boo","code":"429"}}"#;
@@ -129,7 +129,7 @@ async fn a_finish_reason_that_is_not_a_string_ends_streamed_and_whole_answers_un
             vec![chunk("hi"), last.clone(), done()],
             vec![chunk("hi"), last.clone()],
         ] {
-            upstream.replies(Reply::Events(events));
+            upstream.set_reply(Reply::Events(events));
             let (_, text) = rest(&gateway, true, &[]).await;
             assert!(
                 text.contains(&expected) && text.ends_with("data: [DONE]\n\n"),
@@ -150,7 +150,7 @@ async fn a_finish_reason_that_is_not_a_string_ends_streamed_and_whole_answers_un
                 );
             }
         }
-        upstream.rests().await;
+        upstream.wait_until_idle().await;
     }
 }
 
@@ -225,7 +225,7 @@ async fn an_error_about_a_role_that_is_not_a_string_names_its_place_in_streamed_
             );
         }
         let first = event(&json!({"role": role, "content": ""}), None);
-        upstream.replies(Reply::Events(vec![first, chunk("hi"), finish(), done()]));
+        upstream.set_reply(Reply::Events(vec![first, chunk("hi"), finish(), done()]));
         for door in Door::ALL {
             let answer = gateway
                 .ask_with(door, &prompt(MODEL, "hi"), &VIA_STREAM)
@@ -237,6 +237,6 @@ async fn an_error_about_a_role_that_is_not_a_string_names_its_place_in_streamed_
                 "{door:?} {role}"
             );
         }
-        upstream.rests().await;
+        upstream.wait_until_idle().await;
     }
 }

@@ -99,7 +99,7 @@ async fn every_member_reaches_upstream_except_the_gateways_own() {
         let gateway = Gateway::to(upstream.address).await;
         gateway.ask(door, &request).await.ok();
         expected["stream"] = json!(door.is_stream());
-        let seen = upstream.only();
+        let seen = upstream.only_request();
         assert_eq!(sorted(&seen.json()), sorted(&expected), "{door:?}");
     }
 }
@@ -122,7 +122,7 @@ async fn json_text_of_a_caller_reaches_upstream_unchanged() {
         gateway.post("/v1/chat/completions", body).await.status(),
         200
     );
-    let sent = String::from_utf8(upstream.only().body).unwrap();
+    let sent = String::from_utf8(upstream.only_request().body).unwrap();
     assert_eq!(sent.matches(schema).count(), 3, "{sent}");
     assert_eq!(sent.matches(kwargs).count(), 2, "{sent}");
 }
@@ -174,7 +174,7 @@ async fn upstream_gets_the_gateways_key_and_name_and_no_header_of_the_caller() {
             "{door:?}"
         );
         assert_eq!(answer.request_id.as_deref(), Some("call-7"), "{door:?}");
-        let seen = upstream.only();
+        let seen = upstream.only_request();
         assert!(
             seen.head.starts_with("POST /v1/chat/completions HTTP/1.1"),
             "{}",
@@ -212,7 +212,7 @@ async fn members_that_a_caller_leaves_out_stay_out_except_types_that_follow() {
     for door in [Door::RestUnary, Door::GrpcUnary] {
         gateway.ask(door, &request).await.ok();
     }
-    for seen in upstream.seen() {
+    for seen in upstream.requests() {
         assert_eq!(seen.json(), expected);
     }
 }
@@ -225,7 +225,7 @@ async fn a_number_reaches_the_upstream_with_all_digits() {
     request["temperature"] = json!(1.914_607_051_577_289_7);
     gateway.ask(Door::RestUnary, &request).await.ok();
     assert!(
-        String::from_utf8(upstream.only().body)
+        String::from_utf8(upstream.only_request().body)
             .unwrap()
             .contains("1.9146070515772897")
     );
@@ -243,7 +243,7 @@ async fn a_redirect_is_not_followed_and_the_key_is_not_sent() {
             .await
             .failed(Kind::Upstream, "upstream_redirect");
     }
-    assert!(elsewhere.seen().is_empty());
+    assert!(elsewhere.requests().is_empty());
 }
 
 #[tokio::test]
@@ -311,5 +311,5 @@ async fn an_error_that_only_grpc_allows_is_refused_with_the_fields_path() {
             failure.param
         );
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
 }

@@ -146,7 +146,7 @@ async fn without_an_upstream_key_every_door_says_how_to_set_it() {
             "{failure:?}"
         );
     }
-    assert!(upstream.seen().is_empty());
+    assert!(upstream.requests().is_empty());
     assert_eq!(
         http()
             .get(gateway.url("/readyz"))
@@ -354,5 +354,5 @@ async fn an_endless_response_head_is_not_an_answer() {
             .await
             .failed(Kind::Upstream, "upstream_bad_answer");
     }
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
 }

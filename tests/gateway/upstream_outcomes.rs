@@ -47,7 +47,7 @@ async fn an_upstream_refusal_of_any_shape_is_a_refusal_at_every_door() {
         (451, Kind::Forbidden, "forbidden"),
     ] {
         for (media_type, body) in bodies {
-            upstream.replies(raw(status, media_type, body));
+            upstream.set_reply(raw(status, media_type, body));
             for door in Door::ALL {
                 let failure = gateway
                     .ask(door, &prompt(MODEL, "hi"))
@@ -95,7 +95,7 @@ async fn an_outage_is_not_reported_as_a_wrong_address() {
             ),
             ("text/plain", ""),
         ] {
-            upstream.replies(raw(status, media_type, body));
+            upstream.set_reply(raw(status, media_type, body));
             for door in [Door::RestUnary, Door::GrpcStream, Door::WebUnary] {
                 let failure = gateway
                     .ask(door, &prompt(MODEL, "hi"))
@@ -159,7 +159,7 @@ async fn a_stream_with_a_failed_finish_reason_fails_after_its_content() {
                 "{door:?} {last}: {failure:?}"
             );
         }
-        upstream.rests().await;
+        upstream.wait_until_idle().await;
     }
 }
 
@@ -245,7 +245,7 @@ async fn an_engines_own_finish_reason_is_passed_on_unchanged() {
                 "{door:?}"
             );
         }
-        upstream.replies(Reply::Events(vec![
+        upstream.set_reply(Reply::Events(vec![
             chunk("all"),
             event(&json!({}), Some(reason)),
             done(),

@@ -20,7 +20,7 @@ async fn every_door_answers_on_every_worker_and_all_drain() {
             gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
         }
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
     assert_eq!(gateway.stop().await, Outcome::Drained);
 }
 
@@ -48,7 +48,7 @@ async fn a_caller_who_leaves_a_worker_closes_its_upstream_connection_and_the_dra
     let mut leaving = gateway.open_stream(MODEL).await;
     assert!(leaving.chunk().await.unwrap().is_some());
     drop(leaving);
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
 
     let mut first = gateway.open_stream(MODEL).await;
     let mut second = gateway.open_stream(MODEL).await;
@@ -67,5 +67,5 @@ async fn a_caller_who_leaves_a_worker_closes_its_upstream_connection_and_the_dra
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains("draining"), "{text}");
     }
-    upstream.closed().await;
+    upstream.wait_until_closed().await;
 }

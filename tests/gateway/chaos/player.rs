@@ -159,11 +159,11 @@ impl Play {
     async fn play(self, log: &Log) -> Option<Duration> {
         let mut upstream = Scripted::always(self.good()).await;
         let model = |id: &str| json!({"id": id, "concurrency_cost": 1});
-        upstream.knows(json!({"data": [model(MODEL), model(SECOND)]}));
+        upstream.set_catalogue(json!({"data": [model(MODEL), model(SECOND)]}));
         let gateway = Gateway::with(upstream.address, |config| self.configure(config)).await;
         // Creates everything that the first call creates and that stays.
         self.ask(&gateway, &[]).await.ok();
-        upstream.rests().await;
+        upstream.wait_until_idle().await;
         let tasks = poll::settled_tasks().await;
         let (asked, connections) = (posts(&upstream), upstream.connections());
 
@@ -219,7 +219,7 @@ impl Play {
             units["in_use"] == 0 && units["settling"] == 0,
             "no unit is held: {units}"
         );
-        within("no request is open upstream", upstream.rests()).await;
+        within("no request is open upstream", upstream.wait_until_idle()).await;
         poll::until("no task is left", async || {
             Handle::current().metrics().num_alive_tasks() <= tasks
         })
@@ -357,7 +357,7 @@ impl Play {
         let channel = gateway.channel().await;
         let has_come_so_far = async {
             match self.phase {
-                Queue => gateway.queues(1).await,
+                Queue => gateway.wait_for_queued(1).await,
                 Retry => {
                     let waits = |log: &Log| log.text().contains("retrying the upstream request");
                     log.until("it waits", waits).await
@@ -367,7 +367,7 @@ impl Play {
                     poll::until("it connects", async || is_connecting_to(port)).await
                 }
                 _ if self.phase >= MidStream && self.door.is_stream() => has_words.notified().await,
-                _ => upstream.stuck().await,
+                _ => upstream.wait_until_stalled().await,
             }
         };
         tokio::select! {
@@ -381,7 +381,7 @@ impl Play {
             log.until("the call is given up", |log| log.count("call ended") > 0)
                 .await;
         } else {
-            upstream.closed().await;
+            upstream.wait_until_closed().await;
         }
         let took = left.elapsed();
         drop(channel);
@@ -453,7 +453,7 @@ impl Play {
 
 fn posts(upstream: &Scripted) -> usize {
     upstream
-        .seen()
+        .requests()
         .iter()
         .filter(|seen| seen.head.starts_with("POST"))
         .count()

@@ -21,29 +21,29 @@ impl Play {
         gateway: &Gateway,
     ) -> Option<Box<dyn Any>> {
         match (self.phase, self.fault) {
-            _ if self.has_fallback => upstream.breaks(Some((MODEL, self.reply()))),
+            _ if self.has_fallback => upstream.set_reply_for_model(Some((MODEL, self.reply()))),
             (Queue, _) => {
-                upstream.replies(Reply::EventsThenSilence(vec![chunk("half")]));
+                upstream.set_reply(Reply::EventsThenSilence(vec![chunk("half")]));
                 let mut ask = prompt(MODEL, "hi");
                 ask["stream"] = json!(true);
                 return Some(Box::new(gateway.post("/v1/chat/completions", &ask).await));
             }
             (Connect, Refuse) => upstream.refuse().await,
-            (Connect, Reset) => upstream.greets(Some(Then::Reset)),
-            (Connect, Cut) => upstream.greets(Some(Then::Close)),
+            (Connect, Reset) => upstream.set_greeting(Some(Then::Reset)),
+            (Connect, Cut) => upstream.set_greeting(Some(Then::Close)),
             #[cfg(target_os = "linux")]
             (Connect, _) => return Some(Box::new(upstream.ignore().await)),
-            _ => upstream.replies(self.reply()),
+            _ => upstream.set_reply(self.reply()),
         }
         None
     }
 
     pub async fn mend(self, upstream: &mut Scripted) {
         match (self.phase, self.fault) {
-            (Connect, Reset | Cut) => upstream.greets(None),
+            (Connect, Reset | Cut) => upstream.set_greeting(None),
             (Connect, _) => upstream.listen().await,
-            _ if self.has_fallback => upstream.breaks(None),
-            _ => upstream.replies(self.good()),
+            _ if self.has_fallback => upstream.set_reply_for_model(None),
+            _ => upstream.set_reply(self.good()),
         }
     }
 

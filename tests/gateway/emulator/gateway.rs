@@ -43,7 +43,7 @@ async fn every_fault_ends_behind_the_gateway_and_the_next_call_is_answered() {
             .await
             .ok();
     }
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }
 
 #[tokio::test]
@@ -90,5 +90,5 @@ async fn what_the_catalogue_refuses_is_refused_through_the_gateway() {
     }
     let body = json!({"model": MODEL, "input": "x"}).to_string();
     assert_eq!(gateway.post("/v1/embeddings", body).await.status(), 400);
-    emulator.idle().await;
+    emulator.wait_until_idle().await;
 }

@@ -6,7 +6,7 @@ use featherwire::emulator::EmulatorConfig;
 use serde_json::{Value, json};
 
 use super::support::{Peer, ask_model};
-use crate::support::passes;
+use crate::support::advance;
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -97,7 +97,7 @@ async fn a_cold_model_is_refused_until_it_has_loaded() {
             .status,
         200
     );
-    passes(2 * warm_after).await;
+    advance(2 * warm_after).await;
     assert_eq!(tier().await, "cold", "nor does the tokenizer");
     for (path, request) in requests(&cold).into_iter().take(2) {
         let reply = peer.post(path, &request).await;
@@ -114,7 +114,7 @@ async fn a_cold_model_is_refused_until_it_has_loaded() {
 
     // From the first request on, whatever other requests come in between. The rest of the time is
     // more than this test takes.
-    passes(warm_after / 2).await;
+    advance(warm_after / 2).await;
     assert_eq!(
         (
             tier().await,
@@ -122,7 +122,7 @@ async fn a_cold_model_is_refused_until_it_has_loaded() {
         ),
         (json!("loading"), 400)
     );
-    passes(warm_after / 2).await;
+    advance(warm_after / 2).await;
     assert_eq!(
         (
             tier().await,

@@ -13,7 +13,7 @@ use tokio::{
 use super::support::{
     EMBEDDING_MODEL, MODEL, MODEL_OF_4_UNITS, PATIENCE, Peer, ask, ask_model, with,
 };
-use crate::support::passes;
+use crate::support::advance;
 
 /// Slow enough that a test can look while an answer is under way.
 fn slow(units: Option<u32>) -> EmulatorConfig {
@@ -152,7 +152,7 @@ async fn the_units_of_a_cancelled_request_stay_for_a_while_and_those_of_an_answe
             .unwrap(),
         0
     );
-    passes(release_after / 2).await;
+    advance(release_after / 2).await;
     let snapshot = peer.snapshot().await;
     assert_eq!(
         (&snapshot["used_cost"], &snapshot["request_count"]),
@@ -162,7 +162,7 @@ async fn the_units_of_a_cancelled_request_stay_for_a_while_and_those_of_an_answe
         peer.post("/v1/chat/completions", &ask("x")).await.status,
         429
     );
-    passes(release_after / 2).await;
+    advance(release_after / 2).await;
     let snapshot = peer.snapshot().await;
     assert_eq!(
         (&snapshot["used_cost"], &snapshot["request_count"]),

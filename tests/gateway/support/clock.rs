@@ -8,7 +8,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Moves the clock of this test's runtime forward. It isn't paused afterwards, and sockets go on in
 /// real time.
-pub async fn passes(time: Duration) {
+pub async fn advance(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();

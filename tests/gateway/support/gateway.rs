@@ -94,20 +94,25 @@ impl Gateway {
 
     /// Waits until the scheduler's state is like this. The gateway announces its state with each
     /// snapshot of the upstream: so this is for upstreams that send them, and for states that last.
-    pub async fn announces(&self, key: &str, what: &str, is_so: impl Fn(&Value) -> bool) {
+    pub async fn wait_for_units_event(
+        &self,
+        key: &str,
+        what: &str,
+        is_so: impl Fn(&Value) -> bool,
+    ) {
         let get = http().get(self.url("/v1/concurrency/stream"));
         let mut events = Events::of(get.bearer_auth(key)).await;
         events.until(what, |event| is_so(&event["gateway"])).await;
     }
 
     /// Waits until the scheduler's state is like this, where nothing announces it.
-    pub async fn until_units(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
+    pub async fn wait_for_units(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
         poll::until(what, async || is_so(&self.units("any").await)).await;
     }
 
     /// Waits until this number of calls of the default priority wait for units.
-    pub async fn queues(&self, calls: usize) {
-        self.until_units("calls wait for units", |view| {
+    pub async fn wait_for_queued(&self, calls: usize) {
+        self.wait_for_units("calls wait for units", |view| {
             view["queued"]["default"] == calls
         })
         .await;
@@ -171,7 +176,7 @@ impl Emulator {
     }
 
     /// Waits until no request holds units any more.
-    pub async fn idle(&self) {
+    pub async fn wait_until_idle(&self) {
         let feed = format!("http://{}/account/concurrency/stream", self.address);
         let mut events = Events::of(http().get(feed).bearer_auth("any")).await;
         let is_idle =

@@ -14,7 +14,7 @@ pub mod requests;
 pub mod rest;
 pub mod scripted;
 
-pub use clock::{PATIENCE, passes};
+pub use clock::{PATIENCE, advance};
 pub use door::Door;
 pub use gateway::{Emulator, Gateway};
 pub use requests::{MODEL, prompt};

@@ -76,7 +76,7 @@ impl Scripted {
 
     /// From now on, does this to each new connection before anything is read from it. `None` goes
     /// back to the script.
-    pub fn greets(&self, greeting: Option<Then>) {
+    pub fn set_greeting(&self, greeting: Option<Then>) {
         self.shared.change(|state| state.greeting = greeting);
     }
 
@@ -90,43 +90,43 @@ impl Scripted {
     }
 
     /// From now on, gives each request this reply.
-    pub fn replies(&self, reply: Reply) {
+    pub fn set_reply(&self, reply: Reply) {
         self.shared.change(|state| state.reply = Some(reply));
     }
 
     /// From now on, gives this reply to requests for this model. `None` goes back to the script.
-    pub fn breaks(&self, broken: Option<(&str, Reply)>) {
+    pub fn set_reply_for_model(&self, broken: Option<(&str, Reply)>) {
         self.shared
             .change(|state| state.broken = broken.map(|(model, reply)| (model.to_owned(), reply)));
     }
 
     /// From now on, waits this long before each reply, and doesn't notice a closed connection in
     /// that time. `None` replies at once again.
-    pub fn pauses(&self, pause: Option<Duration>) {
+    pub fn set_pause(&self, pause: Option<Duration>) {
         self.shared.change(|state| state.pause = pause);
     }
 
     /// From now on, answers requests for the catalogue with this, and requests for the account's
     /// units, outside the script and without recording them.
-    pub fn knows(&self, catalogue: Value) {
+    pub fn set_catalogue(&self, catalogue: Value) {
         self.shared
             .change(|state| state.catalogue = Some(catalogue));
     }
 
     /// Waits until `times` requests have arrived.
-    pub async fn asked_times(&self, times: usize) {
+    pub async fn wait_for_requests(&self, times: usize) {
         self.until("requests arrive", |state| state.seen.len() >= times)
             .await;
     }
 
     /// Every request so far.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn requests(&self) -> Vec<Seen> {
         self.shared.state.lock().unwrap().seen.clone()
     }
 
     /// The models of the requests so far, in their order.
     pub fn models(&self) -> Vec<String> {
-        let seen = self.seen();
+        let seen = self.requests();
         seen.iter()
             .filter(|seen| !seen.body.is_empty())
             .map(|seen| seen.json()["model"].as_str().unwrap().to_owned())
@@ -134,8 +134,8 @@ impl Scripted {
     }
 
     /// The only request so far.
-    pub fn only(&self) -> Seen {
-        let seen = self.seen();
+    pub fn only_request(&self) -> Seen {
+        let seen = self.requests();
         assert_eq!(seen.len(), 1, "one request, not {}", seen.len());
         seen.into_iter().next().unwrap()
     }
@@ -151,27 +151,27 @@ impl Scripted {
     }
 
     /// Waits until a request has arrived.
-    pub async fn asked(&self) {
+    pub async fn wait_for_request(&self) {
         self.until("a request arrives", |state| !state.seen.is_empty())
             .await;
     }
 
     /// Waits until a connection is at the end of its script and waits for the other side to close.
-    pub async fn stuck(&self) {
+    pub async fn wait_until_stalled(&self) {
         self.until("a reply is stuck", |state| state.stuck > 0)
             .await;
     }
 
     /// Closes the idle connections, and waits until no connection is open: the other side has to
     /// close those with a request.
-    pub async fn rests(&self) {
+    pub async fn wait_until_idle(&self) {
         self.shared.change(|state| state.is_resting = true);
-        self.closed().await;
+        self.wait_until_closed().await;
         self.shared.change(|state| state.is_resting = false);
     }
 
     /// Waits until no connection is open any more.
-    pub async fn closed(&self) {
+    pub async fn wait_until_closed(&self) {
         self.until("every connection is closed", |state| state.open == 0)
             .await;
     }
