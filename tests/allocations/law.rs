@@ -17,15 +17,15 @@ use featherwire::{
 };
 use serde::de::DeserializeOwned;
 
-/// How many times the bytes that came may be allocated in all, one allocation after the other: the
-/// bound of 8 is for what is there at one time. Lists are moved while they grow, and a document
-/// that is bad is read again to say where.
+/// The largest sum of all allocations, as a multiple of the input's bytes. (The limit of 8 in the
+/// gateway is for memory that is in use at the same time.) Lists are moved while they grow, and an
+/// invalid document is decoded a second time to find the path of the problem.
 const TIMES_MAX: usize = 48;
 
 /// The bytes that may be allocated for any document, even a short one.
 const BYTES_MIN: usize = 48 * 1024 * 1024;
 
-/// Decoding any bytes takes a bounded multiple of their number. `allocated` counts the bytes of all
+/// Decoding any input takes a bounded multiple of its length. `allocated` returns the bytes of all
 /// allocations so far.
 pub fn memory(input: &[u8], allocated: fn() -> usize) {
     requests(input, allocated);

@@ -1,6 +1,6 @@
-//! How much memory decoding takes, counted by the allocator: a program of its own, since every
-//! other thread would be counted too. The law is that of the fuzz target `memory`; here it meets
-//! what takes the most.
+//! The memory that decoding takes, counted by the allocator. This is a separate program, because
+//! the allocator counts all threads. The property is that of the fuzz target `memory`, tested here
+//! with the documents that take the most memory.
 
 #![allow(
     missing_docs,
@@ -71,7 +71,7 @@ fn repeated(begin: &str, element: &str, end: &str) -> String {
     )
 }
 
-/// The part that is repeated in a request, between its beginning and its end.
+/// Requests: the beginning, the element that is repeated, and the end.
 const REQUESTS: &[(&str, &str, &str)] = &[
     (r#"{"messages":["#, "{}", "]}"),
     (r#"{"messages":["#, r#"{"content":[{}]}"#, "]}"),
@@ -123,7 +123,7 @@ const REQUESTS: &[(&str, &str, &str)] = &[
     (r#"{"x":["#, "[[[[[[[[]]]]]]]]", "]}"),
 ];
 
-/// The same in an answer.
+/// Answers, in the same form.
 const ANSWERS: &[(&str, &str, &str)] = &[
     (r#"{"choices":["#, "{}", "]}"),
     (r#"{"choices":["#, r#"{"delta":{},"logprobs":{}}"#, "]}"),
@@ -144,10 +144,9 @@ const ANSWERS: &[(&str, &str, &str)] = &[
     (r#"{"requests":["#, "{}", "]}"),
 ];
 
-/// The numbers of fields within each other, the innermost of which is repeated, and empty.
+/// Paths of nested fields, by their numbers. The innermost field is empty and is repeated.
 const PROTOBUF: &[&[u8]] = &[
-    // Messages, their parts, tool calls, annotations and members without a field, whichever there
-    // are.
+    // Messages, parts, tool calls, annotations and members without a field.
     &[2],
     &[2, 3, 1],
     &[2, 6],
@@ -182,7 +181,7 @@ const PROTOBUF: &[&[u8]] = &[
     &[1],
 ];
 
-/// About this many bytes of empty fields within each other.
+/// About `bytes` bytes of nested empty fields.
 fn nested(path: &[u8], bytes: usize) -> Vec<u8> {
     let (innermost, outer) = path.split_last().unwrap();
     let mut encoded: Vec<u8> = key(*innermost)

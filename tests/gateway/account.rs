@@ -62,7 +62,7 @@ async fn plan_and_units_are_the_same_at_both_doors() {
 
 #[tokio::test]
 async fn no_limit_and_an_unknown_limit_are_different() {
-    for (said, limit, unlimited) in [
+    for (sent, limit, unlimited) in [
         (json!({"limit": null}), None, true),
         (json!({}), None, false),
         (json!({"limit": 8}), Some(8), false),
@@ -73,7 +73,7 @@ async fn no_limit_and_an_unknown_limit_are_different() {
         snapshot
             .as_object_mut()
             .unwrap()
-            .extend(said.as_object().unwrap().clone());
+            .extend(sent.as_object().unwrap().clone());
         let upstream = Scripted::always(Reply::Json(200, snapshot)).await;
         let gateway = Gateway::to(upstream.address).await;
         let mut client = AccountServiceClient::new(gateway.channel().await);
@@ -82,18 +82,18 @@ async fn no_limit_and_an_unknown_limit_are_different() {
             .await
             .unwrap()
             .into_inner();
-        assert_eq!((units.limit, units.unlimited), (limit, unlimited), "{said}");
+        assert_eq!((units.limit, units.unlimited), (limit, unlimited), "{sent}");
         let request = &units.requests[0];
         assert_eq!(
             (request.cost, request.started_at, request.duration_ms),
             (None, None, None)
         );
-        let told = gateway.get_json("/v1/concurrency").await.1;
-        assert_eq!(told.get("limit"), said.get("limit"), "as it came");
-        assert_eq!(told.get("unlimited"), None);
+        let received = gateway.get_json("/v1/concurrency").await.1;
+        assert_eq!(received.get("limit"), sent.get("limit"), "as it came");
+        assert_eq!(received.get("unlimited"), None);
     }
     for name in ["concurrency", "max_context_length", "max_model_size"] {
-        for (said, limit, unlimited) in [
+        for (sent, limit, unlimited) in [
             (Some(json!(null)), None, true),
             (None, None, false),
             (Some(json!(7)), Some(7), false),
@@ -101,7 +101,7 @@ async fn no_limit_and_an_unknown_limit_are_different() {
             let mut plan = json!({"id": "p", "name": "P"});
             plan.as_object_mut()
                 .unwrap()
-                .extend(said.clone().map(|said| (name.to_owned(), said)));
+                .extend(sent.clone().map(|sent| (name.to_owned(), sent)));
             let upstream = Scripted::always(Reply::Json(200, plan.clone())).await;
             let gateway = Gateway::to(upstream.address).await;
             let mut client = AccountServiceClient::new(gateway.channel().await);
@@ -145,7 +145,7 @@ async fn all_watchers_share_one_upstream_connection_and_the_last_one_closes_it()
         assert_eq!(
             (first.limit, first.unlimited, first.used_cost),
             (None, true, Some(3)),
-            "later watchers get the last snapshot at once"
+            "a later watcher gets the last snapshot immediately"
         );
         watchers.push(stream);
     }
@@ -156,13 +156,16 @@ async fn all_watchers_share_one_upstream_connection_and_the_last_one_closes_it()
         .unwrap();
     assert_eq!(rest.headers()["content-type"], "text/event-stream");
     let event = String::from_utf8(rest.chunk().await.unwrap().unwrap().to_vec()).unwrap();
-    let mut told: Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
-    let own = told.as_object_mut().unwrap().remove("gateway").unwrap();
+    let mut received: Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
+    let own = received.as_object_mut().unwrap().remove("gateway").unwrap();
     assert_eq!(
         own["in_use"], 0,
-        "beside the upstream's word, the gateway's own"
+        "the gateway's own data is added to the upstream's"
     );
-    assert_eq!(told, serde_json::from_str::<Value>(&snapshot(3)).unwrap());
+    assert_eq!(
+        received,
+        serde_json::from_str::<Value>(&snapshot(3)).unwrap()
+    );
     let seen = upstream.only_request();
     assert!(
         seen.head.starts_with("GET /account/concurrency/stream "),
@@ -196,7 +199,7 @@ async fn a_feed_that_breaks_ends_every_watch_with_an_error() {
     let error = loop {
         match stream.message().await {
             Ok(Some(snapshot)) => assert_eq!(snapshot.used_cost, Some(1)),
-            Ok(None) => panic!("a watch never ends well"),
+            Ok(None) => panic!("a watch ends only with an error"),
             Err(status) => break grpc_failure(&status),
         }
     };
@@ -236,7 +239,7 @@ async fn the_feed_of_units_has_a_longer_idle_timeout_than_an_answer() {
         .unwrap()
         .into_inner();
     for _ in 0..2 {
-        // Featherless says something every two seconds.
+        // Featherless sends a snapshot every two seconds.
         assert!(stream.message().await.unwrap().is_some());
     }
 }

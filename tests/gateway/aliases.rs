@@ -1,4 +1,4 @@
-//! Aliases of models, and which models lists show.
+//! Aliases of models, and the models that lists show.
 
 use clap::Parser;
 use featherwire::{
@@ -190,7 +190,7 @@ async fn lists_searches_and_suggestions_show_what_is_exposed_and_the_aliases() {
         .iter()
         .find(|model| model["id"] == "gpt-4o")
         .unwrap();
-    assert_eq!(alias["concurrency_cost"], 1, "as its model is");
+    assert_eq!(alias["concurrency_cost"], 1, "the same as its model's");
 
     assert_eq!(ids(&get(&gateway, "/v1/models?q=llama").await), ["gpt-4o"]);
     assert_eq!(ids(&get(&gateway, "/v1/models?q=GPT").await), ["gpt-4o"]);
@@ -242,7 +242,7 @@ async fn lists_searches_and_suggestions_show_what_is_exposed_and_the_aliases() {
             .contains("google/gemma-2-9b-it")
     );
 
-    // A model that isn't shown is answered anyway.
+    // A model that is not shown still answers.
     gateway
         .ask(Door::GrpcUnary, &prompt(MODEL, "hi"))
         .await

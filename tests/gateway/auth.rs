@@ -1,4 +1,4 @@
-//! Gateway keys: which calls need one, at which door, and which calls don't.
+//! Gateway keys: the calls that need one, at each door, and the calls that do not.
 
 use featherwire::{config::Serve, error::Kind};
 use secrecy::SecretString;
@@ -87,7 +87,7 @@ async fn a_known_key_opens_every_door_and_nothing_else_does() {
             let failure = answer.failed(Kind::Unauthenticated, "invalid_api_key");
             assert!(
                 !failure.message.contains("gw_live_on"),
-                "a key shown is not shown back: {failure:?}"
+                "the error does not repeat the key: {failure:?}"
             );
         }
         let failure = gateway

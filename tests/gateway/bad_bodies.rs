@@ -1,4 +1,4 @@
-//! Request bodies with mistakes in them: the error says clearly where.
+//! Request bodies with mistakes: the error has the path of the mistake.
 
 use featherwire::error::Kind;
 use serde_json::{Value, json};
@@ -305,11 +305,11 @@ async fn an_error_about_an_invalid_body_has_the_problem_and_the_path() {
             "{body}: {error}"
         );
         assert_eq!(error["param"].as_str(), param, "{body}: {error}");
-        let told = error["message"].as_str().unwrap();
-        assert!(told.contains(words), "{body}: {told}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(words), "{body}: {message}");
         assert!(
-            !told.contains("secret"),
-            "the error does not repeat the request: {told}"
+            !message.contains("secret"),
+            "the error does not repeat the request: {message}"
         );
         if param == Some("provider") && words.contains("featherless") {
             assert_eq!(error["code"], "unknown_provider");
@@ -350,7 +350,7 @@ async fn bytes_that_are_not_text_are_refused() {
     assert_eq!(
         post(&gateway, "application/json", deep).await.0,
         400,
-        "no stack is overflown"
+        "deep nesting does not overflow the stack"
     );
     let deep = format!(
         "{{\"unknown\":{}{}}}",

@@ -1,5 +1,5 @@
-//! Requests that can't be read: too large, of another media type, at another path, or noise. Each
-//! gets a clear error, and the server goes on.
+//! Unreadable requests: too large, of another media type, with an unknown path, or random bytes.
+//! Each gets a clear error, and the server continues.
 
 use bytesize::ByteSize;
 use featherwire::{error::Kind, proto::v1::CreateChatCompletionRequest};
@@ -88,7 +88,7 @@ async fn a_request_over_the_limit_is_refused_at_every_door() {
             "{failure:?}"
         );
     }
-    // The default lets an image through that tonic's and axum's own limits would not.
+    // The default limit allows an image that exceeds the default limits of tonic and axum.
     let gateway = Gateway::to(emulator.address).await;
     for door in [Door::RestUnary, Door::GrpcUnary] {
         let image = json!({"type": "image_url",

@@ -1,5 +1,5 @@
-//! Options of a request that are refused: unknown ones, bad values, and those that differ from the
-//! headers.
+//! Options of a request that are refused: unknown options, invalid values, and options that
+//! contradict the headers.
 
 use featherwire::{
     error::Kind,
@@ -78,7 +78,7 @@ async fn an_option_and_a_header_that_differ_are_refused_and_equal_ones_are_not()
             assert_eq!(failure.param.as_deref(), Some(*path), "{door:?}");
             assert!(
                 failure.message.contains(header.0),
-                "names the other one: {}",
+                "the error names the header: {}",
                 failure.message
             );
         }

@@ -1,6 +1,6 @@
-//! The memory that one document, and all requests together, may take. Too many small elements are
-//! refused by name, at every door and from upstream. A request that is refused or done gives its
-//! bytes back.
+//! The limits for the memory of one document and of all requests together. Too many small elements
+//! are refused with the name of the list, at every door and in answers of the upstream. A request
+//! that is refused or complete releases its bytes.
 
 use bytesize::ByteSize;
 use featherwire::{
@@ -20,7 +20,7 @@ use crate::support::{
     scripted::{chunk, finish, whole},
 };
 
-/// A list of this many of the same.
+/// A list with `times` copies of `element`.
 fn list(element: &str, times: usize) -> String {
     format!("[{}]", vec![element; times].join(","))
 }
@@ -67,7 +67,7 @@ async fn an_endless_list_is_refused_with_its_name_and_limit() {
                 r#"{{"messages":[{{"role":"assistant","tool_calls":{}}}]}}"#,
                 list("{}", 8193)
             ),
-            // A message that may be an answer given back.
+            // A message that may be an answer sent back.
             "messages[0]",
             "tool_calls: at most 8192 tool calls",
         ),
@@ -140,10 +140,10 @@ async fn an_endless_list_is_refused_with_its_name_and_limit() {
             error["param"].as_str().unwrap().starts_with(param),
             "{start}: {error}"
         );
-        let told = error["message"].as_str().unwrap();
+        let message = error["message"].as_str().unwrap();
         assert!(
-            told.contains(words) && told.contains("; send fewer"),
-            "{start}: {told}"
+            message.contains(words) && message.contains("; send fewer"),
+            "{start}: {message}"
         );
     }
     gateway
@@ -224,7 +224,7 @@ async fn an_endless_reply_of_upstream_is_not_an_answer() {
             .await
             .failed(Kind::Upstream, "upstream_answer_too_large");
     }
-    // A few bytes each; the gateway adds them up.
+    // Each chunk has a few bytes. The gateway accumulates them.
     let piece = format!(
         r#"{{"choices":[{{"delta":{{"annotations":{}}}}}]}}"#,
         list("{}", 16_384)
@@ -350,7 +350,7 @@ async fn all_requests_together_have_a_limit_at_every_door() {
                 );
             }
         };
-        // The caller gives up the first call, which returns its bytes.
+        // The caller cancels the first call, which releases its bytes.
         tokio::select! {
             answer = held => panic!("{first:?}: {answer:?}"),
             () = others => {}

@@ -1,4 +1,4 @@
-//! The catalogue: fetched once, kept, and refreshed in the background.
+//! The catalogue: fetched once, cached, and refreshed in the background.
 
 use std::{pin::pin, time::Duration};
 
@@ -128,12 +128,12 @@ async fn a_model_has_an_owner_and_a_date_at_every_door_even_if_upstream_leaves_t
     for (place, (id, owner, created)) in expected.iter().enumerate() {
         let single = get(&format!("/v1/models/{id}")).await;
         for model in [&lists[0]["data"][place], &lists[1]["data"][place], &single] {
-            let said = (
+            let members = (
                 model["id"].as_str(),
                 &model["owned_by"],
                 model["created"].as_i64(),
             );
-            assert_eq!(said, (Some(*id), owner, Some(*created)), "{model}");
+            assert_eq!(members, (Some(*id), owner, Some(*created)), "{model}");
         }
     }
     let mut client = ModelServiceClient::new(gateway.channel().await);
@@ -172,7 +172,7 @@ async fn pages_stay_consistent_when_the_catalogue_is_refreshed_between_them() {
     assert_eq!(
         ids(&fresh),
         ["a/4", "a/5"],
-        "nothing twice, nothing left out"
+        "no model is repeated or missing"
     );
     assert!(fresh.age_ms < 600_000, "it is the new copy");
     assert_eq!(
@@ -208,7 +208,7 @@ async fn the_last_good_copy_is_kept_if_a_refresh_fails() {
         upstream.wait_for_requests(asked + 1).await;
         let (age, id) = get().await;
         assert!(age >= 660 && id == "a/1");
-        // It is not asked for a while: not every caller causes a new fetch.
+        // The upstream is not asked again for a while: not every caller causes a fetch.
         assert_eq!(upstream.requests().len(), asked + 1);
     }
 }
@@ -248,7 +248,7 @@ async fn an_error_of_a_fetch_without_waiting_callers_is_not_returned_later() {
     assert_eq!(
         request.status(),
         504,
-        "its caller is gone before the fetch fails"
+        "the caller has disconnected before the fetch fails"
     );
     upstream.wait_for_request().await;
     upstream.set_reply(list(&["a/1"]));
@@ -277,7 +277,7 @@ async fn a_caller_that_joined_a_failed_fetch_gets_its_own_fetch() {
         let mut joined = pin!(catalogue.get(RequestOptions::default()));
         assert!(
             joined.as_mut().now_or_never().is_none(),
-            "it waits for the fetch that is under way"
+            "it waits for the running fetch"
         );
         seconds_pass(31).await;
         joined.await
@@ -356,7 +356,7 @@ async fn the_catalogue_suggests_and_never_refuses() {
             .status(),
         200
     );
-    // Not in the catalogue, and answered anyway.
+    // The model is not in the catalogue, but it answers.
     gateway
         .ask(Door::GrpcUnary, &prompt("emulator/crlf", "hi"))
         .await
@@ -446,7 +446,7 @@ async fn a_catalogue_of_full_size_is_paged_and_filtered_completely() {
     assert_eq!(
         refused.code(),
         tonic::Code::InvalidArgument,
-        "a token is of one list only"
+        "a page token is valid only for its own filter"
     );
     let whole: Value = serde_json::from_slice(
         &http()

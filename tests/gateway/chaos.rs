@@ -1,15 +1,15 @@
-//! Every fault in every phase of a call, through every door: the call ends as the table says, in
-//! time, and leaves nothing behind.
+//! Every fault in every phase of a call, through every door: the call ends in time and as the table
+//! says, and leaves nothing behind.
 //!
 //! The table has every possible cell. Plain unary calls have the phases up to [`Phase::Body`].
-//! Unary calls that are streamed upstream have the phases of a stream. So every door goes through
-//! every phase, except that a stream has no `Body`.
+//! Unary calls that are streamed upstream have the phases of a stream. Therefore every door runs
+//! through every phase, except that a stream has no `Body`.
 //!
-//! Each failure before the caller has received anything is played once more with a fallback: then
-//! another model answers, and the caller sees no error.
+//! Each failure before the caller has received anything is tested again with a fallback: then
+//! another model answers, and the caller gets no error.
 //!
-//! The account has one unit, so the next call is answered only if the previous call has returned
-//! it.
+//! The account has one unit, so the next call is answered only if the previous call has released
+//! the unit.
 
 use crate::support::{Gateway, Reply, Scripted, scripted::whole};
 
@@ -20,7 +20,7 @@ mod table;
 mod wire;
 
 use log::Log;
-use player::{cure_all, play_all};
+use player::{play_all, play_all_with_fallback};
 use step::ID;
 use table::Phase::*;
 
@@ -71,27 +71,27 @@ fn nothing_after_the_end_changes_the_answer() {
 
 #[test]
 fn a_fallback_answers_after_a_failure_before_the_headers() {
-    cure_all(Headers);
+    play_all_with_fallback(Headers);
 }
 
 #[test]
 fn a_fallback_answers_after_a_failure_in_a_unary_answer() {
-    cure_all(Body);
+    play_all_with_fallback(Body);
 }
 
 #[test]
 fn a_fallback_answers_after_a_failure_before_the_first_token() {
-    cure_all(FirstToken);
+    play_all_with_fallback(FirstToken);
 }
 
 #[test]
 fn a_fallback_answers_after_a_failure_in_the_middle_of_an_accumulated_stream() {
-    cure_all(MidStream);
+    play_all_with_fallback(MidStream);
 }
 
 #[test]
 fn a_fallback_answers_after_a_failure_at_the_end_of_an_accumulated_stream() {
-    cure_all(LastChunk);
+    play_all_with_fallback(LastChunk);
 }
 
 #[test]

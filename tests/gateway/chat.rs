@@ -221,7 +221,7 @@ async fn an_answer_may_be_sent_back_unchanged() {
             .contains("half past nine"),
         "{answer}"
     );
-    // Many SDKs write this member into every message; Featherless, and so the emulator, refuses it.
+    // Many SDKs write this member into every message, but Featherless and the emulator refuse it.
     let answer = ask(&json!([
         {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello",
         "tool_calls": null},

@@ -12,7 +12,7 @@ use crate::support::{
     scripted::{Then, answer_for, chunk, no_capacity, refused, whole},
 };
 
-/// How long a circuit is open. The tests move the clock by twice as much.
+/// The time for which a circuit is open. The tests advance the clock by twice this time.
 const CIRCUIT_WAIT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
@@ -43,7 +43,11 @@ async fn a_model_that_fails_repeatedly_gets_no_calls_and_is_then_probed() {
             "{failure:?}"
         );
     }
-    assert_eq!(upstream.models().len(), 3, "an open circuit asks nothing");
+    assert_eq!(
+        upstream.models().len(),
+        3,
+        "an open circuit sends no request"
+    );
     upstream.set_reply(Reply::Json(200, whole("b")));
     let answer = gateway
         .ask_with(Door::RestUnary, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)])
@@ -73,7 +77,7 @@ async fn a_model_that_fails_repeatedly_gets_no_calls_and_is_then_probed() {
         .ok();
 }
 
-/// A gateway whose circuits open after five failures, for long.
+/// A gateway whose circuits open after five failures, for a long time.
 async fn strict(upstream: &Scripted) -> Gateway {
     Gateway::with(upstream.address, |config| {
         config.models.circuit_failures = 5;
@@ -177,7 +181,7 @@ async fn failures_that_are_not_the_models_open_no_circuit_and_a_success_resets_t
             assert_ne!(failure.code, "circuit_open");
         }
     }
-    // A caller that leaves is not a failure either.
+    // A caller that disconnects is not a failure either.
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
     let gateway = strict(&upstream).await;
     for _ in 0..6 {

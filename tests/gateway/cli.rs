@@ -47,7 +47,12 @@ async fn one_command_serves_the_emulator_and_others_talk_to_it() {
         &address,
     ]))
     .await;
-    assert_eq!(cut.code, Some(1), "a cut stream is no answer: {}", cut.out);
+    assert_eq!(
+        cut.code,
+        Some(1),
+        "a cut stream is not an answer: {}",
+        cut.out
+    );
     assert!(cut.err.contains("upstream_stream_cut"), "{}", cut.err);
 
     let unknown = run(&mut featherwire(&[
@@ -264,7 +269,7 @@ async fn check_names_the_problem_and_the_fix() {
         ),
     ];
     for (key, model, code, mend) in cases {
-        // Only the silent part is not waited for.
+        // The test does not wait for the silence.
         let patience = if code == "first_token_timeout" {
             "300ms"
         } else {
@@ -351,7 +356,7 @@ async fn chat_takes_several_words_and_says_what_to_do_without_any() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
     let address = gateway.url("");
-    for (words, said) in [
+    for (words, expected) in [
         (
             &["repeat", "after", "me:", "two", "words"][..],
             "two words\n",
@@ -365,14 +370,14 @@ async fn chat_takes_several_words_and_says_what_to_do_without_any() {
         let chat = run(featherwire(&["chat", "--gateway", &address]).args(words)).await;
         assert_eq!(
             (chat.code, chat.out.as_str()),
-            (Some(0), said),
+            (Some(0), expected),
             "{words:?}: {}",
             chat.err
         );
     }
     let folder = Folder::with_dotenv("");
     let file = folder.0.join("prompt");
-    for (content, code, told) in [
+    for (content, code, expected) in [
         (&b"repeat after me: piped"[..], 0, "piped\n"),
         (b"", 2, "featherwire chat Say hello"),
         (b"caf\xe9", 1, "not UTF-8"),
@@ -386,7 +391,7 @@ async fn chat_takes_several_words_and_says_what_to_do_without_any() {
             .await;
             assert_eq!(chat.code, Some(code), "{dash:?}: {}", chat.err);
             assert!(
-                chat.out == told || chat.err.contains(told),
+                chat.out == expected || chat.err.contains(expected),
                 "{dash:?}: {}{}",
                 chat.out,
                 chat.err
@@ -442,8 +447,8 @@ async fn a_wrong_command_line_gets_advice_and_exits_with_2() {
         "{}",
         own.err
     );
-    // An address for documentation: no machine has it.
-    for (listen, told) in [
+    // An address that is reserved for documentation. No machine has it.
+    for (listen, expected) in [
         ("192.0.2.1:0", "no address 192.0.2.1"),
         ("0.0.0.0", "port is missing"),
     ] {
@@ -456,7 +461,7 @@ async fn a_wrong_command_line_gets_advice_and_exits_with_2() {
         ]))
         .await;
         assert!(
-            bad.code != Some(0) && bad.err.contains(told) && bad.err.contains("--listen"),
+            bad.code != Some(0) && bad.err.contains(expected) && bad.err.contains("--listen"),
             "{}",
             bad.err
         );

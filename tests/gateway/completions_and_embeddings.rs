@@ -1,4 +1,4 @@
-//! Text completions, embeddings and tokens: the rest of the API, by REST and by gRPC.
+//! Text completions, embeddings and tokens, by REST and by gRPC.
 
 use featherwire::proto::v1::{
     CreateCompletionRequest, CreateEmbeddingRequest, StringList, TokenList, TokenLists,

@@ -1,5 +1,4 @@
-//! Connections without a call: how long they live, how many may be open without a key, and how they
-//! end.
+//! Connections without a call: their longest life, the limit without a key, and their end.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +61,7 @@ async fn http2(gateway: &Gateway) -> TcpStream {
 /// Waits until the gateway has closed.
 async fn closed(stream: &mut TcpStream) {
     let mut rest = Vec::new();
-    // It may end with a reset, if bytes of the test were still on the way.
+    // It may end with a reset if bytes of the test are still on the way.
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest))
         .await
         .expect("it is closed");
@@ -146,7 +145,7 @@ async fn at_the_limit_the_longest_idle_connection_without_a_key_is_closed() {
     closed(&mut second).await;
     assert!(
         watch.message().now_or_never().is_none(),
-        "one with a call stays as long as others are idle"
+        "a connection with a call stays open while others are idle"
     );
     ask(&mut with_key, "/v1/nothing", KEY).await;
     let mut new = http1(&gateway, "/v1/nothing", KEY).await;
@@ -161,7 +160,7 @@ async fn at_the_limit_the_longest_idle_connection_without_a_key_is_closed() {
 async fn a_client_that_never_responds_does_not_delay_the_shutdown() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::with(upstream.address, |config| config.drain_timeout = PATIENCE).await;
-    // It sends a request, and then reads nothing: no pings and no GOAWAY.
+    // It sends a request, and then reads nothing, neither pings nor GOAWAY.
     let silent = http2(&gateway).await;
     let begun_only = {
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
@@ -179,13 +178,13 @@ async fn a_client_that_never_responds_does_not_delay_the_shutdown() {
             .status(),
         200
     );
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(gateway.stop().await, Outcome::Drained);
-    // The gateway waits this long for the answer to a ping; closing takes a tenth of it.
+    // The gateway waits this long for the answer to a ping. Closing takes a tenth of this time.
     assert!(
-        begun.elapsed() < Duration::from_secs(20),
+        started.elapsed() < Duration::from_secs(20),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     drop((silent, begun_only, kept));
 }

@@ -1,4 +1,4 @@
-//! The contract as tools see it: reflection, and the REST twin that each RPC names.
+//! The contract as tools see it: reflection, and the REST route of each RPC.
 
 use std::collections::BTreeSet;
 
@@ -125,12 +125,8 @@ fn every_rpc_has_a_rest_route_and_every_rest_route_has_an_rpc() {
         .collect();
     let count = declared.len();
     let declared: BTreeSet<_> = declared.into_iter().collect();
-    assert_eq!(
-        declared.len(),
-        count,
-        "two RPCs have one route: a caller can't tell them apart by it"
-    );
-    // OpenAI's SDKs write a model's slash as %2F: a second spelling of the same path.
+    assert_eq!(declared.len(), count, "two RPCs have the same route");
+    // OpenAI's SDKs write the slash of a model's id as %2F: a second form of the same path.
     let spelling = ("GET".to_owned(), "/v1/models/{}".to_owned());
     let routed: BTreeSet<_> = rest::ROUTES
         .iter()
@@ -156,8 +152,8 @@ async fn the_router_answers_every_route_it_lists() {
             .replace("v1/models/{name}", &single)
             .replace("{org}", org)
             .replace("{name}", name);
-        // Only a route's own handler answers like this: a GET has what it asks for, and a POST
-        // misses the member that all of them require.
+        // Only a route's own handler answers like this: a GET succeeds, and a POST is missing the
+        // member that all handlers require.
         if method == Method::GET {
             let response = http().get(gateway.url(&url)).send().await.unwrap();
             assert_eq!(response.status(), 200, "{path}");

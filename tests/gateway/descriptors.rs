@@ -104,21 +104,21 @@ async fn a_lack_of_descriptors_is_reported_logged_once_and_temporary() {
     for _ in 0..100 {
         flood.push(TcpStream::connect(&address).await.unwrap());
     }
-    let mut said = Vec::new();
+    let mut lines = Vec::new();
     let until_told = async {
-        while !said
+        while !lines
             .last()
             .is_some_and(|line: &String| line.contains("out of file descriptors"))
         {
-            said.push(log.next_line().await.unwrap().unwrap());
+            lines.push(log.next_line().await.unwrap().unwrap());
         }
     };
     tokio::time::timeout(PATIENCE, until_told)
         .await
         .expect("the log tells of it");
     assert!(
-        said.last().unwrap().contains("60") && said.last().unwrap().contains("LimitNOFILE"),
-        "{said:?}"
+        lines.last().unwrap().contains("60") && lines.last().unwrap().contains("LimitNOFILE"),
+        "{lines:?}"
     );
     // More than would open the model's circuit.
     for _ in 0..7 {
@@ -146,11 +146,11 @@ async fn a_lack_of_descriptors_is_reported_logged_once_and_temporary() {
     .await;
     child.kill().await.unwrap();
     while let Some(line) = log.next_line().await.unwrap() {
-        said.push(line);
+        lines.push(line);
     }
-    let told = said
+    let count = lines
         .iter()
         .filter(|line| line.contains("descriptors") || line.contains("open files"))
         .count();
-    assert_eq!(told, 1, "{said:?}");
+    assert_eq!(count, 1, "{lines:?}");
 }

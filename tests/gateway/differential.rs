@@ -1,5 +1,5 @@
-//! All doors have one meaning: the same request reaches the upstream as the same JSON, and the same
-//! answer comes back as the same messages, through REST, gRPC and gRPC-Web.
+//! All doors are equivalent: the same request reaches the upstream as the same JSON, and the same
+//! answer reaches the caller as the same messages, by REST, gRPC and gRPC-Web.
 
 use featherwire::{
     json,
@@ -98,7 +98,8 @@ impl Doors {
     }
 }
 
-/// Asks through one door, and reads the answer as messages; a whole answer is one message.
+/// Sends a request through one door, and decodes the answer to messages. A unary answer is one
+/// message.
 async fn ask<Q: Protobuf + 'static, A: Protobuf + 'static>(
     doors: &Doors,
     way: Way,
@@ -189,7 +190,7 @@ async fn ask<Q: Protobuf + 'static, A: Protobuf + 'static>(
     }
 }
 
-/// Sends every request shape in every way, and compares what the upstream gets.
+/// Sends every document through every door, and compares the requests that the upstream receives.
 async fn requests_arrive_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
     method: &Method,
     is_stream: bool,
@@ -212,28 +213,28 @@ async fn requests_arrive_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
         assert_eq!(bodies.len(), WAYS.len(), "{name}");
         assert_eq!(bodies[0], bodies[1], "{name}: REST and gRPC");
         assert_eq!(bodies[0], bodies[2], "{name}: REST and gRPC-Web");
-        // And it is what the caller sent, with `stream` as the method has it and without the
-        // gateway's own members.
-        let Tree::Object(mut demanded) = law::demanded(method.request, &text, Author::Caller)
+        // The body is that of the caller, with the `stream` of the method and without the gateway's
+        // own members.
+        let Tree::Object(mut expected) = law::expected_tree(method.request, &text, Author::Caller)
         else {
             panic!()
         };
-        demanded.remove("provider");
+        expected.remove("provider");
         if method.stream.is_some() {
-            demanded.insert("stream".to_owned(), Tree::Verbatim(is_stream.to_string()));
+            expected.insert("stream".to_owned(), Tree::Verbatim(is_stream.to_string()));
         }
-        let demanded = Tree::Object(demanded);
+        let expected = Tree::Object(expected);
         let got = law::tree(method.request, &bodies[0]);
         assert!(
-            demanded == got,
+            expected == got,
             "{name}: {}\n{}",
-            law::difference(&demanded, &got, "$"),
+            law::difference(&expected, &got, "$"),
             bodies[0]
         );
     }
 }
 
-/// Has the upstream send every shape of answer, and compares what comes out of each door.
+/// Makes the upstream send every document, and compares the answers of all doors.
 async fn answers_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
     method: &Method,
     answer: &str,
@@ -242,18 +243,18 @@ async fn answers_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
         let upstream = Scripted::always(whole(&text)).await;
         let doors = Doors::of(Gateway::to(upstream.address).await).await;
         for way in WAYS {
-            // Protobuf can't hold half a surrogate pair.
+            // Protobuf cannot hold half a surrogate pair.
             let is_json = matches!(way, Way::Rest);
             let text = if is_json {
                 text.clone()
             } else {
                 text.replace(r"half \ud83e", r"half \ufffd")
             };
-            let came: Vec<A> = ask::<Q, A>(&doors, way, method, false, method.question).await;
-            let [came] = &came[..] else {
-                panic!("{name} {way:?}: {came:?}")
+            let received: Vec<A> = ask::<Q, A>(&doors, way, method, false, method.question).await;
+            let [received] = &received[..] else {
+                panic!("{name} {way:?}: {received:?}")
             };
-            assert_eq!(*came, named(meaning(&text), came), "{name} {way:?}");
+            assert_eq!(*received, named(meaning(&text), received), "{name} {way:?}");
         }
     }
 }
@@ -264,27 +265,27 @@ async fn chunks_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
     chunk: &str,
 ) {
     let shapes = some(shapes_of(chunk));
-    let upstream = Scripted::always(streamed(shapes.iter().map(|shape| shape.text.as_str()))).await;
+    let upstream = Scripted::always(stream(shapes.iter().map(|shape| shape.text.as_str()))).await;
     let doors = Doors::of(Gateway::to(upstream.address).await).await;
     for way in WAYS {
-        let came: Vec<A> = ask::<Q, A>(&doors, way, method, true, method.question).await;
+        let received: Vec<A> = ask::<Q, A>(&doors, way, method, true, method.question).await;
         assert_eq!(
-            came.len(),
+            received.len(),
             shapes.len() + 1,
             "{way:?}: every chunk, and the last one"
         );
-        for (Shape { name, text, .. }, came) in shapes.iter().zip(came) {
+        for (Shape { name, text, .. }, received) in shapes.iter().zip(received) {
             // An event of server-sent events is one line: line breaks between JSON's tokens become
             // spaces.
             let is_one_line = matches!(way, Way::Rest);
             // A role that is not a string becomes the role of its place.
             let text = text.replace(r#""role": 1,"#, r#""role": "assistant","#);
-            let meant: A = if is_one_line {
+            let expected: A = if is_one_line {
                 meaning(&text.trim_end().replace('\n', " "))
             } else {
                 meaning(&text)
             };
-            assert_eq!(came, named(meant, &came), "{name} {way:?}");
+            assert_eq!(received, named(expected, &received), "{name} {way:?}");
         }
     }
 }
@@ -294,15 +295,15 @@ fn some(shapes: Vec<Shape>) -> Vec<Shape> {
     shapes
 }
 
-/// The meaning of the upstream's answer after a way through protobuf, which doesn't distinguish -0
-/// from 0 everywhere.
+/// The upstream's answer after a round trip through protobuf, which does not always distinguish -0
+/// from 0.
 fn meaning<A: Protobuf>(text: &str) -> A {
     let message: A = json::decode_answer(text.as_bytes()).unwrap();
     A::decode(&*message.encode_to_vec()).unwrap()
 }
 
 /// The same message with the ids that the gateway adds.
-fn named<A: Protobuf>(mut meant: A, came: &A) -> A {
+fn named<A: Protobuf>(mut expected: A, received: &A) -> A {
     // Not as a `Value`, which refuses half a surrogate pair.
     #[derive(serde::Deserialize)]
     struct Names {
@@ -310,26 +311,26 @@ fn named<A: Protobuf>(mut meant: A, came: &A) -> A {
         created: Option<Box<RawValue>>,
         model: Option<Box<RawValue>>,
     }
-    let told =
+    let parse_names =
         |message: &A| serde_json::from_str(&serde_json::to_string(message).unwrap()).unwrap();
-    let (said, came): (Names, Names) = (told(&meant), told(came));
+    let (sent, received): (Names, Names) = (parse_names(&expected), parse_names(received));
     let is_nothing = |value: &RawValue| matches!(value.get(), "\"\"" | "0");
     let mut names = json!({});
-    for (name, said, came) in [
-        ("id", said.id, came.id),
-        ("created", said.created, came.created),
-        ("model", said.model, came.model),
+    for (name, sent, received) in [
+        ("id", sent.id, received.id),
+        ("created", sent.created, received.created),
+        ("model", sent.model, received.model),
     ] {
-        if said.is_some_and(|said| is_nothing(&said)) {
-            let came = came
-                .filter(|came| !is_nothing(came))
+        if sent.is_some_and(|sent| is_nothing(&sent)) {
+            let received = received
+                .filter(|received| !is_nothing(received))
                 .unwrap_or_else(|| panic!("no {name}"));
-            names[name] = serde_json::from_str(came.get()).unwrap();
+            names[name] = serde_json::from_str(received.get()).unwrap();
         }
     }
     let names: A = json::decode_answer(names.to_string().as_bytes()).unwrap();
-    meant.merge(&*names.encode_to_vec()).unwrap();
-    meant
+    expected.merge(&*names.encode_to_vec()).unwrap();
+    expected
 }
 
 fn whole(text: &str) -> Reply {
@@ -340,7 +341,7 @@ fn whole(text: &str) -> Reply {
 }
 
 /// These chunks, unchanged, and a last chunk that finishes every choice.
-fn streamed<'a>(chunks: impl IntoIterator<Item = &'a str>) -> Reply {
+fn stream<'a>(chunks: impl IntoIterator<Item = &'a str>) -> Reply {
     let choices: Vec<_> = (0..4)
         .map(|index| json!({"index": index, "finish_reason": "stop"}))
         .collect();
@@ -358,7 +359,7 @@ async fn a_chat_request_reaches_upstream_alike_through_every_door() {
         &CHAT, false, answer,
     )
     .await;
-    let chunk = streamed([r#"{"id":"x","created":1,"model":"m","choices":[]}"#]);
+    let chunk = stream([r#"{"id":"x","created":1,"model":"m","choices":[]}"#]);
     requests_arrive_alike::<CreateChatCompletionRequest, StreamChatCompletionResponse>(
         &CHAT, true, chunk,
     )
@@ -374,7 +375,7 @@ async fn a_text_request_reaches_upstream_alike_through_every_door() {
         answer,
     )
     .await;
-    let chunk = streamed([r#"{"id":"x","created":1,"model":"m","choices":[]}"#]);
+    let chunk = stream([r#"{"id":"x","created":1,"model":"m","choices":[]}"#]);
     requests_arrive_alike::<CreateCompletionRequest, StreamCompletionResponse>(
         &COMPLETION,
         true,

@@ -1,4 +1,4 @@
-//! The end of a server: in order, with an error for each call that is cut, and in time.
+//! The shutdown of a server: in time, and with an error for each call that is cut.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn open_watches_do_not_delay_the_drain() {
     assert_eq!(
         watch.message().await.unwrap().unwrap().status,
         NOT_SERVING,
-        "it is told before the watch ends"
+        "the status is sent before the watch ends"
     );
     assert_eq!(
         grpc_failure(&watch.message().await.unwrap_err()).code,

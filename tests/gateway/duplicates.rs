@@ -1,4 +1,4 @@
-//! Members that come twice in a caller's or in the upstream's JSON: the last one counts, at every
+//! Duplicate members in the JSON of a caller or of the upstream: the last one counts, at every
 //! door.
 
 use featherwire::proto::v1::{
@@ -50,7 +50,7 @@ async fn the_upstream_gets_the_last_of_a_rest_callers_duplicate_members() {
         "messages": [{"role": "user", "content": [{"type": "text", "text": "d"}]}],
         "chat_template_kwargs": {"b": 2}, "new": {"a": 2}});
     assert_eq!(seen.json(), expected);
-    // JSON text is moved as it is, and so the upstream decides what it means.
+    // JSON text is passed on unchanged, so the upstream decides its meaning.
     let sent = String::from_utf8(seen.body).unwrap();
     for text in [r#"{"b":1,"b":2}"#, r#"{"a":1,"a":2}"#] {
         assert!(sent.contains(text), "{sent}");
@@ -77,8 +77,8 @@ async fn the_last_stream_member_selects_streaming() {
     assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
 }
 
-/// What a chat answer says: its text, its id, and the tokens it took.
-fn said(answer: &Value) -> Value {
+/// The text, the id and the usage of a chat answer.
+fn summary(answer: &Value) -> Value {
     json!([
         answer["id"],
         answer["choices"][0],
@@ -105,7 +105,7 @@ async fn callers_get_the_last_of_an_answers_duplicate_members() {
     let choice = json!({"index": 0, "finish_reason": "stop", "logprobs": null,
         "message": {"role": "assistant", "content": "c", "refusal": null}});
     let usage = json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7});
-    assert_eq!(said(&by_rest), json!(["b", choice, usage, "x"]));
+    assert_eq!(summary(&by_rest), json!(["b", choice, usage, "x"]));
     for name in [
         "\"id\"",
         "\"choices\"",

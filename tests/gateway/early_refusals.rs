@@ -1,4 +1,4 @@
-//! Refusals before the body of the request has arrived: the client can read them, even while it is
+//! Refusals before the body of the request has arrived. The client can read them, even while it is
 //! still sending.
 
 use std::{
@@ -14,7 +14,7 @@ use crate::support::{
     scripted::{chunk, whole},
 };
 
-/// The number of attempts for each refusal: a reset happens by chance.
+/// The number of attempts for each refusal, because a reset happens only sometimes.
 const TIMES: usize = 100;
 
 /// More than the socket buffers of both sides hold.
@@ -31,8 +31,8 @@ fn head(path: &str, headers: &[&str]) -> String {
     format!("POST {path} HTTP/1.1\r\n{headers}\r\n")
 }
 
-/// Writes a whole request before it reads anything, as many blocking clients do, and returns the
-/// whole answer.
+/// Writes a complete request before reading anything, as many blocking clients do, and returns the
+/// complete answer.
 fn write_then_read(gateway: SocketAddr, head: &str, body: &[u8]) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(gateway)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -1,4 +1,4 @@
-//! The emulator, as a client sees it: real sockets, real answers, and the state afterwards.
+//! The emulator, seen by a client: real sockets, real answers, and the state afterwards.
 
 // A test fails by panicking.
 #![allow(

@@ -65,7 +65,7 @@ async fn a_field_in_extra_is_read_as_rests_json_would_be() {
         json!([{"role": "assistant", "content": {"odd": 1}, "reasoning": [5]}])
     );
 
-    // `extra` doesn't allow what REST refuses.
+    // `extra` does not allow values that REST refuses.
     for (name, text, param) in [
         ("temperature", "\"hot\"", "temperature"),
         ("temperature", "3", "temperature"),
@@ -99,7 +99,7 @@ async fn a_field_in_extra_is_read_as_rests_json_would_be() {
     assert_eq!(
         refused(request).await.0,
         "messages[0].content",
-        "a message that is no answer is held to its types"
+        "the types of a caller's own message are checked"
     );
     let mut request = with(&[]);
     request.messages[0].role = String::new();

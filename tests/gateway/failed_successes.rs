@@ -103,7 +103,7 @@ async fn an_error_within_a_success_is_an_error_and_keeps_its_message() {
         for (door, answer) in whole.into_iter().chain(late).chain(early) {
             let failure = answer
                 .failure
-                .unwrap_or_else(|| panic!("{door:?}: {error} is no answer"));
+                .unwrap_or_else(|| panic!("{door:?}: {error} is not an answer"));
             assert!(
                 failure.kinds.contains(&kind),
                 "{door:?} {error}: {failure:?}"
@@ -154,7 +154,7 @@ async fn an_event_named_error_is_an_error_with_any_content() {
             );
             let failure = answer
                 .failure
-                .unwrap_or_else(|| panic!("{door:?}: {data:?} is no answer"));
+                .unwrap_or_else(|| panic!("{door:?}: {data:?} is not an answer"));
             assert!(
                 failure.kinds.contains(&kind),
                 "{door:?} {data:?}: {failure:?}"

@@ -1,4 +1,4 @@
-//! Another model answers when the one asked for can't.
+//! Fallbacks: another model answers when the requested model fails.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ async fn a_fallback_answers_at_every_door_and_the_headers_say_which_model_and_wh
                     .requests()
                     .iter()
                     .all(|seen| seen.header(FALLBACK).is_none()),
-                "it is ours alone"
+                "the header is only for the gateway"
             );
         }
     }
@@ -97,9 +97,9 @@ async fn a_stream_that_fails_with_its_first_event_has_not_started() {
             answer.tried,
             Some(format!("{FIRST}=upstream_stream_failed"))
         );
-        // An answer that has begun stays with its model, even if it fails.
-        let begun = Reply::Events(vec![chunk("a"), error.clone()]);
-        let upstream = Scripted::first([begun, answer_for(door)]).await;
+        // An answer that has started stays with its model, even if it fails.
+        let started = Reply::Events(vec![chunk("a"), error.clone()]);
+        let upstream = Scripted::first([started, answer_for(door)]).await;
         let gateway = Gateway::to(upstream.address).await;
         let answer = gateway
             .ask_with(door, &prompt(FIRST, "hi"), &[(FALLBACK, SECOND)])
@@ -142,7 +142,7 @@ async fn a_stream_with_only_a_role_has_not_started() {
         assert_eq!(
             (answer.role.as_str(), answer.pieces),
             ("assistant", 3),
-            "nothing of it is lost"
+            "no part of the answer is lost"
         );
     }
 }
@@ -163,7 +163,7 @@ async fn empty_chunks_do_not_start_an_answer_but_unknown_members_do() {
         assert_eq!(
             (answer.content.as_str(), answer.pieces),
             ("b", 2),
-            "nothing of the first"
+            "no part of the first model's answer"
         );
         let first = Reply::Events([empty(), vec![unknown.clone(), failed()]].concat());
         let upstream = Scripted::first([first, answer_for(door)]).await;
@@ -173,7 +173,7 @@ async fn empty_chunks_do_not_start_an_answer_but_unknown_members_do() {
             .await;
         assert_eq!(
             answer.pieces, 21,
-            "what may be the answer is passed on, with all that came before"
+            "a possible part of the answer is passed on, with all chunks before it"
         );
         answer.failed(Kind::Upstream, "upstream_stream_failed");
     }
@@ -320,7 +320,7 @@ async fn a_too_long_context_falls_back_to_models_not_known_to_be_as_short() {
     assert_eq!(answer.served_by.as_deref(), Some(THIRD));
     assert_eq!(upstream.models(), [FIRST, THIRD]);
 
-    // A caller that names a model which the catalogue doesn't have does so on purpose.
+    // A caller may name a model that is not in the catalogue.
     let upstream = Scripted::first([
         too_long.clone(),
         Reply::Json(200, catalogue.clone()),
@@ -492,19 +492,26 @@ async fn with_a_fallback_the_first_token_timeout_is_shorter() {
         assert_eq!(
             ask(SECOND, ten, door, answer_for(door)).await,
             (10, cured.clone()),
-            "an explicit shorter one counts"
+            "an explicit shorter timeout counts"
         );
-        let (took, told) = ask(SECOND, minutes, door, Reply::Silence).await;
-        assert_eq!(took, 90 + 300, "the last one has the full time");
-        let told = told.unwrap_err();
+        let (took, result) = ask(SECOND, minutes, door, Reply::Silence).await;
+        assert_eq!(took, 90 + 300, "the last model has the full timeout");
+        let result = result.unwrap_err();
         assert!(
-            told.contains("90 s (--fallback-first-token-timeout)"),
-            "{told}"
+            result.contains("90 s (--fallback-first-token-timeout)"),
+            "{result}"
         );
-        assert!(told.contains("org/second (first_token_timeout)"), "{told}");
-        let (took, told) = ask("none", minutes, door, Reply::Silence).await;
+        assert!(
+            result.contains("org/second (first_token_timeout)"),
+            "{result}"
+        );
+        let (took, result) = ask("none", minutes, door, Reply::Silence).await;
         assert_eq!(took, 300);
-        assert!(told.unwrap_err().contains("300 s (--first-token-timeout)"));
+        assert!(
+            result
+                .unwrap_err()
+                .contains("300 s (--first-token-timeout)")
+        );
     }
 }
 

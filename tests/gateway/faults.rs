@@ -1,5 +1,4 @@
-//! Every fault that the emulator has on demand, through every door: the right error, and nothing
-//! left afterwards.
+//! Every fault of the emulator, through every door: the right error, and nothing left afterwards.
 
 use std::time::Duration;
 
@@ -101,7 +100,7 @@ const BEFORE: &[(&str, Kind, &str, &str)] = &[
     ),
 ];
 
-/// The same for faults after some tokens, in streams only.
+/// The error for faults after some tokens, only in streams.
 const AFTER: &[(&str, Kind, &str)] = &[
     ("emulator/silent", Kind::Timeout, "first_token_timeout"),
     ("emulator/stall-after-5", Kind::Timeout, "stream_stalled"),
@@ -137,7 +136,7 @@ const AFTER: &[(&str, Kind, &str)] = &[
     ),
 ];
 
-/// Unusual, but still answers.
+/// Models with unusual but valid answers.
 const FINE: &[&str] = &[
     "emulator/no-done",
     "emulator/giant-line",
@@ -180,7 +179,7 @@ async fn a_fault_before_the_first_token_has_its_status_and_its_advice_at_every_d
             if *kind == Kind::Forbidden && matches!(door, Door::RestUnary | Door::RestStream) {
                 assert!(
                     failure.message.contains("See https://"),
-                    "the next step's link: {failure:?}"
+                    "the error has a link to the next step: {failure:?}"
                 );
             }
             if *kind == Kind::Saturated {

@@ -1,4 +1,4 @@
-//! Requests that break the rules of gRPC, in each of its forms: the error says what is wrong, and
+//! Requests that violate the gRPC protocol, in each of its forms: the error says what is wrong, and
 //! no call ends with OK.
 
 use prost::Message;
@@ -90,7 +90,7 @@ async fn an_error_about_a_request_that_is_not_one_message_says_what_it_is() {
             answer.failed(Code::ResourceExhausted, "request_too_large");
         }
     }
-    assert!(upstream.requests().is_empty(), "none of them is a request");
+    assert!(upstream.requests().is_empty(), "nothing is sent upstream");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! HTTP/1 requests that could be read in two ways: the gateway closes the connection, and never
-//! takes the bytes behind one for a request.
+//! Ambiguous HTTP/1 requests: the gateway closes the connection, and never reads the bytes after
+//! such a request as another request.
 
 use std::{
     io::{Read, Write},

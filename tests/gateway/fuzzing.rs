@@ -1,5 +1,5 @@
-//! The laws of the fuzz targets, checked over their corpus and over random changes of it, with the
-//! same inputs in every run. `cargo fuzz` searches further, see `fuzz/`.
+//! The properties ("laws") of the fuzz targets, checked with their corpus and with random changes
+//! of it. The inputs are the same in every run. `cargo fuzz` searches further, see `fuzz/`.
 
 mod laws;
 
@@ -39,13 +39,13 @@ fn an_upstream_error_fits_into_every_door() {
 fn hold(target: &str, law: fn(&[u8])) {
     let corpus = corpus(target);
     for (name, input) in &corpus {
-        told(name, input, law);
+        run_law(name, input, law);
     }
     let mut rng = Rng::with_seed(0x5eed);
     for number in 0..INPUTS {
-        told(
+        run_law(
             &format!("made-up input {number}"),
-            &made_up(&corpus, &mut rng),
+            &mutated(&corpus, &mut rng),
             law,
         );
     }
@@ -63,7 +63,7 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     files.sort();
     assert!(
         !files.is_empty(),
-        "{}: nothing to begin with",
+        "{}: the corpus is empty",
         folder.display()
     );
     files
@@ -72,9 +72,9 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-/// Runs a law. If it is broken, prints the input (the beginning of a long one) in a form that
-/// `printf` turns into bytes.
-fn told(name: &str, input: &[u8], law: fn(&[u8])) {
+/// Checks a law for an input. If the law fails, prints the input (the beginning of a long one) in a
+/// form that `printf` converts to bytes.
+fn run_law(name: &str, input: &[u8], law: fn(&[u8])) {
     struct Tell<'a>(&'a str, &'a [u8]);
     impl Drop for Tell<'_> {
         fn drop(&mut self) {
@@ -92,7 +92,7 @@ fn told(name: &str, input: &[u8], law: fn(&[u8])) {
 }
 
 /// An input of the corpus, with random changes.
-fn made_up(corpus: &[(String, Vec<u8>)], rng: &mut Rng) -> Vec<u8> {
+fn mutated(corpus: &[(String, Vec<u8>)], rng: &mut Rng) -> Vec<u8> {
     let mut input = one(corpus, rng).to_vec();
     for _ in 0..rng.usize(1..=CHANGES_MAX) {
         change(&mut input, corpus, rng);
@@ -126,7 +126,7 @@ fn change(input: &mut Vec<u8>, corpus: &[(String, Vec<u8>)], rng: &mut Rng) {
     }
 }
 
-/// Text that random bytes would hardly ever have.
+/// Text that random bytes rarely contain.
 const WORDS: &[&str] = &[
     "null",
     "true",
@@ -161,7 +161,7 @@ fn one<'a>(corpus: &'a [(String, Vec<u8>)], rng: &mut Rng) -> &'a [u8] {
     &corpus[rng.usize(..corpus.len())].1
 }
 
-/// The range of a part of an input; small parts are more frequent.
+/// The range of a random part of an input. Small parts are more frequent.
 fn part(input: &[u8], rng: &mut Rng) -> std::ops::Range<usize> {
     let start = rng.usize(..=input.len());
     let length_max = [1, 8, 64, input.len()][rng.usize(..4)].min(input.len() - start);

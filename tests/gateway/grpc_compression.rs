@@ -67,7 +67,7 @@ async fn a_compressed_message_is_the_message_that_was_compressed() {
         assert!(
             seen.iter()
                 .all(|seen| seen.json()["messages"] == request["messages"]),
-            "the prompt arrived otherwise"
+            "the prompt arrived changed"
         );
         for (path, body) in [(HEALTH, &b""[..]), (REFLECTION, b"\x3a\x00")] {
             let compressed = [frame(1, &gzip(body)), frame(1, body), frame(0, body)];
@@ -101,7 +101,7 @@ async fn a_compressed_message_is_the_message_that_was_compressed() {
         assert_eq!(
             answer.messages.len(),
             3,
-            "messages of a stream may be compressed or not, each for itself"
+            "each message of a stream may be compressed or not"
         );
     }
 }
@@ -258,7 +258,7 @@ async fn only_large_pages_of_the_catalogue_are_compressed_for_callers_who_accept
         let small = models(1, "gzip").await;
         assert!(
             !small.head.contains_key("grpc-encoding") && small.messages[0].0 == 0,
-            "small ones are not worth it"
+            "small messages are not compressed"
         );
         let bad = frame(
             0,

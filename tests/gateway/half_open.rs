@@ -1,6 +1,6 @@
-//! A half-open circuit, and every possible end of its probe. After each of them, the circuit is
-//! closed, open for longer, or half open with a free probe. It never stays half open for good, and
-//! a call that only waits never blocks it.
+//! A half-open circuit, and every possible end of its probe. After each end, the circuit is closed,
+//! open for longer, or half open with a free probe. It never stays half open for ever, and a call
+//! that only waits never blocks it.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::support::{
 
 const MODEL: &str = "org/first";
 
-/// How long a circuit is open at first.
+/// The time for which a circuit is open at first.
 const WAIT: Duration = Duration::from_secs(15);
 
 /// Longer than any wait of a cell's call.
@@ -28,11 +28,11 @@ enum Probe {
     Full,
     /// The same refusal, and then silence until the caller leaves.
     FullAndLeaves,
-    /// The model's own refusal.
+    /// A refusal by the model.
     Refusal,
     /// The model's refusal of a conversation that is too long.
     TooLong,
-    /// The refusal of a model that isn't ready, which says nothing about the next call.
+    /// The refusal of a model that is not ready, which does not apply to the next call.
     NotReady,
     /// The connection ends before the answer begins.
     Cut,
@@ -44,7 +44,7 @@ enum Probe {
     Silence,
     /// Nothing, until the caller's deadline, after this number of seconds.
     Deadline(u64),
-    /// Nothing, and the caller doesn't wait for it.
+    /// Nothing, and the caller disconnects.
     Leaves,
     /// An answer.
     Good,
@@ -150,7 +150,7 @@ impl Play {
         upstream.set_reply(self.good());
         match self.circuit {
             Closed => {
-                // Several at once: no call is the only probe.
+                // Several calls at once succeed, so no call is the only probe.
                 let answers = tokio::join!(self.ask(&gateway), self.ask(&gateway));
                 let failed = [answers.0, answers.1]
                     .into_iter()
@@ -218,10 +218,10 @@ impl Play {
             .await;
             match self.probe {
                 Silence | Deadline(_) | Leaves => {
-                    let begun = Instant::now();
+                    let started = Instant::now();
                     let other = self.ask(gateway).await.failed(Unavailable, "circuit_open");
                     assert!(
-                        begun.elapsed() < Duration::from_secs(1),
+                        started.elapsed() < Duration::from_secs(1),
                         "during the probe, other calls are refused at once: {other:?}"
                     );
                     Ok(())

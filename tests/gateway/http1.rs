@@ -1,5 +1,5 @@
-//! HTTP/1.1 callers that send more bytes than one request: the gateway notices if they leave, and
-//! loses no byte if they stay.
+//! HTTP/1.1 callers that send more bytes than one request: the gateway notices if they disconnect,
+//! and loses no byte if they stay connected.
 
 use std::time::Duration;
 
@@ -164,7 +164,7 @@ async fn a_large_body_in_pieces_arrives_whole() {
     let upstream = Scripted::always(Reply::Json(200, whole("a"))).await;
     let gateway = Gateway::to(upstream.address).await;
     let mut caller = TcpStream::connect(gateway.address).await.unwrap();
-    // The caller can't send the next piece before the gateway has taken some of those before.
+    // The caller can send the next piece only after the gateway has read some of the previous ones.
     socket2::SockRef::from(&caller)
         .set_send_buffer_size(10_007)
         .unwrap();

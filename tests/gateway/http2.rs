@@ -1,4 +1,4 @@
-//! What one HTTP/2 connection can do to the gateway, with frames written by hand after RFC 9113.
+//! Attacks on the gateway by one HTTP/2 connection, with frames written by hand (RFC 9113).
 
 use featherwire::proto::v1::chat_service_client::ChatServiceClient;
 use tokio::{
@@ -49,7 +49,7 @@ fn head(method: u8, path: &str) -> Vec<u8> {
 const GET: u8 = 0x82;
 const POST: u8 = 0x83;
 
-/// A caller that opens `calls` calls and cancels each at once, in one write.
+/// The frames of a caller that opens `calls` calls and cancels each one immediately, in one write.
 fn cancelled_calls(calls: u32) -> Vec<u8> {
     let head = head(POST, "/featherwire.v1.ChatService/CreateChatCompletion");
     let call = |number| {

@@ -84,7 +84,7 @@ async fn a_compressed_request_is_the_request_that_was_compressed() {
     for seen in upstream.requests() {
         assert!(
             seen.json()["messages"] == sent["messages"],
-            "the prompt arrived otherwise"
+            "the prompt arrived changed"
         );
         assert_eq!(seen.header("content-encoding"), None);
     }
@@ -133,10 +133,10 @@ async fn a_body_that_cannot_be_decoded_is_refused_with_an_error() {
             (400, &json!("invalid_content_encoding")),
             "{coding}: {error}"
         );
-        let told = error["error"]["message"].as_str().unwrap();
+        let message = error["error"]["message"].as_str().unwrap();
         assert!(
-            told.contains("Content-Encoding") && !told.contains("hi"),
-            "{told}"
+            message.contains("Content-Encoding") && !message.contains("hi"),
+            "{message}"
         );
     }
     assert!(upstream.requests().is_empty());
@@ -246,7 +246,7 @@ async fn large_answers_are_compressed_for_callers_who_accept_it() {
     let (head, _) = get(&gateway, &format!("/v1/models/{MODEL}"), "gzip").await;
     assert!(
         !head.contains_key("content-encoding"),
-        "small ones are not worth it"
+        "small answers are not compressed"
     );
 }
 

@@ -1,5 +1,5 @@
-//! Informational heads (1xx), which only announce an answer: a few are normal, an endless row is
-//! not an answer.
+//! Informational responses (1xx): a few before an answer are normal, an endless sequence is not an
+//! answer.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::support::{
 
 const PROCESSING: &str = "HTTP/1.1 102 Processing\r\n\r\n";
 
-/// The number of informational heads that the gateway accepts before an answer.
+/// The largest number of informational responses that the gateway accepts before an answer.
 const HEADS_MAX: usize = 16;
 
-/// A good answer after these heads.
+/// A complete answer after `heads`.
 fn announced(door: Door, heads: &str) -> Reply {
     let answer = if door.is_stream() {
         let event = |data: &str| chunked(&format!("data: {data}\n\n"));
@@ -55,7 +55,7 @@ async fn endless_informational_heads_end_the_call_before_any_timeout() {
             assert_eq!(
                 upstream.requests().len(),
                 1,
-                "{door:?}: a bad answer is not asked for again"
+                "{door:?}: an invalid answer is not retried"
             );
             upstream.set_reply(announced(door, ""));
             assert_eq!(
@@ -152,7 +152,7 @@ async fn a_few_heads_before_an_answer_are_normal_on_each_request_of_a_connection
             assert_eq!(
                 upstream.connections(),
                 1,
-                "{door:?}: the connection stays good"
+                "{door:?}: the connection stays usable"
             );
         }
     }

@@ -1,5 +1,4 @@
-//! What callers may do without a key: small requests to health and reflection, and few of them at a
-//! time.
+//! Calls without a key: small requests to health and reflection, and only a few at a time.
 
 use featherwire::error::Kind;
 use http::HeaderValue;
@@ -19,7 +18,7 @@ use crate::support::{
 
 const KEY: &str = "gw_live_1";
 
-/// What one connection, and all connections together, may have open.
+/// The limits for open calls of one connection, and for watches of all connections.
 const CALLS_MAX: usize = 16;
 const WATCHES_MAX: usize = 1024;
 

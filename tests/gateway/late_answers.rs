@@ -1,6 +1,6 @@
-//! Streamed answers with a long wait: the head goes out before the answer begins, comments follow,
-//! and an error comes in the stream. The clock is tokio's paused clock, which advances when every
-//! task waits.
+//! Streamed answers with a long wait: the headers are sent before the answer starts, comments
+//! follow, and an error is an event of the stream. The clock is tokio's paused clock, which
+//! advances when every task waits.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use crate::{
     units::taken,
 };
 
-const FOR_THE_MODEL: &str = ": waiting for the model";
+const WAITING_FOR_MODEL: &str = ": waiting for the model";
 
-/// How long the units of an abandoned call stay reserved.
-const SETTLE_MS: u64 = 250;
+/// The time for which the units of a cancelled call stay reserved.
+const COOLDOWN_MS: u64 = 250;
 
-fn for_units(ahead: usize) -> String {
+fn waiting_for_units(ahead: usize) -> String {
     format!(": waiting for concurrency units, about {ahead} ahead")
 }
 
-/// A gateway with one unit, so the next call shows whether a call has kept it.
+/// A gateway with one unit, so that the next call shows whether the unit was released.
 async fn with_one_unit(
     reply: Reply,
     configure: impl FnOnce(&mut featherwire::config::Serve),
@@ -40,7 +40,7 @@ async fn with_one_unit(
     (upstream, gateway)
 }
 
-/// Asks once more, and returns how long that call waited for the unit.
+/// Sends another call, and returns its wait for the unit.
 async fn next_waits_ms(upstream: &Scripted, gateway: &Gateway) -> u64 {
     upstream.set_pause(None);
     upstream.set_reply(Reply::Json(200, whole("next")));
@@ -56,7 +56,7 @@ fn events() -> Reply {
     Reply::Events(vec![chunk("a"), chunk("b"), finish(), "[DONE]".to_owned()])
 }
 
-/// A streamed call whose head has gone out before its answer began.
+/// A streamed call whose headers were sent before the start of its answer.
 struct Waiting {
     response: reqwest::Response,
     began: Instant,
@@ -64,8 +64,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Asks, and waits for the head and the first comment, which must be `comment`. Both come after
-    /// 15 s.
+    /// Sends the call, and waits for the headers and the first comment, which must be `comment`.
+    /// Both are sent after 15 s.
     async fn with(gateway: &Gateway, headers: &[(&str, &str)], comment: &str) -> Self {
         let mut request = prompt(MODEL, "hi");
         request["stream"] = json!(true);
@@ -85,7 +85,7 @@ impl Waiting {
             began,
             unread: String::new(),
         };
-        waiting.says(15_000, comment).await;
+        waiting.check_comment(15_000, comment).await;
         waiting
     }
 
@@ -93,7 +93,7 @@ impl Waiting {
         Self::with(gateway, &[], comment).await
     }
 
-    /// The next event or group of comments, and the milliseconds after which it came.
+    /// The next event or group of comments, and its arrival time in milliseconds.
     async fn next(&mut self) -> Option<(u64, String)> {
         loop {
             if let Some((event, rest)) = self.unread.split_once("\n\n") {
@@ -106,7 +106,7 @@ impl Waiting {
             }
             let chunk = timeout(Duration::from_secs(60), self.response.chunk())
                 .await
-                .expect("no silence is so long");
+                .expect("the next event or comment arrives in time");
             let Some(bytes) = chunk.unwrap() else {
                 assert_eq!(self.unread, "", "no end in the middle of an event");
                 return None;
@@ -117,14 +117,14 @@ impl Waiting {
 
     /// Checks the next comment.
     #[track_caller]
-    fn says(&mut self, at_ms: u64, what: &str) -> impl Future<Output = ()> {
+    fn check_comment(&mut self, at_ms: u64, what: &str) -> impl Future<Output = ()> {
         let place = std::panic::Location::caller();
         async move { assert_eq!(self.next().await, Some((at_ms, what.to_owned())), "{place}") }
     }
 
-    /// Checks that the stream ends with this error, in OpenAI's shape.
-    async fn fails(mut self, at_ms: u64, code: &str) -> Value {
-        let (came_at, event) = self.next().await.expect("an error is told");
+    /// Checks that the stream ends with this error, in OpenAI's format.
+    async fn check_error(mut self, at_ms: u64, code: &str) -> Value {
+        let (came_at, event) = self.next().await.expect("the stream ends with an error");
         let error: Value = serde_json::from_str(
             event
                 .strip_prefix("data: ")
@@ -146,14 +146,14 @@ impl Waiting {
         assert_eq!(
             self.next().await,
             None,
-            "nothing follows an error, [DONE] least of all"
+            "nothing follows an error, not even [DONE]"
         );
         error
     }
 
-    /// Checks that the answer of [`events`] comes next, all at this time, after the comments that
+    /// Checks that the answer of [`events`] is next, all at `at_ms`, after the comments that
     /// replace its headers.
-    async fn ends_well(mut self, at_ms: u64, waited_ms: u64) {
+    async fn check_answer(mut self, at_ms: u64, waited_ms: u64) {
         let (came_at, headers) = self.next().await.unwrap();
         let mut headers: Vec<_> = headers.lines().collect();
         headers.sort_unstable();
@@ -184,7 +184,7 @@ impl Waiting {
     }
 }
 
-/// Upstreams that make a caller wait: for a head, and for the answer after it.
+/// Replies that make a caller wait: for the headers, and for the answer after the headers.
 fn silences() -> [Reply; 2] {
     [Reply::Silence, Reply::EventsThenSilence(vec![])]
 }
@@ -193,17 +193,17 @@ fn silences() -> [Reply; 2] {
 async fn a_caller_that_leaves_while_waiting_for_the_model_closes_the_upstream_call() {
     for silence in silences() {
         let (upstream, gateway) = with_one_unit(silence, |_| {}).await;
-        let mut waiting = Waiting::begin(&gateway, FOR_THE_MODEL).await;
-        waiting.says(30_000, FOR_THE_MODEL).await;
+        let mut waiting = Waiting::begin(&gateway, WAITING_FOR_MODEL).await;
+        waiting.check_comment(30_000, WAITING_FOR_MODEL).await;
         let left_at = Instant::now();
         drop(waiting);
         upstream.wait_until_closed().await;
         assert_eq!(
             left_at.elapsed(),
             Duration::ZERO,
-            "and not only when it would have said something"
+            "the call is closed at once, not only at the next event"
         );
-        assert!(next_waits_ms(&upstream, &gateway).await <= SETTLE_MS);
+        assert!(next_waits_ms(&upstream, &gateway).await <= COOLDOWN_MS);
         assert_eq!(upstream.requests().len(), 2);
     }
 }
@@ -215,13 +215,13 @@ async fn a_deadline_that_passes_while_waiting_is_an_error_in_the_stream() {
         let mut waiting = Waiting::with(
             &gateway,
             &[("x-request-timeout-ms", "40000")],
-            FOR_THE_MODEL,
+            WAITING_FOR_MODEL,
         )
         .await;
-        waiting.says(30_000, FOR_THE_MODEL).await;
-        waiting.fails(40_000, "deadline_exceeded").await;
+        waiting.check_comment(30_000, WAITING_FOR_MODEL).await;
+        waiting.check_error(40_000, "deadline_exceeded").await;
         upstream.wait_until_closed().await;
-        assert!(next_waits_ms(&upstream, &gateway).await <= SETTLE_MS);
+        assert!(next_waits_ms(&upstream, &gateway).await <= COOLDOWN_MS);
     }
 }
 
@@ -241,16 +241,16 @@ async fn a_late_refusal_is_the_same_error_as_an_early_refusal() {
         assert_eq!(at_once.status(), status);
         let at_once: Value = serde_json::from_slice(&at_once.bytes().await.unwrap()).unwrap();
         upstream.set_pause(Some(Duration::from_secs(20)));
-        let late = Waiting::begin(&gateway, FOR_THE_MODEL)
+        let late = Waiting::begin(&gateway, WAITING_FOR_MODEL)
             .await
-            .fails(20_000, code)
+            .check_error(20_000, code)
             .await;
         assert_eq!(late, at_once);
         assert_eq!(next_waits_ms(&upstream, &gateway).await, 0);
         assert_eq!(
             upstream.requests().len(),
             3,
-            "{status}: nothing is asked twice"
+            "{status}: no request is repeated"
         );
     }
 }
@@ -262,13 +262,13 @@ async fn a_silent_upstream_ends_with_an_error_in_the_stream() {
             config.upstream.first_token_timeout = Duration::from_secs(50)
         })
         .await;
-        let mut waiting = Waiting::begin(&gateway, FOR_THE_MODEL).await;
+        let mut waiting = Waiting::begin(&gateway, WAITING_FOR_MODEL).await;
         for at_ms in [30_000, 45_000] {
-            waiting.says(at_ms, FOR_THE_MODEL).await;
+            waiting.check_comment(at_ms, WAITING_FOR_MODEL).await;
         }
-        waiting.fails(50_000, "first_token_timeout").await;
+        waiting.check_error(50_000, "first_token_timeout").await;
         upstream.wait_until_closed().await;
-        assert!(next_waits_ms(&upstream, &gateway).await <= SETTLE_MS);
+        assert!(next_waits_ms(&upstream, &gateway).await <= COOLDOWN_MS);
     }
 }
 
@@ -276,9 +276,9 @@ async fn a_silent_upstream_ends_with_an_error_in_the_stream() {
 async fn a_late_answer_is_complete_and_its_headers_are_a_comment() {
     let (upstream, gateway) = with_one_unit(events(), |_| {}).await;
     upstream.set_pause(Some(Duration::from_secs(40)));
-    let mut waiting = Waiting::begin(&gateway, FOR_THE_MODEL).await;
-    waiting.says(30_000, FOR_THE_MODEL).await;
-    waiting.ends_well(40_000, 0).await;
+    let mut waiting = Waiting::begin(&gateway, WAITING_FOR_MODEL).await;
+    waiting.check_comment(30_000, WAITING_FOR_MODEL).await;
+    waiting.check_answer(40_000, 0).await;
     assert_eq!(next_waits_ms(&upstream, &gateway).await, 0);
     assert_eq!(upstream.requests().len(), 2);
 }
@@ -288,23 +288,23 @@ async fn a_waiting_call_gets_its_position_and_is_served_in_order() {
     let (upstream, gateway, holder) = taken(|_| {}).await;
     upstream.set_reply(events());
     upstream.set_pause(Some(Duration::from_secs(20)));
-    let mut first = Waiting::begin(&gateway, &for_units(0)).await;
+    let mut first = Waiting::begin(&gateway, &waiting_for_units(0)).await;
     // The second call begins when the first call has waited for 15 s.
-    let mut second = Waiting::begin(&gateway, &for_units(1)).await;
+    let mut second = Waiting::begin(&gateway, &waiting_for_units(1)).await;
     drop(holder);
     tokio::join!(
         async {
-            first.says(30_000, &for_units(0)).await;
-            first.says(45_000, FOR_THE_MODEL).await;
+            first.check_comment(30_000, &waiting_for_units(0)).await;
+            first.check_comment(45_000, WAITING_FOR_MODEL).await;
             first
-                .ends_well(50_000 + SETTLE_MS, 30_000 + SETTLE_MS)
+                .check_answer(50_000 + COOLDOWN_MS, 30_000 + COOLDOWN_MS)
                 .await;
         },
         async {
-            second.says(30_000, &for_units(0)).await;
-            second.says(45_000, FOR_THE_MODEL).await;
+            second.check_comment(30_000, &waiting_for_units(0)).await;
+            second.check_comment(45_000, WAITING_FOR_MODEL).await;
             second
-                .ends_well(55_000 + SETTLE_MS, 35_000 + SETTLE_MS)
+                .check_answer(55_000 + COOLDOWN_MS, 35_000 + COOLDOWN_MS)
                 .await;
         }
     );
@@ -316,14 +316,14 @@ async fn a_waiting_call_gets_its_position_and_is_served_in_order() {
 async fn a_call_that_leaves_the_queue_sends_nothing_upstream_and_others_advance() {
     let (upstream, gateway, holder) = taken(|_| {}).await;
     upstream.set_reply(events());
-    let first = Waiting::begin(&gateway, &for_units(0)).await;
-    let mut second = Waiting::begin(&gateway, &for_units(1)).await;
+    let first = Waiting::begin(&gateway, &waiting_for_units(0)).await;
+    let mut second = Waiting::begin(&gateway, &waiting_for_units(1)).await;
     drop(first);
-    second.says(30_000, &for_units(0)).await;
+    second.check_comment(30_000, &waiting_for_units(0)).await;
     assert_eq!(upstream.requests().len(), 1, "only the holder's");
     drop(holder);
     second
-        .ends_well(30_000 + SETTLE_MS, 30_000 + SETTLE_MS)
+        .check_answer(30_000 + COOLDOWN_MS, 30_000 + COOLDOWN_MS)
         .await;
     assert_eq!(next_waits_ms(&upstream, &gateway).await, 0);
     assert_eq!(upstream.requests().len(), 3);
@@ -333,21 +333,21 @@ async fn a_call_that_leaves_the_queue_sends_nothing_upstream_and_others_advance(
 async fn the_limits_of_the_wait_for_units_are_errors_in_the_stream() {
     let (upstream, gateway, holder) =
         taken(|config| config.units.queue_timeout = Duration::from_secs(25)).await;
-    Waiting::begin(&gateway, &for_units(0))
+    Waiting::begin(&gateway, &waiting_for_units(0))
         .await
-        .fails(25_000, "queue_timeout")
+        .check_error(25_000, "queue_timeout")
         .await;
     let waiting = Waiting::with(
         &gateway,
         &[("x-request-timeout-ms", "20000")],
-        &for_units(0),
+        &waiting_for_units(0),
     )
     .await;
     // The deadline of the call, and of its wait in the queue.
-    waiting.fails(20_000, "deadline_exceeded").await;
+    waiting.check_error(20_000, "deadline_exceeded").await;
     assert_eq!(upstream.requests().len(), 1, "only the holder's");
     drop(holder);
-    assert!(next_waits_ms(&upstream, &gateway).await <= SETTLE_MS);
+    assert!(next_waits_ms(&upstream, &gateway).await <= COOLDOWN_MS);
 }
 
 #[tokio::test(start_paused = true)]
@@ -356,16 +356,16 @@ async fn a_call_that_waits_when_the_gateway_ends_gets_an_error_in_the_stream() {
     for silence in silences() {
         let (upstream, gateway) =
             with_one_unit(silence, |config| config.drain_timeout = drain_timeout).await;
-        let waiting = Waiting::begin(&gateway, FOR_THE_MODEL).await;
+        let waiting = Waiting::begin(&gateway, WAITING_FOR_MODEL).await;
         gateway.shut_down();
-        waiting.fails(16_000, "draining").await;
+        waiting.check_error(16_000, "draining").await;
         upstream.wait_until_closed().await;
         assert_eq!(gateway.stop().await, Outcome::Cut(1));
     }
     let (upstream, gateway, holder) = taken(|config| config.drain_timeout = drain_timeout).await;
-    let waiting = Waiting::begin(&gateway, &for_units(0)).await;
+    let waiting = Waiting::begin(&gateway, &waiting_for_units(0)).await;
     gateway.shut_down();
-    waiting.fails(16_000, "draining").await;
+    waiting.check_error(16_000, "draining").await;
     upstream.wait_until_closed().await;
     assert_eq!(upstream.requests().len(), 1, "only the holder's");
     assert_eq!(
@@ -390,7 +390,7 @@ async fn a_grpc_stream_begins_with_its_wait_for_units() {
         let answer = answer.ok();
         assert_eq!(
             (answer.content.as_str(), answer.waited_ms),
-            ("ab", Some(20_000 + SETTLE_MS)),
+            ("ab", Some(20_000 + COOLDOWN_MS)),
             "{door:?}"
         );
         assert_eq!(

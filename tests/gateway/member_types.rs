@@ -1,4 +1,4 @@
-//! Members that follow from other members (types, kinds), and members that have a typed message:
+//! Members whose value follows from other members (`type`), and members with a typed message:
 //! voices, allowed tools, prices.
 
 use featherwire::proto::v1::{
@@ -20,7 +20,7 @@ fn answer() -> Reply {
     )
 }
 
-/// What the upstream receives of this request, the same by REST and by gRPC.
+/// The request that the upstream receives. Asserts that it is the same by REST and by gRPC.
 async fn sent(request: &Value) -> Value {
     let upstream = Scripted::always(answer()).await;
     let gateway = Gateway::to(upstream.address).await;
@@ -50,7 +50,7 @@ async fn a_type_that_follows_from_the_set_field_may_be_left_out() {
     };
     let part = |part: Value| json!([{"role": "user", "content": [part]}]);
     let call = |call: Value| json!([{"role": "assistant", "tool_calls": [call]}]);
-    for (name, said, told) in [
+    for (name, sent_members, expected) in [
         (
             "messages",
             part(json!({"text": "a"})),
@@ -136,7 +136,11 @@ async fn a_type_that_follows_from_the_set_field_may_be_left_out() {
             json!({"content": "a", "type": "content"}),
         ),
     ] {
-        assert_eq!(sent(&with(name, &said)).await[name], told, "{said}");
+        assert_eq!(
+            sent(&with(name, &sent_members)).await[name],
+            expected,
+            "{sent_members}"
+        );
     }
 }
 
@@ -148,7 +152,7 @@ async fn a_voice_is_a_name_or_an_object_and_allowed_tools_are_a_list() {
         id: Some("voice_1".to_owned()),
         ..CustomVoice::default()
     };
-    for (voice_kind, told) in [
+    for (voice_kind, expected) in [
         (
             VoiceKind::Voice("alloy".to_owned()),
             json!({"voice": "alloy"}),
@@ -169,7 +173,7 @@ async fn a_voice_is_a_name_or_an_object_and_allowed_tools_are_a_list() {
             .create_chat_completion(request)
             .await
             .unwrap();
-        assert_eq!(upstream.requests().pop().unwrap().json()["audio"], told);
+        assert_eq!(upstream.requests().pop().unwrap().json()["audio"], expected);
     }
     let named = NamedFunction {
         name: Some("f".to_owned()),

@@ -1,5 +1,5 @@
-//! Members that the upstream leaves out of an answer, or sends as null: they never become an
-//! invented zero, and the members that clients rely on are there.
+//! Members that the upstream omits from an answer or sends as null. They never become an invented
+//! zero, and the members that clients rely on are always present.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -27,7 +27,7 @@ async fn answers(answer: &Value) -> (Value, CreateChatCompletionResponse) {
 #[tokio::test]
 async fn a_count_that_the_upstream_does_not_send_is_not_zero() {
     let choice = json!({"index": 0, "message": {"content": "hi"}, "finish_reason": "stop"});
-    for (said, told) in [
+    for (sent, expected) in [
         (json!({"prompt_tokens": 3}), json!({"prompt_tokens": 3})),
         (
             json!({"completion_tokens": 3, "prompt_tokens": null}),
@@ -43,8 +43,8 @@ async fn a_count_that_the_upstream_does_not_send_is_not_zero() {
             json!({"prompt_tokens": 2_147_483_647, "completion_tokens": 4}),
         ),
     ] {
-        let (by_rest, by_grpc) = answers(&json!({"choices": [choice], "usage": said})).await;
-        assert_eq!(by_rest["usage"], told, "{said}");
+        let (by_rest, by_grpc) = answers(&json!({"choices": [choice], "usage": sent})).await;
+        assert_eq!(by_rest["usage"], expected, "{sent}");
         let usage = by_grpc.usage.unwrap();
         for (name, count) in [
             ("prompt_tokens", usage.prompt_tokens),
@@ -53,8 +53,8 @@ async fn a_count_that_the_upstream_does_not_send_is_not_zero() {
         ] {
             assert_eq!(
                 json!(count),
-                told.get(name).cloned().unwrap_or_default(),
-                "{said}: {name}"
+                expected.get(name).cloned().unwrap_or_default(),
+                "{sent}: {name}"
             );
         }
     }
@@ -179,7 +179,7 @@ async fn an_index_may_be_a_string_and_choices_are_not_mixed() {
         [1, 0, 2]
     );
 
-    // If the two choices were taken for one, the second would never finish.
+    // If the two choices were treated as one, the second would never finish.
     let event = |index: &str, text: &str, reason: Option<&str>| {
         let choice = json!({"index": index, "delta": {"content": text}, "finish_reason": reason});
         json!({"id": "x", "created": 1, "model": "m", "choices": [choice]}).to_string()
@@ -210,16 +210,16 @@ async fn an_index_may_be_a_string_and_choices_are_not_mixed() {
 #[tokio::test]
 async fn the_upstreams_object_member_is_kept() {
     let choice = json!({"index": 0, "message": {"content": "a"}, "finish_reason": "stop"});
-    for (said, told) in [
+    for (sent, expected) in [
         (json!("chat.completion.v2"), "chat.completion.v2"),
         (json!(null), "chat.completion"),
         (json!("chat.completion"), "chat.completion"),
     ] {
-        let (by_rest, by_grpc) = answers(&json!({"object": said, "choices": [choice]})).await;
-        assert_eq!(by_rest["object"], told);
+        let (by_rest, by_grpc) = answers(&json!({"object": sent, "choices": [choice]})).await;
+        assert_eq!(by_rest["object"], expected);
         assert_eq!(
             by_grpc.extra.contains_key("object"),
-            told == "chat.completion.v2"
+            expected == "chat.completion.v2"
         );
     }
     let (by_rest, _) = answers(&json!({"choices": [choice]})).await;
@@ -239,12 +239,12 @@ fn now() -> i64 {
 async fn a_unary_answer_without_an_id_gets_one() {
     let choice = json!({"index": 0, "message": {"content": "a"}, "finish_reason": "stop"});
     let began = now();
-    for said in [
+    for sent in [
         json!({}),
         json!({"id": null, "created": null, "model": null}),
         json!({"id": "", "created": 0}),
     ] {
-        let mut answer = said.clone();
+        let mut answer = sent.clone();
         answer["choices"] = json!([choice]);
         let (by_rest, by_grpc) = answers(&answer).await;
         let by_grpc = (by_grpc.id, by_grpc.created, by_grpc.model);
@@ -257,16 +257,16 @@ async fn a_unary_answer_without_an_id_gets_one() {
             (by_rest.0, by_rest.1, by_rest.2.as_str().unwrap()),
             (&by_grpc.0, by_grpc.1, &by_grpc.2),
         ] {
-            assert!(id.starts_with("chatcmpl-") && id.len() > 20, "{said}: {id}");
-            assert!((began..=now()).contains(&created), "{said}: {created}");
-            assert_eq!(model, MODEL, "{said}");
+            assert!(id.starts_with("chatcmpl-") && id.len() > 20, "{sent}: {id}");
+            assert!((began..=now()).contains(&created), "{sent}: {created}");
+            assert_eq!(model, MODEL, "{sent}");
         }
         assert_ne!(by_rest.0, by_grpc.0, "two answers have two ids");
     }
-    let said = json!({"id": 7, "created": "long ago", "model": ["m"], "choices": [choice]});
-    let (by_rest, _) = answers(&said).await;
+    let sent = json!({"id": 7, "created": "long ago", "model": ["m"], "choices": [choice]});
+    let (by_rest, _) = answers(&sent).await;
     for name in ["id", "created", "model"] {
-        assert_eq!(by_rest[name], said[name], "what is there stays as it is");
+        assert_eq!(by_rest[name], sent[name], "existing members stay unchanged");
     }
 }
 
@@ -330,12 +330,12 @@ async fn a_missing_index_is_the_position_in_the_list() {
         choice
     };
     let absent = || json!("absent");
-    for (said, told) in [
+    for (sent, expected) in [
         ([absent(), absent(), absent()], [0, 1, 2]),
         ([json!(null), json!(1), absent()], [0, 1, 2]),
         ([json!(2), absent(), json!(0)], [2, 1, 0]),
     ] {
-        let choices: Vec<_> = said
+        let choices: Vec<_> = sent
             .iter()
             .map(|index| choice(index.clone(), "a"))
             .collect();
@@ -346,22 +346,22 @@ async fn a_missing_index_is_the_position_in_the_list() {
                 .iter()
                 .map(|choice| choice.index)
                 .collect::<Vec<_>>(),
-            told,
-            "{said:?}"
+            expected,
+            "{sent:?}"
         );
-        for (place, index) in told.iter().enumerate() {
-            assert_eq!(by_rest["choices"][place]["index"], *index, "{said:?}");
+        for (place, index) in expected.iter().enumerate() {
+            assert_eq!(by_rest["choices"][place]["index"], *index, "{sent:?}");
         }
     }
 }
 
 #[tokio::test]
 async fn a_whole_tool_call_of_a_function_has_its_type() {
-    for said in [
+    for sent in [
         json!({"id": "1", "function": {"name": "f"}}),
         json!({"id": "1", "type": null, "function": {"name": "f"}}),
     ] {
-        let message = json!({"content": null, "tool_calls": [said]});
+        let message = json!({"content": null, "tool_calls": [sent]});
         let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
         let (by_rest, _) = answers(&json!({"choices": [choice]})).await;
         assert_eq!(

@@ -1,5 +1,5 @@
-//! The OpenAPI document, held to what the running gateway does; the gateway, held to OpenAI's own
-//! schemas; and the page.
+//! The OpenAPI document is compared with the running gateway, and the gateway with OpenAI's own
+//! schemas. The documentation page is tested too.
 
 mod answers;
 mod document;

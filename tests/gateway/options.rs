@@ -1,4 +1,4 @@
-//! The options in a request's member `featherwire`: the same as the headers, with types.
+//! The options in the member `featherwire` of a request: the typed form of the headers.
 
 use std::time::Duration;
 
@@ -150,7 +150,7 @@ async fn the_earlier_of_the_option_and_grpcs_deadline_counts() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
     for (option, grpc) in [(200, "1H"), (3_600_000, "200m"), (i64::MAX, "200m")] {
-        // Not through tonic's client, which applies such a deadline itself.
+        // Tonic's client is not used, because it applies such a deadline itself.
         for door in [
             Door::RestUnary,
             Door::RestStream,

@@ -1,4 +1,4 @@
-//! What the commands write, and what they do if their output is closed.
+//! The output of the commands, and their behaviour if the output is closed.
 
 use std::process::Stdio;
 
@@ -101,7 +101,7 @@ async fn a_reader_that_stops_early_gets_whole_lines_and_no_error() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_server_continues_if_its_log_is_not_read() {
-    // The test has to know the address beforehand, because it can't read the log.
+    // The test must know the address beforehand, because it cannot read the log.
     let free = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()

@@ -1,5 +1,6 @@
-//! The law of losslessness over generated documents and messages. They are made from the contract's
-//! descriptors, so a new field is covered on the day it is added. They are the same in every run.
+//! The law of lossless conversion, checked with generated documents and messages. They are
+//! generated from the contract's descriptors, so that new fields are covered automatically. They
+//! are the same in every run.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ mod messages;
 mod scalars;
 
 use json::document;
-use messages::made_up;
+use messages::generated;
 
 /// The number of generated documents, and of generated messages, of each type.
 const CASES: u32 = 100;
@@ -76,10 +77,10 @@ where
         + serde::Serialize
         + serde::de::DeserializeOwned,
 {
-    let check = |made_up: DynamicMessage| {
+    let check = |generated: DynamicMessage| {
         use featherwire::json;
         use prost::Message as _;
-        let sent = M::decode(&*made_up.encode_to_vec())
+        let sent = M::decode(&*generated.encode_to_vec())
             .map_err(|bad| TestCaseError::fail(bad.to_string()))?;
         let mut text = Vec::new();
         let written = match author {
@@ -94,16 +95,17 @@ where
         let text = String::from_utf8_lossy(&text);
         let came = read.map_err(|bad| TestCaseError::fail(format!("{bad}: {text}")))?;
         prop_assert!(came == sent, "{text}");
-        // Bytes distinguish 0 from -0, which equality doesn't.
+        // The bytes distinguish 0 from -0, but equality does not.
         prop_assert!(came.encode_to_vec() == sent.encode_to_vec(), "{text}");
         Ok(())
     };
     runner()
-        .run(&made_up(&law::descriptor(message)), check)
+        .run(&generated(&law::descriptor(message)), check)
         .unwrap_or_else(|problem| fail(message, problem));
 }
 
-/// So a member that gets a field one day still works for callers that send it in `extra`.
+/// Therefore a member for which a field is added later still works for callers that send it in
+/// `extra`.
 #[test]
 fn a_member_in_extra_means_the_same_as_the_field() {
     in_extra::<CreateChatCompletionRequest>("CreateChatCompletionRequest", |request| {
@@ -156,7 +158,8 @@ where
         .unwrap_or_else(|problem| fail(message, problem));
 }
 
-/// The reason has the smallest case as JSON; as a message with descriptors it would fill pages.
+/// The reason contains the smallest failing case as JSON. The debug output of a message with
+/// descriptors would fill pages.
 fn fail<T>(message: &str, problem: TestError<T>) {
     match problem {
         TestError::Fail(reason, _) | TestError::Abort(reason) => panic!("{message}: {reason}"),

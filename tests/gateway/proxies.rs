@@ -1,5 +1,5 @@
-//! Proxies that the environment names, on the way to an upstream without TLS. Proxies on the way to
-//! one with TLS are in `tls`.
+//! Proxies from the environment, for an upstream without TLS. `tls` tests proxies for an upstream
+//! with TLS.
 
 use crate::{
     support::{Reply, Scripted, program::run},

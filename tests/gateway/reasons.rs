@@ -1,5 +1,5 @@
 //! The reasons of errors: the contract's enum is compared with the codes in the source and in the
-//! documents; and the details that come with each.
+//! documents. The details of errors are tested too.
 
 use std::{
     collections::BTreeSet,
@@ -59,14 +59,14 @@ fn the_enum_has_the_codes_of_the_source_and_of_the_documents() {
     let mut written = String::new();
     for file in files.iter().filter(|file| !file.ends_with("error/code.rs")) {
         let text = fs::read_to_string(file).unwrap();
-        // Tests have invented errors.
+        // Tests use invented errors.
         written.push_str(text.split("#[cfg(test)]").next().unwrap());
     }
     for code in ErrorCode::ALL {
         let is_used = written.contains(&format!("ErrorCode::{code:?}"));
         assert!(
             is_used || *code == ErrorCode::Cancelled,
-            "{code}: no error of the source has it"
+            "{code}: no error in the source has this code"
         );
     }
     let readme = fs::read_to_string(root.join("docs/errors.md")).unwrap();

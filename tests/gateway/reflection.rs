@@ -1,4 +1,4 @@
-//! Server reflection as tools use it: one stream, one request after the other.
+//! Server reflection as tools use it: one stream with several requests in sequence.
 
 use std::collections::BTreeSet;
 

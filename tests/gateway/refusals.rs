@@ -1,4 +1,4 @@
-//! What the gateway does if the upstream refuses a request because the account is full.
+//! Refusals by the upstream because the account has no free units.
 
 use std::{
     sync::{Arc, Mutex},
@@ -16,7 +16,7 @@ use crate::{
     units::scheduling,
 };
 
-/// Featherless's refusal for an account of eight units that is full.
+/// Featherless's refusal for an account whose eight units are all in use.
 fn full(headers: &str) -> Reply {
     let message = "Per-user concurrency limit exceeded. This user has 8 active units; this \
                    request requires 1 units (limit: 8, over by 1).";
@@ -50,7 +50,7 @@ const TRIES: usize = 6;
 async fn a_request_that_is_refused_repeatedly_fails_finally() {
     for door in Door::ALL {
         let (upstream, gateway) = refusing((0..TRIES).map(|_| full(""))).await;
-        let begun = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         let failure = gateway.ask(door, &prompt("org/first-8b", "hi")).await;
         let failure = failure.failed(Kind::Saturated, "concurrency_limit_exceeded");
         assert!(failure.message.contains("org/first-8b"), "{failure:?}");
@@ -63,9 +63,9 @@ async fn a_request_that_is_refused_repeatedly_fails_finally() {
             );
         }
         assert!(
-            begun.elapsed() < Duration::from_secs(15),
+            started.elapsed() < Duration::from_secs(15),
             "{door:?}: {:?}",
-            begun.elapsed()
+            started.elapsed()
         );
         assert_eq!(upstream.requests().len(), TRIES, "{door:?}");
         // When the upstream answers again, the next call is served.
@@ -109,19 +109,19 @@ async fn a_refused_request_is_not_retried_before_its_retry_after() {
     let retry_after = |seconds: u64| full(&format!("\r\nretry-after: {seconds}"));
     for door in [Door::RestUnary, Door::GrpcStream] {
         let (upstream, gateway) = refusing([retry_after(7), answer_for(door)]).await;
-        let begun = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         gateway.ask(door, &prompt("org/first-8b", "hi")).await.ok();
         assert!(
-            begun.elapsed() >= Duration::from_secs(7),
+            started.elapsed() >= Duration::from_secs(7),
             "{door:?}: {:?}",
-            begun.elapsed()
+            started.elapsed()
         );
         assert_eq!(upstream.requests().len(), 2, "{door:?}");
 
         let (upstream, gateway) =
             refusing([retry_after(60), answer_for(door), retry_after(60)]).await;
         let headers = [("x-featherwire-fallback", "org/second-8b")];
-        let begun = tokio::time::Instant::now();
+        let started = tokio::time::Instant::now();
         let answer = gateway
             .ask_with(door, &prompt("org/first-8b", "hi"), &headers)
             .await
@@ -136,9 +136,9 @@ async fn a_refused_request_is_not_retried_before_its_retry_after() {
         assert_eq!(failure.retry_after_seconds, Some(60), "{door:?}");
         // The numbers of a refusal are used for two seconds.
         assert!(
-            begun.elapsed() < Duration::from_secs(5),
+            started.elapsed() < Duration::from_secs(5),
             "{door:?}: {:?}",
-            begun.elapsed()
+            started.elapsed()
         );
         assert_eq!(upstream.requests().len(), 3, "{door:?}");
     }

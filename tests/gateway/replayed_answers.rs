@@ -1,4 +1,4 @@
-//! Answers that callers append to their next request.
+//! Answers that callers send back in their next request.
 
 use featherwire::{
     error::Kind,
@@ -14,7 +14,7 @@ use crate::support::{
     scripted::answer_with,
 };
 
-/// Messages of answers, and what reaches the upstream when they are given back.
+/// Messages of answers, and the JSON that reaches the upstream when they are sent back.
 fn answers() -> Vec<(Value, Value)> {
     let call = |call: Value| json!({"role": "assistant", "content": "x", "tool_calls": [call]});
     let plain = json!({"role": "assistant", "content": "x"});
@@ -157,7 +157,7 @@ async fn half_a_surrogate_pair_in_an_answer_can_be_sent_back() {
         .into_inner();
     assert_eq!(
         answer.extra["\u{fffd}"], "2",
-        "a name that can't be sent must not lose the answer"
+        "a name that protobuf cannot hold must not lose the answer"
     );
     request
         .messages
@@ -336,7 +336,7 @@ async fn content_is_a_text_or_parts_and_not_both() {
     assert_eq!(
         upstream.requests().len(),
         seen,
-        "none of them went upstream"
+        "no request was sent upstream"
     );
 }
 

@@ -1,4 +1,4 @@
-//! The report of a call in its answer, for callers that ask for it.
+//! The report of a call in its answer, for callers that request it.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn there_is_no_report_unless_requested() {
             assert_eq!(answer.report, None, "{door:?}");
             assert!(
                 !door.is_stream() || answer.pieces == 3,
-                "{door:?}: no piece of its own either"
+                "{door:?}: there is no additional chunk either"
             );
         }
     }
@@ -103,7 +103,7 @@ async fn the_report_has_the_values_of_the_headers_and_the_number_of_attempts() {
         assert_eq!(
             report.first_token_ms.is_some(),
             door.is_stream(),
-            "{door:?}: a whole answer has no first token"
+            "{door:?}: a unary answer has no first token"
         );
         assert_eq!(upstream.requests().len(), 3);
         assert!(

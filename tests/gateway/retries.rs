@@ -1,4 +1,4 @@
-//! Which failures are retried, how often, and which are not.
+//! The failures that are retried, the number of retries, and the failures that are not retried.
 
 use std::time::Duration;
 
@@ -181,14 +181,14 @@ async fn a_rate_limits_retry_after_is_honoured_if_short_and_returned_if_long() {
             ])
             .await;
             let gateway = persistent_with_units(&upstream).await;
-            let begun = tokio::time::Instant::now();
+            let started = tokio::time::Instant::now();
             gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
             assert!(
-                begun.elapsed() >= Duration::from_secs(3),
+                started.elapsed() >= Duration::from_secs(3),
                 "{door:?} {limit}: {:?}",
-                begun.elapsed()
+                started.elapsed()
             );
-            let begun = tokio::time::Instant::now();
+            let started = tokio::time::Instant::now();
             let failure = gateway.ask(door, &prompt(MODEL, "hi")).await;
             let failure = failure.failed(Kind::Saturated, "upstream_rate_limited");
             assert_eq!(failure.retry_after_seconds, Some(60), "{door:?} {limit}");
@@ -203,9 +203,9 @@ async fn a_rate_limits_retry_after_is_honoured_if_short_and_returned_if_long() {
                 "{door:?} {limit}"
             );
             assert!(
-                begun.elapsed() < Duration::from_secs(1),
+                started.elapsed() < Duration::from_secs(1),
                 "{door:?} {limit}: {:?}",
-                begun.elapsed()
+                started.elapsed()
             );
             assert_eq!(upstream.requests().len(), 5, "{door:?} {limit}");
         }
@@ -228,12 +228,12 @@ async fn a_wait_in_milliseconds_is_kept_and_wins_over_one_in_seconds() {
         ] {
             let upstream = Scripted::first([busy(waits), answer(door)]).await;
             let gateway = persistent(upstream.address).await;
-            let begun = tokio::time::Instant::now();
+            let started = tokio::time::Instant::now();
             gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
             assert!(
-                begun.elapsed() >= Duration::from_millis(2500),
+                started.elapsed() >= Duration::from_millis(2500),
                 "{door:?}: {:?}",
-                begun.elapsed()
+                started.elapsed()
             );
         }
         let upstream = Scripted::always(busy("retry-after: 1\r\nretry-after-ms: 60500")).await;
@@ -242,8 +242,8 @@ async fn a_wait_in_milliseconds_is_kept_and_wins_over_one_in_seconds() {
             .ask(door, &prompt(MODEL, "hi"))
             .await
             .failed(Kind::Unavailable, "no_capacity");
-        // HTTP has whole seconds, rounded up so that a retry isn't too early; gRPC has fractions,
-        // which the test cuts off.
+        // HTTP has whole seconds, rounded up so that a retry is not too early. gRPC has fractions,
+        // which the test ignores.
         assert!(
             matches!(failure.retry_after_seconds, Some(60 | 61)),
             "{door:?}: {:?}",
@@ -268,11 +268,11 @@ async fn a_stream_that_ends_before_its_start_is_retried() {
             assert_eq!(
                 (answer.content.as_str(), answer.pieces),
                 ("hi", 2),
-                "nothing of the others"
+                "no part of the other attempts"
             );
             assert_eq!(upstream.requests().len(), 3, "{door:?}");
         }
-        // The model has already worked on it, and would do so again.
+        // The model has already worked on the request, and would do so again.
         let error = json!({"error": "no data in 30000ms"}).to_string();
         let upstream = Scripted::always(Reply::Events(vec![error])).await;
         let gateway = persistent(upstream.address).await;
@@ -333,7 +333,7 @@ async fn nothing_is_retried_after_the_answer_has_started() {
         assert_eq!(
             upstream.requests().len(),
             1,
-            "{door:?}: two answers are never glued together"
+            "{door:?}: two answers are never joined"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! `SECURITY.md`: each of its promises names existing tests; and the promises that no other room
-//! tests.
+//! `SECURITY.md`: each promise names existing tests. The promises that no other file tests are
+//! tested here.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Stdio};
 
@@ -46,11 +46,11 @@ fn attacks() -> BTreeSet<String> {
 }
 
 fn is_test(name: &str) -> bool {
-    let Some((room, test)) = name.split_once("::") else {
+    let Some((file, test)) = name.split_once("::") else {
         return false;
     };
-    let text = read(format!("tests/gateway/{room}.rs"));
-    // With its attribute above it, so a helper function with the name doesn't count.
+    let text = read(format!("tests/gateway/{file}.rs"));
+    // A function counts only with a test attribute before it.
     ["#[tokio::test", "#[test"]
         .iter()
         .flat_map(|attribute| text.split(attribute).skip(1))
@@ -81,7 +81,7 @@ fn every_promise_names_an_existing_test() {
         let named: Vec<_> = rest.split("siege: ").skip(1).map(str::trim).collect();
         assert!(
             !tests.is_empty() || !named.is_empty(),
-            "{promise}: held by nothing"
+            "{promise}: no test or attack checks it"
         );
         for name in named {
             assert!(
@@ -91,11 +91,14 @@ fn every_promise_names_an_existing_test() {
             tried.insert(name.to_owned());
         }
     }
-    let untold: Vec<_> = attacks
+    let unlisted: Vec<_> = attacks
         .iter()
         .filter(|attack| !tried.contains(*attack))
         .collect();
-    assert!(untold.is_empty(), "attacks without a promise: {untold:?}");
+    assert!(
+        unlisted.is_empty(),
+        "attacks without a promise: {unlisted:?}"
+    );
 }
 
 #[cfg(unix)]
@@ -149,8 +152,8 @@ async fn no_key_prompt_or_answer_is_in_any_log_line() {
     while !String::from_utf8_lossy(&text).contains("/docs") {
         assert!(log.read_buf(&mut text).await.unwrap() > 0, "it starts");
     }
-    let said = String::from_utf8_lossy(&text).into_owned();
-    let address = said
+    let log_text = String::from_utf8_lossy(&text).into_owned();
+    let address = log_text
         .split_whitespace()
         .find(|word| word.starts_with("http://127.0.0.1:"))
         .unwrap();

@@ -154,7 +154,7 @@ async fn a_warning_about_a_misspelt_variable_names_the_right_one() {
     }
     let folder = Folder::with_dotenv("# ours\n\nFEATHERLESS_APIKEY=secret\n");
     let serve = run(command.current_dir(&folder.0)).await;
-    for told in [
+    for expected in [
         "warning: FEATHERWIRE_LISTN is not a variable of Featherwire and has no effect: did you \
          mean FEATHERWIRE_LISTEN?",
         "warning: FEATHERWIRE_NOTHING is not a variable",
@@ -163,7 +163,7 @@ async fn a_warning_about_a_misspelt_variable_names_the_right_one() {
         "warning: .env line 3: FEATHERLESS_APIKEY is not a variable",
         "did you mean FEATHERLESS_API_KEY?",
     ] {
-        assert!(serve.err.contains(told), "{told}\n{}", serve.err);
+        assert!(serve.err.contains(expected), "{expected}\n{}", serve.err);
     }
     assert_eq!(serve.err.matches("warning").count(), 4, "{}", serve.err);
     assert!(!serve.err.contains("secret"), "{}", serve.err);
@@ -181,7 +181,7 @@ async fn a_warning_about_a_misspelt_variable_names_the_right_one() {
 
 #[tokio::test]
 async fn an_error_about_an_ambiguous_line_of_dotenv_has_its_number_and_a_fix() {
-    for (line, code, told) in [
+    for (line, code, expected) in [
         ("FEATHERLESS_API_KEY=secret$1", 1, "single quotes"),
         ("FEATHERLESS_API_KEY=secret #1", 2, "single quotes"),
         ("FEATHERLESS_API_KEY=#secret", 2, "single quotes"),
@@ -204,7 +204,7 @@ async fn an_error_about_an_ambiguous_line_of_dotenv_has_its_number_and_a_fix() {
             serve.err
         );
         assert!(
-            serve.err.contains(told) && !serve.err.contains("secret"),
+            serve.err.contains(expected) && !serve.err.contains("secret"),
             "{line}: {}",
             serve.err
         );
@@ -257,7 +257,7 @@ async fn an_address_without_a_scheme_is_accepted_if_clear_and_refused_if_not() {
     let bare = gateway.url("").replace("http://", "");
     let models = run(&mut featherwire(&["models", "--gateway", &bare])).await;
     assert_eq!(models.code, Some(0), "{}", models.err);
-    for (command, flag, value, told) in [
+    for (command, flag, value, expected) in [
         (
             "serve",
             "--featherless-base-url",
@@ -287,7 +287,7 @@ async fn an_address_without_a_scheme_is_accepted_if_clear_and_refused_if_not() {
         let bad = run(&mut featherwire(&[command, flag, value])).await;
         assert_eq!(bad.code, Some(2), "{value}: {}", bad.err);
         assert!(
-            bad.err.contains(told) && bad.err.contains(flag) && !bad.err.contains("secret"),
+            bad.err.contains(expected) && bad.err.contains(flag) && !bad.err.contains("secret"),
             "{value}: {}",
             bad.err
         );

@@ -1,8 +1,8 @@
-//! Documents in the style of many engines, from JSON to a message to protobuf's bytes and back:
-//! nothing is lost.
+//! Converts documents in the style of many engines from JSON to a message to protobuf bytes and
+//! back. Nothing is lost.
 //!
-//! `shapes/` holds them, one directory for each message; a file's name has its kind, the engine
-//! whose style it follows, and what is special about it.
+//! The documents are in `shapes/`, in one directory for each message. The name of a file has its
+//! kind, the engine whose style it follows, and its special property.
 
 use std::{fs, path::PathBuf};
 

@@ -1,5 +1,5 @@
-//! Callers that send a request slowly: the wait for each has an end. The clock is tokio's paused
-//! clock, which advances when every task waits.
+//! Callers that send a request slowly. Each wait has a timeout. The clock is tokio's paused clock,
+//! which advances when every task waits.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -12,8 +12,8 @@ use tokio::{
 
 use crate::support::{Emulator, Gateway, poll};
 
-/// Connects, writes this (repeatedly, if it is a drip), and reads until the gateway closes. Returns
-/// the bytes read and the time.
+/// Connects, writes `begin` and then `drip` repeatedly, and reads until the gateway closes the
+/// connection. Returns the bytes read and the time.
 async fn held_by(gateway: SocketAddr, begin: &[u8], drip: Option<&[u8]>) -> (String, Duration) {
     let began = Instant::now();
     let (mut reader, mut writer) = TcpStream::connect(gateway).await.unwrap().into_split();

@@ -1,5 +1,5 @@
-//! Callers that stop reading: the units they hold belong to all callers, so the gateway releases
-//! them after a time.
+//! Callers that stop reading: other callers need the units that they hold, so the gateway releases
+//! the units after a time.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{
     scripted::{chunk, finish},
 };
 
-/// More than all windows and buffers on the way hold, in events of a megabyte, and then silence.
+/// More data than all windows and buffers can hold, in events of a megabyte, and then silence.
 fn flood() -> Reply {
     let large = "x".repeat(1_000_000);
     Reply::EventsThenSilence((0..FLOOD).map(|_| chunk(&large)).collect())
@@ -22,7 +22,7 @@ fn flood() -> Reply {
 
 const FLOOD: usize = 50;
 
-/// The most that the sockets on both sides and the windows can hold of it.
+/// The largest part of it, in events, that the sockets and windows can hold.
 const HELD_MAX: usize = 30;
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn a_caller_that_stops_reading_is_disconnected_and_the_upstream_call_close
     drop(response);
 }
 
-/// A streamed call over this connection, of which nothing is read.
+/// A streamed call on this connection, whose answer is not read.
 async fn unread(
     channel: &Channel,
     headers: &[(&'static str, &str)],
@@ -90,16 +90,16 @@ async fn a_deadline_ends_a_call_even_if_the_caller_does_not_read() {
     let upstream = Scripted::always(flood()).await;
     let gateway = Gateway::to(upstream.address).await;
     let channel = gateway.channel().await;
-    // On a busy machine an answer may not begin in time: then the deadline has passed, but not for
-    // an answer that isn't read.
-    let mut begun = 0;
+    // On a busy machine an answer may start too late. Then the deadline has passed, but not because
+    // of an unread answer.
+    let mut started = 0;
     for timeout in ["2000", "10000", "50000"] {
-        // Not `grpc-timeout`, which tonic's client would apply itself.
+        // `grpc-timeout` is not used, because tonic's client would apply it itself.
         match unread(&channel, &[("x-request-timeout-ms", timeout)]).await {
             Ok(held) => {
                 upstream.wait_until_closed().await;
                 drop(held);
-                begun += 1;
+                started += 1;
                 break;
             }
             Err(status) => assert_eq!(status.code(), Code::DeadlineExceeded),
@@ -117,10 +117,10 @@ async fn a_deadline_ends_a_call_even_if_the_caller_does_not_read() {
         if held.status() == 200 {
             upstream.wait_until_closed().await;
             drop(held);
-            begun += 1;
+            started += 1;
             break;
         }
         assert_eq!(held.status(), 504);
     }
-    assert_eq!(begun, 2, "both doors");
+    assert_eq!(started, 2, "both doors");
 }

@@ -1,4 +1,4 @@
-//! Paths that always stream: the REST twins of the RPCs that do.
+//! Paths that always stream: the REST equivalents of the streaming RPCs.
 
 use serde_json::{Value, json};
 

@@ -83,7 +83,8 @@ async fn only_a_finished_answer_ends_without_an_error() {
             if !events.is_empty() {
                 assert!(
                     answer.content.starts_with('a'),
-                    "{door:?} {events:?}: what came is passed on: {answer:?}"
+                    "{door:?} {events:?}: the content before the error is passed on: \
+                                 {answer:?}"
                 );
             }
             match end {
@@ -130,8 +131,8 @@ async fn each_timeout_has_its_own_error_and_closes_the_upstream_call() {
 
         let upstream = Scripted::always(Reply::Silence).await;
         let gateway = Gateway::to(upstream.address).await;
-        // Tonic's client would apply `grpc-timeout` itself and never receive the gateway's error; a
-        // browser's doesn't.
+        // Tonic's client would apply `grpc-timeout` itself and never receive the gateway's error. A
+        // browser's client does not apply it.
         let header = match door {
             Door::WebUnary | Door::WebStream => ("grpc-timeout", "400m"),
             _ => ("x-request-timeout-ms", "400"),
@@ -203,7 +204,7 @@ async fn the_upstream_call_is_closed_when_the_caller_disconnects() {
         }
         let upstream = Scripted::always(reply).await;
         let gateway = Gateway::to(upstream.address).await;
-        // The connection stays and serves the next call: only this stream is reset.
+        // The connection stays open and serves the next call. Only this stream is reset.
         let client = gateway.grpc().await;
         let mut caller = client.clone();
         let call = tokio::spawn(async move {
@@ -369,7 +370,7 @@ async fn an_event_of_several_lines_is_sent_as_one_line() {
     );
 }
 
-/// A choice's chunk, and whether it is its last.
+/// A chunk of a choice. `is_last` adds a finish reason.
 fn choice(index: i32, is_last: bool) -> String {
     let finish_reason = is_last.then_some("stop");
     json!({"id": "x", "created": 1, "model": MODEL, "choices":

@@ -1,5 +1,5 @@
-//! Half surrogate pairs, which JSON allows and protobuf doesn't: gRPC and gRPC-Web join them, REST
-//! passes them on unchanged.
+//! Single surrogates, which JSON allows and protobuf does not: gRPC and gRPC-Web join them, and
+//! REST passes them on unchanged.
 
 use featherwire::proto::v1::{
     CreateCompletionRequest, completion_service_client::CompletionServiceClient,

@@ -1,5 +1,5 @@
-//! An upstream behind TLS: which certificates the gateway trusts, and proxies on the way. The
-//! certificates are from the tests' own authority and valid for a hundred years.
+//! An upstream with TLS: the certificates that the gateway trusts, and proxies. The certificates
+//! are from the tests' own authority and valid for a hundred years.
 
 use std::{
     net::SocketAddr,
@@ -140,7 +140,7 @@ async fn an_upstream_is_trusted_by_the_machines_certificates_and_by_no_others() 
         "{}",
         misnamed.out
     );
-    assert_eq!(upstream.requests().len(), 1, "the key went nowhere else");
+    assert_eq!(upstream.requests().len(), 1, "the key was sent only once");
 }
 
 #[tokio::test]

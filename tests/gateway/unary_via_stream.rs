@@ -1,4 +1,4 @@
-//! A unary call that is streamed upstream gets the same answer as one that is not.
+//! A unary call that is streamed upstream gets the same answer as one that is not streamed.
 
 use featherwire::error::Kind;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ async fn post(gateway: &Gateway, request: &Value, via_stream: &str) -> Value {
         .unwrap();
     assert_eq!(response.status(), 200);
     let mut answer: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
-    // New for each answer.
+    // Different for each answer.
     answer["id"] = Value::Null;
     answer["created"] = Value::Null;
     answer
@@ -72,7 +72,7 @@ async fn an_accumulated_stream_equals_the_unary_answer_of_the_same_upstream() {
     emulator.wait_until_idle().await;
 }
 
-/// Ids of tool calls are new for each answer too.
+/// The ids of tool calls differ for each answer too.
 fn without_call_ids(mut answer: Value) -> Value {
     for choice in answer["choices"].as_array_mut().unwrap() {
         for call in choice["message"]["tool_calls"]
@@ -94,8 +94,7 @@ async fn unary_via_stream_is_off_by_default_and_a_call_may_set_it() {
         Gateway::to(emulator.address).await,
         Gateway::with(emulator.address, |config| config.unary_via_stream = true).await,
     );
-    // Shows whether the upstream was asked for a stream: only then the error is that of a cut
-    // stream.
+    // The error is that of a cut stream only if the gateway requested a stream.
     let request = prompt("emulator/eof-after-5", "hi");
     for door in [Door::RestUnary, Door::GrpcUnary, Door::WebUnary] {
         off.ask(door, &request)
@@ -123,7 +122,7 @@ async fn unusual_chunks_neither_merge_calls_nor_move_text() {
         json!({"index": 0, "id": id,
         "type": "function", "function": {"name": name, "arguments": arguments}})
     };
-    // Half a surrogate pair can't be written with `json!`.
+    // Half a surrogate pair cannot be written with `json!`.
     let half = |half: &str| event(&json!({"content": "half"}), None).replace("half", half);
     let events = vec![
         event(&json!({"role": "assistant", "content": ""}), None),

@@ -1,5 +1,5 @@
-//! The account's units when the upstream reports them in an odd form, late, or not at all; and
-//! units that a waiting call gives back for a time.
+//! The account's units when the upstream reports them in an invalid form, late, or not at all, and
+//! units that a call releases while it waits for a retry.
 
 use std::{
     sync::{
@@ -51,7 +51,7 @@ async fn switch(emulator: &Emulator, name: &str, value: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_an_invalid_feed_few_requests_start_at_once_and_no_call_is_refused() {
-    // Feeds whose messages are ignored; then feeds without messages, or with some valid ones.
+    // First feeds whose messages are ignored, then feeds without messages or with some valid ones.
     let ignored = [
         "no-limit",
         "text-limit",
@@ -155,7 +155,8 @@ async fn a_plan_that_does_not_state_its_units_is_not_an_unlimited_plan() {
         switch(&emulator, "plan", plan).await;
         switch(&emulator, "feed", "only-pings").await;
         let gateway = Gateway::with(emulator.address, |config| config.units.units = None).await;
-        // Nothing is known, so all calls are sent; the upstream's refusals teach the limit.
+        // The limit is unknown, so all calls are sent, and the gateway learns the limit from the
+        // refusals.
         let call = || async {
             gateway
                 .ask(Door::RestUnary, &prompt(MODEL, "Say hello in 20 words"))
@@ -169,7 +170,7 @@ async fn a_plan_that_does_not_state_its_units_is_not_an_unlimited_plan() {
         let before = view["refusals"].clone();
         join_all((0..20).map(|_| call())).await;
         let view = gateway.units("any").await;
-        assert_eq!(view["refusals"], before, "{plan}: it is known by now");
+        assert_eq!(view["refusals"], before, "{plan}: the limit is known");
     }
 }
 
@@ -275,11 +276,11 @@ async fn units_are_not_held_while_a_call_waits_for_its_retry() {
         Door::GrpcStream,
     ] {
         let (upstream, gateway) = retrying([busy(5), good(door)]).await;
-        let begun = Instant::now();
+        let started = Instant::now();
         let (first, other) = tokio::join!(
             async {
                 let answer = gateway.ask(door, &prompt("org/busy", "hi")).await.ok();
-                (begun.elapsed(), answer.waited_ms)
+                (started.elapsed(), answer.waited_ms)
             },
             async {
                 poll::until("upstream is asked", async || {
@@ -287,7 +288,7 @@ async fn units_are_not_held_while_a_call_waits_for_its_retry() {
                 })
                 .await;
                 let answer = gateway.ask(door, &prompt("org/other", "hi")).await.ok();
-                (begun.elapsed(), answer.waited_ms)
+                (started.elapsed(), answer.waited_ms)
             }
         );
         assert!(
@@ -317,7 +318,7 @@ async fn a_call_that_waits_for_its_retry_is_first_in_the_queue_and_keeps_its_dea
     let (upstream, gateway) = retrying([busy(5), good(door)]).await;
     upstream.set_reply_for_model(Some(("org/other", Reply::Silence)));
     let headers = [("x-request-timeout-ms", "9000")];
-    let begun = Instant::now();
+    let started = Instant::now();
     let (busy_prompt, other_prompt) = (prompt("org/busy", "hi"), prompt("org/other", "hi"));
     let busy_call = gateway.ask_with(door, &busy_prompt, &headers);
     let others = async {
@@ -333,9 +334,9 @@ async fn a_call_that_waits_for_its_retry_is_first_in_the_queue_and_keeps_its_dea
     let (answer, _) = tokio::join!(busy_call, others);
     let answer = answer.ok();
     assert!(
-        (7..9).contains(&begun.elapsed().as_secs().min(8)),
+        (7..9).contains(&started.elapsed().as_secs().min(8)),
         "{:?}",
-        begun.elapsed()
+        started.elapsed()
     );
     assert!(
         answer.waited_ms >= Some(1500),
@@ -346,7 +347,7 @@ async fn a_call_that_waits_for_its_retry_is_first_in_the_queue_and_keeps_its_dea
     // With less time, the call ends with its deadline.
     let (upstream, gateway) = retrying([busy(2)]).await;
     upstream.set_reply_for_model(Some(("org/other", Reply::Silence)));
-    let begun = Instant::now();
+    let started = Instant::now();
     let busy_call = async {
         let answer = gateway
             .ask_with(
@@ -356,7 +357,7 @@ async fn a_call_that_waits_for_its_retry_is_first_in_the_queue_and_keeps_its_dea
             )
             .await;
         answer.failed(Kind::Timeout, "deadline_exceeded");
-        assert_eq!(begun.elapsed().as_secs(), 4);
+        assert_eq!(started.elapsed().as_secs(), 4);
     };
     let other = async {
         poll::until("upstream is asked", async || {
@@ -388,7 +389,7 @@ async fn the_queue_timeout_does_not_restart_for_a_fallback_after_a_refusal() {
         "code": "concurrency_limit_exceeded"}});
     let head = "429 x\r\ncontent-type: application/json\r\nretry-after: 20".to_owned();
     upstream.set_reply(Reply::Raw(head, error.to_string().into_bytes()));
-    let begun = Instant::now();
+    let started = Instant::now();
     let headers = [("x-featherwire-fallback", "org/second-8b")];
     let request = prompt(MODEL, "hi");
     let (answer, ()) = tokio::join!(
@@ -403,5 +404,5 @@ async fn the_queue_timeout_does_not_restart_for_a_fallback_after_a_refusal() {
         failure.message.contains("org/second-8b (queue_timeout)"),
         "{failure:?}"
     );
-    assert_eq!(begun.elapsed().as_secs(), 10, "of both together");
+    assert_eq!(started.elapsed().as_secs(), 10, "of both together");
 }

@@ -25,8 +25,8 @@ const TWO_UNITS: &str = "google/gemma-2-27b-it";
 const FOUR_UNITS: &str = "Qwen/Qwen2.5-72B-Instruct";
 
 async fn emulator(units: u32, tokens_per_second: f64) -> Emulator {
-    // Well below the gateway's own wait: on a busy machine the emulator sees late that a caller has
-    // left.
+    // Much shorter than the gateway's cooldown, because on a busy machine the emulator notices late
+    // that a caller has disconnected.
     let release_after = Duration::from_millis(50);
     Emulator::with(EmulatorConfig {
         tokens_per_second,
@@ -74,7 +74,7 @@ async fn two_hundred_callers_share_eight_units_fairly_without_a_429() {
         hold_for(&gateway, KEYS[2]).await,
         hold_for(&gateway, KEYS[2]).await,
     ];
-    let (begins, begun) = watch::channel(false);
+    let (begins, started) = watch::channel(false);
     let begin = async {
         poll::until("all wait", async || {
             gateway.units(KEYS[0]).await["queued"]["default"] == 200
@@ -95,8 +95,8 @@ async fn two_hundred_callers_share_eight_units_fairly_without_a_429() {
         let door = Door::ALL[number % Door::ALL.len()];
         let key = usize::from(number % 4 == 0);
         let patience = (number % 3 == 0).then(|| Duration::from_millis(dice.u64(0..2000)));
-        let (gateway, answered, halfway, mut begun) =
-            (&gateway, &answered, &halfway, begun.clone());
+        let (gateway, answered, halfway, mut started) =
+            (&gateway, &answered, &halfway, started.clone());
         async move {
             let (prompt, key_header) = (
                 prompt(model, "Say hello in 20 words"),
@@ -106,7 +106,7 @@ async fn two_hundred_callers_share_eight_units_fairly_without_a_429() {
             let mut ask = pin!(gateway.ask_with(door, &prompt, &headers));
             let answer = tokio::select! {
                 answer = &mut ask => answer,
-                _ = begun.wait_for(|begun| *begun) => match patience {
+                _ = started.wait_for(|started| *started) => match patience {
                     Some(patience) => match tokio::time::timeout(patience, ask).await {
                         Ok(answer) => answer,
                         Err(_) => return,
@@ -130,7 +130,7 @@ async fn two_hundred_callers_share_eight_units_fairly_without_a_429() {
     let share = granted(1) / granted(0);
     assert!(
         (0.6..=1.6).contains(&share),
-        "the few got {share} of what the many got: {halfway}"
+        "the small key got {share} of the large key's calls: {halfway}"
     );
     emulator.wait_until_idle().await;
     gateway
@@ -144,7 +144,7 @@ async fn two_hundred_callers_share_eight_units_fairly_without_a_429() {
     assert_eq!(
         gateway.units(KEYS[0]).await["refusals"],
         0,
-        "upstream had no reason to"
+        "the upstream refused no request"
     );
 }
 
@@ -393,7 +393,7 @@ async fn units_that_other_processes_use_are_not_scheduled() {
     assert_eq!(
         gateway.units("any").await["refusals"],
         0,
-        "upstream had no reason to"
+        "the upstream refused no request"
     );
     drop(other);
 }
@@ -495,6 +495,6 @@ async fn the_upstream_is_asked_for_free_units_if_the_feed_is_too_late() {
     );
     assert_eq!(asked.load(Ordering::Relaxed) - before, 1);
     gateway
-        .wait_for_units("what was said is believed", |view| view["outside"] == 0)
+        .wait_for_units("the new state is used", |view| view["outside"] == 0)
         .await;
 }

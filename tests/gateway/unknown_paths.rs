@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::{Emulator, Gateway, MODEL, Reply, Scripted, rest::http};
 
 /// The error of the 404 for this path.
-async fn told(gateway: &Gateway, method: &str, path: &str) -> String {
+async fn message(gateway: &Gateway, method: &str, path: &str) -> String {
     let response = http()
         .request(method.parse().unwrap(), gateway.url(path))
         .send()
@@ -57,10 +57,10 @@ async fn an_error_about_a_wrong_base_url_names_the_right_one() {
         ("POST", "/api/chat/completions", "it does not end in /v1"),
         ("POST", "//chat/completions", "it lacks the /v1"),
     ] {
-        let told = told(&gateway, method, path).await;
+        let message = message(&gateway, method, path).await;
         assert!(
-            told.contains(why) && told.contains(&right),
-            "{path}: {told}"
+            message.contains(why) && message.contains(&right),
+            "{path}: {message}"
         );
     }
     for (path, right) in [
@@ -91,20 +91,17 @@ async fn an_error_about_a_wrong_base_url_names_the_right_one() {
         ("/v1", "This is the base URL"),
         ("/v1/", "This is the base URL"),
     ] {
-        let told = told(&gateway, "POST", path).await;
-        assert!(told.contains(right), "{path}: {told}");
+        let message = message(&gateway, "POST", path).await;
+        assert!(message.contains(right), "{path}: {message}");
     }
-    assert!(
-        upstream.requests().is_empty(),
-        "nothing is rewritten on the way"
-    );
+    assert!(upstream.requests().is_empty(), "no path is rewritten");
 }
 
 #[tokio::test]
 async fn behind_a_proxy_that_ends_tls_the_right_base_url_is_https() {
     let upstream = Scripted::always(Reply::Silence).await;
     let gateway = Gateway::to(upstream.address).await;
-    for (said, scheme) in [
+    for (forwarded_proto, scheme) in [
         ("https", "https"),
         ("HTTPS, http", "https"),
         ("http", "http"),
@@ -112,13 +109,13 @@ async fn behind_a_proxy_that_ends_tls_the_right_base_url_is_https() {
     ] {
         let ask = http()
             .post(gateway.url("/chat/completions"))
-            .header("x-forwarded-proto", said);
-        let told = ask.send().await.unwrap().text().await.unwrap();
+            .header("x-forwarded-proto", forwarded_proto);
+        let message = ask.send().await.unwrap().text().await.unwrap();
         let right = format!(
             "the base URL ends in /v1, {} here",
             gateway.url("/v1").replace("http", scheme)
         );
-        assert!(told.contains(&right), "{said}: {told}");
+        assert!(message.contains(&right), "{forwarded_proto}: {message}");
     }
 }
 
@@ -130,7 +127,10 @@ async fn an_error_for_a_path_of_another_api_under_a_wrong_base_url_names_the_rig
         ("/openai/v1/responses", "Responses API"),
         ("/api/v1/messages", "Anthropic's API"),
     ] {
-        assert!(told(&gateway, "POST", path).await.contains(what), "{path}");
+        assert!(
+            message(&gateway, "POST", path).await.contains(what),
+            "{path}"
+        );
     }
 }
 
@@ -179,10 +179,10 @@ async fn errors_for_paths_of_other_apis_name_the_right_url() {
         ("POST", "/v1/rerank", "reranking"),
         ("GET", "/health", "GET /healthz"),
     ] {
-        let told = told(&gateway, method, path).await;
+        let message = message(&gateway, method, path).await;
         assert!(
-            told.contains(words) && told.contains("GET /docs"),
-            "{path}: {told}"
+            message.contains(words) && message.contains("GET /docs"),
+            "{path}: {message}"
         );
     }
     let post = http().post(gateway.url("/v1/models/gemini-pro:generateContent"));
@@ -215,14 +215,14 @@ async fn browsers_get_their_icon_and_robots_file_without_a_key() {
         (307, &"docs".parse().unwrap())
     );
     for accept in ["*/*", "application/json"] {
-        let told = get("/", accept).await;
+        let message = get("/", accept).await;
         assert_eq!(
-            (told.status().as_u16(), &told.headers()["vary"]),
+            (message.status().as_u16(), &message.headers()["vary"]),
             (200, &"accept".parse().unwrap())
         );
-        let told: Value = serde_json::from_slice(&told.bytes().await.unwrap()).unwrap();
+        let message: Value = serde_json::from_slice(&message.bytes().await.unwrap()).unwrap();
         assert_eq!(
-            (&told["base_url"], &told["docs"]),
+            (&message["base_url"], &message["docs"]),
             (&Value::from("/v1"), &Value::from("/docs"))
         );
     }

@@ -1,5 +1,5 @@
-//! Streams whose pieces differ slightly from the API: their content is not lost, and is read as in
-//! a whole answer.
+//! Streams with chunks that differ slightly from the API: their content is not lost, and is decoded
+//! as in a unary answer.
 
 use featherwire::error::Kind;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What the upstream receives of a request.
+//! The requests that the upstream receives.
 
 use featherwire::{
     error::Kind,
@@ -127,7 +127,7 @@ async fn json_text_of_a_caller_reaches_upstream_unchanged() {
     assert_eq!(sent.matches(kwargs).count(), 2, "{sent}");
 }
 
-/// serde_json compares 1 and 1.0 as different numbers; JSON doesn't.
+/// Converts numbers, because serde_json treats 1 and 1.0 as different numbers.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Array(list) => list.iter().map(sorted).collect(),
@@ -203,7 +203,7 @@ async fn members_that_a_caller_leaves_out_stay_out_except_types_that_follow() {
         json!([{"role": "user", "content": [{}, {"image_url": {}, "input_audio": {}}]}]);
     let mut expected = request.clone();
     expected["stream"] = json!(false);
-    // If one field is set; not if none or two are set.
+    // The type is added if one field is set, but not if none or two are set.
     expected["tools"][0]["type"] = json!("function");
     expected["response_format"]["type"] = json!("json_schema");
     expected["prediction"]["type"] = json!("content");

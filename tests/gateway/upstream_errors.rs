@@ -1,4 +1,4 @@
-//! What callers receive of the errors of the upstream.
+//! Errors of the upstream, as callers receive them.
 
 use featherwire::error::Kind;
 use serde_json::json;
@@ -192,7 +192,7 @@ async fn an_upstream_request_id_of_any_length_fits_into_the_header_limits_of_cli
                 let failure = answer.failed(Kind::Invalid, "upstream_refused");
                 assert!(
                     !failure.message.contains("<h1>"),
-                    "a page in JSON is a page: {failure:?}"
+                    "a web page inside JSON is not passed on: {failure:?}"
                 );
             } else {
                 answer.ok();

@@ -1,4 +1,4 @@
-//! The meaning of upstream replies in every shape: refusals, outages, and answers that have failed.
+//! Replies of the upstream in every shape: refusals, outages, and answers that have failed.
 
 use featherwire::error::Kind;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Several workers: each connection belongs to one of them, with all that its calls do.
+//! Several workers: each connection, with all its calls, belongs to one worker.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn every_door_answers_on_every_worker_and_all_drain() {
     let emulator = Emulator::start().await;
     let gateway = Gateway::with(emulator.address, |config| config.workers = Some(3)).await;
     for door in Door::ALL {
-        // Each has a connection of its own, so that they take turns.
+        // Each call has its own connection, so that the workers take turns.
         for _ in 0..3 {
             gateway.ask(door, &prompt(MODEL, "hi")).await.ok();
         }

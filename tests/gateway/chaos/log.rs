@@ -1,4 +1,4 @@
-//! The gateway's log, of one thread alone.
+//! The gateway's log lines of one thread.
 
 use std::{
     cell::RefCell,
@@ -16,7 +16,7 @@ use tracing_subscriber::{
 
 use super::step::{ID, within};
 
-/// The gateway's log, of one thread alone.
+/// The gateway's log lines of one thread.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Lines>);
 
@@ -34,8 +34,8 @@ thread_local! {
 impl Log {
     /// Runs a test on this thread, and keeps the log lines of this thread.
     pub fn listen<T>(&self, story: impl Future<Output = T>) -> T {
-        // One subscriber for the whole process: with one for each thread, `tracing` could disable a
-        // line for good if it first meets the line on a thread without a subscriber.
+        // One subscriber for the whole process. With one for each thread, `tracing` could disable a
+        // log line for ever if a thread without a subscriber logs the line first.
         static SUBSCRIBER: Once = Once::new();
         SUBSCRIBER.call_once(|| {
             let ours = |metadata: &Metadata<'_>| metadata.target().starts_with("featherwire");
@@ -72,12 +72,12 @@ impl Log {
             .count()
     }
 
-    /// Waits until the log is like this.
-    pub async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+    /// Waits until the log meets `condition`.
+    pub async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         within(what, async {
             loop {
                 let grown = self.0.grown.notified();
-                if is_so(self) {
+                if condition(self) {
                     return;
                 }
                 grown.await;
@@ -87,7 +87,7 @@ impl Log {
     }
 }
 
-/// Writes to the log of the thread that it is used on.
+/// Writes to the log of the current thread.
 struct Listener;
 
 impl io::Write for Listener {

@@ -1,4 +1,4 @@
-//! Plays a cell of the table at one door: the call, its fault, and what must be left afterwards.
+//! Runs a cell of the table at one door: the call, its fault, and the checks afterwards.
 
 use std::{
     any::Any,
@@ -28,19 +28,19 @@ use crate::support::{
     rest::http,
 };
 
-/// The timeout under test. Good calls of the same cell run under it too, so it is long enough for a
-/// call on a busy machine.
+/// The timeout under test. Successful calls of the same cell have it too, so it is long enough for
+/// a call on a busy machine.
 const CLOCK: Duration = Duration::from_secs(3);
 
-/// The number of cells that all tests together play at the same time. Cells mostly wait for
-/// timeouts. With more of them, a busy machine would take too long for a step.
+/// The largest number of cells that run at the same time, in all tests together. Cells mostly wait
+/// for timeouts. With more cells, a step would take too long on a busy machine.
 const CELLS_AT_ONCE: usize = 32;
 
 /// The number of cells that can start now.
 static FREE: (Mutex<usize>, Condvar) = (Mutex::new(CELLS_AT_ONCE), Condvar::new());
 
-/// Waits for a free place, plays, and gives the place back.
-fn in_its_turn<T>(play: impl FnOnce() -> T) -> T {
+/// Waits for a free slot, runs `play`, and releases the slot.
+fn with_slot<T>(play: impl FnOnce() -> T) -> T {
     let (free, is_freed) = &FREE;
     *is_freed
         .wait_while(free.lock().unwrap(), |free| *free == 0)
@@ -54,7 +54,7 @@ fn in_its_turn<T>(play: impl FnOnce() -> T) -> T {
 /// The fallback, which answers if the first model fails.
 pub const SECOND: &str = "org/second";
 
-/// Plays the cells of a phase, each through all doors.
+/// Runs the cells of a phase, each through all doors.
 pub fn play_all(phase: Phase) {
     let doors = Door::ALL
         .into_iter()
@@ -63,19 +63,19 @@ pub fn play_all(phase: Phase) {
     play(phase, doors, false);
 }
 
-/// Plays the cells of a phase with a fallback, if a fallback can cure them, through all doors at
+/// Runs the cells of a phase in which a fallback may answer, with a fallback, through all doors at
 /// which the caller has received nothing yet.
-pub fn cure_all(phase: Phase) {
+pub fn play_all_with_fallback(phase: Phase) {
     let doors = Door::ALL
         .into_iter()
         .filter(|door| !(phase >= Body && phase != FirstToken && door.is_stream()));
     play(phase, doors.collect(), true);
 }
 
-/// Plays cells, several at a time, and fails with the list of all failed cells.
+/// Runs cells, several at a time, and panics with the list of all failed cells.
 fn play(phase: Phase, doors: Vec<Door>, has_fallback: bool) {
     let is_played = |cell: &&Cell| {
-        cell.0 == phase && cell.can_be_made() && (!has_fallback || cell.is_curable())
+        cell.0 == phase && cell.can_be_made() && (!has_fallback || cell.allows_fallback())
     };
     let plays = TABLE
         .iter()
@@ -99,7 +99,7 @@ fn play(phase: Phase, doors: Vec<Door>, has_fallback: bool) {
                 while let Some(play) = next() {
                     // Each play has its own runtime, so a task that is left in it belongs to this
                     // play.
-                    match in_its_turn(|| catch_unwind(|| play.run())) {
+                    match with_slot(|| catch_unwind(|| play.run())) {
                         Ok(took) => left.lock().unwrap().extend(took),
                         Err(panic) => failures
                             .lock()
@@ -143,14 +143,14 @@ pub struct Play {
     pub end: End,
     pub attempts: Attempts,
     pub door: Door,
-    /// A fallback is named, and answers.
+    /// Whether the call names a fallback, which answers.
     pub has_fallback: bool,
 }
 
 impl Play {
-    /// Returns how long the upstream took to see that the caller had left, if that is the fault.
-    /// Every other timeout is longer than [`BOUND`], so only the caller's leaving can have closed
-    /// the call.
+    /// Returns the time until the upstream saw that the caller had disconnected, if that is the
+    /// fault. Every timeout is longer than [`BOUND`], so only the disconnect can have closed the
+    /// call.
     fn run(self) -> Option<Duration> {
         let log = Log::default();
         log.listen(self.play(&log))
@@ -161,7 +161,7 @@ impl Play {
         let model = |id: &str| json!({"id": id, "concurrency_cost": 1});
         upstream.set_catalogue(json!({"data": [model(MODEL), model(SECOND)]}));
         let gateway = Gateway::with(upstream.address, |config| self.configure(config)).await;
-        // Creates everything that the first call creates and that stays.
+        // Creates everything that the first call creates and that stays afterwards.
         self.ask(&gateway, &[]).await.ok();
         upstream.wait_until_idle().await;
         let tasks = poll::settled_tasks().await;
@@ -169,15 +169,21 @@ impl Play {
 
         let held = self.break_upstream(&mut upstream, &gateway).await;
         let took = if matches!(self.end, Cancelled) {
-            Some(within("the caller has left", self.leave(&gateway, &upstream, log)).await)
+            Some(
+                within(
+                    "the caller has left",
+                    self.disconnect(&gateway, &upstream, log),
+                )
+                .await,
+            )
         } else {
-            let begun = Instant::now();
+            let started = Instant::now();
             if self.has_fallback {
-                within("the call ends", self.is_cured(&gateway)).await;
+                within("the call ends", self.check_fallback_answers(&gateway)).await;
             } else {
-                within("the call ends", self.fail(&gateway)).await;
+                within("the call ends", self.check_end(&gateway)).await;
             }
-            self.check_clock(begun.elapsed());
+            self.check_clock(started.elapsed());
             None
         };
         let word = match self.end {
@@ -208,7 +214,7 @@ impl Play {
         );
 
         drop(held);
-        self.mend(&mut upstream).await;
+        self.repair(&mut upstream).await;
         let content = within("the next call ends", self.ask(&gateway, &[]))
             .await
             .ok()
@@ -260,8 +266,8 @@ impl Play {
         };
     }
 
-    /// A timeout does not fire early. Each attempt has its own. [`BOUND`] shows that it fires at
-    /// all.
+    /// Checks that the timeout has not fired early. Each attempt has its own timeout. [`BOUND`]
+    /// ensures that the timeout fires.
     fn check_clock(self, took: Duration) {
         let clock = match self.end {
             Failed(_, "queue_timeout") => CLOCK,
@@ -274,7 +280,7 @@ impl Play {
             1
         };
         // A deadline counts from a call's arrival, a little after it was sent.
-        assert!(took >= clock * tries, "the clock rang after {took:?}");
+        assert!(took >= clock * tries, "the timeout fired after {took:?}");
     }
 
     pub fn is_streamed_upstream(self) -> bool {
@@ -303,8 +309,8 @@ impl Play {
             .await
     }
 
-    /// Asks, and checks that the answer is what the table says.
-    async fn fail(self, gateway: &Gateway) {
+    /// Sends the call, and checks that the answer is that of the table.
+    async fn check_end(self, gateway: &Gateway) {
         // Tonic's client applies `grpc-timeout` itself, and would never receive the gateway's
         // error.
         let deadline = CLOCK.as_millis().to_string();
@@ -318,13 +324,13 @@ impl Play {
         if self.fault == TalksOn && had_text {
             assert!(
                 answer.content.starts_with("halfhalf"),
-                "what came is passed on: {answer:?}"
+                "the content before the fault is passed on: {answer:?}"
             );
         } else {
             assert_eq!(
                 answer.content,
                 if had_text { "half" } else { "" },
-                "what came, and nothing else, is passed on"
+                "only the content before the fault is passed on"
             );
         }
         if let Failed(kind, code) = self.end {
@@ -338,22 +344,23 @@ impl Play {
         }
     }
 
-    /// Asks, and checks that only the fallback's answer comes, even if the first model had begun.
-    async fn is_cured(self, gateway: &Gateway) {
+    /// Sends the call, and checks that the caller gets only the fallback's answer, even if the
+    /// first model had started its answer.
+    async fn check_fallback_answers(self, gateway: &Gateway) {
         let headers = [("x-request-id", ID), ("x-featherwire-fallback", SECOND)];
         let answer = self.ask(gateway, &headers).await.ok();
         let Failed(_, code) = self.end else {
-            panic!("there is nothing to cure")
+            panic!("no fallback is needed in this cell")
         };
         assert_eq!(answer.content, "half");
         assert_eq!(answer.served_by.as_deref(), Some(SECOND));
         assert_eq!(answer.tried, Some(format!("{MODEL}={code}")));
     }
 
-    /// Asks, leaves, and waits until upstream has seen it.
-    async fn leave(self, gateway: &Gateway, upstream: &Scripted, log: &Log) -> Duration {
+    /// Sends the call, disconnects, and waits until the upstream has noticed.
+    async fn disconnect(self, gateway: &Gateway, upstream: &Scripted, log: &Log) -> Duration {
         let has_words = Notify::new();
-        // This connection stays: only the stream on it is reset.
+        // The connection stays open. Only its stream is reset.
         let channel = gateway.channel().await;
         let has_come_so_far = async {
             match self.phase {
@@ -388,7 +395,7 @@ impl Play {
         took
     }
 
-    /// A caller that reports when the first content has come.
+    /// Runs a caller that notifies `has_words` when the first content arrives.
     async fn listen(self, gateway: &Gateway, channel: Channel, has_words: &Notify) {
         let ask = prompt(MODEL, "hi");
         let headers = [&self.headers()[..], &[("x-request-id", ID)]].concat();

@@ -1,4 +1,4 @@
-//! How long a step of a cell may take, and the id of the calls.
+//! The time limit of a step, and the id of the calls.
 
 use std::{future::Future, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The table: what each fault does in each phase of a call.
+//! The table: the effect of each fault in each phase of a call.
 
 use featherwire::error::Kind::{
     self, Forbidden, Invalid, Misconfigured, NotFound, NotReady, Saturated, Timeout, Unavailable,
@@ -9,13 +9,13 @@ use featherwire::error::Kind::{
 pub enum Phase {
     /// Another call holds the account's unit.
     Queue,
-    /// There is no connection yet, or nothing was read from it.
+    /// There is no connection yet, or the upstream has read nothing from it.
     Connect,
-    /// The upstream has refused, and the gateway waits before it asks again.
+    /// The upstream has refused the request, and the gateway waits before the retry.
     Retry,
-    /// The request was read, and nothing answered.
+    /// The request was read, and nothing was answered.
     Headers,
-    /// Half of a whole answer was sent.
+    /// Half of a unary answer was sent.
     Body,
     /// The head of a stream was sent.
     FirstToken,
@@ -35,57 +35,57 @@ pub enum Fault {
     Reset,
     /// Nothing more, on an open connection.
     Silence,
-    /// Half of the next thing, and then silence.
+    /// Half of the next part, and then silence.
     Stall,
-    /// Comments without end.
+    /// Endless comments.
     Babble,
     /// The connection is closed.
     Cut,
-    /// Half of the next thing, and then the connection is closed.
+    /// Half of the next part, and then the connection is closed.
     CutInside,
-    /// The body's clean end, before the answer's.
+    /// A clean end of the body before the end of the answer.
     Eof,
-    /// Half of an event, and then the body's clean end.
+    /// Half of an event, and then a clean end of the body.
     EofInside,
     /// A reply with this status, and an error in JSON with this message.
     Status(u16, &'static str),
-    /// A web page with this status; in a stream, in place of its rest.
+    /// A web page with this status. In a stream, it replaces the rest of the stream.
     Html(u16),
-    /// A status of failure, and then silence in the middle of the error.
+    /// An error status, and then silence in the middle of the error's body.
     StatusThenSilence,
-    /// An error that is a bare string, where an answer is expected.
+    /// An error that is a plain string, in place of an answer.
     Error,
-    /// The error object of an account without free units, where an answer is expected.
+    /// The error object of an account without free units, in place of an answer.
     Full,
     /// The same as a 429 whose `Retry-After` is longer than is waited for.
     FullForLong,
-    /// The error object of a rate limit, where an answer is expected.
+    /// The error object of a rate limit, in place of an answer.
     Limited,
     /// The same as a 429 whose `Retry-After` is longer than is waited for.
     LimitedForLong,
-    /// An error without a member `error`, as older engines send it, where a piece of an answer is
-    /// expected.
+    /// An error without a member `error`, as older engines send it, in place of a piece of an
+    /// answer.
     Unwrapped,
     /// An event that is named `error` and has a plain text.
     ErrorEvent,
     /// A chunk with this finish reason, which means a failure, and then a normal end of the stream.
     Reason(&'static str),
-    /// Half of a JSON text, as if it were a whole one.
+    /// Half of a JSON text, sent as if it were complete.
     BrokenJson,
-    /// A line without end, longer than any buffer. Bytes before it make no difference, so not every
-    /// phase has it.
+    /// An endless line, longer than any buffer. The bytes before it make no difference, so only
+    /// some phases have it.
     GiantLine,
     /// Bytes that are not HTTP.
     Garbage,
-    /// Silence, and the caller doesn't wait for its end.
+    /// Silence, during which the caller disconnects.
     CallerLeaves,
     /// Silence until the caller's deadline.
     Deadline,
-    /// Content without end until the caller's deadline.
+    /// Endless content until the caller's deadline.
     TalksOn,
 }
 
-/// How the call ends.
+/// The end of the call.
 #[derive(Clone, Copy, Debug)]
 pub enum End {
     Finished,
@@ -95,7 +95,7 @@ pub enum End {
 
 pub struct Cell(pub Phase, pub Fault, pub End, pub Attempts);
 
-/// How often the upstream is asked, with three retries.
+/// The number of requests to the upstream, with three retries allowed.
 pub type Attempts = usize;
 
 pub use End::{Cancelled, Failed, Finished};
@@ -106,7 +106,7 @@ pub use Phase::*;
 /// The message of an upstream that is still loading the model.
 const COLD: &str = "The model is not ready for inference";
 
-/// The message of a refusal for an account whose plan is used up.
+/// The message of a refusal for an account without free units.
 pub const PLAN: &str = "plan limit: 1";
 
 #[rustfmt::skip]
@@ -233,7 +233,7 @@ pub const TABLE: &[Cell] = &[
     Cell(LastChunk,  CallerLeaves,      Cancelled,                                           1),
     Cell(LastChunk,  Deadline,          Failed(Timeout, "deadline_exceeded"),                1),
 
-    // Nothing after the answer can change it.
+    // Nothing after the end can change the answer.
     Cell(Done,       Reset,             Finished,                                            1),
     Cell(Done,       Silence,           Finished,                                            1),
     Cell(Done,       Babble,            Finished,                                            1),
@@ -246,14 +246,15 @@ pub const TABLE: &[Cell] = &[
 ];
 
 impl Cell {
-    /// A connection that is neither taken nor refused needs Linux.
+    /// Whether this system can produce the fault. A connection that is neither accepted nor refused
+    /// needs Linux.
     pub fn can_be_made(&self) -> bool {
         cfg!(target_os = "linux")
             || !(self.0 == Connect && matches!(self.1, Silence | Deadline | CallerLeaves))
     }
 
-    /// Whether a fallback may answer: not after a refusal, and not after the caller's deadline.
-    pub fn is_curable(&self) -> bool {
+    /// Whether a fallback may answer. It may not after a refusal or after the caller's deadline.
+    pub fn allows_fallback(&self) -> bool {
         let Cell(_, fault, end, _) = self;
         let is_refusal = match fault {
             Status(400, what) => *what == "bad",

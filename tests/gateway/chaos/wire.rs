@@ -1,4 +1,4 @@
-//! What the upstream puts on the wire for each cell: what comes before the fault, and the fault.
+//! The bytes that the upstream sends for each cell: the part before the fault, and the fault.
 
 use std::any::Any;
 
@@ -13,8 +13,8 @@ use crate::support::{
 use super::{player::Play, table::*};
 
 impl Play {
-    /// From now on, the upstream does what the cell says. The returned value is held until
-    /// [`mend`](Self::mend).
+    /// Makes the upstream behave as the cell says, until the returned value is passed to
+    /// [`repair`](Self::repair).
     pub async fn break_upstream(
         self,
         upstream: &mut Scripted,
@@ -38,7 +38,7 @@ impl Play {
         None
     }
 
-    pub async fn mend(self, upstream: &mut Scripted) {
+    pub async fn repair(self, upstream: &mut Scripted) {
         match (self.phase, self.fault) {
             (Connect, Reset | Cut) => upstream.set_greeting(None),
             (Connect, _) => upstream.listen().await,
@@ -55,12 +55,12 @@ impl Play {
         }
     }
 
-    /// What comes before the fault, and the fault.
+    /// The part before the fault, and the fault.
     fn reply(self) -> Reply {
         let mut wire = String::new();
         match self.phase {
             Queue | Connect | Retry | Headers => {}
-            // To look complete, half an answer has a head with the length of the half.
+            // Half an answer looks complete if its head has the length of the half.
             Body => {
                 let whole = whole("half").to_string();
                 let half = if self.fault == Babble {
@@ -126,8 +126,8 @@ impl Play {
             Stall => (part, Then::Silence),
             CutInside => (part, Then::Close),
             Status(429, what @ PLAN) => {
-                // With a shorter wait it would be asked again, and the number of attempts would
-                // depend on the machine.
+                // With a shorter wait the request would be retried, and the number of attempts
+                // would depend on the machine.
                 let refusal = json(
                     429,
                     &json!({"error": {"message": what, "type": "t", "code": null}}),

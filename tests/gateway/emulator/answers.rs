@@ -1,4 +1,4 @@
-//! Good requests and their answers: shapes, determinism, limits, tools, formats.
+//! Valid requests and their answers: format, determinism, limits, tools, response formats.
 
 use featherwire::emulator::EmulatorConfig;
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ async fn a_stream_has_the_same_content_as_the_unary_answer() {
     let last = events.last().unwrap();
     assert_eq!(last["choices"], json!([]));
     assert_eq!(last["usage"], whole["usage"]);
-    // Side by side: the second choice speaks before the first is through.
+    // The choices are interleaved: the second one starts before the first one ends.
     let order: Vec<u64> = events
         .iter()
         .filter_map(|event| event["choices"][0]["index"].as_u64())
@@ -103,10 +103,13 @@ async fn the_same_request_gets_the_same_text_and_a_seed_varies_it() {
 #[tokio::test]
 async fn a_repeated_text_comes_back_exactly() {
     let peer = Peer::start().await;
-    let said = "Grüße — 👩‍🚀 日本語\n\n  \"quoted\" \\ end ";
-    let request = ask(&format!("Repeat after me: {said}"));
-    assert_eq!(text(&peer.chat(&request).await), said);
-    assert_eq!(streamed_text(&peer.events(&request).await, 0), said);
+    let text_to_repeat = "Grüße — 👩‍🚀 日本語\n\n  \"quoted\" \\ end ";
+    let request = ask(&format!("Repeat after me: {text_to_repeat}"));
+    assert_eq!(text(&peer.chat(&request).await), text_to_repeat);
+    assert_eq!(
+        streamed_text(&peer.events(&request).await, 0),
+        text_to_repeat
+    );
 }
 
 #[tokio::test]
@@ -124,7 +127,7 @@ async fn a_limit_and_a_stop_string_end_the_text() {
         .await;
     assert_eq!(text(&stopped), "1, 2, 3, 4, 5, 6");
     assert_eq!(stopped["choices"][0]["finish_reason"], "stop");
-    // Above the model's own limit a limit is clamped, not refused.
+    // A limit above the model's own limit is reduced, not refused.
     let clamped = peer
         .chat(&with(
             ask("count to 9000"),
@@ -430,7 +433,7 @@ async fn a_stream_keeps_its_pace() {
     .await;
     let started = std::time::Instant::now();
     let events = peer.events(&ask("count to 10")).await;
-    // 19 tokens and a finish; only the lower bound is certain on a busy machine.
+    // 19 tokens and a finish. On a busy machine only the lower bound is certain.
     assert!(
         started.elapsed().as_millis() >= 200,
         "{} events in {:?}",

@@ -1,5 +1,5 @@
-//! Successes that are none: bodies that are no answer, errors inside an answer, reasons that mean
-//! failure.
+//! Failures with a success status: bodies that are not answers, errors inside an answer, and finish
+//! reasons that mean a failure.
 
 use serde_json::{Value, json};
 
@@ -172,7 +172,7 @@ async fn an_answer_ends_with_any_reason() {
         finish(&peer.events(&ask("later-empty-finish")).await),
         ["stop", ""]
     );
-    // Of a text completion too.
+    // The same for a text completion.
     let request = json!({"model": "emulator/finish-abort", "prompt": "count to 3"});
     let completion = peer.post("/v1/completions", &request).await.json();
     assert_eq!(completion["choices"][0]["finish_reason"], "abort");

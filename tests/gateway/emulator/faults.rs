@@ -11,7 +11,7 @@ use super::support::{End, Peer, Stream, ask_model, finish, streamed_text, text, 
 
 const CHAT: &str = "/v1/chat/completions";
 
-/// A prompt whose answer is long enough for every fault to strike in it.
+/// A prompt whose answer is long enough for every fault.
 fn ask(fault: &str) -> Value {
     ask_model(&format!("emulator/{fault}"), "count to 20")
 }
@@ -23,7 +23,7 @@ fn counted() -> String {
         .join(", ")
 }
 
-/// Plays a fault to its end.
+/// Reads an answer with a fault to its end.
 async fn play(peer: &Peer, fault: &str) -> (Stream, End) {
     let mut stream = peer.open(&ask(fault)).await;
     let end = stream.rest().await;

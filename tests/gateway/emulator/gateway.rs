@@ -1,5 +1,5 @@
-//! The new faults behind a real gateway: every call ends, in an answer or in an error, and leaves
-//! nothing behind.
+//! The faults behind a real gateway: every call ends with an answer or an error, and leaves nothing
+//! behind.
 
 use std::time::Duration;
 
@@ -64,12 +64,12 @@ async fn what_the_catalogue_refuses_is_refused_through_the_gateway() {
         .await
         .unwrap();
     let list: serde_json::Value = serde_json::from_slice(&list).unwrap();
-    let id_of = |is_it: &dyn Fn(&serde_json::Value) -> bool| {
+    let id_of = |matches: &dyn Fn(&serde_json::Value) -> bool| {
         let found = list["data"]
             .as_array()
             .unwrap()
             .iter()
-            .find(|model| is_it(model));
+            .find(|model| matches(model));
         found.unwrap()["id"].as_str().unwrap().to_owned()
     };
     let off_plan = id_of(&|model| model["available_on_current_plan"] == false);

@@ -13,7 +13,7 @@ fn the_help_has_every_fault_in_its_group_and_fits_80_columns() {
         .output()
         .unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    // The options above are wrapped for the terminal that shows them.
+    // The options before this text are wrapped to the width of the terminal.
     let list = help
         .get(help.find("Models that fail on demand").unwrap()..)
         .unwrap();

@@ -1,4 +1,4 @@
-//! Answers whose JSON or bytes are unusual.
+//! Answers with unusual JSON or framing.
 
 use serde_json::{Value, json};
 
@@ -95,7 +95,7 @@ async fn members_are_null_or_absent() {
             .get("content")
             .is_none()
     );
-    // The content sent before stays.
+    // The content that was sent before stays.
     assert_eq!(text(&whole("no-content").await), "1, 2, 3");
 }
 

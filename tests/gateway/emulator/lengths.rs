@@ -30,11 +30,11 @@ async fn an_answer_has_min_tokens_unless_a_limit_ends_it() {
         tokens(json!({"min_tokens": 40, "max_tokens": 10})).await,
         ended(10, "length")
     );
-    // A stop string counts only after them.
+    // A stop string counts only after `min_tokens`.
     assert_eq!(tokens(json!({"stop": ", 2"})).await, ended(1, "stop"));
     let late = tokens(json!({"stop": ", 2", "min_tokens": 6})).await;
     assert!(late.0 >= 6 && late.1 == "stop", "{late:?}");
-    // Thoughts count.
+    // Reasoning counts towards `min_tokens`.
     let thinking = json!({"min_tokens": 20, "chat_template_kwargs": {"thinking": true}});
     let thought = peer.chat(&with(ask("count to 3"), thinking)).await;
     assert_eq!(text(&thought), "1, 2, 3");
@@ -49,7 +49,7 @@ async fn an_answer_has_min_tokens_unless_a_limit_ends_it() {
         json!({"model": "Qwen/Qwen2.5-72B-Instruct", "prompt": "count to 3", "min_tokens": 12});
     let completion = peer.post("/v1/completions", &completion).await.json();
     assert_eq!(completion["usage"]["completion_tokens"], 12);
-    // JSON grows by blanks, and stays JSON.
+    // JSON is padded with spaces, and stays valid.
     let format = json!({"response_format": {"type": "json_object"}, "min_tokens": 300});
     let object = peer.chat(&with(ask("x"), format)).await;
     assert!(object["usage"]["completion_tokens"].as_u64().unwrap() >= 300);
@@ -99,6 +99,7 @@ async fn a_json_object_fits_the_schema_in_the_prompt() {
         let object = answer(json!([user(plain)])).await;
         assert!(object["answer"].is_string(), "{plain}: {object}");
     }
-    // A prompt of braces alone costs no more than a glance at each of the first.
+    // A prompt that consists only of braces takes little time, because parsing starts only at the
+    // first ones.
     assert!(answer(json!([user(&"{".repeat(10_000))])).await.is_object());
 }

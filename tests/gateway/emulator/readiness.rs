@@ -1,4 +1,5 @@
-//! Models that answer only some accounts, or only after a while; and how the catalogue varies.
+//! Models that are available only to some accounts or only after loading, and the variation in the
+//! catalogue.
 
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ async fn models(peer: &Peer) -> Vec<Value> {
         .clone()
 }
 
-fn id_of(models: &[Value], is_it: impl Fn(&Value) -> bool) -> String {
-    models.iter().find(|model| is_it(model)).unwrap()["id"]
+fn id_of(models: &[Value], matches: impl Fn(&Value) -> bool) -> String {
+    models.iter().find(|model| matches(model)).unwrap()["id"]
         .as_str()
         .unwrap()
         .to_owned()
@@ -52,9 +53,11 @@ async fn what_the_catalogue_says_is_not_available_is_refused() {
     let peer = peer(Duration::from_secs(300)).await;
     let models = models(&peer).await;
     let off_plan = id_of(&models, |model| model["available_on_current_plan"] == false);
-    let made_up = |model: &Value| !model["id"].as_str().unwrap().starts_with(['m', 'g']);
+    let is_generated = |model: &Value| !model["id"].as_str().unwrap().starts_with(['m', 'g']);
     let gated = id_of(&models, |model| {
-        model["is_gated"] == true && model["available_on_current_plan"] == true && made_up(model)
+        model["is_gated"] == true
+            && model["available_on_current_plan"] == true
+            && is_generated(model)
     });
     for (model, code) in [
         (off_plan, "model_not_on_plan"),
@@ -66,7 +69,7 @@ async fn what_the_catalogue_says_is_not_available_is_refused() {
             assert_eq!(reply.json()["error"]["type"], "invalid_request_error");
         }
     }
-    // Every one of them, and no other.
+    // Every model that is not available, and no other model.
     for model in models.iter().step_by(7) {
         let is_refused = peer
             .post(CHAT, &ask_model(model["id"].as_str().unwrap(), "x"))
@@ -90,7 +93,7 @@ async fn a_cold_model_is_refused_until_it_has_loaded() {
     let tier = async || {
         peer.get(&format!("/v1/models/{cold}"), None).await.json()["availability"]["tier"].clone()
     };
-    assert_eq!(tier().await, "cold", "to be looked at loads nothing");
+    assert_eq!(tier().await, "cold", "a catalogue request loads nothing");
     assert_eq!(
         peer.post("/v1/tokenize", &json!({"model": cold, "text": "x"}))
             .await
@@ -98,7 +101,7 @@ async fn a_cold_model_is_refused_until_it_has_loaded() {
         200
     );
     advance(2 * warm_after).await;
-    assert_eq!(tier().await, "cold", "nor does the tokenizer");
+    assert_eq!(tier().await, "cold", "a tokenizer request loads nothing");
     for (path, request) in requests(&cold).into_iter().take(2) {
         let reply = peer.post(path, &request).await;
         assert_eq!(reply.status, 400);
@@ -112,8 +115,8 @@ async fn a_cold_model_is_refused_until_it_has_loaded() {
     let loading = peer.get("/v1/models?tags=loading", None).await.json();
     assert_eq!(loading["data"].as_array().unwrap().len(), 1);
 
-    // From the first request on, whatever other requests come in between. The rest of the time is
-    // more than this test takes.
+    // The loading time counts from the first request, regardless of later requests. The remaining
+    // time is longer than this test takes.
     advance(warm_after / 2).await;
     assert_eq!(
         (

@@ -1,5 +1,5 @@
-//! Error statuses in every shape, once or always, late or with `Retry-After`; and connections that
-//! end unanswered.
+//! Error statuses in every shape, once or always, delayed or with `Retry-After`, and connections
+//! that end without an answer.
 
 use std::time::{Duration, Instant};
 
@@ -142,7 +142,7 @@ async fn any_fault_can_end_after_some_attempts() {
             expected
         );
     }
-    // Of a stream that breaks too.
+    // The same for a stream that breaks off.
     let mut broken = peer.open(&ask("eof-after-2-then-ok")).await;
     broken.rest().await;
     assert!(!broken.is_done());
@@ -150,7 +150,7 @@ async fn any_fault_can_end_after_some_attempts() {
         finish(&peer.events(&ask("eof-after-2-then-ok")).await),
         ["stop"]
     );
-    // And each request has a count of its own.
+    // Each request has its own count.
     for endpoint in ["/v1/completions", "/v1/embeddings", "/v1/tokenize"] {
         let request =
             json!({"model": "emulator/503-then-ok", "prompt": "x", "input": endpoint, "text": "x"});
@@ -184,7 +184,7 @@ async fn a_fault_can_be_delayed() {
             if fault.starts_with("524") { 524 } else { 200 }
         );
     }
-    // A silence in the middle ends, and the answer is whole.
+    // A silence in the middle ends, and the answer is complete.
     let started = Instant::now();
     let events = peer.events(&ask("stall-after-5-for-300ms")).await;
     assert!(started.elapsed() >= Duration::from_millis(300));
@@ -228,7 +228,7 @@ async fn connections_end_before_the_head_and_in_the_middle() {
         .unwrap();
     assert!(reset.content_length().unwrap() > 100);
     assert!(reset.text().await.is_err());
-    // The emulator goes on.
+    // The emulator still answers.
     assert_eq!(peer.post(CHAT, &ask("finish-eos")).await.status, 200);
     peer.until_used(0).await;
 }

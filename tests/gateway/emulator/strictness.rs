@@ -1,4 +1,4 @@
-//! Bad requests, each refused with a reason and the path of what is wrong.
+//! Invalid requests, each refused with a reason and the path of the problem.
 
 use featherwire::emulator::EmulatorConfig;
 use serde_json::{Value, json};
@@ -118,7 +118,7 @@ async fn a_body_that_is_not_json_is_refused_in_json() {
             .request(CHAT, body)
             .bearer_auth("key")
             .header("content-type", kind);
-        // `header` appends, so that the first one, set by the helper, has to go.
+        // `header` appends, so the header that the helper has set is removed first.
         let mut request = request.build().unwrap();
         request
             .headers_mut()
@@ -179,7 +179,7 @@ async fn errors_under_account_have_their_own_format() {
             "{error}"
         );
     }
-    // Only members under that path.
+    // Paths under `/account` have exactly these members.
     assert_eq!(peer.get("/accounts", Some("key")).await.refusal().0, 404);
 }
 

@@ -1,4 +1,4 @@
-//! An emulator on a free port, and a client that reads its answers without believing them.
+//! An emulator on a free port, and a client that checks its answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,9 +20,9 @@ pub const MODEL_OF_4_UNITS: &str = "Qwen/Qwen2.5-72B-Instruct";
 
 const POLL_EVERY: Duration = Duration::from_millis(5);
 const POLLS_MAX: usize = 24_000;
-/// How long nothing has to come for silence to count as silence.
+/// The time without bytes after which a stream counts as silent.
 const SILENCE: Duration = Duration::from_millis(150);
-/// When a test gives up on a stream that ought to go on.
+/// The longest wait for a stream that must continue.
 pub const PATIENCE: Duration = crate::support::PATIENCE;
 
 pub struct Peer {
@@ -39,7 +39,7 @@ pub struct Reply {
 }
 
 impl Peer {
-    /// An emulator in a hurry.
+    /// An emulator without delays between tokens.
     pub async fn start() -> Self {
         Self::with(EmulatorConfig {
             tokens_per_second: 0.0,
@@ -103,7 +103,7 @@ impl Peer {
         Reply::of(request.send().await.unwrap()).await
     }
 
-    /// Starts a stream and reads nothing of it yet.
+    /// Starts a stream without reading from it.
     pub async fn open(&self, body: &Value) -> Stream {
         self.open_at("/v1/chat/completions", body).await
     }
@@ -131,7 +131,7 @@ impl Peer {
         }
     }
 
-    /// A whole stream that ends well: its events, without the closing `[DONE]`.
+    /// The events of a complete stream, without `[DONE]`.
     pub async fn events(&self, body: &Value) -> Vec<Value> {
         let mut stream = self.open(body).await;
         assert_eq!(stream.rest().await, End::Clean);
@@ -139,7 +139,7 @@ impl Peer {
         stream.events()
     }
 
-    /// Sends a request and hands back the bare connection, from which nothing was read.
+    /// Sends a request and returns the connection, from which nothing has been read.
     pub async fn send_raw(&self, body: &Value) -> TcpStream {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
         let body = body.to_string();
@@ -205,11 +205,11 @@ impl Reply {
     }
 }
 
-/// A stream being read.
+/// A stream that is being read.
 pub struct Stream {
     response: reqwest::Response,
     pub text: String,
-    /// Bytes of a character that has not come in full.
+    /// The bytes of an incomplete character.
     pending: Vec<u8>,
 }
 
@@ -221,7 +221,7 @@ pub enum End {
 }
 
 impl Stream {
-    /// Reads to the end, whichever it is.
+    /// Reads to the end of the stream.
     pub async fn rest(&mut self) -> End {
         loop {
             match timeout(PATIENCE, self.response.chunk()).await {
@@ -233,7 +233,7 @@ impl Stream {
         }
     }
 
-    /// Waits for the next bytes for as long as they take.
+    /// Waits for the next bytes.
     pub async fn more(&mut self) {
         let bytes = self
             .response
@@ -285,7 +285,7 @@ pub fn ask_model(model: &str, prompt: &str) -> Value {
     json!({"model": model, "messages": [{"role": "user", "content": prompt}]})
 }
 
-/// `body` with `more` members laid over it.
+/// `body` with the members of `more`, which replace those of `body`.
 pub fn with(mut body: Value, more: Value) -> Value {
     for (name, value) in more.as_object().unwrap() {
         body[name] = value.clone();
@@ -299,7 +299,7 @@ pub fn text(answer: &Value) -> &str {
         .unwrap_or_default()
 }
 
-/// The text that choice `index` of a stream adds up to.
+/// The complete text of choice `index` of a stream.
 pub fn streamed_text(events: &[Value], index: u64) -> String {
     let choices = events
         .iter()

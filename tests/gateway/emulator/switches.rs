@@ -1,5 +1,5 @@
-//! What no model's id reaches: the feed of units, the plan, the catalogue. Set at the start, or
-//! while it runs.
+//! The switches for faults of the feed of units, the plan and the list of models, set at the start
+//! or while the emulator runs.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn feed(peer: &Peer) -> Response {
         .unwrap()
 }
 
-/// The bytes that come first.
+/// The first bytes of the feed.
 async fn first(peer: &Peer) -> String {
     let bytes = timeout(PATIENCE, feed(peer).await.chunk())
         .await
@@ -159,7 +159,7 @@ async fn a_feed_can_trickle_stall_end_and_break() {
             .await
             .is_err()
     );
-    // A feed that runs hears of it.
+    // The switch affects a running feed.
     peer.set("feed", "usual").await;
     assert!(
         timeout(PATIENCE, silent.chunk())
@@ -280,6 +280,6 @@ async fn the_plan_and_the_catalogue_can_be_invalid() {
     assert_eq!(
         peer.get(&format!("/v1/models/{MODEL}"), None).await.json()["id"],
         MODEL,
-        "single models are as ever"
+        "requests for a single model are not affected"
     );
 }

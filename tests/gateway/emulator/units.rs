@@ -1,5 +1,5 @@
-//! Concurrency units: held while an answer is made, refused beyond the plan, free as soon as no
-//! caller needs them.
+//! Concurrency units: held while an answer is generated, refused beyond the plan, and released as
+//! soon as no caller needs them.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::support::{
 };
 use crate::support::advance;
 
-/// Slow enough that a test can look while an answer is under way.
+/// Slow enough for a test to check the units while an answer is running.
 fn slow(units: Option<u32>) -> EmulatorConfig {
     EmulatorConfig {
         tokens_per_second: 2.0,
@@ -143,7 +143,7 @@ async fn the_units_of_a_cancelled_request_stay_for_a_while_and_those_of_an_answe
 
     let mut connection = peer.send_raw(&ask_model(MODEL_OF_4_UNITS, "x")).await;
     peer.until_used(4).await;
-    // The emulator closes its side as well when it has given the request up.
+    // The emulator closes its side too when it has cancelled the request.
     connection.shutdown().await.unwrap();
     assert_eq!(
         timeout(PATIENCE, connection.read_to_end(&mut Vec::new()))
@@ -194,7 +194,7 @@ async fn the_feed_of_snapshots_starts_at_once_and_goes_on() {
         "data: {\"limit\":8,\"used_cost\":0,\"request_count\":0,\"requests\":[]}\n\n"
     );
     let held = peer.open(&ask("x")).await;
-    // A beat may still have the state before.
+    // One snapshot may still have the previous state.
     while !next().await.contains("\"used_cost\":1") {}
     drop(held);
 }

@@ -1,5 +1,4 @@
-//! Answers of the running gateway, of every kind, held to the document: status, headers, media type
-//! and body.
+//! Compares answers of the running gateway with the document: status, headers, media type and body.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +27,7 @@ impl Answer {
     }
 }
 
-/// Puts members into a request, and replaces those it has.
+/// Adds members to a request, and replaces existing ones.
 fn with(mut request: Value, more: &Value) -> Value {
     request
         .as_object_mut()
@@ -37,8 +36,7 @@ fn with(mut request: Value, more: &Value) -> Value {
     request
 }
 
-/// Every request whose answers are held to a schema: what it shows, method, path as documented,
-/// path as asked, body.
+/// A request: its description, the method, the path in the document, the actual path, and the body.
 type Call = (String, Method, &'static str, String, Option<Value>);
 
 fn chats() -> Vec<(&'static str, Value)> {
@@ -215,7 +213,7 @@ fn calls() -> Vec<Call> {
     calls
 }
 
-/// The gateway's answers to all of them, and to a few that need a gateway or a header of their own.
+/// The gateway's answers to all requests, and to a few that need a special gateway or header.
 pub async fn all() -> Vec<Answer> {
     let emulator = Emulator::start().await;
     let gateway = Gateway::to(emulator.address).await;
@@ -342,7 +340,7 @@ fn events(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Headers of the gateway's own beside those that begin with `x-fe`.
+/// The gateway's own headers besides those that begin with `x-fe`.
 const OWN_HEADERS: [&str; 3] = ["x-request-id", "age", "retry-after"];
 
 #[tokio::test]
@@ -396,7 +394,7 @@ async fn every_answer_is_as_the_document_says() {
         assert!(headers.contains_key("x-request-id"), "{what}");
         statuses.insert(*status);
     }
-    // Each header that the document names has been met.
+    // Each header in the document has occurred in an answer.
     let named = document.0["paths"].as_object().unwrap().values();
     let named = named.flat_map(|item| item.as_object().unwrap().values());
     let named = named.flat_map(|operation| operation["responses"].as_object().unwrap().values());
@@ -432,7 +430,7 @@ async fn a_watch_yields_what_the_document_says() {
     }
 }
 
-/// The document's schemas are no looser than they can be: they refuse what they must refuse.
+/// The schemas of the document refuse incomplete answers.
 #[test]
 fn the_document_does_not_accept_an_answer_without_its_members() {
     let document = Document::ours();

@@ -1,4 +1,4 @@
-//! The document by itself: whole, and in step with the tables that it is made from or beside.
+//! The document itself: complete, and consistent with the tables in the source.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,7 +108,7 @@ fn the_document_is_valid_and_complete_openapi() {
         let what = format!("{method} {path}");
         assert!(
             ids.insert(operation["operationId"].as_str().unwrap()),
-            "{what}: an id of its own"
+            "{what}: the operation id is unique"
         );
         assert!(
             head["tags"]

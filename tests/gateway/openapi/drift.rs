@@ -1,5 +1,5 @@
-//! The committed OpenAPI document: readers of the repository, and tools that generate clients, have
-//! it without a build.
+//! The committed OpenAPI document, which readers of the repository and generators of clients use
+//! without a build.
 
 /// The document of this build.
 const BUILT: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.readable.json"));

@@ -1,5 +1,5 @@
-//! The document, as generators of clients read it: what becomes a type has a name and one shape.
-//! `tests/clients` generates such clients and calls the gateway with them.
+//! Requirements of client generators for the document: every schema that becomes a type has a name
+//! and one form. `tests/clients` generates such clients and calls the gateway with them.
 
 use serde_json::{Map, Value, json};
 
@@ -46,7 +46,7 @@ fn each_media_type_of_an_answer_has_one_schema_that_generators_can_name() {
 
 /// Calls `see` with every schema within this one, and not with itself.
 fn inside(schema: &Value, see: &mut impl FnMut(&Value)) {
-    // What only judges is nothing that generators make types of.
+    // Generators make no types from keywords that only validate.
     for (keyword, value) in schema.as_object().into_iter().flatten() {
         let parts: Vec<&Value> = match keyword.as_str() {
             "properties" => value.as_object().unwrap().values().collect(),
@@ -89,7 +89,7 @@ fn every_schema_that_becomes_a_type_has_a_name() {
         }
         let is_map = schema["additionalProperties"].is_object();
         assert!(!is_map, "{place}: a map without a name: {schema}");
-        // A member with a default is always there for some generators, and sent by others.
+        // Some generators treat a member with a default as always present, and others send it.
         assert!(
             schema.get("default").is_none(),
             "{place}: a default: {schema}"
@@ -102,7 +102,7 @@ fn every_schema_that_becomes_a_type_has_a_name() {
     for (name, schema) in schemas {
         assert!(
             schema.get("allOf").is_none(),
-            "{name}: what judges is beside the properties"
+            "{name}: validating keywords are beside the properties"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! The gateway's answers, held to OpenAI's own schemas. Those are not ours to keep here: the
-//! environment says where they are, and without them there is nothing to hold.
+//! Compares the gateway's answers with OpenAI's own schemas. The schemas are not in this repository
+//! for licence reasons. An environment variable has their path, and without it the test is skipped.
 
 use serde_json::{Value, json};
 
@@ -12,8 +12,8 @@ use super::{
 /// The file with OpenAI's `components.schemas`.
 const SCHEMAS: &str = "FEATHERWIRE_OPENAI_SCHEMAS";
 
-/// OpenAI's schemas say `nullable` in places, a word of OpenAPI 3.0 that means nothing in the 3.1
-/// they are written in. Here it is read as it was meant.
+/// Interprets `nullable` in OpenAI's schemas as in OpenAPI 3.0. The schemas are in OpenAPI 3.1,
+/// which has no such keyword.
 fn nullable_means_null(schema: &mut Value) {
     match schema {
         Value::Array(schemas) => schemas.iter_mut().for_each(nullable_means_null),
@@ -28,12 +28,13 @@ fn nullable_means_null(schema: &mut Value) {
     }
 }
 
-/// Where OpenAI's API itself isn't as its schemas say, an answer is held to the rest of them.
+/// Removes the members in which OpenAI's API itself differs from its schemas.
 fn without_exceptions(answer: &Answer, mut body: Value) -> Value {
     let members = |list: &mut Value| list.as_array_mut().map(std::mem::take).unwrap_or_default();
     match answer.path {
-        // Of the pieces of a text, each but the last has `finish_reason: null`: the schema was
-        // written for the whole.
+        // Each piece of a streamed text except the last has `finish_reason: null`. The schema is
+        // for
+        // the unary answer.
         "/v1/completions" if answer.is_stream() && body.get("choices").is_some() => {
             let mut choices = members(&mut body["choices"]);
             for choice in choices
@@ -50,8 +51,7 @@ fn without_exceptions(answer: &Answer, mut body: Value) -> Value {
             }
             body["choices"] = json!(choices);
         }
-        // The request's `encoding_format: base64` makes a vector a string: the schema knows numbers
-        // only.
+        // With `encoding_format: base64` a vector is a string. The schema allows only numbers.
         "/v1/embeddings" if answer.what.ends_with("base64") => {
             let mut vectors = members(&mut body["data"]);
             for vector in &mut vectors {
@@ -65,7 +65,7 @@ fn without_exceptions(answer: &Answer, mut body: Value) -> Value {
     body
 }
 
-/// OpenAI's schema for an answer; none if OpenAI has no such answer.
+/// OpenAI's schema for an answer. `None` if OpenAI has no such answer.
 fn schema_of(answer: &Answer, body: &Value) -> Option<&'static str> {
     if body.get("error").is_some() {
         return Some("ErrorResponse");
@@ -73,7 +73,7 @@ fn schema_of(answer: &Answer, body: &Value) -> Option<&'static str> {
     match answer.path {
         "/v1/chat/completions" if answer.is_stream() => Some("CreateChatCompletionStreamResponse"),
         "/v1/chat/completions" => Some("CreateChatCompletionResponse"),
-        // A streamed piece is the same, by OpenAI's own word.
+        // According to OpenAI, a streamed piece has the same schema.
         "/v1/completions" => Some("CreateCompletionResponse"),
         "/v1/embeddings" => Some("CreateEmbeddingResponse"),
         "/v1/models" => Some("ListModelsResponse"),
@@ -84,14 +84,14 @@ fn schema_of(answer: &Answer, body: &Value) -> Option<&'static str> {
         | "/v1/concurrency/stream"
         | "/healthz"
         | "/readyz" => None,
-        path => panic!("{path}: whose is it?"),
+        path => panic!("{path}: no schema is assigned"),
     }
 }
 
 #[tokio::test]
 async fn every_answer_is_as_openai_says() {
     let Ok(path) = std::env::var(SCHEMAS) else {
-        println!("skipped: {SCHEMAS} names no file of OpenAI's schemas");
+        println!("skipped: {SCHEMAS} is not set to a file with OpenAI's schemas");
         return;
     };
     let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{SCHEMAS}={path}: {error}"));

@@ -1,4 +1,4 @@
-//! The page: there without a key, whole, and with nothing from elsewhere.
+//! The documentation page: available without a key, complete, and without files from other origins.
 
 use http::StatusCode;
 use serde_json::Value;
@@ -82,8 +82,7 @@ async fn the_page_sends_requests_only_to_its_own_origin() {
         let name = words.next().unwrap();
         for source in words {
             let is_ours = ["'self'", "'none'"].contains(&source);
-            // An address that holds its own content sends no request, and neither does a style that
-            // the page itself says.
+            // A `data:` URL sends no request, and neither does an inline style.
             assert!(
                 is_ours || directive == "img-src 'self' data:" || name == "style-src",
                 "{directive}"
@@ -132,7 +131,7 @@ async fn the_files_of_the_page_are_sent_compressed() {
         assert_eq!(response.headers()["content-encoding"], "gzip");
         let bytes = response.bytes().await.unwrap();
         assert!(bytes.starts_with(b"\x1f\x8b\x08"), "{path}");
-        // gzip's last four bytes are the length of what it unpacks to.
+        // The last four bytes of a gzip member are the decompressed length.
         let length = u32::from_le_bytes(bytes[bytes.len() - 4..].try_into().unwrap()) as usize;
         assert!(length > 2 * bytes.len(), "{path}: {length}");
     }

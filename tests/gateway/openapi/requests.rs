@@ -1,6 +1,6 @@
-//! The gateway accepts exactly the requests that the document describes: each member of each
-//! request, at every depth, is given values of every kind and at every edge, and the two must judge
-//! alike. So no range can be in one and not in the other.
+//! The gateway accepts exactly the requests that the document allows. Each member of each request,
+//! at every depth, gets values of every type and at the limits of every range. The gateway and the
+//! document must both accept or both refuse each request.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::Document;
 
 use crate::support::{Gateway, Reply, Scripted, rest::http, rest::with_json};
 
-/// Values of every kind.
+/// Values of every type.
 fn kinds() -> Vec<Value> {
     vec![
         json!(null),
@@ -45,7 +45,7 @@ fn kinds() -> Vec<Value> {
     ]
 }
 
-/// Values at the edges of a schema's range, on both sides.
+/// Values at the limits of a schema's range, on both sides.
 fn edges(schema: &Value) -> Vec<Value> {
     let is_integer = schema["type"].to_string().contains("integer");
     let step = |bound: f64, by: f64| {
@@ -78,7 +78,7 @@ fn smallest(document: &Document, schema: &Value) -> Value {
                 .into_iter()
                 .flatten();
             let members = required.map(|name| name.as_str().unwrap());
-            // A caller's own role: its message is held to its types.
+            // A role of the caller's own messages, whose types are checked.
             let value = |name| match name {
                 "role" => json!("user"),
                 name => smallest(document, &schema["properties"][name]),
@@ -96,8 +96,8 @@ fn smallest(document: &Document, schema: &Value) -> Value {
     }
 }
 
-/// Collects the requests for a message and all within it. `around` puts a value where the message
-/// belongs.
+/// Collects the requests for a message and all messages in it. `around` inserts a value at the
+/// message's place in the request.
 fn vary(
     document: &Document,
     message: &str,
@@ -127,7 +127,7 @@ fn vary(
         }
         return;
     }
-    // A map, or a set of words: its values are among those that every member is given.
+    // A map or a closed set of strings: the values of every type are enough.
     let Some(members) = schema["properties"].as_object() else {
         return;
     };
@@ -151,7 +151,7 @@ fn vary(
             around(object)
         };
         requests.extend(kinds().into_iter().chain(edges(member)).map(set));
-        // The same beside what some members need.
+        // The same value together with the members that some members require.
         let set = |value: Value| {
             let mut object = base.clone();
             object[name] = value;
@@ -184,7 +184,7 @@ fn vary(
     }
 }
 
-/// The message that a schema refers to, and whether it is a list of it.
+/// The message that a schema refers to, and whether the schema is a list of it.
 fn inner(schema: &Value) -> Option<(String, bool)> {
     let name = |schema: &Value| {
         schema
@@ -221,7 +221,7 @@ async fn the_document_and_the_gateway_accept_the_same_requests() {
             &mut requests,
         );
         if message == "CreateChatCompletionRequest" {
-            // Each message once more as an answer that is given back.
+            // Each message again as an answer that is sent back.
             let messages: Vec<Value> = requests
                 .iter()
                 .filter(|request| request["messages"][0]["role"] == "user")

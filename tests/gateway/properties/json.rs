@@ -1,4 +1,4 @@
-//! JSON documents of a message, made up from its descriptor.
+//! Generates JSON documents of a message from its descriptor.
 
 use proptest::{
     collection::{btree_map, vec},
@@ -10,7 +10,7 @@ use crate::support::law::{self, Author, Slot};
 
 use super::scalars::*;
 
-/// A document of this message: what it names, and unknown members.
+/// A document of this message: known and unknown members.
 pub fn document(message: &MessageDescriptor, author: Author) -> BoxedStrategy<String> {
     let mut members: Vec<BoxedStrategy<Option<String>>> = law::slots(message)
         .into_iter()
@@ -100,7 +100,7 @@ fn value(slot: &Slot, author: Author) -> BoxedStrategy<String> {
                 .kind(),
             author,
         );
-        // Names that differ as text could still be the same name, one of them escaped.
+        // Names that differ as text can be equal, if one of them is escaped.
         let map = btree_map(any::<u16>(), (string_text(), values), LIST);
         return map
             .prop_map(|map| {
@@ -153,8 +153,8 @@ fn list(kind: &Kind, author: Author) -> BoxedStrategy<String> {
         .boxed()
 }
 
-/// What an upstream might say where another type is documented. No objects: one could lack a
-/// required member.
+/// A value of an undocumented type, as an upstream might send it. Not an object, because it could
+/// lack a required member.
 fn of_another_type() -> BoxedStrategy<String> {
     let scalar = prop_oneof![
         double_text(),
@@ -224,7 +224,7 @@ fn string_text() -> BoxedStrategy<String> {
         .boxed()
 }
 
-/// An integer in the ways that JSON has for one: `100`, `100.0`, `100e0`.
+/// An integer in the notations of JSON: `100`, `100.0`, `100e0`.
 fn integer_text(integer: BoxedStrategy<i64>) -> BoxedStrategy<String> {
     (integer, 0..6)
         .prop_map(|(integer, form)| match form {

@@ -1,4 +1,4 @@
-//! Protobuf messages, made up from their descriptors.
+//! Generates protobuf messages from their descriptors.
 
 use std::{collections::HashMap, ops::Range};
 
@@ -14,7 +14,7 @@ use crate::support::law::{self, Slot};
 
 use super::{json::any_json, scalars::*};
 
-pub fn made_up(message: &MessageDescriptor) -> BoxedStrategy<DynamicMessage> {
+pub fn generated(message: &MessageDescriptor) -> BoxedStrategy<DynamicMessage> {
     let slots = law::slots(message);
     let names: Vec<String> = slots
         .iter()
@@ -31,7 +31,7 @@ pub fn made_up(message: &MessageDescriptor) -> BoxedStrategy<DynamicMessage> {
                     .boxed()
             });
             let set = proptest::strategy::Union::new(variants);
-            // JSON text that must be there is never empty.
+            // Required JSON text is never empty.
             let is_required = slot.is_json_text() && slot.is_plain();
             if is_required {
                 set.boxed()
@@ -53,17 +53,17 @@ pub fn made_up(message: &MessageDescriptor) -> BoxedStrategy<DynamicMessage> {
     let message = message.clone();
     fields
         .prop_map(move |fields| {
-            let mut made_up = DynamicMessage::new(message.clone());
+            let mut generated = DynamicMessage::new(message.clone());
             for (field, value) in fields.into_iter().flatten() {
-                made_up.set_field(&field, value);
+                generated.set_field(&field, value);
             }
-            complete(&mut made_up);
-            made_up
+            complete(&mut generated);
+            generated
         })
         .boxed()
 }
 
-/// Sets what an answer that was read always has.
+/// Sets the fields that a decoded answer always has.
 fn complete(message: &mut DynamicMessage) {
     let descriptor = message.descriptor();
     let inside = match descriptor.name() {
@@ -85,7 +85,7 @@ fn complete(message: &mut DynamicMessage) {
 
 fn field_value(slot: &Slot, field: &FieldDescriptor) -> BoxedStrategy<Value> {
     if slot.is_json_text() {
-        // Null is how JSON says unset, and of an object an empty list.
+        // In JSON, null means unset, and so does an empty list in place of an object.
         let is_object = law::OBJECT_TEXT.contains(&slot.path.as_str());
         let is_unset = move |text: &str| text == "null" || is_object && text == "[ ]";
         let text = any_json().prop_map(move |text| {
@@ -115,7 +115,7 @@ fn field_value(slot: &Slot, field: &FieldDescriptor) -> BoxedStrategy<Value> {
             .boxed();
     }
     match field.kind() {
-        // An empty list says nothing about what it would hold; it is read as one of strings.
+        // The element type of an empty list is unknown. It is decoded as a list of strings.
         Kind::Message(message) if ["TokenList", "TokenLists"].contains(&message.name()) => {
             list_message(&message, 1..3)
         }
@@ -137,7 +137,7 @@ fn list_message(message: &MessageDescriptor, size: Range<usize>) -> BoxedStrateg
 fn proto_value(kind: &Kind) -> BoxedStrategy<Value> {
     match kind {
         Kind::Message(message) if law::list_of(message).is_some() => list_message(message, LIST),
-        Kind::Message(message) => made_up(message).prop_map(Value::Message).boxed(),
+        Kind::Message(message) => generated(message).prop_map(Value::Message).boxed(),
         Kind::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
         Kind::Enum(kind) => {
             let numbers = law::words(kind.name())

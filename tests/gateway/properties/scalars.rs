@@ -1,4 +1,4 @@
-//! Numbers and strings, the odd ones among them, and the lengths of lists.
+//! Generates numbers and strings, including unusual ones, and the lengths of lists.
 
 use std::ops::Range;
 
@@ -65,7 +65,7 @@ pub fn double() -> BoxedStrategy<f64> {
         9_007_199_254_740_994.0,
         1e22,
     ];
-    // As sampling parameters and log probabilities are: of moderate size, with all 53 bits used.
+    // Like sampling parameters and log probabilities: of moderate size, with 53 significant bits.
     let moderate = -20.0..20.0_f64;
     let all = POSITIVE | NEGATIVE | NORMAL | SUBNORMAL | ZERO;
     prop_oneof![2 => moderate, 2 => all, 1 => prop::sample::select(edges.to_vec())].boxed()

@@ -1,4 +1,5 @@
-//! One client for each door. A test asks through any door and gets the same kind of answer.
+//! One client for each door. A test sends a request through any door and gets the same type of
+//! answer.
 
 use featherwire::{
     error::{Kind, TABLE},
@@ -39,7 +40,7 @@ pub enum Door {
     WebStream,
 }
 
-/// The header that has a unary answer streamed upstream.
+/// The header that makes the gateway stream a unary answer upstream.
 pub const VIA_STREAM: [(&str, &str); 1] = [("x-featherwire-unary-via-stream", "true")];
 
 impl Door {
@@ -59,7 +60,7 @@ impl Door {
 }
 
 impl Gateway {
-    /// Asks for a chat completion through this door.
+    /// Requests a chat completion through this door.
     pub async fn ask(&self, door: Door, request: &Value) -> Answer {
         self.ask_with(door, request, &[]).await
     }
@@ -83,7 +84,8 @@ impl Gateway {
             .unwrap_or_else(|_| panic!("{door:?}: no end to {request}"))
     }
 
-    /// Asks through every door, so that the upstream is asked for a stream each time.
+    /// Sends a request through every door, in the form for which the gateway requests a stream from
+    /// the upstream.
     pub async fn ask_streamed(&self) -> Vec<(Door, Answer)> {
         let mut answers = Vec::new();
         for door in Door::ALL {
@@ -93,7 +95,8 @@ impl Gateway {
         answers
     }
 
-    /// Asks through every unary door, so that the upstream is asked for a whole answer each time.
+    /// Sends a request through every unary door, so that the gateway requests a unary answer from
+    /// the upstream.
     pub async fn ask_whole(&self) -> Vec<(Door, Answer)> {
         let mut answers = Vec::new();
         for door in Door::ALL.into_iter().filter(|door| !door.is_stream()) {
@@ -117,7 +120,7 @@ impl Gateway {
     }
 }
 
-/// The message that a JSON request is.
+/// The protobuf message of a JSON request.
 pub fn message(request: &Value) -> CreateChatCompletionRequest {
     json::decode_request(request.to_string().as_bytes()).unwrap()
 }
@@ -165,7 +168,7 @@ async fn rest(
 }
 
 fn read_events(answer: &mut Answer, body: &str) {
-    // A stream whose caller had to wait begins with comments.
+    // A stream with a long wait begins with comments.
     let events = body
         .split_terminator("\n\n")
         .filter(|event| !event.starts_with(':'));

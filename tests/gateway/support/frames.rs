@@ -1,4 +1,4 @@
-//! Frames of HTTP/2 after RFC 9113, for things that no client library does.
+//! HTTP/2 frames (RFC 9113), for tests that no client library supports.
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 

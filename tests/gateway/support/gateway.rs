@@ -92,22 +92,25 @@ impl Gateway {
         answer["gateway"].clone()
     }
 
-    /// Waits until the scheduler's state is like this. The gateway announces its state with each
-    /// snapshot of the upstream: so this is for upstreams that send them, and for states that last.
+    /// Waits for an event of the units' stream that meets the condition. The gateway sends an event
+    /// with each snapshot of the upstream, so this is for upstreams that send snapshots, and for
+    /// states that last.
     pub async fn wait_for_units_event(
         &self,
         key: &str,
         what: &str,
-        is_so: impl Fn(&Value) -> bool,
+        condition: impl Fn(&Value) -> bool,
     ) {
         let get = http().get(self.url("/v1/concurrency/stream"));
         let mut events = Events::of(get.bearer_auth(key)).await;
-        events.until(what, |event| is_so(&event["gateway"])).await;
+        events
+            .until(what, |event| condition(&event["gateway"]))
+            .await;
     }
 
-    /// Waits until the scheduler's state is like this, where nothing announces it.
-    pub async fn wait_for_units(&self, what: &str, is_so: impl Fn(&Value) -> bool) {
-        poll::until(what, async || is_so(&self.units("any").await)).await;
+    /// Polls until the scheduler's state meets the condition. For states without an event.
+    pub async fn wait_for_units(&self, what: &str, condition: impl Fn(&Value) -> bool) {
+        poll::until(what, async || condition(&self.units("any").await)).await;
     }
 
     /// Waits until this number of calls of the default priority wait for units.
@@ -118,7 +121,7 @@ impl Gateway {
         .await;
     }
 
-    /// Asks it to end, and waits until it refuses new calls.
+    /// Starts the drain, and waits until the gateway refuses new calls.
     pub async fn drain(&self) {
         let mut health = HealthClient::new(self.channel().await);
         let watch = health.watch(HealthCheckRequest::default()).await;
@@ -132,12 +135,12 @@ impl Gateway {
             .expect("the drain begins");
     }
 
-    /// Asks it to end.
+    /// Starts the drain.
     pub fn shut_down(&self) {
         self.stop.notify_one();
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Starts the drain, and waits until the server has ended.
     pub async fn stop(mut self) -> server::Outcome {
         self.shut_down();
         (&mut self.task).await.unwrap()
@@ -191,7 +194,7 @@ impl Drop for Emulator {
     }
 }
 
-/// Requests to its REST door.
+/// Requests to the REST door.
 impl Gateway {
     /// A POST request with this JSON as its body, not yet sent: for requests with headers.
     pub fn post_request(&self, path: &str, body: impl ToString) -> RequestBuilder {
@@ -213,8 +216,8 @@ impl Gateway {
         status_and_json(http().get(self.url(path)).send().await.unwrap()).await
     }
 
-    /// Asks this model for a streamed answer. Only the head of the response has been read; the call
-    /// runs until the response is dropped.
+    /// Requests a streamed answer from `model`. Only the headers of the response have been read.
+    /// The call runs until the response is dropped.
     pub async fn open_stream(&self, model: &str) -> Response {
         let mut request = prompt(model, "hi");
         request["stream"] = json!(true);

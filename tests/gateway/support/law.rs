@@ -1,8 +1,8 @@
-//! The law of losslessness: JSON that goes through a message comes out with the same meaning,
-//! except for the changes of form that the tables name one by one.
+//! The law of lossless conversion: JSON that is decoded to a message and encoded again has the same
+//! meaning, except for the changes of form in the tables.
 //!
-//! It is written a second time on purpose, from the documents and not from `build/json_codec.rs`:
-//! an unintended rule in the codec breaks it.
+//! The rules are written a second time on purpose, from the documentation and not from
+//! `build/json_codec.rs`, so that an unintended rule in the codec is found.
 
 use serde::de::DeserializeOwned;
 
@@ -17,7 +17,7 @@ pub use slots::*;
 pub use tables::{CONSTANT_OBJECT, INDEX, OBJECT_TEXT, words};
 pub use tree::{Author, Tree, difference};
 
-/// What came out of the codec, as a tree.
+/// The output of the codec, as a tree.
 pub fn tree(message: &str, text: &str) -> Tree {
     let message = descriptor(message);
     object(
@@ -32,8 +32,8 @@ pub fn tree(message: &str, text: &str) -> Tree {
     .expect("an object")
 }
 
-/// What the law requires for this text, as a tree.
-pub fn demanded(message: &str, text: &str, author: Author) -> Tree {
+/// The expected output for this text, as a tree.
+pub fn expected_tree(message: &str, text: &str, author: Author) -> Tree {
     let message = descriptor(message);
     object(
         text,
@@ -47,10 +47,10 @@ pub fn demanded(message: &str, text: &str, author: Author) -> Tree {
     .expect("an object")
 }
 
-/// Holds one document to the law.
+/// Checks the law for one document.
 ///
 /// # Errors
-/// The JSON that came out, and how the two differ.
+/// The JSON output, and the first difference.
 pub fn hold<M>(message: &str, text: &str, author: Author) -> Result<(), String>
 where
     M: prost::Message + Default + PartialEq + std::fmt::Debug + serde::Serialize + DeserializeOwned,
@@ -75,13 +75,13 @@ where
     }
     .map_err(|bad| format!("encode: {bad}\n{text}"))?;
     let out = String::from_utf8(out).unwrap();
-    let (wanted, got) = (demanded(message, text, author), tree(message, &out));
-    if wanted == got {
+    let (expected, got) = (expected_tree(message, text, author), tree(message, &out));
+    if expected == got {
         Ok(())
     } else {
         Err(format!(
             "{}\nin:  {text}\nout: {out}",
-            difference(&wanted, &got, "$")
+            difference(&expected, &got, "$")
         ))
     }
 }

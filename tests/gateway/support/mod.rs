@@ -1,5 +1,5 @@
-//! What the tests share: the real server in this process, a peer as its upstream, and a client for
-//! each door.
+//! Shared parts of the tests: the real server in this process, a scripted upstream, and a client
+//! for each door.
 
 pub mod clock;
 pub mod door;

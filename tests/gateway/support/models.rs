@@ -1,4 +1,4 @@
-//! The names that stories of several models share.
+//! The model names that several tests share.
 
 pub const FIRST: &str = "org/first";
 pub const SECOND: &str = "org/second";

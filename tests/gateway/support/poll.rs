@@ -1,8 +1,8 @@
-//! Waiting for what nothing announces.
+//! Polling for states without events.
 //!
-//! A test waits for events. Some facts have none: the runtime only counts its tasks, the kernel
-//! doesn't tell a process about other sockets, and the gateway announces neither that a call waits
-//! for units nor that its copy of the catalogue is new. Only this file looks again and again.
+//! Tests normally wait for events. Some states have no event: the number of the runtime's tasks,
+//! the state of other sockets, a call that waits for units, and a refreshed catalogue. Only this
+//! file polls.
 
 use std::{future::Future, time::Duration};
 
@@ -10,11 +10,11 @@ use tokio::{runtime::Handle, time::sleep};
 
 use super::clock::PATIENCE;
 
-/// The pause between two looks. Where a test has paused the clock, it is also the longest time that
-/// the clock can jump at once while the test waits for a socket.
+/// The pause between two polls. If a test has paused the clock, it is also the largest step of the
+/// clock while the test waits for a socket.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Looks until there is something to find.
+/// Polls `look` until it returns a value.
 pub async fn find<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let search = async {
         loop {
@@ -29,13 +29,13 @@ pub async fn find<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T 
         .unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
 }
 
-/// Looks until this is so.
-pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    find(what, async || is_so().await.then_some(())).await;
+/// Polls until `condition` is true.
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    find(what, async || condition().await.then_some(())).await;
 }
 
-/// Does this with a paused clock that moves in small steps. By itself a paused clock jumps to the
-/// next timer whenever nothing is ready, even where the kernel still has bytes to deliver.
+/// Runs `work` with a paused clock that advances in small steps. A paused clock alone jumps to the
+/// next timer when nothing is ready, even if the kernel still has bytes to deliver.
 pub async fn in_small_steps<T>(work: impl Future<Output = T>) -> T {
     const STEP: Duration = Duration::from_millis(5);
     let steps = async {

@@ -63,14 +63,16 @@ pub async fn started(mut command: Command) -> (Child, String, Log) {
     let (send, log) = unbounded_channel();
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
-            // Read to the end even if the test doesn't look: a full pipe stops the program.
+            // The pipe is read to its end even if the test does not use it, because a full pipe
+            // stops the
+            // program.
             let _ = send.send(line);
         }
     });
     (child, address, log)
 }
 
-/// A folder of its own, with this `.env` in it. Gone when dropped.
+/// A temporary folder with a `.env` in it. Dropping the value deletes the folder.
 pub struct Folder(pub std::path::PathBuf);
 
 impl Folder {

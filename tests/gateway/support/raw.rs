@@ -1,5 +1,5 @@
-//! gRPC calls that the test writes byte by byte, in each form: over HTTP/2, and as gRPC-Web over
-//! HTTP/1.1, binary and as text.
+//! gRPC calls with bytes from the test, in each form: over HTTP/2, and as gRPC-Web over HTTP/1.1,
+//! binary and as text.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -34,7 +34,7 @@ impl Form {
     }
 }
 
-/// An answer, with the trailers and the frames of its body apart.
+/// An answer, with its trailers and the frames of its body.
 #[derive(Debug)]
 pub struct Answer {
     pub http_status: u16,

@@ -1,4 +1,4 @@
-//! What the tests ask for.
+//! Requests that several tests share.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Requests to the REST door that a test sends itself, for what [`Door`](super::Door) doesn't show.
+//! Requests to the REST door for tests that [`Door`](super::Door) does not cover.
 
 use reqwest::{Body, IntoUrl, RequestBuilder, Response};
 use serde_json::Value;
@@ -52,7 +52,7 @@ impl Events {
         }
     }
 
-    /// The next event; none at the end of the stream.
+    /// The next event. `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<Value> {
         loop {
             let end = self.unread.windows(2).position(|pair| pair == b"\n\n");
@@ -66,8 +66,8 @@ impl Events {
     }
 
     /// Waits for an event like this.
-    pub async fn until(&mut self, what: &str, is_so: impl Fn(&Value) -> bool) {
-        let wait = async { while !is_so(&self.next().await.expect("the stream goes on")) {} };
+    pub async fn until(&mut self, what: &str, condition: impl Fn(&Value) -> bool) {
+        let wait = async { while !condition(&self.next().await.expect("the stream goes on")) {} };
         tokio::time::timeout(PATIENCE, wait)
             .await
             .unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));

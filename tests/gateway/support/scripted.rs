@@ -1,5 +1,5 @@
-//! A scripted upstream: it answers requests by a script, and records what it received. It writes
-//! plain bytes over TCP, so it can also do things that no HTTP library does.
+//! A scripted upstream: it answers requests according to a script, and records the requests. It
+//! writes plain bytes over TCP, so that it can also do things that no HTTP library supports.
 
 use std::{collections::VecDeque, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// An upstream that gives each request this reply.
+    /// An upstream that sends the same reply to each request.
     pub async fn always(reply: Reply) -> Self {
         let port = bound("127.0.0.1:0".parse().unwrap()).await;
         let address = port.local_addr().unwrap();
@@ -55,7 +55,7 @@ impl Scripted {
     /// From now on, connections are refused.
     pub async fn refuse(&mut self) {
         self.task.abort();
-        // The listener goes with its task.
+        // The listener is dropped with its task.
         let _ = (&mut self.task).await;
     }
 
@@ -74,14 +74,14 @@ impl Scripted {
         self.task = accept(self.address, &self.shared).await;
     }
 
-    /// From now on, does this to each new connection before anything is read from it. `None` goes
-    /// back to the script.
+    /// Sets an action for each new connection, before anything is read from it. `None` returns to
+    /// the script.
     pub fn set_greeting(&self, greeting: Option<Then>) {
         self.shared.change(|state| state.greeting = greeting);
     }
 
-    /// An upstream that gives the first requests these replies, and all later ones the last of
-    /// them.
+    /// An upstream that sends these replies to the first requests, and the last reply to all later
+    /// requests.
     pub async fn first(replies: impl IntoIterator<Item = Reply>) -> Self {
         let mut replies: VecDeque<_> = replies.into_iter().collect();
         let scripted = Self::always(replies.pop_back().unwrap()).await;
@@ -89,25 +89,25 @@ impl Scripted {
         scripted
     }
 
-    /// From now on, gives each request this reply.
+    /// Sets the reply to all further requests.
     pub fn set_reply(&self, reply: Reply) {
         self.shared.change(|state| state.reply = Some(reply));
     }
 
-    /// From now on, gives this reply to requests for this model. `None` goes back to the script.
+    /// Sets the reply to further requests for one model. `None` returns to the script.
     pub fn set_reply_for_model(&self, broken: Option<(&str, Reply)>) {
         self.shared
             .change(|state| state.broken = broken.map(|(model, reply)| (model.to_owned(), reply)));
     }
 
-    /// From now on, waits this long before each reply, and doesn't notice a closed connection in
-    /// that time. `None` replies at once again.
+    /// Sets a pause before each further reply. During the pause a closed connection is not noticed.
+    /// `None` removes the pause.
     pub fn set_pause(&self, pause: Option<Duration>) {
         self.shared.change(|state| state.pause = pause);
     }
 
-    /// From now on, answers requests for the catalogue with this, and requests for the account's
-    /// units, outside the script and without recording them.
+    /// Sets the answer to requests for the catalogue. These requests, and requests for the
+    /// account's units, are then answered outside the script and not recorded.
     pub fn set_catalogue(&self, catalogue: Value) {
         self.shared
             .change(|state| state.catalogue = Some(catalogue));
@@ -176,8 +176,8 @@ impl Scripted {
             .await;
     }
 
-    async fn until(&self, what: &str, is_so: impl Fn(&State) -> bool) {
-        let wait = tokio::time::timeout(PATIENCE, self.shared.until(is_so));
+    async fn until(&self, what: &str, condition: impl Fn(&State) -> bool) {
+        let wait = tokio::time::timeout(PATIENCE, self.shared.until(condition));
         wait.await.unwrap_or_else(|_| panic!("until {what}"));
     }
 }

@@ -1,4 +1,4 @@
-//! The JSON codec, by which requests and answers come in.
+//! The law of the JSON codec, which decodes requests and answers.
 
 use std::{collections::BTreeMap, fmt::Debug};
 
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::{meaning, upstream_error};
 
-/// The longest description of bad JSON: the path of a member and a sentence about it.
+/// The longest description of invalid JSON: the path of a member and a sentence about it.
 const PROBLEM_BYTES_MAX: usize = 1024;
 
 pub trait Message:
@@ -32,8 +32,8 @@ impl<M> Message for M where
 {
 }
 
-/// A request comes back from JSON and from protobuf as it was read, or is refused in a few words; a
-/// request that came as protobuf is sent on as JSON that reads back.
+/// A request is unchanged after a round trip through JSON and through protobuf, or is refused with
+/// a short error. A request in protobuf is encoded to JSON that can be decoded again.
 pub fn request(input: &[u8]) {
     requested(input, |request: &CreateChatCompletionRequest| {
         &request.extra
@@ -42,8 +42,8 @@ pub fn request(input: &[u8]) {
     requested(input, |request: &CreateEmbeddingRequest| &request.extra);
 }
 
-/// A chunk, and any other answer, comes back from JSON and from protobuf as it was read; one that
-/// is an error becomes one.
+/// A chunk, and any other answer, is unchanged after a round trip through JSON and through
+/// protobuf. A chunk that is an error becomes an error.
 pub fn chunk(input: &[u8]) {
     chunked::<StreamChatCompletionResponse>(input);
     chunked::<StreamCompletionResponse>(input);
@@ -60,7 +60,7 @@ fn requested<M: Message>(input: &[u8], extra: fn(&M) -> &BTreeMap<String, String
         Ok(message) => comes_back(input, &message, write, json::decode_request),
         Err(problem) => is_short(&problem),
     }
-    // The same bytes, as a gRPC caller might send them.
+    // The same bytes as a protobuf message of a gRPC caller.
     let Ok(message) = M::decode(input) else {
         return;
     };
@@ -73,7 +73,7 @@ fn requested<M: Message>(input: &[u8], extra: fn(&M) -> &BTreeMap<String, String
         extra(&message).values().all(is_json),
         "sent on, but not JSON: {message:?}"
     );
-    // What JSON can't tell apart may have changed, but only once.
+    // Values that JSON cannot distinguish may change, but only once.
     let read: M =
         json::decode_request(&sent).unwrap_or_else(|problem| panic!("{problem}: {}", lossy(&sent)));
     comes_back(&sent, &read, write, json::decode_request);
@@ -87,7 +87,7 @@ fn chunked<M: Message + StreamMessage>(input: &[u8]) {
         let has_end = chunk.choices().any(|(_, is_last)| is_last);
         assert!(
             chunk.has_content() || !has_end,
-            "an answer that ends has begun: {}",
+            "an answer with an end has started: {}",
             lossy(input)
         );
     }
@@ -126,9 +126,12 @@ fn comes_back<M: Message>(
     );
     assert_eq!(lossy(&write(&again)), lossy(&written), "written twice");
     let names = meaning::names(&written).unwrap();
-    assert!(names.is_sorted_by(|a, b| a < b), "a name twice: {names:?}");
+    assert!(
+        names.is_sorted_by(|a, b| a < b),
+        "a duplicate name: {names:?}"
+    );
 
-    // Bytes distinguish 0 from -0, which equality doesn't.
+    // The bytes distinguish 0 from -0, but equality does not.
     let wire = message.encode_to_vec();
     assert!(
         again.encode_to_vec() == wire,
@@ -144,7 +147,8 @@ fn comes_back<M: Message>(
         "through protobuf twice: {message:?}"
     );
 
-    // `Value` refuses what the codec carries unread: deep nesting, half a surrogate pair, 1e999.
+    // `Value` refuses text that the codec passes on unparsed: deep nesting, half a surrogate pair,
+    // 1e999.
     let value = |text: &[u8]| serde_json::from_slice::<Value>(text);
     let Ok(before) = value(input) else { return };
     for out in [written, write(&travelled)] {

@@ -1,6 +1,6 @@
-//! When two JSON documents mean the same, as far as that can be told without knowing the messages.
-//! The law of losslessness in `support/law.rs` knows them, and is stricter; this one holds for
-//! documents without required members.
+//! Compares the meaning of two JSON documents without knowledge of the messages. The law in
+//! `support/law.rs` knows the messages and is stricter. This comparison also works for documents
+//! without required members.
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Compares the input with the output.
 ///
 /// # Errors
-/// Where they first differ.
+/// The first difference.
 pub fn same(before: &Value, after: &Value) -> Result<(), String> {
     compare(before, after, "$")
 }
@@ -16,7 +16,7 @@ pub fn same(before: &Value, after: &Value) -> Result<(), String> {
 /// The names of a document's members in alphabetical order, duplicates included.
 ///
 /// # Errors
-/// What isn't an object.
+/// The text is not an object.
 pub fn names(text: &[u8]) -> serde_json::Result<Vec<String>> {
     struct Names;
     impl<'de> Visitor<'de> for Names {
@@ -41,7 +41,7 @@ pub fn names(text: &[u8]) -> serde_json::Result<Vec<String>> {
 fn compare(before: &Value, after: &Value, path: &str) -> Result<(), String> {
     let is_same = match (before, after) {
         (Value::Object(before), Value::Object(after)) => {
-            // A constant of the message, where nothing stood there.
+            // A constant member that was absent.
             let is_said = |name: &String| {
                 name != "object" || before.get(name).is_some_and(|object| !object.is_null())
             };
@@ -67,11 +67,11 @@ fn compare(before: &Value, after: &Value, path: &str) -> Result<(), String> {
         (Value::Number(before), Value::Number(after)) => {
             before == after || before.as_f64() == after.as_f64()
         }
-        // One string to stop at is a list of one.
+        // A single stop string becomes a list with one item.
         (Value::String(_), Value::Array(list)) => {
             path == "$.stop" && list.as_slice() == std::slice::from_ref(before)
         }
-        // An index may be written as a text.
+        // An index may be a string.
         (Value::String(before), Value::Number(after)) => {
             path.ends_with(".index") && *before == after.to_string()
         }
@@ -84,7 +84,7 @@ fn compare(before: &Value, after: &Value, path: &str) -> Result<(), String> {
     }
 }
 
-/// Members that an answer must have are added.
+/// Whether a member was added because an answer must have it.
 fn is_put_in(before: &Value, after: &Value, path: &str) -> bool {
     let is_unset =
         before.is_null() || before == "" || matches!(before, Value::Array(list) if list.is_empty());
@@ -98,8 +98,8 @@ fn is_put_in(before: &Value, after: &Value, path: &str) -> bool {
         }
 }
 
-/// A member that is unset may come out in another of the ways to say so; zero, `false` and the
-/// empty string are values.
+/// Whether an unset member is written in another form of unset. Zero, `false` and the empty string
+/// are values, not unset.
 fn may_become(before: &Value, after: &Value) -> bool {
     let is_nothing = |value: &Value| match value {
         Value::Null => true,

@@ -1,8 +1,8 @@
-//! What holds for any bytes that come in from outside: one function for each place where they do,
-//! which panics when its law is broken.
+//! Properties ("laws") that hold for any input from outside. There is one function for each place
+//! where input arrives, and it panics if its law does not hold.
 //!
-//! They are here and not in the library, which neither needs them nor may panic: all they call is
-//! public. The fuzz targets in `fuzz/` call the same functions with what libFuzzer thinks of.
+//! The functions are not in the library, because the library must not panic. They use only public
+//! items. The fuzz targets in `fuzz/` call the same functions with inputs from libFuzzer.
 
 mod json;
 mod meaning;

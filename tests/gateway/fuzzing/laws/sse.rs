@@ -1,19 +1,20 @@
-//! The event stream decoder.
+//! The law of the event stream decoder.
 
 use featherwire::upstream::sse::{Decoder, EVENT_BYTES_MAX, Event, TooLong};
 
 use super::standard;
 
-/// The longest event, chosen by two bits of the input. For input that begins with a digit it is the
-/// real one; the others are small enough for the limit to be met by a small input.
+/// The possible limits for the length of an event. Two bits of the input select one. For input that
+/// begins with a digit it is the real limit. The others are small, so that a small input can reach
+/// them.
 const LIMITS: [usize; 4] = [8, 64, EVENT_BYTES_MAX, 24];
 
-/// The decoder finds the events that the standard finds, in pieces of any size, and holds no more
-/// than it says.
+/// For pieces of any size, the decoder finds the same events as the standard's algorithm, and holds
+/// no more memory than its limit.
 ///
-/// The input begins with how to cut the stream: a byte that says into how many lengths (its lower
-/// three bits) and which limit applies (the next two), then that many lengths (their lower five
-/// bits), which are used in turn.
+/// The input starts with the rules for splitting the stream. The first byte has the number of
+/// lengths (the lower three bits) and the limit (the next two bits). The next bytes have the
+/// lengths (the lower five bits of each), which are used in turn.
 pub fn sse(input: &[u8]) {
     let Some((&head, rest)) = input.split_first() else {
         return;
@@ -36,7 +37,7 @@ pub fn sse(input: &[u8]) {
             );
             assert!(
                 standard::longest_block(stream) > limit,
-                "refused, though nothing is longer than {limit}"
+                "refused, although no event is longer than {limit}"
             );
         } else {
             assert_eq!(decoded.events, events);
@@ -55,7 +56,7 @@ pub fn sse(input: &[u8]) {
 }
 
 struct Decoded {
-    /// The data of each, and whether it is named `error`.
+    /// The data of each event, and whether its name is `error`.
     events: Vec<(Vec<u8>, bool)>,
     is_refused: bool,
 }
@@ -64,7 +65,7 @@ fn decode(limit: usize, pieces: &[&[u8]]) -> Decoded {
     let mut decoder = Decoder::with_limit(limit);
     let mut events = Vec::new();
     let mut keep = |event: &Event<'_>| {
-        // To the standard these are nothing.
+        // The standard ignores these.
         if event.is_bare {
             assert!(
                 matches!(event.data, [b'{' | b'[', ..]),
@@ -78,7 +79,7 @@ fn decode(limit: usize, pieces: &[&[u8]]) -> Decoded {
     let mut feed = || {
         for piece in pieces {
             decoder.feed(piece);
-            // A line that waits for its end, the lines before it, and what came just now.
+            // An incomplete line, the lines before it, and the bytes that have just arrived.
             let bytes_max = limit.saturating_mul(2) + piece.len();
             assert!(
                 decoder.held_bytes() <= bytes_max,

@@ -1,6 +1,7 @@
-//! Event streams as the HTML standard has them, § 9.2.6, in its own order and with no thought of
-//! speed: what the decoder is compared with. As the decoder does, it takes what stands before the
-//! end of the stream for an event, and an event named `error` for one even without data.
+//! The algorithm of the HTML standard for event streams (§ 9.2.6), in the order of the standard and
+//! without optimisation. The decoder is compared with it. Like the decoder, and unlike the
+//! standard, it treats the lines before the end of the stream as an event, and accepts an event
+//! with the name `error` without data.
 
 /// The data of every event of a stream, and whether the event is named `error`.
 pub fn events(stream: &[u8]) -> Vec<(Vec<u8>, bool)> {
@@ -36,11 +37,11 @@ fn event(data: Option<Vec<u8>>, is_error: bool) -> Option<(Vec<u8>, bool)> {
         .map(|data| (data, is_error))
 }
 
-/// The length of the longest run of lines without an empty one between them, with their ends.
+/// The length of the longest sequence of lines without an empty line, including line ends.
 pub fn longest_block(stream: &[u8]) -> usize {
     let (mut longest, mut current) = (0, 0);
     for line in lines(stream) {
-        // An end is one byte or two: one too many does no harm here.
+        // A line end has one byte or two. Counting one too many is allowed here.
         current = if line.is_empty() {
             0
         } else {
@@ -51,7 +52,7 @@ pub fn longest_block(stream: &[u8]) -> usize {
     longest
 }
 
-/// The lines of a stream, the last of which may have no end.
+/// The lines of a stream. The last one may have no line end.
 fn lines(stream: &[u8]) -> Vec<&[u8]> {
     let mut rest = stream.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(stream);
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! Errors that the upstream sends, and their form at the doors.
+//! The law for errors of the upstream, and for their form at the doors.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use featherwire::{
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
-/// Clients refuse longer heads, the strictest of them.
+/// The limit for response headers in the strictest clients.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// The longest message: a thousand characters of the upstream's, and the advice of the gateway.
+/// The longest message: a thousand characters from the upstream, and the gateway's advice.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
 
-/// The longest model id that a request gets through with.
+/// The longest model id that is accepted in a request.
 const MODEL_BYTES_MAX: usize = 256;
 
-/// How deep an error is looked into.
+/// The largest depth at which an error is searched.
 const DEPTH_MAX: usize = 6;
 
-/// Members by which an event looks like an error that has no member `error`.
+/// Members that make an event look like an error without a member `error`.
 const LOOKS: [&str; 9] = [
     "object",
     "message",
@@ -34,9 +34,9 @@ const LOOKS: [&str; 9] = [
     "reason",
 ];
 
-/// Every reply of the upstream makes an error that fits into every door, within its bounds.
+/// Every reply of the upstream becomes an error that is valid at every door and within the limits.
 ///
-/// The input is five lines: the status, the `request-id`, the `retry-after`, the model, and all the
+/// The input has four lines with the status, the `request-id`, the `retry-after` and the model. The
 /// rest is the body.
 pub fn upstream_error(input: &[u8]) {
     let mut lines = input.splitn(5, |byte| *byte == b'\n');
@@ -68,20 +68,20 @@ pub fn upstream_error(input: &[u8]) {
         assert_eq!(
             error(body).message(),
             error(b"").message(),
-            "of a page, nothing is passed on"
+            "no text of a web page is passed on"
         );
     }
     assert_eq!(
         error(body).cause(),
         error(b"").cause(),
-        "of a body, nothing is logged"
+        "no text of a body is logged"
     );
-    told(error(body));
+    check_dialects(error(body));
     event(body);
 }
 
-/// An event is an error if it is an object with one that says something, and none if nothing in it
-/// looks like an error.
+/// An event is an error if it is an object with a non-empty `error`, and is not an error if no
+/// member looks like an error.
 pub fn event(data: &[u8]) {
     let error = from_event(data, Some("org/model"));
     if let Ok(Value::Object(event)) = serde_json::from_slice(data) {
@@ -95,16 +95,16 @@ pub fn event(data: &[u8]) {
             assert!(error.is_none(), "{event:?}");
         }
     }
-    error.into_iter().for_each(told);
-    told(from_error_event(data, Some("org/model")));
+    error.into_iter().for_each(check_dialects);
+    check_dialects(from_error_event(data, Some("org/model")));
     let text = std::str::from_utf8(data).ok();
     from_failed_choice(text, text, None)
         .into_iter()
-        .for_each(told);
+        .for_each(check_dialects);
 }
 
-/// Null, `false`, zero and what is empty say nothing. What is nested too deeply counts as
-/// something.
+/// Whether a value is not empty. Null, `false`, zero and empty values are empty. Values that are
+/// nested too deeply count as not empty.
 fn says_something(value: &Value, depth: usize) -> bool {
     match value {
         _ if depth == 0 => true,
@@ -119,8 +119,8 @@ fn says_something(value: &Value, depth: usize) -> bool {
     }
 }
 
-/// Both dialects tell the same error, and neither without bound.
-fn told(error: Error) {
+/// Checks that both dialects have the same error within the limits.
+fn check_dialects(error: Error) {
     let message = error.message().to_owned();
     assert!(
         (1..=MESSAGE_BYTES_MAX).contains(&message.len()),
@@ -158,7 +158,7 @@ fn told(error: Error) {
         .into_parts()
         .0
         .headers;
-    // As HTTP/2 counts the size of a head.
+    // The size of headers as HTTP/2 counts it.
     let bytes: usize = head
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + 32)

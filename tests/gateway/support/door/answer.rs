@@ -1,4 +1,4 @@
-//! What came through a door, in one form for all doors.
+//! An answer, in one form for all doors.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use featherwire::{
 };
 use http::HeaderMap;
 
-/// What came through a door, in one form for all doors.
+/// An answer, in one form for all doors.
 #[derive(Debug, Default)]
 pub struct Answer {
     pub role: String,
     pub content: String,
     pub reasoning: String,
-    /// Name and arguments of each.
+    /// The name and the arguments of each tool call.
     pub tool_calls: Vec<(String, String)>,
     pub finish_reason: Option<String>,
     pub usage: Option<Usage>,
@@ -26,7 +26,7 @@ pub struct Answer {
     pub pieces: usize,
     pub upstream_request_id: Option<String>,
     pub request_id: Option<String>,
-    /// The model that answered, if it isn't the requested one, and the models tried before.
+    /// The model that answered, if it differs from the requested one, and the models tried before.
     pub served_by: Option<String>,
     pub tried: Option<String>,
     pub waited_ms: Option<u64>,
@@ -147,7 +147,7 @@ impl Answer {
         }
     }
 
-    /// A whole tool call, or a part of one: a name begins a new call.
+    /// Adds a complete tool call or a part of one. A name starts a new call.
     fn take_tool_call(&mut self, call: ToolCall) {
         let function = call.function.unwrap_or_default();
         if let Some(name) = function.name {

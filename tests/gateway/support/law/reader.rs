@@ -1,4 +1,4 @@
-//! Reads JSON as a tree, and applies the rules to what is expected.
+//! Parses JSON to a tree, and applies the rules to the expected tree.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::{
 
 pub struct Reader {
     pub author: Author,
-    /// Whether the rules are applied: to what is expected, never to what came out.
+    /// Whether the rules are applied. They are applied to the expected tree, never to the output.
     pub expects: bool,
 }
 
@@ -78,7 +78,7 @@ pub fn object(
         if let Some((_, value)) = constant.filter(|_| !is_said(&tree)) {
             tree.insert("object".to_owned(), Tree::Verbatim(format!("\"{value}\"")));
         }
-        put_in(&mut tree, message, reader, place);
+        add_required(&mut tree, message, reader, place);
         for slot in &slots {
             apply_rules(&mut tree, slot, place);
         }
@@ -87,7 +87,7 @@ pub fn object(
 }
 
 /// Adds the members that an answer must have and whose value is known.
-fn put_in(
+fn add_required(
     tree: &mut BTreeMap<String, Tree>,
     message: &MessageDescriptor,
     reader: &Reader,
@@ -172,7 +172,7 @@ fn apply_rules(tree: &mut BTreeMap<String, Tree>, slot: &Slot, place: &str) {
     tree.insert(slot.name.clone(), stands_for_it);
 }
 
-/// A member's value; `None` if it isn't of the member's type.
+/// The value of a member. `None` if it does not have the member's type.
 fn value(raw: &str, slot: &Slot, reader: &Reader) -> Option<Tree> {
     let field = slot.field();
     let inside_list = raw.strip_prefix('[').and_then(|raw| raw.strip_suffix(']'));
@@ -309,7 +309,7 @@ fn integer(raw: &str) -> Option<i64> {
         .or_else(|| double().map(|number| number as i64))
 }
 
-/// An object's members as they stand; `None` if it is something else.
+/// The members of an object, unchanged. `None` if the text is not an object.
 pub fn members(text: &str) -> Option<Vec<(String, &str)>> {
     struct Members<'a>(Vec<(String, &'a str)>);
 

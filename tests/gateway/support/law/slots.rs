@@ -1,4 +1,4 @@
-//! The members of the JSON of a message, and the fields behind each.
+//! The JSON members of a message, and the fields of each.
 
 use std::sync::LazyLock;
 
@@ -18,8 +18,7 @@ pub fn descriptor(message: &str) -> MessageDescriptor {
     found.unwrap_or_else(|| panic!("{message}: no such message"))
 }
 
-/// The fields that make one member of a message's JSON: one, the variants of a oneof, or a text and
-/// a list.
+/// The fields of one JSON member: a single field, the variants of a oneof, or a text and a list.
 #[derive(Clone)]
 pub struct Slot {
     pub name: String,
@@ -70,7 +69,7 @@ impl Slot {
     }
 }
 
-/// The members of a message's JSON that have a field; `object` is not among them.
+/// The JSON members of a message that have a field. `object` has none.
 pub fn slots(message: &MessageDescriptor) -> Vec<Slot> {
     let mut slots: Vec<Slot> = Vec::new();
     for field in message.fields().filter(|field| field.name() != "extra") {
@@ -114,7 +113,7 @@ pub fn slots(message: &MessageDescriptor) -> Vec<Slot> {
     slots
 }
 
-/// Messages that are a list in JSON: their one field.
+/// The only field of a message that is a list in JSON.
 pub fn list_of(message: &MessageDescriptor) -> Option<FieldDescriptor> {
     let is_list =
         ["StringList", "TokenList", "TokenLists", "FloatVector"].contains(&message.name());

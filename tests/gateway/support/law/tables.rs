@@ -1,7 +1,6 @@
-//! The members whose JSON changes form, by the rule that changes it.
+//! The members whose JSON changes its form, for each rule.
 
-/// Members that come out with this value if the upstream leaves them out or sends null. Any other
-/// string is kept.
+/// Members that get this value if the upstream omits them or sends null. Any other string is kept.
 pub const CONSTANT_OBJECT: &[(&str, &str)] = &[
     ("CreateChatCompletionResponse", "chat.completion"),
     ("StreamChatCompletionResponse", "chat.completion.chunk"),
@@ -13,7 +12,7 @@ pub const CONSTANT_OBJECT: &[(&str, &str)] = &[
     ("Model", "model"),
 ];
 
-/// Required members that may be null: absent, null and (of a list) empty come out as null.
+/// Required members that may be null. Absent, null and an empty list become null.
 pub const NULL_WHEN_UNSET: &[&str] = &[
     "ChatChoice.finish_reason",
     "ChatChoice.logprobs",
@@ -30,13 +29,13 @@ pub const NULL_WHEN_UNSET: &[&str] = &[
     "TopLogprob.token",
 ];
 
-/// The same in one place only: the path of a message, and its member.
+/// The same, but only for one field: the path of a message, and its member.
 pub const NULL_WHEN_UNSET_IN: &[(&str, &str)] = &[
     ("ChatChoice.message", "content"),
     ("ChatChoice.message", "refusal"),
 ];
 
-/// Members whose null is not the same as their absence.
+/// Members whose null differs from their absence.
 pub const NULL_KEPT: &[&str] = &[
     "ChatMessage.content",
     "Concurrency.limit",
@@ -45,8 +44,8 @@ pub const NULL_KEPT: &[&str] = &[
     "Plan.max_model_size",
 ];
 
-/// Required members of an answer that come out with this value if the upstream leaves them out:
-/// message, member, value.
+/// Required members of an answer that get this value if the upstream omits them: message, member,
+/// value.
 pub const PUT_IN: &[(&str, &str, &str)] = &[
     ("ChatChoice", "message", "{}"),
     ("ChatChunkChoice", "delta", "{}"),
@@ -64,8 +63,7 @@ pub const INDEX: &[&str] = &[
     "ToolCall.index",
 ];
 
-/// Required lists: absent and null come out as the empty list. Any other list or map that is empty
-/// is left out.
+/// Required lists. Absent and null become the empty list. Any other empty list or map is omitted.
 pub const EMPTY_LIST_WHEN_UNSET: &[&str] = &[
     "CallReport.tried",
     "Concurrency.requests",
@@ -80,14 +78,14 @@ pub const EMPTY_LIST_WHEN_UNSET: &[&str] = &[
     "TokenizeResponse.tokens",
 ];
 
-/// The words of an enum, and their numbers. Null and absence are 0.
+/// The names of an enum's values, and their numbers. Null and absence are 0.
 pub const WORDS: &[(&str, &[(&str, i32)])] = &[(
     "Priority",
     &[("interactive", 1), ("default", 2), ("batch", 3)],
 )];
 
-/// Required members that the upstream may leave out or send as null: they come out as zero or the
-/// empty string.
+/// Required members that the upstream may omit or send as null. They become zero or the empty
+/// string.
 pub const ZERO_WHEN_UNSET: &[(&str, &str)] = &[
     ("CompletionChoice.index", "0"),
     ("CompletionChoice.text", "\"\""),
@@ -99,19 +97,19 @@ pub const ZERO_WHEN_UNSET: &[(&str, &str)] = &[
     ("StreamCompletionResponse.model", "\"\""),
 ];
 
-/// Doubles that protobuf can't tell unset from zero: -0 comes out as 0, the same number.
+/// Doubles for which protobuf does not distinguish unset from zero. -0 becomes 0.
 pub const ZERO_WITHOUT_SIGN: &[&str] = &[
     "CreateChatCompletionRequest.logit_bias",
     "CreateCompletionRequest.logit_bias",
 ];
 
-/// A single string that comes out as a list of one.
+/// A single string that becomes a list with one item.
 pub const LIST_OF_ONE: &[&str] = &[
     "CreateChatCompletionRequest.stop",
     "CreateCompletionRequest.stop",
 ];
 
-/// JSON text: compared letter for letter.
+/// JSON text, which is compared exactly.
 pub const JSON_TEXT: &[&str] = &[
     "CompletionChoice.logprobs",
     "CreateChatCompletionRequest.chat_template_kwargs",
@@ -122,8 +120,7 @@ pub const JSON_TEXT: &[&str] = &[
     "StreamChatCompletionResponse.moderation",
 ];
 
-/// JSON text of an object: an empty list is the same as absence, as it is for members that are
-/// messages or maps.
+/// JSON text of an object. An empty list means absence, as for members that are messages or maps.
 pub const OBJECT_TEXT: &[&str] = &[
     "CreateChatCompletionRequest.chat_template_kwargs",
     "CreateChatCompletionRequest.moderation",
@@ -146,15 +143,15 @@ pub const NOT_IN_JSON: &[&str] = &[
     "Plan.unlimited_model_size",
 ];
 
-/// Members that are a text or a list, and two fields: the text, which names the member, and the
-/// list.
+/// Members that are a text or a list, with two fields: the text, which has the name of the member,
+/// and the list.
 pub const TEXT_OR_LIST: &[(&str, &str)] = &[
     ("ChatDelta.content", "content_parts"),
     ("ChatMessage.content", "content_parts"),
     ("Prediction.content", "content_parts"),
 ];
 
-/// The words of this enum.
+/// The names of the enum's values.
 pub fn words(kind: &str) -> &'static [(&'static str, i32)] {
     WORDS
         .iter()

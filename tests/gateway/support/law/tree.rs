@@ -1,17 +1,17 @@
-//! JSON as a tree of what has a meaning.
+//! JSON as a tree of its meaning.
 
 use std::collections::BTreeMap;
 
-/// A JSON value, reduced to what has a meaning.
+/// A JSON value, reduced to its meaning.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tree {
     Null,
     Bool(bool),
     Integer(i64),
-    /// By its bits, so that -0 is not 0.
+    /// The bits of a number, so that -0 differs from 0.
     Double(u64),
     Text(String),
-    /// Text that the contract doesn't look into: every letter counts.
+    /// Text that the codec does not parse. It is compared exactly.
     Verbatim(String),
     List(Vec<Tree>),
     Object(BTreeMap<String, Tree>),
@@ -22,15 +22,15 @@ pub enum Tree {
 pub enum Author {
     /// A caller: every known member has its type.
     Caller,
-    /// An upstream: a member of another type travels verbatim.
+    /// An upstream: a member of another type is passed on unchanged.
     Upstream,
 }
 
-/// Where two trees first differ.
-pub fn difference(wanted: &Tree, got: &Tree, path: &str) -> String {
-    match (wanted, got) {
-        (Tree::Object(wanted), Tree::Object(got)) => {
-            for (name, value) in wanted {
+/// The first difference between two trees.
+pub fn difference(expected: &Tree, got: &Tree, path: &str) -> String {
+    match (expected, got) {
+        (Tree::Object(expected), Tree::Object(got)) => {
+            for (name, value) in expected {
                 match got.get(name) {
                     None => return format!("{path}.{name} is gone: {value:?}"),
                     Some(other) if other != value => {
@@ -39,19 +39,19 @@ pub fn difference(wanted: &Tree, got: &Tree, path: &str) -> String {
                     Some(_) => {}
                 }
             }
-            let name = got.keys().find(|name| !wanted.contains_key(*name));
+            let name = got.keys().find(|name| !expected.contains_key(*name));
             name.map(|name| format!("{path}.{name} is new: {:?}", got[name]))
                 .unwrap_or_default()
         }
-        (Tree::List(wanted), Tree::List(got)) if wanted.len() == got.len() => {
-            let place = wanted
+        (Tree::List(expected), Tree::List(got)) if expected.len() == got.len() => {
+            let place = expected
                 .iter()
                 .zip(got)
-                .position(|(wanted, got)| wanted != got);
+                .position(|(expected, got)| expected != got);
             place
-                .map(|i| difference(&wanted[i], &got[i], &format!("{path}[{i}]")))
+                .map(|i| difference(&expected[i], &got[i], &format!("{path}[{i}]")))
                 .unwrap_or_default()
         }
-        _ => format!("{path}: wanted {wanted:?}, got {got:?}"),
+        _ => format!("{path}: wanted {expected:?}, got {got:?}"),
     }
 }

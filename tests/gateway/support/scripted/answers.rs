@@ -9,7 +9,7 @@ use crate::support::{door::Door, requests::MODEL};
 pub const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: \
                                scripted-1\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// A piece of a body whose length isn't known beforehand.
+/// A piece of a body with chunked encoding.
 pub fn chunked(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
@@ -74,7 +74,7 @@ pub fn refused(status: u16, code: &str, message: &str) -> Reply {
     )
 }
 
-/// No machine has the model at present.
+/// The refusal because no machine has the model.
 pub fn no_capacity() -> Reply {
     refused(503, "", "No valid Executor")
 }

@@ -41,7 +41,7 @@ pub async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result
                 Reply::Json(200, nothing_in_flight())
             }
             _ => {
-                // Some tests send bodies that aren't JSON.
+                // Some tests send bodies that are not JSON.
                 let model = serde_json::from_slice::<Value>(&request.body)
                     .map(|body| body["model"].clone());
                 shared.change(|state| state.seen.push(request));
@@ -106,8 +106,8 @@ pub async fn converse(mut stream: TcpStream, shared: &Shared) -> std::io::Result
     }
 }
 
-/// Ends an idle connection, and waits until the other side has closed it too: after that, it sends
-/// no request over it.
+/// Closes an idle connection, and waits until the other side has closed it too, after which no
+/// request can arrive.
 async fn rest(mut stream: TcpStream) -> std::io::Result<()> {
     stream.shutdown().await?;
     let mut nothing = [0; 16];
@@ -115,7 +115,7 @@ async fn rest(mut stream: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The last thing that is done with a connection.
+/// Runs the last action of a connection.
 async fn then(mut stream: TcpStream, then: &Then, shared: &Shared) -> std::io::Result<()> {
     match then {
         Then::Next | Then::Close => Ok(()),

@@ -1,4 +1,4 @@
-//! What the upstream and its connections share: the script, and what has happened so far.
+//! The state that the upstream and its connections share: the script, and the events so far.
 
 use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::script::{Reply, Then};
 
-/// One request as it came.
+/// One received request.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub head: String,
@@ -33,15 +33,15 @@ pub(super) struct State {
     pub(super) first: VecDeque<Reply>,
     /// A model, and the reply to every request for it, in place of the script.
     pub(super) broken: Option<(String, Reply)>,
-    /// The reply to requests for the catalogue, if these aren't part of the script. Then the
-    /// account's units are reported as free.
+    /// The reply to requests for the catalogue, if they are not part of the script. The account's
+    /// units are then reported as free.
     pub(super) catalogue: Option<Value>,
-    /// What happens to a connection before anything is read from it.
+    /// The action on a connection before anything is read from it.
     pub(super) greeting: Option<Then>,
     /// The silence before each reply.
     pub(super) pause: Option<Duration>,
     pub(super) seen: Vec<Seen>,
-    /// How many events could be written.
+    /// The number of events that were written.
     pub(super) written: usize,
     pub(super) open: usize,
     pub(super) connections: usize,
