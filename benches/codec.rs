@@ -1,5 +1,5 @@
-//! What the codec and the catalogue cost: time by criterion, allocations and memory printed once
-//! before.
+//! Measures the codec and the catalogue: the time with criterion, and the allocations and memory,
+//! which are printed first.
 //!
 //! `cargo bench --bench codec`
 
@@ -31,7 +31,7 @@ use tokio::{
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// As Featherless sends them: 226 bytes.
+/// A chunk as Featherless sends it: 226 bytes.
 const CHUNK: &str = concat!(
     r#"{"id":"chatcmpl-8f1c2d3e4b5a69788796a5b4c3d2e1f0","object":"chat.completion.chunk","#,
     r#""created":1776783127,"model":"meta-llama/Meta-Llama-3.1-8B-Instruct","choices":[{"#,
@@ -84,8 +84,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// What a message costs on its way through the gateway: read from JSON, written as JSON; the same
-/// with protobuf between.
+/// Measures the conversions of a message: from JSON to JSON, and the same with protobuf in between.
 fn round<M: Message + Default + Serialize + DeserializeOwned>(
     criterion: &mut Criterion,
     name: &str,
@@ -134,7 +133,7 @@ fn allocations(work: impl FnOnce()) -> String {
     work();
     let change = region.change();
     format!(
-        "{} allocations and {} reallocations of {} bytes in all",
+        "{} allocations and {} reallocations, {} bytes in total",
         change.allocations, change.reallocations, change.bytes_allocated
     )
 }
@@ -146,7 +145,7 @@ fn catalogue(criterion: &mut Criterion) {
     let change = region.change();
     let held = change.bytes_allocated - change.bytes_deallocated;
     println!(
-        "catalogue: {} models, {} as the upstream's answer",
+        "catalogue: {} models, {} in the upstream's answer",
         copy.len(),
         mebibytes(answer.len())
     );
@@ -156,12 +155,12 @@ fn catalogue(criterion: &mut Criterion) {
         change.allocations - change.deallocations
     );
     println!(
-        "  allocates {} while it is made",
+        "  allocates {} while it is built",
         mebibytes(change.bytes_allocated)
     );
 
-    // Text that most ids have, so that a full page is read, and the whole catalogue is looked
-    // through.
+    // One text that most ids contain, for a full page, and one for which the complete catalogue
+    // is searched.
     let common = ModelFilter {
         search: "A".to_owned(),
         ..ModelFilter::default()
@@ -188,7 +187,7 @@ fn catalogue(criterion: &mut Criterion) {
     });
     suggest(&mut group, &copy);
     group.sample_size(10);
-    group.bench_function("copy made of the answer", |bencher| {
+    group.bench_function("snapshot built from the answer", |bencher| {
         bencher.iter_batched(
             || answer.clone(),
             |answer| Snapshot::new(&answer, &featherwire::upstream::ModelNames::default()).unwrap(),
@@ -198,8 +197,8 @@ fn catalogue(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What it takes to find the ids that are near one that there isn't. Each is another one, for those
-/// that come again are remembered.
+/// Measures the search for ids similar to an unknown id. Each search has another id, because
+/// results are cached.
 fn suggest(group: &mut BenchmarkGroup<'_, WallTime>, copy: &Snapshot) {
     let slip = |n: u32| format!("meta-lama/Meta-Llama-3.{n}-8B-Instuct");
     println!("  near {}: {:?}", slip(1), copy.suggestions(&slip(1)));
@@ -231,12 +230,12 @@ fn suggest(group: &mut BenchmarkGroup<'_, WallTime>, copy: &Snapshot) {
     row("10 KB", &|n| long(n, 10 * 1024));
 }
 
-#[allow(clippy::cast_precision_loss, reason = "for people to read")]
+#[allow(clippy::cast_precision_loss, reason = "only for display")]
 fn mebibytes(bytes: usize) -> String {
     format!("{:.2} MiB", bytes as f64 / (1024.0 * 1024.0))
 }
 
-/// The emulator's answer, over a socket like the real thing's.
+/// The emulator's answer, received over a socket.
 fn catalogue_of_the_emulator() -> Bytes {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

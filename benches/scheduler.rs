@@ -1,4 +1,4 @@
-//! What a decision of the scheduler costs with ten thousand waiting requests.
+//! Measures the decisions of the scheduler with ten thousand waiting requests.
 //!
 //! `cargo bench --bench scheduler`
 
@@ -69,9 +69,9 @@ fn full(keys: u32, now: Instant) -> (Scheduler, VecDeque<Ticket>) {
     (scheduler, running)
 }
 
-/// A request ends, the requests that fit start, and as many come, so that the queue keeps its length.
-/// Measures the decisions per started request, including those that start none; or, if
-/// `times_release`, the end of a request.
+/// One request ends, the requests that fit start, and the same number arrives, so that the length
+/// of the queue stays constant. Measures the decisions for each started request, including
+/// decisions that start none. With `times_release`, measures the end of a request.
 fn start(criterion: &mut Criterion, keys: u32, times_release: bool) {
     let mut now = Instant::now();
     let (mut scheduler, mut running) = full(keys, now);
@@ -104,7 +104,7 @@ fn start(criterion: &mut Criterion, keys: u32, times_release: bool) {
     });
 }
 
-/// A request comes, does not start, and is removed.
+/// Measures a request that arrives, does not start, and is removed.
 fn come_and_go(criterion: &mut Criterion, keys: u32) {
     let now = Instant::now();
     let (mut scheduler, _running) = full(keys, now);
@@ -122,7 +122,7 @@ fn come_and_go(criterion: &mut Criterion, keys: u32) {
     );
 }
 
-/// How many requests are ahead of the last one.
+/// Measures the computation of the number of requests ahead of the last one.
 fn ahead(criterion: &mut Criterion, keys: u32) {
     let now = Instant::now();
     let (mut scheduler, _running) = full(keys, now);

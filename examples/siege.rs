@@ -1,22 +1,21 @@
-//! A gateway under attack, to see whether it keeps its promises: a table of attacks, each for a few
-//! seconds, against the real program as a process of its own, in front of the emulator.
+//! Attacks a gateway and checks the promises of `SECURITY.md`: a table of attacks, each for a few
+//! seconds, against the real program in its own process, with the emulator as its upstream.
 //!
 //! ```text
 //! cargo build && cargo run --example siege
 //! ```
-//!
-//! For each attack it prints the memory that the gateway had before, at most, and after, and how
-//! long `/healthz` took for a bystander. A promise is broken if the attack itself reports it, if a
-//! probe stays without an answer or takes too long, if memory grows beyond the attack's bound or
-//! doesn't come back, or if the next calls are not answered. Then the exit code is 1. An argument
-//! is the seconds that each attack lasts. Only addresses of this machine are called. Linux only.
+//! For each attack it prints the gateway's memory before, at most and after, and the times of
+//! `/healthz` for another caller. A promise is broken if the attack itself reports it, if a probe
+//! gets no answer or takes too long, if memory grows beyond the attack's limit or is not released,
+//! or if the next calls are not answered. Then the exit code is 1. The argument is the duration of
+//! each attack in seconds. Only addresses of this machine are called. Linux only.
 
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a trial fails by panicking"
+    reason = "this program fails by panicking"
 )]
 
 use std::{env, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
@@ -47,12 +46,12 @@ use process::{Numbers, Process, mib};
 const MODEL: &str = "meta-llama/Meta-Llama-3.1-8B-Instruct";
 const KEY: &str = "gw_live_siege_000000000000000000";
 
-/// How long an attack lasts, if it isn't said.
+/// The default duration of an attack.
 const SECONDS: u64 = 2;
 
-/// The longest time of 99 of 100 probes, in milliseconds. That is a goal for an optimized program.
-/// A program without optimization, as in `.ci/run`, is ten times slower and beside its attackers on
-/// the same few cores: it is held to less, and to answering every probe at all.
+/// The limit for the 99th percentile of the probes, in milliseconds. The goal is for an optimized
+/// program. A program without optimization, as in `.ci/run`, is ten times slower and shares a few
+/// cores with the attackers, so its limit is higher. Every probe must be answered in any case.
 const PROBE_GOAL_MS: f64 = 50.0;
 const PROBE_MAX_MS: f64 = if cfg!(debug_assertions) {
     2000.0
@@ -60,31 +59,32 @@ const PROBE_MAX_MS: f64 = if cfg!(debug_assertions) {
     PROBE_GOAL_MS
 };
 
-/// The number of connections that flood the gateway at a time: without optimization one takes as
-/// much of a core as several do with it.
+/// The number of connections that flood the gateway at the same time. Without optimization, one
+/// connection uses as much of a core as several connections with optimization.
 const FLOODS: usize = if cfg!(debug_assertions) { 1 } else { 4 };
 
-/// How long an attack may go on after its time, for the answers that are under way.
+/// The longest time for which an attack may continue after its duration, to wait for running
+/// answers.
 const AFTERMATH_MAX: Duration = Duration::from_secs(40);
 
-/// How long memory may take to come back, and to what: twice what it was, or a little more for the
-/// allocator's breathing.
+/// The longest time until memory is released, and the limit for the remaining memory: twice the
+/// memory before, or this number of bytes more, because the allocator keeps some memory.
 const REST_MAX: Duration = Duration::from_secs(30);
 const REST_BYTES: f64 = 48.0 * 1024.0 * 1024.0;
 
-/// How long the first calls after an attack may take.
+/// The timeout for the first calls after an attack.
 const NEXT_CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The descriptors of the starved gateway.
+/// The limit of descriptors of the starved gateway.
 const DESCRIPTORS: usize = 256;
 
-/// The gateway that an attack is made on.
+/// The gateway under attack.
 struct Target {
     address: SocketAddr,
     url: String,
     numbers: Numbers,
     http: reqwest::Client,
-    /// When the attack ends.
+    /// The end of the attack.
     pub until: Instant,
 }
 
@@ -182,11 +182,11 @@ async fn gateway(upstream: &str, flags: &[&str], descriptors: Option<usize>) -> 
     Process::start(&flags, &environment, descriptors).await
 }
 
-/// Attacks, measures, and reports. True if no promise was broken.
+/// Runs an attack, measures, and reports. Returns true if no promise was broken.
 async fn besiege(attack: &Attack, gateway: &Process, time: Duration) -> bool {
     let is_misled = attack.against == Against::Misled;
     if !is_misled {
-        // Creates everything that the first call creates and that stays.
+        // Creates everything that the first call creates and that stays afterwards.
         if let Err(fault) = next_calls(&target(gateway, time)).await {
             println!(
                 "{:34} {:>45}  BROKEN before the attack: {fault}",
@@ -203,7 +203,7 @@ async fn besiege(attack: &Attack, gateway: &Process, time: Duration) -> bool {
     let mut faults = Vec::new();
     faults.extend(
         attacked
-            .unwrap_or_else(|_| Err("a call doesn't end".to_owned()))
+            .unwrap_or_else(|_| Err("a call does not end".to_owned()))
             .err(),
     );
     if !is_misled {
@@ -254,11 +254,11 @@ fn faults_of(seen: &Seen, before: f64, after: f64, memory_mib: f64) -> Vec<Strin
         faults.push(format!("memory grew by more than {memory_mib:.0} MiB"));
     }
     if after == 0.0 {
-        faults.push("the gateway is gone".to_owned());
+        faults.push("the gateway has ended".to_owned());
     }
     if after > bound_at_rest(before) {
         faults.push(format!(
-            "memory didn't come back within {} s",
+            "memory was not released within {} s",
             REST_MAX.as_secs()
         ));
     }
@@ -269,7 +269,7 @@ fn bound_at_rest(before: f64) -> f64 {
     (2.0 * before).max(before + REST_BYTES)
 }
 
-/// Waits until the memory has come back, and returns it.
+/// Waits until the memory is released, and returns the remaining memory.
 async fn at_rest(gateway: &Process, before: f64) -> f64 {
     let until = Instant::now() + REST_MAX;
     while gateway.numbers().memory() > bound_at_rest(before) && Instant::now() < until {
@@ -332,5 +332,5 @@ async fn next_calls(target: &Target) -> Result<(), String> {
     };
     timeout(NEXT_CALL_TIMEOUT, calls)
         .await
-        .unwrap_or_else(|_| Err("the next call isn't answered".to_owned()))
+        .unwrap_or_else(|_| Err("the next call is not answered".to_owned()))
 }

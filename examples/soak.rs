@@ -1,23 +1,21 @@
-//! A gateway under mixed load for a while, to see whether it keeps anything: memory, descriptors,
-//! units.
+//! Runs a gateway under mixed load and checks that it keeps no memory, descriptors or units.
 //!
 //! ```text
 //! cargo build --release && cargo run --release --example soak -- 10
 //! ```
-//!
-//! runs `featherwire serve` for 10 minutes, and `featherwire emulator`, as processes of their own
-//! (the program beside this one, or the one that `FEATHERWIRE` names) under calls through REST and
-//! gRPC: good ones and all the emulator's faults, some left by their callers, some with deadlines,
-//! some unread. Now and then all callers pause, and what the gateway then holds is what it keeps:
-//! under load its memory swings with the largest answers that happen to be under way. It ends with
-//! a verdict, and the exit code says the same. Linux only: it reads `/proc`.
+//! runs `featherwire serve` for 10 minutes, and `featherwire emulator`, in their own processes (the
+//! program in the same folder, or the program in `FEATHERWIRE`). It sends calls through REST and
+//! gRPC: successful calls, calls with all faults of the emulator, cancelled calls, calls with
+//! deadlines, and calls whose answers are not read. At intervals all callers pause, and the memory
+//! of the gateway is measured, because under load it varies with the running answers. The program
+//! prints a verdict, and its exit code is the same verdict. Linux only: it reads `/proc`.
 
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a trial fails by panicking"
+    reason = "this program fails by panicking"
 )]
 
 use std::{
@@ -48,30 +46,31 @@ use process::{Numbers, Process, mib};
 
 const MODEL: &str = "meta-llama/Meta-Llama-3.1-8B-Instruct";
 
-/// How many calls are under way at a time.
+/// The number of simultaneous calls.
 const CALLERS: usize = 64;
 
-/// How many HTTP/2 connections share the gRPC calls.
+/// The number of HTTP/2 connections for the gRPC calls.
 const CHANNELS: usize = 8;
 
-/// How long the callers call, and then pause before the gateway is looked at.
+/// The time for which callers send calls, and the pause before the gateway is measured.
 const ROUND: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// How long the gateway may take to give everything back: it keeps idle upstream connections for 50
-/// s, and looks for those that have been idle for so long only as often.
+/// The longest time until the gateway has released everything. It keeps idle upstream connections
+/// for 50 s, and checks them at the same interval.
 const REST_MAX: Duration = Duration::from_secs(120);
 
-/// By how much the memory at rest may grow in the second half: the allocator's own breathing.
+/// The limit for the growth of the memory at rest in the second half, because the allocator's
+/// memory varies.
 const GROWTH_BYTES_MAX: f64 = 4.0 * 1024.0 * 1024.0;
 
-/// How calls ended, as their callers saw it.
+/// The numbers of calls by their end, as the callers saw it.
 #[derive(Default)]
 struct Ends {
     done: AtomicU64,
     failed: AtomicU64,
     cancelled: AtomicU64,
-    /// Without an error message, or with an error that means a bug in the gateway.
+    /// Calls without an error message, or with an error that means a bug in the gateway.
     broken: AtomicU64,
 }
 
@@ -121,7 +120,7 @@ async fn main() -> ExitCode {
     let (address, proc) = (server.url.clone(), server.numbers());
     let ends = Arc::<Ends>::default();
 
-    // Creates everything that the first call creates and that stays.
+    // Creates everything that the first call creates and that stays afterwards.
     let load = Load::new(&address).await;
     load.call_once().await;
     drop(load);
@@ -197,8 +196,8 @@ const SERVE: &[&str] = &[
     "50ms",
 ];
 
-/// All callers call for a while, and wait for the end of their last call. Returns the most memory
-/// that was seen, in bytes.
+/// All callers send calls for a while, and wait for the end of their last call. Returns the largest
+/// memory, in bytes.
 async fn round(load: &Arc<Load>, ends: &Arc<Ends>, proc: &Numbers) -> f64 {
     let until = Instant::now() + ROUND;
     let mut callers = JoinSet::new();
@@ -239,18 +238,18 @@ fn report(begun: Instant, busy: f64, kept: f64, proc: &Numbers, ends: &Ends) {
     );
 }
 
-/// Waits until no connection is left, or there are as few descriptors as there should be. Tells how
-/// many there are.
+/// Waits until no connection is left, or until the number of descriptors is at most `goal`. Returns
+/// the number of descriptors.
 async fn rest(proc: &Numbers, goal: Option<usize>) -> usize {
     let until = Instant::now() + REST_MAX;
-    // Without a goal: as long as idle connections are kept.
+    // Without a goal, waits as long as idle connections are kept.
     while Instant::now() < until && goal.is_none_or(|goal| proc.descriptors() > goal) {
         sleep(Duration::from_secs(1)).await;
     }
     proc.descriptors()
 }
 
-/// By how much a straight line through the samples rises from the first of them to the last.
+/// The rise of the regression line from the first sample to the last.
 #[allow(clippy::cast_precision_loss, reason = "a few hundred samples")]
 fn growth(samples: &[(f64, f64)]) -> f64 {
     let count = samples.len() as f64;
@@ -270,7 +269,7 @@ fn growth(samples: &[(f64, f64)]) -> f64 {
     }
 }
 
-/// The callers' side.
+/// The load: the clients and their calls.
 struct Load {
     address: String,
     http: reqwest::Client,
@@ -296,7 +295,7 @@ impl Load {
         }
     }
 
-    /// A good call through each door.
+    /// One successful call through each door.
     async fn call_once(&self) {
         for is_stream in [true, false] {
             assert!(matches!(
@@ -307,7 +306,7 @@ impl Load {
         }
     }
 
-    /// Some call.
+    /// A random call.
     async fn call(&self) -> End {
         let fault = fastrand::choice(FAULTS).unwrap().model;
         let model = if fastrand::u8(..3) == 0 { MODEL } else { fault };
@@ -315,7 +314,7 @@ impl Load {
         let limit = (fastrand::u8(..6) == 0).then(|| fastrand::u64(1..600).to_string());
         let call = async {
             if fastrand::bool() {
-                // Mostly connections that stay, and now and then a new one.
+                // Most calls use existing connections, and some use a new one.
                 let fresh = (fastrand::u8(..8) == 0).then(client);
                 self.rest(
                     model,
@@ -394,7 +393,7 @@ impl Load {
         };
         match result {
             Ok(()) => End::Done,
-            // Our errors have details; those of a broken connection have none.
+            // The gateway's errors have details. The error of a broken connection has none.
             Err(status) if status.details().is_empty() || status.code() == Code::Internal => {
                 End::Broken(format!("gRPC {model}: {status:?}"))
             }
@@ -402,9 +401,9 @@ impl Load {
         }
     }
 
-    /// A stream larger than its window, held unread until the gateway has given it up or nearly so.
-    /// It has a connection of its own: what isn't read of it fills the connection's window too, and
-    /// would hold up the calls beside it.
+    /// A stream larger than its window, which is not read for about as long as the gateway waits.
+    /// It has its own connection, because unread data also fills the window of the connection and
+    /// would block other calls.
     async fn unread(&self) -> End {
         let channel = Channel::from_shared(self.address.clone())
             .unwrap()
@@ -423,7 +422,7 @@ impl Load {
         ChatServiceClient::new(fastrand::choice(&self.channels).unwrap().clone())
     }
 
-    /// How many units are held, once none is or a moment has passed.
+    /// The units in use, when none is in use or after a short time.
     async fn units(&self) -> Value {
         let mut used = Value::Null;
         for _ in 0..50 {

@@ -14,23 +14,24 @@ use tokio::{
     time::timeout,
 };
 
-/// How long the program may take to end after it was asked to.
+/// The longest time for the program to end after the signal.
 const END_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A running `featherwire`, killed when the value is dropped.
 pub struct Process {
     child: Child,
-    /// Its base URL, without a path.
+    /// The base URL, without a path.
     pub url: String,
     numbers: Numbers,
 }
 
-/// The kernel's numbers about a process.
+/// Reads the kernel's numbers about a process.
 #[derive(Clone)]
 pub struct Numbers(PathBuf);
 
 impl Process {
-    /// Starts the program beside this one, or the program that `FEATHERWIRE` names, with these
+    /// Starts the program in the same folder as this one, or the program in `FEATHERWIRE`, with
+    /// these
     /// arguments and only this environment. `descriptors` limits its open descriptors.
     pub async fn start(
         arguments: &[&str],
@@ -94,7 +95,7 @@ impl Process {
         self.numbers.clone()
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends the signal to end, and waits until the program has ended.
     pub async fn stop(mut self) -> ExitStatus {
         let pid = self.child.id().unwrap().to_string();
         Command::new("kill")
@@ -110,13 +111,13 @@ impl Process {
 }
 
 impl Numbers {
-    /// How many descriptors it has open.
-    #[allow(dead_code, reason = "one of the trials counts them")]
+    /// The number of open descriptors.
+    #[allow(dead_code, reason = "only one example counts them")]
     pub fn descriptors(&self) -> usize {
         fs::read_dir(self.0.join("fd")).unwrap().count()
     }
 
-    /// Its resident memory, in bytes; none if it is gone.
+    /// The resident memory, in bytes. 0 if the process has ended.
     pub fn memory(&self) -> f64 {
         let status = fs::read_to_string(self.0.join("status")).unwrap_or_default();
         let line = status
@@ -126,13 +127,13 @@ impl Numbers {
         line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
     }
 
-    /// The time of processors that it has taken.
-    #[allow(dead_code, reason = "one of the trials asks")]
+    /// The processor time that the process has used.
+    #[allow(dead_code, reason = "only one example uses it")]
     pub fn processor_time(&self) -> Duration {
-        /// `USER_HZ`: the same on every Linux that Rust's standard library runs on.
+        /// `USER_HZ`, which is the same on every Linux that Rust's standard library supports.
         const TICKS_PER_SECOND: u64 = 100;
         let stat = fs::read_to_string(self.0.join("stat")).unwrap_or_default();
-        // The name may have spaces in it. After it come 11 fields, then the times of the user and
+        // The name may contain spaces. After it there are 11 fields, then the times of the user and
         // of the system.
         let fields = stat
             .rsplit(')')

@@ -1,4 +1,4 @@
-//! The table of attacks. Each is a promise of `SECURITY.md`, tried by breaking it.
+//! The table of attacks. Each one tries to break a promise of `SECURITY.md`.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -29,11 +29,11 @@ use super::{
 /// An attack.
 pub struct Attack {
     pub name: &'static str,
-    /// Which gateway it is against.
+    /// The gateway under attack.
     pub against: Against,
-    /// How much more memory than at rest the gateway may have during the attack, in MiB.
+    /// The limit for additional memory of the gateway during the attack, in MiB.
     pub memory_mib: f64,
-    /// Attacks until the time is over. An error is a promise that was broken.
+    /// Runs the attack until its time is over. An error is a broken promise.
     pub attack: fn(Arc<Target>) -> Attacking,
 }
 
@@ -44,24 +44,24 @@ type Attacking = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 pub enum Against {
     /// A gateway in front of the emulator, with a key for its callers.
     Usual,
-    /// The same, which may have few descriptors.
+    /// The same, with few descriptors.
     Starved,
     /// A gateway whose upstream is [`endless_heads`].
     Misled,
 }
 
-/// How much the allocator may breathe, and hundreds of small calls take.
+/// The memory that the allocator may keep, and that hundreds of small calls take.
 const LITTLE_MIB: f64 = 48.0;
 
-/// Large prompts: how many at once, and how large. All of them together may take 1.5 times their
-/// size.
+/// The number of simultaneous large prompts, and their size. All of them together may take 1.5
+/// times their size in memory.
 const LARGE_PROMPTS: usize = 8;
 const LARGE_PROMPT_MIB: usize = 15;
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 const LARGE_MIB: f64 = 1.5 * (LARGE_PROMPTS * LARGE_PROMPT_MIB) as f64 + LITTLE_MIB;
 
-/// The number of bombs that are decoded at a time. Each may take what `--max-request-bytes` allows,
-/// which is 32 MiB, and while its buffer grows as much again, twice.
+/// The number of bombs that are decoded at the same time. Each may take 32 MiB
+/// (`--max-request-bytes`), and twice as much in addition while its buffer grows.
 const BOMBERS: usize = 4;
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 const BOMBS_MIB: f64 = (BOMBERS * 32 * 3) as f64 + LITTLE_MIB;
@@ -117,7 +117,7 @@ async fn rapid_reset(target: &Target) -> Result<(), String> {
     .await
 }
 
-/// Breaks the protocol in each call, so that it is the gateway that resets it.
+/// Violates the protocol in each call, so that the gateway resets the stream.
 async fn made_you_reset(target: &Target) -> Result<(), String> {
     flood(target, |wave| {
         let head = call_head();
@@ -134,7 +134,7 @@ async fn made_you_reset(target: &Target) -> Result<(), String> {
     .await
 }
 
-/// The numbers of a wave's calls.
+/// The stream ids of the calls in a wave.
 fn streams(wave: u32) -> impl Iterator<Item = u32> {
     const CALLS: u32 = 100;
     (wave * CALLS..(wave + 1) * CALLS).map(|call| 2 * call + 1)
@@ -142,7 +142,7 @@ fn streams(wave: u32) -> impl Iterator<Item = u32> {
 
 async fn continuation_flood(target: &Target) -> Result<(), String> {
     flood(target, |wave| {
-        // A header without a name's end: nothing that could be done with.
+        // A header whose name is incomplete, so that it cannot be processed.
         let header = [&[0, 1, b'x', 100][..], &[b'y'; 100]].concat().repeat(150);
         match wave {
             0 => frame(HEADERS, 0, 1, &call_head()),
@@ -215,7 +215,7 @@ async fn large_prompts(target: &Target) -> Result<(), String> {
     Ok(())
 }
 
-/// Nearly the whole of a message that is as long as gRPC's usual limit, and then nothing.
+/// Almost a complete message of gRPC's usual size limit, and then nothing.
 async fn bodies_without_a_key(target: &Target) -> Result<(), String> {
     const BYTES: usize = 4 * 1024 * 1024;
     let head = format!(
@@ -268,7 +268,7 @@ async fn idle_reflection(target: &Target) -> Result<(), String> {
     open_many(target, ask).await
 }
 
-/// As many streams as connections allow, without a key, until the time is over.
+/// Opens as many streams as the connections allow, without a key, until the time is over.
 async fn open_many<F: Future<Output = ()>>(
     target: &Target,
     open: impl Fn(Channel) -> F,
@@ -296,7 +296,7 @@ async fn open_many<F: Future<Output = ()>>(
 
 async fn unknown_models(target: &Target) -> Result<(), String> {
     again_and_again(target, 32, || {
-        // Letters that most ids have, and never the same ones.
+        // Letters that most ids contain, different each time.
         let name: String = (0..240)
             .map(|_| char::from(*fastrand::choice(b"meta-lstruc38b").unwrap()))
             .collect();
@@ -306,7 +306,7 @@ async fn unknown_models(target: &Target) -> Result<(), String> {
     .await
 }
 
-/// Clients that write a megabyte before they read, and have no key: each has to receive that error.
+/// Clients without a key that write a megabyte before they read. Each must receive the error.
 async fn early_refusals(target: &Target) -> Result<(), String> {
     let head = chat_head(1_000_000).replace(KEY, "gw_live_wrong");
     let request = [head.as_bytes(), &vec![b' '; 1_000_000]].concat();
@@ -352,15 +352,15 @@ async fn huge_heads(target: &Target) -> Result<(), String> {
             .flatten()
         {
             if answer.starts_with("HTTP/1.1 2") {
-                return Err("a head of 1 MB was taken".to_owned());
+                return Err("a request head of 1 MB was accepted".to_owned());
             }
         }
     }
     Ok(())
 }
 
-/// Requests whose end two readers could see in two places, each with another request behind it: no
-/// answer may be to that.
+/// Ambiguous requests, for which two parsers could find two ends, each with another request after
+/// it. The other request must not be answered.
 async fn smuggled_requests(target: &Target) -> Result<(), String> {
     const FRAMINGS: &[&str] = &[
         "content-length: 4\r\ncontent-length: 9\r\n",
@@ -391,9 +391,9 @@ async fn smuggled_requests(target: &Target) -> Result<(), String> {
         )
         .await
         .unwrap_or_default();
-        // It names the path that it doesn't know.
+        // The error contains the unknown path.
         if answer.contains("/smuggled") {
-            return Err(format!("{framing:?}: the request behind it was answered"));
+            return Err(format!("{framing:?}: the request after it was answered"));
         }
     }
     Ok(())
@@ -403,21 +403,21 @@ async fn idle_connections(target: &Target) -> Result<(), String> {
     hold(target, 700, b"", None).await
 }
 
-/// Calls whose upstream sends informational heads without end: each gets an error long before its
-/// timeout, and the cost of a call is bounded.
+/// Calls whose upstream sends endless informational responses. Each call must get an error long
+/// before its timeout, with a limited processor time.
 async fn endless_1xx(target: &Target) -> Result<(), String> {
     const TOLD_WITHIN: Duration = Duration::from_secs(10);
     const COST_MAX: Duration = Duration::from_millis(500);
     let used = target.numbers.processor_time();
     let mut calls = 0;
-    // The pause lets the connections close: the endless heads go on until then.
+    // During the pause the connections close, because the upstream sends heads until then.
     while calls == 0 || Instant::now() < target.until {
         calls += 1;
         let body =
             json!({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}).to_string();
         let answer = timeout(TOLD_WITHIN, target.chat(body)).await;
         let status = answer
-            .map_err(|_| "the call doesn't end")?
+            .map_err(|_| "the call does not end")?
             .map_err(|error| error.to_string())?
             .status();
         if status != 502 {
@@ -432,7 +432,7 @@ async fn endless_1xx(target: &Target) -> Result<(), String> {
     Ok(())
 }
 
-/// The upstream of the misled gateway: it begins each answer, and never comes to it.
+/// The upstream of the misled gateway: it sends informational responses and never an answer.
 pub async fn endless_heads(listener: TcpListener) {
     let heads = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(100);
     while let Ok((mut stream, _)) = listener.accept().await {
@@ -445,7 +445,7 @@ pub async fn endless_heads(listener: TcpListener) {
     }
 }
 
-/// `callers` callers call until the time is over; each call has to be answered.
+/// `callers` callers send calls until the time is over. Each call must be answered.
 async fn again_and_again<F>(
     target: &Target,
     callers: usize,
@@ -463,7 +463,7 @@ where
     futures_util::future::try_join_all(callers).await.map(drop)
 }
 
-/// Any answer is fine, a refusal too, except a fault of the gateway itself.
+/// Accepts any answer, even a refusal, except an internal error of the gateway.
 fn fine(answer: reqwest::Result<Response>) -> Result<(), String> {
     match answer {
         Ok(answer) if answer.status().as_u16() == 500 => Err("an internal error".to_owned()),

@@ -1,6 +1,6 @@
-//! How an attack affects a bystander: how long the health probe takes, and how much memory the
-//! gateway has. In a thread of its own with plain sockets, so that the attack's own work in this
-//! process doesn't count.
+//! Measures the effect of an attack on other callers: the time of the health probe, and the memory
+//! of the gateway. It uses its own thread and plain sockets, so that the attack's own work in this
+//! process does not distort the measurement.
 
 use std::{
     io::{self, Read, Write},
@@ -30,11 +30,11 @@ pub struct Bystander {
 /// The measurements.
 #[derive(Default)]
 pub struct Seen {
-    /// How long each probe took, in order of length.
+    /// The time of each probe, sorted.
     waits: Vec<Duration>,
     /// Probes without an answer.
     pub unanswered: usize,
-    /// The most memory that was seen, in bytes.
+    /// The largest memory, in bytes.
     pub memory_max: f64,
 }
 
@@ -70,7 +70,7 @@ impl Bystander {
 }
 
 impl Seen {
-    /// The wait that `percent` percent of the probes don't exceed, in milliseconds.
+    /// The time that `percent` percent of the probes do not exceed, in milliseconds.
     pub fn percentile_ms(&self, percent: usize) -> f64 {
         let place = (self.waits.len() * percent / 100).min(self.waits.len().saturating_sub(1));
         self.waits
@@ -89,7 +89,7 @@ fn probe(connection: &mut Option<TcpStream>, address: SocketAddr) -> io::Result<
             connection.insert(stream)
         }
     };
-    // With a key, since an idle connection without one makes room for others.
+    // With a key, because an idle connection without a key may be closed for others.
     stream.write_all(
         format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-api-key: {KEY}\r\n\r\n").as_bytes(),
     )?;

@@ -1,5 +1,4 @@
-//! Bytes that no client library would send: frames of HTTP/2 as they stand in RFC 9113, and heads
-//! of HTTP/1.1.
+//! Bytes that client libraries do not send: HTTP/2 frames (RFC 9113) and HTTP/1.1 request heads.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -62,7 +61,7 @@ pub async fn flood(target: &Target, wave: fn(u32) -> Vec<u8>) -> Result<(), Stri
                 continue;
             };
             let (mut reader, mut writer) = stream.into_split();
-            // The bytes read have no use, but a client that doesn't read can't write for long.
+            // The received bytes are not used, but a client that does not read is soon blocked.
             let reading = tokio::spawn(async move { io::copy(&mut reader, &mut io::sink()).await });
             let writing = async {
                 writer
@@ -90,7 +89,7 @@ pub fn chat_head(body_bytes: usize) -> String {
     )
 }
 
-/// Opens connections, writes these bytes to each, and then a byte now and then, until the time is
+/// Opens connections, writes these bytes to each, and then one byte at intervals, until the time is
 /// over.
 pub async fn hold(
     target: &Target,
@@ -118,7 +117,7 @@ pub async fn hold(
     Ok(())
 }
 
-/// Writes all of this, and reads what comes until the other side closes or is silent for a while.
+/// Writes `bytes`, and reads until the other side closes or is silent for `silence`.
 pub async fn exchange(address: SocketAddr, bytes: &[u8], silence: Duration) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(bytes).await?;
@@ -131,8 +130,8 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8], silence: Duration) -> i
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// A gzip stream of many spaces, made by hand: each 258 of them take 13 bits. Its checksum is
-/// wrong, and the gateway must not read that far.
+/// A gzip stream of many spaces, written by hand: 258 spaces take 13 bits. Its checksum is wrong,
+/// but the gateway must stop before the checksum.
 pub fn gzip_bomb(bytes: usize) -> Vec<u8> {
     struct Bits(Vec<u8>, u32);
     impl Bits {
@@ -145,7 +144,7 @@ pub fn gzip_bomb(bytes: usize) -> Vec<u8> {
             }
             self.1 = (self.1 + 1) % 8;
         }
-        /// A Huffman code: its first bit first.
+        /// Writes a Huffman code, first bit first.
         fn code(&mut self, code: u32, length: u32) {
             (0..length)
                 .rev()

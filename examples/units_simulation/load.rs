@@ -6,7 +6,7 @@ use featherwire::admission::Priority;
 
 pub const REQUESTS: usize = 40_000;
 
-/// Key, weight, class, and its part of all requests.
+/// The keys: name, weight, class, and part of all requests.
 pub const KEYS: [(&str, u32, Priority, f64); 5] = [
     ("app", 1, Priority::Interactive, 0.25),
     ("tools", 1, Priority::Interactive, 0.10),
@@ -22,9 +22,9 @@ const COST_MEAN: f64 = 0.60 + 0.50 + 0.60;
 pub struct Load {
     pub capacity: u32,
     pub service: f64,
-    /// Unit-seconds asked for, for each there is.
+    /// The requested unit-seconds in proportion to the capacity.
     pub offered: f64,
-    pub outsiders_per_minute: f64,
+    pub external_per_minute: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -41,23 +41,23 @@ impl Request {
     }
 }
 
-/// Half of the requests come one by one, half in bursts of ten on average.
+/// Half of the requests arrive singly, half in bursts of ten on average.
 pub fn requests(load: &Load) -> Vec<Request> {
-    let mut dice = fastrand::Rng::with_seed(42);
+    let mut rng = fastrand::Rng::with_seed(42);
     let gap = COST_MEAN * load.service / (f64::from(load.capacity) * load.offered);
     let (mut at, mut requests) = (0.0, Vec::with_capacity(REQUESTS));
     while requests.len() < REQUESTS {
         // One of eleven arrivals is a burst.
-        let burst = if dice.f64() < 1.0 / 11.0 {
-            dice.usize(5..=15)
+        let burst = if rng.f64() < 1.0 / 11.0 {
+            rng.usize(5..=15)
         } else {
             1
         };
-        at += exponential(&mut dice, gap * 20.0 / 11.0);
-        let key = pick(&mut dice, KEYS.iter().map(|key| key.3));
+        at += exponential(&mut rng, gap * 20.0 / 11.0);
+        let key = pick(&mut rng, KEYS.iter().map(|key| key.3));
         for _ in 0..burst {
-            let model = pick(&mut dice, MODELS.iter().map(|model| model.2));
-            let service = Duration::from_secs_f64(exponential(&mut dice, load.service).max(0.05));
+            let model = pick(&mut rng, MODELS.iter().map(|model| model.2));
+            let service = Duration::from_secs_f64(exponential(&mut rng, load.service).max(0.05));
             requests.push(Request {
                 at: Duration::from_secs_f64(at),
                 key,
@@ -69,12 +69,12 @@ pub fn requests(load: &Load) -> Vec<Request> {
     requests
 }
 
-pub fn exponential(dice: &mut fastrand::Rng, mean: f64) -> f64 {
-    -mean * (1.0 - dice.f64()).ln()
+pub fn exponential(rng: &mut fastrand::Rng, mean: f64) -> f64 {
+    -mean * (1.0 - rng.f64()).ln()
 }
 
-pub fn pick(dice: &mut fastrand::Rng, parts: impl Iterator<Item = f64>) -> usize {
-    let mut left = dice.f64();
+pub fn pick(rng: &mut fastrand::Rng, parts: impl Iterator<Item = f64>) -> usize {
+    let mut left = rng.f64();
     let mut last = 0;
     for (index, part) in parts.enumerate() {
         last = index;

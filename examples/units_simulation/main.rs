@@ -1,14 +1,13 @@
-//! What the scheduler makes of a plan's units, against a plain queue and against sending and trying
-//! again.
+//! Simulates the scheduler, and compares it with a plain queue and with retries without a queue.
 //!
-//! `cargo run --release --example units_simulation`: Markdown, the same figures every time.
-//! docs/scheduler.md explains.
+//! `cargo run --release --example units_simulation` prints Markdown, with the same figures every
+//! time. docs/scheduler.md explains the tables.
 
 #![allow(
     missing_docs,
     clippy::indexing_slicing,
     clippy::expect_used,
-    reason = "it fails by panicking"
+    reason = "this program fails by panicking"
 )]
 
 mod load;
@@ -20,7 +19,7 @@ use load::{Load, REQUESTS};
 use tables::{keys, table};
 
 fn main() {
-    let all = |offered: f64, outsiders_per_minute: f64| -> Vec<Load> {
+    let all = |offered: f64, external_per_minute: f64| -> Vec<Load> {
         let loads = [4, 8, 100]
             .into_iter()
             .flat_map(|capacity| [2.0, 10.0, 60.0].map(|service| (capacity, service)));
@@ -29,24 +28,24 @@ fn main() {
                 capacity,
                 service,
                 offered,
-                outsiders_per_minute,
+                external_per_minute,
             })
             .collect()
     };
     println!("Waits in seconds, p50 / p99. {REQUESTS} requests in each run.");
     table(
-        "Saturation: a third more is asked for than there is",
+        "Saturation: 133 % of the capacity is requested",
         &all(1.33, 0.0),
     );
-    table("Busy: seven tenths of what there is", &all(0.7, 0.0));
-    table("Saturation, with outsiders", &all(1.33, 2.0));
-    table("Half busy, with outsiders", &all(0.5, 2.0));
-    table("Busy, with outsiders", &all(0.7, 2.0));
-    table("Half busy, with half as many outsiders", &all(0.5, 1.0));
+    table("Busy: 70 % of the capacity is requested", &all(0.7, 0.0));
+    table("Saturation, with external usage", &all(1.33, 2.0));
+    table("Half busy, with external usage", &all(0.5, 2.0));
+    table("Busy, with external usage", &all(0.7, 2.0));
+    table("Half busy, with half of the external usage", &all(0.5, 1.0));
     keys(&Load {
         capacity: 8,
         service: 10.0,
         offered: 1.33,
-        outsiders_per_minute: 0.0,
+        external_per_minute: 0.0,
     });
 }

@@ -1,5 +1,5 @@
-//! Policies that decide when a request is sent: the gateway's scheduler, with all it learns and
-//! with refusals alone; a plain queue; and no policy.
+//! Policies that decide when a request is sent: the gateway's scheduler (with all sources of data,
+//! or only with refusals), a plain queue, and retries without a queue.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -24,43 +24,46 @@ pub fn policies(load: &Load) -> Vec<(&'static str, Box<dyn Policy>)> {
     };
     let (due, tries) = Default::default();
     let retry = Retry {
-        dice: fastrand::Rng::with_seed(3),
+        rng: fastrand::Rng::with_seed(3),
         due,
         tries,
         failed: 0,
     };
     let mut all: Vec<(_, Box<dyn Policy>)> =
-        vec![("ours", Box::new(Featherwire::new(load, headroom)))];
-    if load.outsiders_per_minute > 0.0 {
-        all.push(("ours, no headroom", Box::new(Featherwire::new(load, 0))));
+        vec![("scheduler", Box::new(Featherwire::new(load, headroom)))];
+    if load.external_per_minute > 0.0 {
+        all.push((
+            "scheduler, no headroom",
+            Box::new(Featherwire::new(load, 0)),
+        ));
     }
-    all.push(("ours, 429s only", Box::new(ByRefusals::new(load))));
-    all.push(("first come", Box::new(fifo)));
-    all.push(("try again", Box::new(retry)));
+    all.push(("scheduler, 429s only", Box::new(ByRefusals::new(load))));
+    all.push(("queue", Box::new(fifo)));
+    all.push(("retry", Box::new(retry)));
     all
 }
 
 /// A policy, which decides when a request is sent.
 pub trait Policy {
     fn arrive(&mut self, id: usize, request: &Request, now: Duration);
-    /// The next to send.
+    /// The next request to send.
     fn next(&mut self, now: Duration) -> Option<usize>;
     fn ended(&mut self, id: usize, now: Duration);
-    /// The upstream refused it, with `active` units in use.
+    /// The upstream has refused the request, with `active` units in use.
     fn refused(&mut self, id: usize, active: u32, now: Duration);
-    /// Upstream has let it in.
-    fn let_in(&mut self, _id: usize, _now: Duration) {}
+    /// The upstream has admitted the request.
+    fn admitted(&mut self, _id: usize, _now: Duration) {}
     fn outside(&mut self, _units: u32, _now: Duration) {}
     fn wake(&self, _now: Duration) -> Option<Duration> {
         None
     }
-    /// Whether it wants a snapshot.
-    fn asks(&self) -> bool {
+    /// Whether the policy requests a snapshot.
+    fn wants_snapshot(&self) -> bool {
         false
     }
-    /// The answer, that was asked for at that time.
-    fn answer(&mut self, _units: u32, _asked_at: Duration, _now: Duration) {}
-    /// How many it has given up.
+    /// A snapshot that was requested at `_asked_at`.
+    fn requested_snapshot(&mut self, _units: u32, _asked_at: Duration, _now: Duration) {}
+    /// The number of requests that have failed.
     fn failed(&self) -> usize {
         0
     }
@@ -131,22 +134,25 @@ impl Policy for Featherwire {
     fn refused(&mut self, id: usize, active: u32, now: Duration) {
         let now = self.epoch + now;
         assert!(self.scheduler.requeue(self.tickets[&id], now));
-        let ours = self.scheduler.status(now).in_use;
+        let own_units = self.scheduler.status(now).in_use;
         self.scheduler
-            .set_external_usage_from_refusal(external_usage::from_refusal(active, ours), now);
+            .set_external_usage_from_refusal(external_usage::from_refusal(active, own_units), now);
     }
 
     fn outside(&mut self, units: u32, now: Duration) {
         self.scheduler.set_external_usage(units, self.epoch + now);
     }
 
-    fn asks(&self) -> bool {
+    fn wants_snapshot(&self) -> bool {
         self.scheduler.wants_snapshot()
     }
 
-    fn answer(&mut self, units: u32, asked_at: Duration, now: Duration) {
-        self.scheduler
-            .set_requested_external_usage(units, self.epoch + asked_at, self.epoch + now);
+    fn requested_snapshot(&mut self, units: u32, requested_at: Duration, now: Duration) {
+        self.scheduler.set_requested_external_usage(
+            units,
+            self.epoch + requested_at,
+            self.epoch + now,
+        );
     }
 
     fn wake(&self, now: Duration) -> Option<Duration> {
@@ -156,22 +162,21 @@ impl Policy for Featherwire {
     }
 }
 
-/// The same with an upstream that only sends 429s, with the active units and the limit in them: no
-/// plan, no feed, no snapshot. A short form of what the permits do then.
+/// The scheduler with an upstream that only sends 429s, with the active units and the limit: no
+/// plan, no feed, no snapshot. This is a short form of the permits' behaviour in this case.
 struct ByRefusals {
     featherwire: Featherwire,
     limit: u32,
-    /// The times at which the numbers of refusals (other programs' units, the limit) are tried
-    /// again.
+    /// The times at which a request probes the numbers of refusals (external usage, the limit).
     outside_at: Option<Duration>,
     limit_at: Option<Duration>,
-    /// The request that tries it, and whether it goes beyond the limit.
+    /// The request that probes, and whether it exceeds the limit.
     trial: Option<(usize, bool)>,
 }
 
 impl ByRefusals {
-    const OUTSIDE_BELIEVED: Duration = Duration::from_secs(2);
-    const LIMIT_BELIEVED: Duration = Duration::from_secs(60);
+    const EXTERNAL_USAGE_VALID: Duration = Duration::from_secs(2);
+    const LIMIT_VALID: Duration = Duration::from_secs(60);
 
     fn new(load: &Load) -> Self {
         let mut featherwire = Featherwire::new(load, 0);
@@ -219,11 +224,11 @@ impl Policy for ByRefusals {
         self.featherwire
             .scheduler
             .set_capacity_from_refusal(Some(self.limit));
-        self.outside_at = Some(now + Self::OUTSIDE_BELIEVED);
-        self.limit_at = Some(now + Self::LIMIT_BELIEVED);
+        self.outside_at = Some(now + Self::EXTERNAL_USAGE_VALID);
+        self.limit_at = Some(now + Self::LIMIT_VALID);
     }
 
-    fn let_in(&mut self, id: usize, now: Duration) {
+    fn admitted(&mut self, id: usize, now: Duration) {
         match self.trial.take_if(|(trial, _)| *trial == id) {
             Some((_, true)) => {
                 let units = self
@@ -251,7 +256,7 @@ impl Policy for ByRefusals {
     }
 }
 
-/// First come, first served, on the same units and with the same knowledge.
+/// First come, first served, on the same units and with the same data.
 struct Fifo {
     capacity: u32,
     outside: u32,
@@ -291,10 +296,11 @@ impl Policy for Fifo {
     }
 }
 
-/// No coordination: send, and if refused wait a quarter of a second, then twice that and so on up
-/// to five seconds, each give or take a half; after twelve tries the caller gets the 429.
+/// No coordination: a refused request is sent again after a quarter of a second, then twice that
+/// and so on up to five seconds, each with a jitter of one half. After twelve tries the caller gets
+/// the 429.
 struct Retry {
-    dice: fastrand::Rng,
+    rng: fastrand::Rng,
     due: BTreeSet<(Duration, usize)>,
     tries: HashMap<usize, u32>,
     failed: usize,
@@ -320,7 +326,7 @@ impl Policy for Retry {
             self.failed += 1;
             return;
         }
-        let wait = (0.125 * f64::from(1 << *tries)).min(5.0) * (0.5 + self.dice.f64());
+        let wait = (0.125 * f64::from(1 << *tries)).min(5.0) * (0.5 + self.rng.f64());
         self.due.insert((now + Duration::from_secs_f64(wait), id));
     }
 

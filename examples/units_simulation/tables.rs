@@ -1,4 +1,4 @@
-//! The results, as Markdown.
+//! Prints the results as Markdown.
 
 use featherwire::admission::Priority;
 
@@ -29,8 +29,8 @@ fn of_class(report: &Report, priority: Priority) -> String {
 pub fn table(title: &str, loads: &[Load]) {
     println!("\n### {title}\n");
     println!(
-        "| units | service s | offered | outside | who | of the oracle's | interactive | default \
-         | batch | 429s upstream | failed | asked |"
+        "| units | service s | load | external usage | policy | of the ideal | interactive | \
+         default | batch | 429s upstream | failed | snapshots |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for load in loads {
@@ -44,8 +44,8 @@ pub fn table(title: &str, loads: &[Load]) {
                 load.capacity,
                 load.service,
                 load.offered,
-                100.0 * report.outsiders_busy / seconds / f64::from(load.capacity),
-                100.0 * report.busy / report.liquid,
+                100.0 * report.external_busy / seconds / f64::from(load.capacity),
+                100.0 * report.busy / report.ideal,
                 of_class(&report, Priority::Interactive),
                 of_class(&report, Priority::Default),
                 of_class(&report, Priority::Batch),
@@ -59,11 +59,11 @@ pub fn table(title: &str, loads: &[Load]) {
 
 pub fn keys(load: &Load) {
     println!(
-        "\n### By key: {} units, {} s, {:.2} offered\n",
+        "\n### By key: {} units, {} s, load {:.2}\n",
         load.capacity, load.service, load.offered
     );
     println!(
-        "| who | {} |",
+        "| policy | {} |",
         KEYS.map(|key| format!("{} ({:?}, weight {})", key.0, key.2, key.1))
             .join(" | ")
     );

@@ -17,33 +17,33 @@ use crate::{
 
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(2);
 const SNAPSHOT_LAG: Duration = Duration::from_millis(300);
-/// A snapshot that is asked for takes so long, there and back, and is asked for only so often.
-const ASK_TRIP: Duration = Duration::from_millis(100);
-const ASK_EVERY: Duration = Duration::from_millis(250);
-const OUTSIDER_RETRY: Duration = Duration::from_secs(5);
-const OUTSIDER_SERVICE: f64 = 20.0;
+/// The round-trip time of a requested snapshot, and the shortest interval between two of them.
+const REQUEST_TRIP: Duration = Duration::from_millis(100);
+const REQUEST_EVERY: Duration = Duration::from_millis(250);
+const EXTERNAL_RETRY: Duration = Duration::from_secs(5);
+const EXTERNAL_SERVICE: f64 = 20.0;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Ended(usize),
-    OutsiderEnded(usize),
+    ExternalEnded(usize),
     Arrived(usize),
-    /// An outsider tries; its cost, its service in ms and how often it may still try.
-    Outsider(u32, u64, u32),
+    /// A request of another process: its cost, its service time in ms, and its remaining tries.
+    ExternalRequest(u32, u64, u32),
     SnapshotTaken,
-    SnapshotTold,
-    AnswerTaken,
-    AnswerTold,
+    SnapshotReceived,
+    RequestedSnapshotTaken,
+    RequestedSnapshotReceived,
     Wake,
 }
 
-/// The units in use, and for each flight its model and for how long it has been running.
-type Taken = (u32, Vec<(usize, Duration)>);
+/// The units in use, and the model and the running time of each request.
+type UsageSnapshot = (u32, Vec<(usize, Duration)>);
 
-struct Flight {
+struct RunningRequest {
     model: usize,
     since: Duration,
-    is_ours: bool,
+    is_own: bool,
 }
 
 /// The settings of the upstream, and the clock.
@@ -54,16 +54,16 @@ pub struct World<'a> {
     sequence: u64,
     now: Duration,
     end: Duration,
-    dice: fastrand::Rng,
-    flights: BTreeMap<usize, Flight>,
-    ours: u32,
+    rng: fastrand::Rng,
+    running: BTreeMap<usize, RunningRequest>,
+    own_units: u32,
     outside: u32,
-    outsiders: usize,
+    external_requests: usize,
     recent: VecDeque<(usize, Duration, Duration)>,
-    taken: VecDeque<Taken>,
-    /// When it was asked for a snapshot, and whether that has been answered.
+    snapshots: VecDeque<UsageSnapshot>,
+    /// The time of the last requested snapshot, and whether it has been answered.
     asked: Option<(Duration, bool)>,
-    answer: Option<Taken>,
+    requested_snapshot: Option<UsageSnapshot>,
     /// One for the feed, one for requested snapshots.
     matchers: [RequestMatcher; 2],
     report: Report,
@@ -78,11 +78,11 @@ pub struct Report {
     pub failed: usize,
     pub asked: usize,
     pub busy: f64,
-    /// The upper bound of every schedule: work that could be divided without limit over the units
-    /// that others leave free.
-    pub liquid: f64,
+    /// The upper bound of every schedule: work that can be divided without limit over the units
+    /// that other processes leave free.
+    pub ideal: f64,
     pub backlog: f64,
-    pub outsiders_busy: f64,
+    pub external_busy: f64,
 }
 
 impl<'a> World<'a> {
@@ -100,39 +100,40 @@ impl<'a> World<'a> {
             sequence: 0,
             now: Duration::ZERO,
             end,
-            dice: fastrand::Rng::with_seed(7),
-            flights: BTreeMap::new(),
-            ours: 0,
+            rng: fastrand::Rng::with_seed(7),
+            running: BTreeMap::new(),
+            own_units: 0,
             outside: 0,
-            outsiders: 0,
+            external_requests: 0,
             recent: VecDeque::new(),
-            taken: VecDeque::new(),
+            snapshots: VecDeque::new(),
             asked: None,
-            answer: None,
+            requested_snapshot: None,
             matchers: Default::default(),
             report,
         };
         (0..requests.len()).for_each(|id| world.at(requests[id].at, Event::Arrived(id)));
-        if load.outsiders_per_minute > 0.0 {
-            world.outsiders_come();
+        if load.external_per_minute > 0.0 {
+            world.schedule_external_requests();
             world.at(SNAPSHOT_EVERY, Event::SnapshotTaken);
         }
         world
     }
 
-    /// Known beforehand, so that they are the same for every policy.
-    fn outsiders_come(&mut self) {
+    /// Generates the requests of other processes in advance, so that they are the same for every
+    /// policy.
+    fn schedule_external_requests(&mut self) {
         let mut at = 0.0;
         while at < self.end.as_secs_f64() {
-            at += exponential(&mut self.dice, 60.0 / self.load.outsiders_per_minute);
-            let cost = MODELS[pick(&mut self.dice, MODELS.iter().map(|model| model.2))].1;
-            let service = exponential(&mut self.dice, OUTSIDER_SERVICE);
-            let outsider = Event::Outsider(
+            at += exponential(&mut self.rng, 60.0 / self.load.external_per_minute);
+            let cost = MODELS[pick(&mut self.rng, MODELS.iter().map(|model| model.2))].1;
+            let service = exponential(&mut self.rng, EXTERNAL_SERVICE);
+            let external_request = Event::ExternalRequest(
                 cost.min(self.load.capacity / 2),
                 (service * 1000.0) as u64,
                 5,
             );
-            self.at(Duration::from_secs_f64(at), outsider);
+            self.at(Duration::from_secs_f64(at), external_request);
         }
     }
 
@@ -146,8 +147,8 @@ impl<'a> World<'a> {
             if at > self.end {
                 break;
             }
-            self.pass(at);
-            self.happen(event, policy);
+            self.advance(at);
+            self.handle(event, policy);
             while let Some(id) = policy.next(self.now) {
                 self.send(id, policy);
             }
@@ -165,18 +166,18 @@ impl<'a> World<'a> {
         self.report
     }
 
-    fn pass(&mut self, to: Duration) {
+    fn advance(&mut self, to: Duration) {
         let time = (to - self.now).as_secs_f64();
         let left = f64::from(self.load.capacity - self.outside);
-        let liquid = (left * time).min(self.report.backlog);
-        self.report.backlog -= liquid;
-        self.report.liquid += liquid;
-        self.report.busy += f64::from(self.ours) * time;
-        self.report.outsiders_busy += f64::from(self.outside) * time;
+        let ideal = (left * time).min(self.report.backlog);
+        self.report.backlog -= ideal;
+        self.report.ideal += ideal;
+        self.report.busy += f64::from(self.own_units) * time;
+        self.report.external_busy += f64::from(self.outside) * time;
         self.now = to;
     }
 
-    fn happen(&mut self, event: Event, policy: &mut dyn Policy) {
+    fn handle(&mut self, event: Event, policy: &mut dyn Policy) {
         match event {
             Event::Arrived(id) => {
                 let request = &self.requests[id];
@@ -185,105 +186,112 @@ impl<'a> World<'a> {
             }
             Event::Ended(id) => {
                 let request = &self.requests[id];
-                let flight = self.flights.remove(&id).expect("it flies");
+                let finished = self.running.remove(&id).expect("the request is running");
                 self.recent
-                    .push_back((flight.model, flight.since, self.now));
-                self.ours -= request.cost();
+                    .push_back((finished.model, finished.since, self.now));
+                self.own_units -= request.cost();
                 self.report.granted[request.key] +=
                     f64::from(request.cost()) * request.service.as_secs_f64();
                 policy.ended(id, self.now);
             }
-            Event::OutsiderEnded(id) => {
-                let flight = self.flights.remove(&id).expect("it flies");
-                self.outside -= MODELS[flight.model].1;
+            Event::ExternalEnded(id) => {
+                let finished = self.running.remove(&id).expect("the request is running");
+                self.outside -= MODELS[finished.model].1;
             }
-            Event::Outsider(cost, service_ms, tries) => self.outsider(cost, service_ms, tries),
+            Event::ExternalRequest(cost, service_ms, tries) => {
+                self.external_request(cost, service_ms, tries)
+            }
             Event::SnapshotTaken => {
-                self.taken.push_back(self.snapshot());
-                self.at(self.now + SNAPSHOT_LAG, Event::SnapshotTold);
+                self.snapshots.push_back(self.snapshot());
+                self.at(self.now + SNAPSHOT_LAG, Event::SnapshotReceived);
                 self.at(self.now + SNAPSHOT_EVERY, Event::SnapshotTaken);
             }
-            Event::SnapshotTold => {
-                let Some(taken) = self.taken.pop_front() else {
+            Event::SnapshotReceived => {
+                let Some(snapshot) = self.snapshots.pop_front() else {
                     return;
                 };
-                let outside = self.outside_by(taken, false);
+                let outside = self.outside_by(snapshot, false);
                 policy.outside(outside, self.now);
             }
-            Event::AnswerTaken => {
-                self.answer = Some(self.snapshot());
-                self.at(self.now + ASK_TRIP / 2, Event::AnswerTold);
+            Event::RequestedSnapshotTaken => {
+                self.requested_snapshot = Some(self.snapshot());
+                self.at(
+                    self.now + REQUEST_TRIP / 2,
+                    Event::RequestedSnapshotReceived,
+                );
             }
-            Event::AnswerTold => {
-                let (Some(taken), Some((asked_at, _))) = (self.answer.take(), self.asked) else {
+            Event::RequestedSnapshotReceived => {
+                let (Some(snapshot), Some((requested_at, _))) =
+                    (self.requested_snapshot.take(), self.asked)
+                else {
                     return;
                 };
-                self.asked = Some((asked_at, true));
-                let outside = self.outside_by(taken, true);
-                policy.answer(outside, asked_at, self.now);
+                self.asked = Some((requested_at, true));
+                let outside = self.outside_by(snapshot, true);
+                policy.requested_snapshot(outside, requested_at, self.now);
             }
             Event::Wake => {}
         }
     }
 
-    fn outsider(&mut self, cost: u32, service_ms: u64, tries: u32) {
+    fn external_request(&mut self, cost: u32, service_ms: u64, tries: u32) {
         let others = self.outside + cost;
-        if others <= self.load.capacity / 2 && self.ours + others <= self.load.capacity {
-            self.outsiders += 1;
-            let id = self.requests.len() + self.outsiders;
+        if others <= self.load.capacity / 2 && self.own_units + others <= self.load.capacity {
+            self.external_requests += 1;
+            let id = self.requests.len() + self.external_requests;
             let model = MODELS
                 .iter()
                 .position(|model| model.1 == cost)
                 .expect("there is one of each cost");
-            self.flights.insert(
+            self.running.insert(
                 id,
-                Flight {
+                RunningRequest {
                     model,
                     since: self.now,
-                    is_ours: false,
+                    is_own: false,
                 },
             );
             self.outside = others;
             self.at(
                 self.now + Duration::from_millis(service_ms),
-                Event::OutsiderEnded(id),
+                Event::ExternalEnded(id),
             );
         } else if tries > 0 {
             self.at(
-                self.now + OUTSIDER_RETRY,
-                Event::Outsider(cost, service_ms, tries - 1),
+                self.now + EXTERNAL_RETRY,
+                Event::ExternalRequest(cost, service_ms, tries - 1),
             );
         }
     }
 
-    /// It asks for a snapshot of its own: not before it has the last one, nor more often than it
-    /// does.
+    /// Requests a snapshot, but not before the last one has arrived, and not more often than the
+    /// gateway.
     fn ask(&mut self, policy: &dyn Policy) {
         if self
             .asked
-            .is_none_or(|(at, is_answered)| is_answered && self.now >= at + ASK_EVERY)
-            && policy.asks()
+            .is_none_or(|(at, is_answered)| is_answered && self.now >= at + REQUEST_EVERY)
+            && policy.wants_snapshot()
         {
             self.asked = Some((self.now, false));
             self.report.asked += 1;
-            self.at(self.now + ASK_TRIP / 2, Event::AnswerTaken);
+            self.at(self.now + REQUEST_TRIP / 2, Event::RequestedSnapshotTaken);
         } else if let Some((at, true)) = self.asked
-            && policy.asks()
+            && policy.wants_snapshot()
         {
-            self.at(at + ASK_EVERY, Event::Wake);
+            self.at(at + REQUEST_EVERY, Event::Wake);
         }
     }
 
-    fn snapshot(&self) -> Taken {
+    fn snapshot(&self) -> UsageSnapshot {
         let list = self
-            .flights
+            .running
             .values()
-            .map(|flight| (flight.model, self.now - flight.since))
+            .map(|request| (request.model, self.now - request.since))
             .collect();
-        (self.ours + self.outside, list)
+        (self.own_units + self.outside, list)
     }
 
-    fn outside_by(&mut self, (used_cost, list): Taken, is_asked: bool) -> u32 {
+    fn outside_by(&mut self, (used_cost, list): UsageSnapshot, is_asked: bool) -> u32 {
         let epoch = Instant::now() + Duration::from_secs(1);
         while self
             .recent
@@ -298,13 +306,13 @@ impl<'a> World<'a> {
             started_at: epoch + since,
             ended_at: ended.map(|ended| epoch + ended),
         };
-        let running = self.flights.values().filter(|flight| flight.is_ours);
-        let running = running.map(|flight| of(flight.model, flight.since, None));
+        let running = self.running.values().filter(|request| request.is_own);
+        let running = running.map(|request| of(request.model, request.since, None));
         let ended = self
             .recent
             .iter()
             .map(|&(model, since, ended)| of(model, since, Some(ended)));
-        let ours: Vec<_> = running.chain(ended).collect();
+        let own_units: Vec<_> = running.chain(ended).collect();
         let listed = |&(model, duration): &(usize, Duration)| {
             let (model, cost, _) = MODELS[model];
             ListedRequest {
@@ -315,7 +323,7 @@ impl<'a> World<'a> {
         };
         let requests: Vec<_> = list.iter().map(listed).collect();
         let lag = if is_asked {
-            ASK_TRIP
+            REQUEST_TRIP
         } else {
             external_usage::LAG
         };
@@ -325,26 +333,26 @@ impl<'a> World<'a> {
             used_cost,
             requests: &requests,
         };
-        self.matchers[usize::from(is_asked)].external_units(&snapshot, &ours)
+        self.matchers[usize::from(is_asked)].external_units(&snapshot, &own_units)
     }
 
     fn send(&mut self, id: usize, policy: &mut dyn Policy) {
         let request = &self.requests[id];
         self.report.sent += 1;
-        let active = self.ours + self.outside;
+        let active = self.own_units + self.outside;
         if active + request.cost() > self.load.capacity {
             self.report.refused += 1;
             policy.refused(id, active, self.now);
             return;
         }
-        self.ours += request.cost();
-        policy.let_in(id, self.now);
-        self.flights.insert(
+        self.own_units += request.cost();
+        policy.admitted(id, self.now);
+        self.running.insert(
             id,
-            Flight {
+            RunningRequest {
                 model: request.model,
                 since: self.now,
-                is_ours: true,
+                is_own: true,
             },
         );
         self.report.waits[request.key].push((self.now - request.at).as_secs_f64());
