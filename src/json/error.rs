@@ -1,4 +1,4 @@
-//! Errors of JSON documents, in words for their authors.
+//! Errors of JSON documents, with messages for the authors of the documents.
 
 use std::{borrow::Cow, fmt::Display};
 
@@ -7,28 +7,29 @@ use serde_path_to_error::Segment;
 
 use super::budget;
 
-/// The longest path of an error, in characters. The names in a map are the caller's, and may be of
-/// any length.
+/// The longest path in an error, in characters. The names in a map come from the caller and may
+/// have any length.
 pub(super) const PATH_CHARS_MAX: usize = 128;
 
-/// Separates the parts of a serde error that is about a member in `extra`. Other errors don't have
-/// this character.
+/// The separator in a serde error about a member in `extra`. Other errors do not contain this
+/// character.
 const SEPARATOR: char = '\u{0}';
 
-/// What is wrong with a JSON document, and where.
+/// A problem of a JSON document, and its path.
 #[derive(Debug, PartialEq, Eq)]
 pub struct JsonError {
-    /// The bad member, such as `messages[0].content`; none when the document as a whole is bad.
+    /// The path of the invalid member, such as `messages[0].content`. `None` if the problem is
+    /// about the complete document.
     pub path: Option<String>,
-    /// What is wrong, and after a `;` what the author can do. Never quotes the document, which may
-    /// be a prompt.
+    /// What is wrong and, after a `;`, how to fix it. Never quotes the document, which may contain
+    /// a prompt.
     pub problem: String,
-    /// Whether it is too large to be read: more than a limit or the budget allows.
+    /// Whether the document exceeds a limit or the memory budget.
     pub is_too_large: bool,
 }
 
 impl JsonError {
-    /// Something wrong with the document as a whole.
+    /// A problem of the complete document.
     pub fn whole(problem: impl Into<String>) -> Self {
         Self {
             path: None,
@@ -37,7 +38,7 @@ impl JsonError {
         }
     }
 
-    /// What is wrong and where, without the advice, which helps only the author of the document.
+    /// The path and the problem, without the advice, which is only for the author of the document.
     pub fn without_advice(&self) -> String {
         let fact = self.problem.split(';').next().unwrap_or_default();
         match &self.path {
@@ -46,7 +47,7 @@ impl JsonError {
         }
     }
 
-    /// Something wrong with this member; none for the document as a whole.
+    /// A problem of the member at `path`, or of the complete document if `path` is `None`.
     fn at(path: Option<String>, problem: impl Into<String>) -> Self {
         Self {
             path,
@@ -66,7 +67,7 @@ impl Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// The same without a byte order mark.
+/// `body` without a byte order mark.
 pub(super) fn without_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
@@ -74,9 +75,9 @@ pub(super) fn without_mark(body: &[u8]) -> &[u8] {
 /// A body as text, without a byte order mark.
 ///
 /// # Errors
-/// What isn't UTF-8; of another Unicode encoding, its name.
+/// The body is not UTF-8. The error names another Unicode encoding if it recognises one.
 pub fn text(body: &[u8]) -> Result<&str, JsonError> {
-    // JSON begins with an ASCII letter, so the zeros around it tell the encoding.
+    // JSON begins with an ASCII character, so zero bytes near it show the encoding.
     let encoding = match body {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => {
             Some("UTF-32")
@@ -95,7 +96,8 @@ pub fn text(body: &[u8]) -> Result<&str, JsonError> {
     })
 }
 
-/// The words for what is wrong with a member in `extra`; [`write_error`] makes a path of its name.
+/// The message of a serde error about the member `name` in `extra`. [`write_error`] converts the
+/// name to a path.
 pub(super) fn error_in_extra(name: &str, problem: impl Display) -> String {
     format!("{SEPARATOR}{name}{SEPARATOR}{problem}")
 }
@@ -113,15 +115,15 @@ pub(super) fn document_error(error: &serde_json::Error) -> JsonError {
     JsonError::whole(problem)
 }
 
-/// What went wrong while this text was read, and where.
+/// The error of decoding `text`, with its path.
 pub(super) fn read_error(
     error: serde_path_to_error::Error<serde_json::Error>,
     text: &str,
 ) -> JsonError {
-    // What has no name that can be told is a name itself.
+    // If the path is unknown, the problem is in a name.
     let is_name = matches!(error.path().iter().next_back(), Some(Segment::Unknown));
     let mut path = error.path().to_string();
-    // Names are not known where an answer is read.
+    // The names are unknown while an answer is decoded.
     if budget::is_exceeded()
         && let Some(end) = path.find(".?")
     {
@@ -138,16 +140,19 @@ pub(super) fn read_error(
             .map(|path| path.strip_suffix('.').unwrap_or(path));
         let path = parent
             .filter(|path| !path.is_empty())
-            .and_then(|path| told(path.to_owned()));
+            .and_then(|path| shown_path(path.to_owned()));
         return JsonError::at(path, format!("the name of a member has {HALF}"));
     }
     match unreadable(&error, text) {
-        Some(problem) => JsonError::at(told(path), problem),
-        None => JsonError::at(is_value.then(|| told(path)).flatten(), describe(&error)),
+        Some(problem) => JsonError::at(shown_path(path), problem),
+        None => JsonError::at(
+            is_value.then(|| shown_path(path)).flatten(),
+            describe(&error),
+        ),
     }
 }
 
-/// What went wrong while a message was written, and where.
+/// The error of encoding a message, with its path.
 pub(super) fn write_error(error: &serde_path_to_error::Error<serde_json::Error>) -> JsonError {
     let path = error.path().to_string();
     let text = error.inner().to_string();
@@ -155,7 +160,7 @@ pub(super) fn write_error(error: &serde_path_to_error::Error<serde_json::Error>)
         .strip_prefix(SEPARATOR)
         .and_then(|text| text.rsplit_once(SEPARATOR))
     else {
-        return JsonError::at(told(path), describe(error.inner()));
+        return JsonError::at(shown_path(path), describe(error.inner()));
     };
     let member = format!("extra[{name:?}]");
     let path = if path == "." {
@@ -163,11 +168,11 @@ pub(super) fn write_error(error: &serde_path_to_error::Error<serde_json::Error>)
     } else {
         format!("{path}.{member}")
     };
-    JsonError::at(told(path), without_place(problem))
+    JsonError::at(shown_path(path), without_place(problem))
 }
 
-/// A path as it is told; none for the document itself.
-fn told(mut path: String) -> Option<String> {
+/// A path as an error shows it. `None` for the document itself.
+fn shown_path(mut path: String) -> Option<String> {
     if let Some((end, _)) = path.char_indices().nth(PATH_CHARS_MAX) {
         path.truncate(end);
         path.push('…');
@@ -178,14 +183,14 @@ fn told(mut path: String) -> Option<String> {
 const HALF: &str = "half of a surrogate pair, which is no character: send both halves (such as \
                     \\ud83d\\ude00), or neither";
 
-/// Whether a text has half of a surrogate pair.
+/// Whether the error is about half of a surrogate pair.
 fn is_half(error: &serde_json::Error) -> bool {
     let problem = error.to_string();
     problem.contains("surrogate") || problem.starts_with("unexpected end of hex escape")
 }
 
-/// A value that isn't JSON, or that no program can hold, though all around it is fine: what to do
-/// about it.
+/// The message for a value that is not JSON, or for a number that is too large. `None` for other
+/// problems.
 fn unreadable(error: &serde_json::Error, text: &str) -> Option<&'static str> {
     let problem = error.to_string();
     if problem.starts_with("number out of range") {
@@ -195,7 +200,7 @@ fn unreadable(error: &serde_json::Error, text: &str) -> Option<&'static str> {
         return Some(HALF);
     }
     let line = text.split('\n').nth(error.line().checked_sub(1)?)?;
-    // The column is that of the first letter that can't be, counted in bytes from 1.
+    // The column of the first invalid character, counted in bytes from 1.
     let rest = line.get(error.column().saturating_sub(2)..)?;
     let names = ["NaN", "Infinity", "-Infinity"];
     let is_named = |rest: &str| names.iter().any(|name| rest.starts_with(name));
@@ -204,7 +209,7 @@ fn unreadable(error: &serde_json::Error, text: &str) -> Option<&'static str> {
         .then_some("NaN and Infinity are not JSON: send a number, or null, or leave the member out")
 }
 
-/// A serde error in the words of JSON, without the value that it would quote.
+/// The message of a serde error in the terms of JSON, without the value that serde quotes.
 fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
     if error.classify() != Category::Data {
@@ -239,14 +244,14 @@ fn describe(error: &serde_json::Error) -> String {
     }
 }
 
-/// What is wrong with JSON text that a member holds.
+/// The problem of a member that contains JSON text.
 pub(super) fn error_in_text(error: &serde_json::Error) -> String {
     let problem = error.to_string();
     let problem = syntax(without_place(&problem));
     format!("not valid JSON text: {problem}; write one JSON value, a string with its quotes")
 }
 
-/// serde's words for broken JSON, in plain ones.
+/// serde's message for invalid JSON, in plain words.
 fn syntax(problem: &str) -> Cow<'_, str> {
     match problem.strip_prefix("EOF while parsing ") {
         Some(inside) => match inside.strip_prefix("a value") {

@@ -1,4 +1,4 @@
-//! The codec's own rules, where no door is needed to see them.
+//! Tests of the codec's rules that need no door.
 
 mod duplicates;
 
@@ -8,7 +8,7 @@ use crate::proto::v1::{
     StreamChatCompletionResponse, TokenList, create_completion_request::PromptKind,
 };
 
-/// serde_json's fast way of reading a number is sometimes off by one in the last place.
+/// serde_json's fast parser for numbers can be wrong in the last digit.
 #[test]
 fn a_double_is_read_exactly() {
     for text in [
@@ -28,9 +28,9 @@ fn a_double_is_read_exactly() {
     }
 }
 
-/// As the fuzz target for requests asks.
+/// The property of the fuzz target for requests.
 #[test]
-fn the_path_of_a_bad_member_is_told_up_to_a_bound() {
+fn the_path_of_an_invalid_member_has_a_length_limit() {
     let path_of = |name: &str| {
         let body = format!(r#"{{"model":"m","logit_bias":{{"{name}":"much"}}}}"#);
         decode_request::<CreateChatCompletionRequest>(body.as_bytes())
@@ -39,14 +39,14 @@ fn the_path_of_a_bad_member_is_told_up_to_a_bound() {
             .unwrap()
     };
     assert_eq!(path_of("50256"), "logit_bias.50256");
-    let told = format!("logit_bias.{}", "ü".repeat(PATH_CHARS_MAX - 11));
-    assert_eq!(path_of(&"ü".repeat(PATH_CHARS_MAX - 11)), told);
-    assert_eq!(path_of(&"ü".repeat(1_000_000)), format!("{told}…"));
+    let path = format!("logit_bias.{}", "ü".repeat(PATH_CHARS_MAX - 11));
+    assert_eq!(path_of(&"ü".repeat(PATH_CHARS_MAX - 11)), path);
+    assert_eq!(path_of(&"ü".repeat(1_000_000)), format!("{path}…"));
 }
 
-/// As the fuzz target for chunks found: the first of them, in `extra`, hid the second.
+/// Found by the fuzz target for chunks: the first member, in `extra`, hid the second one.
 #[test]
-fn of_two_members_with_the_same_name_the_last_counts_whatever_their_types() {
+fn the_last_of_two_members_with_the_same_name_counts_for_all_types() {
     let read = |usage: &str| {
         let body = format!(r#"{{"choices":[],{usage}}}"#);
         let chunk: StreamChatCompletionResponse = decode_answer(body.as_bytes()).unwrap();
@@ -70,7 +70,7 @@ fn of_two_members_with_the_same_name_the_last_counts_whatever_their_types() {
 }
 
 #[test]
-fn every_token_id_is_a_32_bit_integer_the_first_too() {
+fn every_token_id_is_a_32_bit_integer_even_the_first() {
     let read = |prompt: &str| {
         let body = format!(r#"{{"model":"m","prompt":{prompt}}}"#);
         decode_request::<CreateCompletionRequest>(body.as_bytes())
@@ -128,7 +128,7 @@ fn an_integer_is_never_rounded_to_another_one() {
 }
 
 #[test]
-fn a_document_that_ends_too_early_is_told_in_plain_words() {
+fn the_error_for_an_incomplete_document_is_in_plain_words() {
     let problem = |body: &str| {
         decode_request::<CreateChatCompletionRequest>(body.as_bytes())
             .unwrap_err()
@@ -161,7 +161,7 @@ fn a_document_that_ends_too_early_is_told_in_plain_words() {
 }
 
 #[test]
-fn half_a_surrogate_pair_in_a_name_is_told_with_the_object_it_is_in() {
+fn the_error_for_half_a_surrogate_pair_in_a_name_has_the_path_of_the_object() {
     let bad = |body: &str| {
         let bad = decode_request::<CreateChatCompletionRequest>(body.as_bytes()).unwrap_err();
         (
@@ -179,7 +179,7 @@ fn half_a_surrogate_pair_in_a_name_is_told_with_the_object_it_is_in() {
         bad(r#"{"metadata":{"a\ud83d":"b"}}"#),
         ("metadata".to_owned(), true)
     );
-    // A value's own path stays, also below a member of such a name.
+    // The path of the value itself is kept, even below a member with such a name.
     assert_eq!(
         bad(r#"{"metadata":{"?":"\ud83d"}}"#),
         ("metadata.?".to_owned(), false)
@@ -187,7 +187,7 @@ fn half_a_surrogate_pair_in_a_name_is_told_with_the_object_it_is_in() {
 }
 
 #[test]
-fn text_that_is_not_json_is_told_with_what_json_text_is() {
+fn the_error_for_invalid_json_text_explains_json_text() {
     let problem = |text: &str| {
         let chat_template_kwargs = Some(text.to_owned());
         let request = CreateChatCompletionRequest {
@@ -219,7 +219,7 @@ fn text_that_is_not_json_is_told_with_what_json_text_is() {
 }
 
 #[test]
-fn brackets_in_texts_are_no_levels() {
+fn brackets_in_texts_do_not_count_as_nesting() {
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     assert!(!budget::is_too_deep(&deep(128)) && budget::is_too_deep(&deep(129)));
     assert!(budget::is_too_deep(&format!(r#"{{"\"":{}}}"#, deep(128))));
@@ -232,7 +232,7 @@ fn brackets_in_texts_are_no_levels() {
 }
 
 #[test]
-fn of_contents_in_two_forms_the_last_counts() {
+fn the_last_of_two_contents_in_different_forms_counts() {
     let read = |members: &str| {
         let body = format!(r#"{{"role":"user",{members}}}"#);
         let message: ChatMessage = decode_request(body.as_bytes()).unwrap();
@@ -262,11 +262,11 @@ fn of_contents_in_two_forms_the_last_counts() {
 }
 
 #[test]
-fn what_is_too_large_is_no_oddity_of_an_answers() {
+fn a_too_large_value_is_an_error_in_answers_too() {
     let body = format!(r#"{{"choices":[{}{{}}],"id":7}}"#, "{},".repeat(4096));
     let bad = decode_answer::<StreamChatCompletionResponse>(body.as_bytes()).unwrap_err();
     assert!(bad.is_too_large, "{bad}");
-    // Nor of what is given back.
+    // The same for an answer that is sent back.
     let calls = "{},".repeat(8192);
     let body = format!(
         r#"{{"messages":[{{"role":"assistant","content":7,"tool_calls":[{calls}{{}}]}}]}}"#
@@ -274,7 +274,7 @@ fn what_is_too_large_is_no_oddity_of_an_answers() {
     let bad = decode_request::<CreateChatCompletionRequest>(body.as_bytes()).unwrap_err();
     assert!(bad.is_too_large, "{bad}");
     assert_eq!(bad.path.as_deref(), Some("messages[0]"));
-    // And the next document is read as if nothing had been.
+    // The next document is decoded normally.
     let body = r#"{"model":"m","messages":[{"role":"assistant","content":7}]}"#;
     decode_request::<CreateChatCompletionRequest>(body.as_bytes()).unwrap();
 }

@@ -58,7 +58,7 @@ fn delta(delta: &Value) -> String {
 const WORDS: [&str; 6] = ["Hello", " wörld", "🦀", " a", "b", " {}[]:,"];
 
 #[test]
-fn the_chunks_of_a_usual_stream_match_after_its_first_words() {
+fn the_chunks_of_a_normal_stream_match_after_its_first_words() {
     let call = |text: &str| json!({"tool_calls": [{"index": 0, "function": {"arguments": text}}]});
     let ways: [&dyn Fn(&str) -> Value; 4] = [
         &|text| json!({ "content": text }),
@@ -81,7 +81,7 @@ fn the_chunks_of_a_usual_stream_match_after_its_first_words() {
 }
 
 #[test]
-fn a_member_that_changes_now_and_then_costs_one_template_each_time() {
+fn a_member_that_changes_sometimes_costs_one_template_each_time() {
     let of_second = |second: usize| {
         let events = (0..20).map(move |n| {
             delta(&json!({"content": format!("word {n}")}))
@@ -97,7 +97,7 @@ fn a_member_that_changes_now_and_then_costs_one_template_each_time() {
 }
 
 #[test]
-fn a_stream_that_always_changes_is_soon_decoded_in_full() {
+fn a_stream_that_always_changes_is_soon_decoded_completely() {
     let mut reader = TemplateReader::<StreamChatCompletionResponse>::default();
     let mut learns = 0;
     for n in 0..100 {
@@ -113,7 +113,7 @@ fn a_stream_that_always_changes_is_soon_decoded_in_full() {
 }
 
 #[test]
-fn a_chunk_that_only_looks_alike_is_decoded_in_full() {
+fn a_chunk_that_only_looks_similar_is_decoded_completely() {
     let usual = delta(&json!({"content": "Hello"}));
     let with = |text: &str| usual.replace("Hello", text);
     let odd = [
@@ -134,7 +134,7 @@ fn a_chunk_that_only_looks_alike_is_decoded_in_full() {
 }
 
 #[test]
-fn a_text_that_is_elsewhere_too_makes_no_template() {
+fn a_text_that_occurs_twice_makes_no_template() {
     for text in ["org/model", "content", "id", "index"] {
         let event = delta(&json!({ "content": text }));
         assert_eq!(
@@ -151,7 +151,7 @@ fn a_text_that_is_elsewhere_too_makes_no_template() {
 }
 
 #[test]
-fn the_sign_of_a_log_probability_of_zero_survives() {
+fn the_sign_of_a_log_probability_of_zero_is_kept() {
     let event = |logprob: &str| {
         delta(&json!({"content": "Hello"})).replace(
             "\"logprobs\":null",
@@ -203,7 +203,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_stream_is_decoded_and_encoded_as_without_templates(
+    fn every_stream_is_decoded_and_encoded_as_without_templates(
         deltas in proptest::collection::vec((deltas(), 0..12, 0..12), 1..40),
     ) {
         let events: Vec<_> = deltas.iter().map(|(value, created, more)| {

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Reads both documents as a request and as an answer, and expects the same message of both.
+/// Decodes both documents as a request and as an answer, and checks that the messages are equal.
 fn same<M>(twice: &str, once: &str)
 where
     M: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug,
@@ -27,7 +27,7 @@ where
 }
 
 #[test]
-fn the_last_value_of_a_field_counts_whatever_its_kind() {
+fn the_last_value_of_a_field_counts_for_all_kinds() {
     for (twice, once) in [
         (r#""model":"a","model":"b""#, r#""model":"b""#),
         (r#""model":"a","model":null"#, ""),
@@ -74,7 +74,7 @@ fn the_last_value_of_a_field_counts_whatever_its_kind() {
             r#""chat_template_kwargs":{"a":1},"chat_template_kwargs":[]"#,
             "",
         ),
-        // The same name, written in two ways.
+        // The same name in two notations.
         (r#""m\u006fdel":"a","model":"b""#, r#""model":"b""#),
         (r#""model":"a","m\u006fdel":"b""#, r#""model":"b""#),
     ] {
@@ -112,7 +112,7 @@ fn the_last_value_of_a_field_counts_whatever_its_kind() {
 }
 
 #[test]
-fn an_object_that_comes_twice_is_replaced_and_not_merged() {
+fn a_duplicate_object_is_replaced_and_not_merged() {
     same::<StreamChatCompletionResponse>(
         r#"{"usage":{"prompt_tokens":1,"new":1},"usage":{"completion_tokens":2}}"#,
         r#"{"usage":{"completion_tokens":2}}"#,
@@ -138,7 +138,7 @@ fn an_object_that_comes_twice_is_replaced_and_not_merged() {
 }
 
 #[test]
-fn the_last_value_of_a_member_without_a_field_counts_and_stays_the_text_it_was() {
+fn the_last_value_of_a_member_without_a_field_counts_and_keeps_its_text() {
     let message: ChatMessage =
         decode_request(br#"{"new":1,"role":"user","new":{"a": 1.0,"a":2}}"#).unwrap();
     assert_eq!(message.extra.len(), 1);
@@ -150,9 +150,9 @@ fn the_last_value_of_a_member_without_a_field_counts_and_stays_the_text_it_was()
     );
 }
 
-/// A value of an unexpected type is in `extra`, so the value before may be in the other place.
+/// A value of an unexpected type is in `extra`, so the earlier value may be in the field.
 #[test]
-fn an_answers_last_value_counts_whichever_of_the_two_has_an_unexpected_type() {
+fn the_last_value_of_an_answer_counts_even_if_one_has_an_unexpected_type() {
     for (name, odd, usual) in [
         ("id", "7", r#""x""#),
         ("created", r#""x""#, "7"),
@@ -181,15 +181,15 @@ fn an_answers_last_value_counts_whichever_of_the_two_has_an_unexpected_type() {
     assert_eq!(index("4", "[]"), (0, Some("[]".to_owned())));
 }
 
-/// The members before the last one are read, and so they are held to their types, too.
+/// The earlier members are decoded too, so their types are checked.
 #[test]
-fn a_wrong_type_in_a_request_is_an_error_also_where_a_right_one_follows() {
+fn a_wrong_type_in_a_request_is_an_error_even_if_a_right_one_follows() {
     let bad = decode_request::<CreateChatCompletionRequest>(br#"{"seed":"x","seed":1}"#);
     assert_eq!(bad.unwrap_err().path.as_deref(), Some("seed"));
 }
 
 #[test]
-fn a_member_in_a_grpc_callers_extra_is_read_like_rests_json() {
+fn a_member_in_extra_of_a_grpc_caller_is_decoded_like_json_in_rest() {
     let mut request = CreateChatCompletionRequest::default();
     for (name, text) in [
         ("seed", "2"),
