@@ -14,11 +14,11 @@ lint:
     cargo clippy --all-targets --locked -- -D warnings
     RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --no-deps --locked --document-private-items
 
-# Real clients and the documents' examples; some groups only: `just clients python node`
+# Real clients and the examples of the documents. Only some groups: `just clients python node`
 clients *groups:
     tests/clients/run {{groups}}
 
-# What the hot paths cost
+# Measure the hot paths
 bench *args:
     cargo bench {{args}}
 
@@ -36,10 +36,10 @@ soak minutes="10":
 fuzz target:
     cargo +nightly fuzz run {{target}}
 
-# Renew the contract's baseline, when a break is meant; say in CHANGELOG.md what breaks for whom
+# Renew the contract's baseline after an intended incompatible change (describe it in CHANGELOG.md)
 baseline:
     buf build proto --exclude-source-info -o proto/baseline.binpb.gz
 
-# All that has to pass
+# Everything that must pass
 ci:
     .ci/run

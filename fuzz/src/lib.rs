@@ -1,10 +1,9 @@
-//! The laws that the fuzz targets hold the gateway to are those of its tests, which run them over
-//! the same corpus.
+//! The properties ("laws") that the fuzz targets check. The tests of the gateway check the same laws
+//! with the same corpus.
 
 #[path = "../../tests/gateway/fuzzing/laws/mod.rs"]
 pub mod laws;
 
-/// The law of what decoding takes, which counts allocations: the program that tests it has nothing
-/// else in it.
+/// The law for the memory that decoding takes. It counts allocations, so it has its own program.
 #[path = "../../tests/allocations/law.rs"]
 pub mod law;

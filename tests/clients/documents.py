@@ -1,4 +1,4 @@
-"""Holds README.md, CONTRIBUTING.md and docs/ to what they say: runs their examples, and compares their tables with the
+"""Checks README.md, CONTRIBUTING.md and docs/: runs their examples, and compares their tables with the
 program.
 
 An example is a fenced block after a comment that only readers of the source see:
@@ -37,12 +37,12 @@ def blocks(*kinds):
 
 
 def report(name, problem):
-    """`run` adds these lines up."""
+    """`run` counts these lines."""
     print(f"not ok documents: {name}: {problem}" if problem else f"ok documents: {name}", flush=True)
 
 
 def commands(folder, language, text, in_browser):
-    """What runs an example, as a list of commands."""
+    """The commands that run an example."""
     if language == "sh":
         return [["bash", "-euo", "pipefail", "-c", text]]
     if language == "python":
@@ -131,17 +131,17 @@ def errors_in_documents():
 
 
 def codes_missing():
-    """Error codes of the source that docs/errors.md doesn't name."""
+    """Error codes of the source that are missing in docs/errors.md."""
     source = (ROOT / "src/error/code.rs").read_text()
     codes = set(re.findall(r'^    \w+ = "(\w+)", \w+;$', source, re.M))
     assert codes, "src/error/code.rs is not what this check takes it for"
-    # Told at the start, to those who start the gateway; and to nobody, since the caller has gone.
+    # The first is reported only at the start of the gateway, and the second has no caller to receive it.
     codes -= {"bad_configuration", "cancelled"}
     return {code for code in codes if f"`{code}`" not in DOCUMENTS["docs/errors.md"]}
 
 
 def calls_missing():
-    """Methods of the contract that docs/api.md doesn't name. The project's own tests hold the REST paths to them."""
+    """Methods of the contract that are missing in docs/api.md. The project's own tests check the REST paths."""
     calls = set()
     for file in (ROOT / "proto/featherwire").rglob("*.proto"):
         for service, methods in re.findall(r"^service (\w+) \{\n(.*?)^\}", file.read_text(), re.M | re.S):
@@ -157,7 +157,7 @@ def anchors_of(text):
 
 
 def links_missing():
-    """Links to files and headings of the project that lead nowhere."""
+    """Broken links to files and headings of the project."""
     for name, text in DOCUMENTS.items():
         for target in re.findall(r"\]\(([^)]+)\)", text):
             path, _, anchor = target.partition("#")

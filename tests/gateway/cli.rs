@@ -268,7 +268,7 @@ async fn check_names_the_problem_and_the_fix() {
             "set FEATHERLESS_API_KEY",
         ),
     ];
-    for (key, model, code, mend) in cases {
+    for (key, model, code, fix) in cases {
         // The test does not wait for the silence.
         let patience = if code == "first_token_timeout" {
             "300ms"
@@ -283,7 +283,7 @@ async fn check_names_the_problem_and_the_fix() {
         .await;
         assert_eq!(check.code, Some(1), "{model}: {}", check.out);
         assert!(
-            check.out.contains(code) && check.out.contains(mend),
+            check.out.contains(code) && check.out.contains(fix),
             "{model}: {}",
             check.out
         );

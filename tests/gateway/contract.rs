@@ -120,7 +120,7 @@ fn every_rpc_has_a_rest_route_and_every_rest_route_has_an_rpc() {
                         .to_owned();
                     (verb.to_uppercase(), shape(&path))
                 })
-                .unwrap_or_else(|| panic!("{} has no REST twin", method.full_name()))
+                .unwrap_or_else(|| panic!("{} has no REST route", method.full_name()))
         })
         .collect();
     let count = declared.len();

@@ -9,8 +9,8 @@ use tokio::time::sleep;
 use super::super::connection::ConnectionHandle;
 use super::{id::FaultId, kind::FaultKind};
 
-/// A reserved host name. A client that follows the redirect finds no host and sends its key to
-/// nobody.
+/// A reserved host name. A client that follows the redirect finds no host, so it cannot send its key
+/// to another server.
 const REDIRECT_TARGET: &str = "https://elsewhere.invalid/v1/chat/completions";
 impl FaultId {
     /// The response in place of an answer. `None` if the fault does not act, or changes the answer

@@ -1,4 +1,4 @@
-// A headless Chromium with a page of another origin than the gateway's, which calls it by gRPC-Web and by fetch.
+// A headless Chromium with a page of another origin, which calls the gateway by gRPC-Web and by fetch.
 
 import assert from "node:assert/strict";
 import { KEY, URL as GATEWAY, check, words } from "../node/checks.mjs";
@@ -12,7 +12,7 @@ const site = await open(new URL("page.js", import.meta.url));
 async function visit(origin) {
   const preflights = [];
   const page = await site.visit(origin, async (page) => {
-    // Playwright's own events leave these requests out.
+    // Playwright's own events do not contain these requests.
     const devtools = await page.context().newCDPSession(page);
     await devtools.send("Network.enable");
     devtools.on("Network.requestWillBeSent", ({ request }) => {
@@ -53,7 +53,7 @@ await check("a missing key and a wrong one", async () => {
   }
 });
 
-await check("an answer that is cut short ends with Unavailable, after what came of it", async () => {
+await check("an answer that is cut short ends with Unavailable, after the content before the cut", async () => {
   const { pieces, end } = await page.call("stream", GATEWAY, KEY, "emulator/cut-after-5");
   assert.equal(end, "Unavailable");
   assert.ok(pieces.length > 0);
@@ -63,7 +63,7 @@ await check("a streamed answer by fetch from the REST door", async () => {
   assert.deepEqual(await page.call("rest", GATEWAY, KEY), { status: 200, last: "data: [DONE]" });
 });
 
-await check("a gateway without keys answers pages of this machine, and no others", async () => {
+await check("a gateway without keys answers only pages of this machine", async () => {
   assert.equal(await page.call("reach", OPEN), 200);
   const stranger = await visit("http://stranger.example");
   assert.equal(await stranger.call("reach", OPEN), "blocked");
@@ -71,7 +71,7 @@ await check("a gateway without keys answers pages of this machine, and no others
   assert.equal(code, "Unknown", "fetch itself fails, so connect-web has no code to tell");
 });
 
-await check("a gateway without keys refuses a name of the web that was made to lead here", async () => {
+await check("a gateway without keys refuses a host name that resolves to this machine", async () => {
   const rebound = new URL(OPEN);
   rebound.hostname = "rebound.example";
   const visitor = await site.browser.newPage();

@@ -1,4 +1,4 @@
-// Runs in a browser, on a page of another origin than the gateway's: connect-web over gRPC-Web, and plain fetch.
+// Runs in a browser, on a page of another origin than the gateway: connect-web with gRPC-Web, and fetch.
 
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";

@@ -1,4 +1,4 @@
-// Loads a script into a page in a headless Chromium, and succeeds once the page shows what it is expected to.
+// Loads a script into a page in a headless Chromium, and succeeds when the page shows the expected text.
 
 import { open } from "./site.mjs";
 

@@ -1,4 +1,4 @@
-// A web site on a port of its own, whose one page runs a script, and a headless Chromium to visit it with.
+// A web site on its own port with one page that runs a script, and a headless Chromium that opens the page.
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";
@@ -15,7 +15,7 @@ export async function open(scriptFile) {
   const { port } = server.address();
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM,
-    // `.example` names lead to this machine, as a hostile page's do after DNS rebinding.
+    // `.example` names resolve to this machine, like the name of a hostile page after DNS rebinding.
     args: ["--no-sandbox", "--host-resolver-rules=MAP *.example 127.0.0.1"],
   });
   return {

@@ -36,7 +36,7 @@ await check("a streamed answer", async () => {
   assert.equal(words(text), 5);
 });
 
-await check("content in parts, and not both ways", async () => {
+await check("content as parts, and not in both forms", async () => {
   const parts = [{ type: "text", text: "Say hello in 5 words" }];
   const { choices } = await chat.createChatCompletion({ model: MODEL, messages: [{ role: "user", contentParts: parts }] });
   assert.equal(words(choices[0].message?.content ?? ""), 5);
@@ -59,7 +59,7 @@ await check("the gateway's options in a request, and the report in its answer an
   assert.deepEqual(reports.filter(Boolean), []);
 });
 
-await check("an option is refused that its metadata contradicts", async () => {
+await check("an option that contradicts its metadata is refused", async () => {
   const asked = { ...request(), featherwire: { priority: Priority.BATCH } };
   const headers = { "x-featherwire-priority": "interactive" };
   const error: ConnectError = await thrown(() => chat.createChatCompletion(asked, { headers }));
@@ -75,7 +75,7 @@ await check("an error with its details", async () => {
   assert.equal(error.findDetails(BadRequestSchema)[0].fieldViolations[0].field, "temperature");
 });
 
-await check("an answer that is cut short ends with Unavailable, after what came of it", async () => {
+await check("an answer that is cut short ends with Unavailable, after the content before the cut", async () => {
   let chunks = 0;
   const error: ConnectError = await thrown(async () => {
     for await (const _ of chat.streamChatCompletion(request("emulator/cut-after-5"))) chunks += 1;

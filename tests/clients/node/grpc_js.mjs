@@ -1,5 +1,5 @@
-// @grpc/grpc-js with messages that @grpc/proto-loader reads from proto/ at run time, or that reflection tells, as graphical
-// tools do it.
+// @grpc/grpc-js with messages that @grpc/proto-loader reads from proto/ at run time, or that it gets by reflection, as
+// graphical tools do.
 
 import assert from "node:assert/strict";
 import grpc from "@grpc/grpc-js";
@@ -57,7 +57,7 @@ await check("the gateway's options in a request, and the report in its answer an
   assert.deepEqual(reports.filter(Boolean), []);
 });
 
-await check("an option is refused that its metadata contradicts", async () => {
+await check("an option that contradicts its metadata is refused", async () => {
   const asked = request({ featherwire: { priority: "PRIORITY_BATCH" } });
   const error = await thrown(() => unary(asked, KEY, { "x-featherwire-priority": "interactive" }));
   assert.equal(error.code, grpc.status.INVALID_ARGUMENT);
@@ -92,7 +92,7 @@ const call = (client, request) =>
     }),
   );
 
-await check("a client made of what reflection tells, without a key for that", async () => {
+await check("a client built from reflection, which needs no key", async () => {
   const address = URL.replace("http://", "");
   const tool = new reflection.Client(address, grpc.credentials.createInsecure());
   const root = await tool.fileContainingSymbol("featherwire.v1.ChatService");

@@ -73,7 +73,7 @@ await check("the gateway's options in a request, and the report in its answer an
   assert.deepEqual(reports.filter(Boolean), []);
 });
 
-await check("an option is refused that its header contradicts", async () => {
+await check("an option that contradicts its header is refused", async () => {
   const asked = { model: MODEL, messages, featherwire: { priority: "batch" } };
   const send = (priority) => client.chat.completions.create(asked, { headers: { "x-featherwire-priority": priority } });
   const error = await thrown(() => send("interactive"));
@@ -98,7 +98,7 @@ await check("errors become the SDK's classes", async () => {
   assert.ok((await thrown(() => stranger.models.list())) instanceof OpenAI.AuthenticationError);
 });
 
-await check("an answer that is cut short throws, after what came of it", async () => {
+await check("an answer that is cut short throws, after the content before the cut", async () => {
   let text = "";
   const error = await thrown(async () => {
     for await (const chunk of await ask({ model: "emulator/cut-after-5", stream: true })) {

@@ -10,7 +10,7 @@ type Schemas = components["schemas"];
 type ChatRequest = Schemas["CreateChatCompletionRequest"];
 type Chunk = Schemas["StreamChatCompletionResponse"];
 
-// Whole answers only: else the type of an answer that can be streamed is that of a whole one or of a piece.
+// Unary answers only. Otherwise the type of an answer that can be streamed is a union of the unary answer and a chunk.
 const client = createClient<paths, "application/json">({ baseUrl: URL, headers: { Authorization: `Bearer ${KEY}` } });
 
 const request = (members: Partial<ChatRequest> = {}): ChatRequest => ({
@@ -39,7 +39,7 @@ async function* stream(body: ChatRequest): AsyncGenerator<Chunk> {
 }
 
 await check("a unary answer", async () => {
-  // As the quick start writes it: what has no `?` in the type must be in it, and nothing else.
+  // The request of the quick start. It must have every member without `?` in the type, and no other.
   const { data, error } = await client.POST("/v1/chat/completions", {
     body: {
       model: MODEL,
@@ -64,7 +64,7 @@ await check("a streamed answer", async () => {
   assert.equal(words(text), 5);
 });
 
-await check("a stream that fails ends with the typed error, after what came of it", async () => {
+await check("a stream that fails ends with the typed error, after the content before the cut", async () => {
   let chunks = 0;
   let failure: Schemas["ErrorDetail"] | undefined;
   try {
@@ -77,7 +77,7 @@ await check("a stream that fails ends with the typed error, after what came of i
   assert.ok(chunks > 0);
 });
 
-await check("a tool call, and its message given back", async () => {
+await check("a tool call, and its message sent back", async () => {
   const parameters = { type: "object", properties: { city: { type: "string" } }, required: ["city"] };
   const tools: Schemas["Tool"][] = [{ type: "function", function: { name: "get_weather", parameters } }];
   const messages: ChatRequest["messages"] = [{ role: "user", content: "What is the weather in Paris?" }];
@@ -108,7 +108,7 @@ await check("errors are typed, and their status is in the document", async () =>
   assert.deepEqual([unknown.response.status, unknown.error?.error.code], [404, "model_not_found"]);
 });
 
-await check("the gateway's options, and the report in a whole answer and in a stream", async () => {
+await check("the gateway's options, and the report in a unary answer and in a stream", async () => {
   const featherwire: Schemas["GatewayOptions"] = { fallbacks: [MODEL], priority: "batch", timeout_ms: 30_000, report: true };
   const { data } = await client.POST("/v1/chat/completions", { body: request({ model: "emulator/503", featherwire }) });
   const report: Schemas["CallReport"] | undefined = data?.featherwire;
@@ -137,7 +137,7 @@ await check("the headers of requests are typed parameters, and those of answers 
   assert.equal(response.headers.get("x-featherwire-tried"), "emulator/503=no_capacity");
 });
 
-await check("an option is refused that its header contradicts", async () => {
+await check("an option that contradicts its header is refused", async () => {
   const { error } = await client.POST("/v1/chat/completions", {
     params: { header: { "x-featherwire-priority": "interactive" } },
     body: request({ featherwire: { priority: "batch" } }),
@@ -145,7 +145,7 @@ await check("an option is refused that its header contradicts", async () => {
   assert.equal(error?.error.param, "featherwire.priority");
 });
 
-await check("a text continued, with its log probabilities, and embeddings", async () => {
+await check("a text completion with its log probabilities, and embeddings", async () => {
   const body = { model: MODEL, prompt: "Once upon a time", max_tokens: 5, logprobs: 2 };
   const { data: text } = await client.POST("/v1/completions", { body });
   assert.ok(text?.choices[0]?.logprobs?.tokens?.length);

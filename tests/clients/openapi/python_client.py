@@ -1,6 +1,6 @@
 """A client that openapi-python-client generated from the gateway's /openapi.json.
 
-It reads no events: a stream's raw lines come from the client's own httpx client, and its models read them."""
+It does not decode events: the raw lines of a stream are read with the client's own httpx client, and decoded with its models."""
 
 import json
 
@@ -101,7 +101,7 @@ def _():
     equal(chunks[-1].choices[0].finish_reason, "stop")
 
 
-@check("a stream that fails ends with the typed error, after what came of it")
+@check("a stream that fails ends with the typed error, after the content before the cut")
 def _():
     came = []
     try:
@@ -113,7 +113,7 @@ def _():
     assert text_of(came), "nothing came before the error"
 
 
-@check("a tool call, and its message given back")
+@check("a tool call, and its message sent back")
 def _():
     parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     tools = [Tool(type_="function", function=FunctionDefinition(name="get_weather", parameters=parameters))]
@@ -154,7 +154,7 @@ def _():
     equal((stranger.error.type_, stranger.error.param), (ErrorType.AUTHENTICATION_ERROR, None))
 
 
-@check("the gateway's options, and the report in a whole answer and in a stream")
+@check("the gateway's options, and the report in a unary answer and in a stream")
 def _():
     options = GatewayOptions(fallbacks=[MODEL], priority=Priority.BATCH, timeout_ms=30_000, report=True)
     answer = whole(request("emulator/503", featherwire=options))
@@ -183,16 +183,16 @@ def _():
     equal(response.headers["x-featherwire-tried"], "emulator/503=no_capacity")
 
 
-@check("an option is refused that its header contradicts")
+@check("an option that contradicts its header is refused")
 def _():
     body = request(featherwire=GatewayOptions(priority=Priority.BATCH))
     equal(refused(body, 400, x_featherwire_priority=Priority.INTERACTIVE).param, "featherwire.priority")
     whole(body, x_featherwire_priority=Priority.BATCH)
-    # What is not said is not sent: a default of the generator's would contradict.
+    # Unset members are not sent: a default of the generator would contradict the header.
     whole(body)
 
 
-@check("a text continued, with its log probabilities, and embeddings")
+@check("a text completion with its log probabilities, and embeddings")
 def _():
     body = CreateCompletionRequest(model=MODEL, prompt=["Once upon a time"], max_tokens=5, logprobs=2)
     [choice] = create_completion.sync(client=client, body=body).choices

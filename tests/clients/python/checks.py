@@ -13,12 +13,12 @@ _suite = f"{_file.parent.name}/{_file.stem}"
 
 
 def check(name):
-    """Runs the function that it decorates, at once."""
+    """Runs the decorated function immediately."""
 
     def run(function):
         try:
             function()
-        except Exception as error:  # Whatever went wrong, the other checks are still worth running.
+        except Exception as error:  # After any error, the other checks still run.
             why = f"{type(error).__name__}: {error}".replace("\n", " ")
             print(f"not ok {_suite}: {name}: {why}", flush=True)
         else:
@@ -32,7 +32,7 @@ def equal(found, expected):
 
 
 def raises(kind, function, *arguments, **options):
-    """The error of this very class that the call raises."""
+    """The error of exactly this class that the call raises."""
     try:
         function(*arguments, **options)
     except Exception as error:

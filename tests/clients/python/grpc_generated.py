@@ -45,7 +45,7 @@ def refused(request, options=WITH_KEY):
         except grpc.RpcError as error:
             seen.append((error.code(), details(error)))
     equal(len(seen), 2)
-    # Some details count active units and the like; what kind they are must not depend on the method.
+    # Some details contain numbers such as active units. Their types must not depend on the method.
     equal((seen[0][0], seen[0][1].keys()), (seen[1][0], seen[1][1].keys()))
     return seen[0]
 
@@ -72,7 +72,7 @@ def _():
     assert "x-request-id" in dict(call.initial_metadata())
 
 
-@check("content in parts, and not both ways")
+@check("content as parts, and not in both forms")
 def _():
     part = chat_content_pb2.ContentPart(type="text", text="Say hello in 5 words")
     parts = chat_content_pb2.ChatMessage(role="user", content_parts=[part])
@@ -84,7 +84,7 @@ def _():
     equal(found["BadRequest"].field_violations[0].field, "messages[0].content_parts")
 
 
-@check("members that the contract does not name, in `extra`")
+@check("members that the contract does not define, in `extra`")
 def _():
     answer = chat.CreateChatCompletion(request("emulator/odd"), **WITH_KEY)
     assert answer.extra and answer.choices[0].extra and answer.choices[0].message.extra
@@ -103,14 +103,14 @@ def _():
     report = answer.featherwire
     equal((report.model_asked, report.model, report.attempts >= 2, report.units > 0), ("emulator/503", MODEL, True, True))
     equal([(tried.model, tried.reason) for tried in report.tried], [("emulator/503", "no_capacity")])
-    # It was asked for as a stream, so its first piece has a time.
+    # The answer was requested as a stream, so the report has the time of its first chunk.
     assert report.HasField("first_token_ms") and report.waited_ms >= 0
     metadata = dict(call.initial_metadata())
     equal((metadata["x-featherwire-model"], metadata["x-featherwire-tried"]), (MODEL, "emulator/503=no_capacity"))
     assert not chat.CreateChatCompletion(request(), **WITH_KEY).HasField("featherwire")
 
 
-@check("the report of a stream is one last message of its own")
+@check("the report of a stream is an additional last message")
 def _():
     options = gateway_pb2.GatewayOptions(fallbacks=[MODEL], report=True)
     *chunks, last = chat.StreamChatCompletion(request("emulator/503", featherwire=options), **WITH_KEY)
@@ -121,14 +121,14 @@ def _():
     equal(chunks[-1].choices[0].finish_reason, "stop")
 
 
-@check("no_fallbacks keeps to the model asked for")
+@check("no_fallbacks excludes all other models")
 def _():
     options = gateway_pb2.GatewayOptions(no_fallbacks=True)
     code, found = refused(request("emulator/503", featherwire=options), with_metadata(("x-featherwire-fallback", "none")))
     equal((code, found["ErrorInfo"].reason), (grpc.StatusCode.UNAVAILABLE, "NO_CAPACITY"))
 
 
-@check("an option and its metadata: INVALID_ARGUMENT if they differ, and fine if they agree")
+@check("an option and its metadata: INVALID_ARGUMENT if they differ, and accepted if they are equal")
 def _():
     for option, value, name, other, same in [
         ("fallbacks", [MODEL], "x-featherwire-fallback", "other/model", MODEL),
@@ -159,7 +159,7 @@ def _():
     equal(found["BadRequest"].field_violations[0].field, "temperature")
 
 
-@check("an error's reason is of the enum, and its metadata tells the model and whether to retry")
+@check("an error has a reason of the enum, and the model and retry in its metadata")
 def _():
     code, found = refused(request("emulator/cold"))
     errors_pb2.ErrorReason.Value("ERROR_REASON_" + found["ErrorInfo"].reason)
@@ -189,7 +189,7 @@ def _():
     equal((code, found["ErrorInfo"].reason), (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_NOT_READY"))
 
 
-@check("an answer that is cut short ends with UNAVAILABLE, after what came of it")
+@check("an answer that is cut short ends with UNAVAILABLE, after the content before the cut")
 def _():
     text = []
     try:
@@ -212,7 +212,7 @@ def _():
         equal(error.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
-@check("the catalogue page by page, and one model")
+@check("the catalogue in pages, and one model")
 def _():
     ids, token = [], ""
     while True:
@@ -225,7 +225,7 @@ def _():
     equal(models.GetModel(model_service_pb2.GetModelRequest(model=MODEL), **WITH_KEY).id, MODEL)
 
 
-@check("a text continued, embeddings and tokens")
+@check("a text completion, embeddings and tokens")
 def _():
     texts = completion_service_pb2_grpc.CompletionServiceStub(channel)
     request = completion_service_pb2.CreateCompletionRequest(model=MODEL, prompt="Once upon a time", max_tokens=10)
@@ -241,14 +241,14 @@ def _():
     assert models.Tokenize(request, **WITH_KEY).tokens
 
 
-@check("the account's plan, and its units as they come and go")
+@check("the account's plan, and changes of its units")
 def _():
     account = account_service_pb2_grpc.AccountServiceStub(channel)
     plan = account.GetPlan(account_service_pb2.GetPlanRequest(), **WITH_KEY)
     answer = chat.StreamChatCompletion(request("emulator/stall-after-5"), **WITH_KEY)
     next(answer)
     watch = account.WatchConcurrency(account_service_pb2.WatchConcurrencyRequest(), **WITH_KEY)
-    # What was said last comes at once, and is up to two seconds old: the calls before this one may be in it.
+    # The last snapshot is sent immediately and is up to two seconds old, so it may contain earlier calls.
     used = next(used for used in watch if [active.model for active in used.requests] == ["emulator/stall-after-5"])
     equal((used.limit, used.unlimited), (plan.concurrency, False))
     answer.cancel()
@@ -268,7 +268,7 @@ def _():
     assert method.server_streaming and method.input_type.fields_by_name["messages"]
 
 
-@check("compressed requests, and a page of the catalogue that may come compressed")
+@check("compressed requests, and a page of the catalogue that may be compressed")
 def _():
     long = chat_content_pb2.ChatMessage(role="user", content="Say hello in 5 words. " * 1000)
     asked = chat_service_pb2.CreateChatCompletionRequest(model=MODEL, messages=[long])
@@ -284,6 +284,6 @@ def _():
 def _():
     reflection = ProtoReflectionDescriptorDatabase(channel)
     for file in ("google/api/http.proto", "google/api/annotations.proto"):
-        # The pool has the published file already, and refuses one of the same name that differs.
+        # The pool already has the published file, and refuses a different file with the same name.
         descriptor_pool.Default().AddSerializedFile(reflection.FindFileByName(file).SerializeToString())
     assert annotations_pb2.http

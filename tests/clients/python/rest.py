@@ -80,7 +80,7 @@ def _():
     assert "city" in json.loads(call.function.arguments)
 
 
-@check("an answer in the form of a schema")
+@check("an answer that follows a schema")
 def _():
     class City(BaseModel):
         name: str
@@ -90,7 +90,7 @@ def _():
     assert isinstance(answer.choices[0].message.parsed, City)
 
 
-@check("an assistant's message given back with all its nulls")
+@check("an assistant's message sent back with all its nulls")
 def _():
     message = ask().choices[0].message.model_dump()
     equal(message["tool_calls"], None)  # Featherless itself refuses this null.
@@ -98,7 +98,7 @@ def _():
     equal(answer.choices[0].finish_reason, "stop")
 
 
-@check("a text continued, whole and streamed")
+@check("a text completion, unary and streamed")
 def _():
     options = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 10}
     answer = client.completions.create(**options)
@@ -107,7 +107,7 @@ def _():
     equal("".join(chunk.choices[0].text for chunk in chunks), answer.choices[0].text)
 
 
-@check("embeddings, as numbers and as the base64 that the SDK asks for unasked")
+@check("embeddings, as numbers and as base64, which the SDK requests by default")
 def _():
     texts = ["Hello", "World"]
     packed = client.embeddings.create(model="BAAI/bge-m3", input=texts)
@@ -124,7 +124,7 @@ def _():
     equal(client.models.retrieve("Qwen/Qwen2.5-72B-Instruct").id, "Qwen/Qwen2.5-72B-Instruct")
 
 
-@check("AuthenticationError for a wrong key, and for none")
+@check("AuthenticationError for a wrong key and without a key")
 def _():
     error = raises(openai.AuthenticationError, client.with_options(api_key="gw_wrong").models.list)
     equal(error.code, "invalid_api_key")
@@ -144,7 +144,7 @@ def _():
     assert "featherwire" not in ask().model_extra
 
 
-@check("an option and its header: BadRequestError if they differ, and fine if they agree")
+@check("an option and its header: BadRequestError if they differ, and accepted if they are equal")
 def _():
     for option, value, name, other, same in [
         ("fallbacks", [MODEL], "x-featherwire-fallback", "other/model", MODEL),
@@ -189,22 +189,22 @@ def _():
     equal((error.code, error.response.headers["retry-after"]), ("concurrency_limit_exceeded", "2"))
 
 
-@check("InternalServerError for the upstream's troubles")
+@check("InternalServerError for failures of the upstream")
 def _():
-    # The upstream's 401 is about the gateway's own key: callers must not take it for theirs.
+    # The upstream's 401 is about the gateway's own key: callers must not see it as a problem of their key.
     error = raises(openai.InternalServerError, ask, model="emulator/401")
     equal((error.status_code, error.code), (503, "featherless_api_key_rejected"))
     equal(raises(openai.InternalServerError, ask, model="emulator/html-200").status_code, 502)
     equal(raises(openai.InternalServerError, ask, model="emulator/524-html").status_code, 504)
 
 
-@check("the SDK's own retry mends a fault that passes")
+@check("the SDK's own retry hides a temporary fault")
 def _():
     answer = client.with_options(max_retries=2).chat.completions.create(model="emulator/503-then-ok", messages=HELLO)
     equal(answer.choices[0].finish_reason, "stop")
 
 
-@check("an answer that is cut short raises, after what came of it")
+@check("an answer that is cut short raises, after the content before the cut")
 def _():
     for model, code in [
         ("emulator/cut-after-5", "upstream_stream_cut"),
