@@ -38,9 +38,14 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 /// next timer when nothing is ready, even if the kernel still has bytes to deliver.
 pub async fn in_small_steps<T>(work: impl Future<Output = T>) -> T {
     const STEP: Duration = Duration::from_millis(5);
+    const STEPS_WITHOUT_YIELD: usize = 10;
     let steps = async {
         loop {
-            sleep(STEP).await;
+            for _ in 0..STEPS_WITHOUT_YIELD {
+                sleep(STEP).await;
+            }
+            // On a busy machine the kernel needs a core to deliver bytes.
+            std::thread::yield_now();
         }
     };
     tokio::select! {
