@@ -22,6 +22,10 @@ clients *groups:
 bench *args:
     cargo bench {{args}}
 
+# Instructions of a call under callgrind, held to benches/instructions.txt; `--renew` writes them (Linux)
+instructions *args:
+    benches/instructions.py {{args}}
+
 # Attack a gateway (Linux)
 siege:
     cargo build
