@@ -27,7 +27,8 @@
 //!   document.
 //! - [`json`]: JSON as the second codec of these messages. It knows them, and they do not know it.
 //!   `build/json_codec.rs` writes the members of each message.
-//! - [`descriptors`]: the file descriptors of the process, their limit, and what happens at it.
+//! - [`descriptors`]: the limit of open files of the process: raised at the start, and logged when
+//!   it is reached.
 //! - [`error`]: the one error and its table: what each kind is called in gRPC, HTTP and OpenAI's
 //!   API.
 //! - [`coding`]: gzip, deflate and zstd, for the doors.
@@ -37,7 +38,7 @@
 //! - [`admission`]: decides whose request may use the account's units now.
 //! - [`service`]: what each RPC means, for both doors: validation, units, fallbacks, the upstream.
 //! - [`grpc`]: the gRPC door to the services.
-//! - [`rest`]: the REST door to the services. Both doors have the same names for the same things.
+//! - [`rest`]: the REST door to the services. [`grpc`] compares the two doors, file by file.
 //! - [`server`]: the listener, the list of layers, and the drain.
 //! - [`emulator`]: the Featherless API on this machine, for trials and tests. It is always reached
 //!   over a socket.
@@ -46,11 +47,11 @@
 //! # Invariants
 //!
 //! - Imports point down: `cli → server → {grpc, rest} → service → {admission, upstream}`, and
-//!   everyone may import `error`, `proto`, `json`, `coding`, `offload`, `workers`, `descriptors`
-//!   and `telemetry`. No import runs in a circle. The doors know neither each other, nor `admission`,
+//!   everyone may import `error`, `proto`, `json`, `config`, `coding`, `offload`, `workers`,
+//!   `descriptors` and `telemetry`. No import runs in a circle. The doors know neither each other, nor `admission`,
 //!   nor `upstream`. `service` names neither tonic nor axum, and `upstream` no server.
-//! - Only `error` knows status numbers, only `config` reads the environment, only `server` orders
-//!   layers.
+//! - Only `error` decides with which status an error is answered, only `config` reads the
+//!   environment, only `server` orders layers.
 //! - All that a call does happens on the worker of its connection ([`workers`]).
 //! - No task is spawned for a request. It runs in the task of its connection (HTTP/2: in one that
 //!   hyper spawns, which ends with its stream) and ends with it. What serves several callers has a

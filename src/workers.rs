@@ -2,8 +2,8 @@
 //! on the worker of its connection: the tasks of its connection upstream as well, because each
 //! worker has a pool of its own ([`PerWorker`]). So no core wakes another one for a chunk.
 //!
-//! What serves several callers is shared by all workers and runs in the runtime of
-//! [`server::serve`](crate::server::serve): the catalogue, the queue for units, the feed.
+//! What serves several callers is shared by all workers: the catalogue, the queue for units, the
+//! feed. Its tasks run in the runtime that first needs them.
 
 use std::{
     cell::Cell,

@@ -100,21 +100,21 @@ pub(super) fn error_schemas() -> [(String, Value); 3] {
     types.sort_unstable();
     types.dedup();
     let response = json!({
-                "description": "An error, in OpenAI's format.",
+        "description": "An error, in OpenAI's format.",
         "type": "object",
         "required": ["error"],
         "additionalProperties": false,
         "properties": { "error": reference("schemas", "ErrorDetail") },
     });
     let detail = json!({
-                "description": "The error.",
+        "description": "The error.",
         "type": "object",
         "required": ["message", "type", "param", "code"],
         "additionalProperties": false,
         "properties": {
             "message": {
                 "type": "string",
-                                "description": "What is wrong and how to fix it, for people.",
+                "description": "What is wrong and how to fix it, for people.",
             },
             "type": {
                 "$ref": "#/components/schemas/ErrorType",
@@ -122,11 +122,11 @@ pub(super) fn error_schemas() -> [(String, Value); 3] {
             },
             "param": {
                 "type": ["string", "null"],
-                                "description": "The path of the invalid member, if the error is \
-                                                about a member.",
+                "description": "The path of the invalid member, if the error is \
+                                about a member.",
             },
-                        "code": { "type": "string", "description": "The name of the error, for \
-                                                                    programs." },
+            "code": { "type": "string", "description": "The name of the error, for \
+                                                        programs." },
         },
     });
     let kinds = json!({ "description": "The kinds of errors.", "type": "string", "enum": types });

@@ -121,7 +121,7 @@ fn probes(paths: &mut Map<String, Value>) {
         probe("healthz", "Whether the gateway is alive", alive),
     );
     let ready = json!({
-                "200": plain("The gateway accepts calls."),
+        "200": plain("The gateway accepts calls."),
         "503": plain(
                         "The gateway is shutting down, or has no key for the upstream. The text \
                          says which."

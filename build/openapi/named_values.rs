@@ -42,8 +42,8 @@ fn empty_list() -> Value {
 
 fn most_likely_tokens() -> Value {
     json!({
-                "description": "The most likely tokens at one position, with their log \
-                                probabilities.",
+        "description": "The most likely tokens at one position, with their log \
+                        probabilities.",
         "type": "object",
         "additionalProperties": { "type": ["number", "null"], "format": "double" },
     })
@@ -83,8 +83,8 @@ fn replayed_message() -> Value {
         "type": "object",
         "properties": {
             "role": {
-                                "description": "The role of the author, such as `assistant` or \
-                                                `tool`.",
+                "description": "The role of the author, such as `assistant` or \
+                                `tool`.",
                 "type": "string",
                 "minLength": 1,
                 "not": { "enum": ["system", "developer", "user"] },

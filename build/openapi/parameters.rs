@@ -133,7 +133,7 @@ pub(super) fn parameters() -> Value {
     json!({
         "RequestTimeout": {
             "name": "x-request-timeout-ms", "in": "header",
-                        "description": "The timeout for the complete answer, in milliseconds.",
+            "description": "The timeout for the complete answer, in milliseconds.",
             "schema": { "type": "integer", "format": "int64", "minimum": 1 },
         },
         "RequestId": {
@@ -145,8 +145,8 @@ pub(super) fn parameters() -> Value {
         },
         "Priority": {
             "name": "x-featherwire-priority", "in": "header",
-                        "description": "The priority in the queue for concurrency units. Unset: \
-                                        `default`.",
+            "description": "The priority in the queue for concurrency units. Unset: \
+                            `default`.",
             "schema": reference("schemas", "Priority"),
         },
         "Fallback": {
@@ -182,8 +182,8 @@ pub(super) fn headers() -> Value {
         },
         "WaitedMs": {
             "description": "The time that the call waited for concurrency units, in milliseconds. \
-                            If the headers of a stream were sent during the wait, this header and \
-                            the other two are comments of the stream.",
+                            If the headers of a stream were sent during the wait, these headers and \
+                            x-featherless-request-id are comments of the stream.",
             "schema": { "type": "integer", "format": "int64", "minimum": 0 },
         },
         "RequestId": {
@@ -193,13 +193,13 @@ pub(super) fn headers() -> Value {
             "schema": { "type": "string" },
         },
         "FeatherlessRequestId": {
-                        "description": "The upstream's id of the request, if the upstream answered \
-                                        it.",
+            "description": "The upstream's id of the request, if the upstream answered \
+                            it.",
             "schema": { "type": "string" },
         },
         "RetryAfter": {
-                        "description": "The seconds to wait before the next try, if the time is \
-                                        known.",
+            "description": "The seconds to wait before the next try, if the time is \
+                            known.",
             "schema": { "type": "integer", "minimum": 0 },
         },
         "Age": {

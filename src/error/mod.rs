@@ -1,13 +1,13 @@
 //! The error of the gateway.
 //!
 //! There is one error type, [`Error`]. It is created where something fails and knows its gRPC and
-//! its HTTP status. Only the doors put it into a dialect: `grpc` makes a `tonic::Status`, `openai`
-//! an OpenAI error body. [`upstream::error`](crate::upstream::error) creates it from what
+//! its HTTP status. Its files `grpc` and `openai` turn it into a `tonic::Status` and into OpenAI's
+//! error body, for the doors. [`upstream::error`](crate::upstream::error) creates it from what
 //! Featherless answers.
 //!
 //! Code that must choose what to do asks the error: [`Error::retry`], [`Error::allows_fallback`],
-//! [`Error::health`], [`Error::is_draining`] and so on, all in `recovery`. Only this module
-//! compares codes.
+//! [`Error::health`], [`Error::is_draining`] and so on, all in `recovery`. The gateway's
+//! codes are compared only here.
 
 mod code;
 mod grpc;

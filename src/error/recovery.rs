@@ -55,10 +55,10 @@ impl Kind {
 impl Error {
     /// Whether another model may answer in place of the one that failed.
     ///
-    /// A fallback helps with every failure before the caller has seen a part of the answer, with
-    /// three exceptions. A refusal of what the caller asks for stays: another model is no way
-    /// around it. The end of the call itself ends the search. All models share the gateway's key
-    /// and configuration.
+    /// A fallback helps with every failure before the caller has seen a part of the answer, except
+    /// for three kinds: a refusal of what the caller asks for, because another model must not be a
+    /// way around it; the end of the call itself; and an error of the gateway's key or
+    /// configuration, because all models share them.
     pub fn allows_fallback(&self) -> bool {
         match self.kind() {
             Kind::Invalid => self.is_context_too_long(),

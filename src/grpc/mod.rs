@@ -9,7 +9,7 @@
 //! | `call` | a [`Call`](crate::service::Call) from metadata | the same from headers |
 //! | `request` | limits and framing of messages | media type, limits and decoding of a body |
 //! | `response` | statuses and replies | JSON bodies |
-//! | `stream` | the stream that tonic sends | server-sent events |
+//! | `stream` | the stream that tonic sends | the response of a stream; `sse` has its events |
 //! | `compression` | `grpc-encoding` | `Content-Encoding` |
 //! | `unknown` | methods that don't exist | paths that don't exist |
 //!

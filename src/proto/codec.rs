@@ -1,5 +1,5 @@
-//! Protobuf as tonic's codec: prost's, but for what decoding may take. A message is looked at
-//! before it is decoded, since prost decodes lists of any length.
+//! Protobuf as tonic's codec: prost's codec, with a limit on the memory that decoding may take. A
+//! message is checked before it is decoded, because prost decodes lists of any length.
 
 use std::marker::PhantomData;
 
@@ -62,7 +62,7 @@ impl<U: Message + Default + HasLayout> Decoder for BoundedDecoder<U> {
 ///
 /// # Errors
 /// Invalid, with the field's path, for what is too large. What is no protobuf is tonic's own error,
-/// which the server explains.
+/// to which the gRPC door adds the details.
 pub fn decode<M: Message + Default + HasLayout>(encoded: &[u8]) -> Result<M, Status> {
     precheck::check(M::LAYOUT, encoded).map_err(|problem| match problem.path.as_str() {
         "" => Error::invalid("request", problem.what),

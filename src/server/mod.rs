@@ -90,7 +90,7 @@ pub async fn serve(
     if is_drained {
         return Ok(Outcome::Drained);
     }
-    let calls = active_calls.end_all();
+    let calls = active_calls.cut_all();
     if calls == 0 {
         // Only idle connections and streams without a call are left.
         return Ok(Outcome::Drained);

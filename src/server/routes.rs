@@ -3,13 +3,13 @@
 //! - `/healthz`, `/readyz`, `/docs`, `/openapi.json`, `/`: no layers, no key.
 //! - gRPC: `only_grpc`, gRPC-Web, and then
 //!   - health and reflection, without a key: `keyless` limits, `messages`.
-//!   - the services: `read_timeout`, `begin`, `auth`, `messages`, `count`, `large_message`; for
+//!   - the services: `read_timeout`, `refuse_in_drain`, `auth`, `messages`, `count`, `large_message`; for
 //!     `ModelService` also `compress`.
-//! - REST: `begin`, `auth`, `count`, `negotiate`.
+//! - REST: `refuse_in_drain`, `auth`, `count`, `negotiate`.
 //! - Unknown paths: an error in the caller's protocol.
 //!
-//! `begin` refuses new calls during the drain, `auth` calls without a key. `messages` checks the
-//! messages of a gRPC request, and `count` counts the bytes of a body. `begin` comes first because
+//! `refuse_in_drain` refuses new calls during the drain, `auth` calls without a key. `messages` checks the
+//! messages of a gRPC request, and `count` counts the bytes of a body. `refuse_in_drain` comes first because
 //! it is cheap, `auth` before anything that reads the body. The layers of a route are one list.
 //! Each further call of `Router::layer` would add one more boxed service around each route.
 
@@ -56,9 +56,9 @@ pub(super) fn front(
     let files = descriptor_set::files()?;
     let methods = Arc::new(Methods::new(&files));
 
-    let (begins, knows) = (readiness.clone(), keys.clone());
-    let begin = gate(move |_: &mut Request| begins.check());
-    let auth = gate(move |request: &mut Request| auth::check(&knows, request));
+    let (gate_readiness, gate_keys) = (readiness.clone(), keys.clone());
+    let refuse_in_drain = gate(move |_: &mut Request| gate_readiness.check());
+    let auth = gate(move |request: &mut Request| auth::check(&gate_keys, request));
     let count = {
         let inflight = inflight.clone();
         MapRequestLayer::new(move |request| count_bytes::count(&inflight, request))
@@ -74,7 +74,7 @@ pub(super) fn front(
                 .layer(MapRequestLayer::new(|request| {
                     read_timeout::with_timeout(request, None)
                 }))
-                .layer(begin.clone())
+                .layer(refuse_in_drain.clone())
                 .layer(auth.clone())
                 .layer(messages(MessageChecks::guarded(
                     bytes_max, &methods, &inflight,
@@ -102,7 +102,7 @@ pub(super) fn front(
 
     let rest = rest::routes(services, bytes_max).layer(
         ServiceBuilder::new()
-            .layer(begin)
+            .layer(refuse_in_drain)
             .layer(auth)
             .layer(count)
             .layer(from_fn(rest::compression::negotiate)),

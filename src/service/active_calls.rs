@@ -23,7 +23,7 @@ pub struct ActiveCalls(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    is_ended: AtomicBool,
+    is_cut: AtomicBool,
     list: Mutex<List>,
 }
 
@@ -61,10 +61,10 @@ impl ActiveCalls {
         self.list().wakers.len()
     }
 
-    /// Ends every call: each fails with [`Error::draining`] as soon as its task is polled. Returns
+    /// Cuts every call: each fails with [`Error::draining`] as soon as its task is polled. Returns
     /// how many there were.
-    pub fn end_all(&self) -> usize {
-        self.0.is_ended.store(true, Ordering::Release);
+    pub fn cut_all(&self) -> usize {
+        self.0.is_cut.store(true, Ordering::Release);
         let wakers: Vec<_> = self.list().wakers.values().cloned().collect();
         wakers.iter().for_each(|waker| waker.wake());
         wakers.len()
@@ -77,19 +77,19 @@ impl ActiveCalls {
 }
 
 impl CallGuard {
-    /// Completes with [`Error::draining`] after [`end_all`](ActiveCalls::end_all).
-    pub fn poll_ended(&self, context: &mut Context<'_>) -> Poll<Error> {
+    /// Completes with [`Error::draining`] after [`cut_all`](ActiveCalls::cut_all).
+    pub fn poll_cut(&self, context: &mut Context<'_>) -> Poll<Error> {
         self.waker.register(context.waker());
-        if self.is_ended() {
+        if self.is_cut() {
             Poll::Ready(Error::draining())
         } else {
             Poll::Pending
         }
     }
 
-    /// Whether [`end_all`](ActiveCalls::end_all) has been called.
-    pub fn is_ended(&self) -> bool {
-        self.active_calls.0.is_ended.load(Ordering::Acquire)
+    /// Whether [`cut_all`](ActiveCalls::cut_all) has been called.
+    pub fn is_cut(&self) -> bool {
+        self.active_calls.0.is_cut.load(Ordering::Acquire)
     }
 }
 

@@ -66,7 +66,7 @@ pub struct Call {
     /// `timeout_ms` of the request.
     pub deadline: Option<Instant>,
     /// The value of `x-request-timeout-ms`.
-    pub(super) timeout_ms: Option<Duration>,
+    pub(super) header_timeout: Option<Duration>,
     /// Whether a unary chat answer is streamed upstream and accumulated. This and the next two come
     /// from a header or from the options of the request.
     pub unary_via_stream: Option<bool>,
@@ -123,7 +123,7 @@ impl Call {
         Self {
             arrived_at,
             deadline: headers.timeout.map(|timeout| arrived_at + timeout),
-            timeout_ms: headers.timeout_ms,
+            header_timeout: headers.header_timeout,
             unary_via_stream: headers.unary_via_stream,
             fallbacks: headers.fallbacks,
             priority: headers.priority,
@@ -158,14 +158,14 @@ impl Call {
         self.body.as_ref().map(|body| body.hold())
     }
 
-    /// Completes with an error when the drain ends all calls.
-    pub(super) fn poll_drained(&self, context: &mut Context<'_>) -> Poll<Error> {
-        self.guard.poll_ended(context)
+    /// Completes with an error when the end of the drain cuts all calls.
+    pub(super) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<Error> {
+        self.guard.poll_cut(context)
     }
 
-    /// Whether the drain ends all calls.
-    pub(super) fn is_drained(&self) -> bool {
-        self.guard.is_ended()
+    /// Whether the end of the drain has cut all calls.
+    pub(super) fn is_cut(&self) -> bool {
+        self.guard.is_cut()
     }
 
     /// Ends the call: the answer is complete.

@@ -3,7 +3,8 @@
 //! starts. Calls with a fallback lose no time on it, and calls without one get an error at once.
 //! The count of failures ends when an answer finishes successfully.
 //!
-//! Pure except for the lock: time is an argument.
+//! There is a lock, and no task or timer. Whether a circuit is open is asked with the time as an
+//! argument.
 
 use std::{
     collections::HashMap,

@@ -29,7 +29,8 @@ use crate::{
 };
 
 /// The longest wait between two attempts of one request during which it keeps its units. Before a
-/// longer wait it gives them back, and afterwards it waits for units at the head of its queue.
+/// longer wait it gives them back. Afterwards it waits for units, before all requests of its key,
+/// class and cost that came later.
 const WAIT_WITH_UNITS_MAX: Duration = Duration::from_millis(400);
 
 /// The way to the upstream. Cheap to clone; all clones share one state.
@@ -181,7 +182,7 @@ impl Dispatch {
             deadline: call.deadline,
             choices: request.choices,
             bytes_max,
-            attempts: Some(&call.stats.attempts),
+            sent: Some(&call.stats.sent),
             ..RequestOptions::default()
         };
         let asking = async {
@@ -191,7 +192,7 @@ impl Dispatch {
                 let result = self
                     .ask::<X>(call, &mut candidate, R::PATH, body, options)
                     .await;
-                if let Some(reply) = route.end(candidate, result).await? {
+                if let Some(reply) = route.take_result(candidate, result).await? {
                     return Ok(reply);
                 }
             }
@@ -204,7 +205,9 @@ impl Dispatch {
     }
 
     /// Asks one model, as soon as there are units for it. Sends the request again after a failure
-    /// that another attempt may cure.
+    /// that another attempt may cure: after a short wait the client does that itself; before a long
+    /// one it returns the error with the wait ([`Attempts::take_later`]), and the units are given
+    /// back until then.
     async fn ask<X: Exchange>(
         &self,
         call: &Call,

@@ -199,7 +199,7 @@ impl Stream for Watch {
         {
             return this.end(Error::deadline_exceeded("the watch ended"));
         }
-        if let Poll::Ready(error) = this.call.poll_drained(context) {
+        if let Poll::Ready(error) = this.call.poll_cut(context) {
             return this.end(error);
         }
         loop {

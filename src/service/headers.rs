@@ -64,7 +64,7 @@ pub(super) struct RequestHeaders {
     /// The shorter of `grpc-timeout` and [`TIMEOUT_MS`].
     pub(super) timeout: Option<Duration>,
     /// The value of [`TIMEOUT_MS`] alone.
-    pub(super) timeout_ms: Option<Duration>,
+    pub(super) header_timeout: Option<Duration>,
     pub(super) unary_via_stream: Option<bool>,
     /// Empty for `none`.
     pub(super) fallbacks: Option<Vec<String>>,
@@ -79,7 +79,7 @@ impl RequestHeaders {
     pub(super) fn parse(headers: &HeaderMap) -> Result<Self> {
         Ok(Self {
             timeout: timeout(headers)?,
-            timeout_ms: timeout_ms(headers)?,
+            header_timeout: timeout_ms(headers)?,
             unary_via_stream: headers
                 .get(names::UNARY_VIA_STREAM)
                 .map(boolean)

@@ -1,5 +1,5 @@
-//! The options of the gateway in a request: its member `featherwire`. Each option has a header with
-//! the same meaning, which the call has parsed by then. Either one is enough, and both must agree.
+//! The options of the gateway in a request: its member `featherwire`. Each option but `report` has
+//! a header with the same meaning, which the call has parsed by then. Either one is enough, and both must agree.
 
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
@@ -171,7 +171,7 @@ impl Call {
             )
         })?;
         let timeout = agree(
-            self.timeout_ms,
+            self.header_timeout,
             Duration::from_millis(timeout),
             "timeout_ms",
             TIMEOUT_MS,

@@ -31,7 +31,7 @@ pub(super) fn of(
     let upstream_request_id = request_id
         .and_then(|id| id.to_str().ok())
         .map(str::to_owned);
-    let (model_asked, model, tried) = route.into_names();
+    let (model_asked, model, tried) = route.into_parts();
     let tried = tried.map(|(model, error)| TriedModel {
         model,
         reason: error.code().to_owned(),
@@ -43,7 +43,7 @@ pub(super) fn of(
         tried: tried.collect(),
         waited_ms: milliseconds(call.stats.waited_ms()),
         units: number(call.stats.units()),
-        attempts: number(call.stats.attempts()),
+        attempts: number(call.stats.sent()),
         first_token_ms: call.stats.first_token_ms().map(milliseconds),
         upstream_request_id,
         extra: Extra::new(),

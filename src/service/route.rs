@@ -187,7 +187,7 @@ impl Route {
     ///
     /// # Errors
     /// The error for the caller, if this was the last model.
-    pub(super) async fn end<T>(
+    pub(super) async fn take_result<T>(
         &mut self,
         mut candidate: Candidate,
         result: Result<T, Error>,
@@ -224,7 +224,7 @@ impl Route {
 
     /// After a reply: the name that the caller asked for, the model that answers, and the models
     /// that were tried before.
-    pub fn into_names(self) -> (String, String, impl Iterator<Item = (String, Error)>) {
+    pub fn into_parts(self) -> (String, String, impl Iterator<Item = (String, Error)>) {
         (self.requested, self.answering, self.tried.into_iter())
     }
 

@@ -9,7 +9,7 @@ use std::{
 #[derive(Debug)]
 pub(super) struct CallStats {
     /// How many requests were sent upstream.
-    pub(super) attempts: AtomicU32,
+    pub(super) sent: AtomicU32,
     units: AtomicU32,
     waited_ms: AtomicU64,
     first_token_ms: AtomicU64,
@@ -21,7 +21,7 @@ const NO_TOKEN: u64 = u64::MAX;
 impl Default for CallStats {
     fn default() -> Self {
         Self {
-            attempts: AtomicU32::new(0),
+            sent: AtomicU32::new(0),
             units: AtomicU32::new(0),
             waited_ms: AtomicU64::new(0),
             first_token_ms: AtomicU64::new(NO_TOKEN),
@@ -50,8 +50,8 @@ impl CallStats {
     }
 
     /// How many requests were sent upstream.
-    pub(super) fn attempts(&self) -> u32 {
-        self.attempts.load(Ordering::Relaxed)
+    pub(super) fn sent(&self) -> u32 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// The units that the answer holds.

@@ -64,9 +64,10 @@ impl<M: AnswerChunk> Stream for ResponseStream<M> {
             return Poll::Ready(None);
         };
         let item = match started.chunks.poll_next_unpin(context) {
-            Poll::Ready(item) if !this.call.is_drained() => item,
+            // An answer that is complete stays one.
+            Poll::Ready(item) if item.is_none() || !this.call.is_cut() => item,
             Poll::Ready(_) => Some(Err(Error::draining())),
-            Poll::Pending => Some(Err(ready!(this.call.poll_drained(context)))),
+            Poll::Pending => Some(Err(ready!(this.call.poll_cut(context)))),
         };
         Poll::Ready(match item {
             Some(Ok(mut chunk)) => {

@@ -210,7 +210,7 @@ impl Client {
                 Ok(reply) => return Ok(reply),
                 Err(error) => {
                     attempts
-                        .retry_after(self.sender.without_secret(error))
+                        .wait_for_next(self.sender.without_secret(error))
                         .await?
                 }
             }

@@ -20,5 +20,5 @@ pub struct RequestOptions<'a> {
     /// Send the request once only, whatever the result is.
     pub no_retries: bool,
     /// A counter to increase for each request that is sent.
-    pub attempts: Option<&'a AtomicU32>,
+    pub sent: Option<&'a AtomicU32>,
 }

@@ -83,7 +83,7 @@ impl Attempts<'_> {
     ///
     /// # Errors
     /// `error`, if there is no further attempt, or if the caller must wait for it.
-    pub(super) async fn retry_after(&mut self, error: Error) -> Result<(), Error> {
+    pub(super) async fn wait_for_next(&mut self, error: Error) -> Result<(), Error> {
         if self.no_retries {
             return Err(error);
         }

@@ -119,7 +119,7 @@ impl Sender {
     ) -> Result<Response<Incoming>> {
         attempts.set_no_retries(options.no_retries);
         loop {
-            if let Some(counter) = options.attempts {
+            if let Some(counter) = options.sent {
                 counter.fetch_add(1, Ordering::Relaxed);
             }
             match self
@@ -127,7 +127,7 @@ impl Sender {
                 .await
             {
                 Ok(response) => return Ok(response),
-                Err(error) => attempts.retry_after(error).await?,
+                Err(error) => attempts.wait_for_next(error).await?,
             }
         }
     }

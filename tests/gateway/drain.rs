@@ -160,7 +160,7 @@ async fn a_watch_ends_with_all_calls() {
     let mut watch = feed.watch(Call::new(&http::HeaderMap::new(), &extensions).unwrap());
     let (end, calls) = tokio::join!(watch.next(), async {
         upstream.wait_for_request().await;
-        running.end_all()
+        running.cut_all()
     });
     assert_eq!((end.unwrap().unwrap_err().code(), calls), ("draining", 1));
     assert!(watch.next().await.is_none());

@@ -1,4 +1,5 @@
-//! Every fault of the emulator, through every door: the right error, and nothing left afterwards.
+//! The commonest faults of the emulator, through every door: the right error, and nothing left
+//! afterwards. `emulator::gateway` calls every fault.
 
 use std::time::Duration;
 

@@ -85,7 +85,7 @@ async fn every_member_reaches_upstream_except_the_gateways_own() {
         ]},
         {"role": "assistant", "content": null, "refusal": "no", "reasoning_content": "r",
         "reasoning": "q", "audio": {"id": "a"},
-            "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f",
+        "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f",
             "arguments": "{\"a\": 1}"}},
                 {"id": "2", "type": "custom", "custom": {"name": "c", "input": "text"}}]},
         {"role": "tool", "tool_call_id": "1", "content": "done",

@@ -16,8 +16,11 @@ use crate::{
 };
 
 /// The right to send one request to upstream. It holds units, and gives them back exactly once:
-/// at once by [`Self::finish`] and [`Self::cancel_unsent`], as the error says by [`Self::fail`],
-/// and when it is dropped after a short cooldown, because upstream must first notice that the connection was closed.
+///
+/// - [`Self::finish`] and [`Self::cancel_unsent`]: at once.
+/// - [`Self::fail`]: at once, or after a short cooldown, as the error says.
+/// - Drop: after a short cooldown, because upstream must first notice that the connection was
+///   closed.
 pub struct Permit {
     shared: Arc<Shared>,
     model: Arc<str>,

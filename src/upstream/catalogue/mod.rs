@@ -4,7 +4,7 @@
 //! as messages would take several times as much memory, and a page shows a hundred of them. The
 //! catalogue advises, it forbids nothing: a model that it doesn't have is still asked for upstream.
 //! [`Catalogue`] is the handle, [`struct@Snapshot`] what it hands out, `writer` makes one of the
-//! upstream's list, `fetch` says when to ask for it, and `near` which ids to suggest.
+//! upstream's list, `fetch` says when to ask for it, and `suggestions` which ids to suggest.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
