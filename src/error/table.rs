@@ -61,8 +61,8 @@ const fn row(kind: Kind, grpc: Code, http: StatusCode, openai: &'static str) -> 
     }
 }
 
-/// nginx's status for a caller who disconnected; IANA has none. Reserved: nobody is left to send it
-/// to.
+/// nginx's status for a caller who disconnected; IANA has none. Reserved: the caller is gone, so it
+/// is never sent.
 const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,

@@ -12,7 +12,8 @@ use super::{
 /// Reads a caller's request.
 ///
 /// # Errors
-/// What isn't UTF-8, broken JSON, or the first member that has the wrong type or is too large.
+/// The body is not UTF-8 or not JSON, or a member has the wrong type or is too large. The error is
+/// about the first such member.
 pub fn decode_request<M: DeserializeOwned>(body: &[u8]) -> Result<M, JsonError> {
     let text = text(body)?;
     // Keeping the path costs time, so it is kept only in a second attempt, after an error.
@@ -32,7 +33,7 @@ pub fn decode_request<M: DeserializeOwned>(body: &[u8]) -> Result<M, JsonError> 
 /// Reads an upstream's answer, or one event of it.
 ///
 /// # Errors
-/// Only what isn't JSON, isn't an object, or is too large.
+/// The answer is not JSON, is not an object, or is too large.
 pub fn decode_answer<M: DeserializeOwned>(body: &[u8]) -> Result<M, JsonError> {
     let body = without_mark(body);
     let strict = || serde_json::from_slice(body).map_err(|error| document_error(&error));

@@ -16,7 +16,8 @@ use super::{
 /// Writes an answer to the end of `out`.
 ///
 /// # Errors
-/// A message that has no JSON (`NaN`, broken JSON text); `out` then ends in half a document.
+/// The message cannot be written as JSON (`NaN`, broken JSON text). `out` then ends in an
+/// incomplete document.
 pub fn encode_answer<M: Serialize>(message: &M, out: &mut Vec<u8>) -> Result<(), JsonError> {
     writer::write(out, message).map_err(|error| document_error(&error))
 }
@@ -26,16 +27,16 @@ pub fn encode_answer<M: Serialize>(message: &M, out: &mut Vec<u8>) -> Result<(),
 /// field in `extra` that REST would refuse.
 ///
 /// # Errors
-/// The first such field.
+/// The request has such a mistake. The error is about the first such field.
 pub fn encode_request<M: Serialize + DeserializeOwned>(message: &M) -> Result<Vec<u8>, JsonError> {
     encode_request_of(message, 0)
 }
 
-/// The same for a request that came as `arrived_bytes` bytes. What is written is about as long, so
-/// that a buffer of this size need not grow.
+/// The same for a request that was received as `arrived_bytes` bytes. The written JSON has about
+/// the same length, so a buffer of this size does not need to grow.
 ///
 /// # Errors
-/// As of [`encode_request`].
+/// Those of [`encode_request`].
 pub fn encode_request_of<M: Serialize + DeserializeOwned>(
     message: &M,
     arrived_bytes: usize,
@@ -70,7 +71,7 @@ fn write<M: Serialize>(message: &M, capacity: usize) -> Result<Vec<u8>, JsonErro
 /// that they are validated. Values of unexpected types, which an earlier answer may have, stay.
 ///
 /// # Errors
-/// As of [`encode_request`].
+/// Those of [`encode_request`].
 pub(crate) fn move_extra_into_fields<M: Object + Serialize + DeserializeOwned>(
     message: &mut M,
 ) -> Result<(), JsonError> {

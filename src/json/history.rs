@@ -30,7 +30,7 @@ thread_local! {
 }
 
 impl Messages {
-    /// The messages of this request; none, if it isn't one.
+    /// The messages of this request. Empty if the document is not a request.
     pub(super) fn of(text: &str) -> Self {
         let Some(messages) = member("messages", text) else {
             return Self::default();

@@ -20,8 +20,8 @@ impl Name<'_> {
 
 impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // An unpaired surrogate can't be in a `str`. In a name of an answer it becomes U+FFFD, and
-        // the answer goes on.
+        // A `str` can't contain an unpaired surrogate. In a name of an answer the surrogate becomes
+        // U+FFFD, and the rest of the answer is read.
         if Mode::current() == Mode::Lenient {
             deserializer.deserialize_bytes(NameVisitor)
         } else {

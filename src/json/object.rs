@@ -21,8 +21,8 @@ pub(crate) trait Object: Default {
     /// Members written as null when unset.
     const NULLS: &'static [&'static str] = &[];
 
-    /// Reads the value of the member with this name into its field. Without such a field, into
-    /// `extra`. A member may come twice: the last one replaces what the one before left.
+    /// Reads the value of the member with this name into its field, or into `extra` if there is no
+    /// such field. A member may occur twice: the last one replaces the value of the earlier one.
     fn read_member<'de, A: MapAccess<'de>>(
         &mut self,
         name: Name<'de>,
@@ -35,7 +35,7 @@ pub(crate) trait Object: Default {
     /// The members that the message has no field for, as JSON text.
     fn extra(&self) -> &Extra;
 
-    /// Called once all members are read: puts in what is required and was left out.
+    /// Called after all members are read: adds the required members that are missing.
     fn fill_required(&mut self) {}
 
     /// Whether `extra` names one of the message's own fields, here or in a message within.

@@ -27,7 +27,7 @@ impl SingleText for StreamChatCompletionResponse {
         let [choice] = self.choices.as_mut_slice() else {
             return None;
         };
-        // Equality takes 0.0 and -0.0 for the same number, and JSON has them apart.
+        // 0.0 and -0.0 are equal, but JSON writes them differently.
         if choice.logprobs.is_some() {
             return None;
         }

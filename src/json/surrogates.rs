@@ -6,7 +6,7 @@
 use super::{extra::Extra, object::Object};
 
 /// The message with all its strings in their fields, for protobuf: an unpaired surrogate becomes
-/// U+FFFD. JSON has such a member as it came.
+/// U+FFFD. In JSON such a member is written unchanged.
 pub(crate) fn for_protobuf<M: Object>(mut message: M) -> M {
     if message.has_field_in_extra() {
         message.replace_surrogates();

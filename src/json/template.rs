@@ -161,7 +161,7 @@ impl<M: SingleText + Serialize> TemplateWriter<M> {
     /// Encodes a message to the end of `out`. It may take the text out of `message`.
     ///
     /// # Errors
-    /// As of [`encode_answer`].
+    /// Those of [`encode_answer`].
     pub(crate) fn write(&mut self, message: &mut M, out: &mut Vec<u8>) -> Result<(), JsonError> {
         let Some((field, place)) = message.text() else {
             return encode_answer(message, out);

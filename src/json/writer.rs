@@ -16,7 +16,7 @@ const BLOCK: usize = 32;
 /// Writes `message`, whose keys are strings, to the end of `out`.
 ///
 /// # Errors
-/// Those of the message. `out` then ends in half a document.
+/// The errors of `message`. `out` then ends in an incomplete document.
 pub(super) fn write<M: Serialize>(out: &mut Vec<u8>, message: &M) -> Result<(), Error> {
     message.serialize(Writer(out))
 }

@@ -70,9 +70,9 @@ impl fmt::Display for TooLarge {
     }
 }
 
-/// A message whose memory can be told before it is decoded.
+/// A message whose memory can be calculated before it is decoded.
 pub trait HasLayout {
-    /// What there is to know.
+    /// The sizes and limits that the calculation needs.
     const LAYOUT: &'static Layout;
 }
 
@@ -85,7 +85,7 @@ pub struct Layout {
     pub fields: &'static [Field],
 }
 
-/// The most fields of one layout: `build/layouts.rs` holds the contract to it.
+/// The largest number of fields in one layout. `build/layouts.rs` checks it.
 pub const FIELDS_MAX: usize = 24;
 
 /// A field that can take more memory than it takes on the wire.
@@ -95,7 +95,7 @@ pub struct Field {
     pub number: u32,
     /// Its name.
     pub name: &'static str,
-    /// How many there may be; none if the field isn't repeated.
+    /// The limit of elements. `None` if the field is not repeated.
     pub limit: Option<Limit>,
     /// What it is.
     pub kind: Kind,
@@ -110,11 +110,11 @@ pub enum Kind {
     Varints(usize),
     /// Doubles, which may be packed.
     Doubles,
-    /// A message, in a box of its own or not.
+    /// A message, boxed or not.
     Message {
-        /// What it looks like.
+        /// The layout of this message.
         layout: &'static Layout,
-        /// Whether it has an allocation of its own.
+        /// Whether the message has its own allocation.
         is_boxed: bool,
     },
     /// A map with such entries.

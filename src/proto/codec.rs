@@ -61,8 +61,8 @@ impl<U: Message + Default + HasLayout> Decoder for BoundedDecoder<U> {
 /// Decodes a message.
 ///
 /// # Errors
-/// Invalid, with the field's path, for what is too large. What is no protobuf is tonic's own error,
-/// to which the gRPC door adds the details.
+/// The message is too large: the error is `INVALID_ARGUMENT` with the field's path. For bytes that
+/// are not protobuf, the error is tonic's, and the gRPC door adds the details.
 pub fn decode<M: Message + Default + HasLayout>(encoded: &[u8]) -> Result<M, Status> {
     precheck::check(M::LAYOUT, encoded).map_err(|problem| match problem.path.as_str() {
         "" => Error::invalid("request", problem.what),

@@ -1,7 +1,7 @@
 //! The contract as Rust: messages, services, the descriptor set and the OpenAPI document, all
-//! written by `build.rs` from `proto/`. And what decoding a message may take: [`bounds`] for both
-//! codecs, [`codec`] for protobuf. [`ranges`] checks the numbers of requests. The other codec,
-//! [`json`](crate::json), knows the messages, and they do not know it.
+//! written by `build.rs` from `proto/`. [`bounds`] limits the memory of decoding for both codecs,
+//! [`codec`] is the codec for protobuf, and [`ranges`] checks the numbers of requests. The other
+//! codec, [`json`](crate::json), depends on this module, and this module does not depend on it.
 
 pub mod bounds;
 pub mod codec;

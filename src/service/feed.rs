@@ -30,7 +30,7 @@ pub struct Feed {
 #[derive(Debug, Default)]
 struct Current {
     line: Weak<Line>,
-    /// Nobody may watch any more.
+    /// The feed has ended: no caller may watch.
     is_over: bool,
 }
 
@@ -51,7 +51,7 @@ impl Drop for Line {
 }
 
 impl Feed {
-    /// The feed of this upstream. It is asked only when somebody watches.
+    /// The feed of this upstream. It is connected only while a caller watches.
     pub fn new(upstream: Client) -> Self {
         Self {
             upstream,

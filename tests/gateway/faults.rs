@@ -1,4 +1,4 @@
-//! The commonest faults of the emulator, through every door: the right error, and nothing left
+//! The most common faults of the emulator, through every door: the right error, and nothing left
 //! afterwards. `emulator::gateway` calls every fault.
 
 use std::time::Duration;

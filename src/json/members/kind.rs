@@ -33,7 +33,7 @@ pub(crate) trait Write<F> {
     /// Writes the member.
     fn write<M: SerializeMap>(self, member: Writer<'_, M>, fields: F) -> Result<(), M::Error>;
 
-    /// Whether a message in these fields has a field of its own in `extra`.
+    /// Whether a message in these fields has one of its own fields in `extra`.
     fn has_field_in_extra(self, _fields: F) -> bool
     where
         Self: Sized,
@@ -73,8 +73,9 @@ impl<'de, A: MapAccess<'de>> Reader<'_, A> {
     }
 }
 
-/// What a seed makes of a value, or the value's text if the seed refuses it. A value that is too
-/// large is an error all the same. That error has the member's name, because no path has it here.
+/// Reads a value with a seed, or keeps the value's text if the seed refuses it. A value that is too
+/// large is still an error. That error contains the member's name, because no path contains it
+/// here.
 struct IfFits<'a, S>(S, &'a str);
 
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for IfFits<'_, S> {

@@ -60,7 +60,7 @@ impl<T: Object + Serialize> Write<&Option<T>> for Message {
     }
 }
 
-/// A message with an allocation of its own.
+/// A message that has its own allocation.
 pub(crate) struct BoxedMessage;
 
 impl<T: Object + DeserializeOwned> Read<&mut Option<Box<T>>> for BoxedMessage {
@@ -164,8 +164,8 @@ impl<T: Object + Serialize> Write<&Vec<T>> for Messages {
     }
 }
 
-/// The messages of a conversation. Those that are answers given back are read leniently, as
-/// answers are: [`history`] says which.
+/// The messages of a conversation. Those that are answers given back are read leniently, as answers
+/// are: [`history`] says which.
 pub(crate) struct HistoryMessages(pub &'static Limit);
 
 impl<T: Object + DeserializeOwned> Read<&mut Vec<T>> for HistoryMessages {
