@@ -62,9 +62,9 @@ fn candidates(piece: &str, top: usize) -> impl Iterator<Item = (&str, f64)> {
         .copied()
         .filter(move |other| *other != piece);
     let all = std::iter::once(piece).chain(others).take(top);
-    let likeliest = logprob(piece);
+    let highest = logprob(piece);
     all.enumerate()
-        .map(move |(index, token)| (token, likeliest - STEP * index as f64))
+        .map(move |(index, token)| (token, highest - STEP * index as f64))
 }
 
 fn logprob(piece: &str) -> f64 {

@@ -351,7 +351,7 @@ mod tests {
         let other = circuits.pass("m", now + WAIT).unwrap();
         assert!(
             !other.is_probe(),
-            "the model answers: nobody waits for the end of that answer"
+            "the model answers: other calls do not wait for the end of that answer"
         );
         probe.record_failure("upstream_stream_cut", now + WAIT);
         let error = circuits.pass("m", now + WAIT).unwrap_err();

@@ -39,7 +39,7 @@ fn every_breakdown_of_the_upstream_allows_a_fallback_and_counts_against_the_mode
         assert_eq!(
             error.health(),
             Health::Unknown,
-            "want of units says nothing of the model"
+            "a lack of units says nothing about the model"
         );
     }
 }

@@ -114,7 +114,7 @@ fn the_message_the_field_and_the_status_are_read_from_every_shape_of_an_error() 
     assert_eq!(
         said(&deep).0,
         "",
-        "an error of a hundred thousand brackets ends nobody's stack"
+        "an error with 100,000 nested brackets does not overflow the stack"
     );
 }
 
