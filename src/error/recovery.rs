@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn want_of_descriptors_is_the_gateways_and_no_models() {
+    fn a_lack_of_descriptors_is_an_error_of_the_gateway() {
         let error = Error::new(ErrorCode::OutOfFileDescriptors, "");
         assert_eq!(
             (error.retry(), error.health()),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn want_of_room_for_bodies_is_the_gateways_and_no_models() {
+    fn a_lack_of_memory_for_bodies_is_an_error_of_the_gateway() {
         for code in [
             ErrorCode::TooManyLargeBodies,
             ErrorCode::TooManyRequestBytes,
