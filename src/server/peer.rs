@@ -36,6 +36,10 @@ const UNAUTHENTICATED_AGE_MAX: Duration = Duration::from_secs(10 * 60);
 /// key.
 pub(super) const KEYLESS_CALLS_MAX: usize = 16;
 
+/// How many HTTP/2 streams of one connection may have a task that has not run yet. A client can open
+/// and cancel streams faster than they run, and each takes some kilobytes until then.
+const NEW_STREAMS_MAX: usize = 64;
+
 /// The peer of one connection.
 pub(super) struct Peer {
     idle_timeout: Duration,
@@ -44,6 +48,8 @@ pub(super) struct Peer {
     /// Whether the HTTP/1.1 connection has a request whose body has not arrived completely.
     is_cut_short: AtomicBool,
     calls: AtomicUsize,
+    /// The HTTP/2 streams whose tasks have not run yet.
+    new_streams: AtomicUsize,
     /// The end of the last call, in milliseconds after `created`.
     idle_since_ms: AtomicU64,
     /// The start of an incomplete head, in milliseconds after `created`. [`NO_HEAD`] if there is no
@@ -74,6 +80,7 @@ impl Peer {
             is_authenticated: AtomicBool::new(is_authenticated),
             is_cut_short: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
+            new_streams: AtomicUsize::new(0),
             idle_since_ms: AtomicU64::new(0),
             head_since_ms: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -117,6 +124,17 @@ impl Peer {
     pub(super) fn open_call(self: &Arc<Self>) -> OpenCall {
         self.calls.fetch_add(1, Ordering::SeqCst);
         OpenCall(Arc::clone(self))
+    }
+
+    /// Adds an HTTP/2 stream whose task has not run yet. Drop the value when the task runs.
+    pub(super) fn add_new_stream(self: &Arc<Self>) -> NewStream {
+        self.new_streams.fetch_add(1, Ordering::Relaxed);
+        NewStream(Arc::clone(self))
+    }
+
+    /// Whether the tasks of new streams must run before more of the connection is read.
+    pub(super) fn has_too_many_new_streams(&self) -> bool {
+        self.new_streams.load(Ordering::Relaxed) > NEW_STREAMS_MAX
     }
 
     pub(super) fn has_calls(&self) -> bool {
@@ -218,6 +236,15 @@ impl Peer {
 
 /// An open call. Dropping it closes the call.
 pub(super) struct OpenCall(Arc<Peer>);
+
+/// An HTTP/2 stream whose task has not run yet.
+pub(super) struct NewStream(Arc<Peer>);
+
+impl Drop for NewStream {
+    fn drop(&mut self) {
+        self.0.new_streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Drop for OpenCall {
     fn drop(&mut self) {

@@ -103,8 +103,10 @@ where
 {
     fn execute(&self, stream: F) {
         let (call, peer) = (self.peer.open_call(), Arc::clone(&self.peer));
+        let new_stream = self.peer.add_new_stream();
         tokio::spawn(StallGuard::new(
             peer.scope(async move {
+                drop(new_stream);
                 let _call = call;
                 stream.await
             }),

@@ -268,6 +268,11 @@ impl AsyncRead for TimeoutStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.peer.has_too_many_new_streams() {
+            // Their tasks are before this one in the worker's queue.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         lock(&self.shared).poll_read(context, buffer)
     }
 }
