@@ -58,6 +58,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// The wait after a failed accept. The usual reason is that file descriptors are exhausted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The pause between two accepts while connections without a key come too fast.
+const FLOOD_PAUSE: Duration = Duration::from_millis(1);
+
 /// The time for a new connection to send its first byte after the shutdown has begun, because a
 /// request may be on its way.
 const FIRST_BYTE_GRACE: Duration = Duration::from_millis(100);
@@ -130,13 +133,18 @@ impl Connections {
                     listener,
                     self.settings.write_timeout,
                     &self.unauthenticated,
-                ) => self.serve(stream, workers),
+                ) => {
+                    if self.serve(stream, workers) {
+                        sleep(FLOOD_PAUSE).await;
+                    }
+                }
                 Some(_) = self.tasks.join_next() => {}
             }
         }
     }
 
-    fn serve(&mut self, stream: TcpStream, workers: &Workers) {
+    /// Returns true if connections without a key come too fast.
+    fn serve(&mut self, stream: TcpStream, workers: &Workers) -> bool {
         let peer = Peer::new(self.settings.idle_timeout, !self.settings.needs_key);
         let (front, shutdown_started) = (self.front.clone(), self.shutdown.subscribe());
         let write_timeout = self.settings.write_timeout;
@@ -151,7 +159,7 @@ impl Connections {
                     Ok(stream) => stream,
                     Err(error) => {
                         tracing::warn!(%error, "cannot serve a connection");
-                        return;
+                        return false;
                     }
                 };
                 self.tasks.spawn(async move {
@@ -161,7 +169,7 @@ impl Connections {
             }
             None => self.tasks.spawn(serving(stream)),
         };
-        self.unauthenticated.add(&peer, task);
+        self.unauthenticated.add(&peer, task)
     }
 
     /// Shuts down each connection as soon as it has no open call, and waits for all of them.

@@ -2,7 +2,10 @@
 //! limited. At the limit, a new connection replaces the connection that has been idle the longest,
 //! because the new one may belong to a caller with a key.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use tokio::{task::AbortHandle, time::Instant};
 
@@ -11,6 +14,10 @@ use crate::descriptors;
 
 /// The divisor for the share of the process's file descriptors that these connections may take.
 const DESCRIPTORS_SHARE: u64 = 4;
+
+/// How long a connection has at least, before it is closed for another one, to send its first
+/// request. New connections that come faster have to wait.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(50);
 
 /// The list of these connections. When the list is full, entries of closed or authenticated
 /// connections are removed.
@@ -36,28 +43,31 @@ impl UnauthenticatedConnections {
     }
 
     /// Adds the connection that `task` serves. At the limit, closes another connection.
-    pub(super) fn add(&self, peer: &Arc<Peer>, task: AbortHandle) {
+    ///
+    /// Returns true if connections come too fast: the other one had no time for its first request.
+    pub(super) fn add(&self, peer: &Arc<Peer>, task: AbortHandle) -> bool {
         if peer.is_authenticated() {
-            return;
+            return false;
         }
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         if list.len() >= self.max {
             list.retain(Connection::is_unauthenticated);
         }
-        if list.len() >= self.max {
-            close_oldest(&mut list, |_| true);
-        }
+        let idle_since = (list.len() >= self.max)
+            .then(|| close_oldest(&mut list, |_| true))
+            .flatten();
         list.push(Connection {
             peer: Arc::downgrade(peer),
             task,
         });
+        idle_since.is_some_and(|since| since.elapsed() < FIRST_REQUEST_GRACE)
     }
 
     /// Closes the connection that has been idle the longest, if one is idle.
     pub(super) fn make_room(&self) {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         list.retain(Connection::is_unauthenticated);
-        close_oldest(&mut list, |peer| !peer.has_calls());
+        let _ = close_oldest(&mut list, |peer| !peer.has_calls());
     }
 }
 
@@ -77,7 +87,8 @@ impl Connection {
     }
 }
 
-fn close_oldest(list: &mut Vec<Connection>, may_be: impl Fn(&Peer) -> bool) {
+/// Closes the first connection in the order of closing. Returns since when it was idle.
+fn close_oldest(list: &mut Vec<Connection>, may_be: impl Fn(&Peer) -> bool) -> Option<Instant> {
     let candidates = list
         .iter()
         .enumerate()
@@ -85,10 +96,10 @@ fn close_oldest(list: &mut Vec<Connection>, may_be: impl Fn(&Peer) -> bool) {
     let oldest = candidates
         .min_by_key(|(_, one)| one.rank())
         .map(|(index, _)| index);
-    if let Some(oldest) = oldest {
-        tracing::debug!("connection without a key closed to make room for another");
-        list.swap_remove(oldest).task.abort();
-    }
+    let oldest = list.swap_remove(oldest?);
+    tracing::debug!("connection without a key closed to make room for another");
+    oldest.task.abort();
+    oldest.peer.upgrade().map(|peer| peer.idle_since())
 }
 
 #[cfg(test)]
