@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Counts the instructions that a call takes in the gateway, and holds them to benches/instructions.txt.
 
-    benches/instructions.py           fail if a count has grown by more than a twentieth
+    benches/instructions.py           report counts that have grown by more than a twentieth, and fail if one has by more than
+                                      a seventh: machines differ a little
     benches/instructions.py --renew   write the counts to the file
 
 The gateway runs under callgrind with one worker, once for few calls and once for more; the difference is what the further
@@ -25,7 +26,8 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COUNTS = ROOT / "benches" / "instructions.txt"
-GROWTH_MAX = 0.05
+GROWTH_REPORTED = 0.05
+GROWTH_MAX = 0.15
 # The least of this many counts is taken: a busy machine lets a few timers more ring.
 ROUNDS = 2
 KEY = "gw_live_instructions"
@@ -160,10 +162,11 @@ def main():
         COUNTS.write_text("".join(f"{name}: {number}\n" for name, number in counts.items()))
         return
     known = dict(line.split(": ") for line in COUNTS.read_text().splitlines())
-    grown = [name for name, number in counts.items() if number > int(known[name]) * (1 + GROWTH_MAX)]
-    for name in grown:
-        print(f"{name}: {counts[name]:,} instructions, before {int(known[name]):,}")
-    if grown:
+    growth = {name: number / int(known[name]) - 1 for name, number in counts.items()}
+    for name in counts:
+        if growth[name] > GROWTH_REPORTED:
+            print(f"GROWN: {name}: {counts[name]:,} instructions, before {int(known[name]):,}")
+    if max(growth.values()) > GROWTH_MAX:
         sys.exit("If the growth is meant, run benches/instructions.py --renew, and say why in the commit.")
 
 
