@@ -146,6 +146,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn connections_come_too_fast_if_one_is_closed_before_its_grace_has_passed() {
+        let all = UnauthenticatedConnections {
+            max: 1,
+            list: Mutex::default(),
+        };
+        let add = |peer: &Arc<Peer>| all.add(peer, tokio::spawn(pending::<()>()).abort_handle());
+        let [first, second, third] = [(); 3].map(|()| Peer::new(Duration::from_secs(300), false));
+        assert!(!add(&first), "none was closed for it");
+        assert!(add(&second), "the one before it came just now");
+        tokio::time::sleep(FIRST_REQUEST_GRACE).await;
+        assert!(!add(&third), "the one before it had its time");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_connection_with_a_call_is_closed_only_if_all_have_calls() {
         let all = UnauthenticatedConnections {
             max: 1,
