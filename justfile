@@ -22,7 +22,11 @@ clients *groups:
 bench *args:
     cargo bench {{args}}
 
-# Instructions of a call under callgrind, held to benches/instructions.txt; `--renew` writes them (Linux)
+# Measure the gateway beside nginx and other gateways; `--help` lists the options (Linux)
+compare *args:
+    benches/compare.py {{args}}
+
+# Instructions and allocations of a call under callgrind, held to benches/instructions.txt; `--renew` writes them (Linux)
 instructions *args:
     benches/instructions.py {{args}}
 

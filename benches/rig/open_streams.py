@@ -1,0 +1,82 @@
+"""Memory and CPU of many open streams."""
+
+import time
+
+from rig.load import DOORS, REST, Call
+from rig.table import Table
+
+NUMBERS = (16, 256, 2048, 5000)
+# All streams together have this many tokens in a second, however many they are: the figures then
+# differ only by the number of streams.
+TOKENS_PER_SECOND = 10_000
+# Callers come in small groups: a gateway may limit the connections that have not yet sent a key.
+CALLERS_PER_SECOND = 500
+STREAMS_PER_CONNECTION = 100
+IDLE_SECONDS = 2
+SETTLE_SECONDS = 2
+WINDOW_SECONDS = 5
+OPEN_SECONDS = 60
+TITLE = (
+    f"CPU per token of open streams, which have {TOKENS_PER_SECOND:,} tokens a second together, "
+    "and memory. Callers over REST have a connection for each stream, over gRPC one for "
+    f"{STREAMS_PER_CONNECTION}. The program is idle after its first calls."
+)
+
+
+def measure(targets, upstream, say):
+    columns = [f"µs/token at {number:,}" for number in NUMBERS]
+    memory = ["idle MiB", f"MiB at {NUMBERS[-1]:,}", "KiB/stream"]
+    table = Table(TITLE, ["program", *columns, "most ÷ least", *memory])
+    for target in targets:
+        for door in DOORS if target.has_grpc else [REST]:
+            name = f"{target.name}, {door.name}" if target.has_grpc else target.name
+            say(f"streams of {name}")
+            table.add(name, *of_door(target, door, upstream))
+    return table
+
+
+def of_door(target, door, upstream):
+    with target.start(upstream) as process:
+        upstream.pace(1000)
+        Call(door, False, 1).ask(process)
+        sizes = [len(Call(door, True, tokens).ask(process)) for tokens in (1, 2)]
+        time.sleep(IDLE_SECONDS)
+        idle = process.memory_kib()
+        costs = []
+        for number in NUMBERS:
+            cost, full = of_number(process, door, upstream, number, sizes)
+            costs.append(cost)
+    spread = f"{max(costs) / min(costs):.2f}"
+    return *costs, spread, idle / 1024, full / 1024, (full - idle) / NUMBERS[-1]
+
+
+def of_number(process, door, upstream, number, sizes):
+    """The CPU per token, in microseconds, and the memory, in KiB, of this many streams."""
+    pace = number / TOKENS_PER_SECOND
+    ramp = number / CALLERS_PER_SECOND if door is REST else 1
+    seconds = 2 * ramp + SETTLE_SECONDS + 3 * WINDOW_SECONDS
+    upstream.pace(pace * 1e6)
+    call = Call(door, True, round(seconds / pace))
+    if door is REST:
+        rate = CALLERS_PER_SECOND if number > CALLERS_PER_SECOND else None
+        load = call.begin_load(process, number, number, rate=rate)
+    else:
+        connections = max(1, number // STREAMS_PER_CONNECTION)
+        load = call.begin_load(process, number, connections, STREAMS_PER_CONNECTION)
+    until = time.monotonic() + OPEN_SECONDS
+    while (are_open := upstream.number("open")) < number:
+        if time.monotonic() > until or load.poll() is not None:
+            load.kill()
+            process.fail(f"has only {are_open} of {number} streams open ({door.name})")
+        time.sleep(0.1)
+    time.sleep(SETTLE_SECONDS)
+    sent, used = upstream.number("sent"), process.cpu_microseconds()
+    time.sleep(WINDOW_SECONDS)
+    sent, used = upstream.number("sent") - sent, process.cpu_microseconds() - used
+    full = process.memory_kib()
+    if upstream.number("open") < number:
+        load.kill()
+        process.fail(f"has closed some of {number} streams early ({door.name})")
+    size = sizes[0] + (call.tokens - 1) * (sizes[1] - sizes[0])
+    call.end_load(process, load, number).check_size(process, call, size)
+    return used / sent, full

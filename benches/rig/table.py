@@ -1,0 +1,50 @@
+"""Tables of figures: for the terminal, for documents and for other programs."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Table:
+    """Figures of one measurement. Every row has a value for each column, or None."""
+
+    title: str
+    columns: list
+    rows: list = field(default_factory=list)
+
+    def add(self, *row):
+        self.rows.append(row)
+
+    def texts(self):
+        return [list(self.columns), *([show(value) for value in row] for row in self.rows)]
+
+    def text(self):
+        texts = self.texts()
+        widths = [max(map(len, column)) for column in zip(*texts)]
+        lines = []
+        for row in texts:
+            first, *rest = (cell.rjust(width) for cell, width in zip(row, widths))
+            lines.append("  ".join([row[0].ljust(len(first)), *rest]))
+        return "\n".join([f"{self.title}", *lines])
+
+    def markdown(self):
+        head, *rows = self.texts()
+        ruler = ["---", *["---:"] * (len(head) - 1)]
+        lines = ["| " + " | ".join(row) + " |" for row in [head, *rows]]
+        return "\n".join([f"{self.title}", "", lines[0], "|" + "|".join(ruler) + "|", *lines[1:]])
+
+    def json(self):
+        rows = [dict(zip(self.columns, row)) for row in self.rows]
+        return {"title": self.title, "rows": rows}
+
+
+def show(value):
+    """Three significant digits; whole numbers and texts as they are."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def ratio(value, other):
+    return None if value is None or not other else f"{value / other:.2f}"
