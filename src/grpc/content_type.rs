@@ -32,6 +32,10 @@ impl Form {
     /// [`Kind::WrongMediaType`](crate::error::Kind::WrongMediaType) for a form of gRPC that this
     /// gateway does not speak.
     pub(super) fn of(media_type: &str) -> Result<Option<Self>> {
+        // What nearly all clients send.
+        if media_type == "application/grpc" {
+            return Ok(Some(Self::Grpc));
+        }
         let name = media_type
             .split(';')
             .next()

@@ -9,58 +9,47 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use axum::{
-    BoxError,
-    body::{Body, HttpBody},
-    extract::Request,
-};
+use axum::BoxError;
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
-use http_body::Frame;
+use http::Request;
+use http_body::{Body as HttpBody, Frame};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use crate::{
     error::{Error, Result},
     offload::{self, LARGE_BYTES, OffloadPermit},
-    service::{Arrival, headers},
+    service::Arrival,
 };
 
-/// Makes a large message wait for a permit to be decoded.
-pub(crate) fn wait_for_turn(request: Request) -> Request {
-    if request.body().is_end_stream() {
-        return request;
-    }
-    let deadline = deadline(&request);
-    request.map(|body| {
-        Body::new(LargeMessage {
-            body,
-            bytes: 0,
-            deadline,
-            held_back: None,
-            end: None,
-            turn: None,
-        })
+/// Makes a large message wait for a permit to be decoded, at most for the `timeout` of its caller
+/// after its arrival.
+pub(crate) fn wait_for_turn<B>(
+    request: Request<B>,
+    timeout: Option<Duration>,
+) -> Request<LargeMessage<B>> {
+    let arrived_at = || {
+        let arrival = request.extensions().get::<Arrival>();
+        arrival.map_or_else(Instant::now, |arrival| arrival.at)
+    };
+    let deadline = timeout.map(|timeout| arrived_at() + timeout);
+    request.map(|body| LargeMessage {
+        body,
+        bytes: 0,
+        deadline,
+        held_back: None,
+        end: None,
+        turn: None,
     })
 }
 
-/// The caller's deadline. An invalid header is ignored here; the service refuses it.
-fn deadline(request: &Request) -> Option<Instant> {
-    let arrived_at = request
-        .extensions()
-        .get::<Arrival>()
-        .map_or_else(Instant::now, |arrival| arrival.at);
-    headers::timeout(request.headers())
-        .ok()
-        .flatten()
-        .map(|timeout| arrived_at + timeout)
-}
-
 /// A body whose last bytes are held back if it is large.
-struct LargeMessage {
-    body: Body,
+pub(crate) struct LargeMessage<B> {
+    body: B,
     /// The number of bytes that have arrived.
     bytes: usize,
     deadline: Option<Instant>,
@@ -78,7 +67,7 @@ struct End {
     trailers: Option<Frame<Bytes>>,
 }
 
-impl LargeMessage {
+impl<B> LargeMessage<B> {
     fn end(&mut self, trailers: Option<Frame<Bytes>>) {
         self.end = Some(End {
             turn: turn(self.deadline).boxed(),
@@ -98,14 +87,17 @@ async fn turn(deadline: Option<Instant>) -> Result<OffloadPermit> {
 }
 
 /// Converts an error of the body for tonic. The gateway's own errors become statuses.
-fn status(error: axum::Error) -> BoxError {
-    match error.into_inner().downcast::<Error>() {
+fn status(error: BoxError) -> BoxError {
+    match error.downcast::<Error>() {
         Ok(error) => Status::from(*error).into(),
         Err(error) => error,
     }
 }
 
-impl HttpBody for LargeMessage {
+impl<B> HttpBody for LargeMessage<B>
+where
+    B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
+{
     type Data = Bytes;
     type Error = BoxError;
 

@@ -8,7 +8,7 @@ use crate::{
 
 /// The rules for the messages of one request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct MessageRules {
+pub(crate) struct MessageRules {
     /// The largest message, in bytes, before and after decompression.
     pub(super) bytes_max: usize,
     /// The advice in the error for a larger message.

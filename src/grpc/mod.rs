@@ -6,6 +6,7 @@
 //! | file | this door | the REST door |
 //! |---|---|---|
 //! | `account` … `models` | tonic's traits for the services | handlers for the services |
+//! | `services` | the service that a path names | `routes` has the paths |
 //! | `call` | a [`Call`](crate::service::Call) from metadata | the same from headers |
 //! | `request` | limits and framing of messages | media type, limits and decoding of a body |
 //! | `response` | statuses and replies | JSON bodies |
@@ -34,6 +35,7 @@ pub(crate) mod read_timeout;
 pub(crate) mod reflection;
 pub(crate) mod request;
 mod response;
+mod services;
 mod stream;
 mod surrogates;
 mod unknown;
@@ -41,40 +43,5 @@ mod unknown;
 pub(crate) use content_type::is_grpc;
 pub(crate) use only_grpc::only_grpc;
 pub(crate) use response::refuse;
+pub(crate) use services::GrpcServices;
 pub(crate) use unknown::unknown_method;
-
-use axum::Router;
-use tonic::service::Routes;
-
-use crate::{
-    proto::v1::{
-        account_service_server::AccountServiceServer, chat_service_server::ChatServiceServer,
-        completion_service_server::CompletionServiceServer,
-        embedding_service_server::EmbeddingServiceServer, model_service_server::ModelServiceServer,
-    },
-    service::{Models, Services},
-};
-
-/// The routes of all services but `ModelService`. A message has at most `bytes_max` bytes.
-pub(crate) fn routes(services: Services, bytes_max: usize) -> Router {
-    let Services {
-        chat,
-        completions,
-        embeddings,
-        models: _,
-        account,
-    } = services;
-    Routes::new(ChatServiceServer::new(chat).max_decoding_message_size(bytes_max))
-        .add_service(CompletionServiceServer::new(completions).max_decoding_message_size(bytes_max))
-        .add_service(EmbeddingServiceServer::new(embeddings).max_decoding_message_size(bytes_max))
-        .add_service(AccountServiceServer::new(account).max_decoding_message_size(bytes_max))
-        .into_axum_router()
-        .reset_fallback()
-}
-
-/// The routes of `ModelService`, whose answers are worth compressing.
-pub(crate) fn model_routes(models: Models, bytes_max: usize) -> Router {
-    Routes::new(ModelServiceServer::new(models).max_decoding_message_size(bytes_max))
-        .into_axum_router()
-        .reset_fallback()
-}

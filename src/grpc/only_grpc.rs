@@ -1,14 +1,12 @@
-//! The first layer of the gRPC door: checks that a request is gRPC and names a known method. Later
-//! layers would refuse other requests without an explanation.
+//! The first step of the gRPC door: checks that a request is gRPC and names a known method. Later
+//! steps would refuse other requests without an explanation.
 
-use std::sync::Arc;
+use std::{convert::Infallible, future::Future};
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
+use axum::{body::Body, extract::Request, response::Response};
 use http::{Method, Version, header};
+use tonic_web::GrpcWebLayer;
+use tower::{Layer, Service, service_fn};
 
 use super::{
     compression::encoding,
@@ -18,12 +16,50 @@ use super::{
 };
 use crate::error::{Error, ErrorCode};
 
-/// Passes gRPC and gRPC-Web requests to known methods, and refuses all others.
-pub(crate) async fn only_grpc(
-    State(methods): State<Arc<Methods>>,
+/// Passes gRPC and gRPC-Web requests to known methods to `next`, as gRPC, and refuses all others.
+pub(crate) async fn only_grpc<F>(
+    methods: &Methods,
     mut request: Request,
-    next: Next,
-) -> Response {
+    mut next: impl FnMut(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
+    let form = match check(methods, &mut request) {
+        Ok(form) => form,
+        Err(refusal) => return *refusal,
+    };
+    let response = match form {
+        // Not through tonic's layer for gRPC-Web, which would box both bodies once more.
+        Form::Grpc => next(request).await,
+        // Boxed, because this case is rarer.
+        Form::Web | Form::WebText => Box::pin(as_grpc(next, request)).await,
+    };
+    let mut response = explain(response);
+    encoding::announce(response.headers_mut());
+    response
+}
+
+/// Passes a request of gRPC-Web to `next` as gRPC, and its answer back as gRPC-Web.
+async fn as_grpc<F>(mut next: impl FnMut(Request) -> F, request: Request) -> Response
+where
+    F: Future<Output = Response>,
+{
+    let next = service_fn(|request: http::Request<tonic::body::Body>| {
+        let answering = next(request.map(Body::new));
+        async { Ok::<_, Infallible>(answering.await) }
+    });
+    match GrpcWebLayer::new().layer(next).call(request).await {
+        Ok(response) => response.map(Body::new),
+        Err(impossible) => match impossible {},
+    }
+}
+
+/// The form of a request, whose headers get the one name of it that later steps know.
+///
+/// # Errors
+/// The response that refuses it.
+fn check(methods: &Methods, request: &mut Request) -> Result<Form, Box<Response>> {
     let form = match Form::in_header(request.headers(), header::CONTENT_TYPE) {
         Ok(Some(form)) => form,
         Ok(None) => {
@@ -32,29 +68,30 @@ pub(crate) async fn only_grpc(
                  /v1/chat/completions",
                 request.uri().path()
             );
-            return Error::new(ErrorCode::UnsupportedMediaType, message).into_response();
+            let error = Error::new(ErrorCode::UnsupportedMediaType, message);
+            return Err(Box::new(error.into_response()));
         }
-        Err(error) => return refuse_form(error),
+        Err(error) => return Err(Box::new(refuse_form(error))),
     };
+    let refused = |error| Err(Box::new(refuse(error, request.headers())));
     if request.method() != Method::POST
         || (form == Form::Grpc && request.version() != Version::HTTP_2)
     {
         let message = "gRPC is POST over HTTP/2; gRPC-Web (application/grpc-web+proto) is POST \
                        over any version";
-        let error = Error::new(ErrorCode::NotGrpc, message);
-        return refuse(error, request.headers());
+        return refused(Error::new(ErrorCode::NotGrpc, message));
     }
     if let Err(error) = methods.find(request.uri().path()) {
-        return refuse(error, request.headers());
+        return refused(error);
     }
-    // Later layers know only one name of each form.
     let accepted = Form::accepted(request.headers());
     let headers = request.headers_mut();
-    headers.insert(header::CONTENT_TYPE, form.media_type());
+    let media_type = form.media_type();
+    if headers.get(header::CONTENT_TYPE) != Some(&media_type) {
+        headers.insert(header::CONTENT_TYPE, media_type);
+    }
     if let Some(accepted) = accepted {
         headers.insert(header::ACCEPT, accepted.media_type());
     }
-    let mut response = explain(next.run(request).await);
-    encoding::announce(response.headers_mut());
-    response
+    Ok(form)
 }

@@ -8,14 +8,11 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    BoxError,
-    body::{Body, HttpBody},
-    extract::Request,
-};
+use axum::BoxError;
 use bytes::Bytes;
-use http_body::Frame;
-use tokio::time::{Instant, Sleep};
+use http::Request;
+use http_body::{Body as HttpBody, Frame};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
 use super::message_scanner::{Boundary, MessageScanner};
@@ -24,7 +21,6 @@ use crate::{
     service::{
         DrainStarted,
         body_timeout::{self, BODY_TIMEOUT},
-        headers,
     },
 };
 
@@ -35,10 +31,13 @@ pub(crate) struct MessageStream {
     pub(crate) drain_started: DrainStarted,
 }
 
-/// The request with a timeout for its body. `message_stream` is set for a method that takes a
-/// stream of messages.
-pub(crate) fn with_timeout(request: Request, message_stream: Option<MessageStream>) -> Request {
-    let timeout = headers::timeout(request.headers()).ok().flatten();
+/// The request with a timeout for its body: the `timeout` of its caller, or [`BODY_TIMEOUT`] if
+/// that is shorter. `message_stream` is set for a method that takes a stream of messages.
+pub(crate) fn with_timeout<B>(
+    request: Request<B>,
+    timeout: Option<Duration>,
+    message_stream: Option<MessageStream>,
+) -> Request<TimedBody<B>> {
     let is_callers_deadline = timeout.is_some_and(|timeout| timeout < BODY_TIMEOUT);
     let timeout = timeout.unwrap_or(BODY_TIMEOUT).min(BODY_TIMEOUT);
     let stream = message_stream.map(|limits| StreamState {
@@ -46,21 +45,23 @@ pub(crate) fn with_timeout(request: Request, message_stream: Option<MessageStrea
         scanner: MessageScanner::default(),
         has_message: false,
     });
-    request.map(|body| {
-        Body::new(TimedBody {
-            body,
-            alarm: Box::pin(tokio::time::sleep(timeout)),
-            is_callers_deadline,
-            stream,
-        })
+    let due = Instant::now() + timeout;
+    request.map(|body| TimedBody {
+        body,
+        due,
+        alarm: None,
+        is_callers_deadline,
+        stream,
     })
 }
 
 /// A request body with a timeout.
-struct TimedBody {
-    body: Body,
-    /// Fires when the request, or its next message, takes too long to arrive.
-    alarm: Pin<Box<Sleep>>,
+pub(crate) struct TimedBody<B> {
+    body: B,
+    /// When the request, or its next message, takes too long to arrive.
+    due: Instant,
+    /// Fires at that time. It is set at the first wait: most requests arrive with their head.
+    alarm: Option<Pin<Box<Sleep>>>,
     /// Whether `alarm` is the caller's deadline.
     is_callers_deadline: bool,
     /// The state of a stream of messages.
@@ -81,7 +82,7 @@ impl StreamState {
     }
 }
 
-impl TimedBody {
+impl<B> TimedBody<B> {
     fn scan(&mut self, mut data: &[u8]) {
         let Some(stream) = &mut self.stream else {
             return;
@@ -89,9 +90,10 @@ impl TimedBody {
         while let Some(boundary) = stream.scanner.next(&mut data) {
             if boundary == Boundary::End {
                 stream.has_message = true;
-                self.alarm
-                    .as_mut()
-                    .reset(Instant::now() + stream.limits.idle_timeout);
+                self.due = Instant::now() + stream.limits.idle_timeout;
+                if let Some(alarm) = &mut self.alarm {
+                    alarm.as_mut().reset(self.due);
+                }
             }
         }
     }
@@ -111,7 +113,9 @@ impl TimedBody {
         {
             return Poll::Ready(Error::draining());
         }
-        ready!(self.alarm.as_mut().poll(context));
+        let due = self.due;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        ready!(alarm.as_mut().poll(context));
         Poll::Ready(match &self.stream {
             Some(stream) if stream.has_message => idle(stream.limits.idle_timeout),
             _ if self.is_callers_deadline => Error::deadline_exceeded("the request had arrived"),
@@ -128,7 +132,10 @@ fn idle(timeout: Duration) -> Error {
     Error::new(ErrorCode::StreamIdle, message)
 }
 
-impl HttpBody for TimedBody {
+impl<B> HttpBody for TimedBody<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
     type Data = Bytes;
     type Error = BoxError;
 
@@ -146,12 +153,13 @@ impl HttpBody for TimedBody {
         {
             this.scan(data);
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use futures_util::StreamExt;
     use http_body_util::{BodyExt, StreamBody};
     use tokio::sync::{mpsc, oneshot};
@@ -162,7 +170,11 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(60);
 
     /// An open stream of requests: its sender, the sender that starts the drain, and the body.
-    fn stream() -> (mpsc::UnboundedSender<Bytes>, oneshot::Sender<()>, Body) {
+    fn stream() -> (
+        mpsc::UnboundedSender<Bytes>,
+        oneshot::Sender<()>,
+        TimedBody<Body>,
+    ) {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let frames = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context))
             .map(|data| Ok::<_, axum::Error>(Frame::data(data)));
@@ -175,6 +187,7 @@ mod tests {
         };
         let request = with_timeout(
             Request::new(Body::new(StreamBody::new(frames))),
+            None,
             Some(message_stream),
         );
         (sender, drain, request.into_body())
@@ -186,8 +199,8 @@ mod tests {
             .into()
     }
 
-    async fn reason(body: &mut Body) -> String {
-        let error = body.frame().await.unwrap().unwrap_err().into_inner();
+    async fn reason(body: &mut TimedBody<Body>) -> String {
+        let error = body.frame().await.unwrap().unwrap_err();
         error
             .downcast::<Status>()
             .unwrap()

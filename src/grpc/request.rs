@@ -3,20 +3,17 @@
 //! [`read_timeout`](super::read_timeout) limits the time of their arrival.
 
 use std::{
-    error::Error as _,
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use axum::{
-    BoxError,
-    body::{Body, HttpBody},
-    extract::Request,
-};
+use axum::BoxError;
 use bytes::Bytes;
-use http_body::Frame;
+use http::Request;
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::Either;
 use tonic::Status;
 
 use super::{
@@ -26,7 +23,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorCode, Result},
-    service::{headers, inflight_bytes::InflightBytes},
+    service::inflight_bytes::InflightBytes,
 };
 
 /// The checks of the messages of some services.
@@ -68,34 +65,43 @@ impl MessageChecks {
         }
     }
 
-    /// Checks the headers of a request, and adds the checks and the decompression to its body.
+    /// Adds the checks and the decompression to the body of a request, by its `rules`.
+    pub(crate) fn apply<B>(
+        &self,
+        rules: MessageRules,
+        mut request: Request<B>,
+    ) -> Request<MessageBody<B>> {
+        if rules.coding.is_some() {
+            encoding::remove(request.headers_mut());
+        }
+        request.map(|body| {
+            let body = CheckedBody {
+                body,
+                validator: MessageValidator::new(rules),
+            };
+            match rules.coding {
+                None => Either::Left(body),
+                // In memory of its own, because it is rare.
+                Some(coding) => Either::Right(Box::new(DecompressedBody::new(
+                    body,
+                    coding,
+                    rules,
+                    self.inflight.as_ref().map(InflightBytes::share),
+                ))),
+            }
+        })
+    }
+
+    /// The rules for the messages of a request with this `timeout` of its caller, from its headers.
     ///
     /// # Errors
     /// [`Kind::Timeout`](crate::error::Kind::Timeout) if the caller's deadline has passed;
-    /// [`Kind::WrongMethod`](crate::error::Kind::WrongMethod) for an unknown method or coding;
-    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid timeout.
-    pub(crate) fn check(&self, request: &mut Request) -> Result<()> {
-        let rules = self.rules(request)?;
-        encoding::remove(request.headers_mut());
-        let body = Body::new(CheckedBody {
-            body: mem::take(request.body_mut()),
-            validator: MessageValidator::new(rules),
-        });
-        *request.body_mut() = match rules.coding {
-            Some(coding) => Body::new(DecompressedBody::new(
-                body,
-                coding,
-                rules,
-                self.inflight.as_ref().map(InflightBytes::share),
-            )),
-            None => body,
-        };
-        Ok(())
-    }
-
-    /// The rules for the messages of a request, from its headers.
-    fn rules(&self, request: &Request) -> Result<MessageRules> {
-        let timeout = headers::timeout(request.headers())?;
+    /// [`Kind::WrongMethod`](crate::error::Kind::WrongMethod) for an unknown method or coding.
+    pub(crate) fn rules<B>(
+        &self,
+        request: &Request<B>,
+        timeout: Option<Duration>,
+    ) -> Result<MessageRules> {
         // The answer would be too late in any case.
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Error::deadline_exceeded("the request had arrived"));
@@ -111,13 +117,16 @@ impl MessageChecks {
     }
 }
 
+/// A request body whose messages are checked and, if they have a coding, decompressed.
+pub(crate) type MessageBody<B> = Either<CheckedBody<B>, Box<DecompressedBody<CheckedBody<B>>>>;
+
 /// A request body whose messages are checked.
-struct CheckedBody {
-    body: Body,
+pub(crate) struct CheckedBody<B> {
+    body: B,
     validator: MessageValidator,
 }
 
-impl CheckedBody {
+impl<B> CheckedBody<B> {
     /// Checks the next frame of the body, or its end.
     fn read(&mut self, frame: Option<&Frame<Bytes>>) -> Result<()> {
         match frame.map(Frame::data_ref) {
@@ -129,7 +138,10 @@ impl CheckedBody {
     }
 }
 
-impl HttpBody for CheckedBody {
+impl<B> HttpBody for CheckedBody<B>
+where
+    B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
+{
     type Data = Bytes;
     type Error = BoxError;
 
@@ -140,7 +152,7 @@ impl HttpBody for CheckedBody {
         let this = self.get_mut();
         let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)).transpose() {
             Ok(frame) => frame,
-            Err(error) if is_own_error(&error) => return Poll::Ready(Some(Err(error.into()))),
+            Err(error) if is_own_error(&error) => return Poll::Ready(Some(Err(error))),
             Err(error) => return Poll::Ready(Some(Err(Status::from(incomplete(error)).into()))),
         };
         let read = this
@@ -151,22 +163,22 @@ impl HttpBody for CheckedBody {
 }
 
 /// Whether the error of a body is the gateway's own.
-fn is_own_error(error: &axum::Error) -> bool {
-    let mut source = error.source();
-    while let Some(error) = source {
+fn is_own_error(error: &BoxError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
+    while let Some(error) = cause {
         if error
             .downcast_ref::<Status>()
             .is_some_and(|status| !status.details().is_empty())
         {
             return true;
         }
-        source = error.source();
+        cause = error.source();
     }
     false
 }
 
 /// The error for an incomplete request.
-fn incomplete(source: axum::Error) -> Error {
+fn incomplete(source: BoxError) -> Error {
     let message = "The request is incomplete, or (application/grpc-web-text) it is not base64";
     Error::new(ErrorCode::IncompleteBody, message).with_source(source)
 }

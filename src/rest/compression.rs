@@ -1,7 +1,13 @@
 //! Compressed bodies: requests are decompressed, and large answers are compressed for callers who
 //! accept it. Streams are not compressed, because a compressor would hold back chunks.
 
-use axum::{body::Body, body::HttpBody, extract::Request, middleware::Next, response::Response};
+use std::future::Future;
+
+use axum::{
+    body::{Body, HttpBody},
+    extract::Request,
+    response::Response,
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt;
@@ -19,9 +25,12 @@ const ACCEPTED: &str = "gzip, deflate, zstd";
 /// The largest number of codings of one body, one applied after the other.
 const CODINGS_MAX: usize = 4;
 
-/// Refuses requests with codings that the gateway does not accept, and compresses large JSON
-/// answers for callers who accept gzip.
-pub(crate) async fn negotiate(request: Request, next: Next) -> Response {
+/// Refuses requests with codings that the gateway does not accept. Passes others to `next`, and
+/// compresses large JSON answers for callers who accept gzip.
+pub(crate) async fn negotiate<F: Future<Output = Response>>(
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     if let Err(error) = codings(request.headers()) {
         let mut response: Response = error.into_response();
         response
@@ -30,7 +39,7 @@ pub(crate) async fn negotiate(request: Request, next: Next) -> Response {
         return response;
     }
     let is_wanted = accepts_gzip(request.headers());
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     let headers = response.headers_mut();
     let is_json = headers
         .get(header::CONTENT_TYPE)
@@ -50,6 +59,11 @@ pub(crate) async fn negotiate(request: Request, next: Next) -> Response {
     if !is_wanted {
         return response;
     }
+    // In memory of its own, because it is rare.
+    Box::pin(compressed(response)).await
+}
+
+async fn compressed(response: Response) -> Response {
     let (mut head, body) = response.into_parts();
     // The body is already in memory, so its length is known.
     let Ok(body) = body.collect().await else {

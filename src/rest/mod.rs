@@ -28,6 +28,7 @@ mod paging;
 mod request;
 mod response;
 mod routes;
+mod shortcut;
 mod sse;
 mod state;
 mod stream;
@@ -35,16 +36,22 @@ mod unary_or_stream;
 mod unknown;
 
 pub use routes::ROUTES;
+pub(crate) use shortcut::Shortcut;
+pub(crate) use state::RestState;
 pub(crate) use unknown::unknown_path;
 
-use self::{limit::BodyLimit, state::RestState, unary_or_stream::create, unknown::wrong_method};
+use self::{limit::BodyLimit, unary_or_stream::create, unknown::wrong_method};
 
-/// The routes of the REST door. A request body has at most `body_bytes_max` bytes.
-pub(crate) fn routes(services: Services, body_bytes_max: usize) -> Router {
-    let state = RestState {
+/// The state of the REST door. A request body has at most `body_bytes_max` bytes.
+pub(crate) fn state(services: Services, body_bytes_max: usize) -> RestState {
+    RestState {
         services: Arc::new(services),
         body_limit: BodyLimit(body_bytes_max),
-    };
+    }
+}
+
+/// The routes of the REST door.
+pub(crate) fn routes(state: RestState) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(create::<Chat>))
         .route("/v1/chat/completions:stream", post(create::<Chat>))

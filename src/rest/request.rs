@@ -177,6 +177,10 @@ fn is_json(headers: &HeaderMap) -> bool {
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
+    // What nearly all clients send.
+    if value == "application/json" {
+        return true;
+    }
     let media_type = value
         .split(';')
         .next()

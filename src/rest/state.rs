@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::limit::BodyLimit;
 use crate::service::Services;
 
-/// The state of the router. Cheap to clone.
+/// The state of the handlers. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct RestState {
+pub(crate) struct RestState {
     pub(super) services: Arc<Services>,
     /// The largest body of a request.
     pub(super) body_limit: BodyLimit,

@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
-use http::{HeaderMap, HeaderName, header, uri::Authority};
+use http::{HeaderMap, HeaderName, Request, header, uri::Authority};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
@@ -131,7 +130,7 @@ fn bearer(value: &[u8]) -> &[u8] {
 ///
 /// # Errors
 /// See [`Keys::authenticate`].
-pub(super) fn check(keys: &Keys, request: &mut Request) -> Result<(), Error> {
+pub(super) fn check<B>(keys: &Keys, request: &mut Request<B>) -> Result<(), Error> {
     let caller = keys.authenticate(
         request.headers(),
         host::named(request.uri(), request.headers()),

@@ -1,6 +1,10 @@
 //! CORS: the web pages that may call from a browser.
 
-use http::{HeaderName, HeaderValue, Method, Uri};
+use std::{convert::Infallible, future::Future};
+
+use axum::{extract::Request, response::Response};
+use http::{HeaderName, HeaderValue, Method, Uri, header};
+use tower::{Layer, Service, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::host::is_this_machine;
@@ -15,7 +19,60 @@ use crate::{
 /// two hours.
 const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7200);
 
-pub(super) fn layer(config: &config::Serve) -> Result<CorsLayer> {
+/// Tells browsers which web pages may call.
+pub(super) struct Cors(CorsLayer);
+
+impl Cors {
+    pub(super) fn new(config: &config::Serve) -> Result<Self> {
+        layer(config).map(Self)
+    }
+
+    /// Passes a request to `next`, and tells a browser what it needs to know. A request without
+    /// `Origin` does not come from a web page of another origin, so its answer needs no more than
+    /// the advice to caches that one with `Origin` has another answer.
+    pub(super) async fn answer<F>(
+        &self,
+        request: Request,
+        mut next: impl FnMut(Request) -> F,
+    ) -> Response
+    where
+        F: Future<Output = Response>,
+    {
+        if request.method() == Method::OPTIONS || request.headers().contains_key(header::ORIGIN) {
+            // In memory of its own, because it is rare.
+            return Box::pin(self.answer_browser(request, next)).await;
+        }
+        // No cache keeps the answer to a POST.
+        let may_be_cached = request.method() != Method::POST;
+        let mut response = next(request).await;
+        if may_be_cached {
+            response
+                .headers_mut()
+                .append(header::VARY, header::ORIGIN.into());
+        }
+        response
+    }
+
+    async fn answer_browser<F>(
+        &self,
+        request: Request,
+        mut next: impl FnMut(Request) -> F,
+    ) -> Response
+    where
+        F: Future<Output = Response>,
+    {
+        let next = service_fn(|request| {
+            let answering = next(request);
+            async { Ok::<_, Infallible>(answering.await) }
+        });
+        match self.0.layer(next).call(request).await {
+            Ok(response) => response,
+            Err(impossible) => match impossible {},
+        }
+    }
+}
+
+fn layer(config: &config::Serve) -> Result<CorsLayer> {
     let names = [
         "grpc-status",
         "grpc-message",

@@ -7,34 +7,37 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::{
-    BoxError,
-    body::{Body, HttpBody},
-    extract::Request,
-};
+use axum::BoxError;
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http::Request;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::service::inflight_bytes::{ByteShare, InflightBytes};
 
 /// Counts the bytes of the request's body in `inflight` as they arrive. Adds the share of the
 /// request to its extensions.
-pub(super) fn count(inflight: &InflightBytes, mut request: Request) -> Request {
-    if request.body().is_end_stream() {
-        return request;
+pub(super) fn count<B: HttpBody>(
+    inflight: &InflightBytes,
+    mut request: Request<B>,
+) -> Request<CountedBody<B>> {
+    let share = (!request.body().is_end_stream()).then(|| inflight.share());
+    if let Some(share) = &share {
+        request.extensions_mut().insert(Arc::clone(share));
     }
-    let share = inflight.share();
-    request.extensions_mut().insert(Arc::clone(&share));
-    request.map(|body| Body::new(CountedBody { body, share }))
+    request.map(|body| CountedBody { body, share })
 }
 
 /// A body whose bytes are counted. It fails with the gateway's error at the limit.
-struct CountedBody {
-    body: Body,
-    share: Arc<ByteShare>,
+pub(super) struct CountedBody<B> {
+    body: B,
+    /// `None` if there is no body.
+    share: Option<Arc<ByteShare>>,
 }
 
-impl HttpBody for CountedBody {
+impl<B> HttpBody for CountedBody<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
     type Data = Bytes;
     type Error = BoxError;
 
@@ -45,9 +48,9 @@ impl HttpBody for CountedBody {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
         Poll::Ready(frame.map(|frame| {
-            let frame = frame?;
-            if let Some(data) = frame.data_ref() {
-                this.share.add(data.len())?;
+            let frame = frame.map_err(Into::into)?;
+            if let (Some(data), Some(share)) = (frame.data_ref(), &this.share) {
+                share.add(data.len())?;
             }
             Ok(frame)
         }))
@@ -64,8 +67,9 @@ impl HttpBody for CountedBody {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{fmt::Debug, time::Duration};
 
+    use axum::body::Body;
     use futures_util::FutureExt as _;
     use http_body_util::{BodyExt, Full};
     use tokio::time::Instant;
@@ -78,26 +82,18 @@ mod tests {
         offload::{self, LARGE_BYTES},
     };
 
-    /// A large gRPC request, with the deadline of its caller.
-    fn large(grpc_timeout: Option<&str>) -> Request {
-        let mut request = Request::builder().header("content-type", "application/grpc");
-        if let Some(timeout) = grpc_timeout {
-            request = request.header("grpc-timeout", timeout);
-        }
-        request
-            .body(Body::new(Full::from(vec![0; LARGE_BYTES + 1])))
-            .unwrap()
+    const SEVEN: Duration = Duration::from_secs(7);
+
+    fn large() -> Request<Body> {
+        Request::new(Body::new(Full::from(vec![0; LARGE_BYTES + 1])))
     }
 
     /// The reason of the request's error.
-    async fn reason(request: Request) -> String {
-        let error = request
-            .into_body()
-            .frame()
-            .await
-            .unwrap()
-            .unwrap_err()
-            .into_inner();
+    async fn reason<B>(request: Request<B>) -> String
+    where
+        B: HttpBody<Data: Debug, Error = BoxError> + Unpin,
+    {
+        let error = request.into_body().frame().await.unwrap().unwrap_err();
         error
             .downcast::<Status>()
             .unwrap()
@@ -112,33 +108,33 @@ mod tests {
     async fn a_large_message_waits_at_most_until_its_timeout_and_then_releases_its_bytes() {
         let inflight = InflightBytes::new(usize::MAX);
         let turns = offload::acquire_all().await;
-        for (grpc_timeout, expected, seconds) in [
+        for (timeout, expected, seconds) in [
             (
                 None,
                 "TOO_MANY_LARGE_BODIES",
                 offload::PERMIT_TIMEOUT.as_secs(),
             ),
             (
-                Some("3600S"),
+                Some(SEVEN * 3600),
                 "TOO_MANY_LARGE_BODIES",
                 offload::PERMIT_TIMEOUT.as_secs(),
             ),
-            (Some("7S"), "DEADLINE_EXCEEDED", 7),
+            (Some(SEVEN), "DEADLINE_EXCEEDED", 7),
         ] {
             let started = Instant::now();
             assert_eq!(
-                reason(wait_for_turn(count(&inflight, large(grpc_timeout)))).await,
+                reason(wait_for_turn(count(&inflight, large()), timeout)).await,
                 expected,
-                "{grpc_timeout:?}"
+                "{timeout:?}"
             );
             assert_eq!(
                 started.elapsed(),
                 Duration::from_secs(seconds),
-                "{grpc_timeout:?}"
+                "{timeout:?}"
             );
-            assert_eq!(inflight.used(), 0, "{grpc_timeout:?}");
+            assert_eq!(inflight.used(), 0, "{timeout:?}");
         }
-        let mut waiting = wait_for_turn(count(&inflight, large(None))).into_body();
+        let mut waiting = wait_for_turn(count(&inflight, large()), None).into_body();
         assert!(waiting.frame().now_or_never().is_none(), "it waits");
         drop(turns);
         assert_eq!(

@@ -7,18 +7,18 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use axum::{Router, body::Body, extract::Request, response::Response};
+use axum::{body::Body, extract::Request, response::Response};
 use futures_util::{FutureExt, future::BoxFuture};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use tower::{Layer, Service as _};
-use tower_http::cors::{Cors, CorsLayer};
 
 use super::{
     ambiguous_request,
     auth::Keys,
+    cors::Cors,
     early_response::EarlyResponse,
     peer::Peer,
+    routes::Routes,
     stalled_response::{self, ResponseTracker},
 };
 use crate::{
@@ -31,22 +31,18 @@ use crate::{
 pub(super) struct Front(Arc<Inner>);
 
 struct Inner {
-    /// The routes, behind the answers to browsers.
-    routes: Cors<Router>,
+    cors: Cors,
+    routes: Routes,
     keys: Keys,
     active_calls: ActiveCalls,
 }
 
 impl Front {
     /// Answers requests with `routes`. `cors` decides which web pages may call.
-    pub(super) fn new(
-        routes: Router,
-        cors: &CorsLayer,
-        keys: Keys,
-        active_calls: ActiveCalls,
-    ) -> Self {
+    pub(super) fn new(routes: Routes, cors: Cors, keys: Keys, active_calls: ActiveCalls) -> Self {
         Self(Arc::new(Inner {
-            routes: cors.layer(routes),
+            cors,
+            routes,
             keys,
             active_calls,
         }))
@@ -64,7 +60,11 @@ impl Front {
         // Refuses ambiguous requests, such as requests with two hosts.
         let mut response = match ambiguous_request::refusal(&request) {
             Some(refusal) => refusal,
-            None => self.route(request).await,
+            // Tells browsers which web pages may call.
+            None => {
+                let answer = |request| self.0.routes.answer(request);
+                self.0.cors.answer(request, answer).await
+            }
         };
         observation.end(&mut response);
         if let Some(tracker) = tracker {
@@ -88,14 +88,6 @@ impl Front {
             deadline_observer: stalled_response::deadline_observer(),
         });
     }
-
-    async fn route(&self, request: Request) -> Response {
-        let mut routes = self.0.routes.clone();
-        match routes.call(request).await {
-            Ok(response) => response,
-            Err(impossible) => match impossible {},
-        }
-    }
 }
 
 impl hyper::service::Service<http::Request<Incoming>> for Front {
@@ -106,5 +98,26 @@ impl hyper::service::Service<http::Request<Incoming>> for Front {
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
         let answering = self.clone().answer(request.map(Body::new));
         answering.map(Ok).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        server::readiness::Readiness,
+        service::tests::{FUTURE_BYTES_MAX, config, services},
+    };
+
+    #[tokio::test]
+    async fn the_future_of_a_request_is_small() {
+        let config = config();
+        let keys = Keys::new(&[], &[]);
+        let readiness = Readiness::new(true);
+        let routes = Routes::new(&config, services(), &readiness, keys.clone()).unwrap();
+        let cors = Cors::new(&config).unwrap();
+        let front = Front::new(routes, cors, keys, ActiveCalls::default());
+        let size = size_of_val(&front.answer(Request::default()));
+        assert!(size <= FUTURE_BYTES_MAX, "{size}");
     }
 }

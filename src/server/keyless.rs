@@ -2,14 +2,9 @@
 //! The limits are for the size of messages, the open calls of one connection, and the open streams
 //! of all connections. Calls with a known key are not limited.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use axum::{
-    body::Body,
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
+use axum::{body::Body, extract::Request, response::Response};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -21,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorCode},
-    grpc::read_timeout,
+    grpc::read_timeout::{self, TimedBody},
 };
 
 /// The largest message, in bytes, before and after decompression. Names of services and symbols are
@@ -104,11 +99,12 @@ impl KeylessLimits {
     }
 }
 
-/// Passes a call if the limits allow it. The call counts until its response has ended.
-pub(super) async fn limit(
-    State(limits): State<KeylessLimits>,
+/// Passes a call with this `timeout` of its caller to `next` if the limits allow it. The call counts until its response has ended.
+pub(super) async fn limit<F: Future<Output = Response>>(
+    limits: &KeylessLimits,
     request: Request,
-    next: Next,
+    timeout: Option<Duration>,
+    next: impl FnOnce(http::Request<TimedBody<Body>>) -> F,
 ) -> Response {
     let permits = match limits.acquire(&request) {
         Ok(permits) => permits,
@@ -123,9 +119,8 @@ pub(super) async fn limit(
                 idle_timeout: REFLECTION_IDLE_TIMEOUT,
                 drain_started: limits.readiness.drain_started(),
             });
-    let response = next
-        .run(read_timeout::with_timeout(request, message_stream))
-        .await;
+    let request = read_timeout::with_timeout(request, timeout, message_stream);
+    let response = next(request).await;
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {
             let _held = &permits;

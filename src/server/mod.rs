@@ -21,7 +21,6 @@ mod count_bytes;
 mod dialect;
 mod early_response;
 mod front;
-mod gate;
 mod host;
 mod http1_framing;
 mod keyless;
@@ -32,8 +31,12 @@ mod stalled_response;
 mod timeout_stream;
 mod unauthenticated_connections;
 
+use auth::Keys;
 use connections::Connections;
+use cors::Cors;
+use front::Front;
 use readiness::Readiness;
+use routes::Routes;
 
 /// The time for callers to read the error of calls that were ended after the drain timeout.
 const FINAL_ERROR_TIMEOUT: Duration = Duration::from_secs(2);
@@ -66,7 +69,9 @@ pub async fn serve(
     let services = Services::new(upstream, config);
     let account = services.account.clone();
     let active_calls = ActiveCalls::default();
-    let front = routes::front(config, services, &readiness, &active_calls)?;
+    let keys = Keys::new(&config.api_keys, &config.units.key_weights);
+    let routes = Routes::new(config, services, &readiness, keys.clone())?;
+    let front = Front::new(routes, Cors::new(config)?, keys, active_calls.clone());
     readiness.begin().await;
     let mut connections = Connections::new(front, config);
     let mut late_connections = connections.sibling();

@@ -1,122 +1,213 @@
-//! The routes, and the list of layers of each kind of route, outermost first. All requests pass
-//! [`front`](super::front) before.
-//! - `/healthz`, `/readyz`, `/docs`, `/openapi.json`, `/`: no layers, no key.
-//! - gRPC: `only_grpc`, gRPC-Web, and then
-//!   - health and reflection, without a key: `keyless` limits, `messages`.
-//!   - the services: `read_timeout`, `refuse_in_drain`, `auth`, `messages`, `count`, `large_message`; for
-//!     `ModelService` also `compress`.
-//! - REST: `refuse_in_drain`, `auth`, `count`, `negotiate`.
+//! The routes, and the list of steps before each kind of route, in the order in which a request
+//! passes them. All requests pass [`front`](super::front) before.
+//! - `/healthz`, `/readyz`, `/docs`, `/openapi.json`, `/`: no steps, no key.
+//! - REST: [`Steps::rest`].
+//! - gRPC, the services: [`Steps::grpc`]. Health and reflection, without a key:
+//!   [`Steps::grpc_without_key`].
 //! - Unknown paths: an error in the caller's protocol.
 //!
-//! `refuse_in_drain` refuses new calls during the drain, `auth` calls without a key. `messages` checks the
-//! messages of a gRPC request, and `count` counts the bytes of a body. `refuse_in_drain` comes first because
-//! it is cheap, `auth` before anything that reads the body. The layers of a route are one list.
-//! Each further call of `Router::layer` would add one more boxed service around each route.
+//! The steps are functions of one future for each list. As layers of axum's router, each would need
+//! a clone of all services behind it, and a boxed future. For the same reason the methods that
+//! models answer are called without the router.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use axum::{
     Router,
-    extract::Request,
-    middleware::{from_fn, from_fn_with_state},
+    body::Body,
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
     response::Response,
 };
-use tonic_web::GrpcWebLayer;
-use tower::{ServiceBuilder, util::MapRequestLayer};
+use tower::Service;
 
 use super::{
-    auth, cors, count_bytes,
-    front::Front,
-    gate::gate,
+    auth, count_bytes, dialect,
     keyless::{self, KeylessLimits},
     readiness::Readiness,
 };
 use crate::{
     config,
-    error::Result,
+    error::{Error, Result},
     grpc::{
-        self, descriptor_set, large_message, methods::Methods, read_timeout, reflection,
-        request::MessageChecks,
+        self, GrpcServices, descriptor_set, large_message, methods::Methods, read_timeout,
+        reflection, request::MessageChecks,
     },
-    rest,
-    service::{ActiveCalls, Services, inflight_bytes::InflightBytes},
+    rest::{self, RestState, Shortcut},
+    service::{Services, headers, inflight_bytes::InflightBytes},
 };
 
 /// All routes of the server.
-pub(super) fn front(
-    config: &config::Serve,
-    services: Services,
-    readiness: &Readiness,
-    active_calls: &ActiveCalls,
-) -> Result<Front> {
-    let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
-    let inflight = InflightBytes::new(config.inflight_request_bytes_max());
-    let keys = auth::Keys::new(&config.api_keys, &config.units.key_weights);
+pub(super) struct Routes {
+    steps: Arc<Steps>,
+    grpc: GrpcServices,
+    rest: RestState,
+    /// The routes that get few requests.
+    others: Router,
+}
 
-    let files = descriptor_set::files()?;
-    let methods = Arc::new(Methods::new(&files));
+impl Routes {
+    pub(super) fn new(
+        config: &config::Serve,
+        services: Services,
+        readiness: &Readiness,
+        keys: auth::Keys,
+    ) -> Result<Self> {
+        let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
+        let files = descriptor_set::files()?;
+        let steps = Arc::new(Steps::new(config, bytes_max, readiness, keys, &files));
+        let rest = rest::state(services.clone(), bytes_max);
+        let without_key = readiness
+            .health_routes()
+            .merge(reflection::routes(&files)?)
+            .layer(from_fn_with_state(
+                Arc::clone(&steps),
+                async |State(steps): State<Arc<Steps>>, request, next: Next| {
+                    steps
+                        .grpc_without_key(request, |request| next.clone().run(request))
+                        .await
+                },
+            ));
+        let rest_routes = rest::routes(rest.clone()).layer(from_fn_with_state(
+            Arc::clone(&steps),
+            async |State(steps): State<Arc<Steps>>, request, next: Next| {
+                steps.rest(request, |request| next.run(request)).await
+            },
+        ));
+        let methods = Arc::clone(&steps.methods);
+        let others = Router::new()
+            .merge(readiness.probes())
+            .merge(rest::docs::routes())
+            .merge(rest::home::routes())
+            .merge(without_key)
+            .merge(rest_routes)
+            .fallback(async move |request: Request| unknown(&methods, request).await);
+        Ok(Self {
+            steps,
+            grpc: GrpcServices::new(services, bytes_max),
+            rest,
+            others,
+        })
+    }
 
-    let (gate_readiness, gate_keys) = (readiness.clone(), keys.clone());
-    let refuse_in_drain = gate(move |_: &mut Request| gate_readiness.check());
-    let auth = gate(move |request: &mut Request| auth::check(&gate_keys, request));
-    let count = {
-        let inflight = inflight.clone();
-        MapRequestLayer::new(move |request| count_bytes::count(&inflight, request))
-    };
-    let messages = |checks: MessageChecks| gate(move |request: &mut Request| checks.check(request));
+    /// Answers a request.
+    pub(super) async fn answer(&self, request: Request) -> Response {
+        if GrpcServices::have(request.uri().path()) {
+            return self.steps.grpc(&self.grpc, request).await;
+        }
+        if let Some(shortcut) = Shortcut::of(&request) {
+            let answer = |request| shortcut.answer(self.rest.clone(), request);
+            return self.steps.rest(request, answer).await;
+        }
+        let mut others = self.others.clone();
+        match others.call(request).await {
+            Ok(response) => response,
+            Err(impossible) => match impossible {},
+        }
+    }
+}
 
-    let models = grpc::model_routes(services.models.clone(), bytes_max)
-        .layer(from_fn(grpc::compression::response::compress));
-    let guarded = grpc::routes(services.clone(), bytes_max)
-        .merge(models)
-        .layer(
-            ServiceBuilder::new()
-                .layer(MapRequestLayer::new(|request| {
-                    read_timeout::with_timeout(request, None)
-                }))
-                .layer(refuse_in_drain.clone())
-                .layer(auth.clone())
-                .layer(messages(MessageChecks::guarded(
-                    bytes_max, &methods, &inflight,
-                )))
-                .layer(count.clone())
-                .layer(MapRequestLayer::new(large_message::wait_for_turn)),
-        );
-    let limits = KeylessLimits::new(keys.clone(), readiness.clone());
-    let open = readiness
-        .health_routes()
-        .merge(reflection::routes(&files)?)
-        .layer(
-            ServiceBuilder::new()
-                .layer(from_fn_with_state(limits, keyless::limit))
-                .layer(messages(MessageChecks::open(
-                    keyless::MESSAGE_BYTES_MAX,
-                    &methods,
-                ))),
-        );
-    let grpc = Router::new().merge(guarded).merge(open).layer(
-        ServiceBuilder::new()
-            .layer(from_fn_with_state(Arc::clone(&methods), grpc::only_grpc))
-            .layer(GrpcWebLayer::new()),
-    );
+/// What the steps need.
+struct Steps {
+    readiness: Readiness,
+    keys: auth::Keys,
+    inflight: InflightBytes,
+    methods: Arc<Methods>,
+    message_checks: MessageChecks,
+    message_checks_without_key: MessageChecks,
+    keyless_limits: KeylessLimits,
+}
 
-    let rest = rest::routes(services, bytes_max).layer(
-        ServiceBuilder::new()
-            .layer(refuse_in_drain)
-            .layer(auth)
-            .layer(count)
-            .layer(from_fn(rest::compression::negotiate)),
-    );
+impl Steps {
+    fn new(
+        config: &config::Serve,
+        bytes_max: usize,
+        readiness: &Readiness,
+        keys: auth::Keys,
+        files: &[descriptor_set::File],
+    ) -> Self {
+        let inflight = InflightBytes::new(config.inflight_request_bytes_max());
+        let methods = Arc::new(Methods::new(files));
+        Self {
+            message_checks: MessageChecks::guarded(bytes_max, &methods, &inflight),
+            message_checks_without_key: MessageChecks::open(keyless::MESSAGE_BYTES_MAX, &methods),
+            keyless_limits: KeylessLimits::new(keys.clone(), readiness.clone()),
+            readiness: readiness.clone(),
+            keys,
+            inflight,
+            methods,
+        }
+    }
 
-    let routes = Router::new()
-        .merge(readiness.probes())
-        .merge(rest::docs::routes())
-        .merge(rest::home::routes())
-        .merge(grpc)
-        .merge(rest)
-        .fallback(async move |request: Request| unknown(&methods, request).await);
-    let cors = cors::layer(config)?;
-    Ok(Front::new(routes, &cors, keys, active_calls.clone()))
+    /// The steps of REST.
+    async fn rest<F: Future<Output = Response>>(
+        &self,
+        mut request: Request,
+        next: impl FnOnce(Request) -> F,
+    ) -> Response {
+        if let Err(error) = self.admit(&mut request) {
+            return dialect::refuse(error, request.headers());
+        }
+        // Counts the bytes of the body.
+        let request = count_bytes::count(&self.inflight, request).map(Body::new);
+        // Refuses unknown codings of the body, and compresses large answers.
+        rest::compression::negotiate(request, next).await
+    }
+
+    /// The steps of the gRPC services.
+    async fn grpc(&self, services: &GrpcServices, request: Request) -> Response {
+        // Refuses what is not gRPC, and translates gRPC-Web.
+        grpc::only_grpc(&self.methods, request, async |request| {
+            let told = headers::timeout(request.headers());
+            let timeout = told.as_ref().ok().copied().flatten();
+            // Limits the time in which the message arrives.
+            let mut request = read_timeout::with_timeout(request, timeout, None);
+            let admitted = self.admit(&mut request).and(told);
+            let rules = admitted.and_then(|timeout| self.message_checks.rules(&request, timeout));
+            let rules = match rules {
+                Ok(rules) => rules,
+                Err(error) => return dialect::refuse(error, request.headers()),
+            };
+            // Checks the framing and the size of the message, and decompresses it.
+            let request = self.message_checks.apply(rules, request);
+            // Counts the bytes of the message.
+            let request = count_bytes::count(&self.inflight, request);
+            // Decodes few large messages at the same time.
+            let request = large_message::wait_for_turn(request, timeout);
+            services.answer(request).await
+        })
+        .await
+    }
+
+    /// The steps of health and reflection, which need no key.
+    async fn grpc_without_key<F: Future<Output = Response>>(
+        &self,
+        request: Request,
+        next: impl Fn(Request) -> F,
+    ) -> Response {
+        grpc::only_grpc(&self.methods, request, async |request| {
+            let told = headers::timeout(request.headers());
+            let timeout = told.as_ref().ok().copied().flatten();
+            // Limits calls without a key, and the time in which messages arrive.
+            keyless::limit(&self.keyless_limits, request, timeout, async |request| {
+                let checks = &self.message_checks_without_key;
+                let rules = match told.and_then(|timeout| checks.rules(&request, timeout)) {
+                    Ok(rules) => rules,
+                    Err(error) => return dialect::refuse(error, request.headers()),
+                };
+                next(checks.apply(rules, request).map(Body::new)).await
+            })
+            .await
+        })
+        .await
+    }
+
+    /// Refuses new calls during the drain, because that is cheap to check, and then calls without a
+    /// key, before anything reads the body. Adds the caller to the request.
+    fn admit<B>(&self, request: &mut http::Request<B>) -> Result<(), Error> {
+        self.readiness.check()?;
+        auth::check(&self.keys, request)
+    }
 }
 
 async fn unknown(methods: &Methods, request: Request) -> Response {

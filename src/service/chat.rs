@@ -177,24 +177,12 @@ fn set_types(message: &mut ChatMessage) {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::{config, service::Services, upstream::Client};
-
-    /// The largest future of a call, in bytes. It is moved into memory of its own for each call.
-    const FUTURE_BYTES_MAX: usize = 6 * 1024;
-
-    #[derive(Parser)]
-    struct Options {
-        #[command(flatten)]
-        serve: config::Serve,
-    }
+    use crate::service::tests::{FUTURE_BYTES_MAX, services};
 
     #[tokio::test]
     async fn the_futures_of_calls_are_small() {
-        let config = Options::parse_from(["test"]).serve;
-        let chat = Services::new(Client::new(&config.upstream).unwrap(), &config).chat;
+        let chat = services().chat;
         let request = Box::<CreateChatCompletionRequest>::default;
         let whole = size_of_val(&chat.create(Call::internal(), request()));
         let streamed = size_of_val(&chat.stream(Call::internal(), request()));

@@ -77,9 +77,10 @@ impl RequestHeaders {
     /// # Errors
     /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a value that is not valid for its header.
     pub(super) fn parse(headers: &HeaderMap) -> Result<Self> {
+        let header_timeout = timeout_ms(headers)?;
         Ok(Self {
-            timeout: timeout(headers)?,
-            header_timeout: timeout_ms(headers)?,
+            timeout: sooner(grpc_timeout_in(headers)?, header_timeout),
+            header_timeout,
             unary_via_stream: headers
                 .get(names::UNARY_VIA_STREAM)
                 .map(boolean)
@@ -109,7 +110,12 @@ impl<'a, T: Iterator<Item = (&'a str, &'a str)>> ResponseHeaders<'a, T> {
         if let Some(id) = self.upstream_request_id {
             headers.insert(names::UPSTREAM_REQUEST_ID, id.clone());
         }
-        headers.insert(names::WAITED_MS, self.waited_ms.into());
+        let waited_ms = match self.waited_ms {
+            // Most calls do not wait.
+            0 => HeaderValue::from_static("0"),
+            waited_ms => waited_ms.into(),
+        };
+        headers.insert(names::WAITED_MS, waited_ms);
         let tried: Vec<_> = self
             .tried
             .map(|(model, code)| format!("{model}={code}"))
@@ -141,7 +147,16 @@ impl<'a, T: Iterator<Item = (&'a str, &'a str)>> ResponseHeaders<'a, T> {
 /// assert_eq!(timeout(&headers).unwrap(), Some(Duration::from_millis(50)));
 /// ```
 pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
-    let grpc = headers.get(names::GRPC_TIMEOUT).map(|value| {
+    Ok(sooner(grpc_timeout_in(headers)?, timeout_ms(headers)?))
+}
+
+fn sooner(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    let timeout = one.into_iter().chain(other).min();
+    timeout.filter(|timeout| *timeout < TIMEOUT_MAX)
+}
+
+fn grpc_timeout_in(headers: &HeaderMap) -> Result<Option<Duration>> {
+    let timeout = headers.get(names::GRPC_TIMEOUT).map(|value| {
         grpc_timeout(value).ok_or_else(|| {
             Error::invalid(
                 "grpc-timeout",
@@ -149,11 +164,7 @@ pub fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
             )
         })
     });
-    let timeout = [grpc.transpose()?, timeout_ms(headers)?]
-        .into_iter()
-        .flatten()
-        .min();
-    Ok(timeout.filter(|timeout| *timeout < TIMEOUT_MAX))
+    timeout.transpose()
 }
 
 fn timeout_ms(headers: &HeaderMap) -> Result<Option<Duration>> {

@@ -112,3 +112,30 @@ impl Services {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    /// The largest future of a call, in bytes. It is moved into memory of its own for each call.
+    pub(crate) const FUTURE_BYTES_MAX: usize = 6 * 1024;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        serve: config::Serve,
+    }
+
+    /// The default configuration.
+    pub(crate) fn config() -> config::Serve {
+        Options::parse_from(["test"]).serve
+    }
+
+    /// Services for tests that ask no upstream.
+    pub(crate) fn services() -> Services {
+        let config = config();
+        Services::new(Client::new(&config.upstream).unwrap(), &config)
+    }
+}

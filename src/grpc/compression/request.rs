@@ -8,12 +8,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::{
-    BoxError,
-    body::{Body, HttpBody},
-};
+use axum::BoxError;
 use bytes::{Bytes, BytesMut};
-use http_body::Frame;
+use http_body::{Body as HttpBody, Frame};
 use tonic::Status;
 
 use crate::{
@@ -29,8 +26,8 @@ use crate::{
 /// Yields the messages of another body, each decompressed. That body must have passed a
 /// [`MessageValidator`](crate::grpc::message_rules::MessageValidator): no message in it is larger
 /// than allowed.
-pub(in crate::grpc) struct DecompressedBody {
-    body: Body,
+pub(crate) struct DecompressedBody<B> {
+    body: B,
     coding: Coding,
     rules: MessageRules,
     /// Counts the bytes of this body in memory. `None` for methods with small messages.
@@ -45,9 +42,9 @@ pub(in crate::grpc) struct DecompressedBody {
 
 type Decompressing = Pin<Box<dyn Future<Output = Result<VecDeque<Bytes>>> + Send>>;
 
-impl DecompressedBody {
+impl<B> DecompressedBody<B> {
     pub(in crate::grpc) fn new(
-        body: Body,
+        body: B,
         coding: Coding,
         rules: MessageRules,
         share: Option<Arc<ByteShare>>,
@@ -86,7 +83,10 @@ impl DecompressedBody {
     }
 }
 
-impl HttpBody for DecompressedBody {
+impl<B> HttpBody for DecompressedBody<B>
+where
+    B: HttpBody<Data = Bytes, Error = BoxError> + Unpin,
+{
     type Data = Bytes;
     type Error = BoxError;
 

@@ -2,10 +2,12 @@
 //! stream are small and must be sent at once, chat answers are rarely large, and the numbers of
 //! embeddings compress badly.
 
-use axum::{body::Body, extract::Request, middleware::Next, response::Response};
+use std::future::Future;
+
+use axum::{body::Body, response::Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use http::HeaderValue;
+use http::{HeaderValue, Request};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 
 use super::encoding::{ENCODING, accepts_gzip};
@@ -14,10 +16,14 @@ use crate::{
     grpc::message_scanner::{PREFIX_BYTES, Prefix},
 };
 
-/// Compresses the message of a large answer for a caller who accepts gzip.
-pub(crate) async fn compress(request: Request, next: Next) -> Response {
+/// Passes a request to `next`, and compresses the message of a large answer for a caller who accepts
+/// gzip.
+pub(in crate::grpc) async fn compress<B, F: Future<Output = Response>>(
+    request: Request<B>,
+    next: impl FnOnce(Request<B>) -> F,
+) -> Response {
     let is_accepted = accepts_gzip(request.headers());
-    let response = next.run(request).await;
+    let response = next(request).await;
     if !is_accepted {
         return response;
     }
