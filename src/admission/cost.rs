@@ -35,7 +35,7 @@ pub fn cost_of(concurrency_cost: Option<u32>, model_class: Option<&str>, id: &st
 }
 
 fn cost_by_name(name: &str) -> Option<u32> {
-    let name = name.to_lowercase();
+    let name = name.to_ascii_lowercase();
     let billions = name
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
         .filter_map(billions);

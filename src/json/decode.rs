@@ -36,8 +36,14 @@ pub fn decode_request<M: DeserializeOwned>(body: &[u8]) -> Result<M, JsonError> 
 /// The answer is not JSON, is not an object, or is too large.
 pub fn decode_answer<M: DeserializeOwned>(body: &[u8]) -> Result<M, JsonError> {
     let body = without_mark(body);
-    let strict = || serde_json::from_slice(body).map_err(|error| document_error(&error));
-    budget::with_budget(body.len(), strict).or_else(|bad| match std::str::from_utf8(body) {
+    // UTF-8 is checked once, not string by string. Without it, the error says where.
+    let text = std::str::from_utf8(body);
+    let strict = || match text {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(body),
+    };
+    let strict = || strict().map_err(|error| document_error(&error));
+    budget::with_budget(body.len(), strict).or_else(|bad| match text {
         Ok(text) if !bad.is_too_large => {
             let lenient = || serde_json::from_str(text).map_err(|error| document_error(&error));
             budget::with_budget(body.len(), || Mode::Lenient.during(lenient))

@@ -275,11 +275,35 @@ fn must_escape(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
+/// The place of the first byte that must be escaped. It looks at eight bytes at once, as one
+/// number: short strings such as names have no block.
+fn place_to_escape(bytes: &[u8]) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let found = bytes_to_escape(u64::from_le_bytes(*word));
+        if found != 0 {
+            return Some(number * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let place = rest.iter().position(|byte| must_escape(*byte))?;
+    Some(words.len() * 8 + place)
+}
+
+/// Has the highest bit of the first byte in `word` that must be escaped. Bits of bytes after it may
+/// be wrong, because a subtraction borrows from them. 0 if there is none.
+fn bytes_to_escape(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+    let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, 0x20) | equal(b'"') | equal(b'\\')) & HIGH_BITS
+}
+
 /// Writes `bytes`, which are inside a string, with escapes.
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| must_escape(*byte)) {
+    while let Some(at) = place_to_escape(rest) {
         let Some((plain, [byte, after @ ..])) = rest.split_at_checked(at) else {
             break;
         };

@@ -14,6 +14,13 @@ use tonic_prost::{ProstCodec, ProstEncoder};
 use super::{bounds::HasLayout, precheck};
 use crate::{error::Error, offload};
 
+/// The first buffer of an answer, in bytes: enough for several chunks, and for most complete answers.
+/// It grows. Tonic's default is 8 KiB, twice for each call.
+const ENCODE_BUFFER_BYTES: usize = 2 * 1024;
+
+/// After this many bytes of chunks that were ready together, they are sent.
+const YIELD_BYTES: usize = 32 * 1024;
+
 /// Encodes `T`, decodes `U`.
 #[derive(Debug)]
 pub struct Codec<T, U>(PhantomData<(T, U)>);
@@ -35,7 +42,7 @@ where
     type Decoder = BoundedDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<T, U>::raw_encoder(BufferSettings::default())
+        ProstCodec::<T, U>::raw_encoder(BufferSettings::new(ENCODE_BUFFER_BYTES, YIELD_BYTES))
     }
 
     fn decoder(&mut self) -> Self::Decoder {
@@ -55,6 +62,11 @@ impl<U: Message + Default + HasLayout> Decoder for BoundedDecoder<U> {
         // Shares tonic's buffer.
         let encoded = buffer.copy_to_bytes(buffer.remaining());
         offload::run_in_place(encoded.len(), || decode(&encoded)).map(Some)
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        // The buffer takes the length of the message when that is known.
+        BufferSettings::new(0, YIELD_BYTES)
     }
 }
 

@@ -25,6 +25,9 @@ const SEGMENT: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'}');
 
+/// The resources that most requests are for. Their URLs are made once.
+const USUAL: [&[&str]; 3] = [&["chat", "completions"], &["completions"], &["embeddings"]];
+
 /// The base URL of an upstream.
 #[derive(Debug)]
 pub(super) struct Address {
@@ -34,18 +37,24 @@ pub(super) struct Address {
     api: String,
     /// The path of the account, which is beside the API's `/v1`, not below it.
     account: String,
+    /// The URLs of [`USUAL`].
+    usual: Vec<Uri>,
 }
 
 impl Address {
     /// Splits `base`. `None` if it has no scheme or no host.
     pub(super) fn new(base: &Uri) -> Option<Self> {
         let api = base.path().trim_end_matches('/');
-        Some(Self {
+        let mut address = Self {
             scheme: base.scheme()?.clone(),
             authority: base.authority()?.clone(),
             api: api.to_owned(),
             account: api.strip_suffix("/v1").unwrap_or(api).to_owned(),
-        })
+            usual: Vec::new(),
+        };
+        let usual = USUAL.map(|segments| address.below(&address.api, segments, &[]));
+        address.usual = usual.into_iter().collect::<Result<_>>().ok()?;
+        Some(address)
     }
 
     /// Whether upstream is reached with TLS.
@@ -69,7 +78,11 @@ impl Address {
     /// # Errors
     /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a model id that cannot be in a path.
     pub(super) fn resource(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Uri> {
-        self.below(&self.api, segments, query)
+        let usual = USUAL.iter().position(|usual| *usual == segments);
+        match usual.and_then(|place| self.usual.get(place)) {
+            Some(url) if query.is_empty() => Ok(url.clone()),
+            _ => self.below(&self.api, segments, query),
+        }
     }
 
     /// The URL of a resource of the account.

@@ -6,7 +6,7 @@
 //! the time in which another key wants units too.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
     time::{Duration, Instant},
 };
@@ -25,7 +25,8 @@ const DEBT_MAX: Duration = Duration::from_secs(120);
 /// The waiting requests of one class, and the order of its keys.
 #[derive(Debug, Default)]
 pub(super) struct FairQueue {
-    flows: HashMap<KeyId, Flow>,
+    /// Few: one for each gateway key.
+    flows: BTreeMap<KeyId, Flow>,
     /// For each cost, the ranks of the keys that have a waiting request of this cost.
     ranks: BTreeMap<u32, BTreeSet<Rank>>,
     /// The confirmed virtual time of the last key that was next. A key that was idle starts from
