@@ -1,8 +1,12 @@
 //! `ChatService` over gRPC.
 
-use tonic::{Request, Response, Status, async_trait};
+use tonic::Request;
 
-use super::{call, response, stream::GrpcStream};
+use super::{
+    call::{self, Answering},
+    response,
+    stream::GrpcStream,
+};
 use crate::{
     proto::v1::{
         CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse,
@@ -11,24 +15,33 @@ use crate::{
     service::Chat,
 };
 
-#[async_trait]
 impl ChatService for Chat {
-    async fn create_chat_completion(
-        &self,
+    fn create_chat_completion<'service, 'call>(
+        &'service self,
         request: Request<CreateChatCompletionRequest>,
-    ) -> Result<Response<CreateChatCompletionResponse>, Status> {
-        let (call, request) = call::split(request)?;
-        Ok(response::unary(self.create(call, Box::new(request)).await?))
+    ) -> Answering<'call, CreateChatCompletionResponse>
+    where
+        'service: 'call,
+        Self: 'call,
+    {
+        call::answer(request, async |call, request| {
+            Ok(response::unary(self.create(call, request).await?))
+        })
     }
 
     type StreamChatCompletionStream = GrpcStream<StreamChatCompletionResponse>;
 
-    async fn stream_chat_completion(
-        &self,
+    fn stream_chat_completion<'service, 'call>(
+        &'service self,
         request: Request<CreateChatCompletionRequest>,
-    ) -> Result<Response<Self::StreamChatCompletionStream>, Status> {
-        let (call, request) = call::split(request)?;
-        let reply = self.stream(call, Box::new(request)).await?;
-        Ok(response::streamed(reply.map(GrpcStream::new)))
+    ) -> Answering<'call, Self::StreamChatCompletionStream>
+    where
+        'service: 'call,
+        Self: 'call,
+    {
+        call::answer(request, async |call, request| {
+            let reply = self.stream(call, request).await?;
+            Ok(response::streamed(reply.map(GrpcStream::new)))
+        })
     }
 }

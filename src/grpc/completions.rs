@@ -1,8 +1,12 @@
 //! `CompletionService` over gRPC.
 
-use tonic::{Request, Response, Status, async_trait};
+use tonic::Request;
 
-use super::{call, response, stream::GrpcStream};
+use super::{
+    call::{self, Answering},
+    response,
+    stream::GrpcStream,
+};
 use crate::{
     proto::v1::{
         CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse,
@@ -11,24 +15,33 @@ use crate::{
     service::Completions,
 };
 
-#[async_trait]
 impl CompletionService for Completions {
-    async fn create_completion(
-        &self,
+    fn create_completion<'service, 'call>(
+        &'service self,
         request: Request<CreateCompletionRequest>,
-    ) -> Result<Response<CreateCompletionResponse>, Status> {
-        let (call, request) = call::split(request)?;
-        Ok(response::unary(self.create(call, Box::new(request)).await?))
+    ) -> Answering<'call, CreateCompletionResponse>
+    where
+        'service: 'call,
+        Self: 'call,
+    {
+        call::answer(request, async |call, request| {
+            Ok(response::unary(self.create(call, request).await?))
+        })
     }
 
     type StreamCompletionStream = GrpcStream<StreamCompletionResponse>;
 
-    async fn stream_completion(
-        &self,
+    fn stream_completion<'service, 'call>(
+        &'service self,
         request: Request<CreateCompletionRequest>,
-    ) -> Result<Response<Self::StreamCompletionStream>, Status> {
-        let (call, request) = call::split(request)?;
-        let reply = self.stream(call, Box::new(request)).await?;
-        Ok(response::streamed(reply.map(GrpcStream::new)))
+    ) -> Answering<'call, Self::StreamCompletionStream>
+    where
+        'service: 'call,
+        Self: 'call,
+    {
+        call::answer(request, async |call, request| {
+            let reply = self.stream(call, request).await?;
+            Ok(response::streamed(reply.map(GrpcStream::new)))
+        })
     }
 }

@@ -1,8 +1,11 @@
 //! `EmbeddingService` over gRPC.
 
-use tonic::{Request, Response, Status, async_trait};
+use tonic::Request;
 
-use super::{call, response};
+use super::{
+    call::{self, Answering},
+    response,
+};
 use crate::{
     proto::v1::{
         CreateEmbeddingRequest, CreateEmbeddingResponse, embedding_service_server::EmbeddingService,
@@ -10,13 +13,17 @@ use crate::{
     service::Embeddings,
 };
 
-#[async_trait]
 impl EmbeddingService for Embeddings {
-    async fn create_embedding(
-        &self,
+    fn create_embedding<'service, 'call>(
+        &'service self,
         request: Request<CreateEmbeddingRequest>,
-    ) -> Result<Response<CreateEmbeddingResponse>, Status> {
-        let (call, request) = call::split(request)?;
-        Ok(response::unary(self.create(call, Box::new(request)).await?))
+    ) -> Answering<'call, CreateEmbeddingResponse>
+    where
+        'service: 'call,
+        Self: 'call,
+    {
+        call::answer(request, async |call, request| {
+            Ok(response::unary(self.create(call, request).await?))
+        })
     }
 }

@@ -43,5 +43,5 @@ mod unknown;
 pub(crate) use content_type::is_grpc;
 pub(crate) use only_grpc::only_grpc;
 pub(crate) use response::refuse;
-pub(crate) use services::GrpcServices;
+pub(crate) use services::{GrpcAnswer, GrpcServices, refused};
 pub(crate) use unknown::unknown_method;

@@ -1,14 +1,14 @@
 //! The first step of the gRPC door: checks that a request is gRPC and names a known method. Later
 //! steps would refuse other requests without an explanation.
 
-use std::{convert::Infallible, future::Future};
-
-use axum::{body::Body, extract::Request, response::Response};
+use axum::{body::Body as AxumBody, extract::Request, response::Response};
 use http::{Method, Version, header};
+use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer, Service, service_fn};
 
 use super::{
+    GrpcAnswer,
     compression::encoding,
     content_type::Form,
     methods::Methods,
@@ -17,42 +17,30 @@ use super::{
 use crate::error::{Error, ErrorCode};
 
 /// Passes gRPC and gRPC-Web requests to known methods to `next`, as gRPC, and refuses all others.
-pub(crate) async fn only_grpc<F>(
+pub(crate) async fn only_grpc(
     methods: &Methods,
     mut request: Request,
-    mut next: impl FnMut(Request) -> F,
-) -> Response
-where
-    F: Future<Output = Response>,
-{
+    mut next: impl FnMut(Request) -> GrpcAnswer,
+) -> Response {
     let form = match check(methods, &mut request) {
         Ok(form) => form,
         Err(refusal) => return *refusal,
     };
-    let response = match form {
+    let answer = match form {
         // Not through tonic's layer for gRPC-Web, which would box both bodies once more.
         Form::Grpc => next(request).await,
-        // Boxed, because this case is rarer.
-        Form::Web | Form::WebText => Box::pin(as_grpc(next, request)).await,
+        Form::Web | Form::WebText => {
+            let next = service_fn(|request: http::Request<Body>| next(request.map(AxumBody::new)));
+            // In memory of its own, because this case is rarer.
+            Box::pin(GrpcWebLayer::new().layer(next).call(request)).await
+        }
     };
-    let mut response = explain(response);
+    let mut response = match answer {
+        Ok(response) => explain(response.map(AxumBody::new)),
+        Err(impossible) => match impossible {},
+    };
     encoding::announce(response.headers_mut());
     response
-}
-
-/// Passes a request of gRPC-Web to `next` as gRPC, and its answer back as gRPC-Web.
-async fn as_grpc<F>(mut next: impl FnMut(Request) -> F, request: Request) -> Response
-where
-    F: Future<Output = Response>,
-{
-    let next = service_fn(|request: http::Request<tonic::body::Body>| {
-        let answering = next(request.map(Body::new));
-        async { Ok::<_, Infallible>(answering.await) }
-    });
-    match GrpcWebLayer::new().layer(next).call(request).await {
-        Ok(response) => response.map(Body::new),
-        Err(impossible) => match impossible {},
-    }
 }
 
 /// The form of a request, whose headers get the one name of it that later steps know.

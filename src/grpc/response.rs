@@ -24,8 +24,8 @@ pub(super) fn streamed<S>(reply: Reply<S>) -> tonic::Response<S> {
 }
 
 /// `error` as a response without a body, in the form of gRPC that the request's `headers` name.
-pub(crate) fn refuse(error: Error, headers: &HeaderMap) -> Response {
-    let mut response: Response = Status::from(error).into_http();
+pub(crate) fn refuse<B: Default>(error: Error, headers: &HeaderMap) -> http::Response<B> {
+    let mut response = Status::from(error).into_http::<B>();
     if let Ok(Some(form)) = Form::in_header(headers, header::CONTENT_TYPE) {
         response
             .headers_mut()

@@ -1,13 +1,13 @@
 //! The gRPC services that need a key, as tonic serves them, by the service that a path names. They
 //! are called without a router: axum's clones and boxes a service for each of its layers.
 
-use std::{convert::Infallible, future::Future};
+use std::{convert::Infallible, future::ready};
 
-use axum::{BoxError, body::Body, response::Response};
+use axum::BoxError;
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request};
 use http_body::Body as HttpBody;
-use tonic::server::NamedService;
+use tonic::codegen::BoxFuture;
 use tower::Service;
 
 use super::{compression::response::compress, response};
@@ -22,6 +22,9 @@ use crate::{
     },
     service::{Account, Chat, Completions, Embeddings, Models, Services},
 };
+
+/// The answer to a gRPC request, as tonic gives it.
+pub(crate) type GrpcAnswer = BoxFuture<http::Response<tonic::body::Body>, Infallible>;
 
 /// The services.
 pub(crate) struct GrpcServices {
@@ -68,25 +71,31 @@ impl GrpcServices {
     }
 
     /// Answers a request to one of these services.
-    pub(crate) async fn answer<B>(&self, request: Request<B>) -> Response
+    pub(crate) fn answer<B>(&self, request: Request<B>) -> GrpcAnswer
     where
         B: HttpBody<Data = Bytes, Error = BoxError> + Send + 'static,
     {
         match service_name(request.uri().path()) {
-            Some(chat_service_server::SERVICE_NAME) => call(&self.chat, request).await,
-            Some(completion_service_server::SERVICE_NAME) => call(&self.completions, request).await,
-            Some(embedding_service_server::SERVICE_NAME) => call(&self.embeddings, request).await,
-            Some(account_service_server::SERVICE_NAME) => call(&self.account, request).await,
+            Some(chat_service_server::SERVICE_NAME) => call(&self.chat, request),
+            Some(completion_service_server::SERVICE_NAME) => call(&self.completions, request),
+            Some(embedding_service_server::SERVICE_NAME) => call(&self.embeddings, request),
+            Some(account_service_server::SERVICE_NAME) => call(&self.account, request),
             Some(model_service_server::SERVICE_NAME) => {
+                let models = self.models.clone();
                 // Only the answers of this service are worth compressing.
-                compress(request, |request| call(&self.models, request)).await
+                Box::pin(compress(request, move |request| call(&models, request)))
             }
-            _ => response::refuse(
-                Error::internal("a path without a service"),
-                request.headers(),
-            ),
+            _ => {
+                let error = Error::internal("a path without a service");
+                refused(error, request.headers())
+            }
         }
     }
+}
+
+/// The answer that refuses a request with these `headers`.
+pub(crate) fn refused(error: Error, headers: &HeaderMap) -> GrpcAnswer {
+    Box::pin(ready(Ok(response::refuse(error, headers))))
 }
 
 /// The service in a path `/package.Service/Method`.
@@ -95,20 +104,12 @@ fn service_name(path: &str) -> Option<&str> {
     (!method.is_empty()).then_some(service)
 }
 
-fn call<S, B>(service: &S, request: Request<B>) -> impl Future<Output = Response> + use<S, B>
+fn call<S, B>(service: &S, request: Request<B>) -> GrpcAnswer
 where
-    S: Service<Request<B>, Response = http::Response<tonic::body::Body>, Error = Infallible>
-        + NamedService
-        + Clone,
+    S: Service<Request<B>, Future = GrpcAnswer> + Clone,
 {
     // The clone counts one more owner of the service.
-    let answering = service.clone().call(request);
-    async {
-        match answering.await {
-            Ok(response) => response.map(Body::new),
-            Err(impossible) => match impossible {},
-        }
-    }
+    service.clone().call(request)
 }
 
 #[cfg(test)]

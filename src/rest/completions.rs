@@ -16,20 +16,20 @@ impl UnaryOrStream for Completions {
         &services.completions
     }
 
-    async fn unary(
+    fn unary(
         &self,
         call: Call,
         request: Box<Self::Request>,
-    ) -> Result<Reply<Self::Response>> {
-        self.create(call, request).await
+    ) -> impl Future<Output = Result<Reply<Self::Response>>> + Send {
+        self.create(call, request)
     }
 
-    async fn stream(
+    fn stream(
         &self,
         call: Call,
         request: Box<Self::Request>,
-    ) -> Result<Reply<ResponseStream<Self::Chunk>>> {
-        Self::stream(self, call, request).await
+    ) -> impl Future<Output = Result<Reply<ResponseStream<Self::Chunk>>>> + Send {
+        Self::stream(self, call, request)
     }
 }
 

@@ -6,7 +6,7 @@
 //! the call still waits, and a later error is an event.
 
 use axum::{body::Body, response::Response};
-use futures_util::{FutureExt, Stream};
+use futures_util::{Stream, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
 
@@ -23,14 +23,13 @@ const HEAD_WAIT: std::time::Duration = sse::KEEPALIVE_INTERVAL;
 /// The response of an answer that `starting` starts. `position` is the number of requests before it
 /// in the queue for units.
 pub(super) async fn start<S, M>(
-    starting: impl Future<Output = Result<Reply<S>>> + Send + 'static,
+    mut starting: BoxFuture<'static, Result<Reply<S>>>,
     position: QueuePosition,
 ) -> Response
 where
     S: Stream<Item = Result<M>> + Send + Unpin + 'static,
     M: Serialize + SingleText + Send + 'static,
 {
-    let mut starting = starting.boxed();
     match tokio::time::timeout(HEAD_WAIT, &mut starting).await {
         Ok(Ok(Reply { answer, headers })) => respond(sse::EventBody::new(answer), headers),
         Ok(Err(error)) => error.into_response(),
@@ -63,7 +62,7 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::{
-        StreamExt,
+        FutureExt, StreamExt,
         stream::{self, BoxStream},
     };
     use http_body_util::BodyExt;
@@ -74,9 +73,15 @@ mod tests {
 
     type Numbers = BoxStream<'static, Result<i32>>;
 
-    async fn after(wait: Duration, result: Result<Reply<Numbers>>) -> Result<Reply<Numbers>> {
-        sleep(wait).await;
-        result
+    fn after(
+        wait: Duration,
+        result: Result<Reply<Numbers>>,
+    ) -> BoxFuture<'static, Result<Reply<Numbers>>> {
+        async move {
+            sleep(wait).await;
+            result
+        }
+        .boxed()
     }
 
     fn one() -> Reply<Numbers> {

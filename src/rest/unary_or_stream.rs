@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use axum::{extract::State, response::Response};
+use futures_util::FutureExt;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -63,6 +64,7 @@ pub(super) async fn create<S: UnaryOrStream>(
         return response::json(service.unary(call, message).await?);
     }
     let position = call.queue_position.clone();
-    let starting = async move { service.stream(call, message).await };
+    // In memory of its own: it may go on after the head of the response is sent.
+    let starting = async move { service.stream(call, message).await }.boxed();
     Ok(stream::start(starting, position).await)
 }

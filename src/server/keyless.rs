@@ -2,21 +2,23 @@
 //! The limits are for the size of messages, the open calls of one connection, and the open streams
 //! of all connections. Calls with a known key are not limited.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::Request, response::Response};
+use axum::{body::Body, extract::Request};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     auth::Keys,
-    dialect,
     peer::{KEYLESS_CALLS_MAX, Peer},
     readiness::Readiness,
 };
 use crate::{
     error::{Error, ErrorCode},
-    grpc::read_timeout::{self, TimedBody},
+    grpc::{
+        self,
+        read_timeout::{self, TimedBody},
+    },
 };
 
 /// The largest message, in bytes, before and after decompression. Names of services and symbols are
@@ -99,16 +101,20 @@ impl KeylessLimits {
     }
 }
 
-/// Passes a call with this `timeout` of its caller to `next` if the limits allow it. The call counts until its response has ended.
-pub(super) async fn limit<F: Future<Output = Response>>(
+/// Passes a call with this `timeout` of its caller to `next` if the limits allow it. The call counts
+/// until its response has ended.
+pub(super) async fn limit<F>(
     limits: &KeylessLimits,
     request: Request,
     timeout: Option<Duration>,
     next: impl FnOnce(http::Request<TimedBody<Body>>) -> F,
-) -> Response {
+) -> Result<http::Response<tonic::body::Body>, Infallible>
+where
+    F: Future<Output = Result<http::Response<tonic::body::Body>, Infallible>>,
+{
     let permits = match limits.acquire(&request) {
         Ok(permits) => permits,
-        Err(error) => return dialect::refuse(error, request.headers()),
+        Err(error) => return grpc::refused(error, request.headers()).await,
     };
     let message_stream =
         request
@@ -120,11 +126,11 @@ pub(super) async fn limit<F: Future<Output = Response>>(
                 drain_started: limits.readiness.drain_started(),
             });
     let request = read_timeout::with_timeout(request, timeout, message_stream);
-    let response = next(request).await;
-    response.map(|body| {
-        Body::new(body.map_frame(move |frame| {
+    let response = next(request).await?;
+    Ok(response.map(|body| {
+        tonic::body::Body::new(body.map_frame(move |frame| {
             let _held = &permits;
             frame
         }))
-    })
+    }))
 }

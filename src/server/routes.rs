@@ -62,10 +62,8 @@ impl Routes {
             .merge(reflection::routes(&files)?)
             .layer(from_fn_with_state(
                 Arc::clone(&steps),
-                async |State(steps): State<Arc<Steps>>, request, next: Next| {
-                    steps
-                        .grpc_without_key(request, |request| next.clone().run(request))
-                        .await
+                async |State(steps): State<Arc<Steps>>, request, next| {
+                    steps.grpc_without_key(request, next).await
                 },
             ));
         let rest_routes = rest::routes(rest.clone()).layer(from_fn_with_state(
@@ -157,7 +155,7 @@ impl Steps {
     /// The steps of the gRPC services.
     async fn grpc(&self, services: &GrpcServices, request: Request) -> Response {
         // Refuses what is not gRPC, and translates gRPC-Web.
-        grpc::only_grpc(&self.methods, request, async |request| {
+        grpc::only_grpc(&self.methods, request, |request| {
             let told = headers::timeout(request.headers());
             let timeout = told.as_ref().ok().copied().flatten();
             // Limits the time in which the message arrives.
@@ -166,7 +164,7 @@ impl Steps {
             let rules = admitted.and_then(|timeout| self.message_checks.rules(&request, timeout));
             let rules = match rules {
                 Ok(rules) => rules,
-                Err(error) => return dialect::refuse(error, request.headers()),
+                Err(error) => return grpc::refused(error, request.headers()),
             };
             // Checks the framing and the size of the message, and decompresses it.
             let request = self.message_checks.apply(rules, request);
@@ -174,30 +172,34 @@ impl Steps {
             let request = count_bytes::count(&self.inflight, request);
             // Decodes few large messages at the same time.
             let request = large_message::wait_for_turn(request, timeout);
-            services.answer(request).await
+            services.answer(request)
         })
         .await
     }
 
     /// The steps of health and reflection, which need no key.
-    async fn grpc_without_key<F: Future<Output = Response>>(
-        &self,
-        request: Request,
-        next: impl Fn(Request) -> F,
-    ) -> Response {
-        grpc::only_grpc(&self.methods, request, async |request| {
-            let told = headers::timeout(request.headers());
-            let timeout = told.as_ref().ok().copied().flatten();
-            // Limits calls without a key, and the time in which messages arrive.
-            keyless::limit(&self.keyless_limits, request, timeout, async |request| {
-                let checks = &self.message_checks_without_key;
-                let rules = match told.and_then(|timeout| checks.rules(&request, timeout)) {
-                    Ok(rules) => rules,
-                    Err(error) => return dialect::refuse(error, request.headers()),
-                };
-                next(checks.apply(rules, request).map(Body::new)).await
+    async fn grpc_without_key(self: Arc<Self>, request: Request, next: Next) -> Response {
+        grpc::only_grpc(&self.methods, request, |request| {
+            let (steps, next) = (Arc::clone(&self), next.clone());
+            Box::pin(async move {
+                let told = headers::timeout(request.headers());
+                let timeout = told.as_ref().ok().copied().flatten();
+                // Limits calls without a key, and the time in which messages arrive.
+                keyless::limit(&steps.keyless_limits, request, timeout, async |request| {
+                    let checks = &steps.message_checks_without_key;
+                    match told.and_then(|timeout| checks.rules(&request, timeout)) {
+                        Ok(rules) => {
+                            let request = checks.apply(rules, request);
+                            Ok(next
+                                .run(request.map(Body::new))
+                                .await
+                                .map(tonic::body::Body::new))
+                        }
+                        Err(error) => grpc::refused(error, request.headers()).await,
+                    }
+                })
+                .await
             })
-            .await
         })
         .await
     }

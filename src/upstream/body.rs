@@ -1,6 +1,7 @@
 //! Reads the body of a unary answer.
 
 use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
@@ -46,6 +47,10 @@ pub(super) async fn read(
         };
         if whole.len() + data.len() > bytes_max {
             return Err(too_large());
+        }
+        if whole.is_empty() && body.is_end_stream() {
+            // The whole body is one frame, as usual: it is not copied.
+            return Ok(data);
         }
         has_started = has_started || data.iter().any(|byte| !byte.is_ascii_whitespace());
         whole.extend_from_slice(&data);

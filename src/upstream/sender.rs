@@ -192,10 +192,15 @@ impl Sender {
         options: RequestOptions<'_>,
     ) -> Result<Reply<M>> {
         let request_id = request_id(response.headers());
-        let body = self.body(response, sent, options).await?;
-        let model = options.model.map(str::to_owned);
-        let decoded =
-            offload::run(body.len(), move || unary::decode(&body, model.as_deref())).await?;
+        let body = self
+            .read_body(response.into_body(), request_id.as_ref(), sent, options)
+            .await?;
+        let decoded = if body.len() <= offload::LARGE_BYTES {
+            unary::decode(&body, options.model)
+        } else {
+            let model = options.model.map(str::to_owned);
+            offload::run(body.len(), move || unary::decode(&body, model.as_deref())).await?
+        };
         match decoded {
             Ok(answer) => Ok(Reply { request_id, answer }),
             Err(error) => Err(self
@@ -212,15 +217,20 @@ impl Sender {
         options: RequestOptions<'_>,
     ) -> Result<Bytes> {
         let request_id = request_id(response.headers());
-        let body = body::read(
-            response.into_body(),
-            ANSWER_BYTES_MAX,
-            self.timeouts(options),
-            sent,
-            options.deadline,
-        )
-        .await;
-        body.map_err(|error| error.with_upstream_request_id(request_id.as_ref().and_then(text)))
+        self.read_body(response.into_body(), request_id.as_ref(), sent, options)
+            .await
+    }
+
+    async fn read_body(
+        &self,
+        body: Incoming,
+        request_id: Option<&HeaderValue>,
+        sent: Instant,
+        options: RequestOptions<'_>,
+    ) -> Result<Bytes> {
+        let timeouts = self.timeouts(options);
+        let body = body::read(body, ANSWER_BYTES_MAX, timeouts, sent, options.deadline).await;
+        body.map_err(|error| error.with_upstream_request_id(request_id.and_then(text)))
     }
 
     /// The stream that a successful reply begins.

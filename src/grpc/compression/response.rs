@@ -2,30 +2,33 @@
 //! stream are small and must be sent at once, chat answers are rarely large, and the numbers of
 //! embeddings compress badly.
 
-use std::future::Future;
+use std::convert::Infallible;
 
-use axum::{body::Body, response::Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
+use tonic::body::Body;
 
 use super::encoding::{ENCODING, accepts_gzip};
 use crate::{
     coding::{COMPRESSED_MIN, Coding, Gzip},
-    grpc::message_scanner::{PREFIX_BYTES, Prefix},
+    grpc::{
+        GrpcAnswer,
+        message_scanner::{PREFIX_BYTES, Prefix},
+    },
 };
 
 /// Passes a request to `next`, and compresses the message of a large answer for a caller who accepts
 /// gzip.
-pub(in crate::grpc) async fn compress<B, F: Future<Output = Response>>(
+pub(in crate::grpc) async fn compress<B>(
     request: Request<B>,
-    next: impl FnOnce(Request<B>) -> F,
-) -> Response {
+    next: impl FnOnce(Request<B>) -> GrpcAnswer,
+) -> Result<Response<Body>, Infallible> {
     let is_accepted = accepts_gzip(request.headers());
-    let response = next(request).await;
+    let response = next(request).await?;
     if !is_accepted {
-        return response;
+        return Ok(response);
     }
     let (mut head, mut body) = response.into_parts();
     // The message is already encoded and is one frame. An error has no message.
@@ -39,7 +42,10 @@ pub(in crate::grpc) async fn compress<B, F: Future<Output = Response>>(
             .insert(ENCODING, HeaderValue::from_static(Coding::Gzip.name()));
     }
     let frames = stream::iter(first).chain(BodyStream::new(body));
-    Response::from_parts(head, Body::new(StreamBody::new(frames)))
+    Ok(Response::from_parts(
+        head,
+        Body::new(StreamBody::new(frames)),
+    ))
 }
 
 /// A frame with its message compressed. `None` if the message is small or compression does not make
