@@ -41,6 +41,7 @@ def arguments():
     add("--crabllm", metavar="PATH", help="crabllm's program")
     add("--upstream", metavar="PATH", help="the program of the example paced_upstream")
     add("--alone", action="store_true", help="measure only the gateway")
+    add("--default-only", action="store_true", help="do not measure the gateway with --units 0")
     add("--litellm", action="store_true", help="measure litellm too")
     what = "; ".join(f"{name}: {text}" for name, text in MEASURES.items())
     add("--only", metavar="NAMES", default=",".join(MEASURES), help=f"some measurements ({what})")
@@ -56,7 +57,7 @@ def arguments():
     return options
 
 
-def gateways(given):
+def gateways(given, default_only):
     """The gateway with its default configuration, and without counting units."""
     if not given:
         build("--bin", "featherwire")
@@ -65,7 +66,9 @@ def gateways(given):
     for one in given:
         name, _, path = one.rpartition("=")
         name = name or "featherwire"
-        found += [Featherwire(name, path), Featherwire(f"{name} --units 0", path, units="0")]
+        found.append(Featherwire(name, path))
+        if not default_only:
+            found.append(Featherwire(f"{name} --units 0", path, units="0"))
     return found
 
 
@@ -83,7 +86,7 @@ def main():
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     upstream = Upstream(options.upstream)
-    own = gateways(options.gateway)
+    own = gateways(options.gateway, options.default_only)
     others = [] if options.alone else [Nginx(), Crabllm(options.crabllm)]
     targets = [*others, *own, *([Litellm()] if options.litellm else [])]
     seconds, rounds = options.seconds, options.rounds

@@ -16,12 +16,14 @@ class Connection:
 
     def __init__(self, process, call):
         self.process, self.call = process, call
+        self.received_at = 0
         self.socket = socket.create_connection(("127.0.0.1", process.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(60)
 
     def receive(self):
         part = self.socket.recv(65536)
+        self.received_at = time.perf_counter_ns()
         if not part:
             self.process.fail("has closed a connection during a call")
         return part
@@ -42,7 +44,7 @@ class Http1(Connection):
         got = self.receive()
         while b"data: " not in got:
             got += self.receive()
-        first = time.perf_counter_ns()
+        first = self.received_at
         while not got.endswith(b"0\r\n\r\n"):
             got += self.receive()
         if not got.startswith(b"HTTP/1.1 200"):
@@ -84,7 +86,7 @@ class Http2(Connection):
             if kind in (RESET, GOAWAY):
                 self.process.fail("has reset a stream or closed its connection")
             if stream == self.stream and kind == DATA and first is None:
-                first = time.perf_counter_ns()
+                first = self.received_at
             if stream == self.stream and kind in (DATA, HEADERS) and flags & END_STREAM:
                 break
         if first is None:

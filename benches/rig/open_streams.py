@@ -1,5 +1,6 @@
 """Memory and CPU of many open streams."""
 
+import math
 import time
 
 from rig.load import DOORS, REST, Call
@@ -8,7 +9,7 @@ from rig.table import Table
 NUMBERS = (16, 256, 2048, 5000)
 # All streams together have this many tokens in a second, however many they are: the figures then
 # differ only by the number of streams.
-TOKENS_PER_SECOND = 10_000
+TOKENS_PER_SECOND = 4_000
 # Callers come in small groups: a gateway may limit the connections that have not yet sent a key.
 CALLERS_PER_SECOND = 500
 STREAMS_PER_CONNECTION = 100
@@ -61,7 +62,7 @@ def of_number(process, door, upstream, number, sizes):
         rate = CALLERS_PER_SECOND if number > CALLERS_PER_SECOND else None
         load = call.begin_load(process, number, number, rate=rate)
     else:
-        connections = max(1, number // STREAMS_PER_CONNECTION)
+        connections = math.ceil(number / STREAMS_PER_CONNECTION)
         load = call.begin_load(process, number, connections, STREAMS_PER_CONNECTION)
     until = time.monotonic() + OPEN_SECONDS
     while (are_open := upstream.number("open")) < number:

@@ -15,7 +15,9 @@ class Table:
         self.rows.append(row)
 
     def texts(self):
-        return [list(self.columns), *([show(value) for value in row] for row in self.rows)]
+        """All cells, without the columns that no row has a value for."""
+        rows = [list(self.columns), *([show(value) for value in row] for row in self.rows)]
+        return list(zip(*(column for column in zip(*rows) if any(column[1:]))))
 
     def text(self):
         texts = self.texts()
