@@ -51,6 +51,8 @@ type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 #[derive(Clone)]
 pub(super) struct Connector {
     connector: HttpsConnector<Route>,
+    upstream: Uri,
+    is_forwarded: bool,
     timeout: Duration,
 }
 
@@ -67,17 +69,17 @@ impl fmt::Display for ConnectTimeout {
 impl std::error::Error for ConnectTimeout {}
 
 impl Connector {
-    /// A connector to an upstream with TLS (`is_https`) or without, through `proxy` if there is
-    /// one.
+    /// A connector to `upstream`, through `proxy` if there is one.
     ///
     /// # Errors
     /// The certificates of the machine cannot be read.
     pub(super) fn new(
-        is_https: bool,
+        upstream: Uri,
         proxy: Option<&Intercept>,
         user_agent: &HeaderValue,
         timeout: Duration,
     ) -> Result<Self, BoxError> {
+        let is_https = upstream.scheme() == Some(&Scheme::HTTPS);
         // Reading the certificates of the machine is the slowest step of the start, so it is done
         // only if they are needed.
         let needs_roots =
@@ -104,9 +106,16 @@ impl Connector {
             }
         };
         Ok(Self {
+            is_forwarded: matches!(route, Route::Forward(..)),
             connector: HttpsConnector::from((route, config)),
+            upstream,
             timeout,
         })
+    }
+
+    /// Whether a proxy reads the requests, so that they must contain the whole URL.
+    pub(super) fn is_forwarded(&self) -> bool {
+        self.is_forwarded
     }
 }
 
@@ -150,8 +159,10 @@ impl Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, upstream: Uri) -> Self::Future {
-        let connecting = tokio::time::timeout(self.timeout, self.connector.call(upstream));
+    /// The URL is the one of the pool, which need not name the upstream.
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let connecting = self.connector.call(self.upstream.clone());
+        let connecting = tokio::time::timeout(self.timeout, connecting);
         Box::pin(async {
             connecting
                 .await

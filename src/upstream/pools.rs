@@ -4,6 +4,10 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
+use http::{
+    Uri,
+    uri::{Authority, Parts},
+};
 use http_body_util::Full;
 use hyper_util::{
     client::legacy,
@@ -20,22 +24,40 @@ use crate::{
 /// The gateway closes them before, so that it seldom writes into a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
+/// The name of the upstream in a pool. A pool finds its connections by the name in the URL of a
+/// request, and hashes it for each call, byte by byte. As all connections are to one upstream, its
+/// name may be short. The connector knows where the upstream is.
+const NAME: &str = "u";
+
 /// The pool of one worker.
 pub(super) type Pool = legacy::Client<Connector, Full<Bytes>>;
 
 /// The pools of all workers.
 pub(super) struct Pools {
     connector: Connector,
+    /// [`NAME`]; `None` if a proxy reads the URLs.
+    name: Option<Authority>,
     pools: PerWorker<Pool>,
 }
 
 impl Pools {
     /// Pools whose connections `connector` opens.
     pub(super) fn new(connector: Connector) -> Self {
+        let name = Authority::from_static(NAME);
         Self {
+            name: (!connector.is_forwarded()).then_some(name),
             connector,
             pools: PerWorker::new(),
         }
+    }
+
+    /// The URL by which a request for `url` is sent through a pool.
+    pub(super) fn url(&self, url: &Uri) -> Uri {
+        let mut parts = Parts::default();
+        parts.scheme = url.scheme().cloned();
+        parts.authority = self.name.as_ref().or(url.authority()).cloned();
+        parts.path_and_query = url.path_and_query().cloned();
+        Uri::from_parts(parts).unwrap_or_else(|_| url.clone())
     }
 
     /// The pool of the worker that this thread belongs to.

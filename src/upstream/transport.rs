@@ -103,13 +103,10 @@ impl Transport {
         {
             headers.insert(header::PROXY_AUTHORIZATION, auth.clone());
         }
-        let connector = Connector::new(
-            address.is_https(),
-            proxy.as_ref(),
-            &USER_AGENT,
-            config.connect_timeout,
-        )
-        .map_err(|error| misconfigured("the HTTP client cannot be set up").with_source(error))?;
+        let connector = Connector::new(base, proxy.as_ref(), &USER_AGENT, config.connect_timeout)
+            .map_err(|error| {
+            misconfigured("the HTTP client cannot be set up").with_source(error)
+        })?;
         Ok(Self {
             pools: Pools::new(connector),
             address,
@@ -170,7 +167,7 @@ impl Transport {
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response<Incoming>> {
         let mut sent = http::Request::new(Full::new(request.body.clone()));
         sent.method_mut().clone_from(&request.method);
-        sent.uri_mut().clone_from(&request.uri);
+        *sent.uri_mut() = self.pools.url(&request.uri);
         sent.headers_mut().clone_from(request.headers);
         let informational = InformationalCounter::attach(&mut sent);
         let pool = self.pools.current()?;
