@@ -20,6 +20,7 @@ import re
 import resource
 
 from rig import allocations, first_token, large_prompt, open_streams, side_by_side, start_time
+from rig.process import stop_all_at_exit
 from rig.targets import TARGET, Crabllm, Featherwire, Litellm, Nginx, Upstream, build, need, say
 
 MEASURES = {
@@ -42,7 +43,7 @@ def arguments():
     add("--upstream", metavar="PATH", help="the program of the example paced_upstream")
     add("--alone", action="store_true", help="measure only the gateway")
     add("--default-only", action="store_true", help="do not measure the gateway with --units 0")
-    add("--litellm", action="store_true", help="measure litellm too")
+    add("--litellm", action="store_true", help="load litellm too")
     what = "; ".join(f"{name}: {text}" for name, text in MEASURES.items())
     add("--only", metavar="NAMES", default=",".join(MEASURES), help=f"some measurements ({what})")
     add("--seconds", type=float, default=8, help="the length of each load (default 8)")
@@ -65,7 +66,7 @@ def gateways(given, default_only):
     found = []
     for one in given:
         name, _, path = one.rpartition("=")
-        name = name or "featherwire"
+        name = name or ("featherwire" if len(given) == 1 else pathlib.Path(path).name)
         found.append(Featherwire(name, path))
         if not default_only:
             found.append(Featherwire(f"{name} --units 0", path, units="0"))
@@ -82,31 +83,35 @@ def machine():
 def main():
     options = arguments()
     need("curl", "h2load", *(["valgrind"] if "allocations" in options.only else []))
+    stop_all_at_exit()
     # Each stream takes a connection on either side of a gateway.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     upstream = Upstream(options.upstream)
     own = gateways(options.gateway, options.default_only)
     others = [] if options.alone else [Nginx(), Crabllm(options.crabllm)]
-    targets = [*others, *own, *([Litellm()] if options.litellm else [])]
+    targets = [*others, *own]
+    # A program takes five minutes.
+    streamed = [*others[1:], *(target for target in own if not target.units)]
+    # It takes long to start, and cannot keep up with thousands of streams.
+    loaded = [*targets, *([Litellm()] if options.litellm else [])]
     seconds, rounds = options.seconds, options.rounds
     measures = {
-        "load": lambda: side_by_side.measure(targets, upstream, seconds, rounds, say),
-        "first-token": lambda: first_token.measure(targets, upstream),
-        "streams": lambda: open_streams.measure(targets, upstream, say),
+        "load": lambda: side_by_side.measure(loaded, upstream, seconds, rounds, say),
+        "first-token": lambda: first_token.measure(loaded, upstream),
+        "streams": lambda: open_streams.measure(streamed, upstream, say),
         "prompt": lambda: large_prompt.measure(targets, upstream),
         "start": lambda: start_time.measure(targets, upstream),
         "allocations": lambda: allocations.measure(own, upstream),
     }
-    tables = []
+    print(machine(), flush=True)
+    figures = {"machine": machine(), "tables": []}
     for name in options.only:
         say(f"measuring: {MEASURES[name]}")
-        tables.append(measures[name]())
-    upstream.process.stop()
-    print(f"{machine()}\n")
-    print("\n\n".join(table.markdown() if options.markdown else table.text() for table in tables))
+        table = measures[name]()
+        print("\n" + (table.markdown() if options.markdown else table.text()), flush=True)
+        figures["tables"].append(table.json())
     if options.json:
-        figures = {"machine": machine(), "tables": [table.json() for table in tables]}
         pathlib.Path(options.json).write_text(json.dumps(figures, indent=1, ensure_ascii=False))
 
 

@@ -20,7 +20,7 @@ import sys
 
 from rig import callgrind
 from rig.load import DOORS, GRPC, KEY, REST, Call
-from rig.process import Process, free_port
+from rig.process import Process, free_port, stop_all_at_exit
 from rig.targets import TARGET, build, need
 
 COUNTS = pathlib.Path(__file__).with_suffix(".txt")
@@ -88,6 +88,7 @@ def main():
     parser.add_argument("--gateway", metavar="PATH")
     options = parser.parse_args()
     need("valgrind", "h2load", "curl")
+    stop_all_at_exit()
     if not options.gateway:
         build("--bin", "featherwire")
     counts = measure(options.gateway or TARGET / "release/featherwire")

@@ -10,7 +10,7 @@ WARM_UP = 200
 
 def measure(targets, upstream):
     upstream.pace(0)
-    title = f"Time to the first token on one connection: {CALLS:,} calls in turn with the upstream's."
+    title = f"Time to the first token on one connection: {CALLS:,} calls in turn with the upstream."
     table = Table(title, ["program", "p50 ms", "p99 ms", "p50 added", "p99 added"])
     for target in targets:
         with target.start(upstream) as process:

@@ -1,5 +1,6 @@
 """Programs under test in their own processes, and the kernel's numbers about them."""
 
+import atexit
 import os
 import pathlib
 import re
@@ -23,6 +24,15 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def stop_all_at_exit():
+    """Ends all programs with this one, whatever ends it."""
+    atexit.register(lambda: [process.stop() for process in RUNNING.copy()])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
+RUNNING = set()
+
+
 class Process:
     """A running program that listens on a port of this machine, with all its children."""
 
@@ -41,6 +51,7 @@ class Process:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        RUNNING.add(self)
 
     def wait_until_listening(self, seconds=START_SECONDS):
         until = time.monotonic() + seconds
@@ -67,6 +78,7 @@ class Process:
 
     def stop(self):
         """Ends the program and its children."""
+        RUNNING.discard(self)
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.child.pid, number)
