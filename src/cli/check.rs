@@ -101,7 +101,7 @@ impl Check {
         let (mut stream, mut first, mut usage) = (reply.answer, None, None::<Usage>);
         while let Some(chunk) = stream.next().await {
             let chunk = match chunk {
-                Ok(chunk) => chunk,
+                Ok(chunk) => chunk.into_message(),
                 Err(error) => {
                     output::print("\n")?;
                     return Err(error.into());

@@ -33,7 +33,7 @@ impl<M: AnswerChunk + TextChunk> Stream for GrpcStream<M> {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let item = ready!(self.answer.poll_next_unpin(context));
         Poll::Ready(item.map(|item| match item {
-            Ok(chunk) => Ok(self.surrogates.complete(chunk)),
+            Ok(chunk) => Ok(self.surrogates.complete(chunk.into_message())),
             Err(error) => Err(error.into()),
         }))
     }

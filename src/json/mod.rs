@@ -48,6 +48,7 @@ pub(crate) use object::Object;
 pub use peek::peek;
 pub use single_text::SingleText;
 pub(crate) use surrogates::{SurrogateJoiner, for_protobuf, take_string};
+pub use template::{Chunk, Repeat};
 pub(crate) use template::{TemplateReader, TemplateWriter};
 
 #[cfg(test)]

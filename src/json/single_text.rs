@@ -3,7 +3,7 @@
 use crate::proto::v1::{StreamChatCompletionResponse, StreamCompletionResponse};
 
 /// A message in which usually only one text changes.
-pub trait SingleText: Clone + PartialEq + Unpin {
+pub trait SingleText: Clone + PartialEq + Send + Sync + Unpin {
     /// The number of fields that may hold this text.
     const FIELDS: u8 = 0;
 

@@ -2,14 +2,17 @@
 //! stream do.
 //!
 //! A [`TemplateReader`] decodes such a message once, and keeps the bytes before and after the text.
-//! A later message with the same bytes around its text is the same message with another text. A
-//! [`TemplateWriter`] does the same in the other direction. Both are shortcuts to the same result:
-//! a message that does not match is decoded or encoded in full.
+//! A later message with the same bytes around its text is the same message with another text: a
+//! [`Chunk`] with only this text in it. A [`TemplateWriter`] does the same in the other direction.
+//! Both are shortcuts to the same result: a message that does not match is decoded or encoded in
+//! full.
 //!
 //! Nothing is lost, because a template is verified before it is used. The text stands between two
 //! quotes, and the same bytes with another text are decoded to (or encoded from) the same message
 //! with the other text. So the bytes between the quotes are exactly that string, and every string
 //! without escapes can stand there.
+
+use std::sync::Arc;
 
 use memchr::memmem;
 use serde::{Serialize, de::DeserializeOwned};
@@ -30,18 +33,36 @@ const HITS_PER_LEARN: u8 = 16;
 /// decoded on another thread.
 const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 
+/// A message of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Chunk<M> {
+    /// A complete message.
+    Message(Box<M>),
+    /// A message that differs from an earlier one only in its text.
+    Repeat(Repeat<M>),
+}
+
+/// A message that differs from an earlier one only in its text. It costs neither a copy of the
+/// other fields, nor a comparison with the earlier message when it is encoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repeat<M> {
+    /// The earlier message, whose text is not empty.
+    like: Arc<M>,
+    /// The text in place of the earlier one. It is not empty either.
+    text: String,
+}
+
 /// Decodes the messages of one stream.
 #[derive(Debug)]
 pub(crate) struct TemplateReader<M> {
-    known: Option<Template<M>>,
+    known: Option<Template<Arc<M>>>,
     budget: Budget,
 }
 
 /// Encodes the messages of one stream.
 #[derive(Debug)]
 pub(crate) struct TemplateWriter<M> {
-    /// With the number of the text's field.
-    known: Option<(Template<M>, u8)>,
+    known: Option<Written<M>>,
     budget: Budget,
 }
 
@@ -51,6 +72,16 @@ struct Template<M> {
     message: M,
     before: Box<[u8]>,
     after: Box<[u8]>,
+}
+
+/// A template for encoding. Its message has an empty text.
+#[derive(Debug)]
+struct Written<M> {
+    template: Template<M>,
+    /// The number of the text's field.
+    field: u8,
+    /// The message that this template encodes, as far as a [`Repeat`] was encoded by it.
+    like: Option<Arc<M>>,
 }
 
 /// How many more templates a stream may have.
@@ -84,6 +115,36 @@ impl Budget {
     }
 }
 
+impl<M> From<M> for Chunk<M> {
+    fn from(message: M) -> Self {
+        Self::Message(Box::new(message))
+    }
+}
+
+impl<M: SingleText> Chunk<M> {
+    /// This message, or the earlier one that differs from it only in its text.
+    pub fn any_text(&self) -> &M {
+        match self {
+            Self::Message(message) => message,
+            Self::Repeat(repeat) => &repeat.like,
+        }
+    }
+
+    /// The message.
+    pub fn into_message(self) -> M {
+        match self {
+            Self::Message(message) => *message,
+            Self::Repeat(Repeat { like, text }) => {
+                let mut message = M::clone(&like);
+                if let Some((_, place)) = message.text() {
+                    *place = text;
+                }
+                message
+            }
+        }
+    }
+}
+
 impl<M> Default for TemplateReader<M> {
     fn default() -> Self {
         Self {
@@ -104,7 +165,7 @@ impl<M> Default for TemplateWriter<M> {
 
 impl<M: SingleText> TemplateReader<M> {
     /// The message that `json` encodes, if it matches the template.
-    pub(crate) fn read(&mut self, json: &[u8]) -> Option<M> {
+    pub(crate) fn read(&mut self, json: &[u8]) -> Option<Repeat<M>> {
         let known = self.known.as_ref()?;
         let text = json
             .strip_prefix(&*known.before)?
@@ -112,13 +173,10 @@ impl<M: SingleText> TemplateReader<M> {
         if text.is_empty() || json.len() > MESSAGE_BYTES_MAX || !is_plain(text) {
             return None;
         }
-        let text = std::str::from_utf8(text).ok()?;
-        let mut message = known.message.clone();
-        let (_, place) = message.text()?;
-        place.clear();
-        place.push_str(text);
+        let text = std::str::from_utf8(text).ok()?.to_owned();
+        let like = Arc::clone(&known.message);
         self.budget.hit();
-        Some(message)
+        Some(Repeat { like, text })
     }
 
     /// Whether a template may be made of this message.
@@ -149,7 +207,7 @@ impl<M: SingleText> TemplateReader<M> {
             && decode_answer(&other).is_ok_and(|other: M| other == decoded)
         {
             self.known = Some(Template {
-                message,
+                message: Arc::new(message),
                 before: before.into(),
                 after: after.into(),
             });
@@ -158,24 +216,43 @@ impl<M: SingleText> TemplateReader<M> {
 }
 
 impl<M: SingleText + Serialize> TemplateWriter<M> {
-    /// Encodes a message to the end of `out`. It may take the text out of `message`.
+    /// Encodes a message to the end of `out`.
     ///
     /// # Errors
     /// Those of [`encode_answer`].
-    pub(crate) fn write(&mut self, message: &mut M, out: &mut Vec<u8>) -> Result<(), JsonError> {
+    pub(crate) fn write(&mut self, chunk: Chunk<M>, out: &mut Vec<u8>) -> Result<(), JsonError> {
+        let repeat = match chunk {
+            Chunk::Message(mut message) => return self.write_message(&mut message, out).map(drop),
+            Chunk::Repeat(repeat) => repeat,
+        };
+        let encodes = |like: &Arc<M>| Arc::ptr_eq(like, &repeat.like);
+        if let Some(known) = &self.known
+            && known.like.as_ref().is_some_and(encodes)
+        {
+            self.budget.hit();
+            return known.template.write(&repeat.text, out);
+        }
+        let like = Arc::clone(&repeat.like);
+        let is_known = self.write_message(&mut Chunk::Repeat(repeat).into_message(), out)?;
+        if let Some(known) = self.known.as_mut().filter(|_| is_known) {
+            known.like = Some(like);
+        }
+        Ok(())
+    }
+
+    /// Encodes a complete message. It may take the text out of it. Returns whether the template
+    /// encodes this message with any text.
+    fn write_message(&mut self, message: &mut M, out: &mut Vec<u8>) -> Result<bool, JsonError> {
         let Some((field, place)) = message.text() else {
-            return encode_answer(message, out);
+            return encode_answer(message, out).map(|()| false);
         };
         let text = std::mem::take(place);
-        if let Some((known, known_field)) = &self.known
-            && *known_field == field
-            && known.message == *message
+        if let Some(known) = &self.known
+            && known.field == field
+            && known.template.message == *message
         {
-            out.extend_from_slice(&known.before);
-            encode_answer(&text, out)?;
-            out.extend_from_slice(&known.after);
             self.budget.hit();
-            return Ok(());
+            return known.template.write(&text, out).map(|()| true);
         }
         let empty = (self.budget.learns > 0).then(|| message.clone());
         if let Some(place) = message.field(field) {
@@ -183,41 +260,52 @@ impl<M: SingleText + Serialize> TemplateWriter<M> {
         }
         let begins_at = out.len();
         encode_answer(message, out)?;
-        if let Some(empty) = empty {
-            let written = out.get(begins_at..).unwrap_or_default();
-            self.learn(written, message, empty, field);
-        }
+        let Some(empty) = empty else { return Ok(false) };
+        self.budget.learn();
+        let written = out.get(begins_at..).unwrap_or_default();
+        let template = template(written, message, empty);
+        self.known = template.map(|template| Written {
+            template,
+            field,
+            like: None,
+        });
+        Ok(self.known.is_some())
+    }
+}
+
+impl<M> Template<M> {
+    /// Writes the JSON with this text.
+    fn write(&self, text: &str, out: &mut Vec<u8>) -> Result<(), JsonError> {
+        out.extend_from_slice(&self.before);
+        encode_answer(&text, out)?;
+        out.extend_from_slice(&self.after);
         Ok(())
     }
+}
 
-    fn learn(&mut self, written: &[u8], message: &mut M, empty: M, field: u8) {
-        self.budget.learn();
-        self.known = None;
-        let mut other = message.clone();
-        let (Some((_, text)), Some((_, place))) = (message.text(), other.text()) else {
-            return;
-        };
-        let Some((before, after)) = around(written, text).filter(|_| is_plain(text.as_bytes()))
-        else {
-            return;
-        };
-        place.push('.');
-        let expected = [before, place.as_bytes(), after].concat();
-        let mut out = Vec::with_capacity(expected.len());
-        if expected.len() <= MESSAGE_BYTES_MAX
-            && encode_answer(&other, &mut out).is_ok()
-            && out == expected
-            && let (Some(before), Some(after)) =
-                (before.strip_suffix(b"\""), after.strip_prefix(b"\""))
-        {
-            let known = Template {
-                message: empty,
-                before: before.into(),
-                after: after.into(),
-            };
-            self.known = Some((known, field));
-        }
+/// The template of `message`, which was encoded to `written`. `empty` is the same message without
+/// its text. `None` if the text does not stand in the JSON as it is.
+fn template<M: SingleText + Serialize>(
+    written: &[u8],
+    message: &mut M,
+    empty: M,
+) -> Option<Template<M>> {
+    let mut other = message.clone();
+    let (_, text) = message.text()?;
+    let (_, place) = other.text()?;
+    let (before, after) = around(written, text).filter(|_| is_plain(text.as_bytes()))?;
+    place.push('.');
+    let expected = [before, place.as_bytes(), after].concat();
+    let mut out = Vec::with_capacity(expected.len());
+    encode_answer(&other, &mut out).ok()?;
+    if expected.len() > MESSAGE_BYTES_MAX || out != expected {
+        return None;
     }
+    Some(Template {
+        message: empty,
+        before: before.strip_suffix(b"\"")?.into(),
+        after: after.strip_prefix(b"\"")?.into(),
+    })
 }
 
 /// The JSON before and after the text, each with one of the quotes. `None` if the text is not in

@@ -1,10 +1,11 @@
 //! `GET /v1/plan`, `GET /v1/concurrency` and `GET /v1/concurrency/stream`.
 
 use axum::{extract::State, response::Response};
+use futures_util::StreamExt;
 use http::HeaderMap;
 
 use super::{response, sse, state::RestState, stream};
-use crate::{error::Result, service::Call};
+use crate::{error::Result, json::Chunk, service::Call};
 
 /// The account's plan.
 pub(super) async fn plan(State(state): State<RestState>, call: Call) -> Result<Response> {
@@ -19,5 +20,6 @@ pub(super) async fn concurrency(State(state): State<RestState>, call: Call) -> R
 /// The same, at the start and at each change, as server-sent events.
 pub(super) async fn watch(State(state): State<RestState>, call: Call) -> Response {
     let snapshots = state.services.account.watch(call);
-    stream::respond(sse::EventBody::new(snapshots), HeaderMap::new())
+    let chunks = snapshots.map(|snapshot| snapshot.map(Chunk::from));
+    stream::respond(sse::EventBody::new(chunks), HeaderMap::new())
 }

@@ -19,15 +19,19 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     error::{Error, Result},
-    json::{self, SingleText},
+    json::{self, Chunk, SingleText},
     service::{QueuePosition, Reply},
 };
 
 /// Chunks that are ready at the same time are sent together, in frames of about this many bytes.
 const FRAME_BYTES: usize = 16 * 1024;
 
-/// The usual size of one chunk, so that a frame with one chunk needs one allocation.
+/// The usual size of one chunk.
 const CHUNK_BYTES: usize = 512;
+
+/// Larger frames, in bytes, are sent in the buffer in which they were written. Smaller ones are
+/// copied out of it, so that the next frame can use it again.
+const COPIED_FRAME_BYTES_MAX: usize = 2 * 1024;
 
 /// The interval of comments while nothing else is sent. Proxies close connections that are silent
 /// for about a minute.
@@ -39,6 +43,8 @@ const KEEPALIVE: &[u8] = b": waiting for the model\n\n";
 pub struct EventBody<S, M> {
     answer: State<S>,
     templates: json::TemplateWriter<M>,
+    /// The next frame is written here. Empty between two frames.
+    buffer: Vec<u8>,
     /// Fires after a silence. It is reset only when it fires, not for every chunk.
     alarm: Pin<Box<Sleep>>,
     spoke_at: Instant,
@@ -89,6 +95,7 @@ impl<S, M> EventBody<S, M> {
         Self {
             answer,
             templates: json::TemplateWriter::default(),
+            buffer: Vec::new(),
             alarm: Box::pin(sleep_until(spoke_at + KEEPALIVE_INTERVAL)),
             spoke_at,
         }
@@ -110,7 +117,7 @@ impl<S, M> EventBody<S, M> {
 
 impl<S, M> http_body::Body for EventBody<S, M>
 where
-    S: Stream<Item = Result<M>> + Unpin,
+    S: Stream<Item = Result<Chunk<M>>> + Unpin,
     M: Serialize + SingleText,
 {
     type Data = Bytes;
@@ -121,12 +128,12 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        let mut out = Vec::new();
+        let out = &mut this.buffer;
         while out.len() < FRAME_BYTES {
             let item = match &mut this.answer {
                 State::Starting(starting, _) => match starting.poll_unpin(context) {
                     Poll::Ready(Ok(Reply { answer, headers })) => {
-                        headers_comment(&headers, &mut out);
+                        headers_comment(&headers, out);
                         this.answer = State::Open(answer);
                         continue;
                     }
@@ -149,9 +156,7 @@ where
             };
             out.reserve(CHUNK_BYTES);
             let written = match chunk {
-                Some(Ok(mut chunk)) => {
-                    write_event(&mut out, |out| this.templates.write(&mut chunk, out))
-                }
+                Some(Ok(chunk)) => write_event(out, |out| this.templates.write(chunk, out)),
                 Some(Err(error)) => Err(error),
                 None => {
                     out.extend_from_slice(b"data: [DONE]\n\n");
@@ -161,17 +166,30 @@ where
             };
             if let Err(error) = written {
                 // Strings and an `Option`: serialising an error cannot fail.
-                let _ = write_event(&mut out, |out| json::encode_answer(&error.body(), out));
+                let _ = write_event(out, |out| json::encode_answer(&error.body(), out));
                 this.answer = State::Over;
             }
         }
         this.spoke_at = Instant::now();
-        Poll::Ready((!out.is_empty()).then(|| Ok(Frame::data(out.into()))))
+        Poll::Ready(take_frame(&mut this.buffer).map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
         matches!(self.answer, State::Over)
     }
+}
+
+/// The bytes in `buffer`, which is empty afterwards. `None` if it is empty.
+fn take_frame(buffer: &mut Vec<u8>) -> Option<Bytes> {
+    if buffer.is_empty() {
+        return None;
+    }
+    if buffer.len() > COPIED_FRAME_BYTES_MAX {
+        return Some(std::mem::take(buffer).into());
+    }
+    let bytes = Bytes::copy_from_slice(buffer);
+    buffer.clear();
+    Some(bytes)
 }
 
 /// The reply's headers as comments, because the head was sent before they were known.
@@ -232,7 +250,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_answer_is_kept_alive_by_comments() {
-        let (send, receive) = tokio::sync::mpsc::channel::<Result<i32>>(1);
+        let (send, receive) = tokio::sync::mpsc::channel::<Result<Chunk<i32>>>(1);
         let mut body = EventBody::new(tokio_stream::wrappers::ReceiverStream::new(receive));
         let begun = Instant::now();
         for comments in 1..=3 {
@@ -243,7 +261,7 @@ mod tests {
             assert_eq!(begun.elapsed(), KEEPALIVE_INTERVAL * comments);
         }
         tokio::time::advance(KEEPALIVE_INTERVAL / 2).await;
-        send.send(Ok(7)).await.unwrap();
+        send.send(Ok(7.into())).await.unwrap();
         assert_eq!(
             body.frame().await.unwrap().unwrap().into_data().unwrap(),
             "data: 7\n\n"

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{response::with_body, sse};
 use crate::{
     error::Result,
-    json::SingleText,
+    json::{Chunk, SingleText},
     service::{QueuePosition, Reply},
 };
 
@@ -27,7 +27,7 @@ pub(super) async fn start<S, M>(
     position: QueuePosition,
 ) -> Response
 where
-    S: Stream<Item = Result<M>> + Send + Unpin + 'static,
+    S: Stream<Item = Result<Chunk<M>>> + Send + Unpin + 'static,
     M: Serialize + SingleText + Send + 'static,
 {
     match tokio::time::timeout(HEAD_WAIT, &mut starting).await {
@@ -43,7 +43,7 @@ where
 /// The response of an answer that has started.
 pub(super) fn respond<S, M>(events: sse::EventBody<S, M>, headers: HeaderMap) -> Response
 where
-    S: Stream<Item = Result<M>> + Send + Unpin + 'static,
+    S: Stream<Item = Result<Chunk<M>>> + Send + Unpin + 'static,
     M: Serialize + SingleText + Send + 'static,
 {
     let mut response = with_body(Body::new(events), "text/event-stream", headers);
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::error::{Error, ErrorCode};
 
-    type Numbers = BoxStream<'static, Result<i32>>;
+    type Numbers = BoxStream<'static, Result<Chunk<i32>>>;
 
     fn after(
         wait: Duration,
@@ -88,7 +88,7 @@ mod tests {
         let headers =
             HeaderMap::from_iter([("x-one".parse().unwrap(), HeaderValue::from_static("1"))]);
         Reply {
-            answer: stream::iter([Ok(7)]).boxed(),
+            answer: stream::iter([Ok(7.into())]).boxed(),
             headers,
         }
     }

@@ -203,7 +203,7 @@ async fn accumulate<M: StreamMessage, A: Accumulate<M>>(
 ) -> Result<A::Answer> {
     let mut accumulator = A::default();
     while let Some(chunk) = chunks.next().await.transpose()? {
-        accumulator.add(chunk);
+        accumulator.add(chunk.into_message());
         if accumulator.is_too_large() {
             return Err(upstream::too_large());
         }

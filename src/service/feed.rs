@@ -14,7 +14,7 @@ use tokio_stream::wrappers::WatchStream;
 use super::call::Call;
 use crate::{
     error::{Error, Result},
-    json::SingleText,
+    json::{Chunk, SingleText},
     proto::v1::Concurrency,
     upstream::{ChoiceEnd, Client, EventStream, StreamMessage},
 };
@@ -127,7 +127,7 @@ async fn listen(upstream: Client, say: watch::Sender<Said>) {
         }
     };
     while let Some(snapshot) = events.next().await {
-        say.send_replace(Some(snapshot));
+        say.send_replace(Some(snapshot.map(Chunk::into_message)));
     }
 }
 

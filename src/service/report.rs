@@ -8,6 +8,7 @@ use http::HeaderValue;
 
 use super::{call::Call, options::MEMBER, route::Route};
 use crate::{
+    json::Chunk,
     proto::v1::{
         CallReport, CreateChatCompletionResponse, CreateCompletionResponse,
         CreateEmbeddingResponse, StreamChatCompletionResponse, StreamCompletionResponse,
@@ -103,11 +104,18 @@ impl<M: StreamMessage + Reported + Default> ReportMessage<M> {
         }
     }
 
-    /// Copies the id, the time and the model of the answer from its first chunk.
-    pub(super) fn copy_identity(&mut self, chunk: &mut M) {
+    /// Copies the id, the time and the model of the answer from its first chunk, and returns the
+    /// chunk.
+    pub(super) fn with_identity_of(&mut self, chunk: Chunk<M>) -> Chunk<M> {
         if std::mem::replace(&mut self.has_identity, true) {
-            return;
+            return chunk;
         }
+        let mut message = chunk.into_message();
+        self.copy_identity(&mut message);
+        message.into()
+    }
+
+    fn copy_identity(&mut self, chunk: &mut M) {
         let (_, extra) = chunk.report();
         // A member with an unexpected type is here.
         let odd = ["id", "object", "created", "model"]

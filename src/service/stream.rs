@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    json::Chunk,
     proto::v1::CallReport,
     upstream::StreamMessage,
 };
@@ -56,7 +57,7 @@ impl<M: AnswerChunk> ResponseStream<M> {
 impl<M> Unpin for ResponseStream<M> {}
 
 impl<M: AnswerChunk> Stream for ResponseStream<M> {
-    type Item = Result<M>;
+    type Item = Result<Chunk<M>>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
@@ -70,12 +71,10 @@ impl<M: AnswerChunk> Stream for ResponseStream<M> {
             Poll::Pending => Some(Err(ready!(this.call.poll_cut(context)))),
         };
         Poll::Ready(match item {
-            Some(Ok(mut chunk)) => {
-                if let Some(report) = &mut this.report {
-                    report.copy_identity(&mut chunk);
-                }
-                Some(Ok(chunk))
-            }
+            Some(Ok(chunk)) => Some(Ok(match &mut this.report {
+                Some(report) => report.with_identity_of(chunk),
+                None => chunk,
+            })),
             Some(Err(error)) => {
                 this.call.fail(&error);
                 if let Some(started) = this.started.take() {
@@ -89,7 +88,9 @@ impl<M: AnswerChunk> Stream for ResponseStream<M> {
                     .take()
                     .into_iter()
                     .for_each(StartedAnswer::finish);
-                this.report.take().map(|report| Ok(report.into_message()))
+                this.report
+                    .take()
+                    .map(|report| Ok(report.into_message().into()))
             }
         })
     }

@@ -11,15 +11,16 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorCode},
-    json, offload,
+    json::{self, Chunk},
+    offload,
 };
 
 /// What one event means.
 pub(super) enum Meaning<M> {
     /// A message of the answer.
-    Message(M),
+    Message(Chunk<M>),
     /// The answer has failed, after this last message.
-    Failed(Option<M>, Error),
+    Failed(Option<Box<M>>, Error),
     /// It cannot be decoded.
     Broken(Error),
     /// The answer is complete.
@@ -64,8 +65,8 @@ impl<M: StreamMessage> Interpreter<M> {
                 Meaning::Failed(None, cut())
             };
         }
-        if let Some(message) = self.templates.read(data) {
-            return self.record(message);
+        if let Some(repeat) = self.templates.read(data) {
+            return self.record(Chunk::Repeat(repeat));
         }
         let mut message: M = match offload::run_in_place(data.len(), || json::decode_answer(data)) {
             Ok(message) => message,
@@ -99,22 +100,22 @@ impl<M: StreamMessage> Interpreter<M> {
         if let Some(error) =
             error.or_else(|| message.choice_ends().find_map(|end| end.error(model)))
         {
-            return Meaning::Failed(message.without_failure(), error);
+            return Meaning::Failed(message.without_failure().map(Box::new), error);
         }
         if let Some(decoded) = decoded {
             self.templates.learn(data, decoded, message.clone());
         }
-        self.record(message)
+        self.record(message.into())
     }
 
     /// Records what a message of the answer says about its choices.
-    fn record(&mut self, message: M) -> Meaning<M> {
-        for (index, is_last) in message.choices() {
+    fn record(&mut self, chunk: Chunk<M>) -> Meaning<M> {
+        for (index, is_last) in chunk.any_text().choices() {
             if let Err(error) = self.choices.record(index, is_last) {
                 return Meaning::Failed(None, error);
             }
         }
-        Meaning::Message(message)
+        Meaning::Message(chunk)
     }
 
     /// The error in a line without a field name, if it is one. A line that is longer than any error

@@ -26,7 +26,10 @@ use super::{
     stream_message::StreamMessage,
     timeouts::{Expired, Timeouts},
 };
-use crate::error::{Error, ErrorCode, Result};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    json::Chunk,
+};
 
 /// How long to wait for the end of the body after `[DONE]`. A body that ends lets its connection
 /// serve the next request.
@@ -158,7 +161,7 @@ where
 
     /// The end of the body: the event before it that has no empty line, or nothing, or the error
     /// that the answer was cut.
-    fn last(&mut self) -> Option<Result<M>> {
+    fn last(&mut self) -> Option<Result<Chunk<M>>> {
         loop {
             let event = match self.decoder.finish() {
                 Ok(Some(event)) if is_blank(&event) => continue,
@@ -190,10 +193,10 @@ where
     }
 
     /// The answer has failed: yields its last message, if there is one, and the error after it.
-    fn fail(&mut self, last: Option<M>, error: Error) -> Result<M> {
+    fn fail(&mut self, last: Option<Box<M>>, error: Error) -> Result<Chunk<M>> {
         let Some(last) = last else { return Err(error) };
         self.failure = Some(self.finish_error(error));
-        Ok(last)
+        Ok(Chunk::Message(last))
     }
 
     /// The timeout that has expired, if one has. A body that always has more data never polls the
@@ -228,7 +231,7 @@ where
         }
     }
 
-    fn end(&mut self, item: Option<Result<M>>) -> Poll<Option<Result<M>>> {
+    fn end(&mut self, item: Option<Result<Chunk<M>>>) -> Poll<Option<Result<Chunk<M>>>> {
         self.state = State::Ended;
         // Close the upstream connection now, not when the caller drops the stream.
         self.body = None;
@@ -241,18 +244,18 @@ where
     M: StreamMessage,
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
-    type Item = Result<M>;
+    type Item = Result<Chunk<M>>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
             match this.state {
                 State::Open => match this.next_decoded() {
-                    Some(Meaning::Message(message)) => {
-                        this.has_started = this.has_started || message.has_content();
+                    Some(Meaning::Message(chunk)) => {
+                        this.has_started = this.has_started || chunk.any_text().has_content();
                         this.is_waiting = false;
                         this.frames_without_event = 0;
-                        return Poll::Ready(Some(Ok(message)));
+                        return Poll::Ready(Some(Ok(chunk)));
                     }
                     Some(Meaning::Failed(last, error)) => {
                         let item = this.fail(last, error);

@@ -10,7 +10,10 @@ use std::{
 use futures_util::{Stream, StreamExt};
 
 use super::{event_stream::EventStream, sse::EVENT_BYTES_MAX, stream_message::StreamMessage};
-use crate::error::{Error, ErrorCode, Result};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    json::Chunk,
+};
 
 /// How many messages without content are held back: mostly the role, or empty messages that keep
 /// the connection alive. After that many, the answer counts as started.
@@ -23,7 +26,7 @@ const EARLY_BYTES_MAX: usize = EVENT_BYTES_MAX;
 #[derive(Debug)]
 pub struct StartedStream<M> {
     /// The messages up to the first one with content.
-    first: VecDeque<M>,
+    first: VecDeque<Chunk<M>>,
     /// In memory of its own, because the answer is moved several times before it is sent.
     rest: Box<EventStream<M>>,
 }
@@ -36,9 +39,9 @@ impl<M: StreamMessage> StartedStream<M> {
     /// [`Kind::Upstream`](crate::error::Kind::Upstream) if too much arrives before it.
     pub(super) async fn wait_for(mut events: Box<EventStream<M>>) -> Result<Self> {
         let (mut first, mut bytes) = (VecDeque::with_capacity(1), 0);
-        while let Some(message) = events.next().await.transpose()? {
-            let has_content = message.has_content();
-            first.push_back(message);
+        while let Some(chunk) = events.next().await.transpose()? {
+            let has_content = chunk.any_text().has_content();
+            first.push_back(chunk);
             if has_content || first.len() == EARLY_MESSAGES_MAX {
                 break;
             }
@@ -66,7 +69,7 @@ fn too_much() -> Error {
 impl<M> Unpin for StartedStream<M> {}
 
 impl<M: StreamMessage> Stream for StartedStream<M> {
-    type Item = Result<M>;
+    type Item = Result<Chunk<M>>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();

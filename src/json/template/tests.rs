@@ -5,19 +5,19 @@ use super::*;
 use crate::proto::v1::{StreamChatCompletionResponse, StreamCompletionResponse};
 
 /// Decodes a stream with templates: its messages, and how many of them matched.
-fn read<M: SingleText + DeserializeOwned>(events: &[String]) -> (Vec<M>, usize) {
+fn read<M: SingleText + DeserializeOwned>(events: &[String]) -> (Vec<Chunk<M>>, usize) {
     let mut reader = TemplateReader::default();
     let mut matched = 0;
     let messages = events.iter().map(|event| {
-        if let Some(message) = reader.read(event.as_bytes()) {
+        if let Some(repeat) = reader.read(event.as_bytes()) {
             matched += 1;
-            return message;
+            return Chunk::Repeat(repeat);
         }
         let mut message: M = decode_answer(event.as_bytes()).unwrap();
         if reader.is_learning(&mut message) {
             reader.learn(event.as_bytes(), message.clone(), message.clone());
         }
-        message
+        message.into()
     });
     let messages = messages.collect();
     (messages, matched)
@@ -31,11 +31,11 @@ where
 {
     let (messages, matched) = read::<M>(events);
     let mut writer = TemplateWriter::default();
-    for (event, mut message) in events.iter().zip(messages) {
+    for (event, chunk) in events.iter().zip(messages) {
         let expected: M = decode_answer(event.as_bytes()).unwrap();
-        assert_eq!(message, expected, "{event}");
+        assert_eq!(chunk.clone().into_message(), expected, "{event}");
         let (mut written, mut in_full) = (b"data: ".to_vec(), b"data: ".to_vec());
-        writer.write(&mut message, &mut written).unwrap();
+        writer.write(chunk, &mut written).unwrap();
         encode_answer(&expected, &mut in_full).unwrap();
         assert_eq!(
             String::from_utf8(written).unwrap(),
