@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use super::{
     budget,
     error::{JsonError, document_error, read_error, text, without_mark},
-    history,
+    history, large_text,
     mode::Mode,
 };
 
@@ -17,7 +17,8 @@ use super::{
 pub fn decode_request<M: DeserializeOwned>(body: &[u8]) -> Result<M, JsonError> {
     let text = text(body)?;
     // Keeping the path costs time, so it is kept only in a second attempt, after an error.
-    budget::with_budget(text.len(), || serde_json::from_str(text)).or_else(|_| {
+    let first = || large_text::during(text.len(), || serde_json::from_str(text));
+    budget::with_budget(text.len(), first).or_else(|_| {
         let again = || {
             let mut deserializer = serde_json::Deserializer::from_str(text);
             let message: M = serde_path_to_error::deserialize(&mut deserializer)

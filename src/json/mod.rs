@@ -24,6 +24,7 @@ mod extra;
 mod fill_required;
 mod generated;
 mod history;
+mod large_text;
 mod macros;
 mod members;
 mod mode;

@@ -11,6 +11,7 @@ use serde::{
 use super::kind::{Read, Reader, Write, Writer};
 use crate::json::{
     extra::Extra,
+    large_text::LargeText,
     surrogates::{replace_unpaired, take_string},
 };
 
@@ -23,7 +24,7 @@ impl Read<&mut Option<String>> for Text {
         mut member: Reader<'_, A>,
         field: &mut Option<String>,
     ) -> Result<(), A::Error> {
-        *field = member.read(PhantomData)?;
+        *field = member.read(LargeText(PhantomData))?;
         Ok(())
     }
 
@@ -51,7 +52,7 @@ impl Read<&mut String> for Text {
         field: &mut String,
     ) -> Result<(), A::Error> {
         *field = member
-            .read(PhantomData::<Option<String>>)?
+            .read(LargeText(PhantomData::<Option<String>>))?
             .unwrap_or_default();
         Ok(())
     }

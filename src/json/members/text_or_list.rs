@@ -17,6 +17,7 @@ use crate::{
     json::{
         budget::ListOf,
         extra::{Extra, is_in, keep_in_extra},
+        large_text::LargeText,
         mode::Mode,
         object::Object,
     },
@@ -47,11 +48,11 @@ impl<T: Object + DeserializeOwned> Read<(&mut Option<String>, &mut Vec<T>)> for 
         mut member: Reader<'_, A>,
         (text, list): (&mut Option<String>, &mut Vec<T>),
     ) -> Result<(), A::Error> {
-        let value = member.read(Seed {
+        let value = member.read(LargeText(Seed {
             limit: self.limit,
             null: self.null,
             element: PhantomData,
-        })?;
+        }))?;
         let (extra, name) = (member.extra, member.name);
         // The same member may have come before, in the other form.
         (*text, *list) = (None, Vec::new());
@@ -155,6 +156,10 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for Seed<'_, T> {
 
     fn visit_str<E>(self, text: &str) -> Result<Value<T>, E> {
         Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value<T>, E> {
+        Ok(Value::Text(text))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Value<T>, A::Error> {
