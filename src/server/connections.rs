@@ -193,16 +193,21 @@ async fn serve_connection(
             _ = shutdown_started.changed() => sleep(FIRST_BYTE_GRACE).await,
         }
     };
-    tokio::select! {
+    let version = tokio::select! {
         biased;
-        _ = stream.readable() => {}
+        version = peek_version(&stream) => version,
         () = first_byte_timeout => return,
-    }
+    };
     let (stream, disconnected) = TimeoutStream::new(stream, write_timeout, Arc::clone(&peer));
     let http = http(StreamExecutor {
         write_timeout,
         peer: Arc::clone(&peer),
     });
+    let http = match version {
+        Some(Version::Http1) => http.http1_only(),
+        Some(Version::Http2) => http.http2_only(),
+        None => http,
+    };
     let serving = async {
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), front));
         tokio::select! {
@@ -231,6 +236,29 @@ async fn serve_connection(
             }
         }
         () = disconnected => tracing::debug!("the caller disconnected"),
+    }
+}
+
+enum Version {
+    Http1,
+    Http2,
+}
+
+/// Waits for the first bytes of the caller, and tells which version of HTTP they begin. `None` if
+/// they are too few for that.
+///
+/// Hyper can recognise the version too, but it hands the bytes that it read for that to HTTP/1 as
+/// the first read. A second read follows, for which the buffer grows to twice its size, and stays
+/// so for as long as the connection lives.
+async fn peek_version(stream: &TcpStream) -> Option<Version> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut first = [0; PREFACE.len()];
+    let bytes = stream.peek(&mut first).await.ok()?;
+    let first = first.get(..bytes).filter(|first| !first.is_empty())?;
+    match PREFACE.strip_prefix(first) {
+        Some([]) => Some(Version::Http2),
+        Some(_) => None,
+        None => Some(Version::Http1),
     }
 }
 

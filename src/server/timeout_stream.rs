@@ -211,7 +211,12 @@ impl Shared {
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let stream = Pin::new(&mut self.stream);
+        let read = if self.framing.is_in_head() {
+            poll_read_piece(stream, context, buffer)
+        } else {
+            stream.poll_read(context, buffer)
+        };
         self.has_pending_read = read.is_pending();
         self.parse(buffer.filled().get(before..).unwrap_or_default());
         read
@@ -256,6 +261,20 @@ impl Shared {
         }
         Poll::Pending
     }
+}
+
+/// Reads at most [`READ_BYTES`]. Hyper doubles its buffer as long as each read fills it, and checks
+/// the length of a head only between two reads: a head could be twice as long as its limit.
+fn poll_read_piece(
+    stream: Pin<&mut TcpStream>,
+    context: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(buffer.remaining().min(READ_BYTES)));
+    let read = stream.poll_read(context, &mut piece);
+    let bytes = piece.filled().len();
+    buffer.advance(bytes);
+    read
 }
 
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
