@@ -91,7 +91,7 @@ def main():
     own = gateways(options.gateway, options.default_only)
     others = [] if options.alone else [Nginx(), Crabllm(options.crabllm)]
     targets = [*others, *own]
-    # A program takes five minutes.
+    # This takes long.
     streamed = [*others[1:], *(target for target in own if not target.units)]
     # It takes long to start, and cannot keep up with thousands of streams.
     loaded = [*targets, *([Litellm()] if options.litellm else [])]
@@ -99,7 +99,7 @@ def main():
     measures = {
         "load": lambda: side_by_side.measure(loaded, upstream, seconds, rounds, say),
         "first-token": lambda: first_token.measure(loaded, upstream),
-        "streams": lambda: open_streams.measure(streamed, upstream, say),
+        "streams": lambda: open_streams.measure(streamed, upstream, rounds, say),
         "prompt": lambda: large_prompt.measure(targets, upstream),
         "start": lambda: start_time.measure(targets, upstream),
         "allocations": lambda: allocations.measure(own, upstream),

@@ -8,7 +8,8 @@ from rig.load import DOORS, REST, Call
 from rig.table import Table
 
 NUMBERS = (16, 256, 2048, 5000)
-ROUNDS = 3
+# They take five minutes for each program and door.
+ROUNDS_MAX = 3
 # All streams together have this many tokens in a second, however many they are: the figures then
 # differ only by the number of streams.
 TOKENS_PER_SECOND = 4_000
@@ -24,37 +25,38 @@ OPEN_SECONDS = 60
 TITLE = (
     f"CPU per token of open streams, which have {TOKENS_PER_SECOND:,} tokens a second together, "
     "and memory. Callers over REST have a connection for each stream, over gRPC "
-    f"{GRPC_CONNECTIONS}. The program is idle after its first calls. Medians of {ROUNDS} rounds."
+    f"{GRPC_CONNECTIONS}. The program is idle after its first calls. Rounds: {{rounds}}."
 )
 
 
-def measure(targets, upstream, say):
+def measure(targets, upstream, rounds, say):
+    rounds = min(rounds, ROUNDS_MAX)
     columns = [f"µs/token at {number:,}" for number in NUMBERS]
     memory = ["idle MiB", f"MiB at {NUMBERS[-1]:,}", "KiB/stream"]
-    table = Table(TITLE, ["program", *columns, "most ÷ least", *memory])
+    table = Table(TITLE.format(rounds=rounds), ["program", *columns, "most ÷ least", *memory])
     for target in targets:
         for door in DOORS if target.has_grpc else [REST]:
             name = f"{target.name}, {door.name}" if target.has_grpc else target.name
             say(f"streams of {name}")
-            table.add(name, *of_door(target, door, upstream))
+            table.add(name, *of_door(target, door, upstream, rounds))
     return table
 
 
-def of_door(target, door, upstream):
+def of_door(target, door, upstream, rounds):
     with target.start(upstream) as process:
         upstream.pace(1000)
         Call(door, False, 1).ask(process)
         sizes = [len(Call(door, True, tokens).ask(process)) for tokens in (1, 2)]
         time.sleep(IDLE_SECONDS)
         idle = process.memory_kib()
-        rounds = [
+        found = [
             [of_number(process, door, upstream, number, sizes) for number in NUMBERS]
-            for _ in range(ROUNDS)
+            for _ in range(rounds)
         ]
-    costs = [statistics.median(cost for cost, _ in one) for one in zip(*rounds)]
+    costs = [statistics.median(cost for cost, _ in one) for one in zip(*found)]
     spread = f"{max(costs) / min(costs):.2f}"
     # Later rounds find memory that the first one has left.
-    full = rounds[0][-1][1]
+    full = found[0][-1][1]
     return *costs, spread, idle / 1024, full / 1024, (full - idle) / NUMBERS[-1]
 
 

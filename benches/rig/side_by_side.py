@@ -14,7 +14,7 @@ STREAMS = {"REST": (256, 1), "gRPC": (8, 32)}
 # A stream that takes this much longer than its pace tells that a program cannot keep up.
 LATE = 1.1
 TITLE = (
-    "CPU of the program alone, calls and memory: medians of {rounds} rounds of {seconds} s. Unary "
+    "CPU of the program alone, calls and memory: medians of {rounds} rounds of {seconds:g} s. Unary "
     "calls: 32 connections (gRPC: 8 with 8 calls each). Streams: 256 (gRPC: 8 connections with 32 "
     "each), of {tokens} tokens, one each {pace} ms."
 )

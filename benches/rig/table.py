@@ -1,6 +1,9 @@
 """Tables of figures: for the terminal, for documents and for other programs."""
 
+import textwrap
 from dataclasses import dataclass, field
+
+LINE = 100
 
 
 @dataclass
@@ -26,13 +29,14 @@ class Table:
         for row in texts:
             first, *rest = (cell.rjust(width) for cell, width in zip(row, widths))
             lines.append("  ".join([row[0].ljust(len(first)), *rest]))
-        return "\n".join([f"{self.title}", *lines])
+        return "\n".join([self.title, *lines])
 
     def markdown(self):
         head, *rows = self.texts()
         ruler = ["---", *["---:"] * (len(head) - 1)]
         lines = ["| " + " | ".join(row) + " |" for row in [head, *rows]]
-        return "\n".join([f"{self.title}", "", lines[0], "|" + "|".join(ruler) + "|", *lines[1:]])
+        title = textwrap.fill(self.title, LINE)
+        return "\n".join([title, "", lines[0], "|" + "|".join(ruler) + "|", *lines[1:]])
 
     def json(self):
         rows = [dict(zip(self.columns, row)) for row in self.rows]
@@ -49,4 +53,6 @@ def show(value):
 
 
 def ratio(value, other):
-    return None if value is None or not other else f"{value / other:.2f}"
+    if value is None or not other:
+        return None
+    return f"{value / other:.2f}" if value < 100 * other else f"{value / other:.0f}"
