@@ -99,7 +99,8 @@ class Call:
         """Sends the call once, and checks the answer. Returns its body."""
         with tempfile.TemporaryDirectory() as folder:
             head, body = pathlib.Path(folder) / "head", pathlib.Path(folder) / "body"
-            # Errors of gRPC have no body.
+            # Errors of gRPC have no body, and broken connections not even a head.
+            head.touch()
             body.touch()
             command = ["curl", "-sS", "-m", CALL_SECONDS, *self.door.curl, "-D", head, "-o", body]
             # Without the header, no server asks curl to send a large body.
@@ -107,7 +108,8 @@ class Call:
             command += [*self.door.header_options(), process.url + self.path]
             told = run(command, check=False)
             if told.returncode != 0:
-                process.fail(f"does not answer a {self.describe()}: {told.stderr.strip()}")
+                what = f"{told.stderr.strip()}\n{head.read_text()}"
+                process.fail(f"does not answer a {self.describe()}: {what.strip()}")
             self.check(process, head.read_text(), body.read_bytes())
             return body.read_bytes()
 
@@ -124,7 +126,11 @@ class Call:
         elif self.is_emulator:
             is_right = bool(parts)
         else:
-            is_right = sum(wire.STREAMED_TEXT in part for part in parts or []) == self.tokens
+            tokens = sum(wire.STREAMED_TEXT in part for part in parts or [])
+            if tokens != self.tokens:
+                what = f"with {tokens} of {self.tokens} tokens"
+                process.fail(f"answers a {self.describe()} {what}: {body[-500:]}")
+            is_right = True
         if not is_right:
             process.fail(f"answers a {self.describe()} with something else: {body[-500:]}")
 
