@@ -41,7 +41,7 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Circuits {
     settings: Settings,
-    models: Arc<Mutex<HashMap<Box<str>, Circuit>>>,
+    models: Arc<Mutex<HashMap<Arc<str>, Circuit>>>,
 }
 
 /// The state of a model that has failed recently.
@@ -72,7 +72,7 @@ enum Probe {
 #[derive(Debug)]
 pub struct CircuitPass {
     circuits: Circuits,
-    model: Box<str>,
+    model: Arc<str>,
     asked_at: Instant,
     is_probe: bool,
 }
@@ -107,25 +107,25 @@ impl Circuits {
     ///
     /// # Errors
     /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if its circuit is open.
-    pub fn pass(&self, model: &str, now: Instant) -> Result<CircuitPass, Error> {
-        let mut is_probe = false;
-        if let Some(circuit) = self.models().get_mut(model)
+    pub fn pass(&self, model: impl Into<Arc<str>>, now: Instant) -> Result<CircuitPass, Error> {
+        let (model, mut is_probe) = (model.into(), false);
+        if let Some(circuit) = self.models().get_mut(&model)
             && let Some(left) = circuit.left(now)
         {
             if circuit.probe == Probe::Running || !left.is_zero() {
-                return Err(circuit.error(model, left));
+                return Err(circuit.error(&model, left));
             }
             (circuit.probe, is_probe) = (Probe::Running, true);
         }
         Ok(CircuitPass {
             circuits: self.clone(),
-            model: model.into(),
+            model,
             asked_at: now,
             is_probe,
         })
     }
 
-    fn models(&self) -> MutexGuard<'_, HashMap<Box<str>, Circuit>> {
+    fn models(&self) -> MutexGuard<'_, HashMap<Arc<str>, Circuit>> {
         // No code panics while it holds the lock, and the map is consistent after every statement.
         self.models.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -417,7 +417,7 @@ mod tests {
         let (circuits, now) = circuits();
         for number in 0..MODELS_MAX * 2 {
             circuits
-                .pass(&number.to_string(), now)
+                .pass(number.to_string(), now)
                 .unwrap()
                 .record_failure("no_capacity", now);
         }

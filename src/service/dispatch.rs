@@ -50,7 +50,7 @@ pub struct Dispatch {
 pub(super) struct Ready<R> {
     prepared: Prepared,
     /// The model's name in the caller's request.
-    requested: String,
+    requested: Arc<str>,
     choices: usize,
     request: PhantomData<fn() -> R>,
 }
@@ -100,9 +100,11 @@ impl Dispatch {
         let names = self.catalogue.names().clone();
         let check = move |request: &mut R| {
             check(request)?;
-            let requested = request.model().clone();
-            let model = names.resolve(&requested).to_owned();
-            request.model().clone_from(&model);
+            let requested: Arc<str> = request.model().as_str().into();
+            let model = shared(names.resolve(&requested), &requested);
+            if model != requested {
+                model.as_ref().clone_into(request.model());
+            }
             Ok((model, (requested, request.choices())))
         };
         let (prepared, (requested, choices)) =
@@ -161,7 +163,7 @@ impl Dispatch {
         call: Call,
         request: Ready<R>,
     ) -> Result<Reply<ResponseStream<M>>> {
-        let requested = request.requested.clone();
+        let requested = Arc::clone(&request.requested);
         let (reply, route) = call
             .run_part(self.answer::<R, Streamed<M>>(&call, request, None))
             .await
@@ -216,7 +218,7 @@ impl Dispatch {
         body: Bytes,
         options: RequestOptions<'_>,
     ) -> Result<upstream::Reply<X::Answer>> {
-        let model = candidate.model.clone();
+        let model = Arc::clone(&candidate.model);
         let mut permit = self.units.acquire(call, &model).await?;
         let mut attempts = None;
         loop {
@@ -302,16 +304,26 @@ impl Dispatch {
             Some(fallbacks) if R::MAY_FALL_BACK => fallbacks,
             _ => &[],
         };
-        let models = std::iter::once(model).chain(fallbacks.iter().map(|id| names.resolve(id)));
+        let fallbacks = fallbacks.iter().map(|id| names.resolve(id).into());
+        let models = std::iter::once(shared(model, requested)).chain(fallbacks);
         let (circuits, catalogue) = (self.circuits.clone(), self.catalogue.clone());
         Route::new(
             circuits,
             catalogue,
-            requested,
+            Arc::clone(requested),
             models,
             call.deadline,
             self.fallback_first_token_timeout,
         )
+    }
+}
+
+/// `model` as a shared name: `known`, if that is the same.
+fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
+    if model == &**known {
+        Arc::clone(known)
+    } else {
+        model.into()
     }
 }
 

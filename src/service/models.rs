@@ -1,6 +1,6 @@
 //! `ModelService`: the catalogue, by pages or complete, single models, and their tokens.
 
-use std::{collections::BTreeMap, hash::Hasher, time::Duration};
+use std::{collections::BTreeMap, hash::Hasher, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -199,7 +199,8 @@ impl Models {
             let check = move |request: &mut TokenizeRequest| {
                 validate::tokenize(request)?;
                 request.model = names.resolve(&request.model).to_owned();
-                Ok((request.model.clone(), request.model.clone()))
+                let model: Arc<str> = request.model.as_str().into();
+                Ok((Arc::clone(&model), model))
             };
             let (prepared, model) = prepared::prepare(&call, request, None, check).await?;
             let options = RequestOptions {

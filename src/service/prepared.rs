@@ -18,7 +18,7 @@ const BODY_START: &[u8] = br#"{"model":"#;
 /// The body, and the model that it names.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    model: String,
+    model: Arc<str>,
     body: Bytes,
     held: Option<Arc<HeldBytes>>,
 }
@@ -48,7 +48,7 @@ pub(super) async fn prepare<R, T>(
     call: &Call,
     mut request: Box<R>,
     stream: Option<bool>,
-    check: impl FnOnce(&mut R) -> Result<(String, T)> + Send + 'static,
+    check: impl FnOnce(&mut R) -> Result<(Arc<str>, T)> + Send + 'static,
 ) -> Result<(Prepared, T)>
 where
     R: Serialize + DeserializeOwned + Send + 'static,
@@ -82,13 +82,13 @@ impl Prepared {
     /// # Errors
     /// [`Kind::Internal`](crate::error::Kind::Internal) if the body does not begin with its model:
     /// a bug.
-    pub(super) async fn body_for(&mut self, model: &str) -> Result<Bytes> {
-        if model != self.model {
-            let (before, new) = (self.model.clone(), model.to_owned());
+    pub(super) async fn body_for(&mut self, model: &Arc<str>) -> Result<Bytes> {
+        if *model != self.model {
+            let (before, new) = (Arc::clone(&self.model), Arc::clone(model));
             let (body, held) = (std::mem::take(&mut self.body), self.held.clone());
             self.body =
                 offload::run(body.len(), move || with_model(&body, &before, &new, held)).await??;
-            model.clone_into(&mut self.model);
+            self.model = Arc::clone(model);
         }
         Ok(self.body.clone())
     }

@@ -33,14 +33,14 @@ pub(super) fn of(
         .and_then(|id| id.to_str().ok())
         .map(str::to_owned);
     let (model_asked, model, tried) = route.into_parts();
-    let tried = tried.map(|(model, error)| TriedModel {
-        model,
+    let tried = tried.into_iter().map(|(model, error)| TriedModel {
+        model: model.as_ref().to_owned(),
         reason: error.code().to_owned(),
         extra: Extra::new(),
     });
     Some(Box::new(CallReport {
-        model_asked,
-        model,
+        model_asked: model_asked.as_ref().to_owned(),
+        model: model.as_deref().unwrap_or_default().to_owned(),
         tried: tried.collect(),
         waited_ms: milliseconds(call.stats.waited_ms()),
         units: number(call.stats.units()),

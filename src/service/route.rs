@@ -2,7 +2,7 @@
 //! the model before it failed before the caller got anything of the answer, and another model can
 //! cure the failure.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -11,6 +11,9 @@ use crate::{
     error::{Error, ErrorCode, Kind},
     upstream::Catalogue,
 };
+
+/// The name of a model. Cheap to clone.
+pub type ModelName = Arc<str>;
 
 /// The route of one call.
 #[derive(Debug)]
@@ -21,13 +24,13 @@ pub struct Route {
     /// How long to wait for the first token of a model that another one follows.
     first_token_max: Duration,
     /// The name that the caller asked for.
-    requested: String,
+    requested: ModelName,
     /// The models that are left, the next one last.
-    left: Vec<String>,
+    left: Vec<ModelName>,
     /// The models that failed, and their errors.
-    tried: Vec<(String, Error)>,
-    /// The model that answers.
-    answering: String,
+    tried: Vec<(ModelName, Error)>,
+    /// The model that answers; `None` until one does.
+    answering: Option<ModelName>,
     /// The context length that a model must exceed, in tokens: a shorter one has failed for it.
     context_length_above: Option<i32>,
 }
@@ -37,7 +40,7 @@ pub struct Route {
 #[derive(Debug)]
 pub(super) struct Candidate {
     /// The model to ask.
-    pub(super) model: String,
+    pub(super) model: ModelName,
     /// How long to wait for its first token, if another model follows.
     pub(super) first_token_max: Option<Duration>,
     circuits: Circuits,
@@ -56,7 +59,7 @@ impl Candidate {
     /// [`Kind::Unavailable`] if the model's circuit has opened since the call waits for units.
     pub(super) fn start(&mut self, silence_min: Duration) -> Result<bool, Error> {
         let now = Instant::now();
-        let pass = self.circuits.pass(&self.model, now)?;
+        let pass = self.circuits.pass(Arc::clone(&self.model), now)?;
         self.silence = Some((now, silence_min));
         Ok(self.pass.insert(pass).is_probe())
     }
@@ -114,23 +117,21 @@ impl Route {
     /// A route over `models`, of which the first is the one that the caller asked for as
     /// `requested`. `deadline` is the call's. A model that another one follows has
     /// `first_token_max` for its first token.
-    pub fn new<'a>(
+    pub fn new(
         circuits: Circuits,
         catalogue: Catalogue,
-        requested: &str,
-        models: impl Iterator<Item = &'a str>,
+        requested: ModelName,
+        models: impl Iterator<Item = ModelName>,
         deadline: Option<Instant>,
         first_token_max: Duration,
     ) -> Self {
         let mut left = Vec::new();
         for model in models {
-            if !left.iter().any(|other| other == model) {
-                left.push(model.to_owned());
+            if !left.contains(&model) {
+                left.push(model);
             }
         }
         left.reverse();
-        let (requested, tried, answering, context_length_above) =
-            (requested.to_owned(), Vec::new(), String::new(), None);
         Self {
             circuits,
             catalogue,
@@ -138,9 +139,9 @@ impl Route {
             first_token_max,
             requested,
             left,
-            tried,
-            answering,
-            context_length_above,
+            tried: Vec::new(),
+            answering: None,
+            context_length_above: None,
         }
     }
 
@@ -198,7 +199,7 @@ impl Route {
                     .take_pass()
                     .into_iter()
                     .for_each(CircuitPass::record_success);
-                self.answering = std::mem::take(&mut candidate.model);
+                self.answering = Some(Arc::clone(&candidate.model));
                 Ok(Some(answer))
             }
             Err(error) => {
@@ -212,27 +213,29 @@ impl Route {
 
     /// The model that answers, if it has another name than the requested one.
     pub(super) fn other_model(&self) -> Option<&str> {
-        Some(self.answering.as_str()).filter(|model| *model != self.requested)
+        self.answering
+            .as_deref()
+            .filter(|model| **model != *self.requested)
     }
 
     /// The models that failed before one answered, and the codes of their errors.
     pub(super) fn tried(&self) -> impl Iterator<Item = (&str, &str)> {
         self.tried
             .iter()
-            .map(|(model, error)| (model.as_str(), error.code()))
+            .map(|(model, error)| (&**model, error.code()))
     }
 
     /// After a reply: the name that the caller asked for, the model that answers, and the models
     /// that were tried before.
-    pub fn into_parts(self) -> (String, String, impl Iterator<Item = (String, Error)>) {
-        (self.requested, self.answering, self.tried.into_iter())
+    pub fn into_parts(self) -> (ModelName, Option<ModelName>, Vec<(ModelName, Error)>) {
+        (self.requested, self.answering, self.tried)
     }
 
     /// Records that `model` failed.
     ///
     /// # Errors
     /// The error for the caller, if no other model may be asked.
-    async fn record_error(&mut self, model: &str, error: Error) -> Result<(), Error> {
+    async fn record_error(&mut self, model: &ModelName, error: Error) -> Result<(), Error> {
         if error.ends_call() {
             return Err(error);
         }
@@ -251,7 +254,7 @@ impl Route {
         } else {
             error
         };
-        self.tried.push((model.to_owned(), error));
+        self.tried.push((Arc::clone(model), error));
         if is_curable && !self.left.is_empty() {
             Ok(())
         } else {

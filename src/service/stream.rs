@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -32,7 +33,7 @@ pub struct ResponseStream<M> {
     started: Option<StartedAnswer<M>>,
     call: Call,
     /// The model's name in the caller's request.
-    requested: String,
+    requested: Arc<str>,
     /// The report that follows the last chunk, if the caller asked for one.
     report: Option<Box<ReportMessage<M>>>,
 }
@@ -41,7 +42,7 @@ impl<M: AnswerChunk> ResponseStream<M> {
     pub(super) fn new(
         started: StartedAnswer<M>,
         call: Call,
-        requested: String,
+        requested: Arc<str>,
         report: Option<Box<CallReport>>,
     ) -> Self {
         Self {

@@ -120,7 +120,7 @@ impl Units {
     /// become free in time, [`Kind::Timeout`](crate::error::Kind::Timeout) if the caller's deadline
     /// has passed, [`Kind::Forbidden`](crate::error::Kind::Forbidden) if the model costs more units
     /// than the plan has.
-    pub async fn acquire(&self, call: &Call, model: &str) -> Result<Permit> {
+    pub async fn acquire(&self, call: &Call, model: &Arc<str>) -> Result<Permit> {
         let cost = self.cost(model).await;
         let request = PermitRequest {
             caller: call.caller,
@@ -133,7 +133,7 @@ impl Units {
         let since = Instant::now();
         let permit = self
             .permits
-            .acquire(model, request, &call.queue_position)
+            .acquire(Arc::clone(model), request, &call.queue_position)
             .await;
         if permit.is_err() {
             call.stats.add_wait(since.elapsed());
