@@ -46,9 +46,11 @@ pub enum Chunk<M> {
 /// other fields, nor a comparison with the earlier message when it is encoded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Repeat<M> {
-    /// The earlier message, whose text is not empty.
+    /// The earlier message, with an empty text.
     like: Arc<M>,
-    /// The text in place of the earlier one. It is not empty either.
+    /// The number of the text's field.
+    field: u8,
+    /// The text, which is not empty.
     text: String,
 }
 
@@ -56,6 +58,8 @@ pub struct Repeat<M> {
 #[derive(Debug)]
 pub(crate) struct TemplateReader<M> {
     known: Option<Template<Arc<M>>>,
+    /// The number of the text's field in the template.
+    field: u8,
     budget: Budget,
 }
 
@@ -122,8 +126,16 @@ impl<M> From<M> for Chunk<M> {
 }
 
 impl<M: SingleText> Chunk<M> {
-    /// This message, or the earlier one that differs from it only in its text.
-    pub fn any_text(&self) -> &M {
+    /// The message, if it is a complete one.
+    pub fn complete(&self) -> Option<&M> {
+        match self {
+            Self::Message(message) => Some(message),
+            Self::Repeat(_) => None,
+        }
+    }
+
+    /// This message, perhaps without its text.
+    pub fn without_text(&self) -> &M {
         match self {
             Self::Message(message) => message,
             Self::Repeat(repeat) => &repeat.like,
@@ -134,9 +146,9 @@ impl<M: SingleText> Chunk<M> {
     pub fn into_message(self) -> M {
         match self {
             Self::Message(message) => *message,
-            Self::Repeat(Repeat { like, text }) => {
+            Self::Repeat(Repeat { like, field, text }) => {
                 let mut message = M::clone(&like);
-                if let Some((_, place)) = message.text() {
+                if let Some(place) = message.field(field) {
                     *place = text;
                 }
                 message
@@ -149,6 +161,7 @@ impl<M> Default for TemplateReader<M> {
     fn default() -> Self {
         Self {
             known: None,
+            field: 0,
             budget: Budget::default(),
         }
     }
@@ -176,7 +189,8 @@ impl<M: SingleText> TemplateReader<M> {
         let text = std::str::from_utf8(text).ok()?.to_owned();
         let like = Arc::clone(&known.message);
         self.budget.hit();
-        Some(Repeat { like, text })
+        let field = self.field;
+        Some(Repeat { like, field, text })
     }
 
     /// Whether a template may be made of this message.
@@ -189,7 +203,7 @@ impl<M: SingleText> TemplateReader<M> {
 
     /// Makes a template of a message that did not match. `decoded` is what `json` was decoded to.
     /// `message` is what the caller made of it, and what a match returns with its own text.
-    pub(crate) fn learn(&mut self, json: &[u8], mut decoded: M, message: M)
+    pub(crate) fn learn(&mut self, json: &[u8], mut decoded: M, mut message: M)
     where
         M: DeserializeOwned,
     {
@@ -205,7 +219,10 @@ impl<M: SingleText> TemplateReader<M> {
         let other = [before, text.as_bytes(), after].concat();
         if other.len() <= MESSAGE_BYTES_MAX
             && decode_answer(&other).is_ok_and(|other: M| other == decoded)
+            && let Some((field, place)) = message.text()
         {
+            place.clear();
+            self.field = field;
             self.known = Some(Template {
                 message: Arc::new(message),
                 before: before.into(),

@@ -110,7 +110,7 @@ impl<M: StreamMessage> Interpreter<M> {
 
     /// Records what a message of the answer says about its choices.
     fn record(&mut self, chunk: Chunk<M>) -> Meaning<M> {
-        for (index, is_last) in chunk.any_text().choices() {
+        for (index, is_last) in chunk.without_text().choices() {
             if let Err(error) = self.choices.record(index, is_last) {
                 return Meaning::Failed(None, error);
             }

@@ -252,7 +252,7 @@ where
             match this.state {
                 State::Open => match this.next_decoded() {
                     Some(Meaning::Message(chunk)) => {
-                        this.has_started = this.has_started || chunk.any_text().has_content();
+                        this.has_started = this.has_started || has_content(&chunk);
                         this.is_waiting = false;
                         this.frames_without_event = 0;
                         return Poll::Ready(Some(Ok(chunk)));
@@ -310,6 +310,11 @@ where
             }
         }
     }
+}
+
+/// Whether the message has a part of the answer in it. One that has only a new text always has.
+pub(super) fn has_content<M: StreamMessage>(chunk: &Chunk<M>) -> bool {
+    chunk.complete().is_none_or(M::has_content)
 }
 
 /// Whether an event has no data.

@@ -9,7 +9,11 @@ use std::{
 
 use futures_util::{Stream, StreamExt};
 
-use super::{event_stream::EventStream, sse::EVENT_BYTES_MAX, stream_message::StreamMessage};
+use super::{
+    event_stream::{EventStream, has_content},
+    sse::EVENT_BYTES_MAX,
+    stream_message::StreamMessage,
+};
 use crate::{
     error::{Error, ErrorCode, Result},
     json::Chunk,
@@ -40,7 +44,7 @@ impl<M: StreamMessage> StartedStream<M> {
     pub(super) async fn wait_for(mut events: Box<EventStream<M>>) -> Result<Self> {
         let (mut first, mut bytes) = (VecDeque::with_capacity(1), 0);
         while let Some(chunk) = events.next().await.transpose()? {
-            let has_content = chunk.any_text().has_content();
+            let has_content = has_content(&chunk);
             first.push_back(chunk);
             if has_content || first.len() == EARLY_MESSAGES_MAX {
                 break;
