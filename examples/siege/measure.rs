@@ -32,7 +32,7 @@ pub struct Bystander {
 pub struct Seen {
     /// The time of each probe, sorted.
     waits: Vec<Duration>,
-    /// Probes without an answer.
+    /// Probes without an answer on two connections.
     pub unanswered: usize,
     /// The largest memory, in bytes.
     pub memory_max: f64,
@@ -47,7 +47,13 @@ impl Bystander {
             let mut connection = None;
             while !until.load(Relaxed) {
                 let begun = Instant::now();
-                match probe(&mut connection, address) {
+                // Until its first request has arrived, a new connection has no key and may be closed
+                // for another one. As HTTP clients do, a probe tries a second connection then.
+                let answered = probe(&mut connection, address).or_else(|_| {
+                    connection = None;
+                    probe(&mut connection, address)
+                });
+                match answered {
                     Ok(()) => seen.waits.push(begun.elapsed()),
                     Err(_) => {
                         connection = None;
