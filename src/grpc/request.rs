@@ -71,9 +71,8 @@ impl MessageChecks {
         rules: MessageRules,
         mut request: Request<B>,
     ) -> Request<MessageBody<B>> {
-        if rules.coding.is_some() {
-            encoding::remove(request.headers_mut());
-        }
+        // Tonic must not see it: it knows `identity` only in this spelling.
+        encoding::remove(request.headers_mut());
         request.map(|body| {
             let body = CheckedBody {
                 body,
