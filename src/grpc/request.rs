@@ -71,7 +71,6 @@ impl MessageChecks {
         rules: MessageRules,
         mut request: Request<B>,
     ) -> Request<MessageBody<B>> {
-        // Tonic must not see it: it knows `identity` only in this spelling.
         encoding::remove(request.headers_mut());
         request.map(|body| {
             let body = CheckedBody {

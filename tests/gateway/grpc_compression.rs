@@ -48,6 +48,8 @@ async fn a_compressed_message_is_the_message_that_was_compressed() {
             ("zstd", frame(1, &zstd(&plain))),
             ("gzip", frame(0, &plain)),
             ("identity", frame(0, &plain)),
+            ("Identity", frame(0, &plain)),
+            ("", frame(0, &plain)),
         ];
         for (coding, body) in &cases {
             upstream.set_reply(Reply::Json(200, whole("a")));

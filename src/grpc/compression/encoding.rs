@@ -39,8 +39,8 @@ pub(in crate::grpc) fn of(headers: &HeaderMap) -> Result<Option<Coding>> {
     })
 }
 
-/// Removes the header `grpc-encoding`, which does not apply to a
-/// [decompressed](super::request::DecompressedBody) body.
+/// Removes the header `grpc-encoding`. Tonic must not see it: it gets all messages
+/// [decompressed](super::request::DecompressedBody), and knows `identity` only in this spelling.
 pub(in crate::grpc) fn remove(headers: &mut HeaderMap) {
     headers.remove(ENCODING);
 }
