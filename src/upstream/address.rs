@@ -33,6 +33,8 @@ const USUAL: [&[&str]; 3] = [&["chat", "completions"], &["completions"], &["embe
 pub(super) struct Address {
     scheme: Scheme,
     authority: Authority,
+    /// The host and port in the URLs of requests.
+    name: Authority,
     /// The path of the API, without a final slash.
     api: String,
     /// The path of the account, which is beside the API's `/v1`, not below it.
@@ -45,16 +47,29 @@ impl Address {
     /// Splits `base`. `None` if it has no scheme or no host.
     pub(super) fn new(base: &Uri) -> Option<Self> {
         let api = base.path().trim_end_matches('/');
-        let mut address = Self {
+        let address = Self {
             scheme: base.scheme()?.clone(),
             authority: base.authority()?.clone(),
+            name: base.authority()?.clone(),
             api: api.to_owned(),
             account: api.strip_suffix("/v1").unwrap_or(api).to_owned(),
             usual: Vec::new(),
         };
-        let usual = USUAL.map(|segments| address.below(&address.api, segments, &[]));
-        address.usual = usual.into_iter().collect::<Result<_>>().ok()?;
-        Some(address)
+        address.with_usual().ok()
+    }
+
+    /// The same address with another `name` in the URLs of requests.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a name that cannot be in a URL.
+    pub(super) fn named(self, name: Authority) -> Result<Self> {
+        Self { name, ..self }.with_usual()
+    }
+
+    fn with_usual(mut self) -> Result<Self> {
+        let usual = USUAL.map(|segments| self.below(&self.api, segments, &[]));
+        self.usual = usual.into_iter().collect::<Result<_>>()?;
+        Ok(self)
     }
 
     /// Whether upstream is reached with TLS.
@@ -120,7 +135,7 @@ impl Address {
         }
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
-        parts.authority = Some(self.authority.clone());
+        parts.authority = Some(self.name.clone());
         parts.path_and_query =
             Some(PathAndQuery::from_maybe_shared(Bytes::from(path)).map_err(|_| no_id())?);
         Uri::from_parts(parts).map_err(|_| no_id())

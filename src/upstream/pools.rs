@@ -4,10 +4,7 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{
-    Uri,
-    uri::{Authority, Parts},
-};
+use http::uri::Authority;
 use http_body_util::Full;
 use hyper_util::{
     client::legacy,
@@ -35,29 +32,21 @@ pub(super) type Pool = legacy::Client<Connector, Full<Bytes>>;
 /// The pools of all workers.
 pub(super) struct Pools {
     connector: Connector,
-    /// [`NAME`]; `None` if a proxy reads the URLs.
-    name: Option<Authority>,
     pools: PerWorker<Pool>,
 }
 
 impl Pools {
     /// Pools whose connections `connector` opens.
     pub(super) fn new(connector: Connector) -> Self {
-        let name = Authority::from_static(NAME);
         Self {
-            name: (!connector.is_forwarded()).then_some(name),
             connector,
             pools: PerWorker::new(),
         }
     }
 
-    /// The URL by which a request for `url` is sent through a pool.
-    pub(super) fn url(&self, url: &Uri) -> Uri {
-        let mut parts = Parts::default();
-        parts.scheme = url.scheme().cloned();
-        parts.authority = self.name.as_ref().or(url.authority()).cloned();
-        parts.path_and_query = url.path_and_query().cloned();
-        Uri::from_parts(parts).unwrap_or_else(|_| url.clone())
+    /// [`NAME`], for the URLs of requests. `None` if a proxy reads the URLs.
+    pub(super) fn name(&self) -> Option<Authority> {
+        (!self.connector.is_forwarded()).then(|| Authority::from_static(NAME))
     }
 
     /// The pool of the worker that this thread belongs to.

@@ -107,8 +107,13 @@ impl Transport {
             .map_err(|error| {
             misconfigured("the HTTP client cannot be set up").with_source(error)
         })?;
+        let pools = Pools::new(connector);
+        let address = match pools.name() {
+            Some(name) => address.named(name)?,
+            None => address,
+        };
         Ok(Self {
-            pools: Pools::new(connector),
+            pools,
             address,
             headers: RequestHeaders::new(headers),
             has_key: config.api_key().is_some(),
@@ -167,7 +172,7 @@ impl Transport {
     pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response<Incoming>> {
         let mut sent = http::Request::new(Full::new(request.body.clone()));
         sent.method_mut().clone_from(&request.method);
-        *sent.uri_mut() = self.pools.url(&request.uri);
+        sent.uri_mut().clone_from(&request.uri);
         sent.headers_mut().clone_from(request.headers);
         let informational = InformationalCounter::attach(&mut sent);
         let pool = self.pools.current()?;
