@@ -90,6 +90,32 @@ async fn an_idle_connection_is_closed_after_a_goaway_where_the_protocol_has_one(
 }
 
 #[tokio::test]
+async fn the_version_of_http_is_recognised_from_any_first_bytes() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = gateway_with(&upstream, Duration::from_secs(60), &[]).await;
+    let request: &[u8] = b"PUT /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let hello = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    for first in [1, 2, 3, 23, 24] {
+        let mut http1 = TcpStream::connect(gateway.address).await.unwrap();
+        let mut http2 = TcpStream::connect(gateway.address).await.unwrap();
+        http1.write_all(&request[..first]).await.unwrap();
+        http2.write_all(&hello[..first]).await.unwrap();
+        // The gateway works on these connections before it answers later ones.
+        drop(self::http1(&gateway, "/healthz", KEY).await);
+        http1.write_all(&request[first..]).await.unwrap();
+        http2.write_all(&hello[first..]).await.unwrap();
+        let mut answer = [0; 12];
+        http1.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 405", "after {first} bytes");
+        assert_eq!(
+            next_frame(&mut http2).await.0,
+            SETTINGS,
+            "after {first} bytes"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_connection_with_a_running_call_is_not_closed() {
     let upstream = Scripted::always(Reply::EventsThenSilence(vec![chunk("a")])).await;
     let gateway = gateway_with(&upstream, IDLE, &[]).await;
