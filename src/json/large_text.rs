@@ -15,8 +15,9 @@ use serde_json::value::RawValue;
 
 use super::error::without_place;
 
-/// Strings of at least this length, in bytes of JSON text, are read here. Below it, a second look
-/// at the value costs more than a second copy.
+/// Strings of at least this length, in bytes of JSON text, are read here. Shorter ones are also
+/// looked at twice if the whole document is at least as long, because the length of a value is not
+/// known before.
 const LARGE_BYTES: usize = 256 * 1024;
 
 thread_local! {
@@ -130,8 +131,10 @@ fn code_point(rest: &mut &str) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
+    use crate::{json::decode_request, proto::v1::CreateChatCompletionRequest};
 
     /// A JSON string that is long enough, and begins with `start`.
     fn long(start: &str) -> String {
@@ -173,6 +176,31 @@ mod tests {
         }
         assert_eq!(unescaped("\"short\""), None);
         assert_eq!(unescaped(&format!("[{}]", long(""))), None);
+    }
+
+    #[test]
+    fn a_large_request_is_read_as_a_small_one_with_the_same_errors() {
+        let text = "a \"long\" line\n🦀".repeat(LARGE_BYTES / 8);
+        let request = |content| {
+            json!({"model": "m", "messages": [
+            {"role": "user", "content": text}, {"role": "user", "content": content}]})
+        };
+        let contents = [
+            json!(text),
+            json!("short"),
+            json!([{"type": "text", "text": text}]),
+        ];
+        for content in contents {
+            let body = request(content).to_string();
+            let read = || serde_json::from_str::<CreateChatCompletionRequest>(&body).ok();
+            let expected = read();
+            // `decode_request` would hide a mistake, because it reads again after an error.
+            assert!(expected.is_some() && during(body.len(), read) == expected);
+        }
+        let wrong = request(json!(5)).to_string();
+        let error = decode_request::<CreateChatCompletionRequest>(wrong.as_bytes()).unwrap_err();
+        assert_eq!(error.path.as_deref(), Some("messages[1].content"));
+        assert!(!error.problem.contains("column"), "{}", error.problem);
     }
 
     proptest! {
