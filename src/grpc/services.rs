@@ -1,5 +1,6 @@
-//! The gRPC services that need a key, as tonic serves them, by the service that a path names. They
-//! are called without a router: axum's clones and boxes a service for each of its layers.
+//! The gRPC services that need a key. The path of a request names its service, and tonic's server for
+//! this service answers it. There is no router between: axum's clones and boxes a service for each of
+//! its layers.
 
 use std::{convert::Infallible, future::ready};
 

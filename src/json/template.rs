@@ -84,7 +84,8 @@ struct Written<M> {
     template: Template<M>,
     /// The number of the text's field.
     field: u8,
-    /// The message that this template encodes, as far as a [`Repeat`] was encoded by it.
+    /// The message that this template encodes with any text. Set with the first [`Repeat`] of it:
+    /// later ones are recognised by this pointer.
     like: Option<Arc<M>>,
 }
 
@@ -134,7 +135,7 @@ impl<M: SingleText> Chunk<M> {
         }
     }
 
-    /// This message, perhaps without its text.
+    /// The message, to look at everything but its text.
     pub fn without_text(&self) -> &M {
         match self {
             Self::Message(message) => message,

@@ -65,7 +65,8 @@ impl<U: Message + Default + HasLayout> Decoder for BoundedDecoder<U> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        // The buffer takes the length of the message when that is known.
+        // The buffer takes the length of the message when that is known. Tonic divides by this number
+        // where it decompresses a message; here, messages are decompressed before tonic has them.
         BufferSettings::new(0, YIELD_BYTES)
     }
 }

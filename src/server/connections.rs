@@ -245,7 +245,7 @@ enum Version {
 }
 
 /// Waits for the first bytes of the caller, and tells which version of HTTP they begin. `None` if
-/// they are too few for that.
+/// they are too few for that, or if the caller has closed the connection.
 ///
 /// Hyper can recognise the version too, but it hands the bytes that it read for that to HTTP/1 as
 /// the first read. A second read follows, for which the buffer grows to twice its size, and stays

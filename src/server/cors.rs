@@ -28,8 +28,8 @@ impl Cors {
     }
 
     /// Passes a request to `next`, and tells a browser what it needs to know. A request without
-    /// `Origin` does not come from a web page of another origin, so its answer needs no more than
-    /// the advice to caches that one with `Origin` has another answer.
+    /// `Origin` does not come from a web page of another origin, so its answer needs only
+    /// `Vary: origin`, which tells caches that answers to web pages differ.
     pub(super) async fn answer<F>(
         &self,
         request: Request,

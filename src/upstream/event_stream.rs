@@ -312,7 +312,8 @@ where
     }
 }
 
-/// Whether the message has a part of the answer in it. One that has only a new text always has.
+/// Whether the message has a part of the answer in it. A repeat always has, because its text is not
+/// empty.
 pub(super) fn has_content<M: StreamMessage>(chunk: &Chunk<M>) -> bool {
     chunk.complete().is_none_or(M::has_content)
 }
