@@ -10,7 +10,7 @@ use crate::{
     config,
     error::Error,
     proto::v1::{ChatMessage, CreateChatCompletionRequest, StreamOptions, Usage},
-    service::{Call, Chat, Dispatch, Units, headers::UPSTREAM_REQUEST_ID},
+    service::{Call, Chat, Dispatch, UnaryOrStream, Units, headers::UPSTREAM_REQUEST_ID},
     upstream::{Catalogue, Client, ModelNames},
 };
 

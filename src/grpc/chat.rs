@@ -12,7 +12,7 @@ use crate::{
         CreateChatCompletionRequest, CreateChatCompletionResponse, StreamChatCompletionResponse,
         chat_service_server::ChatService,
     },
-    service::Chat,
+    service::{Chat, UnaryOrStream},
 };
 
 impl ChatService for Chat {
@@ -25,7 +25,7 @@ impl ChatService for Chat {
         Self: 'call,
     {
         call::answer(request, async |call, request| {
-            Ok(response::unary(self.create(call, request).await?))
+            Ok(response::unary(self.unary(call, request).await?))
         })
     }
 
@@ -40,7 +40,7 @@ impl ChatService for Chat {
         Self: 'call,
     {
         call::answer(request, async |call, request| {
-            let reply = self.stream(call, request).await?;
+            let reply = UnaryOrStream::stream(self, call, request).await?;
             Ok(response::streamed(reply.map(GrpcStream::new)))
         })
     }

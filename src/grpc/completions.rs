@@ -12,7 +12,7 @@ use crate::{
         CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse,
         completion_service_server::CompletionService,
     },
-    service::Completions,
+    service::{Completions, UnaryOrStream},
 };
 
 impl CompletionService for Completions {
@@ -25,7 +25,7 @@ impl CompletionService for Completions {
         Self: 'call,
     {
         call::answer(request, async |call, request| {
-            Ok(response::unary(self.create(call, request).await?))
+            Ok(response::unary(self.unary(call, request).await?))
         })
     }
 
@@ -40,7 +40,7 @@ impl CompletionService for Completions {
         Self: 'call,
     {
         call::answer(request, async |call, request| {
-            let reply = self.stream(call, request).await?;
+            let reply = UnaryOrStream::stream(self, call, request).await?;
             Ok(response::streamed(reply.map(GrpcStream::new)))
         })
     }

@@ -16,8 +16,6 @@ use crate::service::{Chat, Completions, Services};
 
 mod account;
 mod call;
-mod chat;
-mod completions;
 pub(crate) mod compression;
 pub(crate) mod docs;
 mod embeddings;

@@ -14,7 +14,7 @@ use super::{
     embeddings,
     request::{Json, StreamableJson},
     state::RestState,
-    unary_or_stream::{self, UnaryOrStream},
+    unary_or_stream::{self, JsonService},
 };
 use crate::service::{Chat, Completions};
 
@@ -49,7 +49,7 @@ impl Shortcut {
     }
 }
 
-async fn create<S: UnaryOrStream>(state: RestState, request: Request) -> Response {
+async fn create<S: JsonService>(state: RestState, request: Request) -> Response {
     match StreamableJson::from_request(request, &state).await {
         Ok(request) => unary_or_stream::create::<S>(State(state), request)
             .await

@@ -1,7 +1,5 @@
 //! The handler of methods whose answer is a unary response or server-sent events.
 
-use std::future::Future;
-
 use axum::{extract::State, response::Response};
 use futures_util::FutureExt;
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,44 +12,31 @@ use super::{
 };
 use crate::{
     error::Result,
-    service::{AnswerChunk, Call, Reply, ResponseStream, Services},
+    proto::v1::{CreateChatCompletionRequest, CreateCompletionRequest},
+    service::UnaryOrStream,
 };
 
-/// A service with a unary and a streaming method for the same request message.
-pub(super) trait UnaryOrStream: Clone + Send + Sync + 'static {
-    /// The request.
-    type Request: DeserializeOwned + StreamMember + Send + 'static;
-    /// The complete answer.
-    type Response: Serialize + prost::Message;
-    /// A message of a streamed answer.
-    type Chunk: AnswerChunk + Serialize + Send + 'static;
+/// A service whose messages this door can read and write.
+pub(super) trait JsonService:
+    UnaryOrStream<
+        Request: DeserializeOwned + StreamMember,
+        Response: Serialize + prost::Message,
+        Chunk: Serialize,
+    >
+{
+}
 
-    /// Selects this service.
-    fn of(services: &Services) -> &Self;
-
-    /// Answers with one message.
-    ///
-    /// # Errors
-    /// Those of the service.
-    fn unary(
-        &self,
-        call: Call,
-        request: Box<Self::Request>,
-    ) -> impl Future<Output = Result<Reply<Self::Response>>> + Send;
-
-    /// Answers with a stream of messages.
-    ///
-    /// # Errors
-    /// Those of the service.
-    fn stream(
-        &self,
-        call: Call,
-        request: Box<Self::Request>,
-    ) -> impl Future<Output = Result<Reply<ResponseStream<Self::Chunk>>>> + Send;
+impl<S> JsonService for S where
+    S: UnaryOrStream<
+            Request: DeserializeOwned + StreamMember,
+            Response: Serialize + prost::Message,
+            Chunk: Serialize,
+        >
+{
 }
 
 /// Answers a request. The path, or the member `stream` of the body, selects streaming.
-pub(super) async fn create<S: UnaryOrStream>(
+pub(super) async fn create<S: JsonService>(
     State(state): State<RestState>,
     StreamableJson {
         call,
@@ -67,4 +52,16 @@ pub(super) async fn create<S: UnaryOrStream>(
     // In memory of its own: it may go on after the head of the response is sent.
     let starting = async move { service.stream(call, message).await }.boxed();
     Ok(stream::start(starting, position).await)
+}
+
+impl StreamMember for CreateChatCompletionRequest {
+    fn take_stream(&mut self) -> Option<String> {
+        self.extra.remove("stream")
+    }
+}
+
+impl StreamMember for CreateCompletionRequest {
+    fn take_stream(&mut self) -> Option<String> {
+        self.extra.remove("stream")
+    }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
-    call::Call, chat_accumulator::ChatAccumulator, choices::message_with_choices,
+    Services, call::Call, chat_accumulator::ChatAccumulator, choices::message_with_choices,
     dispatch::Dispatch, exchange::Accumulate, inferred_types, model_request::ModelRequest,
-    reply::Reply, report::Reported as _, stream::ResponseStream, validate,
+    reply::Reply, report::Reported as _, stream::ResponseStream, unary_or_stream::UnaryOrStream,
+    validate,
 };
 use crate::{
     error::Result,
@@ -32,13 +33,19 @@ impl Chat {
             unary_via_stream,
         }
     }
+}
+
+impl UnaryOrStream for Chat {
+    type Request = CreateChatCompletionRequest;
+    type Response = CreateChatCompletionResponse;
+    type Chunk = StreamChatCompletionResponse;
+
+    fn of(services: &Services) -> &Self {
+        &services.chat
+    }
 
     /// Answers a conversation with one complete message.
-    ///
-    /// # Errors
-    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid field; otherwise the meaning
-    /// of the upstream's reply.
-    pub async fn create(
+    async fn unary(
         &self,
         mut call: Call,
         mut request: Box<CreateChatCompletionRequest>,
@@ -74,11 +81,7 @@ impl Chat {
     }
 
     /// Answers a conversation with a stream of chunks.
-    ///
-    /// # Errors
-    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid field; otherwise the meaning
-    /// of the upstream's reply, until the answer has started. Later errors are in the stream.
-    pub async fn stream(
+    async fn stream(
         &self,
         mut call: Call,
         mut request: Box<CreateChatCompletionRequest>,
@@ -184,7 +187,7 @@ mod tests {
     async fn the_futures_of_calls_are_small() {
         let chat = services().chat;
         let request = Box::<CreateChatCompletionRequest>::default;
-        let whole = size_of_val(&chat.create(Call::internal(), request()));
+        let whole = size_of_val(&chat.unary(Call::internal(), request()));
         let streamed = size_of_val(&chat.stream(Call::internal(), request()));
         assert!(
             whole.max(streamed) <= FUTURE_BYTES_MAX,

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    call::Call, choices::message_with_choices, dispatch::Dispatch, model_request::ModelRequest,
-    reply::Reply, report::Reported as _, stream::ResponseStream, validate,
+    Services, call::Call, choices::message_with_choices, dispatch::Dispatch,
+    model_request::ModelRequest, reply::Reply, report::Reported as _, stream::ResponseStream,
+    unary_or_stream::UnaryOrStream, validate,
 };
 use crate::{
     error::Result,
@@ -26,13 +27,19 @@ impl Completions {
     pub fn new(dispatch: Dispatch) -> Self {
         Self { dispatch }
     }
+}
+
+impl UnaryOrStream for Completions {
+    type Request = CreateCompletionRequest;
+    type Response = CreateCompletionResponse;
+    type Chunk = StreamCompletionResponse;
+
+    fn of(services: &Services) -> &Self {
+        &services.completions
+    }
 
     /// Continues a text, with one complete answer.
-    ///
-    /// # Errors
-    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid field; otherwise the meaning
-    /// of the upstream's reply.
-    pub async fn create(
+    async fn unary(
         &self,
         mut call: Call,
         mut request: Box<CreateCompletionRequest>,
@@ -49,11 +56,7 @@ impl Completions {
     }
 
     /// Continues a text, with a stream of chunks.
-    ///
-    /// # Errors
-    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for an invalid field; otherwise the meaning
-    /// of the upstream's reply, until the answer has started. Later errors are in the stream.
-    pub async fn stream(
+    async fn stream(
         &self,
         mut call: Call,
         mut request: Box<CreateCompletionRequest>,

@@ -7,6 +7,7 @@
 //! - [`call`]: the life cycle of a call; [`headers`], `options`, [`active_calls`] and
 //!   [`inflight_bytes`] are what it consists of.
 //! - `chat`, `completions`, `embeddings`, [`models`] and `account`: one file per gRPC service.
+//!   `unary_or_stream` is what the first two have in common.
 //! - `prepared`: the request as it is sent upstream, after `validate` and `inferred_types`.
 //! - [`dispatch`]: sends a request to a model. `route` chooses among its fallbacks, [`circuit`]
 //!   avoids a model that fails, [`units`] waits for units, `exchange` sends and receives.
@@ -41,6 +42,7 @@ mod report;
 mod route;
 mod stats;
 mod stream;
+mod unary_or_stream;
 mod unit_monitor;
 pub mod units;
 mod validate;
@@ -60,6 +62,7 @@ pub use embeddings::Embeddings;
 pub use models::Models;
 pub use reply::Reply;
 pub use stream::{AnswerChunk, ResponseStream};
+pub use unary_or_stream::UnaryOrStream;
 pub use units::Units;
 
 use feed::Feed;
