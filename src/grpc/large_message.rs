@@ -1,5 +1,5 @@
-//! Limits how many large messages are decoded at the same time. Tonic decodes a message on a worker
-//! of the runtime, as soon as its last bytes arrive. Therefore the last bytes of a large message
+//! Limits how many large messages are decoded at the same time. A message is decoded on a worker of
+//! the runtime, as soon as its last bytes arrive. Therefore the last bytes of a large message
 //! are held back until an [`offload`] permit is free.
 //!
 //! They also wait for the end of the request, so that the body is dropped before the message is
@@ -86,7 +86,7 @@ async fn turn(deadline: Option<Instant>) -> Result<OffloadPermit> {
     }
 }
 
-/// Converts an error of the body for tonic. The gateway's own errors become statuses.
+/// Converts an error of the body. The gateway's own errors become statuses.
 fn status(error: BoxError) -> BoxError {
     match error.downcast::<Error>() {
         Ok(error) => Status::from(*error).into(),
@@ -106,7 +106,7 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        // Tonic polls for more after it has decoded the previous bytes.
+        // The next poll comes after the previous bytes are decoded.
         this.turn = None;
         loop {
             if let Some(end) = &mut this.end {

@@ -5,12 +5,14 @@
 //!
 //! | file | this door | the REST door |
 //! |---|---|---|
-//! | `account` … `models` | tonic's traits for the services | handlers for the services |
+//! | `exchange` | the methods that models answer | `unary_or_stream`, `embeddings` |
+//! | `account`, `models` | tonic's traits for the other services | handlers for the services |
 //! | `services` | the service that a path names | `routes` has the paths |
 //! | `call` | a [`Call`](crate::service::Call) from metadata | the same from headers |
 //! | `request` | limits and framing of messages | media type, limits and decoding of a body |
+//! | `message` | the messages of bodies | |
 //! | `response` | statuses and replies | JSON bodies |
-//! | `stream` | the stream that tonic sends | the response of a stream; `sse` has its events |
+//! | `unary`, `stream` | the bodies of answers | `stream`; `sse` has its events |
 //! | `compression` | `grpc-encoding` | `Content-Encoding` |
 //! | `unknown` | methods that don't exist | paths that don't exist |
 //!
@@ -18,14 +20,13 @@
 
 mod account;
 mod call;
-mod chat;
-mod completions;
 pub(crate) mod compression;
 mod content_type;
 pub(crate) mod descriptor_set;
-mod embeddings;
+mod exchange;
 pub(crate) mod health;
 pub(crate) mod large_message;
+mod message;
 mod message_rules;
 mod message_scanner;
 pub(crate) mod methods;
@@ -38,10 +39,11 @@ mod response;
 mod services;
 mod stream;
 mod surrogates;
+mod unary;
 mod unknown;
 
 pub(crate) use content_type::is_grpc;
 pub(crate) use only_grpc::only_grpc;
 pub(crate) use response::refuse;
-pub(crate) use services::{GrpcAnswer, GrpcServices, refused};
+pub(crate) use services::GrpcServices;
 pub(crate) use unknown::unknown_method;

@@ -1,14 +1,16 @@
 //! The first step of the gRPC door: checks that a request is gRPC and names a known method. Later
 //! steps would refuse other requests without an explanation.
 
+use std::{convert::Infallible, future::Future};
+
 use axum::{body::Body as AxumBody, extract::Request, response::Response};
+use futures_util::FutureExt;
 use http::{Method, Version, header};
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{Layer, Service, service_fn};
 
 use super::{
-    GrpcAnswer,
     compression::encoding,
     content_type::Form,
     methods::Methods,
@@ -17,28 +19,30 @@ use super::{
 use crate::error::{Error, ErrorCode};
 
 /// Passes gRPC and gRPC-Web requests to known methods to `next`, as gRPC, and refuses all others.
-pub(crate) async fn only_grpc(
+pub(crate) async fn only_grpc<F: Future<Output = Response>>(
     methods: &Methods,
     mut request: Request,
-    mut next: impl FnMut(Request) -> GrpcAnswer,
+    mut next: impl FnMut(Request) -> F,
 ) -> Response {
     let form = match check(methods, &mut request) {
         Ok(form) => form,
         Err(refusal) => return *refusal,
     };
-    let answer = match form {
+    let response = match form {
         // Not through tonic's layer for gRPC-Web, which would box both bodies once more.
         Form::Grpc => next(request).await,
         Form::Web | Form::WebText => {
-            let next = service_fn(|request: http::Request<Body>| next(request.map(AxumBody::new)));
+            let next = service_fn(|request: http::Request<Body>| {
+                next(request.map(AxumBody::new)).map(Ok::<_, Infallible>)
+            });
             // In memory of its own, because this case is rarer.
-            Box::pin(GrpcWebLayer::new().layer(next).call(request)).await
+            match Box::pin(GrpcWebLayer::new().layer(next).call(request)).await {
+                Ok(response) => response.map(AxumBody::new),
+                Err(impossible) => match impossible {},
+            }
         }
     };
-    let mut response = match answer {
-        Ok(response) => explain(response.map(AxumBody::new)),
-        Err(impossible) => match impossible {},
-    };
+    let mut response = explain(response);
     encoding::announce(response.headers_mut());
     response
 }

@@ -1,4 +1,4 @@
-//! Checks the messages of a gRPC request before tonic decodes them: their number, prefixes,
+//! Checks the messages of a gRPC request before they are decoded: their number, prefixes,
 //! compression and size. The errors are the gateway's own. The earlier layer
 //! [`read_timeout`](super::read_timeout) limits the time of their arrival.
 

@@ -1,7 +1,7 @@
 //! gRPC responses: the replies of the services, and errors.
 
 use axum::response::Response;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tonic::{Code, Status, metadata::MetadataMap};
 
 use super::content_type::Form;
@@ -11,16 +11,31 @@ use crate::{
     service::Reply,
 };
 
-/// The response of a unary method. Its texts become valid UTF-8, as protobuf needs.
+/// The trailer with the status.
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// The response of a unary method of tonic's servers. Its texts become valid UTF-8, as protobuf
+/// needs.
 pub(super) fn unary<M: json::Object>(reply: impl Into<Reply<M>>) -> tonic::Response<M> {
-    streamed(reply.into().map(json::for_protobuf))
+    let Reply { answer, headers } = reply.into();
+    let mut response = tonic::Response::new(json::for_protobuf(answer));
+    *response.metadata_mut() = MetadataMap::from_headers(headers);
+    response
 }
 
-/// The response of a streaming method.
-pub(super) fn streamed<S>(reply: Reply<S>) -> tonic::Response<S> {
-    let mut response = tonic::Response::new(reply.answer);
-    *response.metadata_mut() = MetadataMap::from_headers(reply.headers);
-    response
+/// The trailers of an answer that is complete, or that failed with this error.
+pub(super) fn trailers(error: Option<Error>) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(1);
+    match error {
+        None => {
+            trailers.insert(STATUS, HeaderValue::from_static("0"));
+        }
+        // Fails only for a message that a header cannot contain. The gateway's messages are valid.
+        Some(error) => {
+            let _ = Status::from(error).add_header(&mut trailers);
+        }
+    }
+    trailers
 }
 
 /// `error` as a response without a body, in the form of gRPC that the request's `headers` name.

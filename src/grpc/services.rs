@@ -1,39 +1,53 @@
-//! The gRPC services that need a key. The path of a request names its service, and tonic's server for
-//! this service answers it. There is no router between: axum's clones and boxes a service for each of
-//! its layers.
+//! The gRPC services that need a key. The path of a request names its method. There is no router
+//! between: axum's clones and boxes a service for each of its layers.
 
 use std::{convert::Infallible, future::ready};
 
-use axum::BoxError;
+use axum::{BoxError, body::Body, response::Response};
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use futures_util::{FutureExt, future::BoxFuture};
+use http::Request;
 use http_body::Body as HttpBody;
-use tonic::codegen::BoxFuture;
 use tower::Service;
 
-use super::{compression::response::compress, response};
+use super::{
+    compression::response::compress,
+    exchange::{exchange, streamed, unary},
+    response,
+};
 use crate::{
     error::Error,
     proto::v1::{
         account_service_server::{self, AccountServiceServer},
-        chat_service_server::{self, ChatServiceServer},
-        completion_service_server::{self, CompletionServiceServer},
-        embedding_service_server::{self, EmbeddingServiceServer},
+        chat_service_server, completion_service_server, embedding_service_server,
         model_service_server::{self, ModelServiceServer},
     },
-    service::{Account, Chat, Completions, Embeddings, Models, Services},
+    service::{Account, Chat, Completions, Embeddings, Models, Services, UnaryOrStream},
 };
 
 /// The answer to a gRPC request, as tonic gives it.
-pub(crate) type GrpcAnswer = BoxFuture<http::Response<tonic::body::Body>, Infallible>;
+pub(super) type TonicAnswer =
+    tonic::codegen::BoxFuture<http::Response<tonic::body::Body>, Infallible>;
 
 /// The services.
 pub(crate) struct GrpcServices {
-    chat: ChatServiceServer<Chat>,
-    completions: CompletionServiceServer<Completions>,
-    embeddings: EmbeddingServiceServer<Embeddings>,
+    chat: Chat,
+    completions: Completions,
+    embeddings: Embeddings,
     models: ModelServiceServer<Models>,
     account: AccountServiceServer<Account>,
+}
+
+/// A method that models answer, or one of the other services.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    CreateChatCompletion,
+    StreamChatCompletion,
+    CreateCompletion,
+    StreamCompletion,
+    CreateEmbedding,
+    Models,
+    Account,
 }
 
 impl GrpcServices {
@@ -47,11 +61,9 @@ impl GrpcServices {
             account,
         } = services;
         Self {
-            chat: ChatServiceServer::new(chat).max_decoding_message_size(bytes_max),
-            completions: CompletionServiceServer::new(completions)
-                .max_decoding_message_size(bytes_max),
-            embeddings: EmbeddingServiceServer::new(embeddings)
-                .max_decoding_message_size(bytes_max),
+            chat,
+            completions,
+            embeddings,
             models: ModelServiceServer::new(models).max_decoding_message_size(bytes_max),
             account: AccountServiceServer::new(account).max_decoding_message_size(bytes_max),
         }
@@ -60,57 +72,93 @@ impl GrpcServices {
     /// Whether `path` is below one of these services.
     pub(crate) fn have(path: &str) -> bool {
         matches!(
-            service_name(path),
-            Some(
+            split(path),
+            Some((
                 chat_service_server::SERVICE_NAME
                     | completion_service_server::SERVICE_NAME
                     | embedding_service_server::SERVICE_NAME
                     | model_service_server::SERVICE_NAME
-                    | account_service_server::SERVICE_NAME
-            )
+                    | account_service_server::SERVICE_NAME,
+                _
+            ))
         )
     }
 
     /// Answers a request to one of these services.
-    pub(crate) fn answer<B>(&self, request: Request<B>) -> GrpcAnswer
+    pub(crate) fn answer<B>(&self, request: Request<B>) -> BoxFuture<'_, Response>
     where
-        B: HttpBody<Data = Bytes, Error = BoxError> + Send + 'static,
+        B: HttpBody<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
     {
-        match service_name(request.uri().path()) {
-            Some(chat_service_server::SERVICE_NAME) => call(&self.chat, request),
-            Some(completion_service_server::SERVICE_NAME) => call(&self.completions, request),
-            Some(embedding_service_server::SERVICE_NAME) => call(&self.embeddings, request),
-            Some(account_service_server::SERVICE_NAME) => call(&self.account, request),
-            Some(model_service_server::SERVICE_NAME) => {
-                let models = self.models.clone();
+        let Some(target) = Target::of(request.uri().path()) else {
+            let error = Error::internal("a path without a method");
+            return ready(response::refuse(error, request.headers())).boxed();
+        };
+        match target {
+            Target::CreateChatCompletion => {
+                let answer = |call, message| self.chat.unary(call, message);
+                exchange(request, answer, unary).boxed()
+            }
+            Target::StreamChatCompletion => {
+                let answer = |call, message| self.chat.stream(call, message);
+                exchange(request, answer, streamed).boxed()
+            }
+            Target::CreateCompletion => {
+                let answer = |call, message| self.completions.unary(call, message);
+                exchange(request, answer, unary).boxed()
+            }
+            Target::StreamCompletion => {
+                let answer = |call, message| self.completions.stream(call, message);
+                exchange(request, answer, streamed).boxed()
+            }
+            Target::CreateEmbedding => {
+                let answer = |call, message| self.embeddings.create(call, message);
+                exchange(request, answer, unary).boxed()
+            }
+            // The clone of a server counts one more owner of the service.
+            Target::Models => {
+                let mut models = self.models.clone();
                 // Only the answers of this service are worth compressing.
-                Box::pin(compress(request, move |request| call(&models, request)))
+                let answer = compress(request, move |request| models.call(request));
+                answer.map(of_tonic).boxed()
             }
-            _ => {
-                let error = Error::internal("a path without a service");
-                refused(error, request.headers())
-            }
+            Target::Account => self.account.clone().call(request).map(of_tonic).boxed(),
         }
     }
 }
 
-/// The answer that refuses a request with these `headers`.
-pub(crate) fn refused(error: Error, headers: &HeaderMap) -> GrpcAnswer {
-    Box::pin(ready(Ok(response::refuse(error, headers))))
+impl Target {
+    /// The target of a request with this path.
+    fn of(path: &str) -> Option<Self> {
+        Some(match split(path)? {
+            (chat_service_server::SERVICE_NAME, method) => match method {
+                "CreateChatCompletion" => Self::CreateChatCompletion,
+                "StreamChatCompletion" => Self::StreamChatCompletion,
+                _ => return None,
+            },
+            (completion_service_server::SERVICE_NAME, method) => match method {
+                "CreateCompletion" => Self::CreateCompletion,
+                "StreamCompletion" => Self::StreamCompletion,
+                _ => return None,
+            },
+            (embedding_service_server::SERVICE_NAME, "CreateEmbedding") => Self::CreateEmbedding,
+            (model_service_server::SERVICE_NAME, _) => Self::Models,
+            (account_service_server::SERVICE_NAME, _) => Self::Account,
+            _ => return None,
+        })
+    }
 }
 
-/// The service in a path `/package.Service/Method`.
-fn service_name(path: &str) -> Option<&str> {
+/// The service and the method in a path `/package.Service/Method`.
+fn split(path: &str) -> Option<(&str, &str)> {
     let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-    (!method.is_empty()).then_some(service)
+    (!method.is_empty()).then_some((service, method))
 }
 
-fn call<S, B>(service: &S, request: Request<B>) -> GrpcAnswer
-where
-    S: Service<Request<B>, Future = GrpcAnswer> + Clone,
-{
-    // The clone counts one more owner of the service.
-    service.clone().call(request)
+fn of_tonic(answer: Result<http::Response<tonic::body::Body>, Infallible>) -> Response {
+    match answer {
+        Ok(response) => response.map(Body::new),
+        Err(impossible) => match impossible {},
+    }
 }
 
 #[cfg(test)]
@@ -119,28 +167,45 @@ mod tests {
 
     use super::*;
     use crate::{
-        proto::v1::{CreateChatCompletionRequest, chat_service_server::ChatService},
+        grpc::descriptor_set,
         service::tests::{FUTURE_BYTES_MAX, services},
     };
 
     #[tokio::test]
     async fn the_futures_of_this_door_are_small() {
-        let chat = services().chat;
-        let request = || tonic::Request::new(CreateChatCompletionRequest::default());
-        let whole = size_of_val(&*chat.create_chat_completion(request()));
-        let streamed = size_of_val(&*chat.stream_chat_completion(request()));
-        let mut tonics = ChatServiceServer::new(chat);
-        let request = |method| {
-            let path = format!("/{}/{method}", chat_service_server::SERVICE_NAME);
+        let services = GrpcServices::new(services(), 1);
+        let size = |path: &str| {
             let body = Empty::<Bytes>::new().map_err(BoxError::from);
-            Request::post(path).body(body).unwrap()
+            let request = Request::post(path).body(body).unwrap();
+            size_of_val(&*services.answer(request))
         };
-        let tonics_whole = size_of_val(&*tonics.call(request("CreateChatCompletion")));
-        let tonics_streamed = size_of_val(&*tonics.call(request("StreamChatCompletion")));
-        let sizes = [whole, streamed, tonics_whole, tonics_streamed];
+        let sizes: Vec<_> = paths().map(|path| (size(&path), path)).collect();
         assert!(
-            sizes.iter().all(|size| *size <= FUTURE_BYTES_MAX),
+            sizes.iter().all(|(size, _)| *size <= FUTURE_BYTES_MAX),
             "{sizes:?}"
         );
+    }
+
+    /// The paths of the methods of these services.
+    fn paths() -> impl Iterator<Item = String> {
+        let files = descriptor_set::files().unwrap();
+        let paths = files.into_iter().flat_map(|file| {
+            let package = file.proto.package().to_owned();
+            file.proto.service.into_iter().flat_map(move |service| {
+                let service_path = format!("/{package}.{}", service.name());
+                let methods = service.method.into_iter();
+                methods.map(move |method| format!("{service_path}/{}", method.name()))
+            })
+        });
+        paths.filter(|path| GrpcServices::have(path))
+    }
+
+    #[test]
+    fn every_method_of_these_services_has_a_target() {
+        assert!(paths().count() >= 11);
+        for path in paths() {
+            assert!(Target::of(&path).is_some(), "{path}");
+        }
+        assert!(Target::of("/featherwire.v1.ChatService/Unknown").is_none());
     }
 }

@@ -2,9 +2,9 @@
 //! The limits are for the size of messages, the open calls of one connection, and the open streams
 //! of all connections. Calls with a known key are not limited.
 
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use axum::{body::Body, extract::Request};
+use axum::{body::Body, extract::Request, response::Response};
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -108,13 +108,13 @@ pub(super) async fn limit<F>(
     request: Request,
     timeout: Option<Duration>,
     next: impl FnOnce(http::Request<TimedBody<Body>>) -> F,
-) -> Result<http::Response<tonic::body::Body>, Infallible>
+) -> Response
 where
-    F: Future<Output = Result<http::Response<tonic::body::Body>, Infallible>>,
+    F: Future<Output = Response>,
 {
     let permits = match limits.acquire(&request) {
         Ok(permits) => permits,
-        Err(error) => return grpc::refused(error, request.headers()).await,
+        Err(error) => return grpc::refuse(error, request.headers()),
     };
     let message_stream =
         request
@@ -126,11 +126,11 @@ where
                 drain_started: limits.readiness.drain_started(),
             });
     let request = read_timeout::with_timeout(request, timeout, message_stream);
-    let response = next(request).await?;
-    Ok(response.map(|body| {
-        tonic::body::Body::new(body.map_frame(move |frame| {
+    let response = next(request).await;
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
             let _held = &permits;
             frame
         }))
-    }))
+    })
 }

@@ -155,7 +155,7 @@ impl Steps {
     /// The steps of the gRPC services.
     async fn grpc(&self, services: &GrpcServices, request: Request) -> Response {
         // Refuses what is not gRPC, and translates gRPC-Web.
-        grpc::only_grpc(&self.methods, request, |request| {
+        grpc::only_grpc(&self.methods, request, |request| async move {
             let told = headers::timeout(request.headers());
             let timeout = told.as_ref().ok().copied().flatten();
             // Limits the time in which the message arrives.
@@ -164,7 +164,7 @@ impl Steps {
             let rules = admitted.and_then(|timeout| self.message_checks.rules(&request, timeout));
             let rules = match rules {
                 Ok(rules) => rules,
-                Err(error) => return grpc::refused(error, request.headers()),
+                Err(error) => return grpc::refuse(error, request.headers()),
             };
             // Checks the framing and the size of the message, and decompresses it.
             let request = self.message_checks.apply(rules, request);
@@ -172,7 +172,7 @@ impl Steps {
             let request = count_bytes::count(&self.inflight, request);
             // Decodes few large messages at the same time.
             let request = large_message::wait_for_turn(request, timeout);
-            services.answer(request)
+            services.answer(request).await
         })
         .await
     }
@@ -181,7 +181,7 @@ impl Steps {
     async fn grpc_without_key(self: Arc<Self>, request: Request, next: Next) -> Response {
         grpc::only_grpc(&self.methods, request, |request| {
             let (steps, next) = (Arc::clone(&self), next.clone());
-            Box::pin(async move {
+            async move {
                 let told = headers::timeout(request.headers());
                 let timeout = told.as_ref().ok().copied().flatten();
                 // Limits calls without a key, and the time in which messages arrive.
@@ -190,16 +190,13 @@ impl Steps {
                     match told.and_then(|timeout| checks.rules(&request, timeout)) {
                         Ok(rules) => {
                             let request = checks.apply(rules, request);
-                            Ok(next
-                                .run(request.map(Body::new))
-                                .await
-                                .map(tonic::body::Body::new))
+                            next.run(request.map(Body::new)).await
                         }
-                        Err(error) => grpc::refused(error, request.headers()).await,
+                        Err(error) => grpc::refuse(error, request.headers()),
                     }
                 })
                 .await
-            })
+            }
         })
         .await
     }

@@ -1,6 +1,6 @@
 //! What each RPC means, once for all doors. A service validates a request, asks the upstream and
-//! returns a [`Reply`]. The doors call the services: [`grpc`](crate::grpc) by tonic's traits,
-//! [`rest`](crate::rest) by its handlers. Nothing here names tonic or axum.
+//! returns a [`Reply`]. The doors call the services: [`grpc`](crate::grpc) and
+//! [`rest`](crate::rest). Nothing here names tonic or axum.
 //!
 //! In reading order:
 //!

@@ -14,8 +14,8 @@ use super::encoding::{ENCODING, accepts_gzip};
 use crate::{
     coding::{COMPRESSED_MIN, Coding, Gzip},
     grpc::{
-        GrpcAnswer,
         message_scanner::{PREFIX_BYTES, Prefix},
+        services::TonicAnswer,
     },
 };
 
@@ -23,7 +23,7 @@ use crate::{
 /// gzip.
 pub(in crate::grpc) async fn compress<B>(
     request: Request<B>,
-    next: impl FnOnce(Request<B>) -> GrpcAnswer,
+    next: impl FnOnce(Request<B>) -> TonicAnswer,
 ) -> Result<Response<Body>, Infallible> {
     let is_accepted = accepts_gzip(request.headers());
     let response = next(request).await?;
