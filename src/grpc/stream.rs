@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    json::{Chunk, SingleText},
+    json::{Chunk, RepeatBuffer, SingleText},
 };
 
 /// Chunks that are ready at the same time are sent together, in frames of about this many bytes.
@@ -29,8 +29,9 @@ const BUFFER_BYTES: usize = 2 * 1024;
 
 /// The body of a streamed answer. Dropping it drops the answer, and all that the answer holds.
 #[derive(Debug)]
-pub(super) struct StreamBody<S> {
+pub(super) struct StreamBody<S, M> {
     state: State<S>,
+    repeats: RepeatBuffer<M>,
     surrogates: SplitSurrogates,
     /// The next frame is written here. Empty between two frames.
     buffer: BytesMut,
@@ -46,23 +47,31 @@ enum State<S> {
     Over,
 }
 
-impl<S> StreamBody<S> {
+impl<S, M: TextChunk + SingleText + Message> StreamBody<S, M> {
     pub(super) fn new(answer: S) -> Self {
         Self {
             state: State::Open(answer),
+            repeats: RepeatBuffer::default(),
             surrogates: SplitSurrogates::default(),
             buffer: BytesMut::with_capacity(BUFFER_BYTES),
         }
     }
 
     /// Appends a chunk to the next frame. Its texts become valid UTF-8, as protobuf needs.
-    fn add<M: TextChunk + SingleText + Message>(&mut self, chunk: Chunk<M>) -> Result<()> {
-        let chunk = self.surrogates.complete(chunk.into_message());
-        message::append(&chunk, &mut self.buffer)
+    fn add(&mut self, chunk: Chunk<M>) -> Result<()> {
+        match chunk {
+            Chunk::Repeat(repeat) if self.surrogates.may_pass(repeat.like()) => {
+                message::append(self.repeats.complete(repeat), &mut self.buffer)
+            }
+            chunk => {
+                let chunk = self.surrogates.complete(chunk.into_message());
+                message::append(&chunk, &mut self.buffer)
+            }
+        }
     }
 }
 
-impl<S, M> HttpBody for StreamBody<S>
+impl<S, M> HttpBody for StreamBody<S, M>
 where
     S: Stream<Item = Result<Chunk<M>>> + Unpin,
     M: TextChunk + SingleText + Message,

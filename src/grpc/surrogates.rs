@@ -57,12 +57,17 @@ impl SplitSurrogates {
     /// The chunk with valid texts for protobuf. Most chunks need no change: they have no text in
     /// `extra`, and no surrogate is held back for them.
     pub(super) fn complete<M: TextChunk>(&mut self, mut chunk: M) -> M {
-        if !self.0.is_empty() || chunk.has_field_in_extra() {
+        if !self.may_pass(&chunk) {
             chunk.join(self);
             // These texts do not continue in another chunk.
             chunk.replace_surrogates();
         }
         chunk
+    }
+
+    /// Whether a chunk with the fields of `chunk`, and any valid text, needs no change.
+    pub(super) fn may_pass<M: TextChunk>(&self, chunk: &M) -> bool {
+        self.0.is_empty() && !chunk.has_field_in_extra()
     }
 
     /// Joins one text: the field, or the member `name` of `extra`. After the last chunk nothing is

@@ -50,7 +50,7 @@ pub use peek::peek;
 pub use single_text::SingleText;
 pub(crate) use surrogates::{SurrogateJoiner, for_protobuf, take_string};
 pub use template::{Chunk, Repeat};
-pub(crate) use template::{TemplateReader, TemplateWriter};
+pub(crate) use template::{RepeatBuffer, TemplateReader, TemplateWriter};
 
 #[cfg(test)]
 mod tests;

@@ -158,6 +158,49 @@ impl<M: SingleText> Chunk<M> {
     }
 }
 
+impl<M> Repeat<M> {
+    /// The earlier message. Its text is empty.
+    pub(crate) fn like(&self) -> &M {
+        &self.like
+    }
+}
+
+/// Completes the [`Repeat`]s of one stream, without a copy of their earlier message for each.
+#[derive(Debug)]
+pub(crate) struct RepeatBuffer<M>(Option<Completed<M>>);
+
+/// A message that was completed with a text.
+#[derive(Debug)]
+struct Completed<M> {
+    like: Arc<M>,
+    field: u8,
+    message: M,
+}
+
+impl<M> Default for RepeatBuffer<M> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<M: SingleText> RepeatBuffer<M> {
+    /// The complete message of `repeat`.
+    pub(crate) fn complete(&mut self, repeat: Repeat<M>) -> &M {
+        let Repeat { like, field, text } = repeat;
+        let known = self.0.take();
+        let same = known.filter(|known| known.field == field && Arc::ptr_eq(&known.like, &like));
+        let completed = self.0.insert(same.unwrap_or_else(|| Completed {
+            message: M::clone(&like),
+            like,
+            field,
+        }));
+        if let Some(place) = completed.message.field(field) {
+            *place = text;
+        }
+        &completed.message
+    }
+}
+
 impl<M> Default for TemplateReader<M> {
     fn default() -> Self {
         Self {

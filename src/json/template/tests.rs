@@ -31,9 +31,13 @@ where
 {
     let (messages, matched) = read::<M>(events);
     let mut writer = TemplateWriter::default();
+    let mut repeats = RepeatBuffer::default();
     for (event, chunk) in events.iter().zip(messages) {
         let expected: M = decode_answer(event.as_bytes()).unwrap();
         assert_eq!(chunk.clone().into_message(), expected, "{event}");
+        if let Chunk::Repeat(repeat) = chunk.clone() {
+            assert_eq!(*repeats.complete(repeat), expected, "{event}");
+        }
         let (mut written, mut in_full) = (b"data: ".to_vec(), b"data: ".to_vec());
         writer.write(chunk, &mut written).unwrap();
         encode_answer(&expected, &mut in_full).unwrap();
