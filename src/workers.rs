@@ -1,5 +1,5 @@
 //! The threads that serve connections, each with a runtime of its own. All that a call does happens
-//! on the worker of its connection: the tasks of its connection upstream as well, because each
+//! on the worker of its connection: its connection to upstream is of the same worker, because each
 //! worker has a pool of its own ([`PerWorker`]). So no core wakes another one for a chunk.
 //!
 //! What serves several callers is shared by all workers: the catalogue, the queue for units, the

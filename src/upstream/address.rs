@@ -33,8 +33,8 @@ const USUAL: [&[&str]; 3] = [&["chat", "completions"], &["completions"], &["embe
 pub(super) struct Address {
     scheme: Scheme,
     authority: Authority,
-    /// The host and port in the URLs of requests.
-    name: Authority,
+    /// Whether the URLs of requests contain the scheme and the host.
+    is_absolute: bool,
     /// The path of the API, without a final slash.
     api: String,
     /// The path of the account, which is beside the API's `/v1`, not below it.
@@ -50,7 +50,7 @@ impl Address {
         let address = Self {
             scheme: base.scheme()?.clone(),
             authority: base.authority()?.clone(),
-            name: base.authority()?.clone(),
+            is_absolute: true,
             api: api.to_owned(),
             account: api.strip_suffix("/v1").unwrap_or(api).to_owned(),
             usual: Vec::new(),
@@ -58,12 +58,17 @@ impl Address {
         address.with_usual().ok()
     }
 
-    /// The same address with another `name` in the URLs of requests.
+    /// The same address, with only a path and a query in the URLs of requests: what a server reads.
     ///
     /// # Errors
-    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a name that cannot be in a URL.
-    pub(super) fn named(self, name: Authority) -> Result<Self> {
-        Self { name, ..self }.with_usual()
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a path that cannot be in a URL.
+    pub(super) fn in_origin_form(self) -> Result<Self> {
+        let is_absolute = false;
+        Self {
+            is_absolute,
+            ..self
+        }
+        .with_usual()
     }
 
     fn with_usual(mut self) -> Result<Self> {
@@ -134,8 +139,10 @@ impl Address {
                 .finish();
         }
         let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(self.scheme.clone());
-        parts.authority = Some(self.name.clone());
+        if self.is_absolute {
+            parts.scheme = Some(self.scheme.clone());
+            parts.authority = Some(self.authority.clone());
+        }
         parts.path_and_query =
             Some(PathAndQuery::from_maybe_shared(Bytes::from(path)).map_err(|_| no_id())?);
         Uri::from_parts(parts).map_err(|_| no_id())

@@ -3,11 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
     error::{local::answer_cut, too_large},
+    response_body::ResponseBody,
     timeouts::Timeouts,
 };
 use crate::error::Result;
@@ -21,7 +21,7 @@ use crate::error::Result;
 /// complete at `deadline`. [`Kind::Upstream`](crate::error::Kind::Upstream) if it is cut, or longer
 /// than `bytes_max`.
 pub(super) async fn read(
-    mut body: Incoming,
+    mut body: ResponseBody,
     bytes_max: usize,
     timeouts: Timeouts,
     sent: Instant,

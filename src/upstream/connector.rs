@@ -44,7 +44,11 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// as long as they come. It notices only after a yield that the request was dropped.
 const READS_BEFORE_YIELD_MAX: u8 = 4;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A connection to upstream.
+pub(super) type Stream = MaybeHttpsStream<ProxiedStream>;
+
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
 /// Connects to one upstream.
@@ -117,6 +121,17 @@ impl Connector {
     pub(super) fn is_forwarded(&self) -> bool {
         self.is_forwarded
     }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// There is none, or not within the timeout ([`ConnectTimeout`]).
+    pub(super) async fn connect(&self) -> Result<Stream, BoxError> {
+        let connecting = self.connector.clone().call(self.upstream.clone());
+        tokio::time::timeout(self.timeout, connecting)
+            .await
+            .unwrap_or_else(|_| Err(ConnectTimeout.into()))
+    }
 }
 
 fn tcp(timeout: Duration) -> HttpConnector {
@@ -150,27 +165,6 @@ fn tls(needs_roots: bool) -> Result<ClientConfig, BoxError> {
     Ok(config)
 }
 
-impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<ProxiedStream>;
-    type Error = BoxError;
-    type Future = Connecting<Self::Response>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    /// The URL is the one of the pool, which need not name the upstream.
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let connecting = self.connector.call(self.upstream.clone());
-        let connecting = tokio::time::timeout(self.timeout, connecting);
-        Box::pin(async {
-            connecting
-                .await
-                .unwrap_or_else(|_| Err(ConnectTimeout.into()))
-        })
-    }
-}
-
 /// The route to upstream, below the TLS of upstream itself.
 #[derive(Clone)]
 enum Route {
@@ -195,19 +189,18 @@ impl Service<Uri> for Route {
             Self::Direct(tcp) => {
                 let connecting = tcp.call(upstream);
                 Box::pin(async {
-                    Ok(ProxiedStream::new(
-                        MaybeHttpsStream::Http(connecting.await?),
-                        false,
-                    ))
+                    Ok(ProxiedStream::new(MaybeHttpsStream::Http(
+                        connecting.await?,
+                    )))
                 })
             }
             Self::Forward(to_proxy, proxy) => {
                 let connecting = to_proxy.call(proxy.clone());
-                Box::pin(async { Ok(ProxiedStream::new(connecting.await?, true)) })
+                Box::pin(async { Ok(ProxiedStream::new(connecting.await?)) })
             }
             Self::Tunnel(tunnel) => {
                 let connecting = tunnel.call(upstream);
-                Box::pin(async { Ok(ProxiedStream::new(connecting.await?, false)) })
+                Box::pin(async { Ok(ProxiedStream::new(connecting.await?)) })
             }
         }
     }
@@ -216,17 +209,14 @@ impl Service<Uri> for Route {
 /// A connection, below the TLS of upstream itself.
 pub(super) struct ProxiedStream {
     io: MaybeHttpsStream<TokioIo<TcpStream>>,
-    /// A proxy reads the requests, so they contain the whole URL.
-    is_forwarded: bool,
     /// How many reads have succeeded since the task yielded.
     reads_since_yield: u8,
 }
 
 impl ProxiedStream {
-    fn new(io: MaybeHttpsStream<TokioIo<TcpStream>>, is_forwarded: bool) -> Self {
+    fn new(io: MaybeHttpsStream<TokioIo<TcpStream>>) -> Self {
         Self {
             io,
-            is_forwarded,
             reads_since_yield: 0,
         }
     }
@@ -234,7 +224,7 @@ impl ProxiedStream {
 
 impl Connection for ProxiedStream {
     fn connected(&self) -> Connected {
-        Connected::new().proxy(self.is_forwarded)
+        Connected::new()
     }
 }
 

@@ -14,7 +14,6 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body::Body;
-use hyper::body::Incoming;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -22,6 +21,7 @@ use super::{
     error::too_large,
     event_meaning::{Interpreter, Meaning, cut},
     options::RequestOptions,
+    response_body::ResponseBody,
     sse::{Decoder, EVENT_BYTES_MAX, Event, TooLong},
     stream_message::StreamMessage,
     timeouts::{Expired, Timeouts},
@@ -40,7 +40,7 @@ const END_OF_BODY_WAIT: Duration = Duration::from_millis(50);
 const FRAMES_WITHOUT_EVENT_MAX: usize = 256;
 
 /// A streamed answer. Dropping it closes the upstream connection.
-pub struct EventStream<M, B = Incoming> {
+pub struct EventStream<M, B = ResponseBody> {
     /// `None` after the end.
     body: Option<B>,
     decoder: Decoder,

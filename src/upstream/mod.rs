@@ -8,7 +8,8 @@
 //! - `unary` and `started`: the two types of answers. `event_stream` makes messages of the events
 //!   that [`sse`] finds in a body. `event_meaning` says what an event means, with the help of
 //!   `choices`, `finish_reason` and `identity`.
-//! - `transport`: HTTP, by `connector`.
+//! - `transport`: HTTP, by a `pool` of connections for each worker (`connection`, `connector`). A
+//!   `response_body` holds its connection.
 //! - [`error`](mod@error): what Featherless says when it fails.
 //!
 //! Nothing here knows the caller, or the door by which the request came. Nothing here depends on
@@ -19,18 +20,20 @@ mod body;
 pub mod catalogue;
 mod choices;
 pub mod client;
+mod connection;
 mod connector;
 pub mod error;
 mod event_meaning;
 mod event_stream;
 mod finish_reason;
 mod identity;
-mod informational;
 mod limits;
 mod model_names;
 mod options;
+mod pool;
 mod pools;
 mod reply;
+mod response_body;
 mod retry;
 mod sender;
 pub mod sse;
@@ -39,6 +42,7 @@ mod stream_message;
 mod timeouts;
 mod transport;
 mod unary;
+mod wakes;
 
 pub use catalogue::Catalogue;
 pub use client::Client;

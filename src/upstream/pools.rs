@@ -1,38 +1,18 @@
 //! The pools of connections to upstream: one for each worker, because a connection is served by the
 //! runtime that opened it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
-use http::uri::Authority;
-use http_body_util::Full;
-use hyper_util::{
-    client::legacy,
-    rt::{TokioExecutor, TokioTimer},
-};
-
-use super::connector::Connector;
+use super::{connector::Connector, pool::Pool};
 use crate::{
     error::{Error, Result},
     workers::PerWorker,
 };
 
-/// How long an idle connection is kept. Load balancers close idle connections after a minute or so.
-/// The gateway closes them before, so that it seldom writes into a connection that is being closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
-
-/// The name of the upstream in a pool. A pool finds its connections by the name in the URL of a
-/// request, and hashes it for each call, byte by byte. As all connections are to one upstream, its
-/// name may be short. The connector knows where the upstream is.
-const NAME: &str = "u";
-
-/// The pool of one worker.
-pub(super) type Pool = legacy::Client<Connector, Full<Bytes>>;
-
 /// The pools of all workers.
 pub(super) struct Pools {
     connector: Connector,
-    pools: PerWorker<Pool>,
+    pools: PerWorker<Arc<Pool>>,
 }
 
 impl Pools {
@@ -44,30 +24,20 @@ impl Pools {
         }
     }
 
-    /// [`NAME`], for the URLs of requests. `None` if a proxy reads the URLs.
-    pub(super) fn name(&self) -> Option<Authority> {
-        (!self.connector.is_forwarded()).then(|| Authority::from_static(NAME))
+    /// Whether a proxy reads the requests, so that they must contain the whole URL.
+    pub(super) fn is_forwarded(&self) -> bool {
+        self.connector.is_forwarded()
     }
 
     /// The pool of the worker that this thread belongs to.
     ///
     /// # Errors
     /// [`Kind::Internal`](crate::error::Kind::Internal) if there are more workers than pools: a bug.
-    pub(super) fn current(&self) -> Result<&Pool> {
+    pub(super) fn current(&self) -> Result<&Arc<Pool>> {
         self.pools
-            .get_or_init(|| pool(self.connector.clone()))
+            .get_or_init(|| Pool::new(self.connector.clone()))
             .ok_or_else(|| Error::internal("a worker without a pool of connections"))
     }
-}
-
-fn pool(connector: Connector) -> Pool {
-    legacy::Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        // The headers of every request contain it.
-        .set_host(false)
-        .build(connector)
 }
 
 impl fmt::Debug for Pools {

@@ -5,7 +5,6 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
-use hyper::body::Incoming;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
@@ -16,6 +15,7 @@ use super::{
     limits::{ANSWER_BYTES_MAX, ERROR_BODY_BYTES_MAX},
     options::RequestOptions,
     reply::Reply,
+    response_body::ResponseBody,
     retry::{Attempts, Policy},
     stream_message::StreamMessage,
     timeouts::{Purpose, Timeouts},
@@ -100,7 +100,7 @@ impl Sender {
         &self,
         request: Request<'_>,
         options: RequestOptions<'_>,
-    ) -> Result<(Response<Incoming>, Instant)> {
+    ) -> Result<(Response<ResponseBody>, Instant)> {
         let timeouts = self.timeouts(options);
         let mut attempts = self.attempts_with(timeouts, options, Duration::MAX);
         let response = self
@@ -116,7 +116,7 @@ impl Sender {
         timeouts: Timeouts,
         request: &Request<'_>,
         options: RequestOptions<'_>,
-    ) -> Result<Response<Incoming>> {
+    ) -> Result<Response<ResponseBody>> {
         attempts.set_no_retries(options.no_retries);
         loop {
             if let Some(counter) = options.sent {
@@ -139,7 +139,7 @@ impl Sender {
         request: &Request<'_>,
         sent: Instant,
         options: RequestOptions<'_>,
-    ) -> Result<Response<Incoming>> {
+    ) -> Result<Response<ResponseBody>> {
         let (deadline, expired) = timeouts.first(sent, options.deadline);
         let response = timeout_at(deadline, self.transport.send(request)).await;
         let response = response.map_err(|_| expired.error(timeouts))??;
@@ -187,7 +187,7 @@ impl Sender {
     /// Reads a unary answer.
     pub(super) async fn read_unary<M: UnaryMessage>(
         &self,
-        response: Response<Incoming>,
+        response: Response<ResponseBody>,
         sent: Instant,
         options: RequestOptions<'_>,
     ) -> Result<Reply<M>> {
@@ -212,7 +212,7 @@ impl Sender {
     /// Reads the body of a unary answer.
     pub(super) async fn body(
         &self,
-        response: Response<Incoming>,
+        response: Response<ResponseBody>,
         sent: Instant,
         options: RequestOptions<'_>,
     ) -> Result<Bytes> {
@@ -223,7 +223,7 @@ impl Sender {
 
     async fn read_body(
         &self,
-        body: Incoming,
+        body: ResponseBody,
         request_id: Option<&HeaderValue>,
         sent: Instant,
         options: RequestOptions<'_>,
@@ -236,7 +236,7 @@ impl Sender {
     /// The stream that a successful reply begins.
     pub(super) async fn event_stream<M: StreamMessage>(
         &self,
-        response: Response<Incoming>,
+        response: Response<ResponseBody>,
         sent: Instant,
         options: RequestOptions<'_>,
         timeouts: Timeouts,
@@ -286,7 +286,7 @@ fn text(value: &HeaderValue) -> Option<String> {
 }
 
 /// Whether the response has this `media_type`, whatever its parameters are.
-fn has_media_type(response: &Response<Incoming>, media_type: &str) -> bool {
+fn has_media_type(response: &Response<ResponseBody>, media_type: &str) -> bool {
     let value = response
         .headers()
         .get(header::CONTENT_TYPE)

@@ -6,15 +6,11 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Uri, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use secrecy::ExposeSecret;
 
 use super::{
-    address::Address,
-    connector::Connector,
-    error::local::{too_many_informational, unreachable},
-    informational::InformationalCounter,
-    pools::Pools,
+    address::Address, connector::Connector, error::local::unreachable, pools::Pools,
+    response_body::ResponseBody,
 };
 use crate::{
     config,
@@ -108,9 +104,10 @@ impl Transport {
             misconfigured("the HTTP client cannot be set up").with_source(error)
         })?;
         let pools = Pools::new(connector);
-        let address = match pools.name() {
-            Some(name) => address.named(name)?,
-            None => address,
+        let address = if pools.is_forwarded() {
+            address
+        } else {
+            address.in_origin_form()?
         };
         Ok(Self {
             pools,
@@ -169,18 +166,12 @@ impl Transport {
     /// [`Kind::Timeout`](crate::error::Kind::Timeout) if there is no reply.
     /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if the gateway is out of file
     /// descriptors.
-    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response<Incoming>> {
+    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response<ResponseBody>> {
         let mut sent = http::Request::new(Full::new(request.body.clone()));
         sent.method_mut().clone_from(&request.method);
         sent.uri_mut().clone_from(&request.uri);
         sent.headers_mut().clone_from(request.headers);
-        let informational = InformationalCounter::attach(&mut sent);
-        let pool = self.pools.current()?;
-        tokio::select! {
-            biased;
-            response = pool.request(sent) => response.map_err(unreachable),
-            () = informational.exceeded() => Err(too_many_informational()),
-        }
+        self.pools.current()?.send(sent).await.map_err(unreachable)
     }
 }
 

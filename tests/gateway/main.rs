@@ -78,6 +78,7 @@ mod units;
 mod unknown_paths;
 mod unusual_chunks;
 mod upstream;
+mod upstream_connections;
 mod upstream_errors;
 mod upstream_outcomes;
 mod workers;

@@ -2,13 +2,14 @@
 
 use std::{io, time::Duration};
 
-use hyper_util::client::legacy;
-
 use crate::{
     descriptors,
     error::{Error, ErrorCode},
     json::JsonError,
-    upstream::{connector::ConnectTimeout, informational::RESPONSES_MAX, limits::ANSWER_BYTES_MAX},
+    upstream::{
+        connection::INFORMATIONAL_RESPONSES_MAX, connector::ConnectTimeout,
+        limits::ANSWER_BYTES_MAX, pool::RequestError,
+    },
 };
 
 /// When to try again after the descriptors have run out: each call that ends frees some.
@@ -61,19 +62,20 @@ pub(in crate::upstream) fn no_key() -> Error {
 }
 
 /// Why there is no reply. The message names no address, because an address may hold a password.
-pub(in crate::upstream) fn unreachable(error: legacy::Error) -> Error {
+pub(in crate::upstream) fn unreachable(error: RequestError) -> Error {
     let is_timeout = || {
         has_cause(&error, |_: &ConnectTimeout| true)
             || has_cause(&error, |error: &io::Error| {
                 error.kind() == io::ErrorKind::TimedOut
             })
     };
-    if error.is_connect() && is_timeout() {
+    let is_connect = matches!(error, RequestError::Connect(_));
+    if is_connect && is_timeout() {
         let message = "No connection to Featherless within --connect-timeout: check the network \
                        and FEATHERLESS_BASE_URL";
         return Error::new(ErrorCode::ConnectTimeout, message).with_source(error);
     }
-    if error.is_connect() {
+    if is_connect {
         // A failed look-up of a name does not say that descriptors were the cause.
         if has_cause(&error, descriptors::have_run_out) || descriptors::are_short() {
             return out_of_descriptors().with_source(error);
@@ -81,6 +83,9 @@ pub(in crate::upstream) fn unreachable(error: legacy::Error) -> Error {
         let message =
             "No connection to Featherless: check the network, proxies and FEATHERLESS_BASE_URL";
         return Error::new(ErrorCode::UpstreamUnreachable, message).with_source(error);
+    }
+    if matches!(error, RequestError::OnlyInformational) {
+        return too_many_informational();
     }
     if has_cause(&error, hyper::Error::is_parse_too_large) {
         let message = "Featherless's reply has a larger head than any reply of its API: try again";
@@ -105,9 +110,9 @@ fn out_of_descriptors() -> Error {
 }
 
 /// Featherless sent informational responses without end, and no answer.
-pub(in crate::upstream) fn too_many_informational() -> Error {
+fn too_many_informational() -> Error {
     let message = format!(
-        "Featherless sent more than {RESPONSES_MAX} informational responses (status 1xx) and no \
+        "Featherless sent more than {INFORMATIONAL_RESPONSES_MAX} informational responses (status 1xx) and no \
          answer: try again, or check what stands before FEATHERLESS_BASE_URL"
     );
     Error::new(ErrorCode::UpstreamBadAnswer, message)
@@ -121,7 +126,7 @@ pub(in crate::upstream) fn answer_cut(error: hyper::Error) -> Error {
 
 /// Whether a cause of `error` has the type `E` and fulfils `is_it`.
 fn has_cause<E: std::error::Error + 'static>(
-    error: &legacy::Error,
+    error: &RequestError,
     is_it: impl Fn(&E) -> bool,
 ) -> bool {
     let mut causes =
