@@ -99,6 +99,17 @@ pub struct Permits {
     shared: Arc<Shared>,
 }
 
+/// A request that came into the queue.
+enum Enqueued {
+    /// It has started, and holds `cost` units.
+    Started { ticket: Ticket, cost: u32 },
+    /// It waits for its grant.
+    Waiting {
+        ticket: Ticket,
+        grant: oneshot::Receiver<Result<u32>>,
+    },
+}
+
 impl Permits {
     /// Permits of a plan that is not known yet. Until it is known, requests wait for up to two
     /// seconds and then start without a limit. No request waits for longer than `queue_timeout`.
@@ -126,9 +137,12 @@ impl Permits {
     ) -> Result<Permit> {
         let (shared, model, since) = (&self.shared, model.into(), Instant::now());
         self.wait_for_plan(&request).await;
-        let (grant, when_granted) = oneshot::channel();
-        let ticket = self.enqueue(&model, &request, since, grant)?;
-        let cost = granted(shared, ticket, when_granted, position).await?;
+        let (ticket, cost) = match self.enqueue(&model, &request, since)? {
+            Enqueued::Started { ticket, cost } => (ticket, cost),
+            Enqueued::Waiting { ticket, grant } => {
+                (ticket, granted(shared, ticket, grant, position).await?)
+            }
+        };
         let shared = Arc::clone(shared);
         Ok(Permit::new(shared, model, request, cost, ticket, since))
     }
@@ -150,8 +164,7 @@ impl Permits {
         model: &Arc<str>,
         request: &PermitRequest,
         since: Instant,
-        grant: oneshot::Sender<Result<u32>>,
-    ) -> Result<Ticket> {
+    ) -> Result<Enqueued> {
         let shared = &self.shared;
         let mut state = shared.lock();
         let now = Instant::now();
@@ -184,10 +197,14 @@ impl Permits {
         if must_park {
             state.backoff.add_new_member(model, ticket);
         }
-        let pending = shared.pending(model, request, cost, since, grant);
+        if !must_park && state.start_alone(ticket, model, cost, now) {
+            return Ok(Enqueued::Started { ticket, cost });
+        }
+        let (sender, grant) = oneshot::channel();
+        let pending = shared.pending(model, request, cost, since, sender);
         state.insert_pending(ticket, pending, now);
         shared.advance(&mut state);
-        Ok(ticket)
+        Ok(Enqueued::Waiting { ticket, grant })
     }
 
     /// Sets the units of the plan when they are certain; `None` for a plan without a limit.

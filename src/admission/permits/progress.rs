@@ -51,6 +51,31 @@ impl State {
             .min()
     }
 
+    /// Starts a request that has just come into the queue, if no other one waits and its units are
+    /// free. This is all that [`advance`](Self::advance) could do then, and it needs no waiter.
+    pub(super) fn start_alone(
+        &mut self,
+        ticket: Ticket,
+        model: &Arc<str>,
+        cost: u32,
+        now: Instant,
+    ) -> bool {
+        if !self.pending.is_empty() {
+            return false;
+        }
+        self.expire_external_usage(now);
+        if self.scheduler.start(now.into_std()) != Some(ticket) {
+            return false;
+        }
+        let running = TrackedRequest {
+            model: Arc::clone(model),
+            cost,
+            started_at: now,
+        };
+        self.running.insert(ticket, running);
+        true
+    }
+
     /// Records that upstream admitted a running request: its units were free. Returns `true` if
     /// other requests may start now.
     pub(super) fn mark_admitted(&mut self, ticket: Ticket, model: &str, now: Instant) -> bool {
