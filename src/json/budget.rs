@@ -67,8 +67,8 @@ pub(super) fn push<T, E: Error>(list: &mut Vec<T>, limit: &Limit, element: T) ->
     }
     charge(size_of::<T>())?;
     if list.capacity() == 0 && size_of::<T>() > size_of::<String>() {
-        // Lists of one are the most frequent ones. `push` would allocate room for four.
-        list.reserve_exact(1);
+        // Lists of one or two are the most frequent ones. `push` would allocate room for four.
+        list.reserve_exact(2);
     }
     list.push(element);
     Ok(())

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     error::Result,
     proto::v1::{CreateChatCompletionRequest, CreateCompletionRequest},
-    service::UnaryOrStream,
+    service::{QueuePosition, UnaryOrStream},
 };
 
 /// A service whose messages this door can read and write.
@@ -39,16 +39,18 @@ impl<S> JsonService for S where
 pub(super) async fn create<S: JsonService>(
     State(state): State<RestState>,
     StreamableJson {
-        call,
+        mut call,
         message,
         is_stream,
     }: StreamableJson<S::Request>,
 ) -> Result<Response> {
-    let service = S::of(&state.services).clone();
+    let service = S::of(&state.services);
     if !is_stream {
         return response::json(service.unary(call, message).await?);
     }
-    let position = call.queue_position.clone();
+    let service = service.clone();
+    let position = QueuePosition::default();
+    call.queue_position = position.clone();
     // In memory of its own: it may go on after the head of the response is sent.
     let starting = async move { service.stream(call, message).await }.boxed();
     Ok(stream::start(starting, position).await)

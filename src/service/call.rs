@@ -82,7 +82,7 @@ pub struct Call {
     pub caller: Caller,
     /// The bytes of the request body; `None` if they are not counted.
     body: Option<Arc<ByteShare>>,
-    /// The position in the queue for units.
+    /// The position in the queue for units; not watched, unless a door sets one that is.
     pub queue_position: QueuePosition,
     /// The id of the call in logs: `x-request-id`.
     pub request_id: Option<HeaderValue>,
@@ -131,7 +131,7 @@ impl Call {
             stats: CallStats::default(),
             caller: extensions.get().copied().unwrap_or_default(),
             body: extensions.get().cloned(),
-            queue_position: QueuePosition::default(),
+            queue_position: QueuePosition::unwatched(),
             request_id,
             guard: active_calls.add(),
             deadline_observer: arrival.and_then(|arrival| arrival.deadline_observer.clone()),

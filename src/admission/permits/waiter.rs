@@ -13,8 +13,8 @@ use crate::{
 
 /// Tells how many requests are ahead of a waiting one. Clone it to watch a request from elsewhere
 /// while [`Permits::acquire`](super::Permits::acquire) waits.
-#[derive(Clone, Default)]
-pub struct QueuePosition(Arc<Mutex<Option<Waiting>>>);
+#[derive(Clone)]
+pub struct QueuePosition(Option<Arc<Mutex<Option<Waiting>>>>);
 
 /// A request that waits now.
 #[derive(Clone)]
@@ -23,21 +23,36 @@ struct Waiting {
     ticket: Ticket,
 }
 
+impl Default for QueuePosition {
+    /// A position that can be watched.
+    fn default() -> Self {
+        Self(Some(Arc::default()))
+    }
+}
+
 impl QueuePosition {
+    /// A position that is not watched, as for most requests. It needs no memory of its own.
+    pub fn unwatched() -> Self {
+        Self(None)
+    }
+
     /// The estimated number of requests that start before this one. `None` if it does not wait.
     pub fn requests_ahead(&self) -> Option<usize> {
-        let waiting = self.lock().clone();
+        let waiting = self.lock()?.clone();
         let Waiting { shared, ticket } = waiting?;
         shared.lock().scheduler.requests_ahead(ticket)
     }
 
     fn set(&self, waiting: Option<Waiting>) {
-        *self.lock() = waiting;
+        if let Some(mut position) = self.lock() {
+            *position = waiting;
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Waiting>> {
+    fn lock(&self) -> Option<MutexGuard<'_, Option<Waiting>>> {
+        let position = self.0.as_ref()?;
         // No code panics while it holds the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        Some(position.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
