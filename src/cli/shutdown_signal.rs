@@ -3,7 +3,7 @@
 /// Completes at the first signal. A second signal exits at once with code 128 + 2, the code that
 /// shells use for Ctrl-C.
 pub async fn shutdown() {
-    // The same signals for both waits: a signal that comes between them is not lost.
+    // On Unix, the same listeners for both waits: a signal that comes between them is not lost.
     let mut signals = Signals::listen();
     signals.next().await;
     tokio::spawn(async move {
@@ -15,25 +15,35 @@ pub async fn shutdown() {
 }
 
 #[cfg(unix)]
-struct Signals(Option<[tokio::signal::unix::Signal; 2]>);
+struct Signals {
+    /// `None` if the system does not deliver it to this process.
+    interrupt: Option<tokio::signal::unix::Signal>,
+    terminate: Option<tokio::signal::unix::Signal>,
+}
 
 #[cfg(unix)]
 impl Signals {
     fn listen() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
-        let interrupt = signal(SignalKind::interrupt());
-        let terminate = signal(SignalKind::terminate());
-        Self(interrupt.and_then(|first| Ok([first, terminate?])).ok())
+        Self {
+            interrupt: signal(SignalKind::interrupt()).ok(),
+            terminate: signal(SignalKind::terminate()).ok(),
+        }
     }
 
     async fn next(&mut self) {
-        let Some([interrupt, terminate]) = &mut self.0 else {
-            return std::future::pending().await;
-        };
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = received(self.interrupt.as_mut()) => {}
+            () = received(self.terminate.as_mut()) => {}
         }
+    }
+}
+
+#[cfg(unix)]
+async fn received(signal: Option<&mut tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,6 @@
-//! The methods that models answer: one message in, and one message or a stream of messages out. They
-//! are nearly all calls, and go without tonic's servers, which box the request's body, its decoder,
-//! the method's future and the answer's body for each call.
+//! The methods that models answer: one message in, and one message or a stream of messages out.
+//! They are nearly all calls, and go without tonic's servers, which box the request's body, its
+//! decoder, the method's future and the answer's body for each call.
 
 use std::future::Future;
 

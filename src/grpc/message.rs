@@ -36,8 +36,8 @@ where
     Ok((call, message))
 }
 
-/// Reads a body to its end, and drops it. The message is decoded as soon as it has arrived: the body
-/// [waits](super::large_message) for that.
+/// Reads a body to its end, and drops it. The message is decoded as soon as it has arrived: the
+/// body [waits](super::large_message) for that.
 async fn read<M, B>(mut body: B) -> Result<(Box<M>, Option<HeaderMap>), Status>
 where
     M: Message + Default + HasLayout,
@@ -70,8 +70,9 @@ where
 struct Received(BytesMut);
 
 impl Received {
-    /// Adds the next bytes. If they complete the message, it is returned, without its prefix. A
-    /// message that arrives in one piece is not copied, and others are copied once.
+    /// Adds the next bytes. The length in the prefix has passed the checks. If they complete the
+    /// message, it is returned, without its prefix. A message that arrives in one piece is not
+    /// copied, and others are copied once.
     fn add(&mut self, mut data: Bytes) -> Option<Bytes> {
         if self.0.is_empty() {
             match announced(&data) {

@@ -101,8 +101,8 @@ impl KeylessLimits {
     }
 }
 
-/// Passes a call with this `timeout` of its caller to `next` if the limits allow it. The call counts
-/// until its response has ended.
+/// Passes a call with this `timeout` of its caller to `next` if the limits allow it. The call
+/// counts until its response has ended.
 pub(super) async fn limit<F>(
     limits: &KeylessLimits,
     request: Request,

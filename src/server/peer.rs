@@ -36,8 +36,8 @@ const UNAUTHENTICATED_AGE_MAX: Duration = Duration::from_secs(10 * 60);
 /// key.
 pub(super) const KEYLESS_CALLS_MAX: usize = 16;
 
-/// How many HTTP/2 streams of one connection may have a task that has not run yet. A client can open
-/// and cancel streams faster than they run, and each takes some kilobytes until then.
+/// How many HTTP/2 streams of one connection may have a task that has not run yet. A client can
+/// open and cancel streams faster than they run, and each takes some kilobytes until then.
 const NEW_STREAMS_MAX: usize = 64;
 
 /// The peer of one connection.

@@ -6,9 +6,9 @@
 //!   [`Steps::grpc_without_key`].
 //! - Unknown paths: an error in the caller's protocol.
 //!
-//! Each list of steps is one `async fn`. As layers of axum's router, each step would need a clone of
-//! all services behind it, and a boxed future. For the same reason the methods that
-//! models answer are called without the router.
+//! Each list of steps is one `async fn`. As layers of axum's router, each step would need a clone
+//! of all services behind it, and a boxed future. For the same reason the methods that models
+//! answer are called without the router.
 
 use std::{future::Future, sync::Arc};
 

@@ -263,9 +263,9 @@ impl Shared {
     }
 }
 
-/// Reads at most [`READ_BYTES`]. Hyper doubles the size of its reads as long as each read is full, and
-/// checks the length of a head only between two reads: with large reads, a head could be twice as
-/// long as its limit.
+/// Reads at most [`READ_BYTES`]. Hyper doubles the size of its reads as long as each read is full,
+/// and checks the length of a head only between two reads: with large reads, a head could be twice
+/// as long as its limit.
 fn poll_read_piece(
     stream: Pin<&mut TcpStream>,
     context: &mut Context<'_>,

@@ -59,7 +59,8 @@ pub(super) enum SendError {
 }
 
 pin_project! {
-    /// Waits for the head of a response. Written by hand: an `async fn` would hold the request twice.
+    /// Waits for the head of a response. Written by hand: an `async fn` would hold the request
+    /// twice.
     struct Sending<'a, F> {
         connection: &'a mut Connection,
         #[pin]
@@ -96,8 +97,11 @@ impl Connection {
     ) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
         request.extensions_mut().clone_from(&self.extensions);
         self.informational.store(0, Ordering::Relaxed);
+        let response = self.sender.try_send_request(request);
+        // The connection must be polled, whether the request has woken it or not.
+        self.waker.wake_by_ref();
         Sending {
-            response: self.sender.try_send_request(request),
+            response,
             connection: self,
         }
     }
@@ -123,9 +127,9 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Whether it can serve another request. If so, `task` is woken when upstream closes it, or sends
-    /// what nobody has asked for.
-    pub(super) fn rest(&mut self, task: &Waker) -> bool {
+    /// Whether it can serve another request. If so, `task` is woken when upstream closes it, or
+    /// sends bytes without a request.
+    pub(super) fn park(&mut self, task: &Waker) -> bool {
         if !self.is_usable() {
             return false;
         }
@@ -136,9 +140,9 @@ impl Connection {
         true
     }
 
-    /// As [`rest`](Self::rest), for a connection that rests already.
-    pub(super) fn still_rests(&mut self, task: &Waker) -> bool {
-        !self.wakes.is_woken() || self.rest(task)
+    /// As [`park`](Self::park), for a connection that is parked already.
+    pub(super) fn is_still_parked(&mut self, task: &Waker) -> bool {
+        !self.wakes.is_woken() || self.park(task)
     }
 
     /// Whether it can serve another request.
@@ -151,7 +155,7 @@ impl Connection {
 
     fn drive(&mut self) {
         let mut own = Context::from_waker(&self.waker);
-        // Its errors reach the response and its body. A connection that rests has nobody to tell.
+        // Its errors reach the response and its body. No caller waits for those of a parked one.
         if let Some(driver) = &mut self.driver
             && Pin::new(driver).poll(&mut own).is_ready()
         {

@@ -40,9 +40,9 @@ const TCP_KEEPALIVE_RETRIES: u32 = 3;
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many reads may succeed before the task yields once. hyper reads informational responses for
-/// as long as they come. It notices only after a yield that the request was dropped.
-const READS_BEFORE_YIELD_MAX: u8 = 4;
+/// How many reads may succeed before one is postponed. hyper reads informational responses for as
+/// long as they come. After a postponed read the call counts them.
+const READS_IN_A_ROW_MAX: u8 = 4;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -209,15 +209,15 @@ impl Service<Uri> for Route {
 /// A connection, below the TLS of upstream itself.
 pub(super) struct ProxiedStream {
     io: MaybeHttpsStream<TokioIo<TcpStream>>,
-    /// How many reads have succeeded since the task yielded.
-    reads_since_yield: u8,
+    /// How many reads have succeeded since one was postponed.
+    reads_in_a_row: u8,
 }
 
 impl ProxiedStream {
     fn new(io: MaybeHttpsStream<TokioIo<TcpStream>>) -> Self {
         Self {
             io,
-            reads_since_yield: 0,
+            reads_in_a_row: 0,
         }
     }
 }
@@ -234,14 +234,14 @@ impl Read for ProxiedStream {
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.reads_since_yield == READS_BEFORE_YIELD_MAX {
-            self.reads_since_yield = 0;
+        if self.reads_in_a_row == READS_IN_A_ROW_MAX {
+            self.reads_in_a_row = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         let read = Pin::new(&mut self.io).poll_read(context, buffer);
-        self.reads_since_yield = if read.is_ready() {
-            self.reads_since_yield + 1
+        self.reads_in_a_row = if read.is_ready() {
+            self.reads_in_a_row + 1
         } else {
             0
         };

@@ -1,5 +1,6 @@
-//! The idle connections to upstream of one worker. A connection belongs to the worker that opened it,
-//! because the runtime of this worker watches its socket.
+//! The idle connections to upstream of one worker. A connection belongs to the worker that opened
+//! it, because the runtime of this worker watches its socket. A call without an idle connection
+//! opens one and waits for it, even if another call ends before it is open.
 
 use std::{
     error, fmt,
@@ -95,7 +96,8 @@ impl Pool {
                         response.map(|body| ResponseBody::new(body, connection, Arc::clone(self)))
                     );
                 }
-                // Upstream has closed it just before.
+                // Upstream has closed it just before. This ends: each round takes an idle
+                // connection out of the list, and a new one is not tried twice.
                 Err(SendError::Unsent(unsent, _)) if !is_new => request = *unsent,
                 Err(SendError::Unsent(_, error) | SendError::Broken(error)) => {
                     return Err(RequestError::Exchange(error));
@@ -124,11 +126,9 @@ impl Pool {
 
     /// Keeps a connection for the next request, if it can serve one.
     pub(super) fn give_back(&self, mut connection: Box<Connection>) {
-        if !connection.rest(&self.sweeper_waker) {
-            return;
-        }
+        // Before the connection is parked: the sweeper must find it in the list.
         let mut idle = self.idle();
-        if idle.connections.len() < IDLE_MAX {
+        if connection.park(&self.sweeper_waker) && idle.connections.len() < IDLE_MAX {
             idle.connections.push((connection, Instant::now()));
             if !std::mem::replace(&mut idle.has_timer, true) {
                 self.sweeper.0.notify_one();
@@ -147,7 +147,7 @@ impl Pool {
         let now = Instant::now();
         let mut idle = self.idle();
         idle.connections.retain_mut(|(connection, since)| {
-            now < *since + IDLE_TIMEOUT && connection.still_rests(&self.sweeper_waker)
+            now < *since + IDLE_TIMEOUT && connection.is_still_parked(&self.sweeper_waker)
         });
         let next = idle.connections.first();
         let next = next.map(|(_, since)| *since + IDLE_TIMEOUT);

@@ -32,7 +32,8 @@ impl Pools {
     /// The pool of the worker that this thread belongs to.
     ///
     /// # Errors
-    /// [`Kind::Internal`](crate::error::Kind::Internal) if there are more workers than pools: a bug.
+    /// [`Kind::Internal`](crate::error::Kind::Internal) if there are more workers than pools: a
+    /// bug.
     pub(super) fn current(&self) -> Result<&Arc<Pool>> {
         self.pools
             .get_or_init(|| Pool::new(self.connector.clone()))

@@ -1,5 +1,5 @@
-//! The body of a response. At its end its connection goes back to the pool. If it is dropped before,
-//! the connection is closed.
+//! The body of a response. At its end its connection goes back to the pool. If it is dropped
+//! before, the connection is closed.
 
 use std::{
     pin::Pin,

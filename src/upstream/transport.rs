@@ -1,4 +1,5 @@
-//! HTTP to upstream: a pool of connections for each worker, and the headers of requests, built once.
+//! HTTP to upstream: a pool of connections for each worker, and the headers of requests, built
+//! once.
 //!
 //! HTTP/1.1 only. Each request in flight has its own connection, so dropping a request closes its
 //! connection, and no answer waits behind another. Redirects are not followed.

@@ -1,6 +1,7 @@
-//! The wakes of one connection. Its parts wake each other: hyper's connection wakes the future of the
-//! response, and the body wakes the connection. While they are polled, such a wake need not wake the
-//! task that polls them: it polls them once more itself. Other wakes, from the socket, go to the task.
+//! The wakes of one connection. Its parts wake each other: hyper's connection wakes the future of
+//! the response, and the body wakes the connection. While they are polled, such a wake need not
+//! wake the task that polls them: it polls them once more itself. Other wakes, from the socket, go
+//! to the task.
 
 use std::{
     sync::{

@@ -1,5 +1,5 @@
-//! The connections to upstream between two calls: they are used again, and closed when they are of no
-//! use any more.
+//! The connections to upstream between two calls: they are used again, and closed when they cannot
+//! be used any more.
 
 use std::time::Duration;
 
@@ -104,4 +104,21 @@ async fn an_answer_that_nobody_asked_for_reaches_no_call() {
         assert_eq!(upstream.connections(), calls);
     }
     upstream.wait_until_closed().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_on_which_upstream_speaks_is_closed() {
+    let upstream = Scripted::always(Reply::Silence).await;
+    let gateway = Gateway::with(upstream.address, |config| config.upstream.retries = 0).await;
+    let unasked = Then::Repeat(answer("not asked").into_bytes());
+    upstream.set_reply(Reply::Wire(answer("asked").into_bytes(), unasked));
+    for _ in 0..3 {
+        let answer = gateway
+            .ask(Door::RestUnary, &prompt(MODEL, "hi"))
+            .await
+            .ok();
+        assert_eq!(answer.content, "asked");
+        let closed = timeout(IDLE_TIMEOUT / 2, upstream.wait_until_closed()).await;
+        closed.expect("closed because of what came, not because it was idle");
+    }
 }

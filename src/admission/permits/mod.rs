@@ -17,8 +17,8 @@
 //!
 //! # Words
 //!
-//! - *pending*: the request waits for units. It is in the scheduler's queue, or *parked*: out of the
-//!   queue until a certain time, or until upstream admits its model again.
+//! - *pending*: the request waits for units. It is in the scheduler's queue, or *parked*: out of
+//!   the queue until a certain time, or until upstream admits its model again.
 //! - *grant*: the message that ends the wait. It carries the units of the request, or the error.
 //! - *running*: the request has its units. Its [`Permit`] gives them back.
 //! - *cooldown*: the units of a cancelled request stay taken for a short time, because upstream

@@ -52,7 +52,8 @@ impl State {
     }
 
     /// Starts a request that has just come into the queue, if no other one waits and its units are
-    /// free. This is all that [`advance`](Self::advance) could do then, and it needs no waiter.
+    /// free. It needs no waiter then. What else [`advance`](Self::advance) does is of no concern to
+    /// this request, and the driver does it in time.
     pub(super) fn start_alone(
         &mut self,
         ticket: Ticket,
@@ -64,7 +65,9 @@ impl State {
             return false;
         }
         self.expire_external_usage(now);
-        if self.scheduler.start(now.into_std()) != Some(ticket) {
+        let started = self.scheduler.start(now.into_std());
+        debug_assert!(started.is_none_or(|started| started == ticket));
+        if started != Some(ticket) {
             return false;
         }
         let running = TrackedRequest {

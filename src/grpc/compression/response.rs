@@ -19,8 +19,8 @@ use crate::{
     },
 };
 
-/// Passes a request to `next`, and compresses the message of a large answer for a caller who accepts
-/// gzip.
+/// Passes a request to `next`, and compresses the message of a large answer for a caller who
+/// accepts gzip.
 pub(in crate::grpc) async fn compress<B>(
     request: Request<B>,
     next: impl FnOnce(Request<B>) -> TonicAnswer,

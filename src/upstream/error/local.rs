@@ -112,8 +112,8 @@ fn out_of_descriptors() -> Error {
 /// Featherless sent informational responses without end, and no answer.
 fn too_many_informational() -> Error {
     let message = format!(
-        "Featherless sent more than {INFORMATIONAL_RESPONSES_MAX} informational responses (status 1xx) and no \
-         answer: try again, or check what stands before FEATHERLESS_BASE_URL"
+        "Featherless sent more than {INFORMATIONAL_RESPONSES_MAX} informational responses (status \
+         1xx) and no answer: try again, or check what stands before FEATHERLESS_BASE_URL"
     );
     Error::new(ErrorCode::UpstreamBadAnswer, message)
 }
