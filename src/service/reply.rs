@@ -10,7 +10,8 @@ use crate::upstream;
 pub struct Reply<T> {
     /// The answer: a message, or a stream of messages.
     pub answer: T,
-    /// How the answer came about, for callers who want to know.
+    /// How the answer came about, for callers who want to know. They have names of the gateway's
+    /// own, and none that HTTP or gRPC gives a meaning.
     pub headers: HeaderMap,
 }
 
