@@ -14,6 +14,7 @@ use super::{compression, limit::BodyLimit, routes::STREAM_SUFFIX, state::RestSta
 use crate::{
     error::{Error, ErrorCode, Result},
     json, offload,
+    proto::v1::{CreateChatCompletionRequest, CreateCompletionRequest},
     service::Call,
 };
 
@@ -38,6 +39,18 @@ pub(super) struct StreamableJson<M> {
 pub(super) trait StreamMember {
     /// Removes the member `stream`, and returns its JSON text.
     fn take_stream(&mut self) -> Option<String>;
+}
+
+impl StreamMember for CreateChatCompletionRequest {
+    fn take_stream(&mut self) -> Option<String> {
+        self.extra.remove("stream")
+    }
+}
+
+impl StreamMember for CreateCompletionRequest {
+    fn take_stream(&mut self) -> Option<String> {
+        self.extra.remove("stream")
+    }
 }
 
 impl<M: DeserializeOwned + Send + 'static> FromRequest<RestState> for Json<M> {

@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     error::Result,
-    proto::v1::{CreateChatCompletionRequest, CreateCompletionRequest},
     service::{QueuePosition, UnaryOrStream},
 };
 
@@ -54,16 +53,4 @@ pub(super) async fn create<S: JsonService>(
     // In memory of its own: it may go on after the head of the response is sent.
     let starting = async move { service.stream(call, message).await }.boxed();
     Ok(stream::start(starting, position).await)
-}
-
-impl StreamMember for CreateChatCompletionRequest {
-    fn take_stream(&mut self) -> Option<String> {
-        self.extra.remove("stream")
-    }
-}
-
-impl StreamMember for CreateCompletionRequest {
-    fn take_stream(&mut self) -> Option<String> {
-        self.extra.remove("stream")
-    }
 }

@@ -82,7 +82,7 @@ pub struct Call {
     pub caller: Caller,
     /// The bytes of the request body; `None` if they are not counted.
     body: Option<Arc<ByteShare>>,
-    /// The position in the queue for units; not watched, unless a door sets one that is.
+    /// The position in the queue for units. It is not watched, unless a door replaces it.
     pub queue_position: QueuePosition,
     /// The id of the call in logs: `x-request-id`.
     pub request_id: Option<HeaderValue>,

@@ -63,12 +63,11 @@ impl Address {
     /// # Errors
     /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a path that cannot be in a URL.
     pub(super) fn in_origin_form(self) -> Result<Self> {
-        let is_absolute = false;
-        Self {
-            is_absolute,
+        let address = Self {
+            is_absolute: false,
             ..self
-        }
-        .with_usual()
+        };
+        address.with_usual()
     }
 
     fn with_usual(mut self) -> Result<Self> {

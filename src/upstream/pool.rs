@@ -41,7 +41,7 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    /// The connections and since when they are idle. The one that was used last is the last.
+    /// The connections, and since when each is idle: the longest first.
     connections: Vec<(Box<Connection>, Instant)>,
     /// The sweeper wakes when the first one has been idle for too long.
     has_timer: bool,
