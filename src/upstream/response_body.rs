@@ -53,7 +53,7 @@ impl Body for ResponseBody {
         let body = &mut this.body;
         let frame = connection.poll_with(context, |own| Pin::new(&mut *body).poll_frame(own));
         let frame = ready!(frame);
-        if frame.is_none() || this.body.is_end_stream() {
+        if frame.is_none() {
             this.give_back();
         }
         Poll::Ready(frame)
@@ -70,7 +70,7 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // An empty body is not polled.
+        // A body of a known length is not polled after its last frame, and an empty one never.
         if self.body.is_end_stream() {
             self.give_back();
         }
