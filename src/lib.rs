@@ -35,6 +35,7 @@
 //! - [`offload`]: decoding and encoding of large bodies, off the runtime's workers.
 //! - [`workers`]: the threads that serve connections, and what each of them has for itself.
 //! - [`upstream`]: Featherless over HTTP: the client, and a streamed answer with exactly one end.
+//! - [`keys`]: gateway keys: who calls, and what they may.
 //! - [`admission`]: decides whose request may use the account's units now.
 //! - [`service`]: what each RPC means, for both doors: validation, units, fallbacks, the upstream.
 //! - [`grpc`]: the gRPC door to the services.
@@ -46,7 +47,8 @@
 //!
 //! # Invariants
 //!
-//! - Imports point down: `cli → server → {grpc, rest} → service → {admission, upstream}`, and
+//! - Imports point down: `cli → server → {grpc, rest} → service → {keys, admission,
+//!   upstream}`, and
 //!   everyone may import `error`, `proto`, `json`, `config`, `coding`, `offload`, `workers`,
 //!   `descriptors` and `telemetry`. No import runs in a circle. The doors know neither each other,
 //!   nor `admission`, nor `upstream`. `service` names neither tonic nor axum, and `upstream` no server.
@@ -79,6 +81,7 @@ pub mod emulator;
 pub mod error;
 pub mod grpc;
 pub mod json;
+pub mod keys;
 pub mod offload;
 pub mod proto;
 pub mod rest;

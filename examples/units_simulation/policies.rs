@@ -103,10 +103,8 @@ impl Policy for Featherwire {
             weight,
         };
         let permit_request = PermitRequest {
-            caller,
             priority,
-            cost: request.cost(),
-            ..PermitRequest::default()
+            ..PermitRequest::new(caller, request.cost())
         };
         let ticket = self
             .scheduler

@@ -2,29 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-/// A gateway key. The configuration bounds the number of keys: the scheduler keeps an account for
-/// each key it has seen.
+/// A gateway key, or all callers of a gateway without keys. The scheduler keeps an account for each
+/// key it has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub u32);
 
-/// A gateway key, as the scheduler knows it. The default stands for all callers of a gateway
-/// without keys.
+/// A caller, as the scheduler knows it. There is no default: a request without a key would be one
+/// of the first key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The key's index in the configuration, from 0.
+    /// The key.
     pub key: KeyId,
     /// The key's share of the units, relative to the weights of the other keys in the same priority
     /// class. 0 counts as 1. The weight of the key's newest request applies.
     pub weight: u32,
-}
-
-impl Default for Caller {
-    fn default() -> Self {
-        Self {
-            key: KeyId(0),
-            weight: 1,
-        }
-    }
 }
 
 /// The number of a request, in order of arrival. A request keeps its ticket while it waits and
@@ -83,14 +74,14 @@ impl<T> PerPriority<T> {
 /// A request for concurrency units. It has no model: the scheduler decides by cost alone.
 ///
 /// ```
-/// use featherwire::admission::{PermitRequest, Priority};
+/// use featherwire::admission::{Caller, KeyId, PermitRequest, Priority};
 ///
+/// let caller = Caller { key: KeyId(0), weight: 1 };
 /// let request = PermitRequest {
 ///     priority: Priority::Interactive,
-///     cost: 4,
-///     ..PermitRequest::default()
+///     ..PermitRequest::new(caller, 4)
 /// };
-/// assert_eq!(request.caller.weight, 1);
+/// assert_eq!(request.cost, 4);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PermitRequest {
@@ -110,12 +101,13 @@ pub struct PermitRequest {
     pub waited: Duration,
 }
 
-impl Default for PermitRequest {
-    fn default() -> Self {
+impl PermitRequest {
+    /// A request of `caller` for `cost` units, of the default class and without a deadline.
+    pub fn new(caller: Caller, cost: u32) -> Self {
         Self {
-            caller: Caller::default(),
+            caller,
             priority: Priority::default(),
-            cost: 1,
+            cost,
             is_cost_estimated: false,
             deadline: None,
             waited: Duration::ZERO,

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use super::{failure::Failure, listen, output, shutdown_signal};
 use crate::{
     config, descriptors, emulator,
+    keys::Directory,
     server::{self, Outcome},
     upstream::Client,
     workers::Workers,
@@ -24,10 +25,11 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
         config.upstream.featherless_api_key = Some(SecretString::from("emulator"));
     }
     let upstream = Client::new(&config.upstream)?;
+    let keys = Directory::new(&config.api_keys, &config.units.key_weights);
     let workers = Workers::start(config.workers())?;
     print_banner(&config, address, upstream.has_key());
     let shutdown = shutdown_signal::shutdown();
-    match server::serve(listener, &config, upstream, &workers, shutdown).await? {
+    match server::serve(listener, &config, keys, upstream, &workers, shutdown).await? {
         Outcome::Drained => Ok(ExitCode::SUCCESS),
         Outcome::Cut(calls) => {
             output::tell(format_args!(

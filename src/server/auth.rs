@@ -1,83 +1,54 @@
 //! Authentication by gateway keys: `Authorization: Bearer gw_…`, or only the key in this header or
 //! in a header that clients of other APIs use. HTTP headers and gRPC metadata are the same here.
 
-use std::sync::Arc;
-
 use http::{HeaderMap, HeaderName, Request, header, uri::Authority};
-use secrecy::{ExposeSecret, SecretString};
-use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::host::{self, is_this_machine};
 use crate::{
     error::{Error, ErrorCode},
-    service::{Caller, KeyId},
+    keys::{Directory, Identity},
 };
 
-/// The gateway keys, each with its weight in the scheduling of units. Without keys the gateway is
-/// open to callers on this machine.
-#[derive(Clone)]
-pub(super) struct Keys(Arc<[(SecretString, u32)]>);
-
-impl Keys {
-    pub(super) fn new(keys: &[SecretString], weights: &[u32]) -> Self {
-        let weights = weights.iter().copied().chain(std::iter::repeat(1));
-        Self(keys.iter().cloned().zip(weights).collect())
+/// The caller, identified by the keys in `headers`. The length of a key is not secret, but the time
+/// of the check does not depend on anything else of it. One known key is enough, because some
+/// clients also send a key of their own. Of several known keys, the first one in the order of
+/// [`shown_keys`] counts.
+///
+/// # Errors
+/// [`Kind::Unauthenticated`](crate::error::Kind::Unauthenticated) if there is no known key;
+/// [`Kind::Forbidden`](crate::error::Kind::Forbidden) if the gateway has no keys and the request
+/// names another host than this machine.
+fn authenticate(
+    keys: &Directory,
+    headers: &HeaderMap,
+    host: Option<&str>,
+) -> Result<Identity, Error> {
+    if let Some(everyone) = keys.everyone() {
+        return check_host(host).map(|()| everyone);
     }
-
-    /// The caller, identified by the keys in `headers`. The comparison takes constant time for keys
-    /// of the same length; the length of a key is not secret. One known key is enough, because some
-    /// clients also send a key of their own. Of several known keys, the first one in the order of
-    /// [`shown_keys`] counts.
-    ///
-    /// # Errors
-    /// [`Kind::Unauthenticated`](crate::error::Kind::Unauthenticated) if there is no known key;
-    /// [`Kind::Forbidden`](crate::error::Kind::Forbidden) if the gateway has no keys and the
-    /// request names another host than this machine.
-    fn authenticate(&self, headers: &HeaderMap, host: Option<&str>) -> Result<Caller, Error> {
-        if self.0.is_empty() {
-            return check_host(host).map(|()| Caller::default());
+    let unauthenticated = |message: &str| Err(Error::new(ErrorCode::InvalidApiKey, message));
+    let mut is_shown = false;
+    for key in shown_keys(headers) {
+        is_shown = true;
+        if let Some(identity) = keys.find(key) {
+            return Ok(identity);
         }
-        let unauthenticated = |message: &str| Err(Error::new(ErrorCode::InvalidApiKey, message));
-        let mut is_shown = false;
-        for key in shown_keys(headers) {
-            is_shown = true;
-            if let Some(caller) = self.find(key) {
-                return Ok(caller);
-            }
-        }
-        if is_shown {
-            return unauthenticated(
-                "Unknown gateway key: it must be one of the gateway's FEATHERWIRE_API_KEYS, sent \
-                 as Authorization: Bearer gw_…",
-            );
-        }
-        unauthenticated(
-            "No gateway key: send the header (or metadata) Authorization: Bearer gw_…; x-api-key \
-             and api-key are accepted too",
-        )
     }
+    if is_shown {
+        return unauthenticated(
+            "Unknown gateway key: it must be one of the gateway's FEATHERWIRE_API_KEYS, sent as \
+             Authorization: Bearer gw_…",
+        );
+    }
+    unauthenticated(
+        "No gateway key: send the header (or metadata) Authorization: Bearer gw_…; x-api-key and \
+         api-key are accepted too",
+    )
+}
 
-    /// Whether `headers` have a known key.
-    pub(super) fn has_known_key(&self, headers: &HeaderMap) -> bool {
-        shown_keys(headers).any(|key| self.find(key).is_some())
-    }
-
-    fn find(&self, key: &[u8]) -> Option<Caller> {
-        let none = Caller {
-            key: KeyId(u32::MAX),
-            weight: 0,
-        };
-        let found = (0..)
-            .zip(&*self.0)
-            .fold(none, |found, (number, (known, weight))| {
-                let is_match = known.expose_secret().as_bytes().ct_eq(key);
-                Caller {
-                    key: KeyId(u32::conditional_select(&found.key.0, &number, is_match)),
-                    weight: u32::conditional_select(&found.weight, weight, is_match),
-                }
-            });
-        (found != none).then_some(found)
-    }
+/// Whether `headers` have a known key.
+pub(super) fn has_known_key(keys: &Directory, headers: &HeaderMap) -> bool {
+    shown_keys(headers).any(|key| keys.knows(key))
 }
 
 /// Without keys, only requests to a host name of this machine are accepted. This refuses a web page
@@ -126,15 +97,16 @@ fn bearer(value: &[u8]) -> &[u8] {
         .map_or(value, |(_, key)| key.trim_ascii())
 }
 
-/// Passes authenticated callers, and adds the [`Caller`] to the request.
+/// Passes authenticated callers, and adds the [`Identity`] to the request.
 ///
 /// # Errors
-/// See [`Keys::authenticate`].
-pub(super) fn check<B>(keys: &Keys, request: &mut Request<B>) -> Result<(), Error> {
-    let caller = keys.authenticate(
+/// See [`authenticate`].
+pub(super) fn check<B>(keys: &Directory, request: &mut Request<B>) -> Result<(), Error> {
+    let identity = authenticate(
+        keys,
         request.headers(),
         host::named(request.uri(), request.headers()),
     )?;
-    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(identity);
     Ok(())
 }

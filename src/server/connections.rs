@@ -88,16 +88,16 @@ struct Settings {
     write_timeout: Duration,
     /// The longest time for which a connection may be without an open call.
     idle_timeout: Duration,
-    /// Whether callers need a gateway key.
-    needs_key: bool,
+    /// Whether callers need no gateway key.
+    is_open: bool,
 }
 
 impl Connections {
-    pub(super) fn new(front: Front, config: &config::Serve) -> Self {
+    pub(super) fn new(front: Front, config: &config::Serve, is_open: bool) -> Self {
         let settings = Settings {
             write_timeout: config.write_timeout,
             idle_timeout: config.idle_connection_timeout,
-            needs_key: !config.api_keys.is_empty(),
+            is_open,
         };
         let unauthenticated = Arc::new(UnauthenticatedConnections::new(
             config.unauthenticated_connections,
@@ -145,7 +145,7 @@ impl Connections {
 
     /// Returns true if connections without a key come too fast.
     fn serve(&mut self, stream: TcpStream, workers: &Workers) -> bool {
-        let peer = Peer::new(self.settings.idle_timeout, !self.settings.needs_key);
+        let peer = Peer::new(self.settings.idle_timeout, self.settings.is_open);
         let (front, shutdown_started) = (self.front.clone(), self.shutdown.subscribe());
         let write_timeout = self.settings.write_timeout;
         let serving = {

@@ -23,8 +23,9 @@ const MAX_AGE: std::time::Duration = std::time::Duration::from_secs(7200);
 pub(super) struct Cors(CorsLayer);
 
 impl Cors {
-    pub(super) fn new(config: &config::Serve) -> Result<Self> {
-        layer(config).map(Self)
+    /// For a gateway that needs no keys (`is_open`), or for one with keys.
+    pub(super) fn new(config: &config::Serve, is_open: bool) -> Result<Self> {
+        layer(config, is_open).map(Self)
     }
 
     /// Passes a request to `next`, and tells a browser what it needs to know. A request without
@@ -72,7 +73,7 @@ impl Cors {
     }
 }
 
-fn layer(config: &config::Serve) -> Result<CorsLayer> {
+fn layer(config: &config::Serve, is_open: bool) -> Result<CorsLayer> {
     let names = [
         "grpc-status",
         "grpc-message",
@@ -87,15 +88,15 @@ fn layer(config: &config::Serve) -> Result<CorsLayer> {
     ];
     let exposed = names.map(HeaderName::from_static).into_iter();
     Ok(CorsLayer::new()
-        .allow_origin(origins(config)?)
+        .allow_origin(origins(config, is_open)?)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.chain([REQUEST_ID]).collect::<Vec<_>>())
         .max_age(MAX_AGE))
 }
 
-fn origins(config: &config::Serve) -> Result<AllowOrigin> {
-    if config.cors_origins.is_empty() && config.api_keys.is_empty() {
+fn origins(config: &config::Serve, is_open: bool) -> Result<AllowOrigin> {
+    if config.cors_origins.is_empty() && is_open {
         // The gateway has no keys, so any web page that the user visits could use the account's
         // units.
         return Ok(AllowOrigin::predicate(|origin, _| is_local_origin(origin)));

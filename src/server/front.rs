@@ -13,8 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
-    ambiguous_request,
-    auth::Keys,
+    ambiguous_request, auth,
     cors::Cors,
     early_response::EarlyResponse,
     peer::Peer,
@@ -22,6 +21,7 @@ use super::{
     stalled_response::{self, ResponseTracker},
 };
 use crate::{
+    keys::Directory,
     service::{ActiveCalls, Arrival},
     telemetry::Observation,
 };
@@ -33,13 +33,18 @@ pub(super) struct Front(Arc<Inner>);
 struct Inner {
     cors: Cors,
     routes: Routes,
-    keys: Keys,
+    keys: Directory,
     active_calls: ActiveCalls,
 }
 
 impl Front {
     /// Answers requests with `routes`. `cors` decides which web pages may call.
-    pub(super) fn new(routes: Routes, cors: Cors, keys: Keys, active_calls: ActiveCalls) -> Self {
+    pub(super) fn new(
+        routes: Routes,
+        cors: Cors,
+        keys: Directory,
+        active_calls: ActiveCalls,
+    ) -> Self {
         Self(Arc::new(Inner {
             cors,
             routes,
@@ -78,7 +83,7 @@ impl Front {
 
     fn arrive(&self, request: &mut Request) {
         if let Some(peer) = Peer::current().filter(|peer| !peer.is_authenticated())
-            && self.0.keys.has_known_key(request.headers())
+            && auth::has_known_key(&self.0.keys, request.headers())
         {
             peer.authenticate();
         }
@@ -112,10 +117,10 @@ mod tests {
     #[tokio::test]
     async fn the_future_of_a_request_is_small() {
         let config = config();
-        let keys = Keys::new(&[], &[]);
+        let keys = Directory::new(&[], &[]);
         let readiness = Readiness::new(true);
         let routes = Routes::new(&config, services(), &readiness, keys.clone()).unwrap();
-        let cors = Cors::new(&config).unwrap();
+        let cors = Cors::new(&config, keys.is_open()).unwrap();
         let front = Front::new(routes, cors, keys, ActiveCalls::default());
         let size = size_of_val(&front.answer(Request::default()));
         assert!(size <= FUTURE_BYTES_MAX, "{size}");

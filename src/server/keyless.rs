@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    auth::Keys,
+    auth,
     peer::{KEYLESS_CALLS_MAX, Peer},
     readiness::Readiness,
 };
@@ -19,6 +19,7 @@ use crate::{
         self,
         read_timeout::{self, TimedBody},
     },
+    keys::Directory,
 };
 
 /// The largest message, in bytes, before and after decompression. Names of services and symbols are
@@ -44,14 +45,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The limits. All clones share the counts.
 #[derive(Clone)]
 pub(super) struct KeylessLimits {
-    keys: Keys,
+    keys: Directory,
     readiness: Readiness,
     watches: Arc<Semaphore>,
     reflections: Arc<Semaphore>,
 }
 
 impl KeylessLimits {
-    pub(super) fn new(keys: Keys, readiness: Readiness) -> Self {
+    pub(super) fn new(keys: Directory, readiness: Readiness) -> Self {
         let [watches, reflections] =
             [WATCHES_MAX, REFLECTIONS_MAX].map(|max| Arc::new(Semaphore::new(max)));
         Self {
@@ -67,7 +68,7 @@ impl KeylessLimits {
     /// # Errors
     /// [`Kind::Saturated`](crate::error::Kind::Saturated) if a limit is reached.
     fn acquire(&self, request: &Request) -> Result<Vec<OwnedSemaphorePermit>, Error> {
-        if self.keys.has_known_key(request.headers()) {
+        if auth::has_known_key(&self.keys, request.headers()) {
             return Ok(Vec::new());
         }
         let path = request.uri().path();

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use crate::{
     config,
     error::Result,
+    keys::Directory,
     service::{ActiveCalls, Services},
     upstream::Client,
     workers::Workers,
@@ -31,7 +32,6 @@ mod stalled_response;
 mod timeout_stream;
 mod unauthenticated_connections;
 
-use auth::Keys;
 use connections::Connections;
 use cors::Cors;
 use front::Front;
@@ -51,9 +51,9 @@ pub enum Outcome {
     Cut(usize),
 }
 
-/// Serves on `workers` until `shutdown` completes. Then drains: running calls have at most
-/// `--drain-timeout` to finish. During the drain, new connections are still accepted, so that
-/// probes and new calls get the error `draining`.
+/// Serves callers with `keys` on `workers` until `shutdown` completes. Then drains: running calls
+/// have at most `--drain-timeout` to finish. During the drain, new connections are still accepted,
+/// so that probes and new calls get the error `draining`.
 ///
 /// # Errors
 /// [`Kind::Misconfigured`](crate::error::Kind::Misconfigured) if the configuration cannot be
@@ -61,6 +61,7 @@ pub enum Outcome {
 pub async fn serve(
     listener: TcpListener,
     config: &config::Serve,
+    keys: Directory,
     upstream: Client,
     workers: &Workers,
     shutdown: impl Future<Output = ()>,
@@ -69,11 +70,11 @@ pub async fn serve(
     let services = Services::new(upstream, config);
     let account = services.account.clone();
     let active_calls = ActiveCalls::default();
-    let keys = Keys::new(&config.api_keys, &config.units.key_weights);
     let routes = Routes::new(config, services, &readiness, keys.clone())?;
-    let front = Front::new(routes, Cors::new(config)?, keys, active_calls.clone());
+    let cors = Cors::new(config, keys.is_open())?;
+    let front = Front::new(routes, cors, keys.clone(), active_calls.clone());
     readiness.begin().await;
-    let mut connections = Connections::new(front, config);
+    let mut connections = Connections::new(front, config, keys.is_open());
     let mut late_connections = connections.sibling();
     tokio::select! {
         () = connections.accept_from(&listener, workers) => {}

@@ -33,6 +33,7 @@ use crate::{
         self, GrpcServices, descriptor_set, large_message, methods::Methods, read_timeout,
         reflection, request::MessageChecks,
     },
+    keys::Directory,
     rest::{self, RestState, Shortcut},
     service::{Services, headers, inflight_bytes::InflightBytes},
 };
@@ -51,7 +52,7 @@ impl Routes {
         config: &config::Serve,
         services: Services,
         readiness: &Readiness,
-        keys: auth::Keys,
+        keys: Directory,
     ) -> Result<Self> {
         let bytes_max = usize::try_from(config.max_request_bytes.as_u64()).unwrap_or(usize::MAX);
         let files = descriptor_set::files()?;
@@ -108,7 +109,7 @@ impl Routes {
 /// What the steps need.
 struct Steps {
     readiness: Readiness,
-    keys: auth::Keys,
+    keys: Directory,
     inflight: InflightBytes,
     methods: Arc<Methods>,
     message_checks: MessageChecks,
@@ -121,7 +122,7 @@ impl Steps {
         config: &config::Serve,
         bytes_max: usize,
         readiness: &Readiness,
-        keys: auth::Keys,
+        keys: Directory,
         files: &[descriptor_set::File],
     ) -> Self {
         let inflight = InflightBytes::new(config.inflight_request_bytes_max());

@@ -22,8 +22,9 @@ use super::{
     stats::CallStats,
 };
 use crate::{
-    admission::{Caller, Priority, QueuePosition},
+    admission::{Priority, QueuePosition},
     error::{Error, Kind, Result},
+    keys::Identity,
     telemetry,
 };
 
@@ -49,12 +50,14 @@ pub struct Arrival {
 /// One call of one caller. It ends once: finished, failed, or cancelled if it is dropped before.
 ///
 /// ```
-/// # use featherwire::service::Call;
+/// # use featherwire::{keys::Identity, service::Call};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let mut headers = http::HeaderMap::new();
 /// headers.insert("grpc-timeout", http::HeaderValue::from_static("2S"));
-/// let call = Call::new(&headers, &http::Extensions::new()).unwrap();
+/// let mut extensions = http::Extensions::new();
+/// extensions.insert(Identity::gateway());
+/// let call = Call::new(&headers, &extensions).unwrap();
 /// assert!(call.deadline.is_some());
 /// # }
 /// ```
@@ -78,8 +81,8 @@ pub struct Call {
     /// response headers tell the same.
     pub(super) wants_report: bool,
     pub(super) stats: CallStats,
-    /// The gateway key of the caller.
-    pub caller: Caller,
+    /// The caller.
+    pub identity: Identity,
     /// The bytes of the request body; `None` if they are not counted.
     body: Option<Arc<ByteShare>>,
     /// The position in the queue for units. It is not watched, unless a door replaces it.
@@ -92,13 +95,19 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call with these headers. Without an [`Arrival`] among the extensions it has arrived now,
-    /// and no drain ends it.
+    /// A call with these headers, by the [`Identity`] among the extensions. Without an [`Arrival`]
+    /// among them it has arrived now, and no drain ends it.
     ///
     /// # Errors
     /// [`Kind::Invalid`] if one of the gateway's own headers has a value that is not valid for it.
+    /// [`Kind::Internal`] without an identity: a route that calls a service has the layer for
+    /// authentication, which adds it.
     pub fn new(headers: &HeaderMap, extensions: &Extensions) -> Result<Self> {
+        let Some(identity) = extensions.get::<Identity>() else {
+            return Err(Error::internal("the request has not been authenticated"));
+        };
         Ok(Self::from_parts(
+            identity.clone(),
             RequestHeaders::parse(headers)?,
             headers.get(telemetry::REQUEST_ID).cloned(),
             extensions,
@@ -107,10 +116,16 @@ impl Call {
 
     /// A call of the gateway itself, without a deadline.
     pub fn internal() -> Self {
-        Self::from_parts(RequestHeaders::default(), None, &Extensions::new())
+        Self::from_parts(
+            Identity::gateway(),
+            RequestHeaders::default(),
+            None,
+            &Extensions::new(),
+        )
     }
 
     fn from_parts(
+        identity: Identity,
         headers: RequestHeaders,
         request_id: Option<HeaderValue>,
         extensions: &Extensions,
@@ -129,7 +144,7 @@ impl Call {
             priority: headers.priority,
             wants_report: false,
             stats: CallStats::default(),
-            caller: extensions.get().copied().unwrap_or_default(),
+            identity,
             body: extensions.get().cloned(),
             queue_position: QueuePosition::unwatched(),
             request_id,
@@ -230,10 +245,22 @@ impl Drop for Call {
 mod tests {
     use super::*;
 
+    fn of_gateway() -> Extensions {
+        let mut extensions = Extensions::new();
+        extensions.insert(Identity::gateway());
+        extensions
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_not_authenticated_is_no_call_of_any_key() {
+        let refused = Call::new(&HeaderMap::new(), &Extensions::new()).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Internal);
+    }
+
     #[tokio::test]
     async fn the_sooner_of_two_timeouts_counts_and_a_bad_one_is_refused() {
         let mut headers = HeaderMap::new();
-        let call = |headers: &HeaderMap| Call::new(headers, &Extensions::new());
+        let call = |headers: &HeaderMap| Call::new(headers, &of_gateway());
         assert!(call(&headers).unwrap().deadline.is_none());
         headers.insert("grpc-timeout", HeaderValue::from_static("1H"));
         headers.insert("x-request-timeout-ms", HeaderValue::from_static("50"));
@@ -248,7 +275,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_counts_from_the_calls_arrival() {
-        let mut extensions = Extensions::new();
+        let mut extensions = of_gateway();
         let arrived_at = Instant::now();
         extensions.insert(Arrival {
             at: arrived_at,

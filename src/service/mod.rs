@@ -48,8 +48,8 @@ pub mod units;
 mod validate;
 mod work;
 
-// The doors name these, and nothing else of `admission`.
-pub use crate::admission::{Caller, KeyId, QueuePosition};
+// The doors name this, and nothing else of `admission`.
+pub use crate::admission::QueuePosition;
 pub use account::Account;
 pub use active_calls::ActiveCalls;
 pub use call::{Arrival, Call};

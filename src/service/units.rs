@@ -8,7 +8,7 @@ use tokio::{task::AbortHandle, time::Instant};
 use super::{call::Call, feed::Feed, unit_monitor::UnitMonitor};
 use crate::{
     admission::{
-        PerPriority, Permit, PermitRequest, Permits, QueueStatus, Settings,
+        Caller, KeyId, PerPriority, Permit, PermitRequest, Permits, QueueStatus, Settings,
         cost::{UNKNOWN_MODEL_COST, cost_of},
     },
     config,
@@ -123,7 +123,10 @@ impl Units {
     pub async fn acquire(&self, call: &Call, model: &Arc<str>) -> Result<Permit> {
         let cost = self.cost(model).await;
         let request = PermitRequest {
-            caller: call.caller,
+            caller: Caller {
+                key: KeyId(call.identity.number()),
+                weight: call.identity.weight(),
+            },
             priority: call.priority.unwrap_or_default(),
             cost: cost.unwrap_or(UNKNOWN_MODEL_COST),
             is_cost_estimated: cost.is_none(),

@@ -6,6 +6,7 @@ use clap::Parser;
 use featherwire::{
     config,
     error::Kind,
+    keys::Identity,
     proto::v1::{WatchConcurrencyRequest, account_service_client::AccountServiceClient},
     server::Outcome,
     service::{ActiveCalls, Arrival, Call, feed::Feed},
@@ -152,6 +153,7 @@ async fn a_watch_ends_with_all_calls() {
     let feed = Feed::new(Client::new(&Options::parse_from(flags).upstream).unwrap());
     let running = ActiveCalls::default();
     let mut extensions = http::Extensions::new();
+    extensions.insert(Identity::gateway());
     extensions.insert(Arrival {
         at: tokio::time::Instant::now(),
         active_calls: running.clone(),

@@ -77,16 +77,15 @@ const PLAN_WAIT: Duration = Duration::from_secs(2);
 /// ```
 /// use std::time::Duration;
 ///
-/// use featherwire::admission::{PermitRequest, Permits, QueuePosition, Settings};
+/// use featherwire::admission::{
+///     Caller, KeyId, PermitRequest, Permits, QueuePosition, Settings,
+/// };
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// let permits = Permits::new(Settings::default(), Duration::from_secs(300));
 /// permits.set_capacity(Some(4));
-/// let request = PermitRequest {
-///     cost: 4,
-///     ..PermitRequest::default()
-/// };
+/// let request = PermitRequest::new(Caller { key: KeyId(0), weight: 1 }, 4);
 /// let position = QueuePosition::default();
 /// let permit = permits.acquire("org/model", request, &position).await.unwrap();
 /// assert_eq!(permits.status().in_use, 4);

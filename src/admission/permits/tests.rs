@@ -37,10 +37,11 @@ fn unknown() -> Permits {
 }
 
 fn request(cost: u32) -> PermitRequest {
-    PermitRequest {
-        cost,
-        ..PermitRequest::default()
-    }
+    let caller = Caller {
+        key: KeyId(0),
+        weight: 1,
+    };
+    PermitRequest::new(caller, cost)
 }
 
 fn full(active: u32, limit: u32) -> Error {

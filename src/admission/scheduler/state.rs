@@ -27,14 +27,15 @@ use crate::admission::{
 /// ```
 /// use std::time::{Duration, Instant};
 ///
-/// use featherwire::admission::{PermitRequest, Scheduler, Settings};
+/// use featherwire::admission::{Caller, KeyId, PermitRequest, Scheduler, Settings};
 ///
 /// let now = Instant::now();
 /// let mut scheduler = Scheduler::new(Settings::default());
 /// let rejected = scheduler.set_capacity(Some(1), now);
 /// assert!(rejected.is_empty());
-/// let first = scheduler.enqueue(now, PermitRequest::default()).unwrap();
-/// let second = scheduler.enqueue(now, PermitRequest::default()).unwrap();
+/// let request = PermitRequest::new(Caller { key: KeyId(0), weight: 1 }, 1);
+/// let first = scheduler.enqueue(now, request).unwrap();
+/// let second = scheduler.enqueue(now, request).unwrap();
 /// assert_eq!(scheduler.start(now), Some(first));
 /// assert_eq!(scheduler.start(now), None, "the plan has one unit");
 /// scheduler.release(first, now, Duration::ZERO);

@@ -7,6 +7,7 @@ use clap::Parser;
 use featherwire::{
     config,
     emulator::{self, EmulatorConfig},
+    keys::Directory,
     server,
     upstream::Client,
     workers::Workers,
@@ -62,6 +63,7 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let client = Client::new(&config.upstream).unwrap();
+        let keys = Directory::new(&config.api_keys, &config.units.key_weights);
         let workers = config
             .workers
             .map_or_else(Workers::none, |workers| Workers::start(workers).unwrap());
@@ -69,7 +71,7 @@ impl Gateway {
         let stopped = Arc::clone(&stop);
         let shutdown = async move { stopped.notified().await };
         let task = tokio::spawn(async move {
-            server::serve(listener, &config, client, &workers, shutdown)
+            server::serve(listener, &config, keys, client, &workers, shutdown)
                 .await
                 .unwrap()
         });

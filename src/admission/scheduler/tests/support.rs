@@ -16,7 +16,11 @@ pub(super) fn seconds(seconds: u64) -> Duration {
 }
 
 pub(super) fn request() -> PermitRequest {
-    PermitRequest::default()
+    let caller = Caller {
+        key: KeyId(0),
+        weight: 1,
+    };
+    PermitRequest::new(caller, 1)
 }
 
 impl PermitRequest {
