@@ -35,6 +35,7 @@
 //! - [`offload`]: decoding and encoding of large bodies, off the runtime's workers.
 //! - [`workers`]: the threads that serve connections, and what each of them has for itself.
 //! - [`upstream`]: Featherless over HTTP: the client, and a streamed answer with exactly one end.
+//! - [`store`]: the database: SQLite or PostgreSQL.
 //! - [`keys`]: gateway keys: who calls, and what they may.
 //! - [`admission`]: decides whose request may use the account's units now.
 //! - [`service`]: what each RPC means, for both doors: validation, units, fallbacks, the upstream.
@@ -87,6 +88,7 @@ pub mod proto;
 pub mod rest;
 pub mod server;
 pub mod service;
+pub mod store;
 pub mod telemetry;
 pub mod upstream;
 pub mod workers;

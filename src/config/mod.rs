@@ -5,6 +5,7 @@
 //! [`units`](Units), [`emulator`](EmulatorOptions), [`gateway`](Gateway) and [`logging`](Logging).
 
 mod address;
+mod database;
 mod dotenv;
 mod emulator;
 mod fallback;
@@ -22,6 +23,7 @@ mod upstream;
 mod values;
 
 pub(crate) use address::address;
+pub use database::{Database, DatabaseLocation};
 pub use dotenv::Dotenv;
 pub use emulator::EmulatorOptions;
 pub use fallback::Fallback;

@@ -23,6 +23,14 @@ pub struct AliasList(pub Vec<Alias>);
 pub struct Glob(Vec<char>);
 
 impl Glob {
+    /// Parses a pattern.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        glob(text)
+    }
+
     /// Whether the pattern matches the whole `id`.
     pub fn matches(&self, id: &str) -> bool {
         let id: Vec<char> = id.to_lowercase().chars().collect();

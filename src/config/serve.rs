@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     address::{self, address},
+    database::{Database, DatabaseLocation},
     emulator::EmulatorOptions,
     heading, memory,
     models::Models,
@@ -157,6 +158,10 @@ pub struct Serve {
     )]
     pub drain_timeout: Duration,
 
+    /// The database with the keys.
+    #[command(flatten)]
+    pub database: Database,
+
     /// The upstream.
     #[command(flatten)]
     pub upstream: Upstream,
@@ -202,16 +207,6 @@ impl Serve {
                 self.api_keys.len()
             ));
         }
-        if self.api_keys.is_empty() && !self.listen.ip().is_loopback() {
-            return Err(format!(
-                "without gateway keys, everyone who can reach {} could use your Featherless units. \
-                 Therefore the gateway listens only on a loopback address: set \
-                 FEATHERWIRE_API_KEYS=gw_live_… (--api-keys; any text that is hard to guess), or \
-                 FEATHERWIRE_LISTEN=127.0.0.1:{} (--listen)",
-                self.listen,
-                self.listen.port()
-            ));
-        }
         self.models.check()?;
         // The emulator replaces the upstream, so the options of the upstream are not used.
         if self.emulator {
@@ -219,6 +214,39 @@ impl Serve {
         } else {
             self.upstream.check()
         }
+    }
+
+    /// Checks the address to listen on, for a gateway that has keys or is open to all callers.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and how to correct it.
+    pub fn check_listen(&self, is_open: bool) -> Result<(), String> {
+        if !is_open || self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        Err(format!(
+            "without gateway keys, everyone who can reach {} could use your Featherless units. \
+             Therefore the gateway listens only on a loopback address: create a key with \
+             `featherwire keys create`, set FEATHERWIRE_API_KEYS=gw_live_… (--api-keys; any text \
+             that is hard to guess), or FEATHERWIRE_LISTEN=127.0.0.1:{} (--listen)",
+            self.listen,
+            self.listen.port()
+        ))
+    }
+
+    /// Where the database with the keys is.
+    ///
+    /// # Errors
+    /// See [`Database::location`].
+    pub fn database(&self) -> Result<DatabaseLocation, String> {
+        let Database {
+            database_url,
+            data_dir,
+        } = &self.database;
+        if self.emulator && database_url.is_none() && data_dir.is_none() {
+            return Ok(DatabaseLocation::Memory);
+        }
+        self.database.location()
     }
 
     /// How many threads serve connections.

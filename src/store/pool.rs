@@ -1,0 +1,202 @@
+//! The connections to the database.
+
+use std::{fmt, future::Future, time::Duration};
+
+use secrecy::ExposeSecret;
+use sqlx::{
+    ConnectOptions, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool,
+    Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{error::StoreError, location::PlaceName, permissions::create_private};
+use crate::config::DatabaseLocation;
+
+/// The largest number of connections of one gateway. No call waits for one.
+const CONNECTIONS_MAX: u32 = 4;
+
+/// The longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest wait of SQLite for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The database. Cheap to clone; all clones share one pool.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+    place: PlaceName,
+    is_in_memory: bool,
+}
+
+/// The connections.
+#[derive(Clone)]
+pub enum Pool {
+    /// To SQLite.
+    Sqlite(SqlitePool),
+    /// To PostgreSQL.
+    Postgres(PgPool),
+}
+
+/// Evaluates `$body` for the pool of `$store`. It is compiled once for each database.
+macro_rules! on_each {
+    ($store:expr, $pool:ident => $body:expr) => {
+        match $store.pool() {
+            $crate::store::Pool::Sqlite($pool) => $body,
+            $crate::store::Pool::Postgres($pool) => $body,
+        }
+    };
+}
+pub(crate) use on_each;
+
+impl Store {
+    /// Connects to the database at `location`. An SQLite file and its directory are created if they
+    /// do not exist. The tables are not changed: see [`migrate`](Self::migrate).
+    ///
+    /// # Errors
+    /// The database cannot be reached or opened.
+    pub async fn open(location: &DatabaseLocation) -> Result<Self, StoreError> {
+        let place = PlaceName::of(location);
+        let pool = match location {
+            DatabaseLocation::Memory => Self::in_memory().await,
+            DatabaseLocation::File(path) => {
+                create_private(path).map_err(|error| StoreError::file(&place, &error))?;
+                let options = SqliteConnectOptions::new().filename(path);
+                Self::sqlite(options, CONNECTIONS_MAX).await
+            }
+            DatabaseLocation::Postgres(url) => match url.expose_secret().parse() {
+                Ok(options) => Self::postgres(options).await,
+                Err(error) => Err(error),
+            },
+        };
+        match pool {
+            Ok(pool) => Ok(Self {
+                pool,
+                place,
+                is_in_memory: matches!(location, DatabaseLocation::Memory),
+            }),
+            Err(error) => Err(StoreError::new(&place, error)),
+        }
+    }
+
+    async fn in_memory() -> sqlx::Result<Pool> {
+        // Each connection would have a database of its own, which ends with it.
+        Self::sqlite(SqliteConnectOptions::new().in_memory(true), 1).await
+    }
+
+    async fn sqlite(options: SqliteConnectOptions, connections_max: u32) -> sqlx::Result<Pool> {
+        let options = options
+            .journal_mode(SqliteJournalMode::Wal)
+            // A revocation must survive a power failure.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.disable_statement_logging())
+            .await?;
+        Ok(Pool::Sqlite(pool))
+    }
+
+    async fn postgres(options: PgConnectOptions) -> sqlx::Result<Pool> {
+        let options = options.application_name("featherwire");
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_with(options.disable_statement_logging())
+            .await?;
+        Ok(Pool::Postgres(pool))
+    }
+
+    /// The connections, for [`on_each!`].
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Whether it is in the memory of this process.
+    pub fn is_in_memory(&self) -> bool {
+        self.is_in_memory
+    }
+
+    /// The meaning of an error of a statement.
+    pub fn error(&self, error: sqlx::Error) -> StoreError {
+        StoreError::new(&self.place, error)
+    }
+
+    /// What messages call the database. It contains no password.
+    pub fn place(&self) -> impl fmt::Display + '_ {
+        &self.place
+    }
+
+    pub(super) fn place_name(&self) -> &PlaceName {
+        &self.place
+    }
+
+    /// Ends all connections. SQLite then moves its log into the file.
+    pub async fn close(&self) {
+        on_each!(self, pool => pool.close().await);
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.place).finish()
+    }
+}
+
+/// A pool on which a transaction that writes can begin.
+pub trait BeginWrite {
+    /// The database.
+    type Database: sqlx::Database;
+
+    /// Begins a transaction that writes. SQLite takes its lock at once: a transaction that begins
+    /// with a read and then writes fails at once if another process writes, however long it may
+    /// wait.
+    fn begin_write(
+        &self,
+    ) -> impl Future<Output = sqlx::Result<Transaction<'static, Self::Database>>> + Send;
+
+    /// Wakes the gateways that listen on `channel`, after the transaction of `connection`. SQLite
+    /// has no channels.
+    fn notify(
+        &self,
+        connection: &mut <Self::Database as sqlx::Database>::Connection,
+        channel: &'static str,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
+}
+
+impl BeginWrite for SqlitePool {
+    type Database = Sqlite;
+
+    async fn begin_write(&self) -> sqlx::Result<Transaction<'static, Sqlite>> {
+        self.begin_with("BEGIN IMMEDIATE").await
+    }
+
+    async fn notify(&self, _: &mut SqliteConnection, _: &'static str) -> sqlx::Result<()> {
+        Ok(())
+    }
+}
+
+impl BeginWrite for PgPool {
+    type Database = Postgres;
+
+    async fn begin_write(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
+        self.begin().await
+    }
+
+    async fn notify(
+        &self,
+        connection: &mut PgConnection,
+        channel: &'static str,
+    ) -> sqlx::Result<()> {
+        sqlx::query("SELECT pg_notify($1, '')")
+            .bind(channel)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
