@@ -77,6 +77,7 @@ def count(binary, emulator, call, calls, streams):
         "FEATHERWIRE_API_KEYS": KEY,
         "FEATHERLESS_API_KEY": "x",
         "FEATHERLESS_BASE_URL": f"{emulator.url}/v1",
+        "FEATHERWIRE_DATABASE_URL": "sqlite::memory:",
     }
     options = ["--workers", "1", "--units", "0"]
     return callgrind.count([*command, *options], port, environment, call, calls, streams)

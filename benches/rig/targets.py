@@ -92,6 +92,7 @@ class Featherwire(Target):
             "FEATHERWIRE_API_KEYS": KEY,
             "FEATHERLESS_API_KEY": "x",
             "FEATHERLESS_BASE_URL": f"{upstream.process.url}/v1",
+            "FEATHERWIRE_DATABASE_URL": "sqlite::memory:",
         }
 
     def launch(self, upstream):

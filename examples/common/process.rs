@@ -63,6 +63,7 @@ impl Process {
         let mut child = command
             .args(arguments)
             .env_clear()
+            .env("FEATHERWIRE_DATABASE_URL", "sqlite::memory:")
             .envs(environment.iter().copied())
             .current_dir(env::temp_dir())
             .stderr(Stdio::piped())

@@ -14,9 +14,12 @@ use crate::{
 mod chat;
 mod check;
 mod client;
+mod database;
 mod emulator;
 mod failure;
+mod keys;
 mod listen;
+mod migrate;
 mod models;
 mod output;
 mod serve;
@@ -57,6 +60,10 @@ enum Command {
     Models(models::Models),
     /// Show the account's concurrency units live: what uses them and which requests wait
     Units(units::Units),
+    /// Create, show, limit and revoke the keys of callers
+    Keys(keys::Keys),
+    /// Create the database, or bring its tables to the version of this program
+    Migrate(migrate::Migrate),
 }
 
 /// Parses the command line, runs the command, and returns its exit code: 0 for success, 1 for a
@@ -117,6 +124,8 @@ fn run() -> Result<ExitCode, Failure> {
             Command::Chat(command) => command.run().await,
             Command::Models(command) => command.run().await,
             Command::Units(command) => command.run().await,
+            Command::Keys(command) => command.run().await,
+            Command::Migrate(command) => command.run().await,
         }
     })
 }

@@ -8,8 +8,9 @@ use tokio::net::TcpListener;
 use super::{failure::Failure, listen, output, shutdown_signal};
 use crate::{
     config, descriptors, emulator,
-    keys::Directory,
+    keys::{Directory, Refresh, Repository},
     server::{self, Outcome},
+    store::Store,
     upstream::Client,
     workers::Workers,
 };
@@ -17,6 +18,11 @@ use crate::{
 pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     config.check()?;
     descriptors::raise_limit();
+    let store = Store::open(&config.database()?).await?;
+    store.migrate().await?;
+    let keys = Directory::new(&config.api_keys, &config.units.key_weights);
+    let refresh = Refresh::start(keys.clone(), Repository::new(store.clone())).await?;
+    config.check_listen(keys.is_open())?;
     let listener = listen::bind(config.listen, "FEATHERWIRE_LISTEN").await?;
     let address = listener.local_addr()?;
     if config.emulator {
@@ -25,11 +31,13 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
         config.upstream.featherless_api_key = Some(SecretString::from("emulator"));
     }
     let upstream = Client::new(&config.upstream)?;
-    let keys = Directory::new(&config.api_keys, &config.units.key_weights);
     let workers = Workers::start(config.workers())?;
-    print_banner(&config, address, upstream.has_key());
+    print_banner(&config, &keys, address, upstream.has_key());
     let shutdown = shutdown_signal::shutdown();
-    match server::serve(listener, &config, keys, upstream, &workers, shutdown).await? {
+    let outcome = server::serve(listener, &config, keys, upstream, &workers, shutdown).await;
+    refresh.end().await;
+    store.close().await;
+    match outcome? {
         Outcome::Drained => Ok(ExitCode::SUCCESS),
         Outcome::Cut(calls) => {
             output::tell(format_args!(
@@ -51,16 +59,18 @@ async fn start_emulator(emulator_options: &config::EmulatorOptions) -> Result<So
     Ok(address)
 }
 
-fn print_banner(config: &config::Serve, address: SocketAddr, has_key: bool) {
+fn print_banner(config: &config::Serve, keys: &Directory, address: SocketAddr, has_key: bool) {
     let upstream = if config.emulator {
         "the built-in emulator"
     } else {
         config.upstream.featherless_base_url.as_str()
     };
-    let callers = match config.api_keys.len() {
-        0 => "every caller on this machine is accepted; set FEATHERWIRE_API_KEYS=gw_live_… to \
-              require a key"
-            .to_owned(),
+    let callers = match keys.valid_keys() {
+        _ if keys.is_open() => {
+            "every caller on this machine is accepted; `featherwire keys create` or \
+              FEATHERWIRE_API_KEYS=gw_live_… requires a key"
+                .to_owned()
+        }
         1 => "callers must send the gateway key".to_owned(),
         keys => format!("callers must send one of {keys} gateway keys"),
     };

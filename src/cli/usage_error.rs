@@ -18,9 +18,10 @@ use crate::config::{Dotenv, Names};
 
 /// The variables of all commands, and those of the command that is called.
 pub(super) fn names(command: &Command) -> Names {
-    let of_this_command: Vec<_> = called_command(command).map(variables).unwrap_or_default();
+    let called = called_command(command);
+    let of_this_command: Vec<_> = called.map(variables).unwrap_or_default();
     let mut all = variables(command);
-    all.extend(command.get_subcommands().flat_map(variables));
+    all.extend(all_commands(command).into_iter().flat_map(variables));
     all.sort_unstable();
     all.dedup();
     Names::new(
@@ -126,8 +127,8 @@ fn unknown_option(error: &clap::Error, command: &Command) -> String {
         return String::new();
     };
     let flag = argument.split([' ', '=']).next().unwrap_or_default();
-    let owner = command
-        .get_subcommands()
+    let owner = all_commands(command)
+        .into_iter()
         .find(|other| option(other, flag).is_some());
     match owner {
         Some(owner) => format!(
@@ -160,19 +161,30 @@ fn called_command(command: &Command) -> Option<&Command> {
 
 fn find_called_command(
     command: &Command,
-    arguments: impl IntoIterator<Item = OsString>,
+    mut arguments: impl Iterator<Item = OsString>,
 ) -> Option<&Command> {
-    let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         match option(command, &argument.to_string_lossy()) {
             // The next word is its value, which may be the name of a command.
             Some(arg) if arg.get_action().takes_values() => drop(arguments.next()),
             Some(_) => {}
             None if argument.to_string_lossy().starts_with('-') => {}
-            None => return command.find_subcommand(argument),
+            None => {
+                let called = command.find_subcommand(argument)?;
+                // `keys create` is a command of a command.
+                return find_called_command(called, arguments).or(Some(called));
+            }
         }
     }
     None
+}
+
+/// All commands below `command`, and those below them.
+fn all_commands(command: &Command) -> Vec<&Command> {
+    let below = command
+        .get_subcommands()
+        .flat_map(|one| std::iter::once(one).chain(all_commands(one)));
+    below.collect()
 }
 
 fn variables(command: &Command) -> Vec<String> {
@@ -221,13 +233,20 @@ mod tests {
                     .long("flag")
                     .action(clap::ArgAction::SetTrue),
             )
-            .subcommands([Command::new("serve"), Command::new("units")]);
+            .subcommands([
+                Command::new("serve"),
+                Command::new("units"),
+                Command::new("keys").subcommand(Command::new("create")),
+            ]);
         for (arguments, name) in [
             ("serve --log units", Some("serve")),
             ("--log units serve", Some("serve")),
             ("--log=units serve", Some("serve")),
             ("--flag units serve", Some("units")),
             ("--later serve", Some("serve")),
+            ("keys", Some("keys")),
+            ("keys --oops create --oops", Some("create")),
+            ("keys oops", Some("keys")),
             ("oops serve", None),
             ("--log serve", None),
             ("", None),

@@ -1,28 +1,71 @@
 //! Finds the identity that a secret belongs to.
 
-use std::{collections::HashMap, iter, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt, iter,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
 
 use super::{
+    clock::{UnixMs, now},
     digest::{BuildDigestHasher, Digest},
-    identity::Identity,
+    identity::{Identity, Record},
+    key::{Key, KeyState},
 };
 
 /// The keys that the gateway accepts. Cheap to clone; all clones share one snapshot.
 ///
 /// A lookup hashes the secret and probes a map. It takes no lock and does not wait for anything. A
 /// change replaces the whole snapshot.
-#[derive(Clone, Debug)]
-pub struct Directory(Arc<ArcSwap<Snapshot>>);
+#[derive(Clone)]
+pub struct Directory(Arc<Shared>);
+
+struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    /// The keys of the variable.
+    configured: Vec<(Digest, Identity)>,
+    records: Mutex<Records>,
+}
 
 /// All keys at one moment.
-#[derive(Debug)]
+#[derive(Default)]
 struct Snapshot {
-    identities: HashMap<Digest, Identity, BuildDigestHasher>,
+    entries: HashMap<Digest, Entry, BuildDigestHasher>,
     /// Who calls if no key is needed.
     everyone: Option<Identity>,
+}
+
+struct Entry {
+    identity: Identity,
+    /// Until when the secret is valid, and why it ends then.
+    ends: Option<(UnixMs, Ended)>,
+}
+
+/// A key of the database, and the digests of its secrets with the times of their ends.
+pub type KeyWithDigests = (Key, Vec<(Digest, Option<UnixMs>)>);
+
+/// The records of all keys that this process has seen. A number is never given to another key.
+#[derive(Default)]
+struct Records {
+    of_keys: HashMap<Uuid, Arc<Record>>,
+    next_number: u32,
+}
+
+/// Why a secret that the gateway knows is not valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The time of its key has passed.
+    Expired,
+    /// Another secret of its key has replaced it.
+    Rotated,
+    /// Its key was revoked.
+    Revoked,
+    /// Its key is disabled.
+    Disabled,
 }
 
 impl Directory {
@@ -30,62 +73,222 @@ impl Directory {
     /// the weight 1. Without keys, the gateway is open.
     pub fn new(secrets: &[SecretString], weights: &[u32]) -> Self {
         let weights = weights.iter().copied().chain(iter::repeat(1));
-        let mut identities = HashMap::with_hasher(BuildDigestHasher::default());
-        for ((number, secret), weight) in (0..).zip(secrets).zip(weights) {
-            let identity = Identity::new(format!("env-{}", number + 1), number, weight.max(1));
+        let configured = (0_u32..).zip(secrets).zip(weights);
+        let mut seen = HashSet::new();
+        let configured: Vec<_> = configured
+            .map(|((number, secret), weight)| {
+                let name = format!("env-{}", u64::from(number) + 1);
+                let digest = Digest::of(secret.expose_secret().as_bytes());
+                (digest, Identity::configured(name, number, weight))
+            })
             // Of two equal secrets, the first one counts.
-            identities
-                .entry(Digest::of(secret.expose_secret().as_bytes()))
-                .or_insert(identity);
+            .filter(|(digest, _)| seen.insert(*digest))
+            .collect();
+        let numbers = u32::try_from(secrets.len()).unwrap_or(u32::MAX);
+        let is_open = configured.is_empty();
+        Self(Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(Snapshot::new(&configured, Vec::new(), is_open)),
+            configured,
+            records: Mutex::new(Records {
+                of_keys: HashMap::new(),
+                next_number: numbers.max(Identity::EVERYONE + 1),
+            }),
+        }))
+    }
+
+    /// Replaces the keys of the database by `keys`, each with the digests of its secrets and the
+    /// times of their ends. The keys of the variable stay.
+    ///
+    /// A gateway that had a key never opens again while it runs: deleting the last key must not let
+    /// everyone in.
+    pub fn replace(&self, keys: Vec<KeyWithDigests>) {
+        let is_open = self.is_open() && keys.is_empty();
+        let mut records = self
+            .0
+            .records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut stored = Vec::new();
+        for (key, secrets) in keys {
+            let ends_for_key = match key.state() {
+                KeyState::Revoked => Some((UnixMs::MIN, Ended::Revoked)),
+                KeyState::Disabled => Some((UnixMs::MIN, Ended::Disabled)),
+                KeyState::Active | KeyState::Expired => {
+                    key.settings.expires_at.map(|at| (at, Ended::Expired))
+                }
+            };
+            let record = records.of(key.id);
+            let settings = key.settings;
+            let identity =
+                Identity::stored(key.id, settings.name, key.role, settings.limits, record);
+            for (digest, ends_at) in secrets {
+                let rotated = ends_at.map(|at| (at, Ended::Rotated));
+                let ends = ends_for_key
+                    .into_iter()
+                    .chain(rotated)
+                    .min_by_key(|(at, _)| *at);
+                let identity = identity.clone();
+                stored.push((digest, Entry { identity, ends }));
+            }
         }
-        let everyone = identities.is_empty().then(Identity::everyone);
-        Self(Arc::new(ArcSwap::from_pointee(Snapshot {
-            identities,
-            everyone,
-        })))
+        drop(records);
+        let snapshot = Snapshot::new(&self.0.configured, stored, is_open);
+        self.0.snapshot.store(Arc::new(snapshot));
     }
 
     /// Who calls without a key, if the gateway needs none.
     pub fn everyone(&self) -> Option<Identity> {
-        self.0.load().everyone.clone()
+        self.0.snapshot.load().everyone.clone()
     }
 
     /// Whether the gateway needs no key.
     pub fn is_open(&self) -> bool {
-        self.0.load().everyone.is_some()
+        self.0.snapshot.load().everyone.is_some()
     }
 
-    /// The identity that `secret` belongs to. The time of a lookup depends only on the length of
-    /// `secret`.
-    pub fn find(&self, secret: &[u8]) -> Option<Identity> {
-        let snapshot = self.0.load();
-        if snapshot.identities.is_empty() {
+    /// The number of keys that are valid now.
+    pub fn valid_keys(&self) -> usize {
+        let snapshot = self.0.snapshot.load();
+        let valid = snapshot
+            .entries
+            .values()
+            .filter(|entry| entry.end().is_none());
+        let numbers: HashSet<_> = valid.map(|entry| entry.identity.number()).collect();
+        numbers.len()
+    }
+
+    /// The identity that `secret` belongs to. `None` if nobody knows it. The time of a lookup
+    /// depends only on the length of `secret`.
+    ///
+    /// # Errors
+    /// The secret is known, but not valid any more.
+    pub fn find(&self, secret: &[u8]) -> Result<Option<Identity>, Ended> {
+        let snapshot = self.0.snapshot.load();
+        match snapshot.find(secret) {
+            Some(entry) => match entry.end() {
+                None => Ok(Some(entry.identity.clone())),
+                Some(ended) => Err(ended),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// Whether `secret` is known and valid.
+    pub fn accepts(&self, secret: &[u8]) -> bool {
+        let snapshot = self.0.snapshot.load();
+        snapshot
+            .find(secret)
+            .is_some_and(|entry| entry.end().is_none())
+    }
+
+    /// The keys of the database that were used since the last call of this.
+    pub(super) fn take_used(&self) -> Vec<Uuid> {
+        let snapshot = self.0.snapshot.load();
+        let used = snapshot.entries.values().filter_map(|entry| {
+            let id = entry.identity.id()?;
+            entry.identity.take_use().then_some(id)
+        });
+        used.collect()
+    }
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = self.0.snapshot.load();
+        f.debug_struct("Directory")
+            .field("secrets", &snapshot.entries.len())
+            .field("is_open", &snapshot.everyone.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    fn new(configured: &[(Digest, Identity)], stored: Vec<(Digest, Entry)>, is_open: bool) -> Self {
+        let configured = configured.iter().map(|(digest, identity)| {
+            let identity = identity.clone();
+            (
+                *digest,
+                Entry {
+                    identity,
+                    ends: None,
+                },
+            )
+        });
+        Self {
+            // A key of the variable counts before one of the database, because it comes last here.
+            entries: stored.into_iter().chain(configured).collect(),
+            everyone: is_open.then(Identity::everyone),
+        }
+    }
+
+    fn find(&self, secret: &[u8]) -> Option<&Entry> {
+        // Without keys, nothing is hashed.
+        if self.entries.is_empty() {
             return None;
         }
-        snapshot.identities.get(&Digest::of(secret)).cloned()
+        self.entries.get(&Digest::of(secret))
     }
+}
 
-    /// Whether `secret` is known.
-    pub fn knows(&self, secret: &[u8]) -> bool {
-        let snapshot = self.0.load();
-        !snapshot.identities.is_empty() && snapshot.identities.contains_key(&Digest::of(secret))
+impl Entry {
+    /// Why the secret is not valid now. `None` if it is.
+    fn end(&self) -> Option<Ended> {
+        self.ends
+            .and_then(|(at, ended)| (at <= now()).then_some(ended))
+    }
+}
+
+impl Records {
+    /// The record of the key with this id.
+    fn of(&mut self, id: Uuid) -> Arc<Record> {
+        let next_number = &mut self.next_number;
+        let record = self.of_keys.entry(id).or_insert_with(|| {
+            let number = *next_number;
+            *next_number = next_number.saturating_add(1);
+            Record::new(number)
+        });
+        Arc::clone(record)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::{KeySettings, Role};
 
     fn directory(secrets: &[&str], weights: &[u32]) -> Directory {
         let secrets: Vec<_> = secrets.iter().map(|key| SecretString::from(*key)).collect();
         Directory::new(&secrets, weights)
     }
 
+    fn key(name: &str) -> Key {
+        Key {
+            id: Uuid::now_v7(),
+            role: Role::Inference,
+            settings: KeySettings::named(name),
+            created_at: 0,
+            revoked_at: None,
+            last_used_at: None,
+            secrets: Vec::new(),
+        }
+    }
+
+    fn digest(secret: &str) -> Digest {
+        Digest::of(secret.as_bytes())
+    }
+
+    /// The name behind a secret.
+    fn name(directory: &Directory, secret: &str) -> Result<Option<String>, Ended> {
+        let found = directory.find(secret.as_bytes())?;
+        assert_eq!(directory.accepts(secret.as_bytes()), found.is_some());
+        Ok(found.map(|identity| identity.name().to_owned()))
+    }
+
     #[test]
     fn keys_of_the_variable_are_identities_in_their_order() {
         let directory = directory(&["gw_a", "gw_b", "gw_a", "gw_c"], &[3]);
         let found = |secret: &str| {
-            let identity = directory.find(secret.as_bytes())?;
+            let identity = directory.find(secret.as_bytes()).unwrap()?;
             Some((
                 identity.name().to_owned(),
                 identity.number(),
@@ -99,16 +302,107 @@ mod tests {
             assert_eq!(found(unknown), None, "{unknown:?}");
         }
         assert!(directory.everyone().is_none());
+        assert_eq!(directory.valid_keys(), 3);
     }
 
     #[test]
-    fn only_a_directory_without_keys_is_open() {
-        let open = directory(&[], &[]);
-        assert!(open.is_open() && open.find(b"").is_none());
-        assert!(!directory(&["gw_a"], &[]).is_open());
-        assert_ne!(
-            open.everyone().map(|identity| identity.number()),
-            Some(Identity::gateway().number())
+    fn a_gateway_that_had_a_key_does_not_open_again() {
+        let directory = directory(&[], &[]);
+        assert!(directory.is_open() && name(&directory, "").unwrap().is_none());
+        directory.replace(Vec::new());
+        assert!(directory.is_open());
+        directory.replace(vec![(key("app"), vec![(digest("s"), None)])]);
+        assert!(!directory.is_open());
+        directory.replace(Vec::new());
+        assert!(!directory.is_open());
+        assert_eq!(name(&directory, "s"), Ok(None));
+    }
+
+    #[test]
+    fn a_key_keeps_its_number_when_its_settings_change() {
+        let directory = directory(&["gw_a"], &[]);
+        let (first, second) = (key("first"), key("second"));
+        let number = |secret: &str| {
+            let found = directory.find(secret.as_bytes()).unwrap();
+            found.map(|identity| identity.number())
+        };
+        directory.replace(vec![(first.clone(), vec![(digest("1"), None)])]);
+        assert_eq!((number("gw_a"), number("1")), (Some(0), Some(1)));
+        directory.replace(vec![(second.clone(), vec![(digest("2"), None)])]);
+        assert_eq!((number("1"), number("2")), (None, Some(2)));
+        let mut renamed = first;
+        renamed.settings.name = "renamed".to_owned();
+        let secrets = vec![(digest("1"), None), (digest("1b"), None)];
+        directory.replace(vec![
+            (renamed, secrets),
+            (second, vec![(digest("2"), None)]),
+        ]);
+        assert_eq!(
+            (number("1"), number("1b"), number("2")),
+            (Some(1), Some(1), Some(2))
         );
+        assert_eq!(name(&directory, "1b").unwrap().as_deref(), Some("renamed"));
+        assert_eq!(directory.valid_keys(), 3);
+    }
+
+    #[test]
+    fn an_ended_secret_says_why() {
+        let directory = directory(&[], &[]);
+        let (past, future) = (now() - 1, now() + 3_600_000);
+        let with = |change: fn(&mut Key), at: UnixMs| {
+            let mut key = key("app");
+            change(&mut key);
+            if key.settings.expires_at.is_some() {
+                key.settings.expires_at = Some(at);
+            }
+            key
+        };
+        let expiring = |at| with(|key| key.settings.expires_at = Some(0), at);
+        directory.replace(vec![
+            (
+                with(|_| {}, 0),
+                vec![(digest("good"), None), (digest("old"), Some(past))],
+            ),
+            (with(|_| {}, 0), vec![(digest("grace"), Some(future))]),
+            (expiring(past), vec![(digest("expired"), None)]),
+            (expiring(future), vec![(digest("expires"), None)]),
+            (
+                with(|key| key.revoked_at = Some(1), 0),
+                vec![(digest("revoked"), Some(past))],
+            ),
+            (
+                with(|key| key.settings.disabled_at = Some(1), 0),
+                vec![(digest("off"), None)],
+            ),
+        ]);
+        for good in ["good", "grace", "expires"] {
+            assert_eq!(
+                name(&directory, good).unwrap().as_deref(),
+                Some("app"),
+                "{good}"
+            );
+        }
+        for (secret, ended) in [
+            ("old", Ended::Rotated),
+            ("expired", Ended::Expired),
+            ("revoked", Ended::Revoked),
+            ("off", Ended::Disabled),
+        ] {
+            assert_eq!(directory.find(secret.as_bytes()).unwrap_err(), ended);
+            assert!(!directory.accepts(secret.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn used_keys_are_told_once() {
+        let directory = directory(&["gw_a"], &[]);
+        let key = key("app");
+        directory.replace(vec![(key.clone(), vec![(digest("s"), None)])]);
+        for secret in ["gw_a", "s", "s"] {
+            let found = directory.find(secret.as_bytes()).unwrap().unwrap();
+            found.record_use();
+        }
+        assert_eq!(directory.take_used(), [key.id]);
+        assert!(directory.take_used().is_empty());
     }
 }

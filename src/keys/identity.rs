@@ -1,6 +1,13 @@
 //! A caller that the gateway knows.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use uuid::Uuid;
+
+use super::{key::Role, limits::Limits};
 
 /// A caller that the gateway knows. Cheap to clone; all clones share one state.
 ///
@@ -10,9 +17,30 @@ pub struct Identity(Arc<Parts>);
 
 #[derive(Debug)]
 struct Parts {
+    id: Option<Uuid>,
     name: String,
-    number: u32,
+    role: Role,
     weight: u32,
+    limits: Limits,
+    record: Arc<Record>,
+}
+
+/// What stays of a key when its settings change.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// A number that no other key of this process has.
+    number: u32,
+    /// Whether it was used since [`Identity::take_use`].
+    was_used: AtomicBool,
+}
+
+impl Record {
+    pub(super) fn new(number: u32) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            was_used: AtomicBool::new(false),
+        })
+    }
 }
 
 impl Identity {
@@ -22,22 +50,49 @@ impl Identity {
     /// The number of the gateway itself.
     const GATEWAY: u32 = u32::MAX;
 
-    pub(super) fn new(name: String, number: u32, weight: u32) -> Self {
+    /// A key of the database.
+    pub(super) fn stored(
+        id: Uuid,
+        name: String,
+        role: Role,
+        limits: Limits,
+        record: Arc<Record>,
+    ) -> Self {
         Self(Arc::new(Parts {
+            id: Some(id),
             name,
-            number,
-            weight,
+            role,
+            weight: limits.weight.unwrap_or(1).max(1),
+            limits,
+            record,
+        }))
+    }
+
+    /// An identity that is not in the database. It has no limits.
+    pub(super) fn configured(name: String, number: u32, weight: u32) -> Self {
+        Self(Arc::new(Parts {
+            id: None,
+            name,
+            role: Role::Inference,
+            weight: weight.max(1),
+            limits: Limits::default(),
+            record: Record::new(number),
         }))
     }
 
     /// Every caller of a gateway without keys.
     pub(super) fn everyone() -> Self {
-        Self::new("everyone".to_owned(), Self::EVERYONE, 1)
+        Self::configured("everyone".to_owned(), Self::EVERYONE, 1)
     }
 
     /// The gateway itself, for what it asks on its own account.
     pub fn gateway() -> Self {
-        Self::new("gateway".to_owned(), Self::GATEWAY, 1)
+        Self::configured("gateway".to_owned(), Self::GATEWAY, 1)
+    }
+
+    /// The id of the key in the database; `None` if it is not there.
+    pub fn id(&self) -> Option<Uuid> {
+        self.0.id
     }
 
     /// The name of the key. A key of `FEATHERWIRE_API_KEYS` is `env-1`, `env-2` and so on, in the
@@ -46,13 +101,36 @@ impl Identity {
         &self.0.name
     }
 
+    /// What the key is for.
+    pub fn role(&self) -> Role {
+        self.0.role
+    }
+
     /// A number that no other identity of this process has.
     pub fn number(&self) -> u32 {
-        self.0.number
+        self.0.record.number
     }
 
     /// The share of the units, relative to the weights of other keys. At least 1.
     pub fn weight(&self) -> u32 {
         self.0.weight
+    }
+
+    /// What the key may do.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Records that the key is used.
+    pub fn record_use(&self) {
+        // A read of memory that all calls share is cheaper than a write.
+        if self.id().is_some() && !self.0.record.was_used.load(Ordering::Relaxed) {
+            self.0.record.was_used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the key was used since the last call of this.
+    pub(super) fn take_use(&self) -> bool {
+        self.0.record.was_used.swap(false, Ordering::Relaxed)
     }
 }

@@ -1,15 +1,35 @@
 //! Gateway keys: who calls, and what they may.
 //!
+//! A key is an identity with limits. It has one or more secrets, which callers send. The gateway
+//! keeps only their digests.
+//!
 //! In reading order:
 //!
-//! - [`Digest`]: the form in which the gateway knows a secret.
-//! - [`Identity`]: a caller that the gateway knows.
-//! - [`Directory`]: finds the identity that a secret belongs to.
+//! - [`Limits`] and [`Budget`]: what a key may do.
+//! - [`Key`]: what the database has of a key. [`NewSecret`]: a secret when it is made, [`Digest`]:
+//!   what is kept of it.
+//! - [`Repository`]: the keys in the database.
+//! - [`Identity`]: a key, as a call knows it.
+//! - [`Directory`]: finds the identity that a secret belongs to, in memory. [`Refresh`] keeps it
+//!   like the database.
 
+mod budget;
+pub mod clock;
 mod digest;
 mod directory;
 mod identity;
+mod key;
+mod limits;
+mod refresh;
+mod repository;
+mod secret;
 
+pub use budget::{Budget, BudgetPeriod, BudgetUnit};
 pub use digest::Digest;
-pub use directory::Directory;
+pub use directory::{Directory, Ended, KeyWithDigests};
 pub use identity::Identity;
+pub use key::{Key, KeySettings, KeyState, Role, SecretInfo};
+pub use limits::{Limits, PriorityClass, WEIGHT_MAX};
+pub use refresh::Refresh;
+pub use repository::{KeysError, Repository};
+pub use secret::{NewSecret, NoRandomness, SecretKind};

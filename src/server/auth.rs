@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, Request, header, uri::Authority};
 use super::host::{self, is_this_machine};
 use crate::{
     error::{Error, ErrorCode},
-    keys::{Directory, Identity},
+    keys::{Directory, Ended, Identity},
 };
 
 /// The caller, identified by the keys in `headers`. The length of a key is not secret, but the time
@@ -27,17 +27,26 @@ fn authenticate(
         return check_host(host).map(|()| everyone);
     }
     let unauthenticated = |message: &str| Err(Error::new(ErrorCode::InvalidApiKey, message));
-    let mut is_shown = false;
+    let (mut is_shown, mut ended) = (false, None);
     for key in shown_keys(headers) {
         is_shown = true;
-        if let Some(identity) = keys.find(key) {
-            return Ok(identity);
+        match keys.find(key) {
+            Ok(Some(identity)) => return Ok(identity),
+            Ok(None) => {}
+            Err(reason) => ended = Some(reason),
         }
+    }
+    if let Some(ended) = ended {
+        return unauthenticated(match ended {
+            Ended::Expired => "This gateway key has expired: ask the gateway's owner for another",
+            Ended::Rotated => "This gateway key was replaced: use the new secret of the same key",
+            Ended::Revoked => "This gateway key was revoked: ask the gateway's owner for another",
+            Ended::Disabled => "This gateway key is disabled: ask the gateway's owner to enable it",
+        });
     }
     if is_shown {
         return unauthenticated(
-            "Unknown gateway key: it must be one of the gateway's FEATHERWIRE_API_KEYS, sent as \
-             Authorization: Bearer gw_…",
+            "Unknown gateway key: send one of the gateway's keys as Authorization: Bearer gw_…",
         );
     }
     unauthenticated(
@@ -48,7 +57,7 @@ fn authenticate(
 
 /// Whether `headers` have a known key.
 pub(super) fn has_known_key(keys: &Directory, headers: &HeaderMap) -> bool {
-    shown_keys(headers).any(|key| keys.knows(key))
+    shown_keys(headers).any(|key| keys.accepts(key))
 }
 
 /// Without keys, only requests to a host name of this machine are accepted. This refuses a web page
@@ -107,6 +116,7 @@ pub(super) fn check<B>(keys: &Directory, request: &mut Request<B>) -> Result<(),
         request.headers(),
         host::named(request.uri(), request.headers()),
     )?;
+    identity.record_use();
     request.extensions_mut().insert(identity);
     Ok(())
 }

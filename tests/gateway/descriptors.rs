@@ -23,6 +23,7 @@ async fn serve(
     command.args(["-c", &script, env!("CARGO_BIN_EXE_featherwire")]);
     command
         .env_clear()
+        .env("FEATHERWIRE_DATABASE_URL", "sqlite::memory:")
         .current_dir(std::env::temp_dir())
         .stdin(Stdio::null())
         .kill_on_drop(true);

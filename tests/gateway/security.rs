@@ -136,6 +136,7 @@ async fn no_key_prompt_or_answer_is_in_any_log_line() {
             "trace",
         ])
         .env_clear()
+        .env("FEATHERWIRE_DATABASE_URL", "sqlite::memory:")
         .env(
             "FEATHERLESS_BASE_URL",
             format!("http://{}/v1", upstream.address),

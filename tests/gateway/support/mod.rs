@@ -2,6 +2,7 @@
 //! for each door.
 
 pub mod clock;
+pub mod database;
 pub mod door;
 pub mod frames;
 pub mod gateway;
@@ -15,6 +16,7 @@ pub mod rest;
 pub mod scripted;
 
 pub use clock::{PATIENCE, advance};
+pub use database::Database;
 pub use door::Door;
 pub use gateway::{Emulator, Gateway};
 pub use requests::{MODEL, prompt};

@@ -14,6 +14,8 @@ pub fn featherwire(arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env_clear()
+        // Nothing of a test stays in the user's data directory.
+        .env("FEATHERWIRE_DATABASE_URL", "sqlite::memory:")
         .current_dir(std::env::temp_dir())
         .stdin(Stdio::null())
         .kill_on_drop(true);
@@ -76,6 +78,13 @@ pub async fn started(mut command: Command) -> (Child, String, Log) {
 pub struct Folder(pub std::path::PathBuf);
 
 impl Folder {
+    /// An empty folder.
+    pub fn new() -> Self {
+        let folder = Self::with_dotenv("");
+        std::fs::remove_file(folder.0.join(".env")).unwrap();
+        folder
+    }
+
     pub fn with_dotenv(dotenv: impl AsRef<[u8]>) -> Self {
         static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

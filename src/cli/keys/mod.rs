@@ -1,0 +1,282 @@
+//! `featherwire keys`: creates, shows, changes and ends gateway keys, directly in the database.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Args, Subcommand, ValueEnum};
+use secrecy::ExposeSecret;
+
+use super::{database, failure::Failure, output};
+use crate::{
+    config,
+    keys::{Key, KeySettings, NewSecret, Repository, Role, SecretKind, clock},
+};
+
+mod settings;
+mod show;
+mod values;
+
+use settings::{Clear, SettingFlags};
+use values::grace;
+
+/// Who makes the changes, in the audit.
+const ACTOR: &str = "command line";
+
+/// Manages the gateway's keys in its database. A running gateway notices changes within two
+/// seconds.
+#[derive(Args, Debug)]
+pub struct Keys {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Create a key and show its secret, once
+    Create(Create),
+    /// Show all keys
+    List(List),
+    /// Show one key with its limits
+    Show(One),
+    /// Change the settings and limits of a key
+    Update(Update),
+    /// Give a key another secret, and end the present one after a while
+    Rotate(Rotate),
+    /// End a key for ever
+    Revoke(One),
+    /// Remove a key and its secrets. Records of its calls stay
+    Delete(One),
+}
+
+#[derive(Args, Debug)]
+struct Create {
+    /// A name by which you recognise the key
+    #[arg(long, value_name = "NAME")]
+    name: String,
+
+    /// Make a key that manages keys, or reads about them, and calls no model
+    #[arg(long, value_name = "ROLE")]
+    admin: Option<AdminRole>,
+
+    /// Let the secret begin with gw_test_ instead of gw_live_
+    #[arg(long, conflicts_with = "admin")]
+    test: bool,
+
+    #[command(flatten)]
+    settings: SettingFlags,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AdminRole {
+    /// Manages keys
+    Admin,
+    /// Reads what administrators see
+    Viewer,
+}
+
+#[derive(Args, Debug)]
+struct List {
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args, Debug)]
+struct One {
+    /// The id of the key, or its name if no other key has the same
+    #[arg(value_name = "ID")]
+    key: String,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args, Debug)]
+struct Update {
+    /// The id of the key, or its name if no other key has the same
+    #[arg(value_name = "ID")]
+    key: String,
+
+    /// Another name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Refuse its calls until --enable
+    #[arg(long)]
+    disable: bool,
+
+    /// Accept its calls again
+    #[arg(long, conflicts_with = "disable")]
+    enable: bool,
+
+    /// Settings to remove, comma-separated
+    #[arg(long, value_name = "SETTING,…", value_delimiter = ',')]
+    clear: Vec<Clear>,
+
+    #[command(flatten)]
+    settings: SettingFlags,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args, Debug)]
+struct Rotate {
+    /// The id of the key, or its name if no other key has the same
+    #[arg(value_name = "ID")]
+    key: String,
+
+    /// How long the present secret stays valid; 0s if others know it
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = grace)]
+    grace: Duration,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args, Debug)]
+struct Common {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    database: config::Database,
+}
+
+impl Keys {
+    pub async fn run(self) -> Result<ExitCode, Failure> {
+        match self.action {
+            Action::Create(create) => create.run().await?,
+            Action::List(list) => list.run().await?,
+            Action::Show(one) => {
+                let keys = one.common.open().await?;
+                let key = keys.get(keys.resolve(&one.key).await?).await?;
+                one.common.print(&key, None)?;
+                keys.close().await;
+            }
+            Action::Update(update) => update.run().await?,
+            Action::Rotate(rotate) => rotate.run().await?,
+            Action::Revoke(one) => {
+                let keys = one.common.open().await?;
+                let id = keys.resolve(&one.key).await?;
+                let key = keys.revoke(ACTOR, id).await?;
+                keys.close().await;
+                one.common.print_end(&key, "revoked")?;
+            }
+            Action::Delete(one) => {
+                let keys = one.common.open().await?;
+                let id = keys.resolve(&one.key).await?;
+                let key = keys.delete(ACTOR, id).await?;
+                keys.close().await;
+                one.common.print_end(&key, "deleted")?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Create {
+    async fn run(self) -> Result<(), Failure> {
+        let mut settings = KeySettings::named(self.name);
+        self.settings.apply(&mut settings);
+        let (role, kind) = match self.admin {
+            Some(AdminRole::Admin) => (Role::Admin, SecretKind::Admin),
+            Some(AdminRole::Viewer) => (Role::Viewer, SecretKind::Admin),
+            None if self.test => (Role::Inference, SecretKind::Test),
+            None => (Role::Inference, SecretKind::Live),
+        };
+        let keys = Repository::new(database::create(&self.common.database).await?);
+        let (key, new) = keys.create(ACTOR, role, kind, settings).await?;
+        keys.close().await;
+        self.common.print(&key, Some(&new))
+    }
+}
+
+impl List {
+    async fn run(self) -> Result<(), Failure> {
+        let keys = self.common.open().await?;
+        let list = keys.list().await?;
+        keys.close().await;
+        if self.common.json {
+            return output::print(show::json_list(&list));
+        }
+        output::print(show::table(&list))?;
+        output::tell(format_args!("{} keys\n", list.len()));
+        Ok(())
+    }
+}
+
+impl Update {
+    async fn run(self) -> Result<(), Failure> {
+        let keys = self.common.open().await?;
+        let id = keys.resolve(&self.key).await?;
+        let Self {
+            name,
+            disable,
+            enable,
+            clear,
+            settings: flags,
+            ..
+        } = self;
+        let change = |settings: &mut KeySettings| {
+            clear.iter().for_each(|setting| setting.clear(settings));
+            if let Some(name) = name {
+                settings.name = name;
+            }
+            if disable {
+                settings.disabled_at.get_or_insert_with(clock::now);
+            } else if enable {
+                settings.disabled_at = None;
+            }
+            flags.apply(settings);
+        };
+        let key = keys.update(ACTOR, id, change).await?;
+        keys.close().await;
+        self.common.print(&key, None)
+    }
+}
+
+impl Rotate {
+    async fn run(self) -> Result<(), Failure> {
+        let keys = self.common.open().await?;
+        let id = keys.resolve(&self.key).await?;
+        let (key, new) = keys.rotate(ACTOR, id, self.grace).await?;
+        keys.close().await;
+        self.common.print(&key, Some(&new))
+    }
+}
+
+impl Common {
+    /// The keys in the database, which must exist.
+    async fn open(&self) -> Result<Repository, Failure> {
+        database::open(&self.database).await.map(Repository::new)
+    }
+
+    /// Prints a key, and its new secret if it has one. The secret alone goes to standard output, so
+    /// that a script can take it.
+    fn print(&self, key: &Key, new: Option<&NewSecret>) -> Result<(), Failure> {
+        let secret = new.map(|new| new.secret.expose_secret());
+        if self.json {
+            return output::print(show::json(key, secret));
+        }
+        let Some(secret) = secret else {
+            return output::print(show::card(key));
+        };
+        output::tell(show::card(key));
+        output::tell("\nThe secret, which is not shown again:\n");
+        output::print(format_args!("{secret}\n"))
+    }
+
+    /// Prints what has ended.
+    fn print_end(&self, key: &Key, what: &str) -> Result<(), Failure> {
+        if self.json {
+            return output::print(show::json(key, None));
+        }
+        output::print(format_args!(
+            "{} ({}) is {what}\n",
+            key.settings.name, key.id
+        ))
+    }
+}

@@ -1,0 +1,187 @@
+//! Keys as JSON, as a table, and one key as a list of its settings.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use serde::Serialize;
+
+use crate::keys::{
+    Key, Limits, SecretInfo,
+    clock::{UnixMs, system_time},
+};
+
+/// The width of the name in a table, so that the table fits into 80 columns.
+const NAME_WIDTH: usize = 16;
+
+/// A key as JSON. Times are RFC 3339 in UTC.
+#[derive(Serialize)]
+struct KeyJson<'a> {
+    id: String,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+    role: &'static str,
+    state: &'static str,
+    owner: &'a str,
+    labels: &'a BTreeMap<String, String>,
+    created_at: String,
+    expires_at: Option<String>,
+    last_used_at: Option<String>,
+    limits: &'a Limits,
+    secrets: Vec<SecretJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct SecretJson<'a> {
+    public_id: &'a str,
+    last_four: &'a str,
+    created_at: String,
+    ends_at: Option<String>,
+}
+
+impl<'a> KeyJson<'a> {
+    fn new(key: &'a Key, secret: Option<&'a str>) -> Self {
+        let settings = &key.settings;
+        Self {
+            id: key.id.to_string(),
+            name: &settings.name,
+            secret,
+            role: key.role.name(),
+            state: key.state().name(),
+            owner: &settings.owner,
+            labels: &settings.labels,
+            created_at: rfc3339(key.created_at),
+            expires_at: settings.expires_at.map(rfc3339),
+            last_used_at: key.last_used_at.map(rfc3339),
+            limits: &settings.limits,
+            secrets: key.secrets.iter().map(SecretJson::new).collect(),
+        }
+    }
+}
+
+impl<'a> SecretJson<'a> {
+    fn new(secret: &'a SecretInfo) -> Self {
+        Self {
+            public_id: &secret.public_id,
+            last_four: &secret.last_four,
+            created_at: rfc3339(secret.created_at),
+            ends_at: secret.ends_at.map(rfc3339),
+        }
+    }
+}
+
+/// A key as a JSON object, with its secret if it is new.
+pub(super) fn json(key: &Key, secret: Option<&str>) -> String {
+    pretty(&KeyJson::new(key, secret))
+}
+
+/// Keys as a JSON list.
+pub(super) fn json_list(keys: &[Key]) -> String {
+    let keys: Vec<_> = keys.iter().map(|key| KeyJson::new(key, None)).collect();
+    pretty(&keys)
+}
+
+fn pretty(value: &impl Serialize) -> String {
+    // Texts, numbers and lists of them always serialise.
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Keys as a table of 80 columns.
+pub(super) fn table(keys: &[Key]) -> String {
+    let head = ["ID", "NAME", "STATE", "LAST USED"].map(str::to_owned);
+    let row = |key: &Key| {
+        let last_used = key.last_used_at.map_or("never".to_owned(), day_and_time);
+        let name = shortened(&key.settings.name, NAME_WIDTH);
+        [
+            key.id.to_string(),
+            name,
+            key.state().name().to_owned(),
+            last_used,
+        ]
+    };
+    let mut table = String::new();
+    for [id, name, state, last_used] in [head].into_iter().chain(keys.iter().map(row)) {
+        // Writing to a String can't fail.
+        let _ = writeln!(table, "{id:36}  {name:NAME_WIDTH$}  {state:8}  {last_used}");
+    }
+    table
+}
+
+/// One key, a line for each setting.
+pub(super) fn card(key: &Key) -> String {
+    let settings = &key.settings;
+    let limits = &settings.limits;
+    let mut card = String::new();
+    let mut line = |name: &str, value: String| {
+        if !value.is_empty() {
+            let _ = writeln!(card, "{name:20}  {value}");
+        }
+    };
+    let number = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
+    line("id", key.id.to_string());
+    line("name", settings.name.clone());
+    line("role", key.role.name().to_owned());
+    line("state", key.state().name().to_owned());
+    line("owner", settings.owner.clone());
+    let labels = settings
+        .labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    line("labels", labels.collect::<Vec<_>>().join(", "));
+    line("created", day_and_time(key.created_at));
+    line(
+        "expires",
+        settings.expires_at.map_or_else(String::new, day_and_time),
+    );
+    line(
+        "last used",
+        key.last_used_at.map_or("never".to_owned(), day_and_time),
+    );
+    line("models", limits.models.join(", "));
+    line("weight", number(limits.weight.map(u64::from)));
+    line("max units", number(limits.max_units.map(u64::from)));
+    let class = limits
+        .highest_priority
+        .map(|class| format!("{class:?}").to_lowercase());
+    line("highest priority", class.unwrap_or_default());
+    line(
+        "requests per minute",
+        number(limits.requests_per_minute.map(u64::from)),
+    );
+    line("tokens per minute", number(limits.tokens_per_minute));
+    for budget in &limits.budgets {
+        line("budget", budget.to_string());
+    }
+    for secret in &key.secrets {
+        let end = secret
+            .ends_at
+            .map_or_else(String::new, |at| format!(", ends {}", day_and_time(at)));
+        line(
+            "secret",
+            format!("{}_…{}{end}", secret.public_id, secret.last_four),
+        );
+    }
+    card
+}
+
+fn shortened(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(chars_max.saturating_sub(1)).collect();
+    format!("{start}…")
+}
+
+fn rfc3339(at: UnixMs) -> String {
+    humantime::format_rfc3339_seconds(system_time(at)).to_string()
+}
+
+/// Such as `2026-11-28 18:20`, in UTC.
+fn day_and_time(at: UnixMs) -> String {
+    rfc3339(at)
+        .chars()
+        .take(16)
+        .map(|c| if c == 'T' { ' ' } else { c })
+        .collect()
+}

@@ -1,0 +1,157 @@
+//! Keeps the directory like the database.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgListener;
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, sleep},
+};
+
+use super::{
+    clock::now,
+    directory::Directory,
+    repository::{KeysError, Repository},
+};
+
+/// The time between two looks at the version of the keys. So a change is known everywhere within two
+/// seconds.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// The time between two records of the use of keys.
+const RECORD_USE_EVERY: Duration = Duration::from_secs(10);
+
+/// The time between two attempts to listen to PostgreSQL.
+const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// The task that keeps a directory like the database. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Refresh {
+    /// `None` if no other process can change the keys.
+    task: Option<AbortHandle>,
+    directory: Directory,
+    repository: Repository,
+}
+
+impl Drop for Refresh {
+    fn drop(&mut self) {
+        self.task.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Refresh {
+    /// Loads the keys of the database into `directory`, and follows their changes.
+    ///
+    /// # Errors
+    /// The keys cannot be loaded.
+    pub async fn start(directory: Directory, repository: Repository) -> Result<Self, KeysError> {
+        let version = load(&directory, &repository).await?;
+        let follower = Follower {
+            directory: directory.clone(),
+            repository: repository.clone(),
+            version,
+            is_failing: false,
+        };
+        // It serves all callers, for as long as the gateway runs.
+        let is_shared = !repository.is_in_memory();
+        let task = is_shared.then(|| tokio::spawn(follower.follow()).abort_handle());
+        Ok(Self {
+            task,
+            directory,
+            repository,
+        })
+    }
+
+    /// Records the last use of the keys, and ends.
+    pub async fn end(self) {
+        self.task.iter().for_each(AbortHandle::abort);
+        record_use(&self.directory, &self.repository).await;
+    }
+}
+
+/// Loads all keys. Returns their version.
+async fn load(directory: &Directory, repository: &Repository) -> Result<i64, KeysError> {
+    // The version is read first: a change after it is loaded twice, and never missed.
+    let version = repository.version().await?;
+    directory.replace(repository.load().await?);
+    Ok(version)
+}
+
+/// Records the use of keys since the last call of this. It is not important enough for an error.
+async fn record_use(directory: &Directory, repository: &Repository) {
+    let used = directory.take_used();
+    if used.is_empty() {
+        return;
+    }
+    if let Err(error) = repository.record_use(&used, now()).await {
+        tracing::debug!(%error, "the last use of keys was not recorded");
+    }
+}
+
+struct Follower {
+    directory: Directory,
+    repository: Repository,
+    version: i64,
+    is_failing: bool,
+}
+
+impl Follower {
+    async fn follow(mut self) {
+        let (mut recorded_at, mut listen_at) = (Instant::now(), Instant::now());
+        let mut listener: Option<PgListener> = None;
+        loop {
+            if listener.is_none() && Instant::now() >= listen_at {
+                listen_at = Instant::now() + LISTEN_AGAIN_AFTER;
+                // Without it, the version is polled.
+                listener = self.repository.listen().await.unwrap_or_default();
+            }
+            let is_lost = tokio::select! {
+                () = sleep(POLL_EVERY) => false,
+                is_lost = heard(&mut listener) => is_lost,
+            };
+            if is_lost {
+                listener = None;
+            }
+            let result = self.look().await;
+            self.report(result);
+            if recorded_at.elapsed() >= RECORD_USE_EVERY {
+                recorded_at = Instant::now();
+                record_use(&self.directory, &self.repository).await;
+            }
+        }
+    }
+
+    /// Loads the keys if their version has changed.
+    async fn look(&mut self) -> Result<(), KeysError> {
+        let version = self.repository.version().await?;
+        if version != self.version {
+            self.version = load(&self.directory, &self.repository).await?;
+            tracing::info!(keys = self.directory.valid_keys(), "gateway keys changed");
+        }
+        Ok(())
+    }
+
+    /// Logs the first failure and the end of failures.
+    fn report(&mut self, result: Result<(), KeysError>) {
+        let is_failing = result.is_err();
+        match result {
+            Ok(()) if self.is_failing => tracing::info!("the database with the keys answers again"),
+            Ok(()) => {}
+            Err(error) if !self.is_failing => tracing::warn!(
+                %error,
+                "the database with the keys fails: calls go on with the keys as they were"
+            ),
+            Err(error) => tracing::debug!(%error, "the database with the keys still fails"),
+        }
+        self.is_failing = is_failing;
+    }
+}
+
+/// Waits for news. Returns true if the connection was lost.
+async fn heard(listener: &mut Option<PgListener>) -> bool {
+    match listener {
+        // After `None` or an error, notices may have been missed. The version tells.
+        Some(listener) => !matches!(listener.try_recv().await, Ok(Some(_))),
+        None => std::future::pending().await,
+    }
+}

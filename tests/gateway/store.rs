@@ -1,0 +1,194 @@
+//! The database of the gateway: where it is, how it comes to be, and what is said if it cannot be
+//! used.
+
+use crate::support::{
+    Database,
+    program::{Folder, featherwire, run, started},
+};
+
+#[tokio::test]
+async fn the_database_is_created_where_the_options_say() {
+    let folder = Folder::new();
+    let directory = folder.0.join("data");
+    let home = folder.0.join("home");
+    for (variable, value, file) in [
+        (
+            "FEATHERWIRE_DATA_DIR",
+            &directory,
+            directory.join("featherwire.db"),
+        ),
+        (
+            "XDG_DATA_HOME",
+            &home,
+            home.join("featherwire/featherwire.db"),
+        ),
+        (
+            "HOME",
+            &home,
+            home.join(".local/share/featherwire/featherwire.db"),
+        ),
+    ] {
+        if variable != "FEATHERWIRE_DATA_DIR" && cfg!(not(target_os = "linux")) {
+            continue;
+        }
+        let mut command = featherwire(&["keys", "create", "--name", "app"]);
+        command
+            .env_remove("FEATHERWIRE_DATABASE_URL")
+            .env(variable, value);
+        let created = run(&mut command).await;
+        assert_eq!(created.code, Some(0), "{variable}: {}", created.err);
+        assert!(file.exists(), "{variable}");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode =
+                |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&file), 0o600, "{variable}");
+            assert_eq!(mode(file.parent().unwrap()), 0o700, "{variable}");
+        }
+    }
+    let mut homeless = featherwire(&["serve"]);
+    let homeless = run(homeless.env_remove("FEATHERWIRE_DATABASE_URL")).await;
+    assert_eq!(homeless.code, Some(1));
+    assert!(
+        homeless.err.contains("FEATHERWIRE_DATA_DIR (--data-dir)"),
+        "{}",
+        homeless.err
+    );
+    // The emulator keeps nothing unless it is told to.
+    let mut emulator = featherwire(&["serve", "--emulator", "--listen", "127.0.0.1:0"]);
+    emulator.env_remove("FEATHERWIRE_DATABASE_URL");
+    let (_child, address, _) = started(emulator).await;
+    assert!(address.starts_with("http://"));
+}
+
+#[tokio::test]
+async fn migrate_creates_the_tables_and_then_finds_nothing_to_do() {
+    for database in Database::each().await {
+        let migrate = async || {
+            let mut command = featherwire(&["migrate"]);
+            run(command.env("FEATHERWIRE_DATABASE_URL", &database.url)).await
+        };
+        // Several gateways may start together.
+        let (first, second) = tokio::join!(migrate(), migrate());
+        let outs = [&first, &second].map(|ended| {
+            assert_eq!(ended.code, Some(0), "{}", ended.err);
+            ended.out.contains("nothing to do")
+        });
+        assert!(outs.contains(&true) && outs.contains(&false), "{outs:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_named_with_what_to_do_and_stays_as_it_is() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.0.join(name).display().to_string();
+    let not_a_database = path("text.db");
+    std::fs::write(
+        &not_a_database,
+        "not a database, but long enough to be read as one\n".repeat(99),
+    )
+    .unwrap();
+    let below_a_file = format!("sqlite:{not_a_database}/keys.db");
+    let missing = path("missing.db");
+    for (command, url, words) in [
+        (
+            "keys create --name a",
+            format!("sqlite:{not_a_database}"),
+            "restore it",
+        ),
+        (
+            "serve",
+            format!("sqlite:{not_a_database}"),
+            "Nothing was changed",
+        ),
+        (
+            "keys create --name a",
+            below_a_file.clone(),
+            "--database-url",
+        ),
+        (
+            "keys create --name a",
+            format!("sqlite:{}", folder.0.display()),
+            "--database-url",
+        ),
+        (
+            "keys list",
+            format!("sqlite:{missing}"),
+            "there is no database",
+        ),
+        (
+            "keys list",
+            "sqlite::memory:".to_owned(),
+            "ends with this command",
+        ),
+        (
+            "keys list",
+            "postgres://user:secret@127.0.0.1:1/none".to_owned(),
+            "Check that it runs",
+        ),
+        (
+            "serve",
+            "postgres://user:secret@127.0.0.1:1/none".to_owned(),
+            "the PostgreSQL database none at 127.0.0.1:1",
+        ),
+    ] {
+        let arguments: Vec<_> = command.split(' ').collect();
+        let mut command = featherwire(&arguments);
+        let ended = run(command.env("FEATHERWIRE_DATABASE_URL", &url)).await;
+        assert_eq!(ended.code, Some(1), "{url}: {}", ended.err);
+        assert!(ended.err.contains(words), "{url}: {}", ended.err);
+        assert!(!ended.err.contains("secret"), "{}", ended.err);
+        assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+    }
+    assert!(!std::path::Path::new(&missing).exists());
+    let text = std::fs::read_to_string(&not_a_database).unwrap();
+    assert!(text.starts_with("not a database") && text.lines().count() == 99);
+
+    for (url, words) in [
+        ("mysql://user:secret@host/db", "sqlite:"),
+        ("postgres://user:secret@host", "name of the database"),
+        ("secret.db", "sqlite:"),
+    ] {
+        for arguments in [&["serve"][..], &["migrate"], &["keys", "list"]] {
+            let mut command = featherwire(arguments);
+            let ended = run(command.args(["--database-url", url])).await;
+            assert_eq!(ended.code, Some(2), "{url}: {}", ended.err);
+            let says = ended.err.contains(words) && ended.err.contains("(--database-url)");
+            assert!(
+                says && !ended.err.contains("secret"),
+                "{url}: {}",
+                ended.err
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_refused() {
+    for database in Database::each().await {
+        database.keys_json(&["create", "--name", "app"]).await;
+        let insert = "INSERT INTO featherwire_migrations (version, applied_by) VALUES (999, '9.9')";
+        if let Some(path) = database.url.strip_prefix("sqlite:") {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+            let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+            sqlx::raw_sql(insert).execute(&pool).await.unwrap();
+            pool.close().await;
+        } else {
+            let pool = sqlx::PgPool::connect(&database.url).await.unwrap();
+            sqlx::raw_sql(insert).execute(&pool).await.unwrap();
+            pool.close().await;
+        }
+        for arguments in [
+            &["serve", "--emulator"][..],
+            &["migrate"],
+            &["keys", "list"],
+        ] {
+            let mut command = featherwire(arguments);
+            let ended = run(command.env("FEATHERWIRE_DATABASE_URL", &database.url)).await;
+            assert_eq!(ended.code, Some(1), "{arguments:?}: {}", ended.err);
+            let says = ended.err.contains("999") && ended.err.contains("newer");
+            assert!(says, "{arguments:?}: {}", ended.err);
+        }
+    }
+}
