@@ -170,20 +170,23 @@ fn catalogue(criterion: &mut Criterion) {
         ..ModelFilter::default()
     };
     for (name, filter) in [("common", &common), ("rare", &rare)] {
-        let page = copy.page(filter, None, 100);
+        let page = copy.page(filter, |_| true, None, 100);
         println!(
             "  search for {name} text: a page of {} out of {}",
             page.models.len(),
             page.total
         );
-        println!("    {}", allocations(|| drop(copy.page(filter, None, 100))));
+        println!(
+            "    {}",
+            allocations(|| drop(copy.page(filter, |_| true, None, 100)))
+        );
     }
     let mut group = criterion.benchmark_group("catalogue");
     group.bench_function("page of 100, common text", |bencher| {
-        bencher.iter(|| copy.page(black_box(&common), None, 100))
+        bencher.iter(|| copy.page(black_box(&common), |_| true, None, 100))
     });
     group.bench_function("page, rare text", |bencher| {
-        bencher.iter(|| copy.page(black_box(&rare), None, 100))
+        bencher.iter(|| copy.page(black_box(&rare), |_| true, None, 100))
     });
     suggest(&mut group, &copy);
     group.sample_size(10);

@@ -33,18 +33,27 @@ impl Glob {
 
     /// Whether the pattern matches the whole `id`.
     pub fn matches(&self, id: &str) -> bool {
+        if id.is_ascii() {
+            let letter = |place| id.as_bytes().get(place).map(u8::to_ascii_lowercase);
+            return self.matches_letters(|place| letter(place).map(char::from));
+        }
         let id: Vec<char> = id.to_lowercase().chars().collect();
+        self.matches_letters(|place| id.get(place).copied())
+    }
+
+    /// Whether the pattern matches the text with these letters, in lower case.
+    fn matches_letters(&self, letter_at: impl Fn(usize) -> Option<char>) -> bool {
         let (mut at, mut in_id) = (0, 0);
         // The position of the last `*`, and the end of what it matches in the id. When the rest
         // does not match, the `*` takes one more character.
         let mut star: Option<(usize, usize)> = None;
-        while let Some(letter) = id.get(in_id) {
+        while let Some(letter) = letter_at(in_id) {
             match self.0.get(at) {
                 Some('*') => {
                     star = Some((at, in_id));
                     at += 1;
                 }
-                Some(wanted) if *wanted == '?' || wanted == letter => {
+                Some(wanted) if *wanted == '?' || *wanted == letter => {
                     (at, in_id) = (at + 1, in_id + 1)
                 }
                 _ => {

@@ -98,6 +98,10 @@ error_codes! {
     ModelGated = "model_gated", Forbidden;
     /// The model is not part of the account's plan.
     ModelNotOnPlan = "model_not_on_plan", Forbidden;
+    /// The caller's key may not use the model.
+    ModelNotAllowed = "model_not_allowed", Forbidden;
+    /// The caller's key is for managing keys, not for calls of models.
+    WrongKeyRole = "wrong_key_role", Forbidden;
     /// The model costs more concurrency units than the plan has.
     ModelExceedsPlan = "model_exceeds_plan", Forbidden;
     /// Featherless asks for payment.
@@ -145,6 +149,9 @@ error_codes! {
     UpstreamRateLimited = "upstream_rate_limited", Saturated;
     /// The number of calls without a key is limited.
     TooManyOpenCalls = "too_many_open_calls", Saturated;
+
+    /// The caller's key has made too many calls in a minute.
+    RateLimitExceeded = "rate_limit_exceeded", Limited;
 
     /// The caller disconnected.
     Cancelled = "cancelled", Cancelled;

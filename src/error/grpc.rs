@@ -95,6 +95,9 @@ impl From<Error> for Status {
             };
             details.add_quota_failure_violation(subject, description);
         }
+        if error.kind() == Kind::Limited {
+            details.add_quota_failure_violation("gateway key", description);
+        }
         if let Some(url) = error.help() {
             details.add_help_link("what to do", url);
         }
@@ -105,6 +108,9 @@ impl From<Error> for Status {
             .filter(|id| id.len() <= REQUEST_ID_BYTES_MAX);
         if let Some(Ok(id)) = id.map(HeaderValue::from_str) {
             metadata.as_mut().insert("x-featherless-request-id", id);
+        }
+        if let Some(state) = error.rate() {
+            state.add_to(metadata.as_mut());
         }
         let mut status = Status::with_error_details_and_metadata(
             error.kind().row().grpc,

@@ -12,6 +12,7 @@
 mod code;
 mod grpc;
 mod openai;
+pub mod rate_state;
 mod recovery;
 mod table;
 mod throttle;
@@ -20,6 +21,7 @@ mod value;
 pub use code::ErrorCode;
 pub use grpc::REQUEST_ID_BYTES_MAX;
 pub use openai::Body;
+pub use rate_state::RateState;
 pub use recovery::{Health, Retry};
 pub use table::{Kind, Row, TABLE};
 pub use throttle::{Throttle, UnitRefusal};

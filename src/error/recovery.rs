@@ -37,7 +37,11 @@ impl Kind {
     pub(super) fn retry_advice(self) -> &'static str {
         match self {
             Self::NotReady => "later",
-            Self::Saturated | Self::Timeout | Self::Upstream | Self::Unavailable => "soon",
+            Self::Saturated
+            | Self::Limited
+            | Self::Timeout
+            | Self::Upstream
+            | Self::Unavailable => "soon",
             Self::Invalid
             | Self::Unauthenticated
             | Self::Forbidden
@@ -56,8 +60,8 @@ impl Error {
     /// Whether another model may answer in place of the one that failed.
     ///
     /// A fallback helps with every failure before the caller has seen a part of the answer, except
-    /// for three kinds: a refusal of what the caller asks for, because another model must not be a
-    /// way around it; the end of the call itself; and an error of the gateway's key or
+    /// for three kinds: a refusal of what the caller asks for or of what its key may use, because
+    /// another model must not be a way around it; the end of the call itself; and an error of the gateway's key or
     /// configuration, because all models share them.
     pub fn allows_fallback(&self) -> bool {
         match self.kind() {
@@ -68,6 +72,7 @@ impl Error {
             | Kind::WrongMethod
             | Kind::WrongMediaType
             | Kind::TooLarge
+            | Kind::Limited
             | Kind::Cancelled
             | Kind::Misconfigured
             | Kind::Internal => false,

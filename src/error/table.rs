@@ -25,6 +25,8 @@ pub enum Kind {
     TooLarge,
     /// All concurrency units are in use. Try again soon.
     Saturated,
+    /// The caller's key has used what it may use for now.
+    Limited,
     /// The caller disconnected.
     Cancelled,
     /// A timeout expired.
@@ -82,7 +84,7 @@ const UPSTREAM: &str = "upstream_error";
 
 /// Every kind, in the order of [`Kind`].
 #[rustfmt::skip]
-pub const TABLE: [Row; 15] = [
+pub const TABLE: [Row; 16] = [
     row(Kind::Invalid,         Code::InvalidArgument,    Http::BAD_REQUEST,            REQUEST),
     row(Kind::NotReady,        Code::FailedPrecondition, Http::BAD_REQUEST,            REQUEST),
     row(Kind::Unauthenticated, Code::Unauthenticated,    Http::UNAUTHORIZED,           AUTH),
@@ -92,6 +94,7 @@ pub const TABLE: [Row; 15] = [
     row(Kind::WrongMediaType,  Code::InvalidArgument,    Http::UNSUPPORTED_MEDIA_TYPE, REQUEST),
     row(Kind::TooLarge,        Code::ResourceExhausted,  Http::PAYLOAD_TOO_LARGE,      REQUEST),
     row(Kind::Saturated,       Code::ResourceExhausted,  Http::TOO_MANY_REQUESTS,      RATE),
+    row(Kind::Limited,         Code::ResourceExhausted,  Http::TOO_MANY_REQUESTS,      RATE),
     row(Kind::Cancelled,       Code::Cancelled,          CLIENT_CLOSED_REQUEST,        REQUEST),
     row(Kind::Timeout,         Code::DeadlineExceeded,   Http::GATEWAY_TIMEOUT,        TIMEOUT),
     row(Kind::Misconfigured,   Code::FailedPrecondition, Http::SERVICE_UNAVAILABLE,    SERVER),
@@ -103,7 +106,7 @@ pub const TABLE: [Row; 15] = [
 impl Kind {
     /// Its row.
     pub const fn row(self) -> &'static Row {
-        const ROWS: &[Row; 15] = &TABLE;
+        const ROWS: &[Row; 16] = &TABLE;
         #[allow(
             clippy::indexing_slicing,
             reason = "a row for each kind, in order; the test below holds it to that"

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     code::ErrorCode,
+    rate_state::RateState,
     table::Kind,
     throttle::{Throttle, UnitRefusal},
 };
@@ -42,6 +43,7 @@ struct Parts {
     help: Option<String>,
     model: Option<String>,
     limit: Option<usize>,
+    rate: Option<RateState>,
     upstream_request_id: Option<String>,
     upstream_status: Option<u16>,
     source: Option<Arc<Source>>,
@@ -68,6 +70,7 @@ impl Error {
             help: None,
             model: None,
             limit: None,
+            rate: None,
             upstream_request_id: None,
             upstream_status: None,
             source: None,
@@ -171,6 +174,13 @@ impl Error {
     #[must_use]
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.0.limit = Some(limit);
+        self
+    }
+
+    /// Tells the state of the limit of calls that was reached.
+    #[must_use]
+    pub fn with_rate(mut self, state: RateState) -> Self {
+        self.0.rate = Some(state);
         self
     }
 
@@ -305,6 +315,11 @@ impl Error {
     /// The limit that was reached, if it is known: bytes, units or calls.
     pub fn limit(&self) -> Option<usize> {
         self.0.limit
+    }
+
+    /// The state of the limit of calls that was reached.
+    pub fn rate(&self) -> Option<RateState> {
+        self.0.rate
     }
 
     /// The chain of causes, for the log. The caller must not see it.

@@ -7,7 +7,8 @@ use std::sync::{
 
 use uuid::Uuid;
 
-use super::{key::Role, limits::Limits};
+use super::{key::Role, limits::Limits, rate::Rate};
+use crate::config::Glob;
 
 /// A caller that the gateway knows. Cheap to clone; all clones share one state.
 ///
@@ -22,6 +23,8 @@ struct Parts {
     role: Role,
     weight: u32,
     limits: Limits,
+    /// The patterns of `limits.models`.
+    models: Vec<Glob>,
     record: Arc<Record>,
 }
 
@@ -32,6 +35,7 @@ pub(super) struct Record {
     number: u32,
     /// Whether it was used since [`Identity::take_use`].
     was_used: AtomicBool,
+    rate: Rate,
 }
 
 impl Record {
@@ -39,6 +43,7 @@ impl Record {
         Arc::new(Self {
             number,
             was_used: AtomicBool::new(false),
+            rate: Rate::new(),
         })
     }
 }
@@ -63,6 +68,7 @@ impl Identity {
             name,
             role,
             weight: limits.weight.unwrap_or(1).max(1),
+            models: globs(&limits),
             limits,
             record,
         }))
@@ -76,6 +82,7 @@ impl Identity {
             role: Role::Inference,
             weight: weight.max(1),
             limits: Limits::default(),
+            models: Vec::new(),
             record: Record::new(number),
         }))
     }
@@ -121,6 +128,21 @@ impl Identity {
         &self.0.limits
     }
 
+    /// Whether the key may use only some models.
+    pub fn is_limited_to_models(&self) -> bool {
+        !self.0.limits.models.is_empty()
+    }
+
+    /// Whether the key may use the model with this name.
+    pub fn may_use(&self, model: &str) -> bool {
+        !self.is_limited_to_models() || self.0.models.iter().any(|glob| glob.matches(model))
+    }
+
+    /// Its calls in the last minute.
+    pub(super) fn rate(&self) -> &Rate {
+        &self.0.record.rate
+    }
+
     /// Records that the key is used.
     pub fn record_use(&self) {
         // A read of memory that all calls share is cheaper than a write.
@@ -133,4 +155,10 @@ impl Identity {
     pub(super) fn take_use(&self) -> bool {
         self.0.record.was_used.swap(false, Ordering::Relaxed)
     }
+}
+
+/// The patterns of the models. One that cannot be read allows no model.
+fn globs(limits: &Limits) -> Vec<Glob> {
+    let globs = limits.models.iter().map(|text| Glob::parse(text));
+    globs.filter_map(Result::ok).collect()
 }

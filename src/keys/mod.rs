@@ -9,17 +9,19 @@
 //! - [`Key`]: what the database has of a key. [`NewSecret`]: a secret when it is made, [`Digest`]:
 //!   what is kept of it.
 //! - [`Repository`]: the keys in the database.
-//! - [`Identity`]: a key, as a call knows it.
+//! - [`Identity`]: a key, as a call knows it, and what it may do.
 //! - [`Directory`]: finds the identity that a secret belongs to, in memory. [`Refresh`] keeps it
 //!   like the database.
 
 mod budget;
+mod check;
 pub mod clock;
 mod digest;
 mod directory;
 mod identity;
 mod key;
 mod limits;
+mod rate;
 mod refresh;
 mod repository;
 mod secret;

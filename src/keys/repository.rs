@@ -70,7 +70,7 @@ impl From<StoreError> for KeysError {
     }
 }
 
-/// A row of `featherwire_keys`, in the order of [`key_columns!`].
+/// A row of `featherwire_keys`, in the order of `select_keys!`.
 type KeyRow = (
     Uuid,
     String,

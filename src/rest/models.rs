@@ -30,11 +30,8 @@ pub(super) async fn list(
     let models = &state.services.models;
     match call.run_part(async { ModelsQuery::read(&uri) }).await? {
         ModelsQuery::Complete => {
-            let is_gzip = compression::accepts_gzip(&headers);
-            Ok(complete_catalogue(
-                models.whole(call, is_gzip).await?,
-                is_gzip,
-            ))
+            let accepts_gzip = compression::accepts_gzip(&headers);
+            Ok(complete_catalogue(models.whole(call, accepts_gzip).await?))
         }
         ModelsQuery::Page(request) => {
             let list = models.list(call, request).await?;
@@ -48,7 +45,8 @@ pub(super) async fn list(
 }
 
 /// The cached JSON text. It has several MB, and is neither copied nor compressed for each caller.
-fn complete_catalogue(catalogue: WholeCatalogue, is_gzip: bool) -> Response {
+fn complete_catalogue(catalogue: WholeCatalogue) -> Response {
+    let is_gzip = catalogue.is_gzip;
     let mut response = with_body(catalogue.list.into(), "application/json", HeaderMap::new());
     response
         .headers_mut()

@@ -1,12 +1,16 @@
 //! Authentication by gateway keys: `Authorization: Bearer gw_…`, or only the key in this header or
 //! in a header that clients of other APIs use. HTTP headers and gRPC metadata are the same here.
 
+use std::time::Instant;
+
 use http::{HeaderMap, HeaderName, Request, header, uri::Authority};
+use tokio::time::Instant as TokioInstant;
 
 use super::host::{self, is_this_machine};
 use crate::{
     error::{Error, ErrorCode},
     keys::{Directory, Ended, Identity},
+    service::Arrival,
 };
 
 /// The caller, identified by the keys in `headers`. The length of a key is not secret, but the time
@@ -109,7 +113,7 @@ fn bearer(value: &[u8]) -> &[u8] {
 /// Passes authenticated callers, and adds the [`Identity`] to the request.
 ///
 /// # Errors
-/// See [`authenticate`].
+/// See [`authenticate`] and [`Identity::begin_call`].
 pub(super) fn check<B>(keys: &Directory, request: &mut Request<B>) -> Result<(), Error> {
     let identity = authenticate(
         keys,
@@ -117,6 +121,15 @@ pub(super) fn check<B>(keys: &Directory, request: &mut Request<B>) -> Result<(),
         host::named(request.uri(), request.headers()),
     )?;
     identity.record_use();
+    let arrived_at = request
+        .extensions()
+        .get::<Arrival>()
+        .map(|arrival| arrival.at);
+    let now = arrived_at.map_or_else(Instant::now, TokioInstant::into_std);
+    let rate = identity.begin_call(now)?;
     request.extensions_mut().insert(identity);
+    if let Some(rate) = rate {
+        request.extensions_mut().insert(rate);
+    }
     Ok(())
 }

@@ -10,7 +10,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use super::host::is_this_machine;
 use crate::{
     config,
-    error::{Error, ErrorCode, Result},
+    error::{Error, ErrorCode, Result, rate_state},
     service::headers,
     telemetry::REQUEST_ID,
 };
@@ -86,7 +86,8 @@ fn layer(config: &config::Serve, is_open: bool) -> Result<CorsLayer> {
         "retry-after",
         "age",
     ];
-    let exposed = names.map(HeaderName::from_static).into_iter();
+    let rate = [rate_state::LIMIT, rate_state::REMAINING, rate_state::RESET];
+    let exposed = names.map(HeaderName::from_static).into_iter().chain(rate);
     Ok(CorsLayer::new()
         .allow_origin(origins(config, is_open)?)
         .allow_methods([Method::GET, Method::POST])

@@ -67,7 +67,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Outcome> {
     let readiness = Readiness::new(upstream.has_key());
-    let services = Services::new(upstream, config);
+    let services = Services::new(upstream, config, keys.valid_keys());
     let account = services.account.clone();
     let active_calls = ActiveCalls::default();
     let routes = Routes::new(config, services, &readiness, keys.clone())?;

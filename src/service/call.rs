@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     admission::{Priority, QueuePosition},
-    error::{Error, Kind, Result},
+    error::{Error, Kind, RateState, Result},
     keys::Identity,
     telemetry,
 };
@@ -83,6 +83,8 @@ pub struct Call {
     pub(super) stats: CallStats,
     /// The caller.
     pub identity: Identity,
+    /// The state of the caller's limit of calls, if it has one.
+    pub(super) rate: Option<RateState>,
     /// The bytes of the request body; `None` if they are not counted.
     body: Option<Arc<ByteShare>>,
     /// The position in the queue for units. It is not watched, unless a door replaces it.
@@ -145,6 +147,7 @@ impl Call {
             wants_report: false,
             stats: CallStats::default(),
             identity,
+            rate: extensions.get().copied(),
             body: extensions.get().cloned(),
             queue_position: QueuePosition::unwatched(),
             request_id,

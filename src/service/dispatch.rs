@@ -87,7 +87,8 @@ impl Dispatch {
     /// `None` for a request without that member.
     ///
     /// # Errors
-    /// Those of `check`; [`Kind::Invalid`](crate::error::Kind::Invalid) for what only a gRPC caller
+    /// Those of `check`; [`Kind::Forbidden`](crate::error::Kind::Forbidden) for a model that the key
+    /// may not use; [`Kind::Invalid`](crate::error::Kind::Invalid) for what only a gRPC caller
     /// can get wrong; [`Kind::Unavailable`](crate::error::Kind::Unavailable) if there is no room
     /// for the encoded bytes.
     pub(super) async fn prepare<R: ModelRequest>(
@@ -98,10 +99,12 @@ impl Dispatch {
         check: impl FnOnce(&mut R) -> Result<()> + Send + 'static,
     ) -> Result<Ready<R>> {
         let names = self.catalogue.names().clone();
+        let identity = call.identity.clone();
         let check = move |request: &mut R| {
             check(request)?;
             let requested: Arc<str> = request.model().as_str().into();
             let model = shared(names.resolve(&requested), &requested);
+            identity.check_model(&model, &requested)?;
             if model != requested {
                 model.as_ref().clone_into(request.model());
             }
@@ -304,7 +307,12 @@ impl Dispatch {
             Some(fallbacks) if R::MAY_FALL_BACK => fallbacks,
             _ => &[],
         };
-        let fallbacks = fallbacks.iter().map(|id| names.resolve(id).into());
+        // A fallback must not be a way around the limits of the key.
+        let fallbacks = fallbacks
+            .iter()
+            .map(|id| (names.resolve(id), id))
+            .filter(|(model, id)| call.identity.may_use(model) || call.identity.may_use(id))
+            .map(|(model, _)| model.into());
         let models = std::iter::once(shared(model, requested)).chain(fallbacks);
         let (circuits, catalogue) = (self.circuits.clone(), self.catalogue.clone());
         Route::new(
@@ -355,7 +363,10 @@ fn described<T>(
         tried: route.tried(),
         upstream_request_id: request_id.as_ref(),
     };
-    let headers = headers.into_map();
+    let mut headers = headers.into_map();
+    if let Some(rate) = call.rate {
+        rate.add_to(&mut headers);
+    }
     let report = report::of(call, route, request_id.as_ref());
     (Reply { answer, headers }, report)
 }

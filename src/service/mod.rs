@@ -88,16 +88,16 @@ pub struct Services {
 }
 
 impl Services {
-    /// All services over `upstream`. Call it within a Tokio runtime: it spawns the tasks that all
-    /// callers share.
-    pub fn new(upstream: Client, config: &config::Serve) -> Self {
+    /// All services over `upstream`, for `keys` gateway keys. Call it within a Tokio runtime: it
+    /// spawns the tasks that all callers share.
+    pub fn new(upstream: Client, config: &config::Serve, keys: usize) -> Self {
         let catalogue = Catalogue::new(upstream.clone(), ModelNames::new(&config.models));
         let feed = Feed::new(upstream.clone());
         let units = Units::new(
             upstream.clone(),
             catalogue.clone(),
             feed.clone(),
-            config.api_keys.len(),
+            keys,
             &config.units,
         );
         let dispatch = Dispatch::new(
@@ -139,6 +139,6 @@ pub(crate) mod tests {
     /// Services for tests that ask no upstream.
     pub(crate) fn services() -> Services {
         let config = config();
-        Services::new(Client::new(&config.upstream).unwrap(), &config)
+        Services::new(Client::new(&config.upstream).unwrap(), &config, 0)
     }
 }

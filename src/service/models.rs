@@ -29,6 +29,8 @@ pub struct Models {
 pub struct WholeCatalogue {
     /// The list of models as a JSON document.
     pub list: Bytes,
+    /// Whether the list is compressed by gzip.
+    pub is_gzip: bool,
     /// How long ago it was fetched.
     pub age: Duration,
 }
@@ -42,20 +44,26 @@ impl Models {
         }
     }
 
-    /// The complete catalogue as it is cached, compressed by gzip if `is_gzip`.
+    /// The complete catalogue as it is cached, compressed by gzip if the caller `accepts_gzip`. For
+    /// a key that may use only some models, the list has only these, and is not compressed.
     ///
     /// # Errors
     /// The meaning of the upstream's reply to the first fetch.
-    pub async fn whole(&self, call: Call, is_gzip: bool) -> Result<WholeCatalogue> {
+    pub async fn whole(&self, call: Call, accepts_gzip: bool) -> Result<WholeCatalogue> {
         let whole = async {
             let copy = self.catalogue.get(options(&call)).await?;
-            let list = if is_gzip {
+            let is_limited = call.identity.is_limited_to_models();
+            let is_gzip = accepts_gzip && !is_limited;
+            let list = if is_limited {
+                copy.list_of(|id| self.may_see(&call, id))
+            } else if is_gzip {
                 copy.list_gzip().await?
             } else {
                 copy.list()
             };
             Ok(WholeCatalogue {
                 list,
+                is_gzip,
                 age: copy.age(),
             })
         };
@@ -89,7 +97,15 @@ impl Models {
         catalogue::keep_models(&mut reply.answer);
         reply.answer.models = self.catalogue.names().show(reply.answer.models);
         self.add_aliases(&query, &mut reply.answer.models);
+        let models = &mut reply.answer.models;
+        models.retain(|model| self.may_see(&call, &model.id));
         Ok(reply.into())
+    }
+
+    /// Whether the key of the call may use the model with this id or alias.
+    fn may_see(&self, call: &Call, id: &str) -> bool {
+        let identity = &call.identity;
+        identity.may_use(id) || identity.may_use(self.catalogue.names().resolve(id))
     }
 
     /// Adds the aliases that match the search, which the upstream does not know, to the first page.
@@ -136,7 +152,8 @@ impl Models {
             };
             let after = read_token(&request.page_token, &filter)?;
             let copy = self.catalogue.get(options(&call)).await?;
-            Ok((copy.page(&filter, after, size), copy.age()))
+            let may_see = |id: &str| self.may_see(&call, id);
+            Ok((copy.page(&filter, may_see, after, size), copy.age()))
         };
         let (page, age) = call.run(listing).await?;
         let last = page.models.last().filter(|_| page.has_more);
@@ -153,11 +170,14 @@ impl Models {
     /// entry of its model under the alias's id.
     ///
     /// # Errors
-    /// [`Kind::NotFound`](crate::error::Kind::NotFound) with similar names; otherwise the meaning
-    /// of the upstream's reply.
+    /// [`Kind::NotFound`](crate::error::Kind::NotFound) with similar names;
+    /// [`Kind::Forbidden`](crate::error::Kind::Forbidden) for a model that the key may not use;
+    /// otherwise the meaning of the upstream's reply.
     pub async fn get(&self, call: Call, request: GetModelRequest) -> Result<Reply<Model>> {
         let reply = async {
             validate::model(&request.model)?;
+            let real = self.catalogue.names().resolve(&request.model);
+            call.identity.check_model(real, &request.model)?;
             if let Some(answer) = self
                 .catalogue
                 .current()
@@ -165,7 +185,6 @@ impl Models {
             {
                 return Ok(Reply::new(answer));
             }
-            let real = self.catalogue.names().resolve(&request.model);
             let path: Vec<&str> = ["models"].into_iter().chain(real.split('/')).collect();
             let options = RequestOptions {
                 model: Some(real),
@@ -196,9 +215,12 @@ impl Models {
     ) -> Result<Reply<TokenizeResponse>> {
         let names = self.catalogue.names().clone();
         let reply = async {
+            let identity = call.identity.clone();
             let check = move |request: &mut TokenizeRequest| {
                 validate::tokenize(request)?;
-                request.model = names.resolve(&request.model).to_owned();
+                let real = names.resolve(&request.model).to_owned();
+                identity.check_model(&real, &request.model)?;
+                request.model = real;
                 let model: Arc<str> = request.model.as_str().into();
                 Ok((Arc::clone(&model), model))
             };

@@ -8,11 +8,13 @@ use tokio::{task::AbortHandle, time::Instant};
 use super::{call::Call, feed::Feed, unit_monitor::UnitMonitor};
 use crate::{
     admission::{
-        Caller, KeyId, PerPriority, Permit, PermitRequest, Permits, QueueStatus, Settings,
+        Caller, KeyId, PerPriority, Permit, PermitRequest, Permits, Priority, QueueStatus,
+        Settings,
         cost::{UNKNOWN_MODEL_COST, cost_of},
     },
     config,
     error::{Error, Result},
+    keys::PriorityClass,
     proto::v1::{GatewayUnits, KeyUnits, QueuedByPriority},
     upstream::{Catalogue, Client},
 };
@@ -127,7 +129,7 @@ impl Units {
                 key: KeyId(call.identity.number()),
                 weight: call.identity.weight(),
             },
-            priority: call.priority.unwrap_or_default(),
+            priority: priority(call),
             cost: cost.unwrap_or(UNKNOWN_MODEL_COST),
             is_cost_estimated: cost.is_none(),
             deadline: call.deadline.map(Instant::into_std),
@@ -175,6 +177,17 @@ impl Units {
             ..describe(self.permits.status())
         }
     }
+}
+
+/// The class of a call: the one that it asks for, but none above the highest of its key.
+fn priority(call: &Call) -> Priority {
+    let highest = match call.identity.limits().highest_priority {
+        None | Some(PriorityClass::Interactive) => Priority::Interactive,
+        Some(PriorityClass::Default) => Priority::Default,
+        Some(PriorityClass::Batch) => Priority::Batch,
+    };
+    // The highest class is the smallest value.
+    call.priority.unwrap_or_default().max(highest)
 }
 
 fn describe(status: QueueStatus) -> GatewayUnits {

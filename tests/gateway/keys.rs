@@ -11,16 +11,10 @@ use crate::support::{
 };
 
 /// A gateway in front of its emulator, with its keys in `database`.
-async fn serve(database: &Database, more: &[(&str, &str)]) -> (Child, String) {
-    let mut command = featherwire(&[
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--emulator",
-        "--tokens-per-second",
-        "0",
-    ]);
+pub async fn serve(database: &Database, more: &[(&str, &str)]) -> (Child, String) {
+    let mut command = featherwire(&["serve", "--listen", "127.0.0.1:0", "--emulator"]);
     command.env("FEATHERWIRE_DATABASE_URL", &database.url);
+    command.env("FEATHERWIRE_EMULATOR_TOKENS_PER_SECOND", "0");
     command.envs(more.iter().copied());
     let (child, address, _) = started(command).await;
     (child, address)
@@ -48,7 +42,7 @@ async fn until_status(address: &str, key: Option<&str>, status: u16) {
     poll::until(&what, async || call(address, key).await.0 == status).await;
 }
 
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+pub fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap()
 }
 

@@ -12,6 +12,10 @@ use crate::{
     proto::v1::{Model, ModelFilter},
 };
 
+/// The beginning and the end of the list as JSON.
+pub(super) const LIST_BEGINS: &[u8] = br#"{"object":"list","data":["#;
+pub(super) const LIST_ENDS: &[u8] = b"]}";
+
 /// The list of models at one time.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -80,6 +84,26 @@ impl Snapshot {
         self.text.slice(..self.list_bytes)
     }
 
+    /// The shown models that `may_see` as a JSON document, in the order of upstream.
+    pub fn list_of(&self, may_see: impl Fn(&str) -> bool) -> Bytes {
+        let seen = self
+            .entries
+            .iter()
+            .filter(|entry| entry.is_shown && may_see(&entry.id));
+        let mut places: Vec<_> = seen.map(|entry| entry.text.clone()).collect();
+        places.sort_unstable_by_key(|place| place.start);
+        let mut list = LIST_BEGINS.to_vec();
+        for place in places {
+            if list.len() > LIST_BEGINS.len() {
+                list.push(b',');
+            }
+            let model = self.text.get(place.start as usize..place.end as usize);
+            list.extend_from_slice(model.unwrap_or_default());
+        }
+        list.extend_from_slice(LIST_ENDS);
+        list.into()
+    }
+
     /// [`list`](Self::list), compressed with gzip. It is compressed once, on a thread of its own,
     /// because several MB take a while.
     ///
@@ -115,14 +139,22 @@ impl Snapshot {
         self.entries.get(place)
     }
 
-    /// At most `size` models that pass `filter` and follow the id `after`, sorted by id.
-    pub fn page(&self, filter: &ModelFilter, after: Option<&str>, size: usize) -> Page {
+    /// At most `size` models that pass `filter`, that `may_see` and that follow the id `after`,
+    /// sorted by id.
+    pub fn page(
+        &self,
+        filter: &ModelFilter,
+        may_see: impl Fn(&str) -> bool,
+        after: Option<&str>,
+        size: usize,
+    ) -> Page {
         let matcher = Matcher::new(filter);
         let (mut shown, mut total, mut has_more) = (Vec::new(), 0, false);
         for entry in self
             .entries
             .iter()
             .filter(|entry| entry.is_shown && matcher.passes(entry, self.lower_id(entry)))
+            .filter(|entry| may_see(&entry.id))
         {
             total += 1;
             if after.is_none_or(|after| &*entry.id > after) {

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
-    snapshot::{Entry, Snapshot},
+    snapshot::{Entry, LIST_BEGINS, LIST_ENDS, Snapshot},
     suggestions::SimilarIds,
 };
 use crate::{
@@ -145,12 +145,9 @@ struct Writer {
 }
 
 impl Writer {
-    const LIST_BEGINS: &'static [u8] = br#"{"object":"list","data":["#;
-    const LIST_ENDS: &'static [u8] = b"]}";
-
     fn with_capacity(bytes: usize, models: usize) -> Self {
         let mut shown = Vec::with_capacity(bytes);
-        shown.extend_from_slice(Self::LIST_BEGINS);
+        shown.extend_from_slice(LIST_BEGINS);
         Self {
             shown,
             hidden: Vec::new(),
@@ -168,7 +165,7 @@ impl Writer {
             &mut self.hidden
         };
         let separator_begins = text.len();
-        if is_shown && text.len() > Self::LIST_BEGINS.len() {
+        if is_shown && text.len() > LIST_BEGINS.len() {
             text.push(b',');
         }
         let (text_begins, id_begins) = (text.len(), self.lower_ids.len());
@@ -201,7 +198,7 @@ impl Writer {
             mut entries,
             skipped,
         } = self;
-        text.extend_from_slice(Self::LIST_ENDS);
+        text.extend_from_slice(LIST_ENDS);
         let list_bytes = text.len();
         for entry in entries.iter_mut().filter(|entry| !entry.is_shown) {
             entry.text = range(

@@ -1,0 +1,58 @@
+//! What a key may do, as errors for its callers.
+
+use std::time::Instant;
+
+use super::{Identity, Role};
+use crate::error::{Error, ErrorCode, RateState, Result};
+
+impl Identity {
+    /// Checks that the key is for calls of models, and counts a call at `now`. Returns the state of
+    /// the limit of calls, if the key has one.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`](crate::error::Kind::Forbidden) for a key that manages keys;
+    /// [`Kind::Limited`](crate::error::Kind::Limited) if the key has called too often.
+    pub fn begin_call(&self, now: Instant) -> Result<Option<RateState>> {
+        if self.role() != Role::Inference {
+            let message = format!(
+                "The key {:?} is for managing keys and calls no model: use a key that begins with \
+                 gw_live_ or gw_test_",
+                self.name()
+            );
+            return Err(Error::new(ErrorCode::WrongKeyRole, message));
+        }
+        let Some(limit) = self.limits().requests_per_minute else {
+            return Ok(None);
+        };
+        self.rate().take(limit, now).map(Some).map_err(|state| {
+            let message = format!(
+                "The key {:?} may make {limit} calls in a minute, and has made them: try again in \
+                 {}",
+                self.name(),
+                state.retry_after_text()
+            );
+            Error::new(ErrorCode::RateLimitExceeded, message)
+                .with_retry_after(state.retry_after)
+                .with_limit(usize::try_from(limit).unwrap_or(usize::MAX))
+                .with_rate(state)
+        })
+    }
+
+    /// Checks that the key may use a model, which callers also call `name`.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`](crate::error::Kind::Forbidden) if it may not.
+    pub fn check_model(&self, model: &str, name: &str) -> Result<()> {
+        if self.may_use(model) || (name != model && self.may_use(name)) {
+            return Ok(());
+        }
+        let message = format!(
+            "The key {:?} may not use the model {name}: GET /v1/models lists the models that it \
+             may use",
+            self.name()
+        );
+        Err(Error::new(ErrorCode::ModelNotAllowed, message)
+            .with_param("model")
+            .with_model(name))
+    }
+}
