@@ -41,6 +41,9 @@
 //!    earlier work delays a key by at most what all units do in two minutes.
 //! 4. Of one key in one class: the request that came first.
 //!
+//! A key may have a largest number of units ([`PermitRequest::units_max`]). Its requests beyond that
+//! are not in this order: they are *held back* until its own requests have ended.
+//!
 //! If the next request does not fit, it is *bypassed*: the first request in the same order that
 //! fits starts instead, so that no unit is idle while a request waits that fits. Requests of the
 //! same key, class and cost never bypass each other. A request is bypassed by a smaller one of its

@@ -94,6 +94,9 @@ pub struct PermitRequest {
     /// `cost` is an estimate, because nothing is known about the model. An estimate above the
     /// plan's limit is lowered to the limit: it never rejects a request.
     pub is_cost_estimated: bool,
+    /// The largest number of units that the requests of the key may hold at once; `None` for no
+    /// limit. Requests beyond it wait for the key's own requests to end.
+    pub units_max: Option<u32>,
     /// The caller's own deadline. A request that has not started by then is removed from the queue.
     pub deadline: Option<Instant>,
     /// How long the call has already waited for units of other models. It shortens the wait that
@@ -109,6 +112,7 @@ impl PermitRequest {
             priority: Priority::default(),
             cost,
             is_cost_estimated: false,
+            units_max: None,
             deadline: None,
             waited: Duration::ZERO,
         }
@@ -124,6 +128,13 @@ pub enum EnqueueError {
         cost: u32,
         /// The units of the plan.
         capacity: u32,
+    },
+    /// The request costs more units than its key may hold at once.
+    ExceedsKey {
+        /// The units that the request needs.
+        cost: u32,
+        /// The units that the key may hold.
+        units_max: u32,
     },
     /// The queue is full.
     QueueFull {

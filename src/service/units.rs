@@ -132,6 +132,7 @@ impl Units {
             priority: priority(call),
             cost: cost.unwrap_or(UNKNOWN_MODEL_COST),
             is_cost_estimated: cost.is_none(),
+            units_max: call.identity.limits().max_units,
             deadline: call.deadline.map(Instant::into_std),
             waited: Duration::from_millis(call.stats.waited_ms()),
         };

@@ -260,3 +260,38 @@ async fn a_key_waits_in_no_class_above_its_highest_and_with_its_weight() {
         answer = waiting => panic!("it does not wait: {}", answer.status()),
     }
 }
+
+#[tokio::test]
+async fn a_key_holds_no_more_units_than_it_may() {
+    let slow = [
+        ("FEATHERWIRE_EMULATOR_UNITS", "8"),
+        ("FEATHERWIRE_EMULATOR_TOKENS_PER_SECOND", "1"),
+    ];
+    let (_child, address, secret) = with_key(&["--max-units", "2"], &slow).await;
+    let mut stream = prompt(MODEL, "hi");
+    stream["stream"] = json!(true);
+    let mut running = Vec::new();
+    for _ in 0..2 {
+        running.push(post(&address, &secret, stream.clone(), &[]).await);
+    }
+    let waiting = post(&address, &secret, stream, &[]);
+    let seen = poll::find("the third call waits", async || {
+        let (_, view) = get(&address, &secret, "/v1/concurrency").await;
+        let gateway = view["gateway"].clone();
+        (gateway["queued"]["default"] == 1).then_some(gateway)
+    });
+    tokio::pin!(waiting);
+    tokio::select! {
+        gateway = seen => assert_eq!((&gateway["in_use"], &gateway["capacity"]), (&json!(2), &json!(8))),
+        answer = &mut waiting => panic!("it does not wait: {}", answer.status()),
+    }
+    // The end of one call of the key makes room.
+    running.pop();
+    assert_eq!(waiting.await.status(), 200);
+    let costly = "meta-llama/Meta-Llama-3.1-70B-Instruct";
+    let (status, refusal) = json_of(post(&address, &secret, prompt(costly, "hi"), &[]).await).await;
+    assert_eq!(
+        (status, text(&refusal["error"], "code")),
+        (403, "model_not_allowed")
+    );
+}

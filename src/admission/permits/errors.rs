@@ -14,6 +14,16 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 pub(super) fn rejected(error: EnqueueError, model: &str) -> Error {
     match error {
         EnqueueError::ExceedsPlan { cost, capacity } => exceeds_plan(cost, capacity, model),
+        EnqueueError::ExceedsKey { cost, units_max } => {
+            let message = format!(
+                "{model} costs {cost} concurrency units, and the calls of this gateway key may \
+                 hold {units_max} at once: use a smaller model, or another key"
+            );
+            Error::new(ErrorCode::ModelNotAllowed, message)
+                .with_param("model")
+                .with_model(model)
+                .with_limit(usize::try_from(units_max).unwrap_or(usize::MAX))
+        }
         EnqueueError::QueueFull { limit, retry_after } => {
             let message = match limit {
                 0 => "All concurrency units are in use, and no request may wait for them \

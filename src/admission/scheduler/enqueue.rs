@@ -20,6 +20,7 @@ impl Scheduler {
     /// # Errors
     ///
     /// - [`EnqueueError::ExceedsPlan`] if it costs more than the plan certainly has.
+    /// - [`EnqueueError::ExceedsKey`] if it costs more than its key may hold.
     /// - [`EnqueueError::QueueFull`] if it cannot start at once and the queue, or the key's part of
     ///   it, is full.
     /// - [`EnqueueError::TooLate`] if it cannot start at once, and its deadline has passed or is
@@ -32,12 +33,13 @@ impl Scheduler {
     ) -> Result<Ticket, EnqueueError> {
         let request = with_positive_weight(request);
         self.check_plan(&request)?;
+        self.check_key_limit(&request)?;
         self.end_cooldowns(now);
-        if !self.can_start_at_once(now, request.cost) {
+        if self.must_be_held_back(&request, None) || !self.can_start_at_once(now, request.cost) {
             self.check_queue(now, &request)?;
         }
         let (ticket, waiting) = self.new_waiting(now, request);
-        self.insert_waiting(ticket, waiting, now);
+        self.insert_waiting_or_hold_back(ticket, waiting, now);
         Ok(ticket)
     }
 
@@ -54,6 +56,7 @@ impl Scheduler {
     ) -> Result<Ticket, EnqueueError> {
         let request = with_positive_weight(request);
         self.check_plan(&request)?;
+        self.check_key_limit(&request)?;
         self.check_queue(now, &request)?;
         let (ticket, waiting) = self.new_waiting(now, request);
         self.insert_parked(ticket, waiting);
@@ -63,8 +66,14 @@ impl Scheduler {
     /// Takes a request out of the queue for a while. It does not block other requests, but it still
     /// counts as waiting, and its deadline applies. Returns `false` if it is not in the queue.
     pub fn park(&mut self, ticket: Ticket, now: Instant) -> bool {
-        let Some(waiting) = self.cancel_waiting(ticket, now) else {
-            return false;
+        let waiting = match self.cancel_waiting(ticket, now) {
+            Some(waiting) => waiting,
+            // A request that is held back stays parked for longer.
+            None if self.is_held_back(ticket) => match self.take_parked(ticket) {
+                Some(waiting) => waiting,
+                None => return false,
+            },
+            None => return false,
         };
         self.insert_parked(ticket, waiting);
         true
@@ -76,7 +85,7 @@ impl Scheduler {
         let Some(waiting) = self.take_parked(ticket) else {
             return false;
         };
-        self.insert_waiting(ticket, waiting, now);
+        self.insert_waiting_or_hold_back(ticket, waiting, now);
         true
     }
 
@@ -90,7 +99,12 @@ impl Scheduler {
             ..waiting
         };
         if let Some(waiting) = self.cancel_waiting(ticket, now) {
-            self.insert_waiting(ticket, with_cost(waiting), now);
+            self.insert_waiting_or_hold_back(ticket, with_cost(waiting), now);
+        } else if self.is_held_back(ticket) {
+            let Some(waiting) = self.take_parked(ticket) else {
+                return false;
+            };
+            self.insert_waiting_or_hold_back(ticket, with_cost(waiting), now);
         } else if let Some(waiting) = self.take_parked(ticket) {
             self.insert_parked(ticket, with_cost(waiting));
         } else {

@@ -16,6 +16,7 @@
 //!
 //! - `capacity`: the units of the plan and the external usage.
 //! - `estimate`: requests ahead and expected waits.
+//! - `key_limit`: requests of a key that holds as many units as it may.
 //! - `enqueue`: requests come, are parked, and leave.
 //! - `selection`: which request is next.
 //! - `start`: a request takes its units.
@@ -30,6 +31,7 @@ mod enqueue;
 mod estimate;
 mod fair_queue;
 mod headroom;
+mod key_limit;
 mod key_queue;
 mod release;
 mod selection;

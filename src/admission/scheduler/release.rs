@@ -85,7 +85,7 @@ impl Scheduler {
             has_run: true,
             ..running.waiting
         };
-        self.insert_waiting(ticket, waiting, now);
+        self.insert_waiting_or_hold_back(ticket, waiting, now);
         // After the insertion, because a class without waiting requests has no claims.
         let queue = self.queues.of_mut(priority);
         queue.claims.restore(running.claims_before);

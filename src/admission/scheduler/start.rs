@@ -18,6 +18,7 @@ impl Scheduler {
     /// [`Self::release`].
     pub fn start(&mut self, now: Instant) -> Option<Ticket> {
         self.end_cooldowns(now);
+        self.admit_held_back(now);
         if self.waiting.is_empty() {
             self.headroom.set_snapshot_wanted(false, now);
             return None;

@@ -15,7 +15,7 @@ use super::{
     work::Work,
 };
 use crate::admission::{
-    request::{KeyId, PerPriority, PermitRequest, Ticket},
+    request::{KeyId, PerPriority, PermitRequest, Priority, Ticket},
     settings::Settings,
 };
 
@@ -68,6 +68,8 @@ pub struct Scheduler {
     pub(super) cooldown: Cooldown,
     pub(super) headroom: Headroom,
     pub(super) accounts: BTreeMap<KeyId, KeyAccount>,
+    /// The keys with requests that are held back.
+    pub(super) keys_held_back: BTreeSet<KeyId>,
     pub(super) stats: ServiceStats,
     /// The last reservation, as long as it can be reused.
     pub(super) reservation: Option<Reservation>,
@@ -104,10 +106,23 @@ pub(super) struct RunningRequest {
 pub(super) struct KeyAccount {
     pub(super) weight: u32,
     pub(super) in_use: u32,
+    /// The sum of the costs of its requests in the queue.
+    pub(super) queued_units: u32,
     /// The number of its parked requests.
     pub(super) parked: usize,
+    /// The parked requests that wait for units of the key itself, in their order.
+    pub(super) held_back: BTreeSet<(Priority, Ticket)>,
     /// The work of its requests that have ended.
     pub(super) finished_work: Work,
+}
+
+impl KeyAccount {
+    /// Whether a request that costs `cost` may come into the queue, if the key may hold `units_max`.
+    /// An estimated cost may be above that; such a request runs alone.
+    pub(super) fn has_room_for(&self, cost: u32, units_max: u32) -> bool {
+        let taken = self.in_use.saturating_add(self.queued_units);
+        taken.saturating_add(cost.min(units_max)) <= units_max
+    }
 }
 
 /// Units that were reserved for a due request. Reserved units are expensive, so after the due
@@ -151,6 +166,7 @@ impl Scheduler {
             cooldown: Cooldown::default(),
             headroom: Headroom::default(),
             accounts: BTreeMap::new(),
+            keys_held_back: BTreeSet::new(),
             stats: ServiceStats::default(),
             reservation: None,
         }
@@ -222,6 +238,8 @@ impl Scheduler {
         let queue = self.queues.of_mut(priority);
         queue.count_contended_time(now);
         queue.push(caller, ticket, cost, now);
+        let account = self.accounts.entry(caller.key).or_default();
+        account.queued_units = account.queued_units.saturating_add(cost);
         self.waiting_units += u64::from(cost);
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, ticket));
@@ -245,6 +263,9 @@ impl Scheduler {
         let queue = self.queues.of_mut(priority);
         queue.count_contended_time(now);
         queue.remove(caller.key, ticket, cost);
+        if let Some(account) = self.accounts.get_mut(&caller.key) {
+            account.queued_units = account.queued_units.saturating_sub(cost);
+        }
         self.waiting_units -= u64::from(cost);
         if let Some(deadline) = deadline {
             self.deadlines.remove(&(deadline, ticket));
@@ -281,13 +302,17 @@ impl Scheduler {
     pub(super) fn take_parked(&mut self, ticket: Ticket) -> Option<WaitingRequest> {
         let waiting = self.parked.remove(&ticket)?;
         let PermitRequest {
-            caller, deadline, ..
+            caller,
+            priority,
+            deadline,
+            ..
         } = waiting.request;
         if let Some(deadline) = deadline {
             self.deadlines.remove(&(deadline, ticket));
         }
         if let Some(account) = self.accounts.get_mut(&caller.key) {
             account.parked -= 1;
+            account.held_back.remove(&(priority, ticket));
         }
         Some(waiting)
     }

@@ -12,6 +12,7 @@ use crate::admission::{
 };
 
 mod impatient;
+mod key_limits;
 mod order;
 mod properties;
 mod reservations;

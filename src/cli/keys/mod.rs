@@ -260,7 +260,6 @@ impl Common {
     fn warn_of(key: &Key) {
         let limits = &key.settings.limits;
         let kept = [
-            ("--max-units", limits.max_units.is_some()),
             ("--tokens-per-minute", limits.tokens_per_minute.is_some()),
             ("--budget", !limits.budgets.is_empty()),
         ];
