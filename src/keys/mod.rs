@@ -6,6 +6,7 @@
 //! In reading order:
 //!
 //! - [`Limits`] and [`Budget`]: what a key may do.
+//! - [`Spending`]: what a key has used of its budgets.
 //! - [`Key`]: what the database has of a key. [`NewSecret`]: a secret when it is made, [`Digest`]:
 //!   what is kept of it.
 //! - [`Repository`]: the keys in the database.
@@ -25,6 +26,8 @@ mod rate;
 mod refresh;
 mod repository;
 mod secret;
+mod spending;
+mod window;
 
 pub use budget::{Budget, BudgetPeriod, BudgetUnit};
 pub use digest::Digest;
@@ -35,3 +38,4 @@ pub use limits::{Limits, PriorityClass, WEIGHT_MAX};
 pub use refresh::Refresh;
 pub use repository::{KeysError, Repository};
 pub use secret::{NewSecret, NoRandomness, SecretKind};
+pub use spending::{Amounts, Exhausted, Reservation, Spending};
