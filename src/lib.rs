@@ -48,24 +48,25 @@
 //!
 //! # Invariants
 //!
-//! - Imports point down: `cli → server → {grpc, rest} → service → {keys, admission,
-//!   upstream}`, and
-//!   everyone may import `error`, `proto`, `json`, `config`, `coding`, `offload`, `workers`,
-//!   `descriptors` and `telemetry`. No import runs in a circle. The doors know neither each other,
-//!   nor `admission`, nor `upstream`. `service` names neither tonic nor axum, and `upstream` no server.
+//! - Imports point down: `cli → server → {grpc, rest} → service → {keys, admission, upstream}` and
+//!   `keys → store`, and everyone may import `error`, `proto`, `json`, `config`, `coding`,
+//!   `offload`, `workers`, `descriptors` and `telemetry`. No import runs in a circle. The doors know
+//!   neither each other, nor `keys`, nor `admission`, nor `upstream`. Only `keys` and the commands
+//!   know `store`. `service` names neither tonic nor axum, and `upstream` no server.
 //! - Only `error` decides with which status an error is answered, only `config` reads the
 //!   environment, only `server` orders layers.
 //! - All that a call does happens on the worker of its connection ([`workers`]).
 //! - No task is spawned for a request. It runs in the task of its connection (HTTP/2: in one that
 //!   hyper spawns, which ends with its stream) and ends with it. So does its connection to upstream.
-//!   What serves several callers has a task: the refresh of the catalogue, the feed of the units,
-//!   the timers of the queue for units, and the idle connections of a worker. The exception is the
-//!   decoding and encoding of a body of more than [`offload::LARGE_BYTES`]: it runs on a thread, few
-//!   of them at once. It goes on if its caller disconnects, and all that it holds is dropped at its
-//!   end.
+//!   What serves several callers has a task: the refresh of the catalogue and of the keys, the feed
+//!   of the units, the timers of the queue for units, and the idle connections of a worker. The
+//!   exception is the decoding and encoding of a body of more than [`offload::LARGE_BYTES`]: it runs
+//!   on a thread, few of them at once. It goes on if its caller disconnects, and all that it holds is
+//!   dropped at its end.
 //! - The memory that a document takes is counted while it is decoded, in both codecs
 //!   ([`proto::bounds`]). The bytes of all requests are counted from when they arrive until they
 //!   are dropped ([`service::inflight_bytes`]).
+//! - No call waits for the database.
 //! - Nothing per chunk builds a generic JSON value.
 //! - Nothing is retried after a byte of the answer has been sent to the caller.
 //! - Keys, prompts and answers are in no log line and in no error message.
