@@ -28,7 +28,8 @@ struct Shared {
     snapshot: ArcSwap<Snapshot>,
     /// The keys of the variable.
     configured: Vec<(Digest, Identity)>,
-    records: Mutex<Records>,
+    /// The keys of the database.
+    stored: Mutex<Stored>,
 }
 
 /// All keys at one moment.
@@ -45,14 +46,31 @@ struct Entry {
     ends: Option<(UnixMs, Ended)>,
 }
 
-/// A key of the database, and the digests of its secrets with the times of their ends.
-pub type KeyWithDigests = (Key, Vec<(Digest, Option<UnixMs>)>);
+/// The digest of a secret, and when it ends.
+pub type DigestUntil = (Digest, Option<UnixMs>);
 
-/// The records of all keys that this process has seen. A number is never given to another key.
+/// Keys of the database that have changed.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// The keys as they are now, each with the digests of its secrets and the times of their ends.
+    pub changed: Vec<(Key, Vec<DigestUntil>)>,
+    /// The ids of keys that were deleted.
+    pub deleted: Vec<Uuid>,
+}
+
+/// The keys of the database.
 #[derive(Default)]
-struct Records {
-    of_keys: HashMap<Uuid, Arc<Record>>,
+struct Stored {
+    keys: HashMap<Uuid, StoredKey>,
+    /// The records of all keys that this process has seen. A number is never given to another key.
+    records: HashMap<Uuid, Arc<Record>>,
     next_number: u32,
+}
+
+struct StoredKey {
+    identity: Identity,
+    /// The digests of its secrets, and until when each is valid.
+    secrets: Vec<(Digest, Option<(UnixMs, Ended)>)>,
 }
 
 /// Why a secret that the gateway knows is not valid.
@@ -87,52 +105,30 @@ impl Directory {
         let numbers = u32::try_from(secrets.len()).unwrap_or(u32::MAX);
         let is_open = configured.is_empty();
         Self(Arc::new(Shared {
-            snapshot: ArcSwap::from_pointee(Snapshot::new(&configured, Vec::new(), is_open)),
+            snapshot: ArcSwap::from_pointee(Snapshot::new(&configured, &HashMap::new(), is_open)),
             configured,
-            records: Mutex::new(Records {
-                of_keys: HashMap::new(),
+            stored: Mutex::new(Stored {
                 next_number: numbers.max(Identity::EVERYONE + 1),
+                ..Stored::default()
             }),
         }))
     }
 
-    /// Replaces the keys of the database by `keys`, each with the digests of its secrets and the
-    /// times of their ends. The keys of the variable stay.
+    /// Takes over changes of the keys of the database. The keys of the variable stay.
     ///
     /// A gateway that had a key never opens again while it runs: deleting the last key must not let
     /// everyone in.
-    pub fn replace(&self, keys: Vec<KeyWithDigests>) {
-        let is_open = self.is_open() && keys.is_empty();
-        let mut records = self
-            .0
-            .records
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut stored = Vec::new();
-        for (key, secrets) in keys {
-            let ends_for_key = match key.state() {
-                KeyState::Revoked => Some((UnixMs::MIN, Ended::Revoked)),
-                KeyState::Disabled => Some((UnixMs::MIN, Ended::Disabled)),
-                KeyState::Active | KeyState::Expired => {
-                    key.settings.expires_at.map(|at| (at, Ended::Expired))
-                }
-            };
-            let record = records.of(key.id);
-            let settings = key.settings;
-            let identity =
-                Identity::stored(key.id, settings.name, key.role, settings.limits, record);
-            for (digest, ends_at) in secrets {
-                let rotated = ends_at.map(|at| (at, Ended::Rotated));
-                let ends = ends_for_key
-                    .into_iter()
-                    .chain(rotated)
-                    .min_by_key(|(at, _)| *at);
-                let identity = identity.clone();
-                stored.push((digest, Entry { identity, ends }));
-            }
+    pub fn apply(&self, changes: Changes) {
+        let mut stored = self.0.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, secrets) in changes.changed {
+            stored.set(key, secrets);
         }
-        drop(records);
-        let snapshot = Snapshot::new(&self.0.configured, stored, is_open);
+        for id in changes.deleted {
+            stored.keys.remove(&id);
+        }
+        let is_open = self.is_open() && stored.keys.is_empty();
+        let snapshot = Snapshot::new(&self.0.configured, &stored.keys, is_open);
+        // Under the lock, so that a later change is not overwritten by an earlier one.
         self.0.snapshot.store(Arc::new(snapshot));
     }
 
@@ -203,7 +199,19 @@ impl fmt::Debug for Directory {
 }
 
 impl Snapshot {
-    fn new(configured: &[(Digest, Identity)], stored: Vec<(Digest, Entry)>, is_open: bool) -> Self {
+    fn new(
+        configured: &[(Digest, Identity)],
+        stored: &HashMap<Uuid, StoredKey>,
+        is_open: bool,
+    ) -> Self {
+        let stored = stored.values().flat_map(|key| {
+            let entry = |ends| Entry {
+                identity: key.identity.clone(),
+                ends,
+            };
+            let secrets = key.secrets.iter();
+            secrets.map(move |(digest, ends)| (*digest, entry(*ends)))
+        });
         let configured = configured.iter().map(|(digest, identity)| {
             let identity = identity.clone();
             (
@@ -216,7 +224,7 @@ impl Snapshot {
         });
         Self {
             // A key of the variable counts before one of the database, because it comes last here.
-            entries: stored.into_iter().chain(configured).collect(),
+            entries: stored.chain(configured).collect(),
             everyone: is_open.then(Identity::everyone),
         }
     }
@@ -238,11 +246,34 @@ impl Entry {
     }
 }
 
-impl Records {
+impl Stored {
+    /// Sets a key as it is now.
+    fn set(&mut self, key: Key, secrets: Vec<DigestUntil>) {
+        let end_of_key = match key.state() {
+            KeyState::Revoked => Some((UnixMs::MIN, Ended::Revoked)),
+            KeyState::Disabled => Some((UnixMs::MIN, Ended::Disabled)),
+            KeyState::Active | KeyState::Expired => {
+                key.settings.expires_at.map(|at| (at, Ended::Expired))
+            }
+        };
+        let with_end = |(digest, ends_at): DigestUntil| {
+            let rotated = ends_at.map(|at| (at, Ended::Rotated));
+            let ends = end_of_key.into_iter().chain(rotated);
+            (digest, ends.min_by_key(|(at, _)| *at))
+        };
+        let record = self.record(key.id);
+        let settings = key.settings;
+        let stored = StoredKey {
+            identity: Identity::stored(key.id, settings.name, key.role, settings.limits, record),
+            secrets: secrets.into_iter().map(with_end).collect(),
+        };
+        self.keys.insert(key.id, stored);
+    }
+
     /// The record of the key with this id.
-    fn of(&mut self, id: Uuid) -> Arc<Record> {
+    fn record(&mut self, id: Uuid) -> Arc<Record> {
         let next_number = &mut self.next_number;
-        let record = self.of_keys.entry(id).or_insert_with(|| {
+        let record = self.records.entry(id).or_insert_with(|| {
             let number = *next_number;
             *next_number = next_number.saturating_add(1);
             Record::new(number)
@@ -270,6 +301,21 @@ mod tests {
             revoked_at: None,
             last_used_at: None,
             secrets: Vec::new(),
+        }
+    }
+
+    /// Changes of these keys.
+    fn changed(changed: Vec<(Key, Vec<DigestUntil>)>) -> Changes {
+        Changes {
+            changed,
+            deleted: Vec::new(),
+        }
+    }
+
+    fn deleted(key: &Key) -> Changes {
+        Changes {
+            changed: Vec::new(),
+            deleted: vec![key.id],
         }
     }
 
@@ -308,12 +354,13 @@ mod tests {
     #[test]
     fn a_gateway_that_had_a_key_does_not_open_again() {
         let directory = directory(&[], &[]);
+        let key = key("app");
         assert!(directory.is_open() && name(&directory, "").unwrap().is_none());
-        directory.replace(Vec::new());
+        directory.apply(Changes::default());
         assert!(directory.is_open());
-        directory.replace(vec![(key("app"), vec![(digest("s"), None)])]);
+        directory.apply(changed(vec![(key.clone(), vec![(digest("s"), None)])]));
         assert!(!directory.is_open());
-        directory.replace(Vec::new());
+        directory.apply(deleted(&key));
         assert!(!directory.is_open());
         assert_eq!(name(&directory, "s"), Ok(None));
     }
@@ -326,17 +373,16 @@ mod tests {
             let found = directory.find(secret.as_bytes()).unwrap();
             found.map(|identity| identity.number())
         };
-        directory.replace(vec![(first.clone(), vec![(digest("1"), None)])]);
+        directory.apply(changed(vec![(first.clone(), vec![(digest("1"), None)])]));
         assert_eq!((number("gw_a"), number("1")), (Some(0), Some(1)));
-        directory.replace(vec![(second.clone(), vec![(digest("2"), None)])]);
+        directory.apply(changed(vec![(second, vec![(digest("2"), None)])]));
+        assert_eq!((number("1"), number("2")), (Some(1), Some(2)));
+        directory.apply(deleted(&first));
         assert_eq!((number("1"), number("2")), (None, Some(2)));
         let mut renamed = first;
         renamed.settings.name = "renamed".to_owned();
         let secrets = vec![(digest("1"), None), (digest("1b"), None)];
-        directory.replace(vec![
-            (renamed, secrets),
-            (second, vec![(digest("2"), None)]),
-        ]);
+        directory.apply(changed(vec![(renamed, secrets)]));
         assert_eq!(
             (number("1"), number("1b"), number("2")),
             (Some(1), Some(1), Some(2))
@@ -358,7 +404,7 @@ mod tests {
             key
         };
         let expiring = |at| with(|key| key.settings.expires_at = Some(0), at);
-        directory.replace(vec![
+        directory.apply(changed(vec![
             (
                 with(|_| {}, 0),
                 vec![(digest("good"), None), (digest("old"), Some(past))],
@@ -374,7 +420,7 @@ mod tests {
                 with(|key| key.settings.disabled_at = Some(1), 0),
                 vec![(digest("off"), None)],
             ),
-        ]);
+        ]));
         for good in ["good", "grace", "expires"] {
             assert_eq!(
                 name(&directory, good).unwrap().as_deref(),
@@ -397,7 +443,7 @@ mod tests {
     fn used_keys_are_told_once() {
         let directory = directory(&["gw_a"], &[]);
         let key = key("app");
-        directory.replace(vec![(key.clone(), vec![(digest("s"), None)])]);
+        directory.apply(changed(vec![(key.clone(), vec![(digest("s"), None)])]));
         for secret in ["gw_a", "s", "s"] {
             let found = directory.find(secret.as_bytes()).unwrap().unwrap();
             found.record_use();

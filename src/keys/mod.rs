@@ -31,7 +31,7 @@ mod window;
 
 pub use budget::{Budget, BudgetPeriod, BudgetUnit};
 pub use digest::Digest;
-pub use directory::{Directory, Ended, KeyWithDigests};
+pub use directory::{Changes, DigestUntil, Directory, Ended};
 pub use identity::Identity;
 pub use key::{Key, KeySettings, KeyState, Role, SecretInfo};
 pub use limits::{Limits, PriorityClass, WEIGHT_MAX};

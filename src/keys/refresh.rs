@@ -24,6 +24,9 @@ const RECORD_USE_EVERY: Duration = Duration::from_secs(10);
 /// The time between two attempts to listen to PostgreSQL.
 const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
+/// The version before all changes.
+const BEFORE_ALL: i64 = 0;
+
 /// The task that keeps a directory like the database. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Refresh {
@@ -45,7 +48,7 @@ impl Refresh {
     /// # Errors
     /// The keys cannot be loaded.
     pub async fn start(directory: Directory, repository: Repository) -> Result<Self, KeysError> {
-        let version = load(&directory, &repository).await?;
+        let version = take_changes(&directory, &repository, BEFORE_ALL).await?;
         let follower = Follower {
             directory: directory.clone(),
             repository: repository.clone(),
@@ -69,12 +72,16 @@ impl Refresh {
     }
 }
 
-/// Loads all keys. Returns their version.
-async fn load(directory: &Directory, repository: &Repository) -> Result<i64, KeysError> {
-    // The version is read first: a change after it is loaded twice, and never missed.
-    let version = repository.version().await?;
-    directory.replace(repository.load().await?);
-    Ok(version)
+/// Takes over the changes of keys after `version`. Returns the version that is reached.
+async fn take_changes(
+    directory: &Directory,
+    repository: &Repository,
+    version: i64,
+) -> Result<i64, KeysError> {
+    // It is read first: a change in the meantime is taken over twice, and never missed.
+    let reached = repository.version().await?;
+    directory.apply(repository.changes_after(version).await?);
+    Ok(reached)
 }
 
 /// Records the use of keys since the last call of this. It is not important enough for an error.
@@ -125,7 +132,7 @@ impl Follower {
     async fn look(&mut self) -> Result<(), KeysError> {
         let version = self.repository.version().await?;
         if version != self.version {
-            self.version = load(&self.directory, &self.repository).await?;
+            self.version = take_changes(&self.directory, &self.repository, self.version).await?;
             tracing::info!(keys = self.directory.valid_keys(), "gateway keys changed");
         }
         Ok(())

@@ -1,13 +1,14 @@
 //! The keys in the database.
 
-use std::{fmt, time::Duration};
+use std::{collections::HashMap, fmt, time::Duration};
 
 use sqlx::postgres::PgListener;
 use uuid::Uuid;
 
 use super::{
     clock::{UnixMs, milliseconds, now},
-    directory::KeyWithDigests,
+    digest::DIGEST_BYTES,
+    directory::Changes,
     key::{Key, KeySettings, Role, SecretInfo},
     secret::{NewSecret, NoRandomness, SecretKind},
 };
@@ -112,12 +113,14 @@ macro_rules! select_secrets {
     };
 }
 
-const RAISE_VERSION: &str =
-    "UPDATE featherwire_versions SET version = version + 1 WHERE name = 'keys'";
+const RAISE_VERSION: &str = "UPDATE featherwire_versions SET version = version + 1 WHERE name = \
+                             'keys' RETURNING version";
+
+const SET_VERSION: &str = "UPDATE featherwire_keys SET version = $2 WHERE id = $1";
 
 const INSERT_KEY: &str = "INSERT INTO featherwire_keys (id, name, owner, labels, role, limits, \
-                          created_at, expires_at, disabled_at) VALUES ($1, $2, $3, $4, $5, $6, \
-                          $7, $8, $9)";
+                          created_at, expires_at, disabled_at, version) VALUES ($1, $2, $3, $4, \
+                          $5, $6, $7, $8, $9, $10)";
 
 const UPDATE_KEY: &str = "UPDATE featherwire_keys SET name = $2, owner = $3, labels = $4, limits = \
                           $5, expires_at = $6, disabled_at = $7 WHERE id = $1";
@@ -133,10 +136,15 @@ const INSERT_AUDIT: &str =
     "INSERT INTO featherwire_audit (at, actor, action, key_id, detail) VALUES ($1, $2, $3, $4, $5)";
 
 /// Writes what all changes of keys write: the new version, first, so that changes wait for each
-/// other, and a line of the audit.
+/// other, and a line of the audit. Evaluates to the version.
 macro_rules! record_change {
-    ($pool:ident, $transaction:ident, $actor:expr, $action:literal, $id:expr, $detail:expr) => {
-        sqlx::query(RAISE_VERSION)
+    ($pool:ident, $transaction:ident, $actor:expr, $action:literal, $id:expr) => {{
+        let version: i64 = sqlx::query_scalar(RAISE_VERSION)
+            .fetch_one(&mut *$transaction)
+            .await?;
+        sqlx::query(SET_VERSION)
+            .bind($id)
+            .bind(version)
             .execute(&mut *$transaction)
             .await?;
         sqlx::query(INSERT_AUDIT)
@@ -144,11 +152,12 @@ macro_rules! record_change {
             .bind($actor)
             .bind($action)
             .bind($id)
-            .bind($detail)
+            .bind("{}")
             .execute(&mut *$transaction)
             .await?;
         $pool.notify(&mut $transaction, CHANNEL).await?;
-    };
+        version
+    }};
 }
 
 /// Inserts `$new` as a secret of the key `$id`.
@@ -199,7 +208,7 @@ impl Repository {
         let run = async {
             on_each!(self.store, pool => {
                 let mut transaction = pool.begin_write().await?;
-                record_change!(pool, transaction, actor, "create", id, "{}");
+                let version = record_change!(pool, transaction, actor, "create", id);
                 sqlx::query(INSERT_KEY)
                     .bind(id)
                     .bind(&settings.name)
@@ -210,6 +219,7 @@ impl Repository {
                     .bind(at)
                     .bind(settings.expires_at)
                     .bind(settings.disabled_at)
+                    .bind(version)
                     .execute(&mut *transaction)
                     .await?;
                 insert_secret!(transaction, id, new, at);
@@ -231,7 +241,7 @@ impl Repository {
             .map(|row| self.key(row))
             .collect::<Result<_, _>>()?;
         // Both are sorted by the time of their creation, so a key is found by its id.
-        let places: std::collections::HashMap<_, _> = keys
+        let places: HashMap<_, _> = keys
             .iter()
             .enumerate()
             .map(|(place, key)| (key.id, place))
@@ -312,7 +322,7 @@ impl Repository {
         let run = async {
             on_each!(self.store, pool => {
                 let mut transaction = pool.begin_write().await?;
-                record_change!(pool, transaction, actor, "update", id, "{}");
+                record_change!(pool, transaction, actor, "update", id);
                 let row: Option<KeyRow> = sqlx::query_as(select_keys!("AND id = $1"))
                     .bind(id)
                     .fetch_optional(&mut *transaction)
@@ -374,7 +384,7 @@ impl Repository {
         let run = async {
             on_each!(self.store, pool => {
                 let mut transaction = pool.begin_write().await?;
-                record_change!(pool, transaction, actor, "rotate", id, "{}");
+                record_change!(pool, transaction, actor, "rotate", id);
                 sqlx::query(END_SECRETS)
                     .bind(id)
                     .bind(ends_at)
@@ -397,7 +407,7 @@ impl Repository {
         let run = async {
             on_each!(self.store, pool => {
                 let mut transaction = pool.begin_write().await?;
-                record_change!(pool, transaction, actor, "revoke", id, "{}");
+                record_change!(pool, transaction, actor, "revoke", id);
                 let revoked = sqlx::query(
                     "UPDATE featherwire_keys SET revoked_at = COALESCE(revoked_at, $2) WHERE id = \
                      $1 AND deleted_at IS NULL",
@@ -434,7 +444,7 @@ impl Repository {
         let run = async {
             on_each!(self.store, pool => {
                 let mut transaction = pool.begin_write().await?;
-                record_change!(pool, transaction, actor, "delete", id, "{}");
+                record_change!(pool, transaction, actor, "delete", id);
                 sqlx::query("DELETE FROM featherwire_secrets WHERE key_id = $1")
                     .bind(id)
                     .execute(&mut *transaction)
@@ -468,29 +478,52 @@ impl Repository {
         run.await.map_err(|error| self.store.error(error))
     }
 
-    /// All keys with the digests of their secrets.
+    /// The keys that have changed after `version`.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn load(&self) -> Result<Vec<KeyWithDigests>, KeysError> {
-        let (keys, secrets) = self.rows().await?;
-        let mut digests = std::collections::HashMap::<_, Vec<_>>::new();
+    pub async fn changes_after(&self, version: i64) -> Result<Changes, KeysError> {
+        let run = async {
+            on_each!(self.store, pool => {
+                let keys: Vec<KeyRow> = sqlx::query_as(select_keys!("AND version > $1"))
+                    .bind(version)
+                    .fetch_all(pool)
+                    .await?;
+                let secrets: Vec<SecretRow> = sqlx::query_as(select_secrets!(
+                    "WHERE key_id IN (SELECT id FROM featherwire_keys WHERE version > $1)"
+                ))
+                .bind(version)
+                .fetch_all(pool)
+                .await?;
+                let deleted: Vec<Uuid> = sqlx::query_scalar(
+                    "SELECT id FROM featherwire_keys WHERE deleted_at IS NOT NULL AND version > $1",
+                )
+                .bind(version)
+                .fetch_all(pool)
+                .await?;
+                Ok((keys, secrets, deleted))
+            })
+        };
+        let (keys, secrets, deleted) = run.await.map_err(|error| self.store.error(error))?;
+        let mut digests = HashMap::<_, Vec<_>>::new();
         for (key, _, _, _, ends_at, digest) in secrets {
             // A digest of another length belongs to no secret.
-            if let Ok(digest) = <[u8; 32]>::try_from(digest) {
+            if let Ok(digest) = <[u8; DIGEST_BYTES]>::try_from(digest) {
                 digests
                     .entry(key)
                     .or_default()
                     .push((digest.into(), ends_at));
             }
         }
-        keys.into_iter()
-            .map(|row| {
-                let key = self.key(row)?;
-                let digests = digests.remove(&key.id).unwrap_or_default();
-                Ok((key, digests))
-            })
-            .collect()
+        let changed = keys.into_iter().map(|row| {
+            let key = self.key(row)?;
+            let digests = digests.remove(&key.id).unwrap_or_default();
+            Ok((key, digests))
+        });
+        Ok(Changes {
+            changed: changed.collect::<Result<_, KeysError>>()?,
+            deleted,
+        })
     }
 
     /// Records that keys were used at `at`. It does not change the version.

@@ -129,7 +129,8 @@ mod tests {
         for day in 1..73_000 {
             let time = std::time::UNIX_EPOCH
                 + std::time::Duration::from_millis(u64::try_from(day * DAY_MS).unwrap());
-            let is_first = humantime::format_rfc3339_seconds(time).to_string()[8..10] == *"01";
+            let date = humantime::format_rfc3339_seconds(time).to_string();
+            let is_first = date.get(8..10) == Some("01");
             let month = BudgetPeriod::Month.window(day * DAY_MS);
             assert_eq!(month, before + i64::from(is_first), "{day}");
             if is_first {

@@ -220,6 +220,7 @@ impl Call {
             | Kind::NotFound
             | Kind::Unauthenticated
             | Kind::TooLarge
+            | Kind::Limited
             | Kind::Cancelled => {
                 tracing::debug!(id, upstream_id, code = error.code(), cause, "refused");
             }

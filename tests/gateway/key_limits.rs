@@ -6,7 +6,11 @@ use featherwire::proto::v1::{
 };
 use serde_json::{Value, json};
 use tokio::process::Child;
-use tonic::{Code, Request, metadata::AsciiMetadataValue};
+use tonic::{
+    Code, Request,
+    metadata::AsciiMetadataValue,
+    transport::{Channel, Endpoint},
+};
 use tonic_types::StatusExt;
 
 use crate::{
@@ -70,6 +74,11 @@ fn with_secret<T>(message: T, secret: &str) -> Request<T> {
     request
 }
 
+async fn channel(address: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(address.to_owned()).unwrap();
+    endpoint.connect().await.unwrap()
+}
+
 fn ids(list: &Value) -> Vec<&str> {
     let models = list["data"].as_array().unwrap();
     models.iter().map(|model| text(model, "id")).collect()
@@ -93,7 +102,7 @@ async fn a_key_sees_and_uses_only_its_models_at_every_door() {
         (text(error, "type"), text(error, "param")),
         ("permission_error", "model")
     );
-    let mut client = ChatServiceClient::connect(address.clone()).await.unwrap();
+    let mut client = ChatServiceClient::new(channel(&address).await);
     let refused = client
         .create_chat_completion(with_secret(message(&prompt(MODEL, "hi")), &secret))
         .await
@@ -110,8 +119,8 @@ async fn a_key_sees_and_uses_only_its_models_at_every_door() {
     let (_, page) = get(&address, &secret, "/v1/models?page_size=10").await;
     assert_eq!(ids(&page), [OTHER, "mine"]);
     let (_, found) = get(&address, &secret, "/v1/models?q=gemma").await;
-    assert_eq!(ids(&found), [OTHER]);
-    let mut models = ModelServiceClient::connect(address.clone()).await.unwrap();
+    assert_eq!(ids(&found), ["mine", OTHER]);
+    let mut models = ModelServiceClient::new(channel(&address).await);
     let listed = models
         .list_models(with_secret(ListModelsRequest::default(), &secret))
         .await;
@@ -171,7 +180,7 @@ async fn a_key_makes_as_many_calls_in_a_minute_as_it_may() {
         "{message_text}"
     );
 
-    let mut client = ChatServiceClient::connect(address).await.unwrap();
+    let mut client = ChatServiceClient::new(channel(&address).await);
     let refused = client
         .create_chat_completion(with_secret(message(&prompt(MODEL, "hi")), &secret))
         .await

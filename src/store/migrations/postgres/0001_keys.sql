@@ -16,8 +16,12 @@ CREATE TABLE featherwire_keys (
     disabled_at BIGINT,
     revoked_at BIGINT,
     deleted_at BIGINT,
-    last_used_at BIGINT
+    last_used_at BIGINT,
+    -- The version of the keys at the last change of this one.
+    version BIGINT NOT NULL
 );
+
+CREATE INDEX featherwire_keys_by_version ON featherwire_keys (version);
 
 -- What a caller shows. Several secrets of one key are valid during a rotation.
 CREATE TABLE featherwire_secrets (

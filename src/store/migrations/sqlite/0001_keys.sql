@@ -16,8 +16,12 @@ CREATE TABLE featherwire_keys (
     disabled_at INTEGER,
     revoked_at INTEGER,
     deleted_at INTEGER,
-    last_used_at INTEGER
+    last_used_at INTEGER,
+    -- The version of the keys at the last change of this one.
+    version INTEGER NOT NULL
 ) STRICT;
+
+CREATE INDEX featherwire_keys_by_version ON featherwire_keys (version);
 
 -- What a caller shows. Several secrets of one key are valid during a rotation.
 CREATE TABLE featherwire_secrets (
