@@ -100,7 +100,12 @@ async fn a_lack_of_descriptors_is_reported_logged_once_and_temporary() {
     })
     .await;
     let (mut child, address, mut log) = serve("ulimit -n 60", &emulator).await;
-    let mut caller = TcpStream::connect(&address).await.unwrap();
+    // More than would open the model's circuit. They call at the same time, because the gateway
+    // closes the connections of the flood after a while, and that frees descriptors.
+    let mut callers = Vec::new();
+    for _ in 0..7 {
+        callers.push(TcpStream::connect(&address).await.unwrap());
+    }
     let mut flood = Vec::new();
     for _ in 0..100 {
         flood.push(TcpStream::connect(&address).await.unwrap());
@@ -121,9 +126,8 @@ async fn a_lack_of_descriptors_is_reported_logged_once_and_temporary() {
         lines.last().unwrap().contains("60") && lines.last().unwrap().contains("LimitNOFILE"),
         "{lines:?}"
     );
-    // More than would open the model's circuit.
-    for _ in 0..7 {
-        let (status, head, body) = chat(&mut caller).await;
+    let refused = futures_util::future::join_all(callers.iter_mut().map(chat)).await;
+    for (status, head, body) in refused {
         assert_eq!(
             (status, body["error"]["code"].as_str()),
             (503, Some("out_of_file_descriptors")),
@@ -134,6 +138,7 @@ async fn a_lack_of_descriptors_is_reported_logged_once_and_temporary() {
             "{head} {body}"
         );
     }
+    let mut caller = callers.pop().unwrap();
     drop(flood);
     poll::until("it recovers", async || {
         let (status, _, body) = chat(&mut caller).await;
