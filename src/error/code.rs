@@ -150,8 +150,10 @@ error_codes! {
     /// The number of calls without a key is limited.
     TooManyOpenCalls = "too_many_open_calls", Saturated;
 
-    /// The caller's key has made too many calls in a minute.
+    /// The caller's key has made too many calls, or used too many tokens, in a minute.
     RateLimitExceeded = "rate_limit_exceeded", Limited;
+    /// The caller's key has used its budget.
+    BudgetExhausted = "budget_exhausted", Limited;
 
     /// The caller disconnected.
     Cancelled = "cancelled", Cancelled;

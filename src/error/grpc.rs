@@ -109,8 +109,8 @@ impl From<Error> for Status {
         if let Some(Ok(id)) = id.map(HeaderValue::from_str) {
             metadata.as_mut().insert("x-featherless-request-id", id);
         }
-        if let Some(state) = error.rate() {
-            state.add_to(metadata.as_mut());
+        if let Some((unit, state)) = error.rate() {
+            state.add_to(unit, metadata.as_mut());
         }
         let mut status = Status::with_error_details_and_metadata(
             error.kind().row().grpc,

@@ -21,7 +21,7 @@ mod value;
 pub use code::ErrorCode;
 pub use grpc::REQUEST_ID_BYTES_MAX;
 pub use openai::Body;
-pub use rate_state::RateState;
+pub use rate_state::{RateState, RateUnit};
 pub use recovery::{Health, Retry};
 pub use table::{Kind, Row, TABLE};
 pub use throttle::{Throttle, UnitRefusal};

@@ -58,8 +58,8 @@ impl Error {
         if let Some(Ok(id)) = self.upstream_request_id().map(HeaderValue::from_str) {
             headers.insert("x-featherless-request-id", id);
         }
-        if let Some(state) = self.rate() {
-            state.add_to(headers);
+        if let Some((unit, state)) = self.rate() {
+            state.add_to(unit, headers);
         }
         if self.kind() == Kind::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

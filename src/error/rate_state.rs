@@ -1,43 +1,59 @@
-//! The state of a caller's limit of calls, as response headers tell it.
+//! The state of a caller's limits for a minute, as response headers tell it.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// How many calls a key may make in a minute, and how many are left. The headers are those of
-/// OpenAI's API.
+/// How many calls or tokens a key may use in a minute, and how many are left. The headers are those
+/// of OpenAI's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateState {
     /// The limit.
-    pub limit: u32,
-    /// How many calls are left now.
-    pub remaining: u32,
-    /// When all calls are left again.
+    pub limit: u64,
+    /// How many are left now.
+    pub remaining: u64,
+    /// When all are left again.
     pub reset: Duration,
-    /// When one more call is left.
+    /// When a call like the refused one passes.
     pub retry_after: Duration,
 }
 
-/// Response: the largest number of calls in a minute.
-pub const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
+/// What a limit for a minute counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateUnit {
+    /// Calls.
+    Requests,
+    /// Tokens of prompts and answers.
+    Tokens,
+}
 
-/// Response: how many calls are left.
-pub const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
-
-/// Response: when all calls are left again, such as `1m0s` or `250ms`.
-pub const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
+/// Response: the limits, what is left of them, and when all of it is left again, such as `1m0s` or
+/// `250ms`.
+pub const HEADERS: [HeaderName; 6] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
 
 impl RateState {
-    /// Adds the headers that tell the state.
-    pub fn add_to(&self, headers: &mut HeaderMap) {
-        headers.insert(LIMIT, self.limit.into());
-        headers.insert(REMAINING, self.remaining.into());
-        if let Ok(reset) = HeaderValue::from_str(&text(self.reset)) {
-            headers.insert(RESET, reset);
+    /// Adds the headers that tell the state of the limit of `unit`.
+    pub fn add_to(&self, unit: RateUnit, headers: &mut HeaderMap) {
+        let [limit, remaining, reset, of_tokens @ ..] = HEADERS;
+        let [limit, remaining, reset] = match unit {
+            RateUnit::Requests => [limit, remaining, reset],
+            RateUnit::Tokens => of_tokens,
+        };
+        headers.insert(limit, self.limit.into());
+        headers.insert(remaining, self.remaining.into());
+        if let Ok(text) = HeaderValue::from_str(&text(self.reset)) {
+            headers.insert(reset, text);
         }
     }
 
-    /// The time until one more call is left, for people.
+    /// The time until a call like the refused one passes, for people.
     pub fn retry_after_text(&self) -> String {
         text(self.retry_after)
     }

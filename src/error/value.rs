@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     code::ErrorCode,
-    rate_state::RateState,
+    rate_state::{RateState, RateUnit},
     table::Kind,
     throttle::{Throttle, UnitRefusal},
 };
@@ -43,7 +43,7 @@ struct Parts {
     help: Option<String>,
     model: Option<String>,
     limit: Option<usize>,
-    rate: Option<RateState>,
+    rate: Option<(RateUnit, RateState)>,
     upstream_request_id: Option<String>,
     upstream_status: Option<u16>,
     source: Option<Arc<Source>>,
@@ -177,10 +177,10 @@ impl Error {
         self
     }
 
-    /// Tells the state of the limit of calls that was reached.
+    /// Tells the state of the limit for a minute that was reached.
     #[must_use]
-    pub fn with_rate(mut self, state: RateState) -> Self {
-        self.0.rate = Some(state);
+    pub fn with_rate(mut self, unit: RateUnit, state: RateState) -> Self {
+        self.0.rate = Some((unit, state));
         self
     }
 
@@ -317,8 +317,8 @@ impl Error {
         self.0.limit
     }
 
-    /// The state of the limit of calls that was reached.
-    pub fn rate(&self) -> Option<RateState> {
+    /// The state of the limit for a minute that was reached.
+    pub fn rate(&self) -> Option<(RateUnit, RateState)> {
         self.0.rate
     }
 

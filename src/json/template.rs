@@ -143,6 +143,14 @@ impl<M: SingleText> Chunk<M> {
         }
     }
 
+    /// The length of the text in which the messages of a stream usually differ.
+    pub fn text_bytes(&mut self) -> usize {
+        match self {
+            Self::Message(message) => message.text().map_or(0, |(_, text)| text.len()),
+            Self::Repeat(repeat) => repeat.text.len(),
+        }
+    }
+
     /// The message.
     pub fn into_message(self) -> M {
         match self {

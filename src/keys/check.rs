@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Identity, Role};
-use crate::error::{Error, ErrorCode, RateState, Result};
+use crate::error::{Error, ErrorCode, RateState, RateUnit, Result};
 
 impl Identity {
     /// Checks that the key is for calls of models, and counts a call at `now`. Returns the state of
@@ -24,7 +24,7 @@ impl Identity {
         let Some(limit) = self.limits().requests_per_minute else {
             return Ok(None);
         };
-        self.rate().take(limit, now).map(Some).map_err(|state| {
+        self.calls().take(limit.into(), 1, now).map(Some).map_err(|state| {
             let message = format!(
                 "The key {:?} may make {limit} calls in a minute, and has made them: try again in \
                  {}",
@@ -34,7 +34,7 @@ impl Identity {
             Error::new(ErrorCode::RateLimitExceeded, message)
                 .with_retry_after(state.retry_after)
                 .with_limit(usize::try_from(limit).unwrap_or(usize::MAX))
-                .with_rate(state)
+                .with_rate(RateUnit::Requests, state)
         })
     }
 

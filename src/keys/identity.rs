@@ -7,7 +7,7 @@ use std::sync::{
 
 use uuid::Uuid;
 
-use super::{key::Role, limits::Limits, rate::Rate};
+use super::{key::Role, limits::Limits, rate::Rate, spending::Spending};
 use crate::config::Glob;
 
 /// A caller that the gateway knows. Cheap to clone; all clones share one state.
@@ -35,7 +35,11 @@ pub(super) struct Record {
     number: u32,
     /// Whether it was used since [`Identity::take_use`].
     was_used: AtomicBool,
-    rate: Rate,
+    /// Its calls in the last minute.
+    calls: Rate,
+    /// Its tokens in the last minute.
+    tokens: Rate,
+    spending: Arc<Spending>,
 }
 
 impl Record {
@@ -43,7 +47,9 @@ impl Record {
         Arc::new(Self {
             number,
             was_used: AtomicBool::new(false),
-            rate: Rate::new(),
+            calls: Rate::new(),
+            tokens: Rate::new(),
+            spending: Arc::default(),
         })
     }
 }
@@ -139,8 +145,31 @@ impl Identity {
     }
 
     /// Its calls in the last minute.
-    pub(super) fn rate(&self) -> &Rate {
-        &self.0.record.rate
+    pub(super) fn calls(&self) -> &Rate {
+        &self.0.record.calls
+    }
+
+    /// Its tokens in the last minute.
+    pub(super) fn tokens(&self) -> &Rate {
+        &self.0.record.tokens
+    }
+
+    /// What it has used of its budgets.
+    pub(super) fn spending(&self) -> &Arc<Spending> {
+        &self.0.record.spending
+    }
+
+    /// The identity of a key, as if it was in a database.
+    #[cfg(test)]
+    pub(super) fn for_test(key: super::Key) -> Self {
+        let settings = key.settings;
+        Self::stored(
+            key.id,
+            settings.name,
+            key.role,
+            settings.limits,
+            Record::new(7),
+        )
     }
 
     /// Records that the key is used.

@@ -11,9 +11,11 @@
 //!   what is kept of it.
 //! - [`Repository`]: the keys in the database.
 //! - [`Identity`]: a key, as a call knows it, and what it may do.
+//! - [`Allowance`]: what one call reserves of the limits of its key.
 //! - [`Directory`]: finds the identity that a secret belongs to, in memory. [`Refresh`] keeps it
 //!   like the database.
 
+mod allowance;
 mod budget;
 mod check;
 pub mod clock;
@@ -29,6 +31,7 @@ mod secret;
 mod spending;
 mod window;
 
+pub use allowance::{Allowance, Ask, CHOICE_TOKENS_MIN};
 pub use budget::{Budget, BudgetPeriod, BudgetUnit};
 pub use digest::Digest;
 pub use directory::{Changes, DigestUntil, Directory, Ended};

@@ -1,4 +1,4 @@
-//! How often a key may call: the generic cell rate algorithm, in one atomic number.
+//! How much a key may use in a minute: the generic cell rate algorithm, in one atomic number.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -10,7 +10,10 @@ use crate::error::RateState;
 /// The time of the limit, in nanoseconds.
 const MINUTE_NS: u64 = 60_000_000_000;
 
-/// The calls of one key in the last minute.
+/// The longest time for which one call can use up a limit, in nanoseconds: a day.
+const PART_NS_MAX: u64 = 24 * 60 * MINUTE_NS;
+
+/// The calls, or the tokens, of one key in the last minute.
 ///
 /// Each call moves a time forward by the part of a minute that the limit allows it. As long as this
 /// time is less than a minute ahead, calls pass. So a key that was idle may use its whole limit at
@@ -30,33 +33,59 @@ impl Rate {
         }
     }
 
-    /// Counts a call at `now`, if `limit` calls in a minute allow it.
+    /// Counts `amount` at `now`, if a `limit` in a minute allows it.
     ///
     /// # Errors
     /// The limit is reached. Nothing is counted.
-    pub(super) fn take(&self, limit: u32, now: Instant) -> Result<RateState, RateState> {
+    pub(super) fn take(
+        &self,
+        limit: u64,
+        amount: u64,
+        now: Instant,
+    ) -> Result<RateState, RateState> {
         let now_ns = nanoseconds(now.saturating_duration_since(self.since));
-        let part_ns = MINUTE_NS / u64::from(limit.max(1));
+        let part_ns = part(limit, amount);
         let state = |used_until_ns: u64| {
             let ahead_ns = used_until_ns.saturating_sub(now_ns);
-            let remaining = MINUTE_NS.saturating_sub(ahead_ns) / part_ns.max(1);
+            let free_ns = u128::from(MINUTE_NS.saturating_sub(ahead_ns));
+            let remaining = free_ns * u128::from(limit) / u128::from(MINUTE_NS);
+            let until = ahead_ns.saturating_add(part_ns).saturating_sub(MINUTE_NS);
             RateState {
                 limit,
-                remaining: u32::try_from(remaining).unwrap_or(limit).min(limit),
+                remaining: u64::try_from(remaining).unwrap_or(limit).min(limit),
                 reset: Duration::from_nanos(ahead_ns),
-                retry_after: Duration::from_nanos((ahead_ns + part_ns).saturating_sub(MINUTE_NS)),
+                retry_after: Duration::from_nanos(until),
             }
         };
         let next = |used_until_ns: u64| {
-            let next = used_until_ns.max(now_ns) + part_ns;
+            let next = used_until_ns.max(now_ns).saturating_add(part_ns);
             (next - now_ns <= MINUTE_NS).then_some(next)
         };
         let order = (Ordering::Relaxed, Ordering::Relaxed);
         match self.used_until_ns.fetch_update(order.0, order.1, next) {
-            Ok(before) => Ok(state(before.max(now_ns) + part_ns)),
+            Ok(before) => Ok(state(before.max(now_ns).saturating_add(part_ns))),
             Err(before) => Err(state(before)),
         }
     }
+
+    /// Corrects what was counted for a call: it has `used` another amount than it has `taken`. What
+    /// it has used above that is taken from the calls that follow.
+    pub(super) fn settle(&self, limit: u64, taken: u64, used: u64) {
+        let (taken_ns, used_ns) = (part(limit, taken), part(limit, used));
+        let next = |until: u64| Some(until.saturating_add(used_ns).saturating_sub(taken_ns));
+        let order = (Ordering::Relaxed, Ordering::Relaxed);
+        // The update always has a value.
+        let _ = self.used_until_ns.fetch_update(order.0, order.1, next);
+    }
+}
+
+/// The part of a minute that a limit allows an amount, in nanoseconds. At most a day, so that no sum
+/// overflows.
+fn part(limit: u64, amount: u64) -> u64 {
+    let part_ns = u128::from(MINUTE_NS) * u128::from(amount) / u128::from(limit.max(1));
+    u64::try_from(part_ns)
+        .unwrap_or(PART_NS_MAX)
+        .min(PART_NS_MAX)
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -74,17 +103,17 @@ mod tests {
         let rate = Rate::new();
         let at = |seconds: u64| rate.since + Duration::from_secs(seconds);
         for remaining in [3, 2, 1, 0] {
-            assert_eq!(rate.take(4, at(100)).unwrap().remaining, remaining);
+            assert_eq!(rate.take(4, 1, at(100)).unwrap().remaining, remaining);
         }
-        let refused = rate.take(4, at(100)).unwrap_err();
+        let refused = rate.take(4, 1, at(100)).unwrap_err();
         assert_eq!(refused.remaining, 0);
         assert_eq!(refused.retry_after, Duration::from_secs(15));
         assert_eq!(refused.reset, Duration::from_secs(60));
-        assert!(rate.take(4, at(114)).is_err());
-        assert!(rate.take(4, at(115)).is_ok() && rate.take(4, at(115)).is_err());
-        assert_eq!(rate.take(4, at(1000)).unwrap().remaining, 3);
+        assert!(rate.take(4, 1, at(114)).is_err());
+        assert!(rate.take(4, 1, at(115)).is_ok() && rate.take(4, 1, at(115)).is_err());
+        assert_eq!(rate.take(4, 1, at(1000)).unwrap().remaining, 3);
         // A clock that seems to go back gives nothing away.
-        assert!(rate.take(4, at(0)).is_err());
+        assert!(rate.take(4, 1, at(0)).is_err());
     }
 
     #[test]
@@ -92,10 +121,10 @@ mod tests {
         let rate = Rate::new();
         let now = rate.since + Duration::from_secs(1);
         for _ in 0..30 {
-            rate.take(60, now).unwrap();
+            rate.take(60, 1, now).unwrap();
         }
-        assert!(rate.take(2, now).is_ok());
-        assert!(rate.take(2, now).is_err());
+        assert!(rate.take(2, 1, now).is_ok());
+        assert!(rate.take(2, 1, now).is_err());
     }
 
     #[test]
@@ -103,10 +132,27 @@ mod tests {
         let rate = Rate::new();
         let now = rate.since;
         let passed: usize = thread::scope(|scope| {
-            let take = || (0..1000).filter(|_| rate.take(500, now).is_ok()).count();
+            let take = || (0..1000).filter(|_| rate.take(500, 1, now).is_ok()).count();
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
             threads.into_iter().map(|one| one.join().unwrap()).sum()
         });
         assert_eq!(passed, 500);
+    }
+
+    #[test]
+    fn what_a_call_has_not_used_is_free_again_and_what_it_used_above_is_owed() {
+        let rate = Rate::new();
+        let now = rate.since;
+        assert_eq!(rate.take(600, 500, now).unwrap().remaining, 100);
+        assert!(rate.take(600, 101, now).is_err());
+        rate.settle(600, 500, 100);
+        assert_eq!(rate.take(600, 500, now).unwrap().remaining, 0);
+        rate.settle(600, 500, 800);
+        // 900 of 600 tokens: half a minute is owed, and one more token needs a tenth of a second.
+        let refused = rate.take(600, 1, now).unwrap_err();
+        assert_eq!(refused.retry_after, Duration::from_millis(30_100));
+        // No amount overflows.
+        rate.settle(1, 0, u64::MAX);
+        assert!(rate.take(1, u64::MAX, now).is_err());
     }
 }

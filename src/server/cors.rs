@@ -83,16 +83,21 @@ fn layer(config: &config::Serve, is_open: bool) -> Result<CorsLayer> {
         headers::MODEL,
         headers::TRIED,
         headers::WAITED_MS,
+        headers::MAX_TOKENS,
         "retry-after",
         "age",
     ];
-    let rate = [rate_state::LIMIT, rate_state::REMAINING, rate_state::RESET];
-    let exposed = names.map(HeaderName::from_static).into_iter().chain(rate);
+    let exposed = names.map(HeaderName::from_static).into_iter();
     Ok(CorsLayer::new()
         .allow_origin(origins(config, is_open)?)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers(exposed.chain([REQUEST_ID]).collect::<Vec<_>>())
+        .expose_headers(
+            exposed
+                .chain(rate_state::HEADERS)
+                .chain([REQUEST_ID])
+                .collect::<Vec<_>>(),
+        )
         .max_age(MAX_AGE))
 }
 

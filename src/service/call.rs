@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -17,14 +17,14 @@ use tokio::time::Instant;
 use super::{
     active_calls::{ActiveCalls, CallGuard},
     body_timeout,
-    headers::RequestHeaders,
+    headers::{MAX_TOKENS, RequestHeaders},
     inflight_bytes::{ByteShare, HeldBytes},
     stats::CallStats,
 };
 use crate::{
     admission::{Priority, QueuePosition},
-    error::{Error, Kind, RateState, Result},
-    keys::Identity,
+    error::{Error, Kind, RateState, RateUnit, Result},
+    keys::{Allowance, Amounts, Identity},
     telemetry,
 };
 
@@ -85,6 +85,8 @@ pub struct Call {
     pub identity: Identity,
     /// The state of the caller's limit of calls, if it has one.
     pub(super) rate: Option<RateState>,
+    /// What the call may use of its key's limits. `None` if they need no count, and after the end.
+    allowance: Mutex<Option<Box<Allowance>>>,
     /// The bytes of the request body; `None` if they are not counted.
     body: Option<Arc<ByteShare>>,
     /// The position in the queue for units. It is not watched, unless a door replaces it.
@@ -148,6 +150,7 @@ impl Call {
             stats: CallStats::default(),
             identity,
             rate: extensions.get().copied(),
+            allowance: Mutex::new(None),
             body: extensions.get().cloned(),
             queue_position: QueuePosition::unwatched(),
             request_id,
@@ -188,18 +191,74 @@ impl Call {
 
     /// Ends the call: the answer is complete.
     pub(super) fn finish(&self) {
-        self.end("finished");
+        self.end(End::Finished);
     }
 
     /// Ends the call with an error, and logs the error.
     pub(super) fn fail(&self, error: &Error) {
         self.log(error);
-        self.end("failed");
+        self.end(End::Failed);
     }
 
-    fn end(&self, end: &str) {
+    /// Takes over what the call may use. It is settled at the end of the call.
+    pub(super) fn set_allowance(&self, allowance: Allowance) {
+        *self.allowance() = Some(Box::new(allowance));
+    }
+
+    /// Tells what is left of the key's limits for a minute, and how much the answer may have.
+    pub(super) fn describe_limits(&self, headers: &mut HeaderMap) {
+        if let Some(rate) = self.rate {
+            rate.add_to(RateUnit::Requests, headers);
+        }
+        if let Some(allowance) = &*self.allowance() {
+            if let Some(rate) = allowance.rate() {
+                rate.add_to(RateUnit::Tokens, headers);
+            }
+            if let Some(tokens) = allowance.max_tokens() {
+                headers.insert(MAX_TOKENS, tokens.into());
+            }
+        }
+    }
+
+    fn allowance(&self) -> MutexGuard<'_, Option<Box<Allowance>>> {
+        self.allowance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, end: End) {
         if !self.has_ended.swap(true, Ordering::Relaxed) {
-            tracing::debug!(id = self.id(), end, "call ended");
+            let name = match end {
+                End::Finished => "finished",
+                End::Failed => "failed",
+                End::Cancelled => "cancelled",
+            };
+            tracing::debug!(id = self.id(), end = name, "call ended");
+            if let Some(allowance) = self.allowance().take() {
+                let used = self.used(end, allowance.prompt_tokens());
+                allowance.settle(used);
+            }
+        }
+    }
+
+    /// What the call has used, whose prompt has about `prompt_tokens`.
+    fn used(&self, end: End, prompt_tokens: u64) -> Amounts {
+        let stats = &self.stats;
+        let has_answer = stats.units() > 0;
+        // A request that failed before its answer cost nothing. One that the caller left may have
+        // been read by the model.
+        let is_charged = match end {
+            End::Finished => true,
+            End::Failed => has_answer,
+            End::Cancelled => has_answer || stats.sent() > 0,
+        };
+        if !is_charged {
+            return Amounts::default();
+        }
+        Amounts {
+            tokens: stats.tokens(prompt_tokens),
+            requests: 1,
+            unit_ms: stats.unit_ms(self.arrived_at.elapsed()),
         }
     }
 
@@ -239,9 +298,20 @@ impl Call {
     }
 }
 
+/// How a call ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// The answer is complete.
+    Finished,
+    /// With an error.
+    Failed,
+    /// The caller has left.
+    Cancelled,
+}
+
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end("cancelled");
+        self.end(End::Cancelled);
     }
 }
 

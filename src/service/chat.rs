@@ -2,10 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message as _;
+
 use super::{
-    Services, call::Call, chat_accumulator::ChatAccumulator, choices::message_with_choices,
-    dispatch::Dispatch, exchange::Accumulate, inferred_types, model_request::ModelRequest,
-    reply::Reply, report::Reported as _, stream::ResponseStream, unary_or_stream::UnaryOrStream,
+    Services,
+    call::Call,
+    chat_accumulator::ChatAccumulator,
+    choices::message_with_choices,
+    dispatch::Dispatch,
+    exchange::Accumulate,
+    inferred_types,
+    model_request::{IMAGE_TOKENS, ModelRequest, TEMPLATE_TOKENS, tokens_of},
+    reply::Reply,
+    report::Reported as _,
+    stream::ResponseStream,
+    unary_or_stream::UnaryOrStream,
     validate,
 };
 use crate::{
@@ -53,14 +64,6 @@ impl UnaryOrStream for Chat {
         call.apply_options(&mut *request)?;
         let via_stream = call.unary_via_stream.unwrap_or(self.unary_via_stream);
         call.run(async {
-            if via_stream {
-                // A unary answer contains its usage. A stream contains it only on request.
-                request
-                    .stream_options
-                    .get_or_insert_default()
-                    .include_usage
-                    .get_or_insert(true);
-            }
             let request = self
                 .dispatch
                 .prepare(&call, request, Some(via_stream), prepare)
@@ -112,6 +115,42 @@ impl ModelRequest for CreateChatCompletionRequest {
 
     fn choices(&self) -> usize {
         usize::try_from(self.n.unwrap_or(1)).unwrap_or(1)
+    }
+
+    fn prompt_tokens(&self) -> usize {
+        let parts = self
+            .messages
+            .iter()
+            .flat_map(|message| &message.content_parts);
+        // The data of an image stands in its URL, and is no text for the model.
+        let images = parts.filter_map(|part| part.image_url.as_ref());
+        let (count, bytes) = images.fold((0, 0), |(count, bytes), image| {
+            (count + 1, bytes + image.encoded_len())
+        });
+        tokens_of(self.encoded_len().saturating_sub(bytes))
+            + TEMPLATE_TOKENS * (1 + self.messages.len())
+            + IMAGE_TOKENS * count
+    }
+
+    fn max_tokens(&self) -> Option<i32> {
+        match (self.max_tokens, self.max_completion_tokens) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    fn set_max_tokens(&mut self, tokens: i32) {
+        if self.max_completion_tokens.is_some() {
+            self.max_completion_tokens = Some(tokens);
+        }
+        if self.max_completion_tokens.is_none() || self.max_tokens.is_some() {
+            self.max_tokens = Some(tokens);
+        }
+    }
+
+    fn ask_for_usage(&mut self) -> bool {
+        let asked = &mut self.stream_options.get_or_insert_default().include_usage;
+        asked.replace(true) != Some(true)
     }
 }
 

@@ -2,10 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message as _;
+
 use super::{
-    Services, call::Call, choices::message_with_choices, dispatch::Dispatch,
-    model_request::ModelRequest, reply::Reply, report::Reported as _, stream::ResponseStream,
-    unary_or_stream::UnaryOrStream, validate,
+    Services,
+    call::Call,
+    choices::message_with_choices,
+    dispatch::Dispatch,
+    model_request::{ModelRequest, TEMPLATE_TOKENS, tokens_of},
+    reply::Reply,
+    report::Reported as _,
+    stream::ResponseStream,
+    unary_or_stream::UnaryOrStream,
+    validate,
 };
 use crate::{
     error::Result,
@@ -91,6 +100,37 @@ impl ModelRequest for CreateCompletionRequest {
             _ => 1,
         };
         prompts.saturating_mul(usize::try_from(self.n.unwrap_or(1)).unwrap_or(1))
+    }
+
+    fn generations(&self) -> usize {
+        let (shown, best_of) = (self.n.unwrap_or(1), self.best_of.unwrap_or(1));
+        let (choices, shown) = (self.choices(), usize::try_from(shown).unwrap_or(1).max(1));
+        let best_of = usize::try_from(best_of).unwrap_or(1);
+        (choices / shown).saturating_mul(best_of.max(shown))
+    }
+
+    fn prompt_tokens(&self) -> usize {
+        let ids: usize = match &self.prompt_kind {
+            Some(PromptKind::PromptTokens(ids)) => ids.values.len(),
+            Some(PromptKind::PromptTokenLists(lists)) => {
+                lists.values.iter().map(|ids| ids.values.len()).sum()
+            }
+            _ => 0,
+        };
+        tokens_of(self.encoded_len()) + ids + TEMPLATE_TOKENS
+    }
+
+    fn max_tokens(&self) -> Option<i32> {
+        self.max_tokens
+    }
+
+    fn set_max_tokens(&mut self, tokens: i32) {
+        self.max_tokens = Some(tokens);
+    }
+
+    fn ask_for_usage(&mut self) -> bool {
+        let asked = &mut self.stream_options.get_or_insert_default().include_usage;
+        asked.replace(true) != Some(true)
     }
 }
 

@@ -19,11 +19,13 @@ use super::{
     route::{Candidate, Route},
     stream::{AnswerChunk, ResponseStream},
     units::Units,
+    usage::TellsUsage,
 };
 use crate::{
     admission::Permit,
     config,
     error::{Error, Result},
+    keys::{Allowance, Ask, Identity},
     proto::v1::CallReport,
     upstream::{self, Attempts, Catalogue, Client, RequestOptions, StreamMessage, UnaryMessage},
 };
@@ -52,6 +54,8 @@ pub(super) struct Ready<R> {
     /// The model's name in the caller's request.
     requested: Arc<str>,
     choices: usize,
+    /// Whether the stream has a message with the usage for which the caller has not asked.
+    hides_usage: bool,
     request: PhantomData<fn() -> R>,
 }
 
@@ -99,7 +103,7 @@ impl Dispatch {
         check: impl FnOnce(&mut R) -> Result<()> + Send + 'static,
     ) -> Result<Ready<R>> {
         let names = self.catalogue.names().clone();
-        let identity = call.identity.clone();
+        let (identity, catalogue) = (call.identity.clone(), self.catalogue.clone());
         let check = move |request: &mut R| {
             check(request)?;
             let requested: Arc<str> = request.model().as_str().into();
@@ -108,14 +112,21 @@ impl Dispatch {
             if model != requested {
                 model.as_ref().clone_into(request.model());
             }
-            Ok((model, (requested, request.choices())))
+            let hides_usage = stream == Some(true) && request.ask_for_usage();
+            let allowance = reserve(&identity, &catalogue, &model, request)?;
+            let choices = request.choices();
+            Ok((model, (requested, choices, hides_usage, allowance)))
         };
-        let (prepared, (requested, choices)) =
+        let (prepared, (requested, choices, hides_usage, allowance)) =
             prepared::prepare(call, request, stream, check).await?;
+        if let Some(allowance) = allowance {
+            call.set_allowance(allowance);
+        }
         Ok(Ready {
             prepared,
             requested,
             choices,
+            hides_usage,
             request: PhantomData,
         })
     }
@@ -124,7 +135,7 @@ impl Dispatch {
     ///
     /// # Errors
     /// The meaning of the upstream's reply; that of the requested model if all fallbacks fail too.
-    pub(super) async fn unary<R: ModelRequest, M: UnaryMessage + Reported + Send>(
+    pub(super) async fn unary<R: ModelRequest, M: UnaryMessage + Reported + TellsUsage + Send>(
         &self,
         call: &Call,
         request: Ready<R>,
@@ -147,7 +158,7 @@ impl Dispatch {
         R: ModelRequest,
         M: StreamMessage + Send,
         A: Accumulate<M>,
-        A::Answer: Reported,
+        A::Answer: Reported + TellsUsage,
     {
         let (reply, route) = self
             .answer::<R, Accumulated<M, A>>(call, request, Some(bytes_max))
@@ -166,13 +177,13 @@ impl Dispatch {
         call: Call,
         request: Ready<R>,
     ) -> Result<Reply<ResponseStream<M>>> {
-        let requested = Arc::clone(&request.requested);
+        let (requested, hides_usage) = (Arc::clone(&request.requested), request.hides_usage);
         let (reply, route) = call
             .run_part(self.answer::<R, Streamed<M>>(&call, request, None))
             .await
             .map_err(|error| error.with_model(&requested))?;
         let (reply, report) = described(&call, route, reply);
-        Ok(reply.map(|started| ResponseStream::new(started, call, requested, report)))
+        Ok(reply.map(|started| ResponseStream::new(started, call, requested, hides_usage, report)))
     }
 
     /// Asks the requested model, then its fallbacks, until one answers.
@@ -223,6 +234,7 @@ impl Dispatch {
     ) -> Result<upstream::Reply<X::Answer>> {
         let model = Arc::clone(&candidate.model);
         let mut permit = self.units.acquire(call, &model).await?;
+        let mut units_since = call.arrived_at.elapsed();
         let mut attempts = None;
         loop {
             let is_circuit_probe = match candidate.start(X::SILENCE_MIN) {
@@ -242,7 +254,7 @@ impl Dispatch {
                 Ok(reply) => {
                     permit.mark_admitted();
                     candidate.mark_answering();
-                    call.stats.record_units(permit.units());
+                    call.stats.record_units(permit.units(), units_since);
                     if X::IS_STREAM {
                         call.stats.record_first_token(call.arrived_at.elapsed());
                     }
@@ -255,6 +267,7 @@ impl Dispatch {
                     permit = self
                         .retry(call, candidate, permit, &mut attempts, error)
                         .await?;
+                    units_since = call.arrived_at.elapsed();
                 }
             }
         }
@@ -335,6 +348,44 @@ fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
     }
 }
 
+/// The largest number of tokens of a choice, if neither the request nor the catalogue says one.
+const MODEL_MAX_TOKENS: u64 = 4096;
+
+/// Reserves what the request may use of the limits of its key, if it has some. Makes the request
+/// ask for less if a budget has less left.
+fn reserve<R: ModelRequest>(
+    identity: &Identity,
+    catalogue: &Catalogue,
+    model: &str,
+    request: &mut R,
+) -> Result<Option<Allowance>> {
+    if !identity.is_metered() {
+        return Ok(None);
+    }
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let tokens = |number: i32| u64::try_from(number).ok();
+    let max_tokens = request.max_tokens().and_then(tokens);
+    let of_model = || {
+        let entry = catalogue.current()?.model(model)?;
+        entry.max_completion_tokens.and_then(tokens)
+    };
+    let model_max_tokens = match max_tokens {
+        Some(_) => None,
+        None => of_model(),
+    };
+    let ask = Ask {
+        prompt_tokens: count(request.prompt_tokens()),
+        choices: count(request.generations()),
+        max_tokens,
+        model_max_tokens: model_max_tokens.unwrap_or(MODEL_MAX_TOKENS),
+    };
+    let allowance = identity.reserve(ask, std::time::Instant::now())?;
+    if let Some(tokens) = allowance.max_tokens() {
+        request.set_max_tokens(i32::try_from(tokens).unwrap_or(i32::MAX));
+    }
+    Ok(Some(allowance))
+}
+
 /// Gives back the permit of a request that was not sent, as if it had left the queue.
 fn release_unsent(call: &Call, permit: Permit, error: Error) -> Error {
     call.stats.add_wait(permit.waited());
@@ -344,7 +395,14 @@ fn release_unsent(call: &Call, permit: Permit, error: Error) -> Error {
 
 /// `reply` with what the caller is told of the call: headers, and a report in the answer if the
 /// caller asked for one.
-fn reported<M: Reported>(call: &Call, route: Route, reply: upstream::Reply<M>) -> Reply<M> {
+fn reported<M: Reported + TellsUsage>(
+    call: &Call,
+    route: Route,
+    reply: upstream::Reply<M>,
+) -> Reply<M> {
+    if let Some(usage) = reply.answer.usage() {
+        call.stats.record_usage(usage);
+    }
     let (mut reply, report) = described(call, route, reply);
     *reply.answer.report().0 = report;
     reply
@@ -364,9 +422,7 @@ fn described<T>(
         upstream_request_id: request_id.as_ref(),
     };
     let mut headers = headers.into_map();
-    if let Some(rate) = call.rate {
-        rate.add_to(&mut headers);
-    }
+    call.describe_limits(&mut headers);
     let report = report::of(call, route, request_id.as_ref());
     (Reply { answer, headers }, report)
 }

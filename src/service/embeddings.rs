@@ -2,13 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message as _;
+
 use super::{
-    call::Call, dispatch::Dispatch, model_request::ModelRequest, reply::Reply,
-    report::Reported as _, validate,
+    call::Call,
+    dispatch::Dispatch,
+    model_request::{ModelRequest, TEMPLATE_TOKENS, tokens_of},
+    reply::Reply,
+    report::Reported as _,
+    validate,
 };
 use crate::{
     error::Result,
-    proto::v1::{CreateEmbeddingRequest, CreateEmbeddingResponse},
+    proto::v1::{
+        CreateEmbeddingRequest, CreateEmbeddingResponse, create_embedding_request::InputKind,
+    },
     upstream::{IdentityFields, UnaryMessage},
 };
 
@@ -60,6 +68,31 @@ impl ModelRequest for CreateEmbeddingRequest {
 
     fn choices(&self) -> usize {
         1
+    }
+
+    fn generations(&self) -> usize {
+        0
+    }
+
+    fn prompt_tokens(&self) -> usize {
+        let ids: usize = match &self.input_kind {
+            Some(InputKind::InputTokens(ids)) => ids.values.len(),
+            Some(InputKind::InputTokenLists(lists)) => {
+                lists.values.iter().map(|ids| ids.values.len()).sum()
+            }
+            _ => 0,
+        };
+        tokens_of(self.encoded_len()) + ids + TEMPLATE_TOKENS
+    }
+
+    fn max_tokens(&self) -> Option<i32> {
+        None
+    }
+
+    fn set_max_tokens(&mut self, _: i32) {}
+
+    fn ask_for_usage(&mut self) -> bool {
+        false
     }
 }
 

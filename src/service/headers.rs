@@ -35,6 +35,10 @@ pub const MODEL: &str = "x-featherwire-model";
 /// Response: the models that were tried before, each with the code of its error.
 pub const TRIED: &str = "x-featherwire-tried";
 
+/// Response: the largest number of tokens of each choice, if the gateway has set another number
+/// than the request, because the budget of the key has no more left.
+pub const MAX_TOKENS: &str = "x-featherwire-max-tokens";
+
 /// The names as a header map looks them up: parsed once, not for each call.
 mod names {
     use http::HeaderName;

@@ -45,6 +45,7 @@ mod stream;
 mod unary_or_stream;
 mod unit_monitor;
 pub mod units;
+mod usage;
 mod validate;
 mod work;
 

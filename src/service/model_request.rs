@@ -16,4 +16,36 @@ pub trait ModelRequest: Serialize + DeserializeOwned + Send + 'static {
 
     /// How many choices the answer must have.
     fn choices(&self) -> usize;
+
+    /// How many choices are generated. It can be more than the answer has.
+    fn generations(&self) -> usize {
+        self.choices()
+    }
+
+    /// The tokens of the prompt, estimated rather too high.
+    fn prompt_tokens(&self) -> usize;
+
+    /// The largest number of tokens of each choice, if the request sets it.
+    fn max_tokens(&self) -> Option<i32>;
+
+    /// Sets the largest number of tokens of each choice.
+    fn set_max_tokens(&mut self, tokens: i32);
+
+    /// Asks for the usage at the end of a stream. Returns whether the caller has not asked for it.
+    fn ask_for_usage(&mut self) -> bool;
+}
+
+/// How many bytes of text are at least one token. Tokens of English text have about four. Tokens of
+/// other text have less, and a prompt that is estimated too low would exceed a budget.
+const TOKEN_BYTES: usize = 2;
+
+/// What a chat template adds to a message, and to a prompt, at most, in tokens.
+pub(super) const TEMPLATE_TOKENS: usize = 16;
+
+/// The tokens of an image, about as many as models use at most for one.
+pub(super) const IMAGE_TOKENS: usize = 2048;
+
+/// The estimated tokens of a text of this length.
+pub(super) fn tokens_of(bytes: usize) -> usize {
+    bytes.div_ceil(TOKEN_BYTES)
 }

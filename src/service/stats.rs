@@ -1,5 +1,6 @@
 //! What the gateway does for one call, counted while it happens.
 
+use super::usage::Usage;
 use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
@@ -13,10 +14,20 @@ pub(super) struct CallStats {
     units: AtomicU32,
     waited_ms: AtomicU64,
     first_token_ms: AtomicU64,
+    /// When the units were granted, in milliseconds after the arrival of the call.
+    units_since_ms: AtomicU64,
+    prompt_tokens: AtomicU64,
+    completion_tokens: AtomicU64,
+    /// How many chunks with a part of the answer came, and the bytes of their texts.
+    chunks: AtomicU64,
+    text_bytes: AtomicU64,
 }
 
-/// No token has come.
+/// No token has come, or the number is not known.
 const NO_TOKEN: u64 = u64::MAX;
+
+/// The bytes of a token, for an answer that tells no usage.
+const TOKEN_BYTES: u64 = 4;
 
 impl Default for CallStats {
     fn default() -> Self {
@@ -25,14 +36,67 @@ impl Default for CallStats {
             units: AtomicU32::new(0),
             waited_ms: AtomicU64::new(0),
             first_token_ms: AtomicU64::new(NO_TOKEN),
+            units_since_ms: AtomicU64::new(0),
+            prompt_tokens: AtomicU64::new(NO_TOKEN),
+            completion_tokens: AtomicU64::new(NO_TOKEN),
+            chunks: AtomicU64::new(0),
+            text_bytes: AtomicU64::new(0),
         }
     }
 }
 
 impl CallStats {
-    /// Records that the upstream answers, for which the call holds `units` units.
-    pub(super) fn record_units(&self, units: u32) {
+    /// Records that the upstream answers, for which the call holds `units` units. It got them
+    /// `since` this time from the arrival of the call.
+    pub(super) fn record_units(&self, units: u32, since: Duration) {
         self.units.store(units, Ordering::Relaxed);
+        self.units_since_ms
+            .store(milliseconds(since), Ordering::Relaxed);
+    }
+
+    /// Records the usage that the upstream tells. A number that it does not tell stays as it is.
+    pub(super) fn record_usage(&self, usage: Usage) {
+        for (place, tokens) in [
+            (&self.prompt_tokens, usage.prompt_tokens),
+            (&self.completion_tokens, usage.completion_tokens),
+        ] {
+            if let Some(tokens) = tokens.and_then(|tokens| u64::try_from(tokens).ok()) {
+                place.store(tokens, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Counts a chunk of the answer with a text of this length.
+    pub(super) fn count_chunk(&self, text_bytes: usize) {
+        // Only the task of the call writes these.
+        let add = |place: &AtomicU64, number: u64| {
+            place.store(place.load(Ordering::Relaxed) + number, Ordering::Relaxed);
+        };
+        add(&self.chunks, 1);
+        add(&self.text_bytes, text_bytes as u64);
+    }
+
+    /// The tokens of the prompt and of the answer: what the upstream told, or else this estimate of
+    /// the prompt, and the answer by its chunks.
+    pub(super) fn tokens(&self, prompt_estimate: u64) -> u64 {
+        let known = |place: &AtomicU64| {
+            let tokens = place.load(Ordering::Relaxed);
+            (tokens != NO_TOKEN).then_some(tokens)
+        };
+        let counted = || {
+            let chunks = self.chunks.load(Ordering::Relaxed);
+            chunks.max(self.text_bytes.load(Ordering::Relaxed) / TOKEN_BYTES)
+        };
+        known(&self.prompt_tokens)
+            .unwrap_or(prompt_estimate)
+            .saturating_add(known(&self.completion_tokens).unwrap_or_else(counted))
+    }
+
+    /// How long the units are held, multiplied by their number, in milliseconds, if the call ends
+    /// `now` after its arrival.
+    pub(super) fn unit_ms(&self, now: Duration) -> u64 {
+        let since = self.units_since_ms.load(Ordering::Relaxed);
+        u64::from(self.units()).saturating_mul(milliseconds(now).saturating_sub(since))
     }
 
     /// Records that the first token came `after` this time from the arrival of the call.

@@ -12,6 +12,7 @@ use super::{
     call::Call,
     exchange::StartedAnswer,
     report::{ReportMessage, Reported},
+    usage::TellsUsage,
 };
 use crate::{
     error::{Error, Result},
@@ -21,9 +22,9 @@ use crate::{
 };
 
 /// A message of a streamed answer.
-pub trait AnswerChunk: StreamMessage + Reported + Default {}
+pub trait AnswerChunk: StreamMessage + Reported + TellsUsage + Default {}
 
-impl<M: StreamMessage + Reported + Default> AnswerChunk for M {}
+impl<M: StreamMessage + Reported + TellsUsage + Default> AnswerChunk for M {}
 
 /// A streamed answer. Dropping it gives back all that it holds, first of all the upstream
 /// connection.
@@ -34,6 +35,8 @@ pub struct ResponseStream<M> {
     call: Call,
     /// The model's name in the caller's request.
     requested: Arc<str>,
+    /// Whether the caller has not asked for the message with the usage.
+    hides_usage: bool,
     /// The report that follows the last chunk, if the caller asked for one.
     report: Option<Box<ReportMessage<M>>>,
 }
@@ -43,12 +46,14 @@ impl<M: AnswerChunk> ResponseStream<M> {
         started: StartedAnswer<M>,
         call: Call,
         requested: Arc<str>,
+        hides_usage: bool,
         report: Option<Box<CallReport>>,
     ) -> Self {
         Self {
             started: Some(started),
             call,
             requested,
+            hides_usage,
             report: report.map(|report| Box::new(ReportMessage::new(report))),
         }
     }
@@ -65,11 +70,22 @@ impl<M: AnswerChunk> Stream for ResponseStream<M> {
         let Some(started) = &mut this.started else {
             return Poll::Ready(None);
         };
-        let item = match started.chunks.poll_next_unpin(context) {
-            // An answer that is complete stays one.
-            Poll::Ready(item) if item.is_none() || !this.call.is_cut() => item,
-            Poll::Ready(_) => Some(Err(Error::draining())),
-            Poll::Pending => Some(Err(ready!(this.call.poll_cut(context)))),
+        let item = loop {
+            let mut item = match started.chunks.poll_next_unpin(context) {
+                // An answer that is complete stays one.
+                Poll::Ready(item) if item.is_none() || !this.call.is_cut() => item,
+                Poll::Ready(_) => Some(Err(Error::draining())),
+                Poll::Pending => Some(Err(ready!(this.call.poll_cut(context)))),
+            };
+            // Usually the last message. If there are many, the socket's share of the task's time
+            // ends this loop.
+            let is_hidden = match &mut item {
+                Some(Ok(chunk)) => note_usage(&this.call, chunk) && this.hides_usage,
+                _ => false,
+            };
+            if !is_hidden {
+                break item;
+            }
         };
         Poll::Ready(match item {
             Some(Ok(chunk)) => Some(Ok(match &mut this.report {
@@ -95,4 +111,18 @@ impl<M: AnswerChunk> Stream for ResponseStream<M> {
             }
         })
     }
+}
+
+/// Counts a chunk of the answer, or records the usage in it. Returns whether it has only the usage.
+fn note_usage<M: AnswerChunk>(call: &Call, chunk: &mut Chunk<M>) -> bool {
+    if let Some(message) = chunk.complete() {
+        if let Some(usage) = message.usage() {
+            call.stats.record_usage(usage);
+        }
+        if !message.has_content() {
+            return message.is_usage_alone();
+        }
+    }
+    call.stats.count_chunk(chunk.text_bytes());
+    false
 }

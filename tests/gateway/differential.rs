@@ -1,6 +1,8 @@
 //! All doors are equivalent: the same request reaches the upstream as the same JSON, and the same
 //! answer reaches the caller as the same messages, by REST, gRPC and gRPC-Web.
 
+use std::collections::BTreeMap;
+
 use featherwire::{
     json,
     proto::v1::{
@@ -214,7 +216,7 @@ async fn requests_arrive_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
         assert_eq!(bodies[0], bodies[1], "{name}: REST and gRPC");
         assert_eq!(bodies[0], bodies[2], "{name}: REST and gRPC-Web");
         // The body is that of the caller, with the `stream` of the method and without the gateway's
-        // own members.
+        // own members. A stream is always asked for its usage.
         let Tree::Object(mut expected) = law::expected_tree(method.request, &text, Author::Caller)
         else {
             panic!()
@@ -222,6 +224,9 @@ async fn requests_arrive_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
         expected.remove("provider");
         if method.stream.is_some() {
             expected.insert("stream".to_owned(), Tree::Verbatim(is_stream.to_string()));
+        }
+        if is_stream {
+            ask_for_usage(&mut expected);
         }
         let expected = Tree::Object(expected);
         let got = law::tree(method.request, &bodies[0]);
@@ -268,7 +273,10 @@ async fn chunks_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
     let upstream = Scripted::always(stream(shapes.iter().map(|shape| shape.text.as_str()))).await;
     let doors = Doors::of(Gateway::to(upstream.address).await).await;
     for way in WAYS {
-        let received: Vec<A> = ask::<Q, A>(&doors, way, method, true, method.question).await;
+        // A chunk with only the usage is for callers who ask for it.
+        let asked = r#"{"stream_options": {"include_usage": true}, "#;
+        let question = method.question.replacen('{', asked, 1);
+        let received: Vec<A> = ask::<Q, A>(&doors, way, method, true, &question).await;
         assert_eq!(
             received.len(),
             shapes.len() + 1,
@@ -286,6 +294,19 @@ async fn chunks_come_back_alike<Q: Protobuf + 'static, A: Protobuf + 'static>(
                 meaning(&text)
             };
             assert_eq!(received, named(expected, &received), "{name} {way:?}");
+        }
+    }
+}
+
+fn ask_for_usage(request: &mut BTreeMap<String, Tree>) {
+    let asked = ("include_usage".to_owned(), Tree::Bool(true));
+    match request.get_mut("stream_options") {
+        Some(Tree::Object(options)) => {
+            options.insert(asked.0, asked.1);
+        }
+        _ => {
+            let options = Tree::Object(BTreeMap::from([asked]));
+            request.insert("stream_options".to_owned(), options);
         }
     }
 }

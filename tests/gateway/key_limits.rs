@@ -21,7 +21,10 @@ use crate::{
 const OTHER: &str = "google/gemma-2-9b-it";
 
 /// A gateway, and the secret of a key with these flags.
-async fn with_key(flags: &[&str], more: &[(&str, &str)]) -> ((Child, Database), String, String) {
+pub async fn with_key(
+    flags: &[&str],
+    more: &[(&str, &str)],
+) -> ((Child, Database), String, String) {
     let database = Database::sqlite();
     let create = ["create", "--name", "app"];
     let arguments: Vec<_> = create.iter().chain(flags).copied().collect();
@@ -30,7 +33,7 @@ async fn with_key(flags: &[&str], more: &[(&str, &str)]) -> ((Child, Database), 
     ((child, database), address, text(&key, "secret").to_owned())
 }
 
-async fn post(
+pub async fn post(
     address: &str,
     secret: &str,
     body: Value,
@@ -61,20 +64,20 @@ async fn get(address: &str, secret: &str, path: &str) -> (u16, Value) {
     (status, serde_json::from_slice(&body).unwrap())
 }
 
-async fn json_of(response: reqwest::Response) -> (u16, Value) {
+pub async fn json_of(response: reqwest::Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let body = response.bytes().await.unwrap();
     (status, serde_json::from_slice(&body).unwrap())
 }
 
-fn with_secret<T>(message: T, secret: &str) -> Request<T> {
+pub fn with_secret<T>(message: T, secret: &str) -> Request<T> {
     let mut request = Request::new(message);
     let value = AsciiMetadataValue::try_from(format!("Bearer {secret}")).unwrap();
     request.metadata_mut().insert("authorization", value);
     request
 }
 
-async fn channel(address: &str) -> Channel {
+pub async fn channel(address: &str) -> Channel {
     let endpoint = Endpoint::from_shared(address.to_owned()).unwrap();
     endpoint.connect().await.unwrap()
 }

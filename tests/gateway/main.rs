@@ -17,6 +17,7 @@ mod bad_bodies;
 mod bad_input;
 mod bad_options;
 mod bounds;
+mod budgets;
 mod catalogue;
 mod chaos;
 mod chat;

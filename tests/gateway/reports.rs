@@ -41,6 +41,7 @@ fn good(door: Door) -> Reply {
 
 fn reporting(model: &str, more: &Value) -> Value {
     let mut request = prompt(model, "hi");
+    request["stream_options"] = json!({"include_usage": true});
     request["featherwire"] = json!({"report": true});
     request["featherwire"]
         .as_object_mut()
@@ -54,9 +55,11 @@ async fn there_is_no_report_unless_requested() {
     for door in Door::ALL {
         let upstream = Scripted::always(good(door)).await;
         let gateway = Gateway::to(upstream.address).await;
-        let mut off = prompt(MODEL, "hi");
+        let mut plain = prompt(MODEL, "hi");
+        plain["stream_options"] = json!({"include_usage": true});
+        let mut off = plain.clone();
         off["featherwire"] = json!({"report": false});
-        for request in [prompt(MODEL, "hi"), off] {
+        for request in [plain, off] {
             let answer = gateway.ask(door, &request).await.ok();
             assert_eq!(answer.report, None, "{door:?}");
             assert!(

@@ -190,7 +190,6 @@ impl Create {
         let keys = Repository::new(database::create(&self.common.database).await?);
         let (key, new) = keys.create(ACTOR, role, kind, settings).await?;
         keys.close().await;
-        Common::warn_of(&key);
         self.common.print(&key, Some(&new))
     }
 }
@@ -235,7 +234,6 @@ impl Update {
         };
         let key = keys.update(ACTOR, id, change).await?;
         keys.close().await;
-        Common::warn_of(&key);
         self.common.print(&key, None)
     }
 }
@@ -254,21 +252,6 @@ impl Common {
     /// The keys in the database, which must exist.
     async fn open(&self) -> Result<Repository, Failure> {
         database::open(&self.database).await.map(Repository::new)
-    }
-
-    /// Warns about limits that the gateway does not enforce.
-    fn warn_of(key: &Key) {
-        let limits = &key.settings.limits;
-        let kept = [
-            ("--tokens-per-minute", limits.tokens_per_minute.is_some()),
-            ("--budget", !limits.budgets.is_empty()),
-        ];
-        for (flag, _) in kept.iter().filter(|(_, is_set)| *is_set) {
-            output::tell(format_args!(
-                "featherwire: warning: {flag} is kept, but this version of the gateway does not \
-                 enforce it yet\n"
-            ));
-        }
     }
 
     /// Prints a key, and its new secret if it has one. The secret alone goes to standard output, so

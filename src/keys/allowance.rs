@@ -1,0 +1,302 @@
+//! What one call may use of the tokens and the budgets of its key: reserved before the call waits
+//! for anything, and settled at its end.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Identity,
+    budget::{Budget, BudgetPeriod, BudgetUnit},
+    clock,
+    spending::{Amounts, Exhausted, Reservation},
+};
+use crate::error::{Error, ErrorCode, RateState, RateUnit, Result};
+
+/// A call is refused if a budget leaves each of its choices less tokens than this.
+pub const CHOICE_TOKENS_MIN: u64 = 16;
+
+/// What a call asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// The tokens of the prompt, estimated rather too high.
+    pub prompt_tokens: u64,
+    /// How many choices are generated. 0 if the answer has no tokens.
+    pub choices: u64,
+    /// The largest number of tokens of each choice, if the request sets it.
+    pub max_tokens: Option<u64>,
+    /// The largest number of tokens of a choice that the model generates, if the request sets none.
+    pub model_max_tokens: u64,
+}
+
+/// What a call may use. Dropping it settles it: the call has used nothing.
+#[derive(Debug)]
+pub struct Allowance {
+    identity: Identity,
+    prompt_tokens: u64,
+    max_tokens: Option<u64>,
+    /// The state of the limit of tokens in a minute, and how many of them the call has taken.
+    minute: Option<(RateState, u64)>,
+    reservation: Reservation,
+    used: Amounts,
+}
+
+impl Identity {
+    /// Whether calls of the key reserve what they use.
+    pub fn is_metered(&self) -> bool {
+        let limits = self.limits();
+        limits.tokens_per_minute.is_some() || !limits.budgets.is_empty()
+    }
+
+    /// Reserves what a call may use. If a budget has less tokens left than the call asks for, the
+    /// call gets what is left, and must generate less: see [`Allowance::max_tokens`].
+    ///
+    /// # Errors
+    /// [`Kind::Limited`](crate::error::Kind::Limited) if a budget or the limit of tokens in a minute
+    /// has too little left. Nothing is reserved.
+    pub fn reserve(&self, ask: Ask, now: Instant) -> Result<Allowance> {
+        let budgets = &self.limits().budgets;
+        let of_choices = |tokens: u64| tokens.saturating_mul(ask.choices);
+        let wanted = ask.max_tokens.unwrap_or(ask.model_max_tokens);
+        let least = wanted.min(CHOICE_TOKENS_MIN);
+        let with_prompt = |tokens: u64| ask.prompt_tokens.saturating_add(of_choices(tokens));
+        let amounts = Amounts {
+            tokens: with_prompt(wanted),
+            requests: 1,
+            // How long a call takes is not known. It starts if anything is left.
+            unit_ms: 1,
+        };
+        let at = clock::now();
+        let reservation = self
+            .spending()
+            .reserve(budgets, amounts, with_prompt(least), at)
+            .map_err(|exhausted| self.exhausted(&exhausted, at))?;
+        let has_token_budget = budgets.iter().any(|budget| budget.of == BudgetUnit::Tokens);
+        let minute = match self.limits().tokens_per_minute {
+            Some(limit) => {
+                // Without a number of the caller, only the prompt is known. The end settles it.
+                let ask = with_prompt(ask.max_tokens.unwrap_or(least)).min(limit);
+                let state = self.tokens().take(limit, ask, now);
+                Some((state.map_err(|state| self.too_many_tokens(state))?, ask))
+            }
+            None => None,
+        };
+        let granted = reservation.granted().tokens;
+        let per_choice = granted
+            .saturating_sub(ask.prompt_tokens)
+            .checked_div(ask.choices);
+        Ok(Allowance {
+            identity: self.clone(),
+            prompt_tokens: ask.prompt_tokens,
+            max_tokens: per_choice
+                .filter(|tokens| has_token_budget && Some(*tokens) != ask.max_tokens),
+            minute,
+            reservation,
+            used: Amounts::default(),
+        })
+    }
+
+    fn too_many_tokens(&self, state: RateState) -> Error {
+        let message = format!(
+            "The key {:?} may use {} tokens in a minute, and has {} left: try again in {}",
+            self.name(),
+            state.limit,
+            state.remaining,
+            state.retry_after_text()
+        );
+        Error::new(ErrorCode::RateLimitExceeded, message)
+            .with_retry_after(state.retry_after)
+            .with_limit(usize::try_from(state.limit).unwrap_or(usize::MAX))
+            .with_rate(RateUnit::Tokens, state)
+    }
+
+    fn exhausted(&self, exhausted: &Exhausted, now: clock::UnixMs) -> Error {
+        let Exhausted {
+            budget: Budget { of, amount, per },
+            left,
+            renews_at,
+        } = *exhausted;
+        let name = self.name();
+        let unit = of.name();
+        let time = match per {
+            BudgetPeriod::Day => "for this day",
+            BudgetPeriod::Week => "for this week",
+            BudgetPeriod::Month => "for this month",
+            BudgetPeriod::Total => "in total",
+        };
+        let advice = match (renews_at, of) {
+            (None, _) => "It does not renew: ask the gateway's owner for more".to_owned(),
+            (Some(at), BudgetUnit::Tokens) => format!(
+                "It renews at {}. Until then, a shorter prompt or fewer max_tokens may fit",
+                humantime::format_rfc3339_seconds(clock::system_time(at))
+            ),
+            (Some(at), _) => format!(
+                "It renews at {}",
+                humantime::format_rfc3339_seconds(clock::system_time(at))
+            ),
+        };
+        let message = format!(
+            "The key {name:?} has {left} of {amount} {unit} left {time}, which is too little for \
+             this call. {advice}"
+        );
+        let error = Error::new(ErrorCode::BudgetExhausted, message)
+            .with_limit(usize::try_from(amount).unwrap_or(usize::MAX));
+        match renews_at {
+            Some(at) => {
+                let wait = u64::try_from(at.saturating_sub(now)).unwrap_or_default();
+                error.with_retry_after(Duration::from_millis(wait))
+            }
+            None => error,
+        }
+    }
+}
+
+impl Allowance {
+    /// The largest number of tokens that each choice may have, if the request has to say another
+    /// number than it does.
+    pub fn max_tokens(&self) -> Option<u64> {
+        self.max_tokens
+    }
+
+    /// The estimate of the prompt's tokens.
+    pub fn prompt_tokens(&self) -> u64 {
+        self.prompt_tokens
+    }
+
+    /// The state of the limit of tokens in a minute, if the key has one.
+    pub fn rate(&self) -> Option<RateState> {
+        self.minute.map(|(state, _)| state)
+    }
+
+    /// Settles what the call has used.
+    pub fn settle(mut self, used: Amounts) {
+        self.used = used;
+    }
+}
+
+impl Drop for Allowance {
+    fn drop(&mut self) {
+        self.reservation.record(self.used);
+        if let Some((RateState { limit, .. }, taken)) = self.minute {
+            self.identity
+                .tokens()
+                .settle(limit, taken, self.used.tokens);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{Key, KeySettings, Role};
+
+    fn identity(change: impl FnOnce(&mut KeySettings)) -> Identity {
+        let mut settings = KeySettings::named("app");
+        change(&mut settings);
+        Identity::for_test(Key {
+            id: uuid::Uuid::now_v7(),
+            role: Role::Inference,
+            settings,
+            created_at: 0,
+            revoked_at: None,
+            last_used_at: None,
+            secrets: Vec::new(),
+        })
+    }
+
+    fn with_budget(budget: &str) -> Identity {
+        identity(|settings| settings.limits.budgets = vec![budget.parse().unwrap()])
+    }
+
+    const ASK: Ask = Ask {
+        prompt_tokens: 40,
+        choices: 2,
+        max_tokens: Some(100),
+        model_max_tokens: 4096,
+    };
+
+    fn spent(identity: &Identity) -> (u64, u64) {
+        identity
+            .spending()
+            .state(&identity.limits().budgets[0], clock::now())
+    }
+
+    #[test]
+    fn a_call_gets_what_is_left_and_is_refused_below_the_least() {
+        let now = Instant::now();
+        let key = with_budget("tokens=400/total");
+        let first = key.reserve(ASK, now).unwrap();
+        assert_eq!((first.max_tokens(), spent(&key)), (None, (0, 240)));
+        let second = key.reserve(ASK, now).unwrap();
+        assert_eq!(second.max_tokens(), Some(60));
+        let refused = key.reserve(ASK, now).unwrap_err();
+        assert_eq!(refused.code(), "budget_exhausted");
+        assert!(refused.message().contains("0 of 400 tokens"), "{refused}");
+        assert!(refused.retry_after().is_none());
+        first.settle(Amounts {
+            tokens: 70,
+            ..Amounts::default()
+        });
+        assert_eq!(spent(&key), (70, 160));
+        drop(second);
+        assert_eq!(spent(&key), (70, 0));
+        // Less than the prompt and 16 tokens for each choice.
+        let long = Ask {
+            prompt_tokens: 300,
+            ..ASK
+        };
+        assert!(key.reserve(long, now).is_err());
+        let fits = Ask {
+            prompt_tokens: 298,
+            ..ASK
+        };
+        let fits = key.reserve(fits, now).unwrap();
+        assert_eq!(fits.max_tokens(), Some(16));
+    }
+
+    #[test]
+    fn a_call_that_sets_no_number_gets_one_from_a_budget_of_tokens_only() {
+        let ask = Ask {
+            max_tokens: None,
+            ..ASK
+        };
+        let max_tokens = |budget| {
+            let key = with_budget(budget);
+            key.reserve(ask, Instant::now()).unwrap().max_tokens()
+        };
+        assert_eq!(max_tokens("tokens=100000/day"), Some(4096));
+        assert_eq!(max_tokens("tokens=1000/day"), Some(480));
+        assert_eq!(max_tokens("requests=1000/day"), None);
+        let vectors = Ask { choices: 0, ..ask };
+        let key = with_budget("tokens=100000/day");
+        let allowance = key.reserve(vectors, Instant::now()).unwrap();
+        assert_eq!((allowance.max_tokens(), spent(&key)), (None, (0, 40)));
+    }
+
+    #[test]
+    fn tokens_of_a_minute_are_taken_first_and_settled_at_the_end() {
+        let key = identity(|settings| settings.limits.tokens_per_minute = Some(600));
+        let now = Instant::now();
+        let first = key.reserve(ASK, now).unwrap();
+        assert_eq!(first.rate().unwrap().remaining, 360);
+        let second = key.reserve(ASK, now).unwrap();
+        let refused = key.reserve(ASK, now).unwrap_err();
+        assert_eq!(refused.code(), "rate_limit_exceeded");
+        assert_eq!(refused.rate().unwrap().0, RateUnit::Tokens);
+        assert!(refused.retry_after().unwrap() <= Duration::from_secs(12));
+        drop((first, second));
+        assert_eq!(
+            key.reserve(ASK, now).unwrap().rate().unwrap().remaining,
+            360
+        );
+    }
+
+    #[test]
+    fn a_call_that_the_minute_refuses_reserves_nothing_of_a_budget() {
+        let key = identity(|settings| {
+            settings.limits.tokens_per_minute = Some(300);
+            settings.limits.budgets = vec!["tokens=1000/day".parse().unwrap()];
+        });
+        let _first = key.reserve(ASK, Instant::now()).unwrap();
+        assert!(key.reserve(ASK, Instant::now()).is_err());
+        assert_eq!(spent(&key), (0, 240));
+    }
+}
