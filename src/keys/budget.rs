@@ -48,6 +48,11 @@ pub enum BudgetPeriod {
 impl BudgetUnit {
     const ALL: [Self; 3] = [Self::Tokens, Self::Requests, Self::UnitSeconds];
 
+    /// The unit with this name.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|unit| unit.name() == name)
+    }
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -60,6 +65,11 @@ impl BudgetUnit {
 
 impl BudgetPeriod {
     const ALL: [Self; 4] = [Self::Day, Self::Week, Self::Month, Self::Total];
+
+    /// The period with this name.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|period| period.name() == name)
+    }
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -89,11 +99,11 @@ impl FromStr for Budget {
         let (of, rest) = text.trim().split_once('=').ok_or(expected)?;
         let (amount, per) = rest.split_once('/').ok_or(expected)?;
         let of = of.trim().replace('_', "-");
-        let of = BudgetUnit::ALL.into_iter().find(|unit| unit.name() == of);
-        let per = BudgetPeriod::ALL
-            .into_iter()
-            .find(|period| period.name() == per.trim());
-        let (Some(of), Some(per)) = (of, per) else {
+        let units = (
+            BudgetUnit::from_name(&of),
+            BudgetPeriod::from_name(per.trim()),
+        );
+        let (Some(of), Some(per)) = units else {
             return Err(expected.to_owned());
         };
         let amount = amount.trim().replace('_', "").parse().ok();

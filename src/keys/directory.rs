@@ -15,6 +15,7 @@ use super::{
     digest::{BuildDigestHasher, Digest},
     identity::{Identity, Record},
     key::{Key, KeyState},
+    spending::{Spending, Spent},
 };
 
 /// The keys that the gateway accepts. Cheap to clone; all clones share one snapshot.
@@ -175,6 +176,27 @@ impl Directory {
         snapshot
             .find(secret)
             .is_some_and(|entry| entry.end().is_none())
+    }
+
+    /// What the keys of the database have spent since the last call of this. It must be saved, or
+    /// given back with `Spending::give_back_unsaved`.
+    pub(super) fn take_unsaved_spending(&self) -> Vec<(Uuid, Spent)> {
+        let stored = self.0.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let spent = stored.keys.iter().flat_map(|(id, key)| {
+            let unsaved = key.identity.spending().take_unsaved();
+            unsaved.into_iter().map(|spent| (*id, spent))
+        });
+        spent.collect()
+    }
+
+    /// Runs `with` for the spending of each of these keys that is known.
+    pub(super) fn for_spending(&self, spent: &[(Uuid, Spent)], with: impl Fn(&Spending, &Spent)) {
+        let stored = self.0.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, spent) in spent {
+            if let Some(key) = stored.keys.get(id) {
+                with(key.identity.spending(), spent);
+            }
+        }
     }
 
     /// The keys of the database that were used since the last call of this.

@@ -12,7 +12,9 @@ use super::{
     clock::now,
     directory::Directory,
     repository::{KeysError, Repository},
+    spending::Spending,
 };
+use crate::store::StoreError;
 
 /// The time between two looks at the version of the keys. So a change is known everywhere within two
 /// seconds.
@@ -49,6 +51,7 @@ impl Refresh {
     /// The keys cannot be loaded.
     pub async fn start(directory: Directory, repository: Repository) -> Result<Self, KeysError> {
         let version = take_changes(&directory, &repository, BEFORE_ALL).await?;
+        directory.for_spending(&repository.spent().await?, Spending::set_saved);
         let follower = Follower {
             directory: directory.clone(),
             repository: repository.clone(),
@@ -65,9 +68,12 @@ impl Refresh {
         })
     }
 
-    /// Records the last use of the keys, and ends.
+    /// Records what the keys have spent and their last use, and ends.
     pub async fn end(self) {
         self.task.iter().for_each(AbortHandle::abort);
+        if let Err(error) = save_spending(&self.directory, &self.repository).await {
+            tracing::warn!(%error, "what keys have spent of their budgets was not saved");
+        }
         record_use(&self.directory, &self.repository).await;
     }
 }
@@ -92,6 +98,25 @@ async fn record_use(directory: &Directory, repository: &Repository) {
     }
     if let Err(error) = repository.record_use(&used, now()).await {
         tracing::debug!(%error, "the last use of keys was not recorded");
+    }
+}
+
+/// Saves what keys have spent, and takes over what other gateways have spent. What cannot be saved
+/// is saved later.
+async fn save_spending(directory: &Directory, repository: &Repository) -> Result<(), StoreError> {
+    let unsaved = directory.take_unsaved_spending();
+    if unsaved.is_empty() {
+        return Ok(());
+    }
+    match repository.add_spent(&unsaved).await {
+        Ok(sums) => {
+            directory.for_spending(&sums, Spending::set_saved);
+            Ok(())
+        }
+        Err(error) => {
+            directory.for_spending(&unsaved, Spending::give_back_unsaved);
+            Err(error)
+        }
     }
 }
 
@@ -135,6 +160,7 @@ impl Follower {
             self.version = take_changes(&self.directory, &self.repository, self.version).await?;
             tracing::info!(keys = self.directory.valid_keys(), "gateway keys changed");
         }
+        save_spending(&self.directory, &self.repository).await?;
         Ok(())
     }
 

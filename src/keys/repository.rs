@@ -1,5 +1,7 @@
 //! The keys in the database.
 
+mod spending;
+
 use std::{collections::HashMap, fmt, time::Duration};
 
 use sqlx::postgres::PgListener;

@@ -8,7 +8,10 @@
 //! All budgets of a key are behind one lock, because a call must get its part of all of them or of
 //! none. It is held for some additions, twice for each call.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use super::{
     budget::{Budget, BudgetPeriod, BudgetUnit},
@@ -38,7 +41,11 @@ impl Amounts {
 
 /// The spending of one key. It stays when the key's settings change.
 #[derive(Debug, Default)]
-pub struct Spending(Mutex<Vec<Account>>);
+pub struct Spending {
+    accounts: Mutex<Vec<Account>>,
+    /// Whether an account has something unsaved.
+    is_unsaved: AtomicBool,
+}
 
 /// The spending of one budget in its present window.
 #[derive(Debug)]
@@ -48,6 +55,24 @@ struct Account {
     window: i64,
     spent: u64,
     reserved: u64,
+    /// What of `spent` is not in the database.
+    unsaved: u64,
+}
+
+/// What was spent in one window, in the smallest unit of the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spent {
+    pub(super) of: BudgetUnit,
+    pub(super) per: BudgetPeriod,
+    pub(super) window: i64,
+    pub(super) amount: u64,
+}
+
+impl Spent {
+    /// The unit and the period with these names.
+    pub(super) fn names(of: &str, per: &str) -> Option<(BudgetUnit, BudgetPeriod)> {
+        Some((BudgetUnit::from_name(of)?, BudgetPeriod::from_name(per)?))
+    }
 }
 
 /// A budget that has too little left.
@@ -88,7 +113,8 @@ impl Spending {
         let mut granted = ask;
         for budget in budgets {
             let account = Account::of(&mut accounts, budget, now);
-            let left = amount(budget).saturating_sub(account.spent + account.reserved);
+            let left =
+                amount(budget).saturating_sub(account.spent.saturating_add(account.reserved));
             let least = match budget.of {
                 BudgetUnit::Tokens => tokens_min.min(ask.tokens),
                 unit => ask.of(unit),
@@ -120,10 +146,41 @@ impl Spending {
         })
     }
 
-    /// Counts what was spent before this process knew the key, as the ledger has it.
-    pub fn add_spent(&self, budget: &Budget, spent: u64, now: UnixMs) {
+    /// What was spent since the last call of this. It must be saved, or given back.
+    pub(super) fn take_unsaved(&self) -> Vec<Spent> {
+        if !self.is_unsaved.swap(false, Ordering::Relaxed) {
+            return Vec::new();
+        }
         let mut accounts = self.lock();
-        Account::of(&mut accounts, budget, now).spent += spent;
+        let unsaved = accounts.iter_mut().filter(|account| account.unsaved > 0);
+        let take = |account: &mut Account| Spent {
+            of: account.of,
+            per: account.per,
+            window: account.window,
+            amount: std::mem::take(&mut account.unsaved),
+        };
+        unsaved.map(take).collect()
+    }
+
+    /// Gives back what could not be saved. What belongs to a window that has ended is lost.
+    pub(super) fn give_back_unsaved(&self, spent: &Spent) {
+        let mut accounts = self.lock();
+        let same = accounts.iter_mut().find(|account| {
+            (account.of, account.per, account.window) == (spent.of, spent.per, spent.window)
+        });
+        if let Some(account) = same {
+            account.unsaved = account.unsaved.saturating_add(spent.amount);
+            self.is_unsaved.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets what all gateways have spent together, as the database has it.
+    pub(super) fn set_saved(&self, saved: &Spent) {
+        let mut accounts = self.lock();
+        let account = Account::at(&mut accounts, saved.of, saved.per, saved.window);
+        if account.window == saved.window {
+            account.spent = saved.amount.saturating_add(account.unsaved);
+        }
     }
 
     /// How much of `budget` is spent and how much is reserved, in the budget's smallest unit.
@@ -135,7 +192,7 @@ impl Spending {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Account>> {
         // No code panics while it holds the lock, and each statement leaves it consistent.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -143,17 +200,22 @@ impl Account {
     /// The account of `budget`, in the window of `now`. A clock that goes back does not open a
     /// window again.
     fn of<'a>(accounts: &'a mut Vec<Self>, budget: &Budget, now: UnixMs) -> &'a mut Self {
-        let window = budget.per.window(now);
+        Self::at(accounts, budget.of, budget.per, budget.per.window(now))
+    }
+
+    /// The account of this budget, in this window or in a later one.
+    fn at(accounts: &mut Vec<Self>, of: BudgetUnit, per: BudgetPeriod, window: i64) -> &mut Self {
         let place = accounts
             .iter()
-            .position(|account| (account.of, account.per) == (budget.of, budget.per));
+            .position(|account| (account.of, account.per) == (of, per));
         let place = place.unwrap_or_else(|| {
             accounts.push(Self {
-                of: budget.of,
-                per: budget.per,
+                of,
+                per,
                 window,
                 spent: 0,
                 reserved: 0,
+                unsaved: 0,
             });
             accounts.len() - 1
         });
@@ -163,7 +225,8 @@ impl Account {
         )]
         let account = &mut accounts[place];
         if window > account.window {
-            (account.window, account.spent, account.reserved) = (window, 0, 0);
+            account.window = window;
+            (account.spent, account.reserved, account.unsaved) = (0, 0, 0);
         }
         account
     }
@@ -192,7 +255,12 @@ impl Drop for Reservation {
                 .find(|account| (account.of, account.per, account.window) == (*of, *per, *window));
             if let Some(account) = same {
                 account.reserved = account.reserved.saturating_sub(*part);
-                account.spent = account.spent.saturating_add(self.used.of(*of));
+                let used = self.used.of(*of);
+                account.spent = account.spent.saturating_add(used);
+                account.unsaved = account.unsaved.saturating_add(used);
+                self.spending
+                    .is_unsaved
+                    .fetch_or(used > 0, Ordering::Relaxed);
             }
         }
     }

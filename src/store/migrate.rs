@@ -41,7 +41,7 @@ macro_rules! migration {
 
 /// All migrations, in order. The version of a database is the number of those that it has had. A
 /// migration that has been released must not be changed.
-const MIGRATIONS: &[Migration] = &[migration!("0001_keys")];
+const MIGRATIONS: &[Migration] = &[migration!("0001_keys"), migration!("0002_spending")];
 
 /// What [`Store::migrate`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

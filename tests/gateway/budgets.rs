@@ -11,9 +11,9 @@ use tonic_types::StatusExt;
 
 use crate::{
     key_limits::{channel, json_of, post, with_key, with_secret},
-    keys::text,
+    keys::{end, serve, text},
     support::{
-        Gateway, MODEL, Reply, Scripted,
+        Database, Gateway, MODEL, Reply, Scripted,
         door::message,
         poll, prompt,
         rest::{Events, http, with_json},
@@ -250,6 +250,39 @@ async fn calls_and_unit_seconds_are_budgets_too() {
     for status in [200, 200, 429] {
         let answer = post(&address, &secret, at_most(5), &[]).await;
         assert_eq!(answer.status().as_u16(), status);
+    }
+}
+
+#[tokio::test]
+async fn what_a_key_has_spent_is_kept_and_all_gateways_of_the_database_know_it() {
+    for database in Database::each().await {
+        let create = ["create", "--name", "app", "--budget", "requests=4/total"];
+        let key = database.keys_json(&create).await;
+        let secret = text(&key, "secret");
+        let status = async |address: &str| {
+            let answer = post(address, secret, at_most(5), &[]).await;
+            answer.status().as_u16()
+        };
+        let (first, address) = serve(&database, &[]).await;
+        assert_eq!(status(&address).await, 200);
+        // At its end.
+        end(first).await;
+        let (_second, second) = serve(&database, &[]).await;
+        assert_eq!(status(&second).await, 200);
+
+        // While it runs. Two calls are left, so the third of later gateways is refused.
+        poll::until("a gateway that starts later refuses", async || {
+            let (third, address) = serve(&database, &[]).await;
+            let refused = status(&address).await == 429;
+            end(third).await;
+            refused
+        })
+        .await;
+        // The second gateway hears of it when it saves its own spending.
+        poll::until("the second gateway refuses", async || {
+            status(&second).await == 429
+        })
+        .await;
     }
 }
 

@@ -20,6 +20,17 @@ pub async fn serve(database: &Database, more: &[(&str, &str)]) -> (Child, String
     (child, address)
 }
 
+/// Ends a gateway in good order.
+pub async fn end(mut child: Child) {
+    let pid = child.id().unwrap().to_string();
+    let kill = tokio::process::Command::new("kill")
+        .args(["-TERM", &pid])
+        .status()
+        .await;
+    assert!(kill.unwrap().success());
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+}
+
 /// The status and the message of a call with this key.
 async fn call(address: &str, key: Option<&str>) -> (u16, String) {
     let request = http()
@@ -387,15 +398,9 @@ async fn wrong_input_is_refused_with_a_sentence_and_changes_nothing() {
 async fn the_last_use_of_a_key_is_recorded_at_the_latest_when_the_gateway_ends() {
     let database = Database::sqlite();
     let key = database.keys_json(&["create", "--name", "app"]).await;
-    let (mut child, address) = serve(&database, &[]).await;
+    let (child, address) = serve(&database, &[]).await;
     assert_eq!(call(&address, Some(text(&key, "secret"))).await.0, 200);
-    let pid = child.id().unwrap().to_string();
-    let kill = tokio::process::Command::new("kill")
-        .args(["-TERM", &pid])
-        .status()
-        .await;
-    assert!(kill.unwrap().success());
-    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    end(child).await;
     let shown = database.keys_json(&["show", "app"]).await;
     assert!(shown["last_used_at"].is_string(), "{shown}");
 }
