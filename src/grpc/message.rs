@@ -128,7 +128,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::proto::v1::CreateCompletionRequest;
+    use crate::{keys::Identity, proto::v1::CreateCompletionRequest};
 
     type Received = Result<(Call, Box<CreateCompletionRequest>), Status>;
 
@@ -147,7 +147,9 @@ mod tests {
 
     fn received(frames: Vec<Result<Frame<Bytes>, BoxError>>) -> Received {
         let body = StreamBody::new(stream::iter(frames));
-        receive(Request::new(body)).now_or_never().unwrap()
+        let mut request = Request::new(body);
+        request.extensions_mut().insert(Identity::gateway());
+        receive(request).now_or_never().unwrap()
     }
 
     fn data(data: &[u8]) -> Result<Frame<Bytes>, BoxError> {
