@@ -36,7 +36,9 @@
 //! - [`workers`]: the threads that serve connections, and what each of them has for itself.
 //! - [`upstream`]: Featherless over HTTP: the client, and a streamed answer with exactly one end.
 //! - [`store`]: the database: SQLite or PostgreSQL.
+//! - [`clock`]: the time of the clock, as the database has it.
 //! - [`keys`]: gateway keys: who calls, and what they may.
+//! - [`ledger`]: what calls have used: a record of each, and sums by hour and day.
 //! - [`admission`]: decides whose request may use the account's units now.
 //! - [`service`]: what each RPC means, for both doors: validation, units, fallbacks, the upstream.
 //! - [`grpc`]: the gRPC door to the services.
@@ -48,11 +50,12 @@
 //!
 //! # Invariants
 //!
-//! - Imports point down: `cli → server → {grpc, rest} → service → {keys, admission, upstream}` and
-//!   `keys → store`, and everyone may import `error`, `proto`, `json`, `config`, `coding`,
-//!   `offload`, `workers`, `descriptors` and `telemetry`. No import runs in a circle. The doors know
-//!   neither each other, nor `keys`, nor `admission`, nor `upstream`. Only `keys` and the commands
-//!   know `store`. `service` names neither tonic nor axum, and `upstream` no server.
+//! - Imports point down: `cli → server → {grpc, rest} → service → {keys, admission, upstream,
+//!   ledger}` and `{keys, ledger} → store`, and everyone may import `error`, `proto`, `json`,
+//!   `config`, `clock`, `coding`, `offload`, `workers`, `descriptors` and `telemetry`. No import runs
+//!   in a circle. The doors know neither each other, nor `keys`, nor `admission`, nor `upstream`,
+//!   nor `ledger`. Only `keys`, `ledger` and the commands know `store`. `service` names neither
+//!   tonic nor axum, and `upstream` no server.
 //! - Only `error` decides with which status an error is answered, only `config` reads the
 //!   environment, only `server` orders layers.
 //! - All that a call does happens on the worker of its connection ([`workers`]).
@@ -76,6 +79,7 @@
 
 pub mod admission;
 pub mod cli;
+pub mod clock;
 pub mod coding;
 pub mod config;
 pub mod descriptors;
@@ -84,6 +88,7 @@ pub mod error;
 pub mod grpc;
 pub mod json;
 pub mod keys;
+pub mod ledger;
 pub mod offload;
 pub mod proto;
 pub mod rest;

@@ -18,7 +18,6 @@
 mod allowance;
 mod budget;
 mod check;
-pub mod clock;
 mod digest;
 mod directory;
 mod identity;
@@ -31,6 +30,7 @@ mod secret;
 mod spending;
 mod window;
 
+pub use crate::clock;
 pub use allowance::{Allowance, Ask, CHOICE_TOKENS_MIN};
 pub use budget::{Budget, BudgetPeriod, BudgetUnit};
 pub use digest::Digest;

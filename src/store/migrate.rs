@@ -41,7 +41,11 @@ macro_rules! migration {
 
 /// All migrations, in order. The version of a database is the number of those that it has had. A
 /// migration that has been released must not be changed.
-const MIGRATIONS: &[Migration] = &[migration!("0001_keys"), migration!("0002_spending")];
+const MIGRATIONS: &[Migration] = &[
+    migration!("0001_keys"),
+    migration!("0002_spending"),
+    migration!("0003_ledger"),
+];
 
 /// What [`Store::migrate`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

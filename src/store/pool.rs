@@ -4,8 +4,9 @@ use std::{fmt, future::Future, time::Duration};
 
 use secrecy::ExposeSecret;
 use sqlx::{
-    ConnectOptions, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool,
-    Transaction,
+    Acquire as _, ConnectOptions, Connection as _, PgConnection, PgPool, Postgres, Sqlite,
+    SqliteConnection, SqlitePool, Transaction,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -160,6 +161,11 @@ pub trait BeginWrite {
         &self,
     ) -> impl Future<Output = sqlx::Result<Transaction<'static, Self::Database>>> + Send;
 
+    /// As [`begin_write`](Self::begin_write), on a connection of the pool.
+    fn begin_write_on(
+        connection: &mut PoolConnection<Self::Database>,
+    ) -> impl Future<Output = sqlx::Result<Transaction<'_, Self::Database>>> + Send;
+
     /// Wakes the gateways that listen on `channel`, after the transaction of `connection`. SQLite
     /// has no channels.
     fn notify(
@@ -169,11 +175,20 @@ pub trait BeginWrite {
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
 
+/// Takes the lock of SQLite for writing at once.
+const BEGIN_IMMEDIATE: &str = "BEGIN IMMEDIATE";
+
 impl BeginWrite for SqlitePool {
     type Database = Sqlite;
 
     async fn begin_write(&self) -> sqlx::Result<Transaction<'static, Sqlite>> {
-        self.begin_with("BEGIN IMMEDIATE").await
+        self.begin_with(BEGIN_IMMEDIATE).await
+    }
+
+    async fn begin_write_on(
+        connection: &mut PoolConnection<Sqlite>,
+    ) -> sqlx::Result<Transaction<'_, Sqlite>> {
+        connection.begin_with(BEGIN_IMMEDIATE).await
     }
 
     async fn notify(&self, _: &mut SqliteConnection, _: &'static str) -> sqlx::Result<()> {
@@ -186,6 +201,12 @@ impl BeginWrite for PgPool {
 
     async fn begin_write(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
         self.begin().await
+    }
+
+    async fn begin_write_on(
+        connection: &mut PoolConnection<Postgres>,
+    ) -> sqlx::Result<Transaction<'_, Postgres>> {
+        connection.begin().await
     }
 
     async fn notify(

@@ -1,0 +1,205 @@
+//! Sums of calls by key, model and time.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+    ops::Range,
+};
+
+use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Row, Type};
+use uuid::Uuid;
+
+use super::{ALL_TIME, Queries, name_of};
+use crate::{
+    clock::{self, UnixMs},
+    ledger::{
+        sums::{SUM_COLUMNS, Sums},
+        time::{Grain, rows},
+    },
+    store::{StoreError, on_each},
+};
+
+/// By what calls are added up. By nothing, there is one sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grouping {
+    /// A sum for each key.
+    pub by_key: bool,
+    /// A sum for each model.
+    pub by_model: bool,
+    /// A sum for each hour or for each day.
+    pub by_time: Option<Grain>,
+}
+
+/// Which calls are added up, and by what.
+#[derive(Clone, Debug)]
+pub struct UsageQuery {
+    /// By what they are added up.
+    pub grouping: Grouping,
+    /// Only the calls of these keys. Empty: of all keys.
+    pub keys: Vec<Uuid>,
+    /// Only the calls of these models. Empty: of all models.
+    pub models: Vec<String>,
+    /// When they ended. An hour that is in the range in part counts as a whole.
+    pub range: Range<UnixMs>,
+}
+
+impl Default for UsageQuery {
+    fn default() -> Self {
+        Self {
+            grouping: Grouping::default(),
+            keys: Vec::new(),
+            models: Vec::new(),
+            range: ALL_TIME,
+        }
+    }
+}
+
+/// The sums of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRow {
+    /// The key, if the sums are by key.
+    pub key_id: Option<Uuid>,
+    /// Its present name.
+    pub key_name: Option<String>,
+    /// The model, if the sums are by model. Empty for calls that no known model was asked for.
+    pub model: Option<String>,
+    /// When the hour or the day begins, if the sums are by time.
+    pub start: Option<UnixMs>,
+    /// The sums.
+    pub sums: Sums,
+}
+
+/// What a group is found by, in the order of the result.
+type Group = (Option<UnixMs>, Option<Uuid>, Option<String>);
+
+impl Queries {
+    /// Adds up calls, from the sums by hour and by day. The groups are in the order of their time,
+    /// then of the name of their key, then of their model. Without calls there is no group.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
+        let smallest = query.grouping.by_time.unwrap_or(Grain::Day);
+        let mut groups = BTreeMap::<Group, Sums>::new();
+        for (grain, span) in rows(query.range.clone(), smallest, clock::now()) {
+            for (group, sums) in self.sums(query, grain, span).await? {
+                groups.entry(group).or_default().merge(&sums);
+            }
+        }
+        let names = if query.grouping.by_key {
+            self.names().await?
+        } else {
+            HashMap::new()
+        };
+        let row = |((start, key_id, model), sums): (Group, Sums)| UsageRow {
+            key_id,
+            key_name: key_id.map(|id| name_of(id, &names)),
+            model,
+            start,
+            sums,
+        };
+        let mut rows: Vec<_> = groups.into_iter().map(row).collect();
+        rows.sort_by(|one, other| {
+            let place = |row: &UsageRow| (row.start, row.key_name.clone(), row.key_id);
+            place(one).cmp(&place(other))
+        });
+        Ok(rows)
+    }
+
+    async fn sums(
+        &self,
+        query: &UsageQuery,
+        grain: Grain,
+        span: Range<UnixMs>,
+    ) -> Result<Vec<(Group, Sums)>, StoreError> {
+        let text = statement(query);
+        let run = async {
+            on_each!(self.store, pool => {
+                let mut statement = sqlx::query(AssertSqlSafe(text))
+                    .bind(grain.hours())
+                    .bind(span.start)
+                    .bind(span.end);
+                for id in &query.keys {
+                    statement = statement.bind(*id);
+                }
+                for model in &query.models {
+                    statement = statement.bind(model.clone());
+                }
+                let rows = statement.fetch_all(pool).await?;
+                let rows = rows.iter().map(|row| read(row, query.grouping));
+                rows.collect::<sqlx::Result<_>>()
+            })
+        };
+        run.await.map_err(|error| self.store.error(error))
+    }
+}
+
+/// The statement for `query`: its parameters are the grain, the beginning and the end of the span,
+/// the keys and the models.
+fn statement(query: &UsageQuery) -> String {
+    let Grouping {
+        by_key,
+        by_model,
+        by_time,
+    } = query.grouping;
+    let mut groups = Vec::new();
+    if let Some(grain) = by_time {
+        groups.push(format!("start - start % {}", grain.ms()));
+    }
+    if by_key {
+        groups.push("key_id".to_owned());
+    }
+    if by_model {
+        groups.push("model".to_owned());
+    }
+    let columns = Sums::columns().map(|column| format!("CAST(SUM({column}) AS BIGINT)"));
+    let selected: Vec<_> = groups.iter().cloned().chain(columns).collect();
+    let mut text = format!(
+        "SELECT {} FROM featherwire_usage WHERE grain = $1 AND start >= $2 AND start < $3",
+        selected.join(", ")
+    );
+    let mut parameters = 4..;
+    for (column, count) in [("key_id", query.keys.len()), ("model", query.models.len())] {
+        let names = parameters.by_ref().take(count);
+        let names: Vec<_> = names.map(|number| format!("${number}")).collect();
+        if !names.is_empty() {
+            // Writing to a String can't fail.
+            let _ = write!(text, " AND {column} IN ({})", names.join(", "));
+        }
+    }
+    if groups.is_empty() {
+        // Without calls there is no row.
+        text.push_str(" HAVING COUNT(*) > 0");
+    } else {
+        let places: Vec<_> = (1..=groups.len()).map(|place| place.to_string()).collect();
+        let _ = write!(text, " GROUP BY {}", places.join(", "));
+    }
+    text
+}
+
+fn read<R: Row>(row: &R, grouping: Grouping) -> sqlx::Result<(Group, Sums)>
+where
+    usize: ColumnIndex<R>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Uuid: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
+    R::Database: Database,
+{
+    let mut places = 0_usize..;
+    let mut next = || places.next().unwrap_or_default();
+    let start = match grouping.by_time {
+        Some(_) => Some(row.try_get(next())?),
+        None => None,
+    };
+    let key = match grouping.by_key {
+        true => Some(row.try_get(next())?),
+        false => None,
+    };
+    let model = match grouping.by_model {
+        true => Some(row.try_get(next())?),
+        false => None,
+    };
+    let values = places.take(SUM_COLUMNS).map(|place| row.try_get(place));
+    let values = values.collect::<sqlx::Result<Vec<i64>>>()?;
+    Ok(((start, key, model), Sums::from_values(values)))
+}

@@ -1,0 +1,225 @@
+//! Writes records and their sums, in one transaction.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    future::Future,
+    sync::LazyLock,
+    time::Duration,
+};
+
+use sqlx::{Row as _, SqlSafeStr as _, SqlStr, Transaction, pool::PoolConnection};
+use uuid::Uuid;
+
+use super::{record::Record, sums::Sums, time::Grain};
+use crate::{
+    clock::UnixMs,
+    store::{BeginWrite, Store, StoreError, on_each},
+};
+
+/// The columns of `featherwire_calls`.
+pub(super) const CALL_COLUMNS: [&str; 23] = [
+    "ended_at",
+    "id",
+    "key_id",
+    "key_name",
+    "door",
+    "rpc",
+    "model_asked",
+    "model",
+    "ending",
+    "error_code",
+    "prompt_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+    "cached_tokens",
+    "token_source",
+    "units",
+    "unit_ms",
+    "waited_ms",
+    "first_token_ms",
+    "duration_ms",
+    "attempts",
+    "request_id",
+    "upstream_request_id",
+];
+
+/// The longest time for a connection, and for a transaction. A database that takes longer counts as
+/// one that is away.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What is added up in one row of `featherwire_usage`. The order is that of its primary key: two
+/// gateways that write the same rows lock them in the same order, and cannot wait for each other.
+type SumKey<'a> = (i64, UnixMs, Uuid, &'a str);
+
+/// The largest number of calls, and of sums, in one statement. Statements with 1, 2, 4 and so on rows
+/// are prepared once.
+const STATEMENT_ROWS_MAX: usize = 64;
+
+/// The number of different statements.
+const STATEMENTS: usize = STATEMENT_ROWS_MAX.ilog2() as usize + 1;
+
+/// `INSERT` for 1, 2, 4, … calls. A call that is there already, because the answer to its commit was
+/// lost, stays as it is.
+static INSERT_CALLS: LazyLock<[String; STATEMENTS]> = LazyLock::new(|| {
+    let columns = CALL_COLUMNS.map(str::to_owned);
+    let end = "ON CONFLICT (ended_at, id) DO NOTHING RETURNING id";
+    std::array::from_fn(|size| insert("featherwire_calls", &columns, 1 << size, end))
+});
+
+/// `INSERT` for 1, 2, 4, … sums, which are added to those that are there.
+static ADD_SUMS: LazyLock<[String; STATEMENTS]> = LazyLock::new(|| {
+    let keys = ["grain", "start", "key_id", "model"].map(str::to_owned);
+    let sums: Vec<_> = Sums::columns()
+        .map(|column| format!("{column} = featherwire_usage.{column} + excluded.{column}"))
+        .collect();
+    let end = format!(
+        "ON CONFLICT ({}) DO UPDATE SET {}",
+        keys.join(", "),
+        sums.join(", ")
+    );
+    let columns: Vec<_> = keys.into_iter().chain(Sums::columns()).collect();
+    std::array::from_fn(|size| insert("featherwire_usage", &columns, 1 << size, &end))
+});
+
+fn insert(table: &str, columns: &[String], rows: usize, end: &str) -> String {
+    let row = |row: usize| {
+        let first = row * columns.len() + 1;
+        let places: Vec<_> = (first..first + columns.len())
+            .map(|place| format!("${place}"))
+            .collect();
+        format!("({})", places.join(", "))
+    };
+    let rows: Vec<_> = (0..rows).map(row).collect();
+    format!(
+        "INSERT INTO {table} ({}) VALUES {} {end}",
+        columns.join(", "),
+        rows.join(", ")
+    )
+}
+
+/// The statement for this number of rows, which is a power of two.
+fn statement(statements: &'static [String; STATEMENTS], rows: usize) -> SqlStr {
+    let size = rows.max(1).ilog2() as usize;
+    let text = statements.get(size).map_or("", String::as_str);
+    text.into_sql_str()
+}
+
+/// Splits rows into parts for which there is a statement.
+fn parts<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let largest = 1_usize.checked_shl(rows.len().checked_ilog2()?)?;
+        let (part, rest) = rows.split_at_checked(largest.min(STATEMENT_ROWS_MAX))?;
+        rows = rest;
+        Some(part)
+    })
+}
+
+/// Binds the values of [`CALL_COLUMNS`].
+macro_rules! bind_record {
+    ($query:expr, $record:expr) => {{
+        let record: &Record = $record;
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let tokens = &record.tokens;
+        $query
+            .bind(record.ended_at)
+            .bind(record.id)
+            .bind(record.key_id)
+            .bind(&*record.key_name)
+            .bind(record.door.name())
+            .bind(record.rpc.name())
+            .bind(&*record.model_asked)
+            .bind(&*record.model)
+            .bind(record.ending.name())
+            .bind(record.error_code.as_deref())
+            .bind(number(tokens.prompt))
+            .bind(number(tokens.completion))
+            .bind(number(tokens.reasoning))
+            .bind(number(tokens.cached))
+            .bind(tokens.source.name())
+            .bind(i64::from(record.units))
+            .bind(number(record.unit_ms))
+            .bind(number(record.waited_ms))
+            .bind(record.first_token_ms.map(number))
+            .bind(number(record.duration_ms))
+            .bind(i64::from(record.attempts))
+            .bind(record.request_id.as_deref())
+            .bind(record.upstream_request_id.as_deref())
+    }};
+}
+
+/// Writes `records` and adds them to the sums. Those that are there already are not added again.
+/// Returns how many were new.
+///
+/// # Errors
+/// Those of the database, and a commit that took too long. Then the records may be there or not.
+pub async fn write(store: &Store, records: &[Record]) -> Result<usize, StoreError> {
+    let run = async {
+        on_each!(store, pool => {
+            let mut connection = timeout(store, pool.acquire()).await?;
+            let written = timeout(store, async {
+                let mut transaction = begin(pool, &mut connection).await?;
+                let mut new = HashSet::with_capacity(records.len());
+                for part in parts(records) {
+                    let mut query = sqlx::query(statement(&INSERT_CALLS, part.len()));
+                    for record in part {
+                        query = bind_record!(query, record);
+                    }
+                    for row in query.fetch_all(&mut *transaction).await? {
+                        new.insert(row.try_get::<Uuid, _>(0)?);
+                    }
+                }
+                let sums: Vec<_> = add_up(records, &new).into_iter().collect();
+                for part in parts(&sums) {
+                    let mut query = sqlx::query(statement(&ADD_SUMS, part.len()));
+                    for ((hours, start, key, model), sums) in part {
+                        query = query.bind(*hours).bind(*start).bind(*key).bind(*model);
+                        for value in sums.values() {
+                            query = query.bind(value);
+                        }
+                    }
+                    query.execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+                Ok(new.len())
+            });
+            let written = written.await;
+            if matches!(written, Err(sqlx::Error::PoolTimedOut)) {
+                // Its server may not even answer a farewell.
+                drop(connection.detach());
+            }
+            written
+        })
+    };
+    run.await.map_err(|error| store.error(error))
+}
+
+/// Begins a transaction that writes.
+async fn begin<'a, P: BeginWrite>(
+    _: &P,
+    connection: &'a mut PoolConnection<P::Database>,
+) -> sqlx::Result<Transaction<'a, P::Database>> {
+    P::begin_write_on(connection).await
+}
+
+/// Waits for a step of a write, at most for [`COMMIT_TIMEOUT`]. A database in memory always answers,
+/// and would end with its connection.
+async fn timeout<T>(store: &Store, step: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    if store.is_in_memory() {
+        return step.await;
+    }
+    let step = tokio::time::timeout(COMMIT_TIMEOUT, step).await;
+    step.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+/// The sums of those `records` that are `new`.
+fn add_up<'a>(records: &'a [Record], new: &HashSet<Uuid>) -> BTreeMap<SumKey<'a>, Sums> {
+    let mut sums = BTreeMap::<SumKey<'a>, Sums>::new();
+    for record in records.iter().filter(|record| new.contains(&record.id)) {
+        for grain in Grain::ALL {
+            let start = grain.start(record.ended_at);
+            let key = (grain.hours(), start, record.key_id, &*record.model);
+            sums.entry(key).or_default().add(record);
+        }
+    }
+    sums
+}

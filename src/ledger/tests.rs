@@ -1,0 +1,199 @@
+//! Records in a database, and what queries make of them.
+
+use uuid::Uuid;
+
+use super::{
+    CallFilter, Door, Ending, Grain, Grouping, Order, Queries, Record, Rpc, TokenSource, Tokens,
+    UsageQuery, key_names::fixed_id, write,
+};
+use crate::{
+    clock::{self, UnixMs},
+    config::DatabaseLocation,
+    store::Store,
+};
+
+const DAY: i64 = Grain::Day.ms();
+const HOUR: i64 = Grain::Hour.ms();
+
+/// A record of a call that ended at `ended_at`.
+pub(super) fn record(key: &str, model: &str, ended_at: UnixMs) -> Record {
+    Record {
+        ended_at,
+        id: Uuid::now_v7(),
+        key_id: fixed_id(key),
+        key_name: key.into(),
+        door: Door::Rest,
+        rpc: Rpc::StreamChatCompletion,
+        model_asked: "alias".into(),
+        model: model.into(),
+        ending: Ending::Finished,
+        error_code: None,
+        tokens: Tokens {
+            prompt: 10,
+            completion: 5,
+            reasoning: 2,
+            cached: 1,
+            source: TokenSource::Upstream,
+        },
+        units: 2,
+        unit_ms: 200,
+        waited_ms: 7,
+        first_token_ms: Some(30),
+        duration_ms: 107,
+        attempts: 1,
+        request_id: Some("a-request".into()),
+        upstream_request_id: None,
+    }
+}
+
+async fn memory() -> (Store, Queries) {
+    let store = Store::open(&DatabaseLocation::Memory).await.unwrap();
+    store.migrate().await.unwrap();
+    (store.clone(), Queries::new(store))
+}
+
+#[tokio::test]
+async fn a_record_that_is_written_twice_counts_once() {
+    let (store, queries) = memory().await;
+    let now = clock::now();
+    let records: Vec<_> = (0..150).map(|_| record("env-1", "org/m", now)).collect();
+    assert_eq!(write(&store, &records[..100]).await.unwrap(), 100);
+    // As after a commit whose answer was lost.
+    assert_eq!(write(&store, &records).await.unwrap(), 50);
+    let rows = queries.usage(&UsageQuery::default()).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    let sums = rows[0].sums;
+    assert_eq!((sums.calls, sums.prompt_tokens), (150, 1500));
+    assert_eq!((sums.unit_ms, sums.waited_ms), (30_000, 1050));
+    let p50 = sums.durations.percentile(0.5).unwrap();
+    assert!((80..=128).contains(&p50), "{p50}");
+}
+
+#[tokio::test]
+async fn a_record_is_read_as_it_was_written() {
+    let (store, queries) = memory().await;
+    let mut failed = record("everyone", "", 5);
+    failed.ending = Ending::Failed;
+    failed.error_code = Some("queue_full".into());
+    failed.tokens = Tokens::default();
+    (failed.units, failed.first_token_ms) = (0, None);
+    let records = [failed, record("env-2", "org/m", 6)];
+    write(&store, &records).await.unwrap();
+    let calls = queries
+        .calls(&CallFilter::default(), Order::OldestFirst, None, 10)
+        .await
+        .unwrap();
+    assert_eq!(calls, records);
+}
+
+#[tokio::test]
+async fn groups_are_by_what_is_asked_for() {
+    let (store, queries) = memory().await;
+    let day = 20_000 * DAY;
+    let records = [
+        record("env-1", "a", day - 1),
+        record("env-1", "b", day),
+        record("env-2", "a", day + HOUR),
+        record("env-2", "a", day + DAY - 1),
+        record("env-2", "a", day + DAY),
+    ];
+    write(&store, &records).await.unwrap();
+    let ask = async |grouping, range| {
+        let query = UsageQuery {
+            grouping,
+            range,
+            ..UsageQuery::default()
+        };
+        let rows = queries.usage(&query).await.unwrap();
+        let row = |row: super::UsageRow| {
+            let name = row.key_name.or(row.model).unwrap_or_default();
+            (row.start.map(|at| at - day), name, row.sums.calls)
+        };
+        rows.into_iter().map(row).collect::<Vec<_>>()
+    };
+    let by_key = Grouping {
+        by_key: true,
+        ..Grouping::default()
+    };
+    let named = |name: &str, calls| (None, name.to_owned(), calls);
+    let all = vec![named("env-1", 2), named("env-2", 3)];
+    assert_eq!(ask(by_key, super::ALL_TIME).await, all);
+    let one_day = vec![named("env-1", 1), named("env-2", 2)];
+    assert_eq!(ask(by_key, day..day + DAY).await, one_day);
+    // Hours at both edges, and a day between them.
+    let edges = day - HOUR..day + DAY + HOUR;
+    assert_eq!(ask(by_key, edges.clone()).await, all);
+    let by_model = Grouping {
+        by_model: true,
+        ..Grouping::default()
+    };
+    let models = vec![named("a", 4), named("b", 1)];
+    assert_eq!(ask(by_model, edges.clone()).await, models);
+    let by = |grain| Grouping {
+        by_time: Some(grain),
+        ..Grouping::default()
+    };
+    let at = |at, calls| (Some(at), String::new(), calls);
+    let days = vec![at(-DAY, 1), at(0, 3), at(DAY, 1)];
+    assert_eq!(ask(by(Grain::Day), edges.clone()).await, days);
+    let hours = vec![
+        at(-HOUR, 1),
+        at(0, 1),
+        at(HOUR, 1),
+        at(DAY - HOUR, 1),
+        at(DAY, 1),
+    ];
+    assert_eq!(ask(by(Grain::Hour), edges).await, hours);
+    assert_eq!(ask(Grouping::default(), 0..DAY).await, vec![]);
+}
+
+#[tokio::test]
+async fn a_filter_leaves_out_other_keys_and_models() {
+    let (store, queries) = memory().await;
+    let mut cancelled = record("env-1", "a", 9);
+    cancelled.ending = Ending::Cancelled;
+    let records = [record("env-1", "b", 7), record("env-2", "a", 8), cancelled];
+    write(&store, &records).await.unwrap();
+    let query = UsageQuery {
+        keys: queries.keys_named("env-1").await.unwrap(),
+        models: vec!["a".to_owned(), "c".to_owned()],
+        ..UsageQuery::default()
+    };
+    let rows = queries.usage(&query).await.unwrap();
+    assert_eq!((rows[0].sums.calls, rows[0].sums.cancelled), (1, 1));
+    let filter = CallFilter {
+        keys: query.keys,
+        model: Some("alias".to_owned()),
+        ending: Some(Ending::Cancelled),
+        range: 0..10,
+    };
+    let calls = queries
+        .calls(&filter, Order::NewestFirst, None, 10)
+        .await
+        .unwrap();
+    assert_eq!(calls, records[2..]);
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_in_both_orders() {
+    let (store, queries) = memory().await;
+    // Several calls end in the same millisecond.
+    let records: Vec<_> = (0..25).map(|n| record("env-1", "m", n / 4)).collect();
+    write(&store, &records).await.unwrap();
+    for order in [Order::NewestFirst, Order::OldestFirst] {
+        let (mut read, mut after) = (Vec::new(), None);
+        loop {
+            let page = queries
+                .calls(&CallFilter::default(), order, after, 7)
+                .await
+                .unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.cursor());
+            read.extend(page);
+        }
+        if order == Order::NewestFirst {
+            read.reverse();
+        }
+        assert_eq!(read, records);
+    }
+}
