@@ -198,6 +198,8 @@ error_codes! {
     CircuitOpen = "circuit_open", Unavailable;
     /// The gateway is shutting down.
     Draining = "draining", Unavailable;
+    /// What is left of the budgets of the caller's key is not known now.
+    BudgetUnknown = "budget_unknown", Unavailable;
     /// The gateway has no memory for the request now.
     TooManyRequestBytes = "too_many_request_bytes", Unavailable;
     /// The gateway was busy with other large bodies for too long.

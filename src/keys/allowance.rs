@@ -3,16 +3,24 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::time::{Instant as TokioInstant, timeout_at};
+
 use super::{
     Identity,
     budget::{Budget, BudgetPeriod, BudgetUnit},
     clock,
-    spending::{Amounts, Exhausted, Reservation},
+    spending::{Amounts, Exhausted, Refusal, Reservation, Terms},
 };
 use crate::error::{Error, ErrorCode, RateState, RateUnit, Result};
 
 /// A call is refused if a budget leaves each of its choices less tokens than this.
 pub const CHOICE_TOKENS_MIN: u64 = 16;
+
+/// The longest wait of a call for a lease. Every second, gateways give back what they do not need.
+const LEASE_WAIT_MAX: Duration = Duration::from_millis(2500);
+
+/// When a call may come again that has got no lease.
+const LEASE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// What a call asks for.
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +55,42 @@ impl Identity {
     }
 
     /// Reserves what a call may use. If a budget has less tokens left than the call asks for, the
-    /// call gets what is left, and must generate less: see [`Allowance::max_tokens`].
+    /// call gets what is left, and must generate less: see [`Allowance::max_tokens`]. If this
+    /// gateway has leased too little of a budget that others share, it waits for more.
     ///
     /// # Errors
     /// [`Kind::Limited`](crate::error::Kind::Limited) if a budget or the limit of tokens in a minute
     /// has too little left. Nothing is reserved.
-    pub fn reserve(&self, ask: Ask, now: Instant) -> Result<Allowance> {
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if that is not known, because the
+    /// database does not answer.
+    pub async fn reserve(&self, ask: Ask, now: Instant) -> Result<Allowance> {
+        let news = self.spending().news();
+        let began = news.exchanges();
+        let mut seen = began;
+        let mut until = None;
+        let mut terms = Terms::Whole;
+        loop {
+            let Some(allowance) = self.try_reserve(ask, terms, now)? else {
+                if terms == Terms::Leased {
+                    let has_answer = seen.number > began.number && !seen.is_failing;
+                    return Err(self.not_leased(has_answer));
+                }
+                let until = *until.get_or_insert_with(|| TokioInstant::now() + LEASE_WAIT_MAX);
+                news.want_exchange();
+                let exchange = news.exchange_after(seen.number);
+                let is_late = timeout_at(until, exchange).await.is_err();
+                seen = news.exchanges();
+                if is_late || seen.is_failing {
+                    terms = Terms::Leased;
+                }
+                continue;
+            };
+            return Ok(allowance);
+        }
+    }
+
+    /// Reserves what a call may use. `None` if this gateway has leased too little.
+    fn try_reserve(&self, ask: Ask, terms: Terms, now: Instant) -> Result<Option<Allowance>> {
         let budgets = &self.limits().budgets;
         let of_choices = |tokens: u64| tokens.saturating_mul(ask.choices);
         let wanted = ask.max_tokens.unwrap_or(ask.model_max_tokens);
@@ -67,8 +105,12 @@ impl Identity {
         let at = clock::now();
         let reservation = self
             .spending()
-            .reserve(budgets, amounts, with_prompt(least), at)
-            .map_err(|exhausted| self.exhausted(&exhausted, at))?;
+            .reserve(budgets, amounts, with_prompt(least), terms, at);
+        let reservation = match reservation {
+            Ok(reservation) => reservation,
+            Err(Refusal::NotLeased) => return Ok(None),
+            Err(Refusal::Exhausted(exhausted)) => return Err(self.exhausted(&exhausted, at)),
+        };
         let has_token_budget = budgets.iter().any(|budget| budget.of == BudgetUnit::Tokens);
         let minute = match self.limits().tokens_per_minute {
             Some(limit) => {
@@ -83,7 +125,7 @@ impl Identity {
         let per_choice = granted
             .saturating_sub(ask.prompt_tokens)
             .checked_div(ask.choices);
-        Ok(Allowance {
+        Ok(Some(Allowance {
             identity: self.clone(),
             prompt_tokens: ask.prompt_tokens,
             max_tokens: per_choice
@@ -91,7 +133,29 @@ impl Identity {
             minute,
             reservation,
             used: Amounts::default(),
-        })
+        }))
+    }
+
+    /// This gateway cannot give out what is left of a budget.
+    fn not_leased(&self, has_answer: bool) -> Error {
+        let name = self.name();
+        let (code, message) = match has_answer {
+            true => (
+                ErrorCode::BudgetExhausted,
+                format!(
+                    "The key {name:?} has too little left of a budget for this call, because calls \
+                     at other gateways have reserved the rest: try again when they have ended"
+                ),
+            ),
+            false => (
+                ErrorCode::BudgetUnknown,
+                format!(
+                    "What the key {name:?} has left of its budgets is not known, because the \
+                     gateway's database does not answer: try again later"
+                ),
+            ),
+        };
+        Error::new(code, message).with_retry_after(LEASE_RETRY_AFTER)
     }
 
     fn too_many_tokens(&self, state: RateState) -> Error {
@@ -161,6 +225,12 @@ impl Allowance {
         self.prompt_tokens
     }
 
+    /// How many tokens of the budgets the call may use, with its prompt.
+    #[cfg(test)]
+    pub(super) fn granted_tokens(&self) -> u64 {
+        self.reservation.granted().tokens
+    }
+
     /// The state of the limit of tokens in a minute, if the key has one.
     pub fn rate(&self) -> Option<RateState> {
         self.minute.map(|(state, _)| state)
@@ -219,15 +289,15 @@ mod tests {
             .state(&identity.limits().budgets[0], clock::now())
     }
 
-    #[test]
-    fn a_call_gets_what_is_left_and_is_refused_below_the_least() {
+    #[tokio::test]
+    async fn a_call_gets_what_is_left_and_is_refused_below_the_least() {
         let now = Instant::now();
         let key = with_budget("tokens=400/total");
-        let first = key.reserve(ASK, now).unwrap();
+        let first = key.reserve(ASK, now).await.unwrap();
         assert_eq!((first.max_tokens(), spent(&key)), (None, (0, 240)));
-        let second = key.reserve(ASK, now).unwrap();
+        let second = key.reserve(ASK, now).await.unwrap();
         assert_eq!(second.max_tokens(), Some(60));
-        let refused = key.reserve(ASK, now).unwrap_err();
+        let refused = key.reserve(ASK, now).await.unwrap_err();
         assert_eq!(refused.code(), "budget_exhausted");
         assert!(refused.message().contains("0 of 400 tokens"), "{refused}");
         assert!(refused.retry_after().is_none());
@@ -243,60 +313,65 @@ mod tests {
             prompt_tokens: 300,
             ..ASK
         };
-        assert!(key.reserve(long, now).is_err());
+        assert!(key.reserve(long, now).await.is_err());
         let fits = Ask {
             prompt_tokens: 298,
             ..ASK
         };
-        let fits = key.reserve(fits, now).unwrap();
+        let fits = key.reserve(fits, now).await.unwrap();
         assert_eq!(fits.max_tokens(), Some(16));
     }
 
-    #[test]
-    fn a_call_that_sets_no_number_gets_one_from_a_budget_of_tokens_only() {
+    #[tokio::test]
+    async fn a_call_that_sets_no_number_gets_one_from_a_budget_of_tokens_only() {
         let ask = Ask {
             max_tokens: None,
             ..ASK
         };
-        let max_tokens = |budget| {
+        let max_tokens = async |budget| {
             let key = with_budget(budget);
-            key.reserve(ask, Instant::now()).unwrap().max_tokens()
+            key.reserve(ask, Instant::now()).await.unwrap().max_tokens()
         };
-        assert_eq!(max_tokens("tokens=100000/day"), Some(4096));
-        assert_eq!(max_tokens("tokens=1000/day"), Some(480));
-        assert_eq!(max_tokens("requests=1000/day"), None);
+        assert_eq!(max_tokens("tokens=100000/day").await, Some(4096));
+        assert_eq!(max_tokens("tokens=1000/day").await, Some(480));
+        assert_eq!(max_tokens("requests=1000/day").await, None);
         let vectors = Ask { choices: 0, ..ask };
         let key = with_budget("tokens=100000/day");
-        let allowance = key.reserve(vectors, Instant::now()).unwrap();
+        let allowance = key.reserve(vectors, Instant::now()).await.unwrap();
         assert_eq!((allowance.max_tokens(), spent(&key)), (None, (0, 40)));
     }
 
-    #[test]
-    fn tokens_of_a_minute_are_taken_first_and_settled_at_the_end() {
+    #[tokio::test]
+    async fn tokens_of_a_minute_are_taken_first_and_settled_at_the_end() {
         let key = identity(|settings| settings.limits.tokens_per_minute = Some(600));
         let now = Instant::now();
-        let first = key.reserve(ASK, now).unwrap();
+        let first = key.reserve(ASK, now).await.unwrap();
         assert_eq!(first.rate().unwrap().remaining, 360);
-        let second = key.reserve(ASK, now).unwrap();
-        let refused = key.reserve(ASK, now).unwrap_err();
+        let second = key.reserve(ASK, now).await.unwrap();
+        let refused = key.reserve(ASK, now).await.unwrap_err();
         assert_eq!(refused.code(), "rate_limit_exceeded");
         assert_eq!(refused.rate().unwrap().0, RateUnit::Tokens);
         assert!(refused.retry_after().unwrap() <= Duration::from_secs(12));
         drop((first, second));
         assert_eq!(
-            key.reserve(ASK, now).unwrap().rate().unwrap().remaining,
+            key.reserve(ASK, now)
+                .await
+                .unwrap()
+                .rate()
+                .unwrap()
+                .remaining,
             360
         );
     }
 
-    #[test]
-    fn a_call_that_the_minute_refuses_reserves_nothing_of_a_budget() {
+    #[tokio::test]
+    async fn a_call_that_the_minute_refuses_reserves_nothing_of_a_budget() {
         let key = identity(|settings| {
             settings.limits.tokens_per_minute = Some(300);
             settings.limits.budgets = vec!["tokens=1000/day".parse().unwrap()];
         });
-        let _first = key.reserve(ASK, Instant::now()).unwrap();
-        assert!(key.reserve(ASK, Instant::now()).is_err());
+        let _first = key.reserve(ASK, Instant::now()).await.unwrap();
+        assert!(key.reserve(ASK, Instant::now()).await.is_err());
         assert_eq!(spent(&key), (0, 240));
     }
 }

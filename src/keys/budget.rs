@@ -20,7 +20,7 @@ pub struct Budget {
 }
 
 /// What a budget counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BudgetUnit {
     /// Tokens of prompts and answers.
@@ -32,7 +32,7 @@ pub enum BudgetUnit {
 }
 
 /// The time for which a budget is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BudgetPeriod {
     /// A day in UTC.
@@ -45,12 +45,27 @@ pub enum BudgetPeriod {
     Total,
 }
 
+impl Budget {
+    /// The amount in the smallest unit.
+    pub(super) fn smallest_units(&self) -> u64 {
+        self.amount.saturating_mul(self.of.scale())
+    }
+}
+
 impl BudgetUnit {
     const ALL: [Self; 3] = [Self::Tokens, Self::Requests, Self::UnitSeconds];
 
     /// The unit with this name.
     pub(super) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|unit| unit.name() == name)
+    }
+
+    /// How many of the smallest units one is: unit-seconds are counted in milliseconds.
+    pub(super) fn scale(self) -> u64 {
+        match self {
+            Self::Tokens | Self::Requests => 1,
+            Self::UnitSeconds => 1000,
+        }
     }
 
     /// Its name on the command line.

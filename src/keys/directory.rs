@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt, iter,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -15,7 +15,8 @@ use super::{
     digest::{BuildDigestHasher, Digest},
     identity::{Identity, Record},
     key::{Key, KeyState},
-    spending::{Spending, Spent},
+    repository::Spent,
+    spending_news::SpendingNews,
 };
 
 /// The keys that the gateway accepts. Cheap to clone; all clones share one snapshot.
@@ -66,6 +67,7 @@ struct Stored {
     /// The records of all keys that this process has seen. A number is never given to another key.
     records: HashMap<Uuid, Arc<Record>>,
     next_number: u32,
+    news: SpendingNews,
 }
 
 struct StoredKey {
@@ -120,7 +122,7 @@ impl Directory {
     /// A gateway that had a key never opens again while it runs: deleting the last key must not let
     /// everyone in.
     pub fn apply(&self, changes: Changes) {
-        let mut stored = self.0.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stored = self.stored();
         for (key, secrets) in changes.changed {
             stored.set(key, secrets);
         }
@@ -178,25 +180,25 @@ impl Directory {
             .is_some_and(|entry| entry.end().is_none())
     }
 
-    /// What the keys of the database have spent since the last call of this. It must be saved, or
-    /// given back with `Spending::give_back_unsaved`.
-    pub(super) fn take_unsaved_spending(&self) -> Vec<(Uuid, Spent)> {
-        let stored = self.0.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        let spent = stored.keys.iter().flat_map(|(id, key)| {
-            let unsaved = key.identity.spending().take_unsaved();
-            unsaved.into_iter().map(|spent| (*id, spent))
-        });
-        spent.collect()
+    /// What the keys of the database spend.
+    pub(super) fn spending_news(&self) -> SpendingNews {
+        self.stored().news.clone()
     }
 
-    /// Runs `with` for the spending of each of these keys that is known.
-    pub(super) fn for_spending(&self, spent: &[(Uuid, Spent)], with: impl Fn(&Spending, &Spent)) {
-        let stored = self.0.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        for (id, spent) in spent {
-            if let Some(key) = stored.keys.get(id) {
-                with(key.identity.spending(), spent);
+    /// Takes over what keys have spent.
+    pub(super) fn take_spent(&self, spent: &[Spent]) {
+        let stored = self.stored();
+        for spent in spent {
+            if let Some(key) = stored.keys.get(&spent.key) {
+                let spending = key.identity.spending();
+                spending.take_spent(spent.name, spent.window, spent.amount);
             }
         }
+    }
+
+    fn stored(&self) -> MutexGuard<'_, Stored> {
+        // No code panics while it holds the lock.
+        self.0.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The keys of the database that were used since the last call of this.
@@ -298,7 +300,7 @@ impl Stored {
         let record = self.records.entry(id).or_insert_with(|| {
             let number = *next_number;
             *next_number = next_number.saturating_add(1);
-            Record::new(number)
+            Record::new(number, id, self.news.clone())
         });
         Arc::clone(record)
     }

@@ -7,7 +7,9 @@ use std::sync::{
 
 use uuid::Uuid;
 
-use super::{key::Role, limits::Limits, rate::Rate, spending::Spending};
+use super::{
+    key::Role, limits::Limits, rate::Rate, spending::Spending, spending_news::SpendingNews,
+};
 use crate::config::Glob;
 
 /// A caller that the gateway knows. Cheap to clone; all clones share one state.
@@ -43,13 +45,14 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(number: u32) -> Arc<Self> {
+    /// The record of the key with this id, or of a key that is not in the database.
+    pub(super) fn new(number: u32, id: Uuid, news: SpendingNews) -> Arc<Self> {
         Arc::new(Self {
             number,
             was_used: AtomicBool::new(false),
             calls: Rate::new(),
             tokens: Rate::new(),
-            spending: Arc::default(),
+            spending: Spending::new(id, news),
         })
     }
 }
@@ -89,7 +92,7 @@ impl Identity {
             weight: weight.max(1),
             limits: Limits::default(),
             models: Vec::new(),
-            record: Record::new(number),
+            record: Record::new(number, Uuid::nil(), SpendingNews::default()),
         }))
     }
 
@@ -168,7 +171,7 @@ impl Identity {
             settings.name,
             key.role,
             settings.limits,
-            Record::new(7),
+            Record::new(7, key.id, SpendingNews::default()),
         )
     }
 

@@ -15,6 +15,7 @@
 //! - [`Directory`]: finds the identity that a secret belongs to, in memory. [`Refresh`] keeps it
 //!   like the database.
 
+mod account;
 mod allowance;
 mod budget;
 mod check;
@@ -26,8 +27,10 @@ mod limits;
 mod rate;
 mod refresh;
 mod repository;
+mod saver;
 mod secret;
 mod spending;
+mod spending_news;
 mod window;
 
 pub use crate::clock;

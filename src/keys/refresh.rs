@@ -1,10 +1,11 @@
-//! Keeps the directory like the database.
+//! Keeps the directory like the database, and the database like what keys spend.
 
 use std::time::Duration;
 
 use sqlx::postgres::PgListener;
 use tokio::{
-    task::AbortHandle,
+    sync::oneshot,
+    task::{AbortHandle, JoinHandle},
     time::{Instant, sleep},
 };
 
@@ -12,9 +13,8 @@ use super::{
     clock::now,
     directory::Directory,
     repository::{KeysError, Repository},
-    spending::Spending,
+    saver::Saver,
 };
-use crate::store::StoreError;
 
 /// The time between two looks at the version of the keys. So a change is known everywhere within two
 /// seconds.
@@ -29,18 +29,29 @@ const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// The version before all changes.
 const BEFORE_ALL: i64 = 0;
 
-/// The task that keeps a directory like the database. It ends when this is dropped.
+/// The tasks that keep a directory and its database alike. They end when this is dropped.
 #[derive(Debug)]
 pub struct Refresh {
     /// `None` if no other process can change the keys.
-    task: Option<AbortHandle>,
+    tasks: Option<Tasks>,
     directory: Directory,
     repository: Repository,
 }
 
+#[derive(Debug)]
+struct Tasks {
+    follower: AbortHandle,
+    saver: JoinHandle<()>,
+    /// Dropping it ends the saver, which saves what is left.
+    end_saver: oneshot::Sender<()>,
+}
+
 impl Drop for Refresh {
     fn drop(&mut self) {
-        self.task.iter().for_each(AbortHandle::abort);
+        if let Some(tasks) = &self.tasks {
+            tasks.follower.abort();
+            tasks.saver.abort();
+        }
     }
 }
 
@@ -50,29 +61,43 @@ impl Refresh {
     /// # Errors
     /// The keys cannot be loaded.
     pub async fn start(directory: Directory, repository: Repository) -> Result<Self, KeysError> {
+        let is_shared = !repository.is_in_memory();
+        let news = directory.spending_news();
+        if is_shared {
+            news.need_leases();
+        }
         let version = take_changes(&directory, &repository, BEFORE_ALL).await?;
-        directory.for_spending(&repository.spent().await?, Spending::set_saved);
+        directory.take_spent(&repository.spent().await?);
         let follower = Follower {
             directory: directory.clone(),
             repository: repository.clone(),
             version,
             is_failing: false,
         };
-        // It serves all callers, for as long as the gateway runs.
-        let is_shared = !repository.is_in_memory();
-        let task = is_shared.then(|| tokio::spawn(follower.follow()).abort_handle());
+        // They serve all callers, for as long as the gateway runs.
+        let tasks = is_shared.then(|| {
+            let saver = Saver::new(news, repository.clone());
+            let (end_saver, end) = oneshot::channel();
+            Tasks {
+                follower: tokio::spawn(follower.follow()).abort_handle(),
+                saver: tokio::spawn(saver.run(async move { _ = end.await })),
+                end_saver,
+            }
+        });
         Ok(Self {
-            task,
+            tasks,
             directory,
             repository,
         })
     }
 
     /// Records what the keys have spent and their last use, and ends.
-    pub async fn end(self) {
-        self.task.iter().for_each(AbortHandle::abort);
-        if let Err(error) = save_spending(&self.directory, &self.repository).await {
-            tracing::warn!(%error, "what keys have spent of their budgets was not saved");
+    pub async fn end(mut self) {
+        if let Some(tasks) = self.tasks.take() {
+            tasks.follower.abort();
+            drop(tasks.end_saver);
+            // Its last exchanges have a time limit. A panic in it was logged.
+            let _ = tasks.saver.await;
         }
         record_use(&self.directory, &self.repository).await;
     }
@@ -98,25 +123,6 @@ async fn record_use(directory: &Directory, repository: &Repository) {
     }
     if let Err(error) = repository.record_use(&used, now()).await {
         tracing::debug!(%error, "the last use of keys was not recorded");
-    }
-}
-
-/// Saves what keys have spent, and takes over what other gateways have spent. What cannot be saved
-/// is saved later.
-async fn save_spending(directory: &Directory, repository: &Repository) -> Result<(), StoreError> {
-    let unsaved = directory.take_unsaved_spending();
-    if unsaved.is_empty() {
-        return Ok(());
-    }
-    match repository.add_spent(&unsaved).await {
-        Ok(sums) => {
-            directory.for_spending(&sums, Spending::set_saved);
-            Ok(())
-        }
-        Err(error) => {
-            directory.for_spending(&unsaved, Spending::give_back_unsaved);
-            Err(error)
-        }
     }
 }
 
@@ -160,7 +166,6 @@ impl Follower {
             self.version = take_changes(&self.directory, &self.repository, self.version).await?;
             tracing::info!(keys = self.directory.valid_keys(), "gateway keys changed");
         }
-        save_spending(&self.directory, &self.repository).await?;
         Ok(())
     }
 

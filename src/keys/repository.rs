@@ -2,6 +2,8 @@
 
 mod spending;
 
+pub(super) use spending::{Exchange, ExchangeError, LEASE_TIME, Spent};
+
 use std::{collections::HashMap, fmt, time::Duration};
 
 use sqlx::postgres::PgListener;

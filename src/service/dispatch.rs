@@ -25,7 +25,7 @@ use crate::{
     admission::Permit,
     config,
     error::{Error, Result},
-    keys::{Allowance, Ask, Identity},
+    keys::{Allowance, Ask},
     proto::v1::CallReport,
     upstream::{self, Attempts, Catalogue, Client, RequestOptions, StreamMessage, UnaryMessage},
 };
@@ -98,12 +98,17 @@ impl Dispatch {
     pub(super) async fn prepare<R: ModelRequest>(
         &self,
         call: &Call,
-        request: Box<R>,
+        mut request: Box<R>,
         stream: Option<bool>,
         check: impl FnOnce(&mut R) -> Result<()> + Send + 'static,
     ) -> Result<Ready<R>> {
         let names = self.catalogue.names().clone();
-        let (identity, catalogue) = (call.identity.clone(), self.catalogue.clone());
+        let allowance = self.reserve(call, &mut *request).await?;
+        let max_tokens = allowance.as_ref().and_then(Allowance::max_tokens);
+        if let Some(allowance) = allowance {
+            call.set_allowance(allowance);
+        }
+        let identity = call.identity.clone();
         let check = move |request: &mut R| {
             check(request)?;
             let requested: Arc<str> = request.model().as_str().into();
@@ -113,15 +118,14 @@ impl Dispatch {
                 model.as_ref().clone_into(request.model());
             }
             let hides_usage = stream == Some(true) && request.ask_for_usage();
-            let allowance = reserve(&identity, &catalogue, &model, request)?;
+            if let Some(tokens) = max_tokens {
+                request.set_max_tokens(i32::try_from(tokens).unwrap_or(i32::MAX));
+            }
             let choices = request.choices();
-            Ok((model, (requested, choices, hides_usage, allowance)))
+            Ok((model, (requested, choices, hides_usage)))
         };
-        let (prepared, (requested, choices, hides_usage, allowance)) =
+        let (prepared, (requested, choices, hides_usage)) =
             prepared::prepare(call, request, stream, check).await?;
-        if let Some(allowance) = allowance {
-            call.set_allowance(allowance);
-        }
         Ok(Ready {
             prepared,
             requested,
@@ -129,6 +133,38 @@ impl Dispatch {
             hides_usage,
             request: PhantomData,
         })
+    }
+
+    /// Reserves what the request may use of the limits of its key, if it has some. A request that is
+    /// not valid releases it again.
+    async fn reserve<R: ModelRequest>(
+        &self,
+        call: &Call,
+        request: &mut R,
+    ) -> Result<Option<Allowance>> {
+        if !call.identity.is_metered() {
+            return Ok(None);
+        }
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let tokens = |number: i32| u64::try_from(number).ok();
+        let max_tokens = request.max_tokens().and_then(tokens);
+        let of_model = |model: &str| {
+            let catalogue = self.catalogue.current()?;
+            let model = catalogue.model(self.catalogue.names().resolve(model))?;
+            model.max_completion_tokens.and_then(tokens)
+        };
+        let model_max_tokens = match max_tokens {
+            Some(_) => None,
+            None => of_model(request.model()),
+        };
+        let ask = Ask {
+            prompt_tokens: count(request.prompt_tokens()),
+            choices: count(request.generations()),
+            max_tokens,
+            model_max_tokens: model_max_tokens.unwrap_or(MODEL_MAX_TOKENS),
+        };
+        let now = std::time::Instant::now();
+        call.identity.reserve(ask, now).await.map(Some)
     }
 
     /// Gets a complete answer.
@@ -350,41 +386,6 @@ fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
 
 /// The largest number of tokens of a choice, if neither the request nor the catalogue says one.
 const MODEL_MAX_TOKENS: u64 = 4096;
-
-/// Reserves what the request may use of the limits of its key, if it has some. Makes the request
-/// ask for less if a budget has less left.
-fn reserve<R: ModelRequest>(
-    identity: &Identity,
-    catalogue: &Catalogue,
-    model: &str,
-    request: &mut R,
-) -> Result<Option<Allowance>> {
-    if !identity.is_metered() {
-        return Ok(None);
-    }
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    let tokens = |number: i32| u64::try_from(number).ok();
-    let max_tokens = request.max_tokens().and_then(tokens);
-    let of_model = || {
-        let entry = catalogue.current()?.model(model)?;
-        entry.max_completion_tokens.and_then(tokens)
-    };
-    let model_max_tokens = match max_tokens {
-        Some(_) => None,
-        None => of_model(),
-    };
-    let ask = Ask {
-        prompt_tokens: count(request.prompt_tokens()),
-        choices: count(request.generations()),
-        max_tokens,
-        model_max_tokens: model_max_tokens.unwrap_or(MODEL_MAX_TOKENS),
-    };
-    let allowance = identity.reserve(ask, std::time::Instant::now())?;
-    if let Some(tokens) = allowance.max_tokens() {
-        request.set_max_tokens(i32::try_from(tokens).unwrap_or(i32::MAX));
-    }
-    Ok(Some(allowance))
-}
 
 /// Gives back the permit of a request that was not sent, as if it had left the queue.
 fn release_unsent(call: &Call, permit: Permit, error: Error) -> Error {

@@ -166,6 +166,12 @@ pub trait BeginWrite {
         connection: &mut PoolConnection<Self::Database>,
     ) -> impl Future<Output = sqlx::Result<Transaction<'_, Self::Database>>> + Send;
 
+    /// The time of the database's clock, in Unix milliseconds. All gateways have the same.
+    fn now(
+        &self,
+        connection: &mut <Self::Database as sqlx::Database>::Connection,
+    ) -> impl Future<Output = sqlx::Result<i64>> + Send;
+
     /// Wakes the gateways that listen on `channel`, after the transaction of `connection`. SQLite
     /// has no channels.
     fn notify(
@@ -191,6 +197,12 @@ impl BeginWrite for SqlitePool {
         connection.begin_with(BEGIN_IMMEDIATE).await
     }
 
+    async fn now(&self, connection: &mut SqliteConnection) -> sqlx::Result<i64> {
+        sqlx::query_scalar("SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER)")
+            .fetch_one(connection)
+            .await
+    }
+
     async fn notify(&self, _: &mut SqliteConnection, _: &'static str) -> sqlx::Result<()> {
         Ok(())
     }
@@ -207,6 +219,12 @@ impl BeginWrite for PgPool {
         connection: &mut PoolConnection<Postgres>,
     ) -> sqlx::Result<Transaction<'_, Postgres>> {
         connection.begin().await
+    }
+
+    async fn now(&self, connection: &mut PgConnection) -> sqlx::Result<i64> {
+        sqlx::query_scalar("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)")
+            .fetch_one(connection)
+            .await
     }
 
     async fn notify(

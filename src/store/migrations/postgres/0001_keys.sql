@@ -15,6 +15,8 @@ CREATE TABLE featherwire_keys (
     expires_at BIGINT,
     disabled_at BIGINT,
     revoked_at BIGINT,
+    -- When the running calls of a revoked key were ended.
+    calls_cut_at BIGINT,
     deleted_at BIGINT,
     last_used_at BIGINT,
     -- The version of the keys at the last change of this one.

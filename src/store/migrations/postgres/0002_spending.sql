@@ -10,3 +10,27 @@ CREATE TABLE featherwire_spending (
     spent BIGINT NOT NULL,
     PRIMARY KEY (key_id, unit, period)
 );
+
+-- The gateways that have leases.
+CREATE TABLE featherwire_gateways (
+    -- Made at each start of a gateway.
+    id UUID PRIMARY KEY NOT NULL,
+    -- The number of the last batch of spending that it has saved.
+    batch BIGINT NOT NULL,
+    -- When it wrote last, by the clock of the database.
+    seen_at BIGINT NOT NULL
+);
+
+-- What gateways may still give out of a budget without asking. What is spent and what is leased are
+-- together never more than the budget.
+CREATE TABLE featherwire_leases (
+    key_id UUID NOT NULL REFERENCES featherwire_keys (id),
+    unit TEXT NOT NULL,
+    period TEXT NOT NULL,
+    gateway_id UUID NOT NULL REFERENCES featherwire_gateways (id),
+    window_number BIGINT NOT NULL,
+    amount BIGINT NOT NULL,
+    PRIMARY KEY (key_id, unit, period, gateway_id)
+);
+
+CREATE INDEX featherwire_leases_of_gateway ON featherwire_leases (gateway_id);

@@ -15,6 +15,8 @@ CREATE TABLE featherwire_keys (
     expires_at INTEGER,
     disabled_at INTEGER,
     revoked_at INTEGER,
+    -- When the running calls of a revoked key were ended.
+    calls_cut_at INTEGER,
     deleted_at INTEGER,
     last_used_at INTEGER,
     -- The version of the keys at the last change of this one.

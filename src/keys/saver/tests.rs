@@ -1,0 +1,230 @@
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use futures_util::future::join_all;
+use secrecy::ExposeSecret;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use super::*;
+use crate::{
+    config::DatabaseLocation,
+    keys::{
+        Allowance, Amounts, Ask, BudgetPeriod, BudgetUnit, Directory, Identity, KeySettings,
+        NewSecret, Role, SecretKind, account::AccountName,
+    },
+    store::{Store, on_each},
+};
+
+const BUDGET: u64 = 5000;
+
+/// One of the gateways of a database.
+struct Gateway {
+    identity: Identity,
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Gateway {
+    async fn start(repository: &Repository, secret: &NewSecret) -> Self {
+        let directory = Directory::new(&[], &[]);
+        let news = directory.spending_news();
+        news.need_leases();
+        let changes = repository.changes_after(0).await.unwrap();
+        directory.apply(changes);
+        directory.take_spent(&repository.spent().await.unwrap());
+        let (end, ended) = oneshot::channel();
+        let saver = Saver::new(news, repository.clone());
+        Self {
+            identity: directory
+                .find(secret.secret.expose_secret().as_bytes())
+                .unwrap()
+                .unwrap(),
+            end,
+            task: tokio::spawn(saver.run(async move { _ = ended.await })),
+        }
+    }
+
+    async fn reserve(&self, tokens: u64) -> crate::error::Result<Allowance> {
+        let ask = Ask {
+            prompt_tokens: 0,
+            choices: 1,
+            max_tokens: Some(tokens),
+            model_max_tokens: 0,
+        };
+        self.identity.reserve(ask, std::time::Instant::now()).await
+    }
+
+    async fn end(self) {
+        drop(self.end);
+        self.task.await.unwrap();
+    }
+}
+
+/// A database with one key, which several gateways of this process use.
+async fn database() -> (Store, NewSecret, Repository) {
+    let store = Store::open(&DatabaseLocation::Memory).await.unwrap();
+    store.migrate().await.unwrap();
+    let repository = Repository::new(store.clone());
+    let mut settings = KeySettings::named("app");
+    settings.limits.budgets = vec![format!("tokens={BUDGET}/total").parse().unwrap()];
+    let created = repository.create("test", Role::Inference, SecretKind::Live, settings);
+    let (_, secret) = created.await.unwrap();
+    (store, secret, repository)
+}
+
+async fn spent(repository: &Repository) -> u64 {
+    let spent = repository.spent().await.unwrap();
+    spent.first().map_or(0, |spent| spent.amount)
+}
+
+fn tokens(tokens: u64) -> Amounts {
+    Amounts {
+        tokens,
+        requests: 1,
+        unit_ms: 0,
+    }
+}
+
+#[tokio::test]
+async fn gateways_that_race_for_a_budget_spend_all_of_it_and_no_more() {
+    let (store, secret, repository) = database().await;
+    let gateways = [
+        Gateway::start(&repository, &secret).await,
+        Gateway::start(&repository, &secret).await,
+    ];
+    let (reserved, used, refused) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let caller = async |seed: u64| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let gateway = &gateways[usize::try_from(seed % 2).unwrap()];
+        for _ in 0..8 {
+            let Ok(allowance) = gateway.reserve(random.u64(16..200)).await else {
+                refused.fetch_add(1, Relaxed);
+                continue;
+            };
+            let granted = allowance.granted_tokens();
+            reserved.fetch_add(granted, Relaxed);
+            tokio::task::yield_now().await;
+            // A third hang up before anything is used.
+            let of_call = if random.u8(0..3) == 0 { 0 } else { granted };
+            used.fetch_add(of_call, Relaxed);
+            allowance.settle(tokens(of_call));
+        }
+    };
+    join_all((0..32).map(caller)).await;
+    let used = used.into_inner();
+    assert!(used <= BUDGET && refused.into_inner() > 0, "{used}");
+    assert!(reserved.into_inner() >= used && used > BUDGET / 2, "{used}");
+    for gateway in gateways {
+        gateway.end().await;
+    }
+    assert_eq!(spent(&repository).await, used);
+    let leases: i64 = on_each!(store, pool => {
+        let count = sqlx::query_scalar("SELECT COUNT(*) FROM featherwire_leases");
+        count.fetch_one(pool).await.unwrap()
+    });
+    assert_eq!(leases, 0, "all leases are back");
+    // The next gateway gets the rest, to the token.
+    let next = Gateway::start(&repository, &secret).await;
+    let rest = next.reserve(BUDGET).await;
+    let rest = rest.map_or(0, |allowance| allowance.granted_tokens());
+    assert_eq!(rest, if used > BUDGET - 16 { 0 } else { BUDGET - used });
+}
+
+#[tokio::test]
+async fn what_a_gateway_does_not_use_another_one_gets() {
+    let (_store, secret, repository) = database().await;
+    let first = Gateway::start(&repository, &secret).await;
+    let running = first.reserve(100).await.unwrap();
+    let second = Gateway::start(&repository, &secret).await;
+    // The first one has leased all, and gives back what no call uses.
+    let mut large = second.reserve(BUDGET - 100).await;
+    for _ in 0..50 {
+        if large.is_err() {
+            large = second.reserve(BUDGET - 100).await;
+        }
+    }
+    assert!(large.unwrap().granted_tokens() >= 16);
+    running.settle(tokens(40));
+}
+
+#[tokio::test]
+async fn a_gateway_that_crashes_loses_its_leases() {
+    let (store, _, repository) = database().await;
+    let key = repository.list().await.unwrap()[0].id;
+    let statement = Statement {
+        name: AccountName {
+            of: BudgetUnit::Tokens,
+            per: BudgetPeriod::Total,
+        },
+        window: 0,
+        limit: BUDGET,
+        spent: 0,
+        reserved: 0,
+        demand: 50,
+        given_out: 0,
+        is_idle: false,
+    };
+    let (crashed, other) = (Uuid::now_v7(), Uuid::now_v7());
+    let exchange = async |gateway, number, statement: &Statement, may_end_leases| {
+        let exchange = Exchange {
+            gateway,
+            number,
+            statements: &[(key, *statement)],
+            may_end_leases,
+        };
+        let exchanged = repository.exchange(&exchange).await.unwrap();
+        (exchanged.granted[0], exchanged.is_new)
+    };
+    assert_eq!(
+        exchange(crashed, 1, &statement, false).await.0.lease,
+        BUDGET
+    );
+    assert_eq!(exchange(other, 1, &statement, true).await.0.lease, 0);
+
+    on_each!(store, pool => {
+        sqlx::query("UPDATE featherwire_gateways SET seen_at = 0 WHERE id = $1")
+            .bind(crashed)
+            .execute(pool)
+            .await
+            .unwrap();
+    });
+    // Nobody ends them unless it has seen the database well for long enough.
+    assert_eq!(exchange(other, 2, &statement, false).await.0.lease, 0);
+    assert_eq!(exchange(other, 3, &statement, true).await.0.lease, BUDGET);
+    // It was only slow: it gets nothing for what others have now, and what it has spent is counted.
+    let back = Statement {
+        spent: 70,
+        given_out: BUDGET - 70,
+        ..statement
+    };
+    let (granted, is_new) = exchange(crashed, 2, &back, false).await;
+    assert_eq!((granted.spent, granted.lease, is_new), (70, 0, true));
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_repeated_counts_once() {
+    let (_, _, repository) = database().await;
+    let key = repository.list().await.unwrap()[0].id;
+    let statement = Statement {
+        name: AccountName {
+            of: BudgetUnit::Tokens,
+            per: BudgetPeriod::Total,
+        },
+        window: 0,
+        limit: BUDGET,
+        spent: 30,
+        reserved: 0,
+        demand: 0,
+        given_out: 0,
+        is_idle: false,
+    };
+    let exchange = Exchange {
+        gateway: Uuid::now_v7(),
+        number: 4,
+        statements: &[(key, statement)],
+        may_end_leases: false,
+    };
+    for _ in 0..2 {
+        let exchanged = repository.exchange(&exchange).await.unwrap();
+        assert_eq!(exchanged.granted[0].spent, 30);
+    }
+}

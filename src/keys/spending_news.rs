@@ -1,0 +1,121 @@
+//! What keys have spent and want to spend, on its way to the task that exchanges it with the
+//! database.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::{Notify, watch};
+
+use super::spending::Spending;
+
+/// The keys with something to tell the database. Cheap to clone; all clones share one list.
+#[derive(Clone, Default)]
+pub(super) struct SpendingNews(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// Whether budgets are shared with other gateways.
+    has_leases: AtomicBool,
+    /// Each key is in it at most once.
+    list: Mutex<Vec<Arc<Spending>>>,
+    changed: Notify,
+    wanted: Notify,
+    exchanges: watch::Sender<Exchanges>,
+}
+
+/// The exchanges with the database so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Exchanges {
+    /// How many there were.
+    pub(super) number: u64,
+    /// Whether the last one failed.
+    pub(super) is_failing: bool,
+}
+
+impl SpendingNews {
+    /// From now on, calls of keys with budgets need leases. It must be called before there are keys.
+    pub(super) fn need_leases(&self) {
+        self.0.has_leases.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether calls of keys with budgets need leases.
+    pub(super) fn has_leases(&self) -> bool {
+        self.0.has_leases.load(Ordering::Relaxed)
+    }
+
+    /// Adds a key, which is not in the list.
+    pub(super) fn add(&self, spending: &Arc<Spending>) {
+        // Without another gateway, nobody takes it from here.
+        if self.has_leases() {
+            self.list(|list| list.push(Arc::clone(spending)));
+            self.0.changed.notify_one();
+        }
+    }
+
+    /// Asks for an exchange at once.
+    pub(super) fn want_exchange(&self) {
+        self.0.wanted.notify_one();
+    }
+
+    /// Waits until there is a key in the list.
+    pub(super) async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    /// Waits until an exchange is wanted at once.
+    pub(super) async fn exchange_wanted(&self) {
+        self.0.wanted.notified().await;
+    }
+
+    /// Takes at most `max` keys from the list.
+    pub(super) fn take(&self, max: usize) -> Vec<Arc<Spending>> {
+        self.list(|list| {
+            let rest = list.split_off(list.len().min(max));
+            std::mem::replace(list, rest)
+        })
+    }
+
+    /// Whether the list has keys.
+    pub(super) fn has_some(&self) -> bool {
+        self.list(|list| !list.is_empty())
+    }
+
+    /// Tells the end of an exchange.
+    pub(super) fn end_exchange(&self, is_failing: bool) {
+        self.0.exchanges.send_modify(|exchanges| {
+            exchanges.number += 1;
+            exchanges.is_failing = is_failing;
+        });
+    }
+
+    /// The exchanges so far.
+    pub(super) fn exchanges(&self) -> Exchanges {
+        *self.0.exchanges.borrow()
+    }
+
+    /// Waits until there were more exchanges than `number`.
+    pub(super) async fn exchange_after(&self, number: u64) {
+        let mut exchanges = self.0.exchanges.subscribe();
+        // The sender lives as long as this.
+        let _ = exchanges
+            .wait_for(|exchanges| exchanges.number > number)
+            .await;
+    }
+
+    fn list<T>(&self, with: impl FnOnce(&mut Vec<Arc<Spending>>) -> T) -> T {
+        with(&mut self.0.list.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for SpendingNews {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpendingNews")
+            .field("exchanges", &self.exchanges())
+            .finish_non_exhaustive()
+    }
+}
