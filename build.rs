@@ -42,12 +42,21 @@ mod request_rules;
 mod swagger_ui;
 
 const PACKAGE: &str = "featherwire.v1";
-const SERVICES: [&str; 5] = [
-    "chat_service",
-    "completion_service",
-    "embedding_service",
-    "model_service",
-    "account_service",
+const SERVICES: [&str; 6] = [
+    "v1/chat_service",
+    "v1/completion_service",
+    "v1/embedding_service",
+    "v1/model_service",
+    "v1/account_service",
+    "admin/v1/key_service",
+];
+
+/// The files whose messages have no JSON of their own: REST writes and reads them in the JSON of
+/// protobuf, by their descriptors.
+const IN_JSON_OF_PROTOBUF: [&str; 3] = [
+    "featherwire/v1/key_limits.proto",
+    "featherwire/admin/v1/key.proto",
+    "featherwire/admin/v1/key_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -58,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_source_info(true).include_imports(true);
-    compiler.open_files(SERVICES.map(|service| format!("featherwire/v1/{service}.proto")))?;
+    compiler.open_files(SERVICES.map(|service| format!("featherwire/{service}.proto")))?;
     // No service imports this file, because errors are sent as gRPC statuses.
     compiler.open_file("featherwire/v1/errors.proto")?;
     let mut contract = compiler.file_descriptor_set();
@@ -76,7 +85,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     set.extend(compiler.include_imports(false).encode_file_descriptor_set());
     fs::write(out.join("descriptor_set.bin"), set)?;
 
-    contract.file.retain(|file| file.package() == PACKAGE);
+    let is_in_json_of_protobuf =
+        |file: &FileDescriptorProto| IN_JSON_OF_PROTOBUF.contains(&file.name());
+    let mut others = contract.clone();
+    // prost looks at the messages of their fields, and makes nothing of Google's.
+    others
+        .file
+        .retain(|file| is_in_json_of_protobuf(file) || file.package() == "google.protobuf");
+    contract
+        .file
+        .retain(|file| file.package() == PACKAGE && !is_in_json_of_protobuf(file));
     fs::write(out.join("json_codec.rs"), json_codec::generate(&contract))?;
     fs::write(
         out.join("bounds.rs"),
@@ -107,6 +125,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let services = tonic_prost_build::configure().codec_path("crate::proto::codec::Codec");
     services.compile_fds_with_config(contract, prost)?;
+    // Their messages are small, and limited by their number of bytes alone.
+    let out = out.join("json_of_protobuf");
+    fs::create_dir_all(&out)?;
+    let mut prost = prost_build::Config::new();
+    prost.btree_map(["."]);
+    tonic_prost_build::configure()
+        .out_dir(out)
+        .compile_fds_with_config(others, prost)?;
     Ok(())
 }
 

@@ -34,6 +34,7 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     let workers = Workers::start(config.workers())?;
     print_banner(&config, &keys, address, upstream.has_key());
     let shutdown = shutdown_signal::shutdown();
+    let keys = refresh.manager();
     let outcome = server::serve(listener, &config, keys, upstream, &workers, shutdown).await;
     refresh.end().await;
     store.close().await;

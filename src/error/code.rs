@@ -113,6 +113,8 @@ error_codes! {
 
     /// The model does not exist. The message suggests similar ids.
     ModelNotFound = "model_not_found", NotFound;
+    /// The gateway key does not exist.
+    KeyNotFound = "key_not_found", NotFound;
     /// The path does not exist.
     UnknownPath = "unknown_path", NotFound;
     /// Something that the request names does not exist.
@@ -204,6 +206,8 @@ error_codes! {
     TooManyRequestBytes = "too_many_request_bytes", Unavailable;
     /// The gateway was busy with other large bodies for too long.
     TooManyLargeBodies = "too_many_large_bodies", Unavailable;
+    /// The gateway's database does not answer.
+    DatabaseUnavailable = "database_unavailable", Unavailable;
     /// The gateway has no file descriptor left.
     OutOfFileDescriptors = "out_of_file_descriptors", Unavailable;
 

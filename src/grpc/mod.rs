@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `exchange` | the methods that models answer | `unary_or_stream`, `embeddings` |
 //! | `account`, `models` | tonic's traits for the other services | handlers for the services |
+//! | `admin` | tonic's traits for the administration | `transcode`: all that follows from the contract |
 //! | `services` | the service that a path names | `routes` has the paths |
 //! | `call` | a [`Call`](crate::service::Call) from metadata | the same from headers |
 //! | `request` | limits and framing of messages | media type, limits and decoding of a body |
@@ -19,6 +20,7 @@
 //! Which layers a request passes, and in which order, [`server`](crate::server) says.
 
 mod account;
+mod admin;
 mod call;
 pub(crate) mod compression;
 mod content_type;

@@ -17,6 +17,7 @@ use http_body_util::Either;
 use tonic::Status;
 
 use super::{
+    admin,
     compression::{encoding, request::DecompressedBody},
     message_rules::{MessageRules, MessageValidator},
     methods::Methods,
@@ -49,6 +50,16 @@ impl MessageChecks {
         Self {
             bytes_max,
             advice,
+            methods: Arc::clone(methods),
+            inflight: Some(inflight.clone()),
+        }
+    }
+
+    /// Checks for the administration.
+    pub(crate) fn admin(methods: &Arc<Methods>, inflight: &InflightBytes) -> Self {
+        Self {
+            bytes_max: admin::MESSAGE_BYTES_MAX,
+            advice: "a message of the administration is the settings of one key",
             methods: Arc::clone(methods),
             inflight: Some(inflight.clone()),
         }

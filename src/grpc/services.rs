@@ -11,18 +11,20 @@ use http_body::Body as HttpBody;
 use tower::Service;
 
 use super::{
+    admin,
     compression::response::compress,
     exchange::{exchange, streamed, unary},
     response,
 };
 use crate::{
     error::Error,
+    proto::admin::v1::key_service_server::{self, KeyServiceServer},
     proto::v1::{
         account_service_server::{self, AccountServiceServer},
         chat_service_server, completion_service_server, embedding_service_server,
         model_service_server::{self, ModelServiceServer},
     },
-    service::{Account, Chat, Completions, Embeddings, Models, Services, UnaryOrStream},
+    service::{Account, AdminKeys, Chat, Completions, Embeddings, Models, Services, UnaryOrStream},
 };
 
 /// The answer to a gRPC request, as tonic gives it.
@@ -36,6 +38,7 @@ pub(crate) struct GrpcServices {
     embeddings: Embeddings,
     models: ModelServiceServer<Models>,
     account: AccountServiceServer<Account>,
+    admin_keys: KeyServiceServer<AdminKeys>,
 }
 
 /// A method that models answer, or one of the other services.
@@ -48,6 +51,7 @@ enum Target {
     CreateEmbedding,
     Models,
     Account,
+    AdminKeys,
 }
 
 impl GrpcServices {
@@ -59,6 +63,7 @@ impl GrpcServices {
             embeddings,
             models,
             account,
+            admin_keys,
         } = services;
         Self {
             chat,
@@ -66,6 +71,8 @@ impl GrpcServices {
             embeddings,
             models: ModelServiceServer::new(models).max_decoding_message_size(bytes_max),
             account: AccountServiceServer::new(account).max_decoding_message_size(bytes_max),
+            admin_keys: KeyServiceServer::new(admin_keys)
+                .max_decoding_message_size(admin::MESSAGE_BYTES_MAX),
         }
     }
 
@@ -78,10 +85,16 @@ impl GrpcServices {
                     | completion_service_server::SERVICE_NAME
                     | embedding_service_server::SERVICE_NAME
                     | model_service_server::SERVICE_NAME
-                    | account_service_server::SERVICE_NAME,
+                    | account_service_server::SERVICE_NAME
+                    | key_service_server::SERVICE_NAME,
                 _
             ))
         )
+    }
+
+    /// Whether `path` is below a service of the administration.
+    pub(crate) fn is_admin(path: &str) -> bool {
+        matches!(split(path), Some((key_service_server::SERVICE_NAME, _)))
     }
 
     /// Answers a request to one of these services.
@@ -122,6 +135,7 @@ impl GrpcServices {
                 answer.map(of_tonic).boxed()
             }
             Target::Account => self.account.clone().call(request).map(of_tonic).boxed(),
+            Target::AdminKeys => self.admin_keys.clone().call(request).map(of_tonic).boxed(),
         }
     }
 }
@@ -143,6 +157,7 @@ impl Target {
             (embedding_service_server::SERVICE_NAME, "CreateEmbedding") => Self::CreateEmbedding,
             (model_service_server::SERVICE_NAME, _) => Self::Models,
             (account_service_server::SERVICE_NAME, _) => Self::Account,
+            (key_service_server::SERVICE_NAME, _) => Self::AdminKeys,
             _ => return None,
         })
     }

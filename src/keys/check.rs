@@ -5,7 +5,57 @@ use std::time::Instant;
 use super::{Identity, Role};
 use crate::error::{Error, ErrorCode, RateState, RateUnit, Result};
 
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Asking models, and about them.
+    Models,
+    /// Managing keys, or reading about them.
+    Admin,
+}
+
 impl Identity {
+    /// Checks that the key is for calls with this `purpose`. Counts a call of models at `now`, and
+    /// returns the state of the limit of calls, if the key has one.
+    ///
+    /// # Errors
+    /// See [`begin_call`](Self::begin_call); [`Kind::Forbidden`](crate::error::Kind::Forbidden)
+    /// for a key that manages nothing.
+    pub fn begin(&self, purpose: Purpose, now: Instant) -> Result<Option<RateState>> {
+        match purpose {
+            Purpose::Models => self.begin_call(now),
+            Purpose::Admin => self.check_may_read_keys().map(|()| None),
+        }
+    }
+
+    fn check_may_read_keys(&self) -> Result<()> {
+        if self.role() != Role::Inference || self.is_everyone() {
+            return Ok(());
+        }
+        let message = format!(
+            "The key {:?} is for calls of models and manages nothing: use a key that begins with \
+             gw_admin_, which `featherwire keys create --admin admin --name NAME` creates",
+            self.name()
+        );
+        Err(Error::new(ErrorCode::WrongKeyRole, message))
+    }
+
+    /// Checks that the key may change keys.
+    ///
+    /// # Errors
+    /// [`Kind::Forbidden`](crate::error::Kind::Forbidden) if it may not.
+    pub fn check_may_change_keys(&self) -> Result<()> {
+        self.check_may_read_keys()?;
+        if self.role() != Role::Viewer {
+            return Ok(());
+        }
+        let message = format!(
+            "The key {:?} has the role viewer and changes nothing: use a key with the role admin",
+            self.name()
+        );
+        Err(Error::new(ErrorCode::WrongKeyRole, message))
+    }
+
     /// Checks that the key is for calls of models, and counts a call at `now`. Returns the state of
     /// the limit of calls, if the key has one.
     ///

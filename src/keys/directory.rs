@@ -11,10 +11,11 @@ use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use super::{
+    check::Purpose,
     clock::{UnixMs, now},
     digest::{BuildDigestHasher, Digest},
     identity::{Identity, Record},
-    key::{Key, KeyState},
+    key::{Key, KeyState, Role},
     repository::Spent,
     spending_news::SpendingNews,
 };
@@ -40,6 +41,8 @@ struct Snapshot {
     entries: HashMap<Digest, Entry, BuildDigestHasher>,
     /// Who calls if no key is needed.
     everyone: Option<Identity>,
+    /// Who manages keys if no key is needed for that.
+    administrators: Option<Identity>,
 }
 
 struct Entry {
@@ -68,6 +71,8 @@ struct Stored {
     records: HashMap<Uuid, Arc<Record>>,
     next_number: u32,
     news: SpendingNews,
+    /// Whether they are only in the memory of this process.
+    are_in_memory: bool,
 }
 
 struct StoredKey {
@@ -108,7 +113,12 @@ impl Directory {
         let numbers = u32::try_from(secrets.len()).unwrap_or(u32::MAX);
         let is_open = configured.is_empty();
         Self(Arc::new(Shared {
-            snapshot: ArcSwap::from_pointee(Snapshot::new(&configured, &HashMap::new(), is_open)),
+            snapshot: ArcSwap::from_pointee(Snapshot::new(
+                &configured,
+                &HashMap::new(),
+                is_open.then(Identity::everyone),
+                is_open.then(Identity::everyone),
+            )),
             configured,
             stored: Mutex::new(Stored {
                 next_number: numbers.max(Identity::EVERYONE + 1),
@@ -117,10 +127,18 @@ impl Directory {
         }))
     }
 
+    /// Says that the keys are in the memory of this process, where only this gateway can change
+    /// them. Call it before the first [`apply`](Self::apply).
+    pub(super) fn set_in_memory(&self) {
+        let mut stored = self.0.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.are_in_memory = true;
+    }
+
     /// Takes over changes of the keys of the database. The keys of the variable stay.
     ///
     /// A gateway that had a key never opens again while it runs: deleting the last key must not let
-    /// everyone in.
+    /// everyone in. If its keys are only in its memory, no key is needed to manage them until there
+    /// is one for that: nobody else could create it.
     pub fn apply(&self, changes: Changes) {
         let mut stored = self.stored();
         for (key, secrets) in changes.changed {
@@ -129,15 +147,26 @@ impl Directory {
         for id in changes.deleted {
             stored.keys.remove(&id);
         }
-        let is_open = self.is_open() && stored.keys.is_empty();
-        let snapshot = Snapshot::new(&self.0.configured, &stored.keys, is_open);
+        let before = self.0.snapshot.load();
+        let is_open = stored.keys.is_empty();
+        let may_all_manage = is_open || (stored.are_in_memory && !stored.has_admin());
+        let snapshot = Snapshot::new(
+            &self.0.configured,
+            &stored.keys,
+            before.everyone.clone().filter(|_| is_open),
+            before.administrators.clone().filter(|_| may_all_manage),
+        );
         // Under the lock, so that a later change is not overwritten by an earlier one.
         self.0.snapshot.store(Arc::new(snapshot));
     }
 
-    /// Who calls without a key, if the gateway needs none.
-    pub fn everyone(&self) -> Option<Identity> {
-        self.0.snapshot.load().everyone.clone()
+    /// Who calls without a key for this `purpose`, if the gateway needs none for it.
+    pub fn everyone(&self, purpose: Purpose) -> Option<Identity> {
+        let snapshot = self.0.snapshot.load();
+        match purpose {
+            Purpose::Models => snapshot.everyone.clone(),
+            Purpose::Admin => snapshot.administrators.clone(),
+        }
     }
 
     /// Whether the gateway needs no key.
@@ -226,7 +255,8 @@ impl Snapshot {
     fn new(
         configured: &[(Digest, Identity)],
         stored: &HashMap<Uuid, StoredKey>,
-        is_open: bool,
+        everyone: Option<Identity>,
+        administrators: Option<Identity>,
     ) -> Self {
         let stored = stored.values().flat_map(|key| {
             let entry = |ends| Entry {
@@ -249,7 +279,8 @@ impl Snapshot {
         Self {
             // A key of the variable counts before one of the database, because it comes last here.
             entries: stored.chain(configured).collect(),
-            everyone: is_open.then(Identity::everyone),
+            everyone,
+            administrators,
         }
     }
 
@@ -292,6 +323,12 @@ impl Stored {
             secrets: secrets.into_iter().map(with_end).collect(),
         };
         self.keys.insert(key.id, stored);
+    }
+
+    /// Whether a key may create others.
+    fn has_admin(&self) -> bool {
+        let mut roles = self.keys.values().map(|key| key.identity.role());
+        roles.any(|role| role == Role::Admin)
     }
 
     /// The record of the key with this id.

@@ -23,6 +23,7 @@ struct Parts {
     id: Option<Uuid>,
     name: String,
     role: Role,
+    is_everyone: bool,
     weight: u32,
     limits: Limits,
     /// The patterns of `limits.models`.
@@ -76,6 +77,7 @@ impl Identity {
             id: Some(id),
             name,
             role,
+            is_everyone: false,
             weight: limits.weight.unwrap_or(1).max(1),
             models: globs(&limits),
             limits,
@@ -85,10 +87,15 @@ impl Identity {
 
     /// An identity that is not in the database. It has no limits.
     pub(super) fn configured(name: String, number: u32, weight: u32) -> Self {
+        Self::without_limits(name, number, weight, false)
+    }
+
+    fn without_limits(name: String, number: u32, weight: u32, is_everyone: bool) -> Self {
         Self(Arc::new(Parts {
             id: None,
             name,
             role: Role::Inference,
+            is_everyone,
             weight: weight.max(1),
             limits: Limits::default(),
             models: Vec::new(),
@@ -98,7 +105,7 @@ impl Identity {
 
     /// Every caller of a gateway without keys.
     pub(super) fn everyone() -> Self {
-        Self::configured("everyone".to_owned(), Self::EVERYONE, 1)
+        Self::without_limits("everyone".to_owned(), Self::EVERYONE, 1, true)
     }
 
     /// The gateway itself, for what it asks on its own account.
@@ -120,6 +127,11 @@ impl Identity {
     /// What the key is for.
     pub fn role(&self) -> Role {
         self.0.role
+    }
+
+    /// Whether this is every caller of a gateway without keys.
+    pub fn is_everyone(&self) -> bool {
+        self.0.is_everyone
     }
 
     /// A number that no other identity of this process has.

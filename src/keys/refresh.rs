@@ -10,8 +10,10 @@ use tokio::{
 };
 
 use super::{
+    catch_up::CatchUp,
     clock::now,
     directory::Directory,
+    manager::Manager,
     repository::{KeysError, Repository},
     saver::Saver,
 };
@@ -26,31 +28,28 @@ const RECORD_USE_EVERY: Duration = Duration::from_secs(10);
 /// The time between two attempts to listen to PostgreSQL.
 const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// The version before all changes.
-const BEFORE_ALL: i64 = 0;
-
 /// The tasks that keep a directory and its database alike. They end when this is dropped.
 #[derive(Debug)]
 pub struct Refresh {
+    /// Also for keys in memory: a caller of the administration may leave in the middle of a change.
+    follower: AbortHandle,
     /// `None` if no other process can change the keys.
-    tasks: Option<Tasks>,
-    directory: Directory,
-    repository: Repository,
+    saver: Option<SaverTask>,
+    catch_up: CatchUp,
 }
 
 #[derive(Debug)]
-struct Tasks {
-    follower: AbortHandle,
-    saver: JoinHandle<()>,
+struct SaverTask {
+    task: JoinHandle<()>,
     /// Dropping it ends the saver, which saves what is left.
-    end_saver: oneshot::Sender<()>,
+    end: oneshot::Sender<()>,
 }
 
 impl Drop for Refresh {
     fn drop(&mut self) {
-        if let Some(tasks) = &self.tasks {
-            tasks.follower.abort();
-            tasks.saver.abort();
+        self.follower.abort();
+        if let Some(saver) = &self.saver {
+            saver.task.abort();
         }
     }
 }
@@ -66,53 +65,43 @@ impl Refresh {
         if is_shared {
             news.need_leases();
         }
-        let version = take_changes(&directory, &repository, BEFORE_ALL).await?;
+        let catch_up = CatchUp::new(directory.clone(), repository.clone());
+        catch_up.run().await?;
         directory.take_spent(&repository.spent().await?);
         let follower = Follower {
-            directory: directory.clone(),
-            repository: repository.clone(),
-            version,
+            catch_up: catch_up.clone(),
+            directory,
             is_failing: false,
         };
         // They serve all callers, for as long as the gateway runs.
-        let tasks = is_shared.then(|| {
+        let saver = is_shared.then(|| {
             let saver = Saver::new(news, repository.clone());
-            let (end_saver, end) = oneshot::channel();
-            Tasks {
-                follower: tokio::spawn(follower.follow()).abort_handle(),
-                saver: tokio::spawn(saver.run(async move { _ = end.await })),
-                end_saver,
-            }
+            let (end, ended) = oneshot::channel();
+            let task = tokio::spawn(saver.run(async move { _ = ended.await }));
+            SaverTask { task, end }
         });
         Ok(Self {
-            tasks,
-            directory,
-            repository,
+            follower: tokio::spawn(follower.follow()).abort_handle(),
+            saver,
+            catch_up,
         })
+    }
+
+    /// Changes the keys while the gateway runs.
+    pub fn manager(&self) -> Manager {
+        Manager::new(self.catch_up.clone())
     }
 
     /// Records what the keys have spent and their last use, and ends.
     pub async fn end(mut self) {
-        if let Some(tasks) = self.tasks.take() {
-            tasks.follower.abort();
-            drop(tasks.end_saver);
+        self.follower.abort();
+        if let Some(saver) = self.saver.take() {
+            drop(saver.end);
             // Its last exchanges have a time limit. A panic in it was logged.
-            let _ = tasks.saver.await;
+            let _ = saver.task.await;
         }
-        record_use(&self.directory, &self.repository).await;
+        record_use(self.catch_up.directory(), self.catch_up.repository()).await;
     }
-}
-
-/// Takes over the changes of keys after `version`. Returns the version that is reached.
-async fn take_changes(
-    directory: &Directory,
-    repository: &Repository,
-    version: i64,
-) -> Result<i64, KeysError> {
-    // It is read first: a change in the meantime is taken over twice, and never missed.
-    let reached = repository.version().await?;
-    directory.apply(repository.changes_after(version).await?);
-    Ok(reached)
 }
 
 /// Records the use of keys since the last call of this. It is not important enough for an error.
@@ -127,9 +116,8 @@ async fn record_use(directory: &Directory, repository: &Repository) {
 }
 
 struct Follower {
+    catch_up: CatchUp,
     directory: Directory,
-    repository: Repository,
-    version: i64,
     is_failing: bool,
 }
 
@@ -141,7 +129,12 @@ impl Follower {
             if listener.is_none() && Instant::now() >= listen_at {
                 listen_at = Instant::now() + LISTEN_AGAIN_AFTER;
                 // Without it, the version is polled.
-                listener = self.repository.listen().await.unwrap_or_default();
+                listener = self
+                    .catch_up
+                    .repository()
+                    .listen()
+                    .await
+                    .unwrap_or_default();
             }
             let is_lost = tokio::select! {
                 () = sleep(POLL_EVERY) => false,
@@ -154,16 +147,14 @@ impl Follower {
             self.report(result);
             if recorded_at.elapsed() >= RECORD_USE_EVERY {
                 recorded_at = Instant::now();
-                record_use(&self.directory, &self.repository).await;
+                record_use(&self.directory, self.catch_up.repository()).await;
             }
         }
     }
 
     /// Loads the keys if their version has changed.
     async fn look(&mut self) -> Result<(), KeysError> {
-        let version = self.repository.version().await?;
-        if version != self.version {
-            self.version = take_changes(&self.directory, &self.repository, self.version).await?;
+        if self.catch_up.run().await? {
             tracing::info!(keys = self.directory.valid_keys(), "gateway keys changed");
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The keys in the database.
 
+mod audit;
 mod spending;
 
 pub(super) use spending::{Exchange, ExchangeError, LEASE_TIME, Spent};
@@ -10,6 +11,8 @@ use sqlx::postgres::PgListener;
 use uuid::Uuid;
 
 use super::{
+    actor::Actor,
+    audit::Detail,
     clock::{UnixMs, milliseconds, now},
     digest::DIGEST_BYTES,
     directory::Changes,
@@ -93,14 +96,18 @@ type KeyRow = (
 /// A row of `featherwire_secrets`.
 type SecretRow = (Uuid, String, String, i64, Option<i64>, Vec<u8>);
 
-/// A query of [`KeyRow`]s with this condition.
+/// A query of [`KeyRow`]s with this condition, in this order.
 macro_rules! select_keys {
     ($where:literal) => {
+        select_keys!($where, "created_at, id")
+    };
+    ($where:literal, $order:literal) => {
         concat!(
             "SELECT id, name, owner, labels, role, limits, created_at, expires_at, disabled_at, \
              revoked_at, last_used_at FROM featherwire_keys WHERE deleted_at IS NULL ",
             $where,
-            " ORDER BY created_at, id"
+            " ORDER BY ",
+            $order
         )
     };
 }
@@ -116,6 +123,9 @@ macro_rules! select_secrets {
         )
     };
 }
+
+// Below the macros that it uses.
+mod page;
 
 const RAISE_VERSION: &str = "UPDATE featherwire_versions SET version = version + 1 WHERE name = \
                              'keys' RETURNING version";
@@ -139,10 +149,10 @@ const END_SECRETS: &str = "UPDATE featherwire_secrets SET ends_at = $2 WHERE key
 const INSERT_AUDIT: &str =
     "INSERT INTO featherwire_audit (at, actor, action, key_id, detail) VALUES ($1, $2, $3, $4, $5)";
 
-/// Writes what all changes of keys write: the new version, first, so that changes wait for each
-/// other, and a line of the audit. Evaluates to the version.
-macro_rules! record_change {
-    ($pool:ident, $transaction:ident, $actor:expr, $action:literal, $id:expr) => {{
+/// Raises the version of the keys, which all changes do first, so that they wait for each other.
+/// Evaluates to the version.
+macro_rules! raise_version {
+    ($transaction:ident, $id:expr) => {{
         let version: i64 = sqlx::query_scalar(RAISE_VERSION)
             .fetch_one(&mut *$transaction)
             .await?;
@@ -151,16 +161,23 @@ macro_rules! record_change {
             .bind(version)
             .execute(&mut *$transaction)
             .await?;
+        version
+    }};
+}
+
+/// Writes a line of the audit, and tells other gateways of the change.
+macro_rules! record_change {
+    ($pool:ident, $transaction:ident, $actor:expr, $action:literal, $id:expr, $detail:expr) => {{
+        let detail: Detail = $detail;
         sqlx::query(INSERT_AUDIT)
             .bind(now())
-            .bind($actor)
+            .bind($actor.to_string())
             .bind($action)
             .bind($id)
-            .bind("{}")
+            .bind(detail.to_json())
             .execute(&mut *$transaction)
             .await?;
         $pool.notify(&mut $transaction, CHANNEL).await?;
-        version
     }};
 }
 
@@ -200,7 +217,7 @@ impl Repository {
     /// [`KeysError::Invalid`] if a setting is wrong.
     pub async fn create(
         &self,
-        actor: &str,
+        actor: &Actor,
         role: Role,
         kind: SecretKind,
         settings: KeySettings,
@@ -212,7 +229,9 @@ impl Repository {
         let run = async {
             on_each!(self.store, pool => {
                 let mut transaction = pool.begin_write().await?;
-                let version = record_change!(pool, transaction, actor, "create", id);
+                let version = raise_version!(transaction, id);
+                let detail = Detail::created(role, &settings);
+                record_change!(pool, transaction, actor, "create", id, detail);
                 sqlx::query(INSERT_KEY)
                     .bind(id)
                     .bind(&settings.name)
@@ -318,7 +337,7 @@ impl Repository {
     /// [`KeysError::NotFound`], and [`KeysError::Invalid`] if a setting is wrong afterwards.
     pub async fn update(
         &self,
-        actor: &str,
+        actor: &Actor,
         id: Uuid,
         change: impl FnOnce(&mut KeySettings),
     ) -> Result<Key, KeysError> {
@@ -326,7 +345,7 @@ impl Repository {
         let run = async {
             on_each!(self.store, pool => {
                 let mut transaction = pool.begin_write().await?;
-                record_change!(pool, transaction, actor, "update", id);
+                raise_version!(transaction, id);
                 let row: Option<KeyRow> = sqlx::query_as(select_keys!("AND id = $1"))
                     .bind(id)
                     .fetch_optional(&mut *transaction)
@@ -338,12 +357,15 @@ impl Repository {
                     Ok(key) => key,
                     Err(error) => return Ok(Err(error)),
                 };
+                let before = settings.clone();
                 if let Some(change) = change.take() {
                     change(&mut settings);
                 }
                 if let Err(problem) = settings.check_for(role) {
                     return Ok(Err(KeysError::Invalid(problem)));
                 }
+                let detail = Detail::updated(&before, &settings);
+                record_change!(pool, transaction, actor, "update", id, detail);
                 sqlx::query(UPDATE_KEY)
                     .bind(id)
                     .bind(&settings.name)
@@ -369,7 +391,7 @@ impl Repository {
     /// [`KeysError::NotFound`], and [`KeysError::Invalid`] if the key was revoked.
     pub async fn rotate(
         &self,
-        actor: &str,
+        actor: &Actor,
         id: Uuid,
         grace: Duration,
     ) -> Result<(Key, NewSecret), KeysError> {
@@ -388,7 +410,9 @@ impl Repository {
         let run = async {
             on_each!(self.store, pool => {
                 let mut transaction = pool.begin_write().await?;
-                record_change!(pool, transaction, actor, "rotate", id);
+                raise_version!(transaction, id);
+                let detail = Detail::rotated(&new.public_id, grace);
+                record_change!(pool, transaction, actor, "rotate", id, detail);
                 sqlx::query(END_SECRETS)
                     .bind(id)
                     .bind(ends_at)
@@ -406,12 +430,13 @@ impl Repository {
     ///
     /// # Errors
     /// [`KeysError::NotFound`].
-    pub async fn revoke(&self, actor: &str, id: Uuid) -> Result<Key, KeysError> {
+    pub async fn revoke(&self, actor: &Actor, id: Uuid) -> Result<Key, KeysError> {
         let at = now();
         let run = async {
             on_each!(self.store, pool => {
                 let mut transaction = pool.begin_write().await?;
-                record_change!(pool, transaction, actor, "revoke", id);
+                raise_version!(transaction, id);
+                record_change!(pool, transaction, actor, "revoke", id, Detail::default());
                 let revoked = sqlx::query(
                     "UPDATE featherwire_keys SET revoked_at = COALESCE(revoked_at, $2) WHERE id = \
                      $1 AND deleted_at IS NULL",
@@ -442,13 +467,15 @@ impl Repository {
     ///
     /// # Errors
     /// [`KeysError::NotFound`].
-    pub async fn delete(&self, actor: &str, id: Uuid) -> Result<Key, KeysError> {
+    pub async fn delete(&self, actor: &Actor, id: Uuid) -> Result<Key, KeysError> {
         let key = self.get(id).await?;
         let at = now();
         let run = async {
             on_each!(self.store, pool => {
                 let mut transaction = pool.begin_write().await?;
-                record_change!(pool, transaction, actor, "delete", id);
+                raise_version!(transaction, id);
+                let detail = Detail::deleted(&key.settings.name);
+                record_change!(pool, transaction, actor, "delete", id, detail);
                 sqlx::query("DELETE FROM featherwire_secrets WHERE key_id = $1")
                     .bind(id)
                     .execute(&mut *transaction)

@@ -26,6 +26,36 @@ pub mod v1 {
 
     tonic::include_proto!("featherwire.v1");
     include!(concat!(env!("OUT_DIR"), "/bounds.rs"));
+    // The messages that have no JSON codec.
+    include!(concat!(
+        env!("OUT_DIR"),
+        "/json_of_protobuf/featherwire.v1.rs"
+    ));
+}
+
+/// The administration.
+pub mod admin {
+    /// The messages and services of `featherwire.admin.v1`. They have no JSON codec: their JSON is
+    /// that of protobuf, by their descriptors.
+    pub mod v1 {
+        #![allow(
+            clippy::all,
+            clippy::pedantic,
+            clippy::unwrap_used,
+            clippy::indexing_slicing,
+            reason = "generated"
+        )]
+        #![allow(
+            missing_docs,
+            rustdoc::all,
+            reason = "generated; the contract's comments are written for protobuf"
+        )]
+
+        include!(concat!(
+            env!("OUT_DIR"),
+            "/json_of_protobuf/featherwire.admin.v1.rs"
+        ));
+    }
 }
 
 /// Every file of the contract, source comments and options included, as an encoded

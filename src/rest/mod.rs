@@ -30,6 +30,7 @@ mod shortcut;
 mod sse;
 mod state;
 mod stream;
+pub(crate) mod transcode;
 mod unary_or_stream;
 mod unknown;
 

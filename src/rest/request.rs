@@ -122,9 +122,33 @@ async fn read<M: DeserializeOwned + Send + 'static>(
     if !is_json(headers) {
         // A browser sends other media types to another origin without a preflight request. Because
         // of this check no web page can use an open gateway without its user's consent.
-        let message = "The body must be JSON with the header Content-Type: application/json";
-        return Err(Error::new(ErrorCode::UnsupportedMediaType, message));
+        return Err(not_json());
     }
+    let body = receive(call, headers, body, limit).await?;
+    let decoded = offload::run(body.len(), move || json::decode_request(&body));
+    call.receive(decoded).await??.map_err(|bad| match bad.path {
+        Some(path) => Error::invalid(path, bad.problem),
+        None if bad.is_too_large => Error::invalid("request", bad.problem),
+        None => Error::new(ErrorCode::InvalidJson, format!("The body: {}", bad.problem)),
+    })
+}
+
+/// The error for a body of another media type than JSON.
+pub(super) fn not_json() -> Error {
+    let message = "The body must be JSON with the header Content-Type: application/json";
+    Error::new(ErrorCode::UnsupportedMediaType, message)
+}
+
+/// Receives the bytes of a body, and decompresses them.
+///
+/// # Errors
+/// Those of [`read`] that are not about the media type or the JSON.
+pub(super) async fn receive(
+    call: &Call,
+    headers: &HeaderMap,
+    body: Body,
+    limit: BodyLimit,
+) -> Result<Bytes> {
     if body.size_hint().lower() > limit.0 as u64 {
         // A client that sent `Expect: 100-continue` learns this before it sends the body.
         return Err(limit.exceeded());
@@ -132,15 +156,8 @@ async fn read<M: DeserializeOwned + Send + 'static>(
     let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     call.body().map_or(Ok(()), |share| share.expect(expected))?;
     let body = call.receive(collect(body, expected, limit)).await??;
-    let body = call
-        .receive(compression::decompress(call, headers, body, limit))
-        .await??;
-    let decoded = offload::run(body.len(), move || json::decode_request(&body));
-    call.receive(decoded).await??.map_err(|bad| match bad.path {
-        Some(path) => Error::invalid(path, bad.problem),
-        None if bad.is_too_large => Error::invalid("request", bad.problem),
-        None => Error::new(ErrorCode::InvalidJson, format!("The body: {}", bad.problem)),
-    })
+    let decompressed = compression::decompress(call, headers, body, limit);
+    call.receive(decompressed).await?
 }
 
 /// Collects the bytes of a body. `expected` is the number of bytes in the `content-length` header.
@@ -185,7 +202,7 @@ fn broken(error: axum::Error) -> Error {
     })
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let value = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

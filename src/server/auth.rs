@@ -9,7 +9,7 @@ use tokio::time::Instant as TokioInstant;
 use super::host::{self, is_this_machine};
 use crate::{
     error::{Error, ErrorCode},
-    keys::{Directory, Ended, Identity},
+    keys::{Directory, Ended, Identity, Purpose},
     service::Arrival,
 };
 
@@ -26,9 +26,13 @@ fn authenticate(
     keys: &Directory,
     headers: &HeaderMap,
     host: Option<&str>,
+    purpose: Purpose,
 ) -> Result<Identity, Error> {
-    if let Some(everyone) = keys.everyone() {
-        return check_host(host).map(|()| everyone);
+    let everyone = keys.everyone(purpose);
+    if let Some(everyone) = &everyone
+        && keys.is_open()
+    {
+        return check_host(host).map(|()| everyone.clone());
     }
     let unauthenticated = |message: &str| Err(Error::new(ErrorCode::InvalidApiKey, message));
     let (mut is_shown, mut ended) = (false, None);
@@ -39,6 +43,12 @@ fn authenticate(
             Ok(None) => {}
             Err(reason) => ended = Some(reason),
         }
+    }
+    // Nobody has an admin key yet. A key for models does not manage anything.
+    if let Some(everyone) = everyone
+        && !is_shown
+    {
+        return check_host(host).map(|()| everyone);
     }
     if let Some(ended) = ended {
         return unauthenticated(match ended {
@@ -113,12 +123,17 @@ fn bearer(value: &[u8]) -> &[u8] {
 /// Passes authenticated callers, and adds the [`Identity`] to the request.
 ///
 /// # Errors
-/// See [`authenticate`] and [`Identity::begin_call`].
-pub(super) fn check<B>(keys: &Directory, request: &mut Request<B>) -> Result<(), Error> {
+/// See [`authenticate`] and [`Identity::begin`].
+pub(super) fn check<B>(
+    keys: &Directory,
+    purpose: Purpose,
+    request: &mut Request<B>,
+) -> Result<(), Error> {
     let identity = authenticate(
         keys,
         request.headers(),
         host::named(request.uri(), request.headers()),
+        purpose,
     )?;
     identity.record_use();
     let arrived_at = request
@@ -126,7 +141,7 @@ pub(super) fn check<B>(keys: &Directory, request: &mut Request<B>) -> Result<(),
         .get::<Arrival>()
         .map(|arrival| arrival.at);
     let now = arrived_at.map_or_else(Instant::now, TokioInstant::into_std);
-    let rate = identity.begin_call(now)?;
+    let rate = identity.begin(purpose, now)?;
     request.extensions_mut().insert(identity);
     if let Some(rate) = rate {
         request.extensions_mut().insert(rate);

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use crate::{
     config,
     error::Result,
-    keys::Directory,
+    keys::{Directory, Manager},
     service::{ActiveCalls, Services},
     upstream::Client,
     workers::Workers,
@@ -51,6 +51,31 @@ pub enum Outcome {
     Cut(usize),
 }
 
+/// The keys of a server.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// By them, callers are recognised.
+    pub directory: Directory,
+    /// Changes them. Without it, the server has no administration.
+    pub manager: Option<Manager>,
+}
+
+impl From<Directory> for Keys {
+    fn from(directory: Directory) -> Self {
+        let manager = None;
+        Self { directory, manager }
+    }
+}
+
+impl From<Manager> for Keys {
+    fn from(manager: Manager) -> Self {
+        Self {
+            directory: manager.directory().clone(),
+            manager: Some(manager),
+        }
+    }
+}
+
 /// Serves callers with `keys` on `workers` until `shutdown` completes. Then drains: running calls
 /// have at most `--drain-timeout` to finish. During the drain, new connections are still accepted,
 /// so that probes and new calls get the error `draining`.
@@ -61,13 +86,17 @@ pub enum Outcome {
 pub async fn serve(
     listener: TcpListener,
     config: &config::Serve,
-    keys: Directory,
+    keys: impl Into<Keys>,
     upstream: Client,
     workers: &Workers,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Outcome> {
     let readiness = Readiness::new(upstream.has_key());
-    let services = Services::new(upstream, config, keys.valid_keys());
+    let Keys {
+        directory: keys,
+        manager,
+    } = keys.into();
+    let services = Services::new(upstream, config, keys.valid_keys(), manager);
     let account = services.account.clone();
     let active_calls = ActiveCalls::default();
     let routes = Routes::new(config, services, &readiness, keys.clone())?;

@@ -33,8 +33,8 @@ use crate::{
         self, GrpcServices, descriptor_set, large_message, methods::Methods, read_timeout,
         reflection, request::MessageChecks,
     },
-    keys::Directory,
-    rest::{self, RestState, Shortcut},
+    keys::{Directory, Purpose},
+    rest::{self, RestState, Shortcut, transcode},
     service::{Services, headers, inflight_bytes::InflightBytes},
 };
 
@@ -70,7 +70,8 @@ impl Routes {
         let rest_routes = rest::routes(rest.clone()).layer(from_fn_with_state(
             Arc::clone(&steps),
             async |State(steps): State<Arc<Steps>>, request, next: Next| {
-                steps.rest(request, |request| next.run(request)).await
+                let answer = |request| next.run(request);
+                steps.rest(Purpose::Models, request, answer).await
             },
         ));
         let methods = Arc::clone(&steps.methods);
@@ -96,7 +97,11 @@ impl Routes {
         }
         if let Some(shortcut) = Shortcut::of(&request) {
             let answer = |request| shortcut.answer(self.rest.clone(), request);
-            return self.steps.rest(request, answer).await;
+            return self.steps.rest(Purpose::Models, request, answer).await;
+        }
+        if transcode::is_admin(request.uri().path()) {
+            let answer = |request| transcode::answer(self.rest.clone(), request);
+            return self.steps.rest(Purpose::Admin, request, answer).await;
         }
         let mut others = self.others.clone();
         match others.call(request).await {
@@ -113,6 +118,7 @@ struct Steps {
     inflight: InflightBytes,
     methods: Arc<Methods>,
     message_checks: MessageChecks,
+    message_checks_of_admin: MessageChecks,
     message_checks_without_key: MessageChecks,
     keyless_limits: KeylessLimits,
 }
@@ -129,6 +135,7 @@ impl Steps {
         let methods = Arc::new(Methods::new(files));
         Self {
             message_checks: MessageChecks::guarded(bytes_max, &methods, &inflight),
+            message_checks_of_admin: MessageChecks::admin(&methods, &inflight),
             message_checks_without_key: MessageChecks::open(keyless::MESSAGE_BYTES_MAX, &methods),
             keyless_limits: KeylessLimits::new(keys.clone(), readiness.clone()),
             readiness: readiness.clone(),
@@ -141,10 +148,11 @@ impl Steps {
     /// The steps of REST.
     async fn rest<F: Future<Output = Response>>(
         &self,
+        purpose: Purpose,
         mut request: Request,
         next: impl FnOnce(Request) -> F,
     ) -> Response {
-        if let Err(error) = self.admit(&mut request) {
+        if let Err(error) = self.admit(purpose, &mut request) {
             return dialect::refuse(error, request.headers());
         }
         // Counts the bytes of the body.
@@ -161,14 +169,19 @@ impl Steps {
             let timeout = told.as_ref().ok().copied().flatten();
             // Limits the time in which the message arrives.
             let mut request = read_timeout::with_timeout(request, timeout, None);
-            let admitted = self.admit(&mut request).and(told);
-            let rules = admitted.and_then(|timeout| self.message_checks.rules(&request, timeout));
+            let purpose = purpose_of(request.uri().path());
+            let admitted = self.admit(purpose, &mut request).and(told);
+            let checks = match purpose {
+                Purpose::Models => &self.message_checks,
+                Purpose::Admin => &self.message_checks_of_admin,
+            };
+            let rules = admitted.and_then(|timeout| checks.rules(&request, timeout));
             let rules = match rules {
                 Ok(rules) => rules,
                 Err(error) => return grpc::refuse(error, request.headers()),
             };
             // Checks the framing and the size of the message, and decompresses it.
-            let request = self.message_checks.apply(rules, request);
+            let request = checks.apply(rules, request);
             // Counts the bytes of the message.
             let request = count_bytes::count(&self.inflight, request);
             // Decodes few large messages at the same time.
@@ -204,9 +217,18 @@ impl Steps {
 
     /// Refuses new calls during the drain, because that is cheap to check, and then calls without a
     /// key, before anything reads the body. Adds the caller to the request.
-    fn admit<B>(&self, request: &mut http::Request<B>) -> Result<(), Error> {
+    fn admit<B>(&self, purpose: Purpose, request: &mut http::Request<B>) -> Result<(), Error> {
         self.readiness.check()?;
-        auth::check(&self.keys, request)
+        auth::check(&self.keys, purpose, request)
+    }
+}
+
+/// What a call of this gRPC method is for.
+fn purpose_of(path: &str) -> Purpose {
+    if GrpcServices::is_admin(path) {
+        Purpose::Admin
+    } else {
+        Purpose::Models
     }
 }
 

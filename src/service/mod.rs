@@ -13,10 +13,12 @@
 //!   avoids a model that fails, [`units`] waits for units, `exchange` sends and receives.
 //! - `stream`: a streamed answer on its way to a door; `report`: what the caller is told of the
 //!   call.
+//! - `admin`: the administration of keys.
 //! - [`feed`] and `unit_monitor`: what the upstream tells about the account's units.
 
 mod account;
 pub mod active_calls;
+mod admin;
 pub mod body_timeout;
 pub mod call;
 mod chat;
@@ -53,6 +55,7 @@ mod work;
 pub use crate::admission::QueuePosition;
 pub use account::Account;
 pub use active_calls::ActiveCalls;
+pub use admin::AdminKeys;
 pub use call::{Arrival, Call};
 pub use chat::Chat;
 pub use choices::has_ended;
@@ -70,6 +73,7 @@ use feed::Feed;
 
 use crate::{
     config,
+    keys::Manager,
     upstream::{Catalogue, Client, ModelNames},
 };
 
@@ -86,12 +90,19 @@ pub struct Services {
     pub models: Models,
     /// The account.
     pub account: Account,
+    /// The administration of keys.
+    pub admin_keys: AdminKeys,
 }
 
 impl Services {
-    /// All services over `upstream`, for `keys` gateway keys. Call it within a Tokio runtime: it
+    /// All services over `upstream`, for `keys` gateway keys that `manager` changes. Call it within a Tokio runtime: it
     /// spawns the tasks that all callers share.
-    pub fn new(upstream: Client, config: &config::Serve, keys: usize) -> Self {
+    pub fn new(
+        upstream: Client,
+        config: &config::Serve,
+        keys: usize,
+        manager: Option<Manager>,
+    ) -> Self {
         let catalogue = Catalogue::new(upstream.clone(), ModelNames::new(&config.models));
         let feed = Feed::new(upstream.clone());
         let units = Units::new(
@@ -113,6 +124,7 @@ impl Services {
             embeddings: Embeddings::new(dispatch),
             models: Models::new(upstream.clone(), catalogue),
             account: Account::new(upstream, feed, units),
+            admin_keys: AdminKeys::new(manager),
         }
     }
 }
@@ -140,6 +152,6 @@ pub(crate) mod tests {
     /// Services for tests that ask no upstream.
     pub(crate) fn services() -> Services {
         let config = config();
-        Services::new(Client::new(&config.upstream).unwrap(), &config, 0)
+        Services::new(Client::new(&config.upstream).unwrap(), &config, 0, None)
     }
 }

@@ -10,7 +10,8 @@ use tokio_stream::StreamExt;
 
 use crate::support::{Emulator, Gateway, MODEL, rest::http};
 
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
+    "featherwire.admin.v1.KeyService",
     "featherwire.v1.AccountService",
     "featherwire.v1.ChatService",
     "featherwire.v1.CompletionService",
@@ -70,11 +71,11 @@ async fn both_versions_of_reflection_list_the_services() {
     })
     .await;
     let versions = [
-        (reflection_lists!(v1, gateway), SERVICES[6]),
-        (reflection_lists!(v1alpha, gateway), SERVICES[7]),
+        (reflection_lists!(v1, gateway), SERVICES[7]),
+        (reflection_lists!(v1alpha, gateway), SERVICES[8]),
     ];
     for (names, own) in versions {
-        for service in &SERVICES[..6] {
+        for service in &SERVICES[..7] {
             assert!(names.contains(*service), "{service} in {names:?}");
         }
         assert!(names.contains(own), "{names:?}");

@@ -11,6 +11,7 @@
 #![recursion_limit = "256"]
 
 mod account;
+mod admin;
 mod aliases;
 mod auth;
 mod bad_bodies;

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use super::{database, failure::Failure, output};
 use crate::{
     config,
-    keys::{Key, KeySettings, NewSecret, Repository, Role, SecretKind, clock},
+    keys::{Actor, Key, KeySettings, NewSecret, Repository, Role, SecretKind, clock},
 };
 
 mod settings;
@@ -19,7 +19,7 @@ use settings::{Clear, SettingFlags};
 use values::grace;
 
 /// Who makes the changes, in the audit.
-const ACTOR: &str = "command line";
+const ACTOR: &Actor = &Actor::Local;
 
 /// Manages the gateway's keys in its database. A running gateway notices changes within two
 /// seconds.

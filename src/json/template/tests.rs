@@ -212,7 +212,7 @@ proptest! {
     ) {
         let events: Vec<_> = deltas.iter().map(|(value, created, more)| {
             // Usually the same, and now and then not.
-            let created = format!("\"created\":{}", created / 11);
+            let created = format!("\"created\":{}", *created / 11);
             let event = delta(value).replace("\"created\":7", &created);
             if *more == 0 {
                 event.replace("\"finish_reason\":null", "\"finish_reason\":\"stop\"")

@@ -61,7 +61,7 @@ fn keys_of_the_variable_are_identities_in_their_order() {
     for unknown in ["", "gw_", "gw_A", "gw_a ", "gw_ab"] {
         assert_eq!(found(unknown), None, "{unknown:?}");
     }
-    assert!(directory.everyone().is_none());
+    assert!(directory.everyone(Purpose::Models).is_none());
     assert_eq!(directory.valid_keys(), 3);
 }
 

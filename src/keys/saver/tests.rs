@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     config::DatabaseLocation,
     keys::{
-        Allowance, Amounts, Ask, BudgetPeriod, BudgetUnit, Directory, Identity, KeySettings,
+        Actor, Allowance, Amounts, Ask, BudgetPeriod, BudgetUnit, Directory, Identity, KeySettings,
         NewSecret, Role, SecretKind, account::AccountName,
     },
     store::{Store, on_each},
@@ -66,7 +66,7 @@ async fn database() -> (Store, NewSecret, Repository) {
     let repository = Repository::new(store.clone());
     let mut settings = KeySettings::named("app");
     settings.limits.budgets = vec![format!("tokens={BUDGET}/total").parse().unwrap()];
-    let created = repository.create("test", Role::Inference, SecretKind::Live, settings);
+    let created = repository.create(&Actor::Local, Role::Inference, SecretKind::Live, settings);
     let (_, secret) = created.await.unwrap();
     (store, secret, repository)
 }

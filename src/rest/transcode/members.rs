@@ -1,0 +1,203 @@
+//! The members of a JSON object, before the library reads them: unknown members are refused by
+//! their path, and the names of enums may be written shortly.
+
+use std::borrow::Cow;
+
+use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+/// The message whose members may also stand beside those of the message that contains it.
+const INLINE: &str = "featherwire.v1.KeyLimits";
+
+/// The longest name in an error, in characters.
+const NAME_CHARS_MAX: usize = 64;
+
+/// The deepest nesting of members. No message of the contract has more.
+const DEPTH_MAX: usize = 16;
+
+/// Prepares an object for the message of this type. `path` is the path of the object, empty for the
+/// body.
+///
+/// # Errors
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) for a member that the message does not have, and
+/// for two members of the same field.
+pub(super) fn prepare(message: &MessageDescriptor, object: &mut Map<String, Value>) -> Result<()> {
+    move_inline(message, object)?;
+    prepare_below(message, object, "", 0)
+}
+
+fn prepare_below(
+    message: &MessageDescriptor,
+    object: &mut Map<String, Value>,
+    path: &str,
+    depth: usize,
+) -> Result<()> {
+    for (name, value) in object.iter_mut() {
+        let Some(field) = field(message, name) else {
+            return Err(unknown(message, path, name));
+        };
+        if depth < DEPTH_MAX {
+            prepare_value(&field, value, &join(path, name), depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+fn prepare_value(
+    field: &FieldDescriptor,
+    value: &mut Value,
+    path: &str,
+    depth: usize,
+) -> Result<()> {
+    if field.is_map() {
+        return Ok(());
+    }
+    if let (true, Value::Array(elements)) = (field.is_list(), &mut *value) {
+        for (number, element) in elements.iter_mut().enumerate() {
+            prepare_one(&field.kind(), element, &format!("{path}[{number}]"), depth)?;
+        }
+        return Ok(());
+    }
+    prepare_one(&field.kind(), value, path, depth)
+}
+
+fn prepare_one(kind: &Kind, value: &mut Value, path: &str, depth: usize) -> Result<()> {
+    match (kind, value) {
+        // The types of Google have forms of their own.
+        (Kind::Message(message), Value::Object(object))
+            if !message.full_name().starts_with("google.") =>
+        {
+            prepare_below(message, object, path, depth)
+        }
+        (Kind::Enum(kind), Value::String(text)) => {
+            *text = value_name(kind, text).ok_or_else(|| {
+                let names: Vec<_> = names(kind).collect();
+                Error::invalid(path, format!("expected one of {}", names.join(", ")))
+            })?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The name of the value that `text` is the name of: in any letter case, and without its beginning,
+/// which is the same for all values.
+pub(super) fn value_name(kind: &EnumDescriptor, text: &str) -> Option<String> {
+    let wanted = text.trim().replace('-', "_").to_ascii_uppercase();
+    let prefix = prefix(kind);
+    let is_it = |name: &str| name == wanted || name.strip_prefix(&*prefix) == Some(&wanted);
+    let value = kind.values().find(|value| is_it(value.name()))?;
+    Some(value.name().to_owned())
+}
+
+/// The names of the values that can be set.
+fn names(kind: &EnumDescriptor) -> impl Iterator<Item = String> {
+    let set = kind.values().filter(|value| value.number() != 0);
+    set.map(|value| value.name().to_owned())
+}
+
+/// The beginning of the names of the values: that of `…_UNSPECIFIED`.
+fn prefix(kind: &EnumDescriptor) -> String {
+    let first = kind.default_value().name().to_owned();
+    first.trim_end_matches("UNSPECIFIED").to_owned()
+}
+
+/// The field of a member: by its name in JSON, or in the contract.
+fn field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
+    message
+        .get_field_by_json_name(name)
+        .or_else(|| message.get_field_by_name(name))
+}
+
+/// Moves the members that belong into the field of the message [`INLINE`] there.
+fn move_inline(message: &MessageDescriptor, object: &mut Map<String, Value>) -> Result<()> {
+    let inline = message.fields().find_map(|field| match field.kind() {
+        Kind::Message(inner) if inner.full_name() == INLINE => Some((field, inner)),
+        _ => None,
+    });
+    let Some((outer, inner)) = inline else {
+        return Ok(());
+    };
+    let moved: Vec<String> = object
+        .keys()
+        .filter(|name| field(message, name).is_none() && field(&inner, name).is_some())
+        .cloned()
+        .collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let name = match object.contains_key(outer.json_name()) {
+        true => outer.json_name(),
+        false => outer.name(),
+    }
+    .to_owned();
+    let mut limits = match object.remove(&name) {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(limits)) => limits,
+        Some(_) => return Err(Error::invalid(name, "expected an object")),
+    };
+    for member in moved {
+        if let Some(value) = object.remove(&member)
+            && limits.insert(member.clone(), value).is_some()
+        {
+            let problem = format!("also given as {name}.{member}: give one of them");
+            return Err(Error::invalid(member, problem));
+        }
+    }
+    object.insert(name, Value::Object(limits));
+    Ok(())
+}
+
+/// Where a member belongs whose name is that of a flag of the command line.
+const ELSEWHERE: [(&str, &str); 8] = [
+    ("admin", "role (KEY_ROLE_ADMIN or KEY_ROLE_VIEWER)"),
+    (
+        "expires",
+        "expiresAt (a time such as 2030-01-31T12:00:00Z) or expiresIn (such as 2592000s)",
+    ),
+    ("budget", "limits.budgets"),
+    ("label", "labels (an object of texts)"),
+    ("model", "limits.models"),
+    ("enable", "disabled (false)"),
+    ("disable", "disabled (true)"),
+    ("id", "the path"),
+];
+
+fn unknown(message: &MessageDescriptor, path: &str, name: &str) -> Error {
+    let elsewhere = ELSEWHERE
+        .iter()
+        .find(|(flag, place)| *flag == name && is_of(message, place));
+    let shown: Cow<'_, str> = name.chars().take(NAME_CHARS_MAX).collect();
+    let path = join(path, &shown);
+    if let Some((_, place)) = elsewhere {
+        return Error::invalid(path, format!("unknown member: this belongs into {place}"));
+    }
+    let names: Vec<_> = message
+        .fields()
+        .map(|field| field.json_name().to_owned())
+        .collect();
+    let problem = match names.as_slice() {
+        [] => "unknown member: this request has none".to_owned(),
+        names => format!("unknown member: the members here are {}", names.join(", ")),
+    };
+    Error::invalid(path, problem)
+}
+
+/// Whether a message has the member that `place` begins with.
+fn is_of(message: &MessageDescriptor, place: &str) -> bool {
+    let end = place.find([' ', '.']).unwrap_or(place.len());
+    place == "the path"
+        || place
+            .get(..end)
+            .is_some_and(|name| field(message, name).is_some())
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}

@@ -1,0 +1,117 @@
+//! The methods whose REST form follows from the contract alone: the path and the parameters by
+//! their `google.api.http` rules, and the JSON of protobuf by the descriptors of their messages.
+//!
+//! Models are not asked by this way. It reads the whole request into generic values, which is slow
+//! compared with the codec of [`json`](crate::json), and gives an exact error for each member.
+//!
+//! - `rules`: the rules of the contract, and which of them a request meets. `template`: the path of
+//!   a rule.
+//! - `fields`: generic values and the parameters of a request become a message. `members` corrects
+//!   the spelling of values and finds unknown members before.
+//! - `methods`: the method of the services for each rule.
+
+use axum::{body::Body, extract::Request, response::Response};
+use futures_util::{FutureExt, future::BoxFuture};
+use http::{HeaderMap, HeaderValue, Method, header};
+
+use super::{limit::BodyLimit, request, response::with_body, state::RestState};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    service::Call,
+};
+
+mod fields;
+mod members;
+mod methods;
+mod rules;
+mod template;
+
+use rules::{Found, Rule};
+
+/// The largest body of a request, in bytes.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Whether a request to `path` belongs to the administration.
+pub(crate) fn is_admin(path: &str) -> bool {
+    path.starts_with("/admin/v1/")
+}
+
+/// Answers a request to a path of these methods.
+pub(crate) fn answer(state: RestState, request: Request) -> BoxFuture<'static, Response> {
+    // In memory of its own: the other requests do not pay for its size.
+    async move {
+        match respond(&state, request).await {
+            Ok(response) => response,
+            Err(error) => error.into_response(),
+        }
+    }
+    .boxed()
+}
+
+async fn respond(state: &RestState, request: Request) -> Result<Response> {
+    let (head, body) = request.into_parts();
+    let call = Call::new(&head.headers, &head.extensions)?;
+    let read = async {
+        let rules = rules::all()?;
+        match rules.find(&head.method, head.uri.path()) {
+            Found::Rule(rule, parameters) => {
+                let query = fields::query(&head.uri)?;
+                let body = read_body(&call, &head.headers, rule, body).await?;
+                let message = fields::message(rule, parameters, query, body)?;
+                Ok(Some((rule, message)))
+            }
+            Found::OtherMethods(methods) => {
+                let allowed = methods.join(", ");
+                let message = format!(
+                    "{} does not support {}: it supports {allowed}",
+                    head.uri.path(),
+                    head.method
+                );
+                Err(Error::new(ErrorCode::MethodNotAllowed, message))
+            }
+            Found::Nothing => Ok(None),
+        }
+    };
+    let Some((rule, message)) = call.run_part(read).await? else {
+        return Ok(super::unknown_path(Request::from_parts(head, Body::empty())).await);
+    };
+    let answer = methods::call(&state.services, rule, call, message).await?;
+    let mut body = Vec::new();
+    fields::write(&answer, &mut body)?;
+    let mut response = with_body(body.into(), "application/json", HeaderMap::new());
+    // An answer may contain a secret.
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    Ok(response)
+}
+
+/// Reads the body of a request. An absent one is an empty object.
+async fn read_body(
+    call: &Call,
+    headers: &HeaderMap,
+    rule: &Rule,
+    body: Body,
+) -> Result<serde_json::Value> {
+    let is_read = rule.has_body && rule.verb != Method::GET;
+    // A browser sends a body of another media type, or none, to another origin without a preflight
+    // request, but names the page. Because of this check no web page can change the keys of an open
+    // gateway.
+    let is_json = request::is_json(headers);
+    if is_read && !is_json && headers.contains_key(header::ORIGIN) {
+        return Err(request::not_json());
+    }
+    let bytes = request::receive(call, headers, body, BodyLimit(BODY_BYTES_MAX)).await?;
+    if bytes.is_empty() {
+        return Ok(serde_json::Value::Object(serde_json::Map::new()));
+    }
+    if !is_read {
+        let message = "this method takes no body: its parameters are in the path and the query";
+        return Err(Error::invalid("body", message));
+    }
+    if !is_json {
+        return Err(request::not_json());
+    }
+    fields::parse(&bytes)
+}
