@@ -267,6 +267,7 @@ mod tests {
             settings,
             created_at: 0,
             revoked_at: None,
+            calls_cut_at: None,
             last_used_at: None,
             secrets: Vec::new(),
         })

@@ -78,6 +78,14 @@ impl Detail {
         }
     }
 
+    /// A key that was ended, and its running calls too if `cuts_calls`.
+    pub(super) fn revoked(cuts_calls: bool) -> Self {
+        let change = || AuditChange::to("running_calls", "ended");
+        Self {
+            changes: cuts_calls.then(change).into_iter().collect(),
+        }
+    }
+
     /// A key with this name that was removed.
     pub(super) fn deleted(name: &str) -> Self {
         Self {

@@ -8,6 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{
@@ -33,6 +34,8 @@ struct Shared {
     configured: Vec<(Digest, Identity)>,
     /// The keys of the database.
     stored: Mutex<Stored>,
+    /// Is raised when running calls of a key must end.
+    cuts: watch::Sender<u64>,
 }
 
 /// All keys at one moment.
@@ -124,6 +127,7 @@ impl Directory {
                 next_number: numbers.max(Identity::EVERYONE + 1),
                 ..Stored::default()
             }),
+            cuts: watch::Sender::new(0),
         }))
     }
 
@@ -141,8 +145,9 @@ impl Directory {
     /// is one for that: nobody else could create it.
     pub fn apply(&self, changes: Changes) {
         let mut stored = self.stored();
+        let mut has_cut = false;
         for (key, secrets) in changes.changed {
-            stored.set(key, secrets);
+            has_cut |= stored.set(key, secrets);
         }
         for id in changes.deleted {
             stored.keys.remove(&id);
@@ -158,6 +163,14 @@ impl Directory {
         );
         // Under the lock, so that a later change is not overwritten by an earlier one.
         self.0.snapshot.store(Arc::new(snapshot));
+        if has_cut {
+            self.0.cuts.send_modify(|cuts| *cuts += 1);
+        }
+    }
+
+    /// Changes whenever running calls of a key must end: [`Identity::is_cut`] says of which.
+    pub fn cuts(&self) -> watch::Receiver<u64> {
+        self.0.cuts.subscribe()
     }
 
     /// Who calls without a key for this `purpose`, if the gateway needs none for it.
@@ -302,8 +315,8 @@ impl Entry {
 }
 
 impl Stored {
-    /// Sets a key as it is now.
-    fn set(&mut self, key: Key, secrets: Vec<DigestUntil>) {
+    /// Sets a key as it is now. Returns whether its running calls must end, which is new.
+    fn set(&mut self, key: Key, secrets: Vec<DigestUntil>) -> bool {
         let end_of_key = match key.state() {
             KeyState::Revoked => Some((UnixMs::MIN, Ended::Revoked)),
             KeyState::Disabled => Some((UnixMs::MIN, Ended::Disabled)),
@@ -322,7 +335,12 @@ impl Stored {
             identity: Identity::stored(key.id, settings.name, key.role, settings.limits, record),
             secrets: secrets.into_iter().map(with_end).collect(),
         };
+        let is_cut = key.calls_cut_at.is_some() && !stored.identity.is_cut();
+        if is_cut {
+            stored.identity.cut();
+        }
         self.keys.insert(key.id, stored);
+        is_cut
     }
 
     /// Whether a key may create others.

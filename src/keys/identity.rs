@@ -38,6 +38,8 @@ pub(super) struct Record {
     number: u32,
     /// Whether it was used since [`Identity::take_use`].
     was_used: AtomicBool,
+    /// Whether its running calls end.
+    is_cut: AtomicBool,
     /// Its calls in the last minute.
     calls: Rate,
     /// Its tokens in the last minute.
@@ -51,6 +53,7 @@ impl Record {
         Arc::new(Self {
             number,
             was_used: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
             calls: Rate::new(),
             tokens: Rate::new(),
             spending: Spending::new(id, news),
@@ -157,6 +160,16 @@ impl Identity {
     /// Whether the key may use the model with this name.
     pub fn may_use(&self, model: &str) -> bool {
         !self.is_limited_to_models() || self.0.models.iter().any(|glob| glob.matches(model))
+    }
+
+    /// Ends the running calls of the key, as soon as their tasks are woken.
+    pub(super) fn cut(&self) {
+        self.0.record.is_cut.store(true, Ordering::Release);
+    }
+
+    /// Whether the running calls of the key must end, because it was revoked.
+    pub fn is_cut(&self) -> bool {
+        self.0.record.is_cut.load(Ordering::Acquire)
     }
 
     /// Its calls in the last minute.

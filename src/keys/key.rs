@@ -74,6 +74,8 @@ pub struct Key {
     pub created_at: UnixMs,
     /// When it was revoked, for ever.
     pub revoked_at: Option<UnixMs>,
+    /// When its running calls were ended, after it was revoked.
+    pub calls_cut_at: Option<UnixMs>,
     /// When it was used last, about.
     pub last_used_at: Option<UnixMs>,
     /// Its secrets that have not ended, oldest first, and those that have ended.

@@ -113,8 +113,13 @@ impl Manager {
     ///
     /// # Errors
     /// See there.
-    pub async fn revoke(&self, actor: &Actor, id: Uuid) -> Result<Key, KeysError> {
-        let revoked = self.repository().revoke(actor, id).await?;
+    pub async fn revoke(
+        &self,
+        actor: &Actor,
+        id: Uuid,
+        cuts_calls: bool,
+    ) -> Result<Key, KeysError> {
+        let revoked = self.repository().revoke(actor, id, cuts_calls).await?;
         self.take_over().await;
         Ok(revoked)
     }

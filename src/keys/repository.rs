@@ -91,6 +91,7 @@ type KeyRow = (
     Option<i64>,
     Option<i64>,
     Option<i64>,
+    Option<i64>,
 );
 
 /// A row of `featherwire_secrets`.
@@ -104,7 +105,7 @@ macro_rules! select_keys {
     ($where:literal, $order:literal) => {
         concat!(
             "SELECT id, name, owner, labels, role, limits, created_at, expires_at, disabled_at, \
-             revoked_at, last_used_at FROM featherwire_keys WHERE deleted_at IS NULL ",
+             revoked_at, calls_cut_at, last_used_at FROM featherwire_keys WHERE deleted_at IS NULL ",
             $where,
             " ORDER BY ",
             $order
@@ -426,23 +427,31 @@ impl Repository {
         Ok((self.get(id).await?, new))
     }
 
-    /// Ends a key for ever. A key that was revoked before stays as it is.
+    /// Ends a key for ever. `cuts_calls`: also its running calls. A key that was revoked before stays
+    /// revoked.
     ///
     /// # Errors
     /// [`KeysError::NotFound`].
-    pub async fn revoke(&self, actor: &Actor, id: Uuid) -> Result<Key, KeysError> {
+    pub async fn revoke(
+        &self,
+        actor: &Actor,
+        id: Uuid,
+        cuts_calls: bool,
+    ) -> Result<Key, KeysError> {
         let at = now();
         let run = async {
             on_each!(self.store, pool => {
                 let mut transaction = pool.begin_write().await?;
                 raise_version!(transaction, id);
-                record_change!(pool, transaction, actor, "revoke", id, Detail::default());
+                let detail = Detail::revoked(cuts_calls);
+                record_change!(pool, transaction, actor, "revoke", id, detail);
                 let revoked = sqlx::query(
-                    "UPDATE featherwire_keys SET revoked_at = COALESCE(revoked_at, $2) WHERE id = \
-                     $1 AND deleted_at IS NULL",
+                    "UPDATE featherwire_keys SET revoked_at = COALESCE(revoked_at, $2), \
+                     calls_cut_at = COALESCE(calls_cut_at, $3) WHERE id = $1 AND deleted_at IS NULL",
                 )
                 .bind(id)
                 .bind(at)
+                .bind(cuts_calls.then_some(at))
                 .execute(&mut *transaction)
                 .await?;
                 if revoked.rows_affected() == 0 {
@@ -620,6 +629,7 @@ impl Repository {
             expires_at,
             disabled_at,
             revoked_at,
+            calls_cut_at,
             last_used_at,
         ) = row;
         let unreadable = |column: &str| {
@@ -642,6 +652,7 @@ impl Repository {
             },
             created_at,
             revoked_at,
+            calls_cut_at,
             last_used_at,
             secrets: Vec::new(),
         })

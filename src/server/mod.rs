@@ -3,7 +3,7 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     config,
@@ -99,6 +99,9 @@ pub async fn serve(
     let services = Services::new(upstream, config, keys.valid_keys(), manager);
     let account = services.account.clone();
     let active_calls = ActiveCalls::default();
+    // Ends when it is dropped.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(wake_cut_calls(keys.cuts(), active_calls.clone()));
     let routes = Routes::new(config, services, &readiness, keys.clone())?;
     let cors = Cors::new(config, keys.is_open())?;
     let front = Front::new(routes, cors, keys.clone(), active_calls.clone());
@@ -134,4 +137,11 @@ pub async fn serve(
     // connections.
     let _ = tokio::time::timeout(FINAL_ERROR_TIMEOUT, &mut ending).await;
     Ok(Outcome::Cut(calls))
+}
+
+/// Wakes the calls whenever those of a key were cut.
+async fn wake_cut_calls(mut cuts: watch::Receiver<u64>, active_calls: ActiveCalls) {
+    while cuts.changed().await.is_ok() {
+        active_calls.wake_all();
+    }
 }

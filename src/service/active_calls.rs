@@ -8,12 +8,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::Context,
 };
 
 use futures_util::task::AtomicWaker;
-
-use crate::error::Error;
 
 /// The active calls of one server. Cheap to clone; all clones share one list.
 ///
@@ -61,13 +59,18 @@ impl ActiveCalls {
         self.list().wakers.len()
     }
 
-    /// Cuts every call: each fails with [`Error::draining`] as soon as its task is polled. Returns
+    /// Wakes every call, so that it looks whether it was cut for a reason of its own.
+    pub fn wake_all(&self) {
+        let wakers: Vec<_> = self.list().wakers.values().cloned().collect();
+        wakers.iter().for_each(|waker| waker.wake());
+    }
+
+    /// Cuts every call: each fails with an error as soon as its task is polled. Returns
     /// how many there were.
     pub fn cut_all(&self) -> usize {
         self.0.is_cut.store(true, Ordering::Release);
-        let wakers: Vec<_> = self.list().wakers.values().cloned().collect();
-        wakers.iter().for_each(|waker| waker.wake());
-        wakers.len()
+        self.wake_all();
+        self.count()
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
@@ -77,14 +80,9 @@ impl ActiveCalls {
 }
 
 impl CallGuard {
-    /// Completes with [`Error::draining`] after [`cut_all`](ActiveCalls::cut_all).
-    pub fn poll_cut(&self, context: &mut Context<'_>) -> Poll<Error> {
+    /// Wakes the task of `context` when calls are cut.
+    pub fn watch(&self, context: &Context<'_>) {
         self.waker.register(context.waker());
-        if self.is_cut() {
-            Poll::Ready(Error::draining())
-        } else {
-            Poll::Pending
-        }
     }
 
     /// Whether [`cut_all`](ActiveCalls::cut_all) has been called.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     admission::{Priority, QueuePosition},
-    error::{Error, Kind, RateState, RateUnit, Result},
+    error::{Error, ErrorCode, Kind, RateState, RateUnit, Result},
     keys::{Allowance, Amounts, Identity},
     telemetry,
 };
@@ -179,14 +179,22 @@ impl Call {
         self.body.as_ref().map(|body| body.hold())
     }
 
-    /// Completes with an error when the end of the drain cuts all calls.
+    /// Completes with the error of [`cut`](Self::cut) when the call is cut.
     pub(super) fn poll_cut(&self, context: &mut Context<'_>) -> Poll<Error> {
-        self.guard.poll_cut(context)
+        self.guard.watch(context);
+        self.cut().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Whether the end of the drain has cut all calls.
-    pub(super) fn is_cut(&self) -> bool {
-        self.guard.is_cut()
+    /// Why the call must end before its answer: the end of the drain cuts all calls, and a revocation
+    /// can cut those of its key.
+    pub(super) fn cut(&self) -> Option<Error> {
+        if self.guard.is_cut() {
+            return Some(Error::draining());
+        }
+        self.identity.is_cut().then(|| {
+            let message = "This gateway key was revoked, and its running calls were ended";
+            Error::new(ErrorCode::InvalidApiKey, message)
+        })
     }
 
     /// Ends the call: the answer is complete.

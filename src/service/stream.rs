@@ -14,12 +14,7 @@ use super::{
     report::{ReportMessage, Reported},
     usage::TellsUsage,
 };
-use crate::{
-    error::{Error, Result},
-    json::Chunk,
-    proto::v1::CallReport,
-    upstream::StreamMessage,
-};
+use crate::{error::Result, json::Chunk, proto::v1::CallReport, upstream::StreamMessage};
 
 /// A message of a streamed answer.
 pub trait AnswerChunk: StreamMessage + Reported + TellsUsage + Default {}
@@ -73,8 +68,11 @@ impl<M: AnswerChunk> Stream for ResponseStream<M> {
         let item = loop {
             let mut item = match started.chunks.poll_next_unpin(context) {
                 // An answer that is complete stays one.
-                Poll::Ready(item) if item.is_none() || !this.call.is_cut() => item,
-                Poll::Ready(_) => Some(Err(Error::draining())),
+                Poll::Ready(None) => None,
+                Poll::Ready(item) => match this.call.cut() {
+                    None => item,
+                    Some(error) => Some(Err(error)),
+                },
                 Poll::Pending => Some(Err(ready!(this.call.poll_cut(context)))),
             };
             // Usually the last message. If there are many, the socket's share of the task's time

@@ -47,6 +47,7 @@ mod http1;
 mod http2;
 mod http_compression;
 mod informational_responses;
+mod key_cuts;
 mod key_limits;
 mod keyless_calls;
 mod keys;

@@ -42,7 +42,7 @@ enum Action {
     /// Give a key another secret, and end the present one after a while
     Rotate(Rotate),
     /// End a key for ever
-    Revoke(One),
+    Revoke(Revoke),
     /// Remove a key and its secrets. Records of its calls stay
     Delete(One),
 }
@@ -90,6 +90,16 @@ struct One {
 
     #[command(flatten)]
     common: Common,
+}
+
+#[derive(Args, Debug)]
+struct Revoke {
+    #[command(flatten)]
+    one: One,
+
+    /// End its running calls too, with an error
+    #[arg(long)]
+    cut_calls: bool,
 }
 
 #[derive(Args, Debug)]
@@ -158,10 +168,10 @@ impl Keys {
             }
             Action::Update(update) => update.run().await?,
             Action::Rotate(rotate) => rotate.run().await?,
-            Action::Revoke(one) => {
+            Action::Revoke(Revoke { one, cut_calls }) => {
                 let keys = one.common.open().await?;
                 let id = keys.resolve(&one.key).await?;
-                let key = keys.revoke(ACTOR, id).await?;
+                let key = keys.revoke(ACTOR, id, cut_calls).await?;
                 keys.close().await;
                 one.common.print_end(&key, "revoked")?;
             }

@@ -13,6 +13,7 @@ fn key(name: &str) -> Key {
         settings: KeySettings::named(name),
         created_at: 0,
         revoked_at: None,
+        calls_cut_at: None,
         last_used_at: None,
         secrets: Vec::new(),
     }

@@ -170,7 +170,9 @@ impl AdminKeys {
     /// As [`update`](Self::update).
     pub async fn revoke(&self, call: Call, request: RevokeKeyRequest) -> Result<admin::Key> {
         let revoke = async |actor: Actor, manager: &Manager| {
-            let key = manager.revoke(&actor, id(&request.id)?).await?;
+            let key = manager
+                .revoke(&actor, id(&request.id)?, request.cut_calls)
+                .await?;
             Ok(messages::key(&key))
         };
         self.change(&call, revoke).await

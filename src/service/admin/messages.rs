@@ -20,6 +20,7 @@ pub(super) fn key(key: &keys::Key) -> admin::Key {
         expires_at: settings.expires_at.map(timestamp),
         disabled_at: settings.disabled_at.map(timestamp),
         revoked_at: key.revoked_at.map(timestamp),
+        calls_cut_at: key.calls_cut_at.map(timestamp),
         last_used_at: key.last_used_at.map(timestamp),
         limits: Some(limits::to_message(&settings.limits)),
         secrets: key.secrets.iter().map(secret).collect(),
