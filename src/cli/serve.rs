@@ -9,6 +9,7 @@ use super::{failure::Failure, listen, output, shutdown_signal};
 use crate::{
     config, descriptors, emulator,
     keys::{Directory, Refresh, Repository},
+    ledger::{Settings, Writer},
     server::{self, Outcome},
     store::Store,
     upstream::Client,
@@ -21,6 +22,7 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     let store = Store::open(&config.database()?).await?;
     store.migrate().await?;
     let keys = Directory::new(&config.api_keys, &config.units.key_weights);
+    let ledger = Writer::start(store.clone(), ledger_settings(&config)).await;
     let refresh = Refresh::start(keys.clone(), Repository::new(store.clone())).await?;
     config.check_listen(keys.is_open())?;
     let listener = listen::bind(config.listen, "FEATHERWIRE_LISTEN").await?;
@@ -34,8 +36,13 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     let workers = Workers::start(config.workers())?;
     print_banner(&config, &keys, address, upstream.has_key());
     let shutdown = shutdown_signal::shutdown();
-    let keys = refresh.manager();
-    let outcome = server::serve(listener, &config, keys, upstream, &workers, shutdown).await;
+    let (keys, records) = (refresh.manager(), ledger.ledger());
+    let serving = server::serve(
+        listener, &config, keys, records, upstream, &workers, shutdown,
+    );
+    let outcome = serving.await;
+    // All calls have ended.
+    ledger.end().await;
     refresh.end().await;
     store.close().await;
     match outcome? {
@@ -47,6 +54,14 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
             ));
             Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+fn ledger_settings(config: &config::Serve) -> Settings {
+    Settings {
+        spill_directory: config.spill_directory(),
+        spill_bytes_max: config.ledger.ledger_spill_bytes.as_u64(),
+        retention: config.ledger.ledger_retention,
     }
 }
 

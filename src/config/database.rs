@@ -34,8 +34,9 @@ pub struct Database {
     )]
     pub database_url: Option<DatabaseLocation>,
 
-    /// The directory with the database, if --database-url is not set. Unset: `featherwire` in the
-    /// user's data directory (on Linux `~/.local/share`)
+    /// The directory with the database, if --database-url is not set, and with records of calls
+    /// while a PostgreSQL database is away. Unset: `featherwire` in the user's data directory (on
+    /// Linux `~/.local/share`)
     #[arg(long, env = "FEATHERWIRE_DATA_DIR", value_name = "DIRECTORY")]
     pub data_dir: Option<PathBuf>,
 }
@@ -71,15 +72,18 @@ impl Database {
         if let Some(location) = &self.database_url {
             return Ok(location.clone());
         }
-        let directory = match &self.data_dir {
-            Some(directory) => directory.clone(),
-            None => users_data_directory(|name| env::var_os(name).map(PathBuf::from)).ok_or(
-                "there is no place for the database with the keys, because neither HOME nor \
-                 XDG_DATA_HOME is set: set FEATHERWIRE_DATA_DIR (--data-dir) to a directory, or \
-                 FEATHERWIRE_DATABASE_URL=sqlite::memory: (--database-url) to keep nothing",
-            )?,
-        };
+        let directory = self.directory().ok_or(
+            "there is no place for the database with the keys, because neither HOME nor \
+             XDG_DATA_HOME is set: set FEATHERWIRE_DATA_DIR (--data-dir) to a directory, or \
+             FEATHERWIRE_DATABASE_URL=sqlite::memory: (--database-url) to keep nothing",
+        )?;
         Ok(DatabaseLocation::File(directory.join(FILE_NAME)))
+    }
+
+    /// The directory for data: `--data-dir`, or that of the user. `None` if the user has none.
+    pub fn directory(&self) -> Option<PathBuf> {
+        let own = || users_data_directory(|name| env::var_os(name).map(PathBuf::from));
+        self.data_dir.clone().or_else(own)
     }
 }
 

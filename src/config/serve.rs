@@ -1,6 +1,12 @@
 //! The options of `featherwire serve`.
 
-use std::{net::SocketAddr, num::NonZero, thread::available_parallelism, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::NonZero,
+    path::{Path, PathBuf},
+    thread::available_parallelism,
+    time::Duration,
+};
 
 use bytesize::ByteSize;
 use clap::Args;
@@ -10,7 +16,9 @@ use super::{
     address::{self, address},
     database::{Database, DatabaseLocation},
     emulator::EmulatorOptions,
-    heading, memory,
+    heading,
+    ledger::Ledger,
+    memory,
     models::Models,
     units::Units,
     upstream::Upstream,
@@ -162,6 +170,10 @@ pub struct Serve {
     #[command(flatten)]
     pub database: Database,
 
+    /// The records of calls.
+    #[command(flatten)]
+    pub ledger: Ledger,
+
     /// The upstream.
     #[command(flatten)]
     pub upstream: Upstream,
@@ -247,6 +259,19 @@ impl Serve {
             return Ok(DatabaseLocation::Memory);
         }
         self.database.location()
+    }
+
+    /// Where records of calls are kept while the database is away. `None` for a database that keeps
+    /// nothing itself, and without a place for files.
+    pub fn spill_directory(&self) -> Option<PathBuf> {
+        match self.database().ok()? {
+            DatabaseLocation::Memory => None,
+            DatabaseLocation::File(path) => match path.parent() {
+                Some(parent) if parent != Path::new("") => Some(parent.to_owned()),
+                _ => Some(PathBuf::from(".")),
+            },
+            DatabaseLocation::Postgres(_) => self.database.directory(),
+        }
     }
 
     /// How many threads serve connections.

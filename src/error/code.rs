@@ -210,6 +210,8 @@ error_codes! {
     DatabaseUnavailable = "database_unavailable", Unavailable;
     /// The gateway has no file descriptor left.
     OutOfFileDescriptors = "out_of_file_descriptors", Unavailable;
+    /// The gateway cannot record what keys with budgets use.
+    LedgerUnavailable = "ledger_unavailable", Unavailable;
 
     /// A bug of the gateway.
     InternalError = "internal_error", Internal;

@@ -16,7 +16,10 @@ use super::{
     methods::Methods,
     response::{explain, refuse, refuse_form},
 };
-use crate::error::{Error, ErrorCode};
+use crate::{
+    error::{Error, ErrorCode},
+    service::Door,
+};
 
 /// Passes gRPC and gRPC-Web requests to known methods to `next`, as gRPC, and refuses all others.
 pub(crate) async fn only_grpc<F: Future<Output = Response>>(
@@ -32,6 +35,7 @@ pub(crate) async fn only_grpc<F: Future<Output = Response>>(
         // Not through tonic's layer for gRPC-Web, which would box both bodies once more.
         Form::Grpc => next(request).await,
         Form::Web | Form::WebText => {
+            request.extensions_mut().insert(Door::GrpcWeb);
             let next = service_fn(|request: http::Request<Body>| {
                 next(request.map(AxumBody::new)).map(Ok::<_, Infallible>)
             });

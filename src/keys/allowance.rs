@@ -54,6 +54,11 @@ impl Identity {
         limits.tokens_per_minute.is_some() || !limits.budgets.is_empty()
     }
 
+    /// Whether the key has budgets.
+    pub fn has_budgets(&self) -> bool {
+        !self.limits().budgets.is_empty()
+    }
+
     /// Reserves what a call may use. If a budget has less tokens left than the call asks for, the
     /// call gets what is left, and must generate less: see [`Allowance::max_tokens`]. If this
     /// gateway has leased too little of a budget that others share, it waits for more.

@@ -21,7 +21,7 @@ pub struct Identity(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     id: Option<Uuid>,
-    name: String,
+    name: Arc<str>,
     role: Role,
     is_everyone: bool,
     weight: u32,
@@ -78,7 +78,7 @@ impl Identity {
     ) -> Self {
         Self(Arc::new(Parts {
             id: Some(id),
-            name,
+            name: name.into(),
             role,
             is_everyone: false,
             weight: limits.weight.unwrap_or(1).max(1),
@@ -96,7 +96,7 @@ impl Identity {
     fn without_limits(name: String, number: u32, weight: u32, is_everyone: bool) -> Self {
         Self(Arc::new(Parts {
             id: None,
-            name,
+            name: name.into(),
             role: Role::Inference,
             is_everyone,
             weight: weight.max(1),
@@ -125,6 +125,11 @@ impl Identity {
     /// order of the variable.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The same name, to keep.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.0.name)
     }
 
     /// What the key is for.

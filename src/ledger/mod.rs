@@ -4,24 +4,34 @@
 //!
 //! - [`Record`]: what is kept of one call. [`Sums`]: what is kept of many, with a [`Histogram`] of
 //!   their times; `time`: the hours and days that they are added up by.
-//! - [`key_names`]: the ids of keys that are not in the database.
-//! - [`write()`]: writes records and sums.
+//! - [`fixed_id`] and [`fixed_name`]: the ids of keys that are not in the database.
+//! - [`Ledger`]: takes records, into a bounded queue.
+//! - [`Writer`]: the task that writes them, with [`write()`] into the database, or as `codec` has them
+//!   into the files of `spill` while the database is away. `retention` removes old ones.
 //! - [`Queries`]: reads them.
 
+mod codec;
 mod histogram;
-pub mod key_names;
+mod key_names;
 mod query;
+mod queue;
 mod record;
+mod retention;
 mod rows;
+mod spill;
 mod sums;
 mod time;
+mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use histogram::Histogram;
+pub use key_names::{fixed_id, fixed_name};
 pub use query::{ALL_TIME, CallFilter, Cursor, Grouping, Order, Queries, UsageQuery, UsageRow};
+pub use queue::Ledger;
 pub use record::{Door, Ending, Record, Rpc, TokenSource, Tokens};
 pub use rows::write;
 pub use sums::Sums;
 pub use time::Grain;
+pub use writer::{Settings, Writer};

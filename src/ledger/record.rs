@@ -13,9 +13,7 @@ pub struct Record {
     pub ended_at: UnixMs,
     /// A UUIDv7. Of two calls of one gateway, the one that ended later has the larger id.
     pub id: Uuid,
-    /// The caller's key. A key that is not in the database has the id of [`key_names`].
-    ///
-    /// [`key_names`]: super::key_names
+    /// The caller's key. A key that is not in the database has a [fixed id](super::fixed_id).
     pub key_id: Uuid,
     /// The name of the key at the time of the call.
     pub key_name: Arc<str>,
@@ -80,7 +78,7 @@ impl Record {
     }
 }
 
-/// Declares an enum whose values have a name in the database.
+/// Declares an enum whose values have a name in the database, and a number in files.
 macro_rules! named {
     (
         $(#[$doc:meta])* $type:ident { $($(#[$value_doc:meta])* $value:ident = $name:literal,)* }
@@ -92,7 +90,7 @@ macro_rules! named {
         }
 
         impl $type {
-            /// All values.
+            /// All values. The place of a value is its number, which must not change.
             pub const ALL: &'static [Self] = &[$(Self::$value),*];
 
             /// The name for programs.
@@ -108,6 +106,16 @@ macro_rules! named {
                     $($name => Some(Self::$value),)*
                     _ => None,
                 }
+            }
+
+            /// The value with this number.
+            pub(super) fn from_number(number: u8) -> Option<Self> {
+                Self::ALL.get(usize::from(number)).copied()
+            }
+
+            /// The number of the value.
+            pub(super) const fn number(self) -> u8 {
+                self as u8
             }
         }
     };

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Row as _, SqlSafeStr as _, SqlStr, Transaction, pool::PoolConnection};
+use sqlx::{Database, Row as _, SqlSafeStr as _, SqlStr, Transaction, pool::PoolConnection};
 use uuid::Uuid;
 
 use super::{record::Record, sums::Sums, time::Grain};
@@ -45,7 +45,7 @@ pub(super) const CALL_COLUMNS: [&str; 23] = [
 
 /// The longest time for a connection, and for a transaction. A database that takes longer counts as
 /// one that is away.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
+const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is added up in one row of `featherwire_usage`. The order is that of its primary key: two
 /// gateways that write the same rows lock them in the same order, and cannot wait for each other.
@@ -155,8 +155,8 @@ macro_rules! bind_record {
 pub async fn write(store: &Store, records: &[Record]) -> Result<usize, StoreError> {
     let run = async {
         on_each!(store, pool => {
-            let mut connection = timeout(store, pool.acquire()).await?;
-            let written = timeout(store, async {
+            let mut connection = in_time(store, pool.acquire()).await?;
+            let written = in_time(store, async {
                 let mut transaction = begin(pool, &mut connection).await?;
                 let mut new = HashSet::with_capacity(records.len());
                 for part in parts(records) {
@@ -183,10 +183,7 @@ pub async fn write(store: &Store, records: &[Record]) -> Result<usize, StoreErro
                 Ok(new.len())
             });
             let written = written.await;
-            if matches!(written, Err(sqlx::Error::PoolTimedOut)) {
-                // Its server may not even answer a farewell.
-                drop(connection.detach());
-            }
+            end_if_late(connection, &written);
             written
         })
     };
@@ -201,14 +198,25 @@ async fn begin<'a, P: BeginWrite>(
     P::begin_write_on(connection).await
 }
 
-/// Waits for a step of a write, at most for [`COMMIT_TIMEOUT`]. A database in memory always answers,
-/// and would end with its connection.
-async fn timeout<T>(store: &Store, step: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+/// Waits for a step, at most for [`STEP_TIMEOUT`]. A database in memory always answers, and would end
+/// with its connection.
+pub(super) async fn in_time<T>(
+    store: &Store,
+    step: impl Future<Output = sqlx::Result<T>>,
+) -> sqlx::Result<T> {
     if store.is_in_memory() {
         return step.await;
     }
-    let step = tokio::time::timeout(COMMIT_TIMEOUT, step).await;
+    let step = tokio::time::timeout(STEP_TIMEOUT, step).await;
     step.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+}
+
+/// Ends the connection of a step that took too long, without a farewell, which its server may not
+/// answer either.
+pub(super) fn end_if_late<D: Database, T>(connection: PoolConnection<D>, step: &sqlx::Result<T>) {
+    if matches!(step, Err(sqlx::Error::PoolTimedOut)) {
+        drop(connection.detach());
+    }
 }
 
 /// The sums of those `records` that are `new`.

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{
     CallFilter, Door, Ending, Grain, Grouping, Order, Queries, Record, Rpc, TokenSource, Tokens,
-    UsageQuery, key_names::fixed_id, write,
+    UsageQuery, fixed_id, write,
 };
 use crate::{
     clock::{self, UnixMs},

@@ -14,8 +14,11 @@ use super::{compression, limit::BodyLimit, routes::STREAM_SUFFIX, state::RestSta
 use crate::{
     error::{Error, ErrorCode, Result},
     json, offload,
-    proto::v1::{CreateChatCompletionRequest, CreateCompletionRequest},
-    service::Call,
+    proto::v1::{
+        CreateChatCompletionRequest, CreateCompletionRequest, CreateEmbeddingRequest,
+        TokenizeRequest,
+    },
+    service::{Call, Door, Rpc},
 };
 
 /// A call and the message of its body.
@@ -34,9 +37,31 @@ pub(super) struct StreamableJson<M> {
     pub(super) is_stream: bool,
 }
 
+/// A message whose call the ledger may record, even if the message cannot be read.
+pub(super) trait Recorded {
+    /// What is called, as far as the path tells it. `None` if the ledger does not record it.
+    const RPC: Option<Rpc>;
+}
+
+impl Recorded for CreateChatCompletionRequest {
+    const RPC: Option<Rpc> = Some(Rpc::CreateChatCompletion);
+}
+
+impl Recorded for CreateCompletionRequest {
+    const RPC: Option<Rpc> = Some(Rpc::CreateCompletion);
+}
+
+impl Recorded for CreateEmbeddingRequest {
+    const RPC: Option<Rpc> = Some(Rpc::CreateEmbedding);
+}
+
+impl Recorded for TokenizeRequest {
+    const RPC: Option<Rpc> = None;
+}
+
 /// A message whose JSON may have a member `stream`. The contract has no such field, because the RPC
 /// selects streaming.
-pub(super) trait StreamMember {
+pub(super) trait StreamMember: Recorded {
     /// Removes the member `stream`, and returns its JSON text.
     fn take_stream(&mut self) -> Option<String>;
 }
@@ -53,12 +78,14 @@ impl StreamMember for CreateCompletionRequest {
     }
 }
 
-impl<M: DeserializeOwned + Send + 'static> FromRequest<RestState> for Json<M> {
+impl<M: DeserializeOwned + Recorded + Send + 'static> FromRequest<RestState> for Json<M> {
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &RestState) -> Result<Self> {
         let (head, body) = request.into_parts();
-        let call = Call::new(&head.headers, &head.extensions)?;
+        let mut call = Call::new(&head.headers, &head.extensions)?;
+        call.door = Door::Rest;
+        call.rpc = M::RPC;
         let message = call
             .run_part(read(&call, &head.headers, body, state.body_limit))
             .await?;
@@ -74,7 +101,9 @@ where
 
     async fn from_request(request: Request, state: &RestState) -> Result<Self> {
         let (head, body) = request.into_parts();
-        let call = Call::new(&head.headers, &head.extensions)?;
+        let mut call = Call::new(&head.headers, &head.extensions)?;
+        call.door = Door::Rest;
+        call.rpc = M::RPC;
         let reading = async {
             let mut message: Box<M> = read(&call, &head.headers, body, state.body_limit).await?;
             let is_stream = is_stream(&head, message.take_stream().as_deref())?;

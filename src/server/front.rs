@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     keys::Directory,
+    ledger::Ledger,
     service::{ActiveCalls, Arrival},
     telemetry::Observation,
 };
@@ -35,6 +36,7 @@ struct Inner {
     routes: Routes,
     keys: Directory,
     active_calls: ActiveCalls,
+    ledger: Ledger,
 }
 
 impl Front {
@@ -44,12 +46,14 @@ impl Front {
         cors: Cors,
         keys: Directory,
         active_calls: ActiveCalls,
+        ledger: Ledger,
     ) -> Self {
         Self(Arc::new(Inner {
             cors,
             routes,
             keys,
             active_calls,
+            ledger,
         }))
     }
 
@@ -90,6 +94,7 @@ impl Front {
         request.extensions_mut().insert(Arrival {
             at: Instant::now(),
             active_calls: self.0.active_calls.clone(),
+            ledger: self.0.ledger.clone(),
             deadline_observer: stalled_response::deadline_observer(),
         });
     }
@@ -121,7 +126,13 @@ mod tests {
         let readiness = Readiness::new(true);
         let routes = Routes::new(&config, services(), &readiness, keys.clone()).unwrap();
         let cors = Cors::new(&config, keys.is_open()).unwrap();
-        let front = Front::new(routes, cors, keys, ActiveCalls::default());
+        let front = Front::new(
+            routes,
+            cors,
+            keys,
+            ActiveCalls::default(),
+            Ledger::default(),
+        );
         let size = size_of_val(&front.answer(Request::default()));
         assert!(size <= FUTURE_BYTES_MAX, "{size}");
     }

@@ -9,6 +9,7 @@ use crate::{
     config,
     error::Result,
     keys::{Directory, Manager},
+    ledger::Ledger,
     service::{ActiveCalls, Services},
     upstream::Client,
     workers::Workers,
@@ -76,7 +77,8 @@ impl From<Manager> for Keys {
     }
 }
 
-/// Serves callers with `keys` on `workers` until `shutdown` completes. Then drains: running calls
+/// Serves callers with `keys` on `workers`, and records their calls in `ledger`, until `shutdown`
+/// completes. Then drains: running calls
 /// have at most `--drain-timeout` to finish. During the drain, new connections are still accepted,
 /// so that probes and new calls get the error `draining`.
 ///
@@ -87,6 +89,7 @@ pub async fn serve(
     listener: TcpListener,
     config: &config::Serve,
     keys: impl Into<Keys>,
+    ledger: Ledger,
     upstream: Client,
     workers: &Workers,
     shutdown: impl Future<Output = ()>,
@@ -104,7 +107,7 @@ pub async fn serve(
     tasks.spawn(wake_cut_calls(keys.cuts(), active_calls.clone()));
     let routes = Routes::new(config, services, &readiness, keys.clone())?;
     let cors = Cors::new(config, keys.is_open())?;
-    let front = Front::new(routes, cors, keys.clone(), active_calls.clone());
+    let front = Front::new(routes, cors, keys.clone(), active_calls.clone(), ledger);
     readiness.begin().await;
     let mut connections = Connections::new(front, config, keys.is_open());
     let mut late_connections = connections.sibling();

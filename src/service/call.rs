@@ -19,12 +19,14 @@ use super::{
     body_timeout,
     headers::{MAX_TOKENS, RequestHeaders},
     inflight_bytes::{ByteShare, HeldBytes},
+    record::Subject,
     stats::CallStats,
 };
 use crate::{
     admission::{Priority, QueuePosition},
     error::{Error, ErrorCode, Kind, RateState, RateUnit, Result},
-    keys::{Allowance, Amounts, Identity},
+    keys::{Allowance, Identity},
+    ledger::{Door, Ending, Ledger, Rpc},
     telemetry,
 };
 
@@ -43,6 +45,8 @@ pub struct Arrival {
     pub at: Instant,
     /// The active calls of the server.
     pub active_calls: ActiveCalls,
+    /// Takes the record of the call.
+    pub ledger: Ledger,
     /// Is told a deadline that the request's message sets.
     pub deadline_observer: Option<Arc<dyn DeadlineObserver>>,
 }
@@ -85,6 +89,13 @@ pub struct Call {
     pub identity: Identity,
     /// The state of the caller's limit of calls, if it has one.
     pub(super) rate: Option<RateState>,
+    /// The protocol of the call.
+    pub door: Door,
+    /// What is called, if models answer such calls. The ledger keeps a record of these.
+    pub rpc: Option<Rpc>,
+    pub(super) ledger: Ledger,
+    /// What the record names.
+    pub(super) subject: Mutex<Subject>,
     /// What the call may use of its key's limits. `None` if they need no count, and after the end.
     allowance: Mutex<Option<Box<Allowance>>>,
     /// The bytes of the request body; `None` if they are not counted.
@@ -150,6 +161,13 @@ impl Call {
             stats: CallStats::default(),
             identity,
             rate: extensions.get().copied(),
+            // Among the extensions of gRPC-Web. The REST door sets its own.
+            door: extensions.get().copied().unwrap_or(Door::Grpc),
+            rpc: None,
+            ledger: arrival
+                .map(|arrival| arrival.ledger.clone())
+                .unwrap_or_default(),
+            subject: Mutex::default(),
             allowance: Mutex::new(None),
             body: extensions.get().cloned(),
             queue_position: QueuePosition::unwatched(),
@@ -199,13 +217,13 @@ impl Call {
 
     /// Ends the call: the answer is complete.
     pub(super) fn finish(&self) {
-        self.end(End::Finished);
+        self.end(Ending::Finished, None);
     }
 
     /// Ends the call with an error, and logs the error.
     pub(super) fn fail(&self, error: &Error) {
         self.log(error);
-        self.end(End::Failed);
+        self.end(Ending::Failed, Some(error));
     }
 
     /// Takes over what the call may use. It is settled at the end of the call.
@@ -234,39 +252,23 @@ impl Call {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end(&self, end: End) {
-        if !self.has_ended.swap(true, Ordering::Relaxed) {
-            let name = match end {
-                End::Finished => "finished",
-                End::Failed => "failed",
-                End::Cancelled => "cancelled",
-            };
-            tracing::debug!(id = self.id(), end = name, "call ended");
-            if let Some(allowance) = self.allowance().take() {
-                let used = self.used(end, allowance.prompt_tokens());
-                allowance.settle(used);
-            }
+    fn end(&self, ending: Ending, error: Option<&Error>) {
+        if self.has_ended.swap(true, Ordering::Relaxed) {
+            return;
         }
-    }
-
-    /// What the call has used, whose prompt has about `prompt_tokens`.
-    fn used(&self, end: End, prompt_tokens: u64) -> Amounts {
-        let stats = &self.stats;
-        let has_answer = stats.units() > 0;
-        // A request that failed before its answer cost nothing. One that the caller left may have
-        // been read by the model.
-        let is_charged = match end {
-            End::Finished => true,
-            End::Failed => has_answer,
-            End::Cancelled => has_answer || stats.sent() > 0,
-        };
-        if !is_charged {
-            return Amounts::default();
+        tracing::debug!(id = self.id(), end = ending.name(), "call ended");
+        let allowance = self.allowance().take();
+        let is_recorded = self.rpc.is_some() && self.ledger.is_on();
+        if allowance.is_none() && !is_recorded {
+            return;
         }
-        Amounts {
-            tokens: stats.tokens(prompt_tokens),
-            requests: 1,
-            unit_ms: stats.unit_ms(self.arrived_at.elapsed()),
+        let duration = self.arrived_at.elapsed();
+        let used = self.used(ending, duration);
+        if let Some(allowance) = allowance {
+            allowance.settle(used.amounts());
+        }
+        if is_recorded {
+            self.record(ending, error, &used, duration);
         }
     }
 
@@ -306,20 +308,9 @@ impl Call {
     }
 }
 
-/// How a call ends.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    /// The answer is complete.
-    Finished,
-    /// With an error.
-    Failed,
-    /// The caller has left.
-    Cancelled,
-}
-
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(End::Cancelled);
+        self.end(Ending::Cancelled, None);
     }
 }
 
@@ -362,6 +353,7 @@ mod tests {
         extensions.insert(Arrival {
             at: arrived_at,
             active_calls: ActiveCalls::default(),
+            ledger: Ledger::default(),
             deadline_observer: None,
         });
         tokio::time::advance(Duration::from_secs(3)).await;

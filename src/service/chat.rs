@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     error::Result,
+    ledger::Rpc,
     proto::v1::{
         ChatMessage, CreateChatCompletionRequest, CreateChatCompletionResponse,
         StreamChatCompletionResponse,
@@ -61,6 +62,7 @@ impl UnaryOrStream for Chat {
         mut call: Call,
         mut request: Box<CreateChatCompletionRequest>,
     ) -> Result<Reply<CreateChatCompletionResponse>> {
+        call.rpc = Some(Rpc::CreateChatCompletion);
         call.apply_options(&mut *request)?;
         let via_stream = call.unary_via_stream.unwrap_or(self.unary_via_stream);
         call.run(async {
@@ -89,6 +91,7 @@ impl UnaryOrStream for Chat {
         mut call: Call,
         mut request: Box<CreateChatCompletionRequest>,
     ) -> Result<Reply<ResponseStream<StreamChatCompletionResponse>>> {
+        call.rpc = Some(Rpc::StreamChatCompletion);
         call.apply_options(&mut *request)?;
         let request = call
             .run_part(self.dispatch.prepare(&call, request, Some(true), prepare))

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     error::Result,
+    ledger::Rpc,
     proto::v1::{
         CreateCompletionRequest, CreateCompletionResponse, StreamCompletionResponse,
         create_completion_request::PromptKind,
@@ -53,6 +54,7 @@ impl UnaryOrStream for Completions {
         mut call: Call,
         mut request: Box<CreateCompletionRequest>,
     ) -> Result<Reply<CreateCompletionResponse>> {
+        call.rpc = Some(Rpc::CreateCompletion);
         call.apply_options(&mut *request)?;
         call.run(async {
             let request = self
@@ -70,6 +72,7 @@ impl UnaryOrStream for Completions {
         mut call: Call,
         mut request: Box<CreateCompletionRequest>,
     ) -> Result<Reply<ResponseStream<StreamCompletionResponse>>> {
+        call.rpc = Some(Rpc::StreamCompletion);
         call.apply_options(&mut *request)?;
         let request = call
             .run_part(self.dispatch.prepare(&call, request, Some(true), prepare))

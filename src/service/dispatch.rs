@@ -20,11 +20,12 @@ use super::{
     stream::{AnswerChunk, ResponseStream},
     units::Units,
     usage::TellsUsage,
+    validate,
 };
 use crate::{
     admission::Permit,
     config,
-    error::{Error, Result},
+    error::{Error, ErrorCode, Result},
     keys::{Allowance, Ask},
     proto::v1::CallReport,
     upstream::{self, Attempts, Catalogue, Client, RequestOptions, StreamMessage, UnaryMessage},
@@ -103,7 +104,13 @@ impl Dispatch {
         check: impl FnOnce(&mut R) -> Result<()> + Send + 'static,
     ) -> Result<Ready<R>> {
         let names = self.catalogue.names().clone();
-        let allowance = self.reserve(call, &mut *request).await?;
+        let prompt_tokens = u64::try_from(request.prompt_tokens()).unwrap_or(u64::MAX);
+        call.stats.record_prompt_estimate(prompt_tokens);
+        self.note_asked(call, request.model());
+        if call.identity.has_budgets() && !call.ledger.has_room() {
+            return Err(ledger_unavailable());
+        }
+        let allowance = self.reserve(call, prompt_tokens, &mut *request).await?;
         let max_tokens = allowance.as_ref().and_then(Allowance::max_tokens);
         if let Some(allowance) = allowance {
             call.set_allowance(allowance);
@@ -135,11 +142,21 @@ impl Dispatch {
         })
     }
 
+    /// Notes the model that a request names, for the record of the call. Not what can be no model.
+    fn note_asked(&self, call: &Call, id: &str) {
+        if validate::model(id).is_ok() {
+            let asked: Arc<str> = id.into();
+            let model = shared(self.catalogue.names().resolve(&asked), &asked);
+            call.note_asked(&asked, model, self.catalogue.current());
+        }
+    }
+
     /// Reserves what the request may use of the limits of its key, if it has some. A request that is
     /// not valid releases it again.
     async fn reserve<R: ModelRequest>(
         &self,
         call: &Call,
+        prompt_tokens: u64,
         request: &mut R,
     ) -> Result<Option<Allowance>> {
         if !call.identity.is_metered() {
@@ -158,7 +175,7 @@ impl Dispatch {
             None => of_model(request.model()),
         };
         let ask = Ask {
-            prompt_tokens: count(request.prompt_tokens()),
+            prompt_tokens,
             choices: count(request.generations()),
             max_tokens,
             model_max_tokens: model_max_tokens.unwrap_or(MODEL_MAX_TOKENS),
@@ -296,6 +313,7 @@ impl Dispatch {
                     }
                     call.stats.add_wait(permit.waited());
                     let upstream::Reply { request_id, answer } = reply;
+                    call.note_answer(&model, request_id.as_ref());
                     let answer = X::complete(answer, permit, candidate).await?;
                     return Ok(upstream::Reply { request_id, answer });
                 }
@@ -386,6 +404,19 @@ fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
 
 /// The largest number of tokens of a choice, if neither the request nor the catalogue says one.
 const MODEL_MAX_TOKENS: u64 = 4096;
+
+/// How long a caller waits before the ledger may have room again.
+const LEDGER_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The error for a call of a key with budgets, whose record would be lost.
+fn ledger_unavailable() -> Error {
+    Error::new(
+        ErrorCode::LedgerUnavailable,
+        "The gateway cannot record what keys use at the moment, so calls of keys with budgets are \
+         refused: try again soon",
+    )
+    .with_retry_after(LEDGER_RETRY_AFTER)
+}
 
 /// Gives back the permit of a request that was not sent, as if it had left the queue.
 fn release_unsent(call: &Call, permit: Permit, error: Error) -> Error {

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     error::Result,
+    ledger::Rpc,
     proto::v1::{
         CreateEmbeddingRequest, CreateEmbeddingResponse, create_embedding_request::InputKind,
     },
@@ -42,6 +43,7 @@ impl Embeddings {
         mut call: Call,
         mut request: Box<CreateEmbeddingRequest>,
     ) -> Result<Reply<CreateEmbeddingResponse>> {
+        call.rpc = Some(Rpc::CreateEmbedding);
         call.apply_options(&mut *request)?;
         call.run(async {
             let request = self.dispatch.prepare(&call, request, None, prepare).await?;

@@ -12,7 +12,7 @@
 //! - [`dispatch`]: sends a request to a model. `route` chooses among its fallbacks, [`circuit`]
 //!   avoids a model that fails, [`units`] waits for units, `exchange` sends and receives.
 //! - `stream`: a streamed answer on its way to a door; `report`: what the caller is told of the
-//!   call.
+//!   call; `record`: what the ledger keeps of it.
 //! - `admin`: the administration of keys.
 //! - [`feed`] and `unit_monitor`: what the upstream tells about the account's units.
 
@@ -39,6 +39,7 @@ mod model_request;
 pub mod models;
 mod options;
 mod prepared;
+mod record;
 mod reply;
 mod report;
 mod route;
@@ -51,8 +52,9 @@ mod usage;
 mod validate;
 mod work;
 
-// The doors name this, and nothing else of `admission`.
+// The doors name these, and nothing else of `admission` and `ledger`.
 pub use crate::admission::QueuePosition;
+pub use crate::ledger::{Door, Rpc};
 pub use account::Account;
 pub use active_calls::ActiveCalls;
 pub use admin::AdminKeys;
@@ -136,7 +138,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// The largest future of a call, in bytes. It is moved into memory of its own for each call.
-    pub(crate) const FUTURE_BYTES_MAX: usize = 6 * 1024;
+    pub(crate) const FUTURE_BYTES_MAX: usize = 6 * 1024 + 512;
 
     #[derive(Parser)]
     struct Options {

@@ -1,10 +1,12 @@
 //! What the gateway does for one call, counted while it happens.
 
-use super::usage::Usage;
 use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
+
+use super::usage::Usage;
+use crate::ledger::{TokenSource, Tokens};
 
 /// The statistics of one call. Recording them is a store into memory.
 #[derive(Debug)]
@@ -16,15 +18,22 @@ pub(super) struct CallStats {
     first_token_ms: AtomicU64,
     /// When the units were granted, in milliseconds after the arrival of the call.
     units_since_ms: AtomicU64,
-    prompt_tokens: AtomicU64,
-    completion_tokens: AtomicU64,
+    prompt_tokens: AtomicU32,
+    completion_tokens: AtomicU32,
     /// How many chunks with a part of the answer came, and the bytes of their texts.
     chunks: AtomicU64,
     text_bytes: AtomicU64,
+    reasoning_tokens: AtomicU32,
+    cached_tokens: AtomicU32,
+    /// The tokens of the prompt, as the gateway estimates them.
+    prompt_estimate: AtomicU32,
 }
 
 /// No token has come, or the number is not known.
 const NO_TOKEN: u64 = u64::MAX;
+
+/// A number of tokens is not known.
+const NO_TOKENS: u32 = u32::MAX;
 
 /// The bytes of a token, for an answer that tells no usage.
 const TOKEN_BYTES: u64 = 4;
@@ -37,10 +46,13 @@ impl Default for CallStats {
             waited_ms: AtomicU64::new(0),
             first_token_ms: AtomicU64::new(NO_TOKEN),
             units_since_ms: AtomicU64::new(0),
-            prompt_tokens: AtomicU64::new(NO_TOKEN),
-            completion_tokens: AtomicU64::new(NO_TOKEN),
+            prompt_tokens: AtomicU32::new(NO_TOKENS),
+            completion_tokens: AtomicU32::new(NO_TOKENS),
             chunks: AtomicU64::new(0),
             text_bytes: AtomicU64::new(0),
+            reasoning_tokens: AtomicU32::new(0),
+            cached_tokens: AtomicU32::new(0),
+            prompt_estimate: AtomicU32::new(0),
         }
     }
 }
@@ -59,8 +71,10 @@ impl CallStats {
         for (place, tokens) in [
             (&self.prompt_tokens, usage.prompt_tokens),
             (&self.completion_tokens, usage.completion_tokens),
+            (&self.reasoning_tokens, usage.reasoning_tokens),
+            (&self.cached_tokens, usage.cached_tokens),
         ] {
-            if let Some(tokens) = tokens.and_then(|tokens| u64::try_from(tokens).ok()) {
+            if let Some(tokens) = tokens.and_then(|tokens| u32::try_from(tokens).ok()) {
                 place.store(tokens, Ordering::Relaxed);
             }
         }
@@ -76,20 +90,33 @@ impl CallStats {
         add(&self.text_bytes, text_bytes as u64);
     }
 
-    /// The tokens of the prompt and of the answer: what the upstream told, or else this estimate of
+    /// Records the estimate of the prompt, for an answer that does not tell it.
+    pub(super) fn record_prompt_estimate(&self, tokens: u64) {
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        self.prompt_estimate.store(tokens, Ordering::Relaxed);
+    }
+
+    /// The tokens of the prompt and of the answer: what the upstream told, or else the estimate of
     /// the prompt, and the answer by its chunks.
-    pub(super) fn tokens(&self, prompt_estimate: u64) -> u64 {
-        let known = |place: &AtomicU64| {
-            let tokens = place.load(Ordering::Relaxed);
-            (tokens != NO_TOKEN).then_some(tokens)
-        };
+    pub(super) fn tokens(&self) -> Tokens {
+        let load = |place: &AtomicU32| place.load(Ordering::Relaxed);
+        let known = |place: &AtomicU32| Some(load(place)).filter(|tokens| *tokens != NO_TOKENS);
+        let (prompt, completion) = (known(&self.prompt_tokens), known(&self.completion_tokens));
         let counted = || {
             let chunks = self.chunks.load(Ordering::Relaxed);
             chunks.max(self.text_bytes.load(Ordering::Relaxed) / TOKEN_BYTES)
         };
-        known(&self.prompt_tokens)
-            .unwrap_or(prompt_estimate)
-            .saturating_add(known(&self.completion_tokens).unwrap_or_else(counted))
+        Tokens {
+            source: if prompt.is_some() && completion.is_some() {
+                TokenSource::Upstream
+            } else {
+                TokenSource::Counted
+            },
+            prompt: prompt.unwrap_or_else(|| load(&self.prompt_estimate)).into(),
+            completion: completion.map_or_else(counted, u64::from),
+            reasoning: load(&self.reasoning_tokens).into(),
+            cached: load(&self.cached_tokens).into(),
+        }
     }
 
     /// How long the units are held, multiplied by their number, in milliseconds, if the call ends

@@ -10,6 +10,8 @@ use crate::proto::v1::{
 pub struct Usage {
     pub(super) prompt_tokens: Option<i32>,
     pub(super) completion_tokens: Option<i32>,
+    pub(super) reasoning_tokens: Option<i32>,
+    pub(super) cached_tokens: Option<i32>,
 }
 
 /// A message that can tell the usage.
@@ -30,6 +32,14 @@ macro_rules! of_text {
                 self.usage.as_ref().map(|usage| Usage {
                     prompt_tokens: usage.prompt_tokens,
                     completion_tokens: usage.completion_tokens,
+                    reasoning_tokens: usage
+                        .completion_tokens_details
+                        .as_ref()
+                        .and_then(|details| details.reasoning_tokens),
+                    cached_tokens: usage
+                        .prompt_tokens_details
+                        .as_ref()
+                        .and_then(|details| details.cached_tokens),
                 })
             }
 
@@ -52,6 +62,7 @@ impl TellsUsage for CreateEmbeddingResponse {
         self.usage.as_ref().map(|usage| Usage {
             prompt_tokens: usage.prompt_tokens.or(usage.total_tokens),
             completion_tokens: Some(0),
+            ..Usage::default()
         })
     }
 }

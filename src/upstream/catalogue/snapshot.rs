@@ -124,6 +124,11 @@ impl Snapshot {
         self.read(self.entry(id)?)
     }
 
+    /// Whether there is a model `id`.
+    pub fn has(&self, id: &str) -> bool {
+        self.entry(id).is_some()
+    }
+
     /// The cost of the model `id` in concurrency units, if it is known, and its class, which may
     /// tell the cost.
     pub fn cost(&self, id: &str) -> Option<(Option<u32>, &str)> {

@@ -8,6 +8,7 @@ use featherwire::{
     config,
     emulator::{self, EmulatorConfig},
     keys::Directory,
+    ledger::Ledger,
     server,
     upstream::Client,
     workers::Workers,
@@ -67,11 +68,12 @@ impl Gateway {
         let workers = config
             .workers
             .map_or_else(Workers::none, |workers| Workers::start(workers).unwrap());
+        let ledger = Ledger::default();
         let stop = Arc::<Notify>::default();
         let stopped = Arc::clone(&stop);
         let shutdown = async move { stopped.notified().await };
         let task = tokio::spawn(async move {
-            server::serve(listener, &config, keys, client, &workers, shutdown)
+            server::serve(listener, &config, keys, ledger, client, &workers, shutdown)
                 .await
                 .unwrap()
         });

@@ -1,0 +1,349 @@
+//! The task that writes records: into the database, or into files while the database is away.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    queue::{BATCH_RECORDS_MAX, Ledger, Queue},
+    record::Record,
+    retention::Retention,
+    rows::write,
+    spill::{Batch, Spill, SpillError},
+};
+use crate::store::{Store, StoreError};
+
+/// The longest time for which a record waits for others, to be written together with them.
+const BATCH_TIME: Duration = Duration::from_millis(100);
+
+/// The time between two attempts to write, while the database is away.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The time between two looks for old records.
+const CLEAN_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// How the ledger keeps records.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where records are kept while the database is away. `None`: only in memory.
+    pub spill_directory: Option<PathBuf>,
+    /// The largest number of bytes of these records.
+    pub spill_bytes_max: u64,
+    /// How long records of single calls are kept.
+    pub retention: Duration,
+}
+
+/// The task that writes the records of a [`Ledger`].
+#[derive(Debug)]
+pub struct Writer {
+    ledger: Ledger,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Starts to write into `store`. Records that an earlier process has left in files follow.
+    pub async fn start(store: Store, settings: Settings) -> Self {
+        let queue = Queue::new();
+        let ledger = Ledger::of(Arc::clone(&queue));
+        let (stop, stopped) = oneshot::channel();
+        let mut task = Task {
+            retention: Retention::new(store.clone(), settings.retention),
+            store,
+            queue,
+            spill: open_spill(settings).await,
+            held: Vec::new(),
+            retry_at: None,
+            clean_at: Instant::now(),
+            lost: 0,
+        };
+        // It serves all callers, for as long as the gateway runs.
+        let task = tokio::spawn(async move {
+            if task.run(stopped).await {
+                task.finish().await;
+            }
+        });
+        Self { ledger, stop, task }
+    }
+
+    /// Takes the records of calls.
+    pub fn ledger(&self) -> Ledger {
+        self.ledger.clone()
+    }
+
+    /// Writes all records that there are, and ends.
+    pub async fn end(self) {
+        let _ = self.stop.send(());
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the last records of calls were not written");
+        }
+    }
+}
+
+/// The files for records, if there may be some. Without them the gateway works as well.
+async fn open_spill(settings: Settings) -> Option<Spill> {
+    let directory = settings.spill_directory?;
+    let opened = spawn_blocking(move || {
+        let spill = Spill::open(directory.clone(), settings.spill_bytes_max);
+        spill.map_err(|error| (directory, error))
+    });
+    match opened.await.ok()? {
+        Ok(spill) => Some(spill),
+        Err((directory, error)) => {
+            tracing::warn!(
+                directory = %directory.display(),
+                %error,
+                "while the database is away, records of calls are kept only in memory"
+            );
+            None
+        }
+    }
+}
+
+struct Task {
+    store: Store,
+    queue: Arc<Queue>,
+    retention: Retention,
+    /// `None` if there are no files.
+    spill: Option<Spill>,
+    /// The records that are written next. A record leaves memory when it is in the database or in a
+    /// file.
+    held: Vec<Record>,
+    /// When to try again, while the database is away.
+    retry_at: Option<Instant>,
+    clean_at: Instant,
+    /// How many records were lost since there was no room.
+    lost: u64,
+}
+
+impl Task {
+    /// Writes until it is told to stop. Returns false if nobody can tell it any more.
+    async fn run(&mut self, mut stopped: oneshot::Receiver<()>) -> bool {
+        loop {
+            tokio::select! {
+                biased;
+                told = &mut stopped => return told.is_ok(),
+                () = self.wait() => {}
+            }
+            self.flush().await;
+            self.replay().await;
+            self.report_lost();
+            if self.retry_at.is_none() && Instant::now() >= self.clean_at {
+                let is_done = match self.retention.clean().await {
+                    Ok(is_done) => is_done,
+                    Err(error) => {
+                        tracing::debug!(%error, "old records of calls were not removed");
+                        true
+                    }
+                };
+                // Between two portions, new records are written.
+                self.clean_at = Instant::now();
+                if is_done {
+                    self.clean_at += CLEAN_EVERY;
+                }
+            }
+        }
+    }
+
+    /// Waits until there is something to do.
+    async fn wait(&self) {
+        let next = match self.retry_at {
+            Some(retry_at) => retry_at,
+            None if self.has_old_records() => return,
+            None => self.clean_at,
+        };
+        // A batch that could not even be kept in a file waits for the next attempt.
+        if !self.held.is_empty() {
+            return sleep_until(next).await;
+        }
+        if self.queue.length() == 0 {
+            tokio::select! {
+                () = sleep_until(next) => return,
+                () = self.queue.wake.notified() => {}
+            }
+        }
+        if self.queue.length() < BATCH_RECORDS_MAX {
+            tokio::select! {
+                () = sleep(BATCH_TIME) => {}
+                () = self.queue.wake.notified() => {}
+            }
+        }
+    }
+
+    fn has_old_records(&self) -> bool {
+        self.spill.as_ref().is_some_and(Spill::has_records)
+    }
+
+    fn is_away(&self) -> bool {
+        self.retry_at.is_some_and(|at| Instant::now() < at)
+    }
+
+    /// Writes the records of the queue, into the database or into a file.
+    async fn flush(&mut self) {
+        loop {
+            if self.held.is_empty() {
+                self.held = self.queue.take();
+            }
+            if self.held.is_empty() {
+                return;
+            }
+            let is_kept = self.write_held().await || self.spill_held().await;
+            if !is_kept {
+                return;
+            }
+            self.held.clear();
+        }
+    }
+
+    async fn write_held(&mut self) -> bool {
+        if self.is_away() {
+            return false;
+        }
+        let result = write(&self.store, &self.held).await;
+        self.note(result.map(|_| ()))
+    }
+
+    async fn spill_held(&mut self) -> bool {
+        let records = std::mem::take(&mut self.held);
+        let appended = self.with_spill(move |spill| {
+            let result = spill.append(&records);
+            (result, records)
+        });
+        let Some((result, records)) = appended.await else {
+            return false;
+        };
+        self.held = records;
+        match result {
+            Ok(()) => true,
+            Err(SpillError::Full) => false,
+            Err(SpillError::Io(error)) => {
+                tracing::debug!(%error, "records of calls cannot be written into a file");
+                false
+            }
+        }
+    }
+
+    /// Writes the records of the files, the oldest first.
+    async fn replay(&mut self) {
+        let mut count = 0;
+        while !self.is_away() && self.has_old_records() {
+            let Some(batch) = self.with_spill(|spill| (spill.next(), ())).await else {
+                return;
+            };
+            let (Ok(Some(batch)), ()) = batch else {
+                tracing::error!("a file with records of calls cannot be read: it stays as it is");
+                self.with_spill(|spill| (spill.skip_file(), ())).await;
+                continue;
+            };
+            if batch.damaged_bytes > 0 {
+                tracing::error!(
+                    bytes = batch.damaged_bytes,
+                    "a file with records of calls is damaged: what cannot be read is left out"
+                );
+            }
+            let result = write(&self.store, &batch.records).await;
+            if !self.note(result.map(|_| ())) {
+                return;
+            }
+            count += batch.records.len();
+            self.remove(batch).await;
+            // New records come at the same time.
+            if self.queue.length() >= BATCH_RECORDS_MAX {
+                self.flush().await;
+            }
+        }
+        if count > 0 {
+            tracing::info!(
+                records = count,
+                "records of calls were taken over from files"
+            );
+        }
+    }
+
+    async fn remove(&mut self, batch: Batch) {
+        let removed = self.with_spill(move |spill| (spill.remove(&batch), ()));
+        if let Some((Err(error), ())) = removed.await {
+            tracing::warn!(%error, "a file with records of calls was not removed");
+        }
+    }
+
+    /// Works with the files, on a thread that may wait for the disk. `None` if there are no files.
+    async fn with_spill<T, U>(
+        &mut self,
+        work: impl FnOnce(&mut Spill) -> (T, U) + Send + 'static,
+    ) -> Option<(T, U)>
+    where
+        T: Send + 'static,
+        U: Send + 'static,
+    {
+        let mut spill = self.spill.take()?;
+        let done = spawn_blocking(move || {
+            let result = work(&mut spill);
+            (spill, result)
+        });
+        let (spill, result) = done.await.ok()?;
+        self.spill = Some(spill);
+        Some(result)
+    }
+
+    /// Notes whether the database has answered, and logs the first failure and the end of failures.
+    fn note(&mut self, result: Result<(), StoreError>) -> bool {
+        let was_away = self.retry_at.is_some();
+        match result {
+            Ok(()) => {
+                if was_away {
+                    tracing::info!("the database takes records of calls again");
+                }
+                self.retry_at = None;
+                true
+            }
+            Err(error) => {
+                if was_away {
+                    tracing::debug!(%error, "the database still takes no records of calls");
+                } else {
+                    let directory = self.spill.as_ref().map(|spill| spill.directory().display());
+                    tracing::warn!(
+                        %error,
+                        directory = directory.map(tracing::field::display),
+                        "the database takes no records of calls: they are kept until it does"
+                    );
+                }
+                self.retry_at = Some(Instant::now() + RETRY_AFTER);
+                false
+            }
+        }
+    }
+
+    /// Logs the first record that is lost, and the number of all when there is room again.
+    fn report_lost(&mut self) {
+        let lost = self.queue.take_lost();
+        if lost > 0 && self.lost == 0 {
+            tracing::error!(
+                "there is no room for records of calls until the database answers: calls of keys \
+                 with budgets are refused, the records of others are lost"
+            );
+        }
+        self.lost += lost;
+        if lost == 0 && self.lost > 0 && self.retry_at.is_none() {
+            let records = std::mem::take(&mut self.lost);
+            tracing::error!(records, "records of calls were lost");
+        }
+    }
+
+    /// Writes what there is, at the end.
+    async fn finish(&mut self) {
+        // One more attempt, whenever the last one was.
+        self.retry_at = self.retry_at.map(|_| Instant::now());
+        self.flush().await;
+        self.lost += self.queue.take_lost();
+        let left = self.held.len() + self.queue.length();
+        let records = self.lost + u64::try_from(left).unwrap_or_default();
+        if records > 0 {
+            tracing::error!(records, "records of calls were lost");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What the ledger gets of a call, at its end.
+
+use std::{
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use http::HeaderValue;
+
+use super::call::Call;
+use crate::{
+    error::Error,
+    keys::Amounts,
+    ledger::{Ending, Record, Tokens, fixed_id},
+    upstream::catalogue::Snapshot,
+};
+
+/// The longest text that comes from upstream, in bytes.
+const TEXT_BYTES_MAX: usize = 128;
+
+/// What a call asks for, and who answers.
+#[derive(Debug, Default)]
+pub(super) struct Subject {
+    /// The model, as the caller wrote it.
+    asked: Option<Arc<str>>,
+    /// The model that answers; before that, the one that is asked.
+    model: Option<Arc<str>>,
+    /// Tells whether there is a model that has not answered. A name that no model has would have
+    /// sums of its own.
+    catalogue: Option<Arc<Snapshot>>,
+    upstream_request_id: Option<Box<str>>,
+}
+
+/// What a call has used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Used {
+    tokens: Tokens,
+    requests: u64,
+    unit_ms: u64,
+}
+
+impl Used {
+    /// What the budgets of the key are charged.
+    pub(super) fn amounts(&self) -> Amounts {
+        Amounts {
+            tokens: self.tokens.prompt.saturating_add(self.tokens.completion),
+            requests: self.requests,
+            unit_ms: self.unit_ms,
+        }
+    }
+}
+
+impl Call {
+    /// Notes the model that is asked for, which has this name in `catalogue`.
+    pub(super) fn note_asked(
+        &self,
+        asked: &Arc<str>,
+        model: Arc<str>,
+        catalogue: Option<Arc<Snapshot>>,
+    ) {
+        let mut subject = self.subject();
+        subject.asked = Some(Arc::clone(asked));
+        subject.model = Some(model);
+        subject.catalogue = catalogue;
+    }
+
+    /// Notes the model that answers, and the upstream's id of the answer.
+    pub(super) fn note_answer(&self, model: &Arc<str>, request_id: Option<&HeaderValue>) {
+        let id = request_id.and_then(|id| id.to_str().ok());
+        let mut subject = self.subject();
+        subject.model = Some(Arc::clone(model));
+        subject.upstream_request_id = id.map(limited);
+    }
+
+    /// What the call has used, if it ends so.
+    pub(super) fn used(&self, ending: Ending, duration: Duration) -> Used {
+        let stats = &self.stats;
+        let has_answer = stats.units() > 0;
+        // A request that failed before its answer cost nothing. One that the caller left may have
+        // been read by the model.
+        let is_charged = match ending {
+            Ending::Finished => true,
+            Ending::Failed => has_answer,
+            Ending::Cancelled => has_answer || stats.sent() > 0,
+        };
+        if !is_charged {
+            return Used::default();
+        }
+        Used {
+            tokens: stats.tokens(),
+            requests: 1,
+            unit_ms: stats.unit_ms(duration),
+        }
+    }
+
+    /// Gives the ledger the record of the call, if models answer such calls.
+    pub(super) fn record(
+        &self,
+        ending: Ending,
+        error: Option<&Error>,
+        used: &Used,
+        duration: Duration,
+    ) {
+        let Some(rpc) = self.rpc else { return };
+        let (ended_at, id) = self.ledger.stamp();
+        let stats = &self.stats;
+        let subject = std::mem::take(&mut *self.subject());
+        let is_known = stats.units() > 0
+            || subject.catalogue.is_some_and(|catalogue| {
+                catalogue.has(subject.model.as_deref().unwrap_or_default())
+            });
+        let model = subject.model.filter(|_| is_known);
+        let of_error = || error.and_then(Error::upstream_request_id).map(limited);
+        self.ledger.send(Record {
+            ended_at,
+            id,
+            key_id: self
+                .identity
+                .id()
+                .unwrap_or_else(|| fixed_id(self.identity.name())),
+            key_name: self.identity.shared_name(),
+            door: self.door,
+            rpc,
+            model_asked: subject.asked.unwrap_or_default(),
+            model: model.unwrap_or_default(),
+            ending,
+            error_code: error.map(|error| limited(error.code())),
+            tokens: used.tokens,
+            units: stats.units(),
+            unit_ms: used.unit_ms,
+            waited_ms: stats.waited_ms(),
+            first_token_ms: stats.first_token_ms(),
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            attempts: stats.sent(),
+            request_id: self
+                .request_id
+                .as_ref()
+                .and_then(|id| id.to_str().ok())
+                .map(limited),
+            upstream_request_id: subject.upstream_request_id.or_else(of_error),
+        });
+    }
+
+    fn subject(&self) -> MutexGuard<'_, Subject> {
+        self.subject.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The beginning of a text that others have written, without control characters. PostgreSQL does not
+/// take all of them.
+fn limited(text: &str) -> Box<str> {
+    if text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control) {
+        return text.into();
+    }
+    let chars = text.chars().filter(|char| !char.is_control());
+    let kept: String = chars.take(TEXT_BYTES_MAX / 4).collect();
+    kept.into()
+}
