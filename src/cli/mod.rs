@@ -11,6 +11,7 @@ use crate::{
     telemetry::{self, Filter},
 };
 
+mod calls;
 mod chat;
 mod check;
 mod client;
@@ -18,6 +19,7 @@ mod database;
 mod emulator;
 mod failure;
 mod keys;
+mod ledger;
 mod listen;
 mod migrate;
 mod models;
@@ -25,6 +27,7 @@ mod output;
 mod serve;
 mod shutdown_signal;
 mod units;
+mod usage;
 mod usage_error;
 
 /// The gateway to Featherless.ai: gRPC, gRPC-Web and the OpenAI REST shape on one port Each option
@@ -62,6 +65,10 @@ enum Command {
     Units(units::Units),
     /// Create, show, limit and revoke the keys of callers
     Keys(keys::Keys),
+    /// Show what keys and models have used, by key, model, day or hour
+    Usage(usage::Usage),
+    /// Show the last calls, and follow new ones
+    Calls(calls::Calls),
     /// Create the database, or bring its tables to the version of this program
     Migrate(migrate::Migrate),
 }
@@ -125,6 +132,8 @@ fn run() -> Result<ExitCode, Failure> {
             Command::Models(command) => command.run().await,
             Command::Units(command) => command.run().await,
             Command::Keys(command) => command.run().await,
+            Command::Usage(command) => command.run().await,
+            Command::Calls(command) => command.run().await,
             Command::Migrate(command) => command.run().await,
         }
     })

@@ -130,7 +130,7 @@ impl Sums {
     }
 
     /// Adds the sums of other calls.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         for (place, added) in self.counters_mut().into_iter().zip(other.counters()) {
             *place = place.saturating_add(added);
         }

@@ -20,12 +20,11 @@ use super::{
     stream::{AnswerChunk, ResponseStream},
     units::Units,
     usage::TellsUsage,
-    validate,
 };
 use crate::{
     admission::Permit,
     config,
-    error::{Error, ErrorCode, Result},
+    error::{Error, Result},
     keys::{Allowance, Ask},
     proto::v1::CallReport,
     upstream::{self, Attempts, Catalogue, Client, RequestOptions, StreamMessage, UnaryMessage},
@@ -106,10 +105,8 @@ impl Dispatch {
         let names = self.catalogue.names().clone();
         let prompt_tokens = u64::try_from(request.prompt_tokens()).unwrap_or(u64::MAX);
         call.stats.record_prompt_estimate(prompt_tokens);
-        self.note_asked(call, request.model());
-        if call.identity.has_budgets() && !call.ledger.has_room() {
-            return Err(ledger_unavailable());
-        }
+        call.note_asked(request.model(), &self.catalogue);
+        call.check_ledger()?;
         let allowance = self.reserve(call, prompt_tokens, &mut *request).await?;
         let max_tokens = allowance.as_ref().and_then(Allowance::max_tokens);
         if let Some(allowance) = allowance {
@@ -140,15 +137,6 @@ impl Dispatch {
             hides_usage,
             request: PhantomData,
         })
-    }
-
-    /// Notes the model that a request names, for the record of the call. Not what can be no model.
-    fn note_asked(&self, call: &Call, id: &str) {
-        if validate::model(id).is_ok() {
-            let asked: Arc<str> = id.into();
-            let model = shared(self.catalogue.names().resolve(&asked), &asked);
-            call.note_asked(&asked, model, self.catalogue.current());
-        }
     }
 
     /// Reserves what the request may use of the limits of its key, if it has some. A request that is
@@ -394,7 +382,7 @@ impl Dispatch {
 }
 
 /// `model` as a shared name: `known`, if that is the same.
-fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
+pub(super) fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
     if model == &**known {
         Arc::clone(known)
     } else {
@@ -404,19 +392,6 @@ fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
 
 /// The largest number of tokens of a choice, if neither the request nor the catalogue says one.
 const MODEL_MAX_TOKENS: u64 = 4096;
-
-/// How long a caller waits before the ledger may have room again.
-const LEDGER_RETRY_AFTER: Duration = Duration::from_secs(5);
-
-/// The error for a call of a key with budgets, whose record would be lost.
-fn ledger_unavailable() -> Error {
-    Error::new(
-        ErrorCode::LedgerUnavailable,
-        "The gateway cannot record what keys use at the moment, so calls of keys with budgets are \
-         refused: try again soon",
-    )
-    .with_retry_after(LEDGER_RETRY_AFTER)
-}
 
 /// Gives back the permit of a request that was not sent, as if it had left the queue.
 fn release_unsent(call: &Call, permit: Permit, error: Error) -> Error {

@@ -7,16 +7,19 @@ use std::{
 
 use http::HeaderValue;
 
-use super::call::Call;
+use super::{call::Call, dispatch::shared, validate};
 use crate::{
-    error::Error,
+    error::{Error, ErrorCode, Result},
     keys::Amounts,
     ledger::{Ending, Record, Tokens, fixed_id},
-    upstream::catalogue::Snapshot,
+    upstream::{Catalogue, catalogue::Snapshot},
 };
 
 /// The longest text that comes from upstream, in bytes.
 const TEXT_BYTES_MAX: usize = 128;
+
+/// How long a caller waits before the ledger may have room again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// What a call asks for, and who answers.
 #[derive(Debug, Default)]
@@ -51,17 +54,30 @@ impl Used {
 }
 
 impl Call {
-    /// Notes the model that is asked for, which has this name in `catalogue`.
-    pub(super) fn note_asked(
-        &self,
-        asked: &Arc<str>,
-        model: Arc<str>,
-        catalogue: Option<Arc<Snapshot>>,
-    ) {
+    /// Notes the model that a request names. Not what can be no model.
+    pub(super) fn note_asked(&self, id: &str, catalogue: &Catalogue) {
+        if validate::model(id).is_err() {
+            return;
+        }
+        let asked: Arc<str> = id.into();
+        let model = shared(catalogue.names().resolve(&asked), &asked);
         let mut subject = self.subject();
-        subject.asked = Some(Arc::clone(asked));
+        subject.asked = Some(asked);
         subject.model = Some(model);
-        subject.catalogue = catalogue;
+        subject.catalogue = catalogue.current();
+    }
+
+    /// Refuses a call of a key with budgets, if its record would be lost.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable).
+    pub(super) fn check_ledger(&self) -> Result<()> {
+        if self.ledger.has_room() || !self.identity.has_budgets() {
+            return Ok(());
+        }
+        let message = "The gateway cannot record what keys use at the moment, so calls of keys \
+                       with budgets are refused: try again soon";
+        Err(Error::new(ErrorCode::LedgerUnavailable, message).with_retry_after(RETRY_AFTER))
     }
 
     /// Notes the model that answers, and the upstream's id of the answer.

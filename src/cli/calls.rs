@@ -1,0 +1,273 @@
+//! `featherwire calls`: the last calls, one a line, and those that follow.
+
+use std::{collections::BTreeSet, fmt::Write as _, process::ExitCode, time::Duration};
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::{
+    failure::Failure,
+    ledger::{Source, rfc3339_ms, short_number, short_time, shortened, time},
+    output,
+};
+use crate::{
+    clock::UnixMs,
+    config,
+    ledger::{CallFilter, Cursor, Ending, Order, Record},
+};
+
+/// The time between two looks at the database.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How much later than others a call may come into the database, in milliseconds. Gateways write
+/// their calls together, and not at the same time.
+const LATE_MS: i64 = 15_000;
+
+/// How many calls are read at once.
+const PAGE: u32 = 1000;
+
+/// The largest number of calls.
+const LIMIT_MAX: i64 = 100_000;
+
+/// Shows the last calls that have ended, the latest at the end.
+#[derive(Args, Debug)]
+pub struct Calls {
+    /// Then show each call that ends, until Ctrl-C
+    #[arg(long, short)]
+    follow: bool,
+
+    /// Only calls of these keys, by id or name, comma-separated
+    #[arg(long, value_name = "KEY,…", value_delimiter = ',')]
+    key: Vec<String>,
+
+    /// Only calls of this model, by the name that was asked for or that answered
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+
+    /// Only calls that ended so
+    #[arg(long, value_name = "HOW")]
+    end: Option<End>,
+
+    /// The earliest calls: a time before now, or a date (in UTC)
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<UnixMs>,
+
+    /// The largest number of calls, of the last ones
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=LIMIT_MAX)
+    )]
+    limit: u32,
+
+    /// Print JSON: a list, or with --follow an object on each line
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    database: config::Database,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum End {
+    /// The answer was complete
+    Finished,
+    /// With an error
+    Failed,
+    /// The caller left
+    Cancelled,
+}
+
+impl Calls {
+    pub async fn run(self) -> Result<ExitCode, Failure> {
+        let source = Source::open(&self.database).await?;
+        let mut filter = CallFilter {
+            keys: source.keys(&self.key).await?,
+            model: self.model.clone(),
+            ending: self.end.map(|end| match end {
+                End::Finished => Ending::Finished,
+                End::Failed => Ending::Failed,
+                End::Cancelled => Ending::Cancelled,
+            }),
+            ..CallFilter::default()
+        };
+        filter.range.start = self.since.unwrap_or(filter.range.start);
+        let calls = self.last(&source, &filter).await?;
+        if self.json && !self.follow {
+            let calls: Vec<_> = calls.iter().map(CallJson::new).collect();
+            output::print(serde_json::to_string_pretty(&calls)? + "\n")?;
+        } else {
+            if !self.json {
+                output::tell(line(["ENDED", "KEY", "MODEL", "END", "TOKENS", "TIME"]));
+            }
+            self.print(&calls)?;
+        }
+        if self.follow {
+            self.follow(&source, filter, &calls).await?;
+        }
+        source.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The last calls, the latest at the end.
+    async fn last(&self, source: &Source, filter: &CallFilter) -> Result<Vec<Record>, Failure> {
+        let mut calls: Vec<Record> = Vec::new();
+        loop {
+            let left = self.limit - u32::try_from(calls.len()).unwrap_or(self.limit);
+            let after = calls.last().map(Record::cursor);
+            let order = Order::NewestFirst;
+            let page = source.calls(filter, order, after, left.min(PAGE)).await?;
+            let is_last = page.is_empty();
+            calls.extend(page);
+            if is_last || calls.len() >= usize::try_from(self.limit).unwrap_or(usize::MAX) {
+                calls.reverse();
+                return Ok(calls);
+            }
+        }
+    }
+
+    /// Shows the calls that end after these, until the process ends.
+    async fn follow(
+        &self,
+        source: &Source,
+        mut filter: CallFilter,
+        shown: &[Record],
+    ) -> Result<(), Failure> {
+        let newest = |calls: &[Record]| calls.iter().map(|call| call.ended_at).max();
+        let began = crate::clock::now();
+        let mut seen: BTreeSet<Cursor> = shown.iter().map(Record::cursor).collect();
+        let mut newest_seen = newest(shown).unwrap_or(began);
+        // Calls that ended before this command, and that were not shown, are not shown later.
+        let earliest = newest_seen.min(began).max(filter.range.start);
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            filter.range.start = newest_seen.saturating_sub(LATE_MS).max(earliest);
+            let mut after = None;
+            loop {
+                let page = source
+                    .calls(&filter, Order::OldestFirst, after, PAGE)
+                    .await?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.cursor());
+                newest_seen = newest_seen.max(newest(&page).unwrap_or(newest_seen));
+                let new: Vec<_> = page
+                    .into_iter()
+                    .filter(|call| seen.insert(call.cursor()))
+                    .collect();
+                self.print(&new)?;
+            }
+            // What is older is not read again.
+            let start = filter.range.start;
+            seen.retain(|cursor| cursor.ended_at >= start);
+        }
+    }
+
+    fn print(&self, calls: &[Record]) -> Result<(), Failure> {
+        let mut text = String::new();
+        for call in calls {
+            if self.json {
+                text += &serde_json::to_string(&CallJson::new(call))?;
+                text.push('\n');
+            } else {
+                text += &row(call);
+            }
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        output::print(text)
+    }
+}
+
+/// A call as JSON. Times are RFC 3339 in UTC.
+#[derive(Serialize)]
+struct CallJson<'a> {
+    id: String,
+    arrived_at: String,
+    ended_at: String,
+    key: &'a str,
+    key_id: String,
+    door: &'static str,
+    rpc: &'static str,
+    model_asked: &'a str,
+    model_answered: Option<&'a str>,
+    end: &'static str,
+    error: Option<&'a str>,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    reasoning_tokens: u64,
+    cached_tokens: u64,
+    tokens_from: &'static str,
+    units: u32,
+    unit_seconds: f64,
+    waited_ms: u64,
+    first_token_ms: Option<u64>,
+    duration_ms: u64,
+    attempts: u32,
+    request_id: Option<&'a str>,
+    upstream_request_id: Option<&'a str>,
+}
+
+impl<'a> CallJson<'a> {
+    fn new(call: &'a Record) -> Self {
+        Self {
+            id: call.id.to_string(),
+            arrived_at: rfc3339_ms(call.arrived_at()),
+            ended_at: rfc3339_ms(call.ended_at),
+            key: &call.key_name,
+            key_id: call.key_id.to_string(),
+            door: call.door.name(),
+            rpc: call.rpc.name(),
+            model_asked: &call.model_asked,
+            model_answered: call.model_answered(),
+            end: call.ending.name(),
+            error: call.error_code.as_deref(),
+            prompt_tokens: call.tokens.prompt,
+            completion_tokens: call.tokens.completion,
+            reasoning_tokens: call.tokens.reasoning,
+            cached_tokens: call.tokens.cached,
+            tokens_from: call.tokens.source.name(),
+            units: call.units,
+            unit_seconds: call.unit_ms as f64 / 1000.0,
+            waited_ms: call.waited_ms,
+            first_token_ms: call.first_token_ms,
+            duration_ms: call.duration_ms,
+            attempts: call.attempts,
+            request_id: call.request_id.as_deref(),
+            upstream_request_id: call.upstream_request_id.as_deref(),
+        }
+    }
+}
+
+/// A line of at most 79 columns.
+fn line(columns: [&str; 6]) -> String {
+    let [at, key, model, end, tokens, time] = columns;
+    let (key, model, end) = (shortened(key, 12), shortened(model, 20), shortened(end, 12));
+    let mut line = String::new();
+    // Writing to a String can't fail.
+    let _ = writeln!(
+        line,
+        "{at:14}  {key:12}  {model:20}  {end:12}  {tokens:>7}  {time:>6}"
+    );
+    line
+}
+
+fn row(call: &Record) -> String {
+    let at = rfc3339_ms(call.ended_at);
+    // Such as `11-29 12:00:00`.
+    let at = at.get(5..19).unwrap_or_default().replace('T', " ");
+    let model = call.model_answered().unwrap_or(&call.model_asked);
+    // The name without its organisation tells more.
+    let model = model.rsplit('/').next().unwrap_or(model);
+    let end = call.error_code.as_deref().unwrap_or(call.ending.name());
+    let tokens = call.tokens.prompt.saturating_add(call.tokens.completion);
+    line([
+        &at,
+        &call.key_name,
+        model,
+        end,
+        &short_number(tokens),
+        &short_time(call.duration_ms),
+    ])
+}

@@ -1,0 +1,116 @@
+//! `featherwire usage`: what keys have used, from the sums of the ledger.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::{
+    failure::Failure,
+    ledger::{Source, time},
+    output,
+};
+use crate::{
+    clock::{UnixMs, now},
+    config,
+    ledger::{Grain, Grouping, UsageQuery},
+};
+
+mod show;
+
+/// Shows what calls have used: how many there were, their tokens, and for how long they held units.
+/// An hour counts as a whole.
+#[derive(Args, Debug)]
+pub struct Usage {
+    /// By what calls are added up
+    #[arg(long, value_name = "WHAT", default_value = "key")]
+    by: By,
+
+    /// The earliest calls: a time before now, or a date (in UTC)
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = time)]
+    since: UnixMs,
+
+    /// The latest calls. Unset: now
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<UnixMs>,
+
+    /// Only calls of these keys, by id or name, comma-separated
+    #[arg(long, value_name = "KEY,…", value_delimiter = ',')]
+    key: Vec<String>,
+
+    /// Only calls of these models, comma-separated
+    #[arg(long, value_name = "MODEL,…", value_delimiter = ',')]
+    model: Vec<String>,
+
+    /// How it is printed
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+
+    /// Print JSON, as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+
+    #[command(flatten)]
+    database: config::Database,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// A row for each key
+    Key,
+    /// A row for each model
+    Model,
+    /// A row for each day in UTC
+    Day,
+    /// A row for each hour
+    Hour,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// A list of objects
+    Json,
+    /// For spreadsheets
+    Csv,
+}
+
+impl Usage {
+    pub async fn run(self) -> Result<ExitCode, Failure> {
+        // The present hour is one of them.
+        let until = self.until.unwrap_or_else(|| now().saturating_add(1));
+        if until <= self.since {
+            return Err(Failure::Usage(
+                "--until must be later than --since: give for example --since 7d --until 1d"
+                    .to_owned(),
+            ));
+        }
+        let source = Source::open(&self.database).await?;
+        let query = UsageQuery {
+            grouping: Grouping {
+                by_key: self.by == By::Key,
+                by_model: self.by == By::Model,
+                by_time: match self.by {
+                    By::Day => Some(Grain::Day),
+                    By::Hour => Some(Grain::Hour),
+                    By::Key | By::Model => None,
+                },
+            },
+            keys: source.keys(&self.key).await?,
+            models: self.model,
+            range: self.since..until,
+        };
+        let rows = source.usage(&query).await?;
+        source.close().await;
+        let format = if self.json { Format::Json } else { self.format };
+        match format {
+            Format::Json => output::print(show::json(&rows)?)?,
+            Format::Csv => output::print(show::csv(&rows))?,
+            Format::Table if rows.is_empty() => {
+                output::tell("no calls ended in this time\n");
+            }
+            Format::Table => output::print(show::table(&rows))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
