@@ -72,21 +72,70 @@ async fn total_of_stream(address: &str, secret: &str, mut request: Value) -> Opt
 
 #[tokio::test]
 async fn callers_that_race_at_all_doors_and_hang_up_do_not_overspend() {
-    const BUDGET: u64 = 3000;
-    let budget = format!("tokens={BUDGET}/total");
-    let (_child, address, secret) = with_key(&["--budget", &budget], &[]).await;
-    let (address, secret) = (address.as_str(), secret.as_str());
+    let (_child, address, secret) = with_key(&["--budget", "tokens=3000/total"], &[]).await;
+    let address = address.as_str();
+    race(&[address], &secret, 3000).await;
+    // What was reserved and not used is free again, until nothing is left.
+    let refused = until_refused(address, &secret, at_most(1)).await;
+    let (status, body) = json_of(refused).await;
+    let error = &body["error"];
+    assert_eq!((status, text(error, "code")), (429, "budget_exhausted"));
+    assert_eq!(text(error, "type"), "rate_limit_error");
+    let message_text = text(error, "message");
+    let is_told = message_text.contains("of 3000 tokens left in total");
+    assert!(is_told, "{message_text}");
+    let mut client = ChatServiceClient::new(channel(address).await);
+    let refused = client
+        .create_chat_completion(with_secret(message(&at_most(40)), &secret))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let details = refused.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "BUDGET_EXHAUSTED");
+    assert_eq!(details.error_info().unwrap().metadata["limit"], "3000");
+    let violation = &details.quota_failure().unwrap().violations[0];
+    assert_eq!(violation.subject, "gateway key");
+}
+
+#[tokio::test]
+async fn gateways_that_share_a_database_do_not_overspend_together() {
+    for database in Database::each().await {
+        let budget = ["create", "--name", "app", "--budget", "tokens=600/day"];
+        let key = database.keys_json(&budget).await;
+        let secret = text(&key, "secret");
+        let (first, second) = tokio::join!(serve(&database, &[]), serve(&database, &[]));
+        let addresses = [first.1.as_str(), second.1.as_str()];
+        let used = race(&addresses, secret, 600).await;
+        // Each gives back what it does not need, so the other can use it.
+        for address in addresses {
+            let refused = until_refused(address, secret, at_most(1)).await;
+            assert_eq!(json_of(refused).await.0, 429);
+        }
+        // A gateway that starts later knows what was spent.
+        end(first.0).await;
+        end(second.0).await;
+        let (_child, address) = serve(&database, &[]).await;
+        let (status, body) = json_of(post(&address, secret, at_most(4000), &[]).await).await;
+        let rest = body["usage"]["total_tokens"].as_u64().unwrap_or_default();
+        assert!(status == 429 || used + rest <= 600, "{used} and {rest}");
+    }
+}
+
+/// 64 callers call at these gateways by all doors, and a third hang up. Returns the tokens of the
+/// answers that came, which are at most `budget`.
+async fn race(addresses: &[&str], secret: &str, budget: u64) -> u64 {
     let used = AtomicU64::new(0);
     let caller = async |number: usize| {
+        let address = addresses[number % addresses.len()];
         let request = at_most(40);
-        for _ in 0..4 {
-            let total = match number % 4 {
-                0 => {
+        for turn in 0..2 {
+            let total = match (number / 2 + turn) % 6 {
+                0 | 1 => {
                     let answer = json_of(post(address, secret, request.clone(), &[]).await).await;
                     answer.1["usage"]["total_tokens"].as_u64()
                 }
-                1 => total_of_stream(address, secret, request.clone()).await,
-                2 => {
+                2 => total_of_stream(address, secret, request.clone()).await,
+                3 => {
                     let mut client = ChatServiceClient::new(channel(address).await);
                     let request = with_secret(message(&request), secret);
                     let answer = client.create_chat_completion(request).await.ok();
@@ -107,29 +156,10 @@ async fn callers_that_race_at_all_doors_and_hang_up_do_not_overspend() {
             used.fetch_add(total.unwrap_or_default(), Relaxed);
         }
     };
-    join_all((0..24).map(caller)).await;
+    join_all((0..64).map(caller)).await;
     let used = used.into_inner();
-    assert!(used > 0 && used <= BUDGET, "{used}");
-    // What was reserved and not used is free again, until nothing is left.
-    let refused = until_refused(address, secret, at_most(1)).await;
-    let (status, body) = json_of(refused).await;
-    let error = &body["error"];
-    assert_eq!((status, text(error, "code")), (429, "budget_exhausted"));
-    assert_eq!(text(error, "type"), "rate_limit_error");
-    let message_text = text(error, "message");
-    let is_told = message_text.contains("of 3000 tokens left in total");
-    assert!(is_told, "{message_text}");
-    let mut client = ChatServiceClient::new(channel(address).await);
-    let refused = client
-        .create_chat_completion(with_secret(message(&at_most(40)), secret))
-        .await
-        .unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted);
-    let details = refused.get_error_details();
-    assert_eq!(details.error_info().unwrap().reason, "BUDGET_EXHAUSTED");
-    assert_eq!(details.error_info().unwrap().metadata["limit"], "3000");
-    let violation = &details.quota_failure().unwrap().violations[0];
-    assert_eq!(violation.subject, "gateway key");
+    assert!(used > 0 && used <= budget, "{used}");
+    used
 }
 
 #[tokio::test]
@@ -173,7 +203,7 @@ async fn a_call_gets_the_tokens_that_are_left_and_is_told_so() {
 #[tokio::test]
 async fn a_stream_whose_caller_leaves_is_charged_for_what_it_got() {
     let slow = [("FEATHERWIRE_EMULATOR_TOKENS_PER_SECOND", "20")];
-    let (_child, address, secret) = with_key(&["--budget", "tokens=2000/day"], &slow).await;
+    let (_child, address, secret) = with_key(&["--budget", "tokens=600/day"], &slow).await;
     let before = max_tokens(&address, &secret).await;
     let mut request = at_most(300);
     request["stream"] = true.into();
