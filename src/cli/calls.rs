@@ -11,7 +11,7 @@ use super::{
     output,
 };
 use crate::{
-    clock::UnixMs,
+    clock::{UnixMs, now},
     config,
     ledger::{CallFilter, Cursor, Ending, Order, Record},
 };
@@ -93,6 +93,18 @@ impl Calls {
             ..CallFilter::default()
         };
         filter.range.start = self.since.unwrap_or(filter.range.start);
+        // Calls that ended before this command, and that are not among the last ones, are not shown
+        // later. This is read first: a call may come between the two.
+        let mut seen = BTreeSet::new();
+        if self.follow {
+            let mut recent = filter.clone();
+            recent.range.start = recent.range.start.max(now().saturating_sub(LATE_MS));
+            each(&source, &recent, |page| {
+                seen.extend(page.iter().map(Record::cursor));
+                Ok(())
+            })
+            .await?;
+        }
         let calls = self.last(&source, &filter).await?;
         if self.json && !self.follow {
             let calls: Vec<_> = calls.iter().map(CallJson::new).collect();
@@ -104,7 +116,8 @@ impl Calls {
             self.print(&calls)?;
         }
         if self.follow {
-            self.follow(&source, filter, &calls).await?;
+            seen.extend(calls.iter().map(Record::cursor));
+            self.follow(&source, filter, seen).await?;
         }
         source.close().await;
         Ok(ExitCode::SUCCESS)
@@ -127,39 +140,30 @@ impl Calls {
         }
     }
 
-    /// Shows the calls that end after these, until the process ends.
+    /// Shows the calls that are not among those that were `seen`, until the process ends.
     async fn follow(
         &self,
         source: &Source,
         mut filter: CallFilter,
-        shown: &[Record],
+        mut seen: BTreeSet<Cursor>,
     ) -> Result<(), Failure> {
-        let newest = |calls: &[Record]| calls.iter().map(|call| call.ended_at).max();
-        let began = crate::clock::now();
-        let mut seen: BTreeSet<Cursor> = shown.iter().map(Record::cursor).collect();
-        let mut newest_seen = newest(shown).unwrap_or(began);
-        // Calls that ended before this command, and that were not shown, are not shown later.
-        let earliest = newest_seen.min(began).max(filter.range.start);
+        let earliest = filter.range.start;
+        // A call of another gateway comes late, or with a clock that is behind.
+        let mut newest = now();
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            filter.range.start = newest_seen.saturating_sub(LATE_MS).max(earliest);
-            let mut after = None;
-            loop {
-                let page = source
-                    .calls(&filter, Order::OldestFirst, after, PAGE)
-                    .await?;
-                let Some(last) = page.last() else { break };
-                after = Some(last.cursor());
-                newest_seen = newest_seen.max(newest(&page).unwrap_or(newest_seen));
-                let new: Vec<_> = page
+            filter.range.start = earliest.max(newest.saturating_sub(LATE_MS));
+            each(source, &filter, |page| {
+                let new = page
                     .into_iter()
                     .filter(|call| seen.insert(call.cursor()))
-                    .collect();
-                self.print(&new)?;
-            }
+                    .inspect(|call| newest = newest.max(call.ended_at));
+                self.print(&new.collect::<Vec<_>>())
+            })
+            .await?;
             // What is older is not read again.
             let start = filter.range.start;
             seen.retain(|cursor| cursor.ended_at >= start);
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -177,6 +181,25 @@ impl Calls {
             return Ok(());
         }
         output::print(text)
+    }
+}
+
+/// Reads all calls that pass `filter`, the oldest first.
+async fn each(
+    source: &Source,
+    filter: &CallFilter,
+    mut take: impl FnMut(Vec<Record>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        let page = source
+            .calls(filter, Order::OldestFirst, after, PAGE)
+            .await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = Some(last.cursor());
+        take(page)?;
     }
 }
 
@@ -243,12 +266,12 @@ impl<'a> CallJson<'a> {
 /// A line of at most 79 columns.
 fn line(columns: [&str; 6]) -> String {
     let [at, key, model, end, tokens, time] = columns;
-    let (key, model, end) = (shortened(key, 12), shortened(model, 20), shortened(end, 12));
+    let (key, model, end) = (shortened(key, 12), shortened(model, 18), shortened(end, 12));
     let mut line = String::new();
     // Writing to a String can't fail.
     let _ = writeln!(
         line,
-        "{at:14}  {key:12}  {model:20}  {end:12}  {tokens:>7}  {time:>6}"
+        "{at:14}  {key:12}  {model:18}  {end:12}  {tokens:>7}  {time:>6}"
     );
     line
 }

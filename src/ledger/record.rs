@@ -74,7 +74,13 @@ impl Record {
 
     /// The model that answered. `None` if none has.
     pub fn model_answered(&self) -> Option<&str> {
-        (self.units > 0).then_some(&*self.model)
+        let has_answer = match self.ending {
+            Ending::Finished => true,
+            // Only an answer costs something.
+            Ending::Failed => self.tokens.source != TokenSource::None,
+            Ending::Cancelled => self.units > 0,
+        };
+        has_answer.then_some(&*self.model)
     }
 }
 

@@ -42,6 +42,9 @@ use routes::Routes;
 /// The time for callers to read the error of calls that were ended after the drain timeout.
 const FINAL_ERROR_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The time for calls to end whose connections were closed. Their tasks run on other threads.
+const FINAL_END_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -139,6 +142,8 @@ pub async fn serve(
     // The remaining callers do not even read the error. Dropping the tasks closes their
     // connections.
     let _ = tokio::time::timeout(FINAL_ERROR_TIMEOUT, &mut ending).await;
+    drop(ending);
+    active_calls.wait_for_end(FINAL_END_TIMEOUT).await;
     Ok(Outcome::Cut(calls))
 }
 

@@ -9,9 +9,14 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::Context,
+    time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
+use tokio::time::{Instant, sleep};
+
+/// The time between two looks at the active calls.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The active calls of one server. Cheap to clone; all clones share one list.
 ///
@@ -51,6 +56,14 @@ impl ActiveCalls {
             active_calls: self.clone(),
             number,
             waker,
+        }
+    }
+
+    /// Waits until no call is active, for at most `longest`.
+    pub async fn wait_for_end(&self, longest: Duration) {
+        let until = Instant::now() + longest;
+        while self.count() > 0 && Instant::now() < until {
+            sleep(LOOK_EVERY).await;
         }
     }
 

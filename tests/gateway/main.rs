@@ -52,6 +52,7 @@ mod key_limits;
 mod keyless_calls;
 mod keys;
 mod late_answers;
+mod ledger;
 mod member_types;
 mod missing_members;
 mod models;

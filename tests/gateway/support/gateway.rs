@@ -47,6 +47,34 @@ impl Gateway {
 
     /// The same, configured further.
     pub async fn with(upstream: SocketAddr, configure: impl FnOnce(&mut config::Serve)) -> Self {
+        Self::recorded(upstream, Ledger::default(), configure).await
+    }
+
+    /// The same, which records its calls in `ledger`.
+    pub async fn recorded(
+        upstream: SocketAddr,
+        ledger: Ledger,
+        configure: impl FnOnce(&mut config::Serve),
+    ) -> Self {
+        let keys =
+            |config: &config::Serve| Directory::new(&config.api_keys, &config.units.key_weights);
+        Self::start(upstream, |config| (keys(config), ledger), configure).await
+    }
+
+    /// The same, with these keys.
+    pub async fn with_parts(
+        upstream: SocketAddr,
+        parts: (Directory, Ledger),
+        configure: impl FnOnce(&mut config::Serve),
+    ) -> Self {
+        Self::start(upstream, |_| parts, configure).await
+    }
+
+    async fn start(
+        upstream: SocketAddr,
+        parts: impl FnOnce(&config::Serve) -> (Directory, Ledger),
+        configure: impl FnOnce(&mut config::Serve),
+    ) -> Self {
         let mut config = Options::parse_from(["test"]).serve;
         // The environment of the test run has no influence.
         config.api_keys.clear();
@@ -64,11 +92,10 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let client = Client::new(&config.upstream).unwrap();
-        let keys = Directory::new(&config.api_keys, &config.units.key_weights);
         let workers = config
             .workers
             .map_or_else(Workers::none, |workers| Workers::start(workers).unwrap());
-        let ledger = Ledger::default();
+        let (keys, ledger) = parts(&config);
         let stop = Arc::<Notify>::default();
         let stopped = Arc::clone(&stop);
         let shutdown = async move { stopped.notified().await };
