@@ -42,21 +42,26 @@ mod request_rules;
 mod swagger_ui;
 
 const PACKAGE: &str = "featherwire.v1";
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 8] = [
     "v1/chat_service",
     "v1/completion_service",
     "v1/embedding_service",
     "v1/model_service",
     "v1/account_service",
+    "v1/caller_service",
     "admin/v1/key_service",
+    "admin/v1/usage_service",
 ];
 
 /// The files whose messages have no JSON of their own: REST writes and reads them in the JSON of
 /// protobuf, by their descriptors.
-const IN_JSON_OF_PROTOBUF: [&str; 3] = [
+const IN_JSON_OF_PROTOBUF: [&str; 6] = [
     "featherwire/v1/key_limits.proto",
+    "featherwire/v1/key_usage.proto",
+    "featherwire/v1/caller_service.proto",
     "featherwire/admin/v1/key.proto",
     "featherwire/admin/v1/key_service.proto",
+    "featherwire/admin/v1/usage_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -87,6 +92,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let is_in_json_of_protobuf =
         |file: &FileDescriptorProto| IN_JSON_OF_PROTOBUF.contains(&file.name());
+    let mut in_json_of_protobuf = contract.clone();
+    in_json_of_protobuf.file.retain(is_in_json_of_protobuf);
     let mut others = contract.clone();
     // prost looks at the messages of their fields, and makes nothing of Google's.
     others
@@ -101,7 +108,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         limits::generate(&contract) + &layouts::generate(&contract),
     )?;
     let version = env::var("CARGO_PKG_VERSION")?;
-    let document = openapi::generate(&contract, &compiler.descriptor_pool(), &version);
+    let document = openapi::generate(
+        &contract,
+        &in_json_of_protobuf,
+        &compiler.descriptor_pool(),
+        &version,
+    );
     fs::write(out.join("openapi.json"), document.to_string())?;
     // A readable version. A test compares it with the committed `docs/openapi.json`.
     let readable = serde_json::to_string_pretty(&document)? + "\n";

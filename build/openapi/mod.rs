@@ -13,6 +13,7 @@ mod operations;
 mod parameters;
 mod schemas;
 mod texts;
+mod transcoded;
 
 use prost_types::FileDescriptorSet;
 use protox::prost_reflect::DescriptorPool;
@@ -25,11 +26,17 @@ use self::{
     parameters::{add_path_with_encoded_id, headers, parameters},
     schemas::{Direction, Schemas},
     texts::{OVERVIEW, STREAM, tag_of, without_example},
+    transcoded::{Transcoded, transcoded},
 };
 use super::comments::Comments;
 
 /// The document.
-pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &str) -> Value {
+pub fn generate(
+    contract: &FileDescriptorSet,
+    in_json_of_protobuf: &FileDescriptorSet,
+    pool: &DescriptorPool,
+    version: &str,
+) -> Value {
     let comments = Comments::of(contract);
     let operations = operations(contract, pool);
     let methods = || operations.iter().flat_map(|operation| &operation.methods);
@@ -50,6 +57,13 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
         item.insert(operation.verb.clone(), operation.write(&comments, &schemas));
         paths.insert(router_path(&operation.path), Value::Object(item));
     }
+    let Transcoded {
+        paths: other_paths,
+        schemas: other_schemas,
+        tags: other_tags,
+    } = transcoded(pool, &Comments::of(in_json_of_protobuf));
+    paths.extend(other_paths);
+    tags.extend(other_tags);
     tags.push(
         json!({ "name": "Probes", "description": "The state of the gateway, for load \
                                                         balancers." }),
@@ -63,6 +77,10 @@ pub fn generate(contract: &FileDescriptorSet, pool: &DescriptorPool, version: &s
         // The schema has no default, because generators take a member with a default as always
         // present.
         properties["stream"] = json!({ "type": ["boolean", "null"], "description": STREAM });
+    }
+    for (name, schema) in other_schemas {
+        let before = components.insert(name.clone(), schema);
+        assert!(before.is_none(), "{name}: two schemas of this name");
     }
     components.extend(error_schemas());
     json!({

@@ -268,17 +268,17 @@ impl Operation {
 }
 
 /// The verb and the path template of a method.
-fn http_rule(pool: &DescriptorPool, method: &MethodDescriptor) -> (String, String) {
+pub(super) fn http_rule(pool: &DescriptorPool, method: &MethodDescriptor) -> (String, String) {
     let http = pool.get_extension_by_name("google.api.http").unwrap();
     let options = method.options();
     let rule = options.get_extension(&http);
     let Reflected::Message(rule) = &*rule else {
         panic!("{}: no google.api.http", method.full_name())
     };
-    let verb = ["get", "post"]
+    let verb = ["get", "post", "patch", "delete"]
         .into_iter()
         .find(|verb| rule.has_field_by_name(verb));
-    let verb = verb.unwrap_or_else(|| panic!("{}: neither get nor post", method.full_name()));
+    let verb = verb.unwrap_or_else(|| panic!("{}: no method of HTTP", method.full_name()));
     (
         verb.to_owned(),
         rule.get_field_by_name(verb)

@@ -9,8 +9,8 @@ use super::{failure::Failure, listen, output, shutdown_signal};
 use crate::{
     config, descriptors, emulator,
     keys::{Directory, Refresh, Repository},
-    ledger::{Settings, Writer},
-    server::{self, Outcome},
+    ledger::{Queries, Settings, Writer},
+    server::{self, Administration, Outcome},
     store::Store,
     upstream::Client,
     workers::Workers,
@@ -36,7 +36,11 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     let workers = Workers::start(config.workers())?;
     print_banner(&config, &keys, address, upstream.has_key());
     let shutdown = shutdown_signal::shutdown();
-    let (keys, records) = (refresh.manager(), ledger.ledger());
+    let keys = Administration {
+        manager: refresh.manager(),
+        queries: Queries::new(store.clone()),
+    };
+    let records = ledger.ledger();
     let serving = server::serve(
         listener, &config, keys, records, upstream, &workers, shutdown,
     );

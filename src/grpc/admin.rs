@@ -1,16 +1,19 @@
-//! `KeyService` of the administration over gRPC.
+//! `KeyService` and `UsageService` of the administration over gRPC.
 
+use futures_util::{StreamExt, stream::BoxStream};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::call;
 use crate::{
     proto::admin::v1::{
-        CreateKeyRequest, CreateKeyResponse, DeleteKeyRequest, DeleteKeyResponse, GetKeyRequest,
-        Key, ListAuditEventsRequest, ListAuditEventsResponse, ListKeysRequest, ListKeysResponse,
-        RevokeKeyRequest, RotateKeyRequest, RotateKeyResponse, UpdateKeyRequest,
-        key_service_server::KeyService,
+        CreateKeyRequest, CreateKeyResponse, DeleteKeyRequest, DeleteKeyResponse,
+        ExportCallsRequest, ExportCallsResponse, GetKeyRequest, Key, ListAuditEventsRequest,
+        ListAuditEventsResponse, ListCallsRequest, ListCallsResponse, ListKeysRequest,
+        ListKeysResponse, QueryUsageRequest, QueryUsageResponse, RevokeKeyRequest,
+        RotateKeyRequest, RotateKeyResponse, UpdateKeyRequest, key_service_server::KeyService,
+        usage_service_server::UsageService,
     },
-    service::AdminKeys,
+    service::{AdminKeys, AdminUsage},
 };
 
 /// The largest message of a request, in bytes. A key with all labels and models of their largest
@@ -78,5 +81,37 @@ impl KeyService for AdminKeys {
     ) -> Result<Response<ListAuditEventsResponse>, Status> {
         let (call, request) = call::split(request)?;
         Ok(Response::new(self.audit(call, request).await?))
+    }
+}
+
+#[async_trait]
+impl UsageService for AdminUsage {
+    async fn query_usage(
+        &self,
+        request: Request<QueryUsageRequest>,
+    ) -> Result<Response<QueryUsageResponse>, Status> {
+        let (call, request) = call::split(request)?;
+        Ok(Response::new(self.query(call, request).await?))
+    }
+
+    async fn list_calls(
+        &self,
+        request: Request<ListCallsRequest>,
+    ) -> Result<Response<ListCallsResponse>, Status> {
+        let (call, request) = call::split(request)?;
+        Ok(Response::new(self.list(call, request).await?))
+    }
+
+    type ExportCallsStream = BoxStream<'static, Result<ExportCallsResponse, Status>>;
+
+    async fn export_calls(
+        &self,
+        request: Request<ExportCallsRequest>,
+    ) -> Result<Response<Self::ExportCallsStream>, Status> {
+        let (call, request) = call::split(request)?;
+        let calls = self.export(call, request);
+        Ok(Response::new(
+            calls.map(|call| call.map_err(Status::from)).boxed(),
+        ))
     }
 }

@@ -22,6 +22,7 @@
 mod account;
 mod admin;
 mod call;
+mod caller;
 pub(crate) mod compression;
 mod content_type;
 pub(crate) mod descriptor_set;

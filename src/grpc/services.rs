@@ -18,13 +18,20 @@ use super::{
 };
 use crate::{
     error::Error,
-    proto::admin::v1::key_service_server::{self, KeyServiceServer},
+    proto::admin::v1::{
+        key_service_server::{self, KeyServiceServer},
+        usage_service_server::{self, UsageServiceServer},
+    },
     proto::v1::{
         account_service_server::{self, AccountServiceServer},
+        caller_service_server::{self, CallerServiceServer},
         chat_service_server, completion_service_server, embedding_service_server,
         model_service_server::{self, ModelServiceServer},
     },
-    service::{Account, AdminKeys, Chat, Completions, Embeddings, Models, Services, UnaryOrStream},
+    service::{
+        Account, AdminKeys, AdminUsage, Caller, Chat, Completions, Embeddings, Models, Services,
+        UnaryOrStream,
+    },
 };
 
 /// The answer to a gRPC request, as tonic gives it.
@@ -39,6 +46,8 @@ pub(crate) struct GrpcServices {
     models: ModelServiceServer<Models>,
     account: AccountServiceServer<Account>,
     admin_keys: KeyServiceServer<AdminKeys>,
+    admin_usage: UsageServiceServer<AdminUsage>,
+    caller: CallerServiceServer<Caller>,
 }
 
 /// A method that models answer, or one of the other services.
@@ -52,6 +61,8 @@ enum Target {
     Models,
     Account,
     AdminKeys,
+    AdminUsage,
+    Caller,
 }
 
 impl GrpcServices {
@@ -64,6 +75,8 @@ impl GrpcServices {
             models,
             account,
             admin_keys,
+            admin_usage,
+            caller,
         } = services;
         Self {
             chat,
@@ -72,6 +85,10 @@ impl GrpcServices {
             models: ModelServiceServer::new(models).max_decoding_message_size(bytes_max),
             account: AccountServiceServer::new(account).max_decoding_message_size(bytes_max),
             admin_keys: KeyServiceServer::new(admin_keys)
+                .max_decoding_message_size(admin::MESSAGE_BYTES_MAX),
+            admin_usage: UsageServiceServer::new(admin_usage)
+                .max_decoding_message_size(admin::MESSAGE_BYTES_MAX),
+            caller: CallerServiceServer::new(caller)
                 .max_decoding_message_size(admin::MESSAGE_BYTES_MAX),
         }
     }
@@ -86,7 +103,9 @@ impl GrpcServices {
                     | embedding_service_server::SERVICE_NAME
                     | model_service_server::SERVICE_NAME
                     | account_service_server::SERVICE_NAME
-                    | key_service_server::SERVICE_NAME,
+                    | key_service_server::SERVICE_NAME
+                    | usage_service_server::SERVICE_NAME
+                    | caller_service_server::SERVICE_NAME,
                 _
             ))
         )
@@ -94,7 +113,18 @@ impl GrpcServices {
 
     /// Whether `path` is below a service of the administration.
     pub(crate) fn is_admin(path: &str) -> bool {
-        matches!(split(path), Some((key_service_server::SERVICE_NAME, _)))
+        matches!(
+            split(path),
+            Some((
+                key_service_server::SERVICE_NAME | usage_service_server::SERVICE_NAME,
+                _
+            ))
+        )
+    }
+
+    /// Whether `path` is below the service for the caller's own key.
+    pub(crate) fn is_own(path: &str) -> bool {
+        matches!(split(path), Some((caller_service_server::SERVICE_NAME, _)))
     }
 
     /// Answers a request to one of these services.
@@ -135,6 +165,8 @@ impl GrpcServices {
                 answer.map(of_tonic).boxed()
             }
             Target::Account => self.account.clone().call(request).map(of_tonic).boxed(),
+            Target::AdminUsage => self.admin_usage.clone().call(request).map(of_tonic).boxed(),
+            Target::Caller => self.caller.clone().call(request).map(of_tonic).boxed(),
             Target::AdminKeys => self.admin_keys.clone().call(request).map(of_tonic).boxed(),
         }
     }
@@ -158,6 +190,8 @@ impl Target {
             (model_service_server::SERVICE_NAME, _) => Self::Models,
             (account_service_server::SERVICE_NAME, _) => Self::Account,
             (key_service_server::SERVICE_NAME, _) => Self::AdminKeys,
+            (usage_service_server::SERVICE_NAME, _) => Self::AdminUsage,
+            (caller_service_server::SERVICE_NAME, _) => Self::Caller,
             _ => return None,
         })
     }

@@ -10,6 +10,8 @@ use crate::error::{Error, ErrorCode, RateState, RateUnit, Result};
 pub enum Purpose {
     /// Asking models, and about them.
     Models,
+    /// Asking about the caller's own key.
+    Own,
     /// Managing keys, or reading about them.
     Admin,
 }
@@ -24,6 +26,7 @@ impl Identity {
     pub fn begin(&self, purpose: Purpose, now: Instant) -> Result<Option<RateState>> {
         match purpose {
             Purpose::Models => self.begin_call(now),
+            Purpose::Own => Ok(None),
             Purpose::Admin => self.check_may_read_keys().map(|()| None),
         }
     }

@@ -177,7 +177,7 @@ impl Directory {
     pub fn everyone(&self, purpose: Purpose) -> Option<Identity> {
         let snapshot = self.0.snapshot.load();
         match purpose {
-            Purpose::Models => snapshot.everyone.clone(),
+            Purpose::Models | Purpose::Own => snapshot.everyone.clone(),
             Purpose::Admin => snapshot.administrators.clone(),
         }
     }
@@ -332,7 +332,14 @@ impl Stored {
         let record = self.record(key.id);
         let settings = key.settings;
         let stored = StoredKey {
-            identity: Identity::stored(key.id, settings.name, key.role, settings.limits, record),
+            identity: Identity::stored(
+                key.id,
+                settings.name,
+                key.role,
+                settings.limits,
+                settings.expires_at,
+                record,
+            ),
             secrets: secrets.into_iter().map(with_end).collect(),
         };
         let is_cut = key.calls_cut_at.is_some() && !stored.identity.is_cut();

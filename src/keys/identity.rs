@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     key::Role, limits::Limits, rate::Rate, spending::Spending, spending_news::SpendingNews,
 };
-use crate::config::Glob;
+use crate::{clock::UnixMs, config::Glob};
 
 /// A caller that the gateway knows. Cheap to clone; all clones share one state.
 ///
@@ -24,6 +24,7 @@ struct Parts {
     name: Arc<str>,
     role: Role,
     is_everyone: bool,
+    expires_at: Option<UnixMs>,
     weight: u32,
     limits: Limits,
     /// The patterns of `limits.models`.
@@ -74,6 +75,7 @@ impl Identity {
         name: String,
         role: Role,
         limits: Limits,
+        expires_at: Option<UnixMs>,
         record: Arc<Record>,
     ) -> Self {
         Self(Arc::new(Parts {
@@ -81,6 +83,7 @@ impl Identity {
             name: name.into(),
             role,
             is_everyone: false,
+            expires_at,
             weight: limits.weight.unwrap_or(1).max(1),
             models: globs(&limits),
             limits,
@@ -99,6 +102,7 @@ impl Identity {
             name: name.into(),
             role: Role::Inference,
             is_everyone,
+            expires_at: None,
             weight: weight.max(1),
             limits: Limits::default(),
             models: Vec::new(),
@@ -135,6 +139,11 @@ impl Identity {
     /// What the key is for.
     pub fn role(&self) -> Role {
         self.0.role
+    }
+
+    /// When the key ends. `None` for never.
+    pub fn expires_at(&self) -> Option<UnixMs> {
+        self.0.expires_at
     }
 
     /// Whether this is every caller of a gateway without keys.
@@ -201,6 +210,7 @@ impl Identity {
             settings.name,
             key.role,
             settings.limits,
+            settings.expires_at,
             Record::new(7, key.id, SpendingNews::default()),
         )
     }

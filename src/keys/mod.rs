@@ -36,6 +36,7 @@ mod saver;
 mod secret;
 mod spending;
 mod spending_news;
+mod status;
 mod window;
 
 pub use crate::clock;
@@ -54,3 +55,4 @@ pub use refresh::Refresh;
 pub use repository::{KeysError, Repository};
 pub use secret::{NewSecret, NoRandomness, SecretKind};
 pub use spending::{Amounts, Exhausted, Reservation, Spending};
+pub use status::{BudgetStatus, RateStatus};

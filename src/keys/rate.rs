@@ -68,6 +68,13 @@ impl Rate {
         }
     }
 
+    /// What a `limit` in a minute leaves at `now`. Counts nothing.
+    pub(super) fn look(&self, limit: u64, now: Instant) -> RateState {
+        match self.take(limit, 0, now) {
+            Ok(state) | Err(state) => state,
+        }
+    }
+
     /// Corrects what was counted for a call: it has `used` another amount than it has `taken`. What
     /// it has used above that is taken from the calls that follow.
     pub(super) fn settle(&self, limit: u64, taken: u64, used: u64) {

@@ -34,7 +34,7 @@ pub(crate) mod transcode;
 mod unary_or_stream;
 mod unknown;
 
-pub use routes::ROUTES;
+pub use routes::{ROUTES, TRANSCODED_ROUTES};
 pub(crate) use shortcut::Shortcut;
 pub(crate) use state::RestState;
 pub(crate) use unknown::unknown_path;

@@ -5,7 +5,7 @@
 use axum::{extract::Request, response::Response};
 use http::{HeaderMap, Method, Uri};
 
-use super::routes::ROUTES;
+use super::routes::{ROUTES, TRANSCODED_ROUTES};
 use crate::error::{Error, ErrorCode};
 
 const RESPONSES: &str = "This is OpenAI's Responses API, which Featherless does not have: switch \
@@ -117,13 +117,12 @@ const ADVICE: &[(&str, &str)] = &[
     ("/health/**", PROBES),
     ("/ready", PROBES),
     ("/ping", PROBES),
-    ("/v1/usage/**", BILLING),
+    ("/v1/usage/*/**", BILLING),
     ("/v1/dashboard/**", BILLING),
     ("/dashboard/**", BILLING),
     ("/v1/organization/**", BILLING),
     ("/v1/credits", BILLING),
     ("/v1/auth/key", BILLING),
-    ("/v1/key", BILLING),
     ("/v1/assistants/**", NOT_HERE),
     ("/v1/audio/**", NOT_HERE),
     ("/v1/batches/**", NOT_HERE),
@@ -155,6 +154,7 @@ pub async fn unknown_path(request: Request) -> Response {
         None => {
             let known: Vec<_> = ROUTES
                 .iter()
+                .chain(&TRANSCODED_ROUTES)
                 .map(|(method, path)| format!("{method} {path}"))
                 .collect();
             format!("The paths are {}, and those of gRPC", known.join(", "))
@@ -207,6 +207,7 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let lower_segments: Vec<&str> = lower_segments.iter().map(String::as_str).collect();
     if ROUTES
         .iter()
+        .chain(&TRANSCODED_ROUTES)
         .any(|(_, route)| matches_pattern(route, &lower_segments))
     {
         return Some(spelling_advice(uri.path(), &path_segments));
@@ -375,7 +376,7 @@ mod tests {
                 "{pattern} is hidden"
             );
         }
-        for (_, route) in &ROUTES {
+        for (_, route) in ROUTES.iter().chain(&TRANSCODED_ROUTES) {
             let path: Vec<_> = route
                 .split('/')
                 .filter(|segment| !segment.is_empty())

@@ -9,7 +9,7 @@ use crate::{
     config,
     error::Result,
     keys::{Directory, Manager},
-    ledger::Ledger,
+    ledger::{Ledger, Queries},
     service::{ActiveCalls, Services},
     upstream::Client,
     workers::Workers,
@@ -60,22 +60,33 @@ pub enum Outcome {
 pub struct Keys {
     /// By them, callers are recognised.
     pub directory: Directory,
-    /// Changes them. Without it, the server has no administration.
-    pub manager: Option<Manager>,
+    /// Changes them, and reads what they have used. Without it, the server has no administration.
+    pub administration: Option<Administration>,
+}
+
+/// What an administrator manages and reads.
+#[derive(Clone, Debug)]
+pub struct Administration {
+    /// Changes keys.
+    pub manager: Manager,
+    /// Reads the ledger.
+    pub queries: Queries,
 }
 
 impl From<Directory> for Keys {
     fn from(directory: Directory) -> Self {
-        let manager = None;
-        Self { directory, manager }
+        Self {
+            directory,
+            administration: None,
+        }
     }
 }
 
-impl From<Manager> for Keys {
-    fn from(manager: Manager) -> Self {
+impl From<Administration> for Keys {
+    fn from(administration: Administration) -> Self {
         Self {
-            directory: manager.directory().clone(),
-            manager: Some(manager),
+            directory: administration.manager.directory().clone(),
+            administration: Some(administration),
         }
     }
 }
@@ -100,9 +111,10 @@ pub async fn serve(
     let readiness = Readiness::new(upstream.has_key());
     let Keys {
         directory: keys,
-        manager,
+        administration,
     } = keys.into();
-    let services = Services::new(upstream, config, keys.valid_keys(), manager);
+    let administration = administration.map(|it| (it.manager, it.queries));
+    let services = Services::new(upstream, config, keys.valid_keys(), administration);
     let account = services.account.clone();
     let active_calls = ActiveCalls::default();
     // Ends when it is dropped.

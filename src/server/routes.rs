@@ -99,9 +99,15 @@ impl Routes {
             let answer = |request| shortcut.answer(self.rest.clone(), request);
             return self.steps.rest(Purpose::Models, request, answer).await;
         }
-        if transcode::is_admin(request.uri().path()) {
+        let path = request.uri().path();
+        let purpose = match () {
+            () if transcode::is_admin(path) => Some(Purpose::Admin),
+            () if transcode::is_own(path) => Some(Purpose::Own),
+            () => None,
+        };
+        if let Some(purpose) = purpose {
             let answer = |request| transcode::answer(self.rest.clone(), request);
-            return self.steps.rest(Purpose::Admin, request, answer).await;
+            return self.steps.rest(purpose, request, answer).await;
         }
         let mut others = self.others.clone();
         match others.call(request).await {
@@ -173,7 +179,7 @@ impl Steps {
             let admitted = self.admit(purpose, &mut request).and(told);
             let checks = match purpose {
                 Purpose::Models => &self.message_checks,
-                Purpose::Admin => &self.message_checks_of_admin,
+                Purpose::Own | Purpose::Admin => &self.message_checks_of_admin,
             };
             let rules = admitted.and_then(|timeout| checks.rules(&request, timeout));
             let rules = match rules {
@@ -227,6 +233,8 @@ impl Steps {
 fn purpose_of(path: &str) -> Purpose {
     if GrpcServices::is_admin(path) {
         Purpose::Admin
+    } else if GrpcServices::is_own(path) {
+        Purpose::Own
     } else {
         Purpose::Models
     }

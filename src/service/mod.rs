@@ -13,7 +13,8 @@
 //!   avoids a model that fails, [`units`] waits for units, `exchange` sends and receives.
 //! - `stream`: a streamed answer on its way to a door; `report`: what the caller is told of the
 //!   call; `record`: what the ledger keeps of it.
-//! - `admin`: the administration of keys.
+//! - `admin`: the administration of keys and the reports of usage; `caller`: the same for the
+//!   caller's own key.
 //! - [`feed`] and `unit_monitor`: what the upstream tells about the account's units.
 
 mod account;
@@ -21,6 +22,7 @@ pub mod active_calls;
 mod admin;
 pub mod body_timeout;
 pub mod call;
+mod caller;
 mod chat;
 pub mod chat_accumulator;
 mod choices;
@@ -57,8 +59,9 @@ pub use crate::admission::QueuePosition;
 pub use crate::ledger::{Door, Rpc};
 pub use account::Account;
 pub use active_calls::ActiveCalls;
-pub use admin::AdminKeys;
+pub use admin::{AdminKeys, AdminUsage};
 pub use call::{Arrival, Call};
+pub use caller::Caller;
 pub use chat::Chat;
 pub use choices::has_ended;
 pub use completions::Completions;
@@ -76,6 +79,7 @@ use feed::Feed;
 use crate::{
     config,
     keys::Manager,
+    ledger::Queries,
     upstream::{Catalogue, Client, ModelNames},
 };
 
@@ -94,17 +98,23 @@ pub struct Services {
     pub account: Account,
     /// The administration of keys.
     pub admin_keys: AdminKeys,
+    /// What calls have used.
+    pub admin_usage: AdminUsage,
+    /// The caller's own key.
+    pub caller: Caller,
 }
 
 impl Services {
-    /// All services over `upstream`, for `keys` gateway keys that `manager` changes. Call it within a Tokio runtime: it
+    /// All services over `upstream`, for `keys` gateway keys, with what `administration`
+    /// manages and reads. Call it within a Tokio runtime: it
     /// spawns the tasks that all callers share.
     pub fn new(
         upstream: Client,
         config: &config::Serve,
         keys: usize,
-        manager: Option<Manager>,
+        administration: Option<(Manager, Queries)>,
     ) -> Self {
+        let (manager, queries) = administration.unzip();
         let catalogue = Catalogue::new(upstream.clone(), ModelNames::new(&config.models));
         let feed = Feed::new(upstream.clone());
         let units = Units::new(
@@ -127,6 +137,8 @@ impl Services {
             models: Models::new(upstream.clone(), catalogue),
             account: Account::new(upstream, feed, units),
             admin_keys: AdminKeys::new(manager),
+            admin_usage: AdminUsage::new(queries.clone()),
+            caller: Caller::new(queries),
         }
     }
 }

@@ -6,3 +6,4 @@ mod json;
 mod keys;
 mod open;
 mod roles;
+mod usage;

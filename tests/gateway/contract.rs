@@ -10,9 +10,11 @@ use tokio_stream::StreamExt;
 
 use crate::support::{Emulator, Gateway, MODEL, rest::http};
 
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 11] = [
     "featherwire.admin.v1.KeyService",
+    "featherwire.admin.v1.UsageService",
     "featherwire.v1.AccountService",
+    "featherwire.v1.CallerService",
     "featherwire.v1.ChatService",
     "featherwire.v1.CompletionService",
     "featherwire.v1.EmbeddingService",
@@ -71,11 +73,11 @@ async fn both_versions_of_reflection_list_the_services() {
     })
     .await;
     let versions = [
-        (reflection_lists!(v1, gateway), SERVICES[7]),
-        (reflection_lists!(v1alpha, gateway), SERVICES[8]),
+        (reflection_lists!(v1, gateway), SERVICES[9]),
+        (reflection_lists!(v1alpha, gateway), SERVICES[10]),
     ];
     for (names, own) in versions {
-        for service in &SERVICES[..7] {
+        for service in &SERVICES[..9] {
             assert!(names.contains(*service), "{service} in {names:?}");
         }
         assert!(names.contains(own), "{names:?}");
@@ -102,14 +104,14 @@ fn every_rpc_has_a_rest_route_and_every_rest_route_has_an_rpc() {
     let http = pool.get_extension_by_name("google.api.http").unwrap();
     let declared: Vec<(String, String)> = pool
         .services()
-        .filter(|service| service.parent_file().package_name() == "featherwire.v1")
+        .filter(|service| service.full_name().starts_with("featherwire."))
         .flat_map(|service| service.methods().collect::<Vec<_>>())
         .map(|method| {
             let options: DynamicMessage = method.options();
             let Value::Message(rule) = options.get_extension(&http).into_owned() else {
                 panic!("{}", method.full_name())
             };
-            ["get", "post"]
+            ["get", "post", "patch", "delete"]
                 .iter()
                 .find(|verb| rule.has_field_by_name(verb))
                 .map(|verb| {
@@ -131,6 +133,7 @@ fn every_rpc_has_a_rest_route_and_every_rest_route_has_an_rpc() {
     let spelling = ("GET".to_owned(), "/v1/models/{}".to_owned());
     let routed: BTreeSet<_> = rest::ROUTES
         .iter()
+        .chain(&rest::TRANSCODED_ROUTES)
         .map(|(method, path)| (method.to_string(), shape(path)))
         .collect();
     assert_eq!(

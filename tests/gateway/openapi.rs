@@ -2,7 +2,7 @@
 //! schemas. The documentation page is tested too.
 
 mod answers;
-mod document;
+pub mod document;
 mod drift;
 mod generators;
 mod openai;
@@ -14,10 +14,10 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 
 /// A document with schemas under `components.schemas`: the gateway's or OpenAI's.
-struct Document(Value);
+pub struct Document(Value);
 
 impl Document {
-    fn ours() -> Self {
+    pub fn ours() -> Self {
         Self(serde_json::from_str(OPENAPI).unwrap())
     }
 
@@ -37,7 +37,7 @@ impl Document {
     }
 
     /// A validator for a schema of this document.
-    fn validator(&self, schema: &Value) -> Validator {
+    pub fn validator(&self, schema: &Value) -> Validator {
         let mut schema = schema.clone();
         schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
         schema["components"] = self.0["components"].clone();
@@ -55,7 +55,7 @@ impl Document {
 }
 
 /// The problems of a value as text; empty if there are none.
-fn problems(validator: &Validator, value: &Value) -> Vec<String> {
+pub fn problems(validator: &Validator, value: &Value) -> Vec<String> {
     validator
         .iter_errors(value)
         .map(|error| format!("{}: {error}", error.instance_path()))

@@ -117,7 +117,7 @@ async fn a_file_is_sent_with_all_its_dependencies_each_once() {
             .iter()
             .map(|service| symbol(&service.name))
             .collect();
-        assert_eq!(questions.len(), 9);
+        assert_eq!(questions.len(), 11);
         for (answer, question) in answers(&gateway, version, &questions)
             .await
             .iter()

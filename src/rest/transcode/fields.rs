@@ -125,6 +125,12 @@ fn set(
     name: &str,
     text: String,
 ) -> Result<()> {
+    if let (true, Kind::Enum(_), Some((first, rest))) =
+        (field.is_list(), field.kind(), text.split_once(','))
+    {
+        set(object, field, name, first.to_owned())?;
+        return set(object, field, name, rest.to_owned());
+    }
     let is_set = object.contains_key(field.json_name()) || object.contains_key(field.name());
     let value = match field.kind() {
         Kind::Bool => match text.as_str() {

@@ -65,6 +65,15 @@ fn prepare_value(
 
 fn prepare_one(kind: &Kind, value: &mut Value, path: &str, depth: usize) -> Result<()> {
     match (kind, value) {
+        // As on the command line: `7d` is 604800s.
+        (Kind::Message(message), Value::String(text))
+            if message.full_name() == "google.protobuf.Duration" =>
+        {
+            if let Ok(length) = humantime::parse_duration(text.trim()) {
+                *text = format!("{}.{:09}s", length.as_secs(), length.subsec_nanos());
+            }
+            Ok(())
+        }
         // The types of Google have forms of their own.
         (Kind::Message(message), Value::Object(object))
             if !message.full_name().starts_with("google.") =>

@@ -1,5 +1,6 @@
 //! The method of the services for each rule.
 
+use futures_util::{StreamExt, stream::BoxStream};
 use prost::Message;
 use prost_reflect::DynamicMessage;
 
@@ -12,6 +13,14 @@ use crate::{
     service::{Call, Services},
 };
 
+/// The answer of a method.
+pub(super) enum Answer {
+    /// One message.
+    Whole(DynamicMessage),
+    /// A stream of messages. It ends after an error.
+    Stream(BoxStream<'static, Result<DynamicMessage>>),
+}
+
 /// Calls the method of `rule` with the message of its request.
 ///
 /// # Errors
@@ -21,8 +30,9 @@ pub(super) async fn call(
     rule: &Rule,
     call: Call,
     message: DynamicMessage,
-) -> Result<DynamicMessage> {
-    let keys = &services.admin_keys;
+) -> Result<Answer> {
+    let (keys, usage) = (&services.admin_keys, &services.admin_usage);
+    let caller = &services.caller;
     match rule.method.full_name() {
         "featherwire.admin.v1.KeyService.CreateKey" => {
             answer(rule, keys.create(call, typed(&message)?).await?)
@@ -48,12 +58,30 @@ pub(super) async fn call(
         "featherwire.admin.v1.KeyService.ListAuditEvents" => {
             answer(rule, keys.audit(call, typed(&message)?).await?)
         }
+        "featherwire.admin.v1.UsageService.QueryUsage" => {
+            answer(rule, usage.query(call, typed(&message)?).await?)
+        }
+        "featherwire.admin.v1.UsageService.ListCalls" => {
+            answer(rule, usage.list(call, typed(&message)?).await?)
+        }
+        "featherwire.admin.v1.UsageService.ExportCalls" => {
+            let output = rule.method.output();
+            let calls = usage.export(call, typed(&message)?);
+            let calls = calls.map(move |call| dynamic(output.clone(), &call?));
+            Ok(Answer::Stream(calls.boxed()))
+        }
+        "featherwire.v1.CallerService.GetOwnKey" => {
+            answer(rule, caller.key(call, typed(&message)?).await?)
+        }
+        "featherwire.v1.CallerService.GetOwnUsage" => {
+            answer(rule, caller.usage(call, typed(&message)?).await?)
+        }
         other => Err(Error::internal(format!(
             "no service has the method {other}"
         ))),
     }
 }
 
-fn answer<M: Message>(rule: &Rule, answer: M) -> Result<DynamicMessage> {
-    dynamic(rule.method.output(), &answer)
+fn answer<M: Message>(rule: &Rule, answer: M) -> Result<Answer> {
+    dynamic(rule.method.output(), &answer).map(Answer::Whole)
 }

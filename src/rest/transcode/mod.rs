@@ -10,9 +10,12 @@
 //!   the spelling of values and finds unknown members before.
 //! - `methods`: the method of the services for each rule.
 
+use std::convert::Infallible;
+
 use axum::{body::Body, extract::Request, response::Response};
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Method, header};
+use prost_reflect::DynamicMessage;
 
 use super::{limit::BodyLimit, request, response::with_body, state::RestState};
 use crate::{
@@ -26,6 +29,7 @@ mod methods;
 mod rules;
 mod template;
 
+use methods::Answer;
 use rules::{Found, Rule};
 
 /// The largest body of a request, in bytes.
@@ -34,6 +38,11 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Whether a request to `path` belongs to the administration.
 pub(crate) fn is_admin(path: &str) -> bool {
     path.starts_with("/admin/v1/")
+}
+
+/// Whether `path` is about the caller's own key.
+pub(crate) fn is_own(path: &str) -> bool {
+    matches!(path, "/v1/key" | "/v1/usage")
 }
 
 /// Answers a request to a path of these methods.
@@ -75,16 +84,36 @@ async fn respond(state: &RestState, request: Request) -> Result<Response> {
     let Some((rule, message)) = call.run_part(read).await? else {
         return Ok(super::unknown_path(Request::from_parts(head, Body::empty())).await);
     };
-    let answer = methods::call(&state.services, rule, call, message).await?;
-    let mut body = Vec::new();
-    fields::write(&answer, &mut body)?;
-    let mut response = with_body(body.into(), "application/json", HeaderMap::new());
+    let mut response = match methods::call(&state.services, rule, call, message).await? {
+        Answer::Whole(answer) => {
+            let mut body = Vec::new();
+            fields::write(&answer, &mut body)?;
+            with_body(body.into(), "application/json", HeaderMap::new())
+        }
+        Answer::Stream(answers) => {
+            let lines = answers.map(|answer| Ok::<_, Infallible>(line(answer)));
+            let body = Body::from_stream(lines);
+            with_body(body, "application/x-ndjson", HeaderMap::new())
+        }
+    };
     // An answer may contain a secret.
     let no_store = HeaderValue::from_static("no-store");
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, no_store);
     Ok(response)
+}
+
+/// One line of a stream. An error is the last one, and looks like the body of an error.
+fn line(answer: Result<DynamicMessage>) -> Vec<u8> {
+    let mut line = Vec::new();
+    let written = answer.and_then(|answer| fields::write(&answer, &mut line));
+    if let Err(error) = written {
+        // Texts always serialise.
+        line = serde_json::to_vec(&error.body()).unwrap_or_default();
+    }
+    line.push(b'\n');
+    line
 }
 
 /// Reads the body of a request. An absent one is an empty object.

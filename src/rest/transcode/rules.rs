@@ -12,7 +12,11 @@ use crate::{
 };
 
 /// The services whose methods are answered by their rules.
-const SERVICES: [&str; 1] = ["featherwire.admin.v1.KeyService"];
+const SERVICES: [&str; 3] = [
+    "featherwire.v1.CallerService",
+    "featherwire.admin.v1.KeyService",
+    "featherwire.admin.v1.UsageService",
+];
 
 /// The names of HTTP's methods in a rule.
 const VERBS: [(&str, Method); 4] = [

@@ -16,11 +16,11 @@ use crate::{
     proto::{
         admin::v1::{
             self as admin, CreateKeyRequest, CreateKeyResponse, DeleteKeyRequest,
-            DeleteKeyResponse, GetKeyRequest, KeyRole, ListAuditEventsRequest,
-            ListAuditEventsResponse, ListKeysRequest, ListKeysResponse, RevokeKeyRequest,
-            RotateKeyRequest, RotateKeyResponse, UpdateKeyRequest,
+            DeleteKeyResponse, GetKeyRequest, ListAuditEventsRequest, ListAuditEventsResponse,
+            ListKeysRequest, ListKeysResponse, RevokeKeyRequest, RotateKeyRequest,
+            RotateKeyResponse, UpdateKeyRequest,
         },
-        v1::KeyState,
+        v1::{KeyRole, KeyState},
     },
     service::Call,
 };

@@ -36,7 +36,7 @@ pub(super) fn of_message(limits: v1::KeyLimits) -> Result<Limits> {
 }
 
 /// The limits in an answer.
-pub(super) fn to_message(limits: &Limits) -> v1::KeyLimits {
+pub(in crate::service) fn to_message(limits: &Limits) -> v1::KeyLimits {
     let priority = |class| match class {
         PriorityClass::Interactive => v1::Priority::Interactive,
         PriorityClass::Default => v1::Priority::Default,
@@ -101,7 +101,7 @@ fn budget((number, budget): (usize, v1::Budget)) -> Result<Budget> {
     }
 }
 
-fn budget_message(budget: &Budget) -> v1::Budget {
+pub(in crate::service) fn budget_message(budget: &Budget) -> v1::Budget {
     let unit = match budget.of {
         BudgetUnit::Tokens => v1::BudgetUnit::Tokens,
         BudgetUnit::Requests => v1::BudgetUnit::Requests,

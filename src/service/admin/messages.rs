@@ -3,7 +3,10 @@
 use super::{limits, times::timestamp};
 use crate::{
     keys::{self, Role},
-    proto::{admin::v1 as admin, v1::KeyState},
+    proto::{
+        admin::v1 as admin,
+        v1::{KeyRole, KeyState},
+    },
 };
 
 /// A key.
@@ -36,15 +39,15 @@ fn secret(secret: &keys::SecretInfo) -> admin::SecretInfo {
     }
 }
 
-pub(super) fn role(role: Role) -> admin::KeyRole {
+pub(in crate::service) fn role(role: Role) -> KeyRole {
     match role {
-        Role::Inference => admin::KeyRole::Inference,
-        Role::Admin => admin::KeyRole::Admin,
-        Role::Viewer => admin::KeyRole::Viewer,
+        Role::Inference => KeyRole::Inference,
+        Role::Admin => KeyRole::Admin,
+        Role::Viewer => KeyRole::Viewer,
     }
 }
 
-pub(super) fn state(state: keys::KeyState) -> KeyState {
+pub(in crate::service) fn state(state: keys::KeyState) -> KeyState {
     match state {
         keys::KeyState::Active => KeyState::Active,
         keys::KeyState::Disabled => KeyState::Disabled,

@@ -2,13 +2,19 @@
 //!
 //! - `keys`: `KeyService`. `settings` and `limits` read the settings of a key from its requests,
 //!   `messages` writes keys into answers.
+//! - `usage`: `UsageService`. `usage_query` reads the questions about sums of calls and writes their
+//!   answers.
 //! - `paging`: the pages of lists. `times`: the times and durations of protobuf.
 
 mod keys;
-mod limits;
-mod messages;
+pub(super) mod limits;
+pub(super) mod messages;
 mod paging;
 mod settings;
-mod times;
+pub(super) mod times;
+mod usage;
+pub(super) mod usage_query;
 
 pub use keys::AdminKeys;
+pub use usage::AdminUsage;
+pub(super) use usage::queries;

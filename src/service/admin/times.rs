@@ -21,7 +21,7 @@ const GRACE_MAX: Duration = Duration::from_secs(90 * DAY.as_secs());
 const SECONDS_END: i64 = 253_402_300_800;
 
 /// A time as protobuf has it.
-pub(super) fn timestamp(at: UnixMs) -> Timestamp {
+pub(in crate::service) fn timestamp(at: UnixMs) -> Timestamp {
     let nanos = at.rem_euclid(1000) * 1_000_000;
     Timestamp {
         seconds: at.div_euclid(1000),
@@ -30,15 +30,38 @@ pub(super) fn timestamp(at: UnixMs) -> Timestamp {
     }
 }
 
+/// A time of the field `param`.
+///
+/// # Errors
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) for a time before 1970 or after the year 9999.
+pub(super) fn time(param: &str, at: Timestamp) -> Result<UnixMs> {
+    let is_valid = (0..SECONDS_END).contains(&at.seconds) && (0..1_000_000_000).contains(&at.nanos);
+    if !is_valid {
+        let problem = "expected a time after the year 1969 and before the year 10000";
+        return Err(Error::invalid(param, problem));
+    }
+    Ok(at.seconds.saturating_mul(1000) + i64::from(at.nanos / 1_000_000))
+}
+
+/// The length of a time in the field `param`, in milliseconds.
+///
+/// # Errors
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) for a negative time.
+pub(super) fn length_ms(param: &str, length: prost_types::Duration) -> Result<i64> {
+    Duration::try_from(length).map(milliseconds).map_err(|_| {
+        let problem = "must not be negative: expected a time such as 604800s";
+        Error::invalid(param, problem)
+    })
+}
+
 /// A time of the field `param` that is not over.
 ///
 /// # Errors
 /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a time that has passed, or that is after the
 /// year 9999.
 pub(super) fn future(param: &str, at: Timestamp) -> Result<UnixMs> {
-    let is_valid = (0..SECONDS_END).contains(&at.seconds) && (0..1_000_000_000).contains(&at.nanos);
-    let at = at.seconds.saturating_mul(1000) + i64::from(at.nanos / 1_000_000);
-    if !is_valid || at <= now() {
+    let at = time(param, at)?;
+    if at <= now() {
         let problem = "expected a time that is later than now and before the year 10000";
         return Err(Error::invalid(param, problem));
     }

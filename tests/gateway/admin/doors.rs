@@ -35,7 +35,14 @@ impl Door {
 /// An answer, or the code and the message of an error.
 pub type Answer = Result<Value, (String, String)>;
 
-const SERVICE: &str = "featherwire.admin.v1.KeyService";
+/// The service that has a method.
+fn service(method: &str) -> &'static str {
+    match method {
+        "GetOwnKey" | "GetOwnUsage" => "featherwire.v1.CallerService",
+        "QueryUsage" | "ListCalls" => "featherwire.admin.v1.UsageService",
+        _ => "featherwire.admin.v1.KeyService",
+    }
+}
 
 /// A gateway, and the key that is sent to it.
 #[derive(Clone)]
@@ -52,7 +59,7 @@ impl Admin {
         }
     }
 
-    /// Calls a method of `KeyService` through this door.
+    /// Calls a method through this door.
     pub async fn call(&self, door: Door, method: &str, request: Value) -> Answer {
         match door {
             Door::Rest => self.rest(method, request).await,
@@ -103,6 +110,10 @@ impl Admin {
             ),
             "DeleteKey" => (Method::DELETE, format!("/admin/v1/keys/{}", take("id"))),
             "ListAuditEvents" => (Method::GET, "/admin/v1/audit".to_owned()),
+            "QueryUsage" => (Method::GET, "/admin/v1/usage".to_owned()),
+            "ListCalls" => (Method::GET, "/admin/v1/calls".to_owned()),
+            "GetOwnKey" => (Method::GET, "/v1/key".to_owned()),
+            "GetOwnUsage" => (Method::GET, "/v1/usage".to_owned()),
             other => panic!("{other}"),
         };
         let has_body = matches!(verb, Method::POST | Method::PATCH);
@@ -138,7 +149,7 @@ impl Admin {
             let bearer = format!("Bearer {key}").parse().unwrap();
             request.metadata_mut().insert("authorization", bearer);
         }
-        let path = PathAndQuery::try_from(format!("/{SERVICE}/{method}")).unwrap();
+        let path = PathAndQuery::try_from(format!("/{}/{method}", service(method))).unwrap();
         match client.unary(request, path, RawCodec).await {
             Ok(answer) => Ok(decoded(output, answer.get_ref())),
             Err(status) => Err(failure(&status)),
@@ -148,7 +159,7 @@ impl Admin {
     async fn web(&self, method: &str, request: &Value) -> Answer {
         let (input, output) = messages(method);
         let mut post = http()
-            .post(format!("{}/{SERVICE}/{method}", self.address))
+            .post(format!("{}/{}/{method}", self.address, service(method)))
             .header("content-type", "application/grpc-web+proto")
             .body(frame(&encoded(input, request)));
         if let Some(key) = &self.key {
@@ -175,7 +186,7 @@ fn failure(status: &Status) -> (String, String) {
 
 fn messages(method: &str) -> (MessageDescriptor, MessageDescriptor) {
     let pool = DescriptorPool::decode(DESCRIPTOR_SET).unwrap();
-    let service = pool.get_service_by_name(SERVICE).unwrap();
+    let service = pool.get_service_by_name(service(method)).unwrap();
     let method = service.methods().find(|it| it.name() == method).unwrap();
     (method.input(), method.output())
 }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     keys::text,
+    openapi::{Document, document::operations, problems},
     support::{
         Database,
         rest::{http, status_and_json},
@@ -68,6 +69,38 @@ async fn names_of_the_contract_short_words_and_limits_beside_the_name_are_unders
     for name in ["id", "name", "secret"] {
         assert!(made[name].is_string(), "{name}");
     }
+}
+
+#[tokio::test]
+async fn the_examples_of_the_openapi_document_are_answered_as_it_says() {
+    let database = Database::sqlite();
+    let (_child, admin) = start(&database).await;
+    let document = Document::ours();
+    let mut paths = 0;
+    for (method, path, operation) in operations(&document) {
+        if !path.starts_with("/admin/") && path != "/v1/key" && path != "/v1/usage" {
+            continue;
+        }
+        let example = operation.pointer("/requestBody/content/application~1json/example");
+        let new = json!({"name": "app", "limits": {"weight": 2}});
+        let key = admin.ok("CreateKey", new).await;
+        let url = path.replace("{id}", text(&key, "id"));
+        if url.ends_with("export") {
+            continue;
+        }
+        let verb = method.parse().unwrap();
+        let (status, answer) = admin.send(verb, &url, example.map(Value::to_string)).await;
+        assert_eq!(status, 200, "{method} {path}: {answer}");
+        let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+        let validator = document.validator(schema);
+        assert_eq!(
+            problems(&validator, &answer),
+            [""; 0],
+            "{method} {path}: {answer}"
+        );
+        paths += 1;
+    }
+    assert_eq!(paths, 12);
 }
 
 #[tokio::test]

@@ -1,0 +1,76 @@
+//! What is left of the limits of a key.
+
+use std::time::Instant;
+
+use super::{
+    budget::Budget,
+    clock::{UnixMs, milliseconds},
+    identity::Identity,
+};
+use crate::error::RateState;
+
+/// What is left of a budget, in the budget's unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetStatus {
+    /// The budget.
+    pub budget: Budget,
+    /// What is used.
+    pub spent: u64,
+    /// What running calls may still use.
+    pub reserved: u64,
+    /// What is left for further calls.
+    pub left: u64,
+    /// When it renews. `None` for never.
+    pub renews_at: Option<UnixMs>,
+}
+
+/// What is left of a limit for a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateStatus {
+    /// The limit.
+    pub limit: u64,
+    /// What is left.
+    pub left: u64,
+    /// When all of it is left again.
+    pub renews_at: UnixMs,
+}
+
+impl Identity {
+    /// What is left of its budgets at `now`.
+    pub fn budgets(&self, now: UnixMs) -> Vec<BudgetStatus> {
+        let status = |budget: &Budget| {
+            let (spent, reserved) = self.spending().state(budget, now);
+            let scale = budget.of.scale();
+            let whole = budget.amount.saturating_mul(scale);
+            let left = whole.saturating_sub(spent.saturating_add(reserved));
+            BudgetStatus {
+                budget: *budget,
+                spent: spent / scale,
+                reserved: reserved / scale,
+                left: left / scale,
+                renews_at: budget.per.renews_at(budget.per.window(now)),
+            }
+        };
+        self.limits().budgets.iter().map(status).collect()
+    }
+
+    /// What is left of its calls in a minute, if it has this limit.
+    pub fn calls_in_a_minute(&self, now: UnixMs) -> Option<RateStatus> {
+        let limit = self.limits().requests_per_minute?;
+        Some(rate(self.calls().look(limit.into(), Instant::now()), now))
+    }
+
+    /// What is left of its tokens in a minute, if it has this limit.
+    pub fn tokens_in_a_minute(&self, now: UnixMs) -> Option<RateStatus> {
+        let limit = self.limits().tokens_per_minute?;
+        Some(rate(self.tokens().look(limit, Instant::now()), now))
+    }
+}
+
+fn rate(state: RateState, now: UnixMs) -> RateStatus {
+    RateStatus {
+        limit: state.limit,
+        left: state.remaining,
+        renews_at: now.saturating_add(milliseconds(state.reset)),
+    }
+}

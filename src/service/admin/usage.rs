@@ -1,0 +1,287 @@
+//! `UsageService`: what calls of models have used.
+
+use futures_util::{Stream, stream};
+
+use super::{
+    paging,
+    times::timestamp,
+    usage_query::{self, LAST_WEEK_MS, Span, number, seconds},
+};
+use crate::{
+    error::{Error, ErrorCode, Result},
+    keys::KeysError,
+    ledger::{CallFilter, Cursor, Ending, Grouping, Order, Queries, Record, UsageQuery},
+    proto::admin::v1::{
+        CallRecord, ExportCallsRequest, ExportCallsResponse, ListCallsRequest, ListCallsResponse,
+        QueryUsageRequest, QueryUsageResponse,
+    },
+    service::Call,
+};
+
+/// How many calls an export reads at a time.
+const EXPORT_BATCH: u32 = 1000;
+
+/// The service of usage.
+#[derive(Clone, Debug)]
+pub struct AdminUsage {
+    queries: Option<Queries>,
+}
+
+/// The filter of a request for calls.
+struct Question {
+    key: String,
+    model: String,
+    ending: String,
+    span: Span,
+}
+
+impl AdminUsage {
+    /// The service over a ledger. Without one, all calls fail.
+    pub fn new(queries: Option<Queries>) -> Self {
+        Self { queries }
+    }
+
+    /// Adds up calls.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a wrong time or group;
+    /// [`Kind::NotFound`](crate::error::Kind::NotFound) for a key that the database does not have;
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if the database fails.
+    pub async fn query(
+        &self,
+        call: Call,
+        request: QueryUsageRequest,
+    ) -> Result<QueryUsageResponse> {
+        let query = async {
+            let by_key = Grouping {
+                by_key: true,
+                ..Grouping::default()
+            };
+            let span = Span {
+                start_time: request.start_time,
+                end_time: request.end_time,
+                since: request.since,
+            };
+            let queries = queries(&self.queries)?;
+            let query = UsageQuery {
+                grouping: usage_query::grouping(&request.by, by_key)?,
+                range: span.range(LAST_WEEK_MS)?,
+                keys: keys_named(queries, &request.key).await?,
+                models: Some(request.model)
+                    .into_iter()
+                    .filter(|it| !it.is_empty())
+                    .collect(),
+            };
+            let rows = queries.usage(&query).await.map_err(KeysError::Store)?;
+            let (rows, total) = usage_query::rows(&rows);
+            Ok(QueryUsageResponse {
+                rows,
+                total: Some(total),
+            })
+        };
+        call.run(query).await
+    }
+
+    /// A page of calls, newest first.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn list(&self, call: Call, request: ListCallsRequest) -> Result<ListCallsResponse> {
+        let list = async {
+            let size = paging::size(request.page_size)?;
+            let text = format!(
+                "{:?} {:?} {:?} {:?} {:?} {:?}",
+                request.key,
+                request.model,
+                request.ending,
+                request.start_time,
+                request.end_time,
+                request.since
+            );
+            let parse = |place: &str| place.parse::<Cursor>().ok();
+            let after = paging::place(&request.page_token, &text, parse)?;
+            let question = Question {
+                key: request.key,
+                model: request.model,
+                ending: request.ending,
+                span: Span {
+                    start_time: request.start_time,
+                    end_time: request.end_time,
+                    since: request.since,
+                },
+            };
+            let queries = queries(&self.queries)?;
+            let filter = question.filter(queries).await?;
+            let limit = u32::try_from(size + 1).unwrap_or(u32::MAX);
+            let calls = queries
+                .calls(&filter, Order::NewestFirst, after, limit)
+                .await;
+            let mut calls = calls.map_err(KeysError::Store)?;
+            let has_more = calls.len() > size;
+            calls.truncate(size);
+            let last = calls.last().filter(|_| has_more);
+            let token = last.map(|last| paging::token(&last.cursor().to_string(), &text));
+            Ok(ListCallsResponse {
+                calls: calls.iter().map(record).collect(),
+                next_page_token: token.unwrap_or_default(),
+            })
+        };
+        call.run(list).await
+    }
+
+    /// All calls, oldest first. The stream ends after an error.
+    pub fn export(
+        &self,
+        call: Call,
+        request: ExportCallsRequest,
+    ) -> impl Stream<Item = Result<ExportCallsResponse>> + Send + use<> {
+        let question = Question {
+            key: request.key,
+            model: request.model,
+            ending: request.ending,
+            span: Span {
+                start_time: request.start_time,
+                end_time: request.end_time,
+                since: request.since,
+            },
+        };
+        let export = Export {
+            queries: self.queries.clone(),
+            call,
+            state: State::Asked(question),
+            batch: Vec::new().into_iter(),
+        };
+        stream::unfold(Some(export), async |export| {
+            let mut export = export?;
+            match export.next().await {
+                Ok(Some(call)) => {
+                    let call = Some(call);
+                    Some((Ok(ExportCallsResponse { call }), Some(export)))
+                }
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+}
+
+/// An export that runs.
+struct Export {
+    queries: Option<Queries>,
+    call: Call,
+    state: State,
+    batch: std::vec::IntoIter<Record>,
+}
+
+enum State {
+    Asked(Question),
+    Reading(CallFilter, Option<Cursor>),
+}
+
+impl Export {
+    /// The next call.
+    async fn next(&mut self) -> Result<Option<CallRecord>> {
+        if let Some(call) = self.batch.next() {
+            return Ok(Some(record(&call)));
+        }
+        let Self {
+            queries: known,
+            call,
+            state,
+            batch,
+        } = self;
+        let read = async {
+            let queries = queries(known)?;
+            if let State::Asked(question) = state {
+                *state = State::Reading(question.filter(queries).await?, None);
+            }
+            let State::Reading(filter, after) = state else {
+                return Ok(None);
+            };
+            let calls = queries
+                .calls(filter, Order::OldestFirst, *after, EXPORT_BATCH)
+                .await
+                .map_err(KeysError::Store)?;
+            *after = calls.last().map(Record::cursor);
+            *batch = calls.into_iter();
+            Ok(batch.next().map(|call| record(&call)))
+        };
+        let next = call.run_part(read).await?;
+        if next.is_none() {
+            call.finish();
+        }
+        Ok(next)
+    }
+}
+
+impl Question {
+    async fn filter(&self, queries: &Queries) -> Result<CallFilter> {
+        let ending = match self.ending.as_str() {
+            "" => None,
+            text => Some(Ending::from_name(text).ok_or_else(|| {
+                Error::invalid("ending", "expected finished, failed or cancelled")
+            })?),
+        };
+        Ok(CallFilter {
+            // Of all time.
+            range: self.span.clone().range(crate::keys::clock::now())?,
+            keys: keys_named(queries, &self.key).await?,
+            model: Some(self.model.clone()).filter(|model| !model.is_empty()),
+            ending,
+        })
+    }
+}
+
+/// The ledger.
+///
+/// # Errors
+/// [`Kind::Unavailable`](crate::error::Kind::Unavailable) without one.
+pub(in crate::service) fn queries(queries: &Option<Queries>) -> Result<&Queries> {
+    queries.as_ref().ok_or_else(|| {
+        let message = "This gateway runs without a database, so it has no ledger";
+        Error::new(ErrorCode::DatabaseUnavailable, message)
+    })
+}
+
+/// The keys with this id or name; none for all keys.
+async fn keys_named(queries: &Queries, key: &str) -> Result<Vec<uuid::Uuid>> {
+    if key.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys = queries.keys_named(key).await.map_err(KeysError::Store)?;
+    match keys.is_empty() {
+        true => Err(KeysError::NotFound(key.chars().take(200).collect()).into()),
+        false => Ok(keys),
+    }
+}
+
+fn record(record: &Record) -> CallRecord {
+    let tokens = &record.tokens;
+    let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or_default().to_owned();
+    CallRecord {
+        id: record.id.to_string(),
+        arrived_at: Some(timestamp(record.arrived_at())),
+        ended_at: Some(timestamp(record.ended_at)),
+        key: record.key_name.to_string(),
+        key_id: record.key_id.to_string(),
+        door: record.door.name().to_owned(),
+        rpc: record.rpc.name().to_owned(),
+        model_asked: record.model_asked.to_string(),
+        model: record.model.to_string(),
+        ending: record.ending.name().to_owned(),
+        error_code: text(&record.error_code),
+        prompt_tokens: number(tokens.prompt),
+        completion_tokens: number(tokens.completion),
+        reasoning_tokens: number(tokens.reasoning),
+        cached_tokens: number(tokens.cached),
+        token_source: tokens.source.name().to_owned(),
+        units: i32::try_from(record.units).unwrap_or(i32::MAX),
+        unit_seconds: seconds(record.unit_ms),
+        waited_ms: number(record.waited_ms),
+        first_token_ms: record.first_token_ms.map(number),
+        duration_ms: number(record.duration_ms),
+        attempts: i32::try_from(record.attempts).unwrap_or(i32::MAX),
+        request_id: text(&record.request_id),
+        upstream_request_id: text(&record.upstream_request_id),
+    }
+}
