@@ -17,6 +17,7 @@ use super::{
     repository::{KeysError, Repository},
     saver::Saver,
 };
+use crate::store::Presence;
 
 /// The time between two looks at the version of the keys. So a change is known everywhere within two
 /// seconds.
@@ -36,6 +37,8 @@ pub struct Refresh {
     /// `None` if no other process can change the keys.
     saver: Option<SaverTask>,
     catch_up: CatchUp,
+    /// Tells other processes of this one.
+    _presence: Option<Presence>,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,7 @@ impl Refresh {
         if is_shared {
             news.need_leases();
         }
+        let presence = repository.enter().await?;
         let catch_up = CatchUp::new(directory.clone(), repository.clone());
         catch_up.run().await?;
         directory.take_spent(&repository.spent().await?);
@@ -84,6 +88,7 @@ impl Refresh {
             follower: tokio::spawn(follower.follow()).abort_handle(),
             saver,
             catch_up,
+            _presence: presence,
         })
     }
 

@@ -17,8 +17,10 @@ mod location;
 mod migrate;
 mod permissions;
 mod pool;
+mod presence;
 
 pub use error::{StoreError, StoreErrorKind};
 pub use migrate::Migrated;
 pub(crate) use pool::on_each;
 pub use pool::{BeginWrite, Pool, Store};
+pub use presence::Presence;

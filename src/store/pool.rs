@@ -1,6 +1,6 @@
 //! The connections to the database.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, path::Path, sync::Arc, time::Duration};
 
 use secrecy::ExposeSecret;
 use sqlx::{
@@ -11,7 +11,9 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{error::StoreError, location::PlaceName, permissions::create_private};
+use super::{
+    error::StoreError, location::PlaceName, permissions::create_private, presence::Presence,
+};
 use crate::config::DatabaseLocation;
 
 /// The largest number of connections of one gateway. No call waits for one.
@@ -29,6 +31,8 @@ pub struct Store {
     pool: Pool,
     place: PlaceName,
     is_in_memory: bool,
+    /// The file, for SQLite.
+    path: Option<Arc<Path>>,
 }
 
 /// The connections.
@@ -76,6 +80,10 @@ impl Store {
                 pool,
                 place,
                 is_in_memory: matches!(location, DatabaseLocation::Memory),
+                path: match location {
+                    DatabaseLocation::File(path) => Some(path.as_path().into()),
+                    _ => None,
+                },
             }),
             Err(error) => Err(StoreError::new(&place, error)),
         }
@@ -121,6 +129,17 @@ impl Store {
     /// Whether it is in the memory of this process.
     pub fn is_in_memory(&self) -> bool {
         self.is_in_memory
+    }
+
+    /// Tells other processes that this one serves from an SQLite file, as long as the result lives.
+    /// `None` for another database, or if the file system has no locks.
+    pub fn enter(&self) -> Option<Presence> {
+        let path = self.path.as_ref()?;
+        Presence::enter(path)
+            .inspect_err(|error| {
+                tracing::debug!(%error, "it is not known who else uses the database");
+            })
+            .ok()
     }
 
     /// The meaning of an error of a statement.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use featherwire::proto::v1::chat_service_client::ChatServiceClient;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use sqlx::Connection;
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -346,4 +347,63 @@ async fn the_usage_is_always_asked_for_and_shown_only_to_callers_who_asked() {
         let body: Value = serde_json::from_slice(&seen.body).unwrap();
         assert_eq!(body["stream_options"]["include_usage"], true);
     }
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_killed_and_starts_again_goes_on_with_its_budgets_at_once() {
+    let ((mut child, database), address, secret) =
+        with_key(&["--budget", "tokens=5000/total"], &[]).await;
+    let (_, body) = json_of(post(&address, &secret, at_most(30), &[]).await).await;
+    let used = body["usage"]["total_tokens"].as_i64().unwrap();
+    let mut connection = sqlx::SqliteConnection::connect(&database.url)
+        .await
+        .unwrap();
+    poll::until("the use is saved", async || {
+        let saved = sqlx::query_scalar::<_, i64>("SELECT spent FROM featherwire_spending");
+        saved.fetch_optional(&mut connection).await.unwrap() == Some(used)
+    })
+    .await;
+    let before = max_tokens(&address, &secret).await;
+    child.kill().await.unwrap();
+    // The lease of the process that was killed is free: no other one uses the file.
+    let (child, address) = serve(&database, &[]).await;
+    let after = max_tokens(&address, &secret).await;
+    assert!(
+        after.abs_diff(before) <= 5000 - before,
+        "{before} and {after}"
+    );
+    end(child).await;
+}
+
+#[tokio::test]
+async fn calls_go_on_with_what_is_leased_while_the_database_is_locked() {
+    let ((child, database), address, secret) =
+        with_key(&["--budget", "tokens=5000/total"], &[]).await;
+    let call = async || json_of(post(&address, &secret, at_most(30), &[]).await).await;
+    let (_, first) = call().await;
+    let mut used = first["usage"]["total_tokens"].as_u64().unwrap();
+    let mut other = sqlx::SqliteConnection::connect(&database.url)
+        .await
+        .unwrap();
+    sqlx::raw_sql("BEGIN EXCLUSIVE")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    for _ in 0..20 {
+        let (status, answer) = call().await;
+        assert_eq!(status, 200, "{answer}");
+        used += answer["usage"]["total_tokens"].as_u64().unwrap();
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    end(child).await;
+    // Nothing is lost and nothing counts twice.
+    let mut other = sqlx::SqliteConnection::connect(&database.url)
+        .await
+        .unwrap();
+    let saved: i64 = sqlx::query_scalar("SELECT spent FROM featherwire_spending")
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+    assert_eq!(u64::try_from(saved), Ok(used));
 }

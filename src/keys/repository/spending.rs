@@ -11,11 +11,11 @@ use crate::{
         budget::{BudgetPeriod, BudgetUnit},
         clock::milliseconds,
     },
-    store::{BeginWrite as _, StoreError, on_each},
+    store::{BeginWrite as _, Presence, StoreError, on_each},
 };
 
 /// A gateway that has not written for so long has no leases any more.
-pub(in crate::keys) const LEASE_TIME: Duration = Duration::from_secs(15);
+pub(in crate::keys) const LEASE_TIME: Duration = Duration::from_secs(5);
 
 /// One exchange of a gateway with the database.
 #[derive(Debug)]
@@ -222,6 +222,29 @@ impl Repository {
                 false => ExchangeError::NotSaved(error),
             }
         })
+    }
+
+    /// Ends all leases, if no other process serves from the database: those that had them have
+    /// crashed. Returns what must live as long as this process serves.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(in crate::keys) async fn enter(&self) -> Result<Option<Presence>, StoreError> {
+        let presence = self.store.enter();
+        if !presence.as_ref().is_some_and(Presence::is_alone) {
+            return Ok(presence);
+        }
+        let run = async {
+            on_each!(self.store, pool => {
+                let mut transaction = pool.begin_write().await?;
+                for statement in ["DELETE FROM featherwire_leases", "DELETE FROM featherwire_gateways"] {
+                    sqlx::query(statement).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await
+            })
+        };
+        run.await.map_err(|error| self.store.error(error))?;
+        Ok(presence)
     }
 
     /// Gives all leases of a gateway back.
