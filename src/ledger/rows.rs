@@ -43,9 +43,9 @@ pub(super) const CALL_COLUMNS: [&str; 23] = [
     "upstream_request_id",
 ];
 
-/// The longest time for a connection, and for a transaction. A database that takes longer counts as
-/// one that is away.
-const STEP_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest time for a connection, and for a statement. A database that takes longer counts as one
+/// that is away.
+const STEP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What is added up in one row of `featherwire_usage`. The order is that of its primary key: two
 /// gateways that write the same rows lock them in the same order, and cannot wait for each other.
@@ -151,20 +151,22 @@ macro_rules! bind_record {
 /// Returns how many were new.
 ///
 /// # Errors
-/// Those of the database, and a commit that took too long. Then the records may be there or not.
+/// Those of the database, and a statement that took too long. Then the records may be there or not.
 pub async fn write(store: &Store, records: &[Record]) -> Result<usize, StoreError> {
     let run = async {
         on_each!(store, pool => {
             let mut connection = in_time(store, pool.acquire()).await?;
-            let written = in_time(store, async {
-                let mut transaction = begin(pool, &mut connection).await?;
+            let written = async {
+                let begun = begin(pool, &mut connection);
+                let mut transaction = in_time(store, begun).await?;
                 let mut new = HashSet::with_capacity(records.len());
                 for part in parts(records) {
                     let mut query = sqlx::query(statement(&INSERT_CALLS, part.len()));
                     for record in part {
                         query = bind_record!(query, record);
                     }
-                    for row in query.fetch_all(&mut *transaction).await? {
+                    let inserted = query.fetch_all(&mut *transaction);
+                    for row in in_time(store, inserted).await? {
                         new.insert(row.try_get::<Uuid, _>(0)?);
                     }
                 }
@@ -177,11 +179,11 @@ pub async fn write(store: &Store, records: &[Record]) -> Result<usize, StoreErro
                             query = query.bind(value);
                         }
                     }
-                    query.execute(&mut *transaction).await?;
+                    in_time(store, query.execute(&mut *transaction)).await?;
                 }
-                transaction.commit().await?;
+                in_time(store, transaction.commit()).await?;
                 Ok(new.len())
-            });
+            };
             let written = written.await;
             end_if_late(connection, &written);
             written

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     sync::oneshot,
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use super::{
@@ -166,9 +166,11 @@ impl Task {
                 () = self.queue.wake.notified() => {}
             }
         }
-        if self.queue.length() < BATCH_RECORDS_MAX {
+        let until = Instant::now() + BATCH_TIME;
+        // The queue wakes up the writer for its first record as well.
+        while self.queue.length() < BATCH_RECORDS_MAX {
             tokio::select! {
-                () = sleep(BATCH_TIME) => {}
+                () = sleep_until(until) => return,
                 () = self.queue.wake.notified() => {}
             }
         }

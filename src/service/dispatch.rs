@@ -27,7 +27,9 @@ use crate::{
     error::{Error, Result},
     keys::{Allowance, Ask},
     proto::v1::CallReport,
-    upstream::{self, Attempts, Catalogue, Client, RequestOptions, StreamMessage, UnaryMessage},
+    upstream::{
+        self, Attempts, Catalogue, Client, ModelNames, RequestOptions, StreamMessage, UnaryMessage,
+    },
 };
 
 /// The longest wait between two attempts of one request during which it keeps its units. Before a
@@ -105,7 +107,7 @@ impl Dispatch {
         let names = self.catalogue.names().clone();
         let prompt_tokens = u64::try_from(request.prompt_tokens()).unwrap_or(u64::MAX);
         call.stats.record_prompt_estimate(prompt_tokens);
-        call.note_asked(request.model(), &self.catalogue);
+        let asked = call.note_asked(request.model(), &self.catalogue);
         call.check_ledger()?;
         let allowance = self.reserve(call, prompt_tokens, &mut *request).await?;
         let max_tokens = allowance.as_ref().and_then(Allowance::max_tokens);
@@ -115,8 +117,7 @@ impl Dispatch {
         let identity = call.identity.clone();
         let check = move |request: &mut R| {
             check(request)?;
-            let requested: Arc<str> = request.model().as_str().into();
-            let model = shared(names.resolve(&requested), &requested);
+            let (requested, model) = asked.unwrap_or_else(|| resolved(request.model(), &names));
             identity.check_model(&model, &requested)?;
             if model != requested {
                 model.as_ref().clone_into(request.model());
@@ -381,8 +382,15 @@ impl Dispatch {
     }
 }
 
+/// A model's name in a request, and its name upstream.
+pub(super) fn resolved(requested: &str, names: &ModelNames) -> (Arc<str>, Arc<str>) {
+    let requested: Arc<str> = requested.into();
+    let model = shared(names.resolve(&requested), &requested);
+    (requested, model)
+}
+
 /// `model` as a shared name: `known`, if that is the same.
-pub(super) fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
+fn shared(model: &str, known: &Arc<str>) -> Arc<str> {
     if model == &**known {
         Arc::clone(known)
     } else {

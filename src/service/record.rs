@@ -7,7 +7,7 @@ use std::{
 
 use http::HeaderValue;
 
-use super::{call::Call, dispatch::shared, validate};
+use super::{call::Call, dispatch::resolved, validate};
 use crate::{
     error::{Error, ErrorCode, Result},
     keys::Amounts,
@@ -54,17 +54,19 @@ impl Used {
 }
 
 impl Call {
-    /// Notes the model that a request names. Not what can be no model.
-    pub(super) fn note_asked(&self, id: &str, catalogue: &Catalogue) {
-        if validate::model(id).is_err() {
-            return;
-        }
-        let asked: Arc<str> = id.into();
-        let model = shared(catalogue.names().resolve(&asked), &asked);
+    /// Notes the model that a request names, and returns its names. `None` for what can be no model.
+    pub(super) fn note_asked(
+        &self,
+        id: &str,
+        catalogue: &Catalogue,
+    ) -> Option<(Arc<str>, Arc<str>)> {
+        validate::model(id).ok()?;
+        let (asked, model) = resolved(id, catalogue.names());
         let mut subject = self.subject();
-        subject.asked = Some(asked);
-        subject.model = Some(model);
+        subject.asked = Some(Arc::clone(&asked));
+        subject.model = Some(Arc::clone(&model));
         subject.catalogue = catalogue.current();
+        Some((asked, model))
     }
 
     /// Refuses a call of a key with budgets, if its record would be lost.
