@@ -37,7 +37,7 @@ pub struct Emulator {
 impl Emulator {
     pub async fn run(self) -> Result<ExitCode, Failure> {
         descriptors::raise_limit();
-        let listener = listen::bind(self.listen, "FEATHERWIRE_EMULATOR_LISTEN").await?;
+        let listener = listen::bind(self.listen, "--listen", "FEATHERWIRE_EMULATOR_LISTEN").await?;
         let address = listener.local_addr()?;
         output::tell(format_args!(
             "Featherless emulator on http://{address}/v1 (any key is accepted)\n  to use it: \

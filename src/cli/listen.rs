@@ -6,11 +6,15 @@ use tokio::net::TcpListener;
 
 use super::failure::Failure;
 
-/// Listens on `address`, which `--listen` or `variable` sets.
+/// Listens on `address`, which `flag` or `variable` sets.
 ///
 /// # Errors
 /// A sentence that says why this fails and what to do.
-pub(super) async fn bind(address: SocketAddr, variable: &str) -> Result<TcpListener, Failure> {
+pub(super) async fn bind(
+    address: SocketAddr,
+    flag: &str,
+    variable: &str,
+) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| {
         let port = address.port();
         let why = match error.kind() {
@@ -30,7 +34,7 @@ pub(super) async fn bind(address: SocketAddr, variable: &str) -> Result<TcpListe
             _ => format!("{error}; choose another address"),
         };
         Failure::failed(format_args!(
-            "cannot listen on {address}: {why} (--listen, or {variable})"
+            "cannot listen on {address}: {why} ({flag}, or {variable})"
         ))
     })
 }

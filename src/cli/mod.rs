@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use tracing_subscriber::filter::LevelFilter;
 
 use self::failure::Failure;
@@ -102,6 +102,7 @@ fn run() -> Result<ExitCode, Failure> {
     names.check_values().map_err(Failure::Usage)?;
     // A second definition, because clap reads the environment when a definition is built.
     let matches = Cli::command().try_get_matches();
+    let exclusive = matches.as_ref().ok().and_then(both_places);
     let Cli { command, logging } = match matches.and_then(|matches| Cli::from_arg_matches(&matches))
     {
         Ok(cli) => cli,
@@ -110,6 +111,9 @@ fn run() -> Result<ExitCode, Failure> {
             return usage_error::answer(&error, &definition, &dotenv);
         }
     };
+    if let Some(problem) = exclusive {
+        return Err(Failure::Usage(problem));
+    }
     // The short commands print their errors. A server has only its log.
     let default = if matches!(command, Command::Serve(_)) {
         Filter::of_level(LevelFilter::INFO)
@@ -136,5 +140,24 @@ fn run() -> Result<ExitCode, Failure> {
             Command::Calls(command) => command.run().await,
             Command::Migrate(command) => command.run().await,
         }
+    })
+}
+
+/// The problem of a command that names a gateway and a database on the command line. Variables name
+/// both for other commands, and the flag counts before them.
+fn both_places(matches: &ArgMatches) -> Option<String> {
+    let mut of_command = matches;
+    while let Some((_, inner)) = of_command.subcommand() {
+        of_command = inner;
+    }
+    let is_given = |id: &str| {
+        of_command.try_contains_id(id).is_ok()
+            && of_command.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    let is_both = is_given("gateway") && (is_given("database_url") || is_given("data_dir"));
+    is_both.then(|| {
+        "--gateway asks a running gateway, and --database-url (or --data-dir) opens its database: \
+         give one of them"
+            .to_owned()
     })
 }

@@ -25,8 +25,13 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     let ledger = Writer::start(store.clone(), ledger_settings(&config)).await;
     let refresh = Refresh::start(keys.clone(), Repository::new(store.clone())).await?;
     config.check_listen(keys.is_open())?;
-    let listener = listen::bind(config.listen, "FEATHERWIRE_LISTEN").await?;
+    config.check_admin_listen(keys.has_admin())?;
+    let listener = listen::bind(config.listen, "--listen", "FEATHERWIRE_LISTEN").await?;
     let address = listener.local_addr()?;
+    let admin_listener = match config.admin_listen {
+        Some(at) => Some(listen::bind(at, "--admin-listen", "FEATHERWIRE_ADMIN_LISTEN").await?),
+        None => None,
+    };
     if config.emulator {
         let emulator = start_emulator(&config.emulator_options).await?;
         config.upstream.featherless_base_url = format!("http://{emulator}/v1").parse()?;
@@ -35,10 +40,15 @@ pub async fn run(mut config: config::Serve) -> Result<ExitCode, Failure> {
     let upstream = Client::new(&config.upstream)?;
     let workers = Workers::start(config.workers())?;
     print_banner(&config, &keys, address, upstream.has_key());
+    if let Some(listener) = &admin_listener {
+        let address = listener.local_addr()?;
+        output::tell(format_args!("  administration: http://{address}\n"));
+    }
     let shutdown = shutdown_signal::shutdown();
     let keys = Administration {
         manager: refresh.manager(),
         queries: Queries::new(store.clone()),
+        listener: admin_listener,
     };
     let records = ledger.ledger();
     let serving = server::serve(

@@ -3,7 +3,7 @@
 use clap::Args;
 use secrecy::SecretString;
 
-use super::{address, heading};
+use super::{address, database::Database, heading};
 
 /// The address and the key of a running gateway, for the commands that are its clients.
 #[derive(Args, Clone, Debug)]
@@ -36,6 +36,45 @@ pub struct Gateway {
         hide = true
     )]
     api_keys: Vec<SecretString>,
+}
+
+/// Where the commands for keys find them: in the database, or at a running gateway.
+#[derive(Args, Clone, Debug)]
+pub struct KeysFrom {
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+
+    /// Ask the gateway at this address instead of the database. http:// may be omitted
+    #[arg(
+        long,
+        value_name = "URL",
+        value_parser = address::gateway,
+        help_heading = heading::GATEWAY
+    )]
+    gateway: Option<String>,
+
+    /// The admin key to send to --gateway, which begins with `gw_admin_`. Prefer the variable: flags
+    /// are visible in process lists
+    #[arg(
+        long,
+        env = "FEATHERWIRE_ADMIN_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        help_heading = heading::GATEWAY
+    )]
+    admin_key: Option<SecretString>,
+}
+
+impl KeysFrom {
+    /// The gateway to ask, if not the database.
+    pub fn gateway(&self) -> Option<Gateway> {
+        self.gateway.clone().map(|gateway| Gateway {
+            gateway,
+            api_key: self.admin_key.clone(),
+            api_keys: Vec::new(),
+        })
+    }
 }
 
 impl Gateway {

@@ -41,6 +41,17 @@ pub struct Serve {
     )]
     pub listen: SocketAddr,
 
+    /// Address and port for the administration (`/admin/v1/…` and `featherwire.admin.v1`), which
+    /// then answers only there. Unset: at --listen, like all else
+    #[arg(
+        long,
+        env = "FEATHERWIRE_ADMIN_LISTEN",
+        value_name = "ADDRESS",
+        value_parser = address,
+        help_heading = heading::LISTENING
+    )]
+    pub admin_listen: Option<SocketAddr>,
+
     /// Threads that serve connections. Each has its own connections to the upstream. Unset: one for
     /// each core
     #[arg(
@@ -244,6 +255,27 @@ impl Serve {
             self.listen,
             self.listen.port()
         ))
+    }
+
+    /// Checks the address of the administration, for a gateway that has an admin key or not.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and how to correct it.
+    pub fn check_admin_listen(&self, has_admin: bool) -> Result<(), String> {
+        match self.admin_listen {
+            Some(address) if address == self.listen && address.port() != 0 => Err(format!(
+                "FEATHERWIRE_ADMIN_LISTEN (--admin-listen) and FEATHERWIRE_LISTEN (--listen) are \
+                 both {address}: choose another port for one of them, or unset the first"
+            )),
+            Some(address) if !address.ip().is_loopback() && !has_admin => Err(format!(
+                "without an admin key, nobody may manage keys from other machines. Therefore the \
+                 administration listens only on a loopback address: create a key with \
+                 `featherwire keys create --admin admin --name NAME`, or set \
+                 FEATHERWIRE_ADMIN_LISTEN=127.0.0.1:{} (--admin-listen) instead of {address}",
+                address.port()
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Where the database with the keys is.

@@ -187,6 +187,12 @@ impl Directory {
         self.0.snapshot.load().everyone.is_some()
     }
 
+    /// Whether a key of the database has the role admin.
+    pub fn has_admin(&self) -> bool {
+        let stored = self.0.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.has_admin()
+    }
+
     /// The number of keys that are valid now.
     pub fn valid_keys(&self) -> usize {
         let snapshot = self.0.snapshot.load();

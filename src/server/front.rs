@@ -17,6 +17,7 @@ use super::{
     cors::Cors,
     early_response::EarlyResponse,
     peer::Peer,
+    plane::Plane,
     routes::Routes,
     stalled_response::{self, ResponseTracker},
 };
@@ -32,8 +33,9 @@ use crate::{
 pub(super) struct Front(Arc<Inner>);
 
 struct Inner {
-    cors: Cors,
-    routes: Routes,
+    cors: Arc<Cors>,
+    routes: Arc<Routes>,
+    plane: Plane,
     keys: Directory,
     active_calls: ActiveCalls,
     ledger: Ledger,
@@ -44,16 +46,38 @@ impl Front {
     pub(super) fn new(
         routes: Routes,
         cors: Cors,
+        plane: Plane,
         keys: Directory,
         active_calls: ActiveCalls,
         ledger: Ledger,
     ) -> Self {
         Self(Arc::new(Inner {
-            cors,
-            routes,
+            cors: Arc::new(cors),
+            routes: Arc::new(routes),
+            plane,
             keys,
             active_calls,
             ledger,
+        }))
+    }
+
+    /// The same, for a listener that serves this `plane`.
+    pub(super) fn for_plane(&self, plane: Plane) -> Self {
+        let Inner {
+            cors,
+            routes,
+            plane: _,
+            keys,
+            active_calls,
+            ledger,
+        } = &*self.0;
+        Self(Arc::new(Inner {
+            cors: Arc::clone(cors),
+            routes: Arc::clone(routes),
+            plane,
+            keys: keys.clone(),
+            active_calls: active_calls.clone(),
+            ledger: ledger.clone(),
         }))
     }
 
@@ -71,7 +95,7 @@ impl Front {
             Some(refusal) => refusal,
             // Tells browsers which web pages may call.
             None => {
-                let answer = |request| self.0.routes.answer(request);
+                let answer = |request| self.0.routes.answer(self.0.plane, request);
                 self.0.cors.answer(request, answer).await
             }
         };
@@ -129,6 +153,7 @@ mod tests {
         let front = Front::new(
             routes,
             cors,
+            Plane::Whole,
             keys,
             ActiveCalls::default(),
             Ledger::default(),

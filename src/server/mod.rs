@@ -27,6 +27,7 @@ mod host;
 mod http1_framing;
 mod keyless;
 mod peer;
+mod plane;
 mod readiness;
 mod routes;
 mod stalled_response;
@@ -36,6 +37,7 @@ mod unauthenticated_connections;
 use connections::Connections;
 use cors::Cors;
 use front::Front;
+use plane::Plane;
 use readiness::Readiness;
 use routes::Routes;
 
@@ -56,7 +58,7 @@ pub enum Outcome {
 }
 
 /// The keys of a server.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Keys {
     /// By them, callers are recognised.
     pub directory: Directory,
@@ -65,12 +67,14 @@ pub struct Keys {
 }
 
 /// What an administrator manages and reads.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Administration {
     /// Changes keys.
     pub manager: Manager,
     /// Reads the ledger.
     pub queries: Queries,
+    /// Where it answers alone. `None`: at the address of all calls.
+    pub listener: Option<TcpListener>,
 }
 
 impl From<Directory> for Keys {
@@ -113,7 +117,10 @@ pub async fn serve(
         directory: keys,
         administration,
     } = keys.into();
-    let administration = administration.map(|it| (it.manager, it.queries));
+    let (administration, admin_listener) = match administration {
+        Some(it) => (Some((it.manager, it.queries)), it.listener),
+        None => (None, None),
+    };
     let services = Services::new(upstream, config, keys.valid_keys(), administration);
     let account = services.account.clone();
     let active_calls = ActiveCalls::default();
@@ -122,12 +129,26 @@ pub async fn serve(
     tasks.spawn(wake_cut_calls(keys.cuts(), active_calls.clone()));
     let routes = Routes::new(config, services, &readiness, keys.clone())?;
     let cors = Cors::new(config, keys.is_open())?;
-    let front = Front::new(routes, cors, keys.clone(), active_calls.clone(), ledger);
+    let plane = match admin_listener {
+        Some(_) => Plane::Callers,
+        None => Plane::Whole,
+    };
+    let front = Front::new(
+        routes,
+        cors,
+        plane,
+        keys.clone(),
+        active_calls.clone(),
+        ledger,
+    );
+    let admin_front = front.for_plane(Plane::Administration);
     readiness.begin().await;
     let mut connections = Connections::new(front, config, keys.is_open());
     let mut late_connections = connections.sibling();
+    let mut admin_connections = Connections::new(admin_front, config, keys.is_open());
     tokio::select! {
         () = connections.accept_from(&listener, workers) => {}
+        () = accept_all(&mut admin_connections, admin_listener, workers) => {}
         () = shutdown => {}
     }
     readiness.drain().await;
@@ -137,7 +158,7 @@ pub async fn serve(
         calls = active_calls.count(),
         "draining: new calls are refused, running calls may finish"
     );
-    let mut ending = Box::pin(connections.end());
+    let mut ending = Box::pin(async { tokio::join!(connections.end(), admin_connections.end()) });
     let is_drained = tokio::select! {
         ended = tokio::time::timeout(config.drain_timeout, &mut ending) => ended.is_ok(),
         () = late_connections.accept_from(&listener, workers) => false,
@@ -157,6 +178,18 @@ pub async fn serve(
     drop(ending);
     active_calls.wait_for_end(FINAL_END_TIMEOUT).await;
     Ok(Outcome::Cut(calls))
+}
+
+/// Serves the connections of a listener, if there is one. Never completes.
+async fn accept_all(
+    connections: &mut Connections,
+    listener: Option<TcpListener>,
+    workers: &Workers,
+) {
+    match listener {
+        Some(listener) => connections.accept_from(&listener, workers).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Wakes the calls whenever those of a key were cut.

@@ -24,6 +24,7 @@ use tower::Service;
 use super::{
     auth, count_bytes, dialect,
     keyless::{self, KeylessLimits},
+    plane::Plane,
     readiness::Readiness,
 };
 use crate::{
@@ -90,8 +91,13 @@ impl Routes {
         })
     }
 
-    /// Answers a request.
-    pub(super) async fn answer(&self, request: Request) -> Response {
+    /// Answers a request of a listener that serves this `plane`.
+    pub(super) async fn answer(&self, plane: Plane, request: Request) -> Response {
+        if plane != Plane::Whole
+            && let Some(error) = plane.refusal(&request)
+        {
+            return dialect::refuse(error, request.headers());
+        }
         if GrpcServices::have(request.uri().path()) {
             return self.steps.grpc(&self.grpc, request).await;
         }

@@ -59,6 +59,7 @@ pub use crate::admission::QueuePosition;
 pub use crate::ledger::{Door, Rpc};
 pub use account::Account;
 pub use active_calls::ActiveCalls;
+pub(crate) use admin::key_messages;
 pub use admin::{AdminKeys, AdminUsage};
 pub use call::{Arrival, Call};
 pub use caller::Caller;

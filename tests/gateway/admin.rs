@@ -1,9 +1,11 @@
 //! The administration of keys, by its REST paths, by gRPC and by gRPC-Web.
 
 mod audit;
+mod command_line;
 mod doors;
 mod json;
 mod keys;
+mod listen;
 mod open;
 mod roles;
 mod usage;

@@ -1,28 +1,29 @@
-//! `featherwire keys`: creates, shows, changes and ends gateway keys, directly in the database.
+//! `featherwire keys`: creates, shows, changes and ends gateway keys, directly in the database or
+//! through a running gateway.
 
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::{database, failure::Failure, output};
+use super::{failure::Failure, output};
 use crate::{
     config,
-    keys::{Actor, Key, KeySettings, NewSecret, Repository, Role, SecretKind, clock},
+    keys::{Key, KeySettings, Role, SecretKind, clock},
 };
 
+mod remote;
 mod settings;
 mod show;
+mod source;
 mod values;
 
 use settings::{Clear, SettingFlags};
+use source::Source;
 use values::grace;
 
-/// Who makes the changes, in the audit.
-const ACTOR: &Actor = &Actor::Local;
-
-/// Manages the gateway's keys in its database. A running gateway notices changes within two
-/// seconds.
+/// Manages the gateway's keys in its database, or through a running gateway (--gateway). A gateway
+/// notices changes in its database within two seconds.
 #[derive(Args, Debug)]
 pub struct Keys {
     #[command(subcommand)]
@@ -152,7 +153,7 @@ struct Common {
     json: bool,
 
     #[command(flatten)]
-    database: config::Database,
+    from: config::KeysFrom,
 }
 
 impl Keys {
@@ -161,24 +162,25 @@ impl Keys {
             Action::Create(create) => create.run().await?,
             Action::List(list) => list.run().await?,
             Action::Show(one) => {
-                let keys = one.common.open().await?;
-                let key = keys.get(keys.resolve(&one.key).await?).await?;
+                let mut keys = one.common.open().await?;
+                let id = keys.resolve(&one.key).await?;
+                let key = keys.get(id).await?;
                 one.common.print(&key, None)?;
                 keys.close().await;
             }
             Action::Update(update) => update.run().await?,
             Action::Rotate(rotate) => rotate.run().await?,
             Action::Revoke(Revoke { one, cut_calls }) => {
-                let keys = one.common.open().await?;
+                let mut keys = one.common.open().await?;
                 let id = keys.resolve(&one.key).await?;
-                let key = keys.revoke(ACTOR, id, cut_calls).await?;
+                let key = keys.revoke(id, cut_calls).await?;
                 keys.close().await;
                 one.common.print_end(&key, "revoked")?;
             }
             Action::Delete(one) => {
-                let keys = one.common.open().await?;
+                let mut keys = one.common.open().await?;
                 let id = keys.resolve(&one.key).await?;
-                let key = keys.delete(ACTOR, id).await?;
+                let key = keys.delete(id).await?;
                 keys.close().await;
                 one.common.print_end(&key, "deleted")?;
             }
@@ -197,8 +199,8 @@ impl Create {
             None if self.test => (Role::Inference, SecretKind::Test),
             None => (Role::Inference, SecretKind::Live),
         };
-        let keys = Repository::new(database::create(&self.common.database).await?);
-        let (key, new) = keys.create(ACTOR, role, kind, settings).await?;
+        let mut keys = Source::create_or_open(&self.common.from).await?;
+        let (key, new) = keys.create(role, kind, settings).await?;
         keys.close().await;
         self.common.print(&key, Some(&new))
     }
@@ -206,7 +208,7 @@ impl Create {
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let keys = self.common.open().await?;
+        let mut keys = self.common.open().await?;
         let list = keys.list().await?;
         keys.close().await;
         if self.common.json {
@@ -220,7 +222,7 @@ impl List {
 
 impl Update {
     async fn run(self) -> Result<(), Failure> {
-        let keys = self.common.open().await?;
+        let mut keys = self.common.open().await?;
         let id = keys.resolve(&self.key).await?;
         let Self {
             name,
@@ -242,7 +244,7 @@ impl Update {
             }
             flags.apply(settings);
         };
-        let key = keys.update(ACTOR, id, change).await?;
+        let key = keys.update(id, change).await?;
         keys.close().await;
         self.common.print(&key, None)
     }
@@ -250,24 +252,24 @@ impl Update {
 
 impl Rotate {
     async fn run(self) -> Result<(), Failure> {
-        let keys = self.common.open().await?;
+        let mut keys = self.common.open().await?;
         let id = keys.resolve(&self.key).await?;
-        let (key, new) = keys.rotate(ACTOR, id, self.grace).await?;
+        let (key, new) = keys.rotate(id, self.grace).await?;
         keys.close().await;
         self.common.print(&key, Some(&new))
     }
 }
 
 impl Common {
-    /// The keys in the database, which must exist.
-    async fn open(&self) -> Result<Repository, Failure> {
-        database::open(&self.database).await.map(Repository::new)
+    /// The keys in the database, which must exist, or at the gateway.
+    async fn open(&self) -> Result<Source, Failure> {
+        Source::open(&self.from).await
     }
 
     /// Prints a key, and its new secret if it has one. The secret alone goes to standard output, so
     /// that a script can take it.
-    fn print(&self, key: &Key, new: Option<&NewSecret>) -> Result<(), Failure> {
-        let secret = new.map(|new| new.secret.expose_secret());
+    fn print(&self, key: &Key, new: Option<&SecretString>) -> Result<(), Failure> {
+        let secret = new.map(|new| new.expose_secret());
         if self.json {
             return output::print(show::json(key, secret));
         }

@@ -11,7 +11,7 @@ use crate::{
 /// # Errors
 /// [`Kind::Invalid`](crate::error::Kind::Invalid) for a negative number, an unknown number of an
 /// enum, or a budget without its unit or its period.
-pub(super) fn of_message(limits: v1::KeyLimits) -> Result<Limits> {
+pub(crate) fn of_message(limits: v1::KeyLimits) -> Result<Limits> {
     let priority = limits.highest_priority.unwrap_or_default();
     let highest_priority = match v1::Priority::try_from(priority) {
         Ok(v1::Priority::Unspecified) => None,
@@ -36,7 +36,7 @@ pub(super) fn of_message(limits: v1::KeyLimits) -> Result<Limits> {
 }
 
 /// The limits in an answer.
-pub(in crate::service) fn to_message(limits: &Limits) -> v1::KeyLimits {
+pub(crate) fn to_message(limits: &Limits) -> v1::KeyLimits {
     let priority = |class| match class {
         PriorityClass::Interactive => v1::Priority::Interactive,
         PriorityClass::Default => v1::Priority::Default,

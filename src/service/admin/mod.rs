@@ -18,3 +18,11 @@ pub(super) mod usage_query;
 pub use keys::AdminKeys;
 pub use usage::AdminUsage;
 pub(super) use usage::queries;
+
+/// Keys in messages, for clients.
+pub(crate) mod key_messages {
+    pub(crate) use super::{
+        limits::{of_message as limits_of_message, to_message as limits_message},
+        times::timestamp,
+    };
+}

@@ -21,7 +21,7 @@ const GRACE_MAX: Duration = Duration::from_secs(90 * DAY.as_secs());
 const SECONDS_END: i64 = 253_402_300_800;
 
 /// A time as protobuf has it.
-pub(in crate::service) fn timestamp(at: UnixMs) -> Timestamp {
+pub(crate) fn timestamp(at: UnixMs) -> Timestamp {
     let nanos = at.rem_euclid(1000) * 1_000_000;
     Timestamp {
         seconds: at.div_euclid(1000),

@@ -80,6 +80,7 @@ impl Gateway {
         config.api_keys.clear();
         config.cors_origins.clear();
         config.workers = None;
+        config.admin_listen = None;
         config.upstream.featherless_api_key = Some(SecretString::from("upstream-secret"));
         config.upstream.featherless_base_url = format!("http://{upstream}/v1").parse().unwrap();
         config.drain_timeout = Duration::from_secs(5);

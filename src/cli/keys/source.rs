@@ -1,0 +1,239 @@
+//! Where the commands read and change keys: in the database, or through a running gateway. Both give
+//! the same answers.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tonic::{Status, service::interceptor::InterceptedService, transport::Channel};
+use uuid::Uuid;
+
+use super::remote::{differences, key, new_key};
+use crate::{
+    cli::{client, database, failure::Failure},
+    config,
+    keys::{Actor, Key, KeySettings, KeysError, Repository, Role, SecretKind},
+    proto::admin::v1::{
+        DeleteKeyRequest, GetKeyRequest, ListKeysRequest, RevokeKeyRequest, RotateKeyRequest,
+        key_service_client::KeyServiceClient,
+    },
+};
+
+/// Who makes the changes, in the audit of the database.
+const ACTOR: &Actor = &Actor::Local;
+
+/// How many keys a gateway sends at a time.
+const PAGE: i32 = 1000;
+
+type Client = KeyServiceClient<InterceptedService<Channel, client::Key>>;
+
+/// Where keys are read and changed.
+pub(super) enum Source {
+    /// In the database itself.
+    Database(Repository),
+    /// Through a gateway.
+    Gateway(Client),
+}
+
+impl Source {
+    /// Opens the database, which must exist, or connects to the gateway.
+    pub(super) async fn open(from: &config::KeysFrom) -> Result<Self, Failure> {
+        match from.gateway() {
+            Some(gateway) => Self::connect(&gateway).await,
+            None => {
+                let store = database::open(&from.database).await?;
+                Ok(Self::Database(Repository::new(store)))
+            }
+        }
+    }
+
+    /// The same. A database that does not exist is created.
+    pub(super) async fn create_or_open(from: &config::KeysFrom) -> Result<Self, Failure> {
+        match from.gateway() {
+            Some(gateway) => Self::connect(&gateway).await,
+            None => {
+                let store = database::create(&from.database).await?;
+                Ok(Self::Database(Repository::new(store)))
+            }
+        }
+    }
+
+    async fn connect(gateway: &config::Gateway) -> Result<Self, Failure> {
+        let (channel, key) = client::connect(gateway).await?;
+        let client = KeyServiceClient::with_interceptor(channel, key);
+        let client = client.max_decoding_message_size(client::MESSAGE_BYTES_MAX);
+        Ok(Self::Gateway(client))
+    }
+
+    /// Ends all connections to the database.
+    pub(super) async fn close(self) {
+        if let Self::Database(repository) = self {
+            repository.close().await;
+        }
+    }
+
+    /// The id of the key that `text` names by its id, or by a name that only one key has.
+    pub(super) async fn resolve(&mut self, text: &str) -> Result<Uuid, Failure> {
+        if let Self::Database(repository) = self {
+            return Ok(repository.resolve(text).await?);
+        }
+        if let Ok(id) = Uuid::try_parse(text.trim()) {
+            return Ok(id);
+        }
+        let named = self.list_named(text).await?;
+        let named: Vec<_> = named
+            .into_iter()
+            .filter(|key| key.settings.name == text)
+            .collect();
+        match named.as_slice() {
+            [] => Err(KeysError::NotFound(text.to_owned()).into()),
+            [key] => Ok(key.id),
+            keys => Err(KeysError::Ambiguous {
+                name: text.to_owned(),
+                keys: keys.len(),
+            }
+            .into()),
+        }
+    }
+
+    pub(super) async fn create(
+        &mut self,
+        role: Role,
+        kind: SecretKind,
+        settings: KeySettings,
+    ) -> Result<(Key, SecretString), Failure> {
+        match self {
+            Self::Database(repository) => {
+                let (key, new) = repository.create(ACTOR, role, kind, settings).await?;
+                Ok((key, new.secret))
+            }
+            Self::Gateway(client) => {
+                let made = client.create_key(new_key(role, kind, settings)).await;
+                let made = made.map_err(failure)?.into_inner();
+                Ok((key(made.key)?, made.secret.into()))
+            }
+        }
+    }
+
+    pub(super) async fn get(&mut self, id: Uuid) -> Result<Key, Failure> {
+        match self {
+            Self::Database(repository) => Ok(repository.get(id).await?),
+            Self::Gateway(client) => {
+                let request = GetKeyRequest { id: id.to_string() };
+                let got = client.get_key(request).await.map_err(failure)?;
+                key(Some(got.into_inner()))
+            }
+        }
+    }
+
+    pub(super) async fn list(&mut self) -> Result<Vec<Key>, Failure> {
+        match self {
+            Self::Database(repository) => Ok(repository.list().await?),
+            Self::Gateway(_) => self.list_named("").await,
+        }
+    }
+
+    /// The keys of a gateway with this text in their name.
+    async fn list_named(&mut self, name: &str) -> Result<Vec<Key>, Failure> {
+        let Self::Gateway(client) = self else {
+            return Ok(Vec::new());
+        };
+        let (mut keys, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = ListKeysRequest {
+                page_size: PAGE,
+                page_token,
+                name: name.to_owned(),
+                ..ListKeysRequest::default()
+            };
+            let page = client.list_keys(request).await.map_err(failure)?;
+            let page = page.into_inner();
+            for listed in page.keys {
+                keys.push(key(Some(listed))?);
+            }
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(keys);
+            }
+        }
+    }
+
+    pub(super) async fn update(
+        &mut self,
+        id: Uuid,
+        change: impl FnOnce(&mut KeySettings),
+    ) -> Result<Key, Failure> {
+        if let Self::Database(repository) = self {
+            return Ok(repository.update(ACTOR, id, change).await?);
+        }
+        let before = self.get(id).await?;
+        let mut after = before.settings.clone();
+        change(&mut after);
+        let request = differences(id, &before.settings, after);
+        match self {
+            Self::Gateway(client) if request.update_mask.is_some() => {
+                let updated = client.update_key(request).await.map_err(failure)?;
+                key(Some(updated.into_inner()))
+            }
+            // The key is already as it should be.
+            _ => Ok(before),
+        }
+    }
+
+    pub(super) async fn rotate(
+        &mut self,
+        id: Uuid,
+        grace: Duration,
+    ) -> Result<(Key, SecretString), Failure> {
+        match self {
+            Self::Database(repository) => {
+                let (key, new) = repository.rotate(ACTOR, id, grace).await?;
+                Ok((key, new.secret))
+            }
+            Self::Gateway(client) => {
+                let request = RotateKeyRequest {
+                    id: id.to_string(),
+                    grace: grace.try_into().ok(),
+                };
+                let rotated = client.rotate_key(request).await.map_err(failure)?;
+                let rotated = rotated.into_inner();
+                Ok((key(rotated.key)?, rotated.secret.into()))
+            }
+        }
+    }
+
+    pub(super) async fn revoke(&mut self, id: Uuid, cut_calls: bool) -> Result<Key, Failure> {
+        match self {
+            Self::Database(repository) => Ok(repository.revoke(ACTOR, id, cut_calls).await?),
+            Self::Gateway(client) => {
+                let id = id.to_string();
+                let request = RevokeKeyRequest { id, cut_calls };
+                let revoked = client.revoke_key(request).await.map_err(failure)?;
+                key(Some(revoked.into_inner()))
+            }
+        }
+    }
+
+    /// Removes a key. Returns it as it was.
+    pub(super) async fn delete(&mut self, id: Uuid) -> Result<Key, Failure> {
+        if let Self::Database(repository) = self {
+            return Ok(repository.delete(ACTOR, id).await?);
+        }
+        let before = self.get(id).await?;
+        if let Self::Gateway(client) = self {
+            let request = DeleteKeyRequest { id: id.to_string() };
+            client.delete_key(request).await.map_err(failure)?;
+        }
+        Ok(before)
+    }
+}
+
+fn failure(status: Status) -> Failure {
+    if status.code() == tonic::Code::Unauthenticated {
+        return Failure::failed(
+            "the gateway requires an admin key, which begins with gw_admin_: set \
+             FEATHERWIRE_ADMIN_KEY (--admin-key). `featherwire keys create --admin admin --name \
+             NAME` on the gateway's database creates the first one",
+        );
+    }
+    client::failure(&status)
+}
