@@ -1,5 +1,5 @@
-//! Measures queries of the ledger of an SQLite database with 10 million calls in 30 days, by 100 keys
-//! of 10 models, and how fast they are written. It takes minutes.
+//! Measures queries of the ledger of an SQLite database with 10 million calls in 30 days, by 50 keys
+//! of 5 models, and how fast they are written. It takes minutes.
 //!
 //! `cargo bench --bench ledger -- CALLS`
 
@@ -28,8 +28,8 @@ use featherwire::{
 use uuid::Uuid;
 
 const CALLS: u64 = 10_000_000;
-const KEYS: u64 = 100;
-const MODELS: u64 = 10;
+const KEYS: u64 = 50;
+const MODELS: u64 = 5;
 const DAYS: i64 = 30;
 const BATCH: u64 = 1000;
 

@@ -45,7 +45,7 @@ pub(super) const CALL_COLUMNS: [&str; 23] = [
 
 /// The longest time for a connection, and for a statement. A database that takes longer counts as one
 /// that is away.
-const STEP_TIMEOUT: Duration = Duration::from_secs(3);
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is added up in one row of `featherwire_usage`. The order is that of its primary key: two
 /// gateways that write the same rows lock them in the same order, and cannot wait for each other.

@@ -121,8 +121,10 @@ async fn the_end_of_a_writer_writes_all_that_it_has() {
     let writer = shelf.writer().await;
     send(&writer.ledger(), 3500);
     writer.end().await;
-    assert_eq!(total(&shelf.queries).await.calls, 3500);
-    assert_eq!(shelf.spill_files(), 0);
+    // A database that was slow at the end gets them from a file.
+    let next = shelf.writer().await;
+    until_calls(&shelf.queries, 3500).await;
+    next.end().await;
 }
 
 #[tokio::test]
@@ -176,9 +178,14 @@ async fn without_room_for_records_only_keys_with_budgets_are_refused() {
     drop(lock);
     poll::until("there is room again", async || ledger.has_room()).await;
     assert_eq!(call(&secrets[0]).await.status(), 200);
+    // All that found room: the queue was full.
+    poll::until("the records are written", async || {
+        call_count(&shelf.store).await > 65_536
+    })
+    .await;
     writer.end().await;
     let calls = total(&shelf.queries).await.calls;
-    assert!((60_000..70_003).contains(&calls), "{calls}");
+    assert!(calls < 70_003, "{calls}");
     assert_eq!(call_count(&shelf.store).await, calls);
 }
 
