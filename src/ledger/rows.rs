@@ -58,16 +58,41 @@ const STATEMENT_ROWS_MAX: usize = 64;
 /// The number of different statements.
 const STATEMENTS: usize = STATEMENT_ROWS_MAX.ilog2() as usize + 1;
 
-/// `INSERT` for 1, 2, 4, … calls. A call that is there already, because the answer to its commit was
-/// lost, stays as it is.
-static INSERT_CALLS: LazyLock<[String; STATEMENTS]> = LazyLock::new(|| {
-    let columns = CALL_COLUMNS.map(str::to_owned);
-    let end = "ON CONFLICT (ended_at, id) DO NOTHING RETURNING id";
-    std::array::from_fn(|size| insert("featherwire_calls", &columns, 1 << size, end))
-});
+/// Statements with 1, 2, 4, … rows: with `?` for parameters, and with `$1` and so on.
+struct Statements([[String; STATEMENTS]; 2]);
 
-/// `INSERT` for 1, 2, 4, … sums, which are added to those that are there.
-static ADD_SUMS: LazyLock<[String; STATEMENTS]> = LazyLock::new(|| {
+impl Statements {
+    fn new(text: impl Fn(usize, bool) -> String) -> Self {
+        let of = |has_numbers| std::array::from_fn(|size| text(1 << size, has_numbers));
+        Self([false, true].map(of))
+    }
+
+    /// The statement for this number of rows, which is a power of two.
+    fn get<P: BeginWrite>(&'static self, _: &P, rows: usize) -> SqlStr {
+        let Self([plain, numbered]) = self;
+        let of = if P::NEEDS_NUMBERS { numbered } else { plain };
+        let size = rows.max(1).ilog2() as usize;
+        of.get(size).map_or("", String::as_str).into_sql_str()
+    }
+}
+
+/// `INSERT` for calls. A call that is there already, because the answer to its commit was lost, stays
+/// as it is.
+static INSERT_CALLS: LazyLock<Statements> = LazyLock::new(|| insert_calls(""));
+
+/// The same, which tells the calls that were not there.
+static INSERT_AND_TELL_CALLS: LazyLock<Statements> = LazyLock::new(|| insert_calls("RETURNING id"));
+
+fn insert_calls(end: &str) -> Statements {
+    let columns = CALL_COLUMNS.map(str::to_owned);
+    let end = format!("ON CONFLICT (ended_at, id) DO NOTHING {end}");
+    Statements::new(|rows, has_numbers| {
+        insert("featherwire_calls", &columns, rows, has_numbers, &end)
+    })
+}
+
+/// `INSERT` for sums, which are added to those that are there.
+static ADD_SUMS: LazyLock<Statements> = LazyLock::new(|| {
     let keys = ["grain", "start", "key_id", "model"].map(str::to_owned);
     let sums: Vec<_> = Sums::columns()
         .map(|column| format!("{column} = featherwire_usage.{column} + excluded.{column}"))
@@ -78,14 +103,19 @@ static ADD_SUMS: LazyLock<[String; STATEMENTS]> = LazyLock::new(|| {
         sums.join(", ")
     );
     let columns: Vec<_> = keys.into_iter().chain(Sums::columns()).collect();
-    std::array::from_fn(|size| insert("featherwire_usage", &columns, 1 << size, &end))
+    Statements::new(|rows, has_numbers| {
+        insert("featherwire_usage", &columns, rows, has_numbers, &end)
+    })
 });
 
-fn insert(table: &str, columns: &[String], rows: usize, end: &str) -> String {
+fn insert(table: &str, columns: &[String], rows: usize, has_numbers: bool, end: &str) -> String {
     let row = |row: usize| {
         let first = row * columns.len() + 1;
         let places: Vec<_> = (first..first + columns.len())
-            .map(|place| format!("${place}"))
+            .map(|place| match has_numbers {
+                true => format!("${place}"),
+                false => "?".to_owned(),
+            })
             .collect();
         format!("({})", places.join(", "))
     };
@@ -95,13 +125,6 @@ fn insert(table: &str, columns: &[String], rows: usize, end: &str) -> String {
         columns.join(", "),
         rows.join(", ")
     )
-}
-
-/// The statement for this number of rows, which is a power of two.
-fn statement(statements: &'static [String; STATEMENTS], rows: usize) -> SqlStr {
-    let size = rows.max(1).ilog2() as usize;
-    let text = statements.get(size).map_or("", String::as_str);
-    text.into_sql_str()
 }
 
 /// Splits rows into parts for which there is a statement.
@@ -153,26 +176,60 @@ macro_rules! bind_record {
 /// # Errors
 /// Those of the database, and a statement that took too long. Then the records may be there or not.
 pub async fn write(store: &Store, records: &[Record]) -> Result<usize, StoreError> {
+    if let Some(written) = write_as(store, records, Expected::AllNew).await? {
+        return Ok(written);
+    }
+    let written = write_as(store, records, Expected::SomeNew).await?;
+    Ok(written.unwrap_or_default())
+}
+
+/// How many of the records are new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    /// All, unless the answer to their commit was lost. Then nothing is written.
+    AllNew,
+    /// The database has to tell. Each row that it tells costs as much as some more columns.
+    SomeNew,
+}
+
+/// Writes `records` if as many are new as `expected`. Returns how many were.
+async fn write_as(
+    store: &Store,
+    records: &[Record],
+    expected: Expected,
+) -> Result<Option<usize>, StoreError> {
     let run = async {
         on_each!(store, pool => {
             let mut connection = in_time(store, pool.acquire()).await?;
             let written = async {
                 let begun = begin(pool, &mut connection);
                 let mut transaction = in_time(store, begun).await?;
-                let mut new = HashSet::with_capacity(records.len());
+                let mut new = None;
                 for part in parts(records) {
-                    let mut query = sqlx::query(statement(&INSERT_CALLS, part.len()));
+                    let statements = match expected {
+                        Expected::AllNew => &INSERT_CALLS,
+                        Expected::SomeNew => &INSERT_AND_TELL_CALLS,
+                    };
+                    let mut query = sqlx::query(statements.get(pool, part.len()));
                     for record in part {
                         query = bind_record!(query, record);
                     }
-                    let inserted = query.fetch_all(&mut *transaction);
-                    for row in in_time(store, inserted).await? {
+                    if expected == Expected::AllNew {
+                        let inserted = in_time(store, query.execute(&mut *transaction)).await?;
+                        if inserted.rows_affected() != part.len() as u64 {
+                            in_time(store, transaction.rollback()).await?;
+                            return Ok(None);
+                        }
+                        continue;
+                    }
+                    let new = new.get_or_insert_with(HashSet::new);
+                    for row in in_time(store, query.fetch_all(&mut *transaction)).await? {
                         new.insert(row.try_get::<Uuid, _>(0)?);
                     }
                 }
-                let sums: Vec<_> = add_up(records, &new).into_iter().collect();
+                let sums: Vec<_> = add_up(records, new.as_ref()).into_iter().collect();
                 for part in parts(&sums) {
-                    let mut query = sqlx::query(statement(&ADD_SUMS, part.len()));
+                    let mut query = sqlx::query(ADD_SUMS.get(pool, part.len()));
                     for ((hours, start, key, model), sums) in part {
                         query = query.bind(*hours).bind(*start).bind(*key).bind(*model);
                         for value in sums.values() {
@@ -182,7 +239,7 @@ pub async fn write(store: &Store, records: &[Record]) -> Result<usize, StoreErro
                     in_time(store, query.execute(&mut *transaction)).await?;
                 }
                 in_time(store, transaction.commit()).await?;
-                Ok(new.len())
+                Ok(Some(new.map_or(records.len(), |new| new.len())))
             };
             let written = written.await;
             end_if_late(connection, &written);
@@ -221,10 +278,11 @@ pub(super) fn end_if_late<D: Database, T>(connection: PoolConnection<D>, step: &
     }
 }
 
-/// The sums of those `records` that are `new`.
-fn add_up<'a>(records: &'a [Record], new: &HashSet<Uuid>) -> BTreeMap<SumKey<'a>, Sums> {
+/// The sums of those `records` that are `new`; `None` for all.
+fn add_up<'a>(records: &'a [Record], new: Option<&HashSet<Uuid>>) -> BTreeMap<SumKey<'a>, Sums> {
     let mut sums = BTreeMap::<SumKey<'a>, Sums>::new();
-    for record in records.iter().filter(|record| new.contains(&record.id)) {
+    let is_new = |record: &&Record| new.is_none_or(|new| new.contains(&record.id));
+    for record in records.iter().filter(is_new) {
         for grain in Grain::ALL {
             let start = grain.start(record.ended_at);
             let key = (grain.hours(), start, record.key_id, &*record.model);

@@ -173,6 +173,10 @@ pub trait BeginWrite {
     /// The database.
     type Database: sqlx::Database;
 
+    /// Whether parameters need numbers: `$1` instead of `?`. SQLite understands both, but it looks
+    /// for the name of each parameter among all others, which takes long in a long statement.
+    const NEEDS_NUMBERS: bool;
+
     /// Begins a transaction that writes. SQLite takes its lock at once: a transaction that begins
     /// with a read and then writes fails at once if another process writes, however long it may
     /// wait.
@@ -206,6 +210,8 @@ const BEGIN_IMMEDIATE: &str = "BEGIN IMMEDIATE";
 impl BeginWrite for SqlitePool {
     type Database = Sqlite;
 
+    const NEEDS_NUMBERS: bool = false;
+
     async fn begin_write(&self) -> sqlx::Result<Transaction<'static, Sqlite>> {
         self.begin_with(BEGIN_IMMEDIATE).await
     }
@@ -229,6 +235,8 @@ impl BeginWrite for SqlitePool {
 
 impl BeginWrite for PgPool {
     type Database = Postgres;
+
+    const NEEDS_NUMBERS: bool = true;
 
     async fn begin_write(&self) -> sqlx::Result<Transaction<'static, Postgres>> {
         self.begin().await
