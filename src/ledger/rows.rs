@@ -7,10 +7,16 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Database, Row as _, SqlSafeStr as _, SqlStr, Transaction, pool::PoolConnection};
+use sqlx::{
+    Arguments as _, Database, Row as _, SqlSafeStr as _, SqlStr, Transaction, pool::PoolConnection,
+};
 use uuid::Uuid;
 
-use super::{record::Record, sums::Sums, time::Grain};
+use super::{
+    record::Record,
+    sums::{SUM_COLUMNS, Sums},
+    time::Grain,
+};
 use crate::{
     clock::UnixMs,
     store::{BeginWrite, Store, StoreError, on_each},
@@ -53,7 +59,7 @@ type SumKey<'a> = (i64, UnixMs, Uuid, &'a str);
 
 /// The largest number of calls, and of sums, in one statement. Statements with 1, 2, 4 and so on rows
 /// are prepared once.
-const STATEMENT_ROWS_MAX: usize = 64;
+const STATEMENT_ROWS_MAX: usize = 256;
 
 /// The number of different statements.
 const STATEMENTS: usize = STATEMENT_ROWS_MAX.ilog2() as usize + 1;
@@ -137,36 +143,46 @@ fn parts<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// Binds the values of [`CALL_COLUMNS`].
-macro_rules! bind_record {
-    ($query:expr, $record:expr) => {{
+/// Adds values to the arguments of a statement. `Query::bind` does the same, but moves the whole query
+/// for each value.
+macro_rules! add {
+    ($arguments:ident, $($value:expr),+ $(,)?) => {
+        $($arguments.add($value).map_err(sqlx::Error::Encode)?;)+
+    };
+}
+
+/// Adds the values of [`CALL_COLUMNS`].
+macro_rules! add_record {
+    ($arguments:ident, $record:expr) => {{
         let record: &Record = $record;
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let tokens = &record.tokens;
-        $query
-            .bind(record.ended_at)
-            .bind(record.id)
-            .bind(record.key_id)
-            .bind(&*record.key_name)
-            .bind(record.door.name())
-            .bind(record.rpc.name())
-            .bind(&*record.model_asked)
-            .bind(&*record.model)
-            .bind(record.ending.name())
-            .bind(record.error_code.as_deref())
-            .bind(number(tokens.prompt))
-            .bind(number(tokens.completion))
-            .bind(number(tokens.reasoning))
-            .bind(number(tokens.cached))
-            .bind(tokens.source.name())
-            .bind(i64::from(record.units))
-            .bind(number(record.unit_ms))
-            .bind(number(record.waited_ms))
-            .bind(record.first_token_ms.map(number))
-            .bind(number(record.duration_ms))
-            .bind(i64::from(record.attempts))
-            .bind(record.request_id.as_deref())
-            .bind(record.upstream_request_id.as_deref())
+        add!(
+            $arguments,
+            record.ended_at,
+            record.id,
+            record.key_id,
+            &*record.key_name,
+            record.door.name(),
+            record.rpc.name(),
+            &*record.model_asked,
+            &*record.model,
+            record.ending.name(),
+            record.error_code.as_deref(),
+            number(tokens.prompt),
+            number(tokens.completion),
+            number(tokens.reasoning),
+            number(tokens.cached),
+            tokens.source.name(),
+            i64::from(record.units),
+            number(record.unit_ms),
+            number(record.waited_ms),
+            record.first_token_ms.map(number),
+            number(record.duration_ms),
+            i64::from(record.attempts),
+            record.request_id.as_deref(),
+            record.upstream_request_id.as_deref(),
+        );
     }};
 }
 
@@ -210,10 +226,11 @@ async fn write_as(
                         Expected::AllNew => &INSERT_CALLS,
                         Expected::SomeNew => &INSERT_AND_TELL_CALLS,
                     };
-                    let mut query = sqlx::query(statements.get(pool, part.len()));
+                    let mut arguments = arguments(pool, part.len() * CALL_COLUMNS.len());
                     for record in part {
-                        query = bind_record!(query, record);
+                        add_record!(arguments, record);
                     }
+                    let query = sqlx::query_with(statements.get(pool, part.len()), arguments);
                     if expected == Expected::AllNew {
                         let inserted = in_time(store, query.execute(&mut *transaction)).await?;
                         if inserted.rows_affected() != part.len() as u64 {
@@ -229,13 +246,14 @@ async fn write_as(
                 }
                 let sums: Vec<_> = add_up(records, new.as_ref()).into_iter().collect();
                 for part in parts(&sums) {
-                    let mut query = sqlx::query(ADD_SUMS.get(pool, part.len()));
+                    let mut arguments = arguments(pool, part.len() * (4 + SUM_COLUMNS));
                     for ((hours, start, key, model), sums) in part {
-                        query = query.bind(*hours).bind(*start).bind(*key).bind(*model);
+                        add!(arguments, *hours, *start, *key, *model);
                         for value in sums.values() {
-                            query = query.bind(value);
+                            add!(arguments, value);
                         }
                     }
+                    let query = sqlx::query_with(ADD_SUMS.get(pool, part.len()), arguments);
                     in_time(store, query.execute(&mut *transaction)).await?;
                 }
                 in_time(store, transaction.commit()).await?;
@@ -247,6 +265,13 @@ async fn write_as(
         })
     };
     run.await.map_err(|error| store.error(error))
+}
+
+/// The arguments of a statement, with room for `number`.
+fn arguments<P: BeginWrite>(_: &P, number: usize) -> <P::Database as Database>::Arguments {
+    let mut arguments = <P::Database as Database>::Arguments::default();
+    arguments.reserve(number, 0);
+    arguments
 }
 
 /// Begins a transaction that writes.
