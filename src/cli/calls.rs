@@ -7,29 +7,27 @@ use serde::Serialize;
 
 use super::{
     failure::Failure,
-    ledger::{Source, rfc3339_ms, short_number, short_time, shortened, time},
+    ledger::{Filter, Source, rfc3339_ms, short_number, short_time, shortened, time},
     output,
 };
 use crate::{
-    clock::{UnixMs, now},
+    clock::UnixMs,
     config,
-    ledger::{CallFilter, Cursor, Ending, Order, Record},
+    ledger::{CallFilter, Cursor, Ending, Record},
 };
 
-/// The time between two looks at the database.
+/// The time between two looks at the ledger.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How much later than others a call may come into the database, in milliseconds. Gateways write
 /// their calls together, and not at the same time.
 const LATE_MS: i64 = 15_000;
 
-/// How many calls are read at once.
-const PAGE: u32 = 1000;
-
 /// The largest number of calls.
 const LIMIT_MAX: i64 = 100_000;
 
-/// Shows the last calls that have ended, the latest at the end.
+/// Shows the last calls that have ended, the latest at the end. They are read in the gateway's
+/// database, or through a running gateway (--gateway).
 #[derive(Args, Debug)]
 pub struct Calls {
     /// Then show each call that ends, until Ctrl-C
@@ -66,7 +64,7 @@ pub struct Calls {
     json: bool,
 
     #[command(flatten)]
-    database: config::Database,
+    place: config::AdminPlace,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -81,9 +79,8 @@ enum End {
 
 impl Calls {
     pub async fn run(self) -> Result<ExitCode, Failure> {
-        let source = Source::open(&self.database).await?;
-        let mut filter = CallFilter {
-            keys: source.keys(&self.key).await?,
+        let source = Source::open(&self.place).await?;
+        let mut calls = CallFilter {
             model: self.model.clone(),
             ending: self.end.map(|end| match end {
                 End::Finished => Ending::Finished,
@@ -92,20 +89,25 @@ impl Calls {
             }),
             ..CallFilter::default()
         };
-        filter.range.start = self.since.unwrap_or(filter.range.start);
+        calls.range.start = self.since.unwrap_or(calls.range.start);
+        let filter = source.filter(self.key.clone(), calls).await?;
         // Calls that ended before this command, and that are not among the last ones, are not shown
         // later. This is read first: a call may come between the two.
         let mut seen = BTreeSet::new();
+        let mut newest = UnixMs::MIN;
         if self.follow {
+            newest = source.now().await?;
             let mut recent = filter.clone();
-            recent.range.start = recent.range.start.max(now().saturating_sub(LATE_MS));
-            each(&source, &recent, |page| {
+            let range = &mut recent.calls.range;
+            range.start = range.start.max(newest.saturating_sub(LATE_MS));
+            let see = |page: Vec<Record>| {
                 seen.extend(page.iter().map(Record::cursor));
                 Ok(())
-            })
-            .await?;
+            };
+            source.each(&recent, see).await?;
         }
-        let calls = self.last(&source, &filter).await?;
+        let mut calls = source.last(&filter, self.limit).await?;
+        calls.reverse();
         if self.json && !self.follow {
             let calls: Vec<_> = calls.iter().map(CallJson::new).collect();
             output::print(serde_json::to_string_pretty(&calls)? + "\n")?;
@@ -117,51 +119,35 @@ impl Calls {
         }
         if self.follow {
             seen.extend(calls.iter().map(Record::cursor));
-            self.follow(&source, filter, seen).await?;
+            self.follow(&source, filter, newest, seen).await?;
         }
         source.close().await;
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The last calls, the latest at the end.
-    async fn last(&self, source: &Source, filter: &CallFilter) -> Result<Vec<Record>, Failure> {
-        let mut calls: Vec<Record> = Vec::new();
-        loop {
-            let left = self.limit - u32::try_from(calls.len()).unwrap_or(self.limit);
-            let after = calls.last().map(Record::cursor);
-            let order = Order::NewestFirst;
-            let page = source.calls(filter, order, after, left.min(PAGE)).await?;
-            let is_last = page.is_empty();
-            calls.extend(page);
-            if is_last || calls.len() >= usize::try_from(self.limit).unwrap_or(usize::MAX) {
-                calls.reverse();
-                return Ok(calls);
-            }
-        }
-    }
-
-    /// Shows the calls that are not among those that were `seen`, until the process ends.
+    /// Shows the calls that are not among those that were `seen`, until the process ends. `newest`
+    /// is the time of the last look.
     async fn follow(
         &self,
         source: &Source,
-        mut filter: CallFilter,
+        mut filter: Filter,
+        mut newest: UnixMs,
         mut seen: BTreeSet<Cursor>,
     ) -> Result<(), Failure> {
-        let earliest = filter.range.start;
-        // A call of another gateway comes late, or with a clock that is behind.
-        let mut newest = now();
+        let earliest = filter.calls.range.start;
         loop {
-            filter.range.start = earliest.max(newest.saturating_sub(LATE_MS));
-            each(source, &filter, |page| {
+            // A call of another gateway comes late, or with a clock that is behind.
+            let start = earliest.max(newest.saturating_sub(LATE_MS));
+            filter.calls.range.start = start;
+            let show = |page: Vec<Record>| {
                 let new = page
                     .into_iter()
                     .filter(|call| seen.insert(call.cursor()))
                     .inspect(|call| newest = newest.max(call.ended_at));
                 self.print(&new.collect::<Vec<_>>())
-            })
-            .await?;
+            };
+            source.each(&filter, show).await?;
             // What is older is not read again.
-            let start = filter.range.start;
             seen.retain(|cursor| cursor.ended_at >= start);
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -181,25 +167,6 @@ impl Calls {
             return Ok(());
         }
         output::print(text)
-    }
-}
-
-/// Reads all calls that pass `filter`, the oldest first.
-async fn each(
-    source: &Source,
-    filter: &CallFilter,
-    mut take: impl FnMut(Vec<Record>) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut after = None;
-    loop {
-        let page = source
-            .calls(filter, Order::OldestFirst, after, PAGE)
-            .await?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
-        after = Some(last.cursor());
-        take(page)?;
     }
 }
 

@@ -83,3 +83,15 @@ pub fn failure(status: &Status) -> Failure {
         help.unwrap_or_default()
     ))
 }
+
+/// The error of a gateway that was asked by an administrator.
+pub fn admin_failure(status: Status) -> Failure {
+    if status.code() == Code::Unauthenticated {
+        return Failure::failed(
+            "the gateway requires an admin key, which begins with gw_admin_: set \
+             FEATHERWIRE_ADMIN_KEY (--admin-key). `featherwire keys create --admin admin --name \
+             NAME` on the gateway's database creates the first one",
+        );
+    }
+    failure(&status)
+}

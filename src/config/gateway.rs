@@ -38,9 +38,9 @@ pub struct Gateway {
     api_keys: Vec<SecretString>,
 }
 
-/// Where the commands for keys find them: in the database, or at a running gateway.
+/// Where the commands of administrators work: in the database, or at a running gateway.
 #[derive(Args, Clone, Debug)]
-pub struct KeysFrom {
+pub struct AdminPlace {
     /// The database.
     #[command(flatten)]
     pub database: Database,
@@ -66,7 +66,7 @@ pub struct KeysFrom {
     admin_key: Option<SecretString>,
 }
 
-impl KeysFrom {
+impl AdminPlace {
     /// The gateway to ask, if not the database.
     pub fn gateway(&self) -> Option<Gateway> {
         self.gateway.clone().map(|gateway| Gateway {

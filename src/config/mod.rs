@@ -28,7 +28,7 @@ pub use database::{Database, DatabaseLocation};
 pub use dotenv::Dotenv;
 pub use emulator::EmulatorOptions;
 pub use fallback::Fallback;
-pub use gateway::{Gateway, KeysFrom};
+pub use gateway::{AdminPlace, Gateway};
 pub use ledger::Ledger;
 pub use logging::Logging;
 pub use models::Models;

@@ -153,7 +153,7 @@ struct Common {
     json: bool,
 
     #[command(flatten)]
-    from: config::KeysFrom,
+    from: config::AdminPlace,
 }
 
 impl Keys {

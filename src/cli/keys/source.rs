@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tonic::{Status, service::interceptor::InterceptedService, transport::Channel};
+use tonic::{service::interceptor::InterceptedService, transport::Channel};
 use uuid::Uuid;
 
 use super::remote::{differences, key, new_key};
 use crate::{
-    cli::{client, database, failure::Failure},
+    cli::{
+        client::{self, admin_failure},
+        database,
+        failure::Failure,
+    },
     config,
     keys::{Actor, Key, KeySettings, KeysError, Repository, Role, SecretKind},
     proto::admin::v1::{
@@ -36,7 +40,7 @@ pub(super) enum Source {
 
 impl Source {
     /// Opens the database, which must exist, or connects to the gateway.
-    pub(super) async fn open(from: &config::KeysFrom) -> Result<Self, Failure> {
+    pub(super) async fn open(from: &config::AdminPlace) -> Result<Self, Failure> {
         match from.gateway() {
             Some(gateway) => Self::connect(&gateway).await,
             None => {
@@ -47,7 +51,7 @@ impl Source {
     }
 
     /// The same. A database that does not exist is created.
-    pub(super) async fn create_or_open(from: &config::KeysFrom) -> Result<Self, Failure> {
+    pub(super) async fn create_or_open(from: &config::AdminPlace) -> Result<Self, Failure> {
         match from.gateway() {
             Some(gateway) => Self::connect(&gateway).await,
             None => {
@@ -108,7 +112,7 @@ impl Source {
             }
             Self::Gateway(client) => {
                 let made = client.create_key(new_key(role, kind, settings)).await;
-                let made = made.map_err(failure)?.into_inner();
+                let made = made.map_err(admin_failure)?.into_inner();
                 Ok((key(made.key)?, made.secret.into()))
             }
         }
@@ -119,7 +123,7 @@ impl Source {
             Self::Database(repository) => Ok(repository.get(id).await?),
             Self::Gateway(client) => {
                 let request = GetKeyRequest { id: id.to_string() };
-                let got = client.get_key(request).await.map_err(failure)?;
+                let got = client.get_key(request).await.map_err(admin_failure)?;
                 key(Some(got.into_inner()))
             }
         }
@@ -145,7 +149,7 @@ impl Source {
                 name: name.to_owned(),
                 ..ListKeysRequest::default()
             };
-            let page = client.list_keys(request).await.map_err(failure)?;
+            let page = client.list_keys(request).await.map_err(admin_failure)?;
             let page = page.into_inner();
             for listed in page.keys {
                 keys.push(key(Some(listed))?);
@@ -171,7 +175,7 @@ impl Source {
         let request = differences(id, &before.settings, after);
         match self {
             Self::Gateway(client) if request.update_mask.is_some() => {
-                let updated = client.update_key(request).await.map_err(failure)?;
+                let updated = client.update_key(request).await.map_err(admin_failure)?;
                 key(Some(updated.into_inner()))
             }
             // The key is already as it should be.
@@ -194,7 +198,7 @@ impl Source {
                     id: id.to_string(),
                     grace: grace.try_into().ok(),
                 };
-                let rotated = client.rotate_key(request).await.map_err(failure)?;
+                let rotated = client.rotate_key(request).await.map_err(admin_failure)?;
                 let rotated = rotated.into_inner();
                 Ok((key(rotated.key)?, rotated.secret.into()))
             }
@@ -207,7 +211,7 @@ impl Source {
             Self::Gateway(client) => {
                 let id = id.to_string();
                 let request = RevokeKeyRequest { id, cut_calls };
-                let revoked = client.revoke_key(request).await.map_err(failure)?;
+                let revoked = client.revoke_key(request).await.map_err(admin_failure)?;
                 key(Some(revoked.into_inner()))
             }
         }
@@ -221,19 +225,8 @@ impl Source {
         let before = self.get(id).await?;
         if let Self::Gateway(client) = self {
             let request = DeleteKeyRequest { id: id.to_string() };
-            client.delete_key(request).await.map_err(failure)?;
+            client.delete_key(request).await.map_err(admin_failure)?;
         }
         Ok(before)
     }
-}
-
-fn failure(status: Status) -> Failure {
-    if status.code() == tonic::Code::Unauthenticated {
-        return Failure::failed(
-            "the gateway requires an admin key, which begins with gw_admin_: set \
-             FEATHERWIRE_ADMIN_KEY (--admin-key). `featherwire keys create --admin admin --name \
-             NAME` on the gateway's database creates the first one",
-        );
-    }
-    client::failure(&status)
 }

@@ -12,13 +12,14 @@ use super::{
 use crate::{
     clock::{UnixMs, now},
     config,
-    ledger::{Grain, Grouping, UsageQuery},
+    ledger::{ALL_TIME, Grain, Grouping, UsageQuery},
 };
 
 mod show;
 
 /// Shows what calls have used: how many there were, their tokens, and for how long they held units.
-/// An hour counts as a whole.
+/// An hour counts as a whole. The sums are read in the gateway's database, or through a running
+/// gateway (--gateway).
 #[derive(Args, Debug)]
 pub struct Usage {
     /// By what calls are added up
@@ -50,7 +51,7 @@ pub struct Usage {
     json: bool,
 
     #[command(flatten)]
-    database: config::Database,
+    place: config::AdminPlace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,7 +78,6 @@ enum Format {
 
 impl Usage {
     pub async fn run(self) -> Result<ExitCode, Failure> {
-        // The present hour is one of them.
         let until = self.until.unwrap_or_else(|| now().saturating_add(1));
         if until <= self.since {
             return Err(Failure::Usage(
@@ -85,7 +85,7 @@ impl Usage {
                     .to_owned(),
             ));
         }
-        let source = Source::open(&self.database).await?;
+        let source = Source::open(&self.place).await?;
         let query = UsageQuery {
             grouping: Grouping {
                 by_key: self.by == By::Key,
@@ -96,20 +96,20 @@ impl Usage {
                     By::Key | By::Model => None,
                 },
             },
-            keys: source.keys(&self.key).await?,
+            keys: Vec::new(),
             models: self.model,
-            range: self.since..until,
+            range: self.since..self.until.unwrap_or(ALL_TIME.end),
         };
-        let rows = source.usage(&query).await?;
+        let (rows, total) = source.usage(&self.key, query).await?;
         source.close().await;
         let format = if self.json { Format::Json } else { self.format };
         match format {
-            Format::Json => output::print(show::json(&rows)?)?,
-            Format::Csv => output::print(show::csv(&rows))?,
+            Format::Json => output::print(show::json(&rows, self.by)?)?,
+            Format::Csv => output::print(show::csv(&rows, self.by))?,
             Format::Table if rows.is_empty() => {
                 output::tell("no calls ended in this time\n");
             }
-            Format::Table => output::print(show::table(&rows))?,
+            Format::Table => output::print(show::table(&rows, &total, self.by))?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::By;
 use crate::{
     cli::{
         failure::Failure,
-        ledger::{rfc3339, short_number, short_time, shortened},
+        ledger::{ms, number, rfc3339, short_number, short_time, shortened, unix_ms},
     },
-    ledger::{Sums, UsageRow},
+    proto::v1::UsageRow,
 };
 
 /// One row. Members that do not belong to the grouping are left out.
@@ -18,77 +19,72 @@ struct RowJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    key_id: Option<String>,
+    key_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<String>,
-    calls: u64,
-    failed: u64,
-    cancelled: u64,
-    counted: u64,
-    prompt_tokens: u64,
-    completion_tokens: u64,
-    reasoning_tokens: u64,
-    cached_tokens: u64,
+    calls: i64,
+    failed: i64,
+    cancelled: i64,
+    counted: i64,
+    prompt_tokens: i64,
+    completion_tokens: i64,
+    reasoning_tokens: i64,
+    cached_tokens: i64,
     unit_seconds: f64,
     waited_seconds: f64,
-    duration_p50_ms: Option<u64>,
-    duration_p95_ms: Option<u64>,
-    duration_p99_ms: Option<u64>,
-    first_token_p50_ms: Option<u64>,
-    first_token_p95_ms: Option<u64>,
-    first_token_p99_ms: Option<u64>,
+    duration_p50_ms: Option<i64>,
+    duration_p95_ms: Option<i64>,
+    duration_p99_ms: Option<i64>,
+    first_token_p50_ms: Option<i64>,
+    first_token_p95_ms: Option<i64>,
+    first_token_p99_ms: Option<i64>,
 }
 
 impl<'a> RowJson<'a> {
-    fn new(row: &'a UsageRow) -> Self {
-        let sums = &row.sums;
-        let (durations, first_tokens) = (&sums.durations, &sums.first_tokens);
+    fn new(row: &'a UsageRow, by: By) -> Self {
+        let is_by_key = by == By::Key;
         Self {
-            key: row.key_name.as_deref(),
-            key_id: row.key_id.map(|id| id.to_string()),
-            model: row.model.as_deref(),
-            start: row.start.map(rfc3339),
-            calls: sums.calls,
-            failed: sums.failed,
-            cancelled: sums.cancelled,
-            counted: sums.counted,
-            prompt_tokens: sums.prompt_tokens,
-            completion_tokens: sums.completion_tokens,
-            reasoning_tokens: sums.reasoning_tokens,
-            cached_tokens: sums.cached_tokens,
-            unit_seconds: seconds(sums.unit_ms),
-            waited_seconds: seconds(sums.waited_ms),
-            duration_p50_ms: durations.percentile(0.5),
-            duration_p95_ms: durations.percentile(0.95),
-            duration_p99_ms: durations.percentile(0.99),
-            first_token_p50_ms: first_tokens.percentile(0.5),
-            first_token_p95_ms: first_tokens.percentile(0.95),
-            first_token_p99_ms: first_tokens.percentile(0.99),
+            key: is_by_key.then_some(&*row.key),
+            key_id: is_by_key.then_some(&*row.key_id),
+            model: (by == By::Model).then_some(&*row.model),
+            start: row.start_time.map(|at| rfc3339(unix_ms(at))),
+            calls: row.calls,
+            failed: row.failed,
+            cancelled: row.cancelled,
+            counted: row.counted,
+            prompt_tokens: row.prompt_tokens,
+            completion_tokens: row.completion_tokens,
+            reasoning_tokens: row.reasoning_tokens,
+            cached_tokens: row.cached_tokens,
+            unit_seconds: row.unit_seconds,
+            waited_seconds: row.waited_ms as f64 / 1000.0,
+            duration_p50_ms: row.duration_p50_ms,
+            duration_p95_ms: row.duration_p95_ms,
+            duration_p99_ms: row.duration_p99_ms,
+            first_token_p50_ms: row.first_token_p50_ms,
+            first_token_p95_ms: row.first_token_p95_ms,
+            first_token_p99_ms: row.first_token_p99_ms,
         }
     }
-}
-
-fn seconds(ms: u64) -> f64 {
-    ms as f64 / 1000.0
 }
 
 /// A list of objects.
 ///
 /// # Errors
 /// None that can happen.
-pub(super) fn json(rows: &[UsageRow]) -> Result<String, Failure> {
-    let rows: Vec<_> = rows.iter().map(RowJson::new).collect();
+pub(super) fn json(rows: &[UsageRow], by: By) -> Result<String, Failure> {
+    let rows: Vec<_> = rows.iter().map(|row| RowJson::new(row, by)).collect();
     Ok(serde_json::to_string_pretty(&rows)? + "\n")
 }
 
 /// The same members as columns, after a line with their names.
-pub(super) fn csv(rows: &[UsageRow]) -> String {
+pub(super) fn csv(rows: &[UsageRow], by: By) -> String {
     let mut csv = String::new();
     let is_number = |name: &String| !["key", "key_id", "model", "start"].contains(&name.as_str());
     for (number, row) in rows.iter().enumerate() {
-        let values = serde_json::to_value(RowJson::new(row)).unwrap_or_default();
+        let values = serde_json::to_value(RowJson::new(row, by)).unwrap_or_default();
         let Some(members) = values.as_object() else {
             continue;
         };
@@ -127,26 +123,21 @@ const BAR_MAX: usize = 20;
 const NAME_MAX: usize = COLUMNS - NUMBERS;
 
 /// A table of at most 79 columns. The bar compares unit times.
-pub(super) fn table(rows: &[UsageRow]) -> String {
-    let mut total = Sums::default();
+pub(super) fn table(rows: &[UsageRow], total: &UsageRow, by: By) -> String {
     let mut named: Vec<_> = rows
         .iter()
-        .map(|row| (shortened(&name(row), NAME_MAX), row.sums))
+        .map(|row| (shortened(&name(row, by), NAME_MAX), row))
         .collect();
-    for row in rows {
-        total.merge(&row.sums);
+    if matches!(by, By::Key | By::Model) {
+        named.sort_by_key(|(_, row)| std::cmp::Reverse((ms(row.unit_seconds), row.calls)));
     }
-    let is_by_time = rows.first().is_some_and(|row| row.start.is_some());
-    if !is_by_time {
-        named.sort_by_key(|(_, sums)| std::cmp::Reverse((sums.unit_ms, sums.calls)));
-    }
-    let longest = |named: &[(String, Sums)]| {
+    let longest = |named: &[(String, &UsageRow)]| {
         let lengths = named.iter().map(|(name, _)| name.chars().count());
         lengths.max().unwrap_or_default().max("total".len())
     };
     let width = longest(&named);
     let bar_width = (COLUMNS - NUMBERS).saturating_sub(width + 2).min(BAR_MAX);
-    let largest = named.iter().map(|(_, sums)| sums.unit_ms).max();
+    let largest = named.iter().map(|(_, row)| ms(row.unit_seconds)).max();
     let largest = largest.unwrap_or_default().max(1);
     let mut table = String::new();
     // Writing to a String can't fail.
@@ -155,35 +146,36 @@ pub(super) fn table(rows: &[UsageRow]) -> String {
         "{:width$}  {:>6}  {:>6}  {:>7}  {:>7}  {:>8}  {:>6}",
         "", "CALLS", "FAILED", "PROMPT", "ANSWER", "UNITTIME", "P95"
     );
-    let mut line = |name: &str, sums: &Sums, bar: usize| {
-        let p95 = sums.durations.percentile(0.95);
+    let mut line = |name: &str, row: &UsageRow, bar: usize| {
+        let p95 = row.duration_p95_ms.map(number);
         let text = format!(
             "{name:width$}  {:>6}  {:>6}  {:>7}  {:>7}  {:>8}  {:>6}  {}",
-            short_number(sums.calls),
-            short_number(sums.failed),
-            short_number(sums.prompt_tokens),
-            short_number(sums.completion_tokens),
-            short_time(sums.unit_ms),
+            short_number(number(row.calls)),
+            short_number(number(row.failed)),
+            short_number(number(row.prompt_tokens)),
+            short_number(number(row.completion_tokens)),
+            short_time(ms(row.unit_seconds)),
             p95.map_or("-".to_owned(), short_time),
             "#".repeat(bar)
         );
         let _ = writeln!(table, "{}", text.trim_end());
     };
-    for (name, sums) in &named {
-        let part = u128::from(sums.unit_ms) * bar_width as u128 / u128::from(largest);
-        line(name, sums, usize::try_from(part).unwrap_or_default());
+    for (name, row) in &named {
+        let unit_ms = u128::from(ms(row.unit_seconds));
+        let part = unit_ms * bar_width as u128 / u128::from(largest);
+        line(name, row, usize::try_from(part).unwrap_or_default());
     }
-    line("total", &total, 0);
+    line("total", total, 0);
     table
 }
 
-fn name(row: &UsageRow) -> String {
-    let name = row.key_name.clone().or_else(|| row.model.clone());
-    match name {
-        Some(name) if name.is_empty() => "(no model)".to_owned(),
-        Some(name) => name,
-        None => {
-            let start = row.start.map(rfc3339).unwrap_or_default();
+fn name(row: &UsageRow, by: By) -> String {
+    match by {
+        By::Key => row.key.clone(),
+        By::Model if row.model.is_empty() => "(no model)".to_owned(),
+        By::Model => row.model.clone(),
+        By::Day | By::Hour => {
+            let start = row.start_time.map(unix_ms).map(rfc3339).unwrap_or_default();
             // Without the seconds, and a day without its time.
             let start = start.get(..16).unwrap_or_default().replace('T', " ");
             start

@@ -26,3 +26,8 @@ pub(crate) mod key_messages {
         times::timestamp,
     };
 }
+
+/// Sums of calls in messages, for clients.
+pub(crate) mod usage_messages {
+    pub(crate) use super::usage_query::rows as usage_rows;
+}

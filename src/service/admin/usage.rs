@@ -27,9 +27,12 @@ pub struct AdminUsage {
     queries: Option<Queries>,
 }
 
+/// The largest number of keys, and of models, in a request. Each is a parameter of a statement.
+const NAMED_MAX: usize = 100;
+
 /// The filter of a request for calls.
 struct Question {
-    key: String,
+    keys: Vec<String>,
     model: String,
     ending: String,
     span: Span,
@@ -66,11 +69,8 @@ impl AdminUsage {
             let query = UsageQuery {
                 grouping: usage_query::grouping(&request.by, by_key)?,
                 range: span.range(LAST_WEEK_MS)?,
-                keys: keys_named(queries, &request.key).await?,
-                models: Some(request.model)
-                    .into_iter()
-                    .filter(|it| !it.is_empty())
-                    .collect(),
+                keys: keys_named(queries, &named("keys", request.key, request.keys)?).await?,
+                models: named("models", request.model, request.models)?,
             };
             let rows = queries.usage(&query).await.map_err(KeysError::Store)?;
             let (rows, total) = usage_query::rows(&rows);
@@ -90,8 +90,9 @@ impl AdminUsage {
         let list = async {
             let size = paging::size(request.page_size)?;
             let text = format!(
-                "{:?} {:?} {:?} {:?} {:?} {:?}",
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
                 request.key,
+                request.keys,
                 request.model,
                 request.ending,
                 request.start_time,
@@ -101,7 +102,7 @@ impl AdminUsage {
             let parse = |place: &str| place.parse::<Cursor>().ok();
             let after = paging::place(&request.page_token, &text, parse)?;
             let question = Question {
-                key: request.key,
+                keys: named("keys", request.key, request.keys)?,
                 model: request.model,
                 ending: request.ending,
                 span: Span {
@@ -135,20 +136,10 @@ impl AdminUsage {
         call: Call,
         request: ExportCallsRequest,
     ) -> impl Stream<Item = Result<ExportCallsResponse>> + Send + use<> {
-        let question = Question {
-            key: request.key,
-            model: request.model,
-            ending: request.ending,
-            span: Span {
-                start_time: request.start_time,
-                end_time: request.end_time,
-                since: request.since,
-            },
-        };
         let export = Export {
             queries: self.queries.clone(),
             call,
-            state: State::Asked(question),
+            state: State::Asked(request),
             batch: Vec::new().into_iter(),
         };
         stream::unfold(Some(export), async |export| {
@@ -174,7 +165,7 @@ struct Export {
 }
 
 enum State {
-    Asked(Question),
+    Asked(ExportCallsRequest),
     Reading(CallFilter, Option<Cursor>),
 }
 
@@ -192,7 +183,18 @@ impl Export {
         } = self;
         let read = async {
             let queries = queries(known)?;
-            if let State::Asked(question) = state {
+            if let State::Asked(request) = state {
+                let request = std::mem::take(request);
+                let question = Question {
+                    keys: named("keys", request.key, request.keys)?,
+                    model: request.model,
+                    ending: request.ending,
+                    span: Span {
+                        start_time: request.start_time,
+                        end_time: request.end_time,
+                        since: request.since,
+                    },
+                };
                 *state = State::Reading(question.filter(queries).await?, None);
             }
             let State::Reading(filter, after) = state else {
@@ -225,7 +227,7 @@ impl Question {
         Ok(CallFilter {
             // Of all time.
             range: self.span.clone().range(crate::keys::clock::now())?,
-            keys: keys_named(queries, &self.key).await?,
+            keys: keys_named(queries, &self.keys).await?,
             model: Some(self.model.clone()).filter(|model| !model.is_empty()),
             ending,
         })
@@ -243,16 +245,34 @@ pub(in crate::service) fn queries(queries: &Option<Queries>) -> Result<&Queries>
     })
 }
 
-/// The keys with this id or name; none for all keys.
-async fn keys_named(queries: &Queries, key: &str) -> Result<Vec<uuid::Uuid>> {
-    if key.is_empty() {
-        return Ok(Vec::new());
+/// What a request names in two fields, one for a single name and one for several.
+///
+/// # Errors
+/// [`Kind::Invalid`](crate::error::Kind::Invalid) for an empty name among several, or for too many.
+fn named(param: &str, one: String, several: Vec<String>) -> Result<Vec<String>> {
+    if several.iter().any(String::is_empty) {
+        return Err(Error::invalid(param, "one of them is empty"));
     }
-    let keys = queries.keys_named(key).await.map_err(KeysError::Store)?;
-    match keys.is_empty() {
-        true => Err(KeysError::NotFound(key.chars().take(200).collect()).into()),
-        false => Ok(keys),
+    let one = Some(one).filter(|one| !one.is_empty());
+    let all: Vec<_> = one.into_iter().chain(several).collect();
+    if all.len() > NAMED_MAX {
+        let problem = format!("expected at most {NAMED_MAX}");
+        return Err(Error::invalid(param, problem));
     }
+    Ok(all)
+}
+
+/// The keys with these ids or names; none for all keys.
+async fn keys_named(queries: &Queries, keys: &[String]) -> Result<Vec<uuid::Uuid>> {
+    let mut ids = Vec::new();
+    for key in keys {
+        let named = queries.keys_named(key).await.map_err(KeysError::Store)?;
+        if named.is_empty() {
+            return Err(KeysError::NotFound(key.chars().take(200).collect()).into());
+        }
+        ids.extend(named);
+    }
+    Ok(ids)
 }
 
 fn record(record: &Record) -> CallRecord {

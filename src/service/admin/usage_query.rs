@@ -95,7 +95,7 @@ pub(in crate::service) fn grouping(by: &[i32], default: Grouping) -> Result<Grou
 }
 
 /// The rows of an answer, and their sum.
-pub(in crate::service) fn rows(rows: &[UsageRow]) -> (Vec<v1::UsageRow>, v1::UsageRow) {
+pub(crate) fn rows(rows: &[UsageRow]) -> (Vec<v1::UsageRow>, v1::UsageRow) {
     let mut total = Sums::default();
     rows.iter().for_each(|row| total.merge(&row.sums));
     (rows.iter().map(row).collect(), sums(&total))
@@ -127,9 +127,11 @@ fn sums(sums: &Sums) -> v1::UsageRow {
         waited_ms: number(sums.waited_ms),
         duration_p50_ms: duration(0.5),
         duration_p90_ms: duration(0.9),
+        duration_p95_ms: duration(0.95),
         duration_p99_ms: duration(0.99),
         first_token_p50_ms: first_token(0.5),
         first_token_p90_ms: first_token(0.9),
+        first_token_p95_ms: first_token(0.95),
         first_token_p99_ms: first_token(0.99),
         ..v1::UsageRow::default()
     }

@@ -120,7 +120,13 @@ impl Admin {
         let (path, body) = if has_body {
             (path, Some(request.to_string()))
         } else {
-            let query = request.as_object().unwrap().iter().map(|(name, value)| {
+            // An element of a list is a parameter of its own.
+            let members = request.as_object().unwrap().iter();
+            let values = members.flat_map(|(name, value)| match value.as_array() {
+                Some(elements) => elements.iter().map(|one| (name, one)).collect(),
+                None => vec![(name, value)],
+            });
+            let query = values.map(|(name, value)| {
                 let value = value
                     .as_str()
                     .map_or_else(|| value.to_string(), str::to_owned);

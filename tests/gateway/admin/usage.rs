@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A call that ended at this time.
-fn record(key: (Uuid, &str), model: &str, ending: Ending, ended_at: i64) -> Record {
+pub fn record(key: (Uuid, &str), model: &str, ending: Ending, ended_at: i64) -> Record {
     Record {
         ended_at,
         id: Uuid::now_v7(),
@@ -49,7 +49,7 @@ fn record(key: (Uuid, &str), model: &str, ending: Ending, ended_at: i64) -> Reco
     }
 }
 
-async fn write(database: &Database, records: &[Record]) {
+pub async fn write(database: &Database, records: &[Record]) {
     let location = match database.url.strip_prefix("sqlite:") {
         Some(path) => DatabaseLocation::File(path.into()),
         None => DatabaseLocation::Postgres(database.url.as_str().into()),
@@ -59,7 +59,7 @@ async fn write(database: &Database, records: &[Record]) {
     store.close().await;
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     featherwire::clock::now()
 }
 

@@ -1,80 +1,12 @@
 //! Where the commands read the ledger, and how they show times.
 
-use uuid::Uuid;
+use crate::clock::{UnixMs, milliseconds, now, system_time};
 
-use super::{database, failure::Failure};
-use crate::{
-    clock::{UnixMs, milliseconds, now, system_time},
-    config,
-    ledger::{CallFilter, Cursor, Order, Queries, Record, UsageQuery, UsageRow},
-};
+mod remote;
+mod source;
 
-/// Where the ledger is read.
-pub(super) enum Source {
-    /// In the database itself.
-    Database(Queries),
-}
-
-impl Source {
-    /// Opens the database, which must exist.
-    ///
-    /// # Errors
-    /// It cannot be used.
-    pub(super) async fn open(database: &config::Database) -> Result<Self, Failure> {
-        let store = database::open(database).await?;
-        Ok(Self::Database(Queries::new(store)))
-    }
-
-    /// The ids of the keys with these ids or names.
-    ///
-    /// # Errors
-    /// There is no such key, or the ledger cannot be read.
-    pub(super) async fn keys(&self, names: &[String]) -> Result<Vec<Uuid>, Failure> {
-        let Self::Database(queries) = self;
-        let mut ids = Vec::new();
-        for name in names {
-            let named = queries.keys_named(name).await?;
-            if named.is_empty() {
-                return Err(Failure::failed(format_args!(
-                    "there is no key with the id or the name {name:?}: `featherwire keys list` \
-                     shows all keys"
-                )));
-            }
-            ids.extend(named);
-        }
-        Ok(ids)
-    }
-
-    /// Adds up calls.
-    ///
-    /// # Errors
-    /// The ledger cannot be read.
-    pub(super) async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, Failure> {
-        let Self::Database(queries) = self;
-        Ok(queries.usage(query).await?)
-    }
-
-    /// Reads single calls.
-    ///
-    /// # Errors
-    /// The ledger cannot be read.
-    pub(super) async fn calls(
-        &self,
-        filter: &CallFilter,
-        order: Order,
-        after: Option<Cursor>,
-        limit: u32,
-    ) -> Result<Vec<Record>, Failure> {
-        let Self::Database(queries) = self;
-        Ok(queries.calls(filter, order, after, limit).await?)
-    }
-
-    /// Ends the connections.
-    pub(super) async fn close(&self) {
-        let Self::Database(queries) = self;
-        queries.close().await;
-    }
-}
+pub(super) use remote::{ms, number, unix_ms};
+pub(super) use source::{Filter, Source};
 
 /// A time before now, such as `7d`, or a date, or a date and time, in UTC.
 pub(super) fn time(text: &str) -> Result<UnixMs, String> {
