@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{KeyRow, KeysError, Repository, SecretRow, secret_info};
+use super::{
+    KeysError, Repository,
+    rows::{KeyRow, SecretRow, secret_info},
+};
 use crate::{keys::key::Key, store::on_each};
 
 /// How many keys are read at a time. A filter may let few of them pass.
