@@ -101,6 +101,7 @@ fn print_banner(config: &config::Serve, keys: &Directory, address: SocketAddr, h
               FEATHERWIRE_API_KEYS=gw_live_… requires a key"
                 .to_owned()
         }
+        0 => "there is no key for calls: `featherwire keys create` makes one".to_owned(),
         1 => "callers must send the gateway key".to_owned(),
         keys => format!("callers must send one of {keys} gateway keys"),
     };

@@ -193,13 +193,13 @@ impl Directory {
         stored.has_admin()
     }
 
-    /// The number of keys that are valid now.
+    /// The number of keys for calls of models that are valid now.
     pub fn valid_keys(&self) -> usize {
         let snapshot = self.0.snapshot.load();
         let valid = snapshot
             .entries
             .values()
-            .filter(|entry| entry.end().is_none());
+            .filter(|entry| entry.end().is_none() && entry.identity.role() == Role::Inference);
         let numbers: HashSet<_> = valid.map(|entry| entry.identity.number()).collect();
         numbers.len()
     }
