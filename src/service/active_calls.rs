@@ -72,18 +72,20 @@ impl ActiveCalls {
         self.list().wakers.len()
     }
 
-    /// Wakes every call, so that it looks whether it was cut for a reason of its own.
-    pub fn wake_all(&self) {
+    /// Wakes every call, so that it looks whether it was cut for a reason of its own. Returns how
+    /// many there were.
+    pub fn wake_all(&self) -> usize {
         let wakers: Vec<_> = self.list().wakers.values().cloned().collect();
         wakers.iter().for_each(|waker| waker.wake());
+        wakers.len()
     }
 
     /// Cuts every call: each fails with an error as soon as its task is polled. Returns
     /// how many there were.
     pub fn cut_all(&self) -> usize {
         self.0.is_cut.store(true, Ordering::Release);
-        self.wake_all();
-        self.count()
+        // Some have ended as soon as they are woken.
+        self.wake_all()
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
