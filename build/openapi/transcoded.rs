@@ -146,15 +146,17 @@ fn operation(
             "content": { "application/json": { "schema": schema, "example": example } },
         });
     }
-    let schema = schemas.message(&method.output(), &|_| false);
-    let (media_type, description) = if method.is_server_streaming() {
+    let (media_type, schema, description) = if method.is_server_streaming() {
+        // Generators of clients know no type for lines of JSON.
         (
-            "application/x-ndjson",
+            "text/plain",
+            json!({ "type": "string" }),
             "One JSON object in each line. A stream that fails after its start ends with an \
              ErrorResponse.",
         )
     } else {
-        ("application/json", "The answer.")
+        let schema = schemas.message(&method.output(), &|_| false);
+        ("application/json", schema, "The answer.")
     };
     let mut responses = Map::new();
     let ok = json!({

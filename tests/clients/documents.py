@@ -100,7 +100,7 @@ def help_of(command):
 def options_in_help():
     """Every option that has a variable, with its default: (flag, variable, default)."""
     found = set()
-    for command in ["serve", "emulator", "check", "chat", "models"]:
+    for command in ["serve", "emulator", "check", "chat", "models", "usage"]:
         for option in re.split(r"(?= --[a-z-]+ (?:<|[A-Z]))", help_of(command)):
             flag = re.match(r" (--[a-z-]+)", option)
             variable = re.search(r"\[env: (\w+)=?\]", option)

@@ -32,6 +32,10 @@ mod template;
 use methods::Answer;
 use rules::{Found, Rule};
 
+/// The type of a streamed answer: one JSON object in each line. Types of such lines are not registered,
+/// and generators of clients do not know them.
+const LINES: &str = "text/plain; charset=utf-8";
+
 /// The largest body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
 
@@ -93,7 +97,7 @@ async fn respond(state: &RestState, request: Request) -> Result<Response> {
         Answer::Stream(answers) => {
             let lines = answers.map(|answer| Ok::<_, Infallible>(line(answer)));
             let body = Body::from_stream(lines);
-            with_body(body, "application/x-ndjson", HeaderMap::new())
+            with_body(body, LINES, HeaderMap::new())
         }
     };
     // An answer may contain a secret.

@@ -155,7 +155,10 @@ async fn calls_are_added_up_listed_and_exported() {
             .get(format!("{}/admin/v1/calls:export?key={id}", admin.address))
             .bearer_auth(viewer.key.as_ref().unwrap());
         let export = export.send().await.unwrap();
-        assert_eq!(export.headers()["content-type"], "application/x-ndjson");
+        assert_eq!(
+            export.headers()["content-type"],
+            "text/plain; charset=utf-8"
+        );
         let export = export.text().await.unwrap();
         let lines: Vec<Value> = export
             .lines()
