@@ -20,7 +20,7 @@ use featherwire::{
     clock,
     config::DatabaseLocation,
     ledger::{
-        CallFilter, Door, Ending, Grain, Grouping, Order, Queries, Record, Rpc, TokenSource,
+        Block, CallFilter, Door, Ending, Grain, Grouping, Order, Queries, Record, Rpc, TokenSource,
         Tokens, UsageQuery, fixed_id, write,
     },
     store::Store,
@@ -64,7 +64,7 @@ async fn run() {
                 names.record(number, from + i64::try_from(part).unwrap())
             })
             .collect();
-        write(&store, &records).await.unwrap();
+        write(&store, &Block::divide(records)).await.unwrap();
     }
     let rate = calls as f64 / began.elapsed().as_secs_f64();
     println!("written: {calls} calls, {rate:.0} in a second");

@@ -7,16 +7,17 @@ use std::{ops::Range, time::Duration};
 use sqlx::{Connection as _, PgConnection};
 
 use super::{
-    rows::{end_if_late, in_time},
+    block::second_of,
     time::Grain,
+    write::{end_if_late, in_time},
 };
 use crate::{
     clock::{self, UnixMs, milliseconds, system_time},
     store::{Pool, Store, StoreError, on_each},
 };
 
-/// The largest number of records that are deleted in one transaction.
-const PORTION: i64 = 10_000;
+/// The largest number of rows of a table that are deleted in one transaction.
+const PORTION: i64 = 1000;
 
 /// The largest number of records in a database in memory.
 const IN_MEMORY_MAX: i64 = 100_000;
@@ -30,17 +31,24 @@ const SET_LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
 /// The number of the advisory lock for partitions: "partitio" in ASCII.
 const LOCK: &str = "SELECT pg_try_advisory_xact_lock(8097879449299872111)";
 
+/// The tables of records, which have partitions in PostgreSQL.
+const TABLES: [&str; 2] = ["featherwire_call_blocks", "featherwire_call_keys"];
+
 const PARTITIONS: &str = "SELECT child.relname::text FROM pg_inherits JOIN pg_class AS child ON \
-                          child.oid = inhrelid WHERE inhparent = 'featherwire_calls'::regclass";
+                          child.oid = inhrelid WHERE inhparent = $1::regclass";
 
-/// The name of a partition, before its day.
-const PARTITION: &str = "featherwire_calls_";
+const DELETE_BLOCKS: &str = "DELETE FROM featherwire_call_blocks WHERE (second, id) IN (SELECT \
+                             second, id FROM featherwire_call_blocks WHERE second < $1 ORDER BY \
+                             second, id LIMIT $2)";
 
-const DELETE: &str = "DELETE FROM featherwire_calls WHERE (ended_at, id) IN (SELECT ended_at, id \
-                      FROM featherwire_calls WHERE ended_at < $1 ORDER BY ended_at, id LIMIT $2)";
+const DELETE_KEYS: &str = "DELETE FROM featherwire_call_keys WHERE (second, block, key_id) IN \
+                           (SELECT second, block, key_id FROM featherwire_call_keys WHERE second \
+                           < $1 ORDER BY second, block, key_id LIMIT $2)";
 
-const NEWEST: &str = "SELECT ended_at FROM featherwire_calls ORDER BY ended_at DESC, id DESC \
-                      LIMIT 1 OFFSET $1";
+/// The second of the newest block that a database in memory has no more room for.
+const FIRST_TOO_MANY: &str = "SELECT second FROM (SELECT second, SUM(calls) OVER (ORDER BY second \
+                              DESC, id DESC) AS calls FROM featherwire_call_blocks) AS sums WHERE \
+                              calls > $1 ORDER BY second DESC LIMIT 1";
 
 /// Removes old records.
 #[derive(Debug)]
@@ -66,7 +74,12 @@ impl Retention {
             let oldest = now.saturating_sub(milliseconds(self.kept));
             if let Pool::Postgres(pool) = self.store.pool() {
                 let mut connection = in_time(&self.store, pool.acquire()).await?;
-                let arranged = arrange_partitions(&mut connection, now, oldest);
+                let arranged = async {
+                    for table in TABLES {
+                        arrange_partitions(&mut connection, table, now, oldest).await?;
+                    }
+                    Ok(())
+                };
                 let arranged = in_time(&self.store, arranged).await;
                 end_if_late(connection, &arranged);
                 arranged?;
@@ -74,57 +87,65 @@ impl Retention {
             on_each!(self.store, pool => {
                 let mut connection = in_time(&self.store, pool.acquire()).await?;
                 let deleted = in_time(&self.store, async {
-                    let newest: Option<i64> = match self.store.is_in_memory() {
+                    let too_many: Option<i64> = match self.store.is_in_memory() {
                         true => {
-                            let newest = sqlx::query_scalar(NEWEST).bind(IN_MEMORY_MAX);
-                            newest.fetch_optional(&mut *connection).await?
+                            let too_many = sqlx::query_scalar(FIRST_TOO_MANY).bind(IN_MEMORY_MAX);
+                            too_many.fetch_optional(&mut *connection).await?
                         }
                         false => None,
                     };
-                    let deleted = sqlx::query(DELETE)
-                        .bind(newest.map_or(oldest, |newest| newest.max(oldest)))
-                        .bind(PORTION);
-                    Ok(deleted.execute(&mut *connection).await?.rows_affected())
+                    let mut is_done = true;
+                    for delete in [DELETE_BLOCKS, DELETE_KEYS] {
+                        let delete = sqlx::query(delete)
+                            .bind(second_of(oldest).max(too_many.unwrap_or(i64::MIN)))
+                            .bind(PORTION);
+                        let deleted = delete.execute(&mut *connection).await?.rows_affected();
+                        is_done &= deleted < PORTION.unsigned_abs();
+                    }
+                    Ok(is_done)
                 });
                 let deleted = deleted.await;
                 end_if_late(connection, &deleted);
-                Ok(deleted? < PORTION.unsigned_abs())
+                deleted
             })
         };
         run.await.map_err(|error| self.store.error(error))
     }
 }
 
-/// Makes the partitions of today and of the next days, and drops those that end before `oldest`.
-/// Another gateway may do the same at the same time, so one of them does it.
+/// Makes the partitions of a table for today and for the next days, and drops those that end before
+/// `oldest`. Another gateway may do the same at the same time, so one of them does it.
 async fn arrange_partitions(
     connection: &mut PgConnection,
+    table: &'static str,
     now: UnixMs,
     oldest: UnixMs,
 ) -> sqlx::Result<()> {
     let partitions: Vec<String> = sqlx::query_scalar(PARTITIONS)
+        .bind(table)
         .fetch_all(&mut *connection)
         .await?;
     let today = Grain::Day.start(now);
     let missing = (-1..=DAYS_AHEAD)
         .map(|day| today + day * Grain::Day.ms())
-        .filter(|day| !partitions.contains(&name(*day)));
+        .filter(|day| !partitions.contains(&name(table, *day)));
     for day in missing {
-        let Range { start, end } = day..day + Grain::Day.ms();
+        let Range { start, end } = second_of(day)..second_of(day + Grain::Day.ms());
         let create = format!(
-            "CREATE TABLE IF NOT EXISTS {} PARTITION OF featherwire_calls FOR VALUES FROM \
-             ({start}) TO ({end})",
-            name(day)
+            "CREATE TABLE IF NOT EXISTS {} PARTITION OF {table} FOR VALUES FROM ({start}) TO \
+             ({end})",
+            name(table, day)
         );
         // It fails if the partition for all other days has rows of this one. They stay there.
         if let Err(error) = run_locked(connection, create).await {
             tracing::debug!(%error, "a partition for records of calls was not made");
         }
     }
-    let last_kept = name(Grain::Day.start(oldest));
+    let last_kept = name(table, Grain::Day.start(oldest));
+    // The partition for all other days has no digits.
     let is_day = |name: &&String| {
-        let day = name.strip_prefix(PARTITION).unwrap_or_default();
-        day.len() == last_kept.len() - PARTITION.len() && day.bytes().all(|b| b.is_ascii_digit())
+        let day = name.strip_prefix(table).unwrap_or_default();
+        name.len() == last_kept.len() && day.bytes().skip(1).all(|byte| byte.is_ascii_digit())
     };
     for old in partitions
         .iter()
@@ -153,9 +174,9 @@ async fn run_locked(connection: &mut PgConnection, statement: String) -> sqlx::R
     transaction.commit().await
 }
 
-/// The name of the partition of a day, such as `featherwire_calls_20261129`.
-fn name(day: UnixMs) -> String {
+/// The name of the partition of a day, such as `featherwire_call_blocks_20261129`.
+fn name(table: &str, day: UnixMs) -> String {
     let date = humantime::format_rfc3339_seconds(system_time(day)).to_string();
     let digits: String = date.chars().take(10).filter(char::is_ascii_digit).collect();
-    format!("{PARTITION}{digits}")
+    format!("{table}_{digits}")
 }

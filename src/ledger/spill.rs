@@ -1,9 +1,11 @@
-//! The files with the records that the database could not take. They survive a restart.
+//! The files with the blocks of records that the database could not take. They survive a restart.
 //!
 //! A gateway appends to a file of its own, whose name has the time of its beginning, and locks it.
 //! When the database is back, it reads the oldest file from its beginning, and removes it after its
-//! last record is in the database. A gateway that starts takes over the files that no running one
-//! has locked. Records that are written twice, after a crash, count once.
+//! last block is in the database. A gateway that starts takes over the files that no running one has
+//! locked. Blocks that are written twice, after a crash, count once.
+//!
+//! Before each block are a mark, its length and its checksum (CRC-32), in little-endian order.
 
 use std::{
     collections::VecDeque,
@@ -15,9 +17,8 @@ use std::{
 use uuid::Uuid;
 
 use super::{
-    codec::{self, RECORD_BYTES_MAX},
+    block::{BLOCK_BYTES_MAX, Block},
     queue::BATCH_RECORDS_MAX,
-    record::Record,
 };
 
 /// What the names of the files begin and end with.
@@ -27,11 +28,17 @@ const NAME_END: &str = ".spill";
 /// The first bytes of each file, with the version of its form.
 const MAGIC: &[u8; 8] = b"FWSPILL1";
 
+/// What each block begins with. Behind damaged bytes, it tells where the next one may be.
+const MARK: &[u8; 4] = b"\xf3blk";
+
+/// The bytes before a block: the mark, the length and the checksum.
+const PREFIX_BYTES: usize = 12;
+
 /// How much of a file is read at once.
 const READ_BYTES: usize = 1024 * 1024;
 
-// A record always fits.
-const _: () = assert!(READ_BYTES >= 2 * RECORD_BYTES_MAX);
+// A block always fits.
+const _: () = assert!(READ_BYTES >= 2 * (PREFIX_BYTES + BLOCK_BYTES_MAX));
 
 /// The spill files of one directory.
 #[derive(Debug)]
@@ -49,20 +56,20 @@ struct SpillFile {
     /// It is locked while this is open.
     file: File,
     length: u64,
-    /// Up to here the records are in the database.
+    /// Up to here the blocks are in the database.
     read: u64,
 }
 
-/// Some records of a file, and where they end.
+/// The next blocks of a file, with at most [`BATCH_RECORDS_MAX`] records, and where they end.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub(super) records: Vec<Record>,
-    /// How many bytes between them are no records.
+    pub(super) blocks: Vec<Block>,
+    /// How many bytes between them are no blocks.
     pub(super) damaged_bytes: u64,
     end: u64,
 }
 
-/// Why records are not in a file.
+/// Why blocks are not in a file.
 #[derive(Debug)]
 pub(super) enum SpillError {
     /// The files have reached their limit.
@@ -106,8 +113,8 @@ impl Spill {
         Ok(spill)
     }
 
-    /// Whether there are records that are not in the database.
-    pub(super) fn has_records(&self) -> bool {
+    /// Whether there are blocks that are not in the database.
+    pub(super) fn has_blocks(&self) -> bool {
         !self.files.is_empty()
     }
 
@@ -116,14 +123,14 @@ impl Spill {
         &self.directory
     }
 
-    /// Appends records, and waits until they are on the disk.
+    /// Appends blocks, and waits until they are on the disk.
     ///
     /// # Errors
     /// None of them is in a file, or, after an error of the disk, some.
-    pub(super) fn append(&mut self, records: &[Record]) -> Result<(), SpillError> {
+    pub(super) fn append(&mut self, blocks: &[Block]) -> Result<(), SpillError> {
         let mut bytes = Vec::new();
-        for record in records {
-            codec::append(record, &mut bytes);
+        for block in blocks {
+            append_framed(block.bytes(), &mut bytes);
         }
         let added = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let length: u64 = self.files.iter().map(|file| file.length).sum();
@@ -138,13 +145,13 @@ impl Spill {
         let file = self.files.back_mut();
         let result = file.map_or(Ok(()), |file| file.append(&bytes));
         if result.is_err() {
-            // What follows a torn record is in a file of its own.
+            // What follows a torn block is in a file of its own.
             self.is_writing = false;
         }
         Ok(result?)
     }
 
-    /// The oldest records that are not in the database, at most a batch. `None` if there are none.
+    /// The oldest blocks that are not in the database. `None` if there are none.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -155,7 +162,7 @@ impl Spill {
         file.next().map(Some)
     }
 
-    /// The records of a batch of [`next`](Self::next) are in the database. The file is removed after
+    /// The blocks of a batch of [`next`](Self::next) are in the database. The file is removed after
     /// its last one.
     ///
     /// # Errors
@@ -243,7 +250,7 @@ impl SpillFile {
         result
     }
 
-    /// The next records. What is no record is skipped: the next one is searched byte by byte.
+    /// The next blocks. What is no block is skipped, up to the next mark.
     fn next(&mut self) -> io::Result<Batch> {
         self.file.seek(SeekFrom::Start(self.read))?;
         let mut bytes = Vec::new();
@@ -251,32 +258,84 @@ impl SpillFile {
         (&self.file).take(limit).read_to_end(&mut bytes)?;
         let is_last = bytes.len() < READ_BYTES;
         let mut batch = Batch::default();
-        let mut place = 0;
+        let (mut place, mut records) = (0, 0);
         while let Some(rest) = bytes.get(place..).filter(|rest| !rest.is_empty()) {
-            if batch.records.len() >= BATCH_RECORDS_MAX {
-                break;
-            }
-            match codec::read(rest) {
-                codec::Read::Record(record, length) => {
-                    batch.records.push(*record);
-                    place += length;
+            place += match read_framed(rest) {
+                Framed::Block(block, length) => {
+                    records += block.records().len();
+                    // It is the first one of the next batch.
+                    if records > BATCH_RECORDS_MAX && !batch.blocks.is_empty() {
+                        break;
+                    }
+                    batch.blocks.push(block);
+                    length
                 }
                 // The rest of it is read the next time.
-                codec::Read::Incomplete if !is_last => break,
-                codec::Read::Incomplete | codec::Read::Damaged => {
-                    batch.damaged_bytes += 1;
-                    place += 1;
+                Framed::Incomplete if !is_last => break,
+                Framed::Incomplete | Framed::Damaged => {
+                    let next = place_of(rest.get(1..).unwrap_or_default(), MARK);
+                    let length = next.map_or(rest.len(), |next| next + 1);
+                    batch.damaged_bytes += u64::try_from(length).unwrap_or_default();
+                    length
                 }
-            }
+            };
         }
         batch.end = self.read + u64::try_from(place).unwrap_or_default();
         Ok(batch)
     }
 }
 
+/// Where `part` is in `bytes`.
+fn place_of(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).position(|window| window == part)
+}
+
+/// What the beginning of some bytes is.
+enum Framed {
+    /// A block, and the length with what is before it.
+    Block(Block, usize),
+    /// The beginning of a block, perhaps.
+    Incomplete,
+    /// No block.
+    Damaged,
+}
+
+fn append_framed(block: &[u8], out: &mut Vec<u8>) {
+    let length = u32::try_from(block.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(MARK);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&crc32fast::hash(block).to_le_bytes());
+    out.extend_from_slice(block);
+}
+
+fn read_framed(bytes: &[u8]) -> Framed {
+    let mark = bytes.get(..MARK.len()).unwrap_or(bytes);
+    if !MARK.starts_with(mark) {
+        return Framed::Damaged;
+    }
+    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
+        return Framed::Incomplete;
+    };
+    let [.., l0, l1, l2, l3, c0, c1, c2, c3] = *prefix;
+    let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
+    if length > BLOCK_BYTES_MAX {
+        return Framed::Damaged;
+    }
+    let Some(block) = rest.get(..length) else {
+        return Framed::Incomplete;
+    };
+    if crc32fast::hash(block) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        return Framed::Damaged;
+    }
+    match Block::read(block.to_vec()) {
+        Some(block) => Framed::Block(block, PREFIX_BYTES + length),
+        None => Framed::Damaged,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::record::Record, *};
 
     /// A directory that is removed at the end of a test.
     struct Directory(PathBuf);
@@ -302,34 +361,45 @@ mod tests {
 
     const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-    fn records(number: i64) -> Vec<Record> {
-        let record = |at| super::super::tests::record("env-1", "org/m", at);
-        (0..number).map(record).collect()
+    /// Blocks of one record.
+    fn blocks(number: i64) -> Vec<Block> {
+        let record = |at| super::super::tests::record("env-1", "org/m", at * 1000);
+        Block::divide((0..number).map(record).collect())
     }
 
-    fn read_all(spill: &mut Spill) -> (Vec<Record>, u64) {
-        let (mut records, mut damaged) = (Vec::new(), 0);
+    fn read_all(spill: &mut Spill) -> (Vec<Block>, u64) {
+        let (mut blocks, mut damaged) = (Vec::new(), 0);
         while let Some(batch) = spill.next().unwrap() {
-            records.extend(batch.records.iter().cloned());
+            let records: usize = batch.blocks.iter().map(|block| block.records().len()).sum();
+            assert!(records <= BATCH_RECORDS_MAX);
+            blocks.extend(batch.blocks.iter().cloned());
             damaged += batch.damaged_bytes;
             spill.remove(&batch).unwrap();
         }
-        (records, damaged)
+        (blocks, damaged)
     }
 
     #[test]
-    fn records_are_read_in_their_order_and_then_the_file_is_gone() {
+    fn blocks_are_read_in_their_order_and_then_the_file_is_gone() {
         let directory = Directory::new();
         let mut spill = Spill::open(directory.0.clone(), BYTES_MAX).unwrap();
-        assert!(!spill.has_records());
-        let records = records(2 * 1000 + 7);
-        for part in records.chunks(300) {
+        assert!(!spill.has_blocks());
+        let large: Vec<Record> = (0..25_000)
+            .map(|_| super::super::tests::record("env-1", "org/m", 0))
+            .collect();
+        let large = Block::divide(large);
+        assert_eq!(large[0].records().len(), BATCH_RECORDS_MAX);
+        // More than is read at once.
+        let length: usize = large.iter().map(|block| block.bytes().len()).sum();
+        assert!(length > READ_BYTES, "{length}");
+        let blocks = [blocks(7), large, blocks(7)].concat();
+        for part in blocks.chunks(3) {
             spill.append(part).unwrap();
         }
         assert_eq!(directory.files().len(), 1);
-        assert_eq!(read_all(&mut spill), (records.clone(), 0));
+        assert_eq!(read_all(&mut spill), (blocks.clone(), 0));
         assert_eq!(directory.files(), Vec::<PathBuf>::new());
-        spill.append(&records[..1]).unwrap();
+        spill.append(&blocks[..1]).unwrap();
         assert_eq!(read_all(&mut spill).0.len(), 1);
     }
 
@@ -337,33 +407,33 @@ mod tests {
     fn a_file_is_read_after_a_restart_unless_a_running_gateway_has_it() {
         let directory = Directory::new();
         let mut spill = Spill::open(directory.0.clone(), BYTES_MAX).unwrap();
-        let records = records(10);
-        spill.append(&records).unwrap();
+        let blocks = blocks(10);
+        spill.append(&blocks).unwrap();
         let mut other = Spill::open(directory.0.clone(), BYTES_MAX).unwrap();
-        assert!(!other.has_records());
-        other.append(&records[..1]).unwrap();
+        assert!(!other.has_blocks());
+        other.append(&blocks[..1]).unwrap();
         drop(spill);
         let mut next = Spill::open(directory.0.clone(), BYTES_MAX).unwrap();
         // A second write does not touch the file of the gateway before.
-        next.append(&records[..3]).unwrap();
+        next.append(&blocks[..3]).unwrap();
         assert_eq!(directory.files().len(), 3);
-        let expected = [&records[..], &records[..3]].concat();
+        let expected = [&blocks[..], &blocks[..3]].concat();
         assert_eq!(read_all(&mut next), (expected, 0));
         assert_eq!(directory.files().len(), 1);
     }
 
     #[test]
     fn what_is_damaged_is_skipped_and_counted() {
-        let records = records(30);
+        let blocks = blocks(30);
         for is_torn in [true, false] {
             let directory = Directory::new();
             let mut spill = Spill::open(directory.0.clone(), BYTES_MAX).unwrap();
-            spill.append(&records).unwrap();
+            spill.append(&blocks).unwrap();
             drop(spill);
             let path = directory.files().remove(0);
             let mut bytes = fs::read(&path).unwrap();
-            let length = (bytes.len() - MAGIC.len()) / records.len();
-            // In the middle of the record number 20.
+            let length = (bytes.len() - MAGIC.len()) / blocks.len();
+            // In the middle of the block number 20.
             let place = MAGIC.len() + 20 * length + length / 2;
             let lost = if is_torn {
                 bytes.truncate(place);
@@ -377,7 +447,7 @@ mod tests {
             let (read, damaged) = read_all(&mut spill);
             let left: Vec<_> = (0..30)
                 .filter(|number| !lost.contains(number))
-                .map(|number| records[number].clone())
+                .map(|number| blocks[number].clone())
                 .collect();
             assert_eq!(read, left);
             let lost_bytes = if is_torn { length / 2 } else { length };
@@ -387,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_none_of_ours_is_no_record() {
+    fn a_file_that_is_none_of_ours_has_no_block() {
         let directory = Directory::new();
         fs::write(directory.0.join("ledger-x.spill"), b"hello").unwrap();
         fs::write(directory.0.join("other"), b"hello").unwrap();
@@ -400,16 +470,16 @@ mod tests {
     fn the_files_have_at_most_the_bytes_that_they_may_have() {
         let directory = Directory::new();
         let mut spill = Spill::open(directory.0.clone(), 4000).unwrap();
-        let records = records(100);
+        let blocks = blocks(100);
         let mut kept = 0;
-        while spill.append(&records[..5]).is_ok() {
+        while spill.append(&blocks[..5]).is_ok() {
             kept += 5;
         }
         let size = fs::metadata(directory.files().remove(0)).unwrap().len();
         assert!(size <= 4000 && kept > 0, "{size}");
-        assert!(matches!(spill.append(&records[..5]), Err(SpillError::Full)));
+        assert!(matches!(spill.append(&blocks[..5]), Err(SpillError::Full)));
         assert_eq!(read_all(&mut spill).0.len(), kept);
         // There is room again.
-        spill.append(&records[..5]).unwrap();
+        spill.append(&blocks[..5]).unwrap();
     }
 }

@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use super::{
-    CallFilter, Door, Ending, Grain, Grouping, Order, Queries, Record, Rpc, TokenSource, Tokens,
-    UsageQuery, fixed_id, write,
+    Block, CallFilter, Door, Ending, Grain, Grouping, Order, Queries, Record, Rpc, TokenSource,
+    Tokens, UsageQuery, fixed_id, write,
 };
 use crate::{
     clock::{self, UnixMs},
@@ -46,6 +46,12 @@ pub(super) fn record(key: &str, model: &str, ended_at: UnixMs) -> Record {
     }
 }
 
+/// Writes records, and tells how many were new.
+async fn written(store: &Store, records: &[Record]) -> usize {
+    let blocks = Block::divide(records.to_vec());
+    write(store, &blocks).await.unwrap()
+}
+
 async fn memory() -> (Store, Queries) {
     let store = Store::open(&DatabaseLocation::Memory).await.unwrap();
     store.migrate().await.unwrap();
@@ -53,13 +59,16 @@ async fn memory() -> (Store, Queries) {
 }
 
 #[tokio::test]
-async fn a_record_that_is_written_twice_counts_once() {
+async fn a_block_that_is_written_twice_counts_once() {
     let (store, queries) = memory().await;
-    let now = clock::now();
-    let records: Vec<_> = (0..150).map(|_| record("env-1", "org/m", now)).collect();
-    assert_eq!(write(&store, &records[..100]).await.unwrap(), 100);
+    let now = 1000 * (clock::now() / 1000);
+    let records: Vec<_> = (0..150)
+        .map(|number| record("env-1", "org/m", now + 1000 * (number / 50)))
+        .collect();
+    let blocks = Block::divide(records);
+    assert_eq!(write(&store, &blocks[..2]).await.unwrap(), 100);
     // As after a commit whose answer was lost.
-    assert_eq!(write(&store, &records).await.unwrap(), 50);
+    assert_eq!(write(&store, &blocks).await.unwrap(), 50);
     let rows = queries.usage(&UsageQuery::default()).await.unwrap();
     assert_eq!(rows.len(), 1);
     let sums = rows[0].sums;
@@ -67,6 +76,9 @@ async fn a_record_that_is_written_twice_counts_once() {
     assert_eq!((sums.unit_ms, sums.waited_ms), (30_000, 1050));
     let p50 = sums.durations.percentile(0.5).unwrap();
     assert!((80..=128).contains(&p50), "{p50}");
+    let all = CallFilter::default();
+    let calls = queries.calls(&all, Order::OldestFirst, None, 1000);
+    assert_eq!(calls.await.unwrap().len(), 150);
 }
 
 #[tokio::test]
@@ -78,7 +90,7 @@ async fn a_record_is_read_as_it_was_written() {
     failed.tokens = Tokens::default();
     (failed.units, failed.first_token_ms) = (0, None);
     let records = [failed, record("env-2", "org/m", 6)];
-    write(&store, &records).await.unwrap();
+    written(&store, &records).await;
     let calls = queries
         .calls(&CallFilter::default(), Order::OldestFirst, None, 10)
         .await
@@ -97,7 +109,7 @@ async fn groups_are_by_what_is_asked_for() {
         record("env-2", "a", day + DAY - 1),
         record("env-2", "a", day + DAY),
     ];
-    write(&store, &records).await.unwrap();
+    written(&store, &records).await;
     let ask = async |grouping, range| {
         let query = UsageQuery {
             grouping,
@@ -153,7 +165,7 @@ async fn a_filter_leaves_out_other_keys_and_models() {
     let mut cancelled = record("env-1", "a", 9);
     cancelled.ending = Ending::Cancelled;
     let records = [record("env-1", "b", 7), record("env-2", "a", 8), cancelled];
-    write(&store, &records).await.unwrap();
+    written(&store, &records).await;
     let query = UsageQuery {
         keys: queries.keys_named("env-1").await.unwrap(),
         models: vec!["a".to_owned(), "c".to_owned()],
@@ -175,25 +187,56 @@ async fn a_filter_leaves_out_other_keys_and_models() {
 }
 
 #[tokio::test]
-async fn pages_follow_each_other_in_both_orders() {
+async fn calls_of_many_blocks_follow_each_other_in_both_orders() {
     let (store, queries) = memory().await;
-    // Several calls end in the same millisecond.
-    let records: Vec<_> = (0..25).map(|n| record("env-1", "m", n / 4)).collect();
-    write(&store, &records).await.unwrap();
-    for order in [Order::NewestFirst, Order::OldestFirst] {
-        let (mut read, mut after) = (Vec::new(), None);
-        loop {
-            let page = queries
-                .calls(&CallFilter::default(), order, after, 7)
-                .await
-                .unwrap();
-            let Some(last) = page.last() else { break };
-            after = Some(last.cursor());
-            read.extend(page);
+    // Three gateways write calls of the same seconds, of which some end in the same millisecond, and
+    // the clock of one goes back.
+    let mut all = Vec::new();
+    for gateway in 0..3 {
+        for batch in 0..100 {
+            let at = |number: i64| 400 * ((batch + 7 * gateway) % 90) + number / 2;
+            let key = format!("env-{}", 1 + (batch + gateway) % 40);
+            let records: Vec<_> = (0..5).map(|n| record(&key, "m", at(n))).collect();
+            assert_eq!(written(&store, &records).await, 5);
+            all.extend(records);
         }
-        if order == Order::NewestFirst {
-            read.reverse();
+    }
+    all.sort_by_key(Record::cursor);
+    let filter = |keys: &[&str], range| CallFilter {
+        keys: keys.iter().map(|key| fixed_id(key)).collect(),
+        range,
+        ..CallFilter::default()
+    };
+    for filter in [
+        CallFilter::default(),
+        filter(&["env-7"], super::ALL_TIME),
+        filter(&["env-7", "env-9"], super::ALL_TIME),
+        filter(&[], 1999..30_001),
+        filter(&["env-7"], 400..8000),
+        filter(&["env-50"], super::ALL_TIME),
+    ] {
+        let passes = |record: &&Record| {
+            (filter.keys.is_empty() || filter.keys.contains(&record.key_id))
+                && filter.range.contains(&record.ended_at)
+        };
+        let expected: Vec<_> = all.iter().filter(passes).cloned().collect();
+        for (order, limit) in [
+            (Order::NewestFirst, 7),
+            (Order::OldestFirst, 7),
+            (Order::NewestFirst, 2000),
+            (Order::OldestFirst, 300),
+        ] {
+            let (mut read, mut after) = (Vec::new(), None);
+            loop {
+                let page = queries.calls(&filter, order, after, limit).await.unwrap();
+                let Some(last) = page.last() else { break };
+                after = Some(last.cursor());
+                read.extend(page);
+            }
+            if order == Order::NewestFirst {
+                read.reverse();
+            }
+            assert!(read == expected, "{filter:?} {order:?} {limit}");
         }
-        assert_eq!(read, records);
     }
 }

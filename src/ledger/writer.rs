@@ -9,11 +9,11 @@ use tokio::{
 };
 
 use super::{
+    block::Block,
     queue::{BATCH_RECORDS_MAX, Ledger, Queue},
-    record::Record,
     retention::Retention,
-    rows::write,
     spill::{Batch, Spill, SpillError},
+    write::write,
 };
 use crate::store::{Store, StoreError};
 
@@ -56,7 +56,7 @@ impl Writer {
             store,
             queue,
             spill: open_spill(settings).await,
-            held: Vec::new(),
+            held: Arc::default(),
             retry_at: None,
             clean_at: Instant::now(),
             lost: 0,
@@ -112,7 +112,7 @@ struct Task {
     spill: Option<Spill>,
     /// The records that are written next. A record leaves memory when it is in the database or in a
     /// file.
-    held: Vec<Record>,
+    held: Arc<[Block]>,
     /// When to try again, while the database is away.
     retry_at: Option<Instant>,
     clean_at: Instant,
@@ -177,7 +177,7 @@ impl Task {
     }
 
     fn has_old_records(&self) -> bool {
-        self.spill.as_ref().is_some_and(Spill::has_records)
+        self.spill.as_ref().is_some_and(Spill::has_blocks)
     }
 
     fn is_away(&self) -> bool {
@@ -188,7 +188,7 @@ impl Task {
     async fn flush(&mut self) {
         loop {
             if self.held.is_empty() {
-                self.held = self.queue.take();
+                self.held = Block::divide(self.queue.take()).into();
             }
             if self.held.is_empty() {
                 return;
@@ -197,7 +197,7 @@ impl Task {
             if !is_kept {
                 return;
             }
-            self.held.clear();
+            self.held = Arc::default();
         }
     }
 
@@ -210,15 +210,11 @@ impl Task {
     }
 
     async fn spill_held(&mut self) -> bool {
-        let records = std::mem::take(&mut self.held);
-        let appended = self.with_spill(move |spill| {
-            let result = spill.append(&records);
-            (result, records)
-        });
-        let Some((result, records)) = appended.await else {
+        let blocks = Arc::clone(&self.held);
+        let appended = self.with_spill(move |spill| spill.append(&blocks)).await;
+        let Some(result) = appended else {
             return false;
         };
-        self.held = records;
         match result {
             Ok(()) => true,
             Err(SpillError::Full) => false,
@@ -233,12 +229,12 @@ impl Task {
     async fn replay(&mut self) {
         let mut count = 0;
         while !self.is_away() && self.has_old_records() {
-            let Some(batch) = self.with_spill(|spill| (spill.next(), ())).await else {
+            let Some(batch) = self.with_spill(Spill::next).await else {
                 return;
             };
-            let (Ok(Some(batch)), ()) = batch else {
+            let Ok(Some(batch)) = batch else {
                 tracing::error!("a file with records of calls cannot be read: it stays as it is");
-                self.with_spill(|spill| (spill.skip_file(), ())).await;
+                self.with_spill(Spill::skip_file).await;
                 continue;
             };
             if batch.damaged_bytes > 0 {
@@ -247,11 +243,11 @@ impl Task {
                     "a file with records of calls is damaged: what cannot be read is left out"
                 );
             }
-            let result = write(&self.store, &batch.records).await;
+            let result = write(&self.store, &batch.blocks).await;
             if !self.note(result.map(|_| ())) {
                 return;
             }
-            count += batch.records.len();
+            count += records_of(&batch.blocks);
             self.remove(batch).await;
             // New records come at the same time.
             if self.queue.length() >= BATCH_RECORDS_MAX {
@@ -267,21 +263,17 @@ impl Task {
     }
 
     async fn remove(&mut self, batch: Batch) {
-        let removed = self.with_spill(move |spill| (spill.remove(&batch), ()));
-        if let Some((Err(error), ())) = removed.await {
+        let removed = self.with_spill(move |spill| spill.remove(&batch));
+        if let Some(Err(error)) = removed.await {
             tracing::warn!(%error, "a file with records of calls was not removed");
         }
     }
 
     /// Works with the files, on a thread that may wait for the disk. `None` if there are no files.
-    async fn with_spill<T, U>(
+    async fn with_spill<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Spill) -> (T, U) + Send + 'static,
-    ) -> Option<(T, U)>
-    where
-        T: Send + 'static,
-        U: Send + 'static,
-    {
+        work: impl FnOnce(&mut Spill) -> T + Send + 'static,
+    ) -> Option<T> {
         let mut spill = self.spill.take()?;
         let done = spawn_blocking(move || {
             let result = work(&mut spill);
@@ -342,10 +334,14 @@ impl Task {
         self.retry_at = self.retry_at.map(|_| Instant::now());
         self.flush().await;
         self.lost += self.queue.take_lost();
-        let left = self.held.len() + self.queue.length();
+        let left = records_of(&self.held) + self.queue.length();
         let records = self.lost + u64::try_from(left).unwrap_or_default();
         if records > 0 {
             tracing::error!(records, "records of calls were lost");
         }
     }
+}
+
+fn records_of(blocks: &[Block]) -> usize {
+    blocks.iter().map(|block| block.records().len()).sum()
 }

@@ -2,15 +2,15 @@
 
 use std::{fmt, ops::Range, str::FromStr};
 
-use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Row, Type};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{ALL_TIME, Queries};
 use crate::{
     clock::UnixMs,
     ledger::{
-        record::{Door, Ending, Record, Rpc, TokenSource, Tokens},
-        rows::CALL_COLUMNS,
+        block::{decode, second_of},
+        record::{Ending, Record},
     },
     store::{StoreError, on_each},
 };
@@ -89,6 +89,9 @@ impl FromStr for Cursor {
     }
 }
 
+/// The largest number of blocks that are read at once: at most 14 MiB.
+const BLOCKS_MAX: u32 = 64;
+
 impl Queries {
     /// At most `limit` calls that pass `filter` and follow `after` in this order. Their keys have
     /// the names of the time of the call.
@@ -102,124 +105,156 @@ impl Queries {
         after: Option<Cursor>,
         limit: u32,
     ) -> Result<Vec<Record>, StoreError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut calls = Vec::new();
+        let passes = |record: &Record| {
+            filter.passes(record) && after.is_none_or(|after| order.follows(record.cursor(), after))
+        };
+        let mut place = Place::first(filter, order, after);
+        // The calls of one second may be in several blocks.
+        let mut of_second = Vec::new();
+        while calls.len() < limit {
+            let blocks = self.blocks(filter, order, place).await?;
+            let is_last = u32::try_from(blocks.len()).is_ok_and(|length| length < BLOCKS_MAX);
+            for (second, id, content) in blocks {
+                if second != place.second {
+                    order.append(&mut of_second, &mut calls);
+                }
+                place = Place { second, id };
+                let Some((_, records)) = decode(&content) else {
+                    let error = format!("the records of the calls of block {id} are damaged");
+                    return Err(self.store.error(sqlx::Error::Decode(error.into())));
+                };
+                of_second.extend(records.into_iter().filter(passes));
+            }
+            if is_last {
+                order.append(&mut of_second, &mut calls);
+                break;
+            }
+        }
+        calls.truncate(limit);
+        Ok(calls)
+    }
+
+    /// The next blocks that follow `place`, at most [`BLOCKS_MAX`]. At least one record of each has
+    /// a key that passes `filter`.
+    async fn blocks(
+        &self,
+        filter: &CallFilter,
+        order: Order,
+        place: Place,
+    ) -> Result<Vec<(i64, Uuid, Vec<u8>)>, StoreError> {
         let text = statement(filter, order);
-        let after = after.unwrap_or(match order {
-            Order::NewestFirst => Cursor {
-                ended_at: UnixMs::MAX,
-                id: Uuid::max(),
-            },
-            Order::OldestFirst => Cursor {
-                ended_at: UnixMs::MIN,
-                id: Uuid::nil(),
-            },
-        });
         let run = async {
             on_each!(self.store, pool => {
-                let mut statement = sqlx::query(AssertSqlSafe(text))
-                    .bind(after.ended_at)
-                    .bind(after.id)
-                    .bind(filter.range.start)
-                    .bind(filter.range.end)
-                    .bind(i64::from(limit));
+                let mut statement = sqlx::query_as(AssertSqlSafe(text))
+                    .bind(place.second)
+                    .bind(place.id)
+                    .bind(second_of(filter.range.start))
+                    .bind(second_of(filter.range.end))
+                    .bind(i64::from(BLOCKS_MAX));
                 for id in &filter.keys {
                     statement = statement.bind(*id);
                 }
-                if let Some(model) = &filter.model {
-                    statement = statement.bind(model.clone());
-                }
-                if let Some(ending) = filter.ending {
-                    statement = statement.bind(ending.name());
-                }
-                let rows = statement.fetch_all(pool).await?;
-                rows.iter().map(read).collect::<sqlx::Result<_>>()
+                statement.fetch_all(pool).await
             })
         };
         run.await.map_err(|error| self.store.error(error))
     }
 }
 
-/// The statement for calls that pass `filter`. Its parameters are the cursor, the range, the limit,
-/// and what the filter has of the others.
+/// The place of a block among all blocks.
+#[derive(Clone, Copy)]
+struct Place {
+    second: i64,
+    id: Uuid,
+}
+
+impl Place {
+    /// A place before the first block that may have calls after the cursor.
+    fn first(filter: &CallFilter, order: Order, after: Option<Cursor>) -> Self {
+        let after = after.map(|after| second_of(after.ended_at));
+        match order {
+            Order::NewestFirst => Self {
+                second: after.unwrap_or_else(|| second_of(filter.range.end)),
+                id: Uuid::max(),
+            },
+            Order::OldestFirst => Self {
+                second: after.unwrap_or_else(|| second_of(filter.range.start)),
+                id: Uuid::nil(),
+            },
+        }
+    }
+}
+
+impl CallFilter {
+    fn passes(&self, record: &Record) -> bool {
+        let has_model = |model: &String| *model == *record.model_asked || *model == *record.model;
+        self.range.contains(&record.ended_at)
+            && (self.keys.is_empty() || self.keys.contains(&record.key_id))
+            && self.model.as_ref().is_none_or(has_model)
+            && self.ending.is_none_or(|ending| ending == record.ending)
+    }
+}
+
+impl Order {
+    /// Whether a call at `cursor` follows one at `after`.
+    fn follows(self, cursor: Cursor, after: Cursor) -> bool {
+        match self {
+            Self::NewestFirst => cursor < after,
+            Self::OldestFirst => cursor > after,
+        }
+    }
+
+    /// Moves the calls of a second behind others, in this order.
+    fn append(self, of_second: &mut Vec<Record>, calls: &mut Vec<Record>) {
+        of_second.sort_unstable_by_key(Record::cursor);
+        if self == Self::NewestFirst {
+            of_second.reverse();
+        }
+        calls.append(of_second);
+    }
+}
+
+/// The statement for blocks that follow a place. Its parameters are the place, the first and the last
+/// second, the limit, and the keys.
 fn statement(filter: &CallFilter, order: Order) -> String {
     let (after, direction) = match order {
         Order::NewestFirst => ("<", "DESC"),
         Order::OldestFirst => (">", "ASC"),
     };
-    let mut text = format!(
-        "SELECT {} FROM featherwire_calls WHERE (ended_at, id) {after} ($1, $2) AND ended_at >= \
-         $3 AND ended_at < $4",
-        CALL_COLUMNS.join(", ")
-    );
-    let mut parameters = 6..;
-    let mut next = || format!("${}", parameters.next().unwrap_or_default());
-    if !filter.keys.is_empty() {
-        let names: Vec<_> = filter.keys.iter().map(|_| next()).collect();
-        text.push_str(&format!(" AND key_id IN ({})", names.join(", ")));
-    }
-    if filter.model.is_some() {
-        let name = next();
-        text.push_str(&format!(" AND (model_asked = {name} OR model = {name})"));
-    }
-    if filter.ending.is_some() {
-        text.push_str(&format!(" AND ending = {}", next()));
-    }
-    text.push_str(&format!(
-        " ORDER BY ended_at {direction}, id {direction} LIMIT $5"
-    ));
-    text
-}
-
-/// Reads a row with [`CALL_COLUMNS`]. A name that this version does not know counts as the first one
-/// of its list.
-fn read<R: Row>(row: &R) -> sqlx::Result<Record>
-where
-    usize: ColumnIndex<R>,
-    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Option<i64>: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Uuid: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> String: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Option<String>: Decode<'r, R::Database> + Type<R::Database>,
-    R::Database: Database,
-{
-    let text = |place: usize| row.try_get::<String, _>(place);
-    let optional = |place: usize| -> sqlx::Result<_> {
-        let text: Option<String> = row.try_get(place)?;
-        Ok(text.map(Into::into))
+    let keys: Vec<_> = (6..6 + filter.keys.len())
+        .map(|number| format!("${number}"))
+        .collect();
+    let keys = keys.join(", ");
+    // The places of the blocks of one key come from an index in their order. Those of several keys
+    // would have to be sorted first.
+    let (table, second, id, filter) = match filter.keys.len() {
+        0 => (String::new(), "blocks.second", "blocks.id", String::new()),
+        1 => (
+            "featherwire_call_keys AS keys CROSS JOIN ".to_owned(),
+            "keys.second",
+            "keys.block",
+            format!(
+                "AND keys.key_id = {keys} AND blocks.second = keys.second AND blocks.id = \
+                 keys.block"
+            ),
+        ),
+        _ => (
+            String::new(),
+            "blocks.second",
+            "blocks.id",
+            format!(
+                "AND EXISTS (SELECT 1 FROM featherwire_call_keys AS keys WHERE keys.second = \
+                 blocks.second AND keys.block = blocks.id AND keys.key_id IN ({keys}))"
+            ),
+        ),
     };
-    let number = |place: usize| -> sqlx::Result<_> {
-        let number: i64 = row.try_get(place)?;
-        Ok(u64::try_from(number).unwrap_or_default())
-    };
-    let small =
-        |place: usize| number(place).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
-    let first_token_ms: Option<i64> = row.try_get(18)?;
-    Ok(Record {
-        ended_at: row.try_get(0)?,
-        id: row.try_get(1)?,
-        key_id: row.try_get(2)?,
-        key_name: text(3)?.into(),
-        door: Door::from_name(&text(4)?).unwrap_or(Door::Grpc),
-        rpc: Rpc::from_name(&text(5)?).unwrap_or(Rpc::CreateChatCompletion),
-        model_asked: text(6)?.into(),
-        model: text(7)?.into(),
-        ending: Ending::from_name(&text(8)?).unwrap_or(Ending::Finished),
-        error_code: optional(9)?,
-        tokens: Tokens {
-            prompt: number(10)?,
-            completion: number(11)?,
-            reasoning: number(12)?,
-            cached: number(13)?,
-            source: TokenSource::from_name(&text(14)?).unwrap_or_default(),
-        },
-        units: small(15)?,
-        unit_ms: number(16)?,
-        waited_ms: number(17)?,
-        first_token_ms: first_token_ms.and_then(|ms| u64::try_from(ms).ok()),
-        duration_ms: number(19)?,
-        attempts: small(20)?,
-        request_id: optional(21)?,
-        upstream_request_id: optional(22)?,
-    })
+    format!(
+        "SELECT blocks.second, blocks.id, blocks.content FROM {table}featherwire_call_blocks AS \
+         blocks WHERE ({second}, {id}) {after} ($1, $2) AND {second} >= $3 AND {second} <= $4 \
+         {filter} ORDER BY {second} {direction}, {id} {direction} LIMIT $5"
+    )
 }
 
 #[cfg(test)]

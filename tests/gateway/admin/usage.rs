@@ -55,7 +55,8 @@ pub async fn write(database: &Database, records: &[Record]) {
         None => DatabaseLocation::Postgres(database.url.as_str().into()),
     };
     let store = Store::open(&location).await.unwrap();
-    ledger::write(&store, records).await.unwrap();
+    let blocks = ledger::Block::divide(records.to_vec());
+    ledger::write(&store, &blocks).await.unwrap();
     store.close().await;
 }
 

@@ -193,7 +193,7 @@ async fn call_count(store: &Store) -> u64 {
     let featherwire::store::Pool::Sqlite(pool) = store.pool() else {
         panic!("the tests use SQLite");
     };
-    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM featherwire_calls")
+    let count: i64 = sqlx::query_scalar("SELECT SUM(calls) FROM featherwire_call_blocks")
         .fetch_one(pool)
         .await
         .unwrap();

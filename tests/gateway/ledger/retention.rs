@@ -1,7 +1,7 @@
 //! Old records are removed.
 
 use featherwire::{
-    ledger::{self, CallFilter, Ledger, Order, Queries, Record, Writer},
+    ledger::{self, Block, CallFilter, Ledger, Order, Queries, Record, Writer},
     store::Store,
 };
 
@@ -18,9 +18,10 @@ async fn on_postgres(store: &Store, statement: &'static str) -> Option<()> {
 }
 
 /// Writes records, however slow the machine is.
-async fn written(store: &Store, records: &[Record]) {
+async fn written(store: &Store, records: Vec<Record>) {
+    let blocks = Block::divide(records);
     poll::until("records are written", async || {
-        ledger::write(store, records).await.is_ok()
+        ledger::write(store, &blocks).await.is_ok()
     })
     .await;
 }
@@ -37,19 +38,20 @@ async fn old_records_are_removed_and_their_sums_stay() {
             ended_at,
             ..some_record(&Ledger::default())
         };
-        let old: Vec<_> = (0..12_000).map(|_| at(now - 40 * DAY_MS)).collect();
-        for part in old.chunks(1000) {
-            written(&store, part).await;
-        }
+        // Each is a block, as their seconds are different: more than are removed at once.
+        let old = |number: i64| at(now - 40 * DAY_MS + 1000 * number);
+        written(&store, (0..1500).map(old).collect()).await;
         // A row of each day, whether it has a partition or not.
-        let days: Vec<_> = (0..29).map(|day| at(now - day * DAY_MS)).collect();
-        written(&store, &days).await;
-        let old_partition = "CREATE TABLE featherwire_calls_20200101 PARTITION OF \
-                             featherwire_calls FOR VALUES FROM (1577836800000) TO (1577923200000)";
-        let is_postgres = on_postgres(&store, old_partition).await.is_some();
+        let days = (0..29).map(|day: i64| at(now - day * DAY_MS));
+        written(&store, days.collect()).await;
+        let old_partitions = "CREATE TABLE featherwire_call_blocks_20200101 PARTITION OF \
+                              featherwire_call_blocks FOR VALUES FROM (1577836800) TO \
+                              (1577923200); CREATE TABLE featherwire_call_keys_20200101 PARTITION \
+                              OF featherwire_call_keys FOR VALUES FROM (1577836800) TO \
+                              (1577923200)";
+        let is_postgres = on_postgres(&store, old_partitions).await.is_some();
         if is_postgres {
-            let row = at(1_577_836_800_000);
-            written(&store, &[row]).await;
+            written(&store, vec![at(1_577_836_800_000)]).await;
         }
         let writer = Writer::start(store.clone(), settings(None)).await;
         poll::until("old records are gone", async || {
@@ -58,14 +60,22 @@ async fn old_records_are_removed_and_their_sums_stay() {
             left.await.unwrap().len() == 29
         })
         .await;
+        if let featherwire::store::Pool::Sqlite(pool) = store.pool() {
+            let keys = "SELECT COUNT(*) FROM featherwire_call_keys";
+            poll::until("their keys are gone", async || {
+                let keys: i64 = sqlx::query_scalar(keys).fetch_one(pool).await.unwrap();
+                keys == 29
+            })
+            .await;
+        }
         let calls = total(&queries).await.calls;
-        assert_eq!(calls, 12_029 + u64::from(is_postgres));
+        assert_eq!(calls, 1529 + u64::from(is_postgres));
         if let featherwire::store::Pool::Postgres(pool) = store.pool() {
-            let names = "SELECT relname::text FROM pg_class WHERE relname LIKE 'featherwire_calls_2%' \
-                         AND relkind = 'r' ORDER BY 1";
+            let names = "SELECT relname::text FROM pg_class WHERE relname LIKE 'featherwire_call_%_2%' \
+                         AND relkind = 'r'";
             poll::until("there are partitions for a week", async || {
                 let names: Vec<String> = sqlx::query_scalar(names).fetch_all(pool).await.unwrap();
-                names.len() >= 7 && names.iter().all(|name| !name.contains("2020"))
+                names.len() >= 14 && names.iter().all(|name| !name.contains("2020"))
             })
             .await;
         }

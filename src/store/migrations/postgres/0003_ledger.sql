@@ -1,45 +1,31 @@
 -- Times are Unix milliseconds. Lengths of time are milliseconds.
 
--- One row for each call of a model. Never what was asked or answered.
-CREATE TABLE featherwire_calls (
-    ended_at BIGINT NOT NULL,
+-- The records of calls of a model, in blocks. Never what was asked or answered.
+CREATE TABLE featherwire_call_blocks (
+    -- The Unix second in which all calls of the block ended.
+    second BIGINT NOT NULL,
+    -- The id of its first call.
     id UUID NOT NULL,
-    key_id UUID NOT NULL,
-    -- The name of the key at the time of the call.
-    key_name TEXT NOT NULL,
-    -- grpc, grpc-web or rest
-    door TEXT NOT NULL,
-    rpc TEXT NOT NULL,
-    -- As the caller wrote it. Empty if the request was refused before it was read.
-    model_asked TEXT NOT NULL,
-    -- The model that answered, or else the one that was asked for, if the catalogue has it.
-    model TEXT NOT NULL,
-    -- finished, failed or cancelled
-    ending TEXT NOT NULL,
-    error_code TEXT,
-    prompt_tokens BIGINT NOT NULL,
-    completion_tokens BIGINT NOT NULL,
-    reasoning_tokens BIGINT NOT NULL,
-    cached_tokens BIGINT NOT NULL,
-    -- Who counted the tokens: upstream, counted (the gateway) or none.
-    token_source TEXT NOT NULL,
-    units BIGINT NOT NULL,
-    -- The units, multiplied by the time for which they were held.
-    unit_ms BIGINT NOT NULL,
-    waited_ms BIGINT NOT NULL,
-    first_token_ms BIGINT,
-    duration_ms BIGINT NOT NULL,
-    -- How many requests were sent upstream.
-    attempts BIGINT NOT NULL,
-    request_id TEXT,
-    upstream_request_id TEXT,
-    PRIMARY KEY (ended_at, id)
-) PARTITION BY RANGE (ended_at);
+    -- How many calls it has.
+    calls BIGINT NOT NULL,
+    -- Their records, in the form that src/ledger/block.rs describes.
+    content BYTEA NOT NULL,
+    PRIMARY KEY (second, id)
+) PARTITION BY RANGE (second);
 
-CREATE INDEX featherwire_calls_of_key ON featherwire_calls (key_id, ended_at, id);
+-- The keys of the calls of each block.
+CREATE TABLE featherwire_call_keys (
+    second BIGINT NOT NULL,
+    block UUID NOT NULL,
+    key_id UUID NOT NULL,
+    PRIMARY KEY (second, block, key_id)
+) PARTITION BY RANGE (second);
+
+CREATE INDEX featherwire_call_keys_by_key ON featherwire_call_keys (key_id, second, block);
 
 -- For rows of a day that has no partition of its own.
-CREATE TABLE featherwire_calls_default PARTITION OF featherwire_calls DEFAULT;
+CREATE TABLE featherwire_call_blocks_default PARTITION OF featherwire_call_blocks DEFAULT;
+CREATE TABLE featherwire_call_keys_default PARTITION OF featherwire_call_keys DEFAULT;
 
 -- Sums of calls by the hour and by the day (UTC) in which they ended.
 --

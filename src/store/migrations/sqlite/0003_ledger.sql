@@ -1,42 +1,27 @@
 -- Times are Unix milliseconds. Lengths of time are milliseconds.
 
--- One row for each call of a model. Never what was asked or answered.
-CREATE TABLE featherwire_calls (
-    ended_at INTEGER NOT NULL,
+-- The records of calls of a model, in blocks. Never what was asked or answered.
+CREATE TABLE featherwire_call_blocks (
+    -- The Unix second in which all calls of the block ended.
+    second INTEGER NOT NULL,
+    -- The id of its first call.
     id BLOB NOT NULL,
+    -- How many calls it has.
+    calls INTEGER NOT NULL,
+    -- Their records, in the form that src/ledger/block.rs describes.
+    content BLOB NOT NULL,
+    PRIMARY KEY (second, id)
+) STRICT;
+
+-- The keys of the calls of each block.
+CREATE TABLE featherwire_call_keys (
+    second INTEGER NOT NULL,
+    block BLOB NOT NULL,
     key_id BLOB NOT NULL,
-    -- The name of the key at the time of the call.
-    key_name TEXT NOT NULL,
-    -- grpc, grpc-web or rest
-    door TEXT NOT NULL,
-    rpc TEXT NOT NULL,
-    -- As the caller wrote it. Empty if the request was refused before it was read.
-    model_asked TEXT NOT NULL,
-    -- The model that answered, or else the one that was asked for, if the catalogue has it.
-    model TEXT NOT NULL,
-    -- finished, failed or cancelled
-    ending TEXT NOT NULL,
-    error_code TEXT,
-    prompt_tokens INTEGER NOT NULL,
-    completion_tokens INTEGER NOT NULL,
-    reasoning_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL,
-    -- Who counted the tokens: upstream, counted (the gateway) or none.
-    token_source TEXT NOT NULL,
-    units INTEGER NOT NULL,
-    -- The units, multiplied by the time for which they were held.
-    unit_ms INTEGER NOT NULL,
-    waited_ms INTEGER NOT NULL,
-    first_token_ms INTEGER,
-    duration_ms INTEGER NOT NULL,
-    -- How many requests were sent upstream.
-    attempts INTEGER NOT NULL,
-    request_id TEXT,
-    upstream_request_id TEXT,
-    PRIMARY KEY (ended_at, id)
+    PRIMARY KEY (second, block, key_id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX featherwire_calls_of_key ON featherwire_calls (key_id, ended_at, id);
+CREATE INDEX featherwire_call_keys_by_key ON featherwire_call_keys (key_id, second, block);
 
 -- Sums of calls by the hour and by the day (UTC) in which they ended.
 --

@@ -1,19 +1,12 @@
-//! Writes records and their sums, in one transaction.
+//! Writes blocks of records and their sums, in one transaction.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    future::Future,
-    sync::LazyLock,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, sync::LazyLock, time::Duration};
 
-use sqlx::{
-    Arguments as _, Database, Row as _, SqlSafeStr as _, SqlStr, Transaction, pool::PoolConnection,
-};
+use sqlx::{Arguments as _, Database, SqlSafeStr as _, SqlStr, Transaction, pool::PoolConnection};
 use uuid::Uuid;
 
 use super::{
-    record::Record,
+    block::Block,
     sums::{SUM_COLUMNS, Sums},
     time::Grain,
 };
@@ -21,33 +14,6 @@ use crate::{
     clock::UnixMs,
     store::{BeginWrite, Store, StoreError, on_each},
 };
-
-/// The columns of `featherwire_calls`.
-pub(super) const CALL_COLUMNS: [&str; 23] = [
-    "ended_at",
-    "id",
-    "key_id",
-    "key_name",
-    "door",
-    "rpc",
-    "model_asked",
-    "model",
-    "ending",
-    "error_code",
-    "prompt_tokens",
-    "completion_tokens",
-    "reasoning_tokens",
-    "cached_tokens",
-    "token_source",
-    "units",
-    "unit_ms",
-    "waited_ms",
-    "first_token_ms",
-    "duration_ms",
-    "attempts",
-    "request_id",
-    "upstream_request_id",
-];
 
 /// The longest time for a connection, and for a statement. A database that takes longer counts as one
 /// that is away.
@@ -57,7 +23,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 /// gateways that write the same rows lock them in the same order, and cannot wait for each other.
 type SumKey<'a> = (i64, UnixMs, Uuid, &'a str);
 
-/// The largest number of calls, and of sums, in one statement. Statements with 1, 2, 4 and so on rows
+/// The largest number of keys, and of sums, in one statement. Statements with 1, 2, 4 and so on rows
 /// are prepared once.
 const STATEMENT_ROWS_MAX: usize = 256;
 
@@ -82,20 +48,17 @@ impl Statements {
     }
 }
 
-/// `INSERT` for calls. A call that is there already, because the answer to its commit was lost, stays
-/// as it is.
-static INSERT_CALLS: LazyLock<Statements> = LazyLock::new(|| insert_calls(""));
+/// A block that is there already, because the answer to its commit was lost, stays as it is.
+const INSERT_BLOCK: &str = "INSERT INTO featherwire_call_blocks (second, id, calls, content) \
+                            VALUES ($1, $2, $3, $4) ON CONFLICT (second, id) DO NOTHING";
 
-/// The same, which tells the calls that were not there.
-static INSERT_AND_TELL_CALLS: LazyLock<Statements> = LazyLock::new(|| insert_calls("RETURNING id"));
-
-fn insert_calls(end: &str) -> Statements {
-    let columns = CALL_COLUMNS.map(str::to_owned);
-    let end = format!("ON CONFLICT (ended_at, id) DO NOTHING {end}");
+/// `INSERT` for the keys of a block.
+static INSERT_KEYS: LazyLock<Statements> = LazyLock::new(|| {
+    let columns = ["second", "block", "key_id"].map(str::to_owned);
     Statements::new(|rows, has_numbers| {
-        insert("featherwire_calls", &columns, rows, has_numbers, &end)
+        insert("featherwire_call_keys", &columns, rows, has_numbers, "")
     })
-}
+});
 
 /// `INSERT` for sums, which are added to those that are there.
 static ADD_SUMS: LazyLock<Statements> = LazyLock::new(|| {
@@ -151,100 +114,42 @@ macro_rules! add {
     };
 }
 
-/// Adds the values of [`CALL_COLUMNS`].
-macro_rules! add_record {
-    ($arguments:ident, $record:expr) => {{
-        let record: &Record = $record;
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let tokens = &record.tokens;
-        add!(
-            $arguments,
-            record.ended_at,
-            record.id,
-            record.key_id,
-            &*record.key_name,
-            record.door.name(),
-            record.rpc.name(),
-            &*record.model_asked,
-            &*record.model,
-            record.ending.name(),
-            record.error_code.as_deref(),
-            number(tokens.prompt),
-            number(tokens.completion),
-            number(tokens.reasoning),
-            number(tokens.cached),
-            tokens.source.name(),
-            i64::from(record.units),
-            number(record.unit_ms),
-            number(record.waited_ms),
-            record.first_token_ms.map(number),
-            number(record.duration_ms),
-            i64::from(record.attempts),
-            record.request_id.as_deref(),
-            record.upstream_request_id.as_deref(),
-        );
-    }};
-}
-
-/// Writes `records` and adds them to the sums. Those that are there already are not added again.
-/// Returns how many were new.
+/// Writes `blocks`, and adds their records to the sums. Those that are there already are not added
+/// again. Returns how many records were new.
 ///
 /// # Errors
-/// Those of the database, and a statement that took too long. Then the records may be there or not.
-pub async fn write(store: &Store, records: &[Record]) -> Result<usize, StoreError> {
-    if let Some(written) = write_as(store, records, Expected::AllNew).await? {
-        return Ok(written);
-    }
-    let written = write_as(store, records, Expected::SomeNew).await?;
-    Ok(written.unwrap_or_default())
-}
-
-/// How many of the records are new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
-    /// All, unless the answer to their commit was lost. Then nothing is written.
-    AllNew,
-    /// The database has to tell. Each row that it tells costs as much as some more columns.
-    SomeNew,
-}
-
-/// Writes `records` if as many are new as `expected`. Returns how many were.
-async fn write_as(
-    store: &Store,
-    records: &[Record],
-    expected: Expected,
-) -> Result<Option<usize>, StoreError> {
+/// Those of the database, and a statement that took too long. Then the blocks may be there or not.
+pub async fn write(store: &Store, blocks: &[Block]) -> Result<usize, StoreError> {
     let run = async {
         on_each!(store, pool => {
             let mut connection = in_time(store, pool.acquire()).await?;
             let written = async {
                 let begun = begin(pool, &mut connection);
                 let mut transaction = in_time(store, begun).await?;
-                let mut new = None;
-                for part in parts(records) {
-                    let statements = match expected {
-                        Expected::AllNew => &INSERT_CALLS,
-                        Expected::SomeNew => &INSERT_AND_TELL_CALLS,
-                    };
-                    let mut arguments = arguments(pool, part.len() * CALL_COLUMNS.len());
-                    for record in part {
-                        add_record!(arguments, record);
-                    }
-                    let query = sqlx::query_with(statements.get(pool, part.len()), arguments);
-                    if expected == Expected::AllNew {
-                        let inserted = in_time(store, query.execute(&mut *transaction)).await?;
-                        if inserted.rows_affected() != part.len() as u64 {
-                            in_time(store, transaction.rollback()).await?;
-                            return Ok(None);
-                        }
+                let mut new = Vec::new();
+                for block in blocks {
+                    let calls = i64::try_from(block.records().len()).unwrap_or(i64::MAX);
+                    let query = sqlx::query(INSERT_BLOCK)
+                        .bind(block.second())
+                        .bind(block.id())
+                        .bind(calls)
+                        .bind(block.bytes().to_vec());
+                    let inserted = in_time(store, query.execute(&mut *transaction)).await?;
+                    if inserted.rows_affected() == 0 {
                         continue;
                     }
-                    let new = new.get_or_insert_with(HashSet::new);
-                    for row in in_time(store, query.fetch_all(&mut *transaction)).await? {
-                        new.insert(row.try_get::<Uuid, _>(0)?);
+                    new.push(block);
+                    let keys: Vec<_> = block.keys().into_iter().collect();
+                    for part in parts(&keys) {
+                        let mut arguments = arguments(pool, part.len() * 3);
+                        for key in part {
+                            add!(arguments, block.second(), block.id(), *key);
+                        }
+                        let query = sqlx::query_with(INSERT_KEYS.get(pool, part.len()), arguments);
+                        in_time(store, query.execute(&mut *transaction)).await?;
                     }
                 }
-                let sums: Vec<_> = add_up(records, new.as_ref()).into_iter().collect();
+                let sums: Vec<_> = add_up(&new).into_iter().collect();
                 for part in parts(&sums) {
                     let mut arguments = arguments(pool, part.len() * (4 + SUM_COLUMNS));
                     for ((hours, start, key, model), sums) in part {
@@ -257,7 +162,7 @@ async fn write_as(
                     in_time(store, query.execute(&mut *transaction)).await?;
                 }
                 in_time(store, transaction.commit()).await?;
-                Ok(Some(new.map_or(records.len(), |new| new.len())))
+                Ok(new.iter().map(|block| block.records().len()).sum())
             };
             let written = written.await;
             end_if_late(connection, &written);
@@ -303,11 +208,10 @@ pub(super) fn end_if_late<D: Database, T>(connection: PoolConnection<D>, step: &
     }
 }
 
-/// The sums of those `records` that are `new`; `None` for all.
-fn add_up<'a>(records: &'a [Record], new: Option<&HashSet<Uuid>>) -> BTreeMap<SumKey<'a>, Sums> {
+/// The sums of the records of `blocks`.
+fn add_up<'a>(blocks: &[&'a Block]) -> BTreeMap<SumKey<'a>, Sums> {
     let mut sums = BTreeMap::<SumKey<'a>, Sums>::new();
-    let is_new = |record: &&Record| new.is_none_or(|new| new.contains(&record.id));
-    for record in records.iter().filter(is_new) {
+    for record in blocks.iter().flat_map(|block| block.records()) {
         for grain in Grain::ALL {
             let start = grain.start(record.ended_at);
             let key = (grain.hours(), start, record.key_id, &*record.model);
