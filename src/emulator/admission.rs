@@ -1,5 +1,7 @@
 //! Admits a request: the model is ready, the plan has free units, and no fault replaces the answer.
 
+use std::sync::atomic::Ordering;
+
 use axum::response::Response;
 
 use super::delivery::Delivery;
@@ -26,6 +28,7 @@ impl Emulator {
         self.catalogue.check_ready(model)?;
         let Exchange { id, connection } = exchange;
         let permit = self.unit_pool.acquire(id, model)?;
+        self.granted.fetch_add(1, Ordering::Relaxed);
         let fault = self.fault(model, fingerprint);
         if let Some(fault) = &fault
             && let Some(answer) = fault.replace_answer(&model.id, &connection).await

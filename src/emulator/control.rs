@@ -1,9 +1,11 @@
-//! `/emulator/switches`: reads and sets the switches while the emulator runs. This endpoint is not
-//! part of Featherless's API.
+//! `/emulator/switches`: reads and sets the switches while the emulator runs. `/emulator/counts`:
+//! what it has done. These endpoints are not part of Featherless's API.
+
+use std::sync::atomic::Ordering;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::refusal::{Refusal, json_type};
 use super::state::{Emulator, Shared};
@@ -11,6 +13,12 @@ use super::switches::Switch;
 
 pub async fn show(State(emulator): State<Shared>) -> Response {
     all(&emulator)
+}
+
+/// How many requests of models have got units, since the start.
+pub async fn counts(State(emulator): State<Shared>) -> Response {
+    let granted = emulator.granted.load(Ordering::Relaxed);
+    (json_type(), json!({"granted": granted}).to_string()).into_response()
 }
 
 /// Sets the switch `name` to the value in the body, which is plain text.

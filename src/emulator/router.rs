@@ -27,6 +27,7 @@ pub fn routes(emulator: Shared) -> Router {
         .route("/v1/plan", get(account::plan))
         .route("/account/concurrency", get(account::concurrency))
         .route("/account/concurrency/stream", get(feed::watch))
+        .route("/emulator/counts", get(control::counts))
         .route("/emulator/switches", get(control::show))
         .route("/emulator/switches/{name}", put(control::set))
         .fallback(unknown_path)

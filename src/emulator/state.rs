@@ -23,6 +23,8 @@ pub struct Emulator {
     pub unit_pool: Arc<UnitPool>,
     pub attempts: Attempts,
     pub switches: Switches,
+    /// How many requests of models have got units.
+    pub granted: AtomicU64,
     issued_ids: AtomicU64,
 }
 
@@ -33,6 +35,7 @@ impl Emulator {
             unit_pool: Arc::new(UnitPool::new(config.units, config.release_after)),
             attempts: Attempts::default(),
             switches: Switches::default(),
+            granted: AtomicU64::new(0),
             issued_ids: AtomicU64::new(0),
             config,
         };

@@ -58,6 +58,7 @@ mod missing_members;
 mod models;
 mod openapi;
 mod options;
+mod outages;
 mod output;
 mod probes;
 mod properties;
