@@ -12,7 +12,7 @@ use super::{
     circuit::{self, Circuits},
     exchange::{Accumulate, Accumulated, Exchange, Streamed, Unary},
     headers::ResponseHeaders,
-    model_request::ModelRequest,
+    model_request::{ModelRequest, Size},
     prepared::{self, Prepared},
     reply::Reply,
     report::{self, Reported},
@@ -25,7 +25,7 @@ use crate::{
     admission::Permit,
     config,
     error::{Error, Result},
-    keys::{Allowance, Ask},
+    keys::Ask,
     proto::v1::CallReport,
     upstream::{
         self, Attempts, Catalogue, Client, ModelNames, RequestOptions, StreamMessage, UnaryMessage,
@@ -105,16 +105,10 @@ impl Dispatch {
         check: impl FnOnce(&mut R) -> Result<()> + Send + 'static,
     ) -> Result<Ready<R>> {
         let names = self.catalogue.names().clone();
-        let prompt_tokens = u64::try_from(request.prompt_tokens()).unwrap_or(u64::MAX);
-        call.stats.record_prompt_estimate(prompt_tokens);
         let asked = call.note_asked(request.model(), &self.catalogue);
         call.check_ledger()?;
-        let allowance = self.reserve(call, prompt_tokens, &mut *request).await?;
-        let max_tokens = allowance.as_ref().and_then(Allowance::max_tokens);
-        if let Some(allowance) = allowance {
-            call.set_allowance(allowance);
-        }
         let identity = call.identity.clone();
+        // Only then the request is what is sent: `check` settles it.
         let check = move |request: &mut R| {
             check(request)?;
             let (requested, model) = asked.unwrap_or_else(|| resolved(request.model(), &names));
@@ -123,14 +117,19 @@ impl Dispatch {
                 model.as_ref().clone_into(request.model());
             }
             let hides_usage = stream == Some(true) && request.ask_for_usage();
+            let (choices, size) = (request.choices(), Size::of(request));
+            Ok((requested, model, choices, hides_usage, size))
+        };
+        let (request, (requested, model, choices, hides_usage, size)) =
+            prepared::validate(call, request, check).await?;
+        call.stats.record_prompt_estimate(size.prompt_tokens);
+        let max_tokens = self.reserve(call, &model, size).await?;
+        let cut = move |request: &mut R| {
             if let Some(tokens) = max_tokens {
                 request.set_max_tokens(i32::try_from(tokens).unwrap_or(i32::MAX));
             }
-            let choices = request.choices();
-            Ok((model, (requested, choices, hides_usage)))
         };
-        let (prepared, (requested, choices, hides_usage)) =
-            prepared::prepare(call, request, stream, check).await?;
+        let prepared = request.encode(model, stream, cut).await?;
         Ok(Ready {
             prepared,
             requested,
@@ -140,37 +139,34 @@ impl Dispatch {
         })
     }
 
-    /// Reserves what the request may use of the limits of its key, if it has some. A request that is
-    /// not valid releases it again.
-    async fn reserve<R: ModelRequest>(
-        &self,
-        call: &Call,
-        prompt_tokens: u64,
-        request: &mut R,
-    ) -> Result<Option<Allowance>> {
+    /// Reserves what a request of this size to `model` may use of the limits of its key, if it has
+    /// some. Returns the largest number of tokens of each choice, if the request must say another
+    /// one than it does.
+    async fn reserve(&self, call: &Call, model: &str, size: Size) -> Result<Option<u64>> {
         if !call.identity.is_metered() {
             return Ok(None);
         }
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let tokens = |number: i32| u64::try_from(number).ok();
-        let max_tokens = request.max_tokens().and_then(tokens);
-        let of_model = |model: &str| {
+        let Size {
+            prompt_tokens,
+            generations: choices,
+            max_tokens,
+        } = size;
+        let of_model = || {
             let catalogue = self.catalogue.current()?;
-            let model = catalogue.model(self.catalogue.names().resolve(model))?;
-            model.max_completion_tokens.and_then(tokens)
-        };
-        let model_max_tokens = match max_tokens {
-            Some(_) => None,
-            None => of_model(request.model()),
+            let max_tokens = catalogue.model(model)?.max_completion_tokens?;
+            u64::try_from(max_tokens).ok()
         };
         let ask = Ask {
             prompt_tokens,
-            choices: count(request.generations()),
+            choices,
             max_tokens,
-            model_max_tokens: model_max_tokens.unwrap_or(MODEL_MAX_TOKENS),
+            model_max_tokens: of_model().unwrap_or(MODEL_MAX_TOKENS),
         };
         let now = std::time::Instant::now();
-        call.identity.reserve(ask, now).await.map(Some)
+        let allowance = call.identity.reserve(ask, now).await?;
+        let max_tokens = allowance.max_tokens();
+        call.set_allowance(allowance);
+        Ok(max_tokens)
     }
 
     /// Gets a complete answer.

@@ -35,6 +35,30 @@ pub trait ModelRequest: Serialize + DeserializeOwned + Send + 'static {
     fn ask_for_usage(&mut self) -> bool;
 }
 
+/// How much a request asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// The tokens of the prompt, estimated rather too high.
+    pub(super) prompt_tokens: u64,
+    /// How many choices are generated.
+    pub(super) generations: u64,
+    /// The largest number of tokens of each choice, if the request sets it.
+    pub(super) max_tokens: Option<u64>,
+}
+
+impl Size {
+    /// The size of a request that is valid: before, `extra` may have its fields.
+    pub(super) fn of(request: &impl ModelRequest) -> Self {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let max_tokens = request.max_tokens();
+        Self {
+            prompt_tokens: count(request.prompt_tokens()),
+            generations: count(request.generations()),
+            max_tokens: max_tokens.and_then(|tokens| u64::try_from(tokens).ok()),
+        }
+    }
+}
+
 /// How many bytes of text are at least one token. Tokens of English text have about four. Tokens of
 /// other text have less, and a prompt that is estimated too low would exceed a budget.
 const TOKEN_BYTES: usize = 2;

@@ -221,10 +221,11 @@ impl Models {
                 let real = names.resolve(&request.model).to_owned();
                 identity.check_model(&real, &request.model)?;
                 request.model = real;
-                let model: Arc<str> = request.model.as_str().into();
-                Ok((Arc::clone(&model), model))
+                Ok(Arc::from(request.model.as_str()))
             };
-            let (prepared, model) = prepared::prepare(&call, request, None, check).await?;
+            let (request, model) = prepared::validate(&call, request, check).await?;
+            let model: Arc<str> = model;
+            let prepared = request.encode(Arc::clone(&model), None, |_| ()).await?;
             let options = RequestOptions {
                 model: Some(&model),
                 ..options(&call)

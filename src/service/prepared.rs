@@ -36,44 +36,79 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// Validates a request by `check` and encodes it. `check` returns the model that the request names
-/// afterwards, and what else the caller of this function needs. `stream` is the value of the member
-/// `stream`; `None` leaves the member out.
+/// A request that is valid, and not encoded yet.
+#[derive(Debug)]
+pub(super) struct Validated<R> {
+    request: Box<R>,
+    arrived: usize,
+    held: Option<HeldBytes>,
+}
+
+/// Validates a request by `check`, which also returns what the caller of this function needs.
 ///
 /// # Errors
-/// Those of `check`; [`Kind::Invalid`](crate::error::Kind::Invalid) for what only a gRPC caller can
-/// get wrong; [`Kind::Unavailable`](crate::error::Kind::Unavailable) if the body is larger than
-/// what arrived, and the bytes of all requests have reached their limit.
-pub(super) async fn prepare<R, T>(
+/// Those of `check`.
+pub(super) async fn validate<R, T>(
     call: &Call,
     mut request: Box<R>,
-    stream: Option<bool>,
-    check: impl FnOnce(&mut R) -> Result<(Arc<str>, T)> + Send + 'static,
-) -> Result<(Prepared, T)>
+    check: impl FnOnce(&mut R) -> Result<T> + Send + 'static,
+) -> Result<(Validated<R>, T)>
 where
-    R: Serialize + DeserializeOwned + Send + 'static,
+    R: Send + 'static,
     T: Send + 'static,
 {
     let held = call.hold_body();
     let arrived = held.as_ref().map_or(0, HeldBytes::bytes);
     offload::run(arrived, move || {
-        let (model, checked) = check(&mut request)?;
-        let mut bytes =
-            json::encode_request_of(&*request, arrived).map_err(validate::invalid_json)?;
-        if let Some(stream) = stream {
-            append_stream(&mut bytes, stream);
-        }
-        drop(request);
-        let held = held
-            .map(|mut held| held.resize(bytes.len()).map(|()| Arc::new(held)))
-            .transpose()?;
-        let body = Bytes::from_owner(Counted {
-            bytes,
-            held: held.clone(),
-        });
-        Ok((Prepared { model, body, held }, checked))
+        let checked = check(&mut request)?;
+        let validated = Validated {
+            request,
+            arrived,
+            held,
+        };
+        Ok((validated, checked))
     })
     .await?
+}
+
+impl<R: Serialize + DeserializeOwned + Send + 'static> Validated<R> {
+    /// Encodes the request for `model`, which it names, after a last `change`. `stream` is the value
+    /// of the member `stream`; `None` leaves the member out.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`](crate::error::Kind::Invalid) for what only a gRPC caller can get wrong;
+    /// [`Kind::Unavailable`](crate::error::Kind::Unavailable) if the body is larger than what
+    /// arrived, and the bytes of all requests have reached their limit.
+    pub(super) async fn encode(
+        self,
+        model: Arc<str>,
+        stream: Option<bool>,
+        change: impl FnOnce(&mut R) + Send + 'static,
+    ) -> Result<Prepared> {
+        let Self {
+            mut request,
+            arrived,
+            held,
+        } = self;
+        offload::run(arrived, move || {
+            change(&mut request);
+            let mut bytes =
+                json::encode_request_of(&*request, arrived).map_err(validate::invalid_json)?;
+            if let Some(stream) = stream {
+                append_stream(&mut bytes, stream);
+            }
+            drop(request);
+            let held = held
+                .map(|mut held| held.resize(bytes.len()).map(|()| Arc::new(held)))
+                .transpose()?;
+            let body = Bytes::from_owner(Counted {
+                bytes,
+                held: held.clone(),
+            });
+            Ok(Prepared { model, body, held })
+        })
+        .await?
+    }
 }
 
 impl Prepared {

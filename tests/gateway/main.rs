@@ -22,6 +22,7 @@ mod budgets;
 mod catalogue;
 mod chaos;
 mod chat;
+mod charges;
 mod circuits;
 mod cli;
 mod completions_and_embeddings;
