@@ -154,6 +154,12 @@ impl Error {
         matches!(self.kind(), Kind::Timeout | Kind::Upstream | Kind::Internal) || self.is_draining()
     }
 
+    /// Whether the failed request was answered with an error, or has not reached Featherless. So no
+    /// model works on it.
+    pub fn is_refusal_upstream(&self) -> bool {
+        !self.may_go_on_upstream() || self.upstream_status().is_some() || self.retry() == Retry::Yes
+    }
+
     /// Whether the gateway is shutting down.
     pub fn is_draining(&self) -> bool {
         self.is(ErrorCode::Draining)

@@ -32,7 +32,7 @@ pub struct Record {
     pub error_code: Option<Box<str>>,
     /// What it used.
     pub tokens: Tokens,
-    /// The units that the answer held. 0 if no model has answered.
+    /// The units that the last attempt held. 0 if the call cost nothing.
     pub units: u32,
     /// The units, multiplied by the time for which they were held, in milliseconds.
     pub unit_ms: u64,
@@ -72,7 +72,8 @@ impl Record {
         self.ended_at.saturating_sub(duration)
     }
 
-    /// The model that answered. `None` if none has.
+    /// The model that answered, or that may have worked on a call which was cut. `None` if there is
+    /// none.
     pub fn model_answered(&self) -> Option<&str> {
         let has_answer = match self.ending {
             Ending::Finished => true,

@@ -263,7 +263,7 @@ impl Call {
             return;
         }
         let duration = self.arrived_at.elapsed();
-        let used = self.used(ending, duration);
+        let used = self.used(ending, error, duration);
         if let Some(allowance) = allowance {
             allowance.settle(used.amounts());
         }

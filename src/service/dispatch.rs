@@ -194,7 +194,7 @@ impl Dispatch {
     ) -> Result<Reply<A::Answer>>
     where
         R: ModelRequest,
-        M: StreamMessage + Send,
+        M: StreamMessage + TellsUsage + Send,
         A: Accumulate<M>,
         A::Answer: Reported + TellsUsage,
     {
@@ -272,7 +272,6 @@ impl Dispatch {
     ) -> Result<upstream::Reply<X::Answer>> {
         let model = Arc::clone(&candidate.model);
         let mut permit = self.units.acquire(call, &model).await?;
-        let mut units_since = call.arrived_at.elapsed();
         let mut attempts = None;
         loop {
             let is_circuit_probe = match candidate.start(X::SILENCE_MIN) {
@@ -287,26 +286,32 @@ impl Dispatch {
             };
             let attempts_now = attempts
                 .get_or_insert_with(|| self.upstream.attempts(options, WAIT_WITH_UNITS_MAX));
+            call.stats
+                .hold_units(permit.units(), call.arrived_at.elapsed());
             let sent = X::send(&self.upstream, attempts_now, path, body.clone(), options).await;
             match sent {
                 Ok(reply) => {
                     permit.mark_admitted();
                     candidate.mark_answering();
-                    call.stats.record_units(permit.units(), units_since);
+                    call.stats.record_answer();
                     if X::IS_STREAM {
                         call.stats.record_first_token(call.arrived_at.elapsed());
                     }
                     call.stats.add_wait(permit.waited());
                     let upstream::Reply { request_id, answer } = reply;
                     call.note_answer(&model, request_id.as_ref());
-                    let answer = X::complete(answer, permit, candidate).await?;
-                    return Ok(upstream::Reply { request_id, answer });
+                    let answer = X::complete(answer, permit, candidate, &call.stats).await;
+                    if answer.is_err() {
+                        call.stats.release_units(call.arrived_at.elapsed());
+                    }
+                    return answer.map(|answer| upstream::Reply { request_id, answer });
                 }
                 Err(error) => {
+                    call.stats.release_units(call.arrived_at.elapsed());
+                    call.stats.sent.record_error(&error);
                     permit = self
                         .retry(call, candidate, permit, &mut attempts, error)
                         .await?;
-                    units_since = call.arrived_at.elapsed();
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::{future::Future, marker::PhantomData, time::Duration};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::{circuit::CircuitPass, route::Candidate};
+use super::{circuit::CircuitPass, route::Candidate, stats::CallStats, usage::TellsUsage};
 use crate::{
     admission::Permit,
     error::{Error, Result},
@@ -42,7 +42,8 @@ pub(super) trait Exchange {
     ) -> impl Future<Output = Result<upstream::Reply<Self::Received>>> + Send;
 
     /// Makes the answer of what `candidate` sends. It ends `permit`, or takes it over together with
-    /// the candidate's circuit pass if the answer goes on after this.
+    /// the candidate's circuit pass if the answer goes on after this. Until then, `stats` counts the
+    /// answer.
     ///
     /// # Errors
     /// A failure before the answer has reached the caller; another model may be asked.
@@ -50,6 +51,7 @@ pub(super) trait Exchange {
         received: Self::Received,
         permit: Permit,
         candidate: &mut Candidate,
+        stats: &CallStats,
     ) -> impl Future<Output = Result<Self::Answer>> + Send;
 }
 
@@ -75,7 +77,7 @@ impl<M: UnaryMessage + Send> Exchange for Unary<M> {
         upstream.post_with(attempts, path, body, options).await
     }
 
-    async fn complete(received: M, permit: Permit, _: &mut Candidate) -> Result<M> {
+    async fn complete(received: M, permit: Permit, _: &mut Candidate, _: &CallStats) -> Result<M> {
         permit.finish();
         Ok(received)
     }
@@ -134,6 +136,7 @@ impl<M: StreamMessage + Send> Exchange for Streamed<M> {
         chunks: StartedStream<M>,
         permit: Permit,
         candidate: &mut Candidate,
+        _: &CallStats,
     ) -> Result<StartedAnswer<M>> {
         Ok(StartedAnswer {
             chunks,
@@ -162,7 +165,7 @@ pub trait Accumulate<M>: Default + Send {
 /// its end, so after a failure at any time another model may be asked.
 pub(super) struct Accumulated<M, A>(PhantomData<(M, A)>);
 
-impl<M: StreamMessage + Send, A: Accumulate<M>> Exchange for Accumulated<M, A> {
+impl<M: StreamMessage + TellsUsage + Send, A: Accumulate<M>> Exchange for Accumulated<M, A> {
     type Received = StartedStream<M>;
     type Answer = A::Answer;
 
@@ -183,8 +186,9 @@ impl<M: StreamMessage + Send, A: Accumulate<M>> Exchange for Accumulated<M, A> {
         chunks: StartedStream<M>,
         permit: Permit,
         _: &mut Candidate,
+        stats: &CallStats,
     ) -> Result<A::Answer> {
-        match accumulate::<M, A>(chunks).await {
+        match accumulate::<M, A>(chunks, stats).await {
             Ok(answer) => {
                 permit.finish();
                 Ok(answer)
@@ -198,11 +202,13 @@ impl<M: StreamMessage + Send, A: Accumulate<M>> Exchange for Accumulated<M, A> {
 }
 
 /// Adds up all `chunks`. It drops them, which closes the upstream connection, before it returns.
-async fn accumulate<M: StreamMessage, A: Accumulate<M>>(
+async fn accumulate<M: StreamMessage + TellsUsage, A: Accumulate<M>>(
     mut chunks: StartedStream<M>,
+    stats: &CallStats,
 ) -> Result<A::Answer> {
     let mut accumulator = A::default();
-    while let Some(chunk) = chunks.next().await.transpose()? {
+    while let Some(mut chunk) = chunks.next().await.transpose()? {
+        stats.note_chunk(&mut chunk);
         accumulator.add(chunk.into_message());
         if accumulator.is_too_large() {
             return Err(upstream::too_large());

@@ -39,6 +39,8 @@ pub(super) struct Subject {
 pub(super) struct Used {
     tokens: Tokens,
     requests: u64,
+    /// The units that the last attempt held.
+    units: u32,
     unit_ms: u64,
 }
 
@@ -91,15 +93,16 @@ impl Call {
     }
 
     /// What the call has used, if it ends so.
-    pub(super) fn used(&self, ending: Ending, duration: Duration) -> Used {
+    pub(super) fn used(&self, ending: Ending, error: Option<&Error>, duration: Duration) -> Used {
         let stats = &self.stats;
-        let has_answer = stats.units() > 0;
-        // A request that failed before its answer cost nothing. One that the caller left may have
-        // been read by the model.
+        // It was not the model that failed.
+        let is_cut = error.is_some_and(Error::is_callers_deadline) || self.cut().is_some();
+        // A request that failed before its answer cost nothing. One that was cut may have been read
+        // by the model.
         let is_charged = match ending {
             Ending::Finished => true,
-            Ending::Failed => has_answer,
-            Ending::Cancelled => has_answer || stats.sent() > 0,
+            Ending::Failed if !is_cut => stats.has_answer(),
+            Ending::Failed | Ending::Cancelled => stats.has_answer() || stats.sent.may_be_read(),
         };
         if !is_charged {
             return Used::default();
@@ -107,6 +110,7 @@ impl Call {
         Used {
             tokens: stats.tokens(),
             requests: 1,
+            units: stats.units(),
             unit_ms: stats.unit_ms(duration),
         }
     }
@@ -123,7 +127,7 @@ impl Call {
         let (ended_at, id) = self.ledger.stamp();
         let stats = &self.stats;
         let subject = std::mem::take(&mut *self.subject());
-        let is_known = stats.units() > 0
+        let is_known = stats.has_answer()
             || subject.catalogue.is_some_and(|catalogue| {
                 catalogue.has(subject.model.as_deref().unwrap_or_default())
             });
@@ -144,12 +148,12 @@ impl Call {
             ending,
             error_code: error.map(|error| limited(error.code())),
             tokens: used.tokens,
-            units: stats.units(),
+            units: used.units,
             unit_ms: used.unit_ms,
             waited_ms: stats.waited_ms(),
             first_token_ms: stats.first_token_ms(),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            attempts: stats.sent(),
+            attempts: stats.sent.number(),
             request_id: self
                 .request_id
                 .as_ref()

@@ -44,7 +44,7 @@ pub(super) fn of(
         tried: tried.collect(),
         waited_ms: milliseconds(call.stats.waited_ms()),
         units: number(call.stats.units()),
-        attempts: number(call.stats.sent()),
+        attempts: number(call.stats.sent.number()),
         first_token_ms: call.stats.first_token_ms().map(milliseconds),
         upstream_request_id,
         extra: Extra::new(),

@@ -1,23 +1,31 @@
 //! What the gateway does for one call, counted while it happens.
 
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
 
-use super::usage::Usage;
-use crate::ledger::{TokenSource, Tokens};
+use super::usage::{TellsUsage, Usage};
+use crate::{
+    json::Chunk,
+    ledger::{TokenSource, Tokens},
+    upstream::{SentRequests, StreamMessage},
+};
 
 /// The statistics of one call. Recording them is a store into memory.
 #[derive(Debug)]
 pub(super) struct CallStats {
-    /// How many requests were sent upstream.
-    pub(super) sent: AtomicU32,
+    /// The requests that were sent upstream.
+    pub(super) sent: SentRequests,
+    /// Whether a model has begun to answer.
+    has_answer: AtomicBool,
     units: AtomicU32,
     waited_ms: AtomicU64,
     first_token_ms: AtomicU64,
-    /// When the units were granted, in milliseconds after the arrival of the call.
+    /// Since when the units are held, in milliseconds after the arrival of the call.
     units_since_ms: AtomicU64,
+    /// The units of earlier attempts, multiplied by the times for which they were held.
+    unit_ms: AtomicU64,
     prompt_tokens: AtomicU32,
     completion_tokens: AtomicU32,
     /// How many chunks with a part of the answer came, and the bytes of their texts.
@@ -32,6 +40,9 @@ pub(super) struct CallStats {
 /// No token has come, or the number is not known.
 const NO_TOKEN: u64 = u64::MAX;
 
+/// No units are held.
+const NOT_HELD: u64 = u64::MAX;
+
 /// A number of tokens is not known.
 const NO_TOKENS: u32 = u32::MAX;
 
@@ -41,11 +52,13 @@ const TOKEN_BYTES: u64 = 4;
 impl Default for CallStats {
     fn default() -> Self {
         Self {
-            sent: AtomicU32::new(0),
+            sent: SentRequests::default(),
+            has_answer: AtomicBool::new(false),
             units: AtomicU32::new(0),
             waited_ms: AtomicU64::new(0),
             first_token_ms: AtomicU64::new(NO_TOKEN),
-            units_since_ms: AtomicU64::new(0),
+            units_since_ms: AtomicU64::new(NOT_HELD),
+            unit_ms: AtomicU64::new(0),
             prompt_tokens: AtomicU32::new(NO_TOKENS),
             completion_tokens: AtomicU32::new(NO_TOKENS),
             chunks: AtomicU64::new(0),
@@ -58,12 +71,28 @@ impl Default for CallStats {
 }
 
 impl CallStats {
-    /// Records that the upstream answers, for which the call holds `units` units. It got them
-    /// `since` this time from the arrival of the call.
-    pub(super) fn record_units(&self, units: u32, since: Duration) {
+    /// Records that the call holds `units` units for a request, from `since` this time after its
+    /// arrival.
+    pub(super) fn hold_units(&self, units: u32, since: Duration) {
         self.units.store(units, Ordering::Relaxed);
         self.units_since_ms
             .store(milliseconds(since), Ordering::Relaxed);
+    }
+
+    /// Records that the call has given its units back, `now` after its arrival.
+    pub(super) fn release_units(&self, now: Duration) {
+        self.unit_ms.store(self.unit_ms(now), Ordering::Relaxed);
+        self.units_since_ms.store(NOT_HELD, Ordering::Relaxed);
+    }
+
+    /// Records that a model has begun to answer.
+    pub(super) fn record_answer(&self) {
+        self.has_answer.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a model has begun to answer.
+    pub(super) fn has_answer(&self) -> bool {
+        self.has_answer.load(Ordering::Relaxed)
     }
 
     /// Records the usage that the upstream tells. A number that it does not tell stays as it is.
@@ -80,8 +109,23 @@ impl CallStats {
         }
     }
 
+    /// Counts a chunk of the answer, or records the usage in it. Returns whether it has only the
+    /// usage.
+    pub(super) fn note_chunk<M: StreamMessage + TellsUsage>(&self, chunk: &mut Chunk<M>) -> bool {
+        if let Some(message) = chunk.complete() {
+            if let Some(usage) = message.usage() {
+                self.record_usage(usage);
+            }
+            if !message.has_content() {
+                return message.is_usage_alone();
+            }
+        }
+        self.count_chunk(chunk.text_bytes());
+        false
+    }
+
     /// Counts a chunk of the answer with a text of this length.
-    pub(super) fn count_chunk(&self, text_bytes: usize) {
+    fn count_chunk(&self, text_bytes: usize) {
         // Only the task of the call writes these.
         let add = |place: &AtomicU64, number: u64| {
             place.store(place.load(Ordering::Relaxed) + number, Ordering::Relaxed);
@@ -119,11 +163,13 @@ impl CallStats {
         }
     }
 
-    /// How long the units are held, multiplied by their number, in milliseconds, if the call ends
-    /// `now` after its arrival.
+    /// How long units were held in all attempts, multiplied by their number, in milliseconds, until
+    /// `now` after the arrival of the call.
     pub(super) fn unit_ms(&self, now: Duration) -> u64 {
-        let since = self.units_since_ms.load(Ordering::Relaxed);
-        u64::from(self.units()).saturating_mul(milliseconds(now).saturating_sub(since))
+        let before = self.unit_ms.load(Ordering::Relaxed);
+        // Nothing since a time that never comes.
+        let held = milliseconds(now).saturating_sub(self.units_since_ms.load(Ordering::Relaxed));
+        before.saturating_add(u64::from(self.units()).saturating_mul(held))
     }
 
     /// Records that the first token came `after` this time from the arrival of the call.
@@ -140,12 +186,7 @@ impl CallStats {
             .saturating_add(wait)
     }
 
-    /// How many requests were sent upstream.
-    pub(super) fn sent(&self) -> u32 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// The units that the answer holds.
+    /// The units that the last attempt held.
     pub(super) fn units(&self) -> u32 {
         self.units.load(Ordering::Relaxed)
     }
@@ -164,4 +205,22 @@ impl CallStats {
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(NO_TOKEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_times_of_all_attempts_count_and_those_between_them_do_not() {
+        let stats = CallStats::default();
+        let at = Duration::from_millis;
+        assert_eq!(stats.unit_ms(at(1000)), 0);
+        stats.hold_units(2, at(100));
+        assert_eq!(stats.unit_ms(at(150)), 100);
+        stats.release_units(at(200));
+        assert_eq!(stats.unit_ms(at(5000)), 200);
+        stats.hold_units(1, at(5000));
+        assert_eq!((stats.unit_ms(at(5030)), stats.units()), (230, 1));
+    }
 }

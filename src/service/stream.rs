@@ -78,7 +78,7 @@ impl<M: AnswerChunk> Stream for ResponseStream<M> {
             // Usually the last message. If there are many, the socket's share of the task's time
             // ends this loop.
             let is_hidden = match &mut item {
-                Some(Ok(chunk)) => note_usage(&this.call, chunk) && this.hides_usage,
+                Some(Ok(chunk)) => this.call.stats.note_chunk(chunk) && this.hides_usage,
                 _ => false,
             };
             if !is_hidden {
@@ -109,18 +109,4 @@ impl<M: AnswerChunk> Stream for ResponseStream<M> {
             }
         })
     }
-}
-
-/// Counts a chunk of the answer, or records the usage in it. Returns whether it has only the usage.
-fn note_usage<M: AnswerChunk>(call: &Call, chunk: &mut Chunk<M>) -> bool {
-    if let Some(message) = chunk.complete() {
-        if let Some(usage) = message.usage() {
-            call.stats.record_usage(usage);
-        }
-        if !message.has_content() {
-            return message.is_usage_alone();
-        }
-    }
-    call.stats.count_chunk(chunk.text_bytes());
-    false
 }

@@ -220,7 +220,7 @@ impl Client {
     /// The attempts of a request that begins now. The first-token timeout counts from the first
     /// attempt. If the wait before the next attempt is longer than `wait_max`, the caller must
     /// wait, as [`Attempts::take_later`] says.
-    pub fn attempts(&self, options: RequestOptions<'_>, wait_max: Duration) -> Attempts<'_> {
+    pub fn attempts<'a>(&'a self, options: RequestOptions<'a>, wait_max: Duration) -> Attempts<'a> {
         self.sender
             .attempts_with(self.sender.timeouts(options), options, wait_max)
     }

@@ -52,7 +52,7 @@ pub use finish_reason::{ChoiceEnd, FAILURE_MEMBERS};
 pub use identity::{Identity, IdentityFields};
 pub use limits::ANSWER_BYTES_MAX;
 pub use model_names::ModelNames;
-pub use options::RequestOptions;
+pub use options::{RequestOptions, SentRequests};
 pub use reply::Reply;
 pub use retry::Attempts;
 pub use started::StartedStream;

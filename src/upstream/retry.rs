@@ -9,6 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tower::retry::budget::{Budget, TpsBudget};
 
+use super::options::{RequestOptions, SentRequests};
 use crate::error::{Error, Retry};
 
 /// The largest share of the traffic that may be retries.
@@ -45,6 +46,8 @@ pub struct Attempts<'a> {
     /// No retry begins after this time.
     until: Instant,
     no_retries: bool,
+    /// Is told how attempts fail.
+    sent: Option<&'a SentRequests>,
     /// If the wait before the next attempt is longer than this, the error is returned and the
     /// caller waits.
     wait_max: Duration,
@@ -84,6 +87,9 @@ impl Attempts<'_> {
     /// # Errors
     /// `error`, if there is no further attempt, or if the caller must wait for it.
     pub(super) async fn wait_for_next(&mut self, error: Error) -> Result<(), Error> {
+        if let Some(sent) = self.sent {
+            sent.record_error(&error);
+        }
         if self.no_retries {
             return Err(error);
         }
@@ -128,21 +134,22 @@ impl Policy {
     }
 
     /// The attempts of a request that starts now, which adds to the budget. It may be retried until
-    /// `until`, or never with `no_retries`. The caller does the waits that are longer than
+    /// `until`, or never if its options say so. The caller does the waits that are longer than
     /// `wait_max`.
-    pub(super) fn attempts(
-        &self,
+    pub(super) fn attempts<'a>(
+        &'a self,
         until: impl FnOnce(Instant) -> Instant,
-        no_retries: bool,
+        options: RequestOptions<'a>,
         wait_max: Duration,
-    ) -> Attempts<'_> {
+    ) -> Attempts<'a> {
         self.budget.deposit();
         let began = Instant::now();
         let (later, retries) = (None, 0);
         Attempts {
             policy: self,
             until: until(began),
-            no_retries,
+            no_retries: options.no_retries,
+            sent: options.sent,
             wait_max,
             later,
             retries,
@@ -289,7 +296,7 @@ mod tests {
         let policy = policy();
         let mut retries = 0;
         for _ in 0..1000 {
-            let _ = policy.attempts(|now| now, false, Duration::MAX);
+            let _ = policy.attempts(|now| now, RequestOptions::default(), Duration::MAX);
             retries += u32::from(
                 policy
                     .wait(

@@ -1,7 +1,7 @@
 //! Sends requests of the [`Client`](super::client::Client): attempt after attempt until a
 //! successful reply begins, within the timeouts. And begins to read the reply.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -82,15 +82,15 @@ impl Sender {
     }
 
     /// The attempts of a request with these `timeouts` that begins now.
-    pub(super) fn attempts_with(
-        &self,
+    pub(super) fn attempts_with<'a>(
+        &'a self,
         timeouts: Timeouts,
-        options: RequestOptions<'_>,
+        options: RequestOptions<'a>,
         wait_max: Duration,
-    ) -> Attempts<'_> {
+    ) -> Attempts<'a> {
         self.retry.attempts(
             |now| timeouts.first(now, options.deadline).0,
-            options.no_retries,
+            options,
             wait_max,
         )
     }
@@ -119,8 +119,8 @@ impl Sender {
     ) -> Result<Response<ResponseBody>> {
         attempts.set_no_retries(options.no_retries);
         loop {
-            if let Some(counter) = options.sent {
-                counter.fetch_add(1, Ordering::Relaxed);
+            if let Some(sent) = options.sent {
+                sent.add();
             }
             match self
                 .attempt(timeouts, request, attempts.began(), options)

@@ -1,16 +1,19 @@
 //! What calls reserve of the limits of their key, and what they are charged: at every end of a call,
 //! the budget and the ledger say the same.
 
+mod ends;
 mod size;
+
+use std::time::Duration;
 
 use featherwire::{
     config::{self, DatabaseLocation},
     keys::{Actor, Directory, KeySettings, Refresh, Repository, Role, SecretKind},
-    ledger::{CallFilter, Order, Queries, Record, Settings, Writer},
+    ledger::{CallFilter, Order, Queries, Record, Settings, TokenSource, Writer},
     store::Store,
 };
 use secrecy::ExposeSecret;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{
     Door, Gateway, Scripted,
@@ -22,7 +25,7 @@ use crate::support::{
 /// A gateway that records its calls, and one key with limits.
 struct Metered {
     gateway: Gateway,
-    queries: Queries,
+    store: Store,
     secret: String,
     _parts: (Writer, Refresh),
 }
@@ -48,13 +51,13 @@ impl Metered {
         let ledger = Settings {
             spill_directory: None,
             spill_bytes_max: 1024 * 1024,
-            retention: std::time::Duration::from_secs(3600),
+            retention: Duration::from_secs(3600),
         };
         let writer = Writer::start(store.clone(), ledger).await;
         let parts = (keys, writer.ledger());
         Self {
             gateway: Gateway::with_parts(upstream.address, parts, configure).await,
-            queries: Queries::new(store),
+            store,
             secret: new.secret.expose_secret().to_owned(),
             _parts: (writer, refresh),
         }
@@ -70,6 +73,14 @@ impl Metered {
 
     fn bearer(&self) -> String {
         format!("Bearer {}", self.secret)
+    }
+
+    /// Polls until the scheduler's state meets the condition.
+    async fn until_units(&self, what: &str, condition: impl Fn(&Value) -> bool) {
+        poll::until(what, async || {
+            condition(&self.gateway.units(&self.secret).await)
+        })
+        .await;
     }
 
     /// What is spent and what is reserved of each budget.
@@ -91,9 +102,10 @@ impl Metered {
 
     /// The records of all calls, when there are this many.
     async fn records(&self, number: usize) -> Vec<Record> {
+        let queries = Queries::new(self.store.clone());
         let all = async || {
             let filter = CallFilter::default();
-            let calls = self.queries.calls(&filter, Order::OldestFirst, None, 5000);
+            let calls = queries.calls(&filter, Order::OldestFirst, None, 5000);
             calls.await.unwrap()
         };
         poll::until("the calls are recorded", async || {
@@ -104,11 +116,38 @@ impl Metered {
         assert_eq!(records.len(), number, "{records:?}");
         records
     }
+
+    /// The records of all calls, when there are this many. The budgets of the key, which has one of
+    /// each unit, are charged the same.
+    async fn charged(&self, number: usize) -> Vec<Record> {
+        let records = self.records(number).await;
+        let sum = |of: fn(&Record) -> u64| records.iter().map(of).sum::<u64>();
+        let requests = records
+            .iter()
+            .filter(|record| record.tokens.source != TokenSource::None);
+        let expected = [
+            sum(|record| record.tokens.prompt + record.tokens.completion),
+            u64::try_from(requests.count()).unwrap(),
+            sum(|record| record.unit_ms) / 1000,
+        ];
+        let expected = expected.map(|spent| (i64::try_from(spent).unwrap(), 0));
+        assert_eq!(self.budgets().await, expected, "{records:?}");
+        records
+    }
 }
 
 fn budgets(of: &[(&str, u64)]) -> Value {
     let budgets = of
         .iter()
-        .map(|(of, amount)| serde_json::json!({"of": of, "amount": amount, "per": "day"}));
-    serde_json::json!({"budgets": budgets.collect::<Vec<_>>()})
+        .map(|(of, amount)| json!({"of": of, "amount": amount, "per": "day"}));
+    json!({"budgets": budgets.collect::<Vec<_>>()})
+}
+
+/// A large budget of each unit.
+fn all_budgets() -> Value {
+    budgets(&[
+        ("tokens", 1_000_000),
+        ("requests", 1_000_000),
+        ("unit_seconds", 1_000_000),
+    ])
 }
