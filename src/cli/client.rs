@@ -11,7 +11,7 @@ use tonic_types::StatusExt;
 use secrecy::ExposeSecret;
 
 use super::failure::Failure;
-use crate::config::Gateway;
+use crate::{config::Gateway, ledger::KeysNamedError};
 
 /// The largest message that is accepted from the gateway: a page of models, or an answer with
 /// audio.
@@ -30,8 +30,35 @@ impl Interceptor for Key {
     }
 }
 
-/// Connects to the gateway.
+/// What errors call the options for the gateway and its key.
+struct OptionNames {
+    gateway: &'static str,
+    key: &'static str,
+}
+
+const OF_CALLERS: OptionNames = OptionNames {
+    gateway: "--gateway, or FEATHERWIRE_GATEWAY",
+    key: "--api-key, or FEATHERWIRE_API_KEY",
+};
+
+const OF_ADMINISTRATORS: OptionNames = OptionNames {
+    gateway: "--gateway",
+    key: "FEATHERWIRE_ADMIN_KEY, or --admin-key",
+};
+
+/// Connects to the gateway as a caller.
 pub async fn connect(gateway: &Gateway) -> Result<(Channel, Key), Failure> {
+    connect_with(gateway, &OF_CALLERS).await
+}
+
+/// Connects to the gateway as an administrator.
+pub async fn connect_as_admin(gateway: &Gateway) -> Result<(Channel, Key, AdminErrors), Failure> {
+    let (channel, key) = connect_with(gateway, &OF_ADMINISTRATORS).await?;
+    let has_key = key.0.is_some();
+    Ok((channel, key, AdminErrors { has_key }))
+}
+
+async fn connect_with(gateway: &Gateway, options: &OptionNames) -> Result<(Channel, Key), Failure> {
     let address = &gateway.gateway;
     let endpoint = Endpoint::from_shared(address.clone()).map_err(|_| {
         format!("{address} is not a URL: expected one such as http://127.0.0.1:8000")
@@ -39,7 +66,8 @@ pub async fn connect(gateway: &Gateway) -> Result<(Channel, Key), Failure> {
     let channel = endpoint.tcp_nodelay(true).connect().await.map_err(|_| {
         format!(
             "no gateway at {address}: start one (`featherwire serve --emulator`), or set its \
-             address (--gateway, or FEATHERWIRE_GATEWAY)"
+             address ({})",
+            options.gateway
         )
     })?;
     let key = gateway.key().map(|key| {
@@ -51,8 +79,10 @@ pub async fn connect(gateway: &Gateway) -> Result<(Channel, Key), Failure> {
     Ok((
         channel,
         key.map_err(|_: tonic::metadata::errors::InvalidMetadataValue| {
-            "the gateway key has a character that a header cannot contain (--api-key, or \
-             FEATHERWIRE_API_KEY)"
+            format!(
+                "the gateway key has a character that a header cannot contain ({})",
+                options.key
+            )
         })?,
     ))
 }
@@ -84,14 +114,48 @@ pub fn failure(status: &Status) -> Failure {
     ))
 }
 
-/// The error of a gateway that was asked by an administrator.
-pub fn admin_failure(status: Status) -> Failure {
-    if status.code() == Code::Unauthenticated {
-        return Failure::failed(
+/// What the errors of a gateway mean for an administrator.
+#[derive(Clone, Copy, Debug)]
+pub struct AdminErrors {
+    /// Whether a key is sent.
+    has_key: bool,
+}
+
+impl AdminErrors {
+    /// The error of the gateway.
+    pub fn of(self, status: &Status) -> Failure {
+        if status.code() != Code::Unauthenticated {
+            return failure(status);
+        }
+        if self.has_key {
+            return Failure::failed(format_args!(
+                "{}\n  the key that was sent is that of FEATHERWIRE_ADMIN_KEY (--admin-key)",
+                status.message()
+            ));
+        }
+        Failure::failed(
             "the gateway requires an admin key, which begins with gw_admin_: set \
              FEATHERWIRE_ADMIN_KEY (--admin-key). `featherwire keys create --admin admin --name \
              NAME` on the gateway's database creates the first one",
-        );
+        )
     }
-    failure(&status)
+
+    /// The error of the gateway for a call that names keys by these ids or names.
+    pub fn of_named(self, status: &Status, names: &[String]) -> Failure {
+        let is_unknown = |name: &&String| status.message().contains(&format!("{name:?}"));
+        match names.iter().find(is_unknown) {
+            Some(name) if status.code() == Code::NotFound => {
+                KeysNamedError::Unknown(name.clone()).into()
+            }
+            _ => self.of(status),
+        }
+    }
+
+    /// The error of the gateway for a call with the settings of a key.
+    pub fn of_settings(self, status: &Status, names: &[String]) -> Failure {
+        if status.code() == Code::InvalidArgument {
+            return Failure::Usage(status.message().to_owned());
+        }
+        self.of_named(status, names)
+    }
 }

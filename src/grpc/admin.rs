@@ -109,7 +109,7 @@ impl UsageService for AdminUsage {
         request: Request<ExportCallsRequest>,
     ) -> Result<Response<Self::ExportCallsStream>, Status> {
         let (call, request) = call::split(request)?;
-        let calls = self.export(call, request);
+        let calls = self.export(call, request).await?;
         Ok(Response::new(
             calls.map(|call| call.map_err(Status::from)).boxed(),
         ))

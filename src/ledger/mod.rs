@@ -30,7 +30,10 @@ mod tests;
 pub use block::Block;
 pub use histogram::Histogram;
 pub use key_names::{fixed_id, fixed_name};
-pub use query::{ALL_TIME, CallFilter, Cursor, Grouping, Order, Queries, UsageQuery, UsageRow};
+pub use query::{
+    ALL_TIME, CallFilter, Cursor, Grouping, KeysNamedError, Order, Queries, UsageError, UsageQuery,
+    UsageRow,
+};
 pub use queue::Ledger;
 pub use record::{Door, Ending, Record, Rpc, TokenSource, Tokens};
 pub use sums::Sums;

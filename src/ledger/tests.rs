@@ -167,7 +167,7 @@ async fn a_filter_leaves_out_other_keys_and_models() {
     let records = [record("env-1", "b", 7), record("env-2", "a", 8), cancelled];
     written(&store, &records).await;
     let query = UsageQuery {
-        keys: queries.keys_named("env-1").await.unwrap(),
+        keys: queries.keys_named(&["env-1".to_owned()]).await.unwrap(),
         models: vec!["a".to_owned(), "c".to_owned()],
         ..UsageQuery::default()
     };

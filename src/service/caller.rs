@@ -1,5 +1,9 @@
 //! `CallerService`: what a caller may know of its own key.
 
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
 use super::{
     admin::{
         limits, messages, queries,
@@ -10,23 +14,29 @@ use super::{
 };
 use crate::{
     error::Result,
-    keys::{self, BudgetStatus, Identity, KeysError, RateStatus, clock},
+    keys::{self, BudgetStatus, Identity, RateStatus, clock},
     ledger::{Grain, Grouping, Queries, UsageQuery, fixed_id},
     proto::v1::{
         self, GetOwnKeyRequest, GetOwnKeyResponse, GetOwnUsageRequest, GetOwnUsageResponse,
     },
 };
 
-/// The service of the caller's own key.
+/// For how many callers calls are added up at the same time. An administrator waits for no more
+/// callers than these.
+const SUMS_AT_ONCE: usize = 1;
+
+/// The service of the caller's own key. All clones wait for the same turns.
 #[derive(Clone, Debug)]
 pub struct Caller {
     queries: Option<Queries>,
+    turns: Arc<Semaphore>,
 }
 
 impl Caller {
     /// The service over a ledger. Without one it has no usage.
     pub fn new(queries: Option<Queries>) -> Self {
-        Self { queries }
+        let turns = Arc::new(Semaphore::new(SUMS_AT_ONCE));
+        Self { queries, turns }
     }
 
     /// The key of the caller, and what is left of its limits.
@@ -67,8 +77,10 @@ impl Caller {
                 keys: vec![id.unwrap_or_else(|| fixed_id(identity.name()))],
                 models: Vec::new(),
             };
-            let rows = queries(&self.queries)?.usage(&query).await;
-            let (rows, total) = usage_query::rows(&rows.map_err(KeysError::Store)?);
+            let queries = queries(&self.queries)?;
+            // Never closed.
+            let _turn = self.turns.acquire().await.ok();
+            let (rows, total) = usage_query::rows(&queries.usage(&query).await?);
             Ok(GetOwnUsageResponse {
                 rows,
                 total: Some(total),
@@ -121,4 +133,30 @@ fn rate(status: RateStatus) -> v1::RateStatus {
 
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::DatabaseLocation, store::Store};
+
+    #[tokio::test]
+    async fn callers_wait_for_each_other_and_administrators_do_not_wait_for_them() {
+        let store = Store::open(&DatabaseLocation::Memory).await.unwrap();
+        store.migrate().await.unwrap();
+        let queries = Queries::new(store);
+        let caller = Caller::new(Some(queries.clone()));
+        let turn = caller.turns.acquire().await.unwrap();
+        let other = caller.clone();
+        let mut waiting = Box::pin(other.usage(Call::internal(), GetOwnUsageRequest::default()));
+        let query = UsageQuery::default();
+        tokio::select! {
+            biased;
+            own = &mut waiting => panic!("{own:?}"),
+            rows = queries.usage(&query) => assert_eq!(rows.unwrap(), []),
+        }
+        drop(turn);
+        assert_eq!(waiting.await.unwrap().rows, []);
+        assert_eq!(caller.turns.available_permits(), SUMS_AT_ONCE);
+    }
 }

@@ -5,6 +5,7 @@ mod command_line;
 mod doors;
 mod json;
 mod keys;
+mod ledger_bounds;
 mod ledger_commands;
 mod listen;
 mod open;

@@ -346,8 +346,8 @@ async fn wrong_input_is_refused_with_a_sentence_and_changes_nothing() {
             (&["delete", nobody], 1, "keys list"),
             (&["revoke", "twin"], 1, "2 keys have the name"),
             (&["rotate", "app"], 1, "revoked"),
-            (&["create", "--name", ""], 1, "name: it is empty"),
-            (&["create", "--name", "a\nb"], 1, "line break"),
+            (&["create", "--name", ""], 2, "name: it is empty"),
+            (&["create", "--name", "a\nb"], 2, "line break"),
             (
                 &["create", "--name", "x", "--budget", "tokens=-5/day"],
                 2,
@@ -365,12 +365,12 @@ async fn wrong_input_is_refused_with_a_sentence_and_changes_nothing() {
             ),
             (
                 &["create", "--name", "x", "--weight", "5000"],
-                1,
+                2,
                 "1 to 1000",
             ),
             (
                 &["create", "--name", "x", "--models", "org/[a]"],
-                1,
+                2,
                 "cannot occur",
             ),
             (
@@ -380,7 +380,7 @@ async fn wrong_input_is_refused_with_a_sentence_and_changes_nothing() {
             ),
             (
                 &["create", "--name", "x", "--admin", "admin", "--weight", "2"],
-                1,
+                2,
                 "calls no model",
             ),
         ];

@@ -4,7 +4,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::{failure::Failure, output};
 use crate::{
@@ -19,7 +19,7 @@ mod source;
 mod values;
 
 use settings::{Clear, SettingFlags};
-use source::Source;
+use source::{Issued, Source};
 use values::grace;
 
 /// Manages the gateway's keys in its database, or through a running gateway (--gateway). A gateway
@@ -165,7 +165,7 @@ impl Keys {
                 let mut keys = one.common.open().await?;
                 let id = keys.resolve(&one.key).await?;
                 let key = keys.get(id).await?;
-                one.common.print(&key, None)?;
+                one.common.print(&key)?;
                 keys.close().await;
             }
             Action::Update(update) => update.run().await?,
@@ -199,10 +199,12 @@ impl Create {
             None if self.test => (Role::Inference, SecretKind::Test),
             None => (Role::Inference, SecretKind::Live),
         };
+        // Before a database is created for it.
+        settings.check_for(role).map_err(Failure::Usage)?;
         let mut keys = Source::create_or_open(&self.common.from).await?;
-        let (key, new) = keys.create(role, kind, settings).await?;
+        let issued = keys.create(role, kind, settings).await?;
         keys.close().await;
-        self.common.print(&key, Some(&new))
+        self.common.print_issued(issued)
     }
 }
 
@@ -222,6 +224,7 @@ impl List {
 
 impl Update {
     async fn run(self) -> Result<(), Failure> {
+        self.check()?;
         let mut keys = self.common.open().await?;
         let id = keys.resolve(&self.key).await?;
         let Self {
@@ -246,7 +249,14 @@ impl Update {
         };
         let key = keys.update(id, change).await?;
         keys.close().await;
-        self.common.print(&key, None)
+        self.common.print(&key)
+    }
+
+    /// Checks what is right or wrong for every key.
+    fn check(&self) -> Result<(), Failure> {
+        let mut settings = KeySettings::named(self.name.as_deref().unwrap_or("any"));
+        self.settings.clone().apply(&mut settings);
+        settings.check().map_err(Failure::Usage)
     }
 }
 
@@ -254,9 +264,9 @@ impl Rotate {
     async fn run(self) -> Result<(), Failure> {
         let mut keys = self.common.open().await?;
         let id = keys.resolve(&self.key).await?;
-        let (key, new) = keys.rotate(id, self.grace).await?;
+        let issued = keys.rotate(id, self.grace).await?;
         keys.close().await;
-        self.common.print(&key, Some(&new))
+        self.common.print_issued(issued)
     }
 }
 
@@ -266,19 +276,35 @@ impl Common {
         Source::open(&self.from).await
     }
 
-    /// Prints a key, and its new secret if it has one. The secret alone goes to standard output, so
-    /// that a script can take it.
-    fn print(&self, key: &Key, new: Option<&SecretString>) -> Result<(), Failure> {
-        let secret = new.map(|new| new.expose_secret());
+    /// Prints a key.
+    fn print(&self, key: &Key) -> Result<(), Failure> {
         if self.json {
-            return output::print(show::json(key, secret));
+            return output::print(show::json(key, None));
         }
-        let Some(secret) = secret else {
-            return output::print(show::card(key));
-        };
-        output::tell(show::card(key));
-        output::tell("\nThe secret, which is not shown again:\n");
-        output::print(format_args!("{secret}\n"))
+        output::print(show::card(key))
+    }
+
+    /// Prints a new secret and its key. The secret alone goes to standard output, so that a script
+    /// can take it. It is printed also if its key cannot be shown, because nothing shows it again.
+    fn print_issued(&self, issued: Issued) -> Result<(), Failure> {
+        if !issued.notice.is_empty() {
+            output::tell(format_args!("featherwire: {}\n\n", issued.notice));
+        }
+        let secret = issued.secret.expose_secret();
+        if self.json {
+            let json = match &issued.key {
+                Ok(key) => show::json(key, Some(secret)),
+                Err(_) => show::json_of_secret(&issued.id, &issued.name, secret),
+            };
+            output::print(json)?;
+        } else {
+            if let Ok(key) = &issued.key {
+                output::tell(show::card(key));
+            }
+            output::tell("\nThe secret, which is not shown again:\n");
+            output::print(format_args!("{secret}\n"))?;
+        }
+        issued.key.map(|_| ())
     }
 
     /// Prints what has ended.

@@ -6,7 +6,7 @@ use super::values::{count, expiry, label, priority};
 use crate::keys::{Budget, KeySettings, PriorityClass, clock::UnixMs};
 
 /// The settings of a key. A flag that is not given changes nothing.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Settings of the key")]
 pub(super) struct SettingFlags {
     /// Whose key it is

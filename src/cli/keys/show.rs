@@ -10,7 +10,7 @@ use crate::keys::{
 };
 
 /// The width of the name in a table, so that the table fits into 80 columns.
-const NAME_WIDTH: usize = 16;
+const NAME_WIDTH: usize = 14;
 
 /// A key as JSON. Times are RFC 3339 in UTC.
 #[derive(Serialize)]
@@ -72,6 +72,11 @@ impl<'a> SecretJson<'a> {
 /// A key as a JSON object, with its secret if it is new.
 pub(super) fn json(key: &Key, secret: Option<&str>) -> String {
     pretty(&KeyJson::new(key, secret))
+}
+
+/// A new secret as a JSON object, without the settings of its key.
+pub(super) fn json_of_secret(id: &str, name: &str, secret: &str) -> String {
+    pretty(&serde_json::json!({"id": id, "name": name, "secret": secret}))
 }
 
 /// Keys as a JSON list.

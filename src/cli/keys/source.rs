@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tonic::{service::interceptor::InterceptedService, transport::Channel};
+use tonic::{Status, service::interceptor::InterceptedService, transport::Channel};
 use uuid::Uuid;
 
 use super::remote::{differences, key, new_key};
 use crate::{
     cli::{
-        client::{self, admin_failure},
+        client::{self, AdminErrors},
         database,
         failure::Failure,
     },
@@ -35,7 +35,43 @@ pub(super) enum Source {
     /// In the database itself.
     Database(Repository),
     /// Through a gateway.
-    Gateway(Client),
+    Gateway(Client, AdminErrors),
+}
+
+/// A new secret, and what is known of its key.
+pub(super) struct Issued {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) secret: SecretString,
+    /// The key, or why it cannot be shown. The secret is valid even so.
+    pub(super) key: Result<Key, Failure>,
+    /// What the gateway tells its owner. Empty if it tells nothing.
+    pub(super) notice: String,
+}
+
+impl Issued {
+    fn here(key: Key, secret: SecretString) -> Self {
+        Self {
+            id: key.id.to_string(),
+            name: key.settings.name.clone(),
+            secret,
+            key: Ok(key),
+            notice: String::new(),
+        }
+    }
+}
+
+/// The failure of a change of settings.
+fn of_settings(error: KeysError) -> Failure {
+    match error {
+        KeysError::Invalid(problem) => Failure::Usage(problem),
+        other => other.into(),
+    }
+}
+
+/// The failure of a call about the key with this id.
+fn of(errors: AdminErrors, id: Uuid) -> impl Fn(Status) -> Failure {
+    move |status| errors.of_named(&status, &[id.to_string()])
 }
 
 impl Source {
@@ -62,10 +98,10 @@ impl Source {
     }
 
     async fn connect(gateway: &config::Gateway) -> Result<Self, Failure> {
-        let (channel, key) = client::connect(gateway).await?;
+        let (channel, key, errors) = client::connect_as_admin(gateway).await?;
         let client = KeyServiceClient::with_interceptor(channel, key);
         let client = client.max_decoding_message_size(client::MESSAGE_BYTES_MAX);
-        Ok(Self::Gateway(client))
+        Ok(Self::Gateway(client, errors))
     }
 
     /// Ends all connections to the database.
@@ -104,16 +140,24 @@ impl Source {
         role: Role,
         kind: SecretKind,
         settings: KeySettings,
-    ) -> Result<(Key, SecretString), Failure> {
+    ) -> Result<Issued, Failure> {
         match self {
             Self::Database(repository) => {
-                let (key, new) = repository.create(ACTOR, role, kind, settings).await?;
-                Ok((key, new.secret))
+                let created = repository.create(ACTOR, role, kind, settings).await;
+                let (key, new) = created.map_err(of_settings)?;
+                Ok(Issued::here(key, new.secret))
             }
-            Self::Gateway(client) => {
+            Self::Gateway(client, errors) => {
                 let made = client.create_key(new_key(role, kind, settings)).await;
-                let made = made.map_err(admin_failure)?.into_inner();
-                Ok((key(made.key)?, made.secret.into()))
+                let made = made.map_err(|status| errors.of_settings(&status, &[]))?;
+                let made = made.into_inner();
+                Ok(Issued {
+                    id: made.id,
+                    name: made.name,
+                    key: key(made.key),
+                    secret: made.secret.into(),
+                    notice: made.notice,
+                })
             }
         }
     }
@@ -121,9 +165,9 @@ impl Source {
     pub(super) async fn get(&mut self, id: Uuid) -> Result<Key, Failure> {
         match self {
             Self::Database(repository) => Ok(repository.get(id).await?),
-            Self::Gateway(client) => {
+            Self::Gateway(client, errors) => {
                 let request = GetKeyRequest { id: id.to_string() };
-                let got = client.get_key(request).await.map_err(admin_failure)?;
+                let got = client.get_key(request).await.map_err(of(*errors, id))?;
                 key(Some(got.into_inner()))
             }
         }
@@ -132,13 +176,13 @@ impl Source {
     pub(super) async fn list(&mut self) -> Result<Vec<Key>, Failure> {
         match self {
             Self::Database(repository) => Ok(repository.list().await?),
-            Self::Gateway(_) => self.list_named("").await,
+            Self::Gateway(..) => self.list_named("").await,
         }
     }
 
     /// The keys of a gateway with this text in their name.
     async fn list_named(&mut self, name: &str) -> Result<Vec<Key>, Failure> {
-        let Self::Gateway(client) = self else {
+        let Self::Gateway(client, errors) = self else {
             return Ok(Vec::new());
         };
         let (mut keys, mut page_token) = (Vec::new(), String::new());
@@ -149,8 +193,8 @@ impl Source {
                 name: name.to_owned(),
                 ..ListKeysRequest::default()
             };
-            let page = client.list_keys(request).await.map_err(admin_failure)?;
-            let page = page.into_inner();
+            let page = client.list_keys(request).await;
+            let page = page.map_err(|status| errors.of(&status))?.into_inner();
             for listed in page.keys {
                 keys.push(key(Some(listed))?);
             }
@@ -167,15 +211,18 @@ impl Source {
         change: impl FnOnce(&mut KeySettings),
     ) -> Result<Key, Failure> {
         if let Self::Database(repository) = self {
-            return Ok(repository.update(ACTOR, id, change).await?);
+            let updated = repository.update(ACTOR, id, change).await;
+            return updated.map_err(of_settings);
         }
         let before = self.get(id).await?;
         let mut after = before.settings.clone();
         change(&mut after);
         let request = differences(id, &before.settings, after);
         match self {
-            Self::Gateway(client) if request.update_mask.is_some() => {
-                let updated = client.update_key(request).await.map_err(admin_failure)?;
+            Self::Gateway(client, errors) if request.update_mask.is_some() => {
+                let updated = client.update_key(request).await;
+                let ids = [id.to_string()];
+                let updated = updated.map_err(|status| errors.of_settings(&status, &ids))?;
                 key(Some(updated.into_inner()))
             }
             // The key is already as it should be.
@@ -183,24 +230,26 @@ impl Source {
         }
     }
 
-    pub(super) async fn rotate(
-        &mut self,
-        id: Uuid,
-        grace: Duration,
-    ) -> Result<(Key, SecretString), Failure> {
+    pub(super) async fn rotate(&mut self, id: Uuid, grace: Duration) -> Result<Issued, Failure> {
         match self {
             Self::Database(repository) => {
                 let (key, new) = repository.rotate(ACTOR, id, grace).await?;
-                Ok((key, new.secret))
+                Ok(Issued::here(key, new.secret))
             }
-            Self::Gateway(client) => {
+            Self::Gateway(client, errors) => {
                 let request = RotateKeyRequest {
                     id: id.to_string(),
                     grace: grace.try_into().ok(),
                 };
-                let rotated = client.rotate_key(request).await.map_err(admin_failure)?;
-                let rotated = rotated.into_inner();
-                Ok((key(rotated.key)?, rotated.secret.into()))
+                let rotated = client.rotate_key(request).await;
+                let rotated = rotated.map_err(of(*errors, id))?.into_inner();
+                Ok(Issued {
+                    id: rotated.id,
+                    name: rotated.name,
+                    key: key(rotated.key),
+                    secret: rotated.secret.into(),
+                    notice: String::new(),
+                })
             }
         }
     }
@@ -208,10 +257,12 @@ impl Source {
     pub(super) async fn revoke(&mut self, id: Uuid, cut_calls: bool) -> Result<Key, Failure> {
         match self {
             Self::Database(repository) => Ok(repository.revoke(ACTOR, id, cut_calls).await?),
-            Self::Gateway(client) => {
-                let id = id.to_string();
-                let request = RevokeKeyRequest { id, cut_calls };
-                let revoked = client.revoke_key(request).await.map_err(admin_failure)?;
+            Self::Gateway(client, errors) => {
+                let request = RevokeKeyRequest {
+                    id: id.to_string(),
+                    cut_calls,
+                };
+                let revoked = client.revoke_key(request).await.map_err(of(*errors, id))?;
                 key(Some(revoked.into_inner()))
             }
         }
@@ -223,9 +274,9 @@ impl Source {
             return Ok(repository.delete(ACTOR, id).await?);
         }
         let before = self.get(id).await?;
-        if let Self::Gateway(client) = self {
+        if let Self::Gateway(client, errors) = self {
             let request = DeleteKeyRequest { id: id.to_string() };
-            client.delete_key(request).await.map_err(admin_failure)?;
+            client.delete_key(request).await.map_err(of(*errors, id))?;
         }
         Ok(before)
     }

@@ -2,13 +2,14 @@
 //! same answers.
 
 use prost_types::Timestamp;
-use tonic::{metadata::MetadataMap, service::interceptor::InterceptedService, transport::Channel};
-use uuid::Uuid;
+use tonic::{
+    Status, metadata::MetadataMap, service::interceptor::InterceptedService, transport::Channel,
+};
 
 use super::remote;
 use crate::{
     cli::{
-        client::{self, admin_failure},
+        client::{self, AdminErrors},
         database,
         failure::Failure,
     },
@@ -42,7 +43,7 @@ pub(in crate::cli) enum Source {
     /// In the database itself.
     Database(Queries),
     /// Through a gateway.
-    Gateway(Client),
+    Gateway(Client, AdminErrors),
 }
 
 /// Which calls are read.
@@ -64,10 +65,10 @@ impl Source {
             let store = database::open(&place.database).await?;
             return Ok(Self::Database(Queries::new(store)));
         };
-        let (channel, key) = client::connect(&gateway).await?;
+        let (channel, key, errors) = client::connect_as_admin(&gateway).await?;
         let client = UsageServiceClient::with_interceptor(channel, key);
         let client = client.max_decoding_message_size(client::MESSAGE_BYTES_MAX);
-        Ok(Self::Gateway(client))
+        Ok(Self::Gateway(client, errors))
     }
 
     /// Ends the connections to the database.
@@ -89,14 +90,14 @@ impl Source {
     ) -> Result<(Vec<UsageRow>, UsageRow), Failure> {
         match self {
             Self::Database(queries) => {
-                query.keys = ids(queries, keys).await?;
+                query.keys = queries.keys_named(keys).await?;
                 if query.range.end == ALL_TIME.end {
                     // The present hour is part of it.
                     query.range.end = now().saturating_add(1);
                 }
                 Ok(usage_rows(&queries.usage(&query).await?))
             }
-            Self::Gateway(client) => {
+            Self::Gateway(client, errors) => {
                 let request = QueryUsageRequest {
                     by: remote::groups(query.grouping),
                     keys: keys.to_vec(),
@@ -106,7 +107,8 @@ impl Source {
                     ..QueryUsageRequest::default()
                 };
                 let answer = client.clone().query_usage(request).await;
-                let answer = answer.map_err(admin_failure)?.into_inner();
+                let answer = answer.map_err(|status| errors.of_named(&status, keys))?;
+                let answer = answer.into_inner();
                 Ok((answer.rows, answer.total.unwrap_or_default()))
             }
         }
@@ -123,7 +125,7 @@ impl Source {
         mut calls: CallFilter,
     ) -> Result<Filter, Failure> {
         if let Self::Database(queries) = self {
-            calls.keys = ids(queries, &keys).await?;
+            calls.keys = queries.keys_named(&keys).await?;
         }
         Ok(Filter { keys, calls })
     }
@@ -154,14 +156,15 @@ impl Source {
                     calls.extend(page);
                     is_last
                 }
-                Self::Gateway(client) => {
+                Self::Gateway(client, errors) => {
                     let request = ListCallsRequest {
                         page_size: i32::try_from(size).unwrap_or(i32::MAX),
                         page_token: std::mem::take(&mut page_token),
                         ..list(filter)
                     };
                     let page = client.clone().list_calls(request).await;
-                    let page = page.map_err(admin_failure)?.into_inner();
+                    let page = page.map_err(|status| errors.of_named(&status, &filter.keys))?;
+                    let page = page.into_inner();
                     for call in page.calls {
                         calls.push(remote::record(call)?);
                     }
@@ -186,7 +189,7 @@ impl Source {
     ) -> Result<(), Failure> {
         let queries = match self {
             Self::Database(queries) => queries,
-            Self::Gateway(client) => return export(client, filter, take).await,
+            Self::Gateway(client, errors) => return export(client, *errors, filter, take).await,
         };
         let mut after = None;
         loop {
@@ -206,7 +209,7 @@ impl Source {
     /// # Errors
     /// The gateway does not answer.
     pub(in crate::cli) async fn now(&self) -> Result<UnixMs, Failure> {
-        let Self::Gateway(client) = self else {
+        let Self::Gateway(client, errors) = self else {
             return Ok(now());
         };
         let request = ListCallsRequest {
@@ -214,7 +217,8 @@ impl Source {
             ..ListCallsRequest::default()
         };
         let answer = client.clone().list_calls(request).await;
-        Ok(date(answer.map_err(admin_failure)?.metadata()).unwrap_or_else(now))
+        let answer = answer.map_err(|status| errors.of(&status))?;
+        Ok(date(answer.metadata()).unwrap_or_else(now))
     }
 }
 
@@ -229,6 +233,7 @@ fn date(metadata: &MetadataMap) -> Option<UnixMs> {
 /// Gives the calls of a gateway to `take`.
 async fn export(
     client: &Client,
+    errors: AdminErrors,
     filter: &Filter,
     mut take: impl FnMut(Vec<Record>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -249,9 +254,10 @@ async fn export(
         ..ExportCallsRequest::default()
     };
     let calls = client.clone().export_calls(request).await;
-    let mut calls = calls.map_err(admin_failure)?.into_inner();
+    let failure = |status: Status| errors.of_named(&status, &filter.keys);
+    let mut calls = calls.map_err(failure)?.into_inner();
     let mut page = Vec::new();
-    while let Some(call) = calls.message().await.map_err(admin_failure)? {
+    while let Some(call) = calls.message().await.map_err(failure)? {
         page.push(remote::record(call.call.unwrap_or_default())?);
         if page.len() >= PAGE as usize {
             take(std::mem::take(&mut page))?;
@@ -271,25 +277,6 @@ fn list(filter: &Filter) -> ListCallsRequest {
         keys: filter.keys.clone(),
         ..ListCallsRequest::default()
     }
-}
-
-/// The ids of the keys with these ids or names.
-///
-/// # Errors
-/// There is no such key, or the ledger cannot be read.
-async fn ids(queries: &Queries, names: &[String]) -> Result<Vec<Uuid>, Failure> {
-    let mut ids = Vec::new();
-    for name in names {
-        let named = queries.keys_named(name).await?;
-        if named.is_empty() {
-            return Err(Failure::failed(format_args!(
-                "there is no key with the id or the name {name:?}: `featherwire keys list` shows \
-                 all keys"
-            )));
-        }
-        ids.extend(named);
-    }
-    Ok(ids)
 }
 
 #[cfg(test)]

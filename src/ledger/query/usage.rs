@@ -2,11 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt::Write as _,
+    fmt::{self, Write as _},
     ops::Range,
 };
 
-use futures_util::future::try_join_all;
+use futures_util::{TryStreamExt, future::try_join_all};
 use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Row, Type};
 use uuid::Uuid;
 
@@ -19,6 +19,9 @@ use crate::{
     },
     store::{StoreError, on_each},
 };
+
+/// The largest number of groups.
+const GROUPS_MAX: usize = 10_000;
 
 /// By what calls are added up. By nothing, there is one sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +73,36 @@ pub struct UsageRow {
     pub sums: Sums,
 }
 
+/// Why calls cannot be added up. `Display` says what to do.
+#[derive(Debug)]
+pub enum UsageError {
+    /// There are more than [`GROUPS_MAX`] groups.
+    TooManyGroups,
+    /// The database failed.
+    Store(StoreError),
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyGroups => write!(
+                f,
+                "the answer has more than {GROUPS_MAX} rows: ask for a shorter time, or add calls \
+                 up by less, such as by day instead of by hour"
+            ),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl From<StoreError> for UsageError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 /// What a group is found by, in the order of the result.
 type Group = (Option<UnixMs>, Option<Uuid>, Option<String>);
 
@@ -78,8 +111,8 @@ impl Queries {
     /// then of the name of their key, then of their model. Without calls there is no group.
     ///
     /// # Errors
-    /// Those of the database.
-    pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
+    /// [`UsageError::TooManyGroups`], and those of the database.
+    pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, UsageError> {
         let smallest = query.grouping.by_time.unwrap_or(Grain::Day);
         let mut groups = BTreeMap::<Group, Sums>::new();
         // At the same time: adding up takes longer than reading.
@@ -87,6 +120,9 @@ impl Queries {
         let parts = spans.map(|(grain, span)| self.sums(query, grain, span));
         for (group, sums) in try_join_all(parts).await?.into_iter().flatten() {
             groups.entry(group).or_default().merge(&sums);
+        }
+        if groups.len() > GROUPS_MAX {
+            return Err(UsageError::TooManyGroups);
         }
         let names = if query.grouping.by_key {
             self.names().await?
@@ -115,6 +151,8 @@ impl Queries {
         span: Range<UnixMs>,
     ) -> Result<Vec<(Group, Sums)>, StoreError> {
         let text = statement(query);
+        // Never closed.
+        let _turn = self.turns.acquire().await.ok();
         let run = async {
             on_each!(self.store, pool => {
                 let mut statement = sqlx::query(AssertSqlSafe(text))
@@ -127,9 +165,9 @@ impl Queries {
                 for model in &query.models {
                     statement = statement.bind(model.clone());
                 }
-                let rows = statement.fetch_all(pool).await?;
-                let rows = rows.iter().map(|row| read(row, query.grouping));
-                rows.collect::<sqlx::Result<_>>()
+                let rows = statement.fetch(pool);
+                // Read one by one: a row of the database takes ten times the memory.
+                rows.and_then(async |row| read(&row, query.grouping)).try_collect().await
             })
         };
         run.await.map_err(|error| self.store.error(error))
@@ -174,7 +212,9 @@ fn statement(query: &UsageQuery) -> String {
         text.push_str(" HAVING COUNT(*) > 0");
     } else {
         let places: Vec<_> = (1..=groups.len()).map(|place| place.to_string()).collect();
-        let _ = write!(text, " GROUP BY {}", places.join(", "));
+        // With one more there are too many.
+        let limit = GROUPS_MAX + 1;
+        let _ = write!(text, " GROUP BY {} LIMIT {limit}", places.join(", "));
     }
     text
 }
@@ -204,4 +244,36 @@ where
     let values = places.take(SUM_COLUMNS).map(|place| row.try_get(place));
     let values = values.collect::<sqlx::Result<Vec<i64>>>()?;
     Ok(((start, key, model), Sums::from_values(values)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::DatabaseLocation,
+        ledger::query::{CallFilter, Order, SUMS_AT_ONCE},
+        store::Store,
+    };
+
+    #[tokio::test]
+    async fn sums_wait_for_their_turn_and_leave_connections_to_others() {
+        let store = Store::open(&DatabaseLocation::Memory).await.unwrap();
+        store.migrate().await.unwrap();
+        let queries = Queries::new(store);
+        let all = u32::try_from(SUMS_AT_ONCE).unwrap();
+        let turns = queries.turns.acquire_many(all).await.unwrap();
+        let query = UsageQuery::default();
+        let mut waiting = Box::pin(queries.usage(&query));
+        let (calls, other) = (CallFilter::default(), queries.clone());
+        tokio::select! {
+            biased;
+            rows = &mut waiting => panic!("{rows:?}"),
+            calls = other.calls(&calls, Order::NewestFirst, None, 1) => {
+                assert_eq!(calls.unwrap(), []);
+            }
+        }
+        drop(turns);
+        assert_eq!(waiting.await.unwrap(), []);
+        assert_eq!(queries.turns.available_permits(), SUMS_AT_ONCE);
+    }
 }

@@ -66,7 +66,7 @@ pub(super) async fn call(
         }
         "featherwire.admin.v1.UsageService.ExportCalls" => {
             let output = rule.method.output();
-            let calls = usage.export(call, typed(&message)?);
+            let calls = usage.export(call, typed(&message)?).await?;
             let calls = calls.map(move |call| dynamic(output.clone(), &call?));
             Ok(Answer::Stream(calls.boxed()))
         }

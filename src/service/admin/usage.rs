@@ -10,7 +10,9 @@ use super::{
 use crate::{
     error::{Error, ErrorCode, Result},
     keys::KeysError,
-    ledger::{CallFilter, Cursor, Ending, Grouping, Order, Queries, Record, UsageQuery},
+    ledger::{
+        CallFilter, Cursor, Ending, Grouping, KeysNamedError, Order, Queries, Record, UsageQuery,
+    },
     proto::admin::v1::{
         CallRecord, ExportCallsRequest, ExportCallsResponse, ListCallsRequest, ListCallsResponse,
         QueryUsageRequest, QueryUsageResponse,
@@ -72,7 +74,7 @@ impl AdminUsage {
                 keys: keys_named(queries, &named("keys", request.key, request.keys)?).await?,
                 models: named("models", request.model, request.models)?,
             };
-            let rows = queries.usage(&query).await.map_err(KeysError::Store)?;
+            let rows = queries.usage(&query).await?;
             let (rows, total) = usage_query::rows(&rows);
             Ok(QueryUsageResponse {
                 rows,
@@ -130,19 +132,44 @@ impl AdminUsage {
         call.run(list).await
     }
 
-    /// All calls, oldest first. The stream ends after an error.
-    pub fn export(
+    /// All calls, oldest first. The first of them are read before this returns. The stream ends
+    /// after an error.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn export(
         &self,
         call: Call,
         request: ExportCallsRequest,
-    ) -> impl Stream<Item = Result<ExportCallsResponse>> + Send + use<> {
-        let export = Export {
-            queries: self.queries.clone(),
-            call,
-            state: State::Asked(request),
-            batch: Vec::new().into_iter(),
+    ) -> Result<impl Stream<Item = Result<ExportCallsResponse>> + Send + use<>> {
+        let begin = async {
+            let question = Question {
+                keys: named("keys", request.key, request.keys)?,
+                model: request.model,
+                ending: request.ending,
+                span: Span {
+                    start_time: request.start_time,
+                    end_time: request.end_time,
+                    since: request.since,
+                },
+            };
+            let queries = queries(&self.queries)?.clone();
+            let filter = question.filter(&queries).await?;
+            let mut reading = Reading {
+                queries,
+                filter,
+                after: None,
+            };
+            let batch = reading.batch().await?;
+            Ok((reading, batch))
         };
-        stream::unfold(Some(export), async |export| {
+        let (reading, batch) = call.run_part(begin).await?;
+        let export = Export {
+            call,
+            reading,
+            batch: batch.into_iter(),
+        };
+        Ok(stream::unfold(Some(export), async |export| {
             let mut export = export?;
             match export.next().await {
                 Ok(Some(call)) => {
@@ -152,21 +179,22 @@ impl AdminUsage {
                 Ok(None) => None,
                 Err(error) => Some((Err(error), None)),
             }
-        })
+        }))
     }
 }
 
 /// An export that runs.
 struct Export {
-    queries: Option<Queries>,
     call: Call,
-    state: State,
+    reading: Reading,
     batch: std::vec::IntoIter<Record>,
 }
 
-enum State {
-    Asked(ExportCallsRequest),
-    Reading(CallFilter, Option<Cursor>),
+/// Which calls an export reads, and how far it is.
+struct Reading {
+    queries: Queries,
+    filter: CallFilter,
+    after: Option<Cursor>,
 }
 
 impl Export {
@@ -175,44 +203,28 @@ impl Export {
         if let Some(call) = self.batch.next() {
             return Ok(Some(record(&call)));
         }
-        let Self {
-            queries: known,
-            call,
-            state,
-            batch,
-        } = self;
-        let read = async {
-            let queries = queries(known)?;
-            if let State::Asked(request) = state {
-                let request = std::mem::take(request);
-                let question = Question {
-                    keys: named("keys", request.key, request.keys)?,
-                    model: request.model,
-                    ending: request.ending,
-                    span: Span {
-                        start_time: request.start_time,
-                        end_time: request.end_time,
-                        since: request.since,
-                    },
-                };
-                *state = State::Reading(question.filter(queries).await?, None);
-            }
-            let State::Reading(filter, after) = state else {
-                return Ok(None);
-            };
-            let calls = queries
-                .calls(filter, Order::OldestFirst, *after, EXPORT_BATCH)
-                .await
-                .map_err(KeysError::Store)?;
-            *after = calls.last().map(Record::cursor);
-            *batch = calls.into_iter();
-            Ok(batch.next().map(|call| record(&call)))
-        };
-        let next = call.run_part(read).await?;
+        let batch = self.call.run_part(self.reading.batch()).await?;
+        self.batch = batch.into_iter();
+        let next = self.batch.next().map(|call| record(&call));
         if next.is_none() {
-            call.finish();
+            self.call.finish();
         }
         Ok(next)
+    }
+}
+
+impl Reading {
+    /// The next calls. None are left if there is none.
+    async fn batch(&mut self) -> Result<Vec<Record>> {
+        let Self {
+            queries,
+            filter,
+            after,
+        } = self;
+        let calls = queries.calls(filter, Order::OldestFirst, *after, EXPORT_BATCH);
+        let calls = calls.await.map_err(KeysError::Store)?;
+        *after = calls.last().map(Record::cursor);
+        Ok(calls)
     }
 }
 
@@ -264,15 +276,12 @@ fn named(param: &str, one: String, several: Vec<String>) -> Result<Vec<String>> 
 
 /// The keys with these ids or names; none for all keys.
 async fn keys_named(queries: &Queries, keys: &[String]) -> Result<Vec<uuid::Uuid>> {
-    let mut ids = Vec::new();
-    for key in keys {
-        let named = queries.keys_named(key).await.map_err(KeysError::Store)?;
-        if named.is_empty() {
-            return Err(KeysError::NotFound(key.chars().take(200).collect()).into());
-        }
-        ids.extend(named);
-    }
-    Ok(ids)
+    let named = queries.keys_named(keys).await;
+    let named = named.map_err(|error| match error {
+        KeysNamedError::Unknown(name) => KeysError::NotFound(name.chars().take(200).collect()),
+        KeysNamedError::Store(error) => KeysError::Store(error),
+    });
+    Ok(named?)
 }
 
 fn record(record: &Record) -> CallRecord {

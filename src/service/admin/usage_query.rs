@@ -8,8 +8,11 @@ use prost_types::{Duration, Timestamp};
 use super::times::{self, timestamp};
 use crate::{
     error::{Error, Result},
-    keys::clock::{UnixMs, now},
-    ledger::{Grain, Grouping, Sums, UsageRow},
+    keys::{
+        KeysError,
+        clock::{UnixMs, now},
+    },
+    ledger::{Grain, Grouping, Sums, UsageError, UsageRow},
     proto::v1::{self, UsageGroup},
 };
 
@@ -92,6 +95,16 @@ pub(in crate::service) fn grouping(by: &[i32], default: Grouping) -> Result<Grou
         grouping.by_time = Some(grain);
     }
     Ok(grouping)
+}
+
+/// What the caller is told.
+impl From<UsageError> for Error {
+    fn from(error: UsageError) -> Self {
+        match error {
+            UsageError::TooManyGroups => Self::invalid("by", error),
+            UsageError::Store(error) => KeysError::Store(error).into(),
+        }
+    }
 }
 
 /// The rows of an answer, and their sum.

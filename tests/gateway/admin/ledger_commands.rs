@@ -93,6 +93,7 @@ async fn usage_and_calls_are_the_same_at_a_gateway_as_at_its_database() {
             &["usage", "--model", "c/d,a/b", "--by", "model"],
             &["usage", "--since", "12h", "--until", "3h", "--json"],
             &["usage", "--since", "2000-01-01", "--until", "2000-01-02"],
+            &["usage", "--key", "env-7", "--format", "csv"],
             &["usage", "--key", "env-7"],
             &["calls"],
             &["calls", "--json"],
@@ -164,7 +165,7 @@ async fn a_gateway_that_does_not_show_its_ledger_says_what_to_do() {
             (
                 command(&admin, &with(&["--key", "app,none"])),
                 1,
-                "no key \"app\"",
+                "there is no key with the id or the name \"app\": `featherwire keys list`",
             ),
             (names_both, 2, "give one of them"),
         ] {
