@@ -102,7 +102,7 @@ fn run() -> Result<ExitCode, Failure> {
     names.check_values().map_err(Failure::Usage)?;
     // A second definition, because clap reads the environment when a definition is built.
     let matches = Cli::command().try_get_matches();
-    let exclusive = matches.as_ref().ok().and_then(both_places);
+    let contradiction = matches.as_ref().ok().and_then(contradiction);
     let Cli { command, logging } = match matches.and_then(|matches| Cli::from_arg_matches(&matches))
     {
         Ok(cli) => cli,
@@ -111,7 +111,7 @@ fn run() -> Result<ExitCode, Failure> {
             return usage_error::answer(&error, &definition, &dotenv);
         }
     };
-    if let Some(problem) = exclusive {
+    if let Some(problem) = contradiction {
         return Err(Failure::Usage(problem));
     }
     // The short commands print their errors. A server has only its log.
@@ -143,9 +143,10 @@ fn run() -> Result<ExitCode, Failure> {
     })
 }
 
-/// The problem of a command that names a gateway and a database on the command line. Variables name
-/// both for other commands, and the flag counts before them.
-fn both_places(matches: &ArgMatches) -> Option<String> {
+/// The problem of a command whose flags do not belong together: it names a gateway and a database,
+/// or a key and no gateway that it is for. Variables name them for other commands too, and the flag
+/// counts before them.
+fn contradiction(matches: &ArgMatches) -> Option<String> {
     let mut of_command = matches;
     while let Some((_, inner)) = of_command.subcommand() {
         of_command = inner;
@@ -154,10 +155,16 @@ fn both_places(matches: &ArgMatches) -> Option<String> {
         of_command.try_contains_id(id).is_ok()
             && of_command.value_source(id) == Some(ValueSource::CommandLine)
     };
-    let is_both = is_given("gateway") && (is_given("database_url") || is_given("data_dir"));
-    is_both.then(|| {
-        "--gateway asks a running gateway, and --database-url (or --data-dir) opens its database: \
-         give one of them"
-            .to_owned()
-    })
+    let problem = match is_given("gateway") {
+        true if is_given("database_url") || is_given("data_dir") => {
+            "--gateway asks a running gateway, and --database-url (or --data-dir) opens its \
+             database: give one of them"
+        }
+        false if is_given("admin_key") => {
+            "--admin-key is for a running gateway, and without --gateway this command opens the \
+             database: add --gateway URL, or leave the key out"
+        }
+        _ => return None,
+    };
+    Some(problem.to_owned())
 }

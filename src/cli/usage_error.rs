@@ -132,9 +132,9 @@ fn unknown_option(error: &clap::Error, command: &Command) -> String {
         .find(|other| option(other, flag).is_some());
     match owner {
         Some(owner) => format!(
-            "\n{flag} is an option of `{} {}`\n",
-            command.get_name(),
-            owner.get_name()
+            "\n{flag} is an option of `{}`\n",
+            // The names of all commands, after `Command::build`.
+            owner.get_bin_name().unwrap_or(owner.get_name())
         ),
         None if flag
             .strip_prefix('-')

@@ -1,5 +1,6 @@
 //! The administration of keys, by its REST paths, by gRPC and by gRPC-Web.
 
+mod arguments;
 mod audit;
 mod command_line;
 mod doors;

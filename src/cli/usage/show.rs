@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use prost_types::Timestamp;
 use serde::Serialize;
 
 use super::By;
@@ -83,18 +84,23 @@ pub(super) fn json(rows: &[UsageRow], by: By) -> Result<String, Failure> {
 pub(super) fn csv(rows: &[UsageRow], by: By) -> String {
     let mut csv = String::new();
     let is_number = |name: &String| !["key", "key_id", "model", "start"].contains(&name.as_str());
-    for (number, row) in rows.iter().enumerate() {
+    // It has the members of all rows.
+    let first = UsageRow {
+        start_time: matches!(by, By::Day | By::Hour).then(Timestamp::default),
+        ..UsageRow::default()
+    };
+    for (number, row) in std::iter::once(&first).chain(rows).enumerate() {
         let values = serde_json::to_value(RowJson::new(row, by)).unwrap_or_default();
         let Some(members) = values.as_object() else {
             continue;
         };
         let mut members: Vec<_> = members.iter().collect();
         members.sort_by_key(|(name, _)| is_number(name));
-        if number == 0 {
-            let names: Vec<_> = members.iter().map(|(name, _)| name.as_str()).collect();
-            let _ = writeln!(csv, "{}", names.join(","));
-        }
-        let fields: Vec<_> = members.iter().map(|(_, value)| field(value)).collect();
+        let fields: Vec<_> = match number {
+            0 => members.iter().map(|(name, _)| (*name).clone()).collect(),
+            _ => members.iter().map(|(_, value)| field(value)).collect(),
+        };
+        // Writing to a String can't fail.
         let _ = writeln!(csv, "{}", fields.join(","));
     }
     csv
@@ -116,7 +122,7 @@ fn field(value: &serde_json::Value) -> String {
 const COLUMNS: usize = 79;
 
 /// What the columns of numbers take, with the spaces before them.
-const NUMBERS: usize = 50;
+const NUMBERS: usize = 52;
 
 /// The widest bar, and the widest name. Without a bar, both fit.
 const BAR_MAX: usize = 20;
@@ -182,5 +188,61 @@ fn name(row: &UsageRow, by: By) -> String {
                 .strip_suffix(" 00:00")
                 .map_or(start.clone(), str::to_owned)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row with the longest numbers.
+    fn row(name: &str, day: i64) -> UsageRow {
+        UsageRow {
+            key: name.to_owned(),
+            key_id: "an-id".to_owned(),
+            model: name.to_owned(),
+            start_time: Some(Timestamp {
+                seconds: day * 86_400,
+                nanos: 0,
+            }),
+            calls: 999_999,
+            failed: 999_999,
+            prompt_tokens: 999_999_999_999_999,
+            completion_tokens: 999_999_999,
+            unit_seconds: 9_999.0 * 3600.0,
+            duration_p95_ms: Some(599_999),
+            ..UsageRow::default()
+        }
+    }
+
+    #[test]
+    fn a_table_has_at_most_79_columns() {
+        for by in [By::Key, By::Model, By::Day, By::Hour] {
+            for name_chars in [1, 5, 7, 12, 24, 25, 26, 27, 28, 60] {
+                let name = "n".repeat(name_chars);
+                let table = table(&[row(&name, 1), row("b", 2)], &row("", 0), by);
+                let widest = table.lines().map(|line| line.chars().count()).max();
+                assert!(
+                    widest <= Some(COLUMNS),
+                    "{by:?} {name_chars}: {widest:?}\n{table}"
+                );
+                assert_eq!(table.lines().count(), 4);
+            }
+        }
+    }
+
+    #[test]
+    fn csv_without_rows_has_the_names_of_its_columns() {
+        for by in [By::Key, By::Model, By::Day, By::Hour] {
+            let some = csv(&[row("app", 1)], by);
+            let none = csv(&[], by);
+            assert_eq!(
+                none.lines().collect::<Vec<_>>(),
+                [some.lines().next().unwrap()]
+            );
+            assert_eq!(some.lines().count(), 2, "{some}");
+        }
+        assert!(csv(&[], By::Key).starts_with("key,key_id,"));
+        assert!(csv(&[], By::Day).starts_with("start,"));
     }
 }

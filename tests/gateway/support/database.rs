@@ -1,6 +1,9 @@
 //! Databases for tests: SQLite in a folder of its own, and PostgreSQL if the tests are given one.
 
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, postgres::PgConnectOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, postgres::PgConnectOptions,
+    sqlite::SqliteConnectOptions,
+};
 
 use super::program::{Ended, Folder, featherwire, run};
 
@@ -51,6 +54,15 @@ impl Database {
             url: format!("{start}/{name}"),
             _folder: None,
         }
+    }
+
+    /// Runs a statement in an SQLite database, as another program would.
+    pub async fn execute(&self, statement: &'static str) {
+        let options: SqliteConnectOptions = self.url.parse().unwrap();
+        let mut connection = options.connect().await.unwrap();
+        let run = sqlx::raw_sql(statement).execute(&mut connection).await;
+        run.unwrap();
+        connection.close().await.unwrap();
     }
 
     /// Runs `featherwire keys` with these arguments on the database.
