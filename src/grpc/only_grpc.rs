@@ -59,10 +59,10 @@ fn check(methods: &Methods, request: &mut Request) -> Result<Form, Box<Response>
     let form = match Form::in_header(request.headers(), header::CONTENT_TYPE) {
         Ok(Some(form)) => form,
         Ok(None) => {
+            let path = request.uri().path();
             let message = format!(
-                "{} is a gRPC method: call it by gRPC or gRPC-Web. For JSON there is POST \
-                 /v1/chat/completions",
-                request.uri().path()
+                "{path} is a gRPC method: call it by gRPC or gRPC-Web. For JSON there is {}",
+                json_path(path)
             );
             let error = Error::new(ErrorCode::UnsupportedMediaType, message);
             return Err(Box::new(error.into_response()));
@@ -90,4 +90,14 @@ fn check(methods: &Methods, request: &mut Request) -> Result<Form, Box<Response>
         headers.insert(header::ACCEPT, accepted.media_type());
     }
     Ok(form)
+}
+
+/// What a caller with JSON calls instead of this gRPC path.
+fn json_path(path: &str) -> &'static str {
+    match path.trim_start_matches('/').split('/').next() {
+        Some("featherwire.admin.v1.KeyService") => "/admin/v1/keys",
+        Some("featherwire.admin.v1.UsageService") => "/admin/v1/usage and /admin/v1/calls",
+        Some("featherwire.v1.CallerService") => "GET /v1/key and GET /v1/usage",
+        _ => "POST /v1/chat/completions",
+    }
 }

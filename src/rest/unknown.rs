@@ -45,6 +45,9 @@ const NOT_HERE: &str = "Featherless supports chats, texts, embeddings and tokens
                         off, or give it another provider";
 const BILLING: &str = "Featherless bills by the month and not by the token: GET /v1/plan has the \
                        plan, and GET /v1/concurrency the units in use";
+const KEY_METHODS: &str = "The methods of a key are POST /admin/v1/keys/{id}:rotate and POST \
+                           /admin/v1/keys/{id}:revoke: to disable a key or to enable it, PATCH \
+                           /admin/v1/keys/{id} with {\"disabled\": true} or false";
 const PROBES: &str = "The probes are GET /healthz and GET /readyz";
 
 /// Paths of other APIs, in lower case, and the advice for each. The first match counts. `*` is one
@@ -210,7 +213,11 @@ fn advice(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<String> {
         .chain(&TRANSCODED_ROUTES)
         .any(|(_, route)| matches_pattern(route, &lower_segments))
     {
-        return Some(spelling_advice(uri.path(), &path_segments));
+        let advice = key_method(&lower_segments).map(str::to_owned);
+        let advice = advice.or_else(|| spelling_advice(uri.path(), &path_segments));
+        if advice.is_some() {
+            return advice;
+        }
     }
     if let Some(advice) = other_api(&lower_segments) {
         return Some(advice.to_owned());
@@ -279,8 +286,18 @@ fn below_endpoint(lower_segments: &[&str]) -> Option<(usize, &'static (Method, &
     Some((begin, ROUTES.first()?))
 }
 
-/// The advice for a path that is right except for its spelling.
-fn spelling_advice(path: &str, path_segments: &[&str]) -> String {
+/// The advice for a method that a key does not have.
+fn key_method(lower_segments: &[&str]) -> Option<&'static str> {
+    let ["admin", "v1", "keys", key] = lower_segments else {
+        return None;
+    };
+    let (_, method) = key.split_once(':')?;
+    (!matches!(method, "rotate" | "revoke")).then_some(KEY_METHODS)
+}
+
+/// The advice for a path that is right except for its spelling. `None` for one that is spelled
+/// right.
+fn spelling_advice(path: &str, path_segments: &[&str]) -> Option<String> {
     let is_model = path_segments
         .get(1)
         .is_some_and(|segment| segment.eq_ignore_ascii_case("models"));
@@ -293,12 +310,15 @@ fn spelling_advice(path: &str, path_segments: &[&str]) -> String {
         }
     });
     let correct_path: String = segments.map(|segment| format!("/{segment}")).collect();
+    if correct_path == path {
+        return None;
+    }
     let why = match () {
         () if path.contains("//") => "with single slashes: a base URL ends without a slash",
         () if path.ends_with('/') => "without a slash at its end",
         () => "in lower case",
     };
-    format!("Write {correct_path}, {why}")
+    Some(format!("Write {correct_path}, {why}"))
 }
 
 /// The base URL of the API, with the host of the request.

@@ -10,5 +10,6 @@ mod ledger_bounds;
 mod ledger_commands;
 mod listen;
 mod open;
+mod rest;
 mod roles;
 mod usage;

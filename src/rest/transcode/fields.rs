@@ -118,19 +118,38 @@ fn parameter(
     })
 }
 
-/// Adds the parameter `name` of the query. One that occurs several times is a list.
+/// The largest number of values in one parameter. No enum of the contract has as many.
+const VALUES_MAX: usize = 16;
+
+/// Adds the parameter `name` of the query. One that occurs several times is a list. The names of
+/// enums may also stand in one parameter, with commas.
 fn set(
     object: &mut Map<String, Value>,
     field: &FieldDescriptor,
     name: &str,
     text: String,
 ) -> Result<()> {
-    if let (true, Kind::Enum(_), Some((first, rest))) =
-        (field.is_list(), field.kind(), text.split_once(','))
-    {
-        set(object, field, name, first.to_owned())?;
-        return set(object, field, name, rest.to_owned());
+    let is_list_of_names = field.is_list() && matches!(field.kind(), Kind::Enum(_));
+    if !is_list_of_names {
+        return set_one(object, field, name, text);
     }
+    if text.split(',').nth(VALUES_MAX).is_some() {
+        let problem = format!("expected at most {VALUES_MAX} values");
+        return Err(Error::invalid(name, problem));
+    }
+    for one in text.split(',') {
+        set_one(object, field, name, one.to_owned())?;
+    }
+    Ok(())
+}
+
+/// Adds one value of the parameter `name`.
+fn set_one(
+    object: &mut Map<String, Value>,
+    field: &FieldDescriptor,
+    name: &str,
+    text: String,
+) -> Result<()> {
     let is_set = object.contains_key(field.json_name()) || object.contains_key(field.name());
     let value = match field.kind() {
         Kind::Bool => match text.as_str() {

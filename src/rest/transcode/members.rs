@@ -1,7 +1,7 @@
 //! The members of a JSON object, before the library reads them: unknown members are refused by
 //! their path, and the names of enums may be written shortly.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
@@ -34,10 +34,14 @@ fn prepare_below(
     path: &str,
     depth: usize,
 ) -> Result<()> {
+    let mut names = HashMap::new();
     for (name, value) in object.iter_mut() {
         let Some(field) = field(message, name) else {
             return Err(unknown(message, path, name));
         };
+        if let Some(other) = names.insert(field.number(), name) {
+            return Err(twice(join(path, name), &join(path, other)));
+        }
         if depth < DEPTH_MAX {
             prepare_value(&field, value, &join(path, name), depth + 1)?;
         }
@@ -74,6 +78,13 @@ fn prepare_one(kind: &Kind, value: &mut Value, path: &str, depth: usize) -> Resu
             }
             Ok(())
         }
+        // In JSON its paths are in lowerCamelCase alone.
+        (Kind::Message(message), Value::String(text))
+            if message.full_name() == "google.protobuf.FieldMask" =>
+        {
+            *text = lower_camel_case(text);
+            Ok(())
+        }
         // The types of Google have forms of their own.
         (Kind::Message(message), Value::Object(object))
             if !message.full_name().starts_with("google.") =>
@@ -89,6 +100,21 @@ fn prepare_one(kind: &Kind, value: &mut Value, path: &str, depth: usize) -> Resu
         }
         _ => Ok(()),
     }
+}
+
+/// The paths of a mask as JSON has them. They may be those of the contract.
+fn lower_camel_case(paths: &str) -> String {
+    let mut after_underscore = false;
+    let letters = paths.chars().filter_map(|letter| match letter {
+        '_' => {
+            after_underscore = true;
+            None
+        }
+        ' ' => None,
+        letter if std::mem::take(&mut after_underscore) => Some(letter.to_ascii_uppercase()),
+        letter => Some(letter),
+    });
+    letters.collect()
 }
 
 /// The name of the value that `text` is the name of: in any letter case, and without its beginning,
@@ -147,40 +173,58 @@ fn move_inline(message: &MessageDescriptor, object: &mut Map<String, Value>) -> 
         Some(Value::Object(limits)) => limits,
         Some(_) => return Err(Error::invalid(name, "expected an object")),
     };
+    let number = |member: &str| field(&inner, member).map(|field| field.number());
+    let mut beside = HashMap::new();
     for member in moved {
-        if let Some(value) = object.remove(&member)
-            && limits.insert(member.clone(), value).is_some()
-        {
-            let problem = format!("also given as {name}.{member}: give one of them");
-            return Err(Error::invalid(member, problem));
+        if let Some(other) = beside.insert(number(&member), member.clone()) {
+            return Err(twice(member, &other));
+        }
+        if let Some(other) = limits.keys().find(|other| number(other) == number(&member)) {
+            return Err(twice(member, &join(&name, other)));
+        }
+    }
+    for member in beside.into_values() {
+        if let Some(value) = object.remove(&member) {
+            limits.insert(member, value);
         }
     }
     object.insert(name, Value::Object(limits));
     Ok(())
 }
 
-/// Where a member belongs whose name is that of a flag of the command line.
-const ELSEWHERE: [(&str, &str); 8] = [
-    ("admin", "role (KEY_ROLE_ADMIN or KEY_ROLE_VIEWER)"),
+/// Two members for the same field.
+fn twice(path: String, other: &str) -> Error {
+    Error::invalid(path, format!("also given as {other}: give one of them"))
+}
+
+/// Where a member belongs whose name is that of a flag of the command line, in a message that has
+/// the member in the middle.
+const ELSEWHERE: [(&str, &str, &str); 8] = [
+    ("admin", "role", "role (KEY_ROLE_ADMIN or KEY_ROLE_VIEWER)"),
     (
         "expires",
+        "expiresIn",
         "expiresAt (a time such as 2030-01-31T12:00:00Z) or expiresIn (such as 2592000s)",
     ),
-    ("budget", "limits.budgets"),
-    ("label", "labels (an object of texts)"),
-    ("model", "limits.models"),
-    ("enable", "disabled (false)"),
-    ("disable", "disabled (true)"),
-    ("id", "the path"),
+    (
+        "expires",
+        "expiresAt",
+        "expiresAt (a time such as 2030-01-31T12:00:00Z)",
+    ),
+    ("budget", "limits", "limits.budgets"),
+    ("label", "labels", "labels (an object of texts)"),
+    ("model", "limits", "limits.models"),
+    ("enable", "disabled", "disabled (false)"),
+    ("disable", "disabled", "disabled (true)"),
 ];
 
 fn unknown(message: &MessageDescriptor, path: &str, name: &str) -> Error {
     let elsewhere = ELSEWHERE
         .iter()
-        .find(|(flag, place)| *flag == name && is_of(message, place));
+        .find(|(flag, needed, _)| *flag == name && field(message, needed).is_some());
     let shown: Cow<'_, str> = name.chars().take(NAME_CHARS_MAX).collect();
     let path = join(path, &shown);
-    if let Some((_, place)) = elsewhere {
+    if let Some((_, _, place)) = elsewhere {
         return Error::invalid(path, format!("unknown member: this belongs into {place}"));
     }
     let names: Vec<_> = message
@@ -192,15 +236,6 @@ fn unknown(message: &MessageDescriptor, path: &str, name: &str) -> Error {
         names => format!("unknown member: the members here are {}", names.join(", ")),
     };
     Error::invalid(path, problem)
-}
-
-/// Whether a message has the member that `place` begins with.
-fn is_of(message: &MessageDescriptor, place: &str) -> bool {
-    let end = place.find([' ', '.']).unwrap_or(place.len());
-    place == "the path"
-        || place
-            .get(..end)
-            .is_some_and(|name| field(message, name).is_some())
 }
 
 fn join(path: &str, name: &str) -> String {

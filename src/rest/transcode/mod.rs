@@ -14,7 +14,8 @@ use std::convert::Infallible;
 
 use axum::{body::Body, extract::Request, response::Response};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
+use http_body::Body as _;
 use prost_reflect::DynamicMessage;
 
 use super::{limit::BodyLimit, request, response::with_body, state::RestState};
@@ -51,12 +52,17 @@ pub(crate) fn is_own(path: &str) -> bool {
 
 /// Answers a request to a path of these methods.
 pub(crate) fn answer(state: RestState, request: Request) -> BoxFuture<'static, Response> {
+    let is_head = request.method() == Method::HEAD;
     // In memory of its own: the other requests do not pay for its size.
     async move {
-        match respond(&state, request).await {
+        let response = match respond(&state, request).await {
             Ok(response) => response,
             Err(error) => error.into_response(),
+        };
+        if is_head {
+            return without_body(response);
         }
+        response
     }
     .boxed()
 }
@@ -64,30 +70,19 @@ pub(crate) fn answer(state: RestState, request: Request) -> BoxFuture<'static, R
 async fn respond(state: &RestState, request: Request) -> Result<Response> {
     let (head, body) = request.into_parts();
     let call = Call::new(&head.headers, &head.extensions)?;
-    let read = async {
-        let rules = rules::all()?;
-        match rules.find(&head.method, head.uri.path()) {
-            Found::Rule(rule, parameters) => {
-                let query = fields::query(&head.uri)?;
-                let body = read_body(&call, &head.headers, rule, body).await?;
-                let message = fields::message(rule, parameters, query, body)?;
-                Ok(Some((rule, message)))
-            }
-            Found::OtherMethods(methods) => {
-                let allowed = methods.join(", ");
-                let message = format!(
-                    "{} does not support {}: it supports {allowed}",
-                    head.uri.path(),
-                    head.method
-                );
-                Err(Error::new(ErrorCode::MethodNotAllowed, message))
-            }
-            Found::Nothing => Ok(None),
+    let (rule, parameters) = match rules::all()?.find(&head.method, head.uri.path()) {
+        Found::Rule(rule, parameters) => (rule, parameters),
+        Found::OtherMethods(methods) => return wrong_method(&head, &methods.join(", ")),
+        Found::Nothing => {
+            return Ok(super::unknown_path(Request::from_parts(head, Body::empty())).await);
         }
     };
-    let Some((rule, message)) = call.run_part(read).await? else {
-        return Ok(super::unknown_path(Request::from_parts(head, Body::empty())).await);
+    let read = async {
+        let query = fields::query(&head.uri)?;
+        let body = read_body(&call, &head.headers, rule, body).await?;
+        fields::message(rule, parameters, query, body)
     };
+    let message = call.run_part(read).await?;
     let mut response = match methods::call(&state.services, rule, call, message).await? {
         Answer::Whole(answer) => {
             let mut body = Vec::new();
@@ -106,6 +101,25 @@ async fn respond(state: &RestState, request: Request) -> Result<Response> {
         .headers_mut()
         .insert(header::CACHE_CONTROL, no_store);
     Ok(response)
+}
+
+/// The response to a path that takes only the methods in `allowed`.
+fn wrong_method(head: &Parts, allowed: &str) -> Result<Response> {
+    let (path, method) = (head.uri.path(), &head.method);
+    let message = format!("{path} does not support {method}: it supports {allowed}");
+    let allowed = HeaderValue::from_str(allowed).map_err(Error::internal)?;
+    let mut response = Error::new(ErrorCode::MethodNotAllowed, message).into_response();
+    response.headers_mut().insert(header::ALLOW, allowed);
+    Ok(response)
+}
+
+/// A response to `HEAD`: with the length that the body has, and without the body.
+fn without_body(response: Response) -> Response {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(head, Body::empty())
 }
 
 /// One line of a stream. An error is the last one, and looks like the body of an error.

@@ -83,8 +83,10 @@ impl Rules {
             Some((rule, values))
         });
         let met: Vec<_> = met.collect();
-        let others = met.iter().map(|(rule, _)| rule.verb.as_str()).collect();
-        let same = met.into_iter().find(|(rule, _)| rule.verb == *verb);
+        let others = met.iter().flat_map(|(rule, _)| rule.verbs()).collect();
+        let same = met
+            .into_iter()
+            .find(|(rule, _)| rule.verbs().any(|own| own == verb.as_str()));
         match same {
             Some((rule, values)) => Found::Rule(rule, values),
             None => match others {
@@ -96,6 +98,12 @@ impl Rules {
 }
 
 impl Rule {
+    /// The methods of HTTP that it answers. `HEAD` is answered as `GET`, without the body.
+    fn verbs(&self) -> impl Iterator<Item = &str> {
+        let head = (self.verb == Method::GET).then_some(Method::HEAD.as_str());
+        std::iter::once(self.verb.as_str()).chain(head)
+    }
+
     fn of(http: &ExtensionDescriptor, method: MethodDescriptor) -> Option<Self> {
         let options = method.options();
         let rule = options.get_extension(http);
@@ -137,7 +145,8 @@ mod tests {
         assert_eq!(name(Method::GET, "/admin/v1/keys"), "ListKeys");
         assert_eq!(name(Method::PATCH, "/admin/v1/keys/x"), "UpdateKey");
         assert_eq!(name(Method::POST, "/admin/v1/keys/x:rotate"), "RotateKey");
-        assert_eq!(name(Method::PUT, "/admin/v1/keys"), "POST GET");
+        assert_eq!(name(Method::HEAD, "/admin/v1/keys"), "ListKeys");
+        assert_eq!(name(Method::PUT, "/admin/v1/keys"), "POST GET HEAD");
         assert_eq!(name(Method::GET, "/admin/v1/key"), "");
     }
 }

@@ -238,6 +238,112 @@ async fn a_request_in_a_wrong_form_is_refused() {
     assert_eq!(got, is(413, "request_too_large", ""));
 }
 
+#[tokio::test]
+async fn a_mask_may_have_the_names_of_the_contract() {
+    let database = Database::sqlite();
+    let (_child, admin) = start(&database).await;
+    for mask in [
+        "owner,limits.requests_per_minute,expires_at",
+        "owner, limits.requestsPerMinute, expiresAt",
+        "owner,requests_per_minute,expires_at",
+    ] {
+        let new = json!({
+            "name": "app", "owner": "Ada", "requestsPerMinute": 60, "maxUnits": 4,
+            "expiresIn": "30d",
+        });
+        let key = admin.ok("CreateKey", new).await;
+        let change = json!({"id": key["id"], "update_mask": mask});
+        let key = admin.ok("UpdateKey", change).await;
+        assert_eq!(key["owner"], "", "{mask}");
+        assert_eq!(
+            key["limits"],
+            json!({"maxUnits": 4, "models": [], "budgets": []}),
+            "{mask}"
+        );
+        assert_eq!(key.get("expiresAt"), None, "{mask}");
+    }
+    let all = admin
+        .ok("CreateKey", json!({"name": "app", "owner": "Ada"}))
+        .await;
+    let change = json!({"id": all["id"], "updateMask": "*", "name": "other"});
+    let all = admin.ok("UpdateKey", change).await;
+    assert_eq!((text(&all, "name"), text(&all, "owner")), ("other", ""));
+}
+
+#[tokio::test]
+async fn a_member_that_is_given_twice_is_refused_by_its_path() {
+    let database = Database::sqlite();
+    let (_child, admin) = start(&database).await;
+    let budget = json!({"unit": "TOKENS", "amount": 5, "period": "DAY"});
+    for (body, param, other) in [
+        (
+            json!({"name": "app", "expiresIn": "1d", "expires_in": "2d"}),
+            "expires_in",
+            "expiresIn",
+        ),
+        (
+            json!({"name": "app", "limits": {"maxUnits": 1, "max_units": 2}}),
+            "limits.max_units",
+            "limits.maxUnits",
+        ),
+        (
+            json!({"name": "app", "requestsPerMinute": 1, "limits": {"requests_per_minute": 2}}),
+            "requestsPerMinute",
+            "limits.requests_per_minute",
+        ),
+        (
+            json!({"name": "app", "requestsPerMinute": 1, "requests_per_minute": 2}),
+            "requests_per_minute",
+            "requestsPerMinute",
+        ),
+        (
+            json!({"name": "app", "budgets": [budget], "limits": {"budgets": [budget]}}),
+            "budgets",
+            "limits.budgets",
+        ),
+    ] {
+        let (status, answer) = post(&admin, &body).await;
+        assert_eq!(
+            (status, &answer["error"]["param"]),
+            (400, &json!(param)),
+            "{answer}"
+        );
+        let expected = format!("{param}: also given as {other}: give one of them");
+        assert_eq!(text(&answer["error"], "message"), expected);
+    }
+    let list = admin.ok("ListKeys", json!({})).await;
+    assert_eq!(list["keys"].as_array().unwrap().len(), 1, "{list}");
+}
+
+#[tokio::test]
+async fn an_unknown_member_is_told_a_place_that_its_request_has() {
+    let database = Database::sqlite();
+    let (_child, admin) = start(&database).await;
+    let key = admin.ok("CreateKey", json!({"name": "app"})).await;
+    let path = format!("/admin/v1/keys/{}", text(&key, "id"));
+    let message = async |verb: Method, path: &str, body: Value| {
+        let (status, answer) = admin.send(verb, path, Some(body.to_string())).await;
+        assert_eq!(status, 400, "{answer}");
+        text(&answer["error"], "message").to_owned()
+    };
+    let expires = json!({"expires": "30d"});
+    let update = message(Method::PATCH, &path, expires.clone()).await;
+    assert!(
+        update.contains("expiresAt") && !update.contains("expiresIn"),
+        "{update}"
+    );
+    let create = message(Method::POST, "/admin/v1/keys", expires).await;
+    assert!(
+        create.contains("expiresAt") && create.contains("expiresIn"),
+        "{create}"
+    );
+    let create = message(Method::POST, "/admin/v1/keys", json!({"id": "5"})).await;
+    assert!(
+        create.contains("the members here are name") && !create.contains("path"),
+        "{create}"
+    );
+}
+
 /// A browser sends such requests without asking the gateway first.
 #[tokio::test]
 async fn a_web_page_of_another_site_changes_nothing() {
