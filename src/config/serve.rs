@@ -269,9 +269,17 @@ impl Serve {
             )),
             Some(address) if !address.ip().is_loopback() && !has_admin => Err(format!(
                 "without an admin key, nobody may manage keys from other machines. Therefore the \
-                 administration listens only on a loopback address: create a key with \
+                 administration listens only on a loopback address: {}create a key with \
                  `featherwire keys create --admin admin --name NAME`, or set \
                  FEATHERWIRE_ADMIN_LISTEN=127.0.0.1:{} (--admin-listen) instead of {address}",
+                match self.database()? {
+                    // It is empty at each start.
+                    DatabaseLocation::Memory => {
+                        "set FEATHERWIRE_DATABASE_URL=sqlite:PATH (--database-url) instead of a \
+                         database in memory and "
+                    }
+                    DatabaseLocation::File(_) | DatabaseLocation::Postgres(_) => "",
+                },
                 address.port()
             )),
             _ => Ok(()),

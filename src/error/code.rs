@@ -108,7 +108,8 @@ error_codes! {
     PaymentRequired = "payment_required", Forbidden;
     /// Featherless refused access and gave no other reason.
     Forbidden = "forbidden", Forbidden;
-    /// A gateway without keys was called by a name that is not its machine's.
+    /// A call without a key is to a name that is not the machine's, or manages keys from a web page
+    /// of another host.
     UnknownHost = "unknown_host", Forbidden;
 
     /// The model does not exist. The message suggests similar ids.

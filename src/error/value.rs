@@ -217,6 +217,13 @@ impl Error {
         self
     }
 
+    /// Adds a sentence that says what to do.
+    #[must_use]
+    pub fn with_advice(mut self, sentence: &str) -> Self {
+        self.add_sentence(sentence);
+        self
+    }
+
     /// Suggests ids that are similar to the one in the request.
     #[must_use]
     pub fn with_suggestions(mut self, ids: &[String]) -> Self {

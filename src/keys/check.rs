@@ -37,7 +37,7 @@ impl Identity {
         }
         let message = format!(
             "The key {:?} is for calls of models and manages nothing: use a key that begins with \
-             gw_admin_, which `featherwire keys create --admin admin --name NAME` creates",
+             gw_admin_",
             self.name()
         );
         Err(Error::new(ErrorCode::WrongKeyRole, message))

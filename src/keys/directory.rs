@@ -134,8 +134,7 @@ impl Directory {
     /// Says that the keys are in the memory of this process, where only this gateway can change
     /// them. Call it before the first [`apply`](Self::apply).
     pub(super) fn set_in_memory(&self) {
-        let mut stored = self.0.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        stored.are_in_memory = true;
+        self.stored().are_in_memory = true;
     }
 
     /// Takes over changes of the keys of the database. The keys of the variable stay.
@@ -189,8 +188,24 @@ impl Directory {
 
     /// Whether a key of the database has the role admin.
     pub fn has_admin(&self) -> bool {
-        let stored = self.0.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        stored.has_admin()
+        self.stored().has_admin()
+    }
+
+    /// A sentence that tells how keys are managed, for a caller with a key that may not.
+    pub fn how_to_manage(&self) -> &'static str {
+        let stored = self.stored();
+        if stored.has_admin() {
+            "The owner of the gateway has one"
+        } else if !stored.are_in_memory {
+            "`featherwire keys create --admin admin --name NAME` on the gateway's database creates \
+             one"
+        } else if self.everyone(Purpose::Admin).is_some() {
+            "This gateway has none: create one without a key (role KEY_ROLE_ADMIN)"
+        } else {
+            "This gateway has none and cannot get one, because its database is in memory: start it \
+             with another database (FEATHERWIRE_DATABASE_URL), in which `featherwire keys create \
+             --admin admin --name NAME` creates one"
+        }
     }
 
     /// The number of keys for calls of models that are valid now.

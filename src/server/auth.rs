@@ -6,7 +6,10 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderName, Request, header, uri::Authority};
 use tokio::time::Instant as TokioInstant;
 
-use super::host::{self, is_this_machine};
+use super::{
+    cors::is_local_origin,
+    host::{self, is_this_machine},
+};
 use crate::{
     error::{Error, ErrorCode},
     keys::{Directory, Ended, Identity, Purpose},
@@ -20,8 +23,8 @@ use crate::{
 ///
 /// # Errors
 /// [`Kind::Unauthenticated`](crate::error::Kind::Unauthenticated) if there is no known key;
-/// [`Kind::Forbidden`](crate::error::Kind::Forbidden) if the gateway has no keys and the request
-/// names another host than this machine.
+/// [`Kind::Forbidden`](crate::error::Kind::Forbidden) if the call needs no key and the request
+/// names another host than this machine, or comes from a web page that may not call so.
 fn authenticate(
     keys: &Directory,
     headers: &HeaderMap,
@@ -32,7 +35,9 @@ fn authenticate(
     if let Some(everyone) = &everyone
         && keys.is_open()
     {
-        return check_host(host).map(|()| everyone.clone());
+        check_host(host)?;
+        check_origin(headers, purpose)?;
+        return Ok(everyone.clone());
     }
     let unauthenticated = |message: &str| Err(Error::new(ErrorCode::InvalidApiKey, message));
     let (mut is_shown, mut ended) = (false, None);
@@ -48,7 +53,9 @@ fn authenticate(
     if let Some(everyone) = everyone
         && !is_shown
     {
-        return check_host(host).map(|()| everyone);
+        check_host(host)?;
+        check_origin(headers, purpose)?;
+        return Ok(everyone);
     }
     if let Some(ended) = ended {
         return unauthenticated(match ended {
@@ -84,8 +91,20 @@ fn check_host(host: Option<&str>) -> Result<(), Error> {
     if host.is_some_and(is_here) {
         return Ok(());
     }
-    let message = "Without gateway keys, this gateway serves only localhost: set \
-                   FEATHERWIRE_API_KEYS to use another host";
+    let message = "A call without a gateway key must be to localhost: to use another host, create \
+                   a key with `featherwire keys create` or set FEATHERWIRE_API_KEYS";
+    Err(Error::new(ErrorCode::UnknownHost, message))
+}
+
+/// Without an admin key, only web pages of this machine may manage keys, whatever `--cors-origins`
+/// says: that option lets pages ask models.
+fn check_origin(headers: &HeaderMap, purpose: Purpose) -> Result<(), Error> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    if purpose != Purpose::Admin || origins.all(is_local_origin) {
+        return Ok(());
+    }
+    let message = "A web page of another host manages keys only with an admin key: create one \
+                   (role KEY_ROLE_ADMIN), and send it as Authorization: Bearer gw_admin_…";
     Err(Error::new(ErrorCode::UnknownHost, message))
 }
 
@@ -141,7 +160,12 @@ pub(super) fn check<B>(
         .get::<Arrival>()
         .map(|arrival| arrival.at);
     let now = arrived_at.map_or_else(Instant::now, TokioInstant::into_std);
-    let rate = identity.begin(purpose, now)?;
+    let rate = identity
+        .begin(purpose, now)
+        .map_err(|error| match purpose {
+            Purpose::Admin => error.with_advice(keys.how_to_manage()),
+            Purpose::Models | Purpose::Own => error,
+        })?;
     request.extensions_mut().insert(identity);
     if let Some(rate) = rate {
         request.extensions_mut().insert(rate);

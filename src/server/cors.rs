@@ -90,7 +90,7 @@ fn layer(config: &config::Serve, is_open: bool) -> Result<CorsLayer> {
     let exposed = names.map(HeaderName::from_static).into_iter();
     Ok(CorsLayer::new()
         .allow_origin(origins(config, is_open)?)
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(
             exposed
@@ -122,7 +122,8 @@ fn origins(config: &config::Serve, is_open: bool) -> Result<AllowOrigin> {
     })
 }
 
-fn is_local_origin(origin: &HeaderValue) -> bool {
+/// Whether `origin` is a page of this machine.
+pub(super) fn is_local_origin(origin: &HeaderValue) -> bool {
     let uri = origin
         .to_str()
         .ok()

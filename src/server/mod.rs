@@ -146,9 +146,10 @@ pub async fn serve(
     let mut connections = Connections::new(front, config, keys.is_open());
     let mut late_connections = connections.sibling();
     let mut admin_connections = Connections::new(admin_front, config, keys.is_open());
+    let mut late_admin_connections = admin_connections.sibling();
     tokio::select! {
         () = connections.accept_from(&listener, workers) => {}
-        () = accept_all(&mut admin_connections, admin_listener, workers) => {}
+        () = accept_all(&mut admin_connections, admin_listener.as_ref(), workers) => {}
         () = shutdown => {}
     }
     readiness.drain().await;
@@ -162,8 +163,9 @@ pub async fn serve(
     let is_drained = tokio::select! {
         ended = tokio::time::timeout(config.drain_timeout, &mut ending) => ended.is_ok(),
         () = late_connections.accept_from(&listener, workers) => false,
+        () = accept_all(&mut late_admin_connections, admin_listener.as_ref(), workers) => false,
     };
-    drop(listener);
+    drop((listener, admin_listener));
     if is_drained {
         return Ok(Outcome::Drained);
     }
@@ -183,11 +185,11 @@ pub async fn serve(
 /// Serves the connections of a listener, if there is one. Never completes.
 async fn accept_all(
     connections: &mut Connections,
-    listener: Option<TcpListener>,
+    listener: Option<&TcpListener>,
     workers: &Workers,
 ) {
     match listener {
-        Some(listener) => connections.accept_from(&listener, workers).await,
+        Some(listener) => connections.accept_from(listener, workers).await,
         None => std::future::pending().await,
     }
 }

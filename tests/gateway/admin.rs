@@ -10,6 +10,7 @@ mod ledger_bounds;
 mod ledger_commands;
 mod listen;
 mod open;
+mod pages;
 mod rest;
 mod roles;
 mod usage;

@@ -7,9 +7,10 @@ use super::doors::{Admin, Door, infer};
 use crate::{
     keys::text,
     support::{
-        Database,
+        Database, poll,
         program::{featherwire, run, serve_with_log},
-        rest::http,
+        prompt,
+        rest::{http, post},
     },
 };
 
@@ -63,6 +64,47 @@ async fn the_administration_answers_only_at_its_own_address() {
 }
 
 #[tokio::test]
+async fn during_the_drain_its_own_address_still_answers_probes() {
+    let (mut child, address, mut log) =
+        serve_with_log(&["--emulator", "--admin-listen", "127.0.0.1:0"]).await;
+    let own_address = loop {
+        let line = log.recv().await.unwrap();
+        if let Some((_, url)) = line.split_once("administration: ") {
+            break url.to_owned();
+        }
+    };
+    let mut request = prompt("emulator/slow", "Say hello in 500 words");
+    request["stream"] = json!(true);
+    let running = post(
+        format!("{address}/v1/chat/completions"),
+        request.to_string(),
+    );
+    let mut running = running.send().await.unwrap();
+    assert!(running.chunk().await.unwrap().is_some());
+    let pid = child.id().unwrap().to_string();
+    let kill = std::process::Command::new("kill")
+        .args(["-TERM", &pid])
+        .status();
+    assert!(kill.unwrap().success());
+    let ready = async |address: &str| {
+        let get = http().get(format!("{address}/readyz")).send().await;
+        get.map(|answer| answer.status().as_u16()).ok()
+    };
+    poll::until("the drain begins", async || {
+        ready(&address).await == Some(503)
+    })
+    .await;
+    assert_eq!(ready(&own_address).await, Some(503));
+    let refused = Admin::new(&own_address, None)
+        .call(Door::Grpc, "ListKeys", json!({}))
+        .await;
+    assert_eq!(refused.unwrap_err().0, "draining");
+    drop(running);
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    assert_eq!(ready(&own_address).await, None, "it is closed at the end");
+}
+
+#[tokio::test]
 async fn other_machines_manage_keys_only_with_an_admin_key() {
     let database = Database::sqlite();
     let serve = [
@@ -83,6 +125,17 @@ async fn other_machines_manage_keys_only_with_an_admin_key() {
         assert_ne!(ended.code, Some(0), "{address}");
         assert!(ended.err.contains(says), "{address}: {}", ended.err);
     }
+    // A database in memory has no key at the start, so another one is needed first.
+    let mut command = featherwire(&[&serve[..], &["0.0.0.0:0"]].concat());
+    let ended = run(&mut command).await;
+    assert!(
+        ended.code == Some(1)
+            && ended
+                .err
+                .contains("set FEATHERWIRE_DATABASE_URL=sqlite:PATH"),
+        "{}",
+        ended.err
+    );
     let create = ["create", "--name", "root", "--admin", "admin"];
     let root = database.keys_json(&create).await;
     let mut command = featherwire(&[&serve[..], &["0.0.0.0:0"]].concat());
