@@ -96,7 +96,8 @@ impl From<Error> for Status {
             details.add_quota_failure_violation(subject, description);
         }
         if error.kind() == Kind::Limited {
-            details.add_quota_failure_violation("gateway key", description);
+            let subject = error.quota().unwrap_or("gateway key");
+            details.add_quota_failure_violation(subject, description);
         }
         if let Some(url) = error.help() {
             details.add_help_link("what to do", url);

@@ -43,6 +43,7 @@ struct Parts {
     help: Option<String>,
     model: Option<String>,
     limit: Option<usize>,
+    quota: Option<String>,
     rate: Option<(RateUnit, RateState)>,
     upstream_request_id: Option<String>,
     upstream_status: Option<u16>,
@@ -70,6 +71,7 @@ impl Error {
             help: None,
             model: None,
             limit: None,
+            quota: None,
             rate: None,
             upstream_request_id: None,
             upstream_status: None,
@@ -174,6 +176,13 @@ impl Error {
     #[must_use]
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.0.limit = Some(limit);
+        self
+    }
+
+    /// Names the limit of the caller's key that was reached, such as `tokens/day`.
+    #[must_use]
+    pub fn with_quota(mut self, quota: impl Into<String>) -> Self {
+        self.0.quota = Some(quota.into());
         self
     }
 
@@ -322,6 +331,11 @@ impl Error {
     /// The limit that was reached, if it is known: bytes, units or calls.
     pub fn limit(&self) -> Option<usize> {
         self.0.limit
+    }
+
+    /// The limit of the caller's key that was reached, such as `tokens/day`.
+    pub fn quota(&self) -> Option<&str> {
+        self.0.quota.as_deref()
     }
 
     /// The state of the limit for a minute that was reached.

@@ -7,20 +7,17 @@ use tokio::time::{Instant as TokioInstant, timeout_at};
 
 use super::{
     Identity,
-    budget::{Budget, BudgetPeriod, BudgetUnit},
+    budget::BudgetUnit,
     clock,
-    spending::{Amounts, Exhausted, Refusal, Reservation, Terms},
+    spending::{Amounts, Refusal, Reservation, Shortage, Terms},
 };
-use crate::error::{Error, ErrorCode, RateState, RateUnit, Result};
+use crate::error::{RateState, Result};
 
 /// A call is refused if a budget leaves each of its choices less tokens than this.
 pub const CHOICE_TOKENS_MIN: u64 = 16;
 
 /// The longest wait of a call for a lease. Every second, gateways give back what they do not need.
 const LEASE_WAIT_MAX: Duration = Duration::from_millis(2500);
-
-/// When a call may come again that has got no lease.
-const LEASE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// What a call asks for.
 #[derive(Clone, Copy, Debug)]
@@ -75,27 +72,32 @@ impl Identity {
         let mut until = None;
         let mut terms = Terms::Whole;
         loop {
-            let Some(allowance) = self.try_reserve(ask, terms, now)? else {
-                if terms == Terms::Leased {
-                    let has_answer = seen.number > began.number && !seen.is_failing;
-                    return Err(self.not_leased(has_answer));
-                }
-                let until = *until.get_or_insert_with(|| TokioInstant::now() + LEASE_WAIT_MAX);
-                news.want_exchange();
-                let exchange = news.exchange_after(seen.number);
-                let is_late = timeout_at(until, exchange).await.is_err();
-                seen = news.exchanges();
-                if is_late || seen.is_failing {
-                    terms = Terms::Leased;
-                }
-                continue;
+            let shortage = match self.try_reserve(ask, terms, now)? {
+                Ok(allowance) => return Ok(allowance),
+                Err(shortage) => shortage,
             };
-            return Ok(allowance);
+            if terms == Terms::Leased {
+                let is_known = seen.number > began.number && !seen.is_failing;
+                return Err(self.not_leased(&shortage, is_known));
+            }
+            let until = *until.get_or_insert_with(|| TokioInstant::now() + LEASE_WAIT_MAX);
+            news.want_exchange();
+            let exchange = news.exchange_after(seen.number);
+            let is_late = timeout_at(until, exchange).await.is_err();
+            seen = news.exchanges();
+            if is_late || seen.is_failing {
+                terms = Terms::Leased;
+            }
         }
     }
 
-    /// Reserves what a call may use. `None` if this gateway has leased too little.
-    fn try_reserve(&self, ask: Ask, terms: Terms, now: Instant) -> Result<Option<Allowance>> {
+    /// Reserves what a call may use. The inner error: this gateway has leased too little.
+    fn try_reserve(
+        &self,
+        ask: Ask,
+        terms: Terms,
+        now: Instant,
+    ) -> Result<Result<Allowance, Shortage>> {
         let budgets = &self.limits().budgets;
         let of_choices = |tokens: u64| tokens.saturating_mul(ask.choices);
         let wanted = ask.max_tokens.unwrap_or(ask.model_max_tokens);
@@ -113,8 +115,9 @@ impl Identity {
             .reserve(budgets, amounts, with_prompt(least), terms, at);
         let reservation = match reservation {
             Ok(reservation) => reservation,
-            Err(Refusal::NotLeased) => return Ok(None),
-            Err(Refusal::Exhausted(exhausted)) => return Err(self.exhausted(&exhausted, at)),
+            Err(Refusal::NotLeased(shortage)) => return Ok(Err(shortage)),
+            Err(Refusal::Reserved(shortage)) => return Err(self.reserved(&shortage)),
+            Err(Refusal::Spent(shortage)) => return Err(self.spent(&shortage, at)),
         };
         let has_token_budget = budgets.iter().any(|budget| budget.of == BudgetUnit::Tokens);
         let minute = match self.limits().tokens_per_minute {
@@ -130,7 +133,7 @@ impl Identity {
         let per_choice = granted
             .saturating_sub(ask.prompt_tokens)
             .checked_div(ask.choices);
-        Ok(Some(Allowance {
+        Ok(Ok(Allowance {
             identity: self.clone(),
             prompt_tokens: ask.prompt_tokens,
             max_tokens: per_choice
@@ -139,82 +142,6 @@ impl Identity {
             reservation,
             used: Amounts::default(),
         }))
-    }
-
-    /// This gateway cannot give out what is left of a budget.
-    fn not_leased(&self, has_answer: bool) -> Error {
-        let name = self.name();
-        let (code, message) = match has_answer {
-            true => (
-                ErrorCode::BudgetExhausted,
-                format!(
-                    "The key {name:?} has too little left of a budget for this call, because calls \
-                     at other gateways have reserved the rest: try again when they have ended"
-                ),
-            ),
-            false => (
-                ErrorCode::BudgetUnknown,
-                format!(
-                    "What the key {name:?} has left of its budgets is not known, because the \
-                     gateway's database does not answer: try again later"
-                ),
-            ),
-        };
-        Error::new(code, message).with_retry_after(LEASE_RETRY_AFTER)
-    }
-
-    fn too_many_tokens(&self, state: RateState) -> Error {
-        let message = format!(
-            "The key {:?} may use {} tokens in a minute, and has {} left: try again in {}",
-            self.name(),
-            state.limit,
-            state.remaining,
-            state.retry_after_text()
-        );
-        Error::new(ErrorCode::RateLimitExceeded, message)
-            .with_retry_after(state.retry_after)
-            .with_limit(usize::try_from(state.limit).unwrap_or(usize::MAX))
-            .with_rate(RateUnit::Tokens, state)
-    }
-
-    fn exhausted(&self, exhausted: &Exhausted, now: clock::UnixMs) -> Error {
-        let Exhausted {
-            budget: Budget { of, amount, per },
-            left,
-            renews_at,
-        } = *exhausted;
-        let name = self.name();
-        let unit = of.name();
-        let time = match per {
-            BudgetPeriod::Day => "for this day",
-            BudgetPeriod::Week => "for this week",
-            BudgetPeriod::Month => "for this month",
-            BudgetPeriod::Total => "in total",
-        };
-        let advice = match (renews_at, of) {
-            (None, _) => "It does not renew: ask the gateway's owner for more".to_owned(),
-            (Some(at), BudgetUnit::Tokens) => format!(
-                "It renews at {}. Until then, a shorter prompt or fewer max_tokens may fit",
-                humantime::format_rfc3339_seconds(clock::system_time(at))
-            ),
-            (Some(at), _) => format!(
-                "It renews at {}",
-                humantime::format_rfc3339_seconds(clock::system_time(at))
-            ),
-        };
-        let message = format!(
-            "The key {name:?} has {left} of {amount} {unit} left {time}, which is too little for \
-             this call. {advice}"
-        );
-        let error = Error::new(ErrorCode::BudgetExhausted, message)
-            .with_limit(usize::try_from(amount).unwrap_or(usize::MAX));
-        match renews_at {
-            Some(at) => {
-                let wait = u64::try_from(at.saturating_sub(now)).unwrap_or_default();
-                error.with_retry_after(Duration::from_millis(wait))
-            }
-            None => error,
-        }
     }
 }
 
@@ -261,7 +188,10 @@ impl Drop for Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::{Key, KeySettings, Role};
+    use crate::{
+        error::RateUnit,
+        keys::{Key, KeySettings, Role},
+    };
 
     fn identity(change: impl FnOnce(&mut KeySettings)) -> Identity {
         let mut settings = KeySettings::named("app");
@@ -306,7 +236,8 @@ mod tests {
         let refused = key.reserve(ASK, now).await.unwrap_err();
         assert_eq!(refused.code(), "budget_exhausted");
         assert!(refused.message().contains("0 of 400 tokens"), "{refused}");
-        assert!(refused.retry_after().is_none());
+        assert!(refused.message().contains("reserved 400"), "{refused}");
+        assert_eq!(refused.retry_after(), Some(Duration::from_secs(2)));
         first.settle(Amounts {
             tokens: 70,
             ..Amounts::default()
@@ -319,7 +250,9 @@ mod tests {
             prompt_tokens: 300,
             ..ASK
         };
-        assert!(key.reserve(long, now).await.is_err());
+        let refused = key.reserve(long, now).await.unwrap_err();
+        assert!(refused.message().contains("330 of 400 tokens"), "{refused}");
+        assert!(refused.retry_after().is_none(), "it does not renew");
         let fits = Ask {
             prompt_tokens: 298,
             ..ASK

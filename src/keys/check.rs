@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Identity, Role};
-use crate::error::{Error, ErrorCode, RateState, RateUnit, Result};
+use crate::error::{Error, ErrorCode, RateState, Result};
 
 /// What a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,18 +77,8 @@ impl Identity {
         let Some(limit) = self.limits().requests_per_minute else {
             return Ok(None);
         };
-        self.calls().take(limit.into(), 1, now).map(Some).map_err(|state| {
-            let message = format!(
-                "The key {:?} may make {limit} calls in a minute, and has made them: try again in \
-                 {}",
-                self.name(),
-                state.retry_after_text()
-            );
-            Error::new(ErrorCode::RateLimitExceeded, message)
-                .with_retry_after(state.retry_after)
-                .with_limit(usize::try_from(limit).unwrap_or(usize::MAX))
-                .with_rate(RateUnit::Requests, state)
-        })
+        let taken = self.calls().take(limit.into(), 1, now).map(Some);
+        taken.map_err(|state| self.too_many_calls(state))
     }
 
     /// Checks that the key may use a model, which callers also call `name`.

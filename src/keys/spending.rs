@@ -53,13 +53,15 @@ pub struct Spending {
     news: SpendingNews,
 }
 
-/// A budget that has too little left.
+/// A budget that has too little left. The amounts are in its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exhausted {
+pub struct Shortage {
     /// The budget.
     pub budget: Budget,
     /// How much of it is neither spent nor reserved.
     pub left: u64,
+    /// How much of it running calls have reserved.
+    pub reserved: u64,
     /// When it renews; `None` for never.
     pub renews_at: Option<UnixMs>,
 }
@@ -68,9 +70,11 @@ pub struct Exhausted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// A budget has too little left.
-    Exhausted(Exhausted),
+    Spent(Shortage),
+    /// A budget has enough, but running calls have reserved it.
+    Reserved(Shortage),
     /// This gateway has leased too little of a budget. The database may have more.
-    NotLeased,
+    NotLeased(Shortage),
 }
 
 /// How a call takes its part.
@@ -128,7 +132,7 @@ impl Spending {
     ) -> Result<Reservation, Refusal> {
         let mut accounts = self.lock();
         let mut granted = ask;
-        let mut is_leased = true;
+        let mut refusal = None;
         for budget in budgets {
             let account = self.account(&mut accounts, budget, now);
             let Left { of_budget, here } = account.left(budget.smallest_units());
@@ -138,31 +142,41 @@ impl Spending {
                 _ => wanted,
             }
             .max(1);
-            if of_budget < least {
-                let left = of_budget / budget.of.scale();
-                let renews_at = budget.per.renews_at(account.window);
-                return Err(Refusal::Exhausted(Exhausted {
+            let shortage = || {
+                let scale = budget.of.scale();
+                Shortage {
                     budget: *budget,
-                    left,
-                    renews_at,
-                }));
+                    left: of_budget / scale,
+                    reserved: account.state().1.div_ceil(scale),
+                    renews_at: budget.per.renews_at(account.window),
+                }
+            };
+            if of_budget < least {
+                let (spent, _) = account.state();
+                if budget.smallest_units().saturating_sub(spent) < least {
+                    return Err(Refusal::Spent(shortage()));
+                }
+                refusal = Some(Refusal::Reserved(shortage()));
+                continue;
             }
             let is_short = match terms {
                 Terms::Whole => here < wanted.max(1) && here < of_budget,
                 Terms::Leased => here < least,
             };
             if is_short {
+                refusal.get_or_insert(Refusal::NotLeased(shortage()));
                 account.want(wanted.saturating_sub(here).max(1));
-                is_leased = false;
             }
             if budget.of == BudgetUnit::Tokens {
                 granted.tokens = granted.tokens.min(here);
             }
         }
-        if !is_leased {
+        if let Some(refusal) = refusal {
             drop(accounts);
-            self.announce();
-            return Err(Refusal::NotLeased);
+            if matches!(refusal, Refusal::NotLeased(_)) {
+                self.announce();
+            }
+            return Err(refusal);
         }
         let reserve = |budget: &Budget| {
             let account = self.account(&mut accounts, budget, now);

@@ -95,7 +95,7 @@ async fn callers_that_race_at_all_doors_and_hang_up_do_not_overspend() {
     assert_eq!(details.error_info().unwrap().reason, "BUDGET_EXHAUSTED");
     assert_eq!(details.error_info().unwrap().metadata["limit"], "3000");
     let violation = &details.quota_failure().unwrap().violations[0];
-    assert_eq!(violation.subject, "gateway key");
+    assert_eq!(violation.subject, "tokens/total");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! the budget and the ledger say the same.
 
 mod ends;
+mod shortages;
 mod size;
 
 use std::time::Duration;

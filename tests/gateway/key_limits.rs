@@ -195,7 +195,7 @@ async fn a_key_makes_as_many_calls_in_a_minute_as_it_may() {
     assert!(details.retry_info().unwrap().retry_delay.is_some());
     assert_eq!(
         details.quota_failure().unwrap().violations[0].subject,
-        "gateway key"
+        "requests/minute"
     );
     assert!(
         refused

@@ -16,10 +16,10 @@ fn spending() -> Arc<Spending> {
 }
 
 /// Which budget refuses, and what it has left.
-fn exhausted(result: Result<Reservation, Refusal>) -> Exhausted {
+fn refused(result: Result<Reservation, Refusal>) -> Shortage {
     match result.unwrap_err() {
-        Refusal::Exhausted(exhausted) => exhausted,
-        Refusal::NotLeased => panic!("there is no other gateway"),
+        Refusal::Spent(shortage) | Refusal::Reserved(shortage) => shortage,
+        Refusal::NotLeased(_) => panic!("there is no other gateway"),
     }
 }
 
@@ -42,7 +42,7 @@ fn a_call_gets_less_tokens_if_less_are_left_and_none_below_the_least() {
         .reserve(&budgets, call(70), 10, Terms::Whole, 0)
         .unwrap();
     assert_eq!((first.granted().tokens, second.granted().tokens), (70, 30));
-    let refused = exhausted(spending.reserve(&budgets, call(70), 10, Terms::Whole, 0));
+    let refused = self::refused(spending.reserve(&budgets, call(70), 10, Terms::Whole, 0));
     assert_eq!((refused.budget, refused.left), (budgets[0], 0));
     assert_eq!(refused.renews_at, Some(DAY_MS));
     first.record(call(5));
@@ -64,7 +64,7 @@ fn a_refused_call_reserves_nothing_of_any_budget() {
     let _running = spending
         .reserve(&budgets, call(10), 1, Terms::Whole, 0)
         .unwrap();
-    let refused = exhausted(spending.reserve(&budgets, call(10), 1, Terms::Whole, 0));
+    let refused = self::refused(spending.reserve(&budgets, call(10), 1, Terms::Whole, 0));
     assert_eq!((refused.budget, refused.renews_at), (budgets[1], None));
     assert_eq!(spending.state(&budgets[0], 0), (0, 10));
 }
@@ -100,7 +100,7 @@ fn unit_seconds_are_counted_in_milliseconds() {
         .reserve(&budgets, ask(1500), 0, Terms::Whole, 0)
         .unwrap();
     assert_eq!(
-        exhausted(spending.reserve(&budgets, ask(501), 0, Terms::Whole, 0)).left,
+        refused(spending.reserve(&budgets, ask(501), 0, Terms::Whole, 0)).left,
         0
     );
     first.record(ask(100));
