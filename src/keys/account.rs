@@ -121,13 +121,16 @@ impl Account {
         }
     }
 
-    /// What calls may get of a budget of `limit`.
-    pub(super) fn left(&mut self, limit: u64) -> Left {
+    /// What calls may get of a budget of `limit`. `leases_hold`: whether the gateway may give out
+    /// what it has leased.
+    pub(super) fn left(&mut self, limit: u64, leases_hold: bool) -> Left {
         self.limit = limit;
         let of_budget = limit.saturating_sub(self.spent.saturating_add(self.reserved));
-        let here = self.lease.map_or(of_budget, |lease| {
-            lease.saturating_sub(self.used_of_lease()).min(of_budget)
-        });
+        let here = match self.lease {
+            Some(lease) if leases_hold => lease.saturating_sub(self.used_of_lease()).min(of_budget),
+            Some(_) => 0,
+            None => of_budget,
+        };
         Left { of_budget, here }
     }
 
@@ -290,15 +293,15 @@ mod tests {
             of_budget: 100,
             here: 0,
         };
-        assert_eq!(account.left(100), nothing);
+        assert_eq!(account.left(100, true), nothing);
         account.want(10);
         exchange(&mut account, &mut spent, 0, 1);
-        assert_eq!(account.left(100).here, 100);
+        assert_eq!(account.left(100, true).here, 100);
         account.reserve(60);
         account.settle(60, 20);
-        assert_eq!(account.left(100).here, 80);
+        assert_eq!(account.left(100, true).here, 80);
         exchange(&mut account, &mut spent, 0, 1);
-        assert_eq!((spent, account.left(100).here), (20, 80));
+        assert_eq!((spent, account.left(100, true).here), (20, 80));
         exchange(&mut account, &mut spent, 0, 1);
         assert!(!account.has_lease());
     }
@@ -306,51 +309,51 @@ mod tests {
     #[test]
     fn gateways_share_what_is_left_and_what_runs_stays() {
         let (mut account, mut spent) = (Account::new(NAME, 0, true), 0);
-        account.left(100);
+        account.left(100, true);
         account.want(10);
         exchange(&mut account, &mut spent, 0, 1);
         account.reserve(40);
         // Another gateway comes. First the lease is too large, then it shrinks.
         exchange(&mut account, &mut spent, 0, 2);
-        assert_eq!(account.left(100).here, 60);
+        assert_eq!(account.left(100, true).here, 60);
         account.reserve(1);
         exchange(&mut account, &mut spent, 0, 2);
-        assert_eq!(account.left(100).here, 29);
+        assert_eq!(account.left(100, true).here, 29);
         // The other has leased the rest. A demand gets no more than what is free.
         account.want(50);
         exchange(&mut account, &mut spent, 30, 2);
-        assert_eq!(account.left(100).here, 29);
+        assert_eq!(account.left(100, true).here, 29);
         account.settle(40, 40);
         account.settle(1, 1);
         exchange(&mut account, &mut spent, 30, 2);
         assert_eq!(spent, 41);
-        assert!(account.left(100).here <= 100 - 41 - 30);
+        assert!(account.left(100, true).here <= 100 - 41 - 30);
     }
 
     #[test]
     fn a_lease_that_shrinks_gives_out_nothing_during_the_exchange() {
         let mut account = Account::new(NAME, 0, true);
-        account.left(100);
+        account.left(100, true);
         account.want(10);
         exchange(&mut account, &mut 0, 0, 1);
         account.was_used = false;
         let statement = account.state_to_save(true);
         assert!(statement.is_idle);
-        assert_eq!(account.left(100).here, 0);
+        assert_eq!(account.left(100, true).here, 0);
         account.take_back(&statement);
-        assert_eq!(account.left(100).here, 100);
+        assert_eq!(account.left(100, true).here, 100);
     }
 
     #[test]
     fn a_gateway_that_was_not_heard_of_keeps_only_what_runs() {
         let mut account = Account::new(NAME, 0, true);
-        account.left(100);
+        account.left(100, true);
         account.want(10);
         exchange(&mut account, &mut 0, 0, 1);
         account.reserve(30);
         account.lose_lease();
-        assert_eq!(account.left(100).here, 0);
+        assert_eq!(account.left(100, true).here, 0);
         account.settle(30, 5);
-        assert_eq!(account.left(100).here, 25);
+        assert_eq!(account.left(100, true).here, 25);
     }
 }

@@ -25,6 +25,7 @@ mod catch_up;
 mod check;
 mod digest;
 mod directory;
+mod fence;
 mod identity;
 mod key;
 mod limits;

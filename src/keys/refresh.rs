@@ -1,6 +1,6 @@
 //! Keeps the directory like the database, and the database like what keys spend.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::postgres::PgListener;
 use tokio::{
@@ -14,7 +14,7 @@ use super::{
     clock::now,
     directory::Directory,
     manager::Manager,
-    repository::{KeysError, Repository},
+    repository::{KeysError, LEASE_TIME, Repository},
     saver::Saver,
 };
 use crate::store::Presence;
@@ -38,7 +38,7 @@ pub struct Refresh {
     saver: Option<SaverTask>,
     catch_up: CatchUp,
     /// Tells other processes of this one.
-    _presence: Option<Presence>,
+    _presence: Option<Arc<Presence>>,
 }
 
 #[derive(Debug)]
@@ -63,12 +63,25 @@ impl Refresh {
     /// # Errors
     /// The keys cannot be loaded.
     pub async fn start(directory: Directory, repository: Repository) -> Result<Self, KeysError> {
+        Self::start_with(directory, repository, LEASE_TIME).await
+    }
+
+    /// The same. All gateways of the database must have the same `lease_time`, after which those
+    /// that are lost have no leases any more. Tests do not wait as long as others.
+    ///
+    /// # Errors
+    /// See [`start`](Self::start).
+    pub async fn start_with(
+        directory: Directory,
+        repository: Repository,
+        lease_time: Duration,
+    ) -> Result<Self, KeysError> {
         let is_shared = !repository.is_in_memory();
         let news = directory.spending_news();
         if is_shared {
             news.need_leases();
         }
-        let presence = repository.enter().await?;
+        let presence = repository.enter().await?.map(Arc::new);
         let catch_up = CatchUp::new(directory.clone(), repository.clone());
         catch_up.run().await?;
         directory.take_spent(&repository.spent().await?);
@@ -79,7 +92,7 @@ impl Refresh {
         };
         // They serve all callers, for as long as the gateway runs.
         let saver = is_shared.then(|| {
-            let saver = Saver::new(news, repository.clone());
+            let saver = Saver::new(news, repository.clone(), lease_time, presence.clone());
             let (end, ended) = oneshot::channel();
             let task = tokio::spawn(saver.run(async move { _ = ended.await }));
             SaverTask { task, end }

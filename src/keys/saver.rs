@@ -11,10 +11,11 @@ use uuid::Uuid;
 
 use super::{
     account::Statement,
-    repository::{Exchange, ExchangeError, LEASE_TIME, Repository},
+    repository::{Exchange, ExchangeError, Repository},
     spending::Spending,
     spending_news::SpendingNews,
 };
+use crate::store::Presence;
 
 /// The time between two exchanges if no call waits for one. It is what a crash can lose.
 const SAVE_EVERY: Duration = Duration::from_millis(100);
@@ -50,13 +51,22 @@ pub(super) struct Saver {
     /// Since when each exchange has succeeded.
     well_since: Option<Instant>,
     is_failing: bool,
+    /// The leases of a gateway end that has not written for so long.
+    lease_time: Duration,
+    /// Tells whether there are other gateways. `None` if that is not known.
+    presence: Option<Arc<Presence>>,
 }
 
 /// The statements of one exchange.
 type Batch = Vec<(Arc<Spending>, Statement)>;
 
 impl Saver {
-    pub(super) fn new(news: SpendingNews, repository: Repository) -> Self {
+    pub(super) fn new(
+        news: SpendingNews,
+        repository: Repository,
+        lease_time: Duration,
+        presence: Option<Arc<Presence>>,
+    ) -> Self {
         Self {
             gateway: Uuid::now_v7(),
             news,
@@ -68,6 +78,8 @@ impl Saver {
             round: 0,
             well_since: None,
             is_failing: false,
+            lease_time,
+            presence,
         }
     }
 
@@ -137,13 +149,16 @@ impl Saver {
             gateway: self.gateway,
             number: self.number,
             statements: &statements,
+            lease_time: self.lease_time,
             may_end_leases: self
                 .well_since
-                .is_some_and(|since| since.elapsed() >= LEASE_TIME),
+                .is_some_and(|since| since.elapsed() >= self.lease_time),
         };
+        let began = Instant::now();
         let result = timeout(EXCHANGE_TIMEOUT, self.repository.exchange(&exchange)).await;
         let error = match result {
             Ok(Ok(exchanged)) => {
+                self.hold_leases(began);
                 if exchanged.is_new {
                     self.holders
                         .values()
@@ -175,7 +190,32 @@ impl Saver {
                 Some(format!("it has not answered for {EXCHANGE_TIMEOUT:?}"))
             }
         };
+        if error.is_some() {
+            self.hold_leases_if_alone();
+        }
         self.report(error);
+    }
+
+    /// Others do not get the leases of this gateway before `lease_time` after `heard`, when the
+    /// database heard of it at the earliest. It stops giving them out before, because clocks differ
+    /// and because what it has given out last takes some time.
+    fn hold_leases(&self, heard: Instant) {
+        let margin = self.lease_time / 6;
+        let until = heard + self.lease_time.saturating_sub(margin);
+        self.news.fence().move_to(until);
+    }
+
+    /// A database that is only locked or full does not stop the calls of the only gateway. One that
+    /// starts later ends no leases before it has used the database for `lease_time`.
+    fn hold_leases_if_alone(&self) {
+        let now = Instant::now();
+        if self
+            .presence
+            .as_ref()
+            .is_some_and(|other| other.is_still_alone())
+        {
+            self.hold_leases(now);
+        }
     }
 
     /// The statements of the keys with news, and of all that have leases if it is `is_whole`.

@@ -131,11 +131,12 @@ impl Spending {
         now: UnixMs,
     ) -> Result<Reservation, Refusal> {
         let mut accounts = self.lock();
+        let leases_hold = !budgets.is_empty() && self.news.fence().holds();
         let mut granted = ask;
         let mut refusal = None;
         for budget in budgets {
             let account = self.account(&mut accounts, budget, now);
-            let Left { of_budget, here } = account.left(budget.smallest_units());
+            let Left { of_budget, here } = account.left(budget.smallest_units(), leases_hold);
             let wanted = ask.of(budget.of);
             let least = match budget.of {
                 BudgetUnit::Tokens => tokens_min.min(wanted),

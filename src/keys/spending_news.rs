@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::spending::Spending;
+use super::{fence::Fence, spending::Spending};
 
 /// The keys with something to tell the database. Cheap to clone; all clones share one list.
 #[derive(Clone, Default)]
@@ -21,6 +21,7 @@ pub(super) struct SpendingNews(Arc<Shared>);
 struct Shared {
     /// Whether budgets are shared with other gateways.
     has_leases: AtomicBool,
+    fence: Fence,
     /// Each key is in it at most once.
     list: Mutex<Vec<Arc<Spending>>>,
     changed: Notify,
@@ -46,6 +47,11 @@ impl SpendingNews {
     /// Whether calls of keys with budgets need leases.
     pub(super) fn has_leases(&self) -> bool {
         self.0.has_leases.load(Ordering::Relaxed)
+    }
+
+    /// Until when leases hold.
+    pub(super) fn fence(&self) -> &Fence {
+        &self.0.fence
     }
 
     /// Adds a key, which is not in the list.

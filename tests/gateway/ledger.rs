@@ -16,10 +16,9 @@ use featherwire::{
     },
     store::Store,
 };
-use secrecy::SecretString;
 use uuid::Uuid;
 
-use crate::support::{Database, MODEL, poll, program::Folder};
+use crate::support::{MODEL, poll, program::Folder};
 
 /// A ledger in memory, and what it knows.
 struct Book {
@@ -115,12 +114,4 @@ async fn until_calls(queries: &Queries, calls: u64) {
     let what = format!("{calls} calls are in the sums");
     poll::until(&what, async || total(queries).await.calls >= calls).await;
     assert_eq!(total(queries).await.calls, calls);
-}
-
-/// Where a database of the tests is.
-fn location(database: &Database) -> DatabaseLocation {
-    match database.url.strip_prefix("sqlite:") {
-        Some(path) => DatabaseLocation::File(path.into()),
-        None => DatabaseLocation::Postgres(SecretString::from(database.url.as_str())),
-    }
 }

@@ -53,6 +53,7 @@ mod key_limits;
 mod keyless_calls;
 mod keys;
 mod late_answers;
+mod leases;
 mod ledger;
 mod member_types;
 mod missing_members;

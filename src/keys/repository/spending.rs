@@ -14,8 +14,12 @@ use crate::{
     store::{BeginWrite as _, Presence, StoreError, on_each},
 };
 
-/// A gateway that has not written for so long has no leases any more.
-pub(in crate::keys) const LEASE_TIME: Duration = Duration::from_secs(5);
+/// The leases of a gateway that has not written for so long end. It is longer than a restart of a
+/// database, during which calls go on with what is leased.
+pub(in crate::keys) const LEASE_TIME: Duration = Duration::from_secs(60);
+
+/// A gateway that has not written for so long has no part in what is left of budgets.
+const SHARE_TIME: Duration = Duration::from_secs(5);
 
 /// One exchange of a gateway with the database.
 #[derive(Debug)]
@@ -28,7 +32,9 @@ pub(in crate::keys) struct Exchange<'a> {
     /// The key and the account of each statement, sorted, so that two gateways cannot wait for each
     /// other.
     pub(in crate::keys) statements: &'a [(Uuid, Statement)],
-    /// Whether the leases of gateways that have not written for [`LEASE_TIME`] end.
+    /// The leases of a gateway end that has not written for so long.
+    pub(in crate::keys) lease_time: Duration,
+    /// Whether leases may end now.
     pub(in crate::keys) may_end_leases: bool,
 }
 
@@ -37,7 +43,7 @@ pub(in crate::keys) struct Exchange<'a> {
 pub(in crate::keys) struct Exchanged {
     /// For each statement.
     pub(in crate::keys) granted: Vec<Granted>,
-    /// How many gateways have leases, with this one.
+    /// How many gateways share what is left, with this one.
     pub(in crate::keys) gateways: u64,
     /// Whether the database did not know this gateway.
     pub(in crate::keys) is_new: bool,
@@ -126,6 +132,7 @@ impl Repository {
             gateway,
             number,
             statements,
+            lease_time,
             may_end_leases,
         } = *exchange;
         let mut is_committing = false;
@@ -138,17 +145,16 @@ impl Repository {
                     .bind(now)
                     .fetch_one(&mut *transaction)
                     .await?;
-                let seen_since = now.saturating_sub(milliseconds(LEASE_TIME));
                 if may_end_leases {
                     for statement in [END_LEASES, FORGET_GATEWAYS] {
                         sqlx::query(statement)
-                            .bind(seen_since)
+                            .bind(now.saturating_sub(milliseconds(lease_time)))
                             .execute(&mut *transaction)
                             .await?;
                     }
                 }
                 let gateways: i64 = sqlx::query_scalar(COUNT_GATEWAYS)
-                    .bind(seen_since)
+                    .bind(now.saturating_sub(milliseconds(SHARE_TIME)))
                     .fetch_one(&mut *transaction)
                     .await?;
                 let gateways = amount(gateways);

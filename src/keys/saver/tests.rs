@@ -9,9 +9,9 @@ use crate::{
     config::DatabaseLocation,
     keys::{
         Actor, Allowance, Amounts, Ask, BudgetPeriod, BudgetUnit, Directory, Identity, KeySettings,
-        NewSecret, Role, SecretKind, account::AccountName,
+        NewSecret, Role, SecretKind, account::AccountName, repository::LEASE_TIME,
     },
-    store::{Store, on_each},
+    store::{BeginWrite as _, Store, on_each},
 };
 
 const BUDGET: u64 = 5000;
@@ -25,6 +25,14 @@ struct Gateway {
 
 impl Gateway {
     async fn start(repository: &Repository, secret: &NewSecret) -> Self {
+        Self::start_with(repository, secret, None).await
+    }
+
+    async fn start_with(
+        repository: &Repository,
+        secret: &NewSecret,
+        presence: Option<Arc<Presence>>,
+    ) -> Self {
         let directory = Directory::new(&[], &[]);
         let news = directory.spending_news();
         news.need_leases();
@@ -32,7 +40,7 @@ impl Gateway {
         directory.apply(changes);
         directory.take_spent(&repository.spent().await.unwrap());
         let (end, ended) = oneshot::channel();
-        let saver = Saver::new(news, repository.clone());
+        let saver = Saver::new(news, repository.clone(), LEASE_TIME, presence);
         Self {
             identity: directory
                 .find(secret.secret.expose_secret().as_bytes())
@@ -62,13 +70,19 @@ impl Gateway {
 /// A database with one key, which several gateways of this process use.
 async fn database() -> (Store, NewSecret, Repository) {
     let store = Store::open(&DatabaseLocation::Memory).await.unwrap();
+    let (secret, repository) = with_key(&store).await;
+    (store, secret, repository)
+}
+
+/// Creates a key in an empty database.
+async fn with_key(store: &Store) -> (NewSecret, Repository) {
     store.migrate().await.unwrap();
     let repository = Repository::new(store.clone());
     let mut settings = KeySettings::named("app");
     settings.limits.budgets = vec![format!("tokens={BUDGET}/total").parse().unwrap()];
     let created = repository.create(&Actor::Local, Role::Inference, SecretKind::Live, settings);
     let (_, secret) = created.await.unwrap();
-    (store, secret, repository)
+    (secret, repository)
 }
 
 async fn spent(repository: &Repository) -> u64 {
@@ -169,6 +183,7 @@ async fn a_gateway_that_crashes_loses_its_leases() {
             gateway,
             number,
             statements: &[(key, *statement)],
+            lease_time: LEASE_TIME,
             may_end_leases,
         };
         let exchanged = repository.exchange(&exchange).await.unwrap();
@@ -221,10 +236,57 @@ async fn an_exchange_that_is_repeated_counts_once() {
         gateway: Uuid::now_v7(),
         number: 4,
         statements: &[(key, statement)],
+        lease_time: LEASE_TIME,
         may_end_leases: false,
     };
     for _ in 0..2 {
         let exchanged = repository.exchange(&exchange).await.unwrap();
         assert_eq!(exchanged.granted[0].spent, 30);
     }
+}
+
+#[tokio::test]
+async fn a_locked_database_stops_a_gateway_only_if_it_may_not_be_the_only_one() {
+    let folder = std::env::temp_dir().join(format!("featherwire-saver-{}", std::process::id()));
+    let location = DatabaseLocation::File(folder.join("keys.db"));
+    let store = Store::open(&location).await.unwrap();
+    let (secret, repository) = with_key(&store).await;
+    let presence = repository.enter().await.unwrap().map(Arc::new);
+    let gateway = Gateway::start_with(&repository, &secret, presence).await;
+    gateway.reserve(100).await.unwrap().settle(tokens(1));
+    let other_store = Store::open(&location).await.unwrap();
+    let lock = on_each!(other_store, pool => {
+        let mut lock = pool.begin_write().await.unwrap();
+        sqlx::query("UPDATE featherwire_versions SET version = version")
+            .execute(&mut *lock)
+            .await
+            .unwrap();
+        Box::new(lock) as Box<dyn std::any::Any>
+    });
+    // Hours pass, but only on this clock.
+    tokio::time::pause();
+    for _ in 0..200 {
+        sleep(LEASE_TIME / 3).await;
+        gateway.reserve(10).await.unwrap().settle(tokens(1));
+    }
+    let other = other_store.enter();
+    let mut until_refused = 0;
+    while until_refused < 99 && gateway.reserve(10).await.is_ok() {
+        sleep(LEASE_TIME / 30).await;
+        until_refused += 1;
+    }
+    assert!((15..=29).contains(&until_refused), "{until_refused}");
+    let refusal = gateway.reserve(10).await.unwrap_err();
+    assert_eq!(refusal.code(), "budget_unknown");
+    // What was given out before is saved when the lock ends, and then calls go on.
+    tokio::time::resume();
+    drop(lock);
+    let mut again = gateway.reserve(10).await;
+    while again.is_err() {
+        again = gateway.reserve(10).await;
+    }
+    drop((again, other));
+    gateway.end().await;
+    assert_eq!(spent(&repository).await, 201);
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -6,22 +6,14 @@ use featherwire::{
     ledger::{Queries, Settings, Writer},
     store::Store,
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::watch,
-};
 
-use super::{all, location, send, settings, total, until_calls};
+use super::{all, send, settings, total, until_calls};
 use crate::{
     key_limits::json_of,
     support::{
-        Database, Emulator, Gateway, MODEL, poll,
+        Database, Emulator, Gate, Gateway, MODEL, poll,
         program::Folder,
         prompt,
         rest::{http, with_json},
@@ -200,67 +192,26 @@ async fn call_count(store: &Store) -> u64 {
     u64::try_from(count).unwrap()
 }
 
-/// Forwards connections to a server. While it is closed, nothing passes, and no connection ends: as
-/// if the server was stopped.
-struct Gate {
-    address: std::net::SocketAddr,
-    open: watch::Sender<bool>,
-}
-
-impl Gate {
-    async fn to(server: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (open, is_open) = watch::channel(true);
-        tokio::spawn(async move {
-            loop {
-                let (caller, _) = listener.accept().await.unwrap();
-                let server = TcpStream::connect(&server).await.unwrap();
-                let ((from_caller, to_caller), (from_server, to_server)) =
-                    (caller.into_split(), server.into_split());
-                tokio::spawn(pass(from_caller, to_server, is_open.clone()));
-                tokio::spawn(pass(from_server, to_caller, is_open.clone()));
-            }
-        });
-        Self { address, open }
-    }
-}
-
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut open: watch::Receiver<bool>) {
-    let mut bytes = [0; 16 * 1024];
-    while let Ok(length @ 1..) = from.read(&mut bytes).await {
-        if open.wait_for(|open| *open).await.is_err() {
-            return;
-        }
-        if to.write_all(&bytes[..length]).await.is_err() {
-            return;
-        }
-    }
-}
-
 #[tokio::test]
 async fn records_wait_in_files_while_postgres_is_stopped() {
     for database in Database::each().await {
-        let DatabaseLocation::Postgres(_) = location(&database) else {
+        let DatabaseLocation::Postgres(_) = database.location() else {
             continue;
         };
-        let direct = Store::open(&location(&database)).await.unwrap();
+        let direct = Store::open(&database.location()).await.unwrap();
         direct.migrate().await.unwrap();
         let queries = Queries::new(direct);
-        let (_, rest) = database.url.split_once('@').unwrap();
-        let (server, _) = rest.split_once('/').unwrap();
-        let gate = Gate::to(server.to_owned()).await;
-        let url = database.url.replace(server, &gate.address.to_string());
-        let store = Store::open(&DatabaseLocation::Postgres(SecretString::from(url))).await;
+        let (gate, behind) = Gate::to(&database).await;
+        let store = Store::open(&behind).await;
         let folder = Folder::new();
         let writer = Writer::start(store.unwrap(), settings(Some(&folder))).await;
         let ledger = writer.ledger();
         send(&ledger, 10);
         until_calls(&queries, 10).await;
-        gate.open.send(false).unwrap();
+        gate.close();
         send(&ledger, 2000);
         poll::until("there is a file", async || spill_files(&folder) == 1).await;
-        gate.open.send(true).unwrap();
+        gate.open();
         until_calls(&queries, 2010).await;
         poll::until("the file is gone", async || spill_files(&folder) == 0).await;
         send(&ledger, 7);

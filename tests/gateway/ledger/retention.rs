@@ -5,7 +5,7 @@ use featherwire::{
     store::Store,
 };
 
-use super::{location, send, settings, some_record, total};
+use super::{send, settings, some_record, total};
 use crate::support::{Database, poll};
 
 /// Runs a statement for PostgreSQL. `None` on SQLite.
@@ -30,7 +30,7 @@ async fn written(store: &Store, records: Vec<Record>) {
 async fn old_records_are_removed_and_their_sums_stay() {
     const DAY_MS: i64 = 24 * 3600 * 1000;
     for database in Database::each().await {
-        let store = Store::open(&location(&database)).await.unwrap();
+        let store = Store::open(&database.location()).await.unwrap();
         store.migrate().await.unwrap();
         let queries = Queries::new(store.clone());
         let now = featherwire::clock::now();

@@ -1,5 +1,7 @@
 //! Databases for tests: SQLite in a folder of its own, and PostgreSQL if the tests are given one.
 
+use featherwire::config::DatabaseLocation;
+use secrecy::SecretString;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, postgres::PgConnectOptions,
     sqlite::SqliteConnectOptions,
@@ -63,6 +65,14 @@ impl Database {
         let run = sqlx::raw_sql(statement).execute(&mut connection).await;
         run.unwrap();
         connection.close().await.unwrap();
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> DatabaseLocation {
+        match self.url.strip_prefix("sqlite:") {
+            Some(path) => DatabaseLocation::File(path.into()),
+            None => DatabaseLocation::Postgres(SecretString::from(self.url.as_str())),
+        }
     }
 
     /// Runs `featherwire keys` with these arguments on the database.
